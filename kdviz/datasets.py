@@ -1,0 +1,177 @@
+"""Data sets as tensors in memory: the official MNIST and the bundled digits.
+
+Small images are kept as one ``uint8`` tensor: indexing it is faster than any loader with workers.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kdviz.errors import DatasetError, SettingError
+from kdviz.files import ASSETS
+from kdviz.registry import Registry
+
+BUNDLED = ASSETS / "mnist" / "digits_5k.npz"
+
+MNIST_CLASSES = tuple("0123456789")
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images of one split with their ground truth.
+
+    Attributes:
+        images: ``uint8`` (N, C, H, W).
+        labels: ``int64`` (N,).
+        classes: Class names, in the order of the labels.
+        split: ``train``, ``validation``, ``test`` or ``bundled``.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    split: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor, split: str | None = None) -> LabelledImages:
+        """The samples at ``index`` (int64 or bool), as a split of another name if given."""
+        return LabelledImages(self.images[index], self.labels[index], self.classes, split or self.split)
+
+    def picture(self, sample: int) -> Image.Image:
+        """Sample number ``sample`` as a PIL image, mode ``L`` or ``RGB``."""
+        pixels = self.images[sample].permute(1, 2, 0).numpy()
+        return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+datasets: Registry[Callable[..., dict[str, LabelledImages]]] = Registry("data set")
+
+# (file, samples, header bytes, bytes a sample, MD5 of the .gz as torchvision lists it)
+_MNIST_FILES = {
+    "train": (
+        ("train-images-idx3-ubyte", 60_000, 16, 784, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+        ("train-labels-idx1-ubyte", 60_000, 8, 1, "d53e105ee54ea40749a09fcbcd1e9432"),
+    ),
+    "test": (
+        ("t10k-images-idx3-ubyte", 10_000, 16, 784, "9fb629c4189551a2d022fa330f9573f3"),
+        ("t10k-labels-idx1-ubyte", 10_000, 8, 1, "ec29112dd5afa0611ce80d1b7f02629c"),
+    ),
+}
+
+
+@datasets.register("mnist")
+def mnist(data: str | Path | None = None, *, validation: int = 5_000, seed: int = 0) -> dict[str, LabelledImages]:
+    """The official MNIST without the bundled digits, split for training.
+
+    The 60,000 training digits lose every one that is also bundled (matched by content) and
+    ``validation`` more, drawn by ``seed``; the official 10,000 are the test split, used for figures only.
+
+    Args:
+        data: A folder with the four files, packed or not, as torchvision lays them out
+            (``MNIST/raw``). None: torchvision downloads them into the user's cache.
+        validation: Digits set aside for every choice made during training.
+        seed: Which digits those are.
+
+    Returns:
+        The splits ``train``, ``validation`` and ``test``.
+
+    Raises:
+        DatasetError: A file is missing or damaged.
+        SettingError: ``validation`` leaves nothing to train on.
+    """
+    folder = _mnist_folder(Path(data)) if data is not None else _download_mnist()
+    images, labels = _read_mnist(folder, "train")
+    free = ~_is_bundled(images)
+    order = torch.randperm(int(free.sum()), generator=torch.Generator().manual_seed(seed))
+    index = free.nonzero()[:, 0][order]
+    if not 0 < validation < len(index):
+        raise SettingError(f"validation must be between 1 and {len(index) - 1} digits, got {validation}.")
+    full = LabelledImages(images, labels, MNIST_CLASSES, "train")
+    test = LabelledImages(*_read_mnist(folder, "test"), MNIST_CLASSES, "test")
+    return {
+        "train": full.take(index[validation:].sort().values),
+        "validation": full.take(index[:validation].sort().values, "validation"),
+        "test": test,
+    }
+
+
+@datasets.register("mnist-bundled")
+def bundled_digits(path: str | Path = BUNDLED) -> dict[str, LabelledImages]:
+    """The 5,000 real MNIST training digits, 500 a class, that ship with kdviz and are never trained on.
+
+    Raises:
+        DatasetError: The file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            images, labels = archive["images"], archive["labels"]
+    except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+        raise DatasetError(
+            f"The bundled digits cannot be read ({Path(path).name}); restore assets/mnist from the repository."
+        ) from error
+    digits = LabelledImages(
+        torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long(), MNIST_CLASSES, "bundled"
+    )
+    return {"bundled": digits}
+
+
+def _is_bundled(images: Tensor) -> Tensor:
+    """bool (N,): which of (N, 1, 28, 28) are bundled, pixel for pixel."""
+    held_out = {row.tobytes() for row in bundled_digits()["bundled"].images.flatten(1).numpy()}
+    return torch.tensor([row.tobytes() in held_out for row in images.flatten(1).numpy()])
+
+
+def _mnist_folder(data: Path) -> Path:
+    for folder in (data / "MNIST" / "raw", data / "raw", data):
+        if any((folder / (_MNIST_FILES["train"][0][0] + end)).exists() for end in ("", ".gz")):
+            return folder
+    raise DatasetError(
+        f"No MNIST files in '{data}'; it should hold MNIST/raw/train-images-idx3-ubyte.gz and the other three "
+        "(leave --data away to download them)."
+    )
+
+
+def _download_mnist() -> Path:
+    from torchvision.datasets import MNIST
+
+    root = Path.home() / ".cache" / "kdviz"
+    try:
+        return Path(MNIST(str(root), download=True).raw_folder)
+    except (RuntimeError, OSError) as error:
+        raise DatasetError(
+            "MNIST could not be downloaded; check the network, or get the four files and name their folder with --data."
+        ) from error
+
+
+def _read_mnist(folder: Path, split: str) -> tuple[Tensor, Tensor]:
+    images, labels = (_read_idx(folder, *entry) for entry in _MNIST_FILES[split])
+    return images.view(-1, 1, 28, 28), labels.long()
+
+
+def _read_idx(folder: Path, name: str, samples: int, header: int, size: int, md5: str) -> Tensor:
+    packed, plain = folder / f"{name}.gz", folder / name
+    damaged = DatasetError(f"The MNIST file '{name}' in '{folder}' is damaged; please download it again.")
+    try:
+        if packed.exists():
+            raw = packed.read_bytes()
+            if hashlib.md5(raw, usedforsecurity=False).hexdigest() != md5:
+                raise damaged
+            content = gzip.decompress(raw)
+        else:
+            content = plain.read_bytes()
+    except FileNotFoundError as error:
+        raise DatasetError(f"The MNIST file '{name}' (or {name}.gz) is missing from '{folder}'.") from error
+    if len(content) != header + samples * size:
+        raise damaged
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header)

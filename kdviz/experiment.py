@@ -1,0 +1,422 @@
+"""An experiment: one data set, a teacher, its students, and what was measured of them, as a folder.
+
+::
+
+    models/<name>/
+      experiment.json          format, data set, classes, input, runs (role, network, weights, sha256, ...)
+      <role>-<hash>.safetensors
+      predictions.parquet, temperature.parquet, ...
+
+A weights file carries its hash in its name, and experiment.json is replaced last, so an interrupted
+write leaves the older experiment whole. Nothing in a folder is executed or unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from kdviz.errors import ExperimentError, KdvizError, SettingError, TargetError, UnknownNameError
+from kdviz.files import MODELS, atomic_write
+from kdviz.images import mnist_digit, open_image
+from kdviz.networks import build_network
+
+FORMAT = 1
+ROLES = ("teacher", "kd_student", "student")
+"""The three roles every experiment can have, in the order in which they are shown."""
+
+BASELINES = ("black", "white", "mean", "grey")
+"""What a removed pixel becomes, by name: a constant that is put in before normalisation."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a picture becomes a model's input.
+
+    Attributes:
+        size: Height and width.
+        channels: 1 (grey) or 3 (RGB).
+        mean, std: Normalisation of values in [0, 1], one number a channel.
+        fit: What happens to a picture of another size: ``digit`` (brought to MNIST's form) or
+            ``crop`` (short side resized, centre cropped).
+    """
+
+    size: tuple[int, int]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fit: str = "crop"
+
+    def prepare(self, image: Image.Image) -> Image.Image:
+        """What the model sees, as a picture; one of the right size is only converted to grey or RGB."""
+        image = image.convert("L" if self.channels == 1 else "RGB")
+        if image.size == self.size[::-1]:
+            return image
+        return mnist_digit(image) if self.fit == "digit" else _crop(image, self.size)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """``uint8`` or values in [0, 1] (N, C, H, W) -> float32 (N, C, H, W)."""
+        values = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+        mean, std = (torch.tensor(v, device=values.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        return (values - mean) / std
+
+    def baseline(self, name: str) -> Tensor:
+        """A named constant baseline as the model's input: float32 (1, C, 1, 1).
+
+        Blending with it after normalisation equals blending before it, since normalising is affine.
+
+        Raises:
+            UnknownNameError: No such baseline.
+        """
+        if name not in BASELINES:
+            raise UnknownNameError("baseline", name, BASELINES)
+        level = {"black": 0.0, "white": 1.0, "grey": 0.5}.get(name)
+        values = self.mean if level is None else (level,) * self.channels
+        return self.normalise(torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "size": list(self.size),
+            "channels": self.channels,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "fit": self.fit,
+        }
+
+
+def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    height, width = size
+    scale = max(height / image.height, width / image.width)
+    resized = image.resize(
+        (max(width, round(image.width * scale)), max(height, round(image.height * scale))), Image.Resampling.BICUBIC
+    )
+    left, top = (resized.width - width) // 2, (resized.height - height) // 2
+    return resized.crop((left, top, left + width, top + height))
+
+
+@dataclass
+class Run:
+    """One trained model.
+
+    Attributes:
+        role: ``teacher``, ``kd_student``, ``student`` or a further name.
+        network: Its architecture, by name.
+        weights: File name inside the experiment's folder.
+        sha256: Of that file.
+        training: The configuration it was trained with.
+        metrics: Split -> name -> number.
+        model: (N, C, H, W) as ``Experiment.preprocess`` gives it -> logits (N, classes); in evaluation mode.
+    """
+
+    role: str
+    network: str
+    weights: str
+    sha256: str
+    training: dict[str, Any]
+    metrics: dict[str, dict[str, float]]
+    folder: Path = field(repr=False)
+    spec: InputSpec = field(repr=False)
+    n_classes: int = field(repr=False)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network with its weights, loaded when first asked for.
+
+        Raises:
+            ExperimentError: The weights changed, or do not fit the network.
+        """
+        data = _read_weights(self)
+        network = build_network(
+            self.network, classes=self.n_classes, channels=self.spec.channels, size=self.spec.size
+        )
+        try:
+            network.load_state_dict(load_safetensors(data))
+        except (SafetensorError, RuntimeError, ValueError) as error:
+            raise ExperimentError(
+                f"{self.folder / self.weights} does not hold the weights of a '{self.network}'; train this run again."
+            ) from error
+        return network.eval().requires_grad_(False)
+
+    def to_json(self) -> dict[str, Any]:
+        names = ("role", "network", "weights", "sha256", "training", "metrics")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass
+class Experiment:
+    """A loaded experiment; ``classes`` are the class names, ``runs`` maps a role to its :class:`Run`."""
+
+    folder: Path
+    dataset: str
+    classes: tuple[str, ...]
+    input: InputSpec
+    runs: dict[str, Run]
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def prepare(self, image: Image.Image | str | Path) -> Image.Image:
+        """The picture that the models see, before scaling and normalisation."""
+        picture = open_image(image) if isinstance(image, (str, Path)) else image
+        return self.input.prepare(picture)
+
+    def preprocess(self, image: Image.Image | str | Path) -> Tensor:
+        """A picture (or its path) -> (1, C, H, W) float32. One of the input size is only scaled and normalised.
+
+        Raises:
+            ImageError: The picture cannot be read, or shows no digit where one is needed.
+        """
+        pixels = np.asarray(self.prepare(image))
+        if pixels.ndim == 2:
+            pixels = pixels[..., None]
+        tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1).unsqueeze(0)  # (1, C, H, W)
+        return self.input.normalise(tensor)
+
+    def class_index(self, target: int | str) -> int:
+        """The index of a class given by index or by name.
+
+        Raises:
+            TargetError: There is no such class.
+        """
+        text = str(target)
+        if text in self.classes:
+            return self.classes.index(text)
+        if text.lstrip("+").isdigit() and int(text) < len(self.classes):
+            return int(text)
+        shown = ", ".join(self.classes[:20]) + (" ..." if len(self.classes) > 20 else "")
+        raise TargetError(f"'{target}' is not a class of this experiment; its classes are {shown}.")
+
+    def has_table(self, name: str) -> bool:
+        return (self.folder / f"{name}.parquet").is_file()
+
+    def table(self, name: str) -> pa.Table:
+        """A tidy table of this experiment, by file name without ``.parquet``.
+
+        Raises:
+            ExperimentError: It is missing or damaged.
+        """
+        path = self.folder / f"{name}.parquet"
+        try:
+            return pq.read_table(path)
+        except FileNotFoundError as error:
+            raise ExperimentError(f"'{self.folder}' has no {name}.parquet; see README on how to make it.") from error
+        except (pa.ArrowException, OSError) as error:
+            raise ExperimentError(f"'{path}' is damaged; please make it again.") from error
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Replace the table ``name`` atomically."""
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer, compression="zstd")
+        atomic_write(self.folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
+
+    def add_run(
+        self, role: str, network_name: str, network: nn.Module, training: dict[str, Any], metrics: dict[str, Any]
+    ) -> Run:
+        """Write a trained network's weights and list it; :meth:`save` makes it count."""
+        if not _NAME.fullmatch(role):
+            raise SettingError(f"'{role}' is no role name; use letters, digits, '.', '_' and '-'.")
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        data = save_safetensors(state)
+        digest = hashlib.sha256(data).hexdigest()
+        file = f"{role}-{digest[:8]}.safetensors"
+        atomic_write(self.folder / file, data)
+        run = Run(role, network_name, file, digest, training, metrics, self.folder, self.input, len(self.classes))
+        self.runs[role] = run
+        return run
+
+    def save(self) -> None:
+        """Write experiment.json, then remove weights that no run lists any more."""
+        atomic_write(self.folder / "experiment.json", (json.dumps(self.to_json(), indent=2) + "\n").encode())
+        kept = {run.weights for run in self.runs.values()}
+        for file in self.folder.glob("*-????????.safetensors"):
+            if file.name not in kept:
+                file.unlink(missing_ok=True)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "title": self.title,
+            "dataset": self.dataset,
+            "classes": list(self.classes),
+            "input": self.input.to_json(),
+            "runs": [run.to_json() for run in self.runs.values()],
+        }
+
+
+def list_experiments(folder: Path = MODELS) -> list[str]:
+    """Names of the experiments in ``folder``."""
+    return sorted(path.parent.name for path in folder.glob("*/experiment.json"))
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Open and check an experiment's folder; a bare name is looked up in models/.
+
+    Every field is checked and every weights file is compared with its SHA-256; models are built when
+    they are first used.
+
+    Raises:
+        ExperimentError: The folder does not validate; the text names the field.
+        UnknownNameError: There is no such experiment.
+    """
+    folder = _find(Path(path))
+    document = _read_json(folder / "experiment.json")
+    check = _Checker(folder)
+    check.that(document.get("format") == FORMAT, "format", f"must be {FORMAT}, got {document.get('format')!r}")
+    classes = check.strings(document, "classes")
+    spec = _input_spec(check, document.get("input"))
+    experiment = Experiment(
+        folder=folder,
+        dataset=check.text(document, "dataset"),
+        classes=tuple(classes),
+        input=spec,
+        runs={},
+        title=str(document.get("title", "")),
+    )
+    entries = document.get("runs")
+    check.that(isinstance(entries, list) and bool(entries), "runs", "must be a list of at least one run")
+    for number, entry in enumerate(entries):  # type: ignore[arg-type]
+        run = _run(check, entry, f"runs[{number}]", experiment)
+        check.that(run.role not in experiment.runs, f"runs[{number}].role", f"'{run.role}' is listed twice")
+        _read_weights(run)
+        experiment.runs[run.role] = run
+    return experiment
+
+
+def _find(path: Path) -> Path:
+    if (path / "experiment.json").is_file():
+        return path
+    named = MODELS / path
+    if len(path.parts) == 1 and (named / "experiment.json").is_file():
+        return named
+    if path.is_dir():
+        raise ExperimentError(f"'{path}' is not an experiment: it has no experiment.json.")
+    raise UnknownNameError("experiment", str(path), list_experiments())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ExperimentError(f"'{path}' is not valid JSON; restore it or train the experiment again.") from error
+    if not isinstance(document, dict):
+        raise ExperimentError(f"'{path}' must hold a JSON object.")
+    return document
+
+
+class _Checker:
+    """Turns a wrong field into one sentence that names it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def that(self, fine: bool, name: str, problem: str) -> None:
+        if not fine:
+            raise ExperimentError(f"The experiment '{self.folder}' is refused: field '{name}' {problem}.")
+
+    def text(self, mapping: Mapping[str, Any], key: str, prefix: str = "") -> str:
+        value = mapping.get(key)
+        self.that(isinstance(value, str) and bool(value), prefix + key, "must be a text")
+        return str(value)
+
+    def strings(self, mapping: Mapping[str, Any], key: str) -> list[str]:
+        value = mapping.get(key)
+        fine = isinstance(value, list) and len(value) >= 2 and all(isinstance(item, str) for item in value)
+        self.that(fine, key, "must be a list of two or more texts")
+        self.that(len(set(value)) == len(value), key, "must not repeat a class")  # type: ignore[arg-type]
+        return list(value)  # type: ignore[arg-type]
+
+    def numbers(self, mapping: Mapping[str, Any], key: str, count: int, name: str) -> tuple[float, ...]:
+        value = mapping.get(key)
+        fine = isinstance(value, list) and len(value) == count and all(_is_number(item) for item in value)
+        self.that(fine, name, f"must be a list of {count} finite numbers")
+        return tuple(float(item) for item in value)  # type: ignore[union-attr]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _input_spec(check: _Checker, entry: Any) -> InputSpec:
+    check.that(isinstance(entry, dict), "input", "must be an object")
+    channels = entry.get("channels")
+    check.that(channels in (1, 3), "input.channels", "must be 1 or 3")
+    height, width = check.numbers(entry, "size", 2, "input.size")
+    whole = all(side == int(side) and 1 <= side <= 4096 for side in (height, width))
+    check.that(whole, "input.size", "must be two whole numbers from 1 to 4096")
+    std = check.numbers(entry, "std", channels, "input.std")
+    check.that(min(std) > 0, "input.std", "must be above zero")
+    fit = entry.get("fit", "crop")
+    check.that(fit in ("crop", "digit"), "input.fit", "must be 'crop' or 'digit'")
+    mean = check.numbers(entry, "mean", channels, "input.mean")
+    return InputSpec((int(height), int(width)), channels, mean, std, fit)
+
+
+def _run(check: _Checker, entry: Any, name: str, experiment: Experiment) -> Run:
+    check.that(isinstance(entry, dict), name, "must be an object")
+    prefix = f"{name}."
+    role = check.text(entry, "role", prefix)
+    check.that(_NAME.fullmatch(role) is not None, prefix + "role", "has characters that a role must not have")
+    weights = check.text(entry, "weights", prefix)
+    fine = _NAME.fullmatch(weights) is not None and weights.endswith(".safetensors")
+    check.that(fine, prefix + "weights", "must be the name of a .safetensors file in the same folder")
+    for key in ("training", "metrics"):
+        check.that(isinstance(entry.get(key, {}), dict), prefix + key, "must be an object")
+    return Run(
+        role=role,
+        network=check.text(entry, "network", prefix),
+        weights=weights,
+        sha256=check.text(entry, "sha256", prefix),
+        training=entry.get("training", {}),
+        metrics=entry.get("metrics", {}),
+        folder=experiment.folder,
+        spec=experiment.input,
+        n_classes=len(experiment.classes),
+    )
+
+
+def _read_weights(run: Run) -> bytes:
+    path = run.folder / run.weights
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ExperimentError(f"The weights of the {run.role} are missing: '{path}'.") from error
+    if hashlib.sha256(data).hexdigest() != run.sha256:
+        raise ExperimentError(
+            f"The weights of the {run.role}, '{path}', do not match the sha256 in experiment.json; "
+            "restore the file or train the experiment again."
+        )
+    return data
+
+
+__all__ = [
+    "BASELINES",
+    "FORMAT",
+    "ROLES",
+    "Experiment",
+    "InputSpec",
+    "KdvizError",
+    "Run",
+    "list_experiments",
+    "load_experiment",
+]

@@ -1,0 +1,44 @@
+"""Where kdviz's own files are, and writing that leaves the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from kdviz.errors import KdvizError
+
+_PACKAGE = Path(__file__).resolve().parent
+# In a checkout assets/ and models/ lie beside the package; an installed wheel carries them inside it.
+_ROOT = _PACKAGE.parent if (_PACKAGE.parent / "assets").is_dir() else _PACKAGE
+ASSETS = _ROOT / "assets"
+MODELS = _ROOT / "models"
+
+
+def atomic_write(path: str | Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` through a temporary file in the same folder.
+
+    Raises:
+        KdvizError: The folder cannot be made or the file cannot be written; an older file is then intact.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise KdvizError(f"Cannot write '{path}': {error.strerror or error}.") from error
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

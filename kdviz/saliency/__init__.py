@@ -1,0 +1,24 @@
+"""Saliency: masks, RISE, and every method behind one call."""
+
+from kdviz.saliency.estimators import Estimate, estimate, estimators
+from kdviz.saliency.explain import ExplainState, SaliencyMap, explain, explain_stream
+from kdviz.saliency.masks import RandomMasks
+from kdviz.saliency.methods import Method, Setting, methods
+from kdviz.saliency.rise import RISE, RISEState, stream_scores
+
+__all__ = [
+    "RISE",
+    "Estimate",
+    "ExplainState",
+    "Method",
+    "RISEState",
+    "RandomMasks",
+    "SaliencyMap",
+    "Setting",
+    "estimate",
+    "estimators",
+    "explain",
+    "explain_stream",
+    "methods",
+    "stream_scores",
+]
