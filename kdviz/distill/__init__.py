@@ -2,9 +2,10 @@
 
 from kdviz.distill.losses import distillation_loss, losses, soft_target_loss
 from kdviz.distill.training import Progress, TrainingConfig, fit, predict_logits
-from kdviz.distill.trio import Stage, train_mnist
+from kdviz.distill.trio import MNIST_INPUT, Stage, train_mnist, train_student
 
 __all__ = [
+    "MNIST_INPUT",
     "Progress",
     "Stage",
     "TrainingConfig",
@@ -14,4 +15,5 @@ __all__ = [
     "predict_logits",
     "soft_target_loss",
     "train_mnist",
+    "train_student",
 ]

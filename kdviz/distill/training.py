@@ -22,7 +22,10 @@ Normalise = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How one network is trained. The defaults are the paper's recipe.
+    """How one network is trained: the paper's recipe (Adam 1e-3, batch 256), with more epochs for the students.
+
+    On the validation split the KD student still gains after the paper's 12 epochs (98.8 to 98.9 %), the
+    student alone does not; both get the same.
 
     Attributes:
         epochs: Passes over the training split.
@@ -34,7 +37,7 @@ class TrainingConfig:
         bf16: Autocast to bfloat16 in the forward pass: ``auto`` where the device is faster with it.
     """
 
-    epochs: int = 12
+    epochs: int = 20
     batch_size: int = 256
     learning_rate: float = 1e-3
     temperature: float = 4.0

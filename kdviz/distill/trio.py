@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,18 +100,14 @@ def training_record(
     return record
 
 
-def student_logits(
-    splits: dict[str, LabelledImages],
-    student: str,
-    spec: InputSpec,
-    config: TrainingConfig,
-    soft: Tensor | None,
-) -> Iterator[Progress | dict[str, Tensor]]:
-    """Train one student and end with its logits on every split but ``train``: split -> (N, classes)."""
+def train_student(
+    splits: dict[str, LabelledImages], student: str, spec: InputSpec, config: TrainingConfig, soft: Tensor | None
+) -> Generator[Progress, None, nn.Module]:
+    """Train one student and return it: on the teacher's logits ``soft`` of the split ``train``, or alone.
+
+    ``config.seed`` decides its initial weights and the order of samples, as in :func:`train_mnist`.
+    """
     training = splits["train"]
     network = new_network(student, spec, len(training.classes), config.seed)
     yield from fit(network, training, splits["validation"], spec.normalise, config, soft)
-    others = {name: samples for name, samples in splits.items() if name != "train"}
-    yield {
-        name: predict_logits(network, samples, spec.normalise, device=config.device) for name, samples in others.items()
-    }
+    return network

@@ -1,0 +1,78 @@
+"""Every model of an experiment on every sample of a split: predictions.parquet and the runs' metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from torch import Tensor
+
+from kdviz.datasets import LabelledImages
+from kdviz.distill import predict_logits
+from kdviz.errors import DatasetError
+from kdviz.experiment import Experiment
+from kdviz.metrics import classification_metrics, inherited_errors
+
+
+def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "auto") -> Iterator[str]:
+    """Predict ``samples`` with every run; yield each role when it is done; then write tables and metrics.
+
+    The rows of this split in predictions.parquet are replaced, those of other splits stay.
+
+    Raises:
+        DatasetError: The samples' classes are not the experiment's.
+    """
+    if samples.classes != experiment.classes:
+        raise DatasetError(
+            f"The data's classes {list(samples.classes)} are not those of the experiment {list(experiment.classes)}."
+        )
+    logits: dict[str, Tensor] = {}
+    for role, run in experiment.runs.items():
+        logits[role] = predict_logits(run.model, samples, experiment.input.normalise, device=device)
+        run.model.to("cpu")
+        yield role
+    teacher = logits["teacher"].argmax(1).numpy() if "teacher" in logits else None
+    for role, run in experiment.runs.items():
+        run.metrics[samples.split] = model_metrics(logits[role], samples.labels, None if role == "teacher" else teacher)
+    experiment.write_table("predictions", _merged(experiment, samples, logits))
+    experiment.save()
+
+
+def model_metrics(logits: Tensor, labels: Tensor, teacher: np.ndarray | None) -> dict[str, float]:
+    """Accuracy, loss, ECE; beside a teacher's predictions also likeness to it and errors inherited from it."""
+    metrics = {"samples": float(len(labels)), **classification_metrics(logits, labels)}
+    if teacher is not None:
+        predicted = logits.argmax(1).numpy()
+        metrics["same_as_teacher"] = float((predicted == teacher).mean())
+        metrics["inherited_errors"] = inherited_errors(teacher, predicted, labels.numpy())
+    return {name: round(value, 6) for name, value in metrics.items()}
+
+
+def predictions_table(split: str, labels: Tensor, logits: dict[str, Tensor]) -> pa.Table:
+    """Tidy: one row a sample and role, with columns split, sample, label, role, predicted, confidence, logits."""
+    tables = []
+    for role, values in logits.items():
+        confidence, predicted = values.softmax(1).max(1)
+        count = len(values)
+        columns = {
+            "split": pa.array([split] * count).dictionary_encode(),
+            "sample": pa.array(np.arange(count, dtype=np.int32)),
+            "label": pa.array(labels.numpy().astype(np.int16)),
+            "role": pa.array([role] * count).dictionary_encode(),
+            "predicted": pa.array(predicted.numpy().astype(np.int16)),
+            "confidence": pa.array(confidence.numpy()),
+            "logits": pa.FixedSizeListArray.from_arrays(pa.array(values.flatten().numpy()), values.shape[1]),
+        }
+        tables.append(pa.table(columns))
+    return pa.concat_tables(tables).unify_dictionaries()
+
+
+def _merged(experiment: Experiment, samples: LabelledImages, logits: dict[str, Tensor]) -> pa.Table:
+    new = predictions_table(samples.split, samples.labels, logits)
+    if not experiment.has_table("predictions"):
+        return new
+    old = experiment.table("predictions")
+    others = old.filter(pc.not_equal(old["split"].cast(pa.string()), samples.split))
+    return pa.concat_tables([others.cast(new.schema), new]).unify_dictionaries().combine_chunks()

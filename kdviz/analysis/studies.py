@@ -1,0 +1,153 @@
+"""Studies over many trainings, as tidy tables that grow run by run and can be continued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from kdviz.analysis.evaluation import model_metrics
+from kdviz.datasets import mnist
+from kdviz.distill import Stage, TrainingConfig, predict_logits, train_student
+from kdviz.distill.losses import check_distillation
+from kdviz.errors import SettingError
+from kdviz.experiment import Experiment
+
+TEMPERATURE_SCHEMA = pa.schema(
+    [
+        ("role", pa.string()),
+        ("temperature", pa.float64()),
+        ("alpha", pa.float64()),
+        ("seed", pa.int32()),
+        ("split", pa.string()),
+        ("samples", pa.int32()),
+        ("accuracy", pa.float64()),
+        ("loss", pa.float64()),
+        ("ece", pa.float64()),
+        ("same_as_teacher", pa.float64()),
+        ("inherited_errors", pa.float64()),
+    ]
+)
+"""temperature.parquet: one row a model and split. ``temperature`` is null for the teacher and the student alone."""
+
+
+def temperature_sweep(
+    experiment: Experiment,
+    data: str | Path | None,
+    temperatures: Sequence[float],
+    seeds: Sequence[int],
+    config: TrainingConfig,
+) -> Iterator[Stage]:
+    """Distil one student for each temperature and seed, and one alone for each seed; write temperature.parquet.
+
+    The experiment's teacher speaks once for all of them: its logits of the training digits are cached. The
+    table is written after each training, and what it holds already is not trained again.
+
+    Raises:
+        SettingError: No values, or one outside its range.
+        DatasetError: See :func:`kdviz.datasets.mnist`.
+    """
+    _check(temperatures, seeds, config)
+    splits = mnist(data)
+    teacher = experiment.runs["teacher"].model
+    soft = predict_logits(teacher, splits["train"], experiment.input.normalise, device=config.device)
+    measured = {name: samples for name, samples in splits.items() if name != "train"}
+    spoken = {name: predict_logits(teacher, samples, experiment.input.normalise) for name, samples in measured.items()}
+    rows = experiment.table("temperature").to_pylist() if experiment.has_table("temperature") else []
+    rows = [row for row in rows if row["role"] != "teacher"]
+    for name, samples in measured.items():
+        rows.append(_row("teacher", None, None, None, name, model_metrics(spoken[name], samples.labels, None)))
+    done = {(row["role"], row["temperature"], row["alpha"], row["seed"]) for row in rows}
+    plan = [(None, seed) for seed in seeds] + [(float(value), seed) for value in temperatures for seed in seeds]
+    todo = [item for item in plan if _key(*item, config) not in done]
+    for number, (temperature, seed) in enumerate(todo, 1):
+        own = replace(config, seed=seed, temperature=temperature or config.temperature)
+        name = f"{'alone' if temperature is None else f'T={temperature:g}'}, seed {seed}"
+        training = train_student(
+            splits, _student(experiment), experiment.input, own, None if temperature is None else soft
+        )
+        network = yield from _staged(training, name, number, len(todo))
+        role, _, alpha, _ = _key(temperature, seed, config)
+        for split, samples in measured.items():
+            logits = predict_logits(network, samples, experiment.input.normalise)
+            metrics = model_metrics(logits, samples.labels, spoken[split].argmax(1).numpy())
+            rows.append(_row(role, temperature, alpha, seed, split, metrics))
+        experiment.write_table("temperature", pa.Table.from_pylist(rows, TEMPERATURE_SCHEMA))
+
+
+def _staged(training: Any, name: str, number: int, count: int) -> Any:
+    while True:
+        try:
+            progress = next(training)
+        except StopIteration as end:
+            return end.value
+        yield Stage(name, number, count, progress)
+
+
+def _key(temperature: float | None, seed: int, config: TrainingConfig) -> tuple[str, float | None, float | None, int]:
+    if temperature is None:
+        return "student", None, None, seed
+    return "kd_student", temperature, config.alpha, seed
+
+
+def _row(
+    role: str,
+    temperature: float | None,
+    alpha: float | None,
+    seed: int | None,
+    split: str,
+    metrics: dict[str, float],
+) -> dict[str, Any]:
+    own = {"role": role, "temperature": temperature, "alpha": alpha, "seed": seed, "split": split}
+    return {**own, **metrics, "samples": int(metrics["samples"])}
+
+
+def _student(experiment: Experiment) -> str:
+    return experiment.runs["kd_student"].network
+
+
+def _check(temperatures: Sequence[float], seeds: Sequence[int], config: TrainingConfig) -> None:
+    if not temperatures or not seeds:
+        raise SettingError("A sweep needs at least one value and one seed.")
+    for value in temperatures:
+        check_distillation(value, config.alpha)
+
+
+def accuracy_by_temperature(table: pa.Table, split: str = "test") -> list[dict[str, Any]]:
+    """Mean and spread over seeds for each temperature, and for the student alone (temperature None).
+
+    Returns:
+        Dicts with role, temperature, seeds, accuracy, accuracy_sd (sample standard deviation; None for one
+        seed), accuracy_low and accuracy_high, and the means of loss, ece, same_as_teacher, inherited_errors.
+    """
+    rows = [row for row in table.to_pylist() if row["split"] == split]
+    groups: dict[tuple[str, float | None], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["role"], row["temperature"]), []).append(row)
+    return [_summary(role, temperature, group) for (role, temperature), group in sorted(groups.items(), key=_order)]
+
+
+def _order(item: tuple[tuple[str, float | None], Any]) -> tuple[str, float]:
+    (role, temperature), _ = item
+    return role, temperature or 0.0
+
+
+def _summary(role: str, temperature: float | None, group: list[dict[str, Any]]) -> dict[str, Any]:
+    accuracy = torch.tensor([row["accuracy"] for row in group], dtype=torch.float64)
+    summary: dict[str, Any] = {
+        "role": role,
+        "temperature": temperature,
+        "seeds": len(group),
+        "accuracy": float(accuracy.mean()),
+        "accuracy_sd": float(accuracy.std()) if len(group) > 1 else None,
+        "accuracy_low": float(accuracy.min()),
+        "accuracy_high": float(accuracy.max()),
+    }
+    for name in ("loss", "ece", "same_as_teacher", "inherited_errors"):
+        values = [row[name] for row in group if row[name] is not None]
+        summary[name] = sum(values) / len(values) if values else None
+    return summary

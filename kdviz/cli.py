@@ -1,0 +1,467 @@
+"""The command line. Results go to stdout, progress and errors to stderr; exit 0 done, 1 a kdviz error, 2 usage."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdviz import __version__
+from kdviz.errors import DatasetError, KdvizError, SettingError
+
+if TYPE_CHECKING:
+    from kdviz.datasets import LabelledImages
+    from kdviz.distill import Stage, TrainingConfig
+    from kdviz.experiment import Experiment
+    from kdviz.saliency import SaliencyMap
+
+OUTPUTS = (".png", ".svg", ".html", ".npz")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KdvizError as error:
+        print(f"kdviz: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("kdviz: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left (kdviz ... | head): nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kdviz", description="See and measure what knowledge distillation changes in an image classifier."
+    )
+    parser.add_argument("--version", action="version", version=f"kdviz {__version__}")
+    verbs = parser.add_subparsers(title="commands", dest="verb", required=True, metavar="COMMAND")
+    for add in (_add_app, _add_train, _add_sweep, _add_evaluate, _add_explain, _add_list):
+        add(verbs)
+    return parser
+
+
+def _verb(verbs: Any, name: str, run: Callable[[Any], None], help: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps, or auto for the fastest there is")
+    parser.add_argument("--threads", type=_at_least_one, default=None, help="CPU threads (default: torch's choice)")
+
+
+def _at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _numbers(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    def parse(text: str) -> list[Any]:
+        return [kind(part) for part in text.split(",") if part.strip()]
+
+    parse.__name__ = "list"
+    return parse
+
+
+def _set_threads(options: argparse.Namespace) -> None:
+    if options.threads:
+        import torch
+
+        torch.set_num_threads(options.threads)
+
+
+# app ------------------------------------------------------------------------------------------------------------------
+
+
+def _add_app(verbs: Any) -> None:
+    parser = _verb(verbs, "app", _app, "Open the web app.")
+    parser.add_argument("--port", type=_at_least_one, default=8501, help="port of the page")
+    parser.add_argument("--headless", action="store_true", help="do not open a browser")
+
+
+def _app(options: argparse.Namespace) -> None:
+    from importlib.util import find_spec
+
+    from kdviz.files import ASSETS
+
+    if find_spec("streamlit") is None:
+        raise KdvizError("The app needs streamlit; install it with: pip install streamlit")
+    script = ASSETS.parent / "app.py"
+    if not script.is_file():
+        raise KdvizError("app.py is not here; run the app from a checkout of the repository.")
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(options.port)]
+    if options.headless:
+        command += ["--server.headless", "true"]
+    os.chdir(script.parent)  # where .streamlit/config.toml is
+    os.execv(sys.executable, command)
+
+
+# train ----------------------------------------------------------------------------------------------------------------
+
+
+def _add_train(verbs: Any) -> None:
+    parser = _verb(verbs, "train", _train, "Train a teacher, distil a student from it, train the same student alone.")
+    parser.add_argument("dataset", choices=["mnist"], help="what to train on")
+    parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder of the new experiment, e.g. models/mine")
+    _add_recipe(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and dropout")
+    parser.add_argument("--temperature", type=float, default=4.0, help="T of the KD student")
+    parser.add_argument("--teacher-epochs", type=_at_least_one, help="epochs of the teacher (default: 12, or --epochs)")
+    parser.add_argument("--teacher", default="paper_cnn", help="network of the teacher")
+    parser.add_argument("--student", default="paper_fc", help="network of both students")
+    _common(parser)
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--epochs", type=_at_least_one, default=None, help="epochs of the students (default: 20)")
+    parser.add_argument("--batch-size", type=_at_least_one, default=256, help="samples a step")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
+    parser.add_argument("--alpha", type=float, default=0.5, help="weight of the teacher against the labels, 0 to 1")
+
+
+def _config(options: argparse.Namespace, **more: Any) -> TrainingConfig:
+    from kdviz.distill import TrainingConfig
+
+    return TrainingConfig(
+        epochs=options.epochs or 20,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        alpha=options.alpha,
+        device=options.device,
+        **more,
+    )
+
+
+def _train(options: argparse.Namespace) -> None:
+    from kdviz.datasets import bundled_digits, mnist
+    from kdviz.distill import train_mnist
+    from kdviz.experiment import load_experiment
+
+    _set_threads(options)
+    config = _config(options, seed=options.seed, temperature=options.temperature)
+    stages = train_mnist(
+        options.data,
+        options.out,
+        config,
+        teacher=options.teacher,
+        student=options.student,
+        teacher_epochs=options.teacher_epochs or options.epochs or 12,
+    )
+    _show_stages(stages)
+    experiment = load_experiment(options.out)
+    splits = mnist(options.data)
+    _evaluate_on(experiment, [splits["validation"], splits["test"], bundled_digits()["bundled"]], options.device)
+    _print_metrics(experiment, options.json)
+
+
+def _show_stages(stages: Iterable[Stage]) -> None:
+    """One bar a training, with the loss and the validation accuracy of its last epoch."""
+    from tqdm import tqdm
+
+    bar, shown = None, ""
+    for stage in stages:
+        progress = stage.progress
+        if bar is None or stage.name != shown:
+            if bar is not None:
+                bar.close()
+            label = f"{stage.name} ({stage.number}/{stage.count})"
+            bar, shown = tqdm(total=progress.epochs * progress.steps, desc=label, file=sys.stderr), stage.name
+        bar.update((progress.epoch - 1) * progress.steps + progress.step - bar.n)
+        if progress.loss is not None and progress.validation_accuracy is not None:
+            bar.set_postfix_str(f"loss {progress.loss:.4f}, validation {progress.validation_accuracy:.2%}")
+    if bar is not None:
+        bar.close()
+
+
+# sweep ----------------------------------------------------------------------------------------------------------------
+
+
+def _add_sweep(verbs: Any) -> None:
+    parser = _verb(verbs, "sweep", _sweep, "Train a student for each value and seed; continues what was interrupted.")
+    parser.add_argument("study", choices=["temperature"], help="what is varied")
+    _add_experiment(parser)
+    parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
+    parser.add_argument(
+        "--values", type=_numbers(float), default=[1, 2, 4, 8, 16, 32, 64], help="values, with commas between"
+    )
+    parser.add_argument("--seeds", type=_numbers(int), default=[0, 1, 2], help="seeds, with commas between")
+    _add_recipe(parser)
+    _common(parser)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from kdviz.analysis.studies import accuracy_by_temperature, temperature_sweep
+    from kdviz.experiment import load_experiment
+
+    _set_threads(options)
+    experiment = load_experiment(options.experiment)
+    _show_stages(temperature_sweep(experiment, options.data, options.values, options.seeds, _config(options)))
+    rows = accuracy_by_temperature(experiment.table("temperature"))
+    if options.json:
+        print(json.dumps({"experiment": str(experiment.folder), "test": rows}))
+        return
+    print(f"{'':12} {'T':>5} {'seeds':>5} {'accuracy':>9} {'spread':>8} {'ECE':>7}")
+    for row in rows:
+        temperature = "" if row["temperature"] is None else f"{row['temperature']:g}"
+        spread = "" if row["accuracy_sd"] is None else f"{row['accuracy_sd']:.2%}"
+        print(
+            f"{row['role']:12} {temperature:>5} {row['seeds']:>5} {row['accuracy']:>9.2%} {spread:>8} {row['ece']:>7.4f}"
+        )
+
+
+# evaluate -------------------------------------------------------------------------------------------------------------
+
+
+def _add_experiment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-e", "--experiment", metavar="DIR", default="mnist", help="folder of the experiment, or its name in models/"
+    )
+
+
+def _add_evaluate(verbs: Any) -> None:
+    parser = _verb(verbs, "evaluate", _evaluate, "Measure every model of an experiment on a test set.")
+    _add_experiment(parser)
+    parser.add_argument("--data", metavar="DIR", help="folder of MNIST; left away, the 5,000 bundled digits are used")
+    _common(parser)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from kdviz.datasets import bundled_digits, mnist
+    from kdviz.experiment import load_experiment
+
+    _set_threads(options)
+    experiment = load_experiment(options.experiment)
+    if experiment.dataset != "mnist":
+        raise DatasetError(f"Evaluating on the data set '{experiment.dataset}' is not supported; mnist is.")
+    samples = mnist(options.data)["test"] if options.data else bundled_digits()["bundled"]
+    _evaluate_on(experiment, [samples], options.device)
+    _print_metrics(experiment, options.json, samples.split)
+
+
+def _evaluate_on(experiment: Experiment, splits: Sequence[LabelledImages], device: str) -> None:
+    from tqdm import tqdm
+
+    from kdviz.analysis.evaluation import evaluate
+
+    for samples in splits:
+        roles = evaluate(experiment, samples, device)
+        for _ in tqdm(roles, total=len(experiment.runs), desc=f"evaluate on {samples.split}", file=sys.stderr):
+            pass
+
+
+def _print_metrics(experiment: Experiment, as_json: bool, split: str | None = None) -> None:
+    metrics = {
+        role: {name: values for name, values in run.metrics.items() if split in (None, name)}
+        for role, run in experiment.runs.items()
+    }
+    if as_json:
+        print(json.dumps({"experiment": str(experiment.folder), "metrics": metrics}))
+        return
+    print(f"{'role':12} {'split':10} {'samples':>7} {'accuracy':>9} {'loss':>7} {'ECE':>7}")
+    for role, splits in metrics.items():
+        for name, values in splits.items():
+            print(
+                f"{role:12} {name:10} {values['samples']:>7.0f} {values['accuracy']:>9.2%} "
+                f"{values['loss']:>7.4f} {values['ece']:>7.4f}"
+            )
+
+
+# explain --------------------------------------------------------------------------------------------------------------
+
+
+def _add_explain(verbs: Any) -> None:
+    parser = _verb(verbs, "explain", _explain, "Saliency maps of pictures by every model, into one file a picture.")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="pictures")
+    _add_experiment(parser)
+    parser.add_argument("--method", default="rise", help="see: kdviz list methods")
+    parser.add_argument("--target", metavar="CLASS", help="class to explain (default: each model's own prediction)")
+    parser.add_argument("--masks", type=int, default=4000, help="random masks")
+    parser.add_argument("--grid", type=int, default=7, help="cells of the mask grid from side to side")
+    parser.add_argument("--probability", type=float, default=0.5, help="chance that a cell keeps its pixels")
+    parser.add_argument("--baseline", default="black", help="what a removed pixel becomes")
+    parser.add_argument("--estimator", default="centred", help="centred, or rise for the published formula")
+    parser.add_argument("--seed", type=int, default=0, help="of the masks")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        required=True,
+        help="FILE.png, .svg, .html or .npz; with several pictures their names are added",
+    )
+    _common(parser)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from kdviz.experiment import load_experiment
+    from kdviz.metrics import agreement
+
+    if Path(options.out).suffix.lower() not in OUTPUTS:
+        raise SettingError(f"--out must end in {', '.join(OUTPUTS)}, got '{options.out}'.")
+    _set_threads(options)
+    experiment = load_experiment(options.experiment)
+    documents = []
+    for image, out in zip(options.images, _out_files(options.images, Path(options.out)), strict=True):
+        maps = _maps(experiment, image, options)
+        _write_maps(maps, out)
+        report = agreement(maps)
+        documents.append(_explain_document(image, out, maps, report.to_json()))
+        if not options.json:
+            print(f"{out}\n{_describe(maps)}\n{report}")
+    if options.json:
+        print(json.dumps({"experiment": str(experiment.folder), "images": documents}))
+
+
+def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> dict[str, SaliencyMap]:
+    from tqdm import tqdm
+
+    from kdviz.distill.training import choose_device
+    from kdviz.saliency import explain_stream
+
+    states = explain_stream(
+        experiment,
+        image,
+        options.target,
+        options.method,
+        device=choose_device(options.device),
+        n_masks=options.masks,
+        grid=options.grid,
+        probability=options.probability,
+        baseline=options.baseline,
+        estimator=options.estimator,
+        seed=options.seed,
+    )
+    state = None
+    with tqdm(total=options.masks, desc=Path(image).name, unit="mask", file=sys.stderr) as bar:
+        for state in states:
+            bar.update(state.n_masks - bar.n)
+    assert state is not None  # the stream yields at least once
+    return state.maps()
+
+
+def _out_files(images: Sequence[str], out: Path) -> list[Path]:
+    if len(images) == 1:
+        return [out]
+    files: list[Path] = []
+    for image in images:
+        base = f"{out.stem}-{Path(image).stem}"
+        names = [base, *(f"{base}-{number}" for number in range(2, len(images) + 1))]
+        files.append(next(file for file in (out.with_name(name + out.suffix) for name in names) if file not in files))
+    return files
+
+
+def _write_maps(maps: dict[str, SaliencyMap], out: Path) -> None:
+    from kdviz import figures
+    from kdviz.files import atomic_write
+
+    kind = out.suffix.lower()
+    if kind == ".npz":
+        atomic_write(out, maps_npz(maps))
+    elif kind == ".html":
+        page = figures.comparison(maps).to_html(include_plotlyjs=True, full_html=True)
+        atomic_write(out, page.encode())
+    else:
+        atomic_write(out, figures.comparison_file(maps, kind[1:]))
+
+
+def maps_npz(maps: dict[str, SaliencyMap]) -> bytes:
+    """An .npz with float32 (H, W) named by role, and ``<role>_se`` for its standard error."""
+    import numpy as np
+
+    arrays = {role: saliency_map.values for role, saliency_map in maps.items()}
+    arrays |= {f"{role}_se": saliency_map.standard_error for role, saliency_map in maps.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _describe(maps: dict[str, SaliencyMap]) -> str:
+    return "\n".join(
+        f"{role:12} predicts {one.classes[one.predicted]} ({one.probabilities[one.predicted]:.1%}); "
+        f"map of {one.classes[one.target]} from {one.n_masks} masks"
+        for role, one in maps.items()
+    )
+
+
+def _explain_document(image: str, out: Path, maps: dict[str, SaliencyMap], report: dict[str, Any]) -> dict[str, Any]:
+    models = {
+        role: {
+            "predicted": one.classes[one.predicted],
+            "confidence": float(one.probabilities[one.predicted]),
+            "target": one.classes[one.target],
+            "target_probability": float(one.probabilities[one.target]),
+        }
+        for role, one in maps.items()
+    }
+    first = next(iter(maps.values()))
+    settings = {"method": first.method, **first.settings}
+    return {"image": image, "out": str(out), "settings": settings, "models": models, "agreement": report}
+
+
+# list -----------------------------------------------------------------------------------------------------------------
+
+
+def _add_list(verbs: Any) -> None:
+    parser = _verb(verbs, "list", _list, "List what can be named.")
+    parser.add_argument("what", choices=["experiments", "networks", "methods", "losses", "datasets"])
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+
+
+def _list(options: argparse.Namespace) -> None:
+    entries = _entries(options.what)
+    if options.json:
+        print(json.dumps({options.what: entries}))
+        return
+    width = max((len(name) for name in entries), default=0)
+    for name, text in entries.items():
+        print(f"{name:{width}}  {text}".rstrip())
+
+
+def _entries(what: str) -> dict[str, str]:
+    """Name -> one line about it."""
+    if what == "experiments":
+        from kdviz.experiment import list_experiments, load_experiment
+
+        return {name: ", ".join(load_experiment(name).runs) for name in list_experiments()}
+    if what == "methods":
+        from kdviz.saliency import methods
+
+        return {name: ", ".join(one.name for one in methods[name].settings) for name in methods}
+    registry = _registry(what)
+    texts = {name: (registry[name].__doc__ or "").strip().partition("\n")[0] for name in registry}
+    if what == "networks":
+        texts |= {"torchvision/NAME": "Any classifier of torchvision.", "timm/NAME": "Any classifier of timm."}
+    return texts
+
+
+def _registry(what: str) -> Any:
+    if what == "networks":
+        from kdviz.networks import networks
+
+        return networks
+    if what == "losses":
+        from kdviz.distill import losses
+
+        return losses
+    from kdviz.datasets import datasets
+
+    return datasets
+
+
+if __name__ == "__main__":
+    sys.exit(main())
