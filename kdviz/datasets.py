@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def bundled_digits(path: str | Path = BUNDLED) -> dict[str, LabelledImages]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             images, labels = archive["images"], archive["labels"]
-    except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DatasetError(
             f"The bundled digits cannot be read ({Path(path).name}); restore assets/mnist from the repository."
         ) from error
@@ -172,6 +173,9 @@ def _read_idx(folder: Path, name: str, samples: int, header: int, size: int, md5
             content = plain.read_bytes()
     except FileNotFoundError as error:
         raise DatasetError(f"The MNIST file '{name}' (or {name}.gz) is missing from '{folder}'.") from error
-    if len(content) != header + samples * size:
+    except OSError as error:
+        raise DatasetError(f"Cannot read the MNIST file '{name}' in '{folder}': {error.strerror or error}.") from error
+    # An IDX file begins with 0, 0, 8 (uint8) and its dimensions, each of which takes four bytes of the header.
+    if len(content) != header + samples * size or content[:4] != bytes((0, 0, 8, header // 4 - 1)):
         raise damaged
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header)

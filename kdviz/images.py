@@ -22,7 +22,8 @@ MAX_PIXELS = 40_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
 _DIGIT_BOX = 20  # MNIST digits fit a 20 x 20 box ...
-_DIGIT_CANVAS = 28  # ... whose centre of mass is put in the middle of 28 x 28 (LeCun et al., 1998)
+_DIGIT_CANVAS = 28  # ... whose centre of mass is put in the middle of 28 x 28 (LeCun et al., 1998),
+_DIGIT_CENTRE = 14.5  # which is the centre of pixel 14, as measured on MNIST, not the corner between 13 and 14
 _WORKING_SIDE = 512  # photos are shrunk to this before thresholding: enough for a digit, and fast
 
 
@@ -45,7 +46,13 @@ def open_image(source: bytes | str | Path, name: str = "") -> Image.Image:
         ImageError: The file is missing, empty, not a picture, damaged or too large.
     """
     data, name = _read(source, name)
-    image = _identify(data, name)
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata, and of sizes that our own limit, which is stricter, already refuses.
+        warnings.simplefilter("ignore")
+        return _decode(_identify(data, name), name)
+
+
+def _decode(image: Image.Image, name: str) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(
@@ -87,10 +94,7 @@ def _too_large(name: str) -> ImageError:
 
 def _identify(data: bytes, name: str) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            # Our own pixel limit, checked next by the caller, is stricter than Pillow's warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"{name} has more than the {MAX_PIXELS // 1_000_000} megapixels that kdviz opens; "
@@ -114,7 +118,7 @@ def _to_grey_or_rgb(image: Image.Image) -> Image.Image:
 
 def _deep_grey(image: Image.Image) -> Image.Image:
     # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
-    values = np.asarray(image).astype(np.float64)
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))
     high = 1.0 if image.mode == "F" and values.max() <= 1 else (65535.0 if values.max() > 255 else 255.0)
     return Image.fromarray((np.clip(values / high, 0, 1) * 255).round().astype(np.uint8))
 
@@ -215,8 +219,8 @@ def _centre(digit: np.ndarray) -> Image.Image:
     values = np.asarray(small, dtype=np.float64)
     values *= 255 / max(values.max(), 1)
     total = values.sum()
-    top = _DIGIT_CANVAS / 2 - ((values.sum(1) / total) @ (np.arange(size[1]) + 0.5))
-    left = _DIGIT_CANVAS / 2 - ((values.sum(0) / total) @ (np.arange(size[0]) + 0.5))
+    top = _DIGIT_CENTRE - ((values.sum(1) / total) @ (np.arange(size[1]) + 0.5))
+    left = _DIGIT_CENTRE - ((values.sum(0) / total) @ (np.arange(size[0]) + 0.5))
     top = int(np.clip(round(top), 0, _DIGIT_CANVAS - size[1]))
     left = int(np.clip(round(left), 0, _DIGIT_CANVAS - size[0]))
     canvas = np.zeros((_DIGIT_CANVAS, _DIGIT_CANVAS), np.uint8)

@@ -1,0 +1,8 @@
+"""The web app: ``streamlit run app.py``. The server runs ``lifespan`` once; each view of a page runs ``main``."""
+
+import streamlit as st
+
+from kdviz.ui import lifespan, main
+
+app = st.App(__file__, lifespan=lifespan)
+main()

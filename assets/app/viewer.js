@@ -1,0 +1,420 @@
+// Saliency maps over the picture, drawn on canvases: opacity, colours, scale, linked zoom and linked hover
+// happen here, without a request. Streamlit calls the default export for each new payload; what the person
+// chose lives on the parent element and survives.
+
+const MAX_ZOOM = 12;
+
+function bytes(text) {
+  const raw = atob(text);
+  const out = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) out[i] = raw.charCodeAt(i);
+  return out;
+}
+
+// Maps travel as int16 steps of a scale: exact to 1/32767 of their largest value.
+function floats(packed) {
+  const steps = new Int16Array(bytes(packed.data).buffer);
+  return Float32Array.from(steps, (step) => step * packed.step);
+}
+
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node[name] = value;
+    else if (value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  for (const child of children) if (child !== null) node.append(child);
+  return node;
+}
+
+export default function (component) {
+  const { parentElement, data } = component;
+  const root = parentElement.querySelector(".kv");
+  const viewer = (root.viewer ??= new Viewer(root));
+  viewer.update(data);
+}
+
+class Viewer {
+  constructor(root) {
+    this.root = root;
+    this.choice = { opacity: 0.8, palette: null, shared: true, lower: "difference", threshold: 0 };
+    this.zoom = { scale: 1, x: 0, y: 0 };
+    this.cursor = null;
+    this.layout = "";
+    this.panels = [];
+    this.pending = false;
+  }
+
+  update(data) {
+    this.data = data;
+    const [height, width] = data.size;
+    this.width = width;
+    this.height = height;
+    this.picture = bytes(data.picture);
+    this.models = data.models.map((model) => ({
+      ...model,
+      values: floats(model.map),
+      error: floats(model.error),
+      difference: model.difference ? floats(model.difference) : null,
+    }));
+    if (!this.luts) {
+      this.luts = Object.fromEntries(data.palettes.map((one) => [one.name, bytes(one.lut)]));
+      this.choice.palette = data.palettes[0].name;
+    }
+    // Rebuild the page's elements only when other models or texts come; new masks only repaint.
+    const layout = JSON.stringify([data.models.map((m) => [m.role, !!m.difference]), data.size, data.texts]);
+    if (layout !== this.layout) {
+      this.layout = layout;
+      this.build();
+    }
+    this.fill();
+    this.paint();
+  }
+
+  build() {
+    const { texts } = this.data;
+    this.panels = [];
+    const first = this.pictureCard(texts);
+    const cards = this.models.map((model, index) => this.modelCard(model, index, texts));
+    const tiles = element("div", { class: "tiles" }, first, ...cards);
+    this.root.replaceChildren(this.toolbar(texts), tiles);
+    this.root.style.setProperty("--ratio", `${this.width} / ${this.height}`);
+    this.sizes ??= new ResizeObserver(() => this.paint());
+    this.sizes.disconnect();
+    this.sizes.observe(tiles);
+  }
+
+  toolbar(texts) {
+    const { choice } = this;
+    const range = (key, name, max) => {
+      const output = element("output", {}, `${Math.round(choice[key] * 100)} %`);
+      const input = element("input", { type: "range", min: 0, max, step: 1, value: choice[key] * 100, "aria-label": name });
+      input.oninput = () => {
+        choice[key] = input.value / 100;
+        output.textContent = `${input.value} %`;
+        this.paint();
+      };
+      return element("label", {}, element("span", { class: "name" }, name), input, output);
+    };
+    const palette = element("select", { "aria-label": texts.palette });
+    for (const one of this.data.palettes) palette.append(element("option", { value: one.name }, one.title));
+    palette.value = choice.palette;
+    palette.onchange = () => ((choice.palette = palette.value), this.paint());
+    return element(
+      "div",
+      { class: "bar", role: "group", "aria-label": texts.display },
+      range("opacity", texts.opacity, 100),
+      range("threshold", texts.threshold, 90),
+      element("label", {}, element("span", { class: "name" }, texts.palette), palette),
+      this.segments(texts.scale, "shared", [[true, texts.shared], [false, texts.own]]),
+      this.segments(texts.lower, "lower", [["difference", texts.difference], ["error", texts.error]]),
+      element(
+        "span",
+        { class: "group" },
+        element("span", { class: "name" }, texts.zoom),
+        element("button", { type: "button", "aria-label": texts.zoomOut, onclick: () => this.zoomBy(1 / 1.5) }, "−"),
+        element("button", { type: "button", "aria-label": texts.zoomIn, onclick: () => this.zoomBy(1.5) }, "+"),
+        element("button", { type: "button", onclick: () => this.resetZoom() }, texts.reset),
+      ),
+    );
+  }
+
+  segments(name, key, options) {
+    const group = element("span", { class: "seg", role: "group", "aria-label": name });
+    const show = () => [...group.children].forEach((b, i) => b.setAttribute("aria-pressed", options[i][0] === this.choice[key]));
+    for (const [value, text] of options) {
+      const pick = () => ((this.choice[key] = value), show(), this.fill(), this.paint());
+      group.append(element("button", { type: "button", onclick: pick }, text));
+    }
+    show();
+    return element("span", { class: "group" }, element("span", { class: "name" }, name), group);
+  }
+
+  pictureCard(texts) {
+    this.legend = element("canvas", { width: 256, height: 1, role: "img", "aria-label": texts.legend });
+    this.legendLow = element("span");
+    this.legendHigh = element("span");
+    this.about = element("p", { class: "note" });
+    const panel = this.panel(null, "picture");
+    return element(
+      "section",
+      { class: "card", "aria-label": texts.picture },
+      element("div", { class: "head" }, texts.picture),
+      panel.box,
+      element(
+        "div",
+        { class: "sub" },
+        element("div", { class: "legend" }, this.legendLow, this.legend, this.legendHigh, element("span", {}, texts.legend)),
+        this.about,
+      ),
+    );
+  }
+
+  modelCard(model, index, texts) {
+    const main = this.panel(index, "map");
+    const lower = this.panel(index, "lower");
+    const parts = {
+      word: element("b"),
+      confidence: element("span", { class: "small" }),
+      tag: element("span", { class: "tag" }),
+      bar: element("i"),
+      target: element("div", { class: "small" }),
+      lowerTitle: element("h4"),
+      agreement: element("div", { class: "small" }),
+      agreementBar: element("i"),
+      ceiling: element("u"),
+    };
+    parts.lowerBox = lower.box;
+    parts.meter = element("div", { class: "meter" }, parts.agreementBar, parts.ceiling);
+    parts.alone = element("p", { class: "note" }, texts.isReference);
+    model.parts = parts;
+    (this.parts ??= [])[index] = parts;
+    const card = element(
+      "section",
+      { class: "card", "aria-label": model.title, style: `--role: ${model.colour}` },
+      element("div", { class: "head" }, element("span", { class: `mark ${model.symbol}` }), model.title),
+      main.box,
+      element("div", { class: "pred" }, element("span", {}, parts.word, " ", parts.confidence), parts.tag),
+      element("div", { class: "meter" }, parts.bar),
+      parts.target,
+      element("div", { class: "sub" }, parts.lowerTitle, lower.box, parts.alone, parts.meter, parts.agreement),
+    );
+    return card;
+  }
+
+  panel(index, kind) {
+    const canvas = element("canvas", { tabindex: 0, role: "img", class: `k-${kind}` });
+    const read = element("div", { class: "read" });
+    const box = element("div", { class: "view" }, canvas, read);
+    const panel = { index, kind, canvas, read, box };
+    canvas.onpointermove = (event) => this.move(panel, event);
+    canvas.onpointerleave = () => ((this.cursor = null), this.paint());
+    canvas.onpointerdown = (event) => (this.drag = this.zoom.scale > 1 ? { x: event.clientX, y: event.clientY } : null);
+    canvas.onpointerup = () => (this.drag = null);
+    canvas.ondblclick = () => this.resetZoom();
+    canvas.addEventListener("wheel", (event) => this.wheel(panel, event), { passive: false });
+    canvas.onkeydown = (event) => this.key(event);
+    this.panels.push(panel);
+    return panel;
+  }
+
+  // Texts and meters of each card.
+  fill() {
+    const { texts } = this.data;
+    this.about.textContent = this.data.about;
+    this.models.forEach((model, index) => {
+      const parts = this.parts[index];
+      parts.word.textContent = model.predicted;
+      parts.confidence.textContent = model.confidenceText;
+      parts.tag.textContent = model.correct === null ? "" : model.correct ? `✓ ${texts.right}` : `✗ ${texts.wrong}`;
+      parts.tag.style.display = model.correct === null ? "none" : "";
+      parts.tag.classList.toggle("no", model.correct === false);
+      parts.bar.style.width = `${model.confidence * 100}%`;
+      parts.target.textContent = model.targetText;
+      const lower = this.choice.lower === "error" ? model.error : model.difference;
+      parts.lowerTitle.textContent = this.choice.lower === "error" ? texts.errorTitle : model.difference ? texts.differenceTitle : texts.reference;
+      parts.lowerBox.style.display = lower ? "" : "none";
+      parts.alone.style.display = lower ? "none" : "";
+      const agreement = model.agreement;
+      parts.meter.style.display = agreement ? "" : "none";
+      parts.agreement.textContent = agreement ? agreement.text : model.ceilingText;
+      if (agreement) {
+        parts.agreementBar.style.width = `${Math.max(0, agreement.value) * 100}%`;
+        parts.ceiling.style.left = `${Math.max(0, agreement.ceiling) * 100}%`;
+      }
+    });
+    for (const panel of this.panels) panel.canvas.setAttribute("aria-label", this.alternative(panel));
+  }
+
+  alternative(panel) {
+    if (panel.index === null) return this.data.texts.picture;
+    const model = this.models[panel.index];
+    return panel.kind === "map" ? model.alt : `${model.title}: ${this.parts[panel.index].lowerTitle.textContent}`;
+  }
+
+  // One repaint a frame, however many events come.
+  paint() {
+    if (this.pending) return;
+    this.pending = true;
+    requestAnimationFrame(() => {
+      this.pending = false;
+      this.draw();
+    });
+  }
+
+  limits() {
+    const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1e-9;
+    const own = this.models.map((model) => largest(model.values));
+    const all = Math.max(...own);
+    const error = Math.max(...this.models.map((model) => largest(model.error)));
+    return { own: own.map((one) => (this.choice.shared ? all : one)), all, error };
+  }
+
+  draw() {
+    const limits = this.limits();
+    for (const panel of this.panels) {
+      const model = panel.index === null ? null : this.models[panel.index];
+      let layer = null;
+      if (model && panel.kind === "map") layer = [model.values, limits.own[panel.index]];
+      else if (model && this.choice.lower === "error") layer = [model.error, limits.error];
+      else if (model && model.difference) layer = [model.difference, limits.all];
+      if (!model || layer) this.drawPanel(panel, layer);
+    }
+    this.drawLegend(limits);
+  }
+
+  drawPanel(panel, layer) {
+    const { canvas } = panel;
+    const wide = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
+    const high = Math.max(1, Math.round((wide * this.height) / this.width));
+    if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
+    const context = canvas.getContext("2d");
+    const small = (panel.small ??= document.createElement("canvas"));
+    if (small.width !== this.width || small.height !== this.height) Object.assign(small, { width: this.width, height: this.height });
+    small.getContext("2d").putImageData(this.pixels(layer), 0, 0);
+    const { scale, x, y } = this.zoom;
+    context.imageSmoothingEnabled = this.width > 96;
+    context.fillRect(0, 0, wide, high);
+    context.drawImage(small, -x * wide * scale, -y * high * scale, wide * scale, high * scale);
+    this.drawCursor(context, wide, high);
+    this.readout(panel, layer);
+  }
+
+  pixels(layer) {
+    const image = new ImageData(this.width, this.height);
+    const out = image.data;
+    const count = this.width * this.height;
+    const channels = this.picture.length / count;
+    const lut = this.luts[this.choice.palette];
+    const { opacity, threshold } = this.choice;
+    for (let i = 0; i < count; i++) {
+      const at = i * channels;
+      let red = this.picture[at];
+      let green = channels === 1 ? red : this.picture[at + 1];
+      let blue = channels === 1 ? red : this.picture[at + 2];
+      if (layer) {
+        const value = layer[0][i] / layer[1];
+        const entry = 4 * Math.round(127.5 + 127.5 * Math.max(-1, Math.min(1, value)));
+        const weight = Math.abs(value) < threshold ? 0 : (opacity * lut[entry + 3]) / 255;
+        red += weight * (lut[entry] - red);
+        green += weight * (lut[entry + 1] - green);
+        blue += weight * (lut[entry + 2] - blue);
+      }
+      out[4 * i] = red;
+      out[4 * i + 1] = green;
+      out[4 * i + 2] = blue;
+      out[4 * i + 3] = 255;
+    }
+    return image;
+  }
+
+  drawCursor(context, wide, high) {
+    if (!this.cursor) return;
+    const { scale, x, y } = this.zoom;
+    const cell = (wide * scale) / this.width;
+    const left = (this.cursor.column / this.width - x) * wide * scale;
+    const top = (this.cursor.row / this.height - y) * high * scale;
+    context.lineWidth = Math.max(2, devicePixelRatio * 1.5);
+    context.strokeStyle = "#000";
+    context.strokeRect(left - 1, top - 1, cell + 2, cell + 2);
+    context.strokeStyle = "#fff";
+    context.strokeRect(left + 1, top + 1, Math.max(1, cell - 2), Math.max(1, cell - 2));
+  }
+
+  readout(panel, layer) {
+    if (!this.cursor) {
+      panel.read.textContent = panel.index === null ? this.data.texts.hover : "";
+      return;
+    }
+    const { row, column } = this.cursor;
+    const at = row * this.width + column;
+    if (panel.index === null) {
+      const channels = this.picture.length / (this.width * this.height);
+      const level = Array.from(this.picture.slice(at * channels, at * channels + channels)).join(", ");
+      panel.read.textContent = `${this.data.texts.row} ${row}, ${this.data.texts.column} ${column}: ${level}`;
+      return;
+    }
+    const model = this.models[panel.index];
+    const number = (value) => (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(3);
+    const plain = panel.kind === "map" ? ` ± ${model.error[at].toFixed(3)}` : "";
+    const error = panel.kind === "lower" && this.choice.lower === "error";
+    panel.read.textContent = error ? `± ${layer[0][at].toFixed(4)}` : number(layer[0][at]) + plain;
+  }
+
+  drawLegend(limits) {
+    const image = new ImageData(256, 1);
+    const lut = this.luts[this.choice.palette];
+    for (let i = 0; i < 256; i++) {
+      const weight = lut[4 * i + 3] / 255; // over mid grey, as over a picture
+      for (let c = 0; c < 3; c++) image.data[4 * i + c] = 110 + weight * (lut[4 * i + c] - 110);
+      image.data[4 * i + 3] = 255;
+    }
+    this.legend.getContext("2d").putImageData(image, 0, 0);
+    this.legendLow.textContent = this.choice.shared ? `−${limits.all.toFixed(2)}` : this.data.texts.least;
+    this.legendHigh.textContent = this.choice.shared ? `+${limits.all.toFixed(2)}` : this.data.texts.most;
+  }
+
+  at(panel, event) {
+    const box = panel.canvas.getBoundingClientRect();
+    return { u: (event.clientX - box.left) / box.width, v: (event.clientY - box.top) / box.height, box };
+  }
+
+  move(panel, event) {
+    const { u, v, box } = this.at(panel, event);
+    if (this.drag && event.buttons) {
+      this.zoom.x -= (event.clientX - this.drag.x) / box.width / this.zoom.scale;
+      this.zoom.y -= (event.clientY - this.drag.y) / box.height / this.zoom.scale;
+      this.drag = { x: event.clientX, y: event.clientY };
+      this.keepInside();
+    }
+    const place = (part, offset, size) => Math.min(size - 1, Math.max(0, Math.floor((part / this.zoom.scale + offset) * size)));
+    this.cursor = { column: place(u, this.zoom.x, this.width), row: place(v, this.zoom.y, this.height) };
+    this.paint();
+  }
+
+  wheel(panel, event) {
+    // The page scrolls as usual; the wheel zooms with Ctrl (and so does a pinch), or when already zoomed in.
+    if (!event.ctrlKey && this.zoom.scale === 1) return;
+    event.preventDefault();
+    const { u, v } = this.at(panel, event);
+    this.zoomBy(event.deltaY < 0 ? 1.25 : 0.8, u, v);
+  }
+
+  zoomBy(factor, u = 0.5, v = 0.5) {
+    const old = this.zoom.scale;
+    const scale = Math.min(MAX_ZOOM, Math.max(1, old * factor));
+    this.zoom.x += u / old - u / scale;
+    this.zoom.y += v / old - v / scale;
+    this.zoom.scale = scale;
+    this.keepInside();
+    this.paint();
+  }
+
+  keepInside() {
+    const most = 1 - 1 / this.zoom.scale;
+    this.zoom.x = Math.min(most, Math.max(0, this.zoom.x));
+    this.zoom.y = Math.min(most, Math.max(0, this.zoom.y));
+  }
+
+  resetZoom() {
+    this.zoom = { scale: 1, x: 0, y: 0 };
+    this.paint();
+  }
+
+  key(event) {
+    const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+    if (event.key === "+" || event.key === "=") this.zoomBy(1.5);
+    else if (event.key === "-") this.zoomBy(1 / 1.5);
+    else if (event.key === "Escape") this.cursor = null;
+    else if (steps[event.key]) {
+      const from = this.cursor ?? { row: this.height >> 1, column: this.width >> 1 };
+      const [down, right] = steps[event.key];
+      this.cursor = {
+        row: Math.min(this.height - 1, Math.max(0, from.row + down)),
+        column: Math.min(this.width - 1, Math.max(0, from.column + right)),
+      };
+    } else return;
+    event.preventDefault();
+    this.paint();
+  }
+}

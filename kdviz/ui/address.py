@@ -1,0 +1,43 @@
+"""The view in the page's address: a link reopens it, and coming back to a page finds it as it was left.
+
+Streamlit drops a page's query on the browser's Back button and on its own navigation, so each value is
+also remembered by the session. Values at their default are left out of the address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from kdviz.ui.shell import say_error
+
+
+def read(name: str, default: str) -> str:
+    """The value of ``name`` in the address, else the one last kept in this session, else the default."""
+    return st.query_params.get(name, st.session_state.get(f"address-{name}", default))
+
+
+def read_choice(name: str, options: Sequence[str], default: str) -> str:
+    """:func:`read`, but one of ``options``; anything else is said and replaced by the default."""
+    value = read(name, default)
+    if value in options:
+        return value
+    say_error(f"'{value[:40]}' in the page's address is not a known {name}; '{default}' is used instead.")
+    return default
+
+
+def keep(name: str, value: str, default: str) -> None:
+    """Put a value into the address and remember it."""
+    st.session_state[f"address-{name}"] = value
+    if value == default:
+        st.query_params.pop(name, None)
+    elif st.query_params.get(name) != value:
+        st.query_params[name] = value
+
+
+def only(*names: str) -> None:
+    """Remove what another page left in the address."""
+    for name in list(st.query_params):
+        if name not in names:
+            del st.query_params[name]

@@ -1,0 +1,193 @@
+"""The two canvas components, and the payloads that go to them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import matplotlib
+import numpy as np
+import streamlit as st
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from kdviz import figures
+from kdviz.datasets import LabelledImages
+from kdviz.files import ASSETS
+from kdviz.metrics import AgreementReport
+from kdviz.saliency import SaliencyMap
+
+TEXTS = {
+    "display": "How the maps are drawn",
+    "opacity": "Opacity",
+    "threshold": "Hide below",
+    "palette": "Colours",
+    "scale": "Scale",
+    "shared": "Shared",
+    "own": "Own",
+    "lower": "Second row",
+    "difference": "Difference",
+    "error": "Error",
+    "zoom": "Zoom",
+    "zoomIn": "Zoom in",
+    "zoomOut": "Zoom out",
+    "reset": "Reset",
+    "picture": "What the models see",
+    "legend": "change of probability when a pixel is kept",
+    "least": "lowest",
+    "most": "highest",
+    "right": "right",
+    "wrong": "wrong",
+    "reference": "Reference",
+    "isReference": "The students are compared with this map. In their difference, orange: they give the pixel more "
+    "weight than the teacher does; blue: less.",
+    "differenceTitle": "Difference to the teacher",
+    "errorTitle": "Standard error",
+    "hover": "Point at any map to read all of them",
+    "row": "row",
+    "column": "column",
+}
+
+
+@st.cache_resource(show_spinner=False)
+def _component(name: str) -> Any:
+    folder = ASSETS / "app"
+    return st.components.v2.component(
+        f"kdviz_{name}",
+        html=f'<div class="k{name[0]}"></div>',
+        css=(folder / f"{name}.css").read_text(encoding="utf-8"),
+        js=(folder / f"{name}.js").read_text(encoding="utf-8"),
+    )
+
+
+def viewer(payload: Mapping[str, Any], key: str) -> None:
+    """Show maps side by side; see assets/app/viewer.js for the payload."""
+    _component("viewer")(data=dict(payload), key=key)
+
+
+def gallery(
+    samples: LabelledImages,
+    index: Sequence[int],
+    items: Sequence[Mapping[str, Any]],
+    *,
+    key: str,
+    label: str,
+    thumb: int,
+    strip: bool = False,
+    selected: int | None = None,
+) -> int | None:
+    """Thumbnails of the samples ``index``; returns the one that was just clicked, once."""
+    columns = max(1, math.isqrt(max(0, len(index) - 1)) + 1)
+    data = {
+        "sprite": _sprite(samples, tuple(int(one) for one in index), columns),
+        "columns": columns,
+        "rows": max(1, -(-len(index) // columns)),
+        "items": list(items),
+        "label": label,
+        "thumb": thumb,
+        "strip": strip,
+        "selected": selected,
+    }
+    result = _component("gallery")(data=data, key=key, on_picked_change=lambda: None)
+    return None if result.picked is None else int(result.picked)
+
+
+def _sprite(samples: LabelledImages, index: tuple[int, ...], columns: int) -> str:
+    rows = max(1, -(-len(index) // columns))
+    height, width = samples.images.shape[-2:]
+    sheet = Image.new("L" if samples.images.shape[1] == 1 else "RGB", (columns * width, rows * height))
+    for place, sample in enumerate(index):
+        sheet.paste(samples.picture(sample), ((place % columns) * width, (place // columns) * height))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+@lru_cache(maxsize=1)
+def palettes() -> list[dict[str, str]]:
+    """Colours for values from -1 to 1, as 256 RGBA bytes each; alpha is how much they cover the picture."""
+    position = np.linspace(-1, 1, 256)
+    ends = np.where(position[:, None] < 0, to_rgb(figures.NEGATIVE), to_rgb(figures.POSITIVE))
+    clear = np.column_stack([ends, np.abs(position) ** 0.7])
+    chosen = [("clear", "Orange–blue, clear at zero", clear)]
+    for name, title in (("berlin", "Red–blue, dark centre"), ("RdBu_r", "Red–blue, light centre")):
+        chosen.append((name, title, matplotlib.colormaps[name](np.linspace(0, 1, 256))))
+    positive = matplotlib.colormaps["viridis"](np.clip(position, 0, 1))
+    chosen.append(("viridis", "Viridis, above zero only", positive))
+    return [{"name": name, "title": title, "lut": _encode((lut * 255).round(), np.uint8)} for name, title, lut in chosen]
+
+
+def comparison_payload(
+    maps: Mapping[str, SaliencyMap], report: AgreementReport, true_class: int | None
+) -> dict[str, Any]:
+    """Everything that viewer.js draws."""
+    picture = next(iter(maps.values())).picture
+    seen = "" if true_class is None else f"True class: {next(iter(maps.values())).classes[true_class]}"
+    return {
+        "texts": TEXTS,
+        "size": list(picture.shape[:2]),
+        "picture": _encode(picture, np.uint8),
+        "palettes": palettes(),
+        "about": seen,
+        "models": [_model(maps, role, report, true_class) for role in maps],
+    }
+
+
+def _model(
+    maps: Mapping[str, SaliencyMap], role: str, report: AgreementReport, true_class: int | None
+) -> dict[str, Any]:
+    one = maps[role]
+    predicted, target = one.classes[one.predicted], one.classes[one.target]
+    confidence = float(one.probabilities[one.predicted])
+    title = figures.role_title(role)
+    compared = "teacher" in maps and role != "teacher"
+    difference = figures.difference_to_teacher(maps, role)[0] if compared else None
+    row, column = np.unravel_index(int(one.values.argmax()), one.values.shape)
+    return {
+        "role": role,
+        "title": title,
+        "colour": figures.role_colour(role),
+        "symbol": figures.ROLE_SYMBOLS.get(role, "square"),
+        "map": _packed(one.values),
+        "error": _packed(one.standard_error),
+        "difference": None if difference is None else _packed(difference),
+        "predicted": predicted,
+        "confidence": confidence,
+        "confidenceText": f"{confidence:.1%}",
+        "correct": None if true_class is None else one.predicted == true_class,
+        "targetText": f"Map explains class {target} ({one.probabilities[one.target]:.1%})",
+        "alt": f"{title}: saliency of class {target}, strongest at row {row}, column {column}",
+        "agreement": _agreement(report, role) if compared else None,
+        "ceilingText": _ceiling_text(report, role),
+    }
+
+
+def _agreement(report: AgreementReport, role: str) -> dict[str, Any] | None:
+    pair = report.between("teacher", role)
+    if not math.isfinite(pair.agreement):
+        return None
+    text = f"Agreement with the teacher {pair.agreement:.2f}, noise ceiling {pair.ceiling:.2f}"
+    if not pair.same_target:
+        text += " (other class)"
+    return {"value": pair.agreement, "ceiling": pair.ceiling, "text": text}
+
+
+def _ceiling_text(report: AgreementReport, role: str) -> str:
+    for pair in report.pairs:
+        ceiling = {pair.first: pair.ceiling_first, pair.second: pair.ceiling_second}.get(role)
+        if ceiling is not None and math.isfinite(ceiling):
+            return f"Agreement with a re-estimate of itself {ceiling:.2f}"
+    return ""
+
+
+def _packed(values: np.ndarray) -> dict[str, Any]:
+    step = float(np.abs(values).max()) / 32767 or 1e-12
+    return {"data": _encode(np.round(values / step), np.int16), "step": step}
+
+
+def _encode(values: np.ndarray, kind: Any) -> str:
+    return base64.b64encode(np.ascontiguousarray(values.astype(kind)).tobytes()).decode()

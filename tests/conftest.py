@@ -1,0 +1,75 @@
+"""Fixtures: real digits, and a small experiment with untrained networks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdviz.datasets import LabelledImages, bundled_digits, mnist
+from kdviz.distill.trio import new_network
+from kdviz.experiment import Experiment, InputSpec, load_experiment
+
+torch.set_num_threads(1)
+
+SMALL = InputSpec(size=(14, 14), channels=1, mean=(0.2,), std=(0.5,))
+NETWORKS = {"teacher": "paper_cnn", "kd_student": "paper_fc", "student": "paper_fc"}
+
+
+@pytest.fixture(scope="session")
+def digits() -> LabelledImages:
+    """The 5,000 bundled digits."""
+    return bundled_digits()["bundled"]
+
+
+@pytest.fixture(scope="session")
+def small_digits(digits) -> LabelledImages:
+    """The same at 14 x 14: every second pixel, so that training takes no time."""
+    return LabelledImages(digits.images[:, :, ::2, ::2].contiguous(), digits.labels, digits.classes, digits.split)
+
+
+@pytest.fixture(scope="session")
+def _untrained(tmp_path_factory, digits) -> Path:
+    experiment = Experiment(tmp_path_factory.mktemp("models") / "tiny", "mnist", digits.classes, SMALL, {}, "Tiny")
+    for seed, (role, name) in enumerate(NETWORKS.items()):
+        experiment.add_run(role, name, new_network(name, SMALL, 10, seed).eval(), {"epochs": 0}, {})
+    experiment.save()
+    return experiment.folder
+
+
+@pytest.fixture
+def tiny_folder(_untrained, tmp_path) -> Path:
+    """A fresh copy of an experiment of three untrained networks, 14 x 14."""
+    return Path(shutil.copytree(_untrained, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def tiny(tiny_folder) -> Experiment:
+    """The same, loaded."""
+    return load_experiment(tiny_folder)
+
+
+@pytest.fixture
+def digit_file(digits, tmp_path) -> Path:
+    """A real digit as a PNG file."""
+    path = tmp_path / "digit.png"
+    digits.picture(0).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def mnist_folder() -> Path:
+    """The folder of the official MNIST; without it the test is skipped."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+    folder = Path(os.environ.get("KDVIZ_MNIST", beside))
+    if not folder.is_dir():
+        pytest.skip("needs the official MNIST: set KDVIZ_MNIST to the folder that holds MNIST/raw")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mnist_splits(mnist_folder) -> dict[str, LabelledImages]:
+    return mnist(mnist_folder)

@@ -1,0 +1,260 @@
+"""The app in a real browser: every promise of the first version, on the shipped models."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kdviz.datasets import bundled_digits
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+ROOT = Path(__file__).parent.parent
+CHROMIUM = os.environ.get("KDVIZ_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+WAIT = 30_000
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium found: install the package chromium, or set KDVIZ_CHROMIUM to its path"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    command += ["--server.port", str(port), "--server.address", "127.0.0.1"]
+    with log.open("w") as output, subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output) as process:
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/_stcore/health", process, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(20)
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        assert process.poll() is None, f"the server ended: {log.read_text()}"
+        try:
+            with urllib.request.urlopen(address, timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail("the server did not start within a minute")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[playwright.Browser]:
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: playwright.Browser) -> Iterator[playwright.Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="en-US")
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield page
+    assert page.locator(".stException").count() == 0
+    context.close()
+    assert problems == []
+
+
+def settled(page: playwright.Page) -> None:
+    """Wait until the maps are computed."""
+    playwright.expect(page.get_by_text("the same for every model")).to_be_visible(timeout=WAIT)
+
+
+def maps(page: playwright.Page) -> list[bytes]:
+    """The pixels of the three maps, as the page shows them."""
+    canvases = page.locator("canvas.k-map")
+    playwright.expect(canvases).to_have_count(3)
+    page.wait_for_timeout(150)  # a repaint waits for the next frame
+    return [canvases.nth(number).screenshot() for number in range(3)]
+
+
+def upload(page: playwright.Page, name: str, content: bytes) -> None:
+    page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
+
+
+def photo_of_a_digit(sample: int) -> bytes:
+    """A held-out digit as a photo: dark blue ink on uneven yellowish paper, large and off the middle."""
+    ink = Image.fromarray(bundled_digits()["bundled"].images[sample, 0].numpy()).resize((240, 240), Image.Resampling.BICUBIC)
+    cover = np.zeros((420, 560))
+    cover[120:360, 260:500] = np.asarray(ink) / 255
+    paper = np.array([238, 230, 205]) * np.linspace(1, 0.8, 560)[None, :, None]
+    mixed = paper * (1 - cover[..., None]) + np.array([30, 40, 110]) * cover[..., None]
+    buffer = io.BytesIO()
+    Image.fromarray(np.broadcast_to(mixed, (420, 560, 3)).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_newcomer_sees_three_maps_without_a_click(server: str, page: playwright.Page) -> None:
+    page.goto(server)
+    settled(page)
+    assert len(set(maps(page))) == 3
+    for title in ("Teacher", "KD student", "Student alone"):
+        playwright.expect(page.get_by_role("region", name=title, exact=True)).to_contain_text("Map explains class")
+    playwright.expect(page.get_by_role("region", name="KD student", exact=True)).to_contain_text("noise ceiling")
+
+
+def test_upload_compare_change_target(server: str, page: playwright.Page) -> None:
+    page.goto(server)
+    settled(page)
+    before = maps(page)
+    digits = bundled_digits()["bundled"]
+    sample = int((digits.labels == 7).nonzero()[0])
+    upload(page, "seven.png", photo_of_a_digit(sample))
+    playwright.expect(page.get_by_text("All models say 7")).to_be_visible()
+    settled(page)
+    after = maps(page)
+    assert all(new != old for new, old in zip(after, before, strict=True))
+    page.get_by_role("combobox", name=re.compile("Class explained")).click()
+    page.get_by_role("option", name="2", exact=True).click()
+    playwright.expect(page.get_by_role("region", name="Teacher", exact=True)).to_contain_text("Map explains class 2")
+    settled(page)
+    assert all(new != old for new, old in zip(maps(page), after, strict=True))
+    assert "target=2" in page.url
+
+
+def test_a_mistake_opens_in_compare_and_back_returns(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/mistakes?group=fixed")
+    first = page.locator(".kg button").first
+    playwright.expect(first).to_be_visible()
+    said = first.get_attribute("aria-label")
+    found = re.match(r"Sample (\d+), a (\d): Teacher says \d, KD student says (\d), Student alone says (\d)", said)
+    assert found
+    sample, label, kd_student, alone = found.groups()
+    assert kd_student == label != alone
+    first.click()
+    settled(page)
+    assert f"sample={sample}" in page.url
+    playwright.expect(page.get_by_role("region", name="KD student", exact=True)).to_contain_text("✓ right")
+    playwright.expect(page.get_by_role("region", name="Student alone", exact=True)).to_contain_text("✗ wrong")
+    page.go_back()
+    playwright.expect(page.get_by_text("Who gets it wrong?")).to_be_visible()
+    playwright.expect(page.locator(".kg button").first).to_have_attribute("aria-label", said)
+
+
+def test_a_link_reopens_the_view(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/?sample=17&target=3&masks=500&baseline=grey")
+    playwright.expect(page.get_by_text("500 masks, the same for every model")).to_be_visible()
+    playwright.expect(page.get_by_role("region", name="Teacher", exact=True)).to_contain_text("Map explains class 3")
+    playwright.expect(page.locator(".strip button[aria-pressed=true]")).to_have_attribute(
+        "aria-label", re.compile("^Sample 17,")
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [("sample=999999", "no sample"), ("target=cat", "is not a known"), ("masks=7", "is not a known")],
+)
+def test_a_wrong_link_says_so_and_shows_maps(server: str, page: playwright.Page, query: str, words: str) -> None:
+    page.goto(f"{server}/?{query}")
+    playwright.expect(page.get_by_role("alert").filter(has_text=words)).to_be_visible()
+    settled(page)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("text.png", b"this is no picture", "not a picture"),
+        ("empty.png", b"", "empty"),
+        ("cut.png", photo_of_a_digit(0)[:3000], "cannot be decoded"),
+        ("blank.png", None, "No digit stands out"),
+        ("![x](http://127.0.0.1:9/x.png).png", b"nonsense", "not a picture"),
+    ],
+)
+def test_a_bad_upload_is_one_sentence_and_nothing_is_lost(
+    server: str, page: playwright.Page, name: str, content: bytes | None, words: str
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(server)
+    settled(page)
+    if content is None:
+        buffer = io.BytesIO()
+        Image.new("RGB", (300, 200), "white").save(buffer, "PNG")
+        content = buffer.getvalue()
+    upload(page, name, content)
+    playwright.expect(page.get_by_role("alert").filter(has_text=words)).to_be_visible()
+    page.locator(".strip button").nth(2).click()  # and the page goes on working
+    settled(page)
+    maps(page)
+    assert not [address for address in asked if "127.0.0.1:9/" in address]
+
+
+def test_stop_keeps_what_is_there(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/?masks=16000&sample=33")
+    page.get_by_role("button", name="Stop").click()
+    playwright.expect(page.get_by_text(re.compile(r"Stopped at [\d,]+ of 16,000 masks"))).to_be_visible()
+    maps(page)
+    page.get_by_role("button", name="Compute again").click()
+    playwright.expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+
+
+def test_drawing_happens_in_the_browser(server: str, page: playwright.Page) -> None:
+    page.goto(server)
+    settled(page)
+    before = maps(page)
+    page.get_by_role("slider", name="Opacity").fill("10")
+    faint = maps(page)
+    assert all(new != old for new, old in zip(faint, before, strict=True))
+    page.get_by_role("button", name="Zoom in").click()
+    zoomed = maps(page)
+    assert all(new != old for new, old in zip(zoomed, faint, strict=True))
+    canvas = page.locator("canvas.k-map").first
+    canvas.hover(position={"x": 60, "y": 60})
+    reads = page.locator(".view:has(canvas.k-map) .read")
+    for number in range(3):  # one pointer reads the same pixel in every model
+        playwright.expect(reads.nth(number)).to_have_text(re.compile(r"^[+−]0\.\d{3} ± 0\.\d{3}$"))
+
+
+def test_temperature_shows_the_study(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/temperature")
+    playwright.expect(page.get_by_text(re.compile("By validation the best temperature is"))).to_be_visible()
+    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible()
+    for tick in ("1", "4", "16", "64"):
+        playwright.expect(page.locator(".xtick", has_text=re.compile(f"^{tick}$"))).to_have_count(1)
+
+
+@pytest.mark.parametrize("path", ["", "mistakes", "temperature"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_page_scrolls_sideways(server: str, page: playwright.Page, path: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{server}/{path}")
+    playwright.expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.wait_for_timeout(800)
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    wide = page.evaluate("[...document.querySelectorAll('.stMain *')].some(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.stDataFrame, .js-plotly-plot') && getComputedStyle(e).position !== 'absolute')")
+    assert not wide
