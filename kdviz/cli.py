@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -221,9 +220,8 @@ def _sweep(options: argparse.Namespace) -> None:
     for row in rows:
         temperature = "" if row["temperature"] is None else f"{row['temperature']:g}"
         spread = "" if row["accuracy_sd"] is None else f"{row['accuracy_sd']:.2%}"
-        print(
-            f"{row['role']:12} {temperature:>5} {row['seeds']:>5} {row['accuracy']:>9.2%} {spread:>8} {row['ece']:>7.4f}"
-        )
+        figures = f"{row['accuracy']:>9.2%} {spread:>8} {row['ece']:>7.4f}"
+        print(f"{row['role']:12} {temperature:>5} {row['seeds']:>5} {figures}")
 
 
 # evaluate -------------------------------------------------------------------------------------------------------------
@@ -368,6 +366,7 @@ def _out_files(images: Sequence[str], out: Path) -> list[Path]:
 def _write_maps(maps: dict[str, SaliencyMap], out: Path) -> None:
     from kdviz import figures
     from kdviz.files import atomic_write
+    from kdviz.saliency import maps_npz
 
     kind = out.suffix.lower()
     if kind == ".npz":
@@ -377,17 +376,6 @@ def _write_maps(maps: dict[str, SaliencyMap], out: Path) -> None:
         atomic_write(out, page.encode())
     else:
         atomic_write(out, figures.comparison_file(maps, kind[1:]))
-
-
-def maps_npz(maps: dict[str, SaliencyMap]) -> bytes:
-    """An .npz with float32 (H, W) named by role, and ``<role>_se`` for its standard error."""
-    import numpy as np
-
-    arrays = {role: saliency_map.values for role, saliency_map in maps.items()}
-    arrays |= {f"{role}_se": saliency_map.standard_error for role, saliency_map in maps.items()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
 
 
 def _describe(maps: dict[str, SaliencyMap]) -> str:

@@ -128,7 +128,7 @@ def bundled_digits(path: str | Path = BUNDLED) -> dict[str, LabelledImages]:
 
 
 def _is_bundled(images: Tensor) -> Tensor:
-    """bool (N,): which of (N, 1, 28, 28) are bundled, pixel for pixel."""
+    """Bool (N,): which of (N, 1, 28, 28) are bundled, pixel for pixel."""
     held_out = {row.tobytes() for row in bundled_digits()["bundled"].images.flatten(1).numpy()}
     return torch.tensor([row.tobytes() in held_out for row in images.flatten(1).numpy()])
 

@@ -145,9 +145,7 @@ class Run:
             ExperimentError: The weights changed, or do not fit the network.
         """
         data = _read_weights(self)
-        network = build_network(
-            self.network, classes=self.n_classes, channels=self.spec.channels, size=self.spec.size
-        )
+        network = build_network(self.network, classes=self.n_classes, channels=self.spec.channels, size=self.spec.size)
         try:
             network.load_state_dict(load_safetensors(data))
         except (SafetensorError, RuntimeError, ValueError) as error:

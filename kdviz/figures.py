@@ -53,9 +53,7 @@ def comparison(maps: Mapping[str, SaliencyMap], *, shared_scale: bool = True, op
     titles = ["Picture", *(_panel_title(maps[role]) for role in roles)]
     titles += ["", *(f"{role_title(role)} − teacher" if role in others else "" for role in roles)] if others else []
     rows = 2 if others else 1
-    figure = make_subplots(
-        rows, len(roles) + 1, subplot_titles=titles, horizontal_spacing=0.03, vertical_spacing=0.14
-    )
+    figure = make_subplots(rows, len(roles) + 1, subplot_titles=titles, horizontal_spacing=0.03, vertical_spacing=0.14)
     picture = maps[roles[0]].picture
     figure.add_trace(_picture(picture), 1, 1)
     for column, role in enumerate(roles, 2):
@@ -132,14 +130,14 @@ def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
     picture = maps[roles[0]].picture
     axes[0, 0].imshow(picture, cmap="gray", vmin=0, vmax=255)
     axes[0, 0].set_title("Picture", fontsize=10)
-    image = None
+    shown: list[Any] = []
     for column, role in enumerate(roles, 1):
-        image = _draw(axes[0, column], maps[role].values, colour_limit(maps), picture)
+        shown.append(_draw(axes[0, column], maps[role].values, colour_limit(maps), picture))
         axes[0, column].set_title(_panel_title(maps[role]).replace("<br><sup>", "\n").replace("</sup>", ""), fontsize=9)
         if role in others:
             _draw(axes[1, column], difference_to_teacher(maps, role)[0], colour_limit(maps), picture)
             axes[1, column].set_title(f"{role_title(role)} − teacher", fontsize=9)
-    figure.colorbar(image, ax=axes[0, -1], label="change of probability", shrink=0.8)
+    figure.colorbar(shown[0], ax=axes[0, -1], label="change of probability", shrink=0.8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()

@@ -10,9 +10,10 @@ import hashlib
 import io
 import warnings
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from kdviz.errors import ImageError
@@ -63,7 +64,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         image.load()
         image = ImageOps.exif_transpose(image)
         return _to_grey_or_rgb(image)
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    except Exception as error:  # Pillow's decoders also raise struct.error, TypeError and others on damaged files
         raise ImageError(
             f"{name} is damaged or cut off and cannot be decoded; please save it again as PNG or JPEG."
         ) from error
@@ -97,10 +98,9 @@ def _identify(data: bytes, name: str) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageError(
-            f"{name} has more than the {MAX_PIXELS // 1_000_000} megapixels that kdviz opens; "
-            "please shrink it first."
+            f"{name} has more than the {MAX_PIXELS // 1_000_000} megapixels that kdviz opens; please shrink it first."
         ) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except Exception as error:
         raise ImageError(
             f"{name} is not a picture that kdviz can read; please use PNG, JPEG, WebP, BMP, GIF or TIFF."
         ) from error
@@ -201,7 +201,8 @@ def _otsu(values: np.ndarray) -> float:
 
 def _largest_parts(ink: np.ndarray) -> np.ndarray:
     """Drop specks: connected parts of less than a twelfth of the largest one's ink."""
-    labels, count = ndimage.label(ink > 0.25, structure=np.ones((3, 3)))
+    found = ndimage.label(ink > 0.25, structure=np.ones((3, 3)))
+    labels, count = cast("tuple[np.ndarray, int]", found)
     if count <= 1:
         return ink
     weights = np.bincount(labels.ravel(), weights=ink.ravel(), minlength=count + 1)

@@ -24,11 +24,22 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = os.environ.get("KDVIZ_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 WAIT = 30_000
+TOO_WIDE = """
+[...document.querySelectorAll(".stMain *")].some((node) =>
+  node.getBoundingClientRect().right > innerWidth + 1
+  && !node.closest(".stDataFrame, .js-plotly-plot")
+  && getComputedStyle(node).position !== "absolute")
+"""
 
 pytestmark = [
     pytest.mark.browser,
@@ -108,7 +119,9 @@ def upload(page: playwright.Page, name: str, content: bytes) -> None:
 
 def photo_of_a_digit(sample: int) -> bytes:
     """A held-out digit as a photo: dark blue ink on uneven yellowish paper, large and off the middle."""
-    ink = Image.fromarray(bundled_digits()["bundled"].images[sample, 0].numpy()).resize((240, 240), Image.Resampling.BICUBIC)
+    ink = Image.fromarray(bundled_digits()["bundled"].images[sample, 0].numpy()).resize(
+        (240, 240), Image.Resampling.BICUBIC
+    )
     cover = np.zeros((420, 560))
     cover[120:360, 260:500] = np.asarray(ink) / 255
     paper = np.array([238, 230, 205]) * np.linspace(1, 0.8, 560)[None, :, None]
@@ -256,5 +269,5 @@ def test_no_page_scrolls_sideways(server: str, page: playwright.Page, path: str,
     playwright.expect(page.get_by_role("heading", level=1)).to_be_visible()
     page.wait_for_timeout(800)
     assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
-    wide = page.evaluate("[...document.querySelectorAll('.stMain *')].some(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.stDataFrame, .js-plotly-plot') && getComputedStyle(e).position !== 'absolute')")
+    wide = page.evaluate(TOO_WIDE)
     assert not wide

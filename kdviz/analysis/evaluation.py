@@ -74,5 +74,5 @@ def _merged(experiment: Experiment, samples: LabelledImages, logits: dict[str, T
     if not experiment.has_table("predictions"):
         return new
     old = experiment.table("predictions")
-    others = old.filter(pc.not_equal(old["split"].cast(pa.string()), samples.split))
+    others = old.filter(pc.field("split").cast(pa.string()) != samples.split)
     return pa.concat_tables([others.cast(new.schema), new]).unify_dictionaries().combine_chunks()

@@ -41,7 +41,7 @@ class Predictions:
     confidence: Mapping[str, np.ndarray]
 
     def right(self, role: str) -> np.ndarray:
-        """bool (N,): where the role gives the true class."""
+        """Bool (N,): where the role gives the true class."""
         return self.predicted[role] == self.labels
 
 
@@ -51,13 +51,12 @@ def read_predictions(table: pa.Table, split: str) -> Predictions:
     Raises:
         ExperimentError: The table has no such split.
     """
-    table = table.filter(pc.equal(table["split"].cast(pa.string()), split))
+    table = table.filter(pc.field("split").cast(pa.string()) == split)
     if not len(table):
         raise ExperimentError(f"There are no predictions of the split '{split}'; make them with: kdviz evaluate.")
-    roles = table["role"].cast(pa.string())
     predicted, confidence, labels = {}, {}, np.array([])
-    for role in pc.unique(roles).to_pylist():
-        part = table.filter(pc.equal(roles, role)).sort_by("sample")
+    for role in table["role"].cast(pa.string()).unique().to_pylist():
+        part = table.filter(pc.field("role").cast(pa.string()) == role).sort_by("sample")
         predicted[role] = part["predicted"].to_numpy()
         confidence[role] = part["confidence"].to_numpy()
         labels = part["label"].to_numpy()
@@ -65,7 +64,7 @@ def read_predictions(table: pa.Table, split: str) -> Predictions:
 
 
 def members(predictions: Predictions, group: str) -> np.ndarray:
-    """bool (N,): the samples of a group of ``GROUPS``. A group that needs a missing role is empty."""
+    """Bool (N,): the samples of a group of ``GROUPS``. A group that needs a missing role is empty."""
     everything = np.ones(len(predictions.labels), bool)
     wrong = [~predictions.right(role) for role in predictions.predicted]
     if group == "all":
@@ -97,7 +96,9 @@ def ordered(predictions: Predictions, index: np.ndarray, order: str) -> np.ndarr
     if order == "gap":
         key = _gap(predictions)[index]
     else:
-        key = np.max([np.where(~predictions.right(r), predictions.confidence[r], 0)[index] for r in predictions.predicted], 0)
+        key = np.max(
+            [np.where(~predictions.right(r), predictions.confidence[r], 0)[index] for r in predictions.predicted], 0
+        )
     return index[np.argsort(-key, kind="stable")]
 
 

@@ -137,7 +137,8 @@ def fit(
             f"{len(train.classes)} classes need {(len(train), len(train.classes))}."
         )
     device = choose_device(config.device)
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, labels = train.images.to(device), train.labels.to(device)
     soft = None if teacher_logits is None else teacher_logits.to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
@@ -162,7 +163,9 @@ def fit(
         mean_loss = float(total) / len(train)
         if not torch.isfinite(total):
             raise ModelError(f"The loss became {mean_loss} in epoch {epoch}; try a lower learning rate.")
-        accuracy = float((_logits(network, validation, normalise, device, config.bf16).argmax(1) == validation.labels).float().mean())
+        accuracy = float(
+            (_logits(network, validation, normalise, device, config.bf16).argmax(1) == validation.labels).float().mean()
+        )
         if accuracy > best_accuracy:
             best_accuracy, best_state = accuracy, copy.deepcopy(network.state_dict())
         yield Progress(epoch, config.epochs, steps, steps, mean_loss, accuracy, time.monotonic() - start)
@@ -189,7 +192,9 @@ def predict_logits(
 
 
 @torch.inference_mode()
-def _logits(network: nn.Module, samples: LabelledImages, normalise: Normalise, device: torch.device, bf16: str) -> Tensor:
+def _logits(
+    network: nn.Module, samples: LabelledImages, normalise: Normalise, device: torch.device, bf16: str
+) -> Tensor:
     was_training = network.training
     network.eval()
     with autocast(device, bf16):

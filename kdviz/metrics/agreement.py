@@ -94,9 +94,7 @@ class AgreementReport:
         return pa.Table.from_pylist([{"measure": self.measure, **asdict(pair)} for pair in self.pairs])
 
     def to_json(self) -> dict[str, Any]:
-        pairs = [
-            {key: None if value != value else value for key, value in asdict(pair).items()} for pair in self.pairs
-        ]
+        pairs = [{key: None if value != value else value for key, value in asdict(pair).items()} for pair in self.pairs]
         return {"measure": self.measure, "pairs": pairs}
 
     def __str__(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from scipy.stats import binomtest
 from torch import Tensor
@@ -68,5 +67,3 @@ def inherited_errors(teacher: np.ndarray, student: np.ndarray, labels: np.ndarra
     """
     wrong = teacher != labels
     return float((student[wrong] == teacher[wrong]).mean()) if wrong.any() else float("nan")
-
-

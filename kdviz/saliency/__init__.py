@@ -1,7 +1,7 @@
 """Saliency: masks, RISE, and every method behind one call."""
 
 from kdviz.saliency.estimators import Estimate, estimate, estimators
-from kdviz.saliency.explain import ExplainState, SaliencyMap, explain, explain_stream
+from kdviz.saliency.explain import ExplainState, SaliencyMap, explain, explain_stream, maps_npz
 from kdviz.saliency.masks import RandomMasks
 from kdviz.saliency.methods import Method, Setting, methods
 from kdviz.saliency.rise import RISE, RISEState, stream_scores
@@ -19,6 +19,7 @@ __all__ = [
     "estimators",
     "explain",
     "explain_stream",
+    "maps_npz",
     "methods",
     "stream_scores",
 ]

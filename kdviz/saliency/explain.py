@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,11 +125,9 @@ def explain(
     Raises:
         KdvizError: The picture, the class, the method or a setting is not acceptable.
     """
-    state = None
-    for state in explain_stream(experiment, image, target, method, roles=roles, **settings):
-        pass
-    assert state is not None  # the stream yields at least once
-    return state.maps()
+    states = explain_stream(experiment, image, target, method, roles=roles, **settings)
+    last = deque(states, maxlen=1).pop()  # the stream yields at least once
+    return last.maps()
 
 
 def explain_stream(
@@ -148,9 +148,7 @@ def explain_stream(
     models = {role: run.model.to(device) for role, run in runs.items()}
     probabilities = {role: _probabilities(model, inputs) for role, model in models.items()}
     targets = _targets(experiment, target, probabilities)
-    masks = RandomMasks(
-        experiment.input.size, (chosen["grid"], chosen["grid"]), chosen["probability"], chosen["seed"]
-    )
+    masks = RandomMasks(experiment.input.size, (chosen["grid"], chosen["grid"]), chosen["probability"], chosen["seed"])
     forwards = {role: _softmax_of(model) for role, model in models.items()}
     baseline = experiment.input.baseline(chosen["baseline"]).to(device)
     for states in stream_scores(forwards, inputs, baseline, masks, chosen["n_masks"], chosen["estimator"]):
@@ -196,3 +194,12 @@ def _targets(
     if isinstance(target, Mapping):
         return {**predicted, **{role: experiment.class_index(one) for role, one in target.items() if role in predicted}}
     return dict.fromkeys(predicted, experiment.class_index(target))
+
+
+def maps_npz(maps: Mapping[str, SaliencyMap]) -> bytes:
+    """An .npz with float32 (H, W) named by role, and ``<role>_se`` for its standard error."""
+    arrays = {role: saliency_map.values for role, saliency_map in maps.items()}
+    arrays |= {f"{role}_se": saliency_map.standard_error for role, saliency_map in maps.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()

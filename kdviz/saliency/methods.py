@@ -94,7 +94,9 @@ methods.add(
         True,
         (
             Setting("n_masks", 4000, "Random masks: more of them, less noise.", MINIMUM_MASKS, MAXIMUM_MASKS),
-            Setting("grid", 7, "Cells of the mask grid from side to side: more of them, finer maps, more noise.", 1, 64),
+            Setting(
+                "grid", 7, "Cells of the mask grid from side to side: more of them, finer maps, more noise.", 1, 64
+            ),
             Setting("probability", 0.5, "Chance that a cell keeps its pixels.", 0.01, 0.99),
             Setting("baseline", "black", "What a removed pixel becomes.", choices=BASELINES),
             Setting(

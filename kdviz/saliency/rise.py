@@ -212,9 +212,7 @@ def stream_scores(
         for name, values in part.items():
             _store(scores, name, values, done, n_masks)
         done += length
-        yield {
-            name: RISEState(done, n_masks, kept[:, :done], masks, estimator) for name, kept in scores.items()
-        }
+        yield {name: RISEState(done, n_masks, kept[:, :done], masks, estimator) for name, kept in scores.items()}
 
 
 @torch.inference_mode()
@@ -239,7 +237,9 @@ def _forward(name: str, forward: Forward, masked: Tensor, rows: list[Any]) -> Te
         raise
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0]
-        raise ModelError(f"The model '{name}' failed on a batch of shape {tuple(masked.shape)}: {first_line}") from error
+        raise ModelError(
+            f"The model '{name}' failed on a batch of shape {tuple(masked.shape)}: {first_line}"
+        ) from error
     if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != len(masked):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ModelError(f"The model '{name}' must return a tensor with {len(masked)} rows, got {shape}.")

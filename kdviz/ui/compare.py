@@ -12,12 +12,11 @@ import streamlit as st
 from PIL import Image
 
 from kdviz import figures
-from kdviz.cli import maps_npz
 from kdviz.errors import ImageError, KdvizError
 from kdviz.execution import Job
 from kdviz.images import content_hash, open_image
 from kdviz.metrics import AgreementReport, agreement
-from kdviz.saliency import ExplainState, SaliencyMap, Setting, methods
+from kdviz.saliency import ExplainState, SaliencyMap, Setting, maps_npz, methods
 from kdviz.ui import address, components, service
 from kdviz.ui.shell import heading, plain, say_error
 
@@ -150,9 +149,7 @@ def _strip(opened: service.OpenExperiment, sample: int | None) -> int | None:
 def _strip_item(opened: service.OpenExperiment, sample: int) -> dict[str, Any]:
     label = opened.experiment.classes[int(opened.samples.labels[sample])]
     wrong = [
-        figures.role_title(role)
-        for role in opened.predictions.predicted
-        if not opened.predictions.right(role)[sample]
+        figures.role_title(role) for role in opened.predictions.predicted if not opened.predictions.right(role)[sample]
     ]
     verdict = f"wrong: {', '.join(wrong)}" if wrong else "all models right"
     return {"id": sample, "alt": f"Sample {sample}, a {label}; {verdict}", "label": ""}
@@ -252,7 +249,9 @@ def _from_address(name: str, label: str, options: tuple, default: Any, show: Any
 def _more_settings() -> dict[str, Any]:
     with st.popover("More settings", icon=":material/tune:"):
         return {
-            setting.name: _form_field(setting) for setting in methods["rise"].settings if setting.name in _SETTING_TITLES
+            setting.name: _form_field(setting)
+            for setting in methods["rise"].settings
+            if setting.name in _SETTING_TITLES
         }
 
 
@@ -266,17 +265,13 @@ def _form_field(setting: Setting) -> Any:
         return st.number_input(
             title, int(setting.low or 0), high, int(setting.default), 1, help=setting.help, key=f"rise-{setting.name}"
         )
-    return st.slider(
-        title, 0.05, 0.95, float(setting.default), 0.05, help=setting.help, key=f"rise-{setting.name}"
-    )
+    return st.slider(title, 0.05, 0.95, float(setting.default), 0.05, help=setting.help, key=f"rise-{setting.name}")
 
 
 # the result -----------------------------------------------------------------------------------------------------------
 
 
-def _result(
-    opened: service.OpenExperiment, chosen: Chosen, target: str, current: Current, refreshing: bool
-) -> None:
+def _result(opened: service.OpenExperiment, chosen: Chosen, target: str, current: Current, refreshing: bool) -> None:
     job = current.job
     if job is None:
         return
@@ -312,15 +307,15 @@ def _progress(job: Job[ExplainState], current: Current) -> None:
                 job.wait(2)
                 st.rerun()
         elif job.status == "stopped":
-            st.markdown(f":material/stop_circle: Stopped at **{done:,}** of {total:,} masks; the maps are as they were then.")
+            st.markdown(
+                f":material/stop_circle: Stopped at **{done:,}** of {total:,} masks; the maps are as they were then."
+            )
             if st.button("Compute again", icon=":material/refresh:", key="again"):
                 current.again()
                 st.rerun()
 
 
-def _targets(
-    opened: service.OpenExperiment, chosen: Chosen, target: str, state: ExplainState
-) -> dict[str, int] | None:
+def _targets(opened: service.OpenExperiment, chosen: Chosen, target: str, state: ExplainState) -> dict[str, int] | None:
     if target == PREDICTED:
         return None
     if target == TEACHER:
@@ -372,7 +367,9 @@ def _downloads(maps: Mapping[str, SaliencyMap], report: AgreementReport, chosen:
             _download("SVG", f"{name}.svg", "image/svg+xml", lambda: figures.comparison_file(kept, "svg"))
             _download("HTML", f"{name}.html", "text/html", lambda: figures.comparison(kept).to_html().encode())
             _download("Maps (NPZ)", f"{name}.npz", "application/octet-stream", lambda: maps_npz(kept))
-            _download("Agreement (CSV)", f"{name}.csv", "text/csv", lambda: report.table().to_pandas().to_csv(index=False))
+            _download(
+                "Agreement (CSV)", f"{name}.csv", "text/csv", lambda: report.table().to_pandas().to_csv(index=False)
+            )
             _download("Settings (JSON)", f"{name}.json", "application/json", lambda: _settings_json(kept, chosen))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import streamlit as st
 from matplotlib.colors import to_rgb
 from PIL import Image
+from streamlit.components.v2 import component
 
 from kdviz import figures
 from kdviz.datasets import LabelledImages
@@ -56,7 +57,7 @@ TEXTS = {
 @st.cache_resource(show_spinner=False)
 def _component(name: str) -> Any:
     folder = ASSETS / "app"
-    return st.components.v2.component(
+    return component(
         f"kdviz_{name}",
         html=f'<div class="k{name[0]}"></div>',
         css=(folder / f"{name}.css").read_text(encoding="utf-8"),
@@ -118,7 +119,9 @@ def palettes() -> list[dict[str, str]]:
         chosen.append((name, title, matplotlib.colormaps[name](np.linspace(0, 1, 256))))
     positive = matplotlib.colormaps["viridis"](np.clip(position, 0, 1))
     chosen.append(("viridis", "Viridis, above zero only", positive))
-    return [{"name": name, "title": title, "lut": _encode((lut * 255).round(), np.uint8)} for name, title, lut in chosen]
+    return [
+        {"name": name, "title": title, "lut": _encode((lut * 255).round(), np.uint8)} for name, title, lut in chosen
+    ]
 
 
 def comparison_payload(

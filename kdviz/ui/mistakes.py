@@ -32,7 +32,9 @@ def page() -> None:
     if label is not None:
         index = index[predictions.labels[index] == label]
     index = ordered(predictions, index, order)
-    st.caption(f"{GROUPS[group][1]} Under each digit: :blue[■] teacher, :green[●] KD student, :orange[◆] student alone.")
+    st.caption(
+        f"{GROUPS[group][1]} Under each digit: :blue[■] teacher, :green[●] KD student, :orange[◆] student alone."
+    )
     if not len(index):
         st.info("No sample is in this group.", icon=":material/search_off:")
         return
@@ -58,11 +60,11 @@ def _effect(predictions: Predictions) -> str:
     effect = distillation_effect(predictions)
     if effect is None:
         return ""
-    chance = "less than 0.001" if effect.p_value < 0.001 else f"{effect.p_value:.3f}"
+    chance = "p < 0.001" if effect.p_value < 0.001 else f"p = {effect.p_value:.3f}"
     return (
-        f"Distillation **fixed {effect.fixed}** mistakes of the student alone and **broke {effect.broke}** digits that it "
-        f"had right (McNemar's exact test, p = {chance})."
-    ).replace("p = less", "p less")
+        f"Distillation **fixed {effect.fixed}** mistakes of the student alone and **broke {effect.broke}** digits "
+        f"that it had right (McNemar's exact test, {chance})."
+    )
 
 
 def _filters(opened: service.OpenExperiment) -> tuple[str, str, int | None]:

@@ -23,6 +23,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&])")
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
     """Start with the server: load the models and the first maps before anybody asks, without blocking it."""
+
     def warm_up() -> None:
         try:
             from kdviz.ui import service  # slow: torch
