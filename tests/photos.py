@@ -23,7 +23,7 @@ COLOURS = {
 def photo(digit: np.ndarray, seed: int) -> bytes:
     """A JPEG of ``digit``, uint8 (28, 28), off-centre on uneven paper; everything else depends on ``seed``."""
     random = np.random.default_rng(seed)
-    width, height = random.integers(300, 900, 2)
+    width, height = random.integers(200, 600, 2)
     side = int(min(width, height) * random.uniform(0.45, 0.9))
     stroke = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
     stroke = stroke.filter(ImageFilter.GaussianBlur(side / 80))

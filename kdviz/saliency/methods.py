@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
 from typing import Any
 
 from kdviz.errors import SettingError, UnknownNameError
@@ -44,7 +46,7 @@ class Setting:
                 raise UnknownNameError(self.name, str(value), self.choices)
             return value
         kind = type(self.default)
-        fine = isinstance(value, (int, float)) and not isinstance(value, bool) and kind(value) == value
+        fine = isinstance(value, Real) and not isinstance(value, bool) and isfinite(value) and kind(value) == value
         if not fine or not (self.low is None or value >= self.low) or not (self.high is None or value <= self.high):
             raise SettingError(f"{self.name} must be {self._range()}, got {value}.")
         return kind(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -86,8 +87,8 @@ class RISE(PerturbationAttribution):
 
     def attribute(
         self,
-        inputs: Tensor,
-        baselines: float | Tensor | None = None,
+        inputs: Tensor | tuple[Tensor],
+        baselines: float | Tensor | tuple[float | Tensor] | None = None,
         target: Target = None,
         additional_forward_args: Any = None,
         *,
@@ -98,11 +99,11 @@ class RISE(PerturbationAttribution):
         estimator: str = "centred",
         chunk_size: int | None = None,
         show_progress: bool = False,
-    ) -> Tensor:
+    ) -> Tensor | tuple[Tensor]:
         """Saliency maps of a batch of images, float32 (N, 1, H, W).
 
         Args:
-            inputs: (N, C, H, W), as the model takes them.
+            inputs: (N, C, H, W), as the model takes them. A tuple of one gives a tuple of one: Captum's metrics do so.
             baselines: What a removed pixel becomes, in the inputs' own units: a number or a tensor that
                 broadcasts to ``inputs``. Default 0, as everywhere in Captum.
             target: The class explained, as in Captum: an int or a tuple for all images, or one for each;
@@ -138,12 +139,12 @@ class RISE(PerturbationAttribution):
             for state in states:
                 bar.update(state.n_masks - bar.n)
         assert state is not None  # stream() yields at least once
-        return state.map
+        return (state.map,) if isinstance(inputs, tuple) else state.map
 
     def stream(
         self,
-        inputs: Tensor,
-        baselines: float | Tensor | None = None,
+        inputs: Tensor | tuple[Tensor],
+        baselines: float | Tensor | tuple[float | Tensor] | None = None,
         target: Target = None,
         additional_forward_args: Any = None,
         *,
@@ -155,6 +156,8 @@ class RISE(PerturbationAttribution):
         chunk_size: int | None = None,
     ) -> Iterator[RISEState]:
         """The same, as it comes: one :class:`RISEState` after each chunk. Stop by not asking for the next."""
+        inputs, baselines = _only(inputs), _only(baselines)
+        _check_images(inputs)
         masks = _masks(inputs, grid, probability, seed)
         forwards = {"model": self._score}
         arguments = _as_tuple(additional_forward_args)
@@ -194,7 +197,8 @@ def stream_scores(
     Raises:
         SettingError, ModelError: See :meth:`RISE.attribute`.
     """
-    _check(inputs, n_masks, estimator, chunk_size)
+    _check_images(inputs)
+    _check_settings(n_masks, estimator, chunk_size)
     base = _baseline(inputs, baselines)
     size = chunk_size or _chunk_size(inputs)
     scores: dict[str, Tensor] = {}
@@ -259,13 +263,27 @@ def _store(scores: dict[str, Tensor], name: str, values: Tensor, done: int, tota
     scores[name][:, done : done + values.shape[1]] = values
 
 
-def _check(inputs: Tensor, n_masks: int, estimator: str, chunk_size: int | None) -> None:
-    if inputs.ndim != 4 or not inputs.is_floating_point():
+def _only(value: Any) -> Any:
+    """The one element of a tuple; anything else as it is."""
+    if not isinstance(value, tuple):
+        return value
+    if len(value) != 1:
+        raise SettingError(f"RISE takes one tensor of images, got a tuple of {len(value)}.")
+    return value[0]
+
+
+def _check_images(inputs: Tensor) -> None:
+    if not isinstance(inputs, Tensor):
+        raise SettingError(f"RISE takes a tensor of images, got {type(inputs).__name__}.")
+    if inputs.ndim != 4 or not len(inputs) or not inputs.is_floating_point():
         raise SettingError(
             f"RISE takes float images of shape (N, C, H, W), got {inputs.dtype} of shape {tuple(inputs.shape)}."
         )
     if not torch.isfinite(inputs).all():
         raise SettingError("The image has NaN or infinite values.")
+
+
+def _check_settings(n_masks: int, estimator: str, chunk_size: int | None) -> None:
     if n_masks < MINIMUM_MASKS:
         raise SettingError(f"RISE needs at least {MINIMUM_MASKS} masks, got {n_masks}.")
     if chunk_size is not None and chunk_size < 1:
@@ -338,12 +356,14 @@ def _select(scores: Tensor, target: Target) -> Tensor:
 
 
 def _places(target: Any, images: int) -> list[tuple[int, ...]]:
-    if isinstance(target, Tensor):
+    if hasattr(target, "tolist"):  # a tensor, or NumPy's number or array
         target = target.tolist()
-    if isinstance(target, (int, tuple)):
-        target = [target] * images
-    if len(target) == 1:
-        target = list(target) * images
-    if len(target) != images:
-        raise TargetError(f"{len(target)} targets do not fit {images} images.")
-    return [(one,) if isinstance(one, int) else tuple(one) for one in target]
+    targets = target if isinstance(target, list) else [target]
+    if len(targets) == 1:
+        targets = targets * images
+    if len(targets) != images:
+        raise TargetError(f"{len(targets)} targets do not fit {images} images.")
+    places = [tuple(one) if isinstance(one, (list, tuple)) else (one,) for one in targets]
+    if not all(isinstance(number, Integral) for place in places for number in place):
+        raise TargetError(f"A target is a whole number, or a tuple of them, got {target!r}.")
+    return places
