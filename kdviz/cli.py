@@ -328,7 +328,7 @@ def _explain(options: argparse.Namespace) -> None:
 def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> dict[str, SaliencyMap]:
     from tqdm import tqdm
 
-    from kdviz.distill.training import choose_device
+    from kdviz.networks import choose_device
     from kdviz.saliency import explain_stream
 
     states = explain_stream(

@@ -1,9 +1,10 @@
-"""Architectures by name: the paper's two nets, and any classifier of torchvision or timm."""
+"""Architectures by name: the paper's two nets, and any classifier of torchvision or timm; and what they run on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from kdviz.errors import SettingError, UnknownNameError
@@ -111,3 +112,24 @@ def _timm(name: str, classes: int, channels: int) -> nn.Module:
 def parameter_count(network: nn.Module) -> int:
     """Number of trainable and frozen parameters (buffers are not counted)."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` -> CUDA, then Apple's MPS, then the CPU; any other name as torch understands it.
+
+    Raises:
+        SettingError: torch does not know such a device, or there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise SettingError(f"There is no device '{name}' here; use cpu, or auto.") from error
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 autocast makes this device faster: CUDA from Ampere on, CPUs with AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()

@@ -189,7 +189,9 @@ def test_palette_one_bit_and_cmyk():
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
 def test_the_first_frame_of_an_animation(kind):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
-    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **({"lossless": True} if kind == "WEBP" else {}))
+    data = encoded(
+        frames[0], kind, save_all=True, append_images=frames[1:], **({"lossless": True} if kind == "WEBP" else {})
+    )
     assert open_image(data).getpixel((4, 4)) == (255, 0, 0)
 
 
@@ -234,7 +236,9 @@ def test_photos_get_mnists_form(photographed, digits):
 def test_photos_look_like_the_digit_they_show(photographed, digits):
     originals = digits.images[:100, 0].numpy()
     own = np.array([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(photographed, originals, strict=True)])
-    other = np.array([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(photographed, originals[::-1], strict=True)])
+    other = np.array(
+        [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(photographed, originals[::-1], strict=True)]
+    )
     assert np.median(own) > 0.94
     assert np.quantile(own, 0.05) > 0.65
     assert np.median(other) < 0.5

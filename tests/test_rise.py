@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -235,7 +235,7 @@ def test_masks_are_the_same_in_any_pieces():
     masks = RandomMasks((10, 10), (4, 4), seed=2)
     whole = masks.render(0, 200)
     for cuts in ((0, 64, 128, 200), (0, 1, 63, 65, 127, 130, 200), (0, 100, 200)):
-        pieces = [masks.render(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False)]
+        pieces = [masks.render(start, stop) for start, stop in pairwise(cuts)]
         assert torch.equal(torch.cat(pieces), whole)
     assert len(torch.unique(whole.flatten(1), dim=0)) > 190  # blocks do not repeat each other
 
@@ -326,7 +326,9 @@ def test_baselines_as_number_and_tensor():
     number = rise.attribute(image, 0.5, target=1, **SETTINGS)
     for shape in ((), (1, 3, 1, 1), (2, 3, 11, 9)):
         assert torch.equal(rise.attribute(image, torch.full(shape, 0.5), target=1, **SETTINGS), number)
-    assert torch.equal(rise.attribute(image, None, target=1, **SETTINGS), rise.attribute(image, 0, target=1, **SETTINGS))
+    assert torch.equal(
+        rise.attribute(image, None, target=1, **SETTINGS), rise.attribute(image, 0, target=1, **SETTINGS)
+    )
     assert not torch.allclose(rise.attribute(image, 0, target=1, **SETTINGS), number, atol=1e-4)
     # An image that is its own baseline has nothing to remove.
     assert float(rise.attribute(image, image, target=1, **SETTINGS).abs().max()) < 1e-5

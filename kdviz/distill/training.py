@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kdviz.datasets import LabelledImages
 from kdviz.distill.losses import check_distillation, distillation_loss
 from kdviz.errors import ModelError, SettingError
+from kdviz.networks import choose_device, fast_bf16
 
 Normalise = Callable[[Tensor], Tensor]
 
@@ -79,27 +80,6 @@ class Progress:
     loss: float | None = None
     validation_accuracy: float | None = None
     seconds: float = 0.0
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` -> CUDA, then Apple's MPS, then the CPU; any other name as torch understands it.
-
-    Raises:
-        SettingError: torch does not know such a device, or there is none.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise SettingError(f"There is no device '{name}' here; use cpu, or auto.") from error
-
-
-def fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 autocast makes this device faster: CUDA from Ampere on, CPUs with AMX."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
 def autocast(device: torch.device, bf16: str) -> AbstractContextManager[Any]:

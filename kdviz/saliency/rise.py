@@ -25,7 +25,7 @@ Forward = Callable[..., Tensor]
 Target = int | tuple[int, ...] | Tensor | Sequence[int] | Sequence[tuple[int, ...]] | None
 
 _FIRST_CHUNK = 64
-_CPU_ELEMENTS = 400_000  # inputs' elements in a CPU chunk: larger ones pay for memory allocation
+_CPU_ELEMENTS = 100_000  # inputs' elements in a CPU chunk: larger ones pay for memory allocation
 _GPU_ELEMENTS = 64_000_000
 
 

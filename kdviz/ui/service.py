@@ -14,10 +14,10 @@ from PIL import Image
 
 from kdviz.analysis.mistakes import Predictions, read_predictions, showcase
 from kdviz.datasets import LabelledImages, bundled_digits
-from kdviz.distill.training import choose_device
 from kdviz.execution import Job, JobQueue
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.images import content_hash
+from kdviz.networks import choose_device
 from kdviz.saliency import ExplainState, explain_stream, methods
 
 _RESULTS = 128
