@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import operator
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,8 +36,8 @@ from torch import Tensor, nn
 
 from kdviz.errors import ExperimentError, KdvizError, SettingError, TargetError, UnknownNameError
 from kdviz.files import MODELS, atomic_write
-from kdviz.images import mnist_digit, open_image
-from kdviz.networks import build_network
+from kdviz.images import mnist_digit, open_image, to_grey_or_rgb
+from kdviz.networks import build_network, networks
 
 FORMAT = 1
 ROLES = ("teacher", "kd_student", "student")
@@ -46,6 +47,7 @@ BASELINES = ("black", "white", "mean", "grey")
 """What a removed pixel becomes, by name: a constant that is put in before normalisation."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_DIGITS = re.compile(r"\+?[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class InputSpec:
 
     def prepare(self, image: Image.Image) -> Image.Image:
         """What the model sees, as a picture; one of the right size is only converted to grey or RGB."""
-        image = image.convert("L" if self.channels == 1 else "RGB")
+        image = to_grey_or_rgb(image).convert("L" if self.channels == 1 else "RGB")
         if image.size == self.size[::-1]:
             return image
         return mnist_digit(image) if self.fit == "digit" else _crop(image, self.size)
@@ -106,11 +108,10 @@ class InputSpec:
 def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     height, width = size
     scale = max(height / image.height, width / image.width)
-    resized = image.resize(
-        (max(width, round(image.width * scale)), max(height, round(image.height * scale))), Image.Resampling.BICUBIC
-    )
-    left, top = (resized.width - width) // 2, (resized.height - height) // 2
-    return resized.crop((left, top, left + width, top + height))
+    seen_width, seen_height = min(width / scale, image.width), min(height / scale, image.height)
+    left, top = (image.width - seen_width) / 2, (image.height - seen_height) / 2
+    # The crop comes first: a long strip, enlarged whole, would not fit into memory.
+    return image.resize((width, height), Image.Resampling.BICUBIC, (left, top, left + seen_width, top + seen_height))
 
 
 @dataclass
@@ -145,14 +146,19 @@ class Run:
             ExperimentError: The weights changed, or do not fit the network.
         """
         data = _read_weights(self)
-        network = build_network(self.network, classes=self.n_classes, channels=self.spec.channels, size=self.spec.size)
+        # kdviz's own nets grow with the input: on "meta" they take no memory until the file is seen to hold them.
+        own = self.network in networks
         try:
-            network.load_state_dict(load_safetensors(data))
+            with torch.device("meta" if own else "cpu"):
+                network = build_network(
+                    self.network, classes=self.n_classes, channels=self.spec.channels, size=self.spec.size
+                )
+            network.load_state_dict(load_safetensors(data), assign=own)
         except (SafetensorError, RuntimeError, ValueError) as error:
             raise ExperimentError(
                 f"{self.folder / self.weights} does not hold the weights of a '{self.network}'; train this run again."
             ) from error
-        return network.eval().requires_grad_(False)
+        return network.float().eval().requires_grad_(False)
 
     def to_json(self) -> dict[str, Any]:
         names = ("role", "network", "weights", "sha256", "training", "metrics")
@@ -197,11 +203,11 @@ class Experiment:
         Raises:
             TargetError: There is no such class.
         """
-        text = str(target)
-        if text in self.classes:
-            return self.classes.index(text)
-        if text.lstrip("+").isdigit() and int(text) < len(self.classes):
-            return int(text)
+        if isinstance(target, str) and target in self.classes:
+            return self.classes.index(target)
+        index = _whole_number(target)
+        if 0 <= index < len(self.classes):
+            return index
         shown = ", ".join(self.classes[:20]) + (" ..." if len(self.classes) > 20 else "")
         raise TargetError(f"'{target}' is not a class of this experiment; its classes are {shown}.")
 
@@ -244,8 +250,16 @@ class Experiment:
         return run
 
     def save(self) -> None:
-        """Write experiment.json, then remove weights that no run lists any more."""
-        atomic_write(self.folder / "experiment.json", (json.dumps(self.to_json(), indent=2) + "\n").encode())
+        """Write experiment.json, then remove weights that no run lists any more.
+
+        Raises:
+            ExperimentError: A number is not finite, which JSON cannot say.
+        """
+        try:
+            document = json.dumps(self.to_json(), indent=2, allow_nan=False)
+        except ValueError as error:
+            raise ExperimentError(f"'{self.folder}' cannot be saved: a number in it is not finite.") from error
+        atomic_write(self.folder / "experiment.json", f"{document}\n".encode())
         kept = {run.weights for run in self.runs.values()}
         for file in self.folder.glob("*-????????.safetensors"):
             if file.name not in kept:
@@ -280,7 +294,10 @@ def load_experiment(path: str | Path) -> Experiment:
     folder = _find(Path(path))
     document = _read_json(folder / "experiment.json")
     check = _Checker(folder)
-    check.that(document.get("format") == FORMAT, "format", f"must be {FORMAT}, got {document.get('format')!r}")
+    version = document.get("format")
+    check.that(_is_number(version) and version == FORMAT, "format", f"must be {FORMAT}, got {version!r}")
+    title = document.get("title", "")
+    check.that(isinstance(title, str), "title", "must be a text")
     classes = check.strings(document, "classes")
     spec = _input_spec(check, document.get("input"))
     experiment = Experiment(
@@ -289,7 +306,7 @@ def load_experiment(path: str | Path) -> Experiment:
         classes=tuple(classes),
         input=spec,
         runs={},
-        title=str(document.get("title", "")),
+        title=title,
     )
     entries = document.get("runs")
     check.that(isinstance(entries, list) and bool(entries), "runs", "must be a list of at least one run")
@@ -302,14 +319,28 @@ def load_experiment(path: str | Path) -> Experiment:
 
 
 def _find(path: Path) -> Path:
-    if (path / "experiment.json").is_file():
-        return path
-    named = MODELS / path
-    if len(path.parts) == 1 and (named / "experiment.json").is_file():
-        return named
-    if path.is_dir():
+    try:
+        if (path / "experiment.json").is_file():
+            return path
+        named = MODELS / path
+        if len(path.parts) == 1 and (named / "experiment.json").is_file():
+            return named
+        is_folder = path.is_dir()
+    except OSError:  # no file can have such a name
+        is_folder = False
+    if is_folder:
         raise ExperimentError(f"'{path}' is not an experiment: it has no experiment.json.")
     raise UnknownNameError("experiment", str(path), list_experiments())
+
+
+def _whole_number(value: object) -> int:
+    """A number, or a text of digits, as int; -1 for anything else."""
+    if isinstance(value, str):
+        return int(value) if _DIGITS.fullmatch(value) else -1
+    try:
+        return -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return -1
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -352,13 +383,31 @@ class _Checker:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max
+
+
+def _is_finite_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _are_metrics(value: object) -> bool:
+    """Split -> name -> number."""
+    return isinstance(value, dict) and all(
+        isinstance(numbers, dict) and all(_is_number(number) for number in numbers.values())
+        for numbers in value.values()
+    )
 
 
 def _input_spec(check: _Checker, entry: Any) -> InputSpec:
     check.that(isinstance(entry, dict), "input", "must be an object")
     channels = entry.get("channels")
-    check.that(channels in (1, 3), "input.channels", "must be 1 or 3")
+    check.that(type(channels) is int and channels in (1, 3), "input.channels", "must be 1 or 3")
     height, width = check.numbers(entry, "size", 2, "input.size")
     whole = all(side == int(side) and 1 <= side <= 4096 for side in (height, width))
     check.that(whole, "input.size", "must be two whole numbers from 1 to 4096")
@@ -366,6 +415,8 @@ def _input_spec(check: _Checker, entry: Any) -> InputSpec:
     check.that(min(std) > 0, "input.std", "must be above zero")
     fit = entry.get("fit", "crop")
     check.that(fit in ("crop", "digit"), "input.fit", "must be 'crop' or 'digit'")
+    is_digit = (height, width, channels) == (28, 28, 1)
+    check.that(fit == "crop" or is_digit, "input.fit", "can be 'digit' for 28 x 28 grey pixels only")
     mean = check.numbers(entry, "mean", channels, "input.mean")
     return InputSpec((int(height), int(width)), channels, mean, std, fit)
 
@@ -378,15 +429,20 @@ def _run(check: _Checker, entry: Any, name: str, experiment: Experiment) -> Run:
     weights = check.text(entry, "weights", prefix)
     fine = _NAME.fullmatch(weights) is not None and weights.endswith(".safetensors")
     check.that(fine, prefix + "weights", "must be the name of a .safetensors file in the same folder")
-    for key in ("training", "metrics"):
-        check.that(isinstance(entry.get(key, {}), dict), prefix + key, "must be an object")
+    training, metrics = entry.get("training", {}), entry.get("metrics", {})
+    fine = isinstance(training, dict) and _is_finite_json(training)
+    check.that(fine, prefix + "training", "must be an object of finite values")
+    check.that(_are_metrics(metrics), prefix + "metrics", "must hold finite numbers by split and name")
+    network = check.text(entry, "network", prefix)
+    known = network in networks or network.startswith(("torchvision/", "timm/"))
+    check.that(known, prefix + "network", "must be a network of kdviz, or torchvision/NAME or timm/NAME")
     return Run(
         role=role,
-        network=check.text(entry, "network", prefix),
+        network=network,
         weights=weights,
         sha256=check.text(entry, "sha256", prefix),
-        training=entry.get("training", {}),
-        metrics=entry.get("metrics", {}),
+        training=training,
+        metrics=metrics,
         folder=experiment.folder,
         spec=experiment.input,
         n_classes=len(experiment.classes),

@@ -32,10 +32,19 @@ def role_title(role: str) -> str:
     return ROLE_TITLES.get(role, role.replace("_", " "))
 
 
+def colour_centre(one: SaliencyMap) -> float:
+    """The value in the middle of a map's colour scale.
+
+    Zero, where a pixel does not matter. The published estimator adds a constant to all pixels, another one for each
+    model, so its maps are shown about their own mean.
+    """
+    return float(one.values.mean()) if one.settings.get("estimator") == "rise" else 0.0
+
+
 def colour_limit(maps: Mapping[str, SaliencyMap], role: str | None = None) -> float:
-    """The largest absolute value, of one map or of all: the end of a colour scale about zero."""
+    """Half the width of the colour scale about :func:`colour_centre`, of one map or of all."""
     chosen = [maps[role]] if role else list(maps.values())
-    return max(float(np.abs(one.values).max()) for one in chosen) or 1.0
+    return max(float(np.abs(one.values - colour_centre(one)).max()) for one in chosen) or 1.0
 
 
 def comparison(maps: Mapping[str, SaliencyMap], *, shared_scale: bool = True, opacity: float = 0.75) -> go.Figure:
@@ -58,12 +67,14 @@ def comparison(maps: Mapping[str, SaliencyMap], *, shared_scale: bool = True, op
     figure.add_trace(_picture(picture), 1, 1)
     for column, role in enumerate(roles, 2):
         one = maps[role]
-        limit = colour_limit(maps, None if shared_scale else role)
+        scale = colour_centre(one), colour_limit(maps, None if shared_scale else role)
         figure.add_trace(_picture(picture), 1, column)
-        figure.add_trace(_heatmap(one.values, one.standard_error, limit, opacity, column == len(roles) + 1), 1, column)
+        figure.add_trace(_heatmap(one.values, one.standard_error, scale, opacity, column == len(roles) + 1), 1, column)
         if role in others:
             difference, error = difference_to_teacher(maps, role)
-            figure.add_trace(_heatmap(difference, error, colour_limit(maps), 1.0, False), 2, column)
+            figure.add_trace(
+                _heatmap(difference, error, (_mean_gap(maps, role), colour_limit(maps)), 1.0, False), 2, column
+            )
     height, width = picture.shape[:2]
     axis = {"showticklabels": False, "showgrid": False, "zeroline": False, "ticks": "", "matches": "x"}
     figure.update_xaxes(**axis, range=[-0.5, width - 0.5], constrain="domain")
@@ -73,13 +84,17 @@ def comparison(maps: Mapping[str, SaliencyMap], *, shared_scale: bool = True, op
 
 
 def difference_to_teacher(maps: Mapping[str, SaliencyMap], role: str) -> tuple[np.ndarray, np.ndarray]:
-    """A model's map less the teacher's, and an upper bound of its standard error, float32 (H, W) each.
+    """A model's map less the teacher's, and its standard error, float32 (H, W) each.
 
-    The same masks were used for both, so their errors are mostly alike and the true error is smaller than
-    that of independent maps, sqrt(a^2 + b^2), which is given here.
+    The error is sqrt(a^2 + b^2), that of independent maps. The same masks were used for both, so models that
+    answer alike err alike, and the true error is then smaller.
     """
     one, teacher = maps[role], maps["teacher"]
     return one.values - teacher.values, np.hypot(one.standard_error, teacher.standard_error)
+
+
+def _mean_gap(maps: Mapping[str, SaliencyMap], role: str) -> float:
+    return colour_centre(maps[role]) - colour_centre(maps["teacher"])
 
 
 def _panel_title(one: SaliencyMap) -> str:
@@ -94,15 +109,18 @@ def _picture(picture: np.ndarray) -> go.Image | go.Heatmap:
     return go.Heatmap(z=picture, colorscale="Greys_r", zmin=0, zmax=255, showscale=False, hoverinfo="skip")
 
 
-def _heatmap(values: np.ndarray, error: np.ndarray, limit: float, opacity: float, scale: bool) -> go.Heatmap:
+def _heatmap(
+    values: np.ndarray, error: np.ndarray, scale: tuple[float, float], opacity: float, bar: bool
+) -> go.Heatmap:
+    centre, limit = scale
     return go.Heatmap(
         z=values,
         customdata=error,
-        zmin=-limit,
-        zmax=limit,
+        zmin=centre - limit,
+        zmax=centre + limit,
         colorscale=[list(stop) for stop in _STOPS],
         opacity=opacity,
-        showscale=scale,
+        showscale=bar,
         colorbar={"title": {"text": "change of<br>probability"}, "len": 0.9},
         hovertemplate="row %{y}, column %{x}<br>%{z:.4f} ± %{customdata:.4f}<extra></extra>",
     )
@@ -132,10 +150,17 @@ def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
     axes[0, 0].set_title("Picture", fontsize=10)
     shown: list[Any] = []
     for column, role in enumerate(roles, 1):
-        shown.append(_draw(axes[0, column], maps[role].values, colour_limit(maps), picture))
+        shown.append(
+            _draw(axes[0, column], maps[role].values, (colour_centre(maps[role]), colour_limit(maps)), picture)
+        )
         axes[0, column].set_title(_panel_title(maps[role]).replace("<br><sup>", "\n").replace("</sup>", ""), fontsize=9)
         if role in others:
-            _draw(axes[1, column], difference_to_teacher(maps, role)[0], colour_limit(maps), picture)
+            _draw(
+                axes[1, column],
+                difference_to_teacher(maps, role)[0],
+                (_mean_gap(maps, role), colour_limit(maps)),
+                picture,
+            )
             axes[1, column].set_title(f"{role_title(role)} − teacher", fontsize=9)
     figure.colorbar(shown[0], ax=axes[0, -1], label="change of probability", shrink=0.8)
     buffer = io.BytesIO()
@@ -143,11 +168,12 @@ def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _draw(axis: Any, values: np.ndarray, limit: float, picture: np.ndarray) -> Any:
+def _draw(axis: Any, values: np.ndarray, scale: tuple[float, float], picture: np.ndarray) -> Any:
+    centre, limit = scale
     colours = LinearSegmentedColormap.from_list("kdviz", _STOPS)
     axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
-    strength = np.clip(np.abs(values) / limit, 0, 1) ** 0.7  # zero is clear, so that the picture shows through
-    return axis.imshow(values, cmap=colours, vmin=-limit, vmax=limit, alpha=0.15 + 0.8 * strength)
+    strength = np.clip(np.abs(values - centre) / limit, 0, 1) ** 0.7  # zero is clear, so that the picture shows through
+    return axis.imshow(values, cmap=colours, vmin=centre - limit, vmax=centre + limit, alpha=0.15 + 0.8 * strength)
 
 
 def accuracy_against_temperature(rows: Sequence[Mapping[str, Any]]) -> go.Figure:

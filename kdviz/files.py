@@ -34,9 +34,10 @@ def atomic_write(path: str | Path, content: bytes) -> None:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise KdvizError(f"Cannot write '{path}': {error.strerror or error}.") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)  # gone already when all went well
 
 
 def _umask() -> int:

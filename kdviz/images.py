@@ -63,7 +63,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
         image = ImageOps.exif_transpose(image)
-        return _to_grey_or_rgb(image)
+        return to_grey_or_rgb(image)
     except Exception as error:  # Pillow's decoders also raise struct.error, TypeError and others on damaged files
         raise ImageError(
             f"{name} is damaged or cut off and cannot be decoded; please save it again as PNG or JPEG."
@@ -106,7 +106,8 @@ def _identify(data: bytes, name: str) -> Image.Image:
         ) from error
 
 
-def _to_grey_or_rgb(image: Image.Image) -> Image.Image:
+def to_grey_or_rgb(image: Image.Image) -> Image.Image:
+    """A picture in mode ``L`` or ``RGB``: transparency on white, 16-bit grey scaled."""
     if image.mode.startswith(("I;16", "I", "F")):
         return _deep_grey(image)
     if image.has_transparency_data:

@@ -40,7 +40,10 @@ def shared_mask_maps() -> dict[str, Map]:
 @pytest.mark.parametrize("measure", list(measures))
 def test_equal_true_maps_with_independent_noise_agree_fully(measure):
     true, *noise = fields(5)
-    maps = {"one": Map(np.stack([true + noise[0], true + noise[1]])), "other": Map(np.stack([true + noise[2], true + noise[3]]))}
+    maps = {
+        "one": Map(np.stack([true + noise[0], true + noise[1]])),
+        "other": Map(np.stack([true + noise[2], true + noise[3]])),
+    }
     pair = agreement(maps, measure).between("one", "other")
     # Each half is half signal, half noise: correlation 1/2 (Spearman's is 6 / pi asin(1/4) = 0.48).
     assert pair.agreement == pytest.approx(0.5 if measure == "pearson" else 0.4826, abs=5 * ERROR)
@@ -70,7 +73,9 @@ def test_ceilings_are_the_split_half_agreement():
     first, second = (stats.spearmanr(*(half.ravel() for half in one.halves)).statistic for one in maps.values())
     assert (pair.ceiling_first, pair.ceiling_second) == (pytest.approx(first), pytest.approx(second))
     assert pair.ceiling == pytest.approx(np.sqrt(first * second))
-    across = [stats.spearmanr(maps["noisy"].halves[a].ravel(), maps["clean"].halves[1 - a].ravel()).statistic for a in (0, 1)]
+    across = [
+        stats.spearmanr(maps["noisy"].halves[a].ravel(), maps["clean"].halves[1 - a].ravel()).statistic for a in (0, 1)
+    ]
     assert pair.agreement == pytest.approx(np.mean(across))
     assert pair.corrected == pytest.approx(pair.agreement / pair.ceiling)
 
@@ -112,7 +117,9 @@ def test_a_constant_map_agrees_with_nothing(measure):
 
 
 def test_the_report():
-    maps = {role: Map(fields(2, seed), target=seed // 2) for seed, role in enumerate(("teacher", "kd_student", "student"))}
+    maps = {
+        role: Map(fields(2, seed), target=seed // 2) for seed, role in enumerate(("teacher", "kd_student", "student"))
+    }
     report = agreement(maps, "pearson")
     assert [(pair.first, pair.second) for pair in report.pairs] == [
         ("teacher", "kd_student"),

@@ -562,7 +562,7 @@ QUICK = {"n_masks": 60, "grid": 4}
 
 def test_explain_gives_each_model_the_map_of_rise(tiny, digits):
     picture = digits.picture(0)
-    maps = explain(tiny, picture, target=8, seed=0, **QUICK)
+    maps = explain(tiny, picture, target=8, seed=0, precision="float32", **QUICK)
     assert list(maps) == ["teacher", "kd_student", "student"]
     inputs = tiny.preprocess(picture)
     for role, one in maps.items():
@@ -595,6 +595,20 @@ def test_targets_of_explain(tiny, digit_file):
     assert (mixed["teacher"].target, mixed["student"].target) == (1, 2)
     *_, state = explain_stream(tiny, digit_file, 0, **QUICK)
     np.testing.assert_allclose(state.maps(dict.fromkeys(tiny.runs, 7))["student"].values, named["student"].values)
+
+
+def test_bfloat16_changes_nothing_that_matters(tiny, digit_file):
+    exact, rounded, chosen = (
+        explain(tiny, digit_file, 3, precision=name, n_masks=500, grid=4) for name in ("float32", "bfloat16", "auto")
+    )
+    for role, one in exact.items():
+        # Rounding errors of the scores are far below their change from mask to mask, which the error is made of.
+        assert np.abs(rounded[role].values - one.values).max() < one.standard_error.max()
+        assert not np.array_equal(rounded[role].values, one.values)
+    precision = chosen["teacher"].settings["precision"]
+    assert precision in ("float32", "bfloat16")
+    same = exact if precision == "float32" else rounded
+    assert np.array_equal(chosen["teacher"].values, same["teacher"].values)
 
 
 @pytest.mark.parametrize("baseline", ["black", "white", "mean", "grey"])

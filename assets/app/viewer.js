@@ -69,6 +69,7 @@ class Viewer {
     }
     this.fill();
     this.paint();
+    Object.assign(this.root.dataset, { name: data.name, masks: data.masks }); // for tests and measurements
   }
 
   build() {
@@ -242,12 +243,17 @@ class Viewer {
     });
   }
 
+  // Centre and half-width of each colour scale.
   limits() {
-    const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1e-9;
-    const own = this.models.map((model) => largest(model.values));
-    const all = Math.max(...own);
-    const error = Math.max(...this.models.map((model) => largest(model.error)));
-    return { own: own.map((one) => (this.choice.shared ? all : one)), all, error };
+    const { shared } = this.choice;
+    const { limit } = this.data;
+    const teacher = this.models.find((model) => model.role === "teacher")?.centre ?? 0;
+    const largest = (values) => values.reduce((most, value) => Math.max(most, value), 0) || 1e-9;
+    return {
+      maps: this.models.map((model) => [model.centre, shared ? limit : model.limit]),
+      differences: this.models.map((model) => [model.centre - teacher, limit]),
+      error: [0, Math.max(...this.models.map((model) => largest(model.error)))],
+    };
   }
 
   draw() {
@@ -255,12 +261,12 @@ class Viewer {
     for (const panel of this.panels) {
       const model = panel.index === null ? null : this.models[panel.index];
       let layer = null;
-      if (model && panel.kind === "map") layer = [model.values, limits.own[panel.index]];
-      else if (model && this.choice.lower === "error") layer = [model.error, limits.error];
-      else if (model && model.difference) layer = [model.difference, limits.all];
+      if (model && panel.kind === "map") layer = [model.values, ...limits.maps[panel.index]];
+      else if (model && this.choice.lower === "error") layer = [model.error, ...limits.error];
+      else if (model && model.difference) layer = [model.difference, ...limits.differences[panel.index]];
       if (!model || layer) this.drawPanel(panel, layer);
     }
-    this.drawLegend(limits);
+    this.drawLegend();
   }
 
   drawPanel(panel, layer) {
@@ -293,7 +299,7 @@ class Viewer {
       let green = channels === 1 ? red : this.picture[at + 1];
       let blue = channels === 1 ? red : this.picture[at + 2];
       if (layer) {
-        const value = layer[0][i] / layer[1];
+        const value = (layer[0][i] - layer[1]) / layer[2];
         const entry = 4 * Math.round(127.5 + 127.5 * Math.max(-1, Math.min(1, value)));
         const weight = Math.abs(value) < threshold ? 0 : (opacity * lut[entry + 3]) / 255;
         red += weight * (lut[entry] - red);
@@ -341,7 +347,7 @@ class Viewer {
     panel.read.textContent = error ? `± ${layer[0][at].toFixed(4)}` : number(layer[0][at]) + plain;
   }
 
-  drawLegend(limits) {
+  drawLegend() {
     const image = new ImageData(256, 1);
     const lut = this.luts[this.choice.palette];
     for (let i = 0; i < 256; i++) {
@@ -350,8 +356,11 @@ class Viewer {
       image.data[4 * i + 3] = 255;
     }
     this.legend.getContext("2d").putImageData(image, 0, 0);
-    this.legendLow.textContent = this.choice.shared ? `−${limits.all.toFixed(2)}` : this.data.texts.least;
-    this.legendHigh.textContent = this.choice.shared ? `+${limits.all.toFixed(2)}` : this.data.texts.most;
+    // One pair of numbers fits only when all maps have the same scale about the same centre.
+    const same = this.choice.shared && this.models.every((model) => model.centre === 0);
+    const end = this.data.limit.toFixed(2);
+    this.legendLow.textContent = same ? `−${end}` : this.data.texts.least;
+    this.legendHigh.textContent = same ? `+${end}` : this.data.texts.most;
   }
 
   at(panel, event) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -41,13 +42,16 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
 
 
 def model_metrics(logits: Tensor, labels: Tensor, teacher: np.ndarray | None) -> dict[str, float]:
-    """Accuracy, loss, ECE; beside a teacher's predictions also likeness to it and errors inherited from it."""
+    """Accuracy, loss, ECE; beside a teacher's predictions also likeness to it and errors inherited from it.
+
+    What is undefined is left out: no errors can be inherited from a teacher that makes none.
+    """
     metrics = {"samples": float(len(labels)), **classification_metrics(logits, labels)}
     if teacher is not None:
         predicted = logits.argmax(1).numpy()
         metrics["same_as_teacher"] = float((predicted == teacher).mean())
         metrics["inherited_errors"] = inherited_errors(teacher, predicted, labels.numpy())
-    return {name: round(value, 6) for name, value in metrics.items()}
+    return {name: round(value, 6) for name, value in metrics.items() if not math.isnan(value)}
 
 
 def predictions_table(split: str, labels: Tensor, logits: dict[str, Tensor]) -> pa.Table:

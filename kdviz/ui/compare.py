@@ -114,7 +114,7 @@ def page() -> None:
 
 
 def _choose_picture(opened: service.OpenExperiment, uploaded: Chosen | None) -> Chosen | None:
-    sample = None if st.session_state.get("upload_active") else _sample_number(opened)
+    sample = None if uploaded else _sample_number(opened)
     st.markdown("**Digits that no model was trained on**", help="The first ones are those on which the models differ.")
     picked = _strip(opened, sample)
     if picked is not None and picked != sample:
@@ -281,7 +281,7 @@ def _result(opened: service.OpenExperiment, chosen: Chosen, target: str, current
         maps = state.maps(_targets(opened, chosen, target, state))
         report = agreement(maps)
         st.markdown(_sentence(maps, report, job))
-        components.viewer(components.comparison_payload(maps, report, chosen.true_class), key="viewer")
+        components.viewer(components.comparison_payload(maps, report, chosen.true_class, chosen.name), key="viewer")
         if job.ended:
             _downloads(maps, report, chosen)
     if refreshing and job.ended:

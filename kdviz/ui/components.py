@@ -125,13 +125,16 @@ def palettes() -> list[dict[str, str]]:
 
 
 def comparison_payload(
-    maps: Mapping[str, SaliencyMap], report: AgreementReport, true_class: int | None
+    maps: Mapping[str, SaliencyMap], report: AgreementReport, true_class: int | None, name: str
 ) -> dict[str, Any]:
-    """Everything that viewer.js draws."""
+    """Everything that viewer.js draws; ``name`` is the picture's."""
     picture = next(iter(maps.values())).picture
     seen = "" if true_class is None else f"True class: {next(iter(maps.values())).classes[true_class]}"
     return {
+        "name": name,
+        "masks": next(iter(maps.values())).n_masks,
         "texts": TEXTS,
+        "limit": figures.colour_limit(maps),
         "size": list(picture.shape[:2]),
         "picture": _encode(picture, np.uint8),
         "palettes": palettes(),
@@ -156,6 +159,8 @@ def _model(
         "colour": figures.role_colour(role),
         "symbol": figures.ROLE_SYMBOLS.get(role, "square"),
         "map": _packed(one.values),
+        "centre": figures.colour_centre(one),
+        "limit": figures.colour_limit(maps, role),
         "error": _packed(one.standard_error),
         "difference": None if difference is None else _packed(difference),
         "predicted": predicted,

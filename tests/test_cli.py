@@ -1,0 +1,476 @@
+"""The command line: what it writes, prints and returns."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import kdviz
+from kdviz.cli import main
+from kdviz.distill import training
+from kdviz.experiment import list_experiments, load_experiment
+
+QUICK = ["--masks", "60", "--grid", "4", "--device", "cpu"]
+ROLES = ["teacher", "kd_student", "student"]
+
+
+@pytest.fixture
+def explain_command(tiny_folder, digit_file):
+    return ["explain", str(digit_file), "-e", str(tiny_folder), *QUICK]
+
+
+def only_json(capsys) -> dict:
+    """The one JSON document on stdout."""
+    return json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+# explain --------------------------------------------------------------------------------------------------------------
+
+
+def test_npz_holds_each_models_map_and_error(explain_command, tmp_path, tiny, digit_file, capsys):
+    out = tmp_path / "new folder" / "maps.npz"
+    assert main([*explain_command, "--target", "3", "--seed", "5", "--out", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out
+    maps = kdviz.explain(tiny, digit_file, "3", n_masks=60, grid=4, seed=5)
+    with np.load(out, allow_pickle=False) as archive:
+        assert set(archive) == {*ROLES, *(f"{role}_se" for role in ROLES)}
+        for role in ROLES:
+            for name, expected in ((role, maps[role].values), (f"{role}_se", maps[role].standard_error)):
+                assert (archive[name].dtype, archive[name].shape) == (np.float32, (14, 14))
+                np.testing.assert_allclose(archive[name], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_png(explain_command, tmp_path):
+    out = tmp_path / "maps.PNG"
+    assert main([*explain_command, "--out", str(out)]) == 0
+    with Image.open(out) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > picture.height > 100
+        assert len(picture.convert("RGB").getcolors(10**6)) > 20
+
+
+def test_svg(explain_command, tmp_path):
+    out = tmp_path / "maps.svg"
+    assert main([*explain_command, "--out", str(out)]) == 0
+    assert "<svg" in out.read_text()
+    assert "<script" not in out.read_text()
+
+
+def test_html_needs_no_network(explain_command, tmp_path):
+    out = tmp_path / "maps.html"
+    assert main([*explain_command, "--out", str(out)]) == 0
+    page = out.read_text()
+    assert "plotly" in page
+    assert 'src="http' not in page
+
+
+def test_several_pictures_get_a_file_each(explain_command, tmp_path, digits, digit_file):
+    other, same_name = tmp_path / "other.png", tmp_path / "a" / "digit.jpg"
+    same_name.parent.mkdir()
+    digits.picture(1).save(other)
+    digits.picture(2).save(same_name)
+    command = [explain_command[0], str(other), str(same_name), *explain_command[1:]]
+    assert main([*command, "--out", str(tmp_path / "m.npz")]) == 0
+    files = ["m-digit-2.npz", "m-digit.npz", "m-other.npz"]
+    assert sorted(path.name for path in tmp_path.glob("*.npz")) == files
+    maps = {name: np.load(tmp_path / name)["student"] for name in files}
+    assert not np.array_equal(maps["m-digit.npz"], maps["m-digit-2.npz"])
+
+
+def test_json_is_one_document(explain_command, tmp_path, tiny, digit_file, capsys):
+    assert main([*explain_command, "--json", "--target", "3", "--out", str(tmp_path / "maps.npz")]) == 0
+    document = only_json(capsys)
+    (image,) = document["images"]
+    assert image["image"] == str(digit_file)
+    assert image["out"] == str(tmp_path / "maps.npz")
+    assert {"method": "rise", "n_masks": 60, "grid": 4, "seed": 0}.items() <= image["settings"].items()
+    assert list(image["models"]) == ROLES
+    probabilities = tiny.runs["teacher"].model(tiny.preprocess(digit_file)).softmax(1)[0]
+    assert image["models"]["teacher"]["target"] == "3"
+    assert image["models"]["teacher"]["target_probability"] == pytest.approx(float(probabilities[3]), rel=1e-4)
+    assert image["models"]["teacher"]["predicted"] == str(int(probabilities.argmax()))
+    assert len(image["agreement"]["pairs"]) == 3
+
+
+def test_results_go_to_stdout_and_progress_to_stderr(explain_command, tmp_path, capsys):
+    assert main([*explain_command, "--out", str(tmp_path / "maps.npz")]) == 0
+    captured = capsys.readouterr()
+    assert "60/60" in captured.err
+    assert "60/60" not in captured.out
+    assert "noise ceiling" in captured.out
+    assert "teacher      predicts" in captured.out
+
+
+# errors ---------------------------------------------------------------------------------------------------------------
+
+
+def one_line_error(capsys) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("kdviz: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (["-e", "no-such-experiment"], "Unknown experiment 'no-such-experiment'"),
+        (["-e", "."], r"no experiment\.json"),
+        (["--target", "ten"], "its classes are 0, 1, 2"),
+        (["--target", "-1"], "its classes are 0, 1, 2"),
+        (["--out", "maps.pdf"], r"\.png, \.svg, \.html, \.npz"),
+        (["--out", "maps"], r"must end in"),
+        (["--masks", "3"], "n_masks"),
+        (["--masks", "1000000000"], "n_masks"),
+        (["--grid", "0"], "grid"),
+        (["--grid", "15"], "does not fit"),
+        (["--probability", "nan"], "probability"),
+        (["--baseline", "blak"], "Did you mean 'black'"),
+        (["--estimator", "centered"], "Did you mean 'centred'"),
+        (["--method", "rice"], "Did you mean 'rise'"),
+        (["--seed", "-1"], "seed"),
+        (["--device", "abacus"], "abacus"),
+    ],
+    ids=" ".join,
+)
+def test_an_error_is_one_line_and_exit_one(explain_command, tmp_path, monkeypatch, capsys, changed, reason):
+    monkeypatch.chdir(tmp_path)
+    assert main([*explain_command, "--out", "maps.npz", *changed]) == 1
+    assert re.search(reason, one_line_error(capsys))
+    assert not list(tmp_path.glob("maps*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n broken", None])
+def test_a_bad_picture_is_one_line_and_exit_one(explain_command, tmp_path, digit_file, capsys, content):
+    if content is None:
+        digit_file.unlink()
+    else:
+        digit_file.write_bytes(content)
+    assert main([*explain_command, "--out", str(tmp_path / "maps.npz")]) == 1
+    assert "digit.png" in one_line_error(capsys)
+
+
+def test_changed_weights_are_one_line_and_exit_one(explain_command, tmp_path, tiny_folder, capsys):
+    path = next(tiny_folder.glob("student-*"))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert main([*explain_command, "--out", str(tmp_path / "maps.npz")]) == 1
+    assert "sha256" in one_line_error(capsys)
+
+
+def test_a_file_that_cannot_be_written_is_exit_one(explain_command, tmp_path, capsys):
+    (tmp_path / "maps.npz").mkdir()
+    assert main([*explain_command, "--out", str(tmp_path / "maps.npz")]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith("kdviz: Cannot write")
+    assert "Traceback" not in captured.err
+
+
+def test_ctrl_c_is_exit_130(monkeypatch, capsys):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdviz.cli._list", interrupted)
+    assert main(["list", "networks"]) == 130
+    assert capsys.readouterr().err == "kdviz: stopped.\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["explode"],
+        ["explain"],
+        ["explain", "x.png"],
+        ["explain", "x.png", "--out", "m.png", "--masks", "many"],
+        ["explain", "x.png", "--out", "m.png", "--threads", "0"],
+        ["list", "colours"],
+        ["train", "imagenet", "--out", "x"],
+        ["train", "mnist"],
+        ["train", "mnist", "--out", "x", "--epochs", "0"],
+        ["sweep", "temperature", "--values", "1,hot"],
+        ["sweep", "temperature", "--seeds", "0.5"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_two(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(command)
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "usage: kdviz" in captured.err
+
+
+# help and lists -------------------------------------------------------------------------------------------------------
+
+HELP = """
+import sys
+from kdviz.cli import main
+for command in (["--help"], ["--version"], *([verb, "--help"] for verb in sys.argv[1:])):
+    try:
+        main(command)
+    except SystemExit as end:
+        assert end.code == 0, command
+heavy = {"torch", "numpy", "scipy", "streamlit", "plotly", "pyarrow"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_help_does_not_wait_for_torch():
+    verbs = ["app", "train", "sweep", "evaluate", "explain", "list"]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, "-c", HELP, *verbs], capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 0, done.stderr
+    assert kdviz.__version__ in done.stdout
+    assert all(verb in done.stdout for verb in verbs)
+
+
+def test_the_module_is_the_command():
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "kdviz", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout == f"kdviz {kdviz.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "some"),
+    [
+        ("networks", {"paper_cnn", "paper_fc", "torchvision/NAME", "timm/NAME"}),
+        ("methods", {"rise"}),
+        ("losses", {"cross_entropy", "soft_targets", "distillation"}),
+        ("datasets", {"mnist", "mnist-bundled"}),
+    ],
+)
+def test_lists(what, some, capsys):
+    assert main(["list", what]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert some <= {line.split()[0] for line in lines}
+    assert all(len(line.split()) > 1 for line in lines)  # each says what it is
+    assert main(["list", what, "--json"]) == 0
+    assert some <= set(only_json(capsys)[what])
+
+
+def test_one_damaged_experiment_does_not_hide_the_others(tiny_folder, monkeypatch, capsys):
+    monkeypatch.setattr("kdviz.experiment.MODELS", tiny_folder.parent)
+    monkeypatch.setattr(list_experiments, "__defaults__", (tiny_folder.parent,))
+    broken = tiny_folder.parent / "broken"
+    broken.mkdir()
+    (broken / "experiment.json").write_text("{}")
+    assert main(["list", "experiments", "--json"]) == 0
+    entries = only_json(capsys)["experiments"]
+    assert entries["tiny"] == ", ".join(ROLES)
+    assert "refused" in entries["broken"]
+
+
+# train, evaluate, sweep -----------------------------------------------------------------------------------------------
+
+
+def splits_of(digits) -> dict:
+    """A stand-in for the official MNIST."""
+    return {
+        "train": digits.take(torch.arange(200), "train"),
+        "validation": digits.take(torch.arange(200, 260), "validation"),
+        "test": digits.take(torch.arange(260, 320), "test"),
+    }
+
+
+@pytest.fixture
+def few_digits(monkeypatch, digits):
+    """Both data sets of the commands, with a few bundled digits."""
+    splits = splits_of(digits)
+    for module in ("datasets", "distill.trio", "analysis.studies"):
+        monkeypatch.setattr(f"kdviz.{module}.mnist", lambda *_, **__: splits)
+    monkeypatch.setattr(
+        "kdviz.datasets.bundled_digits", lambda *_: {"bundled": digits.take(torch.arange(320, 360), "bundled")}
+    )
+    return splits
+
+
+@pytest.fixture
+def few_small_digits(monkeypatch, small_digits):
+    splits = splits_of(small_digits)
+    for module in ("datasets", "analysis.studies"):
+        monkeypatch.setattr(f"kdviz.{module}.mnist", lambda *_, **__: splits)
+    return splits
+
+
+def test_train_makes_an_experiment(few_digits, tmp_path, capsys):
+    out = tmp_path / "mine"
+    command = ["train", "mnist", "--data", "x", "--out", str(out), "--epochs", "2", "--teacher", "paper_fc"]
+    assert (
+        main([*command, "--teacher-epochs", "1", "--temperature", "8", "--seed", "3", "--device", "cpu", "--json"]) == 0
+    )
+    document = only_json(capsys)
+    experiment = load_experiment(out)
+    assert list(experiment.runs) == list(document["metrics"]) == ROLES
+    assert experiment.classes == tuple("0123456789")
+    for role, run in experiment.runs.items():
+        assert set(run.metrics) == {"validation", "test", "bundled"}
+        assert run.metrics["test"]["samples"] == 60
+        assert document["metrics"][role] == run.metrics
+        assert (run.training["seed"], run.training["epochs"]) == (3, 1 if role == "teacher" else 2)
+        assert run.training.get("temperature") == (8.0 if role == "kd_student" else None)
+        assert run.training["train_samples"] == 200
+    table = experiment.table("predictions")
+    assert {"sample", "label", "role", "predicted", "confidence", "logits"} <= set(table.column_names)
+    assert table.num_rows == 3 * (60 + 60 + 40)
+    # The two students start alike and differ by the loss alone; both learnt something.
+    weights = [experiment.runs[role].sha256 for role in ROLES]
+    assert len(set(weights)) == 3
+    assert experiment.runs["student"].metrics["test"]["accuracy"] > 0.3
+
+
+def test_training_twice_with_a_seed_gives_the_same_weights(few_digits, tmp_path):
+    hashes = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        command = ["train", "mnist", "--data", "x", "--out", str(tmp_path / name), "--epochs", "1"]
+        assert main([*command, "--teacher", "paper_fc", "--seed", seed, "--device", "cpu"]) == 0
+        hashes.append([run.sha256 for run in load_experiment(tmp_path / name).runs.values()])
+    assert hashes[0] == hashes[1]
+    assert not set(hashes[0]) & set(hashes[2])
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (["--alpha", "1.5"], "alpha"),
+        (["--temperature", "0"], "temperature"),
+        (["--learning-rate", "-1"], "learning_rate"),
+        (["--teacher", "paper_cn"], "Did you mean 'paper_cnn'"),
+        (["--student", "torchvision/resnet18"], "3 channels"),
+        (["--seed", "99999999999999999999"], "seed"),
+    ],
+    ids=" ".join,
+)
+def test_a_training_that_cannot_start_says_why(few_digits, tmp_path, capsys, changed, reason):
+    command = ["train", "mnist", "--data", "x", "--out", str(tmp_path / "x"), "--epochs", "1", "--teacher", "paper_fc"]
+    assert main([*command, *changed]) == 1
+    captured = capsys.readouterr()
+    assert reason in captured.err.splitlines()[-1]
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "x" / "experiment.json").exists()
+
+
+def test_missing_data_is_one_line(tmp_path, capsys):
+    assert main(["train", "mnist", "--data", str(tmp_path), "--out", str(tmp_path / "x")]) == 1
+    assert "No MNIST files" in one_line_error(capsys)
+
+
+def test_evaluate(tiny_folder, few_small_digits, monkeypatch, small_digits, capsys):
+    some = small_digits.take(torch.arange(50))
+    monkeypatch.setattr("kdviz.datasets.bundled_digits", lambda *_: {"bundled": some})
+    command = ["evaluate", "-e", str(tiny_folder), "--device", "cpu"]
+    assert main([*command, "--json"]) == 0
+    metrics = only_json(capsys)["metrics"]
+    assert {role: one["bundled"]["samples"] for role, one in metrics.items()} == dict.fromkeys(ROLES, 50)
+    assert main([*command, "--data", "x"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines[1:]] == [[role, "test", "60"] for role in ROLES]
+    splits = load_experiment(tiny_folder).table("predictions")["split"].to_pylist()
+    assert {name: splits.count(name) for name in set(splits)} == {"bundled": 150, "test": 180}
+
+
+COLUMNS = {"temperature", "alpha", "seed", "split", "accuracy", "loss", "role", "ece", "same_as_teacher"}
+
+
+def test_sweep_continues_without_training_twice(tiny_folder, few_small_digits, monkeypatch, capsys):
+    trained = []
+
+    def counted(network, *args, **options):
+        trained.append(args[3].temperature)
+        return training.fit(network, *args, **options)
+
+    monkeypatch.setattr("kdviz.distill.trio.fit", counted)
+
+    def sweep(values: str, seeds: str, *more: str) -> dict:
+        command = ["sweep", "temperature", "-e", str(tiny_folder), "--data", "x", "--epochs", "1", "--device", "cpu"]
+        assert main([*command, "--values", values, "--seeds", seeds, "--json", *more]) == 0
+        return only_json(capsys)
+
+    sweep("1,4", "0")
+    assert len(trained) == 3  # alone, T = 1, T = 4
+    first = load_experiment(tiny_folder).table("temperature")
+    assert set(first.column_names) >= COLUMNS
+    rows = first.to_pylist()
+    assert len(rows) == 2 * (1 + 3)  # teacher and three students, on validation and test
+    assert {(row["role"], row["temperature"]) for row in rows} == {
+        ("teacher", None),
+        ("student", None),
+        ("kd_student", 1.0),
+        ("kd_student", 4.0),
+    }
+
+    sweep("1,4", "0")
+    assert len(trained) == 3
+    assert load_experiment(tiny_folder).table("temperature").num_rows == 8
+
+    document = sweep("1,4,16", "0,1")
+    assert len(trained) == 3 + 1 + 4  # seed 1 alone, T = 16 twice, T = 1 and 4 with seed 1
+    table = load_experiment(tiny_folder).table("temperature").to_pylist()
+    assert all(row in table for row in rows)
+    summary = {(row["role"], row["temperature"]): row for row in document["test"]}
+    own = [row["accuracy"] for row in table if row["temperature"] == 4 and row["split"] == "test"]
+    assert summary["kd_student", 4.0]["seeds"] == 2
+    assert summary["kd_student", 4.0]["accuracy"] == pytest.approx(np.mean(own))
+    assert summary["kd_student", 4.0]["accuracy_sd"] == pytest.approx(np.std(own, ddof=1))
+    assert summary["teacher", None]["seeds"] == 1
+
+    sweep("1", "0", "--alpha", "0.9")
+    assert len(trained) == 8 + 1  # another alpha is another training; the student alone has none
+
+
+def test_a_value_given_twice_is_trained_once(tiny_folder, few_small_digits, capsys):
+    command = ["sweep", "temperature", "-e", str(tiny_folder), "--data", "x", "--epochs", "1", "--values", "4,4.0"]
+    assert main([*command, "--seeds", "0,0", "--device", "cpu"]) == 0
+    assert load_experiment(tiny_folder).table("temperature").num_rows == 2 * 3
+
+
+def test_an_interrupted_sweep_keeps_what_it_has(tiny_folder, few_small_digits, monkeypatch, capsys):
+    calls = []
+
+    def interrupted(*args, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return training.fit(*args, **options)
+
+    monkeypatch.setattr("kdviz.distill.trio.fit", interrupted)
+    command = ["sweep", "temperature", "-e", str(tiny_folder), "--data", "x", "--epochs", "1", "--values", "1,4"]
+    assert main([*command, "--seeds", "0", "--device", "cpu"]) == 130
+    assert load_experiment(tiny_folder).table("temperature").num_rows == 2 * 3
+    assert main([*command, "--seeds", "0", "--device", "cpu"]) == 0
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (["--values", ""], "at least one value"),
+        (["--seeds", ""], "at least one value and one seed"),
+        (["--values", "0"], "temperature"),
+        (["--values", "nan"], "temperature"),
+        (["--alpha", "2"], "alpha"),
+    ],
+    ids=" ".join,
+)
+def test_a_sweep_that_cannot_start_says_why(tiny_folder, few_small_digits, capsys, changed, reason):
+    assert main(["sweep", "temperature", "-e", str(tiny_folder), "--data", "x", *changed]) == 1
+    assert reason in one_line_error(capsys)
+
+
+@pytest.mark.parametrize("missing", ["teacher", "kd_student"])
+def test_a_sweep_needs_a_teacher_and_a_student(tiny, few_small_digits, capsys, missing):
+    del tiny.runs[missing]
+    tiny.save()
+    assert main(["sweep", "temperature", "-e", str(tiny.folder), "--data", "x", "--epochs", "1"]) == 1
+    assert missing in one_line_error(capsys)
