@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -344,11 +345,10 @@ def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> di
         estimator=options.estimator,
         seed=options.seed,
     )
-    state = None
+    first = state = next(states)  # what is wrong is found before there is a bar
     with tqdm(total=options.masks, desc=Path(image).name, unit="mask", file=sys.stderr) as bar:
-        for state in states:
+        for state in chain([first], states):
             bar.update(state.n_masks - bar.n)
-    assert state is not None  # the stream yields at least once
     return state.maps()
 
 
@@ -423,9 +423,9 @@ def _list(options: argparse.Namespace) -> None:
 def _entries(what: str) -> dict[str, str]:
     """Name -> one line about it."""
     if what == "experiments":
-        from kdviz.experiment import list_experiments, load_experiment
+        from kdviz.experiment import list_experiments
 
-        return {name: ", ".join(load_experiment(name).runs) for name in list_experiments()}
+        return {name: _roles(name) for name in list_experiments()}
     if what == "methods":
         from kdviz.saliency import methods
 
@@ -435,6 +435,15 @@ def _entries(what: str) -> dict[str, str]:
     if what == "networks":
         texts |= {"torchvision/NAME": "Any classifier of torchvision.", "timm/NAME": "Any classifier of timm."}
     return texts
+
+
+def _roles(name: str) -> str:
+    from kdviz.experiment import load_experiment
+
+    try:
+        return ", ".join(load_experiment(name).runs)
+    except KdvizError as error:  # one damaged folder must not hide the others
+        return f"refused: {error}"
 
 
 def _registry(what: str) -> Any:

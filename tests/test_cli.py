@@ -141,7 +141,7 @@ def one_line_error(capsys) -> str:
         (["--seed", "-1"], "seed"),
         (["--device", "abacus"], "abacus"),
     ],
-    ids=" ".join,
+    ids=str,
 )
 def test_an_error_is_one_line_and_exit_one(explain_command, tmp_path, monkeypatch, capsys, changed, reason):
     monkeypatch.chdir(tmp_path)
@@ -350,7 +350,7 @@ def test_training_twice_with_a_seed_gives_the_same_weights(few_digits, tmp_path)
         (["--student", "torchvision/resnet18"], "3 channels"),
         (["--seed", "99999999999999999999"], "seed"),
     ],
-    ids=" ".join,
+    ids=str,
 )
 def test_a_training_that_cannot_start_says_why(few_digits, tmp_path, capsys, changed, reason):
     command = ["train", "mnist", "--data", "x", "--out", str(tmp_path / "x"), "--epochs", "1", "--teacher", "paper_fc"]
@@ -461,7 +461,7 @@ def test_an_interrupted_sweep_keeps_what_it_has(tiny_folder, few_small_digits, m
         (["--values", "nan"], "temperature"),
         (["--alpha", "2"], "alpha"),
     ],
-    ids=" ".join,
+    ids=str,
 )
 def test_a_sweep_that_cannot_start_says_why(tiny_folder, few_small_digits, capsys, changed, reason):
     assert main(["sweep", "temperature", "-e", str(tiny_folder), "--data", "x", *changed]) == 1

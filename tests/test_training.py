@@ -159,7 +159,15 @@ def test_a_loss_that_explodes_is_an_error(split):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"bf16": "yes"}],
+    [
+        {"epochs": 0},
+        {"seed": -1},
+        {"seed": 2**31},
+        {"batch_size": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"bf16": "yes"},
+    ],
     ids=str,
 )
 def test_a_recipe_outside_its_range(wrong):

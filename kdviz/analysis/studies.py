@@ -14,7 +14,7 @@ from kdviz.analysis.evaluation import model_metrics
 from kdviz.datasets import mnist
 from kdviz.distill import Stage, TrainingConfig, predict_logits, train_student
 from kdviz.distill.losses import check_distillation
-from kdviz.errors import SettingError
+from kdviz.errors import ExperimentError, SettingError
 from kdviz.experiment import Experiment
 
 TEMPERATURE_SCHEMA = pa.schema(
@@ -49,9 +49,11 @@ def temperature_sweep(
 
     Raises:
         SettingError: No values, or one outside its range.
+        ExperimentError: The experiment is not one of MNIST, or has no teacher or no KD student.
         DatasetError: See :func:`kdviz.datasets.mnist`.
     """
-    _check(temperatures, seeds, config)
+    _check(experiment, temperatures, seeds, config)
+    temperatures, seeds = list(dict.fromkeys(temperatures)), list(dict.fromkeys(seeds))
     splits = mnist(data)
     teacher = experiment.runs["teacher"].model
     soft = predict_logits(teacher, splits["train"], experiment.input.normalise, device=config.device)
@@ -110,7 +112,12 @@ def _student(experiment: Experiment) -> str:
     return experiment.runs["kd_student"].network
 
 
-def _check(temperatures: Sequence[float], seeds: Sequence[int], config: TrainingConfig) -> None:
+def _check(experiment: Experiment, temperatures: Sequence[float], seeds: Sequence[int], config: TrainingConfig) -> None:
+    for role in ("teacher", "kd_student"):
+        if role not in experiment.runs:
+            raise ExperimentError(f"'{experiment.folder}' has no {role}, which a temperature sweep needs.")
+    if experiment.dataset != "mnist":
+        raise ExperimentError(f"A sweep on the data set '{experiment.dataset}' is not supported; mnist is.")
     if not temperatures or not seeds:
         raise SettingError("A sweep needs at least one value and one seed.")
     for value in temperatures:

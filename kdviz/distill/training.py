@@ -51,6 +51,8 @@ class TrainingConfig:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 <= self.seed < 2**31:
+            raise SettingError(f"seed must be from 0 to 2^31 - 1, got {self.seed}.")
         if not 0 < self.learning_rate < 10:
             raise SettingError(f"learning_rate must be above 0 and below 10, got {self.learning_rate:g}.")
         if self.bf16 not in ("auto", "on", "off"):

@@ -62,6 +62,7 @@ def train_mnist(
     training, validation = splits["train"], splits["validation"]
     classes = len(training.classes)
     experiment = Experiment(Path(out), "mnist", training.classes, MNIST_INPUT, {}, title="MNIST")
+    fresh = new_network(student, MNIST_INPUT, classes, config.seed)  # a wrong name fails before the teacher is trained
 
     teacher_config = replace(config, epochs=teacher_epochs or config.epochs)
     network = new_network(teacher, MNIST_INPUT, classes, config.seed)
@@ -71,7 +72,6 @@ def train_mnist(
     experiment.add_run("teacher", teacher, network, record, {})
     soft = predict_logits(network, training, MNIST_INPUT.normalise, device=config.device)
 
-    fresh = new_network(student, MNIST_INPUT, classes, config.seed)
     for number, role in ((2, "kd_student"), (3, "student")):
         distilled = role == "kd_student"
         network = copy.deepcopy(fresh)
