@@ -324,9 +324,7 @@ def test_train_makes_an_experiment(few_digits, tmp_path, capsys):
     table = experiment.table("predictions")
     assert {"sample", "label", "role", "predicted", "confidence", "logits"} <= set(table.column_names)
     assert table.num_rows == 3 * (60 + 60 + 40)
-    # The two students start alike and differ by the loss alone; both learnt something.
-    weights = [experiment.runs[role].sha256 for role in ROLES]
-    assert len(set(weights)) == 3
+    assert len({run.sha256 for run in experiment.runs.values()}) == 3
     assert experiment.runs["student"].metrics["test"]["accuracy"] > 0.3
 
 
@@ -338,6 +336,13 @@ def test_training_twice_with_a_seed_gives_the_same_weights(few_digits, tmp_path)
         hashes.append([run.sha256 for run in load_experiment(tmp_path / name).runs.values()])
     assert hashes[0] == hashes[1]
     assert not set(hashes[0]) & set(hashes[2])
+
+
+def test_the_students_differ_by_the_loss_alone(few_digits, tmp_path):
+    command = ["train", "mnist", "--data", "x", "--out", str(tmp_path / "x"), "--epochs", "1", "--teacher", "paper_fc"]
+    assert main([*command, "--alpha", "0", "--device", "cpu"]) == 0  # the KD student's loss is then the student's
+    runs = load_experiment(tmp_path / "x").runs
+    assert runs["kd_student"].sha256 == runs["student"].sha256
 
 
 @pytest.mark.parametrize(
@@ -387,7 +392,8 @@ def test_sweep_continues_without_training_twice(tiny_folder, few_small_digits, m
     trained = []
 
     def counted(network, *args, **options):
-        trained.append(args[3].temperature)
+        config, soft = args[3:]
+        trained.append((config.seed, None if soft is None else config.temperature))
         return training.fit(network, *args, **options)
 
     monkeypatch.setattr("kdviz.distill.trio.fit", counted)
@@ -398,7 +404,7 @@ def test_sweep_continues_without_training_twice(tiny_folder, few_small_digits, m
         return only_json(capsys)
 
     sweep("1,4", "0")
-    assert len(trained) == 3  # alone, T = 1, T = 4
+    assert trained == [(0, None), (0, 1.0), (0, 4.0)]  # None: alone, without the teacher's logits
     first = load_experiment(tiny_folder).table("temperature")
     assert set(first.column_names) >= COLUMNS
     rows = first.to_pylist()
@@ -415,7 +421,7 @@ def test_sweep_continues_without_training_twice(tiny_folder, few_small_digits, m
     assert load_experiment(tiny_folder).table("temperature").num_rows == 8
 
     document = sweep("1,4,16", "0,1")
-    assert len(trained) == 3 + 1 + 4  # seed 1 alone, T = 16 twice, T = 1 and 4 with seed 1
+    assert trained[3:] == [(1, None), (1, 1.0), (1, 4.0), (0, 16.0), (1, 16.0)]
     table = load_experiment(tiny_folder).table("temperature").to_pylist()
     assert all(row in table for row in rows)
     summary = {(row["role"], row["temperature"]): row for row in document["test"]}

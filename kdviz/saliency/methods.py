@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
-from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from kdviz.errors import SettingError, UnknownNameError
 from kdviz.experiment import BASELINES
@@ -46,7 +47,8 @@ class Setting:
                 raise UnknownNameError(self.name, str(value), self.choices)
             return value
         kind = type(self.default)
-        fine = isinstance(value, Real) and not isinstance(value, bool) and isfinite(value) and kind(value) == value
+        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        fine = number and isfinite(value) and kind(value) == value
         if not fine or not (self.low is None or value >= self.low) or not (self.high is None or value <= self.high):
             raise SettingError(f"{self.name} must be {self._range()}, got {value}.")
         return kind(value)

@@ -156,12 +156,12 @@ class RISE(PerturbationAttribution):
         chunk_size: int | None = None,
     ) -> Iterator[RISEState]:
         """The same, as it comes: one :class:`RISEState` after each chunk. Stop by not asking for the next."""
-        inputs, baselines = _only(inputs), _only(baselines)
-        _check_images(inputs)
-        masks = _masks(inputs, grid, probability, seed)
+        images, base = _only(inputs), _only(baselines)
+        _check_images(images)
+        masks = _masks(images, grid, probability, seed)
         forwards = {"model": self._score}
         arguments = _as_tuple(additional_forward_args)
-        for states in stream_scores(forwards, inputs, baselines, masks, n_masks, estimator, chunk_size, arguments):
+        for states in stream_scores(forwards, images, base, masks, n_masks, estimator, chunk_size, arguments):
             state = states["model"]
             if state.n_masks < MINIMUM_MASKS:
                 continue
