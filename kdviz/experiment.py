@@ -234,6 +234,19 @@ class Experiment:
         pq.write_table(table, buffer, compression="zstd")
         atomic_write(self.folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
 
+    def set_aside_tables(self) -> None:
+        """Rename tables that were made with another teacher than this experiment's: they say nothing about it."""
+        try:
+            document = json.loads((self.folder / "experiment.json").read_text(encoding="utf-8"))
+            earlier = next(str(run["sha256"]) for run in document["runs"] if run["role"] == "teacher")
+        except (OSError, ValueError, KeyError, TypeError, StopIteration):
+            return  # nothing was here, or nothing that can be read
+        if "teacher" in self.runs and earlier != self.runs["teacher"].sha256:
+            for name in ("predictions", "temperature"):
+                if self.has_table(name):
+                    path = self.folder / f"{name}.parquet"
+                    path.replace(path.with_name(f"{name}-of-{earlier[:8]}.parquet"))
+
     def add_run(
         self, role: str, network_name: str, network: nn.Module, training: dict[str, Any], metrics: dict[str, Any]
     ) -> Run:

@@ -40,6 +40,20 @@ def atomic_write(path: str | Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)  # gone already when all went well
 
 
+def require_writable(folder: str | Path) -> None:
+    """Make ``folder`` if it is missing, and fail now rather than after hours of work.
+
+    Raises:
+        KdvizError: Nothing can be written there.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise KdvizError(f"Cannot write into '{folder}': {error.strerror or error}.") from error
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

@@ -480,3 +480,58 @@ def test_a_sweep_needs_a_teacher_and_a_student(tiny, few_small_digits, capsys, m
     tiny.save()
     assert main(["sweep", "temperature", "-e", str(tiny.folder), "--data", "x", "--epochs", "1"]) == 1
     assert missing in one_line_error(capsys)
+
+
+TINY = ["--data", "x", "--teacher", "paper_fc", "--device", "cpu"]
+
+
+def test_a_sweep_of_another_recipe_is_not_continued(few_digits, tmp_path, capsys):
+    out = tmp_path / "e"
+    assert main(["train", "mnist", "--out", str(out), "--epochs", "1", *TINY]) == 0
+    sweep = ["sweep", "temperature", "-e", str(out), "--data", "x", "--device", "cpu", "--values", "4", "--seeds", "0"]
+    assert main([*sweep, "--epochs", "1"]) == 0
+    before = (out / "temperature.parquet").read_bytes()
+    capsys.readouterr()
+    assert main([*sweep, "--epochs", "2"]) == 1
+    assert "was made with epochs 1, not 2" in capsys.readouterr().err
+    assert (out / "temperature.parquet").read_bytes() == before
+
+
+def test_training_again_sets_the_tables_of_another_teacher_aside(few_digits, tmp_path):
+    out = tmp_path / "e"
+    train = ["train", "mnist", "--out", str(out), "--epochs", "1", *TINY]
+    assert main(train) == 0
+    assert (
+        main(
+            [
+                "sweep",
+                "temperature",
+                "-e",
+                str(out),
+                "--data",
+                "x",
+                "--device",
+                "cpu",
+                "--values",
+                "4",
+                "--seeds",
+                "0",
+                "--epochs",
+                "1",
+            ]
+        )
+        == 0
+    )
+    study = (out / "temperature.parquet").read_bytes()
+    assert main([*train, "--seed", "5"]) == 0
+    assert not (out / "temperature.parquet").exists()
+    (kept,) = out.glob("temperature-of-*.parquet")
+    assert kept.read_bytes() == study
+
+
+def test_an_unwritable_folder_fails_before_the_training(few_digits, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    assert main(["train", "mnist", "--out", str(tmp_path / "file" / "e"), "--epochs", "1", *TINY]) == 1
+    error = capsys.readouterr().err
+    assert "Cannot write into" in error
+    assert "teacher (1/3)" not in error

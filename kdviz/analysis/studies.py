@@ -23,6 +23,11 @@ TEMPERATURE_SCHEMA = pa.schema(
         ("temperature", pa.float64()),
         ("alpha", pa.float64()),
         ("seed", pa.int32()),
+        ("teacher", pa.string()),
+        ("student", pa.string()),
+        ("epochs", pa.int32()),
+        ("batch_size", pa.int32()),
+        ("learning_rate", pa.float64()),
         ("split", pa.string()),
         ("samples", pa.int32()),
         ("accuracy", pa.float64()),
@@ -32,7 +37,11 @@ TEMPERATURE_SCHEMA = pa.schema(
         ("inherited_errors", pa.float64()),
     ]
 )
-"""temperature.parquet: one row a model and split. ``temperature`` is null for the teacher and the student alone."""
+"""temperature.parquet: one row a model and split. ``temperature`` is null for the teacher and the student alone.
+
+``teacher`` (start of its weights' SHA-256), ``student`` (network), ``epochs``, ``batch_size`` and ``learning_rate`` are
+the recipe, the same in all rows.
+"""
 
 
 def temperature_sweep(
@@ -49,20 +58,22 @@ def temperature_sweep(
 
     Raises:
         SettingError: No values, or one outside its range.
-        ExperimentError: The experiment is not one of MNIST, or has no teacher or no KD student.
+        ExperimentError: The experiment is not one of MNIST, has no teacher or no KD student, or its table was
+            made with another teacher or recipe.
         DatasetError: See :func:`kdviz.datasets.mnist`.
     """
     _check(experiment, temperatures, seeds, config)
     temperatures, seeds = list(dict.fromkeys(temperatures)), list(dict.fromkeys(seeds))
+    recipe = _recipe(experiment, config)
+    rows = _earlier_rows(experiment, recipe)
     splits = mnist(data)
     teacher = experiment.runs["teacher"].model
     soft = predict_logits(teacher, splits["train"], experiment.input.normalise, device=config.device)
     measured = {name: samples for name, samples in splits.items() if name != "train"}
     spoken = {name: predict_logits(teacher, samples, experiment.input.normalise) for name, samples in measured.items()}
-    rows = experiment.table("temperature").to_pylist() if experiment.has_table("temperature") else []
-    rows = [row for row in rows if row["role"] != "teacher"]
     for name, samples in measured.items():
-        rows.append(_row("teacher", None, None, None, name, model_metrics(spoken[name], samples.labels, None)))
+        metrics = model_metrics(spoken[name], samples.labels, None)
+        rows.append(_row("teacher", None, None, None, recipe, name, metrics))
     done = {(row["role"], row["temperature"], row["alpha"], row["seed"]) for row in rows}
     plan = [(None, seed) for seed in seeds] + [(float(value), seed) for value in temperatures for seed in seeds]
     todo = [item for item in plan if _key(*item, config) not in done]
@@ -77,7 +88,7 @@ def temperature_sweep(
         for split, samples in measured.items():
             logits = predict_logits(network, samples, experiment.input.normalise)
             metrics = model_metrics(logits, samples.labels, spoken[split].argmax(1).numpy())
-            rows.append(_row(role, temperature, alpha, seed, split, metrics))
+            rows.append(_row(role, temperature, alpha, seed, recipe, split, metrics))
         experiment.write_table("temperature", pa.Table.from_pylist(rows, TEMPERATURE_SCHEMA))
 
 
@@ -101,11 +112,37 @@ def _row(
     temperature: float | None,
     alpha: float | None,
     seed: int | None,
+    recipe: dict[str, Any],
     split: str,
     metrics: dict[str, float],
 ) -> dict[str, Any]:
     own = {"role": role, "temperature": temperature, "alpha": alpha, "seed": seed, "split": split}
-    return {**own, **metrics, "samples": int(metrics["samples"])}
+    return {**own, **recipe, **metrics, "samples": int(metrics["samples"])}
+
+
+def _recipe(experiment: Experiment, config: TrainingConfig) -> dict[str, Any]:
+    return {
+        "teacher": experiment.runs["teacher"].sha256[:8],
+        "student": _student(experiment),
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+    }
+
+
+def _earlier_rows(experiment: Experiment, recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """The students that the table holds already; a table of another recipe must not be continued."""
+    if not experiment.has_table("temperature"):
+        return []
+    rows = experiment.table("temperature").to_pylist()
+    for name, value in recipe.items():
+        other = next((row.get(name) for row in rows if row.get(name) != value), value)
+        if other != value:
+            raise ExperimentError(
+                f"'{experiment.folder / 'temperature.parquet'}' was made with {name} {other}, not {value}; "
+                "sweep with the same settings, or move that file away to begin anew."
+            )
+    return [row for row in rows if row["role"] != "teacher"]
 
 
 def _student(experiment: Experiment) -> str:
@@ -124,14 +161,22 @@ def _check(experiment: Experiment, temperatures: Sequence[float], seeds: Sequenc
         check_distillation(value, config.alpha)
 
 
-def accuracy_by_temperature(table: pa.Table, split: str = "test") -> list[dict[str, Any]]:
+def accuracy_by_temperature(table: pa.Table, split: str = "test", alpha: float | None = None) -> list[dict[str, Any]]:
     """Mean and spread over seeds for each temperature, and for the student alone (temperature None).
+
+    Args:
+        table: temperature.parquet.
+        split: Which samples.
+        alpha: KD students of this alpha; None: of the one with most rows.
 
     Returns:
         Dicts with role, temperature, seeds, accuracy, accuracy_sd (sample standard deviation; None for one
         seed), accuracy_low and accuracy_high, and the means of loss, ece, same_as_teacher, inherited_errors.
     """
     rows = [row for row in table.to_pylist() if row["split"] == split]
+    alphas = [row["alpha"] for row in rows if row["alpha"] is not None]
+    wanted = alpha if alpha is not None else max(alphas, key=alphas.count, default=None)
+    rows = [row for row in rows if row["alpha"] in (None, wanted)]
     groups: dict[tuple[str, float | None], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["role"], row["temperature"]), []).append(row)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kdviz.datasets import LabelledImages, mnist
 from kdviz.distill.training import Progress, TrainingConfig, fit, predict_logits
 from kdviz.experiment import Experiment, InputSpec
+from kdviz.files import require_writable
 from kdviz.networks import build_network
 
 MNIST_INPUT = InputSpec(size=(28, 28), channels=1, mean=(0.0,), std=(1.0,), fit="digit")
@@ -48,6 +49,8 @@ def train_mnist(
 ) -> Iterator[Stage]:
     """Train the three MNIST models and write them to ``out`` as an experiment without figures.
 
+    An experiment that is there is replaced; its tables are kept under another name if its teacher was another.
+
     The teacher's logits of the training digits are computed once. Both students start from the same weights
     and see the digits in the same order; they differ by the loss alone.
 
@@ -58,6 +61,7 @@ def train_mnist(
         teacher, student: Networks by name.
         teacher_epochs: Another number of epochs for the teacher.
     """
+    require_writable(out)
     splits = mnist(data)
     training, validation = splits["train"], splits["validation"]
     classes = len(training.classes)
@@ -79,6 +83,7 @@ def train_mnist(
             yield Stage(role, number, 3, progress)
         record = training_record(config, training, validation, distilled=distilled)
         experiment.add_run(role, student, network, record, {})
+    experiment.set_aside_tables()
     experiment.save()
 
 
