@@ -329,7 +329,6 @@ def _explain(options: argparse.Namespace) -> None:
 def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> dict[str, SaliencyMap]:
     from tqdm import tqdm
 
-    from kdviz.networks import choose_device
     from kdviz.saliency import explain_stream
 
     states = explain_stream(
@@ -337,7 +336,7 @@ def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> di
         image,
         options.target,
         options.method,
-        device=choose_device(options.device),
+        device=options.device,
         n_masks=options.masks,
         grid=options.grid,
         probability=options.probability,

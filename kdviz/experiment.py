@@ -13,6 +13,7 @@ write leaves the older experiment whole. Nothing in a folder is executed or unpi
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import operator
@@ -137,6 +138,7 @@ class Run:
     folder: Path = field(repr=False)
     spec: InputSpec = field(repr=False)
     n_classes: int = field(repr=False)
+    _copies: dict[torch.device, nn.Module] = field(default_factory=dict, repr=False, init=False)
 
     @cached_property
     def model(self) -> nn.Module:
@@ -159,6 +161,15 @@ class Run:
                 f"{self.folder / self.weights} does not hold the weights of a '{self.network}'; train this run again."
             ) from error
         return network.float().eval().requires_grad_(False)
+
+    def on(self, device: str | torch.device) -> nn.Module:
+        """The model on a device; ``model`` itself stays on the CPU, where ``Experiment.preprocess`` puts its inputs."""
+        device = torch.device(device)
+        if device.type == "cpu":
+            return self.model
+        if device not in self._copies:
+            self._copies[device] = copy.deepcopy(self.model).to(device)
+        return self._copies[device]
 
     def to_json(self) -> dict[str, Any]:
         names = ("role", "network", "weights", "sha256", "training", "metrics")

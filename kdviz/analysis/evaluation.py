@@ -15,6 +15,7 @@ from kdviz.distill import predict_logits
 from kdviz.errors import DatasetError
 from kdviz.experiment import Experiment
 from kdviz.metrics import classification_metrics, inherited_errors
+from kdviz.networks import choose_device
 
 
 def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "auto") -> Iterator[str]:
@@ -31,8 +32,8 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
         )
     logits: dict[str, Tensor] = {}
     for role, run in experiment.runs.items():
-        logits[role] = predict_logits(run.model, samples, experiment.input.normalise, device=device)
-        run.model.to("cpu")
+        model = run.on(choose_device(device))
+        logits[role] = predict_logits(model, samples, experiment.input.normalise, device=device)
         yield role
     teacher = logits["teacher"].argmax(1).numpy() if "teacher" in logits else None
     for role, run in experiment.runs.items():

@@ -16,6 +16,7 @@ from kdviz.distill import Stage, TrainingConfig, predict_logits, train_student
 from kdviz.distill.losses import check_distillation
 from kdviz.errors import ExperimentError, SettingError
 from kdviz.experiment import Experiment
+from kdviz.networks import choose_device
 
 TEMPERATURE_SCHEMA = pa.schema(
     [
@@ -67,10 +68,13 @@ def temperature_sweep(
     recipe = _recipe(experiment, config)
     rows = _earlier_rows(experiment, recipe)
     splits = mnist(data)
-    teacher = experiment.runs["teacher"].model
+    teacher = experiment.runs["teacher"].on(choose_device(config.device))
     soft = predict_logits(teacher, splits["train"], experiment.input.normalise, device=config.device)
     measured = {name: samples for name, samples in splits.items() if name != "train"}
-    spoken = {name: predict_logits(teacher, samples, experiment.input.normalise) for name, samples in measured.items()}
+    spoken = {
+        name: predict_logits(teacher, samples, experiment.input.normalise, device=config.device)
+        for name, samples in measured.items()
+    }
     for name, samples in measured.items():
         metrics = model_metrics(spoken[name], samples.labels, None)
         rows.append(_row("teacher", None, None, None, recipe, name, metrics))
@@ -86,7 +90,7 @@ def temperature_sweep(
         network = yield from _staged(training, name, number, len(todo))
         role, _, alpha, _ = _key(temperature, seed, config)
         for split, samples in measured.items():
-            logits = predict_logits(network, samples, experiment.input.normalise)
+            logits = predict_logits(network, samples, experiment.input.normalise, device=config.device)
             metrics = model_metrics(logits, samples.labels, spoken[split].argmax(1).numpy())
             rows.append(_row(role, temperature, alpha, seed, recipe, split, metrics))
         experiment.write_table("temperature", pa.Table.from_pylist(rows, TEMPERATURE_SCHEMA))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from kdviz.errors import UnknownNameError
 from kdviz.experiment import Experiment
-from kdviz.networks import fast_bf16
+from kdviz.networks import choose_device, fast_bf16
 from kdviz.saliency.estimators import MINIMUM_MASKS, estimate
 from kdviz.saliency.masks import RandomMasks
 from kdviz.saliency.methods import methods
@@ -113,6 +113,7 @@ def explain(
     method: str = "rise",
     *,
     roles: list[str] | None = None,
+    device: str | torch.device = "auto",
     **settings: Any,
 ) -> dict[str, SaliencyMap]:
     """Saliency maps of one picture by the models of an experiment: role -> map.
@@ -124,12 +125,13 @@ def explain(
             None: each model's own prediction.
         method: A name in ``methods``.
         roles: Which models; default all.
+        device: A torch device, or ``auto``: the GPU when there is one.
         settings: Of the method: ``n_masks``, ``grid``, ``probability``, ``baseline``, ``estimator``, ``seed``.
 
     Raises:
         KdvizError: The picture, the class, the method or a setting is not acceptable.
     """
-    states = explain_stream(experiment, image, target, method, roles=roles, **settings)
+    states = explain_stream(experiment, image, target, method, roles=roles, device=device, **settings)
     last = deque(states, maxlen=1).pop()  # the stream yields at least once
     return last.maps()
 
@@ -141,15 +143,16 @@ def explain_stream(
     method: str = "rise",
     *,
     roles: list[str] | None = None,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = "auto",
     **settings: Any,
 ) -> Iterator[ExplainState]:
     """The same, as it comes: a state after each chunk of masks. Stop by not asking for the next."""
     chosen = methods[method].complete(settings)
     runs = _runs(experiment, roles)
+    device = choose_device(device) if isinstance(device, str) else device
     picture = experiment.prepare(image)
     inputs = experiment.preprocess(picture).to(device)
-    models = {role: run.model.to(device) for role, run in runs.items()}
+    models = {role: run.on(device) for role, run in runs.items()}
     probabilities = {role: _probabilities(model, inputs) for role, model in models.items()}
     targets = _targets(experiment, target, probabilities)
     masks = RandomMasks(experiment.input.size, (chosen["grid"], chosen["grid"]), chosen["probability"], chosen["seed"])

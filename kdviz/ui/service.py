@@ -17,7 +17,6 @@ from kdviz.datasets import LabelledImages, bundled_digits
 from kdviz.execution import Job, JobQueue
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.images import content_hash
-from kdviz.networks import choose_device
 from kdviz.saliency import ExplainState, explain_stream, methods
 
 _RESULTS = 128
@@ -106,7 +105,7 @@ def start(opened: OpenExperiment, picture: Image.Image, settings: Mapping[str, A
 
     def work():
         state = None
-        for state in explain_stream(opened.experiment, picture, device=choose_device(), **settings):
+        for state in explain_stream(opened.experiment, picture, **settings):
             yield state
         if state is not None:
             results().put(key, state)
