@@ -101,7 +101,7 @@ def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
 
 def _timm(name: str, classes: int, channels: int) -> nn.Module:
     try:
-        import timm
+        import timm  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise SettingError(f"The network 'timm/{name}' needs timm; install it with: pip install timm") from error
     if name not in timm.list_models():
