@@ -105,12 +105,14 @@ def settled(page: playwright.Page) -> None:
     playwright.expect(page.get_by_text("the same for every model")).to_be_visible(timeout=WAIT)
 
 
-def maps(page: playwright.Page) -> list[bytes]:
+def maps(page: playwright.Page) -> list[str]:
     """The pixels of the three maps, as the page shows them."""
     canvases = page.locator("canvas.k-map")
     playwright.expect(canvases).to_have_count(3)
     page.wait_for_timeout(150)  # a repaint waits for the next frame
-    return [canvases.nth(number).screenshot() for number in range(3)]
+    pixels = canvases.evaluate_all("nodes => nodes.map((node) => node.toDataURL())")
+    assert len(pixels) == 3
+    return pixels
 
 
 def upload(page: playwright.Page, name: str, content: bytes) -> None:
