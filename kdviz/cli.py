@@ -295,7 +295,8 @@ def _add_explain(verbs: Any) -> None:
     parser.add_argument("--grid", type=int, default=7, help="cells of the mask grid from side to side")
     parser.add_argument("--probability", type=float, default=0.5, help="chance that a cell keeps its pixels")
     parser.add_argument("--baseline", default="black", help="what a removed pixel becomes")
-    parser.add_argument("--estimator", default="centred", help="centred, or rise for the published formula")
+    parser.add_argument("--sampler", default="auto", help="auto, hadamard, sobol, or iid as published")
+    parser.add_argument("--estimator", default="ridge", help="ridge, centred, or rise for the published formula")
     parser.add_argument("--seed", type=int, default=0, help="of the masks")
     parser.add_argument(
         "--out",
@@ -341,6 +342,7 @@ def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> di
         grid=options.grid,
         probability=options.probability,
         baseline=options.baseline,
+        sampler=options.sampler,
         estimator=options.estimator,
         seed=options.seed,
     )
@@ -380,7 +382,7 @@ def _write_maps(maps: dict[str, SaliencyMap], out: Path) -> None:
 def _describe(maps: dict[str, SaliencyMap]) -> str:
     return "\n".join(
         f"{role:12} predicts {one.classes[one.predicted]} ({one.probabilities[one.predicted]:.1%}); "
-        f"map of {one.classes[one.target]} from {one.n_masks} masks"
+        f"map of {one.classes[one.target]} from {one.n_masks} masks, reliability {one.reliability:.3f}"
         for role, one in maps.items()
     )
 

@@ -2,7 +2,7 @@
 
 from kdviz.saliency.estimators import Estimate, estimate, estimators
 from kdviz.saliency.explain import ExplainState, SaliencyMap, explain, explain_stream, maps_npz
-from kdviz.saliency.masks import RandomMasks
+from kdviz.saliency.masks import RandomMasks, samplers
 from kdviz.saliency.methods import Method, Setting, methods
 from kdviz.saliency.rise import RISE, RISEState, stream_scores
 
@@ -21,5 +21,6 @@ __all__ = [
     "explain_stream",
     "maps_npz",
     "methods",
+    "samplers",
     "stream_scores",
 ]

@@ -63,6 +63,19 @@ class SaliencyMap:
         return self.values.shape
 
     @property
+    def reliability(self) -> float:
+        """Predicted correlation with the map of infinitely many masks: sqrt(2 h / (1 + h)), h between the halves.
+
+        The halves' correlation is stepped up to the full length (Spearman-Brown), and its root is that with the true
+        map. 0 when the halves do not agree.
+        """
+        first, second = self.halves.reshape(2, -1)
+        if not (np.ptp(first) and np.ptp(second)):
+            return 0.0
+        half = max(0.0, float(np.corrcoef(first, second)[0, 1]))
+        return float(np.sqrt(2 * half / (1 + half)))
+
+    @property
     def predicted(self) -> int:
         """Index of the class with the highest probability."""
         return int(self.probabilities.argmax())
@@ -126,7 +139,8 @@ def explain(
         method: A name in ``methods``.
         roles: Which models; default all.
         device: A torch device, or ``auto``: the GPU when there is one.
-        settings: Of the method: ``n_masks``, ``grid``, ``probability``, ``baseline``, ``estimator``, ``seed``.
+        settings: Of the method: ``n_masks``, ``grid``, ``probability``, ``baseline``, ``estimator``, ``seed`` and the
+            others that ``kdviz list methods`` names.
 
     Raises:
         KdvizError: The picture, the class, the method or a setting is not acceptable.
@@ -155,7 +169,15 @@ def explain_stream(
     models = {role: run.on(device) for role, run in runs.items()}
     probabilities = {role: _probabilities(model, inputs) for role, model in models.items()}
     targets = _targets(experiment, target, probabilities)
-    masks = RandomMasks(experiment.input.size, (chosen["grid"], chosen["grid"]), chosen["probability"], chosen["seed"])
+    masks = RandomMasks(
+        experiment.input.size,
+        (chosen["grid"], chosen["grid"]),
+        chosen["probability"],
+        chosen["seed"],
+        chosen["sampler"],
+    )
+    masks = masks.suited(chosen["n_masks"])
+    chosen["sampler"] = masks.kind
     baseline = experiment.input.baseline(chosen["baseline"]).to(device)
     if chosen["precision"] == "auto":
         chosen["precision"] = _precision(models, inputs, baseline, masks)

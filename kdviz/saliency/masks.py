@@ -1,23 +1,85 @@
 """RISE masks: random low-resolution grids, upsampled bilinearly and shifted (Petsiuk et al., 2018, section 3.2).
 
 Only the grids' bits, the shifts and the seed are kept; masks are made from them when they are needed. They
-are drawn in blocks of fixed length, each from its own generator, so that mask number i is the same
-whatever chunks it is made in and however many masks follow.
+are drawn in blocks, each from its own generator, so that mask number i is the same whatever chunks it is made in
+and however many masks follow.
+
+Every sampler gives each single mask exactly RISE's distribution: independent bits, a uniform shift. They differ in
+how the masks of a block depend on each other. Blocks are independent but for their shifts, which are balanced.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.linalg import hadamard
 from torch import Tensor
 
-from kdviz.errors import SettingError
+from kdviz.errors import SettingError, UnknownNameError
+from kdviz.registry import Registry
 
-BLOCK = 64
+_LARGEST_ORDER = 256  # of a Hadamard matrix: longer blocks would leave too few of them for a standard error
+
+
+class _Sampler(NamedTuple):
+    """How a block is drawn.
+
+    Attributes:
+        length: Grid cells -> masks in a block.
+        bits: (generator, cells, probability, length) -> bool (length, cells).
+        one_shift: All masks of a block have one shift.
+        pairs: Masks 2k and 2k + 1 of a block are complements.
+    """
+
+    length: Callable[[int], int]
+    bits: Callable[[np.random.Generator, int, float, int], np.ndarray]
+    one_shift: bool
+    pairs: bool
+
+
+samplers: Registry[_Sampler] = Registry("sampler")
+
+
+def _coins(generator: np.random.Generator, cells: int, probability: float, length: int) -> np.ndarray:
+    return generator.random((length, cells), dtype=np.float32) < probability
+
+
+def _order(cells: int) -> int:
+    return min(_LARGEST_ORDER, max(64, 1 << (cells - 1).bit_length()))
+
+
+@lru_cache(maxsize=4)
+def _hadamard(order: int) -> np.ndarray:
+    return hadamard(order) > 0
+
+
+def _folded_hadamard(generator: np.random.Generator, cells: int, probability: float, length: int) -> np.ndarray:
+    # Rows of a Hadamard matrix with random columns and signs, in random order, each followed by its complement: an
+    # orthogonal array of strength 3 (Hedayat, Sloane & Stufken, 1999, theorem 7.5). In a block all single cells and
+    # all pairs of cells are balanced exactly, so linear effects do not disturb each other.
+    order = length // 2
+    columns = np.concatenate([generator.permutation(order) for _ in range(-(-cells // order))])[:cells]
+    signs = generator.random(cells) < 0.5
+    rows = _hadamard(order)[generator.permutation(order)][:, columns] ^ signs
+    return np.stack([rows, ~rows], axis=1).reshape(length, cells)
+
+
+def _sobol(generator: np.random.Generator, cells: int, probability: float, length: int) -> np.ndarray:
+    # A scrambled Sobol' net: each point is uniform, and the points of a block fill the cube evenly (Owen, 1998).
+    engine = torch.quasirandom.SobolEngine(cells, scramble=True, seed=int(generator.integers(2**31)))
+    return engine.draw(length).numpy()[generator.permutation(length)] < probability
+
+
+samplers.add("iid", _Sampler(lambda cells: 64, _coins, one_shift=False, pairs=False))
+samplers.add("hadamard", _Sampler(lambda cells: 2 * _order(cells), _folded_hadamard, one_shift=True, pairs=True))
+samplers.add("sobol", _Sampler(lambda cells: 128, _sobol, one_shift=True, pairs=False))
 
 
 @dataclass(frozen=True)
@@ -29,15 +91,19 @@ class RandomMasks:
         grid: Cells from top to bottom and from left to right.
         probability: That a cell keeps its pixels; also the expected value of a mask at each pixel.
         seed: Of bits and shifts.
+        sampler: ``iid`` as published; ``hadamard`` (for probability .5) and ``sobol`` need far fewer masks;
+            ``auto`` takes the best for the probability.
 
     Raises:
         SettingError: A setting is outside its range.
+        UnknownNameError: No such sampler.
     """
 
     size: tuple[int, int]
     grid: tuple[int, int] = (7, 7)
     probability: float = 0.5
     seed: int = 0
+    sampler: str = "iid"
 
     def __post_init__(self) -> None:
         if not 0 < self.probability < 1:
@@ -50,6 +116,39 @@ class RandomMasks:
                 )
         if not 0 <= self.seed < 2**63:
             raise SettingError(f"The seed must be a whole number from 0 to 2^63 - 1, got {self.seed}.")
+        if self.sampler != "auto" and self.sampler not in samplers:
+            raise UnknownNameError("sampler", self.sampler, ["auto", *samplers])
+        if self.sampler == "hadamard" and self.probability != 0.5:
+            raise SettingError(
+                f"The sampler 'hadamard' needs probability 0.5, got {self.probability:g}; use 'sobol' or 'auto'."
+            )
+
+    @property
+    def kind(self) -> str:
+        """The sampler's name, with ``auto`` decided."""
+        if self.sampler != "auto":
+            return self.sampler
+        return "hadamard" if self.probability == 0.5 else "sobol"
+
+    @property
+    def block(self) -> int:
+        """Masks in a block."""
+        return samplers[self.kind].length(math.prod(self.grid))
+
+    def suited(self, n_masks: int) -> RandomMasks:
+        """The same with ``auto`` decided for so many masks: fewer than two blocks have no honest standard error."""
+        kind = "iid" if self.sampler == "auto" and n_masks < 2 * self.block else self.kind
+        return replace(self, sampler=kind)
+
+    @property
+    def independent(self) -> bool:
+        """Whether every mask is independent of every other."""
+        return self.kind == "iid"
+
+    @property
+    def paired(self) -> bool:
+        """Whether masks 2k and 2k + 1 are complements."""
+        return samplers[self.kind].pairs
 
     @property
     def cell(self) -> tuple[int, int]:
@@ -58,26 +157,37 @@ class RandomMasks:
 
     def draw(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Bits, float32 (n, grid rows, grid columns), and shifts, int64 (n, 2), of masks start to stop - 1."""
-        blocks = [self._block(number) for number in range(start // BLOCK, -(-stop // BLOCK))]
-        first = start // BLOCK * BLOCK
+        length = self.block
+        blocks = [self._block(number, length) for number in range(start // length, -(-stop // length))]
+        first = start // length * length
         bits, shifts = (torch.cat(part)[start - first : stop - first] for part in zip(*blocks, strict=True))
         return bits, shifts
 
-    def _block(self, number: int) -> tuple[Tensor, Tensor]:
+    def _block(self, number: int, length: int) -> tuple[Tensor, Tensor]:
+        sampler = samplers[self.kind]
         generator = np.random.Generator(np.random.PCG64([self.seed, number]))
-        bits = generator.random((BLOCK, *self.grid), dtype=np.float32) < self.probability
-        shifts = generator.integers(0, self.cell, (BLOCK, 2))
-        return torch.from_numpy(bits.astype(np.float32)), torch.from_numpy(shifts)
+        bits = sampler.bits(generator, math.prod(self.grid), self.probability, length)
+        if sampler.one_shift:
+            shifts = np.broadcast_to(self._balanced_shift(number), (length, 2)).copy()
+        else:
+            shifts = generator.integers(0, self.cell, (length, 2))
+        return torch.from_numpy(bits.astype(np.float32)).view(length, *self.grid), torch.from_numpy(shifts)
+
+    def _balanced_shift(self, number: int) -> np.ndarray:
+        """The shift of a block: every shift once, in random order, before any comes again."""
+        rows, columns = self.cell
+        turn, place = divmod(number, rows * columns)
+        return np.array(divmod(int(_shift_order(self.seed, turn, rows * columns)[place]), columns), dtype=np.int64)
 
     def render(self, start: int, stop: int, device: torch.device | str = "cpu") -> Tensor:
         """Masks start to stop - 1 as float32 (n, 1, H, W): W_y(shift) B W_x(shift)^T, two small products."""
         bits, shifts = (part.to(device) for part in self.draw(start, stop))
-        rows, columns = (matrices.to(device) for matrices in self._interpolation)
+        rows, columns = (matrices.to(device) for matrices in self.upsampling)
         masks = rows[shifts[:, 0]] @ bits @ columns[shifts[:, 1]].mT  # (n, H, W)
         return masks.unsqueeze(1)
 
     @cached_property
-    def _interpolation(self) -> tuple[Tensor, Tensor]:
+    def upsampling(self) -> tuple[Tensor, Tensor]:
         """For rows and columns: (cell, side, cells), the bilinear upsampling as a matrix for each shift."""
         return tuple(  # type: ignore[return-value]
             _shifted_upsampling(cells, cell, side)
@@ -85,6 +195,12 @@ class RandomMasks:
         )
 
 
+@lru_cache(maxsize=16)
+def _shift_order(seed: int, turn: int, shifts: int) -> np.ndarray:
+    return np.random.Generator(np.random.PCG64([seed, turn, 1])).permutation(shifts)
+
+
+@lru_cache(maxsize=32)
 def _shifted_upsampling(cells: int, cell: int, side: int) -> Tensor:
     """(cell, side, cells): for each shift, the rows of the upsampling of ``cells`` to (cells + 1) * cell pixels."""
     enlarged = F.interpolate(torch.eye(cells).unsqueeze(0), size=(cells + 1) * cell, mode="linear", align_corners=False)

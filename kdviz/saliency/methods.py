@@ -12,6 +12,7 @@ from kdviz.errors import SettingError, UnknownNameError
 from kdviz.experiment import BASELINES
 from kdviz.registry import Registry
 from kdviz.saliency.estimators import MINIMUM_MASKS, estimators
+from kdviz.saliency.masks import samplers
 
 MAXIMUM_MASKS = 200_000
 
@@ -104,9 +105,16 @@ methods.add(
             Setting("probability", 0.5, "Chance that a cell keeps its pixels.", 0.01, 0.99),
             Setting("baseline", "black", "What a removed pixel becomes.", choices=BASELINES),
             Setting(
+                "sampler",
+                "auto",
+                "How the masks are drawn: iid as published; hadamard and sobol need far fewer; auto takes the best.",
+                choices=("auto", *samplers),
+            ),
+            Setting(
                 "estimator",
-                "centred",
-                "centred: change of the probability when a pixel is kept; rise: as published.",
+                "ridge",
+                "ridge and centred: change of the probability when a pixel is kept; ridge has less noise; "
+                "rise: as published.",
                 choices=tuple(estimators),
             ),
             Setting(

@@ -25,7 +25,7 @@ Forward = Callable[..., Tensor]
 Target = int | tuple[int, ...] | Tensor | Sequence[int] | Sequence[tuple[int, ...]] | None
 
 _FIRST_CHUNK = 64
-_CPU_ELEMENTS = 100_000  # inputs' elements in a CPU chunk: larger ones pay for memory allocation
+_CPU_ELEMENTS = 128 * 784  # inputs' elements in a CPU chunk: larger ones pay for memory allocation
 _GPU_ELEMENTS = 64_000_000
 
 
@@ -96,7 +96,8 @@ class RISE(PerturbationAttribution):
         grid: int | tuple[int, int] = 7,
         probability: float = 0.5,
         seed: int = 0,
-        estimator: str = "centred",
+        sampler: str = "auto",
+        estimator: str = "ridge",
         chunk_size: int | None = None,
         show_progress: bool = False,
     ) -> Tensor | tuple[Tensor]:
@@ -113,7 +114,9 @@ class RISE(PerturbationAttribution):
             grid: Cells a side, or (rows, columns).
             probability: That a cell is kept.
             seed: The same seed gives the same masks for every image and model.
-            estimator: ``centred`` (change of score when a pixel is kept; default) or ``rise`` (as published).
+            sampler: ``auto`` (the best for the probability), ``hadamard``, ``sobol``, or ``iid`` as published.
+            estimator: ``ridge`` (default) and ``centred``, change of score when a pixel is kept, or ``rise``, as
+                published; see :mod:`kdviz.saliency.estimators`.
             chunk_size: Masked images in a forward pass; changes time and memory, not the map.
             show_progress: A bar on stderr.
 
@@ -131,6 +134,7 @@ class RISE(PerturbationAttribution):
             grid=grid,
             probability=probability,
             seed=seed,
+            sampler=sampler,
             estimator=estimator,
             chunk_size=chunk_size,
         )
@@ -152,13 +156,14 @@ class RISE(PerturbationAttribution):
         grid: int | tuple[int, int] = 7,
         probability: float = 0.5,
         seed: int = 0,
-        estimator: str = "centred",
+        sampler: str = "auto",
+        estimator: str = "ridge",
         chunk_size: int | None = None,
     ) -> Iterator[RISEState]:
         """The same, as it comes: one :class:`RISEState` after each chunk. Stop by not asking for the next."""
         images, base = _only(inputs), _only(baselines)
         _check_images(images)
-        masks = _masks(images, grid, probability, seed)
+        masks = _masks(images, grid, probability, seed, sampler).suited(n_masks)
         forwards = {"model": self._score}
         arguments = _as_tuple(additional_forward_args)
         for states in stream_scores(forwards, images, base, masks, n_masks, estimator, chunk_size, arguments):
@@ -175,7 +180,7 @@ def stream_scores(
     baselines: float | Tensor | None,
     masks: RandomMasks,
     n_masks: int,
-    estimator: str = "centred",
+    estimator: str = "ridge",
     chunk_size: int | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[dict[str, RISEState]]:
@@ -297,10 +302,10 @@ def _chunk_size(inputs: Tensor) -> int:
     return max(8, min(1024, budget // elements))
 
 
-def _masks(inputs: Tensor, grid: int | tuple[int, int], probability: float, seed: int) -> RandomMasks:
+def _masks(inputs: Tensor, grid: int | tuple[int, int], probability: float, seed: int, sampler: str) -> RandomMasks:
     cells = (grid, grid) if isinstance(grid, int) else tuple(grid)
     size = (inputs.shape[-2], inputs.shape[-1])
-    return RandomMasks(size, cells, probability, seed)  # type: ignore[arg-type]
+    return RandomMasks(size, cells, probability, seed, sampler)  # type: ignore[arg-type]
 
 
 def _baseline(inputs: Tensor, baselines: float | Tensor | None) -> Tensor:

@@ -26,6 +26,7 @@ _REFRESH_SECONDS = 0.3
 _SETTING_TITLES = {
     "grid": "Mask grid, cells a side",
     "probability": "Chance that a cell is kept",
+    "sampler": "How masks are drawn",
     "estimator": "Estimator",
     "seed": "Seed",
 }
@@ -339,7 +340,9 @@ def _sentence(maps: Mapping[str, SaliencyMap], report: AgreementReport, job: Job
         found = ", ".join(f"{figures.role_title(pair.second)} **{pair.agreement:.2f}**" for pair in pairs)
         ceiling = max(pair.ceiling for pair in pairs)
         text += f"Agreement with the teacher's map: {found}, where the noise allows {ceiling:.2f}. "
-    count = f"{next(iter(maps.values())).n_masks:,} masks, the same for every model. " if job.ended else ""
+    count = f"{next(iter(maps.values())).n_masks:,} masks, the same for every model"
+    count += f"; reliability {min(one.reliability for one in maps.values()):.3f}. "
+    count = count if job.ended else ""
     return f"{text}:gray[{count}One picture shows a case, not a rule.]"
 
 
