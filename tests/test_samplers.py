@@ -57,6 +57,9 @@ def test_each_single_mask_is_a_rise_mask(sampler):
     np.testing.assert_allclose(bits.mean(0), p, atol=5 * (p * (1 - p) / 3000) ** 0.5)
     pairs = bits.T @ bits / 3000
     np.testing.assert_allclose(pairs[~np.eye(9, dtype=bool)], p * p, atol=5 * 0.5 / 3000**0.5)
+    # All nine alike, which needs every order of dependence: a count near p^9 + (1 - p)^9, with the root as error.
+    alike = 3000 * (p**9 + (1 - p) ** 9)
+    assert abs(int((bits == bits[:, :1]).all(1).sum()) - alike) < 5 * alike**0.5
     shifts = torch.cat([shift for _, shift in draws])
     counts = torch.bincount(shifts[:, 0] * 3 + shifts[:, 1], minlength=9).numpy()
     expected = 3000 / 9  # each of 3 x 3 shifts; the standard error of a count is below its root
