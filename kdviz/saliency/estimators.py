@@ -7,6 +7,7 @@ value at each pixel. Every estimator's map has the unit of the score.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -72,7 +73,8 @@ def _as_if_independent(masks: RandomMasks, count: int) -> bool:
     return masks.independent or count <= masks.block
 
 
-class _Units(NamedTuple):
+@dataclass(frozen=True)
+class _Units:
     """Groups of masks that are independent of each other, or nearly: the number of each mask's group, (n,)."""
 
     numbers: Tensor
@@ -289,7 +291,8 @@ def _to_pixels(values: Tensor, parts: _Components, size: tuple[int, int]) -> Ten
     return parts.rows.to(values) @ full @ parts.columns.to(values).T
 
 
-class _Fit(NamedTuple):
+@dataclass(frozen=True)
+class _Fit:
     """Sums over masks from which Cov(f, Z) is estimated; leaving masks out is a subtraction.
 
     Attributes:
@@ -315,11 +318,12 @@ class _Fit(NamedTuple):
         gram, cross = z.T @ z, scores @ z
         level, total = scores.sum(1), z.sum(0)
         fit = cls(z, scores, gram, cross, level, total, float(len(z)), variance, scores.new_zeros(len(scores)))
-        return fit._replace(penalty=_best_penalty(fit))
+        return replace(fit, penalty=_best_penalty(fit))
 
     def without(self, unit: Tensor) -> _Fit:
         z, scores = self.z[unit], self.scores[:, unit]
-        return self._replace(
+        return replace(
+            self,
             gram=self.gram - z.T @ z,
             cross=self.cross - scores @ z,
             level=self.level - scores.sum(1),
