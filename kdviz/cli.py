@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kdviz.datasets import LabelledImages
     from kdviz.distill import Stage, TrainingConfig
     from kdviz.experiment import Experiment
-    from kdviz.saliency import SaliencyMap
+    from kdviz.saliency import Method, SaliencyMap
 
 OUTPUTS = (".png", ".svg", ".html", ".npz")
 
@@ -285,19 +285,46 @@ def _print_metrics(experiment: Experiment, as_json: bool, split: str | None = No
 # explain --------------------------------------------------------------------------------------------------------------
 
 
+# Every setting of every method, written out: asking the methods would import torch before `kdviz --help` answers.
+METHOD_OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
+    "masks": ("n_masks", int, "rise: random masks (default 4000)"),
+    "grid": ("grid", int, "rise, kernel_shap: cells from side to side (default 7)"),
+    "probability": ("probability", float, "rise: chance that a cell keeps its pixels (default 0.5)"),
+    "baseline": (
+        "baseline",
+        str,
+        "what a removed pixel becomes: black (default), white, mean, grey, blur, noise, a grey level from 0 to 1, or "
+        "the path of a picture",
+    ),
+    "sampler": ("sampler", str, "rise: auto (default), hadamard, sobol, or iid as published"),
+    "estimator": ("estimator", str, "rise: logistic (default), ridge, centred, normalised, or rise as published"),
+    "precision": ("precision", str, "rise: auto (default), float32, bfloat16 or float16"),
+    "reliability": ("reliability", float, "rise: stop when all maps and differences are this reliable, say 0.99"),
+    "seconds": ("seconds", float, "rise: stop after so much time"),
+    "seed": ("seed", int, "rise, gradient_shap, kernel_shap: of what is random (default 0)"),
+    "window": ("window", float, "occlusion: side of the removed square, as a share of the picture's (default 0.15)"),
+    "stride": ("stride", float, "occlusion: step, as a share of the square's side (default 0.25)"),
+    "steps": ("n_steps", int, "integrated_gradients: steps from the baseline to the picture (default 64)"),
+    "samples": ("n_samples", int, "gradient_shap (default 400), kernel_shap (default 4000): random samples"),
+    "noise": ("noise", float, "gradient_shap: noise on the picture, as a share of its range (default 0.1)"),
+    "relu": ("relu", str, "layer_gradcam: on (default), or off to see evidence against the class too"),
+}
+
+
 def _add_explain(verbs: Any) -> None:
     parser = _verb(verbs, "explain", _explain, "Saliency maps of pictures by every model, into one file a picture.")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="pictures")
     _add_experiment(parser)
+    parser.add_argument(
+        "--add",
+        action="append",
+        metavar="NAME=FILE.onnx",
+        help="compare this ONNX model too, float or int8, under that name; can be given several times",
+    )
     parser.add_argument("--method", default="rise", help="see: kdviz list methods")
     parser.add_argument("--target", metavar="CLASS", help="class to explain (default: each model's own prediction)")
-    parser.add_argument("--masks", type=int, default=4000, help="random masks")
-    parser.add_argument("--grid", type=int, default=7, help="cells of the mask grid from side to side")
-    parser.add_argument("--probability", type=float, default=0.5, help="chance that a cell keeps its pixels")
-    parser.add_argument("--baseline", default="black", help="what a removed pixel becomes")
-    parser.add_argument("--sampler", default="auto", help="auto, hadamard, sobol, or iid as published")
-    parser.add_argument("--estimator", default="ridge", help="ridge, centred, or rise for the published formula")
-    parser.add_argument("--seed", type=int, default=0, help="of the masks")
+    for option, (name, kind, text) in METHOD_OPTIONS.items():
+        parser.add_argument(f"--{option}", dest=f"setting_{name}", type=kind, metavar=name.upper(), help=text)
     parser.add_argument(
         "--out",
         metavar="FILE",
@@ -314,7 +341,7 @@ def _explain(options: argparse.Namespace) -> None:
     if Path(options.out).suffix.lower() not in OUTPUTS:
         raise SettingError(f"--out must end in {', '.join(OUTPUTS)}, got '{options.out}'.")
     _set_threads(options)
-    experiment = load_experiment(options.experiment)
+    experiment = _with_models(load_experiment(options.experiment), options.add or [])
     documents = []
     for image, out in zip(options.images, _out_files(options.images, Path(options.out)), strict=True):
         maps = _maps(experiment, image, options)
@@ -327,29 +354,33 @@ def _explain(options: argparse.Namespace) -> None:
         print(json.dumps({"experiment": str(experiment.folder), "images": documents}))
 
 
+def _with_models(experiment: Experiment, additions: Sequence[str]) -> Experiment:
+    """The experiment and the ONNX models of ``--add NAME=FILE.onnx``."""
+    for addition in additions:
+        name, _, file = addition.partition("=")
+        if not (name and file):
+            raise SettingError(f"--add must be NAME=FILE.onnx, got '{addition}'.")
+        experiment = experiment.with_model(name, file)
+    return experiment
+
+
 def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> dict[str, SaliencyMap]:
     from tqdm import tqdm
 
     from kdviz.saliency import explain_stream
 
-    states = explain_stream(
-        experiment,
-        image,
-        options.target,
-        options.method,
-        device=options.device,
-        n_masks=options.masks,
-        grid=options.grid,
-        probability=options.probability,
-        baseline=options.baseline,
-        sampler=options.sampler,
-        estimator=options.estimator,
-        seed=options.seed,
-    )
+    given = {name: getattr(options, f"setting_{name}") for name, _, _ in METHOD_OPTIONS.values()}
+    settings = {name: value for name, value in given.items() if value is not None}
+    states = explain_stream(experiment, image, options.target, options.method, device=options.device, **settings)
     first = state = next(states)  # what is wrong is found before there is a bar
-    with tqdm(total=options.masks, desc=Path(image).name, unit="mask", file=sys.stderr) as bar:
+    unit = "mask" if state.states else "model"
+    with tqdm(total=state.total, desc=Path(image).name, unit=unit, file=sys.stderr) as bar:
         for state in chain([first], states):
             bar.update(state.n_masks - bar.n)
+    for role, reason in state.misfits.items():
+        print(f"kdviz: {role} is left out: {reason}", file=sys.stderr)
+    if state.stopped:
+        print(f"kdviz: stopped after {state.n_masks} of {state.total} masks ({state.stopped})", file=sys.stderr)
     return state.maps()
 
 
@@ -380,11 +411,13 @@ def _write_maps(maps: dict[str, SaliencyMap], out: Path) -> None:
 
 
 def _describe(maps: dict[str, SaliencyMap]) -> str:
-    return "\n".join(
-        f"{role:12} predicts {one.classes[one.predicted]} ({one.probabilities[one.predicted]:.1%}); "
-        f"map of {one.classes[one.target]} from {one.n_masks} masks, reliability {one.reliability:.3f}"
-        for role, one in maps.items()
-    )
+    return "\n".join(_describe_one(role, one) for role, one in maps.items())
+
+
+def _describe_one(role: str, one: SaliencyMap) -> str:
+    answer = f"predicts {one.classes[one.predicted]} ({one.probabilities[one.predicted]:.1%})"
+    how = f" from {one.n_masks} masks, reliability {one.reliability:.3f}" if one.n_masks else ""
+    return f"{role:12} {answer}; map of {one.classes[one.target]}{how}"
 
 
 def _explain_document(image: str, out: Path, maps: dict[str, SaliencyMap], report: dict[str, Any]) -> dict[str, Any]:
@@ -394,6 +427,8 @@ def _explain_document(image: str, out: Path, maps: dict[str, SaliencyMap], repor
             "confidence": float(one.probabilities[one.predicted]),
             "target": one.classes[one.target],
             "target_probability": float(one.probabilities[one.target]),
+            "masks": one.n_masks,
+            "reliability": one.reliability,
         }
         for role, one in maps.items()
     }
@@ -430,12 +465,17 @@ def _entries(what: str) -> dict[str, str]:
     if what == "methods":
         from kdviz.saliency import methods
 
-        return {name: ", ".join(one.name for one in methods[name].settings) for name in methods}
+        return {name: _about_method(methods[name]) for name in methods}
     registry = _registry(what)
     texts = {name: (registry[name].__doc__ or "").strip().partition("\n")[0] for name in registry}
     if what == "networks":
         texts |= {"torchvision/NAME": "Any classifier of torchvision.", "timm/NAME": "Any classifier of timm."}
     return texts
+
+
+def _about_method(method: Method) -> str:
+    settings = ", ".join(setting.name for setting in method.settings)
+    return f"{method.title}, explains the {method.explains}" + (f"; settings: {settings}" if settings else "")
 
 
 def _roles(name: str) -> str:

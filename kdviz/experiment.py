@@ -4,7 +4,7 @@
 
     models/<name>/
       experiment.json          format, data set, classes, input, runs (role, network, weights, sha256, ...)
-      <role>-<hash>.safetensors
+      <role>-<hash>.safetensors, or <role>-<hash>.onnx
       predictions.parquet, temperature.parquet, ...
 
 A weights file carries its hash in its name, and experiment.json is replaced last, so an interrupted
@@ -16,12 +16,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import operator
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +36,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import gaussian_blur
 
-from kdviz.errors import ExperimentError, KdvizError, SettingError, TargetError, UnknownNameError
+from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError, TargetError, UnknownNameError
 from kdviz.files import MODELS, atomic_write
 from kdviz.images import mnist_digit, open_image, to_grey_or_rgb
-from kdviz.networks import build_network, networks
+from kdviz.networks import ONNX, FunctionNetwork, OnnxNetwork, build_network, networks
 
 FORMAT = 1
 ROLES = ("teacher", "kd_student", "student")
@@ -47,7 +50,11 @@ ROLES = ("teacher", "kd_student", "student")
 BASELINES = ("black", "white", "mean", "grey")
 """What a removed pixel becomes, by name: a constant that is put in before normalisation."""
 
+MORE_BASELINES = ("blur", "noise")
+"""Those that are not constant."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_HASH = "[0-9a-f]" * 8  # in a weights file's name
 _DIGITS = re.compile(r"\+?[0-9]{1,9}")
 
 
@@ -106,6 +113,27 @@ class InputSpec:
         }
 
 
+def _as_tensor(picture: Image.Image) -> Tensor:
+    """uint8 (1, C, H, W)."""
+    pixels = np.asarray(picture)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).unsqueeze(0)
+
+
+def _blurred(pixels: Tensor) -> Tensor:
+    """Values in [0, 1], blurred by a Gaussian whose deviation is an eighth of the shorter side."""
+    sigma = min(pixels.shape[-2:]) / 8
+    odd = [2 * min(round(3 * sigma), side - 1) + 1 for side in (pixels.shape[-1], pixels.shape[-2])]
+    return gaussian_blur(pixels.float() / 255, odd, [sigma, sigma])
+
+
+def _is_level(what: object) -> bool:
+    try:
+        return math.isfinite(float(what))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+
+
 def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     height, width = size
     scale = max(height / image.height, width / image.width)
@@ -121,9 +149,9 @@ class Run:
 
     Attributes:
         role: ``teacher``, ``kd_student``, ``student`` or a further name.
-        network: Its architecture, by name.
-        weights: File name inside the experiment's folder.
-        sha256: Of that file.
+        network: Its architecture, by name; ``onnx`` for an ONNX file.
+        weights: File name inside the experiment's folder; empty for a model that is in memory only.
+        sha256: Of that file; empty likewise.
         training: The configuration it was trained with.
         metrics: Split -> name -> number.
         model: (N, C, H, W) as ``Experiment.preprocess`` gives it -> logits (N, classes); in evaluation mode.
@@ -142,12 +170,19 @@ class Run:
 
     @cached_property
     def model(self) -> nn.Module:
-        """The network with its weights, loaded when first asked for.
+        """The network with its weights, loaded when first asked for; an ``OnnxNetwork`` for an ONNX file.
 
         Raises:
             ExperimentError: The weights changed, or do not fit the network.
+            ModelError: The ONNX file is none, or does not fit the experiment's input and classes.
+            SettingError: onnxruntime is missing.
         """
         data = _read_weights(self)
+        if self.network == ONNX:
+            return _tried(OnnxNetwork(data, self.weights).eval(), self.role, self.spec, self.n_classes)
+        return self._built(data)
+
+    def _built(self, data: bytes) -> nn.Module:
         # kdviz's own nets grow with the input: on "meta" they take no memory until the file is seen to hold them.
         own = self.network in networks
         try:
@@ -163,15 +198,29 @@ class Run:
         return network.float().eval().requires_grad_(False)
 
     def on(self, device: str | torch.device) -> nn.Module:
-        """The model on a device; ``model`` itself stays on the CPU, where ``Experiment.preprocess`` puts its inputs."""
+        """The model on a device; ``model`` itself stays on the CPU, where ``Experiment.preprocess`` puts its inputs.
+
+        An ONNX file and a function have nothing to move: they take inputs from any device and answer there.
+        """
         device = torch.device(device)
-        if device.type == "cpu":
+        tensors = chain(self.model.parameters(), self.model.buffers())
+        if device.type == "cpu" or next(tensors, None) is None:
             return self.model
         if device not in self._copies:
             self._copies[device] = copy.deepcopy(self.model).to(device)
         return self._copies[device]
 
     def to_json(self) -> dict[str, Any]:
+        """As in experiment.json.
+
+        Raises:
+            SettingError: The model is in memory only.
+        """
+        if not self.weights:
+            raise SettingError(
+                f"The model '{self.role}' is in memory only and cannot be saved; export it to ONNX and add that file, "
+                "or use add_run."
+            )
         names = ("role", "network", "weights", "sha256", "training", "metrics")
         return {name: getattr(self, name) for name in names}
 
@@ -202,11 +251,35 @@ class Experiment:
         Raises:
             ImageError: The picture cannot be read, or shows no digit where one is needed.
         """
-        pixels = np.asarray(self.prepare(image))
-        if pixels.ndim == 2:
-            pixels = pixels[..., None]
-        tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1).unsqueeze(0)  # (1, C, H, W)
-        return self.input.normalise(tensor)
+        return self.input.normalise(_as_tensor(self.prepare(image)))
+
+    def baseline(self, what: str | float | Image.Image | Path, picture: Image.Image, seed: int = 0) -> Tensor:
+        """What a removed pixel becomes, as the models' input: float32 (1, C, H, W), put in before normalisation.
+
+        Args:
+            what: A name in ``BASELINES``; ``blur``, the picture itself without its details; ``noise``, uniform and the
+                same for every mask; a grey level from 0 to 1; or another picture, or its path.
+            picture: What :meth:`prepare` made of the picture that is explained.
+            seed: Of the noise.
+
+        Raises:
+            UnknownNameError, SettingError, ImageError: There is no such baseline.
+        """
+        if isinstance(what, str) and what in BASELINES:
+            return self.input.baseline(what).expand(1, -1, *self.input.size)
+        if what == "blur":
+            return self.input.normalise(_blurred(_as_tensor(picture)))
+        if what == "noise":
+            noise = np.random.default_rng(seed).random((1, self.input.channels, *self.input.size), dtype=np.float32)
+            return self.input.normalise(torch.from_numpy(noise))
+        if isinstance(what, (Image.Image, Path)) or (isinstance(what, str) and Path(what).is_file()):
+            return self.preprocess(what)
+        if not _is_level(what):
+            raise UnknownNameError("baseline", str(what), (*BASELINES, *MORE_BASELINES))
+        level = float(what)
+        if not 0 <= level <= 1:
+            raise SettingError(f"A baseline's grey level goes from 0 to 1, got {level:g}.")
+        return self.input.normalise(torch.full((1, self.input.channels, *self.input.size), level))
 
     def class_index(self, target: int | str) -> int:
         """The index of a class given by index or by name.
@@ -273,19 +346,50 @@ class Experiment:
         self.runs[role] = run
         return run
 
+    def with_model(self, role: str, model: nn.Module | Callable[[Tensor], Tensor] | str | Path) -> Experiment:
+        """A copy of this experiment with one more run, to compare a model of one's own. Nothing is written.
+
+        :meth:`save` of the copy stores an ONNX file with the others, and refuses a model that is in memory only.
+
+        Args:
+            role: Its name: a new one.
+            model: Takes (N, C, H, W) as :meth:`preprocess` gives it and returns logits (N, classes). A module is
+                copied, as float32, in evaluation mode and on the CPU; a callable is used as it is (wrap a function of
+                arrays in ``kdviz.networks.NumpyNetwork``); anything else is the path of an ONNX file.
+
+        Raises:
+            SettingError: The role is no name, or is taken; or onnxruntime is missing.
+            ModelError: The model fails on noise, or its answer is not one row of logits a picture.
+        """
+        _check_new_role(role, self.runs)
+        network = _tried(_as_network(model), role, self.input, len(self.classes))
+        if isinstance(network, OnnxNetwork):
+            digest = hashlib.sha256(network.content).hexdigest()
+            name, file = ONNX, f"{role}-{digest[:8]}.onnx"
+        else:
+            name, file, digest = type(network).__name__, "", ""
+        run = Run(role, name, file, digest, {}, {}, self.folder, self.input, len(self.classes))
+        run.model = network
+        return replace(self, runs={**self.runs, role: run})
+
     def save(self) -> None:
-        """Write experiment.json, then remove weights that no run lists any more.
+        """Write ONNX files that are not there yet and experiment.json; remove weights that no run lists any more.
 
         Raises:
             ExperimentError: A number is not finite, which JSON cannot say.
+            SettingError: A model is in memory only.
         """
         try:
             document = json.dumps(self.to_json(), indent=2, allow_nan=False)
         except ValueError as error:
             raise ExperimentError(f"'{self.folder}' cannot be saved: a number in it is not finite.") from error
+        for run in self.runs.values():
+            path = self.folder / run.weights
+            if run.network == ONNX and not path.exists() and isinstance(run.model, OnnxNetwork):
+                atomic_write(path, run.model.content)
         atomic_write(self.folder / "experiment.json", f"{document}\n".encode())
         kept = {run.weights for run in self.runs.values()}
-        for file in self.folder.glob("*-????????.safetensors"):
+        for file in chain(self.folder.glob(f"*-{_HASH}.safetensors"), self.folder.glob(f"*-{_HASH}.onnx")):
             if file.name not in kept:
                 file.unlink(missing_ok=True)
 
@@ -298,6 +402,50 @@ class Experiment:
             "input": self.input.to_json(),
             "runs": [run.to_json() for run in self.runs.values()],
         }
+
+
+def _check_new_role(role: str, taken: Mapping[str, Any]) -> None:
+    if not _NAME.fullmatch(role):
+        raise SettingError(f"'{role}' is no role name; use letters, digits, '.', '_' and '-'.")
+    # In a file of maps, NAME_se is the standard error of NAME.
+    if {role, role.removesuffix("_se"), f"{role}_se"} & taken.keys():
+        raise SettingError(f"The role '{role}' is taken, by one of {', '.join(taken)}; choose another name.")
+
+
+def _as_network(model: nn.Module | Callable[[Tensor], Tensor] | str | Path) -> nn.Module:
+    if isinstance(model, nn.Module):
+        return copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    return (FunctionNetwork(model) if callable(model) else OnnxNetwork(model)).eval()
+
+
+@torch.no_grad()
+def _tried(network: nn.Module, role: str, spec: InputSpec, n_classes: int) -> nn.Module:
+    """The network, once it gave logits (N, classes) for noise of the experiment's input size.
+
+    Raises:
+        KdvizError: It did not.
+    """
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((8, spec.channels, *spec.size), np.float32))
+    try:
+        logits = network(noise)
+    except KdvizError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(f"The model '{role}' failed on a batch of shape {tuple(noise.shape)}: {reason}") from error
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (len(noise), n_classes):
+        raise ModelError(f"The model '{role}' must return logits of shape {(len(noise), n_classes)}, got {shape}.")
+    if _are_probabilities(logits):
+        if not isinstance(network, OnnxNetwork):
+            raise ModelError(f"The model '{role}' returns probabilities; leave its softmax away: logits are expected.")
+        network.returns_probabilities = True
+    return network
+
+
+def _are_probabilities(scores: Tensor) -> bool:
+    """Whether each row has no negative number and the sum 1, as far as int8 can tell."""
+    return bool((scores >= 0).all() and ((scores.float().sum(1) - 1).abs() < 0.02).all())
 
 
 def list_experiments(folder: Path = MODELS) -> list[str]:
@@ -451,15 +599,16 @@ def _run(check: _Checker, entry: Any, name: str, experiment: Experiment) -> Run:
     role = check.text(entry, "role", prefix)
     check.that(_NAME.fullmatch(role) is not None, prefix + "role", "has characters that a role must not have")
     weights = check.text(entry, "weights", prefix)
-    fine = _NAME.fullmatch(weights) is not None and weights.endswith(".safetensors")
-    check.that(fine, prefix + "weights", "must be the name of a .safetensors file in the same folder")
+    kind = ".onnx" if entry.get("network") == ONNX else ".safetensors"
+    fine = _NAME.fullmatch(weights) is not None and weights.endswith(kind)
+    check.that(fine, prefix + "weights", f"must be the name of a {kind} file in the same folder")
     training, metrics = entry.get("training", {}), entry.get("metrics", {})
     fine = isinstance(training, dict) and _is_finite_json(training)
     check.that(fine, prefix + "training", "must be an object of finite values")
     check.that(_are_metrics(metrics), prefix + "metrics", "must hold finite numbers by split and name")
     network = check.text(entry, "network", prefix)
-    known = network in networks or network.startswith(("torchvision/", "timm/"))
-    check.that(known, prefix + "network", "must be a network of kdviz, or torchvision/NAME or timm/NAME")
+    known = network in networks or network == ONNX or network.startswith(("torchvision/", "timm/"))
+    check.that(known, prefix + "network", "must be a network of kdviz, or torchvision/NAME, timm/NAME or onnx")
     return Run(
         role=role,
         network=network,
@@ -490,6 +639,7 @@ def _read_weights(run: Run) -> bytes:
 __all__ = [
     "BASELINES",
     "FORMAT",
+    "MORE_BASELINES",
     "ROLES",
     "Experiment",
     "InputSpec",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,19 +12,21 @@ import torch
 from scipy import stats
 
 from kdviz.errors import SettingError, UnknownNameError
-from kdviz.metrics import agreement, classification_metrics, inherited_errors, mcnemar
-from kdviz.metrics.agreement import measures, pearson, spearman
+from kdviz.metrics import TopOverlap, agreement, agreement_table, classification_metrics, inherited_errors, mcnemar
 from kdviz.metrics.predictions import expected_calibration_error
+from kdviz.metrics.similarity import iou, measures, pearson, spearman, ssim
 
 SIDE = 64
 # Correlation of two independent maps of n pixels: standard error 1 / sqrt(n), here 1 / 64 = 0.016.
 ERROR = 1 / SIDE
+CORRELATIONS = [name for name in measures if measures[name].correlation]
 
 
 @dataclass
 class Map:
     halves: np.ndarray
     target: int = 0
+    halves_without: np.ndarray | None = None
 
 
 def fields(count: int, seed: int = 0) -> np.ndarray:
@@ -37,7 +40,7 @@ def shared_mask_maps() -> dict[str, Map]:
     return {"one": Map(np.stack([one + even, one + odd])), "other": Map(np.stack([other + even, other + odd]))}
 
 
-@pytest.mark.parametrize("measure", list(measures))
+@pytest.mark.parametrize("measure", CORRELATIONS)
 def test_equal_true_maps_with_independent_noise_agree_fully(measure):
     true, *noise = fields(5)
     maps = {
@@ -51,7 +54,7 @@ def test_equal_true_maps_with_independent_noise_agree_fully(measure):
     assert pair.corrected == pytest.approx(1, abs=5 * np.sqrt(2) * ERROR / 0.48)
 
 
-@pytest.mark.parametrize("measure", list(measures))
+@pytest.mark.parametrize("measure", CORRELATIONS)
 def test_shared_noise_is_not_agreement(measure):
     maps = shared_mask_maps()
     naive = measures[measure](maps["one"].halves[0], maps["other"].halves[0])
@@ -113,6 +116,7 @@ def test_a_constant_map_agrees_with_nothing(measure):
     report = agreement({"dead": Map(np.stack([constant] * 2)), "other": Map(np.stack([a, a + 0.1 * b]))}, measure)
     pair = report.pairs[0]
     assert np.isnan([pair.agreement, pair.ceiling, pair.corrected]).all()
+    assert np.isnan([pair.low, pair.high]).all()
     assert report.to_json()["pairs"][0]["agreement"] is None  # JSON has no NaN
 
 
@@ -131,6 +135,8 @@ def test_the_report():
     table = report.table()
     assert table.num_rows == 3
     assert table["measure"].to_pylist() == ["pearson"] * 3
+    assert table.column_names[:6] == ["measure", "first", "second", "agreement", "low", "high"]
+    assert agreement({}).table().schema == table.schema
     assert "teacher / kd_student" in str(report)
     with pytest.raises(SettingError, match="no pair"):
         report.between("teacher", "nobody")
@@ -144,8 +150,270 @@ def test_maps_of_different_sizes_and_unknown_measures():
     maps = {"one": Map(np.zeros((2, 3, 4))), "other": Map(np.zeros((2, 4, 3)))}
     with pytest.raises(SettingError, match="different sizes"):
         agreement(maps)
+    maps = {"one": Map(np.zeros((2, 3, 4))), "other": Map(np.zeros((2, 3, 4)), 0, np.zeros((4, 4, 3)))}
+    with pytest.raises(SettingError, match="different sizes"):
+        agreement(maps)
     with pytest.raises(UnknownNameError, match="Did you mean 'spearman'"):
         agreement({}, "speerman")
+
+
+# measures -------------------------------------------------------------------------------------------------------------
+
+
+def smooth_pair(seed: int = 0, size: tuple[int, int] = (17, 23)) -> tuple[np.ndarray, np.ndarray]:
+    """Two maps with something in common, of different level and unit, (H, W)."""
+    random = np.random.default_rng(seed)
+    common, one, other = random.normal(size=(3, *size)).cumsum(2)
+    return common + one, 40 - 3 * common + 2 * other
+
+
+@pytest.mark.parametrize("measure", list(measures))
+class TestMeasureContract:
+    def test_identical_maps_give_the_maximum(self, measure):
+        one, other = smooth_pair()
+        assert measures[measure](one, one) == pytest.approx(1)
+        assert measures[measure].least <= measures[measure](one, other) < 0.9
+        assert measures[measure](one, -one) < measures[measure](one, one + other) < 1
+
+    def test_symmetric(self, measure):
+        one, other = smooth_pair()
+        assert measures[measure](one, other) == pytest.approx(measures[measure](other, one), abs=1e-12)
+
+    def test_level_and_unit_do_not_matter(self, measure):
+        one, other = smooth_pair()
+        value = measures[measure](one, other)
+        assert measures[measure](1e-3 * one + 7, 1e5 * other - 2) == pytest.approx(value, abs=1e-8)
+        assert measures[measure](1e-200 * one, other) == pytest.approx(value, abs=1e-8)
+
+    def test_many_at_once_equal_one_by_one(self, measure):
+        compare = measures[measure]
+        pairs = [smooth_pair(seed) for seed in range(5)]
+        first, second = (compare.prepare(np.stack(side)) for side in zip(*pairs, strict=True))
+        assert compare.compare(first, second) == pytest.approx([compare(*pair) for pair in pairs], abs=1e-12)
+
+    def test_maps_without_a_pattern(self, measure):
+        compare = measures[measure]
+        one, other = smooth_pair()
+        bad = np.where(one == one.max(), np.nan, one), np.where(one == one.max(), np.inf, one), np.zeros_like(one)
+        assert np.isnan([compare(each, other) for each in bad]).all()
+        prepared = compare.prepare(np.stack([*bad, one]))  # one bad map leaves the others alone
+        assert compare.compare(prepared[3:], compare.prepare(other[None]))[0] == pytest.approx(compare(one, other))
+
+    def test_the_name(self, measure):
+        assert measures[measure].name == measure
+        maps = {"one": Map(fields(2)), "other": Map(fields(2, 1))}
+        assert str(agreement(maps, measures[measure]).to_json()) == str(agreement(maps, measure).to_json())
+
+    def test_equal_true_maps_reach_the_ceiling_and_unrelated_ones_do_not(self, measure):
+        true, other, *noise = fields(6)
+        halves = [Map(np.stack([true + a, true + b])) for a, b in (noise[:2], noise[2:])]
+        pair = agreement({"one": halves[0], "other": halves[1]}, measure).pairs[0]
+        # Means of about 4096 pixels (iou: 819 bright ones, neighbours in ssim: independent windows fewer): .05 is wide.
+        assert pair.agreement == pytest.approx(pair.ceiling, abs=0.05)
+        unrelated = agreement(
+            {"one": halves[0], "other": Map(np.stack([other + noise[2], other + noise[3]]))}, measure
+        ).pairs[0]
+        assert unrelated.agreement < pair.agreement - 0.1
+        assert unrelated.ceiling == pytest.approx(pair.ceiling, abs=0.05)
+        assert np.isnan(pair.corrected) == (not measures[measure].correlation)
+
+
+def ssim_by_hand(first: np.ndarray, second: np.ndarray, reach: int = 5, sigma: float = 1.5) -> float:
+    """Wang et al. (2004), eq. 13, window by window: each pixel's neighbourhood, cut out of the mirrored map."""
+    one, other = (3 + (each - each.mean()) / each.std() for each in (first, second))
+    weights = np.array(
+        [
+            [np.exp(-(x * x + y * y) / (2 * sigma**2)) for x in range(-reach, reach + 1)]
+            for y in range(-reach, reach + 1)
+        ]
+    )
+    weights /= weights.sum()
+    mirrored = [np.pad(each, reach, mode="reflect") for each in (one, other)]
+    values = []
+    for row in range(first.shape[0]):
+        for column in range(first.shape[1]):
+            x, y = (each[row : row + 2 * reach + 1, column : column + 2 * reach + 1] for each in mirrored)
+            mx, my = (weights * x).sum(), (weights * y).sum()
+            vx, vy = (weights * (x - mx) ** 2).sum(), (weights * (y - my) ** 2).sum()
+            cov = (weights * (x - mx) * (y - my)).sum()
+            c1, c2 = (0.01 * 6) ** 2, (0.03 * 6) ** 2
+            values.append((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
+    return float(np.mean(values))
+
+
+def test_ssim_by_hand():
+    one, other = smooth_pair()
+    assert ssim(one, other) == pytest.approx(ssim_by_hand(one, other), abs=1e-10)
+    small = one[:7, :6], other[:7, :6]  # the window shrinks to 5 pixels
+    assert ssim(*small) == pytest.approx(ssim_by_hand(*small, reach=2, sigma=0.6), abs=1e-10)
+    assert np.isnan(ssim(one[:2], other[:2]))
+
+
+def test_ssim_equals_torchmetrics():
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    pair = smooth_pair(size=(28, 28))
+    one, other = (torch.tensor(3 + (each - each.mean()) / each.std())[None, None] for each in pair)
+    _, pixels = structural_similarity_index_measure(one, other, sigma=1.5, data_range=6.0, return_full_image=True)
+    assert ssim(*pair) == pytest.approx(float(pixels.mean()), abs=1e-10)
+
+
+def test_ssim_looks_at_places():
+    one, other = smooth_pair()
+    shuffled = np.random.default_rng(0).permutation(one.size)
+    moved = [each.ravel()[shuffled].reshape(each.shape) for each in (one, other)]
+    assert pearson(*moved) == pytest.approx(pearson(one, other))
+    assert ssim(*moved) != pytest.approx(ssim(one, other), abs=0.01)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_iou_by_sets(share):
+    one, other = smooth_pair()
+    count = round(share * one.size)
+    sets = [set(sorted(range(one.size), key=lambda pixel: -each.ravel()[pixel])[:count]) for each in (one, other)]
+    expected = len(sets[0] & sets[1]) / len(sets[0] | sets[1])
+    assert TopOverlap(share)(one, other) == pytest.approx(expected)
+
+
+def test_iou_shares_the_places_among_ties():
+    # Two of ten pixels are bright: the 5, and half of each 3. The other map's are pixels 0 and 1.
+    one, other = np.array([[5, 3, 3, 0, 0, 0, 0, 0, 0, 0]]), np.array([[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]])
+    assert iou(one, other) == pytest.approx((1 + 0.5) / (1 + 1 + 0.5))
+    assert iou(one, one) == pytest.approx(1)
+    assert iou(one[:, ::-1], other[:, ::-1]) == pytest.approx(iou(one, other))  # no reading order
+
+
+def test_iou_of_unrelated_maps_is_what_chance_gives():
+    value = iou(*fields(2))
+    # Shared pixels are hypergeometric: K = 819 of N = 4096, K drawn; variance K^2 (N - K)^2 / (N^2 (N - 1)); in
+    # value = shared / (2 K - shared) an error d of shared is 2 K d / (2 K - shared)^2.
+    n, k = SIDE**2, 819
+    error = np.sqrt(k**2 * (n - k) ** 2 / (n**2 * (n - 1))) * 2 * k / (2 * k - k * k / n) ** 2
+    assert value == pytest.approx(0.2 / 1.8, abs=5 * error)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_share_outside_its_range(share):
+    with pytest.raises(SettingError, match="between 0 and 1"):
+        TopOverlap(share)
+
+
+def test_a_measure_of_ones_own_setting():
+    maps = {"one": Map(fields(2)), "other": Map(fields(2, 1))}
+    report = agreement(maps, TopOverlap(0.1))
+    assert report.measure == "iou of the top 0.1"
+    assert report.pairs[0].agreement != agreement(maps, "iou").pairs[0].agreement
+
+
+def test_all_measures_in_one_table():
+    maps = {role: Map(fields(2, seed)) for seed, role in enumerate("abc")}
+    table = agreement_table(maps)
+    assert table["measure"].to_pylist() == [name for name in measures for _ in range(3)]
+    chosen = agreement_table(maps, "ssim", TopOverlap(0.1))
+    assert chosen["measure"].to_pylist() == ["ssim"] * 3 + ["iou of the top 0.1"] * 3
+    expected = [pair.agreement for pair in agreement(maps, "ssim").pairs]
+    assert chosen["agreement"].to_pylist()[:3] == expected
+    assert agreement_table({"alone": maps["a"]}).num_rows == 0
+
+
+# the interval ---------------------------------------------------------------------------------------------------------
+
+
+def maps_from_units(noise: np.ndarray, true: np.ndarray, halves_without: bool = True) -> Map:
+    """A map whose halves are the means of the even and the odd units, of true + noise: (units, H, W), (H, W)."""
+    parts = true + noise
+    halves = np.stack([parts[::2].mean(0), parts[1::2].mean(0)])
+    size = np.where(np.arange(len(parts)) % 2, len(parts[1::2]), len(parts[::2]))[:, None, None]
+    own = halves[np.arange(len(parts)) % 2]
+    return Map(halves, 0, (own * size - parts) / (size - 1) if halves_without else None)
+
+
+def simulated(seed: int, units: int = 16, side: int = 12, level: float = 2.0) -> dict[str, Map]:
+    """Two models whose true maps correlate and whose noise, from the same masks, does too."""
+    common, one, other = np.random.default_rng(99).normal(size=(3, side, side))  # the true maps are always the same
+    shared, a, b = np.random.default_rng(seed).normal(size=(3, units, side, side))
+    return {
+        "one": maps_from_units(level * (shared + a), common + one),
+        "other": maps_from_units(level * (shared + b), common + other),
+    }
+
+
+def interval_by_hand(maps: dict[str, Map], measure: str) -> tuple[float, float]:
+    """The jackknife, unit by unit, with whole halves put in the place of the old."""
+    one, other = maps.values()
+    compare: Any = measures[measure]
+    fisher = measures[measure].correlation
+    values = []
+    for unit in range(len(one.halves_without)):
+        first, second = one.halves.copy(), other.halves.copy()
+        first[unit % 2], second[unit % 2] = one.halves_without[unit], other.halves_without[unit]
+        value = (compare(first[0], second[1]) + compare(first[1], second[0])) / 2
+        values.append(np.arctanh(value) if fisher else value)
+    whole = (compare(one.halves[0], other.halves[1]) + compare(one.halves[1], other.halves[0])) / 2
+    units, mean = len(values), sum(values) / len(values)
+    width = stats.t(units - 1).ppf(0.975) * ((units - 1) / units * sum((one - mean) ** 2 for one in values)) ** 0.5
+    if fisher:
+        return np.tanh(np.arctanh(whole) - width), np.tanh(np.arctanh(whole) + width)
+    return max(whole - width, measures[measure].least), min(whole + width, 1)
+
+
+@pytest.mark.parametrize("measure", list(measures))
+@pytest.mark.parametrize("units", [4, 9, 16])
+def test_the_interval_by_hand(measure, units):
+    maps = simulated(1, units)
+    pair = agreement(maps, measure).pairs[0]
+    assert (pair.low, pair.high) == pytest.approx(interval_by_hand(maps, measure))
+    assert pair.low < pair.agreement < pair.high
+    assert f"{pair.agreement:.2f} [{pair.low:.2f}, {pair.high:.2f}]" in str(agreement(maps, measure))
+
+
+@pytest.mark.parametrize("measure", list(measures))
+def test_the_interval_covers_the_expected_agreement(measure):
+    runs = 300
+    pairs = [agreement(simulated(seed), measure).pairs[0] for seed in range(runs)]
+    expected = np.mean([pair.agreement for pair in pairs])
+    covered = np.mean([pair.low <= expected <= pair.high for pair in pairs])
+    # 95 %, with standard error sqrt(.95 * .05 / 300) = .0126; four of them below. Above, the interval may be
+    # too wide, as the jackknife is for products of two noises (Efron & Stein, 1981) and for steps, but not by
+    # any factor: its width is compared with the spread of the agreement itself (an sd of 300 errs by 4 %).
+    assert covered > 0.95 - 4 * 0.0126
+    width = np.mean([pair.high - pair.low for pair in pairs]) / (2 * stats.t.ppf(0.975, 15))
+    widest = 2.5 if measure == "iou" else 1.5
+    assert 0.84 < width / np.std([pair.agreement for pair in pairs]) < widest
+
+
+def test_more_masks_narrow_the_interval():
+    wide, narrow = (agreement(simulated(0, level=level)).pairs[0] for level in (4, 1))
+    assert narrow.high - narrow.low < (wide.high - wide.low) / 1.5
+
+
+@pytest.mark.parametrize("measure", list(measures))
+def test_without_noise_the_interval_is_a_point(measure):
+    true = fields(1)[0]
+    maps = {role: maps_from_units(np.zeros((8, SIDE, SIDE)), true) for role in ("one", "other")}
+    pair = agreement(maps, measure).pairs[0]
+    assert (pair.low, pair.agreement, pair.high) == pytest.approx((1, 1, 1))
+    assert pair.low <= pair.agreement <= pair.high <= 1 + 1e-12
+
+
+@pytest.mark.parametrize("change", ["none", "other units", "too few", "NaN"])
+def test_maps_that_allow_no_interval(change):
+    maps = simulated(0, 6)
+    if change == "too few":
+        for one in maps.values():
+            one.halves_without = one.halves_without[:3]
+    elif change == "none":
+        maps["one"].halves_without = None
+    elif change == "other units":
+        maps["one"].halves_without = maps["one"].halves_without[:4]
+    elif change == "NaN":
+        maps["one"].halves_without[2, 0, 0] = np.nan
+    report = agreement(maps)
+    pair = report.pairs[0]
+    assert np.isfinite(pair.agreement)
+    assert np.isnan([pair.low, pair.high]).all()
+    assert (report.to_json()["pairs"][0]["low"], report.to_json()["pairs"][0]["high"]) == (None, None)
+    assert "[" not in str(report)
 
 
 # predictions ----------------------------------------------------------------------------------------------------------

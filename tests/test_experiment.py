@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -15,10 +16,20 @@ from conftest import NETWORKS, SMALL
 from PIL import Image
 from safetensors.torch import save as save_safetensors
 
+import kdviz
 from kdviz.distill.trio import new_network
-from kdviz.errors import ExperimentError, ImageError, KdvizError, SettingError, TargetError, UnknownNameError
+from kdviz.errors import (
+    ExperimentError,
+    ImageError,
+    KdvizError,
+    ModelError,
+    SettingError,
+    TargetError,
+    UnknownNameError,
+)
 from kdviz.experiment import BASELINES, Experiment, InputSpec, list_experiments, load_experiment
 from kdviz.files import atomic_write
+from kdviz.networks import NumpyNetwork
 
 COLOUR = InputSpec(size=(6, 5), channels=3, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5))
 
@@ -111,6 +122,79 @@ def test_tables(tiny):
         path.write_bytes(damaged)
         with pytest.raises(ExperimentError, match="damaged"):
             tiny.table("mine")
+
+
+# a model of one's own -------------------------------------------------------------------------------------------------
+
+
+def test_a_module_is_one_more_run(tiny, small_digits):
+    mine = new_network("paper_cnn", SMALL, 10, 42).double().train()
+    experiment = tiny.with_model("mine", mine)
+    assert (list(tiny.runs), list(experiment.runs)) == (list(NETWORKS), [*NETWORKS, "mine"])
+    assert experiment.runs["teacher"] is tiny.runs["teacher"]
+    run = experiment.runs["mine"]
+    assert (run.role, run.network, run.weights, run.sha256) == ("mine", "PaperCNN", "", "")
+    inputs = tiny.input.normalise(small_digits.images[:3])
+    assert mine.training  # the given module is left as it was
+    assert next(mine.parameters()).requires_grad
+    assert torch.equal(run.model(inputs), copy.deepcopy(mine).float().eval()(inputs))
+    assert not any(parameter.requires_grad for parameter in run.model.parameters())
+    assert run.on("cpu") is run.model
+    moved = run.on("meta")
+    assert moved is not run.model
+    assert next(moved.parameters()).device.type == "meta"
+
+
+def test_the_same_weights_give_the_same_map(tiny, small_digits):
+    teacher = tiny.runs["teacher"].model
+    experiment = tiny.with_model("module", teacher).with_model("callable", lambda images: teacher(images))
+    experiment = experiment.with_model("numpy", NumpyNetwork(lambda pixels: teacher(torch.from_numpy(pixels)).numpy()))
+    maps = kdviz.explain(experiment, small_digits.picture(0), 3, device="cpu", n_masks=60, grid=4, precision="float32")
+    assert list(maps) == [*NETWORKS, "module", "callable", "numpy"]
+    for role in ("module", "callable", "numpy"):
+        np.testing.assert_allclose(maps[role].values, maps["teacher"].values, rtol=1e-3, atol=1e-7)
+    assert np.abs(maps["student"].values - maps["teacher"].values).max() > 1e-5
+    assert experiment.runs["callable"].on("cuda") is experiment.runs["callable"].model  # there is nothing to move
+
+
+@pytest.mark.parametrize("role", ["", "../up", "a b", "teacher", "teacher_se"])
+def test_the_role_must_be_a_new_name(tiny, role):
+    with pytest.raises(SettingError, match=r"no role name|is taken"):
+        tiny.with_model(role, tiny.runs["teacher"].model)
+
+
+def test_an_error_map_does_not_take_a_roles_name(tiny):
+    with pytest.raises(SettingError, match="is taken"):
+        tiny.with_model("mine_se", tiny.runs["teacher"].model).with_model("mine", tiny.runs["teacher"].model)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (torch.nn.Flatten(), r"must return logits of shape \(8, 10\), got \(8, 196\)"),
+        (new_network("paper_fc", COLOUR, 10, 0), r"failed on a batch of shape \(8, 1, 14, 14\)"),
+        (lambda images: images.flatten(1)[:, :10].softmax(1), "leave its softmax away"),
+        (lambda images: images.flatten(1)[:, :10].numpy(), "failed on a batch"),
+        (lambda images: images[0, 0, 0, :10], r"got \(10,\)"),
+        (lambda: None, "failed on a batch"),
+    ],
+    ids=["classes", "channels", "probabilities", "array", "one answer", "arguments"],
+)
+def test_a_model_that_does_not_fit_is_refused_at_once(tiny, model, reason):
+    with pytest.raises(ModelError, match=reason) as caught:
+        tiny.with_model("mine", model)
+    assert "'mine'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_in_memory_only_is_not_saved(tiny):
+    before = {path.name: path.read_bytes() for path in tiny.folder.iterdir()}
+    for model in (tiny.runs["teacher"].model, lambda images: images.flatten(1)[:, :10]):
+        experiment = tiny.with_model("mine", model)
+        for act in (experiment.save, experiment.to_json):
+            with pytest.raises(SettingError, match="'mine' is in memory only"):
+                act()
+    assert {path.name: path.read_bytes() for path in tiny.folder.iterdir()} == before
 
 
 # a crash while writing ------------------------------------------------------------------------------------------------

@@ -1,13 +1,17 @@
-"""Architectures: the paper's two nets exactly, and others by name."""
+"""Architectures: the paper's two nets exactly, others by name, and functions."""
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from kdviz.errors import SettingError, UnknownNameError
-from kdviz.networks import build_network, networks, parameter_count
+from kdviz.errors import ModelError, SettingError, UnknownNameError
+from kdviz.networks import FunctionNetwork, NumpyNetwork, build_network, networks, parameter_count
+from kdviz.saliency import RISE
 
 
 @pytest.mark.parametrize(("name", "count"), [("paper_cnn", 1_625_866), ("paper_fc", 1_238_730)])
@@ -63,3 +67,59 @@ def test_an_unknown_network_suggests_the_closest(name, close):
 def test_torchvision_takes_colour_only():
     with pytest.raises(SettingError, match="3 channels"):
         build_network("torchvision/mobilenet_v3_small", classes=2, channels=1, size=(64, 64))
+
+
+# functions ------------------------------------------------------------------------------------------------------------
+
+
+def brightness(pixels: np.ndarray) -> np.ndarray:
+    assert isinstance(pixels, np.ndarray)
+    assert pixels.dtype == np.float32
+    return pixels[:, 0, ::-1].astype(np.float64).reshape(len(pixels), -1)[:, ::-1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_function_of_arrays_is_a_network(dtype):
+    images = torch.rand(3, 1, 2, 4, dtype=dtype, requires_grad=True)
+    scores = NumpyNetwork(brightness)(images)
+    assert (scores.dtype, scores.shape) == (torch.float32, (3, 8))
+    expected = images.detach().float()[:, 0].flip(1).flatten(1).flip(1)
+    assert torch.equal(scores, expected)
+    assert NumpyNetwork.differentiable is False
+
+
+def test_rise_explains_a_function_of_arrays():
+    image = torch.rand(1, 1, 6, 6)
+    network = NumpyNetwork(lambda pixels: pixels.mean((1, 2, 3)))
+    by_torch = RISE(lambda pixels: pixels.mean((1, 2, 3))).attribute(image, n_masks=40, grid=3)
+    torch.testing.assert_close(RISE(network).attribute(image, n_masks=40, grid=3), by_torch, rtol=1e-3, atol=1e-5)
+
+
+def test_a_function_that_changes_its_input_changes_nothing_else():
+    def careless(pixels: np.ndarray) -> np.ndarray:
+        pixels -= 1
+        return pixels.reshape(len(pixels), -1)
+
+    images = torch.ones(2, 1, 2, 2)
+    assert NumpyNetwork(careless)(images).unique().tolist() == [0.0]
+    assert images.unique().tolist() == [1.0]
+
+
+@pytest.mark.parametrize("answer", [None, "text", [[1], [1, 2]], np.zeros(()), np.zeros((7, 2))], ids=repr)
+def test_rise_says_what_is_wrong_with_a_functions_answer(answer):
+    with pytest.raises(ModelError, match="The model 'model'"):
+        RISE(NumpyNetwork(lambda pixels: answer)).attribute(torch.rand(1, 1, 6, 6), target=0, n_masks=40, grid=3)
+
+
+def test_a_function_need_not_bear_copying():
+    generator = (number for number in ())  # cannot be copied
+
+    class Scores:
+        def __init__(self):
+            self.held = generator
+
+        def __call__(self, images):
+            return images.flatten(1)
+
+    network = copy.deepcopy(FunctionNetwork(Scores()))
+    assert network(torch.ones(2, 1, 2, 2)).shape == (2, 4)

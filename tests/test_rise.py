@@ -94,7 +94,7 @@ def test_the_model_is_fed_image_under_mask_and_baseline_elsewhere(channels):
     RISE(record).attribute(image, base, n_masks=30, grid=(2, 3), seed=4)
     masks = loop_masks(RandomMasks((6, 5), (2, 3), 0.5, 4), 30)[:, None]
     expected = image.numpy() * masks + base.numpy() * (1 - masks)
-    np.testing.assert_allclose(torch.cat(fed).numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(torch.cat(fed[1:]).numpy(), expected, atol=1e-6)  # the first batch is a trial
 
 
 # a model whose answer is known ----------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def images(count: int = 1, channels: int = 1, size: tuple[int, int] = (11, 9)) -
     return torch.rand(count, channels, *size, generator=torch.Generator().manual_seed(5))
 
 
-SETTINGS = {"n_masks": 150, "grid": (4, 3), "seed": 2}
+SETTINGS = {"n_masks": 150, "grid": (4, 3), "seed": 2, "precision": "float32"}
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 150, 1000])
@@ -310,7 +310,7 @@ def test_one_pass_serves_every_class():
     together = estimate(masks, state.scores[0].T)
     for target in range(4):
         alone = RISE(model).attribute(images(), target=target, **SETTINGS)[0]
-        torch.testing.assert_close(state.estimate(target)[0].map, alone)
+        torch.testing.assert_close(state.estimate(target).map, alone)
         torch.testing.assert_close(together.map[target : target + 1], alone, rtol=1e-4, atol=1e-6)
 
 
@@ -339,8 +339,8 @@ def test_activations():
     by_name = RISE(model, "softmax").attribute(image, target=2, **SETTINGS)
     by_hand = RISE(lambda batch: torch.softmax(model(batch), 1)).attribute(image, target=2, **SETTINGS)
     by_callable = RISE(model, lambda logits: logits.softmax(1)).attribute(image, target=2, **SETTINGS)
-    assert torch.equal(by_name, by_hand)
-    assert torch.equal(by_callable, by_hand)
+    torch.testing.assert_close(by_name, by_hand, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(by_callable, by_name)
     assert not torch.allclose(RISE(model, "sigmoid").attribute(image, target=2, **SETTINGS), by_hand, atol=1e-4)
     with pytest.raises(SettingError, match="activation"):
         RISE(model, "relu6")
@@ -380,7 +380,8 @@ def test_targets_of_outputs_with_more_dimensions():
     flat = RISE(model)
     for target, same in (((1, 2), 6), ([(1, 2), (2, 3)], [6, 11])):
         expected = flat.attribute(batch, target=same, **SETTINGS)
-        assert torch.equal(rise.attribute(batch, target=target, **SETTINGS), expected)
+        got = rise.attribute(batch, target=target, **SETTINGS)
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
@@ -448,7 +449,7 @@ def test_the_stream_can_be_stopped():
 
     first = list(islice(RISE(model).stream(images(), chunk_size=10, **SETTINGS), 2))
     assert len(first) == 2
-    assert calls == [10, 10]
+    assert calls[1:] == [10, 10]  # the first batch is a trial
 
 
 def test_an_unset_chunk_size_gives_a_first_picture_soon():
@@ -478,8 +479,8 @@ def test_out_of_memory_halves_the_chunk_and_goes_on():
 
     result = RISE(small).attribute(images(), target=1, chunk_size=64, **SETTINGS)
     torch.testing.assert_close(result, RISE(model).attribute(images(), target=1, **SETTINGS), rtol=1e-4, atol=1e-6)
-    assert sizes[:3] == [64, 32, 16]
-    assert max(sizes[2:]) == 16
+    assert sizes[1:4] == [64, 32, 16]  # the first batch is a trial
+    assert max(sizes[3:]) == 16
 
     def hopeless(batch):
         raise torch.OutOfMemoryError("too much")
@@ -525,7 +526,7 @@ def test_a_target_that_does_not_exist(target):
 
     with pytest.raises(TargetError, match="target"):
         RISE(model).attribute(images(3), target=target, **SETTINGS)
-    assert len(calls) <= 3  # one chunk: it is not found out at the end
+    assert len(calls) <= 4  # a trial and one chunk: it is not found out at the end
 
 
 @pytest.mark.parametrize(
@@ -568,7 +569,7 @@ def test_explain_gives_each_model_the_map_of_rise(tiny, digits):
     for role, one in maps.items():
         model = tiny.runs[role].model
         expected = RISE(model, "softmax").attribute(
-            inputs, tiny.input.baseline("black").expand_as(inputs), target=8, **QUICK
+            inputs, tiny.input.baseline("black").expand_as(inputs), target=8, precision="float32", **QUICK
         )
         np.testing.assert_allclose(one.values, expected[0, 0].numpy(), rtol=1e-4, atol=1e-7)
         assert (one.values.dtype, one.standard_error.dtype, one.shape) == (np.float32, np.float32, (14, 14))
@@ -628,7 +629,7 @@ def test_every_method_is_described_and_checks_its_settings(tiny, digit_file, met
             with pytest.raises((SettingError, UnknownNameError), match=setting.name):
                 methods[method].complete({setting.name: wrong})
         assert methods[method].complete({setting.name: setting.default}) == defaults
-    with pytest.raises(UnknownNameError, match="n_masks"):
+    with pytest.raises(UnknownNameError, match="n_masks" if method == "rise" else "Unknown setting"):
         explain(tiny, digit_file, 1, method, masks=5)
 
 

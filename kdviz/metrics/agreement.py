@@ -2,49 +2,40 @@
 
 Two maps made with the same masks share those masks' noise and look alike for that reason alone. So models are
 compared across independent halves of the masks (one model's even half with the other's odd half), and
-each model's own split-half correlation says how well the comparison could come out at all.
+each model's own split-half agreement says how well the comparison could come out at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import combinations
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 from scipy import stats
 
 from kdviz.errors import SettingError
-from kdviz.registry import Registry
+from kdviz.metrics.similarity import Measure, measures
+
+_LEAST_CEILING = 0.1  # below it a corrected agreement would be mostly noise
+_FEWEST_UNITS = 4  # two in each half: a unit alone cannot be left out of it
+_LARGEST_CORRELATION = 1 - 1e-12  # Fisher's z of 1 is infinite
 
 
 class HalvedMap(Protocol):
-    """A map that comes with two independent estimates of itself, (2, H, W)."""
+    """A map that comes with two independent estimates of itself, (2, H, W).
+
+    It may also have ``halves_without``, float (units, H, W) or None: for each independent unit u of masks, the half
+    that u belongs to (``u % 2``) estimated without it. Agreement then comes with an interval.
+    """
 
     @property
     def halves(self) -> np.ndarray: ...
 
     @property
     def target(self) -> int: ...
-
-
-measures: Registry[Any] = Registry("agreement measure")
-
-
-@measures.register("spearman")
-def spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlation of the pixels' ranks, in [-1, 1]; higher is more alike. NaN when a map is constant."""
-    return pearson(stats.rankdata(first), stats.rankdata(second))
-
-
-@measures.register("pearson")
-def pearson(first: np.ndarray, second: np.ndarray) -> float:
-    """Linear correlation of the pixels, in [-1, 1]; higher is more alike. NaN when a map is constant."""
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return float("nan")
-    return float(np.corrcoef(np.ravel(first), np.ravel(second))[0, 1])
 
 
 @dataclass(frozen=True)
@@ -54,21 +45,32 @@ class PairAgreement:
     Attributes:
         first, second: Roles.
         agreement: Across independent halves, the mean of both pairings.
+        low, high: 95 % interval of ``agreement``: how far it might move with other masks, by leaving
+            each unit of masks out of both maps in turn (see :func:`agreement`). It says nothing about other
+            pictures. NaN when a map has no ``halves_without``, or the maps have different numbers of units or fewer
+            than 4.
         ceiling_first, ceiling_second: Each map with an independent estimate of itself, from as many masks.
         ceiling: sqrt(ceiling_first * ceiling_second): what ``agreement`` would be if the true maps were equal.
+            Exact for correlations; for other measures when both maps are equally noisy, otherwise a guide.
         corrected: agreement / ceiling: the correlation without the masks' noise (Spearman, 1904). NaN
-            when the ceiling is too low (< .1) to divide by.
+            when the ceiling is too low (< .1) to divide by, and for measures that are not correlations.
         same_target: Whether both maps explain the same class.
     """
 
     first: str
     second: str
     agreement: float
+    low: float
+    high: float
     ceiling_first: float
     ceiling_second: float
     ceiling: float
     corrected: float
     same_target: bool
+
+
+_ARROW = {"str": pa.string(), "float": pa.float64(), "bool": pa.bool_()}
+_SCHEMA = pa.schema([("measure", pa.string()), *((one.name, _ARROW[str(one.type)]) for one in fields(PairAgreement))])
 
 
 @dataclass(frozen=True)
@@ -90,56 +92,127 @@ class AgreementReport:
         raise SettingError(f"There is no pair of '{first}' and '{second}' in this report.")
 
     def table(self) -> pa.Table:
-        """One row a pair, the columns of :class:`PairAgreement` and ``measure``."""
-        return pa.Table.from_pylist([{"measure": self.measure, **asdict(pair)} for pair in self.pairs])
+        """One row a pair, ``measure`` and the columns of :class:`PairAgreement`."""
+        return pa.Table.from_pylist([{"measure": self.measure, **asdict(pair)} for pair in self.pairs], _SCHEMA)
 
     def to_json(self) -> dict[str, Any]:
         pairs = [{key: None if value != value else value for key, value in asdict(pair).items()} for pair in self.pairs]
         return {"measure": self.measure, "pairs": pairs}
 
     def __str__(self) -> str:
-        lines = [
-            f"{pair.first} / {pair.second}: {pair.agreement:.2f} (noise ceiling {pair.ceiling:.2f})"
-            for pair in self.pairs
-        ]
-        return "\n".join([f"Agreement ({self.measure})", *lines])
+        return "\n".join([f"Agreement ({self.measure})", *map(_line, self.pairs)])
 
 
-def agreement(maps: Mapping[str, HalvedMap], measure: str = "spearman") -> AgreementReport:
-    """Agreement of every pair of maps of one picture, with noise ceilings.
+def _line(pair: PairAgreement) -> str:
+    interval = "" if pair.low != pair.low else f" [{pair.low:.2f}, {pair.high:.2f}]"
+    return f"{pair.first} / {pair.second}: {pair.agreement:.2f}{interval} (noise ceiling {pair.ceiling:.2f})"
+
+
+def agreement(maps: Mapping[str, HalvedMap], measure: str | Measure = "spearman") -> AgreementReport:
+    """Agreement of every pair of maps of one picture, with noise ceilings and intervals.
+
+    The interval is the delete-one jackknife over the U units of masks (Efron & Tibshirani, 1993, chapter 11):
+    a_u is the agreement with unit u left out of the half that it belongs to, of both maps, since they share the masks.
+    Variance = (U - 1) / U * sum (a_u - mean a)^2; the half-width is its root times the quantile of Student's t with
+    U - 1 degrees. Correlations are first brought to Fisher's z; for other measures the interval is cut at their range.
+    It errs on the wide side: a little for smooth measures, twice for ``iou``, which moves in steps.
 
     Args:
         maps: Role -> map, as :func:`kdviz.explain` gives them.
-        measure: ``spearman`` or ``pearson``.
+        measure: ``spearman``, ``pearson``, ``ssim``, ``iou`` or another :class:`~kdviz.metrics.similarity.Measure`.
 
     Raises:
         SettingError: The maps differ in size.
         UnknownNameError: No such measure.
     """
-    compare = measures[measure]
-    sizes = {saliency_map.halves.shape for saliency_map in maps.values()}
-    if len(sizes) > 1:
-        raise SettingError(f"Maps of different sizes cannot be compared: {sorted(sizes)}.")
-    ceilings = {role: compare(*saliency_map.halves) for role, saliency_map in maps.items()}
+    name, chosen = (measure, measures[measure]) if isinstance(measure, str) else (measure.name, measure)
+    _check_sizes(maps)
+    prepared = {role: _Prepared.of(saliency_map, chosen) for role, saliency_map in maps.items()}
     return AgreementReport(
-        measure, tuple(_pair(maps, first, second, ceilings, compare) for first, second in combinations(maps, 2))
+        name, tuple(_pair(first, second, prepared, chosen) for first, second in combinations(prepared, 2))
     )
 
 
-def _pair(
-    maps: Mapping[str, HalvedMap], first: str, second: str, ceilings: Mapping[str, float], compare: Any
-) -> PairAgreement:
-    (even, odd), (other_even, other_odd) = maps[first].halves, maps[second].halves
-    across = (compare(even, other_odd) + compare(odd, other_even)) / 2
-    product = max(ceilings[first], 0.0) * max(ceilings[second], 0.0)
-    ceiling = float(np.sqrt(product))
+def agreement_table(maps: Mapping[str, HalvedMap], *chosen: str | Measure) -> pa.Table:
+    """Several measures in one table: the rows of :meth:`AgreementReport.table`, measure by measure.
+
+    Args:
+        maps: Role -> map.
+        chosen: Measures, as in :func:`agreement`; none means all that are registered.
+    """
+    return pa.concat_tables([agreement(maps, measure).table() for measure in chosen or measures])
+
+
+def _check_sizes(maps: Mapping[str, HalvedMap]) -> None:
+    arrays = [part for one in maps.values() for part in (one.halves, _halves_without(one)) if part is not None]
+    sizes = {part.shape[1:] for part in arrays}
+    if len(sizes) > 1:
+        raise SettingError(f"Maps of different sizes cannot be compared: {sorted(sizes)}.")
+
+
+def _halves_without(saliency_map: HalvedMap) -> np.ndarray | None:
+    return getattr(saliency_map, "halves_without", None)
+
+
+class _Prepared(NamedTuple):
+    """What comparing needs of a map: of its halves (2, ...), of its left-out halves (units, ...), its own ceiling."""
+
+    halves: np.ndarray
+    without: np.ndarray | None
+    ceiling: float
+    target: int
+
+    @classmethod
+    def of(cls, saliency_map: HalvedMap, measure: Measure) -> _Prepared:
+        halves, without = measure.prepare(saliency_map.halves), _halves_without(saliency_map)
+        return cls(
+            halves,
+            None if without is None else measure.prepare(without),
+            float(measure.compare(halves[:1], halves[1:])[0]),
+            saliency_map.target,
+        )
+
+
+def _pair(first: str, second: str, prepared: Mapping[str, _Prepared], measure: Measure) -> PairAgreement:
+    one, other = prepared[first], prepared[second]
+    across = float(measure.compare(one.halves, other.halves[::-1]).mean())
+    low, high = _interval(across, _left_out(one, other, measure), measure)
+    ceiling = float(np.sqrt(max(one.ceiling, 0.0) * max(other.ceiling, 0.0)))
     return PairAgreement(
         first=first,
         second=second,
         agreement=across,
-        ceiling_first=ceilings[first],
-        ceiling_second=ceilings[second],
+        low=low,
+        high=high,
+        ceiling_first=one.ceiling,
+        ceiling_second=other.ceiling,
         ceiling=ceiling,
-        corrected=across / ceiling if ceiling >= 0.1 else float("nan"),
-        same_target=maps[first].target == maps[second].target,
+        corrected=across / ceiling if measure.correlation and ceiling >= _LEAST_CEILING else float("nan"),
+        same_target=one.target == other.target,
     )
+
+
+def _left_out(one: _Prepared, other: _Prepared, measure: Measure) -> np.ndarray | None:
+    """Agreement without each unit in turn, (units,). None when the maps do not allow it."""
+    if one.without is None or other.without is None or len(one.without) != len(other.without):
+        return None
+    opposite = 1 - np.arange(len(one.without)) % 2  # the half without the unit in it
+    return (
+        measure.compare(one.without, other.halves[opposite]) + measure.compare(one.halves[opposite], other.without)
+    ) / 2
+
+
+def _interval(value: float, left_out: np.ndarray | None, measure: Measure) -> tuple[float, float]:
+    """95 % interval around ``value`` by the jackknife; see :func:`agreement`."""
+    if left_out is None or len(left_out) < _FEWEST_UNITS or not np.isfinite([value, *left_out]).all():
+        return float("nan"), float("nan")
+    centre, moved = (_fisher(value), _fisher(left_out)) if measure.correlation else (value, left_out)
+    units = len(moved)
+    error = np.sqrt(np.square(moved - moved.mean()).sum() * (units - 1) / units)
+    ends = centre + np.array([-1, 1]) * stats.t.ppf(0.975, units - 1) * error
+    low, high = np.tanh(ends) if measure.correlation else ends.clip(measure.least, 1)
+    return min(float(low), value), max(float(high), value)
+
+
+def _fisher(correlation: Any) -> Any:
+    return np.arctanh(np.clip(correlation, -_LARGEST_CORRELATION, _LARGEST_CORRELATION))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kdviz.errors import UnknownNameError
+from kdviz.errors import ModelError, SettingError, UnknownNameError
 from kdviz.experiment import Experiment
-from kdviz.networks import choose_device, fast_bf16
-from kdviz.saliency.estimators import MINIMUM_MASKS, estimate
+from kdviz.networks import choose_device
+from kdviz.saliency import captum_methods
+from kdviz.saliency.estimators import MINIMUM_MASKS, estimate, jackknife_error, reliability
 from kdviz.saliency.masks import RandomMasks
 from kdviz.saliency.methods import methods
-from kdviz.saliency.rise import RISEState, stream_scores
-
-_PROBES = 32  # masked pictures on which bfloat16 is compared with float32
-_TOLERANCE = 0.03  # largest change of a probability; far below the noise of one mask, and it averages out
+from kdviz.saliency.rise import Explained, RISEState, Stop, softmax, stream_scores
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class SaliencyMap:
         values: float32 (H, W): change of the class's probability when the pixel is kept (centred RISE).
         standard_error: float32 (H, W), of ``values``.
         halves: float32 (2, H, W): two independent estimates, from half of the masks each.
+        left_out, halves_without: float32 (units, H, W): the map, and the half, without each unit of masks in turn;
+            see :class:`kdviz.saliency.Estimate`. None for a method without masks.
         probabilities: float32 (classes,), of the unmasked picture.
         picture: uint8 (H, W) or (H, W, 3): what the model saw.
         classes: Class names.
@@ -54,6 +56,8 @@ class SaliencyMap:
     n_masks: int
     method: str
     settings: Mapping[str, Any] = field(repr=False)
+    left_out: np.ndarray | None = field(default=None, repr=False)
+    halves_without: np.ndarray | None = field(default=None, repr=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype=dtype, copy=copy)
@@ -64,16 +68,8 @@ class SaliencyMap:
 
     @property
     def reliability(self) -> float:
-        """Predicted correlation with the map of infinitely many masks: sqrt(2 h / (1 + h)), h between the halves.
-
-        The halves' correlation is stepped up to the full length (Spearman-Brown), and its root is that with the true
-        map. 0 when the halves do not agree.
-        """
-        first, second = self.halves.reshape(2, -1)
-        if not (np.ptp(first) and np.ptp(second)):
-            return 0.0
-        half = max(0.0, float(np.corrcoef(first, second)[0, 1]))
-        return float(np.sqrt(2 * half / (1 + half)))
+        """Predicted correlation with the map of infinitely many masks, 0 to 1."""
+        return float(reliability(torch.from_numpy(np.asarray(self.halves))))
 
     @property
     def predicted(self) -> int:
@@ -82,38 +78,87 @@ class SaliencyMap:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """The difference of two models' maps of one picture, made with the same masks.
+
+    Attributes:
+        values: float32 (H, W).
+        standard_error: float32 (H, W), of ``values``: exact about what the maps share, the noise of the same masks.
+        reliability: Predicted correlation with the difference of infinitely many masks, 0 to 1.
+    """
+
+    values: np.ndarray
+    standard_error: np.ndarray
+    reliability: float
+
+
+def difference(first: SaliencyMap, second: SaliencyMap) -> Difference:
+    """``first`` minus ``second``, two maps from one call of :func:`kdviz.explain`.
+
+    Raises:
+        SettingError: The maps differ in size, or were not made with the same masks.
+    """
+    same = ({**one.settings, "precision": None, "n_masks": one.n_masks} for one in (first, second))
+    if first.shape != second.shape or next(same) != next(same):
+        raise SettingError("Only maps of one picture with the same settings can be subtracted; explain them together.")
+    if first.left_out is None or second.left_out is None:
+        error = np.hypot(first.standard_error, second.standard_error)
+    else:
+        error = jackknife_error(torch.from_numpy(first.left_out - second.left_out)).numpy()
+    halves = torch.from_numpy(first.halves - second.halves)
+    return Difference(first.values - second.values, error, float(reliability(halves)))
+
+
+@dataclass(frozen=True)
 class ExplainState:
-    """What is known after ``n_masks`` of ``total`` masks. Maps of any class are computed when asked for."""
+    """What is known after ``n_masks`` of ``total`` masks. Maps of any class are computed when asked for.
+
+    Attributes:
+        n_masks, total: Masks done and asked for; of a method without masks, models.
+        stopped: Why it ended before ``total``: ``settled`` or ``time``.
+        states: Role -> scores, of RISE.
+        ready: Role -> map, of a method without masks.
+        misfits: Role -> why the method does not fit this model.
+    """
 
     n_masks: int
     total: int
-    states: Mapping[str, RISEState] = field(repr=False)
     probabilities: Mapping[str, np.ndarray] = field(repr=False)
     targets: Mapping[str, int]
     picture: np.ndarray = field(repr=False)
     classes: tuple[str, ...] = field(repr=False)
     settings: Mapping[str, Any]
     method: str = "rise"
+    stopped: str | None = None
+    states: Mapping[str, RISEState] = field(default_factory=dict, repr=False)
+    ready: Mapping[str, SaliencyMap] = field(default_factory=dict, repr=False)
+    misfits: Mapping[str, str] = field(default_factory=dict)
 
     def maps(self, targets: Mapping[str, int] | None = None) -> dict[str, SaliencyMap]:
-        """Role -> map so far, of each model's target or of other ``targets`` (role -> class index)."""
+        """Role -> map so far, of each model's target or of other ``targets`` (role -> class index).
+
+        Only RISE knows every class; other methods' maps are those of their target.
+        """
         wanted = {**self.targets, **(targets or {})}
-        rows = torch.stack([state.scores[0, :, wanted[role]] for role, state in self.states.items()])
+        if not self.states:
+            return dict(self.ready)
         masks = next(iter(self.states.values())).masks
-        result = estimate(masks, rows, self.settings["estimator"])
+        result = estimate(masks, _rows(self.states, wanted), self.settings["estimator"])
         return {
             role: SaliencyMap(
                 role=role,
                 target=wanted[role],
-                values=result.map[number].cpu().numpy(),
-                standard_error=result.standard_error[number].cpu().numpy(),
-                halves=result.halves[:, number].cpu().numpy(),
+                values=result.map[number].numpy(),
+                standard_error=result.standard_error[number].numpy(),
+                halves=result.halves[:, number].numpy(),
+                left_out=result.left_out[:, number].numpy(),
+                halves_without=result.halves_without[:, number].numpy(),
                 probabilities=self.probabilities[role],
                 picture=self.picture,
                 classes=self.classes,
                 n_masks=self.n_masks,
                 method=self.method,
-                settings=self.settings,
+                settings={**self.settings, "precision": self.states[role].precision},
             )
             for number, role in enumerate(self.states)
         }
@@ -142,11 +187,16 @@ def explain(
         settings: Of the method: ``n_masks``, ``grid``, ``probability``, ``baseline``, ``estimator``, ``seed`` and the
             others that ``kdviz list methods`` names.
 
+    Warns:
+        UserWarning: The method does not fit a model, which is left out; with ``roles`` that is an error.
+
     Raises:
         KdvizError: The picture, the class, the method or a setting is not acceptable.
     """
     states = explain_stream(experiment, image, target, method, roles=roles, device=device, **settings)
     last = deque(states, maxlen=1).pop()  # the stream yields at least once
+    for reason in last.misfits.values():
+        warnings.warn(reason, stacklevel=2)
     return last.maps()
 
 
@@ -167,36 +217,112 @@ def explain_stream(
     picture = experiment.prepare(image)
     inputs = experiment.preprocess(picture).to(device)
     models = {role: run.on(device) for role, run in runs.items()}
-    probabilities = {role: _probabilities(model, inputs) for role, model in models.items()}
-    targets = _targets(experiment, target, probabilities)
-    masks = RandomMasks(
-        experiment.input.size,
-        (chosen["grid"], chosen["grid"]),
-        chosen["probability"],
-        chosen["seed"],
-        chosen["sampler"],
+    probabilities = {role: _probabilities(role, model, inputs) for role, model in models.items()}
+    task = _Task(
+        method,
+        models,
+        inputs,
+        _baseline(experiment, chosen, picture).to(device),
+        _targets(experiment, target, probabilities),
+        probabilities,
+        np.asarray(picture),
+        experiment.classes,
     )
-    masks = masks.suited(chosen["n_masks"])
-    chosen["sampler"] = masks.kind
-    baseline = experiment.input.baseline(chosen["baseline"]).to(device)
-    if chosen["precision"] == "auto":
-        chosen["precision"] = _precision(models, inputs, baseline, masks)
-    forwards = {role: _probability_of(model, chosen["precision"]) for role, model in models.items()}
-    for states in stream_scores(forwards, inputs, baseline, masks, chosen["n_masks"], chosen["estimator"]):
-        done = next(iter(states.values())).n_masks
+    yield from _by_rise(task, chosen) if method == "rise" else _by_captum(task, chosen, strict=bool(roles))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One picture and the models that are to explain it."""
+
+    method: str
+    models: Mapping[str, torch.nn.Module]
+    inputs: torch.Tensor
+    baseline: torch.Tensor
+    targets: Mapping[str, int]
+    probabilities: Mapping[str, np.ndarray]
+    picture: np.ndarray
+    classes: tuple[str, ...]
+
+    def state(self, n_masks: int, total: int, settings: Mapping[str, Any], **more: Any) -> ExplainState:
+        return ExplainState(
+            n_masks=n_masks,
+            total=total,
+            probabilities=self.probabilities,
+            targets=self.targets,
+            picture=self.picture,
+            classes=self.classes,
+            settings=settings,
+            method=self.method,
+            **more,
+        )
+
+
+def _baseline(experiment: Experiment, settings: dict[str, Any], picture: Image.Image) -> torch.Tensor:
+    what = settings.get("baseline", "black")
+    if isinstance(what, Image.Image):  # settings are data that can be written down
+        settings["baseline"] = f"picture {hashlib.sha256(what.tobytes()).hexdigest()[:8]}"
+    return experiment.baseline(what, picture, settings.get("seed", 0))
+
+
+def _by_rise(task: _Task, settings: dict[str, Any]) -> Iterator[ExplainState]:
+    size = (task.inputs.shape[-2], task.inputs.shape[-1])
+    grid, n_masks, estimator = (settings["grid"],) * 2, settings["n_masks"], settings["estimator"]
+    masks = RandomMasks(size, grid, settings["probability"], settings["seed"], settings["sampler"]).suited(n_masks)
+    settings["sampler"] = masks.kind
+    explained = {role: Explained(model, softmax) for role, model in task.models.items()}
+    stop = Stop(masks, estimator, settings["reliability"] or None, settings["seconds"] or None, compared=True)
+    states = stream_scores(explained, task.inputs, task.baseline, masks, n_masks, estimator, settings["precision"])
+    for one in states:
+        done = next(iter(one.values())).n_masks
         if done < MINIMUM_MASKS:
             continue
-        yield ExplainState(
-            n_masks=done,
-            total=chosen["n_masks"],
-            states=states,
-            probabilities=probabilities,
-            targets=targets,
-            picture=np.asarray(picture),
-            classes=experiment.classes,
-            settings=chosen,
-            method=method,
-        )
+        stopped = stop.reason(_rows(one, task.targets), done)
+        yield task.state(done, n_masks, settings, states=one, stopped=stopped)
+        if stopped:
+            return
+
+
+def _by_captum(task: _Task, settings: dict[str, Any], strict: bool) -> Iterator[ExplainState]:
+    """A state after each model. Models that the method does not fit are left out, with the reason, unless ``strict``.
+
+    Raises:
+        SettingError: The method fits no model, or not one that was asked for.
+    """
+    ready: dict[str, SaliencyMap] = {}
+    misfits: dict[str, str] = {}
+    for number, (role, model) in enumerate(task.models.items(), 1):
+        try:
+            found = captum_methods.attribute(
+                task.method, model, task.inputs, task.baseline, task.targets[role], settings
+            )
+        except SettingError as error:
+            if strict:
+                raise
+            misfits[role] = str(error)
+        else:
+            ready[role] = SaliencyMap(
+                role=role,
+                target=task.targets[role],
+                values=found.map.cpu().numpy(),
+                standard_error=found.standard_error.cpu().numpy(),
+                halves=found.halves.cpu().numpy(),
+                probabilities=task.probabilities[role],
+                picture=task.picture,
+                classes=task.classes,
+                n_masks=0,
+                method=task.method,
+                settings=settings,
+            )
+        if ready:
+            yield task.state(number, len(task.models), settings, ready=dict(ready), misfits=dict(misfits))
+    if not ready:
+        raise SettingError(next(iter(misfits.values())))
+
+
+def _rows(states: Mapping[str, RISEState], targets: Mapping[str, int]) -> torch.Tensor:
+    """The scores of each model's target, (models, masks)."""
+    return torch.stack([state.scores[0, :, targets[role]] for role, state in states.items()])
 
 
 def _runs(experiment: Experiment, roles: list[str] | None) -> dict[str, Any]:
@@ -206,34 +332,12 @@ def _runs(experiment: Experiment, roles: list[str] | None) -> dict[str, Any]:
     return {role: run for role, run in experiment.runs.items() if not roles or role in roles}
 
 
-def _probability_of(model: torch.nn.Module, precision: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What RISE explains: a probability (Petsiuk et al., 2018, section 3.1)."""
-
-    def forward(images: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            return model(images).float().softmax(1)
-
-    return forward
-
-
 @torch.inference_mode()
-def _precision(
-    models: Mapping[str, torch.nn.Module], inputs: torch.Tensor, baseline: torch.Tensor, masks: RandomMasks
-) -> str:
-    """``bfloat16`` where the device is faster with it and no model's scores change by much."""
-    if not fast_bf16(inputs.device):
-        return "float32"
-    masked = baseline + masks.render(0, _PROBES, inputs.device) * (inputs - baseline)
-    for model in models.values():
-        exact, rounded = (_probability_of(model, name)(masked) for name in ("float32", "bfloat16"))
-        if not (exact - rounded).abs().max() <= _TOLERANCE:
-            return "float32"
-    return "bfloat16"
-
-
-@torch.inference_mode()
-def _probabilities(model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray:
-    return model(inputs).float().softmax(1)[0].cpu().numpy()
+def _probabilities(role: str, model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray:
+    logits = model(inputs).float()
+    if not torch.isfinite(logits).all():
+        raise ModelError(f"The model '{role}' returned NaN or infinite scores; it cannot be explained.")
+    return logits.softmax(1)[0].cpu().numpy()
 
 
 def _targets(

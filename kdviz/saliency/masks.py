@@ -11,7 +11,7 @@ how the masks of a block depend on each other. Blocks are independent but for th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -157,21 +157,26 @@ class RandomMasks:
 
     def draw(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Bits, float32 (n, grid rows, grid columns), and shifts, int64 (n, 2), of masks start to stop - 1."""
-        length = self.block
-        blocks = [self._block(number, length) for number in range(start // length, -(-stop // length))]
-        first = start // length * length
-        bits, shifts = (torch.cat(part)[start - first : stop - first] for part in zip(*blocks, strict=True))
-        return bits, shifts
+        parts = [(bits[low:high], shifts[low:high]) for bits, shifts, low, high in self._cut(start, stop)]
+        bits, shifts = (torch.cat(part) for part in zip(*parts, strict=True))
+        return bits.float().view(len(bits), *self.grid), shifts
 
-    def _block(self, number: int, length: int) -> tuple[Tensor, Tensor]:
-        sampler = samplers[self.kind]
-        generator = np.random.Generator(np.random.PCG64([self.seed, number]))
-        bits = sampler.bits(generator, math.prod(self.grid), self.probability, length)
-        if sampler.one_shift:
-            shifts = np.broadcast_to(self._balanced_shift(number), (length, 2)).copy()
-        else:
-            shifts = generator.integers(0, self.cell, (length, 2))
-        return torch.from_numpy(bits.astype(np.float32)).view(length, *self.grid), torch.from_numpy(shifts)
+    def by_shift(self, start: int, stop: int) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+        """The same, block by block, for samplers whose blocks have one shift: bits bool (n, cells), and the shift."""
+        for bits, shifts, low, high in self._cut(start, stop):
+            yield bits[low:high], (int(shifts[0, 0]), int(shifts[0, 1]))
+
+    @property
+    def one_shift(self) -> bool:
+        """Whether all masks of a block have the same shift."""
+        return samplers[self.kind].one_shift
+
+    def _cut(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
+        """The blocks that hold masks start to stop - 1, and which of their masks these are."""
+        length = self.block
+        for number in range(start // length, -(-stop // length)):
+            first = number * length
+            yield *_block(self, number), max(start - first, 0), min(stop - first, length)
 
     def _balanced_shift(self, number: int) -> np.ndarray:
         """The shift of a block: every shift once, in random order, before any comes again."""
@@ -179,12 +184,28 @@ class RandomMasks:
         turn, place = divmod(number, rows * columns)
         return np.array(divmod(int(_shift_order(self.seed, turn, rows * columns)[place]), columns), dtype=np.int64)
 
-    def render(self, start: int, stop: int, device: torch.device | str = "cpu") -> Tensor:
-        """Masks start to stop - 1 as float32 (n, 1, H, W): W_y(shift) B W_x(shift)^T, two small products."""
-        bits, shifts = (part.to(device) for part in self.draw(start, stop))
-        rows, columns = (matrices.to(device) for matrices in self.upsampling)
-        masks = rows[shifts[:, 0]] @ bits @ columns[shifts[:, 1]].mT  # (n, H, W)
-        return masks.unsqueeze(1)
+    def render(
+        self, start: int, stop: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Masks start to stop - 1, (n, 1, H, W): W_y(shift) B W_x(shift)^T, two small products."""
+        return self.rows_of_pixels(start, stop, 1, device, dtype).unsqueeze(1)
+
+    def rows_of_pixels(
+        self, start: int, stop: int, channels: int, device: torch.device | str, dtype: torch.dtype
+    ) -> Tensor:
+        """Masks start to stop - 1 with each value repeated for each channel, (n, H, W * channels).
+
+        That is the layout of images whose channels come last, so that mask and image can be multiplied in one sweep.
+        """
+        rows, columns = _upsampling_on(self, channels, torch.device(device), dtype)
+        if not self.one_shift:
+            bits, shifts = (part.to(device) for part in self.draw(start, stop))
+            return rows[shifts[:, 0]] @ (bits.to(dtype) @ columns[shifts[:, 1]].mT)
+        parts = [
+            rows[down] @ (bits.to(device, dtype, non_blocking=True).view(-1, *self.grid) @ columns[right].T)
+            for bits, (down, right) in self.by_shift(start, stop)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @cached_property
     def upsampling(self) -> tuple[Tensor, Tensor]:
@@ -193,6 +214,27 @@ class RandomMasks:
             _shifted_upsampling(cells, cell, side)
             for cells, cell, side in zip(self.grid, self.cell, self.size, strict=True)
         )
+
+
+@lru_cache(maxsize=4096)
+def _block(masks: RandomMasks, number: int) -> tuple[Tensor, Tensor]:
+    """Bits, bool (block, cells), and shifts, int64 (block, 2). A few kilobytes: the same masks serve many images."""
+    sampler, length = samplers[masks.kind], masks.block
+    generator = np.random.Generator(np.random.PCG64([masks.seed, number]))
+    bits = sampler.bits(generator, math.prod(masks.grid), masks.probability, length)
+    if sampler.one_shift:
+        shifts = np.broadcast_to(masks._balanced_shift(number), (length, 2)).copy()
+    else:
+        shifts = generator.integers(0, masks.cell, (length, 2))
+    return torch.from_numpy(bits), torch.from_numpy(shifts)
+
+
+@lru_cache(maxsize=16)
+def _upsampling_on(
+    masks: RandomMasks, channels: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    rows, columns = masks.upsampling
+    return rows.to(device, dtype), columns.repeat_interleave(channels, 1).to(device, dtype)
 
 
 @lru_cache(maxsize=16)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from kdviz.errors import SettingError, UnknownNameError
-from kdviz.experiment import BASELINES
+from kdviz.experiment import BASELINES, MORE_BASELINES
 from kdviz.registry import Registry
 from kdviz.saliency.estimators import MINIMUM_MASKS, estimators
+from kdviz.saliency.inference import PRECISIONS
 from kdviz.saliency.masks import samplers
 
 MAXIMUM_MASKS = 200_000
+MAXIMUM_STEPS = 1000
+MAXIMUM_SAMPLES = 200_000
+REPEATS = 8  # independent parts of a random method's samples, for its standard error
+LARGEST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,16 @@ class Method:
         title: For people.
         signed: Whether below zero means something.
         settings: What can be set.
+        explains: ``probability`` or ``logit`` of the class: what the map's values are about.
+        needs: What the model must have, in one sentence.
     """
 
     name: str
     title: str
     signed: bool
     settings: tuple[Setting, ...]
+    explains: str = "probability"
+    needs: str = "Nothing but the model's scores."
 
     def complete(self, given: dict[str, Any]) -> dict[str, Any]:
         """All settings: those given, checked, and the defaults of the others.
@@ -89,6 +100,39 @@ class Method:
         return {name: setting.check(given.get(name, setting.default)) for name, setting in known.items()}
 
 
+@dataclass(frozen=True)
+class BaselineSetting(Setting):
+    """What a removed pixel becomes: a name, a grey level, or another picture."""
+
+    def check(self, value: Any) -> Any:
+        """A name or the path of a picture as text, a grey level as a number, a picture as it is.
+
+        Raises:
+            SettingError: The grey level is not from 0 to 1, or it is nothing of these.
+            UnknownNameError: It is no name, and there is no such picture.
+        """
+        if isinstance(value, str) and value in self.choices:
+            return value
+        if isinstance(value, Image.Image) or (isinstance(value, (str, Path)) and Path(value).is_file()):
+            return value if isinstance(value, Image.Image) else str(value)
+        try:
+            level = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise UnknownNameError(self.name, str(value), self.choices) from error
+        if isinstance(value, bool) or not 0 <= level <= 1:
+            raise SettingError(f"{self.name} must be a name, a grey level from 0 to 1, or a picture, got {value}.")
+        return level
+
+
+BASELINE = BaselineSetting(
+    "baseline",
+    "black",
+    "What a removed pixel becomes: a name, a grey level from 0 to 1, or another picture.",
+    choices=(*BASELINES, *MORE_BASELINES),
+)
+_SEED = Setting("seed", 0, "The same seed gives the same map.", 0, LARGEST_SEED)
+_GRADIENTS = "A model that torch can differentiate."
+
 methods: Registry[Method] = Registry("method")
 
 methods.add(
@@ -103,7 +147,7 @@ methods.add(
                 "grid", 7, "Cells of the mask grid from side to side: more of them, finer maps, more noise.", 1, 64
             ),
             Setting("probability", 0.5, "Chance that a cell keeps its pixels.", 0.01, 0.99),
-            Setting("baseline", "black", "What a removed pixel becomes.", choices=BASELINES),
+            BASELINE,
             Setting(
                 "sampler",
                 "auto",
@@ -112,18 +156,130 @@ methods.add(
             ),
             Setting(
                 "estimator",
-                "ridge",
-                "ridge and centred: change of the probability when a pixel is kept; ridge has less noise; "
-                "rise: as published.",
+                "logistic",
+                "logistic, ridge and centred: change of the probability when a pixel is kept, the first with the least "
+                "noise; rise: as published; normalised: the mean probability when a pixel is kept.",
                 choices=tuple(estimators),
             ),
             Setting(
                 "precision",
                 "auto",
-                "auto: bfloat16 where the device is faster with it and it changes nothing that matters, else float32.",
-                choices=("auto", "float32", "bfloat16"),
+                "auto: bfloat16 or float16 where that is faster and changes nothing that matters, else float32.",
+                choices=PRECISIONS,
             ),
-            Setting("seed", 0, "The same seed gives the same masks.", 0, 2**31 - 1),
+            Setting(
+                "reliability",
+                0.0,
+                "Stop when all maps and their differences have this predicted correlation with those of infinitely "
+                "many masks; 0: never.",
+                0,
+                0.9999,
+            ),
+            Setting("seconds", 0.0, "Stop after so much time; 0: never.", 0, 86_400),
+            Setting("seed", 0, "The same seed gives the same masks.", 0, LARGEST_SEED),
+        ),
+    ),
+)
+
+methods.add(
+    "occlusion",
+    Method(
+        "occlusion",
+        "Occlusion",
+        True,
+        (
+            Setting("window", 0.15, "Side of the square that is removed, as a share of the picture's.", 0.01, 1),
+            Setting("stride", 0.25, "Step from one square to the next, as a share of the square's side.", 0.01, 1),
+            BASELINE,
+        ),
+    ),
+)
+
+methods.add(
+    "integrated_gradients",
+    Method(
+        "integrated_gradients",
+        "Integrated gradients",
+        True,
+        (
+            Setting("n_steps", 64, "Steps from the baseline to the picture.", 2, MAXIMUM_STEPS),
+            BASELINE,
+        ),
+        "logit",
+        _GRADIENTS,
+    ),
+)
+
+methods.add(
+    "gradient_shap",
+    Method(
+        "gradient_shap",
+        "GradientSHAP",
+        True,
+        (
+            Setting(
+                "n_samples", 400, "Random points between baseline and picture: more, less noise.", 8, MAXIMUM_SAMPLES
+            ),
+            Setting(
+                "noise", 0.1, "Standard deviation of the noise on the picture, as a share of its range of values.", 0, 1
+            ),
+            BASELINE,
+            _SEED,
+        ),
+        "logit",
+        _GRADIENTS,
+    ),
+)
+
+methods.add("saliency", Method("saliency", "Gradient (saliency)", False, (), "logit", _GRADIENTS))
+
+methods.add(
+    "deeplift",
+    Method(
+        "deeplift",
+        "DeepLIFT",
+        True,
+        (BASELINE,),
+        "logit",
+        "Layers that DeepLIFT has rules for, as modules: linear ones, ReLU and its like, sigmoid, tanh, max pooling.",
+    ),
+)
+
+methods.add(
+    "layer_gradcam",
+    Method(
+        "layer_gradcam",
+        "Grad-CAM",
+        True,
+        (
+            Setting(
+                "relu",
+                "on",
+                "on: only evidence for the class, as published; off: also evidence against it, below zero.",
+                choices=("on", "off"),
+            ),
+        ),
+        "logit",
+        "A convolution.",
+    ),
+)
+
+methods.add(
+    "guided_gradcam",
+    Method("guided_gradcam", "Guided Grad-CAM", True, (), "logit", "A convolution, and no activation but nn.ReLU."),
+)
+
+methods.add(
+    "kernel_shap",
+    Method(
+        "kernel_shap",
+        "KernelSHAP",
+        True,
+        (
+            Setting("n_samples", 4000, "Random sets of cells: more of them, less noise.", 2 * REPEATS, MAXIMUM_SAMPLES),
+            Setting("grid", 7, "Cells from side to side; all pixels of a cell get its value.", 2, 64),
+            BASELINE,
+            _SEED,
         ),
     ),
 )

@@ -7,26 +7,41 @@ the same masks serve every model that is compared.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import combinations
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from captum.attr import PerturbationAttribution
 from torch import Tensor
 from tqdm import tqdm
 
 from kdviz.errors import ModelError, SettingError, TargetError
-from kdviz.saliency.estimators import MINIMUM_MASKS, Estimate, estimate, estimators
+from kdviz.saliency.estimators import MINIMUM_MASKS, Estimate, estimate, estimators, reliability
+from kdviz.saliency.inference import BatchSize, Forward, Prepared, as_given, prepare, seconds_now
 from kdviz.saliency.masks import RandomMasks
 
-Forward = Callable[..., Tensor]
+Activation = Callable[[Tensor], Tensor]
 Target = int | tuple[int, ...] | Tensor | Sequence[int] | Sequence[tuple[int, ...]] | None
 
-_FIRST_CHUNK = 64
-_CPU_ELEMENTS = 128 * 784  # inputs' elements in a CPU chunk: larger ones pay for memory allocation
-_GPU_ELEMENTS = 64_000_000
+_CPU_ELEMENTS = 64 * 784  # of the inputs of the first CPU batch; larger batches are tried, and mostly slower
+_MOST_ELEMENTS = {"cpu": 1_000_000, "cuda": 64_000_000}  # of the inputs of a batch
+_PROBES = 8  # masked pictures on which a model is tried before it is used
+_CHECKED_EVERY = 32  # chunks between looks for NaN on a GPU, since every look waits for the device
+_NEXT_LOOK = 1.25  # whether maps have settled is looked at when there are so many times more masks
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A model and what is made of its output: ``activation`` turns logits into the scores that are explained."""
+
+    forward: Forward
+    activation: Activation | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,8 @@ class RISEState:
     Attributes:
         n_masks, total: Masks done, and masks asked for.
         scores: (N, n_masks, ...): the model's output for each image under each mask.
+        stopped: Why it ended early: ``settled`` or ``time``; None if it goes on, or all masks are done.
+        precision: In which the model was run.
     """
 
     n_masks: int
@@ -44,30 +61,41 @@ class RISEState:
     masks: RandomMasks
     estimator: str
     target: Target = None
+    stopped: str | None = None
+    precision: str = "float32"
 
-    def estimate(self, target: Target = None) -> list[Estimate]:
-        """For each of the N images, the maps of its target: an :class:`Estimate` with one target.
+    def estimate(self, target: Target = None) -> Estimate:
+        """The maps of the N images, one target each, as the N targets of one :class:`Estimate`.
 
         Args:
             target: As in :meth:`RISE.attribute`; default the one given there.
         """
         chosen = _select(self.scores, self.target if target is None else target)
-        return [estimate(self.masks, row.unsqueeze(0), self.estimator) for row in chosen]
+        return estimate(self.masks, chosen, self.estimator)
+
+    @cached_property
+    def _estimate(self) -> Estimate:
+        return self.estimate()
 
     @property
     def map(self) -> Tensor:
         """Saliency so far, float32 (N, 1, H, W)."""
-        return torch.stack([item.map for item in self.estimate()])
+        return self._estimate.map.unsqueeze(1).to(self.scores.device)
 
     @property
     def standard_error(self) -> Tensor:
         """Standard error of :attr:`map`, float32 (N, 1, H, W)."""
-        return torch.stack([item.standard_error for item in self.estimate()])
+        return self._estimate.standard_error.unsqueeze(1).to(self.scores.device)
 
     @property
     def halves(self) -> Tensor:
         """Maps from two independent halves of the masks, float32 (2, N, 1, H, W)."""
-        return torch.stack([item.halves for item in self.estimate()], dim=1)
+        return self._estimate.halves.unsqueeze(2).to(self.scores.device)
+
+    @property
+    def reliability(self) -> Tensor:
+        """Predicted correlation of each image's map with that of infinitely many masks, (N,)."""
+        return self._estimate.reliability
 
 
 class RISE(PerturbationAttribution):
@@ -81,9 +109,9 @@ class RISE(PerturbationAttribution):
         activation: ``None``, ``"softmax"`` over dimension 1, ``"sigmoid"``, or a callable on the scores.
     """
 
-    def __init__(self, forward_func: Forward, activation: str | Callable[[Tensor], Tensor] | None = None):
+    def __init__(self, forward_func: Forward, activation: str | Activation | None = None):
         super().__init__(forward_func)
-        self._score = _with_activation(forward_func, activation)
+        self._model = Explained(forward_func, _activation(activation))
 
     def attribute(
         self,
@@ -97,7 +125,10 @@ class RISE(PerturbationAttribution):
         probability: float = 0.5,
         seed: int = 0,
         sampler: str = "auto",
-        estimator: str = "ridge",
+        estimator: str = "logistic",
+        precision: str = "auto",
+        reliability: float | None = None,
+        seconds: float | None = None,
         chunk_size: int | None = None,
         show_progress: bool = False,
     ) -> Tensor | tuple[Tensor]:
@@ -115,9 +146,15 @@ class RISE(PerturbationAttribution):
             probability: That a cell is kept.
             seed: The same seed gives the same masks for every image and model.
             sampler: ``auto`` (the best for the probability), ``hadamard``, ``sobol``, or ``iid`` as published.
-            estimator: ``ridge`` (default) and ``centred``, change of score when a pixel is kept, or ``rise``, as
-                published; see :mod:`kdviz.saliency.estimators`.
-            chunk_size: Masked images in a forward pass; changes time and memory, not the map.
+            estimator: ``logistic`` (default), ``ridge`` and ``centred``, change of score when a pixel is kept, the
+                first with the least noise; ``rise``, as published, or ``normalised``; see the registry ``estimators``.
+            precision: ``auto``: an ``nn.Module`` runs in bfloat16 or float16, and with its layers fused, where that is
+                faster and the scores stay the same; or ``float32``, ``bfloat16``, ``float16``.
+            reliability: Stop when the map of every image has this predicted correlation with that of infinitely
+                many masks, say .99.
+            seconds: Stop after so much time.
+            chunk_size: Masked images in a forward pass; changes time and memory, not the map. Default: the
+                fastest, found while it works and remembered.
             show_progress: A bar on stderr.
 
         Raises:
@@ -136,6 +173,9 @@ class RISE(PerturbationAttribution):
             seed=seed,
             sampler=sampler,
             estimator=estimator,
+            precision=precision,
+            reliability=reliability,
+            seconds=seconds,
             chunk_size=chunk_size,
         )
         state = None
@@ -157,46 +197,99 @@ class RISE(PerturbationAttribution):
         probability: float = 0.5,
         seed: int = 0,
         sampler: str = "auto",
-        estimator: str = "ridge",
+        estimator: str = "logistic",
+        precision: str = "auto",
+        reliability: float | None = None,
+        seconds: float | None = None,
         chunk_size: int | None = None,
     ) -> Iterator[RISEState]:
         """The same, as it comes: one :class:`RISEState` after each chunk. Stop by not asking for the next."""
         images, base = _only(inputs), _only(baselines)
         _check_images(images)
         masks = _masks(images, grid, probability, seed, sampler).suited(n_masks)
-        forwards = {"model": self._score}
         arguments = _as_tuple(additional_forward_args)
-        for states in stream_scores(forwards, images, base, masks, n_masks, estimator, chunk_size, arguments):
-            state = states["model"]
+        states = stream_scores(
+            {"model": self._model}, images, base, masks, n_masks, estimator, precision, chunk_size, arguments
+        )
+        stop = Stop(masks, estimator, reliability, seconds)
+        for state in (one["model"] for one in states):
             if state.n_masks < MINIMUM_MASKS:
                 continue
-            _select(state.scores[:, :1], target)  # a wrong target fails on the first chunk
-            yield RISEState(state.n_masks, state.total, state.scores, masks, estimator, target)
+            chosen = _select(state.scores, target)  # a wrong target fails on the first chunk
+            reason = stop.reason(chosen, state.n_masks)
+            yield replace(state, target=target, stopped=reason)
+            if reason:
+                return
+
+
+class Stop:
+    """Whether enough is known: maps, and the differences of maps that are compared, are reliable, or time is up.
+
+    Args:
+        masks, estimator: Of the maps.
+        wanted: Reliability of every map and difference, 0 to 1; None: not looked at.
+        seconds: From now; None: no limit.
+        compared: Whether the maps are of one image by several models, so that their differences matter too.
+
+    Raises:
+        SettingError: A limit is outside its range.
+    """
+
+    def __init__(
+        self,
+        masks: RandomMasks,
+        estimator: str,
+        wanted: float | None = None,
+        seconds: float | None = None,
+        compared: bool = False,
+    ):
+        if wanted is not None and not 0 < wanted < 1:
+            raise SettingError(f"reliability must be between 0 and 1 (exclusive), got {wanted:g}.")
+        if seconds is not None and not seconds > 0:
+            raise SettingError(f"seconds must be above 0, got {seconds:g}.")
+        self._masks, self._estimator, self._wanted, self._compared = masks, estimator, wanted, compared
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._next = 2 * masks.block
+
+    def reason(self, scores: Tensor, done: int) -> str | None:
+        """``settled``, ``time`` or None; ``scores``, (maps, done), are those of the targets."""
+        if self._end is not None and time.monotonic() >= self._end:
+            return "time"
+        if self._wanted is None or done < self._next:
+            return None
+        whole = done // self._masks.block * self._masks.block  # blocks that are torn apart estimate worse
+        self._next = int(whole * _NEXT_LOOK)
+        halves = estimate(self._masks, scores[:, :whole], self._estimator).halves  # (2, maps, H, W)
+        if self._compared:
+            pairs = [halves[:, a] - halves[:, b] for a, b in combinations(range(halves.shape[1]), 2)]
+            halves = torch.cat([halves, *(pair.unsqueeze(1) for pair in pairs)], dim=1)
+        return "settled" if bool((reliability(halves) >= self._wanted).all()) else None
 
 
 def stream_scores(
-    forwards: Mapping[str, Forward],
+    models: Mapping[str, Explained | Forward],
     inputs: Tensor,
     baselines: float | Tensor | None,
     masks: RandomMasks,
     n_masks: int,
-    estimator: str = "ridge",
+    estimator: str = "logistic",
+    precision: str = "auto",
     chunk_size: int | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[dict[str, RISEState]]:
     """Scores of several models under the same masks: one dict of states after each chunk.
 
-    Masks and masked images are made once for all models. A chunk that does not fit the device's memory
+    Masks and masked images are made once for all models of a precision. A chunk that does not fit the device's memory
     is halved and tried again.
 
     Args:
-        forwards: Name to callable from (n, C, H, W) to scores (n, ...).
+        models: Name to callable from (n, C, H, W) to scores (n, ...).
         inputs: (N, C, H, W).
         baselines: See :meth:`RISE.attribute`.
         masks: The series of masks, of the inputs' size.
         n_masks: At least 4.
         estimator: A name in ``estimators``.
-        chunk_size: Masked images in a forward pass; None for a size that is fast on the device.
+        precision, chunk_size: See :meth:`RISE.attribute`.
         arguments: Further arguments of the callables.
 
     Raises:
@@ -204,44 +297,151 @@ def stream_scores(
     """
     _check_images(inputs)
     _check_settings(n_masks, estimator, chunk_size)
-    base = _baseline(inputs, baselines)
-    size = chunk_size or _chunk_size(inputs)
+    blend = _Blend(inputs.detach(), _baseline(inputs, baselines), masks)
+    runners = {name: _runner(name, model, blend, precision, arguments) for name, model in models.items()}
+    size = _batch_size(inputs, list(runners.values()), chunk_size)
     scores: dict[str, Tensor] = {}
-    done = 0
+    done = checked = chunk = 0
     while done < n_masks:
-        # The first chunk is small so that a first picture is there at once.
-        length = min(size if chunk_size or done else min(size, _FIRST_CHUNK), n_masks - done)
+        length = min(size.current, n_masks - done)
+        start = seconds_now(inputs.device)
         try:
-            part = _chunk(forwards, inputs, base, masks.render(done, done + length, inputs.device), arguments)
-        except torch.OutOfMemoryError as error:
-            if size == 1:
-                raise ModelError("The device's memory is too small for one masked image.") from error
-            size, chunk_size = max(1, size // 2), max(1, size // 2)
+            part = _chunk(runners, blend, done, done + length, size)
+        except torch.OutOfMemoryError:
+            size.halve()
             continue
         for name, values in part.items():
             _store(scores, name, values, done, n_masks)
+        size.record(length, seconds_now(inputs.device) - start)
         done += length
-        yield {name: RISEState(done, n_masks, kept[:, :done], masks, estimator) for name, kept in scores.items()}
+        chunk += 1
+        if inputs.device.type == "cpu" or chunk % _CHECKED_EVERY == 0 or done == n_masks:
+            _check_finite(scores, checked, done)
+            checked = done
+        yield {
+            name: RISEState(done, n_masks, kept[:, :done], masks, estimator, precision=runners[name].prepared.precision)
+            for name, kept in scores.items()
+        }
+
+
+class _Blend:
+    """Images and baseline, ready to be mixed by masks: baseline + mask * (image - baseline)."""
+
+    def __init__(self, inputs: Tensor, base: Tensor, masks: RandomMasks):
+        self.inputs, self.base, self.masks = inputs, base, masks
+        self._laid_out: dict[tuple[torch.dtype, bool], tuple[Tensor, Tensor]] = {}
+        self._rendered: dict[tuple[torch.dtype, bool], tuple[tuple[int, int], Tensor]] = {}
+
+    def masked(self, form: Prepared, images: slice, start: int, stop: int) -> Tensor:
+        """Some images under masks start to stop - 1, image by image, (images * masks, C, H, W)."""
+        key = (form.dtype, form.channels_last)
+        base, change = self._layout(key)
+        masks = self._masks(key, start, stop).unsqueeze(0)  # (1, masks, H, W * C) or (1, masks, 1, H, W)
+        mixed = torch.addcmul(base[images].unsqueeze(1), masks, change[images].unsqueeze(1)).flatten(0, 1)
+        if not form.channels_last:
+            return mixed
+        channels, height, width = self.inputs.shape[1:]
+        return mixed.view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+    def _layout(self, key: tuple[torch.dtype, bool]) -> tuple[Tensor, Tensor]:
+        if key not in self._laid_out:
+            base, change = self.base, self.inputs - self.base
+            if key[1]:
+                base, change = (one.permute(0, 2, 3, 1).flatten(2).contiguous() for one in (base, change))
+            self._laid_out[key] = base.to(key[0]), change.to(key[0])
+        return self._laid_out[key]
+
+    def _masks(self, key: tuple[torch.dtype, bool], start: int, stop: int) -> Tensor:
+        """Made once for all models of a form."""
+        kept = self._rendered.get(key)
+        if kept is None or kept[0] != (start, stop):
+            device = self.inputs.device
+            if key[1]:
+                made = self.masks.rows_of_pixels(start, stop, self.inputs.shape[1], device, key[0])
+            else:
+                made = self.masks.render(start, stop, device, key[0])
+            kept = self._rendered[key] = ((start, stop), made)
+        return kept[1]
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """A model as it is run: what it is fed with, and what is made of its output."""
+
+    name: str
+    prepared: Prepared
+    activation: Activation | None
+    arguments: tuple[Any, ...]
+    expected: Tensor | None = field(repr=False)
+
+    def __call__(self, masked: Tensor, images: slice, of: int) -> Tensor:
+        """Scores, float32 (images * masks, ...)."""
+        rows = [_rows(argument, images, of, len(masked)) for argument in self.arguments]
+        return _run(self.name, self.prepared.forward, self.activation, masked, rows)
+
+
+def _runner(
+    name: str, model: Explained | Forward, blend: _Blend, precision: str, arguments: tuple[Any, ...]
+) -> _Runner:
+    model = model if isinstance(model, Explained) else Explained(model)
+    plain = replace(as_given(model.forward), dtype=blend.inputs.dtype)
+    probes = blend.masked(plain, slice(0, 1), 0, _PROBES)
+    runner = _Runner(name, plain, model.activation, arguments, None)
+    try:
+        if not arguments and probes.dtype == torch.float32:
+            prepared = prepare(model.forward, probes, precision)
+            if prepared.forward is not model.forward:
+                return replace(runner, prepared=prepared)
+        # Not compared with a copy, so asked twice: Dropout or batch statistics that were left on would show.
+        with torch.inference_mode():
+            return replace(runner, expected=runner(probes, slice(0, 1), len(blend.inputs)))
+    except torch.OutOfMemoryError:
+        return runner
 
 
 @torch.inference_mode()
-def _chunk(
-    forwards: Mapping[str, Forward], inputs: Tensor, base: Tensor, rendered: Tensor, arguments: tuple[Any, ...]
-) -> dict[str, Tensor]:
+def _chunk(runners: Mapping[str, _Runner], blend: _Blend, start: int, stop: int, size: BatchSize) -> dict[str, Tensor]:
     """Name -> (N, chunk, ...): each model's output for each image under each mask."""
-    parts: dict[str, list[Tensor]] = {name: [] for name in forwards}
-    for number in range(len(inputs)):
-        image = inputs[number : number + 1]
-        masked = base[number : number + 1] + rendered * (image - base[number : number + 1])  # (chunk, C, H, W)
-        rows = [_rows(argument, number, len(inputs), len(masked)) for argument in arguments]
-        for name, forward in forwards.items():
-            parts[name].append(_forward(name, forward, masked, rows))
-    return {name: torch.stack(outputs) for name, outputs in parts.items()}
+    count = len(blend.inputs)
+    group = max(1, min(count, size.most // (stop - start))) if blend.inputs.device.type != "cpu" else 1
+    parts: dict[str, list[Tensor]] = {name: [] for name in runners}
+    for first in range(0, count, group):
+        images = slice(first, min(first + group, count))
+        forms: dict[tuple[torch.dtype, bool], Tensor] = {}
+        for name, runner in runners.items():
+            form = (runner.prepared.dtype, runner.prepared.channels_last)
+            if form not in forms:
+                forms[form] = blend.masked(runner.prepared, images, start, stop)
+            output = runner(forms[form], images, count)
+            parts[name].append(output.unflatten(0, (images.stop - images.start, stop - start)))
+    result = {name: torch.cat(outputs) for name, outputs in parts.items()}
+    if start == 0:
+        _check_again(runners, result)
+    return result
 
 
-def _forward(name: str, forward: Forward, masked: Tensor, rows: list[Any]) -> Tensor:
+def _check_again(runners: Mapping[str, _Runner], scores: Mapping[str, Tensor]) -> None:
+    for name, runner in runners.items():
+        if runner.expected is None or not torch.isfinite(runner.expected).all():
+            continue
+        again = scores[name][0, :_PROBES]
+        first = runner.expected[: len(again)]
+        if first.shape != again.shape or not torch.isfinite(again).all():
+            continue
+        error = (again - first).square().mean().sqrt()
+        if error > 0.03 * (first - first.mean(0)).square().mean().sqrt() + 1e-4 * first.abs().max():
+            raise ModelError(
+                f"The model '{name}' gave different scores for the same images in another batch; Dropout or batch "
+                "statistics may be on: call model.eval() first."
+            )
+
+
+def _run(name: str, forward: Forward, activation: Activation | None, masked: Tensor, rows: list[Any]) -> Tensor:
     try:
         output = forward(masked, *rows)
+        output = torch.from_numpy(output) if isinstance(output, np.ndarray) else output
+        if activation is not None and isinstance(output, Tensor):
+            output = activation(output.float())
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
@@ -252,20 +452,40 @@ def _forward(name: str, forward: Forward, masked: Tensor, rows: list[Any]) -> Te
     if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != len(masked):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ModelError(f"The model '{name}' must return a tensor with {len(masked)} rows, got {shape}.")
-    if not torch.isfinite(output).all():
-        raise ModelError(f"The model '{name}' returned NaN or infinite scores; it cannot be explained.")
     return output.float()
+
+
+def _check_finite(scores: Mapping[str, Tensor], start: int, stop: int) -> None:
+    for name, values in scores.items():
+        if not torch.isfinite(values[:, start:stop]).all():
+            raise ModelError(f"The model '{name}' returned NaN or infinite scores; it cannot be explained.")
 
 
 def _store(scores: dict[str, Tensor], name: str, values: Tensor, done: int, total: int) -> None:
     if name not in scores:
-        scores[name] = values.new_empty(len(values), total, *values.shape[2:])
+        scores[name] = values.new_zeros(len(values), total, *values.shape[2:])
     if scores[name].shape[2:] != values.shape[2:]:
         raise ModelError(
             f"The model '{name}' changed its output's shape from {tuple(scores[name].shape[2:])} "
             f"to {tuple(values.shape[2:])}."
         )
     scores[name][:, done : done + values.shape[1]] = values
+
+
+_sizes: dict[Any, BatchSize] = {}
+
+
+def _batch_size(inputs: Tensor, runners: Sequence[_Runner], chunk_size: int | None) -> BatchSize:
+    if chunk_size is not None:
+        return BatchSize(chunk_size, chunk_size)
+    device, elements = inputs.device, inputs[0].numel()
+    key = (device, torch.get_num_threads(), inputs.shape[1:], tuple(id(one.prepared.source) for one in runners))
+    if key not in _sizes:
+        if len(_sizes) >= 64:
+            _sizes.clear()
+        most = max(8, min(4096, _MOST_ELEMENTS.get(device.type, 16_000_000) // elements))
+        _sizes[key] = BatchSize(max(4, min(64, most, _CPU_ELEMENTS // elements)), most)
+    return _sizes[key]
 
 
 def _only(value: Any) -> Any:
@@ -296,12 +516,6 @@ def _check_settings(n_masks: int, estimator: str, chunk_size: int | None) -> Non
     _ = estimators[estimator]
 
 
-def _chunk_size(inputs: Tensor) -> int:
-    elements = inputs[0].numel()
-    budget = _CPU_ELEMENTS if inputs.device.type == "cpu" else _GPU_ELEMENTS
-    return max(8, min(1024, budget // elements))
-
-
 def _masks(inputs: Tensor, grid: int | tuple[int, int], probability: float, seed: int, sampler: str) -> RandomMasks:
     cells = (grid, grid) if isinstance(grid, int) else tuple(grid)
     size = (inputs.shape[-2], inputs.shape[-1])
@@ -318,11 +532,11 @@ def _baseline(inputs: Tensor, baselines: float | Tensor | None) -> Tensor:
         ) from error
 
 
-def _rows(argument: Any, number: int, images: int, count: int) -> Any:
-    """Captum's rule: a tensor with a row for each image is expanded to the batch, anything else is passed on."""
-    if not isinstance(argument, Tensor) or argument.ndim == 0 or len(argument) != images:
+def _rows(argument: Any, images: slice, of: int, count: int) -> Any:
+    """Captum's rule: a tensor with a row for each image is repeated for its masks, anything else is passed on."""
+    if not isinstance(argument, Tensor) or argument.ndim == 0 or len(argument) != of:
         return argument
-    return argument[number : number + 1].expand(count, *argument.shape[1:])
+    return argument[images].repeat_interleave(count // (images.stop - images.start), 0)
 
 
 def _as_tuple(arguments: Any) -> tuple[Any, ...]:
@@ -331,16 +545,19 @@ def _as_tuple(arguments: Any) -> tuple[Any, ...]:
     return arguments if isinstance(arguments, tuple) else (arguments,)
 
 
-def _with_activation(forward: Forward, activation: str | Callable[[Tensor], Tensor] | None) -> Forward:
-    if activation is None:
-        return forward
-    if activation == "softmax":
-        return lambda *arguments: forward(*arguments).float().softmax(1)
-    if activation == "sigmoid":
-        return lambda *arguments: forward(*arguments).float().sigmoid()
-    if callable(activation):
-        return lambda *arguments: activation(forward(*arguments))
-    raise SettingError(f"activation must be None, 'softmax', 'sigmoid' or a callable, got '{activation}'.")
+def _activation(name: str | Activation | None) -> Activation | None:
+    if name is None or (callable(name) and not isinstance(name, str)):
+        return name
+    if name == "softmax":
+        return softmax
+    if name == "sigmoid":
+        return torch.sigmoid
+    raise SettingError(f"activation must be None, 'softmax', 'sigmoid' or a callable, got '{name}'.")
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """What RISE explains by default in kdviz: probabilities (Petsiuk et al., 2018, section 3.1)."""
+    return logits.softmax(1)
 
 
 def _select(scores: Tensor, target: Target) -> Tensor:

@@ -1,0 +1,173 @@
+"""Measures of how alike two maps are. None depends on the maps' level or unit.
+
+A measure works in two steps, so that what concerns one map alone (its ranks, its brightest pixels) is computed once
+a map and not once a pair. Maps without a pattern, constant or not finite, are like nothing: NaN.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy import stats
+from scipy.ndimage import gaussian_filter
+
+from kdviz.errors import SettingError
+from kdviz.registry import Registry
+
+
+class Measure(ABC):
+    """How alike two maps are: 1 when they are the same, less otherwise; symmetric.
+
+    Call it with two maps, (H, W), or with many prepared ones at once through :meth:`prepare` and :meth:`compare`.
+
+    Attributes:
+        least: The lowest value that it can have; the highest is 1.
+        correlation: Whether it is one: 0 by chance, and dividing by a noise ceiling takes the noise out.
+    """
+
+    least: ClassVar[float]
+    correlation: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """What a report calls it; for those in ``measures`` their name there."""
+        return type(self).__name__.lower()
+
+    @abstractmethod
+    def prepare(self, maps: np.ndarray) -> np.ndarray:
+        """What a comparison needs of each of the maps (n, H, W): float64 (n, ...), NaN for one without a pattern."""
+
+    @abstractmethod
+    def compare(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Likeness of the n pairs of prepared maps, float64 (n,)."""
+
+    def __call__(self, first: np.ndarray, second: np.ndarray) -> float:
+        """Likeness of two maps, (H, W)."""
+        first, second = (self.prepare(np.asarray(one)[None]) for one in (first, second))
+        return float(self.compare(first, second)[0])
+
+
+measures: Registry[Measure] = Registry("agreement measure")
+
+
+def _rows(maps: np.ndarray) -> np.ndarray:
+    """Float64 (n, pixels); NaN all along a map without a pattern."""
+    rows = np.array(maps, dtype=np.float64).reshape(len(maps), -1)
+    rows[~np.isfinite(rows).all(1)] = np.nan
+    rows[np.ptp(rows, axis=1) == 0] = np.nan
+    return rows
+
+
+def _centred(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, pixels) less their mean, of length 1."""
+    rows = rows - rows.mean(1, keepdims=True)
+    rows /= np.abs(rows).max(1, keepdims=True)  # squares of tiny values would vanish
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+class Pearson(Measure):
+    """Linear correlation of the pixels, in [-1, 1]; higher is more alike."""
+
+    least = -1.0
+    correlation = True
+
+    def prepare(self, maps: np.ndarray) -> np.ndarray:
+        return _centred(_rows(maps))
+
+    def compare(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.einsum("nk,nk->n", first, second).clip(-1, 1)
+
+
+class Spearman(Pearson):
+    """Correlation of the pixels' ranks, in [-1, 1]; higher is more alike. Equal pixels get the mean of their ranks."""
+
+    def prepare(self, maps: np.ndarray) -> np.ndarray:
+        return _centred(stats.rankdata(_rows(maps), axis=1))  # a row with NaN has NaN for all ranks
+
+
+class SSIM(Measure):
+    """Structural similarity (Wang et al., 2004), in [-1, 1]; higher is more alike.
+
+    Unlike the others it looks at places: whether the maps have the same pattern in each neighbourhood. It was made
+    for pictures of one positive range, and maps may differ in unit and sign, so each map is first brought to mean 3 and
+    variance 1, and the data range is 6: three standard deviations either side of the mean. (About mean 0 a map and
+    its negative would count as alike: two factors would be negative.) One extreme pixel does not change
+    what counts as a small difference (k1 = .01, k2 = .03). The value is the mean over all pixels; the window is
+    Gaussian of sigma 1.5 and 11 pixels wide, or less where that is wider than the map, whose edges are mirrored. NaN
+    for maps under three pixels high or wide.
+    """
+
+    least = -1.0
+    data_range = 6.0
+
+    def prepare(self, maps: np.ndarray) -> np.ndarray:
+        """(n, 3, H, W): the standardised map, and its mean and variance in each pixel's neighbourhood."""
+        rows = _centred(_rows(maps))
+        standard = (rows * np.sqrt(rows.shape[1]) + self.data_range / 2).reshape(maps.shape)
+        mean = self._local(standard)
+        return np.stack([standard, mean, self._local(standard**2) - mean**2], axis=1)
+
+    def compare(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        (one, mean, variance), (other, other_mean, other_variance) = first.swapaxes(0, 1), second.swapaxes(0, 1)
+        means, covariance = mean * other_mean, self._local(one * other) - mean * other_mean
+        small, smaller = (0.03 * self.data_range) ** 2, (0.01 * self.data_range) ** 2
+        same_level = (2 * means + smaller) / (mean**2 + other_mean**2 + smaller)
+        same_pattern = (2 * covariance + small) / (variance + other_variance + small)
+        return (same_level * same_pattern).mean((1, 2))
+
+    @staticmethod
+    def _local(maps: np.ndarray) -> np.ndarray:
+        """Mean around each pixel by the Gaussian window, (n, H, W); NaN for maps too small for a window."""
+        reach = min(5, (min(maps.shape[1:]) - 1) // 2)
+        if reach == 0:
+            return np.full_like(maps, np.nan)
+        return gaussian_filter(maps, sigma=0.3 * reach, radius=reach, mode="mirror", axes=(1, 2))
+
+
+@dataclass(frozen=True)
+class TopOverlap(Measure):
+    """Intersection over union of the brightest pixels, in [0, 1]; higher is more alike.
+
+    Two unrelated maps share ``top_share ** 2`` of the pixels by chance: the value is then about
+    top_share / (2 - top_share), .11 for the default. Equal pixels at the threshold share the places that are left:
+    each belongs to the brightest by the same fraction, and the overlap is sum(min) / sum(max) of the memberships,
+    which without ties is that of sets.
+
+    Attributes:
+        top_share: Which part of the pixels counts as bright, between 0 and 1.
+
+    Raises:
+        SettingError: The share is not between 0 and 1.
+    """
+
+    top_share: float = 0.2
+    least = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.top_share < 1:
+            raise SettingError(f"The share of brightest pixels is {self.top_share}; it must be between 0 and 1.")
+
+    @property
+    def name(self) -> str:
+        return "iou" if self.top_share == 0.2 else f"iou of the top {self.top_share:.3g}"
+
+    def prepare(self, maps: np.ndarray) -> np.ndarray:
+        rows = _rows(maps)
+        count = max(1, round(self.top_share * rows.shape[1]))
+        threshold = np.partition(rows, -count, axis=1)[:, [-count]]
+        above, level = rows > threshold, rows == threshold
+        places = count - above.sum(1, keepdims=True)
+        tied = np.maximum(level.sum(1, keepdims=True), 1)
+        return np.where(np.isnan(rows), np.nan, above + level * places / tied)
+
+    def compare(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.minimum(first, second).sum(1) / np.maximum(first, second).sum(1)
+
+
+spearman = measures.add("spearman", Spearman())
+pearson = measures.add("pearson", Pearson())
+ssim = measures.add("ssim", SSIM())
+iou = measures.add("iou", TopOverlap())
