@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kdviz {__version__}")
     verbs = parser.add_subparsers(title="commands", dest="verb", required=True, metavar="COMMAND")
-    for add in (_add_app, _add_train, _add_sweep, _add_evaluate, _add_explain, _add_list):
+    for add in (_add_app, _add_train, _add_sweep, _add_evaluate, _add_explain, _add_bench, _add_list):
         add(verbs)
     return parser
 
@@ -435,6 +435,38 @@ def _explain_document(image: str, out: Path, maps: dict[str, SaliencyMap], repor
     first = next(iter(maps.values()))
     settings = {"method": first.method, **first.settings}
     return {"image": image, "out": str(out), "settings": settings, "models": models, "agreement": report}
+
+
+# bench ----------------------------------------------------------------------------------------------------------------
+
+
+def _add_bench(verbs: Any) -> None:
+    parser = _verb(verbs, "bench", _bench, "Measure speed, memory and how many masks are needed, against references.")
+    parser.add_argument("what", choices=["rise"], help="what is measured")
+    parser.add_argument("--quick", action="store_true", help="within a minute, less exactly")
+    parser.add_argument(
+        "--mobilenet-weights", metavar="FILE", help="torchvision's weights of MobileNetV2 (default: random ones)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of masks and images")
+    _common(parser)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from kdviz.bench import about, bench_rise
+    from kdviz.networks import choose_device
+
+    _set_threads(options)
+    device = choose_device(options.device)
+    machine, rows = about(device), []
+    if not options.json:
+        print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    for row in bench_rise(device, options.quick, options.mobilenet_weights, options.seed):
+        rows.append(row)
+        if not options.json:
+            print(f"{row.value:>10.3f} {row.unit:1}  {row.text}", flush=True)
+    if options.json:
+        figures = {row.key: row.value if row.value == row.value else None for row in rows}
+        print(json.dumps({**machine, **figures, "details": {row.key: dict(row.details) for row in rows}}))
 
 
 # list -----------------------------------------------------------------------------------------------------------------

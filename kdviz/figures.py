@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from kdviz.saliency import SaliencyMap
 ROLE_COLOURS = {"teacher": "#0072B2", "kd_student": "#009E73", "student": "#D55E00"}
 """Of the Okabe-Ito palette, which people with any colour vision can tell apart."""
 
+_FURTHER_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#8C6BB1")
 ROLE_TITLES = {"teacher": "Teacher", "kd_student": "KD student", "student": "Student alone"}
 ROLE_SYMBOLS = {"teacher": "square", "kd_student": "circle", "student": "diamond"}
 
@@ -25,7 +27,8 @@ _STOPS = [(0.0, NEGATIVE), (0.5, "#7f7f7f"), (1.0, POSITIVE)]
 
 
 def role_colour(role: str) -> str:
-    return ROLE_COLOURS.get(role, "#CC79A7")
+    """The colour of a role; a further role always gets the same of a few, by its name."""
+    return ROLE_COLOURS.get(role) or _FURTHER_COLOURS[zlib.crc32(role.encode()) % len(_FURTHER_COLOURS)]
 
 
 def role_title(role: str) -> str:

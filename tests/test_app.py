@@ -100,18 +100,18 @@ def page(browser: playwright.Browser) -> Iterator[playwright.Page]:
     assert problems == []
 
 
-def settled(page: playwright.Page) -> None:
-    """Wait until the maps are computed."""
-    playwright.expect(page.get_by_text("the same for every model")).to_be_visible(timeout=WAIT)
+def settled(page: playwright.Page, rows: int = 1) -> None:
+    """Wait until the maps of so many baselines are computed."""
+    playwright.expect(page.get_by_text("the same for every model")).to_have_count(rows, timeout=WAIT)
 
 
-def maps(page: playwright.Page) -> list[str]:
-    """The pixels of the three maps, as the page shows them."""
+def maps(page: playwright.Page, rows: int = 1) -> list[str]:
+    """The pixels of the three maps of each row, as the page shows them."""
     canvases = page.locator("canvas.k-map")
-    playwright.expect(canvases).to_have_count(3)
+    playwright.expect(canvases).to_have_count(3 * rows)
     page.wait_for_timeout(150)  # a repaint waits for the next frame
     pixels = canvases.evaluate_all("nodes => nodes.map((node) => node.toDataURL())")
-    assert len(pixels) == 3
+    assert len(pixels) == 3 * rows
     return pixels
 
 
@@ -255,6 +255,89 @@ def test_drawing_happens_in_the_browser(server: str, page: playwright.Page) -> N
     reads = page.locator(".view:has(canvas.k-map) .read")
     for number in range(3):  # one pointer reads the same pixel in every model
         playwright.expect(reads.nth(number)).to_have_text(re.compile(r"^[+−]0\.\d{3} ± 0\.\d{3}$"))
+
+
+def test_a_second_baseline_is_a_second_row(server: str, page: playwright.Page) -> None:
+    page.goto(server)
+    settled(page)
+    alone = maps(page)
+    assert page.get_by_text("A removed pixel becomes:").count() == 0  # one row needs no heading
+    page.get_by_role("combobox", name=re.compile("Second baseline")).click()
+    page.get_by_role("option", name="Blur", exact=True).click()
+    settled(page, rows=2)
+    both = maps(page, rows=2)
+    assert "baseline2=blur" in page.url
+    assert len({*alone, *both}) >= 6
+    for name in ("black", "blur"):
+        row = page.get_by_role("region", name=f"A removed pixel becomes: {name}", exact=True)
+        playwright.expect(row.get_by_role("heading")).to_contain_text(["A removed pixel becomes"])
+        playwright.expect(row.get_by_role("region", name="KD student", exact=True)).to_contain_text("noise ceiling")
+        playwright.expect(page.get_by_text(f"Numbers and downloads, {name}")).to_be_visible()
+    page.locator("canvas.k-map").nth(5).hover(position={"x": 60, "y": 60})
+    reads = page.locator(".view:has(canvas.k-map) .read")
+    for number in range(6):  # one pointer reads the same pixel in both rows
+        playwright.expect(reads.nth(number)).to_have_text(re.compile(r"^[+−]0\.\d{3} ± 0\.\d{3}$"))
+
+
+def test_the_same_baseline_twice_is_one_row(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/?masks=500&baseline2=blur")
+    settled(page, rows=2)
+    page.get_by_role("combobox", name=re.compile("A removed pixel becomes")).click()
+    page.get_by_role("option", name="Blur", exact=True).click()
+    settled(page)
+    maps(page)
+    assert "baseline2" not in page.url
+
+
+def test_a_link_with_two_baselines_fits_a_phone(server: str, page: playwright.Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(f"{server}/?masks=500&baseline=grey&baseline2=noise")
+    settled(page, rows=2)
+    maps(page, rows=2)
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    assert not page.evaluate(TOO_WIDE)
+
+
+def test_stop_stops_both_rows(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/?masks=16000&sample=34&baseline2=grey")
+    playwright.expect(page.get_by_text(re.compile(r"of 16,000 masks \(grey\)"))).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    counts = r"Stopped at [\d,]+ of 16,000 masks \(black\) and [\d,]+ of 16,000 masks \(grey\)"
+    playwright.expect(page.get_by_text(re.compile(counts))).to_be_visible()
+    playwright.expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+
+
+def test_it_stops_when_the_maps_are_reliable_enough(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/?masks=16000&sample=35")
+    page.get_by_role("button", name="More settings").click()
+    field = page.get_by_role("spinbutton", name=re.compile("Stop when maps are this reliable"))
+    field.fill("0.9")
+    field.press("Enter")
+    said = page.get_by_text(
+        re.compile(r"Settled after [\d,]+ masks, the same for every model; reliability of the maps")
+    )
+    playwright.expect(said).to_be_visible()
+    found = re.search(
+        r"after ([\d,]+) masks.* maps (0\.\d+|1\.0+), of their differences (0\.\d+|1\.0+)", said.inner_text()
+    )
+    assert found
+    assert int(found[1].replace(",", "")) < 16000
+    assert min(float(found[2]), float(found[3])) >= 0.88  # it looks at whole blocks, the page shows all masks
+
+
+def test_agreement_has_an_interval_and_differences_their_error(server: str, page: playwright.Page) -> None:
+    page.goto(server)
+    settled(page)
+    sentence = page.get_by_text("Agreement with the teacher's map").inner_text()
+    intervals = re.findall(r"(?:KD student|Student alone) (-?\d\.\d\d) \[(-?\d\.\d\d), (-?\d\.\d\d)\]", sentence)
+    assert len(intervals) == 2
+    for value, low, high in intervals:
+        assert float(low) <= float(value) <= float(high)
+    card = page.get_by_role("region", name="KD student", exact=True)
+    playwright.expect(card).to_contain_text(re.compile(r"Difference to the teacher\s*reliability [01]\.\d{3}"))
+    card.locator("canvas.k-lower").hover(position={"x": 60, "y": 60})
+    reads = page.locator(".view:has(canvas.k-lower) .read")
+    playwright.expect(reads.nth(1)).to_have_text(re.compile(r"^[+−]0\.\d{3} ± 0\.\d{3}$"))
 
 
 def test_temperature_shows_the_study(server: str, page: playwright.Page) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from functools import lru_cache
 
 import numpy as np
 import pytest
 import torch
 
 from kdviz.errors import SettingError, UnknownNameError
-from kdviz.saliency import RISE, RandomMasks, estimate, samplers
+from kdviz.saliency import RISE, RandomMasks, estimate, estimators, samplers
+from kdviz.saliency.estimators import jackknife_error, reliability
 
 SIZE, GRID = (14, 15), (3, 3)
 PROBABILITIES = {"iid": 0.3, "hadamard": 0.5, "sobol": 0.3}
@@ -23,8 +26,14 @@ def curved(masks: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(20 * (pixels * WEIGHTS).mean((1, 2))) + pixels[:, 2, 3] * pixels[:, 10, 12]
 
 
-def exact_map(probability: float) -> np.ndarray:
-    """Cov(f, M) / p by going through all 512 grids and all shifts."""
+def probability_of(masks: torch.Tensor) -> torch.Tensor:
+    """The same as a probability, between .05 and .95."""
+    return torch.sigmoid(4 * curved(masks) - 4)
+
+
+@lru_cache
+def exact_map(probability: float, score=curved, centred: bool = True) -> np.ndarray:
+    """Cov(f, M) / p, or E[f M] / p, by going through all 512 grids and all shifts."""
     masks = RandomMasks(SIZE, GRID, probability)
     rows, columns = masks.upsampling
     patterns = torch.tensor(list(itertools.product((0.0, 1.0), repeat=9))).view(512, 3, 3)
@@ -34,17 +43,21 @@ def exact_map(probability: float) -> np.ndarray:
         everything.append(row @ patterns @ column.T)
         weights.append(chance / (len(rows) * len(columns)))
     m, w = torch.cat(everything).double(), torch.cat(weights).double()
-    f = curved(m.float().unsqueeze(1)).double()
-    covariance = (w[:, None, None] * (f - (w * f).sum())[:, None, None] * m).sum(0)
+    f = score(m.float().unsqueeze(1)).double()
+    level = (w * f).sum() if centred else 0
+    covariance = (w[:, None, None] * (f - level)[:, None, None] * m).sum(0)
     return (covariance / probability).numpy()
 
 
-def repeated(sampler: str, estimator: str, n_masks: int, seeds: int):
+@lru_cache(maxsize=64)
+def estimates(sampler: str, estimator: str, n_masks: int, seeds: int, score=curved) -> list:
+    series = [RandomMasks(SIZE, GRID, PROBABILITIES[sampler], seed, sampler) for seed in range(seeds)]
+    return [estimate(masks, score(masks.render(0, n_masks)).unsqueeze(0), estimator) for masks in series]
+
+
+def repeated(sampler: str, estimator: str, n_masks: int, seeds: int, score=curved):
     """Maps and standard errors of many seeds, each (seeds, H, W)."""
-    results = []
-    for seed in range(seeds):
-        masks = RandomMasks(SIZE, GRID, PROBABILITIES[sampler], seed, sampler)
-        results.append(estimate(masks, curved(masks.render(0, n_masks)).unsqueeze(0), estimator))
+    results = estimates(sampler, estimator, n_masks, seeds, score)
     return tuple(np.stack([getattr(one, name)[0].numpy() for one in results]) for name in ("map", "standard_error"))
 
 
@@ -102,26 +115,50 @@ def test_masks_do_not_depend_on_where_they_are_cut(sampler):
     assert torch.equal(torch.cat(pieces), masks.render(0, 400))
 
 
-@pytest.mark.parametrize("estimator", ["centred", "ridge"])
+# Each estimator, with scores that it is made for: the logistic one is ridge where scores are no probabilities.
+SCORES = {"centred": curved, "ridge": curved, "logistic": probability_of, "normalised": curved}
+
+
+def truth_of(sampler: str, estimator: str) -> np.ndarray:
+    return exact_map(PROBABILITIES[sampler], SCORES[estimator], estimator != "normalised")
+
+
+@pytest.mark.parametrize("estimator", SCORES)
 @pytest.mark.parametrize("sampler", list(samplers))
 def test_the_mean_over_seeds_is_the_exact_map(sampler, estimator):
-    seeds = 150
-    maps, _ = repeated(sampler, estimator, 512, seeds)
+    seeds = 60 if estimator == "logistic" else 150
+    maps, _ = repeated(sampler, estimator, 512, seeds, SCORES[estimator])
     error = maps.std(0, ddof=1) / seeds**0.5
-    # Ridge fits its coefficients to the same masks, a bias of order 1 / n: half a standard error of one map.
-    slack = 0.5 * maps.std(0, ddof=1) if estimator == "ridge" else 0
-    assert (np.abs(maps.mean(0) - exact_map(PROBABILITIES[sampler])) < 5 * error + slack).all()
+    # These fit coefficients, or divide by a sum, of the same masks: a bias of order 1 / n, half a map's standard error.
+    slack = 0 if estimator == "centred" else 0.5 * maps.std(0, ddof=1)
+    truth = truth_of(sampler, estimator)
+    assert (np.abs(maps.mean(0) - truth) < 5 * error + slack).all()
+    assert np.ptp(truth) > 5 * (5 * error + slack).mean()  # a map of another scale would be far outside
 
 
-@pytest.mark.parametrize("estimator", ["centred", "ridge"])
+@pytest.mark.parametrize("estimator", SCORES)
 @pytest.mark.parametrize("sampler", list(samplers))
 def test_intervals_cover_the_exact_map(sampler, estimator):
-    seeds = 120
-    maps, errors = repeated(sampler, estimator, 1024, seeds)
-    inside = np.abs(maps - exact_map(PROBABILITIES[sampler])) < 1.96 * errors
+    seeds = 60 if estimator == "logistic" else 120
+    maps, errors = repeated(sampler, estimator, 1024, seeds, SCORES[estimator])
+    inside = np.abs(maps - truth_of(sampler, estimator)) < 1.96 * errors
     # Pixels of a map are far from independent; taken as one, the standard error of a share of .95 is .02 in 120 maps.
-    assert 0.95 - 3 * 0.02 < inside.mean() <= 1
+    assert 0.95 - 3 * (0.95 * 0.05 / seeds) ** 0.5 < inside.mean() <= 1
     assert inside.mean() < 0.995  # and the intervals are not just wide
+
+
+@pytest.mark.parametrize("estimator", ["logistic", "normalised"])
+@pytest.mark.parametrize("sampler", list(samplers))
+def test_halves_come_from_other_masks_and_agree(sampler, estimator):
+    seeds = 60 if estimator == "logistic" else 120
+    results = estimates(sampler, estimator, 1024, seeds, SCORES[estimator])[:40]
+    halves = np.stack([one.halves[:, 0].numpy() for one in results]) - truth_of(sampler, estimator)
+    # Errors of independent halves: a correlation of 40 pairs has standard deviation .16; the mean over pixels, less.
+    together = [np.corrcoef(halves[:, :, y, x].T)[0, 1] for y in range(0, 14, 3) for x in range(0, 15, 3)]
+    assert abs(np.mean(together)) < 0.4
+    # From half of the masks each: their mean is nearly the map.
+    for one in results[:5]:
+        assert (one.halves.mean(0) - one.map).abs().max() < 2 * one.standard_error.max()
 
 
 @pytest.mark.parametrize("sampler", BALANCED)
@@ -179,3 +216,215 @@ def test_wrong_samplers_are_refused():
         RandomMasks(SIZE, GRID, 0.3, sampler="hadamard")
     with pytest.raises(UnknownNameError, match="Did you mean 'hadamard'"):
         RISE(lambda x: x.flatten(1)).attribute(torch.rand(1, 1, 6, 5), target=0, sampler="hadamar", grid=2)
+
+
+# the logistic control variate -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampler", list(samplers))
+def test_logistic_has_less_error_than_ridge_for_probabilities(sampler):
+    truth = exact_map(PROBABILITIES[sampler], steep)
+    logistic, ridge = (
+        [np.square(one.map[0].numpy() - truth).mean() for one in estimates(sampler, name, 512, 60, steep)]
+        for name in ("logistic", "ridge")
+    )
+    # Were they alike, each would win 30 of 60 seeds, with standard deviation (60 / 4) ** .5: five of them.
+    assert np.less(logistic, ridge).sum() > 30 + 5 * 15**0.5
+    assert np.mean(logistic) < 0.8 * np.mean(ridge)
+
+
+def steep(masks: torch.Tensor) -> torch.Tensor:
+    """A confident classifier's probability: log odds near linear, mostly near 0 or 1."""
+    return torch.sigmoid(30 * (masks[:, 0] * WEIGHTS).mean((1, 2)) + 4 * masks[:, 0, 7, 7] - 2)
+
+
+PARTS = ("map", "standard_error", "halves", "left_out", "halves_without")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda f: 2 * f, lambda f: f - 0.5, lambda f: -f], ids=["above", "below", "negative"]
+)
+@pytest.mark.parametrize("sampler", list(samplers))
+def test_logistic_is_ridge_for_what_is_no_probability(sampler, change):
+    masks = RandomMasks(SIZE, GRID, PROBABILITIES[sampler], 3, sampler)
+    scores = change(probability_of(masks.render(0, 700))).unsqueeze(0)
+    logistic, ridge = (estimate(masks, scores, name) for name in ("logistic", "ridge"))
+    for part in PARTS:
+        assert torch.equal(getattr(logistic, part), getattr(ridge, part))
+    inside = estimate(masks, probability_of(masks.render(0, 700)).unsqueeze(0), "logistic")
+    assert not torch.allclose(inside.map, estimate(masks, inside.scores, "ridge").map, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", list(samplers))
+def test_a_probability_beside_another_score_is_as_alone(sampler):
+    masks = RandomMasks(SIZE, GRID, PROBABILITIES[sampler], 3, sampler)
+    rendered = masks.render(0, 700)
+    rows = [3 * curved(rendered), probability_of(rendered), 1 - probability_of(rendered).square(), -curved(rendered)]
+    together = estimate(masks, torch.stack(rows), "logistic")
+    for number, row in enumerate(rows):
+        alone = estimate(masks, row.unsqueeze(0), "logistic")
+        for part in PARTS:
+            got = getattr(together, part)[..., number : number + 1, :, :]
+            torch.testing.assert_close(got, getattr(alone, part), rtol=1e-4, atol=1e-6)
+
+
+def test_probabilities_of_exactly_zero_and_one_are_fine():
+    masks = RandomMasks(SIZE, GRID, 0.5, 0, "hadamard")
+    scores = (curved(masks.render(0, 1024)) > 1).double()
+    result = estimate(masks, torch.stack([scores, torch.zeros(1024), torch.ones(1024)]), "logistic")
+    truth = exact_map(0.5, lambda one: (curved(one) > 1).double())
+    assert (np.abs(result.map[0].numpy() - truth) < 5 * result.standard_error[0].numpy()).all()
+    assert result.map[1:].abs().max() < 1e-4  # nothing changes
+    for part in PARTS:
+        assert torch.isfinite(getattr(result, part)).all()
+
+
+# second computations --------------------------------------------------------------------------------------------------
+
+
+def by_hand(masks: RandomMasks, scores: np.ndarray, chosen: np.ndarray, estimator: str) -> np.ndarray:
+    """A map from the masks with ``chosen`` indices, pixel by pixel over rendered masks."""
+    rendered = masks.render(0, len(scores))[:, 0].double().numpy()[chosen]
+    f = scores[chosen][:, None, None]
+    if estimator == "rise":
+        return (f * rendered).mean(0) / masks.probability
+    if estimator == "normalised":
+        return (f * rendered).sum(0) / rendered.sum(0)
+    degrees = len(chosen) - (0 if masks.paired else 1)
+    return ((f - f.mean()) * rendered).sum(0) / degrees / masks.probability
+
+
+@pytest.mark.parametrize("estimator", ["rise", "normalised", "centred"])
+@pytest.mark.parametrize("count", [40, 200, 500, 1024])
+@pytest.mark.parametrize("sampler", list(samplers))
+def test_sums_over_bits_are_sums_over_rendered_masks(sampler, count, estimator):
+    masks = RandomMasks(SIZE, GRID, PROBABILITIES[sampler], 3, sampler)
+    scores = np.random.default_rng(0).normal(2, 1, count)
+    result = estimate(masks, torch.from_numpy(scores).unsqueeze(0), estimator)
+    units = result.units.numbers.numpy()
+    everything = np.arange(count)
+    expected = {
+        "map": [by_hand(masks, scores, everything, estimator)],
+        "halves": [by_hand(masks, scores, everything[units % 2 == odd], estimator) for odd in (0, 1)],
+        "left_out": [by_hand(masks, scores, everything[units != one], estimator) for one in range(units.max() + 1)],
+    }
+    for part, maps in expected.items():
+        got = getattr(result, part).view(len(maps), *SIZE)
+        np.testing.assert_allclose(got, np.stack(maps), rtol=1e-4, atol=1e-5)
+
+
+def test_normalised_equals_the_loop():
+    masks = RandomMasks((4, 5), (2, 3), 0.3, 1)
+    bits, count = masks.render(0, 30)[:, 0].tolist(), 30
+    scores = np.random.default_rng(1).normal(5, 1, count)
+    result = estimate(masks, torch.from_numpy(scores).unsqueeze(0), "normalised")
+    for y, x in itertools.product(range(4), range(5)):
+        kept = [one[y][x] for one in bits]
+        value = sum(f * m for f, m in zip(scores, kept, strict=True)) / sum(kept)
+        terms = [(f - value) * m / 0.3 for f, m in zip(scores, kept, strict=True)]
+        error = (sum((one - sum(terms) / count) ** 2 for one in terms) / count / (count - 1)) ** 0.5
+        assert float(result.map[0, y, x]) == pytest.approx(value, rel=1e-4)
+        assert float(result.standard_error[0, y, x]) == pytest.approx(error, rel=1e-3)
+
+
+def test_a_pixel_that_no_mask_keeps_has_the_mean_score():
+    masks = RandomMasks((6, 6), (6, 6), 0.02, 1)
+    scores = torch.arange(8.0).unsqueeze(0)
+    never = masks.render(0, 8).sum((0, 1)) == 0
+    assert never.any()
+    assert torch.equal(estimate(masks, scores, "normalised").map[0][never], torch.full((int(never.sum()),), 3.5))
+
+
+@pytest.mark.parametrize("estimator", ["normalised", "logistic"])
+@pytest.mark.parametrize("sampler", list(samplers))
+def test_the_standard_error_is_the_spread_over_seeds(sampler, estimator):
+    seeds = 60 if estimator == "logistic" else 120
+    maps, errors = repeated(sampler, estimator, 1024, seeds, SCORES[estimator])
+    ratio = maps.std(0, ddof=1).mean() / errors.mean()
+    # The standard deviation of 60 values has a relative standard error of 1 / sqrt(2 * 59) = 9 %: three of them. The
+    # error of logistic has Student's factor, 1.09 for 16 units, 1.2 for 8. Balanced shifts make maps of whole blocks
+    # more alike than the jackknife, which takes blocks as independent, can know: it errs on the wide side.
+    assert ratio < 1.27
+    assert ratio > (0.73 if sampler == "iid" else 0.35)
+
+
+# reliability and the jackknife ----------------------------------------------------------------------------------------
+
+
+def test_reliability_is_its_formula():
+    generator = np.random.default_rng(0)
+    signal = generator.normal(size=(3, 5, 6))
+    halves = signal + generator.normal(size=(2, 3, 5, 6)) * np.array([0.1, 1, 4])[:, None, None]
+    expected = []
+    for one, other in zip(*halves, strict=True):
+        h = max(np.corrcoef(one.ravel(), other.ravel())[0, 1], 0)
+        expected.append((2 * h / (1 + h)) ** 0.5)
+    np.testing.assert_allclose(reliability(torch.from_numpy(halves)), expected, rtol=1e-9)
+    assert float(reliability(torch.from_numpy(np.stack([signal[0], -signal[0]])))) == 0
+    assert float(reliability(torch.ones(2, 4, 4))) == 0  # constant
+    assert float(reliability(torch.from_numpy(np.stack([signal[0], 3 * signal[0] + 1])))) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "estimator", "n_masks"),
+    [("iid", "centred", 64), ("iid", "centred", 512), ("hadamard", "ridge", 512), ("hadamard", "logistic", 1024)],
+)
+def test_the_predicted_reliability_is_the_true_correlation(sampler, estimator, n_masks):
+    seeds, score = 60, SCORES[estimator]
+    truth = exact_map(PROBABILITIES[sampler], score).ravel()
+    results = estimates(sampler, estimator, n_masks, seeds, score)
+    true = np.array([np.corrcoef(one.map[0].numpy().ravel(), truth)[0, 1] for one in results])
+    predicted = np.array([float(one.reliability[0]) for one in results])
+    missing = 1 - true.mean()
+    # Five standard errors of the mean, and a tenth of what is missing to 1 for the formula's curvature.
+    slack = 5 * (predicted - true).std(ddof=1) / seeds**0.5 + 0.1 * missing
+    if sampler == "iid":
+        assert abs(predicted.mean() - true.mean()) < slack
+        assert np.abs(predicted - true).mean() < missing  # each alone is as near as the noise is large
+    else:  # balanced shifts serve the whole better than its halves: what is predicted is rather too low
+        assert predicted.mean() < true.mean() + slack
+        assert 1 - predicted.mean() < 3 * missing
+    assert true.mean() < 0.9999  # there is noise
+
+
+def test_jackknife_error_equals_the_loop():
+    left_out = np.random.default_rng(0).normal(size=(6, 3, 4))
+    student = 2.5705818366147395 / 1.959963984540054  # t of 5 degrees and normal, at .975
+    for y, x in itertools.product(range(3), range(4)):
+        values = [float(one[y, x]) for one in left_out]
+        mean = sum(values) / 6
+        expected = (5 / 6 * sum((one - mean) ** 2 for one in values)) ** 0.5 * student
+        assert float(jackknife_error(torch.from_numpy(left_out))[y, x]) == pytest.approx(expected)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = torch.randn(200, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    left_out = (values.sum(0) - values) / 199
+    student = 1.971956544249395 / 1.959963984540054  # 199 degrees
+    assert float(jackknife_error(left_out)) == pytest.approx(float(values.std() / 200**0.5) * student)
+
+
+# what is kept between estimates ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", list(estimators))
+@pytest.mark.parametrize("sampler", list(samplers))
+def test_what_is_kept_between_estimates_changes_nothing(sampler, estimator):
+    module = sys.modules["kdviz.saliency.estimators"]  # the package's name of that kind is the registry
+    caches = [one for one in vars(module).values() if hasattr(one, "cache_clear")]
+    assert caches
+
+    def parts(seed: int) -> list[torch.Tensor]:
+        masks = RandomMasks(SIZE, GRID, PROBABILITIES[sampler], seed, sampler)
+        result = estimate(masks, probability_of(masks.render(0, 600)).unsqueeze(0), estimator)
+        return [getattr(result, part) for part in PARTS]
+
+    for cache in caches:
+        cache.cache_clear()
+    fresh = parts(1)
+    again = parts(1)
+    parts(2)  # another series of the same kind
+    later = parts(1)
+    for one, two, three in zip(fresh, again, later, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)

@@ -51,18 +51,23 @@ class Viewer {
     this.width = width;
     this.height = height;
     this.picture = bytes(data.picture);
-    this.models = data.models.map((model) => ({
+    this.models = data.rows.flatMap((row) => row.models).map((model) => ({
       ...model,
       values: floats(model.map),
       error: floats(model.error),
-      difference: model.difference ? floats(model.difference) : null,
+      difference: model.difference && {
+        ...model.difference,
+        values: floats(model.difference.map),
+        error: floats(model.difference.error),
+      },
     }));
     if (!this.luts) {
       this.luts = Object.fromEntries(data.palettes.map((one) => [one.name, bytes(one.lut)]));
       this.choice.palette = data.palettes[0].name;
     }
     // Rebuild the page's elements only when other models or texts come; new masks only repaint.
-    const layout = JSON.stringify([data.models.map((m) => [m.role, !!m.difference]), data.size, data.texts]);
+    const rows = data.rows.map((row) => [row.heading, row.models.map((m) => [m.role, !!m.difference])]);
+    const layout = JSON.stringify([rows, data.size, data.texts]);
     if (layout !== this.layout) {
       this.layout = layout;
       this.build();
@@ -75,14 +80,26 @@ class Viewer {
   build() {
     const { texts } = this.data;
     this.panels = [];
-    const first = this.pictureCard(texts);
-    const cards = this.models.map((model, index) => this.modelCard(model, index, texts));
-    const tiles = element("div", { class: "tiles" }, first, ...cards);
-    this.root.replaceChildren(this.toolbar(texts), tiles);
+    this.parts = []; // of each model's card
+    this.pictures = []; // of each row's picture card
+    const rows = this.data.rows.map((row) => this.row(row, texts));
+    this.root.replaceChildren(this.toolbar(texts), ...rows);
     this.root.style.setProperty("--ratio", `${this.width} / ${this.height}`);
     this.sizes ??= new ResizeObserver(() => this.paint());
     this.sizes.disconnect();
-    this.sizes.observe(tiles);
+    this.sizes.observe(this.root);
+  }
+
+  // The picture and a card a model; models are numbered through all rows.
+  row(row, texts) {
+    const cards = [this.pictureCard(texts), ...row.models.map((model) => this.modelCard(model, this.parts.length, texts))];
+    const heading = row.heading ? element("h3", {}, row.heading) : null;
+    return element(
+      "section",
+      { class: "row", "aria-label": row.heading || null },
+      heading,
+      element("div", { class: "tiles" }, ...cards),
+    );
   }
 
   toolbar(texts) {
@@ -132,10 +149,11 @@ class Viewer {
   }
 
   pictureCard(texts) {
-    this.legend = element("canvas", { width: 256, height: 1, role: "img", "aria-label": texts.legend });
-    this.legendLow = element("span");
-    this.legendHigh = element("span");
-    this.about = element("p", { class: "note" });
+    const legend = element("canvas", { width: 256, height: 1, role: "img", "aria-label": texts.legend });
+    const low = element("span");
+    const high = element("span");
+    const about = element("p", { class: "note" });
+    this.pictures.push({ legend, low, high, about });
     const panel = this.panel(null, "picture");
     return element(
       "section",
@@ -145,8 +163,8 @@ class Viewer {
       element(
         "div",
         { class: "sub" },
-        element("div", { class: "legend" }, this.legendLow, this.legend, this.legendHigh, element("span", {}, texts.legend)),
-        this.about,
+        element("div", { class: "legend" }, low, legend, high, element("span", {}, texts.legend)),
+        about,
       ),
     );
   }
@@ -161,6 +179,7 @@ class Viewer {
       bar: element("i"),
       target: element("div", { class: "small" }),
       lowerTitle: element("h4"),
+      reliability: element("span", { class: "small" }),
       agreement: element("div", { class: "small" }),
       agreementBar: element("i"),
       ceiling: element("u"),
@@ -168,9 +187,8 @@ class Viewer {
     parts.lowerBox = lower.box;
     parts.meter = element("div", { class: "meter" }, parts.agreementBar, parts.ceiling);
     parts.alone = element("p", { class: "note" }, texts.isReference);
-    model.parts = parts;
-    (this.parts ??= [])[index] = parts;
-    const card = element(
+    this.parts.push(parts);
+    return element(
       "section",
       { class: "card", "aria-label": model.title, style: `--role: ${model.colour}` },
       element("div", { class: "head" }, element("span", { class: `mark ${model.symbol}` }), model.title),
@@ -178,9 +196,16 @@ class Viewer {
       element("div", { class: "pred" }, element("span", {}, parts.word, " ", parts.confidence), parts.tag),
       element("div", { class: "meter" }, parts.bar),
       parts.target,
-      element("div", { class: "sub" }, parts.lowerTitle, lower.box, parts.alone, parts.meter, parts.agreement),
+      element(
+        "div",
+        { class: "sub" },
+        element("div", { class: "title" }, parts.lowerTitle, parts.reliability),
+        lower.box,
+        parts.alone,
+        parts.meter,
+        parts.agreement,
+      ),
     );
-    return card;
   }
 
   panel(index, kind) {
@@ -202,7 +227,7 @@ class Viewer {
   // Texts and meters of each card.
   fill() {
     const { texts } = this.data;
-    this.about.textContent = this.data.about;
+    for (const { about } of this.pictures) about.textContent = this.data.about;
     this.models.forEach((model, index) => {
       const parts = this.parts[index];
       parts.word.textContent = model.predicted;
@@ -212,8 +237,10 @@ class Viewer {
       parts.tag.classList.toggle("no", model.correct === false);
       parts.bar.style.width = `${model.confidence * 100}%`;
       parts.target.textContent = model.targetText;
-      const lower = this.choice.lower === "error" ? model.error : model.difference;
-      parts.lowerTitle.textContent = this.choice.lower === "error" ? texts.errorTitle : model.difference ? texts.differenceTitle : texts.reference;
+      const error = this.choice.lower === "error";
+      const lower = error ? model.error : model.difference;
+      parts.lowerTitle.textContent = error ? texts.errorTitle : model.difference ? texts.differenceTitle : texts.reference;
+      parts.reliability.textContent = !error && model.difference ? model.difference.reliabilityText : "";
       parts.lowerBox.style.display = lower ? "" : "none";
       parts.alone.style.display = lower ? "none" : "";
       const agreement = model.agreement;
@@ -247,11 +274,10 @@ class Viewer {
   limits() {
     const { shared } = this.choice;
     const { limit } = this.data;
-    const teacher = this.models.find((model) => model.role === "teacher")?.centre ?? 0;
     const largest = (values) => values.reduce((most, value) => Math.max(most, value), 0) || 1e-9;
     return {
       maps: this.models.map((model) => [model.centre, shared ? limit : model.limit]),
-      differences: this.models.map((model) => [model.centre - teacher, limit]),
+      differences: this.models.map((model) => [model.difference?.centre ?? 0, limit]),
       error: [0, Math.max(...this.models.map((model) => largest(model.error)))],
     };
   }
@@ -263,7 +289,7 @@ class Viewer {
       let layer = null;
       if (model && panel.kind === "map") layer = [model.values, ...limits.maps[panel.index]];
       else if (model && this.choice.lower === "error") layer = [model.error, ...limits.error];
-      else if (model && model.difference) layer = [model.difference, ...limits.differences[panel.index]];
+      else if (model && model.difference) layer = [model.difference.values, ...limits.differences[panel.index]];
       if (!model || layer) this.drawPanel(panel, layer);
     }
     this.drawLegend();
@@ -342,9 +368,9 @@ class Viewer {
     }
     const model = this.models[panel.index];
     const number = (value) => (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(3);
-    const plain = panel.kind === "map" ? ` ± ${model.error[at].toFixed(3)}` : "";
-    const error = panel.kind === "lower" && this.choice.lower === "error";
-    panel.read.textContent = error ? `± ${layer[0][at].toFixed(4)}` : number(layer[0][at]) + plain;
+    const alone = panel.kind === "lower" && this.choice.lower === "error";
+    const error = panel.kind === "map" ? model.error : model.difference?.error;
+    panel.read.textContent = alone ? `± ${model.error[at].toFixed(4)}` : `${number(layer[0][at])} ± ${error[at].toFixed(3)}`;
   }
 
   drawLegend() {
@@ -355,12 +381,14 @@ class Viewer {
       for (let c = 0; c < 3; c++) image.data[4 * i + c] = 110 + weight * (lut[4 * i + c] - 110);
       image.data[4 * i + 3] = 255;
     }
-    this.legend.getContext("2d").putImageData(image, 0, 0);
     // One pair of numbers fits only when all maps have the same scale about the same centre.
     const same = this.choice.shared && this.models.every((model) => model.centre === 0);
     const end = this.data.limit.toFixed(2);
-    this.legendLow.textContent = same ? `−${end}` : this.data.texts.least;
-    this.legendHigh.textContent = same ? `+${end}` : this.data.texts.most;
+    for (const { legend, low, high } of this.pictures) {
+      legend.getContext("2d").putImageData(image, 0, 0);
+      low.textContent = same ? `−${end}` : this.data.texts.least;
+      high.textContent = same ? `+${end}` : this.data.texts.most;
+    }
   }
 
   at(panel, event) {

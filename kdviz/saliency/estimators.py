@@ -26,6 +26,7 @@ _ELEMENTS_AT_ONCE = 2_000_000  # of masks, where single masks are needed: 8 MB
 _MOST_UNITS = 16  # groups of masks for a standard error: more would cost time and add little
 _KEPT_VARIANCE = 1 - 1e-4  # of the masks, by the components in which scores are fitted
 _EDGE = 1e-3  # probabilities nearer to 0 or 1 count as this near, in the fit of their log odds
+_BLOCKS_AT_ONCE = 16  # that are worked on together
 _FRESH_MASKS = 8192  # on which a fitted model is evaluated
 _FRESH_SEED = 2**62 + 7  # nobody's
 _PENALTIES = torch.logspace(-6, 4, 41, dtype=torch.float64)
@@ -381,39 +382,45 @@ def _components(size: tuple[int, int], grid: tuple[int, int]) -> _Components:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some masks of one unit, centred and in their principal components: Z, (part, components).
+    """Some masks, centred and in their principal components, Z: so many groups of as many masks.
 
-    Where the masks have one shift Z is the product of bits and a small matrix, and is never made.
+    Where the masks of a group have one shift, Z is the product of bits and a small matrix and is never made.
 
     Attributes:
-        unit: Its number.
-        index: Which masks.
-        left: (part, components), or with ``cells`` (part, cells).
-        cells: (components, cells), what each cell adds to each component.
+        units: The number of each group's unit, (groups,).
+        index: Which masks, group by group.
+        left: Z itself, (groups, masks, components), or with ``cells`` the centred bits, (groups, masks, cells).
+        cells: What each cell adds to each component, (groups, components, cells).
     """
 
-    unit: int
+    units: Tensor
     index: slice | Tensor
     left: Tensor
     cells: Tensor | None
 
+    def of(self, values: Tensor) -> Tensor:
+        """Values (rows, n) of these masks, (groups, rows, masks)."""
+        groups, length = self.left.shape[:2]
+        return values[:, self.index].view(len(values), groups, length).transpose(0, 1)
+
     def predicted(self, slopes: Tensor) -> Tensor:
-        """Slopes . Z, (rows, part), from (rows, components)."""
-        return (slopes if self.cells is None else slopes @ self.cells) @ self.left.T
+        """The product of slopes and Z, (groups, rows, masks), from (rows, components)."""
+        return (slopes if self.cells is None else slopes @ self.cells) @ self.left.mT
 
     def cross(self, values: Tensor) -> Tensor:
-        """Sum of values Z, (rows, components), from (rows, part)."""
+        """Sum of values Z over each group, (groups, rows, components), from (groups, rows, masks)."""
         product = values @ self.left
-        return product if self.cells is None else product @ self.cells.T
+        return product if self.cells is None else product @ self.cells.mT
 
-    def gram(self) -> Tensor:
-        """Z^T Z, (components, components)."""
-        square = self.left.T @ self.left
-        return square if self.cells is None else self.cells @ square @ self.cells.T
+    def grams(self) -> Iterator[tuple[int, Tensor]]:
+        """Of each group its unit and Z^T Z, (components, components)."""
+        for group, unit in enumerate(self.units.tolist()):
+            square = self.left[group].T @ self.left[group]
+            yield unit, square if self.cells is None else self.cells[group] @ square @ self.cells[group].T
 
     def total(self) -> Tensor:
-        """Sum of Z, (components,)."""
-        return self.cross(torch.ones(1, len(self.left), dtype=torch.float64))[0]
+        """Sum of Z over each group, (groups, components)."""
+        return self.cross(torch.ones(len(self.left), 1, self.left.shape[1], dtype=torch.float64))[:, 0]
 
 
 class _Design(NamedTuple):
@@ -437,24 +444,46 @@ def _design(masks: RandomMasks, count: int) -> _Design:
     gram = torch.zeros(units.count, k, k, dtype=torch.float64)
     total = torch.zeros(units.count, k, dtype=torch.float64)
     for part in _projected(masks, count):
-        gram[part.unit] += part.gram()
-        total[part.unit] += part.total()
+        for unit, one in part.grams():
+            gram[unit] += one
+        total.index_add_(0, part.units, part.total())
     values, vectors = torch.linalg.eigh(gram.sum(0))
     return _Design(gram, total, values.clamp_min(0), vectors)
 
 
 def _projected(masks: RandomMasks, count: int) -> Iterator[_Part]:
     """Masks 0 to count - 1 in their principal components, straight from bits and shifts."""
+    if masks.one_shift and count > masks.block:
+        whole = count // masks.block
+        for first in range(0, whole, _BLOCKS_AT_ONCE):
+            yield _stacked(masks, count, first, min(first + _BLOCKS_AT_ONCE, whole))
+        if count % masks.block:
+            yield _stacked(masks, count, whole, whole + 1)
+        return
     parts = _components(masks.size, masks.grid)
     for number, index, bits, shift in _parts(masks, count, _units(masks, count)):
-        centred = bits - masks.probability
+        centred, unit = bits - masks.probability, torch.tensor([number])
         if shift is not None:
-            yield _Part(number, index, centred, _of_cells(masks.size, masks.grid, shift))
+            cells = _of_cells(masks.size, masks.grid, shift).unsqueeze(0)
+            yield _Part(unit, index, centred.unsqueeze(0), cells)
             continue
         _, shifts = masks.draw(0, count)
         down, right = parts.down[shifts[index, 0]], parts.right[shifts[index, 1]]
         z = (down @ centred.view(-1, *masks.grid) @ right.mT)[:, parts.kept]
-        yield _Part(number, index, z, None)
+        yield _Part(unit, index, z.unsqueeze(0), None)
+
+
+@lru_cache(maxsize=32)
+def _stacked(masks: RandomMasks, count: int, first: int, last: int) -> _Part:
+    """Blocks first to last - 1 together; only the very last block of the masks may be a shorter one, alone."""
+    start, stop = first * masks.block, min(last * masks.block, count)
+    blocks = list(masks.by_shift(start, stop))
+    return _Part(
+        units=_units(masks, count).numbers[start : stop : masks.block],
+        index=slice(start, stop),
+        left=torch.stack([bits for bits, _ in blocks]).double() - masks.probability,
+        cells=torch.stack([_of_cells(masks.size, masks.grid, shift) for _, shift in blocks]),
+    )
 
 
 @lru_cache(maxsize=128)
@@ -497,7 +526,7 @@ class RidgeEstimate(Estimate):
         """Sum v Z, (units, targets, components), and sum v, (units, targets), of values (targets, n)."""
         cross = torch.zeros(self.units.count, len(values), len(self._design.values), dtype=torch.float64)
         for part in _projected(self.masks, values.shape[1]):
-            cross[part.unit] += part.cross(values[:, part.index])
+            cross.index_add_(0, part.units, part.cross(part.of(values)))
         level = torch.zeros(self.units.count, len(values), dtype=torch.float64)
         return cross, level.index_add_(0, self.units.numbers, values.T.contiguous())
 
@@ -630,13 +659,12 @@ class LogisticEstimate(RidgeEstimate):
         cross = torch.zeros_like(slopes)
         level, power = torch.zeros_like(starts), torch.zeros_like(starts)
         for part in _projected(self.masks, self.scores.shape[1]):
-            used = picks[:, part.unit] > 0
-            if not used.any():
-                continue
-            rest = self.scores[:, part.index] - _modelled(part, slopes[used], starts[used])  # (k, targets, part)
-            cross[used] += part.cross(rest.flatten(0, 1)).view(-1, *cross.shape[1:])
-            level[used] += rest.sum(2)
-            power[used] += rest.square().sum(2)
+            used = picks[:, part.units].T[:, :, None, None]  # (groups, k, 1, 1)
+            model = _modelled(part, slopes, starts)  # (groups, k, targets, masks)
+            rest = (part.of(self.scores).unsqueeze(1) - model) * used
+            cross += part.cross(rest.flatten(1, 2)).sum(0).view(cross.shape)
+            level += rest.sum((0, 3))
+            power += rest.square().sum((0, 3))
         return _Sums(cross, level, power)
 
     def _covariances(self, chosen: Tensor) -> Tensor:
@@ -654,9 +682,9 @@ class LogisticEstimate(RidgeEstimate):
 
 
 def _modelled(part: _Part, slopes: Tensor, starts: Tensor) -> Tensor:
-    """H = sigmoid(a + b . Z), (k, targets, part)."""
-    odds = part.predicted(slopes.flatten(0, 1)).view(*starts.shape, -1)
-    return torch.sigmoid(odds + starts.unsqueeze(2))
+    """The model h = sigmoid(a + b . Z), (groups, k, targets, masks)."""
+    odds = part.predicted(slopes.flatten(0, 1)).unflatten(1, starts.shape)
+    return odds.add_(starts.unsqueeze(2)).sigmoid_()
 
 
 def _covariance_of_model(masks: RandomMasks, slopes: Tensor, starts: Tensor) -> Tensor:
@@ -667,8 +695,8 @@ def _covariance_of_model(masks: RandomMasks, slopes: Tensor, starts: Tensor) -> 
     cross, level = torch.zeros_like(slopes), torch.zeros_like(starts)
     for part in _projected(fresh, count):
         model = _modelled(part, slopes, starts)
-        cross += part.cross(model.flatten(0, 1)).view(cross.shape)
-        level += model.sum(2)
+        cross += part.cross(model.flatten(1, 2)).sum(0).view(cross.shape)
+        level += model.sum((0, 3))
     cross = (cross - (level / count).unsqueeze(2) * total).flatten(0, 1)
     slope = torch.cholesky_solve(cross.T, factor).T
     return (_variance(masks) * slope + (cross - slope @ gram) / count).view(slopes.shape)
@@ -677,8 +705,10 @@ def _covariance_of_model(masks: RandomMasks, slopes: Tensor, starts: Tensor) -> 
 @lru_cache(maxsize=3)
 def _fresh_design(fresh: RandomMasks, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Z^T Z, sum Z, and a factor of the first with a small penalty."""
-    gram = torch.stack([part.gram() for part in _projected(fresh, count)]).sum(0)
-    total = torch.stack([part.total() for part in _projected(fresh, count)]).sum(0)
+    gram = sum(one for part in _projected(fresh, count) for _, one in part.grams())
+    total = sum(part.total().sum(0) for part in _projected(fresh, count))
+    assert isinstance(gram, Tensor)
+    assert isinstance(total, Tensor)
     small = 1e-6 * gram.diagonal().max() * torch.eye(len(gram), dtype=torch.float64)
     return gram, total, torch.linalg.cholesky(gram + small)
 

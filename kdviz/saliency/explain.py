@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+import zipfile
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kdviz.errors import ModelError, SettingError, UnknownNameError
+from kdviz.errors import KdvizError, ModelError, SettingError, UnknownNameError
 from kdviz.experiment import Experiment
 from kdviz.networks import choose_device
 from kdviz.saliency import captum_methods
@@ -96,10 +97,10 @@ def difference(first: SaliencyMap, second: SaliencyMap) -> Difference:
     """``first`` minus ``second``, two maps from one call of :func:`kdviz.explain`.
 
     Raises:
-        SettingError: The maps differ in size, or were not made with the same masks.
+        SettingError: The maps are of different pictures, or were not made in the same way with the same masks.
     """
-    same = ({**one.settings, "precision": None, "n_masks": one.n_masks} for one in (first, second))
-    if first.shape != second.shape or next(same) != next(same):
+    same_way = _how(first) == _how(second) and first.shape == second.shape
+    if not same_way or not np.array_equal(first.picture, second.picture):
         raise SettingError("Only maps of one picture with the same settings can be subtracted; explain them together.")
     if first.left_out is None or second.left_out is None:
         error = np.hypot(first.standard_error, second.standard_error)
@@ -107,6 +108,10 @@ def difference(first: SaliencyMap, second: SaliencyMap) -> Difference:
         error = jackknife_error(torch.from_numpy(first.left_out - second.left_out)).numpy()
     halves = torch.from_numpy(first.halves - second.halves)
     return Difference(first.values - second.values, error, float(reliability(halves)))
+
+
+def _how(one: SaliencyMap) -> dict[str, Any]:
+    return {**one.settings, "precision": None, "n_masks": one.n_masks, "method": one.method}
 
 
 @dataclass(frozen=True)
@@ -334,7 +339,15 @@ def _runs(experiment: Experiment, roles: list[str] | None) -> dict[str, Any]:
 
 @torch.inference_mode()
 def _probabilities(role: str, model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray:
-    logits = model(inputs).float()
+    try:
+        logits = model(inputs).float()
+    except KdvizError:
+        raise
+    except Exception as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"The model '{role}' failed on a batch of shape {tuple(inputs.shape)}: {first_line}"
+        ) from error
     if not torch.isfinite(logits).all():
         raise ModelError(f"The model '{role}' returned NaN or infinite scores; it cannot be explained.")
     return logits.softmax(1)[0].cpu().numpy()
@@ -356,5 +369,8 @@ def maps_npz(maps: Mapping[str, SaliencyMap]) -> bytes:
     arrays = {role: saliency_map.values for role, saliency_map in maps.items()}
     arrays |= {f"{role}_se": saliency_map.standard_error for role, saliency_map in maps.items()}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:  # np.savez takes no array named "file"
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, np.asarray(array, dtype=np.float32), allow_pickle=False)
     return buffer.getvalue()

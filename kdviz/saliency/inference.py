@@ -41,19 +41,17 @@ class Prepared:
         dtype: Of the images.
         channels_last: Whether the images' memory has channels last.
         precision: ``float32``, ``bfloat16`` or ``float16``.
-        source: The model as given.
     """
 
     forward: Forward
     dtype: torch.dtype
     channels_last: bool
     precision: str
-    source: Forward
 
 
 def as_given(forward: Forward) -> Prepared:
     """A callable as it is, fed with float32."""
-    return Prepared(forward, torch.float32, False, "float32", forward)
+    return Prepared(forward, torch.float32, False, "float32")
 
 
 def prepare(forward: Forward, images: Tensor, precision: str = "auto") -> Prepared:
@@ -79,11 +77,12 @@ def prepare(forward: Forward, images: Tensor, precision: str = "auto") -> Prepar
     kept = _prepared.setdefault(forward, {})
     if key not in kept:
         kept.clear()  # the model has changed, or is used in another way: one copy of each is enough
-        kept[key] = _best(forward, images, precision)
-    return kept[key]
+        kept[key] = _best_copy(forward, images, precision)
+    return kept[key] or _original(forward, precision)
 
 
-_prepared: weakref.WeakKeyDictionary[nn.Module, dict[Any, Prepared]] = weakref.WeakKeyDictionary()
+# Values must not refer to their model, or it would live for ever: None means that there is no copy.
+_prepared: weakref.WeakKeyDictionary[nn.Module, dict[Any, Prepared | None]] = weakref.WeakKeyDictionary()
 
 
 def check_evaluation_mode(model: nn.Module) -> None:
@@ -107,27 +106,38 @@ def _state(model: nn.Module) -> tuple[Any, ...]:
     return (*versions, *norms)
 
 
-def _best(model: nn.Module, images: Tensor, precision: str) -> Prepared:
+def _best_copy(model: nn.Module, images: Tensor, precision: str) -> Prepared | None:
+    """None when no copy gives the same scores."""
     try:
         with torch.inference_mode():
             expected = _scores(model(images))
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # whoever runs it as given will see and say what is wrong
-        return as_given(model)
+    except Exception:  # whoever runs the original will see and say what is wrong
+        return None
     for name in _candidates(images.device, precision):
         try:
-            found = _converted(model, images, name)
-            with torch.inference_mode():
-                got = _scores(found.forward(_cast(images, found)))
+            found, got = _tried(model, images, name)
+            if _same(expected, got, name):
+                return found
+            # What was asked for may round more than auto would take, but must be the same computation.
+            forced = precision == name != "float32" and bool(torch.isfinite(got).all())
+            if forced and _same(expected, _tried(model, images, "float32")[1], "float32"):
+                return found
         except Exception as error:  # tracing takes not every model, and what it then raises is up to the model
             _log.info("no %s copy of %s: %s", name, type(model).__name__, error)
-            continue
-        if _same(expected, got, name) or precision == name != "float32":
-            return found
-    if precision in ("bfloat16", "float16"):
-        return _autocast(model, precision)
-    return as_given(model)
+    return None
+
+
+def _tried(model: nn.Module, images: Tensor, precision: str) -> tuple[Prepared, Tensor]:
+    """A copy and its scores."""
+    found = _converted(model, images, precision)
+    with torch.inference_mode():
+        return found, _scores(found.forward(_cast(images, found)))
+
+
+def _original(model: nn.Module, precision: str) -> Prepared:
+    return _autocast(model, precision) if precision in ("bfloat16", "float16") else as_given(model)
 
 
 def _candidates(device: torch.device, precision: str) -> list[str]:
@@ -143,7 +153,7 @@ def _autocast(model: nn.Module, precision: str) -> Prepared:
         with torch.autocast(images.device.type, getattr(torch, precision)):
             return model(images)
 
-    return Prepared(forward, torch.float32, False, precision, model)
+    return Prepared(forward, torch.float32, False, precision)
 
 
 def _scores(output: Any) -> Tensor:
@@ -173,10 +183,10 @@ def _converted(model: nn.Module, images: Tensor, precision: str) -> Prepared:
     if images.device.type == "cpu":
         with torch.inference_mode():
             converted = _with_onednn(converted)
-        return Prepared(_as_float(converted), dtype, True, precision, model)
+        return Prepared(_as_float(converted), dtype, True, precision)
     small = sum(one.numel() for one in model.parameters()) < _SMALL_MODEL
     forward = _Graphed(converted) if small else converted
-    return Prepared(_as_float(forward), dtype, True, precision, model)
+    return Prepared(_as_float(forward), dtype, True, precision)
 
 
 def _as_float(forward: Forward) -> Forward:
@@ -395,17 +405,18 @@ class BatchSize:
     Attributes:
         current: What to use now.
         most: Never more than this.
+        settled: Whether nothing is tried any more.
     """
 
     current: int
     most: int
-    _settled: bool = False
+    settled: bool = False
     _seconds: list[float] = field(default_factory=list)
     _best: tuple[float, int] = (float("inf"), 0)
 
     def record(self, images: int, seconds: float) -> None:
         """A batch of ``current`` images took so long; the first one of a size only warms up and does not count."""
-        if self._settled or images != self.current:
+        if self.settled or images != self.current:
             return
         self._seconds.append(seconds / images)
         if len(self._seconds) < 3:
@@ -413,11 +424,11 @@ class BatchSize:
         each = min(self._seconds[1:])
         self._seconds.clear()
         if each > 0.97 * self._best[0] and self._best[1]:
-            self.current, self._settled = self._best[1], True
+            self.current, self.settled = self._best[1], True
             return
         self._best = (each, self.current)
         if 2 * self.current > self.most:
-            self._settled = True
+            self.settled = True
         else:
             self.current *= 2
 
@@ -430,7 +441,7 @@ class BatchSize:
         if self.current == 1:
             raise ModelError("The device's memory is too small for one masked image.")
         self.current = self.most = max(1, self.current // 2)
-        self._settled = True
+        self.settled = True
 
 
 def seconds_now(device: torch.device) -> float:

@@ -7,8 +7,10 @@ the same masks serve every model that is compared.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
@@ -30,7 +32,7 @@ Activation = Callable[[Tensor], Tensor]
 Target = int | tuple[int, ...] | Tensor | Sequence[int] | Sequence[tuple[int, ...]] | None
 
 _CPU_ELEMENTS = 64 * 784  # of the inputs of the first CPU batch; larger batches are tried, and mostly slower
-_MOST_ELEMENTS = {"cpu": 1_000_000, "cuda": 64_000_000}  # of the inputs of a batch
+_MOST_ELEMENTS = {"cpu": 4_000_000, "cuda": 64_000_000}  # of the inputs of a batch
 _PROBES = 8  # masked pictures on which a model is tried before it is used
 _CHECKED_EVERY = 32  # chunks between looks for NaN on a GPU, since every look waits for the device
 _NEXT_LOOK = 1.25  # whether maps have settled is looked at when there are so many times more masks
@@ -130,6 +132,7 @@ class RISE(PerturbationAttribution):
         reliability: float | None = None,
         seconds: float | None = None,
         chunk_size: int | None = None,
+        devices: Sequence[str | torch.device] = (),
         show_progress: bool = False,
     ) -> Tensor | tuple[Tensor]:
         """Saliency maps of a batch of images, float32 (N, 1, H, W).
@@ -155,6 +158,8 @@ class RISE(PerturbationAttribution):
             seconds: Stop after so much time.
             chunk_size: Masked images in a forward pass; changes time and memory, not the map. Default: the
                 fastest, found while it works and remembered.
+            devices: Further devices than the inputs', such as other GPUs, that take chunks in parallel; the model
+                is copied to them.
             show_progress: A bar on stderr.
 
         Raises:
@@ -177,6 +182,7 @@ class RISE(PerturbationAttribution):
             reliability=reliability,
             seconds=seconds,
             chunk_size=chunk_size,
+            devices=devices,
         )
         state = None
         with tqdm(total=n_masks, desc="RISE", disable=not show_progress) as bar:
@@ -202,6 +208,7 @@ class RISE(PerturbationAttribution):
         reliability: float | None = None,
         seconds: float | None = None,
         chunk_size: int | None = None,
+        devices: Sequence[str | torch.device] = (),
     ) -> Iterator[RISEState]:
         """The same, as it comes: one :class:`RISEState` after each chunk. Stop by not asking for the next."""
         images, base = _only(inputs), _only(baselines)
@@ -209,7 +216,7 @@ class RISE(PerturbationAttribution):
         masks = _masks(images, grid, probability, seed, sampler).suited(n_masks)
         arguments = _as_tuple(additional_forward_args)
         states = stream_scores(
-            {"model": self._model}, images, base, masks, n_masks, estimator, precision, chunk_size, arguments
+            {"model": self._model}, images, base, masks, n_masks, estimator, precision, chunk_size, arguments, devices
         )
         stop = Stop(masks, estimator, reliability, seconds)
         for state in (one["model"] for one in states):
@@ -276,6 +283,7 @@ def stream_scores(
     precision: str = "auto",
     chunk_size: int | None = None,
     arguments: tuple[Any, ...] = (),
+    devices: Sequence[str | torch.device] = (),
 ) -> Iterator[dict[str, RISEState]]:
     """Scores of several models under the same masks: one dict of states after each chunk.
 
@@ -291,37 +299,115 @@ def stream_scores(
         estimator: A name in ``estimators``.
         precision, chunk_size: See :meth:`RISE.attribute`.
         arguments: Further arguments of the callables.
+        devices: See :meth:`RISE.attribute`.
 
     Raises:
         SettingError, ModelError: See :meth:`RISE.attribute`.
     """
     _check_images(inputs)
     _check_settings(n_masks, estimator, chunk_size)
-    blend = _Blend(inputs.detach(), _baseline(inputs, baselines), masks)
-    runners = {name: _runner(name, model, blend, precision, arguments) for name, model in models.items()}
-    size = _batch_size(inputs, list(runners.values()), chunk_size)
+    first = _Place.make(models, inputs, _baseline(inputs, baselines), masks, precision, chunk_size, arguments)
+    places = [first, *(first.copied(torch.device(device), models, precision, chunk_size) for device in devices)]
     scores: dict[str, Tensor] = {}
     done = checked = chunk = 0
-    while done < n_masks:
-        length = min(size.current, n_masks - done)
-        start = seconds_now(inputs.device)
-        try:
-            part = _chunk(runners, blend, done, done + length, size)
-        except torch.OutOfMemoryError:
-            size.halve()
-            continue
-        for name, values in part.items():
-            _store(scores, name, values, done, n_masks)
-        size.record(length, seconds_now(inputs.device) - start)
-        done += length
-        chunk += 1
-        if inputs.device.type == "cpu" or chunk % _CHECKED_EVERY == 0 or done == n_masks:
-            _check_finite(scores, checked, done)
-            checked = done
-        yield {
-            name: RISEState(done, n_masks, kept[:, :done], masks, estimator, precision=runners[name].prepared.precision)
-            for name, kept in scores.items()
+    with ThreadPoolExecutor(len(places), "kdviz-rise") as pool:
+        while done < n_masks:
+            cuts = _cuts(done, n_masks, first.length, len(places))
+            if len(cuts) == 1:  # not in a thread of its own: the caller's settings of torch hold here
+                parts = [first.run(*cuts[0])]
+            else:
+                parts = list(pool.map(_call, (place.run for place in places), cuts))
+            for (start, _), part in zip(cuts, parts, strict=True):
+                for name, values in part.items():
+                    _store(scores, name, values, start, n_masks)
+            done = cuts[-1][1]
+            chunk += 1
+            if inputs.device.type == "cpu" or chunk % _CHECKED_EVERY == 0 or done == n_masks:
+                _check_finite(scores, checked, done)
+                checked = done
+            yield {
+                name: RISEState(
+                    done, n_masks, kept[:, :done], masks, estimator, precision=first.runners[name].prepared.precision
+                )
+                for name, kept in scores.items()
+            }
+
+
+def _cuts(done: int, total: int, length: int, places: int) -> list[tuple[int, int]]:
+    """The next masks, a chunk for each place: (start, stop)."""
+    starts = range(done, min(done + length * places, total), length)
+    return [(start, min(start + length, total)) for start in starts]
+
+
+def _call(run: Callable[[int, int], dict[str, Tensor]], cut: tuple[int, int]) -> dict[str, Tensor]:
+    return run(*cut)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One device, with everything that is needed to run the models there."""
+
+    blend: _Blend
+    runners: Mapping[str, _Runner]
+
+    @classmethod
+    def make(
+        cls,
+        models: Mapping[str, Explained | Forward],
+        inputs: Tensor,
+        base: Tensor,
+        masks: RandomMasks,
+        precision: str,
+        chunk_size: int | None,
+        arguments: tuple[Any, ...],
+    ) -> _Place:
+        blend = _Blend(inputs.detach(), base, masks)
+        runners = {
+            name: _runner(name, model, blend, precision, arguments, chunk_size) for name, model in models.items()
         }
+        return cls(blend, runners)
+
+    def copied(
+        self,
+        device: torch.device,
+        models: Mapping[str, Explained | Forward],
+        precision: str,
+        chunk_size: int | None,
+    ) -> _Place:
+        """The same on another device.
+
+        Raises:
+            SettingError: A model is no ``nn.Module``, and cannot be copied.
+        """
+        moved = {name: _on(name, model, device) for name, model in models.items()}
+        arguments = next(iter(self.runners.values())).arguments
+        arguments = tuple(one.to(device) if isinstance(one, Tensor) else one for one in arguments)
+        inputs, base = self.blend.inputs.to(device), self.blend.base.to(device)
+        return _Place.make(moved, inputs, base, self.blend.masks, precision, chunk_size, arguments)
+
+    @property
+    def length(self) -> int:
+        """Masks of a chunk. Each model runs in batches of its own best size; masks are made for the largest."""
+        return max(runner.size.current for runner in self.runners.values())
+
+    def run(self, start: int, stop: int) -> dict[str, Tensor]:
+        """Scores under masks start to stop - 1; see ``_chunk``. Without enough memory, in two halves."""
+        try:
+            return _chunk(self.runners, self.blend, start, stop)
+        except torch.OutOfMemoryError:
+            max(self.runners.values(), key=lambda runner: runner.size.current).size.halve()
+            if stop - start == 1:
+                raise ModelError("The device's memory is too small for one masked image.") from None
+        middle = (start + stop) // 2
+        halves = self.run(start, middle), self.run(middle, stop)
+        return {name: torch.cat([half[name] for half in halves], dim=1) for name in self.runners}
+
+
+def _on(name: str, model: Explained | Forward, device: torch.device) -> Explained:
+    model = model if isinstance(model, Explained) else Explained(model)
+    if not isinstance(model.forward, torch.nn.Module):
+        raise SettingError(f"The model '{name}' is a plain callable: only an nn.Module can be copied to {device}.")
+    return replace(model, forward=copy.deepcopy(model.forward).to(device))
 
 
 class _Blend:
@@ -366,27 +452,55 @@ class _Blend:
 
 @dataclass(frozen=True)
 class _Runner:
-    """A model as it is run: what it is fed with, and what is made of its output."""
+    """A model as it is run: what it is fed with, how much at once, and what is made of its output."""
 
     name: str
     prepared: Prepared
     activation: Activation | None
     arguments: tuple[Any, ...]
-    expected: Tensor | None = field(repr=False)
+    size: BatchSize
+    expected: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def form(self) -> tuple[torch.dtype, bool]:
+        return self.prepared.dtype, self.prepared.channels_last
 
     def __call__(self, masked: Tensor, images: slice, of: int) -> Tensor:
-        """Scores, float32 (images * masks, ...)."""
+        """Scores of one batch, float32 (images * masks, ...)."""
         rows = [_rows(argument, images, of, len(masked)) for argument in self.arguments]
         return _run(self.name, self.prepared.forward, self.activation, masked, rows)
 
+    def in_batches(self, masked: Tensor, images: slice, of: int) -> Tensor:
+        """The same for any number, in batches; one that does not fit into memory is halved and tried again."""
+        if self.arguments and images.stop - images.start > 1:
+            return self(masked, images, of)  # which row of an argument goes where depends on the whole
+        outputs, done = [], 0
+        while done < len(masked):
+            batch = masked[done : done + self.size.current]
+            start = None if self.size.settled else seconds_now(masked.device)
+            try:
+                outputs.append(self(batch, images, of))
+            except torch.OutOfMemoryError:
+                self.size.halve()
+                continue
+            if start is not None:
+                self.size.record(len(batch), seconds_now(masked.device) - start)
+            done += len(batch)
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
 
 def _runner(
-    name: str, model: Explained | Forward, blend: _Blend, precision: str, arguments: tuple[Any, ...]
+    name: str,
+    model: Explained | Forward,
+    blend: _Blend,
+    precision: str,
+    arguments: tuple[Any, ...],
+    chunk_size: int | None,
 ) -> _Runner:
     model = model if isinstance(model, Explained) else Explained(model)
     plain = replace(as_given(model.forward), dtype=blend.inputs.dtype)
     probes = blend.masked(plain, slice(0, 1), 0, _PROBES)
-    runner = _Runner(name, plain, model.activation, arguments, None)
+    runner = _Runner(name, plain, model.activation, arguments, _batch_size(blend.inputs, model.forward, chunk_size))
     try:
         if not arguments and probes.dtype == torch.float32:
             prepared = prepare(model.forward, probes, precision)
@@ -400,21 +514,22 @@ def _runner(
 
 
 @torch.inference_mode()
-def _chunk(runners: Mapping[str, _Runner], blend: _Blend, start: int, stop: int, size: BatchSize) -> dict[str, Tensor]:
+def _chunk(runners: Mapping[str, _Runner], blend: _Blend, start: int, stop: int) -> dict[str, Tensor]:
     """Name -> (N, chunk, ...): each model's output for each image under each mask."""
     count = len(blend.inputs)
-    group = max(1, min(count, size.most // (stop - start))) if blend.inputs.device.type != "cpu" else 1
+    most = max(runner.size.most for runner in runners.values())
+    # On a GPU several images fill a batch; on a CPU one image's masks do.
+    group = max(1, min(count, most // (stop - start))) if blend.inputs.device.type != "cpu" else 1
     parts: dict[str, list[Tensor]] = {name: [] for name in runners}
     for first in range(0, count, group):
         images = slice(first, min(first + group, count))
-        forms: dict[tuple[torch.dtype, bool], Tensor] = {}
+        masked: dict[tuple[torch.dtype, bool], Tensor] = {}
         for name, runner in runners.items():
-            form = (runner.prepared.dtype, runner.prepared.channels_last)
-            if form not in forms:
-                forms[form] = blend.masked(runner.prepared, images, start, stop)
-            output = runner(forms[form], images, count)
+            if runner.form not in masked:
+                masked[runner.form] = blend.masked(runner.prepared, images, start, stop)
+            output = runner.in_batches(masked[runner.form], images, count)
             parts[name].append(output.unflatten(0, (images.stop - images.start, stop - start)))
-    result = {name: torch.cat(outputs) for name, outputs in parts.items()}
+    result = {name: outputs[0] if len(outputs) == 1 else torch.cat(outputs) for name, outputs in parts.items()}
     if start == 0:
         _check_again(runners, result)
     return result
@@ -469,21 +584,23 @@ def _store(scores: dict[str, Tensor], name: str, values: Tensor, done: int, tota
             f"The model '{name}' changed its output's shape from {tuple(scores[name].shape[2:])} "
             f"to {tuple(values.shape[2:])}."
         )
-    scores[name][:, done : done + values.shape[1]] = values
+    scores[name][:, done : done + values.shape[1]] = values.to(scores[name].device)
 
 
 _sizes: dict[Any, BatchSize] = {}
 
 
-def _batch_size(inputs: Tensor, runners: Sequence[_Runner], chunk_size: int | None) -> BatchSize:
+def _batch_size(inputs: Tensor, model: Forward, chunk_size: int | None) -> BatchSize:
+    """The one given, or the one that was found to be fast for this model and kind of image, or a first guess."""
     if chunk_size is not None:
         return BatchSize(chunk_size, chunk_size)
     device, elements = inputs.device, inputs[0].numel()
-    key = (device, torch.get_num_threads(), inputs.shape[1:], tuple(id(one.prepared.source) for one in runners))
+    key = (device, torch.get_num_threads(), inputs.shape[1:], id(model))
     if key not in _sizes:
-        if len(_sizes) >= 64:
+        if len(_sizes) >= 256:
             _sizes.clear()
-        most = max(8, min(4096, _MOST_ELEMENTS.get(device.type, 16_000_000) // elements))
+        longest = 512 if device.type == "cpu" else 4096  # on a CPU more takes so long that nothing is seen meanwhile
+        most = max(8, min(longest, _MOST_ELEMENTS.get(device.type, 16_000_000) // elements))
         _sizes[key] = BatchSize(max(4, min(64, most, _CPU_ELEMENTS // elements)), most)
     return _sizes[key]
 

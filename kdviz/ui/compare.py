@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from kdviz.errors import ImageError, KdvizError
 from kdviz.execution import Job
 from kdviz.images import content_hash, open_image
 from kdviz.metrics import AgreementReport, agreement
-from kdviz.saliency import ExplainState, SaliencyMap, Setting, maps_npz, methods
+from kdviz.saliency import ExplainState, SaliencyMap, Setting, difference, maps_npz, methods
 from kdviz.ui import address, components, service
 from kdviz.ui.shell import heading, plain, say_error
 
@@ -28,9 +28,18 @@ _SETTING_TITLES = {
     "probability": "Chance that a cell is kept",
     "sampler": "How masks are drawn",
     "estimator": "Estimator",
+    "reliability": "Stop when maps are this reliable; 0: never",
     "seed": "Seed",
 }
-_BASELINE_TITLES = {"black": "Black", "white": "White", "mean": "Mean of the data", "grey": "Grey"}
+_BASELINE_TITLES = {
+    "black": "Black",
+    "white": "White",
+    "mean": "Mean of the data",
+    "grey": "Grey",
+    "blur": "Blur",
+    "noise": "Noise",
+}
+_NO_BASELINE = "none"
 
 
 @dataclass(frozen=True)
@@ -48,32 +57,34 @@ class Current:
     """What this session computes. At most one job; it is cancelled when the tab closes."""
 
     def __init__(self) -> None:
-        self.key: tuple | None = None
-        self.job: Job[ExplainState] | None = None
+        self.wanted: service.Request | None = None
+        self.job: Job[service.States] | None = None
+        self._maps: dict[int, tuple[ExplainState, int | str | None, dict[str, SaliencyMap], AgreementReport]] = {}
 
     def cancel(self) -> None:
         if self.job is not None:
             self.job.cancel()
 
-    def request(self, opened: service.OpenExperiment, chosen: Chosen, settings: Mapping[str, Any]) -> None:
+    def request(self, wanted: service.Request) -> None:
         """Compute this unless it is what is being computed; a job for anything else is stopped."""
-        key = service.result_key(opened, chosen.picture, settings)
-        if key == self.key:
+        if self.wanted is not None and wanted.keys == self.wanted.keys:
             return
         self.cancel()
-        known = service.results().get(key)
-        self.job = _finished(known) if known is not None else service.start(opened, chosen.picture, settings)
-        self.key = key
+        self.wanted, self.job, self._maps = None, service.start(wanted), {}
+        self.wanted = wanted
+
+    def maps(
+        self, row: int, state: ExplainState, target: int | str | None
+    ) -> tuple[dict[str, SaliencyMap], AgreementReport]:
+        """A row's maps and their agreement; computed again only for another state or class."""
+        kept = self._maps.get(row)
+        if kept is None or kept[0] is not state or kept[1] != target:
+            maps = state.maps(_targets(target, state))
+            kept = self._maps[row] = state, target, maps, agreement(maps)
+        return kept[2], kept[3]
 
     def again(self) -> None:
-        self.key = None
-
-
-def _finished(state: ExplainState) -> Job[ExplainState]:
-    job: Job[ExplainState] = Job(lambda: iter(()))
-    job.latest = state
-    job.finish("done")
-    return job
+        self.wanted = None
 
 
 @st.cache_resource(scope="session", on_release=Current.cancel, show_spinner=False)
@@ -87,19 +98,20 @@ def page() -> None:
         "Pick a digit or upload a picture. Each map shows what keeping a pixel does to the model's probability: "
         ":orange[**orange raises it**], :blue[**blue lowers it**].",
     )
-    address.only("sample", "target", "masks", "baseline")
+    address.only("sample", "target", "masks", "baseline", "baseline2")
     opened = service.open_experiment("mnist")
     left, right = st.columns([3, 1], gap="large")
     with right:
         uploaded = _upload(opened)
     with left:
         chosen = _choose_picture(opened, uploaded)
-        target, settings = _controls(opened, chosen)
+        option, rows = _controls(opened, chosen)
     if chosen is None:
         return
     current = _current()
+    target = _class_explained(opened, chosen, option)
     try:
-        current.request(opened, chosen, settings)
+        current.request(service.Request(opened, chosen.picture, rows, target))
     except KdvizError as error:
         say_error(error)
         return
@@ -108,7 +120,7 @@ def page() -> None:
     if not current.job.ended:
         current.job.wait(0.25)  # often enough for everything, or at least for a first picture
     refresh = None if current.job.ended else _REFRESH_SECONDS
-    st.fragment(_result, run_every=refresh)(opened, chosen, target, current, refresh is not None)
+    st.fragment(_result, run_every=refresh)(chosen, target, current, refresh is not None)
 
 
 # the picture ----------------------------------------------------------------------------------------------------------
@@ -201,27 +213,48 @@ def _leave_upload() -> None:
 # the settings ---------------------------------------------------------------------------------------------------------
 
 
-def _controls(opened: service.OpenExperiment, chosen: Chosen | None) -> tuple[str, dict[str, Any]]:
+def _controls(opened: service.OpenExperiment, chosen: Chosen | None) -> tuple[str, tuple[dict[str, Any], ...]]:
+    """The class to explain, and the settings of each row of maps."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         target = _target(opened, chosen)
-        masks = _from_address("masks", "Masks", MASKS, 2000, str, "More masks, less noise; time grows with them.")
-        baseline = _from_address(
-            "baseline",
-            "A removed pixel becomes",
-            tuple(_BASELINE_TITLES),
-            "black",
-            lambda name: _BASELINE_TITLES[name],
-            "On MNIST black is also the background: removing background then changes nothing. Grey shows it.",
+        masks = _from_address(
+            "masks", "Masks", MASKS, 2000, str, "More masks, less noise; time grows with them.", width=110
         )
+        baselines = _baselines()
         more = _more_settings()
-    return target, {**methods["rise"].complete({}), "n_masks": masks, "baseline": baseline, **more}
+    settings = {**methods["rise"].complete({}), "n_masks": masks, **more}
+    return target, tuple({**settings, "baseline": baseline} for baseline in baselines)
+
+
+def _baselines() -> list[str]:
+    """One, or two that differ."""
+    first = _from_address(
+        "baseline",
+        "A removed pixel becomes",
+        tuple(_BASELINE_TITLES),
+        "black",
+        _BASELINE_TITLES.__getitem__,
+        "On MNIST black is also the background: removing background then changes nothing. Grey shows it. "
+        "Blur is the picture without its details; noise is random grey.",
+    )
+    second = _from_address(
+        "baseline2",
+        "Second baseline",
+        (_NO_BASELINE, *(name for name in _BASELINE_TITLES if name != first)),
+        _NO_BASELINE,
+        lambda name: _BASELINE_TITLES.get(name, "None"),
+        "The same maps once more, in a second row, with removed pixels becoming something else.",
+        width=165,
+        missing=first,
+    )
+    return [first] if second == _NO_BASELINE else [first, second]
 
 
 def _target(opened: service.OpenExperiment, chosen: Chosen | None) -> str:
     classes = opened.experiment.classes
     true_class = chosen.true_class if chosen else None
     options = [TEACHER, PREDICTED, *([TRUE] if true_class is not None else []), *classes]
-    titles = {TEACHER: "The teacher's prediction", PREDICTED: "Each model's prediction"}
+    titles = {TEACHER: "Teacher's prediction", PREDICTED: "Each model's prediction"}
     if true_class is not None:
         titles[TRUE] = f"The true class ({classes[true_class]})"
     return _from_address(
@@ -231,18 +264,29 @@ def _target(opened: service.OpenExperiment, chosen: Chosen | None) -> str:
         TEACHER,
         lambda option: titles.get(option, option),
         "All classes come from one computation: changing this costs nothing.",
+        missing=TRUE,  # an upload has none
     )
 
 
-def _from_address(name: str, label: str, options: tuple, default: Any, show: Any, help: str) -> Any:
-    """A select box whose value is in the page's address."""
+def _from_address(
+    name: str,
+    label: str,
+    options: tuple,
+    default: Any,
+    show: Any,
+    help: str,
+    *,
+    width: int = 198,
+    missing: str | None = None,
+) -> Any:
+    """A select box whose value is in the page's address; ``missing`` is a value that may not be offered just now."""
     texts = [str(option) for option in options]
     asked = address.read(name, str(default))
-    if name == "target" and asked == TRUE and TRUE not in texts:
-        asked = str(default)  # an upload has no true class; the choice comes back with the next sample
+    if asked == missing and missing not in texts:
+        asked = str(default)
     elif asked not in texts:
         asked = address.read_choice(name, texts, str(default))
-    value = st.selectbox(label, options, index=texts.index(asked), format_func=show, help=help, width=198)
+    value = st.selectbox(label, options, index=texts.index(asked), format_func=show, help=help, width=width)
     address.keep(name, str(value), str(default))
     return value
 
@@ -257,106 +301,175 @@ def _more_settings() -> dict[str, Any]:
 
 
 def _form_field(setting: Setting) -> Any:
-    title = _SETTING_TITLES[setting.name]
+    title, key = _SETTING_TITLES[setting.name], f"rise-{setting.name}"
     if setting.choices:
         start = setting.choices.index(str(setting.default))
-        return st.selectbox(title, setting.choices, index=start, help=setting.help, key=f"rise-{setting.name}")
+        return st.selectbox(title, setting.choices, index=start, help=setting.help, key=key)
     if isinstance(setting.default, int):
         high = min(int(setting.high or 0), 28) if setting.name == "grid" else int(setting.high or 0)
-        return st.number_input(
-            title, int(setting.low or 0), high, int(setting.default), 1, help=setting.help, key=f"rise-{setting.name}"
-        )
-    return st.slider(title, 0.05, 0.95, float(setting.default), 0.05, help=setting.help, key=f"rise-{setting.name}")
+        return st.number_input(title, int(setting.low or 0), high, int(setting.default), 1, help=setting.help, key=key)
+    if setting.name == "reliability":
+        return st.number_input(title, 0.0, 0.999, float(setting.default), 0.01, "%.3f", help=setting.help, key=key)
+    return st.slider(title, 0.05, 0.95, float(setting.default), 0.05, help=setting.help, key=key)
 
 
 # the result -----------------------------------------------------------------------------------------------------------
 
 
-def _result(opened: service.OpenExperiment, chosen: Chosen, target: str, current: Current, refreshing: bool) -> None:
+def _result(chosen: Chosen, target: int | str | None, current: Current, refreshing: bool) -> None:
     job = current.job
-    if job is None:
+    if job is None or current.wanted is None:
         return
-    state = job.latest
+    ended = job.ended
+    rows = _rows(current, job, current.wanted, target)
     _progress(job, current)
-    if state is not None:
-        maps = state.maps(_targets(opened, chosen, target, state))
-        report = agreement(maps)
-        st.markdown(_sentence(maps, report, job))
-        components.viewer(components.comparison_payload(maps, report, chosen.true_class, chosen.name), key="viewer")
-        if job.ended:
-            _downloads(maps, report, chosen)
-    if refreshing and job.ended:
+    if rows:
+        st.markdown(_sentence(rows))
+        components.viewer(components.comparison_payload(rows, chosen.true_class, chosen.name), key="viewer")
+    if ended:
+        for row in rows:
+            _downloads(row, chosen)
+    if refreshing and ended:
         st.rerun()  # ends the timer of this fragment
 
 
-def _progress(job: Job[ExplainState], current: Current) -> None:
-    if job.status == "done":
+def _rows(
+    current: Current, job: Job[service.States], wanted: service.Request, target: int | str | None
+) -> list[components.Row]:
+    ended, states = job.ended, job.latest or ()  # in this order: nothing comes after the end
+    rows = []
+    for number, (state, settings) in enumerate(zip(states, wanted.rows, strict=False)):
+        maps, report = current.maps(number, state, target)
+        rows.append(
+            components.Row(
+                baseline=settings["baseline"],
+                heading=_heading(settings["baseline"]) if len(wanted.rows) > 1 else "",
+                maps=maps,
+                report=report,
+                complete=ended or number < len(states) - 1,
+                settled=state.stopped == "settled",
+            )
+        )
+    return rows
+
+
+def _heading(baseline: str) -> str:
+    return f"A removed pixel becomes: {_BASELINE_TITLES[baseline].lower()}"
+
+
+def _progress(job: Job[service.States], current: Current) -> None:
+    if job.status == "done" or current.wanted is None:
         return
-    done = job.latest.n_masks if job.latest else 0
-    total = job.latest.total if job.latest else 0
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         if job.status == "failed":
             say_error(job.error or "The computation failed.")
         elif not job.ended:
             waiting = service.queue().place(job)
-            text = f"{done:,} of {total:,} masks" if total else "Starting"
-            if waiting and not done:
+            text = _counts(job, current.wanted) if job.latest else "Starting"
+            if waiting and not job.latest:
                 text = f"Waiting; {waiting} other computation{'s' if waiting > 1 else ''} under way"
-            st.progress(done / total if total else 0.0, text=text)
+            st.progress(_share_done(job, current.wanted), text=text)
             if st.button("Stop", icon=":material/stop_circle:", key="stop"):
                 job.cancel()
                 job.wait(2)
                 st.rerun()
         elif job.status == "stopped":
-            st.markdown(
-                f":material/stop_circle: Stopped at **{done:,}** of {total:,} masks; the maps are as they were then."
-            )
+            counts = _counts(job, current.wanted)
+            st.markdown(f":material/stop_circle: Stopped at {counts}; the maps are as they were then.")
             if st.button("Compute again", icon=":material/refresh:", key="again"):
                 current.again()
                 st.rerun()
 
 
-def _targets(opened: service.OpenExperiment, chosen: Chosen, target: str, state: ExplainState) -> dict[str, int] | None:
+def _counts(job: Job[service.States], wanted: service.Request) -> str:
+    """``300 of 2,000 masks``; with several rows, of each."""
+    states = job.latest or ()
+    done = [state.n_masks for state in states] + [0] * (len(wanted.rows) - len(states))
+    counts = [f"{one:,} of {row['n_masks']:,} masks" for one, row in zip(done, wanted.rows, strict=True)]
+    if len(counts) == 1:
+        return counts[0]
+    names = [_BASELINE_TITLES[row["baseline"]].lower() for row in wanted.rows]
+    return " and ".join(f"{count} ({name})" for count, name in zip(counts, names, strict=True))
+
+
+def _share_done(job: Job[service.States], wanted: service.Request) -> float:
+    """0 to 1. All rows but the latest are complete, however many masks that took."""
+    states = job.latest or ()
+    return (len(states) - 1 + states[-1].n_masks / states[-1].total) / len(wanted.rows) if states else 0.0
+
+
+def _class_explained(opened: service.OpenExperiment, chosen: Chosen, target: str) -> int | str | None:
+    """The index of a class, ``teacher`` for the teacher's prediction, or None for each model's own."""
+    if target == TEACHER:
+        return service.TEACHER
     if target == PREDICTED:
         return None
-    if target == TEACHER:
-        index = state.targets.get("teacher")
-    else:
-        index = chosen.true_class if target == TRUE else opened.experiment.class_index(target)
-    return None if index is None else dict.fromkeys(state.states, index)
+    return chosen.true_class if target == TRUE else opened.experiment.class_index(target)
 
 
-def _sentence(maps: Mapping[str, SaliencyMap], report: AgreementReport, job: Job[ExplainState]) -> str:
+def _targets(target: int | str | None, state: ExplainState) -> dict[str, int] | None:
+    index = state.targets.get(service.TEACHER) if target == service.TEACHER else target
+    return dict.fromkeys(state.states, index) if isinstance(index, int) else None
+
+
+def _sentence(rows: Sequence[components.Row]) -> str:
     """What the maps say, in words."""
     answers: dict[str, list[str]] = {}
-    for role, one in maps.items():
+    for role, one in rows[0].maps.items():
         answers.setdefault(one.classes[one.predicted], []).append(figures.role_title(role))
     if len(answers) == 1:
         text = f"All models say **{plain(next(iter(answers)))}**. "
     else:
         text = "; ".join(f"{' and '.join(roles)}: **{plain(name)}**" for name, roles in answers.items()) + ". "
-    pairs = [pair for pair in report.pairs if pair.first == "teacher" and math.isfinite(pair.agreement)]
-    if job.ended and pairs and all(pair.same_target for pair in pairs):
-        found = ", ".join(f"{figures.role_title(pair.second)} **{pair.agreement:.2f}**" for pair in pairs)
-        ceiling = max(pair.ceiling for pair in pairs)
-        text += f"Agreement with the teacher's map: {found}, where the noise allows {ceiling:.2f}. "
+    caution = "One picture shows a case, not a rule."
+    if len(rows) == 1 and not rows[0].heading:
+        return f"{text}{_agreement_words(rows[0])}:gray[{_mask_words(rows[0])}{caution}]"
+    items = [
+        f"- **{_BASELINE_TITLES[row.baseline]}.** {_agreement_words(row)}:gray[{_mask_words(row)}]"
+        for row in rows
+        if row.complete
+    ]
+    return "\n".join([f"{text}:gray[{caution}]\n", *items])
+
+
+def _agreement_words(row: components.Row) -> str:
+    pairs = [pair for pair in row.report.pairs if pair.first == "teacher" and math.isfinite(pair.agreement)]
+    if not row.complete or not pairs or not all(pair.same_target for pair in pairs):
+        return ""
+    found = ", ".join(
+        f"{figures.role_title(pair.second)} **{pair.agreement:.2f}**{components.interval(pair)}" for pair in pairs
+    )
+    ceiling = max(pair.ceiling for pair in pairs)
+    return f"Agreement with the teacher's map: {found}, where the noise allows {ceiling:.2f}. "
+
+
+def _mask_words(row: components.Row) -> str:
+    if not row.complete:
+        return ""
+    maps = row.maps
     count = f"{next(iter(maps.values())).n_masks:,} masks, the same for every model"
-    count += f"; reliability {min(one.reliability for one in maps.values()):.3f}. "
-    count = count if job.ended else ""
-    return f"{text}:gray[{count}One picture shows a case, not a rule.]"
+    text = f"{'Settled after ' if row.settled else ''}{count}; reliability of the maps"
+    text += f" {min(one.reliability for one in maps.values()):.3f}"
+    others = [one for role, one in maps.items() if role != "teacher" and "teacher" in maps]
+    if others:
+        text += f", of their differences {min(difference(one, maps['teacher']).reliability for one in others):.3f}"
+    return f"{text}. "
 
 
-def _downloads(maps: Mapping[str, SaliencyMap], report: AgreementReport, chosen: Chosen) -> None:
-    name = f"kdviz-{chosen.name.replace(' ', '-')}"
-    kept = dict(maps)
-    with st.expander("Numbers and downloads", icon=":material/download:"):
+def _downloads(row: components.Row, chosen: Chosen) -> None:
+    name = f"kdviz-{chosen.name.replace(' ', '-')}-{row.baseline}"
+    kept, report = dict(row.maps), row.report
+    title = "Numbers and downloads" + (f", {_BASELINE_TITLES[row.baseline].lower()}" if row.heading else "")
+    with st.expander(title, icon=":material/download:"):
         st.dataframe(
-            report.table().select(["first", "second", "agreement", "ceiling", "corrected"]).to_pandas(),
+            report.table().select(["first", "second", "agreement", "low", "high", "ceiling", "corrected"]).to_pandas(),
             hide_index=True,
             column_config={
                 "first": "Model",
                 "second": "and",
                 "agreement": st.column_config.NumberColumn("Agreement (Spearman)", format="%.3f"),
+                "low": st.column_config.NumberColumn("from (95 %)", format="%.3f"),
+                "high": st.column_config.NumberColumn("to (95 %)", format="%.3f"),
                 "ceiling": st.column_config.NumberColumn("Noise ceiling", format="%.3f"),
                 "corrected": st.column_config.NumberColumn("Without the masks' noise", format="%.3f"),
             },
@@ -377,7 +490,7 @@ def _downloads(maps: Mapping[str, SaliencyMap], report: AgreementReport, chosen:
 
 
 def _download(label: str, name: str, kind: str, make: Any) -> None:
-    st.download_button(label, make, name, kind, on_click="ignore", key=f"download-{label}")
+    st.download_button(label, make, name, kind, on_click="ignore", key=f"download-{name}")
 
 
 def _settings_json(maps: Mapping[str, SaliencyMap], chosen: Chosen) -> str:

@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,8 +20,8 @@ from streamlit.components.v2 import component
 from kdviz import figures
 from kdviz.datasets import LabelledImages
 from kdviz.files import ASSETS
-from kdviz.metrics import AgreementReport
-from kdviz.saliency import SaliencyMap
+from kdviz.metrics import AgreementReport, PairAgreement
+from kdviz.saliency import SaliencyMap, difference
 
 TEXTS = {
     "display": "How the maps are drawn",
@@ -30,7 +31,7 @@ TEXTS = {
     "scale": "Scale",
     "shared": "Shared",
     "own": "Own",
-    "lower": "Second row",
+    "lower": "Below the maps",
     "difference": "Difference",
     "error": "Error",
     "zoom": "Zoom",
@@ -47,11 +48,30 @@ TEXTS = {
     "isReference": "The students are compared with this map. In their difference, orange: they give the pixel more "
     "weight than the teacher does; blue: less.",
     "differenceTitle": "Difference to the teacher",
-    "errorTitle": "Standard error",
-    "hover": "Point at any map to read all of them",
+    "errorTitle": "Standard error of the map",
+    "hover": "Point at a map to read all",
     "row": "row",
     "column": "column",
 }
+
+
+@dataclass(frozen=True)
+class Row:
+    """Maps that were made with the same settings, one a model.
+
+    Attributes:
+        baseline: What a removed pixel became.
+        heading: Above the maps; none when there is one row only.
+        complete: Whether no more masks will come.
+        settled: Whether it ended early because the maps were reliable enough.
+    """
+
+    baseline: str
+    heading: str
+    maps: Mapping[str, SaliencyMap]
+    report: AgreementReport
+    complete: bool
+    settled: bool
 
 
 @st.cache_resource(show_spinner=False)
@@ -124,35 +144,31 @@ def palettes() -> list[dict[str, str]]:
     ]
 
 
-def comparison_payload(
-    maps: Mapping[str, SaliencyMap], report: AgreementReport, true_class: int | None, name: str
-) -> dict[str, Any]:
+def comparison_payload(rows: Sequence[Row], true_class: int | None, name: str) -> dict[str, Any]:
     """Everything that viewer.js draws; ``name`` is the picture's."""
-    picture = next(iter(maps.values())).picture
-    seen = "" if true_class is None else f"True class: {next(iter(maps.values())).classes[true_class]}"
+    first = next(iter(rows[0].maps.values()))
     return {
         "name": name,
-        "masks": next(iter(maps.values())).n_masks,
+        "masks": [next(iter(row.maps.values())).n_masks for row in rows],
         "texts": TEXTS,
-        "limit": figures.colour_limit(maps),
-        "size": list(picture.shape[:2]),
-        "picture": _encode(picture, np.uint8),
+        "limit": max(figures.colour_limit(row.maps) for row in rows),
+        "size": list(first.picture.shape[:2]),
+        "picture": _encode(first.picture, np.uint8),
         "palettes": palettes(),
-        "about": seen,
-        "models": [_model(maps, role, report, true_class) for role in maps],
+        "about": "" if true_class is None else f"True class: {first.classes[true_class]}",
+        "rows": [
+            {"heading": row.heading, "models": [_model(row, role, true_class) for role in row.maps]} for row in rows
+        ],
     }
 
 
-def _model(
-    maps: Mapping[str, SaliencyMap], role: str, report: AgreementReport, true_class: int | None
-) -> dict[str, Any]:
-    one = maps[role]
+def _model(row: Row, role: str, true_class: int | None) -> dict[str, Any]:
+    one = row.maps[role]
     predicted, target = one.classes[one.predicted], one.classes[one.target]
     confidence = float(one.probabilities[one.predicted])
     title = figures.role_title(role)
-    compared = "teacher" in maps and role != "teacher"
-    difference = figures.difference_to_teacher(maps, role)[0] if compared else None
-    row, column = np.unravel_index(int(one.values.argmax()), one.values.shape)
+    compared = "teacher" in row.maps and role != "teacher"
+    y, x = np.unravel_index(int(one.values.argmax()), one.values.shape)
     return {
         "role": role,
         "title": title,
@@ -160,17 +176,27 @@ def _model(
         "symbol": figures.ROLE_SYMBOLS.get(role, "square"),
         "map": _packed(one.values),
         "centre": figures.colour_centre(one),
-        "limit": figures.colour_limit(maps, role),
+        "limit": figures.colour_limit(row.maps, role),
         "error": _packed(one.standard_error),
-        "difference": None if difference is None else _packed(difference),
+        "difference": _difference(one, row.maps["teacher"]) if compared else None,
         "predicted": predicted,
         "confidence": confidence,
         "confidenceText": f"{confidence:.1%}",
         "correct": None if true_class is None else one.predicted == true_class,
         "targetText": f"Map explains class {target} ({one.probabilities[one.target]:.1%})",
-        "alt": f"{title}: saliency of class {target}, strongest at row {row}, column {column}",
-        "agreement": _agreement(report, role) if compared else None,
-        "ceilingText": _ceiling_text(report, role),
+        "alt": f"{title}: saliency of class {target}, strongest at row {y}, column {x}",
+        "agreement": _agreement(row.report, role) if compared else None,
+        "ceilingText": _ceiling_text(row.report, role),
+    }
+
+
+def _difference(one: SaliencyMap, teacher: SaliencyMap) -> dict[str, Any]:
+    found = difference(one, teacher)
+    return {
+        "map": _packed(found.values),
+        "error": _packed(found.standard_error),
+        "centre": figures.colour_centre(one) - figures.colour_centre(teacher),
+        "reliabilityText": f"reliability {found.reliability:.3f}",
     }
 
 
@@ -178,10 +204,15 @@ def _agreement(report: AgreementReport, role: str) -> dict[str, Any] | None:
     pair = report.between("teacher", role)
     if not math.isfinite(pair.agreement):
         return None
-    text = f"Agreement with the teacher {pair.agreement:.2f}, noise ceiling {pair.ceiling:.2f}"
+    text = f"Agreement with the teacher {pair.agreement:.2f}{interval(pair)}, noise ceiling {pair.ceiling:.2f}"
     if not pair.same_target:
         text += " (other class)"
     return {"value": pair.agreement, "ceiling": pair.ceiling, "text": text}
+
+
+def interval(pair: PairAgreement) -> str:
+    """The 95 % interval of an agreement, to put behind it; nothing when it is not known."""
+    return f" [{pair.low:.2f}, {pair.high:.2f}]" if math.isfinite(pair.low) else ""
 
 
 def _ceiling_text(report: AgreementReport, role: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
+import torch
 from PIL import Image
 
 from kdviz.analysis.mistakes import Predictions, read_predictions, showcase
@@ -17,9 +18,14 @@ from kdviz.datasets import LabelledImages, bundled_digits
 from kdviz.execution import Job, JobQueue
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.images import content_hash
+from kdviz.networks import choose_device
 from kdviz.saliency import ExplainState, explain_stream, methods
 
 _RESULTS = 128
+TEACHER = "teacher"
+
+States = tuple[ExplainState, ...]
+"""Of the rows of a :class:`Request`: those before the last are complete, later rows have not begun."""
 
 
 @dataclass
@@ -89,28 +95,82 @@ def results() -> Results:
     return Results()
 
 
-def result_key(opened: OpenExperiment, picture: Image.Image, settings: Mapping[str, Any]) -> tuple:
-    """What a result depends on: the models, the picture as they see it, and the settings."""
-    pixels = content_hash(picture.mode.encode() + repr(picture.size).encode() + picture.tobytes())
-    return opened.fingerprint, pixels, tuple(sorted(settings.items()))
+@dataclass(frozen=True)
+class Request:
+    """Maps of one prepared picture, once for each of ``rows`` of settings.
+
+    Attributes:
+        target: The class whose maps have to settle where ``reliability`` is set: an index, ``teacher`` for the
+            teacher's prediction, or None for each model's own. Otherwise all classes are computed alike.
+    """
+
+    opened: OpenExperiment
+    picture: Image.Image
+    rows: tuple[Mapping[str, Any], ...]
+    target: int | str | None = TEACHER
+
+    @cached_property
+    def keys(self) -> tuple[tuple, ...]:
+        """What each row's result depends on: the models, the picture as they see it, and the settings."""
+        picture = self.picture
+        pixels = content_hash(picture.mode.encode() + repr(picture.size).encode() + picture.tobytes())
+        return tuple(
+            (self.opened.fingerprint, pixels, tuple(sorted(row.items())), self.target if row["reliability"] else None)
+            for row in self.rows
+        )
 
 
-def start(opened: OpenExperiment, picture: Image.Image, settings: Mapping[str, Any]) -> Job[ExplainState]:
-    """Queue the maps of one prepared picture; a finished result is kept for everybody.
+def start(request: Request) -> Job[States]:
+    """Queue a request, its first row first; a row's finished result is kept for everybody.
 
     Raises:
         QueueFullError: Too many are under way.
     """
-    key = result_key(opened, picture, settings)
+    known = tuple(state for state in map(results().get, request.keys) if state is not None)
+    if len(known) == len(request.rows):
+        return _finished(known)
 
-    def work():
-        state = None
-        for state in explain_stream(opened.experiment, picture, **settings):
-            yield state
-        if state is not None:
-            results().put(key, state)
+    def work() -> Iterator[States]:
+        complete: States = ()
+        for settings, key in zip(request.rows, request.keys, strict=True):
+            latest = complete
+            for state in _states(request, settings, key):
+                latest = (*complete, state)
+                yield latest
+            complete = latest
 
     return queue().submit(work)
+
+
+def _finished(states: States) -> Job[States]:
+    job: Job[States] = Job(lambda: iter(()))
+    job.latest = states
+    job.finish("done")
+    return job
+
+
+def _states(request: Request, settings: Mapping[str, Any], key: tuple) -> Iterator[ExplainState]:
+    known = results().get(key)
+    if known is not None:
+        yield known
+        return
+    target = _class_to_settle(request) if settings["reliability"] else None
+    state = None
+    for state in explain_stream(request.opened.experiment, request.picture, target, **settings):
+        yield state
+    if state is not None:
+        results().put(key, state)
+
+
+@torch.inference_mode()
+def _class_to_settle(request: Request) -> int | None:
+    experiment = request.opened.experiment
+    if request.target != TEACHER:
+        return None if request.target is None else experiment.class_index(request.target)
+    if TEACHER not in experiment.runs:
+        return None
+    inputs = experiment.preprocess(request.picture).to(choose_device("auto"))
+    return int(experiment.runs[TEACHER].on(inputs.device)(inputs)[0].argmax())
 
 
 def default_settings() -> dict[str, Any]:
@@ -122,6 +182,6 @@ def warm_up(name: str = "mnist") -> None:
     """Load the models, compute the first picture's maps, and take what is loaded out of garbage collection."""
     opened = open_experiment(name)
     picture = opened.samples.picture(opened.showcase[0])
-    start(opened, picture, default_settings()).wait(60)
+    start(Request(opened, picture, (default_settings(),))).wait(60)
     gc.collect()
     gc.freeze()
