@@ -79,6 +79,25 @@ def _numbers(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     return parse
 
 
+# What --temperature and --alpha take; kdviz.distill.schedules reads it, and imports torch.
+SCHEDULE = "a number, or over the epochs: 10:1 linear, 10:1:cosine, or 1=10,6=4 for 10 from epoch 1 and 4 from epoch 6"
+
+
+def _schedule(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _named_number(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    return name, float(value)
+
+
+_named_number.__name__ = "NAME=VALUE"
+
+
 def _set_threads(options: argparse.Namespace) -> None:
     if options.threads:
         import torch
@@ -122,9 +141,36 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="folder of the new experiment, e.g. models/mine")
     _add_recipe(parser)
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and dropout")
-    parser.add_argument("--temperature", type=float, default=4.0, help="T of the KD student")
+    parser.add_argument(
+        "--temperature", metavar="T", type=_schedule, default=4.0, help="of the KD student; " + SCHEDULE
+    )
+    parser.add_argument(
+        "--alpha", type=_schedule, default=0.5, help="weight of the teacher against the labels, 0 to 1; " + SCHEDULE
+    )
+    parser.add_argument("--loss", metavar="NAME", default="soft_targets", help="against the teacher: kdviz list losses")
+    parser.add_argument(
+        "--loss-option",
+        metavar="NAME=VALUE",
+        type=_named_number,
+        action="append",
+        default=[],
+        help="an option of that loss; can be given several times",
+    )
+    parser.add_argument("--kd-epochs", metavar="N", type=_at_least_one, help="leave the teacher away after N epochs")
+    parser.add_argument("--label-smoothing", metavar="E", type=float, default=0.0, help="of the students, 0 to below 1")
+    parser.add_argument(
+        "--class-weights", choices=["none", "balanced"], default="none", help="balanced: all classes weigh the same"
+    )
     parser.add_argument("--teacher-epochs", type=_at_least_one, help="epochs of the teacher (default: 12, or --epochs)")
-    parser.add_argument("--teacher", default="paper_cnn", help="network of the teacher")
+    parser.add_argument(
+        "--teacher",
+        type=_numbers(str),
+        default="paper_cnn",
+        help="network of the teacher; several, with commas between, teach together",
+    )
+    parser.add_argument(
+        "--teacher-weights", type=_numbers(float), default=[], help="of several teachers, with commas between"
+    )
     parser.add_argument("--student", default="paper_fc", help="network of both students")
     _common(parser)
 
@@ -133,7 +179,6 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=_at_least_one, default=None, help="epochs of the students (default: 20)")
     parser.add_argument("--batch-size", type=_at_least_one, default=256, help="samples a step")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
-    parser.add_argument("--alpha", type=float, default=0.5, help="weight of the teacher against the labels, 0 to 1")
 
 
 def _config(options: argparse.Namespace, **more: Any) -> TrainingConfig:
@@ -151,33 +196,46 @@ def _config(options: argparse.Namespace, **more: Any) -> TrainingConfig:
 
 def _train(options: argparse.Namespace) -> None:
     from kdviz.datasets import bundled_digits, mnist
-    from kdviz.distill import train_mnist
+    from kdviz.distill import check_settings, train_mnist
     from kdviz.experiment import load_experiment
 
     _set_threads(options)
-    config = _config(options, seed=options.seed, temperature=options.temperature)
+    config = _config(
+        options,
+        seed=options.seed,
+        temperature=options.temperature,
+        loss=options.loss,
+        loss_options=dict(options.loss_option),
+        kd_epochs=options.kd_epochs,
+        label_smoothing=options.label_smoothing,
+        class_weights=options.class_weights,
+        teacher_weights=tuple(options.teacher_weights),
+    )
     stages = train_mnist(
         options.data,
         options.out,
         config,
-        teacher=options.teacher,
+        teachers=options.teacher,
         student=options.student,
         teacher_epochs=options.teacher_epochs or options.epochs or 12,
     )
-    _show_stages(stages)
+    _show_stages(stages, check_settings(config))  # said now, not after the teacher's training
     experiment = load_experiment(options.out)
     splits = mnist(options.data)
     _evaluate_on(experiment, [splits["validation"], splits["test"], bundled_digits()["bundled"]], options.device)
     _print_metrics(experiment, options.json)
 
 
-def _show_stages(stages: Iterable[Stage]) -> None:
-    """One bar a training, with the loss and the validation accuracy of its last epoch."""
+def _show_stages(stages: Iterable[Stage], warnings: Iterable[str] = ()) -> None:
+    """One bar a training, with the loss and the validation accuracy of its last epoch; each warning once."""
     from tqdm import tqdm
 
+    said: set[str] = set()
+    _warn(warnings, said)
     bar, shown = None, ""
     for stage in stages:
         progress = stage.progress
+        _warn(progress.warnings, said)
         if bar is None or stage.name != shown:
             if bar is not None:
                 bar.close()
@@ -188,6 +246,15 @@ def _show_stages(stages: Iterable[Stage]) -> None:
             bar.set_postfix_str(f"loss {progress.loss:.4f}, validation {progress.validation_accuracy:.2%}")
     if bar is not None:
         bar.close()
+
+
+def _warn(warnings: Iterable[str], said: set[str]) -> None:
+    from tqdm import tqdm
+
+    for warning in warnings:
+        if warning not in said:
+            tqdm.write(f"kdviz: warning: {warning}", file=sys.stderr)
+            said.add(warning)
 
 
 # sweep ----------------------------------------------------------------------------------------------------------------
@@ -202,6 +269,7 @@ def _add_sweep(verbs: Any) -> None:
         "--values", type=_numbers(float), default=[1, 2, 4, 8, 16, 32, 64], help="values, with commas between"
     )
     parser.add_argument("--seeds", type=_numbers(int), default=[0, 1, 2], help="seeds, with commas between")
+    parser.add_argument("--alpha", type=float, default=0.5, help="weight of the teacher against the labels, 0 to 1")
     _add_recipe(parser)
     _common(parser)
 
@@ -498,11 +566,25 @@ def _entries(what: str) -> dict[str, str]:
         from kdviz.saliency import methods
 
         return {name: _about_method(methods[name]) for name in methods}
+    if what == "losses":
+        from kdviz.distill import losses
+
+        return {name: _about_loss(name) for name in losses}
     registry = _registry(what)
     texts = {name: (registry[name].__doc__ or "").strip().partition("\n")[0] for name in registry}
     if what == "networks":
         texts |= {"torchvision/NAME": "Any classifier of torchvision.", "timm/NAME": "Any classifier of timm."}
     return texts
+
+
+def _about_loss(name: str) -> str:
+    from kdviz.distill import losses, teacher_losses
+
+    text = (losses[name].__doc__ or "").strip().partition("\n")[0]
+    if name not in teacher_losses:
+        return text
+    options = ", ".join(f"{option} (default {value:g})" for option, value in teacher_losses[name].options.items())
+    return f"{text} [train --loss{'; options: ' if options else ''}{options}]"
 
 
 def _about_method(method: Method) -> str:
@@ -524,10 +606,6 @@ def _registry(what: str) -> Any:
         from kdviz.networks import networks
 
         return networks
-    if what == "losses":
-        from kdviz.distill import losses
-
-        return losses
     from kdviz.datasets import datasets
 
     return datasets

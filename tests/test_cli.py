@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 
 import kdviz
+from kdviz.analysis.studies import temperature_sweep
 from kdviz.cli import main
-from kdviz.distill import training
+from kdviz.distill import TrainingConfig, losses, training
+from kdviz.errors import SettingError
 from kdviz.experiment import list_experiments, load_experiment
 
 QUICK = ["--masks", "60", "--grid", "4", "--device", "cpu"]
@@ -197,6 +199,9 @@ def test_ctrl_c_is_exit_130(monkeypatch, capsys):
         ["train", "imagenet", "--out", "x"],
         ["train", "mnist"],
         ["train", "mnist", "--out", "x", "--epochs", "0"],
+        ["train", "mnist", "--out", "x", "--kd-epochs", "0"],
+        ["train", "mnist", "--out", "x", "--loss-option", "beta"],
+        ["train", "mnist", "--out", "x", "--class-weights", "equal"],
         ["sweep", "temperature", "--values", "1,hot"],
         ["sweep", "temperature", "--seeds", "0.5"],
     ],
@@ -247,7 +252,7 @@ def test_the_module_is_the_command():
     [
         ("networks", {"paper_cnn", "paper_fc", "torchvision/NAME", "timm/NAME"}),
         ("methods", {"rise"}),
-        ("losses", {"cross_entropy", "soft_targets", "distillation"}),
+        ("losses", set(losses)),
         ("datasets", {"mnist", "mnist-bundled"}),
     ],
 )
@@ -328,6 +333,68 @@ def test_train_makes_an_experiment(few_digits, tmp_path, capsys):
     assert experiment.runs["student"].metrics["test"]["accuracy"] > 0.3
 
 
+def test_train_with_another_loss_and_schedules(few_digits, tmp_path, capsys):
+    out = tmp_path / "mine"
+    command = ["train", "mnist", "--data", "x", "--out", str(out), "--epochs", "2", *TINY[2:], "--loss", "decoupled"]
+    more = ["--loss-option", "other_weight=4", "--temperature", "10:1", "--alpha", "1=.9,2=.5", "--kd-epochs", "1"]
+    assert main([*command, *more, "--label-smoothing", "0.1", "--class-weights", "balanced"]) == 0
+    runs = load_experiment(out).runs
+    record = runs["kd_student"].training
+    assert (record["loss"], record["loss_options"], record["kd_epochs"]) == ("decoupled", {"other_weight": 4.0}, 1)
+    assert (record["temperature"], record["alpha"]) == ("10:1", "1=.9,2=.5")
+    assert [run.training["label_smoothing"] for run in runs.values()] == [0.0, 0.1, 0.1]  # a teacher has none
+    assert [run.training["class_weights"] for run in runs.values()] == ["balanced"] * 3
+    assert all("loss" not in runs[role].training for role in ("teacher", "student"))
+    assert runs["kd_student"].sha256 != runs["student"].sha256
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_train_with_several_teachers(few_digits, tmp_path, capsys):
+    out = tmp_path / "mine"
+    command = ["train", "mnist", "--data", "x", "--out", str(out), "--epochs", "1", "--device", "cpu"]
+    assert main([*command, "--teacher", "paper_fc,paper_fc", "--teacher-weights", "2,1"]) == 0
+    runs = load_experiment(out).runs
+    assert list(runs) == ["teacher", "teacher_2", "kd_student", "student"]
+    assert [runs[role].training["seed"] for role in runs] == [0, 1, 0, 0]
+    assert runs["kd_student"].training["teacher_weights"] == [2.0, 1.0]
+    assert "kd_student (3/4)" in capsys.readouterr().err
+    assert main(["sweep", "temperature", "-e", str(out), "--data", "x", "--epochs", "1"]) == 1
+    assert "several teachers" in one_line_error(capsys)
+
+
+def test_doubts_are_said_once_on_stderr_before_the_training(few_digits, tmp_path, capsys):
+    command = ["train", "mnist", "--data", "x", "--out", str(tmp_path / "x"), "--epochs", "1", *TINY[2:], "--json"]
+    assert main([*command, "--alpha", "0"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("kdviz: warning: alpha is 0: the teacher has no influence") == 1
+    assert captured.err.index("alpha is 0") < captured.err.index("teacher (1/3)")
+    json.loads(captured.out)
+
+
+def test_a_sweep_refuses_a_teacher_of_other_classes(tiny, few_small_digits, capsys):
+    tiny.classes = tuple("1023456789")
+    tiny.save()
+    assert main(["sweep", "temperature", "-e", str(tiny.folder), "--data", "x", "--epochs", "1"]) == 1
+    assert "Class 0 is '1' for the teacher and '0' for the student" in one_line_error(capsys)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"loss": "dist"},
+        {"kd_epochs": 2},
+        {"label_smoothing": 0.1},
+        {"class_weights": "balanced"},
+        {"alpha": "0:1"},
+        {"teacher_weights": (1.0,)},
+    ],
+    ids=str,
+)
+def test_a_sweep_refuses_what_its_table_cannot_record(tiny, changed):
+    with pytest.raises(SettingError, match=next(iter(changed))):
+        next(temperature_sweep(tiny, "x", [4.0], [0], TrainingConfig(epochs=1, **changed)))
+
+
 def test_training_twice_with_a_seed_gives_the_same_weights(few_digits, tmp_path):
     hashes = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
@@ -349,6 +416,14 @@ def test_the_students_differ_by_the_loss_alone(few_digits, tmp_path):
     ("changed", "reason"),
     [
         (["--alpha", "1.5"], "alpha"),
+        (["--alpha", "1:2"], "alpha"),
+        (["--temperature", "10:1:sine"], "temperature must be a number, FROM:TO"),
+        (["--loss", "decoupeld"], "Did you mean 'decoupled'"),
+        (["--loss-option", "beta=3"], "'soft_targets' has no option 'beta'"),
+        (["--label-smoothing", "1"], "label_smoothing"),
+        (["--teacher", ""], "must be a teacher"),
+        (["--teacher", "paper_fc,paper_cn"], "Did you mean 'paper_cnn'"),
+        (["--teacher-weights", "1,2"], "each of 1 teacher"),
         (["--temperature", "0"], "temperature"),
         (["--learning-rate", "-1"], "learning_rate"),
         (["--teacher", "paper_cn"], "Did you mean 'paper_cnn'"),

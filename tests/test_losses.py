@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from kdviz.distill import TrainingConfig, distillation_loss, losses, soft_target_loss
-from kdviz.distill.losses import check_distillation
-from kdviz.errors import SettingError
+from kdviz.distill import TrainingConfig, distillation_loss, losses, soft_target_loss, teacher_losses
+from kdviz.distill.losses import balanced_weights, check_distillation, label_smoothing_loss, pooled_logits
+from kdviz.errors import KdvizError, SettingError
 
 TEMPERATURES = [0.5, 1.0, 4.0, 64.0]
 
@@ -131,6 +133,285 @@ def test_alpha_outside_its_range(alpha):
         TrainingConfig(alpha=alpha)
 
 
+# against the labels ---------------------------------------------------------------------------------------------------
+
+
+def softmax(row: np.ndarray) -> np.ndarray:
+    return np.exp(row - row.max()) / np.exp(row - row.max()).sum()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_label_smoothing_equals_the_formula(smoothing, weighted):
+    student, labels = logits(0), torch.tensor([0, 0, 0, 3, 3, 9])
+    weights = torch.arange(1.0, 11.0, dtype=torch.float64) if weighted else torch.ones(10, dtype=torch.float64)
+    total = 0.0
+    for row, label in zip(student.numpy(), labels.tolist(), strict=True):
+        for k, p in enumerate(softmax(row)):
+            q = smoothing / 10 + (1 - smoothing) * (k == label)
+            total -= float(weights[k]) * q * np.log(p)
+    expected = total / float(weights[labels].sum())
+    given = weights if weighted else None
+    assert float(label_smoothing_loss(student, labels, smoothing, given)) == pytest.approx(expected, rel=1e-9)
+    if smoothing == 0:
+        assert label_smoothing_loss(student, labels, 0.0, given) == losses["cross_entropy"](student, labels, given)
+
+
+def test_label_smoothing_is_least_at_the_smoothed_labels():
+    # Its minimum is the entropy of q, reached by softmax = q; being surer than q costs more.
+    q = torch.full((10, 10), 0.01, dtype=torch.float64) + 0.9 * torch.eye(10, dtype=torch.float64)
+    entropy = -float((q[0] * q[0].log()).sum())
+    labels = torch.arange(10)
+    assert float(label_smoothing_loss(q.log(), labels, 0.1)) == pytest.approx(entropy, rel=1e-12)
+    assert float(label_smoothing_loss(q.log() * 2, labels, 0.1)) > entropy
+    assert float(label_smoothing_loss(q.log() / 2, labels, 0.1)) > entropy
+
+
+def test_balanced_weights_make_classes_weigh_the_same():
+    labels = torch.tensor([0] * 6 + [1] * 3 + [2])
+    weights = balanced_weights(labels, "abc")
+    assert weights.tolist() == pytest.approx([10 / 18, 10 / 9, 10 / 3])
+    student = logits(0, 10, 3).float()
+    each = [float(F.cross_entropy(student[labels == k], labels[labels == k])) for k in range(3)]
+    assert float(losses["cross_entropy"](student, labels, weights)) == pytest.approx(np.mean(each), rel=1e-5)
+    with pytest.raises(SettingError, match="'d' has none"):
+        balanced_weights(labels, "abcd")
+
+
+# against a teacher ----------------------------------------------------------------------------------------------------
+
+
+def against(name: str, student, teacher, labels=None, temperature=4.0, **options) -> torch.Tensor:
+    labels = torch.arange(len(student)) if labels is None else labels
+    return teacher_losses[name](student, teacher, labels, temperature, options)
+
+
+@pytest.mark.parametrize("name", list(teacher_losses))
+def test_every_loss_against_a_teacher(name):
+    teacher, labels = logits(1), torch.arange(6)
+    student = logits(0).requires_grad_()
+    speaking = teacher.clone().requires_grad_()
+    loss = against(name, student, speaking)
+    assert loss.shape == ()
+    loss.backward()
+    loss = loss.detach()
+    assert speaking.grad is None  # a teacher is not trained
+    assert student.grad.abs().sum() > 0
+    torch.testing.assert_close(
+        loss, losses[name](student.detach(), teacher, *needed(name, labels))
+    )  # the same by either name
+    # Lower is better: the teacher's own logits, made surer for the loss that wants its answer alone, beat any others.
+    assert float(against(name, 99 * teacher if name == "hard_distillation" else teacher, teacher)) < 1e-6 < float(loss)
+    step = student.detach() - 1e-3 * student.grad
+    assert float(against(name, step, teacher)) < float(loss)
+
+
+def needed(name: str, labels: torch.Tensor, temperature: float = 4.0) -> list:
+    given = {"labels": labels, "temperature": temperature}
+    return [given[need] for need in teacher_losses[name].needs]
+
+
+@pytest.mark.parametrize("name", sorted(set(teacher_losses) - {"dist"}))  # dist compares columns: the batch matters
+def test_repeating_the_batch_changes_no_loss(name):
+    student, teacher, labels = logits(0), logits(1), torch.arange(6)
+    twice = against(name, student.repeat(2, 1), teacher.repeat(2, 1), labels.repeat(2))
+    torch.testing.assert_close(twice, against(name, student, teacher, labels))
+
+
+@pytest.mark.parametrize("name", sorted(set(teacher_losses) - {"soft_targets"}))
+def test_gradients_keep_their_size_when_the_temperature_grows(name):
+    # A factor of T too many or too few would show as 16 between 4 and 64, one of T^2 as 256.
+    norms = []
+    for temperature in (4.0, 16.0, 64.0):
+        student = logits(0).requires_grad_()
+        against(name, student, logits(1), temperature=temperature).backward()
+        norms.append(float(student.grad.norm()))
+    assert max(norms) / min(norms) < 3
+
+
+def test_hard_distillation_is_cross_entropy_on_the_teachers_answers():
+    student, teacher = logits(0), logits(1)
+    answers = [max(range(10), key=row.__getitem__) for row in teacher.tolist()]
+    expected = np.mean([-np.log(softmax(row)[k]) for row, k in zip(student.numpy(), answers, strict=True)])
+    assert float(against("hard_distillation", student, teacher)) == pytest.approx(expected, rel=1e-9)
+    # Only the answers count, not how sure they are.
+    assert against("hard_distillation", student, teacher) == against("hard_distillation", student, 9 * teacher + 1)
+
+
+def decoupled_oracle(student, teacher, labels, temperature, target_weight, other_weight) -> float:
+    """Zhao et al. (2022), eq. 1 to 7, with probabilities instead of logarithms."""
+    total = 0.0
+    for row, teacher_row, label in zip(student, teacher, labels, strict=True):
+        p, q = softmax(row / temperature), softmax(teacher_row / temperature)
+        tckd = q[label] * np.log(q[label] / p[label]) + (1 - q[label]) * np.log((1 - q[label]) / (1 - p[label]))
+        nckd = 0.0
+        for k in range(len(p)):
+            if k != label:
+                p_k, q_k = p[k] / (1 - p[label]), q[k] / (1 - q[label])
+                nckd += q_k * np.log(q_k / p_k)
+        total += target_weight * tckd + other_weight * nckd
+    return temperature**2 * total / len(student)
+
+
+@pytest.mark.parametrize("weights", [(1, 8), (1, 0), (0, 1), (0.5, 2)])
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_decoupled_equals_the_formula(weights, temperature):
+    student, teacher, labels = logits(0), logits(1), torch.tensor([0, 1, 9, 3, 3, 5])
+    options = {"target_weight": weights[0], "other_weight": weights[1]}
+    # The oracle subtracts a probability near 1 from 1, which costs it digits where T is low.
+    expected = decoupled_oracle(student.numpy(), teacher.numpy(), labels.numpy(), temperature, *weights)
+    found = against("decoupled", student, teacher, labels, temperature, **options)
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+def test_decoupled_with_the_teachers_doubt_is_soft_targets():
+    # Zhao et al. (2022), eq. 6: for one sample, KL = TCKD + (1 - p) NCKD.
+    for sample in range(6):
+        student, teacher, label = logits(0)[[sample]], logits(1)[[sample]], torch.tensor([sample])
+        doubt = 1 - float((teacher / 4).softmax(1)[0, sample])
+        found = against("decoupled", student, teacher, label, other_weight=doubt)
+        torch.testing.assert_close(found, soft_target_loss(student, teacher, 4.0))
+
+
+def test_decoupled_survives_certainty():
+    # In float32, 1 - p is 0 here: a formula with probabilities gives nan.
+    student, teacher = torch.tensor([[200.0, 0.0, -9.0]]).requires_grad_(), torch.tensor([[300.0, 3.0, 0.0]])
+    loss = against("decoupled", student, teacher, torch.tensor([0]), 1.0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(student.grad).all()
+
+
+def test_decoupled_of_two_classes_has_one_part():
+    student, teacher = logits(0, 6, 2), logits(1, 6, 2)
+    found = against("decoupled", student, teacher, torch.tensor([0, 1, 0, 1, 0, 1]))
+    torch.testing.assert_close(found, soft_target_loss(student, teacher, 4.0))
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_logit_standardisation_equals_the_formula(temperature):
+    student, teacher = logits(0), logits(1)
+    scored = []
+    for table in (student.tolist(), teacher.tolist()):
+        rows = []
+        for row in table:
+            mean = sum(row) / len(row)
+            deviation = (sum((value - mean) ** 2 for value in row) / len(row)) ** 0.5
+            rows.append([(value - mean) / deviation for value in row])
+        scored.append(np.array(rows))
+    # 1e-7 beside a deviation near 3 moves the loss by some 1e-7 of itself.
+    expected = oracle(*scored, temperature)
+    found = against("logit_standardisation", student, teacher, temperature=temperature)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_logit_standardisation_ignores_shift_and_size_and_not_order():
+    student, teacher = logits(0), logits(1)
+    scale = torch.linspace(0.5, 20, 6, dtype=torch.float64)[:, None]
+    moved = against("logit_standardisation", scale * student - 7, 3 * teacher + 1)
+    torch.testing.assert_close(moved, against("logit_standardisation", student, teacher), rtol=1e-5, atol=0)
+    turned = float(against("logit_standardisation", -teacher, teacher))
+    assert turned > float(moved) > float(against("logit_standardisation", 5 * teacher, teacher))
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_dist_equals_the_formula(temperature):
+    student, teacher = logits(0), logits(1)
+    p, q = (np.array([softmax(row / temperature) for row in table.numpy()]) for table in (student, teacher))
+    rows = np.mean([1 - np.corrcoef(p[i], q[i])[0, 1] for i in range(6)])
+    columns = np.mean([1 - np.corrcoef(p[:, j], q[:, j])[0, 1] for j in range(10)])
+    for inter, intra in ((1, 1), (2, 0), (0, 3)):
+        found = against("dist", student, teacher, temperature=temperature, inter_weight=inter, intra_weight=intra)
+        assert float(found) == pytest.approx(inter * rows + intra * columns, rel=1e-6)
+
+
+def test_dist_reaches_both_ends():
+    # Two classes: probabilities of swapped logits are p and 1 - p, whose correlation is -1 along rows and columns.
+    teacher = logits(1, 6, 2)
+    assert float(against("dist", teacher, teacher)) == pytest.approx(0, abs=1e-12)
+    assert float(against("dist", teacher.flip(1), teacher)) == pytest.approx(4, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", list(teacher_losses))
+@pytest.mark.parametrize("samples", [1, 3])
+def test_constant_logits_and_batches_of_one_have_gradients(name, samples):
+    # The last batch of an epoch can hold one sample, and an untrained network can answer zeros.
+    student, teacher = torch.zeros(samples, 10).requires_grad_(), torch.zeros(samples, 10)
+    loss = against(name, student, teacher)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(student.grad).all()
+
+
+# several teachers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [(), (1.0, 1.0, 2.0), (0.3, 0.1, 0.6)])
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_several_teachers_speak_with_their_mean(weights, temperature):
+    student, teachers = logits(0), torch.stack([logits(1), logits(2), logits(3)])
+    shares = np.array(weights or (1, 1, 1)) / sum(weights or (1, 1, 1))
+    total = 0.0
+    for i, row in enumerate(student.numpy()):
+        p = softmax(row / temperature)
+        q = sum(share * softmax(one[i] / temperature) for share, one in zip(shares, teachers.numpy(), strict=True))
+        total += float((q * np.log(q / p)).sum())
+        pooled = np.exp(pooled_logits(teachers, temperature, weights)[i].numpy() / temperature)
+        np.testing.assert_allclose(pooled, q, rtol=1e-9)  # a distribution, whatever the weights sum to
+    found = losses["several_teachers"](student, teachers, temperature, weights)
+    assert float(found) == pytest.approx(temperature**2 * total / 6, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", list(teacher_losses))
+def test_teachers_who_agree_are_one_teacher(name):
+    student, teacher, labels = logits(0), logits(1), torch.arange(6)
+    several, one = (
+        distillation_loss(student, spoken, labels, loss=name) for spoken in (teacher.expand(3, -1, -1), teacher)
+    )
+    torch.testing.assert_close(several, one)
+
+
+# both -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(teacher_losses))
+def test_alpha_mixes_each_loss_with_the_labels(name):
+    student, teacher, labels = logits(0), logits(1), torch.arange(6)
+    mixed = distillation_loss(student, teacher, labels, alpha=0.3, loss=name, label_smoothing=0.1)
+    expected = 0.7 * label_smoothing_loss(student, labels, 0.1) + 0.3 * against(name, student, teacher)
+    torch.testing.assert_close(mixed, expected)
+    assert distillation_loss(student, teacher, labels, alpha=0.0, loss=name) == F.cross_entropy(student, labels)
+    assert distillation_loss(student, teacher, labels, alpha=1.0, loss=name) == against(name, student, teacher)
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "reason"),
+    [
+        ("decupled", {}, "Did you mean 'decoupled'"),
+        ("cross_entropy", {}, "Unknown distillation loss"),
+        ("dist", {"beta": 1.0}, "no option 'beta'; it has inter_weight, intra_weight"),
+        ("soft_targets", {"beta": 1.0}, "it has none"),
+        ("dist", {"inter_weight": -1.0}, "inter_weight"),
+        ("dist", {"inter_weight": float("nan")}, "inter_weight"),
+        ("dist", {"inter_weight": float("inf")}, "inter_weight"),
+    ],
+    ids=str,
+)
+def test_a_loss_that_does_not_exist(loss, options, reason):
+    with pytest.raises(KdvizError, match=reason):
+        TrainingConfig(loss=loss, loss_options=options)
+
+
 def test_losses_are_found_by_name():
-    assert set(losses) == {"cross_entropy", "soft_targets", "distillation"}
+    against_teacher = {"soft_targets", "hard_distillation", "decoupled", "logit_standardisation", "dist"}
+    assert set(teacher_losses) == against_teacher
+    assert set(losses) == against_teacher | {"cross_entropy", "label_smoothing", "several_teachers", "distillation"}
     assert losses["cross_entropy"](logits(0), torch.arange(6)) == F.cross_entropy(logits(0), torch.arange(6))
+
+
+def test_the_readme_has_every_loss_and_option():
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+    for name in losses:
+        assert f"`{name}`" in readme, name
+    for name in teacher_losses:
+        assert all(f"`{option}`" in readme for option in teacher_losses[name].options), name

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import fields, replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import SMALL
 
-from kdviz.distill import Progress, TrainingConfig, fit, predict_logits, training
+from kdviz.distill import Progress, TrainingConfig, fit, predict_logits, teacher_losses, training
 from kdviz.distill.training import choose_device
 from kdviz.distill.trio import new_network, training_record
 from kdviz.errors import ModelError, SettingError
+from kdviz.experiment import load_experiment
 
 CONFIG = TrainingConfig(epochs=2, batch_size=64, device="cpu", bf16="off")
 
@@ -167,6 +169,12 @@ def test_a_loss_that_explodes_is_an_error(split):
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},
         {"bf16": "yes"},
+        {"kd_epochs": 0},
+        {"label_smoothing": 1.0},
+        {"label_smoothing": -0.1},
+        {"class_weights": "equal"},
+        {"teacher_weights": (1.0, 0.0)},
+        {"teacher_weights": (float("nan"),)},
     ],
     ids=str,
 )
@@ -184,4 +192,138 @@ def test_the_record_says_how_to_repeat_it(split):
     record = training_record(CONFIG, *split, distilled=True)
     assert {"seed", "epochs", "batch_size", "learning_rate", "temperature", "alpha", "optimizer"} <= set(record)
     assert (record["train_samples"], record["validation_samples"]) == (600, 300)
-    assert "alpha" not in training_record(CONFIG, *split, distilled=False)
+    alone = training_record(CONFIG, *split, distilled=False)
+    assert set(record) - set(alone) == {"temperature", "alpha", "loss", "loss_options", "kd_epochs", "teacher_weights"}
+
+
+# the loss of each epoch -----------------------------------------------------------------------------------------------
+
+
+def by_hand(split, config, loss_of_epoch) -> dict:
+    """Adam, the order of samples and the best epoch, written out again; the loss is the caller's."""
+    network, optimizer = student(config.seed), None
+    train, validation = split
+    order = torch.Generator().manual_seed(config.seed)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    best, state = -1.0, {}
+    for epoch in range(1, config.epochs + 1):
+        shuffled = torch.randperm(len(train), generator=order)
+        for start in range(0, len(train), config.batch_size):
+            index = shuffled[start : start + config.batch_size]
+            optimizer.zero_grad()
+            loss_of_epoch(epoch, network(SMALL.normalise(train.images[index])), index).backward()
+            optimizer.step()
+        reached = accuracy(network, validation, validation.labels)
+        if reached > best:
+            best, state = reached, copy.deepcopy(network.state_dict())
+    return state
+
+
+@pytest.fixture(scope="module")
+def spoken(split):
+    """A teacher's logits; they are wrong here and there, so that they differ from the labels."""
+    noise = torch.randn(600, 10, generator=torch.Generator().manual_seed(1))
+    return 2 * noise + 5 * F.one_hot(split[0].labels, 10)
+
+
+def assert_close(found, expected) -> None:
+    # float32 and the same steps in another order of operations: some 30 steps of Adam at 1e-3, each exact to 1e-4.
+    for a, b in zip(found.values(), expected.values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_the_defaults_train_as_they_always_did(split, spoken):
+    # (1 - alpha) CE + alpha T^2 KL, alpha = 0.5 and T = 4, bit for bit.
+    def loss(_, logits, index):
+        soft = F.kl_div(
+            (logits / 4.0).log_softmax(1), (spoken[index] / 4.0).log_softmax(1), reduction="batchmean", log_target=True
+        )
+        return 0.5 * F.cross_entropy(logits, split[0].labels[index]) + 0.5 * (16.0 * soft)
+
+    assert same(trained(split, teacher_logits=spoken)[0].state_dict(), by_hand(split, CONFIG, loss))
+
+
+def test_without_a_teacher_nothing_of_it_matters(split):
+    def loss(_, logits, index):
+        return F.cross_entropy(logits, split[0].labels[index])
+
+    expected = by_hand(split, CONFIG, loss)
+    for config in (CONFIG, replace(CONFIG, loss="dist", kd_epochs=1, alpha="0:1", temperature=9.0)):
+        assert same(trained(split, config)[0].state_dict(), expected)
+
+
+def test_schedules_and_kd_epochs_decide_the_loss_of_each_epoch(split, spoken):
+    config = replace(CONFIG, epochs=3, temperature="8:2", alpha="1=0.9,2=0.4", kd_epochs=2)
+
+    def loss(epoch, logits, index):
+        labels = split[0].labels[index]
+        temperature, alpha = {1: (8.0, 0.9), 2: (5.0, 0.4), 3: (1.0, 0.0)}[epoch]
+        soft = -((spoken[index] / temperature).softmax(1) * (logits / temperature).log_softmax(1)).sum(1).mean()
+        return alpha * temperature**2 * soft - (1 - alpha) * logits.log_softmax(1)[range(len(index)), labels].mean()
+
+    found = trained(split, config, spoken)[0].state_dict()
+    assert_close(found, by_hand(split, config, loss))
+    for other in (replace(config, kd_epochs=None), replace(config, temperature=8.0), replace(config, alpha=0.9)):
+        with pytest.raises(AssertionError):
+            assert_close(trained(split, other, spoken)[0].state_dict(), found)
+
+
+def test_smoothing_and_class_weights_reach_the_loss(split):
+    few = split[0].take(split[0].labels.ne(0) | (torch.arange(600) % 5 == 0))  # a class with a fifth of the others
+    config = replace(CONFIG, label_smoothing=0.2, class_weights="balanced")
+    weights = len(few) / 10 / few.labels.bincount().float()
+
+    def loss(_, logits, index):
+        target = 0.02 + 0.8 * F.one_hot(few.labels[index], 10)
+        return -(target * weights * logits.log_softmax(1)).sum() / weights[few.labels[index]].sum()
+
+    assert_close(trained((few, split[1]), config)[0].state_dict(), by_hand((few, split[1]), config, loss))
+
+
+@pytest.mark.parametrize("loss", list(teacher_losses))
+def test_every_loss_trains(split, loss):
+    teacher, _ = trained(split, replace(CONFIG, epochs=3, seed=9))
+    soft, heard = (predict_logits(teacher, part, SMALL.normalise, device="cpu") for part in split)
+    config = replace(CONFIG, epochs=3, alpha=0.9, loss=loss)
+    network, steps = trained(split, config, soft)
+    agreed = accuracy(network, split[1], heard.argmax(1))
+    assert agreed > accuracy(student(), split[1], heard.argmax(1)) + 0.3
+    assert steps[0].warnings == ()
+
+
+def test_several_teachers_are_heard_by_their_weights(split):
+    right, wrong = (12.0 * F.one_hot((split[0].labels + shift) % 10, 10) for shift in (0, 1))
+    both = torch.stack([right, wrong])
+    for weights, heard in (((1.0, 0.01), 0), ((0.01, 1.0), 1)):
+        config = replace(CONFIG, epochs=4, alpha=1.0, temperature=1.0, teacher_weights=weights)
+        shifted = type(split[1])(split[1].images, (split[1].labels + heard) % 10, split[1].classes, "validation")
+        network, _ = trained((split[0], shifted), config, both)
+        assert accuracy(network, split[1], shifted.labels) > 0.6
+    with pytest.raises(SettingError, match="each of 2"):
+        trained(split, replace(CONFIG, teacher_weights=(1.0,)), both)
+    with pytest.raises(SettingError, match="such a table for each"):
+        trained(split, teacher_logits=both[:, :599])
+
+
+def test_doubts_come_first_and_once(split, spoken):
+    config = replace(CONFIG, alpha=0.0, loss="decoupled", loss_options={"other_weight": 1e5})
+    _, steps = trained(split, config, spoken)
+    assert [text.split(":")[0].split(" is")[0] for text in steps[0].warnings] == [
+        "alpha",
+        "On the first batch the teacher's gradient",
+    ]
+    assert not any(step.warnings for step in steps[1:])
+    assert not trained(split, config)[1][0].warnings  # without a teacher there is nothing to doubt
+
+
+def test_a_student_with_too_few_outputs_is_refused(split, spoken):
+    with pytest.raises(ModelError, match="10 classes and the student 9"):
+        trained(split, teacher_logits=spoken, network=new_network("paper_fc", SMALL, 9, 0))
+
+
+def test_an_old_record_is_todays_configuration():
+    # experiment.json of the models that ship with kdviz was written before there were other losses.
+    record = load_experiment("mnist").runs["kd_student"].training
+    names = {one.name for one in fields(TrainingConfig)}
+    assert "loss" not in record
+    assert TrainingConfig(**{name: value for name, value in record.items() if name in names}) == TrainingConfig()

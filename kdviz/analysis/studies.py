@@ -12,7 +12,7 @@ import torch
 
 from kdviz.analysis.evaluation import model_metrics
 from kdviz.datasets import mnist
-from kdviz.distill import Stage, TrainingConfig, predict_logits, train_student
+from kdviz.distill import Stage, TrainingConfig, check_teacher, predict_logits, train_student
 from kdviz.distill.losses import check_distillation
 from kdviz.errors import ExperimentError, SettingError
 from kdviz.experiment import Experiment
@@ -58,7 +58,8 @@ def temperature_sweep(
     table is written after each training, and what it holds already is not trained again.
 
     Raises:
-        SettingError: No values, or one outside its range.
+        SettingError: No values, one outside its range, or a setting that temperature.parquet does not record.
+        ModelError: The teacher's classes are not those of the data.
         ExperimentError: The experiment is not one of MNIST, has no teacher or no KD student, or its table was
             made with another teacher or recipe.
         DatasetError: See :func:`kdviz.datasets.mnist`.
@@ -69,6 +70,7 @@ def temperature_sweep(
     rows = _earlier_rows(experiment, recipe)
     splits = mnist(data)
     teacher = experiment.runs["teacher"].on(choose_device(config.device))
+    check_teacher(teacher, experiment.classes, splits["train"].classes)
     soft = predict_logits(teacher, splits["train"], experiment.input.normalise, device=config.device)
     measured = {name: samples for name, samples in splits.items() if name != "train"}
     spoken = {
@@ -108,7 +110,7 @@ def _staged(training: Any, name: str, number: int, count: int) -> Any:
 def _key(temperature: float | None, seed: int, config: TrainingConfig) -> tuple[str, float | None, float | None, int]:
     if temperature is None:
         return "student", None, None, seed
-    return "kd_student", temperature, config.alpha, seed
+    return "kd_student", temperature, float(config.alpha), seed
 
 
 def _row(
@@ -157,12 +159,25 @@ def _check(experiment: Experiment, temperatures: Sequence[float], seeds: Sequenc
     for role in ("teacher", "kd_student"):
         if role not in experiment.runs:
             raise ExperimentError(f"'{experiment.folder}' has no {role}, which a temperature sweep needs.")
+    if "teacher_2" in experiment.runs:
+        raise ExperimentError(f"'{experiment.folder}' has several teachers; a temperature sweep distils from one.")
     if experiment.dataset != "mnist":
         raise ExperimentError(f"A sweep on the data set '{experiment.dataset}' is not supported; mnist is.")
     if not temperatures or not seeds:
         raise SettingError("A sweep needs at least one value and one seed.")
+    _check_recorded(config)
     for value in temperatures:
-        check_distillation(value, config.alpha)
+        check_distillation(value, float(config.alpha))
+
+
+def _check_recorded(config: TrainingConfig) -> None:
+    """Refuse what temperature.parquet has no column for."""
+    if isinstance(config.alpha, str):
+        raise SettingError(f"A temperature sweep needs the same alpha in all epochs, got '{config.alpha}'.")
+    default = TrainingConfig()
+    for name in ("loss", "loss_options", "kd_epochs", "label_smoothing", "class_weights", "teacher_weights"):
+        if getattr(config, name) != getattr(default, name):
+            raise SettingError(f"A temperature sweep cannot change {name}: its table does not record it.")
 
 
 def accuracy_by_temperature(table: pa.Table, split: str = "test", alpha: float | None = None) -> list[dict[str, Any]]:

@@ -6,61 +6,20 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdviz.datasets import LabelledImages
-from kdviz.distill.losses import check_distillation, distillation_loss
+from kdviz.distill.check import check_balance, check_settings
+from kdviz.distill.config import TrainingConfig
+from kdviz.distill.losses import balanced_weights, distillation_loss, label_smoothing_loss
 from kdviz.errors import ModelError, SettingError
 from kdviz.networks import choose_device, fast_bf16
 
 Normalise = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How one network is trained: the paper's recipe (Adam 1e-3, batch 256), with more epochs for the students.
-
-    On the validation split the KD student still gains after the paper's 12 epochs (98.8 to 98.9 %), the
-    student alone does not; both get the same.
-
-    Attributes:
-        epochs: Passes over the training split.
-        batch_size: Samples a step.
-        learning_rate: Of Adam (Kingma & Ba, 2015).
-        temperature, alpha: See :func:`kdviz.distill.distillation_loss`; used when there is a teacher.
-        seed: Of the initial weights, the order of samples and dropout.
-        device: A torch device, or ``auto``: the GPU when there is one.
-        bf16: Autocast to bfloat16 in the forward pass: ``auto`` where the device is faster with it.
-    """
-
-    epochs: int = 20
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    temperature: float = 4.0
-    alpha: float = 0.5
-    seed: int = 0
-    device: str = "auto"
-    bf16: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0 <= self.seed < 2**31:
-            raise SettingError(f"seed must be from 0 to 2^31 - 1, got {self.seed}.")
-        if not 0 < self.learning_rate < 10:
-            raise SettingError(f"learning_rate must be above 0 and below 10, got {self.learning_rate:g}.")
-        if self.bf16 not in ("auto", "on", "off"):
-            raise SettingError(f"bf16 must be auto, on or off, got '{self.bf16}'.")
-        check_distillation(self.temperature, self.alpha)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -73,6 +32,7 @@ class Progress:
         loss: Mean training loss of the epoch; None before its end, so that a GPU is not waited for.
         validation_accuracy: In [0, 1].
         seconds: Since training began.
+        warnings: In the first of a training: what looks wrong with it, a sentence each; see :mod:`kdviz.distill.check`.
     """
 
     epoch: int
@@ -82,6 +42,7 @@ class Progress:
     loss: float | None = None
     validation_accuracy: float | None = None
     seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 def autocast(device: torch.device, bf16: str) -> AbstractContextManager[Any]:
@@ -107,22 +68,21 @@ def fit(
         train, validation: Samples.
         normalise: uint8 (N, C, H, W) -> the network's input.
         config: The recipe.
-        teacher_logits: (len(train), classes), computed once; None trains on the labels alone.
+        teacher_logits: (len(train), classes), computed once, or (teachers, len(train), classes) of several; None
+            trains on the labels alone.
 
     Raises:
-        ModelError: The loss is no longer finite.
-        SettingError: The teacher's logits do not fit the training samples.
+        ModelError: The loss is no longer finite, or the network's classes are not the teacher's.
+        SettingError: The teacher's logits do not fit the training samples, or a class that should be weighted has none.
     """
-    if teacher_logits is not None and teacher_logits.shape != (len(train), len(train.classes)):
-        raise SettingError(
-            f"The teacher's logits have shape {tuple(teacher_logits.shape)}, but {len(train)} training samples of "
-            f"{len(train.classes)} classes need {(len(train), len(train.classes))}."
-        )
+    _check_teacher_logits(teacher_logits, train, config)
     device = choose_device(config.device)
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, labels = train.images.to(device), train.labels.to(device)
+    weights = balanced_weights(train.labels, train.classes).to(device) if config.class_weights == "balanced" else None
     soft = None if teacher_logits is None else teacher_logits.to(device)
+    warnings = () if soft is None else _doubts(network, train, normalise, config, soft)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     order = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)  # dropout
@@ -136,12 +96,13 @@ def fit(
             index = index.to(device)
             with autocast(device, config.bf16):
                 logits = network(normalise(images[index])).float()
-            loss = _loss(logits, labels[index], None if soft is None else soft[index], config)
+            loss = _loss(logits, labels[index], None if soft is None else soft[..., index, :], config, weights, epoch)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             total += loss.detach() * len(index)
-            yield Progress(epoch, config.epochs, step, steps, seconds=time.monotonic() - start)
+            yield Progress(epoch, config.epochs, step, steps, None, None, time.monotonic() - start, warnings)
+            warnings = ()
         mean_loss = float(total) / len(train)
         if not torch.isfinite(total):
             raise ModelError(f"The loss became {mean_loss} in epoch {epoch}; try a lower learning rate.")
@@ -156,10 +117,46 @@ def fit(
     network.eval()
 
 
-def _loss(logits: Tensor, labels: Tensor, soft: Tensor | None, config: TrainingConfig) -> Tensor:
-    if soft is None:
-        return F.cross_entropy(logits, labels)
-    return distillation_loss(logits, soft, labels, temperature=config.temperature, alpha=config.alpha)
+def _check_teacher_logits(teacher_logits: Tensor | None, train: LabelledImages, config: TrainingConfig) -> None:
+    if teacher_logits is None:
+        return
+    wanted = (len(train), len(train.classes))
+    if teacher_logits.ndim not in (2, 3) or teacher_logits.shape[-2:] != wanted:
+        raise SettingError(
+            f"The teacher's logits have shape {tuple(teacher_logits.shape)}, but {len(train)} training samples of "
+            f"{len(train.classes)} classes need {wanted}, or such a table for each of several teachers."
+        )
+    config.check_teachers(len(teacher_logits) if teacher_logits.ndim == 3 else 1)
+
+
+def _doubts(
+    network: nn.Module, train: LabelledImages, normalise: Normalise, config: TrainingConfig, soft: Tensor
+) -> tuple[str, ...]:
+    """What looks wrong, from the settings and the first samples; the network is left as it is."""
+    first = torch.arange(min(config.batch_size, len(train)))
+    batch = train.take(first)
+    logits = _logits(network, batch, normalise, soft.device, "off").to(soft)
+    labels = batch.labels.to(soft.device)
+    return (*check_settings(config), *check_balance(logits, soft[..., first.to(soft.device), :], labels, config))
+
+
+def _loss(
+    logits: Tensor, labels: Tensor, soft: Tensor | None, config: TrainingConfig, weights: Tensor | None, epoch: int
+) -> Tensor:
+    if soft is None or not config.teaches_in(epoch):
+        return label_smoothing_loss(logits, labels, config.label_smoothing, weights)
+    return distillation_loss(
+        logits,
+        soft,
+        labels,
+        temperature=config.temperature_in(epoch),
+        alpha=config.alpha_in(epoch),
+        loss=config.loss,
+        options=config.loss_options,
+        label_smoothing=config.label_smoothing,
+        class_weights=weights,
+        teacher_weights=config.teacher_weights,
+    )
 
 
 def predict_logits(

@@ -1,10 +1,10 @@
-"""The three runs of an experiment: teacher, KD student, the same student trained alone."""
+"""The runs of an experiment: a teacher or several, the KD student, the same student trained alone."""
 
 from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from kdviz.datasets import LabelledImages, mnist
-from kdviz.distill.training import Progress, TrainingConfig, fit, predict_logits
+from kdviz.distill.check import check_teacher
+from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
+from kdviz.distill.training import Progress, fit, predict_logits
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.files import require_writable
 from kdviz.networks import build_network
@@ -43,11 +45,11 @@ def train_mnist(
     out: str | Path,
     config: TrainingConfig,
     *,
-    teacher: str = "paper_cnn",
+    teachers: Sequence[str] = ("paper_cnn",),
     student: str = "paper_fc",
     teacher_epochs: int | None = None,
 ) -> Iterator[Stage]:
-    """Train the three MNIST models and write them to ``out`` as an experiment without figures.
+    """Train the MNIST models and write them to ``out`` as an experiment without figures.
 
     An experiment that is there is replaced; its tables are kept under another name if its teacher was another.
 
@@ -57,10 +59,14 @@ def train_mnist(
     Args:
         data: Folder of MNIST, or None to download it.
         out: The experiment's folder.
-        config: The recipe of all three; ``temperature`` and ``alpha`` are the KD student's.
-        teacher, student: Networks by name.
-        teacher_epochs: Another number of epochs for the teacher.
+        config: The recipe of all; what concerns the teacher is the KD student's, and ``label_smoothing`` the
+            students': a teacher trained with it teaches less (Müller et al., 2019).
+        teachers: Networks by name. Several have the roles ``teacher``, ``teacher_2``... and each its own seed, from
+            ``config.seed`` on; the KD student learns from their mean.
+        student: A network by name.
+        teacher_epochs: Another number of epochs for the teachers.
     """
+    config.check_teachers(len(teachers))
     require_writable(out)
     splits = mnist(data)
     training, validation = splits["train"], splits["validation"]
@@ -68,19 +74,25 @@ def train_mnist(
     experiment = Experiment(Path(out), "mnist", training.classes, MNIST_INPUT, {}, title="MNIST")
     fresh = new_network(student, MNIST_INPUT, classes, config.seed)  # a wrong name fails before the teacher is trained
 
-    teacher_config = replace(config, epochs=teacher_epochs or config.epochs)
-    network = new_network(teacher, MNIST_INPUT, classes, config.seed)
-    for progress in fit(network, training, validation, MNIST_INPUT.normalise, teacher_config):
-        yield Stage("teacher", 1, 3, progress)
-    record = training_record(teacher_config, training, validation, distilled=False)
-    experiment.add_run("teacher", teacher, network, record, {})
-    soft = predict_logits(network, training, MNIST_INPUT.normalise, device=config.device)
+    seeds = [(config.seed + number) % 2**31 for number in range(len(teachers))]
+    untrained = [new_network(name, MNIST_INPUT, classes, seed) for name, seed in zip(teachers, seeds, strict=True)]
+    count = len(teachers) + 2
+    answers = []
+    for number, (name, seed, network) in enumerate(zip(teachers, seeds, untrained, strict=True), 1):
+        role = "teacher" if number == 1 else f"teacher_{number}"
+        own = replace(config, epochs=teacher_epochs or config.epochs, seed=seed, label_smoothing=0.0)
+        for progress in fit(network, training, validation, MNIST_INPUT.normalise, own):
+            yield Stage(role, number, count, progress)
+        check_teacher(network.requires_grad_(False), experiment.classes, training.classes)
+        experiment.add_run(role, name, network, training_record(own, training, validation, distilled=False), {})
+        answers.append(predict_logits(network, training, MNIST_INPUT.normalise, device=config.device))
+    soft = answers[0] if len(answers) == 1 else torch.stack(answers)
 
-    for number, role in ((2, "kd_student"), (3, "student")):
+    for number, role in ((count - 1, "kd_student"), (count, "student")):
         distilled = role == "kd_student"
         network = copy.deepcopy(fresh)
         for progress in fit(network, training, validation, MNIST_INPUT.normalise, config, soft if distilled else None):
-            yield Stage(role, number, 3, progress)
+            yield Stage(role, number, count, progress)
         record = training_record(config, training, validation, distilled=distilled)
         experiment.add_run(role, student, network, record, {})
     experiment.set_aside_tables()
@@ -101,7 +113,7 @@ def training_record(
         "python": platform.python_version(),
     }
     if not distilled:
-        del record["temperature"], record["alpha"]
+        record = {name: value for name, value in record.items() if name not in TEACHER_SETTINGS}
     return record
 
 
