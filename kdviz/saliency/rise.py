@@ -33,7 +33,7 @@ Target = int | tuple[int, ...] | Tensor | Sequence[int] | Sequence[tuple[int, ..
 
 _CPU_ELEMENTS = 64 * 784  # of the inputs of the first CPU batch; larger batches are tried, and mostly slower
 _MOST_ELEMENTS = {"cpu": 4_000_000, "cuda": 64_000_000}  # of the inputs of a batch
-_PROBES = 8  # masked pictures on which a model is tried before it is used
+_PROBES = 7  # masked pictures on which a model is tried before it is used: no chunk has as many
 _CHECKED_EVERY = 32  # chunks between looks for NaN on a GPU, since every look waits for the device
 _NEXT_LOOK = 1.25  # whether maps have settled is looked at when there are so many times more masks
 
