@@ -69,6 +69,10 @@ class RISEState:
     stopped: str | None = None
     precision: str = "float32"
 
+    def first(self, count: int) -> RISEState:
+        """What was known after ``count`` masks."""
+        return replace(self, n_masks=count, scores=self.scores[:, :count])
+
     def estimate(self, target: Target = None) -> Estimate:
         """The maps of the N images, one target each, as the N targets of one :class:`Estimate`.
 
@@ -226,10 +230,11 @@ class RISE(PerturbationAttribution):
             if state.n_masks < MINIMUM_MASKS:
                 continue
             chosen = _select(state.scores, target)  # a wrong target fails on the first chunk
-            reason = stop.reason(chosen, state.n_masks)
-            yield replace(state, target=target, stopped=reason)
-            if reason:
+            ended = stop.reason(chosen, state.n_masks)
+            if ended:
+                yield replace(state.first(ended[1]), target=target, stopped=ended[0])
                 return
+            yield replace(state, target=target)
 
 
 class Stop:
@@ -261,19 +266,26 @@ class Stop:
         self._end = None if seconds is None else time.monotonic() + seconds
         self._next = 2 * masks.block
 
-    def reason(self, scores: Tensor, done: int) -> str | None:
-        """``settled``, ``time`` or None; ``scores``, (maps, done), are those of the targets."""
+    def reason(self, scores: Tensor, done: int) -> tuple[str, int] | None:
+        """``settled`` or ``time`` and with how many masks, or None; ``scores``, (maps, done), are those of the targets.
+
+        It looks at fixed numbers of whole blocks, whatever the chunks are: when maps settle does not depend on speed.
+        """
+        while self._wanted is not None and done >= self._next:
+            count, block = self._next, self._masks.block
+            self._next = max(count + block, int(count * _NEXT_LOOK) // block * block)
+            if self._settled(scores[:, :count], self._wanted):
+                return "settled", count
         if self._end is not None and time.monotonic() >= self._end:
-            return "time"
-        if self._wanted is None or done < self._next:
-            return None
-        whole = done // self._masks.block * self._masks.block  # blocks that are torn apart estimate worse
-        self._next = int(whole * _NEXT_LOOK)
-        halves = estimate(self._masks, scores[:, :whole], self._estimator).halves  # (2, maps, H, W)
+            return "time", done
+        return None
+
+    def _settled(self, scores: Tensor, wanted: float) -> bool:
+        halves = estimate(self._masks, scores, self._estimator).halves  # (2, maps, H, W)
         if self._compared:
             pairs = [halves[:, a] - halves[:, b] for a, b in combinations(range(halves.shape[1]), 2)]
             halves = torch.cat([halves, *(pair.unsqueeze(1) for pair in pairs)], dim=1)
-        return "settled" if bool((reliability(halves) >= self._wanted).all()) else None
+        return bool((reliability(halves) >= wanted).all())
 
 
 def stream_scores(
