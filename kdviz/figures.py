@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from plotly.subplots import make_subplots
 
 from kdviz.errors import UnknownNameError
-from kdviz.saliency import SaliencyMap
+from kdviz.saliency import SaliencyMap, difference
 
 ROLE_COLOURS = {"teacher": "#0072B2", "kd_student": "#009E73", "student": "#D55E00"}
 """Of the Okabe-Ito palette, which people with any colour vision can tell apart."""
@@ -87,13 +87,9 @@ def comparison(maps: Mapping[str, SaliencyMap], *, shared_scale: bool = True, op
 
 
 def difference_to_teacher(maps: Mapping[str, SaliencyMap], role: str) -> tuple[np.ndarray, np.ndarray]:
-    """A model's map less the teacher's, and its standard error, float32 (H, W) each.
-
-    The error is sqrt(a^2 + b^2), that of independent maps. The same masks were used for both, so models that
-    answer alike err alike, and the true error is then smaller.
-    """
-    one, teacher = maps[role], maps["teacher"]
-    return one.values - teacher.values, np.hypot(one.standard_error, teacher.standard_error)
+    """A model's map less the teacher's, and its standard error, float32 (H, W) each."""
+    found = difference(maps[role], maps["teacher"])
+    return found.values, found.standard_error
 
 
 def _mean_gap(maps: Mapping[str, SaliencyMap], role: str) -> float:

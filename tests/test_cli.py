@@ -15,10 +15,11 @@ from PIL import Image
 
 import kdviz
 from kdviz.analysis.studies import temperature_sweep
-from kdviz.cli import main
+from kdviz.cli import METHOD_OPTIONS, main
 from kdviz.distill import TrainingConfig, losses, training
 from kdviz.errors import SettingError
 from kdviz.experiment import list_experiments, load_experiment
+from kdviz.saliency import methods
 
 QUICK = ["--masks", "60", "--grid", "4", "--device", "cpu"]
 ROLES = ["teacher", "kd_student", "student"]
@@ -111,7 +112,107 @@ def test_results_go_to_stdout_and_progress_to_stderr(explain_command, tmp_path, 
     assert "teacher      predicts" in captured.out
 
 
+def test_a_method_that_does_not_fit_every_model_says_which(explain_command, tmp_path, tiny, digit_file, capsys):
+    out = tmp_path / "maps.npz"
+    command = [*explain_command[:4], "--method", "layer_gradcam", "--target", "3", "--device", "cpu", "--out", str(out)]
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    said = [line for line in captured.err.splitlines() if line.startswith("kdviz: ")]
+    reason = "is left out: Grad-CAM needs a convolution and 'PaperFC' has none; use rise or occlusion."
+    assert said == [f"kdviz: {role} {reason}" for role in ("kd_student", "student")]
+    assert "student" not in captured.out
+    expected = kdviz.explain(tiny, digit_file, 3, "layer_gradcam", roles=["teacher"])["teacher"]
+    with np.load(out, allow_pickle=False) as archive:
+        assert set(archive) == {"teacher", "teacher_se"}
+        np.testing.assert_allclose(archive["teacher"], expected.values, atol=1e-5)
+
+
+def test_reliability_stops_early_and_says_so(explain_command, tmp_path, capsys):
+    out = str(tmp_path / "maps.npz")
+    command = [*explain_command, "--masks", "60000", "--reliability", "0.9", "--target", "3", "--json", "--out", out]
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    (said,) = [line for line in captured.err.splitlines() if line.startswith("kdviz: ")]
+    found = re.fullmatch(r"kdviz: stopped after (\d+) of 60000 masks \(settled\)", said)
+    assert found is not None
+    models = json.loads(captured.out)["images"][0]["models"]
+    assert {one["masks"] for one in models.values()} == {int(found[1])}
+    assert int(found[1]) < 60_000
+    # It looks at whole blocks, and reports all masks: a part of a block more may predict a little less.
+    assert all(one["reliability"] > 0.85 for one in models.values())
+
+
+def test_seconds_stop_and_say_so(explain_command, tmp_path, capsys):
+    command = [*explain_command, "--masks", "200000", "--seconds", "0.05", "--out", str(tmp_path / "maps.npz")]
+    assert main(command) == 0
+    assert re.search(r"kdviz: stopped after \d+ of 200000 masks \(time\)", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("method", ["rise", "occlusion"])
+def test_a_picture_as_baseline(explain_command, tmp_path, tiny, digits, digit_file, method):
+    other = tmp_path / "other.png"
+    digits.picture(3).save(other)
+    quick = {"n_masks": 60, "grid": 4} if method == "rise" else {}
+    command = explain_command if method == "rise" else explain_command[:4]
+    out = tmp_path / "maps.npz"
+    given = ["--method", method, "--baseline", str(other), "--target", "3", "--device", "cpu", "--out", str(out)]
+    assert main([*command, *given]) == 0
+    expected = kdviz.explain(tiny, digit_file, 3, method, baseline=digits.picture(3), **quick)
+    black = kdviz.explain(tiny, digit_file, 3, method, **quick)
+    with np.load(out, allow_pickle=False) as archive:
+        for role in ROLES:
+            np.testing.assert_allclose(archive[role], expected[role].values, rtol=1e-4, atol=1e-7)
+            assert not np.allclose(archive[role], black[role].values, rtol=1e-2)
+
+
+def test_every_setting_of_every_method_has_an_option():
+    known = {setting.name for name in methods for setting in methods[name].settings}
+    assert {name for name, _, _ in METHOD_OPTIONS.values()} == known
+    assert len(METHOD_OPTIONS) == len(known)  # one each
+
+
+@pytest.mark.parametrize("option", METHOD_OPTIONS)
+def test_an_option_says_what_the_methods_say(option):
+    name, kind, text = METHOD_OPTIONS[option]
+    settings = {method: one for method in methods for one in methods[method].settings if one.name == name}
+    before = text.partition(":")[0] if ":" in text else text
+    mentioned = {method for method in methods if re.search(rf"\b{method}\b", before)}
+    assert mentioned == set(settings) or (name == "baseline" and not mentioned)
+    for method, setting in settings.items():
+        assert kind(str(setting.default)) == setting.default
+        if name in ("reliability", "seconds"):
+            assert setting.default == 0  # off: there is nothing to name
+            continue
+        own = re.search(rf"\b{method} \(default ([^)]+)\)", text)  # where methods differ
+        told = own or re.search(r"\(default ([^)]+)\)", text) or re.search(r"(\w+) \(default\)", text)
+        assert told is not None
+        assert kind(told[1]) == setting.default
+        assert [choice for choice in setting.choices if not re.search(rf"\b{choice}\b", text)] == []
+
+
 # errors ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "setting"),
+    [
+        ("rise", ["--window", "0.2"], "window"),
+        ("rise", ["--steps", "20"], "n_steps"),
+        ("occlusion", ["--masks", "60"], "n_masks"),
+        ("saliency", ["--baseline", "black"], "baseline"),
+        ("layer_gradcam", ["--seed", "1"], "seed"),
+        ("kernel_shap", ["--noise", "0.1"], "noise"),
+        ("deeplift", ["--reliability", "0.9"], "reliability"),
+    ],
+    ids=str,
+)
+def test_a_setting_that_the_method_does_not_have(explain_command, tmp_path, capsys, method, given, setting):
+    out = tmp_path / "maps.npz"
+    assert main([*explain_command[:4], "--device", "cpu", "--method", method, *given, "--out", str(out)]) == 1
+    said = one_line_error(capsys)
+    assert f"Unknown setting of {methods[method].title} '{setting}'" in said
+    assert all(one.name in said for one in methods[method].settings)
+    assert not out.exists()
 
 
 def one_line_error(capsys) -> str:

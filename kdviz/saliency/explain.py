@@ -282,10 +282,13 @@ def _by_rise(task: _Task, settings: dict[str, Any]) -> Iterator[ExplainState]:
         done = next(iter(one.values())).n_masks
         if done < MINIMUM_MASKS:
             continue
-        stopped = stop.reason(_rows(one, task.targets), done)
-        yield task.state(done, n_masks, settings, states=one, stopped=stopped)
-        if stopped:
+        ended = stop.reason(_rows(one, task.targets), done)
+        if ended:
+            why, count = ended
+            one = {role: state.first(count) for role, state in one.items()}
+            yield task.state(count, n_masks, settings, states=one, stopped=why)
             return
+        yield task.state(done, n_masks, settings, states=one)
 
 
 def _by_captum(task: _Task, settings: dict[str, Any], strict: bool) -> Iterator[ExplainState]:

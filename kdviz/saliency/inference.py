@@ -73,6 +73,8 @@ def prepare(forward: Forward, images: Tensor, precision: str = "auto") -> Prepar
     check_evaluation_mode(forward)
     if not getattr(forward, "differentiable", True) or images.device.type not in ("cpu", "cuda"):
         return as_given(forward)
+    if torch.equal(images[1:], images[:-1]):  # a picture that is its own baseline: nothing to compare copies on
+        return _original(forward, precision)
     key = (precision, images.device, tuple(images.shape[1:]), torch.get_num_threads(), _state(forward))
     kept = _prepared.setdefault(forward, {})
     if key not in kept:

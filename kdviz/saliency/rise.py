@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
+from math import isfinite
 from numbers import Integral
 from typing import Any
 
@@ -33,7 +34,9 @@ Target = int | tuple[int, ...] | Tensor | Sequence[int] | Sequence[tuple[int, ..
 
 _CPU_ELEMENTS = 64 * 784  # of the inputs of the first CPU batch; larger batches are tried, and mostly slower
 _MOST_ELEMENTS = {"cpu": 4_000_000, "cuda": 64_000_000}  # of the inputs of a batch
-_PROBES = 8  # masked pictures on which a model is tried before it is used
+_CHUNK_SECONDS = 0.04  # of a chunk on a CPU, where one batch takes less; a person sees, and can stop, each
+_CHUNK_MASKS = 512
+_PROBES = 7  # masked pictures on which a model is tried before it is used: no chunk has as many
 _CHECKED_EVERY = 32  # chunks between looks for NaN on a GPU, since every look waits for the device
 _NEXT_LOOK = 1.25  # whether maps have settled is looked at when there are so many times more masks
 
@@ -65,6 +68,10 @@ class RISEState:
     target: Target = None
     stopped: str | None = None
     precision: str = "float32"
+
+    def first(self, count: int) -> RISEState:
+        """What was known after ``count`` masks."""
+        return replace(self, n_masks=count, scores=self.scores[:, :count])
 
     def estimate(self, target: Target = None) -> Estimate:
         """The maps of the N images, one target each, as the N targets of one :class:`Estimate`.
@@ -223,10 +230,11 @@ class RISE(PerturbationAttribution):
             if state.n_masks < MINIMUM_MASKS:
                 continue
             chosen = _select(state.scores, target)  # a wrong target fails on the first chunk
-            reason = stop.reason(chosen, state.n_masks)
-            yield replace(state, target=target, stopped=reason)
-            if reason:
+            ended = stop.reason(chosen, state.n_masks)
+            if ended:
+                yield replace(state.first(ended[1]), target=target, stopped=ended[0])
                 return
+            yield replace(state, target=target)
 
 
 class Stop:
@@ -258,19 +266,26 @@ class Stop:
         self._end = None if seconds is None else time.monotonic() + seconds
         self._next = 2 * masks.block
 
-    def reason(self, scores: Tensor, done: int) -> str | None:
-        """``settled``, ``time`` or None; ``scores``, (maps, done), are those of the targets."""
+    def reason(self, scores: Tensor, done: int) -> tuple[str, int] | None:
+        """``settled`` or ``time`` and with how many masks, or None; ``scores``, (maps, done), are those of the targets.
+
+        It looks at fixed numbers of whole blocks, whatever the chunks are: when maps settle does not depend on speed.
+        """
+        while self._wanted is not None and done >= self._next:
+            count, block = self._next, self._masks.block
+            self._next = max(count + block, int(count * _NEXT_LOOK) // block * block)
+            if self._settled(scores[:, :count], self._wanted):
+                return "settled", count
         if self._end is not None and time.monotonic() >= self._end:
-            return "time"
-        if self._wanted is None or done < self._next:
-            return None
-        whole = done // self._masks.block * self._masks.block  # blocks that are torn apart estimate worse
-        self._next = int(whole * _NEXT_LOOK)
-        halves = estimate(self._masks, scores[:, :whole], self._estimator).halves  # (2, maps, H, W)
+            return "time", done
+        return None
+
+    def _settled(self, scores: Tensor, wanted: float) -> bool:
+        halves = estimate(self._masks, scores, self._estimator).halves  # (2, maps, H, W)
         if self._compared:
             pairs = [halves[:, a] - halves[:, b] for a, b in combinations(range(halves.shape[1]), 2)]
             halves = torch.cat([halves, *(pair.unsqueeze(1) for pair in pairs)], dim=1)
-        return "settled" if bool((reliability(halves) >= self._wanted).all()) else None
+        return bool((reliability(halves) >= wanted).all())
 
 
 def stream_scores(
@@ -312,7 +327,7 @@ def stream_scores(
     done = checked = chunk = 0
     with ThreadPoolExecutor(len(places), "kdviz-rise") as pool:
         while done < n_masks:
-            cuts = _cuts(done, n_masks, first.length, len(places))
+            cuts = _cuts(done, n_masks, first.length(), len(places))
             if len(cuts) == 1:  # not in a thread of its own: the caller's settings of torch hold here
                 parts = [first.run(*cuts[0])]
             else:
@@ -345,10 +360,18 @@ def _call(run: Callable[[int, int], dict[str, Tensor]], cut: tuple[int, int]) ->
 
 @dataclass(frozen=True)
 class _Place:
-    """One device, with everything that is needed to run the models there."""
+    """One device, with everything that is needed to run the models there.
+
+    Attributes:
+        blend, runners: What is run.
+        given: The chunk size that was asked for.
+        seconds: Of a mask, lately.
+    """
 
     blend: _Blend
     runners: Mapping[str, _Runner]
+    given: int | None = None
+    seconds: list[float] = field(default_factory=list, repr=False)
 
     @classmethod
     def make(
@@ -365,7 +388,7 @@ class _Place:
         runners = {
             name: _runner(name, model, blend, precision, arguments, chunk_size) for name, model in models.items()
         }
-        return cls(blend, runners)
+        return cls(blend, runners, chunk_size)
 
     def copied(
         self,
@@ -385,15 +408,24 @@ class _Place:
         inputs, base = self.blend.inputs.to(device), self.blend.base.to(device)
         return _Place.make(moved, inputs, base, self.blend.masks, precision, chunk_size, arguments)
 
-    @property
     def length(self) -> int:
-        """Masks of a chunk. Each model runs in batches of its own best size; masks are made for the largest."""
-        return max(runner.size.current for runner in self.runners.values())
+        """Masks of the next chunk: of the largest batch, or more on a CPU where that is small work.
+
+        Each model runs in batches of its own best size; masks are made, and scores kept, for a chunk.
+        """
+        largest = max(runner.size.current for runner in self.runners.values())
+        if self.given or not self.seconds or self.blend.inputs.device.type != "cpu":
+            return largest
+        fitting = int(_CHUNK_SECONDS / self.seconds[-1]) // largest
+        return largest * max(1, min(fitting, _CHUNK_MASKS // largest))
 
     def run(self, start: int, stop: int) -> dict[str, Tensor]:
         """Scores under masks start to stop - 1; see ``_chunk``. Without enough memory, in two halves."""
         try:
-            return _chunk(self.runners, self.blend, start, stop)
+            begin = time.perf_counter()
+            scores = _chunk(self.runners, self.blend, start, stop)
+            self.seconds[:] = [(time.perf_counter() - begin) / (stop - start)]
+            return scores
         except torch.OutOfMemoryError:
             max(self.runners.values(), key=lambda runner: runner.size.current).size.halve()
             if stop - start == 1:
@@ -572,7 +604,9 @@ def _run(name: str, forward: Forward, activation: Activation | None, masked: Ten
 
 def _check_finite(scores: Mapping[str, Tensor], start: int, stop: int) -> None:
     for name, values in scores.items():
-        if not torch.isfinite(values[:, start:stop]).all():
+        part = values[:, start:stop]
+        # One NaN or infinity makes the sum one; so may, rarely, very large scores, which are then looked at one by one.
+        if not isfinite(float(part.sum())) and not torch.isfinite(part).all():
             raise ModelError(f"The model '{name}' returned NaN or infinite scores; it cannot be explained.")
 
 

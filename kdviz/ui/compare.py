@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,10 +118,17 @@ def page() -> None:
         return
     if current.job is None:
         return
-    if not current.job.ended:
-        current.job.wait(0.25)  # often enough for everything, or at least for a first picture
+    _wait_a_moment(current.job)
     refresh = None if current.job.ended else _REFRESH_SECONDS
     st.fragment(_result, run_every=refresh)(chosen, target, current, refresh is not None)
+
+
+def _wait_a_moment(job: Job[service.States]) -> None:
+    """A quarter of a second, often enough for everything; then for first maps, so that the old ones do not vanish."""
+    job.wait(0.25)
+    end = time.monotonic() + 0.75
+    while not job.latest and not job.wait(0.02) and time.monotonic() < end:
+        pass
 
 
 # the picture ----------------------------------------------------------------------------------------------------------
