@@ -16,6 +16,7 @@ from kdviz.errors import DatasetError, KdvizError, SettingError
 
 if TYPE_CHECKING:
     from kdviz.datasets import LabelledImages
+    from kdviz.analysis.studies import Cost
     from kdviz.distill import Stage, TrainingConfig
     from kdviz.experiment import Experiment
     from kdviz.saliency import Method, SaliencyMap
@@ -147,6 +148,22 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument(
         "--alpha", type=_schedule, default=0.5, help="weight of the teacher against the labels, 0 to 1; " + SCHEDULE
     )
+    _add_loss(parser)
+    parser.add_argument("--teacher-epochs", type=_at_least_one, help="epochs of the teacher (default: 12, or --epochs)")
+    parser.add_argument(
+        "--teacher",
+        type=_numbers(str),
+        default="paper_cnn",
+        help="network of the teacher; several, with commas between, teach together",
+    )
+    parser.add_argument(
+        "--teacher-mix", type=_numbers(float), default=[], help="of several teachers, with commas between"
+    )
+    parser.add_argument("--student", default="paper_fc", help="network of both students")
+    _common(parser)
+
+
+def _add_loss(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loss", metavar="NAME", default="soft_targets", help="against the teacher: kdviz list losses")
     parser.add_argument(
         "--loss-option",
@@ -161,18 +178,16 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument(
         "--class-weights", choices=["none", "balanced"], default="none", help="balanced: all classes weigh the same"
     )
-    parser.add_argument("--teacher-epochs", type=_at_least_one, help="epochs of the teacher (default: 12, or --epochs)")
-    parser.add_argument(
-        "--teacher",
-        type=_numbers(str),
-        default="paper_cnn",
-        help="network of the teacher; several, with commas between, teach together",
-    )
-    parser.add_argument(
-        "--teacher-weights", type=_numbers(float), default=[], help="of several teachers, with commas between"
-    )
-    parser.add_argument("--student", default="paper_fc", help="network of both students")
-    _common(parser)
+
+
+def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "loss": options.loss,
+        "loss_options": dict(options.loss_option),
+        "kd_epochs": options.kd_epochs,
+        "label_smoothing": options.label_smoothing,
+        "class_weights": options.class_weights,
+    }
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -204,12 +219,8 @@ def _train(options: argparse.Namespace) -> None:
         options,
         seed=options.seed,
         temperature=options.temperature,
-        loss=options.loss,
-        loss_options=dict(options.loss_option),
-        kd_epochs=options.kd_epochs,
-        label_smoothing=options.label_smoothing,
-        class_weights=options.class_weights,
-        teacher_weights=tuple(options.teacher_weights),
+        **_loss_settings(options),
+        teacher_mix=tuple(options.teacher_mix),
     )
     stages = train_mnist(
         options.data,
@@ -226,7 +237,7 @@ def _train(options: argparse.Namespace) -> None:
     _print_metrics(experiment, options.json)
 
 
-def _show_stages(stages: Iterable[Stage], warnings: Iterable[str] = ()) -> None:
+def _show_stages(stages: Iterable[Stage | Cost], warnings: Iterable[str] = ()) -> None:
     """One bar a training, with the loss and the validation accuracy of its last epoch; each warning once."""
     from tqdm import tqdm
 
@@ -234,18 +245,31 @@ def _show_stages(stages: Iterable[Stage], warnings: Iterable[str] = ()) -> None:
     _warn(warnings, said)
     bar, shown = None, ""
     for stage in stages:
+        if not hasattr(stage, "name"):
+            tqdm.write(_cost_in_words(stage), file=sys.stderr)
+            continue
         progress = stage.progress
-        _warn(progress.warnings, said)
+        _warn(progress.warnings if progress else (), said)
         if bar is None or stage.name != shown:
             if bar is not None:
                 bar.close()
-            label = f"{stage.name} ({stage.number}/{stage.count})"
-            bar, shown = tqdm(total=progress.epochs * progress.steps, desc=label, file=sys.stderr), stage.name
+            shown = stage.name
+            total = progress.epochs * progress.steps if progress else 1
+            bar = tqdm(total=total, desc=f"{stage.number}/{stage.count} {stage.name}", unit="batch")
+        if progress is None:
+            bar.update(bar.total - bar.n)
+            continue
         bar.update((progress.epoch - 1) * progress.steps + progress.step - bar.n)
-        if progress.loss is not None and progress.validation_accuracy is not None:
+        if progress.loss is not None:
             bar.set_postfix_str(f"loss {progress.loss:.4f}, validation {progress.validation_accuracy:.2%}")
     if bar is not None:
         bar.close()
+
+
+def _cost_in_words(cost: Any) -> str:
+    minutes = cost.seconds / 60
+    time = f"{minutes:.0f} minutes" if minutes >= 2 else f"{cost.seconds:.0f} seconds"
+    return f"kdviz: {cost.runs} runs, {cost.epochs} epochs: about {time} on this machine"
 
 
 def _warn(warnings: Iterable[str], said: set[str]) -> None:
@@ -261,36 +285,116 @@ def _warn(warnings: Iterable[str], said: set[str]) -> None:
 
 
 def _add_sweep(verbs: Any) -> None:
-    parser = _verb(verbs, "sweep", _sweep, "Train a student for each value and seed; continues what was interrupted.")
-    parser.add_argument("study", choices=["temperature"], help="what is varied")
+    parser = _verb(
+        verbs, "sweep", _sweep, "Train a student for each value and seed, and say what came out; continues what was begun."
+    )
+    parser.add_argument("study", choices=["temperature", "alpha", "teacher-epochs", "loss"], help="what is varied")
     _add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
-    parser.add_argument(
-        "--values", type=_numbers(float), default=[1, 2, 4, 8, 16, 32, 64], help="values, with commas between"
-    )
+    parser.add_argument("--values", type=_numbers(str), help="values, with commas between (default: the study's own)")
     parser.add_argument("--seeds", type=_numbers(int), default=[0, 1, 2], help="seeds, with commas between")
-    parser.add_argument("--alpha", type=float, default=0.5, help="weight of the teacher against the labels, 0 to 1")
+    parser.add_argument("--temperature", metavar="T", type=_schedule, default=4.0, help="where it is not varied")
+    parser.add_argument("--alpha", type=_schedule, default=0.5, help="weight of the teacher, where it is not varied")
     _add_recipe(parser)
+    _add_loss(parser)
+    parser.add_argument("--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
+    parser.add_argument("--address", help="of the Ray cluster, e.g. ray://host:10001 or auto; left away, one is started")
+    parser.add_argument("--gpus", type=float, default=0.0, help="of one run on Ray; a share such as 0.25 is fine")
+    parser.add_argument("--results", metavar="DIR", help="folder or fsspec URL of the runs' files (default: runs/ beside)")
+    parser.add_argument("--estimate", action="store_true", help="only say what the study would cost")
+    parser.add_argument("--tensorboard", metavar="DIR", help="also write the curves as TensorBoard event files")
     _common(parser)
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from kdviz.analysis.studies import accuracy_by_temperature, temperature_sweep
+    from kdviz.analysis.studies import STUDIES, Sweep
     from kdviz.experiment import load_experiment
 
     _set_threads(options)
     experiment = load_experiment(options.experiment)
-    _show_stages(temperature_sweep(experiment, options.data, options.values, options.seeds, _config(options)))
-    rows = accuracy_by_temperature(experiment.table("temperature"))
-    if options.json:
-        print(json.dumps({"experiment": str(experiment.folder), "test": rows}))
+    study = STUDIES[options.study]
+    sweep = Sweep(
+        experiment,
+        options.study,
+        _splits_of(experiment, options.data),
+        study.values if options.values is None else [_parsed(study, text) for text in options.values],
+        options.seeds,
+        _config(options, temperature=options.temperature, **_loss_settings(options)),
+        results=options.results,
+    )
+    local = options.engine == "local"
+    events = sweep.run(
+        _engine(options), threads=options.threads or 0, estimate=local or options.estimate, estimate_only=options.estimate
+    )
+    _show_stages(events)
+    if options.estimate:
         return
-    print(f"{'':12} {'T':>5} {'seeds':>5} {'accuracy':>9} {'spread':>8} {'ECE':>7}")
+    if options.tensorboard:
+        from kdviz.analysis.export import write_events
+
+        write_events(experiment, study.table, options.tensorboard)
+    _print_study(experiment, options.study, options.json)
+
+
+def _engine(options: argparse.Namespace) -> Any:
+    from functools import partial
+
+    from kdviz.execution import run_local, run_on_ray
+
+    if options.engine == "local":
+        return run_local
+    return partial(run_on_ray, address=options.address, cpus=options.threads or 1, gpus=options.gpus)
+
+
+def _parsed(study: Any, text: str) -> Any:
+    from kdviz.errors import SettingError
+
+    try:
+        return study.parse(text)
+    except ValueError as error:
+        raise SettingError(f"'{text}' is no value of {study.column}.") from error
+
+
+def _splits_of(experiment: Any, data: str | None) -> Any:
+    from kdviz.datasets import mnist
+    from kdviz.errors import ExperimentError
+
+    if experiment.dataset != "mnist":
+        raise ExperimentError(f"A sweep on the data set '{experiment.dataset}' is not supported; mnist is.")
+    return mnist(data)
+
+
+def _print_study(experiment: Any, name: str, as_json: bool) -> None:
+    from kdviz.analysis.studies import STUDIES, summary
+    from kdviz.analysis.verdict import verdict
+
+    study = STUDIES[name]
+    table = experiment.table(study.table)
+    rows = summary(table, name)
+    found = verdict(table, experiment.table("study_predictions"), name)
+    if as_json:
+        judged = None if found is None else _verdict_json(found)
+        print(json.dumps({"experiment": str(experiment.folder), "study": name, "test": rows, "verdict": judged}))
+        return
+    print(f"{'':12} {study.unit:>18} {'seeds':>5} {'accuracy':>9} {'spread':>8} {'F1':>7} {'ECE':>7} {'inherited':>9}")
     for row in rows:
-        temperature = "" if row["temperature"] is None else f"{row['temperature']:g}"
+        value = row["value"]
+        shown = "" if value is None else value if isinstance(value, str) else f"{value:g}"
         spread = "" if row["accuracy_sd"] is None else f"{row['accuracy_sd']:.2%}"
-        figures = f"{row['accuracy']:>9.2%} {spread:>8} {row['ece']:>7.4f}"
-        print(f"{row['role']:12} {temperature:>5} {row['seeds']:>5} {figures}")
+        inherited = "" if row["inherited_errors"] is None else f"{row['inherited_errors']:.1%}"
+        figures = f"{row['accuracy']:>9.2%} {spread:>8} {row['f1']:>7.4f} {row['ece']:>7.4f} {inherited:>9}"
+        print(f"{row['role']:12} {shown:>18} {row['seeds']:>5} {figures}")
+    for sentence in found.sentences if found else ():
+        print(sentence)
+
+
+def _verdict_json(found: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    known = {**asdict(found), "outcome": found.outcome}
+    if known["difference"]["seeds"] == 1:
+        known["difference"]["seed_error"] = None  # JSON has no NaN
+    return known
 
 
 # evaluate -------------------------------------------------------------------------------------------------------------

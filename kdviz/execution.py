@@ -1,4 +1,5 @@
-"""Running many jobs on one device, in turn, a chunk each, so that nobody waits for somebody else's long one."""
+"""Running many jobs: on one device in turn, a chunk each, so that nobody waits for somebody else's long one; or a list
+of them to its end, in this process or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
-from kdviz.errors import KdvizError
+from kdviz.errors import KdvizError, SettingError
 
 State = TypeVar("State")
 
@@ -135,3 +136,83 @@ class JobQueue:
         except Exception:
             _log.exception("a job failed")
             return job.finish("failed", "The computation failed unexpectedly; the server's log says why.")
+
+
+# a list of jobs -------------------------------------------------------------------------------------------------------
+
+Work = Callable[..., Iterator[Any]]
+"""``work(job, *shared)`` does one job and yields its states. Done again, it must do only what is left."""
+
+ENGINES = ("local", "ray")
+
+
+def run_local(work: Work, jobs: Sequence[Any], shared: tuple[Any, ...] = ()) -> Iterator[tuple[int, Any]]:
+    """Do the jobs one after the other; yield (number of the job, state), and (number, None) when it is done."""
+    for number, job in enumerate(jobs):
+        for state in work(job, *shared):
+            yield number, state
+        yield number, None
+
+
+def run_on_ray(
+    work: Work,
+    jobs: Sequence[Any],
+    shared: tuple[Any, ...] = (),
+    *,
+    address: str | None = None,
+    cpus: float = 1,
+    gpus: float = 0,
+) -> Iterator[tuple[int, None]]:
+    """Do the jobs as Ray tasks, as many at once as the cluster has room for; yield (number, None) as each is done.
+
+    ``shared`` is sent to each machine once. A job whose machine fails is done again elsewhere. The first job that
+    raises ends all of them. kdviz must be installed on every machine.
+
+    Args:
+        work, jobs, shared: As in :func:`run_local`; all must be picklable.
+        address: Of the cluster (``ray://host:10001``, ``host:6379``, ``auto``); None starts one on this machine.
+        cpus, gpus: What one job takes.
+
+    Raises:
+        SettingError: Ray is not installed, or there is no cluster at the address.
+        KdvizError: What a job raised.
+    """
+    ray = _ray(address)
+    task = ray.remote(_done).options(num_cpus=cpus, num_gpus=gpus, max_retries=10)
+    sent = [ray.put(one) for one in shared]
+    waiting = {task.remote(work, job, *sent): number for number, job in enumerate(jobs)}
+    try:
+        while waiting:
+            (ready,), _ = ray.wait(list(waiting), num_returns=1)
+            _result_of(ray, ready)
+            yield waiting.pop(ready), None
+    finally:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+
+
+def _done(work: Work, job: Any, *shared: Any) -> None:
+    """Do one job to its end, on the machine where Ray puts it."""
+    deque(work(job, *shared), maxlen=0)
+
+
+def _ray(address: str | None) -> Any:
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise SettingError('The engine ray needs Ray; install it with: pip install "kdviz[ray]"') from error
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise SettingError(f"No Ray cluster answers at '{address}'; start one with: ray start --head") from error
+    return ray
+
+
+def _result_of(ray: Any, reference: Any) -> None:
+    try:
+        ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, KdvizError) else error) from None
+    except ray.exceptions.RayError as error:
+        raise KdvizError(f"A run was lost on the cluster; sweep again to continue: {str(error).splitlines()[0]}") from error

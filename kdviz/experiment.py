@@ -5,6 +5,7 @@
     models/<name>/
       experiment.json          format, data set, classes, input, runs (role, network, weights, sha256, ...)
       <role>-<hash>.safetensors, or <role>-<hash>.onnx
+      samples.parquet          pictures of the data set, as the models see them
       predictions.parquet, temperature.parquet, ...
 
 A weights file carries its hash in its name, and experiment.json is replaced last, so an interrupted
@@ -20,7 +21,7 @@ import math
 import operator
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -38,10 +39,12 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from kdviz.datasets import LabelledImages
 from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError, TargetError, UnknownNameError
 from kdviz.files import MODELS, atomic_write
-from kdviz.images import mnist_digit, open_image, to_grey_or_rgb
+from kdviz.images import fit_to, mnist_digit, open_image, to_grey_or_rgb
 from kdviz.networks import ONNX, FunctionNetwork, OnnxNetwork, build_network, networks
+from kdviz.samples_store import StoredSamples, samples_table
 
 FORMAT = 1
 ROLES = ("teacher", "kd_student", "student")
@@ -78,10 +81,10 @@ class InputSpec:
 
     def prepare(self, image: Image.Image) -> Image.Image:
         """What the model sees, as a picture; one of the right size is only converted to grey or RGB."""
-        image = to_grey_or_rgb(image).convert("L" if self.channels == 1 else "RGB")
-        if image.size == self.size[::-1]:
-            return image
-        return mnist_digit(image) if self.fit == "digit" else _crop(image, self.size)
+        if self.fit == "digit":
+            image = to_grey_or_rgb(image)
+            image = image if image.size == self.size[::-1] else mnist_digit(image)
+        return fit_to(image, self.size, self.channels)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """``uint8`` or values in [0, 1] (N, C, H, W) -> float32 (N, C, H, W)."""
@@ -132,15 +135,6 @@ def _is_level(what: object) -> bool:
         return math.isfinite(float(what))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return False
-
-
-def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    height, width = size
-    scale = max(height / image.height, width / image.width)
-    seen_width, seen_height = min(width / scale, image.width), min(height / scale, image.height)
-    left, top = (image.width - seen_width) / 2, (image.height - seen_height) / 2
-    # The crop comes first: a long strip, enlarged whole, would not fit into memory.
-    return image.resize((width, height), Image.Resampling.BICUBIC, (left, top, left + seen_width, top + seen_height))
 
 
 @dataclass
@@ -317,6 +311,35 @@ class Experiment:
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer, compression="zstd")
         atomic_write(self.folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
+
+    def write_samples(self, splits: Sequence[LabelledImages], limit: int | None = None) -> None:
+        """Replace samples.parquet: pictures of these splits, so that the folder can be shown without the data set.
+
+        Args:
+            splits: What predictions.parquet is made of.
+            limit: The most samples of a split; of more, a random choice that is always the same is stored.
+
+        Raises:
+            SettingError: The classes or images of a split are not the experiment's, or two splits have one name.
+        """
+        shape = (self.input.channels, *self.input.size)
+        for samples in splits:
+            if samples.classes != self.classes or tuple(samples.images.shape[1:]) != shape:
+                raise SettingError(
+                    f"The split {samples.split} cannot be stored: its classes, or its images of shape "
+                    f"{tuple(samples.images.shape[1:])}, are not the experiment's ({shape})."
+                )
+        atomic_write(self.folder / "samples.parquet", samples_table(splits, limit))
+
+    def samples(self, split: str) -> StoredSamples:
+        """The stored samples of a split; their pictures are read when they are asked for.
+
+        Raises:
+            ExperimentError: None are stored, or the table is damaged.
+            UnknownNameError: None of this split are stored.
+        """
+        path = self.folder / "samples.parquet"
+        return StoredSamples(path, split, self.classes, (self.input.channels, *self.input.size))
 
     def set_aside_tables(self) -> None:
         """Rename tables that were made with another teacher than this experiment's: they say nothing about it."""

@@ -6,6 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
 from kdviz.errors import KdvizError
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -52,6 +55,62 @@ def require_writable(folder: str | Path) -> None:
             pass
     except OSError as error:
         raise KdvizError(f"Cannot write into '{folder}': {error.strerror or error}.") from error
+
+
+class Store:
+    """A folder for the files of long work, local or anywhere that fsspec reaches (``s3://bucket/folder``).
+
+    Args:
+        url: A path or an fsspec URL. Several machines must mean the same folder by it.
+
+    Raises:
+        KdvizError: fsspec cannot open it.
+    """
+
+    def __init__(self, url: str | Path):
+        self.url = str(url)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError, OSError) as error:
+            raise KdvizError(f"Cannot open the folder '{url}': {error}") from error
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content; None when there is no such file."""
+        try:
+            return self._files.cat_file(self._path(name))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KdvizError(f"Cannot read '{self._path(name)}': {error.strerror or error}.") from error
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file; whoever reads it meanwhile gets the old one or the new one.
+
+        Raises:
+            KdvizError: It cannot be written; an older file is then intact.
+        """
+        path = self._path(name)
+        if isinstance(self._files, LocalFileSystem):
+            atomic_write(path, content)
+            return
+        try:
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._files.pipe_file(path, content)  # an object store shows it when it is whole
+        except OSError as error:
+            raise KdvizError(f"Cannot write '{path}': {error}.") from error
+
+    def has(self, name: str) -> bool:
+        return bool(self._files.exists(self._path(name)))
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        try:
+            self._files.rm_file(self._path(name))
+        except FileNotFoundError:
+            return
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
 
 
 def _umask() -> int:

@@ -117,6 +117,27 @@ def to_grey_or_rgb(image: Image.Image) -> Image.Image:
     return image.convert("L") if image.mode in ("1", "L") else image.convert("RGB")
 
 
+def fit_to(image: Image.Image, size: tuple[int, int], channels: int) -> Image.Image:
+    """What a model of such an input sees of a picture; one of the right size is only converted to grey or RGB.
+
+    Args:
+        image: In any mode.
+        size: Height and width: the short side is resized and the middle kept.
+        channels: 1 (grey) or 3 (RGB).
+    """
+    image = to_grey_or_rgb(image).convert("L" if channels == 1 else "RGB")
+    return image if image.size == size[::-1] else _crop(image, size)
+
+
+def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    height, width = size
+    scale = max(height / image.height, width / image.width)
+    seen_width, seen_height = min(width / scale, image.width), min(height / scale, image.height)
+    left, top = (image.width - seen_width) / 2, (image.height - seen_height) / 2
+    # The crop comes first: a long strip, enlarged whole, would not fit into memory.
+    return image.resize((width, height), Image.Resampling.BICUBIC, (left, top, left + seen_width, top + seen_height))
+
+
 def _deep_grey(image: Image.Image) -> Image.Image:
     # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
     values = np.nan_to_num(np.asarray(image).astype(np.float64))

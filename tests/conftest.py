@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kdviz.datasets import LabelledImages, bundled_digits, mnist
-from kdviz.distill.trio import new_network
+from kdviz.distill.runs import new_network
 from kdviz.experiment import Experiment, InputSpec, load_experiment
 
 torch.set_num_threads(1)

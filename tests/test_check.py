@@ -8,7 +8,7 @@ import torch
 from kdviz.distill import TrainingConfig, check_settings, check_teacher, teacher_losses
 from kdviz.distill.check import check_balance
 from kdviz.distill.losses import TeacherLoss, soft_target_loss
-from kdviz.distill.trio import new_network
+from kdviz.distill.runs import new_network
 from kdviz.errors import ModelError
 from kdviz.experiment import load_experiment
 
@@ -121,8 +121,8 @@ def test_a_teacher_that_says_nothing_is_noticed(batch):
 
 def test_several_teachers_are_weighed_together(batch):
     student, teacher, labels = batch
-    assert doubts((student, torch.stack([teacher, student]), labels), teacher_weights=(1.0, 1.0)) == []
-    assert len(doubts((student, torch.stack([teacher, student]), labels), teacher_weights=(1e-6, 1.0))) == 1
+    assert doubts((student, torch.stack([teacher, student]), labels), teacher_mix=(1.0, 1.0)) == []
+    assert len(doubts((student, torch.stack([teacher, student]), labels), teacher_mix=(1e-6, 1.0))) == 1
 
 
 def test_a_student_of_another_width_is_refused(batch):

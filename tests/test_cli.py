@@ -453,11 +453,11 @@ def test_train_with_another_loss_and_schedules(few_digits, tmp_path, capsys):
 def test_train_with_several_teachers(few_digits, tmp_path, capsys):
     out = tmp_path / "mine"
     command = ["train", "mnist", "--data", "x", "--out", str(out), "--epochs", "1", "--device", "cpu"]
-    assert main([*command, "--teacher", "paper_fc,paper_fc", "--teacher-weights", "2,1"]) == 0
+    assert main([*command, "--teacher", "paper_fc,paper_fc", "--teacher-mix", "2,1"]) == 0
     runs = load_experiment(out).runs
     assert list(runs) == ["teacher", "teacher_2", "kd_student", "student"]
     assert [runs[role].training["seed"] for role in runs] == [0, 1, 0, 0]
-    assert runs["kd_student"].training["teacher_weights"] == [2.0, 1.0]
+    assert runs["kd_student"].training["teacher_mix"] == [2.0, 1.0]
     assert "kd_student (3/4)" in capsys.readouterr().err
     assert main(["sweep", "temperature", "-e", str(out), "--data", "x", "--epochs", "1"]) == 1
     assert "several teachers" in one_line_error(capsys)
@@ -487,7 +487,7 @@ def test_a_sweep_refuses_a_teacher_of_other_classes(tiny, few_small_digits, caps
         {"label_smoothing": 0.1},
         {"class_weights": "balanced"},
         {"alpha": "0:1"},
-        {"teacher_weights": (1.0,)},
+        {"teacher_mix": (1.0,)},
     ],
     ids=str,
 )
@@ -524,7 +524,7 @@ def test_the_students_differ_by_the_loss_alone(few_digits, tmp_path):
         (["--label-smoothing", "1"], "label_smoothing"),
         (["--teacher", ""], "must be a teacher"),
         (["--teacher", "paper_fc,paper_cn"], "Did you mean 'paper_cnn'"),
-        (["--teacher-weights", "1,2"], "each of 1 teacher"),
+        (["--teacher-mix", "1,2"], "each of 1 teacher"),
         (["--temperature", "0"], "temperature"),
         (["--learning-rate", "-1"], "learning_rate"),
         (["--teacher", "paper_cn"], "Did you mean 'paper_cnn'"),

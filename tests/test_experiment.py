@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save as save_safetensors
 
 import kdviz
-from kdviz.distill.trio import new_network
+from kdviz.distill.runs import new_network
 from kdviz.errors import (
     ExperimentError,
     ImageError,

@@ -12,7 +12,7 @@ from conftest import SMALL
 
 from kdviz.distill import Progress, TrainingConfig, fit, predict_logits, teacher_losses, training
 from kdviz.distill.training import choose_device
-from kdviz.distill.trio import new_network, training_record
+from kdviz.distill.runs import new_network, training_record
 from kdviz.errors import ModelError, SettingError
 from kdviz.experiment import load_experiment
 
@@ -173,8 +173,8 @@ def test_a_loss_that_explodes_is_an_error(split):
         {"label_smoothing": 1.0},
         {"label_smoothing": -0.1},
         {"class_weights": "equal"},
-        {"teacher_weights": (1.0, 0.0)},
-        {"teacher_weights": (float("nan"),)},
+        {"teacher_mix": (1.0, 0.0)},
+        {"teacher_mix": (float("nan"),)},
     ],
     ids=str,
 )
@@ -193,7 +193,7 @@ def test_the_record_says_how_to_repeat_it(split):
     assert {"seed", "epochs", "batch_size", "learning_rate", "temperature", "alpha", "optimizer"} <= set(record)
     assert (record["train_samples"], record["validation_samples"]) == (600, 300)
     alone = training_record(CONFIG, *split, distilled=False)
-    assert set(record) - set(alone) == {"temperature", "alpha", "loss", "loss_options", "kd_epochs", "teacher_weights"}
+    assert set(record) - set(alone) == {"temperature", "alpha", "loss", "loss_options", "kd_epochs", "teacher_mix"}
 
 
 # the loss of each epoch -----------------------------------------------------------------------------------------------
@@ -203,11 +203,10 @@ def by_hand(split, config, loss_of_epoch) -> dict:
     """Adam, the order of samples and the best epoch, written out again; the loss is the caller's."""
     network, optimizer = student(config.seed), None
     train, validation = split
-    order = torch.Generator().manual_seed(config.seed)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
     best, state = -1.0, {}
     for epoch in range(1, config.epochs + 1):
-        shuffled = torch.randperm(len(train), generator=order)
+        shuffled = torch.randperm(len(train), generator=torch.Generator().manual_seed(config.seed * 100_003 + epoch))
         for start in range(0, len(train), config.batch_size):
             index = shuffled[start : start + config.batch_size]
             optimizer.zero_grad()
@@ -295,12 +294,12 @@ def test_several_teachers_are_heard_by_their_weights(split):
     right, wrong = (12.0 * F.one_hot((split[0].labels + shift) % 10, 10) for shift in (0, 1))
     both = torch.stack([right, wrong])
     for weights, heard in (((1.0, 0.01), 0), ((0.01, 1.0), 1)):
-        config = replace(CONFIG, epochs=4, alpha=1.0, temperature=1.0, teacher_weights=weights)
+        config = replace(CONFIG, epochs=4, alpha=1.0, temperature=1.0, teacher_mix=weights)
         shifted = type(split[1])(split[1].images, (split[1].labels + heard) % 10, split[1].classes, "validation")
         network, _ = trained((split[0], shifted), config, both)
         assert accuracy(network, split[1], shifted.labels) > 0.6
     with pytest.raises(SettingError, match="each of 2"):
-        trained(split, replace(CONFIG, teacher_weights=(1.0,)), both)
+        trained(split, replace(CONFIG, teacher_mix=(1.0,)), both)
     with pytest.raises(SettingError, match="such a table for each"):
         trained(split, teacher_logits=both[:, :599])
 

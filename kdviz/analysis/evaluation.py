@@ -14,7 +14,7 @@ from kdviz.datasets import LabelledImages
 from kdviz.distill import predict_logits
 from kdviz.errors import DatasetError
 from kdviz.experiment import Experiment
-from kdviz.metrics import classification_metrics, inherited_errors
+from kdviz.metrics import classification_metrics, divergence_from_teacher, inherited_errors
 from kdviz.networks import choose_device
 
 
@@ -35,23 +35,24 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
         model = run.on(choose_device(device))
         logits[role] = predict_logits(model, samples, experiment.input.normalise, device=device)
         yield role
-    teacher = logits["teacher"].argmax(1).numpy() if "teacher" in logits else None
+    teacher = logits.get("teacher")
     for role, run in experiment.runs.items():
         run.metrics[samples.split] = model_metrics(logits[role], samples.labels, None if role == "teacher" else teacher)
     experiment.write_table("predictions", _merged(experiment, samples, logits))
     experiment.save()
 
 
-def model_metrics(logits: Tensor, labels: Tensor, teacher: np.ndarray | None) -> dict[str, float]:
-    """Accuracy, loss, ECE; beside a teacher's predictions also likeness to it and errors inherited from it.
+def model_metrics(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> dict[str, float]:
+    """Accuracy, loss, ECE, F1, AUC; beside a teacher's logits also likeness to it and errors inherited from it.
 
     What is undefined is left out: no errors can be inherited from a teacher that makes none.
     """
     metrics = {"samples": float(len(labels)), **classification_metrics(logits, labels)}
     if teacher is not None:
-        predicted = logits.argmax(1).numpy()
-        metrics["same_as_teacher"] = float((predicted == teacher).mean())
-        metrics["inherited_errors"] = inherited_errors(teacher, predicted, labels.numpy())
+        predicted, spoken = logits.argmax(1).numpy(), teacher.argmax(1).numpy()
+        metrics["same_as_teacher"] = float((predicted == spoken).mean())
+        metrics["inherited_errors"] = inherited_errors(spoken, predicted, labels.numpy())
+        metrics["kl_to_teacher"] = divergence_from_teacher(teacher, logits)
     return {name: round(value, 6) for name, value in metrics.items() if not math.isnan(value)}
 
 

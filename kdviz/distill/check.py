@@ -84,7 +84,7 @@ def check_balance(
         )
     student, temperature = student_logits.clone().requires_grad_(), config.temperature_in(1)
     if teacher_logits.ndim == 3:
-        teacher_logits = pooled_logits(teacher_logits, temperature, config.teacher_weights)
+        teacher_logits = pooled_logits(teacher_logits, temperature, config.teacher_mix)
     soft = teacher_losses[config.loss](student, teacher_logits, labels, temperature, config.loss_options)
     hard = label_smoothing_loss(student, labels, config.label_smoothing)
     teacher, own = (float(torch.autograd.grad(loss, student)[0].norm()) for loss in (soft, hard))

@@ -10,7 +10,7 @@ from kdviz.distill.losses import check_distillation, check_options
 from kdviz.distill.schedules import schedule
 from kdviz.errors import SettingError
 
-TEACHER_SETTINGS = ("temperature", "alpha", "loss", "loss_options", "kd_epochs", "teacher_weights")
+TEACHER_SETTINGS = ("temperature", "alpha", "loss", "loss_options", "kd_epochs", "teacher_mix")
 """What means nothing to a training without a teacher."""
 
 
@@ -27,14 +27,14 @@ class TrainingConfig:
         learning_rate: Of Adam (Kingma & Ba, 2015).
         temperature, alpha: See :func:`kdviz.distill.distillation_loss`; a number, or a text as in
             :mod:`kdviz.distill.schedules` for one that changes from epoch to epoch. Used when there is a teacher, as
-            are the next three and ``teacher_weights``.
+            are the next three and ``teacher_mix``.
         loss: Against the teacher, a name in ``kdviz.distill.teacher_losses``.
         loss_options: Of that loss.
         kd_epochs: After so many epochs the teacher is left away: cross entropy alone (Cho & Hariharan, 2019,
             section 4.3). None: never.
         label_smoothing: Of the cross entropy; see :func:`kdviz.distill.losses.label_smoothing_loss`.
         class_weights: Of the cross entropy: ``none``, or ``balanced`` for the same weight of all classes.
-        teacher_weights: One for each of several teachers; none: equal.
+        teacher_mix: One for each of several teachers; none: equal.
         seed: Of the initial weights, the order of samples and dropout.
         device: A torch device, or ``auto``: the GPU when there is one.
         bf16: Autocast to bfloat16 in the forward pass: ``auto`` where the device is faster with it.
@@ -50,7 +50,7 @@ class TrainingConfig:
     kd_epochs: int | None = None
     label_smoothing: float = 0.0
     class_weights: str = "none"
-    teacher_weights: tuple[float, ...] = ()
+    teacher_mix: tuple[float, ...] = ()
     seed: int = 0
     device: str = "auto"
     bf16: str = "auto"
@@ -71,12 +71,12 @@ class TrainingConfig:
         return self.kd_epochs is None or epoch <= self.kd_epochs
 
     def check_teachers(self, count: int) -> None:
-        """Raise :class:`SettingError` when these are no teachers for ``teacher_weights``."""
+        """Raise :class:`SettingError` when these are no teachers for ``teacher_mix``."""
         if count == 0:
             raise SettingError("There must be a teacher.")
-        if len(self.teacher_weights) not in (0, count):
-            given = len(self.teacher_weights)
-            raise SettingError(f"teacher_weights needs one value for each of {count} teacher(s), got {given}.")
+        if len(self.teacher_mix) not in (0, count):
+            given = len(self.teacher_mix)
+            raise SettingError(f"teacher_mix needs one value for each of {count} teacher(s), got {given}.")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -106,6 +106,6 @@ class TrainingConfig:
         check_options(self.loss, self.loss_options)
         if self.kd_epochs is not None and self.kd_epochs < 1:
             raise SettingError(f"kd_epochs must be at least 1, got {self.kd_epochs}; alpha 0 is no distillation.")
-        if not all(0 < weight < float("inf") for weight in self.teacher_weights):
-            shown = ", ".join(f"{weight:g}" for weight in self.teacher_weights)
-            raise SettingError(f"teacher_weights must be above 0 and finite, got {shown}.")
+        if not all(0 < weight < float("inf") for weight in self.teacher_mix):
+            shown = ", ".join(f"{weight:g}" for weight in self.teacher_mix)
+            raise SettingError(f"teacher_mix must be above 0 and finite, got {shown}.")

@@ -6,10 +6,11 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdviz.datasets import LabelledImages
@@ -24,7 +25,7 @@ Normalise = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training is. ``validation_accuracy`` is set at the end of an epoch, else None.
+    """Where training is. What is measured at the end of an epoch is None before it.
 
     Attributes:
         epoch: From 1.
@@ -33,6 +34,10 @@ class Progress:
         validation_accuracy: In [0, 1].
         seconds: Since training began.
         warnings: In the first of a training: what looks wrong with it, a sentence each; see :mod:`kdviz.distill.check`.
+        accuracy: On the training samples as they were seen during the epoch, in [0, 1].
+        validation_loss: Mean cross entropy.
+        temperature, alpha: In this epoch; None without a teacher.
+        seconds_of_epoch: What this epoch alone took.
     """
 
     epoch: int
@@ -43,6 +48,27 @@ class Progress:
     validation_accuracy: float | None = None
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    accuracy: float | None = None
+    validation_loss: float | None = None
+    temperature: float | None = None
+    alpha: float | None = None
+    seconds_of_epoch: float = 0.0
+
+    @property
+    def ends_epoch(self) -> bool:
+        return self.validation_accuracy is not None
+
+
+class Checkpoint(Protocol):
+    """Where an interrupted training is kept, epoch by epoch."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The last state that was saved, or None."""
+        ...
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace it; a state holds tensors, numbers, texts, and lists and dicts of them."""
+        ...
 
 
 def autocast(device: torch.device, bf16: str) -> AbstractContextManager[Any]:
@@ -58,10 +84,17 @@ def fit(
     normalise: Normalise,
     config: TrainingConfig,
     teacher_logits: Tensor | None = None,
+    *,
+    checkpoint: Checkpoint | None = None,
 ) -> Iterator[Progress]:
     """Train ``network`` in place, and leave it in evaluation mode with the best epoch's weights.
 
-    The best epoch is the one with the highest accuracy on ``validation``, the first of several.
+    The best epoch is the one with the highest accuracy on ``validation``, the first of several. Only parameters that
+    require gradients are trained; a frozen module stays in evaluation mode, so that its batch norm does not drift.
+
+    The state is saved after the progress of an epoch's end was taken, and training goes on from there when it is
+    called again: it first yields the ends of the epochs that were done before. What is random in an epoch depends
+    on the seed and the epoch alone, so that an interrupted training ends with the same weights.
 
     Args:
         network: (N, C, H, W) -> logits (N, classes). Its device becomes that of ``config``.
@@ -70,6 +103,7 @@ def fit(
         config: The recipe.
         teacher_logits: (len(train), classes), computed once, or (teachers, len(train), classes) of several; None
             trains on the labels alone.
+        checkpoint: Where to continue from.
 
     Raises:
         ModelError: The loss is no longer finite, or the network's classes are not the teacher's.
@@ -83,38 +117,123 @@ def fit(
     weights = balanced_weights(train.labels, train.classes).to(device) if config.class_weights == "balanced" else None
     soft = None if teacher_logits is None else teacher_logits.to(device)
     warnings = () if soft is None else _doubts(network, train, normalise, config, soft)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    order = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed)  # dropout
+    training = _Training(network, config, device)
+    if checkpoint is not None:
+        yield from training.resume(checkpoint)
     steps = -(-len(train) // config.batch_size)
-    best_accuracy, best_state = -1.0, None
-    start = time.monotonic()
-    for epoch in range(1, config.epochs + 1):
-        network.train()
-        total = torch.zeros((), device=device)
-        for step, index in enumerate(torch.randperm(len(train), generator=order).split(config.batch_size), 1):
-            index = index.to(device)
+    for epoch in range(training.epoch + 1, config.epochs + 1):
+        training.begin(epoch)
+        total, right = torch.zeros((), device=device), torch.zeros((), dtype=torch.long, device=device)
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(_epoch_seed(config.seed, epoch)))
+        for step, index in enumerate(order.to(device).split(config.batch_size), 1):
             with autocast(device, config.bf16):
                 logits = network(normalise(images[index])).float()
             loss = _loss(logits, labels[index], None if soft is None else soft[..., index, :], config, weights, epoch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            training.step(loss)
             total += loss.detach() * len(index)
-            yield Progress(epoch, config.epochs, step, steps, None, None, time.monotonic() - start, warnings)
+            right += (logits.detach().argmax(1) == labels[index]).sum()
+            yield Progress(epoch, config.epochs, step, steps, None, None, training.seconds, warnings)
             warnings = ()
         mean_loss = float(total) / len(train)
         if not torch.isfinite(total):
             raise ModelError(f"The loss became {mean_loss} in epoch {epoch}; try a lower learning rate.")
-        accuracy = float(
-            (_logits(network, validation, normalise, device, config.bf16).argmax(1) == validation.labels).float().mean()
+        answers = _logits(network, validation, normalise, device, config.bf16)
+        taught = soft is not None and config.teaches_in(epoch)
+        yield training.ended(
+            Progress(
+                epoch,
+                config.epochs,
+                steps,
+                steps,
+                mean_loss,
+                float((answers.argmax(1) == validation.labels).float().mean()),
+                accuracy=int(right) / len(train),
+                validation_loss=float(F.cross_entropy(answers, validation.labels)),
+                temperature=config.temperature_in(epoch) if taught else None,
+                alpha=config.alpha_in(epoch) if taught else None,
+            )
         )
-        if accuracy > best_accuracy:
-            best_accuracy, best_state = accuracy, copy.deepcopy(network.state_dict())
-        yield Progress(epoch, config.epochs, steps, steps, mean_loss, accuracy, time.monotonic() - start)
-    if best_state is not None:
-        network.load_state_dict(best_state)
-    network.eval()
+        if checkpoint is not None:
+            checkpoint.save(training.state())
+    training.finish()
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 100_003 + epoch
+
+
+class _Training:
+    """What changes from step to step, and has to be kept to go on with it later."""
+
+    def __init__(self, network: nn.Module, config: TrainingConfig, device: torch.device):
+        self.network, self.config = network, config
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        # One kernel for all weights; "mps" has none.
+        fused = device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=fused)
+        self.epoch = 0
+        self.best_accuracy = -1.0
+        self.best_state: dict[str, Tensor] | None = None
+        self.history: list[dict[str, Any]] = []
+        self._start = self._start_of_epoch = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def begin(self, epoch: int) -> None:
+        self.epoch, self._start_of_epoch = epoch, time.monotonic()
+        self.network.train()
+        for module in self.network.modules():
+            own = list(module.parameters())
+            if own and not any(parameter.requires_grad for parameter in own):
+                module.eval()
+        torch.manual_seed(_epoch_seed(self.config.seed, epoch))  # dropout
+
+    def step(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+    def ended(self, progress: Progress) -> Progress:
+        """Note an epoch's end; the same with its times."""
+        if progress.validation_accuracy is not None and progress.validation_accuracy > self.best_accuracy:
+            self.best_accuracy = progress.validation_accuracy
+            self.best_state = copy.deepcopy(self.network.state_dict())
+        took = time.monotonic() - self._start_of_epoch
+        known = {**asdict(progress), "seconds": self.seconds, "seconds_of_epoch": took, "warnings": []}
+        self.history.append(known)
+        return _as_progress(known)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best_accuracy": self.best_accuracy,
+            "best_state": self.best_state,
+            "history": self.history,
+        }
+
+    def resume(self, checkpoint: Checkpoint) -> Iterator[Progress]:
+        state = checkpoint.load()
+        if state is None:
+            return
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.history = state["epoch"], state["history"]
+        self.best_accuracy, self.best_state = state["best_accuracy"], state["best_state"]
+        self._start -= self.history[-1]["seconds"]
+        yield from map(_as_progress, self.history)
+
+    def finish(self) -> None:
+        if self.best_state is not None:
+            self.network.load_state_dict(self.best_state)
+        self.network.eval()
+
+
+def _as_progress(known: dict[str, Any]) -> Progress:
+    return Progress(**{**known, "warnings": tuple(known["warnings"])})
 
 
 def _check_teacher_logits(teacher_logits: Tensor | None, train: LabelledImages, config: TrainingConfig) -> None:
@@ -155,7 +274,7 @@ def _loss(
         options=config.loss_options,
         label_smoothing=config.label_smoothing,
         class_weights=weights,
-        teacher_weights=config.teacher_weights,
+        teacher_mix=config.teacher_mix,
     )
 
 

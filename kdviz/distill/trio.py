@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from kdviz.datasets import LabelledImages, mnist
 from kdviz.distill.check import check_teacher
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
+from kdviz.distill.runs import new_network
 from kdviz.distill.training import Progress, fit, predict_logits
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.files import require_writable
-from kdviz.networks import build_network
 
 MNIST_INPUT = InputSpec(size=(28, 28), channels=1, mean=(0.0,), std=(1.0,), fit="digit")
 """Values in [0, 1] as the paper's nets take them, so that 0 is black."""
@@ -31,13 +31,6 @@ class Stage:
     number: int
     count: int
     progress: Progress
-
-
-def new_network(name: str, spec: InputSpec, classes: int, seed: int) -> nn.Module:
-    """A network whose initial weights depend on ``seed`` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build_network(name, classes=classes, channels=spec.channels, size=spec.size)
 
 
 def train_mnist(

@@ -2,12 +2,21 @@
 
 from kdviz.metrics.agreement import AgreementReport, PairAgreement, agreement, agreement_table
 from kdviz.metrics.faithfulness import Curve, Faithfulness, faithfulness, faithfulness_of_maps, trivial_map
-from kdviz.metrics.predictions import McNemar, classification_metrics, inherited_errors, mcnemar
+from kdviz.metrics.predictions import (
+    McNemar,
+    class_accuracy,
+    classification_metrics,
+    divergence_from_teacher,
+    inherited_errors,
+    mcnemar,
+)
+from kdviz.metrics.uncertainty import Difference, paired_difference
 from kdviz.metrics.similarity import Measure, TopOverlap, measures
 
 __all__ = [
     "AgreementReport",
     "Curve",
+    "Difference",
     "Faithfulness",
     "McNemar",
     "Measure",
@@ -15,11 +24,14 @@ __all__ = [
     "TopOverlap",
     "agreement",
     "agreement_table",
+    "class_accuracy",
     "classification_metrics",
+    "divergence_from_teacher",
     "faithfulness",
     "faithfulness_of_maps",
     "inherited_errors",
     "mcnemar",
     "measures",
+    "paired_difference",
     "trivial_map",
 ]

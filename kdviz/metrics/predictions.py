@@ -5,23 +5,57 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from scipy.stats import binomtest
 from torch import Tensor
 
 
 def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """``accuracy`` (higher is better), ``loss`` (mean cross-entropy, lower) and ``ece`` (lower).
+    """``accuracy``, ``f1``, ``auc`` (higher is better), ``loss`` (mean cross-entropy) and ``ece`` (lower).
+
+    ``f1`` is the mean of the classes' F1 scores, and ``auc`` that of the areas under their ROC curves, each class against
+    the rest (Hand & Till, 2001, discuss both); neither is flattered by a class with most of the samples. ``auc`` is NaN
+    unless every class has samples.
 
     Args:
         logits: (N, classes).
         labels: int64 (N,).
     """
+    from torchmetrics.functional.classification import multiclass_auroc, multiclass_f1_score
+
+    classes = logits.shape[1]
+    complete = len(labels.unique()) == classes
     return {
         "accuracy": float((logits.argmax(1) == labels).float().mean()),
         "loss": float(F.cross_entropy(logits, labels)),
         "ece": expected_calibration_error(logits, labels),
+        "f1": float(multiclass_f1_score(logits, labels, classes, average="macro")),
+        "auc": float(multiclass_auroc(logits.softmax(1), labels, classes)) if complete else float("nan"),
     }
+
+
+def class_accuracy(logits: Tensor, labels: Tensor) -> list[float | None]:
+    """The share of each class's samples that is recognised (its recall), classes in order; None without samples.
+
+    Args:
+        logits: (N, classes).
+        labels: int64 (N,).
+    """
+    right = logits.argmax(1) == labels
+    counts = torch.bincount(labels, minlength=logits.shape[1])
+    hits = torch.bincount(labels[right], minlength=logits.shape[1])
+    return [hit / count if count else None for hit, count in zip(hits.tolist(), counts.tolist(), strict=True)]
+
+
+def divergence_from_teacher(teacher_logits: Tensor, logits: Tensor) -> float:
+    """Mean KL(teacher || student) of the probabilities, in nats. >= 0, and 0 when both say the same (lower is closer).
+
+    Args:
+        teacher_logits, logits: (N, classes).
+    """
+    student, teacher = F.log_softmax(logits.double(), 1), F.log_softmax(teacher_logits.double(), 1)
+    return float(F.kl_div(student, teacher, reduction="batchmean", log_target=True))
 
 
 def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:

@@ -1,7 +1,4 @@
-"""Data sets as tensors in memory: the official MNIST and the bundled digits.
-
-Small images are kept as one ``uint8`` tensor: indexing it is faster than any loader with workers.
-"""
+"""The official MNIST and the bundled digits."""
 
 from __future__ import annotations
 
@@ -9,54 +6,20 @@ import gzip
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from kdviz.datasets.samples import LabelledImages, datasets
 from kdviz.errors import DatasetError, SettingError
 from kdviz.files import ASSETS
-from kdviz.registry import Registry
 
 BUNDLED = ASSETS / "mnist" / "digits_5k.npz"
 
 MNIST_CLASSES = tuple("0123456789")
 
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images of one split with their ground truth.
-
-    Attributes:
-        images: ``uint8`` (N, C, H, W).
-        labels: ``int64`` (N,).
-        classes: Class names, in the order of the labels.
-        split: ``train``, ``validation``, ``test`` or ``bundled``.
-    """
-
-    images: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-    split: str
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, index: Tensor, split: str | None = None) -> LabelledImages:
-        """The samples at ``index`` (int64 or bool), as a split of another name if given."""
-        return LabelledImages(self.images[index], self.labels[index], self.classes, split or self.split)
-
-    def picture(self, sample: int) -> Image.Image:
-        """Sample number ``sample`` as a PIL image, mode ``L`` or ``RGB``."""
-        pixels = self.images[sample].permute(1, 2, 0).numpy()
-        return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-
-
-datasets: Registry[Callable[..., dict[str, LabelledImages]]] = Registry("data set")
 
 # (file, samples, header bytes, bytes a sample, MD5 of the .gz as torchvision lists it)
 _MNIST_FILES = {
@@ -98,8 +61,9 @@ def mnist(data: str | Path | None = None, *, validation: int = 5_000, seed: int 
     index = free.nonzero()[:, 0][order]
     if not 0 < validation < len(index):
         raise SettingError(f"validation must be between 1 and {len(index) - 1} digits, got {validation}.")
-    full = LabelledImages(images, labels, MNIST_CLASSES, "train")
-    test = LabelledImages(*_read_mnist(folder, "test"), MNIST_CLASSES, "test")
+    full = LabelledImages(images, labels, MNIST_CLASSES, "train", _names("train", len(labels)))
+    test_images, test_labels = _read_mnist(folder, "test")
+    test = LabelledImages(test_images, test_labels, MNIST_CLASSES, "test", _names("test", len(test_labels)))
     return {
         "train": full.take(index[validation:].sort().values),
         "validation": full.take(index[:validation].sort().values, "validation"),
@@ -121,10 +85,12 @@ def bundled_digits(path: str | Path = BUNDLED) -> dict[str, LabelledImages]:
         raise DatasetError(
             f"The bundled digits cannot be read ({Path(path).name}); restore assets/mnist from the repository."
         ) from error
-    digits = LabelledImages(
-        torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long(), MNIST_CLASSES, "bundled"
-    )
-    return {"bundled": digits}
+    pixels, truth = torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long()
+    return {"bundled": LabelledImages(pixels, truth, MNIST_CLASSES, "bundled", _names("bundled", len(truth)))}
+
+
+def _names(file: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{file}/{number}" for number in range(count))
 
 
 def _is_bundled(images: Tensor) -> Tensor:

@@ -1,0 +1,149 @@
+"""What a study says, in words that its statistics allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from kdviz.analysis.studies import STUDIES, summary
+from kdviz.metrics import Difference, McNemar, mcnemar, paired_difference
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The KD students of one value against the same students alone, on one split.
+
+    Attributes:
+        study: Its name in ``STUDIES``.
+        value: Of what was varied: the best by validation unless another was asked for.
+        split: On which it was measured.
+        accuracy, alone: Mean accuracies.
+        difference: KD student less student alone, over the seeds that both have.
+        tests: McNemar's test of each seed.
+        rivals: Values that cannot be told from this one, by the same interval.
+        sentences: The verdict in words, best read in order.
+    """
+
+    study: str
+    value: Any
+    split: str
+    accuracy: float
+    alone: float
+    difference: Difference
+    tests: tuple[McNemar, ...]
+    rivals: tuple[Any, ...]
+    sentences: tuple[str, ...]
+
+    @property
+    def outcome(self) -> str:
+        """``beats``, ``does not beat`` (is worse than) or ``cannot be told from``."""
+        if not self.difference.excludes_zero:
+            return "cannot be told from"
+        return "beats" if self.difference.value > 0 else "does not beat"
+
+
+def verdict(
+    table: pa.Table, predictions: pa.Table, study: str, *, split: str = "test", value: Any = None
+) -> Verdict | None:
+    """Judge a study; None when it has no KD student or no student alone, or their predictions are missing.
+
+    Args:
+        table: The study's table.
+        predictions: study_predictions.parquet.
+        study: One of ``STUDIES``.
+        split: On which to judge.
+        value: Of the KD students; None: the best by validation accuracy.
+    """
+    right = _right(table, predictions, study, split)
+    chosen = best_by_validation(table, study) if value is None else value
+    if chosen is None or chosen not in right or None not in right:
+        return None
+    first, second = _paired(right[None], right[chosen])
+    if not len(first):
+        return None
+    difference = paired_difference(first, second)
+    tests = tuple(mcnemar(a, b) for a, b in zip(first, second, strict=True))
+    rivals = tuple(other for other in right if other not in (None, chosen) and not _apart(right[chosen], right[other]))
+    found = Verdict(
+        study, chosen, split, float(second.mean()), float(first.mean()), difference, tests, rivals, sentences=()
+    )
+    rows = [row for row in summary(table, study, split) if row["role"] != "teacher"]
+    return Verdict(**{**found.__dict__, "sentences": tuple(_sentences(found, rows))})
+
+
+def best_by_validation(table: pa.Table, study: str) -> Any:
+    """The value whose KD students have the highest mean validation accuracy, the first of several; None without any."""
+    rows = [row for row in summary(table, study, "validation") if row["role"] == "kd_student"]
+    return max(rows, key=lambda row: row["accuracy"])["value"] if rows else None
+
+
+def _right(table: pa.Table, predictions: pa.Table, study: str, split: str) -> dict[Any, dict[int, np.ndarray]]:
+    """Value (None: alone) -> seed -> bool (samples,): who is right where."""
+    column = STUDIES[study].column
+    said = {row["run"]: np.array(row["predicted"]) for row in predictions.to_pylist() if row["split"] == split}
+    truths = [row for row in predictions.to_pylist() if row["role"] == "label" and row["split"] == split]
+    found: dict[Any, dict[int, np.ndarray]] = {}
+    for row in table.to_pylist():
+        truth = next((np.array(one["predicted"]) for one in truths if len(one["predicted"]) == row["samples"]), None)
+        if row["role"] == "teacher" or row["split"] != split or row["run"] not in said or truth is None:
+            continue
+        value = row[column] if row["role"] == "kd_student" else None
+        found.setdefault(value, {})[row["seed"]] = said[row["run"]] == truth
+    return found
+
+
+def _paired(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(seeds, samples) of the seeds that both have."""
+    seeds = sorted(first.keys() & second.keys())
+    return np.array([first[seed] for seed in seeds]), np.array([second[seed] for seed in seeds])
+
+
+def _apart(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) -> bool:
+    a, b = _paired(first, second)
+    return len(a) > 0 and paired_difference(a, b).excludes_zero
+
+
+def _sentences(found: Verdict, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    unit = STUDIES[found.study].unit
+    name = shown(found.value, unit)
+    one = found.difference
+    over = f"{one.seeds} seeds" if one.seeds > 1 else "one seed"
+    points = f"{100 * one.value:+.2f} points, 95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f}"
+    sentences = [
+        f"Distillation at {name}, the best by validation, {found.outcome} training alone: {found.accuracy:.2%} against "
+        f"{found.alone:.2%} ({points}, over {over} and {one.samples:,} samples)."
+    ]
+    if one.seeds == 1:
+        sentences.append("With one seed the interval says nothing about other seeds.")
+    significant = sum(test.p_value < 0.05 for test in found.tests)
+    sentences.append(
+        f"It fixes {_range([test.fixed for test in found.tests])} samples and breaks "
+        f"{_range([test.broke for test in found.tests])}; "
+        f"McNemar's test finds a difference in {significant} of {one.seeds} seed{'s' if one.seeds > 1 else ''} (p < .05)."
+    )
+    if found.rivals:
+        others = ", ".join(shown(value, unit) for value in found.rivals)
+        sentences.append(f"Cannot be told from it: {others}.")
+    sentences += _inherited(found, rows)
+    return sentences
+
+
+def _inherited(found: Verdict, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    alone = next((row["inherited_errors"] for row in rows if row["role"] == "student"), None)
+    own = next((row["inherited_errors"] for row in rows if row["value"] == found.value and row["role"] == "kd_student"), None)
+    if alone is None or own is None:
+        return []
+    return [f"Of its teacher's errors it repeats {own:.1%}; the student alone repeats {alone:.1%}."]
+
+
+def shown(value: Any, unit: str) -> str:
+    """A value as people write it: ``T = 4``, or a loss's name."""
+    return str(value) if isinstance(value, str) else f"{unit} = {value:g}"
+
+
+def _range(values: Sequence[int]) -> str:
+    return str(values[0]) if min(values) == max(values) else f"{min(values)} to {max(values)}"

@@ -1,0 +1,22 @@
+"""Data sets as tensors in memory: MNIST, the bundled digits, MHIST, and any folder of images.
+
+Images are kept as one ``uint8`` tensor: indexing it is faster than any loader with workers. One that is larger than
+``pictures.IN_MEMORY`` lies in a temporary file, of which the system keeps in memory what is used.
+"""
+
+from kdviz.datasets.folders import image_folder
+from kdviz.datasets.mhist import MHIST_CLASSES, mhist
+from kdviz.datasets.mnist import BUNDLED, MNIST_CLASSES, bundled_digits, mnist
+from kdviz.datasets.samples import LabelledImages, datasets
+
+__all__ = [
+    "BUNDLED",
+    "MHIST_CLASSES",
+    "MNIST_CLASSES",
+    "LabelledImages",
+    "bundled_digits",
+    "datasets",
+    "image_folder",
+    "mhist",
+    "mnist",
+]

@@ -1,0 +1,274 @@
+"""A training as a piece of work with an identity: done once, continued where it was killed, the same anywhere.
+
+::
+
+    <store>/<identity>/
+      checkpoint.pt             while it is under way: the state after its last epoch
+      epoch-0003.safetensors    weights after an epoch that was asked for
+      weights.safetensors       of the best epoch
+      logits-<split>.npy        float32 (N, classes), of every split that is measured
+      result.json               last of all: what was trained, and its curves
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from kdviz.datasets import LabelledImages
+from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
+from kdviz.distill.training import Progress, fit, predict_logits
+from kdviz.errors import KdvizError
+from kdviz.experiment import InputSpec
+from kdviz.files import Store
+from kdviz.networks import build_network
+
+_ALWAYS = ("epochs", "batch_size", "learning_rate", "seed")
+_NEVER = ("device",)  # where it runs is not what it is
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One training of a study.
+
+    Attributes:
+        role: ``teacher``, ``kd_student`` or ``student``.
+        network: By name.
+        config: The recipe.
+        data: The fingerprint of the data.
+        spec: Of the network's input.
+        teacher: Of a KD student: the name of its teacher's answers in the store, as :func:`teacher_key` gives it.
+        snapshots: Epochs after which the weights are kept, and the answers of a network that was stopped there.
+    """
+
+    role: str
+    network: str
+    config: TrainingConfig
+    data: str
+    spec: InputSpec
+    teacher: str = ""
+    snapshots: tuple[int, ...] = ()
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of everything that decides the result, and of nothing else.
+
+        Settings that have their default are left out, so that a setting added later renames no run; so are those of
+        distillation when there is no teacher.
+        """
+        default = TrainingConfig()
+        settings = {
+            one.name: getattr(self.config, one.name)
+            for one in fields(self.config)
+            if one.name in _ALWAYS or getattr(self.config, one.name) != getattr(default, one.name)
+        }
+        for name in (*_NEVER, *(() if self.teacher else TEACHER_SETTINGS)):
+            settings.pop(name, None)
+        if self.teacher:
+            settings |= {name: getattr(self.config, name) for name in ("temperature", "alpha", "loss")}
+        everything = {
+            "network": self.network,
+            "data": self.data,
+            "input": self.spec.to_json(),
+            "teacher": self.teacher,
+            "snapshots": self.snapshots,
+            "settings": settings,
+        }
+        text = json.dumps(everything, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def data_fingerprint(splits: Mapping[str, LabelledImages]) -> str:
+    """Of all splits together; see :attr:`kdviz.datasets.LabelledImages.fingerprint`."""
+    parts = "".join(f"{name}:{samples.fingerprint};" for name, samples in sorted(splits.items()))
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def teacher_key(identity: str, epoch: int | None = None) -> str:
+    """The name under which a teacher's answers to the training samples are in the store.
+
+    Args:
+        identity: Of the run that trained it, or the start of its weights' SHA-256.
+        epoch: After which it was stopped; None: its best.
+    """
+    return f"{identity}/logits-train.npy" if epoch is None else f"{identity}/logits-train-{epoch:04d}.npy"
+
+
+# in the store ---------------------------------------------------------------------------------------------------------
+
+
+def write_array(store: Store, name: str, values: Tensor) -> None:
+    """Write a tensor as a NumPy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, values.detach().cpu().numpy(), allow_pickle=False)
+    store.write(name, buffer.getvalue())
+
+
+def read_array(store: Store, name: str) -> Tensor:
+    """Read what :func:`write_array` wrote.
+
+    Raises:
+        KdvizError: It is missing or damaged.
+    """
+    content = store.read(name)
+    if content is None:
+        raise KdvizError(f"'{name}' is missing from '{store.url}'; all machines must see the same folder of results.")
+    try:
+        return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
+    except (ValueError, EOFError) as error:
+        raise KdvizError(f"'{name}' in '{store.url}' is damaged; remove it and run the study again.") from error
+
+
+class StoredCheckpoint:
+    """A training's state in a store; a damaged one counts as none."""
+
+    def __init__(self, store: Store, identity: str):
+        self._store, self._name = store, f"{identity}/checkpoint.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        content = self._store.read(self._name)
+        if content is None:
+            return None
+        try:
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except Exception:  # torch.load has many ways to say that a file is damaged
+            return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self._store.write(self._name, buffer.getvalue())
+
+    def remove(self) -> None:
+        self._store.remove(self._name)
+
+
+def read_result(store: Store, identity: str) -> dict[str, Any] | None:
+    """What result.json says of a finished run, or None."""
+    content = store.read(f"{identity}/result.json")
+    if content is None:
+        return None
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def read_weights(store: Store, run: TrainingRun, classes: int, epoch: int | None = None) -> nn.Module:
+    """The trained network of a finished run, or as it was after ``epoch``.
+
+    Raises:
+        KdvizError: The weights are missing.
+    """
+    name = f"{run.identity}/" + ("weights.safetensors" if epoch is None else _snapshot(epoch))
+    content = store.read(name)
+    if content is None:
+        raise KdvizError(f"'{name}' is missing from '{store.url}'; run the study again.")
+    network = build_network(run.network, classes=classes, channels=run.spec.channels, size=run.spec.size)
+    network.load_state_dict(load_safetensors(content))
+    return network.eval().requires_grad_(False)
+
+
+def _snapshot(epoch: int) -> str:
+    return f"epoch-{epoch:04d}.safetensors"
+
+
+def _weights(network: nn.Module) -> bytes:
+    return save_safetensors({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
+
+
+# the work -------------------------------------------------------------------------------------------------------------
+
+
+def perform(
+    run: TrainingRun, splits: Mapping[str, LabelledImages], store: Store, device: str = "auto", threads: int = 0
+) -> Iterator[Progress]:
+    """Do one run, or what is left of it, and yield its progress; a finished run yields nothing.
+
+    A kill at any moment loses at most the epoch that was under way: result.json is written last.
+
+    Args:
+        run: What to do.
+        splits: ``train``, ``validation``, and others that are measured.
+        store: Where its files go.
+        device: A torch device, or ``auto``.
+        threads: Of torch; 0 leaves them. Results depend on their number in the last digits.
+
+    Raises:
+        KdvizError: See :func:`kdviz.distill.fit`; or the store fails.
+    """
+    if read_result(store, run.identity) is not None:
+        return
+    if threads:
+        torch.set_num_threads(threads)
+    training, normalise = splits["train"], run.spec.normalise
+    network = new_network(run.network, run.spec, len(training.classes), run.config.seed)
+    soft = read_array(store, run.teacher) if run.teacher else None
+    checkpoint = StoredCheckpoint(store, run.identity)
+    history = []
+    for progress in fit(network, training, splits["validation"], normalise, run.config, soft, checkpoint=checkpoint):
+        if progress.ends_epoch:
+            history.append(_curve(progress))
+            if progress.epoch in run.snapshots:
+                _keep_snapshot(store, run, network, splits, progress.epoch, device)
+        yield progress
+    store.write(f"{run.identity}/weights.safetensors", _weights(network))
+    for name, samples in splits.items():
+        if name != "train":
+            logits = predict_logits(network, samples, normalise, device=device)
+            write_array(store, f"{run.identity}/logits-{name}.npy", logits)
+    result = {"role": run.role, "network": run.network, "config": run.config.to_json(), "curves": history}
+    store.write(f"{run.identity}/result.json", json.dumps(result).encode())
+    checkpoint.remove()
+
+
+def _keep_snapshot(
+    store: Store, run: TrainingRun, network: nn.Module, splits: Mapping[str, LabelledImages], epoch: int, device: str
+) -> None:
+    """The weights after an epoch and the answers of a network that was stopped there, unless they are kept already."""
+    if store.has(f"{run.identity}/{_snapshot(epoch)}"):
+        return  # and the network, continued from a checkpoint, is another by now
+    for name, samples in splits.items():
+        # The training samples' are only taught; what is reported must not depend on the machine's bfloat16.
+        bf16 = run.config.bf16 if name == "train" else "off"
+        logits = predict_logits(network, samples, run.spec.normalise, device=device, bf16=bf16)
+        write_array(store, f"{run.identity}/logits-{name}-{epoch:04d}.npy", logits)
+    store.write(f"{run.identity}/{_snapshot(epoch)}", _weights(network))
+
+
+def _curve(progress: Progress) -> dict[str, Any]:
+    return {
+        "epoch": progress.epoch,
+        "train_loss": progress.loss,
+        "train_accuracy": progress.accuracy,
+        "validation_loss": progress.validation_loss,
+        "validation_accuracy": progress.validation_accuracy,
+        "temperature": progress.temperature,
+        "alpha": progress.alpha,
+        "seconds": round(progress.seconds_of_epoch, 3),
+    }
+
+
+def new_network(name: str, spec: InputSpec, classes: int, seed: int) -> nn.Module:
+    """A network whose initial weights depend on ``seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_network(name, classes=classes, channels=spec.channels, size=spec.size)
+
+
+def work(
+    run: TrainingRun, splits: Mapping[str, LabelledImages], results: str, device: str, threads: int
+) -> Iterator[Progress]:
+    """:func:`perform`, with the store by its URL: what is sent to another process."""
+    return perform(run, splits, Store(results), device, threads)
