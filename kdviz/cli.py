@@ -614,8 +614,10 @@ def _explain_document(image: str, out: Path, maps: dict[str, SaliencyMap], repor
 
 def _add_bench(verbs: Any) -> None:
     parser = _verb(verbs, "bench", _bench, "Measure speed, memory and how many masks are needed, against references.")
-    parser.add_argument("what", choices=["rise"], help="what is measured")
-    parser.add_argument("--quick", action="store_true", help="within a minute, less exactly")
+    parser.add_argument("what", choices=["rise", "train"], help="what is measured")
+    parser.add_argument("--quick", action="store_true", help="within a minute or two, less exactly")
+    parser.add_argument("--data", metavar="DIR", help="train: folder of MNIST; left away, it is downloaded")
+    parser.add_argument("--epochs", type=_at_least_one, help="train: of each training (default: 12, quick: 2)")
     parser.add_argument(
         "--mobilenet-weights", metavar="FILE", help="torchvision's weights of MobileNetV2 (default: random ones)"
     )
@@ -624,7 +626,7 @@ def _add_bench(verbs: Any) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from kdviz.bench import about, bench_rise
+    from kdviz.bench import about, bench_rise, bench_train
     from kdviz.networks import choose_device
 
     _set_threads(options)
@@ -632,7 +634,11 @@ def _bench(options: argparse.Namespace) -> None:
     machine, rows = about(device), []
     if not options.json:
         print(", ".join(f"{name} {value}" for name, value in machine.items()))
-    for row in bench_rise(device, options.quick, options.mobilenet_weights, options.seed):
+    if options.what == "rise":
+        measured = bench_rise(device, options.quick, options.mobilenet_weights, options.seed)
+    else:
+        measured = bench_train(options.device, options.quick, options.data, options.epochs)
+    for row in measured:
         rows.append(row)
         if not options.json:
             print(f"{row.value:>10.3f} {row.unit:1}  {row.text}", flush=True)

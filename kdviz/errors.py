@@ -31,8 +31,12 @@ class UnknownNameError(KdvizError):
         hint = f" Did you mean '{close[0]}'?" if close else ""
         listed = ", ".join(names) if names else "none"
         super().__init__(f"Unknown {kind} '{name}'.{hint} Known: {listed}.")
+        self.kind = kind
         self.name = name
         self.known = names
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
+        return type(self), (self.kind, self.name, self.known)  # an exception is otherwise copied from its text alone
 
 
 class ImageError(KdvizError):

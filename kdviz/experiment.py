@@ -43,7 +43,7 @@ from kdviz.datasets import LabelledImages
 from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError, TargetError, UnknownNameError
 from kdviz.files import MODELS, atomic_write
 from kdviz.images import fit_to, mnist_digit, open_image, to_grey_or_rgb
-from kdviz.networks import ONNX, FunctionNetwork, OnnxNetwork, build_network, networks
+from kdviz.networks import ONNX, RENORMALISED, FunctionNetwork, OnnxNetwork, build_network, networks
 from kdviz.samples_store import StoredSamples, samples_table
 
 FORMAT = 1
@@ -178,7 +178,7 @@ class Run:
 
     def _built(self, data: bytes) -> nn.Module:
         # kdviz's own nets grow with the input: on "meta" they take no memory until the file is seen to hold them.
-        own = self.network in networks
+        own = self.network.removesuffix(RENORMALISED) in networks
         try:
             with torch.device("meta" if own else "cpu"):
                 network = build_network(
@@ -630,7 +630,8 @@ def _run(check: _Checker, entry: Any, name: str, experiment: Experiment) -> Run:
     check.that(fine, prefix + "training", "must be an object of finite values")
     check.that(_are_metrics(metrics), prefix + "metrics", "must hold finite numbers by split and name")
     network = check.text(entry, "network", prefix)
-    known = network in networks or network == ONNX or network.startswith(("torchvision/", "timm/"))
+    plain = network.removesuffix(RENORMALISED)
+    known = plain in networks or network == ONNX or plain.startswith(("torchvision/", "timm/"))
     check.that(known, prefix + "network", "must be a network of kdviz, or torchvision/NAME, timm/NAME or onnx")
     return Run(
         role=role,

@@ -61,7 +61,7 @@ class Store:
     """A folder for the files of long work, local or anywhere that fsspec reaches (``s3://bucket/folder``).
 
     Args:
-        url: A path or an fsspec URL. Several machines must mean the same folder by it.
+        url: A path or an fsspec URL. Several machines must mean the same folder by it; a path is made absolute.
 
     Raises:
         KdvizError: fsspec cannot open it.
@@ -73,6 +73,8 @@ class Store:
             self._files, self._root = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError, OSError) as error:
             raise KdvizError(f"Cannot open the folder '{url}': {error}") from error
+        if isinstance(self._files, LocalFileSystem):
+            self.url = self._root
 
     def read(self, name: str) -> bytes | None:
         """A file's content; None when there is no such file."""
@@ -108,6 +110,8 @@ class Store:
             self._files.rm_file(self._path(name))
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise KdvizError(f"Cannot remove '{self._path(name)}': {error.strerror or error}.") from error
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

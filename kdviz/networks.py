@@ -4,7 +4,8 @@ as ONNX files or functions; and what all of them run on."""
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ networks: Registry[Callable[..., nn.Module]] = Registry("network")
 
 ONNX = "onnx"
 """The network's name in a run whose weights are an ONNX file, which holds its own architecture."""
+
+RENORMALISED = "@renormalised"
+"""The end of the name of a network that normalises its input anew: see :class:`Renormalised`."""
+
+_Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and std, one number a channel
 
 _ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
@@ -77,11 +83,75 @@ class PaperFC(nn.Sequential):
         )
 
 
+@networks.register("resnet50v2_mxnet")
+def resnet50v2_mxnet(classes: int = 10, channels: int = 3, size: tuple[int, int] = (224, 224)) -> nn.Module:
+    """ResNet50V2 as MXNet has it: timm's, with norms on the input and after the first convolution. Needs timm.
+
+    (N, C, H, W) -> logits (N, classes).
+
+    Raises:
+        SettingError: timm is not installed.
+    """
+    timm = import_timm("resnet50v2_mxnet")
+    network = timm.create_model("resnetv2_50", pretrained=False, num_classes=classes, in_chans=channels)
+    layers = {
+        "norm0": nn.BatchNorm2d(channels),
+        "conv": network.stem.conv,
+        "norm": timm.layers.BatchNormAct2d(network.stem.conv.out_channels),
+        "pool": network.stem.pool,
+    }
+    network.stem = nn.Sequential(OrderedDict(layers))
+    return network
+
+
+class Renormalised(nn.Module):
+    """A network that learned from another normalisation than its experiment's: it makes its own from what it gets.
+
+    All models of an experiment get the same input. ``scale`` and ``shift``, one number a channel, are kept with the
+    weights, so that the name says only that they are there.
+    (N, C, H, W) as the experiment normalises it -> logits (N, classes).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, channels: int):
+        super().__init__()
+        self.network = network
+        self.register_buffer("scale", torch.ones(1, channels, 1, 1))
+        self.register_buffer("shift", torch.zeros(1, channels, 1, 1))
+
+    def between(self, given: _Normalisation, wanted: _Normalisation) -> Renormalised:
+        """Set what is done: from the experiment's mean and std to those that the network wants. Returns the network.
+
+        Args:
+            given: Mean and std, one number a channel, of values in [0, 1].
+            wanted: Likewise.
+        """
+        (mean, std), (own_mean, own_std) = (torch.tensor(both, dtype=torch.float64) for both in (given, wanted))
+        self.scale.copy_((std / own_std).view_as(self.scale))
+        self.shift.copy_(((mean - own_mean) / own_std).view_as(self.shift))
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images * self.scale + self.shift)
+
+
+@networks.register("linear_head")
+class LinearHead(nn.Sequential):
+    """A linear layer on the features of a frozen backbone: (N, features, 1, 1) -> logits (N, classes)."""
+
+    def __init__(self, classes: int = 10, channels: int = 1, size: tuple[int, int] = (1, 1)):
+        super().__init__(nn.Flatten(), nn.Linear(channels * size[0] * size[1], classes))
+
+
 def build_network(name: str, *, classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
     """A network with fresh weights.
 
     Args:
-        name: One of ``networks``, or ``torchvision/NAME`` or ``timm/NAME`` for any classifier of theirs.
+        name: One of ``networks``, or ``torchvision/NAME`` or ``timm/NAME`` for any classifier of theirs; with
+            ``@renormalised`` at the end, such as ``timm/tf_efficientnet_lite2@renormalised``, a :class:`Renormalised`
+            one, which changes nothing until ``between`` is called or weights are loaded.
         classes: Number of logits.
         channels: Of the input.
         size: Height and width of the input.
@@ -90,6 +160,9 @@ def build_network(name: str, *, classes: int, channels: int, size: tuple[int, in
         UnknownNameError: No such network.
         SettingError: timm is asked for and not installed, or the network does not take such an input.
     """
+    if name.endswith(RENORMALISED):
+        network = build_network(name.removesuffix(RENORMALISED), classes=classes, channels=channels, size=size)
+        return Renormalised(network, channels)
     library, _, model = name.partition("/")
     if model and library == "torchvision":
         return _torchvision(model, classes, channels)
@@ -110,13 +183,23 @@ def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
 
 
 def _timm(name: str, classes: int, channels: int) -> nn.Module:
-    try:
-        import timm  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise SettingError(f"The network 'timm/{name}' needs timm; install it with: pip install timm") from error
+    timm = import_timm(f"timm/{name}")
     if name not in timm.list_models():
         raise UnknownNameError("timm network", name, timm.list_models())
     return timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels)
+
+
+def import_timm(network: str) -> Any:
+    """The library timm, which ``network`` needs.
+
+    Raises:
+        SettingError: It is not installed.
+    """
+    try:
+        import timm  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise SettingError(f"The network '{network}' needs timm; install it with: pip install timm") from error
+    return timm
 
 
 class OnnxNetwork(nn.Module):

@@ -7,10 +7,12 @@ label, and image, a PNG of exactly the pixels that the models see.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,10 +54,11 @@ def samples_table(splits: Sequence[LabelledImages], limit: int | None = None) ->
     if limit is not None and limit < 1:
         raise SettingError(f"At least one sample of each split must be stored, got {limit}.")
     buffer = pa.BufferOutputStream()
-    compression = {column: "zstd" for column in _SCHEMA.names} | {"image": "none"}  # PNG is compressed already
-    with pq.ParquetWriter(buffer, _SCHEMA, compression=compression, write_page_checksum=True) as writer:
+    compression = dict.fromkeys(_SCHEMA.names, "zstd") | {"image": "none"}  # PNG is compressed already
+    options: dict[str, Any] = {"compression": compression, "write_page_checksum": True}
+    with pq.ParquetWriter(buffer, _SCHEMA, **options) as writer:
         for samples in splits:
-            rows = max(1, min(_LARGEST_GROUP, _GROUP_BYTES // max(1, samples.images[0].numel())))
+            rows = max(1, min(_LARGEST_GROUP, _GROUP_BYTES // math.prod(samples.images.shape[1:])))
             for chosen in _chosen(len(samples), limit).split(rows):
                 writer.write_batch(_batch(samples, chosen.tolist()), row_group_size=rows)
     return buffer.getvalue().to_pybytes()
@@ -146,7 +149,8 @@ class StoredSamples:
         Raises:
             ExperimentError: One is damaged.
         """
-        chosen = torch.arange(len(self))[torch.as_tensor(index)].tolist()
+        places = index if isinstance(index, Tensor) else torch.tensor(list(index), dtype=torch.int64)
+        chosen = torch.arange(len(self))[places].tolist()
         images = torch.empty((len(chosen), *self._shape), dtype=torch.uint8)
         for place, data in enumerate(self._read(chosen)):
             pixels = torch.from_numpy(np.array(self._decoded(data)))

@@ -73,3 +73,13 @@ def mnist_folder() -> Path:
 @pytest.fixture(scope="session")
 def mnist_splits(mnist_folder) -> dict[str, LabelledImages]:
     return mnist(mnist_folder)
+
+
+@pytest.fixture(scope="session")
+def tiles_folder() -> Path:
+    """The folder with real tiles (colon/, mhist-layout/) and weights/; without it the test is skipped."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("KDVIZ_TILES", beside))
+    if not all((folder / name).is_dir() for name in ("colon", "mhist-layout", "weights")):
+        pytest.skip("needs real histology: set KDVIZ_TILES to the folder that holds colon, mhist-layout and weights")
+    return folder

@@ -12,7 +12,9 @@ from conftest import SMALL
 
 from kdviz.distill import Progress, TrainingConfig, fit, predict_logits, teacher_losses, training
 from kdviz.distill.training import choose_device
-from kdviz.distill.runs import new_network, training_record
+from kdviz.distill.config import TEACHER_SETTINGS
+from kdviz.distill.runs import new_network
+from kdviz.distill.trio import training_record
 from kdviz.errors import ModelError, SettingError
 from kdviz.experiment import load_experiment
 
@@ -193,7 +195,7 @@ def test_the_record_says_how_to_repeat_it(split):
     assert {"seed", "epochs", "batch_size", "learning_rate", "temperature", "alpha", "optimizer"} <= set(record)
     assert (record["train_samples"], record["validation_samples"]) == (600, 300)
     alone = training_record(CONFIG, *split, distilled=False)
-    assert set(record) - set(alone) == {"temperature", "alpha", "loss", "loss_options", "kd_epochs", "teacher_mix"}
+    assert set(record) - set(alone) == set(TEACHER_SETTINGS)
 
 
 # the loss of each epoch -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 
 from kdviz.errors import SettingError
 from kdviz.experiment import Experiment
+from kdviz.files import require_writable
 
 
 def write_events(experiment: Experiment, table: str, folder: str | Path) -> int:
@@ -22,11 +23,13 @@ def write_events(experiment: Experiment, table: str, folder: str | Path) -> int:
     Raises:
         SettingError: TensorBoard is not installed.
         ExperimentError: A table is missing.
+        KdvizError: Nothing can be written there.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise SettingError('--tensorboard needs TensorBoard; install it with: pip install "kdviz[tensorboard]"') from error
+    require_writable(folder)
     names = {row["run"]: _name(row) for row in experiment.table(table).to_pylist()}
     curves: dict[str, list[dict[str, Any]]] = {}
     for row in experiment.table("curves").to_pylist():

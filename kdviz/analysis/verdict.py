@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from kdviz.analysis.studies import STUDIES, summary
+from kdviz.analysis.study_kinds import STUDIES
+from kdviz.analysis.study_summary import summary
 from kdviz.metrics import Difference, McNemar, mcnemar, paired_difference
 
 
@@ -72,7 +73,7 @@ def verdict(
         study, chosen, split, float(second.mean()), float(first.mean()), difference, tests, rivals, sentences=()
     )
     rows = [row for row in summary(table, study, split) if row["role"] != "teacher"]
-    return Verdict(**{**found.__dict__, "sentences": tuple(_sentences(found, rows))})
+    return replace(found, sentences=tuple(_sentences(found, rows, by_validation=value is None)))
 
 
 def best_by_validation(table: pa.Table, study: str) -> Any:
@@ -84,16 +85,25 @@ def best_by_validation(table: pa.Table, study: str) -> Any:
 def _right(table: pa.Table, predictions: pa.Table, study: str, split: str) -> dict[Any, dict[int, np.ndarray]]:
     """Value (None: alone) -> seed -> bool (samples,): who is right where."""
     column = STUDIES[study].column
-    said = {row["run"]: np.array(row["predicted"]) for row in predictions.to_pylist() if row["split"] == split}
-    truths = [row for row in predictions.to_pylist() if row["role"] == "label" and row["split"] == split]
+    rows = [row for row in predictions.to_pylist() if row["split"] == split]
+    said = {row["run"]: np.array(row["predicted"]) for row in rows}
+    truths = [said[row["run"]] for row in rows if row["role"] == "label"]
     found: dict[Any, dict[int, np.ndarray]] = {}
     for row in table.to_pylist():
-        truth = next((np.array(one["predicted"]) for one in truths if len(one["predicted"]) == row["samples"]), None)
-        if row["role"] == "teacher" or row["split"] != split or row["run"] not in said or truth is None:
+        if row["role"] == "teacher" or row["split"] != split or row["run"] not in said:
             continue
-        value = row[column] if row["role"] == "kd_student" else None
-        found.setdefault(value, {})[row["seed"]] = said[row["run"]] == truth
+        right = _right_of(row, said[row["run"]], truths)
+        if right is not None:
+            found.setdefault(row[column] if row["role"] == "kd_student" else None, {})[row["seed"]] = right
     return found
+
+
+def _right_of(row: Mapping[str, Any], said: np.ndarray, truths: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Where a run is right; studies of other data leave their labels in the same file, which give another accuracy."""
+    for truth in truths:
+        if len(truth) == len(said) and abs((said == truth).mean() - row["accuracy"]) < 1e-5:
+            return said == truth
+    return None
 
 
 def _paired(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -107,14 +117,13 @@ def _apart(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) ->
     return len(a) > 0 and paired_difference(a, b).excludes_zero
 
 
-def _sentences(found: Verdict, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    unit = STUDIES[found.study].unit
-    name = shown(found.value, unit)
-    one = found.difference
+def _sentences(found: Verdict, rows: Sequence[Mapping[str, Any]], by_validation: bool) -> list[str]:
+    shown, one = STUDIES[found.study].shown, found.difference
+    name = shown(found.value) + (", the best by validation," if by_validation else "")
     over = f"{one.seeds} seeds" if one.seeds > 1 else "one seed"
     points = f"{100 * one.value:+.2f} points, 95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f}"
     sentences = [
-        f"Distillation at {name}, the best by validation, {found.outcome} training alone: {found.accuracy:.2%} against "
+        f"Distillation at {name} {found.outcome} training alone: {found.accuracy:.2%} against "
         f"{found.alone:.2%} ({points}, over {over} and {one.samples:,} samples)."
     ]
     if one.seeds == 1:
@@ -126,7 +135,7 @@ def _sentences(found: Verdict, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f"McNemar's test finds a difference in {significant} of {one.seeds} seed{'s' if one.seeds > 1 else ''} (p < .05)."
     )
     if found.rivals:
-        others = ", ".join(shown(value, unit) for value in found.rivals)
+        others = ", ".join(shown(value) for value in found.rivals)
         sentences.append(f"Cannot be told from it: {others}.")
     sentences += _inherited(found, rows)
     return sentences
@@ -138,11 +147,6 @@ def _inherited(found: Verdict, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if alone is None or own is None:
         return []
     return [f"Of its teacher's errors it repeats {own:.1%}; the student alone repeats {alone:.1%}."]
-
-
-def shown(value: Any, unit: str) -> str:
-    """A value as people write it: ``T = 4``, or a loss's name."""
-    return str(value) if isinstance(value, str) else f"{unit} = {value:g}"
 
 
 def _range(values: Sequence[int]) -> str:

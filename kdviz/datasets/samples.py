@@ -63,10 +63,10 @@ class LabelledImages:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, as hex, of the images, labels and classes: equal for equal data, wherever it was read from."""
-        digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
-        digest.update(np.ascontiguousarray(self.labels.numpy(), dtype="<i8"))
+        digest = hashlib.sha256(ascii((tuple(self.images.shape), self.classes)).encode())
+        digest.update(np.ascontiguousarray(self.labels.numpy(), dtype="<i8").data)
         for part in self.images.split(_HASHED_AT_ONCE):
-            digest.update(np.ascontiguousarray(part.numpy()))
+            digest.update(np.ascontiguousarray(part.numpy()).data)
         return digest.hexdigest()
 
 

@@ -6,11 +6,25 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kdviz.distill.losses import check_distillation, check_options
+from kdviz.distill.augment import Augment
+from kdviz.distill.feature_losses import check_feature_options
+from kdviz.distill.losses import check_distillation, check_options, teacher_losses
 from kdviz.distill.schedules import schedule
 from kdviz.errors import SettingError
 
-TEACHER_SETTINGS = ("temperature", "alpha", "loss", "loss_options", "kd_epochs", "teacher_mix")
+TEACHER_SETTINGS = (
+    "temperature",
+    "alpha",
+    "loss",
+    "loss_options",
+    "kd_epochs",
+    "teacher_mix",
+    "feature_loss",
+    "feature_weight",
+    "feature_options",
+    "student_layer",
+    "teacher_layer",
+)
 """What means nothing to a training without a teacher."""
 
 
@@ -34,7 +48,13 @@ class TrainingConfig:
             section 4.3). None: never.
         label_smoothing: Of the cross entropy; see :func:`kdviz.distill.losses.label_smoothing_loss`.
         class_weights: Of the cross entropy: ``none``, or ``balanced`` for the same weight of all classes.
-        teacher_mix: One for each of several teachers; none: equal.
+        teacher_mix: A weight for each of several teachers; none: equal.
+        feature_loss: Between intermediate layers, a name in ``kdviz.distill.feature_losses``; empty: none.
+        feature_weight: Of that loss, which is added to the others.
+        feature_options: Its settings.
+        student_layer, teacher_layer: The layers it compares; see :mod:`kdviz.distill.layers`. Empty: the default.
+        augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas between.
+        unfreeze: Which weights are trained: ``all``, ``head``, or so many stages before the head, as a text.
         seed: Of the initial weights, the order of samples and dropout.
         device: A torch device, or ``auto``: the GPU when there is one.
         bf16: Autocast to bfloat16 in the forward pass: ``auto`` where the device is faster with it.
@@ -51,6 +71,13 @@ class TrainingConfig:
     label_smoothing: float = 0.0
     class_weights: str = "none"
     teacher_mix: tuple[float, ...] = ()
+    feature_loss: str = ""
+    feature_weight: float = 1.0
+    feature_options: Mapping[str, float] = field(default_factory=dict)
+    student_layer: str = ""
+    teacher_layer: str = ""
+    augment: str = ""
+    unfreeze: str = "all"
     seed: int = 0
     device: str = "auto"
     bf16: str = "auto"
@@ -78,6 +105,11 @@ class TrainingConfig:
             given = len(self.teacher_mix)
             raise SettingError(f"teacher_mix needs one value for each of {count} teacher(s), got {given}.")
 
+    @property
+    def needs_live_teacher(self) -> bool:
+        """Whether the teacher must answer in every step, on the very images that the student sees."""
+        return bool(self.augment or self.feature_loss)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -104,8 +136,17 @@ class TrainingConfig:
             for alpha in schedule("alpha", self.alpha).values:
                 check_distillation(temperature, alpha)
         check_options(self.loss, self.loss_options)
+        self._check_features()
         if self.kd_epochs is not None and self.kd_epochs < 1:
             raise SettingError(f"kd_epochs must be at least 1, got {self.kd_epochs}; alpha 0 is no distillation.")
         if not all(0 < weight < float("inf") for weight in self.teacher_mix):
             shown = ", ".join(f"{weight:g}" for weight in self.teacher_mix)
             raise SettingError(f"teacher_mix must be above 0 and finite, got {shown}.")
+
+    def _check_features(self) -> None:
+        if self.feature_loss:
+            check_feature_options(self.feature_loss, self.feature_options)
+        if not 0 <= self.feature_weight < float("inf"):
+            raise SettingError(f"feature_weight must be at least 0 and finite, got {self.feature_weight:g}.")
+        if Augment(self.augment, classes=2).mixes and "labels" in teacher_losses[self.loss].needs:
+            raise SettingError(f"The loss '{self.loss}' needs one label a sample, and {self.augment} mixes them.")

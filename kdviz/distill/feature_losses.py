@@ -142,7 +142,7 @@ def mmd_loss(student_features: Tensor, teacher_features: Tensor, *, degree: floa
     """Mean k(s, s') + mean k(t, t') - 2 mean k(s, t), with k(x, y) = (x . y + offset)^degree. Lower is better; >= 0.
 
     The squared maximum mean discrepancy between two sets of vectors of length 1, over all pairs (Huang & Wang, 2017,
-    neuron selectivity transfer, whose polynomial kernel has degree 2 and offset 0; their weight is 50 on CIFAR).
+    neuron selectivity transfer, whose polynomial kernel has degree 2 and offset 0).
     With maps a set has the channels of one sample, each flattened, and the result is the mean over samples. With
     vectors it has the samples of the batch: which of them is which does not matter then. At most 2 at the defaults,
     up to rounding. Degree 1 compares no more than the means of the sets.
@@ -199,11 +199,11 @@ def relational_loss(
 ) -> Tensor:
     """distance_weight * mean_ij h(d_ij) + angle_weight * mean_ijk h(a_ijk): how samples lie to each other.
 
-    Relational distillation (Park et al., 2019, eq. 5 to 10). d_ij is the distance of samples i and j, over the mean
+    Relational distillation (Park et al., 2019, section 3.2). d_ij is the distance of samples i and j, over the mean
     distance in the batch; a_ijk the cosine of the angle at i between j and k; h Huber's loss (delta 1) of the
     student's from the teacher's. Means run over all N^2 pairs and N^3 triples, as in the authors' code, where a sample
     with itself counts as 0. Lower is better; >= 0. Turning, shifting or scaling all features changes nothing; in a
-    batch of one there is nothing to compare, and in one of two no angle.
+    batch of one there is nothing to compare, and in one of two no angle. Memory and time grow with N^3.
 
     Args:
         student_features, teacher_features: (N, D); D may differ.
@@ -253,12 +253,12 @@ def _comparable(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         raise ModelError(f"Features must both be maps (N, C, H, W) or both vectors (N, D) of one N, got {shapes}.")
     if student.ndim == 2:
         return student, teacher
-    size = [min(sides) for sides in zip(student.shape[2:], teacher.shape[2:], strict=True)]
+    size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
     return _pooled(student, size), _pooled(teacher, size)
 
 
-def _pooled(maps: Tensor, size: list[int]) -> Tensor:
-    return maps if list(maps.shape[2:]) == size else F.adaptive_avg_pool2d(maps, size)
+def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return maps if maps.shape[2:] == size else F.adaptive_avg_pool2d(maps, size)
 
 
 def _check_widths(loss: str, student: Tensor, teacher: Tensor) -> None:

@@ -3,7 +3,7 @@
 ::
 
     <store>/<identity>/
-      checkpoint.pt             while it is under way: the state after its last epoch
+      checkpoint.pt             while it is under way, or can be prolonged: the state after its last epoch
       epoch-0003.safetensors    weights after an epoch that was asked for
       weights.safetensors       of the best epoch
       logits-<split>.npy        float32 (N, classes), of every split that is measured
@@ -16,7 +16,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,9 @@ from torch import Tensor, nn
 
 from kdviz.datasets import LabelledImages
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
+from kdviz.distill.losses import teacher_losses
+from kdviz.distill.layers import head_of
+from kdviz.distill.objective import freeze
 from kdviz.distill.training import Progress, fit, predict_logits
 from kdviz.errors import KdvizError
 from kdviz.experiment import InputSpec
@@ -50,6 +53,12 @@ class TrainingRun:
         spec: Of the network's input.
         teacher: Of a KD student: the name of its teacher's answers in the store, as :func:`teacher_key` gives it.
         snapshots: Epochs after which the weights are kept, and the answers of a network that was stopped there.
+        teacher_network: By name, where the recipe needs a teacher that answers in every step; its weights are in the
+            store, beside its answers.
+        start: The name in the store of the weights that it begins with; empty: fresh ones, from the seed.
+
+    A run with snapshots and without a teacher can be prolonged: more epochs and other snapshots are the same run, and
+    what it has of them already is not done again.
     """
 
     role: str
@@ -59,6 +68,8 @@ class TrainingRun:
     spec: InputSpec
     teacher: str = ""
     snapshots: tuple[int, ...] = ()
+    teacher_network: str = ""
+    start: str = ""
 
     @cached_property
     def identity(self) -> str:
@@ -67,26 +78,45 @@ class TrainingRun:
         Settings that have their default are left out, so that a setting added later renames no run; so are those of
         distillation when there is no teacher.
         """
-        default = TrainingConfig()
-        settings = {
-            one.name: getattr(self.config, one.name)
-            for one in fields(self.config)
-            if one.name in _ALWAYS or getattr(self.config, one.name) != getattr(default, one.name)
-        }
-        for name in (*_NEVER, *(() if self.teacher else TEACHER_SETTINGS)):
-            settings.pop(name, None)
-        if self.teacher:
-            settings |= {name: getattr(self.config, name) for name in ("temperature", "alpha", "loss")}
-        everything = {
+        everything: dict[str, Any] = {
             "network": self.network,
             "data": self.data,
             "input": self.spec.to_json(),
             "teacher": self.teacher,
-            "snapshots": self.snapshots,
-            "settings": settings,
+            "snapshots": bool(self.snapshots) if self.can_be_prolonged else self.snapshots,
+            "settings": self._settings(),
         }
+        if self.start:
+            everything["start"] = self.start
         text = json.dumps(everything, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def can_be_prolonged(self) -> bool:
+        return bool(self.snapshots) and not self.teacher  # the schedules of a distillation depend on its length
+
+    def _settings(self) -> dict[str, Any]:
+        default = TrainingConfig()
+        always = _ALWAYS + (("temperature", "alpha", "loss") if self.teacher else ())
+        never = (*_NEVER, *(() if self.teacher else TEACHER_SETTINGS), *(("epochs",) if self.can_be_prolonged else ()))
+        settings = {}
+        for one in fields(self.config):
+            value = _canonical(getattr(self.config, one.name), getattr(default, one.name))
+            if one.name == "loss_options":  # those at the loss's own defaults say nothing
+                known = teacher_losses[self.config.loss].options
+                value = {name: number for name, number in value.items() if number != known[name]}
+            if one.name not in never and (one.name in always or value != getattr(default, one.name)):
+                settings[one.name] = value
+        return settings
+
+
+def _canonical(value: Any, default: Any) -> Any:
+    """One form for what means the same: 4 and 4.0, where numbers need not be whole."""
+    if isinstance(value, Mapping):
+        return {name: float(number) for name, number in value.items()}
+    if isinstance(default, tuple):
+        return tuple(float(number) for number in value)
+    return float(value) if isinstance(default, float) and isinstance(value, int) else value
 
 
 def data_fingerprint(splits: Mapping[str, LabelledImages]) -> str:
@@ -121,9 +151,7 @@ def read_array(store: Store, name: str) -> Tensor:
     Raises:
         KdvizError: It is missing or damaged.
     """
-    content = store.read(name)
-    if content is None:
-        raise KdvizError(f"'{name}' is missing from '{store.url}'; all machines must see the same folder of results.")
+    content = _content(store, name)
     try:
         return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
     except (ValueError, EOFError) as error:
@@ -131,19 +159,22 @@ def read_array(store: Store, name: str) -> Tensor:
 
 
 class StoredCheckpoint:
-    """A training's state in a store; a damaged one counts as none."""
+    """A training's state in a store; a damaged one counts as none, and so does one beyond a snapshot that is missing."""
 
-    def __init__(self, store: Store, identity: str):
-        self._store, self._name = store, f"{identity}/checkpoint.pt"
+    def __init__(self, store: Store, run: TrainingRun):
+        self._store, self._run, self._name = store, run, f"{run.identity}/checkpoint.pt"
 
     def load(self) -> dict[str, Any] | None:
         content = self._store.read(self._name)
         if content is None:
             return None
         try:
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            reached = int(state["epoch"])
         except Exception:  # torch.load has many ways to say that a file is damaged
             return None
+        passed = [epoch for epoch in self._run.snapshots if epoch <= reached]
+        return state if all(has_snapshot(self._store, self._run, epoch) for epoch in passed) else None
 
     def save(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()
@@ -165,6 +196,19 @@ def read_result(store: Store, identity: str) -> dict[str, Any] | None:
         return None
 
 
+def is_finished(store: Store, run: TrainingRun) -> bool:
+    """Whether nothing is left of a run."""
+    result = read_result(store, run.identity)
+    if result is None:
+        return False
+    return len(result["curves"]) >= run.config.epochs and all(has_snapshot(store, run, one) for one in run.snapshots)
+
+
+def has_snapshot(store: Store, run: TrainingRun, epoch: int) -> bool:
+    """Whether the weights and answers after an epoch are kept; the weights are written last."""
+    return store.has(f"{run.identity}/{_snapshot(epoch)}")
+
+
 def read_weights(store: Store, run: TrainingRun, classes: int, epoch: int | None = None) -> nn.Module:
     """The trained network of a finished run, or as it was after ``epoch``.
 
@@ -178,6 +222,11 @@ def read_weights(store: Store, run: TrainingRun, classes: int, epoch: int | None
     network = build_network(run.network, classes=classes, channels=run.spec.channels, size=run.spec.size)
     network.load_state_dict(load_safetensors(content))
     return network.eval().requires_grad_(False)
+
+
+def write_weights(store: Store, name: str, network: nn.Module) -> None:
+    """Write a network's weights as safetensors."""
+    store.write(name, _weights(network))
 
 
 def _snapshot(epoch: int) -> str:
@@ -208,16 +257,28 @@ def perform(
     Raises:
         KdvizError: See :func:`kdviz.distill.fit`; or the store fails.
     """
-    if read_result(store, run.identity) is not None:
+    if is_finished(store, run):
         return
     if threads:
         torch.set_num_threads(threads)
     training, normalise = splits["train"], run.spec.normalise
-    network = new_network(run.network, run.spec, len(training.classes), run.config.seed)
-    soft = read_array(store, run.teacher) if run.teacher else None
-    checkpoint = StoredCheckpoint(store, run.identity)
+    network = _beginning(run, store, splits)
+    live = bool(run.teacher) and run.config.needs_live_teacher
+    soft = read_array(store, run.teacher) if run.teacher and not live else None
+    teachers = [_teacher(run, store, len(training.classes))] if live else []
+    checkpoint = StoredCheckpoint(store, run)
     history = []
-    for progress in fit(network, training, splits["validation"], normalise, run.config, soft, checkpoint=checkpoint):
+    steps = fit(
+        network,
+        training,
+        splits["validation"],
+        normalise,
+        replace(run.config, device=device),
+        soft,
+        teachers=teachers,
+        checkpoint=checkpoint,
+    )
+    for progress in steps:
         if progress.ends_epoch:
             history.append(_curve(progress))
             if progress.epoch in run.snapshots:
@@ -230,14 +291,44 @@ def perform(
             write_array(store, f"{run.identity}/logits-{name}.npy", logits)
     result = {"role": run.role, "network": run.network, "config": run.config.to_json(), "curves": history}
     store.write(f"{run.identity}/result.json", json.dumps(result).encode())
-    checkpoint.remove()
+    if not run.can_be_prolonged:
+        checkpoint.remove()
+
+
+def _beginning(run: TrainingRun, store: Store, splits: Mapping[str, LabelledImages]) -> nn.Module:
+    """The network before its first step, with what is not trained frozen."""
+    training = splits["train"]
+    network = new_network(run.network, run.spec, len(training.classes), run.config.seed)
+    if run.start:
+        network.load_state_dict(load_safetensors(_content(store, run.start)))
+    if run.config.unfreeze != "all":
+        head, _ = head_of(network, run.spec.normalise(training.images[:2]))
+        freeze(network, run.config.unfreeze, head)
+    return network
+
+
+def _teacher(run: TrainingRun, store: Store, classes: int) -> nn.Module:
+    """The network behind the answers ``run.teacher``."""
+    identity, _, answers = run.teacher.partition("/")
+    epoch = answers.removesuffix(".npy").rpartition("-")[2]
+    file = _snapshot(int(epoch)) if epoch.isdecimal() else "weights.safetensors"
+    network = build_network(run.teacher_network, classes=classes, channels=run.spec.channels, size=run.spec.size)
+    network.load_state_dict(load_safetensors(_content(store, f"{identity}/{file}")))
+    return network.eval().requires_grad_(False)
+
+
+def _content(store: Store, name: str) -> bytes:
+    content = store.read(name)
+    if content is None:
+        raise KdvizError(f"'{name}' is missing from '{store.url}'; all machines must see the same folder of results.")
+    return content
 
 
 def _keep_snapshot(
     store: Store, run: TrainingRun, network: nn.Module, splits: Mapping[str, LabelledImages], epoch: int, device: str
 ) -> None:
     """The weights after an epoch and the answers of a network that was stopped there, unless they are kept already."""
-    if store.has(f"{run.identity}/{_snapshot(epoch)}"):
+    if has_snapshot(store, run, epoch):
         return  # and the network, continued from a checkpoint, is another by now
     for name, samples in splits.items():
         # The training samples' are only taught; what is reported must not depend on the machine's bfloat16.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -16,11 +16,9 @@ from torch import Tensor, nn
 from kdviz.datasets import LabelledImages
 from kdviz.distill.check import check_balance, check_settings
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.losses import balanced_weights, distillation_loss, label_smoothing_loss
-from kdviz.errors import ModelError, SettingError
-from kdviz.networks import choose_device, fast_bf16
-
-Normalise = Callable[[Tensor], Tensor]
+from kdviz.distill.objective import Normalise, Objective, autocasts
+from kdviz.errors import ModelError
+from kdviz.networks import choose_device
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,7 @@ class Checkpoint(Protocol):
 
 def autocast(device: torch.device, bf16: str) -> AbstractContextManager[Any]:
     """The autocast of ``bf16`` (``auto``, ``on`` or ``off``) on this device."""
-    enabled = fast_bf16(device) if bf16 == "auto" else bf16 == "on"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocasts(device, bf16))
 
 
 def fit(
@@ -85,6 +82,7 @@ def fit(
     config: TrainingConfig,
     teacher_logits: Tensor | None = None,
     *,
+    teachers: Sequence[nn.Module] = (),
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[Progress]:
     """Train ``network`` in place, and leave it in evaluation mode with the best epoch's weights.
@@ -103,21 +101,36 @@ def fit(
         config: The recipe.
         teacher_logits: (len(train), classes), computed once, or (teachers, len(train), classes) of several; None
             trains on the labels alone.
+        teachers: In place of the logits: networks that answer in every step, which costs a forward pass each. They are
+            needed for augmentation and feature losses.
         checkpoint: Where to continue from.
 
     Raises:
         ModelError: The loss is no longer finite, or the network's classes are not the teacher's.
         SettingError: The teacher's logits do not fit the training samples, or a class that should be weighted has none.
     """
-    _check_teacher_logits(teacher_logits, train, config)
     device = choose_device(config.device)
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images, labels = train.images.to(device), train.labels.to(device)
-    weights = balanced_weights(train.labels, train.classes).to(device) if config.class_weights == "balanced" else None
-    soft = None if teacher_logits is None else teacher_logits.to(device)
-    warnings = () if soft is None else _doubts(network, train, normalise, config, soft)
-    training = _Training(network, config, device)
+    objective = Objective(network, train, normalise, config, device, teacher_logits, teachers)
+    try:
+        yield from _steps(network, train, validation, normalise, config, device, objective, checkpoint)
+    finally:
+        objective.close()
+
+
+def _steps(
+    network: nn.Module,
+    train: LabelledImages,
+    validation: LabelledImages,
+    normalise: Normalise,
+    config: TrainingConfig,
+    device: torch.device,
+    objective: Objective,
+    checkpoint: Checkpoint | None,
+) -> Iterator[Progress]:
+    warnings = _doubts(network, train, normalise, config, objective) if objective.teaches else ()
+    training = _Training(network, objective.projection, config, device)
     if checkpoint is not None:
         yield from training.resume(checkpoint)
     steps = -(-len(train) // config.batch_size)
@@ -126,19 +139,21 @@ def fit(
         total, right = torch.zeros((), device=device), torch.zeros((), dtype=torch.long, device=device)
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(_epoch_seed(config.seed, epoch)))
         for step, index in enumerate(order.to(device).split(config.batch_size), 1):
+            inputs, labels = objective.inputs(index, _epoch_seed(config.seed, epoch) * 10_007 + step)
             with autocast(device, config.bf16):
-                logits = network(normalise(images[index])).float()
-            loss = _loss(logits, labels[index], None if soft is None else soft[..., index, :], config, weights, epoch)
+                logits = network(inputs).float()
+                taught = objective.hear(inputs, index, epoch)
+            loss = objective.loss(logits, labels, taught, epoch)
             training.step(loss)
             total += loss.detach() * len(index)
-            right += (logits.detach().argmax(1) == labels[index]).sum()
+            right += (logits.detach().argmax(1) == objective.labels[index]).sum()
             yield Progress(epoch, config.epochs, step, steps, None, None, training.seconds, warnings)
             warnings = ()
         mean_loss = float(total) / len(train)
         if not torch.isfinite(total):
             raise ModelError(f"The loss became {mean_loss} in epoch {epoch}; try a lower learning rate.")
         answers = _logits(network, validation, normalise, device, config.bf16)
-        taught = soft is not None and config.teaches_in(epoch)
+        taught = objective.teaches and config.teaches_in(epoch)
         yield training.ended(
             Progress(
                 epoch,
@@ -165,9 +180,12 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 class _Training:
     """What changes from step to step, and has to be kept to go on with it later."""
 
-    def __init__(self, network: nn.Module, config: TrainingConfig, device: torch.device):
-        self.network, self.config = network, config
+    def __init__(self, network: nn.Module, projection: nn.Module | None, config: TrainingConfig, device: torch.device):
+        self.network, self.projection, self.config = network, projection, config
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        trained += list(projection.parameters()) if projection is not None else []
+        if not trained:
+            raise ModelError("The network has no weights to train; unfreeze some.")
         # One kernel for all weights; "mps" has none.
         fused = device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=fused)
@@ -209,6 +227,7 @@ class _Training:
         return {
             "epoch": self.epoch,
             "network": self.network.state_dict(),
+            "projection": None if self.projection is None else self.projection.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best_accuracy": self.best_accuracy,
             "best_state": self.best_state,
@@ -220,6 +239,8 @@ class _Training:
         if state is None:
             return
         self.network.load_state_dict(state["network"])
+        if self.projection is not None:
+            self.projection.load_state_dict(state["projection"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.history = state["epoch"], state["history"]
         self.best_accuracy, self.best_state = state["best_accuracy"], state["best_state"]
@@ -236,46 +257,16 @@ def _as_progress(known: dict[str, Any]) -> Progress:
     return Progress(**{**known, "warnings": tuple(known["warnings"])})
 
 
-def _check_teacher_logits(teacher_logits: Tensor | None, train: LabelledImages, config: TrainingConfig) -> None:
-    if teacher_logits is None:
-        return
-    wanted = (len(train), len(train.classes))
-    if teacher_logits.ndim not in (2, 3) or teacher_logits.shape[-2:] != wanted:
-        raise SettingError(
-            f"The teacher's logits have shape {tuple(teacher_logits.shape)}, but {len(train)} training samples of "
-            f"{len(train.classes)} classes need {wanted}, or such a table for each of several teachers."
-        )
-    config.check_teachers(len(teacher_logits) if teacher_logits.ndim == 3 else 1)
-
-
 def _doubts(
-    network: nn.Module, train: LabelledImages, normalise: Normalise, config: TrainingConfig, soft: Tensor
+    network: nn.Module, train: LabelledImages, normalise: Normalise, config: TrainingConfig, objective: Objective
 ) -> tuple[str, ...]:
     """What looks wrong, from the settings and the first samples; the network is left as it is."""
     first = torch.arange(min(config.batch_size, len(train)))
-    batch = train.take(first)
-    logits = _logits(network, batch, normalise, soft.device, "off").to(soft)
-    labels = batch.labels.to(soft.device)
-    return (*check_settings(config), *check_balance(logits, soft[..., first.to(soft.device), :], labels, config))
-
-
-def _loss(
-    logits: Tensor, labels: Tensor, soft: Tensor | None, config: TrainingConfig, weights: Tensor | None, epoch: int
-) -> Tensor:
-    if soft is None or not config.teaches_in(epoch):
-        return label_smoothing_loss(logits, labels, config.label_smoothing, weights)
-    return distillation_loss(
-        logits,
-        soft,
-        labels,
-        temperature=config.temperature_in(epoch),
-        alpha=config.alpha_in(epoch),
-        loss=config.loss,
-        options=config.loss_options,
-        label_smoothing=config.label_smoothing,
-        class_weights=weights,
-        teacher_mix=config.teacher_mix,
-    )
+    soft = objective.first_answers(first)
+    assert soft is not None
+    logits = _logits(network, train.take(first), normalise, soft.device, "off").to(soft)
+    labels = train.labels[first].to(soft.device)
+    return (*check_settings(config), *check_balance(logits, soft, labels, config))
 
 
 def predict_logits(

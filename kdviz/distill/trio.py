@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kdviz.checkpoints import classifier_head, load_pretrained, load_trained
 from kdviz.datasets import LabelledImages, mnist
 from kdviz.distill.check import check_teacher
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
-from kdviz.distill.runs import new_network
+from kdviz.distill.layers import head_of
+from kdviz.distill.losses import pooled_logits
+from kdviz.distill.objective import freeze
+from kdviz.distill.runs import new_network, write_weights
+from kdviz.distill.transfer import Backbone, trains_head_only
 from kdviz.distill.training import Progress, fit, predict_logits
+from kdviz.errors import SettingError
 from kdviz.experiment import Experiment, InputSpec
-from kdviz.files import require_writable
+from kdviz.files import Store, require_writable
+from kdviz.networks import RENORMALISED, Renormalised
 
 MNIST_INPUT = InputSpec(size=(28, 28), channels=1, mean=(0.0,), std=(1.0,), fit="digit")
 """Values in [0, 1] as the paper's nets take them, so that 0 is black."""
@@ -25,12 +33,303 @@ MNIST_INPUT = InputSpec(size=(28, 28), channels=1, mean=(0.0,), std=(1.0,), fit=
 
 @dataclass(frozen=True)
 class Stage:
-    """Progress of one of several trainings: ``name`` says which, ``number`` of ``count``."""
+    """Progress of one of several trainings: ``name`` says which, ``number`` of ``count``; None is its end."""
 
     name: str
     number: int
     count: int
-    progress: Progress
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network comes from.
+
+    Attributes:
+        network: By name.
+        weights: To begin with; None: fresh ones.
+        trained: The weights are a finished classifier's, which is used as it is. Otherwise they are pretrained on other
+            classes, and the head is fresh.
+        normalisation: Mean and std that the weights learned from, where they are not the experiment's.
+        source: What the training record says of the weights, e.g. the name of their file.
+    """
+
+    network: str
+    weights: Mapping[str, Tensor] | None = field(default=None, repr=False)
+    trained: bool = False
+    normalisation: tuple[Sequence[float], Sequence[float]] | None = None
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """The network's name in the experiment."""
+        plain = self.network.removesuffix(RENORMALISED)
+        return plain + RENORMALISED if self.normalisation else plain
+
+    def build(self, spec: InputSpec, classes: int, seed: int) -> tuple[nn.Module, tuple[str, ...]]:
+        """The network, and the names of its tensors before the head that the weights lack.
+
+        Raises:
+            ModelError: The weights are not this network's.
+        """
+        network = new_network(self.name, spec, classes, seed)
+        if self.normalisation and isinstance(network, Renormalised):
+            network.between((spec.mean, spec.std), self.normalisation)
+        if self.weights is None:
+            return network, ()
+        if self.trained:
+            load_trained(network, self.weights)
+            return network, ()
+        loaded = load_pretrained(network, self.weights, head=classifier_head(network))
+        return network, (*loaded.missing, *loaded.mismatched)
+
+
+@dataclass(frozen=True)
+class Few:
+    """Which training samples have labels, and what is made of the others.
+
+    Attributes:
+        samples: So many of each split have labels, classes in their proportions; 0: all.
+        pseudo_labels: The KD student also learns from the others, with the teacher's answers as labels, where it is at
+            least so sure. None: it does not.
+        unlabelled: Further images without labels (their labels are not looked at).
+    """
+
+    samples: int = 0
+    pseudo_labels: float | None = None
+    unlabelled: LabelledImages | None = None
+
+    def __post_init__(self) -> None:
+        if self.samples < 0:
+            raise SettingError(f"The number of labelled training samples must be at least 1, got {self.samples}.")
+        if self.pseudo_labels is not None and not 0 <= self.pseudo_labels < 1:
+            raise SettingError(f"pseudo_labels must be at least 0 and below 1, got {self.pseudo_labels:g}.")
+        if self.unlabelled is not None and self.pseudo_labels is None:
+            raise SettingError("Unlabelled images are used with pseudo_labels, the least confidence of the teacher.")
+
+
+def labelled_part(samples: LabelledImages, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Numbers of ``count`` samples, classes in their proportions but at least one each, and of the others.
+
+    Raises:
+        SettingError: There are not so many, or fewer than one a class.
+    """
+    classes = len(samples.classes)
+    if not classes <= count <= len(samples):
+        raise SettingError(f"The labelled training samples must be {classes} to {len(samples)}, got {count}.")
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+    # Each sample's place among those of its class, as a share: the smallest shares are a stratified draw.
+    share = torch.empty(len(samples), dtype=torch.float64)
+    for label in range(classes):
+        own = order[samples.labels[order] == label]
+        share[own] = torch.arange(len(own), dtype=torch.float64) / max(1, len(own))
+    ranked = order[share[order].argsort(stable=True)]
+    return ranked[:count].sort().values, ranked[count:].sort().values
+
+
+def train_experiment(
+    splits: Mapping[str, LabelledImages],
+    spec: InputSpec,
+    dataset: str,
+    out: str | Path,
+    config: TrainingConfig,
+    *,
+    teachers: Sequence[Origin],
+    student: Origin,
+    teacher_config: TrainingConfig | None = None,
+    teacher_logits: Tensor | None = None,
+    few: Few | None = None,
+    title: str = "",
+) -> Iterator[Stage]:
+    """Train the models of an experiment and write them to ``out``, without figures.
+
+    An experiment that is there is replaced; its tables are kept under another name if its teacher was another.
+
+    The teacher's logits of the training samples are computed once, unless the recipe changes the images or compares
+    features. Both students start from the same weights and see the samples in the same order; they differ by the loss
+    alone, and by pseudo-labels if there are any. Where only heads are trained, features are computed once and kept.
+
+    Args:
+        splits: ``train`` and ``validation``; others are left alone.
+        spec: Of the networks' input.
+        dataset: Its name.
+        out: The experiment's folder.
+        config: The recipe of the students; what concerns the teacher is the KD student's, and ``label_smoothing`` the
+            students': a teacher trained with it teaches less (Müller et al., 2019).
+        teachers: Several have the roles ``teacher``, ``teacher_2``... and each its own seed, from the teachers' seed
+            on; the KD student learns from their mean. None where ``teacher_logits`` are given.
+        student: What both students begin as.
+        teacher_config: The recipe of the teachers; default the students'.
+        teacher_logits: Answers to the training samples of a teacher that cannot be shared, (len(train), classes).
+        few: Train with few labels.
+        title: A heading for the experiment.
+
+    Raises:
+        SettingError: The settings contradict each other; the text says which.
+        ModelError: Weights do not fit, or training fails.
+        KdvizError: ``out`` cannot be written.
+    """
+    lab = _Lab(splits, spec, out, config, few or Few())
+    experiment = Experiment(Path(out), dataset, lab.train.classes, spec, {}, title=title)
+    _check_teachers(config, teachers, teacher_logits, lab)
+    fresh, missing = student.build(spec, lab.classes, config.seed)  # a wrong name fails before a teacher is trained
+    lab.require_trained(fresh, missing, config, "student")
+    require_writable(out)
+    count = len(teachers) + 2
+
+    networks: list[nn.Module] = []
+    for number, origin in enumerate(teachers, 1):
+        role = "teacher" if number == 1 else f"teacher_{number}"
+        own = _teacher_recipe(teacher_config or config, number - 1)
+        network, missing = origin.build(spec, lab.classes, own.seed)
+        record: dict[str, Any] = {"weights_from": origin.source, "trained": False}
+        if not origin.trained:
+            lab.require_trained(network, missing, own, role)
+            for progress in lab.fit(network, lab.train, own):
+                yield Stage(role, number, count, progress)
+            record = training_record(own, lab.train, splits["validation"], distilled=False)
+            record |= lab.about(origin)
+        check_teacher(network.eval().requires_grad_(False), experiment.classes, lab.train.classes)
+        experiment.add_run(role, origin.name, network, record, {})
+        networks.append(network)
+
+    start = lab.keep_start(fresh) if student.weights is not None else ""
+    for number, role in ((count - 1, "kd_student"), (count, "student")):
+        distilled = role == "kd_student"
+        network = copy.deepcopy(fresh)
+        training, soft = lab.lesson(networks, teacher_logits) if distilled else (lab.train, None)
+        live = networks if distilled and config.needs_live_teacher else ()
+        for progress in lab.fit(network, training, config, None if live else soft, live):
+            yield Stage(role, number, count, progress)
+        record = training_record(config, training, splits["validation"], distilled=distilled)
+        record |= lab.about(student) | ({"start": start} if start else {})
+        experiment.add_run(role, student.name, network, record, {})
+    experiment.set_aside_tables()
+    experiment.save()
+
+
+def _teacher_recipe(config: TrainingConfig, number: int) -> TrainingConfig:
+    """What concerns a teacher's teacher means nothing to it, and smoothed labels would make it teach less."""
+    return replace(config, seed=(config.seed + number) % 2**31, label_smoothing=0.0, feature_loss="")
+
+
+def _check_teachers(
+    config: TrainingConfig, teachers: Sequence[Origin], logits: Tensor | None, lab: _Lab
+) -> None:
+    if logits is None:
+        config.check_teachers(len(teachers))
+        return
+    if teachers:
+        raise SettingError("Either a teacher's logits are given, or teachers; not both.")
+    if config.needs_live_teacher:
+        raise SettingError("A teacher of which only logits are known cannot see changed images or show its features.")
+    if lab.few.samples or lab.few.unlabelled:
+        raise SettingError("A teacher of which only logits are known cannot label further images.")
+
+
+class _Lab:
+    """What all trainings of an experiment share."""
+
+    def __init__(
+        self, splits: Mapping[str, LabelledImages], spec: InputSpec, out: str | Path, config: TrainingConfig, few: Few
+    ):
+        self.spec, self.few, self.store = spec, few, Store(Path(out) / "runs")
+        self._validation, self._seed = splits["validation"], config.seed
+        self.train, self._others = splits["train"], None
+        if few.samples:
+            labelled, others = labelled_part(self.train, few.samples, config.seed)
+            self._others = splits["train"].take(others)
+            self.train = self.train.take(labelled)
+
+    @property
+    def classes(self) -> int:
+        return len(self.train.classes)
+
+    def about(self, origin: Origin) -> dict[str, Any]:
+        """What the training record says of the samples and the weights that a network began with."""
+        found: dict[str, Any] = {"weights_from": origin.source} if origin.source else {}
+        if self.few.samples:
+            found["labelled"] = self.few.samples
+        if self.few.pseudo_labels is not None:
+            found["pseudo_labels"] = self.few.pseudo_labels
+        return found
+
+    def require_trained(self, network: nn.Module, missing: Sequence[str], config: TrainingConfig, role: str) -> None:
+        """Refuse fresh weights that nothing would train, and freeze what is to be frozen."""
+        if config.unfreeze == "all":
+            return
+        head, _ = head_of(network, torch.zeros(2, self.spec.channels, *self.spec.size))
+        freeze(network, config.unfreeze, head)
+        trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+        left = [name for name in missing if name not in trained and not _is_statistic(name)]
+        if left:
+            raise SettingError(
+                f"The weights of the {role} lack {len(left)} tensors (first '{left[0]}') that would stay random, since "
+                "they are frozen; unfreeze more stages, or give complete weights."
+            )
+
+    def fit(
+        self,
+        network: nn.Module,
+        training: LabelledImages,
+        config: TrainingConfig,
+        soft: Tensor | None = None,
+        teachers: Sequence[nn.Module] = (),
+    ) -> Iterator[Progress]:
+        """Train a network, or its head on features that are computed once."""
+        if not trains_head_only(config):
+            normalise = self.spec.normalise
+            yield from fit(network, training, self._validation, normalise, config, soft, teachers=teachers)
+            return
+        backbone = Backbone(network, self.spec, self.store, config.device)
+        head = backbone.linear_head()
+        parts = [backbone.as_samples(samples) for samples in (training, self._validation)]
+        yield from fit(head, *parts, backbone.head_spec().normalise, config, soft)
+        backbone.put_head(head)
+
+    def lesson(self, networks: Sequence[nn.Module], logits: Tensor | None) -> tuple[LabelledImages, Tensor | None]:
+        """What the KD student is trained on: the samples, with pseudo-labelled ones, and the teachers' logits."""
+        if logits is not None:
+            return self.train, logits
+        soft = self._answers(networks, self.train)
+        pool = [part for part in (self._others, self.few.unlabelled) if part is not None and len(part)]
+        if self.few.pseudo_labels is None or not pool:
+            return self.train, soft
+        training = self.train
+        for part in pool:
+            said = self._answers(networks, part)
+            mean = said if said.ndim == 2 else pooled_logits(said, 1.0)
+            confidence, answer = mean.softmax(1).max(1)
+            sure = confidence >= self.few.pseudo_labels
+            training = joined(training, replace(part, labels=answer).take(sure))
+            soft = torch.cat([soft, said[..., sure, :]], dim=-2)
+        return training, soft
+
+    def _answers(self, networks: Sequence[nn.Module], samples: LabelledImages) -> Tensor:
+        answers = [predict_logits(network, samples, self.spec.normalise, bf16="auto") for network in networks]
+        return answers[0] if len(answers) == 1 else torch.stack(answers)
+
+    def keep_start(self, network: nn.Module) -> str:
+        """Keep the weights that the students begin with, for later studies; return their name in the store."""
+        name = "start/student.safetensors"
+        write_weights(self.store, name, network)
+        return name
+
+
+def _is_statistic(name: str) -> bool:
+    return name.endswith(("running_mean", "running_var"))
+
+
+def joined(first: LabelledImages, second: LabelledImages) -> LabelledImages:
+    """The samples of both, in one split."""
+    both = first.names is not None and second.names is not None
+    return replace(
+        first,
+        images=torch.cat([first.images, second.images]),
+        labels=torch.cat([first.labels, second.labels]),
+        names=(*first.names, *second.names) if both else None,  # type: ignore[misc]
+        annotators=None,
+    )
 
 
 def train_mnist(
@@ -41,62 +340,37 @@ def train_mnist(
     teachers: Sequence[str] = ("paper_cnn",),
     student: str = "paper_fc",
     teacher_epochs: int | None = None,
+    **more: Any,
 ) -> Iterator[Stage]:
-    """Train the MNIST models and write them to ``out`` as an experiment without figures.
-
-    An experiment that is there is replaced; its tables are kept under another name if its teacher was another.
-
-    The teacher's logits of the training digits are computed once. Both students start from the same weights
-    and see the digits in the same order; they differ by the loss alone.
+    """:func:`train_experiment` on MNIST, from fresh weights.
 
     Args:
         data: Folder of MNIST, or None to download it.
-        out: The experiment's folder.
-        config: The recipe of all; what concerns the teacher is the KD student's, and ``label_smoothing`` the
-            students': a teacher trained with it teaches less (Müller et al., 2019).
-        teachers: Networks by name. Several have the roles ``teacher``, ``teacher_2``... and each its own seed, from
-            ``config.seed`` on; the KD student learns from their mean.
-        student: A network by name.
+        out, config, more: As there.
+        teachers, student: Networks by name.
         teacher_epochs: Another number of epochs for the teachers.
     """
     config.check_teachers(len(teachers))
     require_writable(out)
-    splits = mnist(data)
-    training, validation = splits["train"], splits["validation"]
-    classes = len(training.classes)
-    experiment = Experiment(Path(out), "mnist", training.classes, MNIST_INPUT, {}, title="MNIST")
-    fresh = new_network(student, MNIST_INPUT, classes, config.seed)  # a wrong name fails before the teacher is trained
-
-    seeds = [(config.seed + number) % 2**31 for number in range(len(teachers))]
-    untrained = [new_network(name, MNIST_INPUT, classes, seed) for name, seed in zip(teachers, seeds, strict=True)]
-    count = len(teachers) + 2
-    answers = []
-    for number, (name, seed, network) in enumerate(zip(teachers, seeds, untrained, strict=True), 1):
-        role = "teacher" if number == 1 else f"teacher_{number}"
-        own = replace(config, epochs=teacher_epochs or config.epochs, seed=seed, label_smoothing=0.0)
-        for progress in fit(network, training, validation, MNIST_INPUT.normalise, own):
-            yield Stage(role, number, count, progress)
-        check_teacher(network.requires_grad_(False), experiment.classes, training.classes)
-        experiment.add_run(role, name, network, training_record(own, training, validation, distilled=False), {})
-        answers.append(predict_logits(network, training, MNIST_INPUT.normalise, device=config.device))
-    soft = answers[0] if len(answers) == 1 else torch.stack(answers)
-
-    for number, role in ((count - 1, "kd_student"), (count, "student")):
-        distilled = role == "kd_student"
-        network = copy.deepcopy(fresh)
-        for progress in fit(network, training, validation, MNIST_INPUT.normalise, config, soft if distilled else None):
-            yield Stage(role, number, count, progress)
-        record = training_record(config, training, validation, distilled=distilled)
-        experiment.add_run(role, student, network, record, {})
-    experiment.set_aside_tables()
-    experiment.save()
+    return train_experiment(
+        mnist(data),
+        MNIST_INPUT,
+        "mnist",
+        out,
+        config,
+        teachers=[Origin(name) for name in teachers],
+        student=Origin(student),
+        teacher_config=replace(config, epochs=teacher_epochs or config.epochs),
+        title="MNIST",
+        **more,
+    )
 
 
 def training_record(
     config: TrainingConfig, training: LabelledImages, validation: LabelledImages, *, distilled: bool
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What experiment.json says about how a run was trained: everything needed to do it again."""
-    record: dict[str, object] = {
+    record: dict[str, Any] = {
         **config.to_json(),
         "optimizer": "adam",
         "train_samples": len(training),
@@ -121,3 +395,5 @@ def train_student(
     network = new_network(student, spec, len(training.classes), config.seed)
     yield from fit(network, training, splits["validation"], spec.normalise, config, soft)
     return network
+
+

@@ -1,25 +1,20 @@
-"""Speed, memory and mask efficiency, measured: each figure is a ratio to a reference that ran in the same minutes.
-
-Machines differ and are noisy, so what is compared takes turns, and the fastest of several tries counts.
-"""
+"""RISE: its speed, memory and mask efficiency against the bare forward pass and against RISE as published."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdviz.bench.rows import Row
 from kdviz.datasets import bundled_digits
 from kdviz.errors import SettingError
 from kdviz.experiment import Experiment, load_experiment
@@ -33,25 +28,6 @@ _BATCHES = (4, 8, 16, 32, 64, 128, 256, 512)
 _COUNTS = (128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1536, 2048, 3072, 4096, 8192)
 _LEVELS = (0.9, 0.95, 0.99)
 _SIDE = 224
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured figure.
-
-    Attributes:
-        key: In the JSON document.
-        text: What it is, for people.
-        value: The figure.
-        unit: ``x`` for a ratio, or a unit.
-        details: What it was computed from.
-    """
-
-    key: str
-    text: str
-    value: float
-    unit: str
-    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 def bench_rise(
@@ -357,7 +333,7 @@ def _correlation(maps: Tensor, reference: Tensor) -> Tensor:
 
 _MEMORY_PROGRAM = """
 import sys, torch
-from kdviz.bench import memory_of
+from kdviz.bench.rise import memory_of
 torch.set_num_threads(int(sys.argv[2]))
 print(memory_of(sys.argv[1], int(sys.argv[3])))
 """
@@ -404,17 +380,3 @@ def _memory(device: torch.device) -> Iterator[Row]:
 def _memory_in_process(what: str, count: int) -> float:
     command = [sys.executable, "-c", _MEMORY_PROGRAM, what, str(torch.get_num_threads()), str(count)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def about(device: torch.device) -> dict[str, Any]:
-    """The machine, so that figures can be compared."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "time": time.strftime("%F")}
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
-            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "CPU"

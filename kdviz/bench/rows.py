@@ -1,0 +1,43 @@
+"""One measured figure, and the machine it was measured on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured figure.
+
+    Attributes:
+        key: In the JSON document.
+        text: What it is, for people.
+        value: The figure.
+        unit: ``x`` for a ratio, or a unit.
+        details: What it was computed from.
+    """
+
+    key: str
+    text: str
+    value: float
+    unit: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def about(device: torch.device) -> dict[str, Any]:
+    """The machine, so that figures can be compared."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "time": time.strftime("%F")}
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return "CPU"

@@ -1,0 +1,137 @@
+"""Transfer learning: a pretrained network whose backbone is frozen answers once for all trainings of its head.
+
+What goes into the head, the features, does not change while only the head is trained and the images stay as they are.
+So they are computed once and kept on disk, and a study of heads takes seconds. With random augmentation, or with
+unfrozen stages, there is nothing to keep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from kdviz.datasets import LabelledImages
+from kdviz.distill.config import TrainingConfig
+from kdviz.distill.layers import INPUT, Tap, head_of
+from kdviz.distill.runs import read_array, write_array
+from kdviz.errors import KdvizError
+from kdviz.experiment import InputSpec
+from kdviz.files import Store
+from kdviz.networks import choose_device
+
+HEAD = "linear_head"
+"""The network that is trained on features: see :class:`kdviz.networks.LinearHead`."""
+
+_BATCH = 32
+
+
+def trains_head_only(config: TrainingConfig) -> bool:
+    """Whether a recipe leaves the features of every sample as they are, so that they can be computed once."""
+    return config.unfreeze == "head" and not config.augment and not config.feature_loss
+
+
+class Backbone:
+    """Everything of a network before its head, frozen.
+
+    Args:
+        network: (N, C, H, W) -> logits (N, classes); it is put into evaluation mode.
+        spec: Of its input.
+        store: Where features are kept.
+        device: A torch device, or ``auto``.
+
+    Raises:
+        ModelError: The network has no head that can be found.
+    """
+
+    def __init__(self, network: nn.Module, spec: InputSpec, store: Store, device: str = "auto"):
+        self.network, self._spec, self._store = network.eval(), spec, store
+        self._device = choose_device(device)
+        sample = torch.zeros(2, spec.channels, *spec.size)
+        parameter = next(network.parameters())
+        self.head_name, self.head = head_of(network, sample.to(parameter.device))
+        self._weights = self._hash()
+
+    def _hash(self) -> str:
+        """Of the weights before the head."""
+        state = {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.network.state_dict().items()
+            if not name.startswith(f"{self.head_name}.")
+        }
+        return hashlib.sha256(save_safetensors(state)).hexdigest()[:16]
+
+    def features(self, samples: LabelledImages, step: Callable[[int], None] = lambda _: None) -> Tensor:
+        """What the head decides on, float32 (N, features); computed once for these weights and samples.
+
+        Args:
+            samples: Their images as the network takes them, before normalisation.
+            step: Called with the number of samples done, after each batch.
+        """
+        name = f"features/{self._weights}-{samples.fingerprint[:16]}.npy"
+        try:
+            return read_array(self._store, name)
+        except KdvizError:  # not there yet, or damaged: it is made again
+            pass
+        features = self._computed(samples, step)
+        write_array(self._store, name, features)
+        return features
+
+    @torch.inference_mode()
+    def _computed(self, samples: LabelledImages, step: Callable[[int], None]) -> Tensor:
+        network = self.network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        parts, done = [], 0
+        with Tap(network, [self.head_name + INPUT]) as tap:
+            for images in samples.images.split(_BATCH):
+                inputs = self._spec.normalise(images.to(self._device))
+                network(inputs.contiguous(memory_format=torch.channels_last))
+                parts.append(tap.take()[0].flatten(1).float().cpu())
+                done += len(images)
+                step(done)
+        return torch.cat(parts).clone()
+
+    def as_samples(self, samples: LabelledImages) -> LabelledImages:
+        """The same samples with features in the place of images: float32 (N, features, 1, 1)."""
+        return replace(samples, images=self.features(samples)[:, :, None, None])
+
+    def head_spec(self) -> InputSpec:
+        """Of the input of the head as a network of its own."""
+        return InputSpec(size=(1, 1), channels=self._width, mean=(0.0,), std=(1.0,))
+
+    @property
+    def _width(self) -> int:
+        weight = self.head.weight
+        assert isinstance(weight, Tensor)
+        return weight.shape[1]
+
+    def linear_head(self) -> nn.Module:
+        """The head as a network of its own, with the same weights."""
+        from kdviz.networks import build_network
+
+        weight, bias = self.head.weight, self.head.bias
+        assert isinstance(weight, Tensor)
+        network = build_network(HEAD, classes=weight.shape[0], channels=self._width, size=(1, 1))
+        linear = network.get_submodule("1")
+        with torch.no_grad():
+            linear.weight.copy_(weight.flatten(1))  # type: ignore[operator,union-attr]
+            if isinstance(bias, Tensor):
+                linear.bias.copy_(bias)  # type: ignore[operator,union-attr]
+        return network
+
+    def put_head(self, head: nn.Module) -> None:
+        """Give the network the weights of a trained :data:`HEAD`."""
+        linear = head.get_submodule("1")
+        with torch.no_grad():
+            self.head.weight.copy_(linear.weight.view_as(self.head.weight))  # type: ignore[operator,union-attr,arg-type]
+            if isinstance(self.head.bias, Tensor):
+                self.head.bias.copy_(linear.bias)  # type: ignore[arg-type]
+
+
+def head_splits(backbone: Backbone, splits: Mapping[str, LabelledImages]) -> Iterator[tuple[str, LabelledImages]]:
+    """Every split with its features, one after the other."""
+    for name, samples in splits.items():
+        yield name, backbone.as_samples(samples)
