@@ -136,8 +136,8 @@ def _app(options: argparse.Namespace) -> None:
 
 
 def _add_train(verbs: Any) -> None:
-    parser = _verb(verbs, "train", _train, "Train a teacher, distil a student from it, train the same student alone.")
-    parser.add_argument("dataset", choices=["mnist"], help="what to train on")
+    parser = _verb(verbs, "train", _train, "Train a teacher, a student distilled from it, and the student alone.")
+    parser.add_argument("dataset", choices=["mnist", "mhist", "folder"], help="what to train on")
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder of the new experiment, e.g. models/mine")
     _add_recipe(parser)
@@ -149,18 +149,41 @@ def _add_train(verbs: Any) -> None:
         "--alpha", type=_schedule, default=0.5, help="weight of the teacher against the labels, 0 to 1; " + SCHEDULE
     )
     _add_loss(parser)
-    parser.add_argument("--teacher-epochs", type=_at_least_one, help="epochs of the teacher (default: 12, or --epochs)")
-    parser.add_argument(
+    _add_teachers(parser)
+    _add_images(parser)
+    _common(parser)
+
+
+def _add_teachers(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("networks")
+    group.add_argument(
         "--teacher",
         type=_numbers(str),
-        default="paper_cnn",
-        help="network of the teacher; several, with commas between, teach together",
+        help="network of the teacher; several, with commas between, teach together; self: the student's own network",
     )
-    parser.add_argument(
-        "--teacher-mix", type=_numbers(float), default=[], help="of several teachers, with commas between"
+    group.add_argument("--teacher-epochs", type=_at_least_one, help="epochs of the teacher")
+    group.add_argument("--teacher-learning-rate", type=float, help="of the teacher (default: --learning-rate)")
+    group.add_argument("--teacher-mix", type=_numbers(float), default=[], help="weights of several teachers")
+    group.add_argument("--student", help="network of both students")
+    group.add_argument("--teacher-weights", metavar="FILE", type=_numbers(str), help="pretrained weights, with a new head")
+    group.add_argument("--student-weights", metavar="FILE", help="the same for the students")
+    group.add_argument("--no-pretrained", action="store_true", help="begin with fresh weights; download none")
+    group.add_argument("--teacher-checkpoint", metavar="FILE", help="a trained teacher of these classes, used as it is")
+    group.add_argument("--teacher-logits", metavar="FILE", help="a teacher's answers alone: .npz or .parquet")
+    group.add_argument("--unfreeze", metavar="WHAT", help="head, a number of stages before it, or all weights")
+    group.add_argument("--teacher-unfreeze", metavar="WHAT", help="the same for the teacher (default: --unfreeze)")
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("images")
+    group.add_argument("--train-samples", metavar="N", type=_at_least_one, default=0, help="use the labels of N only")
+    group.add_argument(
+        "--pseudo-labels", metavar="P", type=float, help="learn the others as the teacher labels them, if P sure or more"
     )
-    parser.add_argument("--student", default="paper_fc", help="network of both students")
-    _common(parser)
+    group.add_argument("--unlabelled", metavar="DIR", help="further images for --pseudo-labels")
+    group.add_argument("--size", metavar="N", type=_at_least_one, help="side of the images (default: the student's own)")
+    group.add_argument("--groups", metavar="CSV", help="folder: columns file and group; no group is split")
+    group.add_argument("--keep-samples", metavar="N", type=int, default=2000, help="test images kept for the app")
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
@@ -178,6 +201,12 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class-weights", choices=["none", "balanced"], default="none", help="balanced: all classes weigh the same"
     )
+    parser.add_argument("--feature-loss", metavar="NAME", default="", help="between layers: kdviz list losses")
+    parser.add_argument("--feature-weight", metavar="W", type=float, default=1.0, help="of that loss")
+    parser.add_argument("--feature-option", metavar="NAME=VALUE", type=_named_number, action="append", default=[])
+    parser.add_argument("--teacher-layer", metavar="NAME", default="", help="that it compares (default: found)")
+    parser.add_argument("--student-layer", metavar="NAME", default="", help="the same of the student")
+    parser.add_argument("--augment", metavar="NAMES", default="", help="of training images: kdviz list augmentations")
 
 
 def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -187,54 +216,116 @@ def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
         "kd_epochs": options.kd_epochs,
         "label_smoothing": options.label_smoothing,
         "class_weights": options.class_weights,
+        "feature_loss": options.feature_loss,
+        "feature_weight": options.feature_weight,
+        "feature_options": dict(options.feature_option),
+        "teacher_layer": options.teacher_layer,
+        "student_layer": options.student_layer,
+        "augment": options.augment,
     }
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--epochs", type=_at_least_one, default=None, help="epochs of the students (default: 20)")
-    parser.add_argument("--batch-size", type=_at_least_one, default=256, help="samples a step")
+    parser.add_argument("--epochs", type=_at_least_one, help="epochs of the students (default: the data set's own)")
+    parser.add_argument("--batch-size", type=_at_least_one, help="samples a step (default: the data set's own)")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
 
 
-def _config(options: argparse.Namespace, **more: Any) -> TrainingConfig:
+def _config(options: argparse.Namespace, dataset: str, **more: Any) -> TrainingConfig:
     from kdviz.distill import TrainingConfig
+    from kdviz.distill.recipes import RECIPES
 
+    usual = RECIPES[dataset]
     return TrainingConfig(
-        epochs=options.epochs or 20,
-        batch_size=options.batch_size,
+        epochs=options.epochs or usual.epochs,
+        batch_size=options.batch_size or usual.batch_size,
         learning_rate=options.learning_rate,
+        temperature=options.temperature,
         alpha=options.alpha,
         device=options.device,
-        **more,
+        **{"unfreeze": usual.unfreeze, **_loss_settings(options), **more},
     )
 
 
 def _train(options: argparse.Namespace) -> None:
-    from kdviz.datasets import bundled_digits, mnist
-    from kdviz.distill import check_settings, train_mnist
+    from dataclasses import replace
+
+    from kdviz.datasets import bundled_digits
+    from kdviz.distill import check_settings, train_experiment
+    from kdviz.distill.recipes import RECIPES, input_for, read_logits, read_splits
     from kdviz.experiment import load_experiment
 
     _set_threads(options)
+    usual = RECIPES[options.dataset]
+    unfreeze = options.unfreeze or ("all" if options.no_pretrained else usual.unfreeze)
     config = _config(
-        options,
-        seed=options.seed,
-        temperature=options.temperature,
-        **_loss_settings(options),
-        teacher_mix=tuple(options.teacher_mix),
+        options, options.dataset, seed=options.seed, teacher_mix=tuple(options.teacher_mix), unfreeze=unfreeze
     )
-    stages = train_mnist(
-        options.data,
+    spec = input_for(options.dataset, options.student or usual.student, options.size and (options.size, options.size))
+    student, teachers = _origins(options, usual, spec)
+    more = {"groups": options.groups} if options.groups else {}
+    splits = read_splits(options.dataset, options.data, spec, **more)
+    epochs = options.teacher_epochs or (options.epochs if options.dataset == "mnist" else None) or usual.teacher_epochs
+    stages = train_experiment(
+        splits,
+        spec,
+        options.dataset,
         options.out,
         config,
-        teachers=options.teacher,
-        student=options.student,
-        teacher_epochs=options.teacher_epochs or options.epochs or 12,
+        teachers=teachers,
+        student=student,
+        teacher_config=replace(
+            config,
+            epochs=epochs,
+            learning_rate=options.teacher_learning_rate or config.learning_rate,
+            unfreeze=options.teacher_unfreeze or unfreeze,
+        ),
+        teacher_logits=read_logits(options.teacher_logits, splits["train"]) if options.teacher_logits else None,
+        few=_few(options, splits["train"], spec),
+        title=usual.title,
     )
-    _show_stages(stages, check_settings(config))  # said now, not after the teacher's training
+    # Warnings are said now, not after the teacher's training.
+    _show_stages(stages, (*splits["train"].notes, *check_settings(config)))
     experiment = load_experiment(options.out)
-    splits = mnist(options.data)
-    _evaluate_on(experiment, [splits["validation"], splits["test"], bundled_digits()["bundled"]], options.device)
+    measured = [splits["validation"], splits["test"]]
+    if options.dataset != "mnist":
+        experiment.write_samples(measured, options.keep_samples)
+    else:
+        measured.append(bundled_digits()["bundled"])
+    _evaluate_on(experiment, measured, options.device)
     _print_metrics(experiment, options.json)
+
+
+def _origins(options: argparse.Namespace, usual: Any, spec: Any) -> tuple[Any, list[Any]]:
+    """The student's origin and the teachers'."""
+    from kdviz.distill.recipes import origin
+    from kdviz.errors import SettingError
+
+    pretrained = usual.pretrained and not options.no_pretrained
+    name = options.student or usual.student
+    student = origin(name, spec, weights=options.student_weights, pretrained=pretrained)
+    if options.teacher_logits:
+        return student, []
+    names = options.teacher or [usual.teacher]
+    files = options.teacher_weights or [None] * len(names)
+    if len(files) != len(names):
+        raise SettingError(f"--teacher-weights needs one file for each of {len(names)} teacher(s), got {len(files)}.")
+    teachers = []
+    for one, file in zip(names, files, strict=True):
+        if one == "self":
+            teachers.append(student)
+            continue
+        check = options.teacher_checkpoint
+        teachers.append(origin(one, spec, weights=file, checkpoint=check, pretrained=pretrained and not check))
+    return student, teachers
+
+
+def _few(options: argparse.Namespace, train: Any, spec: Any) -> Any:
+    from kdviz.distill.recipes import read_unlabelled
+    from kdviz.distill.trio import Few
+
+    unlabelled = read_unlabelled(options.unlabelled, train, spec) if options.unlabelled else None
+    return Few(options.train_samples, options.pseudo_labels, unlabelled)
 
 
 def _show_stages(stages: Iterable[Stage | Cost], warnings: Iterable[str] = ()) -> None:
@@ -319,7 +410,7 @@ def _sweep(options: argparse.Namespace) -> None:
         _splits_of(experiment, options.data),
         study.values if options.values is None else [_parsed(study, text) for text in options.values],
         options.seeds,
-        _config(options, temperature=options.temperature, **_loss_settings(options)),
+        _config(options, experiment.dataset, unfreeze=_unfrozen(experiment)),
         results=options.results,
     )
     local = options.engine == "local"
@@ -356,12 +447,15 @@ def _parsed(study: Any, text: str) -> Any:
 
 
 def _splits_of(experiment: Any, data: str | None) -> Any:
-    from kdviz.datasets import mnist
-    from kdviz.errors import ExperimentError
+    from kdviz.distill.recipes import read_splits
 
-    if experiment.dataset != "mnist":
-        raise ExperimentError(f"A sweep on the data set '{experiment.dataset}' is not supported; mnist is.")
-    return mnist(data)
+    return read_splits(experiment.dataset, data, experiment.input)
+
+
+def _unfrozen(experiment: Any) -> str:
+    """What is trained of a student, as the experiment's KD student was."""
+    run = experiment.runs.get("kd_student")
+    return str(run.training.get("unfreeze", "all")) if run else "all"
 
 
 def _print_study(experiment: Any, name: str, as_json: bool) -> None:
@@ -414,16 +508,30 @@ def _add_evaluate(verbs: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from kdviz.datasets import bundled_digits, mnist
     from kdviz.experiment import load_experiment
 
     _set_threads(options)
     experiment = load_experiment(options.experiment)
-    if experiment.dataset != "mnist":
-        raise DatasetError(f"Evaluating on the data set '{experiment.dataset}' is not supported; mnist is.")
-    samples = mnist(options.data)["test"] if options.data else bundled_digits()["bundled"]
+    samples = _held_out(experiment, options.data)
     _evaluate_on(experiment, [samples], options.device)
     _print_metrics(experiment, options.json, samples.split)
+
+
+def _held_out(experiment: Experiment, data: str | None) -> LabelledImages:
+    """The test split; without its folder, the digits that come with kdviz or the samples that the experiment keeps."""
+    import torch
+
+    from kdviz.datasets import LabelledImages, bundled_digits
+
+    if data:
+        return _splits_of(experiment, data)["test"]
+    if experiment.dataset == "mnist":
+        return bundled_digits()["bundled"]
+    stored = experiment.samples("test")
+    every = torch.arange(len(stored))
+    if not torch.equal(stored.numbers, every):
+        raise DatasetError("Only some of the test images are stored in the experiment; name the data's folder with --data.")
+    return LabelledImages(stored.images(every), stored.labels, stored.classes, "test", stored.names)
 
 
 def _evaluate_on(experiment: Experiment, splits: Sequence[LabelledImages], device: str) -> None:
@@ -652,7 +760,7 @@ def _bench(options: argparse.Namespace) -> None:
 
 def _add_list(verbs: Any) -> None:
     parser = _verb(verbs, "list", _list, "List what can be named.")
-    parser.add_argument("what", choices=["experiments", "networks", "methods", "losses", "datasets"])
+    parser.add_argument("what", choices=["experiments", "networks", "methods", "losses", "augmentations", "datasets"])
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
 
 
@@ -676,6 +784,10 @@ def _entries(what: str) -> dict[str, str]:
         from kdviz.saliency import methods
 
         return {name: _about_method(methods[name]) for name in methods}
+    if what == "augmentations":
+        from kdviz.distill.augment import augmentations
+
+        return {name: augmentations[name].description for name in augmentations}
     if what == "losses":
         from kdviz.distill import losses
 
@@ -688,13 +800,15 @@ def _entries(what: str) -> dict[str, str]:
 
 
 def _about_loss(name: str) -> str:
-    from kdviz.distill import losses, teacher_losses
+    from kdviz.distill import feature_losses, losses, teacher_losses
 
     text = (losses[name].__doc__ or "").strip().partition("\n")[0]
-    if name not in teacher_losses:
-        return text
-    options = ", ".join(f"{option} (default {value:g})" for option, value in teacher_losses[name].options.items())
-    return f"{text} [train --loss{'; options: ' if options else ''}{options}]"
+    found = {"--loss": teacher_losses, "--feature-loss": feature_losses}
+    for option, registry in found.items():
+        if name in registry:
+            own = ", ".join(f"{key} (default {value:g})" for key, value in registry[name].options.items())
+            return f"{text} [train {option}{'; options: ' if own else ''}{own}]"
+    return text
 
 
 def _about_method(method: Method) -> str:

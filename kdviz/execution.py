@@ -215,4 +215,6 @@ def _result_of(ray: Any, reference: Any) -> None:
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, KdvizError) else error) from None
     except ray.exceptions.RayError as error:
-        raise KdvizError(f"A run was lost on the cluster; sweep again to continue: {str(error).splitlines()[0]}") from error
+        raise KdvizError(
+            f"A run was lost on the cluster; sweep again to continue: {str(error).splitlines()[0]}"
+        ) from error

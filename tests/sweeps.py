@@ -27,7 +27,9 @@ def small_splits(samples: LabelledImages, sizes: dict[str, int] = SIZES) -> dict
     return {name: samples.take(part, name) for name, part in zip(sizes, parts, strict=True)}
 
 
-def a_run(config: TrainingConfig = CONFIG, network: str = "paper_fc", data: str = "some data", **more: Any) -> TrainingRun:
+def a_run(
+    config: TrainingConfig = CONFIG, network: str = "paper_fc", data: str = "some data", **more: Any
+) -> TrainingRun:
     return TrainingRun(more.pop("role", "student"), network, config, data, SMALL, **more)
 
 
@@ -71,8 +73,8 @@ class Trainings:
         self.started, self.epochs = [], []
 
 
-@pytest.fixture
-def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
+def count_trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
+    """From now on, what studies train in this process."""
     counted = Trainings()
     monkeypatch.setattr("kdviz.distill.runs.fit", counted.fit)
     return counted

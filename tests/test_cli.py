@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,8 @@ import torch
 from PIL import Image
 
 import kdviz
-from kdviz.analysis.studies import temperature_sweep
 from kdviz.cli import METHOD_OPTIONS, main
-from kdviz.distill import TrainingConfig, losses, training
-from kdviz.errors import SettingError
+from kdviz.distill import losses, training
 from kdviz.experiment import list_experiments, load_experiment
 from kdviz.saliency import methods
 
@@ -394,7 +393,7 @@ def splits_of(digits) -> dict:
 def few_digits(monkeypatch, digits):
     """Both data sets of the commands, with a few bundled digits."""
     splits = splits_of(digits)
-    for module in ("datasets", "distill.trio", "analysis.studies"):
+    for module in ("datasets", "distill.trio", "distill.recipes"):
         monkeypatch.setattr(f"kdviz.{module}.mnist", lambda *_, **__: splits)
     monkeypatch.setattr(
         "kdviz.datasets.bundled_digits", lambda *_: {"bundled": digits.take(torch.arange(320, 360), "bundled")}
@@ -405,7 +404,7 @@ def few_digits(monkeypatch, digits):
 @pytest.fixture
 def few_small_digits(monkeypatch, small_digits):
     splits = splits_of(small_digits)
-    for module in ("datasets", "analysis.studies"):
+    for module in ("datasets", "distill.recipes"):
         monkeypatch.setattr(f"kdviz.{module}.mnist", lambda *_, **__: splits)
     return splits
 
@@ -480,20 +479,23 @@ def test_a_sweep_refuses_a_teacher_of_other_classes(tiny, few_small_digits, caps
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("more", "settings"),
     [
-        {"loss": "dist"},
-        {"kd_epochs": 2},
-        {"label_smoothing": 0.1},
-        {"class_weights": "balanced"},
-        {"alpha": "0:1"},
-        {"teacher_mix": (1.0,)},
+        (["--loss", "decoupled", "--loss-option", "other_weight=4"], {"loss_options": {"other_weight": 4.0}}),
+        (["--kd-epochs", "1", "--label-smoothing", "0.1"], {"kd_epochs": 1, "label_smoothing": 0.1}),
+        (["--class-weights", "balanced", "--alpha", "0:1"], {"class_weights": "balanced", "alpha": "0:1"}),
     ],
-    ids=str,
+    ids=lambda value: "" if isinstance(value, dict) else value[0],
 )
-def test_a_sweep_refuses_what_its_table_cannot_record(tiny, changed):
-    with pytest.raises(SettingError, match=next(iter(changed))):
-        next(temperature_sweep(tiny, "x", [4.0], [0], TrainingConfig(epochs=1, **changed)))
+def test_a_sweep_records_every_setting(tiny, few_small_digits, capsys, more, settings):
+    command = ["sweep", "temperature", "-e", str(tiny.folder), "--data", "x", "--epochs", "1", "--device", "cpu"]
+    assert main([*command, "--values", "4", "--seeds", "0", *more]) == 0
+    (row,) = (
+        one for one in tiny.table("temperature").to_pylist() if (one["role"], one["split"]) == ("kd_student", "test")
+    )
+    assert json.loads(row["settings"]) == settings
+    assert main([*command, "--values", "4", "--seeds", "0"]) == 1
+    assert "temperature.parquet' was made with " in capsys.readouterr().err
 
 
 def test_training_twice_with_a_seed_gives_the_same_weights(few_digits, tmp_path):
@@ -572,7 +574,7 @@ def test_sweep_continues_without_training_twice(tiny_folder, few_small_digits, m
         trained.append((config.seed, None if soft is None else config.temperature))
         return training.fit(network, *args, **options)
 
-    monkeypatch.setattr("kdviz.distill.trio.fit", counted)
+    monkeypatch.setattr("kdviz.distill.runs.fit", counted)
 
     def sweep(values: str, seeds: str, *more: str) -> dict:
         command = ["sweep", "temperature", "-e", str(tiny_folder), "--data", "x", "--epochs", "1", "--device", "cpu"]
@@ -600,15 +602,58 @@ def test_sweep_continues_without_training_twice(tiny_folder, few_small_digits, m
     assert trained[3:] == [(1, None), (1, 1.0), (1, 4.0), (0, 16.0), (1, 16.0)]
     table = load_experiment(tiny_folder).table("temperature").to_pylist()
     assert all(row in table for row in rows)
-    summary = {(row["role"], row["temperature"]): row for row in document["test"]}
+    assert document["study"] == "temperature"
+    summary = {(row["role"], row["value"]): row for row in document["test"]}
     own = [row["accuracy"] for row in table if row["temperature"] == 4 and row["split"] == "test"]
     assert summary["kd_student", 4.0]["seeds"] == 2
     assert summary["kd_student", 4.0]["accuracy"] == pytest.approx(np.mean(own))
     assert summary["kd_student", 4.0]["accuracy_sd"] == pytest.approx(np.std(own, ddof=1))
     assert summary["teacher", None]["seeds"] == 1
+    assert document["verdict"]["value"] in (1.0, 4.0, 16.0)
+    assert document["verdict"]["outcome"] in ("beats", "does not beat", "cannot be told from")
+    assert document["verdict"]["sentences"][0].startswith("Distillation at T = ")
 
-    sweep("1", "0", "--alpha", "0.9")
-    assert len(trained) == 8 + 1  # another alpha is another training; the student alone has none
+    sweep("4", "0")  # the whole table is told, not only what was asked for now
+    shutil.rmtree(tiny_folder / "runs")
+    sweep("1,4,16", "0,1")
+    assert len(trained) == 8
+    command = ["sweep", "temperature", "-e", str(tiny_folder), "--data", "x", "--epochs", "1", "--device", "cpu"]
+    assert main([*command, "--alpha", "0.9"]) == 1  # its students cannot be compared with these
+    assert "was made with alpha 0.5, not 0.9" in one_line_error(capsys)
+
+
+@pytest.mark.parametrize(("study", "values"), [("alpha", "0.5"), ("teacher-epochs", "1"), ("loss", "dist")])
+def test_every_study_can_be_swept(tiny_folder, few_small_digits, capsys, study, values):
+    command = [
+        "sweep",
+        study,
+        "-e",
+        str(tiny_folder),
+        "--data",
+        "x",
+        "--epochs",
+        "1",
+        "--device",
+        "cpu",
+        "--seeds",
+        "0",
+    ]
+    assert main([*command, "--values", values]) == 0
+    captured = capsys.readouterr()
+    assert "about" in captured.err
+    assert "on this machine" in captured.err
+    roles = [line.split()[0] for line in captured.out.splitlines()[1:4]]
+    assert sorted(roles) == ["kd_student", "student", "teacher"]
+    assert "training alone" in captured.out
+    assert main([*command, "--values", values, "--json"]) == 0
+    assert only_json(capsys)["verdict"]["difference"]["seed_error"] is None
+
+
+def test_an_estimate_makes_no_table(tiny_folder, few_small_digits, capsys):
+    command = ["sweep", "temperature", "-e", str(tiny_folder), "--data", "x", "--epochs", "3", "--device", "cpu"]
+    assert main([*command, "--seeds", "0", "--values", "1,4", "--estimate"]) == 0
+    assert "3 runs, 9 epochs: about" in capsys.readouterr().err
+    assert not (tiny_folder / "temperature.parquet").exists()
 
 
 def test_a_value_given_twice_is_trained_once(tiny_folder, few_small_digits, capsys):
@@ -626,7 +671,7 @@ def test_an_interrupted_sweep_keeps_what_it_has(tiny_folder, few_small_digits, m
             raise KeyboardInterrupt
         return training.fit(*args, **options)
 
-    monkeypatch.setattr("kdviz.distill.trio.fit", interrupted)
+    monkeypatch.setattr("kdviz.distill.runs.fit", interrupted)
     command = ["sweep", "temperature", "-e", str(tiny_folder), "--data", "x", "--epochs", "1", "--values", "1,4"]
     assert main([*command, "--seeds", "0", "--device", "cpu"]) == 130
     assert load_experiment(tiny_folder).table("temperature").num_rows == 2 * 3

@@ -12,6 +12,7 @@ import torch
 from kdviz.analysis.evaluation import evaluate, model_metrics
 from kdviz.errors import DatasetError
 from kdviz.experiment import load_experiment
+from kdviz.metrics import class_accuracy, classification_metrics, divergence_from_teacher
 
 COLUMNS = ["split", "sample", "label", "role", "predicted", "confidence", "logits"]
 
@@ -55,12 +56,26 @@ def test_metrics_follow_from_the_table(tiny, samples):
         assert metrics["samples"] == 520
         assert metrics["accuracy"] == pytest.approx((predicted == labels).mean(), abs=1e-6)
         logits = np.array([row["logits"] for row in own])
-        chances = np.exp(logits)[np.arange(520), labels] / np.exp(logits).sum(1)
-        assert metrics["loss"] == pytest.approx(-np.log(chances).mean(), abs=1e-5)
+        chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        assert metrics["loss"] == pytest.approx(-np.log(chances[np.arange(520), labels]).mean(), abs=1e-5)
+        scores, areas = [], []
+        for number in range(10):
+            own_samples, said = labels == number, predicted == number
+            both = (own_samples & said).sum()
+            scores.append(2 * both / (own_samples.sum() + said.sum()))
+            # The area is the chance that a sample of the class is believed to be of it more than another one is.
+            inside, outside = chances[own_samples, number][:, None], chances[~own_samples, number][None]
+            areas.append(((inside > outside) + 0.5 * (inside == outside)).mean())
+        assert metrics["f1"] == pytest.approx(np.mean(scores), abs=1e-5)
+        assert metrics["auc"] == pytest.approx(np.mean(areas), abs=1e-4)
         if role != "teacher":
             assert metrics["same_as_teacher"] == pytest.approx((predicted == teacher).mean(), abs=1e-6)
             wrong = teacher != labels
             assert metrics["inherited_errors"] == pytest.approx((predicted == teacher)[wrong].mean(), abs=1e-6)
+            spoken = np.exp([row["logits"] for row in rows(table, role="teacher")])
+            spoken /= spoken.sum(1, keepdims=True)
+            divergence = (spoken * np.log(spoken / chances)).sum(1).mean()
+            assert metrics["kl_to_teacher"] == pytest.approx(divergence, abs=1e-5)
     assert "same_as_teacher" not in again.runs["teacher"].metrics["test"]
 
 
@@ -94,7 +109,8 @@ def test_an_evaluation_that_is_stopped_changes_nothing(tiny, samples):
 
 def test_a_perfect_teacher_leaves_no_nan_behind(tiny):
     labels = torch.arange(10)
-    metrics = model_metrics(torch.eye(10), labels, labels.numpy())
+    metrics = model_metrics(torch.eye(10), labels, 5 * torch.eye(10))
+    assert "inherited_errors" not in metrics
     assert not any(math.isnan(value) for value in metrics.values())
     json.dumps(metrics, allow_nan=False)
 
@@ -103,3 +119,29 @@ def test_an_experiment_without_a_teacher(tiny, samples):
     del tiny.runs["teacher"]
     assert list(evaluate(tiny, samples, "cpu")) == ["kd_student", "student"]
     assert "same_as_teacher" not in tiny.runs["student"].metrics["test"]
+
+
+def test_classes_without_samples_have_no_area_and_no_recall():
+    labels = torch.tensor([0, 0, 1, 1])
+    logits = torch.tensor([[4.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 3.0, 0.0], [0.0, 1.0, 0.5]])
+    assert math.isnan(classification_metrics(logits, labels)["auc"])
+    assert "auc" not in model_metrics(logits, labels, None)
+    assert class_accuracy(logits, labels) == [0.5, 1.0, None]
+
+
+def test_f1_is_not_flattered_by_a_large_class():
+    labels = torch.tensor([0] * 98 + [1] * 2)
+    always_first = torch.tensor([[1.0, 0.0]]).expand(100, 2)
+    metrics = classification_metrics(always_first, labels)
+    assert metrics["accuracy"] == pytest.approx(0.98)
+    assert metrics["f1"] == pytest.approx((2 * 98 / (98 + 100) + 0) / 2)
+    assert metrics["auc"] == pytest.approx(0.5)
+
+
+def test_the_divergence_is_zero_for_the_same_answers_and_exact():
+    logits = torch.randn(50, 10, generator=torch.Generator().manual_seed(0))
+    assert divergence_from_teacher(logits, logits + 3.0) == pytest.approx(0, abs=1e-12)  # softmax knows no offset
+    certain = torch.tensor([[math.log(3), 0.0]])  # 3/4 and 1/4
+    even = torch.zeros(1, 2)
+    assert divergence_from_teacher(certain, even) == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert divergence_from_teacher(even, certain) == pytest.approx(0.5 * math.log(2 / 3) + 0.5 * math.log(2))

@@ -36,7 +36,7 @@ def plant(folder, counts, start=0):
 
 
 def write_csv(path, header, rows):
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
 
 
@@ -114,6 +114,7 @@ def test_what_is_no_image_is_left_out(tmp_path):
     plant(tmp_path, {"a": 8, "b": 8})
     for name in (".hidden.png", "Thumbs.db", "notes.txt"):
         (tmp_path / "a" / name).write_bytes(b"no picture")
+    paint(tmp_path / "a" / ".thumbnails" / "x.png", 1)
     (tmp_path / ".git").mkdir()
     (tmp_path / "__MACOSX").mkdir()
     splits = image_folder(tmp_path, SIZE)
@@ -195,6 +196,18 @@ def test_groups_that_are_no_csv(tmp_path, content):
     with pytest.raises(DatasetError, match=r"groups\.csv|The groups lack") as caught:
         image_folder(tmp_path, SIZE)
     one_sentence(caught)
+
+
+def test_a_csv_file_is_in_utf_8_with_a_mark_or_without(tmp_path):
+    plant(tmp_path, {"ä": 8, "b": 8})
+    group_csv(tmp_path, lambda name: name)
+    text = (tmp_path / "groups.csv").read_text(encoding="utf-8")
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "groups.csv").write_text(text, encoding=encoding)
+        assert image_folder(tmp_path, SIZE)["train"].classes == ("b", "ä")
+    (tmp_path / "groups.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(DatasetError, match="not a CSV file in UTF-8"):
+        image_folder(tmp_path, SIZE)
 
 
 def test_a_groups_file_that_is_named_must_be_there(tmp_path):

@@ -146,6 +146,18 @@ def test_the_head_makes_the_logits_from_the_vectors(name):
     torch.testing.assert_close(as_features(vectors, "vectors") @ head.weight.T + head.bias, logits)
 
 
+def test_a_layer_that_runs_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.flat, self.fc = nn.Flatten(), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.fc(self.fc(self.flat(x)[:, :4]))
+
+    assert default_layers(Twice(), images()) == Layers("fc", "fc:input", None)
+
+
 def test_looking_changes_nothing():
     net = network("torchvision/mobilenet_v2", 32, 3)
     net.train()

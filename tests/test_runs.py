@@ -19,8 +19,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL
-from safetensors.torch import load as load_safetensors
-from sweeps import CONFIG, a_run, done, small_splits, trainings  # noqa: F401
+from sweeps import CONFIG, a_run, count_trainings, done, small_splits
 
 from kdviz.distill import TrainingConfig, fit, predict_logits
 from kdviz.distill.runs import (
@@ -42,6 +41,11 @@ TEACHER = "0123456789abcdef/logits-train.npy"
 @pytest.fixture(scope="module")
 def splits(small_digits):
     return small_splits(small_digits)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    return count_trainings(monkeypatch)
 
 
 def answers(splits) -> torch.Tensor:
@@ -73,7 +77,8 @@ def curves(folder, run) -> list[dict]:
 
 def assert_same_result(run, first, second) -> None:
     """Bit for bit: weights and answers; the curves too, but for their seconds."""
-    one, other = ({k: v for k, v in files(folder, run.identity).items() if k != "result.json"} for folder in (first, second))
+    one, other = (files(folder, run.identity) for folder in (first, second))
+    del one["result.json"], other["result.json"]
     assert one.keys() == other.keys()
     assert all(one[name] == other[name] for name in one)
     assert curves(first, run) == curves(second, run)
@@ -206,7 +211,8 @@ def test_a_run_leaves_the_best_weights_and_what_they_say(splits, soft, tmp_path)
         "result.json",
     }
     network = new_network("paper_fc", SMALL, 10, 0)
-    ends = [p for p in fit(network, splits["train"], splits["validation"], SMALL.normalise, run.config, soft) if p.ends_epoch]
+    parts = splits["train"], splits["validation"]
+    ends = [one for one in fit(network, *parts, SMALL.normalise, run.config, soft) if one.ends_epoch]
     stored = read_weights(Store(tmp_path), run, 10)
     assert not any(parameter.requires_grad for parameter in stored.parameters())
     assert not stored.training
@@ -224,7 +230,7 @@ def test_a_run_leaves_the_best_weights_and_what_they_say(splits, soft, tmp_path)
     assert len(steps) == 4 * (4 + 1)  # 200 samples in batches of 50, and the end of the epoch
 
 
-def test_a_finished_run_yields_nothing_and_trains_nothing(splits, tmp_path, trainings):  # noqa: F811
+def test_a_finished_run_yields_nothing_and_trains_nothing(splits, tmp_path, trainings):
     run = a_run()
     assert done(run, splits, tmp_path)
     before = files(tmp_path)
@@ -284,9 +290,10 @@ def test_a_snapshot_is_what_a_shorter_training_ends_with(splits, tmp_path):
     assert teacher_key(run.identity, 3) == f"{run.identity}/logits-train-0003.npy"
 
 
-def test_a_run_with_snapshots_is_prolonged(splits, tmp_path, trainings):  # noqa: F811
+def test_a_run_with_snapshots_is_prolonged(splits, tmp_path, trainings):
     short, long = (
-        a_run(replace(CONFIG, epochs=epochs), snapshots=snapshots) for epochs, snapshots in ((2, (1, 2)), (4, (1, 2, 4)))
+        a_run(replace(CONFIG, epochs=epochs), snapshots=snapshots)
+        for epochs, snapshots in ((2, (1, 2)), (4, (1, 2, 4)))
     )
     assert short.identity == long.identity
     done(short, splits, tmp_path / "a")
@@ -303,7 +310,7 @@ def test_a_run_with_snapshots_is_prolonged(splits, tmp_path, trainings):  # noqa
     assert curves(tmp_path / "a", long) == curves(tmp_path / "b", long)
 
 
-def test_a_snapshot_between_is_trained_from_the_start(splits, tmp_path, trainings):  # noqa: F811
+def test_a_snapshot_between_is_trained_from_the_start(splits, tmp_path, trainings):
     # The network at the checkpoint is past it.
     first, second = (a_run(replace(CONFIG, epochs=3), snapshots=snapshots) for snapshots in ((1, 3), (2, 3)))
     done(first, splits, tmp_path / "a")
@@ -379,9 +386,7 @@ def epochs_kept(folder, run) -> int:
     ("name", "network", "teacher"),
     [("cnn", "paper_cnn", ""), ("taught", "paper_fc", TEACHER)],  # the CNN has dropout
 )
-def test_a_killed_run_goes_on_as_if_nothing_was(
-    killed, splits, soft, tmp_path, trainings, name, network, teacher  # noqa: F811
-):
+def test_a_killed_run_goes_on_as_if_nothing_was(killed, splits, soft, tmp_path, trainings, name, network, teacher):
     run = a_run(replace(CONFIG, epochs=4), network, teacher=teacher)
     assert epochs_kept(killed / name, run) == 2
     assert read_result(Store(killed / name), run.identity) is None
@@ -392,7 +397,7 @@ def test_a_killed_run_goes_on_as_if_nothing_was(
     assert_same_result(run, killed / name, tmp_path)
 
 
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(killed, splits, tmp_path, trainings):  # noqa: F811
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(killed, splits, tmp_path, trainings):
     run, folder = a_run(replace(CONFIG, epochs=4)), killed / "writing"
     (half,) = (folder / run.identity).glob(".checkpoint.pt.*")  # it was really being written
     assert epochs_kept(folder, run) == 1
@@ -422,7 +427,7 @@ def test_an_interrupt_in_any_epoch(splits, tmp_path, network, epoch):
     assert_same_result(run, tmp_path / "a", tmp_path / "b")
 
 
-def test_all_files_but_the_result_are_no_finished_run(splits, tmp_path, trainings):  # noqa: F811
+def test_all_files_but_the_result_are_no_finished_run(splits, tmp_path, trainings):
     run = a_run()
     done(run, splits, tmp_path)
     before = files(tmp_path, run.identity)
@@ -449,7 +454,7 @@ def test_all_files_but_the_result_are_no_finished_run(splits, tmp_path, training
     ],
     ids=["empty", "half", "garbage", "list", "other"],
 )
-def test_a_damaged_checkpoint_is_a_new_start(splits, tmp_path, trainings, damage):  # noqa: F811
+def test_a_damaged_checkpoint_is_a_new_start(splits, tmp_path, trainings, damage):
     run = a_run(replace(CONFIG, epochs=3))
     interrupted(run, splits, tmp_path / "a", 3)
     path = tmp_path / "a" / run.identity / "checkpoint.pt"
@@ -509,7 +514,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_files_whole(splits, tmp_path
 
 def test_a_store_that_cannot_be_written_is_one_sentence(splits, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(KdvizError, match="^Cannot (write|read) '.*file.*'"):
+    with pytest.raises(KdvizError, match=r"^Cannot (write|read) '.*file.*'"):
         done(a_run(), splits, tmp_path / "file" / "runs")
 
 

@@ -123,7 +123,7 @@ def test_a_failure_of_a_remote_store_is_one_sentence(monkeypatch):
 
     for name in ("pipe_file", "cat_file"):
         monkeypatch.setattr(store._files, name, refused)
-    with pytest.raises(KdvizError, match="^Cannot write .*Access denied"):
+    with pytest.raises(KdvizError, match=r"^Cannot write .*Access denied"):
         store.write("x", b"1")
     with pytest.raises(KdvizError, match=r"^Cannot read .*Access denied\.$"):
         store.read("x")

@@ -110,7 +110,9 @@ def test_one_seed_is_said_to_be_one():
 
 
 def test_rivals_are_those_that_cannot_be_told_from_the_best():
-    found = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93), 8.0: (0.929, 0.929), 16.0: (0.85, 0.85)}).judged()
+    found = Planted(
+        {None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93), 8.0: (0.929, 0.929), 16.0: (0.85, 0.85)}
+    ).judged()
     assert found.value == 4.0
     assert found.rivals == (8.0,)
     assert "Cannot be told from it: T = 8." in found.sentences

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,29 @@ def write_events(experiment: Experiment, table: str, folder: str | Path) -> int:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise SettingError('--tensorboard needs TensorBoard; install it with: pip install "kdviz[tensorboard]"') from error
+        raise SettingError(
+            '--tensorboard needs TensorBoard; install it with: pip install "kdviz[tensorboard]"'
+        ) from error
     require_writable(folder)
-    names = {row["run"]: _name(row) for row in experiment.table(table).to_pylist()}
-    curves: dict[str, list[dict[str, Any]]] = {}
-    for row in experiment.table("curves").to_pylist():
-        if row["run"] in names:
-            curves.setdefault(row["run"], []).append(row)
-    for run, rows in curves.items():
-        place = Path(folder) / names[run]
+    curves = _curves(experiment, table)
+    for name, rows in curves.items():
+        place = Path(folder) / name
         for old in place.glob("events.out.tfevents.*"):
             old.unlink()
         with SummaryWriter(str(place)) as writer:
-            for row in rows:
-                for figure in ("loss", "accuracy"):
-                    for split in ("train", "validation"):
-                        writer.add_scalar(f"{figure}/{split}", row[f"{split}_{figure}"], row["epoch"])
+            for row, figure, split in product(rows, ("loss", "accuracy"), ("train", "validation")):
+                writer.add_scalar(f"{figure}/{split}", row[f"{split}_{figure}"], row["epoch"])
     return len(curves)
+
+
+def _curves(experiment: Experiment, table: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of curves.parquet by the names of a table's runs."""
+    names = {row["run"]: _name(row) for row in experiment.table(table).to_pylist()}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in experiment.table("curves").to_pylist():
+        if row["run"] in names:
+            found.setdefault(names[row["run"]], []).append(row)
+    return found
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -129,10 +129,11 @@ def _sentences(found: Verdict, rows: Sequence[Mapping[str, Any]], by_validation:
     if one.seeds == 1:
         sentences.append("With one seed the interval says nothing about other seeds.")
     significant = sum(test.p_value < 0.05 for test in found.tests)
+    of = "1 seed" if one.seeds == 1 else f"{one.seeds} seeds"
     sentences.append(
         f"It fixes {_range([test.fixed for test in found.tests])} samples and breaks "
         f"{_range([test.broke for test in found.tests])}; "
-        f"McNemar's test finds a difference in {significant} of {one.seeds} seed{'s' if one.seeds > 1 else ''} (p < .05)."
+        f"McNemar's test finds a difference in {significant} of {of} (p < .05)."
     )
     if found.rivals:
         others = ", ".join(shown(value) for value in found.rivals)
@@ -142,8 +143,8 @@ def _sentences(found: Verdict, rows: Sequence[Mapping[str, Any]], by_validation:
 
 
 def _inherited(found: Verdict, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    alone = next((row["inherited_errors"] for row in rows if row["role"] == "student"), None)
-    own = next((row["inherited_errors"] for row in rows if row["value"] == found.value and row["role"] == "kd_student"), None)
+    errors = {(row["role"], row["value"]): row["inherited_errors"] for row in rows}
+    alone, own = errors.get(("student", None)), errors.get(("kd_student", found.value))
     if alone is None or own is None:
         return []
     return [f"Of its teacher's errors it repeats {own:.1%}; the student alone repeats {alone:.1%}."]

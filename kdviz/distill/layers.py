@@ -118,7 +118,7 @@ class LayerPair:
     kind: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one call is equal to itself alone: tensors have no truth value
 class _Call:
     """One module that ran, and its tensors. They are kept to the end of the pass: memory used twice looks the same."""
 

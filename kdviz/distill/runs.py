@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from kdviz.datasets import LabelledImages
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
-from kdviz.distill.losses import teacher_losses
 from kdviz.distill.layers import head_of
+from kdviz.distill.losses import teacher_losses
 from kdviz.distill.objective import freeze
 from kdviz.distill.training import Progress, fit, predict_logits
 from kdviz.errors import KdvizError
@@ -159,7 +159,7 @@ def read_array(store: Store, name: str) -> Tensor:
 
 
 class StoredCheckpoint:
-    """A training's state in a store; a damaged one counts as none, and so does one beyond a snapshot that is missing."""
+    """A training's state in a store; one that is damaged, or is beyond a snapshot that is missing, counts as none."""
 
     def __init__(self, store: Store, run: TrainingRun):
         self._store, self._run, self._name = store, run, f"{run.identity}/checkpoint.pt"
@@ -226,14 +226,15 @@ def read_weights(store: Store, run: TrainingRun, classes: int, epoch: int | None
 
 def write_weights(store: Store, name: str, network: nn.Module) -> None:
     """Write a network's weights as safetensors."""
-    store.write(name, _weights(network))
+    store.write(name, weights_of(network))
 
 
 def _snapshot(epoch: int) -> str:
     return f"epoch-{epoch:04d}.safetensors"
 
 
-def _weights(network: nn.Module) -> bytes:
+def weights_of(network: nn.Module) -> bytes:
+    """A network's weights as the content of a safetensors file."""
     return save_safetensors({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
 
 
@@ -284,7 +285,7 @@ def perform(
             if progress.epoch in run.snapshots:
                 _keep_snapshot(store, run, network, splits, progress.epoch, device)
         yield progress
-    store.write(f"{run.identity}/weights.safetensors", _weights(network))
+    store.write(f"{run.identity}/weights.safetensors", weights_of(network))
     for name, samples in splits.items():
         if name != "train":
             logits = predict_logits(network, samples, normalise, device=device)
@@ -335,7 +336,7 @@ def _keep_snapshot(
         bf16 = run.config.bf16 if name == "train" else "off"
         logits = predict_logits(network, samples, run.spec.normalise, device=device, bf16=bf16)
         write_array(store, f"{run.identity}/logits-{name}-{epoch:04d}.npy", logits)
-    store.write(f"{run.identity}/{_snapshot(epoch)}", _weights(network))
+    store.write(f"{run.identity}/{_snapshot(epoch)}", weights_of(network))
 
 
 def _curve(progress: Progress) -> dict[str, Any]:

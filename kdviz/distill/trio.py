@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import platform
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
 from kdviz.distill.layers import head_of
 from kdviz.distill.losses import pooled_logits
 from kdviz.distill.objective import freeze
-from kdviz.distill.runs import new_network, write_weights
+from kdviz.distill.runs import new_network, weights_of
 from kdviz.distill.transfer import Backbone, trains_head_only
 from kdviz.distill.training import Progress, fit, predict_logits
 from kdviz.errors import SettingError
@@ -311,8 +312,9 @@ class _Lab:
 
     def keep_start(self, network: nn.Module) -> str:
         """Keep the weights that the students begin with, for later studies; return their name in the store."""
-        name = "start/student.safetensors"
-        write_weights(self.store, name, network)
+        content = weights_of(network)
+        name = f"start/{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+        self.store.write(name, content)
         return name
 
 
@@ -382,18 +384,3 @@ def training_record(
     if not distilled:
         record = {name: value for name, value in record.items() if name not in TEACHER_SETTINGS}
     return record
-
-
-def train_student(
-    splits: dict[str, LabelledImages], student: str, spec: InputSpec, config: TrainingConfig, soft: Tensor | None
-) -> Generator[Progress, None, nn.Module]:
-    """Train one student and return it: on the teacher's logits ``soft`` of the split ``train``, or alone.
-
-    ``config.seed`` decides its initial weights and the order of samples, as in :func:`train_mnist`.
-    """
-    training = splits["train"]
-    network = new_network(student, spec, len(training.classes), config.seed)
-    yield from fit(network, training, splits["validation"], spec.normalise, config, soft)
-    return network
-
-

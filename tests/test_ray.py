@@ -1,0 +1,226 @@
+"""Studies on a real Ray cluster of two machines, both of them here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+from conftest import NETWORKS
+from sweeps import CONFIG, comparable, finish, small_splits
+
+from kdviz.analysis.studies import Sweep
+from kdviz.distill.runs import work
+from kdviz.errors import KdvizError, ModelError, SettingError, UnknownNameError
+from kdviz.execution import run_local, run_on_ray
+from kdviz.experiment import load_experiment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two machines with one CPU each, and a head that does no work."""
+    pytest.importorskip("ray", reason="needs Ray")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's, about its own insides
+        import ray
+        from ray.cluster_utils import Cluster
+
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = str(ROOT)  # the machines' kdviz
+        quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 3}
+        store = 100 * 2**20
+        head = {"num_cpus": 0, "object_store_memory": store, "include_dashboard": False, "_system_config": quick}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        made.workers = [made.add_node(num_cpus=1, object_store_memory=store) for _ in range(2)]
+        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        made.wait_for_nodes()
+        yield made
+        ray.shutdown()
+        made.shutdown()
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::UserWarning:ray.*")
+
+
+@pytest.fixture(scope="module")
+def splits(small_digits):
+    return small_splits(small_digits)
+
+
+@pytest.fixture(scope="module")
+def local(_untrained, splits, tmp_path_factory):
+    """The tables of the temperature study as this process makes them."""
+    experiment = load_experiment(shutil.copytree(_untrained, tmp_path_factory.mktemp("local") / "tiny"))
+    finish(study(experiment, splits))
+    return {name: comparable(experiment.table(name)) for name in TABLES}
+
+
+TABLES = ("temperature", "curves", "study_predictions")
+
+
+def study(experiment, splits) -> Sweep:
+    return Sweep(experiment, "temperature", splits, [1.0, 8.0], [0, 1], CONFIG)
+
+
+# without a cluster ----------------------------------------------------------------------------------------------------
+
+
+def test_without_ray_the_reason_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SettingError, match=r'needs Ray; install it with: pip install "kdviz\[ray\]"'):
+        next(run_on_ray(work, [1]))
+
+
+def test_ray_is_not_loaded_where_it_is_not_asked_for(tmp_path):
+    code = (
+        "import sys; from sweeps import *; from conftest import *\n"
+        "import kdviz.cli\n"
+        "digits = bundled_digits()['bundled']\n"
+        "every_second = digits.images[:, :, ::2, ::2].contiguous()\n"
+        "small = LabelledImages(every_second, digits.labels, digits.classes, digits.split)\n"
+        "experiment = Experiment(Path(sys.argv[1]), 'mnist', digits.classes, SMALL, {}, 'Tiny')\n"
+        "for role, name in NETWORKS.items():\n"
+        "    experiment.add_run(role, name, new_network(name, SMALL, 10, 0).eval(), {'epochs': 0}, {})\n"
+        "experiment.save()\n"
+        "finish(Sweep(experiment, 'temperature', small_splits(small), [4.0], [0], CONFIG))\n"
+        "assert experiment.table('temperature').num_rows == 6\n"
+        "print('ray' in sys.modules)"
+    )
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    assert set(NETWORKS) == {"teacher", "kd_student", "student"}
+
+
+def test_no_cluster_at_the_address(monkeypatch):
+    ray = pytest.importorskip("ray", reason="needs Ray")
+
+    def refused(**_):
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refused)
+    with pytest.raises(SettingError, match="No Ray cluster answers at 'somewhere:6379'; start one with"):
+        next(run_on_ray(work, [1], address="somewhere:6379"))
+
+
+# on it ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_are_those_of_one_machine(cluster, local, tiny, splits):
+    events = finish(study(tiny, splits), engine=run_on_ray)
+    assert [(event.number, event.count, event.progress) for event in events] == [(n, 6, None) for n in range(1, 7)]
+    assert {name: comparable(tiny.table(name)) for name in TABLES} == local
+    assert finish(study(tiny, splits), engine=run_on_ray) == []
+
+
+def test_jobs_run_elsewhere_and_each_is_said_to_be_done(cluster, tmp_path):
+    def where(job, folder):
+        yield "a state that stays there"
+        Path(folder, f"{job}-{os.getpid()}").touch()
+
+    done = list(run_on_ray(where, range(5), (str(tmp_path),)))
+    assert sorted(done) == [(number, None) for number in range(5)]
+    jobs, _, processes = zip(*sorted(path.name.partition("-") for path in tmp_path.iterdir()), strict=True)
+    assert jobs == tuple("01234")
+    assert str(os.getpid()) not in processes
+    assert list(run_on_ray(where, [], ())) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModelError("The loss became nan in epoch 2; try a lower learning rate."),
+        UnknownNameError("network", "fc", ["paper_fc"]),
+    ],
+    ids=["text", "fields"],
+)
+def test_an_error_of_kdviz_arrives_as_it_was_raised(cluster, error):
+    def fails(job):
+        yield 1
+        raise error
+
+    with pytest.raises(KdvizError) as caught:
+        list(run_on_ray(fails, [1, 2, 3]))
+    assert type(caught.value) is type(error)
+    assert str(caught.value) == str(error)
+    assert vars(caught.value) == vars(error)
+
+
+def test_an_error_of_the_program_is_not_hidden(cluster):
+    def fails(job):
+        yield 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        list(run_on_ray(fails, [1]))
+
+
+def test_what_waits_is_cancelled_with_the_first_error(cluster, tmp_path):
+    def fails(job, folder):
+        Path(folder, str(job)).touch()
+        yield 1
+        if job == 0:
+            raise ModelError("no")
+        time.sleep(30)
+
+    with pytest.raises(ModelError, match=r"^no$"):
+        list(run_on_ray(fails, range(6), (str(tmp_path),)))
+    assert len(list(tmp_path.iterdir())) <= 3  # two at once, and perhaps one that took the place of the first
+    assert list(run_on_ray(lambda job: iter([job]), [1])) == [(0, None)]  # both machines are free again
+
+
+def noted(run, splits, results, device, threads, folder):
+    """The work, with a file for each epoch that a process trains; it waits in the second one until it is let go."""
+    for progress in work(run, splits, results, device, threads):
+        if not progress.ends_epoch:
+            Path(folder, f"{run.identity}-{os.getpid()}-{progress.epoch}").touch()
+            while progress.epoch == 2 and not Path(folder, "go").exists():
+                time.sleep(0.02)
+        yield progress
+
+
+def test_a_machine_that_fails_costs_no_run(cluster, local, tiny, splits, tmp_path):
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the machines do not have this file
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    removed = []
+
+    def fail():
+        while len(list(folder.glob("*-2"))) < 2:  # both machines are in the middle of a run
+            time.sleep(0.02)
+        cluster.remove_node(cluster.workers.pop(), allow_graceful=False)
+        removed.append(True)
+        (folder / "go").touch()
+
+    thread = threading.Thread(target=fail, daemon=True)
+    thread.start()
+    events = finish(study(tiny, splits), engine=lambda _, jobs, shared: run_on_ray(noted, jobs, (*shared, str(folder))))
+    thread.join()
+    assert removed
+    assert len([event for event in events if event.progress is None]) == 6
+    assert {name: comparable(tiny.table(name)) for name in TABLES} == local
+    trained = {}
+    for path in folder.glob("*-*-*"):
+        run, process, epoch = path.name.split("-")
+        trained.setdefault(run, {}).setdefault(process, set()).add(epoch)
+    attempts = sorted(len(processes) for processes in trained.values())
+    assert attempts == [1, 1, 1, 1, 1, 2]
+    (again,) = (processes for processes in trained.values() if len(processes) == 2)
+    assert sorted(again.values(), key=len) == [{"2"}, {"1", "2"}]  # it went on from the checkpoint of the first epoch
+
+
+def test_jobs_in_this_process_come_one_after_the_other():
+    done = run_local(lambda job, shared: iter([job + shared]), [1, 2], (10,))
+    assert list(done) == [(0, 11), (0, None), (1, 12), (1, None)]
