@@ -300,7 +300,8 @@ class Experiment:
         """
         path = self.folder / f"{name}.parquet"
         try:
-            return pq.read_table(path)
+            # From one opening: by its path it is opened again and again, and a study may replace it in between.
+            return pq.read_table(pa.BufferReader(path.read_bytes()))
         except FileNotFoundError as error:
             raise ExperimentError(f"'{self.folder}' has no {name}.parquet; see README on how to make it.") from error
         except (pa.ArrowException, OSError) as error:

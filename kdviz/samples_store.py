@@ -60,7 +60,7 @@ def samples_table(splits: Sequence[LabelledImages], limit: int | None = None) ->
         for samples in splits:
             rows = max(1, min(_LARGEST_GROUP, _GROUP_BYTES // math.prod(samples.images.shape[1:])))
             for chosen in _chosen(len(samples), limit).split(rows):
-                writer.write_batch(_batch(samples, chosen.tolist()), row_group_size=rows)
+                writer.write_batch(_batch(samples, chosen.tolist()))
     return buffer.getvalue().to_pybytes()
 
 

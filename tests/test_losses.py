@@ -9,7 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kdviz.distill import TrainingConfig, distillation_loss, losses, soft_target_loss, teacher_losses
+from kdviz.distill import (
+    TrainingConfig,
+    distillation_loss,
+    feature_losses,
+    losses,
+    soft_target_loss,
+    teacher_losses,
+)
 from kdviz.distill.losses import balanced_weights, check_distillation, label_smoothing_loss, pooled_logits
 from kdviz.errors import KdvizError, SettingError
 
@@ -405,7 +412,8 @@ def test_a_loss_that_does_not_exist(loss, options, reason):
 def test_losses_are_found_by_name():
     against_teacher = {"soft_targets", "hard_distillation", "decoupled", "logit_standardisation", "dist"}
     assert set(teacher_losses) == against_teacher
-    assert set(losses) == against_teacher | {"cross_entropy", "label_smoothing", "several_teachers", "distillation"}
+    others = {"cross_entropy", "label_smoothing", "several_teachers", "distillation"}
+    assert set(losses) == against_teacher | set(feature_losses) | others
     assert losses["cross_entropy"](logits(0), torch.arange(6)) == F.cross_entropy(logits(0), torch.arange(6))
 
 
@@ -413,5 +421,6 @@ def test_the_readme_has_every_loss_and_option():
     readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
     for name in losses:
         assert f"`{name}`" in readme, name
-    for name in teacher_losses:
-        assert all(f"`{option}`" in readme for option in teacher_losses[name].options), name
+    for registry in (teacher_losses, feature_losses):
+        for name in registry:
+            assert all(f"`{option}`" in readme for option in registry[name].options), name

@@ -121,16 +121,16 @@ class StudyTables:
     def write(self) -> None:
         """Collect what is done into the study's table, curves.parquet and study_predictions.parquet."""
         rows, new = self._known_rows(), _New()
-        predictions = earlier(self.plan.experiment, "study_predictions")
+        predictions, curves = (earlier(self.plan.experiment, name) for name in ("study_predictions", "curves"))
         self._add_teachers(new, {(row["run"], row["teacher_epochs"]) for row in rows})
-        self._add_pupils(new, {row["run"] for row in rows}, {row["run"] for row in predictions})
+        self._add_pupils(new, *({row["run"] for row in table} for table in (rows, predictions, curves)))
         new.predictions += [
             {"run": self.plan.data, "role": "label", "split": name, "predicted": samples.labels.tolist()}
             for name, samples in self.splits.items()
         ]
         # Its predictions first: a row in the table says that its run is done.
         predictions = self._write("study_predictions", [*predictions, *new.predictions], PREDICTIONS_SCHEMA, "split")
-        self._write("curves", [*earlier(self.plan.experiment, "curves"), *new.curves], CURVES_SCHEMA, "epoch")
+        self._write("curves", [*curves, *new.curves], CURVES_SCHEMA, "epoch")
         rows = [*rows, *new.study]
         self._compare(rows, predictions)
         self._write(self.plan.study.table, rows, STUDY_SCHEMA, "teacher_epochs", "split")
@@ -170,9 +170,9 @@ class StudyTables:
                     recipe = {**about(run), "teacher_epochs": epoch, "epochs": epoch}
                     new.study += self._rows("teacher", run.identity, self._logits(run.identity, epoch), recipe)
 
-    def _add_pupils(self, new: _New, known: set[str], said: set[str]) -> None:
+    def _add_pupils(self, new: _New, known: set[str], said: set[str], drawn: set[str]) -> None:
         for value, run in self.plan.pupils:
-            if run.identity in known & said:
+            if run.identity in known & said & drawn:
                 continue
             result = read_result(self.store, run.identity)
             if result is None:

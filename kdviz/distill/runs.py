@@ -285,15 +285,27 @@ def perform(
             if progress.epoch in run.snapshots:
                 _keep_snapshot(store, run, network, splits, progress.epoch, device)
         yield progress
-    store.write(f"{run.identity}/weights.safetensors", weights_of(network))
+    _keep_result(store, run, network, splits, history, device)
+    if not run.can_be_prolonged:
+        checkpoint.remove()
+
+
+def _keep_result(
+    store: Store,
+    run: TrainingRun,
+    network: nn.Module,
+    splits: Mapping[str, LabelledImages],
+    history: list[dict[str, Any]],
+    device: str,
+) -> None:
+    """The weights, the answers, and last of all what says that they are complete."""
+    write_weights(store, f"{run.identity}/weights.safetensors", network)
     for name, samples in splits.items():
         if name != "train":
-            logits = predict_logits(network, samples, normalise, device=device)
+            logits = predict_logits(network, samples, run.spec.normalise, device=device)
             write_array(store, f"{run.identity}/logits-{name}.npy", logits)
     result = {"role": run.role, "network": run.network, "config": run.config.to_json(), "curves": history}
     store.write(f"{run.identity}/result.json", json.dumps(result).encode())
-    if not run.can_be_prolonged:
-        checkpoint.remove()
 
 
 def _beginning(run: TrainingRun, store: Store, splits: Mapping[str, LabelledImages]) -> nn.Module:

@@ -21,6 +21,9 @@ from kdviz.errors import ModelError
 from kdviz.networks import choose_device
 
 
+_PREDICTED = 4_000_000  # numbers in a batch whose logits are computed
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where training is. What is measured at the end of an epoch is None before it.
@@ -280,13 +283,19 @@ def predict_logits(
     return _logits(network.to(where), samples, normalise, where, bf16)
 
 
+def _laid_out(inputs: Tensor) -> Tensor:
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.shape[1] > 1 else inputs
+
+
 @torch.inference_mode()
 def _logits(
     network: nn.Module, samples: LabelledImages, normalise: Normalise, device: torch.device, bf16: str
 ) -> Tensor:
     was_training = network.training
     network.eval()
+    # Large pictures in large batches cost a processor more for memory than for arithmetic.
+    size = max(8, min(500, _PREDICTED // max(1, samples.images[:1].numel())))
     with autocast(device, bf16):
-        parts = [network(normalise(part.to(device))).float().cpu() for part in samples.images.split(500)]
+        parts = [network(_laid_out(normalise(part.to(device)))).float().cpu() for part in samples.images.split(size)]
     network.train(was_training)
     return torch.cat(parts).clone()

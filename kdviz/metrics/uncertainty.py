@@ -41,8 +41,9 @@ def paired_difference(first: np.ndarray, second: np.ndarray, level: float = 0.95
         Var_s(mean over n of d) / S + Var_n(mean over s of d) / N
 
     which counts what is particular to a pair of both twice, so that the interval is a little wide (Owen, 2007,
-    section 3, for crossed random effects). The degrees of freedom are Welch and Satterthwaite's, S - 1 and N - 1. It needs
-    no more than the table of right and wrong answers, and gives the same on every call, as a bootstrap would not.
+    section 3, for crossed random effects). The degrees of freedom are Welch and Satterthwaite's, of S - 1 and N - 1.
+    It needs no more than the table of right and wrong answers, and gives the same on every call, as a bootstrap would
+    not.
 
     Args:
         first, second: (seeds, samples), numbers or bool, paired by seed and by sample.
