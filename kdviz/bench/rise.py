@@ -43,10 +43,10 @@ def bench_rise(
         seed: Of masks and of the choice of images.
     """
     experiment = load_experiment("mnist")
-    digits = _digits(experiment, 4 if quick else 50, seed).to(device)
+    digits = _digits(experiment, 4 if quick else 24, seed).to(device)
     teacher = experiment.runs["teacher"].on(device)
     three = {role: run.on(device) for role, run in experiment.runs.items()}
-    tries = 3 if quick else 7
+    tries = 3 if quick else 5
 
     yield from _overheads(teacher, three, digits[:1], 2000 if quick else 4000, tries)
     yield _three_models(three, digits[:1], tries)
@@ -61,7 +61,7 @@ def bench_rise(
         yield _overhead("overhead_resnet50", "ResNet50, 224 px", {"model": resnet}, photo, 256, 3)
     yield from _masks_needed("", teacher, digits, (28, 28), 0.5, quick)
     wide = nn.Sequential(nn.AvgPool2d(_SIDE // 28), teacher).eval()
-    enlarged = F.interpolate(digits[: 2 if quick else 20], size=(_SIDE, _SIDE))
+    enlarged = F.interpolate(digits[: 2 if quick else 8], size=(_SIDE, _SIDE))
     at_224 = list(_masks_needed("_224", wide, enlarged, (_SIDE, _SIDE), 0.5, quick))
     yield from at_224
     ratio = next(row.value for row in at_224 if row.key == "masks_ratio_r99_224")
@@ -75,7 +75,7 @@ def bench_rise(
     if not quick:
         for probability in (0.1, 0.2, 0.3):
             yield from _masks_needed(
-                f"_p{round(100 * probability)}", teacher, digits[:20], (28, 28), probability, quick
+                f"_p{round(100 * probability)}", teacher, digits[:12], (28, 28), probability, quick
             )
         yield from _memory(device)
 

@@ -27,7 +27,7 @@ _MOST_UNITS = 16  # groups of masks for a standard error: more would cost time a
 _KEPT_VARIANCE = 1 - 1e-4  # of the masks, by the components in which scores are fitted
 _EDGE = 1e-3  # probabilities nearer to 0 or 1 count as this near, in the fit of their log odds
 _BLOCKS_AT_ONCE = 16  # that are worked on together
-_FRESH_MASKS = 8192  # on which a fitted model is evaluated
+_FRESH_MASKS = 4096  # on which a fitted model is evaluated
 _FRESH_SEED = 2**62 + 7  # nobody's
 _PENALTIES = torch.logspace(-6, 4, 41, dtype=torch.float64)
 
