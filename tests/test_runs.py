@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -427,6 +426,18 @@ def test_an_interrupt_in_any_epoch(splits, tmp_path, network, epoch):
     assert_same_result(run, tmp_path / "a", tmp_path / "b")
 
 
+def test_the_best_epoch_may_lie_before_the_interrupt(splits, tmp_path):
+    # What is trained is wrong: every epoch makes it worse on the validation samples.
+    train = replace(splits["train"], labels=(splits["train"].labels + 1) % 10)
+    run = a_run(replace(CONFIG, epochs=4))
+    interrupted(run, {**splits, "train": train}, tmp_path / "a", 3)
+    for name in "ab":
+        done(run, {**splits, "train": train}, tmp_path / name)
+    accuracies = [one["validation_accuracy"] for one in curves(tmp_path / "b", run)]
+    assert max(accuracies[2:]) < max(accuracies[:2])
+    assert_same_result(run, tmp_path / "a", tmp_path / "b")
+
+
 def test_all_files_but_the_result_are_no_finished_run(splits, tmp_path, trainings):
     run = a_run()
     done(run, splits, tmp_path)
@@ -474,14 +485,16 @@ def saved(value) -> bytes:
 
 class _Evil:
     def __reduce__(self):
-        return os.abort, ()
+        return Path.touch, (Path("was_here"),)
 
 
-def test_a_checkpoint_is_not_unpickled(splits, tmp_path):
+def test_a_checkpoint_is_not_unpickled(splits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     run = a_run()
-    interrupted(run, splits, tmp_path, 2)
-    (tmp_path / run.identity / "checkpoint.pt").write_bytes(saved(_Evil()))
-    done(run, splits, tmp_path)  # and this process still lives
+    interrupted(run, splits, tmp_path / "runs", 2)
+    (tmp_path / "runs" / run.identity / "checkpoint.pt").write_bytes(saved(_Evil()))
+    done(run, splits, tmp_path / "runs")
+    assert not Path("was_here").exists()
 
 
 # when nothing can be written ------------------------------------------------------------------------------------------

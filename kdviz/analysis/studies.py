@@ -20,6 +20,7 @@ from kdviz.analysis.study_summary import summary
 from kdviz.analysis.study_tables import CURVES_SCHEMA, PREDICTIONS_SCHEMA, STUDY_SCHEMA, StudyTables, earlier
 from kdviz.datasets import LabelledImages
 from kdviz.distill import Stage, TrainingConfig, check_teacher, predict_logits
+from kdviz.distill.recipes import Material, material
 from kdviz.distill.runs import (
     TrainingRun,
     data_fingerprint,
@@ -60,13 +61,12 @@ class Sweep:
     Args:
         experiment: Has a teacher and a KD student, whose network the students are.
         name: One of ``STUDIES``.
-        splits: ``train``, ``validation`` and splits that are only measured, as the students see them.
+        splits: ``train``, ``validation`` and splits that are only measured: those that the experiment's models were
+            trained on.
         values: Of what is varied.
         seeds: Each trains a student alone and one for each value.
         config: The recipe of the students.
         results: Folder for the runs' files, a path or an fsspec URL; default ``runs`` in the experiment's folder.
-        teacher_splits: The same samples as the experiment's teacher sees them, where they differ.
-        network: Of the students, where it is not the KD student's.
 
     Raises:
         SettingError: No values, or one outside its range.
@@ -81,8 +81,6 @@ class Sweep:
     seeds: Sequence[int]
     config: TrainingConfig
     results: str | Path | None = None
-    teacher_splits: Mapping[str, LabelledImages] | None = None
-    network: str = ""
 
     def __post_init__(self) -> None:
         for role in ("teacher", "kd_student"):
@@ -93,27 +91,43 @@ class Sweep:
         if not self.values or not self.seeds:
             raise SettingError("A study needs at least one value and one seed.")
         self.values, self.seeds = self.study.checked(self.values), list(dict.fromkeys(self.seeds))
-        self.network = self.network or self.experiment.runs["kd_student"].network
-        _ = self.plan.teachers, self.plan.pupils  # every setting is checked before anything is trained
         teacher = self.experiment.runs["teacher"].model
         check_teacher(teacher, self.experiment.classes, self.splits["train"].classes)
-        self.plan.refuse_others(earlier(self.experiment, self.study.table))
         self.store = Store(self.results or self.experiment.folder / "runs")
+        _ = self.plan.teachers, self.plan.pupils  # every setting is checked before anything is trained
+        self.plan.refuse_others(earlier(self.experiment, self.study.table))
 
     @property
     def study(self) -> Study:
         return STUDIES[self.name]
 
     @cached_property
+    def material(self) -> Material:
+        """What its trainings are made of."""
+        return material(self.experiment, self.splits, self.store, self.config)
+
+    @cached_property
     def plan(self) -> Plan:
         """Its runs."""
-        data = data_fingerprint(self.splits)
-        return Plan(self.experiment, self.name, self.values, self.seeds, self.config, self.network, data)
+        made_of = self.material
+        return Plan(
+            self.experiment,
+            self.name,
+            self.values,
+            self.seeds,
+            self.config,
+            made_of.network,
+            data_fingerprint(made_of.splits),
+            made_of.teacher_network,
+            made_of.spec,
+            made_of.teacher_spec,
+            made_of.start,
+        )
 
     @cached_property
     def tables(self) -> StudyTables:
         """Its tables."""
-        measured = {name: samples for name, samples in self.splits.items() if name != "train"}
+        measured = {name: samples for name, samples in self.material.splits.items() if name != "train"}
         return StudyTables(self.plan, self.store, measured, lambda: self._spoken)
 
     def run(
@@ -140,9 +154,9 @@ class Sweep:
             return
         if students:
             self._answer_as_teacher()
-        shared = (self.splits, self.store.url, self.config.device, threads)
         done = 0
-        for jobs in (teachers, students):
+        for jobs, splits in ((teachers, self.material.teacher_splits), (students, self.material.splits)):
+            shared = (splits, self.store.url, self.config.device, threads)
             for number, progress in engine(work, jobs, shared):
                 yield Stage(self.plan.title(jobs[number]), done + 1, len(todo), progress)
                 if progress is None:
@@ -185,7 +199,8 @@ class Sweep:
         return not run.teacher or self.store.has(run.teacher)
 
     def _seconds_of_epoch(self, run: TrainingRun, threads: int) -> float:
-        training = perform(run, self.splits, self.store, self.config.device, threads)
+        splits = self.material.teacher_splits if run.role == "teacher" else self.material.splits
+        training = perform(run, splits, self.store, self.config.device, threads)
         end = next(progress for progress in training if progress.ends_epoch)
         next(training, None)  # its state is kept
         training.close()  # type: ignore[attr-defined]
@@ -202,14 +217,16 @@ class Sweep:
             write_array(self.store, answers, self._spoken["train"])
 
     @cached_property
-    def _spoken(self) -> dict[str, Tensor]:
+    def _spoken(self) -> Mapping[str, Tensor]:
         """The experiment's teacher on every split: split -> logits."""
+        if self.material.answers is not None:
+            return self.material.answers
         teacher, normalise = self.experiment.runs["teacher"], self.experiment.input.normalise
         device, network = self.config.device, teacher.on(choose_device(self.config.device))
         return {
             # The training samples' are only taught; what is reported must not depend on the machine's bfloat16.
             name: predict_logits(network, samples, normalise, device=device, bf16="auto" if name == "train" else "off")
-            for name, samples in (self.teacher_splits or self.splits).items()
+            for name, samples in self.material.splits.items()
         }
 
 

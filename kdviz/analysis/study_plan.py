@@ -12,7 +12,7 @@ from kdviz.analysis.study_kinds import STUDIES, Study
 from kdviz.distill import TrainingConfig
 from kdviz.distill.runs import TrainingRun, teacher_key
 from kdviz.errors import ExperimentError, SettingError
-from kdviz.experiment import Experiment
+from kdviz.experiment import Experiment, InputSpec
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Plan:
         config: The recipe of the students.
         network: Of the students.
         data: The fingerprint of the data.
+        teacher_network: Of teachers that are trained.
+        spec, teacher_spec: Of the students' and teachers' input, where it is not the experiment's.
+        start: The name in the store of the weights that the students begin with; empty: fresh ones.
     """
 
     experiment: Experiment
@@ -36,6 +39,10 @@ class Plan:
     config: TrainingConfig
     network: str
     data: str
+    teacher_network: str = ""
+    spec: InputSpec | None = None
+    teacher_spec: InputSpec | None = None
+    start: str = ""
 
     @property
     def study(self) -> Study:
@@ -83,13 +90,14 @@ class Plan:
             device=self.config.device,
             bf16=self.config.bf16,
         )
-        return TrainingRun("teacher", run.network, recipe, self.data, self.experiment.input, "", epochs)
+        network, spec = self.teacher_network or run.network, self.teacher_spec or self.experiment.input
+        return TrainingRun("teacher", network, recipe, self.data, spec, "", epochs)
 
     def student(self, seed: int, value: Any = None) -> TrainingRun:
         """The KD student of a value and a seed; without a value, the student alone."""
-        config = replace(self.config, seed=seed)
+        config, spec = replace(self.config, seed=seed), self.spec or self.experiment.input
         if value is None:
-            return TrainingRun("student", self.network, config, self.data, self.experiment.input)
+            return TrainingRun("student", self.network, config, self.data, spec, start=self.start)
         teacher = teacher_key(self.own_teacher)
         if self.trains_teachers:
             teacher = teacher_key(self.teacher(seed).identity, value)
@@ -97,7 +105,7 @@ class Plan:
             config = replace(config, **{{"kd_loss": "loss"}.get(self.study.column, self.study.column): value})
         network = self.experiment.runs["teacher"].network if config.needs_live_teacher else ""
         return TrainingRun(
-            "kd_student", self.network, config, self.data, self.experiment.input, teacher, teacher_network=network
+            "kd_student", self.network, config, self.data, spec, teacher, teacher_network=network, start=self.start
         )
 
     def title(self, run: TrainingRun) -> str:

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from kdviz.ui.shell import say_error
+from kdviz.ui.texts import say_error
+
+EXPERIMENT = "experiment"
 
 
 def read(name: str, default: str) -> str:
@@ -37,7 +39,14 @@ def keep(name: str, value: str, default: str) -> None:
 
 
 def only(*names: str) -> None:
-    """Remove what another page left in the address."""
+    """Remove what another page left in the address; the experiment stays."""
     for name in list(st.query_params):
-        if name not in names:
+        if name not in (*names, EXPERIMENT):
             del st.query_params[name]
+
+
+def forget() -> None:
+    """Remove everything, from the session too: it was about another experiment."""
+    st.query_params.clear()
+    for name in [name for name in st.session_state if str(name).startswith("address-")]:
+        del st.session_state[name]

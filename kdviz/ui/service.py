@@ -1,4 +1,4 @@
-"""What all sessions share: opened experiments, one job queue, and finished results. No widgets here."""
+"""What all sessions share of the computing: one job queue, and finished results. No widgets here."""
 
 from __future__ import annotations
 
@@ -6,61 +6,24 @@ import gc
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
 from PIL import Image
 
-from kdviz.analysis.mistakes import Predictions, read_predictions, showcase
-from kdviz.datasets import LabelledImages, bundled_digits
 from kdviz.execution import Job, JobQueue
-from kdviz.experiment import Experiment, load_experiment
 from kdviz.images import content_hash
 from kdviz.networks import choose_device
 from kdviz.saliency import ExplainState, explain_stream, methods
+from kdviz.ui.library import OpenExperiment, first, folders, open_experiment
 
 _RESULTS = 128
 TEACHER = "teacher"
 
 States = tuple[ExplainState, ...]
 """Of the rows of a :class:`Request`: those before the last are complete, later rows have not begun."""
-
-
-@dataclass
-class OpenExperiment:
-    """An experiment and what its pages need."""
-
-    experiment: Experiment
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when a model does."""
-        return content_hash("".join(run.sha256 for run in self.experiment.runs.values()).encode())
-
-    @cached_property
-    def samples(self) -> LabelledImages:
-        return bundled_digits()["bundled"]
-
-    @cached_property
-    def predictions(self) -> Predictions:
-        return read_predictions(self.experiment.table("predictions"), "bundled")
-
-    @cached_property
-    def showcase(self) -> list[int]:
-        return showcase(self.predictions, len(self.experiment.classes))
-
-
-@lru_cache(maxsize=8)
-def open_experiment(name: str) -> OpenExperiment:
-    """Open once for all sessions.
-
-    Raises:
-        ExperimentError, UnknownNameError: See :func:`kdviz.load_experiment`.
-    """
-    return OpenExperiment(load_experiment(name))
 
 
 class Results:
@@ -173,15 +136,21 @@ def _class_to_settle(request: Request) -> int | None:
     return int(experiment.runs[TEACHER].on(inputs.device)(inputs)[0].argmax())
 
 
-def default_settings() -> dict[str, Any]:
+def default_masks(opened: OpenExperiment) -> int:
+    """So many that a first look takes seconds."""
+    return 250 if opened.is_large else 2000
+
+
+def default_settings(opened: OpenExperiment) -> dict[str, Any]:
     """Of the first maps that a newcomer sees."""
-    return {**methods["rise"].complete({}), "n_masks": 2000}
+    return {**methods["rise"].complete({}), "n_masks": default_masks(opened)}
 
 
-def warm_up(name: str = "mnist") -> None:
+def warm_up() -> None:
     """Load the models, compute the first picture's maps, and take what is loaded out of garbage collection."""
-    opened = open_experiment(name)
-    picture = opened.samples.picture(opened.showcase[0])
-    start(Request(opened, picture, (default_settings(),))).wait(60)
+    opened = open_experiment(first(list(folders())))
+    if opened.shown is not None:
+        picture = opened.shown.picture(opened.showcase[0])
+        start(Request(opened, picture, (default_settings(opened),))).wait(60)
     gc.collect()
     gc.freeze()

@@ -1,10 +1,9 @@
-"""The frame of the app: navigation, start-up, and errors as one sentence."""
+"""The frame of the app: navigation and start-up."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,9 +14,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from kdviz.errors import KdvizError
 from kdviz.files import ASSETS
+from kdviz.ui.texts import say_error
 
 _log = logging.getLogger(__name__)
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&])")
 
 
 @asynccontextmanager
@@ -39,32 +38,23 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     yield
 
 
-def plain(text: str) -> str:
-    """Text from a user or a file for places that read Markdown: nothing in it has a meaning."""
-    return _MARKDOWN.sub(r"\\\1", text)
-
-
-def say_error(error: KdvizError | str) -> None:
-    """Show what went wrong, as one sentence."""
-    st.error(plain(str(error)), icon=":material/error:")
-
-
 def main() -> None:
     """Draw the app. Does nothing outside of a session, so that ``app.py`` can be imported."""
     if get_script_run_ctx(suppress_warning=True) is None:
         return
     st.set_page_config(page_title="kdviz", page_icon=str(ASSETS / "app" / "icon.png"), layout="wide")
     st.html(ASSETS / "app" / "page.css")
-    from kdviz.ui import compare, mistakes, temperature
+    from kdviz.ui import compare, dark_knowledge, mistakes, sweeps, teacher_epochs
+
+    def page(run: Callable[[], None], title: str, icon: str, **more: Any) -> Any:
+        return st.Page(_guarded(run), title=title, icon=f":material/{icon}:", **more)
 
     pages = {
-        "compare": st.Page(_guarded(compare.page), title="Compare", icon=":material/compare:", default=True),
-        "mistakes": st.Page(
-            _guarded(mistakes.page), title="Mistakes", icon=":material/fact_check:", url_path="mistakes"
-        ),
-        "temperature": st.Page(
-            _guarded(temperature.page), title="Temperature", icon=":material/device_thermostat:", url_path="temperature"
-        ),
+        "compare": page(compare.page, "Compare", "compare", default=True),
+        "mistakes": page(mistakes.page, "Mistakes", "fact_check", url_path="mistakes"),
+        "temperature": page(sweeps.page, "Temperature", "device_thermostat", url_path="temperature"),
+        "teacher-epochs": page(teacher_epochs.page, "Teacher epochs", "hourglass_top", url_path="teacher-epochs"),
+        "dark-knowledge": page(dark_knowledge.page, "Dark knowledge", "dark_mode", url_path="dark-knowledge"),
     }
     st.session_state["pages"] = pages
     st.navigation(list(pages.values()), position="top").run()
@@ -79,9 +69,3 @@ def _guarded(page: Callable[[], None]) -> Callable[[], None]:
 
     run.__name__ = page.__module__.rpartition(".")[2]
     return run
-
-
-def heading(title: str, lead: str) -> None:
-    """The title of a page, and one sentence on what it answers."""
-    st.title(title, anchor=False)
-    st.markdown(lead)

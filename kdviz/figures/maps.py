@@ -1,10 +1,8 @@
-"""Data in, figure out: Plotly for pages and HTML files, Matplotlib for PNG and SVG files (no browser needed)."""
+"""Saliency maps side by side."""
 
 from __future__ import annotations
 
-import io
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,27 +10,12 @@ import plotly.graph_objects as go
 from matplotlib.colors import LinearSegmentedColormap
 from plotly.subplots import make_subplots
 
-from kdviz.errors import UnknownNameError
+from kdviz.figures.files import new_picture, picture_file
+from kdviz.figures.roles import role_title
 from kdviz.saliency import SaliencyMap, difference
-
-ROLE_COLOURS = {"teacher": "#0072B2", "kd_student": "#009E73", "student": "#D55E00"}
-"""Of the Okabe-Ito palette, which people with any colour vision can tell apart."""
-
-_FURTHER_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#8C6BB1")
-ROLE_TITLES = {"teacher": "Teacher", "kd_student": "KD student", "student": "Student alone"}
-ROLE_SYMBOLS = {"teacher": "square", "kd_student": "circle", "student": "diamond"}
 
 POSITIVE, NEGATIVE = "#F08A00", "#2F8FFF"
 _STOPS = [(0.0, NEGATIVE), (0.5, "#7f7f7f"), (1.0, POSITIVE)]
-
-
-def role_colour(role: str) -> str:
-    """The colour of a role; a further role always gets the same of a few, by its name."""
-    return ROLE_COLOURS.get(role) or _FURTHER_COLOURS[zlib.crc32(role.encode()) % len(_FURTHER_COLOURS)]
-
-
-def role_title(role: str) -> str:
-    return ROLE_TITLES.get(role, role.replace("_", " "))
 
 
 def colour_centre(one: SaliencyMap) -> float:
@@ -131,16 +114,10 @@ def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
     Raises:
         UnknownNameError: Another kind.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    if kind not in ("png", "svg"):
-        raise UnknownNameError("picture format", kind, ("png", "svg"))
     roles = list(maps)
     others = [role for role in roles if role != "teacher" and "teacher" in maps]
     rows = 2 if others else 1
-    figure = Figure(figsize=(2.9 * (len(roles) + 1), 3.1 * rows), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_picture(2.9 * (len(roles) + 1), 3.1 * rows, kind)
     axes = figure.subplots(rows, len(roles) + 1, squeeze=False)
     for axis in axes.ravel():
         axis.set_axis_off()
@@ -162,9 +139,7 @@ def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
             )
             axes[1, column].set_title(f"{role_title(role)} − teacher", fontsize=9)
     figure.colorbar(shown[0], ax=axes[0, -1], label="change of probability", shrink=0.8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    return buffer.getvalue()
+    return picture_file(figure, kind)
 
 
 def _draw(axis: Any, values: np.ndarray, scale: tuple[float, float], picture: np.ndarray) -> Any:
@@ -173,57 +148,3 @@ def _draw(axis: Any, values: np.ndarray, scale: tuple[float, float], picture: np
     axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
     strength = np.clip(np.abs(values - centre) / limit, 0, 1) ** 0.7  # zero is clear, so that the picture shows through
     return axis.imshow(values, cmap=colours, vmin=centre - limit, vmax=centre + limit, alpha=0.15 + 0.8 * strength)
-
-
-def accuracy_against_temperature(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Accuracy of KD students against temperature, with the spread over seeds and lines for both references.
-
-    Args:
-        rows: As :func:`kdviz.analysis.studies.accuracy_by_temperature` gives them.
-    """
-    figure = go.Figure()
-    for row in rows:
-        if row["temperature"] is None:
-            _reference(figure, row)
-    points = [row for row in rows if row["temperature"] is not None]
-    spread = [row["accuracy_sd"] or 0.0 for row in points]
-    figure.add_trace(
-        go.Scatter(
-            x=[row["temperature"] for row in points],
-            y=[row["accuracy"] for row in points],
-            error_y={"type": "data", "array": spread, "thickness": 2, "width": 6},
-            mode="lines+markers",
-            name=role_title("kd_student"),
-            line={"color": role_colour("kd_student"), "width": 2},
-            marker={"size": 10, "symbol": ROLE_SYMBOLS["kd_student"]},
-            customdata=np.array([[row["seeds"], sd] for row, sd in zip(points, spread, strict=True)]),
-            hovertemplate="T = %{x}<br>%{y:.2%} ± %{customdata[1]:.2%} over %{customdata[0]} seeds<extra></extra>",
-        )
-    )
-    ticks = [row["temperature"] for row in points]
-    figure.update_xaxes(
-        type="log", title="Temperature T", tickvals=ticks, ticktext=[f"{value:g}" for value in ticks], showgrid=False
-    )
-    figure.update_yaxes(title="Accuracy on the test digits", tickformat=".1%")
-    figure.update_layout(
-        height=440,
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        hovermode="closest",
-    )
-    return figure
-
-
-def _reference(figure: go.Figure, row: Mapping[str, Any]) -> None:
-    colour, spread = role_colour(row["role"]), row["accuracy_sd"]
-    name = role_title(row["role"])
-    if spread:
-        figure.add_hrect(
-            y0=row["accuracy"] - spread, y1=row["accuracy"] + spread, fillcolor=colour, opacity=0.12, line_width=0
-        )
-    dash = "dash" if row["role"] == "teacher" else "dot"
-    figure.add_hline(y=row["accuracy"], line={"color": colour, "width": 2, "dash": dash})
-    # A line across the plot has no legend entry of its own.
-    figure.add_trace(
-        go.Scatter(x=[None], y=[None], mode="lines", name=name, line={"color": colour, "width": 2, "dash": dash})
-    )

@@ -1,0 +1,152 @@
+"""Softened targets: bars at one temperature, and entropy against temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from kdviz.analysis.softened import TEMPERATURES, entropy_bits, entropy_curve, softened
+from kdviz.figures.files import new_picture, picture_file
+from kdviz.figures.roles import ROLE_PATTERNS, label, role_colour, role_dash, role_symbol, role_title
+
+MOST_CLASSES = 16
+_FLOOR = 1e-6  # of a logarithmic axis
+_TICKS = (0.5, 1, 2, 4, 8, 16, 32, 64)
+
+
+def softened_bars(
+    logits: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    temperature: float,
+    true_class: int | None = None,
+    log: bool = False,
+) -> go.Figure:
+    """Each model's softened targets of one sample, a bar a class; of many classes, those with the largest logits.
+
+    Args:
+        logits: Role -> (classes,).
+        classes: Their names.
+        temperature: T.
+        true_class: Is marked on the axis.
+        log: A logarithmic axis, on which small probabilities show.
+    """
+    shown = _largest(next(iter(logits.values())))
+    names = [_class_name(classes, one, true_class) for one in shown]
+    figure = go.Figure()
+    for role, values in logits.items():
+        target = softened(values, temperature)
+        figure.add_trace(
+            go.Bar(
+                x=names,
+                y=target[shown],
+                name=f"{role_title(role)}, {float(entropy_bits(target)):.2f} bits",
+                marker={
+                    "color": role_colour(role),
+                    "pattern": {"shape": ROLE_PATTERNS.get(role, "x"), "fgcolor": "rgba(255,255,255,.65)", "size": 6},
+                },
+                hovertemplate=f"{label(role_title(role))}: %{{y:.3%}} for %{{x}}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(type="category", title="Class", showgrid=False)
+    scale = {"type": "log", "range": [float(np.log10(_FLOOR)), 0.05]} if log else {"range": [0, 1.02]}
+    figure.update_yaxes(title=f"Probability at T = {temperature:g}", tickformat="~%" if log else ".0%", **scale)
+    return _laid_out(figure, 380).update_layout(barmode="group", bargap=0.25, showlegend=True)
+
+
+def entropy_against_temperature(
+    logits: Mapping[str, np.ndarray], temperature: float, temperatures: Sequence[float] = TEMPERATURES
+) -> go.Figure:
+    """Entropy in bits of each model's softened targets of one sample, and where ``temperature`` is."""
+    figure = go.Figure()
+    for role, values in logits.items():
+        figure.add_trace(
+            go.Scatter(
+                x=list(temperatures),
+                y=entropy_curve(values, temperatures),
+                mode="lines",
+                name=role_title(role),
+                line={"color": role_colour(role), "width": 2, "dash": role_dash(role)},
+                hovertemplate="T = %{x:.3~g}: %{y:.2f} bits<extra></extra>",
+            )
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=[temperature],
+                y=[float(entropy_bits(softened(values, temperature)))],
+                mode="markers",
+                showlegend=False,
+                marker={"color": role_colour(role), "size": 11, "symbol": role_symbol(role)},
+                hovertemplate="T = %{x:.3~g}: %{y:.2f} bits<extra></extra>",
+            )
+        )
+    most = float(np.log2(len(next(iter(logits.values())))))
+    figure.add_hline(y=most, line={"color": "#888", "width": 1, "dash": "dot"})
+    figure.add_annotation(
+        x=0, xref="paper", xanchor="left", y=most, yanchor="top", showarrow=False, text=f"most: {most:.2f} bits"
+    )
+    figure.add_vline(x=temperature, line={"color": "#888", "width": 1})
+    figure.update_xaxes(type="log", title="Temperature T", tickvals=_TICKS, ticktext=[f"{one:g}" for one in _TICKS])
+    figure.update_yaxes(title="Entropy, bits", range=[0, 1.06 * most])
+    return _laid_out(figure, 300)
+
+
+def softened_file(
+    logits: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    temperature: float,
+    kind: str,
+    true_class: int | None = None,
+    log: bool = False,
+) -> bytes:
+    """Bars and entropy together, as the bytes of a ``png`` or ``svg`` file.
+
+    Raises:
+        UnknownNameError: Another kind.
+    """
+    picture = new_picture(11, 4, kind)
+    bars, curve = picture.subplots(1, 2, width_ratios=[3, 2])
+    shown = _largest(next(iter(logits.values())))
+    width = 0.8 / len(logits)
+    for place, (role, values) in enumerate(logits.items()):
+        target = softened(values, temperature)
+        colour, name = role_colour(role), f"{role_title(role)}, {float(entropy_bits(target)):.2f} bits"
+        at = np.arange(len(shown)) + (place - (len(logits) - 1) / 2) * width
+        bars.bar(at, target[shown], width, color=colour, hatch=_hatch(role), edgecolor="white", label=name)
+        dash = {"dash": "--", "dot": ":", "dashdot": "-."}.get(role_dash(role), "-")
+        curve.plot(TEMPERATURES, entropy_curve(values), color=colour, linestyle=dash, label=role_title(role))
+        curve.plot([temperature], [float(entropy_bits(target))], "o", color=colour)
+    names = [_class_name(classes, one, true_class, escaped=False) for one in shown]
+    bars.set_xticks(np.arange(len(shown)), names, rotation=0 if max(map(len, names)) < 9 else 30, parse_math=False)
+    bars.set_ylim(*((_FLOOR, 1.2) if log else (0, 1.02)))
+    bars.set_yscale("log" if log else "linear")
+    bars.set(ylabel=f"Probability at T = {temperature:g}")
+    bars.legend()
+    curve.set(xscale="log", xlabel="Temperature T", ylabel="Entropy, bits", ylim=(0, None))
+    curve.set_xticks(_TICKS, [f"{one:g}" for one in _TICKS])
+    curve.minorticks_off()
+    return picture_file(picture, kind)
+
+
+def _largest(logits: np.ndarray) -> np.ndarray:
+    """Numbers of the classes to show: all, or those with the largest logits, in their own order."""
+    return np.sort(np.argsort(-np.asarray(logits), kind="stable")[:MOST_CLASSES])
+
+
+def _class_name(classes: Sequence[str], number: int, true_class: int | None, escaped: bool = True) -> str:
+    name = label(classes[number]) if escaped else classes[number]
+    return f"{name} (true)" if number == true_class else name
+
+
+def _hatch(role: str) -> str:
+    return {"/": "//", ".": "..", "": ""}.get(ROLE_PATTERNS.get(role, "x"), "xx")
+
+
+def _laid_out(figure: go.Figure, height: int) -> go.Figure:
+    return figure.update_layout(
+        height=height,
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        hovermode="closest",
+    )

@@ -1,0 +1,278 @@
+"""What all sessions share of the experiments: which there are, and of each its pictures, predictions and studies.
+
+No widgets here. What is read is kept until the files change.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kdviz.analysis.mistakes import Predictions, read_predictions, showcase
+from kdviz.analysis.series import SPLITS, Report, read_report
+from kdviz.analysis.softened import read_logits
+from kdviz.analysis.study_kinds import STUDIES
+from kdviz.datasets import bundled_digits
+from kdviz.datasets.samples import as_picture
+from kdviz.errors import ExperimentError, UnknownNameError
+from kdviz.experiment import Experiment, list_experiments, load_experiment
+from kdviz.files import MODELS
+from kdviz.images import content_hash
+from kdviz.networks import choose_device
+from kdviz.samples_store import StoredSamples
+
+FIRST = "mnist"
+_FIRST_LOOK = 16  # samples, where no predictions say which are worth a look
+_SMALL = 64 * 64  # pixels up to which thousands of masks take seconds
+_Stamp = tuple[tuple[int, int] | None, ...]
+
+
+def folders() -> dict[str, Path]:
+    """Name -> folder of every experiment: those that come with kdviz, and those in the folder ``KDVIZ_MODELS``.
+
+    Where both have a name, it is the user's own.
+    """
+    found = {name: MODELS / name for name in list_experiments(MODELS)}
+    own = os.environ.get("KDVIZ_MODELS")
+    if own:
+        found |= {name: Path(own) / name for name in list_experiments(Path(own))}
+    return {name: found[name] for name in sorted(found)}
+
+
+def first(names: Sequence[str]) -> str:
+    """The experiment to begin with.
+
+    Raises:
+        ExperimentError: There is none.
+    """
+    if not names:
+        raise ExperimentError("There is no experiment; make one with: kdviz train, or name their folder in KDVIZ_MODELS.")
+    return FIRST if FIRST in names else names[0]
+
+
+def title(name: str, folder: Path) -> str:
+    """What an experiment is called in a list; its weights are not read for that."""
+    try:
+        said = json.loads((folder / "experiment.json").read_text(encoding="utf-8")).get("title", "")
+    except (OSError, ValueError, AttributeError):
+        return name
+    return f"{said} ({name})" if isinstance(said, str) and said and said.lower() != name.lower() else said or name
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """The samples of one split of which there are pictures, in one order.
+
+    Attributes:
+        split: Its name.
+        numbers: int64 (N,): which they are in the whole split.
+        labels: Ground truth, int64 (N,).
+        pictures: The pictures of samples by their places, 0 to N - 1.
+        predictions: What the models say of these; None: see ``missing``.
+        logits: Role -> float32 (N, classes), likewise.
+        missing: Why there are no predictions, in one sentence.
+    """
+
+    split: str
+    numbers: np.ndarray
+    labels: np.ndarray
+    pictures: Callable[[Sequence[int]], list[Image.Image]]
+    predictions: Predictions | None = None
+    logits: dict[str, np.ndarray] = field(default_factory=dict)
+    missing: str = ""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def picture(self, place: int) -> Image.Image:
+        return self.pictures([place])[0]
+
+    def place(self, number: int) -> int | None:
+        """Where a sample of the split is; None when it has no picture."""
+        found = np.flatnonzero(self.numbers == number)
+        return int(found[0]) if len(found) else None
+
+    def with_predictions(self, predictions: Predictions, logits: dict[str, np.ndarray]) -> Shown | None:
+        """The same with what the models say of the whole split; None if that is of other samples."""
+        at = self.numbers
+        if not len(at) or at.max() >= len(predictions.labels) or (predictions.labels[at] != self.labels).any():
+            return None
+        chosen = Predictions(
+            self.split,
+            self.labels,
+            {role: values[at] for role, values in predictions.predicted.items()},
+            {role: values[at] for role, values in predictions.confidence.items()},
+        )
+        return replace(self, predictions=chosen, logits={role: values[at] for role, values in logits.items()})
+
+
+@dataclass(eq=False)
+class OpenExperiment:
+    """An experiment and what its pages need."""
+
+    experiment: Experiment
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when a model does, or what it is given."""
+        weights = [run.sha256 for run in self.experiment.runs.values()]
+        return content_hash(repr((weights, self.experiment.input)).encode())
+
+    @property
+    def is_mnist(self) -> bool:
+        return self.experiment.dataset == "mnist"
+
+    @property
+    def noun(self) -> str:
+        """What its pictures show."""
+        return "digit" if self.is_mnist else "image"
+
+    @property
+    def title(self) -> str:
+        """What its data are called."""
+        return self.experiment.title or self.experiment.name
+
+    @property
+    def command_folder(self) -> str:
+        """Its folder as one would name it in a command."""
+        folder = self.experiment.folder.resolve()
+        return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether thousands of masks would take minutes here."""
+        height, width = self.experiment.input.size
+        return height * width > _SMALL and choose_device("auto").type == "cpu"
+
+    @cached_property
+    def shown(self) -> Shown | None:
+        """Samples to show, of the first split that has both pictures and predictions; None without any picture."""
+        found = [one for one in map(self._shown, SPLITS) if one is not None]
+        return next((one for one in found if one.predictions is not None), found[0] if found else None)
+
+    def _shown(self, split: str) -> Shown | None:
+        pictured = self._digits() if split == "bundled" else self._stored(split)
+        if pictured is None:
+            return None
+        evaluate = f"kdviz evaluate -e {self.command_folder}"
+        missing = replace(pictured, missing=f"There are no predictions of these images yet; make them with: {evaluate}")
+        if not self.experiment.has_table("predictions"):
+            return missing
+        table = self.experiment.table("predictions")
+        try:
+            said = pictured.with_predictions(read_predictions(table, split), read_logits(table, split))
+        except ExperimentError:
+            return missing
+        return said or replace(missing, missing=f"The predictions are of other images; make them anew with: {evaluate}")
+
+    def _stored(self, split: str) -> Shown | None:
+        try:
+            samples = self.experiment.samples(split)
+        except UnknownNameError:
+            return None
+        except ExperimentError:
+            if (self.experiment.folder / "samples.parquet").exists():
+                raise
+            return None
+        return Shown(split, samples.numbers.numpy(), samples.labels.numpy(), _reader(samples))
+
+    def _digits(self) -> Shown | None:
+        if not self.is_mnist or (self.experiment.input.size, self.experiment.input.channels) != ((28, 28), 1):
+            return None
+        digits = bundled_digits()["bundled"]
+        return Shown(
+            "bundled",
+            np.arange(len(digits)),
+            digits.labels.numpy(),
+            lambda places: [digits.picture(place) for place in places],
+        )
+
+    @cached_property
+    def showcase(self) -> list[int]:
+        """Places of samples for a first look."""
+        shown = self.shown
+        if shown is None:
+            return []
+        if shown.predictions is None:
+            firsts = [np.flatnonzero(shown.labels == label)[:4] for label in range(len(self.experiment.classes))]
+            return [int(place) for place in np.concatenate(firsts)[:_FIRST_LOOK]]
+        return showcase(shown.predictions, len(self.experiment.classes)) or [0]
+
+    def report(self, study: str) -> Report:
+        """A study as it is by now.
+
+        Raises:
+            ExperimentError: See :func:`kdviz.analysis.series.read_report`.
+        """
+        names = (STUDIES[study].table, "curves", "study_predictions")
+        return _report(self, study, _stamp(self.experiment.folder, *(f"{name}.parquet" for name in names)))
+
+
+def _reader(samples: StoredSamples) -> Callable[[Sequence[int]], list[Image.Image]]:
+    return lambda places: [as_picture(pixels) for pixels in samples.images(list(places))]
+
+
+def open_experiment(name: str) -> OpenExperiment:
+    """Open once for all sessions; again when its files have changed.
+
+    Raises:
+        ExperimentError, UnknownNameError: See :func:`kdviz.load_experiment`.
+    """
+    known = folders()
+    if name not in known:
+        raise UnknownNameError("experiment", name, known)
+    stamp = _stamp(known[name], "experiment.json", "predictions.parquet", "samples.parquet")
+    return _opened(known[name], stamp)
+
+
+@lru_cache(maxsize=8)
+def _opened(folder: Path, stamp: _Stamp) -> OpenExperiment:
+    return OpenExperiment(load_experiment(folder))
+
+
+@lru_cache(maxsize=16)
+def _report(opened: OpenExperiment, study: str, stamp: _Stamp) -> Report:
+    return read_report(opened.experiment, study)
+
+
+def _stamp(folder: Path, *names: str) -> _Stamp:
+    """Changes when one of the files does."""
+    found = []
+    for name in names:
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_mtime_ns, status.st_size))
+    return tuple(found)
+
+
+@lru_cache(maxsize=64)
+def sprite(shown: Shown, places: tuple[int, ...], columns: int, side: int) -> tuple[bytes, str]:
+    """Small pictures of samples in one file: its content and media type.
+
+    Args:
+        places: Of the samples, row by row.
+        columns: In a row.
+        side: The longest, in pixels, of a small picture.
+    """
+    pictures = shown.pictures(places)
+    for picture in pictures:
+        picture.thumbnail((side, side))
+    width, height = pictures[0].size
+    sheet = Image.new(pictures[0].mode, (columns * width, -(-len(places) // columns) * height))
+    for place, picture in enumerate(pictures):
+        sheet.paste(picture, ((place % columns) * width, (place // columns) * height))
+    buffer = io.BytesIO()
+    kind = "PNG" if sheet.mode == "L" else "JPEG"
+    sheet.save(buffer, kind, quality=88)
+    return buffer.getvalue(), f"image/{kind.lower()}"

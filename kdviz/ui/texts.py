@@ -1,0 +1,41 @@
+"""Text on a page that comes from a user, a file or an error: shown as it is."""
+
+from __future__ import annotations
+
+import re
+
+import streamlit as st
+
+from kdviz.errors import KdvizError
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&])")
+
+
+def plain(text: str) -> str:
+    """Text from a user or a file for places that read Markdown: nothing in it has a meaning."""
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def say_error(error: KdvizError | str) -> None:
+    """Show what went wrong, as one sentence."""
+    st.error(plain(str(error)), icon=":material/error:")
+
+
+def say_missing(sentence: str, command: str = "") -> None:
+    """Show what is not there yet, and the command that makes it."""
+    st.info(plain(sentence), icon=":material/info:")
+    if command:
+        st.code(command, language=None, wrap_lines=True)
+
+
+def download(label: str, make: object, name: str, kind: str, *, key: str | None = None) -> None:
+    """A button that saves a file; ``make`` is called when it is pressed."""
+    st.download_button(
+        label,
+        make,  # type: ignore[arg-type]
+        name,
+        kind,
+        on_click="ignore",
+        key=key or f"download-{name}",
+        icon=":material/download:",
+    )
