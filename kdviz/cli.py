@@ -228,7 +228,7 @@ def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=_at_least_one, help="epochs of the students (default: the data set's own)")
     parser.add_argument("--batch-size", type=_at_least_one, help="samples a step (default: the data set's own)")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
+    parser.add_argument("--learning-rate", type=float, help="of Adam (default: the data set's own, 0.001)")
 
 
 def _config(options: argparse.Namespace, dataset: str, **more: Any) -> TrainingConfig:
@@ -239,7 +239,7 @@ def _config(options: argparse.Namespace, dataset: str, **more: Any) -> TrainingC
     return TrainingConfig(
         epochs=options.epochs or usual.epochs,
         batch_size=options.batch_size or usual.batch_size,
-        learning_rate=options.learning_rate,
+        learning_rate=usual.learning_rate if options.learning_rate is None else options.learning_rate,
         temperature=options.temperature,
         alpha=options.alpha,
         device=options.device,
@@ -410,7 +410,7 @@ def _sweep(options: argparse.Namespace) -> None:
         _splits_of(experiment, options.data),
         study.values if options.values is None else [_parsed(study, text) for text in options.values],
         options.seeds,
-        _config(options, experiment.dataset, unfreeze=_unfrozen(experiment)),
+        _config_like(experiment, options),
         results=options.results,
     )
     local = options.engine == "local"
@@ -452,10 +452,14 @@ def _splits_of(experiment: Any, data: str | None) -> Any:
     return read_splits(experiment.dataset, data, experiment.input)
 
 
-def _unfrozen(experiment: Any) -> str:
-    """What is trained of a student, as the experiment's KD student was."""
+def _config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
+    """The recipe of a study's students: that of the experiment's KD student, where the options don't say otherwise."""
     run = experiment.runs.get("kd_student")
-    return str(run.training.get("unfreeze", "all")) if run else "all"
+    known = run.training if run else {}
+    for name in ("epochs", "batch_size", "learning_rate"):
+        if getattr(options, name) is None:
+            setattr(options, name, known.get(name))
+    return _config(options, experiment.dataset, unfreeze=str(known.get("unfreeze", "all")))
 
 
 def _print_study(experiment: Any, name: str, as_json: bool) -> None:

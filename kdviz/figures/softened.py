@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -50,7 +51,7 @@ def softened_bars(
             )
         )
     figure.update_xaxes(type="category", title="Class", showgrid=False)
-    scale = {"type": "log", "range": [float(np.log10(_FLOOR)), 0.05]} if log else {"range": [0, 1.02]}
+    scale: dict[str, Any] = {"type": "log", "range": [float(np.log10(_FLOOR)), 0.05]} if log else {"range": [0, 1.02]}
     figure.update_yaxes(title=f"Probability at T = {temperature:g}", tickformat="~%" if log else ".0%", **scale)
     return _laid_out(figure, 380).update_layout(barmode="group", bargap=0.25, showlegend=True)
 

@@ -45,10 +45,12 @@ def against_value(points: Sequence[Point], study: Study, figure: Figure, split: 
     for role, line in _lines(points).items():
         _line(chart, role, line, study, figure)
     values = _values(points)
-    ticks = {"tickvals": [_place(one) for one in values], "ticktext": [_value_text(one) for one in values]}
-    kind = "log" if study.column in _LOG else "linear"
-    chart.update_xaxes(title=_AXES[study.column], showgrid=False, zeroline=False)
-    chart.update_xaxes(**({"type": "category"} if _is_category(values) else {"type": kind, **ticks}))
+    ticks: dict[str, Any] = {
+        "tickvals": [_place(one) for one in values],
+        "ticktext": [_value_text(one) for one in values],
+    }
+    kind = "category" if _is_category(values) else "log" if study.column in _LOG else "linear"
+    chart.update_xaxes(title=_AXES[study.column], showgrid=False, zeroline=False, type=kind, **ticks)
     chart.update_yaxes(title=_y_title(figure, split), tickformat=_tick_format(points, figure))
     return chart.update_layout(
         height=440,

@@ -7,6 +7,7 @@ also remembered by the session. Values at their default are left out of the addr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -36,6 +37,16 @@ def keep(name: str, value: str, default: str) -> None:
         st.query_params.pop(name, None)
     elif st.query_params.get(name) != value:
         st.query_params[name] = value
+
+
+def begin(key: str, value: Any) -> str:
+    """A widget's key. It begins with ``value``, and then keeps what the person chose, and the focus, while it is shown.
+
+    A widget whose first value is an argument would be another widget after each choice.
+    """
+    if key not in st.session_state:
+        st.session_state[key] = value
+    return key
 
 
 def only(*names: str) -> None:

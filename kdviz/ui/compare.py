@@ -19,11 +19,13 @@ from kdviz.images import content_hash, open_image
 from kdviz.metrics import AgreementReport, agreement
 from kdviz.saliency import ExplainState, SaliencyMap, Setting, difference, maps_npz, methods
 from kdviz.ui import address, components, service
-from kdviz.ui.shell import heading, plain, say_error
+from kdviz.ui.library import OpenExperiment, Shown
+from kdviz.ui.texts import download, plain, say_error, say_missing
+from kdviz.ui.top import heading
 
-MASKS = (250, 500, 1000, 2000, 4000, 8000, 16000)
+MASKS = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)
 TEACHER, PREDICTED, TRUE = "teacher", "predicted", "true"
-_REFRESH_SECONDS = 0.3
+_REFRESH_SECONDS, _REFRESH_SECONDS_LARGE = 0.3, 1.5  # a large map takes longer to estimate and to send
 _SETTING_TITLES = {
     "grid": "Mask grid, cells a side",
     "probability": "Chance that a cell is kept",
@@ -94,13 +96,9 @@ def _current() -> Current:
 
 
 def page() -> None:
-    heading(
-        "Does the student look where the teacher looks?",
-        "Pick a digit or upload a picture. Each map shows what keeping a pixel does to the model's probability: "
-        ":orange[**orange raises it**], :blue[**blue lowers it**].",
-    )
     address.only("sample", "target", "masks", "baseline", "baseline2")
-    opened = service.open_experiment("mnist")
+    opened = heading("Does the student look where the teacher looks?")
+    _lead(opened)
     left, right = st.columns([3, 1], gap="large")
     with right:
         uploaded = _upload(opened)
@@ -119,8 +117,18 @@ def page() -> None:
     if current.job is None:
         return
     _wait_a_moment(current.job)
-    refresh = None if current.job.ended else _REFRESH_SECONDS
+    refresh = None if current.job.ended else _REFRESH_SECONDS_LARGE if opened.is_large else _REFRESH_SECONDS
     st.fragment(_result, run_every=refresh)(chosen, target, current, refresh is not None)
+
+
+def _lead(opened: OpenExperiment) -> None:
+    article = "a digit" if opened.is_mnist else f"an image of {plain(opened.title)}"
+    st.markdown(
+        f"Pick {article} or upload a picture. Each map shows what keeping a pixel does to the model's probability: "
+        ":orange[**orange raises it**], :blue[**blue lowers it**]."
+    )
+    if TEACHER not in opened.experiment.runs:
+        say_missing("This experiment has no teacher model, only students: there is no teacher's map to compare with.")
 
 
 def _wait_a_moment(job: Job[service.States]) -> None:
@@ -134,63 +142,83 @@ def _wait_a_moment(job: Job[service.States]) -> None:
 # the picture ----------------------------------------------------------------------------------------------------------
 
 
-def _choose_picture(opened: service.OpenExperiment, uploaded: Chosen | None) -> Chosen | None:
-    sample = None if uploaded else _sample_number(opened)
-    st.markdown("**Digits that no model was trained on**", help="The first ones are those on which the models differ.")
-    picked = _strip(opened, sample)
-    if picked is not None and picked != sample:
+def _choose_picture(opened: OpenExperiment, uploaded: Chosen | None) -> Chosen | None:
+    shown = opened.shown
+    if shown is None:
+        say_missing(
+            "This experiment keeps no pictures of its data; upload one, or train it again with the data's folder."
+        )
+        return uploaded
+    place = None if uploaded else _place(opened, shown)
+    st.markdown(f"**{_strip_title(opened, shown)}**", help=_strip_help(shown))
+    picked = _strip(opened, shown, place)
+    number = None if place is None else int(shown.numbers[place])
+    if picked is not None and picked != number:
         _leave_upload()
         address.keep("sample", str(picked), "")
         st.rerun()
-    return _chosen_sample(opened, sample) if sample is not None else uploaded
+    return _chosen_sample(shown, place) if place is not None else uploaded
 
 
-def _sample_number(opened: service.OpenExperiment) -> int:
+def _strip_title(opened: OpenExperiment, shown: Shown) -> str:
+    if shown.split == "validation":
+        return f"Images of {plain(opened.title)} on which each model's best epoch was chosen (validation)"
+    return f"{'Digits' if opened.is_mnist else f'Images of {plain(opened.title)}'} that no model was trained on"
+
+
+def _strip_help(shown: Shown) -> str:
+    return plain(shown.missing) or "The first ones are those on which the models differ."
+
+
+def _place(opened: OpenExperiment, shown: Shown) -> int:
+    """Where the sample of the address is, else the first of the showcase."""
     text = address.read("sample", "")
     address.keep("sample", text, "")
     if not text:
         return opened.showcase[0]
-    if not (text.isascii() and text.isdecimal()) or int(text) >= len(opened.samples):
-        last = len(opened.samples) - 1
-        say_error(f"There is no sample '{text[:40]}'; samples go from 0 to {last}. The first one is shown instead.")
+    fine = text.isascii() and text.isdecimal() and len(text) < 10
+    place = shown.place(int(text)) if fine else None
+    if place is None:
+        last = int(shown.numbers.max())
+        say_error(f"There is no sample '{text[:40]}' here; they go from 0 to {last}. The first one is shown instead.")
         return opened.showcase[0]
-    return int(text)
+    return place
 
 
-def _strip(opened: service.OpenExperiment, sample: int | None) -> int | None:
-    index = list(opened.showcase)
-    if sample is not None and sample not in index:
-        index.insert(0, sample)
-    items = [_strip_item(opened, one) for one in index]
-    return components.gallery(
-        opened.samples, index, items, key="strip", label="Sample digits", thumb=58, strip=True, selected=sample
-    )
+def _strip(opened: OpenExperiment, shown: Shown, place: int | None) -> int | None:
+    """Thumbnails; the number of the sample that was just clicked."""
+    places = list(opened.showcase)
+    if place is not None and place not in places:
+        places.insert(0, place)
+    items = [_strip_item(opened, shown, one) for one in places]
+    selected = None if place is None else int(shown.numbers[place])
+    label = f"Sample {opened.noun}s"
+    return components.gallery(shown, places, items, key="strip", label=label, thumb=58, strip=True, selected=selected)
 
 
-def _strip_item(opened: service.OpenExperiment, sample: int) -> dict[str, Any]:
-    label = opened.experiment.classes[int(opened.samples.labels[sample])]
-    wrong = [
-        figures.role_title(role) for role in opened.predictions.predicted if not opened.predictions.right(role)[sample]
-    ]
-    verdict = f"wrong: {', '.join(wrong)}" if wrong else "all models right"
-    return {"id": sample, "alt": f"Sample {sample}, a {label}; {verdict}", "label": ""}
+def _strip_item(opened: OpenExperiment, shown: Shown, place: int) -> dict[str, Any]:
+    number, label = int(shown.numbers[place]), opened.experiment.classes[int(shown.labels[place])]
+    said = ""
+    if shown.predictions is not None:
+        roles = shown.predictions.predicted
+        wrong = [figures.role_title(role) for role in roles if not shown.predictions.right(role)[place]]
+        said = f"; wrong: {', '.join(wrong)}" if wrong else "; all models right"
+    return {"id": number, "alt": f"Sample {number}, {components.with_article(label)}{said}", "label": ""}
 
 
-def _chosen_sample(opened: service.OpenExperiment, sample: int) -> Chosen:
-    picture = opened.samples.picture(sample)
-    label = int(opened.samples.labels[sample])
-    return Chosen(f"sample {sample}", picture, picture, label, sample)
+def _chosen_sample(shown: Shown, place: int) -> Chosen:
+    picture, number = shown.picture(place), int(shown.numbers[place])
+    return Chosen(f"sample {number}", picture, picture, int(shown.labels[place]), number)
 
 
-def _upload(opened: service.OpenExperiment) -> Chosen | None:
+def _upload(opened: OpenExperiment) -> Chosen | None:
     version = st.session_state.setdefault("upload_version", 0)
     file = st.file_uploader(
-        "Your own picture of a digit",
+        "Your own picture of a digit" if opened.is_mnist else "Your own image",
         key=f"upload-{version}",
         on_change=_mark_upload,
         args=(f"upload-{version}",),
-        help="A photo, scan or drawing of one digit, any size, dark on light or light on dark. "
-        "It stays in this session and is never stored.",
+        help=_upload_help(opened),
     )
     if file is None or not st.session_state.get("upload_active"):
         return None
@@ -208,6 +236,15 @@ def _upload(opened: service.OpenExperiment) -> Chosen | None:
     return Chosen(f"upload {content_hash(file.getvalue())[:8]}", original, picture, None)
 
 
+def _upload_help(opened: OpenExperiment) -> str:
+    if opened.is_mnist:
+        text = "A photo, scan or drawing of one digit, any size, dark on light or light on dark."
+    else:
+        height, width = opened.experiment.input.size
+        text = f"Of any size: its middle is cut out and brought to {width} × {height} pixels, as the models take it."
+    return f"{text} It stays in this session and is never stored."
+
+
 def _mark_upload(key: str) -> None:
     st.session_state["upload_active"] = st.session_state.get(key) is not None
 
@@ -221,29 +258,32 @@ def _leave_upload() -> None:
 # the settings ---------------------------------------------------------------------------------------------------------
 
 
-def _controls(opened: service.OpenExperiment, chosen: Chosen | None) -> tuple[str, tuple[dict[str, Any], ...]]:
+def _controls(opened: OpenExperiment, chosen: Chosen | None) -> tuple[str, tuple[dict[str, Any], ...]]:
     """The class to explain, and the settings of each row of maps."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         target = _target(opened, chosen)
-        masks = _from_address(
-            "masks", "Masks", MASKS, 2000, str, "More masks, less noise; time grows with them.", width=110
-        )
-        baselines = _baselines()
-        more = _more_settings()
+        usual, about = service.default_masks(opened), "More masks, less noise; time grows with them."
+        masks = _from_address("masks", "Masks", MASKS, usual, str, about, width=110)
+        baselines = _baselines(opened)
+        more = _more_settings(min(opened.experiment.input.size))
     settings = {**methods["rise"].complete({}), "n_masks": masks, **more}
     return target, tuple({**settings, "baseline": baseline} for baseline in baselines)
 
 
-def _baselines() -> list[str]:
+def _baselines(opened: OpenExperiment) -> list[str]:
     """One, or two that differ."""
+    about = "Blur is the picture without its details; noise is random grey."
+    if opened.is_mnist:
+        about = (
+            f"On MNIST black is the background too: removing background then changes nothing. Grey shows it. {about}"
+        )
     first = _from_address(
         "baseline",
         "A removed pixel becomes",
         tuple(_BASELINE_TITLES),
         "black",
         _BASELINE_TITLES.__getitem__,
-        "On MNIST black is also the background: removing background then changes nothing. Grey shows it. "
-        "Blur is the picture without its details; noise is random grey.",
+        about,
     )
     second = _from_address(
         "baseline2",
@@ -258,10 +298,11 @@ def _baselines() -> list[str]:
     return [first] if second == _NO_BASELINE else [first, second]
 
 
-def _target(opened: service.OpenExperiment, chosen: Chosen | None) -> str:
+def _target(opened: OpenExperiment, chosen: Chosen | None) -> str:
     classes = opened.experiment.classes
     true_class = chosen.true_class if chosen else None
-    options = [TEACHER, PREDICTED, *([TRUE] if true_class is not None else []), *classes]
+    usual = [TEACHER, PREDICTED] if TEACHER in opened.experiment.runs else [PREDICTED]
+    options = [*usual, *([TRUE] if true_class is not None else []), *classes]
     titles = {TEACHER: "Teacher's prediction", PREDICTED: "Each model's prediction"}
     if true_class is not None:
         titles[TRUE] = f"The true class ({classes[true_class]})"
@@ -269,7 +310,7 @@ def _target(opened: service.OpenExperiment, chosen: Chosen | None) -> str:
         "target",
         "Class explained",
         tuple(options),
-        TEACHER,
+        usual[0],
         lambda option: titles.get(option, option),
         "All classes come from one computation: changing this costs nothing.",
         missing=TRUE,  # an upload has none
@@ -299,22 +340,23 @@ def _from_address(
     return value
 
 
-def _more_settings() -> dict[str, Any]:
+def _more_settings(side: int) -> dict[str, Any]:
     with st.popover("More settings", icon=":material/tune:"):
         return {
-            setting.name: _form_field(setting)
+            setting.name: _form_field(setting, side)
             for setting in methods["rise"].settings
             if setting.name in _SETTING_TITLES
         }
 
 
-def _form_field(setting: Setting) -> Any:
+def _form_field(setting: Setting, side: int) -> Any:
+    """A field for a setting; ``side`` is the shorter one of the picture."""
     title, key = _SETTING_TITLES[setting.name], f"rise-{setting.name}"
     if setting.choices:
         start = setting.choices.index(str(setting.default))
         return st.selectbox(title, setting.choices, index=start, help=setting.help, key=key)
     if isinstance(setting.default, int):
-        high = min(int(setting.high or 0), 28) if setting.name == "grid" else int(setting.high or 0)
+        high = min(int(setting.high or 0), side) if setting.name == "grid" else int(setting.high or 0)
         return st.number_input(title, int(setting.low or 0), high, int(setting.default), 1, help=setting.help, key=key)
     if setting.name == "reliability":
         return st.number_input(title, 0.0, 0.999, float(setting.default), 0.01, "%.3f", help=setting.help, key=key)
@@ -373,7 +415,7 @@ def _progress(job: Job[service.States], current: Current) -> None:
             say_error(job.error or "The computation failed.")
         elif not job.ended:
             waiting = service.queue().place(job)
-            text = _counts(job, current.wanted) if job.latest else "Starting"
+            text = _counts(job, current.wanted) if job.latest else "Starting; the first maps take a moment"
             if waiting and not job.latest:
                 text = f"Waiting; {waiting} other computation{'s' if waiting > 1 else ''} under way"
             st.progress(_share_done(job, current.wanted), text=text)
@@ -406,7 +448,7 @@ def _share_done(job: Job[service.States], wanted: service.Request) -> float:
     return (len(states) - 1 + states[-1].n_masks / states[-1].total) / len(wanted.rows) if states else 0.0
 
 
-def _class_explained(opened: service.OpenExperiment, chosen: Chosen, target: str) -> int | str | None:
+def _class_explained(opened: OpenExperiment, chosen: Chosen, target: str) -> int | str | None:
     """The index of a class, ``teacher`` for the teacher's prediction, or None for each model's own."""
     if target == TEACHER:
         return service.TEACHER
@@ -487,18 +529,14 @@ def _downloads(row: components.Row, chosen: Chosen) -> None:
             "by their noise alone. The ceiling is what two models with the same true map would reach."
         )
         with st.container(horizontal=True):
-            _download("PNG", f"{name}.png", "image/png", lambda: figures.comparison_file(kept, "png"))
-            _download("SVG", f"{name}.svg", "image/svg+xml", lambda: figures.comparison_file(kept, "svg"))
-            _download("HTML", f"{name}.html", "text/html", lambda: figures.comparison(kept).to_html().encode())
-            _download("Maps (NPZ)", f"{name}.npz", "application/octet-stream", lambda: maps_npz(kept))
-            _download(
+            download("PNG", f"{name}.png", "image/png", lambda: figures.comparison_file(kept, "png"))
+            download("SVG", f"{name}.svg", "image/svg+xml", lambda: figures.comparison_file(kept, "svg"))
+            download("HTML", f"{name}.html", "text/html", lambda: figures.comparison(kept).to_html().encode())
+            download("Maps (NPZ)", f"{name}.npz", "application/octet-stream", lambda: maps_npz(kept))
+            download(
                 "Agreement (CSV)", f"{name}.csv", "text/csv", lambda: report.table().to_pandas().to_csv(index=False)
             )
-            _download("Settings (JSON)", f"{name}.json", "application/json", lambda: _settings_json(kept, chosen))
-
-
-def _download(label: str, name: str, kind: str, make: Any) -> None:
-    st.download_button(label, make, name, kind, on_click="ignore", key=f"download-{name}")
+            download("Settings (JSON)", f"{name}.json", "application/json", lambda: _settings_json(kept, chosen))
 
 
 def _settings_json(maps: Mapping[str, SaliencyMap], chosen: Chosen) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +13,13 @@ import matplotlib
 import numpy as np
 import streamlit as st
 from matplotlib.colors import to_rgb
-from PIL import Image
 from streamlit.components.v2 import component
 
 from kdviz import figures
-from kdviz.datasets import LabelledImages
 from kdviz.files import ASSETS
 from kdviz.metrics import AgreementReport, PairAgreement
 from kdviz.saliency import SaliencyMap, difference
+from kdviz.ui.library import Shown, sprite
 
 TEXTS = {
     "display": "How the maps are drawn",
@@ -52,6 +50,12 @@ TEXTS = {
     "hover": "Point at a map to read all",
     "row": "row",
     "column": "column",
+}
+
+
+_WITHOUT_TEACHER = {
+    "reference": "No teacher",
+    "isReference": "This experiment has no teacher model to compare this map with.",
 }
 
 
@@ -91,8 +95,8 @@ def viewer(payload: Mapping[str, Any], key: str) -> None:
 
 
 def gallery(
-    samples: LabelledImages,
-    index: Sequence[int],
+    shown: Shown,
+    places: Sequence[int],
     items: Sequence[Mapping[str, Any]],
     *,
     key: str,
@@ -101,12 +105,13 @@ def gallery(
     strip: bool = False,
     selected: int | None = None,
 ) -> int | None:
-    """Thumbnails of the samples ``index``; returns the one that was just clicked, once."""
-    columns = max(1, math.isqrt(max(0, len(index) - 1)) + 1)
+    """Thumbnails of the samples at some places; returns the ``id`` of the one that was just clicked, once."""
+    columns = max(1, math.isqrt(max(0, len(places) - 1)) + 1)
+    content, kind = sprite(shown, tuple(int(one) for one in places), columns, 2 * thumb)
     data = {
-        "sprite": _sprite(samples, tuple(int(one) for one in index), columns),
+        "sprite": f"data:{kind};base64,{base64.b64encode(content).decode()}",
         "columns": columns,
-        "rows": max(1, -(-len(index) // columns)),
+        "rows": -(-len(places) // columns),
         "items": list(items),
         "label": label,
         "thumb": thumb,
@@ -117,15 +122,10 @@ def gallery(
     return None if result.picked is None else int(result.picked)
 
 
-def _sprite(samples: LabelledImages, index: tuple[int, ...], columns: int) -> str:
-    rows = max(1, -(-len(index) // columns))
-    height, width = samples.images.shape[-2:]
-    sheet = Image.new("L" if samples.images.shape[1] == 1 else "RGB", (columns * width, rows * height))
-    for place, sample in enumerate(index):
-        sheet.paste(samples.picture(sample), ((place % columns) * width, (place // columns) * height))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+def with_article(name: str) -> str:
+    """A class's name in a sentence: ``a 7``, ``an adenocarcinoma``."""
+    spoken = name.lower().startswith(("a", "e", "i", "o", "u")) or name in ("8", "11", "18")
+    return f"{'an' if spoken else 'a'} {name}"
 
 
 @lru_cache(maxsize=1)
@@ -150,7 +150,7 @@ def comparison_payload(rows: Sequence[Row], true_class: int | None, name: str) -
     return {
         "name": name,
         "masks": [next(iter(row.maps.values())).n_masks for row in rows],
-        "texts": TEXTS,
+        "texts": TEXTS if "teacher" in rows[0].maps else {**TEXTS, **_WITHOUT_TEACHER},
         "limit": max(figures.colour_limit(row.maps) for row in rows),
         "size": list(first.picture.shape[:2]),
         "picture": _encode(first.picture, np.uint8),
@@ -173,7 +173,7 @@ def _model(row: Row, role: str, true_class: int | None) -> dict[str, Any]:
         "role": role,
         "title": title,
         "colour": figures.role_colour(role),
-        "symbol": figures.ROLE_SYMBOLS.get(role, "square"),
+        "symbol": figures.role_symbol(role),
         "map": _packed(one.values),
         "centre": figures.colour_centre(one),
         "limit": figures.colour_limit(row.maps, role),

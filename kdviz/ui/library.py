@@ -54,7 +54,9 @@ def first(names: Sequence[str]) -> str:
         ExperimentError: There is none.
     """
     if not names:
-        raise ExperimentError("There is no experiment; make one with: kdviz train, or name their folder in KDVIZ_MODELS.")
+        raise ExperimentError(
+            "There is no experiment; make one with kdviz train, or name their folder in KDVIZ_MODELS."
+        )
     return FIRST if FIRST in names else names[0]
 
 

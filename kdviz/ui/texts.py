@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -28,14 +29,6 @@ def say_missing(sentence: str, command: str = "") -> None:
         st.code(command, language=None, wrap_lines=True)
 
 
-def download(label: str, make: object, name: str, kind: str, *, key: str | None = None) -> None:
+def download(label: str, name: str, kind: str, make: Callable[[], str | bytes]) -> None:
     """A button that saves a file; ``make`` is called when it is pressed."""
-    st.download_button(
-        label,
-        make,  # type: ignore[arg-type]
-        name,
-        kind,
-        on_click="ignore",
-        key=key or f"download-{name}",
-        icon=":material/download:",
-    )
+    st.download_button(label, make, name, kind, on_click="ignore", key=f"download-{name}", icon=":material/download:")

@@ -1,0 +1,60 @@
+"""Temperature, and the other sweeps: what the students become when one setting of distillation is varied."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from kdviz.analysis.series import present
+from kdviz.analysis.study_kinds import STUDIES
+from kdviz.errors import ExperimentError
+from kdviz.ui import address, study
+from kdviz.ui.library import OpenExperiment
+from kdviz.ui.texts import plain, say_missing
+from kdviz.ui.top import heading
+
+_STUDIES = ("temperature", "alpha", "loss")
+_LEADS = {
+    "temperature": "Each student is distilled at one temperature: the higher it is, the more the teacher says of the "
+    "classes that it does not choose.",
+    "alpha": "Each student weighs its teacher against the labels: 0 is training alone, 1 the teacher only.",
+    "loss": "Each student is distilled with another loss against its teacher, all else equal.",
+}
+
+
+def page() -> None:
+    """The sweep of the address, or the first that exists."""
+    address.only("study", *study.ADDRESS)
+    opened = heading("Which setting teaches best?")
+    name = _study(opened)
+    st.markdown(f"{_LEADS[name]} Data: {plain(opened.title)}.")
+    show_or_say(opened, name)
+
+
+def _study(opened: OpenExperiment) -> str:
+    known = present(opened.experiment, _STUDIES) or ["temperature"]
+    asked = address.read_choice("study", known, known[0])
+    if len(known) == 1:
+        return known[0]
+    chosen = st.segmented_control(
+        "What is varied",
+        known,
+        required=True,
+        format_func=lambda name: STUDIES[name].title,
+        key=address.begin(f"study-{','.join(known)}", asked),
+    )
+    chosen = chosen or asked
+    if chosen != asked:
+        address.keep("runs", "", "")  # other values
+    address.keep("study", chosen, known[0])
+    return chosen
+
+
+def show_or_say(opened: OpenExperiment, name: str) -> None:
+    """A study, or why there is none and the command that makes it."""
+    try:
+        report = opened.report(name)
+    except ExperimentError as error:
+        data = "" if opened.is_mnist else " --data DIR"
+        say_missing(str(error), f"kdviz sweep {name} -e {opened.command_folder}{data}")
+        return
+    study.show(report, f"{opened.experiment.name}-{name}")
