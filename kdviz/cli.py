@@ -15,8 +15,8 @@ from kdviz import __version__
 from kdviz.errors import DatasetError, KdvizError, SettingError
 
 if TYPE_CHECKING:
-    from kdviz.datasets import LabelledImages
     from kdviz.analysis.studies import Cost
+    from kdviz.datasets import LabelledImages
     from kdviz.distill import Stage, TrainingConfig
     from kdviz.experiment import Experiment
     from kdviz.saliency import Method, SaliencyMap
@@ -165,7 +165,9 @@ def _add_teachers(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--teacher-learning-rate", type=float, help="of the teacher (default: --learning-rate)")
     group.add_argument("--teacher-mix", type=_numbers(float), default=[], help="weights of several teachers")
     group.add_argument("--student", help="network of both students")
-    group.add_argument("--teacher-weights", metavar="FILE", type=_numbers(str), help="pretrained weights, with a new head")
+    group.add_argument(
+        "--teacher-weights", metavar="FILE", type=_numbers(str), help="pretrained weights, with a new head"
+    )
     group.add_argument("--student-weights", metavar="FILE", help="the same for the students")
     group.add_argument("--no-pretrained", action="store_true", help="begin with fresh weights; download none")
     group.add_argument("--teacher-checkpoint", metavar="FILE", help="a trained teacher of these classes, used as it is")
@@ -178,10 +180,15 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("images")
     group.add_argument("--train-samples", metavar="N", type=_at_least_one, default=0, help="use the labels of N only")
     group.add_argument(
-        "--pseudo-labels", metavar="P", type=float, help="learn the others as the teacher labels them, if P sure or more"
+        "--pseudo-labels",
+        metavar="P",
+        type=float,
+        help="learn the others as the teacher labels them, if P sure or more",
     )
     group.add_argument("--unlabelled", metavar="DIR", help="further images for --pseudo-labels")
-    group.add_argument("--size", metavar="N", type=_at_least_one, help="side of the images (default: the student's own)")
+    group.add_argument(
+        "--size", metavar="N", type=_at_least_one, help="side of the images (default: the student's own)"
+    )
     group.add_argument("--groups", metavar="CSV", help="folder: columns file and group; no group is split")
     group.add_argument("--keep-samples", metavar="N", type=int, default=2000, help="test images kept for the app")
 
@@ -377,7 +384,10 @@ def _warn(warnings: Iterable[str], said: set[str]) -> None:
 
 def _add_sweep(verbs: Any) -> None:
     parser = _verb(
-        verbs, "sweep", _sweep, "Train a student for each value and seed, and say what came out; continues what was begun."
+        verbs,
+        "sweep",
+        _sweep,
+        "Train a student for each value and seed, and say what came out; continues what was begun.",
     )
     parser.add_argument("study", choices=["temperature", "alpha", "teacher-epochs", "loss"], help="what is varied")
     _add_experiment(parser)
@@ -389,9 +399,13 @@ def _add_sweep(verbs: Any) -> None:
     _add_recipe(parser)
     _add_loss(parser)
     parser.add_argument("--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
-    parser.add_argument("--address", help="of the Ray cluster, e.g. ray://host:10001 or auto; left away, one is started")
+    parser.add_argument(
+        "--address", help="of the Ray cluster, e.g. ray://host:10001 or auto; left away, one is started"
+    )
     parser.add_argument("--gpus", type=float, default=0.0, help="of one run on Ray; a share such as 0.25 is fine")
-    parser.add_argument("--results", metavar="DIR", help="folder or fsspec URL of the runs' files (default: runs/ beside)")
+    parser.add_argument(
+        "--results", metavar="DIR", help="folder or fsspec URL of the runs' files (default: runs/ beside)"
+    )
     parser.add_argument("--estimate", action="store_true", help="only say what the study would cost")
     parser.add_argument("--tensorboard", metavar="DIR", help="also write the curves as TensorBoard event files")
     _common(parser)
@@ -415,7 +429,10 @@ def _sweep(options: argparse.Namespace) -> None:
     )
     local = options.engine == "local"
     events = sweep.run(
-        _engine(options), threads=options.threads or 0, estimate=local or options.estimate, estimate_only=options.estimate
+        _engine(options),
+        threads=options.threads or 0,
+        estimate=local or options.estimate,
+        estimate_only=options.estimate,
     )
     _show_stages(events)
     if options.estimate:
@@ -534,7 +551,9 @@ def _held_out(experiment: Experiment, data: str | None) -> LabelledImages:
     stored = experiment.samples("test")
     every = torch.arange(len(stored))
     if not torch.equal(stored.numbers, every):
-        raise DatasetError("Only some of the test images are stored in the experiment; name the data's folder with --data.")
+        raise DatasetError(
+            "Only some of the test images are stored in the experiment; name the data's folder with --data."
+        )
     return LabelledImages(stored.images(every), stored.labels, stored.classes, "test", stored.names)
 
 

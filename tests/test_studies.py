@@ -567,9 +567,11 @@ def test_a_table_of_another_recipe_is_not_continued(finished, splits, name, chan
     config = replace(CONFIG, **changed) if isinstance(changed, dict) else CONFIG
     if changed == "data":
         splits = {**splits, "test": splits["test"].take(torch.arange(119))}
-    network = "paper_cnn" if changed == "network" else ""
+    student = finished.runs["kd_student"]
+    network = "paper_cnn" if changed == "network" else student.network
+    experiment = replace(finished, runs={**finished.runs, "kd_student": replace(student, network=network)})
     with pytest.raises(ExperimentError) as caught:
-        Sweep(finished, name, splits, VALUES[name], [0, 1, 2], config, network=network)
+        Sweep(experiment, name, splits, VALUES[name], [0, 1, 2], config)
     assert reason in str(caught.value)
     assert f"{STUDIES[name].table}.parquet' was made with" in str(caught.value)
     assert "move that file away" in str(caught.value)

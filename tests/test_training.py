@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from conftest import SMALL
 
 from kdviz.distill import Progress, TrainingConfig, fit, predict_logits, teacher_losses, training
-from kdviz.distill.training import choose_device
 from kdviz.distill.config import TEACHER_SETTINGS
 from kdviz.distill.runs import new_network
+from kdviz.distill.training import choose_device
 from kdviz.distill.trio import training_record
 from kdviz.errors import ModelError, SettingError
 from kdviz.experiment import load_experiment

@@ -49,9 +49,7 @@ FIGURES = {
         Figure("f1", "F1", False, "higher", "Mean over classes of the harmonic mean of precision and recall."),
         Figure("auc", "AUC", False, "higher", "Area under the ROC curve: how well the classes are told apart."),
         Figure("ece", "ECE", False, "lower", "Expected calibration error: how far confidence is from accuracy."),
-        Figure(
-            "kl_to_teacher", "KL to the teacher", False, "lower", "How far it answers from the teacher."
-        ),
+        Figure("kl_to_teacher", "KL to the teacher", False, "lower", "How far it answers from the teacher."),
         Figure(
             "inherited_errors", "Inherited errors", True, "lower", "Share of the teacher's own errors that it repeats."
         ),

@@ -252,7 +252,9 @@ def pooled_logits(teacher_logits: Tensor, temperature: float, weights: Sequence[
     Returns:
         (N, classes).
     """
-    given = torch.tensor(weights or [1.0] * len(teacher_logits), dtype=teacher_logits.dtype, device=teacher_logits.device)
+    given = torch.tensor(
+        weights or [1.0] * len(teacher_logits), dtype=teacher_logits.dtype, device=teacher_logits.device
+    )
     log_weights = (given / given.sum()).log()[:, None, None]
     return temperature * (F.log_softmax(teacher_logits / temperature, dim=2) + log_weights).logsumexp(0)
 

@@ -199,8 +199,12 @@ def _checked(logits: Tensor | None, train: LabelledImages, config: TrainingConfi
         )
     config.check_teachers(len(logits) if logits.ndim == 3 else 1)
     if config.needs_live_teacher:
-        what = f"the feature loss '{config.feature_loss}'" if config.feature_loss else f"augmentation '{config.augment}'"
-        raise SettingError(f"With {what} the teacher has to answer in every step: it must be a network, not its logits.")
+        what = (
+            f"the feature loss '{config.feature_loss}'" if config.feature_loss else f"augmentation '{config.augment}'"
+        )
+        raise SettingError(
+            f"With {what} the teacher has to answer in every step: it must be a network, not its logits."
+        )
     return logits
 
 

@@ -1,4 +1,4 @@
-"""From names and files to a training: data sets, networks with their weights, a teacher's logits, and usual settings."""
+"""From names and files to a training: data sets, networks with their weights, a teacher's logits, usual settings."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from kdviz.checkpoints import download_pretrained, pretrained_input, read_checkpoint
 from kdviz.datasets import LabelledImages, image_folder, mhist, mnist
-from kdviz.distill.transfer import HEAD, Backbone, trains_head_only
 from kdviz.distill.config import TrainingConfig
+from kdviz.distill.transfer import HEAD, Backbone, trains_head_only
 from kdviz.distill.trio import MNIST_INPUT, Origin, labelled_part
 from kdviz.errors import DatasetError, SettingError, UnknownNameError
 from kdviz.experiment import Experiment, InputSpec
@@ -124,8 +124,8 @@ def read_logits(path: str | Path, samples: LabelledImages) -> Tensor:
     """A teacher's logits of the training samples, from a file made elsewhere: float32 (len(samples), classes).
 
     A parquet file has the columns ``sample`` and ``logits`` (a list a row), an .npz the arrays ``sample`` (N,) and
-    ``logits`` (N, classes). A sample is its name in the data set (``train/123`` for MNIST, a path in the data folder), or
-    its number in the training split. Rows of other samples are left alone.
+    ``logits`` (N, classes). A sample is its name in the data set (``train/123`` for MNIST, a path in the data folder),
+    or its number in the training split. Rows of other samples are left alone.
 
     Raises:
         DatasetError: The file cannot be read, has another form, or lacks a training sample.

@@ -20,7 +20,6 @@ from kdviz.distill.objective import Normalise, Objective, autocasts
 from kdviz.errors import ModelError
 from kdviz.networks import choose_device
 
-
 _PREDICTED = 4_000_000  # numbers in a batch whose logits are computed
 
 

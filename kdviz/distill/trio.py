@@ -21,8 +21,8 @@ from kdviz.distill.layers import head_of
 from kdviz.distill.losses import pooled_logits
 from kdviz.distill.objective import freeze
 from kdviz.distill.runs import new_network, weights_of
-from kdviz.distill.transfer import Backbone, trains_head_only
 from kdviz.distill.training import Progress, fit, predict_logits
+from kdviz.distill.transfer import Backbone, trains_head_only
 from kdviz.errors import SettingError
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.files import Store, require_writable
@@ -214,9 +214,7 @@ def _teacher_recipe(config: TrainingConfig, number: int) -> TrainingConfig:
     return replace(config, seed=(config.seed + number) % 2**31, label_smoothing=0.0, feature_loss="")
 
 
-def _check_teachers(
-    config: TrainingConfig, teachers: Sequence[Origin], logits: Tensor | None, lab: _Lab
-) -> None:
+def _check_teachers(config: TrainingConfig, teachers: Sequence[Origin], logits: Tensor | None, lab: _Lab) -> None:
     if logits is None:
         config.check_teachers(len(teachers))
         return

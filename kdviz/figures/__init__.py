@@ -19,7 +19,7 @@ from kdviz.figures.roles import (
     role_title,
 )
 from kdviz.figures.softened import entropy_against_temperature, softened_bars, softened_file
-from kdviz.figures.studies import against_value, against_value_file, curves, curves_file
+from kdviz.figures.studies import against_value, against_value_file, curves, curves_file, value_title
 
 __all__ = [
     "NEGATIVE",
@@ -43,4 +43,5 @@ __all__ = [
     "role_title",
     "softened_bars",
     "softened_file",
+    "value_title",
 ]

@@ -51,7 +51,9 @@ def softened_bars(
             )
         )
     figure.update_xaxes(type="category", title="Class", showgrid=False)
-    scale: dict[str, Any] = {"type": "log", "range": [float(np.log10(_FLOOR)), 0.05]} if log else {"range": [0, 1.02]}
+    scale: dict[str, Any] = (
+        {"type": "log", "range": [float(np.log10(_FLOOR)), 0.05]} if log else {"range": [0, _top(logits)]}
+    )
     figure.update_yaxes(title=f"Probability at T = {temperature:g}", tickformat="~%" if log else ".0%", **scale)
     return _laid_out(figure, 380).update_layout(barmode="group", bargap=0.25, showlegend=True)
 
@@ -120,7 +122,7 @@ def softened_file(
         curve.plot([temperature], [float(entropy_bits(target))], "o", color=colour)
     names = [_class_name(classes, one, true_class, escaped=False) for one in shown]
     bars.set_xticks(np.arange(len(shown)), names, rotation=0 if max(map(len, names)) < 9 else 30, parse_math=False)
-    bars.set_ylim(*((_FLOOR, 1.2) if log else (0, 1.02)))
+    bars.set_ylim(*((_FLOOR, 1.2) if log else (0, _top(logits))))
     bars.set_yscale("log" if log else "linear")
     bars.set(ylabel=f"Probability at T = {temperature:g}")
     bars.legend()
@@ -128,6 +130,11 @@ def softened_file(
     curve.set_xticks(_TICKS, [f"{one:g}" for one in _TICKS])
     curve.minorticks_off()
     return picture_file(picture, kind)
+
+
+def _top(logits: Mapping[str, np.ndarray]) -> float:
+    """Of the linear axis: the same at every temperature, so that bars can be compared while it is moved."""
+    return min(1.02, 1.05 * max(float(softened(values, TEMPERATURES[0]).max()) for values in logits.values()))
 
 
 def _largest(logits: np.ndarray) -> np.ndarray:

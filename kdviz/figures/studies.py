@@ -22,7 +22,7 @@ _LOG = ("temperature",)
 _MARKERS = {"square": "s", "circle": "o", "diamond": "D", "triangle-up": "^", "cross": "P", "x": "X", "star": "*"}
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 _SYMBOLS = ("circle", "triangle-up", "cross", "x", "star", "square", "diamond")
-_PANELS = {"loss": "Loss", "accuracy": "Accuracy"}
+_PANELS = {"loss": "Loss, logarithmic", "accuracy": "Accuracy"}
 
 
 # against what was varied ----------------------------------------------------------------------------------------------
@@ -71,11 +71,11 @@ def _line(chart: go.Figure, role: str, line: Sequence[Point], study: Study, figu
             customdata=[seed for _, seed, _ in runs],
             mode="markers",
             showlegend=False,
-            marker={"size": 5, "color": colour, "opacity": 0.4},
+            marker={"size": 6, "color": colour, "symbol": f"{symbol}-open", "line": {"width": 1.5}},
             hovertemplate=f"{role_title(role)}, seed %{{customdata}}: %{{y:{number}}}<extra></extra>",
         )
     )
-    about = [[study.shown(p.value), len(p.runs), p.spread or 0.0] for p in line]
+    about = [[value_title(study, p.value), len(p.runs), p.spread or 0.0] for p in line]
     chart.add_trace(
         go.Scatter(
             x=[_place(point.value) for point in line],
@@ -167,6 +167,13 @@ def _value_text(value: Any) -> str:
     return value.replace("_", " ") if isinstance(value, str) else f"{value:g}"
 
 
+def value_title(study: Study, value: Any) -> str:
+    """A value beside a model's name: ``T = 4``, ``teacher of 3 epochs``, or a loss."""
+    if study.column == "teacher_epochs":
+        return f"teacher of {value:g} epoch{'' if value == 1 else 's'}"
+    return _value_text(value) if isinstance(value, str) else study.shown(value)
+
+
 def _y_title(figure: Figure, split: str) -> str:
     return f"{figure.title}, {split} split" + (f" ({figure.better} is better)" if figure.better else "")
 
@@ -203,9 +210,11 @@ def curves(
     """
     chart = make_subplots(1, len(panels), horizontal_spacing=0.1)
     styles = _styles(rows, study)
+    step = max(1, -(-max(row["epoch"] for row in rows) // 10)) if rows else 1
     for column, panel in enumerate(panels, 1):
-        chart.update_xaxes(title="Epoch", showgrid=False, row=1, col=column)
-        chart.update_yaxes(title=_PANELS[panel], tickformat=".1%" if panel == "accuracy" else None, row=1, col=column)
+        chart.update_xaxes(title="Epoch", showgrid=False, tick0=0, dtick=step, row=1, col=column)
+        axis: dict[str, Any] = {"tickformat": ".0%"} if panel == "accuracy" else {"type": "log", "dtick": "D2"}
+        chart.update_yaxes(title=_PANELS[panel], **axis, row=1, col=column)
     named: set[Any] = set()
     for (column, panel), run in product(enumerate(panels, 1), _runs(rows)):
         key = run[0]["role"], run[0]["value"]
@@ -257,7 +266,7 @@ def curves_file(rows: Sequence[Mapping[str, Any]], study: Study, kind: str) -> b
             axis.plot(epochs, validation, color=style.colour, marker=_MARKERS[style.symbol], markersize=4, label=name)
             named.add((panel, style.name))
         axis.plot([], [], ":", color="#888", label="training")
-        axis.set(xlabel="Epoch", ylabel=title)
+        axis.set(xlabel="Epoch", ylabel=title, yscale="log" if panel == "loss" else "linear")
         axis.legend(fontsize=8)
     return picture_file(picture, kind)
 
@@ -280,6 +289,6 @@ def _styles(rows: Sequence[Mapping[str, Any]], study: Study) -> dict[tuple[str, 
             continue
         place = varied.index((role, value))
         colours = (role_colour(role), *FURTHER_COLOURS)
-        name = f"{role_title(role)}, {_value_text(value) if isinstance(value, str) else study.shown(value)}"
+        name = f"{role_title(role)}, {value_title(study, value)}"
         found[role, value] = _Style(name, colours[place % len(colours)], _SYMBOLS[place % len(_SYMBOLS)])
     return found

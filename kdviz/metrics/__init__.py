@@ -10,8 +10,8 @@ from kdviz.metrics.predictions import (
     inherited_errors,
     mcnemar,
 )
-from kdviz.metrics.uncertainty import Difference, paired_difference
 from kdviz.metrics.similarity import Measure, TopOverlap, measures
+from kdviz.metrics.uncertainty import Difference, paired_difference
 
 __all__ = [
     "AgreementReport",

@@ -14,9 +14,9 @@ from torch import Tensor
 def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """``accuracy``, ``f1``, ``auc`` (higher is better), ``loss`` (mean cross-entropy) and ``ece`` (lower).
 
-    ``f1`` is the mean of the classes' F1 scores, and ``auc`` that of the areas under their ROC curves, each class against
-    the rest (Hand & Till, 2001, discuss both); neither is flattered by a class with most of the samples. ``auc`` is NaN
-    unless every class has samples.
+    ``f1`` is the mean of the classes' F1 scores, and ``auc`` that of the areas under their ROC curves, each class
+    against the rest; neither is flattered by a class with most of the samples. ``auc`` is NaN unless every class has
+    samples.
 
     Args:
         logits: (N, classes).

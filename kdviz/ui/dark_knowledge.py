@@ -56,7 +56,9 @@ def _sample(opened: OpenExperiment, shown: Shown) -> int:
     place = _place(shown)
     number, label = int(shown.numbers[place]), opened.experiment.classes[int(shown.labels[place])]
     st.image(_enlarged(shown.picture(place)), width=_SIDE, alt=f"Sample {number}")
-    st.markdown(f"Sample {number}, true class **{plain(label)}**  \n:gray[{plain(opened.title)}, {shown.split} split]")
+    st.markdown(
+        f"Sample {number}, true class **{plain(label)}**  \n:gray[{plain(opened.title)}, {shown.split} {opened.noun}s]"
+    )
     st.session_state[_NUMBER] = number  # a button may have chosen another one
     last = int(shown.numbers.max())
     st.number_input("Sample number", 0, last, step=1, width=_SIDE, key=_NUMBER, on_change=_go_to_number)
@@ -99,10 +101,11 @@ def _picks(shown: Shown, role: str) -> list[tuple[str, str, np.ndarray]]:
     assert shown.predictions is not None
     unsure = least_sure(shown.logits[role])
     wrong = unsure[~shown.predictions.right(role)[unsure]]
-    who = f"the {figures.role_title(role).lower()}"
+    title = figures.role_title(role)
+    who = f"the {plain(title)}"
     return [
-        ("Least sure", f"The sample on which {who}'s entropy is highest; again: the next.", unsure),
-        ("Wrong", f"A sample that {who} gets wrong; again: the next.", wrong),
+        (f"{plain(title)}'s least sure", f"The sample on which {who}'s entropy is highest; again: the next.", unsure),
+        (f"{plain(title)} wrong", f"A sample that {who} gets wrong; again: the next.", wrong),
         ("Random", "Any sample.", np.random.default_rng().permutation(len(shown))),
     ]
 
@@ -177,7 +180,7 @@ def _sentence(logits: Mapping[str, np.ndarray], classes: Sequence[str], temperat
     for role, values in logits.items():
         target = softened(values, temperature)
         order = np.argsort(-target, kind="stable")[:3]
-        ranked = ", ".join(f"{plain(classes[one])} {_percent(float(target[one]))}" for one in order.tolist())
+        ranked = ", ".join(f"{_percent(float(target[one]))} for {plain(classes[int(one)])}" for one in order)
         bits = f"{float(entropy_bits(target)):.2f} of at most {most:.2f} bits"
         lines.append(f"**{plain(figures.role_title(role))}** at T = {temperature:g}: {ranked}; entropy **{bits}**")
     return "  \n".join(lines)

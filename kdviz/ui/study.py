@@ -194,7 +194,7 @@ def _text_key(role: str, value: Any) -> str:
 def _model_title(report: Report, role: str, value: Any) -> str:
     if value is None:
         return figures.role_title(role)
-    return _value(value) if isinstance(value, str) else f"{figures.role_title(role)}, {report.study.shown(value)}"
+    return f"{figures.role_title(role)}, {figures.value_title(report.study, value)}"
 
 
 # files ----------------------------------------------------------------------------------------------------------------
