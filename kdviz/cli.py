@@ -190,7 +190,9 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         "--size", metavar="N", type=_at_least_one, help="side of the images (default: the student's own)"
     )
     group.add_argument("--groups", metavar="CSV", help="folder: columns file and group; no group is split")
-    group.add_argument("--keep-samples", metavar="N", type=int, default=2000, help="test images kept for the app")
+    group.add_argument(
+        "--keep-samples", metavar="N", type=_at_least_one, default=2000, help="test images kept for the app"
+    )
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
@@ -312,8 +314,12 @@ def _origins(options: argparse.Namespace, usual: Any, spec: Any) -> tuple[Any, l
     name = options.student or usual.student
     student = origin(name, spec, weights=options.student_weights, pretrained=pretrained)
     if options.teacher_logits:
+        if options.teacher or options.teacher_weights or options.teacher_checkpoint:
+            raise SettingError("Either a teacher's logits are given, or teachers; not both.")
         return student, []
-    names = options.teacher or [usual.teacher]
+    names = [usual.teacher] if options.teacher is None else options.teacher
+    if options.teacher_checkpoint and len(names) > 1:
+        raise SettingError(f"--teacher-checkpoint is one trained teacher, and --teacher names {len(names)}.")
     files = options.teacher_weights or [None] * len(names)
     if len(files) != len(names):
         raise SettingError(f"--teacher-weights needs one file for each of {len(names)} teacher(s), got {len(files)}.")
@@ -418,11 +424,12 @@ def _sweep(options: argparse.Namespace) -> None:
     _set_threads(options)
     experiment = load_experiment(options.experiment)
     study = STUDIES[options.study]
+    values = study.values if options.values is None else [_parsed(study, text) for text in options.values]
     sweep = Sweep(
         experiment,
         options.study,
         _splits_of(experiment, options.data),
-        study.values if options.values is None else [_parsed(study, text) for text in options.values],
+        values,
         options.seeds,
         _config_like(experiment, options),
         results=options.results,

@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 
 import kdviz
+import kdviz.datasets
 from kdviz.cli import METHOD_OPTIONS, main
-from kdviz.distill import losses, training
+from kdviz.distill import losses, recipes, training, trio
 from kdviz.experiment import list_experiments, load_experiment
 from kdviz.saliency import methods
 
@@ -302,7 +303,6 @@ def test_ctrl_c_is_exit_130(monkeypatch, capsys):
         ["train", "mnist", "--out", "x", "--kd-epochs", "0"],
         ["train", "mnist", "--out", "x", "--loss-option", "beta"],
         ["train", "mnist", "--out", "x", "--class-weights", "equal"],
-        ["sweep", "temperature", "--values", "1,hot"],
         ["sweep", "temperature", "--seeds", "0.5"],
     ],
     ids=" ".join,
@@ -393,8 +393,8 @@ def splits_of(digits) -> dict:
 def few_digits(monkeypatch, digits):
     """Both data sets of the commands, with a few bundled digits."""
     splits = splits_of(digits)
-    for module in ("datasets", "distill.trio", "distill.recipes"):
-        monkeypatch.setattr(f"kdviz.{module}.mnist", lambda *_, **__: splits)
+    for module in (kdviz.datasets, trio, recipes):
+        monkeypatch.setattr(module, "mnist", lambda *_, **__: splits)
     monkeypatch.setattr(
         "kdviz.datasets.bundled_digits", lambda *_: {"bundled": digits.take(torch.arange(320, 360), "bundled")}
     )
@@ -404,8 +404,8 @@ def few_digits(monkeypatch, digits):
 @pytest.fixture
 def few_small_digits(monkeypatch, small_digits):
     splits = splits_of(small_digits)
-    for module in ("datasets", "distill.recipes"):
-        monkeypatch.setattr(f"kdviz.{module}.mnist", lambda *_, **__: splits)
+    for module in (kdviz.datasets, recipes):
+        monkeypatch.setattr(module, "mnist", lambda *_, **__: splits)
     return splits
 
 
@@ -457,7 +457,7 @@ def test_train_with_several_teachers(few_digits, tmp_path, capsys):
     assert list(runs) == ["teacher", "teacher_2", "kd_student", "student"]
     assert [runs[role].training["seed"] for role in runs] == [0, 1, 0, 0]
     assert runs["kd_student"].training["teacher_mix"] == [2.0, 1.0]
-    assert "kd_student (3/4)" in capsys.readouterr().err
+    assert "3/4 kd_student" in capsys.readouterr().err
     assert main(["sweep", "temperature", "-e", str(out), "--data", "x", "--epochs", "1"]) == 1
     assert "several teachers" in one_line_error(capsys)
 
@@ -467,7 +467,7 @@ def test_doubts_are_said_once_on_stderr_before_the_training(few_digits, tmp_path
     assert main([*command, "--alpha", "0"]) == 0
     captured = capsys.readouterr()
     assert captured.err.count("kdviz: warning: alpha is 0: the teacher has no influence") == 1
-    assert captured.err.index("alpha is 0") < captured.err.index("teacher (1/3)")
+    assert captured.err.index("alpha is 0") < captured.err.index("1/3 teacher")
     json.loads(captured.out)
 
 
@@ -684,6 +684,7 @@ def test_an_interrupted_sweep_keeps_what_it_has(tiny_folder, few_small_digits, m
     [
         (["--values", ""], "at least one value"),
         (["--seeds", ""], "at least one value and one seed"),
+        (["--values", "1,hot"], "'hot' is no value of temperature"),
         (["--values", "0"], "temperature"),
         (["--values", "nan"], "temperature"),
         (["--alpha", "2"], "alpha"),
@@ -755,4 +756,4 @@ def test_an_unwritable_folder_fails_before_the_training(few_digits, tmp_path, ca
     assert main(["train", "mnist", "--out", str(tmp_path / "file" / "e"), "--epochs", "1", *TINY]) == 1
     error = capsys.readouterr().err
     assert "Cannot write into" in error
-    assert "teacher (1/3)" not in error
+    assert "1/3 teacher" not in error

@@ -191,6 +191,13 @@ def noted(run, splits, results, device, threads, folder):
         yield progress
 
 
+def is_alive(process: str) -> bool:
+    try:
+        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_a_machine_that_fails_costs_no_run(cluster, local, tiny, splits, tmp_path):
     from ray import cloudpickle
 
@@ -200,9 +207,12 @@ def test_a_machine_that_fails_costs_no_run(cluster, local, tiny, splits, tmp_pat
     removed = []
 
     def fail():
-        while len(list(folder.glob("*-2"))) < 2:  # both machines are in the middle of a run
+        while len(under_way := list(folder.glob("*-2"))) < 2:  # both machines are in the middle of a run
             time.sleep(0.02)
         cluster.remove_node(cluster.workers.pop(), allow_graceful=False)
+        processes = [path.name.split("-")[1] for path in under_way]
+        while all(is_alive(process) for process in processes):  # until then it might still end its run
+            time.sleep(0.02)
         removed.append(True)
         (folder / "go").touch()
 

@@ -112,10 +112,11 @@ def _is_seen(name: str) -> bool:
 
 def _class_files(folder: Path, place: Path) -> dict[str, list[str]]:
     """Class -> the paths of its images in the data folder, sorted."""
-    return {path.name: _images_below(path, folder) for path in _subfolders(place)}
+    return {path.name: images_below(path, folder) for path in _subfolders(place)}
 
 
-def _images_below(path: Path, folder: Path) -> list[str]:
+def images_below(path: Path, folder: Path) -> list[str]:
+    """The paths in ``folder`` of the images in ``path`` and its subfolders, sorted; hidden ones are left out."""
     found = []
     for where, below, files in os.walk(path):
         below[:] = [name for name in below if _is_seen(name)]

@@ -213,8 +213,8 @@ def freeze(network: nn.Module, unfreeze: str, head: str) -> None:
 
     Args:
         network: Its parameters' ``requires_grad`` is set.
-        unfreeze: ``all``, ``head``, or the number of stages before the head that are trained too: of the parts in which
-            the network lists its modules, the last ones.
+        unfreeze: ``all``, ``head``, or the number of :func:`stages` before the head that are trained too. A norm by
+            itself is none: it goes with the one before it.
         head: The name of the head.
 
     Raises:
@@ -227,18 +227,25 @@ def freeze(network: nn.Module, unfreeze: str, head: str) -> None:
         return
     network.get_submodule(head).requires_grad_(True)
     count = 0 if unfreeze == "head" else int(unfreeze)
-    for name in stages(network, head)[::-1][:count]:
-        network.get_submodule(name).requires_grad_(True)
+    for name in reversed(stages(network, head)):
+        if not count:
+            break
+        part = network.get_submodule(name).requires_grad_(True)
+        count -= any(parameter.ndim > 1 for parameter in part.parameters())
 
 
 def stages(network: nn.Module, head: str) -> list[str]:
     """The parts of a network before its head, by name and in order: the blocks of its first lists of blocks.
 
-    A part with a list inside (``features`` of MobileNetV2, ``stages`` of ResNetV2) counts as its items.
+    A part that is a list (``features`` of MobileNetV2, ``stages`` of ResNetV2) counts as its items, and one that holds
+    the head as what comes before it there.
     """
     found = []
     for name, child in network.named_children():
-        if not any(True for _ in child.parameters()) or head == name or head.startswith(f"{name}."):
+        if head == name:
+            continue
+        if head.startswith(f"{name}."):
+            found += [f"{name}.{inner}" for inner in stages(child, head.removeprefix(f"{name}."))]
             continue
         is_list = isinstance(child, (nn.Sequential, nn.ModuleList))
         found += [f"{name}.{number}" for number, _ in child.named_children()] if is_list else [name]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +17,11 @@ from torch import Tensor
 
 from kdviz.checkpoints import download_pretrained, pretrained_input, read_checkpoint
 from kdviz.datasets import LabelledImages, image_folder, mhist, mnist
+from kdviz.datasets.folders import images_below
+from kdviz.datasets.pictures import read_pictures
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.transfer import HEAD, Backbone, trains_head_only
+from kdviz.distill.training import predict_logits
+from kdviz.distill.transfer import HEAD, frozen_backbone
 from kdviz.distill.trio import MNIST_INPUT, Origin, labelled_part
 from kdviz.errors import DatasetError, SettingError, UnknownNameError
 from kdviz.experiment import Experiment, InputSpec
@@ -108,11 +113,8 @@ def read_unlabelled(folder: str | Path, like: LabelledImages, spec: InputSpec) -
     Raises:
         DatasetError: There are none, or one cannot be read.
     """
-    from kdviz.datasets.pictures import read_pictures
-
     root = Path(folder)
-    known = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-    names = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.suffix.lower() in known)
+    names = images_below(root, root)
     if not names:
         raise DatasetError(f"There are no images in '{folder}'.")
     images = read_pictures(root, names, spec.size, spec.channels)
@@ -140,7 +142,10 @@ def read_logits(path: str | Path, samples: LabelledImages) -> Tensor:
     if not np.isfinite(values).all():
         raise DatasetError(f"The logits in '{path}' must be finite.")
     place = {str(name): number for number, name in enumerate(names)}
-    wanted = samples.names if samples.names and samples.names[0] in place else tuple(map(str, range(len(samples))))
+    if len(place) < len(names):
+        raise DatasetError(f"'{path}' has several rows of one sample; leave one of each.")
+    named = samples.names is not None and any(name in place for name in samples.names)
+    wanted = samples.names if named and samples.names else tuple(map(str, range(len(samples))))
     missing = [name for name in wanted if name not in place]
     if missing:
         raise DatasetError(f"'{path}' lacks the logits of {len(missing)} training samples (first '{missing[0]}').")
@@ -151,10 +156,10 @@ def _logits_file(path: Path) -> tuple[list[Any], np.ndarray]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as archive:
-                return archive["sample"].tolist(), np.asarray(archive["logits"], dtype=np.float64)
+                return np.atleast_1d(archive["sample"]).tolist(), np.asarray(archive["logits"], dtype=np.float64)
         table = pq.read_table(path, columns=["sample", "logits"])
         return table["sample"].to_pylist(), np.array(table["logits"].to_pylist(), dtype=np.float64)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, pa.ArrowException, BadZipFile, zlib.error) as error:
         raise DatasetError(
             f"'{path}' cannot be read as a teacher's logits; it must be .npz or .parquet with sample and logits."
         ) from error
@@ -249,23 +254,23 @@ def material(
         part, _ = labelled_part(splits["train"], int(record["labelled"]), int(record["seed"]))
         splits = {**splits, "train": splits["train"].take(part)}
     plain = Material(splits, splits, student.network, teacher.network, spec, spec)
-    if not trains_head_only(config):
+    backbone = frozen_backbone(student.model, spec, store, config)
+    if backbone is None:
         return replace(plain, start=_start(experiment, store, str(record.get("start", ""))))
-    backbones = [Backbone(run.model, spec, store, config.device) for run in (student, teacher)]
-    own, other = ({name: one.as_samples(samples) for name, samples in splits.items()} for one in backbones)
-    head = backbones[1].linear_head().eval()
-    with torch.no_grad():
-        answers = {name: head(samples.images) for name, samples in other.items()}
-    teacher_heads = teacher.training.get("unfreeze") == "head"
-    return Material(
-        own,
-        other if teacher_heads else splits,
-        HEAD,
-        HEAD if teacher_heads else teacher.network,
-        backbones[0].head_spec(),
-        backbones[1].head_spec() if teacher_heads else spec,
-        answers=answers,
-    )
+    own = {name: backbone.as_samples(samples) for name, samples in splits.items()}
+    heads = replace(plain, splits=own, network=HEAD, spec=backbone.head_spec())
+    other = frozen_backbone(teacher.model, spec, store, config)
+    if other is None:
+        answers = {
+            name: predict_logits(teacher.model, samples, spec.normalise, device=config.device)
+            for name, samples in splits.items()
+        }
+        return replace(heads, answers=answers)
+    heads = replace(heads, answers={name: other.logits(samples) for name, samples in splits.items()})
+    if teacher.training.get("unfreeze") != "head":
+        return heads
+    features = {name: other.as_samples(samples) for name, samples in splits.items()}
+    return replace(heads, teacher_splits=features, teacher_network=HEAD, teacher_spec=other.head_spec())
 
 
 def _start(experiment: Experiment, store: Store, name: str) -> str:

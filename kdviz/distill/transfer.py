@@ -8,7 +8,7 @@ unfrozen stages, there is nothing to keep.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -19,7 +19,7 @@ from kdviz.datasets import LabelledImages
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.layers import INPUT, Tap, head_of
 from kdviz.distill.runs import read_array, write_array
-from kdviz.errors import KdvizError
+from kdviz.errors import KdvizError, ModelError
 from kdviz.experiment import InputSpec
 from kdviz.files import Store
 from kdviz.networks import choose_device
@@ -44,8 +44,11 @@ class Backbone:
         store: Where features are kept.
         device: A torch device, or ``auto``.
 
+    A dropout before the head is left away.
+
     Raises:
-        ModelError: The network has no head that can be found.
+        ModelError: The network has no head that can be found, or its logits are not what the head makes of one vector
+            (SqueezeNet averages behind it).
     """
 
     def __init__(self, network: nn.Module, spec: InputSpec, store: Store, device: str = "auto"):
@@ -54,7 +57,21 @@ class Backbone:
         sample = torch.zeros(2, spec.channels, *spec.size)
         parameter = next(network.parameters())
         self.head_name, self.head = head_of(network, sample.to(parameter.device))
+        self._require_last()
         self._weights = self._hash()
+
+    @torch.no_grad()
+    def _require_last(self) -> None:
+        head = self.linear_head().to(next(self.network.parameters()).device)
+        noise = torch.randn(2, self._spec.channels, *self._spec.size, generator=torch.Generator().manual_seed(0))
+        with Tap(self.network, [self.head_name + INPUT]) as tap:
+            logits = self.network(noise.to(next(head.parameters()).device))
+            features = tap.take()[0].flatten(1)
+        if features.shape[1] != self._width or not torch.allclose(head(features), logits, rtol=1e-3, atol=1e-4):
+            raise ModelError(
+                f"'{type(self.network).__name__}' goes on computing behind its head '{self.head_name}', so that the "
+                "head cannot be trained by itself."
+            )
 
     def _hash(self) -> str:
         """Of the weights before the head."""
@@ -81,7 +98,7 @@ class Backbone:
         write_array(self._store, name, features)
         return features
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _computed(self, samples: LabelledImages, step: Callable[[int], None]) -> Tensor:
         network = self.network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parts, done = [], 0
@@ -92,7 +109,7 @@ class Backbone:
                 parts.append(tap.take()[0].flatten(1).float().cpu())
                 done += len(images)
                 step(done)
-        return torch.cat(parts).clone()
+        return torch.cat(parts)
 
     def as_samples(self, samples: LabelledImages) -> LabelledImages:
         """The same samples with features in the place of images: float32 (N, features, 1, 1)."""
@@ -122,6 +139,11 @@ class Backbone:
                 linear.bias.copy_(bias)  # type: ignore[operator,union-attr]
         return network
 
+    @torch.no_grad()
+    def logits(self, samples: LabelledImages) -> Tensor:
+        """What the network answers, from the features that are kept: float32 (N, classes)."""
+        return self.linear_head().eval()(self.features(samples)[:, :, None, None])
+
     def put_head(self, head: nn.Module) -> None:
         """Give the network the weights of a trained :data:`HEAD`."""
         linear = head.get_submodule("1")
@@ -131,7 +153,11 @@ class Backbone:
                 self.head.bias.copy_(linear.bias)  # type: ignore[arg-type]
 
 
-def head_splits(backbone: Backbone, splits: Mapping[str, LabelledImages]) -> Iterator[tuple[str, LabelledImages]]:
-    """Every split with its features, one after the other."""
-    for name, samples in splits.items():
-        yield name, backbone.as_samples(samples)
+def frozen_backbone(network: nn.Module, spec: InputSpec, store: Store, config: TrainingConfig) -> Backbone | None:
+    """The backbone whose features are kept while a recipe trains the head; None where the whole network has to run."""
+    if not trains_head_only(config):
+        return None
+    try:
+        return Backbone(network, spec, store, config.device)
+    except ModelError:
+        return None

@@ -22,7 +22,7 @@ from kdviz.distill.losses import pooled_logits
 from kdviz.distill.objective import freeze
 from kdviz.distill.runs import new_network, weights_of
 from kdviz.distill.training import Progress, fit, predict_logits
-from kdviz.distill.transfer import Backbone, trains_head_only
+from kdviz.distill.transfer import Backbone, frozen_backbone
 from kdviz.errors import SettingError
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.files import Store, require_writable
@@ -64,8 +64,7 @@ class Origin:
     @property
     def name(self) -> str:
         """The network's name in the experiment."""
-        plain = self.network.removesuffix(RENORMALISED)
-        return plain + RENORMALISED if self.normalisation else plain
+        return self.network.removesuffix(RENORMALISED) + RENORMALISED if self.normalisation else self.network
 
     def build(self, spec: InputSpec, classes: int, seed: int) -> tuple[nn.Module, tuple[str, ...]]:
         """The network, and the names of its tensors before the head that the weights lack.
@@ -107,6 +106,8 @@ class Few:
             raise SettingError(f"pseudo_labels must be at least 0 and below 1, got {self.pseudo_labels:g}.")
         if self.unlabelled is not None and self.pseudo_labels is None:
             raise SettingError("Unlabelled images are used with pseudo_labels, the least confidence of the teacher.")
+        if self.pseudo_labels is not None and not self.samples and self.unlabelled is None:
+            raise SettingError("pseudo_labels need images without labels: others, or fewer labelled training samples.")
 
 
 def labelled_part(samples: LabelledImages, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -173,34 +174,31 @@ def train_experiment(
     lab = _Lab(splits, spec, out, config, few or Few())
     experiment = Experiment(Path(out), dataset, lab.train.classes, spec, {}, title=title)
     _check_teachers(config, teachers, teacher_logits, lab)
-    fresh, missing = student.build(spec, lab.classes, config.seed)  # a wrong name fails before a teacher is trained
-    lab.require_trained(fresh, missing, config, "student")
+    fresh = lab.begun(student, config, "student")
     require_writable(out)
     count = len(teachers) + 2
 
-    networks: list[nn.Module] = []
-    for number, origin in enumerate(teachers, 1):
-        role = "teacher" if number == 1 else f"teacher_{number}"
-        own = _teacher_recipe(teacher_config or config, number - 1)
-        network, missing = origin.build(spec, lab.classes, own.seed)
+    # All are built now: a wrong name fails before anything is trained.
+    recipes = [_teacher_recipe(teacher_config or config, number) for number in range(len(teachers))]
+    roles = [f"teacher_{number}" if number > 1 else "teacher" for number in range(1, len(teachers) + 1)]
+    networks = [lab.begun(*each) for each in zip(teachers, recipes, roles, strict=True)]
+    for number, (origin, own, role, network) in enumerate(zip(teachers, recipes, roles, networks, strict=True), 1):
         record: dict[str, Any] = {"weights_from": origin.source, "trained": False}
         if not origin.trained:
-            lab.require_trained(network, missing, own, role)
             for progress in lab.fit(network, lab.train, own):
                 yield Stage(role, number, count, progress)
             record = training_record(own, lab.train, splits["validation"], distilled=False)
             record |= lab.about(origin)
         check_teacher(network.eval().requires_grad_(False), experiment.classes, lab.train.classes)
         experiment.add_run(role, origin.name, network, record, {})
-        networks.append(network)
 
     start = lab.keep_start(fresh) if student.weights is not None else ""
     for number, role in ((count - 1, "kd_student"), (count, "student")):
         distilled = role == "kd_student"
         network = copy.deepcopy(fresh)
-        training, soft = lab.lesson(networks, teacher_logits) if distilled else (lab.train, None)
         live = networks if distilled and config.needs_live_teacher else ()
-        for progress in lab.fit(network, training, config, None if live else soft, live):
+        training, soft = lab.lesson(networks, teacher_logits) if distilled else (lab.train, None)
+        for progress in lab.fit(network, training, config, soft, live):
             yield Stage(role, number, count, progress)
         record = training_record(config, training, splits["validation"], distilled=distilled)
         record |= lab.about(student) | ({"start": start} if start else {})
@@ -233,6 +231,7 @@ class _Lab:
         self, splits: Mapping[str, LabelledImages], spec: InputSpec, out: str | Path, config: TrainingConfig, few: Few
     ):
         self.spec, self.few, self.store = spec, few, Store(Path(out) / "runs")
+        self._config, self._backbones = config, dict[int, Backbone]()  # those of trained networks, by their id
         self._validation, self._seed = splits["validation"], config.seed
         self.train, self._others = splits["train"], None
         if few.samples:
@@ -252,6 +251,13 @@ class _Lab:
         if self.few.pseudo_labels is not None:
             found["pseudo_labels"] = self.few.pseudo_labels
         return found
+
+    def begun(self, origin: Origin, config: TrainingConfig, role: str) -> nn.Module:
+        """A network before its first step."""
+        network, missing = origin.build(self.spec, self.classes, config.seed)
+        if not origin.trained:
+            self.require_trained(network, missing, config, role)
+        return network
 
     def require_trained(self, network: nn.Module, missing: Sequence[str], config: TrainingConfig, role: str) -> None:
         """Refuse fresh weights that nothing would train, and freeze what is to be frozen."""
@@ -276,37 +282,48 @@ class _Lab:
         teachers: Sequence[nn.Module] = (),
     ) -> Iterator[Progress]:
         """Train a network, or its head on features that are computed once."""
-        if not trains_head_only(config):
+        backbone = frozen_backbone(network, self.spec, self.store, config)
+        if backbone is None:
             normalise = self.spec.normalise
             yield from fit(network, training, self._validation, normalise, config, soft, teachers=teachers)
             return
-        backbone = Backbone(network, self.spec, self.store, config.device)
         head = backbone.linear_head()
         parts = [backbone.as_samples(samples) for samples in (training, self._validation)]
         yield from fit(head, *parts, backbone.head_spec().normalise, config, soft)
         backbone.put_head(head)
+        self._backbones[id(network)] = backbone
 
     def lesson(self, networks: Sequence[nn.Module], logits: Tensor | None) -> tuple[LabelledImages, Tensor | None]:
-        """What the KD student is trained on: the samples, with pseudo-labelled ones, and the teachers' logits."""
+        """What the KD student is trained on: the samples, with pseudo-labelled ones, and the teachers' logits.
+
+        There are none where the teachers answer in every step.
+        """
         if logits is not None:
             return self.train, logits
-        soft = self._answers(networks, self.train)
+        live = self._config.needs_live_teacher
+        soft = None if live else self._answers(networks, self.train)
         pool = [part for part in (self._others, self.few.unlabelled) if part is not None and len(part)]
         if self.few.pseudo_labels is None or not pool:
             return self.train, soft
         training = self.train
         for part in pool:
             said = self._answers(networks, part)
-            mean = said if said.ndim == 2 else pooled_logits(said, 1.0)
+            mean = said if said.ndim == 2 else pooled_logits(said, 1.0, self._config.teacher_mix)
             confidence, answer = mean.softmax(1).max(1)
             sure = confidence >= self.few.pseudo_labels
             training = joined(training, replace(part, labels=answer).take(sure))
-            soft = torch.cat([soft, said[..., sure, :]], dim=-2)
+            soft = None if soft is None else torch.cat([soft, said[..., sure, :]], dim=-2)
         return training, soft
 
     def _answers(self, networks: Sequence[nn.Module], samples: LabelledImages) -> Tensor:
-        answers = [predict_logits(network, samples, self.spec.normalise, bf16="auto") for network in networks]
+        answers = [self._answer(network, samples) for network in networks]
         return answers[0] if len(answers) == 1 else torch.stack(answers)
+
+    def _answer(self, network: nn.Module, samples: LabelledImages) -> Tensor:
+        if id(network) in self._backbones:
+            return self._backbones[id(network)].logits(samples)
+        device, bf16 = self._config.device, self._config.bf16
+        return predict_logits(network, samples, self.spec.normalise, device=device, bf16=bf16)
 
     def keep_start(self, network: nn.Module) -> str:
         """Keep the weights that the students begin with, for later studies; return their name in the store."""

@@ -45,7 +45,13 @@ def softened_bars(
                 name=f"{role_title(role)}, {float(entropy_bits(target)):.2f} bits",
                 marker={
                     "color": role_colour(role),
-                    "pattern": {"shape": ROLE_PATTERNS.get(role, "x"), "fgcolor": "rgba(255,255,255,.65)", "size": 6},
+                    "pattern": {
+                        "shape": ROLE_PATTERNS.get(role, "x"),
+                        "fillmode": "overlay",
+                        "fgcolor": "#fff",
+                        "fgopacity": 0.6,
+                        "size": 7,
+                    },
                 },
                 hovertemplate=f"{label(role_title(role))}: %{{y:.3%}} for %{{x}}<extra></extra>",
             )

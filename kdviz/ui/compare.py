@@ -122,9 +122,9 @@ def page() -> None:
 
 
 def _lead(opened: OpenExperiment) -> None:
-    article = "a digit" if opened.is_mnist else f"an image of {plain(opened.title)}"
+    what = "a digit" if opened.is_mnist else "an image"
     st.markdown(
-        f"Pick {article} or upload a picture. Each map shows what keeping a pixel does to the model's probability: "
+        f"Pick {what} or upload a picture. Each map shows what keeping a pixel does to the model's probability: "
         ":orange[**orange raises it**], :blue[**blue lowers it**]."
     )
     if TEACHER not in opened.experiment.runs:
@@ -162,8 +162,8 @@ def _choose_picture(opened: OpenExperiment, uploaded: Chosen | None) -> Chosen |
 
 def _strip_title(opened: OpenExperiment, shown: Shown) -> str:
     if shown.split == "validation":
-        return f"Images of {plain(opened.title)} on which each model's best epoch was chosen (validation)"
-    return f"{'Digits' if opened.is_mnist else f'Images of {plain(opened.title)}'} that no model was trained on"
+        return f"{plain(opened.pictures)}, on which each model's best epoch was chosen"
+    return "Digits that no model was trained on" if opened.is_mnist else f"{plain(opened.pictures)}, never trained on"
 
 
 def _strip_help(shown: Shown) -> str:

@@ -56,9 +56,7 @@ def _sample(opened: OpenExperiment, shown: Shown) -> int:
     place = _place(shown)
     number, label = int(shown.numbers[place]), opened.experiment.classes[int(shown.labels[place])]
     st.image(_enlarged(shown.picture(place)), width=_SIDE, alt=f"Sample {number}")
-    st.markdown(
-        f"Sample {number}, true class **{plain(label)}**  \n:gray[{plain(opened.title)}, {shown.split} {opened.noun}s]"
-    )
+    st.markdown(f"Sample {number}, true class **{plain(label)}**  \n:gray[{plain(opened.pictures)}]")
     st.session_state[_NUMBER] = number  # a button may have chosen another one
     last = int(shown.numbers.max())
     st.number_input("Sample number", 0, last, step=1, width=_SIDE, key=_NUMBER, on_change=_go_to_number)

@@ -137,10 +137,15 @@ class OpenExperiment:
         """What its pictures show."""
         return "digit" if self.is_mnist else "image"
 
-    @property
+    @cached_property
     def title(self) -> str:
-        """What its data are called."""
-        return self.experiment.title or self.experiment.name
+        """What its data are called: titles repeat, names do not."""
+        return title(self.experiment.name, self.experiment.folder)
+
+    @property
+    def pictures(self) -> str:
+        """What its pictures are, before a verb: ``MNIST: bundled digits``."""
+        return f"{self.title}: {self.shown.split if self.shown else ''} {self.noun}s"
 
     @property
     def command_folder(self) -> str:

@@ -67,10 +67,10 @@ def _about(opened: OpenExperiment, shown: Shown) -> str:
     """Which samples these are, and what was done with them."""
     if opened.is_mnist:
         return f"{len(shown):,} real digits that were held out of all training."
-    text = f"{len(shown):,} images of {plain(opened.title)}, split '{shown.split}'"
+    text = f"{plain(opened.title)}: {len(shown):,} {shown.split} {opened.noun}s"
     if shown.split == "validation":
-        return f"{text}: no weights were trained on them, but each model's best epoch was chosen on them."
-    return f"{text}, that were held out of all training."
+        return f"{text}; no weights were trained on them, but each model's best epoch was chosen on them."
+    return f"{text} that were held out of all training."
 
 
 def _effect(predictions: Predictions, noun: str) -> str:

@@ -166,8 +166,10 @@ def _chosen_runs(report: Report, rows: list[dict[str, Any]]) -> list[dict[str, A
     best = "" if report.verdict is None else _text_key("kd_student", report.verdict.value)
     usual = [one for one in (best, "student") if one in models] or list(models)[:1]
     seeds = [str(seed) for seed in sorted({row["seed"] for row in rows})]
-    with st.container(horizontal=True):
+    left, right = st.columns([2, 1])
+    with left:
         wanted = _several("runs", "Models", list(models), usual, lambda one: _model_title(report, *models[one]))
+    with right:
         of = _several("seeds", "Seeds", seeds, seeds, str)
     return [row for row in rows if _key(row) in wanted and str(row["seed"]) in of]
 
