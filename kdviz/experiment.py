@@ -56,6 +56,18 @@ BASELINES = ("black", "white", "mean", "grey")
 MORE_BASELINES = ("blur", "noise")
 """Those that are not constant."""
 
+_TABLES = (
+    "predictions",
+    "temperature",
+    "alpha",
+    "teacher_epochs",
+    "loss",
+    "curves",
+    "study_predictions",
+    "agreement",
+    "cost",
+)  # what is said of an experiment's own teacher
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _HASH = "[0-9a-f]" * 8  # in a weights file's name
 _DIGITS = re.compile(r"\+?[0-9]{1,9}")
@@ -350,7 +362,7 @@ class Experiment:
         except (OSError, ValueError, KeyError, TypeError, StopIteration):
             return  # nothing was here, or nothing that can be read
         if "teacher" in self.runs and earlier != self.runs["teacher"].sha256:
-            for name in ("predictions", "temperature"):
+            for name in _TABLES:
                 if self.has_table(name):
                     path = self.folder / f"{name}.parquet"
                     path.replace(path.with_name(f"{name}-of-{earlier[:8]}.parquet"))

@@ -29,6 +29,17 @@ _Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and std, one nu
 _ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
+class QuickDropout(nn.Dropout):
+    """Dropout whose draws cost a processor half as much: from uniform numbers, where torch draws one by one."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return input
+        if input.device.type != "cpu":
+            return super().forward(input)
+        return input * (torch.rand(input.shape) >= self.p).to(input.dtype) / (1 - self.p)
+
+
 @networks.register("paper_cnn")
 class PaperCNN(nn.Module):
     """The paper's MNIST teacher: 1,625,866 parameters at 28 x 28 and 10 classes.
@@ -52,16 +63,24 @@ class PaperCNN(nn.Module):
             nn.MaxPool2d(2),
         )
         self.classifier = nn.Sequential(
-            nn.Dropout(0.5),
+            QuickDropout(0.5),
             nn.Flatten(),
             nn.Linear(64 * (height // 2) * (width // 2), 128),
             nn.ReLU(),
-            nn.Dropout(0.5),
+            QuickDropout(0.5),
             nn.Linear(128, classes),
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(self.features(images))
+        features = self.features(images)
+        if self.training and features.requires_grad:
+            features.register_hook(_as_channels_last)
+        return self.classifier(features)
+
+
+def _as_channels_last(gradient: Tensor) -> Tensor:
+    # Flatten's gradient has its channels first; going on like that costs a third of the step in copies.
+    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 @networks.register("paper_fc")

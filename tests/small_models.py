@@ -39,7 +39,7 @@ def make_models(folder: Path, digits: LabelledImages) -> None:
     for split in ("validation", "test"):
         list(evaluate(made, splits[split], device="cpu"))
     (_copy(folder, "no-pictures") / "samples.parquet").unlink()
-    _without_teacher(_copy(folder, "no-teacher"))
+    _without_teacher(_copy(folder, "no-teacher"), splits["test"])
     _old(_copy(folder, "old"))
     shutil.rmtree(folder / "runs")
 
@@ -48,10 +48,12 @@ def _copy(folder: Path, name: str) -> Path:
     return Path(shutil.copytree(folder / "shapes", folder / name))
 
 
-def _without_teacher(folder: Path) -> None:
+def _without_teacher(folder: Path, test: LabelledImages) -> None:
     experiment = load_experiment(folder)
     del experiment.runs["teacher"]
     experiment.save()
+    (folder / "predictions.parquet").unlink()
+    list(evaluate(experiment, test, device="cpu"))
     for study in STUDIES.values():
         (folder / f"{study.table}.parquet").unlink()
 

@@ -93,11 +93,11 @@ def entropy_against_temperature(
     most = float(np.log2(len(next(iter(logits.values())))))
     figure.add_hline(y=most, line={"color": "#888", "width": 1, "dash": "dot"})
     figure.add_annotation(
-        x=0, xref="paper", xanchor="left", y=most, yanchor="top", showarrow=False, text=f"most: {most:.2f} bits"
+        x=1, xref="paper", xanchor="right", y=most, yanchor="bottom", showarrow=False, text=f"most: {most:.2f} bits"
     )
     figure.add_vline(x=temperature, line={"color": "#888", "width": 1})
     figure.update_xaxes(type="log", title="Temperature T", tickvals=_TICKS, ticktext=[f"{one:g}" for one in _TICKS])
-    figure.update_yaxes(title="Entropy, bits", range=[0, 1.06 * most])
+    figure.update_yaxes(title="Entropy, bits", range=[0, 1.15 * most])
     return _laid_out(figure, 300)
 
 

@@ -213,7 +213,9 @@ def curves(
     step = max(1, -(-max(row["epoch"] for row in rows) // 10)) if rows else 1
     for column, panel in enumerate(panels, 1):
         chart.update_xaxes(title="Epoch", showgrid=False, tick0=0, dtick=step, row=1, col=column)
-        axis: dict[str, Any] = {"tickformat": ".0%"} if panel == "accuracy" else {"type": "log", "dtick": "D2", "tickformat": ".2~g"}
+        axis: dict[str, Any] = (
+            {"tickformat": ".0%"} if panel == "accuracy" else {"type": "log", "dtick": "D2", "tickformat": ".2~g"}
+        )
         chart.update_yaxes(title=_PANELS[panel], **axis, row=1, col=column)
     named: set[Any] = set()
     for (column, panel), run in product(enumerate(panels, 1), _runs(rows)):

@@ -169,7 +169,7 @@ class OpenExperiment:
         pictured = self._digits() if split == "bundled" else self._stored(split)
         if pictured is None:
             return None
-        evaluate = f"kdviz evaluate -e {self.command_folder}"
+        evaluate = f"kdviz evaluate -e {self.command_folder}{'' if self.is_mnist else ' --data DIR'}"
         missing = replace(pictured, missing=f"There are no predictions of these images yet; make them with: {evaluate}")
         if not self.experiment.has_table("predictions"):
             return missing
