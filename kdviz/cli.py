@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from kdviz import __version__
 from kdviz.errors import DatasetError, KdvizError, SettingError
 
 if TYPE_CHECKING:
-    from kdviz.analysis.studies import Cost
+    from kdviz.analysis.studies import Cost, Study
     from kdviz.datasets import LabelledImages
     from kdviz.distill import Stage, TrainingConfig
     from kdviz.experiment import Experiment
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _verb(verbs: Any, name: str, run: Callable[[Any], None], help: str) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, wrong_usage=parser.error)
     return parser
 
 
@@ -113,6 +114,7 @@ def _add_app(verbs: Any) -> None:
     parser = _verb(verbs, "app", _app, "Open the web app.")
     parser.add_argument("--port", type=_at_least_one, default=8501, help="port of the page")
     parser.add_argument("--headless", action="store_true", help="do not open a browser")
+    parser.add_argument("--models", metavar="DIR", help="folder of further experiments to show (also: KDVIZ_MODELS)")
 
 
 def _app(options: argparse.Namespace) -> None:
@@ -128,6 +130,8 @@ def _app(options: argparse.Namespace) -> None:
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(options.port)]
     if options.headless:
         command += ["--server.headless", "true"]
+    if options.models:
+        os.environ["KDVIZ_MODELS"] = str(Path(options.models).resolve())
     os.chdir(script.parent)  # where .streamlit/config.toml is
     os.execv(sys.executable, command)
 
@@ -343,6 +347,11 @@ def _few(options: argparse.Namespace, train: Any, spec: Any) -> Any:
 
 def _show_stages(stages: Iterable[Stage | Cost], warnings: Iterable[str] = ()) -> None:
     """One bar a training, with the loss and the validation accuracy of its last epoch; each warning once."""
+    with ExitStack() as shown:  # a bar that is left open would be drawn again behind an error
+        _show_bars(stages, warnings, shown)
+
+
+def _show_bars(stages: Iterable[Stage | Cost], warnings: Iterable[str], open_bars: ExitStack) -> None:
     from tqdm import tqdm
 
     said: set[str] = set()
@@ -355,19 +364,17 @@ def _show_stages(stages: Iterable[Stage | Cost], warnings: Iterable[str] = ()) -
         progress = stage.progress
         _warn(progress.warnings if progress else (), said)
         if bar is None or stage.name != shown:
-            if bar is not None:
-                bar.close()
+            open_bars.close()
             shown = stage.name
             total = progress.epochs * progress.steps if progress else 1
             bar = tqdm(total=total, desc=f"{stage.number}/{stage.count} {stage.name}", unit="batch")
+            open_bars.callback(bar.close)
         if progress is None:
             bar.update(bar.total - bar.n)
             continue
         bar.update((progress.epoch - 1) * progress.steps + progress.step - bar.n)
         if progress.loss is not None:
             bar.set_postfix_str(f"loss {progress.loss:.4f}, validation {progress.validation_accuracy:.2%}")
-    if bar is not None:
-        bar.close()
 
 
 def _cost_in_words(cost: Any) -> str:
@@ -421,10 +428,10 @@ def _sweep(options: argparse.Namespace) -> None:
     from kdviz.analysis.studies import STUDIES, Sweep
     from kdviz.experiment import load_experiment
 
+    study = STUDIES[options.study]
+    values = _values(study, options)
     _set_threads(options)
     experiment = load_experiment(options.experiment)
-    study = STUDIES[options.study]
-    values = study.values if options.values is None else [_parsed(study, text) for text in options.values]
     sweep = Sweep(
         experiment,
         options.study,
@@ -461,13 +468,15 @@ def _engine(options: argparse.Namespace) -> Any:
     return partial(run_on_ray, address=options.address, cpus=options.threads or 1, gpus=options.gpus)
 
 
-def _parsed(study: Any, text: str) -> Any:
-    from kdviz.errors import SettingError
-
+def _values(study: Study, options: argparse.Namespace) -> Sequence[Any]:
+    """The values to vary, or the study's own; one of another kind is wrong usage."""
+    if options.values is None:
+        return study.values
     try:
-        return study.parse(text)
-    except ValueError as error:
-        raise SettingError(f"'{text}' is no value of {study.column}.") from error
+        return [study.parse(text) for text in options.values]
+    except ValueError:
+        options.wrong_usage(f"argument --values: invalid values for {study.column}: {','.join(options.values)}")
+        raise
 
 
 def _splits_of(experiment: Any, data: str | None) -> Any:

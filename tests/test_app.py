@@ -1,4 +1,4 @@
-"""The app in a real browser: every promise of the first version, on the shipped models."""
+"""The app in a real browser: on the shipped models, and on small experiments with every study or pieces missing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from small_models import make_models
 
-from kdviz.datasets import bundled_digits
+from kdviz.analysis.softened import entropy_bits, least_sure, read_logits, softened
+from kdviz.datasets import LabelledImages, bundled_digits
+from kdviz.experiment import load_experiment
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -34,6 +38,7 @@ FLAGS = [
     "--disable-sync",
 ]
 WAIT = 30_000
+playwright.expect.set_options(timeout=15_000)  # a busy machine is slow, not wrong
 TOO_WIDE = """
 [...document.querySelectorAll(".stMain *")].some((node) =>
   node.getBoundingClientRect().right > innerWidth + 1
@@ -50,14 +55,26 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def models(tmp_path_factory: pytest.TempPathFactory, small_digits: LabelledImages) -> Path:
+    """A folder of small experiments; see small_models.py."""
+    folder = tmp_path_factory.mktemp("models")
+    make_models(folder, small_digits)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log.txt"
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.address", "127.0.0.1"]
-    with log.open("w") as output, subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output) as process:
+    environment = {**os.environ, "KDVIZ_MODELS": str(models)}
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=environment) as process,
+    ):
         try:
             _wait_for(f"http://127.0.0.1:{port}/_stcore/health", process, log)
             yield f"http://127.0.0.1:{port}"
@@ -166,7 +183,7 @@ def test_a_mistake_opens_in_compare_and_back_returns(server: str, page: playwrig
     first = page.locator(".kg button").first
     playwright.expect(first).to_be_visible()
     said = first.get_attribute("aria-label")
-    found = re.match(r"Sample (\d+), a (\d): Teacher says \d, KD student says (\d), Student alone says (\d)", said)
+    found = re.match(r"Sample (\d+), an? (\d): Teacher says \d, KD student says (\d), Student alone says (\d)", said)
     assert found
     sample, label, kd_student, alone = found.groups()
     assert kd_student == label != alone
@@ -340,15 +357,186 @@ def test_agreement_has_an_interval_and_differences_their_error(server: str, page
     playwright.expect(reads.nth(1)).to_have_text(re.compile(r"^[+−]0\.\d{3} ± 0\.\d{3}$"))
 
 
-def test_temperature_shows_the_study(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/temperature")
-    playwright.expect(page.get_by_text(re.compile("By validation the best temperature is"))).to_be_visible()
-    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible()
-    for tick in ("1", "4", "16", "64"):
-        playwright.expect(page.locator(".xtick", has_text=re.compile(f"^{tick}$"))).to_have_count(1)
+def test_switching_the_experiment_is_kept_on_every_page(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/?sample=17")
+    page.get_by_role("combobox", name="Experiment").click()
+    page.get_by_role("option", name="Small shapes (shapes)", exact=True).click()
+    playwright.expect(page.get_by_text("Small shapes (shapes): test images, never trained on")).to_be_visible()
+    settled(page)
+    maps(page)
+    assert "experiment=shapes" in page.url
+    assert "sample" not in page.url  # it was one of the other experiment
+    page.get_by_role("link", name="Mistakes").click()
+    playwright.expect(page.get_by_text("Small shapes (shapes): 150 test images that were held out")).to_be_visible()
+    assert "experiment=shapes" in page.url
+    assert "digit" not in page.locator(".stMain").inner_text()
+    page.get_by_role("link", name="Teacher epochs").click()
+    playwright.expect(page.get_by_text("Data: Small shapes (shapes).")).to_be_visible()
+    assert "experiment=shapes" in page.url
 
 
-@pytest.mark.parametrize("path", ["", "mistakes", "temperature"])
+def test_a_stored_sample_opens_by_its_number_in_the_split(server: str, page: playwright.Page, models: Path) -> None:
+    stored = load_experiment(models / "shapes").samples("test")
+    assert not np.array_equal(stored.numbers, np.arange(len(stored)))  # only some are stored
+    page.goto(f"{server}/mistakes?experiment=shapes&group=any_wrong")
+    said = page.locator(".kg button").nth(5).get_attribute("aria-label")
+    page.locator(".kg button").nth(5).click()
+    settled(page)
+    number = int(re.match(r"Sample (\d+),", said)[1])
+    label = int(stored.labels[stored.numbers.tolist().index(number)])
+    assert f"sample={number}" in page.url
+    assert "experiment=shapes" in page.url
+    playwright.expect(page.get_by_text(f"True class: {label}")).to_be_visible()
+    for role in ("Teacher", "KD student", "Student alone"):
+        predicted = re.search(rf"{role} says (\d)", said)[1]
+        card = page.get_by_role("region", name=role, exact=True)
+        playwright.expect(card).to_contain_text("✓ right" if int(predicted) == label else "✗ wrong")
+
+
+MISSING = [
+    ("?experiment=nope", "is not a known experiment"),
+    ("?experiment=no-pictures", "keeps no pictures"),
+    ("?experiment=no-teacher", "has no teacher model"),
+    ("mistakes?experiment=no-pictures", "keeps no pictures"),
+    ("mistakes?experiment=no-predictions", "kdviz evaluate -e"),
+    ("dark-knowledge?experiment=no-predictions", "kdviz evaluate -e"),
+    ("dark-knowledge?experiment=no-teacher", "No answers of a teacher"),
+    ("temperature?experiment=old", "made by an earlier version of kdviz"),
+    ("temperature?experiment=no-predictions", "has no temperature.parquet yet"),
+    ("teacher-epochs?experiment=old", "is damaged"),
+    ("teacher-epochs?experiment=no-predictions", "has no teacher_epochs.parquet yet"),
+    ("temperature?experiment=shapes&study=nope", "is not a known study"),
+    ("dark-knowledge?sample=999999", "no sample"),
+]
+
+
+@pytest.mark.parametrize(("path", "words"), MISSING)
+def test_what_is_missing_is_one_sentence(server: str, page: playwright.Page, path: str, words: str) -> None:
+    page.goto(f"{server}/{path}")
+    alert = page.locator(".stAlert").filter(has_text=words)
+    playwright.expect(alert).to_have_count(1)
+    assert len(alert.inner_text().strip().splitlines()[-1]) < 220
+    if "yet" in words or "earlier" in words or "damaged" in words:
+        playwright.expect(page.locator(".stCode")).to_contain_text(f"kdviz sweep {path.partition('?')[0]} -e ")
+
+
+def test_without_a_teacher_there_are_maps_and_groups_of_the_students(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/?experiment=no-teacher")
+    settled(page)
+    playwright.expect(page.locator("canvas.k-map")).to_have_count(2)
+    assert page.get_by_text("compared with this map").count() == 0
+    page.get_by_role("link", name="Mistakes").click()
+    playwright.expect(page.get_by_text(re.compile("Fixed by distillation"))).to_be_visible()
+    assert page.get_by_text("Inherited from the teacher").count() == 0
+
+
+def test_a_sweep_says_its_verdict_and_shows_any_figure(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/temperature?experiment=shapes")
+    playwright.expect(page.get_by_text(re.compile(r"^Distillation at T = \d, the best by validation"))).to_be_visible()
+    chart = page.locator(".js-plotly-plot").first
+    for tick in ("1", "4"):
+        playwright.expect(chart.locator(".xtick", has_text=re.compile(f"^{tick}$"))).to_have_count(1)
+    page.get_by_role("radio", name="Inherited errors").click()
+    playwright.expect(chart).to_contain_text("Inherited errors, test split")
+    assert "y=inherited_errors" in page.url
+    page.get_by_role("radio", name="Loss against the teacher").click()
+    playwright.expect(chart.locator(".xtick", has_text="soft targets")).to_have_count(1)
+    assert "study=loss" in page.url
+    playwright.expect(chart).to_contain_text("Inherited errors, test split")  # what was chosen stays
+
+
+def test_curves_are_of_the_models_and_seeds_that_are_chosen(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/temperature?experiment=shapes&runs=1,4,student&seeds=1")
+    lines = page.locator(".js-plotly-plot").nth(1).locator(".scatterlayer .trace .js-line")
+    playwright.expect(lines).to_have_count(3 * 2)  # validation and training of each
+    playwright.expect(page.locator(".js-plotly-plot").nth(1)).to_contain_text("KD student, T = 4")
+    page.get_by_role("button", name=re.compile("Remove 1|1, close|Delete 1")).or_(
+        page.locator(".stMultiSelect").nth(1).locator("[data-baseweb=tag] [role=presentation]")
+    ).first.click()
+    playwright.expect(page.get_by_text("Choose at least one model and one seed.")).to_be_visible()
+
+
+def test_a_study_can_be_downloaded(server: str, page: playwright.Page, models: Path, tmp_path: Path) -> None:
+    page.goto(f"{server}/teacher-epochs?experiment=shapes")
+    table = pq.read_table(models / "shapes" / "teacher_epochs.parquet")
+    starts = {
+        "Chart (HTML)": b"<!doctype html>",
+        "Table (CSV)": b"run,role",
+        "PNG": b"\x89PNG",
+        "SVG": b"<?xml",
+        "Curves (CSV)": b"role,",
+    }
+    for name, start in starts.items():
+        with page.expect_download() as found:
+            page.get_by_role("button", name=name, exact=True).first.click()
+        assert Path(found.value.path()).read_bytes().lstrip().lower().startswith(start.lower()), name
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Table (Parquet)").click()
+    found.value.save_as(tmp_path / "table.parquet")
+    assert pq.read_table(tmp_path / "table.parquet").equals(table)
+
+
+def test_teacher_epochs_shows_students_and_their_teachers(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/teacher-epochs?experiment=shapes")
+    playwright.expect(page.get_by_text(re.compile("^Distillation .* training alone"))).to_be_visible()
+    chart = page.locator(".js-plotly-plot").first
+    playwright.expect(chart).to_contain_text("Epochs after which the teacher was stopped")
+    playwright.expect(chart.locator(".legendtext", has_text=re.compile("^Teacher$"))).to_have_count(1)
+    playwright.expect(chart.locator(".legendtext", has_text=re.compile("^Student alone, "))).to_have_count(1)
+    playwright.expect(page.get_by_text("Training curves")).to_be_visible()
+
+
+def test_dark_knowledge_follows_the_slider(server: str, page: playwright.Page) -> None:
+    table = pq.read_table(ROOT / "models" / "mnist" / "predictions.parquet")
+    logits = read_logits(table, "bundled")["teacher"]
+    first = int(least_sure(logits)[0])
+    page.goto(f"{server}/dark-knowledge")
+    said = page.get_by_text(re.compile("^Teacher at T = "))
+
+    def entropy(temperature: float) -> str:
+        return f"entropy {entropy_bits(softened(logits[first], temperature)):.2f} of at most 3.32 bits"
+
+    playwright.expect(said).to_contain_text(entropy(4))
+    playwright.expect(page.get_by_text(f"Sample {first}, true class")).to_be_visible()
+    picture = page.get_by_role("img", name=f"Sample {first}").get_attribute("src")
+    slider = page.get_by_role("slider", name="Temperature T")
+    for temperature in (4.76, 5.66, 6.73):  # it keeps the focus
+        slider.press("ArrowRight")
+        playwright.expect(said).to_contain_text(f"T = {temperature:g}")
+        playwright.expect(said).to_contain_text(entropy(temperature))
+    assert "T=6.73" in page.url
+    assert page.get_by_role("img", name=f"Sample {first}").get_attribute("src") == picture
+    page.get_by_role("button", name="KD student").click()
+    playwright.expect(page.locator(".js-plotly-plot").first).to_contain_text("KD student, ")
+    assert "models=teacher%2Ckd_student" in page.url
+
+
+def test_dark_knowledge_picks_samples(server: str, page: playwright.Page) -> None:
+    experiment = load_experiment(ROOT / "models" / "mnist")
+    logits = read_logits(experiment.table("predictions"), "bundled")["teacher"]
+    labels = bundled_digits()["bundled"].labels.numpy()
+    order = least_sure(logits)
+    page.goto(f"{server}/dark-knowledge")
+    playwright.expect(page.get_by_text(f"Sample {order[0]}, true class {labels[order[0]]}")).to_be_visible()
+    page.get_by_role("button", name="Teacher's least sure").click()
+    playwright.expect(page.get_by_text(f"Sample {order[1]}, true class {labels[order[1]]}")).to_be_visible()
+    page.goto(f"{server}/dark-knowledge?sample=17")
+    page.get_by_role("button", name="Teacher wrong").click()
+    wrong = order[logits.argmax(1)[order] != labels[order]]
+    playwright.expect(page.get_by_text(f"Sample {wrong[0]}, true class {labels[wrong[0]]}")).to_be_visible()
+    field = page.get_by_role("spinbutton", name="Sample number")
+    field.fill("33")
+    field.press("Enter")
+    playwright.expect(page.get_by_text(f"Sample 33, true class {labels[33]}")).to_be_visible()
+    assert "sample=33" in page.url
+    page.get_by_role("button", name="Random").click()
+    playwright.expect(page.get_by_text("Sample 33, true class")).to_have_count(0)
+
+
+PAGES = ("", "mistakes", "temperature", "teacher-epochs", "dark-knowledge")
+
+
+@pytest.mark.parametrize("path", [*PAGES, *(f"{one}?experiment=shapes" for one in PAGES[1:])])
 @pytest.mark.parametrize("width", [390, 1440])
 def test_no_page_scrolls_sideways(server: str, page: playwright.Page, path: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})

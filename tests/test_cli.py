@@ -7,15 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from coloured import coloured, coloured_splits, network, plant_tree, state_of
 from PIL import Image
 
 import kdviz
 import kdviz.datasets
+from kdviz.bench import train as bench
 from kdviz.cli import METHOD_OPTIONS, main
 from kdviz.distill import losses, recipes, training, trio
 from kdviz.experiment import list_experiments, load_experiment
@@ -303,6 +306,8 @@ def test_ctrl_c_is_exit_130(monkeypatch, capsys):
         ["train", "mnist", "--out", "x", "--kd-epochs", "0"],
         ["train", "mnist", "--out", "x", "--loss-option", "beta"],
         ["train", "mnist", "--out", "x", "--class-weights", "equal"],
+        ["train", "folder", "--out", "x", "--keep-samples", "0"],
+        ["train", "folder", "--out", "x", "--train-samples", "0"],
         ["sweep", "temperature", "--seeds", "0.5"],
     ],
     ids=" ".join,
@@ -353,7 +358,8 @@ def test_the_module_is_the_command():
         ("networks", {"paper_cnn", "paper_fc", "torchvision/NAME", "timm/NAME"}),
         ("methods", {"rise"}),
         ("losses", set(losses)),
-        ("datasets", {"mnist", "mnist-bundled"}),
+        ("datasets", {"mnist", "mnist-bundled", "mhist", "folder"}),
+        ("augmentations", {"flip", "crop", "rotate90", "colour", "mixup", "cutmix"}),
     ],
 )
 def test_lists(what, some, capsys):
@@ -684,7 +690,6 @@ def test_an_interrupted_sweep_keeps_what_it_has(tiny_folder, few_small_digits, m
     [
         (["--values", ""], "at least one value"),
         (["--seeds", ""], "at least one value and one seed"),
-        (["--values", "1,hot"], "'hot' is no value of temperature"),
         (["--values", "0"], "temperature"),
         (["--values", "nan"], "temperature"),
         (["--alpha", "2"], "alpha"),
@@ -694,6 +699,14 @@ def test_an_interrupted_sweep_keeps_what_it_has(tiny_folder, few_small_digits, m
 def test_a_sweep_that_cannot_start_says_why(tiny_folder, few_small_digits, capsys, changed, reason):
     assert main(["sweep", "temperature", "-e", str(tiny_folder), "--data", "x", *changed]) == 1
     assert reason in one_line_error(capsys)
+
+
+@pytest.mark.parametrize(("study", "values"), [("temperature", "1,hot"), ("teacher-epochs", "1.5"), ("alpha", "half")])
+def test_values_of_another_kind_are_wrong_usage(capsys, study, values):
+    with pytest.raises(SystemExit) as end:
+        main(["sweep", study, "--values", values])  # before any file is opened
+    assert end.value.code == 2
+    assert f"invalid values for {study.replace('-', '_')}: {values}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("missing", ["teacher", "kd_student"])
@@ -757,3 +770,357 @@ def test_an_unwritable_folder_fails_before_the_training(few_digits, tmp_path, ca
     error = capsys.readouterr().err
     assert "Cannot write into" in error
     assert "1/3 teacher" not in error
+
+
+def test_an_unwritable_folder_of_curves_is_one_line(tiny_folder, few_small_digits, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    command = ["sweep", "temperature", "-e", str(tiny_folder), "--data", "x", "--epochs", "1", "--device", "cpu"]
+    pytest.importorskip("tensorboard")
+    more = ["--values", "4", "--seeds", "0", "--tensorboard", str(tmp_path / "file" / "curves")]
+    assert main([*command, *more]) == 1
+    assert "Cannot write into" in capsys.readouterr().err.splitlines()[-1]
+
+
+# folders of images ----------------------------------------------------------------------------------------------------
+
+NETWORKS = ["--teacher", "torchvision/squeezenet1_1", "--student", "torchvision/mobilenet_v2"]
+BRIEF = [
+    "--size",
+    "32",
+    "--epochs",
+    "1",
+    "--teacher-epochs",
+    "1",
+    "--batch-size",
+    "8",
+    "--device",
+    "cpu",
+    "--threads",
+    "1",
+]
+FRESH = ["--no-pretrained", *NETWORKS, *BRIEF]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A folder of 24 + 12 + 12 coloured pictures."""
+    return plant_tree(tmp_path_factory.mktemp("tree") / "photos", coloured_splits())
+
+
+@pytest.fixture(scope="module")
+def trained_photos(tree, tmp_path_factory):
+    out = tmp_path_factory.mktemp("models") / "photos"
+    more = ["--teacher-epochs", "2", "--keep-samples", "12"]
+    assert main(["train", "folder", "--data", str(tree), "--out", str(out), *FRESH, *more, "--json"]) == 0
+    return out
+
+
+@pytest.fixture
+def photos(trained_photos, tmp_path):
+    """A copy of the experiment that ``train folder`` made of them."""
+    return Path(shutil.copytree(trained_photos, tmp_path / "photos"))
+
+
+@pytest.fixture(scope="module")
+def polyps(tmp_path_factory):
+    """MHIST's layout, with 24 + 12 pictures."""
+    folder = tmp_path_factory.mktemp("polyps")
+    rows = ["Image Name,Majority Vote Label,Number of Annotators who Selected SSA (Out of 7),Partition"]
+    for partition, count in (("train", 24), ("test", 12)):
+        samples = coloured(count, count, classes=("HP", "SSA"))
+        for number, label in enumerate(samples.labels.tolist()):
+            name = f"MHIST_{partition}{number:02}.png"
+            (folder / "images").mkdir(exist_ok=True)
+            samples.picture(number).save(folder / "images" / name)
+            rows.append(f"{name},{samples.classes[label]},{5 * label + number % 2},{partition}")
+    (folder / "annotations.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_train_on_a_folder(photos, tree):
+    experiment = load_experiment(photos)
+    assert (experiment.dataset, experiment.classes) == ("folder", ("blue", "green", "red"))
+    assert (experiment.input.size, experiment.input.channels, experiment.input.mean[0]) == ((32, 32), 3, 0.485)
+    assert {role: run.network for role, run in experiment.runs.items()} == {
+        "teacher": "torchvision/squeezenet1_1",
+        "kd_student": "torchvision/mobilenet_v2",
+        "student": "torchvision/mobilenet_v2",
+    }
+    for role, run in experiment.runs.items():
+        assert {split: values["samples"] for split, values in run.metrics.items()} == {"validation": 12, "test": 12}
+        assert (run.training["epochs"], run.training["unfreeze"]) == (2 if role == "teacher" else 1, "all")
+    stored = experiment.samples("test")
+    assert len(stored) == 12
+    assert experiment.table("predictions").num_rows == 3 * 24
+
+
+def test_train_on_mhist(polyps, tmp_path, capsys):
+    out = tmp_path / "m"
+    assert main(["train", "mhist", "--data", str(polyps), "--out", str(out), *FRESH, "--json"]) == 0
+    document = only_json(capsys)
+    experiment = load_experiment(out)
+    assert (experiment.dataset, experiment.classes) == ("mhist", ("HP", "SSA"))
+    assert {values["test"]["samples"] for values in document["metrics"].values()} == {12}
+    assert experiment.runs["student"].training["train_samples"] == 20  # 85 % of 24, of each class
+    assert main(["evaluate", "-e", str(out), "--data", str(polyps), "--device", "cpu"]) == 0
+    shown = [line.split()[:3] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert shown == [[role, "test", "12"] for role in ROLES]
+
+
+def test_evaluate_with_the_folder_or_with_what_is_kept(photos, tree, capsys):
+    metrics = {}
+    before = load_experiment(photos).runs["student"].metrics["test"]
+    for more in ([], ["--data", str(tree)]):
+        assert main(["evaluate", "-e", str(photos), "--device", "cpu", "--json", *more]) == 0
+        metrics[len(more)] = only_json(capsys)["metrics"]
+    assert metrics[0] == metrics[2]
+    assert metrics[0]["student"]["test"] == pytest.approx(before, abs=1e-5)
+
+
+def test_evaluate_without_the_folder_needs_the_whole_test_split(photos, capsys):
+    experiment = load_experiment(photos)
+    experiment.write_samples(list(coloured_splits().values()), 5)
+    assert main(["evaluate", "-e", str(photos), "--device", "cpu"]) == 1
+    assert "Only some of the test images are stored" in one_line_error(capsys)
+    (photos / "samples.parquet").unlink()
+    assert main(["evaluate", "-e", str(photos), "--device", "cpu"]) == 1
+    assert "samples.parquet" in one_line_error(capsys)
+
+
+def test_explain_a_photo(photos, tree, tmp_path, capsys):
+    image, out = next((tree / "test" / "red").iterdir()), tmp_path / "maps.npz"
+    command = ["explain", str(image), "-e", str(photos), *QUICK, "--target", "red", "--out", str(out)]
+    assert main([*command, "--json"]) == 0
+    assert list(only_json(capsys)["images"][0]["models"]) == ROLES
+    with np.load(out, allow_pickle=False) as archive:
+        assert all(archive[role].shape == (32, 32) for role in ROLES)
+
+
+@pytest.mark.parametrize(("study", "values"), [("temperature", "2,4"), ("teacher-epochs", "1,2")])
+def test_sweep_on_a_folder(photos, tree, tmp_path, capsys, study, values):
+    command = ["sweep", study, "-e", str(photos), "--data", str(tree), "--device", "cpu", "--threads", "1"]
+    more = ["--values", values, "--seeds", "0", "--json"]
+    curves = tmp_path / "curves"
+    if study == "temperature":
+        pytest.importorskip("tensorboard")
+        more += ["--tensorboard", str(curves)]
+    assert main([*command, *more]) == 0
+    captured = capsys.readouterr()
+    runs, epochs = (3, 3) if study == "temperature" else (4, 5)  # one epoch each, as the KD student; a teacher has two
+    assert f"{runs} runs, {epochs} epochs: about" in captured.err
+    document = json.loads(captured.out)
+    assert {row["role"] for row in document["test"]} == set(ROLES)
+    assert document["verdict"]["sentences"]
+    table = load_experiment(photos).table(study.replace("-", "_"))
+    assert {row["epochs"] for row in table.to_pylist() if row["role"] != "teacher"} == {1}
+    if study == "temperature":
+        assert len(list(curves.glob("*/events.out.tfevents.*"))) == 3
+    assert main([*command, *more[:4]]) == 0  # nothing is left to do
+    shown = capsys.readouterr()
+    assert "epochs: about" not in shown.err
+    assert "training alone" in shown.out
+
+
+def test_studies_of_frozen_backbones_take_their_heads(tree, tmp_path, capsys):
+    out = tmp_path / "e"
+    files = []
+    for name in ("resnet18", "shufflenet_v2_x0_5"):
+        files.append(str(tmp_path / f"{name}.pt"))
+        torch.save(network(f"torchvision/{name}", 5, classes=7).state_dict(), files[-1])
+    command = ["train", "folder", "--data", str(tree), "--out", str(out), *BRIEF, "--teacher", "torchvision/resnet18"]
+    more = ["--student", "torchvision/shufflenet_v2_x0_5", "--teacher-weights", files[0], "--student-weights", files[1]]
+    assert main([*command, *more]) == 0
+    runs = load_experiment(out).runs
+    assert [run.training["unfreeze"] for run in runs.values()] == ["head"] * 3
+    assert [run.training["weights_from"] for run in runs.values()] == ["resnet18.pt", *["shufflenet_v2_x0_5.pt"] * 2]
+    capsys.readouterr()
+    sweep = ["sweep", "temperature", "-e", str(out), "--data", str(tree), "--device", "cpu", "--seeds", "0,1"]
+    assert main([*sweep, "--values", "4", "--json"]) == 0
+    rows = {(row["role"], row["value"]): row["accuracy"] for row in only_json(capsys)["test"]}
+    assert rows["teacher", None] == pytest.approx(runs["teacher"].metrics.get("test", {}).get("accuracy"), abs=1e-6)
+
+
+def test_few_labels_pseudo_labels_and_more_images(tree, tmp_path, capsys):
+    extra = plant_tree(tmp_path / "extra", {"more": coloured(6, 99, "more")})
+    out = tmp_path / "few"
+    command = ["train", "folder", "--data", str(tree), "--out", str(out), *FRESH, "--train-samples", "9"]
+    assert main([*command, "--pseudo-labels", "0", "--unlabelled", str(extra)]) == 0
+    training = {role: run.training for role, run in load_experiment(out).runs.items()}
+    assert [one["train_samples"] for one in training.values()] == [9, 24 + 6, 9]
+    assert [one["labelled"] for one in training.values()] == [9] * 3
+
+
+def test_a_teacher_of_its_own_kind(tree, tmp_path):
+    out = tmp_path / "self"
+    assert main(["train", "folder", "--data", str(tree), "--out", str(out), *FRESH, "--teacher", "self"]) == 0
+    runs = load_experiment(out).runs
+    assert {run.network for run in runs.values()} == {"torchvision/mobilenet_v2"}
+    assert [run.training["seed"] for run in runs.values()] == [0, 0, 0]
+
+
+def test_a_teacher_that_is_trained_already(photos, tree, tmp_path):
+    teacher = load_experiment(photos).runs["teacher"]
+    out = tmp_path / "again"
+    command = ["train", "folder", "--data", str(tree), "--out", str(out), *FRESH]
+    assert main([*command, "--teacher-checkpoint", str(photos / teacher.weights)]) == 0
+    again = load_experiment(out).runs["teacher"]
+    assert again.sha256 == teacher.sha256
+    assert again.training == {"weights_from": teacher.weights, "trained": False}
+
+
+def test_logits_in_place_of_a_teacher(tree, tmp_path, capsys):
+    names = [path.relative_to(tree).as_posix() for path in sorted(tree.glob("train/*/*.png"))]
+    path = tmp_path / "logits.npz"
+    np.savez(path, sample=np.array(names), logits=np.random.default_rng(0).normal(size=(24, 3)))
+    out = tmp_path / "e"
+    command = ["train", "folder", "--data", str(tree), "--out", str(out), "--no-pretrained", *NETWORKS[2:], *BRIEF]
+    assert main([*command, "--teacher-logits", str(path)]) == 0
+    assert list(load_experiment(out).runs) == ["kd_student", "student"]
+    capsys.readouterr()
+    sweep = ["sweep", "temperature", "-e", str(out), "--data", str(tree), "--epochs", "1"]
+    assert main(sweep) == 1
+    assert "has no teacher, which a study needs" in one_line_error(capsys)
+    image = next((tree / "test" / "red").iterdir())
+    assert main(["explain", str(image), "-e", str(out), *QUICK, "--out", str(tmp_path / "maps.npz")]) == 0
+    assert main(["evaluate", "-e", str(out), "--data", str(tree), "--device", "cpu"]) == 0
+    for more in (["--teacher", "torchvision/resnet18"], ["--teacher-checkpoint", "x.pt"]):
+        assert main([*command, "--teacher-logits", str(path), *more]) == 1
+        assert "not both" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_augmentation_and_features_from_the_command_line(tree, tmp_path):
+    out = tmp_path / "e"
+    command = ["train", "folder", "--data", str(tree), "--out", str(out), *FRESH, "--augment", "flip,mixup"]
+    assert main([*command, "--feature-loss", "hints", "--feature-weight", "0.5"]) == 0
+    record = load_experiment(out).runs["kd_student"].training
+    assert (record["augment"], record["feature_loss"], record["feature_weight"]) == ("flip,mixup", "hints", 0.5)
+
+
+def bad_tree(tmp_path, tree, what) -> Path:
+    """A folder that is no data set."""
+    folder = tmp_path / "data"
+    if what == "one class":
+        shutil.copytree(tree / "train" / "red", folder / "train" / "red")
+    elif what == "no classes":
+        shutil.copytree(tree / "train" / "red", folder)
+    elif what == "empty":
+        folder.mkdir()
+    elif what == "broken":
+        shutil.copytree(tree, folder)
+        (folder / "train" / "red" / "002.png").write_bytes(b"broken")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("missing", "There is no folder"),
+        ("one class", "has one class only, 'red'; add a folder of another"),
+        ("no classes", "has images, but not in class folders"),
+        ("empty", "has no images"),
+        ("broken", "1 of 24 images in"),
+    ],
+)
+def test_a_folder_that_is_no_data_set(tmp_path, tree, capsys, what, reason):
+    folder = bad_tree(tmp_path, tree, what)
+    assert main(["train", "folder", "--data", str(folder), "--out", str(tmp_path / "e"), *FRESH]) == 1
+    assert reason in one_line_error(capsys)
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("dataset", ["folder", "mhist"])
+def test_data_that_is_not_downloaded(tmp_path, capsys, dataset):
+    assert main(["train", dataset, "--out", str(tmp_path / "e"), *FRESH]) == 1
+    assert f"The data set '{dataset}' is not downloaded; name its folder with --data." in one_line_error(capsys)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (["--student", "torchvision/mobilenet_v22"], "Did you mean 'mobilenet_v2'"),
+        (["--teacher", "torchvision/resnet81"], "Did you mean 'resnet18'"),
+        (["--student", "resnet18"], "Unknown network 'resnet18'"),
+        (["--teacher-weights", "a.pt,b.pt"], "--teacher-weights needs one file for each of 1 teacher(s), got 2"),
+        (["--teacher-weights", "missing.pt"], "Cannot read 'missing.pt'"),
+        (["--student-weights", "missing.pt"], "Cannot read 'missing.pt'"),
+        (["--teacher-checkpoint", "missing.pt"], "Cannot read 'missing.pt'"),
+        (["--teacher-checkpoint", "x.pt", "--teacher", "a,b"], "--teacher-checkpoint is one trained teacher"),
+        (["--teacher-logits", "missing.npz"], "not both"),
+        (["--teacher", ""], "There must be a teacher"),
+        (["--pseudo-labels", "1"], "pseudo_labels must be at least 0 and below 1"),
+        (["--pseudo-labels", "-0.5"], "pseudo_labels must be at least 0 and below 1"),
+        (["--pseudo-labels", "0.9"], "pseudo_labels need images without labels"),
+        (["--unlabelled", "TREE"], "Unlabelled images are used with pseudo_labels"),
+        (["--unlabelled", "missing", "--pseudo-labels", "0.9"], "There are no images in 'missing'"),
+        (["--train-samples", "2"], "must be 3 to 24, got 2"),
+        (["--train-samples", "99"], "must be 3 to 24, got 99"),
+        (["--unfreeze", "some"], "unfreeze must be all, head or a number of stages"),
+        (["--teacher-unfreeze", "some"], "unfreeze must be all, head or a number of stages"),
+        (["--augment", "flop"], "Did you mean 'flip'"),
+        (["--augment", "flip,flip"], "named twice"),
+        (["--feature-loss", "hint"], "Did you mean 'hints'"),
+        (["--feature-loss", "hints", "--student-layer", "featurs"], "Did you mean"),
+        (["--size", "8"], "does not take images of 8 x 8 pixels"),
+        (["--size", "5000"], "4096"),
+        (["--groups", "missing.csv"], "missing.csv"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_training_of_photos_that_cannot_start_says_why(tree, tmp_path, monkeypatch, capsys, changed, reason):
+    monkeypatch.chdir(tmp_path)
+    changed = [str(tree) if part == "TREE" else part for part in changed]
+    assert main(["train", "folder", "--data", str(tree), "--out", "e", *FRESH, *changed]) == 1
+    captured = capsys.readouterr()
+    said = captured.err.splitlines()[-1]
+    assert said.startswith("kdviz: ")
+    assert reason in said
+    assert captured.out == ""
+    assert not Path("e", "experiment.json").exists()
+    assert "1/3 teacher" not in captured.err
+
+
+def test_an_error_in_the_middle_comes_after_the_bar(tree, tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def fit(*args, **more):
+        calls.append(1)
+        if len(calls) == 2:
+            raise kdviz.KdvizError("Stopped.")
+        return training.fit(*args, **more)
+
+    monkeypatch.setattr(trio, "fit", fit)
+    assert main(["train", "folder", "--data", str(tree), "--out", str(tmp_path / "e"), *FRESH]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "kdviz: Stopped."
+
+
+def test_weights_that_hold_code_are_refused(tree, tmp_path, capsys):
+    path = tmp_path / "script.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch has others that it prefers
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    command = ["train", "folder", "--data", str(tree), "--out", str(tmp_path / "e"), *FRESH]
+    for option in ("--teacher-checkpoint", "--teacher-weights", "--student-weights"):
+        assert main([*command, option, str(path)]) == 1
+        assert "is a TorchScript archive, which holds code" in one_line_error(capsys)
+
+
+def test_a_checkpoint_of_other_classes_is_one_line(tree, tmp_path, capsys):
+    torch.save(state_of(network("torchvision/squeezenet1_1", classes=1000)), tmp_path / "imagenet.pt")
+    command = ["train", "folder", "--data", str(tree), "--out", str(tmp_path / "e"), *FRESH]
+    assert main([*command, "--teacher-checkpoint", str(tmp_path / "imagenet.pt")]) == 1
+    assert "of a classifier of 1000 classes, and here there are 3; use it as pretrained" in one_line_error(capsys)
+
+
+# bench ----------------------------------------------------------------------------------------------------------------
+
+
+def test_bench_train_is_one_document(monkeypatch, digits, capsys):
+    parts = {"train": digits.take(torch.arange(300)), "validation": digits.take(torch.arange(300, 350))}
+    monkeypatch.setattr(bench, "_few_digits", lambda: {**parts, "test": digits.take(torch.arange(350, 400))})
+    assert main(["bench", "train", "--quick", "--epochs", "1", "--device", "cpu", "--json"]) == 0
+    document = only_json(capsys)
+    assert document["speed_ratio"] > 0
+    assert document["details"]["speed_ratio"]["epochs"] == 1
+    assert {"device", "threads", "torch", "accuracy_difference_students"} <= set(document)
+    assert main(["bench", "train", "--quick", "--epochs", "1", "--device", "cpu"]) == 0
+    assert "usual loop / kdviz" in capsys.readouterr().out

@@ -36,7 +36,7 @@ def report(name: str = "temperature", values: dict | None = None, split: str = "
     rows.append({"run": "t", "role": "teacher", "seed": None, "split": split, "accuracy": 0.95, "ece": 0.02})
     curves = [
         {"run": row["run"], "role": row["role"], "epoch": epoch}
-        | {one: 1 / epoch for one in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")}
+        | dict.fromkeys(("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"), 1 / epoch)
         for row in rows
         if row["role"] != "teacher"
         for epoch in (1, 2, 3)

@@ -233,7 +233,9 @@ def test_the_taps_are_taken_off_even_after_an_error(split):
     config = replace(CONFIG, feature_loss="hints")
 
     def hooks() -> int:
-        return sum(len(one._forward_hooks) + len(one._forward_pre_hooks) for net in (own, live) for one in net.modules())
+        return sum(
+            len(one._forward_hooks) + len(one._forward_pre_hooks) for net in (own, live) for one in net.modules()
+        )
 
     train(split, config, own, teachers=[live])
     assert hooks() == 0

@@ -328,3 +328,36 @@ def test_an_old_record_is_todays_configuration():
     names = {one.name for one in fields(TrainingConfig)}
     assert "loss" not in record
     assert TrainingConfig(**{name: value for name, value in record.items() if name in names}) == TrainingConfig()
+
+
+# batches --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "expected"),
+    [(9, 4, [4, 5]), (9, 8, [9]), (8, 4, [4, 4]), (10, 4, [4, 4, 2]), (1, 4, [1]), (3, 1, [1, 1, 1]), (5, 99, [5])],
+)
+def test_no_sample_is_left_by_itself(split, count, size, expected):
+    seen = []
+    network = student()
+    network.register_forward_pre_hook(lambda own, given: seen.append(len(given[0])) if own.training else None)
+    config = replace(CONFIG, epochs=1, batch_size=size)
+    _, steps = trained((split[0].take(torch.arange(count)), split[1]), config, network=network)
+    assert seen == expected
+    assert [(step.step, step.steps) for step in steps[:-1]] == [(n, len(expected)) for n in range(1, len(expected) + 1)]
+    assert (steps[-1].step, steps[-1].steps) == (len(expected), len(expected))
+
+
+def test_what_cannot_be_trained_says_so(split):
+    class Normed(torch.nn.Sequential):
+        def __init__(self, last):
+            super().__init__(torch.nn.Flatten(), torch.nn.BatchNorm1d(196), torch.nn.Linear(196, 10), last)
+
+    class Pair(torch.nn.Module):
+        def forward(self, logits):
+            return (logits, logits) if self.training else logits
+
+    with pytest.raises(ModelError, match=r"'Normed' cannot learn from a batch of 1: Expected more than 1 value"):
+        trained(split, replace(CONFIG, batch_size=1), network=Normed(torch.nn.Identity()))
+    with pytest.raises(ModelError, match=r"'Normed' gives tuple while it is trained, no logits"):
+        trained(split, network=Normed(Pair()))

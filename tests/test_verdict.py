@@ -61,7 +61,8 @@ def test_what_is_planted_is_found(share, outcome, study):
     assert found.difference.value == pytest.approx(found.accuracy - found.alone)
     assert (found.difference.seeds, found.difference.samples, len(found.tests)) == (3, SAMPLES, 3)
     name = f"{STUDIES[study].unit} = 4"
-    start = f"Distillation at {name}, the best by validation, {outcome} training alone: {found.accuracy:.2%} against"
+    name = f"from a teacher stopped after {name.removeprefix('epochs = ')} epochs" if "epochs" in name else f"at {name}"
+    start = f"Distillation {name}, the best by validation, {outcome} training alone: {found.accuracy:.2%} against"
     assert found.sentences[0].startswith(start)
     assert "over 3 seeds and 2,000 samples" in found.sentences[0]
     assert not any("one seed" in sentence.lower() for sentence in found.sentences)
@@ -158,8 +159,19 @@ def test_the_teachers_errors_are_told():
 def test_losses_are_shown_by_their_names():
     planted = Planted({None: (0.8, 0.8), "dist": (0.9, 0.9), "decoupled": (0.9, 0.9)}, study="loss")
     found = planted.judged(value="dist")
-    assert found.sentences[0].startswith("Distillation at dist beats training alone")
+    assert found.sentences[0].startswith("Distillation with the loss dist beats training alone")
     assert "Cannot be told from it: decoupled." in found.sentences
+
+
+def test_equal_predictions_are_called_that():
+    planted = Planted({None: (0.8, 0.8), 4.0: (0.8, 0.8)})
+    said = {(row["run"], row["split"]): row for row in planted.said}
+    for (run, split), row in said.items():
+        if run.startswith("4.0-"):
+            row["predicted"] = said[run.replace("4.0", "None"), split]["predicted"]
+    found = planted.judged()
+    assert found.sentences[0].startswith("Distillation at T = 4, the best by validation, gives the same predictions as")
+    assert not any("McNemar" in sentence for sentence in found.sentences)
 
 
 @pytest.mark.parametrize("missing", [None, 4.0], ids=["alone", "students"])

@@ -118,12 +118,19 @@ def _apart(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) ->
 
 
 def _sentences(found: Verdict, rows: Sequence[Mapping[str, Any]], by_validation: bool) -> list[str]:
-    shown, one = STUDIES[found.study].shown, found.difference
-    name = shown(found.value) + (", the best by validation," if by_validation else "")
+    study, one = STUDIES[found.study], found.difference
+    name = study.distillation(found.value) + (", the best by validation," if by_validation else "")
     over = f"{one.seeds} seeds" if one.seeds > 1 else "one seed"
+    if not any(test.fixed or test.broke for test in found.tests):
+        return [
+            f"Distillation {name} gives the same predictions as training alone ({found.accuracy:.2%}, over {over} and "
+            f"{one.samples:,} samples).",
+            *_rivals(found),
+            *_inherited(found, rows),
+        ]
     points = f"{100 * one.value:+.2f} points, 95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f}"
     sentences = [
-        f"Distillation at {name} {found.outcome} training alone: {found.accuracy:.2%} against "
+        f"Distillation {name} {found.outcome} training alone: {found.accuracy:.2%} against "
         f"{found.alone:.2%} ({points}, over {over} and {one.samples:,} samples)."
     ]
     if one.seeds == 1:
@@ -135,11 +142,12 @@ def _sentences(found: Verdict, rows: Sequence[Mapping[str, Any]], by_validation:
         f"{_range([test.broke for test in found.tests])}; "
         f"McNemar's test finds a difference in {significant} of {of} (p < .05)."
     )
-    if found.rivals:
-        others = ", ".join(shown(value) for value in found.rivals)
-        sentences.append(f"Cannot be told from it: {others}.")
-    sentences += _inherited(found, rows)
-    return sentences
+    return [*sentences, *_rivals(found), *_inherited(found, rows)]
+
+
+def _rivals(found: Verdict) -> list[str]:
+    shown = STUDIES[found.study].shown
+    return [f"Cannot be told from it: {', '.join(map(shown, found.rivals))}."] if found.rivals else []
 
 
 def _inherited(found: Verdict, rows: Sequence[Mapping[str, Any]]) -> list[str]:

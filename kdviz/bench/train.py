@@ -104,7 +104,7 @@ class _OurWay:
             pass
         if part == "teacher":
             self._spoken = predict_logits(
-                network, self._splits["train"], MNIST_INPUT.normalise, device=config.device, bf16="auto"
+                network, self._splits["train"], MNIST_INPUT.normalise, device=config.device, bf16=config.bf16
             )
         return network
 

@@ -135,15 +135,16 @@ def _steps(
     training = _Training(network, objective.projection, config, device)
     if checkpoint is not None:
         yield from training.resume(checkpoint)
-    steps = -(-len(train) // config.batch_size)
     for epoch in range(training.epoch + 1, config.epochs + 1):
         training.begin(epoch)
         total, right = torch.zeros((), device=device), torch.zeros((), dtype=torch.long, device=device)
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(_epoch_seed(config.seed, epoch)))
-        for step, index in enumerate(order.to(device).split(config.batch_size), 1):
+        batches = _batches(order.to(device), config.batch_size)
+        steps = len(batches)
+        for step, index in enumerate(batches, 1):
             inputs, labels = objective.inputs(index, _epoch_seed(config.seed, epoch) * 10_007 + step)
             with autocast(device, config.bf16):
-                logits = network(inputs).float()
+                logits = _answer(network, inputs).float()
                 taught = objective.hear(inputs, index, epoch)
             loss = objective.loss(logits, labels, taught, epoch)
             training.step(loss)
@@ -173,6 +174,32 @@ def _steps(
         if checkpoint is not None:
             checkpoint.save(training.state())
     training.finish()
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """A sample that would be left by itself goes with those before it: a batch norm needs two."""
+    batches = list(order.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1 < size:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def _answer(network: nn.Module, inputs: Tensor) -> Tensor:
+    """The logits of a batch of a training.
+
+    Raises:
+        ModelError: The network gives none.
+    """
+    try:
+        logits = network(inputs)
+    except ValueError as error:
+        raise ModelError(f"'{type(network).__name__}' cannot learn from a batch of {len(inputs)}: {error}.") from error
+    if not isinstance(logits, Tensor):
+        kind = type(logits).__name__
+        raise ModelError(
+            f"'{type(network).__name__}' gives {kind} while it is trained, no logits; choose another network."
+        )
+    return logits
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -17,13 +17,13 @@ from kdviz.checkpoints import classifier_head, load_pretrained, load_trained
 from kdviz.datasets import LabelledImages, mnist
 from kdviz.distill.check import check_teacher
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
-from kdviz.distill.layers import head_of
+from kdviz.distill.layers import choose_layers, head_of
 from kdviz.distill.losses import pooled_logits
 from kdviz.distill.objective import freeze
 from kdviz.distill.runs import new_network, weights_of
 from kdviz.distill.training import Progress, fit, predict_logits
 from kdviz.distill.transfer import Backbone, frozen_backbone
-from kdviz.errors import SettingError
+from kdviz.errors import ModelError, SettingError
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.files import Store, require_writable
 from kdviz.networks import RENORMALISED, Renormalised
@@ -178,10 +178,12 @@ def train_experiment(
     require_writable(out)
     count = len(teachers) + 2
 
-    # All are built now: a wrong name fails before anything is trained.
+    # All are built now: what is wrong with them is said before anything is trained.
     recipes = [_teacher_recipe(teacher_config or config, number) for number in range(len(teachers))]
     roles = [f"teacher_{number}" if number > 1 else "teacher" for number in range(1, len(teachers) + 1)]
     networks = [lab.begun(*each) for each in zip(teachers, recipes, roles, strict=True)]
+    if config.feature_loss:
+        lab.require_layers(fresh, networks[0])
     for number, (origin, own, role, network) in enumerate(zip(teachers, recipes, roles, networks, strict=True), 1):
         record: dict[str, Any] = {"weights_from": origin.source, "trained": False}
         if not origin.trained:
@@ -253,11 +255,31 @@ class _Lab:
         return found
 
     def begun(self, origin: Origin, config: TrainingConfig, role: str) -> nn.Module:
-        """A network before its first step."""
+        """A network before its first step.
+
+        Raises:
+            ModelError: It does not take the experiment's images, or not its weights.
+            SettingError: Some of its weights would stay random.
+        """
         network, missing = origin.build(self.spec, self.classes, config.seed)
+        self._try(network, origin.name)
         if not origin.trained:
             self.require_trained(network, missing, config, role)
         return network
+
+    @torch.no_grad()
+    def _try(self, network: nn.Module, name: str) -> None:
+        try:
+            network.eval()(torch.zeros(2, self.spec.channels, *self.spec.size))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            reason, size = str(error).strip().partition("\n")[0].rstrip("."), "{} x {}".format(*self.spec.size)
+            raise ModelError(f"'{name}' does not take images of {size} pixels: {reason}.") from error
+
+    def require_layers(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Refuse a feature loss that these networks have no layers for."""
+        own, other = self._config.student_layer, self._config.teacher_layer
+        sample = torch.zeros(2, self.spec.channels, *self.spec.size)
+        choose_layers(self._config.feature_loss, student, teacher, sample, student_layer=own, teacher_layer=other)
 
     def require_trained(self, network: nn.Module, missing: Sequence[str], config: TrainingConfig, role: str) -> None:
         """Refuse fresh weights that nothing would train, and freeze what is to be frozen."""

@@ -11,9 +11,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from plotly.subplots import make_subplots
 
 from kdviz.figures.files import new_picture, picture_file
-from kdviz.figures.roles import role_title
+from kdviz.figures.roles import label, role_title
 from kdviz.saliency import SaliencyMap, difference
 
+_LINE = 36  # characters over a panel
 POSITIVE, NEGATIVE = "#F08A00", "#2F8FFF"
 _STOPS = [(0.0, NEGATIVE), (0.5, "#7f7f7f"), (1.0, POSITIVE)]
 
@@ -65,7 +66,8 @@ def comparison(maps: Mapping[str, SaliencyMap], *, shared_scale: bool = True, op
     axis = {"showticklabels": False, "showgrid": False, "zeroline": False, "ticks": "", "matches": "x"}
     figure.update_xaxes(**axis, range=[-0.5, width - 0.5], constrain="domain")
     figure.update_yaxes(**{**axis, "matches": "y"}, range=[height - 0.5, -0.5], constrain="domain", scaleanchor="x")
-    figure.update_layout(height=330 * rows, margin={"l": 10, "r": 10, "t": 50, "b": 10}, plot_bgcolor="rgba(0,0,0,0)")
+    top = 20 + 16 * max(len(_panel_lines(one)) for one in maps.values())
+    figure.update_layout(height=330 * rows, margin={"l": 10, "r": 10, "t": top, "b": 10}, plot_bgcolor="rgba(0,0,0,0)")
     return figure
 
 
@@ -79,10 +81,17 @@ def _mean_gap(maps: Mapping[str, SaliencyMap], role: str) -> float:
     return colour_centre(maps[role]) - colour_centre(maps["teacher"])
 
 
-def _panel_title(one: SaliencyMap) -> str:
+def _panel_lines(one: SaliencyMap) -> list[str]:
+    """The title of a map: whose it is, what that says, and of which class it is; the last two on one line if short."""
     predicted, target = one.classes[one.predicted], one.classes[one.target]
-    text = f"{role_title(one.role)}<br><sup>predicts {predicted} ({one.probabilities[one.predicted]:.1%})"
-    return f"{text}; map of {target}</sup>"
+    about = [f"predicts {predicted} ({one.probabilities[one.predicted]:.1%})", f"map of {target}"]
+    fits = sum(map(len, about)) <= _LINE
+    return [role_title(one.role), *(["; ".join(about)] if fits else about)]
+
+
+def _panel_title(one: SaliencyMap) -> str:
+    first, *more = map(label, _panel_lines(one))
+    return "<br>".join([first, *(f"<sup>{line}</sup>" for line in more)])
 
 
 def _picture(picture: np.ndarray) -> go.Image | go.Heatmap:
@@ -129,7 +138,7 @@ def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
         shown.append(
             _draw(axes[0, column], maps[role].values, (colour_centre(maps[role]), colour_limit(maps)), picture)
         )
-        axes[0, column].set_title(_panel_title(maps[role]).replace("<br><sup>", "\n").replace("</sup>", ""), fontsize=9)
+        axes[0, column].set_title("\n".join(_panel_lines(maps[role])), fontsize=9, parse_math=False)
         if role in others:
             _draw(
                 axes[1, column],

@@ -133,12 +133,15 @@ def against_value_file(points: Sequence[Point], study: Study, figure: Figure, ki
             capsize=4,
             label=role_title(role),
         )
+        seeds = [(place, one) for place, point in zip(places, line, strict=True) for _, one in point.runs]
+        look = {"marker": _MARKERS[role_symbol(role)], "markersize": 4, "fillstyle": "none", "linestyle": "none"}
+        axis.plot(*zip(*seeds, strict=True), color=role_colour(role), **look)
     axis.set_xscale("log" if study.column in _LOG else "linear")
     axis.set_xticks(range(len(values)) if category else values, [_value_text(one) for one in values])
     axis.minorticks_off()
     axis.yaxis.set_major_formatter(lambda value, _: figure.text(value))
     axis.set(xlabel=_AXES[study.column], ylabel=_y_title(figure, split))
-    axis.legend()
+    picture.legend(loc="outside upper center", ncols=3, frameon=False)  # no line can be behind it
     return picture_file(picture, kind)
 
 
@@ -269,6 +272,7 @@ def curves_file(rows: Sequence[Mapping[str, Any]], study: Study, kind: str) -> b
             named.add((panel, style.name))
         axis.plot([], [], ":", color="#888", label="training")
         axis.set(xlabel="Epoch", ylabel=title, yscale="log" if panel == "loss" else "linear")
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(fontsize=8)
     return picture_file(picture, kind)
 
