@@ -193,10 +193,14 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--size", metavar="N", type=_at_least_one, help="side of the images (default: the student's own)"
     )
-    group.add_argument("--groups", metavar="CSV", help="folder: columns file and group; no group is split")
+    _add_groups(group)
     group.add_argument(
         "--keep-samples", metavar="N", type=_at_least_one, default=2000, help="test images kept for the app"
     )
+
+
+def _add_groups(parser: Any) -> None:
+    parser.add_argument("--groups", metavar="CSV", help="folder: columns file and group; no group is split")
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
@@ -405,6 +409,7 @@ def _add_sweep(verbs: Any) -> None:
     parser.add_argument("study", choices=["temperature", "alpha", "teacher-epochs", "loss"], help="what is varied")
     _add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
+    _add_groups(parser)
     parser.add_argument("--values", type=_numbers(str), help="values, with commas between (default: the study's own)")
     parser.add_argument("--seeds", type=_numbers(int), default=[0, 1, 2], help="seeds, with commas between")
     parser.add_argument("--temperature", metavar="T", type=_schedule, default=4.0, help="where it is not varied")
@@ -435,7 +440,7 @@ def _sweep(options: argparse.Namespace) -> None:
     sweep = Sweep(
         experiment,
         options.study,
-        _splits_of(experiment, options.data),
+        _splits_of(experiment, options),
         values,
         options.seeds,
         _config_like(experiment, options),
@@ -479,10 +484,20 @@ def _values(study: Study, options: argparse.Namespace) -> Sequence[Any]:
         raise
 
 
-def _splits_of(experiment: Any, data: str | None) -> Any:
+def _splits_of(experiment: Any, options: argparse.Namespace) -> Any:
+    """The data set of an experiment. A warning says if its training split is not the one that was learned."""
     from kdviz.distill.recipes import read_splits
 
-    return read_splits(experiment.dataset, data, experiment.input)
+    more = {"groups": options.groups} if options.groups else {}
+    splits = read_splits(experiment.dataset, options.data, experiment.input, **more)
+    learned = {run.training["data"] for run in experiment.runs.values() if "data" in run.training}
+    if learned and splits["train"].fingerprint[:16] not in learned:
+        what = "its models may have learned from images of the other splits; name the same folder and --groups"
+        print(
+            f"kdviz: warning: '{options.data}' has another training split than '{experiment.folder}': {what}.",
+            file=sys.stderr,
+        )
+    return splits
 
 
 def _config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
@@ -540,7 +555,10 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(verbs: Any) -> None:
     parser = _verb(verbs, "evaluate", _evaluate, "Measure every model of an experiment on a test set.")
     _add_experiment(parser)
-    parser.add_argument("--data", metavar="DIR", help="folder of MNIST; left away, the 5,000 bundled digits are used")
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder of the data; left away, the pictures that are kept or bundled are used"
+    )
+    _add_groups(parser)
     _common(parser)
 
 
@@ -549,19 +567,19 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     _set_threads(options)
     experiment = load_experiment(options.experiment)
-    samples = _held_out(experiment, options.data)
+    samples = _held_out(experiment, options)
     _evaluate_on(experiment, [samples], options.device)
     _print_metrics(experiment, options.json, samples.split)
 
 
-def _held_out(experiment: Experiment, data: str | None) -> LabelledImages:
+def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledImages:
     """The test split; without its folder, the digits that come with kdviz or the samples that the experiment keeps."""
     import torch
 
     from kdviz.datasets import LabelledImages, bundled_digits
 
-    if data:
-        return _splits_of(experiment, data)["test"]
+    if options.data:
+        return _splits_of(experiment, options)["test"]
     if experiment.dataset == "mnist":
         return bundled_digits()["bundled"]
     stored = experiment.samples("test")

@@ -877,6 +877,27 @@ def test_evaluate_with_the_folder_or_with_what_is_kept(photos, tree, capsys):
     assert metrics[0]["student"]["test"] == pytest.approx(before, abs=1e-5)
 
 
+def test_splits_by_groups_are_made_again(tree, tmp_path, capsys):
+    folder, csv = tmp_path / "photos", tmp_path / "groups.csv"
+    shutil.copytree(tree / "train", folder)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    csv.write_text("\n".join(["file,group", *(f"{name},{int(name[-7:-4]) // 6}" for name in names)]))
+    out, groups = tmp_path / "e", ["--groups", str(csv)]
+    assert main(["train", "folder", "--data", str(folder), "--out", str(out), *FRESH, *groups]) == 0
+    experiment = load_experiment(out)
+    metrics = experiment.runs["student"].metrics["test"]
+    capsys.readouterr()
+    command = ["evaluate", "-e", str(out), "--data", str(folder), "--device", "cpu", "--json"]
+    assert main([*command, *groups]) == 0
+    captured = capsys.readouterr()
+    assert "warning" not in captured.err
+    assert json.loads(captured.out)["metrics"]["student"]["test"] == pytest.approx(metrics, abs=1e-5)
+    sweep = ["sweep", "temperature", "-e", str(out), "--data", str(folder), "--estimate", "--device", "cpu"]
+    for again in (command, [*sweep, "--values", "4", "--seeds", "0"]):
+        assert main(again) == 0
+        assert "has another training split than" in capsys.readouterr().err
+
+
 def test_evaluate_without_the_folder_needs_the_whole_test_split(photos, capsys):
     experiment = load_experiment(photos)
     experiment.write_samples(list(coloured_splits().values()), 5)

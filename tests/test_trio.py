@@ -95,6 +95,7 @@ def test_roles_stages_and_records(splits, tmp_path):
     assert [one.get("temperature") for one in records.values()] == [None, 3.0, None]
     for record in records.values():
         assert (record["seed"], record["train_samples"], record["validation_samples"]) == (4, 24, 12)
+        assert record["data"] == splits["train"].fingerprint[:16]
         assert not {"weights_from", "labelled", "pseudo_labels", "start"} & set(record)
 
 

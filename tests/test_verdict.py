@@ -165,10 +165,10 @@ def test_losses_are_shown_by_their_names():
 
 def test_equal_predictions_are_called_that():
     planted = Planted({None: (0.8, 0.8), 4.0: (0.8, 0.8)})
-    said = {(row["run"], row["split"]): row for row in planted.said}
-    for (run, split), row in said.items():
-        if run.startswith("4.0-"):
-            row["predicted"] = said[run.replace("4.0", "None"), split]["predicted"]
+    for table, name in ((planted.said, "predicted"), (planted.rows, "accuracy")):
+        known = {(row["run"], row["split"]): row for row in table}
+        for (run, split), row in known.items():
+            row[name] = known[run.replace("4.0", "None"), split][name]
     found = planted.judged()
     assert found.sentences[0].startswith("Distillation at T = 4, the best by validation, gives the same predictions as")
     assert not any("McNemar" in sentence for sentence in found.sentences)

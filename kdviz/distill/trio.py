@@ -236,6 +236,7 @@ class _Lab:
         self._config, self._backbones = config, dict[int, Backbone]()  # those of trained networks, by their id
         self._validation, self._seed = splits["validation"], config.seed
         self.train, self._others = splits["train"], None
+        self._data = self.train.fingerprint[:16]
         if few.samples:
             labelled, others = labelled_part(self.train, few.samples, config.seed)
             self._others = splits["train"].take(others)
@@ -247,7 +248,7 @@ class _Lab:
 
     def about(self, origin: Origin) -> dict[str, Any]:
         """What the training record says of the samples and the weights that a network began with."""
-        found: dict[str, Any] = {"weights_from": origin.source} if origin.source else {}
+        found: dict[str, Any] = {"data": self._data} | ({"weights_from": origin.source} if origin.source else {})
         if self.few.samples:
             found["labelled"] = self.few.samples
         if self.few.pseudo_labels is not None:
