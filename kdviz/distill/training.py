@@ -274,7 +274,8 @@ class _Training:
         self.epoch, self.history = state["epoch"], state["history"]
         self.best_accuracy, self.best_state = state["best_accuracy"], state["best_state"]
         self._start -= self.history[-1]["seconds"]
-        yield from map(_as_progress, self.history)
+        # More epochs may be wanted now than when it began.
+        yield from (_as_progress({**known, "epochs": self.config.epochs}) for known in self.history)
 
     def finish(self) -> None:
         if self.best_state is not None:
