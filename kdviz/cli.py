@@ -282,7 +282,7 @@ def _train(options: argparse.Namespace) -> None:
     student, teachers = _origins(options, usual, spec)
     more = {"groups": options.groups} if options.groups else {}
     splits = read_splits(options.dataset, options.data, spec, **more)
-    epochs = options.teacher_epochs or (options.epochs if options.dataset == "mnist" else None) or usual.teacher_epochs
+    epochs = options.teacher_epochs or options.epochs or usual.teacher_epochs
     stages = train_experiment(
         splits,
         spec,
@@ -358,11 +358,13 @@ def _show_stages(stages: Iterable[Stage | Cost], warnings: Iterable[str] = ()) -
 def _show_bars(stages: Iterable[Stage | Cost], warnings: Iterable[str], open_bars: ExitStack) -> None:
     from tqdm import tqdm
 
+    from kdviz.analysis.studies import Cost
+
     said: set[str] = set()
     _warn(warnings, said)
     bar, shown = None, ""
     for stage in stages:
-        if not hasattr(stage, "name"):
+        if isinstance(stage, Cost):
             tqdm.write(_cost_in_words(stage), file=sys.stderr)
             continue
         progress = stage.progress

@@ -21,7 +21,7 @@ from kdviz.datasets.folders import images_below
 from kdviz.datasets.pictures import read_pictures
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.training import predict_logits
-from kdviz.distill.transfer import HEAD, frozen_backbone
+from kdviz.distill.transfer import HEAD, frozen_backbone, trains_head_only
 from kdviz.distill.trio import MNIST_INPUT, Origin, labelled_part
 from kdviz.errors import DatasetError, SettingError, UnknownNameError
 from kdviz.experiment import Experiment, InputSpec
@@ -254,7 +254,8 @@ def material(
         part, _ = labelled_part(splits["train"], int(record["labelled"]), int(record["seed"]))
         splits = {**splits, "train": splits["train"].take(part)}
     plain = Material(splits, splits, student.network, teacher.network, spec, spec)
-    backbone = frozen_backbone(student.model, spec, store, config)
+    # The models are only loaded where their features are needed.
+    backbone = frozen_backbone(student.model, spec, store, config) if trains_head_only(config) else None
     if backbone is None:
         return replace(plain, start=_start(experiment, store, str(record.get("start", ""))))
     own = {name: backbone.as_samples(samples) for name, samples in splits.items()}

@@ -234,7 +234,7 @@ class _Lab:
     ):
         self.spec, self.few, self.store = spec, few, Store(Path(out) / "runs")
         self._config, self._backbones = config, dict[int, Backbone]()  # those of trained networks, by their id
-        self._validation, self._seed = splits["validation"], config.seed
+        self._validation = splits["validation"]
         self.train, self._others = splits["train"], None
         self._data = self.train.fingerprint[:16]
         if few.samples:
@@ -311,8 +311,8 @@ class _Lab:
             yield from fit(network, training, self._validation, normalise, config, soft, teachers=teachers)
             return
         head = backbone.linear_head()
-        parts = [backbone.as_samples(samples) for samples in (training, self._validation)]
-        yield from fit(head, *parts, backbone.head_spec().normalise, config, soft)
+        own, validation = (backbone.as_samples(samples) for samples in (training, self._validation))
+        yield from fit(head, own, validation, backbone.head_spec().normalise, config, soft)
         backbone.put_head(head)
         self._backbones[id(network)] = backbone
 
