@@ -463,7 +463,9 @@ def test_classification_metrics_by_hand():
     metrics = classification_metrics(logits, labels)
     assert metrics["accuracy"] == pytest.approx(2 / 3)
     assert metrics["loss"] == pytest.approx(np.mean([np.log1p(np.exp(-2)), np.log1p(np.exp(-1)), np.log1p(np.exp(3))]))
-    assert set(metrics) == {"accuracy", "loss", "ece"}
+    assert metrics["f1"] == pytest.approx(np.mean([2 / 3, 2 / 3]))  # 1 hit, 1 false alarm; 1 hit, 1 miss
+    assert metrics["auc"] == pytest.approx(np.mean([0.5, 0.5]))  # of the two pairs of classes, one is in order
+    assert set(metrics) == {"accuracy", "loss", "ece", "f1", "auc"}
 
 
 def test_inherited_errors_by_hand():
