@@ -415,6 +415,7 @@ class BatchSize:
     settled: bool = False
     _seconds: list[float] = field(default_factory=list)
     _best: tuple[float, int] = (float("inf"), 0)
+    _doubted: bool = False
 
     def record(self, images: int, seconds: float) -> None:
         """A batch of ``current`` images took so long; the first one of a size only warms up and does not count."""
@@ -426,9 +427,12 @@ class BatchSize:
         each = min(self._seconds[1:])
         self._seconds.clear()
         if each > 0.97 * self._best[0] and self._best[1]:
-            self.current, self.settled = self._best[1], True
+            # Other work on the machine can make a size look slow once; hardly twice.
+            if self._doubted:
+                self.current, self.settled = self._best[1], True
+            self._doubted = True
             return
-        self._best = (each, self.current)
+        self._best, self._doubted = (each, self.current), False
         if 2 * self.current > self.most:
             self.settled = True
         else:
