@@ -265,24 +265,42 @@ def _config(options: argparse.Namespace, dataset: str, **more: Any) -> TrainingC
 
 
 def _train(options: argparse.Namespace) -> None:
-    from dataclasses import replace
-
     from kdviz.datasets import bundled_digits
-    from kdviz.distill import check_settings, train_experiment
-    from kdviz.distill.recipes import RECIPES, input_for, read_logits, read_splits
+    from kdviz.distill.recipes import RECIPES, input_for, read_splits
     from kdviz.experiment import load_experiment
 
     _set_threads(options)
     usual = RECIPES[options.dataset]
-    unfreeze = options.unfreeze or ("all" if options.no_pretrained else usual.unfreeze)
     config = _config(
-        options, options.dataset, seed=options.seed, teacher_mix=tuple(options.teacher_mix), unfreeze=unfreeze
+        options,
+        options.dataset,
+        seed=options.seed,
+        teacher_mix=tuple(options.teacher_mix),
+        unfreeze=options.unfreeze or ("all" if options.no_pretrained else usual.unfreeze),
     )
     spec = input_for(options.dataset, options.student or usual.student, options.size and (options.size, options.size))
     student, teachers = _origins(options, usual, spec)
-    more = {"groups": options.groups} if options.groups else {}
-    splits = read_splits(options.dataset, options.data, spec, **more)
-    epochs = options.teacher_epochs or options.epochs or usual.teacher_epochs
+    splits = read_splits(options.dataset, options.data, spec, **({"groups": options.groups} if options.groups else {}))
+    _train_models(options, config, spec, splits, student, teachers)
+    experiment = load_experiment(options.out)
+    measured = [splits["validation"], splits["test"]]
+    if options.dataset != "mnist":
+        experiment.write_samples(measured, options.keep_samples)
+    else:
+        measured.append(bundled_digits()["bundled"])
+    _evaluate_on(experiment, measured, options.device)
+    _print_metrics(experiment, options.json)
+
+
+def _train_models(
+    options: argparse.Namespace, config: TrainingConfig, spec: Any, splits: Any, student: Any, teachers: list[Any]
+) -> None:
+    from dataclasses import replace
+
+    from kdviz.distill import check_settings, train_experiment
+    from kdviz.distill.recipes import RECIPES, read_logits, title_of
+
+    training = splits["train"]
     stages = train_experiment(
         splits,
         spec,
@@ -293,24 +311,16 @@ def _train(options: argparse.Namespace) -> None:
         student=student,
         teacher_config=replace(
             config,
-            epochs=epochs,
+            epochs=options.teacher_epochs or options.epochs or RECIPES[options.dataset].teacher_epochs,
             learning_rate=options.teacher_learning_rate or config.learning_rate,
-            unfreeze=options.teacher_unfreeze or unfreeze,
+            unfreeze=options.teacher_unfreeze or config.unfreeze,
         ),
-        teacher_logits=read_logits(options.teacher_logits, splits["train"]) if options.teacher_logits else None,
-        few=_few(options, splits["train"], spec),
-        title=usual.title,
+        teacher_logits=read_logits(options.teacher_logits, training) if options.teacher_logits else None,
+        few=_few(options, training, spec),
+        title=title_of(options.dataset, splits),
     )
     # Warnings are said now, not after the teacher's training.
-    _show_stages(stages, (*splits["train"].notes, *check_settings(config)))
-    experiment = load_experiment(options.out)
-    measured = [splits["validation"], splits["test"]]
-    if options.dataset != "mnist":
-        experiment.write_samples(measured, options.keep_samples)
-    else:
-        measured.append(bundled_digits()["bundled"])
-    _evaluate_on(experiment, measured, options.device)
-    _print_metrics(experiment, options.json)
+    _show_stages(stages, (*training.notes, *check_settings(config)))
 
 
 def _origins(options: argparse.Namespace, usual: Any, spec: Any) -> tuple[Any, list[Any]]:

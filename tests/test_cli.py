@@ -399,7 +399,7 @@ def splits_of(digits) -> dict:
 def few_digits(monkeypatch, digits):
     """Both data sets of the commands, with a few bundled digits."""
     splits = splits_of(digits)
-    for module in (kdviz.datasets, trio, recipes):
+    for module in (kdviz.datasets, recipes):
         monkeypatch.setattr(module, "mnist", lambda *_, **__: splits)
     monkeypatch.setattr(
         "kdviz.datasets.bundled_digits", lambda *_: {"bundled": digits.take(torch.arange(320, 360), "bundled")}
@@ -757,9 +757,13 @@ def test_training_again_sets_the_tables_of_another_teacher_aside(few_digits, tmp
         )
         == 0
     )
+    for table in ("temperature", "curves", "study_predictions"):
+        assert (out / f"{table}.parquet").exists()
     study = (out / "temperature.parquet").read_bytes()
     assert main([*train, "--seed", "5"]) == 0
-    assert not (out / "temperature.parquet").exists()
+    for table in ("temperature", "curves", "study_predictions"):
+        assert not (out / f"{table}.parquet").exists()
+        assert len(list(out.glob(f"{table}-of-*.parquet"))) == 1
     (kept,) = out.glob("temperature-of-*.parquet")
     assert kept.read_bytes() == study
 

@@ -561,6 +561,17 @@ def test_a_first_slow_batch_of_a_size_does_not_count():
     assert size.current == 64
 
 
+def test_a_size_that_other_work_made_slow_once_is_tried_again():
+    size, tried = BatchSize(8, 64), []
+
+    def seconds_each(n: int) -> float:
+        tried.append(n)
+        return 100.0 if n == 16 and tried.count(16) <= 3 else 1 + 8 / n
+
+    search(size, seconds_each)
+    assert size.current == 64
+
+
 @pytest.mark.parametrize(("start", "most"), [(8, 50), (8, 8), (1, 3), (50, 50)])
 def test_it_is_never_more_than_the_most(start, most):
     size = BatchSize(start, most)

@@ -10,7 +10,15 @@ import torch
 import torch.nn.functional as F
 
 from kdviz.errors import ModelError, SettingError, UnknownNameError
-from kdviz.networks import FunctionNetwork, NumpyNetwork, build_network, networks, parameter_count
+from kdviz.networks import (
+    FunctionNetwork,
+    NumpyNetwork,
+    PaperCNN,
+    QuickDropout,
+    build_network,
+    networks,
+    parameter_count,
+)
 from kdviz.saliency import RISE
 
 
@@ -123,3 +131,34 @@ def test_a_function_need_not_bear_copying():
 
     network = copy.deepcopy(FunctionNetwork(Scores()))
     assert network(torch.ones(2, 1, 2, 2)).shape == (2, 4)
+
+
+# what makes the paper's CNN train fast -------------------------------------------------------------------------------
+
+
+def test_dropout_drops_the_share_it_should_and_keeps_the_mean():
+    torch.manual_seed(0)
+    dropout, ones = QuickDropout(0.3), torch.ones(200, 500, requires_grad=True)
+    out = dropout(ones)
+    kept = out != 0
+    # 100,000 draws with standard error sqrt(.3 * .7 / 100,000) = .00145; five of them.
+    assert float(kept.float().mean()) == pytest.approx(0.7, abs=0.0073)
+    assert torch.allclose(out[kept], torch.tensor(1 / 0.7))
+    out.sum().backward()
+    assert torch.equal(ones.grad, out.detach())  # a value's gradient is its factor
+    assert not torch.equal(dropout(ones), out)
+    assert dropout.eval()(ones) is ones
+
+
+def test_the_cnn_has_the_gradients_that_its_layers_give():
+    images, labels = torch.rand(6, 1, 28, 28), torch.arange(6)
+    gradients = []
+    for plain in (False, True):
+        torch.manual_seed(0)
+        network = PaperCNN().train().to(memory_format=torch.channels_last)
+        torch.manual_seed(1)  # of dropout
+        logits = network.classifier(network.features(images)) if plain else network(images)
+        torch.nn.functional.cross_entropy(logits, labels).backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected)

@@ -13,7 +13,7 @@ from coloured import SMALL_RGB, coloured, coloured_splits, network, plant_tree, 
 from PIL import Image
 from safetensors.torch import save_file
 
-from kdviz.distill import TrainingConfig, predict_logits, train_experiment
+from kdviz.distill import TrainingConfig, predict_logits, recipes, train_experiment
 from kdviz.distill.recipes import RECIPES, input_for, material, origin, read_logits, read_splits, read_unlabelled
 from kdviz.distill.trio import MNIST_INPUT, Few, Origin, labelled_part
 from kdviz.errors import DatasetError, ModelError, SettingError, UnknownNameError
@@ -381,3 +381,11 @@ def test_material_has_as_many_labels_as_its_experiment(made, tmp_path, unfreeze)
     assert found.splits["train"].names == tuple(splits["train"].names[number] for number in part)
     assert len(found.teacher_splits["train"]) == 9
     assert len(found.splits["test"]) == 12
+
+
+def test_other_images_in_its_layout_do_not_pass_for_mhist(monkeypatch, small_digits):
+    splits = {name: small_digits.take(torch.arange(10)) for name in ("train", "validation", "test")}
+    assert recipes.title_of("mhist", splits) == "Images in MHIST's layout"
+    monkeypatch.setattr(recipes, "MHIST_IMAGES", 30)
+    assert recipes.title_of("mhist", splits) == "MHIST"
+    assert recipes.title_of("folder", splits) == "Images"

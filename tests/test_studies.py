@@ -536,6 +536,23 @@ def test_an_experiment_without_a_role(sweep, experiment, missing):
         sweep()
 
 
+@pytest.mark.parametrize("record", [{"epochs": 3, "weights_from": "imagenet.pth"}, {"trained": False}])
+def test_a_teacher_with_weights_from_elsewhere_has_no_epochs_to_study(sweep, experiment, record):
+    experiment.runs["teacher"].training = record
+    with pytest.raises(ExperimentError, match="began with weights from elsewhere"):
+        sweep("teacher-epochs")
+    sweep("temperature")
+
+
+def test_a_teacher_is_known_by_what_it_is_trained_on(sweep):
+    plan = sweep("teacher-epochs").plan
+    (first, *_), (other, *_) = plan.teachers, replace(plan, teacher_data="features of another backbone").teachers
+    assert first.identity != other.identity
+    assert [run.identity for run in plan.alone] == [
+        run.identity for run in replace(plan, teacher_data="features of another backbone").alone
+    ]
+
+
 def test_a_teacher_of_other_classes(sweep, experiment):
     experiment.classes = tuple("1023456789")
     for name in STUDIES:

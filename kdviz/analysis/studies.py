@@ -122,6 +122,7 @@ class Sweep:
             made_of.spec,
             made_of.teacher_spec,
             made_of.start,
+            data_fingerprint(made_of.teacher_splits),
         )
 
     @cached_property

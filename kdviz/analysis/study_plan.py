@@ -28,6 +28,7 @@ class Plan:
         network: Of the students.
         data: The fingerprint of the data.
         teacher_network: Of teachers that are trained.
+        teacher_data: The fingerprint of what teachers are trained on, where it is not ``data``.
         spec, teacher_spec: Of the students' and teachers' input, where it is not the experiment's.
         start: The name in the store of the weights that the students begin with; empty: fresh ones.
     """
@@ -43,6 +44,7 @@ class Plan:
     spec: InputSpec | None = None
     teacher_spec: InputSpec | None = None
     start: str = ""
+    teacher_data: str = ""
 
     @property
     def study(self) -> Study:
@@ -81,17 +83,25 @@ class Plan:
         epochs = tuple(sorted(self.values))
         if epochs[0] < 1:
             raise SettingError(f"A teacher trains for at least one epoch, got {epochs[0]}.")
+        network = self.teacher_network or run.network
+        if network == run.network and (run.training.get("weights_from") or run.training.get("trained") is False):
+            raise ExperimentError(
+                f"The teacher of '{self.experiment.folder}' began with weights from elsewhere, which a study of its "
+                "epochs would need; train one whose head alone is trained, or from fresh weights."
+            )
         recipe = replace(
             TrainingConfig(),
             batch_size=int(run.training.get("batch_size", self.config.batch_size)),
             learning_rate=float(run.training.get("learning_rate", self.config.learning_rate)),
+            augment=str(run.training.get("augment", "")),
+            class_weights=str(run.training.get("class_weights", "none")),
             epochs=epochs[-1],
             seed=seed,
             device=self.config.device,
             bf16=self.config.bf16,
         )
-        network, spec = self.teacher_network or run.network, self.teacher_spec or self.experiment.input
-        return TrainingRun("teacher", network, recipe, self.data, spec, "", epochs)
+        spec = self.teacher_spec or self.experiment.input
+        return TrainingRun("teacher", network, recipe, self.teacher_data or self.data, spec, "", epochs)
 
     def student(self, seed: int, value: Any = None) -> TrainingRun:
         """The KD student of a value and a seed; without a value, the student alone."""

@@ -5,13 +5,14 @@ Images are kept as one ``uint8`` tensor: indexing it is faster than any loader w
 """
 
 from kdviz.datasets.folders import image_folder
-from kdviz.datasets.mhist import MHIST_CLASSES, mhist
+from kdviz.datasets.mhist import MHIST_CLASSES, MHIST_IMAGES, mhist
 from kdviz.datasets.mnist import BUNDLED, MNIST_CLASSES, bundled_digits, mnist
 from kdviz.datasets.samples import LabelledImages, datasets
 
 __all__ = [
     "BUNDLED",
     "MHIST_CLASSES",
+    "MHIST_IMAGES",
     "MNIST_CLASSES",
     "LabelledImages",
     "bundled_digits",

@@ -25,6 +25,9 @@ _COLUMNS = (
 )
 _ANNOTATORS = tuple(str(number) for number in range(8))
 
+MHIST_IMAGES = 3152
+"""How many its authors ship (Wei et al., 2021)."""
+
 _Row = tuple[str, ...]
 
 
@@ -54,8 +57,10 @@ def mhist(
     content = contents(folder / "images", [row[0] for row in rows])
     parts = _parts(rows, validation, seed, content)
     _require_classes(folder, parts)
-    notes = tuple(duplicates({split: [row[0] for row in part] for split, part in parts.items()}, content))
-    return {split: _read(folder, split, part, size, notes) for split, part in parts.items()}
+    notes = duplicates({split: [row[0] for row in part] for split, part in parts.items()}, content)
+    if len(rows) != MHIST_IMAGES:
+        notes.append(f"These are {len(rows):,} images, not MHIST's {MHIST_IMAGES:,}: no figure of them is MHIST's.")
+    return {split: _read(folder, split, part, size, tuple(notes)) for split, part in parts.items()}
 
 
 def _parts(rows: Sequence[_Row], validation: float, seed: int, content: Mapping[str, str]) -> dict[str, list[_Row]]:

@@ -6,7 +6,7 @@ from kdviz.distill.config import TrainingConfig
 from kdviz.distill.feature_losses import feature_losses
 from kdviz.distill.losses import distillation_loss, losses, soft_target_loss, teacher_losses
 from kdviz.distill.training import Progress, fit, predict_logits
-from kdviz.distill.trio import MNIST_INPUT, Stage, train_experiment, train_mnist
+from kdviz.distill.trio import MNIST_INPUT, Stage, train_experiment
 
 __all__ = [
     "MNIST_INPUT",
@@ -24,5 +24,4 @@ __all__ = [
     "soft_target_loss",
     "teacher_losses",
     "train_experiment",
-    "train_mnist",
 ]

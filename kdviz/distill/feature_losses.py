@@ -8,7 +8,6 @@ width (adaptive average pooling). Which layers, and the projection between width
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdviz.distill.losses import losses
+from kdviz.distill.losses import check_known_options, losses
 from kdviz.errors import ModelError, SettingError
 from kdviz.registry import Registry
 
@@ -74,15 +73,9 @@ def _between_layers(
 
 def check_feature_options(loss: str, options: Mapping[str, float]) -> None:
     """Raise when there is no such loss between features, it has no such option, or a value is outside its range."""
-    known = feature_losses[loss].options
-    for name, value in options.items():
-        if name not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise SettingError(f"The loss '{loss}' has no option '{name}'; {has}.")
-        if not 0 <= value < math.inf:
-            raise SettingError(f"The option {name} of the loss '{loss}' must be at least 0 and finite, got {value:g}.")
-        if name == "degree":
-            _check_degree(value)
+    check_known_options(loss, options, feature_losses[loss].options)
+    if "degree" in options:
+        _check_degree(options["degree"])
 
 
 # sample by sample -----------------------------------------------------------------------------------------------------

@@ -322,7 +322,11 @@ def check_distillation(temperature: float, alpha: float) -> None:
 
 def check_options(loss: str, options: Mapping[str, float]) -> None:
     """Raise when there is no such loss against a teacher, it has no such option, or a value is outside its range."""
-    known = teacher_losses[loss].options
+    check_known_options(loss, options, teacher_losses[loss].options)
+
+
+def check_known_options(loss: str, options: Mapping[str, float], known: Mapping[str, float]) -> None:
+    """Raise :class:`SettingError` when an option is not among ``known``, or a value is outside its range."""
     for name, value in options.items():
         if name not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kdviz.checkpoints import download_pretrained, pretrained_input, read_checkpoint
-from kdviz.datasets import LabelledImages, image_folder, mhist, mnist
+from kdviz.datasets import MHIST_IMAGES, LabelledImages, image_folder, mhist, mnist
 from kdviz.datasets.folders import images_below
 from kdviz.datasets.pictures import read_pictures
 from kdviz.distill.config import TrainingConfig
@@ -87,6 +87,12 @@ def read_splits(dataset: str, data: str | Path | None, spec: InputSpec, **option
     if dataset == "mhist":
         return mhist(data, spec.size, **options)
     return image_folder(data, spec.size, channels=spec.channels, **options)
+
+
+def title_of(dataset: str, splits: Mapping[str, LabelledImages]) -> str:
+    """A heading for an experiment on these splits; other images in MHIST's layout must not pass for MHIST."""
+    is_other = dataset == "mhist" and sum(map(len, splits.values())) != MHIST_IMAGES
+    return "Images in MHIST's layout" if is_other else RECIPES[dataset].title
 
 
 def input_for(dataset: str, student: str, size: Sequence[int] | None = None) -> InputSpec:

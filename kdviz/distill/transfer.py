@@ -8,7 +8,6 @@ unfrozen stages, there is nothing to keep.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -83,33 +82,30 @@ class Backbone:
         }
         return hashlib.sha256(save_safetensors(state)).hexdigest()[:16]
 
-    def features(self, samples: LabelledImages, step: Callable[[int], None] = lambda _: None) -> Tensor:
+    def features(self, samples: LabelledImages) -> Tensor:
         """What the head decides on, float32 (N, features); computed once for these weights and samples.
 
         Args:
             samples: Their images as the network takes them, before normalisation.
-            step: Called with the number of samples done, after each batch.
         """
         name = f"features/{self._weights}-{samples.fingerprint[:16]}.npy"
         try:
             return read_array(self._store, name)
         except KdvizError:  # not there yet, or damaged: it is made again
             pass
-        features = self._computed(samples, step)
+        features = self._computed(samples)
         write_array(self._store, name, features)
         return features
 
     @torch.no_grad()
-    def _computed(self, samples: LabelledImages, step: Callable[[int], None]) -> Tensor:
+    def _computed(self, samples: LabelledImages) -> Tensor:
         network = self.network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        parts, done = [], 0
+        parts = []
         with Tap(network, [self.head_name + INPUT]) as tap:
             for images in samples.images.split(_BATCH):
                 inputs = self._spec.normalise(images.to(self._device))
                 network(inputs.contiguous(memory_format=torch.channels_last))
                 parts.append(tap.take()[0].flatten(1).float().cpu())
-                done += len(images)
-                step(done)
         return torch.cat(parts)
 
     def as_samples(self, samples: LabelledImages) -> LabelledImages:

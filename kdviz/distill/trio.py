@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdviz.checkpoints import classifier_head, load_pretrained, load_trained
-from kdviz.datasets import LabelledImages, mnist
+from kdviz.datasets import LabelledImages
 from kdviz.distill.check import check_teacher
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
 from kdviz.distill.layers import choose_layers, head_of
@@ -89,7 +89,7 @@ class Few:
     """Which training samples have labels, and what is made of the others.
 
     Attributes:
-        samples: So many of each split have labels, classes in their proportions; 0: all.
+        samples: So many of the training samples have labels, classes in their proportions; 0: all.
         pseudo_labels: The KD student also learns from the others, with the teacher's answers as labels, where it is at
             least so sure. None: it does not.
         unlabelled: Further images without labels (their labels are not looked at).
@@ -369,40 +369,6 @@ def joined(first: LabelledImages, second: LabelledImages) -> LabelledImages:
         labels=torch.cat([first.labels, second.labels]),
         names=(*first.names, *second.names) if both else None,  # type: ignore[misc]
         annotators=None,
-    )
-
-
-def train_mnist(
-    data: str | Path | None,
-    out: str | Path,
-    config: TrainingConfig,
-    *,
-    teachers: Sequence[str] = ("paper_cnn",),
-    student: str = "paper_fc",
-    teacher_epochs: int | None = None,
-    **more: Any,
-) -> Iterator[Stage]:
-    """:func:`train_experiment` on MNIST, from fresh weights.
-
-    Args:
-        data: Folder of MNIST, or None to download it.
-        out, config, more: As there.
-        teachers, student: Networks by name.
-        teacher_epochs: Another number of epochs for the teachers.
-    """
-    config.check_teachers(len(teachers))
-    require_writable(out)
-    return train_experiment(
-        mnist(data),
-        MNIST_INPUT,
-        "mnist",
-        out,
-        config,
-        teachers=[Origin(name) for name in teachers],
-        student=Origin(student),
-        teacher_config=replace(config, epochs=teacher_epochs or config.epochs),
-        title="MNIST",
-        **more,
     )
 
 
