@@ -19,7 +19,8 @@ from PIL import Image
 import kdviz
 import kdviz.datasets
 from kdviz.bench import train as bench
-from kdviz.cli import METHOD_OPTIONS, main
+from kdviz.cli import main
+from kdviz.cli.explain import METHOD_OPTIONS
 from kdviz.distill import losses, recipes, training, trio
 from kdviz.experiment import list_experiments, load_experiment
 from kdviz.saliency import methods
@@ -285,7 +286,7 @@ def test_ctrl_c_is_exit_130(monkeypatch, capsys):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kdviz.cli._list", interrupted)
+    monkeypatch.setattr("kdviz.cli.names._list", interrupted)
     assert main(["list", "networks"]) == 130
     assert capsys.readouterr().err == "kdviz: stopped.\n"
 

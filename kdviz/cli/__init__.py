@@ -1,0 +1,41 @@
+"""The command line. Results go to stdout, progress and errors to stderr; exit 0 done, 1 a kdviz error, 2 usage."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from kdviz import __version__
+from kdviz.cli import app, bench, evaluate, explain, names, sweep, train
+from kdviz.errors import KdvizError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KdvizError as error:
+        print(f"kdviz: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("kdviz: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left (kdviz ... | head): nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kdviz", description="See and measure what knowledge distillation changes in an image classifier."
+    )
+    parser.add_argument("--version", action="version", version=f"kdviz {__version__}")
+    verbs = parser.add_subparsers(title="commands", dest="verb", required=True, metavar="COMMAND")
+    for add in (app.add, train.add, sweep.add, evaluate.add, explain.add, bench.add, names.add):
+        add(verbs)
+    return parser

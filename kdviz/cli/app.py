@@ -1,0 +1,38 @@
+"""kdviz app."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from kdviz.cli.arguments import at_least_one, verb
+from kdviz.errors import KdvizError
+
+
+def add(verbs: Any) -> None:
+    parser = verb(verbs, "app", _app, "Open the web app.")
+    parser.add_argument("--port", type=at_least_one, default=8501, help="port of the page")
+    parser.add_argument("--headless", action="store_true", help="do not open a browser")
+    parser.add_argument("--models", metavar="DIR", help="folder of further experiments to show (also: KDVIZ_MODELS)")
+
+
+def _app(options: argparse.Namespace) -> None:
+    from importlib.util import find_spec
+
+    from kdviz.files import ASSETS
+
+    if find_spec("streamlit") is None:
+        raise KdvizError("The app needs streamlit; install it with: pip install streamlit")
+    script = ASSETS.parent / "app.py"
+    if not script.is_file():
+        raise KdvizError("app.py is not here; run the app from a checkout of the repository.")
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(options.port)]
+    if options.headless:
+        command += ["--server.headless", "true"]
+    if options.models:
+        os.environ["KDVIZ_MODELS"] = str(Path(options.models).resolve())
+    os.chdir(script.parent)  # where .streamlit/config.toml is
+    os.execv(sys.executable, command)

@@ -1,0 +1,84 @@
+"""kdviz evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kdviz.errors import DatasetError
+
+if TYPE_CHECKING:
+    from kdviz.datasets import LabelledImages
+    from kdviz.experiment import Experiment
+
+from kdviz.cli.arguments import add_experiment, add_groups, common, set_threads, splits_of, verb
+
+
+def add(verbs: Any) -> None:
+    parser = verb(verbs, "evaluate", _evaluate, "Measure every model of an experiment on a test set.")
+    add_experiment(parser)
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder of the data; left away, the pictures that are kept or bundled are used"
+    )
+    add_groups(parser)
+    common(parser)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from kdviz.experiment import load_experiment
+
+    set_threads(options)
+    experiment = load_experiment(options.experiment)
+    samples = _held_out(experiment, options)
+    evaluate_on(experiment, [samples], options.device)
+    print_metrics(experiment, options.json, samples.split)
+
+
+def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledImages:
+    """The test split; without its folder, the digits that come with kdviz or the samples that the experiment keeps."""
+    import torch
+
+    from kdviz.datasets import LabelledImages, bundled_digits
+
+    if options.data:
+        return splits_of(experiment, options)["test"]
+    if experiment.dataset == "mnist":
+        return bundled_digits()["bundled"]
+    stored = experiment.samples("test")
+    every = torch.arange(len(stored))
+    if not torch.equal(stored.numbers, every):
+        raise DatasetError(
+            "Only some of the test images are stored in the experiment; name the data's folder with --data."
+        )
+    return LabelledImages(stored.images(every), stored.labels, stored.classes, "test", stored.names)
+
+
+def evaluate_on(experiment: Experiment, splits: Sequence[LabelledImages], device: str) -> None:
+    from tqdm import tqdm
+
+    from kdviz.analysis.evaluation import evaluate
+
+    for samples in splits:
+        roles = evaluate(experiment, samples, device)
+        for _ in tqdm(roles, total=len(experiment.runs), desc=f"evaluate on {samples.split}", file=sys.stderr):
+            pass
+
+
+def print_metrics(experiment: Experiment, as_json: bool, split: str | None = None) -> None:
+    metrics = {
+        role: {name: values for name, values in run.metrics.items() if split in (None, name)}
+        for role, run in experiment.runs.items()
+    }
+    if as_json:
+        print(json.dumps({"experiment": str(experiment.folder), "metrics": metrics}))
+        return
+    print(f"{'role':12} {'split':10} {'samples':>7} {'accuracy':>9} {'loss':>7} {'ECE':>7}")
+    for role, splits in metrics.items():
+        for name, values in splits.items():
+            print(
+                f"{role:12} {name:10} {values['samples']:>7.0f} {values['accuracy']:>9.2%} "
+                f"{values['loss']:>7.4f} {values['ece']:>7.4f}"
+            )

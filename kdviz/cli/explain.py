@@ -1,0 +1,173 @@
+"""kdviz explain: maps of images, into files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdviz.errors import SettingError
+
+if TYPE_CHECKING:
+    from kdviz.experiment import Experiment
+    from kdviz.saliency import SaliencyMap
+
+from kdviz.cli.arguments import add_experiment, common, set_threads, verb
+
+OUTPUTS = (".png", ".svg", ".html", ".npz")
+
+
+# Every setting of every method, written out: asking the methods would import torch before `kdviz --help` answers.
+METHOD_OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
+    "masks": ("n_masks", int, "rise: random masks (default 4000)"),
+    "grid": ("grid", int, "rise, kernel_shap: cells from side to side (default 7)"),
+    "probability": ("probability", float, "rise: chance that a cell keeps its pixels (default 0.5)"),
+    "baseline": (
+        "baseline",
+        str,
+        "what a removed pixel becomes: black (default), white, mean, grey, blur, noise, a grey level from 0 to 1, or "
+        "the path of a picture",
+    ),
+    "sampler": ("sampler", str, "rise: auto (default), hadamard, sobol, or iid as published"),
+    "estimator": ("estimator", str, "rise: logistic (default), ridge, centred, normalised, or rise as published"),
+    "precision": ("precision", str, "rise: auto (default), float32, bfloat16 or float16"),
+    "reliability": ("reliability", float, "rise: stop when all maps and differences are this reliable, say 0.99"),
+    "seconds": ("seconds", float, "rise: stop after so much time"),
+    "seed": ("seed", int, "rise, gradient_shap, kernel_shap: of what is random (default 0)"),
+    "window": ("window", float, "occlusion: side of the removed square, as a share of the picture's (default 0.15)"),
+    "stride": ("stride", float, "occlusion: step, as a share of the square's side (default 0.25)"),
+    "steps": ("n_steps", int, "integrated_gradients: steps from the baseline to the picture (default 64)"),
+    "samples": ("n_samples", int, "gradient_shap (default 400), kernel_shap (default 4000): random samples"),
+    "noise": ("noise", float, "gradient_shap: noise on the picture, as a share of its range (default 0.1)"),
+    "relu": ("relu", str, "layer_gradcam: on (default), or off to see evidence against the class too"),
+}
+
+
+def add(verbs: Any) -> None:
+    parser = verb(verbs, "explain", _explain, "Saliency maps of pictures by every model, into one file a picture.")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="pictures")
+    add_experiment(parser)
+    parser.add_argument(
+        "--add",
+        action="append",
+        metavar="NAME=FILE.onnx",
+        help="compare this ONNX model too, float or int8, under that name; can be given several times",
+    )
+    parser.add_argument("--method", default="rise", help="see: kdviz list methods")
+    parser.add_argument("--target", metavar="CLASS", help="class to explain (default: each model's own prediction)")
+    for option, (name, kind, text) in METHOD_OPTIONS.items():
+        parser.add_argument(f"--{option}", dest=f"setting_{name}", type=kind, metavar=name.upper(), help=text)
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        required=True,
+        help="FILE.png, .svg, .html or .npz; with several pictures their names are added",
+    )
+    common(parser)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from kdviz.experiment import load_experiment
+    from kdviz.metrics import agreement
+
+    if Path(options.out).suffix.lower() not in OUTPUTS:
+        raise SettingError(f"--out must end in {', '.join(OUTPUTS)}, got '{options.out}'.")
+    set_threads(options)
+    experiment = _with_models(load_experiment(options.experiment), options.add or [])
+    documents = []
+    for image, out in zip(options.images, _out_files(options.images, Path(options.out)), strict=True):
+        maps = _maps(experiment, image, options)
+        _write_maps(maps, out)
+        report = agreement(maps)
+        documents.append(_explain_document(image, out, maps, report.to_json()))
+        if not options.json:
+            print(f"{out}\n{_describe(maps)}\n{report}")
+    if options.json:
+        print(json.dumps({"experiment": str(experiment.folder), "images": documents}))
+
+
+def _with_models(experiment: Experiment, additions: Sequence[str]) -> Experiment:
+    """The experiment and the ONNX models of ``--add NAME=FILE.onnx``."""
+    for addition in additions:
+        name, _, file = addition.partition("=")
+        if not (name and file):
+            raise SettingError(f"--add must be NAME=FILE.onnx, got '{addition}'.")
+        experiment = experiment.with_model(name, file)
+    return experiment
+
+
+def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> dict[str, SaliencyMap]:
+    from tqdm import tqdm
+
+    from kdviz.saliency import explain_stream
+
+    given = {name: getattr(options, f"setting_{name}") for name, _, _ in METHOD_OPTIONS.values()}
+    settings = {name: value for name, value in given.items() if value is not None}
+    states = explain_stream(experiment, image, options.target, options.method, device=options.device, **settings)
+    first = state = next(states)  # what is wrong is found before there is a bar
+    unit = "mask" if state.states else "model"
+    with tqdm(total=state.total, desc=Path(image).name, unit=unit, file=sys.stderr) as bar:
+        for state in chain([first], states):
+            bar.update(state.n_masks - bar.n)
+    for role, reason in state.misfits.items():
+        print(f"kdviz: {role} is left out: {reason}", file=sys.stderr)
+    if state.stopped:
+        print(f"kdviz: stopped after {state.n_masks} of {state.total} masks ({state.stopped})", file=sys.stderr)
+    return state.maps()
+
+
+def _out_files(images: Sequence[str], out: Path) -> list[Path]:
+    if len(images) == 1:
+        return [out]
+    files: list[Path] = []
+    for image in images:
+        base = f"{out.stem}-{Path(image).stem}"
+        names = [base, *(f"{base}-{number}" for number in range(2, len(images) + 1))]
+        files.append(next(file for file in (out.with_name(name + out.suffix) for name in names) if file not in files))
+    return files
+
+
+def _write_maps(maps: dict[str, SaliencyMap], out: Path) -> None:
+    from kdviz import figures
+    from kdviz.files import atomic_write
+    from kdviz.saliency import maps_npz
+
+    kind = out.suffix.lower()
+    if kind == ".npz":
+        atomic_write(out, maps_npz(maps))
+    elif kind == ".html":
+        page = figures.comparison(maps).to_html(include_plotlyjs=True, full_html=True)
+        atomic_write(out, page.encode())
+    else:
+        atomic_write(out, figures.comparison_file(maps, kind[1:]))
+
+
+def _describe(maps: dict[str, SaliencyMap]) -> str:
+    return "\n".join(_describe_one(role, one) for role, one in maps.items())
+
+
+def _describe_one(role: str, one: SaliencyMap) -> str:
+    answer = f"predicts {one.classes[one.predicted]} ({one.probabilities[one.predicted]:.1%})"
+    how = f" from {one.n_masks} masks, reliability {one.reliability:.3f}" if one.n_masks else ""
+    return f"{role:12} {answer}; map of {one.classes[one.target]}{how}"
+
+
+def _explain_document(image: str, out: Path, maps: dict[str, SaliencyMap], report: dict[str, Any]) -> dict[str, Any]:
+    models = {
+        role: {
+            "predicted": one.classes[one.predicted],
+            "confidence": float(one.probabilities[one.predicted]),
+            "target": one.classes[one.target],
+            "target_probability": float(one.probabilities[one.target]),
+            "masks": one.n_masks,
+            "reliability": one.reliability,
+        }
+        for role, one in maps.items()
+    }
+    first = next(iter(maps.values()))
+    settings = {"method": first.method, **first.settings}
+    return {"image": image, "out": str(out), "settings": settings, "models": models, "agreement": report}

@@ -1,0 +1,72 @@
+"""Options of a training: loss, schedules, optimiser."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdviz.distill import TrainingConfig
+
+from kdviz.cli.arguments import at_least_one, named_number
+
+
+def add_loss(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--loss", metavar="NAME", default="soft_targets", help="against the teacher: kdviz list losses")
+    parser.add_argument(
+        "--loss-option",
+        metavar="NAME=VALUE",
+        type=named_number,
+        action="append",
+        default=[],
+        help="an option of that loss; can be given several times",
+    )
+    parser.add_argument("--kd-epochs", metavar="N", type=at_least_one, help="leave the teacher away after N epochs")
+    parser.add_argument("--label-smoothing", metavar="E", type=float, default=0.0, help="of the students, 0 to below 1")
+    parser.add_argument(
+        "--class-weights", choices=["none", "balanced"], default="none", help="balanced: all classes weigh the same"
+    )
+    parser.add_argument("--feature-loss", metavar="NAME", default="", help="between layers: kdviz list losses")
+    parser.add_argument("--feature-weight", metavar="W", type=float, default=1.0, help="of that loss")
+    parser.add_argument("--feature-option", metavar="NAME=VALUE", type=named_number, action="append", default=[])
+    parser.add_argument("--teacher-layer", metavar="NAME", default="", help="that it compares (default: found)")
+    parser.add_argument("--student-layer", metavar="NAME", default="", help="the same of the student")
+    parser.add_argument("--augment", metavar="NAMES", default="", help="of training images: kdviz list augmentations")
+
+
+def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "loss": options.loss,
+        "loss_options": dict(options.loss_option),
+        "kd_epochs": options.kd_epochs,
+        "label_smoothing": options.label_smoothing,
+        "class_weights": options.class_weights,
+        "feature_loss": options.feature_loss,
+        "feature_weight": options.feature_weight,
+        "feature_options": dict(options.feature_option),
+        "teacher_layer": options.teacher_layer,
+        "student_layer": options.student_layer,
+        "augment": options.augment,
+    }
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--epochs", type=at_least_one, help="epochs of the students (default: the data set's own)")
+    parser.add_argument("--batch-size", type=at_least_one, help="samples a step (default: the data set's own)")
+    parser.add_argument("--learning-rate", type=float, help="of Adam (default: the data set's own, 0.001)")
+
+
+def recipe(options: argparse.Namespace, dataset: str, **more: Any) -> TrainingConfig:
+    from kdviz.distill import TrainingConfig
+    from kdviz.distill.recipes import RECIPES
+
+    usual = RECIPES[dataset]
+    return TrainingConfig(
+        epochs=options.epochs or usual.epochs,
+        batch_size=options.batch_size or usual.batch_size,
+        learning_rate=usual.learning_rate if options.learning_rate is None else options.learning_rate,
+        temperature=options.temperature,
+        alpha=options.alpha,
+        device=options.device,
+        **{"unfreeze": usual.unfreeze, **_loss_settings(options), **more},
+    )

@@ -1,0 +1,144 @@
+"""kdviz sweep: studies of one setting."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdviz.analysis.studies import Study
+    from kdviz.distill import TrainingConfig
+
+from kdviz.cli.arguments import (
+    add_experiment,
+    add_groups,
+    common,
+    engine,
+    numbers,
+    schedule,
+    set_threads,
+    splits_of,
+    verb,
+)
+from kdviz.cli.progress import show_stages
+from kdviz.cli.recipe import add_loss, add_recipe, recipe
+
+
+def add(verbs: Any) -> None:
+    parser = verb(
+        verbs,
+        "sweep",
+        _sweep,
+        "Train a student for each value and seed, and say what came out; continues what was begun.",
+    )
+    parser.add_argument("study", choices=["temperature", "alpha", "teacher-epochs", "loss"], help="what is varied")
+    add_experiment(parser)
+    parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
+    add_groups(parser)
+    parser.add_argument("--values", type=numbers(str), help="values, with commas between (default: the study's own)")
+    parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
+    parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="where it is not varied")
+    parser.add_argument("--alpha", type=schedule, default=0.5, help="weight of the teacher, where it is not varied")
+    add_recipe(parser)
+    add_loss(parser)
+    parser.add_argument("--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
+    parser.add_argument(
+        "--address", help="of the Ray cluster, e.g. ray://host:10001 or auto; left away, one is started"
+    )
+    parser.add_argument("--gpus", type=float, default=0.0, help="of one run on Ray; a share such as 0.25 is fine")
+    parser.add_argument(
+        "--results", metavar="DIR", help="folder or fsspec URL of the runs' files (default: runs/ beside)"
+    )
+    parser.add_argument("--estimate", action="store_true", help="only say what the study would cost")
+    parser.add_argument("--tensorboard", metavar="DIR", help="also write the curves as TensorBoard event files")
+    common(parser)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from kdviz.analysis.studies import STUDIES, Sweep
+    from kdviz.experiment import load_experiment
+
+    study = STUDIES[options.study]
+    values = _values(study, options)
+    set_threads(options)
+    experiment = load_experiment(options.experiment)
+    sweep = Sweep(
+        experiment,
+        options.study,
+        splits_of(experiment, options),
+        values,
+        options.seeds,
+        _config_like(experiment, options),
+        results=options.results,
+    )
+    local = options.engine == "local"
+    events = sweep.run(
+        engine(options),
+        threads=options.threads or 0,
+        estimate=local or options.estimate,
+        estimate_only=options.estimate,
+    )
+    show_stages(events)
+    if options.estimate:
+        return
+    if options.tensorboard:
+        from kdviz.analysis.export import write_events
+
+        write_events(experiment, study.table, options.tensorboard)
+    _print_study(experiment, options.study, options.json)
+
+
+def _values(study: Study, options: argparse.Namespace) -> Sequence[Any]:
+    """The values to vary, or the study's own; one of another kind is wrong usage."""
+    if options.values is None:
+        return study.values
+    try:
+        return [study.parse(text) for text in options.values]
+    except ValueError:
+        options.wrong_usage(f"argument --values: invalid values for {study.column}: {','.join(options.values)}")
+        raise
+
+
+def _config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
+    """The recipe of a study's students: that of the experiment's KD student, where the options don't say otherwise."""
+    run = experiment.runs.get("kd_student")
+    known = run.training if run else {}
+    for name in ("epochs", "batch_size", "learning_rate"):
+        if getattr(options, name) is None:
+            setattr(options, name, known.get(name))
+    return recipe(options, experiment.dataset, unfreeze=str(known.get("unfreeze", "all")))
+
+
+def _print_study(experiment: Any, name: str, as_json: bool) -> None:
+    from kdviz.analysis.studies import STUDIES, summary
+    from kdviz.analysis.verdict import verdict
+
+    study = STUDIES[name]
+    table = experiment.table(study.table)
+    rows = summary(table, name)
+    found = verdict(table, experiment.table("study_predictions"), name)
+    if as_json:
+        judged = None if found is None else _verdict_json(found)
+        print(json.dumps({"experiment": str(experiment.folder), "study": name, "test": rows, "verdict": judged}))
+        return
+    print(f"{'':12} {study.unit:>18} {'seeds':>5} {'accuracy':>9} {'spread':>8} {'F1':>7} {'ECE':>7} {'inherited':>9}")
+    for row in rows:
+        value = row["value"]
+        shown = "" if value is None else value if isinstance(value, str) else f"{value:g}"
+        spread = "" if row["accuracy_sd"] is None else f"{row['accuracy_sd']:.2%}"
+        inherited = "" if row["inherited_errors"] is None else f"{row['inherited_errors']:.1%}"
+        figures = f"{row['accuracy']:>9.2%} {spread:>8} {row['f1']:>7.4f} {row['ece']:>7.4f} {inherited:>9}"
+        print(f"{row['role']:12} {shown:>18} {row['seeds']:>5} {figures}")
+    for sentence in found.sentences if found else ():
+        print(sentence)
+
+
+def _verdict_json(found: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    known = {**asdict(found), "outcome": found.outcome}
+    if known["difference"]["seeds"] == 1:
+        known["difference"]["seed_error"] = None  # JSON has no NaN
+    return known

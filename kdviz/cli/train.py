@@ -1,0 +1,166 @@
+"""kdviz train: teacher, KD student and student alone."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from kdviz.errors import SettingError
+
+if TYPE_CHECKING:
+    from kdviz.distill import TrainingConfig
+
+from kdviz.cli.arguments import SCHEDULE, add_groups, at_least_one, common, numbers, schedule, set_threads, verb
+from kdviz.cli.evaluate import evaluate_on, print_metrics
+from kdviz.cli.progress import show_stages
+from kdviz.cli.recipe import add_loss, add_recipe, recipe
+
+
+def add(verbs: Any) -> None:
+    parser = verb(verbs, "train", _train, "Train a teacher, a student distilled from it, and the student alone.")
+    parser.add_argument("dataset", choices=["mnist", "mhist", "folder"], help="what to train on")
+    parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder of the new experiment, e.g. models/mine")
+    add_recipe(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and dropout")
+    parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="of the KD student; " + SCHEDULE)
+    parser.add_argument(
+        "--alpha", type=schedule, default=0.5, help="weight of the teacher against the labels, 0 to 1; " + SCHEDULE
+    )
+    add_loss(parser)
+    _add_teachers(parser)
+    _add_images(parser)
+    common(parser)
+
+
+def _add_teachers(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("networks")
+    group.add_argument(
+        "--teacher",
+        type=numbers(str),
+        help="network of the teacher; several, with commas between, teach together; self: the student's own network",
+    )
+    group.add_argument("--teacher-epochs", type=at_least_one, help="epochs of the teacher")
+    group.add_argument("--teacher-learning-rate", type=float, help="of the teacher (default: --learning-rate)")
+    group.add_argument("--teacher-mix", type=numbers(float), default=[], help="weights of several teachers")
+    group.add_argument("--student", help="network of both students")
+    group.add_argument(
+        "--teacher-weights", metavar="FILE", type=numbers(str), help="pretrained weights, with a new head"
+    )
+    group.add_argument("--student-weights", metavar="FILE", help="the same for the students")
+    group.add_argument("--no-pretrained", action="store_true", help="begin with fresh weights; download none")
+    group.add_argument("--teacher-checkpoint", metavar="FILE", help="a trained teacher of these classes, used as it is")
+    group.add_argument("--teacher-logits", metavar="FILE", help="a teacher's answers alone: .npz or .parquet")
+    group.add_argument("--unfreeze", metavar="WHAT", help="head, a number of stages before it, or all weights")
+    group.add_argument("--teacher-unfreeze", metavar="WHAT", help="the same for the teacher (default: --unfreeze)")
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("images")
+    group.add_argument("--train-samples", metavar="N", type=at_least_one, default=0, help="use the labels of N only")
+    group.add_argument(
+        "--pseudo-labels",
+        metavar="P",
+        type=float,
+        help="learn the others as the teacher labels them, if P sure or more",
+    )
+    group.add_argument("--unlabelled", metavar="DIR", help="further images for --pseudo-labels")
+    group.add_argument("--size", metavar="N", type=at_least_one, help="side of the images (default: the student's own)")
+    add_groups(group)
+    group.add_argument(
+        "--keep-samples", metavar="N", type=at_least_one, default=2000, help="test images kept for the app"
+    )
+
+
+def _train(options: argparse.Namespace) -> None:
+    from kdviz.datasets import bundled_digits
+    from kdviz.distill.recipes import RECIPES, input_for, read_splits
+    from kdviz.experiment import load_experiment
+
+    set_threads(options)
+    usual = RECIPES[options.dataset]
+    config = recipe(
+        options,
+        options.dataset,
+        seed=options.seed,
+        teacher_mix=tuple(options.teacher_mix),
+        unfreeze=options.unfreeze or ("all" if options.no_pretrained else usual.unfreeze),
+    )
+    spec = input_for(options.dataset, options.student or usual.student, options.size and (options.size, options.size))
+    student, teachers = _origins(options, usual, spec)
+    splits = read_splits(options.dataset, options.data, spec, **({"groups": options.groups} if options.groups else {}))
+    _train_models(options, config, spec, splits, student, teachers)
+    experiment = load_experiment(options.out)
+    measured = [splits["validation"], splits["test"]]
+    if options.dataset != "mnist":
+        experiment.write_samples(measured, options.keep_samples)
+    else:
+        measured.append(bundled_digits()["bundled"])
+    evaluate_on(experiment, measured, options.device)
+    print_metrics(experiment, options.json)
+
+
+def _train_models(
+    options: argparse.Namespace, config: TrainingConfig, spec: Any, splits: Any, student: Any, teachers: list[Any]
+) -> None:
+    from dataclasses import replace
+
+    from kdviz.distill import check_settings, train_experiment
+    from kdviz.distill.recipes import RECIPES, read_logits, title_of
+
+    training = splits["train"]
+    stages = train_experiment(
+        splits,
+        spec,
+        options.dataset,
+        options.out,
+        config,
+        teachers=teachers,
+        student=student,
+        teacher_config=replace(
+            config,
+            epochs=options.teacher_epochs or options.epochs or RECIPES[options.dataset].teacher_epochs,
+            learning_rate=options.teacher_learning_rate or config.learning_rate,
+            unfreeze=options.teacher_unfreeze or config.unfreeze,
+        ),
+        teacher_logits=read_logits(options.teacher_logits, training) if options.teacher_logits else None,
+        few=_few(options, training, spec),
+        title=title_of(options.dataset, splits),
+    )
+    # Warnings are said now, not after the teacher's training.
+    show_stages(stages, (*training.notes, *check_settings(config)))
+
+
+def _origins(options: argparse.Namespace, usual: Any, spec: Any) -> tuple[Any, list[Any]]:
+    """The student's origin and the teachers'."""
+    from kdviz.distill.recipes import origin
+
+    pretrained = usual.pretrained and not options.no_pretrained
+    name = options.student or usual.student
+    student = origin(name, spec, weights=options.student_weights, pretrained=pretrained)
+    if options.teacher_logits:
+        if options.teacher or options.teacher_weights or options.teacher_checkpoint:
+            raise SettingError("Either a teacher's logits are given, or teachers; not both.")
+        return student, []
+    names = [usual.teacher] if options.teacher is None else options.teacher
+    if options.teacher_checkpoint and len(names) > 1:
+        raise SettingError(f"--teacher-checkpoint is one trained teacher, and --teacher names {len(names)}.")
+    files = options.teacher_weights or [None] * len(names)
+    if len(files) != len(names):
+        raise SettingError(f"--teacher-weights needs one file for each of {len(names)} teacher(s), got {len(files)}.")
+    teachers = []
+    for one, file in zip(names, files, strict=True):
+        if one == "self":
+            teachers.append(student)
+            continue
+        check = options.teacher_checkpoint
+        teachers.append(origin(one, spec, weights=file, checkpoint=check, pretrained=pretrained and not check))
+    return student, teachers
+
+
+def _few(options: argparse.Namespace, train: Any, spec: Any) -> Any:
+    from kdviz.distill.recipes import read_unlabelled
+    from kdviz.distill.trio import Few
+
+    unlabelled = read_unlabelled(options.unlabelled, train, spec) if options.unlabelled else None
+    return Few(options.train_samples, options.pseudo_labels, unlabelled)
