@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 
+from kdviz.language import N_, _
+
 ROLE_COLOURS = {"teacher": "#0072B2", "kd_student": "#009E73", "student": "#D55E00"}
 """Of the Okabe-Ito palette, which people with any colour vision can tell apart."""
 
 FURTHER_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#8C6BB1")
-ROLE_TITLES = {"teacher": "Teacher", "kd_student": "KD student", "student": "Student alone"}
+ROLE_TITLES = {"teacher": N_("Teacher"), "kd_student": N_("KD student"), "student": N_("Student alone")}
 ROLE_SYMBOLS = {"teacher": "square", "kd_student": "circle", "student": "diamond"}
 ROLE_DASHES = {"teacher": "dash", "kd_student": "solid", "student": "dot"}
 ROLE_PATTERNS = {"teacher": "", "kd_student": "/", "student": "."}
@@ -20,7 +22,8 @@ def role_colour(role: str) -> str:
 
 
 def role_title(role: str) -> str:
-    return ROLE_TITLES.get(role, role.replace("_", " "))
+    """What people call a role, in their language; a further role's name is its own."""
+    return _(ROLE_TITLES[role]) if role in ROLE_TITLES else role.replace("_", " ")
 
 
 def role_symbol(role: str) -> str:

@@ -14,6 +14,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from kdviz.errors import KdvizError
 from kdviz.files import ASSETS
+from kdviz.language import _
+from kdviz.ui import session
 from kdviz.ui.texts import say_error
 
 _log = logging.getLogger(__name__)
@@ -44,20 +46,31 @@ def main() -> None:
         return
     st.set_page_config(page_title="kdviz", page_icon=str(ASSETS / "app" / "icon.png"), layout="wide")
     st.html(ASSETS / "app" / "page.css")
+    session.begin()
+    sections = _sections()
+    st.session_state["pages"] = {page.url_path or "overview": page for pages in sections.values() for page in pages}
+    st.navigation(sections, position="top").run()
+
+
+def _sections() -> dict[str, list[Any]]:
+    """Heading in the navigation -> its pages."""
     from kdviz.ui import compare, dark_knowledge, mistakes, sweeps, teacher_epochs
 
-    def page(run: Callable[[], None], title: str, icon: str, **more: Any) -> Any:
-        return st.Page(_guarded(run), title=title, icon=f":material/{icon}:", **more)
-
-    pages = {
-        "compare": page(compare.page, "Compare", "compare", default=True),
-        "mistakes": page(mistakes.page, "Mistakes", "fact_check", url_path="mistakes"),
-        "temperature": page(sweeps.page, "Temperature", "device_thermostat", url_path="temperature"),
-        "teacher-epochs": page(teacher_epochs.page, "Teacher epochs", "hourglass_top", url_path="teacher-epochs"),
-        "dark-knowledge": page(dark_knowledge.page, "Dark knowledge", "dark_mode", url_path="dark-knowledge"),
+    return {
+        "": [
+            _page(compare.page, _("Compare"), "compare", url_path="compare", default=True),
+            _page(mistakes.page, _("Mistakes"), "fact_check", url_path="mistakes"),
+        ],
+        _("Studies"): [
+            _page(sweeps.page, _("Temperature and other sweeps"), "device_thermostat", url_path="temperature"),
+            _page(teacher_epochs.page, _("Teacher epochs"), "hourglass_top", url_path="teacher-epochs"),
+            _page(dark_knowledge.page, _("Dark knowledge"), "dark_mode", url_path="dark-knowledge"),
+        ],
     }
-    st.session_state["pages"] = pages
-    st.navigation(list(pages.values()), position="top").run()
+
+
+def _page(run: Callable[[], None], title: str, icon: str, **more: Any) -> Any:
+    return st.Page(_guarded(run), title=title, icon=f":material/{icon}:", **more)
 
 
 def _guarded(page: Callable[[], None]) -> Callable[[], None]:

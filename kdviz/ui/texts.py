@@ -8,6 +8,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from kdviz.errors import KdvizError
+from kdviz.language import error_text
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&])")
 
@@ -19,7 +20,7 @@ def plain(text: str) -> str:
 
 def say_error(error: KdvizError | str) -> None:
     """Show what went wrong, as one sentence."""
-    st.error(plain(str(error)), icon=":material/error:")
+    st.error(plain(error_text(str(error))), icon=":material/error:")
 
 
 def say_missing(sentence: str, command: str = "") -> None:

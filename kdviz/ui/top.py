@@ -1,23 +1,34 @@
-"""The top of every page: its title, and which experiment it shows."""
+"""The top of every page: its title, which experiment it shows, a link to the view, and the language."""
 
 from __future__ import annotations
 
-import streamlit as st
+from typing import Any
 
-from kdviz.ui import address, library
+import streamlit as st
+from streamlit.components.v2 import component
+
+from kdviz.files import ASSETS
+from kdviz.language import LANGUAGES, _, language
+from kdviz.ui import address, library, session
+
+_CHAIN = (
+    '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M10 13.5a4 4 0 0 0 6 .4l3-3a4 4 0 0 0-5.7-5.7l-1.2 1.2"/>'
+    '<path d="M14 10.5a4 4 0 0 0-6-.4l-3 3a4 4 0 0 0 5.7 5.7l1.2-1.2"/></svg>'
+)
 
 
 def heading(title: str) -> library.OpenExperiment:
-    """The title of a page and, when there are several experiments, a choice of them; the one that is chosen.
+    """The top of a page about an experiment: its title and, when there are several, a choice of them.
+
+    Returns:
+        The experiment that is chosen.
 
     Raises:
         ExperimentError: There is none, or it does not validate.
     """
     known = library.folders()
     default = library.first(list(known))
-    with st.container(horizontal=True, vertical_alignment="center", key="top"):
-        st.title(title, anchor=False, width="stretch")
-        place = st.container(width="content", key="experiment")
+    place = plain_heading(title)
     name = address.read_choice(address.EXPERIMENT, list(known), default)
     if len(known) > 1:
         with place:
@@ -26,10 +37,21 @@ def heading(title: str) -> library.OpenExperiment:
     return library.open_experiment(name)
 
 
+def plain_heading(title: str) -> Any:
+    """The top of a page that is about no experiment; returns a place beside the title."""
+    with st.container(horizontal=True, vertical_alignment="center", key="top"):
+        st.title(title, anchor=False, width="stretch")
+        place = st.container(width="content", key="experiment")
+        with st.container(horizontal=True, width="content", gap="small", key="tools"):
+            _copy_link()
+            _languages()
+    return place
+
+
 def _choice(name: str, known: dict[str, library.Path]) -> str:
     names = list(known)
     chosen = st.selectbox(
-        "Experiment",
+        _("Experiment"),
         names,
         index=names.index(name),
         format_func=lambda one: library.title(one, known[one]),
@@ -41,3 +63,34 @@ def _choice(name: str, known: dict[str, library.Path]) -> str:
         address.keep(address.EXPERIMENT, chosen, library.first(names))
         st.rerun()
     return chosen
+
+
+@st.cache_resource(show_spinner=False)
+def _link() -> Any:
+    folder = ASSETS / "app"
+    return component(
+        "kdviz_link",
+        html=f'<div class="kl"><button type="button">{_CHAIN}<span></span></button><span role="status"></span></div>',
+        css=(folder / "link.css").read_text(encoding="utf-8"),
+        js=(folder / "link.js").read_text(encoding="utf-8"),
+    )
+
+
+def _copy_link() -> None:
+    texts = {"label": _("Copy a link to this view"), "copied": _("Link copied")}
+    _link()(data=texts, key="copy-link", width="content")
+
+
+def _languages() -> None:
+    names = list(LANGUAGES)
+    chosen = st.selectbox(
+        _("Language"),
+        names,
+        index=names.index(language()),
+        format_func=LANGUAGES.__getitem__,
+        label_visibility="collapsed",
+        width=118,
+    )
+    if chosen != language():
+        session.choose(chosen)
+        st.rerun()
