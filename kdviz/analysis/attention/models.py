@@ -1,0 +1,173 @@
+"""The models of a study, as data that can be sent anywhere; and the teacher with its weights shuffled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import nn
+
+from kdviz.analysis.studies import STUDIES, Sweep
+from kdviz.distill.runs import read_weights, weights_of
+from kdviz.errors import ExperimentError
+from kdviz.experiment import Experiment, InputSpec
+from kdviz.networks import build_network
+
+OWN = "models"
+"""The study of the experiment's own models, without further trainings."""
+
+SECOND = "second"
+SHUFFLED = "shuffled"
+
+
+@dataclass(frozen=True)
+class StudyModel:
+    """One model of a study.
+
+    Attributes:
+        key: Its name in the study, ``T = 4, seed 1``.
+        role: ``teacher``, ``kd_student``, ``student`` (alone), ``second`` (another student alone, which takes the KD
+            student's place) or ``shuffled`` (a teacher with shuffled weights).
+        network: By name.
+        content: Its weights, safetensors.
+        teacher: Of a student, and of a shuffled teacher: the key of the teacher that it is compared with.
+        study: ``models``, or one of ``STUDIES`` whose value made it.
+        value: Of that study.
+        seed: Of the training, or of the shuffling.
+    """
+
+    key: str
+    role: str
+    network: str
+    content: bytes = field(repr=False)
+    teacher: str = ""
+    study: str = OWN
+    value: float | str | None = None
+    seed: int | None = None
+
+    def build(self, spec: InputSpec, classes: int) -> nn.Module:
+        """The network with its weights, in evaluation mode."""
+        network = build_network(self.network, classes=classes, channels=spec.channels, size=spec.size)
+        network.load_state_dict(load_safetensors(self.content))
+        network.eval().requires_grad_(False)
+        return shuffled(network, self.seed or 0) if self.role == SHUFFLED else network
+
+    @property
+    def identity(self) -> str:
+        """A hash of what decides its maps, and of which part it has in the study."""
+        about = [self.key, self.role, self.network, self.teacher, self.study, self.value, self.seed]
+        return hashlib.sha256(json.dumps(about).encode() + hashlib.sha256(self.content).digest()).hexdigest()
+
+
+def shuffled(network: nn.Module, seed: int) -> nn.Module:
+    """The network with the entries of each weight and bias in random order (Adebayo et al., 2018, section 4).
+
+    Sizes and distributions of the weights stay, what was learned goes: maps that look the same afterwards do not
+    depend on it. Statistics of normalising layers stay.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in network.parameters():
+            mixed = weights.flatten()[torch.randperm(weights.numel(), generator=generator)]
+            weights.copy_(mixed.view_as(weights))
+    return network
+
+
+def own_models(experiment: Experiment) -> list[StudyModel]:
+    """The experiment's teacher, KD student and student alone.
+
+    Raises:
+        ExperimentError: One is missing, or is not stored as weights of a network.
+    """
+    found = [_own(experiment, "teacher", "teacher", "")]
+    for role in ("kd_student", "student"):
+        found.append(_own(experiment, role, role, "teacher"))
+    return found
+
+
+def _own(experiment: Experiment, role: str, key: str, teacher: str) -> StudyModel:
+    run = experiment.runs.get(role)
+    if run is None or not run.weights.endswith(".safetensors"):
+        raise ExperimentError(f"'{experiment.folder}' has no {role} with weights, which a study of attention needs.")
+    content = (experiment.folder / run.weights).read_bytes()
+    value = run.training.get("temperature") if role == "kd_student" else None
+    seed = None if role == "teacher" else int(run.training.get("seed", 0))
+    return StudyModel(key, role, run.network, content, teacher, OWN, value, seed)
+
+
+def swept_models(sweep: Sweep, second: Sequence[int] = ()) -> list[StudyModel]:
+    """Teachers and students of a sweep whose runs are finished; the teachers come first.
+
+    Args:
+        sweep: Of temperature, alpha, loss or teacher epochs.
+        second: Seeds of its students alone that are second ones.
+
+    Raises:
+        ExperimentError: Its students are heads on features: they have no maps of pictures.
+    """
+    if sweep.material.spec != sweep.experiment.input:
+        raise ExperimentError(
+            f"The students of '{sweep.experiment.folder}' are heads on features, whose weights alone make no maps; "
+            "study its own models, with --study models."
+        )
+    teachers = _teachers(sweep)
+    students = [_student(sweep, value, run, second) for value, run in sweep.plan.pupils]
+    return [*teachers, *students]
+
+
+def _teachers(sweep: Sweep) -> list[StudyModel]:
+    if not sweep.plan.trains_teachers:
+        return [_own(sweep.experiment, "teacher", "teacher", "")]
+    return [
+        StudyModel(
+            _teacher_key(value, run.config.seed),
+            "teacher",
+            run.network,
+            _weights(sweep, run, value),
+            study=sweep.name,
+            value=value,
+            seed=run.config.seed,
+        )
+        for value in sweep.values
+        for run in sweep.plan.teachers
+    ]
+
+
+def _teacher_key(value: Any, seed: int) -> str:
+    return f"teacher of {value:g} epochs, seed {seed}"
+
+
+def _student(sweep: Sweep, value: Any, run: Any, second: Sequence[int]) -> StudyModel:
+    seed, content = run.config.seed, _weights(sweep, run, None)
+    if value is None:
+        role = SECOND if seed in second else "student"
+        return StudyModel(f"alone, seed {seed}", role, run.network, content, "", sweep.name, None, seed)
+    teacher = _teacher_key(value, seed) if sweep.plan.trains_teachers else "teacher"
+    key = f"{STUDIES[sweep.name].shown(value)}, seed {seed}"
+    return StudyModel(key, "kd_student", run.network, content, teacher, sweep.name, value, seed)
+
+
+def _weights(sweep: Sweep, run: Any, epoch: int | None) -> bytes:
+    return weights_of(read_weights(sweep.store, run, len(sweep.experiment.classes), epoch))
+
+
+def shuffles(teacher: StudyModel, seeds: Sequence[int]) -> list[StudyModel]:
+    """The teacher with shuffled weights, once for each seed."""
+    return [
+        StudyModel(
+            f"{teacher.key} shuffled, seed {seed}",
+            SHUFFLED,
+            teacher.network,
+            teacher.content,
+            teacher.key,
+            teacher.study,
+            teacher.value,
+            seed,
+        )
+        for seed in seeds
+    ]
