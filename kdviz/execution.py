@@ -32,11 +32,12 @@ class Job(Generic[State]):
         seconds: From submission to the end, or to now.
     """
 
-    def __init__(self, work: Callable[[], Iterator[State]]):
+    def __init__(self, work: Callable[[], Iterator[State]], ended: Callable[[Job], None] | None = None):
         self.status = "waiting"
         self.latest: State | None = None
         self.error: str | None = None
         self._work = work
+        self._when_ended = ended
         self._states: Iterator[State] | None = None
         self._cancelled = threading.Event()
         self._ended = threading.Event()
@@ -80,6 +81,8 @@ class Job(Generic[State]):
         self._end = time.monotonic()
         self.status = status
         self._ended.set()
+        if self._when_ended is not None:
+            self._when_ended(self)
         return False
 
 
@@ -96,13 +99,17 @@ class JobQueue:
         self._changed = threading.Condition()
         threading.Thread(target=self._run, name="kdviz-jobs", daemon=True).start()
 
-    def submit(self, work: Callable[[], Iterator[State]]) -> Job[State]:
+    def submit(self, work: Callable[[], Iterator[State]], ended: Callable[[Job], None] | None = None) -> Job[State]:
         """Queue a computation; ``work`` is called, and its states are made, on the worker thread.
+
+        Args:
+            work: Gives the states.
+            ended: Called, on the worker thread, with the job when it has ended.
 
         Raises:
             QueueFullError: Too many are under way.
         """
-        job = Job(work)
+        job = Job(work, ended)
         with self._changed:
             if len(self._jobs) >= self._limit:
                 raise QueueFullError("Too many comparisons are being computed; please try again in a moment.")
@@ -177,7 +184,7 @@ def run_on_ray(
         SettingError: Ray is not installed, or there is no cluster at the address.
         KdvizError: What a job raised.
     """
-    ray = _ray(address)
+    ray = start_ray(address)
     task = ray.remote(_done).options(num_cpus=cpus, num_gpus=gpus, max_retries=10)
     sent = [ray.put(one) for one in shared]
     waiting = {task.remote(work, job, *sent): number for number, job in enumerate(jobs)}
@@ -196,7 +203,12 @@ def _done(work: Work, job: Any, *shared: Any) -> None:
     deque(work(job, *shared), maxlen=0)
 
 
-def _ray(address: str | None) -> Any:
+def start_ray(address: str | None) -> Any:
+    """The module ``ray``, connected to the cluster at an address; None starts one on this machine.
+
+    Raises:
+        SettingError: It is not installed, or there is no cluster.
+    """
     try:
         import ray  # pyright: ignore[reportMissingImports]
     except ImportError as error:

@@ -414,7 +414,7 @@ def _progress(job: Job[service.States], current: Current) -> None:
         if job.status == "failed":
             say_error(job.error or "The computation failed.")
         elif not job.ended:
-            waiting = service.queue().place(job)
+            waiting = service.pool().place(job)
             text = _counts(job, current.wanted) if job.latest else "Starting; the first maps take a moment"
             if waiting and not job.latest:
                 text = f"Waiting; {waiting} other computation{'s' if waiting > 1 else ''} under way"

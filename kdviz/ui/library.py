@@ -25,9 +25,9 @@ from kdviz.datasets.samples import as_picture
 from kdviz.errors import ExperimentError, UnknownNameError
 from kdviz.experiment import Experiment, list_experiments, load_experiment
 from kdviz.files import MODELS
-from kdviz.images import content_hash
 from kdviz.networks import choose_device
 from kdviz.samples_store import StoredSamples
+from kdviz.serving import fingerprint
 
 FIRST = "mnist"
 _FIRST_LOOK = 16  # samples, where no predictions say which are worth a look
@@ -125,8 +125,7 @@ class OpenExperiment:
     @cached_property
     def fingerprint(self) -> str:
         """Changes when a model does, or what it is given."""
-        weights = [run.sha256 for run in self.experiment.runs.values()]
-        return content_hash(repr((weights, self.experiment.input)).encode())
+        return fingerprint(self.experiment)
 
     @property
     def is_mnist(self) -> bool:

@@ -1,26 +1,28 @@
-"""What all sessions share of the computing: one job queue, and finished results. No widgets here."""
+"""What all sessions share of the computing: the workers, and finished results. No widgets here."""
 
 from __future__ import annotations
 
 import gc
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-import torch
 from PIL import Image
 
-from kdviz.execution import Job, JobQueue
+from kdviz.execution import Job
 from kdviz.images import content_hash
-from kdviz.networks import choose_device
-from kdviz.saliency import ExplainState, explain_stream, methods
+from kdviz.saliency import ExplainState, methods
+from kdviz.serving import FaithfulnessTask, MapsTask, Pool, RemoteJob, start_pool
+from kdviz.serving.client import finished
+from kdviz.serving.tasks import TEACHER
 from kdviz.ui.library import OpenExperiment, first, folders, open_experiment
 
+__all__ = ["TEACHER", "Request", "States", "default_masks", "default_settings", "pool", "start", "warm_up"]
+
 _RESULTS = 128
-TEACHER = "teacher"
 
 States = tuple[ExplainState, ...]
 """Of the rows of a :class:`Request`: those before the last are complete, later rows have not begun."""
@@ -32,15 +34,15 @@ class Results:
     def __init__(self, limit: int = _RESULTS):
         self._limit = limit
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple, ExplainState] = OrderedDict()
+        self._kept: OrderedDict[tuple, Any] = OrderedDict()
 
-    def get(self, key: tuple) -> ExplainState | None:
+    def get(self, key: tuple) -> Any:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def put(self, key: tuple, state: ExplainState) -> None:
+    def put(self, key: tuple, state: Any) -> None:
         with self._lock:
             self._kept[key] = state
             self._kept.move_to_end(key)
@@ -49,8 +51,15 @@ class Results:
 
 
 @lru_cache(maxsize=1)
-def queue() -> JobQueue:
-    return JobQueue()
+def pool() -> Pool:
+    """The workers, started.
+
+    Raises:
+        SettingError: See :func:`kdviz.serving.start_pool`.
+    """
+    workers = start_pool()
+    workers.start()
+    return workers
 
 
 @lru_cache(maxsize=1)
@@ -63,24 +72,49 @@ class Request:
     """Maps of one prepared picture, once for each of ``rows`` of settings.
 
     Attributes:
-        target: The class whose maps have to settle where ``reliability`` is set: an index, ``teacher`` for the
-            teacher's prediction, or None for each model's own. Otherwise all classes are computed alike.
+        rows: Complete settings, with the method's name as ``method`` (default: RISE).
+        target: The class explained: an index, ``teacher`` for the teacher's prediction, or None for each model's own.
+            RISE computes all classes alike; other methods, and stopping by ``reliability``, depend on it.
+        roles: Which models; empty: all.
     """
 
     opened: OpenExperiment
     picture: Image.Image
     rows: tuple[Mapping[str, Any], ...]
     target: int | str | None = TEACHER
+    roles: tuple[str, ...] = ()
 
     @cached_property
     def keys(self) -> tuple[tuple, ...]:
         """What each row's result depends on: the models, the picture as they see it, and the settings."""
-        picture = self.picture
-        pixels = content_hash(picture.mode.encode() + repr(picture.size).encode() + picture.tobytes())
+        pixels, roles = picture_hash(self.picture), self.task.roles
         return tuple(
-            (self.opened.fingerprint, pixels, tuple(sorted(row.items())), self.target if row["reliability"] else None)
-            for row in self.rows
+            (
+                self.opened.fingerprint,
+                pixels,
+                roles,
+                tuple(sorted(row.items())),
+                self.target if row["method"] != "rise" or row["reliability"] else None,
+            )
+            for row in self.task.rows
         )
+
+    @cached_property
+    def task(self) -> MapsTask:
+        experiment = self.opened.experiment
+        return MapsTask(
+            str(experiment.folder.resolve()),
+            self.opened.fingerprint,
+            self.picture,
+            tuple({"method": "rise", **row} for row in self.rows),
+            self.roles or tuple(experiment.runs),
+            self.target,
+        )
+
+
+def picture_hash(picture: Image.Image) -> str:
+    """Of its pixels as the models see them."""
+    return content_hash(picture.mode.encode() + repr(picture.size).encode() + picture.tobytes())
 
 
 def start(request: Request) -> Job[States]:
@@ -89,51 +123,34 @@ def start(request: Request) -> Job[States]:
     Raises:
         QueueFullError: Too many are under way.
     """
-    known = tuple(state for state in map(results().get, request.keys) if state is not None)
-    if len(known) == len(request.rows):
-        return _finished(known)
+    known: States = ()
+    for key in request.keys:
+        state = results().get(key)
+        if state is None:
+            break
+        known = (*known, state)
+    if len(known) == len(request.keys):
+        return finished(known)
 
-    def work() -> Iterator[States]:
-        complete: States = ()
-        for settings, key in zip(request.rows, request.keys, strict=True):
-            latest = complete
-            for state in _states(request, settings, key):
-                latest = (*complete, state)
-                yield latest
-            complete = latest
+    def keep(job: Job[States]) -> None:
+        complete = job.latest or ()
+        if job.status != "done":
+            complete = complete[:-1]
+        for key, state in zip(request.keys, complete, strict=False):
+            results().put(key, state)
 
-    return queue().submit(work)
-
-
-def _finished(states: States) -> Job[States]:
-    job: Job[States] = Job(lambda: iter(()))
-    job.latest = states
-    job.finish("done")
-    return job
+    task = request.task
+    rest = MapsTask(task.folder, task.fingerprint, task.picture, task.rows[len(known) :], task.roles, task.target)
+    return pool().submit(rest, keep, known)
 
 
-def _states(request: Request, settings: Mapping[str, Any], key: tuple) -> Iterator[ExplainState]:
-    known = results().get(key)
-    if known is not None:
-        yield known
-        return
-    target = _class_to_settle(request) if settings["reliability"] else None
-    state = None
-    for state in explain_stream(request.opened.experiment, request.picture, target, **settings):
-        yield state
-    if state is not None:
-        results().put(key, state)
+def start_faithfulness(task: FaithfulnessTask) -> RemoteJob:
+    """Queue deletion and insertion curves.
 
-
-@torch.inference_mode()
-def _class_to_settle(request: Request) -> int | None:
-    experiment = request.opened.experiment
-    if request.target != TEACHER:
-        return None if request.target is None else experiment.class_index(request.target)
-    if TEACHER not in experiment.runs:
-        return None
-    inputs = experiment.preprocess(request.picture).to(choose_device("auto"))
-    return int(experiment.runs[TEACHER].on(inputs.device)(inputs)[0].argmax())
+    Raises:
+        QueueFullError: Too many are under way.
+    """
+    return pool().submit(task)
 
 
 def default_masks(opened: OpenExperiment) -> int:
@@ -143,11 +160,12 @@ def default_masks(opened: OpenExperiment) -> int:
 
 def default_settings(opened: OpenExperiment) -> dict[str, Any]:
     """Of the first maps that a newcomer sees."""
-    return {**methods["rise"].complete({}), "n_masks": default_masks(opened)}
+    return {"method": "rise", **methods["rise"].complete({}), "n_masks": default_masks(opened)}
 
 
 def warm_up() -> None:
-    """Load the models, compute the first picture's maps, and take what is loaded out of garbage collection."""
+    """Start the workers, compute the first picture's maps, and take what is loaded out of garbage collection."""
+    pool()
     opened = open_experiment(first(list(folders())))
     if opened.shown is not None:
         picture = opened.shown.picture(opened.showcase[0])

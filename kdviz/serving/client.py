@@ -1,0 +1,170 @@
+"""The page server's side: which worker does a task, and what has come from it so far."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+from kdviz.execution import Job, QueueFullError
+from kdviz.serving.tasks import Task
+from kdviz.serving.transport import ProcessTransport, RayTransport, Transport, ray_actors
+
+_log = logging.getLogger(__name__)
+_LIMIT = 64  # jobs under way on one worker
+_LOST = "The process that computes ended unexpectedly, maybe for lack of memory; please try again."
+
+
+class RemoteJob(Job[tuple[Any, ...]]):
+    """A task that a worker does. ``latest`` has the newest state of each of its parts so far."""
+
+    def __init__(
+        self,
+        cancel: Callable[[], None] | None = None,
+        ended: Callable[[Job], None] | None = None,
+        known: tuple[Any, ...] = (),
+    ):
+        super().__init__(lambda: iter(()), ended)
+        self._send_cancel = cancel
+        self._known = known
+
+    def cancel(self) -> None:
+        super().cancel()
+        if self._send_cancel is not None and not self.ended:
+            self._send_cancel()
+
+    def take(self, place: int, state: Any) -> None:
+        self.status = "running"
+        self.latest = (*(self.latest or self._known)[: len(self._known) + place], state)
+
+
+def finished(states: tuple[Any, ...]) -> RemoteJob:
+    """A job whose states were known before."""
+    job = RemoteJob()
+    job.latest = states
+    job.finish("done")
+    return job
+
+
+class _Computer:
+    """One worker, started when it is first needed, and again when it has died."""
+
+    def __init__(self, connect: Callable[[], Transport]):
+        self._connect = connect
+        self._transport: Transport | None = None
+        self._lock = threading.Lock()
+        self._numbers = count(1)
+        self.jobs: dict[int, RemoteJob] = {}
+
+    def start(self) -> None:
+        """Begin to start the worker; returns at once."""
+        with self._lock:
+            self._started()
+
+    def submit(self, task: Task, ended: Callable[[Job], None] | None, known: tuple[Any, ...]) -> RemoteJob:
+        with self._lock:
+            number = next(self._numbers)
+            transport = self._started()
+            job = self.jobs[number] = RemoteJob(lambda: transport.send(("cancel", number)), ended, known)
+            transport.send(("submit", number, task))
+        return job
+
+    def close(self) -> None:
+        with self._lock:
+            if self._transport is not None:
+                self._transport.close()
+
+    def _started(self) -> Transport:
+        if self._transport is None:
+            self._transport = self._connect()
+            threading.Thread(target=self._listen, args=(self._transport,), name="kdviz-worker", daemon=True).start()
+        return self._transport
+
+    def _listen(self, transport: Transport) -> None:
+        while (message := transport.receive()) is not None:
+            self._take(message)
+        with self._lock:
+            self._transport = None
+            lost, self.jobs = self.jobs, {}
+        for job in lost.values():
+            job.finish("failed", transport.problem or _LOST)
+
+    def _take(self, message: tuple[Any, ...]) -> None:
+        if message[0] == "state":
+            _, number, place, content = message
+            job = self.jobs.get(number)
+            if job is not None:
+                job.take(place, pickle.loads(content))
+        elif message[0] == "ended":
+            _, number, status, error = message
+            job = self.jobs.pop(number, None)
+            if job is not None:
+                job.finish(status, error)
+
+
+class Pool:
+    """The workers of a page server; each has a queue of its own, in which jobs take turns."""
+
+    def __init__(self, connections: Sequence[Callable[[], Transport]], limit: int = _LIMIT):
+        self._computers = [_Computer(connect) for connect in connections]
+        self._limit = limit
+
+    def start(self) -> None:
+        """Begin to start the workers; returns at once."""
+        for one in self._computers:
+            one.start()
+
+    def submit(self, task: Task, ended: Callable[[Job], None] | None = None, known: tuple[Any, ...] = ()) -> RemoteJob:
+        """Give a task to the worker with the fewest.
+
+        Args:
+            task: What to compute.
+            ended: Called with the job when it has ended.
+            known: States that stand before those of the task in the job's ``latest``.
+
+        Raises:
+            QueueFullError: Too many are under way on all of them.
+        """
+        chosen = min(self._computers, key=lambda one: len(one.jobs))
+        if len(chosen.jobs) >= self._limit:
+            raise QueueFullError("Too many comparisons are being computed; please try again in a moment.")
+        return chosen.submit(task, ended, known)
+
+    def place(self, job: Job) -> int:
+        """How many other jobs its worker has under way."""
+        for one in self._computers:
+            others = list(one.jobs.values())
+            if job in others:
+                return len(others) - 1
+        return 0
+
+    @property
+    def busy(self) -> int:
+        """Jobs under way."""
+        return sum(len(one.jobs) for one in self._computers)
+
+    def close(self) -> None:
+        """End the workers."""
+        for one in self._computers:
+            one.close()
+
+
+def start_pool() -> Pool:
+    """The workers of this server: of the Ray cluster at ``KDVIZ_RAY``, else one for each GPU, else one.
+
+    Raises:
+        SettingError: Ray is not installed, or there is no cluster at the address.
+    """
+    address = os.environ.get("KDVIZ_RAY", "")
+    if address:
+        actors = ray_actors(address, os.environ.get("KDVIZ_RAY_ACTORS", ""))
+        return Pool([lambda actor=actor: RayTransport(actor) for actor in actors])
+    import torch
+
+    gpus = torch.cuda.device_count()
+    environments = [{"CUDA_VISIBLE_DEVICES": str(number)} for number in range(gpus)] if gpus > 1 else [{}]
+    return Pool([lambda more=more: ProcessTransport(more) for more in environments])

@@ -1,0 +1,202 @@
+"""How messages reach a worker and come back: through a socket of this machine, or as calls of a Ray actor."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import pickle
+import queue
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from typing import Any, Protocol
+
+import kdviz
+from kdviz.errors import SettingError
+
+Message = tuple[Any, ...]
+_log = logging.getLogger(__name__)
+_POLL_SECONDS = 20.0
+
+
+class Transport(Protocol):
+    """A connection to one worker.
+
+    Attributes:
+        problem: Why it ended, in one sentence; empty when there is nothing to say.
+    """
+
+    problem: str
+
+    def send(self, message: Message) -> None:
+        """Send when the worker is there; returns at once."""
+        ...
+
+    def receive(self) -> Message | None:
+        """The next message; waits for it. None when the worker has ended."""
+        ...
+
+    def close(self) -> None:
+        """End the worker."""
+        ...
+
+
+class ProcessTransport:
+    """A worker process on this machine.
+
+    A fresh interpreter, since forking a server with threads and a GPU is not safe.
+
+    Args:
+        environment: Variables for the process, beside this one's.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None):
+        self.problem = ""
+        self._outgoing: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        key = secrets.token_bytes(32)
+        self._listener = Listener(authkey=key)
+        command = [sys.executable, "-m", "kdviz.serving.worker"]
+        variables = {**os.environ, "PYTHONPATH": _python_path(), **(environment or {})}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=variables)
+        assert self._process.stdin is not None
+        pickle.dump((self._listener.address, key), self._process.stdin)
+        self._process.stdin.close()
+        self._connection: Connection | None = None
+        threading.Thread(target=self._unblock, daemon=True).start()
+        atexit.register(self.close)
+
+    def send(self, message: Message) -> None:
+        self._outgoing.put(message)
+
+    def receive(self) -> Message | None:
+        try:
+            if self._connection is None:
+                self._connection = self._listener.accept()
+                self._listener.close()
+                threading.Thread(target=self._write, args=(self._connection,), daemon=True).start()
+            return pickle.loads(self._connection.recv_bytes())
+        except (EOFError, OSError, AuthenticationError):
+            self.close()
+            return None
+
+    def close(self) -> None:
+        atexit.unregister(self.close)
+        self._outgoing.put(())
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._listener.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _write(self, connection: Connection) -> None:
+        while message := self._outgoing.get():
+            try:
+                connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+            except OSError:
+                return  # receive() sees the end too
+
+    def _unblock(self) -> None:
+        """A worker that ends before it has connected must not keep ``accept`` waiting."""
+        status = self._process.wait()
+        if self._connection is None:
+            _log.error("the worker process ended with status %s before it was ready", status)
+            self.problem = "The process that computes could not start; the server's log says why."
+            self._knock()
+
+    def _knock(self) -> None:
+        try:
+            Client(self._listener.address).close()  # without the key: accept() fails
+        except (OSError, EOFError):
+            return
+
+
+def _python_path() -> str:
+    """With kdviz's own place: a checkout need not be installed, nor be the working folder."""
+    known = os.environ.get("PYTHONPATH", "")
+    return os.pathsep.join([str(Path(kdviz.__file__).parent.parent), *([known] if known else [])])
+
+
+class RayTransport:
+    """A worker that is an actor of a Ray cluster."""
+
+    def __init__(self, actor: Callable[[], Any]):
+        self.problem = ""
+        self._actor = actor()
+        self._received: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        self._actor.handle.remote(message)
+
+    def receive(self) -> Message | None:
+        import ray  # pyright: ignore[reportMissingImports]
+        from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
+
+        while not self._received:
+            try:
+                self._received = ray.get(self._actor.messages.remote(_POLL_SECONDS))
+            except RayError as error:
+                _log.error("a Ray worker ended: %s", str(error).splitlines()[0])
+                return None
+        return self._received.pop(0)
+
+    def close(self) -> None:
+        import ray  # pyright: ignore[reportMissingImports]
+
+        ray.kill(self._actor)
+
+
+class RayWorker:
+    """A worker inside a Ray actor; its messages are fetched.
+
+    The experiments' folders must be at the same path on every machine, say on a shared disk.
+    """
+
+    def __init__(self) -> None:
+        from kdviz.serving.worker import Worker, set_threads
+
+        set_threads()
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._worker = Worker(self._messages.put)
+
+    def handle(self, message: Message) -> None:
+        self._worker.handle(message)
+
+    def messages(self, seconds: float) -> list[Message]:
+        """What there is to tell; waits for it."""
+        try:
+            found = [self._messages.get(timeout=seconds)]
+        except queue.Empty:
+            return []
+        while not self._messages.empty():
+            found.append(self._messages.get())
+        return found
+
+
+def ray_actors(address: str, wanted: str) -> list[Callable[[], Any]]:
+    """For each worker, how to start its actor: one a GPU of the cluster, or as many as are wanted.
+
+    Raises:
+        SettingError: Ray is not installed, there is no cluster at the address, or the number is none.
+    """
+    from kdviz.execution import start_ray
+
+    if wanted and not (wanted.isdecimal() and int(wanted)):
+        raise SettingError(f"KDVIZ_RAY_ACTORS is '{wanted}'; it must be a whole number from 1.")
+    ray = start_ray(address)
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    number = int(wanted) if wanted else max(1, gpus)
+    share = {"num_cpus": 1, "num_gpus": min(1.0, gpus / number)}
+    options = {**share, "max_concurrency": 2, "max_restarts": 0}  # one call waits for messages, others come in
+
+    def start() -> Any:
+        return ray.remote(RayWorker).options(**options).remote()
+
+    return [start] * number

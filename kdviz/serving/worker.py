@@ -1,0 +1,143 @@
+"""Where the computing happens: a process of its own, which page servers talk to. It does not know streamlit."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from multiprocessing.connection import Client
+from pathlib import Path
+from typing import Any
+
+from kdviz.errors import KdvizError
+from kdviz.execution import Job, JobQueue
+from kdviz.experiment import Experiment, load_experiment
+from kdviz.serving.tasks import Task, check_fingerprint
+
+_SEND_SECONDS = 0.06  # at most one state of a job in so much time
+_BYTES_A_SECOND = 20e6  # large states come less often
+_LIMIT = 100_000  # jobs under way: the client, who knows all, refuses earlier
+
+Message = tuple[Any, ...]
+"""To a worker: ("submit", number, task), ("cancel", number). From it: ("ready",), ("state", number, place, state),
+("ended", number, status, error). The states travel as bytes, so that only one process is busy with each pickle."""
+
+
+class Worker:
+    """Does tasks in turn, a chunk each, and publishes their states.
+
+    Args:
+        publish: Sends a message; may be called from any thread.
+    """
+
+    def __init__(self, publish: Callable[[Message], None]):
+        self._publish = publish
+        self._queue = JobQueue(limit=_LIMIT)
+        self._jobs: dict[int, Job] = {}
+
+    def handle(self, message: Message) -> None:
+        """Do what a message asks for; returns at once."""
+        if message[0] == "submit":
+            self._submit(message[1], message[2])
+        elif message[1] in self._jobs:
+            self._jobs[message[1]].cancel()
+
+    def _submit(self, number: int, task: Task) -> None:
+        outgoing = _Outgoing(number, self._publish)
+
+        def ended(job: Job) -> None:
+            self._jobs.pop(number, None)
+            outgoing.flush()
+            self._publish(("ended", number, job.status, job.error))
+
+        self._jobs[number] = self._queue.submit(lambda: map(outgoing.offer, task.states(opened)), ended)
+
+
+class _Outgoing:
+    """The states of one job on their way out: not too many, but always the last one of each part."""
+
+    def __init__(self, number: int, publish: Callable[[Message], None]):
+        self._number = number
+        self._publish = publish
+        self._waiting: tuple[int, Any] | None = None
+        self._next = 0.0
+
+    def offer(self, found: tuple[int, Any]) -> tuple[int, Any]:
+        if self._waiting is not None and self._waiting[0] != found[0]:
+            self.flush()  # the last state of the part before
+        self._waiting = found
+        if time.monotonic() >= self._next:
+            self.flush()
+        return found
+
+    def flush(self) -> None:
+        if self._waiting is None:
+            return
+        place, state = self._waiting
+        content = pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
+        self._publish(("state", self._number, place, content))
+        self._waiting = None
+        self._next = time.monotonic() + max(_SEND_SECONDS, len(content) / _BYTES_A_SECOND)
+
+
+def opened(folder: str, wanted: str) -> Experiment:
+    """An experiment, loaded once; again when its files have changed.
+
+    Raises:
+        ExperimentError: It does not validate, or is not the one that is wanted.
+    """
+    changed = (Path(folder) / "experiment.json").stat().st_mtime_ns if Path(folder).exists() else 0
+    return check_fingerprint(_loaded(folder, changed), wanted)
+
+
+@lru_cache(maxsize=8)
+def _loaded(folder: str, changed: int) -> Experiment:
+    return load_experiment(folder)
+
+
+def set_threads(threads: int | None = None) -> None:
+    """Leave a core to the page server: two threads that fight for one are many times slower than one."""
+    import torch
+
+    asked = os.environ.get("KDVIZ_THREADS", "")
+    if threads is None:
+        threads = int(asked) if asked.isdecimal() and int(asked) else max(1, (os.cpu_count() or 2) - 1)
+    torch.set_num_threads(min(threads, torch.get_num_threads()) if not asked else threads)
+
+
+def main() -> None:
+    """Serve the page server whose address and key come on standard input, until it leaves."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    address, key = pickle.load(sys.stdin.buffer)  # from the page server itself, which started us
+    connection = Client(address, authkey=key)
+    lock = threading.Lock()
+
+    def publish(message: Message) -> None:
+        with lock:
+            connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+    if hasattr(os, "nice"):
+        os.nice(5)  # pages come first
+    set_threads()
+    worker = Worker(publish)
+    gc.collect()
+    gc.freeze()
+    publish(("ready",))
+    try:
+        while True:
+            worker.handle(pickle.loads(connection.recv_bytes()))
+    except (EOFError, OSError):
+        os._exit(0)  # the page server is gone; what is under way is nobody's
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KdvizError as error:
+        sys.exit(f"kdviz: {error}")
