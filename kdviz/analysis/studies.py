@@ -165,6 +165,40 @@ class Sweep:
                     self.tables.write()
         self.tables.write()
 
+    def make_weights(
+        self,
+        alone: Sequence[int] = (),
+        engine: Callable[..., Iterator[tuple[int, Any]]] = run_local,
+        *,
+        threads: int = 0,
+        estimate_only: bool = False,
+    ) -> Iterator[Stage | Cost]:
+        """Do the runs whose weights are not in the store, and those of further students alone.
+
+        Unlike :meth:`run` it also does what the tables know already; they stay as they are.
+
+        Args:
+            alone: Seeds of the further students.
+            engine, threads, estimate_only: As in :meth:`run`.
+        """
+        pupils = [*(run for _, run in self.plan.pupils), *(self.plan.student(seed) for seed in alone)]
+        students = [run for run in {one.identity: one for one in pupils}.values() if not is_finished(self.store, run)]
+        teachers = [run for run in self.plan.teachers if not is_finished(self.store, run)]
+        if students or teachers:
+            yield self._cost([*teachers, *students], threads)
+        if estimate_only or not (students or teachers):
+            return
+        if any(run.teacher for run in students):
+            self._answer_as_teacher()
+        further = [f"alone, seed {seed}" for seed in alone]
+        titles = {run.identity: title for run, title in zip(pupils[len(pupils) - len(alone) :], further, strict=True)}
+        count, done = len(teachers) + len(students), 0
+        for jobs, splits in ((teachers, self.material.teacher_splits), (students, self.material.splits)):
+            for number, progress in engine(work, jobs, (splits, self.store.url, self.config.device, threads)):
+                title = titles.get(jobs[number].identity) or self.plan.title(jobs[number])
+                yield Stage(title, done + 1, count, progress)
+                done += progress is None
+
     def _todo(self) -> tuple[list[TrainingRun], list[TrainingRun]]:
         """The teachers and the students that neither the store nor the tables have."""
         known = self.tables.known()

@@ -70,7 +70,7 @@ def _sweep(options: argparse.Namespace) -> None:
         splits_of(experiment, options),
         values,
         options.seeds,
-        _config_like(experiment, options),
+        config_like(experiment, options),
         results=options.results,
     )
     local = options.engine == "local"
@@ -101,7 +101,7 @@ def _values(study: Study, options: argparse.Namespace) -> Sequence[Any]:
         raise
 
 
-def _config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
+def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
     """The recipe of a study's students: that of the experiment's KD student, where the options don't say otherwise."""
     run = experiment.runs.get("kd_student")
     known = run.training if run else {}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from kdviz.analysis.studies import STUDIES, Sweep
+from kdviz.datasets import LabelledImages
+from kdviz.distill import TrainingConfig
 from kdviz.distill.runs import read_weights, weights_of
 from kdviz.errors import ExperimentError
 from kdviz.experiment import Experiment, InputSpec
@@ -84,10 +87,8 @@ def own_models(experiment: Experiment) -> list[StudyModel]:
     Raises:
         ExperimentError: One is missing, or is not stored as weights of a network.
     """
-    found = [_own(experiment, "teacher", "teacher", "")]
-    for role in ("kd_student", "student"):
-        found.append(_own(experiment, role, role, "teacher"))
-    return found
+    students = [_own(experiment, role, role, "teacher") for role in ("kd_student", "student")]
+    return [_own(experiment, "teacher", "teacher", ""), *students]
 
 
 def _own(experiment: Experiment, role: str, key: str, teacher: str) -> StudyModel:
@@ -98,6 +99,23 @@ def _own(experiment: Experiment, role: str, key: str, teacher: str) -> StudyMode
     value = run.training.get("temperature") if role == "kd_student" else None
     seed = None if role == "teacher" else int(run.training.get("seed", 0))
     return StudyModel(key, role, run.network, content, teacher, OWN, value, seed)
+
+
+def sweep_for(
+    experiment: Experiment,
+    study: str,
+    splits: Mapping[str, LabelledImages],
+    values: Sequence[float] | None,
+    seeds: Sequence[int],
+    config: TrainingConfig,
+    results: str | Path | None = None,
+) -> Sweep:
+    """The sweep whose students a study looks at; without values, those that its table has, or the usual ones."""
+    kind = STUDIES[study]
+    if values is None and experiment.has_table(kind.table):
+        rows = experiment.table(kind.table).select(["role", kind.column]).to_pylist()
+        values = sorted({row[kind.column] for row in rows if row["role"] == "kd_student"})
+    return Sweep(experiment, study, splits, values or kind.values, seeds, config, results)
 
 
 def swept_models(sweep: Sweep, second: Sequence[int] = ()) -> list[StudyModel]:

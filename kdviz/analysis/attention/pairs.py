@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -76,15 +77,12 @@ def all_pairs(models: Sequence[StudyModel]) -> list[Pair]:
         if student.role == SECOND:
             continue
         found.append(Pair(teacher, student, "other"))
-        for shuffle in _shuffles_of(teacher, student, models):
-            found.append(Pair(shuffle, student, "shuffled"))
+        found += [Pair(shuffle, student, "shuffled") for shuffle in _shuffles_of(teacher, student, models)]
     found += [Pair(known[one.teacher], one, SANITY) for one in models if one.role == SHUFFLED]
     return found
 
 
-def _taught(
-    models: Sequence[StudyModel], known: dict[str, StudyModel]
-) -> Iterator[tuple[StudyModel, StudyModel]]:
+def _taught(models: Sequence[StudyModel], known: dict[str, StudyModel]) -> Iterator[tuple[StudyModel, StudyModel]]:
     """(teacher, student): KD students with their own, students alone with each that KD students of their place have."""
     taught = [one for one in models if one.role == "kd_student"]
     for student in taught:
@@ -138,7 +136,7 @@ def agreement_rows(
     for number, pair in enumerate(pairs):
         first, second, other = index[number]
         seen = partner if other else np.arange(len(partner))
-        columns = {name: values for name, values in _of_pair(pair, len(seen)).items()}
+        columns: dict[str, Any] = dict(_of_pair(pair, len(seen)))
         columns |= {
             "sample": images.samples,
             "label": images.labels,

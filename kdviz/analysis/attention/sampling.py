@@ -60,7 +60,7 @@ def choose(labels: np.ndarray, right: Mapping[str, np.ndarray], count: int, seed
 
 def _from_strata(
     labels: np.ndarray, who: np.ndarray, among: np.ndarray, count: int, generator: np.random.Generator
-) -> list[tuple[np.ndarray, int]]:
+) -> list[tuple[np.ndarray, float]]:
     """(chosen samples, size of the stratum) of every stratum that has any; as equal numbers as the sizes allow.
 
     A stratum too small for its place gives all it has. One that none is taken from is joined to the others of its

@@ -19,8 +19,12 @@ from kdviz.experiment import Experiment
 NAME = "agreement"
 _ABOUT = b"kdviz.studies"
 _ROWS = 65_536  # of a row group
-_DICTIONARIES = [one.name for one in SCHEMA if not pa.types.is_floating(one.type)]
-_FLOATS = [one.name for one in SCHEMA if one.type == pa.float32()]
+_HOW: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 9,
+    "use_dictionary": [one.name for one in SCHEMA if one.type != pa.float32()],
+    "use_byte_stream_split": [one.name for one in SCHEMA if one.type == pa.float32()],
+}
 
 
 def about_studies(experiment: Experiment) -> dict[str, Any]:
@@ -34,9 +38,7 @@ def about_studies(experiment: Experiment) -> dict[str, Any]:
         raise ExperimentError(f"'{path}' is damaged; please make it again.") from error
 
 
-def write_agreement(
-    experiment: Experiment, study: str, tables: Iterable[pa.Table], about: Mapping[str, Any]
-) -> None:
+def write_agreement(experiment: Experiment, study: str, tables: Iterable[pa.Table], about: Mapping[str, Any]) -> None:
     """Replace a study's rows; those of the other studies stay.
 
     Args:
@@ -51,14 +53,7 @@ def write_agreement(
     with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False) as file:
         temporary = Path(file.name)
     try:
-        with pq.ParquetWriter(
-            temporary,
-            schema,
-            compression="zstd",
-            compression_level=9,
-            use_dictionary=_DICTIONARIES,
-            use_byte_stream_split=_FLOATS,
-        ) as writer:
+        with pq.ParquetWriter(temporary, schema, **_HOW) as writer:
             for part in _in_row_groups(_all(path, study, tables)):
                 writer.write_table(part.replace_schema_metadata(schema.metadata))
         temporary.chmod(0o644)

@@ -1,0 +1,176 @@
+"""kdviz study: attention over a whole test set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from kdviz.cli.arguments import (
+    add_experiment,
+    add_groups,
+    at_least_one,
+    common,
+    engine,
+    numbers,
+    schedule,
+    set_threads,
+    splits_of,
+    verb,
+)
+from kdviz.cli.progress import show_stages
+from kdviz.cli.recipe import add_loss, add_recipe
+
+if TYPE_CHECKING:
+    from kdviz.analysis.attention import AttentionStudy, StudyModel
+
+
+def add(verbs: Any) -> None:
+    parser = verb(
+        verbs,
+        "study",
+        _study,
+        "Maps of every model for many images: does the KD student look where its teacher looks? Continues what was "
+        "begun, and first trains the students whose weights are missing.",
+    )
+    add_experiment(parser)
+    parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
+    add_groups(parser)
+    parser.add_argument("--images", metavar="N", type=at_least_one, default=2000, help="images, stratified")
+    parser.add_argument("--split", default="test", help="of which images")
+    parser.add_argument(
+        "--study",
+        choices=["temperature", "alpha", "teacher-epochs", "models"],
+        default="temperature",
+        help="whose students; models: the experiment's own three, without trainings",
+    )
+    parser.add_argument("--values", type=numbers(float), help="of the study (default: those of its table)")
+    parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
+    parser.add_argument("--no-controls", action="store_true", help="no second students and no shuffled teachers")
+    _add_maps(parser)
+    parser.add_argument("--faithfulness", metavar="N", type=int, default=200, help="images for insertion and deletion")
+    parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="where it is not varied")
+    parser.add_argument("--alpha", type=schedule, default=0.5, help="weight of the teacher, where it is not varied")
+    add_recipe(parser)
+    add_loss(parser)
+    parser.add_argument("--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
+    parser.add_argument("--address", help="of the Ray cluster, e.g. auto; left away, one is started")
+    parser.add_argument("--gpus", type=float, default=0.0, help="of one group of images on Ray")
+    parser.add_argument("--results", metavar="DIR", help="folder or URL of the maps (default: study/ beside)")
+    parser.add_argument("--runs", metavar="DIR", help="folder or URL of the trainings (default: runs/ beside)")
+    parser.add_argument("--estimate", action="store_true", help="only say what the study would cost")
+    common(parser)
+
+
+def _add_maps(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--method", default="rise", help="see: kdviz list methods")
+    parser.add_argument("--masks", type=at_least_one, metavar="N", help="rise: random masks of a group (default 2000)")
+    parser.add_argument("--baseline", help="what a removed pixel becomes (default: black)")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of images, and of masks")
+    parser.add_argument(
+        "--chunk", type=at_least_one, metavar="N", help="masked images in a forward pass (default: the fastest)"
+    )
+
+
+def _study(options: argparse.Namespace) -> None:
+    from kdviz.experiment import load_experiment
+
+    set_threads(options)
+    experiment = load_experiment(options.experiment)
+    splits = splits_of(experiment, options)
+    if options.split not in splits:
+        options.wrong_usage(f"argument --split: there are {', '.join(splits)}")
+    models = _models(experiment, splits, options)
+    if not models:
+        return
+    study = _new_study(experiment, splits[options.split], models, options)
+    print(f"kdviz: {len(models)} models, maps in {study.store.url}", file=sys.stderr)
+    last = _show(study.run(engine(options), estimate_only=options.estimate))
+    if options.estimate:
+        _print_estimate(last, options.json)
+        return
+
+
+def _new_study(experiment: Any, samples: Any, models: list[StudyModel], options: argparse.Namespace) -> AttentionStudy:
+    from kdviz.analysis.attention import AttentionStudy
+    from kdviz.saliency import methods
+
+    known = {setting.name for setting in methods[options.method].settings}
+    settings: dict[str, Any] = {"n_masks": options.masks or 2000} if options.method == "rise" else {}
+    settings |= {"seed": options.seed} if "seed" in known else {}
+    settings |= {"baseline": options.baseline} if options.baseline else {}
+    return AttentionStudy(
+        experiment,
+        samples,
+        models,
+        options.images,
+        options.study,
+        options.method,
+        settings,
+        options.results,
+        options.device,
+        options.threads or 0,
+        options.chunk,
+    )
+
+
+def _models(experiment: Any, splits: Any, options: argparse.Namespace) -> list[StudyModel]:
+    """The models of the study; with ``--estimate``, none while trainings are left."""
+    from kdviz.analysis.attention import own_models, shuffles, sweep_for, swept_models
+
+    seeds = list(dict.fromkeys(options.seeds))
+    if options.study == "models":
+        models = own_models(experiment)
+        return models if options.no_controls else [*models, *shuffles(models[0], [0])]
+    sweep = sweep_for(
+        experiment, options.study, splits, options.values, seeds, _config(experiment, options), options.runs
+    )
+    second = [] if options.no_controls else [max(seeds) + 1 + place for place in range(len(seeds))]
+    left = _train(sweep, second, options)
+    if left:
+        return []
+    models = swept_models(sweep, second)
+    controls = not options.no_controls and options.study != "teacher-epochs"
+    return [*models, *(shuffles(models[0], seeds) if controls else [])]
+
+
+def _config(experiment: Any, options: argparse.Namespace) -> Any:
+    from kdviz.cli.sweep import config_like
+
+    return config_like(experiment, options)
+
+
+def _train(sweep: Any, second: list[int], options: argparse.Namespace) -> bool:
+    """Train what is missing; whether something is left, as with ``--estimate``."""
+    stages = sweep.make_weights(second, engine(options), threads=options.threads or 0, estimate_only=options.estimate)
+    first = next(stages, None)
+    if first is None:
+        return False
+    show_stages([first])
+    if options.estimate:
+        print("kdviz: and then the maps; estimate again when the students are trained", file=sys.stderr)
+        return True
+    show_stages(stages)
+    return False
+
+
+def _show(states: Iterator[Any]) -> Any:
+    """A bar over the images; returns the last state."""
+    from tqdm import tqdm
+
+    state = next(states)
+    with tqdm(total=state.images, desc="maps", unit="image", file=sys.stderr, initial=round(state.done)) as bar:
+        for state in states:
+            bar.update(round(state.done) - bar.n)
+    return state
+
+
+def _print_estimate(state: Any, as_json: bool) -> None:
+    seconds = state.seconds or 0.0
+    if as_json:
+        print(json.dumps({"images": state.images, "done": state.done, "seconds": round(seconds, 1)}))
+        return
+    time = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
+    print(f"{state.images - state.done:.0f} of {state.images} images are left: about {time} on this machine")
