@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import nn
 from kdviz.analysis.studies import STUDIES, Sweep
 from kdviz.datasets import LabelledImages
 from kdviz.distill import TrainingConfig
-from kdviz.distill.runs import read_weights, weights_of
+from kdviz.distill.runs import TrainingRun, read_weights, weights_of
 from kdviz.errors import ExperimentError
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.networks import build_network
@@ -123,7 +123,7 @@ def swept_models(sweep: Sweep, second: Sequence[int] = ()) -> list[StudyModel]:
 
     Args:
         sweep: Of temperature, alpha, loss or teacher epochs.
-        second: Seeds of its students alone that are second ones.
+        second: Seeds of further students alone, which take the KD students' place.
 
     Raises:
         ExperimentError: Its students are heads on features: they have no maps of pictures.
@@ -134,8 +134,9 @@ def swept_models(sweep: Sweep, second: Sequence[int] = ()) -> list[StudyModel]:
             "study its own models, with --study models."
         )
     teachers = _teachers(sweep)
-    students = [_student(sweep, value, run, second) for value, run in sweep.plan.pupils]
-    return [*teachers, *students]
+    students = [_student(sweep, value, run) for value, run in sweep.plan.pupils]
+    further = [replace(_student(sweep, None, sweep.plan.student(seed)), role=SECOND) for seed in second]
+    return [*teachers, *students, *further]
 
 
 def _teachers(sweep: Sweep) -> list[StudyModel]:
@@ -160,17 +161,16 @@ def _teacher_key(value: Any, seed: int) -> str:
     return f"teacher of {value:g} epochs, seed {seed}"
 
 
-def _student(sweep: Sweep, value: Any, run: Any, second: Sequence[int]) -> StudyModel:
+def _student(sweep: Sweep, value: Any, run: TrainingRun) -> StudyModel:
     seed, content = run.config.seed, _weights(sweep, run, None)
     if value is None:
-        role = SECOND if seed in second else "student"
-        return StudyModel(f"alone, seed {seed}", role, run.network, content, "", sweep.name, None, seed)
+        return StudyModel(f"alone, seed {seed}", "student", run.network, content, "", sweep.name, None, seed)
     teacher = _teacher_key(value, seed) if sweep.plan.trains_teachers else "teacher"
     key = f"{STUDIES[sweep.name].shown(value)}, seed {seed}"
     return StudyModel(key, "kd_student", run.network, content, teacher, sweep.name, value, seed)
 
 
-def _weights(sweep: Sweep, run: Any, epoch: int | None) -> bytes:
+def _weights(sweep: Sweep, run: TrainingRun, epoch: int | None) -> bytes:
     return weights_of(read_weights(sweep.store, run, len(sweep.experiment.classes), epoch))
 
 

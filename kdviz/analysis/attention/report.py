@@ -1,0 +1,269 @@
+"""Everything that a study of attention says: what the page shows, the command prints and a notebook reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kdviz.analysis.attention.agreements import Agreements, read_agreements
+from kdviz.analysis.attention.dependence import (
+    PartEffect,
+    Prediction,
+    by_class,
+    by_mistakes,
+    claim_pairs,
+    predicts_inheritance,
+    trend,
+)
+from kdviz.analysis.attention.pairs import CLAIM, CONTROLS, SANITY
+from kdviz.analysis.attention.statistics import (
+    Effect,
+    Size,
+    effect_of,
+    image_differences,
+    mean_contrast,
+    pair_contrast,
+    size_of,
+)
+from kdviz.analysis.attention.table import NAME, about_studies
+from kdviz.errors import ExperimentError
+from kdviz.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class ValueEffect:
+    """What distillation with one value of the study does to the maps.
+
+    Attributes:
+        value: Of the study; None where nothing was varied.
+        kd, alone: Mean agreement with the teacher, corrected for the masks' noise.
+        raw_kd, raw_alone: The same uncorrected.
+        ceiling_kd, ceiling_alone: Mean noise ceiling of the raw ones.
+        difference: ``kd`` less ``alone``: the effect.
+        raw: The effect, uncorrected.
+        size: Beside the spread of single images.
+    """
+
+    value: float | None
+    kd: Effect
+    alone: Effect
+    raw_kd: Effect
+    raw_alone: Effect
+    ceiling_kd: float
+    ceiling_alone: float
+    difference: Effect
+    raw: Effect
+    size: Size
+
+
+@dataclass(frozen=True)
+class Control:
+    """A difference that must come out as nothing.
+
+    Attributes:
+        kind: A key of ``CONTROLS``.
+        name: In words.
+        value: Of the KD students in it; None for the second students alone.
+        level: Mean corrected agreement of the first of the two, to see whether the maps were alike at all.
+        difference: Corrected.
+    """
+
+    kind: str
+    name: str
+    value: float | None
+    level: float
+    difference: Effect
+
+    @property
+    def passed(self) -> bool:
+        return self.difference.interval.has_zero
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """An image at an end of the distribution of differences.
+
+    Attributes:
+        sample, label, target: Its number in the split, its class, the class that is explained.
+        kd, alone: Raw agreement with the teacher, means over seeds.
+        difference: ``kd`` less ``alone``.
+    """
+
+    sample: int
+    label: int
+    target: int
+    kd: float
+    alone: float
+    difference: float
+
+
+@dataclass(frozen=True)
+class AttentionReport:
+    """One study by one measure.
+
+    Attributes:
+        study, measure: Which.
+        about: How the study was made: ``images``, ``of``, ``split``, ``seconds``, ``memory_mb``, ``settings`` ...
+        classes: Names.
+        agreements: The data behind it.
+        values: The effect for each value.
+        chosen: The value that is judged: that of the experiment's own KD student, where the study has it.
+        controls: For the chosen value.
+        all_controls: For every value.
+        shuffle: Mean corrected agreement of the teacher's maps with those of itself with shuffled weights; None: not in
+            this study.
+        trend: Slope of the effect against the value (``log``: each doubling); None with fewer than three values.
+        classes_effects, mistakes, inheritance: What the effect depends on, for the chosen value.
+    """
+
+    study: str
+    measure: str
+    about: Mapping[str, Any]
+    classes: tuple[str, ...]
+    agreements: Agreements = field(repr=False)
+    values: tuple[ValueEffect, ...]
+    chosen: ValueEffect
+    controls: tuple[Control, ...]
+    all_controls: tuple[Control, ...]
+    shuffle: Effect | None
+    trend: Effect | None
+    class_effects: tuple[PartEffect, ...]
+    mistakes: tuple[PartEffect, ...]
+    inheritance: tuple[Prediction, ...]
+
+    @property
+    def seeds(self) -> int:
+        return self.chosen.difference.n_seeds
+
+    @property
+    def images(self) -> int:
+        return self.chosen.difference.n_images
+
+    def distribution(self, value: float | None = None) -> dict[str, np.ndarray]:
+        """Role -> raw agreement with the teacher of each image, the mean over seeds; ``ceiling`` of the KD student."""
+        kd, alone = claim_pairs(self.agreements, self.chosen.value if value is None else value)
+        groups = {"kd_student": kd, "student": alone, "second": self.agreements.of("second", "second", value)}
+        found = {role: np.mean([one.agreement for one in group], 0) for role, group in groups.items() if group}
+        found["ceiling"] = np.mean([one.ceiling for one in kd], 0)
+        return found
+
+    def extremes(self, count: int = 6) -> tuple[list[Extreme], list[Extreme]]:
+        """The images where the KD student is closer to the teacher by most, and by least (or further), most first."""
+        kd, alone = claim_pairs(self.agreements, self.chosen.value)
+        difference = image_differences(kd, alone)
+        order = np.argsort(difference, kind="stable")
+        return self._extremes(order[::-1][:count], kd, alone), self._extremes(order[:count], kd, alone)
+
+    def _extremes(self, places: np.ndarray, kd: list, alone: list) -> list[Extreme]:
+        data = self.agreements
+        means = [np.mean([one.agreement for one in group], 0) for group in (kd, alone)]
+        return [
+            Extreme(
+                int(data.samples[one]),
+                int(data.labels[one]),
+                int(data.targets[one]),
+                float(means[0][one]),
+                float(means[1][one]),
+                float(means[0][one] - means[1][one]),
+            )
+            for one in places
+        ]
+
+
+def studies_of(experiment: Experiment) -> list[str]:
+    """The studies of attention that an experiment has."""
+    return list(about_studies(experiment))
+
+
+def read_attention(experiment: Experiment, study: str | None = None, measure: str = "spearman") -> AttentionReport:
+    """Read a study from agreement.parquet and compute everything that is said of it; about a second.
+
+    Args:
+        experiment: Has the table.
+        study: Which; None: the first.
+        measure: ``spearman``, ``pearson``, ``ssim`` or ``iou``. Only the first two are corrected for noise.
+
+    Raises:
+        ExperimentError: There is no such study.
+        UnknownNameError: No such measure.
+    """
+    about = about_studies(experiment)
+    if not about:
+        raise ExperimentError(f"'{experiment.folder}' has no study of attention; make one with: kdviz study")
+    study = study or next(iter(about))
+    agreements = read_agreements(experiment.table(NAME), study, measure)
+    own = experiment.runs["kd_student"].training.get("temperature") if "kd_student" in experiment.runs else None
+    return report_of(agreements, study, about.get(study, {}), experiment.classes, own)
+
+
+def report_of(
+    agreements: Agreements, study: str, about: Mapping[str, Any], classes: tuple[str, ...], own: Any = None
+) -> AttentionReport:
+    """The report of a study's data; ``own`` is the value to judge, where the study has it."""
+    from kdviz.metrics.similarity import measures
+
+    corrected = measures[agreements.measure].correlation
+    values = agreements.values or [None]
+    effects = tuple(_effect(agreements, value, corrected) for value in values)
+    chosen = next((one for one in effects if study == "temperature" and one.value == own), effects[len(effects) // 2])
+    controls = [one for value in values for one in _controls(agreements, value, corrected)]
+    controls = list({(one.kind, one.value): one for one in controls}.values())
+    shuffle = agreements.of(SANITY, "shuffled", chosen.value)
+    return AttentionReport(
+        study,
+        agreements.measure,
+        about,
+        classes,
+        agreements,
+        effects,
+        chosen,
+        tuple(one for one in controls if one.value in (None, chosen.value)),
+        tuple(controls),
+        effect_of(agreements, mean_contrast(shuffle), corrected) if shuffle else None,
+        trend(agreements, corrected, log=study == "temperature"),
+        tuple(by_class(agreements, chosen.value, classes, corrected)),
+        tuple(by_mistakes(agreements, chosen.value, corrected)),
+        tuple(predicts_inheritance(agreements, chosen.value)),
+    )
+
+
+def _effect(agreements: Agreements, value: float | None, corrected: bool) -> ValueEffect:
+    kd, alone = claim_pairs(agreements, value)
+    weights = agreements.weights / agreements.weights.sum()
+
+    def mean(series: list, correct: bool) -> Effect:
+        return effect_of(agreements, mean_contrast(series), correct)
+
+    return ValueEffect(
+        value,
+        mean(kd, corrected),
+        mean(alone, corrected),
+        mean(kd, False),
+        mean(alone, False),
+        float(np.mean([weights @ one.ceiling for one in kd])),
+        float(np.mean([weights @ one.ceiling for one in alone])),
+        effect_of(agreements, pair_contrast(kd, alone), corrected),
+        effect_of(agreements, pair_contrast(kd, alone), False),
+        size_of(agreements, kd, alone),
+    )
+
+
+def _controls(agreements: Agreements, value: float | None, corrected: bool) -> list[Control]:
+    """Each control for one value; that of the second students has none of the study's, unless its teachers vary."""
+    alone = agreements.of(CLAIM, "student", value)
+    second = agreements.of("second", "second", value)
+    pairs = {"second": (second, alone)}
+    pairs |= {
+        kind: (agreements.of(kind, "kd_student", value), agreements.of(kind, "student", value))
+        for kind in ("shuffled", "other")
+    }
+    found = []
+    for kind, (first, other) in pairs.items():
+        if first and other:
+            level = effect_of(agreements, mean_contrast(first), corrected).value
+            difference = effect_of(agreements, pair_contrast(first, other), corrected)
+            found.append(Control(kind, CONTROLS[kind], first[0].value, level, difference))
+    return found
