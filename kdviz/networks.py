@@ -272,6 +272,10 @@ class OnnxNetwork(nn.Module):
             scores = scores.clamp(min=torch.finfo(torch.float32).tiny).log()
         return scores.to(images.device)
 
+    def answers(self, pictures: np.ndarray) -> np.ndarray:
+        """The file's first output for one batch, float32 (n, C, H, W): its own computing and nothing around it."""
+        return self._run(pictures)
+
     def extra_repr(self) -> str:
         return f"'{self.name}', {_shown(self.shape)}"
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from kdviz.analysis.profile import processor
+
 
 @dataclass(frozen=True)
 class Row:
@@ -31,13 +33,5 @@ class Row:
 
 def about(device: torch.device) -> dict[str, Any]:
     """The machine, so that figures can be compared."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "time": time.strftime("%F")}
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
-            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "CPU"

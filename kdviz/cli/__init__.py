@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from kdviz import __version__
-from kdviz.cli import app, bench, evaluate, explain, names, study, sweep, train
+from kdviz.cli import app, bench, evaluate, explain, names, profile, study, sweep, train
 from kdviz.errors import KdvizError
 
 
@@ -36,6 +36,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kdviz {__version__}")
     verbs = parser.add_subparsers(title="commands", dest="verb", required=True, metavar="COMMAND")
-    for add in (app.add, train.add, sweep.add, study.add, evaluate.add, explain.add, bench.add, names.add):
+    for add in (app.add, train.add, sweep.add, study.add, evaluate.add, explain.add, profile.add, bench.add, names.add):
         add(verbs)
     return parser

@@ -1,0 +1,98 @@
+"""kdviz profile: what each model costs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from kdviz.cli.arguments import add_experiment, add_groups, at_least_one, common, numbers, splits_of, verb
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kdviz.analysis.cost import CostReport
+    from kdviz.experiment import Experiment
+
+
+def add(verbs: Any) -> None:
+    parser = verb(
+        verbs,
+        "profile",
+        _profile,
+        "Measure what each model costs (operations, parameters, file, time on this machine) and how accurate it is, "
+        "in float32 and int8; writes cost.parquet.",
+    )
+    add_experiment(parser)
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder of the data; left away, the pictures that are kept or bundled are used"
+    )
+    add_groups(parser)
+    parser.add_argument("--batches", type=numbers(at_least_one), help="pictures in a call (default: 1 and 256, or 8)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of measuring times, for each number of threads")
+    parser.add_argument("--out", metavar="FILE", help="another place for the table than the experiment's folder")
+    common(parser)
+    parser.set_defaults(device="cpu")
+    threads = next(action for action in parser._actions if action.dest == "threads")
+    threads.type, threads.default, threads.help = numbers(at_least_one), [1], "CPU threads, one or several, such as 1,2"
+
+
+def _profile(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from kdviz.analysis.cost import read_cost
+    from kdviz.analysis.profile import Settings, own_samples, profile, samples_of
+    from kdviz.experiment import load_experiment
+
+    experiment = load_experiment(options.experiment)
+    samples = samples_of(splits_of(experiment, options)) if options.data else own_samples(experiment)
+    settings = Settings(tuple(options.threads), tuple(options.batches or ()), options.seconds, options.device)
+    table, said = None, 0
+    with tqdm(total=100, desc="profile", bar_format="{desc}: {percentage:3.0f}%|{bar}|", file=sys.stderr) as bar:
+        for progress in profile(experiment, samples, settings):
+            bar.set_description_str(progress.doing, refresh=False)
+            bar.update(round(100 * progress.share) - bar.n)
+            for note in progress.notes[said:]:
+                tqdm.write(f"kdviz: {note}", file=sys.stderr)
+            said, table = len(progress.notes), progress.table
+    assert table is not None
+    _write(experiment, table, options.out)
+    report = read_cost(experiment, table)
+    if options.json:
+        print(json.dumps(_document(experiment, table)))
+    else:
+        _print(report)
+
+
+def _write(experiment: Experiment, table: pa.Table, out: str | None) -> None:
+    if out is None:
+        experiment.write_table("cost", table)
+        return
+    from kdviz.analysis.cost import table_file
+    from kdviz.files import atomic_write
+
+    atomic_write(out, table_file(table))
+
+
+def _document(experiment: Experiment, table: pa.Table) -> dict[str, Any]:
+    rows = table.drop_columns(["right"]).to_pylist()
+    return {"experiment": str(experiment.folder), "rows": rows}
+
+
+def _print(report: CostReport) -> None:
+    from kdviz.analysis.bargains import findings
+
+    for threads in report.known_threads:
+        print(f"{threads} thread{'s' if threads > 1 else ''}, {report.machine['machine']}")
+        titles = f"{'parameters':>10} {'MFLOP':>8} {'MB':>7} {'ms':>8} {'ms batch':>9} {'accuracy':>9}"
+        print(f"{'role':12} {'form':10} {titles}")
+        for one in report.at(threads).entries:
+            row = one.row
+            cells = [f"{one.costs[name]:.3f}" if name in one.costs else "" for name in ("latency", "batched")]
+            print(
+                f"{one.role:12} {one.form:10} {row['parameters'] or '':>10} {one.costs.get('flops', 0):>8.2f} "
+                f"{one.costs['size']:>7.2f} {cells[0]:>8} {cells[1]:>9} {one.accuracy:>9.2%}"
+            )
+    for sentence in findings(report):
+        print(sentence)

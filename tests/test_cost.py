@@ -1,0 +1,400 @@
+"""What models cost: the counted operations, the measured times and accuracies, int8 rivals, the words and figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from kdviz import figures
+from kdviz.analysis import cost, profile
+from kdviz.analysis.bargains import bargain, findings, rivals
+from kdviz.analysis.cost import AXES, CostReport, front, read_cost, table_file
+from kdviz.analysis.profile import Progress, Samples, Settings, operations, own_samples
+from kdviz.cli import main
+from kdviz.datasets import LabelledImages
+from kdviz.errors import ExperimentError, KdvizError
+from kdviz.experiment import load_experiment
+from kdviz.language import speaking
+from kdviz.networks import build_network
+
+ONNX = "makes ONNX files: needs onnx, onnxscript and onnxruntime"
+QUICK = Settings(batches=(1, 8), seconds=0.05)
+
+
+@pytest.fixture
+def samples(small_digits) -> Samples:
+    return Samples(small_digits.take(torch.arange(400)), small_digits.images[400:450])
+
+
+def last(progress) -> Progress:
+    *_, end = progress
+    return end
+
+
+@pytest.fixture
+def measured(tiny, samples) -> CostReport:
+    pytest.importorskip("onnxscript", reason=ONNX)
+    pytest.importorskip("onnxruntime", reason=ONNX)
+    end = last(profile.profile(tiny, samples, QUICK))
+    assert end.notes == ()
+    return read_cost(tiny, end.table)
+
+
+# counting -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_papers_networks_need_the_operations_that_their_layers_say():
+    picture = torch.zeros(1, 1, 28, 28)
+    teacher, student = (
+        operations(build_network(name, classes=10, channels=1, size=(28, 28)).eval(), picture)
+        for name in ("paper_cnn", "paper_fc")
+    )
+    assert student == 2 * (784 * 784 * 2 + 784 * 10) == 2_474_304
+    convolutions = 28 * 28 * 32 * 9 + 28 * 28 * 64 * 32 * 9
+    assert teacher == 2 * (convolutions + 64 * 14 * 14 * 128 + 128 * 10) == 32_566_784
+    assert round(teacher / student, 1) == 13.2
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 10), (0.5, 4), (0.99, 10_000), (1.0, 7)])
+def test_the_interval_of_a_share_is_wilsons(share, count):
+    from scipy.stats import binomtest
+
+    known = binomtest(round(share * count), count).proportion_ci(method="wilson")
+    np.testing.assert_allclose(cost.wilson(share, count), (known.low, known.high), atol=1e-6)
+
+
+# measuring ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_for_every_model_form_and_batch(tiny, samples, measured):
+    rows = measured.table.to_pylist()
+    assert measured.table.schema == cost.SCHEMA
+    assert {(row["role"], row["form"], row["threads"], row["batch"]) for row in rows} == {
+        (role, form, 1, batch) for role in tiny.runs for form in ("torch", "onnx", "onnx_int8") for batch in (1, 8)
+    }
+    for row in rows:
+        run = tiny.runs[row["role"]]
+        assert row["weights"] == run.sha256
+        assert row["parameters"] == sum(one.numel() for one in run.model.parameters())
+        assert row["latency_low_ms"] <= row["latency_ms"] <= row["latency_high_ms"]
+        assert row["rounds"] == len(row["times_ms"]) >= 9
+        assert np.median(row["times_ms"]) == pytest.approx(row["latency_ms"])
+        assert (row["split"], row["samples"]) == ("bundled", 400)
+        assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
+    sizes = {(row["role"], row["form"]): row["file_bytes"] for row in rows}
+    run = tiny.runs["student"]
+    assert sizes["student", "torch"] == (tiny.folder / run.weights).stat().st_size
+    assert sizes["student", "onnx_int8"] < 0.4 * sizes["student", "onnx"]
+
+
+def test_accuracy_is_that_of_each_form_on_the_same_samples(tiny, samples, measured):
+    for role, run in tiny.runs.items():
+        said = run.model(tiny.input.normalise(samples.measured.images)).argmax(1)
+        right = (said == samples.measured.labels).numpy()
+        for form in ("torch", "onnx"):
+            entry = measured.find(role, (form,))
+            assert (entry.right == right).mean() > 0.99  # an untrained network has near ties
+        assert measured.find(role, ("torch",)).accuracy == pytest.approx(right.mean())
+        assert (measured.find(role, ("onnx_int8",)).right == right).mean() > 0.8
+
+
+def test_threads_are_set_stated_and_given_back(tiny, samples):
+    torch.set_num_threads(1)
+    begun = profile.profile(tiny, samples, Settings(threads=(2, 1), batches=(1,), seconds=0.05))
+    seen = [(torch.get_num_threads(), one) for one in begun]
+    report = read_cost(tiny, seen[-1][1].table)
+    assert report.known_threads == [1, 2]
+    assert report.threads == 1
+    assert len(report.entries) == len(report.at(2).entries) == 9
+    assert {threads for threads, _ in seen} == {1, 2}
+    assert torch.get_num_threads() == 1
+
+
+def test_turns_are_shared_so_that_noise_is(monkeypatch, tiny):
+    """A machine that becomes three times slower half-way does so for all: ratios stay."""
+    calls, clock = [], [0.0]
+    network = torch.nn.Identity()
+
+    def slow(seconds):
+        def forward(pictures):
+            calls.append(seconds)
+            clock[0] += seconds * (3 if len(calls) > 500 else 1)
+
+        return forward
+
+    forms = []
+    for name, seconds in (("a", 0.001), ("b", 0.002)):
+        run = next(iter(tiny.runs.values()))
+        form = profile._Form(run, name, network, 1, 1, 1)
+        form.network = slow(seconds)
+        forms.append(form)
+    monkeypatch.setattr(profile.time, "perf_counter", lambda: clock[0])
+    settings = Settings(batches=(1,), seconds=1e9)
+    list(profile._timed(tiny, forms, 1, settings, torch.device("cpu")))
+    first, second = (np.array(form.times[1, 1]) for form in forms)
+    assert len(first) == 60
+    assert first.max() > 2.9 * first.min()
+    near = np.abs(second / first - 2) < 0.01
+    assert near.mean() > 0.95  # but for the round in which it happens
+    assert calls[:40] != sorted(calls[:40])
+
+
+def test_progress_ends_with_the_table_and_can_be_left(tiny, samples):
+    progress = list(profile.profile(tiny, samples, QUICK))
+    shares = [one.share for one in progress]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert [one.table is None for one in progress] == [True] * (len(progress) - 1) + [False]
+    begun = profile.profile(tiny, samples, QUICK)
+    next(begun)
+    begun.close()  # whoever stops it leaves no threads set and nothing written
+    assert not tiny.has_table("cost")
+
+
+def test_without_onnx_there_is_pytorch_and_the_reason(tiny, samples, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    end = last(profile.profile(tiny, samples, QUICK))
+    assert set(end.table["form"].to_pylist()) == {"torch"}
+    assert end.notes == ('ONNX files need onnxscript; install it with: pip install "kdviz[onnx]"',)
+
+
+def test_without_pictures_accuracy_is_the_metrics_and_there_is_no_int8(tiny):
+    for run in tiny.runs.values():
+        run.metrics["test"] = {"samples": 50.0, "accuracy": 0.5}
+    end = last(profile.profile(tiny, None, QUICK))
+    report = read_cost(tiny, end.table)
+    assert "onnx_int8" not in report.forms
+    assert all(one.accuracy == 0.5 and one.right is None for one in report.entries)
+    assert any("int8 finds its ranges on pictures" in note for note in end.notes)
+
+
+def test_calibration_and_measured_samples_are_different(tiny, digits):
+    shipped = load_experiment("mnist")
+    own = own_samples(shipped)
+    measured = {picture.numpy().tobytes() for picture in own.measured.images}
+    assert len(own.measured) == 4800
+    assert not measured & {picture.numpy().tobytes() for picture in own.calibration}
+    assert own_samples(tiny) is None  # 14 x 14, and it stores none
+
+
+def test_stored_samples_of_test_are_measured_and_validation_calibrates(tiny, small_digits):
+    parts = {
+        name: small_digits.take(torch.arange(60) + start, name) for name, start in (("test", 0), ("validation", 99))
+    }
+    tiny.write_samples([parts["validation"], parts["test"]])
+    own = own_samples(tiny)
+    assert own.measured.split == "test"
+    assert torch.equal(own.measured.images, parts["test"].images)
+    assert sorted(map(bytes, own.calibration.flatten(1).numpy())) == sorted(
+        map(bytes, parts["validation"].images.flatten(1).numpy())
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"threads": ()}, {"threads": (0,)}, {"batches": (0,)}, {"seconds": 0.0}])
+def test_settings_that_make_no_sense(tiny, wrong):
+    with pytest.raises(KdvizError, match="above zero"):
+        next(profile.profile(tiny, None, Settings(**wrong)))
+
+
+def test_data_of_other_classes(tiny, small_digits):
+    other = LabelledImages(small_digits.images[:9], small_digits.labels[:9], ("a", "b"), "test")
+    with pytest.raises(KdvizError, match="classes are not those"):
+        next(profile.profile(tiny, Samples(other, other.images), QUICK))
+
+
+# reading --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_survives_its_file(tiny, measured):
+    tiny.write_table("cost", measured.table)
+    read = read_cost(load_experiment(tiny.folder))
+    assert read.table.equals(measured.table)
+    assert read.stale == ()
+    assert pq.read_table(tiny.folder / "cost.parquet").schema == cost.SCHEMA
+
+
+def test_a_table_that_is_missing_foreign_or_empty(tiny, measured):
+    with pytest.raises(ExperimentError, match=r"no cost\.parquet yet"):
+        read_cost(tiny)
+    for table in (measured.table.drop_columns(["right"]), measured.table.slice(0, 0)):
+        tiny.write_table("cost", table)
+        with pytest.raises(ExperimentError, match="another version of kdviz, or is empty"):
+            read_cost(tiny)
+
+
+def test_a_model_trained_since_is_named(tiny, measured):
+    tiny.runs["student"].sha256 = "0" * 64
+    assert read_cost(tiny, measured.table).stale == ("student",)
+
+
+def made(*rows: tuple[str, str, float, float, float, float]) -> CostReport:
+    """A report of (role, form, ms, MB, MFLOP, accuracy), 1,000 samples."""
+    entries = []
+    for role, form, ms, size, flops, accuracy in rows:
+        right = np.arange(1000) < round(1000 * accuracy)
+        entries.append(
+            {
+                **dict.fromkeys(cost.SCHEMA.names),
+                "role": role,
+                "form": form,
+                "flops": int(flops * 1e6),
+                "file_bytes": int(size * 1e6),
+                "parameters": 1000,
+                "threads": 1,
+                "batch": 1,
+                **dict.fromkeys(("latency_ms", "latency_low_ms", "latency_high_ms"), ms),
+                "times_ms": [ms] * 9,
+                "rounds": 9,
+                "split": "test",
+                "samples": 1000,
+                "accuracy": accuracy,
+                "accuracy_low": cost.wilson(accuracy, 1000)[0],
+                "accuracy_high": cost.wilson(accuracy, 1000)[1],
+                "right": np.packbits(right).tobytes(),
+            }
+        )
+    import pyarrow as pa
+
+    return CostReport(pa.Table.from_pylist(entries, schema=cost.SCHEMA), 1)
+
+
+PAPER = (
+    ("teacher", "onnx", 0.46, 6.5, 32.57, 0.99),
+    ("teacher", "onnx_int8", 0.2, 1.6, 32.57, 0.99),
+    ("kd_student", "onnx", 0.2, 5.0, 2.474, 0.98),
+    ("kd_student", "onnx_int8", 0.03, 1.3, 2.474, 0.979),
+    ("student", "onnx", 0.2, 5.0, 2.474, 0.97),
+)
+
+
+def test_the_words_about_the_papers_networks():
+    report = made(*PAPER)
+    found = bargain(report)
+    assert (round(found.operations, 1), round(found.speed, 1), round(found.points, 2)) == (13.2, 2.3, -1.0)
+    assert [(one.role, one.form) for one in rivals(report)] == [("teacher", "onnx_int8")]
+    assert findings(report) == [
+        "The KD student needs 13.2 times fewer operations than its teacher, in a file 1.3 times smaller.",
+        "It answers one picture 2.3 times faster: 0.20 ms against 0.46 ms (ONNX Runtime, float32, 1 thread).",
+        "It loses 1.00 points of accuracy (95 % interval 0.38 to 1.62): 98.00% against 99.00% on 1,000 samples.",
+        "A rival without any distillation: the teacher in int8 takes 0.20 ms and 1.6 MB, where the KD student in "
+        "float32 takes 0.20 ms and 5.0 MB, and is more accurate by 1.00 points (99.00%).",
+        "Both in int8: the KD student takes 0.030 ms and 1.3 MB at 97.90%, its teacher 0.20 ms and 1.6 MB at 99.00%.",
+    ]
+
+
+def test_the_words_when_it_is_otherwise():
+    slower = made(("teacher", "torch", 0.2, 5.0, 4.0, 0.97), ("kd_student", "torch", 0.3, 5.0, 2.0, 0.99))
+    said = " ".join(findings(slower))
+    assert "That does not make it faster: one picture takes 0.30 ms against 0.20 ms (PyTorch, float32" in said
+    assert "It even gains 2.00 points" in said
+    assert "rival" not in said
+    same = made(("teacher", "onnx", 0.2, 5.0, 4.0, 0.97), ("kd_student", "onnx", 0.1, 5.0, 2.0, 0.97))
+    assert "Their accuracies cannot be told apart" in " ".join(findings(same))
+    assert findings(made(PAPER[2])) == []  # nothing to compare with
+
+
+def test_the_front_is_of_those_that_no_other_beats():
+    report = made(*PAPER)
+    assert [(one.role, one.form) for one in front(report.entries, "latency")] == [
+        ("kd_student", "onnx_int8"),
+        ("teacher", "onnx_int8"),
+    ]
+    for one in front(report.entries, "size"):
+        assert not any(
+            other.costs["size"] <= one.costs["size"] and other.accuracy > one.accuracy for other in report.entries
+        )
+    assert front(report.entries, "batched") == []  # nothing was measured in batches
+
+
+# figures --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", list(AXES))
+def test_the_chart_has_every_model_once_and_the_front(measured, axis):
+    entries = measured.entries
+    chart = figures.accuracy_against_cost(entries, AXES[axis], "test")
+    points = [trace for trace in chart.data if trace.mode == "markers" and trace.x[0] is not None]
+    assert len(points) == len(entries) == 9
+    assert len({(trace.marker.symbol, trace.marker.color) for trace in points}) == 9
+    line = chart.data[0]
+    best = front(entries, axis)
+    assert list(line.x) == [one.costs[axis] for one in best]
+    assert chart.layout.xaxis.type == "log"
+    assert all(math.isfinite(value) for value in chart.layout.xaxis.tickvals)
+
+
+def test_files_are_pictures_and_the_same_each_time(measured):
+    axis = AXES["latency"]
+    for kind, start in (("png", b"\x89PNG"), ("svg", b"<?xml")):
+        made_file = figures.accuracy_against_cost_file(measured.entries, axis, "test", kind)
+        assert made_file.startswith(start)
+    import io
+
+    with Image.open(io.BytesIO(figures.accuracy_against_cost_file(measured.entries, axis, "test", "png"))) as picture:
+        assert picture.width > 1000
+    with pytest.raises(KdvizError):
+        figures.accuracy_against_cost_file(measured.entries, axis, "test", "pdf")
+
+
+def test_names_from_a_file_are_no_html():
+    report = made(("a_<b>x</b>", "file", 0.1, 1.0, 1.0, 0.5))
+    text = str(figures.accuracy_against_cost(report.entries, AXES["latency"], "test").to_json())
+    assert "<b>x" not in text.replace("&lt;b>x", "")
+
+
+def test_words_in_another_language_still_have_their_numbers():
+    with speaking("zh_CN"):
+        assert "13.2" in " ".join(findings(made(*PAPER)))
+
+
+# command line ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_the_table_and_says_it(tiny, small_digits, capsys):
+    tiny.write_samples([small_digits.take(torch.arange(80), "test")])
+    assert main(["profile", "-e", str(tiny.folder), "--batches", "1,4", "--seconds", "0.05"]) == 0
+    said = capsys.readouterr()
+    assert "kd_student" in said.out
+    assert "The KD student needs" in said.out
+    assert "Traceback" not in said.err
+    report = read_cost(load_experiment(tiny.folder))
+    assert report.machine["samples"] == 60
+    assert {row["batch"] for row in report.table.to_pylist()} == {1, 4}
+
+
+def test_the_command_prints_json_and_writes_elsewhere(tiny, tmp_path, capsys):
+    out = tmp_path / "elsewhere" / "mine.parquet"
+    assert main(["profile", "-e", str(tiny.folder), "--seconds", "0.05", "--json", "--out", str(out)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {row["role"] for row in document["rows"]} == set(tiny.runs)
+    assert not tiny.has_table("cost")
+    assert pq.read_table(out).schema == cost.SCHEMA
+    assert out.read_bytes() == table_file(pq.read_table(out)) or len(pq.read_table(out)) == len(document["rows"])
+
+
+@pytest.mark.parametrize("wrong", [["--threads", "0"], ["--batches", "x"], ["--seconds", "long"]])
+def test_wrong_usage_is_status_two(wrong):
+    with pytest.raises(SystemExit) as ended:
+        main(["profile", *wrong])
+    assert ended.value.code == 2
+
+
+def test_the_shipped_table_says_what_the_facts_are():
+    report = read_cost(load_experiment("mnist"))
+    assert report.stale == ()
+    found = bargain(report)
+    assert found.operations == pytest.approx(13.16, abs=0.01)
+    assert (found.teacher.row["flops"], found.student.row["flops"]) == (32_566_784, 2_474_304)
+    assert report.machine["split"] == "test"
+    assert found.student.accuracy == pytest.approx(0.9876, abs=2e-4)
+    best = rivals(report)[0]
+    assert (best.role, best.form) == ("teacher", "onnx_int8")
+    assert time.strptime(report.machine["measured"], "%Y-%m-%dT%H:%M:%SZ")
