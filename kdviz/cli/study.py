@@ -91,6 +91,9 @@ def _study(options: argparse.Namespace) -> None:
     if options.estimate:
         _print_estimate(last, options.json)
         return
+    if options.faithfulness > 0 and options.method == "rise":
+        _measure_faithfulness(study, options.faithfulness)
+    _print_report(experiment, options.study, options.json)
 
 
 def _new_study(experiment: Any, samples: Any, models: list[StudyModel], options: argparse.Namespace) -> AttentionStudy:
@@ -165,6 +168,46 @@ def _show(states: Iterator[Any]) -> Any:
         for state in states:
             bar.update(round(state.done) - bar.n)
     return state
+
+
+def _measure_faithfulness(study: AttentionStudy, count: int) -> None:
+    from tqdm import tqdm
+
+    from kdviz.analysis.attention.faithful import run_faithfulness
+
+    total = min(count, len(study.chosen.samples))
+    with tqdm(total=total, desc="faithfulness", unit="image", file=sys.stderr) as bar:
+        for done in run_faithfulness(study, count):
+            bar.update(done - bar.n)
+
+
+def _print_report(experiment: Any, study: str, as_json: bool) -> None:
+    from kdviz.analysis.attention import in_words, read_attention
+    from kdviz.analysis.attention.document import EFFECTS, effects_table
+    from kdviz.analysis.attention.document import as_json as document
+    from kdviz.analysis.attention.faithful import faithfulness_summary
+
+    experiment.write_table(EFFECTS, effects_table(experiment))
+    report = read_attention(experiment, study)
+    faithful = faithfulness_summary(experiment)
+    if as_json:
+        print(json.dumps({"experiment": str(experiment.folder), **document(report), "faithfulness": faithful}))
+        return
+    print(f"{'value':>8} {'KD':>7} {'alone':>7} {'ceilings':>13} {'difference':>11} {'95 % interval':>18} {'d_z':>6}")
+    for one in report.values:
+        value = "" if one.value is None else f"{one.value:g}"
+        interval = one.difference.interval
+        print(
+            f"{value:>8} {one.kd.value:>7.3f} {one.alone.value:>7.3f} {one.ceiling_kd:>6.3f} {one.ceiling_alone:>6.3f} "
+            f"{one.difference.value:>+11.3f} {interval.low:>+8.3f} to {interval.high:>+6.3f} {one.size.d_z:>6.2f}"
+        )
+    for row in faithful:
+        gain = f"{row['deletion_gain']:+.3f} {row['insertion_gain']:+.3f}"
+        areas = f"deletion {row['deletion']:.3f} insertion {row['insertion']:.3f}"
+        print(f"{row['role']:12} {row['method']:22} {areas}; better than the blurred picture by {gain}")
+    words = in_words(report)
+    for sentence in (*words.sentences, *words.limits):
+        print(sentence)
 
 
 def _print_estimate(state: Any, as_json: bool) -> None:

@@ -145,7 +145,7 @@ def _spread(values: np.ndarray, place: np.ndarray, count: int) -> np.ndarray:
     return found
 
 
-def _arrays(spread: dict[str, np.ndarray], columns: list[str]) -> dict[str, np.ndarray]:
+def _arrays(spread: dict[str, np.ndarray], columns: list[str]) -> dict[str, Any]:
     agreement, first, second = (spread[name] for name in columns)
     predicted = spread["second_predicted"].astype(np.int64)
     return {"agreement": agreement, "ceiling_first": first, "ceiling_second": second, "predicted": predicted}

@@ -98,8 +98,8 @@ def by_mistakes(agreements: Agreements, value: float | None, corrected: bool = T
         "KD student wrong": [one.predicted != label for one in kd],
         "student alone wrong": [one.predicted != label for one in alone],
         "teacher wrong": [wrong for _ in kd],
-        "teacher's mistake, repeated by the KD student": [wrong & (one.predicted == teacher) for one in kd],
-        "teacher's mistake, not repeated by the KD student": [wrong & (one.predicted != teacher) for one in kd],
+        "mistakes of the teacher that the KD student repeats": [wrong & (one.predicted == teacher) for one in kd],
+        "mistakes of the teacher that it does not repeat": [wrong & (one.predicted != teacher) for one in kd],
     }
     found = []
     for name, among in parts.items():

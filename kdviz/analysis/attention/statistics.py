@@ -134,7 +134,7 @@ def summarised(by_seed: np.ndarray, replicates: np.ndarray, n_images: int, seed:
         _percentiles(over_both, "both"),
         _students(value, 0.0, seed_variance, n_images, count)[0]
         if count > 1
-        else Interval(*[float("nan")] * 2, "seeds"),
+        else Interval(float("nan"), float("nan"), "seeds"),
         image_variance**0.5,
         seed_variance**0.5,
         p_value,

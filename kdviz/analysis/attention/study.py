@@ -97,6 +97,11 @@ class AttentionStudy:
     def seed(self) -> int:
         return int(self.settings.get("seed", 0))
 
+    @property
+    def baseline(self) -> Any:
+        """What a removed pixel becomes."""
+        return self.settings.get("baseline", "black")
+
     @cached_property
     def _answers(self) -> dict[str, np.ndarray]:
         """Role -> what the experiment's own models say of the whole split, int (N,)."""

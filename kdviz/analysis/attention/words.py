@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdviz.analysis.attention.dependence import PartEffect
 from kdviz.analysis.attention.report import AttentionReport, Control
 from kdviz.analysis.attention.statistics import Effect
 from kdviz.analysis.study_kinds import STUDIES
@@ -121,9 +120,9 @@ def _values(report: AttentionReport) -> list[str]:
     shown = ", ".join(f"{kind.shown(one.value)}: {one.difference.value:+.3f}" for one in report.values)
     sentences = [f"By value: {shown}."]
     if report.trend is not None:
-        step = "each doubling of T" if report.study == "temperature" else f"each further 1 of {kind.unit}"
+        step = "Each doubling of T" if report.study == "temperature" else f"Each further 1 of {kind.unit}"
         what = "changes it by" if report.trend.excludes_zero else "cannot be told to change it:"
-        sentences.append(f"{step.capitalize().replace(' t', ' T')} {what} {_interval(report.trend)}.")
+        sentences.append(f"{step} {what} {_interval(report.trend)}.")
     return sentences
 
 
@@ -139,24 +138,10 @@ def _classes(report: AttentionReport) -> list[str]:
 
 
 def _mistakes(report: AttentionReport) -> list[str]:
-    found = {one.name: one for one in report.mistakes}
-    pairs = [
-        ("all three right", "teacher wrong"),
-        ("teacher's mistake, repeated by the KD student", "teacher's mistake, not repeated by the KD student"),
-    ]
-    return [
-        f"{_part(found[first])}; {_part(found[second])}."
-        for first, second in pairs
-        if first in found and second in found
-    ]
-
-
-def _part(part: PartEffect) -> str:
-    return (
-        f"Where {part.name} ({part.images:.0f} images): {_interval(part.effect)}"
-        if part.name[0] != "t" or (part.name.startswith("teacher wrong"))
-        else f"On the {part.name} ({part.images:.0f}): {_interval(part.effect)}"
-    )
+    if not report.mistakes:
+        return []
+    shown = "; ".join(f"{one.name} ({one.images:,.0f} images) {_interval(one.effect)}" for one in report.mistakes)
+    return [f"By who is right: {shown}."]
 
 
 def _inheritance(report: AttentionReport) -> list[str]:
@@ -167,7 +152,8 @@ def _inheritance(report: AttentionReport) -> list[str]:
         low, high = 0.5 + one.auroc.interval.low, 0.5 + one.auroc.interval.high
         sentences.append(
             f"Agreement {says} which of the teacher's mistakes {who} repeats (AUROC {0.5 + one.auroc.value:.2f}, "
-            f"95 % interval {max(low, 0):.2f} to {min(high, 1):.2f}; {one.inherited:.0f} repeated, {one.others:.0f} not)."
+            f"95 % interval {max(low, 0):.2f} to {min(high, 1):.2f}; {one.inherited:.0f} repeated, {one.others:.0f} "
+            "not)."
         )
     return sentences
 
