@@ -39,6 +39,7 @@ class Viewer {
     this.root = root;
     this.choice = { opacity: 0.8, palette: null, shared: true, lower: "difference", threshold: 0 };
     this.zoom = { scale: 1, x: 0, y: 0 };
+    this.usual = null; // the choices of a newcomer
     this.cursor = null;
     this.layout = "";
     this.panels = [];
@@ -64,9 +65,11 @@ class Viewer {
     if (!this.luts) {
       this.luts = Object.fromEntries(data.palettes.map((one) => [one.name, bytes(one.lut)]));
       this.choice.palette = data.palettes[0].name;
+      this.usual = { ...this.choice };
+      this.recall();
     }
     // Rebuild the page's elements only when other models or texts come; new masks only repaint.
-    const rows = data.rows.map((row) => [row.heading, row.models.map((m) => [m.role, !!m.difference])]);
+    const rows = data.rows.map((row) => [row.heading, row.models.map((m) => [m.role, !!m.difference]), row.misfits]);
     const layout = JSON.stringify([rows, data.size, data.texts]);
     if (layout !== this.layout) {
       this.layout = layout;
@@ -92,7 +95,11 @@ class Viewer {
 
   // The picture and a card a model; models are numbered through all rows.
   row(row, texts) {
-    const cards = [this.pictureCard(texts), ...row.models.map((model) => this.modelCard(model, this.parts.length, texts))];
+    const cards = [
+      this.pictureCard(texts),
+      ...row.models.map((model) => this.modelCard(model, this.parts.length, texts)),
+      ...row.misfits.map((misfit) => this.misfitCard(misfit, texts)),
+    ];
     const heading = row.heading ? element("h3", {}, row.heading) : null;
     return element(
       "section",
@@ -181,6 +188,7 @@ class Viewer {
       lowerTitle: element("h4"),
       reliability: element("span", { class: "small" }),
       agreement: element("div", { class: "small" }),
+      more: element("div", { class: "small" }),
       agreementBar: element("i"),
       ceiling: element("u"),
     };
@@ -204,7 +212,18 @@ class Viewer {
         parts.alone,
         parts.meter,
         parts.agreement,
+        parts.more,
       ),
+    );
+  }
+
+  // A model that the method does not fit: why.
+  misfitCard(misfit, texts) {
+    return element(
+      "section",
+      { class: "card", "aria-label": misfit.title, style: `--role: ${misfit.colour}` },
+      element("div", { class: "head" }, element("span", { class: `mark ${misfit.symbol}` }), misfit.title),
+      element("div", { class: "misfit" }, element("b", {}, texts.misfit), element("p", {}, misfit.reason)),
     );
   }
 
@@ -246,6 +265,7 @@ class Viewer {
       const agreement = model.agreement;
       parts.meter.style.display = agreement ? "" : "none";
       parts.agreement.textContent = agreement ? agreement.text : model.ceilingText;
+      parts.more.textContent = agreement?.more ?? "";
       if (agreement) {
         parts.agreementBar.style.width = `${Math.max(0, agreement.value) * 100}%`;
         parts.ceiling.style.left = `${Math.max(0, agreement.ceiling) * 100}%`;
@@ -258,6 +278,44 @@ class Viewer {
     if (panel.index === null) return this.data.texts.picture;
     const model = this.models[panel.index];
     return panel.kind === "map" ? model.alt : `${model.title}: ${this.parts[panel.index].lowerTitle.textContent}`;
+  }
+
+  // How the maps are drawn is part of the link to the view, as `view` in the address: written here, without a
+  // request; the server only hands it on.
+  recall() {
+    const text = new URLSearchParams(location.search).get("view") ?? "";
+    const said = new Map(text.split(";").map((part) => part.split(":")));
+    const share = (name, most) => {
+      const value = parseFloat(said.get(name));
+      if (value >= 0 && value <= most) this.choice[name] = value;
+    };
+    share("opacity", 1);
+    share("threshold", 0.9);
+    if (said.get("palette") in this.luts) this.choice.palette = said.get("palette");
+    if (said.get("scale") === "own") this.choice.shared = false;
+    if (said.get("lower") === "error") this.choice.lower = "error";
+    const [scale, x, y] = (said.get("zoom") ?? "").split(",").map(parseFloat);
+    if (scale > 1 && scale <= MAX_ZOOM && x >= 0 && y >= 0) {
+      this.zoom = { scale, x, y };
+      this.keepInside();
+    }
+  }
+
+  remember() {
+    clearTimeout(this.later);
+    this.later = setTimeout(() => {
+      const { choice, zoom, usual } = this;
+      const said = [];
+      for (const name of ["opacity", "threshold", "palette", "lower"]) if (choice[name] !== usual[name]) said.push(`${name}:${choice[name]}`);
+      if (!choice.shared) said.push("scale:own");
+      if (zoom.scale > 1) said.push(`zoom:${[zoom.scale, zoom.x, zoom.y].map((one) => +one.toFixed(4)).join(",")}`);
+      const query = new URLSearchParams(location.search);
+      if ((query.get("view") ?? "") === said.join(";")) return;
+      if (said.length) query.set("view", said.join(";"));
+      else query.delete("view");
+      const text = query.size ? `?${query}` : "";
+      history.replaceState(history.state, "", location.pathname + text + location.hash);
+    }, 250);
   }
 
   // One repaint a frame, however many events come.
@@ -293,6 +351,7 @@ class Viewer {
       if (!model || layer) this.drawPanel(panel, layer);
     }
     this.drawLegend();
+    this.remember();
   }
 
   drawPanel(panel, layer) {

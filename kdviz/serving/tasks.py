@@ -20,6 +20,7 @@ from kdviz.saliency.rise import softmax
 
 TEACHER = "teacher"
 TRIVIAL = "trivial"
+Target = int | str | None | tuple[tuple[str, int], ...]
 Opener = Callable[[str, str], Experiment]
 """(folder, fingerprint) -> the experiment, loaded once for all tasks."""
 
@@ -46,8 +47,8 @@ class MapsTask:
         rows: Settings, complete, and the method's name as ``method``.
         roles: Which models.
         target: The class explained, where it matters before the end: for methods that explain one class, and for
-            stopping when maps have settled. An index, ``teacher`` for the teacher's prediction, or None for each
-            model's own.
+            stopping when maps have settled. An index, ``teacher`` for the teacher's prediction, None for each
+            model's own, or (role, index) for each.
     """
 
     folder: str
@@ -55,7 +56,7 @@ class MapsTask:
     picture: Image.Image
     rows: tuple[Mapping[str, Any], ...]
     roles: tuple[str, ...]
-    target: int | str | None = TEACHER
+    target: Target = TEACHER
 
     def states(self, opened: Opener) -> Iterator[tuple[int, ExplainState]]:
         """(Number of the row, state)."""
@@ -67,14 +68,17 @@ class MapsTask:
             for state in explain_stream(chosen, self.picture, target, row["method"], **settings):
                 yield place, _compact(state)
 
-    @torch.inference_mode()
-    def _target(self, experiment: Experiment) -> int | None:
+    def _target(self, experiment: Experiment) -> int | dict[str, int] | None:
+        if isinstance(self.target, tuple):
+            return dict(self.target)
         if self.target != TEACHER:
             return self.target if isinstance(self.target, int) else None
         if TEACHER not in experiment.runs:
             return None
         inputs = experiment.preprocess(self.picture).to(choose_device("auto"))
-        return int(experiment.runs[TEACHER].on(inputs.device)(inputs)[0].argmax())
+        teacher = experiment.runs[TEACHER].on(inputs.device)  # made outside: inference tensors have no gradients
+        with torch.inference_mode():
+            return int(teacher(inputs)[0].argmax())
 
 
 def _compact(state: ExplainState) -> ExplainState:

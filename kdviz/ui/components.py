@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -17,46 +17,55 @@ from streamlit.components.v2 import component
 
 from kdviz import figures
 from kdviz.files import ASSETS
+from kdviz.language import N_, _, number, percent
 from kdviz.metrics import AgreementReport, PairAgreement
-from kdviz.saliency import SaliencyMap, difference
+from kdviz.saliency import SaliencyMap, difference, methods
 from kdviz.ui.library import Shown, sprite
 
-TEXTS = {
-    "display": "How the maps are drawn",
-    "opacity": "Opacity",
-    "threshold": "Hide below",
-    "palette": "Colours",
-    "scale": "Scale",
-    "shared": "Shared",
-    "own": "Own",
-    "lower": "Below the maps",
-    "difference": "Difference",
-    "error": "Error",
-    "zoom": "Zoom",
-    "zoomIn": "Zoom in",
-    "zoomOut": "Zoom out",
-    "reset": "Reset",
-    "picture": "What the models see",
-    "legend": "change of probability when a pixel is kept",
-    "least": "lowest",
-    "most": "highest",
-    "right": "right",
-    "wrong": "wrong",
-    "reference": "Reference",
-    "isReference": "The students are compared with this map. In their difference, orange: they give the pixel more "
-    "weight than the teacher does; blue: less.",
-    "differenceTitle": "Difference to the teacher",
-    "errorTitle": "Standard error of the map",
-    "hover": "Point at a map to read all",
-    "row": "row",
-    "column": "column",
-}
+MEASURE_TITLES = {"spearman": N_("Spearman"), "ssim": N_("SSIM"), "iou": N_("Top-20 % overlap")}
 
 
-_WITHOUT_TEACHER = {
-    "reference": "No teacher",
-    "isReference": "This experiment has no teacher model to compare this map with.",
-}
+def _texts(with_teacher: bool, legend: str) -> dict[str, str]:
+    """What viewer.js writes."""
+    reference = (
+        _("Reference"),
+        _(
+            "The students are compared with this map. In their difference, orange: they give the pixel more weight "
+            "than the teacher does; blue: less."
+        ),
+    )
+    if not with_teacher:
+        reference = (_("No teacher"), _("There is no teacher's map here to compare this one with."))
+    return {
+        "display": _("How the maps are drawn"),
+        "opacity": _("Opacity"),
+        "threshold": _("Hide below"),
+        "palette": _("Colours"),
+        "scale": _("Scale"),
+        "shared": _("Shared"),
+        "own": _("Own"),
+        "lower": _("Below the maps"),
+        "difference": _("Difference"),
+        "error": _("Error"),
+        "zoom": _("Zoom"),
+        "zoomIn": _("Zoom in"),
+        "zoomOut": _("Zoom out"),
+        "reset": _("Reset"),
+        "picture": _("What the models see"),
+        "legend": legend,
+        "least": _("lowest"),
+        "most": _("highest"),
+        "right": _("right"),
+        "wrong": _("wrong"),
+        "reference": reference[0],
+        "isReference": reference[1],
+        "differenceTitle": _("Difference to the teacher"),
+        "errorTitle": _("Standard error of the map"),
+        "hover": _("Point at a map to read all"),
+        "row": _("row"),
+        "column": _("column"),
+        "misfit": _("No map"),
+    }
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,8 @@ class Row:
         heading: Above the maps; none when there is one row only.
         complete: Whether no more masks will come.
         settled: Whether it ended early because the maps were reliable enough.
+        measures: Agreement by each measure that is known so far.
+        misfits: Role -> why the method does not fit this model.
     """
 
     baseline: str
@@ -76,6 +87,8 @@ class Row:
     report: AgreementReport
     complete: bool
     settled: bool
+    measures: Mapping[str, AgreementReport] = field(default_factory=dict)
+    misfits: Mapping[str, str] = field(default_factory=dict)
 
 
 @st.cache_resource(show_spinner=False)
@@ -134,11 +147,11 @@ def palettes() -> list[dict[str, str]]:
     position = np.linspace(-1, 1, 256)
     ends = np.where(position[:, None] < 0, to_rgb(figures.NEGATIVE), to_rgb(figures.POSITIVE))
     clear = np.column_stack([ends, np.abs(position) ** 0.7])
-    chosen = [("clear", "Orange–blue, clear at zero", clear)]
-    for name, title in (("berlin", "Red–blue, dark centre"), ("RdBu_r", "Red–blue, light centre")):
+    chosen = [("clear", N_("Orange–blue, clear at zero"), clear)]
+    for name, title in (("berlin", N_("Red–blue, dark centre")), ("RdBu_r", N_("Red–blue, light centre"))):
         chosen.append((name, title, matplotlib.colormaps[name](np.linspace(0, 1, 256))))
     positive = matplotlib.colormaps["viridis"](np.clip(position, 0, 1))
-    chosen.append(("viridis", "Viridis, above zero only", positive))
+    chosen.append(("viridis", N_("Viridis, above zero only"), positive))
     return [
         {"name": name, "title": title, "lut": _encode((lut * 255).round(), np.uint8)} for name, title, lut in chosen
     ]
@@ -147,18 +160,42 @@ def palettes() -> list[dict[str, str]]:
 def comparison_payload(rows: Sequence[Row], true_class: int | None, name: str) -> dict[str, Any]:
     """Everything that viewer.js draws; ``name`` is the picture's."""
     first = next(iter(rows[0].maps.values()))
+    about = "" if true_class is None else _("True class: {name}", name=first.classes[true_class])
     return {
         "name": name,
         "masks": [next(iter(row.maps.values())).n_masks for row in rows],
-        "texts": TEXTS if "teacher" in rows[0].maps else {**TEXTS, **_WITHOUT_TEACHER},
+        "texts": _texts("teacher" in rows[0].maps, _legend(first)),
         "limit": max(figures.colour_limit(row.maps) for row in rows),
         "size": list(first.picture.shape[:2]),
         "picture": _encode(first.picture, np.uint8),
-        "palettes": palettes(),
-        "about": "" if true_class is None else f"True class: {first.classes[true_class]}",
+        "palettes": [{**one, "title": _(one["title"])} for one in palettes()],
+        "about": about,
         "rows": [
-            {"heading": row.heading, "models": [_model(row, role, true_class) for role in row.maps]} for row in rows
+            {
+                "heading": row.heading,
+                "models": [_model(row, role, true_class) for role in row.maps],
+                "misfits": [_misfit(role, why) for role, why in row.misfits.items()],
+            }
+            for row in rows
         ],
+    }
+
+
+def _legend(one: SaliencyMap) -> str:
+    """What the map's values are."""
+    if one.method == "rise":
+        return _("change of probability when a pixel is kept")
+    if methods[one.method].explains == "probability":
+        return _("share of the pixel in the class's probability")
+    return _("share of the pixel in the class's score (logit)")
+
+
+def _misfit(role: str, why: str) -> dict[str, Any]:
+    return {
+        "title": figures.role_title(role),
+        "colour": figures.role_colour(role),
+        "symbol": figures.role_symbol(role),
+        "reason": why,
     }
 
 
@@ -169,6 +206,7 @@ def _model(row: Row, role: str, true_class: int | None) -> dict[str, Any]:
     title = figures.role_title(role)
     compared = "teacher" in row.maps and role != "teacher"
     y, x = np.unravel_index(int(one.values.argmax()), one.values.shape)
+    of_target = percent(float(one.probabilities[one.target]))
     return {
         "role": role,
         "title": title,
@@ -181,11 +219,17 @@ def _model(row: Row, role: str, true_class: int | None) -> dict[str, Any]:
         "difference": _difference(one, row.maps["teacher"]) if compared else None,
         "predicted": predicted,
         "confidence": confidence,
-        "confidenceText": f"{confidence:.1%}",
+        "confidenceText": percent(confidence),
         "correct": None if true_class is None else one.predicted == true_class,
-        "targetText": f"Map explains class {target} ({one.probabilities[one.target]:.1%})",
-        "alt": f"{title}: saliency of class {target}, strongest at row {y}, column {x}",
-        "agreement": _agreement(row.report, role) if compared else None,
+        "targetText": _("Map explains class {name} ({probability})", name=target, probability=of_target),
+        "alt": _(
+            "{model}: saliency of class {name}, strongest at row {row}, column {column}",
+            model=title,
+            name=target,
+            row=int(y),
+            column=int(x),
+        ),
+        "agreement": _agreement(row, role) if compared else None,
         "ceilingText": _ceiling_text(row.report, role),
     }
 
@@ -196,30 +240,43 @@ def _difference(one: SaliencyMap, teacher: SaliencyMap) -> dict[str, Any]:
         "map": _packed(found.values),
         "error": _packed(found.standard_error),
         "centre": figures.colour_centre(one) - figures.colour_centre(teacher),
-        "reliabilityText": f"reliability {found.reliability:.3f}",
+        "reliabilityText": _("reliability {reliability}", reliability=number(found.reliability, 3)),
     }
 
 
-def _agreement(report: AgreementReport, role: str) -> dict[str, Any] | None:
-    pair = report.between("teacher", role)
+def _agreement(row: Row, role: str) -> dict[str, Any] | None:
+    pair = row.report.between("teacher", role)
     if not math.isfinite(pair.agreement):
         return None
-    text = f"Agreement with the teacher {pair.agreement:.2f}{interval(pair)}, noise ceiling {pair.ceiling:.2f}"
-    if not pair.same_target:
-        text += " (other class)"
-    return {"value": pair.agreement, "ceiling": pair.ceiling, "text": text}
+    values = {"agreement": f"{number(pair.agreement, 2)}{interval(pair)}", "ceiling": number(pair.ceiling, 2)}
+    if pair.same_target:
+        text = _("Agreement with the teacher {agreement}, noise ceiling {ceiling}", **values)
+    else:
+        text = _("Agreement with the teacher {agreement}, noise ceiling {ceiling} (other class)", **values)
+    return {"value": pair.agreement, "ceiling": pair.ceiling, "text": text, "more": _other_measures(row, role)}
+
+
+def _other_measures(row: Row, role: str) -> str:
+    """SSIM and overlap, with their ceilings."""
+    found = []
+    for name, report in row.measures.items():
+        pair = report.between("teacher", role)
+        if name != "spearman" and math.isfinite(pair.agreement):
+            title, values = _(MEASURE_TITLES[name]), (number(pair.agreement, 2), number(pair.ceiling, 2))
+            found.append(_("{measure} {value} (ceiling {ceiling})", measure=title, value=values[0], ceiling=values[1]))
+    return " · ".join(found)
 
 
 def interval(pair: PairAgreement) -> str:
     """The 95 % interval of an agreement, to put behind it; nothing when it is not known."""
-    return f" [{pair.low:.2f}, {pair.high:.2f}]" if math.isfinite(pair.low) else ""
+    return f" [{number(pair.low, 2)}, {number(pair.high, 2)}]" if math.isfinite(pair.low) else ""
 
 
 def _ceiling_text(report: AgreementReport, role: str) -> str:
     for pair in report.pairs:
         ceiling = {pair.first: pair.ceiling_first, pair.second: pair.ceiling_second}.get(role)
         if ceiling is not None and math.isfinite(ceiling):
-            return f"Agreement with a re-estimate of itself {ceiling:.2f}"
+            return _("Agreement with a re-estimate of itself {ceiling}", ceiling=number(ceiling, 2))
     return ""
 
 

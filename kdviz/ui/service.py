@@ -17,7 +17,7 @@ from kdviz.images import content_hash
 from kdviz.saliency import ExplainState, methods
 from kdviz.serving import FaithfulnessTask, MapsTask, Pool, RemoteJob, start_pool
 from kdviz.serving.client import finished
-from kdviz.serving.tasks import TEACHER
+from kdviz.serving.tasks import TEACHER, Target
 from kdviz.ui.library import OpenExperiment, first, folders, open_experiment
 
 __all__ = ["TEACHER", "Request", "States", "default_masks", "default_settings", "pool", "start", "warm_up"]
@@ -73,7 +73,8 @@ class Request:
 
     Attributes:
         rows: Complete settings, with the method's name as ``method`` (default: RISE).
-        target: The class explained: an index, ``teacher`` for the teacher's prediction, or None for each model's own.
+        target: The class explained: an index, ``teacher`` for the teacher's prediction, None for each model's own, or
+            (role, index) for each.
             RISE computes all classes alike; other methods, and stopping by ``reliability``, depend on it.
         roles: Which models; empty: all.
     """
@@ -81,7 +82,7 @@ class Request:
     opened: OpenExperiment
     picture: Image.Image
     rows: tuple[Mapping[str, Any], ...]
-    target: int | str | None = TEACHER
+    target: Target = TEACHER
     roles: tuple[str, ...] = ()
 
     @cached_property

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 
 import streamlit as st
+from PIL import Image
 
 from kdviz.errors import KdvizError
-from kdviz.language import error_text
+from kdviz.language import error_text, language, speaking
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&])")
 
@@ -31,5 +33,20 @@ def say_missing(sentence: str, command: str = "") -> None:
 
 
 def download(label: str, name: str, kind: str, make: Callable[[], str | bytes]) -> None:
-    """A button that saves a file; ``make`` is called when it is pressed."""
-    st.download_button(label, make, name, kind, on_click="ignore", key=f"download-{name}", icon=":material/download:")
+    """A button that saves a file; ``make`` is called, in the page's language, when it is pressed."""
+    spoken = language()
+
+    def content() -> str | bytes:
+        with speaking(spoken):
+            return make()
+
+    st.download_button(
+        label, content, name, kind, on_click="ignore", key=f"download-{name}", icon=":material/download:"
+    )
+
+
+def picture_bytes(picture: Image.Image) -> bytes:
+    """As a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

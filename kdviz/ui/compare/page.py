@@ -1,0 +1,71 @@
+"""The page: picture and settings at the top, then what the session's job has found so far."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from kdviz.errors import KdvizError
+from kdviz.execution import Job
+from kdviz.language import _
+from kdviz.ui import address, service
+from kdviz.ui.compare import picture, result, settings
+from kdviz.ui.compare.state import Current
+from kdviz.ui.library import OpenExperiment
+from kdviz.ui.texts import say_error, say_missing
+from kdviz.ui.top import heading
+
+_REFRESH_SECONDS, _REFRESH_SECONDS_LARGE = 0.3, 1.5  # a large map takes longer to estimate and to send
+
+
+@st.cache_resource(scope="session", on_release=Current.cancel, show_spinner=False)
+def _current() -> Current:
+    return Current()
+
+
+def page() -> None:
+    address.only("sample", "samples", *settings.ADDRESS)
+    opened = heading(_("Does the student look where the teacher looks?"))
+    _lead(opened)
+    left, right = st.columns([3, 1], gap="large")
+    with right:
+        picture.bring(opened)
+    with left:
+        picture.say_problems()
+        chosen = picture.choose_picture(opened)
+    wanted = settings.controls(opened, chosen)
+    if chosen is None:
+        return
+    current = _current()
+    try:
+        current.request(service.Request(opened, chosen.picture, wanted.rows, wanted.target, wanted.roles))
+    except KdvizError as error:
+        say_error(error)
+        return
+    if current.job is None:
+        return
+    _wait_a_moment(current.job)
+    refresh = None if current.job.ended else _REFRESH_SECONDS_LARGE if opened.is_large else _REFRESH_SECONDS
+    st.fragment(result.show, run_every=refresh)(chosen, wanted, current, refresh is not None)
+
+
+def _lead(opened: OpenExperiment) -> None:
+    what = _("Pick a digit or bring a picture.") if opened.is_mnist else _("Pick an image or bring your own.")
+    maps = _(
+        "Each map shows what keeping a pixel does to the model's probability: :orange[**orange raises it**], "
+        ":blue[**blue lowers it**]."
+    )
+    st.markdown(f"{what} {maps}")
+    if service.TEACHER not in opened.experiment.runs:
+        say_missing(
+            _("This experiment has no teacher model, only students: there is no teacher's map to compare with.")
+        )
+
+
+def _wait_a_moment(job: Job[service.States]) -> None:
+    """A quarter of a second, often enough for everything; then for first maps, so that the old ones do not vanish."""
+    job.wait(0.25)
+    end = time.monotonic() + 0.75
+    while not job.latest and not job.wait(0.02) and time.monotonic() < end:
+        pass
