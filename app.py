@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kdviz.ui import lifespan, main
+from kdviz.ui import lifespan, main, middleware
 
-app = st.App(__file__, lifespan=lifespan)
+app = st.App(__file__, lifespan=lifespan, middleware=middleware)
 main()

@@ -56,6 +56,13 @@ def only(*names: str) -> None:
             del st.query_params[name]
 
 
+def keep_only_for(experiment: str) -> None:
+    """Remove what the session remembers of another experiment: a link on a page has opened this one."""
+    if st.session_state.get(f"address-{EXPERIMENT}", experiment) != experiment:
+        for name in [name for name in st.session_state if str(name).startswith("address-")]:
+            del st.session_state[name]
+
+
 def forget() -> None:
     """Remove everything, from the session too: it was about another experiment."""
     st.query_params.clear()

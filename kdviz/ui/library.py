@@ -28,6 +28,7 @@ from kdviz.files import MODELS
 from kdviz.networks import choose_device
 from kdviz.samples_store import StoredSamples
 from kdviz.serving import fingerprint
+from kdviz.ui import own
 
 FIRST = "mnist"
 _FIRST_LOOK = 16  # samples, where no predictions say which are worth a look
@@ -36,15 +37,15 @@ _Stamp = tuple[tuple[int, int] | None, ...]
 
 
 def folders() -> dict[str, Path]:
-    """Name -> folder of every experiment: those that come with kdviz, and those in the folder ``KDVIZ_MODELS``.
+    """Name -> folder of every experiment: of kdviz, of the folder ``KDVIZ_MODELS``, and those this session brought.
 
-    Where both have a name, it is the user's own.
+    Where the first two both have a name, it is that of ``KDVIZ_MODELS``.
     """
     found = {name: MODELS / name for name in list_experiments(MODELS)}
-    own = os.environ.get("KDVIZ_MODELS")
-    if own:
-        found |= {name: Path(own) / name for name in list_experiments(Path(own))}
-    return {name: found[name] for name in sorted(found)}
+    more = os.environ.get("KDVIZ_MODELS")
+    if more:
+        found |= {name: Path(more) / name for name in list_experiments(Path(more))}
+    return {name: found[name] for name in sorted(found)} | own.folders()
 
 
 def first(names: Sequence[str]) -> str:
@@ -236,7 +237,8 @@ def open_experiment(name: str) -> OpenExperiment:
     if name not in known:
         raise UnknownNameError("experiment", name, known)
     stamp = _stamp(known[name], "experiment.json", "predictions.parquet", "samples.parquet")
-    return _opened(known[name], stamp)
+    brought = own.opened(known[name], stamp, lambda: OpenExperiment(load_experiment(known[name])))
+    return brought or _opened(known[name], stamp)
 
 
 @lru_cache(maxsize=8)

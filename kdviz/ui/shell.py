@@ -10,15 +10,19 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import streamlit as st
+from starlette.middleware import Middleware  # Streamlit's own dependency
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from kdviz.errors import KdvizError
 from kdviz.files import ASSETS
 from kdviz.language import _
-from kdviz.ui import session
+from kdviz.ui import login, session
+from kdviz.ui.quota import UploadQuota
 from kdviz.ui.texts import say_error
 
 _log = logging.getLogger(__name__)
+middleware = [Middleware(UploadQuota)]
+"""What every request goes through before Streamlit has it."""
 
 
 @asynccontextmanager
@@ -47,6 +51,8 @@ def main() -> None:
     st.set_page_config(page_title="kdviz", page_icon=str(ASSETS / "app" / "icon.png"), layout="wide")
     st.html(ASSETS / "app" / "page.css")
     session.begin()
+    if not login.passed():
+        return
     sections = _sections()
     st.session_state["pages"] = {page.url_path or "overview": page for pages in sections.values() for page in pages}
     st.navigation(sections, position="top").run()
@@ -54,7 +60,7 @@ def main() -> None:
 
 def _sections() -> dict[str, list[Any]]:
     """Heading in the navigation -> its pages."""
-    from kdviz.ui import compare, dark_knowledge, mistakes, sweeps, teacher_epochs
+    from kdviz.ui import compare, cost, dark_knowledge, methods, mistakes, models, sweeps, teacher_epochs
 
     return {
         "": [
@@ -64,7 +70,12 @@ def _sections() -> dict[str, list[Any]]:
         _("Studies"): [
             _page(sweeps.page, _("Temperature and other sweeps"), "device_thermostat", url_path="temperature"),
             _page(teacher_epochs.page, _("Teacher epochs"), "hourglass_top", url_path="teacher-epochs"),
+            _page(cost.page, _("Cost"), "balance", url_path="cost"),
             _page(dark_knowledge.page, _("Dark knowledge"), "dark_mode", url_path="dark-knowledge"),
+        ],
+        _("About"): [
+            _page(models.page, _("Models"), "deployed_code", url_path="models"),
+            _page(methods.page, _("Methods and limits"), "menu_book", url_path="methods"),
         ],
     }
 

@@ -9,7 +9,8 @@ from streamlit.components.v2 import component
 
 from kdviz.files import ASSETS
 from kdviz.language import LANGUAGES, _, language
-from kdviz.ui import address, library, session
+from kdviz.ui import address, library, own, session
+from kdviz.ui.texts import say_error
 
 _CHAIN = (
     '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M10 13.5a4 4 0 0 0 6 .4l3-3a4 4 0 0 0-5.7-5.7l-1.2 1.2"/>'
@@ -29,10 +30,12 @@ def heading(title: str) -> library.OpenExperiment:
     known = library.folders()
     default = library.first(list(known))
     place = plain_heading(title)
+    _say_if_foreign(list(known), default)
     name = address.read_choice(address.EXPERIMENT, list(known), default)
     if len(known) > 1:
         with place:
             name = _choice(name, known)
+    address.keep_only_for(name)
     address.keep(address.EXPERIMENT, name, default)
     return library.open_experiment(name)
 
@@ -46,6 +49,21 @@ def plain_heading(title: str) -> Any:
             _copy_link()
             _languages()
     return place
+
+
+def _say_if_foreign(known: list[str], default: str) -> None:
+    """A link to what somebody else brought cannot open it: it is that person's, and gone when they leave."""
+    name = address.read(address.EXPERIMENT, default)
+    if own.is_foreign(name, known):
+        address.keep(address.EXPERIMENT, default, default)
+        say_error(
+            _(
+                "The experiment '{name}' of this link was brought by another session or one that has ended, and only "
+                "that session could see it; bring it yourself on the page Models. '{default}' is shown instead.",
+                name=name[:60],
+                default=default,
+            )
+        )
 
 
 def _choice(name: str, known: dict[str, library.Path]) -> str:

@@ -1,0 +1,262 @@
+"""The pages Models, and Methods and limits, in a real browser; and the login."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save
+from test_app import CHROMIUM, FLAGS, ROOT, TOO_WIDE, WAIT, _wait_for, settled
+from test_app import pytestmark as browser_marks
+
+from kdviz.distill.runs import new_network
+from kdviz.experiment import load_experiment
+from kdviz.files import MODELS
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = browser_marks
+COME_BACK = 25_000
+
+
+def start(folder: Path, **environment: str) -> Iterator[str]:
+    """A server; its uploads are in ``folder``."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = folder / "log.txt"
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.headless", "true"]
+    command += ["--server.port", str(port), "--server.address", "127.0.0.1"]
+    inherited = {name: value for name, value in os.environ.items() if name != "KDVIZ_MODELS"}
+    inherited |= {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1", **environment}
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=inherited) as process,
+    ):
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/_stcore/health", process, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(20)
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server keeps its temporary files."""
+    return tmp_path_factory.mktemp("uploads")
+
+
+@pytest.fixture(scope="module")
+def server(uploads: Path) -> Iterator[str]:
+    yield from start(uploads)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[playwright.Browser]:
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def new_page(browser: playwright.Browser, **more) -> playwright.Page:
+    context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, "locale": "en-US", **more})
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    return page
+
+
+@pytest.fixture
+def page(browser: playwright.Browser) -> Iterator[playwright.Page]:
+    page = new_page(browser)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield page
+    assert page.locator(".stException").count() == 0
+    page.context.close()
+    assert problems == []
+
+
+@pytest.fixture(scope="module")
+def mnist_zip() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for path in sorted((MODELS / "mnist").iterdir()):
+            archive.write(path, f"mnist/{path.name}")
+        archive.writestr("mnist/notes.txt", "left out")
+    return buffer.getvalue()
+
+
+def send(page: playwright.Page, name: str, content: bytes) -> None:
+    file = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    page.locator("input[type=file]").set_input_files(file)
+
+
+def own_files(uploads: Path) -> list[Path]:
+    """Those of sessions; a server's lock is none."""
+    return [path for path in uploads.glob("kdviz-own-*/session-*/**/*") if path.is_file()]
+
+
+def gone(uploads: Path) -> bool:
+    end = time.monotonic() + COME_BACK / 1000
+    while time.monotonic() < end:
+        if not list(uploads.glob("kdviz-own-*/session-*")):
+            return True
+        time.sleep(0.3)
+    return False
+
+
+# models ---------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_loaded_is_said_exactly(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/models")
+    experiment = load_experiment(MODELS / "mnist")
+    cards = page.locator(".ab-card")
+    playwright.expect(cards).to_have_count(3)
+    for card, run in zip(cards.all(), experiment.runs.values(), strict=True):
+        for word in (run.network, run.weights, run.sha256[:12], f"{run.metrics['test']['accuracy']:.2%}"):
+            playwright.expect(card).to_contain_text(word)
+    playwright.expect(cards.nth(0)).to_contain_text("1,625,866")
+    playwright.expect(cards.nth(1)).to_contain_text(re.compile("Temperature T4.*Alpha0.5"))
+    page.get_by_text("Full hashes, versions and downloads").click()
+    playwright.expect(page.locator(".stCode")).to_contain_text(experiment.runs["teacher"].sha256)
+    playwright.expect(page.get_by_text(f"torch {torch.__version__}")).to_be_visible()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Models (CSV)").click()
+    lines = Path(saved.value.path()).read_text().splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("role,network,parameters,weights,bytes,sha256")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Everything (JSON)").click()
+    assert experiment.runs["student"].sha256 in Path(saved.value.path()).read_text()
+
+
+@pytest.mark.parametrize("path", ["models", "models?bring=weights", "methods", "methods?topic=agreement"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_fit_a_phone(server: str, browser: playwright.Browser, path: str, scheme: str) -> None:
+    page = new_page(browser, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page.goto(f"{server}/{path}")
+    playwright.expect(page.locator(".ab").last).to_be_visible()
+    page.wait_for_timeout(600)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    wide = TOO_WIDE.replace(".stDataFrame", ".stDataFrame, .ab-scroll, .katex-display, .stSegmentedControl")
+    assert page.evaluate(wide) is False
+    page.context.close()
+
+
+def test_a_zip_is_opened_for_this_session_alone_and_gone_when_it_ends(
+    server: str, page: playwright.Page, browser: playwright.Browser, uploads: Path, mnist_zip: bytes
+) -> None:
+    before = sorted(path.name for path in (MODELS / "mnist").iterdir())
+    page.goto(f"{server}/models")
+    send(page, "My models.zip", mnist_zip)
+    playwright.expect(page.get_by_text("My models.zip is here")).to_be_visible()
+    playwright.expect(page.get_by_text("1 file left out: mnist/notes.txt")).to_be_visible()
+    found = re.search(r"experiment=(own-my-models-\w+)", page.url)
+    assert found
+    assert len(own_files(uploads)) == len(before)
+    page.get_by_role("link", name="Compare its maps").click()
+    playwright.expect(page).to_have_url(re.compile(f"compare.*experiment={found[1]}|experiment={found[1]}"))
+    settled(page)
+    playwright.expect(page.locator("canvas.k-map")).to_have_count(3)
+
+    other = new_page(browser)
+    other.goto(f"{server}/models?experiment={found[1]}")
+    playwright.expect(other.get_by_role("alert").filter(has_text="brought by another session")).to_be_visible()
+    playwright.expect(other.get_by_text("My models.zip")).to_have_count(0)
+    playwright.expect(other.locator(".ab-card")).to_have_count(3)
+    other.context.close()
+
+    page.goto("about:blank")
+    assert gone(uploads)
+    assert sorted(path.name for path in (MODELS / "mnist").iterdir()) == before
+
+
+def test_weights_are_added_beside_the_experiments_models(server: str, page: playwright.Page, uploads: Path) -> None:
+    page.goto(f"{server}/models?bring=weights")
+    experiment = load_experiment(MODELS / "mnist")
+    state = load_file(MODELS / "mnist" / experiment.runs["student"].weights)
+    noisy = {name: tensor + 0.01 * torch.randn(tensor.shape) for name, tensor in state.items()}
+    send(page, "noisy.safetensors", save(noisy))
+    page.get_by_role("textbox", name="Name of the model").fill("noisy")
+    page.get_by_role("textbox", name="Name of the model").press("Tab")
+    page.get_by_role("button", name="Add to MNIST").click()
+    card = page.locator(".ab-card").nth(3)
+    playwright.expect(card).to_contain_text("noisy")
+    playwright.expect(card).to_contain_text("paper_fc")
+    playwright.expect(card).to_contain_text("this session")
+    page.get_by_role("link", name="Compare its maps").click()
+    settled(page)
+    playwright.expect(page.locator("canvas.k-map")).to_have_count(4)
+    page.go_back()
+    page.get_by_role("button", name="Remove").click()
+    playwright.expect(page.locator(".ab-card")).to_have_count(3)
+    assert own_files(uploads) == []
+    assert len(load_experiment(MODELS / "mnist").runs) == 3
+
+
+@pytest.mark.parametrize(
+    ("way", "name", "content", "words"),
+    [
+        ("zip", "x.zip", b"PK\x03\x04 no zip", "not a zip"),
+        ("weights", "x.safetensors", b"\x80\x04cos\nsystem\n", "no safetensors file"),
+        ("weights", "<b>x</b>.safetensors", save({"a": torch.zeros(1)}), "fit none of paper_cnn, paper_fc"),
+        (
+            "weights",
+            "y.safetensors",
+            save(dict(new_network("paper_fc", load_experiment("mnist").input, 7, 0).state_dict())),
+            "7 × 784",
+        ),
+    ],
+)
+def test_a_refusal_is_one_sentence_and_the_page_goes_on(
+    server: str, page: playwright.Page, uploads: Path, way: str, name: str, content: bytes, words: str
+) -> None:
+    page.goto(f"{server}/models?bring={way}")
+    send(page, name, content)
+    if way == "weights":
+        page.get_by_role("button", name="Add to MNIST").click()
+    playwright.expect(page.get_by_role("alert").filter(has_text=words)).to_be_visible()
+    playwright.expect(page.locator(".ab-card")).to_have_count(3)
+    assert own_files(uploads) == []
+
+
+def test_a_folder_is_taken_with_its_paths(server: str, page: playwright.Page, tmp_path: Path, uploads: Path) -> None:
+    import shutil
+
+    folder = shutil.copytree(MODELS / "mnist", tmp_path / "My folder")
+    (folder / "runs").mkdir()
+    (folder / "runs" / "old.parquet").write_bytes(b"x")
+    page.goto(f"{server}/models?bring=folder")
+    page.locator("input[type=file]").set_input_files(folder)
+    playwright.expect(page.get_by_text("My folder is here")).to_be_visible()
+    playwright.expect(page.get_by_text("1 file left out: My folder/runs/old.parquet")).to_be_visible()
+    page.get_by_role("button", name="Remove").click()
+    playwright.expect(page.get_by_text("Yours in this session")).to_have_count(0)
+    assert own_files(uploads) == []
+
+
+# login ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_login_that_is_not_set_up_lets_nobody_in(browser: playwright.Browser, tmp_path: Path) -> None:
+    for address in start(tmp_path, KDVIZ_LOGIN="1"):
+        page = new_page(browser)
+        page.goto(f"{address}/models")
+        playwright.expect(page.get_by_role("alert").filter(has_text="has no section [auth]")).to_be_visible()
+        page.wait_for_timeout(1000)
+        assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
+        page.context.close()
