@@ -60,10 +60,19 @@ def _times(dear: Entry, cheap: Entry, axis: str) -> float:
 
 def findings(report: CostReport) -> list[str]:
     """Sentences, best read in order; none when there is no KD student beside a teacher."""
+    return [*exchange(report), *competition(report)]
+
+
+def exchange(report: CostReport) -> list[str]:
+    """What the KD student saves and what it loses, beside its teacher."""
     found = bargain(report)
-    if found is None:
-        return []
-    return [*_savings(found), *_loss(found), *_rival(report, found), *_both_quantised(report)]
+    return [] if found is None else [*_savings(found), *_loss(found)]
+
+
+def competition(report: CostReport) -> list[str]:
+    """Who offers the same without distillation, and what is left of the difference when both are quantised."""
+    found = bargain(report)
+    return [] if found is None else [*_rival(report, found), *_both_quantised(report)]
 
 
 def _savings(found: Bargain) -> list[str]:
