@@ -10,18 +10,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kdviz.errors import ExperimentError
+from kdviz.language import N_
 from kdviz.metrics import McNemar, mcnemar
 
 GROUPS = {
-    "lost": ("Teacher right, KD student wrong", "What the distilled student did not learn from its teacher."),
-    "fixed": ("Fixed by distillation", "The student alone is wrong, the KD student is right."),
-    "broken": ("Broken by distillation", "The student alone is right, the KD student is wrong."),
-    "inherited": ("Inherited from the teacher", "The teacher is wrong and the KD student gives the same wrong answer."),
-    "all_wrong": ("All wrong", "No model gives the true class."),
-    "any_wrong": ("Any model wrong", "At least one model is wrong."),
-    "all": ("All samples", "Right or wrong."),
+    "lost": (
+        N_("Teacher right, KD student wrong"),
+        N_("What the distilled student did not learn from its teacher."),
+    ),
+    "fixed": (N_("Fixed by distillation"), N_("The student alone is wrong, the KD student is right.")),
+    "broken": (N_("Broken by distillation"), N_("The student alone is right, the KD student is wrong.")),
+    "inherited": (
+        N_("Inherited from the teacher"),
+        N_("The teacher is wrong and the KD student gives the same wrong answer."),
+    ),
+    "all_wrong": (N_("All wrong"), N_("No model gives the true class.")),
+    "any_wrong": (N_("Any model wrong"), N_("At least one model is wrong.")),
+    "all": (N_("All samples"), N_("Right or wrong.")),
 }
 """Group -> its title and what it means."""
+
+_NEEDS = {"lost": "teacher", "inherited": "teacher", "fixed": "student", "broken": "student"}
+"""Group -> the role that it takes beside the KD student."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,12 @@ def read_predictions(table: pa.Table, split: str) -> Predictions:
     return Predictions(split, labels, predicted, confidence)
 
 
+def known_groups(predictions: Predictions) -> list[str]:
+    """The groups of ``GROUPS`` whose models there are."""
+    roles = set(predictions.predicted)
+    return [group for group in GROUPS if group not in _NEEDS or {_NEEDS[group], "kd_student"} <= roles]
+
+
 def members(predictions: Predictions, group: str) -> np.ndarray:
     """Bool (N,): the samples of a group of ``GROUPS``. A group that needs a missing role is empty."""
     everything = np.ones(len(predictions.labels), bool)
@@ -73,41 +89,13 @@ def members(predictions: Predictions, group: str) -> np.ndarray:
         return np.any(wrong, axis=0)
     if group == "all_wrong":
         return np.all(wrong, axis=0)
-    needed = {"lost": "teacher", "inherited": "teacher", "fixed": "student", "broken": "student"}[group]
+    needed = _NEEDS[group]
     if needed not in predictions.predicted or "kd_student" not in predictions.predicted:
         return ~everything
     other, student = predictions.right(needed), predictions.right("kd_student")
     if group == "inherited":
         return ~other & (predictions.predicted["kd_student"] == predictions.predicted["teacher"])
     return ~other & student if group == "fixed" else other & ~student
-
-
-ORDERS = {
-    "gap": "Largest confidence gap to the teacher first",
-    "sure": "Most confident mistakes first",
-    "sample": "In the order of the data",
-}
-
-
-def ordered(predictions: Predictions, index: np.ndarray, order: str) -> np.ndarray:
-    """The samples ``index`` in one of ``ORDERS``; ties keep the order of the data."""
-    if order == "sample" or not len(index):
-        return index
-    if order == "gap":
-        key = _gap(predictions)[index]
-    else:
-        key = np.max(
-            [np.where(~predictions.right(r), predictions.confidence[r], 0)[index] for r in predictions.predicted], 0
-        )
-    return index[np.argsort(-key, kind="stable")]
-
-
-def _gap(predictions: Predictions) -> np.ndarray:
-    """How far the KD student's confidence in its answer is from the teacher's in its own; 1 more if they differ."""
-    if not {"teacher", "kd_student"} <= set(predictions.predicted):
-        return np.zeros(len(predictions.labels))
-    gap = np.abs(predictions.confidence["teacher"] - predictions.confidence["kd_student"])
-    return gap + (predictions.predicted["teacher"] != predictions.predicted["kd_student"])
 
 
 def distillation_effect(predictions: Predictions) -> McNemar | None:
@@ -124,8 +112,7 @@ def showcase(predictions: Predictions, classes: int) -> list[int]:
         fixed = fixed & predictions.right("teacher")
     picks: list[int] = []
     for group in (fixed, members(predictions, "lost"), members(predictions, "inherited")):
-        found = ordered(predictions, np.flatnonzero(group), "sample")
-        picks += [int(sample) for sample in found if sample not in picks][:3]
+        picks += [int(sample) for sample in np.flatnonzero(group) if sample not in picks][:3]
     easy = ~members(predictions, "any_wrong")
     for label in range(classes):
         found = np.flatnonzero(easy & (predictions.labels == label))

@@ -20,7 +20,6 @@ from kdviz.files import ASSETS
 from kdviz.language import N_, _, number, percent
 from kdviz.metrics import AgreementReport, PairAgreement
 from kdviz.saliency import SaliencyMap, difference, methods
-from kdviz.ui.library import Shown, sprite
 
 MEASURE_TITLES = {"spearman": N_("Spearman"), "ssim": N_("SSIM"), "iou": N_("Top-20 % overlap")}
 
@@ -105,34 +104,6 @@ def _component(name: str) -> Any:
 def viewer(payload: Mapping[str, Any], key: str) -> None:
     """Show maps side by side; see assets/app/viewer.js for the payload."""
     _component("viewer")(data=dict(payload), key=key)
-
-
-def gallery(
-    shown: Shown,
-    places: Sequence[int],
-    items: Sequence[Mapping[str, Any]],
-    *,
-    key: str,
-    label: str,
-    thumb: int,
-    strip: bool = False,
-    selected: int | None = None,
-) -> int | None:
-    """Thumbnails of the samples at some places; returns the ``id`` of the one that was just clicked, once."""
-    columns = max(1, math.isqrt(max(0, len(places) - 1)) + 1)
-    content, kind = sprite(shown, tuple(int(one) for one in places), columns, 2 * thumb)
-    data = {
-        "sprite": f"data:{kind};base64,{base64.b64encode(content).decode()}",
-        "columns": columns,
-        "rows": -(-len(places) // columns),
-        "items": list(items),
-        "label": label,
-        "thumb": thumb,
-        "strip": strip,
-        "selected": selected,
-    }
-    result = _component("gallery")(data=data, key=key, on_picked_change=lambda: None)
-    return None if result.picked is None else int(result.picked)
 
 
 def with_article(name: str) -> str:

@@ -7,20 +7,27 @@ page's is made ahead while a person looks at this one.
 from __future__ import annotations
 
 import base64
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
+from PIL import Image
+
 from kdviz.language import _
-from kdviz.ui.library import Shown, sprite
+from kdviz.ui.kept import Kept
+from kdviz.ui.library import Shown
 from kdviz.ui.parts import part
 
 _SOFT = 64  # pixels of a picture from which it is drawn smoothly
 _SHARPNESS = 1.34  # pixels of a thumbnail in the sheet for one on the page
 
+_QUALITY = 82  # of JPEG
+_SHEETS = 64  # kept of each experiment
+
+_kept: Kept[dict[str, Any]] = Kept(_SHEETS)
 _ahead = ThreadPoolExecutor(1, thread_name_prefix="kdviz-thumbnails")
 
 
@@ -52,8 +59,8 @@ def gallery(
 
     A person's own pictures are not ``shared``: nothing of them is kept for other sessions.
     """
-    make = _sheet if shared else _sheet.__wrapped__
-    data = {**make(shown, tuple(map(int, places)), thumb), "items": list(items), "label": label, "thumb": thumb}
+    sheet = _sheet if shared else _new_sheet
+    data = {**sheet(shown, tuple(map(int, places)), thumb), "items": list(items), "label": label, "thumb": thumb}
     result = part("gallery")(data={**data, "strip": True, "selected": selected}, key=key, on_picked_change=lambda: None)
     return None if result.picked is None else int(result.picked)
 
@@ -68,6 +75,7 @@ def grid(
     label: str,
     thumb: int,
     initial: Mapping[str, Any],
+    legend: Sequence[Mapping[str, str]],
     most: int,
     on: Mapping[str, Callable[[], None]],
 ) -> None:
@@ -83,6 +91,7 @@ def grid(
         thumb: Pixels of a thumbnail.
         initial: The open sample and the selection when the page was drawn, with a stamp; until that changes, the
             browser knows better.
+        legend: Of the lines: colour, symbol, title.
         most: How many can be selected.
         on: ``turned`` (to a page), ``opened`` (an id; -1: none), ``marked`` (ids), ``picked`` (an id) and
             ``compared`` (the marked ones).
@@ -96,6 +105,7 @@ def grid(
         "page": page.number,
         "pages": page.of,
         "initial": dict(initial),
+        "legend": list(legend),
         "most": most,
         "texts": _texts(),
     }
@@ -109,8 +119,11 @@ def make_ahead(shown: Shown, places: Sequence[int], thumb: int) -> None:
         _ahead.submit(_sheet, shown, tuple(map(int, places)), thumb)
 
 
-@lru_cache(maxsize=128)
 def _sheet(shown: Shown, places: tuple[int, ...], thumb: int) -> dict[str, Any]:
+    return _kept.get(shown, (places, thumb), lambda: _new_sheet(shown, places, thumb))
+
+
+def _new_sheet(shown: Shown, places: tuple[int, ...], thumb: int) -> dict[str, Any]:
     columns = max(1, math.isqrt(max(0, len(places) - 1)) + 1)
     content, kind = sprite(shown, places, columns, round(_SHARPNESS * thumb))
     return {
@@ -119,6 +132,28 @@ def _sheet(shown: Shown, places: tuple[int, ...], thumb: int) -> dict[str, Any]:
         "rows": -(-len(places) // columns),
         "soft": min(shown.picture(places[0]).size) >= _SOFT if places else False,
     }
+
+
+def sprite(shown: Shown, places: Sequence[int], columns: int, side: int) -> tuple[bytes, str]:
+    """Small pictures of samples in one file: its content and media type.
+
+    Args:
+        shown: Whose samples.
+        places: Of the samples, row by row.
+        columns: In a row.
+        side: The longest, in pixels, of a small picture.
+    """
+    pictures = shown.pictures(places)
+    for picture in pictures:
+        picture.thumbnail((side, side))
+    width, height = pictures[0].size
+    sheet = Image.new(pictures[0].mode, (columns * width, -(-len(places) // columns) * height))
+    for place, picture in enumerate(pictures):
+        sheet.paste(picture, ((place % columns) * width, (place // columns) * height))
+    buffer = io.BytesIO()
+    kind = "PNG" if sheet.mode == "L" else "JPEG"
+    sheet.save(buffer, kind, quality=_QUALITY)
+    return buffer.getvalue(), f"image/{kind.lower()}"
 
 
 def _texts() -> dict[str, str]:

@@ -5,7 +5,6 @@ No widgets here. What is read is kept until the files change.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -67,6 +66,9 @@ def title(name: str, folder: Path) -> str:
         said = json.loads((folder / "experiment.json").read_text(encoding="utf-8")).get("title", "")
     except (OSError, ValueError, AttributeError):
         return name
+    brought = own.experiments().get(name)
+    if brought is not None and isinstance(said, str) and said:
+        return f"{said} ({brought.source})"
     return f"{said} ({name})" if isinstance(said, str) and said and said.lower() != name.lower() else said or name
 
 
@@ -262,25 +264,3 @@ def _stamp(folder: Path, *names: str) -> _Stamp:
         else:
             found.append((status.st_mtime_ns, status.st_size))
     return tuple(found)
-
-
-@lru_cache(maxsize=64)
-def sprite(shown: Shown, places: tuple[int, ...], columns: int, side: int) -> tuple[bytes, str]:
-    """Small pictures of samples in one file: its content and media type.
-
-    Args:
-        places: Of the samples, row by row.
-        columns: In a row.
-        side: The longest, in pixels, of a small picture.
-    """
-    pictures = shown.pictures(places)
-    for picture in pictures:
-        picture.thumbnail((side, side))
-    width, height = pictures[0].size
-    sheet = Image.new(pictures[0].mode, (columns * width, -(-len(places) // columns) * height))
-    for place, picture in enumerate(pictures):
-        sheet.paste(picture, ((place % columns) * width, (place // columns) * height))
-    buffer = io.BytesIO()
-    kind = "PNG" if sheet.mode == "L" else "JPEG"
-    sheet.save(buffer, kind, quality=88)
-    return buffer.getvalue(), f"image/{kind.lower()}"

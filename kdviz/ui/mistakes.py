@@ -9,163 +9,246 @@ import pandas as pd
 import streamlit as st
 
 from kdviz import figures
-from kdviz.analysis.mistakes import GROUPS, ORDERS, Predictions, distillation_effect, members, ordered
-from kdviz.ui import address, components
+from kdviz.analysis.mistake_index import MistakeIndex
+from kdviz.analysis.mistakes import GROUPS, Predictions, distillation_effect
+from kdviz.files import ASSETS
+from kdviz.language import _, language, number, percent, plural
+from kdviz.ui import address, class_pairs, gallery, mistake_filters
+from kdviz.ui.compare.picture import uploads
+from kdviz.ui.kept import Kept
 from kdviz.ui.library import OpenExperiment, Shown
+from kdviz.ui.mistake_filters import MOST_SELECTED, View, keep
+from kdviz.ui.sample_panel import panel
 from kdviz.ui.texts import download, plain, say_missing
 from kdviz.ui.top import heading
 
 _PER_PAGE = 48
-_NEEDS = {"lost": "teacher", "inherited": "teacher", "fixed": "student", "broken": "student"}
-_MARKS = {"teacher": ":blue[■]", "kd_student": ":green[●]", "student": ":orange[◆]"}
+_THUMB, _THUMB_LONG = 112, 150  # pixels; with long class names
+_GRID = "mistakes-grid"
+_INITIAL = "mistakes-initial"
+
+_indices: Kept[MistakeIndex] = Kept(1)
+_lines: Kept[list[dict[str, Any]]] = Kept(64)  # pages
 
 
 def page() -> None:
-    address.only("group", "class", "order")
-    opened = heading("Who gets it wrong?")
+    """Filters, the class pairs, the samples found, and the open one."""
+    address.only(*mistake_filters.ADDRESS)
+    opened = heading(_("Who gets it wrong?"))
     shown = opened.shown
     if shown is None:
-        say_missing("This experiment keeps no pictures of its data, so that there is nothing to show here.")
+        say_missing(_("This experiment keeps no pictures of its data, so that there is nothing to show here."))
         return
     if shown.predictions is None:
         say_missing(shown.missing)
         return
-    _browse(opened, shown, shown.predictions)
+    st.html(ASSETS / "app" / "mistakes.css")
+    st.markdown(f"{_about(opened, shown)} {_effect(shown.predictions, opened)}")
+    mistake_filters.adopt()
+    index = _index(shown, len(opened.experiment.classes))
+    _begin(mistake_filters.read(index, opened.experiment.classes))
+    _browse(opened, shown, index)
 
 
-def _browse(opened: OpenExperiment, shown: Shown, predictions: Predictions) -> None:
-    st.markdown(f"{_about(opened, shown)} Choose a group, then open one to see the models' maps.")
-    st.markdown(_effect(predictions, opened.noun))
-    group, order, label = _filters(opened, predictions)
-    places = np.flatnonzero(members(predictions, group))
-    if label is not None:
-        places = places[predictions.labels[places] == label]
-    places = ordered(predictions, places, order)
-    marks = ", ".join(f"{_MARKS.get(role, '■')} {plain(figures.role_title(role))}" for role in predictions.predicted)
-    st.caption(f"{GROUPS[group][1]} Under each {opened.noun}: {marks}.")
-    if not len(places):
-        st.info("No sample is in this group.", icon=":material/search_off:")
-        return
-    visible = _page_of(places)
-    items = [_item(opened, shown, predictions, int(place)) for place in visible]
-    long = max(map(len, opened.experiment.classes)) > 4
-    picked = components.gallery(
-        shown, visible.tolist(), items, key="mistakes", label=GROUPS[group][0], thumb=168 if long else 112
-    )
-    if picked is not None:
-        st.session_state["upload_active"] = False
-        st.switch_page(st.session_state["pages"]["compare"], query_params={"sample": str(picked)})
-    download(
-        "This list (CSV)",
-        f"kdviz-{opened.experiment.name}-{group}.csv",
-        "text/csv",
-        lambda: _table(opened, shown, predictions, places).to_csv(index=False),
-    )
+def _index(shown: Shown, classes: int) -> MistakeIndex:
+    predictions = shown.predictions
+    assert predictions is not None
+    return _indices.get(shown, classes, lambda: MistakeIndex(predictions, shown.logits, classes))
+
+
+def _begin(view: View) -> None:
+    """Tell the gallery what is open and selected; from then on it tells us."""
+    stamp = st.session_state.get(_INITIAL, {}).get("stamp", 0) + 1
+    opened = -1 if view.open is None else view.open
+    st.session_state[_INITIAL] = {"stamp": stamp, "open": opened, "marked": list(view.selected)}
+
+
+@st.fragment
+def _browse(opened: OpenExperiment, shown: Shown, index: MistakeIndex) -> None:
+    """All below the title. Only this runs again when somebody filters, turns a page, or opens a sample."""
+    classes = opened.experiment.classes
+    view = mistake_filters.read(index, classes)
+    _leave_for_compare()
+    mistake_filters.chips(index, view)
+    mistake_filters.bar(index, view, classes)
+    mistake_filters.tokens(view, classes)
+    places = index.places(view.filters, view.order)
+    with st.container(key="mistakes-body"):
+        with st.container():
+            class_pairs.matrix(index, view, classes)
+        with st.container():
+            _gallery(opened, shown, index, view, places)
+        with st.container():
+            place = None if view.open is None or not len(places) else shown.place(view.open)
+            panel(opened, shown, place, view.open in view.selected)
+
+
+# words ----------------------------------------------------------------------------------------------------------------
 
 
 def _about(opened: OpenExperiment, shown: Shown) -> str:
     """Which samples these are, and what was done with them."""
-    if opened.is_mnist:
-        return f"{len(shown):,} real digits that were held out of all training."
-    text = f"{plain(opened.title)}: {len(shown):,} {shown.split} {opened.noun}s"
+    count, title = number(len(shown)), plain(opened.title)
+    if opened.is_mnist and shown.split == "bundled":
+        return _("{count} real digits that were held out of all training.", count=count)
     if shown.split == "validation":
-        return f"{text}; no weights were trained on them, but each model's best epoch was chosen on them."
-    return f"{text} that were held out of all training."
+        return _(
+            "{title}: {count} validation samples; no weights were trained on them, but each model's best epoch was "
+            "chosen on them.",
+            title=title,
+            count=count,
+        )
+    return _("{title}: {count} test samples that were held out of all training.", title=title, count=count)
 
 
-def _effect(predictions: Predictions, noun: str) -> str:
+def _effect(predictions: Predictions, opened: OpenExperiment) -> str:
     effect = distillation_effect(predictions)
     if effect is None:
         return ""
     chance = "p < 0.001" if effect.p_value < 0.001 else f"p = {effect.p_value:.3f}"
-    return (
-        f"Distillation **fixed {effect.fixed}** mistakes of the student alone and **broke {effect.broke}** {noun}s "
-        f"that it had right (McNemar's exact test, {chance})."
+    return _(
+        "Distillation **fixed {fixed}** mistakes of the student alone and **broke {broken}** answers that it had right "
+        "(McNemar's exact test, {chance}).",
+        fixed=number(effect.fixed),
+        broken=number(effect.broke),
+        chance=chance,
     )
 
 
-def _groups(predictions: Predictions) -> list[str]:
-    """Those whose models there are."""
-    roles = set(predictions.predicted)
-    return [group for group in GROUPS if group not in _NEEDS or {_NEEDS[group], "kd_student"} <= roles]
+def _found(opened: OpenExperiment, count: int) -> str:
+    if opened.is_mnist:
+        return plural("{count} digit", "{count} digits", count)
+    return plural("{count} image", "{count} images", count)
 
 
-def _filters(opened: OpenExperiment, predictions: Predictions) -> tuple[str, str, int | None]:
-    groups = _groups(predictions)
-    counts = {group: int(members(predictions, group).sum()) for group in groups}
-    usual = groups[0]
-    group = address.read_choice("group", groups, usual)
-    group = st.pills(
-        "Group",
-        groups,
-        default=group,
-        required=True,
-        format_func=lambda name: f"{GROUPS[name][0]} ({counts[name]:,})",
-        label_visibility="collapsed",
+# the samples ----------------------------------------------------------------------------------------------------------
+
+
+def _gallery(opened: OpenExperiment, shown: Shown, index: MistakeIndex, view: View, places: np.ndarray) -> None:
+    title, about = GROUPS[view.filters.group]
+    st.markdown(f"**{_found(opened, len(places))}** · {_(title)}  \n:small[{_(about)}]")
+    if not len(places):
+        mistake_filters.empty(index, view, opened.experiment.classes)
+        return
+    pages = -(-len(places) // _PER_PAGE)
+    at = min(max(1, view.page), pages)
+    thumb = _THUMB_LONG if max(map(len, opened.experiment.classes)) > 4 else _THUMB
+    visible, following = places[(at - 1) * _PER_PAGE : at * _PER_PAGE], places[at * _PER_PAGE : (at + 1) * _PER_PAGE]
+    gallery.grid(
+        shown,
+        visible.tolist(),
+        _items(shown, opened.experiment.classes, tuple(visible.tolist())),
+        gallery.Page(at, pages),
+        key=_GRID,
+        label=_(title),
+        thumb=thumb,
+        initial=st.session_state[_INITIAL],
+        legend=[
+            {
+                "colour": figures.role_colour(role),
+                "symbol": figures.role_symbol(role),
+                "title": figures.role_title(role),
+            }
+            for role in index.roles
+        ],
+        most=MOST_SELECTED,
+        on={"turned": _turned, "opened": _opened, "marked": _marked, "picked": _none, "compared": _none},
     )
-    group = group or usual
-    classes = opened.experiment.classes
-    with st.container(horizontal=True):
-        names = ("any", *classes)
-        wanted = address.read_choice("class", names, "any")
-        name = st.selectbox(
-            "True class",
-            names,
-            index=names.index(wanted),
-            format_func=lambda one: "Any" if one == "any" else one,
-            width=140 if opened.is_mnist else 220,
-        )
-        orders = tuple(ORDERS)
-        order = st.selectbox(
-            "Order",
-            orders,
-            index=orders.index(address.read_choice("order", orders, "gap")),
-            format_func=lambda one: ORDERS[one],
-            width=340,
-        )
-    address.keep("group", group, usual)
-    address.keep("class", name, "any")
-    address.keep("order", order, "gap")
-    return group, order, None if name == "any" else classes.index(name)
+    gallery.make_ahead(shown, following.tolist(), thumb)
+    _files(opened, shown, view, places)
 
 
-def _page_of(index: np.ndarray) -> np.ndarray:
-    pages = -(-len(index) // _PER_PAGE)
-    if pages == 1:
-        return index
-    number = st.number_input(f"Page, of {pages}", 1, pages, 1, width=160)
-    return index[(number - 1) * _PER_PAGE : number * _PER_PAGE]
+def _items(shown: Shown, classes: tuple[str, ...], places: tuple[int, ...]) -> list[dict[str, Any]]:
+    """What is written below each picture, and said of it to those who cannot see it."""
+    return _lines.get(shown, (places, language()), lambda: [_item(shown, classes, place) for place in places])
 
 
-def _item(opened: OpenExperiment, shown: Shown, predictions: Predictions, place: int) -> dict[str, Any]:
-    classes, number = opened.experiment.classes, int(shown.numbers[place])
-    label = int(predictions.labels[place])
+def _item(shown: Shown, classes: tuple[str, ...], place: int) -> dict[str, Any]:
+    assert shown.predictions is not None
+    predictions, sample, label = shown.predictions, int(shown.numbers[place]), int(shown.labels[place])
+    answers = {role: int(predicted[place]) for role, predicted in predictions.predicted.items()}
     lines = [
         {
             "colour": figures.role_colour(role),
             "symbol": figures.role_symbol(role),
-            "predicted": classes[int(predicted[place])],
-            "confidence": f"{predictions.confidence[role][place]:.0%}",
-            "wrong": bool(predicted[place] != label),
+            "predicted": classes[answer],
+            "confidence": percent(float(predictions.confidence[role][place]), 0),
+            "wrong": answer != label,
         }
-        for role, predicted in predictions.predicted.items()
+        for role, answer in answers.items()
     ]
-    said = ", ".join(
-        f"{figures.role_title(role)} says {classes[int(predicted[place])]}"
-        for role, predicted in predictions.predicted.items()
-    )
+    said = [
+        _("{model} says {name}", model=figures.role_title(role), name=classes[answer])
+        for role, answer in answers.items()
+    ]
     return {
-        "id": number,
-        "alt": f"Sample {number}, {components.with_article(classes[label])}: {said}. Open in Compare.",
-        "label": f"True {classes[label]}",
+        "id": sample,
+        "alt": _(
+            "Sample {number}, true class {name}: {answers}", number=sample, name=classes[label], answers=", ".join(said)
+        ),
+        "label": _("True {name}", name=classes[label]),
         "lines": lines,
     }
 
 
-def _table(opened: OpenExperiment, shown: Shown, predictions: Predictions, places: np.ndarray) -> pd.DataFrame:
-    classes = np.array(opened.experiment.classes)
-    columns: dict[str, Any] = {"sample": shown.numbers[places], "true": classes[predictions.labels[places]]}
+def _files(opened: OpenExperiment, shown: Shown, view: View, places: np.ndarray) -> None:
+    name = f"kdviz-{opened.experiment.name}-{view.filters.group}"
+    with st.container(horizontal=True, key="mistakes-files"):
+        label = _("This list (CSV)")
+        download(label, f"{name}.csv", "text/csv", lambda: table(opened, shown, places).to_csv(index=False))
+        marked = [place for one in view.selected if (place := shown.place(one)) is not None]
+        if marked:
+            label, chosen = _("The selection (CSV)"), np.array(marked)
+            kept = f"kdviz-{opened.experiment.name}-selection.csv"
+            download(label, kept, "text/csv", lambda: table(opened, shown, chosen).to_csv(index=False))
+
+
+def table(opened: OpenExperiment, shown: Shown, places: np.ndarray) -> pd.DataFrame:
+    """Samples as a table: one row a sample, in the order given."""
+    assert shown.predictions is not None
+    predictions, classes = shown.predictions, np.array(opened.experiment.classes)
+    columns: dict[str, Any] = {"sample": shown.numbers[places], "true": classes[shown.labels[places]]}
     for role, predicted in predictions.predicted.items():
         columns[f"{role}_predicted"] = classes[predicted[places]]
         columns[f"{role}_confidence"] = predictions.confidence[role][places]
     return pd.DataFrame(columns)
+
+
+# what the gallery tells -----------------------------------------------------------------------------------------------
+
+
+def _told(name: str) -> Any:
+    return st.session_state[_GRID][name]
+
+
+def _turned() -> None:
+    keep("page", str(int(_told("turned"))), "1")
+
+
+def _opened() -> None:
+    sample = int(_told("opened"))
+    keep("open", "" if sample < 0 else str(sample))
+
+
+def _marked() -> None:
+    keep("selected", ",".join(str(int(one)) for one in _told("marked")[:MOST_SELECTED]))
+
+
+def _none() -> None:
+    """The run that this causes goes to another page."""
+
+
+def _leave_for_compare() -> None:
+    """Go to Compare with the sample that was picked, or with all that are selected."""
+    told = st.session_state.get(_GRID) or {}
+    picked, compared = told.get("picked"), told.get("compared")
+    if picked is not None:
+        query = {"sample": str(int(picked))}
+    elif compared:
+        query = {"samples": ",".join(str(int(one)) for one in compared)}
+    else:
+        return
+    uploads().chosen = None
+    for name in ("sample", "samples"):
+        address.keep(name, "", "")
+    st.switch_page(st.session_state["pages"]["compare"], query_params=query)

@@ -1,0 +1,271 @@
+"""The view of *Mistakes*: what is asked for, in the page's address, and the controls that change it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from kdviz import figures
+from kdviz.analysis.mistake_index import ORDERS, Filters, MistakeIndex, order_role, without
+from kdviz.analysis.mistakes import GROUPS
+from kdviz.language import _, number, percent
+from kdviz.ui import address
+from kdviz.ui.parts import part
+from kdviz.ui.texts import plain, say_error
+
+ADDRESS = ("group", "class", "said", "model", "matrix", "confidence", "order", "page", "open", "selected", "explain")
+MOST_SELECTED = 100
+COUNTS, CHANGE = "counts", "change"
+_PERCENT = re.compile(r"([0-9]{1,3})-([0-9]{1,3})")
+_EVERY = (0, 100)
+
+
+@dataclass(frozen=True)
+class View:
+    """What the address says, after anything in it that is unknown has been replaced.
+
+    Attributes:
+        filters: Which samples.
+        order: Of :attr:`MistakeIndex.orders`.
+        change: Whether the class pairs show what distillation changed.
+        page: From 1; maybe beyond the last.
+        open: The number of the open sample.
+        selected: Numbers of samples.
+    """
+
+    filters: Filters
+    order: str
+    change: bool
+    page: int
+    open: int | None
+    selected: tuple[int, ...]
+
+
+def adopt() -> None:
+    """Take the view from the address. Only when the page itself is run: while somebody clicks quickly, a run of a
+    fragment can come with an address that is already old."""
+    for name in ADDRESS:
+        if name in st.query_params:
+            st.session_state[f"address-{name}"] = st.query_params[name]
+
+
+def _value(name: str, default: str = "") -> str:
+    return st.session_state.get(f"address-{name}", default)
+
+
+def _choice(name: str, options: Sequence[str], default: str) -> str:
+    value = _value(name, default)
+    if value in options:
+        return value
+    keep(name, "" if name in ("model", "class", "said") else default, default)
+    say_error(
+        _(
+            "'{value}' in the page's address is not a known {name}; it is left out.",
+            value=value[:40],
+            name=name,
+        )
+    )
+    return default
+
+
+def keep(name: str, value: str, default: str = "") -> None:
+    """Change a part of the view; a list begins again at its first page."""
+    address.keep(name, value, default)
+    if name not in ("page", "open", "selected", "explain"):
+        address.keep("page", "1", "1")
+
+
+def read(index: MistakeIndex, classes: Sequence[str]) -> View:
+    """The view as it is asked for."""
+    group = _choice("group", index.groups, index.groups[0])
+    usual = _usual_model(index, group)
+    model = _choice("model", index.roles, usual) if _value("model") else usual
+    change = index.has_change and _choice("matrix", (COUNTS, CHANGE), COUNTS) == CHANGE
+    low, high = _confidence()
+    filters = Filters(
+        group=group,
+        model=model,
+        true=_class("class", classes),
+        said=_class("said", classes),
+        either=change,
+        low=low / 100,
+        high=high / 100,
+    )
+    selected = [int(one) for one in _value("selected").split(",") if _is_number(one)]
+    opened, page = _value("open"), _value("page", "1")
+    return View(
+        filters=filters,
+        order=_choice("order", index.orders, index.orders[0]),
+        change=change,
+        page=int(page) if _is_number(page) else 1,
+        open=int(opened) if _is_number(opened) else None,
+        selected=tuple(dict.fromkeys(selected))[:MOST_SELECTED],
+    )
+
+
+def _usual_model(index: MistakeIndex, group: str) -> str:
+    """The one whose mistakes the group is about."""
+    wanted = ("student", "kd_student") if group == "fixed" else ("kd_student", "student")
+    return next((role for role in wanted if role in index.roles), index.roles[0])
+
+
+def _class(name: str, classes: Sequence[str]) -> int | None:
+    chosen = _choice(name, ("", *classes), "")
+    return classes.index(chosen) if chosen else None
+
+
+def _confidence() -> tuple[int, int]:
+    text = _value("confidence", "0-100")
+    found = _PERCENT.fullmatch(text)
+    low, high = (int(one) for one in found.groups()) if found else (1, 0)
+    if low <= high <= 100:
+        return low, high
+    keep("confidence", "0-100", "0-100")
+    say_error(
+        _(
+            "'{value}' in the page's address is not a range of confidence such as 50-90; it is left out.",
+            value=text[:40],
+        )
+    )
+    return _EVERY
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
+# controls -------------------------------------------------------------------------------------------------------------
+
+
+def chips(index: MistakeIndex, view: View) -> None:
+    """One of the groups, each with its count under the other filters."""
+    counts = index.counts(view.filters)
+    options = [
+        {
+            "name": group,
+            "title": _(GROUPS[group][0]),
+            "about": _(GROUPS[group][1]),
+            "count": number(counts[group]),
+            "none": not counts[group],
+        }
+        for group in index.groups
+    ]
+    data = {"label": _("Who is wrong"), "options": options, "chosen": view.filters.group}
+    part("chips")(data=data, key="mistakes-chips", on_chosen_change=_group_chosen)
+
+
+def _group_chosen() -> None:
+    keep("group", str(st.session_state["mistakes-chips"]["chosen"]))
+
+
+def bar(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
+    """The filters that are chosen from lists, and the order."""
+    titles = {role: figures.role_title(role) for role in index.roles}
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="mistakes-bar"):
+        help = _("Whose answers the class pairs count, and whose answer and confidence the filters mean.")
+        _select(_("Model"), "model", list(index.roles), view.filters.model, titles.__getitem__, 165, help)
+        names = ["", *classes]
+
+        def class_name(one: str) -> str:
+            return one or _("Any")
+
+        width = 120 if max(map(len, classes)) <= 4 else 190
+        true, said = view.filters.true, view.filters.said
+        _select(_("True class"), "class", names, "" if true is None else classes[true], class_name, width)
+        answer = _("A student's answer") if view.change else _("Its answer")
+        _select(answer, "said", names, "" if said is None else classes[said], class_name, width)
+
+        def order_title(one: str) -> str:
+            return _order_title(one, view.filters.model)
+
+        _select(_("Order"), "order", list(index.orders), view.order, order_title, 320)
+        _slider(view)
+
+
+def _select(
+    label: str, name: str, options: list[str], value: str, show: Callable[[str], str], width: int, help: str = ""
+) -> None:
+    key = f"mistakes-{name}"
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+    def chosen() -> None:
+        keep(name, str(st.session_state[key]))
+
+    st.selectbox(label, options, key=key, format_func=show, width=width, help=help or None, on_change=chosen)
+
+
+def _slider(view: View) -> None:
+    key, value = "mistakes-confidence", (round(100 * view.filters.low), round(100 * view.filters.high))
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+    def chosen() -> None:
+        low, high = st.session_state[key]
+        keep("confidence", f"{low}-{high}", "0-100")
+
+    st.slider(_("Its confidence"), *_EVERY, key=key, format="%d%%", width=230, on_change=chosen)
+
+
+def _order_title(order: str, model: str) -> str:
+    role = order_role(order)
+    title = ORDERS["kl" if role else order]
+    return _(title, model=figures.role_title(role or model)) if "{model}" in title else _(title)
+
+
+def tokens(view: View, classes: Sequence[str]) -> None:
+    """The filters beside the group, each with a way out."""
+    found = described(view, classes)
+    if not found:
+        return
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="mistakes-tokens"):
+        for name, text in found.items():
+            icon, help = ":material/close:", _("Leave this filter out")
+            st.button(plain(text), key=f"drop-{name}", icon=icon, help=help, on_click=drop, args=(name,))
+        if len(found) > 1:
+            st.button(_("Clear all"), key="drop-all", type="tertiary", on_click=drop, args=tuple(found))
+
+
+def described(view: View, classes: Sequence[str]) -> dict[str, str]:
+    """Name of each filter that is set, without the group -> what it says; names as in ``without``."""
+    filters, model = view.filters, figures.role_title(view.filters.model)
+    found = {}
+    if filters.true is not None:
+        found["true"] = _("True class {name}", name=classes[filters.true])
+    if filters.said is not None:
+        name = classes[filters.said]
+        said = (
+            _("A student says {name}", name=name) if view.change else _("{model} says {name}", model=model, name=name)
+        )
+        found["said"] = said
+    if (filters.low, filters.high) != (0, 1):
+        low, high = percent(filters.low, 0), percent(filters.high, 0)
+        found["confidence"] = _("{model} is {low} to {high} sure", model=model, low=low, high=high)
+    return found
+
+
+def drop(*names: str) -> None:
+    """Leave filters out."""
+    for name in names:
+        if name == "confidence":
+            keep(name, "0-100", "0-100")
+        else:
+            keep({"true": "class"}.get(name, name), "")
+
+
+def empty(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
+    """Nothing is found: say so, and which single filter stands in the way."""
+    st.info(_("No sample passes all of these filters."), icon=":material/search_off:")
+    with st.container(horizontal=True, gap="small"):
+        for name, text in described(view, classes).items():
+            count = int(index.passing(without(view.filters, name)).sum())
+            if count:
+                label = _("Without “{filter}”: {count}", filter=text, count=number(count))
+                st.button(plain(label), key=f"without-{name}", on_click=drop, args=(name,))
+        count = int(index.passing(without(view.filters, "group")).sum())
+        if count and view.filters.group != "all":
+            label = _("Whoever is wrong or right: {count}", count=number(count))
+            st.button(label, key="without-group", on_click=keep, args=("group", "all"))
