@@ -105,7 +105,7 @@ def read_agreements(table: pa.Table, study: str, measure: str = "spearman") -> A
         UnknownNameError: No such measure.
     """
     _ = measures[measure]
-    part = table.filter(pc.equal(pc.cast(table["study"], pa.string()), study)) if len(table) else table
+    part = table.filter(pc.field("study").cast(pa.string()) == study)
     if not len(part):
         raise ExperimentError(f"agreement.parquet has no study '{study}'; make it with: kdviz study --study {study}")
     samples, first, place = np.unique(_numbers(part, "sample"), return_index=True, return_inverse=True)

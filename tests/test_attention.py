@@ -1,0 +1,444 @@
+"""The engine of the attention study: maps of many models for many images, rows, stores, engines."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load as load_safetensors
+from sweeps import CONFIG, small_splits
+
+from kdviz.analysis.attention import AttentionStudy, maps, own_models, shuffles, study, sweep_for, swept_models, work
+from kdviz.analysis.attention.maps import GroupMaps, read_maps
+from kdviz.analysis.attention.models import StudyModel, shuffled
+from kdviz.analysis.attention.pairs import SCHEMA, all_pairs, partners
+from kdviz.analysis.attention.sampling import choose
+from kdviz.analysis.attention.table import about_studies
+from kdviz.cli import main
+from kdviz.errors import DatasetError, ExperimentError, KdvizError, SettingError
+from kdviz.execution import run_on_ray
+from kdviz.metrics import agreement
+from kdviz.networks import build_network
+from kdviz.saliency import explain
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = {"n_masks": 128, "precision": "float32"}
+FLOATS = [one.name for one in SCHEMA if one.type == "float"]
+
+
+@pytest.fixture(autouse=True)
+def small_groups(monkeypatch):
+    monkeypatch.setattr(study, "GROUP", 8)
+
+
+@pytest.fixture
+def few(small_digits):
+    return small_digits.take(torch.arange(0, 1500, 10), "test")
+
+
+def a_study(experiment, samples, count=20, **more):
+    models = own_models(experiment)
+    settings = {**SETTINGS, **more.pop("settings", {})}
+    models = more.pop("models", [*models, *shuffles(models[0], [0])])
+    return AttentionStudy(experiment, samples, models, count, settings=settings, device="cpu", **more)
+
+
+def table_of(one):
+    return one.experiment.table("agreement")
+
+
+def same(first, second):
+    """Two tables, but for rounding of what is written with four digits."""
+    assert first.num_rows == second.num_rows
+    for name in first.schema.names:
+        one, other = first[name].to_pylist(), second[name].to_pylist()
+        if name in FLOATS:
+            np.testing.assert_allclose(np.array(one, float), np.array(other, float), atol=3e-4)
+        else:
+            assert one == other, name
+
+
+# images ---------------------------------------------------------------------------------------------------------------
+
+
+def test_images_are_stratified_and_their_weights_undo_it():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 5, 1000)
+    right = {"teacher": generator.random(1000) < 0.95, "student": generator.random(1000) < 0.9}
+    chosen = choose(labels, right, 400, seed=3)
+    assert len(set(chosen.samples.tolist())) == len(chosen.samples) == 400
+    assert chosen.weights.sum() == pytest.approx(1000)
+    for role, truth in right.items():  # weighted, the split's accuracy comes out exactly
+        assert np.average(truth[chosen.samples], weights=chosen.weights) == pytest.approx(truth.mean())
+        assert [role in one for one in chosen.who] == truth[chosen.samples].tolist()
+    wrong = ~(right["teacher"] & right["student"])
+    assert wrong[chosen.samples].sum() == wrong.sum()  # all of them, since they fit
+    counts = np.bincount(labels[chosen.samples][~wrong[chosen.samples]])
+    assert counts.max() - counts.min() <= 1
+    np.testing.assert_array_equal(choose(labels, right, 400, seed=3).samples, chosen.samples)
+    assert not np.array_equal(choose(labels, right, 400, seed=4).samples, chosen.samples)
+
+
+def test_images_of_a_small_split():
+    everything = choose(np.array([0, 1, 0, 1]), {"teacher": np.array([True, True, True, False])}, 9)
+    assert sorted(everything.samples) == [0, 1, 2, 3]
+    np.testing.assert_allclose(everything.weights, 1)
+    assert choose(np.zeros(6, int), {}, 3).weights.tolist() == [2, 2, 2]
+    with pytest.raises(SettingError, match="two images"):
+        choose(np.array([0, 1]), {}, 1)
+
+
+def test_every_image_gets_another_one_of_another_class():
+    targets = np.array([3, 1, 1, 0, 3, 2, 1, 0])
+    found = partners(targets)
+    assert sorted(found) == list(range(8))
+    assert (targets[found] != targets).all()
+    crowded = partners(np.array([1, 1, 1, 0]))  # no class but one for most of them
+    assert sorted(crowded) == [0, 1, 2, 3]
+    assert (crowded != np.arange(4)).all()
+
+
+# models ---------------------------------------------------------------------------------------------------------------
+
+
+def test_shuffled_weights_are_the_same_numbers_elsewhere():
+    network = build_network("paper_cnn", classes=10, channels=1, size=(14, 14))
+    before = {name: one.clone() for name, one in network.named_parameters()}
+    for name, after in shuffled(network, 1).named_parameters():
+        torch.testing.assert_close(after.flatten().sort().values, before[name].flatten().sort().values)
+        assert not torch.equal(after, before[name])
+
+
+def test_pairs_of_a_sweep(tiny, small_digits):
+    sweep = sweep_for(tiny, "temperature", small_splits(small_digits), [1, 4], [0, 1], CONFIG)
+    list(sweep.make_weights([2, 3], threads=1))
+    assert list(sweep.make_weights([2, 3], threads=1)) == []  # nothing is left
+    models = swept_models(sweep, [2, 3])
+    models += shuffles(models[0], [0, 1])
+    assert [one.role for one in models].count("second") == 2
+    pairs = [(one.kind, one.first.key, one.second.key) for one in all_pairs(models)]
+    assert len(pairs) == len(set(pairs)) == 3 * (4 + 2) + 2 + 2  # claim, other, shuffled; second; own shuffle
+    assert ("shuffled", "teacher shuffled, seed 1", "T = 4, seed 1") in pairs
+    assert ("second", "teacher", "alone, seed 3") in pairs
+    weights = load_safetensors(next(one.content for one in models if one.key == "alone, seed 3"))
+    stored = load_safetensors(sweep.store.read(f"{sweep.plan.student(3).identity}/weights.safetensors"))
+    assert weights.keys() == stored.keys()
+    assert all(torch.equal(weights[name], stored[name]) for name in weights)
+
+
+def test_pairs_of_stopped_teachers_are_with_the_own_teacher(tiny, small_digits):
+    sweep = sweep_for(tiny, "teacher-epochs", small_splits(small_digits), [1, 2], [0], CONFIG)
+    list(sweep.make_weights([5], threads=1))
+    pairs = [(one.kind, one.first.key, one.second.key) for one in all_pairs(swept_models(sweep, [5]))]
+    own = "teacher of 2 epochs, seed 0"
+    assert ("claim", own, "epochs = 2, seed 0") in pairs
+    assert ("claim", own, "alone, seed 0") in pairs
+    assert ("second", own, "alone, seed 5") in pairs
+    assert ("claim", own, "epochs = 1, seed 0") not in pairs
+
+
+def test_a_study_needs_the_three_roles(tiny):
+    del tiny.runs["student"]
+    with pytest.raises(ExperimentError, match="no student"):
+        own_models(tiny)
+
+
+# maps and rows --------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_those_of_explain(tiny, few, monkeypatch):
+    """Another way to the same numbers: kdviz.explain, one image at a time, and kdviz.agreement."""
+    monkeypatch.setattr(maps, "group_seed", lambda seed, group: 100 + group)  # small, as explain() takes it
+    one = a_study(tiny, few)
+    list(one.run())
+    rows = {(row["sample"], row["pair"], row["second"]): row for row in table_of(one).to_pylist()}
+    for place in (0, 9, 19):
+        sample = int(one.chosen.samples[place])
+        group = int(np.searchsorted(one.bounds, place, side="right")) - 1
+        row = rows[sample, "claim", "kd_student"]
+        found = explain(tiny, few.picture(sample), target=row["target"], **{**SETTINGS, "seed": 100 + group})
+        for measure in ("spearman", "pearson", "ssim", "iou"):
+            pair = agreement(found, measure).between("teacher", "kd_student")
+            assert row[measure] == pytest.approx(pair.agreement, abs=5e-3)
+            assert row[f"ceiling_first_{measure}"] == pytest.approx(pair.ceiling_first, abs=5e-3)
+            assert row[f"ceiling_second_{measure}"] == pytest.approx(pair.ceiling_second, abs=5e-3)
+        stored = one.maps.halves(sample)
+        expected = found["kd_student"].halves
+        np.testing.assert_allclose(stored["kd_student"], expected, atol=2e-3 * np.abs(expected).max())
+    with pytest.raises(KdvizError, match="not in this study"):
+        one.maps.halves(max(set(range(150)) - set(one.chosen.samples.tolist())))
+
+
+def test_other_images_are_compared_with_the_partner(tiny, few):
+    one = a_study(tiny, few)
+    list(one.run())
+    rows = [row for row in table_of(one).to_pylist() if row["pair"] == "other" and row["second"] == "student"]
+    assert all(row["first_sample"] != row["sample"] for row in rows)
+    claims = {row["sample"]: row for row in table_of(one).to_pylist() if row["pair"] == "claim"}
+    for row in rows[:5]:
+        first = one.maps.halves(row["first_sample"])["teacher"]
+        second = one.maps.halves(row["sample"])["student"]
+        expected = np.mean([np.corrcoef(first[i].ravel(), second[1 - i].ravel())[0, 1] for i in (0, 1)])
+        assert row["pearson"] == pytest.approx(expected, abs=1e-3)
+        assert row["ceiling_first_pearson"] == claims[row["first_sample"]]["ceiling_first_pearson"]
+
+
+def test_the_table_is_tidy(tiny, few):
+    one = a_study(tiny, few)
+    list(one.run())
+    table = table_of(one)
+    assert table.schema.remove_metadata() == SCHEMA
+    assert table.num_rows == 20 * len(all_pairs(one.models)) == 20 * 7
+    about = about_studies(tiny)["models"]
+    assert about["images"] == 20
+    assert about["of"] == 150
+    assert about["seconds"] > 0
+    assert table["weight"].to_numpy()[:20].sum() <= 150
+    assert np.isfinite(table["spearman"].to_numpy()).all()
+    assert one.identity == about["identity"]
+
+
+def test_other_studies_stay_in_the_table(tiny, few):
+    first = a_study(tiny, few)
+    list(first.run())
+    before = table_of(first)
+    second = a_study(tiny, few, 12, study="alpha")
+    list(second.run())
+    after = table_of(second)
+    assert after.num_rows == 32 * 7
+    same(before, after.slice(0, before.num_rows))
+    assert set(about_studies(tiny)) == {"models", "alpha"}
+    list(replace(second, images=9).run())  # its own rows are replaced
+    assert table_of(second).num_rows == 29 * 7
+
+
+def test_figures_are_the_same_for_any_chunk_size(tiny, few, monkeypatch):
+    tables = []
+    for batch in (None, 5, 64):
+        one = a_study(tiny, few, batch=batch, results=tiny.folder / f"study{batch}")
+        list(one.run())
+        tables.append(table_of(one))
+    same(tables[0], tables[1])
+    same(tables[0], tables[2])
+    monkeypatch.setattr("kdviz.analysis.attention.pairs._ELEMENTS", 14 * 14 * 10)  # image by image
+    list(a_study(tiny, few, results=tiny.folder / "again").run())
+    same(tables[0], tiny.table("agreement"))
+
+
+def test_captum_methods_have_studies_too(tiny, few):
+    one = AttentionStudy(tiny, few, own_models(tiny), 6, method="saliency", device="cpu")
+    list(one.run())
+    rows = table_of(one).to_pylist()
+    assert {row["n_masks"] for row in rows} == {0}
+    assert all(row["ceiling_first_spearman"] == pytest.approx(1) for row in rows)  # nothing is random in them
+
+
+def test_data_of_other_classes_are_refused(tiny, few):
+    with pytest.raises(DatasetError, match="classes"):
+        a_study(tiny, replace(few, classes=("a", "b")))
+
+
+# restarting -----------------------------------------------------------------------------------------------------------
+
+
+class _Counted:
+    """Counts which groups are made."""
+
+    def __init__(self, monkeypatch):
+        self.groups = []
+        true = work.make_maps
+
+        def make(task, group):
+            self.groups.append(group)
+            yield from true(task, group)
+
+        monkeypatch.setattr(work, "make_maps", make)
+
+
+def test_killed_and_restarted_nothing_is_done_twice(tiny, few, monkeypatch):
+    whole = a_study(tiny, few, results=tiny.folder / "whole")
+    list(whole.run())
+    expected = table_of(whole)
+    counted = _Counted(monkeypatch)
+    for _ in range(6):  # killed in the middle of a group, again and again
+        states = a_study(tiny, few).run()
+        before = len(counted.groups)
+        for _state in states:
+            if len(counted.groups) > before + 1:
+                break
+        states.close()
+        if before == len(counted.groups):
+            break
+    last = a_study(tiny, few)
+    list(last.run())
+    assert last.left() == []
+    finished = [group for group in range(3) if counted.groups.count(group) > 1]
+    assert all(counted.groups.count(group) <= 2 for group in finished)  # only the one that was interrupted
+    same(expected, table_of(last))
+    count = len(counted.groups)
+    list(a_study(tiny, few).run())
+    assert len(counted.groups) == count
+
+
+def test_rows_that_are_lost_come_from_the_maps(tiny, few, monkeypatch):
+    one = a_study(tiny, few)
+    list(one.run())
+    expected = table_of(one)
+    counted = _Counted(monkeypatch)
+    one.store.remove(work.rows_name(1))
+    one.store.write(work.rows_name(2), b"damaged")
+    list(a_study(tiny, few).run())
+    assert counted.groups == []
+    same(expected, table_of(one))
+    one.store.write(maps.maps_name(0), b"damaged")
+    one.store.remove(work.rows_name(0))
+    assert read_maps(one.store, 0) is None
+    list(a_study(tiny, few).run())
+    assert counted.groups == [0]
+    same(expected, table_of(one))
+
+
+def test_identity_is_what_decides_the_maps(tiny, few):
+    one = a_study(tiny, few)
+    assert a_study(tiny, few, batch=3, threads=1).identity == one.identity
+    assert a_study(tiny, few, settings={"precision": "auto"}).identity == one.identity
+    assert a_study(tiny, few, settings={"n_masks": 129}).identity != one.identity
+    assert a_study(tiny, few, settings={"seed": 1}).identity != one.identity
+    assert a_study(tiny, few, 19).identity != one.identity
+    assert a_study(tiny, few, models=own_models(tiny)).identity != one.identity
+
+
+def test_progress_and_estimate(tiny, few):
+    one = a_study(tiny, few)
+    states = list(one.run(estimate_only=True))
+    assert not tiny.has_table("agreement")
+    assert states[0].done == 0
+    assert states[0].seconds is None
+    assert states[-1].done == one.bounds[1]  # one group is timed, and kept
+    assert states[-1].seconds > 0
+    assert len(one.left()) == len(one.bounds) - 2
+    done = [state.done for state in one.run()]
+    assert done == sorted(done)
+    assert done[0] == one.bounds[1]
+    assert done[-1] == 20
+
+
+def test_stored_maps_have_half_precision_of_their_own_scale():
+    generator = np.random.default_rng(0)
+    halves = generator.normal(size=(2, 3, 2, 5, 4)) * 10.0 ** generator.integers(-9, 4, (2, 3, 1, 1, 1))
+    halves[0, 0] = 0
+    stored = GroupMaps(halves.astype(np.float32).transpose(0, 1, 2, 4, 3), np.arange(6).reshape(2, 3), 1.5, 20.0)
+    back = GroupMaps.from_bytes(stored.to_bytes())
+    scale = np.abs(halves).max((2, 3, 4), keepdims=True)
+    assert (np.abs(back.halves.transpose(0, 1, 2, 4, 3) - halves) <= 1e-3 * scale).all()
+    np.testing.assert_array_equal(back.predicted, stored.predicted)
+    assert (back.seconds, back.memory) == (1.5, 20.0)
+
+
+# a planted effect, through the whole engine ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mixed(StudyModel):
+    """A student whose probabilities are mixed with the teacher's: by a linear estimator its maps are mixed, too."""
+
+    other: bytes = field(default=b"", repr=False)
+    share: float = 0.0
+
+    def build(self, spec, classes):
+        own = super().build(spec, classes)
+        teacher = replace(self, network="paper_cnn", content=self.other, share=0.0)
+        network = StudyModel.build(teacher, spec, classes)
+        return _Mixture(own, network, self.share).eval()
+
+
+class _Mixture(torch.nn.Module):
+    def __init__(self, own, teacher, share):
+        super().__init__()
+        self.own, self.teacher, self.share = own, teacher, share
+
+    def forward(self, images):
+        mixed = (1 - self.share) * self.own(images).softmax(1) + self.share * self.teacher(images).softmax(1)
+        return mixed.clamp_min(1e-30).log()
+
+
+def planted(experiment, share):
+    teacher, _, alone = own_models(experiment)
+    values = {name: getattr(alone, name) for name in ("network", "content", "teacher", "study")}
+    mixed = Mixed("planted", "kd_student", **values, value=4.0, seed=0, other=teacher.content, share=share)
+    return [teacher, mixed, alone]
+
+
+def test_maps_of_a_planted_student_are_mixed_with_the_teachers(tiny, few):
+    settings = {"estimator": "centred"}
+    one = a_study(tiny, few, 8, models=planted(tiny, 0.25), settings=settings)
+    list(one.run())
+    for sample in one.chosen.samples[:4]:
+        found = one.maps.halves(int(sample))
+        expected = 0.75 * found["student"] + 0.25 * found["teacher"]
+        np.testing.assert_allclose(found["planted"], expected, atol=4e-3 * np.abs(expected).max())
+
+
+# engines --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::UserWarning:ray.*")
+def test_ray_gives_the_same_figures(tiny, few, monkeypatch):
+    ray = pytest.importorskip("ray", reason="needs Ray")
+    local = a_study(tiny, few, results=tiny.folder / "local")
+    list(local.run())
+    expected = table_of(local)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+    try:
+        spread = a_study(tiny, few, results=tiny.folder / "spread", threads=1)
+        states = list(spread.run(run_on_ray))
+    finally:
+        ray.shutdown()
+    assert states[-1].done == 20
+    same(expected, table_of(spread))
+
+
+# the command ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_data(small_digits, monkeypatch):
+    monkeypatch.setattr("kdviz.distill.recipes.read_splits", lambda *_args, **_more: small_splits(small_digits))
+
+
+def test_the_command_trains_studies_and_answers(tiny, small_data, capsys):
+    command = ["study", "-e", str(tiny.folder), "--data", "x", "--images", "40", "--masks", "64", "--values", "1,4"]
+    command += ["--seeds", "0,1", "--epochs", "1", "--device", "cpu", "--threads", "1", "--faithfulness", "2"]
+    assert main([*command, "--estimate"]) == 0
+    assert "8 runs" in capsys.readouterr().err
+    assert not tiny.has_table("agreement")
+    assert main([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["outcome"] in ("closer", "further", "cannot be told")
+    assert [one["value"] for one in document["values"]] == [1, 4]
+    assert {one["control"] for one in document["controls"]} == {
+        "second student alone",
+        "shuffled teacher",
+        "maps of other images",
+    }
+    assert {row["method"] for row in document["faithfulness"]} >= {"rise", "blurred picture", "occlusion"}
+    for name in ("agreement", "attention", "faithfulness"):
+        assert pq.read_table(tiny.folder / f"{name}.parquet").num_rows
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "Controls, which must come out as nothing" in told
+    assert main([*command, "--estimate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"images": 40, "done": 40, "seconds": 0.0}
+
+
+def test_the_command_refuses_a_wrong_split(tiny, small_data, capsys):
+    with pytest.raises(SystemExit):
+        main(["study", "-e", str(tiny.folder), "--data", "x", "--split", "tset"])
+    assert "validation" in capsys.readouterr().err
