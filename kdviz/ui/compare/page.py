@@ -28,12 +28,8 @@ def page() -> None:
     address.only("sample", "samples", *settings.ADDRESS)
     opened = heading(_("Does the student look where the teacher looks?"))
     _lead(opened)
-    left, right = st.columns([3, 1], gap="large")
-    with right:
-        picture.bring(opened)
-    with left:
-        picture.say_problems()
-        chosen = picture.choose_picture(opened)
+    picture.say_problems()
+    chosen = picture.choose_picture(opened)
     wanted = settings.controls(opened, chosen)
     if chosen is None:
         return

@@ -92,27 +92,30 @@ def uploads() -> Uploads:
 
 def choose_picture(opened: OpenExperiment) -> Chosen | None:
     """The strip of samples, and that of the person's own pictures; the picture that is chosen."""
-    own = uploads()
-    shown = opened.shown
-    chosen = None
-    if shown is None:
-        say_missing(
-            _("This experiment keeps no pictures of its data; upload one, or train it again with the data's folder.")
-        )
-    else:
-        chosen = _choose_sample(opened, shown, own)
+    own, shown = uploads(), opened.shown
+    selected = _selected(shown) if shown is not None else []
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="strip-head"):
+        with st.container(width="stretch", key="strip-title"):
+            if shown is None:
+                say_missing(_("This experiment keeps no pictures of its data; bring one, or train it again with data."))
+            else:
+                title = f"**{_strip_title(opened, shown, bool(selected))}**"
+                st.markdown(title, help=plain(shown.missing) or _strip_help())
+        if selected and st.button(_("All samples"), icon=":material/close:", type="tertiary"):
+            address.keep("samples", "", "")
+            st.rerun()
+        _bring(opened)
+    chosen = None if shown is None else _choose_sample(opened, shown, selected, own)
     if own.kept:
-        _own_strip(opened, own)
+        _own_strip(own)
     return _prepared(opened, own) if own.chosen in own.kept else chosen
 
 
 # samples --------------------------------------------------------------------------------------------------------------
 
 
-def _choose_sample(opened: OpenExperiment, shown: Shown, own: Uploads) -> Chosen:
-    selected = _selected(shown)
+def _choose_sample(opened: OpenExperiment, shown: Shown, selected: list[int], own: Uploads) -> Chosen:
     place = _place(opened, shown, selected)
-    st.markdown(f"**{_strip_title(opened, shown, bool(selected))}**", help=plain(shown.missing) or _strip_help())
     places = selected or list(opened.showcase)
     if place not in places:
         places = [place, *places]
@@ -124,9 +127,6 @@ def _choose_sample(opened: OpenExperiment, shown: Shown, own: Uploads) -> Chosen
     if picked is not None and picked != current:
         own.chosen, own.problems = None, []
         address.keep("sample", str(picked), "")
-        st.rerun()
-    if selected and st.button(_("All samples"), icon=":material/close:", type="tertiary"):
-        address.keep("samples", "", "")
         st.rerun()
     return Chosen(_("sample {number}", number=number), shown.picture(place), int(shown.labels[place]), number)
 
@@ -198,24 +198,24 @@ def _right(shown: Shown, role: str, place: int) -> bool:
 # a person's own -------------------------------------------------------------------------------------------------------
 
 
-def bring(opened: OpenExperiment) -> None:
+def _bring(opened: OpenExperiment) -> None:
     """Where people bring their own pictures: files, the camera, the clipboard."""
     own = uploads()
-    files = st.file_uploader(
-        _("Your own pictures of digits") if opened.is_mnist else _("Your own images"),
-        key=f"upload-{own.version}",
-        accept_multiple_files=True,
-        max_upload_size=MAX_BYTES // 2**20,
-        help=_upload_help(opened),
-    )
-    with st.container(horizontal=True, gap="small", key="bring"):
-        with st.popover(_("Camera"), icon=":material/photo_camera:"):
+    given: list[tuple[str, bytes]] = []
+    with st.popover(_("Your own picture"), icon=":material/add_photo_alternate:"):
+        files = st.file_uploader(
+            _("Pictures of digits") if opened.is_mnist else _("Images"),
+            key=f"upload-{own.version}",
+            accept_multiple_files=True,
+            max_upload_size=MAX_BYTES // 2**20,
+            help=_upload_help(opened),
+        )
+        given += [(file.name, file.getvalue()) for file in files]
+        if st.toggle(_("Use the camera"), key=f"use-camera-{own.version}"):  # only then may the browser ask for it
             photo = st.camera_input(_("Take a picture"), key=f"camera-{own.version}")
-        pasted = _paste()
-    given = [(file.name, file.getvalue()) for file in files]
-    if photo is not None:
-        given.append((_("camera picture"), photo.getvalue()))
-    given += pasted
+            given += [] if photo is None else [(_("camera picture"), photo.getvalue())]
+        st.caption(_("Or press Ctrl+V anywhere on the page. Your pictures stay in this session."))
+    given += _paste()
     if given:
         _take(own, given)
 
@@ -281,7 +281,7 @@ def _paste() -> list[tuple[str, bytes]]:
         return []
 
 
-def _own_strip(opened: OpenExperiment, own: Uploads) -> None:
+def _own_strip(own: Uploads) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="own-pictures"):
         st.markdown(f"**{_('Your pictures')}**", width="content")
         if st.button(_("Remove all"), icon=":material/delete:", type="tertiary"):
