@@ -85,7 +85,7 @@ function cards({ cards: models, texts, sample }) {
     who.append(element("i", model.symbol), model.title, mark);
     const map = element("div", model.map ? "map" : "map faint");
     map.append(image(model.map ?? sample.picture, model.alt, sample.sharp));
-    if (!model.map) map.append(element("em", "", model.note || texts.waiting));
+    if (!model.map) map.append(element("em", "", texts.waiting));
     const bars = element("ol");
     for (const { name, share, text, right } of model.bars) {
       const bar = element("li", right ? "true" : "");

@@ -78,4 +78,4 @@ def _cell_chosen(classes: Sequence[str]) -> Callable[[], None]:
 
 
 def _mode_chosen() -> None:
-    keep("matrix", str(st.session_state["mistakes-matrix"]["mode"]), COUNTS)
+    keep("matrix", str(st.session_state["mistakes-matrix"]["mode"]))

@@ -21,6 +21,8 @@ MOST_SELECTED = 100
 COUNTS, CHANGE = "counts", "change"
 _PERCENT = re.compile(r"([0-9]{1,3})-([0-9]{1,3})")
 _EVERY = (0, 100)
+_USUAL = {"matrix": COUNTS, "confidence": "0-100", "page": "1", "explain": "own"}
+_DEFAULTS = "mistakes-defaults"
 
 
 @dataclass(frozen=True)
@@ -44,23 +46,30 @@ class View:
     selected: tuple[int, ...]
 
 
-def adopt() -> None:
-    """Take the view from the address. Only when the page itself is run: while somebody clicks quickly, a run of a
-    fragment can come with an address that is already old."""
+def adopt(index: MistakeIndex) -> None:
+    """Take the view from the address, or put that of this session there.
+
+    Only when the page itself is run: while somebody clicks quickly, a run of a fragment can come with an address that
+    is already old.
+    """
+    st.session_state[_DEFAULTS] = _USUAL | {"group": index.groups[0], "order": index.orders[0]}
     for name in ADDRESS:
-        if name in st.query_params:
-            st.session_state[f"address-{name}"] = st.query_params[name]
+        address.keep(name, address.read(name, _default(name)), _default(name))
 
 
-def _value(name: str, default: str = "") -> str:
-    return st.session_state.get(f"address-{name}", default)
+def _default(name: str) -> str:
+    return st.session_state[_DEFAULTS].get(name, "")
 
 
-def _choice(name: str, options: Sequence[str], default: str) -> str:
-    value = _value(name, default)
+def _value(name: str) -> str:
+    return st.session_state.get(f"address-{name}", _default(name))
+
+
+def _choice(name: str, options: Sequence[str]) -> str:
+    value = _value(name)
     if value in options:
         return value
-    keep(name, "" if name in ("model", "class", "said") else default, default)
+    keep(name, _default(name))
     say_error(
         _(
             "'{value}' in the page's address is not a known {name}; it is left out.",
@@ -68,22 +77,21 @@ def _choice(name: str, options: Sequence[str], default: str) -> str:
             name=name,
         )
     )
-    return default
+    return _default(name)
 
 
-def keep(name: str, value: str, default: str = "") -> None:
+def keep(name: str, value: str) -> None:
     """Change a part of the view; a list begins again at its first page."""
-    address.keep(name, value, default)
+    address.keep(name, value, _default(name))
     if name not in ("page", "open", "selected", "explain"):
         address.keep("page", "1", "1")
 
 
 def read(index: MistakeIndex, classes: Sequence[str]) -> View:
     """The view as it is asked for."""
-    group = _choice("group", index.groups, index.groups[0])
-    usual = _usual_model(index, group)
-    model = _choice("model", index.roles, usual) if _value("model") else usual
-    change = index.has_change and _choice("matrix", (COUNTS, CHANGE), COUNTS) == CHANGE
+    group = _choice("group", index.groups)
+    model = _choice("model", ("", *index.roles)) or _usual_model(index, group)
+    change = _choice("matrix", (COUNTS, CHANGE)) == CHANGE and index.has_change
     low, high = _confidence()
     filters = Filters(
         group=group,
@@ -95,10 +103,10 @@ def read(index: MistakeIndex, classes: Sequence[str]) -> View:
         high=high / 100,
     )
     selected = [int(one) for one in _value("selected").split(",") if _is_number(one)]
-    opened, page = _value("open"), _value("page", "1")
+    opened, page = _value("open"), _value("page")
     return View(
         filters=filters,
-        order=_choice("order", index.orders, index.orders[0]),
+        order=_choice("order", index.orders),
         change=change,
         page=int(page) if _is_number(page) else 1,
         open=int(opened) if _is_number(opened) else None,
@@ -113,17 +121,17 @@ def _usual_model(index: MistakeIndex, group: str) -> str:
 
 
 def _class(name: str, classes: Sequence[str]) -> int | None:
-    chosen = _choice(name, ("", *classes), "")
+    chosen = _choice(name, ("", *classes))
     return classes.index(chosen) if chosen else None
 
 
 def _confidence() -> tuple[int, int]:
-    text = _value("confidence", "0-100")
+    text = _value("confidence")
     found = _PERCENT.fullmatch(text)
     low, high = (int(one) for one in found.groups()) if found else (1, 0)
     if low <= high <= 100:
         return low, high
-    keep("confidence", "0-100", "0-100")
+    keep("confidence", _default("confidence"))
     say_error(
         _(
             "'{value}' in the page's address is not a range of confidence such as 50-90; it is left out.",
@@ -205,7 +213,7 @@ def _slider(view: View) -> None:
 
     def chosen() -> None:
         low, high = st.session_state[key]
-        keep("confidence", f"{low}-{high}", "0-100")
+        keep("confidence", f"{low}-{high}")
 
     st.slider(_("Its confidence"), *_EVERY, key=key, format="%d%%", width=230, on_change=chosen)
 
@@ -250,10 +258,8 @@ def described(view: View, classes: Sequence[str]) -> dict[str, str]:
 def drop(*names: str) -> None:
     """Leave filters out."""
     for name in names:
-        if name == "confidence":
-            keep(name, "0-100", "0-100")
-        else:
-            keep({"true": "class"}.get(name, name), "")
+        name = "class" if name == "true" else name
+        keep(name, _default(name))
 
 
 def empty(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:

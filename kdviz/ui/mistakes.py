@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from kdviz import figures
 from kdviz.analysis.mistake_index import MistakeIndex
 from kdviz.analysis.mistakes import GROUPS, Predictions, distillation_effect
 from kdviz.files import ASSETS
-from kdviz.language import _, language, number, percent, plural
+from kdviz.language import _, language, number, percent, plural, speaking
 from kdviz.ui import address, class_pairs, gallery, mistake_filters
 from kdviz.ui.compare.picture import uploads
 from kdviz.ui.kept import Kept
@@ -44,8 +45,8 @@ def page() -> None:
         return
     st.html(ASSETS / "app" / "mistakes.css")
     st.markdown(f"{_about(opened, shown)} {_effect(shown.predictions, opened)}")
-    mistake_filters.adopt()
     index = _index(shown, len(opened.experiment.classes))
+    mistake_filters.adopt(index)
     _begin(mistake_filters.read(index, opened.experiment.classes))
     _browse(opened, shown, index)
 
@@ -163,6 +164,13 @@ def _items(shown: Shown, classes: tuple[str, ...], places: tuple[int, ...]) -> l
     return _lines.get(shown, (places, language()), lambda: [_item(shown, classes, place) for place in places])
 
 
+@lru_cache(maxsize=1000)
+def _percent(whole: int, spoken: str) -> str:
+    """Writing a number takes longer than all else that is done for a thumbnail."""
+    with speaking(spoken):
+        return percent(whole / 100, 0)
+
+
 def _item(shown: Shown, classes: tuple[str, ...], place: int) -> dict[str, Any]:
     assert shown.predictions is not None
     predictions, sample, label = shown.predictions, int(shown.numbers[place]), int(shown.labels[place])
@@ -172,7 +180,7 @@ def _item(shown: Shown, classes: tuple[str, ...], place: int) -> dict[str, Any]:
             "colour": figures.role_colour(role),
             "symbol": figures.role_symbol(role),
             "predicted": classes[answer],
-            "confidence": percent(float(predictions.confidence[role][place]), 0),
+            "confidence": _percent(round(100 * float(predictions.confidence[role][place])), language()),
             "wrong": answer != label,
         }
         for role, answer in answers.items()
@@ -222,7 +230,7 @@ def _told(name: str) -> Any:
 
 
 def _turned() -> None:
-    keep("page", str(int(_told("turned"))), "1")
+    keep("page", str(int(_told("turned"))))
 
 
 def _opened() -> None:

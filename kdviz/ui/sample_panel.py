@@ -92,7 +92,7 @@ def panel(opened: OpenExperiment, shown: Shown, place: int | None, marked: bool 
         part("sample")(data=_nothing(), key="mistakes-sample", on_asked_change=_again, on_explained_change=_explained)
         return
     problem = _compute(preview, opened, shown, place)
-    mode = st.session_state.get("address-explain", _OWN)
+    mode = st.session_state.get("address-explain")
     mode = mode if mode in (_OWN, _TRUE) else _OWN
     data = _payload(preview, opened, shown, place, mode)
     part("sample")(
@@ -182,11 +182,14 @@ def _card(
         "symbol": figures.role_symbol(role),
         "verdict": _("✗ wrong") if wrong else _("✓ right"),
         "wrong": wrong,
-        "map": None if found is None else _data_url(overlay(found, limit)),
+        "map": None if found is None else _png(_drawn(found, shown.picture(place), limit)),
         "alt": _map_alt(title, found, classes),
-        "note": "",
         "bars": _bars(shown, classes, place, role),
     }
+
+
+def _drawn(found: SaliencyMap, picture: Image.Image, limit: float) -> Image.Image:
+    return overlay(picture, found.values - figures.colour_centre(found), limit)
 
 
 def _map_alt(title: str, found: SaliencyMap | None, classes: tuple[str, ...]) -> str:
@@ -241,8 +244,5 @@ def _texts() -> dict[str, str]:
 
 
 def _png(picture: Image.Image) -> str:
-    return _data_url(picture_bytes(picture))
-
-
-def _data_url(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    """As a PNG file in an address."""
+    return f"data:image/png;base64,{base64.b64encode(picture_bytes(picture)).decode()}"
