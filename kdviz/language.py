@@ -14,7 +14,7 @@ from __future__ import annotations
 import gettext
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -94,6 +94,19 @@ def number(value: float, digits: int = 0) -> str:
 
     zeros = "." + "0" * digits if digits else ""
     return format_decimal(value, f"#,##0{zeros}", locale=language())
+
+
+def signed(value: float, digits: int = 0) -> str:
+    """:func:`number` with its sign, ``+`` too."""
+    from babel.numbers import format_decimal
+
+    zeros = "." + "0" * digits if digits else ""
+    return format_decimal(value, f"+#,##0{zeros};-#,##0{zeros}", locale=language())
+
+
+def listed(texts: Iterable[str]) -> str:
+    """Texts one after another, with the language's comma between them."""
+    return _(", ").join(texts)
 
 
 def percent(share: float, digits: int = 1) -> str:

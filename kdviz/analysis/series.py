@@ -15,6 +15,7 @@ from kdviz.analysis.study_summary import summary
 from kdviz.analysis.verdict import Verdict, verdict
 from kdviz.errors import ExperimentError
 from kdviz.experiment import Experiment
+from kdviz.language import N_, number, percent
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class Figure:
 
     Attributes:
         name: Its column.
-        title: For people.
+        title: For people, to be translated.
         share: Whether it is a share, shown in percent.
         better: ``higher`` or ``lower``; empty where neither is.
-        about: One sentence.
+        about: One sentence, to be translated.
     """
 
     name: str
@@ -39,19 +40,23 @@ class Figure:
         """A value as people write it; nothing for None."""
         if value is None:
             return ""
-        return f"{value:.2%}" if self.share else f"{value:.4f}"
+        return percent(value, 2) if self.share else number(value, 4)
 
 
 FIGURES = {
     one.name: one
     for one in (
-        Figure("accuracy", "Accuracy", True, "higher", "Share of samples whose class is right."),
-        Figure("f1", "F1", False, "higher", "Mean over classes of the harmonic mean of precision and recall."),
-        Figure("auc", "AUC", False, "higher", "Area under the ROC curve: how well the classes are told apart."),
-        Figure("ece", "ECE", False, "lower", "Expected calibration error: how far confidence is from accuracy."),
-        Figure("kl_to_teacher", "KL to the teacher", False, "lower", "How far it answers from the teacher."),
+        Figure("accuracy", N_("Accuracy"), True, "higher", N_("Share of samples whose class is right.")),
+        Figure("f1", "F1", False, "higher", N_("Mean over classes of the harmonic mean of precision and recall.")),
+        Figure("auc", "AUC", False, "higher", N_("Area under the ROC curve: how well the classes are told apart.")),
+        Figure("ece", "ECE", False, "lower", N_("Expected calibration error: how far confidence is from accuracy.")),
+        Figure("kl_to_teacher", N_("KL to the teacher"), False, "lower", N_("How far it answers from the teacher.")),
         Figure(
-            "inherited_errors", "Inherited errors", True, "lower", "Share of the teacher's own errors that it repeats."
+            "inherited_errors",
+            N_("Inherited errors"),
+            True,
+            "lower",
+            N_("Share of the teacher's own errors that it repeats."),
         ),
     )
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdviz.errors import SettingError
+from kdviz.language import N_, plural
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,13 @@ class Study:
     Attributes:
         table: Its table's name.
         column: The column that is varied.
-        title: A heading.
+        title: A heading, to be translated.
         values: Those that are tried when none are given.
         parse: Text -> value; raises ValueError.
         unit: What stands before a value, as in ``T = 4``.
-        phrase: A distillation with a value, in the middle of a sentence; ``{}`` is the value as it is shown.
+        phrase: A distillation with a value, in the middle of an English sentence; ``{}`` is the value as it is shown.
+        subject, best: What a sentence about one of its distillations begins with, to be translated; ``best`` where
+            validation chose it. ``{value}`` is :meth:`amount`.
     """
 
     table: str
@@ -30,6 +33,8 @@ class Study:
     parse: Callable[[str], Any]
     unit: str
     phrase: str
+    subject: str
+    best: str
 
     def checked(self, values: Sequence[Any]) -> list[Any]:
         """The values in their own type, each once, in the order given.
@@ -55,32 +60,60 @@ class Study:
         return self.phrase.format(plain).replace("after 1 epochs", "after 1 epoch")
 
     def shown(self, value: Any) -> str:
-        """A value as people write it: ``T = 4``, or a loss's name."""
+        """A value by which a run is known: ``T = 4``, or a loss's name."""
         return value if isinstance(value, str) else f"{self.unit} = {value:g}"
+
+    def amount(self, value: Any) -> str:
+        """A value as people write it, in their language: ``T = 4``, ``3 epochs``, or a loss's name."""
+        if self.column == "teacher_epochs":
+            return plural("{count} epoch", "{count} epochs", int(value))
+        return self.shown(value)
 
 
 STUDIES = {
     "temperature": Study(
-        "temperature", "temperature", "Temperature", (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0), float, "T", "at {}"
+        "temperature",
+        "temperature",
+        N_("Temperature"),
+        (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+        float,
+        "T",
+        "at {}",
+        N_("Distillation at {value}"),
+        N_("Distillation at {value}, the best by validation,"),
     ),
-    "alpha": Study("alpha", "alpha", "Weight of the teacher", (0.1, 0.3, 0.5, 0.7, 0.9, 1.0), float, "alpha", "at {}"),
+    "alpha": Study(
+        "alpha",
+        "alpha",
+        N_("Weight of the teacher"),
+        (0.1, 0.3, 0.5, 0.7, 0.9, 1.0),
+        float,
+        "alpha",
+        "at {}",
+        N_("Distillation at {value}"),
+        N_("Distillation at {value}, the best by validation,"),
+    ),
     "teacher-epochs": Study(
         "teacher_epochs",
         "teacher_epochs",
-        "Teacher's epochs",
+        N_("Teacher's epochs"),
         (1, 3, 6, 12, 25),
         int,
         "epochs",
         "from a teacher stopped after {} epochs",
+        N_("Distillation from a teacher stopped after {value}"),
+        N_("Distillation from a teacher stopped after {value}, the best by validation,"),
     ),
     "loss": Study(
         "loss",
         "kd_loss",
-        "Loss against the teacher",
+        N_("Loss against the teacher"),
         ("soft_targets", "hard_distillation", "decoupled", "dist"),
         str,
         "loss",
         "with the loss {}",
+        N_("Distillation with the loss {value}"),
+        N_("Distillation with the loss {value}, the best by validation,"),
     ),
 }
 """By the name that the command line uses."""

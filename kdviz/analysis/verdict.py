@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from kdviz.analysis.study_kinds import STUDIES
 from kdviz.analysis.study_summary import summary
+from kdviz.language import N_, _, listed, number, percent, plural, signed
 from kdviz.metrics import Difference, McNemar, mcnemar, paired_difference
 
 
@@ -26,7 +27,8 @@ class Verdict:
         difference: KD student less student alone, over the seeds that both have.
         tests: McNemar's test of each seed.
         rivals: Values that cannot be told from this one, by the same interval.
-        sentences: The verdict in words, best read in order.
+        by_validation: Whether the value is the best by validation.
+        inherited, inherited_alone: Share of their teacher's errors that the students repeat; None: not known.
     """
 
     study: str
@@ -37,7 +39,9 @@ class Verdict:
     difference: Difference
     tests: tuple[McNemar, ...]
     rivals: tuple[Any, ...]
-    sentences: tuple[str, ...]
+    by_validation: bool
+    inherited: float | None
+    inherited_alone: float | None
 
     @property
     def outcome(self) -> str:
@@ -45,6 +49,11 @@ class Verdict:
         if not self.difference.excludes_zero:
             return "cannot be told from"
         return "beats" if self.difference.value > 0 else "does not beat"
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict in words, in the reader's language; best read in order."""
+        return tuple(_sentences(self))
 
 
 def verdict(
@@ -69,11 +78,21 @@ def verdict(
     difference = paired_difference(first, second)
     tests = tuple(mcnemar(a, b) for a, b in zip(first, second, strict=True))
     rivals = tuple(other for other in right if other not in (None, chosen) and not _apart(right[chosen], right[other]))
-    found = Verdict(
-        study, chosen, split, float(second.mean()), float(first.mean()), difference, tests, rivals, sentences=()
-    )
     rows = [row for row in summary(table, study, split) if row["role"] != "teacher"]
-    return replace(found, sentences=tuple(_sentences(found, rows, by_validation=value is None)))
+    errors = {(row["role"], row["value"]): row["inherited_errors"] for row in rows}
+    return Verdict(
+        study,
+        chosen,
+        split,
+        float(second.mean()),
+        float(first.mean()),
+        difference,
+        tests,
+        rivals,
+        by_validation=value is None,
+        inherited=errors.get(("kd_student", chosen)),
+        inherited_alone=errors.get(("student", None)),
+    )
 
 
 def best_by_validation(table: pa.Table, study: str) -> Any:
@@ -117,46 +136,85 @@ def _apart(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) ->
     return len(a) > 0 and paired_difference(a, b).excludes_zero
 
 
-def _sentences(found: Verdict, rows: Sequence[Mapping[str, Any]], by_validation: bool) -> list[str]:
-    study, one = STUDIES[found.study], found.difference
-    name = study.distillation(found.value) + (", the best by validation," if by_validation else "")
-    over = f"{one.seeds} seeds" if one.seeds > 1 else "one seed"
+def _sentences(found: Verdict) -> list[str]:
+    one = found.difference
+    values = {
+        "distillation": _distillation(found),
+        "accuracy": percent(found.accuracy, 2),
+        "alone": percent(found.alone, 2),
+        "seeds": _("one seed") if one.seeds == 1 else plural("{count} seed", "{count} seeds", one.seeds),
+        "samples": plural("{count} sample", "{count} samples", one.samples),
+    }
     if not any(test.fixed or test.broke for test in found.tests):
-        return [
-            f"Distillation {name} gives the same predictions as training alone ({found.accuracy:.2%}, over {over} and "
-            f"{one.samples:,} samples).",
-            *_rivals(found),
-            *_inherited(found, rows),
-        ]
-    points = f"{100 * one.value:+.2f} points, 95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f}"
-    sentences = [
-        f"Distillation {name} {found.outcome} training alone: {found.accuracy:.2%} against "
-        f"{found.alone:.2%} ({points}, over {over} and {one.samples:,} samples)."
-    ]
+        same = _(
+            "{distillation} gives the same predictions as training alone ({accuracy}, over {seeds} and {samples}).",
+            **values,
+        )
+        return [same, *_rivals(found), *_inherited(found)]
+    points = {
+        "points": signed(100 * one.value, 2),
+        "low": signed(100 * one.low, 2),
+        "high": signed(100 * one.high, 2),
+    }
+    sentences = [_(_claim(found), **values, **points)]
     if one.seeds == 1:
-        sentences.append("With one seed the interval says nothing about other seeds.")
-    significant = sum(test.p_value < 0.05 for test in found.tests)
-    of = "1 seed" if one.seeds == 1 else f"{one.seeds} seeds"
-    sentences.append(
-        f"It fixes {_range([test.fixed for test in found.tests])} samples and breaks "
-        f"{_range([test.broke for test in found.tests])}; "
-        f"McNemar's test finds a difference in {significant} of {of} (p < .05)."
+        sentences.append(_("With one seed the interval says nothing about other seeds."))
+    return [*sentences, _tests(found), *_rivals(found), *_inherited(found)]
+
+
+def _distillation(found: Verdict) -> str:
+    study = STUDIES[found.study]
+    return _(study.best if found.by_validation else study.subject, value=study.amount(found.value))
+
+
+def _claim(found: Verdict) -> str:
+    return {
+        "beats": N_(
+            "{distillation} beats training alone: {accuracy} against {alone} ({points} points, 95 % interval {low} to "
+            "{high}, over {seeds} and {samples})."
+        ),
+        "does not beat": N_(
+            "{distillation} does not beat training alone: {accuracy} against {alone} ({points} points, 95 % interval "
+            "{low} to {high}, over {seeds} and {samples})."
+        ),
+        "cannot be told from": N_(
+            "{distillation} cannot be told from training alone: {accuracy} against {alone} ({points} points, 95 % "
+            "interval {low} to {high}, over {seeds} and {samples})."
+        ),
+    }[found.outcome]
+
+
+def _tests(found: Verdict) -> str:
+    return plural(
+        "It fixes {fixed} samples and breaks {broken}; McNemar's test finds a difference in {significant} of {count} "
+        "seed (p < .05).",
+        "It fixes {fixed} samples and breaks {broken}; McNemar's test finds a difference in {significant} of {count} "
+        "seeds (p < .05).",
+        found.difference.seeds,
+        fixed=_range([test.fixed for test in found.tests]),
+        broken=_range([test.broke for test in found.tests]),
+        significant=number(sum(test.p_value < 0.05 for test in found.tests)),
     )
-    return [*sentences, *_rivals(found), *_inherited(found, rows)]
 
 
 def _rivals(found: Verdict) -> list[str]:
-    shown = STUDIES[found.study].shown
-    return [f"Cannot be told from it: {', '.join(map(shown, found.rivals))}."] if found.rivals else []
+    amount = STUDIES[found.study].amount
+    return [_("Cannot be told from it: {values}.", values=listed(map(amount, found.rivals)))] if found.rivals else []
 
 
-def _inherited(found: Verdict, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    errors = {(row["role"], row["value"]): row["inherited_errors"] for row in rows}
-    alone, own = errors.get(("student", None)), errors.get(("kd_student", found.value))
-    if alone is None or own is None:
+def _inherited(found: Verdict) -> list[str]:
+    if found.inherited is None or found.inherited_alone is None:
         return []
-    return [f"Of its teacher's errors it repeats {own:.1%}; the student alone repeats {alone:.1%}."]
+    return [
+        _(
+            "Of its teacher's errors it repeats {own}; the student alone repeats {alone}.",
+            own=percent(found.inherited),
+            alone=percent(found.inherited_alone),
+        )
+    ]
 
 
 def _range(values: Sequence[int]) -> str:
-    return str(values[0]) if min(values) == max(values) else f"{min(values)} to {max(values)}"
+    if min(values) == max(values):
+        return number(values[0])
+    return _("{low} to {high}", low=number(min(values)), high=number(max(values)))

@@ -138,7 +138,7 @@ def _print_study(experiment: Any, name: str, as_json: bool) -> None:
 def _verdict_json(found: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
-    known = {**asdict(found), "outcome": found.outcome}
+    known = {**asdict(found), "outcome": found.outcome, "sentences": list(found.sentences)}
     if known["difference"]["seeds"] == 1:
         known["difference"]["seed_error"] = None  # JSON has no NaN
     return known
