@@ -1,0 +1,365 @@
+"""The statistics of the attention study, on maps that are made up: what is planted must come out, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from scipy import stats
+from torchmetrics.functional.classification import binary_auroc
+
+from kdviz.analysis.attention.agreements import Agreements, Series, read_agreements
+from kdviz.analysis.attention.dependence import (
+    auroc,
+    by_class,
+    by_mistakes,
+    claim_pairs,
+    predicts_inheritance,
+    trend,
+)
+from kdviz.analysis.attention.maps import GroupMaps, StudyImages
+from kdviz.analysis.attention.models import StudyModel
+from kdviz.analysis.attention.pairs import agreement_rows
+from kdviz.analysis.attention.report import report_of
+from kdviz.analysis.attention.statistics import (
+    effect_of,
+    holm,
+    image_differences,
+    mean_contrast,
+    pair_contrast,
+    resampled_sums,
+    size_of,
+)
+from kdviz.analysis.attention.words import in_words
+from kdviz.errors import ExperimentError
+from kdviz.metrics import paired_difference
+
+CLASSES = tuple("0123456789")
+SIZE = (8, 8)
+TEMPERATURES = (1.0, 4.0, 16.0)
+
+
+def _model(key: str, role: str, value: float | None = None, seed: int | None = None) -> StudyModel:
+    teacher = {"kd_student": "teacher", "shuffled": "teacher"}.get(role, "")
+    return StudyModel(key, role, "none", b"", teacher, "temperature", value, seed)
+
+
+def made_up(
+    shares: dict[float, float], images: int = 160, seeds: int = 3, noise: float = 0.6, seed: int = 0
+) -> tuple[Agreements, dict[float, float]]:
+    """A study of maps that are made up, and the true effect of each value by Pearson's correlation, from maps without
+    noise. A KD student's true map is (1 - share) of a student's own and ``share`` of the teacher's.
+    """
+    generator = np.random.default_rng(seed)
+    models = [_model("teacher", "teacher")]
+    models += [_model(f"T = {value}, seed {one}", "kd_student", value, one) for value in shares for one in range(seeds)]
+    models += [_model(f"alone, seed {one}", "student", None, one) for one in range(seeds)]
+    models += [_model(f"alone, seed {one + 9}", "second", None, one + 9) for one in range(seeds)]
+    models += [_model(f"shuffled {one}", "shuffled", None, one) for one in range(seeds)]
+    common = generator.normal(size=(images, *SIZE))  # of a picture, which all models share
+    true = {"teacher": common + generator.normal(size=(images, *SIZE))}
+    for one in models[1:]:
+        own = (0 if one.role == "shuffled" else common) + 1.3 * generator.normal(size=(images, *SIZE))
+        share = shares.get(one.value, 0.0) if one.role == "kd_student" else 0.0
+        true[one.key] = (1 - share) * own + share * true["teacher"]
+    halves = np.stack([true[one.key][:, None] + noise * generator.normal(size=(images, 2, *SIZE)) for one in models])
+    labels = np.arange(images) % 10
+    targets = np.where(generator.random(images) < 0.25, (labels + 1) % 10, labels)
+    predicted = np.stack([np.where(generator.random(images) < 0.5, targets, labels) for _ in models])
+    known = StudyImages(np.arange(images), labels, targets, np.ones(images), ["none"] * images)
+    about = {"study": "temperature", "split": "test"}
+    table = agreement_rows(GroupMaps(halves, predicted.astype(np.int16)), models, known, about, 100)
+    alone = np.mean([_correlations(true["teacher"], true[f"alone, seed {one}"]).mean() for one in range(seeds)])
+    effects = {
+        value: np.mean([_correlations(true["teacher"], true[f"T = {value}, seed {s}"]).mean() for s in range(seeds)])
+        - alone
+        for value in shares
+    }
+    return read_agreements(table, "temperature", "pearson"), effects
+
+
+def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.array([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(first, second, strict=True)])
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return made_up({1.0: 0.0, 4.0: 0.2, 16.0: 0.5}, images=160, seed=2)
+
+
+@pytest.fixture(scope="module")
+def report(planted):
+    return report_of(planted[0], "temperature", {"method": "rise", "settings": {"baseline": "black"}}, CLASSES, 4.0)
+
+
+# planted effects and nothing ------------------------------------------------------------------------------------------
+
+
+def test_a_planted_effect_is_recovered(planted, report):
+    for one in report.values:
+        true = planted[1][one.value]
+        assert one.difference.interval.low < true < one.difference.interval.high
+        assert one.difference.value == pytest.approx(true, abs=0.02)
+    small, medium, large = report.values
+    assert small.difference.interval.has_zero
+    assert medium.difference.excludes_zero
+    assert large.difference.value > 2 * medium.difference.value
+    assert report.chosen is medium
+
+
+def test_intervals_cover_what_is_true_as_often_as_they_say():
+    """Of many studies: the planted effect, and nothing in the controls."""
+    covered, passed = [], []
+    for seed in range(12):
+        found, true = made_up({4.0: 0.3}, images=40, seed=100 + seed)
+        report = report_of(found, "temperature", {}, CLASSES)
+        interval = report.chosen.difference.interval
+        covered.append(interval.low < true[4.0] < interval.high)
+        passed += [one.passed for one in report.all_controls]
+    # The planted effect is that of these very images, so that the interval, which is over images too, is a wide one.
+    assert sum(covered) >= 11
+    assert len(passed) == 36
+    assert sum(passed) >= 31  # 95 % of 36 are 34; fewer than 31 happen once in 100 times
+
+
+def test_noise_is_taken_out(planted):
+    """The uncorrected effect is too small, by the ceilings, and the corrected one does not depend on the noise."""
+    quiet, true = made_up({4.0: 0.4}, noise=0.05)
+    noisy, same_true = made_up({4.0: 0.4}, noise=1.5)
+    assert true == same_true
+    for one in (quiet, noisy):
+        pairs = claim_pairs(one, 4.0)
+        assert effect_of(one, pair_contrast(*pairs)).value == pytest.approx(true[4.0], abs=0.03)
+    raw = effect_of(noisy, pair_contrast(*claim_pairs(noisy, 4.0)), corrected=False)
+    assert raw.value < 0.7 * true[4.0]
+
+
+def test_controls_come_out_as_nothing(report):
+    assert {(one.kind, one.value) for one in report.all_controls} == {
+        ("second", None),
+        *((kind, value) for kind in ("shuffled", "other") for value in TEMPERATURES),
+    }
+    for one in report.controls:
+        assert one.passed, one
+    for one in report.all_controls:
+        assert abs(one.difference.value) < 0.04
+    assert abs(report.shuffle.value) < 0.05
+
+
+def test_a_control_that_is_something_is_told():
+    """If the second students were taught, too, the control must say so."""
+    found, _ = made_up({4.0: 0.4}, images=80)
+    taught = {one.seed: one for one in found.of("claim", "kd_student", 4.0)}
+
+    def cheat(one: Series) -> Series:
+        if one.kind != "second":
+            return one
+        values = taught[(one.seed or 0) - 9]
+        return Series(one.kind, one.role, None, one.seed, one.first, one.second, *_arrays(values))
+
+    report = report_of(found.mapped(cheat), "temperature", {}, CLASSES)
+    control = next(one for one in report.controls if one.kind == "second")
+    assert not control.passed
+    assert "does not come out as nothing" in " ".join(in_words(report).sentences)
+
+
+def _arrays(one: Series) -> tuple[np.ndarray, ...]:
+    return one.agreement, one.ceiling_first, one.ceiling_second, one.predicted
+
+
+# against other ways to compute it -------------------------------------------------------------------------------------
+
+
+def test_the_bootstrap_is_that_of_resampled_lists(planted):
+    """The same by drawing lists of images and seeds, image by image, and dividing means."""
+    data, _ = planted
+    kd, alone = claim_pairs(data, 4.0)
+    ours = effect_of(data, pair_contrast(kd, alone))
+    generator, images, seeds = np.random.default_rng(7), len(data.samples), len(kd)
+
+    def corrected(one: Series, which: np.ndarray) -> float:
+        ceiling = np.sqrt(np.maximum(one.ceiling_first[which], 0) * np.maximum(one.ceiling_second[which], 0))
+        return one.agreement[which].mean() / ceiling.mean()
+
+    def by_seed(which: np.ndarray) -> np.ndarray:
+        return np.array([corrected(a, which) - corrected(b, which) for a, b in zip(kd, alone, strict=True)])
+
+    assert ours.by_seed == pytest.approx(tuple(by_seed(np.arange(images))))
+    drawn = np.array([by_seed(generator.integers(0, images, images)) for _ in range(1500)])
+    over_images = drawn.mean(1)
+    both = np.array([one[generator.integers(0, seeds, seeds)].mean() for one in drawn])
+    assert ours.image_error == pytest.approx(over_images.std(ddof=1), rel=0.1)
+    for interval, values in ((ours.images, over_images), (ours.both, both)):
+        low, high = np.percentile(values, [2.5, 97.5])
+        tolerance = 0.15 * (high - low)
+        assert interval.low == pytest.approx(low, abs=tolerance)
+        assert interval.high == pytest.approx(high, abs=tolerance)
+    expected = stats.ttest_1samp(by_seed(np.arange(images)), 0).confidence_interval(0.95)
+    assert (ours.seeds_t.low, ours.seeds_t.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_interval_is_that_of_paired_differences(planted):
+    """Without weights and correction it is kdviz.metrics.paired_difference, whose variances are formulas."""
+    data, _ = planted
+    kd, alone = claim_pairs(data, 4.0)
+    ours = effect_of(data, pair_contrast(kd, alone), corrected=False, replicates=4000)
+    other = paired_difference(np.stack([one.agreement for one in alone]), np.stack([one.agreement for one in kd]))
+    assert ours.value == pytest.approx(other.value)
+    assert ours.seed_error == pytest.approx(other.seed_error)
+    assert ours.image_error == pytest.approx(other.sample_error, rel=0.06)
+    assert ours.interval.low == pytest.approx(other.low, abs=0.06 * (other.high - other.low))
+
+
+def test_weights_count_images_as_often_as_they_say(planted):
+    data, _ = planted
+    weights = np.random.default_rng(1).integers(1, 4, len(data.samples)).astype(float)
+    weighted = Agreements(data.measure, data.samples, data.labels, data.targets, weights, data.who, data.series)
+    kd, alone = claim_pairs(weighted, 4.0)
+    repeated = np.repeat(np.arange(len(data.samples)), weights.astype(int))
+    expected = np.mean([one.agreement[repeated].mean() / one.ceiling[repeated].mean() for one in kd])
+    assert effect_of(weighted, mean_contrast(kd), replicates=10).value == pytest.approx(expected)
+    size = size_of(weighted, kd, alone)
+    difference = np.mean([a.agreement - b.agreement for a, b in zip(kd, alone, strict=True)], 0)[repeated]
+    assert size.d_z == pytest.approx(difference.mean() / difference.std())
+    assert size.superiority == pytest.approx((difference > 0).mean())
+
+
+def test_sums_do_not_depend_on_blocks(monkeypatch):
+    columns = np.random.default_rng(0).normal(size=(500, 3))
+    whole = resampled_sums(columns, 400, 1)
+    monkeypatch.setattr("kdviz.analysis.attention.statistics._AT_ONCE", 400 * 7)
+    blocks = resampled_sums(columns, 400, 1)
+    np.testing.assert_allclose(blocks[0], columns.sum(0))
+    np.testing.assert_allclose(blocks, whole)  # the very same draws
+
+
+def test_the_trend_is_the_slope_of_the_effects(planted, report):
+    data, _ = planted
+    effects = np.array([one.difference.by_seed for one in report.values])  # (values, seeds)
+    slopes = np.polyfit(np.log2(TEMPERATURES), effects, 1)[0]
+    assert report.trend.by_seed == pytest.approx(tuple(slopes))
+    assert report.trend.excludes_zero
+    assert trend(data, True, log=False).value == pytest.approx(np.polyfit(TEMPERATURES, effects.mean(1), 1)[0])
+    assert trend(made_up({4.0: 0.1}, images=20)[0], True, log=True) is None
+
+
+def test_effects_by_class_are_adjusted_together(planted):
+    data, _ = planted
+    found = by_class(data, 16.0, CLASSES)
+    assert [one.name for one in found] == list(CLASSES)
+    assert sum(one.images for one in found) == len(data.samples)
+    kd, alone = claim_pairs(data, 16.0)
+    among = data.labels == 3
+    expected = np.mean(
+        [
+            a.agreement[among].mean() / a.ceiling[among].mean() - b.agreement[among].mean() / b.ceiling[among].mean()
+            for a, b in zip(kd, alone, strict=True)
+        ]
+    )
+    assert found[3].effect.value == pytest.approx(expected)
+    assert all(one.p_holm >= one.effect.p_value for one in found)
+    assert all(one.p_holm < 0.05 for one in found)
+    nothing = by_class(data, 1.0, CLASSES)
+    assert all(one.p_holm > 0.05 for one in nothing)
+
+
+def test_holm_by_hand():
+    # In order .005, .01, .03, .04: times 4, 3, 2, 1, and never less than the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+# mistakes -------------------------------------------------------------------------------------------------------------
+
+
+def test_auroc_is_that_of_torchmetrics():
+    generator = np.random.default_rng(0)
+    for _ in range(5):
+        values, truth = generator.integers(0, 30, 200) / 30, generator.random(200) < 0.3
+        assert auroc(values, truth) == pytest.approx(float(binary_auroc(torch.tensor(values), torch.tensor(truth))))
+    assert np.isnan(auroc(np.ones(3), np.zeros(3, bool)))
+
+
+def test_agreement_that_predicts_inheritance_is_seen(planted):
+    data, _ = planted
+    nothing = {one.role: one for one in predicts_inheritance(data, 4.0)}
+    assert nothing["kd_student"].auroc.interval.has_zero
+    wrong = data.targets != data.labels
+
+    def linked(one: Series) -> Series:
+        if (one.kind, one.role) != ("claim", "kd_student"):
+            return one
+        predicted = np.where(wrong, np.where(one.agreement > np.median(one.agreement), data.targets, data.labels), 0)
+        changed = (one.agreement, one.ceiling_first, one.ceiling_second, predicted)
+        return Series(one.kind, one.role, one.value, one.seed, one.first, one.second, *changed)
+
+    found = {one.role: one for one in predicts_inheritance(data.mapped(linked), 4.0)}
+    assert found["kd_student"].auroc.value == pytest.approx(0.5)  # AUROC of 1
+    assert found["kd_student"].inherited + found["kd_student"].others == wrong.sum()
+
+
+def test_parts_by_mistakes(planted):
+    data, _ = planted
+    found = {one.name: one for one in by_mistakes(data, 4.0)}
+    wrong = data.targets != data.labels
+    assert found["teacher wrong"].images == wrong.sum()
+    kd, alone = claim_pairs(data, 4.0)
+    repeated = [wrong & (one.predicted == data.targets) for one in kd]
+    part = found["mistakes of the teacher that the KD student repeats"]
+    assert part.images == pytest.approx(np.mean([one.sum() for one in repeated]))
+    expected = np.mean(
+        [
+            a.agreement[among].mean() / a.ceiling[among].mean() - b.agreement[among].mean() / b.ceiling[among].mean()
+            for a, b, among in zip(kd, alone, repeated, strict=True)
+        ]
+    )
+    assert part.effect.value == pytest.approx(expected)
+
+
+# what is read and said ------------------------------------------------------------------------------------------------
+
+
+def test_extremes_are_the_ends(report, planted):
+    most, least = report.extremes(4)
+    kd, alone = claim_pairs(planted[0], 4.0)
+    difference = image_differences(kd, alone)
+    assert [one.difference for one in most] == pytest.approx(sorted(difference)[::-1][:4])
+    assert [one.difference for one in least] == pytest.approx(sorted(difference)[:4])
+    assert most[0].kd - most[0].alone == pytest.approx(most[0].difference)
+    assert report.distribution()["kd_student"].shape == (160,)
+
+
+def test_the_verdict_in_words(report):
+    words = in_words(report)
+    text = " ".join(words.sentences)
+    assert words.outcome == "closer"
+    assert "The KD student at T = 4 looks more where its teacher looks" in text
+    assert "160 images and 3 seeds" in text
+    assert "All of their intervals contain zero." in text
+    assert "Each doubling of T changes it by" in text
+    assert any("3 seeds are few" in one for one in words.limits)
+    assert any("one teacher" in one for one in words.limits)
+
+
+def test_the_verdict_of_nothing_and_of_the_opposite():
+    nothing, _ = made_up({4.0: 0.0}, seed=3)
+    words = in_words(report_of(nothing, "temperature", {}, CLASSES))
+    assert words.outcome == "cannot be told"
+    assert "cannot be told from the student alone" in words.sentences[0]
+    opposite, _ = made_up({4.0: -0.4}, seed=3)
+    assert in_words(report_of(opposite, "temperature", {}, CLASSES)).outcome == "further"
+
+
+def test_one_seed_says_nothing_about_seeds():
+    found, _ = made_up({4.0: 0.4}, seeds=1)
+    report = report_of(found, "temperature", {}, CLASSES)
+    assert report.chosen.difference.interval.over == "images"
+    assert np.isnan(report.chosen.difference.seed_error)
+    assert any("one seed" in one for one in in_words(report).limits)
+
+
+def test_a_study_that_is_not_there_is_refused():
+    with pytest.raises(ExperimentError, match="kdviz study --study alpha"):
+        read_agreements(pa.table({"study": ["temperature"]}), "alpha")
