@@ -1,5 +1,7 @@
 """Data in, figure out: Plotly for pages and HTML files, Matplotlib for PNG and SVG files (no browser needed)."""
 
+from kdviz.figures.cost import accuracy_against_cost, accuracy_against_cost_file, entry_title
+from kdviz.figures.faithfulness import faithfulness_curves, faithfulness_curves_file, faithfulness_points
 from kdviz.figures.maps import (
     NEGATIVE,
     POSITIVE,
@@ -19,7 +21,8 @@ from kdviz.figures.roles import (
     role_title,
 )
 from kdviz.figures.softened import entropy_against_temperature, softened_bars, softened_file
-from kdviz.figures.studies import against_value, against_value_file, curves, curves_file, value_title
+from kdviz.figures.studies import against_value, against_value_file, value_title
+from kdviz.figures.training_curves import curves, curves_file
 
 __all__ = [
     "NEGATIVE",
@@ -27,6 +30,8 @@ __all__ = [
     "ROLE_COLOURS",
     "ROLE_SYMBOLS",
     "ROLE_TITLES",
+    "accuracy_against_cost",
+    "accuracy_against_cost_file",
     "against_value",
     "against_value_file",
     "colour_centre",
@@ -37,6 +42,10 @@ __all__ = [
     "curves_file",
     "difference_to_teacher",
     "entropy_against_temperature",
+    "entry_title",
+    "faithfulness_curves",
+    "faithfulness_curves_file",
+    "faithfulness_points",
     "role_colour",
     "role_dash",
     "role_symbol",

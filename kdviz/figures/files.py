@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from kdviz.errors import UnknownNameError
-from kdviz.language import language
+from kdviz.language import ENGLISH, language, speaking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+P = ParamSpec("P")
+T = TypeVar("T")
 KINDS = ("png", "svg")
 _FONTS = {
     "zh_CN": (
@@ -40,10 +43,23 @@ def new_picture(width: float, height: float, kind: str) -> Figure:
 
     if kind not in KINDS:
         raise UnknownNameError("picture format", kind, KINDS)
-    matplotlib.rcParams["font.family"] = ["DejaVu Sans", *_installed_fonts(language())]
+    # Of all languages: names of classes may be in another one than the page.
+    fonts = [font for name in _FONTS for font in _installed_fonts(name)]
+    matplotlib.rcParams["font.family"] = ["DejaVu Sans", *fonts]
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def writable(draw: Callable[P, T]) -> Callable[P, T]:
+    """Make a function that draws a file write it in English where no font here can write the page's language."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **more: P.kwargs) -> T:
+        with speaking(language() if can_write() else ENGLISH):
+            return draw(*args, **more)
+
+    return drawn
 
 
 def can_write() -> bool:

@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 from matplotlib.colors import LinearSegmentedColormap
 from plotly.subplots import make_subplots
 
-from kdviz.figures.files import new_picture, picture_file
+from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import label, role_title
+from kdviz.language import _, percent
 from kdviz.saliency import SaliencyMap, difference
 
 _LINE = 36  # characters over a panel
@@ -46,8 +47,8 @@ def comparison(maps: Mapping[str, SaliencyMap], *, shared_scale: bool = True, op
     """
     roles = list(maps)
     others = [role for role in roles if role != "teacher" and "teacher" in maps]
-    titles = ["Picture", *(_panel_title(maps[role]) for role in roles)]
-    titles += ["", *(f"{role_title(role)} − teacher" if role in others else "" for role in roles)] if others else []
+    titles = [_("Picture"), *(_panel_title(maps[role]) for role in roles)]
+    titles += ["", *(label(_less_teacher(role)) if role in others else "" for role in roles)] if others else []
     rows = 2 if others else 1
     figure = make_subplots(rows, len(roles) + 1, subplot_titles=titles, horizontal_spacing=0.03, vertical_spacing=0.14)
     picture = maps[roles[0]].picture
@@ -84,9 +85,14 @@ def _mean_gap(maps: Mapping[str, SaliencyMap], role: str) -> float:
 def _panel_lines(one: SaliencyMap) -> list[str]:
     """The title of a map: whose it is, what that says, and of which class it is; the last two on one line if short."""
     predicted, target = one.classes[one.predicted], one.classes[one.target]
-    about = [f"predicts {predicted} ({one.probabilities[one.predicted]:.1%})", f"map of {target}"]
+    share = percent(float(one.probabilities[one.predicted]))
+    about = [_("predicts {name} ({share})", name=predicted, share=share), _("map of {name}", name=target)]
     fits = sum(map(len, about)) <= _LINE
-    return [role_title(one.role), *(["; ".join(about)] if fits else about)]
+    return [role_title(one.role), *([_("{first}; {second}", first=about[0], second=about[1])] if fits else about)]
+
+
+def _less_teacher(role: str) -> str:
+    return _("{model} − teacher", model=role_title(role))
 
 
 def _panel_title(one: SaliencyMap) -> str:
@@ -112,11 +118,12 @@ def _heatmap(
         colorscale=[list(stop) for stop in _STOPS],
         opacity=opacity,
         showscale=bar,
-        colorbar={"title": {"text": "change of<br>probability"}, "len": 0.9},
-        hovertemplate="row %{y}, column %{x}<br>%{z:.4f} ± %{customdata:.4f}<extra></extra>",
+        colorbar={"title": {"text": _("change of<br>probability")}, "len": 0.9},
+        hovertemplate=_("row %{y}, column %{x}") + "<br>%{z:.4f} ± %{customdata:.4f}<extra></extra>",
     )
 
 
+@writable
 def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
     """The comparison as the bytes of a ``png`` or ``svg`` file.
 
@@ -132,7 +139,7 @@ def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
         axis.set_axis_off()
     picture = maps[roles[0]].picture
     axes[0, 0].imshow(picture, cmap="gray", vmin=0, vmax=255)
-    axes[0, 0].set_title("Picture", fontsize=10)
+    axes[0, 0].set_title(_("Picture"), fontsize=10)
     shown: list[Any] = []
     for column, role in enumerate(roles, 1):
         shown.append(
@@ -146,8 +153,8 @@ def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
                 (_mean_gap(maps, role), colour_limit(maps)),
                 picture,
             )
-            axes[1, column].set_title(f"{role_title(role)} − teacher", fontsize=9)
-    figure.colorbar(shown[0], ax=axes[0, -1], label="change of probability", shrink=0.8)
+            axes[1, column].set_title(_less_teacher(role), fontsize=9, parse_math=False)
+    figure.colorbar(shown[0], ax=axes[0, -1], label=_("change of probability"), shrink=0.8)
     return picture_file(figure, kind)
 
 

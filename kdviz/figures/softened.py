@@ -9,8 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from kdviz.analysis.softened import TEMPERATURES, entropy_bits, entropy_curve, softened
-from kdviz.figures.files import new_picture, picture_file
+from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import ROLE_PATTERNS, label, role_colour, role_dash, role_symbol, role_title
+from kdviz.language import _, number
 
 MOST_CLASSES = 16
 _FLOOR = 1e-6  # of a logarithmic axis
@@ -42,7 +43,7 @@ def softened_bars(
             go.Bar(
                 x=names,
                 y=target[shown],
-                name=f"{role_title(role)}, {float(entropy_bits(target)):.2f} bits",
+                name=_with_bits(role, target),
                 marker={
                     "color": role_colour(role),
                     "pattern": {
@@ -53,14 +54,17 @@ def softened_bars(
                         "size": 7,
                     },
                 },
-                hovertemplate=f"{label(role_title(role))}: %{{y:.3%}} for %{{x}}<extra></extra>",
+                hovertemplate=_(
+                    "{model}: {share} for {name}", model=label(role_title(role)), share="%{y:.3%}", name="%{x}"
+                )
+                + "<extra></extra>",
             )
         )
-    figure.update_xaxes(type="category", title="Class", showgrid=False)
+    figure.update_xaxes(type="category", title=_("Class"), showgrid=False)
     scale: dict[str, Any] = (
         {"type": "log", "range": [float(np.log10(_FLOOR)), 0.05]} if log else {"range": [0, _top(logits)]}
     )
-    figure.update_yaxes(title=f"Probability at T = {temperature:g}", tickformat="~%" if log else ".0%", **scale)
+    figure.update_yaxes(title=_probability(temperature), tickformat="~%" if log else ".0%", **scale)
     return _laid_out(figure, 380).update_layout(barmode="group", bargap=0.25, showlegend=True)
 
 
@@ -77,7 +81,7 @@ def entropy_against_temperature(
                 mode="lines",
                 name=role_title(role),
                 line={"color": role_colour(role), "width": 2, "dash": role_dash(role)},
-                hovertemplate="T = %{x:.3~g}: %{y:.2f} bits<extra></extra>",
+                hovertemplate=_("T = {value}: {bits} bits", value="%{x:.3~g}", bits="%{y:.2f}") + "<extra></extra>",
             )
         )
         figure.add_trace(
@@ -87,20 +91,20 @@ def entropy_against_temperature(
                 mode="markers",
                 showlegend=False,
                 marker={"color": role_colour(role), "size": 11, "symbol": role_symbol(role)},
-                hovertemplate="T = %{x:.3~g}: %{y:.2f} bits<extra></extra>",
+                hovertemplate=_("T = {value}: {bits} bits", value="%{x:.3~g}", bits="%{y:.2f}") + "<extra></extra>",
             )
         )
     most = float(np.log2(len(next(iter(logits.values())))))
     figure.add_hline(y=most, line={"color": "#888", "width": 1, "dash": "dot"})
-    figure.add_annotation(
-        x=1, xref="paper", xanchor="right", y=most, yanchor="bottom", showarrow=False, text=f"most: {most:.2f} bits"
-    )
+    text = _("most: {bits} bits", bits=number(most, 2))
+    figure.add_annotation(x=1, xref="paper", xanchor="right", y=most, yanchor="bottom", showarrow=False, text=text)
     figure.add_vline(x=temperature, line={"color": "#888", "width": 1})
-    figure.update_xaxes(type="log", title="Temperature T", tickvals=_TICKS, ticktext=[f"{one:g}" for one in _TICKS])
-    figure.update_yaxes(title="Entropy, bits", range=[0, 1.15 * most])
+    figure.update_xaxes(type="log", title=_("Temperature T"), tickvals=_TICKS, ticktext=[f"{one:g}" for one in _TICKS])
+    figure.update_yaxes(title=_("Entropy, bits"), range=[0, 1.15 * most])
     return _laid_out(figure, 300)
 
 
+@writable
 def softened_file(
     logits: Mapping[str, np.ndarray],
     classes: Sequence[str],
@@ -120,7 +124,7 @@ def softened_file(
     width = 0.8 / len(logits)
     for place, (role, values) in enumerate(logits.items()):
         target = softened(values, temperature)
-        colour, name = role_colour(role), f"{role_title(role)}, {float(entropy_bits(target)):.2f} bits"
+        colour, name = role_colour(role), _with_bits(role, target)
         at = np.arange(len(shown)) + (place - (len(logits) - 1) / 2) * width
         bars.bar(at, target[shown], width, color=colour, hatch=_hatch(role), edgecolor="white", label=name)
         dash = {"dash": "--", "dot": ":", "dashdot": "-."}.get(role_dash(role), "-")
@@ -130,9 +134,9 @@ def softened_file(
     bars.set_xticks(np.arange(len(shown)), names, rotation=0 if max(map(len, names)) < 9 else 30, parse_math=False)
     bars.set_ylim(*((_FLOOR, 1.2) if log else (0, _top(logits))))
     bars.set_yscale("log" if log else "linear")
-    bars.set(ylabel=f"Probability at T = {temperature:g}")
+    bars.set(ylabel=_probability(temperature))
     bars.legend()
-    curve.set(xscale="log", xlabel="Temperature T", ylabel="Entropy, bits", ylim=(0, None))
+    curve.set(xscale="log", xlabel=_("Temperature T"), ylabel=_("Entropy, bits"), ylim=(0, None))
     curve.set_xticks(_TICKS, [f"{one:g}" for one in _TICKS])
     curve.minorticks_off()
     return picture_file(picture, kind)
@@ -148,9 +152,17 @@ def _largest(logits: np.ndarray) -> np.ndarray:
     return np.sort(np.argsort(-np.asarray(logits), kind="stable")[:MOST_CLASSES])
 
 
-def _class_name(classes: Sequence[str], number: int, true_class: int | None, escaped: bool = True) -> str:
-    name = label(classes[number]) if escaped else classes[number]
-    return f"{name} (true)" if number == true_class else name
+def _class_name(classes: Sequence[str], place: int, true_class: int | None, escaped: bool = True) -> str:
+    name = label(classes[place]) if escaped else classes[place]
+    return _("{name} (true)", name=name) if place == true_class else name
+
+
+def _with_bits(role: str, target: np.ndarray) -> str:
+    return _("{model}, {bits} bits", model=role_title(role), bits=number(float(entropy_bits(target)), 2))
+
+
+def _probability(temperature: float) -> str:
+    return _("Probability at T = {value}", value=f"{temperature:g}")
 
 
 def _hatch(role: str) -> str:

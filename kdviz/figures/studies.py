@@ -1,31 +1,36 @@
-"""Studies: a figure against what was varied, and each run's curves."""
+"""Studies: a figure against what was varied."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from kdviz.analysis.series import Figure, Point
 from kdviz.analysis.study_kinds import Study
-from kdviz.figures.files import new_picture, picture_file
-from kdviz.figures.roles import FURTHER_COLOURS, role_colour, role_dash, role_symbol, role_title
+from kdviz.figures.files import new_picture, picture_file, writable
+from kdviz.figures.roles import label, role_colour, role_dash, role_symbol, role_title
+from kdviz.language import N_, _, plural
 
-_AXES = {"temperature": "Temperature T", "alpha": "Weight of the teacher, alpha", "kd_loss": "Loss against the teacher"}
-_AXES["teacher_epochs"] = "Epochs after which the teacher was stopped"
+_AXES = {
+    "temperature": N_("Temperature T"),
+    "alpha": N_("Weight of the teacher, alpha"),
+    "kd_loss": N_("Loss against the teacher"),
+    "teacher_epochs": N_("Epochs after which the teacher was stopped"),
+}
+_Y_TITLES = {
+    ("test", "higher"): N_("{figure}, test split (higher is better)"),
+    ("test", "lower"): N_("{figure}, test split (lower is better)"),
+    ("validation", "higher"): N_("{figure}, validation split (higher is better)"),
+    ("validation", "lower"): N_("{figure}, validation split (lower is better)"),
+    ("bundled", "higher"): N_("{figure}, bundled samples (higher is better)"),
+    ("bundled", "lower"): N_("{figure}, bundled samples (lower is better)"),
+}
 _LOG = ("temperature",)
-_MARKERS = {"square": "s", "circle": "o", "diamond": "D", "triangle-up": "^", "cross": "P", "x": "X", "star": "*"}
+MARKERS = {"square": "s", "circle": "o", "diamond": "D", "triangle-up": "^", "cross": "P", "x": "X", "star": "*"}
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
-_SYMBOLS = ("circle", "triangle-up", "cross", "x", "star", "square", "diamond")
-_PANELS = {"loss": "Loss, logarithmic", "accuracy": "Accuracy"}
-
-
-# against what was varied ----------------------------------------------------------------------------------------------
 
 
 def against_value(points: Sequence[Point], study: Study, figure: Figure, split: str = "test") -> go.Figure:
@@ -50,7 +55,7 @@ def against_value(points: Sequence[Point], study: Study, figure: Figure, split: 
         "ticktext": [_value_text(one) for one in values],
     }
     kind = "category" if _is_category(values) else "log" if study.column in _LOG else "linear"
-    chart.update_xaxes(title=_AXES[study.column], showgrid=False, zeroline=False, type=kind, **ticks)
+    chart.update_xaxes(title=_(_AXES[study.column]), showgrid=False, zeroline=False, type=kind, **ticks)
     chart.update_yaxes(title=_y_title(figure, split), tickformat=_tick_format(points, figure))
     return chart.update_layout(
         height=440,
@@ -62,20 +67,22 @@ def against_value(points: Sequence[Point], study: Study, figure: Figure, split: 
 
 def _line(chart: go.Figure, role: str, line: Sequence[Point], study: Study, figure: Figure) -> None:
     colour, symbol = role_colour(role), role_symbol(role)
-    number = ".2%" if figure.share else ".4f"
+    digits = ".2%" if figure.share else ".4f"
+    title = label(role_title(role))
     runs = [(_place(point.value), seed, one) for point in line for seed, one in point.runs if len(point.runs) > 1]
     chart.add_trace(
         go.Scatter(
-            x=[place for place, _, _ in runs],
-            y=[one for _, _, one in runs],
-            customdata=[seed for _, seed, _ in runs],
+            x=[place for place, _seed, _one in runs],
+            y=[one for _place, _seed, one in runs],
+            customdata=[seed for _place, seed, _one in runs],
             mode="markers",
             showlegend=False,
             marker={"size": 6, "color": colour, "symbol": f"{symbol}-open", "line": {"width": 1.5}},
-            hovertemplate=f"{role_title(role)}, seed %{{customdata}}: %{{y:{number}}}<extra></extra>",
+            hovertemplate=_("{model}, seed {seed}", model=title, seed="%{customdata}")
+            + f": %{{y:{digits}}}<extra></extra>",
         )
     )
-    about = [[value_title(study, p.value), len(p.runs), p.spread or 0.0] for p in line]
+    about = [[label(value_title(study, one.value)), _over_seeds(len(one.runs)), one.spread or 0.0] for one in line]
     chart.add_trace(
         go.Scatter(
             x=[_place(point.value) for point in line],
@@ -86,8 +93,8 @@ def _line(chart: go.Figure, role: str, line: Sequence[Point], study: Study, figu
             line={"color": colour, "width": 2, "dash": role_dash(role)},
             marker={"size": 10, "symbol": symbol, "color": colour},
             customdata=np.array(about, dtype=object),
-            hovertemplate=f"{role_title(role)}, %{{customdata[0]}}<br>%{{y:{number}}} ± %{{customdata[2]:{number}}} "
-            "over %{customdata[1]} seed(s)<extra></extra>",
+            hovertemplate=f"{title}, %{{customdata[0]}}<br>%{{y:{digits}}} ± %{{customdata[2]:{digits}}}<br>"
+            "%{customdata[1]}<extra></extra>",
         )
     )
 
@@ -101,10 +108,11 @@ def _reference(chart: go.Figure, point: Point, figure: Figure) -> None:
     line = {"color": colour, "width": 2, "dash": dash}
     chart.add_hline(y=point.mean, line=line)
     # A line across the plot has no legend entry of its own.
-    name = f"{role_title(point.role)}, {figure.text(point.mean)}"
+    name = label(_with_figure(point, figure))
     chart.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=name, line=line))
 
 
+@writable
 def against_value_file(points: Sequence[Point], study: Study, figure: Figure, kind: str, split: str = "test") -> bytes:
     """The same as the bytes of a ``png`` or ``svg`` file.
 
@@ -119,8 +127,9 @@ def against_value_file(points: Sequence[Point], study: Study, figure: Figure, ki
         if point.value is None:
             colour, mean, spread = role_colour(point.role), point.mean, point.spread or 0.0
             axis.axhspan(mean - spread, mean + spread, color=colour, alpha=0.12, linewidth=0)
-            name = f"{role_title(point.role)}, {figure.text(mean)}"
-            axis.axhline(mean, color=colour, linestyle=_DASHES[role_dash(point.role)], label=name)
+            axis.axhline(
+                mean, color=colour, linestyle=_DASHES[role_dash(point.role)], label=_with_figure(point, figure)
+            )
     for role, line in _lines(points).items():
         places = [values.index(point.value) if category else point.value for point in line]
         axis.errorbar(
@@ -129,20 +138,28 @@ def against_value_file(points: Sequence[Point], study: Study, figure: Figure, ki
             [point.spread or 0.0 for point in line],
             color=role_colour(role),
             linestyle="none" if category else _DASHES[role_dash(role)],
-            marker=_MARKERS[role_symbol(role)],
+            marker=MARKERS[role_symbol(role)],
             capsize=4,
             label=role_title(role),
         )
-        seeds = [(place, one) for place, point in zip(places, line, strict=True) for _, one in point.runs]
-        look = {"marker": _MARKERS[role_symbol(role)], "markersize": 4, "fillstyle": "none", "linestyle": "none"}
+        seeds = [(place, one) for place, point in zip(places, line, strict=True) for _seed, one in point.runs]
+        look = {"marker": MARKERS[role_symbol(role)], "markersize": 4, "fillstyle": "none", "linestyle": "none"}
         axis.plot(*zip(*seeds, strict=True), color=role_colour(role), **look)
     axis.set_xscale("log" if study.column in _LOG else "linear")
     axis.set_xticks(range(len(values)) if category else values, [_value_text(one) for one in values])
     axis.minorticks_off()
-    axis.yaxis.set_major_formatter(lambda value, _: figure.text(value))
-    axis.set(xlabel=_AXES[study.column], ylabel=_y_title(figure, split))
+    axis.yaxis.set_major_formatter(lambda value, _place: figure.text(value))
+    axis.set(xlabel=_(_AXES[study.column]), ylabel=_y_title(figure, split))
     picture.legend(loc="outside upper center", ncols=3, frameon=False)  # no line can be behind it
     return picture_file(picture, kind)
+
+
+def _with_figure(point: Point, figure: Figure) -> str:
+    return _("{model}, {value}", model=role_title(point.role), value=figure.text(point.mean))
+
+
+def _over_seeds(count: int) -> str:
+    return plural("over {count} seed", "over {count} seeds", count)
 
 
 def _lines(points: Sequence[Point]) -> dict[str, list[Point]]:
@@ -173,12 +190,12 @@ def _value_text(value: Any) -> str:
 def value_title(study: Study, value: Any) -> str:
     """A value beside a model's name: ``T = 4``, ``teacher of 3 epochs``, or a loss."""
     if study.column == "teacher_epochs":
-        return f"teacher of {value:g} epoch{'' if value == 1 else 's'}"
+        return plural("teacher of {count} epoch", "teacher of {count} epochs", int(value))
     return _value_text(value) if isinstance(value, str) else study.shown(value)
 
 
 def _y_title(figure: Figure, split: str) -> str:
-    return f"{figure.title}, {split} split" + (f" ({figure.better} is better)" if figure.better else "")
+    return _(_Y_TITLES[split, figure.better], figure=_(figure.title))
 
 
 def _tick_format(points: Sequence[Point], figure: Figure) -> str:
@@ -188,113 +205,3 @@ def _tick_format(points: Sequence[Point], figure: Figure) -> str:
     if figure.share:
         return ".0%" if span > 0.05 else ".1%" if span > 0.005 else ".2%"
     return ".2f" if span > 0.05 else ".3f" if span > 0.005 else ".4f"
-
-
-# curves ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Style:
-    name: str
-    colour: str
-    symbol: str
-
-
-def curves(
-    rows: Sequence[Mapping[str, Any]], study: Study, panels: Sequence[str] = ("loss", "accuracy"), height: int = 360
-) -> go.Figure:
-    """Curves of runs over their epochs: validation as a line with symbols, training dotted.
-
-    Args:
-        rows: Of :attr:`kdviz.analysis.series.Report.curves`.
-        study: One of ``STUDIES``.
-        panels: ``loss``, ``accuracy`` or both, side by side.
-        height: In pixels.
-    """
-    chart = make_subplots(1, len(panels), horizontal_spacing=0.1)
-    styles = _styles(rows, study)
-    step = max(1, -(-max(row["epoch"] for row in rows) // 10)) if rows else 1
-    for column, panel in enumerate(panels, 1):
-        chart.update_xaxes(title="Epoch", showgrid=False, tick0=0, dtick=step, row=1, col=column)
-        axis: dict[str, Any] = (
-            {"tickformat": ".0%"} if panel == "accuracy" else {"type": "log", "dtick": "D2", "tickformat": ".2~g"}
-        )
-        chart.update_yaxes(title=_PANELS[panel], **axis, row=1, col=column)
-    named: set[Any] = set()
-    for (column, panel), run in product(enumerate(panels, 1), _runs(rows)):
-        key = run[0]["role"], run[0]["value"]
-        for part in ("train", "validation"):
-            trace = _curve(run, f"{part}_{panel}", styles[key], part, key not in named and part == "validation")
-            chart.add_trace(trace, 1, column)
-        named.add(key)
-    for name, dash in (("Validation", "solid"), ("Training", "dot")):
-        grey = {"color": "#888", "width": 2, "dash": dash}
-        chart.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=name, line=grey), 1, 1)
-    return chart.update_layout(
-        height=height,
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        hovermode="closest",
-    )
-
-
-def _curve(run: Sequence[Mapping[str, Any]], column: str, style: _Style, part: str, named: bool) -> go.Scatter:
-    said = f"{style.name}, seed {run[0]['seed']}, {'training' if part == 'train' else part}"
-    number = ".2%" if column.endswith("accuracy") else ".4f"
-    return go.Scatter(
-        x=[row["epoch"] for row in run],
-        y=[row[column] for row in run],
-        mode="lines" if part == "train" else "lines+markers",
-        name=style.name,
-        legendgroup=style.name,
-        showlegend=named,
-        line={"color": style.colour, "width": 1.5, "dash": "dot" if part == "train" else "solid"},
-        marker={"size": 6, "symbol": style.symbol},
-        hovertemplate=f"{said}<br>epoch %{{x}}: %{{y:{number}}}<extra></extra>",
-    )
-
-
-def curves_file(rows: Sequence[Mapping[str, Any]], study: Study, kind: str) -> bytes:
-    """Both panels as the bytes of a ``png`` or ``svg`` file.
-
-    Raises:
-        UnknownNameError: Another kind.
-    """
-    picture = new_picture(11, 4.2, kind)
-    styles, named = _styles(rows, study), set()
-    for axis, (panel, title) in zip(picture.subplots(1, 2), _PANELS.items(), strict=True):
-        for run in _runs(rows):
-            style, epochs = styles[run[0]["role"], run[0]["value"]], [row["epoch"] for row in run]
-            train, validation = ([row[f"{part}_{panel}"] for row in run] for part in ("train", "validation"))
-            axis.plot(epochs, train, ":", color=style.colour, linewidth=1)
-            name = "" if (panel, style.name) in named else style.name
-            axis.plot(epochs, validation, color=style.colour, marker=_MARKERS[style.symbol], markersize=4, label=name)
-            named.add((panel, style.name))
-        axis.plot([], [], ":", color="#888", label="training")
-        axis.set(xlabel="Epoch", ylabel=title, yscale="log" if panel == "loss" else "linear")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.legend(fontsize=8)
-    return picture_file(picture, kind)
-
-
-def _runs(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    found: dict[Hashable, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["run"], []).append(row)
-    return list(found.values())
-
-
-def _styles(rows: Sequence[Mapping[str, Any]], study: Study) -> dict[tuple[str, Any], _Style]:
-    """(role, value) -> how it looks. One value of the KD student has its role's colour; of several, each its own."""
-    keys = list(dict.fromkeys((row["role"], row["value"]) for row in rows))
-    varied = [key for key in keys if key[1] is not None]
-    found = {}
-    for role, value in keys:
-        if value is None:
-            found[role, value] = _Style(role_title(role), role_colour(role), role_symbol(role))
-            continue
-        place = varied.index((role, value))
-        colours = (role_colour(role), *FURTHER_COLOURS)
-        name = f"{role_title(role)}, {value_title(study, value)}"
-        found[role, value] = _Style(name, colours[place % len(colours)], _SYMBOLS[place % len(_SYMBOLS)])
-    return found

@@ -1,0 +1,130 @@
+"""Curves of training: loss and accuracy of a study's runs over their epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from kdviz.analysis.study_kinds import Study
+from kdviz.figures.files import new_picture, picture_file, writable
+from kdviz.figures.roles import FURTHER_COLOURS, label, role_colour, role_symbol, role_title
+from kdviz.figures.studies import MARKERS, value_title
+from kdviz.language import N_, _
+
+_SYMBOLS = ("circle", "triangle-up", "cross", "x", "star", "square", "diamond")
+_PANELS = {"loss": N_("Loss, logarithmic"), "accuracy": N_("Accuracy")}
+
+
+@dataclass(frozen=True)
+class _Style:
+    name: str
+    colour: str
+    symbol: str
+
+
+def curves(
+    rows: Sequence[Mapping[str, Any]], study: Study, panels: Sequence[str] = ("loss", "accuracy"), height: int = 360
+) -> go.Figure:
+    """Curves of runs over their epochs: validation as a line with symbols, training dotted.
+
+    Args:
+        rows: Of :attr:`kdviz.analysis.series.Report.curves`.
+        study: One of ``STUDIES``.
+        panels: ``loss``, ``accuracy`` or both, side by side.
+        height: In pixels.
+    """
+    chart = make_subplots(1, len(panels), horizontal_spacing=0.1)
+    styles = _styles(rows, study)
+    step = max(1, -(-max(row["epoch"] for row in rows) // 10)) if rows else 1
+    for column, panel in enumerate(panels, 1):
+        chart.update_xaxes(title=_("Epoch"), showgrid=False, tick0=0, dtick=step, row=1, col=column)
+        axis: dict[str, Any] = (
+            {"tickformat": ".0%"} if panel == "accuracy" else {"type": "log", "dtick": "D2", "tickformat": ".2~g"}
+        )
+        chart.update_yaxes(title=_(_PANELS[panel]), **axis, row=1, col=column)
+    named: set[Any] = set()
+    for (column, panel), run in product(enumerate(panels, 1), _runs(rows)):
+        key = run[0]["role"], run[0]["value"]
+        for part in ("train", "validation"):
+            trace = _curve(run, f"{part}_{panel}", styles[key], part, key not in named and part == "validation")
+            chart.add_trace(trace, 1, column)
+        named.add(key)
+    for name, dash in ((_("Validation"), "solid"), (_("Training"), "dot")):
+        grey = {"color": "#888", "width": 2, "dash": dash}
+        chart.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=name, line=grey), 1, 1)
+    return chart.update_layout(
+        height=height,
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        hovermode="closest",
+    )
+
+
+def _curve(run: Sequence[Mapping[str, Any]], column: str, style: _Style, part: str, named: bool) -> go.Scatter:
+    text = N_("{model}, seed {seed}, training") if part == "train" else N_("{model}, seed {seed}, validation")
+    said = label(_(text, model=style.name, seed=run[0]["seed"]))
+    epoch = _("epoch {epoch}", epoch="%{x}")
+    digits = ".2%" if column.endswith("accuracy") else ".4f"
+    return go.Scatter(
+        x=[row["epoch"] for row in run],
+        y=[row[column] for row in run],
+        mode="lines" if part == "train" else "lines+markers",
+        name=style.name,
+        legendgroup=style.name,
+        showlegend=named,
+        line={"color": style.colour, "width": 1.5, "dash": "dot" if part == "train" else "solid"},
+        marker={"size": 6, "symbol": style.symbol},
+        hovertemplate=f"{said}<br>{epoch}: %{{y:{digits}}}<extra></extra>",
+    )
+
+
+@writable
+def curves_file(rows: Sequence[Mapping[str, Any]], study: Study, kind: str) -> bytes:
+    """Both panels as the bytes of a ``png`` or ``svg`` file.
+
+    Raises:
+        UnknownNameError: Another kind.
+    """
+    picture = new_picture(11, 4.2, kind)
+    styles, named = _styles(rows, study), set()
+    for axis, (panel, title) in zip(picture.subplots(1, 2), _PANELS.items(), strict=True):
+        for run in _runs(rows):
+            style, epochs = styles[run[0]["role"], run[0]["value"]], [row["epoch"] for row in run]
+            train, validation = ([row[f"{part}_{panel}"] for row in run] for part in ("train", "validation"))
+            axis.plot(epochs, train, ":", color=style.colour, linewidth=1)
+            name = "" if (panel, style.name) in named else style.name
+            axis.plot(epochs, validation, color=style.colour, marker=MARKERS[style.symbol], markersize=4, label=name)
+            named.add((panel, style.name))
+        axis.plot([], [], ":", color="#888", label=_("training"))
+        axis.set(xlabel=_("Epoch"), ylabel=_(title), yscale="log" if panel == "loss" else "linear")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(fontsize=8)
+    return picture_file(picture, kind)
+
+
+def _runs(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    found: dict[Hashable, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["run"], []).append(row)
+    return list(found.values())
+
+
+def _styles(rows: Sequence[Mapping[str, Any]], study: Study) -> dict[tuple[str, Any], _Style]:
+    """(role, value) -> how it looks. One value of the KD student has its role's colour; of several, each its own."""
+    keys = list(dict.fromkeys((row["role"], row["value"]) for row in rows))
+    varied = [key for key in keys if key[1] is not None]
+    found = {}
+    for role, value in keys:
+        if value is None:
+            found[role, value] = _Style(role_title(role), role_colour(role), role_symbol(role))
+            continue
+        place = varied.index((role, value))
+        colours = (role_colour(role), *FURTHER_COLOURS)
+        name = _("{model}, {value}", model=role_title(role), value=value_title(study, value))
+        found[role, value] = _Style(name, colours[place % len(colours)], _SYMBOLS[place % len(_SYMBOLS)])
+    return found
