@@ -11,6 +11,7 @@ from typing import Any
 
 import streamlit as st
 
+from kdviz.language import _
 from kdviz.ui.texts import say_error
 
 EXPERIMENT = "experiment"
@@ -26,7 +27,14 @@ def read_choice(name: str, options: Sequence[str], default: str) -> str:
     value = read(name, default)
     if value in options:
         return value
-    say_error(f"'{value[:40]}' in the page's address is not a known {name}; '{default}' is used instead.")
+    say_error(
+        _(
+            "'{value}' in the page's address is not a known {name}; '{default}' is used instead.",
+            value=value[:40],
+            name=name,
+            default=default,
+        )
+    )
     return default
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.analysis.softened import TEMPERATURES, entropy_bits, least_sure, softened, softened_table
+from kdviz.language import _, listed, number, percent
 from kdviz.ui import address
 from kdviz.ui.library import OpenExperiment, Shown
 from kdviz.ui.texts import download, plain, say_error, say_missing
@@ -24,14 +25,16 @@ _CONFIG = {"displaylogo": False}
 def page() -> None:
     """One sample, and a slider for the temperature."""
     address.only("sample", "T", "models", "scale")
-    opened = heading("What does the teacher know of the other classes?")
+    opened = heading(_("What does the teacher know of the other classes?"))
     st.markdown(
-        "A KD student learns from the teacher's probabilities, softened by a temperature: "
-        "at T = 1 they are nearly all on one class; a higher T shows how the teacher ranks the others."
+        _(
+            "A KD student learns from the teacher's probabilities, softened by a temperature: at T = 1 they are nearly "
+            "all on one class; a higher T shows how the teacher ranks the others."
+        )
     )
     shown = opened.shown
     if shown is None:
-        say_missing("This experiment keeps no pictures of its data, so that there is nothing to show here.")
+        say_missing(_("This experiment keeps no pictures of its data, so that there is nothing to show here."))
     elif shown.predictions is None:
         say_missing(shown.missing)
     else:
@@ -40,7 +43,7 @@ def page() -> None:
 
 def _sample_and_targets(opened: OpenExperiment, shown: Shown) -> None:
     if "teacher" not in shown.logits:
-        say_missing("No answers of a teacher are stored for these images, only those of the students.")
+        say_missing(_("No answers of a teacher are stored for these images, only those of the students."))
     left, right = st.columns([1, 3], gap="large")
     with left:
         place = _sample(opened, shown)
@@ -54,16 +57,17 @@ def _sample_and_targets(opened: OpenExperiment, shown: Shown) -> None:
 def _sample(opened: OpenExperiment, shown: Shown) -> int:
     """The place of the sample that is shown."""
     place = _place(shown)
-    number, label = int(shown.numbers[place]), opened.experiment.classes[int(shown.labels[place])]
-    st.image(_enlarged(shown.picture(place)), width=_SIDE, alt=f"Sample {number}")
-    st.markdown(f"Sample {number}, true class **{plain(label)}**  \n:gray[{plain(opened.pictures)}]")
-    st.session_state[_NUMBER] = number  # a button may have chosen another one
+    sample, label = int(shown.numbers[place]), opened.experiment.classes[int(shown.labels[place])]
+    st.image(_enlarged(shown.picture(place)), width=_SIDE, alt=_("Sample {number}", number=sample))
+    about = _("Sample {number}, true class **{name}**", number=sample, name=plain(label))
+    st.markdown(f"{about}  \n:gray[{plain(opened.pictures)}]")
+    st.session_state[_NUMBER] = sample  # a button may have chosen another one
     last = int(shown.numbers.max())
-    st.number_input("Sample number", 0, last, step=1, width=_SIDE, key=_NUMBER, on_change=_go_to_number)
+    st.number_input(_("Sample number"), 0, last, step=1, width=_SIDE, key=_NUMBER, on_change=_go_to_number)
     role = _main_role(shown)
     with st.container(horizontal=True, gap="small"):
         for title, help, order in _picks(shown, role):
-            target = int(shown.numbers[_next(order, place)]) if len(order) else number
+            target = int(shown.numbers[_next(order, place)]) if len(order) else sample
             st.button(title, help=help, disabled=not len(order), on_click=_go_to, args=(target,))
     return place
 
@@ -77,7 +81,9 @@ def _place(shown: Shown) -> int:
     fine = text.isascii() and text.isdecimal() and len(text) < 10
     place = shown.place(int(text)) if fine else None
     if place is None:
-        say_error(f"There is no sample '{text[:40]}' with a picture here; another one is shown instead.")
+        say_error(
+            _("There is no sample '{number}' with a picture here; another one is shown instead.", number=text[:40])
+        )
         return start
     return place
 
@@ -99,12 +105,15 @@ def _picks(shown: Shown, role: str) -> list[tuple[str, str, np.ndarray]]:
     assert shown.predictions is not None
     unsure = least_sure(shown.logits[role])
     wrong = unsure[~shown.predictions.right(role)[unsure]]
-    title = figures.role_title(role)
-    who = f"the {plain(title)}"
+    who = plain(figures.role_title(role))
     return [
-        (f"{plain(title)}'s least sure", f"The sample on which {who}'s entropy is highest; again: the next.", unsure),
-        (f"{plain(title)} wrong", f"A sample that {who} gets wrong; again: the next.", wrong),
-        ("Random", "Any sample.", np.random.default_rng().permutation(len(shown))),
+        (
+            _("{model}'s least sure", model=who),
+            _("The sample on which this model's entropy is highest; again: the next."),
+            unsure,
+        ),
+        (_("{model} wrong", model=who), _("A sample that this model gets wrong; again: the next."), wrong),
+        (_("Random"), _("Any sample."), np.random.default_rng().permutation(len(shown))),
     ]
 
 
@@ -136,7 +145,10 @@ def _targets(opened: OpenExperiment, shown: Shown, place: int) -> None:
     st.markdown(_sentence(logits, classes, temperature))
     bars = figures.softened_bars(logits, classes, temperature, label, log)
     st.plotly_chart(bars, key="softened", config=_CONFIG)
-    st.markdown("**Entropy against temperature**", help="0 bits: all on one class. The most: the same for every class.")
+    st.markdown(
+        f"**{_('Entropy against temperature')}**",
+        help=_("0 bits: all on one class. The most: the same for every class."),
+    )
     st.plotly_chart(figures.entropy_against_temperature(logits, temperature), key="entropy", config=_CONFIG)
     name = f"kdviz-{opened.experiment.name}-sample-{int(shown.numbers[place])}-T{temperature:g}"
     _files(logits, classes, temperature, label, log, name)
@@ -145,7 +157,7 @@ def _targets(opened: OpenExperiment, shown: Shown, place: int) -> None:
 def _temperature() -> float:
     options = [f"{one:g}" for one in TEMPERATURES]
     key = address.begin("softened-T", address.read_choice("T", options, f"{_START:g}"))
-    chosen = st.select_slider("Temperature T", options, key=key, help="From 0.5 to 64, four steps to a doubling.")
+    chosen = st.select_slider(_("Temperature T"), options, key=key, help=_("From 0.5 to 64, four steps to a doubling."))
     address.keep("T", chosen, f"{_START:g}")
     return float(chosen)
 
@@ -154,7 +166,7 @@ def _roles(known: list[str]) -> list[str]:
     usual = "teacher" if "teacher" in known else known[0]
     asked = [role for role in known if role in address.read("models", usual).split(",")] or [usual]
     chosen = st.pills(
-        "Models",
+        _("Models"),
         known,
         selection_mode="multi",
         format_func=lambda role: plain(figures.role_title(role)),
@@ -167,7 +179,7 @@ def _roles(known: list[str]) -> list[str]:
 
 def _log_scale() -> bool:
     key = address.begin("softened-log", address.read_choice("scale", ("linear", "log"), "linear") == "log")
-    log = st.toggle("Logarithmic scale", key=key, help="Shows probabilities far below a percent.")
+    log = st.toggle(_("Logarithmic scale"), key=key, help=_("Shows probabilities far below a percent."))
     address.keep("scale", "log" if log else "linear", "linear")
     return log
 
@@ -178,14 +190,23 @@ def _sentence(logits: Mapping[str, np.ndarray], classes: Sequence[str], temperat
     for role, values in logits.items():
         target = softened(values, temperature)
         order = np.argsort(-target, kind="stable")[:3]
-        ranked = ", ".join(f"{_percent(float(target[one]))} for {plain(classes[int(one)])}" for one in order)
-        bits = f"{float(entropy_bits(target)):.2f} of at most {most:.2f} bits"
-        lines.append(f"**{plain(figures.role_title(role))}** at T = {temperature:g}: {ranked}; entropy **{bits}**")
+        ranked = [
+            _("{share} for {name}", share=_percent(float(target[one])), name=plain(classes[int(one)])) for one in order
+        ]
+        text = _(
+            "**{model}** at T = {temperature}: {ranked}; entropy **{bits} of at most {most} bits**",
+            model=plain(figures.role_title(role)),
+            temperature=f"{temperature:g}",
+            ranked=listed(ranked),
+            bits=number(float(entropy_bits(target)), 2),
+            most=number(most, 2),
+        )
+        lines.append(text)
     return "  \n".join(lines)
 
 
 def _percent(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.001 else "under 0.1 %"
+    return percent(share) if share >= 0.001 else _("under {share}", share=percent(0.001))
 
 
 def _files(
@@ -202,7 +223,7 @@ def _files(
         return softened_table(dict(logits), classes).to_pandas().to_csv(index=False)
 
     with st.container(horizontal=True):
-        download("All temperatures (CSV)", f"{name}.csv", "text/csv", table)
-        download("Bars (HTML)", f"{name}.html", "text/html", page)
+        download(_("All temperatures (CSV)"), f"{name}.csv", "text/csv", table)
+        download(_("Bars (HTML)"), f"{name}.html", "text/html", page)
         download("PNG", f"{name}.png", "image/png", lambda: picture("png"))
         download("SVG", f"{name}.svg", "image/svg+xml", lambda: picture("svg"))

@@ -24,6 +24,7 @@ from kdviz.datasets.samples import as_picture
 from kdviz.errors import ExperimentError, UnknownNameError
 from kdviz.experiment import Experiment, list_experiments, load_experiment
 from kdviz.files import MODELS
+from kdviz.language import N_, _
 from kdviz.networks import choose_device
 from kdviz.samples_store import StoredSamples
 from kdviz.serving import fingerprint
@@ -32,6 +33,17 @@ from kdviz.ui import own
 FIRST = "mnist"
 _FIRST_LOOK = 16  # samples, where no predictions say which are worth a look
 _SMALL = 64 * 64  # pixels up to which thousands of masks take seconds
+_NONE_YET = N_("There are no predictions of these images yet; make them with: {command}")
+_OF_OTHERS = N_("The predictions are of other images; make them anew with: {command}")
+_PICTURES = {
+    (True, "bundled"): N_("{title}: bundled digits"),
+    (True, "test"): N_("{title}: test digits"),
+    (True, "validation"): N_("{title}: validation digits"),
+    (False, "bundled"): N_("{title}: bundled images"),
+    (False, "test"): N_("{title}: test images"),
+    (False, "validation"): N_("{title}: validation images"),
+}
+"""(Whether they are digits, split) -> what pictures are called."""
 _Stamp = tuple[tuple[int, int] | None, ...]
 
 
@@ -83,7 +95,8 @@ class Shown:
         pictures: The pictures of samples by their places, 0 to N - 1.
         predictions: What the models say of these; None: see ``missing``.
         logits: Role -> float32 (N, classes), likewise.
-        missing: Why there are no predictions, in one sentence.
+        why: Why there are no predictions, in one sentence, to be translated.
+        command: That makes them.
     """
 
     split: str
@@ -92,10 +105,16 @@ class Shown:
     pictures: Callable[[Sequence[int]], list[Image.Image]]
     predictions: Predictions | None = None
     logits: dict[str, np.ndarray] = field(default_factory=dict)
-    missing: str = ""
+    why: str = ""
+    command: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def missing(self) -> str:
+        """Why there are no predictions and what makes them, in one sentence."""
+        return _(self.why, command=self.command) if self.why else ""
 
     def picture(self, place: int) -> Image.Image:
         return self.pictures([place])[0]
@@ -134,11 +153,6 @@ class OpenExperiment:
     def is_mnist(self) -> bool:
         return self.experiment.dataset == "mnist"
 
-    @property
-    def noun(self) -> str:
-        """What its pictures show."""
-        return "digit" if self.is_mnist else "image"
-
     @cached_property
     def title(self) -> str:
         """What its data are called: titles repeat, names do not."""
@@ -147,7 +161,7 @@ class OpenExperiment:
     @property
     def pictures(self) -> str:
         """What its pictures are, before a verb: ``MNIST: bundled digits``."""
-        return f"{self.title}: {self.shown.split if self.shown else ''} {self.noun}s"
+        return _(_PICTURES.get((self.is_mnist, self.shown.split if self.shown else ""), "{title}"), title=self.title)
 
     @property
     def command_folder(self) -> str:
@@ -172,7 +186,7 @@ class OpenExperiment:
         if pictured is None:
             return None
         evaluate = f"kdviz evaluate -e {self.command_folder}{'' if self.is_mnist else ' --data DIR'}"
-        missing = replace(pictured, missing=f"There are no predictions of these images yet; make them with: {evaluate}")
+        missing = replace(pictured, why=_NONE_YET, command=evaluate)
         if not self.experiment.has_table("predictions"):
             return missing
         table = self.experiment.table("predictions")
@@ -180,7 +194,7 @@ class OpenExperiment:
             said = pictured.with_predictions(read_predictions(table, split), read_logits(table, split))
         except ExperimentError:
             return missing
-        return said or replace(missing, missing=f"The predictions are of other images; make them anew with: {evaluate}")
+        return said or replace(missing, why=_OF_OTHERS)
 
     def _stored(self, split: str) -> Shown | None:
         try:

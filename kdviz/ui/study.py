@@ -13,13 +13,32 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.analysis.series import FIGURES, Figure, Report
+from kdviz.language import N_, _, number, percent
 from kdviz.ui import address
-from kdviz.ui.texts import download, plain
+from kdviz.ui.texts import download, plain, together
 
 ADDRESS = ("y", "runs", "seeds")
 """What a study keeps in the page's address."""
 
 _CONFIG = {"displaylogo": False}
+_ABOUT = {
+    "test": N_(
+        "Means over seeds, on the test split. Same as teacher: share of samples with the same answer. Inherited: share "
+        "of the teacher's own errors that it repeats. Fixed and broken: against the student alone of the same seed. "
+        "ECE: expected calibration error."
+    ),
+    "validation": N_(
+        "Means over seeds, on the validation split. Same as teacher: share of samples with the same answer. Inherited: "
+        "share of the teacher's own errors that it repeats. Fixed and broken: against the student alone of the same "
+        "seed. ECE: expected calibration error."
+    ),
+    "bundled": N_(
+        "Means over seeds, on the bundled samples. Same as teacher: share of samples with the same answer. Inherited: "
+        "share of the teacher's own errors that it repeats. Fixed and broken: against the student alone of the same "
+        "seed. ECE: expected calibration error."
+    ),
+}
+_PANELS = {"loss": N_("Loss"), "accuracy": N_("Accuracy")}
 _SVG, _PNG, _PARQUET = "image/svg+xml", "image/png", "application/vnd.apache.parquet"
 
 
@@ -33,7 +52,7 @@ def show(report: Report, name: str) -> None:
     _verdict(report)
     shown = report.figures
     if not shown:
-        st.info("No student of this study is trained yet.", icon=":material/hourglass_top:")
+        st.info(_("No student of this study is trained yet."), icon=":material/hourglass_top:")
         return
     _chart(report, _figure(shown), name)
     _table(report)
@@ -45,11 +64,11 @@ def _verdict(report: Report) -> None:
     found = report.verdict
     if found is None:
         st.caption(
-            "For a verdict, a KD student and a student alone of the same seed are needed; not all are there yet."
+            _("For a verdict, a KD student and a student alone of the same seed are needed; not all are there yet.")
         )
         return
     first, *more = found.sentences
-    st.markdown(f"**{plain(first)}**\n\n{plain(' '.join(more))}")
+    st.markdown(f"**{plain(first)}**\n\n{plain(together(more))}")
 
 
 # chart ----------------------------------------------------------------------------------------------------------------
@@ -61,15 +80,16 @@ def _figure(shown: Sequence[Figure]) -> Figure:
     # Another study may lack the figure that was looked at; only a name that no study has is a mistake.
     start = asked if asked in names else names[0] if asked in FIGURES else address.read_choice("y", names, names[0])
     name = st.segmented_control(
-        "Figure on the vertical axis",
+        _("Figure on the vertical axis"),
         names,
         required=True,
-        format_func=lambda one: FIGURES[one].title,
+        format_func=lambda one: _(FIGURES[one].title),
         key=address.begin(f"y-{','.join(names)}", start),
     )
     address.keep("y", name or start, names[0])
     figure = FIGURES[name or start]
-    st.caption(f"{figure.about} Large symbols: mean, bars: standard deviation over seeds; small dots: each seed.")
+    look = _("Large symbols: mean, bars: standard deviation over seeds; small dots: each seed.")
+    st.caption(together([_(figure.about), look]))
     return figure
 
 
@@ -79,7 +99,7 @@ def _chart(report: Report, figure: Figure, name: str) -> None:
     file = f"kdviz-{name}-{figure.name}"
     with st.container(horizontal=True):
         download(
-            "Chart (HTML)",
+            _("Chart (HTML)"),
             f"{file}.html",
             "text/html",
             lambda: figures.against_value(points, study, figure, split).to_html(),
@@ -92,31 +112,27 @@ def _chart(report: Report, figure: Figure, name: str) -> None:
 
 
 def _table(report: Report) -> None:
-    st.subheader("All figures", anchor=False)
+    st.subheader(_("All figures"), anchor=False)
     st.dataframe(readable(report), hide_index=True)
-    st.caption(
-        f"Means over seeds, on the {report.split} split. Same as teacher: share of samples with the same answer. "
-        "Inherited: share of the teacher's own errors that it repeats. Fixed and broken: against the student alone of "
-        "the same seed. ECE: expected calibration error."
-    )
+    st.caption(_(_ABOUT[report.split]))
 
 
 def readable(report: Report) -> pd.DataFrame:
     """The study's summary as people read it; columns without any figure are left out."""
     rows = report.rows
     columns: dict[str, list[str]] = {
-        "Model": [figures.role_title(row["role"]) for row in rows],
-        report.study.title: ["" if row["value"] is None else _value(row["value"]) for row in rows],
-        "Seeds": ["" if row["role"] == "teacher" and row["value"] is None else str(row["seeds"]) for row in rows],
-        "Accuracy": [_with_spread(row) for row in rows],
+        _("Model"): [figures.role_title(row["role"]) for row in rows],
+        _(report.study.title): ["" if row["value"] is None else _value(row["value"]) for row in rows],
+        _("Seeds"): ["" if row["role"] == "teacher" and row["value"] is None else number(row["seeds"]) for row in rows],
+        _("Accuracy"): [_with_spread(row) for row in rows],
     }
-    columns |= {FIGURES[one].title: _texts(rows, one, FIGURES[one].text) for one in ("f1", "auc", "ece")}
-    columns["Same as teacher"] = _texts(rows, "same_as_teacher", lambda value: f"{value:.1%}")
-    columns["Inherited"] = _texts(rows, "inherited_errors", lambda value: f"{value:.1%}")
-    columns["KL to the teacher"] = _texts(rows, "kl_to_teacher", lambda value: f"{value:.4f}")
-    for name in ("fixed", "broken", "best_epoch"):
-        columns[name.capitalize().replace("_", " ")] = _texts(rows, name, lambda value: f"{value:.1f}")
-    columns["Training"] = _texts(rows, "seconds", lambda value: f"{value:.0f} s")
+    columns |= {_(FIGURES[one].title): _texts(rows, one, FIGURES[one].text) for one in ("f1", "auc", "ece")}
+    columns[_("Same as teacher")] = _texts(rows, "same_as_teacher", percent)
+    columns[_("Inherited")] = _texts(rows, "inherited_errors", percent)
+    columns[_("KL to the teacher")] = _texts(rows, "kl_to_teacher", lambda value: number(value, 4))
+    for name, title in (("fixed", _("Fixed")), ("broken", _("Broken")), ("best_epoch", _("Best epoch"))):
+        columns[title] = _texts(rows, name, lambda value: number(value, 1))
+    columns[_("Training")] = _texts(rows, "seconds", lambda value: _("{seconds} s", seconds=number(value)))
     return pd.DataFrame({name: texts for name, texts in columns.items() if any(texts)})
 
 
@@ -125,8 +141,8 @@ def _texts(rows: Sequence[Mapping[str, Any]], column: str, text: Any) -> list[st
 
 
 def _with_spread(row: Mapping[str, Any]) -> str:
-    spread = "" if row["accuracy_sd"] is None else f" ± {row['accuracy_sd']:.2%}"
-    return f"{row['accuracy']:.2%}{spread}"
+    spread = "" if row["accuracy_sd"] is None else f" ± {percent(row['accuracy_sd'], 2)}"
+    return f"{percent(row['accuracy'], 2)}{spread}"
 
 
 def _value(value: Any) -> str:
@@ -140,23 +156,28 @@ def _curves(report: Report, name: str) -> None:
     rows = report.curves.to_pylist()
     if not rows:
         return
-    st.subheader("Training curves", anchor=False)
+    st.subheader(_("Training curves"), anchor=False)
     chosen = _chosen_runs(report, rows)
     if not chosen:
-        st.info("Choose at least one model and one seed.", icon=":material/search_off:")
+        st.info(_("Choose at least one model and one seed."), icon=":material/search_off:")
         return
-    for place, panel in zip(st.columns(2), ("loss", "accuracy"), strict=True):
+    for place, panel in zip(st.columns(2), _PANELS, strict=True):
         with place:
-            st.markdown(f"**{panel.capitalize()}**")
+            st.markdown(f"**{_(_PANELS[panel])}**")
             chart = figures.curves(chosen, report.study, (panel,))
             st.plotly_chart(chart, key=f"curves-{panel}", config=_CONFIG)
     st.caption(
-        "Validation loss is cross entropy; training loss is what was minimised, with the teacher's part, and so is not "
-        "comparable between temperatures or with the validation loss. The best validation epoch's weights are kept."
+        _(
+            "Validation loss is cross entropy; training loss is what was minimised, with the teacher's part, and so is "
+            "not comparable between temperatures or with the validation loss. The best validation epoch's weights are "
+            "kept."
+        )
     )
     with st.container(horizontal=True):
         file = f"kdviz-{name}-curves-chosen"
-        download("Curves (HTML)", f"{file}.html", "text/html", lambda: figures.curves(chosen, report.study).to_html())
+        download(
+            _("Curves (HTML)"), f"{file}.html", "text/html", lambda: figures.curves(chosen, report.study).to_html()
+        )
         download("PNG", f"{file}.png", _PNG, lambda: figures.curves_file(chosen, report.study, "png"))
         download("SVG", f"{file}.svg", _SVG, lambda: figures.curves_file(chosen, report.study, "svg"))
 
@@ -168,9 +189,9 @@ def _chosen_runs(report: Report, rows: list[dict[str, Any]]) -> list[dict[str, A
     seeds = [str(seed) for seed in sorted({row["seed"] for row in rows})]
     left, right = st.columns([2, 1])
     with left:
-        wanted = _several("runs", "Models", list(models), usual, lambda one: _model_title(report, *models[one]))
+        wanted = _several("runs", _("Models"), list(models), usual, lambda one: _model_title(report, *models[one]))
     with right:
-        of = _several("seeds", "Seeds", seeds, seeds, str)
+        of = _several("seeds", _("Seeds"), seeds, seeds, str)
     return [row for row in rows if _key(row) in wanted and str(row["seed"]) in of]
 
 
@@ -179,7 +200,7 @@ def _several(name: str, label: str, options: list[str], usual: list[str], show: 
     asked = address.read(name, ",".join(usual)).split(",")
     start = [one for one in options if one in asked] or usual
     key = address.begin(f"{name}-{','.join(options)}", start)
-    chosen = st.multiselect(label, options, format_func=show, key=key)
+    chosen = st.multiselect(label, options, format_func=show, key=key, placeholder=_("Choose"))
     address.keep(name, ",".join(one for one in options if one in chosen), ",".join(usual))
     return chosen
 
@@ -196,20 +217,23 @@ def _text_key(role: str, value: Any) -> str:
 def _model_title(report: Report, role: str, value: Any) -> str:
     if value is None:
         return figures.role_title(role)
-    return f"{figures.role_title(role)}, {figures.value_title(report.study, value)}"
+    return _("{model}, {value}", model=figures.role_title(role), value=figures.value_title(report.study, value))
 
 
 # files ----------------------------------------------------------------------------------------------------------------
 
 
 def _files(report: Report, name: str) -> None:
-    st.subheader("All runs as files", anchor=False)
+    st.subheader(_("All runs as files"), anchor=False)
     with st.container(horizontal=True):
-        for title, end, table in (("Table", "table", report.table), ("Curves", "curves", report.curves)):
+        for csv, parquet, end, table in (
+            (_("Table (CSV)"), _("Table (Parquet)"), "table", report.table),
+            (_("Curves (CSV)"), _("Curves (Parquet)"), "curves", report.curves),
+        ):
             if len(table):
                 file = f"kdviz-{name}-{end}"
-                download(f"{title} (CSV)", f"{file}.csv", "text/csv", lambda table=table: _csv(table))
-                download(f"{title} (Parquet)", f"{file}.parquet", _PARQUET, lambda table=table: _parquet(table))
+                download(csv, f"{file}.csv", "text/csv", lambda table=table: _csv(table))
+                download(parquet, f"{file}.parquet", _PARQUET, lambda table=table: _parquet(table))
 
 
 def _csv(table: pa.Table) -> str:

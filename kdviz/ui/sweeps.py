@@ -7,6 +7,7 @@ import streamlit as st
 from kdviz.analysis.series import present
 from kdviz.analysis.study_kinds import STUDIES
 from kdviz.errors import ExperimentError
+from kdviz.language import N_, _, error_text
 from kdviz.ui import address, study
 from kdviz.ui.library import OpenExperiment
 from kdviz.ui.texts import plain, say_missing
@@ -14,19 +15,23 @@ from kdviz.ui.top import heading
 
 _STUDIES = ("temperature", "alpha", "loss")
 _LEADS = {
-    "temperature": "Each student is distilled at one temperature: the higher it is, the more the teacher says of the "
-    "classes that it does not choose.",
-    "alpha": "Each student weighs its teacher against the labels: 0 is training alone, 1 the teacher only.",
-    "loss": "Each student is distilled with another loss against its teacher, all else equal.",
+    "temperature": N_(
+        "Each student is distilled at one temperature: the higher it is, the more the teacher says of the classes that "
+        "it does not choose. Data: {data}."
+    ),
+    "alpha": N_(
+        "Each student weighs its teacher against the labels: 0 is training alone, 1 the teacher only. Data: {data}."
+    ),
+    "loss": N_("Each student is distilled with another loss against its teacher, all else equal. Data: {data}."),
 }
 
 
 def page() -> None:
     """The sweep of the address, or the first that exists."""
     address.only("study", *study.ADDRESS)
-    opened = heading("Which setting teaches best?")
+    opened = heading(_("Which setting teaches best?"))
     name = _study(opened)
-    st.markdown(f"{_LEADS[name]} Data: {plain(opened.title)}.")
+    st.markdown(_(_LEADS[name], data=plain(opened.title)))
     show_or_say(opened, name)
 
 
@@ -36,10 +41,10 @@ def _study(opened: OpenExperiment) -> str:
     if len(known) == 1:
         return known[0]
     chosen = st.segmented_control(
-        "What is varied",
+        _("What is varied"),
         known,
         required=True,
-        format_func=lambda name: STUDIES[name].title,
+        format_func=lambda name: _(STUDIES[name].title),
         key=address.begin(f"study-{','.join(known)}", asked),
     )
     chosen = chosen or asked
@@ -55,6 +60,6 @@ def show_or_say(opened: OpenExperiment, name: str) -> None:
         report = opened.report(name)
     except ExperimentError as error:
         data = "" if opened.is_mnist else " --data DIR"
-        say_missing(str(error), f"kdviz sweep {name} -e {opened.command_folder}{data}")
+        say_missing(error_text(str(error)), f"kdviz sweep {name} -e {opened.command_folder}{data}")
         return
     study.show(report, f"{opened.experiment.name}-{name}")

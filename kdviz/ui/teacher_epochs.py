@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from kdviz.language import _
 from kdviz.ui import address, study
 from kdviz.ui.sweeps import show_or_say
 from kdviz.ui.texts import plain
@@ -13,10 +14,12 @@ from kdviz.ui.top import heading
 def page() -> None:
     """The study of the teacher's epochs."""
     address.only(*study.ADDRESS)
-    opened = heading("When should the teacher stop?")
+    opened = heading(_("When should the teacher stop?"))
     st.markdown(
-        "A teacher that has trained for longer is better itself, but surer of its answers, which may teach less. Each "
-        "student learns from a teacher that was stopped after so many epochs. "
-        f"Data: {plain(opened.title)}."
+        _(
+            "A teacher that has trained for longer is better itself, but surer of its answers, which may teach less. "
+            "Each student learns from a teacher that was stopped after so many epochs. Data: {data}.",
+            data=plain(opened.title),
+        )
     )
     show_or_say(opened, "teacher-epochs")

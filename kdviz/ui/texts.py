@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import streamlit as st
 from PIL import Image
@@ -18,6 +18,11 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&])")
 def plain(text: str) -> str:
     """Text from a user or a file for places that read Markdown: nothing in it has a meaning."""
     return _MARKDOWN.sub(r"\\\1", text)
+
+
+def together(sentences: Iterable[str]) -> str:
+    """Sentences one after another; Chinese has no space between them."""
+    return ("" if language().startswith("zh") else " ").join(sentences)
 
 
 def say_error(error: KdvizError | str) -> None:
