@@ -12,6 +12,7 @@ from PIL import Image
 
 from kdviz.errors import SettingError, UnknownNameError
 from kdviz.experiment import BASELINES, MORE_BASELINES
+from kdviz.language import N_
 from kdviz.registry import Registry
 from kdviz.saliency.estimators import MINIMUM_MASKS, estimators
 from kdviz.saliency.inference import PRECISIONS
@@ -31,7 +32,7 @@ class Setting:
     Attributes:
         name: As in :func:`kdviz.explain` and, with dashes, on the command line.
         default: Its value when nothing is said.
-        help: One sentence for people.
+        help: One sentence for people, to be translated.
         low, high: Range of a number, both allowed.
         choices: The allowed values of a text.
     """
@@ -72,11 +73,11 @@ class Method:
 
     Attributes:
         name: For ``method=`` and ``--method``.
-        title: For people.
+        title: For people, to be translated.
         signed: Whether below zero means something.
         settings: What can be set.
         explains: ``probability`` or ``logit`` of the class: what the map's values are about.
-        needs: What the model must have, in one sentence.
+        needs: What the model must have, in one sentence, to be translated.
     """
 
     name: str
@@ -84,7 +85,7 @@ class Method:
     signed: bool
     settings: tuple[Setting, ...]
     explains: str = "probability"
-    needs: str = "Nothing but the model's scores."
+    needs: str = N_("Nothing but the model's scores.")
 
     def complete(self, given: dict[str, Any]) -> dict[str, Any]:
         """All settings: those given, checked, and the defaults of the others.
@@ -127,11 +128,11 @@ class BaselineSetting(Setting):
 BASELINE = BaselineSetting(
     "baseline",
     "black",
-    "What a removed pixel becomes: a name, a grey level from 0 to 1, or another picture.",
+    N_("What a removed pixel becomes: a name, a grey level from 0 to 1, or another picture."),
     choices=(*BASELINES, *MORE_BASELINES),
 )
-_SEED = Setting("seed", 0, "The same seed gives the same map.", 0, LARGEST_SEED)
-_GRADIENTS = "A model that torch can differentiate."
+_SEED = Setting("seed", 0, N_("The same seed gives the same map."), 0, LARGEST_SEED)
+_GRADIENTS = N_("A model that torch can differentiate.")
 
 methods: Registry[Method] = Registry("method")
 
@@ -139,44 +140,50 @@ methods.add(
     "rise",
     Method(
         "rise",
-        "RISE",
+        N_("RISE"),
         True,
         (
-            Setting("n_masks", 4000, "Random masks: more of them, less noise.", MINIMUM_MASKS, MAXIMUM_MASKS),
+            Setting("n_masks", 4000, N_("Random masks: more of them, less noise."), MINIMUM_MASKS, MAXIMUM_MASKS),
             Setting(
-                "grid", 7, "Cells of the mask grid from side to side: more of them, finer maps, more noise.", 1, 64
+                "grid", 7, N_("Cells of the mask grid from side to side: more of them, finer maps, more noise."), 1, 64
             ),
-            Setting("probability", 0.5, "Chance that a cell keeps its pixels.", 0.01, 0.99),
+            Setting("probability", 0.5, N_("Chance that a cell keeps its pixels."), 0.01, 0.99),
             BASELINE,
             Setting(
                 "sampler",
                 "auto",
-                "How the masks are drawn: iid as published; hadamard and sobol need far fewer; auto takes the best.",
+                N_(
+                    "How the masks are drawn: iid as published; hadamard and sobol need far fewer; auto takes the best."
+                ),
                 choices=("auto", *samplers),
             ),
             Setting(
                 "estimator",
                 "logistic",
-                "logistic, ridge and centred: change of the probability when a pixel is kept, the first with the least "
-                "noise; rise: as published; normalised: the mean probability when a pixel is kept.",
+                N_(
+                    "logistic, ridge and centred: change of the probability when a pixel is kept, the first with the "
+                    "least noise; rise: as published; normalised: the mean probability when a pixel is kept."
+                ),
                 choices=tuple(estimators),
             ),
             Setting(
                 "precision",
                 "auto",
-                "auto: bfloat16 or float16 where that is faster and changes nothing that matters, else float32.",
+                N_("auto: bfloat16 or float16 where that is faster and changes nothing that matters, else float32."),
                 choices=PRECISIONS,
             ),
             Setting(
                 "reliability",
                 0.0,
-                "Stop when all maps and their differences have this predicted correlation with those of infinitely "
-                "many masks; 0: never.",
+                N_(
+                    "Stop when all maps and their differences have this predicted correlation with those of infinitely "
+                    "many masks; 0: never."
+                ),
                 0,
                 0.9999,
             ),
-            Setting("seconds", 0.0, "Stop after so much time; 0: never.", 0, 86_400),
-            Setting("seed", 0, "The same seed gives the same masks.", 0, LARGEST_SEED),
+            Setting("seconds", 0.0, N_("Stop after so much time; 0: never."), 0, 86_400),
+            Setting("seed", 0, N_("The same seed gives the same masks."), 0, LARGEST_SEED),
         ),
     ),
 )
@@ -185,11 +192,11 @@ methods.add(
     "occlusion",
     Method(
         "occlusion",
-        "Occlusion",
+        N_("Occlusion"),
         True,
         (
-            Setting("window", 0.15, "Side of the square that is removed, as a share of the picture's.", 0.01, 1),
-            Setting("stride", 0.25, "Step from one square to the next, as a share of the square's side.", 0.01, 1),
+            Setting("window", 0.15, N_("Side of the square that is removed, as a share of the picture's."), 0.01, 1),
+            Setting("stride", 0.25, N_("Step from one square to the next, as a share of the square's side."), 0.01, 1),
             BASELINE,
         ),
     ),
@@ -199,10 +206,10 @@ methods.add(
     "integrated_gradients",
     Method(
         "integrated_gradients",
-        "Integrated gradients",
+        N_("Integrated gradients"),
         True,
         (
-            Setting("n_steps", 64, "Steps from the baseline to the picture.", 2, MAXIMUM_STEPS),
+            Setting("n_steps", 64, N_("Steps from the baseline to the picture."), 2, MAXIMUM_STEPS),
             BASELINE,
         ),
         "logit",
@@ -214,14 +221,22 @@ methods.add(
     "gradient_shap",
     Method(
         "gradient_shap",
-        "GradientSHAP",
+        N_("GradientSHAP"),
         True,
         (
             Setting(
-                "n_samples", 400, "Random points between baseline and picture: more, less noise.", 8, MAXIMUM_SAMPLES
+                "n_samples",
+                400,
+                N_("Random points between baseline and picture: more, less noise."),
+                8,
+                MAXIMUM_SAMPLES,
             ),
             Setting(
-                "noise", 0.1, "Standard deviation of the noise on the picture, as a share of its range of values.", 0, 1
+                "noise",
+                0.1,
+                N_("Standard deviation of the noise on the picture, as a share of its range of values."),
+                0,
+                1,
             ),
             BASELINE,
             _SEED,
@@ -231,17 +246,20 @@ methods.add(
     ),
 )
 
-methods.add("saliency", Method("saliency", "Gradient (saliency)", False, (), "logit", _GRADIENTS))
+methods.add("saliency", Method("saliency", N_("Gradient (saliency)"), False, (), "logit", _GRADIENTS))
 
 methods.add(
     "deeplift",
     Method(
         "deeplift",
-        "DeepLIFT",
+        N_("DeepLIFT"),
         True,
         (BASELINE,),
         "logit",
-        "Layers that DeepLIFT has rules for, as modules: linear ones, ReLU and its like, sigmoid, tanh, max pooling.",
+        N_(
+            "Layers that DeepLIFT has rules for, as modules: linear ones, ReLU and its like, sigmoid, tanh, max "
+            "pooling."
+        ),
     ),
 )
 
@@ -249,35 +267,39 @@ methods.add(
     "layer_gradcam",
     Method(
         "layer_gradcam",
-        "Grad-CAM",
+        N_("Grad-CAM"),
         True,
         (
             Setting(
                 "relu",
                 "on",
-                "on: only evidence for the class, as published; off: also evidence against it, below zero.",
+                N_("on: only evidence for the class, as published; off: also evidence against it, below zero."),
                 choices=("on", "off"),
             ),
         ),
         "logit",
-        "A convolution.",
+        N_("A convolution."),
     ),
 )
 
 methods.add(
     "guided_gradcam",
-    Method("guided_gradcam", "Guided Grad-CAM", True, (), "logit", "A convolution, and no activation but nn.ReLU."),
+    Method(
+        "guided_gradcam", N_("Guided Grad-CAM"), True, (), "logit", N_("A convolution, and no activation but nn.ReLU.")
+    ),
 )
 
 methods.add(
     "kernel_shap",
     Method(
         "kernel_shap",
-        "KernelSHAP",
+        N_("KernelSHAP"),
         True,
         (
-            Setting("n_samples", 4000, "Random sets of cells: more of them, less noise.", 2 * REPEATS, MAXIMUM_SAMPLES),
-            Setting("grid", 7, "Cells from side to side; all pixels of a cell get its value.", 2, 64),
+            Setting(
+                "n_samples", 4000, N_("Random sets of cells: more of them, less noise."), 2 * REPEATS, MAXIMUM_SAMPLES
+            ),
+            Setting("grid", 7, N_("Cells from side to side; all pixels of a cell get its value."), 2, 64),
             BASELINE,
             _SEED,
         ),
