@@ -66,6 +66,7 @@ _TABLES = (
     "study_predictions",
     "agreement",
     "cost",
+    "showcase",
 )  # what is said of an experiment's own teacher
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

@@ -49,7 +49,7 @@ METHOD_OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "explain", _explain, "Saliency maps of pictures by every model, into one file a picture.")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="pictures")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="pictures")
     add_experiment(parser)
     parser.add_argument(
         "--add",
@@ -64,8 +64,13 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--out",
         metavar="FILE",
-        required=True,
         help="FILE.png, .svg, .html or .npz; with several pictures their names are added",
+    )
+    parser.add_argument(
+        "--showcase",
+        action="store_true",
+        help="instead of pictures: explain a few telling samples of the experiment, and keep their maps in its "
+        "showcase.parquet, which the app's first page shows at once",
     )
     common(parser)
 
@@ -74,6 +79,11 @@ def _explain(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
     from kdviz.metrics import agreement
 
+    if options.showcase:
+        _showcase(options)
+        return
+    if not options.images or not options.out:
+        options.wrong_usage("IMAGE and --out are needed, or --showcase alone")
     if Path(options.out).suffix.lower() not in OUTPUTS:
         raise SettingError(f"--out must end in {', '.join(OUTPUTS)}, got '{options.out}'.")
     set_threads(options)
@@ -88,6 +98,39 @@ def _explain(options: argparse.Namespace) -> None:
             print(f"{out}\n{_describe(maps)}\n{report}")
     if options.json:
         print(json.dumps({"experiment": str(experiment.folder), "images": documents}))
+
+
+def _showcase(options: argparse.Namespace) -> None:
+    import pyarrow as pa
+    from tqdm import tqdm
+
+    from kdviz.analysis.showcase import STORIES, make
+    from kdviz.experiment import load_experiment
+
+    if options.images or options.out or options.add:
+        options.wrong_usage("--showcase chooses the pictures, and writes into the experiment's folder")
+    set_threads(options)
+    experiment = load_experiment(options.experiment)
+    masks, seed = options.setting_n_masks or 4000, options.setting_seed or 0
+    table = None
+    with tqdm(total=len(STORIES), desc="showcase", unit="sample", file=sys.stderr) as bar:
+        for done in make(experiment, options.device, masks, seed):
+            bar.update(isinstance(done, str))
+            table = done if isinstance(done, pa.Table) else None
+    if not isinstance(table, pa.Table):
+        raise SettingError("No sample could be explained.")
+    experiment.write_table("showcase", table)
+    rows = _without_maps(table)
+    if options.json:
+        print(json.dumps({"experiment": str(experiment.folder), "rows": rows}))
+        return
+    for row in rows:
+        near = "" if row["agreement"] is None else f", agreement with the teacher {row['agreement']:.2f}"
+        print(f"{row['story']:10} sample {row['sample']:<6} {row['role']:12} {row['confidence']:.1%}{near}")
+
+
+def _without_maps(table: Any) -> list[dict[str, Any]]:
+    return table.drop_columns(["map", "standard_error", "picture"]).to_pylist()
 
 
 def _with_models(experiment: Experiment, additions: Sequence[str]) -> Experiment:
