@@ -23,18 +23,21 @@ from kdviz.ui.library import OpenExperiment, first, folders, open_experiment
 __all__ = ["TEACHER", "Request", "States", "default_masks", "default_settings", "pool", "start", "warm_up"]
 
 _RESULTS = 128
+_RESULT_BYTES = 96 * 2**20
 
 States = tuple[ExplainState, ...]
 """Of the rows of a :class:`Request`: those before the last are complete, later rows have not begun."""
 
 
 class Results:
-    """The last finished results, by everything they depend on."""
+    """The last finished results, by everything they depend on: so many, and so many bytes."""
 
-    def __init__(self, limit: int = _RESULTS):
+    def __init__(self, limit: int = _RESULTS, limit_bytes: int = _RESULT_BYTES):
         self._limit = limit
+        self._limit_bytes = limit_bytes
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple, Any] = OrderedDict()
+        self._sizes: dict[tuple, int] = {}
 
     def get(self, key: tuple) -> Any:
         with self._lock:
@@ -42,12 +45,16 @@ class Results:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def put(self, key: tuple, state: Any) -> None:
+    def put(self, key: tuple, state: Any, size: int = 0) -> None:
+        """Keep a result of ``size`` bytes; the oldest make room."""
         with self._lock:
-            self._kept[key] = state
+            self._kept[key], self._sizes[key] = state, size
             self._kept.move_to_end(key)
-            while len(self._kept) > self._limit:
-                self._kept.popitem(last=False)
+            while len(self._kept) > self._limit or (
+                len(self._kept) > 1 and sum(self._sizes.values()) > self._limit_bytes
+            ):
+                oldest, _ = self._kept.popitem(last=False)
+                del self._sizes[oldest]
 
 
 @lru_cache(maxsize=1)
@@ -64,6 +71,13 @@ def pool() -> Pool:
 
 @lru_cache(maxsize=1)
 def results() -> Results:
+    """Finished states: the models' scores under all masks."""
+    return Results()
+
+
+@lru_cache(maxsize=1)
+def made() -> Results:
+    """What was made of finished states for a class: maps and their agreement."""
     return Results()
 
 
@@ -138,7 +152,8 @@ def start(request: Request) -> Job[States]:
         if job.status != "done":
             complete = complete[:-1]
         for key, state in zip(request.keys, complete, strict=False):
-            results().put(key, state)
+            scores = sum(one.scores.nbytes for one in state.states.values())
+            results().put(key, state, scores)
 
     task = request.task
     rest = MapsTask(task.folder, task.fingerprint, task.picture, task.rows[len(known) :], task.roles, task.target)

@@ -16,6 +16,7 @@ from streamlit.components.v2 import component
 
 from kdviz import figures
 from kdviz.errors import ImageError
+from kdviz.experiment import Experiment
 from kdviz.files import ASSETS
 from kdviz.images import MAX_BYTES, content_hash, open_image
 from kdviz.language import _
@@ -65,15 +66,17 @@ class Uploads:
     version: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def add(self, name: str, content: bytes) -> None:
+    def add(self, name: str, content: bytes, experiment: Experiment) -> None:
         """Keep one and choose it; the oldest make room.
 
         Raises:
-            ImageError: It is no picture that can be opened.
+            ImageError: It is no picture that can be opened, or not one for the experiment.
         """
         key = content_hash(content)
         if key not in self.kept:
-            small = open_image(content, name).copy()
+            picture = open_image(content, name)
+            experiment.prepare(picture)
+            small = picture.copy()
             small.thumbnail((_SIDE, _SIDE))
             self.kept[key] = Upload(name, content, small)
         self.chosen = key
@@ -108,7 +111,7 @@ def choose_picture(opened: OpenExperiment) -> Chosen | None:
     chosen = None if shown is None else _choose_sample(opened, shown, selected, own)
     if own.kept:
         _own_strip(own)
-    return _prepared(opened, own) if own.chosen in own.kept else chosen
+    return (_prepared(opened, own) if own.chosen in own.kept else None) or chosen
 
 
 # samples --------------------------------------------------------------------------------------------------------------
@@ -217,15 +220,15 @@ def _bring(opened: OpenExperiment) -> None:
         st.caption(_("Or press Ctrl+V anywhere on the page. Your pictures stay in this session."))
     given += _paste()
     if given:
-        _take(own, given)
+        _take(own, given, opened.experiment)
 
 
-def _take(own: Uploads, given: Sequence[tuple[str, bytes]]) -> None:
+def _take(own: Uploads, given: Sequence[tuple[str, bytes]], experiment: Experiment) -> None:
     """Keep the pictures, and empty the fields by new keys."""
     own.problems = []
     for name, content in given:
         try:
-            own.add(name, content)
+            own.add(name, content, experiment)
         except ImageError as error:
             own.problems.append(str(error))
     own.version += 1

@@ -48,18 +48,18 @@ def _rows(current: Current, job: Job[service.States], wanted: Wanted) -> list[co
     ended, states = job.ended, job.latest or ()  # in this order: nothing comes after the end
     rows = []
     for place, (state, settings) in enumerate(zip(states, wanted.rows, strict=False)):
-        maps, report = current.maps(place, state, wanted.target)
         complete = ended or place < len(states) - 1
+        maps, measures = current.maps(place, state, wanted.target, complete)
         baseline = settings.get("baseline", "")
         rows.append(
             components.Row(
                 baseline=baseline,
                 heading=_heading(baseline) if len(wanted.rows) > 1 else "",
                 maps=maps,
-                report=report,
+                report=measures["spearman"],
                 complete=complete,
                 settled=state.stopped == "settled",
-                measures=current.measures(place, maps, report) if complete else {"spearman": report},
+                measures=measures,
                 misfits={role: error_text(why) for role, why in state.misfits.items()},
             )
         )

@@ -11,6 +11,8 @@ from kdviz.ui import service
 
 MEASURES = ("spearman", "ssim", "iou")
 Maps = dict[str, SaliencyMap]
+Reports = dict[str, AgreementReport]
+"""By the name of the measure."""
 
 
 class Current:
@@ -20,8 +22,7 @@ class Current:
         self.wanted: service.Request | None = None
         self.job: Job[service.States] | None = None
         self.curves: dict[int, RemoteJob] = {}
-        self._maps: dict[int, tuple[ExplainState, Target, Maps, AgreementReport]] = {}
-        self._measures: dict[int, tuple[Maps, dict[str, AgreementReport]]] = {}
+        self._maps: dict[int, tuple[ExplainState, Target, bool, tuple[Maps, Reports]]] = {}
 
     def cancel(self) -> None:
         """Stop everything."""
@@ -38,29 +39,35 @@ class Current:
         if self.wanted is not None and wanted.keys == self.wanted.keys:
             return
         self.cancel()
-        self.wanted, self._maps, self._measures, self.curves = None, {}, {}, {}
+        self.wanted, self._maps, self.curves = None, {}, {}
         self.job = service.start(wanted)
         self.wanted = wanted
 
     def again(self) -> None:
         self.wanted = None
 
-    def maps(self, row: int, state: ExplainState, target: Target) -> tuple[Maps, AgreementReport]:
-        """A row's maps and their agreement; computed again only for another state or class."""
-        kept = self._maps.get(row)
-        if kept is None or kept[0] is not state or kept[1] != target:
-            maps = state.maps(targets(target, state))
-            kept = self._maps[row] = state, target, maps, agreement(maps)
-            self.curves.pop(row, None)
-        return kept[2], kept[3]
+    def maps(self, row: int, state: ExplainState, target: Target, complete: bool) -> tuple[Maps, Reports]:
+        """A row's maps and their agreement, by all of ``MEASURES`` when no more masks will come.
 
-    def measures(self, row: int, maps: Maps, spearman: AgreementReport) -> dict[str, AgreementReport]:
-        """Agreement of finished maps by each of ``MEASURES``."""
-        kept = self._measures.get(row)
-        if kept is None or kept[0] is not maps:
-            others = {name: agreement(maps, name) for name in MEASURES if name != "spearman"}
-            kept = self._measures[row] = maps, {"spearman": spearman, **others}
-        return kept[1]
+        Computed again only for another state or class, and once for all sessions when they are complete.
+        """
+        kept = self._maps.get(row)
+        if kept is None or kept[0] is not state or kept[1:3] != (target, complete):
+            kept = self._maps[row] = (state, target, complete, self._made(row, state, target, complete))
+            self.curves.pop(row, None)
+        return kept[3]
+
+    def _made(self, row: int, state: ExplainState, target: Target, complete: bool) -> tuple[Maps, Reports]:
+        if not complete or self.wanted is None:
+            maps = state.maps(targets(target, state))
+            return maps, {"spearman": agreement(maps)}
+        key = (*self.wanted.keys[row], target, state.n_masks)
+        known = service.made().get(key)
+        if known is None:
+            maps = state.maps(targets(target, state))
+            known = maps, {name: agreement(maps, name) for name in MEASURES}
+            service.made().put(key, known, sum(map(_size, maps.values())))
+        return known
 
     def start_curves(self, row: int, maps: Maps, baseline: str) -> None:
         """Compute deletion and insertion of a row's maps.
@@ -75,6 +82,12 @@ class Current:
         classes = {role: one.target for role, one in maps.items()}
         curves = FaithfulnessTask(task.folder, task.fingerprint, task.picture, values, classes, baseline)
         self.curves[row] = service.pool().submit(curves)
+
+
+def _size(one: SaliencyMap) -> int:
+    """Bytes of a map with what its intervals need."""
+    parts = (one.values, one.standard_error, one.halves, one.left_out, one.halves_without)
+    return sum(part.nbytes for part in parts if part is not None)
 
 
 def targets(target: Target, state: ExplainState) -> dict[str, int] | None:

@@ -1,0 +1,148 @@
+"""Fixtures and steps of the browser tests: one server and one Chromium for all of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdviz.datasets import LabelledImages
+
+ROOT = Path(__file__).parent.parent
+CHROMIUM = os.environ.get("KDVIZ_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WAIT = 30_000
+TOO_WIDE = """
+[...document.querySelectorAll(".stMain *")].some((node) =>
+  node.getBoundingClientRect().right > innerWidth + 1
+  && !node.closest(".stDataFrame, .js-plotly-plot")
+  && getComputedStyle(node).position !== "absolute")
+"""
+needs_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium found: install the package chromium, or set KDVIZ_CHROMIUM to its path"
+    ),
+]
+"""``pytestmark`` of every module with browser tests."""
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory, small_digits: LabelledImages) -> Path:
+    """A folder of small experiments; see small_models.py."""
+    from small_models import make_models
+
+    folder = tmp_path_factory.mktemp("models")
+    make_models(folder, small_digits)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[str]:
+    """The address of the app, with the experiments of ``models`` beside those that come with it."""
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    with running(log, KDVIZ_MODELS=str(models)) as (address, _process):
+        yield address
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+class running:  # noqa: N801  reads as a phrase: with running(...)
+    """A server of the app as a context: its address, and its process."""
+
+    def __init__(self, log: Path, **environment: str):
+        self.log = log
+        self.environment = {**os.environ, **environment}
+
+    def __enter__(self) -> tuple[str, subprocess.Popen]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+        command += ["--server.port", str(port), "--server.address", "127.0.0.1"]
+        self.output = self.log.open("w")
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.output, stderr=self.output, env=self.environment)
+        address = f"http://127.0.0.1:{port}"
+        try:
+            _wait_for(f"{address}/_stcore/health", self.process, self.log)
+        except BaseException:
+            self.__exit__()
+            raise
+        return address, self.process
+
+    def __exit__(self, *error: Any) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+        self.output.close()
+
+
+def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        assert process.poll() is None, f"the server ended: {log.read_text()}"
+        try:
+            with urllib.request.urlopen(address, timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail("the server did not start within a minute")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    playwright.expect.set_options(timeout=15_000)  # a busy machine is slow, not wrong
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page of a desktop computer, in English; it must end without an exception, of Python or of JavaScript."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="en-US")
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield page
+    assert page.locator(".stException").count() == 0
+    context.close()
+    assert problems == []
+
+
+def settled(page: Any, rows: int = 1) -> None:
+    """Wait until the maps of so many baselines are computed."""
+    from playwright.sync_api import expect
+
+    expect(page.get_by_text("the same for every model")).to_have_count(rows, timeout=WAIT)
+
+
+def maps(page: Any, rows: int = 1) -> list[str]:
+    """The pixels of the three maps of each row, as the page shows them."""
+    from playwright.sync_api import expect
+
+    canvases = page.locator("canvas.k-map")
+    expect(canvases).to_have_count(3 * rows)
+    page.wait_for_timeout(150)  # a repaint waits for the next frame
+    pixels = canvases.evaluate_all("nodes => nodes.map((node) => node.toDataURL())")
+    assert len(pixels) == 3 * rows
+    return pixels

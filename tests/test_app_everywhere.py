@@ -1,0 +1,84 @@
+"""What must hold on every page: usable by everybody (axe), in both themes and languages, on narrow and wide screens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from browser import TOO_WIDE, WAIT, needs_browser
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = needs_browser
+
+PAGES = {
+    "overview": "/",
+    "compare": "/compare?masks=250",
+    "mistakes": "/mistakes",
+    "temperature": "/temperature",
+    "teacher-epochs": "/teacher-epochs",
+    "attention": "/attention",
+    "cost": "/cost",
+    "dark-knowledge": "/dark-knowledge",
+    "models": "/models",
+    "methods": "/methods",
+}
+STREAMLIT = {
+    # Of Streamlit's own elements, which a page cannot change: its navigation and its tables' canvas.
+    "aria-hidden-focus",
+    "nested-interactive",
+    "scrollable-region-focusable",
+}
+
+
+def opened(browser: Any, address: str, scheme: str = "light", width: int = 1440, locale: str = "en-US") -> Any:
+    """A page, when it has come to rest."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 1000}, color_scheme=scheme, locale=locale, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    page.goto(address)
+    playwright.expect(page.locator("h1").first).to_be_visible(timeout=WAIT)
+    playwright.expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=WAIT)
+    page.wait_for_timeout(600)  # charts and canvases draw
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_serious(server: str, browser: Any, name: str, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    page = opened(browser, f"{server}{PAGES[name]}", scheme)
+    found = axe.Axe().run(page).response["violations"]
+    page.context.close()
+    serious = [
+        f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}"
+        for one in found
+        if one["impact"] in ("serious", "critical") and one["id"] not in STREAMLIT
+    ]
+    assert serious == []
+
+
+@pytest.mark.parametrize("width", [390, 1440, 2560])
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_wider_than_the_screen(server: str, browser: Any, name: str, width: int) -> None:
+    page = opened(browser, f"{server}{PAGES[name]}", width=width)
+    wide = page.evaluate(TOO_WIDE)
+    scrolls = page.evaluate("document.scrollingElement.scrollWidth > innerWidth")
+    page.context.close()
+    assert not wide
+    assert not scrolls
+
+
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_opens_from_its_address_in_both_languages(server: str, browser: Any, name: str, locale: str) -> None:
+    page = opened(browser, f"{server}{PAGES[name]}", locale=locale)
+    title = page.locator("h1").first.inner_text()
+    chinese = any("\u4e00" <= letter <= "\u9fff" for letter in title)
+    pictures = page.locator(".stMain img:not([alt]), .stMain canvas[role=img]:not([aria-label])").count()
+    broken = page.locator(".stException").count()
+    page.context.close()
+    assert chinese == (locale == "zh-CN"), title
+    assert pictures == 0
+    assert broken == 0
