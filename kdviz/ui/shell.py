@@ -60,11 +60,12 @@ def main() -> None:
 
 def _sections() -> dict[str, list[Any]]:
     """Heading in the navigation -> its pages."""
-    from kdviz.ui import compare, cost, dark_knowledge, methods, mistakes, models, sweeps, teacher_epochs
+    from kdviz.ui import compare, cost, dark_knowledge, methods, mistakes, models, overview, sweeps, teacher_epochs
 
     return {
         "": [
-            _page(compare.page, _("Compare"), "compare", url_path="compare", default=True),
+            _page(overview.page, _("Overview"), "dashboard", default=True),
+            _page(compare.page, _("Compare"), "compare", url_path="compare"),
             _page(mistakes.page, _("Mistakes"), "fact_check", url_path="mistakes"),
         ],
         _("Studies"): [
