@@ -433,7 +433,7 @@ def test_the_command_trains_studies_and_answers(tiny, small_data, capsys):
         assert pq.read_table(tiny.folder / f"{name}.parquet").num_rows
     assert main(command) == 0
     told = capsys.readouterr().out
-    assert "Controls, which must come out as nothing" in told
+    assert "A teacher with shuffled weights" in told
     assert main([*command, "--estimate", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"images": 40, "done": 40, "seconds": 0.0}
 

@@ -161,7 +161,7 @@ def test_a_control_that_is_something_is_told():
     report = report_of(found.mapped(cheat), "temperature", {}, CLASSES)
     control = next(one for one in report.controls if one.kind == "second")
     assert not control.passed
-    assert "does not come out as nothing" in " ".join(in_words(report).sentences)
+    assert "second student alone” does not come out as nothing" in " ".join(in_words(report).controls)
 
 
 def _arrays(one: Series) -> tuple[np.ndarray, ...]:
@@ -333,12 +333,12 @@ def test_extremes_are_the_ends(report, planted):
 
 def test_the_verdict_in_words(report):
     words = in_words(report)
-    text = " ".join(words.sentences)
+    text = " ".join(words.everything)
     assert words.outcome == "closer"
-    assert "The KD student at T = 4 looks more where its teacher looks" in text
+    assert "Distillation at T = 4 teaches where to look" in text
     assert "160 images and 3 seeds" in text
-    assert "All of their intervals contain zero." in text
-    assert "Each doubling of T changes it by" in text
+    assert "all of their intervals contain zero." in text
+    assert "For each doubling of T it changes by" in text
     assert any("3 seeds are few" in one for one in words.limits)
     assert any("one teacher" in one for one in words.limits)
 
@@ -347,7 +347,7 @@ def test_the_verdict_of_nothing_and_of_the_opposite():
     nothing, _ = made_up({4.0: 0.0}, seed=3)
     words = in_words(report_of(nothing, "temperature", {}, CLASSES))
     assert words.outcome == "cannot be told"
-    assert "cannot be told from the student alone" in words.sentences[0]
+    assert "cannot be told to teach where to look" in words.sentences[0]
     opposite, _ = made_up({4.0: -0.4}, seed=3)
     assert in_words(report_of(opposite, "temperature", {}, CLASSES)).outcome == "further"
 
@@ -357,7 +357,7 @@ def test_one_seed_says_nothing_about_seeds():
     report = report_of(found, "temperature", {}, CLASSES)
     assert report.chosen.difference.interval.over == "images"
     assert np.isnan(report.chosen.difference.seed_error)
-    assert any("one seed" in one for one in in_words(report).limits)
+    assert any("With one seed" in one for one in in_words(report).limits)
 
 
 def test_a_study_that_is_not_there_is_refused():

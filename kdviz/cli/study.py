@@ -205,9 +205,7 @@ def _print_report(experiment: Any, study: str, as_json: bool) -> None:
         gain = f"{row['deletion_gain']:+.3f} {row['insertion_gain']:+.3f}"
         areas = f"deletion {row['deletion']:.3f} insertion {row['insertion']:.3f}"
         print(f"{row['role']:12} {row['method']:22} {areas}; better than the blurred picture by {gain}")
-    words = in_words(report)
-    for sentence in (*words.sentences, *words.limits):
-        print(sentence)
+    print("\n".join(in_words(report).everything))
 
 
 def _print_estimate(state: Any, as_json: bool) -> None:

@@ -1,5 +1,13 @@
 """Data in, figure out: Plotly for pages and HTML files, Matplotlib for PNG and SVG files (no browser needed)."""
 
+from kdviz.figures.attention import (
+    agreement_distribution,
+    agreement_distribution_file,
+    claim_and_controls,
+    claim_and_controls_file,
+    effect_against_value,
+    effect_against_value_file,
+)
 from kdviz.figures.cost import accuracy_against_cost, accuracy_against_cost_file, entry_title
 from kdviz.figures.faithfulness import faithfulness_curves, faithfulness_curves_file, faithfulness_points
 from kdviz.figures.maps import (
@@ -34,6 +42,10 @@ __all__ = [
     "accuracy_against_cost_file",
     "against_value",
     "against_value_file",
+    "agreement_distribution",
+    "agreement_distribution_file",
+    "claim_and_controls",
+    "claim_and_controls_file",
     "colour_centre",
     "colour_limit",
     "comparison",
@@ -41,6 +53,8 @@ __all__ = [
     "curves",
     "curves_file",
     "difference_to_teacher",
+    "effect_against_value",
+    "effect_against_value_file",
     "entropy_against_temperature",
     "entry_title",
     "faithfulness_curves",

@@ -101,7 +101,7 @@ def as_json(report: AttentionReport) -> dict[str, Any]:
         "measure": report.measure,
         "about": dict(report.about),
         "outcome": words.outcome,
-        "sentences": list(words.sentences),
+        "sentences": [*words.sentences, *words.controls, *words.dependence],
         "limits": list(words.limits),
         "value": report.chosen.value,
         "difference": _effect_json(report.chosen.difference),

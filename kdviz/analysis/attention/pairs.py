@@ -11,12 +11,17 @@ import pyarrow as pa
 
 from kdviz.analysis.attention.maps import GroupMaps, StudyImages
 from kdviz.analysis.attention.models import SECOND, SHUFFLED, StudyModel
+from kdviz.language import N_
 from kdviz.metrics.similarity import Measure, measures
 
 CLAIM = "claim"
 SANITY = "own shuffle"
-CONTROLS = {"second": "second student alone", "shuffled": "shuffled teacher", "other": "maps of other images"}
-"""Pairs whose difference must come out as nothing, by what takes the place of the true one."""
+CONTROLS = {
+    "second": N_("second student alone"),
+    "shuffled": N_("shuffled teacher"),
+    "other": N_("maps of other images"),
+}
+"""Pairs whose difference must come out as nothing, by what takes the place of the true one; to be translated."""
 
 _ELEMENTS = 4_000_000  # pixels of maps that are compared at once: 32 MB a measure
 _DIGITS = 4  # of what is written: far below any noise, and a file of a third the size

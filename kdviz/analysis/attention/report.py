@@ -31,6 +31,7 @@ from kdviz.analysis.attention.statistics import (
 from kdviz.analysis.attention.table import NAME, about_studies
 from kdviz.errors import ExperimentError
 from kdviz.experiment import Experiment
+from kdviz.metrics.similarity import measures
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,11 @@ class AttentionReport:
     def images(self) -> int:
         return self.chosen.difference.n_images
 
+    @property
+    def corrected(self) -> bool:
+        """Whether the masks' noise is taken out, as it can be of correlations."""
+        return measures[self.measure].correlation
+
     def distribution(self, value: float | None = None) -> dict[str, np.ndarray]:
         """Role -> raw agreement with the teacher of each image, the mean over seeds; ``ceiling`` of the KD student."""
         kd, alone = claim_pairs(self.agreements, self.chosen.value if value is None else value)
@@ -203,8 +209,6 @@ def report_of(
     agreements: Agreements, study: str, about: Mapping[str, Any], classes: tuple[str, ...], own: Any = None
 ) -> AttentionReport:
     """The report of a study's data; ``own`` is the value to judge, where the study has it."""
-    from kdviz.metrics.similarity import measures
-
     corrected = measures[agreements.measure].correlation
     values = agreements.values or [None]
     effects = tuple(_effect(agreements, value, corrected) for value in values)

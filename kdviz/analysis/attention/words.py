@@ -1,18 +1,52 @@
-"""What a study of attention says, in words that its statistics allow, with its limits."""
+"""What a study of attention says, in the reader's language and in words that its statistics allow, with its limits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kdviz.analysis.attention.dependence import PartEffect, Prediction
 from kdviz.analysis.attention.report import AttentionReport, Control
 from kdviz.analysis.attention.statistics import Effect
 from kdviz.analysis.study_kinds import STUDIES
+from kdviz.language import N_, _, listed, number, percent, plural, signed
 
 _MEASURES = {
-    "spearman": "Spearman's rank correlation",
-    "pearson": "Pearson's correlation",
-    "ssim": "SSIM",
-    "iou": "overlap of the top 20 %",
+    "spearman": N_("Spearman's rank correlation"),
+    "pearson": N_("Pearson's correlation"),
+    "ssim": N_("structural similarity"),
+    "iou": N_("overlap of the top 20 %"),
+}
+_CLAIMS = {
+    "closer": N_(
+        "{distillation} teaches where to look: the KD student's maps agree with the teacher's by {kd}, those of the "
+        "student alone by {alone} ({measure}). The difference is {difference}, over {images} and {seeds}."
+    ),
+    "further": N_(
+        "{distillation} leads away from where the teacher looks: the KD student's maps agree with the teacher's by "
+        "{kd}, those of the student alone by {alone} ({measure}). The difference is {difference}, over {images} and "
+        "{seeds}."
+    ),
+    "cannot be told": N_(
+        "{distillation} cannot be told to teach where to look: the KD student's maps agree with the teacher's by {kd}, "
+        "those of the student alone by {alone} ({measure}). The difference is {difference}, over {images} and {seeds}."
+    ),
+}
+_CONTROLS = {
+    "second": N_("A second student alone in the KD student's place: {difference}."),
+    "shuffled": N_("A teacher with shuffled weights in the teacher's place: {difference}."),
+    "other": N_("The teacher's maps of other images: {difference}."),
+}
+_PARTS = {
+    "all three right": N_("all three right: {difference}, {images}"),
+    "KD student wrong": N_("KD student wrong: {difference}, {images}"),
+    "student alone wrong": N_("student alone wrong: {difference}, {images}"),
+    "teacher wrong": N_("teacher wrong: {difference}, {images}"),
+    "mistakes of the teacher that the KD student repeats": N_(
+        "mistakes of the teacher that the KD student repeats: {difference}, {images}"
+    ),
+    "mistakes of the teacher that it does not repeat": N_(
+        "mistakes of the teacher that it does not repeat: {difference}, {images}"
+    ),
 }
 
 
@@ -22,166 +56,234 @@ class Words:
 
     Attributes:
         outcome: ``closer``, ``further`` or ``cannot be told``: the KD student's maps beside those of the student alone.
-        sentences: The verdict, best read in order.
+        sentences: What is claimed: the first two say it all.
+        controls: What the controls say of it.
+        dependence: What it depends on.
         limits: What it does not say.
     """
 
     outcome: str
     sentences: tuple[str, ...]
+    controls: tuple[str, ...]
+    dependence: tuple[str, ...]
     limits: tuple[str, ...]
+
+    @property
+    def everything(self) -> tuple[str, ...]:
+        """All sentences, best read in order."""
+        return *self.sentences, *self.controls, *self.dependence, *self.limits
 
 
 def in_words(report: AttentionReport) -> Words:
     """The verdict of a report."""
     one = report.chosen.difference
     outcome = "cannot be told" if not one.excludes_zero else "closer" if one.value > 0 else "further"
-    sentences = [
-        *_claim(report, outcome),
-        *_size(report, outcome),
-        *_controls(report),
-        *_values(report),
-        *_classes(report),
-        *_mistakes(report),
-        *_inheritance(report),
-    ]
-    return Words(outcome, tuple(sentences), tuple(_limits(report)))
+    return Words(
+        outcome,
+        (_claim(report, outcome), _ceilings(report), *_size(report, outcome)),
+        tuple(_controls(report)),
+        (*_values(report), *_classes(report), *_mistakes(report), *map(_inheritance, report.inheritance)),
+        tuple(_limits(report)),
+    )
 
 
-def _claim(report: AttentionReport, outcome: str) -> list[str]:
-    found, kind = report.chosen, _MEASURES.get(report.measure, report.measure)
-    how = {
-        "closer": "looks more where its teacher looks than the student alone does",
-        "further": "looks less where its teacher looks than the student alone does",
-        "cannot be told": "cannot be told from the student alone in how it looks where its teacher looks",
-    }[outcome]
-    corrected = ", the masks' noise taken out" if found.kd.value != found.raw_kd.value else ""
-    return [
-        f"{_student(report)} {how}: its maps agree with the teacher's by {found.kd.value:.3f}, those of the student "
-        f"alone by {found.alone.value:.3f} ({kind}{corrected}); the difference is {_interval(found.difference)}, over "
-        f"{report.images:,} images and {_seeds(report.seeds)}.",
-        f"Uncorrected, across independent halves of the masks, it is {found.raw_kd.value:.3f} against "
-        f"{found.raw_alone.value:.3f}, where equal maps would reach {found.ceiling_kd:.3f} and "
-        f"{found.ceiling_alone:.3f}.",
-    ]
+# the claim ------------------------------------------------------------------------------------------------------------
 
 
-def _student(report: AttentionReport) -> str:
+def _claim(report: AttentionReport, outcome: str) -> str:
+    return _(
+        _CLAIMS[outcome],
+        distillation=_distillation(report),
+        kd=number(report.chosen.kd.value, 3),
+        alone=number(report.chosen.alone.value, 3),
+        measure=_measure(report),
+        difference=_interval(report.chosen.difference),
+        images=plural("{count} image", "{count} images", report.images),
+        seeds=plural("{count} seed", "{count} seeds", report.seeds),
+    )
+
+
+def _distillation(report: AttentionReport) -> str:
     value = report.chosen.value
     if value is None:
-        return "The KD student"
+        return _("Distillation")
     kind = STUDIES.get(report.study, STUDIES["temperature"])
-    return f"The KD student {kind.distillation(value)}"
+    return _(kind.subject, value=kind.amount(value))
+
+
+def _measure(report: AttentionReport) -> str:
+    name = _(_MEASURES.get(report.measure, report.measure))
+    return _("{measure}, the masks' noise taken out", measure=name) if report.corrected else name
+
+
+def _ceilings(report: AttentionReport) -> str:
+    one = report.chosen
+    return _(
+        "Across independent halves of the masks and uncorrected it is {kd} against {alone}, where equal maps would "
+        "reach {ceiling_kd} and {ceiling_alone}.",
+        kd=number(one.raw_kd.value, 3),
+        alone=number(one.raw_alone.value, 3),
+        ceiling_kd=number(one.ceiling_kd, 3),
+        ceiling_alone=number(one.ceiling_alone, 3),
+    )
 
 
 def _size(report: AttentionReport, outcome: str) -> list[str]:
     size = report.chosen.size
     if outcome == "cannot be told":
         return []
-    what = "closer to" if outcome == "closer" else "further from"
-    share = size.superiority if outcome == "closer" else 1 - size.superiority
-    return [f"Its map is {what} the teacher's on {share:.0%} of the images (Cohen's d_z = {size.d_z:.2f})."]
+    if outcome == "further":
+        share = percent(1 - size.superiority, 0)
+        text = _("The KD student's map is further from the teacher's on {share} of the images", share=share)
+    else:
+        share = percent(size.superiority, 0)
+        text = _("The KD student's map is closer to the teacher's on {share} of the images", share=share)
+    return [_("{text} (Cohen's d = {d} for paired differences).", text=text, d=number(size.d_z, 2))]
+
+
+# controls -------------------------------------------------------------------------------------------------------------
 
 
 def _controls(report: AttentionReport) -> list[str]:
     if not report.controls:
-        return ["Nothing controls this study: no second students and no shuffled teachers were in it."]
-    shown = "; ".join(f"{_of(one)} {_interval(one.difference)}" for one in report.controls)
-    sentences = [f"Controls, which must come out as nothing: {shown}."]
+        return [_("Nothing controls this study: it has no second students and no shuffled teachers.")]
+    sentences = [_(_CONTROLS[one.kind], difference=_interval(one.difference)) for one in report.controls]
     failed = [one for one in report.controls if not one.passed]
-    effect = abs(report.chosen.difference.value)
-    if not failed:
-        sentences.append("All of their intervals contain zero.")
-    for one in failed:
-        share = abs(one.difference.value) / effect if effect else float("inf")
-        sentences.append(
-            f"{_of(one).capitalize()} does not come out as nothing, but at {one.difference.value:+.3f}, {share:.0%} of "
-            "the effect: so much of it may have nothing to do with this teacher's map of this image."
-        )
-    if report.shuffle is not None:
-        sentences.append(
-            f"With its weights shuffled the teacher's maps agree with its true ones by {report.shuffle.value:.3f}: "
-            + ("they depend on what it learned." if report.shuffle.value < 0.5 else "they hardly depend on it!")
-        )
-    return sentences
+    sentences += [_failed(report, one) for one in failed] or [
+        _("These controls must come out as nothing, and all of their intervals contain zero.")
+    ]
+    return [*sentences, *_shuffle(report)]
 
 
-def _of(control: Control) -> str:
-    return {
-        "second": "a second student alone in the KD student's place",
-        "shuffled": "a teacher with shuffled weights",
-        "other": "the teacher's maps of other images",
-    }[control.kind]
+def _failed(report: AttentionReport, control: Control) -> str:
+    effect = report.chosen.difference.value
+    return _(
+        "The control “{control}” does not come out as nothing: it is {share} of the effect, and so much of that may "
+        "have other reasons than this teacher's maps of these images.",
+        control=_(control.name),
+        share=percent(control.difference.value / effect if effect else float("nan"), 0),
+    )
+
+
+def _shuffle(report: AttentionReport) -> list[str]:
+    if report.shuffle is None:
+        return []
+    value = number(report.shuffle.value, 3)
+    if report.shuffle.value < 0.5:
+        return [
+            _("With its weights shuffled the teacher's maps agree with its true ones by {value} only.", value=value)
+        ]
+    return [
+        _(
+            "With its weights shuffled the teacher's maps still agree with its true ones by {value}: doubt them.",
+            value=value,
+        )
+    ]
+
+
+# dependence -----------------------------------------------------------------------------------------------------------
 
 
 def _values(report: AttentionReport) -> list[str]:
     if len(report.values) < 2:
         return []
     kind = STUDIES[report.study]
-    shown = ", ".join(f"{kind.shown(one.value)}: {one.difference.value:+.3f}" for one in report.values)
-    sentences = [f"By value: {shown}."]
-    if report.trend is not None:
-        step = "Each doubling of T" if report.study == "temperature" else f"Each further 1 of {kind.unit}"
-        what = "changes it by" if report.trend.excludes_zero else "cannot be told to change it:"
-        sentences.append(f"{step} {what} {_interval(report.trend)}.")
-    return sentences
+    shown = listed(
+        _("{value}: {effect}", value=kind.amount(one.value), effect=signed(one.difference.value, 3))
+        for one in report.values
+    )
+    sentences = [_("The difference for each value: {values}.", values=shown)]
+    if report.trend is None:
+        return sentences
+    slope = _interval(report.trend)
+    if report.study == "temperature":
+        return [*sentences, _("For each doubling of T it changes by {slope}.", slope=slope)]
+    return [*sentences, _("For each unit more it changes by {slope}.", slope=slope)]
 
 
 def _classes(report: AttentionReport) -> list[str]:
-    tested = [one for one in report.class_effects if one.p_holm is not None]
-    if len(tested) < 2:
+    sure = [one for one in report.class_effects if (one.p_holm or 0.0) < 0.05]
+    if len(report.class_effects) < 2:
         return []
-    sure = [one for one in tested if (one.p_holm or 0) < 0.05]
-    more = [one.name for one in sure if one.effect.value > 0]
-    less = [one.name for one in sure if one.effect.value < 0]
-    sentence = f"By class it is above zero in {len(more)} of {len(tested)} (p < .05 for all of them together, Holm)"
-    return [sentence + (f", and below zero in {', '.join(less)}." if less else ".")]
+    return [
+        _(
+            "It is above zero in {more} of {all} classes and below in {less} (p < .05 for all of them together, Holm).",
+            more=number(sum(one.effect.value > 0 for one in sure)),
+            less=number(sum(one.effect.value < 0 for one in sure)),
+            all=number(len(report.class_effects)),
+        )
+    ]
 
 
 def _mistakes(report: AttentionReport) -> list[str]:
-    if not report.mistakes:
-        return []
-    shown = "; ".join(f"{one.name} ({one.images:,.0f} images) {_interval(one.effect)}" for one in report.mistakes)
-    return [f"By who is right: {shown}."]
+    shown = listed(map(_part, report.mistakes))
+    return [_("By who is right: {parts}.", parts=shown)] if report.mistakes else []
 
 
-def _inheritance(report: AttentionReport) -> list[str]:
-    sentences = []
-    for one in report.inheritance:
-        who = "the KD student" if one.role == "kd_student" else "the student alone"
-        says = "predicts" if one.auroc.excludes_zero and one.auroc.value > 0 else "cannot be told to predict"
-        low, high = 0.5 + one.auroc.interval.low, 0.5 + one.auroc.interval.high
-        sentences.append(
-            f"Agreement {says} which of the teacher's mistakes {who} repeats (AUROC {0.5 + one.auroc.value:.2f}, "
-            f"95 % interval {max(low, 0):.2f} to {min(high, 1):.2f}; {one.inherited:.0f} repeated, {one.others:.0f} "
-            "not)."
-        )
-    return sentences
+def _part(part: PartEffect) -> str:
+    images = plural("{count} image", "{count} images", round(part.images))
+    return _(_PARTS[part.name], difference=_interval(part.effect), images=images)
+
+
+def _inheritance(found: Prediction) -> str:
+    says = found.auroc.excludes_zero and found.auroc.value > 0
+    texts = {
+        ("kd_student", True): N_("Agreement predicts which of the teacher's mistakes the KD student repeats: {auroc}."),
+        ("kd_student", False): N_(
+            "Agreement cannot be told to predict which of the teacher's mistakes the KD student repeats: {auroc}."
+        ),
+        ("student", True): N_(
+            "Agreement predicts which of the teacher's mistakes the student alone makes, too: {auroc}."
+        ),
+        ("student", False): N_(
+            "Agreement cannot be told to predict which of the teacher's mistakes the student alone makes, too: {auroc}."
+        ),
+    }
+    auroc = _(
+        "AUROC {value}, 95 % interval {low} to {high}; {repeated} repeated, {others} not",
+        value=number(0.5 + found.auroc.value, 2),
+        low=number(max(0.0, 0.5 + found.auroc.interval.low), 2),
+        high=number(min(1.0, 0.5 + found.auroc.interval.high), 2),
+        repeated=number(round(found.inherited)),
+        others=number(round(found.others)),
+    )
+    return _(texts[found.role, says], auroc=auroc)
+
+
+# limits ---------------------------------------------------------------------------------------------------------------
 
 
 def _limits(report: AttentionReport) -> list[str]:
     limits = []
     if report.seeds == 1:
-        limits.append("With one seed the interval says nothing about other trainings.")
+        limits.append(_("With one seed the interval says nothing about other trainings."))
     elif report.seeds < 10:
         limits.append(
-            f"{report.seeds} seeds are few: the interval over seeds is Student's t with {report.seeds - 1} degrees of "
-            "freedom, and a bootstrap over them is too narrow."
+            _(
+                "{seeds} are few: the interval is Student's t over images and seeds; a bootstrap over so few seeds is "
+                "too narrow.",
+                seeds=plural("{count} seed", "{count} seeds", report.seeds),
+            )
         )
     if report.study != "teacher-epochs":
-        limits.append("There is one teacher: other teachers may teach otherwise.")
+        limits.append(_("There is one teacher in it: other teachers may teach otherwise."))
     settings = report.about.get("settings", {})
-    baseline = settings.get("baseline", "black")
     limits.append(
-        f"It is about maps by {report.about.get('method', 'rise').upper()} of the teacher's class on a {baseline} "
-        "baseline; maps that agree say that both models look there, not that they do the same with what they see, nor "
-        "that distillation works through it."
+        _(
+            "It is about maps by the method {method} on the baseline {baseline}, of the class that the teacher says. "
+            "Maps that agree say that both models look there; not that they do the same with what they see, nor that "
+            "distillation works through it.",
+            method=report.about.get("method", "rise"),
+            baseline=settings.get("baseline", "black"),
+        )
     )
     return limits
 
 
 def _interval(effect: Effect) -> str:
-    return f"{effect.value:+.3f} (95 % interval {effect.interval.low:+.3f} to {effect.interval.high:+.3f})"
-
-
-def _seeds(count: int) -> str:
-    return "one seed" if count == 1 else f"{count} seeds"
+    return _(
+        "{value} (95 % interval {low} to {high})",
+        value=signed(effect.value, 3),
+        low=signed(effect.interval.low, 3),
+        high=signed(effect.interval.high, 3),
+    )
