@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save
-from test_app import CHROMIUM, FLAGS, ROOT, TOO_WIDE, WAIT, _wait_for, settled
-from test_app import pytestmark as browser_marks
+from browser import CHROMIUM, FLAGS, ROOT, TOO_WIDE, WAIT, _wait_for, settled
+from browser import needs_browser as browser_marks
 
 from kdviz.distill.runs import new_network
 from kdviz.experiment import load_experiment
 from kdviz.files import MODELS
+from kdviz.ui.methods import TOPICS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = browser_marks
@@ -260,3 +261,46 @@ def test_a_login_that_is_not_set_up_lets_nobody_in(browser: playwright.Browser, 
         page.wait_for_timeout(1000)
         assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
         page.context.close()
+
+
+def test_a_login_that_is_set_up_asks_for_it(browser: playwright.Browser, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.toml"
+    secrets.write_text('[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "x"\n')
+    for address in start(tmp_path, KDVIZ_LOGIN="1", STREAMLIT_SECRETS_FILES=str(secrets)):
+        page = new_page(browser)
+        page.goto(f"{address}/models")
+        page.get_by_role("button", name="Log in").click()  # the client's name and secret are missing
+        playwright.expect(page.get_by_role("alert").filter(has_text="not set up completely")).to_be_visible()
+        assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
+        page.context.close()
+
+
+# methods --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("topic", [*TOPICS])
+def test_every_topic_shows_and_its_formulae_are_set(server: str, page: playwright.Page, topic: str) -> None:
+    page.goto(f"{server}/methods?topic={topic}")
+    playwright.expect(page.get_by_role("heading", level=3)).to_have_text(TOPICS[topic][0])
+    page.wait_for_timeout(500)
+    assert page.locator(".katex-error").count() == 0
+    plain = page.locator(".st-key-topic").evaluate(
+        "node => { node = node.cloneNode(true);"
+        " node.querySelectorAll('.katex, annotation').forEach((one) => one.remove()); return node.textContent }"
+    )
+    assert not re.search(r"[\\$]|\{\w*\}|\*\*", plain), plain
+    formulae = {"rise": 2, "estimators": 3, "uncertainty": 2, "agreement": 3, "faithfulness": 1, "distillation": 1}
+    assert page.locator(".katex-display").count() == {**formulae, "errors": 4}.get(topic, 0)
+
+
+def test_topics_have_links_and_the_browser_goes_back(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/methods")
+    playwright.expect(page.get_by_role("heading", level=3)).to_have_text("How to read a map")
+    page.get_by_text("Agreement and noise ceiling", exact=True).click()
+    playwright.expect(page.get_by_role("heading", level=3)).to_have_text("Agreement and noise ceiling")
+    assert "topic=agreement" in page.url
+    page.get_by_role("link", name="Next: Deletion and insertion").click()
+    playwright.expect(page.get_by_role("heading", level=3)).to_have_text("Deletion and insertion")
+    playwright.expect(page.get_by_role("radio", name="Deletion and insertion")).to_be_checked()
+    page.goto(f"{server}/methods?topic=nothing")
+    playwright.expect(page.get_by_role("alert").filter(has_text="is not a known topic")).to_be_visible()

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save, save_file
 from kdviz.analysis import inventory
 from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError
 from kdviz.experiment import Experiment, load_experiment
-from kdviz.ui import admission, library, limits, own, quota, unpacking
+from kdviz.ui import admission, library, limits, login, own, quota, unpacking
 
 
 @pytest.fixture
@@ -451,6 +451,26 @@ def test_a_session_cannot_fill_the_memory_with_uploads(monkeypatch: pytest.Monke
     assert put(1_000_000) == 204
     assert put(3_000_000) == 413
     assert put(2_000_000, "other") == 413
+
+
+# login ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("allowed", "email", "verified", "enters"),
+    [
+        ("", None, None, True),
+        ("a@x.org", "A@X.org", True, True),
+        ("a@x.org, @y.org", "b@y.org", None, True),
+        ("@y.org", "b@evil-y.org", True, False),
+        ("@y.org", "b@y.org.evil", True, False),
+        ("a@x.org", "a@x.org", False, False),  # anybody may claim an address that is not verified
+        ("a@x.org", None, None, False),
+    ],
+)
+def test_who_may_enter(monkeypatch: pytest.MonkeyPatch, allowed: str, email, verified, enters: bool) -> None:
+    monkeypatch.setenv(login.ALLOWED, allowed)
+    assert login._is_allowed(email, verified) is enters
 
 
 # the table of the page ------------------------------------------------------------------------------------------------

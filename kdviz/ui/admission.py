@@ -161,20 +161,21 @@ def fitting_network(path: Path, experiment: Experiment, candidates: Iterable[str
     """The first of some networks whose tensors are the file's.
 
     Raises:
-        ModelError: None; the text says what is the matter with the first.
+        ModelError: None; the text says what is the matter with the one that has the most names in common.
     """
-    (_, given), run, problems = _state_in(path), _any_run(experiment), {}
+    (_, given), run = _state_in(path), _any_run(experiment)
+    tried: dict[str, _Shapes] = {}
     for name in candidates:
         try:
-            problems[name] = first_difference(shapes_of(name, run), given)
+            tried[name] = shapes_of(name, run)
         except KdvizError:
             continue
-        if not problems[name]:
+        if not first_difference(tried[name], given):
             return name
-    tried = ", ".join(problems)
-    first = next(iter(problems), "")
+    nearest = max(tried, key=lambda name: len(tried[name].keys() & given.keys()) / len(tried[name].keys() | given))
     raise ModelError(
-        f"The weights fit none of {tried}; choose their network by name. In a '{first}', {problems.get(first, '')}."
+        f"The weights fit none of {', '.join(tried)}; choose their network by name. In the nearest, '{nearest}', "
+        f"{first_difference(tried[nearest], given)}."
     )
 
 

@@ -1,10 +1,67 @@
-"""Methods and limits."""
+"""Methods and limits: what is computed, by which formulae, and what it does not say."""
 
-from kdviz.language import _
-from kdviz.ui import address
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from kdviz.language import N_, _
+from kdviz.ui import address, markup, topics
 from kdviz.ui.top import plain_heading
+
+TOPICS: dict[str, tuple[str, Callable[[], None]]] = {
+    "reading": (N_("How to read a map"), topics.reading),
+    "limits": (N_("What a map does not say"), topics.limits),
+    "choosing": (N_("Which method for which model"), topics.choosing),
+    "rise": (N_("RISE"), topics.rise),
+    "estimators": (N_("Estimators"), topics.estimators),
+    "uncertainty": (N_("Standard error and reliability"), topics.uncertainty),
+    "agreement": (N_("Agreement and noise ceiling"), topics.agreement),
+    "faithfulness": (N_("Deletion and insertion"), topics.faithfulness),
+    "distillation": (N_("Temperature, alpha, the loss"), topics.distillation),
+    "errors": (N_("Calibration, errors, tests"), topics.errors),
+    "glossary": (N_("Glossary"), topics.glossary),
+    "references": (N_("Papers"), topics.references),
+}
+"""Name in the address (``?topic=agreement``, which other pages may link to) -> title and what draws it."""
 
 
 def page() -> None:
     address.only("topic")
     plain_heading(_("Methods and limits"))
+    markup.style()
+    left, right = st.columns([1, 3], gap="large")
+    with left, st.container(key="topics"):
+        name = _chosen()
+    title, draw = TOPICS[name]
+    with right, st.container(key="topic"):
+        st.subheader(_(title), anchor=False)
+        draw()
+        _next(name)
+
+
+def _chosen() -> str:
+    names = list(TOPICS)
+    asked = address.read_choice("topic", names, names[0])
+    if st.session_state.get("topic-shown") != asked:
+        st.session_state["topic-chosen"] = asked  # by a link
+    name = st.radio(
+        _("Topic"), names, format_func=lambda one: _(TOPICS[one][0]), label_visibility="collapsed", key="topic-chosen"
+    )
+    name = name or asked
+    st.session_state["topic-shown"] = name
+    address.keep("topic", name, names[0])
+    return name
+
+
+def _next(name: str) -> None:
+    names = list(TOPICS)
+    place = names.index(name) + 1
+    if place < len(names):
+        st.page_link(
+            st.session_state["pages"]["methods"],
+            label=_("Next: {topic}", topic=_(TOPICS[names[place]][0])),
+            icon=":material/arrow_forward:",
+            query_params={"topic": names[place]},
+        )
