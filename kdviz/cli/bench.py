@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.arguments import at_least_one, common, set_threads, verb
+
+if TYPE_CHECKING:
+    from kdviz.bench import Row
 
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "bench", _bench, "Measure speed, memory and how many masks are needed, against references.")
-    parser.add_argument("what", choices=["rise", "train"], help="what is measured")
+    parser.add_argument("what", choices=["rise", "train", "app"], help="what is measured")
     parser.add_argument("--quick", action="store_true", help="within a minute or two, less exactly")
-    parser.add_argument("--data", metavar="DIR", help="train: folder of MNIST; left away, it is downloaded")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="folder of MNIST; left away, train downloads it, and app shows shifted copies of the bundled digits",
+    )
     parser.add_argument("--epochs", type=at_least_one, help="train: of each training (default: 12, quick: 2)")
     parser.add_argument(
         "--mobilenet-weights", metavar="FILE", help="torchvision's weights of MobileNetV2 (default: random ones)"
     )
+    parser.add_argument(
+        "--parts",
+        metavar="NAME[,NAME]",
+        default="",
+        help="app: only these of opening, compare, stop, people, gallery, sessions, memory",
+    )
+    parser.add_argument("--hour", action="store_true", help="app: watch the server's memory for an hour")
     parser.add_argument("--seed", type=int, default=0, help="of masks and images")
     common(parser)
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from kdviz.bench import about, bench_rise, bench_train
+    from kdviz.bench import about, bench_app, bench_rise, bench_train
     from kdviz.networks import choose_device
 
     set_threads(options)
@@ -33,12 +47,21 @@ def _bench(options: argparse.Namespace) -> None:
         print(", ".join(f"{name} {value}" for name, value in machine.items()))
     if options.what == "rise":
         measured = bench_rise(device, options.quick, options.mobilenet_weights, options.seed)
-    else:
+    elif options.what == "train":
         measured = bench_train(options.device, options.quick, options.data, options.epochs)
+    else:
+        parts = [name.strip() for name in options.parts.split(",") if name.strip()]
+        measured = bench_app(options.quick, parts, options.data, options.hour)
     for row in measured:
         rows.append(row)
         if not options.json:
-            print(f"{row.value:>10.3f} {row.unit:1}  {row.text}", flush=True)
+            print(_line(row), flush=True)
     if options.json:
         figures = {row.key: row.value if row.value == row.value else None for row in rows}
         print(json.dumps({**machine, **figures, "details": {row.key: dict(row.details) for row in rows}}))
+
+
+def _line(row: Row) -> str:
+    from kdviz.bench.app_rows import TargetRow, line
+
+    return line(row) if isinstance(row, TargetRow) else f"{row.value:>10.3f} {row.unit:1}  {row.text}"

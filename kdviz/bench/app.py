@@ -1,0 +1,126 @@
+"""The app as people meet it: how long they wait, and what many of them cost, against what it is held to."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdviz.bench import app_load, app_pages
+from kdviz.bench.app_browser import chromium_path
+from kdviz.bench.app_rows import TargetRow, single
+from kdviz.bench.app_server import Server, end_in_order
+from kdviz.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        repeats: Of what a person waits for.
+        starts: Of the server.
+        rounds: Of five people at once.
+        seconds: For which 25 sessions rerun.
+        samples: Of the large experiment.
+        computations: Over which memory is watched.
+        masks: Of each of these.
+        hour: Watch memory for an hour.
+    """
+
+    repeats: int = 9
+    starts: int = 3
+    rounds: int = 5
+    seconds: float = 30.0
+    samples: int = 50_000
+    computations: int = 200
+    masks: int = 2000
+    hour: bool = False
+
+
+QUICK = Effort(repeats=3, starts=1, rounds=1, seconds=8, samples=5_000, computations=100, masks=100)
+
+
+def bench_app(
+    quick: bool = False, parts: Sequence[str] = (), data: str | None = None, hour: bool = False
+) -> Iterator[TargetRow]:
+    """Start the app, use it, and measure; all that was started ends with the last row, or with an error.
+
+    Args:
+        quick: Fewer repeats, and a smaller gallery.
+        parts: Which of ``PARTS``; empty: all.
+        data: Folder of the official MNIST, for the large gallery; None: shifted copies of the bundled digits.
+        hour: Watch memory for an hour.
+
+    Raises:
+        SettingError: There is no such part, or no browser.
+        KdvizError: The app does not start, or shows nothing within four minutes.
+    """
+    unknown = [name for name in parts if name not in PARTS]
+    if unknown:
+        raise SettingError(f"'{unknown[0]}' is no part of the bench of the app; there are: {', '.join(PARTS)}.")
+    chromium_path()  # now, not after minutes
+    end_in_order()
+    effort = Effort(**{**vars(QUICK if quick else Effort()), "hour": hour})
+    for name in parts or PARTS:
+        yield from PARTS[name](effort, None if data is None else Path(data))
+
+
+def _opening(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
+    yield from app_pages.opening(effort.repeats, effort.starts)
+
+
+def _compare(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
+    with Server() as server:
+        yield from app_pages.compare(server, effort.repeats)
+        yield _errors(server, "compare")
+
+
+def _stop(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
+    with Server() as server:
+        yield from app_pages.stopping(server, effort.repeats)
+        yield _errors(server, "stop")
+
+
+def _people(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
+    with Server() as server:
+        yield from app_pages.people(server, effort.rounds)
+        yield _errors(server, "people")
+
+
+def _gallery(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
+    from kdviz.bench.app_data import large_experiment
+
+    with tempfile.TemporaryDirectory() as folder:
+        name = f"digits-{effort.samples}"
+        large_experiment(Path(folder) / name, data, effort.samples)
+        yield from app_pages.gallery(Path(folder), name, effort.samples, effort.repeats)
+
+
+def _sessions(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
+    with Server() as server:
+        yield from app_load.many_sessions(server, effort.seconds)
+        yield _errors(server, "sessions")
+
+
+def _memory(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
+    with Server() as server:
+        yield from app_load.growth(server, effort.computations, effort.masks, effort.hour)
+        yield _errors(server, "memory")
+
+
+def _errors(server: Server, part: str) -> TargetRow:
+    """Times of pages that failed would mean nothing."""
+    return single(f"errors_{part}", f"errors in the server's log, {part}", server.problems, 0, "")
+
+
+PARTS: dict[str, Callable[[Effort, Path | None], Iterator[TargetRow]]] = {
+    "opening": _opening,
+    "compare": _compare,
+    "stop": _stop,
+    "people": _people,
+    "gallery": _gallery,
+    "sessions": _sessions,
+    "memory": _memory,
+}

@@ -1,0 +1,176 @@
+"""What many people cost: how long a page's run takes while all of them use it, and how much memory."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from kdviz.bench.app_rows import TargetRow, measured, median, percentile, single, slope
+from kdviz.bench.app_server import Server
+from kdviz.bench.app_sessions import Run, Session
+
+SESSIONS = 25
+KEPT = 128  # results that the server keeps: until they are so many, memory grows by right
+_SAMPLES = tuple(range(8))  # whose maps everybody has seen
+_LONG = {"masks": 16_000, "baseline2": "grey"}
+_MOST_GB = 1.3
+_MOST_GROWTH = 1.0  # MB in 100 computations: with 128 MB in an hour of 25 people, nobody would notice within a day
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What 25 sessions saw.
+
+    Attributes:
+        again: Runs of an unchanged page.
+        others: Runs that showed another sample, whose maps were known.
+        alone: Both, before the job began.
+        memory: Megabytes of the server's processes at the end, and how they were counted.
+        pss: The same by the kernel's proportional count.
+    """
+
+    again: list[Run]
+    others: list[Run]
+    alone: list[Run]
+    memory: tuple[float, str]
+    pss: float
+
+
+def many_sessions(server: Server, seconds: float) -> Iterator[TargetRow]:
+    """Runs of a page with 25 sessions and one job; memory with all of them there.
+
+    Args:
+        server: Freshly started.
+        seconds: How long everybody reruns once a second.
+    """
+    load = asyncio.run(_load(server, seconds))
+    runs = load.again + load.others
+    where = {
+        "wait": median([run.wait for run in runs]) * 1000,
+        "run and answer": median([run.seconds - run.wait for run in runs]) * 1000,
+        "p95 of the wait": percentile([run.wait for run in runs], 95) * 1000,
+        "p95 of the rest": percentile([run.seconds - run.wait for run in runs], 95) * 1000,
+        "p95 unchanged": percentile([run.seconds for run in load.again], 95) * 1000,
+        "p95 another sample": percentile([run.seconds for run in load.others], 95) * 1000,
+        "p95 without the job": percentile([run.seconds for run in load.alone], 95) * 1000,
+        "kB an answer": median([run.size for run in runs]) / 1000,
+    }
+    text = f"rerun of Compare, {SESSIONS} sessions once a second, one job running"
+    yield measured("rerun", text, [run.seconds * 1000 for run in runs], 100, "ms", judged="p95", where=where)
+    amount, how = load.memory
+    text = f"server memory with {SESSIONS} sessions ({how})"
+    yield single("memory", text, amount / 1000, _MOST_GB, "GB", counted=how, pss_gb=load.pss / 1000)
+
+
+async def _load(server: Server, seconds: float) -> Load:
+    async with AsyncExitStack() as stack:
+        sessions = [await stack.enter_async_context(Session(server.address, "compare")) for _ in range(SESSIONS)]
+        for sample in _SAMPLES:
+            await sessions[0].show({"sample": sample})
+            await sessions[0].settle()
+        for number, session in enumerate(sessions):
+            await session.show({"sample": _SAMPLES[number % len(_SAMPLES)]})
+        alone = [run for pair in await _everybody(sessions, seconds / 3) for run in pair]
+        async with _one_job(server):
+            both = await _everybody(sessions, seconds)
+        return Load([one for one, _ in both], [other for _, other in both], alone, server.memory(), server.pss())
+
+
+async def _everybody(sessions: Sequence[Session], seconds: float) -> list[tuple[Run, Run]]:
+    """Every session runs its page once a second, unchanged and with another sample in turn."""
+    limit = time.monotonic() + seconds
+
+    async def use(number: int, session: Session) -> list[tuple[Run, Run]]:
+        await asyncio.sleep(number / len(sessions))
+        found, sample = [], number
+        while time.monotonic() < limit or not found:
+            again = await _each_second(session, sample)
+            sample += 1
+            found.append((again, await _each_second(session, sample)))
+        return found
+
+    used = await asyncio.gather(*(use(number, session) for number, session in enumerate(sessions)))
+    return [pair for one in used for pair in one]
+
+
+async def _each_second(session: Session, sample: int) -> Run:
+    run = await session.show({"sample": _SAMPLES[sample % len(_SAMPLES)]})
+    await asyncio.sleep(max(0.0, 1 - run.seconds))
+    return run
+
+
+@asynccontextmanager
+async def _one_job(server: Server) -> AsyncIterator[None]:
+    """Somebody computes without end, and watches it as a browser does."""
+
+    async def compute(session: Session) -> None:
+        seed = 0
+        while True:
+            seed += 1
+            await session.show({**_LONG, "seed": 5000 + seed})
+            await session.settle(math.inf)
+
+    async with Session(server.address, "compare") as session:
+        task = asyncio.create_task(compute(session))
+        await asyncio.sleep(1)
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+# growth ---------------------------------------------------------------------------------------------------------------
+
+
+def growth(server: Server, computations: int, masks: int, hour: bool) -> Iterator[TargetRow]:
+    """Memory while one computation follows another, each of a picture or masks that nobody had.
+
+    Args:
+        server: Freshly started.
+        computations: How many to measure, after as many as fill what the server keeps.
+        masks: Of each.
+        hour: Go on for an hour instead.
+    """
+    end = time.monotonic() + _HOUR
+    go_on: Callable[[int], bool] = (lambda _: time.monotonic() < end) if hour else (lambda done: done < computations)
+    begun = time.monotonic()
+    done, amounts = asyncio.run(_compute(server, masks, go_on))
+    found = slope(done, amounts)
+    growth, error = 100 * found.value, 100 * found.error
+    sure = growth - 2 * error  # the least that the measurements allow
+    text = f"growth of the server's memory in 100 computations ({growth:+.2f} ± {2 * error:.2f} MB); at least"
+    details: dict[str, Any] = {
+        "mb_per_100": growth,
+        "standard_error": error,
+        "computations": done[-1] if done else 0,
+        "masks": masks,
+        "seconds": time.monotonic() - begun,
+        "first_mb": amounts[0] if amounts else math.nan,
+        "last_mb": amounts[-1] if amounts else math.nan,
+        "megabytes": amounts,
+    }
+    yield single("memory_growth", text, sure, _MOST_GROWTH, "MB", **details)
+
+
+async def _compute(server: Server, masks: int, go_on: Callable[[int], bool]) -> tuple[list[float], list[float]]:
+    """After how many computations there were how many megabytes."""
+    done: list[float] = []
+    amounts: list[float] = []
+    async with Session(server.address, "compare") as session:
+        count = -(KEPT + 22)
+        while count < 0 or go_on(count):
+            await session.show({"sample": (7 * count) % 5000, "masks": masks, "seed": 9000 + count % 997})
+            await session.settle()
+            count += 1
+            if count >= 0 and count % 5 == 0:
+                done.append(count)
+                amounts.append(server.memory()[0])
+    return done, amounts
