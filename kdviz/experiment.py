@@ -65,6 +65,8 @@ _TABLES = (
     "curves",
     "study_predictions",
     "agreement",
+    "attention",
+    "faithfulness",
     "cost",
     "showcase",
 )  # what is said of an experiment's own teacher

@@ -1,0 +1,68 @@
+"""The attention study against the bare forward passes that it cannot do without."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from kdviz.analysis.attention import AttentionStudy, own_models
+from kdviz.bench.rise import _best_batches, _fast_form, _in_turn, _run_bare
+from kdviz.bench.rows import Row
+from kdviz.datasets import bundled_digits
+from kdviz.experiment import load_experiment
+from kdviz.saliency import RandomMasks
+
+
+def bench_study(device: torch.device, quick: bool = False, seed: int = 0) -> Iterator[Row]:
+    """A study of three models, from the images to the table, over as many bare forward passes at the best batch size.
+
+    Args:
+        device: Where the models run.
+        quick: One group of images instead of four, and fewer tries.
+        seed: Of images and masks.
+    """
+    experiment, samples = load_experiment("mnist"), bundled_digits()["bundled"]
+    count, n_masks, tries = (32, 2000, 2) if quick else (128, 2000, 3)
+    probes = experiment.input.normalise(samples.images[:1]).to(device) * RandomMasks((28, 28)).render(0, 8, device)
+    forms = {role: _fast_form(run.on(device), probes) for role, run in experiment.runs.items()}
+    sizes = [(role, size) for role, form in forms.items() for size in _best_batches(form, probes)]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        settings = {"n_masks": n_masks, "seed": seed}
+        study = AttentionStudy(
+            replace(experiment, folder=place),
+            samples,
+            own_models(experiment),
+            count,
+            settings=settings,
+            device=str(device),
+        )
+
+        def studied() -> None:
+            """All of it but the choice of the images, which is made once."""
+            for file in [one for one in place.rglob("*.*") if one.is_file()]:
+                file.unlink()
+            deque(study.run(), maxlen=0)
+
+        bare = [partial(_run_bare, forms[role], probes, size, count * n_masks) for role, size in sizes]
+        ours, *seconds = _in_turn([studied, *bare], tries, device)
+    best = [min(one for one, (role, _) in zip(seconds, sizes, strict=True) if role == name) for name in forms]
+    yield Row(
+        "study_overhead",
+        f"attention study of three MNIST models: time / bare forward passes, {count} images, {n_masks} masks",
+        ours / sum(best),
+        "x",
+        {"study_seconds": ours, "bare_seconds": sum(best), "images": count, "masks": n_masks},
+    )
+    yield Row(
+        "study_2000_images_minutes",
+        f"that for 2,000 images, {n_masks} masks",
+        ours / count * 2000 / 60,
+        "min",
+    )
