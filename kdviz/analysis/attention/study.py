@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from kdviz import __version__
 from kdviz.analysis.attention.maps import MapStore, StudyImages, Work
 from kdviz.analysis.attention.models import StudyModel
 from kdviz.analysis.attention.sampling import Chosen, choose
@@ -244,7 +243,6 @@ class AttentionStudy:
             "settings": {name: value for name, value in self.settings.items() if isinstance(value, (int, float, str))},
             "seconds": round(sum(cost["seconds"] for cost in costs), 1),
             "memory_mb": round(max(cost["memory_mb"] for cost in costs)),
-            "kdviz": __version__,
         }
 
 

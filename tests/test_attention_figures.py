@@ -1,0 +1,76 @@
+"""Figures of the attention study, and its answers as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+
+import numpy as np
+import pytest
+from test_attention_statistics import CLASSES, TEMPERATURES, made_up
+
+from kdviz import figures
+from kdviz.analysis.attention.document import as_json
+from kdviz.analysis.attention.report import report_of
+from kdviz.analysis.attention.words import in_words
+from kdviz.errors import UnknownNameError
+
+
+@pytest.fixture(scope="module")
+def report():
+    found, _ = made_up({1.0: 0.0, 4.0: 0.3, 16.0: 0.6}, images=40)
+    return report_of(found, "temperature", {"method": "rise", "settings": {"baseline": "black"}}, CLASSES, 4.0)
+
+
+def test_the_claim_stands_beside_its_controls(report):
+    chart = figures.claim_and_controls(report)
+    shown = {trace.y[0]: trace.x[0] for trace in chart.data if trace.error_x.array is not None}
+    assert shown.pop("KD student, T = 4") == report.chosen.difference.value
+    assert shown == {f"Control: {one.name}": one.difference.value for one in report.controls}
+    claim = chart.data[0]
+    assert claim.x[0] - claim.error_x.arrayminus[0] == pytest.approx(report.chosen.difference.interval.low)
+    assert claim.x[0] + claim.error_x.array[0] == pytest.approx(report.chosen.difference.interval.high)
+
+
+def test_the_effect_against_temperature_has_its_controls(report):
+    chart = figures.effect_against_value(report)
+    lines = {trace.name: trace for trace in chart.data}
+    assert set(lines) == {"KD student", "Control: shuffled teacher", "Control: maps of other images"}
+    for line in lines.values():
+        assert list(line.x) == list(TEMPERATURES)
+    assert list(lines["KD student"].y) == [one.difference.value for one in report.values]
+    assert chart.layout.xaxis.type == "log"
+
+
+def test_the_distribution_has_a_ceiling(report):
+    traces = {trace.name: trace for trace in figures.agreement_distribution(report).data}
+    assert list(traces) == ["KD student", "Student alone", "Second student alone", "Noise ceiling"]
+    assert all(len(trace.x) == 40 for trace in traces.values())
+    assert np.mean(traces["KD student"].x) == pytest.approx(report.chosen.raw_kd.value, abs=1e-6)
+    assert np.mean(figures.agreement_distribution(report, 16.0).data[0].x) > np.mean(traces["KD student"].x)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [figures.agreement_distribution_file, figures.claim_and_controls_file, figures.effect_against_value_file],
+    ids=lambda draw: draw.__name__,
+)
+def test_files(report, draw):
+    assert draw(report, "png").startswith(b"\x89PNG")
+    assert b"<svg" in draw(report, "svg")[:500]
+    with pytest.raises(UnknownNameError):
+        draw(report, "gif")
+
+
+def test_the_document_is_json_with_every_interval(report):
+    document = json.loads(json.dumps(as_json(report), allow_nan=False))
+    assert document["outcome"] == in_words(report).outcome
+    assert document["value"] == 4
+    one = document["difference"]
+    assert one["effect"] == pytest.approx(report.chosen.difference.value)
+    for over in ("interval", "images", "seeds", "both", "seeds_t"):
+        low, high = one[over]
+        assert isfinite(low)
+        assert low <= one["effect"] <= high
+    assert len(document["controls"]) == len(report.all_controls)
+    assert document["trend"]["effect"] == report.trend.value
