@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -28,6 +29,10 @@ LANGUAGES = {ENGLISH: "English", "zh_CN": "简体中文"}
 
 ERRORS = "error"
 """The context, in a catalogue, of the messages of errors: their places are named after the code's expressions."""
+
+_PLACE = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")
+_WORDS = ("method", "title")
+"""Places of errors that hold what pages call something, in English."""
 
 _spoken: ContextVar[str | None] = ContextVar("language", default=None)
 _ask: Callable[[], str | None] = lambda: None  # noqa: E731
@@ -79,12 +84,13 @@ def N_(message: str) -> str:  # noqa: N802  gettext's name for: translate this l
 def error_text(message: str) -> str:
     """The message of an error in the page's language, found by its template; as it is when there is none.
 
-    Errors are raised in English by code that knows nothing of pages.
+    Errors are raised in English by code that knows nothing of pages. What fills a place may be a message, too.
     """
-    for pattern, template in _error_templates(language()):
-        found = pattern.fullmatch(message)
+    for one in _error_templates(language()):
+        found = one.pattern.fullmatch(message)
         if found:
-            return template.format(*found.groups())
+            values = zip(one.places, found.groups(), strict=True)
+            return one.text.format(*(_(value) if place in _WORDS else error_text(value) for place, value in values))
     return message
 
 
@@ -136,16 +142,26 @@ def _read(name: str) -> Any:
         return read_po(file, locale=name)
 
 
+@dataclass(frozen=True)
+class _Template:
+    """What an error's English message looks like, the names of its places, and the translation with them numbered."""
+
+    pattern: re.Pattern[str]
+    places: tuple[str, ...]
+    text: str
+
+
 @lru_cache(maxsize=len(LANGUAGES))
-def _error_templates(name: str) -> list[tuple[re.Pattern[str], str]]:
-    """Of each error: what its English message looks like, and the translation with its places numbered."""
+def _error_templates(name: str) -> list[_Template]:
+    """Those that say most first: a message may fit others, too, by their places alone."""
     if name == ENGLISH or name not in LANGUAGES:
         return []
-    return [_template(one.id, one.string) for one in _read(name) if one.context == ERRORS and one.string]
+    known = [one for one in _read(name) if one.context == ERRORS and one.string]
+    return [_template(one.id, one.string) for one in sorted(known, key=lambda one: -len(_PLACE.sub("", one.id)))]
 
 
-def _template(english: str, translated: str) -> tuple[re.Pattern[str], str]:
-    places = re.findall(r"\{(\w+)\}", english)
-    parts = re.split(r"\{\w+\}", english)
-    numbered = re.sub(r"\{(\w+)\}", lambda place: f"{{{places.index(place[1])}}}", translated)
-    return re.compile("(.*?)".join(map(re.escape, parts)), re.DOTALL), numbered
+def _template(english: str, translated: str) -> _Template:
+    places = _PLACE.findall(english)
+    parts = [re.escape(part.replace("{{", "{").replace("}}", "}")) for part in _PLACE.split(english)[::2]]
+    numbered = _PLACE.sub(lambda place: f"{{{places.index(place[1])}}}", translated)
+    return _Template(re.compile("(.*?)".join(parts), re.DOTALL), tuple(places), numbered)

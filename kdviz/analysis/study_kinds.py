@@ -21,7 +21,6 @@ class Study:
         values: Those that are tried when none are given.
         parse: Text -> value; raises ValueError.
         unit: What stands before a value, as in ``T = 4``.
-        phrase: A distillation with a value, in the middle of an English sentence; ``{}`` is the value as it is shown.
         subject, best: What a sentence about one of its distillations begins with, to be translated; ``best`` where
             validation chose it. ``{value}`` is :meth:`amount`.
     """
@@ -32,7 +31,6 @@ class Study:
     values: tuple[Any, ...]
     parse: Callable[[str], Any]
     unit: str
-    phrase: str
     subject: str
     best: str
 
@@ -54,11 +52,6 @@ class Study:
             raise SettingError(f"'{value}' is no value of {self.column}.")
         return found
 
-    def distillation(self, value: Any) -> str:
-        """A distillation with this value, as in a sentence: ``at T = 4``, ``with the loss dist``."""
-        plain = f"{value:g}" if self.column == "teacher_epochs" else self.shown(value)
-        return self.phrase.format(plain).replace("after 1 epochs", "after 1 epoch")
-
     def shown(self, value: Any) -> str:
         """A value by which a run is known: ``T = 4``, or a loss's name."""
         return value if isinstance(value, str) else f"{self.unit} = {value:g}"
@@ -78,7 +71,6 @@ STUDIES = {
         (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
         float,
         "T",
-        "at {}",
         N_("Distillation at {value}"),
         N_("Distillation at {value}, the best by validation,"),
     ),
@@ -89,7 +81,6 @@ STUDIES = {
         (0.1, 0.3, 0.5, 0.7, 0.9, 1.0),
         float,
         "alpha",
-        "at {}",
         N_("Distillation at {value}"),
         N_("Distillation at {value}, the best by validation,"),
     ),
@@ -100,7 +91,6 @@ STUDIES = {
         (1, 3, 6, 12, 25),
         int,
         "epochs",
-        "from a teacher stopped after {} epochs",
         N_("Distillation from a teacher stopped after {value}"),
         N_("Distillation from a teacher stopped after {value}, the best by validation,"),
     ),
@@ -111,7 +101,6 @@ STUDIES = {
         ("soft_targets", "hard_distillation", "decoupled", "dist"),
         str,
         "loss",
-        "with the loss {}",
         N_("Distillation with the loss {value}"),
         N_("Distillation with the loss {value}, the best by validation,"),
     ),

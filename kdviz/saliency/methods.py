@@ -63,8 +63,12 @@ class Setting:
         return kind(value)
 
     def _range(self) -> str:
-        what = "a whole number" if isinstance(self.default, int) else "a number"
-        return f"{what} from {self.low:g} to {self.high:g}" if self.low is not None and self.high is not None else what
+        whole = isinstance(self.default, int)
+        if self.low is None or self.high is None:
+            return "a whole number" if whole else "a number"
+        if whole:
+            return f"a whole number from {self.low:g} to {self.high:g}"
+        return f"a number from {self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True)

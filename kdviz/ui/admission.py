@@ -66,15 +66,9 @@ def _check_run(run: Run) -> None:
             f"The model '{run.role}' is an ONNX file, which the page does not take from others; open the experiment "
             "where kdviz runs, with kdviz app --models."
         )
-    _require_fit(run.folder / run.weights, run, f"The weights of the {run.role}")
-
-
-def _require_fit(path: Path, run: Run, what: str) -> None:
-    given = shapes_in(path)
-    wanted = shapes_of(run.network, run)
-    difference = first_difference(wanted, given, every=True)
+    difference = first_difference(shapes_of(run.network, run), shapes_in(run.folder / run.weights), every=True)
     if difference:
-        raise ModelError(f"{what} do not fit a '{run.network}': {difference}.")
+        raise ModelError(f"The weights of the {run.role} do not fit a '{run.network}': {difference}.")
 
 
 def check_tables(paths: Sequence[Path]) -> None:
