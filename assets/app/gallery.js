@@ -144,6 +144,7 @@ function open(kept, id) {
   if (kept.open === id) return;
   kept.open = id;
   mark(kept);
+  if (matchMedia("(max-width: 899px)").matches) kept.box.querySelector("[aria-current]")?.scrollIntoView();
   kept.tell("opened", id);
 }
 
@@ -187,6 +188,7 @@ function full(kept) {
 
 function mark(kept) {
   const { items, texts } = kept.data;
+  kept.root.classList.toggle("opened", kept.open >= 0);
   items.forEach((item, index) => {
     const node = kept.box.children[index];
     node.setAttribute("aria-selected", kept.marked.has(item.id));

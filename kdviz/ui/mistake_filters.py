@@ -227,8 +227,7 @@ def _order_title(order: str, model: str) -> str:
 def tokens(view: View, classes: Sequence[str]) -> None:
     """The filters beside the group, each with a way out."""
     found = described(view, classes)
-    if not found:
-        return
+    # Always there: what comes below would be built anew, and lose the focus, if it moved up a place.
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="mistakes-tokens"):
         for name, text in found.items():
             icon, help = ":material/close:", _("Leave this filter out")

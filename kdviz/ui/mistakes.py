@@ -94,12 +94,12 @@ def _about(opened: OpenExperiment, shown: Shown) -> str:
         return _("{count} real digits that were held out of all training.", count=count)
     if shown.split == "validation":
         return _(
-            "{title}: {count} validation samples; no weights were trained on them, but each model's best epoch was "
+            "{title}: {count} validation images; no weights were trained on them, but each model's best epoch was "
             "chosen on them.",
             title=title,
             count=count,
         )
-    return _("{title}: {count} test samples that were held out of all training.", title=title, count=count)
+    return _("{title}: {count} test images that were held out of all training.", title=title, count=count)
 
 
 def _effect(predictions: Predictions, opened: OpenExperiment) -> str:

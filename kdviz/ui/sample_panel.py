@@ -73,7 +73,8 @@ class Preview:
             return {}
         state = latest[0]
         if self._maps is None or self._maps[0] is not state or self._maps[1] != mode:
-            targets = dict.fromkeys(state.states, label) if mode == _TRUE else None
+            answers = {role: int(chances.argmax()) for role, chances in state.probabilities.items()}
+            targets = dict.fromkeys(answers, label) if mode == _TRUE else answers
             self._maps = state, mode, state.maps(targets)
         return self._maps[2]
 
@@ -182,14 +183,14 @@ def _card(
         "symbol": figures.role_symbol(role),
         "verdict": _("✗ wrong") if wrong else _("✓ right"),
         "wrong": wrong,
-        "map": None if found is None else _png(_drawn(found, shown.picture(place), limit)),
+        "map": None if found is None else _png(_drawn(found, limit)),
         "alt": _map_alt(title, found, classes),
         "bars": _bars(shown, classes, place, role),
     }
 
 
-def _drawn(found: SaliencyMap, picture: Image.Image, limit: float) -> Image.Image:
-    return overlay(picture, found.values - figures.colour_centre(found), limit)
+def _drawn(found: SaliencyMap, limit: float) -> Image.Image:
+    return overlay(Image.fromarray(found.picture), found.values - figures.colour_centre(found), limit)
 
 
 def _map_alt(title: str, found: SaliencyMap | None, classes: tuple[str, ...]) -> str:

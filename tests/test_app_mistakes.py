@@ -1,0 +1,489 @@
+"""The page *Mistakes* in a real browser: filters, class pairs, pages, keyboard, the panel, selection, its address."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
+
+import numpy as np
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+from browser import TOO_WIDE, needs_browser, settled
+from conftest import NETWORKS, SMALL
+
+from kdviz.analysis.evaluation import evaluate
+from kdviz.analysis.mistake_index import Filters, MistakeIndex
+from kdviz.analysis.mistakes import GROUPS
+from kdviz.datasets import LabelledImages
+from kdviz.distill.runs import new_network
+from kdviz.experiment import Experiment, load_experiment
+from kdviz.ui.library import OpenExperiment
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = needs_browser
+
+PER_PAGE = 48
+ROOT = Path(__file__).parent.parent
+MANY = tuple(f"kind <b>{number}</b>" if number == 3 else f"kind {number}" for number in range(30))
+
+
+@pytest.fixture(autouse=True)
+def patience(browser) -> None:
+    """A busy machine is slow, not wrong; the first page of a server comes while it still loads the models."""
+    playwright.expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def digits_index() -> MistakeIndex:
+    """Of the experiment that comes with kdviz."""
+    shown = OpenExperiment(load_experiment(ROOT / "models" / "mnist")).shown
+    assert shown is not None
+    assert shown.predictions is not None
+    return MistakeIndex(shown.predictions, shown.logits, 10)
+
+
+@pytest.fixture(scope="module")
+def many(models: Path, small_digits: LabelledImages) -> str:
+    """An experiment of thirty classes, one of them named as if to be run; its models are not trained."""
+    labels = torch.arange(300) % len(MANY)
+    samples = LabelledImages(small_digits.images[:300], labels, MANY, "test")
+    made = Experiment(models / "many", "folder", MANY, SMALL, {}, "Many kinds")
+    for seed, (role, name) in enumerate(NETWORKS.items()):
+        made.add_run(role, name, new_network(name, SMALL, len(MANY), seed).eval(), {"epochs": 0}, {})
+    made.save()
+    made.write_samples([samples])
+    list(evaluate(made, samples, device="cpu"))
+    return "many"
+
+
+def thumbs(page: playwright.Page) -> playwright.Locator:
+    return page.get_by_role("listbox").get_by_role("option")
+
+
+def numbers(page: playwright.Page) -> list[int]:
+    """The samples on this page of the list."""
+    labels = thumbs(page).evaluate_all("nodes => nodes.map((node) => node.getAttribute('aria-label'))")
+    return [int(re.match(r"Sample (\d+), true class", label)[1]) for label in labels]
+
+
+def shows(page: playwright.Page, expected: list[int]) -> None:
+    """Wait until these are the samples of this page of the list, in this order."""
+    first = thumbs(page).first
+    playwright.expect(first).to_have_attribute("aria-label", re.compile(f"^Sample {expected[0]},"))
+    playwright.expect(thumbs(page)).to_have_count(min(PER_PAGE, len(expected)))
+    assert numbers(page) == expected[:PER_PAGE]
+
+
+def comes(page: playwright.Page, test: Callable[[dict[str, str]], bool]) -> None:
+    """Wait until the address says so."""
+    for _ in range(100):
+        if test(query(page)):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"the address stayed {page.url}")
+
+
+def query(page: playwright.Page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
+
+
+def panel(page: playwright.Page, sample: int) -> playwright.Locator:
+    return page.get_by_role("region", name=f"Sample {sample}", exact=True)
+
+
+def chip(page: playwright.Page, name: str) -> playwright.Locator:
+    return page.get_by_role("radio", name=re.compile(f"^{name}"))
+
+
+def test_each_chip_shows_its_group_and_as_many_as_it_says(server, page, digits_index):
+    page.goto(f"{server}/mistakes")
+    counts = digits_index.counts(Filters("all", "kd_student"))
+    for group, (title, about) in GROUPS.items():
+        playwright.expect(chip(page, title)).to_have_text(f"{title}{counts[group]:,}")
+        chip(page, title).click()
+        playwright.expect(page.get_by_text(re.compile(f"^{counts[group]:,} digits"))).to_be_visible()
+        playwright.expect(page.get_by_text(about)).to_be_visible()
+        shows(page, digits_index.places(Filters(group, "kd_student"), "gap").tolist())
+        assert query(page).get("group", "lost") == group
+
+
+def test_chips_are_chosen_with_the_arrows(server, page):
+    page.goto(f"{server}/mistakes")
+    chip(page, "Teacher right").focus()
+    page.keyboard.press("ArrowRight")
+    comes(page, lambda query: query.get("group") == "fixed")
+    playwright.expect(chip(page, "Fixed")).to_be_focused()
+    playwright.expect(chip(page, "Fixed")).to_have_attribute("aria-checked", "true")
+
+
+def test_a_cell_of_the_confusion_matrix_filters_and_again_does_not(server, page, digits_index):
+    page.goto(f"{server}/mistakes?group=any_wrong&model=student")
+    matrix = digits_index.confusion(Filters("any_wrong", "student"))
+    true, said = (int(one) for one in np.argwhere((matrix > 1) & ~np.eye(10, dtype=bool))[0])
+    cell = page.get_by_role("table").get_by_role("button", name=f"True {true}, answer {said}: {matrix[true, said]}")
+    cell.click()
+    shows(page, digits_index.places(Filters("any_wrong", "student", true, said), "gap").tolist())
+    assert (query(page)["class"], query(page)["said"]) == (str(true), str(said))
+    playwright.expect(cell).to_have_attribute("aria-pressed", "true")
+    playwright.expect(chip(page, "Any model wrong")).to_have_text(f"Any model wrong{matrix[true, said]}")
+    cell.click()
+    shows(page, digits_index.places(Filters("any_wrong", "student"), "gap").tolist())
+    assert "class" not in query(page)
+
+
+def test_the_confusion_matrix_is_walked_with_the_arrows(server, page, digits_index):
+    page.goto(f"{server}/mistakes?group=all")
+    table = page.get_by_role("table", name="Confusion matrix")
+    playwright.expect(table.get_by_role("columnheader")).to_have_count(10)
+    playwright.expect(table.get_by_role("rowheader")).to_have_count(10)
+    start = table.get_by_role("button", name=re.compile("^True 0, answer 0:"))
+    start.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    playwright.expect(table.get_by_role("button", name=re.compile("^True 2, answer 1:"))).to_be_focused()
+    page.keyboard.press("Enter")
+    shows(page, digits_index.places(Filters("all", "kd_student", 2, 1), "gap").tolist())
+    playwright.expect(table.get_by_role("button", name=re.compile("^True 2, answer 1:"))).to_be_focused()
+    table.get_by_role("button", name="True class 5", exact=True).click()  # a heading is one filter
+    shows(page, digits_index.places(Filters("all", "kd_student", 5), "gap").tolist())
+    assert "said" not in query(page)
+
+
+def test_what_distillation_changed_can_be_clicked(server, page, digits_index):
+    page.goto(f"{server}/mistakes?group=any_wrong")
+    page.get_by_role("button", name="KD − alone").click()
+    change = digits_index.change(Filters("any_wrong", "kd_student"))
+    true, said = (int(one) for one in np.unravel_index(int(change.argmin()), change.shape))
+    count = f"{change[true, said]}"
+    cell = page.get_by_role("table").get_by_role("button", name=f"True {true}, answer {said}: {count} by distillation")
+    cell.click()
+    shows(page, digits_index.places(Filters("any_wrong", "kd_student", true, said, either=True), "gap").tolist())
+    assert query(page)["matrix"] == "change"
+
+
+def test_many_classes_are_a_picture_and_a_list(server, page, models, many):
+    page.goto(f"{server}/mistakes?experiment={many}&group=any_wrong")
+    shown = OpenExperiment(load_experiment(models / many)).shown
+    index = MistakeIndex(shown.predictions, shown.logits, len(MANY))
+    matrix = index.confusion(Filters("any_wrong", "kd_student"))
+    picture = page.get_by_role("application", name=re.compile("^Confusion matrix"))
+    picture.focus()
+    said = int(matrix[1].argmax())
+    page.keyboard.press("ArrowDown")
+    for _ in range(said):
+        page.keyboard.press("ArrowRight")
+    playwright.expect(page.get_by_text(f"True kind 1, answer {MANY[said]}: {matrix[1, said]}").last).to_be_visible()
+    page.keyboard.press("Enter")
+    kept = index.places(Filters("any_wrong", "kd_student", 1, said), "gap")
+    shows(page, shown.numbers[kept].tolist())
+    assert query(page)["class"] == "kind 1"
+    page.get_by_role("button", name="Clear all").click()
+    pair = page.locator(".pairs button").first
+    label, count = re.match(r"True (.+?), answer .+: (\d+)$", pair.get_attribute("aria-label")).groups()
+    pair.click()
+    playwright.expect(thumbs(page)).to_have_count(min(PER_PAGE, int(count)))
+    assert query(page)["class"] == label
+    page.goto(f"{server}/mistakes?experiment={many}&group=all&class=kind <b>3</b>")
+    playwright.expect(page.get_by_role("button", name="True class kind <b>3</b>")).to_be_visible()
+    assert page.locator(".stMain b", has_text=re.compile("^3$")).count() == 0
+
+
+@pytest.mark.parametrize("order", ["kl", "kl-student", "sure", "unsure", "sample"])
+def test_orders(server, page, digits_index, order):
+    page.goto(f"{server}/mistakes?group=all&order={order}&model=teacher")
+    shows(page, digits_index.places(Filters("all", "teacher"), order).tolist())
+
+
+def test_the_range_of_confidence(server, page, digits_index):
+    page.goto(f"{server}/mistakes?group=any_wrong&model=student")
+    playwright.expect(thumbs(page)).to_have_count(PER_PAGE)
+    page.get_by_role("slider").nth(1).press("Home")  # nobody is that unsure
+    comes(page, lambda query: query.get("confidence") == "0-0")
+    playwright.expect(page.get_by_text("No sample passes all of these filters.")).to_be_visible()
+    page.goto(f"{server}/mistakes?group=any_wrong&model=student&confidence=40-60")
+    expected = digits_index.places(Filters("any_wrong", "student", low=0.4, high=0.6), "gap").tolist()
+    shows(page, expected)
+    page.get_by_role("button", name="Student alone is 40% to 60% sure").click()
+    shows(page, digits_index.places(Filters("any_wrong", "student"), "gap").tolist())
+
+
+def test_an_empty_list_says_which_filter_stands_in_the_way(server, page, digits_index):
+    page.goto(f"{server}/mistakes?group=fixed&class=1&confidence=1-2")
+    playwright.expect(page.get_by_text("No sample passes all of these filters.")).to_be_visible()
+    count = len(digits_index.places(Filters("fixed", "student", true=1), "gap"))
+    page.get_by_role("button", name=f"Without “Student alone is 1% to 2% sure”: {count}").click()
+    shows(page, digits_index.places(Filters("fixed", "student", true=1), "gap").tolist())
+
+
+def test_pages_turn_by_button_key_and_number(server, page, digits_index):
+    page.goto(f"{server}/mistakes?group=all&order=sample")
+    shows(page, list(range(PER_PAGE)))
+    page.get_by_role("button", name="Next page").first.click()
+    shows(page, list(range(PER_PAGE, 2 * PER_PAGE)))
+    assert query(page)["page"] == "2"
+    thumbs(page).nth(5).focus()
+    page.keyboard.press("PageDown")
+    shows(page, list(range(2 * PER_PAGE, 3 * PER_PAGE)))
+    playwright.expect(thumbs(page).first).to_be_focused()
+    page.keyboard.press("PageDown")
+    page.keyboard.press("PageDown")  # before the first has come
+    shows(page, list(range(4 * PER_PAGE, 5 * PER_PAGE)))
+    page.keyboard.press("PageUp")
+    shows(page, list(range(3 * PER_PAGE, 4 * PER_PAGE)))
+    field = page.get_by_role("spinbutton", name="Page").first
+    field.fill("105")
+    field.press("Enter")
+    shows(page, list(range(104 * PER_PAGE, 5000)))
+    playwright.expect(page.get_by_role("button", name="Next page").first).to_be_disabled()
+    chip(page, "Any model wrong").click()  # another list begins at its first page
+    shows(page, digits_index.places(Filters("any_wrong", "kd_student"), "sample").tolist())
+    assert "page" not in query(page)
+
+
+def test_the_panel_follows_the_keyboard(server, page, digits_index):
+    page.goto(f"{server}/mistakes?group=fixed")
+    expected = digits_index.places(Filters("fixed", "student"), "gap").tolist()
+    shows(page, expected)
+    thumbs(page).first.click()
+    playwright.expect(panel(page, expected[0])).to_be_visible()
+    maps = panel(page, expected[0]).get_by_role("img", name=re.compile("what speaks for"))
+    playwright.expect(maps).to_have_count(3)
+    for title in ("Teacher", "KD student", "Student alone"):
+        card = panel(page, expected[0]).get_by_role("group", name=title, exact=True)
+        right = title != "Student alone"
+        if title != "Teacher":
+            playwright.expect(card).to_contain_text("✓ right" if right else "✗ wrong")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    playwright.expect(panel(page, expected[2])).to_be_visible()
+    assert query(page)["open"] == str(expected[2])
+    playwright.expect(thumbs(page).nth(2)).to_have_attribute("aria-current", "true")
+    page.keyboard.press("ArrowDown")
+    across = thumbs(page).evaluate_all("nodes => nodes.filter((n) => n.offsetTop === nodes[0].offsetTop).length")
+    playwright.expect(thumbs(page).nth(2 + across)).to_be_focused()
+    page.keyboard.press("Escape")
+    playwright.expect(page.get_by_text("Where do they look?")).to_be_visible()
+    playwright.expect(thumbs(page).nth(2 + across)).to_be_focused()
+    assert "open" not in query(page)
+
+
+def test_the_panel_explains_each_answer_or_the_true_class(server, page, digits_index):
+    sample = int(digits_index.places(Filters("fixed", "student"), "gap")[0])
+    label = int(digits_index.predictions.labels[sample])
+    said = int(digits_index.predictions.predicted["student"][sample])
+    page.goto(f"{server}/mistakes?group=fixed&open={sample}")
+    alone = panel(page, sample).get_by_role("group", name="Student alone", exact=True)
+    playwright.expect(alone.get_by_role("img", name=re.compile(f"what speaks for {said},"))).to_be_visible()
+    before = alone.get_by_role("img").get_attribute("src")
+    panel(page, sample).get_by_role("button", name="The true class").click()
+    playwright.expect(alone.get_by_role("img", name=re.compile(f"what speaks for {label},"))).to_be_visible()
+    assert alone.get_by_role("img").get_attribute("src") != before
+    assert query(page)["explain"] == "true"
+    panel(page, sample).get_by_role("button", name="Close").click()
+    playwright.expect(page.get_by_text("Where do they look?")).to_be_visible()
+    playwright.expect(thumbs(page).first).to_be_focused()
+
+
+@pytest.mark.parametrize("way", ["Enter", "double click", "panel"])
+def test_a_mistake_opens_in_compare_and_back_finds_the_view(server, page, way):
+    page.goto(f"{server}/mistakes?group=fixed&order=kl&model=student")
+    thumb = thumbs(page).nth(1)
+    playwright.expect(thumb).to_be_visible()
+    said = thumb.get_attribute("aria-label")
+    found = re.match(
+        r"Sample (\d+), true class (\d): Teacher says \d, KD student says (\d), Student alone says (\d)", said
+    )
+    sample, label, kd_student, alone = found.groups()
+    assert kd_student == label != alone
+    if way == "Enter":
+        thumb.focus()
+        page.keyboard.press("Enter")
+    elif way == "double click":
+        thumb.dblclick()
+    else:
+        thumb.click()
+        panel(page, int(sample)).get_by_role("button", name="Open in Compare").click()
+    settled(page)
+    assert query(page)["sample"] == sample
+    playwright.expect(page.get_by_role("region", name="KD student", exact=True)).to_contain_text("✓ right")
+    playwright.expect(page.get_by_role("region", name="Student alone", exact=True)).to_contain_text("✗ wrong")
+    page.go_back()
+    playwright.expect(page.get_by_text("Who gets it wrong?")).to_be_visible()
+    playwright.expect(thumbs(page).nth(1)).to_have_attribute("aria-label", said)
+    comes(
+        page, lambda query: (query.get("group"), query.get("order"), query.get("model")) == ("fixed", "kl", "student")
+    )
+
+
+def test_several_are_selected_over_pages_and_compared(server, page):
+    page.goto(f"{server}/mistakes?group=all&order=sample")
+    shows(page, list(range(PER_PAGE)))
+    thumbs(page).nth(3).focus()
+    page.keyboard.press("Space")
+    playwright.expect(thumbs(page).nth(3)).to_have_attribute("aria-selected", "true")
+    box = thumbs(page).nth(17)
+    box.hover()
+    box.locator(".box").click()
+    playwright.expect(page.get_by_text("2 selected")).to_be_visible()
+    assert "open" not in query(page)  # its box does not open it
+    page.get_by_role("button", name="Next page").first.click()
+    shows(page, list(range(PER_PAGE, 2 * PER_PAGE)))
+    thumbs(page).nth(2).click()
+    panel(page, 50).get_by_role("button", name="Select", exact=True).click()
+    playwright.expect(panel(page, 50).get_by_role("button", name="✓ Selected")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    comes(page, lambda query: query.get("selected") == "3,17,50")
+    with page.expect_download() as found:
+        page.get_by_role("button", name="The selection (CSV)").click()
+    rows = list(csv.DictReader(io.StringIO(Path(found.value.path()).read_text())))
+    assert [int(row["sample"]) for row in rows] == [3, 17, 50]
+    page.get_by_role("button", name="Compare these").click()
+    settled(page)
+    assert query(page)["samples"] == "3,17,50"
+    playwright.expect(page.locator(".strip button")).to_have_count(3)
+    page.go_back()
+    playwright.expect(page.get_by_text("3 selected")).to_be_visible()
+    playwright.expect(thumbs(page).nth(2)).to_have_attribute("aria-selected", "true")
+    page.get_by_role("button", name="Clear the selection").click()
+    playwright.expect(page.get_by_text("3 selected")).to_have_count(0)
+    comes(page, lambda query: "selected" not in query)
+
+
+def test_a_whole_page_is_selected_and_there_is_a_most(server, page):
+    page.goto(f"{server}/mistakes?group=all&order=sample")
+    for number in (1, 2, 3):
+        page.get_by_role("button", name="Select this page").click()
+        playwright.expect(
+            page.get_by_text(re.compile(f"^{min(100, number * PER_PAGE)} selected|^No more"))
+        ).to_be_visible()
+        if number < 3:
+            page.get_by_role("button", name="Next page").first.click()
+            shows(page, list(range(number * PER_PAGE, (number + 1) * PER_PAGE)))
+    playwright.expect(page.get_by_text("No more than 100 can be selected.")).to_be_visible()
+    comes(page, lambda query: len(query.get("selected", "").split(",")) == 100)
+
+
+def test_the_list_is_saved_as_it_is_filtered_and_ordered(server, page, digits_index):
+    page.goto(f"{server}/mistakes?group=any_wrong&order=kl&model=student")
+    expected = digits_index.places(Filters("any_wrong", "student"), "kl")
+    playwright.expect(thumbs(page)).to_have_count(PER_PAGE)
+    with page.expect_download() as found:
+        page.get_by_role("button", name="This list (CSV)").click()
+    assert found.value.suggested_filename == "kdviz-mnist-any_wrong.csv"
+    rows = list(csv.DictReader(io.StringIO(Path(found.value.path()).read_text())))
+    assert [int(row["sample"]) for row in rows] == expected.tolist()
+    labels, predicted = digits_index.predictions.labels, digits_index.predictions.predicted["teacher"]
+    assert [int(row["true"]) for row in rows] == labels[expected].tolist()
+    assert [int(row["teacher_predicted"]) for row in rows] == predicted[expected].tolist()
+
+
+def test_a_link_reopens_the_whole_view(server, page, digits_index):
+    filters = Filters("all", "student", true=4, low=0.5, high=0.99)
+    places = digits_index.places(filters, "kl-student").tolist()
+    sample = places[-1]
+    view = f"group=all&model=student&class=4&confidence=50-99&order=kl-student&open={sample}&selected={sample},7"
+    page.goto(f"{server}/mistakes?{view}")
+    shows(page, places)
+    playwright.expect(page.get_by_role("combobox", name=re.compile("Model"))).to_have_value("Student alone")
+    playwright.expect(page.get_by_role("combobox", name=re.compile("True class"))).to_have_value("4")
+    playwright.expect(panel(page, sample)).to_be_visible()
+    playwright.expect(page.get_by_text("2 selected")).to_be_visible()
+    for name, value in parse_qs(view).items():
+        assert query(page)[name] == value[0], name
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        ("group=nope", "is not a known group"),
+        ("order=nope", "is not a known order"),
+        ("class=cat", "is not a known class"),
+        ("model=nobody", "is not a known model"),
+        ("confidence=90-10", "is not a range of confidence"),
+        ("confidence=x", "is not a range of confidence"),
+    ],
+)
+def test_a_wrong_link_says_so_and_shows_a_list(server, page, view, words):
+    page.goto(f"{server}/mistakes?{view}")
+    playwright.expect(page.get_by_role("alert").filter(has_text=words)).to_be_visible()
+    playwright.expect(thumbs(page).first).to_be_visible()
+
+
+@pytest.mark.parametrize("view", ["open=999999", "page=999&group=all", "page=x", "selected=a,b", "open=-3"])
+def test_a_number_that_is_none_is_left_out(server, page, view):
+    page.goto(f"{server}/mistakes?{view}")
+    playwright.expect(thumbs(page).first).to_be_visible()
+    playwright.expect(page.get_by_text("Where do they look?")).to_be_visible()
+
+
+def test_a_stored_sample_opens_by_its_number_in_the_split(server, page, models):
+    stored = load_experiment(models / "shapes").samples("test")
+    assert not np.array_equal(stored.numbers, np.arange(len(stored)))  # only some are stored
+    page.goto(f"{server}/mistakes?experiment=shapes&group=any_wrong")
+    said = thumbs(page).nth(5).get_attribute("aria-label")
+    thumbs(page).nth(5).focus()
+    page.keyboard.press("Enter")
+    settled(page)
+    number = int(re.match(r"Sample (\d+),", said)[1])
+    label = int(stored.labels[stored.numbers.tolist().index(number)])
+    assert query(page)["sample"] == str(number)
+    assert query(page)["experiment"] == "shapes"
+    playwright.expect(page.get_by_text(f"True class: {label}")).to_be_visible()
+    for role in ("Teacher", "KD student", "Student alone"):
+        predicted = re.search(rf"{role} says (\d)", said)[1]
+        card = page.get_by_role("region", name=role, exact=True)
+        playwright.expect(card).to_contain_text("✓ right" if int(predicted) == label else "✗ wrong")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "words"), [("no-pictures", "keeps no pictures"), ("no-predictions", "kdviz evaluate -e")]
+)
+def test_what_is_missing_is_one_sentence(server, page, experiment, words):
+    page.goto(f"{server}/mistakes?experiment={experiment}")
+    playwright.expect(page.locator(".stAlert").filter(has_text=words)).to_have_count(1)
+
+
+def test_without_a_teacher_there_are_the_students_groups(server, page):
+    page.goto(f"{server}/mistakes?experiment=no-teacher&group=all")
+    thumbs(page).first.click()
+    playwright.expect(page.get_by_role("img", name=re.compile("what speaks for"))).to_have_count(2)
+    playwright.expect(chip(page, "Fixed by distillation")).to_be_visible()
+    assert chip(page, "Inherited").count() == 0
+
+
+def test_on_a_phone_the_panel_is_a_sheet_and_pairs_are_folded(server, page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{server}/mistakes?group=all&order=sample")
+    playwright.expect(page.get_by_role("table")).to_have_count(0)
+    page.get_by_role("button", name="Class pairs").click()
+    playwright.expect(page.get_by_role("table")).to_be_visible()
+    thumbs(page).nth(1).click()
+    sheet = panel(page, 1)
+    playwright.expect(sheet.get_by_role("img", name=re.compile("what speaks for"))).to_have_count(3)
+    box = sheet.bounding_box()
+    assert box["x"] == 0
+    assert box["width"] == 390
+    assert abs(box["y"] + box["height"] - 844) < 2
+    assert not page.evaluate(TOO_WIDE)
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    sheet.get_by_role("button", name="Close").click()
+    playwright.expect(sheet).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("experiment", ["mnist", "many"])
+def test_everybody_can_use_it(server, page, many, scheme, experiment):
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{server}/mistakes?experiment={experiment}&group=any_wrong&selected=1,2")
+    thumbs(page).first.click()
+    playwright.expect(page.get_by_role("img", name=re.compile("what speaks for"))).to_have_count(3)
+    page.wait_for_timeout(500)
+    found = Axe().run(page, options={"resultTypes": ["violations"]})
+    serious = [one for one in found.response["violations"] if one["impact"] in ("serious", "critical")]
+    assert not serious, [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in serious]
