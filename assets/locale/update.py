@@ -84,6 +84,7 @@ RETURNED = {
     ("analysis/onnx_export.py", "exporter_problem"): "{}",
     ("networks.py", "_why_refused"): "{}",
     ("ui/admission.py", "first_difference"): "{}",
+    ("ui/admission.py", "_shown"): "{}",
     ("errors.py", "__init__"): "{}",
 }
 """(File, function) -> the sentence in which what it returns, or a text that it makes, becomes a part."""

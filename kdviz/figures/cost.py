@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from kdviz.analysis.cost import FORMS, Axis, Entry, front
-from kdviz.figures.files import new_picture, picture_file
+from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import label, role_colour, role_symbol, role_title
 from kdviz.language import N_, _, number, percent
 
@@ -118,6 +118,7 @@ def _point(one: Entry, axis: Axis) -> go.Scatter:
     )
 
 
+@writable
 def accuracy_against_cost_file(entries: Sequence[Entry], axis: Axis, split: str, kind: str) -> bytes:
     """The same as the bytes of a ``png`` or ``svg`` file.
 

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from kdviz.figures.files import new_picture, picture_file
+from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import label, role_colour, role_dash, role_title
 from kdviz.language import _
 from kdviz.metrics import Curve, Faithfulness
@@ -68,6 +68,7 @@ def faithfulness_curves(found: Curves) -> go.Figure:
     )
 
 
+@writable
 def faithfulness_curves_file(found: Curves, kind: str) -> bytes:
     """The same as the bytes of a ``png`` or ``svg`` file.
 

@@ -1,0 +1,329 @@
+"""Both languages are complete: no text is without a translation, none is translated wrongly, none is unmarked."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Message
+from static_texts import bare, sentences, unmarked
+
+from kdviz import language
+from kdviz.errors import UnknownNameError
+from kdviz.figures import files
+from kdviz.language import (
+    ENGLISH,
+    ERRORS,
+    LANGUAGES,
+    _,
+    error_text,
+    listed,
+    number,
+    percent,
+    plural,
+    signed,
+    speaking,
+    suited,
+)
+
+ROOT = Path(__file__).parent.parent
+OTHERS = [name for name in LANGUAGES if name != ENGLISH]
+PLACE = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")
+MARKDOWN = [r"\*\*", r":[a-z]+\[", r"`", r"\$", r"<br>", r"%\{\w+\}", r"^- ", r"\n"]
+
+
+def _update():
+    spec = importlib.util.spec_from_file_location("update", ROOT / "assets" / "locale" / "update.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+update = _update()
+CATALOGUES = {name: update.merged(name) for name in OTHERS}
+MESSAGES = [(name, one) for name in OTHERS for one in CATALOGUES[name][0] if one.id and one not in CATALOGUES[name][1]]
+
+
+def _english(one: Message) -> list[str]:
+    return [one.id] if isinstance(one.id, str) else list(one.id)
+
+
+def _translated(one: Message) -> list[str]:
+    return [one.string] if isinstance(one.string, str) else list(one.string)
+
+
+# catalogues -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_text_of_the_code_is_translated_and_no_other(name: str) -> None:
+    catalogue, missing, gone = CATALOGUES[name]
+    assert len(catalogue) > 1000
+    assert [one.id for one in missing] == [], "translate these; see assets/locale/update.py"
+    assert [one.id for one in gone] == [], "run assets/locale/update.py"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_catalogue_is_laid_out_as_the_program_writes_it(name: str) -> None:
+    text = (update.HERE / f"{name}.po").read_text(encoding="utf-8")
+    assert text == update.laid_out(CATALOGUES[name][0], name), "run assets/locale/update.py"
+
+
+def test_translations_have_the_places_of_their_texts() -> None:
+    wrong = [
+        (name, one.id)
+        for name, one in MESSAGES
+        for text in _translated(one)
+        if {*PLACE.findall(text)} != {*PLACE.findall(_english(one)[-1])} or text.count("{") != text.count("}")
+    ]
+    assert wrong == []
+
+
+def test_translations_have_the_markup_of_their_texts() -> None:
+    wrong = [
+        (name, one.id, mark)
+        for name, one in MESSAGES
+        for mark in MARKDOWN
+        if len(re.findall(mark, _translated(one)[0])) != len(re.findall(mark, _english(one)[0]))
+    ]
+    assert wrong == []
+
+
+def test_chinese_has_chinese_punctuation_and_no_space_between_its_characters() -> None:
+    han = "[\u4e00-\u9fff]"
+    odd = re.compile(rf"{han}[,;:?!()]|[,;?!(]{han}|{han}\.(?:\s|$)|{han} {han}")
+    wrong = [one.string for name, one in MESSAGES if name == "zh_CN" for text in _translated(one) if odd.search(text)]
+    assert wrong == []
+
+
+def test_a_translation_is_none_that_was_forgotten() -> None:
+    same = [one.id for name, one in MESSAGES if _translated(one)[0] == _english(one)[0] and sentences(_english(one)[0])]
+    assert same == []
+
+
+def test_a_plural_has_as_many_forms_as_the_language() -> None:
+    forms = {count: plural("{count} image", "{count} images", count) for count in (0, 1, 2, 1500)}
+    assert forms == {0: "0 images", 1: "1 image", 2: "2 images", 1500: "1,500 images"}
+    with speaking("zh_CN"):
+        assert [plural("{count} image", "{count} images", count) for count in (1, 1500)] == ["1 张图片", "1,500 张图片"]
+
+
+# the program that makes them ------------------------------------------------------------------------------------------
+
+
+def test_texts_inside_of_other_texts_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kdviz").mkdir()
+    (tmp_path / "kdviz" / "a.py").write_text(
+        "st.markdown(f\"**{_('Inside')}**\")\n"
+        'x = N_("In " "two")\n'
+        'plural("{count} row", "{count} rows", 3)\n'
+        '_(f"not {this}")\n'
+        'raise ModelError(f"{self.name} has {len(x)} and {len(x)} of {y.z:.1f}, not {len( z )}.")\n'
+        'raise ValueError("of nobody\'s business")\n'
+    )
+    (tmp_path / "page.html").write_text('<p>{{ _("In a page") }} {{ _("Of {name}", name=x) }}</p>')
+    for name, value in (("ROOT", tmp_path), ("CODE", tmp_path / "kdviz"), ("PAGES", tmp_path)):
+        monkeypatch.setattr(update, name, value)
+    monkeypatch.setattr(update, "_name", lambda path: path.name)
+    found = {text for text, _place in update.texts()}
+    assert found == {"Inside", "In two", ("{count} row", "{count} rows"), "In a page", "Of {name}"}
+    assert [text for text, _place in update.errors()] == ["{name} has {len_x} and {len_x} of {y_z}, not {len_z}."]
+
+
+def test_a_new_text_is_missing_and_an_old_one_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = update.HEADER.format(name="zh_CN", plurals="nplurals=1; plural=0;")
+    (tmp_path / "zh_CN.po").write_text(
+        f'{header}msgid "Kept"\nmsgstr "留"\n\nmsgid "Gone"\nmsgstr "去"\n', encoding="utf-8"
+    )
+    monkeypatch.setattr(update, "HERE", tmp_path)
+    monkeypatch.setattr(update, "texts", lambda: iter([("Kept", "a.py"), ("New", "a.py"), ("Kept", "b.py")]))
+    monkeypatch.setattr(update, "errors", lambda: iter([("Kept", "a.py")]))
+    catalogue, missing, gone = update.merged("zh_CN")
+    assert [(one.id, one.context) for one in missing] == [("New", None), ("Kept", ERRORS)]
+    assert [one.id for one in gone] == ["Gone"]
+    monkeypatch.setattr(sys, "argv", ["update.py", "--check"])
+    assert update.main() == 1
+    monkeypatch.setattr(sys, "argv", ["update.py"])
+    assert update.main() == 0
+    text = (tmp_path / "zh_CN.po").read_text(encoding="utf-8")
+    assert text == update.laid_out(catalogue, "zh_CN")
+    assert 'msgid "Kept"\nmsgstr "留"' in text
+    assert "Gone" not in text
+
+
+# errors ---------------------------------------------------------------------------------------------------------------
+
+_ERROR_MESSAGES = [(name, one) for name, one in MESSAGES if one.context == ERRORS]
+
+
+@pytest.mark.parametrize("value", ["x{}", "my picture {}.png", "(1, {})"])
+def test_each_error_is_found_by_its_own_template(value: str) -> None:
+    """Filled with values, it comes back as its own translation, not as that of another one that fits as well."""
+    wrong = []
+    for name, one in _ERROR_MESSAGES:
+        places = {place: value.format(count) for count, place in enumerate(PLACE.findall(one.id))}
+        with speaking(name):
+            found = error_text(_filled(one.id, places))
+        if found != _filled(one.string, places):
+            wrong.append((one.id, found))
+    assert wrong == []
+
+
+def _filled(text: str, places: dict[str, str]) -> str:
+    return PLACE.sub(lambda found: places[found[1]], text).replace("{{", "{").replace("}}", "}")
+
+
+def test_an_error_is_said_in_the_language() -> None:
+    error = UnknownNameError("experiment", "minst", ["mnist", "shapes"])
+    assert error_text(str(error)) == str(error)
+    with speaking("zh_CN"):
+        assert error_text(str(error)) == "未知的实验“minst”。你是不是要找“mnist”？已知的有：mnist, shapes。"
+        other = UnknownNameError("method", "zzz", ["rise"])
+        assert error_text(str(other)) == "未知的方法“zzz”。已知的有：rise。"
+        of_method = UnknownNameError("setting of Occlusion", "zzz", ["window"])
+        assert "遮挡法（Occlusion）的设置" in error_text(str(of_method))
+
+
+def test_an_error_inside_of_another_is_translated_too() -> None:
+    with speaking("zh_CN"):
+        found = error_text("The measurement failed: This experiment has no cost.parquet yet.")
+    assert found == "测量失败：本实验还没有 cost.parquet。"
+
+
+def test_what_no_template_fits_stays_as_it_is() -> None:
+    with speaking("zh_CN"):
+        assert error_text("Something {odd} from elsewhere.") == "Something {odd} from elsewhere."
+        assert error_text("") == ""
+
+
+# the choice -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("zh-CN", "zh_CN"),
+        ("zh-Hans-CN", "zh_CN"),
+        ("zh", "zh_CN"),
+        ("ZH_cn", "zh_CN"),
+        ("zh-TW", "zh_CN"),  # the only Chinese there is is nearer than English
+        ("en-GB", "en"),
+        ("de", "en"),
+        ("zha-CN", "en"),
+        ("", "en"),
+        (None, "en"),
+    ],
+)
+def test_a_browsers_language(wanted: str | None, found: str) -> None:
+    assert suited(wanted) == found
+
+
+def test_the_language_is_that_of_the_block_then_of_the_page_then_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "_ask", lambda: None)
+    assert language.language() == ENGLISH
+    monkeypatch.setattr(language, "_ask", lambda: "zh_CN")
+    assert (_("Compare"), number(3)) == ("比较", "3")
+    with speaking(ENGLISH):
+        assert _("Compare") == "Compare"
+        with speaking("zh_CN"):
+            assert _("Compare") == "比较"
+    assert _("Compare") == "比较"
+
+
+def test_a_text_without_translation_stays_english() -> None:
+    with speaking("zh_CN"):
+        assert _("No such text of {name}", name="x") == "No such text of x"
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_numbers(name: str) -> None:
+    with speaking(name):
+        assert number(1234567.891, 2) == "1,234,567.89"
+        assert number(12) == "12"
+        assert percent(0.98765) == "98.8%"
+        assert percent(0.5, 2) == "50.00%"
+        assert signed(0.681, 2) == "+0.68"
+        assert signed(-1234.5, 1) == "-1,234.5"
+        assert listed(["a", "b"]) == ("a, b" if name == ENGLISH else "a、b")
+
+
+# files ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_in_english_where_no_font_writes_the_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = files.writable(lambda: _("Compare"))
+    with speaking("zh_CN"):
+        monkeypatch.setattr(files, "_installed_fonts", lambda name: ())
+        assert (files.can_write(), said()) == (False, "Compare")
+        monkeypatch.setattr(files, "_installed_fonts", lambda name: ("A font",))
+        assert (files.can_write(), said()) == (True, "比较")
+    assert said() == "Compare"
+
+
+def test_every_figure_as_a_file_asks_for_a_font() -> None:
+    without = [
+        f"{path.name}: {node.name}"
+        for path in sorted((ROOT / "kdviz" / "figures").glob("*.py"))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.endswith("_file") and node.name != "picture_file"
+        if "writable" not in [getattr(one, "id", "") for one in node.decorator_list]
+    ]
+    assert without == []
+
+
+# unmarked texts -------------------------------------------------------------------------------------------------------
+
+ALLOWED = (
+    r"\(\d{4}\)\. ",  # a paper is cited in its own words
+    "^(Noto|Source Han|WenQuanYi|Arial) ",  # fonts
+    "^outside upper center$",  # a place, for Matplotlib
+    "^(cannot be told( from)?|does not beat)$",  # outcomes, which are names
+    "^(all three right|KD student wrong|student alone wrong|mistakes of the teacher that)",  # likewise
+    "^its is larger than MB$",  # the name of a file is inside
+    "^(teacher of )?(epochs|alone|shuffled), seed$",  # names of the models of a study
+)
+SHOWN = ("ui", "figures", "analysis")
+
+
+def test_no_text_is_unmarked() -> None:
+    of_errors = "\n".join(bare(text) for text, _place in update.errors())
+    known = [(ROOT / "kdviz").glob(f"{name}/**/*.py") for name in SHOWN]
+    paths = [path for found in known for path in sorted(found)]
+    assert len(paths) > 60
+    found = [
+        f"{path.name}: {text}"
+        for path in paths
+        for text in unmarked(path)
+        if text not in of_errors and not any(re.search(one, text) for one in ALLOWED)
+    ]
+    assert found == [], "mark these for translation; see kdviz/language.py"
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ('st.markdown("Some words")', ["Some words"]),
+        ('st.button(_("Go"), help="Why")', ["Why"]),
+        ('st.caption(f"{count} images")', ["images"]),
+        ('x = {"label": "not for you yet"}', ["not for you yet"]),
+        ('figure.update_xaxes(title="Epoch")', ["Epoch"]),
+        ('st.tabs(["One", _("Two")])', ["One"]),
+        ('st.button(_("Go"), icon=":material/add:")', []),
+        ('download("PNG", name, "image/png", make)', []),
+        ('st.markdown(f"**{_(title)}**")', []),
+        ('raise ModelError("no such thing here")', []),
+        ('"""A docstring of words."""', []),
+        ('hovertemplate = "%{y:.2%} ± %{z}<extra></extra>"', []),
+        ('if x == "this or that thing": ...', []),
+    ],
+)
+def test_what_counts_as_unmarked(code: str, found: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(code)
+    assert list(unmarked(path)) == found
