@@ -204,12 +204,13 @@ def _axis(report: CostReport) -> Any:
     asked = address.read("x", names[0])
     if asked not in names:  # another table may lack it; only a name that no table has is a mistake
         asked = names[0] if asked in AXES else address.read_choice("x", names, names[0])
-    chosen = st.segmented_control(
+    chosen = st.pills(
         _("Horizontal axis"),
         names,
         required=True,
         format_func=lambda name: _(AXES[name].title),
         key=address.begin(f"cost-x-{','.join(names)}", asked),
+        wrap=True,
     )
     address.keep("x", chosen or asked, names[0])
     return AXES[chosen or asked]
@@ -226,6 +227,7 @@ def _forms(report: CostReport) -> list[str]:
         selection_mode="multi",
         format_func=lambda form: _(FORMS[form]),
         key=address.begin(f"cost-forms-{','.join(known)}", asked),
+        wrap=True,
     )
     chosen = [form for form in known if form in chosen]
     address.keep("forms", ",".join(chosen) or ",".join(known), ",".join(known))

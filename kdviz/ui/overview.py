@@ -153,13 +153,14 @@ def _sample(opened: OpenExperiment) -> None:
     stories = list(known)
     asked = address.read("show", stories[0])
     asked = asked if asked in stories else stories[0]
-    chosen = st.segmented_control(
+    chosen = st.pills(
         _("Sample"),
         stories,
         required=True,
         format_func=lambda story: _(STORIES[story]),
         key=address.begin(f"show-{','.join(stories)}", asked),
         label_visibility="collapsed",
+        wrap=True,
     )
     address.keep("show", chosen or asked, stories[0])
     sample = known[chosen or asked]

@@ -1,0 +1,150 @@
+"""The page Cost in a real browser: the bargain, its rivals, the chart, the table, and measuring on this machine."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from browser import ROOT, TOO_WIDE, needs_browser
+
+from kdviz.analysis.bargains import bargain, findings
+from kdviz.analysis.cost import AXES, read_cost
+from kdviz.experiment import load_experiment
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = needs_browser
+
+
+@pytest.fixture(scope="module")
+def report():
+    return read_cost(load_experiment(ROOT / "models" / "mnist"))
+
+
+def test_what_one_buys_is_said_first(server: str, page: playwright.Page, report) -> None:
+    page.goto(f"{server}/cost")
+    tiles = page.locator(".ov-tiles strong")
+    playwright.expect(tiles).to_have_count(4)
+    found = bargain(report)
+    wanted = [f"{one:.1f} ×" for one in (found.operations, found.speed, found.size)]
+    assert tiles.all_inner_texts()[:3] == wanted
+    main = page.locator(".stMain")
+    for sentence in findings(report):
+        playwright.expect(main).to_contain_text(sentence)
+    playwright.expect(page.locator(".stAlert")).to_contain_text("A rival without any distillation: the teacher in int8")
+
+
+def test_the_axis_and_the_forms_are_in_the_address(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/cost")
+    chart = page.locator(".js-plotly-plot")
+    playwright.expect(chart.locator(".scatterlayer .trace path.point")).to_have_count(9 + 3 + 3)  # and the legend's
+    page.get_by_role("radio", name="File size").click()
+    playwright.expect(chart).to_contain_text("File size, MB (logarithmic)")
+    assert "x=size" in page.url
+    page.get_by_role("button", name="PyTorch, float32", exact=True).click()
+    playwright.expect(chart.locator(".legendtext", has_text="PyTorch")).to_have_count(0)
+    assert "forms=onnx%2Connx_int8" in page.url
+    page.reload()
+    playwright.expect(page.locator(".js-plotly-plot")).to_contain_text("File size, MB (logarithmic)")
+    playwright.expect(page.locator(".js-plotly-plot .legendtext", has_text="PyTorch")).to_have_count(0)
+    for axis in AXES.values():
+        page.get_by_role("radio", name=axis.title, exact=True).click()
+        playwright.expect(page.locator(".js-plotly-plot")).to_contain_text(axis.title)
+
+
+def test_no_form_chosen_is_said(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/cost?forms=torch")
+    button = page.get_by_role("button", name="PyTorch, float32", exact=True)
+    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible()
+    button.click()
+    playwright.expect(page.get_by_text("Nothing to show with these choices")).to_be_visible()
+
+
+def test_a_wrong_axis_in_the_address_is_said(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/cost?x=money")
+    playwright.expect(page.get_by_role("alert").filter(has_text="is not a known")).to_be_visible()
+    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible()
+
+
+def test_the_table_has_every_model_in_every_form(server: str, page: playwright.Page, report) -> None:
+    page.goto(f"{server}/cost")
+    rows = page.locator("table tbody tr")
+    playwright.expect(rows).to_have_count(len(report.entries))
+    for number, entry in enumerate(report.entries):
+        playwright.expect(rows.nth(number)).to_contain_text(f"{entry.row['parameters']:,}")
+        playwright.expect(rows.nth(number)).to_contain_text(f"{entry.accuracy:.2%}")
+
+
+def test_files(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/cost")
+    starts = {
+        "Chart (HTML)": b"<",
+        "PNG": b"\x89PNG",
+        "SVG": b"<?xml",
+        "Table (CSV)": b"role,",
+        "Table (Parquet)": b"PAR1",
+    }
+    for name, start in starts.items():
+        with page.expect_download() as found:
+            page.get_by_role("button", name=name, exact=True).click()
+        assert Path(found.value.path()).read_bytes().startswith(start), name
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_it_fits(server: str, page: playwright.Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{server}/cost")
+    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible()
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    wide = TOO_WIDE.replace(".js-plotly-plot", ".js-plotly-plot, .ab-scroll")  # the table scrolls on its own
+    assert not page.evaluate(wide)
+
+
+def test_without_a_table_there_are_the_command_and_the_button_and_it_can_be_stopped(
+    server: str, page: playwright.Page, models: Path
+) -> None:
+    page.goto(f"{server}/cost?experiment=shapes")
+    playwright.expect(page.locator(".stAlert")).to_contain_text("was not measured yet")
+    playwright.expect(page.locator(".stCode")).to_contain_text("kdviz profile -e ")
+    page.get_by_role("button", name="Measure on this machine").click()
+    playwright.expect(page.get_by_text(re.compile("^Measuring: "))).to_be_visible()
+    start = time.monotonic()
+    page.get_by_role("button", name="Stop").click()
+    playwright.expect(page.get_by_text("Stopped; nothing of it is kept.")).to_be_visible()
+    assert time.monotonic() - start < 5
+    playwright.expect(page.get_by_role("button", name="Measure on this machine")).to_be_visible()
+    assert not (models / "shapes" / "cost.parquet").exists()
+
+
+def test_two_people_do_not_measure_at_once_and_both_see_what_came_out(
+    server: str, page: playwright.Page, browser: playwright.Browser, models: Path
+) -> None:
+    pytest.importorskip("onnxscript", reason="int8 needs onnx, onnxscript and onnxruntime")
+    page.goto(f"{server}/cost?experiment=shapes")
+    page.get_by_role("button", name="Measure on this machine").click()
+    playwright.expect(page.get_by_text(re.compile("^Measuring: "))).to_be_visible()
+    context = browser.new_context(locale="en-US")
+    other = context.new_page()
+    other.goto(f"{server}/cost?experiment=shapes")
+    playwright.expect(other.get_by_text("Somebody else began it")).to_be_visible()
+    assert other.get_by_role("button", name="Stop").count() == 0
+    for one in (page, other):
+        playwright.expect(one.locator("table tbody tr")).to_have_count(9, timeout=240_000)
+        playwright.expect(one.get_by_text("Another machine gives other times")).to_be_visible()
+    context.close()
+    assert not (models / "shapes" / "cost.parquet").exists()  # a page never writes into the folder
+
+
+def test_a_closed_tab_ends_its_measurement(server: str, page: playwright.Page, browser: playwright.Browser) -> None:
+    context = browser.new_context(locale="en-US")
+    other = context.new_page()
+    other.goto(f"{server}/cost?experiment=no-teacher")
+    other.get_by_role("button", name="Measure on this machine").click()
+    playwright.expect(other.get_by_text(re.compile("^Measuring: "))).to_be_visible()
+    page.goto(f"{server}/cost?experiment=no-teacher")
+    playwright.expect(page.get_by_text("Somebody else began it")).to_be_visible()
+    context.close()
+    playwright.expect(page.get_by_role("button", name="Measure on this machine")).to_be_visible(timeout=20_000)
+    playwright.expect(page.get_by_text("was not measured yet")).to_be_visible()

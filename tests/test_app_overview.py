@@ -1,0 +1,124 @@
+"""The first page in a real browser: an answer, a sample with its maps, accuracies, what was found, where to go."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from browser import ROOT, TOO_WIDE, WAIT, needs_browser
+
+from kdviz.analysis.answers import Findings, answers, decision
+from kdviz.analysis.cost import read_cost
+from kdviz.analysis.series import read_report
+from kdviz.analysis.showcase import read_showcase
+from kdviz.experiment import load_experiment
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = needs_browser
+SHIPPED = ROOT / "models" / "mnist"
+
+
+@pytest.fixture(scope="module")
+def found() -> Findings:
+    experiment = load_experiment(SHIPPED)
+    return Findings(experiment, read_cost(experiment), read_report(experiment, "temperature"))
+
+
+def test_the_first_screen_answers_without_a_click(server: str, page: playwright.Page, found: Findings) -> None:
+    page.goto(server)
+    said = answers(found)
+    top = page.locator(".ov-decision")
+    playwright.expect(top).to_contain_text(decision(found, said).sentence, timeout=WAIT)
+    playwright.expect(top).to_contain_text("distilled at T = 4 and alpha = 0.5 from a teacher of 1.63 million")
+    playwright.expect(page.locator(".ov-sample img")).to_have_count(4)
+    assert page.locator(".ov-sample img").evaluate_all("all => all.every((one) => one.naturalWidth >= 200 && one.alt)")
+    cards = page.locator(".ov-answer")
+    playwright.expect(cards).to_have_count(len(said))
+    for number, one in enumerate(said):
+        for words in (one.question, one.word, one.sentence):
+            playwright.expect(cards.nth(number)).to_contain_text(words)
+    for accuracy in found.accuracies:
+        playwright.expect(page.locator(".ov-accuracy")).to_contain_text(f"{accuracy.value:.2%}")
+    # All of the answer is on the first screen of a laptop.
+    box = page.locator(".st-key-ov-answers").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 1000
+    assert page.locator(".stProgress").count() == 0  # nothing is computed
+
+
+def test_another_sample_is_shown_at_once_and_is_in_the_address(server: str, page: playwright.Page) -> None:
+    page.goto(server)
+    images = page.locator(".ov-sample img")
+    playwright.expect(images).to_have_count(4, timeout=WAIT)
+    first = images.evaluate_all("all => all.map((one) => one.src)")
+    page.get_by_role("radio", name="Mistake inherited from the teacher").click()
+    playwright.expect(page.locator(".ov-wrong")).to_have_count(3)
+    assert "show=inherited" in page.url
+    playwright.expect(images.nth(1)).not_to_have_attribute("src", first[1])
+    page.reload()
+    playwright.expect(page.locator(".ov-wrong")).to_have_count(3)
+
+
+def test_the_maps_are_those_that_compare_opens(server: str, page: playwright.Page) -> None:
+    samples = {one.story: one for one in read_showcase(load_experiment(SHIPPED))}
+    page.goto(f"{server}/?show=lost")
+    playwright.expect(page.locator(".ov-wrong").first).to_be_visible()
+    page.get_by_role("link", name=re.compile("Open in Compare")).click()
+    playwright.expect(page).to_have_url(re.compile(rf"/compare\?.*sample={samples['lost'].sample}"))
+    playwright.expect(page.locator("canvas.k-map")).to_have_count(3)
+
+
+LINKS = {
+    "See who gets what wrong": "mistakes",
+    "See what each model costs": "cost",
+    "See the study": "temperature",
+    "When should the teacher stop?": "teacher-epochs",
+    "Bring your own models": "models",
+    "What a map says, and what it does not": "methods",
+}
+
+
+@pytest.mark.parametrize(("link", "path"), LINKS.items())
+def test_every_link_leads_to_its_page_and_keeps_the_experiment(
+    server: str, page: playwright.Page, link: str, path: str
+) -> None:
+    page.goto(f"{server}/?experiment=shapes")
+    page.get_by_role("link", name=link).click()
+    playwright.expect(page).to_have_url(re.compile(f"/{path}\\?.*experiment=shapes"))
+    playwright.expect(page.locator("h1")).not_to_contain_text("May the student")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("shapes", "kdviz explain --showcase -e "),
+        ("no-predictions", "The models' predictions are not stored"),
+        ("no-pictures", "keeps no pictures of its data"),
+        ("no-teacher", "This experiment has no teacher beside a KD student."),
+        ("old", "kdviz profile measures it."),
+    ],
+)
+def test_what_is_missing_is_said_and_the_rest_is_shown(
+    server: str, page: playwright.Page, name: str, words: str
+) -> None:
+    page.goto(f"{server}/?experiment={name}")
+    playwright.expect(page.locator(".ov-answer")).to_have_count(5, timeout=WAIT)
+    playwright.expect(page.locator(".stMain")).to_contain_text(words)
+    assert page.locator(".stAlert").count() == 0
+
+
+@pytest.mark.parametrize("width", [390, 1440, 2560])
+def test_it_fits(server: str, page: playwright.Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(server)
+    playwright.expect(page.locator(".ov-answer")).to_have_count(5, timeout=WAIT)
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    assert not page.evaluate(TOO_WIDE)
+
+
+def test_in_chinese_no_number_is_lost(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/?lang=zh")
+    playwright.expect(page.locator(".ov-answer")).to_have_count(5, timeout=WAIT)
+    for words in ("98.76", "13.2", "1.63"):
+        playwright.expect(page.locator(".stMain")).to_contain_text(words)
