@@ -20,7 +20,6 @@ LONG = 16_000  # masks of a job that is still under way when it is stopped
 PEOPLE = 5
 _FRAME_MS = 16.0
 _STRIP = ".kg .strip button"
-_MAPS_DONE = f"b.find('{_STRIP}') && b.maps()?.masks.every((masks) => masks >= {MASKS})"
 _PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 _NAVIGATION = """
 (() => {
@@ -30,6 +29,10 @@ _NAVIGATION = """
     "until the server answers": (received[0] ?? NaN) - (sent[0] ?? NaN) };
 })()
 """
+
+
+def _settled(masks: int = MASKS) -> str:
+    return f"b.find('{_STRIP}') && b.maps()?.masks.every((done) => done >= {masks})"
 
 
 # opening --------------------------------------------------------------------------------------------------------------
@@ -74,7 +77,7 @@ def _open(launched: Any, server: Server, path: str) -> tuple[float, float, dict[
     """
     with new_page(launched) as page:
         page.goto(f"{server.address}/{path}", wait_until="commit")
-        usable = until(page, f"b.quiet() && ({_MAPS_DONE if path else 'true'})", "a page that can be used") / 1000
+        usable = until(page, f"b.quiet() && ({_settled() if path else 'true'})", "a page that can be used") / 1000
         until(page, f"{_PAINTED} !== undefined", "anything")  # it is told only after it is on screen
         painted = page.evaluate(_PAINTED) / 1000
         where = {name: value / 1000 for name, value in page.evaluate(_NAVIGATION).items()}
@@ -84,7 +87,7 @@ def _open(launched: Any, server: Server, path: str) -> tuple[float, float, dict[
 # maps -----------------------------------------------------------------------------------------------------------------
 
 
-def compare(server: Server, repeats: int) -> Iterator[TargetRow]:
+def compare(server: Server, repeats: int, masks: int = MASKS) -> Iterator[TargetRow]:
     """From a click on a sample to its maps; then what happens in the browser alone."""
     first: list[float] = []
     settled: list[float] = []
@@ -92,32 +95,31 @@ def compare(server: Server, repeats: int) -> Iterator[TargetRow]:
     settled_parts: list[dict[str, float]] = []
     with browser() as launched, new_page(launched) as page:
         for number in range(repeats):
-            button = _another_sample(page, server, number)
-            _watch_maps(page)
+            button = _another_sample(page, server, number, masks)
+            _watch_maps(page, masks)
             page.locator(_STRIP).nth(button).click()
             for name, times, parts in (("first", first, first_parts), ("settled", settled, settled_parts)):
                 seconds, where = click_parts(page, seen(page, name, "maps"))
                 times.append(seconds)
                 parts.append(where)
         yield measured("first_maps", "click to first maps", first, 0.7, where=medians(first_parts))
-        text = f"click to settled maps, {MASKS:,} masks, MNIST"
+        text = f"click to settled maps, {masks:,} masks, MNIST"
         yield measured("settled_maps", text, settled, 2.5, where=medians(settled_parts))
         yield from _in_the_browser(page, 30 if repeats < 5 else 120)
 
 
-def _another_sample(page: Any, server: Server, seed: int) -> int:
+def _another_sample(page: Any, server: Server, seed: int, masks: int = MASKS) -> int:
     """Open Compare with masks that nobody had before; the place of a thumbnail that is not chosen."""
-    page.goto(f"{server.address}/compare?seed={1000 + seed}", wait_until="commit")
-    until(page, f"b.quiet() && ({_MAPS_DONE})", "settled maps")
+    page.goto(f"{server.address}/compare?masks={masks}&seed={1000 + seed}", wait_until="commit")
+    until(page, f"b.quiet() && ({_settled(masks)})", "settled maps")
     count = page.evaluate(f"kdvizBench.all('{_STRIP}').length")
     return 1 + seed % (count - 1)
 
 
-def _watch_maps(page: Any) -> None:
+def _watch_maps(page: Any, masks: int = MASKS) -> None:
     before = page.evaluate("kdvizBench.maps().name")
-    watch(page, "first", "b.maps() && b.maps().name !== value && b.maps().masks[0] > 0", before)
-    done = f"b.maps() && b.maps().name !== value && b.maps().masks.every((masks) => masks >= {MASKS})"
-    watch(page, "settled", done, before)
+    watch(page, "first", "b.maps()?.masks[0] > 0 && b.maps().name !== value", before)
+    watch(page, "settled", f"b.maps()?.name !== value && ({_settled(masks)})", before)
 
 
 _ACTS = {
@@ -272,7 +274,7 @@ def gallery(models: Path, name: str, samples: int, repeats: int) -> Iterator[Tar
         for number in range(repeats + 1):
             with new_page(launched) as page:
                 page.goto(f"{server.address}/compare?experiment={name}", wait_until="commit")
-                until(page, f"b.quiet() && ({_MAPS_DONE})", "settled maps")
+                until(page, f"b.quiet() && ({_settled()})", "settled maps")
                 seconds, where = _thumbnails(page, page.get_by_role("link", name="Mistakes"))
                 if not number:
                     cold = seconds  # the server reads the experiment's table
