@@ -17,6 +17,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--port", type=at_least_one, default=8501, help="port of the page")
     parser.add_argument("--headless", action="store_true", help="do not open a browser")
     parser.add_argument("--models", metavar="DIR", help="folder of further experiments to show (also: KDVIZ_MODELS)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="compute on this Ray cluster (also: KDVIZ_RAY)")
 
 
 def _app(options: argparse.Namespace) -> None:
@@ -34,5 +35,7 @@ def _app(options: argparse.Namespace) -> None:
         command += ["--server.headless", "true"]
     if options.models:
         os.environ["KDVIZ_MODELS"] = str(Path(options.models).resolve())
+    if options.ray:
+        os.environ["KDVIZ_RAY"] = options.ray
     os.chdir(script.parent)  # where .streamlit/config.toml is
     os.execv(sys.executable, command)

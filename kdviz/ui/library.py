@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from kdviz.analysis.attention import AttentionReport, read_attention
+from kdviz.analysis.attention.pictures import read_pictures
 from kdviz.analysis.mistakes import Predictions, read_predictions, showcase
 from kdviz.analysis.series import SPLITS, Report, read_report
 from kdviz.analysis.softened import read_logits
@@ -32,6 +34,7 @@ from kdviz.ui import own
 
 FIRST = "mnist"
 _FIRST_LOOK = 16  # samples, where no predictions say which are worth a look
+_FILES = ("experiment.json", "predictions.parquet", "samples.parquet", "attention_samples.parquet")
 _SMALL = 64 * 64  # pixels up to which thousands of masks take seconds
 _NONE_YET = N_("There are no predictions of these images yet; make them with: {command}")
 _OF_OTHERS = N_("The predictions are of other images; make them anew with: {command}")
@@ -166,6 +169,8 @@ class OpenExperiment:
     @property
     def command_folder(self) -> str:
         """Its folder as one would name it in a command."""
+        if self.experiment.name.startswith(own.PREFIX):
+            return own.folder_in_a_command(self.experiment.name)
         folder = self.experiment.folder.resolve()
         return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)
 
@@ -229,6 +234,24 @@ class OpenExperiment:
             return [int(place) for place in np.concatenate(firsts)[:_FIRST_LOOK]]
         return showcase(shown.predictions, len(self.experiment.classes)) or [0]
 
+    def attention(self, study: str, measure: str) -> AttentionReport:
+        """A study of attention as it is by now.
+
+        Raises:
+            ExperimentError: See :func:`kdviz.analysis.attention.read_attention`.
+        """
+        return _attention(self, study, measure, _stamp(self.experiment.folder, "agreement.parquet"))
+
+    @cached_property
+    def studied(self) -> Shown | None:
+        """The pictures at the ends of the studies of attention; None: there are none."""
+        found = read_pictures(self.experiment)
+        if found is None:
+            return None
+        return Shown(
+            found.split, found.numbers, found.labels, lambda places: [found.picture(place) for place in places]
+        )
+
     def report(self, study: str) -> Report:
         """A study as it is by now.
 
@@ -252,7 +275,9 @@ def open_experiment(name: str) -> OpenExperiment:
     known = folders()
     if name not in known:
         raise UnknownNameError("experiment", name, known)
-    stamp = _stamp(known[name], "experiment.json", "predictions.parquet", "samples.parquet")
+    stamp = _stamp(
+        known[name], "experiment.json", "predictions.parquet", "samples.parquet", "attention_samples.parquet"
+    )
     brought = own.opened(known[name], stamp, lambda: OpenExperiment(load_experiment(known[name])))
     return brought or _opened(known[name], stamp)
 
@@ -260,6 +285,11 @@ def open_experiment(name: str) -> OpenExperiment:
 @lru_cache(maxsize=8)
 def _opened(folder: Path, stamp: _Stamp) -> OpenExperiment:
     return OpenExperiment(load_experiment(folder))
+
+
+@lru_cache(maxsize=16)
+def _attention(opened: OpenExperiment, study: str, measure: str, stamp: _Stamp) -> AttentionReport:
+    return read_attention(opened.experiment, study, measure)
 
 
 @lru_cache(maxsize=16)

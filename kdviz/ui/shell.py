@@ -60,7 +60,18 @@ def main() -> None:
 
 def _sections() -> dict[str, list[Any]]:
     """Heading in the navigation -> its pages."""
-    from kdviz.ui import compare, cost, dark_knowledge, methods, mistakes, models, overview, sweeps, teacher_epochs
+    from kdviz.ui import (
+        attention,
+        compare,
+        cost,
+        dark_knowledge,
+        methods,
+        mistakes,
+        models,
+        overview,
+        sweeps,
+        teacher_epochs,
+    )
 
     return {
         "": [
@@ -71,6 +82,7 @@ def _sections() -> dict[str, list[Any]]:
         _("Studies"): [
             _page(sweeps.page, _("Temperature and other sweeps"), "device_thermostat", url_path="temperature"),
             _page(teacher_epochs.page, _("Teacher epochs"), "hourglass_top", url_path="teacher-epochs"),
+            _page(attention.page, _("Attention study"), "visibility", url_path="attention"),
             _page(cost.page, _("Cost"), "balance", url_path="cost"),
             _page(dark_knowledge.page, _("Dark knowledge"), "dark_mode", url_path="dark-knowledge"),
         ],

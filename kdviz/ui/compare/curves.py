@@ -12,10 +12,10 @@ from kdviz.metrics import Faithfulness
 from kdviz.ui import components
 from kdviz.ui.compare.settings import BASELINE_TITLES
 from kdviz.ui.compare.state import Current, found_curves
+from kdviz.ui.parts import chart
 from kdviz.ui.texts import download, say_error
 
 _REFRESH_SECONDS = 0.4
-_CONFIG = {"displaylogo": False}
 Curves = dict[str, dict[str, Faithfulness]]
 
 
@@ -72,7 +72,7 @@ def _shown(current: Current, place: int, row: components.Row, refreshing: bool) 
 
 
 def _drawn(found: Curves, place: int, baseline: str) -> None:
-    st.plotly_chart(figures.faithfulness_curves(found), key=f"curves-chart-{place}", config=_CONFIG)
+    chart(figures.faithfulness_curves(found), f"curves-chart-{place}")
     st.dataframe(table(found), hide_index=True)
     st.caption(
         _(

@@ -25,7 +25,7 @@ def _current() -> Current:
 
 
 def page() -> None:
-    address.only("sample", "samples", *settings.ADDRESS)
+    address.only("sample", "samples", "from", *settings.ADDRESS)
     opened = heading(_("Does the student look where the teacher looks?"))
     _lead(opened)
     picture.say_problems()

@@ -95,7 +95,8 @@ def uploads() -> Uploads:
 
 def choose_picture(opened: OpenExperiment) -> Chosen | None:
     """The strip of samples, and that of the person's own pictures; the picture that is chosen."""
-    own, shown = uploads(), opened.shown
+    own = uploads()
+    shown, usual = _source(opened)
     selected = _selected(shown) if shown is not None else []
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="strip-head"):
         with st.container(width="stretch", key="strip-title"):
@@ -104,11 +105,13 @@ def choose_picture(opened: OpenExperiment) -> Chosen | None:
             else:
                 title = f"**{_strip_title(opened, shown, bool(selected))}**"
                 st.markdown(title, help=plain(shown.missing) or _strip_help())
-        if selected and st.button(_("All samples"), icon=":material/close:", type="tertiary"):
-            address.keep("samples", "", "")
+        narrowed = bool(selected) or shown is not opened.shown
+        if narrowed and st.button(_("All samples"), icon=":material/close:", type="tertiary"):
+            for name in ("samples", "from", "sample"):
+                address.keep(name, "", "")
             st.rerun()
         _bring(opened)
-    chosen = None if shown is None else _choose_sample(opened, shown, selected, own)
+    chosen = None if shown is None else _choose_sample(opened, shown, selected or usual, own)
     if own.kept:
         _own_strip(own)
     return (_prepared(opened, own) if own.chosen in own.kept else None) or chosen
@@ -117,9 +120,17 @@ def choose_picture(opened: OpenExperiment) -> Chosen | None:
 # samples --------------------------------------------------------------------------------------------------------------
 
 
-def _choose_sample(opened: OpenExperiment, shown: Shown, selected: list[int], own: Uploads) -> Chosen:
-    place = _place(opened, shown, selected)
-    places = selected or list(opened.showcase)
+def _source(opened: OpenExperiment) -> tuple[Shown | None, list[int]]:
+    """The samples to choose from, those of the attention study if asked, and the places of those in the strip."""
+    asked = address.read("from", "") == "attention" and opened.studied is not None
+    address.keep("from", "attention" if asked else "", "")
+    if asked and opened.studied is not None:
+        return opened.studied, list(range(len(opened.studied)))
+    return opened.shown, list(opened.showcase)
+
+
+def _choose_sample(opened: OpenExperiment, shown: Shown, places: list[int], own: Uploads) -> Chosen:
+    place = _place(shown, places[0])
     if place not in places:
         places = [place, *places]
     number = int(shown.numbers[place])
@@ -143,11 +154,10 @@ def _selected(shown: Shown) -> list[int]:
     return list(dict.fromkeys(place for place in found if place is not None))
 
 
-def _place(opened: OpenExperiment, shown: Shown, selected: Sequence[int]) -> int:
+def _place(shown: Shown, usual: int) -> int:
     """Where the sample of the address is, else the first one shown."""
     text = address.read("sample", "")
     address.keep("sample", text, "")
-    usual = selected[0] if selected else opened.showcase[0]
     if not text:
         return usual
     fine = text.isascii() and text.isdecimal() and len(text) < 10
@@ -165,6 +175,8 @@ def _place(opened: OpenExperiment, shown: Shown, selected: Sequence[int]) -> int
 
 
 def _strip_title(opened: OpenExperiment, shown: Shown, selected: bool) -> str:
+    if shown is not opened.shown:
+        return _("Pictures at both ends of the attention study")
     if selected:
         return _("Selected samples")
     if opened.is_mnist:

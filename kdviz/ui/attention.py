@@ -1,0 +1,352 @@
+"""Attention study: is the KD student's map closer to the teacher's than that of the student alone, over a test set?"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import streamlit as st
+
+from kdviz import figures
+from kdviz.analysis.attention import AttentionReport, in_words, studies_of
+from kdviz.analysis.attention.document import EFFECTS, effects_table
+from kdviz.analysis.attention.faithful import NAME as FAITHFULNESS
+from kdviz.analysis.attention.faithful import TRIVIAL, faithfulness_summary
+from kdviz.analysis.attention.report import Extreme
+from kdviz.analysis.attention.statistics import Interval
+from kdviz.analysis.attention.table import NAME as AGREEMENT
+from kdviz.analysis.study_kinds import STUDIES
+from kdviz.language import N_, _, number, percent, plural, signed
+from kdviz.metrics.similarity import measures
+from kdviz.ui import address
+from kdviz.ui.compare.settings import METHOD_TITLES
+from kdviz.ui.gallery import gallery
+from kdviz.ui.library import OpenExperiment, Shown
+from kdviz.ui.texts import download, plain, say_missing
+from kdviz.ui.top import heading
+
+ADDRESS = ("study", "measure", "value")
+_MEASURE_TITLES = {
+    "spearman": N_("Spearman"),
+    "pearson": N_("Pearson"),
+    "ssim": N_("SSIM"),
+    "iou": N_("Top-20 % overlap"),
+}
+_OWN = "models"  # a study of the experiment's own three models, nothing varied
+_CONFIG = {"displaylogo": False}
+_PARQUET = "application/vnd.apache.parquet"
+_OUTCOMES = {
+    "closer": ("visibility", N_("Yes: the KD student looks more where the teacher looks")),
+    "further": ("visibility_off", N_("No: the KD student looks less where the teacher looks")),
+    "cannot be told": ("help", N_("It cannot be told")),
+}
+
+
+def page() -> None:
+    address.only(*ADDRESS)
+    opened = heading(_("Does distillation teach where to look?"))
+    known = studies_of(opened.experiment)
+    if not known:
+        _missing(opened)
+        return
+    report = opened.attention(*_which(known))
+    _verdict(report)
+    _claim(report)
+    if len(report.values) > 1:
+        _against_value(report)
+    _distribution(report)
+    _ends(opened, report)
+    _depends(report)
+    _faithful(opened)
+    _files(opened, report)
+
+
+def _missing(opened: OpenExperiment) -> None:
+    st.markdown(
+        _(
+            "Four pictures prove nothing: a study compares the models' maps over thousands of test images and several "
+            "seeds, takes the noise of the masks out, and puts controls beside the claim."
+        )
+    )
+    command = f"kdviz study -e {opened.command_folder} --data DIR --images 2000"
+    say_missing(_("This experiment has no attention study yet; make one with:"), command)
+
+
+def _measure_title(name: str) -> str:
+    return _(_MEASURE_TITLES[name]) if name in _MEASURE_TITLES else name
+
+
+def _which(known: list[str]) -> tuple[str, str]:
+    """The study and the measure of the address."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        study = address.read_choice("study", known, known[0])
+        if len(known) > 1:
+            study = (
+                st.segmented_control(
+                    _("What is varied"),
+                    known,
+                    required=True,
+                    format_func=lambda name: _(STUDIES[name].title) if name in STUDIES else _("Nothing"),
+                    key=address.begin(f"attention-study-{','.join(known)}", study),
+                )
+                or study
+            )
+        names = list(measures)
+        measure = address.read_choice("measure", names, names[0])
+        measure = (
+            st.segmented_control(
+                _("How alike two maps are"),
+                names,
+                required=True,
+                format_func=_measure_title,
+                key=address.begin("attention-measure", measure),
+                help=_("Correlations are corrected for the noise of the masks; the other two cannot be."),
+            )
+            or measure
+        )
+    address.keep("study", study, known[0])
+    address.keep("measure", measure, names[0])
+    return study, measure
+
+
+# the claim ------------------------------------------------------------------------------------------------------------
+
+
+def _verdict(report: AttentionReport) -> None:
+    said = in_words(report)
+    icon, title = _OUTCOMES[said.outcome]
+    st.subheader(f":material/{icon}: {_(title)}", anchor=False)
+    st.markdown(plain(" ".join(said.sentences)))
+    st.markdown(f"**{_('Controls')}** {plain(' '.join(said.controls))}")
+    st.markdown(f":gray[**{_('Limits')}** {plain(' '.join(said.limits))}]")
+
+
+def _claim(report: AttentionReport) -> None:
+    st.markdown(
+        f"**{_('The claim beside its controls')}**",
+        help=_("Each line is a difference of two mean agreements with its 95 % interval; controls must contain zero."),
+    )
+    chart = figures.claim_and_controls(report)
+    st.plotly_chart(chart, key="attention-claim", config=_CONFIG)
+    _chart_files(report, "claim", figures.claim_and_controls, figures.claim_and_controls_file)
+
+
+def _against_value(report: AttentionReport) -> None:
+    title = _("Does a softer target teach more of it?") if report.study == "temperature" else _("What it depends on")
+    st.subheader(title, anchor=False)
+    st.plotly_chart(figures.effect_against_value(report), key="attention-values", config=_CONFIG)
+    _chart_files(report, "values", figures.effect_against_value, figures.effect_against_value_file)
+    st.dataframe(_values_table(report), hide_index=True)
+
+
+def _values_table(report: AttentionReport) -> pd.DataFrame:
+    kind = STUDIES.get(report.study, STUDIES["temperature"])
+    return pd.DataFrame(
+        [
+            {
+                _("Distillation"): "" if one.value is None else kind.amount(one.value),
+                _("KD student"): number(one.kd.value, 3),
+                _("Student alone"): number(one.alone.value, 3),
+                _("Difference"): signed(one.difference.value, 3),
+                _("95 % interval"): _span(one.difference.interval),
+                _("over images only"): _span(one.difference.images),
+                _("over seeds only (t)"): _span(one.difference.seeds_t),
+                _("Noise ceilings"): f"{number(one.ceiling_kd, 3)}, {number(one.ceiling_alone, 3)}",
+                _("Cohen's d"): number(one.size.d_z, 2),
+                _("KD student closer"): percent(one.size.superiority, 0),
+            }
+            for one in report.values
+        ]
+    )
+
+
+def _span(interval: Interval) -> str:
+    return f"{signed(interval.low, 3)} … {signed(interval.high, 3)}"
+
+
+# image by image -------------------------------------------------------------------------------------------------------
+
+
+def _distribution(report: AttentionReport) -> None:
+    st.subheader(_("Image by image"), anchor=False)
+    value = _value(report)
+    st.plotly_chart(figures.agreement_distribution(report, value), key="attention-images", config=_CONFIG)
+    _chart_files(
+        report,
+        "images",
+        lambda one: figures.agreement_distribution(one, value),
+        lambda one, kind: figures.agreement_distribution_file(one, kind, value),
+    )
+
+
+def _value(report: AttentionReport) -> float | None:
+    known = [one.value for one in report.values if one.value is not None]
+    if len(known) < 2 or report.chosen.value is None:
+        return report.chosen.value
+    kind = STUDIES.get(report.study, STUDIES["temperature"])
+    texts = {f"{value:g}": value for value in known}
+    usual = f"{report.chosen.value:g}"
+    asked = address.read("value", usual)
+    asked = asked if asked in texts else usual
+    chosen = st.segmented_control(
+        _(kind.title),
+        list(texts),
+        required=True,
+        format_func=lambda text: kind.amount(texts[text]),
+        key=address.begin(f"attention-value-{','.join(texts)}", asked),
+    )
+    address.keep("value", chosen or asked, usual)
+    return texts[chosen or asked]
+
+
+def _ends(opened: OpenExperiment, report: AttentionReport) -> None:
+    """The images at both ends; a click opens them in Compare."""
+    shown = opened.studied
+    if shown is None:
+        return
+    closer, further = report.extremes(8)
+    st.markdown(f"**{_('The images at both ends')}** {_('Click one to see its maps.')}")
+    left, right = st.columns(2, gap="large")
+    with left:
+        _end(shown, report, closer, "closer", _("The KD student is closer to the teacher"))
+    with right:
+        _end(shown, report, further, "further", _("The student alone is closer to the teacher"))
+
+
+def _end(shown: Shown, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
+    places = [(shown.place(one.sample), one) for one in images]
+    found = [(place, one) for place, one in places if place is not None]
+    if not found:
+        return
+    st.caption(title)
+    items = [
+        {
+            "id": one.sample,
+            "label": signed(one.difference, 2),
+            "alt": _(
+                "Sample {number}, true class {label}: agreement with the teacher {kd} (KD student), {alone} (alone)",
+                number=one.sample,
+                label=report.classes[one.label],
+                kd=number(one.kd, 2),
+                alone=number(one.alone, 2),
+            ),
+        }
+        for _place, one in found
+    ]
+    picked = gallery(shown, [place for place, _one in found], items, key=f"end-{key}", label=title, thumb=72)
+    if picked is not None:
+        query = {"from": "attention", "sample": str(picked)}
+        name = address.read(address.EXPERIMENT, "")
+        st.switch_page(
+            st.session_state["pages"]["compare"], query_params={**query, **({"experiment": name} if name else {})}
+        )
+
+
+# what it depends on, and faithfulness ---------------------------------------------------------------------------------
+
+
+def _depends(report: AttentionReport) -> None:
+    said = in_words(report).dependence
+    st.subheader(_("What it depends on"), anchor=False)
+    st.markdown("\n".join(f"- {plain(sentence)}" for sentence in said))
+    with st.expander(_("Each class")):
+        st.dataframe(
+            pd.DataFrame(
+                [
+                    {
+                        _("Class"): one.name,
+                        _("Images"): number(one.images),
+                        _("Difference"): signed(one.effect.value, 3),
+                        _("95 % interval"): _span(one.effect.interval),
+                        _("p (Holm)"): "" if one.p_holm is None else number(one.p_holm, 4),
+                    }
+                    for one in report.class_effects
+                ]
+            ),
+            hide_index=True,
+        )
+        st.caption(_("p-values are adjusted so that all classes together err in 5 % of studies (Holm, 1979)."))
+
+
+def _faithful(opened: OpenExperiment) -> None:
+    rows = faithfulness_summary(opened.experiment)
+    if not rows:
+        return
+    st.subheader(_("Are the maps true to their models?"), anchor=False)
+    st.caption(
+        _(
+            "Deletion and insertion over the same images, by method: a map earns trust where it does better than a "
+            "blurred picture, which knows no model."
+        )
+    )
+    st.dataframe(_faithful_table(rows), hide_index=True)
+
+
+def _faithful_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                _("Model"): figures.role_title(row["role"]),
+                _("Method"): _method(row["method"]),
+                _("Deletion (lower is better)"): number(row["deletion"], 3),
+                _("Insertion (higher is better)"): number(row["insertion"], 3),
+                _("Deletion beside the blurred picture"): signed(row["deletion_gain"], 3),
+                _("Insertion beside the blurred picture"): signed(row["insertion_gain"], 3),
+            }
+            for row in rows
+        ]
+    )
+
+
+def _method(name: str) -> str:
+    if name == TRIVIAL:
+        return _("Blurred picture")
+    return _(METHOD_TITLES[name]) if name in METHOD_TITLES else name
+
+
+# files ----------------------------------------------------------------------------------------------------------------
+
+
+def _chart_files(report: AttentionReport, name: str, chart: Any, file: Any) -> None:
+    with st.container(horizontal=True):
+        download("HTML", f"kdviz-attention-{name}.html", "text/html", lambda: chart(report).to_html())
+        download("PNG", f"kdviz-attention-{name}.png", "image/png", lambda: file(report, "png"))
+        download("SVG", f"kdviz-attention-{name}.svg", "image/svg+xml", lambda: file(report, "svg"))
+
+
+def _files(opened: OpenExperiment, report: AttentionReport) -> None:
+    st.subheader(_("Tables"), anchor=False)
+    st.caption(_made(report))
+    experiment = opened.experiment
+
+    def parquet(table: str) -> bytes:
+        buffer = io.BytesIO()
+        pq.write_table(experiment.table(table), buffer)
+        return buffer.getvalue()
+
+    with st.container(horizontal=True):
+        download(
+            _("Effects (CSV)"),
+            f"kdviz-{experiment.name}-{EFFECTS}.csv",
+            "text/csv",
+            lambda: effects_table(experiment).to_pandas().to_csv(index=False),
+        )
+        for table in (AGREEMENT, FAITHFULNESS):
+            if experiment.has_table(table):
+                file = f"kdviz-{experiment.name}-{table}.parquet"
+                download(f"{table}.parquet", file, _PARQUET, lambda table=table: parquet(table))
+
+
+def _made(report: AttentionReport) -> str:
+    about = report.about
+    parts = [
+        plural("{count} image", "{count} images", report.images),
+        plural("{count} seed", "{count} seeds", report.seeds),
+        _method(str(about.get("method", "rise"))),
+    ]
+    masks = about.get("settings", {}).get("n_masks")
+    if masks:
+        parts.append(plural("{count} mask", "{count} masks", int(masks)))
+    return " · ".join(parts)
