@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from browser import TOO_WIDE, WAIT, needs_browser, running, settled
 from safetensors.torch import load_file, save
-from browser import CHROMIUM, FLAGS, ROOT, TOO_WIDE, WAIT, _wait_for, settled
-from browser import needs_browser as browser_marks
 
 from kdviz.distill.runs import new_network
 from kdviz.experiment import load_experiment
@@ -24,32 +21,16 @@ from kdviz.files import MODELS
 from kdviz.ui.methods import TOPICS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = browser_marks
+pytestmark = needs_browser
 COME_BACK = 25_000
 
 
-def start(folder: Path, **environment: str) -> Iterator[str]:
+@contextmanager
+def started(folder: Path, **environment: str) -> Iterator[str]:
     """A server; its uploads are in ``folder``."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     log = folder / "log.txt"
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.headless", "true"]
-    command += ["--server.port", str(port), "--server.address", "127.0.0.1"]
-    inherited = {name: value for name, value in os.environ.items() if name != "KDVIZ_MODELS"}
-    inherited |= {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1", **environment}
-    with (
-        log.open("w") as output,
-        subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=inherited) as process,
-    ):
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/_stcore/health", process, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(20)
+    with running(log, **{"KDVIZ_MODELS": "", "TMPDIR": str(folder), **environment}) as (address, _process):
+        yield address
     assert "Traceback" not in log.read_text(), log.read_text()
 
 
@@ -61,15 +42,8 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(uploads: Path) -> Iterator[str]:
-    yield from start(uploads)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[playwright.Browser]:
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    with started(uploads) as address:
+        yield address
 
 
 def new_page(browser: playwright.Browser, **more) -> playwright.Page:
@@ -77,17 +51,6 @@ def new_page(browser: playwright.Browser, **more) -> playwright.Page:
     page = context.new_page()
     page.set_default_timeout(WAIT)
     return page
-
-
-@pytest.fixture
-def page(browser: playwright.Browser) -> Iterator[playwright.Page]:
-    page = new_page(browser)
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    assert page.locator(".stException").count() == 0
-    page.context.close()
-    assert problems == []
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +113,12 @@ def test_what_is_loaded_is_said_exactly(server: str, page: playwright.Page) -> N
 def test_the_pages_fit_a_phone(server: str, browser: playwright.Browser, path: str, scheme: str) -> None:
     page = new_page(browser, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page.goto(f"{server}/{path}")
-    playwright.expect(page.locator(".ab").last).to_be_visible()
+    playwright.expect(page.locator(".ab-card, .st-key-topic h3").first).to_be_visible()
     page.wait_for_timeout(600)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    wide = TOO_WIDE.replace(".stDataFrame", ".stDataFrame, .ab-scroll, .katex-display, .stSegmentedControl")
+    wide = TOO_WIDE.replace(
+        ".stDataFrame", ".stDataFrame, .ab-scroll, .katex-display, .stSegmentedControl, .st-key-topics"
+    )
     assert page.evaluate(wide) is False
     page.context.close()
 
@@ -254,7 +219,7 @@ def test_a_folder_is_taken_with_its_paths(server: str, page: playwright.Page, tm
 
 
 def test_a_login_that_is_not_set_up_lets_nobody_in(browser: playwright.Browser, tmp_path: Path) -> None:
-    for address in start(tmp_path, KDVIZ_LOGIN="1"):
+    with started(tmp_path, KDVIZ_LOGIN="1") as address:
         page = new_page(browser)
         page.goto(f"{address}/models")
         playwright.expect(page.get_by_role("alert").filter(has_text="has no section [auth]")).to_be_visible()
@@ -266,7 +231,7 @@ def test_a_login_that_is_not_set_up_lets_nobody_in(browser: playwright.Browser, 
 def test_a_login_that_is_set_up_asks_for_it(browser: playwright.Browser, tmp_path: Path) -> None:
     secrets = tmp_path / "secrets.toml"
     secrets.write_text('[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "x"\n')
-    for address in start(tmp_path, KDVIZ_LOGIN="1", STREAMLIT_SECRETS_FILES=str(secrets)):
+    with started(tmp_path, KDVIZ_LOGIN="1", STREAMLIT_SECRETS_FILES=str(secrets)) as address:
         page = new_page(browser)
         page.goto(f"{address}/models")
         page.get_by_role("button", name="Log in").click()  # the client's name and secret are missing
@@ -282,15 +247,14 @@ def test_a_login_that_is_set_up_asks_for_it(browser: playwright.Browser, tmp_pat
 def test_every_topic_shows_and_its_formulae_are_set(server: str, page: playwright.Page, topic: str) -> None:
     page.goto(f"{server}/methods?topic={topic}")
     playwright.expect(page.get_by_role("heading", level=3)).to_have_text(TOPICS[topic][0])
-    page.wait_for_timeout(500)
+    formulae = {"rise": 2, "estimators": 3, "uncertainty": 2, "agreement": 3, "faithfulness": 1, "distillation": 1}
+    playwright.expect(page.locator(".katex-display")).to_have_count({**formulae, "errors": 4}.get(topic, 0))
     assert page.locator(".katex-error").count() == 0
     plain = page.locator(".st-key-topic").evaluate(
         "node => { node = node.cloneNode(true);"
         " node.querySelectorAll('.katex, annotation').forEach((one) => one.remove()); return node.textContent }"
     )
     assert not re.search(r"[\\$]|\{\w*\}|\*\*", plain), plain
-    formulae = {"rise": 2, "estimators": 3, "uncertainty": 2, "agreement": 3, "faithfulness": 1, "distillation": 1}
-    assert page.locator(".katex-display").count() == {**formulae, "errors": 4}.get(topic, 0)
 
 
 def test_topics_have_links_and_the_browser_goes_back(server: str, page: playwright.Page) -> None:

@@ -245,6 +245,11 @@ def opened(folder: Path, stamp: Any, load: Any) -> Any:
     return kept[folder][1]
 
 
+def folder_in_a_command(name: str) -> str:
+    """Where the person probably keeps what this session calls ``name``: not where the server does."""
+    return f"models/{name.removeprefix(PREFIX).rpartition('-')[0]}"
+
+
 def is_foreign(name: str, known: Sequence[str]) -> bool:
     """Whether a name in the address is that of an experiment of another session."""
     return name.startswith(PREFIX) and name not in known
