@@ -305,7 +305,7 @@ def decision(found: Findings, said: Sequence[Answer]) -> Decision:
     if accurate.tone == UNKNOWN or gain is None:
         return Decision(UNKNOWN, _("It is not known yet whether the KD student may stand in for its teacher."))
     lost = number(100 * abs(gain.value), 2)
-    rival = found.cost is not None and bool(rivals(found.cost))
+    rival = found.cost is not None and _quantised_teacher_wins(found.cost)
     if helped.tone == BAD:
         return Decision(BAD, _("Do not ship the KD student: the same student trained alone is better."))
     if accurate.tone == BAD:
@@ -323,6 +323,15 @@ def decision(found: Findings, said: Sequence[Answer]) -> Decision:
             MIXED, _("The KD student may be shipped if {points} points of accuracy can be spared.", points=lost)
         )
     return Decision(GOOD, _("The KD student may stand in for its teacher."))
+
+
+def _quantised_teacher_wins(report: CostReport) -> bool:
+    """Whether the teacher in int8 is as fast as the KD student in float32, no larger, and surely more accurate."""
+    deal = bargain(report)
+    if deal is None:
+        return False
+    gains = [one.gain(deal.student) for one in rivals(report) if (one.role, one.form) == (TEACHER, "onnx_int8")]
+    return any(gain is not None and gain.low > 0 for gain in gains)
 
 
 def _rivalled(tone: str, lost: str) -> str:
