@@ -154,6 +154,27 @@ def test_controls_come_out_as_nothing(report):
     assert abs(report.shuffle.value) < 0.05
 
 
+def test_what_all_images_share_is_told_apart():
+    """A student that also got a map of its teacher's that is the same for all images: the control shows it."""
+    found, _ = made_up({4.0: 0.4}, images=80)
+
+    def more_of_it(one: Series) -> Series:
+        if one.role != "kd_student":
+            return one
+        values = (one.agreement + 0.05, one.ceiling_first, one.ceiling_second, one.predicted)
+        return Series(one.kind, one.role, one.value, one.seed, one.first, one.second, *values)
+
+    before = report_of(found, "temperature", {}, CLASSES)
+    after = report_of(found.mapped(more_of_it), "temperature", {}, CLASSES)
+    control = next(one for one in after.controls if one.kind == "other")
+    assert not control.passed
+    assert after.chosen.difference.value > before.chosen.difference.value + 0.05
+    assert after.specific.value == pytest.approx(before.specific.value, abs=1e-3)  # ceilings differ a little
+    difference = before.chosen.difference.value - next(c for c in before.controls if c.kind == "other").difference.value
+    assert before.specific.value == pytest.approx(difference)
+    assert "a way of looking that all images share" in " ".join(in_words(after).controls)
+
+
 def test_a_control_that_is_something_is_told():
     """If the second students were taught, too, the control must say so."""
     found, _ = made_up({4.0: 0.4}, images=80)
@@ -232,13 +253,16 @@ def test_weights_count_images_as_often_as_they_say(planted):
     assert size.superiority == pytest.approx((difference > 0).mean())
 
 
-def test_sums_do_not_depend_on_blocks(monkeypatch):
+def test_sums_are_those_of_a_poisson_bootstrap_in_any_blocks(monkeypatch):
     columns = np.random.default_rng(0).normal(size=(500, 3))
     whole = resampled_sums(columns, 400, 1)
     monkeypatch.setattr("kdviz.analysis.attention.statistics._AT_ONCE", 400 * 7)
     blocks = resampled_sums(columns, 400, 1)
     np.testing.assert_allclose(blocks[0], columns.sum(0))
-    np.testing.assert_allclose(blocks, whole)  # the very same draws
+    assert blocks[1:].mean(0) == pytest.approx(columns.sum(0), abs=5 * np.sqrt((columns**2).sum(0).max() / 400))
+    # The variance of a Poisson bootstrap's sums is the sum of squares; of 400 replicates to 5 standard errors.
+    for sums in (whole, blocks):
+        np.testing.assert_allclose(sums[1:].var(0), (columns**2).sum(0), rtol=5 * np.sqrt(2 / 400))
 
 
 def test_the_trend_is_the_slope_of_the_effects(planted, report):

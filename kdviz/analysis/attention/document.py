@@ -68,6 +68,8 @@ def _effects(report: AttentionReport) -> Iterator[tuple[str, str, float | None, 
         yield from ((name, "raw", one.value, effect, None) for name, effect in raw.items())
     for one in report.all_controls:
         yield "control", one.name, one.value, one.difference, None
+    if report.specific is not None:
+        yield "less other images", "", chosen, report.specific, None
     if report.shuffle is not None:
         yield "own shuffle", "", None, report.shuffle, None
     if report.trend is not None:
@@ -123,6 +125,7 @@ def as_json(report: AttentionReport) -> dict[str, Any]:
             {"control": one.name, "value": one.value, "passed": one.passed, **_effect_json(one.difference)}
             for one in report.all_controls
         ],
+        "less_other_images": None if report.specific is None else _effect_json(report.specific),
         "trend": None if report.trend is None else _effect_json(report.trend),
         "classes": [
             {"class": one.name, "p_holm": one.p_holm, **_effect_json(one.effect)} for one in report.class_effects

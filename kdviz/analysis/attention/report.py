@@ -114,6 +114,8 @@ class AttentionReport:
         chosen: The value that is judged: that of the experiment's own KD student, where the study has it.
         controls: For the chosen value.
         all_controls: For every value.
+        specific: The effect less that with maps of other images: what is about this very image; None without that
+            control.
         shuffle: Mean corrected agreement of the teacher's maps with those of itself with shuffled weights; None: not in
             this study.
         trend: Slope of the effect against the value (``log``: each doubling); None with fewer than three values.
@@ -129,6 +131,7 @@ class AttentionReport:
     chosen: ValueEffect
     controls: tuple[Control, ...]
     all_controls: tuple[Control, ...]
+    specific: Effect | None
     shuffle: Effect | None
     trend: Effect | None
     class_effects: tuple[PartEffect, ...]
@@ -226,6 +229,7 @@ def report_of(
         chosen,
         tuple(one for one in controls if one.value in (None, chosen.value)),
         tuple(controls),
+        _specific(agreements, chosen.value, corrected),
         effect_of(agreements, mean_contrast(shuffle), corrected) if shuffle else None,
         trend(agreements, corrected, log=study == "temperature"),
         tuple(by_class(agreements, chosen.value, classes, corrected)),
@@ -253,6 +257,16 @@ def _effect(agreements: Agreements, value: float | None, corrected: bool) -> Val
         effect_of(agreements, pair_contrast(kd, alone), False),
         size_of(agreements, kd, alone),
     )
+
+
+def _specific(agreements: Agreements, value: float | None, corrected: bool) -> Effect | None:
+    """The effect on the maps of the same images less that on maps of other ones, seed by seed."""
+    own = pair_contrast(*claim_pairs(agreements, value))
+    other = agreements.of("other", "student", value), agreements.of("other", "kd_student", value)
+    if not other[0] or not other[1]:
+        return None
+    both = [[*first, *second] for first, second in zip(own, pair_contrast(*other), strict=False)]
+    return effect_of(agreements, both, corrected)
 
 
 def _controls(agreements: Agreements, value: float | None, corrected: bool) -> list[Control]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from scipy.stats import t as student_t
@@ -25,7 +26,9 @@ from scipy.stats import t as student_t
 from kdviz.analysis.attention.agreements import Agreements, Series
 
 REPLICATES = 2000
-_AT_ONCE = 4_000_000  # counts of images
+_FEWEST_REPLICATES = 200
+_COUNTS = 40_000_000  # of images that are drawn for an effect; of very many images there are fewer replicates
+_AT_ONCE = 4_000_000
 _LEVEL = 0.95
 
 
@@ -108,6 +111,7 @@ def effect_of(
     """
     terms = [term for one in contrast for term in one]
     columns = _columns(agreements, terms, corrected)  # (images, 2 * terms): numerators, denominators
+    replicates = min(replicates, max(_FEWEST_REPLICATES, _COUNTS // len(columns)))
     sums = resampled_sums(columns, replicates, seed)  # (1 + replicates, 2 * terms), the data themselves first
     means = sums[:, : len(terms)] / np.where(sums[:, len(terms) :] > 0, sums[:, len(terms) :], np.nan)
     by_seed = _by_seed(means, contrast)  # (1 + replicates, seeds)
@@ -178,17 +182,23 @@ def _columns(agreements: Agreements, terms: Sequence[Term], corrected: bool) -> 
 def resampled_sums(columns: np.ndarray, replicates: int, seed: int) -> np.ndarray:
     """Sums over images, (1 + replicates, columns): of the data, and with each image Poisson(1) times.
 
-    Image by image in blocks, so that the memory depends neither on the images nor on the replicates.
+    Image by image in blocks, so that the memory depends neither on the images nor on the replicates. The counts are the
+    same for every effect over the same images.
     """
-    generator = np.random.default_rng([seed, 3])
     sums = np.zeros((1 + replicates, columns.shape[1]))
     step = max(1, _AT_ONCE // max(1, replicates))
-    for start in range(0, len(columns), step):
+    for number, start in enumerate(range(0, len(columns), step)):
         block = columns[start : start + step]
-        counts = generator.poisson(1.0, (len(block), replicates)).astype(np.float64)
+        counts = _counts(len(block), replicates, seed, number)
         sums[0] += block.sum(0)
-        sums[1:] += counts.T @ block
+        sums[1:] += counts.astype(np.float64).T @ block
     return sums
+
+
+@lru_cache(maxsize=8)
+def _counts(images: int, replicates: int, seed: int, number: int) -> np.ndarray:
+    """How often each image of a block counts in each replicate, uint8 (images, replicates)."""
+    return np.random.default_rng([seed, 3, number]).poisson(1.0, (images, replicates)).astype(np.uint8)
 
 
 def _by_seed(means: np.ndarray, contrast: Contrast) -> np.ndarray:

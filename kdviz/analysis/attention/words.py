@@ -156,12 +156,29 @@ def _controls(report: AttentionReport) -> list[str]:
 
 
 def _failed(report: AttentionReport, control: Control) -> str:
+    """What a control that is something means for the claim."""
     effect = report.chosen.difference.value
+    name, share = _(control.name), percent(abs(control.difference.value / effect) if effect else float("nan"), 0)
+    if control.difference.value * effect < 0:
+        return _(
+            "The control “{control}” does not come out as nothing, but goes against the effect ({share} of its size), "
+            "which it cannot explain.",
+            control=name,
+            share=share,
+        )
+    if control.kind == "other" and report.specific is not None:
+        return _(
+            "The control “{control}” does not come out as nothing: {share} of the effect is a way of looking that all "
+            "images share. What is about each image itself is {specific}.",
+            control=name,
+            share=share,
+            specific=_interval(report.specific),
+        )
     return _(
-        "The control “{control}” does not come out as nothing: it is {share} of the effect, and so much of that may "
-        "have other reasons than this teacher's maps of these images.",
-        control=_(control.name),
-        share=percent(control.difference.value / effect if effect else float("nan"), 0),
+        "The control “{control}” does not come out as nothing: so much as {share} of the effect may have other reasons "
+        "than distillation.",
+        control=name,
+        share=share,
     )
 
 
