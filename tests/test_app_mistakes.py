@@ -32,10 +32,13 @@ ROOT = Path(__file__).parent.parent
 MANY = tuple(f"kind <b>{number}</b>" if number == 3 else f"kind {number}" for number in range(30))
 
 
-@pytest.fixture(autouse=True)
-def patience(browser) -> None:
-    """A busy machine is slow, not wrong; the first page of a server comes while it still loads the models."""
-    playwright.expect.set_options(timeout=30_000)
+@pytest.fixture(scope="module", autouse=True)
+def warm(server, browser) -> None:
+    """The first page of a server comes while that still loads torch: on a busy machine it takes its time."""
+    page = browser.new_page()
+    page.goto(f"{server}/mistakes")
+    page.locator(".chips").wait_for(timeout=180_000)
+    page.close()
 
 
 @pytest.fixture(scope="module")
