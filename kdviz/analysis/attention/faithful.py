@@ -25,6 +25,8 @@ from kdviz.saliency import captum_methods, explain, methods
 
 NAME = "faithfulness"
 TRIVIAL = "blurred picture"
+_STEPS = 56  # of insertion and deletion: more change an area by a few thousandths
+_KERNEL_SAMPLES = 1000  # of KernelSHAP, whose regressions cost more than the models
 _TEXT = pa.dictionary(pa.int16(), pa.string())
 SCHEMA = pa.schema(
     [
@@ -45,8 +47,8 @@ SCHEMA = pa.schema(
 def run_faithfulness(study: AttentionStudy, count: int) -> Iterator[int]:
     """Measure the first ``count`` images of a study, those that are not measured yet, and write faithfulness.parquet.
 
-    The experiment's own models explain the teacher's class, each by every method that fits it, with as many masks or
-    samples as the study's maps have. Each image's rows are kept in the study's store when they are known.
+    The experiment's own models explain the teacher's class, each by every method that fits it, RISE with as many masks
+    as the study's maps have. Each image's rows are kept in the study's store when they are known.
 
     Yields:
         How many images are done.
@@ -55,7 +57,7 @@ def run_faithfulness(study: AttentionStudy, count: int) -> Iterator[int]:
     own = {role: experiment.runs[role] for role in ROLES if role in experiment.runs}
     models = {role: run.model for role, run in own.items()}
     task = _Task(experiment, models, {role: _fitting(model) for role, model in models.items()}, n_masks, study.baseline)
-    key = hashlib.sha256(json.dumps([[run.sha256 for run in own.values()], n_masks, study.baseline]).encode())
+    key = hashlib.sha256(json.dumps([[run.sha256 for run in own.values()], n_masks, study.baseline, _STEPS]).encode())
     rows: list[dict[str, Any]] = []
     for place in range(min(count, len(study.chosen.samples))):
         sample = int(study.chosen.samples[place])
@@ -97,7 +99,7 @@ class _Task:
         about = {"sample": sample, "label": int(samples.labels[sample]), "target": target}
         for role, model in self.models.items():
             forward = _Probabilities(model)
-            for name, one in faithfulness_of_maps(forward, inputs, maps[role], target, base).items():
+            for name, one in faithfulness_of_maps(forward, inputs, maps[role], target, base, steps=_STEPS).items():
                 areas = {"deletion": one.deletion.auc, "insertion": one.insertion.auc}
                 yield {**about, "role": role, "method": name, **areas}
 
@@ -105,7 +107,7 @@ class _Task:
         """Role -> map; empty where the method fails on this picture, as DeepLIFT may."""
         roles = [role for role, fitting in self.fitting.items() if name in fitting]
         known = {setting.name for setting in methods[name].settings}
-        samples = self.n_masks if name == "kernel_shap" else None
+        samples = _KERNEL_SAMPLES if name == "kernel_shap" else None
         given = {"n_masks": self.n_masks, "baseline": self.baseline, "n_samples": samples}
         settings: dict[str, Any] = {key: one for key, one in given.items() if key in known and one is not None}
         try:
