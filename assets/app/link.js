@@ -1,7 +1,10 @@
-// A button that copies the address of the view.
+// A button that copies the address of the view. It is on every page, so that it also says the language (words.js).
 
 export default function (component) {
   const { parentElement, data } = component;
+  document.documentElement.lang = data.language; // for screen readers, and for the choice of fonts
+  if (data.cookie && !document.cookie.includes(data.cookie.split(";")[0])) document.cookie = data.cookie;
+  speak(data.words, data.language);
   const button = parentElement.querySelector("button");
   button.setAttribute("aria-label", data.label);
   button.title = data.label;

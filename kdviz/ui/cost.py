@@ -20,11 +20,11 @@ from kdviz.ui.library import OpenExperiment
 from kdviz.ui.markup import text
 from kdviz.ui.measure import HERE, STORED
 from kdviz.ui.measuring import measurer
+from kdviz.ui.parts import chart
 from kdviz.ui.texts import download, plain, say_error, say_missing
 from kdviz.ui.top import heading
 
 _SOURCES = {STORED: N_("As stored"), HERE: N_("Measured here just now")}
-_CONFIG = {"displaylogo": False}
 _DROPPED = ["right", "times_ms"]  # columns that a CSV file is better without
 
 
@@ -171,7 +171,7 @@ def _chart(opened: OpenExperiment, report: CostReport) -> None:
         return
     split = _split(report)
     best = front(shown, axis.name)
-    st.plotly_chart(figures.accuracy_against_cost(shown, axis, split), key=f"cost-{axis.name}", config=_CONFIG)
+    chart(figures.accuracy_against_cost(shown, axis, split), f"cost-{axis.name}")
     names = "; ".join(plain(figures.entry_title(entry)) for entry in best)
     st.markdown(_("Nothing is both cheaper and more accurate than: {models}.", models=names))
     file = f"kdviz-{opened.experiment.name}-cost-{axis.name}"

@@ -13,13 +13,13 @@ from kdviz.analysis.softened import TEMPERATURES, entropy_bits, least_sure, soft
 from kdviz.language import _, listed, number, percent
 from kdviz.ui import address
 from kdviz.ui.library import OpenExperiment, Shown
+from kdviz.ui.parts import chart
 from kdviz.ui.texts import download, plain, say_error, say_missing
 from kdviz.ui.top import heading
 
 _START = 4.0
 _SIDE = 224  # pixels of the picture on the page
 _NUMBER = "softened-number"
-_CONFIG = {"displaylogo": False}
 
 
 def page() -> None:
@@ -144,12 +144,12 @@ def _targets(opened: OpenExperiment, shown: Shown, place: int) -> None:
     logits = {role: shown.logits[role][place] for role in roles}
     st.markdown(_sentence(logits, classes, temperature))
     bars = figures.softened_bars(logits, classes, temperature, label, log)
-    st.plotly_chart(bars, key="softened", config=_CONFIG)
+    chart(bars, "softened")
     st.markdown(
         f"**{_('Entropy against temperature')}**",
         help=_("0 bits: all on one class. The most: the same for every class."),
     )
-    st.plotly_chart(figures.entropy_against_temperature(logits, temperature), key="entropy", config=_CONFIG)
+    chart(figures.entropy_against_temperature(logits, temperature), "entropy")
     name = f"kdviz-{opened.experiment.name}-sample-{int(shown.numbers[place])}-T{temperature:g}"
     _files(logits, classes, temperature, label, log, name)
 

@@ -8,7 +8,16 @@ import streamlit as st
 from streamlit.components.v2 import component
 
 from kdviz.files import ASSETS
-from kdviz.language import language
+from kdviz.language import ENGLISH, language
+from kdviz.ui.streamlits import plotlys_words
+
+
+def chart(figure: Any, key: str) -> None:
+    """A figure of Plotly, in the page's language."""
+    config: dict[str, Any] = {"displaylogo": False}
+    if language() != ENGLISH:
+        config |= {"locale": locale(), "locales": {locale(): plotlys_words()}}
+    st.plotly_chart(figure, key=key, config=config)
 
 
 @st.cache_resource(show_spinner=False)

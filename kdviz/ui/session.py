@@ -8,7 +8,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from kdviz import language
 from kdviz.language import ENGLISH, LANGUAGES
 
+COOKIE = "kdviz-language"
 _KEY = "language"
+_CHOSEN = "language-chosen"
 _SHORT = {name.partition("_")[0]: name for name in LANGUAGES}
 """Language in the address -> its name: ``?lang=zh``."""
 
@@ -17,15 +19,23 @@ def begin() -> None:
     """Choose the language: that of the address, else the one chosen before, else the browser's."""
     asked = _SHORT.get(st.query_params.get("lang", ""))
     if asked:
-        st.session_state[_KEY] = asked
+        choose(asked)
     elif _KEY not in st.session_state:
-        st.session_state[_KEY] = language.suited(st.context.locale)
+        before = _SHORT.get(st.context.cookies.get(COOKIE, ""))
+        st.session_state[_KEY] = before or language.suited(st.context.locale)
 
 
 def choose(name: str) -> None:
     """Change the language from now on."""
     st.session_state[_KEY] = name
+    st.session_state[_CHOSEN] = True
     st.query_params.pop("lang", None)
+
+
+def cookie() -> str:
+    """What the browser should keep of the choice, for this person's next session; empty when nothing was chosen."""
+    short = next(short for short, name in _SHORT.items() if name == language.language())
+    return f"{COOKIE}={short}; path=/; max-age=31536000; SameSite=Lax" if st.session_state.get(_CHOSEN) else ""
 
 
 def _language() -> str | None:

@@ -15,12 +15,12 @@ from kdviz import figures
 from kdviz.analysis.series import FIGURES, Figure, Report
 from kdviz.language import N_, _, number, percent
 from kdviz.ui import address
+from kdviz.ui.parts import chart
 from kdviz.ui.texts import download, plain, together
 
 ADDRESS = ("y", "runs", "seeds")
 """What a study keeps in the page's address."""
 
-_CONFIG = {"displaylogo": False}
 _ABOUT = {
     "test": N_(
         "Means over seeds, on the test split. Same as teacher: share of samples with the same answer. Inherited: share "
@@ -95,7 +95,7 @@ def _figure(shown: Sequence[Figure]) -> Figure:
 
 def _chart(report: Report, figure: Figure, name: str) -> None:
     points, study, split = report.points(figure.name), report.study, report.split
-    st.plotly_chart(figures.against_value(points, study, figure, split), key=f"chart-{report.name}", config=_CONFIG)
+    chart(figures.against_value(points, study, figure, split), f"chart-{report.name}")
     file = f"kdviz-{name}-{figure.name}"
     with st.container(horizontal=True):
         download(
@@ -164,8 +164,7 @@ def _curves(report: Report, name: str) -> None:
     for place, panel in zip(st.columns(2), _PANELS, strict=True):
         with place:
             st.markdown(f"**{_(_PANELS[panel])}**")
-            chart = figures.curves(chosen, report.study, (panel,))
-            st.plotly_chart(chart, key=f"curves-{panel}", config=_CONFIG)
+            chart(figures.curves(chosen, report.study, (panel,)), f"curves-{panel}")
     st.caption(
         _(
             "Validation loss is cross entropy; training loss is what was minimised, with the teacher's part, and so is "

@@ -10,6 +10,8 @@ from streamlit.components.v2 import component
 from kdviz.files import ASSETS
 from kdviz.language import LANGUAGES, _, language
 from kdviz.ui import address, library, own, session
+from kdviz.ui.parts import locale
+from kdviz.ui.streamlits import streamlits_words
 from kdviz.ui.texts import say_error
 
 _CHAIN = (
@@ -90,13 +92,14 @@ def _link() -> Any:
         "kdviz_link",
         html=f'<div class="kl"><button type="button">{_CHAIN}<span></span></button><span role="status"></span></div>',
         css=(folder / "link.css").read_text(encoding="utf-8"),
-        js=(folder / "link.js").read_text(encoding="utf-8"),
+        js="\n".join((folder / name).read_text(encoding="utf-8") for name in ("link.js", "words.js")),
     )
 
 
 def _copy_link() -> None:
-    texts = {"label": _("Copy a link to this view"), "copied": _("Link copied")}
-    _link()(data=texts, key="copy-link", width="content")
+    data = {"label": _("Copy a link to this view"), "copied": _("Link copied")}
+    data |= {"language": locale(), "cookie": session.cookie(), "words": streamlits_words()}
+    _link()(data=data, key="copy-link", width="content")
 
 
 def _languages() -> None:
