@@ -47,7 +47,7 @@ _OUTCOMES = {
 def page() -> None:
     address.only(*ADDRESS)
     opened = heading(_("Does distillation teach where to look?"))
-    known = studies_of(opened.experiment)
+    known = sorted(studies_of(opened.experiment), key=lambda name: (name not in STUDIES, name != "temperature", name))
     if not known:
         _missing(opened)
         return
