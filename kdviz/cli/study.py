@@ -93,6 +93,7 @@ def _study(options: argparse.Namespace) -> None:
         return
     if options.faithfulness > 0 and options.method == "rise":
         _measure_faithfulness(study, options.faithfulness)
+    _keep(experiment, splits[options.split])
     _print_report(experiment, options.study, options.json)
 
 
@@ -181,13 +182,20 @@ def _measure_faithfulness(study: AttentionStudy, count: int) -> None:
             bar.update(done - bar.n)
 
 
+def _keep(experiment: Any, samples: Any) -> None:
+    """What is computed from agreement.parquet: the effects as a table, and the pictures that the page shows."""
+    from kdviz.analysis.attention.document import EFFECTS, effects_table
+    from kdviz.analysis.attention.pictures import write_pictures
+
+    experiment.write_table(EFFECTS, effects_table(experiment))
+    write_pictures(experiment, samples)
+
+
 def _print_report(experiment: Any, study: str, as_json: bool) -> None:
     from kdviz.analysis.attention import in_words, read_attention
-    from kdviz.analysis.attention.document import EFFECTS, effects_table
     from kdviz.analysis.attention.document import as_json as document
     from kdviz.analysis.attention.faithful import faithfulness_summary
 
-    experiment.write_table(EFFECTS, effects_table(experiment))
     report = read_attention(experiment, study)
     faithful = faithfulness_summary(experiment)
     if as_json:

@@ -151,12 +151,20 @@ def _arrays(spread: dict[str, np.ndarray], columns: list[str]) -> dict[str, Any]
     return {"agreement": agreement, "ceiling_first": first, "ceiling_second": second, "predicted": predicted}
 
 
+def _codes(table: pa.Table, name: str) -> np.ndarray:
+    """A number for each text of a column, int64 (rows,)."""
+    column = table.select([name]).unify_dictionaries().combine_chunks()[name].chunk(0)
+    return column.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
 def _rows_of_pairs(table: pa.Table) -> list[tuple[dict[str, Any], np.ndarray]]:
     """What a pair is called, and which rows are its."""
     names = {"pair": "kind", "second_role": "role", "value": "value", "second_seed": "seed"}
     names |= {"first": "first", "second": "second"}
-    texts = [table[name].cast(pa.string()).fill_null("").to_pylist() for name in ("pair", "first", "second")]
-    keys = np.unique(["\n".join(one) for one in zip(*texts, strict=True)], return_inverse=True)[1]
+    keys = np.zeros(len(table), dtype=np.int64)
+    for name in ("pair", "first", "second"):
+        codes = _codes(table, name)
+        keys = keys * (int(codes.max()) + 1) + codes
     order = np.argsort(keys, kind="stable")
     found = []
     for at in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
