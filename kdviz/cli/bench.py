@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "bench", _bench, "Measure speed, memory and how many masks are needed, against references.")
-    parser.add_argument("what", choices=["rise", "train", "app"], help="what is measured")
+    parser.add_argument("what", choices=["rise", "train", "study", "app"], help="what is measured")
     parser.add_argument("--quick", action="store_true", help="within a minute or two, less exactly")
     parser.add_argument(
         "--data",
@@ -37,7 +37,7 @@ def add(verbs: Any) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from kdviz.bench import about, bench_app, bench_rise, bench_train
+    from kdviz.bench import about, bench_app, bench_rise, bench_study, bench_train
     from kdviz.networks import choose_device
 
     set_threads(options)
@@ -49,6 +49,8 @@ def _bench(options: argparse.Namespace) -> None:
         measured = bench_rise(device, options.quick, options.mobilenet_weights, options.seed)
     elif options.what == "train":
         measured = bench_train(options.device, options.quick, options.data, options.epochs)
+    elif options.what == "study":
+        measured = bench_study(device, options.quick, options.seed)
     else:
         parts = [name.strip() for name in options.parts.split(",") if name.strip()]
         measured = bench_app(options.quick, parts, options.data, options.hour)
