@@ -65,6 +65,11 @@ def suited(wanted: str | None) -> str:
     return next((name for name in LANGUAGES if name.partition("_")[0] == first), ENGLISH)
 
 
+def N_(message: str) -> str:  # noqa: N802  gettext's name for: translate this later
+    """Mark a text of a table of constants; ``_`` translates it where it is shown."""
+    return message
+
+
 def _(message: str, **values: Any) -> str:
     """A text in the page's language, with its places filled."""
     text = _catalogue(language()).gettext(message)
@@ -74,11 +79,6 @@ def _(message: str, **values: Any) -> str:
 def plural(one: str, many: str, count: int, **values: Any) -> str:
     """The form of a text for a count, which fills ``{count}``."""
     return _catalogue(language()).ngettext(one, many, count).format(**{"count": number(count), **values})
-
-
-def N_(message: str) -> str:  # noqa: N802  gettext's name for: translate this later
-    """Mark a text of a table of constants; ``_`` translates it where it is shown."""
-    return message
 
 
 def error_text(message: str) -> str:
@@ -110,9 +110,9 @@ def signed(value: float, digits: int = 0) -> str:
     return format_decimal(value, f"+#,##0{zeros};-#,##0{zeros}", locale=language())
 
 
-def listed(texts: Iterable[str]) -> str:
-    """Texts one after another, with the language's comma between them."""
-    return _(", ").join(texts)
+def listed(texts: Iterable[str], separator: str = N_(", ")) -> str:
+    """Texts one after another, with the language's comma between them, or its semicolon: ``; ``."""
+    return _(separator).join(texts)
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -4,7 +4,7 @@
 const ATTRIBUTES = ["aria-label", "title", "placeholder", "data-title"];
 const ITS_TEXTS =
   '[data-testid="stFileUploader"], [data-testid="stCameraInput"], [data-testid="stMultiSelect"], [role="listbox"],' +
-  '[data-testid="stStatusWidget"], [data-testid="stTooltipContent"], .stApp > a, .stApp > button';
+  '[data-testid="stStatusWidget"], [data-testid="stTooltipContent"], [data-testid="stSkipToContent"]';
 
 function speak(words, language) {
   const known = (window.kdvizWords ??= { language: "", changed: [] });

@@ -24,7 +24,7 @@ from kdviz.ui import address
 from kdviz.ui.compare.settings import METHOD_TITLES
 from kdviz.ui.gallery import gallery
 from kdviz.ui.library import OpenExperiment, Shown
-from kdviz.ui.texts import download, plain, say_missing
+from kdviz.ui.texts import download, plain, say_missing, together
 from kdviz.ui.top import heading
 
 ADDRESS = ("study", "measure", "value")
@@ -118,9 +118,9 @@ def _verdict(report: AttentionReport) -> None:
     said = in_words(report)
     icon, title = _OUTCOMES[said.outcome]
     st.subheader(f":material/{icon}: {_(title)}", anchor=False)
-    st.markdown(plain(" ".join(said.sentences)))
-    st.markdown(f"**{_('Controls')}** {plain(' '.join(said.controls))}")
-    st.markdown(f":gray[**{_('Limits')}** {plain(' '.join(said.limits))}]")
+    st.markdown(plain(together(said.sentences)))
+    st.markdown(f"**{_('Controls')}** {plain(together(said.controls))}")
+    st.markdown(f":gray[**{_('Limits')}** {plain(together(said.limits))}]")
 
 
 def _claim(report: AttentionReport) -> None:

@@ -14,14 +14,14 @@ from kdviz.analysis.bargains import Bargain, bargain, competition, exchange, mil
 from kdviz.analysis.cost import AXES, FORMS, CostReport, Entry, front, read_cost, table_file
 from kdviz.errors import ExperimentError
 from kdviz.files import ASSETS
-from kdviz.language import N_, _, number, percent, plural
+from kdviz.language import N_, _, listed, number, percent, plural
 from kdviz.ui import address, markup, measure
 from kdviz.ui.library import OpenExperiment
 from kdviz.ui.markup import text
 from kdviz.ui.measure import HERE, STORED
 from kdviz.ui.measuring import measurer
 from kdviz.ui.parts import chart
-from kdviz.ui.texts import download, plain, say_error, say_missing
+from kdviz.ui.texts import download, plain, say_error, say_missing, together
 from kdviz.ui.top import heading
 
 _SOURCES = {STORED: N_("As stored"), HERE: N_("Measured here just now")}
@@ -108,7 +108,7 @@ def _with_threads(report: CostReport) -> CostReport:
 
 def _stale(opened: OpenExperiment, report: CostReport) -> None:
     if report.stale:
-        titles = ", ".join(figures.role_title(role) for role in report.stale)
+        titles = listed(figures.role_title(role) for role in report.stale)
         say_missing(
             _("These figures are of earlier weights of: {models}. Measure again, below or with:", models=titles),
             measure.command(opened),
@@ -124,10 +124,10 @@ def _words(report: CostReport) -> None:
         st.markdown(_("What every model needs and how often it is right."))
         return
     _tiles(found)
-    st.markdown(" ".join(plain(one) for one in exchange(report)))
+    st.markdown(together(plain(one) for one in exchange(report)))
     others = competition(report)
     if others:
-        st.info(" ".join(plain(one) for one in others), icon=":material/compare_arrows:")
+        st.info(together(plain(one) for one in others), icon=":material/compare_arrows:")
 
 
 def _tiles(found: Bargain) -> None:
@@ -172,7 +172,7 @@ def _chart(opened: OpenExperiment, report: CostReport) -> None:
     split = _split(report)
     best = front(shown, axis.name)
     chart(figures.accuracy_against_cost(shown, axis, split), f"cost-{axis.name}")
-    names = "; ".join(plain(figures.entry_title(entry)) for entry in best)
+    names = listed((plain(figures.entry_title(entry)) for entry in best), N_("; "))
     st.markdown(_("Nothing is both cheaper and more accurate than: {models}.", models=names))
     file = f"kdviz-{opened.experiment.name}-cost-{axis.name}"
     with st.container(horizontal=True):

@@ -13,7 +13,7 @@ from kdviz import figures
 from kdviz.analysis.mistake_index import MistakeIndex
 from kdviz.analysis.mistakes import GROUPS, Predictions, distillation_effect
 from kdviz.files import ASSETS
-from kdviz.language import _, language, number, percent, plural, speaking
+from kdviz.language import _, language, listed, number, percent, plural, speaking
 from kdviz.ui import address, class_pairs, gallery, mistake_filters
 from kdviz.ui.compare.picture import uploads
 from kdviz.ui.kept import Kept
@@ -192,7 +192,7 @@ def _item(shown: Shown, classes: tuple[str, ...], place: int) -> dict[str, Any]:
     return {
         "id": sample,
         "alt": _(
-            "Sample {number}, true class {name}: {answers}", number=sample, name=classes[label], answers=", ".join(said)
+            "Sample {number}, true class {name}: {answers}", number=sample, name=classes[label], answers=listed(said)
         ),
         "label": _("True {name}", name=classes[label]),
         "lines": lines,

@@ -11,7 +11,7 @@ import streamlit as st
 from kdviz.analysis import inventory
 from kdviz.analysis.inventory import ModelCard
 from kdviz.figures import role_colour, role_title
-from kdviz.language import N_, _, number, percent, plural
+from kdviz.language import N_, _, listed, number, percent, plural
 from kdviz.networks import choose_device
 from kdviz.ui import address, bring, library, markup, own
 from kdviz.ui.library import OpenExperiment
@@ -38,6 +38,7 @@ _METRICS: dict[str, tuple[str, int]] = {  # name -> title and digits; digits bel
     "inherited_errors": (N_("Inherited errors"), -1),
     "kl_to_teacher": (N_("KL to teacher"), 4),
 }
+_BY_ACCURACY = N_("validation accuracy")
 _SETTINGS = {
     "temperature": N_("Temperature T"),
     "alpha": N_("Alpha"),
@@ -214,6 +215,8 @@ def _setting(card: ModelCard, name: str) -> tuple[str, str]:
 
 
 def _setting_text(name: str, value: Any) -> str:
+    if name == "selected_by" and value == _BY_ACCURACY:
+        return _(_BY_ACCURACY)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"{value:g}" if isinstance(value, float) or name == "seed" else number(value)
@@ -312,4 +315,4 @@ def _in_short(found: inventory.Glance | None) -> str:
         for role, accuracy in found.accuracies.items()
     ]
     classes = plural("{count} class", "{count} classes", found.classes)
-    return _("{classes}: {models}", classes=classes, models=", ".join(models))
+    return _("{classes}: {models}", classes=classes, models=listed(models))

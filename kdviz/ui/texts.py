@@ -22,7 +22,7 @@ def plain(text: str) -> str:
 
 def together(sentences: Iterable[str]) -> str:
     """Sentences one after another; Chinese has no space between them."""
-    return ("" if language().startswith("zh") else " ").join(sentences)
+    return ("" if language().startswith("zh") else " ").join(filter(None, sentences))
 
 
 def say_error(error: KdvizError | str) -> None:

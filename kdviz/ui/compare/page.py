@@ -13,7 +13,7 @@ from kdviz.ui import address, service
 from kdviz.ui.compare import picture, result, settings
 from kdviz.ui.compare.state import Current
 from kdviz.ui.library import OpenExperiment
-from kdviz.ui.texts import say_error, say_missing
+from kdviz.ui.texts import say_error, say_missing, together
 from kdviz.ui.top import heading
 
 _REFRESH_SECONDS, _REFRESH_SECONDS_LARGE = 0.3, 1.5  # a large map takes longer to estimate and to send
@@ -52,7 +52,7 @@ def _lead(opened: OpenExperiment) -> None:
         "Each map shows what keeping a pixel does to the model's probability: :orange[**orange raises it**], "
         ":blue[**blue lowers it**]."
     )
-    st.markdown(f"{what} {maps}")
+    st.markdown(together([what, maps]))
     if service.TEACHER not in opened.experiment.runs:
         say_missing(
             _("This experiment has no teacher model, only students: there is no teacher's map to compare with.")

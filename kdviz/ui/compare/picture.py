@@ -19,7 +19,7 @@ from kdviz.errors import ImageError
 from kdviz.experiment import Experiment
 from kdviz.files import ASSETS
 from kdviz.images import MAX_BYTES, content_hash, open_image
-from kdviz.language import _
+from kdviz.language import _, listed
 from kdviz.ui import address
 from kdviz.ui.gallery import gallery
 from kdviz.ui.library import OpenExperiment, Shown
@@ -201,9 +201,7 @@ def _alt(shown: Shown, place: int, number: int, label: str) -> str:
     wrong = [figures.role_title(role) for role in shown.predictions.predicted if not _right(shown, role, place)]
     if not wrong:
         return _("Sample {number}, true class {label}; all models right", number=number, label=label)
-    return _(
-        "Sample {number}, true class {label}; wrong: {models}", number=number, label=label, models=", ".join(wrong)
-    )
+    return _("Sample {number}, true class {label}; wrong: {models}", number=number, label=label, models=listed(wrong))
 
 
 def _right(shown: Shown, role: str, place: int) -> bool:

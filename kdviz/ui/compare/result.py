@@ -10,7 +10,7 @@ import streamlit as st
 from kdviz import figures
 from kdviz.errors import KdvizError
 from kdviz.execution import Job
-from kdviz.language import _, error_text, number, plural
+from kdviz.language import N_, _, error_text, listed, number, plural
 from kdviz.saliency import difference
 from kdviz.ui import components, service
 from kdviz.ui.compare import files
@@ -18,7 +18,24 @@ from kdviz.ui.compare.curves import curves
 from kdviz.ui.compare.picture import Chosen
 from kdviz.ui.compare.settings import BASELINE_TITLES, METHOD_TITLES, Wanted
 from kdviz.ui.compare.state import Current
-from kdviz.ui.texts import plain, say_error
+from kdviz.ui.texts import plain, say_error, together
+
+_SEMICOLON = N_("; ")
+_OF_MAPS = {
+    True: N_("Settled after {count} masks, the same for every model; reliability of the maps {reliability}."),
+    False: N_("{count} masks, the same for every model; reliability of the maps {reliability}."),
+}
+_OF_BOTH = {
+    True: N_(
+        "Settled after {count} masks, the same for every model; reliability of the maps {reliability}, of their "
+        "differences {of_differences}."
+    ),
+    False: N_(
+        "{count} masks, the same for every model; reliability of the maps {reliability}, of their differences "
+        "{of_differences}."
+    ),
+}
+"""Whether a row is settled -> what is said of its masks."""
 
 
 def show(chosen: Chosen, wanted: Wanted, current: Current, refreshing: bool) -> None:
@@ -130,7 +147,7 @@ def _counts(job: Job[service.States], wanted: Wanted) -> str:
         if len(wanted.rows) > 1:
             count = _("{count} ({baseline})", count=count, baseline=_(BASELINE_TITLES[row["baseline"]]))
         counts.append(count)
-    return "; ".join(counts)
+    return listed(counts, _SEMICOLON)
 
 
 def _share_done(job: Job[service.States], wanted: Wanted) -> float:
@@ -150,32 +167,34 @@ def _sentence(rows: Sequence[components.Row]) -> str:
         text = _("All models say **{answer}**.", answer=plain(next(iter(answers))))
     else:
         said = [
-            _("{models}: **{answer}**", models=plain(", ".join(roles)), answer=plain(name))
+            _("{models}: **{answer}**", models=plain(listed(roles)), answer=plain(name))
             for name, roles in answers.items()
         ]
-        text = "; ".join(said) + _(".")
+        text = _("{answers}.", answers=listed(said, _SEMICOLON))
     caution = _("One picture shows a case, not a rule.")
     if len(rows) == 1:
-        return f"{text} {_agreement_words(rows[0])} :gray[{_mask_words(rows[0])} {caution}]"
+        small = together([_mask_words(rows[0]), caution])
+        return together([text, _agreement_words(rows[0]), f":gray[{small}]"])
     items = [
-        f"- **{_(BASELINE_TITLES[row.baseline])}** {_agreement_words(row)} :gray[{_mask_words(row)}]"
+        f"- **{_(BASELINE_TITLES[row.baseline])}** {together([_agreement_words(row), f':gray[{_mask_words(row)}]'])}"
         for row in rows
         if row.complete
     ]
-    return "\n".join([f"{text} :gray[{caution}]\n", *items])
+    return "\n".join([together([text, f":gray[{caution}]\n"]), *items])
 
 
 def _agreement_words(row: components.Row) -> str:
     pairs = [pair for pair in row.report.pairs if pair.first == "teacher" and math.isfinite(pair.agreement)]
     if not row.complete or not pairs or not all(pair.same_target for pair in pairs):
         return ""
-    found = ", ".join(
+    found = [
         f"{plain(figures.role_title(pair.second))} **{number(pair.agreement, 2)}**{components.interval(pair)}"
         for pair in pairs
-    )
-    ceiling = number(max(pair.ceiling for pair in pairs), 2)
+    ]
     return _(
-        "Agreement with the teacher's map: {found}, where the noise allows {ceiling}.", found=found, ceiling=ceiling
+        "Agreement with the teacher's map: {found}, where the noise allows {ceiling}.",
+        found=listed(found),
+        ceiling=number(max(pair.ceiling for pair in pairs), 2),
     )
 
 
@@ -189,14 +208,8 @@ def _mask_words(row: components.Row) -> str:
         "count": number(first.n_masks),
         "reliability": number(min(one.reliability for one in row.maps.values()), 3),
     }
-    if row.settled:
-        text = _(
-            "Settled after {count} masks, the same for every model; reliability of the maps {reliability}", **values
-        )
-    else:
-        text = _("{count} masks, the same for every model; reliability of the maps {reliability}", **values)
     others = [one for role, one in row.maps.items() if role != "teacher" and "teacher" in row.maps]
     if others:
         least = min(difference(one, row.maps["teacher"]).reliability for one in others)
-        text += _(", of their differences {reliability}", reliability=number(least, 3))
-    return text + _(".")
+        return _(_OF_BOTH[row.settled], **values, of_differences=number(least, 3))
+    return _(_OF_MAPS[row.settled], **values)
