@@ -14,7 +14,17 @@ import torch
 from safetensors.torch import load as load_safetensors
 from sweeps import CONFIG, small_splits
 
-from kdviz.analysis.attention import AttentionStudy, maps, own_models, shuffles, study, sweep_for, swept_models, work
+from kdviz.analysis.attention import (
+    AttentionStudy,
+    maps,
+    own_models,
+    read_attention,
+    shuffles,
+    study,
+    sweep_for,
+    swept_models,
+    work,
+)
 from kdviz.analysis.attention.maps import GroupMaps, read_maps
 from kdviz.analysis.attention.models import StudyModel, shuffled
 from kdviz.analysis.attention.pairs import SCHEMA, all_pairs, partners
@@ -383,6 +393,22 @@ def test_maps_of_a_planted_student_are_mixed_with_the_teachers(tiny, few):
         found = one.maps.halves(int(sample))
         expected = 0.75 * found["student"] + 0.25 * found["teacher"]
         np.testing.assert_allclose(found["planted"], expected, atol=4e-3 * np.abs(expected).max())
+
+
+def test_a_planted_effect_comes_out_of_the_whole_engine(tiny, few):
+    """Planted in the models and recovered from few masks; what is true, from many other masks."""
+    found, part = {}, few.take(torch.arange(40))
+    for name, n_masks, seed in (("study", 192, 0), ("truth", 1024, 9)):
+        settings = {"estimator": "ridge", "n_masks": n_masks, "seed": seed}
+        one = a_study(tiny, part, 40, models=planted(tiny, 0.5), settings=settings)  # all images, whatever the seed
+        list(one.run())
+        found[name] = read_attention(tiny, "models", "pearson").chosen
+    true = found["truth"].difference.value
+    interval = found["study"].difference.interval
+    assert true > 0.05
+    assert interval.low < true < interval.high
+    assert found["study"].difference.value == pytest.approx(true, abs=0.03)
+    assert found["study"].ceiling_kd < found["truth"].ceiling_kd  # there was noise to take out
 
 
 # engines --------------------------------------------------------------------------------------------------------------
