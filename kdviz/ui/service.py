@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from kdviz.analysis.attention import studies_of
 from kdviz.execution import Job
 from kdviz.images import content_hash
 from kdviz.saliency import ExplainState, methods
@@ -186,5 +187,7 @@ def warm_up() -> None:
     if opened.shown is not None:
         picture = opened.shown.picture(opened.showcase[0])
         start(Request(opened, picture, (default_settings(opened),))).wait(60)
+    for study in studies_of(opened.experiment)[:1]:
+        opened.attention(study, "spearman")  # a second or two, which its first reader need not wait
     gc.collect()
     gc.freeze()
