@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from browser import ROOT, TOO_WIDE, needs_browser
+from browser import ROOT, TOO_WIDE, WAIT, needs_browser
 
 from kdviz.analysis.bargains import bargain, findings
 from kdviz.analysis.cost import AXES, read_cost
@@ -38,7 +38,7 @@ def test_what_one_buys_is_said_first(server: str, page: playwright.Page, report)
 def test_the_axis_and_the_forms_are_in_the_address(server: str, page: playwright.Page) -> None:
     page.goto(f"{server}/cost")
     chart = page.locator(".js-plotly-plot")
-    playwright.expect(chart.locator(".scatterlayer .trace path.point")).to_have_count(9)
+    playwright.expect(chart.locator(".scatterlayer .trace path.point")).to_have_count(9, timeout=WAIT)
     page.get_by_role("radio", name="File size").click()
     playwright.expect(chart).to_contain_text("File size, MB (logarithmic)")
     assert "x=size" in page.url
@@ -56,7 +56,7 @@ def test_the_axis_and_the_forms_are_in_the_address(server: str, page: playwright
 def test_no_form_chosen_is_said(server: str, page: playwright.Page) -> None:
     page.goto(f"{server}/cost?forms=torch")
     button = page.get_by_role("button", name="PyTorch, float32", exact=True)
-    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible()
+    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=WAIT)
     button.click()
     playwright.expect(page.get_by_text("Nothing to show with these choices")).to_be_visible()
 
@@ -64,7 +64,7 @@ def test_no_form_chosen_is_said(server: str, page: playwright.Page) -> None:
 def test_a_wrong_axis_in_the_address_is_said(server: str, page: playwright.Page) -> None:
     page.goto(f"{server}/cost?x=money")
     playwright.expect(page.get_by_role("alert").filter(has_text="is not a known")).to_be_visible()
-    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible()
+    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=WAIT)
 
 
 def test_the_table_has_every_model_in_every_form(server: str, page: playwright.Page, report) -> None:
@@ -95,7 +95,7 @@ def test_files(server: str, page: playwright.Page) -> None:
 def test_it_fits(server: str, page: playwright.Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(f"{server}/cost")
-    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible()
+    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=WAIT)
     page.wait_for_timeout(300)
     assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
     wide = TOO_WIDE.replace(".js-plotly-plot", ".js-plotly-plot, .ab-scroll")  # the table scrolls on its own
