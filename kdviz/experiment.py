@@ -66,6 +66,7 @@ _TABLES = (
     "study_predictions",
     "agreement",
     "attention",
+    "attention_samples",
     "faithfulness",
     "cost",
     "showcase",

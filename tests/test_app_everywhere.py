@@ -22,6 +22,10 @@ PAGES = {
     "models": "/models",
     "methods": "/methods",
 }
+AT_REST = """
+document.querySelector(".stApp")?.dataset.testScriptState === "notRunning"
+&& !document.querySelector("[data-stale=true]")
+"""
 STREAMLIT = {
     # Of Streamlit's own elements, which a page cannot change: its navigation and its tables' canvas.
     "aria-hidden-focus",
@@ -39,8 +43,9 @@ def opened(browser: Any, address: str, scheme: str = "light", width: int = 1440,
     page.set_default_timeout(WAIT)
     page.goto(address)
     playwright.expect(page.locator("h1").first).to_be_visible(timeout=WAIT)
-    playwright.expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=WAIT)
+    page.wait_for_function(AT_REST, timeout=WAIT)
     page.wait_for_timeout(600)  # charts and canvases draw
+    page.wait_for_function(AT_REST, timeout=WAIT)
     return page
 
 

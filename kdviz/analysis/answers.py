@@ -17,7 +17,7 @@ from kdviz.analysis.series import SPLITS, Report
 from kdviz.analysis.verdict import Verdict, verdict
 from kdviz.errors import ExperimentError
 from kdviz.experiment import Experiment, Run
-from kdviz.language import _, number, percent, plural
+from kdviz.language import _, number, percent, plural, signed
 from kdviz.metrics import Difference, inherited_errors, mcnemar, paired_difference
 
 GOOD, MIXED, BAD, UNKNOWN = "good", "mixed", "bad", "unknown"
@@ -272,9 +272,48 @@ def _copied(found: Findings) -> Answer:
 
 def attention(found: Findings) -> Answer:
     """What the study of attention says. Until there is one, nothing is known: a few maps are no proof."""
-    text = _("A few maps say little; kdviz study tests it over a whole test set.")
     question = _("Does it look where the teacher looks?")
-    return Answer("attention", question, _("Not measured"), UNKNOWN, text, "compare", _("Compare maps"))
+    row = _attention_row(found.experiment)
+    if row is None:
+        text = _("A few maps say little; kdviz study tests it over a whole test set.")
+        return Answer("attention", question, _("Not measured"), UNKNOWN, text, "attention", _("How to find out"))
+    values = {
+        "effect": signed(row["effect"], 2),
+        "low": signed(row["low"], 2),
+        "high": signed(row["high"], 2),
+        "images": plural("{count} image", "{count} images", row["images"]),
+        "seeds": plural("{count} seed", "{count} seeds", row["seeds"]),
+    }
+    text = _(
+        "Its maps' agreement with the teacher's, less that of the student alone: {effect} (95 % interval {low} to "
+        "{high}, {images}, {seeds}).",
+        **values,
+    )
+    word, tone = _("Cannot be told"), UNKNOWN
+    if row["low"] > 0:
+        word, tone = _("More than by itself"), GOOD
+    elif row["high"] < 0:
+        word, tone = _("Less than by itself"), MIXED
+    return Answer("attention", question, word, tone, text, "attention", _("See the study and its controls"))
+
+
+def _attention_row(experiment: Experiment) -> dict[str, Any] | None:
+    """The effect for the experiment's own KD student, from the table of effects."""
+    if not experiment.has_table("attention") or KD_STUDENT not in experiment.runs:
+        return None
+    own = experiment.runs[KD_STUDENT].training.get("temperature")
+    try:
+        rows = experiment.table("attention").to_pylist()
+    except ExperimentError:
+        return None
+    claims = [
+        row
+        for row in rows
+        if (row["measure"], row["what"], row["part"]) == ("spearman", "difference", "corrected")
+        and row["study"] in ("temperature", "models")
+        and row["value"] in (None, own)
+    ]
+    return claims[0] if claims else None
 
 
 def _same(said: Predictions, role: str) -> np.ndarray:

@@ -17,7 +17,6 @@ from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, Protocol
 
-import kdviz
 from kdviz.errors import SettingError
 
 Message = tuple[Any, ...]
@@ -121,7 +120,7 @@ class ProcessTransport:
 def _python_path() -> str:
     """With kdviz's own place: a checkout need not be installed, nor be the working folder."""
     known = os.environ.get("PYTHONPATH", "")
-    return os.pathsep.join([str(Path(kdviz.__file__).parent.parent), *([known] if known else [])])
+    return os.pathsep.join([str(Path(__file__).parents[2]), *([known] if known else [])])
 
 
 class RayTransport:
