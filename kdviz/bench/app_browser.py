@@ -94,7 +94,8 @@ def seen(page: Any, name: str, what: str) -> float:
     """
     time = page.evaluate(f"kdvizBench.watched['{name}']")
     if time is None:
-        raise KdvizError(f"The page did not show {what} within four minutes.")
+        shown = page.evaluate("document.querySelector('[data-testid=stMain]')?.innerText ?? ''")
+        raise KdvizError(f"The page did not show {what} within four minutes, but: {' '.join(shown.split())[:400]}")
     return time
 
 

@@ -228,14 +228,14 @@ def _wait_for_rest(times: Sequence[float], used: Sequence[float], closed: float)
 # several at once ------------------------------------------------------------------------------------------------------
 
 
-def people(server: Server, rounds: int) -> Iterator[TargetRow]:
+def people(server: Server, rounds: int, masks: int = MASKS) -> Iterator[TargetRow]:
     """Five people click at the same moment, each on a sample of masks that nobody had."""
     worst: list[float] = []
     everyone: list[float] = []
     parts: list[dict[str, float]] = []
     with browser() as launched:
         for number in range(rounds):
-            seconds, where = _together(launched, server, number)
+            seconds, where = _together(launched, server, number, masks)
             worst.append(max(seconds))
             everyone += seconds
             parts += where
@@ -245,12 +245,12 @@ def people(server: Server, rounds: int) -> Iterator[TargetRow]:
     yield TargetRow(row.key, row.text, row.value, row.unit, details, row.target)
 
 
-def _together(launched: Any, server: Server, number: int) -> tuple[list[float], list[dict[str, float]]]:
+def _together(launched: Any, server: Server, number: int, masks: int) -> tuple[list[float], list[dict[str, float]]]:
     with ExitStack() as stack:
         pages = [stack.enter_context(new_page(launched)) for _ in range(PEOPLE)]
         for place, page in enumerate(pages):
-            button = _another_sample(page, server, 3000 + number * PEOPLE + place)
-            _watch_maps(page)
+            button = _another_sample(page, server, 3000 + number * PEOPLE + place, masks)
+            _watch_maps(page, masks)
             page.evaluate("(button) => (kdvizBench.button = button)", button)
         at = time.time() * 1000 + 1000
         click = f"setTimeout(() => kdvizBench.all('{_STRIP}')[kdvizBench.button].click(), at - Date.now())"
