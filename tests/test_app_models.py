@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import time
 import zipfile
@@ -22,7 +21,8 @@ from kdviz.ui.methods import TOPICS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
-COME_BACK = 25_000
+START = 120_000  # until a server has loaded torch, on a busy machine
+COME_BACK = 40_000
 
 
 @contextmanager
@@ -41,8 +41,12 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(uploads: Path) -> Iterator[str]:
+def server(uploads: Path, browser: playwright.Browser) -> Iterator[str]:
     with started(uploads) as address:
+        page = new_page(browser)
+        page.goto(f"{address}/models")
+        playwright.expect(page.locator(".ab-card").first).to_be_visible(timeout=START)
+        page.context.close()
         yield address
 
 
@@ -54,13 +58,13 @@ def new_page(browser: playwright.Browser, **more) -> playwright.Page:
 
 
 @pytest.fixture(scope="module")
-def mnist_zip() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for path in sorted((MODELS / "mnist").iterdir()):
-            archive.write(path, f"mnist/{path.name}")
+def mnist_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("zip") / "My models.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for file in sorted((MODELS / "mnist").iterdir()):
+            archive.write(file, f"mnist/{file.name}")
         archive.writestr("mnist/notes.txt", "left out")
-    return buffer.getvalue()
+    return path
 
 
 def send(page: playwright.Page, name: str, content: bytes) -> None:
@@ -89,7 +93,7 @@ def test_what_is_loaded_is_said_exactly(server: str, page: playwright.Page) -> N
     page.goto(f"{server}/models")
     experiment = load_experiment(MODELS / "mnist")
     cards = page.locator(".ab-card")
-    playwright.expect(cards).to_have_count(3)
+    playwright.expect(cards).to_have_count(3, timeout=WAIT)
     for card, run in zip(cards.all(), experiment.runs.values(), strict=True):
         for word in (run.network, run.weights, run.sha256[:12], f"{run.metrics['test']['accuracy']:.2%}"):
             playwright.expect(card).to_contain_text(word)
@@ -124,12 +128,12 @@ def test_the_pages_fit_a_phone(server: str, browser: playwright.Browser, path: s
 
 
 def test_a_zip_is_opened_for_this_session_alone_and_gone_when_it_ends(
-    server: str, page: playwright.Page, browser: playwright.Browser, uploads: Path, mnist_zip: bytes
+    server: str, page: playwright.Page, browser: playwright.Browser, uploads: Path, mnist_zip: Path
 ) -> None:
     before = sorted(path.name for path in (MODELS / "mnist").iterdir())
     page.goto(f"{server}/models")
-    send(page, "My models.zip", mnist_zip)
-    playwright.expect(page.get_by_text("My models.zip is here")).to_be_visible()
+    page.locator("input[type=file]").set_input_files(mnist_zip)
+    playwright.expect(page.get_by_text("My models.zip is here")).to_be_visible(timeout=WAIT)
     playwright.expect(page.get_by_text("1 file left out: mnist/notes.txt")).to_be_visible()
     found = re.search(r"experiment=(own-my-models-\w+)", page.url)
     assert found
@@ -208,7 +212,7 @@ def test_a_folder_is_taken_with_its_paths(server: str, page: playwright.Page, tm
     (folder / "runs" / "old.parquet").write_bytes(b"x")
     page.goto(f"{server}/models?bring=folder")
     page.locator("input[type=file]").set_input_files(folder)
-    playwright.expect(page.get_by_text("My folder is here")).to_be_visible()
+    playwright.expect(page.get_by_text("My folder is here")).to_be_visible(timeout=WAIT)
     playwright.expect(page.get_by_text("1 file left out: My folder/runs/old.parquet")).to_be_visible()
     page.get_by_role("button", name="Remove").click()
     playwright.expect(page.get_by_text("Yours in this session")).to_have_count(0)
@@ -222,7 +226,9 @@ def test_a_login_that_is_not_set_up_lets_nobody_in(browser: playwright.Browser, 
     with started(tmp_path, KDVIZ_LOGIN="1") as address:
         page = new_page(browser)
         page.goto(f"{address}/models")
-        playwright.expect(page.get_by_role("alert").filter(has_text="has no section [auth]")).to_be_visible()
+        playwright.expect(page.get_by_role("alert").filter(has_text="has no section [auth]")).to_be_visible(
+            timeout=START
+        )
         page.wait_for_timeout(1000)
         assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
         page.context.close()
@@ -234,7 +240,7 @@ def test_a_login_that_is_set_up_asks_for_it(browser: playwright.Browser, tmp_pat
     with started(tmp_path, KDVIZ_LOGIN="1", STREAMLIT_SECRETS_FILES=str(secrets)) as address:
         page = new_page(browser)
         page.goto(f"{address}/models")
-        page.get_by_role("button", name="Log in").click()  # the client's name and secret are missing
+        page.get_by_role("button", name="Log in").click(timeout=START)  # the client's name and secret are missing
         playwright.expect(page.get_by_role("alert").filter(has_text="not set up completely")).to_be_visible()
         assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
         page.context.close()
