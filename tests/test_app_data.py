@@ -20,7 +20,7 @@ def test_it_is_shown_like_any_other(tmp_path):
     assert set(shown.predictions.predicted) == {"teacher", "kd_student", "student"}
     assert set(shown.logits) == {"teacher", "kd_student", "student"}
     assert opened.title == "300 digits (many)"
-    assert opened.experiment.runs["teacher"].metrics["test"]["accuracy"] > 0.8  # moved by two pixels
+    assert opened.experiment.runs["teacher"].metrics["test"]["accuracy"] > 0.97
     large_experiment(folder, samples=200)  # made anew
     assert len(load_experiment(folder).samples("test")) == 200
 

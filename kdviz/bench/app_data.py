@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -12,7 +13,8 @@ from kdviz.datasets import LabelledImages, bundled_digits, mnist
 from kdviz.experiment import load_experiment
 from kdviz.files import MODELS
 
-_SHIFTS = tuple((down, right) for down in (-2, 0, 2) for right in (-2, -1, 1, 2))
+_SHIFTS = sorted(product(range(-2, 3), repeat=2), key=lambda shift: (abs(shift[0]) + abs(shift[1]), shift))
+"""Down and right, in pixels; the smallest first."""
 
 
 def large_experiment(folder: Path, data: Path | None = None, samples: int = 50_000) -> Path:
