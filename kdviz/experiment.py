@@ -37,7 +37,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from kdviz.datasets import LabelledImages
 from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError, TargetError, UnknownNameError
@@ -141,6 +140,8 @@ def _as_tensor(picture: Image.Image) -> Tensor:
 
 def _blurred(pixels: Tensor) -> Tensor:
     """Values in [0, 1], blurred by a Gaussian whose deviation is an eighth of the shorter side."""
+    from torchvision.transforms.v2.functional import gaussian_blur  # slow: two seconds, and 160 MB
+
     sigma = min(pixels.shape[-2:]) / 8
     odd = [2 * min(round(3 * sigma), side - 1) + 1 for side in (pixels.shape[-1], pixels.shape[-2])]
     return gaussian_blur(pixels.float() / 255, odd, [sigma, sigma])

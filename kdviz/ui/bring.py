@@ -135,7 +135,7 @@ def _weights(opened: OpenExperiment) -> None:
             help=_("Those that take this experiment's pictures. Type to search."),
         )
         label = _("Add to {title}", title=plain(opened.title))
-        if st.button(label, icon=":material/add:", type="primary", disabled=file is None):
+        if st.button(label, icon=":material/add:", disabled=file is None):
             _take([file], lambda: own.belongings().add(experiment, file.getvalue(), network, role.strip(), file.name))
 
 

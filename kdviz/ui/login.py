@@ -53,7 +53,7 @@ def _is_configured() -> bool:
 def _ask() -> None:
     st.title("kdviz", anchor=False)
     st.markdown(_("Please log in to see the experiments of this server."))
-    if st.button(_("Log in"), type="primary", icon=":material/login:"):
+    if st.button(_("Log in"), icon=":material/login:"):
         try:
             st.login()
         except StreamlitAuthError as error:

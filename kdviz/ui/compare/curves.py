@@ -9,6 +9,7 @@ from kdviz import figures
 from kdviz.errors import KdvizError
 from kdviz.language import _, number
 from kdviz.metrics import Faithfulness
+from kdviz.serving import RemoteJob
 from kdviz.ui import components
 from kdviz.ui.compare.settings import BASELINE_TITLES
 from kdviz.ui.compare.state import Current, found_curves
@@ -61,14 +62,16 @@ def _shown(current: Current, place: int, row: components.Row, refreshing: bool) 
     if not ended:
         done, total = number(len(found)), number(len(row.maps))
         st.progress(len(found) / len(row.maps), text=_("{done} of {total} models", done=done, total=total))
-        if st.button(_("Stop"), icon=":material/stop_circle:", key=f"stop-curves-{place}"):
-            job.cancel()
-            job.wait(2)
-            st.rerun()
+        st.button(_("Stop"), icon=":material/stop_circle:", key=f"stop-curves-{place}", on_click=_stop, args=(job,))
     if found:
         _drawn(found, place, row.baseline or "black")
     if refreshing and ended:
         st.rerun()
+
+
+def _stop(job: RemoteJob) -> None:
+    job.cancel()
+    job.wait(2)
 
 
 def _drawn(found: Curves, place: int, baseline: str) -> None:

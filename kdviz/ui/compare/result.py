@@ -99,15 +99,18 @@ def _progress(job: Job[service.States], current: Current, wanted: Wanted) -> Non
             _again(current)
         elif not job.ended:
             st.progress(_share_done(job, wanted), text=_under_way(job, wanted))
-            if st.button(_("Stop"), icon=":material/stop_circle:", key="stop"):
-                job.cancel()
-                job.wait(2)
-                st.rerun()
+            # A callback runs before the page is drawn again, which then shows at once that it has stopped.
+            st.button(_("Stop"), icon=":material/stop_circle:", key="stop", on_click=_stop, args=(job,))
         else:
             counts = _counts(job, wanted)
             text = _("Stopped at {counts}; the maps are as they were then.", counts=counts)
             st.markdown(f":material/stop_circle: {text}")
             _again(current)
+
+
+def _stop(job: Job[service.States]) -> None:
+    job.cancel()
+    job.wait(2)
 
 
 def _again(current: Current) -> None:
