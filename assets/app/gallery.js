@@ -4,8 +4,25 @@
 export default function (component) {
   const root = component.parentElement.querySelector(".k-root");
   root.classList.add("kg");
-  if (component.data.strip) return strip(root, component);
-  return list(root, component);
+  const old = root.sheet;
+  if (root.source !== component.data.sprite) {
+    root.source = component.data.sprite;
+    root.sheet = address(root.source);
+    root.style.setProperty("--sheet", `url(${root.sheet})`);
+  }
+  const clean = component.data.strip ? strip(root, component) : list(root, component);
+  if (old !== root.sheet) URL.revokeObjectURL(old);
+  return () => {
+    clean?.();
+    setTimeout(() => root.isConnected || (URL.revokeObjectURL(root.sheet), (root.source = null)), 2000);
+  };
+}
+
+// A short address of a picture that came as text: the style of each thumbnail would copy the long one.
+function address(source) {
+  const [head, body] = source.split(",");
+  const bytes = Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0));
+  return URL.createObjectURL(new Blob([bytes], { type: /:(.+);/.exec(head)[1] }));
 }
 
 function strip(root, { data, setTriggerValue }) {
@@ -258,8 +275,7 @@ function legend(data) {
 
 function picture(data, index) {
   const node = element("span", data.soft ? "pic soft" : "pic");
-  const { columns, rows, sprite } = data;
-  node.style.backgroundImage = `url(${sprite})`;
+  const { columns, rows } = data;
   node.style.backgroundSize = `${columns * 100}% ${rows * 100}%`;
   const share = (place, count) => (count > 1 ? (place / (count - 1)) * 100 : 0);
   node.style.backgroundPosition = `${share(index % columns, columns)}% ${share(Math.floor(index / columns), rows)}%`;
