@@ -1,0 +1,181 @@
+"""The app in both languages, in a real browser: every page is Chinese for a Chinese browser, and nothing is lost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from browser import ROOT, WAIT, needs_browser, settled
+
+from kdviz.experiment import MORE_BASELINES
+from kdviz.networks import networks
+from kdviz.saliency import methods
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = needs_browser
+
+PATHS = ["", *re.findall(r'url_path="([a-z-]+)"', (ROOT / "kdviz" / "ui" / "shell.py").read_text())]
+SAID = """
+() => {
+  const found = [];
+  const walk = (root) => {
+    const nodes = document.createTreeWalker(root, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+    for (let node = nodes.nextNode(); node; node = nodes.nextNode()) {
+      if (node.nodeType === Node.TEXT_NODE) {
+        if (!node.parentElement?.closest("script, style, noscript, code, pre, .katex, [lang=en]"))
+          found.push(node.textContent);
+      } else {
+        for (const name of ["aria-label", "title", "alt", "placeholder", "data-title"])
+          found.push(node.getAttribute(name) ?? "");
+        if (node.shadowRoot) walk(node.shadowRoot);
+      }
+    }
+  };
+  walk(document.body);
+  return [...new Set(found.map((text) => text.trim().replace(/\\s+/g, " ")).filter(Boolean))];
+}
+"""
+WORDS = re.compile(r"[A-Za-z][A-Za-z'’-]*(?:[ ,;:]+[A-Za-z][A-Za-z'’-]*){2,}")
+THE_SAME = re.compile(
+    r"Gradients?|Grad-CAM|SHAP|RISE|ONNX|Runtime|PyTorch|int8|float32|kdviz \w+|McNemar|Spearman|SSIM|IoU|Cohen|Holm"
+    r"|Small shapes \(shapes\)|Safetensors|torch\S*|timm\S*|Student t|Page (Up|Down)|Ctrl\+V|Viridis"
+    r"|knowledge distillation"
+)
+"""What has no Chinese name, or is somebody's own."""
+
+
+@pytest.fixture(scope="module")
+def chinese_browser(browser: Any) -> Iterator[Any]:
+    """A browser whose language is Chinese; it keeps Streamlit's scripts from page to page."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="zh-CN")
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def chinese(chinese_browser: Any) -> Iterator[Any]:
+    """A page of it; it must end without an exception of JavaScript."""
+    page = chinese_browser.new_page()
+    page.set_default_timeout(WAIT)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield page
+    page.close()
+    chinese_browser.clear_cookies()
+    assert problems == []
+
+
+def test_every_page_is_looked_at() -> None:
+    assert len(PATHS) >= 10
+    assert {"compare", "mistakes", "methods"} < set(PATHS)
+
+
+@pytest.mark.parametrize("experiment", ["mnist", "shapes"])
+@pytest.mark.parametrize("path", PATHS)
+def test_no_english_is_left(server: str, chinese: playwright.Page, path: str, experiment: str) -> None:
+    chinese.goto(f"{server}/{path}?experiment={experiment}")
+    heading = chinese.get_by_role("heading", level=1)
+    playwright.expect(heading).to_contain_text(re.compile("[\u4e00-\u9fff]"), timeout=WAIT)
+    playwright.expect(chinese.locator('[data-testid="stStatusWidget"]')).to_have_count(0, timeout=WAIT)
+    playwright.expect(chinese.locator("html")).to_have_attribute("lang", "zh-CN", timeout=2 * WAIT)
+    chinese.wait_for_timeout(700)  # tables and charts are drawn a moment after the page
+    left = [text for text in chinese.evaluate(SAID) if WORDS.search(_without_names(text))]
+    assert left == []
+
+
+def _without_names(text: str) -> str:
+    known = [*methods, *networks, *MORE_BASELINES]
+    return THE_SAME.sub("·", re.sub("|".join(map(re.escape, known)), "·", text))
+
+
+def test_streamlits_own_words_are_translated_and_come_back(server: str, chinese: playwright.Page) -> None:
+    chinese.goto(f"{server}/models")
+    upload = chinese.locator('[data-testid="stFileUploader"]')
+    playwright.expect(upload).to_contain_text("上传", timeout=2 * WAIT)
+    playwright.expect(upload).not_to_contain_text("Upload")
+    _choose(chinese, "语言", "English")
+    playwright.expect(upload).to_contain_text("Upload")
+    playwright.expect(chinese.locator("html")).to_have_attribute("lang", "en")
+    playwright.expect(chinese.get_by_role("combobox", name="Language")).to_be_visible()
+
+
+def _choose(page: playwright.Page, label: str, name: str) -> None:
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=name, exact=True).click()
+
+
+def test_the_switch_keeps_the_view(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/compare?experiment=shapes&sample=17&masks=300&baseline=white&models=kd_student,student")
+    settled(page)
+    before = page.url
+    _choose(page, "Language", "简体中文")
+    playwright.expect(page.get_by_role("heading", level=1)).to_have_text("学生模型看的地方，与教师模型相同吗？")
+    playwright.expect(page.get_by_text("各模型的掩码相同")).to_have_count(1, timeout=WAIT)
+    playwright.expect(page.locator("canvas.k-map")).to_have_count(2)
+    assert page.url == before
+    assert page.title().startswith("比较") or page.title() == "kdviz"
+    _choose(page, "语言", "English")
+    settled(page)
+    assert page.url == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "temperature?experiment=shapes&y=inherited_errors&seeds=0",
+        "dark-knowledge?sample=1234&T=16&scale=log&models=teacher,student",
+        "mistakes?experiment=shapes&group=all&order=number",
+        "cost?experiment=shapes",
+        "attention?experiment=shapes",
+        "methods?topic=rise",
+    ],
+)
+def test_the_switch_keeps_the_address_of_other_pages(server: str, page: playwright.Page, path: str) -> None:
+    page.goto(f"{server}/{path}")
+    playwright.expect(page.get_by_role("combobox", name="Language")).to_be_visible()
+    page.wait_for_timeout(1500)
+    before = page.url
+    _choose(page, "Language", "简体中文")
+    playwright.expect(page.get_by_role("combobox", name="语言")).to_be_visible()
+    page.wait_for_timeout(1500)
+    assert page.url == before
+
+
+def test_a_link_may_name_the_language_and_the_choice_is_remembered(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/methods?lang=zh")
+    playwright.expect(page.get_by_role("heading", level=1)).to_have_text("方法与局限")
+    playwright.expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+    page.wait_for_function("document.cookie.includes('kdviz-language=zh')")
+    page.goto(f"{server}/cost")  # another session
+    playwright.expect(page.get_by_role("combobox", name="语言")).to_be_visible()
+    page.goto(f"{server}/methods?lang=en")
+    playwright.expect(page.get_by_role("heading", level=1)).to_have_text("Methods and limits")
+    page.wait_for_function("document.cookie.includes('kdviz-language=en')")
+
+
+@pytest.mark.parametrize(("locale", "title"), [("zh-Hans-CN", "方法与局限"), ("de-DE", "Methods and limits")])
+def test_the_browsers_language_is_followed(server: str, browser: Any, locale: str, title: str) -> None:
+    context = browser.new_context(locale=locale)
+    page = context.new_page()
+    page.goto(f"{server}/methods")
+    playwright.expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=WAIT)
+    context.close()
+
+
+def test_an_error_is_said_in_chinese(server: str, chinese: playwright.Page) -> None:
+    chinese.goto(f"{server}/compare?experiment=nope&masks=7")
+    alerts = chinese.locator(".stAlert")
+    playwright.expect(alerts.filter(has_text="页面地址中的“nope”")).to_have_count(1)
+    chinese.goto(f"{server}/temperature?experiment=old")
+    playwright.expect(alerts.filter(has_text="由较早版本的 kdviz 生成")).to_have_count(1)
+
+
+def test_numbers_and_charts_are_in_the_language(server: str, chinese: playwright.Page) -> None:
+    chinese.goto(f"{server}/temperature?experiment=shapes")
+    chart = chinese.locator(".js-plotly-plot").first
+    playwright.expect(chart).to_contain_text("准确率，测试集（越高越好）")
+    playwright.expect(chart).to_contain_text("蒸馏学生模型")
+    titles = chart.locator(".modebar-btn").evaluate_all("nodes => nodes.map((node) => node.dataset.title)")
+    assert not [title for title in titles if re.search("[A-Za-z]{2,}", (title or "").replace("PNG", ""))]
