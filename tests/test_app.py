@@ -18,7 +18,7 @@ pytestmark = needs_browser
 
 
 def test_switching_the_experiment_is_kept_on_every_page(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/?sample=17")
+    page.goto(f"{server}/compare?sample=17")
     page.get_by_role("combobox", name="Experiment").click()
     page.get_by_role("option", name="Small shapes (shapes)", exact=True).click()
     playwright.expect(page.get_by_text("Small shapes (shapes): test images, never trained on")).to_be_visible()
@@ -37,8 +37,8 @@ def test_switching_the_experiment_is_kept_on_every_page(server: str, page: playw
 
 MISSING = [
     ("?experiment=nope", "is not a known experiment"),
-    ("?experiment=no-pictures", "keeps no pictures"),
-    ("?experiment=no-teacher", "has no teacher model"),
+    ("compare?experiment=no-pictures", "keeps no pictures"),
+    ("compare?experiment=no-teacher", "has no teacher model"),
     ("dark-knowledge?experiment=no-predictions", "kdviz evaluate -e"),
     ("dark-knowledge?experiment=no-teacher", "No answers of a teacher"),
     ("temperature?experiment=old", "made by an earlier version of kdviz"),
@@ -61,7 +61,7 @@ def test_what_is_missing_is_one_sentence(server: str, page: playwright.Page, pat
 
 
 def test_without_a_teacher_there_are_maps_and_groups_of_the_students(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/?experiment=no-teacher")
+    page.goto(f"{server}/compare?experiment=no-teacher")
     settled(page)
     playwright.expect(page.locator("canvas.k-map")).to_have_count(2)
     assert page.get_by_text("compared with this map").count() == 0
