@@ -162,13 +162,16 @@ def test_orders(index):
 
 
 def test_ties_keep_the_order_of_the_data():
-    labels = np.zeros(5, int)
-    same = {role: np.zeros(5, int) for role in ROLES}
-    sure = {role: np.full(5, 0.5) for role in ROLES}
-    logits = {role: np.zeros((5, 2)) for role in ROLES}
+    count = 1000  # with few, any way of sorting keeps them
+    labels = np.zeros(count, int)
+    same = {role: np.zeros(count, int) for role in ROLES}
+    sure = {role: np.where(np.arange(count) % 3, 0.5, 0.7) for role in ROLES}
+    logits = {role: np.zeros((count, 2)) for role in ROLES}
     index = MistakeIndex(Predictions("test", labels, same, sure), logits, 2)
-    for order in index.orders:
-        assert index.places(Filters("all", "student"), order).tolist() == [0, 1, 2, 3, 4]
+    for order in ("gap", "kl", "kl-student", "sure", "sample"):
+        assert index.places(Filters("all", "student"), order).tolist() == list(range(count))
+    unsure = index.places(Filters("all", "student"), "unsure")
+    assert unsure.tolist() == [n for n in range(count) if n % 3] + list(range(0, count, 3))
 
 
 def test_without_a_teacher_or_logits():
