@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gettext
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ LANGUAGES = {ENGLISH: "English", "zh_CN": "简体中文"}
 ERRORS = "error"
 """The context, in a catalogue, of the messages of errors: their places are named after the code's expressions."""
 
+_LARGEST = 1e15
 _PLACE = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")
 _WORDS = ("method", "title")
 """Places of errors that hold what pages call something, in English."""
@@ -95,19 +97,13 @@ def error_text(message: str) -> str:
 
 
 def number(value: float, digits: int = 0) -> str:
-    """A number with this many decimals and the language's separators."""
-    from babel.numbers import format_decimal
-
-    zeros = "." + "0" * digits if digits else ""
-    return format_decimal(value, f"#,##0{zeros}", locale=language())
+    """A number with this many decimals and the language's separators; a dash for what is not finite."""
+    return _written(value, f"#,##0{_decimals(digits)}")
 
 
 def signed(value: float, digits: int = 0) -> str:
     """:func:`number` with its sign, ``+`` too."""
-    from babel.numbers import format_decimal
-
-    zeros = "." + "0" * digits if digits else ""
-    return format_decimal(value, f"+#,##0{zeros};-#,##0{zeros}", locale=language())
+    return _written(value, f"+#,##0{_decimals(digits)};-#,##0{_decimals(digits)}")
 
 
 def listed(texts: Iterable[str], separator: str = N_(", ")) -> str:
@@ -117,10 +113,29 @@ def listed(texts: Iterable[str], separator: str = N_(", ")) -> str:
 
 def percent(share: float, digits: int = 1) -> str:
     """A share, 0 to 1, as a percentage."""
-    from babel.numbers import format_percent
+    return _written(share, f"#,##0{_decimals(digits)}%")
 
-    zeros = "." + "0" * digits if digits else ""
-    return format_percent(share, f"#,##0{zeros}%", locale=language())
+
+def _decimals(digits: int) -> str:
+    return "." + "0" * digits if digits else ""
+
+
+def _written(value: float, pattern: str) -> str:
+    if not math.isfinite(value):
+        return "–"
+    if abs(value) > _LARGEST:  # beyond what is exact, and what Babel writes
+        return f"{value:.3g}"
+    parsed, locale = _pattern(pattern, language())
+    return parsed.apply(value, locale)
+
+
+@lru_cache(maxsize=128)
+def _pattern(pattern: str, name: str) -> tuple[Any, Any]:
+    """A pattern and a locale as Babel wants them: it would read both anew for every number."""
+    from babel import Locale
+    from babel.numbers import parse_pattern
+
+    return parse_pattern(pattern), Locale.parse(name)
 
 
 @lru_cache(maxsize=len(LANGUAGES))

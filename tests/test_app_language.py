@@ -85,6 +85,12 @@ def test_no_english_is_left(server: str, chinese: playwright.Page, path: str, ex
     assert left == []
 
 
+def test_english_would_be_found(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/methods")
+    playwright.expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert len([text for text in page.evaluate(SAID) if WORDS.search(_without_names(text))]) > 3
+
+
 def _without_names(text: str) -> str:
     known = [*methods, *networks, *MORE_BASELINES]
     return THE_SAME.sub("·", re.sub("|".join(map(re.escape, known)), "·", text))
@@ -175,7 +181,7 @@ def test_an_error_is_said_in_chinese(server: str, chinese: playwright.Page) -> N
 def test_numbers_and_charts_are_in_the_language(server: str, chinese: playwright.Page) -> None:
     chinese.goto(f"{server}/temperature?experiment=shapes")
     chart = chinese.locator(".js-plotly-plot").first
-    playwright.expect(chart).to_contain_text("准确率，测试集（越高越好）")
+    playwright.expect(chart).to_contain_text("准确率，测试集（越高越好）", timeout=2 * WAIT)
     playwright.expect(chart).to_contain_text("蒸馏学生模型")
     titles = chart.locator(".modebar-btn").evaluate_all("nodes => nodes.map((node) => node.dataset.title)")
     assert not [title for title in titles if re.search("[A-Za-z]{2,}", (title or "").replace("PNG", ""))]
