@@ -3,7 +3,8 @@
     python assets/locale/update.py            # add what is new, drop what is gone, and say what has no translation
     python assets/locale/update.py --check    # change nothing; exit status 1 when a catalogue is not up to date
 
-kdviz must be installed (``python -m pip install -e .``). Two kinds of texts are collected from the code, without running it:
+kdviz must be installed (``python -m pip install -e .``). Two kinds of texts are collected from the code, without
+running it:
 
 - what ``_``, ``N_`` and ``plural`` mark, in kdviz and in the page templates of assets/app;
 - the messages of errors, which are raised in English by code that knows nothing of pages. Their context is ``error``,
