@@ -106,12 +106,6 @@ def viewer(payload: Mapping[str, Any], key: str) -> None:
     _component("viewer")(data=dict(payload), key=key)
 
 
-def with_article(name: str) -> str:
-    """A class's name in a sentence: ``a 7``, ``an adenocarcinoma``."""
-    spoken = name.lower().startswith(("a", "e", "i", "o", "u")) or name in ("8", "11", "18")
-    return f"{'an' if spoken else 'a'} {name}"
-
-
 @lru_cache(maxsize=1)
 def palettes() -> list[dict[str, str]]:
     """Colours for values from -1 to 1, as 256 RGBA bytes each; alpha is how much they cover the picture."""

@@ -163,9 +163,8 @@ def _chart(opened: OpenExperiment, report: CostReport) -> None:
         axis = _axis(report)
         forms = _forms(report)
     shown = [entry for entry in report.entries if entry.form in forms and not math.isnan(entry.accuracy)]
-    st.caption(
-        f"{_(axis.about)} {_('Up and to the left is better. Bars: 95 % intervals of accuracy, quartiles of time.')}"
-    )
+    how = _("Up and to the left is better. Bars: 95 % intervals of accuracy, quartiles of time.")
+    st.caption(together([_(axis.about), how]))
     if not any(axis.name in entry.costs for entry in shown):
         st.info(_("Nothing to show with these choices; choose another kind of file."), icon=":material/search_off:")
         return

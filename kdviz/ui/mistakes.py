@@ -20,7 +20,7 @@ from kdviz.ui.kept import Kept
 from kdviz.ui.library import OpenExperiment, Shown
 from kdviz.ui.mistake_filters import MOST_SELECTED, View, keep
 from kdviz.ui.sample_panel import panel
-from kdviz.ui.texts import download, plain, say_missing
+from kdviz.ui.texts import download, plain, say_missing, together
 from kdviz.ui.top import heading
 
 _PER_PAGE = 48
@@ -44,7 +44,7 @@ def page() -> None:
         say_missing(shown.missing)
         return
     st.html(ASSETS / "app" / "mistakes.css")
-    st.markdown(f"{_about(opened, shown)} {_effect(shown.predictions, opened)}")
+    st.markdown(together([_about(opened, shown), _effect(shown.predictions, opened)]))
     index = _index(shown, len(opened.experiment.classes))
     mistake_filters.adopt(index)
     _begin(mistake_filters.read(index, opened.experiment.classes))

@@ -23,7 +23,7 @@ from kdviz.language import _, listed
 from kdviz.ui import address
 from kdviz.ui.gallery import gallery
 from kdviz.ui.library import OpenExperiment, Shown
-from kdviz.ui.texts import plain, say_error, say_missing
+from kdviz.ui.texts import plain, say_error, say_missing, together
 
 _MOST_UPLOADS = 24
 _MOST_BYTES = 64 * 1024 * 1024  # of all uploads of a session
@@ -261,7 +261,7 @@ def _upload_help(opened: OpenExperiment) -> str:
             height=height,
             width=width,
         )
-    return f"{about} {_('They stay in this session and are never stored.')}"
+    return together([about, _("They stay in this session and are never stored.")])
 
 
 @st.cache_resource(show_spinner=False)

@@ -15,7 +15,7 @@ from kdviz.saliency import Method, Setting, methods
 from kdviz.ui import address, service
 from kdviz.ui.compare.picture import Chosen
 from kdviz.ui.library import OpenExperiment
-from kdviz.ui.texts import plain, say_error
+from kdviz.ui.texts import plain, say_error, together
 
 MASKS = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)
 TEACHER, PREDICTED, TRUE, EACH = "teacher", "predicted", "true", "each"
@@ -209,7 +209,7 @@ def _baseline(opened: OpenExperiment) -> str | None:
     about = _("Blur is the picture without its details; noise is random grey.")
     if opened.is_mnist:
         black = _("On MNIST black is the background too: removing background then changes nothing. Grey shows it.")
-        about = f"{black} {about}"
+        about = together([black, about])
     return _from_address(
         "baseline", _("A removed pixel becomes"), tuple(BASELINE_TITLES), "black", _baseline_title, about, width=170
     )
