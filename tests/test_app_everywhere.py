@@ -64,26 +64,27 @@ def test_axe_finds_nothing_serious(server: str, browser: Any, name: str, scheme:
     assert serious == []
 
 
-@pytest.mark.parametrize("width", [390, 1440, 2560])
 @pytest.mark.parametrize("name", PAGES)
-def test_nothing_is_wider_than_the_screen(server: str, browser: Any, name: str, width: int) -> None:
-    page = opened(browser, f"{server}{PAGES[name]}", width=width)
-    wide = page.evaluate(TOO_WIDE)
-    scrolls = page.evaluate("document.scrollingElement.scrollWidth > innerWidth")
+def test_nothing_is_wider_than_the_screen(server: str, browser: Any, name: str) -> None:
+    page = opened(browser, f"{server}{PAGES[name]}")
+    wide = []
+    for width in (1440, 2560, 390):
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.wait_for_timeout(500)
+        if page.evaluate(TOO_WIDE) or page.evaluate("document.scrollingElement.scrollWidth > innerWidth"):
+            wide.append(width)
     page.context.close()
-    assert not wide
-    assert not scrolls
+    assert wide == []
 
 
-@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_opens_from_its_address_in_both_languages(server: str, browser: Any, name: str, locale: str) -> None:
-    page = opened(browser, f"{server}{PAGES[name]}", locale=locale)
+def test_every_page_opens_from_its_address_in_chinese(server: str, browser: Any, name: str) -> None:
+    page = opened(browser, f"{server}{PAGES[name]}", locale="zh-CN")
     title = page.locator("h1").first.inner_text()
     chinese = any("\u4e00" <= letter <= "\u9fff" for letter in title)
     pictures = page.locator(".stMain img:not([alt]), .stMain canvas[role=img]:not([aria-label])").count()
     broken = page.locator(".stException").count()
     page.context.close()
-    assert chinese == (locale == "zh-CN"), title
+    assert chinese, title
     assert pictures == 0
     assert broken == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import mmap
 import os
 import shutil
 import signal
@@ -140,7 +141,9 @@ def test_files_that_are_shared_count_once_and_what_is_own_counts():
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")
 def test_memory_and_time_of_this_process():
     before, how = memory([os.getpid()])
-    kept = bytearray(b"x" * 30_000_000)
+    kept = mmap.mmap(-1, 30_000_000)  # new pages, which the process did not have before
+    for place in range(0, len(kept), mmap.PAGESIZE):
+        kept[place] = 1
     after, _ = memory([os.getpid()])
     assert how.startswith("PSS")
     assert after - before == pytest.approx(len(kept) / 1e6, abs=5)
