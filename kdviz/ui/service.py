@@ -182,10 +182,10 @@ def default_settings(opened: OpenExperiment) -> dict[str, Any]:
 
 def warm_up() -> None:
     """Start the workers, compute the first picture's maps, and take what is loaded out of garbage collection."""
-    pool()
     opened = open_experiment(first(list(folders())))
-    if opened.shown is not None:
-        picture = opened.shown.picture(opened.showcase[0])
+    picture = opened.shown.picture(opened.showcase[0]) if opened.shown is not None else None
+    pool()  # not before: it loads as much, and the first page needs no worker
+    if picture is not None:
         start(Request(opened, picture, (default_settings(opened),))).wait(60)
     for study in studies_of(opened.experiment)[:1]:
         opened.attention(study, "spearman")  # a second or two, which its first reader need not wait
