@@ -169,7 +169,11 @@ def _brought(opened: OpenExperiment) -> None:
             if name != opened.experiment.name:
                 st.page_link(pages["models"], label=_("Open"), query_params={address.EXPERIMENT: name})
             else:
-                st.page_link(pages.get("compare") or pages["overview"], label=_("Compare its maps"), query_params={address.EXPERIMENT: name})
+                st.page_link(
+                    pages.get("compare") or pages["overview"],
+                    label=_("Compare its maps"),
+                    query_params={address.EXPERIMENT: name},
+                )
             if st.button(_("Remove"), key=f"remove-{name}", icon=":material/delete:"):
                 own.belongings().remove(name)
                 if name == opened.experiment.name:
