@@ -286,7 +286,8 @@ ALLOWED = (
     "^(Noto|Source Han|WenQuanYi|Arial) ",  # fonts
     "^outside upper center$",  # a place, for Matplotlib
     "^(cannot be told( from)?|does not beat)$",  # outcomes, which are names
-    "^(all three right|less other images|KD student wrong|student alone wrong|mistakes of the teacher that)",  # likewise
+    "^(all three right|less other images|KD student wrong|student alone wrong)",  # likewise
+    "^mistakes of the teacher that",
     "^its is larger than MB$",  # the name of a file is inside
     "^(teacher of )?(epochs|alone|shuffled), seed$",  # names of the models of a study
 )

@@ -90,7 +90,8 @@ def _link() -> Any:
     folder = ASSETS / "app"
     return component(
         "kdviz_link",
-        html=f'<div class="kl"><button type="button" aria-label="Link">{_CHAIN}<span></span></button><span role="status"></span></div>',
+        html=f'<div class="kl"><button type="button" aria-label="Link">{_CHAIN}<span></span></button>'
+        '<span role="status"></span></div>',
         css=(folder / "link.css").read_text(encoding="utf-8"),
         js="\n".join((folder / name).read_text(encoding="utf-8") for name in ("link.js", "words.js")),
     )
