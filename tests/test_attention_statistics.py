@@ -74,6 +74,7 @@ def made_up(
     labels = np.arange(images) % 10
     targets = np.where(generator.random(images) < 0.25, (labels + 1) % 10, labels)
     predicted = np.stack([np.where(generator.random(images) < 0.5, targets, labels) for _ in models])
+    predicted[0] = targets  # the teacher's
     known = StudyImages(np.arange(images), labels, targets, np.ones(images), ["none"] * images)
     about = {"study": "temperature", "split": "test"}
     table = agreement_rows(GroupMaps(halves, predicted.astype(np.int16)), models, known, about, 100)
@@ -161,7 +162,7 @@ def test_what_all_images_share_is_told_apart():
     def more_of_it(one: Series) -> Series:
         if one.role != "kd_student":
             return one
-        values = (one.agreement + 0.05, one.ceiling_first, one.ceiling_second, one.predicted)
+        values = (one.agreement + 0.05, *_arrays(one)[1:])
         return Series(one.kind, one.role, one.value, one.seed, one.first, one.second, *values)
 
     before = report_of(found, "temperature", {}, CLASSES)
@@ -193,7 +194,7 @@ def test_a_control_that_is_something_is_told():
 
 
 def _arrays(one: Series) -> tuple[np.ndarray, ...]:
-    return one.agreement, one.ceiling_first, one.ceiling_second, one.predicted
+    return one.agreement, one.ceiling_first, one.ceiling_second, one.predicted, one.taught
 
 
 # against other ways to compute it -------------------------------------------------------------------------------------
@@ -323,7 +324,7 @@ def test_agreement_that_predicts_inheritance_is_seen(planted):
         if (one.kind, one.role) != ("claim", "kd_student"):
             return one
         predicted = np.where(wrong, np.where(one.agreement > np.median(one.agreement), data.targets, data.labels), 0)
-        changed = (one.agreement, one.ceiling_first, one.ceiling_second, predicted)
+        changed = (*_arrays(one)[:3], predicted, one.taught)
         return Series(one.kind, one.role, one.value, one.seed, one.first, one.second, *changed)
 
     found = {one.role: one for one in predicts_inheritance(data.mapped(linked), 4.0)}

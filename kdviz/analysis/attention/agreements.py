@@ -27,7 +27,7 @@ class Series:
         first, second: The models' keys.
         agreement: float64 (images,), across independent halves.
         ceiling_first, ceiling_second: float64 (images,), of each map with itself.
-        predicted: int64 (images,), what the second model says.
+        predicted, taught: int64 (images,), what the second model says, and the first.
     """
 
     kind: str
@@ -40,6 +40,7 @@ class Series:
     ceiling_first: np.ndarray = field(repr=False)
     ceiling_second: np.ndarray = field(repr=False)
     predicted: np.ndarray = field(repr=False)
+    taught: np.ndarray = field(repr=False)
 
     @property
     def ceiling(self) -> np.ndarray:
@@ -79,11 +80,6 @@ class Agreements:
         taught = {one.value for one in self.series if one.kind == CLAIM and one.role == "kd_student"}
         return sorted(value for value in taught if value is not None)
 
-    @property
-    def teacher(self) -> np.ndarray:
-        """What the teacher says, (images,): the class that is explained."""
-        return self.targets
-
     def mapped(self, change: Callable[[Series], Series]) -> Agreements:
         """The same with other series."""
         return Agreements(
@@ -110,7 +106,7 @@ def read_agreements(table: pa.Table, study: str, measure: str = "spearman") -> A
         raise ExperimentError(f"agreement.parquet has no study '{study}'; make it with: kdviz study --study {study}")
     samples, first, place = np.unique(_numbers(part, "sample"), return_index=True, return_inverse=True)
     columns = [measure, f"ceiling_first_{measure}", f"ceiling_second_{measure}"]
-    values = {name: _numbers(part, name) for name in [*columns, "second_predicted"]}
+    values = {name: _numbers(part, name) for name in [*columns, "second_predicted", "first_predicted"]}
     rows = _rows_of_pairs(part)
     fine = np.ones(len(samples), bool)
     filled: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
@@ -147,8 +143,9 @@ def _spread(values: np.ndarray, place: np.ndarray, count: int) -> np.ndarray:
 
 def _arrays(spread: dict[str, np.ndarray], columns: list[str]) -> dict[str, Any]:
     agreement, first, second = (spread[name] for name in columns)
-    predicted = spread["second_predicted"].astype(np.int64)
-    return {"agreement": agreement, "ceiling_first": first, "ceiling_second": second, "predicted": predicted}
+    said = {"predicted": "second_predicted", "taught": "first_predicted"}
+    numbers = {name: spread[column].astype(np.int64) for name, column in said.items()}
+    return {"agreement": agreement, "ceiling_first": first, "ceiling_second": second, **numbers}
 
 
 def _codes(table: pa.Table, name: str) -> np.ndarray:

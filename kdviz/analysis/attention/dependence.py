@@ -91,15 +91,17 @@ def by_mistakes(agreements: Agreements, value: float | None, corrected: bool = T
     Which images these are depends on the seed: each has its own.
     """
     kd, alone = claim_pairs(agreements, value)
-    label, teacher = agreements.labels, agreements.teacher
-    wrong = teacher != label
+    label = agreements.labels
+    wrong = [one.taught != label for one in kd]
+    repeats = [one.predicted == one.taught for one in kd]
+    right = [(one.predicted == label) & (other.predicted == label) for one, other in _both(kd, alone)]
     parts = {
-        "all three right": [~wrong & (a.predicted == label) & (b.predicted == label) for a, b in _both(kd, alone)],
+        "all three right": [~no & yes for no, yes in zip(wrong, right, strict=True)],
         "KD student wrong": [one.predicted != label for one in kd],
         "student alone wrong": [one.predicted != label for one in alone],
-        "teacher wrong": [wrong for _ in kd],
-        "mistakes of the teacher that the KD student repeats": [wrong & (one.predicted == teacher) for one in kd],
-        "mistakes of the teacher that it does not repeat": [wrong & (one.predicted != teacher) for one in kd],
+        "teacher wrong": wrong,
+        "mistakes of the teacher that the KD student repeats": [a & b for a, b in zip(wrong, repeats, strict=True)],
+        "mistakes of the teacher that it does not repeat": [a & ~b for a, b in zip(wrong, repeats, strict=True)],
     }
     found = []
     for name, among in parts.items():
@@ -120,27 +122,27 @@ def predicts_inheritance(agreements: Agreements, value: float | None) -> list[Pr
     """
     found = []
     for role, series in zip(("kd_student", "student"), claim_pairs(agreements, value), strict=True):
-        wrong = agreements.teacher != agreements.labels
-        repeated = [wrong & (one.predicted == agreements.teacher) for one in series]
-        others = [wrong & (one.predicted != agreements.teacher) for one in series]
-        if not series or min(min(one.sum(), two.sum()) for one, two in zip(repeated, others, strict=True)) < _FEWEST:
+        wrong = [one.taught != agreements.labels for one in series]
+        repeats = [one.predicted == one.taught for one in series]
+        counts = [(int((a & b).sum()), int((a & ~b).sum())) for a, b in zip(wrong, repeats, strict=True)]
+        if not counts or min(map(min, counts)) < _FEWEST:
             continue
-        effect = _auroc_effect(series, repeated, np.flatnonzero(wrong))
-        means = (float(np.mean([one.sum() for one in group])) for group in (repeated, others))
-        found.append(Prediction(role, effect, *means))
+        means = np.mean(counts, axis=0)
+        found.append(Prediction(role, _auroc_effect(series, wrong, repeats), float(means[0]), float(means[1])))
     return found
 
 
-def _auroc_effect(series: Sequence[Series], repeated: Sequence[np.ndarray], among: np.ndarray) -> Effect:
-    """The AUROC less one half; the images are drawn with replacement, the same for all seeds."""
-    generator = np.random.default_rng(5)
-    values = [one.agreement[among] for one in series]
-    said = [one[among] for one in repeated]
-    here = np.array([auroc(value, truth) - 0.5 for value, truth in zip(values, said, strict=True)])
-    draws = generator.integers(0, len(among), (1000, len(among)))
-    replicates = np.array(
-        [[auroc(value[one], truth[one]) - 0.5 for value, truth in zip(values, said, strict=True)] for one in draws]
-    )
+def _auroc_effect(series: Sequence[Series], wrong: Sequence[np.ndarray], repeats: Sequence[np.ndarray]) -> Effect:
+    """The AUROC less one half, over each seed's mistakes; images are drawn with replacement, the same for all seeds."""
+    among = np.flatnonzero(np.logical_or.reduce(list(wrong)))
+    parts = [(one.agreement[among], a[among], b[among]) for one, a, b in zip(series, wrong, repeats, strict=True)]
+
+    def by_seed(drawn: np.ndarray) -> list[float]:
+        return [auroc(value[drawn][a[drawn]], b[drawn][a[drawn]]) - 0.5 for value, a, b in parts]
+
+    draws = np.random.default_rng(5).integers(0, len(among), (1000, len(among)))
+    replicates = np.array([by_seed(one) for one in draws])
+    here = np.array(by_seed(np.arange(len(among))))
     return summarised(here, replicates[np.isfinite(replicates).all(1)], len(among))
 
 
