@@ -87,7 +87,7 @@ def test_no_english_is_left(server: str, chinese: playwright.Page, path: str, ex
 
 def test_english_would_be_found(server: str, page: playwright.Page) -> None:
     page.goto(f"{server}/methods")
-    playwright.expect(page.get_by_role("heading", level=1)).to_be_visible()
+    playwright.expect(page.get_by_text("A saliency map answers one question")).to_be_visible(timeout=2 * WAIT)
     assert len([text for text in page.evaluate(SAID) if WORDS.search(_without_names(text))]) > 3
 
 

@@ -308,6 +308,11 @@ def test_no_text_is_unmarked() -> None:
     assert found == [], "mark these for translation; see kdviz/language.py"
 
 
+def test_every_chart_is_told_the_language() -> None:
+    pages = sorted((ROOT / "kdviz" / "ui").rglob("*.py"))
+    assert [one.name for one in pages if "st.plotly_chart(" in one.read_text(encoding="utf-8")] == ["parts.py"]
+
+
 @pytest.mark.parametrize(
     ("code", "found"),
     [

@@ -24,6 +24,7 @@ from kdviz.ui import address
 from kdviz.ui.compare.settings import METHOD_TITLES
 from kdviz.ui.gallery import gallery
 from kdviz.ui.library import OpenExperiment, Shown
+from kdviz.ui.parts import chart
 from kdviz.ui.texts import download, plain, say_missing, together
 from kdviz.ui.top import heading
 
@@ -35,7 +36,6 @@ _MEASURE_TITLES = {
     "iou": N_("Top-20 % overlap"),
 }
 _OWN = "models"  # a study of the experiment's own three models, nothing varied
-_CONFIG = {"displaylogo": False}
 _PARQUET = "application/vnd.apache.parquet"
 _OUTCOMES = {
     "closer": ("visibility", N_("Yes: the KD student looks more where the teacher looks")),
@@ -128,15 +128,14 @@ def _claim(report: AttentionReport) -> None:
         f"**{_('The claim beside its controls')}**",
         help=_("Each line is a difference of two mean agreements with its 95 % interval; controls must contain zero."),
     )
-    chart = figures.claim_and_controls(report)
-    st.plotly_chart(chart, key="attention-claim", config=_CONFIG)
+    chart(figures.claim_and_controls(report), "attention-claim")
     _chart_files(report, "claim", figures.claim_and_controls, figures.claim_and_controls_file)
 
 
 def _against_value(report: AttentionReport) -> None:
     title = _("Does a softer target teach more of it?") if report.study == "temperature" else _("What it depends on")
     st.subheader(title, anchor=False)
-    st.plotly_chart(figures.effect_against_value(report), key="attention-values", config=_CONFIG)
+    chart(figures.effect_against_value(report), "attention-values")
     _chart_files(report, "values", figures.effect_against_value, figures.effect_against_value_file)
     st.dataframe(_values_table(report), hide_index=True)
 
@@ -172,7 +171,7 @@ def _span(interval: Interval) -> str:
 def _distribution(report: AttentionReport) -> None:
     st.subheader(_("Image by image"), anchor=False)
     value = _value(report)
-    st.plotly_chart(figures.agreement_distribution(report, value), key="attention-images", config=_CONFIG)
+    chart(figures.agreement_distribution(report, value), "attention-images")
     _chart_files(
         report,
         "images",
