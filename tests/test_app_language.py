@@ -24,7 +24,7 @@ SAID = """
     const nodes = document.createTreeWalker(root, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
     for (let node = nodes.nextNode(); node; node = nodes.nextNode()) {
       if (node.nodeType === Node.TEXT_NODE) {
-        if (!node.parentElement?.closest("script, style, noscript, code, pre, .katex, [lang=en]"))
+        if (!node.parentElement?.closest("script, style, noscript, code, pre, .katex, [lang=en]:not(html)"))
           found.push(node.textContent);
       } else {
         for (const name of ["aria-label", "title", "alt", "placeholder", "data-title"])
