@@ -17,6 +17,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 pytestmark = needs_browser
 
 PATHS = ["", *re.findall(r'url_path="([a-z-]+)"', (ROOT / "kdviz" / "ui" / "shell.py").read_text())]
+PATIENT = 2 * WAIT  # on a busy machine Streamlit's scripts alone take a while
 SAID = """
 () => {
   const found = [];
@@ -78,8 +79,8 @@ def test_no_english_is_left(server: str, chinese: playwright.Page, path: str, ex
     chinese.goto(f"{server}/{path}?experiment={experiment}")
     heading = chinese.get_by_role("heading", level=1)
     playwright.expect(heading).to_contain_text(re.compile("[\u4e00-\u9fff]"), timeout=WAIT)
-    playwright.expect(chinese.locator('[data-testid="stStatusWidget"]')).to_have_count(0, timeout=WAIT)
-    playwright.expect(chinese.locator("html")).to_have_attribute("lang", "zh-CN", timeout=2 * WAIT)
+    playwright.expect(chinese.locator('[data-testid="stStatusWidget"]')).to_have_count(0, timeout=PATIENT)
+    playwright.expect(chinese.locator("html")).to_have_attribute("lang", "zh-CN", timeout=PATIENT)
     chinese.wait_for_timeout(700)  # tables and charts are drawn a moment after the page
     left = [text for text in chinese.evaluate(SAID) if WORDS.search(_without_names(text))]
     assert left == []
@@ -87,7 +88,7 @@ def test_no_english_is_left(server: str, chinese: playwright.Page, path: str, ex
 
 def test_english_would_be_found(server: str, page: playwright.Page) -> None:
     page.goto(f"{server}/methods")
-    playwright.expect(page.get_by_text("A saliency map answers one question")).to_be_visible(timeout=2 * WAIT)
+    playwright.expect(page.get_by_text("A saliency map answers one question")).to_be_visible(timeout=PATIENT)
     assert len([text for text in page.evaluate(SAID) if WORDS.search(_without_names(text))]) > 3
 
 
@@ -99,12 +100,12 @@ def _without_names(text: str) -> str:
 def test_streamlits_own_words_are_translated_and_come_back(server: str, chinese: playwright.Page) -> None:
     chinese.goto(f"{server}/models")
     upload = chinese.locator('[data-testid="stFileUploader"]')
-    playwright.expect(upload).to_contain_text("上传", timeout=2 * WAIT)
+    playwright.expect(upload).to_contain_text("上传", timeout=PATIENT)
     playwright.expect(upload).not_to_contain_text("Upload")
     _choose(chinese, "语言", "English")
-    playwright.expect(upload).to_contain_text("Upload")
-    playwright.expect(chinese.locator("html")).to_have_attribute("lang", "en")
-    playwright.expect(chinese.get_by_role("combobox", name="Language")).to_be_visible()
+    playwright.expect(upload).to_contain_text("Upload", timeout=PATIENT)
+    playwright.expect(chinese.locator("html")).to_have_attribute("lang", "en", timeout=PATIENT)
+    playwright.expect(chinese.get_by_role("combobox", name="Language")).to_be_visible(timeout=PATIENT)
 
 
 def _choose(page: playwright.Page, label: str, name: str) -> None:
@@ -117,9 +118,11 @@ def test_the_switch_keeps_the_view(server: str, page: playwright.Page) -> None:
     settled(page)
     before = page.url
     _choose(page, "Language", "简体中文")
-    playwright.expect(page.get_by_role("heading", level=1)).to_have_text("学生模型看的地方，与教师模型相同吗？")
-    playwright.expect(page.get_by_text("各模型的掩码相同")).to_have_count(1, timeout=WAIT)
-    playwright.expect(page.locator("canvas.k-map")).to_have_count(2)
+    playwright.expect(page.get_by_role("heading", level=1)).to_have_text(
+        "学生模型看的地方，与教师模型相同吗？", timeout=PATIENT
+    )
+    playwright.expect(page.get_by_text("各模型的掩码相同")).to_have_count(1, timeout=PATIENT)
+    playwright.expect(page.locator("canvas.k-map")).to_have_count(2, timeout=PATIENT)
     assert page.url == before
     assert page.title().startswith("比较") or page.title() == "kdviz"
     _choose(page, "语言", "English")
@@ -140,24 +143,24 @@ def test_the_switch_keeps_the_view(server: str, page: playwright.Page) -> None:
 )
 def test_the_switch_keeps_the_address_of_other_pages(server: str, page: playwright.Page, path: str) -> None:
     page.goto(f"{server}/{path}")
-    playwright.expect(page.get_by_role("combobox", name="Language")).to_be_visible()
+    playwright.expect(page.get_by_role("combobox", name="Language")).to_be_visible(timeout=PATIENT)
     page.wait_for_timeout(1500)
     before = page.url
     _choose(page, "Language", "简体中文")
-    playwright.expect(page.get_by_role("combobox", name="语言")).to_be_visible()
+    playwright.expect(page.get_by_role("combobox", name="语言")).to_be_visible(timeout=PATIENT)
     page.wait_for_timeout(1500)
     assert page.url == before
 
 
 def test_a_link_may_name_the_language_and_the_choice_is_remembered(server: str, page: playwright.Page) -> None:
     page.goto(f"{server}/methods?lang=zh")
-    playwright.expect(page.get_by_role("heading", level=1)).to_have_text("方法与局限")
-    playwright.expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+    playwright.expect(page.get_by_role("heading", level=1)).to_have_text("方法与局限", timeout=PATIENT)
+    playwright.expect(page.locator("html")).to_have_attribute("lang", "zh-CN", timeout=PATIENT)
     page.wait_for_function("document.cookie.includes('kdviz-language=zh')")
     page.goto(f"{server}/cost")  # another session
-    playwright.expect(page.get_by_role("combobox", name="语言")).to_be_visible()
+    playwright.expect(page.get_by_role("combobox", name="语言")).to_be_visible(timeout=PATIENT)
     page.goto(f"{server}/methods?lang=en")
-    playwright.expect(page.get_by_role("heading", level=1)).to_have_text("Methods and limits")
+    playwright.expect(page.get_by_role("heading", level=1)).to_have_text("Methods and limits", timeout=PATIENT)
     page.wait_for_function("document.cookie.includes('kdviz-language=en')")
 
 
@@ -166,22 +169,22 @@ def test_the_browsers_language_is_followed(server: str, browser: Any, locale: st
     context = browser.new_context(locale=locale)
     page = context.new_page()
     page.goto(f"{server}/methods")
-    playwright.expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=WAIT)
+    playwright.expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=PATIENT)
     context.close()
 
 
 def test_an_error_is_said_in_chinese(server: str, chinese: playwright.Page) -> None:
     chinese.goto(f"{server}/compare?experiment=nope&masks=7")
     alerts = chinese.locator(".stAlert")
-    playwright.expect(alerts.filter(has_text="页面地址中的“nope”")).to_have_count(1)
+    playwright.expect(alerts.filter(has_text="页面地址中的“nope”")).to_have_count(1, timeout=PATIENT)
     chinese.goto(f"{server}/temperature?experiment=old")
-    playwright.expect(alerts.filter(has_text="由较早版本的 kdviz 生成")).to_have_count(1)
+    playwright.expect(alerts.filter(has_text="由较早版本的 kdviz 生成")).to_have_count(1, timeout=PATIENT)
 
 
 def test_numbers_and_charts_are_in_the_language(server: str, chinese: playwright.Page) -> None:
     chinese.goto(f"{server}/temperature?experiment=shapes")
     chart = chinese.locator(".js-plotly-plot").first
-    playwright.expect(chart).to_contain_text("准确率，测试集（越高越好）", timeout=2 * WAIT)
-    playwright.expect(chart).to_contain_text("蒸馏学生模型")
+    playwright.expect(chart).to_contain_text("准确率，测试集（越高越好）", timeout=PATIENT)
+    playwright.expect(chart).to_contain_text("蒸馏学生模型", timeout=PATIENT)
     titles = chart.locator(".modebar-btn").evaluate_all("nodes => nodes.map((node) => node.dataset.title)")
     assert not [title for title in titles if re.search("[A-Za-z]{2,}", (title or "").replace("PNG", ""))]

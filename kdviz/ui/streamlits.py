@@ -17,6 +17,7 @@ _STREAMLIT = (
     N_("Fullscreen"),
     N_("Close fullscreen"),
     N_("Copy to clipboard"),
+    N_("Link to heading"),
     N_("Copied"),
     N_("Show/hide columns"),
     N_("Download as CSV"),
