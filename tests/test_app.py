@@ -30,7 +30,8 @@ def test_switching_the_experiment_is_kept_on_every_page(server: str, page: playw
     playwright.expect(page.get_by_text("Small shapes (shapes): 150 test images that were held out")).to_be_visible()
     assert "experiment=shapes" in page.url
     assert "digit" not in page.locator(".stMain").inner_text()
-    page.get_by_role("link", name="Teacher epochs").click()
+    page.get_by_role("button", name="Studies").click()
+    page.get_by_text("Teacher epochs", exact=True).click()
     playwright.expect(page.get_by_text("Data: Small shapes (shapes).")).to_be_visible()
     assert "experiment=shapes" in page.url
 
