@@ -149,7 +149,7 @@ def test_dark_knowledge_follows_the_slider(server: str, page: playwright.Page) -
     assert page.get_by_role("img", name=f"Sample {first}").get_attribute("src") == picture
     page.get_by_role("button", name="KD student").click()
     playwright.expect(page.locator(".js-plotly-plot").first).to_contain_text("KD student, ")
-    assert "models=teacher%2Ckd_student" in page.url
+    page.wait_for_url(re.compile("models=teacher%2Ckd_student"))
 
 
 def test_dark_knowledge_picks_samples(server: str, page: playwright.Page) -> None:

@@ -256,6 +256,7 @@ def test_a_pasted_picture_is_explained(server: str, page: playwright.Page) -> No
     digits = bundled_digits()["bundled"]
     page.goto(f"{server}/compare")
     settled(page)
+    playwright.expect(page.get_by_role("button", name="Paste")).to_be_visible()  # it listens from then on
     photo = base64.b64encode(photo_of_a_digit(int((digits.labels == 4).nonzero()[0]))).decode()
     page.evaluate(
         """text => {

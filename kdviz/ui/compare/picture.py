@@ -65,6 +65,7 @@ class Uploads:
     chosen: str | None = None
     version: int = 0
     problems: list[str] = field(default_factory=list)
+    pasted: int = 0
 
     def add(self, name: str, content: bytes, experiment: Experiment) -> None:
         """Keep one and choose it; the oldest make room.
@@ -228,7 +229,7 @@ def _bring(opened: OpenExperiment) -> None:
             photo = st.camera_input(_("Take a picture"), key=f"camera-{own.version}")
             given += [] if photo is None else [(_("camera picture"), photo.getvalue())]
         st.caption(_("Or press Ctrl+V anywhere on the page. Your pictures stay in this session."))
-    given += _paste()
+    given += _paste(own)
     if given:
         _take(own, given, opened.experiment)
 
@@ -275,7 +276,7 @@ def _paste_component() -> Any:
     )
 
 
-def _paste() -> list[tuple[str, bytes]]:
+def _paste(own: Uploads) -> list[tuple[str, bytes]]:
     """Pictures that were just pasted, with Ctrl+V or the button."""
     texts = {
         "label": _("Paste"),
@@ -284,12 +285,15 @@ def _paste() -> list[tuple[str, bytes]]:
         "denied": _("The browser does not let this button read the clipboard; press Ctrl+V instead."),
         "large": _("That picture is too large."),
         "limit": MAX_BYTES,
+        "taken": own.pasted,
     }
     result = _paste_component()(data=texts, key="paste", on_pasted_change=lambda: None, width="content")
-    if not isinstance(result.pasted, str):
-        return []
+    number, _colon, content = str(result.pasted or "").partition(":")
+    if not (number.isascii() and number.isdecimal()) or int(number) <= own.pasted:
+        return []  # nothing, or one that is here already
+    own.pasted = int(number)
     try:
-        return [(_("pasted picture"), base64.b64decode(result.pasted, validate=True))]
+        return [(_("pasted picture"), base64.b64decode(content, validate=True))]
     except (binascii.Error, ValueError):
         return []
 
