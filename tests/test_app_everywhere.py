@@ -25,7 +25,10 @@ PAGES = {
 AT_REST = """
 document.querySelector(".stApp")?.dataset.testScriptState === "notRunning"
 && !document.querySelector("[data-stale=true]")
+&& document.getAnimations().every((one) => one.playState !== "running")
 """
+"""The script ended, nothing waits to be replaced, and what faded in has its own colour."""
+
 SPILLS = """
 (() => {
   const moves = (node) => /auto|scroll|hidden/.test(getComputedStyle(node).overflowX);

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from apart import apart
 
 from kdviz.bench import app, app_browser, app_load, app_sessions
 from kdviz.bench.app_processes import cpu_seconds, descendants, idle_from, memory, together
@@ -230,7 +231,7 @@ def test_a_session_refreshes_a_fragment_until_the_page_no_longer_asks():
         assert len(sent) == refreshed
         return run
 
-    run = asyncio.run(use())
+    run = apart(asyncio.run, use())
     assert isinstance(run, Run)
     assert run.size > 0
     assert sent[0] == rerun("sample=3", "compare")
@@ -285,7 +286,7 @@ def test_growth_is_what_is_sure(monkeypatch):
             return done, [1000 + leak * at + math.sin(12.9898 * at) for at in done]
 
         monkeypatch.setattr(app_load, "_compute", compute)
-        (row,) = app_load.growth(None, 200, 100, False)
+        (row,) = apart(lambda: list(app_load.growth(None, 200, 100, False)))
         return row
 
     assert watch(0.0).passed

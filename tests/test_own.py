@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from apart import apart
 from safetensors.torch import load_file, save, save_file
 
 from kdviz.analysis import inventory
@@ -437,7 +438,7 @@ def put(size: int | None, session: str = "s", held: int = 0, monkeypatch: pytest
 
     headers = [] if size is None else [(b"content-length", str(size).encode())]
     scope = {"type": "http", "method": "PUT", "path": f"/base/_stcore/upload_file/{session}/1", "headers": headers}
-    asyncio.run(quota.UploadQuota(inner)(scope, None, send))
+    apart(asyncio.run, quota.UploadQuota(inner)(scope, None, send))
     return sent[0]["status"]
 
 

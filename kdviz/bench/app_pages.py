@@ -293,10 +293,11 @@ def gallery(models: Path, name: str, samples: int, repeats: int) -> Iterator[Tar
 
 def _thumbnails(page: Any, what: Any) -> tuple[float, dict[str, float]]:
     """Click; seconds until other thumbnails are drawn, and where they went."""
-    sheet = "kdvizBench.find('.kg [role=option] .pic')?.style.backgroundImage"
     page.evaluate(
-        f"() => {{ const before = {sheet}; kdvizBench.watched.drawn = "
-        f"kdvizBench.drawn('.kg [role=option] .pic', () => {sheet} && {sheet} !== before); }}"
+        "() => { const sheet = () => { const node = kdvizBench.find('.kg [role=option] .pic');"
+        " return node ? getComputedStyle(node).backgroundImage : null; };"
+        " const before = sheet(); kdvizBench.watched.drawn ="
+        " kdvizBench.drawn('.kg [role=option] .pic', () => sheet() && sheet() !== before); }"
     )
     what.click()
     return click_parts(page, seen(page, "drawn", "other thumbnails"))

@@ -63,7 +63,7 @@
   bench.drawn = async (selector, condition) => {
     if ((await bench.until(condition)) === null) return null;
     const sheet = new Image();
-    sheet.src = bench.find(selector).style.backgroundImage.slice(5, -2);
+    sheet.src = getComputedStyle(bench.find(selector)).backgroundImage.slice(5, -2);
     await sheet.decode();
     await frame();
     return performance.now();

@@ -48,7 +48,7 @@ def main() -> None:
     """Draw the app. Does nothing outside of a session, so that ``app.py`` can be imported."""
     if get_script_run_ctx(suppress_warning=True) is None:
         return
-    st.set_page_config(page_title="kdviz", page_icon=str(ASSETS / "app" / "icon.png"), layout="wide")
+    st.set_page_config(page_title="kdviz", page_icon=str(ASSETS / "app" / "icon.svg"), layout="wide")
     st.html(ASSETS / "app" / "page.css")
     session.begin()
     if not login.passed():

@@ -44,12 +44,12 @@ def show(chosen: Chosen, wanted: Wanted, current: Current, refreshing: bool) -> 
     if job is None or request is None:
         return
     ended = job.ended
+    _progress(job, current, wanted)  # first: who pressed Stop need not wait for the maps' last estimate
     try:
         rows = _rows(current, job, wanted)
     except KdvizError as error:
         say_error(error)
         return
-    _progress(job, current, wanted)
     if rows:
         st.markdown(_sentence(rows))
         components.viewer(components.comparison_payload(rows, chosen.true_class, chosen.name), key="viewer")
