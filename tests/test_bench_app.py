@@ -187,9 +187,12 @@ def test_messages_are_streamlits():
     inside = dict(fields(dict(fields(message.SerializeToString()))[app_sessions.AUTO_RERUN]))
     assert bytes(inside[app_sessions.AUTO_FRAGMENT]) == b"abc"
     message = forward()
-    message.new_session.page_script_hash = "hash"
-    inside = dict(fields(dict(fields(message.SerializeToString()))[app_sessions.NEW_SESSION]))
-    assert bytes(inside[app_sessions.SESSION_PAGE_HASH]) == b"hash"
+    message.navigation.page_script_hash = "hash"
+    inside = dict(fields(dict(fields(message.SerializeToString()))[app_sessions.NAVIGATION]))
+    assert bytes(inside[app_sessions.SHOWN_PAGE_HASH]) == b"hash"
+    message = forward()
+    message.page_not_found.page_name = "nowhere"
+    assert app_sessions.PAGE_NOT_FOUND in dict(fields(message.SerializeToString()))
 
 
 @pytest.mark.parametrize("content", [b"\x0a\x05abc", b"\xff" * 12, b"\x0b", b"\x80"])
@@ -214,17 +217,18 @@ def test_a_session_refreshes_a_fragment_until_the_page_no_longer_asks():
         session._socket = Socket()
         shown = asyncio.create_task(session.show({"sample": 3}))
         await asyncio.sleep(0)
-        tell(session, new_session={"page_script_hash": "page"})
+        tell(session, new_session={"page_script_hash": "script"})
+        tell(session, navigation={"page_script_hash": "page"})
         tell(session, auto_rerun={"interval": 0.01, "fragment_id": "maps"})
         tell(session, script_finished=0)
         run = await shown
         assert session.computing
         await asyncio.sleep(0.05)
         refreshed = len(sent)
-        tell(session, new_session={"page_script_hash": "page"})
+        tell(session, new_session={"page_script_hash": "script"})
         tell(session, script_finished=3)  # the fragment's end changes nothing
         assert session.computing
-        tell(session, new_session={"page_script_hash": "page"})
+        tell(session, new_session={"page_script_hash": "script"})
         tell(session, script_finished=0)  # the whole page ran, and did not ask
         assert not session.computing
         await asyncio.sleep(0.03)

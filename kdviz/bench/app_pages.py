@@ -281,6 +281,7 @@ def gallery(models: Path, name: str, samples: int, repeats: int) -> Iterator[Tar
                     continue
                 opened.append(seconds)
                 opened_parts.append(where)
+                _thumbnails(page, page.get_by_role("radio", name="All samples"))  # hundreds of pages
                 for _ in range(3):
                     page.wait_for_timeout(700)  # a look at the page
                     seconds, where = _thumbnails(page, page.get_by_role("button", name="Next page").first)

@@ -18,11 +18,11 @@ from urllib.parse import urlencode
 
 from kdviz.errors import KdvizError
 
-# Fields of Streamlit's messages: BackMsg, ClientState, ForwardMsg, NewSession, AutoRerun.
+# Fields of Streamlit's messages: BackMsg, ClientState, ForwardMsg, Navigation, AutoRerun.
 RERUN = 11
 QUERY, PAGE_HASH, PAGE_NAME, FRAGMENT, IS_AUTO = 1, 3, 4, 5, 6
-NEW_SESSION, FINISHED, AUTO_RERUN = 4, 6, 21
-SESSION_PAGE_HASH = 9
+NEW_SESSION, FINISHED, PAGE_NOT_FOUND, AUTO_RERUN, NAVIGATION = 4, 6, 15, 21, 23
+SHOWN_PAGE_HASH = 4
 INTERVAL, AUTO_FRAGMENT = 1, 2
 DONE = 0  # of FINISHED: to its end; others: a fragment's, or begun again
 _SECONDS = 60.0
@@ -115,8 +115,11 @@ class Session:
         async for message in self._socket:
             if isinstance(message, bytes):
                 self._take(message)
+        self._fail("The server closed a session.")
+
+    def _fail(self, why: str) -> None:
         if self._run is not None and not self._run.done():
-            self._run.set_exception(KdvizError("The server closed a session."))
+            self._run.set_exception(KdvizError(why))
 
     def _take(self, message: bytes) -> None:
         now = time.perf_counter()
@@ -125,8 +128,10 @@ class Session:
         for number, value in fields(message):
             if number == NEW_SESSION:
                 self._asked_again = set()
-                said = dict(fields(value))
-                self._page_hash = bytes(said.get(SESSION_PAGE_HASH, b"")).decode() or self._page_hash
+            elif number == NAVIGATION:  # a new session names the script, not the page
+                self._page_hash = bytes(dict(fields(value))[SHOWN_PAGE_HASH]).decode()
+            elif number == PAGE_NOT_FOUND:
+                self._fail(f"The server has no page {self._page}.")
             elif number == AUTO_RERUN:
                 self._start_timer(dict(fields(value)))
             elif number == FINISHED and value == DONE:

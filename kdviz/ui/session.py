@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -14,6 +16,9 @@ _CHOSEN = "language-chosen"
 _SHORT = {name.partition("_")[0]: name for name in LANGUAGES}
 """Language in the address -> its name: ``?lang=zh``."""
 
+_of_this_run: ContextVar[str | None] = ContextVar("session_language", default=None)
+"""Hundreds of texts a run would each ask Streamlit's session state, which takes longer than to translate them."""
+
 
 def begin() -> None:
     """Choose the language: that of the address, else the one chosen before, else the browser's."""
@@ -23,11 +28,13 @@ def begin() -> None:
     elif _KEY not in st.session_state:
         before = _SHORT.get(st.context.cookies.get(COOKIE, ""))
         st.session_state[_KEY] = before or language.suited(st.context.locale)
+    _of_this_run.set(st.session_state[_KEY])
 
 
 def choose(name: str) -> None:
     """Change the language from now on."""
     st.session_state[_KEY] = name
+    _of_this_run.set(name)
     st.session_state[_CHOSEN] = True
     st.query_params.pop("lang", None)
 
@@ -41,7 +48,11 @@ def cookie() -> str:
 def _language() -> str | None:
     if get_script_run_ctx(suppress_warning=True) is None:
         return None
-    return st.session_state.get(_KEY, ENGLISH)
+    spoken = _of_this_run.get()
+    if spoken is None:  # a fragment runs alone, in a thread of its own
+        spoken = st.session_state.get(_KEY, ENGLISH)
+        _of_this_run.set(spoken)
+    return spoken
 
 
 language.follow(_language)

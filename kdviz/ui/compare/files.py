@@ -27,14 +27,26 @@ _OPTIONS = {"n_masks": "masks", "n_steps": "steps", "n_samples": "samples"}  # s
 
 
 def downloads(
-    opened: OpenExperiment, rows: Sequence[components.Row], chosen: Chosen, wanted: Wanted, current: Current
+    opened: OpenExperiment,
+    rows: Sequence[components.Row],
+    tables: Sequence[pd.DataFrame],
+    chosen: Chosen,
+    wanted: Wanted,
+    current: Current,
 ) -> None:
-    """Numbers, the files of each row, the report, and the command that makes the same maps."""
-    with st.expander(_("Numbers, files and a report to hand on"), icon=":material/download:"):
-        for row in rows:
+    """Numbers, the files of each row, the report, and the command that makes the same maps.
+
+    ``tables`` are the agreements of each row, from :func:`agreement_frame`.
+    """
+    title = _("Numbers, files and a report to hand on")
+    box = st.expander(title, icon=":material/download:", key="files", on_change="rerun")
+    if not box.open:  # a dozen widgets that most runs need not make
+        return
+    with box:
+        for row, table in zip(rows, tables, strict=True):
             if row.heading:
                 st.markdown(f"**{row.heading}**")
-            _numbers(row)
+            st.dataframe(table, hide_index=True)
             _row_files(row, chosen)
         st.caption(
             _(
@@ -53,13 +65,13 @@ def downloads(
         st.code(command, language="shell", wrap_lines=True)
         name = _file_name(chosen)
         with st.container(horizontal=True):
-            report = _report(opened, rows, chosen, command, current)
-            download(_("Report (HTML)"), f"kdviz-{name}-report.html", "text/html", lambda: html_report(report))
+            curves = {place: found_curves(job) for place, job in current.curves.items() if job.ended}
+
+            def report() -> bytes | str:
+                return html_report(_report(opened, rows, chosen, command, curves))
+
+            download(_("Report (HTML)"), f"kdviz-{name}-report.html", "text/html", report)
             download(_("Picture (PNG)"), f"{name}.png", "image/png", lambda: picture_bytes(chosen.picture))
-
-
-def _numbers(row: components.Row) -> None:
-    st.dataframe(agreement_frame(row.measures), hide_index=True)
 
 
 def agreement_frame(measures: Mapping[str, AgreementReport]) -> pd.DataFrame:
@@ -130,10 +142,9 @@ def explain_command(opened: OpenExperiment, chosen: Chosen, wanted: Wanted, row:
 
 
 def _report(
-    opened: OpenExperiment, rows: Sequence[components.Row], chosen: Chosen, command: str, current: Current
+    opened: OpenExperiment, rows: Sequence[components.Row], chosen: Chosen, command: str, found: Mapping[int, Any]
 ) -> Report:
     experiment = opened.experiment
-    found = {place: found_curves(job) for place, job in current.curves.items() if job.ended}
     return Report(
         title=opened.title,
         picture_name=chosen.name,

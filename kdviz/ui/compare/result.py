@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from kdviz import figures
 from kdviz.errors import KdvizError
 from kdviz.execution import Job
-from kdviz.language import N_, _, error_text, listed, number, plural
+from kdviz.language import N_, _, error_text, language, listed, number, plural
 from kdviz.saliency import difference
 from kdviz.ui import components, service
 from kdviz.ui.compare import files
@@ -38,6 +41,20 @@ _OF_BOTH = {
 """Whether a row is settled -> what is said of its masks."""
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """What people see of some rows of maps."""
+
+    sentence: str
+    payload: Mapping[str, Any]
+    tables: Sequence[pd.DataFrame]
+
+    @classmethod
+    def of(cls, rows: Sequence[components.Row], chosen: Chosen) -> _Drawn:
+        payload = components.comparison_payload(rows, chosen.true_class, chosen.name)
+        return cls(_sentence(rows), payload, [files.agreement_frame(row.measures) for row in rows])
+
+
 def show(chosen: Chosen, wanted: Wanted, current: Current, refreshing: bool) -> None:
     """What the session's job has found so far. Run again and again while it is under way."""
     job, request = current.job, current.wanted
@@ -51,12 +68,14 @@ def show(chosen: Chosen, wanted: Wanted, current: Current, refreshing: bool) -> 
         say_error(error)
         return
     if rows:
-        st.markdown(_sentence(rows))
-        components.viewer(components.comparison_payload(rows, chosen.true_class, chosen.name), key="viewer")
-    if ended and rows:
-        for place, row in enumerate(rows):
-            curves(current, place, row)
-        files.downloads(request.opened, rows, chosen, wanted, current)
+        about = ("drawn", language(), chosen.true_class, chosen.name, tuple(row.complete for row in rows))
+        drawn = current.drawn([row.maps for row in rows], about, ended, lambda: _Drawn.of(rows, chosen))
+        st.markdown(drawn.sentence)
+        components.viewer(drawn.payload, key="viewer")
+        if ended:
+            for place, row in enumerate(rows):
+                curves(current, place, row)
+            files.downloads(request.opened, rows, drawn.tables, chosen, wanted, current)
     if refreshing and ended:
         st.rerun()  # ends the timer of this fragment
 

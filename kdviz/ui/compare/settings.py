@@ -104,10 +104,11 @@ def controls(opened: OpenExperiment, chosen: Chosen | None) -> Wanted:
                 width=110,
             )
         baselines = [_baseline(opened)] if "baseline" in known else [None]
-        with st.popover(_("More settings"), icon=":material/tune:"):
+        more = st.popover(_("More settings"), icon=":material/tune:", key="more-settings", on_change="rerun")
+        with more:
             if "baseline" in known:
-                baselines += _second_baseline(str(baselines[0]))
-            settings |= _more_settings(methods[method], min(opened.experiment.input.size))
+                baselines += _second_baseline(str(baselines[0]), bool(more.open))
+            settings |= _more_settings(methods[method], min(opened.experiment.input.size), bool(more.open))
     classes = _classes(opened, chosen, target, roles)
     complete = methods[method].complete(settings)
     rows = [{"method": method, **complete, **({"baseline": one} if one else {})} for one in baselines]
@@ -215,12 +216,17 @@ def _baseline(opened: OpenExperiment) -> str | None:
     )
 
 
-def _second_baseline(first: str) -> list[str]:
+def _second_baseline(first: str, shown: bool) -> list[str]:
     """None, or one that is not the first."""
+    options = (_NO_BASELINE, *(name for name in BASELINE_TITLES if name != first))
+    if not shown:
+        second = _known_from_address("baseline2", options, _NO_BASELINE, missing=first)
+        address.keep("baseline2", second, _NO_BASELINE)
+        return [] if second == _NO_BASELINE else [second]
     second = _from_address(
         "baseline2",
         _("Second baseline"),
-        (_NO_BASELINE, *(name for name in BASELINE_TITLES if name != first)),
+        options,
         _NO_BASELINE,
         _baseline_title,
         _("The same maps once more, in a second row, with removed pixels becoming something else."),
@@ -234,36 +240,47 @@ def _baseline_title(name: str) -> str:
     return _(BASELINE_TITLES[name]) if name in BASELINE_TITLES else _("None")
 
 
-def _more_settings(method: Method, side: int) -> dict[str, Any]:
-    return {one.name: _field(method, one, side) for one in method.settings if one.name in SETTING_TITLES}
+def _more_settings(method: Method, side: int, shown: bool) -> dict[str, Any]:
+    """The other settings; ``side`` is the shorter one of the picture.
+
+    Fields that nobody sees are not made: the values are in the address.
+    """
+    chosen = [one for one in method.settings if one.name in SETTING_TITLES]
+    values = {one.name: (_field if shown else _asked)(method, one, side) for one in chosen}
+    for one in chosen:
+        address.keep(one.name, str(values[one.name]), str(one.default))
+    return values
 
 
 def _field(method: Method, setting: Setting, side: int) -> Any:
-    """A field for a setting; ``side`` is the shorter one of the picture."""
+    """A field for a setting."""
     title, key = _(SETTING_TITLES[setting.name]), f"{method.name}-{setting.name}"
     help = _(setting.help)
-    address.begin(key, _asked(setting))
+    address.begin(key, _asked(method, setting, side))
     if setting.choices:
-        value = st.selectbox(title, setting.choices, help=help, key=key)
-    elif isinstance(setting.default, int):
-        high = min(int(setting.high or 0), side) if setting.name == "grid" else int(setting.high or 0)
+        return st.selectbox(title, setting.choices, help=help, key=key)
+    if isinstance(setting.default, int):
+        high = _most(setting, side)
         st.session_state[key] = min(st.session_state[key], high)
-        value = st.number_input(title, int(setting.low or 0), high, step=1, help=help, key=key)
-    else:
-        step, form = (0.01, "%.3f") if setting.name == "reliability" else (0.05, "%.2f")
-        value = st.number_input(
-            title, float(setting.low or 0), float(setting.high or 1), step=step, format=form, help=help, key=key
-        )
-    address.keep(setting.name, str(value), str(setting.default))
-    return value
+        return st.number_input(title, int(setting.low or 0), high, step=1, help=help, key=key)
+    step, form = (0.01, "%.3f") if setting.name == "reliability" else (0.05, "%.2f")
+    return st.number_input(
+        title, float(setting.low or 0), float(setting.high or 1), step=step, format=form, help=help, key=key
+    )
 
 
-def _asked(setting: Setting) -> Any:
+def _most(setting: Setting, side: int) -> int:
+    """Cells of a grid are not smaller than pixels."""
+    return min(int(setting.high or 0), side) if setting.name == "grid" else int(setting.high or 0)
+
+
+def _asked(method: Method, setting: Setting, side: int) -> Any:
     """A setting's value in the address, or its default."""
     text = address.read(setting.name, str(setting.default))
     kind: Callable[[str], Any] = type(setting.default)
     try:
-        return setting.check(kind(text))
+        value = setting.check(kind(text))
+        return min(value, _most(setting, side)) if isinstance(value, int) and not setting.choices else value
     except (KdvizError, ValueError):  # of another kind, out of range, no such choice
         say_error(
             _(
@@ -288,11 +305,15 @@ def _from_address(
 ) -> Any:
     """A select box whose value is in the page's address; ``missing`` is a value that may not be offered just now."""
     texts = [str(option) for option in options]
-    asked = address.read(name, str(default))
-    if asked == missing and missing not in texts:
-        asked = str(default)
-    elif asked not in texts:
-        asked = address.read_choice(name, texts, str(default))
+    asked = _known_from_address(name, texts, str(default), missing)
     value = st.selectbox(label, options, index=texts.index(asked), format_func=show, help=help, width=width)
     address.keep(name, str(value), str(default))
     return value
+
+
+def _known_from_address(name: str, texts: Sequence[str], default: str, missing: str | None = None) -> str:
+    """The address's value, one of ``texts``; others are said, except ``missing``."""
+    asked = address.read(name, default)
+    if asked == missing and missing not in texts:
+        return default
+    return asked if asked in texts else address.read_choice(name, texts, default)

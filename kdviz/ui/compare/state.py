@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from operator import is_
+from typing import Any, TypeVar
+
 from kdviz.execution import Job
 from kdviz.metrics import AgreementReport, Faithfulness, agreement
 from kdviz.saliency import ExplainState, SaliencyMap
@@ -14,6 +19,10 @@ Maps = dict[str, SaliencyMap]
 Reports = dict[str, AgreementReport]
 """By the name of the measure."""
 
+_DRAWN_BYTES = 2**17  # about, of a row
+_REST = 4.0  # times as long as an estimate took, until the next: others use this server too
+Drawn = TypeVar("Drawn")
+
 
 class Current:
     """At most one job for maps, and one for their curves."""
@@ -23,6 +32,8 @@ class Current:
         self.job: Job[service.States] | None = None
         self.curves: dict[int, RemoteJob] = {}
         self._maps: dict[int, tuple[ExplainState, Target, bool, tuple[Maps, Reports]]] = {}
+        self._drawn: tuple[Hashable, Sequence[Mapping[str, SaliencyMap]], Any] = (None, [], None)
+        self._rests_until = 0.0
 
     def cancel(self) -> None:
         """Stop everything."""
@@ -49,13 +60,48 @@ class Current:
     def maps(self, row: int, state: ExplainState, target: Target, complete: bool) -> tuple[Maps, Reports]:
         """A row's maps and their agreement, by all of ``MEASURES`` when no more masks will come.
 
-        Computed again only for another state or class, and once for all sessions when they are complete.
+        Computed again only for another state or class, not too often while it is under way, and once for all
+        sessions when they are complete.
         """
         kept = self._maps.get(row)
-        if kept is None or kept[0] is not state or kept[1:3] != (target, complete):
-            kept = self._maps[row] = (state, target, complete, self._made(row, state, target, complete))
-            self.curves.pop(row, None)
+        same = kept is not None and kept[1:3] == (target, complete)
+        if kept is not None and same and (kept[0] is state or self._rests(complete)):
+            return kept[3]
+        begun = time.monotonic()
+        kept = self._maps[row] = (state, target, complete, self._made(row, state, target, complete))
+        self._rests_until = time.monotonic() + _REST * (time.monotonic() - begun)
+        self.curves.pop(row, None)
         return kept[3]
+
+    def _rests(self, complete: bool) -> bool:
+        return not complete and time.monotonic() < self._rests_until
+
+    def drawn(
+        self,
+        rows: Sequence[Mapping[str, SaliencyMap]],
+        about: tuple[Hashable, ...],
+        complete: bool,
+        make: Callable[[], Drawn],
+    ) -> Drawn:
+        """What ``make`` makes of the maps, once for the same; for all sessions when they are complete.
+
+        Args:
+            rows: Maps of each row, from :meth:`maps`.
+            about: Everything else that it depends on.
+            complete: Whether no more masks will come.
+            make: Makes it.
+        """
+        kept, kept_rows, found = self._drawn
+        if kept == about and len(kept_rows) == len(rows) and all(map(is_, kept_rows, rows)):
+            return found
+        known = (*self.wanted.keys, *(_amount(maps) for maps in rows), *about) if complete and self.wanted else None
+        found = service.made().get(known) if known else None
+        if found is None:
+            found = make()
+            if known:
+                service.made().put(known, found, _DRAWN_BYTES * len(rows))
+        self._drawn = (about, rows, found)
+        return found
 
     def _made(self, row: int, state: ExplainState, target: Target, complete: bool) -> tuple[Maps, Reports]:
         if not complete or self.wanted is None:
@@ -82,6 +128,10 @@ class Current:
         classes = {role: one.target for role, one in maps.items()}
         curves = FaithfulnessTask(task.folder, task.fingerprint, task.picture, values, classes, baseline)
         self.curves[row] = service.pool().submit(curves)
+
+
+def _amount(maps: Mapping[str, SaliencyMap]) -> tuple[tuple[str, int, int], ...]:
+    return tuple((role, one.target, one.n_masks) for role, one in maps.items())
 
 
 def _size(one: SaliencyMap) -> int:
