@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +22,7 @@ from kdviz.execution import QueueFullError
 from kdviz.metrics import faithfulness, trivial_map
 from kdviz.saliency import explain, methods
 from kdviz.saliency.rise import softmax
-from kdviz.serving import FaithfulnessTask, MapsTask, Pool, fingerprint, start_pool
+from kdviz.serving import FaithfulnessTask, MapsTask, Pool, can_fork, fingerprint, start_pool
 from kdviz.serving.transport import ProcessTransport
 
 WAIT = 60.0
@@ -187,24 +189,66 @@ def test_a_full_queue_refuses(task):
         pool.close()
 
 
-def test_the_worker_leaves_with_its_server(task):
-    """Also when the server is killed, so that no process stays behind."""
+can_copy = pytest.mark.skipif(not can_fork(), reason="needs Linux without a GPU")
+HOW = [False, pytest.param(True, marks=can_copy)]
+
+
+@pytest.mark.parametrize("fork", HOW)
+def test_the_worker_leaves_with_its_server(fork):
+    """Also when the server is killed, so that no process stays behind, and none keeps the server's port."""
     code = (
-        "import sys, time\n"
+        "import socket, sys, time\n"
         "from kdviz.serving import start_pool\n"
-        "pool = start_pool(); pool.start()\n"
-        "print(pool._computers[0]._transport.pid, flush=True)\n"
+        "port = socket.create_server(('127.0.0.1', 0))\n"
+        f"pool = start_pool(fork={fork}); pool.start()\n"
+        "print(pool._computers[0]._transport.pid, port.getsockname()[1], flush=True)\n"
         "time.sleep(60)\n"
     )
     server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    worker = int(server.stdout.readline())
+    worker, port = map(int, server.stdout.readline().split())
     time.sleep(0.5)
     server.kill()
     server.wait()
+    with socket.socket() as visitor:
+        assert visitor.connect_ex(("127.0.0.1", port)) != 0
     end = time.monotonic() + WAIT
     while is_alive(worker) and time.monotonic() < end:
         time.sleep(0.1)
     assert not is_alive(worker)
+
+
+@can_copy
+def test_a_worker_that_is_a_copy_gives_the_same_maps(task, pool, tmp_path):
+    """Also beside a server's event loop and threads; when it dies, a process of its own takes its place."""
+    (tmp_path / "task.pickle").write_bytes(pickle.dumps(task(target=None)))
+    code = (
+        "import asyncio, os, pickle, signal, sys\n"
+        "from kdviz.serving import start_pool\n"
+        "async def serve(task):\n"
+        "    await asyncio.to_thread(len, '')\n"  # a thread that waits for work
+        "    pool = start_pool(fork=True); pool.start()\n"
+        "    worker = pool._computers[0]._transport\n"
+        "    jobs = [pool.submit(task)]\n"
+        "    jobs[0].wait(60)\n"
+        "    os.kill(worker.pid, signal.SIGKILL)\n"
+        "    while pool._computers[0]._transport is worker: await asyncio.sleep(.01)\n"
+        "    jobs.append(pool.submit(task)); jobs[1].wait(60)\n"
+        "    kinds = [type(worker).__name__, type(pool._computers[0]._transport).__name__]\n"
+        "    pickle.dump((kinds, [(job.status, job.latest) for job in jobs]), sys.stdout.buffer)\n"
+        "    pool.close()\n"
+        "asyncio.run(serve(pickle.load(open(sys.argv[1], 'rb'))))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "task.pickle")]
+    told = subprocess.run(command, capture_output=True, timeout=2 * WAIT)
+    assert told.returncode == 0, told.stderr.decode()
+    kinds, jobs = pickle.loads(told.stdout)
+    assert kinds == ["ForkTransport", "ProcessTransport"]
+    here = pool.submit(task(target=None))
+    assert here.wait(WAIT)
+    for status, latest in jobs:
+        assert status == "done"
+        scores = latest[0].states["teacher"].scores, here.latest[0].states["teacher"].scores
+        assert torch.allclose(*scores, atol=1e-5)
 
 
 def is_alive(pid: int) -> bool:

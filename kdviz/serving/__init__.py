@@ -10,7 +10,7 @@ A worker that dies takes its jobs with it, and nothing else: they fail with one 
 another worker.
 """
 
-from kdviz.serving.client import Pool, RemoteJob, start_pool
+from kdviz.serving.client import Pool, RemoteJob, can_fork, start_pool
 from kdviz.serving.tasks import FaithfulnessTask, MapsTask, fingerprint
 
-__all__ = ["FaithfulnessTask", "MapsTask", "Pool", "RemoteJob", "fingerprint", "start_pool"]
+__all__ = ["FaithfulnessTask", "MapsTask", "Pool", "RemoteJob", "can_fork", "fingerprint", "start_pool"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -12,7 +13,7 @@ from typing import Any
 
 from kdviz.execution import Job, QueueFullError
 from kdviz.serving.tasks import Task
-from kdviz.serving.transport import ProcessTransport, RayTransport, Transport, ray_actors
+from kdviz.serving.transport import ForkTransport, ProcessTransport, RayTransport, Transport, ray_actors
 
 _log = logging.getLogger(__name__)
 _LIMIT = 64  # jobs under way on one worker
@@ -153,12 +154,24 @@ class Pool:
             one.close()
 
 
-def start_pool() -> Pool:
+def can_fork() -> bool:
+    """Whether the worker can be a copy of this process, if it computed nothing yet: on Linux, without GPU or Ray."""
+    import torch
+
+    return sys.platform == "linux" and not os.environ.get("KDVIZ_RAY") and not torch.cuda.device_count()
+
+
+def start_pool(fork: bool = False) -> Pool:
     """The workers of this server: of the Ray cluster at ``KDVIZ_RAY``, else one for each GPU, else one.
+
+    Args:
+        fork: Make one that is a copy of this process; see :func:`can_fork`.
 
     Raises:
         SettingError: Ray is not installed, or there is no cluster at the address.
     """
+    if fork:
+        return Pool([_fork_first()])
     address = os.environ.get("KDVIZ_RAY", "")
     if address:
         actors = ray_actors(address, os.environ.get("KDVIZ_RAY_ACTORS", ""))
@@ -168,3 +181,9 @@ def start_pool() -> Pool:
     gpus = torch.cuda.device_count()
     environments = [{"CUDA_VISIBLE_DEVICES": str(number)} for number in range(gpus)] if gpus > 1 else [{}]
     return Pool([lambda more=more: ProcessTransport(more) for more in environments])
+
+
+def _fork_first() -> Callable[[], Transport]:
+    """A copy of this process now; if that has died, a process of its own, since this one has computed by then."""
+    forks = [ForkTransport]
+    return lambda: forks.pop()() if forks else ProcessTransport()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
+import multiprocessing
 import os
 import pickle
 import queue
@@ -11,6 +13,7 @@ import secrets
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
@@ -22,6 +25,7 @@ from kdviz.errors import SettingError
 Message = tuple[Any, ...]
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 20.0
+_END_SECONDS = 5.0
 
 
 class Transport(Protocol):
@@ -115,6 +119,58 @@ class ProcessTransport:
             Client(self._listener.address).close()  # without the key: accept() fails
         except (OSError, EOFError):
             return
+
+
+class ForkTransport:
+    """A worker that is a copy of this process as it is now: what both have loaded is in memory once.
+
+    Only for a process that has computed nothing and has no GPU, since threads that compute and what a GPU's driver
+    keeps do not survive in a copy; on Linux, where libraries are ready for it.
+    """
+
+    def __init__(self) -> None:
+        from kdviz.serving import worker  # all that it needs, before there are two of us
+
+        self.problem = ""
+        self._outgoing: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        context = multiprocessing.get_context("fork")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=worker.main_of_fork, args=(theirs,), name="kdviz-worker", daemon=True)
+        gc.collect()
+        gc.freeze()  # a collection would write to every object, and so copy it
+        with warnings.catch_warnings():
+            # Python warns of other threads: those of a server that has just started wait for work, and hold nothing.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process.start()
+        theirs.close()
+        threading.Thread(target=self._write, daemon=True).start()
+
+    def send(self, message: Message) -> None:
+        self._outgoing.put(message)
+
+    def receive(self) -> Message | None:
+        try:
+            return pickle.loads(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            self.close()
+            return None
+
+    def close(self) -> None:
+        self._outgoing.put(())
+        if self._process.is_alive():
+            self._process.terminate()
+        self._process.join(_END_SECONDS)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def _write(self) -> None:
+        while message := self._outgoing.get():
+            try:
+                self._connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+            except OSError:
+                return  # receive() sees the end too
 
 
 def _python_path() -> str:

@@ -6,12 +6,13 @@ import gc
 import logging
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from multiprocessing.connection import Client
+from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,22 @@ def main() -> None:
     """Serve the page server whose address and key come on standard input, until it leaves."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     address, key = pickle.load(sys.stdin.buffer)  # from the page server itself, which started us
-    connection = Client(address, authkey=key)
+    serve(Client(address, authkey=key))
+
+
+def main_of_fork(connection: Connection) -> None:
+    """Serve the page server that this process is a copy of; never returns."""
+    signal.set_wakeup_fd(-1)  # that of the page server's event loop
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the page server takes its leave, and so do we
+    kept = connection.fileno()
+    os.closerange(3, kept)  # sockets above all: a port would stay taken, and no end of the server be seen
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    serve(connection)
+
+
+def serve(connection: Connection) -> None:
+    """Do what comes through the connection until it ends; never returns."""
     lock = threading.Lock()
 
     def publish(message: Message) -> None:

@@ -16,13 +16,15 @@ from kdviz.analysis.attention import studies_of
 from kdviz.execution import Job
 from kdviz.images import content_hash
 from kdviz.saliency import ExplainState, methods
-from kdviz.serving import FaithfulnessTask, MapsTask, Pool, RemoteJob, start_pool
+from kdviz.serving import FaithfulnessTask, MapsTask, Pool, RemoteJob, can_fork, start_pool
 from kdviz.serving.client import finished
 from kdviz.serving.tasks import TEACHER, Target
 from kdviz.ui.library import OpenExperiment, first, folders, open_experiment
 
 __all__ = ["TEACHER", "Request", "States", "default_masks", "default_settings", "pool", "start", "warm_up"]
 
+_pools: list[Pool] = []
+_starting = threading.Lock()
 _RESULTS = 128
 _RESULT_BYTES = 96 * 2**20
 
@@ -58,16 +60,25 @@ class Results:
                 del self._sizes[oldest]
 
 
-@lru_cache(maxsize=1)
 def pool() -> Pool:
     """The workers, started.
 
     Raises:
         SettingError: See :func:`kdviz.serving.start_pool`.
     """
-    workers = start_pool()
-    workers.start()
-    return workers
+    with _starting:
+        if not _pools:
+            _pools.append(start_pool())
+            _pools[0].start()
+        return _pools[0]
+
+
+def pool_of_a_fresh_server() -> None:
+    """Start the workers before the server computes anything, where they can then share its memory."""
+    with _starting:
+        if not _pools and can_fork():
+            _pools.append(start_pool(fork=True))
+            _pools[0].start()
 
 
 @lru_cache(maxsize=1)
@@ -184,7 +195,7 @@ def warm_up() -> None:
     """Start the workers, compute the first picture's maps, and take what is loaded out of garbage collection."""
     opened = open_experiment(first(list(folders())))
     picture = opened.shown.picture(opened.showcase[0]) if opened.shown is not None else None
-    pool()  # not before: it loads as much, and the first page needs no worker
+    pool()  # not before: a process of its own loads as much, and the first page needs no worker
     if picture is not None:
         start(Request(opened, picture, (default_settings(opened),))).wait(60)
     for study in studies_of(opened.experiment)[:1]:

@@ -27,21 +27,33 @@ middleware = [Middleware(UploadQuota)]
 
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
-    """Start with the server: load the models and the first maps before anybody asks, without blocking it."""
-
-    def warm_up() -> None:
-        try:
-            from kdviz.ui import service  # slow: torch
-
-            service.warm_up()
-        except KdvizError as error:
-            _log.error("%s", error)  # the pages say it too
-        except Exception:
-            _log.exception("warming up failed")
-
-    threading.Thread(target=warm_up, name="kdviz-warm-up", daemon=True).start()
+    """Start with the server: the workers, then, without blocking it, the models and the first maps."""
+    _reported(_start_workers)
+    threading.Thread(target=_reported, args=(_warm_up,), name="kdviz-warm-up", daemon=True).start()
     await asyncio.sleep(0)
     yield
+
+
+def _start_workers() -> None:
+    from kdviz.ui import service  # slow: torch
+
+    service.pool_of_a_fresh_server()
+
+
+def _warm_up() -> None:
+    from kdviz.ui import service
+
+    service.warm_up()
+
+
+def _reported(begin: Callable[[], None]) -> None:
+    """Do it; what goes wrong is for the log, since the pages say it too."""
+    try:
+        begin()
+    except KdvizError as error:
+        _log.error("%s", error)
+    except Exception:
+        _log.exception("the start failed")
 
 
 def main() -> None:
