@@ -346,7 +346,7 @@ def test_curves_on_request_and_their_table(server: str, page: playwright.Page) -
     settled(page)
     page.get_by_text("Deletion and insertion: do the maps").click()
     page.get_by_role("button", name="Compute the curves").click()
-    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=WAIT)
+    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=3 * WAIT)
     with page.expect_download() as got:
         page.get_by_role("button", name="CSV", exact=True).click()
     lines = Path(got.value.path()).read_text().splitlines()
