@@ -115,17 +115,27 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A page of a desktop computer, in English; it must end without an exception, of Python or of JavaScript."""
+@pytest.fixture(scope="session")
+def english(browser: Any) -> Iterator[Any]:
+    """A browser in English whose cache, but nothing else, goes from test to test: Streamlit's scripts are large."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="en-US")
-    page = context.new_page()
-    page.set_default_timeout(WAIT)
+    context.set_default_timeout(WAIT)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(english: Any) -> Iterator[Any]:
+    """A page of a desktop computer, in English; it must end without an exception, of Python or of JavaScript."""
+    english.clear_cookies()
+    english.clear_permissions()
+    page = english.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     yield page
     assert page.locator(".stException").count() == 0
-    context.close()
+    for one in english.pages:
+        one.close()
     assert problems == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -51,13 +52,19 @@ STREAMLIT = {
 }
 
 
-def opened(browser: Any, address: str, scheme: str = "light", width: int = 1440, locale: str = "en-US") -> Any:
+@pytest.fixture(scope="module")
+def chinese(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="zh-CN")
+    context.set_default_timeout(WAIT)
+    yield context
+    context.close()
+
+
+def opened(context: Any, address: str, scheme: str = "light", width: int = 1440) -> Any:
     """A page, when it has come to rest."""
-    context = browser.new_context(
-        viewport={"width": width, "height": 1000}, color_scheme=scheme, locale=locale, reduced_motion="reduce"
-    )
     page = context.new_page()
-    page.set_default_timeout(WAIT)
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.goto(address)
     playwright.expect(page.locator("h1").first).to_be_visible(timeout=WAIT)
     page.wait_for_function(AT_REST, timeout=WAIT)
@@ -68,26 +75,26 @@ def opened(browser: Any, address: str, scheme: str = "light", width: int = 1440,
 
 @pytest.mark.parametrize("name", PAGES)
 def test_on_a_phone_nothing_is_wider_than_the_screen_and_in_light_axe_finds_nothing(
-    server: str, browser: Any, name: str
+    server: str, english: Any, name: str
 ) -> None:
-    page = opened(browser, f"{server}{PAGES[name]}", "light", width=390)
+    page = opened(english, f"{server}{PAGES[name]}", "light", width=390)
     wide = is_too_wide(page)
     resized(page, 1440)
     serious = seen_by_axe(page)
-    page.context.close()
+    page.close()
     assert serious == []
     assert not wide
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_in_dark_axe_finds_nothing_and_on_a_large_screen_nothing_is_too_wide(
-    server: str, browser: Any, name: str
+    server: str, english: Any, name: str
 ) -> None:
-    page = opened(browser, f"{server}{PAGES[name]}", "dark")
+    page = opened(english, f"{server}{PAGES[name]}", "dark")
     serious = seen_by_axe(page)
     resized(page, 2560)
     wide = is_too_wide(page)
-    page.context.close()
+    page.close()
     assert serious == []
     assert not wide
 
@@ -113,13 +120,13 @@ def seen_by_axe(page: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_opens_from_its_address_in_chinese(server: str, browser: Any, name: str) -> None:
-    page = opened(browser, f"{server}{PAGES[name]}", locale="zh-CN")
+def test_every_page_opens_from_its_address_in_chinese(server: str, chinese: Any, name: str) -> None:
+    page = opened(chinese, f"{server}{PAGES[name]}")
     title = page.locator("h1").first.inner_text()
     chinese = any("\u4e00" <= letter <= "\u9fff" for letter in title)
     pictures = page.locator(".stMain img:not([alt]), .stMain canvas[role=img]:not([aria-label])").count()
     broken = page.locator(".stException").count()
-    page.context.close()
+    page.close()
     assert chinese, title
     assert pictures == 0
     assert broken == 0

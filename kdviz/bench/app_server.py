@@ -97,7 +97,9 @@ class Server:
         Raises:
             KdvizError: There is none.
         """
-        found = [pid for pid, command in family(self._process.pid).items() if _WORKER in command]
+        commands = family(self._process.pid)
+        own = commands.pop(self._process.pid, "")
+        found = [pid for pid, command in commands.items() if _WORKER in command or command == own]  # or a copy
         if not found:
             raise KdvizError("The app has no process that computes on this machine.")
         return found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -56,6 +57,8 @@ class Worker:
             self._jobs.pop(number, None)
             outgoing.flush()
             self._publish(("ended", number, job.status, job.error))
+            if not self._jobs:
+                give_back_memory()
 
         self._jobs[number] = self._queue.submit(lambda: map(outgoing.offer, task.states(opened)), ended)
 
@@ -100,6 +103,16 @@ def opened(folder: str, wanted: str) -> Experiment:
 @lru_cache(maxsize=8)
 def _loaded(folder: str, changed: int) -> Experiment:
     return load_experiment(folder)
+
+
+def give_back_memory() -> None:
+    """Return to the system what was read or computed and is free again: Arrow and glibc would keep it."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # glibc's alone
+        trim(0)
 
 
 def set_threads(threads: int | None = None) -> None:

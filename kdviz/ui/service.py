@@ -19,6 +19,7 @@ from kdviz.saliency import ExplainState, methods
 from kdviz.serving import FaithfulnessTask, MapsTask, Pool, RemoteJob, can_fork, start_pool
 from kdviz.serving.client import finished
 from kdviz.serving.tasks import TEACHER, Target
+from kdviz.serving.worker import give_back_memory
 from kdviz.ui.library import OpenExperiment, first, folders, open_experiment
 
 __all__ = ["TEACHER", "Request", "States", "default_masks", "default_settings", "pool", "start", "warm_up"]
@@ -202,3 +203,4 @@ def warm_up() -> None:
         opened.attention(study, "spearman")  # a second or two, which its first reader need not wait
     gc.collect()
     gc.freeze()
+    give_back_memory()
