@@ -115,11 +115,27 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def english(browser: Any) -> Iterator[Any]:
-    """A browser in English whose cache, but nothing else, goes from test to test: Streamlit's scripts are large."""
-    context = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="en-US")
+def somebody(browser: Any, locale: str, folder: Path) -> Any:
+    """A browser of a person who was here before: Streamlit's large scripts are in its folder, compiled."""
+    context = browser.browser_type.launch_persistent_context(
+        folder, executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1440, "height": 1000}, locale=locale
+    )
     context.set_default_timeout(WAIT)
+    return context
+
+
+@pytest.fixture(scope="session")
+def english(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Somebody who reads English; nothing but the cache goes from test to test."""
+    context = somebody(browser, "en-US", tmp_path_factory.mktemp("english"))
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def mandarin(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Somebody who reads Chinese."""
+    context = somebody(browser, "zh-CN", tmp_path_factory.mktemp("chinese"))
     yield context
     context.close()
 
@@ -130,11 +146,12 @@ def page(english: Any) -> Iterator[Any]:
     english.clear_cookies()
     english.clear_permissions()
     page = english.new_page()
+    page.set_viewport_size({"width": 1440, "height": 1000})
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     yield page
     assert page.locator(".stException").count() == 0
-    for one in english.pages:
+    for one in english.pages[1:]:  # without its first page the browser would end
         one.close()
     assert problems == []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import browser, english, models, page, server  # noqa: F401  fixtures
+from browser import browser, english, mandarin, models, page, server  # noqa: F401  fixtures
 
 from kdviz.datasets import LabelledImages, bundled_digits, mnist
 from kdviz.distill.runs import new_network

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -50,14 +49,6 @@ STREAMLIT = {
     "nested-interactive",
     "scrollable-region-focusable",
 }
-
-
-@pytest.fixture(scope="module")
-def chinese(browser: Any) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="zh-CN")
-    context.set_default_timeout(WAIT)
-    yield context
-    context.close()
 
 
 def opened(context: Any, address: str, scheme: str = "light", width: int = 1440) -> Any:
@@ -120,8 +111,8 @@ def seen_by_axe(page: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_opens_from_its_address_in_chinese(server: str, chinese: Any, name: str) -> None:
-    page = opened(chinese, f"{server}{PAGES[name]}")
+def test_every_page_opens_from_its_address_in_chinese(server: str, mandarin: Any, name: str) -> None:
+    page = opened(mandarin, f"{server}{PAGES[name]}")
     title = page.locator("h1").first.inner_text()
     chinese = any("\u4e00" <= letter <= "\u9fff" for letter in title)
     pictures = page.locator(".stMain img:not([alt]), .stMain canvas[role=img]:not([aria-label])").count()

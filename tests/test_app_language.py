@@ -47,24 +47,16 @@ THE_SAME = re.compile(
 """What has no Chinese name, or is somebody's own."""
 
 
-@pytest.fixture(scope="module")
-def chinese_browser(browser: Any) -> Iterator[Any]:
-    """A browser whose language is Chinese; it keeps Streamlit's scripts from page to page."""
-    context = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="zh-CN")
-    yield context
-    context.close()
-
-
 @pytest.fixture
-def chinese(chinese_browser: Any) -> Iterator[Any]:
-    """A page of it; it must end without an exception of JavaScript."""
-    page = chinese_browser.new_page()
+def chinese(mandarin: Any) -> Iterator[Any]:
+    """A page in Chinese; it must end without an exception of JavaScript."""
+    page = mandarin.new_page()
     page.set_default_timeout(WAIT)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     yield page
     page.close()
-    chinese_browser.clear_cookies()
+    mandarin.clear_cookies()
     assert problems == []
 
 
