@@ -37,7 +37,7 @@ def test_what_one_buys_is_said_first(server: str, page: playwright.Page, report)
 
 def test_the_axis_and_the_forms_are_in_the_address(server: str, page: playwright.Page) -> None:
     page.goto(f"{server}/cost")
-    chart = page.locator(".js-plotly-plot")
+    chart = page.locator(".js-plotly-plot").first  # the one before may still be there for a moment
     playwright.expect(chart.locator(".scatterlayer .trace path.point")).to_have_count(9, timeout=WAIT)
     page.get_by_role("radio", name="File size").click()
     playwright.expect(chart).to_contain_text("File size, MB (logarithmic)")
