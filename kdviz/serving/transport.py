@@ -50,7 +50,31 @@ class Transport(Protocol):
         ...
 
 
-class ProcessTransport:
+class _Writing:
+    """What waits for a worker, and goes to it in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.problem = ""
+        self._outgoing: queue.SimpleQueue[Message] = queue.SimpleQueue()
+
+    def send(self, message: Message) -> None:
+        self._outgoing.put(message)
+
+    def _begin_to_write(self, connection: Connection) -> None:
+        threading.Thread(target=self._write, args=(connection,), daemon=True).start()
+
+    def _write(self, connection: Connection) -> None:
+        while message := self._outgoing.get():
+            try:
+                connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+            except OSError:
+                return  # receive() sees the end too
+
+    def _end_writing(self) -> None:
+        self._outgoing.put(())
+
+
+class ProcessTransport(_Writing):
     """A worker process on this machine.
 
     A fresh interpreter, since forking a server with threads and a GPU is not safe.
@@ -60,8 +84,7 @@ class ProcessTransport:
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None):
-        self.problem = ""
-        self._outgoing: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        super().__init__()
         key = secrets.token_bytes(32)
         self._listener = Listener(authkey=key)
         command = [sys.executable, "-m", "kdviz.serving.worker"]
@@ -74,15 +97,12 @@ class ProcessTransport:
         threading.Thread(target=self._unblock, daemon=True).start()
         atexit.register(self.close)
 
-    def send(self, message: Message) -> None:
-        self._outgoing.put(message)
-
     def receive(self) -> Message | None:
         try:
             if self._connection is None:
                 self._connection = self._listener.accept()
                 self._listener.close()
-                threading.Thread(target=self._write, args=(self._connection,), daemon=True).start()
+                self._begin_to_write(self._connection)
             return pickle.loads(self._connection.recv_bytes())
         except (EOFError, OSError, AuthenticationError):
             self.close()
@@ -90,7 +110,7 @@ class ProcessTransport:
 
     def close(self) -> None:
         atexit.unregister(self.close)
-        self._outgoing.put(())
+        self._end_writing()
         if self._process.poll() is None:
             self._process.terminate()
         self._listener.close()
@@ -98,13 +118,6 @@ class ProcessTransport:
     @property
     def pid(self) -> int:
         return self._process.pid
-
-    def _write(self, connection: Connection) -> None:
-        while message := self._outgoing.get():
-            try:
-                connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-            except OSError:
-                return  # receive() sees the end too
 
     def _unblock(self) -> None:
         """A worker that ends before it has connected must not keep ``accept`` waiting."""
@@ -121,7 +134,7 @@ class ProcessTransport:
             return
 
 
-class ForkTransport:
+class ForkTransport(_Writing):
     """A worker that is a copy of this process as it is now: what both have loaded is in memory once.
 
     Only for a process that has computed nothing and has no GPU, since threads that compute and what a GPU's driver
@@ -131,8 +144,7 @@ class ForkTransport:
     def __init__(self) -> None:
         from kdviz.serving import worker  # all that it needs, before there are two of us
 
-        self.problem = ""
-        self._outgoing: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        super().__init__()
         context = multiprocessing.get_context("fork")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=worker.main_of_fork, args=(theirs,), name="kdviz-worker", daemon=True)
@@ -143,10 +155,7 @@ class ForkTransport:
             warnings.simplefilter("ignore", DeprecationWarning)
             self._process.start()
         theirs.close()
-        threading.Thread(target=self._write, daemon=True).start()
-
-    def send(self, message: Message) -> None:
-        self._outgoing.put(message)
+        self._begin_to_write(self._connection)
 
     def receive(self) -> Message | None:
         try:
@@ -156,7 +165,7 @@ class ForkTransport:
             return None
 
     def close(self) -> None:
-        self._outgoing.put(())
+        self._end_writing()
         if self._process.is_alive():
             self._process.terminate()
         self._process.join(_END_SECONDS)
@@ -164,13 +173,6 @@ class ForkTransport:
     @property
     def pid(self) -> int | None:
         return self._process.pid
-
-    def _write(self) -> None:
-        while message := self._outgoing.get():
-            try:
-                self._connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-            except OSError:
-                return  # receive() sees the end too
 
 
 def _python_path() -> str:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
@@ -137,9 +138,10 @@ def main_of_fork(connection: Connection) -> None:
     signal.set_wakeup_fd(-1)  # that of the page server's event loop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the page server takes its leave, and so do we
-    kept = connection.fileno()
-    os.closerange(3, kept)  # sockets above all: a port would stay taken, and no end of the server be seen
-    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 2 and number != connection.fileno():
+            with suppress(OSError):  # that of the listing itself
+                os.close(number)  # sockets above all: a port would stay taken, and no end of the server be seen
     serve(connection)
 
 

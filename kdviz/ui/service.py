@@ -61,25 +61,26 @@ class Results:
                 del self._sizes[oldest]
 
 
-def pool() -> Pool:
+def pool(fork: bool = False) -> Pool:
     """The workers, started.
+
+    Args:
+        fork: How to start them if they are not; see :func:`kdviz.serving.start_pool`.
 
     Raises:
         SettingError: See :func:`kdviz.serving.start_pool`.
     """
     with _starting:
         if not _pools:
-            _pools.append(start_pool())
+            _pools.append(start_pool(fork))
             _pools[0].start()
         return _pools[0]
 
 
-def pool_of_a_fresh_server() -> None:
-    """Start the workers before the server computes anything, where they can then share its memory."""
-    with _starting:
-        if not _pools and can_fork():
-            _pools.append(start_pool(fork=True))
-            _pools[0].start()
+def start_workers() -> None:
+    """Start them before the server computes anything, where they can then share its memory; else :func:`warm_up` does."""
+    if can_fork():
+        pool(fork=True)
 
 
 @lru_cache(maxsize=1)

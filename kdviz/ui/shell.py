@@ -25,41 +25,39 @@ middleware = [Middleware(UploadQuota)]
 """What every request goes through before Streamlit has it."""
 
 
+_workers_started = threading.Event()
+_workers_started.set()  # where no server begins, there is nothing to wait for
+
+
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
-    """Start with the server: the workers, then, without blocking it, the models and the first maps."""
-    _reported(_start_workers)
-    threading.Thread(target=_reported, args=(_warm_up,), name="kdviz-warm-up", daemon=True).start()
+    """Start with the server: load the models and the first maps before anybody asks, without blocking it."""
+    _workers_started.clear()
+    threading.Thread(target=_start, name="kdviz-warm-up", daemon=True).start()
     await asyncio.sleep(0)
     yield
 
 
-def _start_workers() -> None:
-    from kdviz.ui import service  # slow: torch
-
-    service.pool_of_a_fresh_server()
-
-
-def _warm_up() -> None:
-    from kdviz.ui import service
-
-    service.warm_up()
-
-
-def _reported(begin: Callable[[], None]) -> None:
-    """Do it; what goes wrong is for the log, since the pages say it too."""
+def _start() -> None:
     try:
-        begin()
+        from kdviz.ui import service  # slow: torch
+
+        service.start_workers()
+        _workers_started.set()
+        service.warm_up()
     except KdvizError as error:
-        _log.error("%s", error)
+        _log.error("%s", error)  # the pages say it too
     except Exception:
-        _log.exception("the start failed")
+        _log.exception("warming up failed")
+    finally:
+        _workers_started.set()
 
 
 def main() -> None:
     """Draw the app. Does nothing outside of a session, so that ``app.py`` can be imported."""
     if get_script_run_ctx(suppress_warning=True) is None:
         return
+    _workers_started.wait()  # they may become copies of this process, which must have computed nothing
     st.set_page_config(page_title="kdviz", page_icon=str(ASSETS / "app" / "icon.svg"), layout="wide")
     st.html(ASSETS / "app" / "page.css")
     session.begin()

@@ -246,7 +246,7 @@ def _more_settings(method: Method, side: int, shown: bool) -> dict[str, Any]:
     Fields that nobody sees are not made: the values are in the address.
     """
     chosen = [one for one in method.settings if one.name in SETTING_TITLES]
-    values = {one.name: (_field if shown else _asked)(method, one, side) for one in chosen}
+    values = {one.name: _field(method, one, side) if shown else _asked(one, side) for one in chosen}
     for one in chosen:
         address.keep(one.name, str(values[one.name]), str(one.default))
     return values
@@ -256,7 +256,7 @@ def _field(method: Method, setting: Setting, side: int) -> Any:
     """A field for a setting."""
     title, key = _(SETTING_TITLES[setting.name]), f"{method.name}-{setting.name}"
     help = _(setting.help)
-    address.begin(key, _asked(method, setting, side))
+    address.begin(key, _asked(setting, side))
     if setting.choices:
         return st.selectbox(title, setting.choices, help=help, key=key)
     if isinstance(setting.default, int):
@@ -274,7 +274,7 @@ def _most(setting: Setting, side: int) -> int:
     return min(int(setting.high or 0), side) if setting.name == "grid" else int(setting.high or 0)
 
 
-def _asked(method: Method, setting: Setting, side: int) -> Any:
+def _asked(setting: Setting, side: int) -> Any:
     """A setting's value in the address, or its default."""
     text = address.read(setting.name, str(setting.default))
     kind: Callable[[str], Any] = type(setting.default)
