@@ -19,10 +19,14 @@ from kdviz.analysis.attention import (
     maps,
     own_models,
     read_attention,
+    seeds_of_teacher,
     shuffles,
     study,
     sweep_for,
+    sweep_of_teacher,
     swept_models,
+    teacher_runs,
+    train_teachers,
     work,
 )
 from kdviz.analysis.attention.maps import GroupMaps, read_maps
@@ -140,6 +144,33 @@ def test_pairs_of_a_sweep(tiny, small_digits):
     stored = load_safetensors(sweep.store.read(f"{sweep.plan.student(3).identity}/weights.safetensors"))
     assert weights.keys() == stored.keys()
     assert all(torch.equal(weights[name], stored[name]) for name in weights)
+
+
+def test_further_teachers_have_students_of_their_own(tiny, small_digits):
+    own = sweep_for(tiny, "temperature", small_splits(small_digits), [4], [0, 1], CONFIG)
+    (run,) = teacher_runs(own, 1)
+    assert [stage.name for stage in train_teachers(own, [run], threads=1)][-1] == "teacher, seed 1"
+    assert list(train_teachers(own, [run], threads=1)) == []  # nothing is left
+    other = sweep_of_teacher(own, run, seeds_of_teacher([0, 1], 1))
+    for sweep in (own, other):
+        list(sweep.make_weights(threads=1))
+    first, second = (swept_models(sweep) for sweep in (own, other))
+    assert [one.key for one in second] == [
+        "teacher, seed 1",
+        *("alone, seed 2", "alone, seed 3", "T = 4, seed 2", "T = 4, seed 3"),
+    ]
+    assert first[0].content != second[0].content
+    claims = {(one.first.key, one.second.key) for one in all_pairs([*first, *second]) if one.kind == "claim"}
+    assert claims == {
+        *(("teacher", f"{student}, seed {seed}") for student in ("alone", "T = 4") for seed in (0, 1)),
+        *(("teacher, seed 1", f"{student}, seed {seed}") for student in ("alone", "T = 4") for seed in (2, 3)),
+    }
+
+
+def test_a_study_of_teachers_epochs_has_its_teachers(tiny, small_digits):
+    sweep = sweep_for(tiny, "teacher-epochs", small_splits(small_digits), [1], [0], CONFIG)
+    with pytest.raises(SettingError, match="leave --teachers away"):
+        teacher_runs(sweep, 1)
 
 
 def test_pairs_of_stopped_teachers_are_with_the_own_teacher(tiny, small_digits):

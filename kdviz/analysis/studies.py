@@ -67,6 +67,7 @@ class Sweep:
         seeds: Each trains a student alone and one for each value.
         config: The recipe of the students.
         results: Folder for the runs' files, a path or an fsspec URL; default ``runs`` in the experiment's folder.
+        weights_only: Only :meth:`make_weights` is wanted; the experiment's tables may be of another teacher.
 
     Raises:
         SettingError: No values, or one outside its range.
@@ -81,6 +82,7 @@ class Sweep:
     seeds: Sequence[int]
     config: TrainingConfig
     results: str | Path | None = None
+    weights_only: bool = False
 
     def __post_init__(self) -> None:
         for role in ("teacher", "kd_student"):
@@ -95,7 +97,8 @@ class Sweep:
         check_teacher(teacher, self.experiment.classes, self.splits["train"].classes)
         self.store = Store(self.results or self.experiment.folder / "runs")
         _ = self.plan.teachers, self.plan.pupils  # every setting is checked before anything is trained
-        self.plan.refuse_others(earlier(self.experiment, self.study.table))
+        if not self.weights_only:
+            self.plan.refuse_others(earlier(self.experiment, self.study.table))
 
     @property
     def study(self) -> Study:

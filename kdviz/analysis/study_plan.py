@@ -79,15 +79,24 @@ class Plan:
         return [*((None, run) for run in self.alone), *self.students]
 
     def teacher(self, seed: int) -> TrainingRun:
-        run = self.experiment.runs["teacher"]
+        """The teacher of a seed, with its weights after each of the study's values."""
         epochs = tuple(sorted(self.values))
         if epochs[0] < 1:
             raise SettingError(f"A teacher trains for at least one epoch, got {epochs[0]}.")
+        return self._teacher_run(seed, epochs[-1], epochs)
+
+    def further_teacher(self, seed: int) -> TrainingRun:
+        """A teacher trained as the experiment's own one was, from another seed."""
+        epochs = int(self.experiment.runs["teacher"].training.get("epochs", 0)) or self.config.epochs
+        return self._teacher_run(seed, epochs)
+
+    def _teacher_run(self, seed: int, epochs: int, snapshots: tuple[int, ...] = ()) -> TrainingRun:
+        run = self.experiment.runs["teacher"]
         network = self.teacher_network or run.network
         if network == run.network and (run.training.get("weights_from") or run.training.get("trained") is False):
             raise ExperimentError(
                 f"The teacher of '{self.experiment.folder}' began with weights from elsewhere, which a study of its "
-                "epochs would need; train one whose head alone is trained, or from fresh weights."
+                "epochs or of further teachers needs; train one whose head alone is trained, or from fresh weights."
             )
         recipe = replace(
             TrainingConfig(),
@@ -95,13 +104,13 @@ class Plan:
             learning_rate=float(run.training.get("learning_rate", self.config.learning_rate)),
             augment=str(run.training.get("augment", "")),
             class_weights=str(run.training.get("class_weights", "none")),
-            epochs=epochs[-1],
+            epochs=epochs,
             seed=seed,
             device=self.config.device,
             bf16=self.config.bf16,
         )
         spec = self.teacher_spec or self.experiment.input
-        return TrainingRun("teacher", network, recipe, self.teacher_data or self.data, spec, "", epochs)
+        return TrainingRun("teacher", network, recipe, self.teacher_data or self.data, spec, "", snapshots)
 
     def student(self, seed: int, value: Any = None) -> TrainingRun:
         """The KD student of a value and a seed; without a value, the student alone."""

@@ -48,6 +48,13 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--values", type=numbers(float), help="of the study (default: those of its table)")
     parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
+    parser.add_argument(
+        "--teachers",
+        metavar="N",
+        type=at_least_one,
+        default=1,
+        help="with further teachers, from the next seeds, and as many students of each",
+    )
     parser.add_argument("--no-controls", action="store_true", help="no second students and no shuffled teachers")
     _add_maps(parser)
     parser.add_argument("--faithfulness", metavar="N", type=int, default=200, help="images for insertion and deletion")
@@ -122,22 +129,57 @@ def _new_study(experiment: Any, samples: Any, models: list[StudyModel], options:
 
 def _models(experiment: Any, splits: Any, options: argparse.Namespace) -> list[StudyModel]:
     """The models of the study; with ``--estimate``, none while trainings are left."""
-    from kdviz.analysis.attention import own_models, shuffles, sweep_for, swept_models
+    from kdviz.analysis.attention import own_models, shuffles, sweep_for
 
     seeds = list(dict.fromkeys(options.seeds))
     if options.study == "models":
         models = own_models(experiment)
         return models if options.no_controls else [*models, *shuffles(models[0], [0])]
-    sweep = sweep_for(
+    own = sweep_for(
         experiment, options.study, splits, options.values, seeds, _config(experiment, options), options.runs
     )
-    second = [] if options.no_controls else [max(seeds) + 1 + place for place in range(len(seeds))]
-    left = _train(sweep, second, options)
-    if left:
+    sweeps = _sweeps(own, seeds, options)
+    if not sweeps:
         return []
-    models = swept_models(sweep, second)
-    controls = not options.no_controls and options.study != "teacher-epochs"
-    return [*models, *(shuffles(models[0], seeds) if controls else [])]
+    last = max(sweeps[-1].seeds)  # seeds of second students are nobody else's
+    second = [
+        [] if options.no_controls else [last + 1 + len(seeds) * place + one for one in range(len(seeds))]
+        for place in range(len(sweeps))
+    ]
+    for sweep, further in zip(sweeps, second, strict=True):
+        if _train(sweep, further, options):
+            return []
+    return _all_models(sweeps, second, options)
+
+
+def _sweeps(own: Any, seeds: list[int], options: argparse.Namespace) -> list[Any]:
+    """The sweep of each teacher, the experiment's own first; with ``--estimate``, none while a teacher is untrained."""
+    from kdviz.analysis.attention import seeds_of_teacher, sweep_of_teacher, teacher_runs, train_teachers
+    from kdviz.distill.runs import is_finished
+
+    runs = teacher_runs(own, options.teachers - 1)
+    left = sum(not is_finished(own.store, run) for run in runs)
+    if left and options.estimate:
+        print(f"kdviz: {left} teachers are to be trained; estimate again when they are", file=sys.stderr)
+        return []
+    show_stages(train_teachers(own, runs, engine(options), threads=options.threads or 0))
+    further = [sweep_of_teacher(own, run, seeds_of_teacher(seeds, place)) for place, run in enumerate(runs, 1)]
+    return [own, *further]
+
+
+def _all_models(sweeps: list[Any], second: list[list[int]], options: argparse.Namespace) -> list[StudyModel]:
+    """Teachers first, then students, then shuffled teachers: one for each seed, or one for each of several teachers."""
+    from kdviz.analysis.attention import shuffles, swept_models
+
+    models = [one for sweep, seeds in zip(sweeps, second, strict=True) for one in swept_models(sweep, seeds)]
+    teachers = [one for one in models if one.role == "teacher"]
+    models = [*teachers, *(one for one in models if one.role != "teacher")]
+    if options.no_controls or options.study == "teacher-epochs":
+        return models
+    if len(teachers) == 1:
+        return [*models, *shuffles(teachers[0], sweeps[0].seeds)]
+    shuffled = [shuffles(one, [place])[0] for place, one in enumerate(teachers)]
+    return [*models, *shuffled]
 
 
 def _config(experiment: Any, options: argparse.Namespace) -> Any:

@@ -138,7 +138,7 @@ def main_of_fork(connection: Connection) -> None:
     signal.set_wakeup_fd(-1)  # that of the page server's event loop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the page server takes its leave, and so do we
-    for number in map(int, os.listdir("/proc/self/fd")):
+    for number in [int(one.name) for one in Path("/proc/self/fd").iterdir()]:
         if number > 2 and number != connection.fileno():
             with suppress(OSError):  # that of the listing itself
                 os.close(number)  # sockets above all: a port would stay taken, and no end of the server be seen

@@ -78,7 +78,10 @@ def pool(fork: bool = False) -> Pool:
 
 
 def start_workers() -> None:
-    """Start them before the server computes anything, where they can then share its memory; else :func:`warm_up` does."""
+    """Start them before the server computes anything, where they can then share its memory.
+
+    Elsewhere :func:`warm_up` starts them.
+    """
     if can_fork():
         pool(fork=True)
 

@@ -16,6 +16,7 @@ more than 20,000 images the bootstrap draws fewer replicates, since its interval
 from kdviz.analysis.attention.models import StudyModel, own_models, shuffles, sweep_for, swept_models
 from kdviz.analysis.attention.report import AttentionReport, read_attention, studies_of
 from kdviz.analysis.attention.study import AttentionStudy, MapsProgress
+from kdviz.analysis.attention.teachers import seeds_of_teacher, sweep_of_teacher, teacher_runs, train_teachers
 from kdviz.analysis.attention.words import Words, in_words
 
 __all__ = [
@@ -27,8 +28,12 @@ __all__ = [
     "in_words",
     "own_models",
     "read_attention",
+    "seeds_of_teacher",
     "shuffles",
     "studies_of",
     "sweep_for",
+    "sweep_of_teacher",
     "swept_models",
+    "teacher_runs",
+    "train_teachers",
 ]

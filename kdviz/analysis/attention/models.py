@@ -18,7 +18,7 @@ from kdviz.datasets import LabelledImages
 from kdviz.distill import TrainingConfig
 from kdviz.distill.runs import TrainingRun, read_weights, weights_of
 from kdviz.errors import ExperimentError
-from kdviz.experiment import Experiment, InputSpec
+from kdviz.experiment import Experiment, InputSpec, Run
 from kdviz.networks import build_network
 
 OWN = "models"
@@ -141,7 +141,7 @@ def swept_models(sweep: Sweep, second: Sequence[int] = ()) -> list[StudyModel]:
 
 def _teachers(sweep: Sweep) -> list[StudyModel]:
     if not sweep.plan.trains_teachers:
-        return [_own(sweep.experiment, "teacher", "teacher", "")]
+        return [_teacher_of(sweep.experiment)]
     return [
         StudyModel(
             _teacher_key(value, run.config.seed),
@@ -157,6 +157,21 @@ def _teachers(sweep: Sweep) -> list[StudyModel]:
     ]
 
 
+def _teacher_of(experiment: Experiment) -> StudyModel:
+    """The experiment's teacher; one in memory only is a further one, see :mod:`kdviz.analysis.attention.teachers`."""
+    run = experiment.runs["teacher"]
+    if run.weights:
+        return _own(experiment, "teacher", "teacher", "")
+    return StudyModel(
+        further_key(run), "teacher", run.network, weights_of(run.model), study=OWN, seed=int(run.training["seed"])
+    )
+
+
+def further_key(run: Run) -> str:
+    """The name in a study of a teacher that was trained for it."""
+    return f"teacher, seed {run.training['seed']}"
+
+
 def _teacher_key(value: Any, seed: int) -> str:
     return f"teacher of {value:g} epochs, seed {seed}"
 
@@ -165,7 +180,10 @@ def _student(sweep: Sweep, value: Any, run: TrainingRun) -> StudyModel:
     seed, content = run.config.seed, _weights(sweep, run, None)
     if value is None:
         return StudyModel(f"alone, seed {seed}", "student", run.network, content, "", sweep.name, None, seed)
-    teacher = _teacher_key(value, seed) if sweep.plan.trains_teachers else "teacher"
+    own = sweep.experiment.runs["teacher"]
+    teacher = "teacher" if own.weights else further_key(own)
+    if sweep.plan.trains_teachers:
+        teacher = _teacher_key(value, seed)
     key = f"{STUDIES[sweep.name].shown(value)}, seed {seed}"
     return StudyModel(key, "kd_student", run.network, content, teacher, sweep.name, value, seed)
 
