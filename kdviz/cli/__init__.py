@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from kdviz import __version__
-from kdviz.cli import app, bench, evaluate, explain, names, profile, study, sweep, train
+from kdviz.cli import app, bench, evaluate, explain, names, profile, report, study, sweep, train
 from kdviz.errors import KdvizError
 
 
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kdviz {__version__}")
     verbs = parser.add_subparsers(title="commands", dest="verb", required=True, metavar="COMMAND")
-    for add in (app.add, train.add, sweep.add, study.add, evaluate.add, explain.add, profile.add, bench.add, names.add):
+    modules = (app, train, sweep, study, evaluate, explain, profile, report, bench, names)
+    for add in [room.add for room in modules]:
         add(verbs)
     return parser

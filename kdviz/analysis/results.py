@@ -1,0 +1,178 @@
+"""What an experiment's tables say, as Markdown: figures in a README come from here and are never typed.
+
+A document names the sections that it wants between two comments; :func:`updated` writes what belongs between them::
+
+    <!-- kdviz results: models -->
+    <!-- kdviz end -->
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from kdviz.analysis.cost import read_cost
+from kdviz.analysis.series import SPLITS
+from kdviz.analysis.studies import STUDIES, summary
+from kdviz.analysis.verdict import verdict
+from kdviz.errors import ExperimentError, SettingError
+from kdviz.experiment import Experiment
+from kdviz.language import ENGLISH, number, percent, speaking
+from kdviz.registry import Registry
+
+sections: Registry[Callable[[Experiment], str]] = Registry("section")
+"""Name -> Markdown of an experiment; raises ExperimentError where its tables are missing."""
+
+_BLOCK = re.compile(r"(<!-- kdviz results: ([\w-]+) -->\n)(.*?)(<!-- kdviz end -->)", re.DOTALL)
+_NAMES = {"teacher": "teacher", "kd_student": "KD student", "student": "student alone"}
+
+
+def results(experiment: Experiment, names: Iterable[str] = ()) -> str:
+    """Sections of an experiment's results, one after the other.
+
+    Args:
+        experiment: Whose.
+        names: Of ``sections``; none means all that its tables allow.
+
+    Raises:
+        UnknownNameError: No such section.
+        ExperimentError: A section that is asked for has no table.
+    """
+    with speaking(ENGLISH):
+        if names:
+            return "\n".join(sections[name](experiment) for name in names)
+        return "\n".join(filter(None, (_if_there(experiment, name) for name in sections)))
+
+
+def updated(document: str, experiment: Experiment) -> str:
+    """The document with every block between ``<!-- kdviz results: NAME -->`` and ``<!-- kdviz end -->`` made again.
+
+    Raises:
+        SettingError: It has no such block.
+        UnknownNameError: A block has a name that no section has.
+        ExperimentError: A section's table is missing.
+    """
+    if not _BLOCK.search(document):
+        raise SettingError(
+            "The document has no place for results; write the lines '<!-- kdviz results: models -->' and "
+            "'<!-- kdviz end -->' where they should stand."
+        )
+    return _BLOCK.sub(lambda found: found[1] + results(experiment, [found[2]]) + found[4], document)
+
+
+def _if_there(experiment: Experiment, name: str) -> str:
+    try:
+        return sections[name](experiment)
+    except ExperimentError:
+        return ""
+
+
+def table_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+# sections -------------------------------------------------------------------------------------------------------------
+
+
+@sections.register("models")
+def models(experiment: Experiment) -> str:
+    """Each model's figures on the first split that all were measured on."""
+    runs = experiment.runs.values()
+    split = next((one for one in SPLITS if all("accuracy" in run.metrics.get(one, {}) for run in runs)), None)
+    if split is None:
+        raise ExperimentError(f"'{experiment.folder}' has no figures of its models; kdviz evaluate measures them.")
+    samples = int(next(iter(runs)).metrics[split]["samples"])
+    titles = ["model", "accuracy", "F1", "AUC", "loss", "ECE", "says the same as the teacher", "repeats its errors"]
+    rows = []
+    for run in runs:
+        known = run.metrics[split]
+        figures = [known.get(name) for name in ("accuracy", "f1", "auc", "loss", "ece")]
+        shares = [known.get("same_as_teacher"), known.get("inherited_errors")]
+        cells = [
+            _percent(figures[0]),
+            *(_decimals(one, 4) for one in figures[1:3]),
+            *(_decimals(one, 3) for one in figures[3:]),
+        ]
+        rows.append([_title(experiment, run.role), *cells, _percent(shares[0]), _percent(shares[1], 1)])
+    return f"On {number(samples)} {split} images:\n\n" + table_of(titles, rows)
+
+
+def _title(experiment: Experiment, role: str) -> str:
+    run = experiment.runs[role]
+    said = [_NAMES.get(role, role), f"`{run.network}`"]
+    training = run.training
+    if training.get("epochs"):
+        said.append(f"{training['epochs']} epochs")
+    if "temperature" in training and "alpha" in training:
+        said.append(f"T = {training['temperature']:g}, alpha = {training['alpha']:g}")
+    return ", ".join(said)
+
+
+def _percent(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else percent(value, digits)
+
+
+def _decimals(value: float | None, digits: int) -> str:
+    return "" if value is None else number(value, digits)
+
+
+def _study(name: str) -> Callable[[Experiment], str]:
+    def section(experiment: Experiment) -> str:
+        """A sweep's figures on the test split and its verdict."""
+        study = STUDIES[name]
+        table = experiment.table(study.table)
+        rows = summary(table, name)
+        figures = [[_value(name, row), *_figures(row)] for row in rows if row["role"] != "teacher"]
+        teachers = {row["value"]: row for row in rows if row["role"] == "teacher"}
+        titles = [study.unit, "seeds", "accuracy", "F1", "ECE", "repeats the teacher's errors"]
+        if len(teachers) > 1:
+            titles.append("its teacher's accuracy")
+            shown = [row for row in rows if row["role"] != "teacher"]
+            for cells, row in zip(figures, shown, strict=True):
+                cells.append(_spread(teachers[row["value"]]) if row["value"] in teachers else "")
+        judged = verdict(table, experiment.table("study_predictions"), name)
+        return table_of(titles, figures) + "".join(f"\n{line}\n" for line in _paragraph(judged))
+
+    return section
+
+
+def _paragraph(judged: object) -> list[str]:
+    sentences = getattr(judged, "sentences", ())
+    return [" ".join(sentences)] if sentences else []
+
+
+def _value(name: str, row: dict) -> str:
+    value = row["value"]
+    return "student alone" if value is None else value if isinstance(value, str) else f"{value:g}"
+
+
+def _figures(row: dict) -> list[str]:
+    inherited = _percent(row["inherited_errors"], 1)
+    return [number(row["seeds"]), _spread(row), number(row["f1"], 4), number(row["ece"], 4), inherited]
+
+
+def _spread(row: dict) -> str:
+    """Mean and standard deviation over seeds."""
+    spread = row["accuracy_sd"]
+    return percent(row["accuracy"], 2) + ("" if spread is None else f" ± {number(100 * spread, 2)}")
+
+
+for _name in ("temperature", "teacher-epochs", "alpha", "loss"):
+    sections.add(_name, _study(_name))
+
+
+@sections.register("cost")
+def cost(experiment: Experiment) -> str:
+    """What each model costs in each form, on one thread or the fewest measured."""
+    report = read_cost(experiment)
+    rows = []
+    for one in report.at(report.known_threads[0]).entries:
+        cells = [number(one.costs["flops"], 2) if "flops" in one.costs else "", number(one.costs["size"], 2)]
+        cells += [number(one.costs[name], 3) if name in one.costs else "" for name in ("latency", "batched")]
+        rows.append([_NAMES.get(one.role, one.role), one.form, *cells, percent(one.accuracy, 2)])
+    titles = ["model", "form", "MFLOP", "MB", "ms for one picture", "ms a picture in a batch", "accuracy"]
+    machine = report.machine["machine"]
+    return f"Measured on {machine}, {number(report.known_threads[0])} thread:\n\n" + table_of(titles, rows)

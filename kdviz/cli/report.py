@@ -1,0 +1,54 @@
+"""kdviz report: what an experiment's tables say, as Markdown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from kdviz.cli.arguments import add_experiment, numbers, verb
+from kdviz.errors import KdvizError
+
+
+def add(verbs: Any) -> None:
+    parser = verb(
+        verbs,
+        "report",
+        _report,
+        "Print what an experiment's tables say as Markdown, or put it into a document; nothing is computed anew.",
+    )
+    add_experiment(parser)
+    parser.add_argument(
+        "--sections", type=numbers(str), default=[], help="with commas between (default: all there are)"
+    )
+    parser.add_argument(
+        "--update",
+        metavar="FILE",
+        help="make what stands between '<!-- kdviz results: SECTION -->' and '<!-- kdviz end -->' in this file again",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from kdviz.analysis.results import results, updated
+    from kdviz.experiment import load_experiment
+
+    experiment = load_experiment(options.experiment)
+    if options.update:
+        _update(Path(options.update), lambda document: updated(document, experiment))
+        if options.json:
+            print(json.dumps({"experiment": str(experiment.folder), "updated": options.update}))
+        return
+    text = results(experiment, options.sections)
+    print(json.dumps({"experiment": str(experiment.folder), "markdown": text}) if options.json else text, end="")
+
+
+def _update(path: Path, change: Any) -> None:
+    from kdviz.files import atomic_write
+
+    try:
+        document = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KdvizError(f"'{path}' cannot be read as text; name a Markdown file.") from error
+    atomic_write(path, change(document).encode())
