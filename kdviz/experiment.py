@@ -318,7 +318,8 @@ class Experiment:
         path = self.folder / f"{name}.parquet"
         try:
             # From one opening: by its path it is opened again and again, and a study may replace it in between.
-            return pq.read_table(pa.BufferReader(path.read_bytes()))
+            # And without threads: one that still waits when the program ends may abort it (apache/arrow, issue 34314).
+            return pq.read_table(pa.BufferReader(path.read_bytes()), use_threads=False, pre_buffer=False)
         except FileNotFoundError as error:
             raise ExperimentError(f"'{self.folder}' has no {name}.parquet; see README on how to make it.") from error
         except (pa.ArrowException, OSError) as error:

@@ -109,7 +109,7 @@ class Measurement:
         if status or self._stopped.is_set():
             self.error = self.error or "The measurement ended before it was done; try again, or use the command."
             return None
-        return pq.read_table(pa.BufferReader(out.read_bytes()))
+        return pq.read_table(pa.BufferReader(out.read_bytes()), use_threads=False, pre_buffer=False)
 
     def _follow(self, process: subprocess.Popen[bytes]) -> None:
         """Read its progress bar and its sentences until it ends."""

@@ -60,7 +60,7 @@ def read_rows(store: Store, group: int) -> tuple[pa.Table, dict[str, Any]] | Non
     if content is None:
         return None
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        table = pq.read_table(pa.BufferReader(content), use_threads=False, pre_buffer=False)
         return table, json.loads((table.schema.metadata or {})[_COST])
     except (pa.ArrowException, KeyError, ValueError):
         return None
