@@ -1,4 +1,4 @@
-"""What .ci/gpu found, as summary.json and summary.md; and about the machine. Imports nothing but Python for the former."""
+"""What .ci/gpu found, as summary.json and summary.md; and the machine it ran on."""
 
 from __future__ import annotations
 

@@ -116,9 +116,7 @@ def test_two_workers_share_a_gpu(digits):
     row = {"method": "rise", **methods["rise"].complete({"n_masks": 200 if DRY else 2000})}
     roles = ("teacher", "student")
     tasks = [
-        MapsTask(
-            str(experiment.folder), fingerprint(experiment), digits.picture(number), (row,), ("teacher", "student")
-        )
+        MapsTask(str(experiment.folder), fingerprint(experiment), digits.picture(number), (row,), roles)
         for number in (3, 30, 300, 3000)
     ]
     pool = Pool([ProcessTransport, ProcessTransport])
