@@ -78,10 +78,11 @@ def prepare(forward: Forward, images: Tensor, precision: str = "auto") -> Prepar
         return _original(forward, precision)
     key = (precision, images.device, tuple(images.shape[1:]), torch.get_num_threads(), _state(forward))
     kept = _prepared.setdefault(forward, {})
-    if key not in kept:
+    found = kept.get(key)
+    if found is None and key not in kept:
         kept.clear()  # the model has changed, or is used in another way: one copy of each is enough
-        kept[key] = _best_copy(forward, images, precision)
-    return kept[key] or _original(forward, precision)
+        found = kept[key] = _best_copy(forward, images, precision)
+    return found or _original(forward, precision)  # not kept[key]: another thread may have cleared it
 
 
 # Values must not refer to their model, or it would live for ever: None means that there is no copy.
