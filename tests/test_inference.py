@@ -494,6 +494,19 @@ def test_another_size_gets_another_copy(network):
         torch.testing.assert_close(run(prepared, images), scores_of(model, images), rtol=1e-4, atol=1e-4)
 
 
+class Cleared(dict):
+    """What another thread, which uses the model in another way, empties at once."""
+
+    def __setitem__(self, key, value):
+        pass
+
+
+def test_a_copy_that_another_thread_clears_is_used_all_the_same(network):
+    model = copy.deepcopy(network("residual")[0])
+    inference._prepared[model] = Cleared()
+    assert prepare(model, masked((3, 19, 19)), "float32").channels_last  # it is the copy
+
+
 # errors ---------------------------------------------------------------------------------------------------------------
 
 
