@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from kdviz.bench import Row
 from kdviz.bench import train as bench
 from kdviz.bench.train import TEMPERATURES, _few_digits, _fresh, _OurWay, _UsualWay, bench_train
+from kdviz.cli import main
 from kdviz.distill import MNIST_INPUT, TrainingConfig, distillation_loss, predict_logits
 
 CONFIG = TrainingConfig(epochs=1, batch_size=25, device="cpu", bf16="off")
@@ -133,3 +137,18 @@ def test_rows(splits, monkeypatch):
         row = rows[f"accuracy_difference_{name}"]
         assert row.unit == "points"
         assert row.value == pytest.approx(100 * (row.details["kdviz"] - row.details["usual"]))
+
+
+def test_figures_are_said_as_they_come_beside_the_document(monkeypatch, capsys):
+    def stopped(*_):
+        yield Row("first", "what came first", 1.5, "x", {"masks": 8})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdviz.bench.bench_rise", lambda *_: [Row("first", "what came first", 1.5, "x", {"masks": 8})])
+    assert main(["bench", "rise", "--quick", "--device", "cpu", "--json"]) == 0
+    found = capsys.readouterr()
+    assert json.loads(found.out)["first"] == 1.5
+    assert found.err.strip() == "1.500 x  what came first"
+    monkeypatch.setattr("kdviz.bench.bench_rise", stopped)
+    assert main(["bench", "rise", "--quick", "--device", "cpu", "--json"]) == 130
+    assert capsys.readouterr().err.splitlines()[0].strip() == "1.500 x  what came first"

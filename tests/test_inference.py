@@ -6,6 +6,7 @@ import copy
 import gc
 import operator
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -493,6 +494,19 @@ def test_another_size_gets_another_copy(network):
         torch.testing.assert_close(run(prepared, images), scores_of(model, images), rtol=1e-4, atol=1e-4)
 
 
+class Cleared(dict):
+    """What another thread, which uses the model in another way, empties at once."""
+
+    def __setitem__(self, key, value):
+        pass
+
+
+def test_a_copy_that_another_thread_clears_is_used_all_the_same(network):
+    model = copy.deepcopy(network("residual")[0])
+    inference._prepared[model] = Cleared()
+    assert prepare(model, masked((3, 19, 19)), "float32").channels_last  # it is the copy
+
+
 # errors ---------------------------------------------------------------------------------------------------------------
 
 
@@ -516,6 +530,83 @@ def test_training_mode_that_changes_nothing_is_fine():
 def test_an_unknown_precision_names_the_known_ones(given):
     with pytest.raises(SettingError, match="one of auto, float32, bfloat16, float16, got 'int8'"):
         prepare(given, masked((1, 28, 28)), "int8")
+
+
+# graphs ---------------------------------------------------------------------------------------------------------------
+
+
+class Captures:
+    """In place of CUDA's: what was captured, and a graph that computes when it is launched."""
+
+    def __init__(self, wrong: float = 0.0, error: Exception | None = None):
+        self.shapes: list[int] = []
+        self.launched = 0
+        self.wrong, self.error = wrong, error
+
+    def __call__(self, model: nn.Module, images: torch.Tensor) -> inference._Graph:
+        self.shapes.append(len(images))
+        if self.error is not None:
+            raise self.error
+        given = images.neg()
+        result = torch.zeros_like(model(images))
+
+        def launch() -> None:
+            self.launched += 1
+            result.copy_(model(given) + self.wrong * torch.arange(len(given))[:, None])
+
+        return inference._Graph(launch, given, result)
+
+
+def graphed(monkeypatch: pytest.MonkeyPatch, captures: Captures) -> tuple[nn.Module, inference._Graphed]:
+    monkeypatch.setattr(inference, "_capture", captures)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).requires_grad_(False)
+    return model, inference._Graphed(model)
+
+
+def test_a_graph_is_made_for_a_shape_that_comes_again(monkeypatch):
+    captures = Captures()
+    model, fast = graphed(monkeypatch, captures)
+    answers = []
+    for seed, size in enumerate((7, 4, 8, 8, 8, 3, 8)):  # probes, sizes on the way, and a last chunk that is shorter
+        images = noise(size, 3, 2, 2, seed=seed)
+        answers.append(fast(images))
+        torch.testing.assert_close(answers[-1], model(images))
+    assert captures.shapes == [8]
+    assert captures.launched == 4  # once to compare it with the model
+    assert not torch.equal(answers[3], answers[4])  # an answer is not overwritten by the next one
+
+
+def test_the_graph_not_used_for_longest_makes_room(monkeypatch):
+    captures = Captures()
+    _, fast = graphed(monkeypatch, captures)
+    for size in (1, 1, 2, 2, 3, 3, 1, 4, 4):  # 2 is the oldest then
+        fast(noise(size, 3, 2, 2))
+    assert list(fast._graphs) == [(size, 3, 2, 2) for size in (3, 1, 4)]
+    for size in (2, 1, 2):
+        fast(noise(size, 3, 2, 2))
+    assert captures.shapes == [1, 2, 3, 4, 2]
+
+
+@pytest.mark.parametrize(
+    "captures",
+    [Captures(wrong=0.5), Captures(error=RuntimeError("capturing")), Captures(error=torch.OutOfMemoryError())],
+)
+def test_without_a_graph_that_is_right_the_model_itself_is_run(monkeypatch, captures):
+    model, fast = graphed(monkeypatch, captures)
+    for _ in range(4):
+        images = noise(6, 3, 2, 2)
+        torch.testing.assert_close(fast(images), model(images))
+    assert captures.shapes == [6]
+
+
+def test_threads_do_not_get_each_others_answers(monkeypatch):
+    model, fast = graphed(monkeypatch, Captures())
+    pictures = [noise(16, 3, 2, 2, seed=seed) for seed in range(8)]
+    fast(pictures[0])
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(fast, pictures * 40))
+    for images, answer in zip(pictures * 40, answers, strict=True):
+        torch.testing.assert_close(answer, model(images))
 
 
 # batch size -----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.arguments import at_least_one, common, set_threads, verb
@@ -56,8 +57,7 @@ def _bench(options: argparse.Namespace) -> None:
         measured = bench_app(options.quick, parts, options.data, options.hour)
     for row in measured:
         rows.append(row)
-        if not options.json:
-            print(_line(row), flush=True)
+        print(_line(row), file=sys.stderr if options.json else sys.stdout, flush=True)  # as they come
     if options.json:
         figures = {row.key: row.value if row.value == row.value else None for row in rows}
         print(json.dumps({**machine, **figures, "details": {row.key: dict(row.details) for row in rows}}))

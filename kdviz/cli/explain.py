@@ -175,14 +175,16 @@ def _out_files(images: Sequence[str], out: Path) -> list[Path]:
 
 
 def _write_maps(maps: dict[str, SaliencyMap], out: Path) -> None:
-    from kdviz import figures
     from kdviz.files import atomic_write
     from kdviz.saliency import maps_npz
 
     kind = out.suffix.lower()
     if kind == ".npz":
         atomic_write(out, maps_npz(maps))
-    elif kind == ".html":
+        return
+    from kdviz import figures  # which needs plotly
+
+    if kind == ".html":
         page = figures.comparison(maps).to_html(include_plotlyjs=True, full_html=True)
         atomic_write(out, page.encode())
     else:

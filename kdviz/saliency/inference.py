@@ -10,11 +10,12 @@ from __future__ import annotations
 import copy
 import logging
 import operator
+import threading
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _log = logging.getLogger(__name__)
 _TOLERANCE = 0.03  # largest root mean square error, over the spread of the scores: adds 0.1 % to a map's noise variance
 _SMALL_MODEL = 20_000_000  # parameters: launches, not arithmetic, may be what a GPU waits for
-_GRAPHS = 3  # CUDA graphs kept a model, one an input shape
+_GRAPHS = 3  # CUDA graphs kept for a model, one for each shape of input
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +78,11 @@ def prepare(forward: Forward, images: Tensor, precision: str = "auto") -> Prepar
         return _original(forward, precision)
     key = (precision, images.device, tuple(images.shape[1:]), torch.get_num_threads(), _state(forward))
     kept = _prepared.setdefault(forward, {})
-    if key not in kept:
+    found = kept.get(key)
+    if found is None and key not in kept:
         kept.clear()  # the model has changed, or is used in another way: one copy of each is enough
-        kept[key] = _best_copy(forward, images, precision)
-    return kept[key] or _original(forward, precision)
+        found = kept[key] = _best_copy(forward, images, precision)
+    return found or _original(forward, precision)  # not kept[key]: another thread may have cleared it
 
 
 # Values must not refer to their model, or it would live for ever: None means that there is no copy.
@@ -365,36 +367,89 @@ def _onednn_name(layer: nn.Module | None) -> tuple[str, list[float]] | None:
 # CUDA -----------------------------------------------------------------------------------------------------------------
 
 
+class _Graph(NamedTuple):
+    """A model's kernels for one shape of input, captured: filled in, launched together, read out."""
+
+    launch: Callable[[], None]
+    given: Tensor
+    result: Tensor
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.given.copy_(images)
+        self.launch()
+        return self.result.clone()
+
+
 class _Graphed:
-    """A model's kernels captured once for each input shape and then launched together (CUDA graphs)."""
+    """A model whose kernels are captured for the shapes of input that come again, and then launched together.
+
+    The first input of a shape goes through the model as it is: what comes once, as probes and the sizes on the way to
+    the best batch do, is not worth a capture. The shape that was not used for longest makes room for a new one. A model
+    that cannot be captured, or whose capture gives other scores, is never captured again.
+    """
 
     def __init__(self, model: nn.Module):
         self._model = model
-        self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._seen: set[tuple[int, ...]] = set()
+        self._graphs: dict[tuple[int, ...], _Graph] = {}  # the one used last is the last
+        self._fits = True
+        self._lock = threading.Lock()  # two threads must not fill in the same input
 
     def __call__(self, images: Tensor) -> Tensor:
-        shape = tuple(images.shape)
-        if shape not in self._graphs:
-            if len(self._graphs) >= _GRAPHS:  # odd shapes, such as the last chunk's
-                return self._model(images)
-            self._graphs[shape] = self._capture(images)
-        graph, given, result = self._graphs[shape]
-        given.copy_(images)
-        graph.replay()
-        return result.clone()
+        with self._lock:
+            graph = self._graph_for(images)
+            if graph is not None:
+                return graph(images)
+        return self._model(images)
 
-    def _capture(self, images: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
-        given = images.clone()
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # a capture needs kernels that were chosen and memory that was taken before
-            for _ in range(3):
-                self._model(given)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            result = self._model(given)
-        return graph, given, result
+    def _graph_for(self, images: Tensor) -> _Graph | None:
+        shape = tuple(images.shape)
+        if not self._fits or shape not in self._seen:
+            self._seen.add(shape)
+            return None
+        graph = self._graphs.pop(shape, None) or self._captured(images)
+        if graph is not None:
+            self._graphs[shape] = graph
+        for oldest in list(self._graphs)[:-_GRAPHS]:
+            del self._graphs[oldest]
+            self._seen.discard(oldest)
+        return graph
+
+    def _captured(self, images: Tensor) -> _Graph | None:
+        try:
+            with _capturing:
+                graph = _capture(self._model, images)
+            # The same kernels, but for what is rounded in another order.
+            if _same(_scores(self._model(images)), _scores(graph(images)), "bfloat16"):
+                return graph
+            _log.warning("a CUDA graph of %s gives other scores; it is not used", type(self._model).__name__)
+        except Exception as error:  # whatever a capture forbids, and memory: the model itself says what is wrong
+            _log.info("no CUDA graph of %s: %s", type(self._model).__name__, error)
+        self._fits = False
+        return None
+
+
+_capturing = threading.Lock()  # CUDA allows a process one capture at a time
+
+
+def _capture(model: nn.Module, images: Tensor) -> _Graph:
+    """The kernels that turn an input like ``images`` into the model's output."""
+    device = images.device
+    given = images.neg()  # other values than the first ones to come: what is not in the graph would show
+    before, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    graph = torch.cuda.CUDAGraph()
+    side.wait_stream(before)
+    # All on the model's own device and a stream there: by default torch captures on the device that was current when it
+    # first did, and the graph of a model on another one would be empty. The outer stream context also puts the stream
+    # back when a capture fails, which torch.cuda.graph does not.
+    with torch.cuda.device(device), torch.cuda.stream(side):
+        for _ in range(3):  # a capture needs kernels that were chosen and memory that was taken before
+            model(given)
+        # By default what other threads do meanwhile, such as taking memory on another GPU, spoils a capture.
+        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+            result = model(given)
+    before.wait_stream(side)
+    return _Graph(graph.replay, given, result)
 
 
 # batch size -----------------------------------------------------------------------------------------------------------

@@ -178,9 +178,24 @@ def start_pool(fork: bool = False) -> Pool:
         return Pool([lambda actor=actor: RayTransport(actor) for actor in actors])
     import torch
 
-    gpus = torch.cuda.device_count()
-    environments = [{"CUDA_VISIBLE_DEVICES": str(number)} for number in range(gpus)] if gpus > 1 else [{}]
+    environments = _one_gpu_each(torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     return Pool([lambda more=more: ProcessTransport(more) for more in environments])
+
+
+def _one_gpu_each(gpus: int, visible: str) -> list[dict[str, str]]:
+    """The variables of each worker's process: a GPU each, of those that this process may use.
+
+    >>> _one_gpu_each(2, "3,5")
+    [{'CUDA_VISIBLE_DEVICES': '3'}, {'CUDA_VISIBLE_DEVICES': '5'}]
+    >>> _one_gpu_each(2, "")
+    [{'CUDA_VISIBLE_DEVICES': '0'}, {'CUDA_VISIBLE_DEVICES': '1'}]
+    >>> _one_gpu_each(1, "GPU-5f")
+    [{}]
+    """
+    if gpus < 2:
+        return [{}]
+    names = [name.strip() for name in visible.split(",")] if visible else [str(number) for number in range(gpus)]
+    return [{"CUDA_VISIBLE_DEVICES": name} for name in names[:gpus]]
 
 
 def _fork_first() -> Callable[[], Transport]:

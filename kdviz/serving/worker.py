@@ -107,9 +107,15 @@ def _loaded(folder: str, changed: int) -> Experiment:
 
 
 def give_back_memory() -> None:
-    """Return to the system what was read or computed and is free again: Arrow and glibc would keep it."""
-    import pyarrow as pa
+    """Return to the system what was read or computed and is free again: Arrow, glibc and torch would keep it.
 
+    A GPU's too: other processes that share it could not have it.
+    """
+    import pyarrow as pa
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:  # glibc's alone
@@ -138,7 +144,7 @@ def main_of_fork(connection: Connection) -> None:
     signal.set_wakeup_fd(-1)  # that of the page server's event loop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the page server takes its leave, and so do we
-    for number in [int(one.name) for one in Path("/proc/self/fd").iterdir()]:
+    for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
         if number > 2 and number != connection.fileno():
             with suppress(OSError):  # that of the listing itself
                 os.close(number)  # sockets above all: a port would stay taken, and no end of the server be seen
