@@ -10,6 +10,7 @@ from kdviz.metrics.predictions import (
     inherited_errors,
     mcnemar,
 )
+from kdviz.metrics.proportions import median_interval, paired_shares, score_interval
 from kdviz.metrics.similarity import Measure, TopOverlap, measures
 from kdviz.metrics.uncertainty import Difference, paired_difference
 
@@ -32,6 +33,9 @@ __all__ = [
     "inherited_errors",
     "mcnemar",
     "measures",
+    "median_interval",
     "paired_difference",
+    "paired_shares",
+    "score_interval",
     "trivial_map",
 ]
