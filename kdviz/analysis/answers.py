@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from kdviz.analysis import verdict_words as words
 from kdviz.analysis.bargains import milliseconds, title
 from kdviz.analysis.cost import CostReport
 from kdviz.analysis.judgement import (
+    ACCURATE,
     AT_LEAST,
-    EQUAL,
+    HELPED,
     HIGHER,
     LOWER,
     MUCH_HIGHER,
     MUCH_LOWER,
-    NO_HIGHER,
     Judgement,
     Margins,
     margin_points,
     of_difference,
     of_study,
+    together,
 )
 from kdviz.analysis.known import KD_STUDENT, STUDENT, TEACHER, Accuracy, Findings, attention_row
 from kdviz.analysis.reservations import CHANCE, Reservation
@@ -33,10 +35,8 @@ from kdviz.analysis.rivals import Bargain, bargain, possible_rivals, rivals
 from kdviz.analysis.verdict_words import BAD, GOOD, MIXED, UNKNOWN
 from kdviz.language import _, number, percent, plural
 
-__all__ = ["Accuracy", "Answer", "Decision", "Findings", "answers", "attention", "decision"]
+__all__ = ["Accuracy", "Answer", "Decision", "Findings", "answers", "attention", "decision", "report"]
 
-_ACCURATE = AT_LEAST | {MUCH_LOWER}
-_HELPED = {MUCH_HIGHER, HIGHER, EQUAL, NO_HIGHER, LOWER, MUCH_LOWER}
 _USUAL = Margins()
 
 
@@ -96,7 +96,7 @@ def _first(found: Findings, roles: Collection[str], judged: Judgement | None = N
     said = [one.sentence for one in _about(found, roles)]
     if judged is not None and judged.seeds == 1:
         said.append(_("With one seed this tells of these models only, not of distillation in general."))
-    return " ".join(said)
+    return together(*said)
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,16 @@ class _Question:
     link: str
 
     def says(self, word: str, tone: str, sentence: str, judged: Judgement | None = None, first: str = "") -> Answer:
-        text = f"{first} {sentence}".strip()
-        return Answer(self.name, self.question, word, tone, text, self.page, self.link, judged, False, first)
+        return Answer(
+            self.name, self.question, word, tone, together(first, sentence), self.page, self.link, judged, False, first
+        )
 
     def withheld(self, judged: Judgement | None, first: str) -> Answer:
         """No verdict, and why."""
         word = _("No verdict")
-        return Answer(self.name, self.question, word, UNKNOWN, first, self.page, self.link, judged, True, first)
+        return Answer(
+            self.name, self.question, word, UNKNOWN, first, self.page, self.link, judged, withheld=True, first=first
+        )
 
 
 # each question --------------------------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ def _accurate(found: Findings, margins: Margins) -> Answer:
     gain = found.gain(KD_STUDENT, TEACHER)
     if gain is None:
         return ask.says(_("Not known"), UNKNOWN, _evaluate(found))
-    judged = of_difference(gain, margins.accuracy, _ACCURATE)
+    judged = of_difference(gain, margins.accuracy, ACCURATE)
     first = _first(found, (TEACHER, KD_STUDENT))
     if _at_chance(found, TEACHER) or (_at_chance(found, KD_STUDENT) and judged.outcome != MUCH_LOWER):
         return ask.withheld(judged, first)
@@ -148,8 +151,8 @@ def _cheaper(found: Findings, margins: Margins) -> Answer:
     word, tone, text = words.faster(judged, deal.speed)
     rival = _rival_words(found.cost, margins) if tone == GOOD else None
     if rival is None:
-        return ask.says(word, tone, f"{_operations(deal)} {text}".strip(), judged)
-    word, text = rival[0], f"{_operations(deal)} {text} {rival[1]}".strip()
+        return ask.says(word, tone, together(_operations(deal), text), judged)
+    word, text = rival[0], together(_operations(deal), text, rival[1])
     return ask.says(word, MIXED, text, judged)
 
 
@@ -185,7 +188,7 @@ def _helped(found: Findings, margins: Margins) -> Answer:
     if over is None:
         text = _("There is no student that was trained alone, or no predictions of it, to compare with.")
         return ask.says(_("Not known"), UNKNOWN, text)
-    judged = of_difference(over, margins.accuracy, _HELPED)
+    judged = of_difference(over, margins.accuracy, HELPED)
     first = _first(found, (KD_STUDENT, STUDENT), judged)
     if _helped_by_chance(found, judged):
         return ask.withheld(judged, first)
@@ -226,7 +229,7 @@ def _copied(found: Findings, margins: Margins) -> Answer:
             **shares,
         )
         return ask.says(_("Cannot tell"), UNKNOWN, text)
-    judged = of_difference(known.more, margins.copied, _HELPED, unit="errors")
+    judged = of_difference(known.more, margins.copied, HELPED, unit="errors")
     first = _first(found, (TEACHER, KD_STUDENT, STUDENT), judged)
     if _at_chance(found, TEACHER) or _at_chance(found, KD_STUDENT):
         return ask.withheld(judged, first)
@@ -243,6 +246,30 @@ def attention(found: Findings, margins: Margins = _USUAL) -> Answer:
         return ask.says(_("Not measured"), UNKNOWN, text)
     judged = of_study(row, margins.maps)
     return ask.says(*words.attention(judged), judged, _first(found, (TEACHER, KD_STUDENT), judged))
+
+
+def report(found: Findings, margins: Margins = _USUAL) -> dict[str, Any]:
+    """All of it for JSON: the decision, the margins, and each answer with its words and its judgement."""
+    said = answers(found, margins)
+    top = decision(found, said)
+    return {
+        "sentence": top.sentence,
+        "tone": top.tone,
+        "split": None if found.predictions is None else found.predictions.split,
+        "margins": asdict(margins),
+        "answers": [
+            {
+                "name": one.name,
+                "question": one.question,
+                "word": one.word,
+                "tone": one.tone,
+                "sentence": one.sentence,
+                "withheld": one.withheld,
+                "judgement": None if one.judgement is None else one.judgement.to_json(),
+            }
+            for one in said
+        ],
+    }
 
 
 # all together ---------------------------------------------------------------------------------------------------------
@@ -269,19 +296,15 @@ def decision(found: Findings, said: Sequence[Answer]) -> Decision:
     if judged is None:
         return Decision(UNKNOWN, _("It is not known yet whether the KD student may stand in for its teacher."))
     if accurate.withheld:
-        return Decision(UNKNOWN, f"{_('No verdict.')} {accurate.first}")
+        return Decision(UNKNOWN, together(_("No verdict."), accurate.first))
     if helped.tone == BAD and helped.judgement is not None:
         text = _(
             "Do not ship the KD student: the same student trained alone is better, by {points} points.",
             points=number(100 * abs(helped.judgement.value), 2),
         )
-        return Decision(BAD, _after(_first(found, (TEACHER, KD_STUDENT, STUDENT)), text))
+        return Decision(BAD, together(_first(found, (TEACHER, KD_STUDENT, STUDENT)), text))
     tone, text = _stands_in(judged, helped, found)
-    return Decision(tone, _after(accurate.first, text))
-
-
-def _after(first: str, text: str) -> str:
-    return f"{first} {text}".strip()
+    return Decision(tone, together(accurate.first, text))
 
 
 def _stands_in(judged: Judgement, helped: Answer, found: Findings) -> tuple[str, str]:

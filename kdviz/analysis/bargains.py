@@ -18,6 +18,7 @@ from kdviz.analysis.judgement import (
     basis,
     margin_points,
     points,
+    together,
     would_decide,
 )
 from kdviz.analysis.rivals import Bargain, bargain, possible_rivals, rivals
@@ -141,7 +142,7 @@ def _loss_undecided(judged: Judgement, accuracy: dict[str, str]) -> str:
         "{teacher}, {change} points (95 % interval {low} to {high}).",
         **_values(judged, accuracy),
     )
-    return f"{said} {would_decide(judged)}"
+    return together(said, would_decide(judged))
 
 
 def _loss_equal(judged: Judgement, accuracy: dict[str, str]) -> str:

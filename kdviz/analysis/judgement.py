@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kdviz.language import N_, _, number, plural, signed
+from kdviz.language import N_, _, language, number, plural, signed
 from kdviz.metrics import Difference, median_interval, score_interval
 
 MUCH_HIGHER, HIGHER, NO_LOWER = "much higher", "higher", "no lower"
@@ -26,6 +26,10 @@ OUTCOMES = (MUCH_HIGHER, HIGHER, NO_LOWER, EQUAL, UNDECIDED, NO_HIGHER, LOWER, M
 
 AT_LEAST = frozenset({MUCH_HIGHER, HIGHER, NO_LOWER, EQUAL})
 """The difference is above the margin's lower end, or above zero: not worse by more than the margin."""
+
+ACCURATE = AT_LEAST | {MUCH_LOWER}
+HELPED = frozenset({MUCH_HIGHER, HIGHER, EQUAL, NO_HIGHER, LOWER, MUCH_LOWER})
+"""Outcomes that answer whether one may stand in for another, and whether one is better than another."""
 
 PAIRED, CROSSED, TIMES, STUDY = "paired samples", "seeds and samples", "rounds", "study"
 RULES = {
@@ -243,6 +247,11 @@ def would_decide(judged: Judgement) -> str:
         TIMES: _("Measuring for longer, with nothing else running, may decide."),
         STUDY: _("More seeds and images may decide."),
     }[judged.rule]
+
+
+def together(*sentences: str) -> str:
+    """Sentences one after another, without those that are empty; Chinese has no space between them."""
+    return ("" if language().startswith("zh") else " ").join(filter(None, sentences))
 
 
 def points(share: float) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -87,30 +88,28 @@ def reservations(said: Predictions, classes: Sequence[str]) -> list[Reservation]
     model of this accuracy would miss all of them less often than once in 20 / classes times: with few samples of a
     class it says nothing that none was recognised.
     """
-    found = [one for role in said.predicted for one in (_by_chance(said, role, classes),) if one]
-    return found + [one for role in said.predicted for one in (_never_said(said, role, classes),) if one]
+    if not len(said.labels):
+        return []
+    every = [_standing(said, role, classes) for role in said.predicted]
+    chance = [one for one in every if one.low <= one.chance]
+    never = [replace(one, kind=NEVER, classes=_never(said, one, classes)) for one in every]
+    return chance + [one for one in never if one.classes]
 
 
 def chance_of(labels: np.ndarray, classes: int) -> float:
-    """The accuracy of a model that has learned nothing from a picture."""
-    largest = np.bincount(labels).max() / len(labels) if len(labels) else 0.0
-    return max(1 / max(classes, 1), float(largest))
+    """The accuracy of a model that has learned nothing from a picture; NaN without samples."""
+    return max(1 / classes, float(np.bincount(labels).max() / len(labels))) if len(labels) else math.nan
 
 
-def _by_chance(said: Predictions, role: str, classes: Sequence[str]) -> Reservation | None:
-    count, chance = len(said.labels), chance_of(said.labels, len(classes))
-    accuracy = float(said.right(role).mean()) if count else 0.0
-    low = wilson(accuracy, count)[0] if count else 0.0
-    return Reservation(CHANCE, role, accuracy, low, chance, count) if low <= chance else None
-
-
-def _never_said(said: Predictions, role: str, classes: Sequence[str]) -> Reservation | None:
-    held = np.bincount(said.labels, minlength=len(classes))
-    spoken = np.bincount(said.predicted[role], minlength=len(classes))
-    right = said.right(role)
-    accuracy = float(right.mean()) if len(right) else 0.0
-    never = np.flatnonzero((held > 0) & (spoken == 0) & ((1 - accuracy) ** held < 0.05 / max(len(classes), 1)))
-    names = tuple(classes[place] if place < len(classes) else str(place) for place in never)
-    low = wilson(accuracy, len(right))[0] if len(right) else 0.0
+def _standing(said: Predictions, role: str, classes: Sequence[str]) -> Reservation:
+    """A model beside chance."""
+    count, accuracy = len(said.labels), float(said.right(role).mean())
     chance = chance_of(said.labels, len(classes))
-    return Reservation(NEVER, role, accuracy, low, chance, len(right), names) if names else None
+    return Reservation(CHANCE, role, accuracy, wilson(accuracy, count)[0], chance, count)
+
+
+def _never(said: Predictions, one: Reservation, classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of the classes that a model never predicts, and should have."""
+    held, spoken = (np.bincount(values, minlength=len(classes)) for values in (said.labels, said.predicted[one.role]))
+    missed = (held > 0) & (spoken[: len(held)] == 0) & ((1 - one.accuracy) ** held < 0.05 / len(classes))
+    return tuple(classes[int(place)] for place in np.flatnonzero(missed))

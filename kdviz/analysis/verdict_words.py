@@ -14,6 +14,7 @@ from kdviz.analysis.judgement import (
     basis,
     margin_points,
     points,
+    together,
     would_decide,
 )
 from kdviz.language import _, number, percent, signed
@@ -71,7 +72,7 @@ def accurate(judged: Judgement) -> Words:
             "count as equal.",
             **values,
         )
-    return _("Cannot tell"), UNKNOWN, f"{text} {would_decide(judged)}"
+    return _("Cannot tell"), UNKNOWN, together(text, would_decide(judged))
 
 
 def faster(judged: Judgement, speed: float) -> Words:
@@ -101,7 +102,7 @@ def faster(judged: Judgement, speed: float) -> Words:
         "{low} to {high}).",
         **values,
     )
-    return _("Cannot tell"), UNKNOWN, f"{text} {would_decide(judged)}"
+    return _("Cannot tell"), UNKNOWN, together(text, would_decide(judged))
 
 
 def helped(judged: Judgement) -> Words:
@@ -139,7 +140,7 @@ def helped(judged: Judgement) -> Words:
         "{high}), where up to {margin} would count as equal.",
         **values,
     )
-    return _("Cannot tell"), UNKNOWN, f"{text} {would_decide(judged)}"
+    return _("Cannot tell"), UNKNOWN, together(text, would_decide(judged))
 
 
 def copied(judged: Judgement, shares: dict[str, str]) -> Words:
@@ -154,7 +155,7 @@ def copied(judged: Judgement, shares: dict[str, str]) -> Words:
         return _("Yes"), MIXED, text
     if judged.outcome in (EQUAL, NO_HIGHER):
         within = _("Up to {margin} points count as equal.", margin=margin_points(judged.margin))
-        return _("No more than alone"), GOOD, f"{text} {within}"
+        return _("No more than alone"), GOOD, together(text, within)
     if judged.outcome in (LOWER, MUCH_LOWER):
         return _("Fewer than alone"), GOOD, text
     cannot = _(
@@ -162,7 +163,7 @@ def copied(judged: Judgement, shares: dict[str, str]) -> Words:
         basis=basis(judged),
         margin=margin_points(judged.margin),
     )
-    return _("Cannot tell"), UNKNOWN, f"{cannot} {text} {would_decide(judged)}"
+    return _("Cannot tell"), UNKNOWN, together(cannot, text, would_decide(judged))
 
 
 def attention(judged: Judgement) -> Words:
@@ -179,11 +180,11 @@ def attention(judged: Judgement) -> Words:
         return _("More than by itself"), GOOD, text
     if judged.outcome in (EQUAL, NO_HIGHER):
         within = _("Up to {margin} counts as equal.", margin=number(judged.margin, 2))
-        return _("No more than by itself"), MIXED, f"{text} {within}"
+        return _("No more than by itself"), MIXED, together(text, within)
     if judged.outcome in (LOWER, MUCH_LOWER):
         return _("Less than by itself"), MIXED, text
     cannot = _("Cannot tell with {basis}.", basis=basis(judged))
-    return _("Cannot tell"), UNKNOWN, f"{cannot} {text} {would_decide(judged)}"
+    return _("Cannot tell"), UNKNOWN, together(cannot, text, would_decide(judged))
 
 
 # the decision ---------------------------------------------------------------------------------------------------------
@@ -230,8 +231,8 @@ def stand_in_undecided(judged: Judgement, rival: bool) -> str:
             **values,
         )
     if rival:
-        return f"{text} {_('Try the teacher in int8 first: it is as fast, smaller and more accurate.')}"
-    return f"{text} {would_decide(judged)}"
+        return together(text, _("Try the teacher in int8 first: it is as fast, smaller and more accurate."))
+    return together(text, would_decide(judged))
 
 
 def not_by_distillation(known: Judgement, undecided: bool) -> str:
