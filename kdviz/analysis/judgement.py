@@ -260,9 +260,9 @@ def points(share: float) -> str:
 
 
 def margin_points(share: float) -> str:
-    """A margin in points, with no more digits than it has: ``0.5``."""
+    """A margin in points, with one digit after the point, or two where it has them: ``0.5``."""
     value = round(100 * share, 2)
-    return number(value, next((digits for digits in (0, 1) if round(value, digits) == value), 2))
+    return number(value, 1 if round(value, 1) == value else 2)
 
 
 def rounded_up(count: int) -> int:

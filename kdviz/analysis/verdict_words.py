@@ -121,6 +121,13 @@ def helped(judged: Judgement) -> Words:
             **values,
         )
         return _("It hurt"), BAD, text
+    if judged.outcome == EQUAL and judged.low > 0:
+        text = _(
+            "Better than the same student trained alone, but surely by less than {margin} points, which count as "
+            "equal: {change} points (95 % interval {low} to {high}, {basis}).",
+            **values,
+        )
+        return _("Hardly"), MIXED, text
     if judged.outcome == EQUAL:
         text = _(
             "Equal to the same student trained alone within {margin} points: {change} points (95 % interval {low} to "

@@ -83,7 +83,7 @@ def evaluate_on(experiment: Experiment, splits: Sequence[LabelledImages], device
 
 
 def print_metrics(experiment: Experiment, as_json: bool, split: str | None = None, margin: float | None = None) -> None:
-    """The metrics of all runs on a split, None: on every one; with a margin in points also the verdict on that split."""
+    """The metrics of all runs on a split (None: on every one), and with a margin in points the verdict on it."""
     metrics = {
         role: {name: values for name, values in run.metrics.items() if split in (None, name)}
         for role, run in experiment.runs.items()
