@@ -16,6 +16,7 @@ from kdviz.analysis.judgement import (
     Judgement,
     Margins,
     basis,
+    interval,
     margin_points,
     points,
     together,
@@ -83,8 +84,7 @@ def _pace(found: Bargain, margins: Margins) -> list[str]:
         return []
     values = {
         "times": number(found.speed, 1),
-        "low": number(judged.low, 2),
-        "high": number(judged.high, 2),
+        "interval": interval(judged, number(judged.low, 2), number(judged.high, 2)),
         "margin": percent(margins.speed - 1, 0),
         "basis": basis(judged),
         "fast": _ms(found.student),
@@ -95,7 +95,7 @@ def _pace(found: Bargain, margins: Margins) -> list[str]:
     if judged.outcome == MUCH_HIGHER:
         return [
             _(
-                "It answers one picture {times} times faster (95 % interval {low} to {high}): {fast} ms against {slow} "
+                "It answers one picture {times} times faster ({interval}): {fast} ms against {slow} "
                 "ms ({runtime}, {threads}).",
                 **values,
             )
@@ -139,7 +139,7 @@ def _loss(found: Bargain, margins: Margins) -> list[str]:
 def _loss_undecided(judged: Judgement, accuracy: dict[str, str]) -> str:
     said = _(
         "Whether their accuracies differ by more than {margin} points cannot be told with {basis}: {student} against "
-        "{teacher}, {change} points (95 % interval {low} to {high}).",
+        "{teacher}, {change} points ({interval}).",
         **_values(judged, accuracy),
     )
     return together(said, would_decide(judged))
@@ -148,7 +148,7 @@ def _loss_undecided(judged: Judgement, accuracy: dict[str, str]) -> str:
 def _loss_equal(judged: Judgement, accuracy: dict[str, str]) -> str:
     return _(
         "Their accuracies are equal within {margin} points: {student} against {teacher} on {basis}, {change} points "
-        "(95 % interval {low} to {high}).",
+        "({interval}).",
         **_values(judged, accuracy),
     )
 
@@ -156,23 +156,21 @@ def _loss_equal(judged: Judgement, accuracy: dict[str, str]) -> str:
 def _loss_small(judged: Judgement, accuracy: dict[str, str]) -> str:
     return _(
         "It loses no more than {margin} points of accuracy, if any: {student} against {teacher} on {basis}, {change} "
-        "points (95 % interval {low} to {high}).",
+        "points ({interval}).",
         **_values(judged, accuracy),
     )
 
 
 def _loss_sure(judged: Judgement, accuracy: dict[str, str]) -> str:
     return _(
-        "It loses {points} points of accuracy (95 % interval {least} to {most}): {student} against {teacher} on "
-        "{basis}.",
+        "It loses {points} points of accuracy ({span}): {student} against {teacher} on {basis}.",
         **_values(judged, accuracy),
     )
 
 
 def _gain_sure(judged: Judgement, accuracy: dict[str, str]) -> str:
     return _(
-        "It even gains {points} points of accuracy (95 % interval {least} to {most}): {student} against {teacher} on "
-        "{basis}.",
+        "It even gains {points} points of accuracy ({span}): {student} against {teacher} on {basis}.",
         **_values(judged, accuracy),
     )
 
@@ -192,11 +190,9 @@ def _values(judged: Judgement, accuracy: dict[str, str]) -> dict[str, str]:
     return {
         **accuracy,
         "points": number(100 * abs(judged.value), 2),
-        "least": number(100 * ends[0], 2),
-        "most": number(100 * ends[1], 2),
+        "span": interval(judged, *(number(100 * end, 2) for end in ends)),
         "change": points(judged.value),
-        "low": points(judged.low),
-        "high": points(judged.high),
+        "interval": interval(judged, points(judged.low), points(judged.high)),
         "margin": margin_points(judged.margin),
         "basis": basis(judged),
     }

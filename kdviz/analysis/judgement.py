@@ -1,8 +1,9 @@
 """What figures allow to be said: yes, no, or cannot tell, by an interval and the margin of what is as good as equal.
 
 A difference that is "not significant" may be large: the data are few. So two are called equal only when the whole
-95 % interval of their difference lies within a margin that the reader sees and sets: two one-sided tests (Schuirmann,
-1987), each at 2.5 %. Words are made of a :class:`Judgement`, so that a test can hold a sentence against its numbers.
+90 % interval of their difference lies within a margin that the reader sees and sets: two one-sided tests at 5 % each
+(see :mod:`kdviz.metrics.equivalence`). They are told apart when the 95 % interval excludes zero. Words are made of a
+:class:`Judgement`, so that a test can hold a sentence against its numbers.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from kdviz.language import N_, _, language, number, plural, signed
-from kdviz.metrics import Difference, median_interval, score_interval
+from kdviz.metrics import Difference, median_interval
+from kdviz.metrics.equivalence import _with_samples as with_samples
+
+Ends = tuple[float, float]
 
 MUCH_HIGHER, HIGHER, NO_LOWER = "much higher", "higher", "no lower"
 EQUAL, UNDECIDED = "equal", "undecided"
@@ -33,16 +38,26 @@ HELPED = frozenset({MUCH_HIGHER, HIGHER, EQUAL, NO_HIGHER, LOWER, MUCH_LOWER})
 
 PAIRED, CROSSED, TIMES, STUDY = "paired samples", "seeds and samples", "rounds", "study"
 RULES = {
-    PAIRED: N_("95 % score interval of the paired difference (Tango, 1998); equal only inside the margin"),
-    CROSSED: N_("95 % interval over seeds and samples; equal only inside the margin"),
-    TIMES: N_("95 % interval of the median over rounds, by order statistics; equal only inside the margin"),
-    STUDY: N_("95 % interval of the study, over seeds and images; equal only inside the margin"),
+    PAIRED: N_(
+        "Score intervals of the paired difference (Tango, 1998): equal when that of 90 % is within the margin, "
+        "different when that of 95 % excludes zero"
+    ),
+    CROSSED: N_(
+        "Intervals over seeds and samples: equal when that of 90 % is within the margin, different when that of 95 % "
+        "excludes zero"
+    ),
+    TIMES: N_(
+        "Intervals of the median over rounds, by order statistics: equal when that of 90 % is within the margin, "
+        "different when that of 95 % excludes 1"
+    ),
+    STUDY: N_("The study's 95 % interval: equal when it is within the margin, different when it excludes zero"),
 }
-"""How the interval was made, and what it decides."""
+"""How the intervals were made, and what they decide."""
 
 SAMPLES, ERRORS, ROUNDS, IMAGES = "samples", "errors", "rounds", "images"
 
-_POWER = 2.801585  # 1.96 + .84 standard errors: then 4 of 5 such samples decide
+_OUTER, _INNER = 0.95, 0.9
+_MORE = 0.841621  # standard errors: then 4 of 5 such samples decide
 _MOST_SAMPLES = 10**8
 
 
@@ -70,7 +85,7 @@ class Judgement:
     Attributes:
         outcome: One of ``OUTCOMES``.
         value: Second less first, or of times the second divided by the first.
-        low, high: 95 % interval of it.
+        low, high: Its interval, of 95 %, or of 90 % where only that is within the margin or beyond it.
         margin: Within which both are as good as equal: +-margin, of times from 1 / margin to margin.
         rule: One of ``RULES``.
         samples: How many, in :attr:`unit`.
@@ -78,6 +93,7 @@ class Judgement:
         samples_needed: How many would decide in 4 of 5 cases, were the shares as they are; None: it is decided, or no
             number would do.
         unit: Of what ``samples`` counts: ``samples``, ``errors``, ``rounds``, ``images``.
+        level: Of the interval.
     """
 
     outcome: str
@@ -90,6 +106,7 @@ class Judgement:
     seeds: int = 1
     samples_needed: int | None = None
     unit: str = SAMPLES
+    level: float = _OUTER
 
     @property
     def sure(self) -> bool:
@@ -105,30 +122,39 @@ class Judgement:
         }
 
 
-def outcome(low: float, high: float, margin: float) -> str:
-    """Where the interval from ``low`` to ``high`` lies to zero and to +-``margin``; one of ``OUTCOMES``.
+def outcome(outer: Ends, inner: Ends, margin: float) -> str:
+    """Where two intervals lie to zero and to +-``margin``; one of ``OUTCOMES``.
 
     ======================  ==============================================================
-    ``equal``               all inside the margin, whether it has zero in it or not
-    ``much higher``         all above the margin
-    ``higher``              all above zero, but it reaches beyond the margin
-    ``no lower``            above the margin's lower end, reaches below zero and beyond the upper end
-    ``undecided``           it reaches beyond both ends of the margin, or is not known
+    ``equal``               all of the inner inside the margin, whether zero is in it or not
+    ``much higher``         all of the outer above zero, all of the inner above the margin
+    ``higher``              all of the outer above zero, but not all of the inner above the margin
+    ``no lower``            zero in the outer; the inner above the margin's lower end, but beyond the upper
+    ``undecided``           zero in the outer; the inner beyond both ends of the margin; or not known
     ======================  ==============================================================
 
     and the same downwards.
+
+    Args:
+        outer, inner: Of 95 % and of 90 %.
+        margin: Above zero.
     """
-    if math.isnan(low) or math.isnan(high):
+    if any(math.isnan(end) for end in (*outer, *inner)):
         return UNDECIDED
-    if -margin < low and high < margin:
+    if -margin < inner[0] and inner[1] < margin:
         return EQUAL
-    if low > 0:
-        return MUCH_HIGHER if low > margin else HIGHER
-    if high < 0:
-        return MUCH_LOWER if high < -margin else LOWER
-    if low > -margin:
+    if outer[0] > 0:
+        return MUCH_HIGHER if inner[0] > margin else HIGHER
+    if outer[1] < 0:
+        return MUCH_LOWER if inner[1] < -margin else LOWER
+    if inner[0] > -margin:
         return NO_LOWER
-    return NO_HIGHER if high < margin else UNDECIDED
+    return NO_HIGHER if inner[1] < margin else UNDECIDED
+
+
+def _shown(says: str, outer: Ends, inner: Ends, margin: float) -> float:
+    """The level of the interval that a reader is shown: 95 %, unless only that of 90 % bears the outcome out."""
+    return _OUTER if says == UNDECIDED or outcome(outer, outer, margin) == says else _INNER
 
 
 def of_difference(
@@ -142,10 +168,13 @@ def of_difference(
         decisive: Outcomes that answer the question that was asked; for all others it is told how many samples would.
         unit: Of what the samples are.
     """
-    says, enough = outcome(found.low, found.high, margin), frozenset(decisive) - {UNDECIDED}
+    outer, inner = found.interval(_OUTER), found.interval(_INNER)
+    says, enough = outcome(outer, inner, margin), frozenset(decisive) - {UNDECIDED}
     needed = None if says in enough else _needed(found, margin, enough)
+    level = _shown(says, outer, inner, margin)
+    low, high = outer if level == _OUTER else inner
     rule = PAIRED if found.seeds == 1 else CROSSED
-    return Judgement(says, found.value, found.low, found.high, margin, rule, found.samples, found.seeds, needed, unit)
+    return Judgement(says, found.value, low, high, margin, rule, found.samples, found.seeds, needed, unit, level)
 
 
 def of_times(ratios: np.ndarray, margin: float) -> Judgement:
@@ -156,15 +185,22 @@ def of_times(ratios: np.ndarray, margin: float) -> Judgement:
         margin: A factor above 1.
     """
     value = float(np.median(ratios)) if len(ratios) else math.nan
-    low, high = median_interval(ratios)
-    says = outcome(_log(low), _log(high), math.log(margin))
-    return Judgement(says, value, low, high, margin, TIMES, len(ratios), unit=ROUNDS)
+    outer, inner = median_interval(ratios, _OUTER), median_interval(ratios, _INNER)
+    says = outcome(_logs(outer), _logs(inner), math.log(margin))
+    level = _shown(says, _logs(outer), _logs(inner), math.log(margin))
+    low, high = outer if level == _OUTER else inner
+    return Judgement(says, value, low, high, margin, TIMES, len(ratios), unit=ROUNDS, level=level)
+
+
+def _logs(ends: Ends) -> Ends:
+    low, high = (math.log(end) if end > 0 else math.nan for end in ends)
+    return low, high
 
 
 def of_study(row: Mapping[str, Any], margin: float) -> Judgement:
     """Judge an effect that a study has given its interval; a row of attention.parquet."""
     value, low, high = (math.nan if row[name] is None else float(row[name]) for name in ("effect", "low", "high"))
-    says = outcome(low, high, margin)
+    says = outcome((low, high), (low, high), margin)
     return Judgement(says, value, low, high, margin, STUDY, int(row["images"]), int(row["seeds"]), unit=IMAGES)
 
 
@@ -178,10 +214,11 @@ def _log(value: float) -> float:
 @lru_cache(maxsize=256)
 def _needed(found: Difference, margin: float, decisive: frozenset[str]) -> int | None:
     """The least number of samples that would decide in 4 of 5 cases, were all shares as they are."""
+    outer, inner = (math.erf((norm.ppf((1 + level) / 2) + _MORE) / math.sqrt(2)) for level in (_OUTER, _INNER))
 
     def decides(samples: int) -> bool:
-        low, high = _interval_at(found, samples)
-        return outcome(low, high, margin) in decisive
+        more = with_samples(found, samples)
+        return outcome(more.interval(outer), more.interval(inner), margin) in decisive
 
     return least(decides, found.samples)
 
@@ -198,23 +235,6 @@ def least(decides: Callable[[int], bool], start: int) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if decides(middle) else (middle, high)
     return high
-
-
-def _interval_at(found: Difference, samples: int) -> tuple[float, float]:
-    """The interval that so many samples of the same shares would give, as wide as 4 of 5 decisions need."""
-    if found.seeds == 1:
-        differ = found.sample_error**2 * found.samples + found.value**2
-        gained, lost = ((differ + sign * found.value) / 2 * samples for sign in (1, -1))
-        return score_interval(max(gained, 0.0), max(lost, 0.0), samples, level=_LEVEL)
-    by_seed = 0.0 if math.isnan(found.seed_error) else found.seed_error**2
-    half = (found.high - found.low) / 2
-    now = (by_seed + found.sample_error**2) ** 0.5
-    then = (by_seed + found.sample_error**2 * found.samples / samples) ** 0.5
-    widened = half * _POWER / 1.959964 * (then / now if now else 1.0)
-    return found.value - widened, found.value + widened
-
-
-_LEVEL = math.erf(_POWER / math.sqrt(2))
 
 
 # words ----------------------------------------------------------------------------------------------------------------
@@ -247,6 +267,11 @@ def would_decide(judged: Judgement) -> str:
         TIMES: _("Measuring for longer, with nothing else running, may decide."),
         STUDY: _("More seeds and images may decide."),
     }[judged.rule]
+
+
+def interval(judged: Judgement, low: str, high: str) -> str:
+    """``95 % interval -0.53 to -0.18``, of ends that are written already."""
+    return _("{level} % interval {low} to {high}", level=number(100 * judged.level), low=low, high=high)
 
 
 def together(*sentences: str) -> str:

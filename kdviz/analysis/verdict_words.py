@@ -12,6 +12,7 @@ from kdviz.analysis.judgement import (
     NO_LOWER,
     Judgement,
     basis,
+    interval,
     margin_points,
     points,
     together,
@@ -29,11 +30,9 @@ def _values(judged: Judgement) -> dict[str, str]:
     ends = sorted(abs(end) for end in (judged.low, judged.high))
     return {
         "points": number(100 * abs(judged.value), 2),
-        "least": number(100 * ends[0], 2),
-        "most": number(100 * ends[1], 2),
+        "span": interval(judged, *(number(100 * end, 2) for end in ends)),
         "change": points(judged.value),
-        "low": points(judged.low),
-        "high": points(judged.high),
+        "interval": interval(judged, points(judged.low), points(judged.high)),
         "margin": margin_points(judged.margin),
         "basis": basis(judged),
     }
@@ -43,33 +42,31 @@ def accurate(judged: Judgement) -> Words:
     """Whether the KD student is as accurate as its teacher."""
     values = _values(judged)
     if judged.outcome == EQUAL:
-        text = _("Equal within {margin} points: {change} points (95 % interval {low} to {high}, {basis}).", **values)
+        text = _("Equal within {margin} points: {change} points ({interval}, {basis}).", **values)
         return _("Yes"), GOOD, text
     if judged.outcome == NO_LOWER:
         text = _(
-            "No more than {margin} points worse, if at all: {change} points (95 % interval {low} to {high}, {basis}).",
+            "No more than {margin} points worse, if at all: {change} points ({interval}, {basis}).",
             **values,
         )
         return _("Yes"), GOOD, text
     if judged.outcome in (HIGHER, MUCH_HIGHER):
-        text = _("It is {points} points better (95 % interval {least} to {most}, {basis}).", **values)
+        text = _("It is {points} points better ({span}, {basis}).", **values)
         return _("Better"), GOOD, text
     if judged.outcome == MUCH_LOWER:
         text = _(
-            "It loses {points} points (95 % interval {least} to {most}, {basis}); up to {margin} would count as equal.",
+            "It loses {points} points ({span}, {basis}); up to {margin} would count as equal.",
             **values,
         )
         return _("No"), BAD, text
     if judged.outcome == LOWER:
         text = _(
-            "It loses {points} points (95 % interval {least} to {most}); whether more than {margin} cannot be told "
-            "with {basis}.",
+            "It loses {points} points ({span}); whether more than {margin} cannot be told with {basis}.",
             **values,
         )
     else:
         text = _(
-            "Cannot tell with {basis}: {change} points (95 % interval {low} to {high}), where up to {margin} would "
-            "count as equal.",
+            "Cannot tell with {basis}: {change} points ({interval}), where up to {margin} would count as equal.",
             **values,
         )
     return _("Cannot tell"), UNKNOWN, together(text, would_decide(judged))
@@ -79,27 +76,24 @@ def faster(judged: Judgement, speed: float) -> Words:
     """Whether the KD student answers faster; ``speed`` is how many times."""
     values = {
         "speed": number(speed, 1),
-        "low": number(judged.low, 2),
-        "high": number(judged.high, 2),
+        "interval": interval(judged, number(judged.low, 2), number(judged.high, 2)),
         "margin": percent(judged.margin - 1, 0),
         "basis": basis(judged),
     }
     if judged.outcome == MUCH_HIGHER:
-        text = _("{speed} times faster on the machine it was measured on (95 % interval {low} to {high}).", **values)
+        text = _("{speed} times faster on the machine it was measured on ({interval}).", **values)
         return _("Yes"), GOOD, text
     if judged.outcome in (LOWER, MUCH_LOWER):
-        text = _("Slower on the machine it was measured on: {speed} times as fast (95 % {low} to {high}).", **values)
+        text = _("Slower on the machine it was measured on: {speed} times as fast ({interval}).", **values)
         return _("Slower"), MIXED, text
     if judged.outcome in (EQUAL, NO_HIGHER):
         text = _(
-            "Not faster by more than {margin} on the machine it was measured on: {speed} times as fast (95 % interval "
-            "{low} to {high}).",
+            "Not faster by more than {margin} on the machine it was measured on: {speed} times as fast ({interval}).",
             **values,
         )
         return _("Not faster"), MIXED, text
     text = _(
-        "Cannot tell with {basis} whether it is faster by more than {margin}: {speed} times as fast (95 % interval "
-        "{low} to {high}).",
+        "Cannot tell with {basis} whether it is faster by more than {margin}: {speed} times as fast ({interval}).",
         **values,
     )
     return _("Cannot tell"), UNKNOWN, together(text, would_decide(judged))
@@ -110,41 +104,39 @@ def helped(judged: Judgement) -> Words:
     values = _values(judged)
     if judged.outcome in (HIGHER, MUCH_HIGHER):
         text = _(
-            "{points} points better than the same student trained alone (95 % interval {least} to {most}, {basis}).",
+            "{points} points better than the same student trained alone ({span}, {basis}).",
             **values,
         )
         return _("Yes"), GOOD, text
     if judged.outcome in (LOWER, MUCH_LOWER):
         text = _(
-            "It is {points} points worse than the same student trained alone (95 % interval {least} to {most}, "
-            "{basis}).",
+            "It is {points} points worse than the same student trained alone ({span}, {basis}).",
             **values,
         )
         return _("It hurt"), BAD, text
     if judged.outcome == EQUAL and judged.low > 0:
         text = _(
             "Better than the same student trained alone, but surely by less than {margin} points, which count as "
-            "equal: {change} points (95 % interval {low} to {high}, {basis}).",
+            "equal: {change} points ({interval}, {basis}).",
             **values,
         )
         return _("Hardly"), MIXED, text
     if judged.outcome == EQUAL:
         text = _(
-            "Equal to the same student trained alone within {margin} points: {change} points (95 % interval {low} to "
-            "{high}, {basis}).",
+            "Equal to the same student trained alone within {margin} points: {change} points ({interval}, {basis}).",
             **values,
         )
         return _("No"), MIXED, text
     if judged.outcome == NO_HIGHER:
         text = _(
-            "No more than {margin} points better than the same student trained alone, if at all: {change} points (95 % "
-            "interval {low} to {high}, {basis}).",
+            "No more than {margin} points better than the same student trained alone, if at all: {change} points "
+            "({interval}, {basis}).",
             **values,
         )
         return _("No"), MIXED, text
     text = _(
-        "Cannot tell with {basis}: {change} points beside the same student trained alone (95 % interval {low} to "
-        "{high}), where up to {margin} would count as equal.",
+        "Cannot tell with {basis}: {change} points beside the same student trained alone ({interval}), where up to "
+        "{margin} would count as equal.",
         **values,
     )
     return _("Cannot tell"), UNKNOWN, together(text, would_decide(judged))
@@ -153,8 +145,7 @@ def helped(judged: Judgement) -> Words:
 def copied(judged: Judgement, shares: dict[str, str]) -> Words:
     """Whether it repeats more of the teacher's errors than the student alone does."""
     text = _(
-        "It repeats {own} of the teacher's {errors}, the student alone {alone}: {change} points (95 % interval {low} "
-        "to {high}, {basis}).",
+        "It repeats {own} of the teacher's {errors}, the student alone {alone}: {change} points ({interval}, {basis}).",
         **shares,
         **_values(judged),
     )
@@ -176,11 +167,9 @@ def copied(judged: Judgement, shares: dict[str, str]) -> Words:
 def attention(judged: Judgement) -> Words:
     """Whether distillation brings the student's maps nearer to the teacher's."""
     text = _(
-        "Its maps' agreement with the teacher's, less that of the student alone: {effect} (95 % interval {low} to "
-        "{high}, {basis}).",
+        "Its maps' agreement with the teacher's, less that of the student alone: {effect} ({interval}, {basis}).",
         effect=signed(judged.value, 2),
-        low=signed(judged.low, 2),
-        high=signed(judged.high, 2),
+        interval=interval(judged, signed(judged.low, 2), signed(judged.high, 2)),
         basis=basis(judged),
     )
     if judged.outcome in (HIGHER, MUCH_HIGHER):

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
-from kdviz.metrics.uncertainty import Difference
+from kdviz.metrics.uncertainty import LEVEL, Difference
 
 _BESIDE = 1e-12
 
 
-def paired_shares(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Difference:
+@dataclass(frozen=True)
+class PairedShares(Difference):
+    """A difference of two shares of the same samples, of one seed. Its intervals are :func:`score_interval`'s."""
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """At another level; .9 is that of two one-sided tests at .05."""
+        differ = self.sample_error**2 * self.samples + self.value**2  # the share of samples that tell the two apart
+        gained, lost = (max(0.0, (differ + sign * self.value) / 2 * self.samples) for sign in (1, -1))
+        return score_interval(gained, lost, self.samples, level)
+
+
+def paired_shares(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> PairedShares:
     """The share of ``second`` less that of ``first``, both on the same samples, with Tango's score interval.
 
     Where a t interval has no width because no sample tells the two apart, this one is +-z^2 / (n + z^2) wide: 10 of
@@ -32,17 +45,8 @@ def paired_shares(first: np.ndarray, second: np.ndarray, level: float = 0.95) ->
     samples = len(first)
     gained, lost = int((~first & second).sum()), int((first & ~second).sum())
     value = (gained - lost) / samples
-    low, high = score_interval(gained, lost, samples, level)
-    error = ((gained + lost) / samples - value**2) / samples
-    return Difference(
-        value=value,
-        low=low,
-        high=high,
-        seeds=1,
-        samples=samples,
-        seed_error=float("nan"),
-        sample_error=max(error, 0.0) ** 0.5,
-    )
+    error = max(((gained + lost) / samples - value**2) / samples, 0.0) ** 0.5
+    return PairedShares(value, *score_interval(gained, lost, samples, level), 1, samples, math.nan, error, level=level)
 
 
 def score_interval(gained: float, lost: float, samples: float, level: float = 0.95) -> tuple[float, float]:
@@ -53,9 +57,10 @@ def score_interval(gained: float, lost: float, samples: float, level: float = 0.
         (gained - lost - n d) / sqrt(n (2 q + d (1 - d)))
 
     is +-z, where q is the most likely share of samples that are lost, given d: the larger root of
-    2 n q^2 + ((2 n - gained + lost) d - gained - lost) q - lost d (1 - d) = 0. Its coverage was counted exactly for
-    10 to 2,000 samples (see tests/test_proportions.py): a 95 % interval covers in 93 to 100 %, and lies above the true
-    difference, which is what makes "no worse" false, in at most 2.6 %.
+    2 n q^2 + ((2 n - gained + lost) d - gained - lost) q - lost d (1 - d) = 0. Counted exactly for 10 to 300 samples
+    of which up to 20 % tell the two apart, a 95 % interval covers in 93.2 to 100 %, and lies above a true difference
+    below zero, which is what makes "no worse" false, in at most 2.8 %. Where no sample tells the two apart, the ends
+    are no nearer than the exact one-sided bound, 1 - ((1 - level) / 2)^(1 / n): 3.0 / n at 90 %.
 
     Args:
         gained, lost: Samples that only the second, only the first has; need not be whole.
@@ -79,7 +84,8 @@ def score_interval(gained: float, lost: float, samples: float, level: float = 0.
 
     value = (gained - lost) / samples
     low, high = (_end(beyond, value, sign) for sign in (-1, 1))
-    return min(low, value), max(high, value)
+    least = 1 - ((1 - level) / 2) ** (1 / samples) if gained + lost < _BESIDE else 0.0
+    return min(low, value - least), max(high, value + least)
 
 
 def _end(beyond: Callable[[float, int], float], value: float, sign: int) -> float:
