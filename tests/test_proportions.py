@@ -38,11 +38,23 @@ def test_the_ends_are_where_the_score_is_that_of_the_level(gained, lost, samples
 
 
 @pytest.mark.parametrize("samples", [1, 10, 30, 1000])
-def test_without_a_sample_that_differs_there_is_still_doubt(samples):
+@pytest.mark.parametrize("level", [0.95, 0.9])
+def test_without_a_sample_that_differs_there_is_still_doubt(samples, level):
+    """A true loss at the end, and none seen: that happens in (1 - level) / 2 of cases at most, (1 - loss)^n."""
     right = np.ones(samples, bool)
-    found = paired_shares(right, right)
-    assert (found.value, found.low, found.high) == pytest.approx((0, -found.high, Z**2 / (samples + Z**2)), abs=1e-9)
-    assert found.sample_error == 0
+    found = paired_shares(right, right, level)
+    assert (found.value, found.sample_error, found.low) == (0, 0, -found.high)
+    assert (1 - found.high) ** samples <= (1 - level) / 2 + 1e-12
+    assert found.interval(level) == (found.low, found.high)
+    z = norm.ppf((1 + level) / 2)
+    assert found.high == pytest.approx(max(z**2 / (samples + z**2), 1 - ((1 - level) / 2) ** (1 / samples)), abs=1e-9)
+
+
+def test_other_levels_are_those_of_the_same_counts():
+    first, second = np.arange(50) < 40, (np.arange(50) < 37) | (np.arange(50) > 47)
+    found = paired_shares(first, second)
+    for level in (0.5, 0.9, 0.99):
+        assert found.interval(level) == pytest.approx(score_interval(2, 3, 50, level), abs=1e-9)
 
 
 @cache
@@ -56,8 +68,8 @@ def interval(gained: int, lost: int, samples: int) -> tuple[float, float]:
 def test_coverage(samples, differ, part):
     """``differ``: share of samples that tell the models apart; ``part`` of them is gained.
 
-    Counted exactly, the interval covers .934 or more, and lies above the truth, which would call a worse model no
-    worse, with .0262 or less. Three standard errors of a simulated share p are 3 sqrt(p (1 - p) / trials).
+    Counted exactly, the interval covers .932 or more, and lies above a truth below zero, which would call a worse model
+    no worse, with .028 or less. Three standard errors of a simulated share p are 3 sqrt(p (1 - p) / trials).
     """
     draw = np.random.default_rng(samples + round(1000 * differ) + round(10 * part))
     shares = (differ * part, differ * (1 - part), 1 - differ)
@@ -65,18 +77,20 @@ def test_coverage(samples, differ, part):
     counts = draw.multinomial(samples, shares, TRIALS)
     ends = np.array([interval(int(gained), int(lost), samples) for gained, lost, _ in counts])
     covered = ((ends[:, 0] <= truth + 1e-12) & (truth - 1e-12 <= ends[:, 1])).mean()
-    assert covered >= 0.934 - 3 * np.sqrt(0.934 * 0.066 / TRIALS)
-    assert (ends[:, 0] > truth + 1e-12).mean() <= 0.0262 + 3 * np.sqrt(0.0262 * 0.974 / TRIALS)
+    assert covered >= 0.932 - 3 * np.sqrt(0.932 * 0.068 / TRIALS)
+    assert (ends[:, 0] > truth + 1e-12).mean() <= 0.028 + 3 * np.sqrt(0.028 * 0.972 / TRIALS)
     if samples * differ >= 20 and part:  # where counts are large it is no wider than it must be
         assert covered <= 0.965 + 3 * np.sqrt(0.965 * 0.035 / TRIALS)
 
 
 def test_a_loss_of_just_the_margin_is_seldom_called_equal():
-    """765 samples without a difference are the fewest that are called equal within .5 points: .995^765 = .0216."""
-    assert interval(0, 0, 764)[0] < -0.005 < interval(0, 0, 765)[0]
-    lost = np.random.default_rng(0).binomial(765, 0.005, 20_000)
-    called = np.mean([interval(0, int(count), 765)[0] > -0.005 for count in lost])
-    assert called == pytest.approx(0.995**765, abs=3 * np.sqrt(0.0216 * 0.9784 / 20_000))
+    """598 samples without a difference are the fewest that are called equal within .5 points: .995^598 = .0499."""
+    ends = [score_interval(0, 0, samples, 0.9)[0] for samples in (597, 598)]
+    assert ends[0] < -0.005 < ends[1]
+    lost = np.random.default_rng(0).binomial(598, 0.005, 20_000)
+    known = {count: score_interval(0, count, 598, 0.9)[0] for count in np.unique(lost).tolist()}
+    called = np.mean([known[count] > -0.005 for count in lost.tolist()])
+    assert called == pytest.approx(0.995**598, abs=3 * np.sqrt(0.0499 * 0.9501 / 20_000))
 
 
 @pytest.mark.parametrize(("first", "second"), [(np.ones(3), np.ones(4)), (np.ones((2, 3)), np.ones((2, 3))), ([], [])])

@@ -90,7 +90,7 @@ class Judgement:
         rule: One of ``RULES``.
         samples: How many, in :attr:`unit`.
         seeds: How many; 1: it tells of these two models only.
-        samples_needed: How many would decide in 4 of 5 cases, were the shares as they are; None: it is decided, or no
+        samples_needed: How many would decide in 4 of 5 cases or more, were the shares as they are; None: it is decided, or no
             number would do.
         unit: Of what ``samples`` counts: ``samples``, ``errors``, ``rounds``, ``images``.
         level: Of the interval.
@@ -171,7 +171,7 @@ def of_difference(
     outer, inner = found.interval(_OUTER), found.interval(_INNER)
     says, enough = outcome(outer, inner, margin), frozenset(decisive) - {UNDECIDED}
     needed = None if says in enough else _needed(found, margin, enough)
-    level = _shown(says, outer, inner, margin)
+    level = _shown(says, outer, inner, margin) if says in enough else _OUTER
     low, high = outer if level == _OUTER else inner
     rule = PAIRED if found.seeds == 1 else CROSSED
     return Judgement(says, found.value, low, high, margin, rule, found.samples, found.seeds, needed, unit, level)
