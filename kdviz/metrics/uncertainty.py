@@ -19,8 +19,8 @@ With one degree of freedom (two seeds) t is 12.7, and whatever is never narrower
 ``shared`` is variance that is in two parts. With seeds and samples crossed, what is particular to a pair of both is in
 the variance between seeds and in that between samples (Owen, 2007, section 3), and counts once: it is taken from the
 variance between seeds, V = sum of v - shared. Where seeds differ by no more than that (v <= c * shared, c = 1, or .3
-with one degree of freedom), nothing shows that seeds matter, and their part alone sets no bound. Where it is half of the
-samples' variance or more, and seeds hardly matter, this covers up to .97 with three seeds or more, .985 with two.
+with one degree of freedom), nothing shows that seeds matter, and their part alone sets no bound. Where it is half of
+the samples' variance or more, and seeds hardly matter, this covers up to .97 with three seeds or more, .985 with two.
 """
 
 from __future__ import annotations
@@ -75,16 +75,13 @@ def p_value_of(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
 
 def p_value_above(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
     """One-sided p-value of "the mean is not above 0": below alpha where the interval at 1 - 2 * alpha is above 0."""
-    bounds = _bounds(parts, shared)
-    # 0 / 0 is no evidence at all; without any variance a value above 0 is certain.
+    # Without any variance a value above 0 is certain, and one of 0 is no evidence.
+    certain = np.where(np.asarray(value) > 0, np.inf, -np.inf)
     found = [
-        student_t.sf(np.where(error > 0, value / np.where(error > 0, error, 1), np.sign(value) * np.inf), degrees)
-        for error, degrees in bounds
-        if np.any(error > 0)
+        student_t.sf(np.where(error > 0, value / np.where(error > 0, error, 1.0), certain), degrees)
+        for error, degrees in _bounds(parts, shared)
     ]
-    if not found:
-        return _plain(np.where(np.asarray(value) > 0, 0.0, 1.0))
-    return _plain(np.nanmax(np.broadcast_arrays(*found), axis=0))
+    return _plain(np.max(np.broadcast_arrays(*found), axis=0) if found else np.where(certain > 0, 0.0, 1.0))
 
 
 def _bounds(parts: Sequence[Part], shared: Any) -> list[tuple[np.ndarray, Any]]:
