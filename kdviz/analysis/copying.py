@@ -44,7 +44,7 @@ def copying(table: pa.Table, study: str, split: str, value: Any) -> Copying | No
     The table has shares, not which errors are repeated. So the variance over errors is that of two independent shares,
     (p q + p' q') / errors, each with 2 successes and 2 failures more (Agresti and Coull, 1998): an upper bound, as both
     students tend to repeat the same ones. What seeds and errors cause together is in both parts; the interval is wide
-    rather than narrow. A student alone has no share in the study of teachers, where every value has teachers of its own.
+    rather than narrow. A student alone has no share in the study of teachers, where each value has its own teachers.
 
     Args:
         table: The study's.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from kdviz.analysis import copying
+from kdviz.analysis.study_doubts import NEVER, ONE_SEED, Doubt
 from kdviz.analysis.study_kinds import STUDIES
 from kdviz.analysis.value_pairs import Pair
-from kdviz.analysis.verdict import CHANCE, NEVER, ONE_SEED, Doubt, Verdict
 from kdviz.language import N_, _, listed, number, percent, plural, signed
 from kdviz.metrics.equivalence import EQUIVALENT, UNDECIDED
+
+if TYPE_CHECKING:
+    from kdviz.analysis.verdict import Verdict
 
 _MOST_PAIRS = 6  # in a sentence; all are in the JSON document
 
@@ -80,7 +84,6 @@ def _doubt(found: Verdict, doubt: Doubt) -> str:
             else N_("Training alone gives students that never predict some classes (numbered from 0): {classes}.")
         )
         return _(text, **values, classes=_some([str(one) for one in doubt.classes]))
-    assert doubt.kind == CHANCE
     text = (
         N_(
             "{distillation} cannot be judged: its {share} is not above chance, {chance} (95 % interval {low} to "

@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from kdviz.analysis.copying import Copying, copying
+from kdviz.analysis.study_doubts import CHANCE, ONE_SEED, Doubt, Run, doubts_of
 from kdviz.analysis.study_kinds import STUDIES
 from kdviz.analysis.study_summary import summary
+from kdviz.analysis.sweep_words import sentences
 from kdviz.analysis.value_pairs import DIFFERENT, Pair, Step, all_pairs, paired, steps
 from kdviz.metrics import Difference, McNemar, mcnemar, paired_difference
 from kdviz.metrics.equivalence import (
@@ -27,36 +29,12 @@ from kdviz.metrics.equivalence import (
     samples_to_decide,
 )
 
-CHANCE, NEVER, ONE_SEED = "chance", "never predicted", "one seed"
-
 _OUTCOMES = {
     BETTER: "beats",
     WORSE: "does not beat",
     EQUIVALENT: "is equivalent to",
     UNDECIDED: "cannot be told from",
 }
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """What takes the ground from a verdict, or limits it; it is said first.
-
-    Attributes:
-        kind: ``chance``: an accuracy is not above chance beyond its interval; ``never predicted``: no seed predicts
-            some classes; ``one seed``: nothing is known of other seeds. The first and the last withhold the verdict.
-        role: ``kd_student`` or ``student``; empty for both.
-        accuracy: Mean over seeds, with its 95 % interval over seeds and samples.
-        chance: What a model reaches that learned nothing: 1 / classes, or the share of the largest class.
-        classes: Numbers, from 0, of those that are never predicted.
-    """
-
-    kind: str
-    role: str = ""
-    accuracy: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    chance: float = math.nan
-    classes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,8 +95,6 @@ class Verdict:
     @property
     def sentences(self) -> tuple[str, ...]:
         """The verdict in words, in the reader's language; best read in order."""
-        from kdviz.analysis.sweep_words import sentences
-
         return tuple(sentences(self))
 
     def to_json(self) -> dict[str, Any]:
@@ -141,18 +117,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What one run predicts, and the truth, int (samples,)."""
-
-    said: np.ndarray
-    truth: np.ndarray
-
-    @property
-    def right(self) -> np.ndarray:
-        return self.said == self.truth
 
 
 def verdict(
@@ -201,7 +165,7 @@ def verdict(
         inherited=errors.get(("kd_student", chosen)),
         inherited_alone=errors.get(("student", None)),
         margin=margin,
-        doubts=_doubts(runs, chosen, _classes(table)),
+        doubts=doubts_of(runs[chosen], runs[None], _classes(table)),
         copying=copying(table, study, split, chosen),
         pairs=pairs,
         steps=steps(taught),
@@ -224,13 +188,13 @@ def _rivals(pairs: Sequence[Pair], chosen: Any) -> tuple[Any, ...]:
     return tuple(one.second if one.first == chosen else one.first for one in own)
 
 
-def _runs(table: pa.Table, predictions: pa.Table, study: str, split: str) -> dict[Any, dict[int, _Run]]:
+def _runs(table: pa.Table, predictions: pa.Table, study: str, split: str) -> dict[Any, dict[int, Run]]:
     """Value (None: alone) -> seed -> what it says."""
     column = STUDIES[study].column
     rows = [row for row in predictions.to_pylist() if row["split"] == split]
     said = {row["run"]: np.array(row["predicted"]) for row in rows}
     truths = [said[row["run"]] for row in rows if row["role"] == "label"]
-    found: dict[Any, dict[int, _Run]] = {}
+    found: dict[Any, dict[int, Run]] = {}
     for row in table.to_pylist():
         if row["role"] == "teacher" or row["split"] != split or row["run"] not in said:
             continue
@@ -240,45 +204,15 @@ def _runs(table: pa.Table, predictions: pa.Table, study: str, split: str) -> dic
     return found
 
 
-def _run_of(row: Mapping[str, Any], said: np.ndarray, truths: Sequence[np.ndarray]) -> _Run | None:
+def _run_of(row: Mapping[str, Any], said: np.ndarray, truths: Sequence[np.ndarray]) -> Run | None:
     """A run with its labels; studies of other data leave theirs in the same file, which give another accuracy."""
     for truth in truths:
         if len(truth) == len(said) and abs((said == truth).mean() - row["accuracy"]) < 1e-5:
-            return _Run(said, truth)
+            return Run(said, truth)
     return None
-
-
-# doubts ---------------------------------------------------------------------------------------------------------------
 
 
 def _classes(table: pa.Table) -> int:
     """How many the data have, as far as the table knows."""
     known = table["class_accuracy"].to_pylist() if "class_accuracy" in table.column_names else []
     return max((len(one) for one in known if one), default=0)
-
-
-def _doubts(runs: Mapping[Any, Mapping[int, _Run]], chosen: Any, classes: int) -> tuple[Doubt, ...]:
-    seeds = sorted(runs[None].keys() & runs[chosen].keys())
-    by_role = {"kd_student": runs[chosen], "student": runs[None]}
-    every = [_standing(role, [known[seed] for seed in seeds], classes) for role, known in by_role.items()]
-    found = [one for one in every if one.low <= one.chance]
-    if len(seeds) < 2:
-        found.append(Doubt(ONE_SEED))
-    return (*found, *(Doubt(NEVER, one.role, classes=one.classes) for one in every if one.classes))
-
-
-def _standing(role: str, runs: Sequence[_Run], classes: int) -> Doubt:
-    """A model beside chance, and the classes that it never predicts in any seed though it should.
-
-    A class counts only when it has so many samples that a model of this accuracy would miss all of them less often than
-    once in 20 / classes times.
-    """
-    right, truth = np.stack([run.right for run in runs]), runs[0].truth
-    held = np.bincount(truth, minlength=classes)
-    classes = int(max(classes, (held > 0).sum()))
-    spoken = np.bincount(np.concatenate([run.said for run in runs]), minlength=len(held))[: len(held)]
-    mean = paired_difference(np.zeros_like(right), right)
-    missed = (held > 0) & (spoken == 0) & ((1 - mean.value) ** held < 0.05 / classes)
-    never = tuple(int(one) for one in np.flatnonzero(missed))
-    chance = max(1 / classes, float(held.max() / len(truth)))
-    return Doubt(CHANCE, role, mean.value, mean.low, mean.high, chance, never)

@@ -99,9 +99,12 @@ def _sweep(options: argparse.Namespace) -> None:
 
 def _margin(text: str) -> float:
     value = float(text)
-    if not 0 < value <= 100:
-        raise argparse.ArgumentTypeError(f"must be points of accuracy above 0, up to 100, got {text}")
+    if not 0 < value <= 20:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 20 points, got {text}")
     return value
+
+
+_margin.__name__ = "number"
 
 
 def _values(study: Study, options: argparse.Namespace) -> Sequence[Any]:
