@@ -22,6 +22,7 @@ from kdviz.cli.arguments import (
     splits_of,
     verb,
 )
+from kdviz.cli.evaluate import margin
 from kdviz.cli.progress import show_stages
 from kdviz.cli.recipe import add_loss, add_recipe, recipe
 
@@ -55,9 +56,9 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--margin",
         metavar="POINTS",
-        type=_margin,
+        type=margin,
         default=0.5,
-        help="of the verdict: accuracies that differ by less count as equal",
+        help="points of accuracy within which two models count as equal",
     )
     parser.add_argument("--tensorboard", metavar="DIR", help="also write the curves as TensorBoard event files")
     common(parser)
@@ -95,16 +96,6 @@ def _sweep(options: argparse.Namespace) -> None:
 
         write_events(experiment, study.table, options.tensorboard)
     _print_study(experiment, options.study, options.json, options.margin / 100)
-
-
-def _margin(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 20:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 20 points, got {text}")
-    return value
-
-
-_margin.__name__ = "number"
 
 
 def _values(study: Study, options: argparse.Namespace) -> Sequence[Any]:
