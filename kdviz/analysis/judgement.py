@@ -19,7 +19,7 @@ from scipy.stats import norm
 
 from kdviz.language import N_, _, language, number, plural, signed
 from kdviz.metrics import Difference, median_interval
-from kdviz.metrics.equivalence import _with_samples as with_samples
+from kdviz.metrics.equivalence import with_samples
 
 Ends = tuple[float, float]
 

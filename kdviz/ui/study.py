@@ -13,12 +13,13 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.analysis.series import FIGURES, Figure, Report
+from kdviz.analysis.verdict import Verdict, verdict
 from kdviz.language import N_, _, number, percent
-from kdviz.ui import address
+from kdviz.ui import address, margin
 from kdviz.ui.parts import chart
 from kdviz.ui.texts import download, plain, together
 
-ADDRESS = ("y", "runs", "seeds")
+ADDRESS = ("y", "runs", "seeds", margin.NAME)
 """What a study keeps in the page's address."""
 
 _ABOUT = {
@@ -61,14 +62,25 @@ def show(report: Report, name: str) -> None:
 
 
 def _verdict(report: Report) -> None:
-    found = report.verdict
-    if found is None:
+    if report.verdict is None:
         st.caption(
             _("For a verdict, a KD student and a student alone of the same seed are needed; not all are there yet.")
         )
         return
-    first, *more = found.sentences
-    st.markdown(f"**{plain(first)}**\n\n{plain(together(more))}")
+    said, beside = st.columns([4, 1])
+    with beside:
+        asked = margin.field().accuracy
+    first, *more = judged(report, asked).sentences
+    said.markdown(f"**{plain(first)}**\n\n{plain(together(more))}")
+
+
+def judged(report: Report, accuracy: float) -> Verdict:
+    """The report's verdict by another margin, a share."""
+    found = report.verdict
+    assert found is not None and report.predictions is not None
+    if accuracy == found.margin:
+        return found
+    return verdict(report.table, report.predictions, report.name, split=report.split, margin=accuracy) or found
 
 
 # chart ----------------------------------------------------------------------------------------------------------------
