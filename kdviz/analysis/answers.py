@@ -29,7 +29,7 @@ from kdviz.analysis.judgement import (
     of_study,
     together,
 )
-from kdviz.analysis.known import KD_STUDENT, STUDENT, TEACHER, Accuracy, Findings, attention_row
+from kdviz.analysis.known import KD_STUDENT, STUDENT, TEACHER, Accuracy, Findings
 from kdviz.analysis.reservations import CHANCE, Reservation
 from kdviz.analysis.rivals import Bargain, bargain, possible_rivals, rivals
 from kdviz.analysis.verdict_words import BAD, GOOD, MIXED, UNKNOWN
@@ -238,7 +238,7 @@ def _copied(found: Findings, margins: Margins) -> Answer:
 
 def attention(found: Findings, margins: Margins = _USUAL) -> Answer:
     """What the study of attention says. Until there is one, nothing is known: a few maps are no proof."""
-    row = attention_row(found.experiment)
+    row = found.attention
     link = _("How to find out") if row is None else _("See the study and its controls")
     ask = _Question("attention", _("Does it look where the teacher looks?"), "attention", link)
     if row is None:

@@ -90,8 +90,8 @@ class Judgement:
         rule: One of ``RULES``.
         samples: How many, in :attr:`unit`.
         seeds: How many; 1: it tells of these two models only.
-        samples_needed: How many would decide in 4 of 5 cases or more, were the shares as they are; None: it is decided, or no
-            number would do.
+        samples_needed: How many would decide in 4 of 5 cases or more, were the shares as they are; None: it is
+            decided, or no number would do.
         unit: Of what ``samples`` counts: ``samples``, ``errors``, ``rounds``, ``images``.
         level: Of the interval.
     """

@@ -153,6 +153,11 @@ class Findings:
         return first, second
 
     @cached_property
+    def attention(self) -> Mapping[str, Any] | None:
+        """See :func:`attention_row`."""
+        return attention_row(self.experiment)
+
+    @cached_property
     def accuracies(self) -> list[Accuracy]:
         """Of every model, in the experiment's order, on the first split that all were measured on."""
         runs = self.experiment.runs.values()

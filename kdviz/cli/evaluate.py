@@ -60,7 +60,7 @@ def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledIm
 
     if options.data:
         return splits_of(experiment, options)["test"]
-    if experiment.dataset == "mnist":
+    if experiment.dataset == "mnist" and (experiment.input.size, experiment.input.channels) == ((28, 28), 1):
         return bundled_digits()["bundled"]
     stored = experiment.samples("test")
     every = torch.arange(len(stored))

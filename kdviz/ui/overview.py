@@ -27,7 +27,7 @@ from kdviz.ui.top import heading
 
 _SIDE = 280  # pixels of a map that is sent
 _MARKS = {"good": "✓", "mixed": "!", "bad": "✗", "unknown": "?"}  # colour is never the only difference
-_TABLES = ("cost", "temperature", "study_predictions")  # that answers rest on, beside the predictions
+_TABLES = ("cost", "temperature", "study_predictions", "attention")  # that answers rest on, beside the predictions
 _FIRST_LOOK = 6  # pictures, where there are no maps to show
 _MORE = (
     ("compare", "compare", lambda: _("Explain a picture of your own")),
