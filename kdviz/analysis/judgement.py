@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from kdviz.language import N_, _, language, number, plural, signed
+from kdviz.language import _, language, number, plural, signed
 from kdviz.metrics import Difference, median_interval
 from kdviz.metrics.equivalence import with_samples
 
@@ -38,19 +38,19 @@ HELPED = frozenset({MUCH_HIGHER, HIGHER, EQUAL, NO_HIGHER, LOWER, MUCH_LOWER})
 
 PAIRED, CROSSED, TIMES, STUDY = "paired samples", "seeds and samples", "rounds", "study"
 RULES = {
-    PAIRED: N_(
+    PAIRED: (
         "Score intervals of the paired difference (Tango, 1998): equal when that of 90 % is within the margin, "
         "different when that of 95 % excludes zero"
     ),
-    CROSSED: N_(
+    CROSSED: (
         "Intervals over seeds and samples: equal when that of 90 % is within the margin, different when that of 95 % "
         "excludes zero"
     ),
-    TIMES: N_(
+    TIMES: (
         "Intervals of the median over rounds, by order statistics: equal when that of 90 % is within the margin, "
         "different when that of 95 % excludes 1"
     ),
-    STUDY: N_("The study's 95 % interval: equal when it is within the margin, different when it excludes zero"),
+    STUDY: "The study's 95 % interval: equal when it is within the margin, different when it excludes zero",
 }
 """How the intervals were made, and what they decide."""
 
@@ -115,11 +115,12 @@ class Judgement:
         return self.low > one or self.high < one
 
     def to_json(self) -> dict[str, Any]:
-        """For JSON: what is not finite is None."""
-        return {
+        """For JSON: what is not finite is None; ``rule_says`` is the rule in words."""
+        known = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in asdict(self).items()
         }
+        return {**known, "rule_says": RULES[self.rule]}
 
 
 def outcome(outer: Ends, inner: Ends, margin: float) -> str:

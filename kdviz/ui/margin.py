@@ -36,9 +36,9 @@ def field() -> Margins:
         format="%.2f",
         key=address.begin("margin-points", _asked()),
         help=_(
-            "Two accuracies count as equal when the whole 95 % interval of their difference lies within this many "
-            "points: two one-sided tests, each at 2.5 %. How many samples would decide holds for 4 of 5 cases, were "
-            "the shares as they were measured."
+            "Two accuracies count as equal when the whole 90 % interval of their difference lies within this many "
+            "points (two one-sided tests at 5 %), and as different when the 95 % interval excludes zero. The number of "
+            "samples that would decide is for 4 of 5 cases, were the shares as they were measured."
         ),
         width=170,
     )
