@@ -6,7 +6,7 @@ Nothing here depends on a margin, so that another margin costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,6 @@ from kdviz.analysis.cost import CostReport, wilson
 from kdviz.analysis.mistakes import Predictions, read_predictions
 from kdviz.analysis.reservations import Reservation, reservations
 from kdviz.analysis.series import SPLITS, Report
-from kdviz.analysis.verdict import Verdict, verdict
 from kdviz.errors import ExperimentError
 from kdviz.experiment import Experiment, Run
 from kdviz.metrics import Difference, paired_difference, paired_shares
@@ -50,6 +49,20 @@ class Accuracy:
     mean: float | None = None
     spread: float | None = None
     seeds: int = 0
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What the students of several seeds say.
+
+    Attributes:
+        labels: Ground truth, int (samples,).
+        alone, taught: Predicted classes of the students alone and of the KD students, int (seeds, samples), paired.
+    """
+
+    labels: np.ndarray
+    alone: np.ndarray
+    taught: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -97,26 +110,23 @@ class Findings:
         return paired_shares(said.right(over), said.right(role))
 
     @cached_property
-    def seeds_verdict(self) -> Verdict | None:
-        """Of the study, at the temperature of the experiment's own KD student, over its seeds."""
-        own = self._temperature
-        if self.study is None or self.study.predictions is None or own is None:
-            return None
-        return verdict(self.study.table, self.study.predictions, "temperature", split=self.study.split, value=own)
-
-    @property
-    def _temperature(self) -> float | None:
+    def seeds(self) -> Seeds | None:
+        """What the study's students say, at the temperature of the experiment's own KD student; None: not known."""
         run = self.experiment.runs.get(KD_STUDENT)
         own = run.training.get("temperature") if run is not None else None
-        return float(own) if isinstance(own, (int, float)) else None
+        if self.study is None or self.study.predictions is None or not isinstance(own, (int, float)):
+            return None
+        return _seeds(self.study, float(own))
 
     @cached_property
     def distillation(self) -> Difference | None:
         """Accuracy of the KD student less that of the student alone: over the study's seeds where it has several."""
-        known = self.seeds_verdict
-        if known is not None and known.difference.seeds > 1:
-            return known.difference
-        return self.gain(KD_STUDENT, STUDENT) or (None if known is None else known.difference)
+        known = self.seeds
+        right = None if known is None else (known.alone == known.labels, known.taught == known.labels)
+        if right is not None and len(right[0]) > 1:
+            return paired_difference(*right)
+        own = self.gain(KD_STUDENT, STUDENT)
+        return paired_shares(right[0][0], right[1][0]) if own is None and right is not None else own
 
     @cached_property
     def copied(self) -> Copied | None:
@@ -128,29 +138,21 @@ class Findings:
         same = {role: (one == said.predicted[TEACHER])[wrong] for role, one in said.predicted.items()}
         if not wrong.any() or STUDENT not in same:
             return Copied(int(wrong.sum()), _share(same[KD_STUDENT]), math.nan, None)
-        seeds = self._same_by_seed(said, wrong)
-        if seeds is None:
-            own, alone = same[KD_STUDENT], same[STUDENT]
-            return Copied(int(wrong.sum()), _share(own), _share(alone), paired_shares(alone, own))
-        alone, own = seeds
-        return Copied(int(wrong.sum()), float(own.mean()), float(alone.mean()), paired_difference(alone, own))
+        alone, own = self._same_by_seed(said, wrong) or (same[STUDENT][None], same[KD_STUDENT][None])
+        more = paired_difference(alone, own) if len(own) > 1 else paired_shares(alone[0], own[0])
+        return Copied(int(wrong.sum()), float(own.mean()), float(alone.mean()), more)
 
     def _same_by_seed(self, said: Predictions, wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Bool (seeds, errors) of the student alone and of the KD student: who repeats which; None without seeds."""
-        study, own = self.study, self._temperature
-        if study is None or study.predictions is None or own is None or study.split != said.split:
+        known = self.seeds
+        if known is None or len(known.alone) < 2 or not np.array_equal(known.labels, said.labels):
             return None
-        alone, taught = (_runs(study, role, value) for role, value in ((STUDENT, None), (KD_STUDENT, own)))
-        seeds = sorted(alone.keys() & taught.keys())
-        if len(seeds) < 2 or not _same_data(study, said):
-            return None
-        spoken = _spoken(study, [runs[seed] for runs in (alone, taught) for seed in seeds])
+        assert self.study is not None
+        teachers = [row["accuracy"] for row in self.study.rows if row["role"] == TEACHER]
+        if any(abs(one - said.right(TEACHER).mean()) > 1e-4 for one in teachers):
+            return None  # the study had another teacher
         teacher = said.predicted[TEACHER][wrong]
-        tables = [[spoken.get(runs[seed], np.array([])) for seed in seeds] for runs in (alone, taught)]
-        if any(len(one) != len(wrong) for table in tables for one in table):
-            return None
-        first, second = (np.array([one[wrong] == teacher for one in table]) for table in tables)
-        return first, second
+        return known.alone[:, wrong] == teacher, known.taught[:, wrong] == teacher
 
     @cached_property
     def attention(self) -> Mapping[str, Any] | None:
@@ -221,27 +223,31 @@ def attention_row(experiment: Experiment) -> Mapping[str, Any] | None:
     return claims[0] if claims else None
 
 
-def _runs(study: Report, role: str, temperature: float | None) -> dict[int, str]:
-    """Seed -> run, of one setting of the study."""
-    rows = study.table.to_pylist()
-    asked = (study.split, role, temperature)
-    return {row["seed"]: row["run"] for row in rows if (row["split"], row["role"], row["temperature"]) == asked}
+def _seeds(study: Report, temperature: float) -> Seeds | None:
+    """None when no seed has both students, or their predictions or labels are missing."""
+    alone, taught = (_runs(study, role, value) for role, value in ((STUDENT, None), (KD_STUDENT, temperature)))
+    both = sorted(alone.keys() & taught.keys())
+    if not both or study.predictions is None:
+        return None
+    names = [runs[seed]["run"] for runs in (alone, taught) for seed in both]
+    split = study.predictions.filter(pc.field("split") == study.split)
+    rows = split.filter(pc.field("run").isin(names) | (pc.field("role") == "label")).to_pylist()
+    said = {row["run"]: np.array(row["predicted"]) for row in rows if row["role"] != "label"}
+    first = said.get(names[0], np.array([]))
+    accuracy = alone[both[0]]["accuracy"]
+    # Studies of other data leave their labels in the same file; these give another accuracy.
+    labels = [np.array(row["predicted"]) for row in rows if row["role"] == "label"]
+    fitting = [one for one in labels if len(one) == len(first) and abs((first == one).mean() - accuracy) < 1e-5]
+    if not fitting or any(len(said.get(name, ())) != len(first) for name in names):
+        return None
+    tables = [np.array([said[runs[seed]["run"]] for seed in both]) for runs in (alone, taught)]
+    return Seeds(fitting[0], *tables)
 
 
-def _same_data(study: Report, said: Predictions) -> bool:
-    """Whether the study was made on these samples, and with this teacher."""
-    assert study.predictions is not None
-    table = study.predictions.filter((pc.field("split") == study.split) & (pc.field("role") == "label"))
-    labels = any(np.array_equal(row["predicted"], said.labels) for row in table.to_pylist())
-    teachers = [row["accuracy"] for row in study.rows if row["role"] == TEACHER]
-    return labels and all(abs(one - said.right(TEACHER).mean()) < 1e-4 for one in teachers)
-
-
-def _spoken(study: Report, runs: Sequence[str]) -> dict[str, np.ndarray]:
-    """Run -> its predictions on the study's split."""
-    assert study.predictions is not None
-    table = study.predictions.filter((pc.field("split") == study.split) & pc.field("run").isin(list(set(runs))))
-    return {row["run"]: np.array(row["predicted"]) for row in table.to_pylist()}
+def _runs(study: Report, role: str, temperature: float | None) -> dict[int, dict[str, Any]]:
+    """Seed -> row, of one setting of the study."""
+    rows, asked = study.table.to_pylist(), (study.split, role, temperature)
+    return {row["seed"]: row for row in rows if (row["split"], row["role"], row["temperature"]) == asked}
 
 
 def _share(values: np.ndarray) -> float:
