@@ -75,7 +75,11 @@ def all_pairs(right: Mapping[Any, Right], margin: float) -> tuple[Pair, ...]:
         right: Value -> its runs.
         margin: Of equivalence, a share.
     """
-    found = _differences(right, list(combinations(right, 2)))
+    return judged_pairs(_differences(right, list(combinations(right, 2))), margin)
+
+
+def judged_pairs(found: Mapping[tuple[Any, Any], Difference], margin: float) -> tuple[Pair, ...]:
+    """Pairs of values with their differences, judged together by a margin."""
     different = holm([one.p_value for one in found.values()])
     equivalent = holm([equivalence_p_value(one, margin) for one in found.values()])
     return tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from kdviz.analysis.study_doubts import CHANCE, ONE_SEED, Doubt, Run, doubts_of
 from kdviz.analysis.study_kinds import STUDIES
 from kdviz.analysis.study_summary import summary
 from kdviz.analysis.sweep_words import sentences
-from kdviz.analysis.value_pairs import DIFFERENT, Pair, Step, all_pairs, paired, steps
+from kdviz.analysis.value_pairs import DIFFERENT, Pair, Step, all_pairs, judged_pairs, paired, steps
 from kdviz.metrics import Difference, McNemar, mcnemar, paired_difference
 from kdviz.metrics.equivalence import (
     ALPHA,
@@ -82,6 +82,15 @@ class Verdict:
         """The difference by the margin: two one-sided tests."""
         return judge_equivalence(self.difference, self.margin)
 
+    def within(self, margin: float) -> Verdict:
+        """The same by another margin, a share, > 0."""
+        if margin == self.margin:
+            return self
+        pairs = judged_pairs({(one.first, one.second): one.difference for one in self.pairs}, margin)
+        needed = _needed(self.difference, margin)
+        rivals = _rivals(pairs, self.value)
+        return replace(self, margin=margin, pairs=pairs, rivals=rivals, samples_needed=needed)
+
     @property
     def withheld(self) -> bool:
         """Whether its figures allow no verdict, whatever the interval: near chance, or one seed."""
@@ -147,7 +156,6 @@ def verdict(
     if first.size == 0 or first.shape[1] < 2:
         return None
     difference = paired_difference(first, second)
-    judged = judge_equivalence(difference, margin)
     taught = {one: right[one] for one in _ordered(right)}
     pairs = all_pairs(taught, margin)
     rows = [row for row in summary(table, study, split) if row["role"] != "teacher"]
@@ -169,7 +177,7 @@ def verdict(
         copying=copying(table, study, split, chosen),
         pairs=pairs,
         steps=steps(taught),
-        samples_needed=samples_to_decide(difference, margin) if judged.outcome == UNDECIDED else None,
+        samples_needed=_needed(difference, margin),
     )
 
 
@@ -177,6 +185,11 @@ def best_by_validation(table: pa.Table, study: str) -> Any:
     """The value whose KD students have the highest mean validation accuracy, the first of several; None without any."""
     rows = [row for row in summary(table, study, "validation") if row["role"] == "kd_student"]
     return max(rows, key=lambda row: row["accuracy"])["value"] if rows else None
+
+
+def _needed(difference: Difference, margin: float) -> int | None:
+    undecided = judge_equivalence(difference, margin).outcome == UNDECIDED
+    return samples_to_decide(difference, margin) if undecided else None
 
 
 def _ordered(values: Mapping[Any, Any]) -> list[Any]:

@@ -20,8 +20,9 @@ With one degree of freedom (two seeds) t is 12.7, and whatever is never narrower
 the variance between seeds and in that between samples (Owen, 2007, section 3), and counts once: it is taken from the
 variance between seeds, V = sum of v - shared. Where seeds differ by no more than it explains, nothing shows that seeds
 matter, and their part alone sets no bound: where v / shared is below that quantile of chi^2_d / d whose probability is
-the smaller of .45 and 9 * (1 - level). Where shared is half of the samples' variance or more, and seeds hardly matter,
-.95 becomes up to .98 with three seeds or more, and .985 with two; nowhere is it below .94.
+.45 (.25 with one degree), or 9 (5) times 1 - level at levels above .95. Where shared is half of the samples' variance
+or more and seeds hardly matter, .95 becomes up to .976 with three seeds or more and .986 with two; nowhere is it below
+.94. Measured by ``tests/test_uncertainty.py``.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ Part = tuple[Any, float]
 A variance of NaN is not known and is left out: the interval then says nothing about that source."""
 
 _SPARED = 0.05
-_EXPLAINED, _EXPLAINED_AT = 0.45, 9.0  # the quantile of the head of this module
+_EXPLAINED, _EXPLAINED_BY_TWO = 0.45, 0.25  # probabilities of the quantile of the head of this module, at .95
 _PSEUDO = 4.0  # about 1.96 squared, as Agresti and Coull (1998) add to counts
 
 
@@ -66,7 +67,7 @@ def interval_of(value: Any, parts: Sequence[Part], level: float = LEVEL, shared:
 
 def half_width(parts: Sequence[Part], level: float = LEVEL, shared: Any = 0.0) -> Any:
     """Half of the width of :func:`interval_of`; 0 without any variance."""
-    least = min(_EXPLAINED, _EXPLAINED_AT * (1 - level))
+    least = min(1.0, (1 - level) / (1 - LEVEL))
     halves = [
         np.where(proven > least, student_t.ppf((1 + level) / 2, degrees) * error, 0.0)
         for error, degrees, proven in _bounds(parts, shared)
@@ -86,14 +87,15 @@ def p_value_above(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
     found = []
     for error, degrees, proven in _bounds(parts, shared):
         one = student_t.sf(np.where(error > 0, value / np.where(error > 0, error, 1.0), certain), degrees)
-        # A part that bounds only at high levels, where 1 - 2 * alpha > 1 - proven / 9, does not from that alpha on.
-        found.append(np.where(proven > _EXPLAINED, one, np.minimum(one, proven / (2 * _EXPLAINED_AT))))
+        # A part that bounds only at levels above 1 - .05 * proven does not where both sides' alpha is more than that.
+        found.append(np.where(proven > 1, one, np.minimum(one, proven * (1 - LEVEL) / 2)))
     return _plain(np.max(np.broadcast_arrays(*found), axis=0) if found else np.where(certain > 0, 0.0, 1.0))
 
 
 def _bounds(parts: Sequence[Part], shared: Any) -> list[tuple[np.ndarray, Any, Any]]:
-    """Standard error and degrees of freedom of all parts together, and of each alone; and from 0 to 1 how far it is
-    shown that the part is more than what is shared."""
+    """Standard error and degrees of freedom of all parts together, and of each alone; and how far it is shown that the
+    part is more than what is shared: above 1 it sets a bound at every level, below only at 1 - .05 times it and more.
+    """
     known = [(np.asarray(variance, float), degrees) for variance, degrees in parts]
     known = [(np.maximum(variance, 0.0), degrees) for variance, degrees in known if not np.all(np.isnan(variance))]
     if not known:
@@ -104,10 +106,11 @@ def _bounds(parts: Sequence[Part], shared: Any) -> list[tuple[np.ndarray, Any, A
     total = beyond + sum(variance for variance, _ in others)
     scale = beyond**2 / freedom + sum(variance**2 / degrees for variance, degrees in others)
     together = np.where(scale > 0, total**2 / np.where(scale > 0, scale, 1), np.inf)
-    proven = np.where(shared > 0, chi2.cdf(freedom * few / np.where(shared > 0, shared, 1.0), freedom), 1.0)
+    reached = np.where(shared > 0, chi2.cdf(freedom * few / np.where(shared > 0, shared, 1.0), freedom), 1.0)
+    proven = reached / (_EXPLAINED_BY_TWO if freedom <= 1 else _EXPLAINED)
     own = np.maximum(few - _SPARED * np.maximum(total - few, 0.0), 0.0) if freedom <= 1 else few
-    alone = [(np.sqrt(variance), degrees, 1.0) for variance, degrees in others]
-    return [(np.sqrt(total), together, 1.0), (np.sqrt(own), freedom, proven), *alone]
+    alone = [(np.sqrt(variance), degrees, np.inf) for variance, degrees in others]
+    return [(np.sqrt(total), together, np.inf), (np.sqrt(own), freedom, proven), *alone]
 
 
 def _plain(value: np.ndarray) -> Any:

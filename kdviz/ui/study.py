@@ -13,7 +13,6 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.analysis.series import FIGURES, Figure, Report
-from kdviz.analysis.verdict import Verdict, verdict
 from kdviz.language import N_, _, number, percent
 from kdviz.ui import address, margin
 from kdviz.ui.parts import chart
@@ -62,25 +61,17 @@ def show(report: Report, name: str) -> None:
 
 
 def _verdict(report: Report) -> None:
-    if report.verdict is None:
+    found = report.verdict
+    if found is None:
         st.caption(
             _("For a verdict, a KD student and a student alone of the same seed are needed; not all are there yet.")
         )
         return
     said, beside = st.columns([4, 1])
     with beside:
-        asked = margin.field().accuracy
-    first, *more = judged(report, asked).sentences
+        accuracy = margin.field().accuracy
+    first, *more = found.within(accuracy).sentences
     said.markdown(f"**{plain(first)}**\n\n{plain(together(more))}")
-
-
-def judged(report: Report, accuracy: float) -> Verdict:
-    """The report's verdict by another margin, a share."""
-    found = report.verdict
-    assert found is not None and report.predictions is not None
-    if accuracy == found.margin:
-        return found
-    return verdict(report.table, report.predictions, report.name, split=report.split, margin=accuracy) or found
 
 
 # chart ----------------------------------------------------------------------------------------------------------------
