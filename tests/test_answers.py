@@ -287,6 +287,21 @@ def test_attention_of_one_seed_says_so_first(tiny, seeds, first):
     assert one.sentence.startswith(first)
 
 
+def test_the_headline_of_attention_is_read_from_tables_of_both_kinds(tiny):
+    def table(measures: dict[str, float], **more: float) -> None:
+        known = {"study": "models", "what": "difference", "part": "corrected", "value": None, "images": 9, "seeds": 3}
+        rows = [
+            {**known, "measure": name, "effect": one, "low": one, "high": one, **more} for name, one in measures.items()
+        ]
+        tiny.write_table("attention", pa.Table.from_pylist(rows))
+
+    table({"spearman": 0.3, "pearson": 0.2})
+    assert Findings(tiny).attention["effect"] == 0.3
+    table({"spearman": 0.3, "pearson": 0.2}, inner_low=0.1, inner_high=0.2, teachers=3)
+    assert Findings(tiny).attention["effect"] == 0.2
+    assert module.attention(Findings(tiny)).judgement.teachers == 3
+
+
 # the command ----------------------------------------------------------------------------------------------------------
 
 

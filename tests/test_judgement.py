@@ -277,6 +277,8 @@ def test_every_sentence_has_its_numbers(says, seeds):
         assert (word == "Cannot tell") == ("cannot be told" in text or "Cannot tell" in text)
         if word in ("Cannot tell", "No"):
             assert "0.5" in text  # the margin
+    if says == "lower":
+        assert said[0][2].startswith("It loses 1.60 points")
     if one.samples_needed:
         assert "About 7,800 samples would decide." in said[1][2]
 
@@ -287,10 +289,20 @@ def test_attention_is_judged_by_a_margin_too(says):
     row = {"effect": (low + high) / 2, "low": low, "high": high, "images": 600, "seeds": 3}
     one = of_study(row, 0.05)
     assert one.outcome == says
+    assert of_study({**row, "inner_low": low, "inner_high": high, "teachers": 3}, 0.05).outcome == says
     word, _tone, text = words.attention(one)
     assert word == EXPECTED[says][3]
     assert f"{row['effect']:+.2f} (95 % interval {low:+.2f} to {high:+.2f}, 600 images and 3 seeds)" in text
     assert of_study({**row, "low": None, "high": None}, 0.05).outcome == UNDECIDED
+
+
+def test_a_study_of_several_teachers_is_judged_by_both_of_its_intervals():
+    row = {"effect": 0.01, "low": -0.001, "high": 0.021, "inner_low": 0.001, "inner_high": 0.019, "images": 600}
+    one = of_study({**row, "seeds": 1, "teachers": 3}, 0.02)
+    assert (one.outcome, one.level, one.low, one.high) == ("equal", 0.9, 0.001, 0.019)
+    assert not one.one_training
+    assert "90 % interval +0.00 to +0.02, 600 images, 1 seed and 3 teachers" in words.attention(one)[2]
+    assert of_study({**row, "seeds": 1, "teachers": 1}, 0.02).one_training
 
 
 @pytest.mark.parametrize("says", OUTCOMES)

@@ -94,7 +94,7 @@ def _at_chance(found: Findings, role: str) -> bool:
 def _first(found: Findings, roles: Collection[str], judged: Judgement | None = None) -> str:
     """What limits an answer about these models, in one text; empty when nothing does."""
     said = [one.sentence for one in _about(found, roles)]
-    if judged is not None and judged.seeds == 1:
+    if judged is not None and judged.one_training:
         said.append(_("With one seed this tells of these models only, not of distillation in general."))
     return together(*said)
 

@@ -24,9 +24,9 @@ from kdviz.metrics import Difference, paired_difference, paired_shares
 
 TEACHER, KD_STUDENT, STUDENT = "teacher", "kd_student", "student"
 
-MAPS = ("spearman", "difference", "corrected")
-"""Measure, what and part of the row of attention.parquet that is the study's headline. Only :func:`attention_row` reads
-it."""
+MAPS, EARLIER_MAPS = ("pearson", "difference", "corrected"), ("spearman", "difference", "corrected")
+"""Measure, what and part of the row of attention.parquet that is the study's headline, and of tables without intervals
+for two one-sided tests. Only :func:`attention_row` reads them."""
 
 
 @dataclass(frozen=True)
@@ -210,13 +210,14 @@ def attention_row(experiment: Experiment) -> Mapping[str, Any] | None:
         return None
     own = experiment.runs[KD_STUDENT].training.get("temperature")
     try:
-        rows = experiment.table("attention").to_pylist()
+        table = experiment.table("attention")
     except ExperimentError:
         return None
+    headline = MAPS if "inner_low" in table.column_names else EARLIER_MAPS
     claims = [
         row
-        for row in rows
-        if (row["measure"], row["what"], row["part"]) == MAPS
+        for row in table.to_pylist()
+        if (row["measure"], row["what"], row["part"]) == headline
         and row["study"] in ("temperature", "models")
         and row["value"] in (None, own)
     ]
