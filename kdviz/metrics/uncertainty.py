@@ -9,9 +9,10 @@ Student's distribution, ``v`` a part's variance and ``d`` its degrees, half of t
 
 so that, but for the two exceptions below, the interval over seeds and samples is never narrower than that over seeds
 alone or over samples alone. The first by itself is Welch's and Satterthwaite's interval, which can be, and covers as
-little as .87 with two seeds and .92 with three. The largest covers .945 to .967 with two seeds, .949 to .955 with three, .943 to .951 with five, at any
-ratio of the two variances. To add the squares of both halves (as Graybill and Wang, 1980) covers .953 to .987 and is
-up to 1.7 times as wide as this where the samples decide; the distribution of Behrens and Fisher is as wide.
+little as .87 with two seeds and .92 with three. The largest covers .945 to .967 with two seeds, .949 to .955 with
+three, .943 to .951 with five, at any ratio of the two variances. To add the squares of both halves (as Graybill and
+Wang, 1980) covers .953 to .987 and is up to 1.7 times as wide as this where the samples decide; the distribution of
+Behrens and Fisher is as wide.
 
 With one degree of freedom (two seeds) t is 12.7, and whatever is never narrower than either part's own interval covers
 .977 at some ratios. There the part alone counts less .05 of the other parts' variance.
