@@ -90,6 +90,23 @@ def test_three_sources():
 
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize("both", [0.25, 0.5, 0.95])
+def test_what_seeds_and_samples_cause_together_counts_once(seeds, ratio, both):
+    """Of the samples' variance, 1, so much is that of single pairs, which is in the seeds' variance too."""
+    random, trials = np.random.default_rng([seeds, int(100 * both)]), 20_000
+    by_seed = (ratio + both) * random.chisquare(seeds - 1, trials) / (seeds - 1)
+    by_sample = random.chisquare(SAMPLES - 1, trials) / (SAMPLES - 1)
+    shared = both * random.chisquare((SAMPLES - 1) * (seeds - 1), trials) / ((SAMPLES - 1) * (seeds - 1))
+    parts = [(by_sample, SAMPLES - 1), (by_seed, seeds - 1)]
+    error = random.normal(0, math.sqrt(1 + ratio), trials)
+    covered = np.mean(np.abs(error) <= half_width(parts, shared=shared))
+    # With two seeds the part of the seeds has a t of 12.7, and covers more wherever it has a say.
+    most = 0.986 if seeds == 2 else 0.976
+    assert 0.94 - 4 * binomial_error(0.94, trials) <= covered <= most + 4 * binomial_error(most, trials)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("seeds", SEEDS)
 def test_right_and_wrong_answers_hold_it_too(seeds, ratio):
     """Both models have each sample's taste of their own (right in .25 or .75) and each seed's luck (uniform)."""
     random, trials, samples = np.random.default_rng([7, seeds]), 500, 1000

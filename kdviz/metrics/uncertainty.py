@@ -7,14 +7,15 @@ Student's distribution, ``v`` a part's variance and ``d`` its degrees, half of t
     t_D * sqrt(V)      all parts together: V = sum of v, D = V^2 / sum of v^2 / d  (Satterthwaite, 1946)
     t_d * sqrt(v)      each part alone
 
-so that the interval over seeds and samples is never narrower than that over seeds alone or over samples alone. The
-first by itself is Welch's and Satterthwaite's interval, which can be, and covers as little as .87 with two seeds and
-.92 with three. The largest covers .945 to .967 with two seeds, .949 to .955 with three, .943 to .951 with five, at any
-ratio of the two variances. To add the squares of both halves (as Graybill and Wang, 1980) covers .953 to .987 and is
-up to 1.7 times as wide as this where the samples decide; the distribution of Behrens and Fisher is as wide.
+so that, but for the two exceptions below, the interval over seeds and samples is never narrower than that over seeds
+alone or over samples alone. The first by itself is Welch's and Satterthwaite's interval, which can be, and covers as
+little as .87 with two seeds and .92 with three. The largest covers .945 to .967 with two seeds, .949 to .955 with
+three, .943 to .951 with five, at any ratio of the two variances. To add the squares of both halves (as Graybill and
+Wang, 1980) covers .953 to .987 and is up to 1.7 times as wide as this where the samples decide; the distribution of
+Behrens and Fisher is as wide.
 
 With one degree of freedom (two seeds) t is 12.7, and whatever is never narrower than either part's own interval covers
-.977 at some ratios. There the part alone counts less .05 of the other parts' variance, which may be 2 % narrower.
+.977 at some ratios. There the part alone counts less .05 of the other parts' variance.
 
 ``shared`` is variance that is in two parts. With seeds and samples crossed, what is particular to a pair of both is in
 the variance between seeds and in that between samples (Owen, 2007, section 3), and counts once: it is taken from the
