@@ -74,7 +74,8 @@ def test_the_margin_is_set_beside_the_decision_and_is_in_the_address(
 def test_a_margin_that_is_none_is_said(server: str, page: playwright.Page, found: Findings) -> None:
     page.goto(f"{server}/?margin=-3")
     playwright.expect(page.locator(".stAlert")).to_contain_text("'-3' in the page's address is no margin", timeout=WAIT)
-    playwright.expect(page.locator(".ov-decision")).to_contain_text(decision(found, answers(found)).sentence)
+    said = decision(found, answers(found)).sentence
+    playwright.expect(page.locator(".ov-decision")).to_contain_text(said, timeout=WAIT)
 
 
 def test_another_sample_is_shown_at_once_and_is_in_the_address(server: str, page: playwright.Page) -> None:
