@@ -565,7 +565,9 @@ def test_evaluate(tiny_folder, few_small_digits, monkeypatch, small_digits, caps
     assert {role: one["bundled"]["samples"] for role, one in metrics.items()} == dict.fromkeys(ROLES, 50)
     assert main([*command, "--data", "x"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:3] for line in lines[1:]] == [[role, "test", "60"] for role in ROLES]
+    table, verdict = lines[1 : lines.index("")], lines[lines.index("") + 1 :]
+    assert [line.split()[:3] for line in table] == [[role, "test", "60"] for role in ROLES]
+    assert verdict[0].startswith("No verdict. The teacher is right on ")  # untrained
     splits = load_experiment(tiny_folder).table("predictions")["split"].to_pylist()
     assert {name: splits.count(name) for name in set(splits)} == {"bundled": 150, "test": 180}
 

@@ -60,8 +60,9 @@ def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledIm
 
     if options.data:
         return splits_of(experiment, options)["test"]
-    if experiment.dataset == "mnist" and (experiment.input.size, experiment.input.channels) == ((28, 28), 1):
-        return bundled_digits()["bundled"]
+    bundled = bundled_digits()["bundled"] if experiment.dataset == "mnist" else None
+    if bundled is not None and bundled.images.shape[1:] == (experiment.input.channels, *experiment.input.size):
+        return bundled
     stored = experiment.samples("test")
     every = torch.arange(len(stored))
     if not torch.equal(stored.numbers, every):
