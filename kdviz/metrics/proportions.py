@@ -59,9 +59,9 @@ def score_interval(gained: float, lost: float, samples: float, level: float = 0.
     is +-z, where q is the most likely share of samples that are lost, given d: the larger root of
     2 n q^2 + ((2 n - gained + lost) d - gained - lost) q - lost d (1 - d) = 0. Counted exactly for 10 to 300 samples
     of which up to 20 % tell the two apart, a 95 % interval covers in 93.2 to 100 %, and lies above a true difference
-    below zero, which is what makes "no worse" false, in at most 2.8 %; of a 90 % interval, 85.8 % and 6.4 % (at worst, where
-    nearly all samples that differ are losses). Where no sample tells the two apart, the ends
-    are no nearer than the exact one-sided bound, 1 - ((1 - level) / 2)^(1 / n): 3.0 / n at 90 %.
+    below zero, which is what makes "no worse" false, in at most 2.8 %; of a 90 % interval these are 85.8 % and 6.4 %,
+    at worst, where nearly all samples that differ are losses. Where no sample tells the two apart, the ends are no
+    nearer than the exact one-sided bound, 1 - ((1 - level) / 2)^(1 / n): 3.0 / n at 90 %.
 
     Args:
         gained, lost: Samples that only the second, only the first has; need not be whole.
