@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from kdviz.analysis import answers as module
-from kdviz.analysis.answers import Findings, answers, decision
+from kdviz.analysis.answers import Answer, Findings, answers, decision
+from kdviz.analysis.cost import CostReport
 from kdviz.analysis.evaluation import evaluate
+from kdviz.analysis.judgement import Margins
 from kdviz.analysis.mistakes import Predictions
 from kdviz.analysis.showcase import STORIES, choose, make, read_showcase
 from kdviz.cli import main
@@ -16,61 +21,310 @@ from kdviz.errors import ExperimentError
 from kdviz.experiment import load_experiment
 from kdviz.figures.overlay import overlay
 
-N = 2000
+N = 20_000
+NAMES = ("teacher", "kd_student", "student")
 
 
-def findings(experiment, teacher: float, kd: float, alone: float, copied: float = 0.0) -> Findings:
-    """Of models that are wrong on so many of 2,000 samples; the KD student repeats a share of the teacher's errors."""
-    labels = np.zeros(N, int)
+def findings(experiment, wrong: dict[str, slice], samples: int = N, copied: int = 0, labels=None) -> Findings:
+    """Of models that are wrong on these samples, each with a wrong class of its own.
+
+    The KD student repeats the teacher's first ``copied`` errors.
+    """
+    labels = np.arange(samples) % 10 if labels is None else labels
     said = {}
-    for role, wrong, start in (("teacher", teacher, 0), ("kd_student", kd, 500), ("student", alone, 1000)):
+    for place, role in enumerate(NAMES):
         said[role] = labels.copy()
-        said[role][start : start + round(wrong * N)] = 1 + (role == "student")
-    shared = round(copied * teacher * N)
-    said["kd_student"][:shared] = 1
+        said[role][wrong[role]] = (labels[wrong[role]] + 1 + place) % 10
+    errors = np.flatnonzero(said["teacher"] != labels)[:copied]
+    said["kd_student"][errors] = said["teacher"][errors]
+    return known(experiment, labels, said)
+
+
+def known(experiment, labels: np.ndarray, said: dict[str, np.ndarray]) -> Findings:
     found = Findings(experiment)
-    predictions = Predictions("test", labels, said, {role: np.ones(N) for role in said})
+    predictions = Predictions("test", labels, said, {role: np.ones(len(labels)) for role in said})
     found.__dict__["predictions"] = predictions
     return found
 
 
+def wrong(teacher: int, kd: int, alone: int, shared: bool = True) -> dict[str, slice]:
+    """So many errors each; ``shared``: of the same samples, else of others."""
+    starts = (0, 0, 0) if shared else (0, N // 3, 2 * N // 3)
+    return {role: slice(at, at + count) for role, at, count in zip(NAMES, starts, (teacher, kd, alone), strict=True)}
+
+
+def by_name(found: Findings, margins: Margins = Margins()) -> dict[str, Answer]:  # noqa: B008  frozen
+    return {one.name: one for one in answers(found, margins)}
+
+
 def words(found: Findings) -> dict[str, str]:
-    return {one.name: one.word for one in answers(found)}
-
-
-def test_a_student_that_is_nearly_as_good_and_better_than_alone(tiny):
-    found = findings(tiny, teacher=0.01, kd=0.018, alone=0.04)
-    assert words(found)["accurate"] == "Nearly"
-    assert words(found)["helped"] == "Yes"
-    top = decision(found, answers(found))
-    assert (top.tone, top.sentence) == (
-        "mixed",
-        "The KD student may be shipped if 0.80 points of accuracy can be spared.",
-    )
+    return {name: one.word for name, one in by_name(found).items()}
 
 
 @pytest.mark.parametrize(
-    ("rates", "accurate", "helped", "tone", "said"),
+    ("errors", "accurate", "helped", "tone", "said"),
     [
-        ((0.02, 0.02, 0.06), "Yes", "Yes", "good", "may stand in for its teacher."),
-        ((0.06, 0.02, 0.05), "Better", "Yes", "good", "may stand in for its teacher."),
-        ((0.01, 0.09, 0.15), "No", "Yes", "bad", "no substitute for its teacher: it loses 8.00 points"),
-        ((0.01, 0.019, 0.02), "Nearly", "No difference found", "mixed", "distillation is not why"),
-        ((0.02, 0.06, 0.02), "No", "It hurt", "bad", "Do not ship the KD student"),
+        (
+            (100, 100, 400),
+            "Yes",
+            "Yes",
+            "good",
+            "may stand in for its teacher: their accuracies are equal within 0.5 p",
+        ),
+        ((400, 100, 400), "Better", "Yes", "good", "may stand in for its teacher: it is more accurate."),
+        ((100, 900, 1500), "No", "Yes", "bad", "no substitute for its teacher: it loses 4.00 points"),
+        ((100, 210, 400), "Cannot tell", "Yes", "unknown", "less accurate than its teacher; whether by more than 0.5"),
+        ((100, 110, 110), "Yes", "No", "mixed", "beside this student trained alone it is no better"),
+        ((100, 900, 100), "No", "It hurt", "bad", "Do not ship the KD student: the same student trained alone is"),
     ],
 )
-def test_every_outcome_has_its_own_answer(tiny, rates, accurate, helped, tone, said):
-    found = findings(tiny, *rates)
-    assert (words(found)["accurate"], words(found)["helped"]) == (accurate, helped)
+def test_every_outcome_has_its_own_answer(tiny, errors, accurate, helped, tone, said):
+    found = findings(tiny, wrong(*errors))
+    by = by_name(found)
+    assert by["accurate"].word == accurate
+    assert by["helped"].word == f"{helped}, for these two"  # one seed
+    assert by["helped"].sentence.startswith("With one seed this tells of these models only")
     top = decision(found, answers(found))
     assert top.tone == tone
     assert said in top.sentence
 
 
-def test_copying_is_told_from_chance(tiny):
-    assert words(findings(tiny, 0.05, 0.05, 0.05, copied=0.6))["copied"] == "Yes"
-    assert words(findings(tiny, 0.05, 0.05, 0.05))["copied"] == "No more than by chance"
-    assert words(findings(tiny, 0.0, 0.05, 0.05))["copied"] == "None to copy"
+def test_thirty_digits_are_too_few_to_say_that_it_may_stand_in(tiny):
+    """The teacher is right on 30 of 30, the KD student on 27."""
+    found = findings(tiny, {"teacher": slice(0, 0), "kd_student": slice(0, 3), "student": slice(0, 3)}, samples=30)
+    said = answers(found)
+    accurate = said[0]
+    judged = accurate.judgement
+    assert (judged.value, judged.margin, judged.samples, judged.seeds) == (-0.1, 0.005, 30, 1)
+    assert judged.low < -0.2
+    assert judged.high > 0
+    assert (accurate.word, accurate.tone) == ("Cannot tell", "unknown")
+    needed = f"About {judged.samples_needed} samples would decide."
+    assert accurate.sentence == (
+        f"Cannot tell with 30 samples: -10.00 points (95 % interval {100 * judged.low:+.2f} to {100 * judged.high:+.2f}"
+        f"), where up to 0.5 would count as equal. {needed}"
+    )
+    top = decision(found, said)
+    assert top.tone == "unknown"
+    assert top.sentence == (
+        "One cannot tell with 30 samples whether the KD student may stand in for its teacher, within 0.5 points of "
+        f"accuracy. {needed}"
+    )
+    assert 60 <= judged.samples_needed <= 100  # see test_judgement
+    large = decision(found, answers(found, Margins(accuracy=0.3)))
+    assert large.sentence.startswith("The KD student may stand in for its teacher, but beside this student")
+    assert "within 30.0 points" in large.sentence
+
+
+@pytest.mark.parametrize("samples", [10, 30])
+def test_all_right_on_a_few_samples_is_not_equal(tiny, samples):
+    nobody = dict.fromkeys(NAMES, slice(0, 0))
+    found = findings(tiny, nobody, samples=samples)
+    by = by_name(found)
+    assert {by[name].word for name in ("accurate", "helped", "copied")} == {"Cannot tell"}
+    assert f"cannot tell with {samples} samples" in decision(found, answers(found)).sentence
+
+
+def test_the_same_predictions_of_all_are_equal_on_many(tiny):
+    found = findings(tiny, wrong(100, 0, 0), copied=0)
+    said = found.predictions.predicted
+    same = known(tiny, found.predictions.labels, dict.fromkeys(NAMES, said["teacher"]))
+    assert words(same)["accurate"] == "Yes"
+    assert words(same)["helped"] == "No, for these two"
+    assert words(same)["copied"] == "No more than alone"
+    assert "it is no better, within 0.5 points" in decision(same, answers(same)).sentence
+
+
+def test_two_seeds_of_one_recipe_are_no_effect(tiny):
+    """Three models, each wrong on 3 % of its own samples with one of 9 classes: nothing helps, hurts or is copied."""
+    draw = np.random.default_rng(11)
+    labels = np.arange(N) % 10
+    said = {role: np.where(draw.random(N) < 0.03, (labels + draw.integers(1, 10, N)) % 10, labels) for role in NAMES}
+    by = by_name(known(tiny, labels, said))
+    assert by["accurate"].word == "Yes"
+    assert by["helped"].word == "No, for these two"
+    assert by["copied"].word == "No more than alone"
+
+
+# what is wrong with the models comes first ----------------------------------------------------------------------------
+
+
+def test_shuffled_labels_give_no_verdict(tiny):
+    draw = np.random.default_rng(12)
+    labels = np.arange(2000) % 10
+    found = known(tiny, labels, {role: draw.permutation(labels) for role in NAMES})
+    by = by_name(found)
+    for name in ("accurate", "helped", "copied"):
+        assert (by[name].word, by[name].withheld) == ("No verdict", True)
+        assert "which is not above chance (10.0%)" in by[name].sentence
+    assert by["accurate"].sentence.startswith("The teacher is right on ")
+    top = decision(found, answers(found))
+    assert top.tone == "unknown"
+    assert top.sentence.startswith("No verdict. The teacher is right on ")
+
+
+def test_a_student_at_chance_is_no_substitute_and_that_is_said_first(tiny):
+    found = findings(tiny, wrong(100, 18_050, 100))
+    by = by_name(found)
+    assert by["accurate"].word == "No"
+    assert by["accurate"].sentence.startswith("The KD student is right on 9.8% of 20,000 samples, which is not above")
+    assert by["copied"].word == "No verdict"
+    assert decision(found, answers(found)).sentence.startswith("The KD student is right on 9.8%")
+
+
+def test_only_a_student_alone_at_chance_leaves_the_help_to_be_told(tiny):
+    by = by_name(findings(tiny, wrong(100, 100, 18_050)))
+    assert by["accurate"].word == "Yes"
+    assert by["helped"].word == "Yes, for these two"
+    assert by["helped"].sentence.startswith("The student alone is right on 9.8%")
+
+
+def test_a_class_that_is_never_predicted_is_said_first(tiny):
+    found = findings(tiny, wrong(100, 100, 400))
+    said = found.predictions.predicted
+    never = known(
+        tiny, found.predictions.labels, {**said, "kd_student": np.where(said["kd_student"] == 8, 3, said["kd_student"])}
+    )
+    name = tiny.classes[8]
+    for one in ("accurate", "helped", "copied"):
+        assert by_name(never)[one].sentence.startswith(f"The KD student never predicts {name}.")
+    assert decision(never, answers(never)).sentence.startswith(f"The KD student never predicts {name}.")
+
+
+# copying --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("errors", "copied", "word"),
+    [
+        (1000, 600, "Yes"),
+        (1000, 0, "No more than alone"),
+        (1000, 20, "No more than alone"),
+        (1000, 100, "Yes"),  # surely more, if by little: 10 points of 1,000 errors
+        (3, 2, "Cannot tell"),
+        (30, 3, "Cannot tell"),
+        (0, 0, "Cannot tell"),
+    ],
+)
+def test_copying_is_told_by_a_margin_over_the_teachers_errors(tiny, errors, copied, word):
+    found = findings(tiny, wrong(errors, 400, 400, shared=False), copied=copied)
+    one = by_name(found)["copied"]
+    assert one.word == word
+    if not errors:
+        assert "The teacher makes no mistake on 20,000 samples" in one.sentence
+        return
+    judged = one.judgement
+    assert (judged.unit, judged.samples, judged.margin) == ("errors", errors, 0.1)
+    assert judged.value == pytest.approx(copied / errors)
+    assert f"{100 * judged.value:+.2f} points" in one.sentence
+    assert one.sentence.startswith("With one seed this tells of these models only")
+    if word == "Cannot tell":
+        assert f"Cannot tell with {errors} errors" in one.sentence
+        assert "10.0 points" in one.sentence
+
+
+def test_without_a_student_alone_copying_is_not_told(tiny):
+    found = findings(tiny, wrong(100, 200, 200), copied=50)
+    said = dict(found.predictions.predicted)
+    del said["student"]
+    by = by_name(known(tiny, found.predictions.labels, said))
+    assert by["copied"].word == "Cannot tell"
+    assert "there is no student that was trained alone" in by["copied"].sentence
+    assert by["helped"].word == "Not known"
+
+
+def test_the_shipped_study_tells_of_copying_over_its_seeds():
+    from kdviz.analysis.series import read_report
+
+    experiment = load_experiment("mnist")
+    found = Findings(experiment, study=read_report(experiment, "temperature"))
+    copied = found.copied
+    assert copied.more.seeds == 3
+    assert copied.errors == copied.more.samples
+    rows = {(row["role"], row["value"]): row["inherited_errors"] for row in found.study.rows}
+    assert copied.own == pytest.approx(rows["kd_student", 4.0], abs=1e-5)
+    assert copied.alone == pytest.approx(rows["student", None], abs=1e-5)
+    assert copied.more.value == pytest.approx(copied.own - copied.alone)
+    assert "3 seeds" in by_name(found)["copied"].sentence
+    assert "With one seed" not in by_name(found)["copied"].sentence
+
+
+# cost -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("factor", "rounds", "word", "part"),
+    [
+        (2.0, 20, "Yes", "2.0 times faster on the machine it was measured on (95 % interval"),
+        (1.0, 40, "Not faster", "Not faster by more than 10%"),
+        (0.5, 20, "Slower", "0.5 times as fast"),
+        (2.0, 4, "Cannot tell", "Cannot tell with 4 rounds whether it is faster by more than 10%"),
+    ],
+)
+def test_cheaper_is_by_the_times_of_the_rounds(tiny, factor, rounds, word, part):
+    from test_cost import made
+
+    table = made(("teacher", "onnx", factor, 9.0, 4.0, 0.9), ("kd_student", "onnx", 1.0, 5.0, 2.0, 0.9)).table
+    noise = np.exp(np.random.default_rng(0).normal(0, 0.03, (2, rounds)))
+    columns = table.to_pydict() | {"times_ms": [(factor * noise[0]).tolist(), noise[1].tolist()]}
+    found = Findings(tiny, CostReport(pa.table(columns, schema=table.schema), 1))
+    one = by_name(found)["cheaper"]
+    assert one.word == word
+    assert part in one.sentence
+    assert one.judgement.samples == rounds
+
+
+# attention ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seeds", "first"), [(3, "Its maps' agreement"), (1, "With one seed this tells of these")])
+def test_attention_of_one_seed_says_so_first(tiny, seeds, first):
+    row = {"effect": 0.2, "low": 0.1, "high": 0.3, "images": 500, "seeds": seeds}
+    found = Findings(tiny)
+    found.__dict__["attention"] = row
+    one = module.attention(found)
+    assert one.word == "More than by itself"
+    assert one.sentence.startswith(first)
+
+
+def test_the_headline_of_attention_is_read_from_tables_of_both_kinds(tiny):
+    def table(measures: dict[str, float], **more: float) -> None:
+        known = {"study": "models", "what": "difference", "part": "corrected", "value": None, "images": 9, "seeds": 3}
+        rows = [
+            {**known, "measure": name, "effect": one, "low": one, "high": one, **more} for name, one in measures.items()
+        ]
+        tiny.write_table("attention", pa.Table.from_pylist(rows))
+
+    table({"spearman": 0.3, "pearson": 0.2})
+    assert Findings(tiny).attention["effect"] == 0.3
+    table({"spearman": 0.3, "pearson": 0.2}, inner_low=0.1, inner_high=0.2, teachers=3)
+    assert Findings(tiny).attention["effect"] == 0.2
+    assert module.attention(Findings(tiny)).judgement.teachers == 3
+
+
+# the command ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_the_verdict_with_its_margin(tiny, small_digits, capsys):
+    tiny.write_samples([small_digits.take(torch.arange(60), "test")])
+    assert main(["evaluate", "-e", str(tiny.folder), "--margin", "2", "--json", "--device", "cpu"]) == 0
+    verdict = json.loads(capsys.readouterr().out)["verdict"]
+    assert verdict["margins"]["accuracy"] == 0.02
+    found = Findings(load_experiment(tiny.folder), split=verdict["split"])
+    assert verdict["sentence"] == decision(found, answers(found, Margins(accuracy=0.02))).sentence
+    assert [one["name"] for one in verdict["answers"]] == ["accurate", "cheaper", "helped", "copied", "attention"]
+    accurate = verdict["answers"][0]["judgement"]
+    assert accurate["margin"] == 0.02
+    assert {"outcome", "value", "low", "high", "rule", "samples", "seeds", "samples_needed"} <= accurate.keys()
+    assert main(["evaluate", "-e", str(tiny.folder), "--device", "cpu"]) == 0
+    assert "\nNo verdict. The teacher is right on" in capsys.readouterr().out  # untrained
+
+
+@pytest.mark.parametrize("margin", ["0", "-1", "21", "nan", "half"])
+def test_a_margin_that_is_none_is_wrong_usage(margin):
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "--margin", margin])
+    assert ended.value.code == 2
 
 
 def test_what_is_not_known_is_said(tiny):

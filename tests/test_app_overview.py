@@ -8,7 +8,9 @@ import pytest
 from browser import ROOT, TOO_WIDE, WAIT, needs_browser
 
 from kdviz.analysis.answers import Findings, answers, decision
+from kdviz.analysis.bargains import findings
 from kdviz.analysis.cost import read_cost
+from kdviz.analysis.judgement import Margins
 from kdviz.analysis.series import read_report
 from kdviz.analysis.showcase import read_showcase
 from kdviz.experiment import load_experiment
@@ -44,6 +46,36 @@ def test_the_first_screen_answers_without_a_click(server: str, page: playwright.
     assert box is not None
     assert box["y"] + box["height"] < 1000
     assert page.locator(".stProgress").count() == 0  # nothing is computed
+
+
+def test_the_margin_is_set_beside_the_decision_and_is_in_the_address(
+    server: str, page: playwright.Page, found: Findings
+) -> None:
+    page.goto(server)
+    top, field = page.locator(".ov-decision"), page.get_by_role("spinbutton", name="Equal within (points)")
+    playwright.expect(field).to_have_value("0.50", timeout=WAIT)
+    said = {points: decision(found, answers(found, Margins(accuracy=points / 100))).sentence for points in (0.5, 2)}
+    assert said[0.5] != said[2]
+    playwright.expect(top).to_contain_text(said[0.5])
+    assert "margin" not in page.url
+    field.fill("2")
+    field.press("Enter")
+    playwright.expect(top).to_contain_text(said[2])
+    playwright.expect(page).to_have_url(re.compile(r"\?.*margin=2"))
+    page.reload()
+    playwright.expect(field).to_have_value("2.00", timeout=WAIT)
+    playwright.expect(top).to_contain_text(said[2])
+    page.get_by_role("link", name="See what each model costs").click()  # it goes with the reader
+    playwright.expect(page).to_have_url(re.compile(r"/cost\?.*margin=2"))
+    for sentence in findings(found.cost, Margins(accuracy=0.02)):
+        playwright.expect(page.locator(".stMain")).to_contain_text(sentence)
+
+
+def test_a_margin_that_is_none_is_said(server: str, page: playwright.Page, found: Findings) -> None:
+    page.goto(f"{server}/?margin=-3")
+    playwright.expect(page.locator(".stAlert")).to_contain_text("'-3' in the page's address is no margin", timeout=WAIT)
+    said = decision(found, answers(found)).sentence
+    playwright.expect(page.locator(".ov-decision")).to_contain_text(said, timeout=WAIT)
 
 
 def test_another_sample_is_shown_at_once_and_is_in_the_address(server: str, page: playwright.Page) -> None:

@@ -565,7 +565,9 @@ def test_evaluate(tiny_folder, few_small_digits, monkeypatch, small_digits, caps
     assert {role: one["bundled"]["samples"] for role, one in metrics.items()} == dict.fromkeys(ROLES, 50)
     assert main([*command, "--data", "x"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:3] for line in lines[1:]] == [[role, "test", "60"] for role in ROLES]
+    table, verdict = lines[1 : lines.index("")], lines[lines.index("") + 1 :]
+    assert [line.split()[:3] for line in table] == [[role, "test", "60"] for role in ROLES]
+    assert verdict[0].startswith("No verdict. The teacher is right on ")  # untrained
     splits = load_experiment(tiny_folder).table("predictions")["split"].to_pylist()
     assert {name: splits.count(name) for name in set(splits)} == {"bundled": 150, "test": 180}
 
@@ -617,7 +619,9 @@ def test_sweep_continues_without_training_twice(tiny_folder, few_small_digits, m
     assert summary["kd_student", 4.0]["accuracy_sd"] == pytest.approx(np.std(own, ddof=1))
     assert summary["teacher", None]["seeds"] == 1
     assert document["verdict"]["value"] in (1.0, 4.0, 16.0)
-    assert document["verdict"]["outcome"] in ("beats", "does not beat", "cannot be told from")
+    outcomes = ("beats", "does not beat", "is equivalent to", "cannot be told from")
+    assert document["verdict"]["outcome"] in outcomes
+    assert document["verdict"]["margin"] == document["verdict"]["equivalence"]["margin"] == 0.005
     assert document["verdict"]["sentences"][0].startswith("Distillation at T = ")
 
     sweep("4", "0")  # the whole table is told, not only what was asked for now
@@ -654,6 +658,14 @@ def test_every_study_can_be_swept(tiny_folder, few_small_digits, capsys, study, 
     assert "training alone" in captured.out
     assert main([*command, "--values", values, "--json"]) == 0
     assert only_json(capsys)["verdict"]["difference"]["seed_error"] is None
+
+
+@pytest.mark.parametrize("margin", ["0", "-1", "nan", "much", "30"])
+def test_a_margin_is_points_of_accuracy(margin, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["sweep", "temperature", "--margin", margin])
+    assert stopped.value.code == 2
+    assert "argument --margin" in capsys.readouterr().err
 
 
 def test_an_estimate_makes_no_table(tiny_folder, few_small_digits, capsys):

@@ -15,14 +15,16 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.analysis import cost, profile
-from kdviz.analysis.bargains import bargain, findings, rivals
+from kdviz.analysis.bargains import bargain, findings, possible_rivals, rivals
 from kdviz.analysis.cost import AXES, CostReport, front, read_cost, table_file
+from kdviz.analysis.judgement import Margins
 from kdviz.analysis.profile import Progress, Samples, Settings, operations, own_samples
 from kdviz.cli import main
 from kdviz.datasets import LabelledImages
 from kdviz.errors import ExperimentError, KdvizError
 from kdviz.experiment import load_experiment
 from kdviz.language import speaking
+from kdviz.metrics import score_interval
 from kdviz.networks import build_network
 
 ONNX = "makes ONNX files: needs onnx, onnxscript and onnxruntime"
@@ -285,12 +287,16 @@ PAPER = (
 def test_the_words_about_the_papers_networks():
     report = made(*PAPER)
     found = bargain(report)
+    gain = found.gain
+    assert (gain.low, gain.high) == pytest.approx(score_interval(0, 10, 1000))
     assert (round(found.operations, 1), round(found.speed, 1), round(found.points, 2)) == (13.2, 2.3, -1.0)
     assert [(one.role, one.form) for one in rivals(report)] == [("teacher", "onnx_int8")]
     assert findings(report) == [
         "The KD student needs 13.2 times fewer operations than its teacher, in a file 1.3 times smaller.",
-        "It answers one picture 2.3 times faster: 0.20 ms against 0.46 ms (ONNX Runtime, float32, 1 thread).",
-        "It loses 1.00 points of accuracy (95 % interval 0.38 to 1.62): 98.00% against 99.00% on 1,000 samples.",
+        "It answers one picture 2.3 times faster (95 % interval 2.30 to 2.30): 0.20 ms against 0.46 ms (ONNX Runtime, "
+        "float32, 1 thread).",
+        f"It loses 1.00 points of accuracy (95 % interval {-100 * gain.high:.2f} to {-100 * gain.low:.2f}): 98.00% "
+        "against 99.00% on 1,000 samples.",
         "A rival without any distillation: the teacher in int8 takes 0.20 ms and 1.6 MB, where the KD student in "
         "float32 takes 0.20 ms and 5.0 MB, and is more accurate by 1.00 points (99.00%).",
         "Both in int8: the KD student takes 0.030 ms and 1.3 MB at 97.90%, its teacher 0.20 ms and 1.6 MB at 99.00%.",
@@ -300,12 +306,57 @@ def test_the_words_about_the_papers_networks():
 def test_the_words_when_it_is_otherwise():
     slower = made(("teacher", "torch", 0.2, 5.0, 4.0, 0.97), ("kd_student", "torch", 0.3, 5.0, 2.0, 0.99))
     said = " ".join(findings(slower))
-    assert "That does not make it faster: one picture takes 0.30 ms against 0.20 ms (PyTorch, float32" in said
+    assert "That makes it slower: one picture takes 0.30 ms against 0.20 ms (PyTorch, float32" in said
     assert "It even gains 2.00 points" in said
     assert "rival" not in said
-    same = made(("teacher", "onnx", 0.2, 5.0, 4.0, 0.97), ("kd_student", "onnx", 0.1, 5.0, 2.0, 0.97))
-    assert "Their accuracies cannot be told apart" in " ".join(findings(same))
+    same = made(("teacher", "onnx", 0.105, 5.0, 4.0, 0.97), ("kd_student", "onnx", 0.1, 5.0, 2.0, 0.97))
+    said = " ".join(findings(same))
+    assert "Their accuracies are equal within 0.5 points: 97.00% against 97.00% on 1,000 samples" in said
+    assert "That does not make it faster by more than 10%" in said
     assert findings(made(PAPER[2])) == []  # nothing to compare with
+
+
+def rows_with(report: CostReport, **columns) -> CostReport:
+    """The same table with other columns; ``right`` as bool arrays."""
+    import pyarrow as pa
+
+    if "right" in columns:
+        columns["samples"] = [len(one) for one in columns["right"]]
+        columns["right"] = [np.packbits(one).tobytes() for one in columns["right"]]
+    return CostReport(pa.table(report.table.to_pydict() | columns, schema=report.table.schema), 1)
+
+
+def test_accuracies_that_cannot_be_told_apart_are_not_called_equal():
+    two = made(("teacher", "onnx", 0.2, 5.0, 4.0, 0.97), ("kd_student", "onnx", 0.1, 5.0, 2.0, 0.97))
+    draw = np.random.default_rng(0)
+    said = " ".join(findings(rows_with(two, right=[draw.random(200) < 0.97, draw.random(200) < 0.97])))
+    assert "Whether their accuracies differ by more than 0.5 points cannot be told with 200 samples" in said
+    assert "samples would decide." in said
+    assert "equal" not in said
+    said = " ".join(findings(two, Margins(accuracy=0.02)))
+    assert "equal within 2.0 points" in said
+
+
+def test_times_that_vary_too_much_or_are_too_few_tell_nothing():
+    two = made(("teacher", "onnx", 0.2, 5.0, 4.0, 0.97), ("kd_student", "onnx", 0.1, 5.0, 2.0, 0.97))
+    few = rows_with(two, times_ms=[[0.2] * 4, [0.1] * 4])
+    assert "Whether that makes it faster by more than 10% cannot be told with 4 rounds" in " ".join(findings(few))
+    wild = np.exp(np.random.default_rng(1).normal(0, 1, (2, 12)))
+    varied = rows_with(two, times_ms=wild.tolist())
+    assert "cannot be told with 12 rounds" in " ".join(findings(varied))
+
+
+def test_a_rival_is_one_only_when_intervals_say_so():
+    """The student alone, as fast and as large: equal on 1,000 samples of which none differs, not known on 40."""
+    three = made(*PAPER[:1], PAPER[2], ("student", "onnx", 0.2, 5.0, 2.474, 0.98))
+    assert [one.role for one in rivals(three)] == ["student"]
+    right = [np.ones(40, bool), np.arange(40) > 0, np.arange(40) < 39]
+    doubtful = rows_with(three, right=right, accuracy=[1.0, 0.975, 0.975])
+    assert rivals(doubtful) == []
+    assert [one.role for one in possible_rivals(doubtful)] == ["student"]
+    assert "There may be a rival without any distillation: the student alone in float32" in " ".join(findings(doubtful))
+    slow = rows_with(three, times_ms=[[0.46] * 9, [0.2] * 9, [0.3] * 9])
+    assert rivals(slow) == possible_rivals(slow) == []
 
 
 def test_the_front_is_of_those_that_no_other_beats():

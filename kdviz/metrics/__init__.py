@@ -1,6 +1,7 @@
 """Measures: agreement between maps, faithfulness of maps, and the quality and likeness of predictions."""
 
 from kdviz.metrics.agreement import AgreementReport, PairAgreement, agreement, agreement_table
+from kdviz.metrics.equivalence import MARGIN, Equivalence, judge_equivalence, samples_to_decide
 from kdviz.metrics.faithfulness import Curve, Faithfulness, faithfulness, faithfulness_of_maps, trivial_map
 from kdviz.metrics.predictions import (
     McNemar,
@@ -10,17 +11,29 @@ from kdviz.metrics.predictions import (
     inherited_errors,
     mcnemar,
 )
+from kdviz.metrics.proportions import PairedShares, median_interval, paired_shares, score_interval
 from kdviz.metrics.similarity import Measure, TopOverlap, measures
-from kdviz.metrics.uncertainty import Difference, paired_difference
+from kdviz.metrics.uncertainty import (
+    Difference,
+    holm,
+    interval_of,
+    p_value_of,
+    paired_difference,
+    simultaneous_intervals,
+    simultaneous_level,
+)
 
 __all__ = [
+    "MARGIN",
     "AgreementReport",
     "Curve",
     "Difference",
+    "Equivalence",
     "Faithfulness",
     "McNemar",
     "Measure",
     "PairAgreement",
+    "PairedShares",
     "TopOverlap",
     "agreement",
     "agreement_table",
@@ -29,9 +42,19 @@ __all__ = [
     "divergence_from_teacher",
     "faithfulness",
     "faithfulness_of_maps",
+    "holm",
     "inherited_errors",
+    "interval_of",
+    "judge_equivalence",
     "mcnemar",
     "measures",
+    "median_interval",
+    "p_value_of",
     "paired_difference",
+    "paired_shares",
+    "samples_to_decide",
+    "score_interval",
+    "simultaneous_intervals",
+    "simultaneous_level",
     "trivial_map",
 ]
