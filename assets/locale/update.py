@@ -58,6 +58,7 @@ NOT_ON_PAGES = (
     "datasets/pictures.py",
     "analysis/attention/maps.py",  # making a study
     "analysis/attention/models.py",
+    "analysis/attention/teachers.py",
     "analysis/attention/sampling.py",
     "analysis/attention/study.py",
     "analysis/attention/work.py",
@@ -66,6 +67,7 @@ NOT_ON_PAGES = (
     "analysis/studies.py",
     "analysis/study_plan.py",
     "analysis/study_tables.py",
+    "analysis/results.py",
 )
 """Where errors are raised that only a terminal shows."""
 
