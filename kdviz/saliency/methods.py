@@ -289,7 +289,12 @@ methods.add(
 methods.add(
     "guided_gradcam",
     Method(
-        "guided_gradcam", N_("Guided Grad-CAM"), True, (), "logit", N_("A convolution near its end, and no activation but nn.ReLU.")
+        "guided_gradcam",
+        N_("Guided Grad-CAM"),
+        True,
+        (),
+        "logit",
+        N_("A convolution near its end, and no activation but nn.ReLU."),
     ),
 )
 
