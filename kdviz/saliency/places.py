@@ -17,8 +17,11 @@ import torch
 from torch import Tensor, nn
 
 _LATE = 0.8  # from this part of the layers with places on, a layer is near the end
+_LATE_CONVOLUTION = (
+    0.9  # a convolution must be nearer where tokens follow: many networks begin their last stage with one
+)
 _FEW = 3  # or with at most so many more of them, itself included: a small network's convolution, norm, and one more
-_MOST_EXTRA = 8  # tokens before those of the picture: of the class, of distillation, registers
+_EXTRA = (0, 1, 2, 4, 5)  # tokens before those of the picture: of the class, of distillation, registers; as published
 _NO_MAPS = (nn.Dropout, nn.Identity, nn.Softmax)  # of attention weights, or of what another layer gave
 
 
@@ -96,8 +99,9 @@ def find_layer(model: nn.Module, inputs: Tensor, target: int) -> Layer | None:
     found = [
         _layer(one, most) for one, slope in zip(calls, gradients, strict=True) if one.grid and _reaches(one.grid, slope)
     ]
-    convolution = next((one for one in reversed(found) if one.convolution), None)
-    return convolution if convolution and convolution.late else next(reversed(found), convolution)
+    last = next(reversed(found), None)
+    convolution = next((one for one in reversed(found) if one.convolution and _is_near(one, most)), None)
+    return convolution or last
 
 
 def output_and_gradient(model: nn.Module, layer: Layer, inputs: Tensor, target: int) -> tuple[Tensor, Tensor]:
@@ -122,6 +126,11 @@ def _layer(one: _Call, most: int) -> Layer:
     late = one.before >= _LATE * most or one.before > most - _FEW
     position = one.before / most if most else 1.0
     return Layer(one.name, one.call, one.grid, position, late, isinstance(one.module, nn.Conv2d))
+
+
+def _is_near(one: Layer, most: int) -> bool:
+    """Whether a convolution is so near the end that it is what the paper means."""
+    return one.position >= _LATE_CONVOLUTION or (1 - one.position) * most < _FEW - 0.5
 
 
 def _reaches(grid: Grid, slope: Tensor | None) -> bool:
@@ -189,9 +198,9 @@ def _grid(module: nn.Module, shape: torch.Size, size: tuple[int, int]) -> Grid |
         return _of_four(module, shape, size)
     if len(shape) != 3 or shape[0] != 1:
         return None
-    for extra in range(min(_MOST_EXTRA, shape[1])):
-        rows = _rows(shape[1] - extra, size)
-        if rows > 1 or (rows == 1 and shape[1] - extra > 1):
+    for extra in _EXTRA:
+        rows = _rows(shape[1] - extra, size) if shape[1] - extra > 1 else 0
+        if rows:
             return Grid("NLC", (rows, (shape[1] - extra) // rows), extra)
     return None
 
