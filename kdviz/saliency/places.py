@@ -93,8 +93,7 @@ def find_layer(model: nn.Module, inputs: Tensor, target: int) -> Layer | None:
     Returns:
         None when no layer has an output with more than one place that reaches the logit.
     """
-    calls, logit = _recorded(model, inputs, target)
-    most = max((one.before for one in calls), default=0)
+    calls, most, logit = _recorded(model, inputs, target)
     gradients = torch.autograd.grad(logit, [one.output for one in calls], allow_unused=True) if calls else ()
     found = [
         _layer(one, most) for one, slope in zip(calls, gradients, strict=True) if one.grid and _reaches(one.grid, slope)
@@ -141,7 +140,8 @@ def _reaches(grid: Grid, slope: Tensor | None) -> bool:
 # one forward pass -----------------------------------------------------------------------------------------------------
 
 
-def _recorded(model: nn.Module, inputs: Tensor, target: int) -> tuple[list[_Call], Tensor]:
+def _recorded(model: nn.Module, inputs: Tensor, target: int) -> tuple[list[_Call], int, Tensor]:
+    """Calls whose outputs lie on a grid, how many layers with parameters and places ran, and the logit."""
     calls: list[_Call] = []
     counts: dict[str, int] = {}
     size, layers = (inputs.shape[2], inputs.shape[3]), 0
@@ -157,7 +157,7 @@ def _recorded(model: nn.Module, inputs: Tensor, target: int) -> tuple[list[_Call
 
     with _hooks(model, record):
         logit = model(inputs)[0, target]
-    return [one for one in calls if one.grid is not None or isinstance(one.module, nn.Conv2d)], logit
+    return [one for one in calls if one.grid is not None], layers, logit
 
 
 @contextmanager
