@@ -493,7 +493,7 @@ def are_bounded(scores: Tensor | np.ndarray) -> bool:
 
 
 def are_probabilities(scores: Tensor | np.ndarray) -> bool:
-    """Whether several rows of scores (N, classes) are each from 0 to 1 with sum 1: after a softmax, where none is due."""
+    """Whether several rows of scores (N, classes) are each from 0 to 1 with sum 1, as after a softmax."""
     rows = torch.as_tensor(scores)
     return are_bounded(rows) and bool(((rows.double().sum(1) - 1).abs() < _SUM).all())
 

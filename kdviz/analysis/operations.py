@@ -165,24 +165,26 @@ _FORMULAS: Mapping[str, Formula] = {
 # Without leading and trailing underscores.
 _NOT_COUNTED = frozenset(
     """
-    zeros ones empty full arange linspace eye scalar_tensor zeros_like ones_like empty_like full_like new_zeros new_ones
-    new_full new_empty empty_strided new_empty_strided rand randn randint randperm rand_like randn_like bernoulli
-    native_dropout lift_fresh lift_fresh_copy clone copy to_copy contiguous cat stack unsafe_view unsafe_split
-    unsafe_split_with_sizes split_with_sizes_copy repeat repeat_interleave roll flip unfold_copy im2col col2im
-    constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle
-    channel_shuffle native_channel_shuffle index index_put index_select index_copy index_add index_fill gather scatter
-    scatter_add take masked_select masked_scatter nonzero slice_scatter select_scatter embedding embedding_bag one_hot
-    tril triu diag_embed tril_indices triu_indices resize resize_as set local_scalar_dense assert_async assert_scalar
-    assert_tensor_metadata sym_size detach alias fill zero sum mean prod amax amin aminmax max min argmax argmin var
-    var_mean std std_mean median nanmedian mode any all topk sort argsort kthvalue unique2 cumsum cumprod cummax cummin
-    logsumexp logcumsumexp norm linalg_vector_norm count_nonzero searchsorted bucketize histc bincount softmax
-    log_softmax safe_softmax native_batch_norm native_batch_norm_legit native_batch_norm_legit_no_training
-    batch_norm_with_update batch_norm_no_update cudnn_batch_norm native_layer_norm native_group_norm fused_rms_norm
-    batch_norm_impl_index transpose t squeeze unsqueeze swapaxes unsafe_index unsafe_index_put prelu_kernel prelu rrelu_with_noise glu hardswish hardsigmoid hardtanh silu gelu mish
-    leaky_relu elu celu softplus softshrink hardshrink threshold as_strided thnn_fused_lstm_cell thnn_fused_gru_cell equal
-    is_same_size max_pool2d_with_indices max_pool3d_with_indices max_pool2d avg_pool1d avg_pool2d avg_pool3d
-    adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d
-    mkldnn_max_pool2d mkldnn_adaptive_avg_pool2d grid_sampler_2d grid_sampler_3d cudnn_grid_sampler
+    zeros ones empty full arange linspace eye scalar_tensor zeros_like ones_like empty_like full_like new_zeros
+    new_ones new_full new_empty empty_strided new_empty_strided rand randn randint randperm rand_like randn_like
+    bernoulli native_dropout lift_fresh lift_fresh_copy clone copy to_copy contiguous cat stack unsafe_view
+    unsafe_split unsafe_split_with_sizes split_with_sizes_copy repeat repeat_interleave roll flip unfold_copy
+    im2col col2im constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d
+    pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle index index_put index_select index_copy
+    index_add index_fill gather scatter scatter_add take masked_select masked_scatter nonzero slice_scatter
+    select_scatter embedding embedding_bag one_hot tril triu diag_embed tril_indices triu_indices resize resize_as
+    set local_scalar_dense assert_async assert_scalar assert_tensor_metadata sym_size detach alias fill zero sum
+    mean prod amax amin aminmax max min argmax argmin var var_mean std std_mean median nanmedian mode any all topk
+    sort argsort kthvalue unique2 cumsum cumprod cummax cummin logsumexp logcumsumexp norm linalg_vector_norm
+    count_nonzero searchsorted bucketize histc bincount softmax log_softmax safe_softmax native_batch_norm
+    native_batch_norm_legit native_batch_norm_legit_no_training batch_norm_with_update batch_norm_no_update
+    cudnn_batch_norm native_layer_norm native_group_norm fused_rms_norm batch_norm_impl_index transpose t squeeze
+    unsqueeze swapaxes unsafe_index unsafe_index_put prelu_kernel prelu rrelu_with_noise glu hardswish hardsigmoid
+    hardtanh silu gelu mish leaky_relu elu celu softplus softshrink hardshrink threshold as_strided
+    thnn_fused_lstm_cell thnn_fused_gru_cell equal is_same_size max_pool2d_with_indices max_pool3d_with_indices
+    max_pool2d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d
+    adaptive_max_pool3d fractional_max_pool2d mkldnn_max_pool2d mkldnn_adaptive_avg_pool2d grid_sampler_2d
+    grid_sampler_3d cudnn_grid_sampler
     """.split()  # noqa: SIM905  a list a line would be three pages
 )
 _NOT_COUNTED_KINDS = ("upsample_", "_upsample_")

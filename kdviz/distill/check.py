@@ -77,8 +77,8 @@ def check_balance(
         config: The recipe; the temperature is that of the first epoch.
 
     Raises:
-        ModelError: The student has another number of classes than the teacher; or the teacher's scores are NaN, infinite
-            or probabilities.
+        ModelError: The student has another number of classes than the teacher; or the teacher's scores are NaN,
+            infinite or probabilities.
     """
     if student_logits.shape[1] != teacher_logits.shape[-1]:
         raise ModelError(
@@ -110,6 +110,6 @@ def _check_scores(scores: Tensor) -> Iterator[str]:
         raise ModelError("The teacher returns probabilities; leave its softmax away: logits are expected.")
     if are_bounded(scores):
         yield (
-            "All scores of the teacher lie between 0 and 1, as after a sigmoid: if so, leave it away, since the softmax "
-            "that is taken of them makes all classes nearly equal."
+            "All scores of the teacher lie between 0 and 1, as after a sigmoid: if so, leave it away, since the "
+            "softmax that is taken of them makes all classes nearly equal."
         )

@@ -255,8 +255,8 @@ def _pearson_distance(first: Tensor, second: Tensor) -> Tensor:
 def pooled_logits(teacher_logits: Tensor, temperature: float, weights: Sequence[float] = ()) -> Tensor:
     """Logits whose softened probabilities are the teachers' weighted mean: T * log(classes * sum_k w_k q_k).
 
-    q_k = softmax(teacher_k / T). So any loss against one teacher takes several. You et al. (2017), section 3, with equal
-    weights. The number of classes is only a constant that softmax does not see: without it float32 would have no
+    q_k = softmax(teacher_k / T). So any loss against one teacher takes several. You et al. (2017), section 3, with
+    equal weights. The number of classes is only a constant that softmax does not see: without it float32 would have no
     digits left for the differences where T is high.
 
     Args:

@@ -157,8 +157,8 @@ def read_logits(path: str | Path, samples: LabelledImages) -> Tensor:
         raise DatasetError(f"'{path}' lacks the logits of {len(missing)} training samples (first '{missing[0]}').")
     if are_probabilities(values):
         raise DatasetError(
-            f"'{path}' holds probabilities, each row from 0 to 1 with sum 1, and not logits; write what the teacher gives "
-            "before its softmax, or the logarithm of the probabilities."
+            f"'{path}' holds probabilities, each row from 0 to 1 with sum 1, and not logits; write what the teacher "
+            "gives before its softmax, or the logarithm of the probabilities."
         )
     return torch.from_numpy(values[[place[name] for name in wanted]].astype(np.float32))
 

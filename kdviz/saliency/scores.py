@@ -1,7 +1,7 @@
 """Scores that a map cannot explain: what is refused, and what is doubted beside the map. Data first, then a sentence.
 
-Refused, as no map could mean anything: softmax of a single score, probabilities where logits are due, NaN, and a picture
-that is its own baseline, of which every masked copy is the same. Doubted, as the map is right but says nothing, or
+Refused, as no map could mean anything: softmax of a single score, probabilities where logits are due, NaN, and a
+picture that is its own baseline, of which every masked copy is the same. Doubted, as the map is right but says nothing, or
 perhaps not what is meant: a score that no mask changes, a flat map, scores that look like a sigmoid's.
 """
 
@@ -49,8 +49,8 @@ class MapDoubt:
 
 _SENTENCES = {
     "constant": lambda doubt: _(
-        "The model '{role}' gives class {name} a probability of {probability} under each of the {count} masks: no pixel "
-        "matters to it, and its map is flat.",
+        "The model '{role}' gives class {name} a probability of {probability} under each of the {count} masks: no "
+        "pixel matters to it, and its map is flat.",
         role=doubt.role,
         name=doubt.figures["class"],
         probability=percent(doubt.figures["probability"], 2),
