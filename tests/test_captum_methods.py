@@ -687,7 +687,7 @@ class Nothing(nn.Module):
 
 def test_a_layer_that_the_score_does_not_depend_on_does_not_fit():
     with pytest.raises(
-        SettingError, match="^Grad-CAM needs a layer whose numbers have places in the picture and reach"
+        SettingError, match=r"^Grad-CAM needs a layer whose numbers have places in the picture and reach"
     ):
         map_of("layer_gradcam", seeded(Nothing))
 

@@ -402,15 +402,15 @@ def _logits(role: str, run: Run, model: torch.nn.Module, shown: torch.Tensor) ->
     """
     parts = [shown[:1]] if run.weights and run.network != ONNX else [shown[:1], shown[1:]]
     found = []
-    for part in parts:
+    for inputs in parts:
         try:
-            found.append(model(part).float())
+            found.append(model(inputs).float())
         except KdvizError:
             raise
         except Exception as error:
             first_line = str(error).strip().partition("\n")[0]
             raise ModelError(
-                f"The model '{role}' failed on a batch of shape {tuple(part.shape)}: {first_line}"
+                f"The model '{role}' failed on a batch of shape {tuple(inputs.shape)}: {first_line}"
             ) from error
     if len({one.shape[1:] for one in found}) > 1:
         raise ModelError(f"The model '{role}' returned another number of scores for another number of pictures.")

@@ -1,8 +1,8 @@
 """Scores that a map cannot explain: what is refused, and what is doubted beside the map. Data first, then a sentence.
 
 Refused, as no map could mean anything: softmax of a single score, probabilities where logits are due, NaN, and a
-picture that is its own baseline, of which every masked copy is the same. Doubted, as the map is right but says nothing, or
-perhaps not what is meant: a score that no mask changes, a flat map, scores that look like a sigmoid's.
+picture that is its own baseline, of which every masked copy is the same. Doubted, as the map is right but says
+nothing, or perhaps not what is meant: a score that no mask changes, a flat map, scores that look like a sigmoid's.
 """
 
 from __future__ import annotations
