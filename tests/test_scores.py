@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -248,3 +249,26 @@ def test_a_doubt_is_data_first(kind):
     doubt = MapDoubt(kind, "edge", {"class": "cat", "probability": 1.0, "masks": 4000})
     assert json.loads(json.dumps(doubt.to_json()))["text"] == doubt.text
     assert "'edge'" in doubt.text
+
+
+# on the page ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_says_it_above_the_maps_and_shows_no_nan(tmp_path):
+    from kdviz.ui import components
+    from kdviz.ui.compare.result import _Drawn
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        maps = explain(experiment_of(tmp_path, teacher=Linear(), student=Linear(0.0)), picture(), 2, **QUICK)
+        blind = explain(experiment_of(tmp_path, teacher=Linear(0.0), student=Linear(0.0)), picture(), 2, **QUICK)
+    for found, reliability in ((maps, f"{maps['teacher'].reliability:.3f}"), (blind, "–")):
+        measures = {name: agreement(found, name) for name in ("spearman", "ssim", "iou")}
+        row = components.Row("black", "", found, measures["spearman"], True, False, measures)
+        drawn = _Drawn.of([row], SimpleNamespace(true_class=None, name="picture"))
+        assert drawn.doubts == [doubt.text for one in found.values() for doubt in one.doubts]
+        assert f"reliability of the maps {reliability}." in drawn.sentence
+        shown = json.dumps(drawn.payload, allow_nan=False)
+        assert not any(word in text for word in (" nan", "NaN") for text in (shown, drawn.sentence))
+        under_way = components.Row("black", "", found, measures["spearman"], False, False, measures)
+        assert _Drawn.of([under_way], SimpleNamespace(true_class=None, name="picture")).doubts == []
