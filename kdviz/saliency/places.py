@@ -180,7 +180,9 @@ def _hooks(model: nn.Module, record: Any) -> Iterator[None]:
 
 
 def _is_attention(name: str, module: nn.Module) -> bool:
-    return "attn" in name.rpartition(".")[2].lower() or "attention" in type(module).__name__.lower()
+    kind = type(module).__name__.lower()
+    attends = "attn" in kind or "attention" in kind
+    return "attn" in name.rpartition(".")[2].lower() or (attends and "block" not in kind and "layer" not in kind)
 
 
 def _counts(module: nn.Module, output: Tensor) -> bool:
