@@ -287,7 +287,8 @@ def test_a_picture_that_is_its_own_baseline_is_said(server: str, page: playwrigh
     buffer = io.BytesIO()
     Image.new("L", (28, 28)).save(buffer, "PNG")
     upload(page, ("black.png", buffer.getvalue()))
-    playwright.expect(page.get_by_role("alert")).to_contain_text("The picture is the same as the baseline", timeout=WAIT)
+    alert = page.get_by_role("alert")
+    playwright.expect(alert).to_contain_text("The picture is the same as the baseline", timeout=WAIT)
 
 
 @pytest.mark.parametrize("method", ["occlusion", "integrated_gradients", "saliency", "deeplift"])
