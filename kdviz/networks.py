@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ RENORMALISED = "@renormalised"
 """The end of the name of a network that normalises its input anew: see :class:`Renormalised`."""
 
 _Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and std, one number a channel
+
+_LEAST_ROWS = 4  # of scores, before anything is concluded from their range
+_SUM = 1e-4  # by which probabilities may miss 1
+_SURE = 1e-7  # a sigmoid that is nearer to 0 or 1 counts as this near: float32 has no logit of 1
 
 _ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
@@ -237,6 +241,8 @@ class OnnxNetwork(nn.Module):
     Attributes:
         content: The file.
         shape: Of the input as the file declares it: a number, or a name where any number will do.
+        undoes_sigmoid: Whether the file ends with a sigmoid. Logits are then the log odds of its answer, as a softmax
+            of that answer would make all classes nearly equal.
         returns_probabilities: Set this to True when the file ends with a softmax: logits are then the logarithm of
             its answer, whose softmax is that answer again.
 
@@ -252,11 +258,13 @@ class OnnxNetwork(nn.Module):
         self.content = source if isinstance(source, bytes) else _read(Path(source))
         self.name = name or ("model.onnx" if isinstance(source, bytes) else Path(source).name)
         self.returns_probabilities = False
+        self.undoes_sigmoid = False
         self._session: Any = None
         self._threads = 0
         session = self._opened()
         self._input = self._the_input(session)
         self._output = self._first_output(session)
+        self.undoes_sigmoid = last_operator(self.content, self._output) == "Sigmoid"
         self.shape = tuple(session.get_inputs()[0].shape)
         self._dtype = _ONNX_TYPES[session.get_inputs()[0].type]
         dynamic = b"DynamicQuantize" in self.content  # part of the operators' names, which a file holds as plain text
@@ -268,7 +276,9 @@ class OnnxNetwork(nn.Module):
         step = self._batch or len(batch)
         rows = [self._run(batch[start : start + step]) for start in range(0, len(batch), step)]
         scores = torch.from_numpy(np.concatenate(rows)).float()
-        if self.returns_probabilities:
+        if self.undoes_sigmoid:
+            scores = scores.logit(_SURE)
+        elif self.returns_probabilities:
             scores = scores.clamp(min=torch.finfo(torch.float32).tiny).log()
         return scores.to(images.device)
 
@@ -332,6 +342,66 @@ class OnnxNetwork(nn.Module):
                 f"its first output, '{output.name}', is {output.type}."
             )
         return output.name
+
+
+# A file's last operator, without the package onnx, which only making files needs. The format is Protocol Buffers: each
+# field is a number of three low bits for its kind and the others for its name, and a value; here names are as in
+# onnx.proto. Weights are passed over.
+_GRAPH, _NODE, _INPUT, _OUTPUT, _OPERATOR = 7, 1, 1, 2, 4
+_PASSED_ON = {"QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Reshape", "Flatten", "Squeeze"}
+
+
+def last_operator(content: bytes, output: str) -> str:
+    """The operator, such as ``Sigmoid``, that makes an ONNX file's output; empty when it cannot be told.
+
+    Operators that only change a form or a type are passed over.
+
+    Args:
+        content: The file.
+        output: Name of the output.
+    """
+    try:
+        graph = next(value for name, value in _fields(memoryview(content)) if name == _GRAPH)
+        nodes = [list(_fields(value)) for name, value in _fields(graph) if name == _NODE]
+        makers = {_text(value): node for node in nodes for name, value in node if name == _OUTPUT}
+        for _ in nodes:
+            node = makers[output]
+            operator = next(_text(value) for name, value in node if name == _OPERATOR)
+            if operator not in _PASSED_ON:
+                return operator
+            output = next(_text(value) for name, value in node if name == _INPUT)
+    except (StopIteration, KeyError, IndexError, ValueError, TypeError):
+        return ""
+    return ""
+
+
+def _text(value: Any) -> str:
+    return bytes(value).decode()
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
+    """(Name, value) of each field: a number, or what is in a text or message."""
+    place = 0
+    while place < len(message):
+        key, place = _varint(message, place)
+        kind = key & 7
+        if kind == 0:
+            value, place = _varint(message, place)
+        else:
+            length, place = (8 if kind == 1 else 4, place) if kind != 2 else _varint(message, place)
+            value, place = message[place : place + length], place + length
+        yield key >> 3, value
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    """A number of seven bits a byte, the lowest first, and the place behind it."""
+    value = shift = 0
+    while True:
+        byte = message[place]
+        value |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128:
+            return value, place
 
 
 def _read(path: Path) -> bytes:
@@ -413,6 +483,19 @@ class NumpyNetwork(FunctionNetwork):
         array = images.detach().to("cpu", torch.float32, copy=True).numpy()
         scores = np.array(self.function(array), dtype=np.float32, order="C")
         return torch.from_numpy(scores).to(images.device)
+
+
+def are_bounded(scores: Tensor | np.ndarray) -> bool:
+    """Whether several rows of scores (N, classes) all lie from 0 to 1, which logits hardly ever do, and vary."""
+    rows = torch.as_tensor(scores)
+    within = len(rows) >= _LEAST_ROWS and bool(((rows >= 0) & (rows <= 1)).all())
+    return within and bool(rows.ne(rows[0, 0]).any())
+
+
+def are_probabilities(scores: Tensor | np.ndarray) -> bool:
+    """Whether several rows of scores (N, classes) are each from 0 to 1 with sum 1, as after a softmax."""
+    rows = torch.as_tensor(scores)
+    return are_bounded(rows) and bool(((rows.double().sum(1) - 1).abs() < _SUM).all())
 
 
 def parameter_count(network: nn.Module) -> int:

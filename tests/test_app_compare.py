@@ -281,6 +281,16 @@ def test_a_method_that_does_not_fit_says_why(server: str, page: playwright.Page)
     playwright.expect(page.get_by_role("alert")).to_have_count(0)
 
 
+def test_a_picture_that_is_its_own_baseline_is_said(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/compare?experiment=shapes")
+    settled(page)
+    buffer = io.BytesIO()
+    Image.new("L", (28, 28)).save(buffer, "PNG")
+    upload(page, ("black.png", buffer.getvalue()))
+    alert = page.get_by_role("alert")
+    playwright.expect(alert).to_contain_text("The picture is the same as the baseline", timeout=WAIT)
+
+
 @pytest.mark.parametrize("method", ["occlusion", "integrated_gradients", "saliency", "deeplift"])
 def test_other_methods_draw_maps_of_all_models(server: str, page: playwright.Page, method: str) -> None:
     page.goto(f"{server}/compare?method={method}&sample=5")

@@ -15,9 +15,10 @@ from scipy import stats
 from torch import nn
 
 from kdviz.errors import SettingError, UnknownNameError
-from kdviz.networks import PaperCNN, PaperFC
+from kdviz.networks import PaperCNN, PaperFC, build_network
 from kdviz.saliency.captum_methods import _SeparateWindows, attribute, misfit
 from kdviz.saliency.methods import REPEATS, methods
+from kdviz.saliency.places import Grid, _grid, find_layer, output_and_gradient
 
 METHODS = [
     "occlusion",
@@ -559,3 +560,160 @@ def test_perturbations_need_no_gradients():
 def test_an_unknown_method_suggests_the_closest():
     with pytest.raises(UnknownNameError, match="Did you mean 'occlusion'"):
         attribute("oclusion", Known(), IMAGE, BASE, 0, {})
+
+
+# Grad-CAM's layer -----------------------------------------------------------------------------------------------------
+
+
+class Looks(nn.Module):
+    """A transformer in small: patches of 8 x 8 become tokens, and the logit of class 1 reads one place of them.
+
+    With ``extra`` tokens before those of the picture. ``form`` is how the tokens lie while they are normalised.
+    """
+
+    def __init__(self, place: tuple[int, int], size: tuple[int, int], form: str = "NLC", extra: int = 0):
+        super().__init__()
+        self.cut = nn.Conv2d(3, 6, 8, 8)
+        self.blocks = nn.Sequential(*(nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 6)) for _ in range(4)))
+        self.norm = nn.LayerNorm(6)
+        self.before = nn.Parameter(torch.randn(1, extra, 6), requires_grad=False)
+        self.grid, self.place, self.form, self.extra = (size[0] // 8, size[1] // 8), place, form, extra
+
+    def forward(self, images):
+        tokens = self.cut(images).permute(0, 2, 3, 1)
+        if self.form == "NLC":
+            tokens = torch.cat([self.before.expand(len(images), -1, -1), tokens.flatten(1, 2)], 1)
+        tokens = self.norm(tokens + self.blocks(tokens))
+        places = tokens[:, self.extra :].unflatten(1, self.grid) if self.form == "NLC" else tokens
+        # The other places count a little, as in a network: a layer with one place says nothing.
+        at = places[:, self.place[0], self.place[1]].square().sum(1) + 1e-3 * places.square().sum((1, 2, 3))
+        return torch.stack([torch.zeros_like(at), at], 1)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 5), (2, 1), (3, 5)])
+@pytest.mark.parametrize(("form", "extra"), [("NLC", 0), ("NLC", 1), ("NLC", 5), ("NHWC", 0)])
+@pytest.mark.parametrize("size", [(32, 48), (32, 32)])
+def test_tokens_are_put_back_where_they_were_cut(place, form, extra, size):
+    place = (place[0], min(place[1], size[1] // 8 - 1))
+    model = seeded(lambda: Looks(place, size, form, extra))
+    image = random(1, 3, *size).requires_grad_()
+    layer = find_layer(model, image, 1)
+    assert (layer.name, layer.grid) == ("norm", Grid(form, model.grid, extra))
+    assert layer.late
+    # The token that is read has nearly all of the gradient, and only its patch of the picture moves it.
+    output, slope = output_and_gradient(model, layer, image, 1)
+    assert divmod(int(slope.square().sum(1).argmax()), model.grid[1]) == place
+    changed = image.detach().clone()
+    changed[..., 8 * place[0] : 8 * place[0] + 8, 8 * place[1] : 8 * place[1] + 8] += 1
+    moved = (output_and_gradient(model, layer, changed.requires_grad_(), 1)[0] - output).abs().sum(1)[0]
+    assert divmod(int(moved.argmax()), model.grid[1]) == place
+    assert int((moved > 1e-4).sum()) == 1
+    # By hand: channels weighted by their mean gradient; enlarged as Captum enlarges.
+    map_ = map_of("layer_gradcam", model, image.detach(), torch.zeros(1, 3, 1, 1), relu="off")
+    by_hand = (output * slope.mean((2, 3), keepdim=True)).sum(1, keepdim=True)
+    expected = nn.functional.interpolate(by_hand, size, mode="bilinear")[0, 0]
+    np.testing.assert_allclose(map_, expected, rtol=1e-4, atol=1e-6)
+
+
+SMALL_NETWORKS = {
+    # Name -> what the layer's name begins with, its form, its grid for a picture of the size that it takes.
+    "torchvision/alexnet": ("features.10", "conv", (7, 7)),
+    "torchvision/squeezenet1_1": ("classifier.1", "conv", (7, 7)),
+    "torchvision/resnet18": ("layer4.1.conv2", "conv", (4, 4)),
+    "torchvision/mobilenet_v2": ("features.18.0", "conv", (4, 4)),
+    "torchvision/efficientnet_b0": ("features.8.0", "conv", (4, 4)),
+    "torchvision/convnext_tiny": ("features.7.2.block.0", "conv", (4, 4)),
+    "torchvision/swin_t": ("permute", "NCHW", (4, 4)),
+    "timm/test_vit": ("blocks.5.norm1", "NLC", (10, 10)),
+    "timm/deit_tiny_distilled_patch16_224": ("blocks.11.norm1", "NLC", (14, 14)),
+    "timm/mixer_s32_224": ("norm", "NLC", (7, 7)),
+    "timm/levit_128s": ("stages", "NLC", (4, 4)),
+}
+SIDES = {"timm/test_vit": 160, "torchvision/alexnet": 128, "torchvision/squeezenet1_1": 128, "timm/levit_128s": 224}
+SIDES |= {"timm/deit_tiny_distilled_patch16_224": 224, "timm/mixer_s32_224": 224}
+
+
+@pytest.mark.parametrize("name", SMALL_NETWORKS)
+def test_the_layer_is_near_the_end(name):
+    if name.startswith("timm/"):
+        pytest.importorskip("timm")
+    begins, form, grid = SMALL_NETWORKS[name]
+    network = seeded(lambda: build_network(name, classes=5, channels=3, size=(128, 128)))
+    side = SIDES.get(name, 128)
+    with torch.no_grad():  # heads begin with zeros, which no gradient passes
+        for parameter in network.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
+    layer = find_layer(network, random(1, 3, side, side).requires_grad_(), 1)
+    assert layer.name.startswith(begins)
+    assert layer.position > 0.8
+    assert layer.late
+    assert ("conv" if layer.convolution else layer.grid.form) == form
+    assert layer.grid.size == grid
+
+
+class Early(nn.Module):
+    """Places are lost half-way: what follows the pooling is long, and still in the form of tokens, one a channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.cut = nn.Conv2d(3, 7, 4, 4)
+        self.mixed = nn.Sequential(*(nn.Linear(3, 3) for _ in range(12)))
+        self.head = nn.Linear(21, 2)
+
+    def forward(self, images):
+        tokens = self.cut(images).mean((2, 3))[..., None].expand(-1, -1, 3)  # (N, 7, 3): no grid has seven places
+        return self.head(self.mixed(tokens).flatten(1))
+
+
+def test_a_convolution_far_from_the_end_does_not_fit():
+    with pytest.raises(
+        SettingError, match=r"^Grad-CAM needs a layer with places near the end of the network; the last"
+    ):
+        map_of("layer_gradcam", seeded(Early), random(1, 3, 32, 32), torch.zeros(1, 3, 1, 1))
+
+
+class Nothing(nn.Module):
+    """A convolution whose answer is not asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 2, 3), nn.Linear(3, 2)
+
+    def forward(self, images):
+        self.conv(images)
+        return self.head(images.mean((2, 3)))
+
+
+def test_a_layer_that_the_score_does_not_depend_on_does_not_fit():
+    with pytest.raises(
+        SettingError, match=r"^Grad-CAM needs a layer whose numbers have places in the picture and reach"
+    ):
+        map_of("layer_gradcam", seeded(Nothing))
+
+
+def test_guided_gradcam_needs_a_convolution_near_the_end():
+    model = seeded(lambda: nn.Sequential(nn.ReLU(), Looks((1, 1), (16, 24))))
+    image = random(1, 3, 16, 24)
+    with pytest.raises(SettingError, match="needs a convolution near the end, and 'Sequential' has none there"):
+        map_of("guided_gradcam", model, image, torch.zeros(1, 3, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"),
+    [
+        ((1, 197, 64), (224, 224), Grid("NLC", (14, 14), 1)),
+        ((1, 201, 64), (224, 224), Grid("NLC", (14, 14), 5)),
+        ((1, 49, 64), (224, 224), Grid("NLC", (7, 7), 0)),
+        ((1, 24, 64), (32, 48), Grid("NLC", (4, 6), 0)),
+        ((1, 25, 64), (48, 32), Grid("NLC", (6, 4), 1)),
+        ((1, 7, 7, 64), (224, 224), Grid("NHWC", (7, 7), 0)),
+        ((1, 64, 7, 7), (224, 224), Grid("NCHW", (7, 7), 0)),
+        ((64, 49, 32), (224, 224), None),
+        ((1, 64), (224, 224), None),
+        ((1, 1, 64), (224, 224), None),
+        ((1, 64, 1, 1), (224, 224), None),
+    ],
+)
+def test_how_an_output_lies_over_a_picture(shape, size, expected):
+    assert _grid(nn.LayerNorm(1), torch.Size(shape), size) == expected

@@ -129,3 +129,26 @@ def test_a_student_of_another_width_is_refused(batch):
     student, teacher, labels = batch
     with pytest.raises(ModelError, match="10 classes and the student 9"):
         doubts((student[:, :9], teacher, labels))
+
+
+def test_a_teacher_that_gives_probabilities_is_refused(batch):
+    student, teacher, labels = batch
+    for said in (teacher.softmax(1), torch.stack([teacher.softmax(1), student.softmax(1)])):
+        with pytest.raises(ModelError, match="The teacher returns probabilities; leave its softmax away"):
+            doubts((student, said, labels))
+    assert doubts((student, teacher.log_softmax(1), labels)) == []  # logits less a constant
+
+
+def test_a_teacher_that_gives_a_sigmoid_is_doubted(batch):
+    student, teacher, labels = batch
+    found = doubts((student, teacher.sigmoid(), labels))
+    assert any("lie between 0 and 1, as after a sigmoid" in one for one in found)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_teacher_that_gives_no_number_is_refused(batch, value):
+    student, teacher, labels = batch
+    broken = teacher.clone()
+    broken[3, 2] = value
+    with pytest.raises(ModelError, match="The teacher returned NaN or infinite scores"):
+        doubts((student, broken, labels))

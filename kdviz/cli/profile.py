@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.arguments import add_experiment, add_groups, at_least_one, common, numbers, splits_of, verb
@@ -12,7 +13,7 @@ from kdviz.cli.arguments import add_experiment, add_groups, at_least_one, common
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from kdviz.analysis.cost import CostReport
+    from kdviz.analysis.cost import CostReport, Entry
     from kdviz.experiment import Experiment
 
 
@@ -82,6 +83,7 @@ def _document(experiment: Experiment, table: pa.Table) -> dict[str, Any]:
 
 def _print(report: CostReport) -> None:
     from kdviz.analysis.bargains import findings
+    from kdviz.analysis.operations import left_out
 
     for threads in report.known_threads:
         print(f"{threads} thread{'s' if threads > 1 else ''}, {report.machine['machine']}")
@@ -91,8 +93,19 @@ def _print(report: CostReport) -> None:
             row = one.row
             cells = [f"{one.costs[name]:.3f}" if name in one.costs else "" for name in ("latency", "batched")]
             print(
-                f"{one.role:12} {one.form:10} {row['parameters'] or '':>10} {one.costs.get('flops', 0):>8.2f} "
-                f"{one.costs['size']:>7.2f} {cells[0]:>8} {cells[1]:>9} {one.accuracy:>9.2%}"
+                f"{one.role:12} {one.form:10} {row['parameters'] or '':>10} {_operations(one):>8} "
+                f"{one.costs['size']:>7.2f} {cells[0]:>8} {cells[1]:>9} {_accuracy(one):>9}"
             )
-    for sentence in findings(report):
+    for sentence in [*findings(report), *left_out(report.uncounted)]:
         print(sentence)
+
+
+def _operations(one: Entry) -> str:
+    """With ``>`` before it where some are not counted; empty where none are known."""
+    if "flops" not in one.costs:
+        return ""
+    return f"{'>' if one.row.get('uncounted') else ''}{one.costs['flops']:.2f}"
+
+
+def _accuracy(one: Entry) -> str:
+    return "–" if isnan(one.accuracy) else f"{one.accuracy:.2%}"

@@ -11,6 +11,7 @@ from kdviz.distill.config import TrainingConfig
 from kdviz.distill.losses import label_smoothing_loss, pooled_logits, teacher_losses
 from kdviz.distill.schedules import schedule
 from kdviz.errors import ModelError
+from kdviz.networks import are_bounded, are_probabilities
 
 WEAK, STRONG = 0.1, 100.0
 """How much the teacher's gradient may differ from the labels', as a ratio.
@@ -76,12 +77,14 @@ def check_balance(
         config: The recipe; the temperature is that of the first epoch.
 
     Raises:
-        ModelError: The student has another number of classes than the teacher.
+        ModelError: The student has another number of classes than the teacher; or the teacher's scores are NaN,
+            infinite or probabilities.
     """
     if student_logits.shape[1] != teacher_logits.shape[-1]:
         raise ModelError(
             f"The teacher has {teacher_logits.shape[-1]} classes and the student {student_logits.shape[1]}."
         )
+    yield from _check_scores(teacher_logits.flatten(0, -2))
     student, temperature = student_logits.clone().requires_grad_(), config.temperature_in(1)
     if teacher_logits.ndim == 3:
         teacher_logits = pooled_logits(teacher_logits, temperature, config.teacher_mix)
@@ -92,4 +95,21 @@ def check_balance(
         yield (
             f"On the first batch the teacher's gradient is {teacher:.2g} and the labels' {own:.2g}, so that one of "
             "them hardly counts; check the temperature, the loss and its options (is the factor T^2 missing?)."
+        )
+
+
+def _check_scores(scores: Tensor) -> Iterator[str]:
+    """Yield a sentence if a teacher's scores (N, classes) look like a sigmoid's.
+
+    Raises:
+        ModelError: They are no logits.
+    """
+    if not torch.isfinite(scores).all():
+        raise ModelError("The teacher returned NaN or infinite scores; look at its weights and its input.")
+    if are_probabilities(scores):
+        raise ModelError("The teacher returns probabilities; leave its softmax away: logits are expected.")
+    if are_bounded(scores):
+        yield (
+            "All scores of the teacher lie between 0 and 1, as after a sigmoid: if so, leave it away, since the "
+            "softmax that is taken of them makes all classes nearly equal."
         )

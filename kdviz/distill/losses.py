@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdviz.distill.tempered import deviations, divergence, label_divergence, mean_logits
 from kdviz.errors import SettingError
 from kdviz.registry import Registry
 
@@ -124,15 +125,15 @@ def soft_target_loss(student_logits: Tensor, teacher_logits: Tensor, temperature
 
     The factor T^2 keeps the gradient's size when T changes (Hinton et al., 2015, section 2.1). The sum runs
     over the classes and the mean over samples (``batchmean``): a mean over both would weaken it by the
-    number of classes. The teacher's logits get no gradient.
+    number of classes. The teacher's logits get no gradient. Without limit of T it is the mean over samples of
+    sum_k (z_k - v_k)^2 / (2 classes), with logits z and v of which each row's mean was subtracted (eq. 4); float32 is
+    right to some 1e-6 of the value at any T (see :mod:`kdviz.distill.tempered`).
 
     Args:
         student_logits, teacher_logits: (N, classes).
         temperature: T > 0.
     """
-    student = F.log_softmax(student_logits / temperature, dim=1)
-    teacher = F.log_softmax(teacher_logits.detach() / temperature, dim=1)
-    return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    return divergence(student_logits, teacher_logits.detach(), temperature)[0].mean()
 
 
 @_against_teacher("hard_distillation")
@@ -171,17 +172,29 @@ def decoupled_loss(
         target_weight, other_weight: >= 0; the paper has 1 and, by teacher and student, 0.5 to 10.
     """
     is_label = F.one_hot(labels, student_logits.shape[1]).bool()
-    parts = [_label_and_others(one / temperature, is_label) for one in (student_logits, teacher_logits.detach())]
-    target, others = (F.kl_div(s, t, reduction="batchmean", log_target=True) for s, t in zip(*parts, strict=True))
-    return temperature**2 * (target_weight * target + other_weight * others)
+    student, teacher = (_Parted.of(one, is_label, temperature) for one in (student_logits, teacher_logits.detach()))
+    others, mean = divergence(student.others, teacher.others, temperature)
+    # log sum_k exp(teacher_k / T) less that of the student, over the others, times T: by the definition of KL.
+    not_label = mean - others / temperature
+    difference = torch.stack([teacher.label - student.label, not_label], 1)
+    target = label_divergence(student.log_p, teacher.log_p, difference, temperature)
+    return (target_weight * target + other_weight * others).mean()
 
 
-def _label_and_others(logits: Tensor, is_label: Tensor) -> tuple[Tensor, Tensor]:
-    """Log probabilities of label and not label, (N, 2), and of the others among themselves, (N, classes - 1)."""
-    log_p = F.log_softmax(logits, dim=1)
-    others = log_p[~is_label].view(len(log_p), -1)  # (N, classes - 1)
-    not_label = others.logsumexp(1, keepdim=True)
-    return torch.cat([log_p[is_label][:, None], not_label], dim=1), others - not_label
+@dataclass(frozen=True)
+class _Parted:
+    """Logits of the label, (N,), and of the others, (N, classes - 1); log probabilities of label and not label."""
+
+    label: Tensor
+    others: Tensor
+    log_p: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, logits: Tensor, is_label: Tensor, temperature: float) -> _Parted:
+        log_p = F.log_softmax(logits / temperature, dim=1)
+        others = ~is_label
+        not_label = log_p[others].view(len(log_p), -1).logsumexp(1)
+        return cls(logits[is_label], logits[others].view(len(log_p), -1), (log_p[is_label], not_label))
 
 
 @_against_teacher("logit_standardisation")
@@ -224,8 +237,8 @@ def dist_loss(
         temperature: T > 0; the paper mostly has 1.
         inter_weight, intra_weight: >= 0; their beta and gamma.
     """
-    student = F.softmax(student_logits / temperature, dim=1)
-    teacher = F.softmax(teacher_logits.detach() / temperature, dim=1)
+    # T (classes p - 1): each row's correlations are those of p, each column's too, and p's digits are kept.
+    student, teacher = deviations(student_logits, temperature), deviations(teacher_logits.detach(), temperature)
     inter, intra = _pearson_distance(student, teacher), _pearson_distance(student.T, teacher.T)
     return inter_weight * inter + intra_weight * intra
 
@@ -240,9 +253,11 @@ def _pearson_distance(first: Tensor, second: Tensor) -> Tensor:
 
 
 def pooled_logits(teacher_logits: Tensor, temperature: float, weights: Sequence[float] = ()) -> Tensor:
-    """T * log sum_k w_k softmax(teacher_k / T): logits whose softened probabilities are the teachers' weighted mean.
+    """Logits whose softened probabilities are the teachers' weighted mean: T * log(classes * sum_k w_k q_k).
 
-    So any loss against one teacher takes several. You et al. (2017), section 3, with equal weights.
+    q_k = softmax(teacher_k / T). So any loss against one teacher takes several. You et al. (2017), section 3, with
+    equal weights. The number of classes is only a constant that softmax does not see: without it float32 would have no
+    digits left for the differences where T is high.
 
     Args:
         teacher_logits: (teachers, N, classes).
@@ -256,7 +271,7 @@ def pooled_logits(teacher_logits: Tensor, temperature: float, weights: Sequence[
         weights or [1.0] * len(teacher_logits), dtype=teacher_logits.dtype, device=teacher_logits.device
     )
     log_weights = (given / given.sum()).log()[:, None, None]
-    return temperature * (F.log_softmax(teacher_logits / temperature, dim=2) + log_weights).logsumexp(0)
+    return mean_logits(teacher_logits, temperature, log_weights)
 
 
 @losses.register("several_teachers")

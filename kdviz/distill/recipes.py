@@ -26,7 +26,7 @@ from kdviz.distill.trio import MNIST_INPUT, Origin, labelled_part
 from kdviz.errors import DatasetError, SettingError, UnknownNameError
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.files import Store
-from kdviz.networks import RENORMALISED
+from kdviz.networks import RENORMALISED, are_probabilities
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def read_logits(path: str | Path, samples: LabelledImages) -> Tensor:
     or its number in the training split. Rows of other samples are left alone.
 
     Raises:
-        DatasetError: The file cannot be read, has another form, or lacks a training sample.
+        DatasetError: The file cannot be read, has another form, lacks a training sample, or holds probabilities.
     """
     names, values = _logits_file(Path(path))
     if values.ndim != 2 or values.shape[1] != len(samples.classes) or len(names) != len(values):
@@ -155,6 +155,11 @@ def read_logits(path: str | Path, samples: LabelledImages) -> Tensor:
     missing = [name for name in wanted if name not in place]
     if missing:
         raise DatasetError(f"'{path}' lacks the logits of {len(missing)} training samples (first '{missing[0]}').")
+    if are_probabilities(values):
+        raise DatasetError(
+            f"'{path}' holds probabilities, each row from 0 to 1 with sum 1, and not logits; write what the teacher "
+            "gives before its softmax, or the logarithm of the probabilities."
+        )
     return torch.from_numpy(values[[place[name] for name in wanted]].astype(np.float32))
 
 

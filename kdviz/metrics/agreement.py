@@ -105,7 +105,8 @@ class AgreementReport:
 
 def _line(pair: PairAgreement) -> str:
     interval = "" if pair.low != pair.low else f" [{pair.low:.2f}, {pair.high:.2f}]"
-    return f"{pair.first} / {pair.second}: {pair.agreement:.2f}{interval} (noise ceiling {pair.ceiling:.2f})"
+    agreement, ceiling = ("–" if one != one else f"{one:.2f}" for one in (pair.agreement, pair.ceiling))
+    return f"{pair.first} / {pair.second}: {agreement}{interval} (noise ceiling {ceiling})"
 
 
 def agreement(maps: Mapping[str, HalvedMap], measure: str | Measure = "spearman") -> AgreementReport:

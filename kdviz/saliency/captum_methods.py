@@ -26,7 +26,6 @@ from captum.attr import (
     IntegratedGradients,
     KernelShap,
     LayerAttribution,
-    LayerGradCam,
     Occlusion,
     Saliency,
 )
@@ -38,6 +37,7 @@ from torch.utils.data import DataLoader
 from kdviz.errors import KdvizError, SettingError
 from kdviz.registry import Registry
 from kdviz.saliency.methods import REPEATS, methods
+from kdviz.saliency.places import Layer, find_layer, output_and_gradient
 
 _VALUES_AT_ONCE = 2_000_000  # of the pictures in one pass
 _MOST_AT_ONCE = 128
@@ -157,6 +157,11 @@ def _needs_gradients(model: nn.Module) -> str:
     return f"needs gradients and '{type(model).__name__}' gives none; use rise, occlusion or kernel_shap."
 
 
+def _needs_places(model: nn.Module) -> str | None:
+    """Tokens have places too, and where there are tokens there are norms of them."""
+    return None if any(isinstance(one, nn.LayerNorm) for one in model.modules()) else _needs_convolution(model)
+
+
 def _needs_convolution(model: nn.Module) -> str | None:
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
         return None
@@ -183,7 +188,7 @@ def _activations(model: nn.Module, but: tuple[type, ...] = ()) -> str:
 
 _LAYER_CHECKS: dict[str, Callable[[nn.Module], str | None]] = {
     "deeplift": _needs_rules,
-    "layer_gradcam": _needs_convolution,
+    "layer_gradcam": _needs_places,
     "guided_gradcam": _needs_relu,
 }
 
@@ -396,16 +401,17 @@ def _deeplift(task: _Task) -> Tensor:
 
 @_maps.register("layer_gradcam")
 def _layer_gradcam(task: _Task) -> Tensor:
-    """Channels of the last convolution, weighted by the mean gradient of the logit; enlarged bilinearly.
+    """Channels of the last layer with places, weighted by the mean gradient of the logit; enlarged bilinearly.
 
     Selvaraju et al. (2017), arXiv:1610.02391. Without evidence against the class (ReLU), as published, unless ``relu``
-    is off. -> (H, W).
+    is off. The layer is the last convolution; where that is far from the end, as a transformer's patch embedding is,
+    tokens on their grid, without those of the class (see :mod:`kdviz.saliency.places`). -> (H, W).
     """
     model = copy.deepcopy(task.model)  # others may use the model at the same time
-    layer = _last_convolution(task, _Trace(model, task.inputs))
-    positive = task.settings["relu"] == "on"
-    values = LayerGradCam(model, layer).attribute(task.inputs, task.target, relu_attributions=positive)
-    assert isinstance(values, Tensor)  # a tuple is for layers with several outputs
+    layer = _late_layer(task, model)
+    output, slope = output_and_gradient(model, layer, task.inputs, task.target)
+    values = (slope.mean((2, 3), keepdim=True) * output).sum(1, keepdim=True)
+    values = values.relu() if task.settings["relu"] == "on" else values
     return LayerAttribution.interpolate(values, task.size, "bilinear")[0, 0]
 
 
@@ -417,7 +423,10 @@ def _guided_gradcam(task: _Task) -> Tensor:
     """
     model = copy.deepcopy(task.model)  # others may use the model at the same time
     trace = _Trace(model, task.inputs)
-    layer = _last_convolution(task, trace)
+    found = _late_layer(task, model)
+    if not found.convolution:
+        raise task.refused(f"needs a convolution near the end, and {task.network} has none there; use layer_gradcam.")
+    layer = model.get_submodule(found.name)
     if trace.functions:
         called = ", ".join(sorted(trace.functions))
         raise task.refused(f"needs activations as modules and {task.network} calls {called}; use layer_gradcam.")
@@ -460,12 +469,20 @@ class _Trace(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _last_convolution(task: _Task, trace: _Trace) -> nn.Module:
-    """The last one that ran; if possible with more than one place, as a map of one place says nothing."""
-    ran = [(layer, shape[-2:].numel()) for layer, shape in trace.layers if isinstance(layer, nn.Conv2d)]
-    if not ran:
-        raise task.refused(f"needs a convolution and none of {task.network} ran; use rise or occlusion.")
-    return next((layer for layer, places in reversed(ran) if places > 1), ran[-1][0])
+def _late_layer(task: _Task, model: nn.Module) -> Layer:
+    """The layer that Grad-CAM looks at, of a copy of the task's model."""
+    layer = find_layer(model, task.inputs, task.target)
+    if layer is None:
+        raise task.refused(
+            f"needs a layer whose numbers have places in the picture and reach the class's score, and {task.network} "
+            "has none; use rise or occlusion."
+        )
+    if not layer.late:
+        raise task.refused(
+            f"needs a layer with places near the end of the network; the last of {task.network}, '{layer.name}', comes "
+            f"after {layer.position:.0%} of its layers and says little about the answer; use rise or occlusion."
+        )
+    return layer
 
 
 def _isolate(task: _Task, model: nn.Module, trace: _Trace) -> None:

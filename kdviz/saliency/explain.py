@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,24 @@ import torch
 from PIL import Image
 
 from kdviz.errors import KdvizError, ModelError, SettingError, UnknownNameError
-from kdviz.experiment import Experiment
-from kdviz.networks import choose_device
+from kdviz.experiment import Experiment, Run
+from kdviz.networks import ONNX, choose_device
 from kdviz.saliency import captum_methods
 from kdviz.saliency.estimators import MINIMUM_MASKS, estimate, jackknife_error, reliability
 from kdviz.saliency.masks import RandomMasks
 from kdviz.saliency.methods import methods
 from kdviz.saliency.rise import Explained, RISEState, Stop, softmax, stream_scores
+from kdviz.saliency.scores import (
+    MapDoubt,
+    check_baseline,
+    check_logits,
+    doubts_of_logits,
+    is_constant,
+    is_flat,
+    probes,
+)
+
+_ABOUT_A_LEVEL = ("rise", "normalised")  # estimators whose map of a score that nothing changes is that score
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class SaliencyMap:
         halves: float32 (2, H, W): two independent estimates, from half of the masks each.
         left_out, halves_without: float32 (units, H, W): the map, and the half, without each unit of masks in turn;
             see :class:`kdviz.saliency.Estimate`. None for a method without masks.
+        doubts: Why it says little, or perhaps not what is meant.
         probabilities: float32 (classes,), of the unmasked picture.
         picture: uint8 (H, W) or (H, W, 3): what the model saw.
         classes: Class names.
@@ -59,6 +71,7 @@ class SaliencyMap:
     settings: Mapping[str, Any] = field(repr=False)
     left_out: np.ndarray | None = field(default=None, repr=False)
     halves_without: np.ndarray | None = field(default=None, repr=False)
+    doubts: tuple[MapDoubt, ...] = field(default=(), repr=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype=dtype, copy=copy)
@@ -71,6 +84,11 @@ class SaliencyMap:
     def reliability(self) -> float:
         """Predicted correlation with the map of infinitely many masks, 0 to 1."""
         return float(reliability(torch.from_numpy(np.asarray(self.halves))))
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it has one value, so that it is neither reliable nor like any other map."""
+        return is_flat(self.values)
 
     @property
     def predicted(self) -> int:
@@ -124,6 +142,7 @@ class ExplainState:
         states: Role -> scores, of RISE.
         ready: Role -> map, of a method without masks.
         misfits: Role -> why the method does not fit this model.
+        doubts: Role -> what is to be said of its scores, whatever the map.
     """
 
     n_masks: int
@@ -138,6 +157,7 @@ class ExplainState:
     states: Mapping[str, RISEState] = field(default_factory=dict, repr=False)
     ready: Mapping[str, SaliencyMap] = field(default_factory=dict, repr=False)
     misfits: Mapping[str, str] = field(default_factory=dict)
+    doubts: Mapping[str, tuple[MapDoubt, ...]] = field(default_factory=dict)
 
     def maps(self, targets: Mapping[str, int] | None = None) -> dict[str, SaliencyMap]:
         """Role -> map so far, of each model's target or of other ``targets`` (role -> class index).
@@ -148,8 +168,10 @@ class ExplainState:
         if not self.states:
             return dict(self.ready)
         masks = next(iter(self.states.values())).masks
-        result = estimate(masks, _rows(self.states, wanted), self.settings["estimator"])
-        return {
+        rows = _rows(self.states, wanted)
+        result = estimate(masks, rows, self.settings["estimator"])
+        constant = is_constant(rows)
+        maps = {
             role: SaliencyMap(
                 role=role,
                 target=wanted[role],
@@ -164,9 +186,23 @@ class ExplainState:
                 n_masks=self.n_masks,
                 method=self.method,
                 settings={**self.settings, "precision": self.states[role].precision},
+                doubts=self.doubts.get(role, ()),
             )
             for number, role in enumerate(self.states)
         }
+        scores = {role: float(row[0]) for role, row, same in zip(maps, rows, constant, strict=True) if same}
+        return {role: _without_noise(one, scores[role]) if role in scores else one for role, one in maps.items()}
+
+
+def _without_noise(one: SaliencyMap, score: float) -> SaliencyMap:
+    """The map of a score that no mask changes. What an estimator makes of it is rounding, or the masks' own pattern."""
+    level = score if one.settings["estimator"] in _ABOUT_A_LEVEL else 0.0
+    doubt = MapDoubt(
+        "constant", one.role, {"class": one.classes[one.target], "probability": score, "masks": one.n_masks}
+    )
+    parts = ("values", "halves", "left_out", "halves_without")
+    flat = {name: None if getattr(one, name) is None else np.full_like(getattr(one, name), level) for name in parts}
+    return replace(one, **flat, standard_error=np.zeros_like(one.standard_error), doubts=(*one.doubts, doubt))
 
 
 def explain(
@@ -193,16 +229,18 @@ def explain(
             others that ``kdviz list methods`` names.
 
     Warns:
-        UserWarning: The method does not fit a model, which is left out; with ``roles`` that is an error.
+        UserWarning: The method does not fit a model, which is left out; with ``roles`` that is an error. Or a map says
+            little, for the reason in its ``doubts``.
 
     Raises:
         KdvizError: The picture, the class, the method or a setting is not acceptable.
     """
     states = explain_stream(experiment, image, target, method, roles=roles, device=device, **settings)
     last = deque(states, maxlen=1).pop()  # the stream yields at least once
-    for reason in last.misfits.values():
+    maps = last.maps()
+    for reason in [*last.misfits.values(), *(doubt.text for one in maps.values() for doubt in one.doubts)]:
         warnings.warn(reason, stacklevel=2)
-    return last.maps()
+    return maps
 
 
 def explain_stream(
@@ -222,16 +260,25 @@ def explain_stream(
     picture = experiment.prepare(image)
     inputs = experiment.preprocess(picture).to(device)
     models = {role: run.on(device) for role, run in runs.items()}
-    probabilities = {role: _probabilities(role, model, inputs) for role, model in models.items()}
+    baseline = _baseline(experiment, chosen, picture).to(device)
+    shown = probes(inputs, baseline)
+    logits = {role: _logits(role, runs[role], model, shown) for role, model in models.items()}
+    if "baseline" in chosen:
+        check_baseline(inputs, baseline, experiment.input.std, chosen["baseline"])
+    probabilities = {role: rows.softmax(1)[0].cpu().numpy() for role, rows in logits.items()}
     task = _Task(
         method,
         models,
         inputs,
-        _baseline(experiment, chosen, picture).to(device),
+        baseline,
         _targets(experiment, target, probabilities),
         probabilities,
         np.asarray(picture),
         experiment.classes,
+        {
+            role: doubts_of_logits(role, rows, getattr(models[role], "undoes_sigmoid", False))
+            for role, rows in logits.items()
+        },
     )
     yield from _by_rise(task, chosen) if method == "rise" else _by_captum(task, chosen, strict=bool(roles))
 
@@ -248,6 +295,7 @@ class _Task:
     probabilities: Mapping[str, np.ndarray]
     picture: np.ndarray
     classes: tuple[str, ...]
+    doubts: Mapping[str, tuple[MapDoubt, ...]]
 
     def state(self, n_masks: int, total: int, settings: Mapping[str, Any], **more: Any) -> ExplainState:
         return ExplainState(
@@ -259,6 +307,7 @@ class _Task:
             classes=self.classes,
             settings=settings,
             method=self.method,
+            doubts=self.doubts,
             **more,
         )
 
@@ -321,11 +370,16 @@ def _by_captum(task: _Task, settings: dict[str, Any], strict: bool) -> Iterator[
                 n_masks=0,
                 method=task.method,
                 settings=settings,
+                doubts=(*task.doubts[role], *_doubts_of_map(task, role, found.map.cpu().numpy())),
             )
         if ready:
             yield task.state(number, len(task.models), settings, ready=dict(ready), misfits=dict(misfits))
     if not ready:
         raise SettingError(next(iter(misfits.values())))
+
+
+def _doubts_of_map(task: _Task, role: str, values: np.ndarray) -> tuple[MapDoubt, ...]:
+    return (MapDoubt("flat", role, {"class": task.classes[task.targets[role]]}),) if is_flat(values) else ()
 
 
 def _rows(states: Mapping[str, RISEState], targets: Mapping[str, int]) -> torch.Tensor:
@@ -341,19 +395,27 @@ def _runs(experiment: Experiment, roles: list[str] | None) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def _probabilities(role: str, model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray:
-    try:
-        logits = model(inputs).float()
-    except KdvizError:
-        raise
-    except Exception as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"The model '{role}' failed on a batch of shape {tuple(inputs.shape)}: {first_line}"
-        ) from error
-    if not torch.isfinite(logits).all():
-        raise ModelError(f"The model '{role}' returned NaN or infinite scores; it cannot be explained.")
-    return logits.softmax(1)[0].cpu().numpy()
+def _logits(role: str, run: Run, model: torch.nn.Module, shown: torch.Tensor) -> torch.Tensor:
+    """Logits (n, classes) of the picture, the first shown; and of the others if nobody knows what the model returns.
+
+    A network by name ends with logits. A model that was brought along may end with anything.
+    """
+    parts = [shown[:1]] if run.weights and run.network != ONNX else [shown[:1], shown[1:]]
+    found = []
+    for inputs in parts:
+        try:
+            found.append(model(inputs).float())
+        except KdvizError:
+            raise
+        except Exception as error:
+            first_line = str(error).strip().partition("\n")[0]
+            raise ModelError(
+                f"The model '{role}' failed on a batch of shape {tuple(inputs.shape)}: {first_line}"
+            ) from error
+    if len({one.shape[1:] for one in found}) > 1:
+        raise ModelError(f"The model '{role}' returned another number of scores for another number of pictures.")
+    check_logits(role, torch.cat(found))
+    return torch.cat(found)
 
 
 def _targets(

@@ -282,14 +282,19 @@ methods.add(
             ),
         ),
         "logit",
-        N_("A convolution."),
+        N_("Near its end a convolution, or tokens that lie on a grid over the picture."),
     ),
 )
 
 methods.add(
     "guided_gradcam",
     Method(
-        "guided_gradcam", N_("Guided Grad-CAM"), True, (), "logit", N_("A convolution, and no activation but nn.ReLU.")
+        "guided_gradcam",
+        N_("Guided Grad-CAM"),
+        True,
+        (),
+        "logit",
+        N_("A convolution near its end, and no activation but nn.ReLU."),
     ),
 )
 

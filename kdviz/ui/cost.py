@@ -12,6 +12,7 @@ import streamlit as st
 from kdviz import figures
 from kdviz.analysis.bargains import Bargain, bargain, competition, exchange, milliseconds
 from kdviz.analysis.cost import AXES, FORMS, CostReport, Entry, front, read_cost, table_file
+from kdviz.analysis.operations import left_out
 from kdviz.errors import ExperimentError
 from kdviz.files import ASSETS
 from kdviz.language import N_, _, listed, number, percent, plural
@@ -268,6 +269,8 @@ def _table(report: CostReport) -> None:
             rounds=plural("{count} round", "{count} rounds", entries[0].row["rounds"]),
         )
     )
+    for sentence in left_out(report.uncounted):
+        st.caption(plain(sentence))
 
 
 def _batch(report: CostReport) -> int:
@@ -281,13 +284,20 @@ def _row(entry: Entry) -> list[str]:
         f"{markup.role(entry.role)} {text(figures.role_title(entry.role))}",
         text(_(FORMS[entry.form])),
         text("" if row["parameters"] is None else number(row["parameters"])),
-        text(number(costs["flops"], 2) if "flops" in costs else ""),
+        text(_operations(entry)),
         text(number(costs["size"], 2) if "size" in costs else ""),
         text(_time(entry, "latency")),
         text(_time(entry, "batched")),
         text("" if math.isnan(entry.accuracy) else percent(entry.accuracy, 2)),
         text(interval),
     ]
+
+
+def _operations(entry: Entry) -> str:
+    """With ``>`` before it where some are not counted; empty where none are known."""
+    if "flops" not in entry.costs:
+        return ""
+    return f"{'> ' if entry.row.get('uncounted') else ''}{number(entry.costs['flops'], 2)}"
 
 
 def _time(entry: Entry, axis: str) -> str:

@@ -46,13 +46,14 @@ class _Drawn:
     """What people see of some rows of maps."""
 
     sentence: str
+    doubts: Sequence[str]
     payload: Mapping[str, Any]
     tables: Sequence[pd.DataFrame]
 
     @classmethod
     def of(cls, rows: Sequence[components.Row], chosen: Chosen) -> _Drawn:
         payload = components.comparison_payload(rows, chosen.true_class, chosen.name)
-        return cls(_sentence(rows), payload, [files.agreement_frame(row.measures) for row in rows])
+        return cls(_sentence(rows), _doubts(rows), payload, [files.agreement_frame(row.measures) for row in rows])
 
 
 def show(chosen: Chosen, wanted: Wanted, current: Current, refreshing: bool) -> None:
@@ -71,6 +72,8 @@ def show(chosen: Chosen, wanted: Wanted, current: Current, refreshing: bool) -> 
         about = ("drawn", language(), chosen.true_class, chosen.name, tuple(row.complete for row in rows))
         drawn = current.drawn([row.maps for row in rows], about, ended, lambda: _Drawn.of(rows, chosen))
         st.markdown(drawn.sentence)
+        for doubt in drawn.doubts:
+            st.warning(plain(doubt), icon=":material/warning:")
         components.viewer(drawn.payload, key="viewer")
         if ended:
             for place, row in enumerate(rows):
@@ -205,6 +208,12 @@ def _sentence(rows: Sequence[components.Row]) -> str:
     return "\n".join([together([text, f":gray[{caution}]\n"]), *items])
 
 
+def _doubts(rows: Sequence[components.Row]) -> list[str]:
+    """Why maps say little, each once, of rows that no more masks will change."""
+    found = (doubt.text for row in rows if row.complete for one in row.maps.values() for doubt in one.doubts)
+    return list(dict.fromkeys(found))
+
+
 def _agreement_words(row: components.Row) -> str:
     pairs = [pair for pair in row.report.pairs if pair.first == "teacher" and math.isfinite(pair.agreement)]
     if not row.complete or not pairs or not all(pair.same_target for pair in pairs):
@@ -226,12 +235,13 @@ def _mask_words(row: components.Row) -> str:
     first = next(iter(row.maps.values()))
     if not first.n_masks:
         return _("{method}.", method=_(METHOD_TITLES.get(first.method, first.method)))
+    varied = {role: one for role, one in row.maps.items() if not one.is_flat}
     values = {
         "count": number(first.n_masks),
-        "reliability": number(min(one.reliability for one in row.maps.values()), 3),
+        "reliability": number(min((one.reliability for one in varied.values()), default=math.nan), 3),
     }
-    others = [one for role, one in row.maps.items() if role != "teacher" and "teacher" in row.maps]
+    others = [one for role, one in varied.items() if role != "teacher" and "teacher" in varied]
     if others:
-        least = min(difference(one, row.maps["teacher"]).reliability for one in others)
+        least = min(difference(one, varied["teacher"]).reliability for one in others)
         return _(_OF_BOTH[row.settled], **values, of_differences=number(least, 3))
     return _(_OF_MAPS[row.settled], **values)
