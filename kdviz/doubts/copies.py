@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -39,7 +40,7 @@ def digests(images: Tensor) -> list[bytes]:
     found = []
     for part in images.split(_AT_ONCE):
         flat = part.flatten(2)
-        blank = (flat == flat[:, :, :1]).all(2).all(1).tolist()
+        blank = (flat.amin(2) == flat.amax(2)).all(1).tolist()
         rows = flat.flatten(1).contiguous().numpy()
         found += [b"" if same else blake2b(row, digest_size=16).digest() for row, same in zip(rows, blank, strict=True)]
     return found
@@ -71,9 +72,10 @@ def _overlap(
 
 def _contradiction(splits: Mapping[str, Samples], hashes: Mapping[str, Sequence[bytes]]) -> Doubt | None:
     """Equal images with different labels; each image counts once."""
+    counts = Counter(chain.from_iterable(hashes.values()))
     first: dict[bytes, tuple[str, int, int]] = {}
     wrong: dict[bytes, list[Any]] = {}
-    for split, number, digest, label in _every(splits, hashes):
+    for split, number, digest, label in _several(splits, hashes, counts):
         there = first.setdefault(digest, (split, number, label))
         if there[2] != label and digest not in wrong:
             names = splits[split].classes
@@ -83,12 +85,13 @@ def _contradiction(splits: Mapping[str, Samples], hashes: Mapping[str, Sequence[
     return Doubt("labels", figures={"count": len(wrong), "example": next(iter(wrong.values()))})
 
 
-def _every(
-    splits: Mapping[str, Samples], hashes: Mapping[str, Sequence[bytes]]
+def _several(
+    splits: Mapping[str, Samples], hashes: Mapping[str, Sequence[bytes]], counts: Mapping[bytes, int]
 ) -> Iterable[tuple[str, int, bytes, int]]:
+    """(Split, number, hash, label) of the images that are there several times."""
     for split, samples in splits.items():
         for number, (digest, label) in enumerate(zip(hashes[split], samples.labels.tolist(), strict=True)):
-            if digest:
+            if digest and counts[digest] > 1:
                 yield split, number, digest, label
 
 

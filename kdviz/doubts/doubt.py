@@ -184,9 +184,7 @@ def _kinds(counts: Mapping[str, int]) -> list[str]:
 
 
 def _left_out(doubt: Doubt) -> str:
-    elsewhere = [
-        _("{files} outside the folders that are read", files=one) for one in _kinds(doubt.figures["elsewhere"])
-    ]
+    elsewhere = [_("{files} of no class", files=one) for one in _kinds(doubt.figures["elsewhere"])]
     return _("Files left out: {files}.", files=listed(_kinds(doubt.figures["endings"]) + elsewhere))
 
 
@@ -197,7 +195,9 @@ def _depth(doubt: Doubt) -> str:
         for bits, count in counts.items()
         if bits != "float"
     ]
-    floats = [_("{count} of floating point are taken as 0 to 1", count=number(counts["float"]))] * ("float" in counts)
+    floats = []
+    if "float" in counts:
+        floats = [_("{count} of floating point are taken as 0 to 1", count=number(counts["float"]))]
     return _(
         "{count} of {total} images have more than 8 bits a value and are divided by what their files declare as white, "
         "whatever their brightest pixel is: {kinds}.",

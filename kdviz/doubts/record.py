@@ -105,7 +105,7 @@ def _predictions(experiment: Any) -> dict[str, tuple[np.ndarray, dict[str, np.nd
 def _fit(columns: Sequence[np.ndarray], classes: int) -> bool:
     """Whether they are classes of equally many samples."""
     same = len({len(column) for column in columns}) == 1
-    return same and all(0 <= column.min() and column.max() < classes for column in columns)
+    return same and all(column.min() >= 0 and column.max() < classes for column in columns)
 
 
 def _read(training: Mapping[str, Any]) -> list[Doubt]:
