@@ -122,9 +122,7 @@ def _require_classes(folder: Path, parts: dict[str, list[_Row]]) -> None:
             raise DatasetError(f"The annotations in '{folder}' leave no image of {absent[0]} for the split {split}.")
 
 
-def _read(
-    folder: Path, split: str, rows: Sequence[_Row], size: tuple[int, int], reading: Reading
-) -> LabelledImages:
+def _read(folder: Path, split: str, rows: Sequence[_Row], size: tuple[int, int], reading: Reading) -> LabelledImages:
     names = tuple(row[0] for row in rows)
     return LabelledImages(
         images=read_pictures(folder / "images", names, size, 3, reading),

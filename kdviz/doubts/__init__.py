@@ -5,7 +5,7 @@ where there are samples enough to say it. Training says them before a student le
 figures, and the pages show what was kept.
 """
 
-from kdviz.doubts.answers import answer_doubts, normalisation_doubt, unpredicted
+from kdviz.doubts.answers import answer_doubts, normalisation_doubt, unpredicted, weighed
 from kdviz.doubts.copies import copies, digests
 from kdviz.doubts.doubt import Doubt
 from kdviz.doubts.record import KEY, known, of_data, of_predictions, remember
@@ -22,4 +22,5 @@ __all__ = [
     "of_predictions",
     "remember",
     "unpredicted",
+    "weighed",
 ]

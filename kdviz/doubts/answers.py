@@ -153,6 +153,18 @@ def unpredicted(
     return [Doubt("unpredicted", split, role, figures)]
 
 
+def weighed(answers: Sequence[Doubt], inputs: Sequence[Doubt]) -> list[Doubt]:
+    """Both, without what another normalisation explains: that a model is no better than chance.
+
+    Args:
+        answers: Doubts about models' answers.
+        inputs: Doubts about their normalisation.
+    """
+    explained = {(doubt.split, doubt.role) for doubt in inputs}
+    kept = [one for one in answers if one.kind != "chance" or (one.split, one.role) not in explained]
+    return [*inputs, *kept]
+
+
 # the input ------------------------------------------------------------------------------------------------------------
 
 

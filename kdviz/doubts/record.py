@@ -7,12 +7,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kdviz.doubts.answers import answer_doubts, unpredicted
+from kdviz.doubts.answers import answer_doubts, unpredicted, weighed
 from kdviz.doubts.copies import Samples, copies
 from kdviz.doubts.doubt import Doubt
 from kdviz.errors import KdvizError
 
 KEY = "doubts"
+
+_INPUT = "normalisation"  # which no table of predictions shows
 
 
 class _Data(Samples, Protocol):
@@ -55,15 +57,14 @@ def known(experiment: Any) -> list[Doubt]:
     """
     kept = _once(doubt for run in experiment.runs.values() for doubt in _read(run.training))
     tables = _predictions(experiment)
-    others = [one for one in kept if one.is_of_data or one.kind == "normalisation" or one.split not in tables]
-    explained = {(one.split, one.role) for one in others if one.kind == "normalisation"}
+    others = [one for one in kept if one.is_of_data or one.kind == _INPUT or one.split not in tables]
     shown = [
         one
         for split, (labels, predicted) in tables.items()
         for one in of_predictions(split, labels, predicted, experiment.classes)
-        if one.kind != "chance" or (split, one.role) not in explained
     ]
-    return _once([*others, *shown])
+    inputs = [one for one in others if one.kind == _INPUT]
+    return _once([*(one for one in others if one.kind != _INPUT), *weighed(shown, inputs)])
 
 
 def of_predictions(
