@@ -23,7 +23,8 @@ from kdviz.networks import choose_device
 def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "auto") -> Iterator[str]:
     """Predict ``samples`` with every run; yield each role when it is done; then write tables, metrics and doubts.
 
-    What looks wrong is kept in the runs' records; :func:`kdviz.doubts.known` reads it. The rows of this split in predictions.parquet are replaced, those of other splits stay.
+    What looks wrong is kept in the runs' records, where :func:`kdviz.doubts.known` finds it. The rows of this split in
+    predictions.parquet are replaced, those of other splits stay.
 
     Raises:
         DatasetError: The samples' classes are not the experiment's.

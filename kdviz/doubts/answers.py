@@ -89,9 +89,9 @@ def _order(role: str, split: str, labels: np.ndarray, predicted: np.ndarray, cla
         meaning[half != one] = found[predicted[half != one]]
     changed = meaning != predicted
     gain = (meaning == labels).astype(int) - (predicted == labels)
-    whole = _best_order(labels, predicted, len(classes))
-    moved = np.flatnonzero(whole != np.arange(len(classes)))
-    if not len(moved) or not _is_far_better(gain[changed], _FAR_ORDER, _FEWEST):
+    whole = _best_order(labels, predicted, len(classes)).tolist()
+    moved = [said for said, meant in enumerate(whole) if said != meant]
+    if not moved or not _is_far_better(gain[changed], _FAR_ORDER, _FEWEST):
         return None
     figures = {
         "accuracy": float((predicted == labels).mean()),
@@ -142,8 +142,8 @@ def unpredicted(
     said = np.zeros(len(classes), bool)
     for answers in predicted:
         said[np.unique(answers)] = True
-    never = np.flatnonzero((counts >= _OF_A_CLASS) & ~said)
-    if not len(never):
+    never = np.flatnonzero((counts >= _OF_A_CLASS) & ~said).tolist()
+    if not never:
         return []
     figures = {
         "classes": [classes[label] for label in never],

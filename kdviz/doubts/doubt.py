@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdviz.language import N_, _, listed, number, percent
+from kdviz.language import N_, _, listed, number, percent, plural
 
 _MODELS = {"teacher": N_("The teacher"), "kd_student": N_("The KD student"), "student": N_("The student alone")}
 _SPLITS = {
@@ -168,10 +168,12 @@ def _overlap(doubt: Doubt) -> str:
 
 def _labels(doubt: Doubt) -> str:
     first, label, second, other = doubt.figures["example"]
-    return _(
+    return plural(
+        "{count} image is there several times with different labels, pixel for pixel (the first is '{first}', "
+        "'{label}', and '{second}', '{other}'): some of these labels are wrong.",
         "{count} images are there several times with different labels, pixel for pixel (the first is '{first}', "
         "'{label}', and '{second}', '{other}'): some of these labels are wrong.",
-        count=number(doubt.figures["count"]),
+        doubt.figures["count"],
         first=first,
         label=label,
         second=second,
