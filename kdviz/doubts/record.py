@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from kdviz.doubts.answers import answer_doubts, unpredicted, weighed
 from kdviz.doubts.copies import Samples, copies
@@ -86,11 +87,10 @@ def _predictions(experiment: Any) -> dict[str, tuple[np.ndarray, dict[str, np.nd
     """Split -> labels, and role -> predicted class; empty without a table that can be used."""
     try:
         table = experiment.table("predictions")
-        columns = {name: table[name].to_pylist() for name in ("split", "role")}
+        splits, roles = (table[name].cast(pa.string()).to_numpy() for name in ("split", "role"))
         values = {name: table[name].to_numpy().astype(np.int64) for name in ("label", "predicted", "sample")}
-    except (KdvizError, KeyError, ValueError, TypeError):
+    except (KdvizError, KeyError, ValueError, TypeError, pa.ArrowException):
         return {}
-    splits, roles = (np.array(columns[name], dtype=object) for name in ("split", "role"))
     found: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
     for split in dict.fromkeys(splits.tolist()):
         places = {role: np.flatnonzero((splits == split) & (roles == role)) for role in experiment.runs}
