@@ -50,10 +50,11 @@ def _doubts(experiment: Experiment, samples: LabelledImages, logits: dict[str, T
     """What the answers of the models say, and those of a part of the samples under other normalisations."""
     predicted = {role: values.argmax(1).numpy() for role, values in logits.items()}
     answers = of_predictions(samples.split, samples.labels.numpy(), predicted, experiment.classes)
-    where = choose_device(device)
+    where, reordered = choose_device(device), {doubt.role for doubt in answers if doubt.kind == "order"}
     inputs = [
         doubt
         for role, run in experiment.runs.items()
+        if role not in reordered  # which explains its errors
         for doubt in input_doubts(role, run.on(where), samples, experiment.input)
     ]
     return weighed(answers, inputs)
