@@ -154,13 +154,9 @@ def left_out(files: Iterable[str], used: Iterable[str]) -> list[Doubt]:
     rest = set(files) - set(used)
     if not rest:
         return []
-    unread = Counter(_ending(name) for name in rest if not is_picture(name))
-    elsewhere = Counter(_ending(name) for name in rest if is_picture(name))
+    unread = Counter(Path(name).suffix.lower() for name in rest if not is_picture(name))
+    elsewhere = Counter(Path(name).suffix.lower() for name in rest if is_picture(name))
     return [Doubt("left_out", figures={"endings": _by_count(unread), "elsewhere": _by_count(elsewhere)})]
-
-
-def _ending(name: str) -> str:
-    return Path(name).suffix.lower() or "without an ending"
 
 
 def _by_count(counts: Counter[str]) -> dict[str, int]:

@@ -182,7 +182,10 @@ def _labels(doubt: Doubt) -> str:
 
 
 def _kinds(counts: Mapping[str, int]) -> list[str]:
-    return [f"{number(count)} {ending}" for ending, count in counts.items()]
+    return [
+        f"{number(count)} {ending}" if ending else _("{count} without an ending", count=number(count))
+        for ending, count in counts.items()
+    ]
 
 
 def _left_out(doubt: Doubt) -> str:
