@@ -301,7 +301,7 @@ def test_files_that_are_left_out_are_counted_by_their_ending(tmp_path):
     paint(tmp_path / "loose.png", 1)
     splits = image_folder(tmp_path, SIZE)
     (note,) = splits["test"].notes
-    expected = "2 .txt, 1 .heic, 1 .md, 1 without an ending, 1 .png of no class"
+    expected = "2 .txt, 1 without an ending, 1 .heic, 1 .md, 1 .png of no class"
     assert note == f"Files left out: {expected}."
     assert sum(map(len, splits.values())) == 16
 
