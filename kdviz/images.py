@@ -13,14 +13,24 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 from scipy import ndimage
 
 from kdviz.errors import ImageError
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 40_000_000
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+_AVIF = bool(features.check("avif"))  # only some builds of Pillow read it
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", *(("AVIF",) if _AVIF else ()))
+ENDINGS = frozenset(
+    [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", *([".avif"] if _AVIF else [])]
+)
+"""Of the names of files that are taken for pictures, in small letters."""
+
+FLOAT = "float"
+_DEPTH, _PEAK, _INVERTED = "kdviz-depth", "kdviz-peak", "kdviz-inverted"  # what a decoded picture says of its file
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF 6.0, section 8
+_OVERSHOOT = 1e-3  # of floating-point values beyond 0 and 1, by rounding
 
 _DIGIT_BOX = 20  # MNIST digits fit a 20 x 20 box ...
 _DIGIT_CANVAS = 28  # ... whose centre of mass is put in the middle of 28 x 28 (LeCun et al., 1998),
@@ -36,15 +46,17 @@ def content_hash(data: bytes) -> str:
 def open_image(source: bytes | str | Path, name: str = "") -> Image.Image:
     """Decode one picture and return it upright, in mode ``L`` or ``RGB``.
 
-    EXIF orientation is applied, transparency is put on white, 16-bit grey is scaled to 8 bit, and of
-    an animation the first frame is taken.
+    EXIF orientation is applied, transparency is put on white, and of an animation the first frame is taken. Grey values
+    of more than 8 bits are divided by the white that the file declares (65,535 of 16 bits, 4,095 of 12), never by its
+    brightest pixel, so that pictures of one data set stay comparable; floating-point values are 0 (black) to 1 (white).
 
     Args:
         source: The bytes of a file, or its path.
         name: What to call the picture in an error. Default: the file's name.
 
     Raises:
-        ImageError: The file is missing, empty, not a picture, damaged or too large.
+        ImageError: The file is missing, empty, not a picture, damaged or too large, or does not say which value is
+            white.
     """
     data, name = _read(source, name)
     with warnings.catch_warnings():
@@ -62,8 +74,9 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         )
     try:
         image.load()
-        image = ImageOps.exif_transpose(image)
-        return to_grey_or_rgb(image)
+        return to_grey_or_rgb(ImageOps.exif_transpose(_declared(image)), name)
+    except ImageError:
+        raise
     except Exception as error:  # Pillow's decoders also raise struct.error, TypeError and others on damaged files
         raise ImageError(
             f"{name} is damaged or cut off and cannot be decoded; please save it again as PNG or JPEG."
@@ -106,10 +119,23 @@ def _identify(data: bytes, name: str) -> Image.Image:
         ) from error
 
 
-def to_grey_or_rgb(image: Image.Image) -> Image.Image:
-    """A picture in mode ``L`` or ``RGB``: transparency on white, 16-bit grey scaled."""
+def depth_of(picture: Image.Image) -> tuple[str, float]:
+    """Of a picture that :func:`open_image` gave: the bits of its file's grey values, and its brightest pixel.
+
+    Returns:
+        ``"16"``, ``"12"`` or :data:`FLOAT`, and the largest value in [0, 1]; ``""`` where 8 bits were enough.
+    """
+    return picture.info.get(_DEPTH, ""), picture.info.get(_PEAK, 0.0)
+
+
+def to_grey_or_rgb(image: Image.Image, name: str = "The picture") -> Image.Image:
+    """A picture in mode ``L`` or ``RGB``: transparency on white, grey values of more than 8 bits scaled.
+
+    Raises:
+        ImageError: Nothing says which of its values is white.
+    """
     if image.mode.startswith(("I;16", "I", "F")):
-        return _deep_grey(image)
+        return _deep_grey(image, name)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -138,11 +164,47 @@ def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC, (left, top, left + seen_width, top + seen_height))
 
 
-def _deep_grey(image: Image.Image) -> Image.Image:
+def _declared(image: Image.Image) -> Image.Image:
+    """The same with what its file declares of its grey values, which Pillow's own operations lose."""
+    tags = getattr(image, "tag_v2", {})  # of a TIFF; a PNG's values fill 16 bits whatever its sBIT says (PNG, 11.3.3.4)
+    if image.mode.startswith(("I;16", "F")):
+        bits = tags.get(_BITS_PER_SAMPLE, 16)
+        image.info[_DEPTH] = FLOAT if image.mode == "F" else str(bits[0] if isinstance(bits, tuple) else bits)
+        image.info[_INVERTED] = tags.get(_PHOTOMETRIC) == 0
+    return image
+
+
+def _deep_grey(image: Image.Image, name: str) -> Image.Image:
+    info = image.info if _DEPTH in image.info else _declared(image).info
     # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    high = 1.0 if image.mode == "F" and values.max() <= 1 else (65535.0 if values.max() > 255 else 255.0)
-    return Image.fromarray((np.clip(values / high, 0, 1) * 255).round().astype(np.uint8))
+    if image.mode.startswith("I;16"):
+        values /= 2 ** int(info[_DEPTH]) - 1
+    else:
+        _require_unit(values, image.mode, name)
+    values = np.clip(1 - values if info.get(_INVERTED) else values, 0, 1)
+    grey = Image.fromarray((values * 255).round().astype(np.uint8))
+    grey.info.update({_DEPTH: info[_DEPTH], _PEAK: float(values.max())})
+    return grey
+
+
+def _require_unit(values: np.ndarray, mode: str, name: str) -> None:
+    """Refuse values whose white would have to be guessed: each file would be scaled by itself.
+
+    Raises:
+        ImageError: They are whole numbers, or floating-point ones beyond 0 to 1.
+    """
+    if mode != "F":
+        raise ImageError(
+            f"{name} holds whole numbers with a sign or of 32 bits, and nothing says which of them is white; please "
+            "save it with 8 or 16 bits without a sign, or as floating-point numbers from 0 (black) to 1 (white)."
+        )
+    low, high = float(values.min()), float(values.max())
+    if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+        raise ImageError(
+            f"{name} holds floating-point numbers from {low:g} to {high:g}, and nothing says which of them is white; "
+            "please save it with numbers from 0 (black) to 1 (white), or with 8 or 16 bits."
+        )
 
 
 def mnist_digit(image: Image.Image) -> Image.Image:

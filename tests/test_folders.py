@@ -15,6 +15,7 @@ from kdviz.datasets import LabelledImages, datasets, image_folder, mhist, pictur
 from kdviz.datasets.groups import split_by_group
 from kdviz.errors import DatasetError, SettingError
 from kdviz.experiment import Experiment, InputSpec
+from kdviz.images import ENDINGS
 
 SIZE = (6, 5)
 SPLITS = ("train", "validation", "test")
@@ -268,9 +269,117 @@ def test_equal_files_in_two_splits_that_are_there_are_said(tmp_path):
     for name in ("001", "002"):
         (tmp_path / "test" / "b" / f"{name}.png").write_bytes((tmp_path / "train" / "a" / f"{name}.png").read_bytes())
     splits = image_folder(tmp_path, SIZE)
+    overlap, labels = splits["train"].notes
+    assert overlap.startswith(
+        "2 of 6 images (33.3%) of the test split are also in the training split, pixel for pixel (the first is "
+        "'test/b/001.png', there 'train/a/001.png')"
+    )
+    assert "2 images are there several times with different labels" in labels
+    assert "(the first is 'train/a/001.png', 'a', and 'test/b/001.png', 'b')" in labels
+    assert all(samples.notes == (overlap, labels) for samples in splits.values())
+
+
+def test_the_same_picture_in_another_format_is_found_in_two_splits(tmp_path):
+    for number, name in enumerate(("train", "val", "test")):
+        plant(tmp_path / name, {"a": 3, "b": 3}, 100 * number)
+    Image.open(tmp_path / "train" / "a" / "002.png").save(tmp_path / "val" / "a" / "x.bmp")
+    splits = image_folder(tmp_path, SIZE)
+    (doubt,) = splits["test"].doubts or ()
+    assert (doubt.kind, doubt.split, doubt.figures["other"]) == ("overlap", "validation", "train")
+    assert (doubt.figures["count"], doubt.figures["samples"]) == (1, 7)
+    assert doubt.figures["examples"] == [["val/a/x.bmp", "train/a/002.png"]]
+
+
+# files left out -------------------------------------------------------------------------------------------------------
+
+
+def test_files_that_are_left_out_are_counted_by_their_ending(tmp_path):
+    plant(tmp_path, {"a": 8, "b": 8})
+    for name in ("a/1.txt", "a/2.TXT", "b/deeper/3.heic", "b/noend", "README.md", "a/.hidden", "a/Thumbs.db"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"no picture")
+    paint(tmp_path / "loose.png", 1)
+    splits = image_folder(tmp_path, SIZE)
+    (note,) = splits["test"].notes
+    expected = "2 .txt, 1 without an ending, 1 .heic, 1 .md, 1 .png of no class"
+    assert note == f"Files left out: {expected}."
+    assert sum(map(len, splits.values())) == 16
+
+
+def test_a_groups_file_that_is_used_is_not_left_out(tmp_path):
+    plant(tmp_path, {"a": 9, "b": 9})
+    group_csv(tmp_path, lambda name: name)
+    assert image_folder(tmp_path, SIZE)["train"].notes == ()
+
+
+def test_every_ending_of_a_picture_is_read(tmp_path):
+    plant(tmp_path, {"a": 8, "b": 8})
+    kinds = {".jfif": "JPEG", ".jpe": "JPEG", ".JPG": "JPEG", ".webp": "WEBP", ".tiff": "TIFF"}
+    kinds |= {".avif": "AVIF"} if ".avif" in ENDINGS else {}
+    for number, (ending, kind) in enumerate(kinds.items()):
+        Image.open(tmp_path / "a" / f"{number:03}.png").convert("RGB").save(tmp_path / "a" / f"x{ending}", kind)
+    splits = image_folder(tmp_path, SIZE)
+    names = {name for samples in splits.values() for name in samples.names or ()}
+    assert {f"a/x{ending}" for ending in kinds} <= names
+    assert not [note for note in splits["train"].notes if "left out" in note]
+
+
+def test_without_a_decoder_avif_is_named(tmp_path, monkeypatch):
+    plant(tmp_path, {"a": 8, "b": 8})
+    for number in range(12):
+        (tmp_path / "a" / f"{number}.avif").write_bytes(b"")
+    monkeypatch.setattr(pictures, "ENDINGS", ENDINGS - {".avif"})
+    assert image_folder(tmp_path, SIZE)["train"].notes == ("Files left out: 12 .avif.",)
+
+
+def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "x.heic").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"has no images \(files left out: 2 \.heic\); put those of each class"):
+        image_folder(tmp_path, SIZE)
+
+
+# depth ----------------------------------------------------------------------------------------------------------------
+
+
+def test_deep_pictures_of_a_data_set_have_one_scale(tmp_path):
+    plant(tmp_path, {"a": 8, "b": 8})
+    for number, white in enumerate((1000, 4000, 60000)):
+        values = np.linspace(0, white, 64).astype(np.uint16).reshape(8, 8)
+        Image.fromarray(values).save(tmp_path / "a" / f"deep{number}.png")
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "b" / "float.tif")
+    splits = image_folder(tmp_path, (8, 8), channels=1)
+    brightest = {
+        name: int(samples.images[number].max())
+        for samples in splits.values()
+        for number, name in enumerate(samples.names or ())
+    }
+    found = [brightest[f"a/deep{number}.png"] for number in range(3)]
+    assert found == [round(white / 65535 * 255) for white in (1000, 4000, 60000)]
+    assert brightest["b/float.tif"] in (127, 128)
     (note,) = splits["train"].notes
-    assert "2 of 6 files of test are also in train, byte for byte (the first is 'test/b/001.png')" in note
-    assert all(samples.notes == (note,) for samples in splits.values())
+    assert note.startswith("4 of 20 images have more than 8 bits a value")
+    assert note.endswith(": 3 of 16 bits by 65,535, 1 of floating point are taken as 0 to 1.")
+
+
+def test_deep_pictures_that_are_all_dark_are_said(tmp_path):
+    plant(tmp_path, {"a": 8, "b": 8})
+    for number in range(3):
+        values = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+        Image.fromarray(np.roll(values, 2 * number, 0)).save(tmp_path / "a" / f"deep{number}.png")
+    scaled, dark = image_folder(tmp_path, SIZE)["train"].doubts or ()
+    assert (scaled.kind, dark.kind) == ("depth", "dark")
+    assert dark.figures == {"samples": 3, "peak": round(4095 / 65535, 6)}
+    assert "No pixel of the 3 images with more than 8 bits a value is above 6.2% of the white" in dark.text
+
+
+def test_floats_that_do_not_say_their_white_are_one_clear_error(tmp_path):
+    plant(tmp_path, {"a": 8, "b": 8})
+    for number, white in enumerate((0.5, 200.0)):
+        Image.fromarray(np.full((8, 8), white, np.float32)).save(tmp_path / "a" / f"f{number}.tif")
+    with pytest.raises(DatasetError, match=r"1 of \d+ images in .* a/f1.tif holds floating-point numbers from 200"):
+        image_folder(tmp_path, SIZE)
 
 
 # pictures -------------------------------------------------------------------------------------------------------------
@@ -480,8 +589,19 @@ def test_mhist_says_which_test_images_are_in_train(tmp_path, monkeypatch):
     # The module's name is its function's, too; without this the number of images is said as well.
     monkeypatch.setattr(sys.modules[mhist.__module__], "MHIST_IMAGES", len(rows_of()))
     notes = mhist(folder, SIZE)["test"].notes
-    assert len(notes) == 1
-    assert "1 of 6 files of test are also in" in notes[0]
+    overlap = [note for note in notes if "are also in" in note]
+    assert len(overlap) == 1
+    assert overlap[0].startswith("1 of 6 images (16.7%) of the test split are also in")
+    assert "'images/M_22.png', there 'images/M_03.png'" in overlap[0]
+
+
+def test_mhist_says_which_files_no_annotation_names(tmp_path, monkeypatch):
+    folder = plant_mhist(tmp_path, rows_of())
+    for name in ("extra.png", "list.txt"):
+        (folder / "images" / name).write_bytes(b"")
+    monkeypatch.setattr(sys.modules[mhist.__module__], "MHIST_IMAGES", len(rows_of()))
+    (note,) = mhist(folder, SIZE)["test"].notes
+    assert note == "Files left out: 1 .txt, 1 .png of no class."
 
 
 def changed(number, column, value):

@@ -10,12 +10,22 @@ import numpy as np
 import pytest
 import torch
 from photos import photo
-from PIL import Image
+from PIL import Image, features
 
 from kdviz.errors import ImageError
 from kdviz.experiment import load_experiment
 from kdviz.files import MODELS
-from kdviz.images import MAX_BYTES, MAX_PIXELS, content_hash, mnist_digit, open_image
+from kdviz.images import (
+    ENDINGS,
+    FORMATS,
+    MAX_BYTES,
+    MAX_PIXELS,
+    content_hash,
+    depth_of,
+    mnist_digit,
+    open_image,
+    to_grey_or_rgb,
+)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -168,12 +178,84 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(kind):
     assert np.array_equal(np.asarray(image).ravel(), np.arange(256))
 
 
-@pytest.mark.parametrize("high", [1.0, 255.0])
-def test_float_grey_is_scaled_and_nan_is_black(high):
-    values = np.linspace(0, high, 256).astype(np.float32).reshape(16, 16)
+def test_float_grey_is_zero_to_one_and_nan_is_black():
+    values = np.linspace(0, 1, 256).astype(np.float32).reshape(16, 16)
     values[0, 0] = np.nan
     image = open_image(encoded(Image.fromarray(values), "TIFF"))
     assert np.abs(np.asarray(image).ravel().astype(int) - np.arange(256)).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "float"])
+@pytest.mark.parametrize("brightest", [0.05, 0.5])
+def test_a_dark_picture_is_not_scaled_by_its_brightest_pixel(kind, brightest):
+    dtype = np.float32 if kind == "float" else np.uint16
+    values = (np.linspace(0, brightest * (1 if kind == "float" else 65535), 64)).astype(dtype).reshape(8, 8)
+    image = open_image(encoded(Image.fromarray(values), "TIFF" if kind == "float" else kind))
+    assert np.asarray(image).max() == pytest.approx(brightest * 255, abs=1)
+    depth, peak = depth_of(image)
+    assert depth == ("float" if kind == "float" else "16")
+    assert peak == pytest.approx(brightest, abs=1e-4)
+
+
+def test_eight_bits_have_no_depth_to_speak_of():
+    assert depth_of(open_image(encoded(Image.new("RGB", (4, 4), "white")))) == ("", 0.0)
+
+
+def tiff(values: np.ndarray, bits: int, photometric: int = 1) -> bytes:
+    """Grey, not compressed, written by hand from TIFF 6.0: Pillow writes no 12 bits."""
+    height, width = values.shape
+    if bits == 12:
+        digits = "".join(f"{value:012b}" for value in values.ravel())
+        data = int(digits, 2).to_bytes(len(digits) // 8, "big")
+    else:
+        data = values.astype("<u2").tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height, 279: len(data)}
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_twelve_bits_are_divided_by_their_own_white():
+    data = tiff(np.array([[0, 2048], [1000, 4095]]), 12)
+    for image in (open_image(data), to_grey_or_rgb(Image.open(io.BytesIO(data)))):
+        assert np.asarray(image).tolist() == [[0, 128], [62, 255]]  # value / 4,095 x 255
+        assert depth_of(image) == ("12", 1.0)
+
+
+def test_sixteen_bits_whose_zero_is_white():
+    image = open_image(tiff(np.array([[0, 65535], [13107, 0]]), 16, photometric=0))
+    assert np.asarray(image).tolist() == [[255, 0], [204, 255]]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.linspace(0, 255, 16, dtype=np.float32), "floating-point numbers from 0 to 255"),
+        (np.linspace(-1, 1, 16, dtype=np.float32), "floating-point numbers from -1 to 1"),
+        (np.array([0.5, np.inf] * 8, dtype=np.float32), "floating-point numbers from 0.5 to"),
+        (np.arange(16, dtype=np.int32), "whole numbers with a sign or of 32 bits"),
+        (np.arange(16, dtype=np.int32) * 5000, "whole numbers with a sign or of 32 bits"),
+    ],
+)
+def test_values_whose_white_would_be_a_guess_are_refused(values, reason):
+    with pytest.raises(ImageError, match=rf"^scan.tif holds {reason}.*nothing says which of them is white") as caught:
+        open_image(encoded(Image.fromarray(values.reshape(4, 4)), "TIFF"), "scan.tif")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_turned_picture_keeps_its_depth():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    values = np.full((4, 6), 13107, np.uint16)
+    image = open_image(encoded(Image.fromarray(values), exif=exif))
+    assert (image.size, image.getpixel((0, 0)), depth_of(image)[0]) == ((4, 6), 51, "16")
+
+
+def test_avif_is_read_where_pillow_can():
+    assert (".avif" in ENDINGS) == ("AVIF" in FORMATS) == features.check("avif")
+    if not features.check("avif"):
+        pytest.skip("this Pillow cannot read AVIF")
+    image = open_image(encoded(Image.new("RGB", (16, 16), (200, 40, 60)), "AVIF", quality=95))
+    assert np.abs(np.array(image.getpixel((8, 8))) - (200, 40, 60)).max() < 12
 
 
 def test_palette_one_bit_and_cmyk():

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from kdviz.datasets import LabelledImages
 from kdviz.distill import predict_logits
+from kdviz.distill.check import input_doubts
+from kdviz.doubts import Doubt, of_predictions, remember, weighed
 from kdviz.errors import DatasetError
 from kdviz.experiment import Experiment
 from kdviz.metrics import classification_metrics, divergence_from_teacher, inherited_errors
@@ -19,9 +21,10 @@ from kdviz.networks import choose_device
 
 
 def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "auto") -> Iterator[str]:
-    """Predict ``samples`` with every run; yield each role when it is done; then write tables and metrics.
+    """Predict ``samples`` with every run; yield each role when it is done; then write tables, metrics and doubts.
 
-    The rows of this split in predictions.parquet are replaced, those of other splits stay.
+    What looks wrong is kept in the runs' records, where :func:`kdviz.doubts.known` finds it. The rows of this split in
+    predictions.parquet are replaced, those of other splits stay.
 
     Raises:
         DatasetError: The samples' classes are not the experiment's.
@@ -38,8 +41,23 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
     teacher = logits.get("teacher")
     for role, run in experiment.runs.items():
         run.metrics[samples.split] = model_metrics(logits[role], samples.labels, None if role == "teacher" else teacher)
+    remember(experiment.runs, _doubts(experiment, samples, logits, device), samples.split, samples.doubts)
     experiment.write_table("predictions", _merged(experiment, samples, logits))
     experiment.save()
+
+
+def _doubts(experiment: Experiment, samples: LabelledImages, logits: dict[str, Tensor], device: str) -> list[Doubt]:
+    """What the answers of the models say, and those of a part of the samples under other normalisations."""
+    predicted = {role: values.argmax(1).numpy() for role, values in logits.items()}
+    answers = of_predictions(samples.split, samples.labels.numpy(), predicted, experiment.classes)
+    where, reordered = choose_device(device), {doubt.role for doubt in answers if doubt.kind == "order"}
+    inputs = [
+        doubt
+        for role, run in experiment.runs.items()
+        if role not in reordered  # which explains its errors
+        for doubt in input_doubts(role, run.on(where), samples, experiment.input)
+    ]
+    return weighed(answers, inputs)
 
 
 def model_metrics(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> dict[str, float]:

@@ -12,6 +12,7 @@ from kdviz.errors import DatasetError
 
 if TYPE_CHECKING:
     from kdviz.datasets import LabelledImages
+    from kdviz.doubts import Doubt
     from kdviz.experiment import Experiment
 
 from kdviz.cli.arguments import add_experiment, add_groups, common, set_threads, splits_of, verb
@@ -72,26 +73,38 @@ def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledIm
     return LabelledImages(stored.images(every), stored.labels, stored.classes, "test", stored.names)
 
 
-def evaluate_on(experiment: Experiment, splits: Sequence[LabelledImages], device: str) -> None:
+def evaluate_on(
+    experiment: Experiment, splits: Sequence[LabelledImages], device: str, said: Sequence[Doubt] = ()
+) -> None:
+    """Measure every model on the splits, and say on stderr what looks wrong and was not said before."""
     from tqdm import tqdm
 
     from kdviz.analysis.evaluation import evaluate
+    from kdviz.doubts import known
 
     for samples in splits:
         roles = evaluate(experiment, samples, device)
         for _ in tqdm(roles, total=len(experiment.runs), desc=f"evaluate on {samples.split}", file=sys.stderr):
             pass
+    measured = {samples.split for samples in splits}
+    for doubt in known(experiment):
+        if (doubt.is_of_data or doubt.split in measured) and doubt not in said:
+            print(f"kdviz: warning: {doubt.text}", file=sys.stderr)
 
 
 def print_metrics(experiment: Experiment, as_json: bool, split: str | None = None, margin: float | None = None) -> None:
     """The metrics of all runs on a split (None: on every one), and with a margin in points the verdict on it."""
+    from kdviz.doubts import known
+
     metrics = {
         role: {name: values for name, values in run.metrics.items() if split in (None, name)}
         for role, run in experiment.runs.items()
     }
     verdict = None if margin is None else verdict_on(experiment, split, margin)
     if as_json:
-        more = {} if verdict is None else {"verdict": verdict}
+        doubts = [one for one in known(experiment) if one.is_of_data or split in (None, one.split)]
+        more = {"doubts": [one.to_json() | {"text": one.text} for one in doubts]}
+        more |= {} if verdict is None else {"verdict": verdict}
         print(json.dumps({"experiment": str(experiment.folder), "metrics": metrics, **more}, allow_nan=False))
         return
     print(f"{'role':12} {'split':10} {'samples':>7} {'accuracy':>9} {'loss':>7} {'ECE':>7}")

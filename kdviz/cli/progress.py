@@ -30,6 +30,9 @@ def _show_bars(stages: Iterable[Stage | Cost], warnings: Iterable[str], open_bar
         if isinstance(stage, Cost):
             tqdm.write(_cost_in_words(stage), file=sys.stderr)
             continue
+        if stage.warnings:
+            _warn(stage.warnings, said)
+            continue
         progress = stage.progress
         _warn(progress.warnings if progress else (), said)
         if bar is None or stage.name != shown:

@@ -75,6 +75,8 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> None:
     from kdviz.datasets import bundled_digits
     from kdviz.distill.recipes import RECIPES, input_for, read_splits
+    from kdviz.distill.unfinished import forget_unfinished
+    from kdviz.doubts import known
     from kdviz.experiment import load_experiment
 
     set_threads(options)
@@ -96,7 +98,8 @@ def _train(options: argparse.Namespace) -> None:
         experiment.write_samples(measured, options.keep_samples)
     else:
         measured.append(bundled_digits()["bundled"])
-    evaluate_on(experiment, measured, options.device)
+    evaluate_on(experiment, measured, options.device, said=known(experiment))
+    forget_unfinished(options.out)
     print_metrics(experiment, options.json)
 
 
@@ -108,7 +111,7 @@ def _train_models(
     from kdviz.distill import check_settings, train_experiment
     from kdviz.distill.recipes import RECIPES, read_logits, title_of
 
-    training = splits["train"]
+    training, few = splits["train"], _few(options, splits["train"], spec)
     stages = train_experiment(
         splits,
         spec,
@@ -124,11 +127,13 @@ def _train_models(
             unfreeze=options.teacher_unfreeze or config.unfreeze,
         ),
         teacher_logits=read_logits(options.teacher_logits, training) if options.teacher_logits else None,
-        few=_few(options, training, spec),
+        few=few,
         title=title_of(options.dataset, splits),
+        keep_unfinished=True,  # until it is evaluated, too
     )
+    unlabelled = () if few.unlabelled is None else few.unlabelled.notes
     # Warnings are said now, not after the teacher's training.
-    show_stages(stages, (*training.notes, *check_settings(config)))
+    show_stages(stages, (*training.notes, *unlabelled, *check_settings(config)))
 
 
 def _origins(options: argparse.Namespace, usual: Any, spec: Any) -> tuple[Any, list[Any]]:

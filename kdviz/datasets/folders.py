@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +9,17 @@ import numpy as np
 import torch
 
 from kdviz.datasets.groups import read_groups, require_groups, shared_groups, split_by_group
-from kdviz.datasets.pictures import ENDINGS, contents, duplicates, read_pictures, require_input
-from kdviz.datasets.samples import LabelledImages, datasets, require_fraction
+from kdviz.datasets.pictures import (
+    Reading,
+    contents,
+    files_below,
+    is_picture,
+    is_seen,
+    left_out,
+    read_pictures,
+    require_input,
+)
+from kdviz.datasets.samples import LabelledImages, datasets, examined, require_fraction
 from kdviz.errors import DatasetError, SettingError
 
 _SPLITS = {
@@ -19,6 +27,8 @@ _SPLITS = {
     "validation": ("validation", "val", "valid"),
     "test": ("test", "testing"),
 }
+
+_GROUPS = "groups.csv"
 
 # Split -> (path in the data folder, label) of each of its files.
 _Listing = dict[str, list[tuple[str, int]]]
@@ -39,7 +49,7 @@ def image_folder(
 
     Splits that are there are kept; those that are not are made from train, each with its share of every class. Images
     of one group stay together there; without groups, those that are equal byte for byte. What is wrong with the splits
-    but can be lived with is said in ``notes``.
+    but can be lived with, and which files were left out, is said in ``notes``.
 
     Args:
         data: The folder. Classes are in alphabetical order; hidden files and files that are no images are left out.
@@ -71,8 +81,11 @@ def image_folder(
     shares = {split: share for split, share in (("validation", validation), ("test", test)) if split not in listing}
     listing = _with_splits(listing, shares, group_of or content, seed)
     _require_samples(folder, listing, classes)
-    notes = _notes(listing, classes, group_of, content)
-    return {split: _read(folder, split, listing[split], classes, size, channels, notes) for split in _SPLITS}
+    reading = Reading()
+    splits = {split: _read(folder, split, listing[split], classes, size, channels, reading) for split in _SPLITS}
+    used = [*every, _GROUPS] if group_of else every
+    found = [*left_out(files_below(folder, folder), used), *reading.doubts()]
+    return examined(splits, found, _notes(listing, classes, group_of))
 
 
 def _require_shares(validation: float, test: float) -> None:
@@ -101,13 +114,9 @@ def _places(folder: Path) -> dict[str, Path]:
 
 def _subfolders(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and _is_seen(path.name))
+        return sorted(path for path in folder.iterdir() if path.is_dir() and is_seen(path.name))
     except OSError as error:
         raise DatasetError(f"Cannot read the folder '{folder}': {error.strerror or error}.") from error
-
-
-def _is_seen(name: str) -> bool:
-    return not name.startswith((".", "__MACOSX"))
 
 
 def _class_files(folder: Path, place: Path) -> dict[str, list[str]]:
@@ -117,20 +126,15 @@ def _class_files(folder: Path, place: Path) -> dict[str, list[str]]:
 
 def images_below(path: Path, folder: Path) -> list[str]:
     """The paths in ``folder`` of the images in ``path`` and its subfolders, sorted; hidden ones are left out."""
-    found = []
-    for where, below, files in os.walk(path):
-        below[:] = [name for name in below if _is_seen(name)]
-        images = [name for name in files if _is_seen(name) and Path(name).suffix.lower() in ENDINGS]
-        found += [(Path(where) / name).relative_to(folder).as_posix() for name in images]
-    return sorted(found)
+    return [name for name in files_below(path, folder) if is_picture(name)]
 
 
 def _classes(found: Mapping[str, Mapping[str, Sequence[str]]], places: Mapping[str, Path]) -> tuple[str, ...]:
     """The class names in the order of the labels: those of train, which must have images of each."""
     training, place = found["train"], places["train"]
     if not any(training.values()):
-        loose = any(path.suffix.lower() in ENDINGS for path in place.iterdir())
-        what = "has images, but not in class folders" if loose else "has no images"
+        loose = any(is_picture(path.name) for path in place.iterdir())
+        what = "has images, but not in class folders" if loose else "has no images" + _instead(place)
         raise DatasetError(f"'{place}' {what}; put those of each class (PNG, JPEG...) into a folder of its name.")
     empty = [name for files in found.values() for name in files if not training.get(name)]
     if empty:
@@ -140,13 +144,19 @@ def _classes(found: Mapping[str, Mapping[str, Sequence[str]]], places: Mapping[s
     return tuple(sorted(training))
 
 
+def _instead(place: Path) -> str:
+    """What a folder without images holds, in brackets."""
+    found = left_out(files_below(place, place), ())
+    return " (" + found[0].text.rstrip(".").lower() + ")" if found else ""
+
+
 def _labelled(files: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[tuple[str, int]]:
     return [(name, classes.index(label)) for label, names in sorted(files.items()) for name in names]
 
 
 def _groups(folder: Path, groups: str | Path | None, names: Sequence[str]) -> dict[str, str]:
     """File -> group; empty without groups."""
-    path = folder / "groups.csv" if groups is None else Path(groups)
+    path = folder / _GROUPS if groups is None else Path(groups)
     if groups is None and not path.is_file():
         return {}
     found = read_groups(path)
@@ -182,15 +192,13 @@ def _require_samples(folder: Path, listing: _Listing, classes: Sequence[str]) ->
         )
 
 
-def _notes(
-    listing: _Listing, classes: Sequence[str], groups: Mapping[str, str], content: Mapping[str, str]
-) -> tuple[str, ...]:
+def _notes(listing: _Listing, classes: Sequence[str], groups: Mapping[str, str]) -> list[str]:
     names = {split: [name for name, _ in listing[split]] for split in _SPLITS}
     notes = shared_groups(groups, names) if groups else []
     for split, files in listing.items():
         absent = sorted(set(range(len(classes))) - {label for _, label in files})
         notes += [f"The split {split} has no image of the class '{classes[label]}'." for label in absent]
-    return (*notes, *duplicates(names, content))
+    return notes
 
 
 def _read(
@@ -200,8 +208,8 @@ def _read(
     classes: tuple[str, ...],
     size: tuple[int, int],
     channels: int,
-    notes: tuple[str, ...],
+    reading: Reading,
 ) -> LabelledImages:
     names = tuple(name for name, _ in files)
     labels = torch.tensor([label for _, label in files])
-    return LabelledImages(read_pictures(folder, names, size, channels), labels, classes, split, names, notes=notes)
+    return LabelledImages(read_pictures(folder, names, size, channels, reading), labels, classes, split, names)

@@ -11,8 +11,8 @@ import torch
 
 from kdviz.datasets.csv_files import read_rows
 from kdviz.datasets.groups import split_by_group
-from kdviz.datasets.pictures import contents, duplicates, read_pictures, require_input
-from kdviz.datasets.samples import LabelledImages, datasets, require_fraction
+from kdviz.datasets.pictures import Reading, contents, files_below, left_out, read_pictures, require_input
+from kdviz.datasets.samples import LabelledImages, datasets, examined, require_fraction
 from kdviz.errors import DatasetError
 
 MHIST_CLASSES = ("HP", "SSA")
@@ -57,10 +57,14 @@ def mhist(
     content = contents(folder / "images", [row[0] for row in rows])
     parts = _parts(rows, validation, seed, content)
     _require_classes(folder, parts)
-    notes = duplicates({split: [row[0] for row in part] for split, part in parts.items()}, content)
+    reading = Reading()
+    splits = {split: _read(folder, split, part, size, reading) for split, part in parts.items()}
+    used = [row[0] for row in rows]
+    found = [*left_out(files_below(folder / "images", folder / "images"), used), *reading.doubts()]
+    notes = []
     if len(rows) != MHIST_IMAGES:
         notes.append(f"These are {len(rows):,} images, not MHIST's {MHIST_IMAGES:,}: no figure of them is MHIST's.")
-    return {split: _read(folder, split, part, size, tuple(notes)) for split, part in parts.items()}
+    return examined(splits, found, notes)
 
 
 def _parts(rows: Sequence[_Row], validation: float, seed: int, content: Mapping[str, str]) -> dict[str, list[_Row]]:
@@ -118,16 +122,13 @@ def _require_classes(folder: Path, parts: dict[str, list[_Row]]) -> None:
             raise DatasetError(f"The annotations in '{folder}' leave no image of {absent[0]} for the split {split}.")
 
 
-def _read(
-    folder: Path, split: str, rows: Sequence[_Row], size: tuple[int, int], notes: tuple[str, ...]
-) -> LabelledImages:
+def _read(folder: Path, split: str, rows: Sequence[_Row], size: tuple[int, int], reading: Reading) -> LabelledImages:
     names = tuple(row[0] for row in rows)
     return LabelledImages(
-        images=read_pictures(folder / "images", names, size, 3),
+        images=read_pictures(folder / "images", names, size, 3, reading),
         labels=torch.tensor([MHIST_CLASSES.index(row[1]) for row in rows]),
         classes=MHIST_CLASSES,
         split=split,
         names=tuple(f"images/{name}" for name in names),
         annotators=torch.tensor([int(row[2]) for row in rows]),
-        notes=notes,
     )

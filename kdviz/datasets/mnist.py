@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdviz.datasets.samples import LabelledImages, datasets
+from kdviz.datasets.samples import LabelledImages, datasets, examined
 from kdviz.errors import DatasetError, SettingError
 from kdviz.files import ASSETS
 
@@ -64,11 +64,12 @@ def mnist(data: str | Path | None = None, *, validation: int = 5_000, seed: int 
     full = LabelledImages(images, labels, MNIST_CLASSES, "train", _names("train", len(labels)))
     test_images, test_labels = _read_mnist(folder, "test")
     test = LabelledImages(test_images, test_labels, MNIST_CLASSES, "test", _names("test", len(test_labels)))
-    return {
+    splits = {
         "train": full.take(index[validation:].sort().values),
         "validation": full.take(index[:validation].sort().values, "validation"),
         "test": test,
     }
+    return examined(splits, ())
 
 
 @datasets.register("mnist-bundled")

@@ -7,9 +7,8 @@ import math
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,15 @@ import torch
 from torch import Tensor
 
 from kdviz.datasets.samples import as_pixels
+from kdviz.doubts import Doubt
 from kdviz.errors import DatasetError, ImageError, SettingError
-from kdviz.images import fit_to, open_image
+from kdviz.images import ENDINGS, depth_of, fit_to, open_image
 
 IN_MEMORY = 2**30
 """Bytes of a tensor of images; a larger one is put into a temporary file."""
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+_DARK = 0.25
+"""Of the declared white: if no pixel of a whole data set is brighter, its files hold fewer bits than they declare."""
 
 _THREADS = 4
 
@@ -40,7 +41,29 @@ def require_input(size: tuple[int, int], channels: int) -> None:
         raise SettingError(f"Images have 1 channel (grey) or 3 (RGB), not {channels}.")
 
 
-def read_pictures(folder: Path, names: Sequence[str], size: tuple[int, int], channels: int) -> Tensor:
+class Reading:
+    """What reading the files of one data set showed."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.deep: list[tuple[str, float]] = []
+        """Of each picture of more than 8 bits: what :func:`kdviz.images.depth_of` says."""
+
+    def doubts(self) -> list[Doubt]:
+        """How they were scaled, and whether they are all dark."""
+        if not self.deep:
+            return []
+        depths = dict(sorted(Counter(depth for depth, _ in self.deep).items()))
+        found = [Doubt("depth", figures={"depths": depths, "samples": self.read})]
+        peak = max(peak for _, peak in self.deep)
+        if peak < _DARK:
+            found.append(Doubt("dark", figures={"samples": len(self.deep), "peak": round(peak, 6)}))
+        return found
+
+
+def read_pictures(
+    folder: Path, names: Sequence[str], size: tuple[int, int], channels: int, reading: Reading | None = None
+) -> Tensor:
     """Decode files, fitted to a model's input as ``Experiment.prepare`` does it: ``uint8`` (N, C, H, W).
 
     Args:
@@ -48,21 +71,25 @@ def read_pictures(folder: Path, names: Sequence[str], size: tuple[int, int], cha
         names: Their paths in it.
         size: Height and width.
         channels: 1 (grey) or 3 (RGB).
+        reading: Where to note what they showed.
 
     Raises:
         DatasetError: Some cannot be read (the first is named), or there is no room for the images.
     """
-    pixels = _room_for((len(names), channels, *size))
+    pixels, noted = _room_for((len(names), channels, *size)), reading or Reading()
 
     def read(number: int) -> str:
         try:
-            pixels[number] = as_pixels(fit_to(open_image(folder / names[number], names[number]), size, channels))
+            picture = open_image(folder / names[number], names[number])
+            pixels[number] = as_pixels(fit_to(picture, size, channels))
         except ImageError as error:
             return str(error)
+        noted.deep += [depth_of(picture)] if depth_of(picture)[0] else []
         return ""
 
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         failures = [failure for failure in pool.map(read, range(len(names))) if failure]
+    noted.read += len(names)
     if failures:
         raise DatasetError(f"{len(failures)} of {len(names)} images in '{folder}' cannot be used: {failures[0]}")
     return torch.from_numpy(pixels)
@@ -99,23 +126,42 @@ def contents(folder: Path, names: Iterable[str]) -> dict[str, str]:
         raise DatasetError(f"Cannot read the image '{error.filename}': {error.strerror or error}.") from error
 
 
-def duplicates(splits: Mapping[str, Sequence[str]], content: Mapping[str, str]) -> list[str]:
-    """One sentence for each two splits that share files, byte for byte.
+def files_below(path: Path, folder: Path) -> list[str]:
+    """The paths in ``folder`` of all files in ``path`` and its subfolders, sorted; hidden ones are left out."""
+    found = []
+    for where, below, files in os.walk(path):
+        below[:] = [name for name in below if is_seen(name)]
+        found += [(Path(where) / name).relative_to(folder).as_posix() for name in files if is_seen(name)]
+    return sorted(found)
+
+
+def is_seen(name: str) -> bool:
+    """Whether a file or folder is not hidden, nor one of those that systems leave behind."""
+    return not name.startswith((".", "__MACOSX")) and name not in ("Thumbs.db", "desktop.ini")
+
+
+def is_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in ENDINGS
+
+
+def left_out(files: Iterable[str], used: Iterable[str]) -> list[Doubt]:
+    """A doubt that counts the files of a data folder that are not used, by their endings.
 
     Args:
-        splits: Name -> paths.
-        content: What :func:`contents` gave for them.
+        files: All of them.
+        used: Those that are pictures of the data set, or describe it.
     """
-    sentences = []
-    for (first, names), (second, others) in combinations(splits.items(), 2):
-        seen = {content[name] for name in names}
-        twice = [name for name in others if content[name] in seen]
-        if twice:
-            sentences.append(
-                f"{len(twice)} of {len(others)} files of {second} are also in {first}, byte for byte "
-                f"(the first is '{twice[0]}'), so that figures of {second} are too good."
-            )
-    return sentences
+    rest = set(files) - set(used)
+    if not rest:
+        return []
+    unread = Counter(Path(name).suffix.lower() for name in rest if not is_picture(name))
+    elsewhere = Counter(Path(name).suffix.lower() for name in rest if is_picture(name))
+    return [Doubt("left_out", figures={"endings": _by_count(unread), "elsewhere": _by_count(elsewhere)})]
+
+
+def _by_count(counts: Counter[str]) -> dict[str, int]:
+    """The most frequent first."""
+    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
 def _digest(path: Path) -> str:

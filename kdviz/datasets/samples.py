@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kdviz.doubts import Doubt, copies
 from kdviz.errors import SettingError
 from kdviz.registry import Registry
 
@@ -31,6 +32,7 @@ class LabelledImages:
             MNIST's training file. None: not known.
         annotators: How many of the annotators chose the last class, ``int64`` (N,); None: not known.
         notes: What a user should know about the data set, one sentence each.
+        doubts: What looks wrong with the data set; their sentences are among the notes. None: nobody looked.
     """
 
     images: Tensor
@@ -40,6 +42,7 @@ class LabelledImages:
     names: tuple[str, ...] | None = None
     annotators: Tensor | None = None
     notes: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,6 +71,21 @@ class LabelledImages:
         for part in self.images.split(_HASHED_AT_ONCE):
             digest.update(np.ascontiguousarray(part.numpy()).data)
         return digest.hexdigest()
+
+
+def examined(
+    splits: Mapping[str, LabelledImages], found: Iterable[Doubt], notes: Iterable[str] = ()
+) -> dict[str, LabelledImages]:
+    """The splits of a data set, with what its reader found and the copies that are in two of them.
+
+    Args:
+        splits: Name -> samples.
+        found: What reading the files showed.
+        notes: Sentences that are no doubts.
+    """
+    doubts = (*found, *copies(splits))
+    said = (*notes, *(doubt.text for doubt in doubts))
+    return {name: replace(samples, notes=said, doubts=doubts) for name, samples in splits.items()}
 
 
 def as_picture(pixels: Tensor) -> Image.Image:

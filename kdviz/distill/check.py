@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from kdviz.datasets import LabelledImages
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.losses import label_smoothing_loss, pooled_logits, teacher_losses
 from kdviz.distill.schedules import schedule
+from kdviz.doubts import Doubt, answer_doubts, normalisation_doubt, unpredicted, weighed
 from kdviz.errors import ModelError
+from kdviz.experiment import InputSpec
 from kdviz.networks import are_bounded, are_probabilities
 
 WEAK, STRONG = 0.1, 100.0
@@ -44,6 +47,58 @@ def check_teacher(teacher: nn.Module, teacher_classes: Sequence[str], classes: S
         raise ModelError("The teacher is in training mode, where dropout makes its answers random; call its eval().")
     if any(parameter.requires_grad for parameter in teacher.parameters()):
         raise ModelError("The teacher's weights require gradients; call its requires_grad_(False).")
+
+
+def logits_doubts(role: str, logits: Tensor, samples: LabelledImages) -> list[Doubt]:
+    """What looks wrong with a teacher's answers: their classes, or that they are no better than chance.
+
+    Args:
+        role: Of the teacher.
+        logits: (N, classes).
+        samples: What it answered to.
+    """
+    if tuple(logits.shape) != (len(samples), len(samples.classes)):
+        return []  # which is refused where they are used
+    labels, predicted = samples.labels.numpy(), logits.argmax(1).numpy()
+    found = answer_doubts(role, samples.split, labels, predicted, samples.classes)
+    return [*found, *unpredicted(samples.split, labels, [predicted], samples.classes, role)]
+
+
+def teacher_doubts(
+    role: str, teacher: nn.Module, logits: Tensor, samples: LabelledImages, spec: InputSpec | None
+) -> list[Doubt]:
+    """The same of a teacher that is here, and whether it would answer far better under another normalisation.
+
+    Args:
+        role: Of the teacher.
+        teacher: The network, in evaluation mode.
+        logits: Its answers to the samples, (N, classes).
+        samples: Images with labels.
+        spec: Of its input; None for a teacher that learned from this very input.
+    """
+    found = logits_doubts(role, logits, samples)
+    if spec is None or any(doubt.kind == "order" for doubt in found):  # which explains its errors
+        return found
+    return weighed(found, input_doubts(role, teacher, samples, spec))
+
+
+def input_doubts(role: str, model: nn.Module, samples: LabelledImages, spec: InputSpec) -> list[Doubt]:
+    """Whether a model answers far better under another normalisation: see :func:`kdviz.doubts.normalisation_doubt`.
+
+    Args:
+        role: Of the model.
+        model: In evaluation mode, on any device.
+        samples: Images with labels.
+        spec: Of its input now.
+    """
+    tensor = next(model.parameters(), None)
+    device = torch.device("cpu") if tensor is None else tensor.device
+
+    def predict(inputs: Tensor) -> Tensor:
+        return model(inputs.to(device))
+
+    present = (spec.mean, spec.std)
+    return normalisation_doubt(role, samples.split, predict, samples.images, samples.labels, present)
 
 
 def check_settings(config: TrainingConfig) -> Iterator[str]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from kdviz.checkpoints import download_pretrained, pretrained_input, read_checkpoint
 from kdviz.datasets import MHIST_IMAGES, LabelledImages, image_folder, mhist, mnist
 from kdviz.datasets.folders import images_below
-from kdviz.datasets.pictures import read_pictures
+from kdviz.datasets.pictures import Reading, files_below, left_out, read_pictures
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.training import predict_logits
 from kdviz.distill.transfer import HEAD, frozen_backbone, trains_head_only
@@ -122,10 +122,14 @@ def read_unlabelled(folder: str | Path, like: LabelledImages, spec: InputSpec) -
     root = Path(folder)
     names = images_below(root, root)
     if not names:
-        raise DatasetError(f"There are no images in '{folder}'.")
-    images = read_pictures(root, names, spec.size, spec.channels)
+        instead = "".join(f" ({doubt.text.rstrip('.')})" for doubt in left_out(files_below(root, root), ()))
+        raise DatasetError(f"There are no images in '{folder}'{instead}.")
+    reading = Reading()
+    images = read_pictures(root, names, spec.size, spec.channels, reading)
     labels = torch.zeros(len(names), dtype=torch.int64)
-    return LabelledImages(images, labels, like.classes, "unlabelled", tuple(names))
+    doubts = (*left_out(files_below(root, root), names), *reading.doubts())
+    notes = tuple(f"In '{folder}': {doubt.text}" for doubt in doubts)
+    return LabelledImages(images, labels, like.classes, "unlabelled", tuple(names), notes=notes, doubts=doubts)
 
 
 def read_logits(path: str | Path, samples: LabelledImages) -> Tensor:

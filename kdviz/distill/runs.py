@@ -158,11 +158,11 @@ def read_array(store: Store, name: str) -> Tensor:
         raise KdvizError(f"'{name}' in '{store.url}' is damaged; remove it and run the study again.") from error
 
 
-class StoredCheckpoint:
-    """A training's state in a store; one that is damaged, or is beyond a snapshot that is missing, counts as none."""
+class NamedCheckpoint:
+    """A training's state in a store, under a name; one that is damaged counts as none."""
 
-    def __init__(self, store: Store, run: TrainingRun):
-        self._store, self._run, self._name = store, run, f"{run.identity}/checkpoint.pt"
+    def __init__(self, store: Store, name: str):
+        self._store, self._name = store, name
 
     def load(self) -> dict[str, Any] | None:
         content = self._store.read(self._name)
@@ -170,11 +170,10 @@ class StoredCheckpoint:
             return None
         try:
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            reached = int(state["epoch"])
+            int(state["epoch"])
         except Exception:  # torch.load has many ways to say that a file is damaged
             return None
-        passed = [epoch for epoch in self._run.snapshots if epoch <= reached]
-        return state if all(has_snapshot(self._store, self._run, epoch) for epoch in passed) else None
+        return state
 
     def save(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()
@@ -183,6 +182,21 @@ class StoredCheckpoint:
 
     def remove(self) -> None:
         self._store.remove(self._name)
+
+
+class StoredCheckpoint(NamedCheckpoint):
+    """That of a run of a study; one that is beyond a snapshot that is missing counts as none, too."""
+
+    def __init__(self, store: Store, run: TrainingRun):
+        super().__init__(store, f"{run.identity}/checkpoint.pt")
+        self._run = run
+
+    def load(self) -> dict[str, Any] | None:
+        state = super().load()
+        if state is None:
+            return None
+        passed = [epoch for epoch in self._run.snapshots if epoch <= state["epoch"]]
+        return state if all(has_snapshot(self._store, self._run, epoch) for epoch in passed) else None
 
 
 def read_result(store: Store, identity: str) -> dict[str, Any] | None:

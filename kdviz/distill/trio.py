@@ -5,28 +5,29 @@ from __future__ import annotations
 import copy
 import hashlib
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdviz.checkpoints import classifier_head, load_pretrained, load_trained
 from kdviz.datasets import LabelledImages
-from kdviz.distill.check import check_teacher
+from kdviz.distill.check import check_teacher, logits_doubts, teacher_doubts
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
 from kdviz.distill.layers import choose_layers, head_of
 from kdviz.distill.losses import pooled_logits
 from kdviz.distill.objective import freeze
-from kdviz.distill.runs import new_network, weights_of
+from kdviz.distill.origins import Few, Origin, labelled_part
+from kdviz.distill.runs import weights_of
 from kdviz.distill.training import Progress, fit, predict_logits
 from kdviz.distill.transfer import Backbone, frozen_backbone
+from kdviz.distill.unfinished import Unfinished, forget_unfinished
+from kdviz.doubts import KEY, Doubt, of_data
 from kdviz.errors import ModelError, SettingError
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.files import Store, require_writable
-from kdviz.networks import RENORMALISED, Renormalised
 
 MNIST_INPUT = InputSpec(size=(28, 28), channels=1, mean=(0.0,), std=(1.0,), fit="digit")
 """Values in [0, 1] as the paper's nets take them, so that 0 is black."""
@@ -34,99 +35,16 @@ MNIST_INPUT = InputSpec(size=(28, 28), channels=1, mean=(0.0,), std=(1.0,), fit=
 
 @dataclass(frozen=True)
 class Stage:
-    """Progress of one of several trainings: ``name`` says which, ``number`` of ``count``; None is its end."""
+    """Progress of one of several trainings: ``name`` says which, ``number`` of ``count``; None is its end.
+
+    One with ``warnings`` is no progress: they are sentences about the data, or about a model that is not trained.
+    """
 
     name: str
     number: int
     count: int
     progress: Progress | None
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a network comes from.
-
-    Attributes:
-        network: By name.
-        weights: To begin with; None: fresh ones.
-        trained: The weights are a finished classifier's, which is used as it is. Otherwise they are pretrained on other
-            classes, and the head is fresh.
-        normalisation: Mean and std that the weights learned from, where they are not the experiment's.
-        source: What the training record says of the weights, e.g. the name of their file.
-    """
-
-    network: str
-    weights: Mapping[str, Tensor] | None = field(default=None, repr=False)
-    trained: bool = False
-    normalisation: tuple[Sequence[float], Sequence[float]] | None = None
-    source: str = ""
-
-    @property
-    def name(self) -> str:
-        """The network's name in the experiment."""
-        return self.network.removesuffix(RENORMALISED) + RENORMALISED if self.normalisation else self.network
-
-    def build(self, spec: InputSpec, classes: int, seed: int) -> tuple[nn.Module, tuple[str, ...]]:
-        """The network, and the names of its tensors before the head that the weights lack.
-
-        Raises:
-            ModelError: The weights are not this network's.
-        """
-        network = new_network(self.name, spec, classes, seed)
-        if self.normalisation and isinstance(network, Renormalised):
-            network.between((spec.mean, spec.std), self.normalisation)
-        if self.weights is None:
-            return network, ()
-        if self.trained:
-            load_trained(network, self.weights)
-            return network, ()
-        loaded = load_pretrained(network, self.weights, head=classifier_head(network))
-        return network, (*loaded.missing, *loaded.mismatched)
-
-
-@dataclass(frozen=True)
-class Few:
-    """Which training samples have labels, and what is made of the others.
-
-    Attributes:
-        samples: So many of the training samples have labels, classes in their proportions; 0: all.
-        pseudo_labels: The KD student also learns from the others, with the teacher's answers as labels, where it is at
-            least so sure. None: it does not.
-        unlabelled: Further images without labels (their labels are not looked at).
-    """
-
-    samples: int = 0
-    pseudo_labels: float | None = None
-    unlabelled: LabelledImages | None = None
-
-    def __post_init__(self) -> None:
-        if self.samples < 0:
-            raise SettingError(f"The number of labelled training samples must be at least 1, got {self.samples}.")
-        if self.pseudo_labels is not None and not 0 <= self.pseudo_labels < 1:
-            raise SettingError(f"pseudo_labels must be at least 0 and below 1, got {self.pseudo_labels:g}.")
-        if self.unlabelled is not None and self.pseudo_labels is None:
-            raise SettingError("Unlabelled images are used with pseudo_labels, the least confidence of the teacher.")
-        if self.pseudo_labels is not None and not self.samples and self.unlabelled is None:
-            raise SettingError("pseudo_labels need images without labels: others, or fewer labelled training samples.")
-
-
-def labelled_part(samples: LabelledImages, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Numbers of ``count`` samples, classes in their proportions but at least one each, and of the others.
-
-    Raises:
-        SettingError: There are not so many, or fewer than one a class.
-    """
-    classes = len(samples.classes)
-    if not classes <= count <= len(samples):
-        raise SettingError(f"The labelled training samples must be {classes} to {len(samples)}, got {count}.")
-    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
-    # Each sample's place among those of its class, as a share: the smallest shares are a stratified draw.
-    share = torch.empty(len(samples), dtype=torch.float64)
-    for label in range(classes):
-        own = order[samples.labels[order] == label]
-        share[own] = torch.arange(len(own), dtype=torch.float64) / max(1, len(own))
-    ranked = order[share[order].argsort(stable=True)]
-    return ranked[:count].sort().values, ranked[count:].sort().values
+    warnings: tuple[str, ...] = ()
 
 
 def train_experiment(
@@ -142,10 +60,17 @@ def train_experiment(
     teacher_logits: Tensor | None = None,
     few: Few | None = None,
     title: str = "",
+    keep_unfinished: bool = False,
 ) -> Iterator[Stage]:
     """Train the models of an experiment and write them to ``out``, without figures.
 
     An experiment that is there is replaced; its tables are kept under another name if its teacher was another.
+    Training that was interrupted goes on after its last whole epoch when this is called again with the same data and
+    settings, and ends with the same weights; see :mod:`kdviz.distill.unfinished`.
+
+    What looks wrong with the data, or with a teacher's answers to the validation split (to the training samples where
+    only its logits are known), is said by a stage of its own before the students are trained, and is kept in the
+    training records under ``doubts``.
 
     The teacher's logits of the training samples are computed once, unless the recipe changes the images or compares
     features. Both students start from the same weights and see the samples in the same order; they differ by the loss
@@ -165,6 +90,8 @@ def train_experiment(
         teacher_logits: Answers to the training samples of a teacher that cannot be shared, (len(train), classes).
         few: Train with few labels.
         title: A heading for the experiment.
+        keep_unfinished: Keep the states of the trainings when all are done, for a caller who has more to do before the
+            experiment is complete, and who removes them with :func:`kdviz.distill.unfinished.forget_unfinished`.
 
     Raises:
         SettingError: The settings contradict each other; the text says which.
@@ -184,29 +111,54 @@ def train_experiment(
     networks = [lab.begun(*each) for each in zip(teachers, recipes, roles, strict=True)]
     if config.feature_loss:
         lab.require_layers(fresh, networks[0])
-    for number, (origin, own, role, network) in enumerate(zip(teachers, recipes, roles, networks, strict=True), 1):
+    found = of_data(splits)
+    yield from _said("data", 0, count, found)
+    made = zip(teachers, recipes, roles, networks, strict=True)
+    for number, (origin, own, role, network) in enumerate(made, 1):
         record: dict[str, Any] = {"weights_from": origin.source, "trained": False}
         if not origin.trained:
-            for progress in lab.fit(network, lab.train, own):
-                yield Stage(role, number, count, progress)
+            yield from _stages(role, number, count, lab.fit(role, network, lab.train, own))
             record = training_record(own, lab.train, splits["validation"], distilled=False)
             record |= lab.about(origin)
         check_teacher(network.eval().requires_grad_(False), experiment.classes, lab.train.classes)
-        experiment.add_run(role, origin.name, network, record, {})
+        doubts = lab.doubts(role, network, given=origin.trained)
+        yield from _said(role, number, count, doubts)
+        experiment.add_run(role, origin.name, network, record | _kept([*doubts, *found]), {})
+        found = []
 
+    if teacher_logits is not None:
+        doubts = logits_doubts("teacher", teacher_logits, lab.train)
+        yield from _said("teacher", 0, count, doubts)
+        found = [*doubts, *found]
     start = lab.keep_start(fresh) if student.weights is not None else ""
     for number, role in ((count - 1, "kd_student"), (count, "student")):
-        distilled = role == "kd_student"
-        network = copy.deepcopy(fresh)
-        live = networks if distilled and config.needs_live_teacher else ()
+        distilled, network = role == "kd_student", copy.deepcopy(fresh)
         training, soft = lab.lesson(networks, teacher_logits) if distilled else (lab.train, None)
-        for progress in lab.fit(network, training, config, soft, live):
-            yield Stage(role, number, count, progress)
+        taught = (networks, teacher_logits) if distilled else ((), None)
+        yield from _stages(role, number, count, lab.fit(role, network, training, config, soft, *taught))
         record = training_record(config, training, splits["validation"], distilled=distilled)
-        record |= lab.about(student) | ({"start": start} if start else {})
+        record |= lab.about(student) | ({"start": start} if start else {}) | _kept(found)
         experiment.add_run(role, student.name, network, record, {})
+        found = []
     experiment.set_aside_tables()
     experiment.save()
+    if not keep_unfinished:
+        forget_unfinished(out)
+
+
+def _stages(role: str, number: int, count: int, steps: Iterable[Progress]) -> Iterator[Stage]:
+    return (Stage(role, number, count, progress) for progress in steps)
+
+
+def _said(name: str, number: int, count: int, doubts: Sequence[Doubt]) -> Iterator[Stage]:
+    """A stage of warnings, or none."""
+    if doubts:
+        yield Stage(name, number, count, None, tuple(doubt.text for doubt in doubts))
+
+
+def _kept(doubts: Sequence[Doubt]) -> dict[str, Any]:
+    """What a training record says of them."""
+    return {KEY: [doubt.to_json() for doubt in doubts]} if doubts else {}
 
 
 def _teacher_recipe(config: TrainingConfig, number: int) -> TrainingConfig:
@@ -237,10 +189,21 @@ class _Lab:
         self._validation = splits["validation"]
         self.train, self._others = splits["train"], None
         self._data = self.train.fingerprint[:16]
+        self._unfinished = Unfinished(self.store, self._everything(splits))
         if few.samples:
             labelled, others = labelled_part(self.train, few.samples, config.seed)
             self._others = splits["train"].take(others)
             self.train = self.train.take(labelled)
+
+    def _everything(self, splits: Mapping[str, LabelledImages]) -> dict[str, Any]:
+        """All that decides what is trained, but for networks and recipes."""
+        unlabelled = self.few.unlabelled
+        return {
+            "data": {split: splits[split].fingerprint for split in ("train", "validation")},
+            "input": self.spec.to_json(),
+            "few": [self.few.samples, self.few.pseudo_labels, self._config.seed],
+            "unlabelled": "" if unlabelled is None else unlabelled.fingerprint,
+        }
 
     @property
     def classes(self) -> int:
@@ -298,23 +261,42 @@ class _Lab:
 
     def fit(
         self,
+        role: str,
         network: nn.Module,
         training: LabelledImages,
         config: TrainingConfig,
         soft: Tensor | None = None,
         teachers: Sequence[nn.Module] = (),
+        logits: Tensor | None = None,
     ) -> Iterator[Progress]:
-        """Train a network, or its head on features that are computed once."""
+        """Train a network, or its head on features that are computed once; go on where it was interrupted.
+
+        Args:
+            role: Of the network.
+            network: Before its first step.
+            training: The samples.
+            config: The recipe.
+            soft: The teachers' answers to them; None where they answer in every step, or where there are none.
+            teachers: Whose answers those are.
+            logits: Those that were given in a teacher's place.
+        """
+        checkpoint = self._unfinished.checkpoint(role, network, config, teachers, logits)
         backbone = frozen_backbone(network, self.spec, self.store, config)
         if backbone is None:
-            normalise = self.spec.normalise
-            yield from fit(network, training, self._validation, normalise, config, soft, teachers=teachers)
+            normalise, live = self.spec.normalise, teachers if config.needs_live_teacher else ()
+            data = (training, self._validation)
+            yield from fit(network, *data, normalise, config, soft, teachers=live, checkpoint=checkpoint)
             return
         head = backbone.linear_head()
         own, validation = (backbone.as_samples(samples) for samples in (training, self._validation))
-        yield from fit(head, own, validation, backbone.head_spec().normalise, config, soft)
+        yield from fit(head, own, validation, backbone.head_spec().normalise, config, soft, checkpoint=checkpoint)
         backbone.put_head(head)
         self._backbones[id(network)] = backbone
+
+    def doubts(self, role: str, network: nn.Module, *, given: bool) -> list[Doubt]:
+        """What looks wrong with a teacher's answers to the validation split."""
+        answers = self._answer(network, self._validation)
+        return teacher_doubts(role, network, answers, self._validation, self.spec if given else None)
 
     def lesson(self, networks: Sequence[nn.Module], logits: Tensor | None) -> tuple[LabelledImages, Tensor | None]:
         """What the KD student is trained on: the samples, with pseudo-labelled ones, and the teachers' logits.

@@ -23,6 +23,7 @@ from kdviz.analysis.softened import read_logits
 from kdviz.analysis.study_kinds import STUDIES
 from kdviz.datasets import bundled_digits
 from kdviz.datasets.samples import as_picture
+from kdviz.doubts import Doubt, known
 from kdviz.errors import ExperimentError, UnknownNameError
 from kdviz.experiment import Experiment, list_experiments, load_experiment
 from kdviz.files import MODELS
@@ -222,6 +223,11 @@ class OpenExperiment:
             digits.labels.numpy(),
             lambda places: [digits.picture(place) for place in places],
         )
+
+    @cached_property
+    def doubts(self) -> list[Doubt]:
+        """What is known to look wrong with its data and its models; nothing is computed with a model for that."""
+        return known(self.experiment)
 
     @cached_property
     def showcase(self) -> list[int]:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from kdviz.analysis import inventory
 from kdviz.analysis.inventory import ModelCard
+from kdviz.doubts import KEY as DOUBTS
 from kdviz.figures import role_colour, role_title
 from kdviz.language import N_, _, listed, number, percent, plural
 from kdviz.networks import choose_device
@@ -76,6 +77,7 @@ _SETTINGS = {
 }
 _WITHOUT = ("", None, [], {}, "none")  # values that say nothing
 _MOST_CLASSES = 12
+_MOST_DOUBTS = 12
 
 
 def page() -> None:
@@ -83,6 +85,7 @@ def page() -> None:
     opened = heading(_("Which models are loaded?"))
     markup.style()
     _data(opened)
+    _doubts(opened)
     _cards(opened)
     _measured(opened)
     _files(opened)
@@ -106,6 +109,16 @@ def _data(opened: OpenExperiment) -> None:
         (_("Computed on"), text(_device())),
     ]
     markup.show(markup.facts(values), "ab-facts")
+
+
+def _doubts(opened: OpenExperiment) -> None:
+    """What looks wrong, a sentence each."""
+    texts = [plain(doubt.text) for doubt in opened.doubts]
+    more = len(texts) - _MOST_DOUBTS
+    if more > 0:
+        texts = [*texts[:_MOST_DOUBTS], plural("{count} more doubt", "{count} more doubts", more)]
+    if texts:
+        st.warning("\n".join(f"- {one}" for one in texts), icon=":material/warning:")
 
 
 def _class_names(classes: tuple[str, ...]) -> str:
@@ -166,6 +179,8 @@ def _setting_names(cards: list[ModelCard]) -> list[str]:
 
 
 def _says_something(card: ModelCard, name: str, value: Any) -> bool:
+    if name == DOUBTS:  # no setting; they are said above
+        return False
     if name == "feature_weight":
         return card.training.get("feature_loss") not in _WITHOUT
     return value not in _WITHOUT and not (name == "label_smoothing" and value == 0)
