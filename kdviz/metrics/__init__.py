@@ -1,6 +1,7 @@
 """Measures: agreement between maps, faithfulness of maps, and the quality and likeness of predictions."""
 
 from kdviz.metrics.agreement import AgreementReport, PairAgreement, agreement, agreement_table
+from kdviz.metrics.equivalence import MARGIN, Equivalence, judge_equivalence, samples_to_decide
 from kdviz.metrics.faithfulness import Curve, Faithfulness, faithfulness, faithfulness_of_maps, trivial_map
 from kdviz.metrics.predictions import (
     McNemar,
@@ -11,12 +12,22 @@ from kdviz.metrics.predictions import (
     mcnemar,
 )
 from kdviz.metrics.similarity import Measure, TopOverlap, measures
-from kdviz.metrics.uncertainty import Difference, paired_difference
+from kdviz.metrics.uncertainty import (
+    Difference,
+    holm,
+    interval_of,
+    p_value_of,
+    paired_difference,
+    simultaneous_intervals,
+    simultaneous_level,
+)
 
 __all__ = [
+    "MARGIN",
     "AgreementReport",
     "Curve",
     "Difference",
+    "Equivalence",
     "Faithfulness",
     "McNemar",
     "Measure",
@@ -29,9 +40,16 @@ __all__ = [
     "divergence_from_teacher",
     "faithfulness",
     "faithfulness_of_maps",
+    "holm",
     "inherited_errors",
+    "interval_of",
+    "judge_equivalence",
     "mcnemar",
     "measures",
+    "p_value_of",
     "paired_difference",
+    "samples_to_decide",
+    "simultaneous_intervals",
+    "simultaneous_level",
     "trivial_map",
 ]

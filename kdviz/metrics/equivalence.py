@@ -1,0 +1,131 @@
+"""Whether a difference is too small to matter, large enough to be shown, or cannot be told: two one-sided tests.
+
+That a difference is not significant does not show that it is small. Equivalence is shown when the difference is both
+above -margin and below +margin, each by a one-sided test at alpha = .05, which is when the 90 % interval lies within
+the margins (Schuirmann, 1987, https://doi.org/10.1007/BF01068419). A difference is shown when its 95 % interval
+excludes 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from kdviz.metrics.uncertainty import Difference
+
+MARGIN = 0.005
+"""Of accuracy, unless another is asked for: half a point."""
+
+ALPHA = 0.05
+"""Error of each of the two one-sided tests, and of the two-sided test of no difference."""
+
+BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "cannot tell"
+YES, NO = "yes", "no"
+
+_MOST_SAMPLES = 10**9
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """A difference judged by a margin.
+
+    Attributes:
+        difference: What is judged.
+        margin: Differences of this size or less do not matter; > 0, in the unit of the difference.
+        low, high: The interval at 1 - 2 * alpha (90 %), that of the two one-sided tests. That at 1 - alpha (95 %) is
+            the difference's own.
+        outcome: ``equivalent``: ``low`` and ``high`` are within the margins. Otherwise ``better`` (second above first)
+            or ``worse`` when the 95 % interval excludes 0, else ``cannot tell``. A difference that is surely not 0 and
+            surely within the margin is ``equivalent``, and ``apart``.
+        no_worse: Of the one-sided question "as good as the first": ``yes`` when ``low > -margin`` (non-inferiority),
+            ``no`` when ``high < -margin``, else ``cannot tell``.
+    """
+
+    difference: Difference
+    margin: float
+    low: float
+    high: float
+    outcome: str
+    no_worse: str
+
+    @property
+    def apart(self) -> bool:
+        """Whether the 95 % interval excludes 0."""
+        low, high = self.difference.interval(1 - ALPHA)
+        return low > 0 or high < 0
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether nothing is known of other seeds."""
+        return self.difference.seeds < 2
+
+
+def judge_equivalence(difference: Difference, margin: float = MARGIN) -> Equivalence:
+    """Judge a difference by a margin.
+
+    Args:
+        difference: Second less first.
+        margin: > 0.
+
+    Raises:
+        ValueError: The margin is not above 0.
+    """
+    if not margin > 0:
+        raise ValueError(f"the margin must be above 0, got {margin}")
+    low, high = difference.interval(1 - 2 * ALPHA)
+    outer = difference.interval(1 - ALPHA)
+    if -margin < low and high < margin:
+        outcome = EQUIVALENT
+    elif outer[0] > 0:
+        outcome = BETTER
+    elif outer[1] < 0:
+        outcome = WORSE
+    else:
+        outcome = UNDECIDED
+    no_worse = YES if low > -margin else NO if high < -margin else UNDECIDED
+    return Equivalence(difference, margin, low, high, outcome, no_worse)
+
+
+def samples_to_decide(difference: Difference, margin: float = MARGIN, *, one_sided: bool = False) -> int | None:
+    """How many samples would decide, if the difference and its variance for each sample stayed as they are.
+
+    None when no number of samples would: the seeds' own variance is too large for it (more seeds are needed), or the
+    difference lies exactly on a margin. What is decided already needs no more than there are.
+
+    Args:
+        difference: As measured.
+        margin: > 0.
+        one_sided: Whether the question is :attr:`Equivalence.no_worse`; otherwise :attr:`Equivalence.outcome`.
+    """
+    if _decided(difference, margin, one_sided):
+        return difference.samples
+    if not _decided(_with_samples(difference, _MOST_SAMPLES), margin, one_sided):
+        return None
+    few, many = difference.samples, _MOST_SAMPLES
+    while many - few > 1:
+        half = int(math.sqrt(few) * math.sqrt(many)) if many > 2 * few else (few + many) // 2
+        half = min(max(half, few + 1), many - 1)
+        few, many = (few, half) if _decided(_with_samples(difference, half), margin, one_sided) else (half, many)
+    return many
+
+
+def _decided(difference: Difference, margin: float, one_sided: bool) -> bool:
+    found = judge_equivalence(difference, margin)
+    return (found.no_worse if one_sided else found.outcome) != UNDECIDED
+
+
+def _with_samples(difference: Difference, samples: int) -> Difference:
+    """The same difference on so many samples: what the samples cause shrinks, what the seeds cause stays."""
+    share = difference.samples / samples
+    observed = difference.sample_error**2 - difference.added
+    by_sample = observed * share + difference.added * share**2
+    shared = difference.shared * share
+    by_seed = max(0.0, difference.seed_error**2 - difference.shared) + shared if difference.seeds > 1 else math.nan
+    return replace(
+        difference,
+        samples=samples,
+        seed_error=math.sqrt(by_seed),
+        sample_error=math.sqrt(by_sample),
+        shared=shared,
+        added=difference.added * share**2,
+    )
