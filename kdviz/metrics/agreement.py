@@ -217,14 +217,14 @@ def _left_out(one: _Prepared, other: _Prepared, measure: Measure) -> _LeftOut | 
     single = (
         measure.compare(one.without, other.halves[opposite]) + measure.compare(one.halves[opposite], other.without)
     ) / 2
-    odd = [part.without[1::2] for part in (one, other)]
-    double = [
+    first, second = one.without[1::2], other.without[1::2]
+    double = [  # one even unit at a time: maps may be large
         (
-            measure.compare(np.broadcast_to(first, odd[1].shape), odd[1])
-            + measure.compare(odd[0], np.broadcast_to(second, odd[0].shape))
+            measure.compare(np.broadcast_to(a, second.shape), second)
+            + measure.compare(first, np.broadcast_to(b, first.shape))
         )
         / 2
-        for first, second in zip(one.without[::2], other.without[::2], strict=True)
+        for a, b in zip(one.without[::2], other.without[::2], strict=True)
     ]
     return _LeftOut(single, np.array(double))
 

@@ -15,11 +15,12 @@ from kdviz.analysis.attention.agreements import Agreements
 from kdviz.analysis.attention.pairs import CLAIM, CONTROLS
 from kdviz.analysis.attention.statistics import effect_of, mean_contrast, pair_contrast
 from kdviz.analysis.attention.uncertain import Effect, Interval
+from kdviz.metrics.equivalence import ALPHA
 
 SHARE = 0.25
 """Of the effect, that a control must be shown to be smaller than."""
 
-TWO_TESTS = 0.90
+TWO_TESTS = 1 - 2 * ALPHA
 """Level of the interval that says what two one-sided tests at 5 % say."""
 
 PASSED, FAILED, CANNOT_TELL = "passed", "failed", "cannot tell"

@@ -252,7 +252,7 @@ def _effect(agreements: Agreements, value: float | None, corrected: bool) -> Val
     kd, alone = claim_pairs(agreements, value)
     if not kd:
         raise ExperimentError(
-            "agreement.parquet has no KD student and student alone with the same teacher; make it anew with: kdviz study"
+            "agreement.parquet has no KD student and student alone with one teacher; make it anew with: kdviz study"
         )
     weights = agreements.weights / agreements.weights.sum()
 

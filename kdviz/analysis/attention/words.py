@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdviz.analysis.attention.dependence import PartEffect, Prediction
-from kdviz.analysis.attention.controls import Control
+from kdviz.analysis.attention.phrases import counted, span, with_interval
 from kdviz.analysis.attention.report import AttentionReport
-from kdviz.analysis.attention.uncertain import Effect
-from kdviz.analysis.attention.verdicts import Verdict, claim_of, verdict_of, verdicts
-from kdviz.analysis.study_kinds import STUDIES, Study
-from kdviz.language import N_, _, listed, number, percent, plural, signed
+from kdviz.analysis.attention.verdicts import CLOSER, FURTHER, Verdict, claim_of, verdicts
+from kdviz.analysis.attention.words_controls import control_sentences
+from kdviz.analysis.attention.words_dependence import dependence_sentences
+from kdviz.analysis.study_kinds import STUDIES
+from kdviz.language import N_, _, number, percent, plural
 
 LEAST_CEILING = 0.9
 """Mean ceiling down to which corrected agreement is right to .01; see :mod:`.statistics`."""
@@ -43,42 +43,6 @@ _CLAIMS = {
         "One training of each student cannot tell whether {distillation} teaches where to look: here the KD student's "
         "maps agree with the teacher's by {kd}, those of the student alone by {alone} ({measure}). The difference is "
         "{difference}, over {counts}: the interval is over images, and other seeds may differ by more."
-    ),
-}
-_CONTROLS = {
-    "second": N_("A second student alone in the KD student's place: {difference}, {outcome}."),
-    "shuffled": N_("A teacher with shuffled weights in the teacher's place: {difference}, {outcome}."),
-    "other": N_("The teacher's maps of other images: {difference}, {outcome}."),
-}
-_OUTCOMES = {
-    "passed": N_("passed, since its 90 % interval, {inner}, lies within a quarter of the effect, ±{bound}"),
-    "small": N_(
-        "small but not zero: it is {share} of the effect, and its 90 % interval, {inner}, lies within a quarter of it, "
-        "±{bound}"
-    ),
-    "failed": N_("failed, since its 90 % interval, {inner}, lies beyond a quarter of the effect, ±{bound}"),
-    "cannot tell": N_(
-        "which cannot tell, since its 90 % interval, {inner}, reaches beyond a quarter of the effect, ±{bound}"
-    ),
-    "no effect": N_("which cannot tell, since the effect that it is held against cannot be told from nothing"),
-    "trainings": N_("which one training cannot tell from nothing"),
-}
-_SHORT = {
-    "passed": N_("{control}: passed"),
-    "small": N_("{control}: small but not zero ({share} of the effect)"),
-    "failed": N_("{control}: failed"),
-    "cannot tell": N_("{control}: cannot tell"),
-}
-_PARTS = {
-    "all three right": N_("all three right: {difference}, {images}"),
-    "KD student wrong": N_("KD student wrong: {difference}, {images}"),
-    "student alone wrong": N_("student alone wrong: {difference}, {images}"),
-    "teacher wrong": N_("teacher wrong: {difference}, {images}"),
-    "mistakes of the teacher that the KD student repeats": N_(
-        "mistakes of the teacher that the KD student repeats: {difference}, {images}"
-    ),
-    "mistakes of the teacher that it does not repeat": N_(
-        "mistakes of the teacher that it does not repeat: {difference}, {images}"
     ),
 }
 
@@ -116,8 +80,8 @@ def in_words(report: AttentionReport) -> Words:
     return Words(
         claim.outcome,
         (_claim(report, claim), *_enough(claim), _ceilings(report), *_size(report, claim.outcome)),
-        tuple(_controls(report)),
-        (*_values(report), *_classes(report), *_mistakes(report), *map(_inheritance, report.inheritance)),
+        tuple(control_sentences(report)),
+        tuple(dependence_sentences(report)),
         tuple(_limits(report)),
         tuple(verdicts(report)),
     )
@@ -134,20 +98,10 @@ def _claim(report: AttentionReport, claim: Verdict) -> str:
         kd=number(report.chosen.kd.value, 3),
         alone=number(report.chosen.alone.value, 3),
         measure=_measure(report),
-        difference=_interval(report.chosen.difference),
+        difference=with_interval(report.chosen.difference),
         counts=counted(report.chosen.difference),
-        inner=_span(claim.inner_low, claim.inner_high),
+        inner=span(claim.inner_low, claim.inner_high),
         margin=number(claim.margin, 3),
-    )
-
-
-def counted(effect: Effect) -> str:
-    """Over how many images, seeds and teachers an effect is."""
-    return _(
-        "{images}, {seeds} and {teachers}",
-        images=plural("{count} image", "{count} images", effect.n_images),
-        seeds=plural("{count} seed", "{count} seeds", effect.n_seeds),
-        teachers=plural("{count} teacher", "{count} teachers", effect.n_teachers),
     )
 
 
@@ -192,9 +146,9 @@ def _ceilings(report: AttentionReport) -> str:
 
 
 def _size(report: AttentionReport, outcome: str) -> list[str]:
-    if outcome not in ("closer", "further"):
+    if outcome not in (CLOSER, FURTHER):
         return []
-    size, further = report.chosen.size, outcome == "further"
+    size, further = report.chosen.size, outcome == FURTHER
     shares = [1 - one if further else one for one in size.by_training_superiority]
     text = _FURTHER if further else _CLOSER
     return [
@@ -219,187 +173,6 @@ _FURTHER = N_(
     "In single trainings the KD student's map is further from the teacher's on {share} of the images ({low} to {high}, "
     "in {trainings}), with a Cohen's d of paired differences of {d} ({d_low} to {d_high})."
 )
-
-
-# controls -------------------------------------------------------------------------------------------------------------
-
-
-def _controls(report: AttentionReport) -> list[str]:
-    if not report.controls:
-        return [_("Nothing controls this study: it has no second students and no shuffled teachers.")]
-    sentences = [_control(one) for one in report.controls]
-    return [*sentences, *_meaning(report), *_shuffle(report), *_other_values(report)]
-
-
-def _control(one: Control) -> str:
-    rule = verdict_of(one).rule
-    key = rule if rule in ("trainings", "no effect") else "small" if one.small else one.outcome
-    outcome = _(
-        _OUTCOMES[key],
-        inner=_span(one.interval.low, one.interval.high),
-        bound=number(one.bound, 3),
-        share=percent(abs(one.share), 0),
-    )
-    return _(_CONTROLS[one.kind], difference=_interval(one.difference), outcome=outcome)
-
-
-def _meaning(report: AttentionReport) -> list[str]:
-    """What controls that are something mean for the claim."""
-    found = []
-    for one in report.controls:
-        if not (one.outcome == "failed" or one.small or (one.bound > 0 and one.difference.excludes_zero)):
-            continue
-        name, share = _(one.name), percent(abs(one.share), 0)
-        if one.share < 0:
-            text = N_("The control “{control}” goes against the effect ({share} of its size), which it cannot explain.")
-            found.append(_(text, control=name, share=share))
-        elif one.kind == "other" and report.specific is not None:
-            text = N_(
-                "By “{control}”, {share} of the effect is a way of looking that all images share. What is about each "
-                "image itself is {specific}."
-            )
-            found.append(_(text, control=name, share=share, specific=_interval(report.specific)))
-        else:
-            text = N_("By “{control}”, {share} of the effect may have other reasons than distillation.")
-            found.append(_(text, control=name, share=share))
-    return found
-
-
-def _other_values(report: AttentionReport) -> list[str]:
-    """The controls of the values that are not judged, in short."""
-    kind = STUDIES.get(report.study, STUDIES["temperature"])
-    sentences = []
-    for value in [one.value for one in report.values if one.value != report.chosen.value]:
-        controls = listed((_short(one) for one in report.all_controls if one.value == value), N_("; "))
-        if controls and value is not None:
-            sentences.append(_("Controls at {value}: {controls}.", value=kind.amount(value), controls=controls))
-    return sentences
-
-
-def _short(one: Control) -> str:
-    key = "small" if one.small else one.outcome
-    return _(_SHORT[key], control=_(one.name), share=percent(abs(one.share), 0))
-
-
-def _shuffle(report: AttentionReport) -> list[str]:
-    if report.shuffle is None:
-        return []
-    value = number(report.shuffle.value, 3)
-    if report.shuffle.value < 0.5:
-        return [
-            _("With its weights shuffled the teacher's maps agree with its true ones by {value} only.", value=value)
-        ]
-    return [
-        _(
-            "With its weights shuffled the teacher's maps still agree with its true ones by {value}: doubt them.",
-            value=value,
-        )
-    ]
-
-
-# dependence -----------------------------------------------------------------------------------------------------------
-
-
-def _values(report: AttentionReport) -> list[str]:
-    if len(report.values) < 2:
-        return []
-    kind = STUDIES[report.study]
-    shown = listed(
-        _("{value}: {effect}", value=kind.amount(one.value), effect=signed(one.difference.value, 3))
-        for one in report.values
-    )
-    sentences = [_("The difference for each value: {values}.", values=shown)]
-    if report.trainings < 2:
-        return [*sentences, _("One training of each cannot tell these values apart.")]
-    return [*sentences, *_steps(report, kind), *_apart(report, kind)]
-
-
-def _steps(report: AttentionReport, kind: Study) -> list[str]:
-    """The changes between neighbouring values."""
-    shown = listed(
-        (
-            _(
-                "{first} to {second}: {change} ({low} to {high})",
-                first=kind.amount(one.first),
-                second=kind.amount(one.second),
-                change=signed(one.effect.value, 3),
-                low=signed(one.together.low, 3),
-                high=signed(one.together.high, 3),
-            )
-            for one in report.steps
-            if one.together is not None
-        ),
-        N_("; "),
-    )
-    return [
-        _("From each value to the next it changes by, with intervals that hold together at 95 %, {steps}.", steps=shown)
-    ]
-
-
-def _apart(report: AttentionReport, kind: Study) -> list[str]:
-    """Which values are told apart, of all pairs of them."""
-    groups = {True: [], False: []}
-    for one in report.changes:
-        pair = _("{first} and {second}", first=kind.amount(one.first), second=kind.amount(one.second))
-        groups[one.differs].append(pair)
-    told = _(
-        "Of all pairs of values these differ (p < .05 for all pairs together, Holm): {pairs}.",
-        pairs=listed(groups[True]),
-    )
-    untold = _("These cannot be told apart: {pairs}.", pairs=listed(groups[False]))
-    nothing = _("No two values can be told apart (p < .05 for all pairs together, Holm).")
-    if not groups[True]:
-        return [nothing]
-    return [told, untold] if groups[False] else [told]
-
-
-def _classes(report: AttentionReport) -> list[str]:
-    sure = [one for one in report.class_effects if (one.p_holm or 0.0) < 0.05]
-    if len(report.class_effects) < 2:
-        return []
-    return [
-        _(
-            "It is above zero in {more} of {all} classes and below in {less} (p < .05 for all of them together, Holm).",
-            more=number(sum(one.effect.value > 0 for one in sure)),
-            less=number(sum(one.effect.value < 0 for one in sure)),
-            all=number(len(report.class_effects)),
-        )
-    ]
-
-
-def _mistakes(report: AttentionReport) -> list[str]:
-    shown = listed(map(_part, report.mistakes))
-    return [_("By who is right: {parts}.", parts=shown)] if report.mistakes else []
-
-
-def _part(part: PartEffect) -> str:
-    images = plural("{count} image", "{count} images", round(part.images))
-    return _(_PARTS[part.name], difference=_interval(part.effect), images=images)
-
-
-def _inheritance(found: Prediction) -> str:
-    says = found.auroc.excludes_zero and found.auroc.value > 0
-    texts = {
-        ("kd_student", True): N_("Agreement predicts which of the teacher's mistakes the KD student repeats: {auroc}."),
-        ("kd_student", False): N_(
-            "Agreement cannot be told to predict which of the teacher's mistakes the KD student repeats: {auroc}."
-        ),
-        ("student", True): N_(
-            "Agreement predicts which of the teacher's mistakes the student alone makes, too: {auroc}."
-        ),
-        ("student", False): N_(
-            "Agreement cannot be told to predict which of the teacher's mistakes the student alone makes, too: {auroc}."
-        ),
-    }
-    auroc = _(
-        "AUROC {value}, 95 % interval {low} to {high}; {repeated} repeated, {others} not",
-        value=number(0.5 + found.auroc.value, 2),
-        low=number(max(0.0, 0.5 + found.auroc.interval.low), 2),
-        high=number(min(1.0, 0.5 + found.auroc.interval.high), 2),
-        repeated=number(round(found.inherited)),
-        others=number(round(found.others)),
-    )
-    return _(texts[found.role, says], auroc=auroc)
 
 
 # limits ---------------------------------------------------------------------------------------------------------------
@@ -457,16 +230,3 @@ def _scope(report: AttentionReport) -> str:
         method=report.about.get("method", "rise"),
         baseline=settings.get("baseline", "black"),
     )
-
-
-def _interval(effect: Effect) -> str:
-    return _(
-        "{value} (95 % interval {low} to {high})",
-        value=signed(effect.value, 3),
-        low=signed(effect.interval.low, 3),
-        high=signed(effect.interval.high, 3),
-    )
-
-
-def _span(low: float, high: float) -> str:
-    return _("{low} to {high}", low=signed(low, 3), high=signed(high, 3))
