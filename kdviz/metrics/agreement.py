@@ -218,14 +218,10 @@ def _left_out(one: _Prepared, other: _Prepared, measure: Measure) -> _LeftOut | 
         measure.compare(one.without, other.halves[opposite]) + measure.compare(one.halves[opposite], other.without)
     ) / 2
     first, second = one.without[1::2], other.without[1::2]
-    double = [  # one even unit at a time: maps may be large
-        (
-            measure.compare(np.broadcast_to(a, second.shape), second)
-            + measure.compare(first, np.broadcast_to(b, first.shape))
-        )
-        / 2
-        for a, b in zip(one.without[::2], other.without[::2], strict=True)
-    ]
+    double = []
+    for a, b in zip(one.without[::2], other.without[::2], strict=True):  # one at a time: maps may be large
+        across = measure.compare(np.broadcast_to(a, second.shape), second)
+        double.append((across + measure.compare(first, np.broadcast_to(b, first.shape))) / 2)
     return _LeftOut(single, np.array(double))
 
 

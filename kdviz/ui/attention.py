@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -10,16 +12,18 @@ import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz import figures
-from kdviz.analysis.attention import AttentionReport, in_words, studies_of
+from kdviz.analysis.attention import MARGIN, AttentionReport, in_words, studies_of
+from kdviz.analysis.attention.controls import Control
 from kdviz.analysis.attention.document import EFFECTS, effects_table
 from kdviz.analysis.attention.faithful import NAME as FAITHFULNESS
 from kdviz.analysis.attention.faithful import TRIVIAL, faithfulness_summary
 from kdviz.analysis.attention.report import Extreme
-from kdviz.analysis.attention.statistics import Interval
 from kdviz.analysis.attention.table import NAME as AGREEMENT
+from kdviz.analysis.attention.uncertain import Interval
+from kdviz.analysis.attention.verdicts import claim_of
 from kdviz.analysis.study_kinds import STUDIES
 from kdviz.language import N_, _, number, percent, plural, signed
-from kdviz.metrics.similarity import measures
+from kdviz.metrics.similarity import MAIN, measures
 from kdviz.ui import address
 from kdviz.ui.compare.settings import METHOD_TITLES
 from kdviz.ui.gallery import gallery
@@ -28,7 +32,8 @@ from kdviz.ui.parts import chart
 from kdviz.ui.texts import download, plain, say_missing, together
 from kdviz.ui.top import heading
 
-ADDRESS = ("study", "measure", "value")
+ADDRESS = ("study", "measure", "margin", "value")
+_LEAST_MARGIN, _LARGEST_MARGIN = 0.001, 0.2  # of agreement
 _MEASURE_TITLES = {
     "spearman": N_("Spearman"),
     "pearson": N_("Pearson"),
@@ -40,7 +45,17 @@ _PARQUET = "application/vnd.apache.parquet"
 _OUTCOMES = {
     "closer": ("visibility", N_("Yes: the KD student looks more where the teacher looks")),
     "further": ("visibility_off", N_("No: the KD student looks less where the teacher looks")),
+    "as close": ("visibility_off", N_("No: by less than the margin, if at all")),
     "cannot be told": ("help", N_("It cannot be told")),
+}
+_SHORT = {
+    "closer": N_("closer"),
+    "further": N_("further"),
+    "as close": N_("no difference"),
+    "cannot be told": N_("cannot be told"),
+    "passed": N_("passed"),
+    "failed": N_("failed"),
+    "cannot tell": N_("cannot tell"),
 }
 
 
@@ -51,7 +66,8 @@ def page() -> None:
     if not known:
         _missing(opened)
         return
-    report = opened.attention(*_which(known))
+    study, measure, margin = _which(known)
+    report = replace(opened.attention(study, measure), margin=margin)
     _verdict(report)
     _claim(report)
     if len(report.values) > 1:
@@ -78,8 +94,8 @@ def _measure_title(name: str) -> str:
     return _(_MEASURE_TITLES[name]) if name in _MEASURE_TITLES else name
 
 
-def _which(known: list[str]) -> tuple[str, str]:
-    """The study and the measure of the address."""
+def _which(known: list[str]) -> tuple[str, str, float]:
+    """The study, the measure and the margin of the address."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         study = address.read_choice("study", known, known[0])
         if len(known) > 1:
@@ -93,8 +109,8 @@ def _which(known: list[str]) -> tuple[str, str]:
                 )
                 or study
             )
-        names = list(measures)
-        measure = address.read_choice("measure", names, names[0])
+        names = sorted(measures, key=lambda name: name != MAIN)
+        measure = address.read_choice("measure", names, MAIN)
         measure = (
             st.segmented_control(
                 _("How alike two maps are"),
@@ -102,13 +118,36 @@ def _which(known: list[str]) -> tuple[str, str]:
                 required=True,
                 format_func=_measure_title,
                 key=address.begin("attention-measure", measure),
-                help=_("Correlations are corrected for the noise of the masks; the other two cannot be."),
+                help=_("Pearson's correlation is corrected for the noise of the masks; the others cannot be."),
             )
             or measure
         )
+        margin = _margin()
     address.keep("study", study, known[0])
-    address.keep("measure", measure, names[0])
-    return study, measure
+    address.keep("measure", measure, MAIN)
+    return study, measure, margin
+
+
+def _margin() -> float:
+    """Of agreement, below which a difference counts as none; in the address."""
+    usual = f"{MARGIN:g}"
+    try:
+        asked = float(address.read("margin", usual))
+    except ValueError:
+        asked = MARGIN
+    asked = asked if _LEAST_MARGIN <= asked <= _LARGEST_MARGIN else MARGIN  # NaN too
+    margin = st.number_input(
+        _("Margin"),
+        _LEAST_MARGIN,
+        _LARGEST_MARGIN,
+        step=0.005,
+        format="%.3f",
+        width=140,
+        key=address.begin("attention-margin", asked),
+        help=_("A difference of agreement that is shown to be smaller counts as none."),
+    )
+    address.keep("margin", f"{margin:g}", usual)
+    return margin
 
 
 # the claim ------------------------------------------------------------------------------------------------------------
@@ -126,10 +165,40 @@ def _verdict(report: AttentionReport) -> None:
 def _claim(report: AttentionReport) -> None:
     st.markdown(
         f"**{_('The claim beside its controls')}**",
-        help=_("Each line is a difference of two mean agreements with its 95 % interval; controls must contain zero."),
+        help=_(
+            "Each line is a difference of two mean agreements with its 95 % interval; the dots are single trainings. The "
+            "band is a quarter of the effect either way: a control passes when its 90 % interval lies within it."
+        ),
     )
     chart(figures.claim_and_controls(report), "attention-claim")
     _chart_files(report, "claim", figures.claim_and_controls, figures.claim_and_controls_file)
+    if report.all_controls:
+        with st.expander(_("Every control")):
+            st.dataframe(_controls_table(report), hide_index=True)
+
+
+def _controls_table(report: AttentionReport) -> pd.DataFrame:
+    kind = STUDIES.get(report.study, STUDIES["temperature"])
+    return pd.DataFrame(
+        [
+            {
+                _("Distillation"): "" if one.value is None else kind.amount(one.value),
+                _("Control"): _(one.name),
+                _("Difference"): signed(one.difference.value, 3),
+                _("95 % interval"): _span(one.difference.interval),
+                _("90 % interval"): _span(one.interval),
+                _("Within"): f"±{number(one.bound, 3)}" if one.bound > 0 else "–",
+                _("Outcome"): _control_outcome(one),
+            }
+            for one in report.all_controls
+        ]
+    )
+
+
+def _control_outcome(one: Control) -> str:
+    if one.small:
+        return _("small but not zero: {share} of the effect", share=percent(abs(one.share), 0))
+    return _(_SHORT[one.outcome])
 
 
 def _against_value(report: AttentionReport) -> None:
@@ -138,6 +207,32 @@ def _against_value(report: AttentionReport) -> None:
     chart(figures.effect_against_value(report), "attention-values")
     _chart_files(report, "values", figures.effect_against_value, figures.effect_against_value_file)
     st.dataframe(_values_table(report), hide_index=True)
+    if report.trainings > 1:
+        with st.expander(_("Each value beside each other")):
+            st.dataframe(_changes_table(report), hide_index=True)
+            st.caption(
+                _(
+                    "The intervals of neighbours hold together at 95 % (Bonferroni); p-values are adjusted so that all "
+                    "pairs together err in 5 % of studies (Holm, 1979)."
+                )
+            )
+
+
+def _changes_table(report: AttentionReport) -> pd.DataFrame:
+    kind = STUDIES.get(report.study, STUDIES["temperature"])
+    return pd.DataFrame(
+        [
+            {
+                _("From"): kind.amount(one.first),
+                _("To"): kind.amount(one.second),
+                _("Change"): signed(one.effect.value, 3),
+                _("95 % interval"): _span(one.effect.interval),
+                _("95 % for all neighbours"): "" if one.together is None else _span(one.together),
+                _("p (Holm)"): number(one.p_holm, 4),
+            }
+            for one in report.changes
+        ]
+    )
 
 
 def _values_table(report: AttentionReport) -> pd.DataFrame:
@@ -151,14 +246,23 @@ def _values_table(report: AttentionReport) -> pd.DataFrame:
                 _("Difference"): signed(one.difference.value, 3),
                 _("95 % interval"): _span(one.difference.interval),
                 _("over images only"): _span(one.difference.images),
-                _("over seeds only (t)"): _span(one.difference.seeds_t),
+                _("over seeds and teachers only (t)"): _span(one.difference.seeds_t),
+                _("Verdict"): _(_SHORT[claim_of(one.difference, report.margin, one.value).outcome]),
                 _("Noise ceilings"): f"{number(one.ceiling_kd, 3)}, {number(one.ceiling_alone, 3)}",
-                _("Cohen's d"): number(one.size.d_z, 2),
-                _("KD student closer"): percent(one.size.superiority, 0),
+                _("Cohen's d, single trainings"): _range(one.size.by_training_d_z, lambda each: number(each, 2)),
+                _("KD student closer, single trainings"): _range(
+                    one.size.by_training_superiority, lambda each: percent(each, 0)
+                ),
             }
             for one in report.values
         ]
     )
+
+
+def _range(values: Sequence[float], shown: Callable[[float], str]) -> str:
+    """The mean, and from the least to the largest."""
+    mean = shown(sum(values) / len(values))
+    return mean if len(values) == 1 else f"{mean} ({shown(min(values))} … {shown(max(values))})"
 
 
 def _span(interval: Interval) -> str:
@@ -343,6 +447,7 @@ def _made(report: AttentionReport) -> str:
     parts = [
         plural("{count} image", "{count} images", report.images),
         plural("{count} seed", "{count} seeds", report.seeds),
+        plural("{count} teacher", "{count} teachers", report.teachers),
         _method(str(about.get("method", "rise"))),
     ]
     masks = about.get("settings", {}).get("n_masks")
