@@ -166,8 +166,8 @@ def _claim(report: AttentionReport) -> None:
     st.markdown(
         f"**{_('The claim beside its controls')}**",
         help=_(
-            "Each line is a difference of two mean agreements with its 95 % interval; the dots are single trainings. The "
-            "band is a quarter of the effect either way: a control passes when its 90 % interval lies within it."
+            "Each line is a difference of two mean agreements with its 95 % interval; the dots are single trainings. "
+            "The band is a quarter of the effect either way: a control passes when its 90 % interval lies within it."
         ),
     )
     chart(figures.claim_and_controls(report), "attention-claim")

@@ -134,7 +134,7 @@ def summarised(
         images[0] ** 0.5,
         spread.seeds**0.5,
         spread.teachers**0.5,
-        p_value_of(value, parts, shared),
+        p_value_of(value, parts, shared) if value else 1.0,
         parts,
         shared,
         n_images,
