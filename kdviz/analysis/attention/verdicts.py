@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.stats import t as student_t
 
 from kdviz.analysis.attention.controls import SHARE, TWO_TESTS, Control
@@ -122,9 +123,8 @@ def trainings_enough(effect: Effect, margin: float) -> int | None:
         return None
     (images, _), *others = effect.parts
     each = max(variance * (degrees + 1) for variance, degrees in others)
-    for count in range(effect.trainings, _MOST + 1):
-        error = (each / count + images) ** 0.5
-        wide, inner = (student_t.ppf((1 + level) / 2, count - 1) * error for level in (LEVEL, TWO_TESTS))
-        if abs(effect.value) > wide or abs(effect.value) + inner < margin:
-            return count
-    return None
+    counts = np.arange(effect.trainings, _MOST + 1)
+    error = np.sqrt(each / counts + images)
+    wide, inner = (student_t.ppf((1 + level) / 2, counts - 1) * error for level in (LEVEL, TWO_TESTS))
+    decided = (abs(effect.value) > wide) | (abs(effect.value) + inner < margin)
+    return int(counts[decided.argmax()]) if decided.any() else None
