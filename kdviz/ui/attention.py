@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
 import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz import figures
 from kdviz.analysis.attention import MARGIN, AttentionReport, in_words, studies_of
-from kdviz.analysis.attention.controls import Control
 from kdviz.analysis.attention.document import EFFECTS, effects_table
 from kdviz.analysis.attention.faithful import NAME as FAITHFULNESS
-from kdviz.analysis.attention.faithful import TRIVIAL, faithfulness_summary
+from kdviz.analysis.attention.faithful import faithfulness_summary
 from kdviz.analysis.attention.report import Extreme
 from kdviz.analysis.attention.table import NAME as AGREEMENT
-from kdviz.analysis.attention.uncertain import Interval
-from kdviz.analysis.attention.verdicts import claim_of
 from kdviz.analysis.study_kinds import STUDIES
-from kdviz.language import N_, _, number, percent, plural, signed
+from kdviz.language import N_, _, number, plural, signed
 from kdviz.metrics.similarity import MAIN, measures
 from kdviz.ui import address
-from kdviz.ui.compare.settings import METHOD_TITLES
+from kdviz.ui.attention_tables import (
+    changes_table,
+    classes_table,
+    controls_table,
+    faithful_table,
+    method_title,
+    values_table,
+)
 from kdviz.ui.gallery import gallery
 from kdviz.ui.library import OpenExperiment, Shown
 from kdviz.ui.parts import chart
@@ -47,15 +49,6 @@ _OUTCOMES = {
     "further": ("visibility_off", N_("No: the KD student looks less where the teacher looks")),
     "as close": ("visibility_off", N_("No: by less than the margin, if at all")),
     "cannot be told": ("help", N_("It cannot be told")),
-}
-_SHORT = {
-    "closer": N_("closer"),
-    "further": N_("further"),
-    "as close": N_("no difference"),
-    "cannot be told": N_("cannot be told"),
-    "passed": N_("passed"),
-    "failed": N_("failed"),
-    "cannot tell": N_("cannot tell"),
 }
 
 
@@ -174,31 +167,7 @@ def _claim(report: AttentionReport) -> None:
     _chart_files(report, "claim", figures.claim_and_controls, figures.claim_and_controls_file)
     if report.all_controls:
         with st.expander(_("Every control")):
-            st.dataframe(_controls_table(report), hide_index=True)
-
-
-def _controls_table(report: AttentionReport) -> pd.DataFrame:
-    kind = STUDIES.get(report.study, STUDIES["temperature"])
-    return pd.DataFrame(
-        [
-            {
-                _("Distillation"): "" if one.value is None else kind.amount(one.value),
-                _("Control"): _(one.name),
-                _("Difference"): signed(one.difference.value, 3),
-                _("95 % interval"): _span(one.difference.interval),
-                _("90 % interval"): _span(one.interval),
-                _("Within"): f"±{number(one.bound, 3)}" if one.bound > 0 else "–",
-                _("Outcome"): _control_outcome(one),
-            }
-            for one in report.all_controls
-        ]
-    )
-
-
-def _control_outcome(one: Control) -> str:
-    if one.small:
-        return _("small but not zero: {share} of the effect", share=percent(abs(one.share), 0))
-    return _(_SHORT[one.outcome])
+            st.dataframe(controls_table(report), hide_index=True)
 
 
 def _against_value(report: AttentionReport) -> None:
@@ -206,67 +175,16 @@ def _against_value(report: AttentionReport) -> None:
     st.subheader(title, anchor=False)
     chart(figures.effect_against_value(report), "attention-values")
     _chart_files(report, "values", figures.effect_against_value, figures.effect_against_value_file)
-    st.dataframe(_values_table(report), hide_index=True)
+    st.dataframe(values_table(report), hide_index=True)
     if report.trainings > 1:
         with st.expander(_("Each value beside each other")):
-            st.dataframe(_changes_table(report), hide_index=True)
+            st.dataframe(changes_table(report), hide_index=True)
             st.caption(
                 _(
                     "The intervals of neighbours hold together at 95 % (Bonferroni); p-values are adjusted so that all "
                     "pairs together err in 5 % of studies (Holm, 1979)."
                 )
             )
-
-
-def _changes_table(report: AttentionReport) -> pd.DataFrame:
-    kind = STUDIES.get(report.study, STUDIES["temperature"])
-    return pd.DataFrame(
-        [
-            {
-                _("From"): kind.amount(one.first),
-                _("To"): kind.amount(one.second),
-                _("Change"): signed(one.effect.value, 3),
-                _("95 % interval"): _span(one.effect.interval),
-                _("95 % for all neighbours"): "" if one.together is None else _span(one.together),
-                _("p (Holm)"): number(one.p_holm, 4),
-            }
-            for one in report.changes
-        ]
-    )
-
-
-def _values_table(report: AttentionReport) -> pd.DataFrame:
-    kind = STUDIES.get(report.study, STUDIES["temperature"])
-    return pd.DataFrame(
-        [
-            {
-                _("Distillation"): "" if one.value is None else kind.amount(one.value),
-                _("KD student"): number(one.kd.value, 3),
-                _("Student alone"): number(one.alone.value, 3),
-                _("Difference"): signed(one.difference.value, 3),
-                _("95 % interval"): _span(one.difference.interval),
-                _("over images only"): _span(one.difference.images),
-                _("over seeds and teachers only (t)"): _span(one.difference.seeds_t),
-                _("Verdict"): _(_SHORT[claim_of(one.difference, report.margin, one.value).outcome]),
-                _("Noise ceilings"): f"{number(one.ceiling_kd, 3)}, {number(one.ceiling_alone, 3)}",
-                _("Cohen's d, single trainings"): _range(one.size.by_training_d_z, lambda each: number(each, 2)),
-                _("KD student closer, single trainings"): _range(
-                    one.size.by_training_superiority, lambda each: percent(each, 0)
-                ),
-            }
-            for one in report.values
-        ]
-    )
-
-
-def _range(values: Sequence[float], shown: Callable[[float], str]) -> str:
-    """The mean, and from the least to the largest."""
-    mean = shown(sum(values) / len(values))
-    return mean if len(values) == 1 else f"{mean} ({shown(min(values))} … {shown(max(values))})"
-
-
-def _span(interval: Interval) -> str:
-    return f"{signed(interval.low, 3)} … {signed(interval.high, 3)}"
 
 
 # image by image -------------------------------------------------------------------------------------------------------
@@ -355,21 +273,7 @@ def _depends(report: AttentionReport) -> None:
     st.subheader(_("What it depends on"), anchor=False)
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in said))
     with st.expander(_("Each class")):
-        st.dataframe(
-            pd.DataFrame(
-                [
-                    {
-                        _("Class"): one.name,
-                        _("Images"): number(one.images),
-                        _("Difference"): signed(one.effect.value, 3),
-                        _("95 % interval"): _span(one.effect.interval),
-                        _("p (Holm)"): "" if one.p_holm is None else number(one.p_holm, 4),
-                    }
-                    for one in report.class_effects
-                ]
-            ),
-            hide_index=True,
-        )
+        st.dataframe(classes_table(report), hide_index=True)
         st.caption(_("p-values are adjusted so that all classes together err in 5 % of studies (Holm, 1979)."))
 
 
@@ -384,29 +288,7 @@ def _faithful(opened: OpenExperiment) -> None:
             "blurred picture, which knows no model."
         )
     )
-    st.dataframe(_faithful_table(rows), hide_index=True)
-
-
-def _faithful_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                _("Model"): figures.role_title(row["role"]),
-                _("Method"): _method(row["method"]),
-                _("Deletion (lower is better)"): number(row["deletion"], 3),
-                _("Insertion (higher is better)"): number(row["insertion"], 3),
-                _("Deletion beside the blurred picture"): signed(row["deletion_gain"], 3),
-                _("Insertion beside the blurred picture"): signed(row["insertion_gain"], 3),
-            }
-            for row in rows
-        ]
-    )
-
-
-def _method(name: str) -> str:
-    if name == TRIVIAL:
-        return _("Blurred picture")
-    return _(METHOD_TITLES[name]) if name in METHOD_TITLES else name
+    st.dataframe(faithful_table(rows), hide_index=True)
 
 
 # files ----------------------------------------------------------------------------------------------------------------
@@ -448,7 +330,7 @@ def _made(report: AttentionReport) -> str:
         plural("{count} image", "{count} images", report.images),
         plural("{count} seed", "{count} seeds", report.seeds),
         plural("{count} teacher", "{count} teachers", report.teachers),
-        _method(str(about.get("method", "rise"))),
+        method_title(str(about.get("method", "rise"))),
     ]
     masks = about.get("settings", {}).get("n_masks")
     if masks:
