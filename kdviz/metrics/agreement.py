@@ -20,6 +20,7 @@ from kdviz.errors import SettingError
 from kdviz.metrics.similarity import Measure, measures
 
 _LEAST_CEILING = 0.4  # below it a corrected agreement of one picture is off by more than its ceiling says
+_MOST_PAIRED = 8  # units of a half that are left out together with those of the other: more would cost time alone
 _FEWEST_UNITS = 4  # two in each half: a unit alone cannot be left out of it
 _LARGEST_CORRELATION = 1 - 1e-12  # Fisher's z of 1 is infinite
 
@@ -123,7 +124,8 @@ def agreement(maps: Mapping[str, HalvedMap], measure: str | Measure = "spearman"
 
         I = (m_0 - 1) (m_1 - 1) / (m_0 m_1) * sum over u, w of (a_uw - mean over u - mean over w + mean)^2
 
-    (Efron & Stein, 1981, section 5). At most half of the variance is taken away. The half-width is the root times the
+    (Efron & Stein, 1981, section 5). Of halves with more than 8 units I is estimated from the first 8 of each. At most
+    half of the variance is taken away. The half-width is the root times the
     quantile of Student's t with U - 2 degrees. Correlations are first brought to Fisher's z; for other measures the
     interval is cut at their range.
 
@@ -203,7 +205,9 @@ def _pair(first: str, second: str, prepared: Mapping[str, _Prepared], measure: M
 
 
 class _LeftOut(NamedTuple):
-    """Agreement without single units of masks, (units,), and without one of each half, (even units, odd units)."""
+    """Agreement without single units of masks, (units,), and without one of each half, (even units, odd units), of
+    the first units.
+    """
 
     one: np.ndarray
     two: np.ndarray
@@ -217,9 +221,10 @@ def _left_out(one: _Prepared, other: _Prepared, measure: Measure) -> _LeftOut | 
     single = (
         measure.compare(one.without, other.halves[opposite]) + measure.compare(one.halves[opposite], other.without)
     ) / 2
-    first, second = one.without[1::2], other.without[1::2]
+    few = slice(0, 2 * _MOST_PAIRED, 2), slice(1, 2 * _MOST_PAIRED, 2)
+    first, second = one.without[few[1]], other.without[few[1]]
     double = []
-    for a, b in zip(one.without[::2], other.without[::2], strict=True):  # one at a time: maps may be large
+    for a, b in zip(one.without[few[0]], other.without[few[0]], strict=True):  # one at a time: maps may be large
         across = measure.compare(np.broadcast_to(a, second.shape), second)
         double.append((across + measure.compare(first, np.broadcast_to(b, first.shape))) / 2)
     return _LeftOut(single, np.array(double))
@@ -244,9 +249,10 @@ def _half_width(moved: _LeftOut) -> float:
     """Student's t times the root of the jackknife's variance, less what that counts twice."""
     halves = [moved.one[::2], moved.one[1::2]]
     variance = sum(_spread(half) * (len(half) - 1) / len(half) for half in halves)
-    even, odd = moved.two.shape
+    (even, odd), sizes = moved.two.shape, [len(half) for half in halves]
     apart = moved.two - moved.two.mean(0) - moved.two.mean(1, keepdims=True) + moved.two.mean()
-    twice = np.square(apart).sum() * (even - 1) * (odd - 1) / (even * odd)
+    each = np.square(apart).sum() / ((even - 1) * (odd - 1))  # what two units make together, squared
+    twice = each * float(np.prod([(size - 1) ** 2 / size for size in sizes]))
     variance = max(variance - twice, variance / 2)  # what two noises make together is at most half of it
     return float(stats.t.ppf(0.975, len(moved.one) - 2) * np.sqrt(variance))
 
