@@ -87,6 +87,36 @@ def test_ceilings_are_the_split_half_agreement():
     assert linear.corrected == pytest.approx(linear.agreement / linear.ceiling)
 
 
+@pytest.mark.parametrize("ceiling", [0.4, 0.7, 0.95])
+def test_the_noise_is_taken_out_of_values_and_cannot_be_of_ranks(ceiling):
+    """Of maps with a few bright places, as those of digits, and a known correlation."""
+    common, one, other = np.exp(2.0 * fields(3, seed=3))
+    true = [(each - each.mean()) / each.std() for each in (common + one, common + other)]
+    expected = np.mean(true[0] * true[1])
+    ranks = stats.spearmanr(true[0].ravel(), true[1].ravel()).statistic
+    noise = np.sqrt(1 / ceiling - 1)
+    found, divided = [], []
+    for seed in range(30):
+        shared, *own = fields(5, seed=100 + seed)  # the masks' noise is shared within a half
+        other_half = fields(1, seed=900 + seed)[0]
+        halves = [
+            np.stack([each + noise * (shared + mine) / 2**0.5, each + noise * (other_half + its) / 2**0.5])
+            for each, mine, its in zip(true, own[:2], own[2:], strict=True)
+        ]
+        maps = {"one": Map(halves[0]), "other": Map(halves[1])}
+        pair = agreement(maps, "pearson").pairs[0]
+        assert pair.ceiling == pytest.approx(ceiling, abs=5 * np.sqrt(2) * ERROR)
+        found.append(pair.agreement / pair.ceiling)
+        rank = agreement(maps, "spearman").pairs[0]
+        assert np.isnan(rank.corrected)
+        divided.append(rank.agreement / rank.ceiling)
+    # An error of 1 / 64 in each of agreement and ceiling, over the ceiling, less by sqrt(30) in the mean; 3 of them.
+    error = np.sqrt(2 * (1 - ceiling**2)) * ERROR / ceiling / np.sqrt(30)
+    assert error < 0.0101
+    assert np.mean(found) == pytest.approx(expected, abs=0.001 + 3 * error)
+    assert abs(np.mean(divided) - ranks) > 0.03
+
+
 def test_pure_noise_has_no_corrected_agreement():
     a, b, c, d = fields(4)
     pair = agreement({"one": Map(np.stack([a, b])), "other": Map(np.stack([c, d]))}).pairs[0]

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from kdviz.analysis.attention import markdown
-from kdviz.analysis.attention.agreements import Agreements, Series
+from kdviz.analysis.attention.agreements import Agreements, Series, read_agreements
 from kdviz.analysis.attention.controls import SHARE, Control
 from kdviz.analysis.attention.document import _rows, as_json
+from kdviz.analysis.attention.maps import GroupMaps, StudyImages
+from kdviz.analysis.attention.models import StudyModel, shuffles
+from kdviz.analysis.attention.pairs import agreement_rows
 from kdviz.analysis.attention.report import report_of
 from kdviz.analysis.attention.statistics import effect_of, matched, pair_contrast
 from kdviz.analysis.attention.uncertain import _spread, summarised
@@ -436,3 +439,38 @@ def test_markdown_is_made_of_the_tables_figures(monkeypatch):
     assert "200 images, 3 seeds and 3 teachers, of 10,000 test images, 1,024 masks an image" in text
     assert text.count("| second student alone |") == 2
     assert "nan" not in text
+
+
+def test_the_table_of_several_teachers_is_read():
+    """Through the rows of agreement.parquet, as the engine writes them."""
+    keys = [*TEACHERS[:2]]
+    models = [StudyModel(key, "teacher", "none", b"", seed=place or None) for place, key in enumerate(keys)]
+    models += [
+        StudyModel(f"T = 4, seed {seed}, of {key}", "kd_student", "none", b"", key, "temperature", 4.0, seed)
+        for key in keys
+        for seed in (0, 1)
+    ]
+    models += [
+        StudyModel(f"alone, seed {seed}", "student", "none", b"", "", "temperature", None, seed) for seed in (0, 1)
+    ]
+    models += [
+        StudyModel(f"alone, seed {seed}", "second", "none", b"", "", "temperature", None, seed) for seed in (2, 3)
+    ]
+    models += [one for teacher in models[:2] for one in shuffles(teacher, [0, 1])]
+    images, generator = 24, np.random.default_rng(0)
+    true = {one.key: generator.normal(size=(images, 8, 8)) for one in models}
+    for one in models:
+        if one.role == "kd_student":
+            true[one.key] += 2 * true[one.teacher]
+    halves = np.stack([true[one.key][:, None] + 0.2 * generator.normal(size=(images, 2, 8, 8)) for one in models])
+    labels = np.arange(images) % 2
+    known = StudyImages(np.arange(images), labels, labels, np.ones(images), ["none"] * images)
+    maps = GroupMaps(halves, np.tile(labels, (len(models), 1)).astype(np.int16))
+    table = agreement_rows(maps, models, known, {"study": "temperature", "split": "test"}, 100)
+    found = report_of(read_agreements(table, "temperature"), "temperature", ABOUT, CLASSES, 4.0)
+    effect = found.chosen.difference
+    assert effect.places == tuple((key, seed) for key in keys for seed in (0, 1))
+    # A KD student's map is 2 / sqrt(5) its own teacher's; of the other teacher's it would be 0.
+    assert effect.value == pytest.approx(2 / np.sqrt(5), abs=0.05)
+    assert {one.kind: one.difference.trainings for one in found.controls} == {"second": 4, "shuffled": 4, "other": 4}
+    assert "24 images, 2 seeds and 2 teachers" in in_words(found).sentences[0]
