@@ -617,7 +617,9 @@ def test_sweep_continues_without_training_twice(tiny_folder, few_small_digits, m
     assert summary["kd_student", 4.0]["accuracy_sd"] == pytest.approx(np.std(own, ddof=1))
     assert summary["teacher", None]["seeds"] == 1
     assert document["verdict"]["value"] in (1.0, 4.0, 16.0)
-    assert document["verdict"]["outcome"] in ("beats", "does not beat", "cannot be told from")
+    outcomes = ("beats", "does not beat", "is equivalent to", "cannot be told from")
+    assert document["verdict"]["outcome"] in outcomes
+    assert document["verdict"]["margin"] == document["verdict"]["equivalence"]["margin"] == 0.005
     assert document["verdict"]["sentences"][0].startswith("Distillation at T = ")
 
     sweep("4", "0")  # the whole table is told, not only what was asked for now
@@ -654,6 +656,14 @@ def test_every_study_can_be_swept(tiny_folder, few_small_digits, capsys, study, 
     assert "training alone" in captured.out
     assert main([*command, "--values", values, "--json"]) == 0
     assert only_json(capsys)["verdict"]["difference"]["seed_error"] is None
+
+
+@pytest.mark.parametrize("margin", ["0", "-1", "nan", "much", "30"])
+def test_a_margin_is_points_of_accuracy(margin, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["sweep", "temperature", "--margin", margin])
+    assert stopped.value.code == 2
+    assert "argument --margin" in capsys.readouterr().err
 
 
 def test_an_estimate_makes_no_table(tiny_folder, few_small_digits, capsys):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 from kdviz.analysis.studies import PREDICTIONS_SCHEMA, STUDIES, STUDY_SCHEMA
 from kdviz.analysis.verdict import best_by_validation, verdict
+from kdviz.metrics import paired_difference
+from kdviz.metrics.equivalence import equivalence_p_value
 
 SAMPLES = 2000
 
@@ -49,12 +54,31 @@ class Planted:
         return verdict(*self.tables, self.study, **options)
 
 
+def points(share: float) -> str:
+    return f"{100 * share:+.2f}"
+
+
+SAYS = {
+    "beats": "beats training alone: ",
+    "does not beat": "does not beat training alone: ",
+    "is equivalent to": "is as good as training alone within 1.0 points: ",
+    "cannot be told from": "cannot be told from training alone with 3 seeds and 2,000 samples: ",
+}
+
+
 @pytest.mark.parametrize(
-    ("share", "outcome"), [(0.95, "beats"), (0.80, "does not beat"), (0.90, "cannot be told from")], ids=str
+    ("share", "margin", "outcome"),
+    [
+        (0.95, 0.005, "beats"),
+        (0.80, 0.005, "does not beat"),
+        (0.90, 0.01, "is equivalent to"),
+        (0.90, 0.0005, "cannot be told from"),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("study", ["temperature", "teacher-epochs"])
-def test_what_is_planted_is_found(share, outcome, study):
-    found = Planted({None: (0.9, 0.9), 4: (share, share)}, study=study).judged()
+def test_what_is_planted_is_found(share, margin, outcome, study):
+    found = Planted({None: (0.9, 0.9), 4: (share, share)}, study=study).judged(margin=margin)
     assert found.outcome == outcome
     assert found.accuracy == pytest.approx(share, abs=0.02)
     assert found.alone == pytest.approx(0.9, abs=0.02)
@@ -62,9 +86,9 @@ def test_what_is_planted_is_found(share, outcome, study):
     assert (found.difference.seeds, found.difference.samples, len(found.tests)) == (3, SAMPLES, 3)
     name = f"{STUDIES[study].unit} = 4"
     name = f"from a teacher stopped after {name.removeprefix('epochs = ')} epochs" if "epochs" in name else f"at {name}"
-    start = f"Distillation {name}, the best by validation, {outcome} training alone: {found.accuracy:.2%} against"
+    start = f"Distillation {name}, the best by validation, {SAYS[outcome]}{found.accuracy:.2%} against"
     assert found.sentences[0].startswith(start)
-    assert "over 3 seeds and 2,000 samples" in found.sentences[0]
+    assert "3 seeds and 2,000 samples" in found.sentences[0]
     assert not any("one seed" in sentence.lower() for sentence in found.sentences)
 
 
@@ -104,10 +128,24 @@ def test_the_first_of_equally_good_values_is_chosen():
 
 def test_one_seed_is_said_to_be_one():
     found = Planted({None: (0.9, 0.9), 4.0: (0.95, 0.95)}, seeds=(3,)).judged()
-    assert "over one seed and 2,000 samples" in found.sentences[0]
-    assert found.sentences[1] == "With one seed the interval says nothing about other seeds."
-    assert math.isnan(found.difference.seed_error)
-    assert "in 1 of 1 seed (p < .05)" in found.sentences[2]
+    one = found.difference
+    assert found.sentences[0] == (
+        f"Distillation at T = 4, the best by validation, cannot be judged with one seed: {found.accuracy:.2%} against "
+        f"{found.alone:.2%} for training alone ({points(one.value)} points, 95 % interval {points(one.low)} to "
+        f"{points(one.high)} over 2,000 samples, which says nothing about other seeds)."
+    )
+    assert one.low > 0  # however sure it looks
+    assert (found.outcome, found.withheld) == ("cannot be told from", True)
+    assert not any("beats" in sentence for sentence in found.sentences)
+    assert math.isnan(one.seed_error)
+    assert "in 1 of 1 seed (p < .05)" in found.sentences[1]
+
+
+def test_one_seed_says_nothing_of_the_values_either():
+    found = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}, seeds=(0,)).judged()
+    assert [pair.outcome for pair in found.pairs] == ["cannot tell"]
+    assert (found.rivals, found.steps) == ((1.0,), ())
+    assert not any("T = 1" in sentence for sentence in found.sentences)
 
 
 def test_rivals_are_those_that_cannot_be_told_from_the_best():
@@ -116,7 +154,13 @@ def test_rivals_are_those_that_cannot_be_told_from_the_best():
     ).judged()
     assert found.value == 4.0
     assert found.rivals == (8.0,)
-    assert "Cannot be told from it: T = 8." in found.sentences
+    outcomes = {(pair.first, pair.second): pair.outcome for pair in found.pairs}
+    assert outcomes[4.0, 8.0] == "cannot tell"
+    assert {outcome for pair, outcome in outcomes.items() if pair != (4.0, 8.0)} == {"different"}
+    assert "Cannot be told from it with 3 seeds and 2,000 samples: T = 8." in found.sentences
+    wide = found.within(0.02)
+    assert (wide.rivals, wide.margin) == ((8.0,), 0.02)
+    assert "As good as it within 2.0 points: T = 8." in wide.sentences
     alone = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}).judged()
     assert alone.rivals == ()
     assert not any("Cannot be told from it" in sentence for sentence in alone.sentences)
@@ -147,20 +191,227 @@ def test_only_seeds_that_both_have_are_compared():
     assert found.difference.sample_error < 0.01
 
 
-def test_the_teachers_errors_are_told():
-    planted = Planted({None: (0.8, 0.8), 4.0: (0.9, 0.9)})
-    for row in planted.rows:
-        row["inherited_errors"] = {None: 0.3, 4.0: 0.45}[row["temperature"]] + 0.01 * row["seed"]
-    assert planted.judged().sentences[-1] == (
-        "Of its teacher's errors it repeats 46.0%; the student alone repeats 31.0%."
+def test_rivals_of_the_best_may_differ_from_each_other():
+    """The best differs much from seed to seed; the other two hardly, and are surely not the same."""
+    planted = Planted({None: (0.8, 0.8), 1.0: (0.85, 0.85), 2.0: (0.88, 0.88)})
+    for seed, share in enumerate((0.78, 0.90, 0.99)):
+        for split, labels in planted.labels.items():
+            wrong = np.arange(SAMPLES) >= SAMPLES * (0.99 if split == "validation" else share)
+            planted.add(4.0, seed, split, (labels + wrong) % 10)
+    found = planted.judged()
+    assert (found.value, set(found.rivals)) == (4.0, {1.0, 2.0})
+    (apart,) = [pair for pair in found.pairs if pair.apart]
+    one = apart.difference
+    assert (
+        f"Of 3 pairs of values these differ (Holm's method): T = 1 and T = 2 ({points(one.value)} points, 95 % "
+        f"interval {points(one.low)} to {points(one.high)})."
+    ) in found.sentences
+    assert 0 < one.low < one.value < one.high
+
+
+def tables_of(planted: Planted) -> dict:
+    """Value -> bool (seeds, samples) on the test split."""
+    said = {row["run"]: row["predicted"] for row in planted.said if row["split"] == "test"}
+    values = list(dict.fromkeys(row["temperature"] for row in planted.rows))
+    return {value: np.array([said[f"{value}-{seed}"] == said["data"] for seed in range(3)]) for value in values}
+
+
+def test_all_pairs_are_compared_and_corrected_for():
+    planted = Planted({None: (0.8, 0.8), 1.0: (0.90, 0.90), 2.0: (0.905, 0.905), 4.0: (0.91, 0.91), 8.0: (0.93, 0.93)})
+    found, right = planted.judged(margin=0.03), tables_of(planted)
+    assert [(pair.first, pair.second) for pair in found.pairs] == list(combinations((1.0, 2.0, 4.0, 8.0), 2))
+    plain = [paired_difference(right[pair.first], right[pair.second]) for pair in found.pairs]
+    for name, p_values in (
+        ("p_different", [one.p_value for one in plain]),
+        ("p_equivalent", [equivalence_p_value(one, 0.03) for one in plain]),
+    ):
+        ordered = sorted(p_values)
+        # Holm: the k-th smallest of m times m - k + 1, and none below a smaller one's.
+        wanted = [max(min(1, (6 - place) * p) for place, p in enumerate(ordered) if p <= own) for own in p_values]
+        assert [getattr(pair, name) for pair in found.pairs] == pytest.approx(wanted)
+    for pair in found.pairs:
+        equal, apart = pair.p_equivalent < 0.05, pair.p_different < 0.05
+        assert pair.outcome == ("equivalent" if equal else "different" if apart else "cannot tell")
+    assert {pair.outcome for pair in found.pairs} >= {"equivalent", "different"}
+
+
+def test_neighbouring_values_have_intervals_that_hold_together():
+    planted = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93), 16.0: (0.90, 0.90)})
+    found, right = planted.judged(), tables_of(planted)
+    assert [(step.first, step.second) for step in found.steps] == [(1.0, 4.0), (4.0, 16.0)]
+    for step in found.steps:
+        plain = paired_difference(right[step.first], right[step.second], level=0.975)  # 1 - .05 / 2
+        assert (step.low, step.high) == pytest.approx((plain.low, plain.high))
+    texts = [
+        f"T = {step.first:g} to T = {step.second:g} {points(step.difference.value)} ({points(step.low)} to "
+        f"{points(step.high)})"
+        for step in found.steps
+    ]
+    assert (
+        f"From each value to the next, in points, with 95 % intervals that hold together: {'; '.join(texts)}."
+        in found.sentences
     )
+
+
+@pytest.mark.parametrize(("margin", "words"), [(0.0005, "0.05"), (0.0002, "0.02"), (0.01, "1.0")])
+def test_the_margin_and_the_interval_are_in_the_sentence(margin, words):
+    planted = Planted({None: (0.9, 0.9), 4.0: (0.9, 0.9)})
+    found = planted.judged(margin=margin)
+    judged, one = found.judged, found.difference
+    if found.outcome == "is equivalent to":
+        assert -margin < judged.low < judged.high < margin
+        ends = f"90 % interval {points(judged.low)} to {points(judged.high)}, over 3 seeds and 2,000 samples)."
+        assert f"within {words} points" in found.sentences[0]
+    else:
+        assert one.low < 0 < one.high
+        ends = f"95 % interval {points(one.low)} to {points(one.high)}; up to {words} would count as equal)."
+        assert found.samples_needed is None or found.samples_needed > SAMPLES
+    assert found.sentences[0].endswith(ends)
+    assert found == planted.judged().within(margin)
+
+
+def test_how_many_samples_would_decide():
+    found = Planted({None: (0.9, 0.9), 4.0: (0.9, 0.9)}, samples=400).judged(margin=0.002)
+    assert found.outcome == "cannot be told from"
+    if found.samples_needed is None:
+        assert found.sentences[1] == "More samples alone would not decide; more seeds might."
+        return
+    (count,) = re.findall(r"^About ([\d,]+) samples would decide, if all else stayed as it is\.$", found.sentences[1])
+    assert found.samples_needed <= int(count.replace(",", "")) <= 1.1 * found.samples_needed
+
+
+def test_a_difference_that_is_sure_but_too_small_to_matter():
+    planted = Planted({None: (0.9, 0.9), 4.0: (0.91, 0.91)})
+    found = planted.judged(margin=0.05)
+    one = found.difference
+    assert one.low > 0
+    assert found.outcome == "is equivalent to"
+    text = f"It is better, but by too little to matter: 95 % interval {points(one.low)} to {points(one.high)} points."
+    assert found.sentences[1] == text
+    assert planted.judged(margin=0.001).outcome == "beats"
+
+
+@pytest.mark.parametrize("poor", ["kd_student", "student"])
+def test_near_chance_there_is_no_verdict(poor):
+    accuracies = {None: (0.9, 0.9), 4.0: (0.9, 0.9)}
+    accuracies[4.0 if poor == "kd_student" else None] = (0.11, 0.11)
+    found = Planted(accuracies).judged()
+    (doubt,) = found.doubts
+    assert (doubt.kind, doubt.role) == ("chance", poor)
+    assert doubt.low <= doubt.chance < doubt.high
+    assert 0.1 <= doubt.chance < 0.15
+    who = "its" if poor == "kd_student" else "the"
+    assert found.sentences[0].startswith(
+        f"Distillation at T = 4, the best by validation, cannot be judged: {who} {doubt.accuracy:.2%} "
+    )
+    assert f"is not above chance, {doubt.chance:.2%} (95 % interval {doubt.low:.2%} to" in found.sentences[0]
+    assert (found.outcome, found.withheld) == ("cannot be told from", True)
+    assert not any("beat" in sentence for sentence in found.sentences)
+
+
+def test_well_above_chance_there_is_no_doubt():
+    assert Planted({None: (0.2, 0.2), 4.0: (0.3, 0.3)}).judged().doubts == ()
+
+
+def test_a_class_that_is_never_predicted_is_said_first():
+    planted = Planted({None: (0.9, 0.9), 4.0: (0.95, 0.95)})
+    labels = dict(planted.labels)
+    planted.rows, planted.said = [], [row for row in planted.said if row["role"] == "label"]
+    for value in (None, 4.0):
+        for seed in range(3):
+            for split, truth in labels.items():
+                predicted = truth.copy()
+                predicted[seed :: 20 if value is None else 40] += 1
+                predicted %= 10
+                predicted[predicted == 3] = 5 if value == 4.0 else 3
+                planted.add(value, seed, split, predicted)
+    found = planted.judged()
+    (doubt,) = found.doubts
+    assert (doubt.kind, doubt.role, doubt.classes) == ("never predicted", "kd_student", (3,))
+    assert found.sentences[0] == (
+        "Distillation at T = 4, the best by validation, gives students that never predict some classes (numbered from "
+        "0): 3."
+    )
+    assert found.outcome == "does not beat"  # it is not withheld
+    assert "does not beat training alone" in found.sentences[1]
+
+
+def with_teacher(planted: Planted, shares: dict, errors: int = 200) -> Planted:
+    """A teacher of so many errors, and what each seed repeats of them."""
+    for row in planted.rows:
+        row["inherited_errors"] = shares[row["temperature"]][row["seed"]]
+    for split in ("validation", "test"):
+        teacher = {"run": "teacher", "role": "teacher", "split": split, "accuracy": 1 - errors / SAMPLES}
+        planted.rows.append({**teacher, "samples": SAMPLES})
+    return planted
+
+
+@pytest.mark.parametrize(
+    ("own", "outcome", "start"),
+    [
+        ((0.60, 0.62, 0.61), "more", "It copies mistakes"),
+        ((0.10, 0.12, 0.11), "fewer", "It copies fewer mistakes"),
+        ((0.40, 0.50, 0.30), "cannot tell", "Whether it copies mistakes cannot be told"),
+        ((0.60, 0.90, 0.35), "cannot tell", "Whether it copies mistakes cannot be told"),
+    ],
+    ids=str,
+)
+def test_the_teachers_errors_are_told_with_an_interval(own, outcome, start):
+    planted = with_teacher(Planted({None: (0.8, 0.8), 4.0: (0.9, 0.9)}), {None: (0.30, 0.33, 0.30), 4.0: own})
+    one = planted.judged().copying
+    assert (one.outcome, one.errors, one.seeds) == (outcome, 200, 3)
+    apart = np.subtract(own, (0.30, 0.33, 0.30))
+    assert one.value == pytest.approx(apart.mean())
+    # By hand: seeds alone by Student's t with 2 degrees; errors alone as two shares of 200, by 4 more each.
+    over_seeds = t.ppf(0.975, 2) * apart.std(ddof=1) / math.sqrt(3)
+    shares = [(200 * np.mean(share) + 2) / 204 for share in (own, (0.30, 0.33, 0.30))]
+    over_errors = t.ppf(0.975, 199) * math.sqrt(sum(share * (1 - share) for share in shares) / 200)
+    half = (one.high - one.low) / 2
+    assert max(over_seeds, over_errors) * (1 - 1e-9) <= half <= 1.05 * math.hypot(over_seeds, over_errors)
+    assert planted.judged().sentences[-1] == (
+        f"{start}: of its teacher's errors (200) it repeats {np.mean(own):.1%}, the student alone 31.0% "
+        f"({100 * one.value:+.1f} points, 95 % interval {100 * one.low:+.1f} to {100 * one.high:+.1f}, over 3 seeds)."
+    )
+
+
+def test_copying_with_one_seed_cannot_be_told():
+    planted = with_teacher(Planted({None: (0.8, 0.8), 4.0: (0.9, 0.9)}, seeds=(0,)), {None: (0.1,), 4.0: (0.9,)})
+    one = planted.judged().copying
+    assert one.low > 0
+    assert one.outcome == "cannot tell"
+    assert "over one seed)." in planted.judged().sentences[-1]
+
+
+def test_copying_is_not_told_of_what_is_not_known():
+    assert Planted({None: (0.8, 0.8), 4.0: (0.9, 0.9)}).judged().copying is None
+    planted = with_teacher(Planted({None: (0.8, 0.8), 4.0: (0.9, 0.9)}), {None: (None,) * 3, 4.0: (0.4,) * 3})
+    assert planted.judged().copying is None
+    perfect = with_teacher(Planted({None: (0.8, 0.8), 4.0: (0.9, 0.9)}), {None: (0.1,) * 3, 4.0: (0.4,) * 3}, errors=0)
+    assert perfect.judged().copying is None
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=str)
+def test_it_is_valid_json(seeds):
+    found = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}, seeds=seeds).judged()
+    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert document["outcome"] == found.outcome
+    judged = found.judged
+    assert document["equivalence"]["margin"] == 0.005
+    assert (document["equivalence"]["low"], document["equivalence"]["high"]) == (judged.low, judged.high)
+    assert document["difference"]["low"] == found.difference.low
+    assert (document["difference"]["seed_error"] is None) == (len(seeds) == 1)
+    assert [pair["outcome"] for pair in document["pairs"]] == [pair.outcome for pair in found.pairs]
+    assert document["sentences"] == list(found.sentences)
+    if len(seeds) == 1:
+        assert document["equivalence"]["outcome"] == "cannot tell"
 
 
 def test_losses_are_shown_by_their_names():
     planted = Planted({None: (0.8, 0.8), "dist": (0.9, 0.9), "decoupled": (0.9, 0.9)}, study="loss")
     found = planted.judged(value="dist")
     assert found.sentences[0].startswith("Distillation with the loss dist beats training alone")
-    assert "Cannot be told from it: decoupled." in found.sentences
+    assert "Cannot be told from it with 3 seeds and 2,000 samples: decoupled." in found.sentences
+    assert found.steps == ()  # names have no order
 
 
 def test_equal_predictions_are_called_that():

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from kdviz.analysis.cost import FORMS, CostReport, Entry
+from kdviz.analysis.judgement import (
+    EQUAL,
+    HIGHER,
+    LOWER,
+    MUCH_HIGHER,
+    MUCH_LOWER,
+    NO_HIGHER,
+    NO_LOWER,
+    Judgement,
+    Margins,
+    basis,
+    interval,
+    margin_points,
+    points,
+    together,
+    would_decide,
+)
+from kdviz.analysis.rivals import Bargain, bargain, possible_rivals, rivals
 from kdviz.language import _, number, percent, plural
-from kdviz.metrics import Difference
 
-_PLAIN = ("onnx", "torch", "file")  # float32, in the order in which a comparison wants it
-_AS_FAST = 1.1  # times: less is within what two measurements differ by
+__all__ = [
+    "Bargain",
+    "bargain",
+    "competition",
+    "exchange",
+    "findings",
+    "milliseconds",
+    "possible_rivals",
+    "rivals",
+    "title",
+]
+
+_USUAL = Margins()
 _TITLES = {
     ("teacher", False): lambda: _("the teacher in float32"),
     ("teacher", True): lambda: _("the teacher in int8"),
@@ -21,150 +48,165 @@ _TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class Bargain:
-    """The KD student beside its teacher, in one kind of file.
-
-    Attributes:
-        student, teacher: Their entries.
-        operations, size, speed: How many times more the teacher costs; NaN when it is not known.
-        gain: Accuracy of the student less the teacher's, sample by sample; None when it was not measured.
-    """
-
-    student: Entry
-    teacher: Entry
-    operations: float
-    size: float
-    speed: float
-    gain: Difference | None
-
-    @property
-    def points(self) -> float:
-        """Points of accuracy gained, below zero when lost."""
-        return 100 * (self.gain.value if self.gain else self.student.accuracy - self.teacher.accuracy)
-
-
-def bargain(report: CostReport, role: str = "kd_student") -> Bargain | None:
-    """The student beside its teacher, both in the first float form that both have; None when one is missing."""
-    for form in _PLAIN:
-        student, teacher = (report.find(one, (form,)) for one in (role, "teacher"))
-        if student is not None and teacher is not None:
-            operations, size, speed = (_times(teacher, student, axis) for axis in ("flops", "size", "latency"))
-            return Bargain(student, teacher, operations, size, speed, student.gain(teacher))
-    return None
-
-
-def _times(dear: Entry, cheap: Entry, axis: str) -> float:
-    return dear.over(cheap, axis) if axis in dear.costs and axis in cheap.costs else math.nan
-
-
-def findings(report: CostReport) -> list[str]:
+def findings(report: CostReport, margins: Margins = _USUAL) -> list[str]:
     """Sentences, best read in order; none when there is no KD student beside a teacher."""
-    return [*exchange(report), *competition(report)]
+    return [*exchange(report, margins), *competition(report, margins)]
 
 
-def exchange(report: CostReport) -> list[str]:
+def exchange(report: CostReport, margins: Margins = _USUAL) -> list[str]:
     """What the KD student saves and what it loses, beside its teacher."""
     found = bargain(report)
-    return [] if found is None else [*_savings(found), *_loss(found)]
+    return [] if found is None else [*_savings(found), *_pace(found, margins), *_loss(found, margins)]
 
 
-def competition(report: CostReport) -> list[str]:
+def competition(report: CostReport, margins: Margins = _USUAL) -> list[str]:
     """Who offers the same without distillation, and what is left of the difference when both are quantised."""
     found = bargain(report)
-    return [] if found is None else [*_rival(report, found), *_both_quantised(report)]
+    return [] if found is None else [*_rival(report, found, margins), *_both_quantised(report)]
 
 
 def _savings(found: Bargain) -> list[str]:
-    sentences = []
-    if not math.isnan(found.operations):
-        sentences.append(
-            _(
-                "The KD student needs {operations} times fewer operations than its teacher, in a file {size} times "
-                "smaller.",
-                operations=number(found.operations, 1),
-                size=number(found.size, 1),
-            )
-        )
-    if not math.isnan(found.speed):
-        values = {
-            "times": number(found.speed, 1),
-            "fast": _ms(found.student),
-            "slow": _ms(found.teacher),
-            "runtime": _(FORMS[found.student.form]),
-            "threads": _threads(found.student),
-        }
-        if found.speed >= _AS_FAST:
-            text = _(
-                "It answers one picture {times} times faster: {fast} ms against {slow} ms ({runtime}, {threads}).",
-                **values,
-            )
-        else:
-            text = _(
-                "That does not make it faster: one picture takes {fast} ms against {slow} ms ({runtime}, {threads}).",
-                **values,
-            )
-        sentences.append(text)
-    return sentences
-
-
-def _loss(found: Bargain) -> list[str]:
-    if math.isnan(found.student.accuracy) or math.isnan(found.teacher.accuracy):
+    if math.isnan(found.operations):
         return []
-    accuracy = {"student": percent(found.student.accuracy, 2), "teacher": percent(found.teacher.accuracy, 2)}
-    gain = found.gain
-    if gain is None:
-        return [
-            _("Its accuracy is {student} against {teacher}, as experiment.json has it.", **accuracy),
-        ]
+    return [
+        _(
+            "The KD student needs {operations} times fewer operations than its teacher, in a file {size} times "
+            "smaller.",
+            operations=number(found.operations, 1),
+            size=number(found.size, 1),
+        )
+    ]
+
+
+def _pace(found: Bargain, margins: Margins) -> list[str]:
+    judged = found.faster(margins)
+    if judged is None:
+        return []
     values = {
-        **accuracy,
-        "points": number(100 * abs(gain.value), 2),
-        "low": number(100 * min(abs(gain.low), abs(gain.high)), 2),
-        "high": number(100 * max(abs(gain.low), abs(gain.high)), 2),
-        "samples": plural("{count} sample", "{count} samples", gain.samples),
+        "times": number(found.speed, 1),
+        "interval": interval(judged, number(judged.low, 2), number(judged.high, 2)),
+        "margin": percent(margins.speed - 1, 0),
+        "basis": basis(judged),
+        "fast": _ms(found.student),
+        "slow": _ms(found.teacher),
+        "runtime": _(FORMS[found.student.form]),
+        "threads": _threads(found.student),
     }
-    if not gain.excludes_zero:
-        return [_("Their accuracies cannot be told apart: {student} against {teacher} on {samples}.", **values)]
-    if gain.value < 0:
+    if judged.outcome == MUCH_HIGHER:
         return [
             _(
-                "It loses {points} points of accuracy (95 % interval {low} to {high}): {student} against {teacher} on "
-                "{samples}.",
+                "It answers one picture {times} times faster ({interval}): {fast} ms against {slow} "
+                "ms ({runtime}, {threads}).",
+                **values,
+            )
+        ]
+    if judged.outcome in (LOWER, MUCH_LOWER):
+        return [
+            _(
+                "That makes it slower: one picture takes {fast} ms against {slow} ms ({runtime}, {threads}).",
+                **values,
+            )
+        ]
+    if judged.outcome in (EQUAL, NO_HIGHER):
+        return [
+            _(
+                "That does not make it faster by more than {margin}: one picture takes {fast} ms against {slow} ms "
+                "({runtime}, {threads}).",
                 **values,
             )
         ]
     return [
         _(
-            "It even gains {points} points of accuracy (95 % interval {low} to {high}): {student} against {teacher} on "
-            "{samples}.",
+            "Whether that makes it faster by more than {margin} cannot be told with {basis}: one picture takes {fast} "
+            "ms against {slow} ms ({runtime}, {threads}).",
             **values,
         )
     ]
 
 
-def rivals(report: CostReport) -> list[Entry]:
-    """Models other than the KD student that are as fast as it is in float32, no larger and no less accurate.
-
-    The most accurate first; of equals the fastest.
-    """
-    found = bargain(report)
-    if found is None:
+def _loss(found: Bargain, margins: Margins) -> list[str]:
+    if math.isnan(found.student.accuracy) or math.isnan(found.teacher.accuracy):
         return []
-    others = [one for one in report.entries if one.role != "kd_student" and _undercuts(one, found.student)]
-    return sorted(others, key=lambda one: (-one.accuracy, one.costs["latency"]))
+    accuracy = {"student": percent(found.student.accuracy, 2), "teacher": percent(found.teacher.accuracy, 2)}
+    judged = found.accurate(margins)
+    if judged is None:
+        return [
+            _("Its accuracy is {student} against {teacher}, as experiment.json has it.", **accuracy),
+        ]
+    return [_LOSSES.get(judged.outcome, _loss_undecided)(judged, accuracy)]
 
 
-def _undercuts(one: Entry, other: Entry) -> bool:
-    if not {"latency", "size"} <= one.costs.keys() & other.costs.keys() or math.isnan(one.accuracy):
-        return False
-    cheap = one.over(other, "latency") <= _AS_FAST and one.costs["size"] <= other.costs["size"]
-    return cheap and one.accuracy >= other.accuracy
+def _loss_undecided(judged: Judgement, accuracy: dict[str, str]) -> str:
+    said = _(
+        "Whether their accuracies differ by more than {margin} points cannot be told with {basis}: {student} against "
+        "{teacher}, {change} points ({interval}).",
+        **_values(judged, accuracy),
+    )
+    return together(said, would_decide(judged))
 
 
-def _rival(report: CostReport, found: Bargain) -> list[str]:
-    others = rivals(report)
-    if not others or found.student.form not in ("onnx", "file"):
+def _loss_equal(judged: Judgement, accuracy: dict[str, str]) -> str:
+    return _(
+        "Their accuracies are equal within {margin} points: {student} against {teacher} on {basis}, {change} points "
+        "({interval}).",
+        **_values(judged, accuracy),
+    )
+
+
+def _loss_small(judged: Judgement, accuracy: dict[str, str]) -> str:
+    return _(
+        "It loses no more than {margin} points of accuracy, if any: {student} against {teacher} on {basis}, {change} "
+        "points ({interval}).",
+        **_values(judged, accuracy),
+    )
+
+
+def _loss_sure(judged: Judgement, accuracy: dict[str, str]) -> str:
+    return _(
+        "It loses {points} points of accuracy ({span}): {student} against {teacher} on {basis}.",
+        **_values(judged, accuracy),
+    )
+
+
+def _gain_sure(judged: Judgement, accuracy: dict[str, str]) -> str:
+    return _(
+        "It even gains {points} points of accuracy ({span}): {student} against {teacher} on {basis}.",
+        **_values(judged, accuracy),
+    )
+
+
+_LOSSES = {
+    EQUAL: _loss_equal,
+    NO_LOWER: _loss_small,
+    LOWER: _loss_sure,
+    MUCH_LOWER: _loss_sure,
+    HIGHER: _gain_sure,
+    MUCH_HIGHER: _gain_sure,
+}
+
+
+def _values(judged: Judgement, accuracy: dict[str, str]) -> dict[str, str]:
+    ends = sorted(abs(end) for end in (judged.low, judged.high))
+    return {
+        **accuracy,
+        "points": number(100 * abs(judged.value), 2),
+        "span": interval(judged, *(number(100 * end, 2) for end in ends)),
+        "change": points(judged.value),
+        "interval": interval(judged, points(judged.low), points(judged.high)),
+        "margin": margin_points(judged.margin),
+        "basis": basis(judged),
+    }
+
+
+# rivals ---------------------------------------------------------------------------------------------------------------
+
+
+def _rival(report: CostReport, found: Bargain, margins: Margins) -> list[str]:
+    if found.student.form not in ("onnx", "file"):
+        return []
+    sure = rivals(report, margins)
+    others = sure or possible_rivals(report, margins)
+    if not others:
         return []
     best = others[0]
     gain = best.gain(found.student)
@@ -175,20 +217,31 @@ def _rival(report: CostReport, found: Bargain) -> list[str]:
         "slow": _ms(found.student),
         "large": number(found.student.costs["size"], 1),
         "accuracy": percent(best.accuracy, 2),
+        "own": percent(found.student.accuracy, 2),
+        "margin": margin_points(margins.accuracy),
+        "points": number(100 * gain.value, 2) if gain is not None else "",
     }
+    if not sure:
+        return [
+            _(
+                "There may be a rival without any distillation: {who} takes {fast} ms and {small} MB, where the KD "
+                "student in float32 takes {slow} ms and {large} MB; whether it is as fast and as accurate ({accuracy} "
+                "against {own}) cannot be told.",
+                **values,
+            )
+        ]
     if gain is not None and gain.low > 0:
         return [
             _(
                 "A rival without any distillation: {who} takes {fast} ms and {small} MB, where the KD student in "
                 "float32 takes {slow} ms and {large} MB, and is more accurate by {points} points ({accuracy}).",
-                points=number(100 * gain.value, 2),
                 **values,
             )
         ]
     return [
         _(
             "A rival without any distillation: {who} takes {fast} ms and {small} MB, where the KD student in float32 "
-            "takes {slow} ms and {large} MB, and is as accurate ({accuracy}).",
+            "takes {slow} ms and {large} MB, and is no less accurate, within {margin} points ({accuracy}).",
             **values,
         )
     ]

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from kdviz.errors import ExperimentError
 from kdviz.experiment import Experiment
 from kdviz.language import N_
-from kdviz.metrics import Difference, paired_difference
+from kdviz.metrics import Difference, paired_shares
 
 SCHEMA = pa.schema(
     [
@@ -128,15 +128,19 @@ class Entry:
 
     def over(self, other: Entry, axis: str) -> float:
         """How many times this costs what the other costs; of times, the median over rounds that both had."""
-        if axis in self.times and axis in other.times and len(self.times[axis]) == len(other.times[axis]):
-            return float(np.median(self.times[axis] / other.times[axis]))
-        return self.costs[axis] / other.costs[axis]
+        ratios = self.ratios(other, axis)
+        return float(np.median(ratios)) if len(ratios) else self.costs[axis] / other.costs[axis]
+
+    def ratios(self, other: Entry, axis: str) -> np.ndarray:
+        """How many times the other's time this took in each round; none where they had not the same rounds."""
+        own, others = (one.times.get(axis, np.array([])) for one in (self, other))
+        return own / others if len(own) == len(others) else np.array([])
 
     def gain(self, other: Entry) -> Difference | None:
         """Accuracy of this less that of the other, sample by sample; None when they were not measured alike."""
-        if self.right is None or other.right is None or len(self.right) != len(other.right) or len(self.right) < 2:
+        if self.right is None or other.right is None or len(self.right) != len(other.right) or not len(self.right):
             return None
-        return paired_difference(other.right[None], self.right[None])
+        return paired_shares(other.right, self.right)
 
 
 @dataclass(frozen=True)

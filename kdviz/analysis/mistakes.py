@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kdviz.analysis.judgement import HELPED, Judgement, of_difference
 from kdviz.errors import ExperimentError
 from kdviz.language import N_
-from kdviz.metrics import McNemar, mcnemar
+from kdviz.metrics import McNemar, mcnemar, paired_shares
 
 GROUPS = {
     "lost": (
@@ -103,6 +104,17 @@ def distillation_effect(predictions: Predictions) -> McNemar | None:
     if not {"student", "kd_student"} <= set(predictions.predicted):
         return None
     return mcnemar(predictions.right("student"), predictions.right("kd_student"))
+
+
+def distillation_judgement(predictions: Predictions, margin: float) -> Judgement | None:
+    """Whether the KD student is better than the student alone, by a margin (a share); None when one is missing.
+
+    Of these two models: a single seed tells nothing of others.
+    """
+    if not {"student", "kd_student"} <= set(predictions.predicted) or not len(predictions.labels):
+        return None
+    difference = paired_shares(predictions.right("student"), predictions.right("kd_student"))
+    return of_difference(difference, margin, HELPED)
 
 
 def showcase(predictions: Predictions, classes: int) -> list[int]:

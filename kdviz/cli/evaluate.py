@@ -23,8 +23,23 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--data", metavar="DIR", help="folder of the data; left away, the pictures that are kept or bundled are used"
     )
+    parser.add_argument(
+        "--margin",
+        type=margin,
+        metavar="POINTS",
+        default=0.5,
+        help="points of accuracy within which two models count as equal",
+    )
     add_groups(parser)
     common(parser)
+
+
+def margin(text: str) -> float:
+    """Points of accuracy, above 0 and at most 20."""
+    value = float(text)
+    if not 0 < value <= 20:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 20 points, got {text}")
+    return value
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -34,7 +49,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     experiment = load_experiment(options.experiment)
     samples = _held_out(experiment, options)
     evaluate_on(experiment, [samples], options.device)
-    print_metrics(experiment, options.json, samples.split)
+    print_metrics(experiment, options.json, samples.split, options.margin)
 
 
 def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledImages:
@@ -67,13 +82,16 @@ def evaluate_on(experiment: Experiment, splits: Sequence[LabelledImages], device
             pass
 
 
-def print_metrics(experiment: Experiment, as_json: bool, split: str | None = None) -> None:
+def print_metrics(experiment: Experiment, as_json: bool, split: str | None = None, margin: float | None = None) -> None:
+    """The metrics of all runs on a split (None: on every one), and with a margin in points the verdict on it."""
     metrics = {
         role: {name: values for name, values in run.metrics.items() if split in (None, name)}
         for role, run in experiment.runs.items()
     }
+    verdict = None if margin is None else verdict_on(experiment, split, margin)
     if as_json:
-        print(json.dumps({"experiment": str(experiment.folder), "metrics": metrics}))
+        more = {} if verdict is None else {"verdict": verdict}
+        print(json.dumps({"experiment": str(experiment.folder), "metrics": metrics, **more}, allow_nan=False))
         return
     print(f"{'role':12} {'split':10} {'samples':>7} {'accuracy':>9} {'loss':>7} {'ECE':>7}")
     for role, splits in metrics.items():
@@ -82,3 +100,48 @@ def print_metrics(experiment: Experiment, as_json: bool, split: str | None = Non
                 f"{role:12} {name:10} {values['samples']:>7.0f} {values['accuracy']:>9.2%} "
                 f"{values['loss']:>7.4f} {values['ece']:>7.4f}"
             )
+    if verdict is not None:
+        _print_verdict(verdict)
+
+
+def verdict_on(experiment: Experiment, split: str | None, margin: float) -> dict[str, Any]:
+    """What Overview says of the predictions of a split, as :func:`kdviz.analysis.answers.report` gives it.
+
+    Args:
+        experiment: With predictions.
+        split: Its name; None: the first that the predictions have.
+        margin: In points of accuracy.
+    """
+    from kdviz.analysis.answers import Findings, report
+    from kdviz.analysis.judgement import Margins
+
+    found = Findings(experiment, _cost_of(experiment), _study_of(experiment), split)
+    return report(found, Margins(accuracy=margin / 100))
+
+
+def _cost_of(experiment: Experiment) -> Any:
+    from kdviz.analysis.cost import read_cost
+    from kdviz.errors import ExperimentError
+
+    try:
+        found = read_cost(experiment)
+    except ExperimentError:
+        return None
+    return None if found.stale else found
+
+
+def _study_of(experiment: Experiment) -> Any:
+    from kdviz.analysis.series import read_report
+    from kdviz.errors import ExperimentError
+
+    try:
+        return read_report(experiment, "temperature")
+    except ExperimentError:
+        return None
+
+
+def _print_verdict(verdict: dict[str, Any]) -> None:
+    print(f"\n{verdict['sentence']}")
+    for one in verdict["answers"]:
+        if one["judgement"] is not None:
+            print(f"- {one['question']} {one['word']}. {one['sentence']}")

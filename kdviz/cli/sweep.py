@@ -22,6 +22,7 @@ from kdviz.cli.arguments import (
     splits_of,
     verb,
 )
+from kdviz.cli.evaluate import margin
 from kdviz.cli.progress import show_stages
 from kdviz.cli.recipe import add_loss, add_recipe, recipe
 
@@ -52,6 +53,13 @@ def add(verbs: Any) -> None:
         "--results", metavar="DIR", help="folder or fsspec URL of the runs' files (default: runs/ beside)"
     )
     parser.add_argument("--estimate", action="store_true", help="only say what the study would cost")
+    parser.add_argument(
+        "--margin",
+        metavar="POINTS",
+        type=margin,
+        default=0.5,
+        help="points of accuracy within which two models count as equal",
+    )
     parser.add_argument("--tensorboard", metavar="DIR", help="also write the curves as TensorBoard event files")
     common(parser)
 
@@ -87,7 +95,7 @@ def _sweep(options: argparse.Namespace) -> None:
         from kdviz.analysis.export import write_events
 
         write_events(experiment, study.table, options.tensorboard)
-    _print_study(experiment, options.study, options.json)
+    _print_study(experiment, options.study, options.json, options.margin / 100)
 
 
 def _values(study: Study, options: argparse.Namespace) -> Sequence[Any]:
@@ -111,17 +119,18 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
     return recipe(options, experiment.dataset, unfreeze=str(known.get("unfreeze", "all")))
 
 
-def _print_study(experiment: Any, name: str, as_json: bool) -> None:
+def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> None:
     from kdviz.analysis.studies import STUDIES, summary
     from kdviz.analysis.verdict import verdict
 
     study = STUDIES[name]
     table = experiment.table(study.table)
     rows = summary(table, name)
-    found = verdict(table, experiment.table("study_predictions"), name)
+    found = verdict(table, experiment.table("study_predictions"), name, margin=margin)
     if as_json:
-        judged = None if found is None else _verdict_json(found)
-        print(json.dumps({"experiment": str(experiment.folder), "study": name, "test": rows, "verdict": judged}))
+        judged = None if found is None else found.to_json()
+        document = {"experiment": str(experiment.folder), "study": name, "test": rows, "verdict": judged}
+        print(json.dumps(document))
         return
     print(f"{'':12} {study.unit:>18} {'seeds':>5} {'accuracy':>9} {'spread':>8} {'F1':>7} {'ECE':>7} {'inherited':>9}")
     for row in rows:
@@ -133,12 +142,3 @@ def _print_study(experiment: Any, name: str, as_json: bool) -> None:
         print(f"{row['role']:12} {shown:>18} {row['seeds']:>5} {figures}")
     for sentence in found.sentences if found else ():
         print(sentence)
-
-
-def _verdict_json(found: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    known = {**asdict(found), "outcome": found.outcome, "sentences": list(found.sentences)}
-    if known["difference"]["seeds"] == 1:
-        known["difference"]["seed_error"] = None  # JSON has no NaN
-    return known

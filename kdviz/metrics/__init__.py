@@ -11,6 +11,7 @@ from kdviz.metrics.predictions import (
     inherited_errors,
     mcnemar,
 )
+from kdviz.metrics.proportions import PairedShares, median_interval, paired_shares, score_interval
 from kdviz.metrics.similarity import Measure, TopOverlap, measures
 from kdviz.metrics.uncertainty import (
     Difference,
@@ -32,6 +33,7 @@ __all__ = [
     "McNemar",
     "Measure",
     "PairAgreement",
+    "PairedShares",
     "TopOverlap",
     "agreement",
     "agreement_table",
@@ -46,9 +48,12 @@ __all__ = [
     "judge_equivalence",
     "mcnemar",
     "measures",
+    "median_interval",
     "p_value_of",
     "paired_difference",
+    "paired_shares",
     "samples_to_decide",
+    "score_interval",
     "simultaneous_intervals",
     "simultaneous_level",
     "trivial_map",

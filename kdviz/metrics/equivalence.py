@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from kdviz.metrics.uncertainty import Difference
+from kdviz.metrics.uncertainty import Difference, p_value_above
 
 MARGIN = 0.005
 """Of accuracy, unless another is asked for: half a point."""
@@ -99,13 +99,13 @@ def samples_to_decide(difference: Difference, margin: float = MARGIN, *, one_sid
     """
     if _decided(difference, margin, one_sided):
         return difference.samples
-    if not _decided(_with_samples(difference, _MOST_SAMPLES), margin, one_sided):
+    if not _decided(with_samples(difference, _MOST_SAMPLES), margin, one_sided):
         return None
     few, many = difference.samples, _MOST_SAMPLES
     while many - few > 1:
         half = int(math.sqrt(few) * math.sqrt(many)) if many > 2 * few else (few + many) // 2
         half = min(max(half, few + 1), many - 1)
-        few, many = (few, half) if _decided(_with_samples(difference, half), margin, one_sided) else (half, many)
+        few, many = (few, half) if _decided(with_samples(difference, half), margin, one_sided) else (half, many)
     return many
 
 
@@ -114,7 +114,7 @@ def _decided(difference: Difference, margin: float, one_sided: bool) -> bool:
     return (found.no_worse if one_sided else found.outcome) != UNDECIDED
 
 
-def _with_samples(difference: Difference, samples: int) -> Difference:
+def with_samples(difference: Difference, samples: int) -> Difference:
     """The same difference on so many samples: what the samples cause shrinks, what the seeds cause stays."""
     share = difference.samples / samples
     observed = difference.sample_error**2 - difference.added
@@ -129,3 +129,10 @@ def _with_samples(difference: Difference, samples: int) -> Difference:
         shared=shared,
         added=difference.added * share**2,
     )
+
+
+def equivalence_p_value(difference: Difference, margin: float = MARGIN) -> float:
+    """The larger p-value of both one-sided tests: below alpha where the 1 - 2 * alpha interval is within +-margin."""
+    above = p_value_above(difference.value + margin, difference.parts, difference.shared)
+    below = p_value_above(margin - difference.value, difference.parts, difference.shared)
+    return max(above, below)

@@ -7,20 +7,23 @@ Student's distribution, ``v`` a part's variance and ``d`` its degrees, half of t
     t_D * sqrt(V)      all parts together: V = sum of v, D = V^2 / sum of v^2 / d  (Satterthwaite, 1946)
     t_d * sqrt(v)      each part alone
 
-so that the interval over seeds and samples is never narrower than that over seeds alone or over samples alone. The
-first by itself is Welch's and Satterthwaite's interval, which can be, and covers as little as .87 with two seeds and
-.92 with three. The largest covers .945 to .967 with two seeds, .949 to .955 with three, .943 to .951 with five, at any
-ratio of the two variances. To add the squares of both halves (as Graybill and Wang, 1980) covers .953 to .987 and is
-up to 1.7 times as wide as this where the samples decide; the distribution of Behrens and Fisher is as wide.
+so that, but for the two exceptions below, the interval over seeds and samples is never narrower than that over seeds
+alone or over samples alone. The first by itself is Welch's and Satterthwaite's interval, which can be, and covers as
+little as .87 with two seeds and .92 with three. The largest covers .945 to .967 with two seeds, .949 to .955 with
+three, .943 to .951 with five, at any ratio of the two variances. To add the squares of both halves (as Graybill and
+Wang, 1980) covers .953 to .987 and is up to 1.7 times as wide as this where the samples decide; the distribution of
+Behrens and Fisher is as wide.
 
 With one degree of freedom (two seeds) t is 12.7, and whatever is never narrower than either part's own interval covers
-.977 at some ratios. There the part alone counts less .05 of the other parts' variance, which may be 2 % narrower.
+.977 at some ratios. There the part alone counts less .05 of the other parts' variance.
 
 ``shared`` is variance that is in two parts. With seeds and samples crossed, what is particular to a pair of both is in
 the variance between seeds and in that between samples (Owen, 2007, section 3), and counts once: it is taken from the
-variance between seeds, V = sum of v - shared. Where seeds differ by no more than that (v <= c * shared, c = 1, or .3
-with one degree of freedom), nothing shows that seeds matter, and their part alone sets no bound. Where it is half of the
-samples' variance or more, and seeds hardly matter, this covers up to .97 with three seeds or more, .985 with two.
+variance between seeds, V = sum of v - shared. Where seeds differ by no more than it explains, nothing shows that seeds
+matter, and their part alone sets no bound: where v / shared is below that quantile of chi^2_d / d whose probability is
+.45 (.25 with one degree), or 9 (5) times 1 - level at levels above .95. Where shared is half of the samples' variance
+or more and seeds hardly matter, .95 becomes up to .976 with three seeds or more and .986 with two; nowhere is it below
+.94. Measured by ``tests/test_uncertainty.py``.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 from scipy.stats import t as student_t
 
 LEVEL = 0.95
@@ -41,7 +45,7 @@ Part = tuple[Any, float]
 A variance of NaN is not known and is left out: the interval then says nothing about that source."""
 
 _SPARED = 0.05
-_EXPLAINED, _EXPLAINED_BY_TWO = 1.0, 0.3  # c of the head of this module
+_EXPLAINED, _EXPLAINED_BY_TWO = 0.45, 0.25  # probabilities of the quantile of the head of this module, at .95
 _PSEUDO = 4.0  # about 1.96 squared, as Agresti and Coull (1998) add to counts
 
 
@@ -64,7 +68,11 @@ def interval_of(value: Any, parts: Sequence[Part], level: float = LEVEL, shared:
 
 def half_width(parts: Sequence[Part], level: float = LEVEL, shared: Any = 0.0) -> Any:
     """Half of the width of :func:`interval_of`; 0 without any variance."""
-    halves = [student_t.ppf((1 + level) / 2, degrees) * error for error, degrees in _bounds(parts, shared)]
+    least = min(1.0, (1 - level) / (1 - LEVEL))
+    halves = [
+        np.where(proven > least, student_t.ppf((1 + level) / 2, degrees) * error, 0.0)
+        for error, degrees, proven in _bounds(parts, shared)
+    ]
     return _plain(np.max(np.broadcast_arrays(*halves), axis=0)) if halves else 0.0
 
 
@@ -75,35 +83,35 @@ def p_value_of(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
 
 def p_value_above(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
     """One-sided p-value of "the mean is not above 0": below alpha where the interval at 1 - 2 * alpha is above 0."""
-    bounds = _bounds(parts, shared)
-    # 0 / 0 is no evidence at all; without any variance a value above 0 is certain.
-    found = [
-        student_t.sf(np.where(error > 0, value / np.where(error > 0, error, 1), np.sign(value) * np.inf), degrees)
-        for error, degrees in bounds
-        if np.any(error > 0)
-    ]
-    if not found:
-        return _plain(np.where(np.asarray(value) > 0, 0.0, 1.0))
-    return _plain(np.nanmax(np.broadcast_arrays(*found), axis=0))
+    # Without any variance a value above 0 is certain, and one of 0 is no evidence.
+    certain = np.where(np.asarray(value) > 0, np.inf, -np.inf)
+    found = []
+    for error, degrees, proven in _bounds(parts, shared):
+        one = student_t.sf(np.where(error > 0, value / np.where(error > 0, error, 1.0), certain), degrees)
+        # A part that bounds only at levels above 1 - .05 * proven does not where both sides' alpha is more than that.
+        found.append(np.where(proven > 1, one, np.minimum(one, proven * (1 - LEVEL) / 2)))
+    return _plain(np.max(np.broadcast_arrays(*found), axis=0) if found else np.where(certain > 0, 0.0, 1.0))
 
 
-def _bounds(parts: Sequence[Part], shared: Any) -> list[tuple[np.ndarray, Any]]:
-    """Standard error and degrees of freedom of all parts together, and of each alone."""
+def _bounds(parts: Sequence[Part], shared: Any) -> list[tuple[np.ndarray, Any, Any]]:
+    """Standard error and degrees of freedom of all parts together, and of each alone; and how far it is shown that the
+    part is more than what is shared: above 1 it sets a bound at every level, below only at 1 - .05 times it and more.
+    """
     known = [(np.asarray(variance, float), degrees) for variance, degrees in parts]
     known = [(np.maximum(variance, 0.0), degrees) for variance, degrees in known if not np.all(np.isnan(variance))]
     if not known:
         return []
     (few, freedom), *others = sorted(known, key=lambda part: part[1])
-    shared = shared if others else 0.0
+    shared = np.asarray(shared if others else 0.0, float)
     beyond = np.maximum(few - shared, 0.0)
     total = beyond + sum(variance for variance, _ in others)
     scale = beyond**2 / freedom + sum(variance**2 / degrees for variance, degrees in others)
     together = np.where(scale > 0, total**2 / np.where(scale > 0, scale, 1), np.inf)
-    two = freedom <= 1
-    own = np.where(few > (_EXPLAINED_BY_TWO if two else _EXPLAINED) * shared, few, 0.0)
-    if two:
-        own = np.maximum(own - _SPARED * np.maximum(total - few, 0.0), 0.0)
-    return [(np.sqrt(variance), degrees) for variance, degrees in [(total, together), (own, freedom), *others]]
+    reached = np.where(shared > 0, chi2.cdf(freedom * few / np.where(shared > 0, shared, 1.0), freedom), 1.0)
+    proven = reached / (_EXPLAINED_BY_TWO if freedom <= 1 else _EXPLAINED)
+    own = np.maximum(few - _SPARED * np.maximum(total - few, 0.0), 0.0) if freedom <= 1 else few
+    alone = [(np.sqrt(variance), degrees, np.inf) for variance, degrees in others]
+    return [(np.sqrt(total), together, np.inf), (np.sqrt(own), freedom, proven), *alone]
 
 
 def _plain(value: np.ndarray) -> Any:

@@ -15,7 +15,7 @@ from kdviz.analysis.cost import AXES, FORMS, CostReport, Entry, front, read_cost
 from kdviz.errors import ExperimentError
 from kdviz.files import ASSETS
 from kdviz.language import N_, _, listed, number, percent, plural
-from kdviz.ui import address, markup, measure
+from kdviz.ui import address, margin, markup, measure
 from kdviz.ui.library import OpenExperiment
 from kdviz.ui.markup import text
 from kdviz.ui.measure import HERE, STORED
@@ -38,7 +38,7 @@ class _Source:
 
 
 def page() -> None:
-    address.only("x", "forms", "threads", "from")
+    address.only("x", "forms", "threads", "from", margin.NAME)
     opened = heading(_("What does each model cost?"))
     markup.style()
     st.html(ASSETS / "app" / "overview.css")
@@ -124,8 +124,9 @@ def _words(report: CostReport) -> None:
         st.markdown(_("What every model needs and how often it is right."))
         return
     _tiles(found)
-    st.markdown(together(plain(one) for one in exchange(report)))
-    others = competition(report)
+    margins = margin.margins()
+    st.markdown(together(plain(one) for one in exchange(report, margins)))
+    others = competition(report, margins)
     if others:
         st.info(together(plain(one) for one in others), icon=":material/compare_arrows:")
 
@@ -172,7 +173,7 @@ def _chart(opened: OpenExperiment, report: CostReport) -> None:
     best = front(shown, axis.name)
     chart(figures.accuracy_against_cost(shown, axis, split), f"cost-{axis.name}")
     names = listed((plain(figures.entry_title(entry)) for entry in best), N_("; "))
-    st.markdown(_("Nothing is both cheaper and more accurate than: {models}.", models=names))
+    st.markdown(_("By the measured values, nothing is both cheaper and more accurate than: {models}.", models=names))
     file = f"kdviz-{opened.experiment.name}-cost-{axis.name}"
     with st.container(horizontal=True):
         download(

@@ -10,11 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from kdviz import figures
+from kdviz.analysis import verdict_words as words
+from kdviz.analysis.judgement import Margins
 from kdviz.analysis.mistake_index import MistakeIndex
-from kdviz.analysis.mistakes import GROUPS, Predictions, distillation_effect
+from kdviz.analysis.mistakes import GROUPS, Predictions, distillation_effect, distillation_judgement
 from kdviz.files import ASSETS
 from kdviz.language import _, language, listed, number, percent, plural, speaking
-from kdviz.ui import address, class_pairs, gallery, mistake_filters
+from kdviz.ui import address, class_pairs, gallery, margin, mistake_filters
 from kdviz.ui.compare.picture import uploads
 from kdviz.ui.kept import Kept
 from kdviz.ui.library import OpenExperiment, Shown
@@ -34,7 +36,7 @@ _lines: Kept[list[dict[str, Any]]] = Kept(64)  # pages
 
 def page() -> None:
     """Filters, the class pairs, the samples found, and the open one."""
-    address.only(*mistake_filters.ADDRESS)
+    address.only(*mistake_filters.ADDRESS, margin.NAME)
     opened = heading(_("Who gets it wrong?"))
     shown = opened.shown
     if shown is None:
@@ -44,7 +46,7 @@ def page() -> None:
         say_missing(shown.missing)
         return
     st.html(ASSETS / "app" / "mistakes.css")
-    st.markdown(together([_about(opened, shown), _effect(shown.predictions, opened)]))
+    st.markdown(together([_about(opened, shown), _effect(shown.predictions, margin.margins())]))
     index = _index(shown, len(opened.experiment.classes))
     mistake_filters.adopt(index)
     _begin(mistake_filters.read(index, opened.experiment.classes))
@@ -102,18 +104,21 @@ def _about(opened: OpenExperiment, shown: Shown) -> str:
     return _("{title}: {count} test images that were held out of all training.", title=title, count=count)
 
 
-def _effect(predictions: Predictions, opened: OpenExperiment) -> str:
-    effect = distillation_effect(predictions)
-    if effect is None:
+def _effect(predictions: Predictions, margins: Margins) -> str:
+    """What the KD student does better and worse than the student alone, and what that allows to be said."""
+    effect, judged = distillation_effect(predictions), distillation_judgement(predictions, margins.accuracy)
+    if effect is None or judged is None:
         return ""
     chance = "p < 0.001" if effect.p_value < 0.001 else f"p = {effect.p_value:.3f}"
-    return _(
-        "Distillation **fixed {fixed}** mistakes of the student alone and **broke {broken}** answers that it had right "
-        "(McNemar's exact test, {chance}).",
+    counts = _(
+        "Beside the student alone, the KD student **fixed {fixed}** mistakes and **broke {broke}** answers that were "
+        "right (McNemar's exact test, {chance}).",
         fixed=number(effect.fixed),
-        broken=number(effect.broke),
+        broke=number(effect.broke),
         chance=chance,
     )
+    one = _("With one seed this tells of these models only, not of distillation in general.")
+    return together([counts, plain(words.helped(judged)[2]), one])
 
 
 def _found(opened: OpenExperiment, count: int) -> str:

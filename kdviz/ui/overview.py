@@ -19,7 +19,7 @@ from kdviz.errors import ExperimentError
 from kdviz.figures.overlay import enlarged, overlay
 from kdviz.files import ASSETS
 from kdviz.language import _, number, percent, plural
-from kdviz.ui import address, markup
+from kdviz.ui import address, margin, markup
 from kdviz.ui.library import OpenExperiment
 from kdviz.ui.markup import text
 from kdviz.ui.texts import picture_bytes, plain
@@ -39,13 +39,12 @@ _MORE = (
 
 
 def page() -> None:
-    address.only("show")
+    address.only("show", margin.NAME)
     opened = heading(_("May the student stand in for its teacher?"))
     markup.style()
     st.html(ASSETS / "app" / "overview.css")
     found = _findings(opened)
-    said = answers(found)
-    _decision(opened, found, said)
+    said = _decided(opened, found)
     left, right = st.columns([2.1, 1], gap="medium")
     with left:
         _sample(opened)
@@ -93,13 +92,19 @@ def _time(opened: OpenExperiment, table: str) -> int:
 # the answer -----------------------------------------------------------------------------------------------------------
 
 
-def _decision(opened: OpenExperiment, found: Findings, said: list[Answer]) -> None:
+def _decided(opened: OpenExperiment, found: Findings) -> list[Answer]:
+    """The decision, beside it the margin that it holds for; and the answers that it is made of."""
+    with st.container(key="ov-top"):
+        decided = st.container(key="ov-decided")
+        said = answers(found, margin.field())
     top = decision(found, said)
-    markup.show(
-        f'<div class="ov-decision ov-{top.tone}">'
-        f'<p><i aria-hidden="true">{_MARKS[top.tone]}</i>{text(top.sentence)}</p>'
-        f"<p>{text(_about(opened))}</p></div>"
-    )
+    with decided:
+        markup.show(
+            f'<div class="ov-decision ov-{top.tone}">'
+            f'<p><i aria-hidden="true">{_MARKS[top.tone]}</i>{text(top.sentence)}</p>'
+            f"<p>{text(_about(opened))}</p></div>"
+        )
+    return said
 
 
 def _about(opened: OpenExperiment) -> str:

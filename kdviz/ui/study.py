@@ -14,11 +14,11 @@ import streamlit as st
 from kdviz import figures
 from kdviz.analysis.series import FIGURES, Figure, Report
 from kdviz.language import N_, _, number, percent
-from kdviz.ui import address
+from kdviz.ui import address, margin
 from kdviz.ui.parts import chart
 from kdviz.ui.texts import download, plain, together
 
-ADDRESS = ("y", "runs", "seeds")
+ADDRESS = ("y", "runs", "seeds", margin.NAME)
 """What a study keeps in the page's address."""
 
 _ABOUT = {
@@ -67,8 +67,11 @@ def _verdict(report: Report) -> None:
             _("For a verdict, a KD student and a student alone of the same seed are needed; not all are there yet.")
         )
         return
-    first, *more = found.sentences
-    st.markdown(f"**{plain(first)}**\n\n{plain(together(more))}")
+    said, beside = st.columns([4, 1])
+    with beside:
+        accuracy = margin.field().accuracy
+    first, *more = found.within(accuracy).sentences
+    said.markdown(f"**{plain(first)}**\n\n{plain(together(more))}")
 
 
 # chart ----------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,110 @@
+"""Intervals of shares that hold at the boundary: when few samples tell two models apart, or none does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import binom, norm
+
+from kdviz.metrics.uncertainty import LEVEL, Difference
+
+_BESIDE = 1e-12
+
+
+@dataclass(frozen=True)
+class PairedShares(Difference):
+    """A difference of two shares of the same samples, of one seed. Its intervals are :func:`score_interval`'s."""
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """At another level; .9 is that of two one-sided tests at .05."""
+        differ = self.sample_error**2 * self.samples + self.value**2  # the share of samples that tell the two apart
+        gained, lost = (max(0.0, (differ + sign * self.value) / 2 * self.samples) for sign in (1, -1))
+        return score_interval(gained, lost, self.samples, level)
+
+
+def paired_shares(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> PairedShares:
+    """The share of ``second`` less that of ``first``, both on the same samples, with Tango's score interval.
+
+    Where a t interval has no width because no sample tells the two apart, this one is +-z^2 / (n + z^2) wide: 10 of
+    10 right for both models leaves room for 28 points of accuracy.
+
+    Args:
+        first, second: Bool (samples,), paired.
+        level: Of confidence.
+
+    Raises:
+        ValueError: They have different shapes, or no samples.
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    if first.shape != second.shape or first.ndim != 1 or not len(first):
+        raise ValueError(f"needs two rows of samples of one length, got {first.shape} and {second.shape}")
+    samples = len(first)
+    gained, lost = int((~first & second).sum()), int((first & ~second).sum())
+    value = (gained - lost) / samples
+    error = max(((gained + lost) / samples - value**2) / samples, 0.0) ** 0.5
+    return PairedShares(value, *score_interval(gained, lost, samples, level), 1, samples, math.nan, error, level=level)
+
+
+def score_interval(gained: float, lost: float, samples: float, level: float = 0.95) -> tuple[float, float]:
+    """Tango's score interval (1998, Statistics in Medicine 17, 891-908) of a difference of two paired shares.
+
+    The ends are the differences d at which the score statistic
+
+        (gained - lost - n d) / sqrt(n (2 q + d (1 - d)))
+
+    is +-z, where q is the most likely share of samples that are lost, given d: the larger root of
+    2 n q^2 + ((2 n - gained + lost) d - gained - lost) q - lost d (1 - d) = 0. Counted exactly for 10 to 300 samples
+    of which up to 20 % tell the two apart, a 95 % interval covers in 93.2 to 100 %, and lies above a true difference
+    below zero, which is what makes "no worse" false, in at most 2.8 %. Where no sample tells the two apart, the ends
+    are no nearer than the exact one-sided bound, 1 - ((1 - level) / 2)^(1 / n): 3.0 / n at 90 %.
+
+    Args:
+        gained, lost: Samples that only the second, only the first has; need not be whole.
+        samples: All of them, above zero.
+        level: Of confidence.
+
+    Returns:
+        Lower and upper end, in [-1, 1].
+    """
+    z = float(norm.ppf((1 + level) / 2))
+
+    def score(d: float) -> tuple[float, float]:
+        middle = -gained - lost + (2 * samples - gained + lost) * d
+        q = (max(middle**2 + 8 * samples * lost * d * (1 - d), 0.0) ** 0.5 - middle) / (4 * samples)
+        return gained - lost - samples * d, max(samples * (2 * q + d * (1 - d)), 0.0) ** 0.5
+
+    def beyond(d: float, sign: int) -> float:
+        """Below zero inside the interval."""
+        distance, error = score(d)
+        return -sign * distance - z * error
+
+    value = (gained - lost) / samples
+    low, high = (_end(beyond, value, sign) for sign in (-1, 1))
+    least = 1 - ((1 - level) / 2) ** (1 / samples) if gained + lost < _BESIDE else 0.0
+    return min(low, value - least), max(high, value + least)
+
+
+def _end(beyond: Callable[[float, int], float], value: float, sign: int) -> float:
+    """Where the interval ends on one side."""
+    near = value + sign * _BESIDE  # at the value itself both the distance and the error may be nil
+    if abs(near) >= 1 or beyond(float(sign), sign) <= 0:
+        return float(sign)
+    return float(brentq(beyond, near, float(sign), args=(sign,), xtol=1e-12))  # pyright: ignore[reportArgumentType]
+
+
+def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the median of independent values by order statistics: it needs no more than that (Thompson, 1936).
+
+    Returns:
+        The two ends; NaN for fewer values than such an interval needs, which is 6 at 95 %.
+    """
+    ordered = np.sort(np.asarray(values, float))
+    count = len(ordered)
+    place = int(binom.ppf((1 - level) / 2, count, 0.5)) if count else 0
+    if place < 1:
+        return float("nan"), float("nan")
+    return float(ordered[place - 1]), float(ordered[count - place])

@@ -1,0 +1,326 @@
+"""Judgements and their words: where an interval lies, how many samples would decide, each sentence and its numbers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+
+import numpy as np
+import pytest
+
+from kdviz.analysis import verdict_words as words
+from kdviz.analysis.judgement import (
+    ACCURATE,
+    AT_LEAST,
+    CROSSED,
+    EQUAL,
+    HELPED,
+    MUCH_LOWER,
+    OUTCOMES,
+    PAIRED,
+    RULES,
+    UNDECIDED,
+    Judgement,
+    basis,
+    margin_points,
+    of_difference,
+    of_study,
+    of_times,
+    outcome,
+    rounded_up,
+    would_decide,
+)
+from kdviz.analysis.mistakes import Predictions
+from kdviz.analysis.reservations import chance_of, reservations
+from kdviz.metrics import Difference, paired_difference, paired_shares, score_interval
+
+MARGIN = 0.005
+ZONES = {  # below the margin, in its lower and its upper half, above it -> what an interval is that touches them
+    "A": "much lower",
+    "AB": "lower",
+    "ABC": "no higher",
+    "ABCD": "undecided",
+    "B": "equal",
+    "BC": "equal",
+    "C": "equal",
+    "BCD": "no lower",
+    "CD": "higher",
+    "D": "much higher",
+}
+INTERVALS = {
+    "much higher": (0.006, 0.02),
+    "higher": (0.002, 0.02),
+    "no lower": (-0.002, 0.02),
+    "equal": (-0.002, 0.003),
+    "undecided": (-0.02, 0.03),
+    "no higher": (-0.03, 0.002),
+    "lower": (-0.03, -0.002),
+    "much lower": (-0.03, -0.006),
+}
+
+
+def pair(gained: int, lost: int, samples: int) -> Difference:
+    first, second = np.zeros(samples, bool), np.zeros(samples, bool)
+    second[:gained] = True
+    first[gained : gained + lost] = True
+    return paired_shares(first, second)
+
+
+def judged(says: str, seeds: int = 1, **more) -> Judgement:
+    low, high = INTERVALS[says]
+    found = Judgement(says, (low + high) / 2, low, high, MARGIN, PAIRED if seeds == 1 else CROSSED, 1234, seeds, **more)
+    assert outcome(low, high, MARGIN) == says
+    return found
+
+
+def test_where_an_interval_lies_is_which_zones_it_touches():
+    ends = np.linspace(-0.0123, 0.0127, 41)
+    for low, high in itertools.combinations(ends, 2):
+        inside = np.linspace(low, high, 2001)
+        touched = {"A" if x < -MARGIN else "B" if x < 0 else "C" if x < MARGIN else "D" for x in inside}
+        assert outcome(low, high, MARGIN) == ZONES["".join(sorted(touched))], (low, high)
+    assert set(ZONES.values()) == set(OUTCOMES) == set(INTERVALS)
+    assert outcome(math.nan, math.nan, MARGIN) == UNDECIDED
+
+
+# how many samples would decide ----------------------------------------------------------------------------------------
+
+
+def test_so_many_samples_decide_in_four_of_five_cases():
+    """30 digits, teacher all right, KD student 3 wrong: so many samples of those shares say "no" in 4 of 5 draws."""
+    found = of_difference(pair(0, 3, 30), MARGIN, ACCURATE)
+    assert (found.outcome, found.samples) == ("no higher" if found.high < MARGIN else "undecided", 30)
+    draw, trials = np.random.default_rng(0), 2000
+
+    def decided(samples: int) -> float:
+        lost, counts = np.unique(draw.binomial(samples, 0.1, trials), return_counts=True)
+        says = [outcome(*score_interval(0, int(one), samples), MARGIN) in ACCURATE for one in lost]
+        return float((counts * says).sum() / trials)
+
+    # The normal approximation that gives the 4 of 5 is off by some points at so few samples.
+    assert decided(found.samples_needed) == pytest.approx(0.8, abs=0.06)
+    assert decided(found.samples_needed // 2) < 0.6
+
+
+@pytest.mark.parametrize(("gained", "lost", "samples"), [(43, 78, 10_000), (0, 3, 30), (10, 10, 1000), (0, 0, 10)])
+def test_the_number_of_samples_scales_the_interval_to_the_margin(gained, lost, samples):
+    """By the normal approximation: (z.975 + z.8) standard errors are the distance to the nearest end that decides."""
+    found = of_difference(pair(gained, lost, samples), MARGIN, ACCURATE)
+    share, value = (gained + lost) / samples, (gained - lost) / samples
+    distance = abs(value + MARGIN)  # from the lower end, which parts "no worse" from "worse"
+    if share:
+        expected = (share - value**2) * (1.959964 + 0.841621) ** 2 / distance**2
+        assert found.samples_needed == pytest.approx(expected, rel=0.35 if samples < 100 else 0.05)
+    else:
+        assert found.samples_needed == pytest.approx(2.801585**2 / MARGIN, rel=0.01)  # z^2 / (n + z^2) = margin
+
+
+def test_no_number_of_samples_is_named_where_none_would_do():
+    on_the_margin = of_difference(pair(0, 5, 1000), MARGIN, ACCURATE)
+    assert (on_the_margin.outcome, on_the_margin.samples_needed) == ("lower", None)
+    assert "no number can be named" in would_decide(on_the_margin)
+    seeds = np.random.default_rng(3).random((3, 4000)) < np.array([[0.9], [0.93], [0.96]])
+    apart = of_difference(paired_difference(np.ones_like(seeds) & (seeds.mean() > 0), seeds), MARGIN, HELPED)
+    alone = of_difference(paired_difference(seeds[::-1].copy(), seeds), MARGIN, HELPED)
+    assert apart.seeds == alone.seeds == 3
+    assert alone.samples_needed is None
+    assert "more seeds might" in would_decide(alone)
+
+
+def test_what_is_decided_needs_no_more():
+    assert of_difference(pair(0, 0, 1000), MARGIN, ACCURATE).samples_needed is None
+    assert [rounded_up(count) for count in (7, 84, 1563, 29_923)] == [7, 84, 1600, 30_000]
+
+
+# null cases -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("samples", [2, 10, 30, 100, 764])
+def test_models_that_never_differ_are_not_equal_until_there_are_samples_enough(samples):
+    found = of_difference(pair(0, 0, samples), MARGIN, ACCURATE)
+    assert found.outcome == UNDECIDED
+    assert found.samples_needed > 764
+
+
+def test_identical_models_on_a_thousand_samples_are_equal():
+    assert of_difference(pair(0, 0, 1000), MARGIN).outcome == EQUAL
+
+
+@pytest.mark.parametrize("samples", [30, 300, 3000, 30_000])
+def test_two_seeds_of_one_recipe_are_never_told_apart_beyond_chance(samples):
+    """Both are wrong on 3 % of samples that are their own: no difference, so "surely" above or below in 5 % or less."""
+    draw, trials = np.random.default_rng(samples), 1000
+    counts = draw.multinomial(samples, (0.03, 0.03, 0.94), trials)
+    said = [outcome(*score_interval(int(gained), int(lost), samples), MARGIN) for gained, lost, _ in counts]
+    surely = np.mean([one in ("higher", "much higher", "lower", "much lower") for one in said])
+    assert surely <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+    assert said.count(MUCH_LOWER) <= 2
+    equal = said.count(EQUAL) / trials
+    assert equal > 0.95 if samples == 30_000 else equal < 0.2  # the interval is as wide as +-.006 at 3,000
+
+
+def test_a_loss_of_the_margin_is_seldom_called_no_worse():
+    """Two one-sided tests at 2.5 %: with a true loss of just the margin, "no worse" in at most 1 of 40 (see coverage)."""
+    trials = 1500
+    for samples, differ in ((1000, 0.02), (5000, 0.03)):
+        gained, lost = (differ - MARGIN) / 2, (differ + MARGIN) / 2
+        counts = np.random.default_rng(samples).multinomial(samples, (gained, lost, 1 - differ), trials)
+        said = [outcome(*score_interval(int(one), int(two), samples), MARGIN) in AT_LEAST for one, two, _ in counts]
+        assert np.mean(said) <= 0.0262 + 3 * math.sqrt(0.0262 * 0.9738 / trials)
+
+
+# times ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("factor", "spread", "rounds", "says"),
+    [
+        (2.0, 0.05, 20, "much higher"),
+        (1.0, 0.02, 20, "equal"),
+        (0.5, 0.05, 20, "much lower"),
+        (1.1, 0.2, 20, "undecided"),
+        (2.0, 0.05, 5, "undecided"),  # too few rounds for an interval
+        (1.12, 0.05, 30, "higher"),
+    ],
+)
+def test_how_fast(factor, spread, rounds, says):
+    ratios = factor * np.exp(np.random.default_rng(5).normal(0, spread, rounds))
+    found = of_times(ratios, 1.1)
+    told = {"undecided": {"undecided", "higher", "no lower", "no higher"}}.get(says, {says})
+    assert found.outcome in told
+    assert found.rule == "rounds"
+    if rounds >= 6:
+        inside = np.sort(ratios)
+        assert {found.low, found.high} <= set(inside)
+        assert found.low <= np.median(ratios) <= found.high
+    json = found.to_json()
+    assert json["low"] is None or math.isfinite(json["low"])
+
+
+def test_the_same_time_is_not_faster_and_says_it():
+    found = of_times(np.random.default_rng(1).normal(1, 0.02, 40), 1.1)
+    word, tone, text = words.faster(found, found.value)
+    assert (word, tone) == ("Not faster", "mixed")
+    assert f"{found.low:.2f} to {found.high:.2f}" in text
+    assert "10%" in text
+
+
+# words ----------------------------------------------------------------------------------------------------------------
+
+EXPECTED = {  # outcome -> the word of: as accurate, helped, copied, attention
+    "much higher": ("Better", "Yes", "Yes", "More than by itself"),
+    "higher": ("Better", "Yes", "Yes", "More than by itself"),
+    "no lower": ("Yes", "Cannot tell", "Cannot tell", "Cannot tell"),
+    "equal": ("Yes", "No", "No more than alone", "No more than by itself"),
+    "undecided": ("Cannot tell", "Cannot tell", "Cannot tell", "Cannot tell"),
+    "no higher": ("Cannot tell", "No", "No more than alone", "No more than by itself"),
+    "lower": ("Cannot tell", "It hurt", "Fewer than alone", "Less than by itself"),
+    "much lower": ("No", "It hurt", "Fewer than alone", "Less than by itself"),
+}
+
+
+def numbers_in(text: str) -> list[float]:
+    return [float(one.replace(",", "")) for one in re.findall(r"[+-]?\d[\d,]*(?:\.\d+)?", text)]
+
+
+@pytest.mark.parametrize("says", OUTCOMES)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_every_sentence_has_its_numbers(says, seeds):
+    one = judged(says, seeds, samples_needed=7777 if says not in HELPED else None)
+    shares = {"own": "70%", "alone": "60%", "errors": "89 errors"}
+    said = (words.accurate(one), words.helped(one), words.copied(one, shares))
+    for (word, tone, text), expected in zip(said, EXPECTED[says], strict=False):
+        assert word == expected
+        assert (tone == "unknown") == (word == "Cannot tell")
+        found = [abs(number) for number in numbers_in(text)]
+        for value in (one.value, one.low, one.high):
+            assert round(100 * abs(value), 2) in found, (text, value)
+        assert basis(one) in text
+        assert 1234 in found
+        assert (seeds == 3) == ("3 seeds" in text)
+        assert (word == "Cannot tell") == ("cannot be told" in text or "Cannot tell" in text)
+        if word in ("Cannot tell", "No"):
+            assert "0.5" in text  # the margin
+    if one.samples_needed:
+        assert "About 7,800 samples would decide." in said[1][2]
+
+
+@pytest.mark.parametrize("says", OUTCOMES)
+def test_attention_is_judged_by_a_margin_too(says):
+    low, high = (10 * end for end in INTERVALS[says])
+    row = {"effect": (low + high) / 2, "low": low, "high": high, "images": 600, "seeds": 3}
+    one = of_study(row, 0.05)
+    assert one.outcome == says
+    word, _tone, text = words.attention(one)
+    assert word == EXPECTED[says][3]
+    assert f"{row['effect']:+.2f} (95 % interval {low:+.2f} to {high:+.2f}, 600 images and 3 seeds)" in text
+    assert of_study({**row, "low": None, "high": None}, 0.05).outcome == UNDECIDED
+
+
+@pytest.mark.parametrize("says", OUTCOMES)
+def test_the_decision_says_yes_no_or_cannot_tell(says):
+    one = judged(says, samples_needed=7777)
+    if says in AT_LEAST:
+        text = words.stands_in(one)
+        assert text.startswith("The KD student may stand in for its teacher:")
+        assert "cannot" not in text
+        assert ("0.5 points" in text) == (says in ("equal", "no lower"))
+    elif says == MUCH_LOWER:
+        assert "is no substitute for its teacher: it loses 1.80 points" in words.no_substitute(one)
+    else:
+        text = words.stand_in_undecided(one, rival=False)
+        assert "cannot tell with 1,234 samples" in text
+        assert "0.5 points" in text
+        assert "About 7,800 samples would decide." in text
+        assert "is less accurate" in text if says == "lower" else "is less accurate" not in text
+
+
+def test_margins_and_rules_are_written():
+    assert [margin_points(share) for share in (0.005, 0.01, 0.0025, 0.1)] == ["0.5", "1.0", "0.25", "10.0"]
+    for one in (judged("equal"), judged("equal", 3), of_times(np.ones(9), 1.1)):
+        assert "margin" in RULES[one.rule]
+        assert one.to_json()["margin"] == one.margin
+
+
+# what takes the ground from a verdict ---------------------------------------------------------------------------------
+
+
+def said_by(labels: np.ndarray, **predicted: np.ndarray) -> Predictions:
+    return Predictions("test", labels, predicted, {role: np.ones(len(labels)) for role in predicted})
+
+
+def test_shuffled_labels_are_chance():
+    draw = np.random.default_rng(4)
+    labels = draw.integers(0, 10, 3000)
+    found = reservations(said_by(labels, teacher=draw.permutation(labels), student=labels), [*"abcdefghij"])
+    assert [(one.kind, one.role) for one in found] == [("chance", "teacher")]
+    one = found[0]
+    assert one.chance == pytest.approx(np.bincount(labels).max() / 3000)
+    assert one.sentence == (
+        f"The teacher is right on {one.accuracy:.1%} of 3,000 samples, which is not above chance ({one.chance:.1%})."
+    )
+
+
+def test_who_always_says_the_largest_class_is_at_chance_and_never_says_the_other():
+    labels = np.repeat([0, 1], [900, 100])
+    found = reservations(said_by(labels, kd_student=np.zeros(1000, int)), ["benign", "tumour"])
+    assert [one.kind for one in found] == ["chance", "never"]
+    assert found[0].chance == 0.9 == chance_of(labels, 2)
+    assert found[1].sentence == "The KD student never predicts tumour."
+
+
+def test_a_class_that_is_never_predicted_is_told_from_one_with_few_samples():
+    labels = np.repeat(np.arange(10), [50] * 9 + [1])
+    said = np.where(labels >= 8, 0, labels)
+    found = reservations(said_by(labels, student=said), [*"abcdefghij"])
+    assert [one.classes for one in found] == [("i",)]  # of the last class there is one sample
+    assert reservations(said_by(np.array([], int), student=np.array([], int)), ["a", "b"]) == []
+
+
+def test_good_models_are_seldom_suspected():
+    """1,000 classes with 3 samples each and a recall of .7: 27 are missed by chance, and none is named."""
+    draw = np.random.default_rng(6)
+    labels = np.repeat(np.arange(1000), 3)
+    said = np.where(draw.random(3000) < 0.7, labels, (labels + 1 + draw.integers(0, 3, 3000)) % 1000)
+    assert reservations(said_by(labels, teacher=said), [str(one) for one in range(1000)]) == []

@@ -1,0 +1,102 @@
+"""Intervals of shares at the boundary: against a likelihood that is maximised by trying, and by simulated coverage."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from kdviz.metrics import median_interval, paired_shares, score_interval
+
+Z = norm.ppf(0.975)
+TRIALS = 1500
+
+
+def score_by_trying(gained: int, lost: int, samples: int, d: float) -> float:
+    """The score statistic of a difference d, with the likeliest shares found on a grid of all that d allows."""
+    grid = np.linspace(max(0.0, -d), min(1.0, (1 - d) / 2), 200_001)[1:-1]  # share of lost; that of gained is d more
+    with np.errstate(divide="ignore", invalid="ignore"):
+        likelihood = (samples - gained - lost) * np.log(1 - 2 * grid - d)
+        for count, share in ((gained, grid + d), (lost, grid)):
+            likelihood = likelihood + (count * np.log(share) if count else 0.0)
+    q = grid[np.nanargmax(likelihood)]
+    return float((gained - lost - samples * d) / np.sqrt(samples * (2 * q + d - d * d)))
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "samples"), [(0, 3, 30), (7, 2, 50), (43, 78, 10_000), (12, 12, 40), (9, 0, 9)]
+)
+def test_the_ends_are_where_the_score_is_that_of_the_level(gained, lost, samples):
+    low, high = score_interval(gained, lost, samples)
+    for end, wanted in ((low, Z), (high, -Z)):
+        if abs(end) < 1:
+            assert score_by_trying(gained, lost, samples, end) == pytest.approx(wanted, abs=2e-3)
+    assert low <= (gained - lost) / samples <= high
+    assert score_interval(lost, gained, samples) == pytest.approx((-high, -low), abs=1e-9)  # the other way round
+
+
+@pytest.mark.parametrize("samples", [1, 10, 30, 1000])
+def test_without_a_sample_that_differs_there_is_still_doubt(samples):
+    right = np.ones(samples, bool)
+    found = paired_shares(right, right)
+    assert (found.value, found.low, found.high) == pytest.approx((0, -found.high, Z**2 / (samples + Z**2)), abs=1e-9)
+    assert found.sample_error == 0
+
+
+@cache
+def interval(gained: int, lost: int, samples: int) -> tuple[float, float]:
+    return score_interval(gained, lost, samples)
+
+
+@pytest.mark.parametrize("samples", [10, 30, 100, 1000])
+@pytest.mark.parametrize("differ", [0.0, 0.01, 0.05, 0.2])
+@pytest.mark.parametrize("part", [0.5, 0.1, 0.0])
+def test_coverage(samples, differ, part):
+    """``differ``: share of samples that tell the models apart; ``part`` of them is gained.
+
+    Counted exactly, the interval covers .934 or more, and lies above the truth, which would call a worse model no
+    worse, with .0262 or less. Three standard errors of a simulated share p are 3 sqrt(p (1 - p) / trials).
+    """
+    draw = np.random.default_rng(samples + round(1000 * differ) + round(10 * part))
+    shares = (differ * part, differ * (1 - part), 1 - differ)
+    truth = shares[0] - shares[1]
+    counts = draw.multinomial(samples, shares, TRIALS)
+    ends = np.array([interval(int(gained), int(lost), samples) for gained, lost, _ in counts])
+    covered = ((ends[:, 0] <= truth + 1e-12) & (truth - 1e-12 <= ends[:, 1])).mean()
+    assert covered >= 0.934 - 3 * np.sqrt(0.934 * 0.066 / TRIALS)
+    assert (ends[:, 0] > truth + 1e-12).mean() <= 0.0262 + 3 * np.sqrt(0.0262 * 0.974 / TRIALS)
+    if samples * differ >= 20 and part:  # where counts are large it is no wider than it must be
+        assert covered <= 0.965 + 3 * np.sqrt(0.965 * 0.035 / TRIALS)
+
+
+def test_a_loss_of_just_the_margin_is_seldom_called_equal():
+    """765 samples without a difference are the fewest that are called equal within .5 points: .995^765 = .0216."""
+    assert interval(0, 0, 764)[0] < -0.005 < interval(0, 0, 765)[0]
+    lost = np.random.default_rng(0).binomial(765, 0.005, 20_000)
+    called = np.mean([interval(0, int(count), 765)[0] > -0.005 for count in lost])
+    assert called == pytest.approx(0.995**765, abs=3 * np.sqrt(0.0216 * 0.9784 / 20_000))
+
+
+@pytest.mark.parametrize(("first", "second"), [(np.ones(3), np.ones(4)), (np.ones((2, 3)), np.ones((2, 3))), ([], [])])
+def test_what_is_not_paired_is_refused(first, second):
+    with pytest.raises(ValueError, match="two rows of samples"):
+        paired_shares(np.array(first), np.array(second))
+
+
+def test_the_median_has_the_ends_that_its_table_says():
+    """Of 9 values the second and the eighth, of 60 the 22nd and the 39th (Conover, 1999, table A3)."""
+    shuffled = np.random.default_rng(1).permutation
+    assert median_interval(shuffled(np.arange(1.0, 10))) == (2, 8)
+    assert median_interval(shuffled(np.arange(1.0, 61))) == (22, 39)
+    assert all(np.isnan(median_interval(np.arange(5.0))))
+    assert median_interval(np.arange(6.0)) == (0, 5)
+
+
+def test_the_median_is_covered_whatever_the_distribution():
+    draw = np.random.default_rng(2)
+    ends = np.array([median_interval(one) for one in draw.lognormal(sigma=2, size=(3000, 22))])
+    covered = ((ends[:, 0] <= 1) & (ends[:, 1] >= 1)).mean()
+    exact = 0.98310  # 1 - 2 P(binomial(22, .5) <= 5)
+    assert covered == pytest.approx(exact, abs=3 * np.sqrt(exact * (1 - exact) / 3000))
