@@ -35,7 +35,8 @@ def test_the_claim_stands_beside_its_controls(report):
 def test_the_effect_against_temperature_has_its_controls(report):
     chart = figures.effect_against_value(report)
     lines = {trace.name: trace for trace in chart.data}
-    assert set(lines) == {"KD student", "Control: shuffled teacher", "Control: maps of other images"}
+    controls = {f"Control: {name}" for name in ("second student alone", "shuffled teacher", "maps of other images")}
+    assert set(lines) == {"KD student", *controls}
     for line in lines.values():
         assert list(line.x) == list(TEMPERATURES)
     assert list(lines["KD student"].y) == [one.difference.value for one in report.values]
@@ -73,4 +74,6 @@ def test_the_document_is_json_with_every_interval(report):
         assert isfinite(low)
         assert low <= one["effect"] <= high
     assert len(document["controls"]) == len(report.all_controls)
-    assert document["trend"]["effect"] == report.trend.value
+    assert [one["effect"] for one in document["changes"]] == [one.effect.value for one in report.changes]
+    assert {one["outcome"] for one in document["controls"]} <= {"passed", "failed", "cannot tell"}
+    assert document["verdicts"][0]["rule"] in document["rules"]

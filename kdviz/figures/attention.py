@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from kdviz.analysis.attention import AttentionReport
-from kdviz.analysis.attention.report import Control
-from kdviz.analysis.attention.statistics import Effect
+from kdviz.analysis.attention.controls import Control
+from kdviz.analysis.attention.uncertain import Effect
 from kdviz.analysis.study_kinds import STUDIES
 from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import FURTHER_COLOURS, role_colour, role_title
@@ -103,8 +103,14 @@ def agreement_distribution_file(report: AttentionReport, kind: str, value: float
 
 
 def claim_and_controls(report: AttentionReport) -> go.Figure:
-    """The effect for the judged value beside the controls, which must come out as nothing, with their intervals."""
+    """The effect for the judged value beside the controls, which must lie within a quarter of it: 95 % intervals.
+
+    The band is +- a quarter of the effect: a control passes when its 90 % interval lies in it.
+    """
     chart = go.Figure()
+    bound = _bound(report)
+    if bound:
+        chart.add_vrect(x0=-bound, x1=bound, fillcolor=_CEILING, opacity=0.15, line_width=0, layer="below")
     for kind, name, effect in _claims(report):
         chart.add_trace(
             go.Scatter(
@@ -120,12 +126,12 @@ def claim_and_controls(report: AttentionReport) -> go.Figure:
         )
         chart.add_trace(
             go.Scatter(
-                x=list(effect.by_seed),
-                y=[name] * len(effect.by_seed),
+                x=list(effect.by_training),
+                y=[name] * effect.trainings,
                 mode="markers",
                 marker={"size": 5, "color": _effect_colour(kind), "opacity": 0.6},
                 showlegend=False,
-                hovertemplate=_("{name}, one seed: {value}", name=name, value="%{x:+.3f}") + "<extra></extra>",
+                hovertemplate=_("{name}, one training: {value}", name=name, value="%{x:+.3f}") + "<extra></extra>",
             )
         )
     chart.add_vline(x=0, line={"color": _CEILING, "width": 1, "dash": "dot"})
@@ -147,12 +153,20 @@ def claim_and_controls_file(report: AttentionReport, kind: str) -> bytes:
     for place, (what, _name, effect) in enumerate(rows):
         colour, y = _effect_colour(what), len(rows) - place
         axis.errorbar(effect.value, y, xerr=_half_widths([effect]), fmt=_MARKERS[what], color=colour, capsize=4)
-        axis.plot(effect.by_seed, [y] * len(effect.by_seed), ".", color=colour, alpha=0.6)
+        axis.plot(effect.by_training, [y] * effect.trainings, ".", color=colour, alpha=0.6)
+    bound = _bound(report)
+    if bound:
+        axis.axvspan(-bound, bound, color="0.9", zorder=0)
     axis.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
     axis.set_yticks(range(len(rows), 0, -1), [name for _, name, _ in rows])
     axis.set_ylim(0.5, len(rows) + 0.5)
     axis.set_xlabel(_change(report))
     return picture_file(picture, kind)
+
+
+def _bound(report: AttentionReport) -> float:
+    """Within which controls pass; 0 without any, or without an effect to hold them against."""
+    return max((one.bound for one in report.controls if one.bound > 0), default=0.0)
 
 
 def _claims(report: AttentionReport) -> list[tuple[str, str, Effect]]:

@@ -19,7 +19,8 @@ from scipy import stats
 from kdviz.errors import SettingError
 from kdviz.metrics.similarity import Measure, measures
 
-_LEAST_CEILING = 0.1  # below it a corrected agreement would be mostly noise
+_LEAST_CEILING = 0.4  # below it a corrected agreement of one picture is off by more than its ceiling says
+_MOST_PAIRED = 8  # units of a half that are left out together with those of the other: more would cost time alone
 _FEWEST_UNITS = 4  # two in each half: a unit alone cannot be left out of it
 _LARGEST_CORRELATION = 1 - 1e-12  # Fisher's z of 1 is infinite
 
@@ -51,9 +52,11 @@ class PairAgreement:
             than 4.
         ceiling_first, ceiling_second: Each map with an independent estimate of itself, from as many masks.
         ceiling: sqrt(ceiling_first * ceiling_second): what ``agreement`` would be if the true maps were equal.
-            Exact for correlations; for other measures when both maps are equally noisy, otherwise a guide.
-        corrected: agreement / ceiling: the correlation without the masks' noise (Spearman, 1904). NaN
-            when the ceiling is too low (< .1) to divide by, and for measures that are not correlations.
+            Exact for Pearson's correlation; for other measures when both maps are equally noisy, otherwise a guide.
+        corrected: agreement / ceiling: the correlation without the masks' noise (Spearman, 1904). That holds for
+            Pearson's correlation alone, so it is NaN for every other measure: ranks do not add up as values and noise
+            do, and Spearman's correlation divided by its ceiling is too high (on digits .06 at a ceiling of .8). NaN
+            also when the ceiling is too low (< .4) to divide by.
         same_target: Whether both maps explain the same class.
     """
 
@@ -112,11 +115,20 @@ def _line(pair: PairAgreement) -> str:
 def agreement(maps: Mapping[str, HalvedMap], measure: str | Measure = "spearman") -> AgreementReport:
     """Agreement of every pair of maps of one picture, with noise ceilings and intervals.
 
-    The interval is the delete-one jackknife over the U units of masks (Efron & Tibshirani, 1993, chapter 11):
-    a_u is the agreement with unit u left out of the half that it belongs to, of both maps, since they share the masks.
-    Variance = (U - 1) / U * sum (a_u - mean a)^2; the half-width is its root times the quantile of Student's t with
-    U - 1 degrees. Correlations are first brought to Fisher's z; for other measures the interval is cut at their range.
-    It errs on the wide side: a little for smooth measures, twice for ``iou``, which moves in steps.
+    The interval is the delete-one jackknife over the U units of masks, half by half: a_u is the agreement with unit u
+    left out of the half that it belongs to, of both maps, since they share the masks. The halves are two samples, so
+
+        variance = sum over halves h of (m_h - 1) / m_h * sum over u in h of (a_u - mean of h)^2  -  I
+
+    with m_h units in half h (Arvesen, 1969). An agreement is a product of two maps, and what the noises of both make
+    together is counted by each half: I is that part once, from the agreements a_uw without a unit of each half,
+
+        I = (m_0 - 1) (m_1 - 1) / (m_0 m_1) * sum over u, w of (a_uw - mean over u - mean over w + mean)^2
+
+    (Efron & Stein, 1981, section 5). Of halves with more than 8 units I is estimated from the first 8 of each. At most
+    half of the variance is taken away. The half-width is the root times the
+    quantile of Student's t with U - 2 degrees. Correlations are first brought to Fisher's z; for other measures the
+    interval is cut at their range.
 
     Args:
         maps: Role -> map, as :func:`kdviz.explain` gives them.
@@ -188,31 +200,66 @@ def _pair(first: str, second: str, prepared: Mapping[str, _Prepared], measure: M
         ceiling_first=one.ceiling,
         ceiling_second=other.ceiling,
         ceiling=ceiling,
-        corrected=across / ceiling if measure.correlation and ceiling >= _LEAST_CEILING else float("nan"),
+        corrected=across / ceiling if measure.disattenuates and ceiling >= _LEAST_CEILING else float("nan"),
         same_target=one.target == other.target,
     )
 
 
-def _left_out(one: _Prepared, other: _Prepared, measure: Measure) -> np.ndarray | None:
-    """Agreement without each unit in turn, (units,). None when the maps do not allow it."""
+class _LeftOut(NamedTuple):
+    """Agreement without single units of masks, (units,), and without one of each half, (even units, odd units), of
+    the first units.
+    """
+
+    one: np.ndarray
+    two: np.ndarray
+
+
+def _left_out(one: _Prepared, other: _Prepared, measure: Measure) -> _LeftOut | None:
+    """None when the maps do not allow it."""
     if one.without is None or other.without is None or len(one.without) != len(other.without):
         return None
     opposite = 1 - np.arange(len(one.without)) % 2  # the half without the unit in it
-    return (
+    single = (
         measure.compare(one.without, other.halves[opposite]) + measure.compare(one.halves[opposite], other.without)
     ) / 2
+    few = slice(0, 2 * _MOST_PAIRED, 2), slice(1, 2 * _MOST_PAIRED, 2)
+    first, second = one.without[few[1]], other.without[few[1]]
+    double = []
+    for a, b in zip(one.without[few[0]], other.without[few[0]], strict=True):  # one at a time: maps may be large
+        across = measure.compare(np.broadcast_to(a, second.shape), second)
+        double.append((across + measure.compare(first, np.broadcast_to(b, first.shape))) / 2)
+    return _LeftOut(single, np.array(double))
 
 
-def _interval(value: float, left_out: np.ndarray | None, measure: Measure) -> tuple[float, float]:
+def _interval(value: float, left_out: _LeftOut | None, measure: Measure) -> tuple[float, float]:
     """95 % interval around ``value`` by the jackknife; see :func:`agreement`."""
-    if left_out is None or len(left_out) < _FEWEST_UNITS or not np.isfinite([value, *left_out]).all():
+    if left_out is None or len(left_out.one) < _FEWEST_UNITS:
         return float("nan"), float("nan")
-    centre, moved = (_fisher(value), _fisher(left_out)) if measure.correlation else (value, left_out)
-    units = len(moved)
-    error = np.sqrt(np.square(moved - moved.mean()).sum() * (units - 1) / units)
-    ends = centre + np.array([-1, 1]) * stats.t.ppf(0.975, units - 1) * error
-    low, high = np.tanh(ends) if measure.correlation else ends.clip(measure.least, 1)
+    if not all(np.isfinite(part).all() for part in (value, *left_out)):
+        return float("nan"), float("nan")
+    if not measure.correlation:
+        half = _half_width(left_out)
+        low, high = (value + np.array([-half, half])).clip(measure.least, 1)
+    else:
+        half = _half_width(_LeftOut(*map(_fisher, left_out)))
+        low, high = np.tanh(_fisher(value) + np.array([-half, half]))
     return min(float(low), value), max(float(high), value)
+
+
+def _half_width(moved: _LeftOut) -> float:
+    """Student's t times the root of the jackknife's variance, less what that counts twice."""
+    halves = [moved.one[::2], moved.one[1::2]]
+    variance = sum(_spread(half) * (len(half) - 1) / len(half) for half in halves)
+    (even, odd), sizes = moved.two.shape, [len(half) for half in halves]
+    apart = moved.two - moved.two.mean(0) - moved.two.mean(1, keepdims=True) + moved.two.mean()
+    each = np.square(apart).sum() / ((even - 1) * (odd - 1))  # what two units make together, squared
+    twice = each * float(np.prod([(size - 1) ** 2 / size for size in sizes]))
+    variance = max(variance - twice, variance / 2)  # what two noises make together is at most half of it
+    return float(stats.t.ppf(0.975, len(moved.one) - 2) * np.sqrt(variance))
+
+
+def _spread(values: np.ndarray) -> float:
+    return float(np.square(values - values.mean()).sum())
 
 
 def _fisher(correlation: Any) -> Any:

@@ -25,11 +25,13 @@ class Measure(ABC):
 
     Attributes:
         least: The lowest value that it can have; the highest is 1.
-        correlation: Whether it is one: 0 by chance, and dividing by a noise ceiling takes the noise out.
+        correlation: Whether it is one: 0 by chance, and its errors are even on Fisher's scale.
+        disattenuates: Whether dividing by a noise ceiling takes the noise out.
     """
 
     least: ClassVar[float]
     correlation: ClassVar[bool] = False
+    disattenuates: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -69,10 +71,15 @@ def _centred(rows: np.ndarray) -> np.ndarray:
 
 
 class Pearson(Measure):
-    """Linear correlation of the pixels, in [-1, 1]; higher is more alike."""
+    """Linear correlation of the pixels, in [-1, 1]; higher is more alike.
+
+    The only measure whose noise can be taken out by dividing by the ceiling (Spearman, 1904): independent noise adds to
+    a map's variance and nothing to its covariance with another map.
+    """
 
     least = -1.0
     correlation = True
+    disattenuates = True
 
     def prepare(self, maps: np.ndarray) -> np.ndarray:
         return _centred(_rows(maps))
@@ -82,7 +89,13 @@ class Pearson(Measure):
 
 
 class Spearman(Pearson):
-    """Correlation of the pixels' ranks, in [-1, 1]; higher is more alike. Equal pixels get the mean of their ranks."""
+    """Correlation of the pixels' ranks, in [-1, 1]; higher is more alike. Equal pixels get the mean of their ranks.
+
+    Noise in a map is no noise in its ranks that is independent of them: it moves the many pixels near zero far and the
+    few bright ones not at all. So the noise cannot be taken out by dividing by the ceiling.
+    """
+
+    disattenuates = False
 
     def prepare(self, maps: np.ndarray) -> np.ndarray:
         return _centred(stats.rankdata(_rows(maps), axis=1))  # a row with NaN has NaN for all ranks
@@ -171,3 +184,6 @@ spearman = measures.add("spearman", Spearman())
 pearson = measures.add("pearson", Pearson())
 ssim = measures.add("ssim", SSIM())
 iou = measures.add("iou", TopOverlap())
+
+MAIN = "pearson"
+"""The measure that studies are judged by: the one whose noise can be taken out."""

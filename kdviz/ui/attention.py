@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
-import pandas as pd
 import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz import figures
-from kdviz.analysis.attention import AttentionReport, in_words, studies_of
+from kdviz.analysis.attention import MARGIN, AttentionReport, in_words, studies_of
 from kdviz.analysis.attention.document import EFFECTS, effects_table
 from kdviz.analysis.attention.faithful import NAME as FAITHFULNESS
-from kdviz.analysis.attention.faithful import TRIVIAL, faithfulness_summary
+from kdviz.analysis.attention.faithful import faithfulness_summary
 from kdviz.analysis.attention.report import Extreme
-from kdviz.analysis.attention.statistics import Interval
 from kdviz.analysis.attention.table import NAME as AGREEMENT
 from kdviz.analysis.study_kinds import STUDIES
-from kdviz.language import N_, _, number, percent, plural, signed
-from kdviz.metrics.similarity import measures
+from kdviz.language import N_, _, number, plural, signed
+from kdviz.metrics.similarity import MAIN, measures
 from kdviz.ui import address
-from kdviz.ui.compare.settings import METHOD_TITLES
+from kdviz.ui.attention_tables import (
+    changes_table,
+    classes_table,
+    controls_table,
+    faithful_table,
+    method_title,
+    values_table,
+)
 from kdviz.ui.gallery import gallery
 from kdviz.ui.library import OpenExperiment, Shown
 from kdviz.ui.parts import chart
 from kdviz.ui.texts import download, plain, say_missing, together
 from kdviz.ui.top import heading
 
-ADDRESS = ("study", "measure", "value")
+ADDRESS = ("study", "measure", "margin", "value")
+_LEAST_MARGIN, _LARGEST_MARGIN = 0.001, 0.2  # of agreement
 _MEASURE_TITLES = {
     "spearman": N_("Spearman"),
     "pearson": N_("Pearson"),
@@ -40,6 +47,7 @@ _PARQUET = "application/vnd.apache.parquet"
 _OUTCOMES = {
     "closer": ("visibility", N_("Yes: the KD student looks more where the teacher looks")),
     "further": ("visibility_off", N_("No: the KD student looks less where the teacher looks")),
+    "as close": ("visibility_off", N_("No: by less than the margin, if at all")),
     "cannot be told": ("help", N_("It cannot be told")),
 }
 
@@ -51,7 +59,8 @@ def page() -> None:
     if not known:
         _missing(opened)
         return
-    report = opened.attention(*_which(known))
+    study, measure, margin = _which(known)
+    report = replace(opened.attention(study, measure), margin=margin)
     _verdict(report)
     _claim(report)
     if len(report.values) > 1:
@@ -78,8 +87,8 @@ def _measure_title(name: str) -> str:
     return _(_MEASURE_TITLES[name]) if name in _MEASURE_TITLES else name
 
 
-def _which(known: list[str]) -> tuple[str, str]:
-    """The study and the measure of the address."""
+def _which(known: list[str]) -> tuple[str, str, float]:
+    """The study, the measure and the margin of the address."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         study = address.read_choice("study", known, known[0])
         if len(known) > 1:
@@ -93,8 +102,8 @@ def _which(known: list[str]) -> tuple[str, str]:
                 )
                 or study
             )
-        names = list(measures)
-        measure = address.read_choice("measure", names, names[0])
+        names = sorted(measures, key=lambda name: name != MAIN)
+        measure = address.read_choice("measure", names, MAIN)
         measure = (
             st.segmented_control(
                 _("How alike two maps are"),
@@ -102,13 +111,36 @@ def _which(known: list[str]) -> tuple[str, str]:
                 required=True,
                 format_func=_measure_title,
                 key=address.begin("attention-measure", measure),
-                help=_("Correlations are corrected for the noise of the masks; the other two cannot be."),
+                help=_("Pearson's correlation is corrected for the noise of the masks; the others cannot be."),
             )
             or measure
         )
+        margin = _margin()
     address.keep("study", study, known[0])
-    address.keep("measure", measure, names[0])
-    return study, measure
+    address.keep("measure", measure, MAIN)
+    return study, measure, margin
+
+
+def _margin() -> float:
+    """Of agreement, below which a difference counts as none; in the address."""
+    usual = f"{MARGIN:g}"
+    try:
+        asked = float(address.read("margin", usual))
+    except ValueError:
+        asked = MARGIN
+    asked = asked if _LEAST_MARGIN <= asked <= _LARGEST_MARGIN else MARGIN  # NaN too
+    margin = st.number_input(
+        _("Margin"),
+        _LEAST_MARGIN,
+        _LARGEST_MARGIN,
+        step=0.005,
+        format="%.3f",
+        width=140,
+        key=address.begin("attention-margin", asked),
+        help=_("A difference of agreement that is shown to be smaller counts as none."),
+    )
+    address.keep("margin", f"{margin:g}", usual)
+    return margin
 
 
 # the claim ------------------------------------------------------------------------------------------------------------
@@ -126,10 +158,16 @@ def _verdict(report: AttentionReport) -> None:
 def _claim(report: AttentionReport) -> None:
     st.markdown(
         f"**{_('The claim beside its controls')}**",
-        help=_("Each line is a difference of two mean agreements with its 95 % interval; controls must contain zero."),
+        help=_(
+            "Each line is a difference of two mean agreements with its 95 % interval; the dots are single trainings. "
+            "The band is a quarter of the effect either way: a control passes when its 90 % interval lies within it."
+        ),
     )
     chart(figures.claim_and_controls(report), "attention-claim")
     _chart_files(report, "claim", figures.claim_and_controls, figures.claim_and_controls_file)
+    if report.all_controls:
+        with st.expander(_("Every control")):
+            st.dataframe(controls_table(report), hide_index=True)
 
 
 def _against_value(report: AttentionReport) -> None:
@@ -137,32 +175,16 @@ def _against_value(report: AttentionReport) -> None:
     st.subheader(title, anchor=False)
     chart(figures.effect_against_value(report), "attention-values")
     _chart_files(report, "values", figures.effect_against_value, figures.effect_against_value_file)
-    st.dataframe(_values_table(report), hide_index=True)
-
-
-def _values_table(report: AttentionReport) -> pd.DataFrame:
-    kind = STUDIES.get(report.study, STUDIES["temperature"])
-    return pd.DataFrame(
-        [
-            {
-                _("Distillation"): "" if one.value is None else kind.amount(one.value),
-                _("KD student"): number(one.kd.value, 3),
-                _("Student alone"): number(one.alone.value, 3),
-                _("Difference"): signed(one.difference.value, 3),
-                _("95 % interval"): _span(one.difference.interval),
-                _("over images only"): _span(one.difference.images),
-                _("over seeds only (t)"): _span(one.difference.seeds_t),
-                _("Noise ceilings"): f"{number(one.ceiling_kd, 3)}, {number(one.ceiling_alone, 3)}",
-                _("Cohen's d"): number(one.size.d_z, 2),
-                _("KD student closer"): percent(one.size.superiority, 0),
-            }
-            for one in report.values
-        ]
-    )
-
-
-def _span(interval: Interval) -> str:
-    return f"{signed(interval.low, 3)} … {signed(interval.high, 3)}"
+    st.dataframe(values_table(report), hide_index=True)
+    if report.trainings > 1:
+        with st.expander(_("Each value beside each other")):
+            st.dataframe(changes_table(report), hide_index=True)
+            st.caption(
+                _(
+                    "The intervals of neighbours hold together at 95 % (Bonferroni); p-values are adjusted so that all "
+                    "pairs together err in 5 % of studies (Holm, 1979)."
+                )
+            )
 
 
 # image by image -------------------------------------------------------------------------------------------------------
@@ -251,21 +273,7 @@ def _depends(report: AttentionReport) -> None:
     st.subheader(_("What it depends on"), anchor=False)
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in said))
     with st.expander(_("Each class")):
-        st.dataframe(
-            pd.DataFrame(
-                [
-                    {
-                        _("Class"): one.name,
-                        _("Images"): number(one.images),
-                        _("Difference"): signed(one.effect.value, 3),
-                        _("95 % interval"): _span(one.effect.interval),
-                        _("p (Holm)"): "" if one.p_holm is None else number(one.p_holm, 4),
-                    }
-                    for one in report.class_effects
-                ]
-            ),
-            hide_index=True,
-        )
+        st.dataframe(classes_table(report), hide_index=True)
         st.caption(_("p-values are adjusted so that all classes together err in 5 % of studies (Holm, 1979)."))
 
 
@@ -280,29 +288,7 @@ def _faithful(opened: OpenExperiment) -> None:
             "blurred picture, which knows no model."
         )
     )
-    st.dataframe(_faithful_table(rows), hide_index=True)
-
-
-def _faithful_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                _("Model"): figures.role_title(row["role"]),
-                _("Method"): _method(row["method"]),
-                _("Deletion (lower is better)"): number(row["deletion"], 3),
-                _("Insertion (higher is better)"): number(row["insertion"], 3),
-                _("Deletion beside the blurred picture"): signed(row["deletion_gain"], 3),
-                _("Insertion beside the blurred picture"): signed(row["insertion_gain"], 3),
-            }
-            for row in rows
-        ]
-    )
-
-
-def _method(name: str) -> str:
-    if name == TRIVIAL:
-        return _("Blurred picture")
-    return _(METHOD_TITLES[name]) if name in METHOD_TITLES else name
+    st.dataframe(faithful_table(rows), hide_index=True)
 
 
 # files ----------------------------------------------------------------------------------------------------------------
@@ -343,7 +329,8 @@ def _made(report: AttentionReport) -> str:
     parts = [
         plural("{count} image", "{count} images", report.images),
         plural("{count} seed", "{count} seeds", report.seeds),
-        _method(str(about.get("method", "rise"))),
+        plural("{count} teacher", "{count} teachers", report.teachers),
+        method_title(str(about.get("method", "rise"))),
     ]
     masks = about.get("settings", {}).get("n_masks")
     if masks:

@@ -13,18 +13,24 @@ every fourth pixel says it all, which makes 38 GB. agreement.parquet has 7 rows 
 more than 20,000 images the bootstrap draws fewer replicates, since its intervals are then those of a normal variable.
 """
 
+from kdviz.analysis.attention.markdown import attention_markdown
 from kdviz.analysis.attention.models import StudyModel, own_models, shuffles, sweep_for, swept_models
-from kdviz.analysis.attention.report import AttentionReport, read_attention, studies_of
+from kdviz.analysis.attention.report import MARGIN, AttentionReport, read_attention, studies_of
 from kdviz.analysis.attention.study import AttentionStudy, MapsProgress
 from kdviz.analysis.attention.teachers import seeds_of_teacher, sweep_of_teacher, teacher_runs, train_teachers
+from kdviz.analysis.attention.verdicts import RULES, Verdict, verdicts
 from kdviz.analysis.attention.words import Words, in_words
 
 __all__ = [
+    "MARGIN",
+    "RULES",
     "AttentionReport",
     "AttentionStudy",
     "MapsProgress",
     "StudyModel",
+    "Verdict",
     "Words",
+    "attention_markdown",
     "in_words",
     "own_models",
     "read_attention",
@@ -36,4 +42,5 @@ __all__ = [
     "swept_models",
     "teacher_runs",
     "train_teachers",
+    "verdicts",
 ]

@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 
 from kdviz.analysis.attention.pairs import CLAIM
 from kdviz.errors import ExperimentError
-from kdviz.metrics.similarity import measures
+from kdviz.metrics.similarity import MAIN, measures
+
+_SHUFFLED = " shuffled"  # comes after a teacher's key: see models.shuffles()
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,16 @@ class Series:
     taught: np.ndarray = field(repr=False)
 
     @property
+    def teacher(self) -> str:
+        """Key of the teacher that the first model is, or that its weights were before they were shuffled."""
+        return self.first.partition(_SHUFFLED)[0]
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Teacher, and seed of the student."""
+        return self.teacher, self.seed or 0
+
+    @property
     def ceiling(self) -> np.ndarray:
         """What the agreement would be if the true maps were equal: sqrt(first * second), (images,)."""
         return np.sqrt(self.ceiling_first.clip(0) * self.ceiling_second.clip(0))
@@ -69,10 +81,10 @@ class Agreements:
     series: tuple[Series, ...]
 
     def of(self, kind: str, role: str, value: float | None = None) -> list[Series]:
-        """Pairs of a kind and role in the order of their seeds: of this value, or where there are none, of no value."""
+        """Pairs of a kind and role, by teacher and seed: of this value, or where there are none, of no value."""
         found = [one for one in self.series if (one.kind, one.role) == (kind, role)]
         exact = [one for one in found if one.value == value] or [one for one in found if one.value is None]
-        return sorted(exact, key=lambda one: one.seed or 0)
+        return sorted(exact, key=lambda one: one.place)
 
     @property
     def values(self) -> list[float]:
@@ -93,7 +105,7 @@ class Agreements:
         )
 
 
-def read_agreements(table: pa.Table, study: str, measure: str = "spearman") -> Agreements:
+def read_agreements(table: pa.Table, study: str, measure: str = MAIN) -> Agreements:
     """One study of agreement.parquet by one measure. Images on which a map had no pattern are left out.
 
     Raises:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from kdviz.analysis.attention.agreements import Agreements, Series
 from kdviz.analysis.attention.pairs import CLAIM
-from kdviz.analysis.attention.statistics import Effect, Term, effect_of, holm, pair_contrast, summarised
+from kdviz.analysis.attention.statistics import effect_of, matched, pair_contrast, sampled
+from kdviz.analysis.attention.uncertain import Effect, Interval, summarised
+from kdviz.metrics.uncertainty import holm, simultaneous_level
 
-_FEWEST = 8  # images of a seed, below which nothing is said
+_FEWEST = 8  # images of a training, below which nothing is said
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class PartEffect:
 
     Attributes:
         name: Which: a class's name, or in words.
-        images: How many, the mean over seeds.
+        images: How many, the mean over trainings.
         effect: There.
         p_holm: For classes: p-value that holds for all classes together.
     """
@@ -32,13 +35,36 @@ class PartEffect:
 
 
 @dataclass(frozen=True)
+class Change:
+    """How much the effect changes between two values of the study.
+
+    Attributes:
+        first, second: The values, the smaller first.
+        effect: That of the second less that of the first.
+        together: For neighbours: the interval that holds for all neighbours together with 95 % (Bonferroni).
+        p_holm: p-value that holds for all pairs of values together (Holm, 1979).
+    """
+
+    first: float
+    second: float
+    effect: Effect
+    together: Interval | None
+    p_holm: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two are told apart, at 5 % for all pairs together."""
+        return self.p_holm < 0.05
+
+
+@dataclass(frozen=True)
 class Prediction:
     """Whether agreement tells which of the teacher's mistakes a student repeats.
 
     Attributes:
         role: Of the student.
         auroc: P(agreement is higher on a repeated mistake than on another), less one half: 0 says nothing.
-        inherited, others: Mistakes that are repeated and not, the mean over seeds.
+        inherited, others: Mistakes that are repeated and not, the mean over trainings.
     """
 
     role: str
@@ -48,26 +74,24 @@ class Prediction:
 
 
 def claim_pairs(agreements: Agreements, value: float | None) -> tuple[list[Series], list[Series]]:
-    """The KD students with their teacher, and the students alone with it, in the order of their seeds."""
-    return agreements.of(CLAIM, "kd_student", value), agreements.of(CLAIM, "student", value)
+    """The KD students with their teachers, and the students alone with the same, training by training."""
+    kd, alone = agreements.of(CLAIM, "kd_student", value), agreements.of(CLAIM, "student", value)
+    pairs = matched(kd, alone)
+    return [one for one, _ in pairs], [other for _, other in pairs]
 
 
-def trend(agreements: Agreements, corrected: bool, log: bool) -> Effect | None:
-    """The slope of the effect against the study's value, or its doubling; None with fewer than three values.
-
-    Least squares over the values, the same for each seed: a contrast like any other.
-    """
-    values = np.array(agreements.values)
-    if len(values) < 3 or (log and values.min() <= 0):
-        return None
-    place = np.log2(values) if log else values
-    factors = (place - place.mean()) / ((place - place.mean()) ** 2).sum()
-    seeds = min(len(claim_pairs(agreements, value)[0]) for value in values)
-    contrast: list[list[Term]] = [[] for _ in range(seeds)]
-    for value, factor in zip(values, factors, strict=True):
-        for seed, terms in enumerate(pair_contrast(*claim_pairs(agreements, float(value)))[:seeds]):
-            contrast[seed] += [Term(factor * term.factor, term.series) for term in terms]
-    return effect_of(agreements, contrast, corrected)
+def changes(agreements: Agreements, corrected: bool) -> list[Change]:
+    """How much the effect changes from each value of the study to each larger one, the trainings paired."""
+    values: list[float] = agreements.values
+    found = {value: sampled(agreements, pair_contrast(*claim_pairs(agreements, value)), corrected) for value in values}
+    pairs = list(combinations(values, 2))
+    effects = [found[large].less(found[small]).effect() for small, large in pairs]
+    adjusted = holm([effect.p_value for effect in effects])
+    level = simultaneous_level(len(values) - 1)
+    return [
+        Change(small, large, effect, effect.at(level) if values.index(large) - values.index(small) == 1 else None, p)
+        for (small, large), effect, p in zip(pairs, effects, adjusted, strict=True)
+    ]
 
 
 def by_class(
@@ -88,13 +112,13 @@ def by_class(
 def by_mistakes(agreements: Agreements, value: float | None, corrected: bool = True) -> list[PartEffect]:
     """The effect on images that are right and wrong, and on the teacher's mistakes that are repeated and not.
 
-    Which images these are depends on the seed: each has its own.
+    Which images these are depends on the training: each has its own.
     """
     kd, alone = claim_pairs(agreements, value)
     label = agreements.labels
     wrong = [one.taught != label for one in kd]
     repeats = [one.predicted == one.taught for one in kd]
-    right = [(one.predicted == label) & (other.predicted == label) for one, other in _both(kd, alone)]
+    right = [(one.predicted == label) & (other.predicted == label) for one, other in zip(kd, alone, strict=True)]
     parts = {
         "all three right": [~no & yes for no, yes in zip(wrong, right, strict=True)],
         "KD student wrong": [one.predicted != label for one in kd],
@@ -109,10 +133,6 @@ def by_mistakes(agreements: Agreements, value: float | None, corrected: bool = T
             effect = effect_of(agreements, pair_contrast(kd, alone, among), corrected)
             found.append(PartEffect(name, float(np.mean([one.sum() for one in among])), effect))
     return found
-
-
-def _both(first: Sequence[Series], second: Sequence[Series]) -> list[tuple[Series, Series]]:
-    return list(zip(first, second, strict=False))
 
 
 def predicts_inheritance(agreements: Agreements, value: float | None) -> list[Prediction]:
@@ -133,17 +153,17 @@ def predicts_inheritance(agreements: Agreements, value: float | None) -> list[Pr
 
 
 def _auroc_effect(series: Sequence[Series], wrong: Sequence[np.ndarray], repeats: Sequence[np.ndarray]) -> Effect:
-    """The AUROC less one half, over each seed's mistakes; images are drawn with replacement, the same for all seeds."""
+    """The AUROC less one half, over each training's mistakes; images are drawn with replacement, the same for all."""
     among = np.flatnonzero(np.logical_or.reduce(list(wrong)))
     parts = [(one.agreement[among], a[among], b[among]) for one, a, b in zip(series, wrong, repeats, strict=True)]
 
-    def by_seed(drawn: np.ndarray) -> list[float]:
+    def by_training(drawn: np.ndarray) -> list[float]:
         return [auroc(value[drawn][a[drawn]], b[drawn][a[drawn]]) - 0.5 for value, a, b in parts]
 
     draws = np.random.default_rng(5).integers(0, len(among), (1000, len(among)))
-    replicates = np.array([by_seed(one) for one in draws])
-    here = np.array(by_seed(np.arange(len(among))))
-    return summarised(here, replicates[np.isfinite(replicates).all(1)], len(among))
+    replicates = np.array([by_training(one) for one in draws])
+    here = np.array(by_training(np.arange(len(among))))
+    return summarised([one.place for one in series], here, replicates[np.isfinite(replicates).all(1)], len(among))
 
 
 def auroc(values: np.ndarray, truth: np.ndarray) -> float:

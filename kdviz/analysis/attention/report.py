@@ -9,29 +9,35 @@ from typing import Any
 import numpy as np
 
 from kdviz.analysis.attention.agreements import Agreements, read_agreements
+from kdviz.analysis.attention.controls import Control, controls_of
 from kdviz.analysis.attention.dependence import (
+    Change,
     PartEffect,
     Prediction,
     by_class,
     by_mistakes,
+    changes,
     claim_pairs,
     predicts_inheritance,
-    trend,
 )
-from kdviz.analysis.attention.pairs import CLAIM, CONTROLS, SANITY
+from kdviz.analysis.attention.pairs import SANITY
 from kdviz.analysis.attention.statistics import (
-    Effect,
     Size,
     effect_of,
     image_differences,
     mean_contrast,
     pair_contrast,
+    sampled,
     size_of,
 )
 from kdviz.analysis.attention.table import NAME, about_studies
-from kdviz.errors import ExperimentError
+from kdviz.analysis.attention.uncertain import Effect
+from kdviz.errors import ExperimentError, SettingError
 from kdviz.experiment import Experiment
-from kdviz.metrics.similarity import measures
+from kdviz.metrics.similarity import MAIN, measures
+
+MARGIN = 0.02
+"""Of agreement: a difference that is shown to be smaller counts as none, unless another margin is given."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class ValueEffect:
 
     Attributes:
         value: Of the study; None where nothing was varied.
-        kd, alone: Mean agreement with the teacher, corrected for the masks' noise.
+        kd, alone: Mean agreement with the teacher, corrected for the masks' noise where the measure allows it.
         raw_kd, raw_alone: The same uncorrected.
         ceiling_kd, ceiling_alone: Mean noise ceiling of the raw ones.
         difference: ``kd`` less ``alone``: the effect.
@@ -61,35 +67,12 @@ class ValueEffect:
 
 
 @dataclass(frozen=True)
-class Control:
-    """A difference that must come out as nothing.
-
-    Attributes:
-        kind: A key of ``CONTROLS``.
-        name: In words.
-        value: Of the KD students in it; None for the second students alone.
-        level: Mean corrected agreement of the first of the two, to see whether the maps were alike at all.
-        difference: Corrected.
-    """
-
-    kind: str
-    name: str
-    value: float | None
-    level: float
-    difference: Effect
-
-    @property
-    def passed(self) -> bool:
-        return self.difference.interval.has_zero
-
-
-@dataclass(frozen=True)
 class Extreme:
     """An image at an end of the distribution of differences.
 
     Attributes:
         sample, label, target: Its number in the split, its class, the class that is explained.
-        kd, alone: Raw agreement with the teacher, means over seeds.
+        kd, alone: Raw agreement with the teacher, means over trainings.
         difference: ``kd`` less ``alone``.
     """
 
@@ -116,10 +99,11 @@ class AttentionReport:
         all_controls: For every value.
         specific: The effect less that with maps of other images: what is about this very image; None without that
             control.
-        shuffle: Mean corrected agreement of the teacher's maps with those of itself with shuffled weights; None: not in
-            this study.
-        trend: Slope of the effect against the value (``log``: each doubling); None with fewer than three values.
-        classes_effects, mistakes, inheritance: What the effect depends on, for the chosen value.
+        shuffle: Mean agreement of the teacher's maps with those of itself with shuffled weights; None: not in this
+            study.
+        changes: Of the effect, between each two values.
+        class_effects, mistakes, inheritance: What the effect depends on, for the chosen value.
+        margin: Of agreement, below which a difference counts as none.
     """
 
     study: str
@@ -133,14 +117,24 @@ class AttentionReport:
     all_controls: tuple[Control, ...]
     specific: Effect | None
     shuffle: Effect | None
-    trend: Effect | None
+    changes: tuple[Change, ...]
     class_effects: tuple[PartEffect, ...]
     mistakes: tuple[PartEffect, ...]
     inheritance: tuple[Prediction, ...]
+    margin: float = MARGIN
 
     @property
     def seeds(self) -> int:
         return self.chosen.difference.n_seeds
+
+    @property
+    def teachers(self) -> int:
+        return self.chosen.difference.n_teachers
+
+    @property
+    def trainings(self) -> int:
+        """Pairs of a teacher and a student's seed."""
+        return self.chosen.difference.trainings
 
     @property
     def images(self) -> int:
@@ -148,11 +142,16 @@ class AttentionReport:
 
     @property
     def corrected(self) -> bool:
-        """Whether the masks' noise is taken out, as it can be of correlations."""
-        return measures[self.measure].correlation
+        """Whether the masks' noise is taken out, as it can be of Pearson's correlation."""
+        return measures[self.measure].disattenuates
+
+    @property
+    def steps(self) -> list[Change]:
+        """The changes between neighbouring values."""
+        return [one for one in self.changes if one.together is not None]
 
     def distribution(self, value: float | None = None) -> dict[str, np.ndarray]:
-        """Role -> raw agreement with the teacher of each image, the mean over seeds; ``ceiling`` of the KD student."""
+        """Role -> raw agreement with the teacher of each image, mean over trainings; ``ceiling`` of the KD student."""
         kd, alone = claim_pairs(self.agreements, self.chosen.value if value is None else value)
         groups = {"kd_student": kd, "student": alone, "second": self.agreements.of("second", "second", value)}
         found = {role: np.mean([one.agreement for one in group], 0) for role, group in groups.items() if group}
@@ -187,16 +186,20 @@ def studies_of(experiment: Experiment) -> list[str]:
     return list(about_studies(experiment))
 
 
-def read_attention(experiment: Experiment, study: str | None = None, measure: str = "spearman") -> AttentionReport:
+def read_attention(
+    experiment: Experiment, study: str | None = None, measure: str = MAIN, margin: float = MARGIN
+) -> AttentionReport:
     """Read a study from agreement.parquet and compute everything that is said of it; about a second.
 
     Args:
         experiment: Has the table.
         study: Which; None: the first.
-        measure: ``spearman``, ``pearson``, ``ssim`` or ``iou``. Only the first two are corrected for noise.
+        measure: ``pearson``, ``spearman``, ``ssim`` or ``iou``. Only the first is corrected for noise.
+        margin: Of agreement, below which a difference counts as none.
 
     Raises:
         ExperimentError: There is no such study.
+        SettingError: The margin is not above zero.
         UnknownNameError: No such measure.
     """
     about = about_studies(experiment)
@@ -205,19 +208,25 @@ def read_attention(experiment: Experiment, study: str | None = None, measure: st
     study = study or next(iter(about))
     agreements = read_agreements(experiment.table(NAME), study, measure)
     own = experiment.runs["kd_student"].training.get("temperature") if "kd_student" in experiment.runs else None
-    return report_of(agreements, study, about.get(study, {}), experiment.classes, own)
+    return report_of(agreements, study, about.get(study, {}), experiment.classes, own, margin)
 
 
 def report_of(
-    agreements: Agreements, study: str, about: Mapping[str, Any], classes: tuple[str, ...], own: Any = None
+    agreements: Agreements,
+    study: str,
+    about: Mapping[str, Any],
+    classes: tuple[str, ...],
+    own: Any = None,
+    margin: float = MARGIN,
 ) -> AttentionReport:
     """The report of a study's data; ``own`` is the value to judge, where the study has it."""
-    corrected = measures[agreements.measure].correlation
+    if not 0 < margin < 1:
+        raise SettingError(f"The margin of agreement is {margin}; it must be between 0 and 1.")
+    corrected = measures[agreements.measure].disattenuates
     values = agreements.values or [None]
     effects = tuple(_effect(agreements, value, corrected) for value in values)
     chosen = next((one for one in effects if study == "temperature" and one.value == own), effects[len(effects) // 2])
-    controls = [one for value in values for one in _controls(agreements, value, corrected)]
-    controls = list({(one.kind, one.value): one for one in controls}.values())
+    controls = [control for one in effects for control in controls_of(agreements, one.value, one.difference, corrected)]
     shuffle = agreements.of(SANITY, "shuffled", chosen.value)
     return AttentionReport(
         study,
@@ -227,19 +236,24 @@ def report_of(
         agreements,
         effects,
         chosen,
-        tuple(one for one in controls if one.value in (None, chosen.value)),
+        tuple(one for one in controls if one.value == chosen.value),
         tuple(controls),
         _specific(agreements, chosen.value, corrected),
         effect_of(agreements, mean_contrast(shuffle), corrected) if shuffle else None,
-        trend(agreements, corrected, log=study == "temperature"),
+        tuple(changes(agreements, corrected)),
         tuple(by_class(agreements, chosen.value, classes, corrected)),
         tuple(by_mistakes(agreements, chosen.value, corrected)),
         tuple(predicts_inheritance(agreements, chosen.value)),
+        margin,
     )
 
 
 def _effect(agreements: Agreements, value: float | None, corrected: bool) -> ValueEffect:
     kd, alone = claim_pairs(agreements, value)
+    if not kd:
+        raise ExperimentError(
+            "agreement.parquet has no KD student and student alone with one teacher; make it anew with: kdviz study"
+        )
     weights = agreements.weights / agreements.weights.sum()
 
     def mean(series: list, correct: bool) -> Effect:
@@ -260,28 +274,9 @@ def _effect(agreements: Agreements, value: float | None, corrected: bool) -> Val
 
 
 def _specific(agreements: Agreements, value: float | None, corrected: bool) -> Effect | None:
-    """The effect on the maps of the same images less that on maps of other ones, seed by seed."""
+    """The effect on the maps of the same images less that on maps of other ones, training by training."""
     own = pair_contrast(*claim_pairs(agreements, value))
-    other = agreements.of("other", "student", value), agreements.of("other", "kd_student", value)
-    if not other[0] or not other[1]:
+    other = pair_contrast(agreements.of("other", "kd_student", value), agreements.of("other", "student", value))
+    if not other:
         return None
-    both = [[*first, *second] for first, second in zip(own, pair_contrast(*other), strict=False)]
-    return effect_of(agreements, both, corrected)
-
-
-def _controls(agreements: Agreements, value: float | None, corrected: bool) -> list[Control]:
-    """Each control for one value; that of the second students has none of the study's, unless its teachers vary."""
-    alone = agreements.of(CLAIM, "student", value)
-    second = agreements.of("second", "second", value)
-    pairs = {"second": (second, alone)}
-    pairs |= {
-        kind: (agreements.of(kind, "kd_student", value), agreements.of(kind, "student", value))
-        for kind in ("shuffled", "other")
-    }
-    found = []
-    for kind, (first, other) in pairs.items():
-        if first and other:
-            level = effect_of(agreements, mean_contrast(first), corrected).value
-            difference = effect_of(agreements, pair_contrast(first, other), corrected)
-            found.append(Control(kind, CONTROLS[kind], first[0].value, level, difference))
-    return found
+    return sampled(agreements, own, corrected).less(sampled(agreements, other, corrected)).effect()

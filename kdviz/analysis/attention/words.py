@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdviz.analysis.attention.dependence import PartEffect, Prediction
-from kdviz.analysis.attention.report import AttentionReport, Control
-from kdviz.analysis.attention.statistics import Effect
+from kdviz.analysis.attention.phrases import counted, span, with_interval
+from kdviz.analysis.attention.report import AttentionReport
+from kdviz.analysis.attention.verdicts import CLOSER, FURTHER, Verdict, claim_of, verdicts
+from kdviz.analysis.attention.words_controls import control_sentences
+from kdviz.analysis.attention.words_dependence import dependence_sentences
 from kdviz.analysis.study_kinds import STUDIES
-from kdviz.language import N_, _, listed, number, percent, plural, signed
+from kdviz.language import N_, _, number, percent, plural
+
+LEAST_CEILING = 0.9
+"""Mean ceiling down to which corrected agreement is right to .01; see :mod:`.statistics`."""
 
 _MEASURES = {
     "spearman": N_("Spearman's rank correlation"),
@@ -19,47 +24,41 @@ _MEASURES = {
 _CLAIMS = {
     "closer": N_(
         "{distillation} teaches where to look: the KD student's maps agree with the teacher's by {kd}, those of the "
-        "student alone by {alone} ({measure}). The difference is {difference}, over {images} and {seeds}."
+        "student alone by {alone} ({measure}). The difference is {difference}, over {counts}."
     ),
     "further": N_(
         "{distillation} leads away from where the teacher looks: the KD student's maps agree with the teacher's by "
-        "{kd}, those of the student alone by {alone} ({measure}). The difference is {difference}, over {images} and "
-        "{seeds}."
+        "{kd}, those of the student alone by {alone} ({measure}). The difference is {difference}, over {counts}."
+    ),
+    "as close": N_(
+        "{distillation} hardly changes where the student looks: its maps agree with the teacher's by {kd}, those of "
+        "the student alone by {alone} ({measure}). The difference is {difference}, over {counts}, and its 90 % "
+        "interval, {inner}, lies within the margin of ±{margin}, below which a difference counts as none."
     ),
     "cannot be told": N_(
-        "{distillation} cannot be told to teach where to look: the KD student's maps agree with the teacher's by {kd}, "
-        "those of the student alone by {alone} ({measure}). The difference is {difference}, over {images} and {seeds}."
+        "{distillation} cannot be told to teach where to look with {counts}: the KD student's maps agree with the "
+        "teacher's by {kd}, those of the student alone by {alone} ({measure}). The difference is {difference}."
     ),
-}
-_CONTROLS = {
-    "second": N_("A second student alone in the KD student's place: {difference}."),
-    "shuffled": N_("A teacher with shuffled weights in the teacher's place: {difference}."),
-    "other": N_("The teacher's maps of other images: {difference}."),
-}
-_PARTS = {
-    "all three right": N_("all three right: {difference}, {images}"),
-    "KD student wrong": N_("KD student wrong: {difference}, {images}"),
-    "student alone wrong": N_("student alone wrong: {difference}, {images}"),
-    "teacher wrong": N_("teacher wrong: {difference}, {images}"),
-    "mistakes of the teacher that the KD student repeats": N_(
-        "mistakes of the teacher that the KD student repeats: {difference}, {images}"
-    ),
-    "mistakes of the teacher that it does not repeat": N_(
-        "mistakes of the teacher that it does not repeat: {difference}, {images}"
+    "one training": N_(
+        "One training of each student cannot tell whether {distillation} teaches where to look: here the KD student's "
+        "maps agree with the teacher's by {kd}, those of the student alone by {alone} ({measure}). The difference is "
+        "{difference}, over {counts}: the interval is over images, and other seeds may differ by more."
     ),
 }
 
 
 @dataclass(frozen=True)
 class Words:
-    """A verdict.
+    """A verdict in words.
 
     Attributes:
-        outcome: ``closer``, ``further`` or ``cannot be told``: the KD student's maps beside those of the student alone.
+        outcome: ``closer``, ``further``, ``as close`` or ``cannot be told``: the KD student's maps beside those of the
+            student alone.
         sentences: What is claimed: the first two say it all.
-        controls: What the controls say of it.
+        controls: What the controls say of it, for the judged value and in short for the others.
         dependence: What it depends on.
         limits: What it does not say.
+        verdicts: The same as data: every conclusion with its numbers and its rule.
     """
 
     outcome: str
@@ -67,6 +66,7 @@ class Words:
     controls: tuple[str, ...]
     dependence: tuple[str, ...]
     limits: tuple[str, ...]
+    verdicts: tuple[Verdict, ...] = ()
 
     @property
     def everything(self) -> tuple[str, ...]:
@@ -76,51 +76,68 @@ class Words:
 
 def in_words(report: AttentionReport) -> Words:
     """The verdict of a report."""
-    one = report.chosen.difference
-    outcome = "cannot be told" if not one.excludes_zero else "closer" if one.value > 0 else "further"
+    claim = claim_of(report.chosen.difference, report.margin, report.chosen.value)
     return Words(
-        outcome,
-        (_claim(report, outcome), _ceilings(report), *_size(report, outcome)),
-        tuple(_controls(report)),
-        (*_values(report), *_classes(report), *_mistakes(report), *map(_inheritance, report.inheritance)),
+        claim.outcome,
+        (_claim(report, claim), *_enough(claim), _ceilings(report), *_size(report, claim.outcome)),
+        tuple(control_sentences(report)),
+        tuple(dependence_sentences(report)),
         tuple(_limits(report)),
+        tuple(verdicts(report)),
     )
 
 
 # the claim ------------------------------------------------------------------------------------------------------------
 
 
-def _claim(report: AttentionReport, outcome: str) -> str:
+def _claim(report: AttentionReport, claim: Verdict) -> str:
+    alone = claim.rule == "trainings"
     return _(
-        _CLAIMS[outcome],
-        distillation=_distillation(report),
+        _CLAIMS["one training" if alone else claim.outcome],
+        distillation=_distillation(report, within=alone),
         kd=number(report.chosen.kd.value, 3),
         alone=number(report.chosen.alone.value, 3),
         measure=_measure(report),
-        difference=_interval(report.chosen.difference),
-        images=plural("{count} image", "{count} images", report.images),
-        seeds=plural("{count} seed", "{count} seeds", report.seeds),
+        difference=with_interval(report.chosen.difference),
+        counts=counted(report.chosen.difference),
+        inner=span(claim.inner_low, claim.inner_high),
+        margin=number(claim.margin, 3),
     )
 
 
-def _distillation(report: AttentionReport) -> str:
+def _distillation(report: AttentionReport, within: bool = False) -> str:
     value = report.chosen.value
     if value is None:
-        return _("Distillation")
+        return _("distillation") if within else _("Distillation")
     kind = STUDIES.get(report.study, STUDIES["temperature"])
+    if within:
+        return _("distillation at {value}", value=kind.amount(value))
     return _(kind.subject, value=kind.amount(value))
 
 
 def _measure(report: AttentionReport) -> str:
     name = _(_MEASURES.get(report.measure, report.measure))
-    return _("{measure}, the masks' noise taken out", measure=name) if report.corrected else name
+    if report.corrected:
+        return _("{measure}, the masks' noise taken out", measure=name)
+    return _("{measure}, with the masks' noise in it", measure=name)
+
+
+def _enough(claim: Verdict) -> list[str]:
+    if claim.enough is None:
+        return []
+    trainings = plural("{count} training", "{count} trainings", claim.enough)
+    return [_("If difference and spread stayed as they are, about {trainings} would tell.", trainings=trainings)]
 
 
 def _ceilings(report: AttentionReport) -> str:
     one = report.chosen
-    return _(
+    text = N_(
         "Across independent halves of the masks and uncorrected it is {kd} against {alone}, where equal maps would "
-        "reach {ceiling_kd} and {ceiling_alone}.",
+        "reach {ceiling_kd} and {ceiling_alone}."
+    )
+    plain = N_("Equal maps would reach {ceiling_kd} and {ceiling_alone}, across independent halves of the masks.")
+    return _(
+        text if report.corrected else plain,
         kd=number(one.raw_kd.value, 3),
         alone=number(one.raw_alone.value, 3),
         ceiling_kd=number(one.ceiling_kd, 3),
@@ -129,178 +146,87 @@ def _ceilings(report: AttentionReport) -> str:
 
 
 def _size(report: AttentionReport, outcome: str) -> list[str]:
-    size = report.chosen.size
-    if outcome == "cannot be told":
+    if outcome not in (CLOSER, FURTHER):
         return []
-    if outcome == "further":
-        share = percent(1 - size.superiority, 0)
-        text = _("The KD student's map is further from the teacher's on {share} of the images", share=share)
-    else:
-        share = percent(size.superiority, 0)
-        text = _("The KD student's map is closer to the teacher's on {share} of the images", share=share)
-    return [_("{text} (Cohen's d = {d} for paired differences).", text=text, d=number(size.d_z, 2))]
-
-
-# controls -------------------------------------------------------------------------------------------------------------
-
-
-def _controls(report: AttentionReport) -> list[str]:
-    if not report.controls:
-        return [_("Nothing controls this study: it has no second students and no shuffled teachers.")]
-    sentences = [_(_CONTROLS[one.kind], difference=_interval(one.difference)) for one in report.controls]
-    failed = [one for one in report.controls if not one.passed]
-    sentences += [_failed(report, one) for one in failed] or [
-        _("These controls must come out as nothing, and all of their intervals contain zero.")
-    ]
-    return [*sentences, *_shuffle(report)]
-
-
-def _failed(report: AttentionReport, control: Control) -> str:
-    """What a control that is something means for the claim."""
-    effect = report.chosen.difference.value
-    name, share = _(control.name), percent(abs(control.difference.value / effect) if effect else float("nan"), 0)
-    if control.difference.value * effect < 0:
-        return _(
-            "The control “{control}” does not come out as nothing, but goes against the effect ({share} of its size), "
-            "which it cannot explain.",
-            control=name,
-            share=share,
-        )
-    if control.kind == "other" and report.specific is not None:
-        return _(
-            "The control “{control}” does not come out as nothing: {share} of the effect is a way of looking that all "
-            "images share. What is about each image itself is {specific}.",
-            control=name,
-            share=share,
-            specific=_interval(report.specific),
-        )
-    return _(
-        "The control “{control}” does not come out as nothing: so much as {share} of the effect may have other reasons "
-        "than distillation.",
-        control=name,
-        share=share,
-    )
-
-
-def _shuffle(report: AttentionReport) -> list[str]:
-    if report.shuffle is None:
-        return []
-    value = number(report.shuffle.value, 3)
-    if report.shuffle.value < 0.5:
-        return [
-            _("With its weights shuffled the teacher's maps agree with its true ones by {value} only.", value=value)
-        ]
+    size, further = report.chosen.size, outcome == FURTHER
+    shares = [1 - one if further else one for one in size.by_training_superiority]
+    text = _FURTHER if further else _CLOSER
     return [
         _(
-            "With its weights shuffled the teacher's maps still agree with its true ones by {value}: doubt them.",
-            value=value,
+            text,
+            share=percent(sum(shares) / len(shares), 0),
+            low=percent(min(shares), 0),
+            high=percent(max(shares), 0),
+            d=number(size.d_z, 2),
+            d_low=number(min(size.by_training_d_z), 2),
+            d_high=number(max(size.by_training_d_z), 2),
+            trainings=plural("{count} training", "{count} trainings", len(shares)),
         )
     ]
 
 
-# dependence -----------------------------------------------------------------------------------------------------------
-
-
-def _values(report: AttentionReport) -> list[str]:
-    if len(report.values) < 2:
-        return []
-    kind = STUDIES[report.study]
-    shown = listed(
-        _("{value}: {effect}", value=kind.amount(one.value), effect=signed(one.difference.value, 3))
-        for one in report.values
-    )
-    sentences = [_("The difference for each value: {values}.", values=shown)]
-    if report.trend is None:
-        return sentences
-    slope = _interval(report.trend)
-    if report.study == "temperature":
-        return [*sentences, _("For each doubling of T it changes by {slope}.", slope=slope)]
-    return [*sentences, _("For each unit more it changes by {slope}.", slope=slope)]
-
-
-def _classes(report: AttentionReport) -> list[str]:
-    sure = [one for one in report.class_effects if (one.p_holm or 0.0) < 0.05]
-    if len(report.class_effects) < 2:
-        return []
-    return [
-        _(
-            "It is above zero in {more} of {all} classes and below in {less} (p < .05 for all of them together, Holm).",
-            more=number(sum(one.effect.value > 0 for one in sure)),
-            less=number(sum(one.effect.value < 0 for one in sure)),
-            all=number(len(report.class_effects)),
-        )
-    ]
-
-
-def _mistakes(report: AttentionReport) -> list[str]:
-    shown = listed(map(_part, report.mistakes))
-    return [_("By who is right: {parts}.", parts=shown)] if report.mistakes else []
-
-
-def _part(part: PartEffect) -> str:
-    images = plural("{count} image", "{count} images", round(part.images))
-    return _(_PARTS[part.name], difference=_interval(part.effect), images=images)
-
-
-def _inheritance(found: Prediction) -> str:
-    says = found.auroc.excludes_zero and found.auroc.value > 0
-    texts = {
-        ("kd_student", True): N_("Agreement predicts which of the teacher's mistakes the KD student repeats: {auroc}."),
-        ("kd_student", False): N_(
-            "Agreement cannot be told to predict which of the teacher's mistakes the KD student repeats: {auroc}."
-        ),
-        ("student", True): N_(
-            "Agreement predicts which of the teacher's mistakes the student alone makes, too: {auroc}."
-        ),
-        ("student", False): N_(
-            "Agreement cannot be told to predict which of the teacher's mistakes the student alone makes, too: {auroc}."
-        ),
-    }
-    auroc = _(
-        "AUROC {value}, 95 % interval {low} to {high}; {repeated} repeated, {others} not",
-        value=number(0.5 + found.auroc.value, 2),
-        low=number(max(0.0, 0.5 + found.auroc.interval.low), 2),
-        high=number(min(1.0, 0.5 + found.auroc.interval.high), 2),
-        repeated=number(round(found.inherited)),
-        others=number(round(found.others)),
-    )
-    return _(texts[found.role, says], auroc=auroc)
+_CLOSER = N_(
+    "In single trainings the KD student's map is closer to the teacher's on {share} of the images ({low} to {high}, in "
+    "{trainings}), with a Cohen's d of paired differences of {d} ({d_low} to {d_high})."
+)
+_FURTHER = N_(
+    "In single trainings the KD student's map is further from the teacher's on {share} of the images ({low} to {high}, "
+    "in {trainings}), with a Cohen's d of paired differences of {d} ({d_low} to {d_high})."
+)
 
 
 # limits ---------------------------------------------------------------------------------------------------------------
 
 
 def _limits(report: AttentionReport) -> list[str]:
+    return [*_few(report), *_noise(report), _scope(report)]
+
+
+def _few(report: AttentionReport) -> list[str]:
+    """What so few trainings leave open."""
+    if report.trainings == 1:
+        return [
+            _("With one seed the interval says nothing about other trainings."),
+            _("There is one teacher in it: other teachers may teach otherwise."),
+        ]
     limits = []
-    if report.seeds == 1:
-        limits.append(_("With one seed the interval says nothing about other trainings."))
-    elif report.seeds < 10:
+    if report.trainings < 10:
         limits.append(
             _(
-                "{seeds} are few: the interval is Student's t over images and seeds; a bootstrap over so few seeds is "
-                "too narrow.",
+                "{seeds} and {teachers} are few: the interval is Student's t over teachers, seeds and images, and wide "
+                "for that reason; a bootstrap over so few is too narrow.",
                 seeds=plural("{count} seed", "{count} seeds", report.seeds),
+                teachers=plural("{count} teacher", "{count} teachers", report.teachers),
             )
         )
-    if report.study != "teacher-epochs":
+    if report.teachers == 1:
         limits.append(_("There is one teacher in it: other teachers may teach otherwise."))
-    settings = report.about.get("settings", {})
-    limits.append(
-        _(
-            "It is about maps by the method {method} on the baseline {baseline}, of the class that the teacher says. "
-            "Maps that agree say that both models look there; not that they do the same with what they see, nor that "
-            "distillation works through it.",
-            method=report.about.get("method", "rise"),
-            baseline=settings.get("baseline", "black"),
-        )
-    )
     return limits
 
 
-def _interval(effect: Effect) -> str:
+def _noise(report: AttentionReport) -> list[str]:
+    """How far the correction for the masks' noise can be trusted."""
+    lowest = min(report.chosen.ceiling_kd, report.chosen.ceiling_alone)
+    if not report.corrected:
+        return [_("The masks' noise cannot be taken out of this measure: compare it with what equal maps would reach.")]
+    if lowest >= LEAST_CEILING:
+        return []
+    return [
+        _(
+            "The maps are noisy (equal maps would reach {ceiling}): below {least} the correction can be off by more "
+            "than .01.",
+            ceiling=number(lowest, 2),
+            least=number(LEAST_CEILING, 2),
+        )
+    ]
+
+
+def _scope(report: AttentionReport) -> str:
+    settings = report.about.get("settings", {})
     return _(
-        "{value} (95 % interval {low} to {high})",
-        value=signed(effect.value, 3),
-        low=signed(effect.interval.low, 3),
-        high=signed(effect.interval.high, 3),
+        "It is about maps by the method {method} on the baseline {baseline}, of the class that the teacher says. "
+        "Maps that agree say that both models look there; not that they do the same with what they see, nor that "
+        "distillation works through it.",
+        method=report.about.get("method", "rise"),
+        baseline=settings.get("baseline", "black"),
     )
