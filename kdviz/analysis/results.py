@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from kdviz.analysis.attention import attention_markdown
 from kdviz.analysis.cost import read_cost
 from kdviz.analysis.series import SPLITS
 from kdviz.analysis.studies import STUDIES, summary
@@ -162,6 +163,15 @@ def _spread(row: dict) -> str:
 
 for _name in ("temperature", "teacher-epochs", "alpha", "loss"):
     sections.add(_name, _study(_name))
+
+
+@sections.register("attention")
+def attention(experiment: Experiment) -> str:
+    """Every study of attention, with its controls and limits."""
+    text = attention_markdown(experiment) if experiment.has_table("agreement") else ""
+    if not text:
+        raise ExperimentError(f"'{experiment.folder}' has no study of attention; kdviz study makes one.")
+    return text
 
 
 @sections.register("cost")
