@@ -15,6 +15,7 @@ from PIL import Image
 from kdviz.analysis.attention import studies_of
 from kdviz.execution import Job
 from kdviz.images import content_hash
+from kdviz.metrics.similarity import MAIN
 from kdviz.saliency import ExplainState, methods
 from kdviz.serving import FaithfulnessTask, MapsTask, Pool, RemoteJob, can_fork, start_pool
 from kdviz.serving.client import finished
@@ -204,7 +205,7 @@ def warm_up() -> None:
     if picture is not None:
         start(Request(opened, picture, (default_settings(opened),))).wait(60)
     for study in studies_of(opened.experiment)[:1]:
-        opened.attention(study, "spearman")  # a second or two, which its first reader need not wait
+        opened.attention(study, MAIN)  # a second or two, which its first reader need not wait
     gc.collect()
     gc.freeze()
     give_back_memory()

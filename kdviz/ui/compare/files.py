@@ -85,7 +85,6 @@ def agreement_frame(measures: Mapping[str, AgreementReport]) -> pd.DataFrame:
                 _("Agreement"): _shown(pair.agreement),
                 _("95 % interval"): components.interval(pair).strip(),
                 _("Noise ceiling"): _shown(pair.ceiling),
-                _("Without the masks' noise"): _shown(pair.corrected),
             }
             for name, report in measures.items()
             for pair in report.pairs

@@ -217,7 +217,10 @@ def agreement() -> None:
     heading(_("Corrected agreement"))
     formula(
         r"a_{\text{corrected}} = \frac{a}{c}",
-        _("For correlations, and only where c is at least .1: below that it would be mostly noise (Spearman, 1904)."),
+        _(
+            "For Pearson's correlation, and only where c is at least .4: below that it would be mostly noise, and ranks "
+            "cannot be corrected like this (Spearman, 1904)."
+        ),
     )
     say(
         _(
