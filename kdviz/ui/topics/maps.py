@@ -218,8 +218,8 @@ def agreement() -> None:
     formula(
         r"a_{\text{corrected}} = \frac{a}{c}",
         _(
-            "For Pearson's correlation, and only where c is at least .4: below that it would be mostly noise, and ranks "
-            "cannot be corrected like this (Spearman, 1904)."
+            "For Pearson's correlation, and only where c is at least .4: below that it would be mostly noise, and "
+            "ranks cannot be corrected like this (Spearman, 1904)."
         ),
     )
     say(
