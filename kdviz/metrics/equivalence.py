@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from scipy.stats import norm
+
 from kdviz.metrics.uncertainty import Difference, p_value_above
 
 MARGIN = 0.005
@@ -18,6 +20,9 @@ MARGIN = 0.005
 
 ALPHA = 0.05
 """Error of each of the two one-sided tests, and of the two-sided test of no difference."""
+
+POWER = 0.8
+"""Share of such samples that would decide, where their number is said."""
 
 BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "cannot tell"
 YES, NO = "yes", "no"
@@ -74,20 +79,28 @@ def judge_equivalence(difference: Difference, margin: float = MARGIN) -> Equival
         raise ValueError(f"the margin must be above 0, got {margin}")
     low, high = difference.interval(1 - 2 * ALPHA)
     outer = difference.interval(1 - ALPHA)
-    if -margin < low and high < margin:
-        outcome = EQUIVALENT
-    elif outer[0] > 0:
-        outcome = BETTER
-    elif outer[1] < 0:
-        outcome = WORSE
-    else:
-        outcome = UNDECIDED
-    no_worse = YES if low > -margin else NO if high < -margin else UNDECIDED
-    return Equivalence(difference, margin, low, high, outcome, no_worse)
+    return Equivalence(
+        difference, margin, low, high, _outcome((low, high), outer, margin), _no_worse((low, high), margin)
+    )
+
+
+def _outcome(inner: tuple[float, float], outer: tuple[float, float], margin: float) -> str:
+    if -margin < inner[0] and inner[1] < margin:
+        return EQUIVALENT
+    if outer[0] > 0:
+        return BETTER
+    return WORSE if outer[1] < 0 else UNDECIDED
+
+
+def _no_worse(inner: tuple[float, float], margin: float) -> str:
+    return YES if inner[0] > -margin else NO if inner[1] < -margin else UNDECIDED
 
 
 def samples_to_decide(difference: Difference, margin: float = MARGIN, *, one_sided: bool = False) -> int | None:
-    """How many samples would decide, if the difference and its variance for each sample stayed as they are.
+    """How many samples would decide in 4 of 5 cases, if the difference and its variance for each sample are so.
+
+    For that the intervals must decide when they are wider by the .8 quantile of the normal distribution, in standard
+    errors (Cohen, 1988). Where the difference is exactly 0, it can leave both margins, and 3 of 5 decide.
 
     None when no number of samples would: the seeds' own variance is too large for it (more seeds are needed), or the
     difference lies exactly on a margin. What is decided already needs no more than there are.
@@ -99,19 +112,29 @@ def samples_to_decide(difference: Difference, margin: float = MARGIN, *, one_sid
     """
     if _decided(difference, margin, one_sided):
         return difference.samples
-    if not _decided(with_samples(difference, _MOST_SAMPLES), margin, one_sided):
+    if not _will_decide(with_samples(difference, _MOST_SAMPLES), margin, one_sided):
         return None
     few, many = difference.samples, _MOST_SAMPLES
     while many - few > 1:
         half = int(math.sqrt(few) * math.sqrt(many)) if many > 2 * few else (few + many) // 2
         half = min(max(half, few + 1), many - 1)
-        few, many = (few, half) if _decided(with_samples(difference, half), margin, one_sided) else (half, many)
+        few, many = (few, half) if _will_decide(with_samples(difference, half), margin, one_sided) else (half, many)
     return many
 
 
 def _decided(difference: Difference, margin: float, one_sided: bool) -> bool:
     found = judge_equivalence(difference, margin)
     return (found.no_worse if one_sided else found.outcome) != UNDECIDED
+
+
+def _will_decide(difference: Difference, margin: float, one_sided: bool) -> bool:
+    inner, outer = (difference.interval(_with_power(level)) for level in (1 - 2 * ALPHA, 1 - ALPHA))
+    return (_no_worse(inner, margin) if one_sided else _outcome(inner, outer, margin)) != UNDECIDED
+
+
+def _with_power(level: float) -> float:
+    """The level of an interval that is wider by so much that 4 of 5 such intervals decide."""
+    return float(1 - 2 * norm.sf(norm.isf((1 - level) / 2) + norm.ppf(POWER)))
 
 
 def with_samples(difference: Difference, samples: int) -> Difference:
