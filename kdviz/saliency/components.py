@@ -15,6 +15,7 @@ from kdviz.saliency.masks import RandomMasks
 
 _KEPT_VARIANCE = 1 - 1e-4  # of the masks, by the components in which scores are fitted
 _BLOCKS_AT_ONCE = 16  # that are worked on together
+_MOST_KEPT = 16_384  # masks whose components are kept for the next pass: 35 MB
 
 
 class Components(NamedTuple):
@@ -141,17 +142,26 @@ def projected(masks: RandomMasks, count: int) -> Iterator[Part]:
         if count % masks.block:
             yield _stacked(masks, count, whole, whole + 1)
         return
+    yield from _kept(masks, count) if count <= _MOST_KEPT else _single(masks, count)
+
+
+@lru_cache(maxsize=1)
+def _kept(masks: RandomMasks, count: int) -> list[Part]:
+    return list(_single(masks, count))
+
+
+def _single(masks: RandomMasks, count: int) -> Iterator[Part]:
+    """The parts of masks without whole blocks."""
     parts = components(masks.size, masks.grid)
+    _, shifts = masks.draw(0, count)
     for number, index, bits, shift in parts_of(masks, count, groups_of(masks, count)):
-        centred, unit = bits - masks.probability, torch.tensor([number])
+        centred, group = bits - masks.probability, torch.tensor([number])
         if shift is not None:
-            cells = cells_of(masks.size, masks.grid, shift).unsqueeze(0)
-            yield Part(unit, index, centred.unsqueeze(0), cells)
+            yield Part(group, index, centred.unsqueeze(0), cells_of(masks.size, masks.grid, shift).unsqueeze(0))
             continue
-        _, shifts = masks.draw(0, count)
         down, right = parts.down[shifts[index, 0]], parts.right[shifts[index, 1]]
         z = (down @ centred.view(-1, *masks.grid) @ right.mT)[:, parts.kept]
-        yield Part(unit, index, z.unsqueeze(0), None)
+        yield Part(group, index, z.unsqueeze(0), None)
 
 
 @lru_cache(maxsize=32)

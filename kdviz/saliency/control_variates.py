@@ -170,9 +170,13 @@ class LogisticModel(LinearModel):
     @cached_property
     def _rest(self) -> tuple[Tensor, Tensor, Tensor]:
         """The same for the fit of the rest, of the sigmoid that is fitted to all masks."""
-        rest = self._without_sigmoid(self.everything)[2][0]
+        rest = self._of_everything[2][0]
         sums = self._group_sums(rest)
         return *sums, self._best_penalty(rest, *sums)
+
+    @cached_property
+    def _of_everything(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self._without_sigmoid(self.everything)
 
     def _without_sigmoid(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         slopes, starts = self._linear(chosen.double(), *self._odds)
@@ -180,14 +184,24 @@ class LogisticModel(LinearModel):
 
     def fit(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`LinearModel.fit`."""
-        slopes, starts, rest = self._without_sigmoid(chosen)
-        fits = [
-            self._linear(pick[None].double(), *self._group_sums(values), self._rest[2])
-            for pick, values in zip(chosen, rest, strict=True)
-        ]
-        second, level = (torch.cat(part) for part in zip(*fits, strict=True))
+        if chosen.all():
+            slopes, starts, rest = self._of_everything
+            second, level = self._linear(chosen.double(), *self._rest)
+        else:
+            slopes, starts, rest = self._without_sigmoid(chosen)
+            second, level = self._fit_of_rest(chosen, rest)
         known = self._known(second) + covariance_of_sigmoid(self.masks, slopes, starts)
         return known, rest - self._predicted(second, level)
+
+    def _fit_of_rest(self, chosen: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+        cross, level = self._group_sums(rest.flatten(0, 1))
+        cross, level = (part.unflatten(1, rest.shape[:2]) for part in (cross, level))
+        fits = [
+            self._linear(pick[None].double(), cross[:, row], level[:, row], self._rest[2])
+            for row, pick in enumerate(chosen)
+        ]
+        slopes, starts = (torch.cat(part) for part in zip(*fits, strict=True))
+        return slopes, starts
 
     @cached_property
     def unseen(self) -> Tensor:

@@ -17,7 +17,7 @@ from kdviz.errors import SettingError
 from kdviz.registry import Registry
 from kdviz.saliency import spread
 from kdviz.saliency.control_variates import LinearModel, LogisticModel
-from kdviz.saliency.groups import groups_of, rendered, sums_of_masks, units_of
+from kdviz.saliency.groups import groups_of, rendered, sums_of_masks, together, units_of
 from kdviz.saliency.masks import RandomMasks
 
 MINIMUM_MASKS = 4
@@ -276,7 +276,7 @@ class RidgeEstimate(Estimate):
         used = chosen[:, self.groups.numbers].double().unsqueeze(1)  # (k, 1, n)
         size = used.sum(2, keepdim=True)
         rest = (rest - (rest * used).sum(2, keepdim=True) / size) * used / size  # of mean 0: M in place of M - p
-        sums = sums_of_masks(self.masks, rest.flatten(0, 1), self.groups).sum(0)
+        sums = sums_of_masks(self.masks, rest.flatten(0, 1), together(rest.shape[2]))
         return (known + sums.view(known.shape)) / self.masks.probability
 
     def _deviations(self) -> Tensor:

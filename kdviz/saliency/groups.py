@@ -44,6 +44,12 @@ def _numbered(numbers: Tensor) -> Groups:
     return Groups(numbers, count, sizes)
 
 
+@lru_cache(maxsize=8)
+def together(count: int) -> Groups:
+    """All masks in one group."""
+    return Groups(torch.zeros(count, dtype=torch.long), 1, torch.tensor([float(count)], dtype=torch.float64))
+
+
 @lru_cache(maxsize=64)
 def groups_of(masks: RandomMasks, count: int) -> Groups:
     """At most 16 groups of whole blocks, on which models are fitted; without blocks, the units."""
@@ -82,12 +88,13 @@ def sums_of_masks(masks: RandomMasks, weights: Tensor, groups: Groups) -> Tensor
     """sum_i w_i M_i over each group, float64 (groups, rows of weights, H, W): over bits first, then enlarged."""
     rows, columns = (matrix.double() for matrix in masks.upsampling)
     result = weights.new_zeros(groups.count, len(weights), *masks.size)
+    shifts = None if masks.one_shift else masks.draw(0, weights.shape[1])[1]
     for number, index, bits, shift in parts_of(masks, weights.shape[1], groups):
-        if shift is not None:
+        if shifts is None:
+            assert shift is not None  # of samplers with one shift a block
             grids = (weights[:, index] @ bits).view(-1, *masks.grid)
             result[number] += rows[shift[0]] @ grids @ columns[shift[1]].T
             continue
-        _, shifts = masks.draw(0, weights.shape[1])
         result[number] += _enlarged_by_shift(weights[:, index], bits, shifts[index], rows, columns, masks.grid)
     return result
 

@@ -1,9 +1,9 @@
 """How far a map would move with other masks: deviations, from which standard errors and intervals are made.
 
 A map's error is the sum over masks of r_i (M_i - p) / (n p), r_i = f_i - h_i being what a model h of the scores does
-not explain, plus, for estimators without a control variate, the error that the design of the masks makes in h itself. Both
-are given as deviations d_u: maps with sum d_u^2 = the map's variance, in the jackknife's scale. They are linear in the
-scores, so that the difference of two models' deviations under the same masks belongs to the difference of their maps.
+not explain, plus, for estimators without a control variate, the error that the design of the masks makes in h
+itself. Both are given as deviations d_u: maps with sum d_u^2 = the map's variance, in the jackknife's scale. The
+difference of two models' deviations under the same masks belongs to the difference of their maps.
 """
 
 from __future__ import annotations
