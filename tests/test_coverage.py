@@ -1,4 +1,4 @@
-"""Error bars of maps hold what they say: against a model whose true map is known, coverage of intervals and their width."""
+"""Error bars of maps hold what they say: coverage of intervals, and their width, where the true map is known."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TRUTHS: dict = {}
 
 
 def truth(score) -> tuple[torch.Tensor, torch.Tensor]:
-    """Map and mean score of 2^17 masks of other seeds, by the plain sums of ``centred``: error 1 / 5 to 1 / 11 of those tested."""
+    """Map and mean score of 2^17 masks of other seeds, by plain sums: error 1 / 5 to 1 / 11 of those tested."""
     if score not in TRUTHS:
         maps, levels = [], []
         for seed in range(32):
@@ -88,7 +88,7 @@ def exact_map() -> torch.Tensor:
 
 
 def _change(cells: torch.Tensor, place: int) -> float:
-    """Cov(sigmoid(sum w_c u_c), u_place) by Gauss-Hermite: with many small terms the rest is normal but for its cumulants."""
+    """Cov(sigmoid(sum w_c u_c), u_place) by Gauss-Hermite: many small terms are nearly normal."""
     others = torch.cat([cells[:place], cells[place + 1 :]]).numpy()
     nodes, chances = np.polynomial.hermite_e.hermegauss(64)
     chances = chances / chances.sum()
