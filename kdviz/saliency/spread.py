@@ -19,7 +19,8 @@ from kdviz.saliency.groups import Groups, sums_of_masks, units_of
 from kdviz.saliency.masks import RandomMasks
 
 _MOST_SHIFTS = 16  # on which the error of the design is computed
-_LEVEL_RATIO, _LEVEL_WEIGHT = 0.5, 8.0
+_LEVEL_RATIO = {True: 0.5, False: 1.0}  # of balanced to independent variance: pairs; single masks less what is linear
+_LEVEL_WEIGHT = 8.0  # blocks that the ratio counts for
 _FEWEST_REPEATS = 4
 _OTHER_SEED = 2**62 + 11  # of blocks that no one explains with
 
@@ -43,13 +44,21 @@ def of_rest(model: LinearModel, controlled: bool = True, level: bool = False) ->
         whole = count // masks.block * masks.block
         rest[:, whole:] = model.scores[:, whole:] - model.scores.mean(1, keepdim=True)
     units = units_of(masks, count)
-    means = torch.zeros(units.count, len(rest), dtype=torch.float64)
-    means.index_add_(0, units.numbers, rest.T.contiguous())
-    means = masks.probability * means[:, :, None, None]
-    maps = (sums_of_masks(masks, rest, units) - means) * _effect(model, rest, units).sqrt()[:, None, None]
+    total = _summed(rest, units)
+    maps = sums_of_masks(masks, rest, units) - masks.probability * total[:, :, None, None]
+    maps = maps * _effect(model, rest, units).sqrt()[:, None, None]
     if level:
-        maps = maps + means * _effect_of_level(masks, rest, units).sqrt()[:, None, None]
+        # What is linear cancels in the mean of a balanced block: it is taken out as far as it can be fitted.
+        rest = model.fit(model.everything)[1][0]
+        moved = _summed(rest, units) * _effect_of_level(masks, rest, units).sqrt()
+        maps = maps + masks.probability * moved[:, :, None, None]
     return maps / (count * masks.probability)
+
+
+def _summed(values: Tensor, units: Groups) -> Tensor:
+    """Sum over each unit, (units, targets), of values (targets, n)."""
+    sums = torch.zeros(units.count, len(values), dtype=torch.float64)
+    return sums.index_add_(0, units.numbers, values.T.contiguous())
 
 
 def of_design(model: LinearModel, level: bool) -> Tensor:
@@ -166,16 +175,14 @@ def _variance_of_sum(blocks: Tensor, masks: RandomMasks) -> Tensor:
 def _effect_of_level(masks: RandomMasks, rest: Tensor, units: Groups) -> Tensor:
     """The same for sum r, (targets,): one number a block, so that few blocks say little and a prior holds.
 
-    Over balanced blocks the mean of r varies less than over as many independent pairs, since effects of single cells
-    and of pairs of cells cancel; measured on digits, by a factor of .3 to .6.
+    Over balanced blocks the mean of r varies less than over as many independent pairs, since effects of pairs of cells
+    cancel: on digits by a factor of .3 to .6 in variance. The prior is an empirical one.
     """
     count = rest.shape[1]
-    sums = torch.zeros(units.count, len(rest), dtype=torch.float64)
-    sums.index_add_(0, units.numbers, rest.T.contiguous())
-    power = sums.square().sum(0).clamp_min(1e-300)
+    power = _summed(rest, units).square().sum(0).clamp_min(1e-300)
     blocks = count // masks.block
     if masks.independent or blocks < 2:
         return torch.ones(len(rest), dtype=torch.float64)
     whole = rest[:, : blocks * masks.block].view(len(rest), blocks, -1).sum(2).T
     found = _variance_of_sum(whole, masks) / power
-    return ((blocks - 1) * found + _LEVEL_WEIGHT * _LEVEL_RATIO) / (blocks - 1 + _LEVEL_WEIGHT)
+    return ((blocks - 1) * found + _LEVEL_WEIGHT * _LEVEL_RATIO[masks.paired]) / (blocks - 1 + _LEVEL_WEIGHT)
