@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdviz.bench.intervals import bench_intervals
 from kdviz.bench.rows import Row
 from kdviz.datasets import bundled_digits
 from kdviz.errors import SettingError
@@ -59,6 +60,7 @@ def bench_rise(
     if not quick:
         resnet = build_network("torchvision/resnet50", classes=1000, channels=3, size=(_SIDE, _SIDE)).eval().to(device)
         yield _overhead("overhead_resnet50", "ResNet50, 224 px", {"model": resnet}, photo, 256, 3)
+    yield from bench_intervals(three["student"], digits[: 2 if quick else 6], quick)
     yield from _masks_needed("", teacher, digits, (28, 28), 0.5, quick)
     wide = nn.Sequential(nn.AvgPool2d(_SIDE // 28), teacher).eval()
     enlarged = F.interpolate(digits[: 2 if quick else 8], size=(_SIDE, _SIDE))

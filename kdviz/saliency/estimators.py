@@ -1,17 +1,13 @@
 """From scores of masked images to a saliency map, its standard error and its two halves.
 
 Notation: M_i is mask i, f_i the score of the image under it, n the number of masks, p the expected mask
-value at each pixel. Every estimator's map has the unit of the score. No estimator ever makes masks x pixels: what is
-summed over the masks is summed over their bits first.
+value at each pixel. Every estimator's map has the unit of the score.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
 from scipy import stats
@@ -19,17 +15,12 @@ from torch import Tensor
 
 from kdviz.errors import SettingError
 from kdviz.registry import Registry
+from kdviz.saliency import spread
+from kdviz.saliency.control_variates import LinearModel, LogisticModel
+from kdviz.saliency.groups import groups_of, rendered, sums_of_masks, together, units_of
 from kdviz.saliency.masks import RandomMasks
 
 MINIMUM_MASKS = 4
-_ELEMENTS_AT_ONCE = 2_000_000  # of masks, where single masks are needed: 8 MB
-_MOST_UNITS = 16  # groups of masks for a standard error: more would cost time and add little
-_KEPT_VARIANCE = 1 - 1e-4  # of the masks, by the components in which scores are fitted
-_EDGE = 1e-3  # probabilities nearer to 0 or 1 count as this near, in the fit of their log odds
-_BLOCKS_AT_ONCE = 16  # that are worked on together
-_FRESH_MASKS = 4096  # on which a fitted model is evaluated
-_FRESH_SEED = 2**62 + 7  # nobody's
-_PENALTIES = torch.logspace(-6, 4, 41, dtype=torch.float64)
 
 
 class Estimate(ABC):
@@ -43,17 +34,27 @@ class Estimate(ABC):
     def __init__(self, masks: RandomMasks, scores: Tensor):
         self.masks = masks
         self.scores = scores
-        self.units = _units(masks, scores.shape[1])
+        self.units = units_of(masks, scores.shape[1])
+        self.groups = groups_of(masks, scores.shape[1])
 
     @cached_property
     def map(self) -> Tensor:
         """float32 (targets, H, W)."""
-        return self._maps(torch.ones(1, self.units.count, dtype=torch.bool))[0]
+        return self._maps(torch.ones(1, self.groups.count, dtype=torch.bool))[0].float()
 
     @cached_property
     def halves(self) -> Tensor:
         """float32 (2, targets, H, W), maps from two independent halves of the masks, for the noise ceiling."""
-        return self._maps(torch.stack([~self.units.odd, self.units.odd]))
+        return self._maps(torch.stack([~self.groups.odd, self.groups.odd])).float()
+
+    @cached_property
+    def deviations(self) -> Tensor:
+        """float32 (units, targets, H, W): how the map moves without each unit of masks in turn, to first order.
+
+        In the scale of the jackknife, so that :func:`jackknife_error` gives the map's standard error. Further units may
+        stand for what single masks cannot show, such as shifts that did not come.
+        """
+        return self._deviations().float()
 
     @cached_property
     def left_out(self) -> Tensor:
@@ -62,13 +63,15 @@ class Estimate(ABC):
         Two models that saw the same masks have the same units: the spread of the differences of their maps is
         that of the difference map.
         """
-        return self._maps(~torch.eye(self.units.count, dtype=torch.bool))
+        return self.map + self.deviations
 
     @cached_property
     def halves_without(self) -> Tensor:
-        """float32 (units, targets, H, W): without each unit in turn, the map of the half that it belongs to."""
-        same = self.units.odd[:, None] == self.units.odd
-        return self._maps(same & ~torch.eye(self.units.count, dtype=torch.bool))
+        """float32 (units, targets, H, W): without each unit in turn, the map of the half that it belongs to.
+
+        Unit u is in half u % 2. A half has half of the masks, so that a unit moves it twice as far as the map.
+        """
+        return self.halves[torch.arange(len(self.deviations)) % 2] + 2 * self.deviations
 
     @cached_property
     def standard_error(self) -> Tensor:
@@ -82,7 +85,11 @@ class Estimate(ABC):
 
     @abstractmethod
     def _maps(self, chosen: Tensor) -> Tensor:
-        """Maps from some units of masks, (k, targets, H, W); ``chosen``, bool (k, units), says which for each."""
+        """Maps from some groups of masks, (k, targets, H, W); ``chosen``, bool (k, groups), says which for each."""
+
+    @abstractmethod
+    def _deviations(self) -> Tensor:
+        """See :attr:`deviations`."""
 
 
 estimators: Registry[type[Estimate]] = Registry("estimator")
@@ -138,69 +145,34 @@ def jackknife_error(left_out: Tensor) -> Tensor:
     return spread.sqrt() * float(stats.t.ppf(0.975, units - 1) / stats.norm.ppf(0.975))
 
 
-# units ----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Units:
-    """Groups of masks that are independent of each other, or nearly. Every second unit is in the second half.
-
-    Attributes:
-        numbers: The number of each mask's unit, (n,).
-        count: Units.
-        sizes: Masks in each, float64 (units,).
-    """
-
-    numbers: Tensor
-    count: int
-    sizes: Tensor
-
-    @property
-    def odd(self) -> Tensor:
-        return torch.arange(self.count) % 2 == 1
-
-
-@lru_cache(maxsize=64)
-def _units(masks: RandomMasks, count: int) -> _Units:
-    index = torch.arange(count)
-    if masks.independent:
-        numbers = index % min(_MOST_UNITS, count // 2 * 2)
-    elif count > masks.block:
-        numbers = _whole_blocks(index // masks.block, count % masks.block, masks.block)
-    else:  # parts of the only block: pairs of complements stay together
-        numbers = index // 2 % min(8, max(2, count // 4 * 2))
-    sizes = torch.bincount(numbers).double()
-    return _Units(numbers, len(sizes), sizes)
-
-
-def _whole_blocks(block: Tensor, rest: int, length: int) -> Tensor:
-    blocks = int(block[-1]) + 1
-    if blocks > 2 and 0 < rest < length // 2:
-        block = block.clamp_max(blocks - 2)  # a short last block joins the one before it
-        blocks -= 1
-    return block % -(-blocks // -(-blocks // _MOST_UNITS))  # units of equal numbers of blocks
-
-
 # sums of masks: published, coverage-normalised, centred ---------------------------------------------------------------
 
 
 class _FromSums(Estimate):
-    """Estimators that need, for each unit, only sum f M, sum M, sum f and the number of masks."""
+    """Estimators that need, for each group, only sum f M, sum M, sum f and the number of masks."""
 
     @cached_property
     def _sums(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum f M and sum M, float64 (units, targets or 1, H, W), and sum f, (units, targets)."""
+        """Sum f M and sum M, float64 (groups, targets or 1, H, W), and sum f, (groups, targets)."""
         values = torch.cat([self.scores, torch.ones(1, self.scores.shape[1], dtype=torch.float64)])
-        spread = _sums_of_masks(self.masks, values, self.units)
-        level = torch.zeros(self.units.count, len(self.scores), dtype=torch.float64)
-        level.index_add_(0, self.units.numbers, self.scores.T.contiguous())
+        spread = sums_of_masks(self.masks, values, self.groups)
+        level = torch.zeros(self.groups.count, len(self.scores), dtype=torch.float64)
+        level.index_add_(0, self.groups.numbers, self.scores.T.contiguous())
         return spread[:, :-1], spread[:, -1:], level
 
     def _maps(self, chosen: Tensor) -> Tensor:
         pick = chosen.double()
         weighted, cover, level = (torch.tensordot(pick, part, 1) for part in self._sums)
-        count = (pick @ self.units.sizes)[:, None, None, None]
-        return self._combine(weighted, cover, level[:, :, None, None], count).float()
+        count = (pick @ self.groups.sizes)[:, None, None, None]
+        return self._combine(weighted, cover, level[:, :, None, None], count)
+
+    _has_level = True  # whether the common level of the scores is in the map
+
+    def _deviations(self) -> Tensor:
+        if self.masks.independent or self.scores.shape[1] <= self.masks.block:
+            return self._maps(~torch.eye(self.groups.count, dtype=torch.bool)) - self.map
+        model = LinearModel(self.masks, self.scores)
+        return torch.cat([spread.of_rest(model, False, self._has_level), spread.of_design(model, self._has_level)])
 
     @abstractmethod
     def _combine(self, weighted: Tensor, cover: Tensor, level: Tensor, count: Tensor) -> Tensor:
@@ -221,7 +193,7 @@ class _FromSums(Estimate):
         weights, offset = self._weights()
         total = torch.zeros(len(self.scores), self.masks.size[0] * self.masks.size[1], dtype=torch.float64)
         squares = torch.zeros_like(total)
-        for start, part in _rendered(self.masks, self.scores.shape[1]):
+        for start, part in rendered(self.masks, self.scores.shape[1]):
             terms = (part.flatten(1).double() - offset) / self.masks.probability  # (chunk, H * W)
             chunk = weights[:, start : start + len(part)]
             total += chunk @ terms
@@ -261,7 +233,7 @@ class NormalisedEstimate(_FromSums):
         p = self.masks.probability
         level = self.map.double().flatten(1)  # (targets, H * W)
         total, squares = torch.zeros_like(level), torch.zeros_like(level)
-        for start, part in _rendered(self.masks, self.scores.shape[1]):
+        for start, part in rendered(self.masks, self.scores.shape[1]):
             kept = part.flatten(1).double() / p
             chunk = self.scores[:, start : start + len(part)]
             total += chunk @ kept - level * kept.sum(0)
@@ -277,305 +249,38 @@ class CentredEstimate(_FromSums):
     pixel does not change the score on average.
     """
 
+    _has_level = False
+
     def _combine(self, weighted: Tensor, cover: Tensor, level: Tensor, count: Tensor) -> Tensor:
         # Complements add up to one at each pixel, so the mean costs no degree of freedom: n in place of n - 1.
         degrees = count - (0 if self.masks.paired else 1)
         return (weighted - level / count * cover) / (degrees.clamp_min(1) * self.masks.probability)
 
 
-def _rendered(masks: RandomMasks, count: int) -> Iterator[tuple[int, Tensor]]:
-    step = max(16, _ELEMENTS_AT_ONCE // (masks.size[0] * masks.size[1]))
-    for start in range(0, count, step):
-        yield start, masks.render(start, min(start + step, count))
-
-
-def _sums_of_masks(masks: RandomMasks, weights: Tensor, units: _Units) -> Tensor:
-    """sum_i w_i M_i over each unit, float64 (units, rows of weights, H, W): over bits first, then enlarged."""
-    rows, columns = (matrix.double() for matrix in masks.upsampling)
-    result = weights.new_zeros(units.count, len(weights), *masks.size)
-    for number, index, bits, shift in _parts(masks, weights.shape[1], units):
-        if shift is not None:
-            grids = (weights[:, index] @ bits).view(-1, *masks.grid)
-            result[number] += rows[shift[0]] @ grids @ columns[shift[1]].T
-            continue
-        _, shifts = masks.draw(0, weights.shape[1])
-        result[number] += _enlarged_by_shift(weights[:, index], bits, shifts[index], rows, columns, masks.grid)
-    return result
-
-
-def _enlarged_by_shift(
-    weights: Tensor, bits: Tensor, shifts: Tensor, rows: Tensor, columns: Tensor, grid: tuple[int, int]
-) -> Tensor:
-    """The same for masks with a shift each, (rows of weights, H, W): one sum of grids for each shift."""
-    down, right = len(rows), len(columns)
-    total = torch.zeros(down * right, len(weights), bits.shape[1], dtype=torch.float64)
-    terms = weights.T[:, :, None] * bits[:, None]  # (n, rows of weights, cells)
-    total.index_add_(0, shifts[:, 0] * right + shifts[:, 1], terms)
-    grids = total.view(down, right, len(weights), *grid)
-    across = torch.einsum("srtij,rxj->stix", grids, columns)
-    return torch.einsum("stix,syi->tyx", across, rows)
-
-
-def _parts(
-    masks: RandomMasks, count: int, units: _Units
-) -> Iterator[tuple[int, slice | Tensor, Tensor, tuple[int, int] | None]]:
-    """Masks 0 to count - 1 in parts of one unit: its number, which masks, their bits float64, their shift if common."""
-    if masks.one_shift and count > masks.block:
-        for start in range(0, count, masks.block):
-            stop = min(start + masks.block, count)
-            bits, shift = next(masks.by_shift(start, stop))
-            yield int(units.numbers[start]), slice(start, stop), bits.double(), shift
-        return
-    bits, shifts = masks.draw(0, count)
-    shift = (int(shifts[0, 0]), int(shifts[0, 1])) if masks.one_shift else None
-    for number in range(units.count):
-        index = (units.numbers == number).nonzero()[:, 0]
-        yield number, index, bits[index].flatten(1).double(), shift
-
-
-# ridge control variate ------------------------------------------------------------------------------------------------
-
-
-class _Components(NamedTuple):
-    """Principal components of the masks, from their exact covariance.
-
-    For a given shift the cells are independent, and the two shifts are, so Cov(M(y, x), M(y', x')) is
-    p (1 - p) C_y(y, y') C_x(x, x') with C = mean over shifts of W W^T: a Kronecker product. Its
-    eigenvectors are products of those of C_y and C_x.
-
-    Attributes:
-        rows, columns: (H, a) and (W, b), eigenvectors of C_y and C_x.
-        variance: (a, b), of each product, for p (1 - p) = 1.
-        kept: bool (a, b), the components that are used.
-        down, right: (shifts, a, grid rows) and (shifts, b, grid columns): a grid's bits in the eigenvectors.
-    """
-
-    rows: Tensor
-    columns: Tensor
-    variance: Tensor
-    kept: Tensor
-    down: Tensor
-    right: Tensor
-
-    def of_cells(self, shift: tuple[int, int]) -> Tensor:
-        """(components, cells): what each cell adds to each component, for one shift."""
-        return torch.kron(self.down[shift[0]], self.right[shift[1]])[self.kept.flatten()]
-
-
-@lru_cache(maxsize=8)
-def _components(size: tuple[int, int], grid: tuple[int, int]) -> _Components:
-    sides, upsampling = [], [matrix.double() for matrix in RandomMasks(size, grid).upsampling]
-    for wide in upsampling:  # (shifts, side, cells)
-        values, vectors = torch.linalg.eigh((wide @ wide.mT).mean(0))
-        order = values.argsort(descending=True)[: 4 * grid[0] * grid[1]]
-        sides.append((values[order].clamp_min(0), vectors[:, order]))
-    (rows, row_vectors), (columns, column_vectors) = sides
-    variance = rows[:, None] * columns
-    ranked = variance.flatten().sort(descending=True).values
-    enough = int((ranked.cumsum(0) < _KEPT_VARIANCE * ranked.sum()).sum())
-    kept = variance >= ranked[min(enough, len(ranked) - 1)]
-    a, b = int(kept.any(1).sum()), int(kept.any(0).sum())
-    vectors = row_vectors[:, :a].contiguous(), column_vectors[:, :b].contiguous()
-    grids = [one.T @ wide for one, wide in zip(vectors, upsampling, strict=True)]
-    return _Components(*vectors, variance[:a, :b], kept[:a, :b], *grids)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some masks, centred and in their principal components, Z: so many groups of as many masks.
-
-    Where the masks of a group have one shift, Z is the product of bits and a small matrix and is never made.
-
-    Attributes:
-        units: The number of each group's unit, (groups,).
-        index: Which masks, group by group.
-        left: Z itself, (groups, masks, components), or with ``cells`` the centred bits, (groups, masks, cells).
-        cells: What each cell adds to each component, (groups, components, cells).
-    """
-
-    units: Tensor
-    index: slice | Tensor
-    left: Tensor
-    cells: Tensor | None
-
-    def of(self, values: Tensor) -> Tensor:
-        """Values (rows, n) of these masks, (groups, rows, masks)."""
-        groups, length = self.left.shape[:2]
-        return values[:, self.index].view(len(values), groups, length).transpose(0, 1)
-
-    def predicted(self, slopes: Tensor) -> Tensor:
-        """The product of slopes and Z, (groups, rows, masks), from (rows, components)."""
-        return (slopes if self.cells is None else slopes @ self.cells) @ self.left.mT
-
-    def cross(self, values: Tensor) -> Tensor:
-        """Sum of values Z over each group, (groups, rows, components), from (groups, rows, masks)."""
-        product = values @ self.left
-        return product if self.cells is None else product @ self.cells.mT
-
-    def grams(self) -> Iterator[tuple[int, Tensor]]:
-        """Of each group its unit and Z^T Z, (components, components)."""
-        for group, unit in enumerate(self.units.tolist()):
-            square = self.left[group].T @ self.left[group]
-            yield unit, square if self.cells is None else self.cells[group] @ square @ self.cells[group].T
-
-    def total(self) -> Tensor:
-        """Sum of Z over each group, (groups, components)."""
-        return self.cross(torch.ones(len(self.left), 1, self.left.shape[1], dtype=torch.float64))[:, 0]
-
-
-class _Design(NamedTuple):
-    """What the masks alone say: the same for every image, model and target.
-
-    Attributes:
-        gram: sum Z Z^T over each unit, float64 (units, components, components); Z is centred to its known mean zero.
-        total: sum Z over each unit, (units, components).
-        values, vectors: Eigenvalues and -vectors of the whole gram.
-    """
-
-    gram: Tensor
-    total: Tensor
-    values: Tensor
-    vectors: Tensor
-
-
-@lru_cache(maxsize=3)
-def _design(masks: RandomMasks, count: int) -> _Design:
-    units, k = _units(masks, count), int(_components(masks.size, masks.grid).kept.sum())
-    gram = torch.zeros(units.count, k, k, dtype=torch.float64)
-    total = torch.zeros(units.count, k, dtype=torch.float64)
-    for part in _projected(masks, count):
-        for unit, one in part.grams():
-            gram[unit] += one
-        total.index_add_(0, part.units, part.total())
-    values, vectors = torch.linalg.eigh(gram.sum(0))
-    return _Design(gram, total, values.clamp_min(0), vectors)
-
-
-def _projected(masks: RandomMasks, count: int) -> Iterator[_Part]:
-    """Masks 0 to count - 1 in their principal components, straight from bits and shifts."""
-    if masks.one_shift and count > masks.block:
-        whole = count // masks.block
-        for first in range(0, whole, _BLOCKS_AT_ONCE):
-            yield _stacked(masks, count, first, min(first + _BLOCKS_AT_ONCE, whole))
-        if count % masks.block:
-            yield _stacked(masks, count, whole, whole + 1)
-        return
-    parts = _components(masks.size, masks.grid)
-    for number, index, bits, shift in _parts(masks, count, _units(masks, count)):
-        centred, unit = bits - masks.probability, torch.tensor([number])
-        if shift is not None:
-            cells = _of_cells(masks.size, masks.grid, shift).unsqueeze(0)
-            yield _Part(unit, index, centred.unsqueeze(0), cells)
-            continue
-        _, shifts = masks.draw(0, count)
-        down, right = parts.down[shifts[index, 0]], parts.right[shifts[index, 1]]
-        z = (down @ centred.view(-1, *masks.grid) @ right.mT)[:, parts.kept]
-        yield _Part(unit, index, z.unsqueeze(0), None)
-
-
-@lru_cache(maxsize=32)
-def _stacked(masks: RandomMasks, count: int, first: int, last: int) -> _Part:
-    """Blocks first to last - 1 together; only the very last block of the masks may be a shorter one, alone."""
-    start, stop = first * masks.block, min(last * masks.block, count)
-    blocks = list(masks.by_shift(start, stop))
-    return _Part(
-        units=_units(masks, count).numbers[start : stop : masks.block],
-        index=slice(start, stop),
-        left=torch.stack([bits for bits, _ in blocks]).double() - masks.probability,
-        cells=torch.stack([_of_cells(masks.size, masks.grid, shift) for _, shift in blocks]),
-    )
-
-
-@lru_cache(maxsize=128)
-def _of_cells(size: tuple[int, int], grid: tuple[int, int], shift: tuple[int, int]) -> Tensor:
-    return _components(size, grid).of_cells(shift)
-
-
-class _Sums(NamedTuple):
-    """What a regression on Z needs of some values v, one row a target (and a choice of units).
-
-    Attributes:
-        cross: sum v Z, (rows, components).
-        level: sum v, (rows,).
-        power: sum v^2, (rows,).
-    """
-
-    cross: Tensor
-    level: Tensor
-    power: Tensor
+# control variates -----------------------------------------------------------------------------------------------------
 
 
 class RidgeEstimate(Estimate):
     """Ridge control variate: the same estimand as ``centred``, with less noise.
 
-    A linear model f ~ b . (M - p) is fitted by ridge regression in the masks' principal components Z, its
-    penalty by generalised cross-validation (Golub, Heath & Wahba, 1979). The covariance of the fitted part with the
-    mask is known exactly, from the masks' covariance; that of the rest is taken from the sample:
-
-        Cov(f, Z) = Var(Z) b + mean of (f - mean f - b . Z) Z
-
-    which holds for any b that does not depend on the masks; a good b leaves little to the sample (control variates:
-    Owen, 2013, section 8.9). The standard error is the jackknife's over units of masks, each fitted without one.
+    A linear model of the scores is fitted; the covariance of the fitted part with the mask is known exactly, that of
+    the rest is taken from the sample (:mod:`kdviz.saliency.control_variates`).
     """
 
     @cached_property
-    def _design(self) -> _Design:
-        return _design(self.masks, self.scores.shape[1])
-
-    def _unit_sums(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum v Z, (units, targets, components), and sum v, (units, targets), of values (targets, n)."""
-        cross = torch.zeros(self.units.count, len(values), len(self._design.values), dtype=torch.float64)
-        for part in _projected(self.masks, values.shape[1]):
-            cross.index_add_(0, part.units, part.cross(part.of(values)))
-        level = torch.zeros(self.units.count, len(values), dtype=torch.float64)
-        return cross, level.index_add_(0, self.units.numbers, values.T.contiguous())
-
-    @cached_property
-    def _of_scores(self) -> tuple[Tensor, Tensor]:
-        return self._unit_sums(self.scores)
-
-    @cached_property
-    def _penalty(self) -> Tensor:
-        cross, level = (part.sum(0) for part in self._of_scores)
-        return self._best_penalty(_Sums(cross, level, self.scores.square().sum(1)))
-
-    def _best_penalty(self, sums: _Sums) -> Tensor:
-        """(targets,): for each the penalty with the least generalised cross-validation error, of all masks."""
-        count = self.scores.shape[1]
-        cross = sums.cross - (sums.level / count)[:, None] * self._design.total.sum(0)
-        power = sums.power - sums.level.square() / count  # (targets,)
-        values = self._design.values
-        grid = _PENALTIES * values.max()
-        shrunk = values + grid[:, None]  # (penalties, components)
-        degrees = (values / shrunk).sum(1)
-        squared = (cross @ self._design.vectors).square()  # (targets, components)
-        residual = power[:, None] - squared @ ((2 / shrunk - values / shrunk.square()).T)
-        error = residual / (1 - (degrees + 1) / count).clamp_min(1e-3).square()
-        return grid[error.argmin(1)]
+    def _model(self) -> LinearModel:
+        return LinearModel(self.masks, self.scores)
 
     def _maps(self, chosen: Tensor) -> Tensor:
-        parts = _components(self.masks.size, self.masks.grid)
-        values = self._covariances(chosen) / self.masks.probability
-        full = values.new_zeros(*values.shape[:-1], *parts.kept.shape)
-        full[..., parts.kept] = values
-        return (parts.rows @ full @ parts.columns.T).float()
+        known, rest = self._model.fit(chosen)
+        used = chosen[:, self.groups.numbers].double().unsqueeze(1)  # (k, 1, n)
+        size = used.sum(2, keepdim=True)
+        rest = (rest - (rest * used).sum(2, keepdim=True) / size) * used / size  # of mean 0: M in place of M - p
+        sums = sums_of_masks(self.masks, rest.flatten(0, 1), together(rest.shape[2]))
+        return (known + sums.view(known.shape)) / self.masks.probability
 
-    def _covariances(self, chosen: Tensor) -> Tensor:
-        """Cov(f, Z) from some units each, (k, targets, components)."""
-        cross, level = self._of_scores
-        return torch.stack(
-            [
-                self._covariance(pick, torch.tensordot(pick, cross, 1), pick @ level, self._penalty)
-                for pick in chosen.double()
-            ]
-        )
-
-    def _covariance(self, pick: Tensor, cross: Tensor, level: Tensor, penalty: Tensor) -> Tensor:
-        """Cov(v, Z), (targets, components), of values with these sums over the units whose ``pick``, (units,), is 1."""
-        gram, count = torch.tensordot(pick, self._design.gram, 1), pick @ self.units.sizes
-        cross = cross - (level / count)[:, None] * (pick @ self._design.total)
-        slope = _ridge(gram, cross, penalty)
-        return _variance(self.masks) * slope + (cross - slope @ gram) / count
+    def _deviations(self) -> Tensor:
+        return spread.of_rest(self._model)
 
     @cached_property
     def standard_error(self) -> Tensor:
@@ -585,37 +290,11 @@ class RidgeEstimate(Estimate):
         return CentredEstimate(self.masks, self.scores).standard_error
 
 
-def _variance(masks: RandomMasks) -> Tensor:
-    """Exact variance of each component of the masks, (components,)."""
-    parts = _components(masks.size, masks.grid)
-    return masks.probability * (1 - masks.probability) * parts.variance[parts.kept]
-
-
-def _ridge(gram: Tensor, cross: Tensor, penalty: Tensor) -> Tensor:
-    """Slopes (targets, components) of a ridge regression; targets with the same penalty share a factorisation."""
-    slope = torch.empty_like(cross)
-    for one in penalty.unique():
-        same = penalty == one
-        # Not torch.linalg.solve of a batch: MKL's batched LU can hang on some processors (torch 2.15).
-        factor = torch.linalg.cholesky(gram + one * torch.eye(len(gram), dtype=gram.dtype))
-        slope[same] = torch.cholesky_solve(cross[same].T, factor).T
-    return slope
-
-
-# logistic control variate ---------------------------------------------------------------------------------------------
-
-
 class LogisticEstimate(RidgeEstimate):
     """Logistic control variate: the same estimand again, for probabilities, with less noise still.
 
-    A probability under a mask is far from linear in the mask, but its log odds are nearly so. They are fitted as
-    in ``ridge``, which gives a model h = sigmoid(a + b . Z) that costs next to nothing to evaluate. Then
-
-        Cov(f, Z) = Cov(h, Z) + Cov(f - h, Z)
-
-    the first from thousands of further masks, which the explained model never sees, and the second from the scores,
-    both with the ridge control variate. Like that it holds for any h that does not depend on the masks. Scores
-    outside 0 to 1 are no probabilities: for these targets it is ``ridge``.
+    The model is a sigmoid of a linear function, fitted to the log odds. Scores outside 0 to 1 are no probabilities: for
+    these targets it is ``ridge``.
     """
 
     @cached_property
@@ -624,93 +303,28 @@ class LogisticEstimate(RidgeEstimate):
         return (self.scores.amin(1) >= -1e-6) & (self.scores.amax(1) <= 1 + 1e-6)
 
     @cached_property
-    def _log_odds(self) -> Tensor:
-        """(targets, n), of scores that are moved away from 0 and 1, where rounding is all that differs."""
-        return self.scores.clamp(_EDGE, 1 - _EDGE).logit()
+    def _parts(self) -> list[tuple[Tensor, RidgeEstimate]]:
+        """Which targets, and their estimate, by kind."""
+        kinds = ((self._is_probability, _SigmoidEstimate), (~self._is_probability, RidgeEstimate))
+        return [(which, kind(self.masks, self.scores[which])) for which, kind in kinds if which.any()]
 
-    @cached_property
-    def _of_log_odds(self) -> tuple[Tensor, Tensor]:
-        return self._unit_sums(self._log_odds)
-
-    @cached_property
-    def _penalties(self) -> tuple[Tensor, Tensor]:
-        """(targets,) of the fit of the log odds and of that of the rest, both chosen on all masks."""
-        cross, level = (part.sum(0) for part in self._of_log_odds)
-        first = self._best_penalty(_Sums(cross, level, self._log_odds.square().sum(1)))
-        everything = torch.ones(1, self.units.count, dtype=torch.float64)
-        slope, start = self._fits(everything, first)
-        rest = self._rest(everything, slope, start)
-        return first, self._best_penalty(_Sums(*(part[0] for part in rest)))
-
-    def _fits(self, picks: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
-        """Slopes (k, targets, components) and intercepts (k, targets) of the log odds, from some units each."""
-        cross, level = self._of_log_odds
-        slopes, starts = [], []
-        for pick in picks:
-            mean, total = pick @ level / (pick @ self.units.sizes), pick @ self._design.total
-            gram = torch.tensordot(pick, self._design.gram, 1)
-            slope = _ridge(gram, torch.tensordot(pick, cross, 1) - mean[:, None] * total, penalty)
-            slopes.append(slope)
-            starts.append(mean - slope @ (total / (pick @ self.units.sizes)))
-        return torch.stack(slopes), torch.stack(starts)
-
-    def _rest(self, picks: Tensor, slopes: Tensor, starts: Tensor) -> _Sums:
-        """Sums of f - h over some units each: (k, targets, ...)."""
-        cross = torch.zeros_like(slopes)
-        level, power = torch.zeros_like(starts), torch.zeros_like(starts)
-        for part in _projected(self.masks, self.scores.shape[1]):
-            used = picks[:, part.units].T[:, :, None, None]  # (groups, k, 1, 1)
-            model = _modelled(part, slopes, starts)  # (groups, k, targets, masks)
-            rest = (part.of(self.scores).unsqueeze(1) - model) * used
-            cross += part.cross(rest.flatten(1, 2)).sum(0).view(cross.shape)
-            level += rest.sum((0, 3))
-            power += rest.square().sum((0, 3))
-        return _Sums(cross, level, power)
-
-    def _covariances(self, chosen: Tensor) -> Tensor:
-        if not self._is_probability.any():
-            return super()._covariances(chosen)
-        picks, (first, second) = chosen.double(), self._penalties
-        slopes, starts = self._fits(picks, first)
-        rest = self._rest(picks, slopes, starts)
-        sampled = [self._covariance(pick, rest.cross[row], rest.level[row], second) for row, pick in enumerate(picks)]
-        result = torch.stack(sampled) + _covariance_of_model(self.masks, slopes, starts)
-        if not self._is_probability.all():
-            others = ~self._is_probability
-            result[:, others] = super()._covariances(chosen)[:, others]
+    def _merged(self, parts: list[Tensor]) -> Tensor:
+        result = parts[0].new_empty(len(parts[0]), len(self.scores), *self.masks.size)
+        for (which, _), part in zip(self._parts, parts, strict=True):
+            result[:, which] = part
         return result
 
+    def _maps(self, chosen: Tensor) -> Tensor:
+        return self._merged([one._maps(chosen) for _, one in self._parts])
 
-def _modelled(part: _Part, slopes: Tensor, starts: Tensor) -> Tensor:
-    """The model h = sigmoid(a + b . Z), (groups, k, targets, masks)."""
-    odds = part.predicted(slopes.flatten(0, 1)).unflatten(1, starts.shape)
-    return odds.add_(starts.unsqueeze(2)).sigmoid_()
-
-
-def _covariance_of_model(masks: RandomMasks, slopes: Tensor, starts: Tensor) -> Tensor:
-    """Cov(h, Z), (k, targets, components), from masks of its own, with their exact regression as control variate."""
-    fresh = RandomMasks(masks.size, masks.grid, masks.probability, _FRESH_SEED, "auto")
-    count = -(-_FRESH_MASKS // fresh.block) * fresh.block
-    gram, total, factor = _fresh_design(fresh, count)
-    cross, level = torch.zeros_like(slopes), torch.zeros_like(starts)
-    for part in _projected(fresh, count):
-        model = _modelled(part, slopes, starts)
-        cross += part.cross(model.flatten(1, 2)).sum(0).view(cross.shape)
-        level += model.sum((0, 3))
-    cross = (cross - (level / count).unsqueeze(2) * total).flatten(0, 1)
-    slope = torch.cholesky_solve(cross.T, factor).T
-    return (_variance(masks) * slope + (cross - slope @ gram) / count).view(slopes.shape)
+    def _deviations(self) -> Tensor:
+        return self._merged([one._deviations() for _, one in self._parts])
 
 
-@lru_cache(maxsize=3)
-def _fresh_design(fresh: RandomMasks, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Z^T Z, sum Z, and a factor of the first with a small penalty."""
-    gram = sum(one for part in _projected(fresh, count) for _, one in part.grams())
-    total = sum(part.total().sum(0) for part in _projected(fresh, count))
-    assert isinstance(gram, Tensor)
-    assert isinstance(total, Tensor)
-    small = 1e-6 * gram.diagonal().max() * torch.eye(len(gram), dtype=torch.float64)
-    return gram, total, torch.linalg.cholesky(gram + small)
+class _SigmoidEstimate(RidgeEstimate):
+    @cached_property
+    def _model(self) -> LinearModel:
+        return LogisticModel(self.masks, self.scores)
 
 
 estimators.add("logistic", LogisticEstimate)

@@ -4,6 +4,12 @@ Only the grids' bits, the shifts and the seed are kept; masks are made from them
 are drawn in blocks, each from its own generator, so that mask number i is the same whatever chunks it is made in
 and however many masks follow.
 
+Enlargement is the paper's bilinear interpolation with the edge repeated (``F.interpolate``, ``align_corners=False``):
+in the outer half cell of the enlarged grid, of size (cells + 1) * cell, a mask has the value of the outermost cell.
+The authors' code (github.com/eclique/RISE) calls scikit-image's ``resize`` with order 1 and ``mode="reflect"``, which
+mirrors the grid there: its outer half cell blends the outermost cell with its neighbour, up to half and half at the
+very edge. Everywhere else the two are the same; the shift decides how much of that rim is in the picture.
+
 Every sampler gives each single mask exactly RISE's distribution: independent bits, a uniform shift. They differ in
 how the masks of a block depend on each other. Blocks are independent but for their shifts, which are balanced.
 """
