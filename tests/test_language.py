@@ -285,19 +285,24 @@ ALLOWED = (
     r"\(\d{4}\)\. ",  # a paper is cited in its own words
     "^(Noto|Source Han|WenQuanYi|Arial) ",  # fonts
     "^outside upper center$",  # a place, for Matplotlib
-    "^(cannot be told( from)?|does not beat)$",  # outcomes, which are names
+    "^(cannot be told( from)?|does not beat|is equivalent to)$",  # outcomes, which are names
     "^(all three right|less other images|KD student wrong|student alone wrong)",  # likewise
     "^mistakes of the teacher that",
     "^its is larger than MB$",  # the name of a file is inside
     "^(teacher of )?(epochs|alone|shuffled), seed$",  # names of the models of a study
+    "^(one training of each student|the interval (lies|is|has)|the effect that the control)",  # rules, in JSON alone
+    "^(Score intervals|Intervals (over|of)|The study's 95 % interval)|^seeds and samples$",  # likewise
+    "^zeros ones empty ",  # torch's operators
 )
 SHOWN = ("ui", "figures", "analysis")
+IN_ENGLISH = ("analysis/results.py", "analysis/attention/markdown.py")  # what a README says, which is in English
 
 
 def test_no_text_is_unmarked() -> None:
     of_errors = "\n".join(bare(text) for text, _place in update.errors())
     known = [(ROOT / "kdviz").glob(f"{name}/**/*.py") for name in SHOWN]
-    paths = [path for found in known for path in sorted(found)]
+    english = {ROOT / "kdviz" / name for name in IN_ENGLISH}
+    paths = [path for found in known for path in sorted(found) if path not in english]
     assert len(paths) > 60
     found = [
         f"{path.name}: {text}"
