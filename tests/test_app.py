@@ -67,13 +67,14 @@ def test_without_a_teacher_there_are_maps_and_groups_of_the_students(server: str
     playwright.expect(page.locator("canvas.k-map")).to_have_count(2)
     assert page.get_by_text("compared with this map").count() == 0
     page.get_by_role("link", name="Mistakes").click()
-    playwright.expect(page.get_by_text(re.compile("Fixed by distillation"))).to_be_visible()
+    playwright.expect(page.get_by_role("radio", name="Fixed by distillation")).to_be_visible()
     assert page.get_by_text("Inherited from the teacher").count() == 0
 
 
 def test_a_sweep_says_its_verdict_and_shows_any_figure(server: str, page: playwright.Page) -> None:
     page.goto(f"{server}/temperature?experiment=shapes")
-    playwright.expect(page.get_by_text(re.compile(r"^Distillation at T = \d, the best by validation"))).to_be_visible()
+    verdict = page.get_by_text(re.compile(r"^Distillation at T = \d, the best by validation")).first
+    playwright.expect(verdict).to_be_visible()
     chart = page.locator(".js-plotly-plot").first
     for tick in ("1", "4"):
         playwright.expect(chart.locator(".xtick", has_text=re.compile(f"^{tick}$"))).to_have_count(1)
