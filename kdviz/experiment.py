@@ -40,7 +40,7 @@ from torch import Tensor, nn
 
 from kdviz.datasets import LabelledImages
 from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError, TargetError, UnknownNameError
-from kdviz.files import MODELS, atomic_write
+from kdviz.files import MODELS, atomic_write, parquet_of
 from kdviz.images import fit_to, mnist_digit, open_image, to_grey_or_rgb
 from kdviz.networks import ONNX, RENORMALISED, FunctionNetwork, OnnxNetwork, build_network, networks
 from kdviz.samples_store import StoredSamples, samples_table
@@ -317,9 +317,7 @@ class Experiment:
         """
         path = self.folder / f"{name}.parquet"
         try:
-            # From one opening: by its path it is opened again and again, and a study may replace it in between.
-            # And without threads: one that still waits when the program ends may abort it (apache/arrow, issue 34314).
-            return pq.read_table(pa.BufferReader(path.read_bytes()), use_threads=False, pre_buffer=False)
+            return parquet_of(path.read_bytes())
         except FileNotFoundError as error:
             raise ExperimentError(f"'{self.folder}' has no {name}.parquet; see README on how to make it.") from error
         except (pa.ArrowException, OSError) as error:

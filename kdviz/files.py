@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from kdviz.errors import KdvizError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _PACKAGE = Path(__file__).resolve().parent
 # In a checkout assets/ and models/ lie beside the package; an installed wheel carries them inside it.
@@ -41,6 +46,33 @@ def atomic_write(path: str | Path, content: bytes) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)  # gone already when all went well
+
+
+def parquet_of(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """A table from the content of its Parquet file, read without a thread.
+
+    A thread of pyarrow's that still waits when the program ends may abort it, with "terminate called without an active
+    exception" (apache/arrow, issue 34314). ``pq.read_table``, a path and a filter by an expression begin one even with
+    ``use_threads=False``; and a path is opened more than once, while a study may replace the file.
+
+    Raises:
+        pyarrow.ArrowException: It is no Parquet file, or damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(pa.BufferReader(content))
+    return file.read(columns=None if columns is None else list(columns), use_threads=False)
+
+
+def rows_where(table: pa.Table, column: str, *values: str, without: bool = False) -> pa.Table:
+    """The rows whose ``column`` of texts is one of ``values``, or with ``without`` the others; without a thread."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = table[column].cast(pa.string())
+    found = pc.call_function("is_in", [texts], pc.SetLookupOptions(pa.array(values, pa.string())))
+    return table.filter(pc.call_function("invert", [found]) if without else found)
 
 
 def require_writable(folder: str | Path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +85,78 @@ def test_the_command_leaves_a_document_alone_that_it_cannot_fill(tmp_path, capsy
     assert page.read_bytes() == before
     assert main(["report", "-e", str(ROOT / "models" / "mnist"), "--update", str(tmp_path / "none.md")]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_rest_of_a_document_stays_as_it_is_and_so_do_its_line_ends(tmp_path):
+    page, link = tmp_path / "page.md", tmp_path / "link.md"
+    page.write_bytes(b"a\r\n<!-- kdviz results: cost -->\r\nold\r\n<!-- kdviz end -->\r\nb\nc\r\n")
+    page.chmod(0o640)
+    link.symlink_to(page)
+    assert main(["report", "-e", str(ROOT / "models" / "mnist"), "--update", str(link)]) == 0
+    new = page.read_bytes()
+    assert new.startswith(b"a\r\n<!-- kdviz results: cost -->\r\n")
+    assert new.endswith(b"<!-- kdviz end -->\r\nb\nc\r\n")
+    assert new.count(b"\n") == new.count(b"\r\n") + 1 > 10
+    assert b"old" not in new
+    assert link.is_symlink()
+    assert stat.S_IMODE(page.stat().st_mode) == 0o640
+
+
+def test_text_between_a_block_without_an_end_and_the_next_is_never_lost(shipped):
+    document = "<!-- kdviz results: cost -->\n\nMine.\n\n<!-- kdviz results: models -->\n<!-- kdviz end -->\n"
+    with pytest.raises(SettingError, match="'cost' of the document has no line"):
+        updated(document, shipped)
+
+
+def test_a_document_that_may_not_be_written_is_left_alone(tmp_path, capsys, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- kdviz results: cost -->\n<!-- kdviz end -->\n")
+    before = page.read_bytes()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    assert main(["report", "-e", str(ROOT / "models" / "mnist"), "--update", str(page)]) == 1
+    assert "Permission denied" in capsys.readouterr().err
+    assert page.read_bytes() == before
+
+
+def test_sections_are_not_asked_for_twice(tmp_path):
+    with pytest.raises(SystemExit) as wrong:
+        main(["report", "-e", str(ROOT / "models" / "mnist"), "--update", "page.md", "--sections", "cost"])
+    assert wrong.value.code == 2
+
+
+@pytest.mark.parametrize("table", ["temperature", "study_predictions", "agreement", "cost"])
+def test_a_damaged_table_is_said_and_not_left_out(tmp_path, table):
+    folder = tmp_path / "mine"
+    shutil.copytree(ROOT / "models" / "mnist", folder, ignore=shutil.ignore_patterns("study", "runs"))
+    path = folder / f"{table}.parquet"
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(ExperimentError, match=f"{table}.parquet"):
+        results(load_experiment(folder))
+
+
+THREADS = """
+import sys
+from pathlib import Path
+
+import pyarrow
+import torch
+
+known = len(list(Path("/proc/self/task").iterdir()))
+from kdviz.cli.evaluate import verdict_on
+from kdviz.analysis.results import results
+from kdviz.experiment import load_experiment
+
+experiment = load_experiment(sys.argv[1])
+assert results(experiment)
+assert verdict_on(experiment, "test", 0.5)
+print(len(list(Path("/proc/self/task").iterdir())) - known)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_reading_tables_leaves_no_thread_that_could_abort_the_program():
+    """One of pyarrow's that still waits at the end aborted 3 of 30 commands: "terminate called without ..."."""
+    command = [sys.executable, "-c", THREADS, str(ROOT / "models" / "mnist")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["0"]

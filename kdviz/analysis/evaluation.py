@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from torch import Tensor
 
 from kdviz.datasets import LabelledImages
@@ -16,6 +15,7 @@ from kdviz.distill.check import input_doubts
 from kdviz.doubts import Doubt, of_predictions, remember, weighed
 from kdviz.errors import DatasetError
 from kdviz.experiment import Experiment
+from kdviz.files import rows_where
 from kdviz.metrics import classification_metrics, divergence_from_teacher, inherited_errors
 from kdviz.networks import choose_device
 
@@ -98,5 +98,5 @@ def _merged(experiment: Experiment, samples: LabelledImages, logits: dict[str, T
     if not experiment.has_table("predictions"):
         return new
     old = experiment.table("predictions")
-    others = old.filter(pc.field("split").cast(pa.string()) != samples.split)
+    others = rows_where(old, "split", samples.split, without=True)
     return pa.concat_tables([others.cast(new.schema), new]).unify_dictionaries().combine_chunks()

@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from kdviz.analysis.cost import CostReport, wilson
 from kdviz.analysis.mistakes import Predictions, read_predictions
@@ -20,6 +19,7 @@ from kdviz.analysis.reservations import Reservation, reservations
 from kdviz.analysis.series import SPLITS, Report
 from kdviz.errors import ExperimentError
 from kdviz.experiment import Experiment, Run
+from kdviz.files import rows_where
 from kdviz.metrics import Difference, paired_difference, paired_shares
 
 TEACHER, KD_STUDENT, STUDENT = "teacher", "kd_student", "student"
@@ -231,8 +231,8 @@ def _seeds(study: Report, temperature: float) -> Seeds | None:
     if not both or study.predictions is None:
         return None
     names = [runs[seed]["run"] for runs in (alone, taught) for seed in both]
-    split = study.predictions.filter(pc.field("split") == study.split)
-    rows = split.filter(pc.field("run").isin(names) | (pc.field("role") == "label")).to_pylist()
+    split = rows_where(study.predictions, "split", study.split)
+    rows = rows_where(split, "run", *names).to_pylist() + rows_where(split, "role", "label").to_pylist()
     said = {row["run"]: np.array(row["predicted"]) for row in rows if row["role"] != "label"}
     first = said.get(names[0], np.array([]))
     accuracy = alone[both[0]]["accuracy"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from kdviz.analysis.judgement import HELPED, Judgement, of_difference
 from kdviz.errors import ExperimentError
+from kdviz.files import rows_where
 from kdviz.language import N_
 from kdviz.metrics import McNemar, mcnemar, paired_shares
 
@@ -62,12 +62,12 @@ def read_predictions(table: pa.Table, split: str) -> Predictions:
     Raises:
         ExperimentError: The table has no such split.
     """
-    table = table.filter(pc.field("split").cast(pa.string()) == split)
+    table = rows_where(table, "split", split)
     if not len(table):
         raise ExperimentError(f"There are no predictions of the split '{split}'; make them with: kdviz evaluate.")
     predicted, confidence, labels = {}, {}, np.array([])
     for role in table["role"].cast(pa.string()).unique().to_pylist():
-        part = table.filter(pc.field("role").cast(pa.string()) == role).sort_by("sample")
+        part = rows_where(table, "role", role).sort_by("sample")
         predicted[role] = part["predicted"].to_numpy()
         confidence[role] = part["confidence"].to_numpy()
         labels = part["label"].to_numpy()

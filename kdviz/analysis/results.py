@@ -18,13 +18,15 @@ from kdviz.analysis.studies import STUDIES, summary
 from kdviz.analysis.verdict import verdict
 from kdviz.errors import ExperimentError, SettingError
 from kdviz.experiment import Experiment
-from kdviz.language import ENGLISH, number, percent, speaking
+from kdviz.language import ENGLISH, number, percent, plural, speaking
 from kdviz.registry import Registry
 
 sections: Registry[Callable[[Experiment], str]] = Registry("section")
 """Name -> Markdown of an experiment; raises ExperimentError where its tables are missing."""
 
-_BLOCK = re.compile(r"(<!-- kdviz results: ([\w-]+) -->\n)(.*?)(<!-- kdviz end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- kdviz results: ([\w-]+) -->\r?\n)(.*?)(<!-- kdviz end -->)", re.DOTALL)
+_BEGIN = "<!-- kdviz results:"
+_TABLES = {"attention": "agreement", "cost": "cost"} | {name: study.table for name, study in STUDIES.items()}
 _NAMES = {"teacher": "teacher", "kd_student": "KD student", "student": "student alone"}
 
 
@@ -33,11 +35,11 @@ def results(experiment: Experiment, names: Iterable[str] = ()) -> str:
 
     Args:
         experiment: Whose.
-        names: Of ``sections``; none means all that its tables allow.
+        names: Of ``sections``; none means all whose tables there are.
 
     Raises:
         UnknownNameError: No such section.
-        ExperimentError: A section that is asked for has no table.
+        ExperimentError: A section that is asked for has no table, or a table is damaged.
     """
     with speaking(ENGLISH):
         if names:
@@ -49,7 +51,7 @@ def updated(document: str, experiment: Experiment) -> str:
     """The document with every block between ``<!-- kdviz results: NAME -->`` and ``<!-- kdviz end -->`` made again.
 
     Raises:
-        SettingError: It has no such block.
+        SettingError: It has no such block, or one begins before the one before it has ended.
         UnknownNameError: A block has a name that no section has.
         ExperimentError: A section's table is missing.
     """
@@ -58,14 +60,24 @@ def updated(document: str, experiment: Experiment) -> str:
             "The document has no place for results; write the lines '<!-- kdviz results: models -->' and "
             "'<!-- kdviz end -->' where they should stand."
         )
-    return _BLOCK.sub(lambda found: found[1] + results(experiment, [found[2]]) + found[4], document)
+    for found in _BLOCK.finditer(document):
+        if _BEGIN in found[3]:
+            raise SettingError(
+                f"The block '{found[2]}' of the document has no line '<!-- kdviz end -->' of its own before the next "
+                "one begins; write it where the results should end."
+            )
+    return _BLOCK.sub(lambda found: found[1] + _like(found[1], results(experiment, [found[2]])) + found[4], document)
+
+
+def _like(line: str, text: str) -> str:
+    """The text with the line ends of ``line``."""
+    return text.replace("\n", "\r\n") if line.endswith("\r\n") else text
 
 
 def _if_there(experiment: Experiment, name: str) -> str:
-    try:
-        return sections[name](experiment)
-    except ExperimentError:
-        return ""
+    """A section, or nothing where its table was never made; a table that is damaged is no table that is missing."""
+    there = _split(experiment) is not None if name == "models" else experiment.has_table(_TABLES[name])
+    return sections[name](experiment) if there else ""
 
 
 def table_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -81,8 +93,7 @@ def table_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 @sections.register("models")
 def models(experiment: Experiment) -> str:
     """Each model's figures on the first split that all were measured on."""
-    runs = experiment.runs.values()
-    split = next((one for one in SPLITS if all("accuracy" in run.metrics.get(one, {}) for run in runs)), None)
+    runs, split = experiment.runs.values(), _split(experiment)
     if split is None:
         raise ExperimentError(f"'{experiment.folder}' has no figures of its models; kdviz evaluate measures them.")
     samples = int(next(iter(runs)).metrics[split]["samples"])
@@ -99,6 +110,11 @@ def models(experiment: Experiment) -> str:
         ]
         rows.append([_title(experiment, run.role), *cells, _percent(shares[0]), _percent(shares[1], 1)])
     return f"On {number(samples)} {split} images:\n\n" + table_of(titles, rows)
+
+
+def _split(experiment: Experiment) -> str | None:
+    runs = experiment.runs.values()
+    return next((one for one in SPLITS if all("accuracy" in run.metrics.get(one, {}) for run in runs)), None)
 
 
 def _title(experiment: Experiment, role: str) -> str:
@@ -185,4 +201,5 @@ def cost(experiment: Experiment) -> str:
         rows.append([_NAMES.get(one.role, one.role), one.form, *cells, percent(one.accuracy, 2)])
     titles = ["model", "form", "MFLOP", "MB", "ms for one picture", "ms a picture in a batch", "accuracy"]
     machine = report.machine["machine"]
-    return f"Measured on {machine}, {number(report.known_threads[0])} thread:\n\n" + table_of(titles, rows)
+    threads = plural("{count} thread", "{count} threads", report.known_threads[0])
+    return f"Measured on {machine}, {threads}:\n\n" + table_of(titles, rows)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from kdviz.errors import ExperimentError, SettingError
+from kdviz.files import rows_where
 
 TEMPERATURES = tuple(float(f"{2 ** (step / 4):.3g}") for step in range(-4, 25))
 """0.5 to 64, four steps to a doubling."""
@@ -71,12 +71,12 @@ def read_logits(table: pa.Table, split: str) -> dict[str, np.ndarray]:
     """
     if "logits" not in table.column_names:
         raise ExperimentError("predictions.parquet holds no logits; make it again with: kdviz evaluate.")
-    table = table.filter(pc.field("split").cast(pa.string()) == split)
+    table = rows_where(table, "split", split)
     if not len(table):
         raise ExperimentError(f"There are no predictions of the split '{split}'; make them with: kdviz evaluate.")
     found = {}
     for role in table["role"].cast(pa.string()).unique().to_pylist():
-        part = table.filter(pc.field("role").cast(pa.string()) == role).sort_by("sample")
+        part = rows_where(table, "role", role).sort_by("sample")
         column = part["logits"].combine_chunks()
         found[role] = np.asarray(column.flatten(), dtype=np.float32).reshape(len(part), -1)
     return found

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,8 @@ def _report(options: argparse.Namespace) -> None:
 
     experiment = load_experiment(options.experiment)
     if options.update:
+        if options.sections:
+            options.wrong_usage("argument --sections: not allowed with --update, whose document names its sections")
         _update(Path(options.update), lambda document: updated(document, experiment))
         if options.json:
             print(json.dumps({"experiment": str(experiment.folder), "updated": options.update}))
@@ -48,7 +53,12 @@ def _update(path: Path, change: Any) -> None:
     from kdviz.files import atomic_write
 
     try:
-        document = path.read_text(encoding="utf-8")
+        document, mode = path.read_bytes().decode(), path.stat().st_mode
     except (OSError, UnicodeDecodeError) as error:
         raise KdvizError(f"'{path}' cannot be read as text; name a Markdown file.") from error
-    atomic_write(path, change(document).encode())
+    new = change(document).encode()
+    if not os.access(path, os.W_OK):  # a file can be replaced in its folder though nobody may write into it
+        raise KdvizError(f"Cannot write '{path}': {os.strerror(errno.EACCES)}.")
+    target = path.resolve()  # and not the link to it
+    atomic_write(target, new)
+    target.chmod(stat.S_IMODE(mode))

@@ -11,7 +11,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -25,7 +24,7 @@ from kdviz.distill.transfer import HEAD, frozen_backbone, trains_head_only
 from kdviz.distill.trio import MNIST_INPUT, Origin, labelled_part
 from kdviz.errors import DatasetError, SettingError, UnknownNameError
 from kdviz.experiment import Experiment, InputSpec
-from kdviz.files import Store
+from kdviz.files import Store, parquet_of
 from kdviz.networks import RENORMALISED, are_probabilities
 
 
@@ -172,7 +171,7 @@ def _logits_file(path: Path) -> tuple[list[Any], np.ndarray]:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as archive:
                 return np.atleast_1d(archive["sample"]).tolist(), np.asarray(archive["logits"], dtype=np.float64)
-        table = pq.read_table(path, columns=["sample", "logits"])
+        table = parquet_of(path.read_bytes(), ["sample", "logits"])
         return table["sample"].to_pylist(), np.array(table["logits"].to_pylist(), dtype=np.float64)
     except (OSError, ValueError, KeyError, TypeError, EOFError, pa.ArrowException, BadZipFile, zlib.error) as error:
         raise DatasetError(

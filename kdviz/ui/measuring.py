@@ -18,10 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import kdviz
 from kdviz.errors import KdvizError
+from kdviz.files import parquet_of
 
 _SECONDS = 15.0  # of measuring times
 _LONGEST = 900.0  # seconds, after which it is given up
@@ -109,7 +109,7 @@ class Measurement:
         if status or self._stopped.is_set():
             self.error = self.error or "The measurement ended before it was done; try again, or use the command."
             return None
-        return pq.read_table(pa.BufferReader(out.read_bytes()), use_threads=False, pre_buffer=False)
+        return parquet_of(out.read_bytes())
 
     def _follow(self, process: subprocess.Popen[bytes]) -> None:
         """Read its progress bar and its sentences until it ends."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from kdviz.analysis.attention.pairs import CLAIM
 from kdviz.errors import ExperimentError
+from kdviz.files import rows_where
 from kdviz.metrics.similarity import MAIN, measures
 
 _SHUFFLED = " shuffled"  # comes after a teacher's key: see models.shuffles()
@@ -113,7 +113,7 @@ def read_agreements(table: pa.Table, study: str, measure: str = MAIN) -> Agreeme
         UnknownNameError: No such measure.
     """
     _ = measures[measure]
-    part = table.filter(pc.field("study").cast(pa.string()) == study)
+    part = rows_where(table, "study", study)
     if not len(part):
         raise ExperimentError(f"agreement.parquet has no study '{study}'; make it with: kdviz study --study {study}")
     samples, first, place = np.unique(_numbers(part, "sample"), return_index=True, return_inverse=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kdviz.analysis.attention.pairs import SCHEMA
 from kdviz.errors import ExperimentError
 from kdviz.experiment import Experiment
+from kdviz.files import parquet_of, rows_where
 
 NAME = "agreement"
 _ABOUT = b"kdviz.studies"
@@ -69,9 +69,8 @@ def _path(experiment: Experiment) -> Path:
 def _all(path: Path, study: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Rows of other studies, and then these."""
     if path.is_file():
-        for batch in pq.ParquetFile(path).iter_batches(_ROWS):
-            kept = pa.Table.from_batches([batch])
-            yield kept.filter(pc.field("study").cast(pa.string()) != study).cast(SCHEMA)
+        kept = rows_where(parquet_of(path.read_bytes()), "study", study, without=True).cast(SCHEMA)
+        yield from (kept.slice(start, _ROWS) for start in range(0, len(kept), _ROWS))
     yield from tables
 
 

@@ -12,7 +12,7 @@ import torch
 
 from kdviz.analysis.attention.maps import GroupMaps, Work, make_maps, maps_name, peak_memory, read_maps
 from kdviz.analysis.attention.pairs import agreement_rows
-from kdviz.files import Store
+from kdviz.files import Store, parquet_of
 
 _COST = b"kdviz.cost"
 
@@ -60,7 +60,7 @@ def read_rows(store: Store, group: int) -> tuple[pa.Table, dict[str, Any]] | Non
     if content is None:
         return None
     try:
-        table = pq.read_table(pa.BufferReader(content), use_threads=False, pre_buffer=False)
+        table = parquet_of(content)
         return table, json.loads((table.schema.metadata or {})[_COST])
     except (pa.ArrowException, KeyError, ValueError):
         return None
