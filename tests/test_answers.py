@@ -320,7 +320,7 @@ def test_the_command_says_the_verdict_with_its_margin(tiny, small_digits, capsys
     assert "\nNo verdict. The teacher is right on" in capsys.readouterr().out  # untrained
 
 
-@pytest.mark.parametrize("margin", ["0", "-1", "21", "nan", "half"])
+@pytest.mark.parametrize("margin", ["0", "0.009", "-1", "21", "nan", "half"])
 def test_a_margin_that_is_none_is_wrong_usage(margin):
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", "--margin", margin])

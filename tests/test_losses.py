@@ -541,3 +541,14 @@ def test_the_readme_has_every_loss_and_option():
     for registry in (teacher_losses, feature_losses):
         for name in registry:
             assert all(f"`{option}`" in readme for option in registry[name].options), name
+
+
+@pytest.mark.parametrize("temperature", [1e19, 1e30])
+def test_the_gradient_is_finite_where_the_squared_temperature_is_not_in_float32(temperature):
+    """Its limit is that of the squared error of centred logits over 2: their difference, divided by the samples."""
+    student = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]], requires_grad=True)
+    teacher = torch.tensor([[0.0, 1.0, -1.0], [2.0, 2.0, 0.5]])
+    (found,) = torch.autograd.grad(losses["soft_targets"](student, teacher, temperature), student)
+    away = (student - teacher).detach()
+    expected = (away - away.mean(1, keepdim=True)) / away.numel()
+    torch.testing.assert_close(found, expected)

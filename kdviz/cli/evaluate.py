@@ -36,10 +36,10 @@ def add(verbs: Any) -> None:
 
 
 def margin(text: str) -> float:
-    """Points of accuracy, above 0 and at most 20."""
+    """Points of accuracy, from 0.01, the least that sentences show, to 20; as in the app's address."""
     value = float(text)
-    if not 0 < value <= 20:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 20 points, got {text}")
+    if not 0.01 <= value <= 20:
+        raise argparse.ArgumentTypeError(f"must be from 0.01 to 20 points, got {text}")
     return value
 
 

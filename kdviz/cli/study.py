@@ -160,7 +160,8 @@ def _sweeps(own: Any, seeds: list[int], options: argparse.Namespace) -> list[Any
     runs = teacher_runs(own, options.teachers - 1)
     left = sum(not is_finished(own.store, run) for run in runs)
     if left and options.estimate:
-        print(f"kdviz: {left} teachers are to be trained; estimate again when they are", file=sys.stderr)
+        who = "1 teacher is" if left == 1 else f"{left} teachers are"
+        print(f"kdviz: {who} to be trained; estimate again then", file=sys.stderr)
         return []
     show_stages(train_teachers(own, runs, engine(options), threads=options.threads or 0))
     further = [sweep_of_teacher(own, run, seeds_of_teacher(seeds, place)) for place, run in enumerate(runs, 1)]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _NEAR = 0.25  # distributions whose log ratios stay below this are compared by the series
+_LARGEST = 1e18  # whose square float32 still holds; at such temperatures all rows are near
 _COEFFICIENTS = tuple(1 / math.factorial(n + 2) for n in range(11))  # (.25)^11 / 13! is 4e-17: enough for float64
 _ENOUGH_IN_FLOAT32 = 6  # (.25)^6 / 8! is 6e-9
 
@@ -65,12 +66,13 @@ def _precise(difference: Tensor, q: Tensor, ordinary: Tensor, temperature: float
     mean = (q * difference).sum(1)
     centred = difference - mean[:, None]
     near = (centred.detach().abs() <= _NEAR * temperature).all(1)
+    ordinary = min(temperature, _LARGEST) ** 2 * ordinary
     if near.device.type == "cpu" and not near.any():  # asking a GPU would be waiting for it
-        return temperature**2 * ordinary, mean
+        return ordinary, mean
     centred = torch.where(near[:, None], centred, 0.0)
     scaled = (q * centred.square() * _second_order(-centred / temperature)).sum(1)  # T^2 E_q[g]
     series = scaled * _logarithm_ratio(scaled / temperature / temperature)
-    return torch.where(near, series, temperature**2 * ordinary), mean
+    return torch.where(near, series, ordinary), mean
 
 
 def _second_order(x: Tensor) -> Tensor:
