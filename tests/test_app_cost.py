@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from browser import ROOT, TOO_WIDE, WAIT, needs_browser
 
-from kdviz.analysis.bargains import bargain, findings
+from kdviz.analysis.bargains import bargain, findings, rivals, title
 from kdviz.analysis.cost import AXES, read_cost
 from kdviz.experiment import load_experiment
 
@@ -32,7 +32,8 @@ def test_what_one_buys_is_said_first(server: str, page: playwright.Page, report)
     main = page.locator(".stMain")
     for sentence in findings(report):
         playwright.expect(main).to_contain_text(sentence)
-    playwright.expect(page.locator(".stAlert")).to_contain_text("A rival without any distillation: the teacher in int8")
+    rival = f"A rival without any distillation: {title(rivals(report)[0])}"
+    playwright.expect(page.locator(".stAlert")).to_contain_text(rival)
 
 
 def test_the_axis_and_the_forms_are_in_the_address(server: str, page: playwright.Page) -> None:

@@ -330,3 +330,13 @@ def test_several_at_once():
         steps = [paired_difference(values[place], values[place + 1]) for place in range(4)]
         missed += any(low > 0 or high < 0 for low, high in simultaneous_intervals(steps))
     assert missed / trials <= 0.05 + 4 * binomial_error(0.05, trials)
+
+
+def test_shares_differ_by_no_more_than_all():
+    """Two seeds whose every answer turned wrong: Student's t with one degree of freedom would go far beyond."""
+    right = np.ones((2, 30), bool)
+    wrong = ~right
+    wrong[0, :6] = True
+    found = paired_difference(right, wrong)
+    assert (found.value, found.low) == (pytest.approx(-0.9), -1.0)
+    assert found.interval(0.95)[0] < -1.0  # which the bound is for

@@ -234,6 +234,8 @@ def paired_difference(first: np.ndarray, second: np.ndarray, level: float = LEVE
     value, added = float(difference.mean()), pseudo / (samples - 1) / samples
     found = Difference(value, value, value, seeds, samples, by_seed**0.5, by_sample**0.5, shared, level, added)
     low, high = found.interval(level)
+    if pseudo:  # shares differ by no more than 1
+        low, high = max(low, -1.0), min(high, 1.0)
     return replace(found, low=low, high=high)
 
 
