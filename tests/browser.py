@@ -168,8 +168,12 @@ def maps(page: Any, rows: int = 1) -> list[str]:
     from playwright.sync_api import expect
 
     canvases = page.locator("canvas.k-map")
-    expect(canvases).to_have_count(3 * rows)
-    page.wait_for_timeout(150)  # a repaint waits for the next frame
-    pixels = canvases.evaluate_all("nodes => nodes.map((node) => node.toDataURL())")
+    pixels: list[str] = []
+    for _ in range(5):  # on a busy machine the maps before a click may just be going
+        expect(canvases).to_have_count(3 * rows)
+        page.wait_for_timeout(150)  # a repaint waits for the next frame
+        pixels = canvases.evaluate_all("nodes => nodes.map((node) => node.toDataURL())")
+        if len(pixels) == 3 * rows:
+            break
     assert len(pixels) == 3 * rows
     return pixels
