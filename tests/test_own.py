@@ -492,3 +492,12 @@ def test_the_inventory_says_what_is_loaded(tiny: Experiment) -> None:
     assert document["runs"][2]["sha256"] == student.sha256
     assert document["versions"]["torch"] == torch.__version__
     save_file({"x": torch.zeros(1)}, tiny.folder / "other.safetensors")
+
+
+def test_every_table_that_kdviz_writes_can_be_brought():
+    from kdviz.files import MODELS
+    from kdviz.ui.table_check import _problem
+
+    tables = sorted((MODELS / "mnist").glob("*.parquet"))
+    assert len(tables) > 10
+    assert {table.name: _problem(str(table)) for table in tables} == {table.name: "" for table in tables}

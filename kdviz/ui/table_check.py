@@ -84,13 +84,13 @@ def _rows_at_once(file, group: int) -> int:
 
 
 def _is_plain(kind) -> bool:
-    """Texts, numbers and lists of numbers; nothing that has its own way of being read."""
+    """Texts, numbers and lists of them; nothing that has its own way of being read."""
     from pyarrow import types
 
     if types.is_dictionary(kind):
         return types.is_string(kind.value_type) or types.is_large_string(kind.value_type)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return types.is_integer(kind.value_type) or types.is_floating(kind.value_type)
+        return any(one(kind.value_type) for one in (types.is_integer, types.is_floating, types.is_string))
     plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
     return any(one(kind) for one in (*plain, types.is_binary, types.is_large_binary))
 
