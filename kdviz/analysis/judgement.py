@@ -59,6 +59,7 @@ SAMPLES, ERRORS, ROUNDS, IMAGES = "samples", "errors", "rounds", "images"
 _OUTER, _INNER = 0.95, 0.9
 _MORE = 0.841621  # standard errors: then 4 of 5 such samples decide
 _MOST_SAMPLES = 10**8
+_FAR = 100  # times the samples: so near the margin, the number says more of chance than of what would decide
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,7 @@ def basis(judged: Judgement) -> str:
 
 def would_decide(judged: Judgement) -> str:
     """A sentence about how many samples would decide, for a judgement that does not."""
-    if judged.samples_needed is not None:
+    if judged.samples_needed is not None and judged.samples_needed <= _FAR * judged.samples:
         return _("About {samples} would decide.", samples=_COUNTS[judged.unit](rounded_up(judged.samples_needed)))
     return {
         CROSSED: _("More of them alone would not decide; more seeds might."),
