@@ -18,11 +18,11 @@ from kdviz.analysis.judgement import (
     basis,
     interval,
     margin_points,
-    points,
     together,
     would_decide,
 )
 from kdviz.analysis.rivals import Bargain, bargain, possible_rivals, rivals
+from kdviz.analysis.verdict_words import values_of
 from kdviz.language import _, number, percent, plural
 
 __all__ = [
@@ -140,7 +140,8 @@ def _loss_undecided(judged: Judgement, accuracy: dict[str, str]) -> str:
     said = _(
         "Whether their accuracies differ by more than {margin} points cannot be told with {basis}: {student} against "
         "{teacher}, {change} points ({interval}).",
-        **_values(judged, accuracy),
+        **accuracy,
+        **values_of(judged),
     )
     return together(said, would_decide(judged))
 
@@ -149,7 +150,8 @@ def _loss_equal(judged: Judgement, accuracy: dict[str, str]) -> str:
     return _(
         "Their accuracies are equal within {margin} points: {student} against {teacher} on {basis}, {change} points "
         "({interval}).",
-        **_values(judged, accuracy),
+        **accuracy,
+        **values_of(judged),
     )
 
 
@@ -157,21 +159,24 @@ def _loss_small(judged: Judgement, accuracy: dict[str, str]) -> str:
     return _(
         "It loses no more than {margin} points of accuracy, if any: {student} against {teacher} on {basis}, {change} "
         "points ({interval}).",
-        **_values(judged, accuracy),
+        **accuracy,
+        **values_of(judged),
     )
 
 
 def _loss_sure(judged: Judgement, accuracy: dict[str, str]) -> str:
     return _(
         "It loses {points} points of accuracy ({span}): {student} against {teacher} on {basis}.",
-        **_values(judged, accuracy),
+        **accuracy,
+        **values_of(judged),
     )
 
 
 def _gain_sure(judged: Judgement, accuracy: dict[str, str]) -> str:
     return _(
         "It even gains {points} points of accuracy ({span}): {student} against {teacher} on {basis}.",
-        **_values(judged, accuracy),
+        **accuracy,
+        **values_of(judged),
     )
 
 
@@ -183,19 +188,6 @@ _LOSSES = {
     HIGHER: _gain_sure,
     MUCH_HIGHER: _gain_sure,
 }
-
-
-def _values(judged: Judgement, accuracy: dict[str, str]) -> dict[str, str]:
-    ends = sorted(abs(end) for end in (judged.low, judged.high))
-    return {
-        **accuracy,
-        "points": number(100 * abs(judged.value), 2),
-        "span": interval(judged, *(number(100 * end, 2) for end in ends)),
-        "change": points(judged.value),
-        "interval": interval(judged, points(judged.low), points(judged.high)),
-        "margin": margin_points(judged.margin),
-        "basis": basis(judged),
-    }
 
 
 # rivals ---------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ Words = tuple[str, str, str]
 """A word or two, the tone, a sentence."""
 
 
-def _values(judged: Judgement) -> dict[str, str]:
+def values_of(judged: Judgement) -> dict[str, str]:
     """What sentences about a difference of shares are filled with."""
     ends = sorted(abs(end) for end in (judged.low, judged.high))
     return {
@@ -40,7 +40,7 @@ def _values(judged: Judgement) -> dict[str, str]:
 
 def accurate(judged: Judgement) -> Words:
     """Whether the KD student is as accurate as its teacher."""
-    values = _values(judged)
+    values = values_of(judged)
     if judged.outcome == EQUAL:
         text = _("Equal within {margin} points: {change} points ({interval}, {basis}).", **values)
         return _("Yes"), GOOD, text
@@ -101,7 +101,7 @@ def faster(judged: Judgement, speed: float) -> Words:
 
 def helped(judged: Judgement) -> Words:
     """Whether the KD student is better than the same student trained alone."""
-    values = _values(judged)
+    values = values_of(judged)
     if judged.outcome in (HIGHER, MUCH_HIGHER):
         text = _(
             "{points} points better than the same student trained alone ({span}, {basis}).",
@@ -147,7 +147,7 @@ def copied(judged: Judgement, shares: dict[str, str]) -> Words:
     text = _(
         "It repeats {own} of the teacher's {errors}, the student alone {alone}: {change} points ({interval}, {basis}).",
         **shares,
-        **_values(judged),
+        **values_of(judged),
     )
     if judged.outcome in (HIGHER, MUCH_HIGHER):
         return _("Yes"), MIXED, text
@@ -207,13 +207,13 @@ def no_substitute(judged: Judgement) -> str:
     return _(
         "The KD student is no substitute for its teacher: it loses {points} points of accuracy, where up to {margin} "
         "would count as equal.",
-        **_values(judged),
+        **values_of(judged),
     )
 
 
 def stand_in_undecided(judged: Judgement, rival: bool) -> str:
     """That it cannot be told whether it may; ``rival``: the teacher in int8 surely is the better choice."""
-    values = _values(judged)
+    values = values_of(judged)
     if judged.outcome == LOWER:
         text = _(
             "The KD student is less accurate than its teacher; whether by more than {margin} points, one cannot tell "

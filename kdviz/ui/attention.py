@@ -151,7 +151,7 @@ def _verdict(report: AttentionReport) -> None:
     icon, title = _OUTCOMES[said.outcome]
     st.subheader(f":material/{icon}: {_(title)}", anchor=False)
     st.markdown(plain(together(said.sentences)))
-    st.markdown(f"**{_('Controls')}** {plain(together(said.controls))}")
+    st.markdown("\n".join([f"**{_('Controls')}**", "", *(f"- {plain(one)}" for one in said.controls)]))
     st.markdown(f":gray[**{_('Limits')}** {plain(together(said.limits))}]")
 
 

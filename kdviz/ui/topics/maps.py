@@ -143,7 +143,7 @@ def estimators() -> None:
     formula(
         r"h = \sigma(a + \beta \cdot Z), \qquad "
         r"\operatorname{Cov}(f, Z) = \operatorname{Cov}(h, Z) + \operatorname{Cov}(f - h, Z)",
-        _("The first part comes from thousands of further masks that the explained model never sees."),
+        _("The first part is computed exactly: it needs no mask."),
     )
     say(
         _(
@@ -158,7 +158,8 @@ def uncertainty() -> None:
     say(
         _(
             "Other masks would have given a slightly different map. How different is estimated by leaving out one "
-            "part of the masks after the other (the jackknife):"
+            "part of the masks after the other (the jackknife), to first order and from masks that the fit has not "
+            "seen:"
         )
     )
     formula(
