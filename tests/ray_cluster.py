@@ -1,0 +1,192 @@
+"""Studies on a real Ray cluster of two machines, both of them here; tests/test_ray.py runs this in its own process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+from sweeps import CONFIG, comparable, finish, small_splits
+
+from kdviz.analysis.studies import Sweep
+from kdviz.distill.runs import work
+from kdviz.errors import KdvizError, ModelError, UnknownNameError
+from kdviz.execution import run_on_ray
+from kdviz.experiment import load_experiment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two machines with one CPU each, and a head that does no work."""
+    pytest.importorskip("ray", reason="needs Ray")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's, about its own insides
+        import ray
+        from ray.cluster_utils import Cluster
+
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = str(ROOT)  # the machines' kdviz
+        quick = {
+            "health_check_initial_delay_ms": 0,
+            "health_check_period_ms": 200,
+            "health_check_failure_threshold": 10,
+        }
+        store = 100 * 2**20
+        head = {"num_cpus": 0, "object_store_memory": store, "include_dashboard": False, "_system_config": quick}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        made.workers = [made.add_node(num_cpus=1, object_store_memory=store) for _ in range(2)]
+        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        made.wait_for_nodes()
+        yield made
+        ray.shutdown()
+        made.shutdown()
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::UserWarning:ray.*")
+
+
+@pytest.fixture(scope="module")
+def splits(small_digits):
+    return small_splits(small_digits)
+
+
+@pytest.fixture(scope="module")
+def local(_untrained, splits, tmp_path_factory):
+    """The tables of the temperature study as this process makes them."""
+    experiment = load_experiment(shutil.copytree(_untrained, tmp_path_factory.mktemp("local") / "tiny"))
+    finish(study(experiment, splits))
+    return {name: comparable(experiment.table(name)) for name in TABLES}
+
+
+TABLES = ("temperature", "curves", "study_predictions")
+
+
+def study(experiment, splits) -> Sweep:
+    return Sweep(experiment, "temperature", splits, [1.0, 8.0], [0, 1], CONFIG)
+
+
+# on it ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_are_those_of_one_machine(cluster, local, tiny, splits):
+    events = finish(study(tiny, splits), engine=run_on_ray)
+    assert [(event.number, event.count, event.progress) for event in events] == [(n, 6, None) for n in range(1, 7)]
+    assert {name: comparable(tiny.table(name)) for name in TABLES} == local
+    assert finish(study(tiny, splits), engine=run_on_ray) == []
+
+
+def test_jobs_run_elsewhere_and_each_is_said_to_be_done(cluster, tmp_path):
+    def where(job, folder):
+        yield "a state that stays there"
+        Path(folder, f"{job}-{os.getpid()}").touch()
+
+    done = list(run_on_ray(where, range(5), (str(tmp_path),)))
+    assert sorted(done) == [(number, None) for number in range(5)]
+    jobs, _, processes = zip(*sorted(path.name.partition("-") for path in tmp_path.iterdir()), strict=True)
+    assert jobs == tuple("01234")
+    assert str(os.getpid()) not in processes
+    assert list(run_on_ray(where, [], ())) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModelError("The loss became nan in epoch 2; try a lower learning rate."),
+        UnknownNameError("network", "fc", ["paper_fc"]),
+    ],
+    ids=["text", "fields"],
+)
+def test_an_error_of_kdviz_arrives_as_it_was_raised(cluster, error):
+    def fails(job):
+        yield 1
+        raise error
+
+    with pytest.raises(KdvizError) as caught:
+        list(run_on_ray(fails, [1, 2, 3]))
+    assert type(caught.value) is type(error)
+    assert str(caught.value) == str(error)
+    assert vars(caught.value) == vars(error)
+
+
+def test_an_error_of_the_program_is_not_hidden(cluster):
+    def fails(job):
+        yield 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        list(run_on_ray(fails, [1]))
+
+
+def test_what_waits_is_cancelled_with_the_first_error(cluster, tmp_path):
+    def fails(job, folder):
+        Path(folder, str(job)).touch()
+        yield 1
+        if job == 0:
+            raise ModelError("no")
+        time.sleep(90)
+
+    with pytest.raises(ModelError, match=r"^no$"):
+        list(run_on_ray(fails, range(6), (str(tmp_path),)))
+    assert len(list(tmp_path.iterdir())) <= 3  # two at once, and perhaps one that took the place of the first
+    start = time.monotonic()
+    assert len(list(run_on_ray(lambda job: iter([job]), [1, 2]))) == 2  # both machines are free again
+    assert time.monotonic() - start < 45
+
+
+def noted(run, splits, results, device, threads, folder):
+    """The work, with a file for each epoch that a process trains; it waits in the second one until it is let go."""
+    for progress in work(run, splits, results, device, threads):
+        if not progress.ends_epoch:
+            Path(folder, f"{run.identity}-{os.getpid()}-{progress.epoch}").touch()
+            while progress.epoch == 2 and not Path(folder, "go").exists():
+                time.sleep(0.02)
+        yield progress
+
+
+def is_alive(process: str) -> bool:
+    try:
+        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_machine_that_fails_costs_no_run(cluster, local, tiny, splits, tmp_path):
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the machines do not have this file
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    removed = []
+
+    def fail():
+        while len(under_way := list(folder.glob("*-2"))) < 2:  # both machines are in the middle of a run
+            time.sleep(0.02)
+        cluster.remove_node(cluster.workers.pop(), allow_graceful=False)
+        processes = [path.name.split("-")[1] for path in under_way]
+        while all(is_alive(process) for process in processes):  # until then it might still end its run
+            time.sleep(0.02)
+        removed.append(True)
+        (folder / "go").touch()
+
+    thread = threading.Thread(target=fail, daemon=True)
+    thread.start()
+    events = finish(study(tiny, splits), engine=lambda _, jobs, shared: run_on_ray(noted, jobs, (*shared, str(folder))))
+    thread.join()
+    assert removed
+    assert len([event for event in events if event.progress is None]) == 6
+    assert {name: comparable(tiny.table(name)) for name in TABLES} == local
+    trained = {}
+    for path in folder.glob("*-*-*"):
+        run, process, epoch = path.name.split("-")
+        trained.setdefault(run, {}).setdefault(process, set()).add(epoch)
+    attempts = sorted(len(processes) for processes in trained.values())
+    assert attempts == [1, 1, 1, 1, 1, 2]
+    (again,) = (processes for processes in trained.values() if len(processes) == 2)
+    assert sorted(again.values(), key=len) == [{"2"}, {"1", "2"}]  # it went on from the checkpoint of the first epoch
