@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,9 @@ class LinearHead(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(channels * size[0] * size[1], classes))
 
 
-def build_network(name: str, *, classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
+def build_network(
+    name: str, *, classes: int, channels: int, size: tuple[int, int], settings: Mapping[str, Any] | None = None
+) -> nn.Module:
     """A network with fresh weights.
 
     Args:

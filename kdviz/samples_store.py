@@ -36,6 +36,8 @@ _SCHEMA = pa.schema(
 )
 _GROUP_BYTES = 2**21  # of pixels in a row group, which is what is read to show one picture
 _LARGEST_GROUP = 1024
+_COMPRESSION = dict.fromkeys(_SCHEMA.names, "zstd") | {"image": "none"}  # PNG is compressed already
+_WRITING: dict[str, Any] = {"compression": _COMPRESSION, "write_page_checksum": True}
 
 
 def samples_table(splits: Sequence[LabelledImages], limit: int | None = None) -> bytes:
@@ -54,14 +56,41 @@ def samples_table(splits: Sequence[LabelledImages], limit: int | None = None) ->
     if limit is not None and limit < 1:
         raise SettingError(f"At least one sample of each split must be stored, got {limit}.")
     buffer = pa.BufferOutputStream()
-    compression = dict.fromkeys(_SCHEMA.names, "zstd") | {"image": "none"}  # PNG is compressed already
-    options: dict[str, Any] = {"compression": compression, "write_page_checksum": True}
-    with pq.ParquetWriter(buffer, _SCHEMA, **options) as writer:
+    with pq.ParquetWriter(buffer, _SCHEMA, **_WRITING) as writer:
         for samples in splits:
             rows = max(1, min(_LARGEST_GROUP, _GROUP_BYTES // math.prod(samples.images.shape[1:])))
             for chosen in _chosen(len(samples), limit).split(rows):
                 writer.write_batch(_batch(samples, chosen.tolist()))
     return buffer.getvalue().to_pybytes()
+
+
+def stored_samples(split: str, rows: Sequence[tuple[int, str, int, bytes]]) -> bytes:
+    """The table of one split as a file's content, from pictures that are PNG files already.
+
+    Args:
+        split: Its name.
+        rows: (number of the sample in the split, name, label or -1, PNG), in any order.
+    """
+    ordered = sorted(rows)
+    largest = max(len(png) for *_, png in ordered)
+    group = max(1, min(_LARGEST_GROUP, _GROUP_BYTES // largest))
+    buffer = pa.BufferOutputStream()
+    with pq.ParquetWriter(buffer, _SCHEMA, **_WRITING) as writer:
+        for start in range(0, len(ordered), group):
+            part = ordered[start : start + group]
+            numbers, names, labels, pictures = (list(column) for column in zip(*part, strict=True))
+            columns = [[split] * len(part), numbers, [_text(name) for name in names], labels, pictures]
+            writer.write_batch(_record_batch(columns))
+    return buffer.getvalue().to_pybytes()
+
+
+def _record_batch(columns: Sequence[list[Any]]) -> pa.RecordBatch:
+    arrays = [pa.array(values, kind.type) for values, kind in zip(columns, _SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=_SCHEMA)
+
+
+def _text(name: str) -> str:
+    return name.encode(errors="replace").decode()  # a file's name may be no text
 
 
 def _chosen(count: int, limit: int | None) -> Tensor:
@@ -76,11 +105,11 @@ def _batch(samples: LabelledImages, chosen: Sequence[int]) -> pa.RecordBatch:
     columns = [
         [samples.split] * len(chosen),
         list(chosen),
-        [names[sample].encode(errors="replace").decode() for sample in chosen],  # a file's name may be no text
+        [_text(names[sample]) for sample in chosen],
         samples.labels[list(chosen)].tolist(),
         [_png(samples.picture(sample)) for sample in chosen],
     ]
-    return pa.record_batch([pa.array(c, kind.type) for c, kind in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA)
+    return _record_batch(columns)
 
 
 def _png(picture: Image.Image) -> bytes:
@@ -103,7 +132,7 @@ class StoredSamples:
     Attributes:
         split: As given.
         classes: As given.
-        labels: ``int64`` (N,).
+        labels: ``int64`` (N,); -1 where it is not known.
         names: Where each sample comes from.
         numbers: ``int64`` (N,): the column ``sample`` of predictions.parquet.
 
@@ -126,7 +155,7 @@ class StoredSamples:
         self.names: tuple[str, ...] = tuple(mine["name"].to_pylist())
         self.labels = torch.from_numpy(mine["label"].to_numpy().astype(np.int64))
         self.numbers = torch.from_numpy(mine["sample"].to_numpy().astype(np.int64))
-        if not ((self.labels >= 0) & (self.labels < len(self.classes))).all():
+        if not ((self.labels >= -1) & (self.labels < len(self.classes))).all():
             raise _damaged(self._path)
         starts = np.cumsum([0, *groups])
         self._group = np.searchsorted(starts, rows, side="right") - 1

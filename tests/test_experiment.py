@@ -264,7 +264,7 @@ def at(*places):
 
 
 WRONG = [
-    *[("format", at("format", value)) for value in (KeyError, 0, 2, "1", None, True, [1])],
+    *[("format", at("format", value)) for value in (KeyError, 0, 3, "1", None, True, [1])],
     *[("dataset", at("dataset", value)) for value in (KeyError, "", 5, None, ["mnist"])],
     *[("classes", at("classes", value)) for value in (KeyError, [], ["0"], "0123456789", [0, 1], {"0": 1}, ["a", "a"])],
     *[("title", at("title", value)) for value in (5, ["x"], None)],
@@ -397,7 +397,7 @@ def test_unknown_experiments(tmp_path):
 
 
 def test_an_unknown_name_suggests_the_closest(tiny_folder, monkeypatch):
-    monkeypatch.setattr("kdviz.experiment.MODELS", tiny_folder.parent)
+    monkeypatch.setattr("kdviz.experiment.folder.MODELS", tiny_folder.parent)
     monkeypatch.setattr(list_experiments, "__defaults__", (tiny_folder.parent,))
     assert load_experiment("tiny").name == "tiny"
     with pytest.raises(UnknownNameError, match="Did you mean 'tiny'"):

@@ -34,12 +34,12 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
             f"The data's classes {list(samples.classes)} are not those of the experiment {list(experiment.classes)}."
         )
     logits: dict[str, Tensor] = {}
-    for role, run in experiment.runs.items():
+    for role, run in experiment.models.items():
         model = run.on(choose_device(device))
         logits[role] = predict_logits(model, samples, experiment.input.normalise, device=device)
         yield role
     teacher = logits.get("teacher")
-    for role, run in experiment.runs.items():
+    for role, run in experiment.models.items():
         run.metrics[samples.split] = model_metrics(logits[role], samples.labels, None if role == "teacher" else teacher)
     remember(experiment.runs, _doubts(experiment, samples, logits, device), samples.split, samples.doubts)
     experiment.write_table("predictions", _merged(experiment, samples, logits))
@@ -53,23 +53,27 @@ def _doubts(experiment: Experiment, samples: LabelledImages, logits: dict[str, T
     where, reordered = choose_device(device), {doubt.role for doubt in answers if doubt.kind == "order"}
     inputs = [
         doubt
-        for role, run in experiment.runs.items()
+        for role, run in experiment.models.items()
         if role not in reordered  # which explains its errors
         for doubt in input_doubts(role, run.on(where), samples, experiment.input)
     ]
     return weighed(answers, inputs)
 
 
-def model_metrics(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> dict[str, float]:
+def model_metrics(logits: Tensor, labels: Tensor | None, teacher: Tensor | None) -> dict[str, float]:
     """Accuracy, loss, ECE, F1, AUC; beside a teacher's logits also likeness to it and errors inherited from it.
 
-    What is undefined is left out: no errors can be inherited from a teacher that makes none.
+    What is undefined is left out: no errors can be inherited from a teacher that makes none, and without labels there
+    is likeness alone.
     """
-    metrics = {"samples": float(len(labels)), **classification_metrics(logits, labels)}
+    metrics = {"samples": float(len(logits))}
+    if labels is not None:
+        metrics |= classification_metrics(logits, labels)
     if teacher is not None:
         predicted, spoken = logits.argmax(1).numpy(), teacher.argmax(1).numpy()
         metrics["same_as_teacher"] = float((predicted == spoken).mean())
-        metrics["inherited_errors"] = inherited_errors(spoken, predicted, labels.numpy())
+        if labels is not None:
+            metrics["inherited_errors"] = inherited_errors(spoken, predicted, labels.numpy())
         metrics["kl_to_teacher"] = divergence_from_teacher(teacher, logits)
     return {name: round(value, 6) for name, value in metrics.items() if not math.isnan(value)}
 

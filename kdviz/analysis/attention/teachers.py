@@ -75,7 +75,7 @@ def sweep_of_teacher(sweep: Sweep, run: TrainingRun, seeds: Sequence[int]) -> Sw
         own.spec,
         own.n_classes,
     )
-    teacher.model = network
+    teacher.unadapted = teacher.model = network
     experiment = replace(sweep.experiment, runs={**sweep.experiment.runs, "teacher": teacher})
     return Sweep(
         experiment, sweep.name, sweep.splits, sweep.values, seeds, sweep.config, sweep.store.url, weights_only=True

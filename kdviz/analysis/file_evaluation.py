@@ -1,0 +1,233 @@
+"""Every model of an experiment on pictures in files, each through its own transforms, in memory that does not grow with
+their number: predictions.parquet, samples.parquet and the runs' metrics."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from kdviz.analysis.evaluation import model_metrics, predictions_table
+from kdviz.datasets.picture_files import PictureFiles
+from kdviz.datasets.samples import as_pixels
+from kdviz.doubts import Doubt, normalisation_doubt, of_predictions, remember, weighed
+from kdviz.doubts.answers import LEAST
+from kdviz.errors import DatasetError
+from kdviz.experiment import Experiment, Run
+from kdviz.files import rows_where
+from kdviz.inputs import AdaptedNetwork, InputSpec
+from kdviz.networks import choose_device
+from kdviz.samples_store import stored_samples
+
+KEPT = 500
+"""Pictures that are kept for the pages, at most."""
+
+UNKNOWN = -1
+"""The label of a picture that has none."""
+
+_BATCH = 32
+_TRIED = 200  # pictures that are answered under other normalisations
+_THREADS = 4
+
+
+@dataclass
+class _Prepared:
+    """A picture as each model sees it, and as it is kept."""
+
+    inputs: Mapping[InputSpec, np.ndarray]
+    png: bytes | None
+
+
+@dataclass
+class _Gathered:
+    """What comes of the pictures, in their order."""
+
+    logits: dict[str, list[Tensor]]
+    kept: dict[int, bytes] = field(default_factory=dict)
+    tried: dict[InputSpec, list[Tensor]] = field(default_factory=dict)
+
+
+def evaluate_files(
+    experiment: Experiment,
+    pictures: PictureFiles,
+    device: str = "auto",
+    *,
+    keep: int = KEPT,
+    given: Mapping[str, Tensor] | None = None,
+) -> Iterator[int]:
+    """Predict the pictures with every model; yield how many are done; then write tables, metrics and doubts.
+
+    Each picture is decoded once, and resized, cropped and normalised for each model as that model's own library does
+    it. A random choice, which is always the same, is kept in samples.parquet as the experiment's common picture.
+
+    Args:
+        experiment: Whose folder gets the tables.
+        pictures: With labels, or without: then there are no accuracies.
+        device: A torch device, or ``auto``.
+        keep: The most pictures that are kept.
+        given: Role -> logits (N, classes) of runs that have no model.
+
+    Raises:
+        DatasetError: The pictures' classes are not the experiment's, or a picture cannot be read.
+        ModelError: A model fails.
+    """
+    if pictures.labels is not None and pictures.classes != experiment.classes:
+        raise DatasetError(
+            f"The data's classes {list(pictures.classes)[:5]} ... are not those of the experiment "
+            f"{list(experiment.classes)[:5]} ...; see --classes."
+        )
+    where = choose_device(device)
+    gathered = _Gathered({role: [] for role in experiment.models})
+    for done in _pass(experiment, pictures, where, keep, gathered):
+        yield done
+    logits = {role: torch.cat(parts) for role, parts in gathered.logits.items()} | dict(given or {})
+    logits = {role: logits[role] for role in experiment.runs if role in logits}
+    _record(experiment, pictures, logits, _normalisations(experiment, pictures, gathered, where))
+    rows = [(sample, pictures.names[sample], _label(pictures, sample), png) for sample, png in gathered.kept.items()]
+    if rows:
+        experiment.write_stored(stored_samples(pictures.split, rows))
+    experiment.save()
+
+
+# the pass -------------------------------------------------------------------------------------------------------------
+
+
+def _pass(
+    experiment: Experiment, pictures: PictureFiles, device: torch.device, keep: int, gathered: _Gathered
+) -> Iterator[int]:
+    runs = experiment.models
+    specs = list(dict.fromkeys(run.spec for run in runs.values()))
+    kept, tried = set(_spread_at_random(len(pictures), keep)), set(_spread_evenly(len(pictures)))
+    gathered.tried = {spec: [] for spec in specs}
+
+    def prepared(number: int) -> _Prepared:
+        picture = pictures.open(number)
+        inputs = {spec: as_pixels(spec.transform(picture)) for spec in specs}
+        return _Prepared(inputs, _png(experiment.input.transform(picture)) if number in kept else None)
+
+    done = 0
+    for batch in _batches(prepared, range(len(pictures)), _BATCH):
+        numbers = range(done, done + len(batch))
+        gathered.kept |= {n: one.png for n, one in zip(numbers, batch, strict=True) if one.png is not None}
+        for spec in specs:
+            pixels = torch.from_numpy(np.stack([one.inputs[spec] for one in batch]))
+            gathered.tried[spec] += [pixels[place].clone() for place, n in enumerate(numbers) if n in tried]
+            inputs = spec.normalise(pixels.to(device))
+            for role, run in runs.items():
+                if run.spec == spec:
+                    gathered.logits[role].append(own_logits(run, inputs))
+        done += len(batch)
+        yield done
+
+
+def own_logits(run: Run, inputs: Tensor) -> Tensor:
+    """Logits (n, classes of the experiment), float32 on the CPU, for the network's own inputs (n, c, h, w)."""
+    network = unadapted_on(run, inputs.device)
+    laid_out = inputs.contiguous(memory_format=torch.channels_last) if inputs.shape[1] > 1 else inputs
+    with torch.inference_mode():
+        logits = network(laid_out).float().cpu()
+    return (logits if run.class_order is None else logits[:, list(run.class_order)]).clone()
+
+
+def unadapted_on(run: Run, device: torch.device) -> nn.Module:
+    """The network alone, on a device."""
+    model = run.on(device)
+    return model.network if isinstance(model, AdaptedNetwork) else model
+
+
+def _batches(
+    prepared: Callable[[int], _Prepared], numbers: Sequence[int], size: int
+) -> Iterator[list[_Prepared]]:
+    """The pictures, decoded by threads a little ahead of the models: never more than three batches in memory."""
+    waiting: deque[Future[_Prepared]] = deque()
+    rest = iter(numbers)
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        try:
+            while True:
+                waiting.extend(pool.submit(prepared, one) for one in islice(rest, 3 * size - len(waiting)))
+                if not waiting:
+                    return
+                yield [waiting.popleft().result() for _ in range(min(size, len(waiting)))]
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)  # a third larger than the usual, and five times as fast
+    return buffer.getvalue()
+
+
+def _spread_at_random(count: int, most: int) -> list[int]:
+    if count <= most:
+        return list(range(count))
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most].tolist()
+
+
+def _spread_evenly(count: int) -> list[int]:
+    return torch.linspace(0, count - 1, min(_TRIED, count)).round().long().tolist()
+
+
+# what comes of it -----------------------------------------------------------------------------------------------------
+
+
+def _label(pictures: PictureFiles, sample: int) -> int:
+    return UNKNOWN if pictures.labels is None else int(pictures.labels[sample])
+
+
+def _normalisations(
+    experiment: Experiment, pictures: PictureFiles, gathered: _Gathered, device: torch.device
+) -> list[Doubt]:
+    """Whether a model answers far better under another normalisation."""
+    labels = pictures.labels
+    if labels is None or len(labels) < LEAST:
+        return []
+    of_tried = labels[_spread_evenly(len(labels))]
+    found = []
+    for role, run in experiment.models.items():
+        images = torch.stack(gathered.tried[run.spec])
+
+        def predict(inputs: Tensor, run: Run = run) -> Tensor:
+            return own_logits(run, inputs.to(device))
+
+        present = (run.spec.mean, run.spec.std)
+        found += normalisation_doubt(role, pictures.split, predict, images, of_tried, present)
+    return found
+
+
+def _record(
+    experiment: Experiment, pictures: PictureFiles, logits: dict[str, Tensor], inputs: Sequence[Doubt]
+) -> None:
+    """Metrics, doubts and predictions."""
+    labels, teacher = pictures.labels, logits.get("teacher")
+    for role, values in logits.items():
+        metrics = model_metrics(values, labels, None if role == "teacher" else teacher)
+        experiment.runs[role].metrics[pictures.split] = metrics
+    found = list(inputs)
+    if labels is not None:
+        predicted = {role: values.argmax(1).numpy() for role, values in logits.items()}
+        answers = of_predictions(pictures.split, labels.numpy(), predicted, experiment.classes)
+        reordered = {doubt.role for doubt in answers if doubt.kind == "order"}
+        found = weighed(answers, [one for one in inputs if one.role not in reordered])
+    remember(experiment.runs, found, pictures.split, pictures.doubts)
+    marked = torch.full((len(pictures),), UNKNOWN) if labels is None else labels
+    new = predictions_table(pictures.split, marked, logits)
+    experiment.write_table("predictions", _beside_others(experiment, pictures.split, new))
+
+
+def _beside_others(experiment: Experiment, split: str, new: pa.Table) -> pa.Table:
+    if not experiment.has_table("predictions"):
+        return new
+    others = rows_where(experiment.table("predictions"), "split", split, without=True)
+    return pa.concat_tables([others.cast(new.schema), new]).unify_dictionaries().combine_chunks()

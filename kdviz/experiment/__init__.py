@@ -1,0 +1,27 @@
+"""An experiment: its folder, its runs, and how its record is checked."""
+
+from kdviz.errors import KdvizError
+from kdviz.experiment.folder import (
+    FORMATS,
+    MORE_BASELINES,
+    ROLES,
+    Experiment,
+    list_experiments,
+    load_experiment,
+)
+from kdviz.experiment.run import PREDICTIONS, Run
+from kdviz.inputs import BASELINES, InputSpec
+
+__all__ = [
+    "BASELINES",
+    "FORMATS",
+    "MORE_BASELINES",
+    "PREDICTIONS",
+    "ROLES",
+    "Experiment",
+    "InputSpec",
+    "KdvizError",
+    "Run",
+    "list_experiments",
+    "load_experiment",
+]

@@ -1,0 +1,251 @@
+"""One trained model of an experiment: its record, its weights file, and the network that is built of it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+
+from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError
+from kdviz.inputs import InputSpec, TensorOutput, adapted, logits_of
+from kdviz.networks import ONNX, RENORMALISED, FunctionNetwork, OnnxNetwork, build_network, networks
+
+PREDICTIONS = "predictions"
+"""The network's name in a run of which only the predictions are known."""
+
+ROLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass
+class Run:
+    """One trained model.
+
+    Attributes:
+        role: ``teacher``, ``kd_student``, ``student`` or a further name.
+        network: Its architecture, by name; ``onnx`` for an ONNX file, ``predictions`` where there is no model.
+        weights: File name inside the experiment's folder; empty for a model that is in memory only.
+        sha256: Of that file; empty likewise.
+        training: The configuration it was trained with, as far as it is known.
+        metrics: Split -> name -> number.
+        spec: The network's own input.
+        n_classes: The network's logits.
+        picture: What the model gets: the experiment's common picture; None: the network's own input.
+        class_order: For each class of the experiment the network's logit; None: they are the same.
+        settings: What the network is built with beside classes, channels and size.
+        title: What people call it; empty: what its role says.
+        parent, made_by: The role of the model that it was made of, and how; empty where that is not known.
+        model: (N, C, H, W) as ``Experiment.preprocess`` gives it -> logits (N, classes); in evaluation mode.
+    """
+
+    role: str
+    network: str
+    weights: str
+    sha256: str
+    training: dict[str, Any]
+    metrics: dict[str, dict[str, float]]
+    folder: Path = field(repr=False)
+    spec: InputSpec = field(repr=False)
+    n_classes: int = field(repr=False)
+    picture: InputSpec | None = field(default=None, repr=False)
+    class_order: tuple[int, ...] | None = field(default=None, repr=False)
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    title: str = ""
+    parent: str = field(default="", repr=False)
+    made_by: str = field(default="", repr=False)
+    _copies: dict[torch.device, nn.Module] = field(default_factory=dict, repr=False, init=False)
+
+    @property
+    def has_model(self) -> bool:
+        """False where only the predictions are known."""
+        return self.network != PREDICTIONS
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether the network's input or classes are not those of the experiment."""
+        return self.class_order is not None or (self.picture is not None and self.picture != self.spec)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network with its weights, loaded when first asked for, behind an
+        :class:`~kdviz.inputs.AdaptedNetwork` where its input or its classes are not the experiment's.
+
+        Raises:
+            ExperimentError: The weights changed, or do not fit the network.
+            ModelError: The ONNX file is none, or does not fit the experiment's input and classes; or there is no model.
+            SettingError: A library that it needs is missing.
+        """
+        return adapted(self.unadapted, self.picture or self.spec, self.spec, self.class_order)
+
+    @cached_property
+    def unadapted(self) -> nn.Module:
+        """The network alone: its own input -> its own logits. An ``OnnxNetwork`` for an ONNX file.
+
+        Raises:
+            As :attr:`model`.
+        """
+        if not self.has_model:
+            raise ModelError(f"Of '{self.role}' only the predictions are known; import its weights to compute with it.")
+        data = read_weights(self)
+        if self.network == ONNX:
+            return tried(OnnxNetwork(data, self.weights).eval(), self.role, self.spec, self.n_classes)
+        return self._built(data)
+
+    def _built(self, data: bytes) -> nn.Module:
+        # kdviz's own nets grow with the input: on "meta" they take no memory until the file is seen to hold them.
+        own = self.network.removesuffix(RENORMALISED) in networks
+        try:
+            with torch.device("meta" if own else "cpu"):
+                network = build_network(
+                    self.network,
+                    classes=self.n_classes,
+                    channels=self.spec.channels,
+                    size=self.spec.size,
+                    settings=self.settings,
+                )
+            network.load_state_dict(load_safetensors(data), assign=own)
+        except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
+            raise ExperimentError(
+                f"{self.folder / self.weights} does not hold the weights of a '{self.network}'; train or import this "
+                "run again."
+            ) from error
+        return network.float().eval().requires_grad_(False)
+
+    def on(self, device: str | torch.device) -> nn.Module:
+        """The model on a device; ``model`` itself stays on the CPU, where ``Experiment.preprocess`` puts its inputs.
+
+        An ONNX file and a function have nothing to move: they take inputs from any device and answer there.
+        """
+        device = torch.device(device)
+        tensors = chain(self.model.parameters(), self.model.buffers())
+        if device.type == "cpu" or next(tensors, None) is None:
+            return self.model
+        if device not in self._copies:
+            self._copies[device] = copy.deepcopy(self.model).to(device)
+        return self._copies[device]
+
+    def to_json(self, version: int) -> dict[str, Any]:
+        """As in experiment.json of a format.
+
+        Raises:
+            SettingError: The model is in memory only.
+        """
+        if not self.weights and self.has_model:
+            raise SettingError(
+                f"The model '{self.role}' is in memory only and cannot be saved; export it to ONNX and add that file, "
+                "or use add_run."
+            )
+        names = ("role", "network", "weights", "sha256", "training", "metrics")
+        document = {name: getattr(self, name) for name in names}
+        if version == 1:
+            return document
+        order = {} if self.class_order is None else {"class_order": list(self.class_order)}
+        document["input"] = self.spec.to_json() | order
+        document["logits"] = self.n_classes
+        known = {name: getattr(self, name) for name in ("title", "settings", "parent", "made_by")}
+        return document | {name: value for name, value in known.items() if value}
+
+
+def read_weights(run: Run) -> bytes:
+    """The content of a run's weights file.
+
+    Raises:
+        ExperimentError: It is missing, or not the one that experiment.json lists.
+    """
+    path = run.folder / run.weights
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ExperimentError(f"The weights of the {run.role} are missing: '{path}'.") from error
+    if hashlib.sha256(data).hexdigest() != run.sha256:
+        raise ExperimentError(
+            f"The weights of the {run.role}, '{path}', do not match the sha256 in experiment.json; "
+            "restore the file or train the experiment again."
+        )
+    return data
+
+
+def check_new_role(role: str, taken: Mapping[str, Any]) -> None:
+    """Raises:
+    SettingError: The role is no name, or is taken.
+    """
+    if not ROLE_NAME.fullmatch(role):
+        raise SettingError(f"'{role}' is no role name; use letters, digits, '.', '_' and '-'.")
+    # In a file of maps, NAME_se is the standard error of NAME.
+    if {role, role.removesuffix("_se"), f"{role}_se"} & taken.keys():
+        raise SettingError(f"The role '{role}' is taken, by one of {', '.join(taken)}; choose another name.")
+
+
+def as_network(model: nn.Module | Callable[[Tensor], Tensor] | str | Path) -> nn.Module:
+    """A module as a float32 copy in evaluation mode on the CPU; a callable as it is; else the ONNX file of a path."""
+    if isinstance(model, nn.Module):
+        return _copied(model).cpu().float().eval().requires_grad_(False)
+    return (FunctionNetwork(model) if callable(model) else OnnxNetwork(model)).eval()
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A deep copy; of tensors that a module keeps from its last pass or computes of its weights, without their history.
+
+    Torch copies only leaves of a graph, which activations kept for later and weight_norm's weights are not.
+
+    Raises:
+        ModelError: It cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:  # what a module holds may refuse in its own way
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"The model {type(model).__name__} cannot be copied ({reason}); pass a function: lambda x: model(x)."
+        ) from error
+
+
+@torch.no_grad()
+def tried(network: nn.Module, role: str, spec: InputSpec, n_classes: int) -> nn.Module:
+    """The network, once it gave logits (N, classes) for noise of the size of its input.
+
+    One that returns them in a tuple, a mapping or a dataclass comes back in a :class:`~kdviz.inputs.TensorOutput`.
+
+    Raises:
+        KdvizError: It did not.
+    """
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((8, spec.channels, *spec.size), np.float32))
+    try:
+        logits = network(noise)
+        if not isinstance(logits, Tensor) and isinstance(logits_of(logits), Tensor):
+            network = TensorOutput(network).eval()
+            logits = network(noise)
+    except KdvizError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(f"The model '{role}' failed on a batch of shape {tuple(noise.shape)}: {reason}") from error
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (len(noise), n_classes):
+        raise ModelError(f"The model '{role}' must return logits of shape {(len(noise), n_classes)}, got {shape}.")
+    if _are_probabilities(logits):
+        if not isinstance(network, OnnxNetwork):
+            raise ModelError(f"The model '{role}' returns probabilities; leave its softmax away: logits are expected.")
+        network.returns_probabilities = True
+    return network
+
+
+def _are_probabilities(scores: Tensor) -> bool:
+    """Whether each row has no negative number and the sum 1, as far as int8 can tell."""
+    return bool((scores >= 0).all() and ((scores.float().sum(1) - 1).abs() < 0.02).all())
