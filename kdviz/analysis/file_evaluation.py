@@ -145,9 +145,7 @@ def unadapted_on(run: Run, device: torch.device) -> nn.Module:
     return model.network if isinstance(model, AdaptedNetwork) else model
 
 
-def _batches(
-    prepared: Callable[[int], _Prepared], numbers: Sequence[int], size: int
-) -> Iterator[list[_Prepared]]:
+def _batches(prepared: Callable[[int], _Prepared], numbers: Sequence[int], size: int) -> Iterator[list[_Prepared]]:
     """The pictures, decoded by threads a little ahead of the models: never more than three batches in memory."""
     waiting: deque[Future[_Prepared]] = deque()
     rest = iter(numbers)
@@ -206,9 +204,7 @@ def _normalisations(
     return found
 
 
-def _record(
-    experiment: Experiment, pictures: PictureFiles, logits: dict[str, Tensor], inputs: Sequence[Doubt]
-) -> None:
+def _record(experiment: Experiment, pictures: PictureFiles, logits: dict[str, Tensor], inputs: Sequence[Doubt]) -> None:
     """Metrics, doubts and predictions."""
     labels, teacher = pictures.labels, logits.get("teacher")
     for role, values in logits.items():

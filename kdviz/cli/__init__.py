@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from kdviz import __version__
-from kdviz.cli import app, bench, evaluate, explain, names, profile, report, study, sweep, train
+from kdviz.cli import app, bench, evaluate, explain, import_, names, profile, report, study, sweep, train
 from kdviz.errors import KdvizError
 
 
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kdviz {__version__}")
     verbs = parser.add_subparsers(title="commands", dest="verb", required=True, metavar="COMMAND")
-    modules = (app, train, sweep, study, evaluate, explain, profile, report, bench, names)
+    modules = (app, import_, train, sweep, study, evaluate, explain, profile, report, bench, names)
     for add in [room.add for room in modules]:
         add(verbs)
     return parser

@@ -1,0 +1,192 @@
+"""kdviz import."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdviz.cli.arguments import at_least_one, common, set_threads, verb
+from kdviz.errors import SettingError
+
+if TYPE_CHECKING:
+    from kdviz.experiment import Experiment
+    from kdviz.importing import ImportPlan, ModelSpec
+
+SPEC = "FILE[,key=value]..."
+
+
+def add(verbs: Any) -> None:
+    parser = verb(verbs, "import", _import, "Make an experiment of models that were trained elsewhere.")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder of the experiment, such as models/mine")
+    group = parser.add_argument_group(
+        "models",
+        f"Each is {SPEC}: a checkpoint, an ONNX file, or a folder of timm or transformers. Keys, all optional: network, "
+        "size=260 or 240x320, resize=292 (short side), 292x292 or squash, crop=.89, interpolation, mean=.5 or "
+        ".485/.456/.406, std, channels=1 or 3, classes=FILE or a/b/c (names of its logits), key and prefix (where its "
+        "tensors are), code=FILE.py:NAME (with --trust).",
+    )
+    group.add_argument("--teacher", metavar="SPEC", help="the teacher")
+    group.add_argument("--kd-student", metavar="SPEC", help="the student distilled from it")
+    group.add_argument("--student", metavar="SPEC", help="the same student trained alone")
+    group.add_argument("--model", metavar="ROLE=SPEC", action="append", default=[], help="a further model")
+    group.add_argument(
+        "--predictions",
+        metavar="ROLE=FILE",
+        action="append",
+        default=[],
+        help="a model of which only the predictions are known: .npz, .npy or .csv",
+    )
+    group.add_argument("--trust", action="store_true", help="run code in the files, with all your rights")
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data", metavar="DIR|CSV", help="pictures to measure on: a folder of class folders, a CSV, or pictures alone"
+    )
+    data.add_argument("--classes", metavar="FILE|A,B,C", help="names of the classes, or which folder is which class")
+    data.add_argument("--keep-samples", metavar="N", type=at_least_one, default=500, help="pictures kept for the app")
+    data.add_argument("--title", default="", help="heading of the experiment")
+    after = parser.add_argument_group("then")
+    after.add_argument("--study", action="store_true", help="go on with kdviz study")
+    after.add_argument("--profile", action="store_true", help="go on with kdviz profile")
+    common(parser)
+
+
+def _import(options: argparse.Namespace) -> None:
+    from kdviz.experiment import load_experiment
+    from kdviz.importing import import_experiment, report
+
+    set_threads(options)
+    plan = plan_of(options)
+    _watch(import_experiment(plan))
+    experiment = load_experiment(options.out)
+    if plan.pictures is not None:
+        _add_showcase(experiment, options.device)
+    found = report(experiment)
+    if options.json:
+        print(json.dumps({"experiment": str(experiment.folder), "models": found} | found, allow_nan=False))
+    else:
+        _print(experiment, found)
+    for name in ("study", "profile"):
+        if getattr(options, name):
+            _go_on(name, options)
+    if not options.json:
+        print(f"\nLook at it: kdviz app --models {Path(options.out).parent}")
+
+
+def plan_of(options: argparse.Namespace) -> ImportPlan:
+    """What the command asks for.
+
+    Raises:
+        KdvizError: No model, a role twice, or data that cannot be read.
+    """
+    from kdviz.datasets.class_names import read_classes
+    from kdviz.datasets.picture_files import read_picture_files
+    from kdviz.importing import ImportPlan
+
+    models = specs_of(options)
+    predictions = _predictions(options.predictions, [one.role for one in models])
+    if not models and not predictions:
+        raise SettingError("No model is named; give --teacher FILE, --kd-student FILE, --student FILE or --model.")
+    names = read_classes(options.classes) if options.classes else None
+    pictures = read_picture_files(options.data, classes=names) if options.data else None
+    return ImportPlan(
+        Path(options.out),
+        models,
+        pictures,
+        names.names if names is not None and not names.aliases else (),
+        predictions,
+        options.title,
+        options.trust,
+        options.device,
+        options.keep_samples,
+    )
+
+
+def specs_of(options: argparse.Namespace) -> list[ModelSpec]:
+    """The models that are named, in the order in which they are shown.
+
+    Raises:
+        SettingError: A role is given twice, or a SPEC cannot be read.
+    """
+    from kdviz.experiment import ROLES
+    from kdviz.importing import named_model, parse_spec, role_of
+
+    found = [parse_spec(role, text) for role in ROLES if (text := getattr(options, role))]
+    for text in options.model:
+        title, spec = named_model(text)
+        role = role_of(title, [one.role for one in found])
+        found.append(parse_spec(role, spec, "" if title == role else title))
+    return found
+
+
+def _predictions(texts: Iterable[str], taken: list[str]) -> list[tuple[str, str, Path]]:
+    from kdviz.importing import named_model, role_of
+
+    found: list[tuple[str, str, Path]] = []
+    for text in texts:
+        title, file = named_model(text)
+        role = role_of(title, [*taken, *(one[0] for one in found)])
+        found.append((role, "" if title == role else title, Path(file).expanduser()))
+    return found
+
+
+def _watch(steps: Any) -> None:
+    from tqdm import tqdm
+
+    with tqdm(unit="picture", file=sys.stderr) as bar:
+        for step in steps:
+            bar.set_description(step.stage)
+            bar.total, bar.n = step.total, step.done
+            bar.refresh()
+
+
+def _add_showcase(experiment: Experiment, device: str) -> None:
+    """A few maps for the first page; without them it offers to make some."""
+    from kdviz.importing import first_maps
+
+    for story in first_maps(experiment, device):
+        print(f"kdviz: maps of an example: {story}", file=sys.stderr)
+
+
+def _print(experiment: Experiment, found: dict[str, dict[str, Any]]) -> None:
+    print(f"{experiment.folder}: {len(experiment.classes)} classes")
+    print(f"{'role':14} {'network':38} {'from':8} {'accuracy':>9}  input")
+    for role, one in found.items():
+        accuracy = "" if one["accuracy"] is None else f"{one['accuracy']:.2%}"
+        print(f"{role:14} {one['network']:38} {one['network_from'] or '':8} {accuracy:>9}  {_input_text(one)}")
+    for role, one in found.items():
+        for note in one["notes"]:
+            print(f"- {role}: {note}")
+    for doubt in dict.fromkeys(doubt for one in found.values() for doubt in one["doubts"]):
+        print(f"kdviz: warning: {doubt}", file=sys.stderr)
+
+
+def _input_text(one: dict[str, Any]) -> str:
+    """``260 x 260 RGB, short side 292, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (library)``."""
+    spec = one["input"]
+    if spec is None:
+        return "predictions alone"
+    height, width = spec["size"]
+    resize = spec.get("resize")
+    parts = [f"{height} x {width} {'grey' if spec['channels'] == 1 else 'RGB'}"]
+    if resize is not None:
+        parts.append(f"short side {resize}" if isinstance(resize, int) else "whole picture")
+        parts.append(spec["interpolation"])
+    parts += [f"{name} {' '.join(f'{value:g}' for value in spec[name])}" for name in ("mean", "std")]
+    return f"{', '.join(parts)} ({one['input_from']})"
+
+
+def _go_on(name: str, options: argparse.Namespace) -> None:
+    """Another command on the new experiment."""
+    from kdviz.cli import main
+
+    command = [name, "-e", options.out, "--device", options.device]
+    if name == "study":
+        command += ["--study", "models"]
+    command += ["--threads", str(options.threads)] if options.threads else []
+    status = main(command)
+    if status:
+        raise SettingError(f"The experiment is made, but kdviz {name} failed; see above.")

@@ -1,0 +1,20 @@
+"""Models that were trained elsewhere, with a data set, as an experiment of kdviz."""
+
+from kdviz.importing.assemble import DATASET, RECORD, ImportPlan, Progress, import_experiment, report
+from kdviz.importing.first_maps import first_maps
+from kdviz.importing.spec import KEYS, ModelSpec, named_model, parse_spec, role_of
+
+__all__ = [
+    "DATASET",
+    "KEYS",
+    "RECORD",
+    "ImportPlan",
+    "ModelSpec",
+    "Progress",
+    "first_maps",
+    "import_experiment",
+    "named_model",
+    "parse_spec",
+    "report",
+    "role_of",
+]

@@ -1,0 +1,244 @@
+"""Several models and a data set become one experiment: its folder is made beside its place, and moved there whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from kdviz.analysis.file_evaluation import KEPT, evaluate_files
+from kdviz.datasets.class_names import class_order
+from kdviz.datasets.given_predictions import read_predictions
+from kdviz.datasets.picture_files import PictureFiles
+from kdviz.doubts import known
+from kdviz.errors import ExperimentError, ModelError, SettingError
+from kdviz.experiment import PREDICTIONS, Experiment, Run, load_experiment
+from kdviz.importing.model import ImportedModel, import_model
+from kdviz.importing.spec import ModelSpec
+from kdviz.inputs import InputSpec, common_picture
+
+DATASET = "imported"
+"""What experiment.json says as the data set of an imported experiment."""
+
+RECORD = "import"
+"""The key of a run's training record under which it is said how the model came."""
+
+_UNKNOWN_INPUT = InputSpec((224, 224), 3, (0.0,) * 3, (1.0,) * 3)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an import is: what is done now, and how far."""
+
+    stage: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass
+class ImportPlan:
+    """What is to become of which files.
+
+    Attributes:
+        out: The experiment's folder.
+        models: One at least.
+        pictures: To measure the models on; None: no figures, no pictures.
+        classes: Names of the experiment's classes; empty: those of the data, or of the models.
+        predictions: (role, title, file) of models of which only the predictions are known.
+        title: Of the experiment.
+        trust: Whether code in files may run.
+        device: A torch device, or ``auto``.
+        keep: The most pictures that are kept.
+    """
+
+    out: Path
+    models: Sequence[ModelSpec]
+    pictures: PictureFiles | None = None
+    classes: tuple[str, ...] = ()
+    predictions: Sequence[tuple[str, str, Path]] = ()
+    title: str = ""
+    trust: bool = False
+    device: str = "auto"
+    keep: int = KEPT
+    notes: list[str] = field(default_factory=list)
+
+
+def import_experiment(plan: ImportPlan) -> Iterator[Progress]:
+    """Make the experiment; its folder is replaced at the end, or left as it was.
+
+    Raises:
+        KdvizError: A file cannot be used; the text says what to do.
+    """
+    _require_replaceable(plan.out)
+    with _beside(plan.out) as folder:
+        models = []
+        for number, spec in enumerate(plan.models):
+            yield Progress(f"read {spec.path.name}", number, len(plan.models))
+            models.append(import_model(spec, folder, _count_of(plan), trust=plan.trust))
+        experiment, given = _assembled(plan, folder, models)
+        experiment.save()
+        if plan.pictures is not None:
+            total = len(plan.pictures)
+            for done in evaluate_files(experiment, plan.pictures, plan.device, keep=plan.keep, given=given):
+                yield Progress("evaluate", done, total)
+        load_experiment(folder)  # what is moved into place can be opened
+        _move(folder, plan.out)
+
+
+def report(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """Of each role of an imported experiment what was assumed, and what it is worth, as JSON holds it.
+
+    Keys: ``title``, ``network``, ``network_from``, ``input``, ``input_from``, ``accuracy``, ``doubts``, ``notes``.
+    """
+    doubts = known(experiment)
+    found = {}
+    for role, run in experiment.runs.items():
+        record = run.training.get(RECORD, {})
+        accuracy = next((values["accuracy"] for values in run.metrics.values() if "accuracy" in values), None)
+        found[role] = {
+            "title": run.title or role,
+            "network": run.network,
+            "network_from": record.get("network_from"),
+            "input": run.spec.to_json() if run.has_model else None,
+            "input_from": record.get("input_from"),
+            "accuracy": accuracy,
+            "doubts": [one.text for one in doubts if one.role == role],
+            "notes": record.get("notes", []),
+        }
+    return found
+
+
+# the experiment -------------------------------------------------------------------------------------------------------
+
+
+def _count_of(plan: ImportPlan) -> int | None:
+    classes = plan.classes or (plan.pictures.classes if plan.pictures else ())
+    return len(classes) or None
+
+
+def _assembled(plan: ImportPlan, folder: Path, models: Sequence[ImportedModel]) -> tuple[Experiment, dict[str, Tensor]]:
+    classes = _classes(plan, models)
+    picture = common_picture([one.input for one in models]) if models else _UNKNOWN_INPUT
+    title = plan.title or plan.out.name
+    experiment = Experiment(folder, DATASET, classes, picture, {}, title)
+    for one in models:
+        experiment.runs[one.spec.role] = _run(experiment, one)
+    given = {}
+    for role, shown, path in plan.predictions:
+        if plan.pictures is None:
+            raise SettingError("Predictions are of pictures or labels: name them with --data.")
+        given[role] = read_predictions(path, plan.pictures, classes)
+        record = {RECORD: {"file": path.name, "network_from": "given"}}
+        experiment.runs[role] = Run(
+            role, PREDICTIONS, "", "", record, {}, folder, picture, len(classes), picture=picture, title=shown
+        )
+    return experiment, given
+
+
+def _run(experiment: Experiment, one: ImportedModel) -> Run:
+    order = _order(experiment.classes, one)
+    record = {
+        "file": one.spec.path.name,
+        "network_from": one.network_from,
+        "input_from": one.input_from,
+        "notes": list(one.notes),
+    }
+    return Run(
+        one.spec.role,
+        one.network,
+        one.weights,
+        one.sha256,
+        {RECORD: record},
+        {},
+        experiment.folder,
+        one.input,
+        one.logits,
+        picture=experiment.input,
+        class_order=order,
+        settings=dict(one.settings),
+        title=one.spec.title,
+    )
+
+
+def _order(classes: tuple[str, ...], one: ImportedModel) -> tuple[int, ...] | None:
+    """Which of the model's logits each class is; None where they are the same in the same order."""
+    order = class_order(one.class_names or one.logits, classes)
+    return None if order is None or order == tuple(range(one.logits)) else tuple(order)
+
+
+def _classes(plan: ImportPlan, models: Sequence[ImportedModel]) -> tuple[str, ...]:
+    if plan.classes:
+        return plan.classes
+    if plan.pictures is not None and plan.pictures.classes:
+        return plan.pictures.classes
+    named = next((one.class_names for one in models if one.class_names), None)
+    if named:
+        return unique(named)
+    counts = {one.logits for one in models}
+    if len(counts) != 1:
+        said = ", ".join(f"{one.spec.role} {one.logits}" for one in models)
+        raise ModelError(f"The models have other numbers of classes ({said}); name the classes with --classes.")
+    return tuple(f"class {number}" for number in range(counts.pop()))
+
+
+def unique(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, the second of a kind with a number: ImageNet has two cranes."""
+    counts, seen, found = Counter(names), Counter(), []
+    for name in names:
+        seen[name] += 1
+        found.append(name if counts[name] == 1 or seen[name] == 1 else f"{name} ({seen[name]})")
+    return tuple(found)
+
+
+# the folder -----------------------------------------------------------------------------------------------------------
+
+
+def _require_replaceable(out: Path) -> None:
+    """Only what an import made before may be replaced, or an empty folder.
+
+    Raises:
+        ExperimentError: Something else is there.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    dataset: Any = None
+    with suppress(OSError, ValueError, AttributeError):
+        dataset = json.loads((out / "experiment.json").read_text(encoding="utf-8")).get("dataset")
+    if dataset != DATASET:
+        raise ExperimentError(f"'{out}' holds something that no import made; choose another folder with --out.")
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A folder on the same disk, which is gone afterwards unless it was moved."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise ExperimentError(f"Cannot write into '{out.parent}': {error.strerror or error}.") from error
+    try:
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move(folder: Path, out: Path) -> None:
+    old = folder.with_name(f"{folder.name}-old")
+    if out.exists():
+        out.replace(old)
+    try:
+        folder.replace(out)
+    except OSError as error:
+        if old.exists():
+            old.replace(out)
+        raise ExperimentError(f"Cannot write '{out}': {error.strerror or error}.") from error
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,330 @@
+"""One model that is to be imported: what its file says, its network, its input, and the file that is kept of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from kdviz.checkpoints import ModelFile, Weights, open_model_file, recorded_classes, recorded_input, recorded_network
+from kdviz.datasets.class_names import read_classes
+from kdviz.errors import KdvizError, ModelError
+from kdviz.experiment.run import tried
+from kdviz.files import atomic_write
+from kdviz.identify import Match, identify, tensors_for
+from kdviz.importing.spec import ModelSpec
+from kdviz.importing.trusted import as_onnx, network_from_code
+from kdviz.inputs import InputSpec, TensorOutput
+from kdviz.inputs_of import input_of
+from kdviz.networks import ONNX, OnnxNetwork, build_network
+
+_NOISE = 4  # pictures of a first pass
+_COUNTER = "num_batches_tracked"  # of a BatchNorm; old checkpoints lack it, and nothing depends on it
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """What a run will say of a model, once its weights are in the experiment's folder.
+
+    Attributes:
+        spec: As it was asked for.
+        network: By name; ``onnx`` for a file that holds its own.
+        network_from: ``given``, ``file``, ``config`` or ``matched``.
+        input: Of the network.
+        input_from: ``given``, ``file``, ``config``, ``library`` or ``guessed``.
+        logits: How many the network gives.
+        class_names: Of the logits, where the file or the person says them.
+        settings: What the network is built with.
+        weights, sha256: The file in the experiment's folder.
+        notes: What was chosen, ignored or assumed, one sentence each.
+    """
+
+    spec: ModelSpec
+    network: str
+    network_from: str
+    input: InputSpec
+    input_from: str
+    logits: int
+    class_names: tuple[str, ...] | None
+    settings: Mapping[str, Any]
+    weights: str
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network with its weights, before its input is known in full."""
+
+    name: str
+    found: str
+    logits: int | None
+    channels: int | None = None
+    size: tuple[int, int] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor] | None = None
+    module: nn.Module | None = None
+    content: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+
+def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: bool = False) -> ImportedModel:
+    """Read a model's file, find its network and its input, and write its weights into the experiment's folder.
+
+    Args:
+        spec: Which file, and what is known of it.
+        folder: The experiment's.
+        classes: How many the data have, where that is known.
+        trust: Whether code in files may run.
+
+    Raises:
+        KdvizError: The file cannot be used; the text says what it is and the way out.
+    """
+    file = open_model_file(spec.path, key=spec.key, trust=trust)
+    network = _network_of(spec, file, classes, trust=trust)
+    channels = spec.given.get("channels") or network.channels
+    own, source = input_of(
+        network.name,
+        recorded_input=recorded_input(file.recorded),
+        given=spec.given,
+        settings=network.settings,
+        size=network.size,
+        channels=channels,
+    )
+    network = _as_kept(spec, network, own)
+    names = _class_names(spec, file)
+    logits, state = _tried_out(spec, network, own)
+    if names is not None and len(names) != logits:
+        raise ModelError(
+            f"The model '{spec.role}' gives {logits} logits, and {len(names)} class names are said of it; "
+            "see the key classes."
+        )
+    weights, digest = _written(spec, network.content, state, folder)
+    return ImportedModel(
+        spec,
+        network.name,
+        network.found,
+        own,
+        source,
+        logits,
+        names,
+        dict(network.settings),
+        weights,
+        digest,
+        (*file.notes, *network.notes),
+    )
+
+
+# the network ----------------------------------------------------------------------------------------------------------
+
+
+def _network_of(spec: ModelSpec, file: ModelFile, classes: int | None, *, trust: bool) -> _Network:
+    if file.kind == ONNX:
+        return _onnx(spec, spec.path.read_bytes())
+    if spec.code:
+        return _coded(spec, file, classes, trust=trust)
+    if file.module is not None:
+        return _Network(ONNX, "file", None, module=file.module)
+    name = spec.network or recorded_network(file.recorded)
+    if name and name.startswith("transformers/"):
+        return _of_transformers(spec, file, name)
+    return _matched(spec, file, name)
+
+
+def _onnx(spec: ModelSpec, content: bytes) -> _Network:
+    shape = OnnxNetwork(content, spec.path.name).shape
+    channels = shape[1] if isinstance(shape[1], int) else None
+    size = (shape[2], shape[3]) if isinstance(shape[2], int) and isinstance(shape[3], int) else None
+    if channels not in (None, 1, 3):
+        raise ModelError(
+            f"'{spec.path.name}' takes pictures of {channels} channels (its input is {shape}): kdviz has grey (1) and "
+            "RGB (3), with channels first; export it with an input of (N, 3, H, W)."
+        )
+    return _Network(ONNX, "file", None, channels, size, content=content)
+
+
+def _coded(spec: ModelSpec, file: ModelFile, classes: int | None, *, trust: bool) -> _Network:
+    network = network_from_code(spec.code, classes, trust=trust)
+    weights = _chosen(file)
+    prefix = spec.prefix or _common_prefix(weights, network)
+    state = {name.removeprefix(prefix): tensor.float() for name, tensor in weights.tensors.items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ModelError(f"'{spec.path.name}' does not fit '{spec.code}': {reason}") from error
+    return _Network(ONNX, "given", None, module=network)
+
+
+def _common_prefix(weights: Weights, network: nn.Module) -> str:
+    """What the file's names have in front of the network's; empty where they fit as they are."""
+    wanted = next(iter(network.state_dict()), "")
+    found = next((name for name in weights.tensors if name == wanted or name.endswith(f".{wanted}")), wanted)
+    return found.removesuffix(wanted)
+
+
+def _of_transformers(spec: ModelSpec, file: ModelFile, name: str) -> _Network:
+    config = file.recorded.get("config")
+    if not isinstance(config, Mapping):
+        raise ModelError(
+            f"A '{name}' is built from its config.json; name the folder that holds it and the weights, not the file."
+        )
+    tensors = {f"network.{key}": tensor for key, tensor in _chosen(file).tensors.items()}
+    channels = config.get("num_channels", 3)
+    return _Network(name, "config", None, channels, settings={"config": dict(config)}, tensors=tensors)
+
+
+def _matched(spec: ModelSpec, file: ModelFile, name: str | None) -> _Network:
+    failure: KdvizError | None = None
+    for weights in file.weights:
+        shapes = {key: tuple(tensor.shape) for key, tensor in weights.tensors.items()}
+        try:
+            match = identify(shapes, network=name, prefix=spec.prefix)
+        except KdvizError as error:
+            failure = failure or error
+            continue
+        found = "given" if spec.network else "matched" if name is None else _where(file)
+        return _Network(
+            match.network,
+            found,
+            match.classes,
+            match.channels,
+            match.size,
+            match.settings,
+            tensors_for(match, weights.tensors),
+            notes=_notes(match, weights, len(file.weights)),
+        )
+    raise failure or ModelError(f"'{spec.path.name}' holds no weights.")
+
+
+def _where(file: ModelFile) -> str:
+    return "config" if file.kind.endswith("_folder") else "file"
+
+
+def _chosen(file: ModelFile) -> Weights:
+    if not file.weights:
+        raise ModelError(f"'{file.path.name}' holds no weights.")
+    return file.weights[0]
+
+
+def _notes(match: Match, weights: Weights, several: int) -> tuple[str, ...]:
+    said = []
+    if several > 1 or weights.key:
+        said.append(f"Of '{weights.key or 'the file'}' the weights were taken.")
+    if match.prefix:
+        said.append(f"'{match.prefix}' was taken off the names of its tensors.")
+    if match.rivals:
+        shown = ", ".join(match.rivals[:4]) + (" ..." if len(match.rivals) > 4 else "")
+        said.append(
+            f"The tensors fit {match.network}, and just as well {shown}: the first was taken; name another with "
+            "network=."
+        )
+    if match.foreign:
+        said.append(f"{len(match.foreign)} tensors are no part of the network and were left out: {match.foreign[0]}.")
+    return tuple(said)
+
+
+# what is kept ---------------------------------------------------------------------------------------------------------
+
+
+def _as_kept(spec: ModelSpec, network: _Network, own: InputSpec) -> _Network:
+    """A module that only its own code can build becomes an ONNX file."""
+    if network.module is None:
+        return network
+    module = tried_module(network.module, spec.role, own)
+    note = f"'{spec.role}' is kept as an ONNX file, so that its code is not needed again."
+    content = as_onnx(module, own.channels, own.size)
+    return replace(network, content=content, module=None, notes=(*network.notes, note))
+
+
+def tried_module(module: nn.Module, role: str, own: InputSpec) -> nn.Module:
+    """The module, once it took noise of its input's size.
+
+    Raises:
+        ModelError: It did not, or gave no logits.
+    """
+    module = module.cpu().float().eval().requires_grad_(False)
+    with torch.no_grad():
+        try:
+            output = module(torch.randn(_NOISE, own.channels, *own.size, generator=torch.Generator().manual_seed(0)))
+        except Exception as error:  # it is somebody's own code
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(
+                f"The model '{role}' does not take pictures of {own.channels} x {own.size[0]} x {own.size[1]}: {reason}"
+            ) from error
+    if not isinstance(output, Tensor):
+        module = TensorOutput(module).eval()
+    return module
+
+
+def _tried_out(spec: ModelSpec, network: _Network, own: InputSpec) -> tuple[int, Mapping[str, Tensor]]:
+    """How many logits the network gives, by a first pass, and its tensors as they are kept: none of an ONNX file.
+
+    Raises:
+        ModelError: The file does not fit the network, or the network does not take its input.
+    """
+    if network.content is not None:
+        onnx = OnnxNetwork(network.content, spec.path.name)
+        with torch.no_grad():
+            shape = tuple(onnx(torch.zeros(_NOISE, own.channels, *own.size)).shape)
+        if len(shape) != 2:
+            raise ModelError(f"'{spec.path.name}' gives {shape} for {_NOISE} pictures, and not one row a picture.")
+        return int(shape[1]), {}
+    count = network.logits if network.logits is not None else _of_config(network)
+    module = build_network(network.name, classes=count, channels=own.channels, size=own.size, settings=network.settings)
+    _load(spec, network, module)
+    tried(module.float().eval(), spec.role, own, count)
+    return count, module.state_dict()
+
+
+def _load(spec: ModelSpec, network: _Network, module: nn.Module) -> None:
+    try:
+        keys = module.load_state_dict(dict(network.tensors or {}), strict=False)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ModelError(f"'{spec.path.name}' does not fit a '{network.name}': {reason}") from error
+    missing = [name for name in keys.missing_keys if not name.endswith(_COUNTER)]
+    if missing or keys.unexpected_keys:
+        what = (
+            f"it lacks {missing[0]!r}" if missing else f"it has {keys.unexpected_keys[0]!r}, which the network has not"
+        )
+        raise ModelError(f"'{spec.path.name}' does not fit a '{network.name}': {what}.")
+
+
+def _of_config(network: _Network) -> int:
+    config = network.settings["config"]
+    labels = config.get("id2label") or {}
+    return int(config.get("num_labels") or len(labels) or 2)
+
+
+def _class_names(spec: ModelSpec, file: ModelFile) -> tuple[str, ...] | None:
+    if not spec.classes:
+        return recorded_classes(file.recorded)
+    source: Any = spec.classes if Path(spec.classes).is_file() else spec.classes.split("/")
+    return tuple(read_classes(source).names)
+
+
+def _written(spec: ModelSpec, content: bytes | None, state: Mapping[str, Tensor], folder: Path) -> tuple[str, str]:
+    """Name and SHA-256 of the weights file."""
+    data = content or save_safetensors(_apart({name: tensor.contiguous() for name, tensor in state.items()}))
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"{spec.role}-{digest[:8]}.{'onnx' if content else 'safetensors'}"
+    atomic_write(folder / name, data)
+    return name, digest
+
+
+def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share memory as copies of their own, which is what safetensors takes."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in state.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return apart

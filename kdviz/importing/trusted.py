@@ -1,0 +1,91 @@
+"""Models that only their own code can build: run where a person said that they trust it, and kept as ONNX files."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdviz.errors import ModelError, SettingError
+
+CONSEQUENCE = "--trust runs code from the file with all your rights: use it only for files of which you know the maker"
+
+
+def network_from_code(code: str, classes: int | None, *, trust: bool) -> nn.Module:
+    """What ``FILE.py:NAME`` builds.
+
+    Args:
+        code: A Python file, and the name of a module class or a function in it.
+        classes: How many logits to ask for, where NAME takes that as an argument.
+        trust: Whether the person said so.
+
+    Raises:
+        SettingError: It is not trusted, or no such file or name.
+        ModelError: The code fails, or makes no module.
+    """
+    file, _, name = code.rpartition(":")
+    path = Path(file).expanduser()
+    if not file or not name or not path.is_file():
+        raise SettingError(f"'{code}' must be FILE.py:NAME, a Python file and a class or function in it.")
+    if not trust:
+        raise SettingError(f"'{path.name}' is code, which is run only with --trust ({CONSEQUENCE}).")
+    builder = getattr(_module(path), name, None)
+    if not callable(builder):
+        raise SettingError(f"'{path.name}' has no class or function '{name}'.")
+    try:
+        network = builder(**_arguments(builder, classes))
+    except Exception as error:  # it is somebody's own code
+        raise ModelError(f"'{name}' in '{path.name}' failed: {_first_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise ModelError(f"'{name}' in '{path.name}' made {type(network).__name__}, which is no torch.nn.Module.")
+    return network
+
+
+def _module(path: Path) -> Any:
+    name = f"kdviz_code_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise SettingError(f"'{path.name}' is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickles look their module up
+    sys.path.insert(0, str(path.parent.resolve()))  # its own imports
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # it is somebody's own code
+        raise ModelError(f"'{path.name}' failed: {_first_line(error)}") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _arguments(builder: Any, classes: int | None) -> dict[str, int]:
+    if classes is None:
+        return {}
+    try:
+        names = inspect.signature(builder).parameters
+    except (TypeError, ValueError):
+        return {}
+    return next(({name: classes} for name in ("num_classes", "n_classes", "classes") if name in names), {})
+
+
+def as_onnx(network: nn.Module, channels: int, size: tuple[int, int]) -> bytes:
+    """A module as an ONNX file, which can be opened without its code.
+
+    Raises:
+        SettingError: A package is missing.
+        ModelError: torch cannot export it.
+    """
+    from kdviz.analysis.onnx_export import float_file
+
+    example = torch.zeros(2, channels, *size)
+    network = network.cpu().float().eval()
+    return float_file(network, example)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
