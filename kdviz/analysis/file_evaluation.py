@@ -88,8 +88,7 @@ def evaluate_files(
         )
     where = choose_device(device)
     gathered = _Gathered({role: [] for role in experiment.models})
-    for done in _pass(experiment, pictures, where, keep, gathered):
-        yield done
+    yield from _pass(experiment, pictures, where, keep, gathered)
     logits = {role: torch.cat(parts) for role, parts in gathered.logits.items()} | dict(given or {})
     logits = {role: logits[role] for role in experiment.runs if role in logits}
     _record(experiment, pictures, logits, _normalisations(experiment, pictures, gathered, where))

@@ -24,8 +24,8 @@ def add(verbs: Any) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="folder of the experiment, such as models/mine")
     group = parser.add_argument_group(
         "models",
-        f"Each is {SPEC}: a checkpoint, an ONNX file, or a folder of timm or transformers. Keys, all optional: network, "
-        "size=260 or 240x320, resize=292 (short side), 292x292 or squash, crop=.89, interpolation, mean=.5 or "
+        f"Each is {SPEC}: a checkpoint, an ONNX file, or a folder of timm or transformers. Keys, all optional: "
+        "network, size=260 or 240x320, resize=292 (short side), 292x292 or squash, crop=.89, interpolation, mean=.5 or "
         ".485/.456/.406, std, channels=1 or 3, classes=FILE or a/b/c (names of its logits), key and prefix (where its "
         "tensors are), code=FILE.py:NAME (with --trust).",
     )
