@@ -95,7 +95,8 @@ def evaluate_files(
     rows = [(sample, pictures.names[sample], _label(pictures, sample), png) for sample, png in gathered.kept.items()]
     if rows:
         experiment.write_stored(stored_samples(pictures.split, rows))
-    experiment.save()
+    if all(run.weights for run in experiment.models.values()):  # a model that is in memory only cannot be saved
+        experiment.save()
 
 
 # the pass -------------------------------------------------------------------------------------------------------------

@@ -77,20 +77,21 @@ def import_experiment(plan: ImportPlan) -> Iterator[Progress]:
     Raises:
         KdvizError: A file cannot be used; the text says what to do.
     """
-    _require_replaceable(plan.out)
-    with _beside(plan.out) as folder:
+    require_replaceable(plan.out)
+    with beside(plan.out) as folder:
         models = []
         for number, spec in enumerate(plan.models):
             yield Progress(f"read {spec.path.name}", number, len(plan.models))
             models.append(import_model(spec, folder, _count_of(plan), trust=plan.trust))
-        experiment, given = _assembled(plan, folder, models)
+        experiment = assembled(folder, models, plan.classes, plan.pictures, plan.title or plan.out.name)
+        given = _with_predictions(plan, experiment)
         experiment.save()
         if plan.pictures is not None:
             total = len(plan.pictures)
             for done in evaluate_files(experiment, plan.pictures, plan.device, keep=plan.keep, given=given):
                 yield Progress("evaluate", done, total)
         load_experiment(folder)  # what is moved into place can be opened
-        _move(folder, plan.out)
+        move_into_place(folder, plan.out)
 
 
 def report(experiment: Experiment) -> dict[str, dict[str, Any]]:
@@ -124,23 +125,41 @@ def _count_of(plan: ImportPlan) -> int | None:
     return len(classes) or None
 
 
-def _assembled(plan: ImportPlan, folder: Path, models: Sequence[ImportedModel]) -> tuple[Experiment, dict[str, Tensor]]:
-    classes = _classes(plan, models)
+def assembled(
+    folder: Path, models: Sequence[ImportedModel], classes: tuple[str, ...], pictures: PictureFiles | None, title: str
+) -> Experiment:
+    """The experiment of imported models; nothing is written.
+
+    Args:
+        folder: Where their weights are.
+        models: One at least.
+        classes: Names; empty: those of the data, or of the models.
+        pictures: The data; None: there are none.
+        title: Heading.
+
+    Raises:
+        KdvizError: A model's classes cannot be matched to the experiment's.
+    """
+    names = _classes(classes, pictures, models)
     picture = common_picture([one.input for one in models]) if models else _UNKNOWN_INPUT
-    title = plan.title or plan.out.name
-    experiment = Experiment(folder, DATASET, classes, picture, {}, title)
+    experiment = Experiment(folder, DATASET, names, picture, {}, title)
     for one in models:
         experiment.runs[one.spec.role] = _run(experiment, one)
+    return experiment
+
+
+def _with_predictions(plan: ImportPlan, experiment: Experiment) -> dict[str, Tensor]:
+    """Role -> logits of the models of which only these are known; they become runs."""
     given = {}
     for role, shown, path in plan.predictions:
         if plan.pictures is None:
             raise SettingError("Predictions are of pictures or labels: name them with --data.")
-        given[role] = read_predictions(path, plan.pictures, classes)
+        given[role] = read_predictions(path, plan.pictures, experiment.classes)
         record = {RECORD: {"file": path.name, "network_from": "given"}}
-        experiment.runs[role] = Run(
-            role, PREDICTIONS, "", "", record, {}, folder, picture, len(classes), picture=picture, title=shown
-        )
-    return experiment, given
+        count, picture = len(experiment.classes), experiment.input
+        run = Run(role, PREDICTIONS, "", "", record, {}, experiment.folder, picture, count, picture, title=shown)
+        experiment.runs[role] = run
+    return given
 
 
 def _run(experiment: Experiment, one: ImportedModel) -> Run:
@@ -174,11 +193,11 @@ def _order(classes: tuple[str, ...], one: ImportedModel) -> tuple[int, ...] | No
     return None if order is None or order == tuple(range(one.logits)) else tuple(order)
 
 
-def _classes(plan: ImportPlan, models: Sequence[ImportedModel]) -> tuple[str, ...]:
-    if plan.classes:
-        return plan.classes
-    if plan.pictures is not None and plan.pictures.classes:
-        return plan.pictures.classes
+def _classes(said: tuple[str, ...], pictures: PictureFiles | None, models: Sequence[ImportedModel]) -> tuple[str, ...]:
+    if said:
+        return said
+    if pictures is not None and pictures.classes:
+        return pictures.classes
     named = next((one.class_names for one in models if one.class_names), None)
     if named:
         return unique(named)
@@ -201,7 +220,7 @@ def unique(names: Sequence[str]) -> tuple[str, ...]:
 # the folder -----------------------------------------------------------------------------------------------------------
 
 
-def _require_replaceable(out: Path) -> None:
+def require_replaceable(out: Path) -> None:
     """Only what an import made before may be replaced, or an empty folder.
 
     Raises:
@@ -217,7 +236,7 @@ def _require_replaceable(out: Path) -> None:
 
 
 @contextmanager
-def _beside(out: Path) -> Iterator[Path]:
+def beside(out: Path) -> Iterator[Path]:
     """A folder on the same disk, which is gone afterwards unless it was moved."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +250,12 @@ def _beside(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _move(folder: Path, out: Path) -> None:
+def move_into_place(folder: Path, out: Path) -> None:
+    """Put a finished folder where ``out`` is or was.
+
+    Raises:
+        ExperimentError: It cannot be moved; what was there stays.
+    """
     old = folder.with_name(f"{folder.name}-old")
     if out.exists():
         out.replace(old)

@@ -95,6 +95,26 @@ def _refuse_unknown_keys(file: str) -> None:
         raise SettingError(f"'{found[1]}' is no key of a model; the keys are {', '.join(KEYS)}.")
 
 
+def checked_input(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What Python code says of an input, as :func:`parse_spec` reads it from a text.
+
+    Raises:
+        SettingError: An unknown key, or a value that is none.
+    """
+    unknown = [name for name in given if name not in _READERS]
+    if unknown:
+        raise SettingError(f"'{unknown[0]}' is nothing of an input; it has {', '.join(_OF_INPUT)}.")
+    return {
+        name: _READERS[name](_as_text(value, "x" if name in ("size", "resize") else "/"))
+        for name, value in given.items()
+    }
+
+
+def _as_text(value: Any, between: str) -> str:
+    several = isinstance(value, (list, tuple))
+    return between.join(map(str, value)) if several else str(value)
+
+
 def named_model(text: str) -> tuple[str, str]:
     """``ROLE=SPEC`` -> (title, spec).
 
