@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from kdviz.errors import ModelError, UnknownNameError
 from kdviz.images import fit_to, mnist_digit, resized_middle, to_grey_or_rgb
@@ -195,18 +195,34 @@ class AdaptedNetwork(nn.Module):
         if self._channels == (1, 3):
             images = images.expand(-1, 3, -1, -1)
         if self._resized is not None:
-            images = self._resize(images, self._resized)
+            images = resized(images, self._resized, self._mode)
         if self._padding is not None:
-            images = F.pad(images, self._padding)
+            images = F.pad(images, self._padding)  # black: a picture that is resized is not normalised yet
         if self._box is not None:
             top, left, height, width = self._box
             images = images[:, :, top : top + height, left : left + width]
         return images * self.scale + self.shift
 
-    def _resize(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        if self._mode == "nearest-exact":
-            return F.interpolate(images, size, mode=self._mode)
-        return F.interpolate(images, size, mode=self._mode, align_corners=False, antialias=True)
+
+@fx.wrap  # its branches depend on the values: a traced copy of the network must ask anew
+def resized(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    """(N, C, H, W) -> (N, C, h, w) in the same type, with antialiasing.
+
+    Without gradients on a CPU, values in [0, 1] are resized as 8 bits, as Pillow does it and as the network learned it:
+    three times as fast, which counts when thousands of masked pictures pass.
+    """
+    if mode == "nearest-exact":
+        return F.interpolate(images, size, mode=mode)
+    if images.device.type == "cpu" and not torch.is_grad_enabled() and _are_levels(images):
+        levels = (images * 255).add_(0.5).to(torch.uint8)
+        return F.interpolate(levels, size, mode=mode, align_corners=False, antialias=True).to(images.dtype).div_(255)
+    resized = F.interpolate(images.float(), size, mode=mode, align_corners=False, antialias=True)  # not in bfloat16
+    return resized.to(images.dtype)
+
+
+def _are_levels(images: Tensor) -> bool:
+    low, high = torch.aminmax(images)
+    return bool(low >= 0) and bool(high <= 1)
 
 
 def adapted(

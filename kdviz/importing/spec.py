@@ -13,20 +13,8 @@ from kdviz.errors import SettingError
 from kdviz.experiment import ROLES
 from kdviz.inputs import INTERPOLATIONS
 
-KEYS = (
-    "network",
-    "size",
-    "resize",
-    "crop",
-    "interpolation",
-    "mean",
-    "std",
-    "channels",
-    "classes",
-    "key",
-    "prefix",
-    "code",
-)
+_OF_INPUT = ("size", "resize", "crop", "interpolation", "mean", "std", "channels")
+KEYS = ("network", *_OF_INPUT, "classes", "key", "prefix", "code")
 _NEXT = re.compile(r",\s*(?=(?:" + "|".join(KEYS) + r")\s*=)")
 _SIZE = re.compile(r"(\d+)(?:\s*[xX×*]\s*(\d+))?")
 
