@@ -7,6 +7,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,17 @@ ONNX = "onnx"
 
 RENORMALISED = "@renormalised"
 """The end of the name of a network that normalises its input anew: see :class:`Renormalised`."""
+
+TORCHVISION_SETTINGS = {"transform_input": bool, "aux_logits": bool, "image_size": int, "in_chans": int}
+"""What else torchvision's builders are told, and the kind of each. ``in_chans`` is kdviz's: it makes the first
+convolution anew for so many channels."""
+
+TIMM_SETTINGS = {"img_size": int, "global_pool": str}
+"""Likewise for timm's."""
+
+_SETTINGS = {"torchvision": TORCHVISION_SETTINGS, "timm": TIMM_SETTINGS}
+_KINDS = {bool: "true or false", int: "a whole number from 1 to 4096", str: "a name"}
+_LARGEST_SETTING = 4096
 
 _Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and std, one number a channel
 
@@ -169,7 +181,12 @@ class LinearHead(nn.Sequential):
 
 
 def build_network(
-    name: str, *, classes: int, channels: int, size: tuple[int, int], settings: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    classes: int,
+    channels: int,
+    size: tuple[int, int],
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> nn.Module:
     """A network with fresh weights.
 
@@ -180,38 +197,93 @@ def build_network(
         classes: Number of logits.
         channels: Of the input.
         size: Height and width of the input.
+        settings: What else the library's builder is told: see ``TORCHVISION_SETTINGS`` and ``TIMM_SETTINGS``.
 
     Raises:
         UnknownNameError: No such network.
-        SettingError: timm is asked for and not installed, or the network does not take such an input.
+        SettingError: timm is asked for and not installed, the network does not take such an input, or a setting is
+            unknown, of the wrong kind, or not one of this network's.
     """
     if name.endswith(RENORMALISED):
-        network = build_network(name.removesuffix(RENORMALISED), classes=classes, channels=channels, size=size)
+        inner = name.removesuffix(RENORMALISED)
+        network = build_network(inner, classes=classes, channels=channels, size=size, settings=settings)
         return Renormalised(network, channels)
     library, _, model = name.partition("/")
     if model and library == "torchvision":
-        return _torchvision(model, classes, channels)
+        return _torchvision(model, classes, channels, check_settings(name, settings))
     if model and library == "timm":
-        return _timm(model, classes, channels)
-    return networks[name](classes=classes, channels=channels, size=size)
+        return _timm(model, classes, channels, check_settings(name, settings))
+    builder = networks[name]
+    check_settings(name, settings)
+    return builder(classes=classes, channels=channels, size=size)
 
 
-def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
+def check_settings(network: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a network's builder, if they are among those that may be given.
+
+    Args:
+        network: See :func:`build_network`.
+        settings: Plain values by name, as they come from a file.
+
+    Raises:
+        SettingError: One is unknown or not of its kind.
+    """
+    known = _SETTINGS.get(network.partition("/")[0], {})
+    for key, value in settings.items():
+        if key not in known:
+            listed = ", ".join(known) or "none"
+            raise SettingError(f"The network '{network}' has no setting '{key}'; its settings are: {listed}.")
+        if type(value) is not known[key] or (known[key] is int and not 1 <= value <= _LARGEST_SETTING):
+            wanted = _KINDS[known[key]]
+            raise SettingError(f"The setting '{key}' of the network '{network}' must be {wanted}, not {value!r:.40}.")
+    return dict(settings)
+
+
+def _torchvision(name: str, classes: int, channels: int, settings: dict[str, Any]) -> nn.Module:
     from torchvision import models
 
     known = models.list_models(module=models)
     if name not in known:
         raise UnknownNameError("torchvision network", name, known)
-    if channels != 3:
-        raise SettingError(f"torchvision's '{name}' takes 3 channels, not {channels}.")
-    return models.get_model(name, weights=None, num_classes=classes)
+    taken = settings.pop("in_chans", 3)
+    if channels != taken:
+        raise SettingError(f"torchvision's '{name}' takes {_counted(taken)}, not {channels}.")
+    network = _built(models.get_model, f"torchvision/{name}", {"weights": None, "num_classes": classes}, settings)
+    return network if channels == 3 else _with_channels(network, channels)
 
 
-def _timm(name: str, classes: int, channels: int) -> nn.Module:
+def _timm(name: str, classes: int, channels: int, settings: dict[str, Any]) -> nn.Module:
     timm = import_timm(f"timm/{name}")
     if name not in timm.list_models():
         raise UnknownNameError("timm network", name, timm.list_models())
-    return timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels)
+    arguments = {"pretrained": False, "num_classes": classes, "in_chans": channels}
+    return _built(timm.create_model, f"timm/{name}", arguments, settings)
+
+
+def _built(
+    create: Callable[..., nn.Module], network: str, arguments: Mapping[str, Any], settings: Mapping[str, Any]
+) -> nn.Module:
+    """The network; whatever a library says of settings that it does not take is one error."""
+    try:
+        return create(network.partition("/")[2], **arguments, **settings)
+    except Exception as error:  # an unknown setting is a TypeError; a wrong value can be nearly any other
+        if not settings:
+            raise
+        given = ", ".join(f"{key}={value}" for key, value in settings.items())
+        raise SettingError(f"The network '{network}' cannot be built with {given}: {_first_line(error)}") from error
+
+
+def _counted(channels: int) -> str:
+    return "1 channel" if channels == 1 else f"{channels} channels"
+
+
+def _with_channels(network: nn.Module, channels: int) -> nn.Module:
+    """The network with a fresh first convolution for so many channels, as people change torchvision's for grey."""
+    name, first = next((name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
+    shape = (channels, first.out_channels, first.kernel_size, first.stride, first.padding, first.dilation)
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, nn.Conv2d(*shape, bias=first.bias is not None))  # pyright: ignore[reportArgumentType]
+    return network
 
 
 def import_timm(network: str) -> Any:
