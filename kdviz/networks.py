@@ -315,6 +315,7 @@ class OnnxNetwork(nn.Module):
     Attributes:
         content: The file.
         shape: Of the input as the file declares it: a number, or a name where any number will do.
+        scores_shape: Of the first output as the file declares it.
         undoes_sigmoid: Whether the file ends with a sigmoid. Logits are then the log odds of its answer, as a softmax
             of that answer would make all classes nearly equal.
         returns_probabilities: Set this to True when the file ends with a softmax: logits are then the logarithm of
@@ -337,6 +338,7 @@ class OnnxNetwork(nn.Module):
         self._threads = 0
         session = self._opened()
         self._input = self._the_input(session)
+        self.scores_shape = tuple(session.get_outputs()[0].shape)
         self._output = self._first_output(session)
         self.undoes_sigmoid = last_operator(self.content, self._output) == "Sigmoid"
         self.shape = tuple(session.get_inputs()[0].shape)
@@ -422,6 +424,7 @@ class OnnxNetwork(nn.Module):
 # field is a number of three low bits for its kind and the others for its name, and a value; here names are as in
 # onnx.proto. Weights are passed over.
 _GRAPH, _NODE, _INPUT, _OUTPUT, _OPERATOR = 7, 1, 1, 2, 4
+_OPSETS, _DOMAIN, _VERSION = 8, 1, 2
 _PASSED_ON = {"QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Reshape", "Flatten", "Squeeze"}
 
 
@@ -447,6 +450,18 @@ def last_operator(content: bytes, output: str) -> str:
     except (StopIteration, KeyError, IndexError, ValueError, TypeError):
         return ""
     return ""
+
+
+def opset_of(content: bytes) -> int:
+    """The version of ONNX's own operators that a file uses; 0 when it cannot be told."""
+    try:
+        for name, value in _fields(memoryview(content)):
+            entry = dict(_fields(value)) if name == _OPSETS else {}
+            if _text(entry.get(_DOMAIN, b"")) in ("", "ai.onnx") and entry.get(_VERSION):
+                return int(entry[_VERSION])
+    except (IndexError, ValueError, TypeError):
+        return 0
+    return 0
 
 
 def _text(value: Any) -> str:
