@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kdviz.errors import ModelError, SettingError, UnknownNameError
 from kdviz.registry import Registry
+from kdviz.transformers_networks import transformers_network
 
 networks: Registry[Callable[..., nn.Module]] = Registry("network")
 
@@ -193,7 +194,8 @@ def build_network(
     Args:
         name: One of ``networks``, or ``torchvision/NAME`` or ``timm/NAME`` for any classifier of theirs; with
             ``@renormalised`` at the end, such as ``timm/tf_efficientnet_lite2@renormalised``, a :class:`Renormalised`
-            one, which changes nothing until ``between`` is called or weights are loaded.
+            one, which changes nothing until ``between`` is called or weights are loaded. ``transformers/TYPE`` is a
+            classifier of transformers, whose configuration is the setting ``config``.
         classes: Number of logits.
         channels: Of the input.
         size: Height and width of the input.
@@ -213,6 +215,8 @@ def build_network(
         return _torchvision(model, classes, channels, check_settings(name, settings))
     if model and library == "timm":
         return _timm(model, classes, channels, check_settings(name, settings))
+    if model and library == "transformers":
+        return transformers_network(model, classes, channels, settings)
     builder = networks[name]
     check_settings(name, settings)
     return builder(classes=classes, channels=channels, size=size)
