@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kdviz import figures
     from kdviz.errors import KdvizError
     from kdviz.experiment import Experiment, Run, list_experiments, load_experiment
+    from kdviz.importing.launch import launch
+    from kdviz.importing.memory import import_models
     from kdviz.metrics import agreement
     from kdviz.saliency import SaliencyMap, explain
 
@@ -28,6 +30,8 @@ __all__ = [
     "agreement",
     "explain",
     "figures",
+    "import_models",
+    "launch",
     "list_experiments",
     "load_experiment",
 ]
@@ -40,6 +44,8 @@ _HOMES = {
     "SaliencyMap": "kdviz.saliency",
     "agreement": "kdviz.metrics",
     "explain": "kdviz.saliency",
+    "import_models": "kdviz.importing.memory",
+    "launch": "kdviz.importing.launch",
     "list_experiments": "kdviz.experiment",
     "load_experiment": "kdviz.experiment",
 }

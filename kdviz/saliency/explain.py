@@ -33,6 +33,7 @@ from kdviz.saliency.scores import (
     is_flat,
     probes,
 )
+from kdviz.saliency.shown import Maps
 
 _ABOUT_A_LEVEL = ("rise", "normalised")  # estimators whose map of a score that nothing changes is that score
 
@@ -240,7 +241,7 @@ def explain(
     maps = last.maps()
     for reason in [*last.misfits.values(), *(doubt.text for one in maps.values() for doubt in one.doubts)]:
         warnings.warn(reason, stacklevel=2)
-    return maps
+    return Maps(maps)
 
 
 def explain_stream(
