@@ -35,6 +35,12 @@ _OVERSHOOT = 1e-3  # of floating-point values beyond 0 and 1, by rounding
 _DIGIT_BOX = 20  # MNIST digits fit a 20 x 20 box ...
 _DIGIT_CANVAS = 28  # ... whose centre of mass is put in the middle of 28 x 28 (LeCun et al., 1998),
 _DIGIT_CENTRE = 14.5  # which is the centre of pixel 14, as measured on MNIST, not the corner between 13 and 14
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 _WORKING_SIDE = 512  # photos are shrunk to this before thresholding: enough for a digit, and fast
 
 
@@ -153,6 +159,44 @@ def fit_to(image: Image.Image, size: tuple[int, int], channels: int) -> Image.Im
     """
     image = to_grey_or_rgb(image).convert("L" if channels == 1 else "RGB")
     return image if image.size == size[::-1] else _crop(image, size)
+
+
+def resized_middle(
+    image: Image.Image,
+    resize: int | tuple[int, int],
+    size: tuple[int, int],
+    channels: int,
+    interpolation: str = "bicubic",
+) -> Image.Image:
+    """A picture resized as torchvision's ``Resize`` does it, and the middle of it as its ``CenterCrop``.
+
+    Args:
+        image: In any mode.
+        resize: The short side in pixels, or (height, width).
+        size: Height and width of the middle; what is beyond the picture is black.
+        channels: 1 (grey) or 3 (RGB).
+        interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``.
+    """
+    image = to_grey_or_rgb(image).convert("L" if channels == 1 else "RGB")
+    height, width = _resized_size(image, resize)
+    if image.size != (width, height):
+        image = image.resize((width, height), _RESAMPLING[interpolation])
+    top, left = _start_of_middle(height, size[0]), _start_of_middle(width, size[1])
+    return image.crop((left, top, left + size[1], top + size[0]))
+
+
+def _start_of_middle(side: int, wanted: int) -> int:
+    """Below 0 where black has to be put around: torchvision then rounds otherwise."""
+    return round((side - wanted) / 2) if side >= wanted else -((wanted - side) // 2)
+
+
+def _resized_size(image: Image.Image, resize: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width; the long side is rounded down, as torchvision does it."""
+    if not isinstance(resize, int):
+        return resize
+    if image.width <= image.height:
+        return int(resize * image.height / image.width), resize
+    return resize, int(resize * image.width / image.height)
 
 
 def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
