@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdviz.datasets.imagenet import COUNT, WNID, imagenet, synonyms, wnid_of
+from kdviz.datasets.imagenet import COUNT, WNID, ImageNet, imagenet, synonyms, wnid_of
 from kdviz.errors import DatasetError, ModelError
 
 _MOST_BYTES = 8 * 2**20
@@ -121,22 +121,22 @@ def _named(model_classes: Sequence[str]) -> _Names:
     """The model's classes with what ImageNet knows of them: by WordNet id, or by number if they are its 1,000."""
     table = imagenet() if len(model_classes) == COUNT else None
     return [
-        (name, *_synset(name), *(_also(table.names[number], table.wnids[number : number + 1], name) if table else ()))
+        (name, *_synset(name), *(_also(table, number, name) if table else ()))
         for number, name in enumerate(model_classes)
     ]
 
 
-def _also(called: tuple[str, ...], wnid: tuple[str, ...], name: str) -> tuple[str, ...]:
+def _also(table: ImageNet, number: int, name: str) -> tuple[str, ...]:
     """What ImageNet calls the class of this number, if the name is one of these."""
-    name = _REPEATED.sub("", name)
-    mine = {folded(word) for word in (name, *synonyms(name))}
-    return (*called, *wnid) if mine & {folded(word) for word in called} else ()
+    mine = {folded(word) for word in synonyms(_REPEATED.sub("", name))}
+    same = mine & {folded(word) for word in table.words(number)}
+    return (*table.names[number], *table.wnids[number : number + 1]) if same else ()
 
 
 def _synset(name: str) -> tuple[str, ...]:
     """The WordNet id in a name, and the words of its synset."""
     wnid = wnid_of(name)
-    return (wnid, *synonyms(imagenet().lemmas.get(wnid, ""))) if wnid else ()
+    return (wnid, imagenet().lemmas.get(wnid, wnid)) if wnid else ()
 
 
 def _matched(known: _Names, wanted: Sequence[str], aliases: Mapping[str, str]) -> tuple[int | None, ...]:
@@ -169,8 +169,8 @@ _LEVELS: tuple[Callable[[tuple[str, ...]], set[str]], ...] = (
     lambda names: {names[0]},
     lambda names: {folded(names[0])} - {""},
     lambda names: {wnid for name in names if (wnid := wnid_of(name))},
-    lambda names: {folded(word) for word in synonyms(names[0])[:1]} - {""},  # a gong is a chime, too, but first a gong
-    lambda names: {folded(name) for name in names} - {""},
+    # a gong is a chime, too, but first of all a gong
+    lambda names: {folded(word) for name in names for word in synonyms(name)[:1]} - {""},
     lambda names: {folded(word) for name in names for word in synonyms(name)} - {""},
 )
 

@@ -25,12 +25,16 @@ class ImageNet:
         wnids: Of the 1,000 classes, in their usual order; empty without timm.
         lemmas: WordNet id -> the words of its synset, ``tench, Tinca tinca``; of more than the 1,000. Empty without
             timm.
-        names: Of the 1,000 classes: all that each is called.
+        names: Of the 1,000 classes: what each is called, one text a library; ``words`` gives the single words.
     """
 
     wnids: tuple[str, ...]
     lemmas: dict[str, str]
     names: tuple[tuple[str, ...], ...]
+
+    def words(self, number: int) -> set[str]:
+        """All that class ``number`` is called."""
+        return {word for name in self.names[number] for word in synonyms(name)}
 
 
 @lru_cache(maxsize=1)
@@ -38,8 +42,8 @@ def imagenet() -> ImageNet:
     """From timm's tables, and from the categories of torchvision's weights."""
     wnids, lemmas = _of_timm()
     short = _of_torchvision()
-    called = [synonyms(lemmas.get(wnid, "")) for wnid in wnids] or [()] * COUNT
-    names = tuple((*words, name) if name else words for words, name in zip(called, short, strict=True))
+    synsets = [lemmas.get(wnid, "") for wnid in wnids] or [""] * COUNT
+    names = tuple(tuple(name for name in both if name) for both in zip(synsets, short, strict=True))
     return ImageNet(wnids, lemmas, names)
 
 

@@ -96,8 +96,8 @@ def _numbers(folders: Sequence[str], count: int) -> tuple[int, ...]:
 def _strangers(strange: Sequence[str], folders: Sequence[str], classes: ClassNames, where: str) -> DatasetError:
     known = list(classes.aliases or classes.names)
     return DatasetError(
-        f"{len(strange)} of the {len(folders)} classes in {where} ({listed(strange)}) are none of the {len(known)} named "
-        f"ones ({listed(known)}); correct --classes, or give it a file with lines folder=name."
+        f"{len(strange)} of the {len(folders)} classes in {where} ({listed(strange)}) are none of the {len(known)} "
+        f"named ones ({listed(known)}); correct --classes, or give it a file with lines folder=name."
     )
 
 
@@ -143,5 +143,5 @@ def _are_imagenet(numbers: Sequence[int], names: Sequence[str]) -> bool:
     table = imagenet()
     if not table.wnids or max(numbers) >= COUNT:
         return False
-    called = [{folded(word) for word in table.names[number]} for number in numbers]
+    called = [{folded(word) for word in table.words(number)} for number in numbers]
     return all(words & {folded(word) for word in synonyms(name)} for words, name in zip(called, names, strict=True))
