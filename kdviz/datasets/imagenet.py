@@ -1,0 +1,113 @@
+"""ImageNet's 1,000 classes: their WordNet ids, their usual order, and what they are called. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+COUNT = 1000
+
+WNID = re.compile(r"n\d{8}")
+"""The id of a noun in WordNet, as ImageNet's folders are called."""
+
+_SYNSETS, _LEMMAS = "imagenet_synsets.txt", "imagenet_synset_to_lemma.txt"
+
+
+@dataclass(frozen=True)
+class ImageNet:
+    """What the installed libraries know of ImageNet.
+
+    Attributes:
+        wnids: Of the 1,000 classes, in their usual order; empty without timm.
+        lemmas: WordNet id -> the words of its synset, ``tench, Tinca tinca``; of more than the 1,000. Empty without
+            timm.
+        names: Of the 1,000 classes: what each is called, one text a library; ``words`` gives the single words.
+    """
+
+    wnids: tuple[str, ...]
+    lemmas: dict[str, str]
+    names: tuple[tuple[str, ...], ...]
+
+    def words(self, number: int) -> set[str]:
+        """All that class ``number`` is called."""
+        return {word for name in self.names[number] for word in synonyms(name)}
+
+
+@lru_cache(maxsize=1)
+def imagenet() -> ImageNet:
+    """From timm's tables, and from the categories of torchvision's weights."""
+    wnids, lemmas = _of_timm()
+    short = _of_torchvision()
+    synsets = [lemmas.get(wnid, "") for wnid in wnids] or [""] * COUNT
+    names = tuple(tuple(name for name in both if name) for both in zip(synsets, short, strict=True))
+    return ImageNet(wnids, lemmas, names)
+
+
+def synonyms(name: str) -> tuple[str, ...]:
+    """``tench, Tinca tinca`` -> both.
+
+    >>> synonyms("tench, Tinca tinca")
+    ('tench', 'Tinca tinca')
+    """
+    return tuple(word.strip() for word in name.split(",") if word.strip())
+
+
+def wnid_of(name: str) -> str:
+    """The WordNet id with which a name starts or ends (``n01440764``, ``crane (n03126707)``); empty without.
+
+    >>> wnid_of("crane (n03126707)")
+    'n03126707'
+    """
+    words = re.split(r"[\s,_()\-]+", name.strip(" ()"))
+    return next((word for word in (words[0], words[-1]) if WNID.fullmatch(word)), "")
+
+
+def short_name(wnid: str) -> str:
+    """The first word of a synset; the id itself where it is not known."""
+    return next(iter(synonyms(imagenet().lemmas.get(wnid, ""))), wnid)
+
+
+def distinct(names: Sequence[str], wnids: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names, those that another class of ImageNet has as well with their WordNet id: there are two cranes.
+
+    Args:
+        names: Of classes.
+        wnids: Of the same classes.
+    """
+    table = imagenet()
+    everywhere = [short_name(wnid) for wnid in table.wnids]
+    taken = {name for name in everywhere if everywhere.count(name) > 1} | {n for n in names if names.count(n) > 1}
+    return tuple(
+        f"{name} ({wnid})" if name in taken and name != wnid else name for name, wnid in zip(names, wnids, strict=True)
+    )
+
+
+def _of_timm() -> tuple[tuple[str, ...], dict[str, str]]:
+    folder = _folder_of("timm")
+    try:
+        assert folder is not None
+        tables = folder / "data" / "_info"
+        wnids = tuple((tables / _SYNSETS).read_text(encoding="utf-8").split())
+        lines = (tables / _LEMMAS).read_text(encoding="utf-8").splitlines()
+    except (AssertionError, OSError, ValueError):
+        return (), {}
+    lemmas = dict(line.split("\t", 1) for line in lines if "\t" in line)
+    return (wnids, lemmas) if len(wnids) == COUNT else ((), {})
+
+
+def _folder_of(package: str) -> Path | None:
+    """Where a package is installed; it is not imported, which takes timm seconds."""
+    found = find_spec(package)
+    places = list(found.submodule_search_locations or ()) if found else []
+    return Path(places[0]) if places else None
+
+
+def _of_torchvision() -> tuple[str, ...]:
+    from torchvision.models import ResNet18_Weights
+
+    names = tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+    return names if len(names) == COUNT else ("",) * COUNT
