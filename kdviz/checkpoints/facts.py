@@ -127,8 +127,10 @@ def _bounded(value: Any) -> Any:
 def _unwrapped(value: Any) -> Any:
     """What is in an object that is only a wrapper: a stand-in, or the object itself in a file that is trusted."""
     match value:
-        case Attributes() | Array():
+        case Attributes():
             return value.values
+        case Array():
+            return _Left if value.values is None else value.values
         case Name():
             return value.name
         case argparse.Namespace():
