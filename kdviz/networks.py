@@ -26,7 +26,13 @@ ONNX = "onnx"
 RENORMALISED = "@renormalised"
 """The end of the name of a network that normalises its input anew: see :class:`Renormalised`."""
 
-TORCHVISION_SETTINGS = {"transform_input": bool, "aux_logits": bool, "image_size": int, "in_chans": int}
+TORCHVISION_SETTINGS = {
+    "transform_input": bool,
+    "aux_logits": bool,
+    "init_weights": bool,
+    "image_size": int,
+    "in_chans": int,
+}
 """What else torchvision's builders are told, and the kind of each. ``in_chans`` is kdviz's: it makes the first
 convolution anew for so many channels."""
 

@@ -71,13 +71,12 @@ def _of_torchvision(network: str) -> Iterator[Outline]:
     from torchvision import models
 
     name = network.partition("/")[2]
-    fixed = {"aux_logits": False} if name in _AUXILIARY else {}
+    fixed = {"aux_logits": False, "init_weights": False} if name in _AUXILIARY else {}
     sized = name.startswith("vit_")
 
     def create(classes: int, channels: int, size: int | None) -> nn.Module:
         given = {"image_size": size} if size else {}
-        init = {"init_weights": False} if fixed else {}
-        built = models.get_model(name, weights=None, num_classes=classes, **fixed, **given, **init)
+        built = models.get_model(name, weights=None, num_classes=classes, **fixed, **given)
         if channels != _CHANNELS[0]:
             first = next(layer for layer in built.modules() if isinstance(layer, nn.Conv2d))
             first.weight = nn.Parameter(first.weight[:, :channels])
