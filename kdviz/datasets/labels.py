@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdviz.datasets.class_names import ClassNames, folded, listed, match_names
+from kdviz.datasets.class_matching import folded, listed, match_names
+from kdviz.datasets.class_names import ClassNames
 from kdviz.datasets.imagenet import COUNT, WNID, distinct, imagenet, short_name, synonyms
 from kdviz.datasets.label_files import LabelRow
 from kdviz.errors import DatasetError
