@@ -1,4 +1,4 @@
-"""Predictions that somebody else made of a data set's pictures, as logits: a model of which only the answers are known."""
+"""Predictions that were made elsewhere, as logits: of these models only the answers are known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,7 +23,8 @@ LABEL_ONLY = 0.999
 
 _ROUNDED = 0.02  # by which the sum of rounded probabilities may miss 1
 _MOST_BYTES = 4 * 2**30
-_SCORES = ("logits", "probabilities", "probs", "scores", "predictions", "outputs")
+_PROBABILITIES = ("probabilities", "probs", "softmax")
+_SCORES = ("logits", *_PROBABILITIES, "scores", "predictions", "outputs")
 _FILES = ("files", "names", "file", "filenames", "paths")
 _LABELS = ("labels", "label", "targets")
 _FILE_COLUMNS = ("file", "path", "image", "filename", "file_name", "name", "sample", "index", "id")
@@ -52,6 +53,7 @@ class _Table:
     files: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     has_scores: bool = True
+    are_probabilities: bool = False
 
 
 def read_predictions(path: str | Path, pictures: PictureFiles, classes: Sequence[str]) -> Tensor:
@@ -82,13 +84,20 @@ def given_predictions(path: str | Path, pictures: PictureFiles, classes: Sequenc
     order = _order(table, path, pictures)
     scores = torch.from_numpy(table.scores[order])
     _require_labels(table, order, path, pictures)
-    return GivenPredictions(_as_logits(scores).float(), table.has_scores)
+    return GivenPredictions(_as_logits(scores, path, certain=table.are_probabilities).float(), table.has_scores)
 
 
-def _as_logits(scores: Tensor) -> Tensor:
-    """Probabilities, also rounded ones, as logarithms; anything else as it is."""
+def _as_logits(scores: Tensor, path: Path, *, certain: bool) -> Tensor:
+    """Probabilities, also rounded ones, as logarithms; anything else as it is.
+
+    Raises:
+        DatasetError: The file calls them probabilities, and they are not.
+    """
     sums = scores.sum(1, keepdim=True)
-    if not bool(((sums - 1).abs() < _ROUNDED).all()) or not are_probabilities(scores / sums):
+    summed = bool(((sums - 1).abs() < _ROUNDED).all())
+    if certain and not (summed and bool((scores >= 0).all())):
+        raise DatasetError(f"'{path}' has probabilities that are below 0 or whose sum is not 1; call them logits.")
+    if not certain and not (summed and are_probabilities(scores / sums)):
         return scores
     return (scores / sums).clamp(min=torch.finfo(torch.float32).tiny).log()
 
@@ -125,7 +134,9 @@ def _of_npz(path: Path, classes: Sequence[str]) -> _Table:
             raise DatasetError(f"'{path}' has the arrays {sorted(arrays)}; call that of the scores logits.")
         files = next((arrays[name] for name in _FILES if name in arrays), None)
         labels = next((arrays[name] for name in _LABELS if name in arrays), None)
-        return _of_array(arrays[scores], classes, tuple(map(str, files.tolist())) if files is not None else (), labels)
+        named = tuple(map(str, files.tolist())) if files is not None else ()
+        found = _of_array(arrays[scores], classes, named, labels)
+    return replace(found, are_probabilities=found.are_probabilities or scores in _PROBABILITIES)
 
 
 def _of_npy(path: Path, classes: Sequence[str]) -> _Table:
@@ -137,7 +148,7 @@ def _of_array(
 ) -> _Table:
     """Scores (n, classes); or (n,) of whole numbers, which are answers."""
     if array.ndim == 1 and array.dtype.kind in "iu":
-        return _Table(_of_answers(array.tolist(), None, len(classes)), files, labels, has_scores=False)
+        return _Table(_of_answers(array.tolist(), None, len(classes)), files, labels, False, True)
     if array.ndim == 2 and array.dtype.kind in "fiu":
         return _Table(np.asarray(array, np.float64), files, labels)
     raise DatasetError(
@@ -181,7 +192,7 @@ def _of_csv(path: Path, classes: Sequence[str]) -> _Table:
     sure = next((columns[name] for name in _CONFIDENCE if name in columns), None)
     confidence = [_as_number(value, path) for value in sure] if sure else None
     answers = _numbers(answered, classes, path)
-    return _Table(_of_answers(answers, confidence, len(classes)), files, has_scores=False)
+    return _Table(_of_answers(answers, confidence, len(classes)), files, None, False, True)
 
 
 def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
