@@ -140,22 +140,26 @@ PROCESSORS = (
 
 @pytest.mark.parametrize(("kind", "settings"), PROCESSORS)
 def test_preprocessor_config_gives_transformers_pixels(kind, settings, pictures):
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", "5.0")
     from kdviz.checkpoints import recorded_input
 
-    for suffix, tolerance in (("Pil", 2), ("", 6)):  # on Pillow's pictures; on tensors, whose bicubic is another
-        if not hasattr(transformers, kind + suffix):
-            continue
-        processor = getattr(transformers, kind + suffix)(**settings)
-        fields = recorded_input({"preprocessor_config": processor.to_dict()})
-        spec, source = input_of("transformers/some", recorded_input={**fields, "source": "config"})
-        assert source == "config"
-        for picture in pictures:
-            theirs = torch.as_tensor(np.asarray(processor(picture)["pixel_values"][0]))
-            ours = inputs_of(spec, picture)
-            grey = (ours - theirs).abs() * torch.tensor(spec.std).view(-1, 1, 1) * 255
-            assert theirs.shape == ours.shape
-            assert grey.max() <= tolerance + 1e-3, (kind + suffix, picture.size)
+    on_pillow, on_tensors = (getattr(transformers, kind + suffix)(**settings) for suffix in ("Pil", ""))
+    fields = recorded_input({"preprocessor_config": on_pillow.to_dict()})
+    spec, source = input_of("transformers/some", recorded_input={**fields, "source": "config"})
+    assert source == "config"
+    for picture in pictures:
+        assert grey_levels(spec, on_pillow, picture).max() < 0.01
+        differences = grey_levels(spec, on_tensors, picture)  # torch clips less between the two directions
+        assert differences.mean() < 0.5
+        assert differences.quantile(0.99) < 4.01
+
+
+def grey_levels(spec: InputSpec, processor, picture: Image.Image) -> Tensor:
+    """How far our pixels are from a processor's, of 255."""
+    theirs = torch.as_tensor(np.asarray(processor(picture)["pixel_values"][0]))
+    ours = inputs_of(spec, picture)
+    assert theirs.shape == ours.shape
+    return ((ours - theirs).abs() * torch.tensor(spec.std).view(-1, 1, 1) * 255).flatten()
 
 
 def test_a_transformers_model_without_preprocessor_gets_its_types_defaults():

@@ -72,13 +72,13 @@ def read_label_file(path: Path) -> list[LabelRow]:
 
 
 def has_files(path: Path) -> bool:
-    """Whether a CSV file's header has a column with pictures' files."""
+    """Whether a CSV file has a column with pictures' files, or starts with one."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = _rows_of(file.readline(), path)[0]
     except (OSError, ValueError, DatasetError):
         return False
-    return "file" in _columns([_plain(cell) for cell in header])
+    return "file" in _columns([_plain(cell) for cell in header]) or _is_file_name(header[0])
 
 
 def preferred_split(
