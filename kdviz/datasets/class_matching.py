@@ -92,7 +92,7 @@ def _matched(known: _Names, wanted: Sequence[str], aliases: Mapping[str, str]) -
     for alias, name in aliases.items():
         also.setdefault(name, []).append(alias)
     levels = [_numbers(known, keys) for keys in _LEVELS]
-    return tuple(_number_of((name, *also.get(name, ())), levels) for name in wanted)
+    return tuple(_number_of((name, *_synset(name)[1:], *also.get(name, ())), levels) for name in wanted)
 
 
 def _numbers(known: _Names, keys: Callable[[tuple[str, ...]], set[str]]) -> dict[str, set[int]]:
@@ -147,13 +147,9 @@ def _different(order: Sequence[int | None], data_classes: Sequence[str], count: 
 
 
 def _order_of_unnamed(count: int, data_classes: Sequence[str], aliases: Mapping[str, str]) -> tuple[int, ...] | None:
-    if count == COUNT:
-        table = imagenet()
-        wnids = [(wnid,) for wnid in table.wnids] or [()] * COUNT
-        known = [(*names, *wnid) for names, wnid in zip(table.names, wnids, strict=True)]
-        order = _matched(known, data_classes, aliases)
-        if None not in order:
-            return _different(order, data_classes, COUNT)
+    order = _order_of_imagenet(data_classes, aliases) if count == COUNT else ()
+    if order:
+        return _different(order, data_classes, COUNT)
     if count == len(data_classes):
         return None
     numbers = _by_number(count, data_classes)
@@ -163,6 +159,24 @@ def _order_of_unnamed(count: int, data_classes: Sequence[str], aliases: Mapping[
         f"The model has {count} logits and the data {len(data_classes)} classes ({listed(data_classes)}), and nothing "
         "says which logit is which class; say with classes= what the model's logits are."
     )
+
+
+def _order_of_imagenet(data_classes: Sequence[str], aliases: Mapping[str, str]) -> tuple[int | None, ...]:
+    """The numbers of ImageNet's classes; empty if the data's are others.
+
+    Raises:
+        ModelError: They are ImageNet's in another order, and some could be several.
+    """
+    table = imagenet()
+    wnids = [(wnid,) for wnid in table.wnids] or [()] * COUNT
+    known = [(*names, *wnid) for names, wnid in zip(table.names, wnids, strict=True)]
+    order = _matched(known, data_classes, aliases)
+    found = [(place, number) for place, number in enumerate(order) if number is not None]
+    if len(found) == len(order):
+        return order
+    if len(order) == COUNT and 2 * len(found) > COUNT and any(place != number for place, number in found):
+        _require_all(order, data_classes, [names[0] for names in known])
+    return ()
 
 
 def _by_number(count: int, data_classes: Sequence[str]) -> tuple[int, ...]:
