@@ -19,10 +19,10 @@ def class_order(
 ) -> tuple[int, ...] | None:
     """Which logit of a model each class of the data is.
 
-    Names are compared as they are, then without case, spaces and signs, then by WordNet id, then by their synonyms:
-    ``tench`` is ``tench, Tinca tinca``. The data may have fewer classes than the model, in any order. Of a model whose
-    names are not known, the logits are in the data's order if there are as many, in ImageNet's if there are 1,000 and
-    the data's classes are ImageNet's, and by number if the data's classes are ``class 3``.
+    Names are compared by the WordNet id in them, then as they are, then without case, spaces and signs, then by their
+    synonyms: ``tench`` is ``tench, Tinca tinca``. The data may have fewer classes than the model, in any order. Of a
+    model whose names are not known, the logits are in ImageNet's order if there are 1,000 and the data's classes are
+    ImageNet's, else in the data's if there are as many, else by number if the data's classes are ``class 3``.
 
     Args:
         model_classes: Names of the logits; or how many there are, where their names are not known.
@@ -113,13 +113,15 @@ def _number_of(names: tuple[str, ...], levels: Sequence[dict[str, set[int]]]) ->
 
 
 _LEVELS: tuple[Callable[[tuple[str, ...]], set[str]], ...] = (
-    lambda names: {names[0]},
-    lambda names: {folded(names[0])} - {""},
     lambda names: {wnid for name in names if (wnid := wnid_of(name))},
-    # a gong is a chime, too, but first of all a gong
+    lambda names: set(names),
+    # A gong is a chime, too, but first of all a gong; a Cardigan is a dog, and no cardigan.
+    lambda names: {word for name in names for word in synonyms(name)[:1]},
+    lambda names: {folded(name) for name in names} - {""},
     lambda names: {folded(word) for name in names for word in synonyms(name)[:1]} - {""},
     lambda names: {folded(word) for name in names for word in synonyms(name)} - {""},
 )
+"""What names have in common, the surest first."""
 
 
 def _require_all(order: Sequence[int | None], data_classes: Sequence[str], model_classes: Sequence[str]) -> None:

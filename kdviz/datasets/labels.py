@@ -61,7 +61,7 @@ def labels_of_rows(
     else:
         numbers, titles = labels_of_folders(texts, classes, where)
     if len(titles) < 2:
-        raise DatasetError(f"{where} has one class only, '{titles[0]}'; add pictures of another, or use --classes.")
+        raise DatasetError(f"{where} has one class only, '{texts[0]}'; add pictures of another, or use --classes.")
     return torch.tensor([numbers[row.label] for row in rows]), titles
 
 
