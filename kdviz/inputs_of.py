@@ -199,7 +199,7 @@ def _of_library(network: str, settings: Mapping[str, Any]) -> _Fields:
 def _of_timm(name: str) -> _Fields:
     """As ``timm.data.create_transform(**resolve_data_config(...))``."""
     import_timm(f"timm/{name}")
-    from timm.data import resolve_data_config  # pyright: ignore[reportMissingImports]
+    from timm.data.config import resolve_data_config  # pyright: ignore[reportMissingImports]
     from timm.models import get_pretrained_cfg  # pyright: ignore[reportMissingImports]
 
     try:
@@ -225,7 +225,8 @@ def _of_torchvision(name: str) -> _Fields:
     from torchvision import models
 
     try:
-        transforms = models.get_model_weights(name).DEFAULT.transforms()
+        weights: Any = models.get_model_weights(name)
+        transforms = weights.DEFAULT.transforms()
         short, crop = transforms.resize_size[0], transforms.crop_size[0]
     except (ValueError, AttributeError):  # no such network, or no classifier
         return {}
@@ -245,11 +246,9 @@ def _of_transformers(name: str, config: Mapping[str, Any]) -> _Fields:
 
     try:
         import transformers  # pyright: ignore[reportMissingImports]
-        from transformers.models.auto.image_processing_auto import (  # pyright: ignore[reportMissingImports]
-            IMAGE_PROCESSOR_MAPPING_NAMES,
-        )
+        from transformers.models.auto import image_processing_auto as known  # pyright: ignore[reportMissingImports]
 
-        made = _processor(transformers, IMAGE_PROCESSOR_MAPPING_NAMES[name])
+        made = _processor(transformers, vars(known)["IMAGE_PROCESSOR_MAPPING_NAMES"][name])
     except (ImportError, KeyError, AttributeError, TypeError):
         return {}
     found = dict(recorded_input({"preprocessor_config": made}) or {})

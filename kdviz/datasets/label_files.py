@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -71,13 +72,72 @@ def read_label_file(path: Path) -> list[LabelRow]:
 
 
 def has_files(path: Path) -> bool:
-    """Whether a CSV file's header has a column with pictures' files."""
+    """Whether a CSV file has a column with pictures' files, or starts with one."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = _rows_of(file.readline(), path)[0]
     except (OSError, ValueError, DatasetError):
         return False
-    return "file" in _columns([_plain(cell) for cell in header])
+    return "file" in _columns([_plain(cell) for cell in header]) or _is_file_name(header[0])
+
+
+def preferred_split(
+    rows: Sequence[LabelRow], splits: Mapping[str, Sequence[str]]
+) -> tuple[list[LabelRow], str, bool | None]:
+    """The rows of one split, its name, and whether the file keeps them apart from pictures to train on.
+
+    Args:
+        rows: Of a file.
+        splits: Name -> what files call it; the first that is there is taken. Without any, all rows are test.
+    """
+    called = {name: split for split, names in splits.items() for name in names}
+    present = {called.get(row.split, "") for row in rows}
+    split = next((split for split in splits if split in present), None)
+    if split is None:
+        return list(rows), "test", None
+    held_out = False if split == "train" else (True if len(present) > 1 else None)
+    return [row for row in rows if called.get(row.split) == split], split, held_out
+
+
+def once(rows: Sequence[LabelRow], path: Path) -> list[LabelRow]:
+    """Each file once.
+
+    Raises:
+        DatasetError: A file has two labels.
+    """
+    found: dict[str, LabelRow] = {}
+    for row in rows:
+        if found.setdefault(row.file, row).label != row.label:
+            raise DatasetError(
+                f"'{path}' labels the file '{row.file}' as '{found[row.file].label}' and as '{row.label}'; leave one."
+            )
+    return list(found.values())
+
+
+def folder_of(path: Path, names: Sequence[str], *, inside: bool = False) -> Path:
+    """The folder to which the files in a CSV file are relative: its own, or ``images`` in it, as MHIST has them.
+
+    Args:
+        path: The CSV file.
+        names: Files, as it has them.
+        inside: Whether files outside its folder are refused.
+
+    Raises:
+        DatasetError: Some are in neither.
+    """
+    bases = (path.parent, path.parent / "images")
+    missing = [[name for name in names if not (base / name).is_file()] for base in bases]
+    base, absent = min(zip(bases, missing, strict=True), key=lambda pair: len(pair[1]))
+    if absent:
+        raise DatasetError(
+            f"{len(absent)} of the {len(names)} pictures in '{path}' are not there, the first is '{absent[0]}'; their "
+            f"paths are relative to the folder '{base}'."
+        )
+    root = os.path.realpath(path.parent) + os.sep
+    outside = [name for name in names if not os.path.realpath(base / name).startswith(root)] if inside else []
+    if outside:
+        raise DatasetError(f"'{outside[0]}' is outside the folder of '{path.name}'; put the pictures beside it.")
+    return base
 
 
 def _text_of(path: Path) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdviz.datasets.class_names import ClassNames, folded, listed, match_names
+from kdviz.datasets.class_matching import folded, listed, match_names
+from kdviz.datasets.class_names import ClassNames
 from kdviz.datasets.imagenet import COUNT, WNID, distinct, imagenet, short_name, synonyms
 from kdviz.datasets.label_files import LabelRow
 from kdviz.errors import DatasetError
@@ -60,7 +61,7 @@ def labels_of_rows(
     else:
         numbers, titles = labels_of_folders(texts, classes, where)
     if len(titles) < 2:
-        raise DatasetError(f"{where} has one class only, '{titles[0]}'; add pictures of another, or use --classes.")
+        raise DatasetError(f"{where} has one class only, '{texts[0]}'; add pictures of another, or use --classes.")
     return torch.tensor([numbers[row.label] for row in rows]), titles
 
 

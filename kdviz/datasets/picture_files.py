@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdviz.datasets.class_names import ClassNames
-from kdviz.datasets.label_files import LABEL_FILES, LabelRow, has_files, read_label_file
+from kdviz.datasets.label_files import LABEL_FILES, folder_of, has_files, once, preferred_split, read_label_file
 from kdviz.datasets.labels import labels_of_folders, labels_of_rows
 from kdviz.datasets.pictures import Reading, files_below, is_picture, is_seen, left_out
 from kdviz.doubts import Doubt
@@ -31,6 +31,7 @@ _SPLITS = {
 }
 """In the order in which they are preferred."""
 
+_GROUPS = "groups.csv"  # which kdviz reads where it makes splits
 _TRAINING = "These are pictures to train on: figures on them say little of others."
 
 _AHEAD = 4  # pictures that are decoded beforehand, for each thread
@@ -167,7 +168,7 @@ def read_picture_files(data: str | Path, *, classes: ClassNames | None = None, i
         return _of_splits(path, places, classes)
     listing = _class_folders(path, path)
     table = next((path / name for name in LABEL_FILES if has_files(path / name)), None)
-    if table is not None and not _are_classes(path, listing):
+    if table is not None and len(listing) < 2:
         return _of_table(table, classes, whole=True, inside=inside)
     if _are_classes(path, listing):
         return _labelled(path, listing, sorted(listing), "test", None, classes)
@@ -258,6 +259,7 @@ def _labelled(
     labels, titles = labels_of_folders(names, classes, f"'{folder}'")
     paths = [(name, labels[label]) for label in sorted(listing) for name in listing[label]]
     files = tuple(name for name, _ in paths)
+    every = [name for name in files_below(folder, folder) if _is_of(name, split)]
     return PictureFiles(
         tuple(folder / name for name in files),
         files,
@@ -265,7 +267,7 @@ def _labelled(
         titles,
         split,
         held_out,
-        unused=tuple(left_out([name for name in files_below(folder, folder) if _is_of(name, split)], files)),
+        unused=tuple(left_out(every, [*files, _GROUPS])),
     )
 
 
@@ -298,64 +300,19 @@ def _of_table(path: Path, classes: ClassNames | None, *, whole: bool, inside: bo
         whole: Whether its folder holds nothing else, so that files which it does not list are left out.
         inside: Whether files outside its folder are refused.
     """
-    rows, split, held_out = _of_one_split(read_label_file(path))
-    rows = _once(rows, path)
+    every = read_label_file(path)
+    rows, split, held_out = preferred_split(every, _SPLITS)
+    rows = once(rows, path)
     names = tuple(row.file for row in rows)
-    files = _existing(path, names, inside=inside)
+    base = folder_of(path, names, inside=inside)
     labels, titles = labels_of_rows(rows, classes, f"'{path}'")
     notes = (_TRAINING,) if held_out is False else ()
-    unused: Sequence[Doubt] = ()
-    if whole:
-        below = {os.path.realpath(path.parent / name): name for name in files_below(path.parent, path.parent)}
-        used = [below[real] for file in (*files, path) if (real := os.path.realpath(file)) in below]
-        unused = left_out(below.values(), used)
-    return PictureFiles(files, names, labels, titles, split, held_out, notes, tuple(unused))
+    unused = _unlisted(path, [base / row.file for row in every]) if whole else ()
+    return PictureFiles(tuple(base / name for name in names), names, labels, titles, split, held_out, notes, unused)
 
 
-def _of_one_split(rows: Sequence[LabelRow]) -> tuple[list[LabelRow], str, bool | None]:
-    """The rows of the preferred split, its name, and whether it is held out."""
-    called = {name: split for split, names in _SPLITS.items() for name in names}
-    present = {called.get(row.split, "") for row in rows}
-    split = next((split for split in _SPLITS if split in present), None)
-    if split is None:
-        return list(rows), "test", None
-    held_out = False if split == "train" else (True if len(present) > 1 else None)
-    return [row for row in rows if called.get(row.split) == split], split, held_out
-
-
-def _once(rows: Sequence[LabelRow], path: Path) -> list[LabelRow]:
-    """Each file once.
-
-    Raises:
-        DatasetError: A file has two labels.
-    """
-    found: dict[str, LabelRow] = {}
-    for row in rows:
-        if found.setdefault(row.file, row).label != row.label:
-            raise DatasetError(
-                f"'{path}' labels the file '{row.file}' as '{found[row.file].label}' and as '{row.label}'; leave one."
-            )
-    return list(found.values())
-
-
-def _existing(path: Path, names: Sequence[str], *, inside: bool) -> tuple[Path, ...]:
-    """The files, relative to the CSV file's folder or to ``images`` in it, as MHIST has them."""
-    missing: list[str] = []
-    for base in (path.parent, path.parent / "images"):
-        files = tuple(base / name for name in names)
-        absent = [name for name, file in zip(names, files, strict=True) if not file.is_file()]
-        if not absent:
-            _require_inside(path.parent, files, inside)
-            return files
-        missing = missing if missing and len(missing) <= len(absent) else absent
-    raise DatasetError(
-        f"{len(missing)} of the {len(names)} pictures in '{path}' are not there, the first is '{missing[0]}'; their "
-        f"paths are relative to the folder '{path.parent}'."
-    )
-
-
-def _require_inside(folder: Path, files: Sequence[Path], inside: bool) -> None:
-    root = os.path.realpath(folder) + os.sep
-    outside = [file for file in files if not os.path.realpath(file).startswith(root)] if inside else []
-    if outside:
-        raise DatasetError(f"'{outside[0]}' is outside the folder of the CSV file; put the pictures beside it.")
+def _unlisted(path: Path, files: Sequence[Path]) -> tuple[Doubt, ...]:
+    """A doubt about the files beside a CSV file that it does not list."""
+    every = files_below(path.parent, path.parent)
+    listed = {os.path.realpath(file) for file in (*files, path, path.parent / _GROUPS)}
+    return tuple(left_out(every, [name for name in every if os.path.realpath(path.parent / name) in listed]))
