@@ -284,6 +284,7 @@ FOLDERS = {
     "TensorFlow": (("saved_model.pb", "variables/"), "is a model or checkpoint of TensorFlow"),
     "TensorFlow 1": (("checkpoint", "model.ckpt-5.index", "model.ckpt-5.data-00000-of-00001"), "of TensorFlow"),
     "Core ML": (("Manifest.json", "Data/"), "is a Core ML model"),
+    "an experiment": (("experiment.json", "a.safetensors"), "is an experiment of kdviz"),
     "LoRA": (("adapter_config.json", "adapter_model.safetensors"), "merge_and_unload"),
     "FSDP": ((".metadata", "__0_0.distcp"), "dcp_to_torch"),
     "DeepSpeed": (("zero_to_fp32.py", "latest", "global_step5/"), "zero_to_fp32.py"),

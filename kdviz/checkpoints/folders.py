@@ -24,6 +24,7 @@ _BESIDE = ("optimizer*", "scheduler*", "scaler*", "sampler*", "rng_state*", "ran
 _MOST_FILES = 1_000
 
 _FOREIGN: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("experiment.json",), "experiment"),
     (("adapter_config.json",), "lora"),
     (("saved_model.pb",), "tensorflow"),
     (("keras_metadata.pb",), "keras"),

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from kdviz.checkpoints import refusals
@@ -59,8 +58,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         with safe_open(path, "pt") as file:
-            texts = file.metadata() or {}
-        return load_file(path), dict(texts)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+            return tensors, dict(file.metadata() or {})
     except Exception as error:  # its reader raises SafetensorError, and torch's and Python's own for odd contents
         raise FOREIGN["safetensors"](path) from error
 
@@ -93,7 +92,7 @@ def read_torch(path: Path, head: bytes, size: int) -> Any:
 
 @contextmanager
 def _only_allowed() -> Iterator[None]:
-    """``torch.load`` takes :data:`ALLOWED` and its own list, and not what others in the process have let in for theirs."""
+    """``torch.load`` takes :data:`ALLOWED` and its own list, and not what others in the process have let in."""
     with _one_at_a_time:
         others = torch.serialization.get_safe_globals()
         torch.serialization.clear_safe_globals()
