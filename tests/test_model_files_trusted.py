@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from checkpoint_files import STUDENT, Small, saved
 from torch import nn
 
-from kdviz.checkpoints import open_model_file, read_checkpoint
+from kdviz.checkpoints import open_model_file, read_checkpoint, recorded_classes
 from kdviz.errors import ModelError
 
 
@@ -134,6 +135,15 @@ def test_an_onnx_file(onnx, tmp_path):
     assert open_model_file(renamed).kind == "onnx"
     with pytest.raises(ModelError, match="is an ONNX model, whose weights cannot be read"):
         read_checkpoint(renamed)
+
+
+def test_an_onnx_file_in_a_folder_of_transformers(onnx, tmp_path):
+    """As optimum exports it: the file beside the settings of its model."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit", "id2label": {"0": "a", "1": "b", "2": "c"}}))
+    _file(onnx, tmp_path)
+    read = open_model_file(tmp_path)
+    assert (read.kind, read.path, read.recorded["opset"]) == ("onnx", tmp_path, 17)
+    assert recorded_classes(read.recorded) == ("a", "b", "c")
 
 
 ONNX = {

@@ -261,6 +261,12 @@ def test_links_as_the_cache_of_the_hub_has_them(vit_folder, tmp_path):
     assert open_model_file(tmp_path / "snapshot").kind == "transformers_folder"
 
 
+def test_a_folder_that_was_cloned_without_lfs(vit_folder, tmp_path):
+    shutil.copy(vit_folder / "config.json", tmp_path)
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
+    assert "git lfs pull" in refusal(tmp_path)
+
+
 def test_the_folder_of_accelerate(tmp_path):
     """As Accelerator.save_state writes it."""
     save_file(STUDENT, tmp_path / "model.safetensors")
