@@ -12,7 +12,9 @@ from torch import Tensor
 
 from kdviz.checkpoints import refusals
 from kdviz.checkpoints.facts import facts_of, read_settings
+from kdviz.checkpoints.formats import foreign_kind
 from kdviz.checkpoints.model_file import ModelFile, with_weights
+from kdviz.checkpoints.onnx_files import open_onnx
 from kdviz.checkpoints.reading import head_of, is_safetensors, read_safetensors, read_torch
 from kdviz.checkpoints.refusals import FOREIGN
 from kdviz.language import _
@@ -24,6 +26,7 @@ _BESIDE = ("optimizer*", "scheduler*", "scaler*", "sampler*", "rng_state*", "ran
 _MOST_FILES = 1_000
 
 _FOREIGN: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("experiment.json",), "experiment"),
     (("adapter_config.json",), "lora"),
     (("saved_model.pb",), "tensorflow"),
     (("keras_metadata.pb",), "keras"),
@@ -82,10 +85,11 @@ def open_described(path: Path, weights: Path, settings: dict[str, Any], key: str
     named = [str(kind) for kind in kinds] if isinstance(kinds, list) and "architecture" not in config else []
     if named and not any(kind.endswith(_CLASSIFIERS) for kind in named):
         raise refusals.not_a_classifier(path, named[0])
-    read = open_index(weights, key) if weights.name.endswith(INDEX) else _open_file(weights, key)
+    read = _open_weights(weights, key)
     notes = (_("Network and input are described by config.json, and the weights are in '{name}'.", name=weights.name),)
     recorded = {**read.recorded, **facts_of(settings)}
-    return replace(read, path=path, kind=kind_of(settings), recorded=recorded, notes=(*notes, *read.notes))
+    kind = read.kind if read.kind == "onnx" else kind_of(settings)  # an exported network is in the file, not described
+    return replace(read, path=path, kind=kind, recorded=recorded, notes=(*notes, *read.notes))
 
 
 def kind_of(settings: dict[str, Any]) -> str:
@@ -129,13 +133,20 @@ def _require_beside(index: Path, name: object) -> None:
         raise refusals.missing_shard(index, str(name))
 
 
-def _open_file(path: Path, key: str | None) -> ModelFile:
+def _open_weights(path: Path, key: str | None) -> ModelFile:
+    if path.name.endswith(INDEX):
+        return open_index(path, key)
+    if path.suffix == ".onnx":
+        return open_onnx(path)
     content, size, kind = _read(path)
     return with_weights(path, kind, content, size, key)
 
 
 def _read(path: Path) -> tuple[Any, int, str]:
     head, size = head_of(path)
+    foreign = foreign_kind(path, head)
+    if foreign:
+        raise FOREIGN[foreign](path)
     if is_safetensors(path, head, size):
         return read_safetensors(path)[0], size, "safetensors"
     return read_torch(path, head, size), size, "torch"

@@ -10,7 +10,9 @@ from typing import Any
 from torch import nn
 
 from kdviz.checkpoints.facts import facts_of
+from kdviz.checkpoints.refusals import FOREIGN
 from kdviz.checkpoints.state_dicts import Weights, choose, find_weights, is_no_model, is_state, notes_on
+from kdviz.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ def with_weights(path: Path, kind: str, content: Any, size: int, key: str | None
     Raises:
         ModelError: There is none, none under ``key``, or none that can be used.
     """
+    try:
+        return _with_weights(path, kind, content, size, key)
+    except ModelError:
+        raise
+    except Exception as error:  # a forged pickle can hold dictionaries and tensors that fail in ways of their own
+        raise FOREIGN["torch"](path) from error
+
+
+def _with_weights(path: Path, kind: str, content: Any, size: int, key: str | None) -> ModelFile:
     weights = find_weights(path, content, size)
     chosen = weights if key is None else choose(path, weights, key)
     left: list[str] = []

@@ -14,7 +14,6 @@ from kdviz.checkpoints.model_file import ModelFile, with_weights
 from kdviz.checkpoints.onnx_files import is_onnx, open_onnx
 from kdviz.checkpoints.reading import head_of, is_safetensors, is_script, read_safetensors, read_torch
 from kdviz.checkpoints.refusals import FOREIGN, NeedsCodeError
-from kdviz.errors import ModelError
 
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile and Lightning
 _COUNTERS = ("n_averaged",)  # of torch's AveragedModel, beside the names of its network
@@ -93,14 +92,4 @@ def _open_torch(path: Path, head: bytes, size: int, key: str | None, trust: bool
         if not trust:
             raise
         return trusted.open_pickle(path, size, key)
-    return _guarded(path, content, size, key)
-
-
-def _guarded(path: Path, content: object, size: int, key: str | None) -> ModelFile:
-    """As :func:`with_weights`; a forged pickle can hold dictionaries and tensors that fail in ways of their own."""
-    try:
-        return with_weights(path, "torch", content, size, key)
-    except ModelError:
-        raise
-    except Exception as error:
-        raise FOREIGN["torch"](path) from error
+    return with_weights(path, "torch", content, size, key)

@@ -10,12 +10,13 @@ import re
 import threading
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from kdviz.checkpoints import refusals
@@ -57,8 +58,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         with safe_open(path, "pt") as file:
-            texts = file.metadata() or {}
-        return load_file(path), dict(texts)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+            return tensors, dict(file.metadata() or {})
     except Exception as error:  # its reader raises SafetensorError, and torch's and Python's own for odd contents
         raise FOREIGN["safetensors"](path) from error
 
@@ -82,12 +83,25 @@ def read_torch(path: Path, head: bytes, size: int) -> Any:
     """
     mapped = head.startswith(b"PK\3\4") and _is_stored(path, size)
     try:
-        with _one_at_a_time, warnings.catch_warnings():
+        with _only_allowed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of its own old formats
-            with torch.serialization.safe_globals([(made, name) for name, made in ALLOWED.items()]):
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise _why_not(path, str(error)) from error
+
+
+@contextmanager
+def _only_allowed() -> Iterator[None]:
+    """``torch.load`` takes :data:`ALLOWED` and its own list, and not what others in the process have let in."""
+    with _one_at_a_time:
+        others = torch.serialization.get_safe_globals()
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals([(made, name) for name, made in ALLOWED.items()])
+        try:
+            yield
+        finally:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(others)
 
 
 def _why_not(path: Path, message: str) -> ModelError:
@@ -95,7 +109,7 @@ def _why_not(path: Path, message: str) -> ModelError:
     if named:
         whole = outermost_class(path)
         return refusals.whole_model(path, whole) if whole else refusals.unknown_object(path, named[1])
-    if "Unsupported operand" in message:
+    if "Unsupported operand" in message and _start_of_pickle(path)[1:2] in (b"\3", b"\4", b"\5"):
         return FOREIGN["protocol"](path)
     if ".tar format" in message:
         return FOREIGN["old_torch"](path)
@@ -108,17 +122,25 @@ def outermost_class(path: Path) -> str:
     The pickle is only taken apart: the first thing it does is to name the class.
     """
     try:
+        steps = pickletools.genops(_start_of_pickle(path))
+        first, name = next((code.name, str(value)) for code, value, _ in steps if code.name != "PROTO")
+    except (StopIteration, ValueError):
+        return ""
+    known = ("collections OrderedDict", *(" ".join(name.rsplit(".", 1)) for name in ALLOWED))
+    if first != "GLOBAL" or name in known or name.startswith("torch._utils"):
+        return ""
+    return name.replace(" ", ".")
+
+
+def _start_of_pickle(path: Path) -> bytes:
+    """Of the pickle in an archive of ``torch.save``; empty when it is no archive."""
+    try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.partition("/")[2] == "data.pkl")
             with archive.open(name) as file:
-                steps = pickletools.genops(file.read(4096))
-                first = next((code.name, value) for code, value, _ in steps if code.name != "PROTO")
+                return file.read(4096)
     except (zipfile.BadZipFile, OSError, StopIteration, ValueError, NotImplementedError):
-        return ""
-    known = ("collections OrderedDict", *(" ".join(name.rsplit(".", 1)) for name in ALLOWED))
-    if first[0] != "GLOBAL" or first[1] in known or str(first[1]).startswith("torch._utils"):
-        return ""
-    return str(first[1]).replace(" ", ".")
+        return b""
 
 
 def _is_stored(path: Path, size: int) -> bool:

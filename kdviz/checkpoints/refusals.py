@@ -106,6 +106,10 @@ FOREIGN: dict[str, Callable[[Path], ModelError]] = {
     "deepspeed": lambda path: ModelError(
         f"'{path}' is a checkpoint in pieces of DeepSpeed; make it one file with the zero_to_fp32.py that lies in it."
     ),
+    "experiment": lambda path: ModelError(
+        f"'{path}' is an experiment of kdviz and no single model; open it as it is, or give one of the weights "
+        "files in it."
+    ),
     "lora": lambda path: ModelError(
         f"'{path}' holds LoRA adapters, which are not a model without the one they were trained on; merge them with "
         "model.merge_and_unload(), and save the model that this gives."

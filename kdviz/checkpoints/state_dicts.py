@@ -27,6 +27,9 @@ _NOT_MODELS = re.compile(
 """Names under which training scripts keep tensors that are no model's."""
 
 _AVERAGED = re.compile(r"(^|[._])(ema\d*|swa|averaged|avg_model)([._]|$)", re.IGNORECASE)
+_LIGHTNINGS_AVERAGE = {"current_model_state", "averaging_state"}
+"""Keys that Lightning adds where ``state_dict`` is averaged."""
+
 _BEST_FIRST = (
     "state_dict",
     "model_state_dict",
@@ -76,7 +79,7 @@ def find_weights(path: Path, content: Any, size: int) -> tuple[Weights, ...]:
     states = [state for state in states if state is not None]
     if not states:
         raise _why_none(path, content)
-    averages = isinstance(content, dict) and {"current_model_state", "averaging_state"} <= content.keys()  # Lightning's
+    averages = isinstance(content, dict) and dict.keys(content) >= _LIGHTNINGS_AVERAGE
     weights = [
         Weights(key, require_plain(path, tensors, size), _is_averaged(key) or (averages and key == "state_dict"))
         for key, tensors in states
