@@ -162,7 +162,7 @@ def test_an_auxiliary_head_may_have_other_classes():
 
 def test_a_grey_first_convolution_of_torchvision_is_rebuilt():
     network = models.mobilenet_v3_small(num_classes=2)
-    network.features[0][0] = nn.Conv2d(1, 16, 3, stride=2, padding=1, bias=False)
+    network.get_submodule("features.0").add_module("0", nn.Conv2d(1, 16, 3, stride=2, padding=1, bias=False))
     match = identify(shapes(settled(network)))
     assert (match.channels, match.settings) == (1, {"in_chans": 1})
     pictures = torch.rand(2, 1, 64, 64)
@@ -186,10 +186,16 @@ def small() -> nn.Module:
     return timm.create_model("mobilenetv3_small_050", num_classes=2)
 
 
+def compiled() -> nn.Module:
+    module = torch.compile(small(), backend="eager")
+    assert isinstance(module, nn.Module)
+    return module
+
+
 WRAPPED = {
     "DataParallel": (lambda: nn.DataParallel(small()), "module."),
-    "torch.compile": (lambda: torch.compile(small(), backend="eager"), "_orig_mod."),
-    "both": (lambda: nn.DataParallel(torch.compile(small(), backend="eager")), "module._orig_mod."),
+    "torch.compile": (compiled, "_orig_mod."),
+    "both": (lambda: nn.DataParallel(compiled()), "module._orig_mod."),
     "Lightning": (lambda: Lightning(model=small(), criterion=nn.CrossEntropyLoss(torch.ones(2))), "model."),
     "deep": (lambda: Lightning(net=Lightning(encoder=Lightning(backbone=small()))), "net.encoder.backbone."),
     "with its teacher": (lambda: Lightning(teacher=models.resnet18(num_classes=2), student=small()), "student."),
@@ -213,7 +219,9 @@ def test_of_two_networks_the_prefix_chooses():
     both = Lightning(first=small(), second=models.resnet18(num_classes=2))
     with pytest.raises(ModelError, match=r"'first\.' .*'second\.' .*prefix="):
         identify(shapes(both))
-    assert identify(shapes(both), prefix="second.").network == "torchvision/resnet18"
+    for prefix in ("second.", "second"):
+        match = identify(shapes(both), prefix=prefix)
+        assert (match.network, match.prefix) == ("torchvision/resnet18", "second.")
     with pytest.raises(ModelError, match="'first', 'second'"):
         identify(shapes(both), prefix="third.")
 
@@ -284,7 +292,7 @@ def test_a_name_is_checked_with_and_without_its_library(name):
 
 def test_a_wrong_name_says_what_differs_and_what_fits():
     with pytest.raises(
-        ModelError, match=r"not those of resnet34: 'layer1\.2\.conv1.*missing.*fit torchvision/resnet18"
+        ModelError, match=r"not those of resnet34, where 'layer1\.2\.conv1.*absent; they fit torchvision/resnet18"
     ):
         identify(outline("torchvision/resnet18"), network="resnet34")
     with pytest.raises(ModelError, match="Did you mean 'torchvision/resnet34'"):
@@ -300,7 +308,7 @@ def test_networks_that_share_all_shapes_are_said():
 
 
 def test_the_nearest_network_is_named(mobilenet):
-    with pytest.raises(ModelError, match=r"nearest is torchvision/mobilenet_v2, but 'features\.0\.0\.weight' is"):
+    with pytest.raises(ModelError, match=r"nearest is torchvision/mobilenet_v2, where 'features\.0\.0\.weight' is"):
         identify({**mobilenet, "features.0.0.weight": (32, 3, 5, 5)})
     for nothing in ({"w": (3, 3)}, {"": ()}):
         with pytest.raises(ModelError, match="has such tensors"):

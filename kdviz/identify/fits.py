@@ -111,9 +111,9 @@ def compare(
             entry, prefix, lost[0], _shown(tensors[lost[0]]), None, len(tensors) - len(lost),
             head if only_head else (), extra,
         )  # fmt: skip
-    said = (unknowns.get(symbol) for symbol in (CLASSES, CHANNELS, SIZE))
+    classes, channels, size = (unknowns.get(symbol) for symbol in (CLASSES, CHANNELS, SIZE))
     tops = frozenset(name.partition(".")[0] for name in tensors)
-    return Fit(entry, prefix, *said, len(tensors) - len(absent), counters, extra, tops)
+    return Fit(entry, prefix, classes, channels, size, len(tensors) - len(absent), counters, extra, tops)
 
 
 def head_of(tensors: Mapping[str, tuple[Side, ...]]) -> tuple[str, ...]:

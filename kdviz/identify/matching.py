@@ -69,7 +69,7 @@ def identify(
     Args:
         shapes: Name -> shape, as in the file.
         network: Only this one: with its library (``timm/resnet50``), or without (``resnet50``).
-        prefix: Only the names that start so, such as ``student.``; default any that fits.
+        prefix: Only the names below this, such as ``student`` or ``student.``; default any that fits.
         dtypes: Name -> kind of number, to refuse quantised weights; default not looked at.
         index: Default the one that comes with kdviz.
 
@@ -110,9 +110,10 @@ def tensors_for(match: Match, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 def _spaces(shapes: Mapping[str, Shape], prefix: str | None) -> dict[str, dict[str, Shape]]:
     """Prefix -> the names below it, without it, with their shapes; the largest first."""
     if prefix is not None:
+        prefix = f"{prefix.removesuffix('.')}." if prefix else ""
         below = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
         if not below:
-            raise ModelError(f"No tensor's name in the file starts with '{prefix}'; {reasons.tops(shapes)}.")
+            raise reasons.no_such_prefix(prefix, shapes)
         return {prefix: below}
     spaces: dict[str, dict[str, Shape]] = {}
     for name, shape in shapes.items():
@@ -202,22 +203,17 @@ def _contains(outer: Fit, inner: Fit) -> bool:
 
 
 def _largest(fits: Iterable[Fit]) -> list[Fit]:
-    fits = sorted(fits, key=_rank)
-    most = max(fit.matched for fit in fits)
-    return [fit for fit in fits if fit.matched == most]
+    ranked = sorted(fits, key=_rank)
+    best = max((not fit.renamed, fit.matched) for fit in ranked)
+    return [fit for fit in ranked if (not fit.renamed, fit.matched) == best]
 
 
-def _rank(fit: Fit) -> tuple[bool, bool, bool, int, str]:
+def _rank(fit: Fit) -> tuple[int, bool, int, str]:
     entry = fit.entry
-    # timm's Inception is torchvision's without the heads that only training needs.
-    bare = "transform_input" in entry.settings and not any(name.startswith("AuxLogits") for name in fit.extra)
-    return (
-        bool(fit.renamed),
-        entry.network.startswith("timm/") != bare,
-        not entry.published,
-        len(entry.network),
-        entry.network,
-    )
+    library = 1 if entry.network.startswith("timm/") else 0
+    if "transform_input" in entry.settings and not any(name.lower().startswith("aux") for name in fit.extra):
+        library = 2  # timm's Inception is torchvision's without the heads that only training needs
+    return library, not entry.published, len(entry.network), entry.network
 
 
 def _prefix(best: Mapping[str, Sequence[Fit]]) -> str:
