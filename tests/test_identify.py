@@ -271,14 +271,27 @@ def test_a_head_that_cannot_be_known_is_refused(head, reason, mobilenet):
         assert "mobilenet_v2" in str(caught.value)
 
 
-def test_further_layers_are_refused_unless_the_network_is_named(mobilenet):
+def test_further_layers_are_refused_unless_the_prefix_is_given(mobilenet):
     for name in ("attention.weight", "features.3.se.weight", "cls_token"):
-        with pytest.raises(ModelError, match=f"more layers .*{name}"):
-            identify({**mobilenet, name: (8, 8)})
-    named = identify({**mobilenet, "attention.weight": (8, 8)}, network="torchvision/mobilenet_v2")
-    assert named.foreign == ("attention.weight",)
-    with pytest.raises(ModelError, match="more layers"):
-        identify({**mobilenet, "features.3.se.weight": (8, 8)}, network="torchvision/mobilenet_v2")
+        for network in (None, "mobilenet_v2"):
+            with pytest.raises(ModelError, match=f"more layers .*{name}"):
+                identify({**mobilenet, name: (8, 8)}, network=network)
+    assert identify({**mobilenet, "attention.weight": (8, 8)}, prefix="").foreign == ("attention.weight",)
+    for name in ("features.3.se.weight", "cls_token"):
+        with pytest.raises(ModelError, match="more layers"):
+            identify({**mobilenet, name: (8, 8)}, prefix="")
+
+
+def test_a_network_inside_of_a_larger_one_is_refused_unless_the_prefix_is_given(mobilenet):
+    inner = {f"backbone.{name}": shape for name, shape in mobilenet.items()}
+    larger = {**inner, "head.weight": (2, 1000), "loss.weight": (2,)}
+    with pytest.raises(
+        ModelError, match=r"below 'backbone\.' are those of .*mobilenet_v2.*around it \('head\.weight'\)"
+    ):
+        identify(larger)
+    assert identify(larger, prefix="backbone").foreign == ("head.weight", "loss.weight")
+    student = {f"student.{name}": shape for name, shape in mobilenet.items()}
+    assert identify({**student, "connector.0.weight": (8, 8)}).foreign == ("connector.0.weight",)
 
 
 # named ----------------------------------------------------------------------------------------------------------------

@@ -70,7 +70,21 @@ def _with_more(fit: Fit) -> ModelError:
         )
     return ModelError(
         f"The weights are those of {fit.entry.network} with more layers ({_listed(fit.strange)}), whose computing is "
-        f"not known; {_OWN_CODE}, or name the network to leave these out."
+        f"not known; {_OWN_CODE}, or leave these out with 'prefix={fit.prefix}'."
+    )
+
+
+def part_of_more(fit: Fit, around: Sequence[str]) -> ModelError:
+    """The network may be only a part of a larger one.
+
+    Args:
+        fit: The network.
+        around: What the file has beside it.
+    """
+    return ModelError(
+        f"The weights below '{fit.prefix}' are those of {fit.entry.network}, but others are around it "
+        f"({_listed(around)}), whose computing is not known; leave these out with 'prefix={fit.prefix}', or "
+        f"{_OWN_CODE}."
     )
 
 
