@@ -303,6 +303,11 @@ def test_a_name_is_checked_with_and_without_its_library(name):
     assert match.network == ("timm/resnet18" if "timm" in name else "torchvision/resnet18")
 
 
+def test_an_earlier_name_of_timms_is_known():
+    match = identify(outline("timm/tf_efficientnet_b0"), network="tf_efficientnet_b0_ns")
+    assert (match.network, match.rivals) == ("timm/tf_efficientnet_b0", ())
+
+
 def test_a_wrong_name_says_what_differs_and_what_fits():
     with pytest.raises(
         ModelError, match=r"not those of resnet34, where 'layer1\.2\.conv1.*absent; they fit torchvision/resnet18"

@@ -177,7 +177,7 @@ def _named(index: Index, network: str) -> list[Entry]:
     library, _, name = plain.rpartition("/")
     name = name.partition(".")[0].lower()
     names = [f"{library}/{name}"] if library else [f"torchvision/{name}", f"timm/{name}", name]
-    entries = [entry for full in names for entry in index.by_name.get(full, ())]
+    entries = [entry for full in names for entry in index.by_name.get(index.aliases.get(full, full), ())]
     if not entries:
         raise reasons.unknown(index, network)
     return entries
