@@ -40,7 +40,6 @@ TIMM_SETTINGS = {"img_size": int, "global_pool": str}
 """Likewise for timm's."""
 
 _SETTINGS = {"torchvision": TORCHVISION_SETTINGS, "timm": TIMM_SETTINGS}
-_KINDS = {bool: "true or false", int: "a whole number from 1 to 4096", str: "a name"}
 _LARGEST_SETTING = 4096
 
 _Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and std, one number a channel
@@ -244,8 +243,10 @@ def check_settings(network: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             listed = ", ".join(known) or "none"
             raise SettingError(f"The network '{network}' has no setting '{key}'; its settings are: {listed}.")
         if type(value) is not known[key] or (known[key] is int and not 1 <= value <= _LARGEST_SETTING):
-            wanted = _KINDS[known[key]]
-            raise SettingError(f"The setting '{key}' of the network '{network}' must be {wanted}, not {value!r:.40}.")
+            raise SettingError(
+                f"The setting '{key}' of the network '{network}' must be of the type {known[key].__name__} (whole "
+                f"numbers from 1 to {_LARGEST_SETTING}), not {value!r:.40}."
+            )
     return dict(settings)
 
 
@@ -257,7 +258,9 @@ def _torchvision(name: str, classes: int, channels: int, settings: dict[str, Any
         raise UnknownNameError("torchvision network", name, known)
     taken = settings.pop("in_chans", 3)
     if channels != taken:
-        raise SettingError(f"torchvision's '{name}' takes {_counted(taken)}, not {channels}.")
+        if taken == 3:
+            raise SettingError(f"torchvision's '{name}' takes 3 channels, not {channels}.")
+        raise SettingError(f"The setting 'in_chans' of '{name}' is {taken}, but the input's channels are {channels}.")
     network = _built(models.get_model, f"torchvision/{name}", {"weights": None, "num_classes": classes}, settings)
     return network if channels == 3 else _with_channels(network, channels)
 
@@ -281,10 +284,6 @@ def _built(
             raise
         given = ", ".join(f"{key}={value}" for key, value in settings.items())
         raise SettingError(f"The network '{network}' cannot be built with {given}: {_first_line(error)}") from error
-
-
-def _counted(channels: int) -> str:
-    return "1 channel" if channels == 1 else f"{channels} channels"
 
 
 def _with_channels(network: nn.Module, channels: int) -> nn.Module:

@@ -162,7 +162,7 @@ def test_an_auxiliary_head_may_have_other_classes():
 
 def test_a_grey_first_convolution_of_torchvision_is_rebuilt():
     network = models.mobilenet_v3_small(num_classes=2)
-    network.features[0][0] = nn.Conv2d(1, 16, 3, stride=2, padding=1, bias=False)
+    network.get_submodule("features.0").add_module("0", nn.Conv2d(1, 16, 3, stride=2, padding=1, bias=False))
     match = identify(shapes(settled(network)))
     assert (match.channels, match.settings) == (1, {"in_chans": 1})
     pictures = torch.rand(2, 1, 64, 64)
@@ -186,10 +186,16 @@ def small() -> nn.Module:
     return timm.create_model("mobilenetv3_small_050", num_classes=2)
 
 
+def compiled() -> nn.Module:
+    module = torch.compile(small(), backend="eager")
+    assert isinstance(module, nn.Module)
+    return module
+
+
 WRAPPED = {
     "DataParallel": (lambda: nn.DataParallel(small()), "module."),
-    "torch.compile": (lambda: torch.compile(small(), backend="eager"), "_orig_mod."),
-    "both": (lambda: nn.DataParallel(torch.compile(small(), backend="eager")), "module._orig_mod."),
+    "torch.compile": (compiled, "_orig_mod."),
+    "both": (lambda: nn.DataParallel(compiled()), "module._orig_mod."),
     "Lightning": (lambda: Lightning(model=small(), criterion=nn.CrossEntropyLoss(torch.ones(2))), "model."),
     "deep": (lambda: Lightning(net=Lightning(encoder=Lightning(backbone=small()))), "net.encoder.backbone."),
     "with its teacher": (lambda: Lightning(teacher=models.resnet18(num_classes=2), student=small()), "student."),
@@ -213,7 +219,9 @@ def test_of_two_networks_the_prefix_chooses():
     both = Lightning(first=small(), second=models.resnet18(num_classes=2))
     with pytest.raises(ModelError, match=r"'first\.' .*'second\.' .*prefix="):
         identify(shapes(both))
-    assert identify(shapes(both), prefix="second.").network == "torchvision/resnet18"
+    for prefix in ("second.", "second"):
+        match = identify(shapes(both), prefix=prefix)
+        assert (match.network, match.prefix) == ("torchvision/resnet18", "second.")
     with pytest.raises(ModelError, match="'first', 'second'"):
         identify(shapes(both), prefix="third.")
 
@@ -263,14 +271,27 @@ def test_a_head_that_cannot_be_known_is_refused(head, reason, mobilenet):
         assert "mobilenet_v2" in str(caught.value)
 
 
-def test_further_layers_are_refused_unless_the_network_is_named(mobilenet):
+def test_further_layers_are_refused_unless_the_prefix_is_given(mobilenet):
     for name in ("attention.weight", "features.3.se.weight", "cls_token"):
-        with pytest.raises(ModelError, match=f"more layers .*{name}"):
-            identify({**mobilenet, name: (8, 8)})
-    named = identify({**mobilenet, "attention.weight": (8, 8)}, network="torchvision/mobilenet_v2")
-    assert named.foreign == ("attention.weight",)
-    with pytest.raises(ModelError, match="more layers"):
-        identify({**mobilenet, "features.3.se.weight": (8, 8)}, network="torchvision/mobilenet_v2")
+        for network in (None, "mobilenet_v2"):
+            with pytest.raises(ModelError, match=f"more layers .*{name}"):
+                identify({**mobilenet, name: (8, 8)}, network=network)
+    assert identify({**mobilenet, "attention.weight": (8, 8)}, prefix="").foreign == ("attention.weight",)
+    for name in ("features.3.se.weight", "cls_token"):
+        with pytest.raises(ModelError, match="more layers"):
+            identify({**mobilenet, name: (8, 8)}, prefix="")
+
+
+def test_a_network_inside_of_a_larger_one_is_refused_unless_the_prefix_is_given(mobilenet):
+    inner = {f"backbone.{name}": shape for name, shape in mobilenet.items()}
+    larger = {**inner, "head.weight": (2, 1000), "loss.weight": (2,)}
+    with pytest.raises(
+        ModelError, match=r"below 'backbone\.' are those of .*mobilenet_v2.*around it \('head\.weight'\)"
+    ):
+        identify(larger)
+    assert identify(larger, prefix="backbone").foreign == ("head.weight", "loss.weight")
+    student = {f"student.{name}": shape for name, shape in mobilenet.items()}
+    assert identify({**student, "connector.0.weight": (8, 8)}).foreign == ("connector.0.weight",)
 
 
 # named ----------------------------------------------------------------------------------------------------------------
@@ -282,9 +303,14 @@ def test_a_name_is_checked_with_and_without_its_library(name):
     assert match.network == ("timm/resnet18" if "timm" in name else "torchvision/resnet18")
 
 
+def test_an_earlier_name_of_timms_is_known():
+    match = identify(outline("timm/tf_efficientnet_b0"), network="tf_efficientnet_b0_ns")
+    assert (match.network, match.rivals) == ("timm/tf_efficientnet_b0", ())
+
+
 def test_a_wrong_name_says_what_differs_and_what_fits():
     with pytest.raises(
-        ModelError, match=r"not those of resnet34: 'layer1\.2\.conv1.*missing.*fit torchvision/resnet18"
+        ModelError, match=r"not those of resnet34, where 'layer1\.2\.conv1.*absent; they fit torchvision/resnet18"
     ):
         identify(outline("torchvision/resnet18"), network="resnet34")
     with pytest.raises(ModelError, match="Did you mean 'torchvision/resnet34'"):
@@ -300,7 +326,7 @@ def test_networks_that_share_all_shapes_are_said():
 
 
 def test_the_nearest_network_is_named(mobilenet):
-    with pytest.raises(ModelError, match=r"nearest is torchvision/mobilenet_v2, but 'features\.0\.0\.weight' is"):
+    with pytest.raises(ModelError, match=r"nearest is torchvision/mobilenet_v2, where 'features\.0\.0\.weight' is"):
         identify({**mobilenet, "features.0.0.weight": (32, 3, 5, 5)})
     for nothing in ({"w": (3, 3)}, {"": ()}):
         with pytest.raises(ModelError, match="has such tensors"):

@@ -15,6 +15,7 @@ import numpy as np
 
 from kdviz.identify.index import FILE, Index, sketch, text_of, write_index
 from kdviz.identify.outlines import Outline, all_outlines
+from kdviz.networks import import_timm
 
 _TEXT = 2**20  # characters of names and shapes that are packed together: more pack better and are slower to read
 
@@ -39,7 +40,14 @@ def build_index(outlines: Iterable[Outline], path: Path = FILE) -> None:
             texts[-1].append(text)
         entries.append(_entry(outline, known[text]))
         sketches.append(sketch(outline.tensors))
-    write_index(path, entries, np.array(sketches, np.uint32), ["\n\n".join(text) for text in texts])
+    write_index(path, entries, np.array(sketches, np.uint32), ["\n\n".join(text) for text in texts], _aliases())
+
+
+def _aliases() -> dict[str, str]:
+    """Earlier names of timm's networks, which old checkpoints say -> the present ones."""
+    deprecated = import_timm("timm").models.get_deprecated_models()
+    present = {name: current.partition(".")[0] for name, current in deprecated.items() if current}
+    return {f"timm/{name}": f"timm/{current}" for name, current in sorted(present.items())}
 
 
 def _entry(outline: Outline, text: tuple[int, int]) -> dict[str, Any]:

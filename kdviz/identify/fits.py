@@ -23,6 +23,12 @@ _BESIDE = re.compile(
 )
 
 
+def is_beside(name: str) -> bool:
+    """Whether a tensor is one that training leaves beside networks, at whatever depth."""
+    parts = name.split(".")
+    return any(_BESIDE.match(".".join(parts[depth:])) for depth in range(len(parts)))
+
+
 @dataclass(frozen=True)
 class Fit:
     """A network that a file's tensors fit.
@@ -70,7 +76,7 @@ class Misfit:
         tensor: The first that differs, under the network's name.
         wanted: Its shape in the network, with letters where any number will do.
         given: Its shape in the file; None when it is not there.
-        matched: Number of tensors before it.
+        matched: Number of the network's tensors that are there.
         head: The names of the head, when all but it is there.
         extra: See :class:`Fit`.
     """
@@ -98,22 +104,22 @@ def compare(
     """
     unknowns: dict[str, int] = {} if entry.channels is None else {CHANNELS: entry.channels}
     absent = [name for name in tensors if name not in shapes]
-    counters = tuple(name for name in absent if name.endswith(COUNTER))
-    for matched, (name, shape) in enumerate(tensors.items()):
-        if name in shapes and not _agrees(shape, shapes[name], unknowns):
-            return Misfit(entry, prefix, name, _shown(shape), shapes[name], matched)
-    lost = [name for name in absent if name not in counters]
+    differing = [
+        name for name, shape in tensors.items() if name in shapes and not _agrees(shape, shapes[name], unknowns)
+    ]
+    matched = len(tensors) - len(absent) - len(differing)
     extra = tuple(name for name in shapes if name not in tensors)
-    if lost:
+    lost = [name for name in absent if not name.endswith(COUNTER)]
+    if differing or lost:
+        first = (differing or lost)[0]
         head = head_of(tensors)
-        only_head = set(lost) <= set(head)
-        return Misfit(
-            entry, prefix, lost[0], _shown(tensors[lost[0]]), None, len(tensors) - len(lost),
-            head if only_head else (), extra,
-        )  # fmt: skip
-    said = (unknowns.get(symbol) for symbol in (CLASSES, CHANNELS, SIZE))
+        only_head = not differing and set(lost) <= set(head)
+        wanted = _shown(tensors[first])
+        return Misfit(entry, prefix, first, wanted, shapes.get(first), matched, head if only_head else (), extra)
+    classes, channels, size = (unknowns.get(symbol) for symbol in (CLASSES, CHANNELS, SIZE))
+    counters = tuple(name for name in absent if name not in lost)
     tops = frozenset(name.partition(".")[0] for name in tensors)
-    return Fit(entry, prefix, *said, len(tensors) - len(absent), counters, extra, tops)
+    return Fit(entry, prefix, classes, channels, size, matched, counters, extra, tops)
 
 
 def head_of(tensors: Mapping[str, tuple[Side, ...]]) -> tuple[str, ...]:

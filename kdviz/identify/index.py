@@ -1,7 +1,8 @@
 """The index of networks: which there are, a sketch of each one's tensors, and all names and shapes, in one small file.
 
-``index.zip`` holds ``networks.json`` (a list, see :class:`Entry`), ``sketches`` (rows of ``SKETCH`` numbers, uint32,
-little-endian) and ``tensors/NUMBER``, texts of many networks' names and shapes. Texts are read when they are needed.
+``index.zip`` holds ``networks.json`` (a list, see :class:`Entry`), ``aliases.json`` (earlier names), ``sketches``
+(rows of ``SKETCH`` numbers, uint32, little-endian) and ``tensors/NUMBER``, texts of many networks' names and shapes,
+which are read when they are needed.
 A sketch is the smallest hashes of a network's tensors whose shapes are fixed: a file can hold the network only if it
 holds all of these, which is found out for all networks at once.
 """
@@ -55,6 +56,10 @@ class Index:
     Args:
         path: Made by :func:`write_index`.
 
+    Attributes:
+        entries: All of them.
+        aliases: A network's earlier name -> the present one.
+
     Raises:
         ModelError: The file is missing or damaged.
     """
@@ -63,6 +68,7 @@ class Index:
         try:
             self._archive = zipfile.ZipFile(path)
             listed = json.loads(self._archive.read("networks.json"))
+            self.aliases: dict[str, str] = json.loads(self._archive.read("aliases.json"))
             self._sketches = np.frombuffer(self._archive.read("sketches"), "<u4").reshape(len(listed), SKETCH)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ModelError("kdviz's index of networks is missing or damaged; please install kdviz again.") from error
@@ -147,7 +153,13 @@ def text_of(tensors: Mapping[str, Sequence[Side]]) -> str:
     return "\n".join(" ".join((name, *map(str, shape))) for name, shape in tensors.items())
 
 
-def write_index(path: Path, entries: Iterable[Mapping[str, Any]], sketches: np.ndarray, texts: Sequence[str]) -> None:
+def write_index(
+    path: Path,
+    entries: Iterable[Mapping[str, Any]],
+    sketches: np.ndarray,
+    texts: Sequence[str],
+    aliases: Mapping[str, str],
+) -> None:
     """Write the file. The same networks give the same bytes.
 
     Args:
@@ -155,9 +167,11 @@ def write_index(path: Path, entries: Iterable[Mapping[str, Any]], sketches: np.n
         entries: The attributes of each :class:`Entry` but its number; what is as by default may be left out.
         sketches: uint32 (networks, SKETCH).
         texts: Each holds several networks' tensors, an empty line between.
+        aliases: Earlier name -> present name.
     """
     members = {
         "networks.json": json.dumps(list(entries), separators=(",", ":")).encode(),
+        "aliases.json": json.dumps(aliases, separators=(",", ":")).encode(),
         "sketches": sketches.astype("<u4").tobytes(),
         **{f"tensors/{number}": text.encode() for number, text in enumerate(texts)},
     }

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from kdviz.errors import ModelError
 from kdviz.identify import reasons
-from kdviz.identify.fits import Fit, Misfit, Shape, compare, with_other_head
+from kdviz.identify.fits import Fit, Misfit, Shape, compare, is_beside, with_other_head
 from kdviz.identify.index import Entry, Index, tensor_hash, the_index
 from kdviz.networks import RENORMALISED
 
 _DEPTH = 6  # names deep in which a network is looked for, such as lightning.module.model._orig_mod.backbone.
 _PREFIXES = 2048  # that are looked at, those with the most tensors first: a forged file may have any number
+_STUDENT = "student"
 _NAMED = "network."  # where a renormalised network keeps the one that it renormalises
 
 
@@ -63,13 +64,15 @@ def identify(
     """The network that tensors are of, by their names and shapes.
 
     All of a network's tensors must be there, except counters of batch norms, and nothing else that a network computes
-    with; the head may have any number of classes. Among networks that fit alike, all of which are said, torchvision's
-    come before timm's, one with published weights before one without, and a short name before a long one.
+    with, unless the prefix is given; the head may have any number of classes. Of several networks in a file, a student
+    comes before others, and an average of weights (``ema``) before the weights. Among networks that fit alike, all of
+    which are said, torchvision's come before timm's, one with published weights before one without, and a short name
+    before a long one.
 
     Args:
         shapes: Name -> shape, as in the file.
         network: Only this one: with its library (``timm/resnet50``), or without (``resnet50``).
-        prefix: Only the names that start so, such as ``student.``; default any that fits.
+        prefix: Only the names below this, such as ``student`` or ``student.``; default any that fits.
         dtypes: Name -> kind of number, to refuse quantised weights; default not looked at.
         index: Default the one that comes with kdviz.
 
@@ -82,10 +85,12 @@ def identify(
     entries = None if network is None else _named(index, network)
     spaces = _spaces(shapes, prefix)
     fits, misfits = _compared(index, entries, spaces)
-    usable = [fit for fit in fits if not (fit.strange if network is None else fit.inside)]
+    usable = [fit for fit in fits if not (fit.strange if prefix is None else fit.inside)]
     if not usable:
         raise reasons.no_fit(fits, misfits, network, lambda: _fitting(index, spaces))
     chosen = _preferred(usable)
+    if prefix is None and _STUDENT not in chosen[0].prefix.lower():
+        _require_nothing_around(chosen[0], usable, shapes)
     if dtypes is not None:
         reasons.require_floats(dtypes, chosen[0].prefix)
     return _match(chosen, shapes)
@@ -110,9 +115,10 @@ def tensors_for(match: Match, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 def _spaces(shapes: Mapping[str, Shape], prefix: str | None) -> dict[str, dict[str, Shape]]:
     """Prefix -> the names below it, without it, with their shapes; the largest first."""
     if prefix is not None:
+        prefix = f"{prefix.removesuffix('.')}." if prefix else ""
         below = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
         if not below:
-            raise ModelError(f"No tensor's name in the file starts with '{prefix}'; {reasons.tops(shapes)}.")
+            raise reasons.no_such_prefix(prefix, shapes)
         return {prefix: below}
     spaces: dict[str, dict[str, Shape]] = {}
     for name, shape in shapes.items():
@@ -171,7 +177,7 @@ def _named(index: Index, network: str) -> list[Entry]:
     library, _, name = plain.rpartition("/")
     name = name.partition(".")[0].lower()
     names = [f"{library}/{name}"] if library else [f"torchvision/{name}", f"timm/{name}", name]
-    entries = [entry for full in names for entry in index.by_name.get(full, ())]
+    entries = [entry for full in names for entry in index.by_name.get(index.aliases.get(full, full), ())]
     if not entries:
         raise reasons.unknown(index, network)
     return entries
@@ -202,35 +208,45 @@ def _contains(outer: Fit, inner: Fit) -> bool:
 
 
 def _largest(fits: Iterable[Fit]) -> list[Fit]:
-    fits = sorted(fits, key=_rank)
-    most = max(fit.matched for fit in fits)
-    return [fit for fit in fits if fit.matched == most]
+    ranked = sorted(fits, key=_rank)
+    best = max((not fit.renamed, fit.matched) for fit in ranked)
+    return [fit for fit in ranked if (not fit.renamed, fit.matched) == best]
 
 
-def _rank(fit: Fit) -> tuple[bool, bool, bool, int, str]:
+def _rank(fit: Fit) -> tuple[int, bool, int, str]:
     entry = fit.entry
-    # timm's Inception is torchvision's without the heads that only training needs.
-    bare = "transform_input" in entry.settings and not any(name.startswith("AuxLogits") for name in fit.extra)
-    return (
-        bool(fit.renamed),
-        entry.network.startswith("timm/") != bare,
-        not entry.published,
-        len(entry.network),
-        entry.network,
-    )
+    library = 1 if entry.network.startswith("timm/") else 0
+    if "transform_input" in entry.settings and not any(name.lower().startswith("aux") for name in fit.extra):
+        library = 2  # timm's Inception is torchvision's without the heads that only training needs
+    return library, not entry.published, len(entry.network), entry.network
 
 
 def _prefix(best: Mapping[str, Sequence[Fit]]) -> str:
     """Of several networks in a file, the student; else an average of the weights before the weights; else none."""
-    for word in ("student", "ema"):
+    for word in (_STUDENT, "ema"):
         worded = [prefix for prefix in best if word in prefix.lower()]
-        same = word == "student" or len({fits[0].entry.network for fits in best.values()}) == 1
+        same = word == _STUDENT or len({fits[0].entry.network for fits in best.values()}) == 1
         if len(worded) == 1 and same:
             return worded[0]
     rest = [prefix for prefix in best if "teacher" not in prefix.lower()]
     if len(best) == 1 or len(rest) == 1:
         return next(iter(rest or best))
     raise reasons.several({prefix: fits[0].entry.network for prefix, fits in best.items()})
+
+
+def _require_nothing_around(fit: Fit, fits: Iterable[Fit], shapes: Mapping[str, Shape]) -> None:
+    """Refuse a network that may be only a part of a larger one, whose other layers would be left out silently.
+
+    Raises:
+        ModelError: There are tensors outside of the prefix that are neither another network's nor of training alone.
+    """
+    starts = tuple(other.prefix for other in fits)
+    around = [name for name in shapes if not name.startswith(starts) and not is_beside(name)]
+    if fit.prefix.endswith(_NAMED):
+        outer = fit.prefix.removesuffix(_NAMED)
+        around = [name for name in around if name not in (f"{outer}scale", f"{outer}shift")]
+    if around:
+        raise reasons.part_of_more(fit, around)
 
 
 # what is said of it ---------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ _AUXILIARY = ("googlenet", "inception_v3")  # of torchvision: heads that only tr
 _FACTORIES = ("empty", "zeros", "ones", "full", "rand", "randn")
 _FILLS = ("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_normal_",
           "xavier_uniform_", "constant_", "zeros_", "ones_", "zero_", "fill_", "erfinv_", "mul_", "add_", "div_",
-          "sub_", "clamp_", "copy_")  # fmt: skip
+          "sub_", "clamp_", "copy_", "__setitem__")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,10 @@ def _sized(create: Callable[[int, int, int | None], nn.Module], base: Shapes, si
         double = shapes_of(lambda: create(_CLASSES[0], _CHANNELS[0], 2 * size))
         if double == base or double.keys() != base.keys():
             return {}
-        more = {factor * size: shapes_of(lambda factor=factor: create(_CLASSES[0], _CHANNELS[0], factor * size))
-                for factor in (3, 4)}  # fmt: skip
+        triple = shapes_of(lambda: create(_CLASSES[0], _CHANNELS[0], 3 * size))
     except Exception:  # an unknown argument, or a size that it cannot take
         return {}
-    return {2 * size: double, **more}
+    return {size: base, 2 * size: double, 3 * size: triple}
 
 
 def _sides(base: tuple[int, ...], other: tuple[int, ...], sized: Mapping[int, tuple[int, ...]]) -> tuple[Side, ...]:

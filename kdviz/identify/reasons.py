@@ -10,6 +10,7 @@ import torch
 from kdviz.errors import ModelError
 from kdviz.identify.fits import Fit, Misfit, Shape
 from kdviz.identify.index import Index
+from kdviz.language import _
 
 _OWN_CODE = "give its code (code=FILE.py:NAME, with --trust), or export it as ONNX"
 _SHOWN = 3  # names in a sentence
@@ -32,27 +33,58 @@ def no_fit(
     if headless:
         return _headless(max(headless, key=lambda misfit: misfit.matched))
     nearest = max(misfits, key=lambda misfit: misfit.matched, default=None)
-    if network is not None:
-        instead = fitting()
-        way_out = f"they fit {instead}: name that instead" if instead else f"check the name, or {_OWN_CODE}"
-        difference = "" if nearest is None else f": {_difference(nearest)}"
-        return ModelError(f"The weights are not those of {network}{difference}; {way_out}.")
+    if network is not None and nearest is not None:
+        return _not_this(nearest, network, fitting())
     if nearest is None or not nearest.matched:
         return ModelError(f"No network of torchvision, timm or kdviz has such tensors; {_OWN_CODE}.")
+    tensor, wanted, given = _difference(nearest)
     return ModelError(
-        f"No network of torchvision, timm or kdviz has these tensors; the nearest is {nearest.entry.network}, but "
-        f"{_difference(nearest)}; {_OWN_CODE}."
+        f"No network of torchvision, timm or kdviz has these tensors; the nearest is {nearest.entry.network}, where "
+        f"'{tensor}' is {wanted}, in the file {given}; {_OWN_CODE}."
     )
+
+
+def _not_this(nearest: Misfit, network: str, fitting: str | None) -> ModelError:
+    tensor, wanted, given = _difference(nearest)
+    if fitting is None:
+        return ModelError(
+            f"The weights are not those of {network}, where '{tensor}' is {wanted}, in the file {given}; check the "
+            f"name, or {_OWN_CODE}."
+        )
+    return ModelError(
+        f"The weights are not those of {network}, where '{tensor}' is {wanted}, in the file {given}; they fit "
+        f"{fitting}: name that instead."
+    )
+
+
+def _difference(misfit: Misfit) -> tuple[str, str, str]:
+    """The first tensor that differs, its shape in the network, and in the file."""
+    return f"{misfit.prefix}{misfit.tensor}", misfit.wanted, "absent" if misfit.given is None else f"{misfit.given}"
 
 
 def _with_more(fit: Fit) -> ModelError:
     if fit.inside:
-        more, way_out = fit.inside, _OWN_CODE
-    else:
-        more, way_out = fit.strange, f"{_OWN_CODE}, or name the network to leave these out"
+        return ModelError(
+            f"The weights are those of {fit.entry.network} with more layers ({_listed(fit.inside)}), whose computing "
+            f"is not known; {_OWN_CODE}."
+        )
     return ModelError(
-        f"The weights are those of {fit.entry.network} with more layers ({_listed(more)}), whose computing is not "
-        f"known; {way_out}."
+        f"The weights are those of {fit.entry.network} with more layers ({_listed(fit.strange)}), whose computing is "
+        f"not known; {_OWN_CODE}, or leave these out with 'prefix={fit.prefix}'."
+    )
+
+
+def part_of_more(fit: Fit, around: Sequence[str]) -> ModelError:
+    """The network may be only a part of a larger one.
+
+    Args:
+        fit: The network.
+        around: What the file has beside it.
+    """
+    return ModelError(
+        f"The weights below '{fit.prefix}' are those of {fit.entry.network}, but others are around it "
+        f"({_listed(around)}), whose computing is not known; leave these out with 'prefix={fit.prefix}', or "
+        f"{_OWN_CODE}."
     )
 
 
@@ -70,13 +102,6 @@ def _headless(misfit: Misfit) -> ModelError:
     )
 
 
-def _difference(misfit: Misfit) -> str:
-    name = f"{misfit.prefix}{misfit.tensor}"
-    if misfit.given is None:
-        return f"'{name}' {misfit.wanted} is missing"
-    return f"'{name}' is {misfit.given} instead of {misfit.wanted}"
-
-
 def several(networks: Mapping[str, str]) -> ModelError:
     """Several parts of the file are networks.
 
@@ -90,10 +115,14 @@ def several(networks: Mapping[str, str]) -> ModelError:
 def unknown(index: Index, network: str) -> ModelError:
     """No network has the name."""
     close = difflib.get_close_matches(network.lower(), index.by_name, n=1, cutoff=0.5)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
+    if close:
+        return ModelError(
+            f"Neither torchvision nor timm nor kdviz has a classifier '{network}'. Did you mean '{close[0]}'? Without "
+            "a name the network is found from the weights."
+        )
     return ModelError(
-        f"Neither torchvision nor timm nor kdviz has a classifier '{network}'.{hint} Leave the name out to have the "
-        f"network found from the weights, or {_OWN_CODE}."
+        f"Neither torchvision nor timm nor kdviz has a classifier '{network}'. Leave the name out to have the network "
+        f"found from the weights, or {_OWN_CODE}."
     )
 
 
@@ -116,10 +145,10 @@ def require_floats(dtypes: Mapping[str, torch.dtype], prefix: str) -> None:
         )
 
 
-def tops(shapes: Mapping[str, Shape]) -> str:
-    """How the names start."""
+def no_such_prefix(prefix: str, shapes: Mapping[str, Shape]) -> ModelError:
+    """No name starts so."""
     starts = list(dict.fromkeys(name.partition(".")[0] for name in shapes))
-    return f"they start with {_listed(starts)}"
+    return ModelError(f"No tensor's name in the file starts with '{prefix}'; they start with {_listed(starts)}.")
 
 
 def notes(fit: Fit) -> tuple[str, ...]:
@@ -127,11 +156,15 @@ def notes(fit: Fit) -> tuple[str, ...]:
     said = []
     if fit.entry.settings.get("transform_input"):
         said.append(
-            f"{fit.entry.network} is taken to normalise its input anew (transform_input), as those do that start from "
-            "torchvision's weights."
+            _(
+                "{network} is taken to normalise its input anew (transform_input), as those do that start from "
+                "torchvision's weights.",
+                network=fit.entry.network,
+            )
         )
     if fit.renamed:
-        said.append(f"The layer '{next(iter(fit.renamed.values())).rpartition('.')[0]}' is taken to be the classifier.")
+        layer = next(iter(fit.renamed.values())).rpartition(".")[0]
+        said.append(_("The layer '{layer}' is taken to be the classifier.", layer=layer))
     return tuple(said)
 
 
