@@ -104,15 +104,17 @@ def _as_text(value: Any, between: str) -> str:
 
 
 def named_model(text: str) -> tuple[str, str]:
-    """``ROLE=SPEC`` -> (title, spec).
+    """``ROLE=SPEC`` -> (title, spec). A title may have a ``=`` of its own, if the file is there.
 
     Raises:
         SettingError: It has no name.
     """
-    title, separator, spec = text.partition("=")
-    if not separator or not title.strip() or not spec.strip() or title.rpartition(",")[2].strip() in KEYS:
+    places = [match.start() for match in re.finditer("=", _NEXT.split(text)[0])]
+    ways = [(text[:place].strip(), text[place + 1 :].strip()) for place in places]
+    ways = [(title, spec) for title, spec in ways if title and spec]
+    if not ways:
         raise SettingError(f"'{text}' must be ROLE=FILE, such as kd_t16=kd16.onnx.")
-    return title.strip(), spec
+    return next((way for way in ways if Path(_NEXT.split(way[1])[0]).expanduser().exists()), ways[0])
 
 
 def role_of(title: str, taken: Iterable[str]) -> str:
