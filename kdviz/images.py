@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import warnings
 from pathlib import Path
 from typing import cast
@@ -41,6 +42,7 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_MARGIN = 8  # pixels beyond the middle of a strip, which its resizing takes into account
 _WORKING_SIDE = 512  # photos are shrunk to this before thresholding: enough for a digit, and fast
 
 
@@ -179,10 +181,20 @@ def resized_middle(
     """
     image = to_grey_or_rgb(image).convert("L" if channels == 1 else "RGB")
     height, width = _resized_size(image, resize)
+    if height * width > MAX_PIXELS and isinstance(resize, int):  # a long strip, enlarged whole, fills the memory
+        image = _without_ends(image, max(size) / resize)
+        height, width = _resized_size(image, resize)
     if image.size != (width, height):
         image = image.resize((width, height), _RESAMPLING[interpolation])
     top, left = _start_of_middle(height, size[0]), _start_of_middle(width, size[1])
     return image.crop((left, top, left + size[1], top + size[0]))
+
+
+def _without_ends(image: Image.Image, length: float) -> Image.Image:
+    """The middle of a long strip, ``length`` and a little more times as long as it is wide."""
+    kept = math.ceil(min(image.size) * length) + 2 * _MARGIN
+    left, top = (max(0, (side - kept) // 2) for side in image.size)
+    return image.crop((left, top, image.width - left, image.height - top))
 
 
 def _start_of_middle(side: int, wanted: int) -> int:

@@ -170,6 +170,17 @@ def test_a_transformers_model_without_preprocessor_gets_its_types_defaults():
     assert (spec.mean, spec.std) == ((0.5,) * 3, (0.5,) * 3)
 
 
+def test_a_strip_is_not_enlarged_whole(monkeypatch):
+    spec = InputSpec((224, 224), 3, MEAN, STD, resize=256, interpolation="bilinear")
+    strip = noise(12, 2001)
+    whole = spec.transform(strip)
+    sizes, resize = [], Image.Image.resize
+    monkeypatch.setattr("kdviz.images.MAX_PIXELS", 256 * 1000)
+    monkeypatch.setattr(Image.Image, "resize", lambda *args, **rest: sizes.append(args[1]) or resize(*args, **rest))
+    assert np.abs(np.asarray(spec.transform(strip)).astype(int) - np.asarray(whole)).max() <= 1
+    assert sizes[0][0] * sizes[0][1] < 256 * 1000
+
+
 # what wins ------------------------------------------------------------------------------------------------------------
 
 

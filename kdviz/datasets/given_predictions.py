@@ -16,12 +16,12 @@ from torch import Tensor
 from kdviz.datasets.class_matching import match_names
 from kdviz.datasets.picture_files import PictureFiles
 from kdviz.errors import DatasetError, KdvizError
-from kdviz.networks import are_probabilities
 
 LABEL_ONLY = 0.999
 """The probability of the predicted class where only that is known; the others share the rest evenly."""
 
 _ROUNDED = 0.02  # by which the sum of rounded probabilities may miss 1
+_LEAST_ROWS = 4  # of scores, before anything is concluded from their range
 _MOST_BYTES = 4 * 2**30
 _PROBABILITIES = ("probabilities", "probs", "softmax")
 _SCORES = ("logits", *_PROBABILITIES, "scores", "predictions", "outputs")
@@ -97,9 +97,14 @@ def _as_logits(scores: Tensor, path: Path, *, certain: bool) -> Tensor:
     summed = bool(((sums - 1).abs() < _ROUNDED).all())
     if certain and not (summed and bool((scores >= 0).all())):
         raise DatasetError(f"'{path}' has probabilities that are below 0 or whose sum is not 1; call them logits.")
-    if not certain and not (summed and are_probabilities(scores / sums)):
+    if not certain and not (summed and _are_shares(scores)):
         return scores
     return (scores / sums).clamp(min=torch.finfo(torch.float32).tiny).log()
+
+
+def _are_shares(scores: Tensor) -> bool:
+    """Whether several rows, whose sums are 1, are not below 0 and vary: which logits hardly ever do."""
+    return len(scores) >= _LEAST_ROWS and bool((scores >= 0).all()) and bool(scores.ne(scores[0, 0]).any())
 
 
 def _read(path: Path, classes: Sequence[str]) -> _Table:

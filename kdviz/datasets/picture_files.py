@@ -23,6 +23,7 @@ from kdviz.datasets.pictures import Reading, files_below, is_picture, is_seen, l
 from kdviz.doubts import Doubt
 from kdviz.errors import DatasetError, ImageError
 from kdviz.images import depth_of, open_image
+from kdviz.language import N_, _
 
 _SPLITS = {
     "test": ("test", "testing"),
@@ -32,7 +33,7 @@ _SPLITS = {
 """In the order in which they are preferred."""
 
 _GROUPS = "groups.csv"  # which kdviz reads where it makes splits
-_TRAINING = "These are pictures to train on: figures on them say little of others."
+_TRAINING = N_("These are pictures to train on: figures on them say little of others.")
 
 _AHEAD = 4  # pictures that are decoded beforehand, for each thread
 _THREADS = 4
@@ -230,7 +231,7 @@ def _of_splits(folder: Path, places: dict[str, Path], classes: ClassNames | None
     names = sorted({name for listing in listings.values() for name in listing})
     held_out = False if split == "train" else (True if len(places) > 1 else None)
     found = _labelled(folder, listings[split], names, split, held_out, classes)
-    return found if held_out is not False else replace(found, notes=(*found.notes, _TRAINING))
+    return found if held_out is not False else replace(found, notes=(*found.notes, _(_TRAINING)))
 
 
 def _labelled(
@@ -306,7 +307,7 @@ def _of_table(path: Path, classes: ClassNames | None, *, whole: bool, inside: bo
     names = tuple(row.file for row in rows)
     base = folder_of(path, names, inside=inside)
     labels, titles = labels_of_rows(rows, classes, f"'{path}'")
-    notes = (_TRAINING,) if held_out is False else ()
+    notes = (_(_TRAINING),) if held_out is False else ()
     unused = _unlisted(path, [base / row.file for row in every]) if whole else ()
     return PictureFiles(tuple(base / name for name in names), names, labels, titles, split, held_out, notes, unused)
 
