@@ -65,6 +65,12 @@ def labels_of_rows(
     return torch.tensor([numbers[row.label] for row in rows]), titles
 
 
+def numbers_of_rows(rows: Sequence[LabelRow]) -> tuple[int, ...]:
+    """The numbers of the classes, ascending, if all rows are labelled by numbers; empty otherwise."""
+    texts = {row.label for row in rows}
+    return tuple(sorted(map(int, texts))) if all(text.isascii() and text.isdigit() for text in texts) else ()
+
+
 def _as_number(text: str) -> tuple[int, int, str]:
     """Numbers by their value, before texts."""
     return (0, int(text), text) if text.isascii() and text.isdigit() else (1, 0, text)

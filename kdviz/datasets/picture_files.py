@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kdviz.datasets.class_names import ClassNames
 from kdviz.datasets.label_files import LABEL_FILES, folder_of, has_files, once, preferred_split, read_label_file
-from kdviz.datasets.labels import labels_of_folders, labels_of_rows
+from kdviz.datasets.labels import labels_of_folders, labels_of_rows, numbers_of_rows
 from kdviz.datasets.pictures import Reading, files_below, is_picture, is_seen, left_out
 from kdviz.doubts import Doubt
 from kdviz.errors import DatasetError, ImageError
@@ -49,6 +49,7 @@ class PictureFiles:
         labels: int64 (N,); None: not known.
         classes: Names, in the order of the labels; empty without labels.
         split: ``test``, ``validation`` or ``train``.
+        numbers: Of the classes, where the data say no more than their numbers among a model's logits; empty otherwise.
         held_out: Whether the data folder keeps them apart from pictures to train on; None: not known.
         notes: What a user should know about the data, one sentence each.
         unused: Doubts about files that were left out.
@@ -62,6 +63,7 @@ class PictureFiles:
     held_out: bool | None = None
     notes: tuple[str, ...] = ()
     unused: tuple[Doubt, ...] = ()
+    numbers: tuple[int, ...] = ()
     _opened: set[int] = field(default_factory=set, repr=False, compare=False)
     _deep: dict[int, tuple[str, float]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -307,6 +309,7 @@ def _of_table(path: Path, classes: ClassNames | None, *, whole: bool, inside: bo
     names = tuple(row.file for row in rows)
     base = folder_of(path, names, inside=inside)
     labels, titles = labels_of_rows(rows, classes, f"'{path}'")
+    numbers = numbers_of_rows(rows) if classes is None and labels is not None else ()
     notes = (_(_TRAINING),) if held_out is False else ()
     unused = _unlisted(path, [base / row.file for row in every]) if whole else ()
     return PictureFiles(tuple(base / name for name in names), names, labels, titles, split, held_out, notes, unused)

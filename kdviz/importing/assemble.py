@@ -8,15 +8,17 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kdviz.analysis.file_evaluation import KEPT, evaluate_files
 from kdviz.datasets.class_names import class_order
 from kdviz.datasets.given_predictions import read_predictions
+from kdviz.datasets.imagenet import COUNT, imagenet
 from kdviz.datasets.picture_files import PictureFiles
 from kdviz.doubts import known
 from kdviz.errors import ExperimentError, ModelError, SettingError
@@ -83,12 +85,13 @@ def import_experiment(plan: ImportPlan) -> Iterator[Progress]:
         for number, spec in enumerate(plan.models):
             yield Progress(f"read {spec.path.name}", number, len(plan.models))
             models.append(import_model(spec, folder, _count_of(plan), trust=plan.trust))
-        experiment = assembled(folder, models, plan.classes, plan.pictures, plan.title or plan.out.name)
-        given = _with_predictions(plan, experiment)
+        pictures = plan.pictures and numbered_as(plan.pictures, models)
+        experiment = assembled(folder, models, plan.classes, pictures, plan.title or plan.out.name)
+        given = _with_predictions(plan, pictures, experiment)
         experiment.save()
-        if plan.pictures is not None:
-            total = len(plan.pictures)
-            for done in evaluate_files(experiment, plan.pictures, plan.device, keep=plan.keep, given=given):
+        if pictures is not None:
+            total = len(pictures)
+            for done in evaluate_files(experiment, pictures, plan.device, keep=plan.keep, given=given):
                 yield Progress("evaluate", done, total)
         load_experiment(folder)  # what is moved into place can be opened
         move_into_place(folder, plan.out)
@@ -143,18 +146,51 @@ def assembled(
     names = _classes(classes, pictures, models)
     picture = common_picture([one.input for one in models]) if models else _UNKNOWN_INPUT
     experiment = Experiment(folder, DATASET, names, picture, {}, title)
+    same = pictures is not None and len(pictures.numbers) == len(names)  # as logits
     for one in models:
-        experiment.runs[one.spec.role] = _run(experiment, one)
+        order = None if same and one.logits == len(names) else _order(names, one)
+        experiment.runs[one.spec.role] = _run(experiment, one, order)
     return experiment
 
 
-def _with_predictions(plan: ImportPlan, experiment: Experiment) -> dict[str, Tensor]:
+def numbered_as(pictures: PictureFiles, models: Sequence[ImportedModel]) -> PictureFiles:
+    """Pictures that are labelled by the numbers of the models' logits, with all of these as classes.
+
+    Then a model is right where its largest logit is the label's, as its own library counts; where the data name their
+    classes, the other logits are left out.
+
+    Args:
+        pictures: Others are given back as they are.
+        models: That must have the same number of logits.
+    """
+    counts = {one.logits for one in models}
+    if not pictures.numbers or pictures.labels is None or len(counts) != 1:
+        return pictures
+    (count,) = counts
+    if max(pictures.numbers) >= count or len(pictures.numbers) == count:
+        return pictures
+    named = next((one.class_names for one in models if one.class_names), None) or logit_names(count)
+    names = list(named)
+    for number, name in zip(pictures.numbers, pictures.classes, strict=True):
+        names[number] = name
+    labels = torch.tensor(pictures.numbers)[pictures.labels]
+    return replace(pictures, labels=labels, classes=unique(names), numbers=tuple(range(count)))
+
+
+def logit_names(count: int) -> tuple[str, ...]:
+    """What logits are called of which nobody says more: ImageNet's classes if there are 1,000."""
+    if count == COUNT:
+        return tuple(names[-1] for names in imagenet().names)
+    return tuple(f"class {number}" for number in range(count))
+
+
+def _with_predictions(plan: ImportPlan, pictures: PictureFiles | None, experiment: Experiment) -> dict[str, Tensor]:
     """Role -> logits of the models of which only these are known; they become runs."""
     given = {}
     for role, shown, path in plan.predictions:
-        if plan.pictures is None:
+        if pictures is None:
             raise SettingError("Predictions are of pictures or labels: name them with --data.")
-        given[role] = read_predictions(path, plan.pictures, experiment.classes)
+        given[role] = read_predictions(path, pictures, experiment.classes)
         record = {RECORD: {"file": path.name, "network_from": "given"}}
         count, picture = len(experiment.classes), experiment.input
         run = Run(role, PREDICTIONS, "", "", record, {}, experiment.folder, picture, count, picture, title=shown)
@@ -162,8 +198,7 @@ def _with_predictions(plan: ImportPlan, experiment: Experiment) -> dict[str, Ten
     return given
 
 
-def _run(experiment: Experiment, one: ImportedModel) -> Run:
-    order = _order(experiment.classes, one)
+def _run(experiment: Experiment, one: ImportedModel, order: tuple[int, ...] | None) -> Run:
     record = {
         "file": one.spec.path.name,
         "network_from": one.network_from,
@@ -205,7 +240,7 @@ def _classes(said: tuple[str, ...], pictures: PictureFiles | None, models: Seque
     if len(counts) != 1:
         said = ", ".join(f"{one.spec.role} {one.logits}" for one in models)
         raise ModelError(f"The models have other numbers of classes ({said}); name the classes with --classes.")
-    return tuple(f"class {number}" for number in range(counts.pop()))
+    return unique(logit_names(counts.pop()))
 
 
 def unique(names: Sequence[str]) -> tuple[str, ...]:
