@@ -63,8 +63,14 @@ def all_outlines(names: Sequence[str] = ()) -> Iterator[Outline]:
     listed = [f"torchvision/{name}" for name in models.list_models(module=models)]
     listed += [f"timm/{name}" for name in timm.list_models()]
     for network in (name for name in listed if not names or name in names):
-        yield from _of_torchvision(network) if network.startswith("torchvision/") else _of_timm(network)
+        outlines = _of_torchvision(network) if network.startswith("torchvision/") else _of_timm(network)
+        yield from (outline for outline in outlines if _has_head(outline))
     yield from (outline for outline in _of_kdviz() if not names or outline.network in names)
+
+
+def _has_head(outline: Outline) -> bool:
+    """Whether anything follows the number of classes, which nothing does in encoders."""
+    return any(isinstance(side, str) and side[0] == CLASSES for shape in outline.tensors.values() for side in shape)
 
 
 def _of_torchvision(network: str) -> Iterator[Outline]:
