@@ -312,7 +312,8 @@ def _of_table(path: Path, classes: ClassNames | None, *, whole: bool, inside: bo
     numbers = numbers_of_rows(rows) if classes is None and labels is not None else ()
     notes = (_(_TRAINING),) if held_out is False else ()
     unused = _unlisted(path, [base / row.file for row in every]) if whole else ()
-    return PictureFiles(tuple(base / name for name in names), names, labels, titles, split, held_out, notes, unused)
+    files = tuple(base / name for name in names)
+    return PictureFiles(files, names, labels, titles, split, held_out, notes, unused, numbers)
 
 
 def _unlisted(path: Path, files: Sequence[Path]) -> tuple[Doubt, ...]:
