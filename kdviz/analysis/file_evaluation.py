@@ -4,6 +4,7 @@ their number: predictions.parquet, samples.parquet and the runs' metrics."""
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ UNKNOWN = -1
 """The label of a picture that has none."""
 
 _BATCH = 32
+_NUMBERS = 1_500_000  # in a batch: a large one costs a processor more for memory than for arithmetic
 _TRIED = 200  # pictures that are answered under other normalisations
 _THREADS = 4
 
@@ -115,8 +117,10 @@ def _pass(
         inputs = {spec: as_pixels(spec.transform(picture)) for spec in specs}
         return _Prepared(inputs, _png(experiment.input.transform(picture)) if number in kept else None)
 
+    largest = max((math.prod(spec.size) * spec.channels for spec in specs), default=1)
+    size = max(4, min(_BATCH, _NUMBERS // largest))
     done = 0
-    for batch in _batches(prepared, range(len(pictures)), _BATCH):
+    for batch in _batches(prepared, range(len(pictures)), size):
         numbers = range(done, done + len(batch))
         gathered.kept |= {n: one.png for n, one in zip(numbers, batch, strict=True) if one.png is not None}
         for spec in specs:
