@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -63,13 +64,21 @@ def _parameters(run: Run) -> int | None:
     if run.network == ONNX or not run.weights:
         return None
     try:
-        return parameter_count(outline(run.network, run.spec, run.n_classes))
+        return parameter_count(outline(run.network, run.spec, run.n_classes, run.settings))
     except KdvizError:
         return None
 
 
-def outline(network: str, spec: InputSpec, classes: int) -> nn.Module:
+def outline(
+    network: str, spec: InputSpec, classes: int, settings: Mapping[str, Any] = MappingProxyType({})
+) -> nn.Module:
     """A network without numbers: names and shapes of its tensors, which take no memory however large it says it is.
+
+    Args:
+        network: Its name.
+        spec: Its input.
+        classes: Its logits.
+        settings: What it is built with besides: see :func:`kdviz.networks.build_network`.
 
     Raises:
         UnknownNameError, SettingError: See :func:`kdviz.networks.build_network`.
@@ -77,12 +86,16 @@ def outline(network: str, spec: InputSpec, classes: int) -> nn.Module:
     """
     try:
         with torch.device("meta"):
-            return build_network(network, classes=classes, channels=spec.channels, size=spec.size)
+            return build_network(
+                network, classes=classes, channels=spec.channels, size=spec.size, settings=settings
+            )
     except KdvizError:
         raise
     except NotImplementedError as error:  # torchvision's RegNets compute their widths with tensors
         if network.startswith("torchvision/regnet"):
-            return build_network(network, classes=classes, channels=spec.channels, size=spec.size)
+            return build_network(
+                network, classes=classes, channels=spec.channels, size=spec.size, settings=settings
+            )
         raise ModelError(f"The size of a '{network}' cannot be found out without building it.") from error
     except Exception as error:  # a network says in its own way that it does not take such an input
         reason = str(error).strip().partition("\n")[0]

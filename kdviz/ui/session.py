@@ -1,23 +1,26 @@
-"""What one session has chosen for all pages: the language."""
+"""What one session has chosen for all pages: the language; and what the models of the experiment in view are called."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from kdviz import language
+from kdviz import figures, language
 from kdviz.language import ENGLISH, LANGUAGES
 
 COOKIE = "kdviz-language"
 _KEY = "language"
 _CHOSEN = "language-chosen"
+_TITLES = "titles"
 _SHORT = {name.partition("_")[0]: name for name in LANGUAGES}
 """Language in the address -> its name: ``?lang=zh``."""
 
 _of_this_run: ContextVar[str | None] = ContextVar("session_language", default=None)
 """Hundreds of texts a run would each ask Streamlit's session state, which takes longer than to translate them."""
+_titles_of_this_run: ContextVar[Mapping[str, str] | None] = ContextVar("session_titles", default=None)
 
 
 def begin() -> None:
@@ -55,4 +58,21 @@ def _language() -> str | None:
     return spoken
 
 
+def name_models(titles: Mapping[str, str]) -> None:
+    """Role -> title, of the experiment that this run of the page shows."""
+    st.session_state[_TITLES] = titles
+    _titles_of_this_run.set(titles)
+
+
+def _titles() -> Mapping[str, str]:
+    if get_script_run_ctx(suppress_warning=True) is None:
+        return {}
+    titles = _titles_of_this_run.get()
+    if titles is None:  # a fragment
+        titles = st.session_state.get(_TITLES, {})
+        _titles_of_this_run.set(titles)
+    return titles
+
+
 language.follow(_language)
+figures.follow_titles(_titles)
