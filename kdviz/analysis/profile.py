@@ -29,6 +29,9 @@ from kdviz.experiment.run import only_predictions
 from kdviz.inputs import AdaptedNetwork
 from kdviz.networks import ONNX, OnnxNetwork, choose_device, parameter_count
 
+MOST = 2000
+"""Pictures of an imported experiment's data folder that accuracy is measured on, with those for int8."""
+
 CALIBRATION = 200  # pictures on which the ranges of int8 are measured
 _AT_ONCE = 250  # pictures, while accuracy is measured
 _BURST_SECONDS, _BURST_CALLS = 0.01, 40  # a model's turn: as many calls as fit, at least one
@@ -98,11 +101,11 @@ class _Form:
 def own_samples(experiment: Experiment) -> Samples | None:
     """The bundled digits, or the samples that the experiment keeps: never what it was trained on. None without any."""
     if experiment.dataset == "mnist" and (experiment.input.size, experiment.input.channels) == ((28, 28), 1):
-        return _parted(bundled_digits()["bundled"])
+        return parted(bundled_digits()["bundled"])
     found = [one for one in (_stored(experiment, split) for split in SPLITS) if one is not None]
     if not found:
         return None
-    return Samples(found[0], _some(found[1].images)) if len(found) > 1 else _parted(found[0])
+    return Samples(found[0], _some(found[1].images)) if len(found) > 1 else parted(found[0])
 
 
 def samples_of(splits: dict[str, LabelledImages]) -> Samples:
@@ -119,7 +122,7 @@ def _stored(experiment: Experiment, split: str) -> LabelledImages | None:
     return LabelledImages(stored.images(every), stored.labels, stored.classes, split, stored.names)
 
 
-def _parted(samples: LabelledImages) -> Samples:
+def parted(samples: LabelledImages) -> Samples:
     """A few for calibration, which accuracy is then not measured on."""
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
     few = min(CALIBRATION, len(samples) // 4)
@@ -242,9 +245,7 @@ def _right(experiment: Experiment, form: _Form, samples: LabelledImages, device:
 
 
 @torch.inference_mode()
-def own_input(
-    experiment: Experiment, run: Run, pictures: Tensor, device: torch.device = torch.device("cpu")
-) -> Tensor:
+def own_input(experiment: Experiment, run: Run, pictures: Tensor, device: torch.device = torch.device("cpu")) -> Tensor:
     """A network's own input made of common pictures, uint8 (N, C, H, W) -> float32 (N, c, h, w)."""
     inputs, model = experiment.input.normalise(pictures.to(device)), run.on(device)
     return model.own_input(inputs) if isinstance(model, AdaptedNetwork) else inputs

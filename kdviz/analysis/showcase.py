@@ -132,9 +132,7 @@ def choose(predictions: Predictions, among: np.ndarray) -> list[tuple[str, int]]
     return _chosen(groups, predictions, among)
 
 
-def _chosen(
-    groups: Mapping[str, np.ndarray], predictions: Predictions, among: np.ndarray
-) -> list[tuple[str, int]]:
+def _chosen(groups: Mapping[str, np.ndarray], predictions: Predictions, among: np.ndarray) -> list[tuple[str, int]]:
     """Of each group the sample of which all models together are surest."""
     sure = np.sum(list(predictions.confidence.values()), axis=0)
     found, taken = [], set()

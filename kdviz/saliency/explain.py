@@ -301,7 +301,13 @@ class _Task:
     unknown: Mapping[str, str] = field(default_factory=dict)  # role -> why there is no model
 
     def state(
-        self, n_masks: int, total: int, settings: Mapping[str, Any], *, misfits: Mapping[str, str] | None = None, **more: Any
+        self,
+        n_masks: int,
+        total: int,
+        settings: Mapping[str, Any],
+        *,
+        misfits: Mapping[str, str] | None = None,
+        **more: Any,
     ) -> ExplainState:
         return ExplainState(
             n_masks=n_masks,

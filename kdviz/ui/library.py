@@ -74,7 +74,8 @@ def first(names: Sequence[str]) -> str:
         raise ExperimentError(
             "There is no experiment; make one with kdviz train, or name their folder in KDVIZ_MODELS."
         )
-    return FIRST if FIRST in names else names[0]
+    asked = os.environ.get("KDVIZ_FIRST", "")
+    return next((one for one in (asked, FIRST) if one in names), names[0])
 
 
 def title(name: str, folder: Path) -> str:

@@ -106,7 +106,11 @@ def _about(opened: OpenExperiment, shown: Shown) -> str:
         return _("{count} real digits that were held out of all training.", count=count)
     if not opened.held_out:
         text = _("{title}: {count} images; whether a model was trained on some of them is not known.", **values)
-        return text if shown.labelled else together([text, _("They have no labels: this page shows where the models disagree.")])
+        return (
+            text
+            if shown.labelled
+            else together([text, _("They have no labels: this page shows where the models disagree.")])
+        )
     if shown.split == "validation":
         return _(
             "{title}: {count} validation images; no weights were trained on them, but each model's best epoch was "

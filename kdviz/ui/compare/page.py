@@ -59,7 +59,9 @@ def _lead(opened: OpenExperiment) -> None:
     st.markdown(together([what, maps]))
     without = [figures.role_title(role) for role in opened.experiment.runs if role not in opened.experiment.models]
     if without:
-        sentence = _("Only the predictions are known of: {models}. There is no model to make maps of.", models=listed(without))
+        sentence = _(
+            "Only the predictions are known of: {models}. There is no model to make maps of.", models=listed(without)
+        )
         say_missing(sentence)
     if service.TEACHER not in opened.experiment.models:
         say_missing(_without_teacher(opened))
