@@ -1,4 +1,4 @@
-"""Experiments of format 2 as an import makes them: models of several libraries, each with its own input, built by hand."""
+"""Experiments of format 2 as an import makes them: models of several libraries, each with its own input."""
 
 from __future__ import annotations
 

@@ -357,8 +357,8 @@ def _side_by_side(found: Findings, roles: Sequence[str]) -> str:
     assert gain is not None
     low, high = gain.interval(0.95)
     return _(
-        "{first} is right on {more} and {second} on {less} of the same {samples}: a difference of {points} points (95 % "
-        "interval {low} to {high}).",
+        "{first} is right on {more} and {second} on {less} of the same {samples}: a difference of {points} points (95 "
+        "% interval {low} to {high}).",
         first=found.experiment.runs[best].title or best,
         second=found.experiment.runs[second].title or second,
         more=percent(float(said.right(best).mean()), 2),

@@ -138,7 +138,7 @@ def distillation_effect(predictions: Predictions) -> McNemar | None:
 
 
 def distillation_judgement(predictions: Predictions, margin: float) -> Judgement | None:
-    """Whether the KD student is better than the student alone, by a margin (a share); None when one is missing, or the labels.
+    """Whether the KD student is better than the student alone, by a margin (a share); None without one of them.
 
     Of these two models: a single seed tells nothing of others.
     """

@@ -37,6 +37,7 @@ _AT_ONCE = 250  # pictures, while accuracy is measured
 _BURST_SECONDS, _BURST_CALLS = 0.01, 40  # a model's turn: as many calls as fit, at least one
 _FEWEST_ROUNDS, _MOST_ROUNDS = 9, 60
 _SMALL = 64 * 64  # pixels
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,7 @@ def _right(experiment: Experiment, form: _Form, samples: LabelledImages, device:
 
 
 @torch.inference_mode()
-def own_input(experiment: Experiment, run: Run, pictures: Tensor, device: torch.device = torch.device("cpu")) -> Tensor:
+def own_input(experiment: Experiment, run: Run, pictures: Tensor, device: torch.device = _CPU) -> Tensor:
     """A network's own input made of common pictures, uint8 (N, C, H, W) -> float32 (N, c, h, w)."""
     inputs, model = experiment.input.normalise(pictures.to(device)), run.on(device)
     return model.own_input(inputs) if isinstance(model, AdaptedNetwork) else inputs

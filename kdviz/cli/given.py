@@ -1,4 +1,4 @@
-"""What commands do with an experiment whose models were trained elsewhere: its pictures, and what it cannot be used for."""
+"""What commands do with an experiment whose models were trained elsewhere: its pictures, its limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study without a student that was trained alone: how alike the KD student's maps are to the teacher's, and no more."""
+"""A study without a student alone: how alike the KD student's maps are to the teacher's, and no more."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Likeness:
         """What can be said."""
         found = [
             _(
-                "Over {images} the KD student's maps agree with the teacher's by {value} (95 % interval {low} to {high}, "
-                "noise ceiling {ceiling}).",
+                "Over {images} the KD student's maps agree with the teacher's by {value} (95 % "
+                "interval {low} to {high}, noise ceiling {ceiling}).",
                 images=plural("{count} image", "{count} images", self.images),
                 ceiling=number(self.ceiling, 3),
                 **_ends(self.own),

@@ -6,10 +6,10 @@ import time
 
 import streamlit as st
 
-from kdviz.errors import KdvizError
-from kdviz.execution import Job
 from kdviz import figures
 from kdviz.analysis.known import KD_STUDENT, STUDENT
+from kdviz.errors import KdvizError
+from kdviz.execution import Job
 from kdviz.language import _, listed
 from kdviz.ui import address, service
 from kdviz.ui.compare import picture, result, settings
