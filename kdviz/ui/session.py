@@ -8,7 +8,7 @@ from contextvars import ContextVar
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from kdviz import figures, language
+from kdviz import language
 from kdviz.language import ENGLISH, LANGUAGES
 
 COOKIE = "kdviz-language"
@@ -64,15 +64,15 @@ def name_models(titles: Mapping[str, str]) -> None:
     _titles_of_this_run.set(titles)
 
 
-def _titles() -> Mapping[str, str]:
+def titles() -> Mapping[str, str]:
+    """What :func:`name_models` was told; empty outside of a session."""
     if get_script_run_ctx(suppress_warning=True) is None:
         return {}
-    titles = _titles_of_this_run.get()
-    if titles is None:  # a fragment
-        titles = st.session_state.get(_TITLES, {})
-        _titles_of_this_run.set(titles)
-    return titles
+    known = _titles_of_this_run.get()
+    if known is None:  # a fragment
+        known = st.session_state.get(_TITLES, {})
+        _titles_of_this_run.set(known)
+    return known
 
 
 language.follow(_language)
-figures.follow_titles(_titles)

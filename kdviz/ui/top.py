@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component
 
-from kdviz.figures.roles import titles_of
+from kdviz.figures.roles import follow_titles, titles_of
 from kdviz.files import ASSETS
 from kdviz.language import LANGUAGES, _, language
 from kdviz.ui import address, library, own, session
@@ -119,3 +119,6 @@ def _languages() -> None:
     if chosen != language():
         session.choose(chosen)
         st.rerun()
+
+
+follow_titles(session.titles)
