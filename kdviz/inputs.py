@@ -71,6 +71,11 @@ class InputSpec:
         mean, std = (torch.tensor(v, device=values.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (values - mean) / std
 
+    def pixels(self, inputs: Tensor) -> Tensor:
+        """What :meth:`normalise` was given, as values in [0, 1]: float32 (N, C, H, W)."""
+        mean, std = (torch.tensor(v, device=inputs.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        return inputs * std + mean
+
     def baseline(self, name: str) -> Tensor:
         """A named constant baseline as the model's input: float32 (1, C, 1, 1).
 

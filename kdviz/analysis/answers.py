@@ -27,6 +27,7 @@ from kdviz.analysis.judgement import (
     margin_points,
     of_difference,
     of_study,
+    points,
     together,
 )
 from kdviz.analysis.known import KD_STUDENT, STUDENT, TEACHER, Accuracy, Findings
@@ -91,6 +92,12 @@ def _at_chance(found: Findings, role: str) -> bool:
     return any(one.kind == CHANCE for one in _about(found, (role,)))
 
 
+def _doubts(found: Findings, roles: Collection[str]) -> str:
+    """Why nothing can be said of these models until it is cleared up; empty without doubts."""
+    said = [one.text for one in found.doubts if one.role in roles]
+    return together(_("One of these models may not get the input it learned from."), *said) if said else ""
+
+
 def _first(found: Findings, roles: Collection[str], judged: Judgement | None = None) -> str:
     """What limits an answer about these models, in one text; empty when nothing does."""
     said = [one.sentence for one in _about(found, roles)]
@@ -130,6 +137,9 @@ def _accurate(found: Findings, margins: Margins) -> Answer:
     if gain is None:
         return ask.says(_("Not known"), UNKNOWN, _evaluate(found))
     judged = of_difference(gain, margins.accuracy, ACCURATE)
+    doubted = _doubts(found, (TEACHER, KD_STUDENT))
+    if doubted:
+        return ask.withheld(judged, doubted)
     first = _first(found, (TEACHER, KD_STUDENT))
     if _at_chance(found, TEACHER) or (_at_chance(found, KD_STUDENT) and judged.outcome != MUCH_LOWER):
         return ask.withheld(judged, first)
@@ -139,6 +149,15 @@ def _accurate(found: Findings, margins: Margins) -> Answer:
 def _evaluate(found: Findings) -> str:
     if not {TEACHER, KD_STUDENT} <= found.experiment.runs.keys():
         return _("This experiment has no teacher beside a KD student.")
+    return _unknown(found)
+
+
+def _unknown(found: Findings) -> str:
+    """Why it is not known who is right."""
+    if found.predictions is not None and not found.predictions.labelled:
+        return _("The pictures have no labels: where the models disagree, it is not known which of them is right.")
+    if found.experiment.is_imported:
+        return _("These models were imported without pictures; import them again with --data to measure them.")
     return _("The models' predictions are not stored; kdviz evaluate makes them.")
 
 
@@ -187,8 +206,12 @@ def _helped(found: Findings, margins: Margins) -> Answer:
     over = found.distillation
     if over is None:
         text = _("There is no student that was trained alone, or no predictions of it, to compare with.")
-        return ask.says(_("Not known"), UNKNOWN, text)
+        both = {KD_STUDENT, STUDENT} <= found.experiment.runs.keys()
+        return ask.says(_("Not known"), UNKNOWN, _unknown(found) if both else text)
     judged = of_difference(over, margins.accuracy, HELPED)
+    doubted = _doubts(found, (KD_STUDENT, STUDENT))
+    if doubted:
+        return ask.withheld(judged, doubted)
     first = _first(found, (KD_STUDENT, STUDENT), judged)
     if _helped_by_chance(found, judged):
         return ask.withheld(judged, first)
@@ -217,6 +240,9 @@ def _copied(found: Findings, margins: Margins) -> Answer:
         samples = plural("{count} sample", "{count} samples", len(found.predictions.labels))
         text = _("The teacher makes no mistake on {samples}; what it would copy is not known.", samples=samples)
         return ask.says(_("Cannot tell"), UNKNOWN, text)
+    doubted = _doubts(found, (TEACHER, KD_STUDENT, STUDENT))
+    if doubted:
+        return ask.withheld(None, doubted)
     shares = {
         "own": percent(known.own, 0),
         "alone": percent(known.alone, 0),
@@ -294,7 +320,7 @@ def decision(found: Findings, said: Sequence[Answer]) -> Decision:
     accurate, helped = by["accurate"], by["helped"]
     judged = accurate.judgement
     if judged is None:
-        return Decision(UNKNOWN, _("It is not known yet whether the KD student may stand in for its teacher."))
+        return _without_a_pair(found, helped)
     if accurate.withheld:
         return Decision(UNKNOWN, together(_("No verdict."), accurate.first))
     if helped.tone == BAD and helped.judgement is not None:
@@ -305,6 +331,43 @@ def decision(found: Findings, said: Sequence[Answer]) -> Decision:
         return Decision(BAD, together(_first(found, (TEACHER, KD_STUDENT, STUDENT)), text))
     tone, text = _stands_in(judged, helped, found)
     return Decision(tone, together(accurate.first, text))
+
+
+def _without_a_pair(found: Findings, helped: Answer) -> Decision:
+    """Where a teacher or a KD student is missing, or what they say of labelled pictures."""
+    if found.predictions is None or not found.predictions.labelled:
+        return Decision(UNKNOWN, _unknown(found))
+    if helped.judgement is not None:
+        return Decision(UNKNOWN, together(_("There is no teacher here."), helped.sentence))
+    roles = list(found.predictions.predicted)
+    if {TEACHER, KD_STUDENT} <= set(roles) or len(roles) < 2:
+        return Decision(UNKNOWN, _("It is not known yet whether the KD student may stand in for its teacher."))
+    return Decision(UNKNOWN, _side_by_side(found, roles))
+
+
+def _side_by_side(found: Findings, roles: Sequence[str]) -> str:
+    """What is known of models that are no teacher and student: the two that are right most often."""
+    said = found.predictions
+    assert said is not None
+    doubted = _doubts(found, roles)
+    if doubted:
+        return together(_("No verdict."), doubted)
+    best, second = sorted(roles, key=lambda role: -said.right(role).mean())[:2]
+    gain = found.gain(best, second)
+    assert gain is not None
+    low, high = gain.interval(0.95)
+    return _(
+        "{first} is right on {more} and {second} on {less} of the same {samples}: a difference of {points} points (95 "
+        "% interval {low} to {high}).",
+        first=found.experiment.runs[best].title or best,
+        second=found.experiment.runs[second].title or second,
+        more=percent(float(said.right(best).mean()), 2),
+        less=percent(float(said.right(second).mean()), 2),
+        samples=plural("{count} sample", "{count} samples", len(said.labels)),
+        points=points(gain.value),
+        low=points(low),
+        high=points(high),
+    )
 
 
 def _stands_in(judged: Judgement, helped: Answer, found: Findings) -> tuple[str, str]:

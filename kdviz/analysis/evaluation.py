@@ -7,24 +7,33 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from kdviz.datasets import LabelledImages
 from kdviz.distill import predict_logits
 from kdviz.distill.check import input_doubts
-from kdviz.doubts import Doubt, of_predictions, remember, weighed
+from kdviz.doubts import Doubt, normalisation_doubt, of_predictions, remember, weighed
+from kdviz.doubts.answers import TRIED
 from kdviz.errors import DatasetError
-from kdviz.experiment import Experiment
+from kdviz.experiment import Experiment, Run
 from kdviz.files import rows_where
+from kdviz.inputs import AdaptedNetwork
 from kdviz.metrics import classification_metrics, divergence_from_teacher, inherited_errors
 from kdviz.networks import choose_device
 
 
 def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "auto") -> Iterator[str]:
-    """Predict ``samples`` with every run; yield each role when it is done; then write tables, metrics and doubts.
+    """Predict ``samples`` with every model; yield each role when it is done; then write tables, metrics and doubts.
 
     What looks wrong is kept in the runs' records, where :func:`kdviz.doubts.known` finds it. The rows of this split in
-    predictions.parquet are replaced, those of other splits stay.
+    predictions.parquet are replaced, those of other splits stay, and so do those of runs without a model that are of
+    the same samples.
+
+    Args:
+        experiment: Whose models.
+        samples: With labels, or with -1 for all of them: then there are no accuracies.
+        device: A torch device, or ``auto``.
 
     Raises:
         DatasetError: The samples' classes are not the experiment's.
@@ -38,12 +47,33 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
         model = run.on(choose_device(device))
         logits[role] = predict_logits(model, samples, experiment.input.normalise, device=device)
         yield role
+    logits |= _given(experiment, samples)
+    logits = {role: logits[role] for role in experiment.runs if role in logits}
+    labels = samples.labels if bool((samples.labels >= 0).all()) else None
     teacher = logits.get("teacher")
-    for role, run in experiment.models.items():
-        run.metrics[samples.split] = model_metrics(logits[role], samples.labels, None if role == "teacher" else teacher)
-    remember(experiment.runs, _doubts(experiment, samples, logits, device), samples.split, samples.doubts)
+    for role, run in experiment.runs.items():
+        run.metrics.pop(samples.split, None)
+        if role in logits:
+            compared = None if role == "teacher" else teacher
+            run.metrics[samples.split] = model_metrics(logits[role], labels, compared)
+    doubts = [] if labels is None else _doubts(experiment, samples, logits, device)
+    remember(experiment.runs, doubts, samples.split, samples.doubts)
     experiment.write_table("predictions", _merged(experiment, samples, logits))
     experiment.save()
+
+
+def _given(experiment: Experiment, samples: LabelledImages) -> dict[str, Tensor]:
+    """Role -> logits of the runs that have no model, where predictions.parquet holds theirs of just these samples."""
+    roles = [role for role in experiment.runs if role not in experiment.models]
+    if not roles or not experiment.has_table("predictions"):
+        return {}
+    table = rows_where(experiment.table("predictions"), "split", samples.split)
+    found = {}
+    for role in roles:
+        rows = rows_where(table, "role", role).sort_by("sample")
+        if np.array_equal(rows["label"].to_numpy(), samples.labels.numpy()):
+            found[role] = torch.from_numpy(np.stack(rows["logits"].to_numpy()).astype(np.float32))
+    return found
 
 
 def _doubts(experiment: Experiment, samples: LabelledImages, logits: dict[str, Tensor], device: str) -> list[Doubt]:
@@ -55,9 +85,27 @@ def _doubts(experiment: Experiment, samples: LabelledImages, logits: dict[str, T
         doubt
         for role, run in experiment.models.items()
         if role not in reordered  # which explains its errors
-        for doubt in input_doubts(role, run.on(where), samples, experiment.input)
+        for doubt in _input_doubts(experiment, run, samples, where)
     ]
     return weighed(answers, inputs)
+
+
+def _input_doubts(experiment: Experiment, run: Run, samples: LabelledImages, device: torch.device) -> list[Doubt]:
+    """Whether a model answers far better under another normalisation of its own input."""
+    model = run.on(device)
+    if not isinstance(model, AdaptedNetwork):
+        return input_doubts(run.role, model, samples, experiment.input)
+    chosen = torch.linspace(0, len(samples) - 1, min(TRIED, len(samples))).round().long()
+    with torch.inference_mode():
+        inputs = model.own_input(experiment.input.normalise(samples.images[chosen].to(device)))
+    pixels = (255 * run.spec.pixels(inputs).clamp(0, 1)).round().to(torch.uint8).cpu()
+
+    def predict(own: Tensor) -> Tensor:
+        logits = model.network(own.to(device))
+        return logits if run.class_order is None else logits[:, list(run.class_order)]
+
+    present = (run.spec.mean, run.spec.std)
+    return normalisation_doubt(run.role, samples.split, predict, pixels, samples.labels[chosen], present)
 
 
 def model_metrics(logits: Tensor, labels: Tensor | None, teacher: Tensor | None) -> dict[str, float]:

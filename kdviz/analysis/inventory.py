@@ -22,6 +22,8 @@ from kdviz.networks import ONNX, build_network, parameter_count
 LIBRARIES = ("torchvision", "captum", "timm", "onnxruntime", "streamlit", "plotly", "numpy")
 """What results may depend on."""
 
+_IMPORT = "import"  # the key of a run's training under which an import says how the model came
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -35,6 +37,13 @@ class ModelCard:
         sha256: Of the file.
         training: What experiment.json says of it.
         metrics: Split -> name -> number.
+        title: What people call it; may be empty.
+        spec: The network's own input; None where only the predictions are known.
+        is_adapted: Whether that is made of another picture, or its classes are put into another order.
+        outputs: Of the network; None likewise.
+        class_order: For each class of the experiment the network's output; None: they are the same.
+        origin: How it was imported: ``file``, ``network_from``, ``input_from``, ``notes``; empty for kdviz's own.
+        parent, made_by: Of which other model it was made, and how; may be empty.
     """
 
     role: str
@@ -45,6 +54,14 @@ class ModelCard:
     sha256: str
     training: Mapping[str, Any] = field(repr=False)
     metrics: Mapping[str, Mapping[str, float]] = field(repr=False)
+    title: str = ""
+    spec: InputSpec | None = field(default=None, repr=False)
+    is_adapted: bool = False
+    outputs: int | None = None
+    class_order: tuple[int, ...] | None = field(default=None, repr=False)
+    origin: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    parent: str = ""
+    made_by: str = ""
 
 
 def cards(experiment: Experiment) -> list[ModelCard]:
@@ -57,14 +74,32 @@ def _card(run: Run) -> ModelCard:
         size = (run.folder / run.weights).stat().st_size if run.weights else None
     except OSError:
         size = None
-    return ModelCard(run.role, run.network, _parameters(run), run.weights, size, run.sha256, run.training, run.metrics)
+    origin = run.training.get(_IMPORT, {})
+    return ModelCard(
+        run.role,
+        run.network,
+        _parameters(run),
+        run.weights,
+        size,
+        run.sha256,
+        {name: value for name, value in run.training.items() if name != _IMPORT},
+        run.metrics,
+        run.title,
+        run.spec if run.has_model else None,
+        run.is_adapted,
+        run.n_classes if run.has_model else None,
+        run.class_order,
+        origin if isinstance(origin, dict) else {},
+        run.parent,
+        run.made_by,
+    )
 
 
 def _parameters(run: Run) -> int | None:
     if run.network == ONNX or not run.weights:
         return None
     try:
-        return parameter_count(outline(run.network, run.spec, run.n_classes))
+        return parameter_count(outline(run.network, run.spec, run.n_classes, run.settings))
     except KdvizError:
         return None
 
@@ -73,6 +108,12 @@ def outline(
     network: str, spec: InputSpec, classes: int, settings: Mapping[str, Any] = MappingProxyType({})
 ) -> nn.Module:
     """A network without numbers: names and shapes of its tensors, which take no memory however large it says it is.
+
+    Args:
+        network: Its name.
+        spec: Its input.
+        classes: Its logits.
+        settings: What it is built with besides: see :func:`kdviz.networks.build_network`.
 
     Raises:
         UnknownNameError, SettingError: See :func:`kdviz.networks.build_network`.
@@ -155,6 +196,7 @@ def table(experiment: Experiment) -> pa.Table:
             "bytes": card.size,
             "sha256": card.sha256,
         }
+        row |= {f"import.{name}": _text(value) for name, value in card.origin.items()}
         row |= {f"training.{name}": _text(value) for name, value in card.training.items()}
         row |= {f"{split}.{name}": value for split, numbers in card.metrics.items() for name, value in numbers.items()}
         rows.append(row)

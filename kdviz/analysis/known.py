@@ -17,6 +17,7 @@ from kdviz.analysis.cost import CostReport, wilson
 from kdviz.analysis.mistakes import Predictions, read_predictions
 from kdviz.analysis.reservations import Reservation, reservations
 from kdviz.analysis.series import SPLITS, Report
+from kdviz.doubts import Doubt, known
 from kdviz.errors import ExperimentError
 from kdviz.experiment import Experiment, Run
 from kdviz.files import rows_where
@@ -102,10 +103,20 @@ class Findings:
         """What limits all that is said of these predictions."""
         return [] if self.predictions is None else reservations(self.predictions, self.experiment.classes)
 
+    @cached_property
+    def doubts(self) -> list[Doubt]:
+        """Those that take the ground from what is said of a model: its input or the order of its classes seems wrong.
+
+        That it is right by chance alone is such a doubt where it was trained elsewhere: its input is then as likely to
+        be the reason as the model.
+        """
+        kinds = ("normalisation", "order", "chance") if self.experiment.is_imported else ("normalisation", "order")
+        return [one for one in known(self.experiment) if one.kind in kinds]
+
     def gain(self, role: str, over: str) -> Difference | None:
         """Accuracy of one model less another's, sample by sample."""
         said = self.predictions
-        if said is None or not {role, over} <= set(said.predicted) or not len(said.labels):
+        if said is None or not {role, over} <= set(said.predicted) or not len(said.labels) or not said.labelled:
             return None
         return paired_shares(said.right(over), said.right(role))
 
@@ -130,9 +141,10 @@ class Findings:
 
     @cached_property
     def copied(self) -> Copied | None:
-        """Who repeats how many of the teacher's errors; None without predictions of a teacher and a KD student."""
+        """Who repeats how many of the teacher's errors; None without predictions of a teacher and a KD student,
+        or without labels."""
         said = self.predictions
-        if said is None or not {TEACHER, KD_STUDENT} <= set(said.predicted):
+        if said is None or not {TEACHER, KD_STUDENT} <= set(said.predicted) or not said.labelled:
             return None
         wrong = ~said.right(TEACHER)
         same = {role: (one == said.predicted[TEACHER])[wrong] for role, one in said.predicted.items()}

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from kdviz.analysis.mistakes import Predictions, known_groups, members
+from kdviz.analysis.mistakes import GROUPS, UNLABELLED_GROUPS, Predictions, known_groups, members
 from kdviz.language import N_
 
 ORDERS = {
@@ -32,7 +32,7 @@ class Filters:
     """What is asked for.
 
     Attributes:
-        group: Of ``GROUPS``.
+        group: Of :attr:`MistakeIndex.groups`.
         model: The role whose answer and confidence are meant.
         true: Ground truth, a class index; None: any.
         said: The model's answer; None: any.
@@ -82,9 +82,19 @@ class MistakeIndex:
         return len(self.predictions.labels)
 
     @property
+    def labelled(self) -> bool:
+        """Whether it is known which answers are right."""
+        return self.predictions.labelled
+
+    @property
+    def titles(self) -> Mapping[str, tuple[str, str]]:
+        """Group -> its title and what it means, to be translated."""
+        return GROUPS if self.labelled else UNLABELLED_GROUPS
+
+    @property
     def has_change(self) -> bool:
         """Whether what distillation changed can be counted."""
-        return set(_STUDENTS) <= set(self.roles)
+        return set(_STUDENTS) <= set(self.roles) and self.labelled
 
     # filters ----------------------------------------------------------------------------------------------------------
 
@@ -128,7 +138,8 @@ class MistakeIndex:
         paired = "teacher" in self.roles and bool(students)
         measured = [role for role in students if {"teacher", role} <= set(self._logits)]
         divergences = [_divergence_order(role) for role in measured]
-        return (*(["gap"] if paired else []), *divergences, "sure", "unsure", "sample")
+        mistakes = ["sure"] if self.labelled else []
+        return (*(["gap"] if paired else []), *divergences, *mistakes, "unsure", "sample")
 
     def places(self, filters: Filters, order: str) -> np.ndarray:
         """The samples that pass, int (n,), in one of :attr:`orders`; ties keep the order of the data."""

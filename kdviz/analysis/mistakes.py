@@ -31,7 +31,14 @@ GROUPS = {
 }
 """Group -> its title and what it means."""
 
-_NEEDS = {"lost": "teacher", "inherited": "teacher", "fixed": "student", "broken": "student"}
+UNLABELLED_GROUPS = {
+    "differ": (N_("Models disagree"), N_("Not all models give the same answer.")),
+    "apart": (N_("KD student differs from its teacher"), N_("They give different answers.")),
+    "all": (N_("All samples"), N_("Whatever the models say.")),
+}
+"""The same where nobody knows which answers are right."""
+
+_NEEDS = {"lost": "teacher", "inherited": "teacher", "fixed": "student", "broken": "student", "apart": "teacher"}
 """Group -> the role that it takes beside the KD student."""
 
 
@@ -41,7 +48,7 @@ class Predictions:
 
     Attributes:
         split: Its name.
-        labels: Ground truth, int (N,).
+        labels: Ground truth, int (N,); -1 where it is not known.
         predicted: Role -> class index, int (N,).
         confidence: Role -> probability of the predicted class, float (N,).
     """
@@ -50,6 +57,11 @@ class Predictions:
     labels: np.ndarray
     predicted: Mapping[str, np.ndarray]
     confidence: Mapping[str, np.ndarray]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it is known which answers are right."""
+        return bool((self.labels >= 0).all())
 
     def right(self, role: str) -> np.ndarray:
         """Bool (N,): where the role gives the true class."""
@@ -77,12 +89,18 @@ def read_predictions(table: pa.Table, split: str) -> Predictions:
 def known_groups(predictions: Predictions) -> list[str]:
     """The groups of ``GROUPS`` whose models there are."""
     roles = set(predictions.predicted)
-    return [group for group in GROUPS if group not in _NEEDS or {_NEEDS[group], "kd_student"} <= roles]
+    groups = GROUPS if predictions.labelled else UNLABELLED_GROUPS
+    return [group for group in groups if group not in _NEEDS or {_NEEDS[group], "kd_student"} <= roles]
 
 
 def members(predictions: Predictions, group: str) -> np.ndarray:
-    """Bool (N,): the samples of a group of ``GROUPS``. A group that needs a missing role is empty."""
+    """Bool (N,): the samples of a group of ``GROUPS`` or, without labels, of ``UNLABELLED_GROUPS``.
+
+    A group that needs a missing role or labels is empty.
+    """
     everything = np.ones(len(predictions.labels), bool)
+    if group in ("differ", "apart") or not predictions.labelled:
+        return _without_labels(predictions, group)
     wrong = [~predictions.right(role) for role in predictions.predicted]
     if group == "all":
         return everything
@@ -99,26 +117,45 @@ def members(predictions: Predictions, group: str) -> np.ndarray:
     return ~other & student if group == "fixed" else other & ~student
 
 
+def _without_labels(predictions: Predictions, group: str) -> np.ndarray:
+    """Bool (N,): see :func:`members`."""
+    said, count = predictions.predicted, len(predictions.labels)
+    if group == "all":
+        return np.ones(count, bool)
+    if group == "differ":
+        first = next(iter(said.values()))
+        return np.any([one != first for one in said.values()], axis=0)
+    if group == "apart" and {"teacher", "kd_student"} <= set(said):
+        return said["teacher"] != said["kd_student"]
+    return np.zeros(count, bool)
+
+
 def distillation_effect(predictions: Predictions) -> McNemar | None:
-    """McNemar's test of the student alone against the KD student; None when one is missing."""
-    if not {"student", "kd_student"} <= set(predictions.predicted):
+    """McNemar's test of the student alone against the KD student; None when one is missing, or the labels."""
+    if not {"student", "kd_student"} <= set(predictions.predicted) or not predictions.labelled:
         return None
     return mcnemar(predictions.right("student"), predictions.right("kd_student"))
 
 
 def distillation_judgement(predictions: Predictions, margin: float) -> Judgement | None:
-    """Whether the KD student is better than the student alone, by a margin (a share); None when one is missing.
+    """Whether the KD student is better than the student alone, by a margin (a share); None without one of them.
 
     Of these two models: a single seed tells nothing of others.
     """
-    if not {"student", "kd_student"} <= set(predictions.predicted) or not len(predictions.labels):
+    both = {"student", "kd_student"} <= set(predictions.predicted)
+    if not both or not len(predictions.labels) or not predictions.labelled:
         return None
     difference = paired_shares(predictions.right("student"), predictions.right("kd_student"))
     return of_difference(difference, margin, HELPED)
 
 
 def showcase(predictions: Predictions, classes: int) -> list[int]:
-    """Samples for a first look: some on which the models differ, then one of each class that all get right."""
+    """Samples for a first look: some on which the models differ, then one of each class that all get right.
+
+    Without labels: some on which the models differ, then one of each answer that all give.
+    """
+    if not predictions.labelled:
+        return _unlabelled_showcase(predictions)
     fixed = members(predictions, "fixed")
     if "teacher" in predictions.predicted:
         fixed = fixed & predictions.right("teacher")
@@ -130,3 +167,10 @@ def showcase(predictions: Predictions, classes: int) -> list[int]:
         found = np.flatnonzero(easy & (predictions.labels == label))
         picks += [int(sample) for sample in found[:1]]
     return picks
+
+
+def _unlabelled_showcase(predictions: Predictions) -> list[int]:
+    differ = members(predictions, "differ")
+    same, said = np.flatnonzero(~differ), next(iter(predictions.predicted.values()))
+    firsts = np.unique(said[same], return_index=True)[1]
+    return [int(one) for one in (*np.flatnonzero(differ)[:9], *same[firsts])]

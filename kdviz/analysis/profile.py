@@ -25,13 +25,19 @@ from kdviz.analysis.series import SPLITS
 from kdviz.datasets import LabelledImages, bundled_digits
 from kdviz.errors import ExperimentError, KdvizError, SettingError, UnknownNameError
 from kdviz.experiment import Experiment, Run
+from kdviz.experiment.run import only_predictions
+from kdviz.inputs import AdaptedNetwork
 from kdviz.networks import ONNX, OnnxNetwork, choose_device, parameter_count
+
+MOST = 2000
+"""Pictures of an imported experiment's data folder that accuracy is measured on, with those for int8."""
 
 CALIBRATION = 200  # pictures on which the ranges of int8 are measured
 _AT_ONCE = 250  # pictures, while accuracy is measured
 _BURST_SECONDS, _BURST_CALLS = 0.01, 40  # a model's turn: as many calls as fit, at least one
 _FEWEST_ROUNDS, _MOST_ROUNDS = 9, 60
 _SMALL = 64 * 64  # pixels
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class _Form:
 
     run: Run
     form: str
-    network: nn.Module
+    network: nn.Module  # the network alone: its own input -> its own logits
     file_bytes: int
     operations: Operations | None
     parameters: int | None
@@ -96,11 +102,11 @@ class _Form:
 def own_samples(experiment: Experiment) -> Samples | None:
     """The bundled digits, or the samples that the experiment keeps: never what it was trained on. None without any."""
     if experiment.dataset == "mnist" and (experiment.input.size, experiment.input.channels) == ((28, 28), 1):
-        return _parted(bundled_digits()["bundled"])
+        return parted(bundled_digits()["bundled"])
     found = [one for one in (_stored(experiment, split) for split in SPLITS) if one is not None]
     if not found:
         return None
-    return Samples(found[0], _some(found[1].images)) if len(found) > 1 else _parted(found[0])
+    return Samples(found[0], _some(found[1].images)) if len(found) > 1 else parted(found[0])
 
 
 def samples_of(splits: dict[str, LabelledImages]) -> Samples:
@@ -117,7 +123,7 @@ def _stored(experiment: Experiment, split: str) -> LabelledImages | None:
     return LabelledImages(stored.images(every), stored.labels, stored.classes, split, stored.names)
 
 
-def _parted(samples: LabelledImages) -> Samples:
+def parted(samples: LabelledImages) -> Samples:
     """A few for calibration, which accuracy is then not measured on."""
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
     few = min(CALIBRATION, len(samples) // 4)
@@ -151,8 +157,9 @@ def profile(experiment: Experiment, samples: Samples | None, settings: Settings 
     try:
         torch.set_num_threads(settings.threads[0])
         forms: list[_Form] = []
-        for number, run in enumerate(experiment.runs.values()):
-            yield Progress(0.35 * number / len(experiment.runs), f"{run.role}: files", tuple(notes))
+        notes += [only_predictions(role) for role in experiment.runs if role not in experiment.models]
+        for number, run in enumerate(experiment.models.values()):
+            yield Progress(0.35 * number / len(experiment.models), f"{run.role}: files", tuple(notes))
             forms += _forms(experiment, run, samples, device, notes)
         for number, form in enumerate(forms):
             yield Progress(0.35 + 0.15 * number / len(forms), f"{form.name}: accuracy", tuple(notes))
@@ -173,23 +180,23 @@ def _forms(
     experiment: Experiment, run: Run, samples: Samples | None, device: torch.device, notes: list[str]
 ) -> list[_Form]:
     """A run as it is and, on the CPU, as ONNX files; what cannot be made is noted."""
-    example = torch.zeros(2, experiment.input.channels, *experiment.input.size)
+    example = torch.zeros(2, run.spec.channels, *run.spec.size)
     size = (run.folder / run.weights).stat().st_size if run.weights else 0
     if run.network == ONNX:
-        return [_Form(run, "file", run.model, size, None, None)] if device.type == "cpu" else []
-    parameters, counted = parameter_count(run.model), operations_of(run.model, example[:1])
-    found = [_Form(run, "torch", run.on(device), size, counted, parameters)]
+        return [_Form(run, "file", run.unadapted, size, None, None)] if device.type == "cpu" else []
+    parameters, counted = parameter_count(run.unadapted), operations_of(run.unadapted, example[:1])
+    found = [_Form(run, "torch", unadapted(run.on(device)), size, counted, parameters)]
     if device.type != "cpu":
         return found
     problem = exporter_problem()
     if problem:
         return found if problem in notes else (notes.append(problem) or found)
     try:
-        content = float_file(run.model, example)
+        content = float_file(run.unadapted, example)
         found.append(_Form(run, "onnx", OnnxNetwork(content), len(content), counted, parameters))
         if samples is None:
             raise SettingError("int8 finds its ranges on pictures; name the data's folder with --data.")
-        content = int8_file(content, experiment.input.normalise(samples.calibration))
+        content = int8_file(content, own_input(experiment, run, samples.calibration))
         found.append(_Form(run, "onnx_int8", OnnxNetwork(content), len(content), counted, parameters))
     except KdvizError as error:
         notes.append(f"{run.role}: {error}")
@@ -210,13 +217,13 @@ def operations(network: nn.Module, picture: Tensor) -> int:
 def _accuracy(experiment: Experiment, form: _Form, samples: Samples | None, device: torch.device) -> dict[str, Any]:
     """The columns of a form's accuracy."""
     test = form.run.metrics.get("test", {}).get("accuracy")
-    if samples is None:
+    if samples is None or bool((samples.measured.labels < 0).any()):
         split = next((one for one in SPLITS if "accuracy" in form.run.metrics.get(one, {})), None)
         if split is None or form.form == "onnx_int8":
             return {"test_accuracy": test}
         said = form.run.metrics[split]
         return _shown(split, int(said.get("samples", 0)), said["accuracy"], None) | {"test_accuracy": test}
-    right = _right(experiment, form.network, samples.measured, device)
+    right = _right(experiment, form, samples.measured, device)
     packed = np.packbits(right).tobytes()
     measured = _shown(samples.measured.split, len(right), float(right.mean()), packed)
     return measured | {"test_accuracy": test if form.form in ("torch", "file") else None}
@@ -229,11 +236,25 @@ def _shown(split: str, count: int, accuracy: float, right: bytes | None) -> dict
 
 
 @torch.inference_mode()
-def _right(experiment: Experiment, network: nn.Module, samples: LabelledImages, device: torch.device) -> np.ndarray:
-    said = [
-        network(experiment.input.normalise(part.to(device))).argmax(1).cpu() for part in samples.images.split(_AT_ONCE)
-    ]
+def _right(experiment: Experiment, form: _Form, samples: LabelledImages, device: torch.device) -> np.ndarray:
+    said = []
+    for part in samples.images.split(_AT_ONCE):
+        logits = form.network(own_input(experiment, form.run, part, device))
+        order = form.run.class_order
+        said.append((logits if order is None else logits[:, list(order)]).argmax(1).cpu())
     return (torch.cat(said) == samples.labels).numpy()
+
+
+@torch.inference_mode()
+def own_input(experiment: Experiment, run: Run, pictures: Tensor, device: torch.device = _CPU) -> Tensor:
+    """A network's own input made of common pictures, uint8 (N, C, H, W) -> float32 (N, c, h, w)."""
+    inputs, model = experiment.input.normalise(pictures.to(device)), run.on(device)
+    return model.own_input(inputs) if isinstance(model, AdaptedNetwork) else inputs
+
+
+def unadapted(model: nn.Module) -> nn.Module:
+    """The network alone."""
+    return model.network if isinstance(model, AdaptedNetwork) else model
 
 
 # times ----------------------------------------------------------------------------------------------------------------
@@ -243,11 +264,13 @@ def _timed(
     experiment: Experiment, forms: Sequence[_Form], threads: int, settings: Settings, device: torch.device
 ) -> Iterator[float]:
     """Take times, round by round; yield the share that is done."""
-    height, width = experiment.input.size
     calls: list[tuple[list[float], Callable[[], Any]]] = []
     for batch in settings.batches_for(experiment):
-        pictures = torch.rand(batch, experiment.input.channels, height, width)
-        calls += [(one.times.setdefault((threads, batch), []), _call(one.network, pictures, device)) for one in forms]
+        specs = {one.run.spec for one in forms}
+        pictures = {spec: torch.rand(batch, spec.channels, *spec.size) for spec in specs}
+        for one in forms:
+            times = one.times.setdefault((threads, batch), [])
+            calls.append((times, _call(one.network, pictures[one.run.spec], device)))
     counts = [_calls_in_a_turn(call) for _, call in calls]
     order, start, rounds = np.random.default_rng(settings.seed), time.monotonic(), 0
     while rounds < _MOST_ROUNDS:

@@ -88,7 +88,7 @@ def reservations(said: Predictions, classes: Sequence[str]) -> list[Reservation]
     model of this accuracy would miss all of them less often than once in 20 / classes times: with few samples of a
     class it says nothing that none was recognised.
     """
-    if not len(said.labels):
+    if not len(said.labels) or not said.labelled:
         return []
     every = [_standing(said, role, classes) for role in said.predicted]
     chance = [one for one in every if one.low <= one.chance]

@@ -93,7 +93,7 @@ def table_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 @sections.register("models")
 def models(experiment: Experiment) -> str:
     """Each model's figures on the first split that all were measured on."""
-    runs, split = experiment.runs.values(), _split(experiment)
+    runs, split = list(experiment.runs.values()), _split(experiment)
     if split is None:
         raise ExperimentError(f"'{experiment.folder}' has no figures of its models; kdviz evaluate measures them.")
     samples = int(next(iter(runs)).metrics[split]["samples"])
@@ -119,13 +119,18 @@ def _split(experiment: Experiment) -> str | None:
 
 def _title(experiment: Experiment, role: str) -> str:
     run = experiment.runs[role]
-    said = [_NAMES.get(role, role), f"`{run.network}`"]
+    said = [_cell(run.title) or _NAMES.get(role, role), *([f"`{run.network}`"] if run.has_model else [])]
     training = run.training
     if training.get("epochs"):
         said.append(f"{training['epochs']} epochs")
     if "temperature" in training and "alpha" in training:
         said.append(f"T = {training['temperature']:g}, alpha = {training['alpha']:g}")
     return ", ".join(said)
+
+
+def _cell(text: str) -> str:
+    """A user's text in a Markdown table."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
 
 
 def _percent(value: float | None, digits: int = 2) -> str:

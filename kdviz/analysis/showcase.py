@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,7 +34,9 @@ STORIES = {
     "fixed": N_("Fixed by distillation"),
     "lost": N_("Teacher right, KD student wrong"),
     "inherited": N_("Mistake inherited from the teacher"),
+    "differ": N_("The models disagree"),
     "easy": N_("All right"),
+    "agree": N_("All say the same"),
 }
 """What a sample is an example of, in the order in which they are shown."""
 
@@ -114,9 +116,9 @@ class ShownSample:
 
 def choose(predictions: Predictions, among: np.ndarray) -> list[tuple[str, int]]:
     """(story, number) of one sample for each story that there is one for; ``among`` are those with pictures."""
-    sure = np.zeros(len(predictions.labels))
-    for confidence in predictions.confidence.values():
-        sure += confidence
+    differ = members(predictions, "differ")
+    if not predictions.labelled:
+        return _chosen({"differ": differ, "agree": ~differ}, predictions, among)
     fixed = members(predictions, "fixed")
     if "teacher" in predictions.predicted:
         fixed &= predictions.right("teacher")
@@ -124,8 +126,15 @@ def choose(predictions: Predictions, among: np.ndarray) -> list[tuple[str, int]]
         "fixed": fixed,
         "lost": members(predictions, "lost"),
         "inherited": members(predictions, "inherited"),
+        "differ": differ if "kd_student" not in predictions.predicted else np.zeros_like(differ),
         "easy": ~members(predictions, "any_wrong"),
     }
+    return _chosen(groups, predictions, among)
+
+
+def _chosen(groups: Mapping[str, np.ndarray], predictions: Predictions, among: np.ndarray) -> list[tuple[str, int]]:
+    """Of each group the sample of which all models together are surest."""
+    sure = np.sum(list(predictions.confidence.values()), axis=0)
     found, taken = [], set()
     for story, group in groups.items():
         numbers = [int(one) for one in among if group[one] and int(one) not in taken]
@@ -147,7 +156,9 @@ def make(experiment: Experiment, device: str = "auto", masks: int = _MASKS, seed
     for story, number in choose(predictions, numbers):
         image, label = picture(number), int(predictions.labels[number])
         said = predictions.predicted.get("teacher", next(iter(predictions.predicted.values())))
-        maps = explain(experiment, image, int(said[number]), n_masks=masks, seed=seed, device=device)
+        maps = explain(
+            experiment, image, int(said[number]), roles=list(experiment.models), n_masks=masks, seed=seed, device=device
+        )
         rows += _rows(experiment, maps, image, {"split": split, "sample": number, "story": story, "label": label})
         yield story
     yield pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -228,7 +239,7 @@ def read_showcase(experiment: Experiment) -> list[ShownSample]:
         run = experiment.runs.get(row["role"])
         if run is not None and run.sha256 == row["weights"]:
             groups.setdefault((row["split"], row["sample"]), []).append(row)
-    found = [_sample(experiment, rows) for rows in groups.values() if len(rows) == len(experiment.runs)]
+    found = [_sample(experiment, rows) for rows in groups.values() if len(rows) == len(experiment.models)]
     order = list(STORIES)
     return sorted((one for one in found if one.story in order), key=lambda one: order.index(one.story))
 
@@ -237,14 +248,14 @@ def _sample(experiment: Experiment, rows: Sequence[dict[str, Any]]) -> ShownSamp
     first = rows[0]
     classes = len(experiment.classes)
     size = (first["height"], first["width"])
-    fine = size == tuple(experiment.input.size) and 0 <= first["label"] < classes
+    fine = size == tuple(experiment.input.size) and -1 <= first["label"] < classes
     for row in rows:
         fine &= len(row["map"] or ()) == size[0] * size[1]
         fine &= 0 <= row["target"] < classes and 0 <= row["predicted"] < classes
     if not fine:
         raise ExperimentError("This experiment's showcase.parquet does not fit its models; make it anew.")
     examples = {row["role"]: _example(row, size) for row in rows}
-    ordered = {role: examples[role] for role in experiment.runs}
+    ordered = {role: examples[role] for role in experiment.models}
     return ShownSample(
         first["split"], first["sample"], first["label"], first["story"], open_image(first["picture"]), ordered
     )

@@ -16,7 +16,11 @@ def add(verbs: Any) -> None:
     parser = verb(verbs, "app", _app, "Open the web app.")
     parser.add_argument("--port", type=at_least_one, default=8501, help="port of the page")
     parser.add_argument("--headless", action="store_true", help="do not open a browser")
-    parser.add_argument("--models", metavar="DIR", help="folder of further experiments to show (also: KDVIZ_MODELS)")
+    parser.add_argument(
+        "--models",
+        metavar="DIR",
+        help="folder of further experiments to show, or of one experiment (also: KDVIZ_MODELS)",
+    )
     parser.add_argument("--ray", metavar="ADDRESS", help="compute on this Ray cluster (also: KDVIZ_RAY)")
 
 
@@ -34,7 +38,9 @@ def _app(options: argparse.Namespace) -> None:
     if options.headless:
         command += ["--server.headless", "true"]
     if options.models:
-        os.environ["KDVIZ_MODELS"] = str(Path(options.models).resolve())
+        from kdviz.cli.pointed import show
+
+        os.environ.update(show(Path(options.models)))
     if options.ray:
         os.environ["KDVIZ_RAY"] = options.ray
     os.chdir(script.parent)  # where .streamlit/config.toml is

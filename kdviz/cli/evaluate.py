@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdviz.errors import DatasetError
@@ -48,15 +53,57 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
-    samples = _held_out(experiment, options)
-    evaluate_on(experiment, [samples], options.device)
-    print_metrics(experiment, options.json, samples.split, options.margin)
+    if options.data and experiment.is_imported:
+        split = _evaluate_files(experiment, options)
+    else:
+        samples = _held_out(experiment, options)
+        experiment, split = _scratch(experiment, samples), samples.split
+        evaluate_on(experiment, [samples], options.device)
+    print_metrics(experiment, options.json, split, options.margin)
+
+
+def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
+    """Measure the given models on pictures in files, each through its own transforms; returns the split's name."""
+    from tqdm import tqdm
+
+    from kdviz.analysis.file_evaluation import evaluate_files
+    from kdviz.cli.given import picture_files
+    from kdviz.doubts import known
+
+    files = picture_files(experiment, options.data)
+    with tqdm(total=len(files), desc="evaluate", unit="picture", file=sys.stderr) as bar:
+        for done in evaluate_files(experiment, files, options.device):
+            bar.update(done - bar.n)
+    for doubt in known(experiment):
+        print(f"kdviz: warning: {doubt.text}", file=sys.stderr)
+    return files.split
+
+
+def _scratch(experiment: Experiment, samples: LabelledImages) -> Experiment:
+    """The experiment itself; where only some of the pictures are stored that were predicted, a copy without a folder to
+    keep, so that the figures of all stay as they are."""
+    from kdviz.cli.given import count_of
+
+    total = count_of(experiment, samples.split)
+    if not experiment.is_imported or total <= len(samples):
+        return experiment
+    folder = tempfile.mkdtemp(prefix="kdviz-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    some, every = f"{len(samples):,}", f"{total:,}"
+    print(
+        f"kdviz: {some} of the {every} pictures are stored; the models are measured on these, and the experiment keeps "
+        "its figures of all",
+        file=sys.stderr,
+    )
+    runs = {role: replace(run, metrics={}, training={}) for role, run in experiment.models.items()}
+    return replace(experiment, folder=Path(folder), runs=runs)
 
 
 def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledImages:
     """The test split; without its folder, the digits that come with kdviz or the samples that the experiment keeps."""
     import torch
 
+    from kdviz.cli.given import stored_samples
     from kdviz.datasets import LabelledImages, bundled_digits
 
     if options.data:
@@ -64,6 +111,8 @@ def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledIm
     bundled = bundled_digits()["bundled"] if experiment.dataset == "mnist" else None
     if bundled is not None and bundled.images.shape[1:] == (experiment.input.channels, *experiment.input.size):
         return bundled
+    if experiment.is_imported:
+        return stored_samples(experiment)
     stored = experiment.samples("test")
     every = torch.arange(len(stored))
     if not torch.equal(stored.numbers, every):
@@ -84,7 +133,7 @@ def evaluate_on(
 
     for samples in splits:
         roles = evaluate(experiment, samples, device)
-        for _ in tqdm(roles, total=len(experiment.runs), desc=f"evaluate on {samples.split}", file=sys.stderr):
+        for _ in tqdm(roles, total=len(experiment.models), desc=f"evaluate on {samples.split}", file=sys.stderr):
             pass
     measured = {samples.split for samples in splits}
     for doubt in known(experiment):
@@ -110,10 +159,9 @@ def print_metrics(experiment: Experiment, as_json: bool, split: str | None = Non
     print(f"{'role':12} {'split':10} {'samples':>7} {'accuracy':>9} {'loss':>7} {'ECE':>7}")
     for role, splits in metrics.items():
         for name, values in splits.items():
-            print(
-                f"{role:12} {name:10} {values['samples']:>7.0f} {values['accuracy']:>9.2%} "
-                f"{values['loss']:>7.4f} {values['ece']:>7.4f}"
-            )
+            accuracy = f"{values['accuracy']:>9.2%}" if "accuracy" in values else f"{'':9}"
+            others = " ".join(f"{values[one]:>7.4f}" if one in values else f"{'':7}" for one in ("loss", "ece"))
+            print(f"{role:12} {name:10} {values['samples']:>7.0f} {accuracy} {others}".rstrip())
     if verdict is not None:
         _print_verdict(verdict)
 

@@ -76,9 +76,13 @@ def _roles(name: str) -> str:
     from kdviz.experiment import load_experiment
 
     try:
-        return ", ".join(load_experiment(name).runs)
+        return ", ".join(_named(run) for run in load_experiment(name).runs.values())
     except KdvizError as error:  # one damaged folder must not hide the others
         return f"refused: {error}"
+
+
+def _named(run: Any) -> str:
+    return f"{run.role} ({run.title})" if run.title else run.role
 
 
 def _registry(what: str) -> Any:

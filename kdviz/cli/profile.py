@@ -43,11 +43,16 @@ def _profile(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from kdviz.analysis.cost import read_cost
-    from kdviz.analysis.profile import Settings, own_samples, profile, samples_of
+    from kdviz.analysis.profile import MOST, Settings, own_samples, parted, profile, samples_of
+    from kdviz.cli.given import samples_of_files
     from kdviz.experiment import load_experiment
 
     experiment = load_experiment(options.experiment)
-    samples = samples_of(splits_of(experiment, options)) if options.data else own_samples(experiment)
+    samples = own_samples(experiment)
+    if options.data and experiment.is_imported:
+        samples = parted(samples_of_files(experiment, options.data, MOST))
+    elif options.data:
+        samples = samples_of(splits_of(experiment, options))
     settings = Settings(tuple(options.threads), tuple(options.batches or ()), options.seconds, options.device)
     table, said = None, 0
     with tqdm(total=100, desc="profile", bar_format="{desc}: {percentage:3.0f}%|{bar}|", file=sys.stderr) as bar:

@@ -86,7 +86,7 @@ def _study(options: argparse.Namespace) -> None:
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
-    splits = splits_of(experiment, options)
+    splits = _splits(experiment, options)
     if options.split not in splits:
         options.wrong_usage(f"argument --split: there are {', '.join(splits)}")
     models = _models(experiment, splits, options)
@@ -102,6 +102,17 @@ def _study(options: argparse.Namespace) -> None:
         _measure_faithfulness(study, options.faithfulness)
     _keep(experiment, splits[options.split])
     _print_report(experiment, options.study, options.json)
+
+
+def _splits(experiment: Any, options: argparse.Namespace) -> Any:
+    """Split -> samples; of models that were trained elsewhere the one split that is known."""
+    if not experiment.is_imported:
+        return splits_of(experiment, options)
+    from kdviz.cli.given import study_samples
+
+    samples = study_samples(experiment, options)
+    options.split = samples.split
+    return {samples.split: samples}
 
 
 def _new_study(experiment: Any, samples: Any, models: list[StudyModel], options: argparse.Namespace) -> AttentionStudy:
@@ -228,8 +239,11 @@ def _measure_faithfulness(study: AttentionStudy, count: int) -> None:
 def _keep(experiment: Any, samples: Any) -> None:
     """What is computed from agreement.parquet: the effects as a table, and the pictures that the page shows."""
     from kdviz.analysis.attention.document import EFFECTS, effects_table
+    from kdviz.analysis.attention.likeness import read_likeness
     from kdviz.analysis.attention.pictures import write_pictures
 
+    if read_likeness(experiment) is not None:
+        return
     experiment.write_table(EFFECTS, effects_table(experiment))
     write_pictures(experiment, samples)
 
@@ -238,7 +252,13 @@ def _print_report(experiment: Any, study: str, as_json: bool) -> None:
     from kdviz.analysis.attention import in_words, read_attention
     from kdviz.analysis.attention.document import as_json as document
     from kdviz.analysis.attention.faithful import faithfulness_summary
+    from kdviz.analysis.attention.likeness import read_likeness
 
+    alike = read_likeness(experiment) if study == "models" else None
+    if alike is not None:
+        document = {"experiment": str(experiment.folder), **alike.to_json()}
+        print(json.dumps(document) if as_json else "\n".join(alike.sentences))
+        return
     report = read_attention(experiment, study)
     faithful = faithfulness_summary(experiment)
     if as_json:

@@ -23,6 +23,7 @@ from kdviz.cli.arguments import (
     verb,
 )
 from kdviz.cli.evaluate import margin
+from kdviz.cli.given import require_trainable
 from kdviz.cli.progress import show_stages
 from kdviz.cli.recipe import add_loss, add_recipe, recipe
 
@@ -72,6 +73,7 @@ def _sweep(options: argparse.Namespace) -> None:
     values = _values(study, options)
     set_threads(options)
     experiment = load_experiment(options.experiment)
+    require_trainable(experiment, "sweep")
     sweep = Sweep(
         experiment,
         options.study,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 from kdviz.cli.arguments import SCHEDULE, add_groups, at_least_one, common, numbers, schedule, set_threads, verb
 from kdviz.cli.evaluate import evaluate_on, print_metrics
+from kdviz.cli.given import require_replaceable
 from kdviz.cli.progress import show_stages
 from kdviz.cli.recipe import add_loss, add_recipe, recipe
 
@@ -80,6 +81,7 @@ def _train(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
 
     set_threads(options)
+    require_replaceable(options.out)
     usual = RECIPES[options.dataset]
     config = recipe(
         options,

@@ -3,6 +3,7 @@
 from kdviz.errors import KdvizError
 from kdviz.experiment.folder import (
     FORMATS,
+    IMPORTED,
     MORE_BASELINES,
     ROLES,
     Experiment,
@@ -15,6 +16,7 @@ from kdviz.inputs import BASELINES, InputSpec
 __all__ = [
     "BASELINES",
     "FORMATS",
+    "IMPORTED",
     "MORE_BASELINES",
     "PREDICTIONS",
     "ROLES",

@@ -50,6 +50,9 @@ where 1 cannot say what there is."""
 ROLES = ("teacher", "kd_student", "student")
 """The three roles every experiment can have, in the order in which they are shown."""
 
+IMPORTED = "imported"
+"""The data set of an experiment whose models kdviz did not train."""
+
 MORE_BASELINES = ("blur", "noise")
 """Those that are not constant."""
 
@@ -115,6 +118,18 @@ class Experiment:
     def models(self) -> dict[str, Run]:
         """The runs that have a model: of others the predictions alone are known."""
         return {role: run for role, run in self.runs.items() if run.has_model}
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether its models were trained elsewhere: what they learned from is not known here."""
+        return self.dataset == IMPORTED
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is known that no model was trained on the pictures of its splits."""
+        if not self.is_imported:
+            return True
+        return all(run.training.get("import", {}).get("held_out") is True for run in self.runs.values())
 
     def prepare(self, image: Image.Image | str | Path) -> Image.Image:
         """The picture that the models see, before scaling and normalisation."""

@@ -96,7 +96,7 @@ class Run:
             As :attr:`model`.
         """
         if not self.has_model:
-            raise ModelError(f"Of '{self.role}' only the predictions are known; import its weights to compute with it.")
+            raise ModelError(only_predictions(self.role))
         data = read_weights(self)
         if self.network == ONNX:
             return tried(OnnxNetwork(data, self.weights).eval(), self.role, self.spec, self.n_classes)
@@ -155,6 +155,11 @@ class Run:
         document["logits"] = self.n_classes
         known = {name: getattr(self, name) for name in ("title", "settings", "parent", "made_by")}
         return document | {name: value for name, value in known.items() if value}
+
+
+def only_predictions(role: str) -> str:
+    """Why nothing can be computed with a run that has no model, in one sentence."""
+    return f"Of '{role}' only the predictions are known; import its weights to compute with it."
 
 
 def read_weights(run: Run) -> bytes:

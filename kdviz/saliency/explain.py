@@ -18,6 +18,7 @@ from PIL import Image
 
 from kdviz.errors import KdvizError, ModelError, SettingError, UnknownNameError
 from kdviz.experiment import Experiment, Run
+from kdviz.experiment.run import only_predictions
 from kdviz.networks import ONNX, choose_device
 from kdviz.saliency import captum_methods
 from kdviz.saliency.estimators import MINIMUM_MASKS, estimate, jackknife_error, reliability
@@ -256,7 +257,7 @@ def explain_stream(
 ) -> Iterator[ExplainState]:
     """The same, as it comes: a state after each chunk of masks. Stop by not asking for the next."""
     chosen = methods[method].complete(settings)
-    runs = _runs(experiment, roles)
+    runs, unknown = _runs(experiment, roles)
     device = choose_device(device) if isinstance(device, str) else device
     picture = experiment.prepare(image)
     inputs = experiment.preprocess(picture).to(device)
@@ -280,6 +281,7 @@ def explain_stream(
             role: doubts_of_logits(role, rows, getattr(models[role], "undoes_sigmoid", False))
             for role, rows in logits.items()
         },
+        unknown,
     )
     yield from _by_rise(task, chosen) if method == "rise" else _by_captum(task, chosen, strict=bool(roles))
 
@@ -297,8 +299,17 @@ class _Task:
     picture: np.ndarray
     classes: tuple[str, ...]
     doubts: Mapping[str, tuple[MapDoubt, ...]]
+    unknown: Mapping[str, str] = field(default_factory=dict)  # role -> why there is no model
 
-    def state(self, n_masks: int, total: int, settings: Mapping[str, Any], **more: Any) -> ExplainState:
+    def state(
+        self,
+        n_masks: int,
+        total: int,
+        settings: Mapping[str, Any],
+        *,
+        misfits: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> ExplainState:
         return ExplainState(
             n_masks=n_masks,
             total=total,
@@ -309,6 +320,7 @@ class _Task:
             settings=settings,
             method=self.method,
             doubts=self.doubts,
+            misfits={**self.unknown, **(misfits or {})},
             **more,
         )
 
@@ -374,7 +386,7 @@ def _by_captum(task: _Task, settings: dict[str, Any], strict: bool) -> Iterator[
                 doubts=(*task.doubts[role], *_doubts_of_map(task, role, found.map.cpu().numpy())),
             )
         if ready:
-            yield task.state(number, len(task.models), settings, ready=dict(ready), misfits=dict(misfits))
+            yield task.state(number, len(task.models), settings, ready=dict(ready), misfits=misfits)
     if not ready:
         raise SettingError(next(iter(misfits.values())))
 
@@ -388,11 +400,22 @@ def _rows(states: Mapping[str, RISEState], targets: Mapping[str, int]) -> torch.
     return torch.stack([state.scores[0, :, targets[role]] for role, state in states.items()])
 
 
-def _runs(experiment: Experiment, roles: list[str] | None) -> dict[str, Any]:
+def _runs(experiment: Experiment, roles: list[str] | None) -> tuple[dict[str, Run], dict[str, str]]:
+    """The runs to explain; and of those that have no model, unless they were asked for, the reason.
+
+    Raises:
+        UnknownNameError: There is no such role.
+        ModelError: A run has no model, and was asked for or is the only kind.
+    """
     for role in roles or ():
         if role not in experiment.runs:
             raise UnknownNameError("role", role, experiment.runs)
-    return {role: run for role, run in experiment.runs.items() if not roles or role in roles}
+    chosen = {role: run for role, run in experiment.runs.items() if not roles or role in roles}
+    models = {role: run for role, run in chosen.items() if run.has_model}
+    unknown = {role: only_predictions(role) for role in chosen if role not in models}
+    if unknown and (roles or not models):
+        raise ModelError(next(iter(unknown.values())))
+    return models, unknown
 
 
 @torch.inference_mode()

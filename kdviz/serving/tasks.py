@@ -33,8 +33,11 @@ class Task(Protocol):
 
 def fingerprint(experiment: Experiment) -> str:
     """Changes when a model does, or what it is given."""
-    weights = [(role, run.sha256) for role, run in experiment.runs.items()]
-    return hashlib.sha256(repr((weights, experiment.input)).encode()).hexdigest()
+    models = [
+        (role, run.network, run.sha256, run.spec, run.n_classes, run.class_order, sorted(run.settings.items()))
+        for role, run in experiment.runs.items()
+    ]
+    return hashlib.sha256(repr((models, experiment.input, experiment.classes)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class MapsTask:
             return dict(self.target)
         if self.target != TEACHER:
             return self.target if isinstance(self.target, int) else None
-        if TEACHER not in experiment.runs:
+        if TEACHER not in experiment.models:
             return None
         inputs = experiment.preprocess(self.picture).to(choose_device("auto"))
         teacher = experiment.runs[TEACHER].on(inputs.device)  # made outside: inference tensors have no gradients

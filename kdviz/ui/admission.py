@@ -45,7 +45,7 @@ def admitted(folder: Path, name: str) -> Experiment:
     """
     try:
         experiment = load_experiment(folder)  # fields and hashes; builds nothing
-        for run in experiment.runs.values():
+        for run in experiment.models.values():
             _check_run(run)
         check_tables(sorted(folder.glob("*.parquet")))
     except KdvizError as error:
@@ -123,7 +123,7 @@ def shapes_of(network: str, run: Run) -> _Shapes:
     Raises:
         KdvizError: There is no such network, or none for this input.
     """
-    state = outline(network, run.spec, run.n_classes).state_dict()
+    state = outline(network, run.spec, run.n_classes, run.settings if network == run.network else {}).state_dict()
     return {name: (tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in state.items()}
 
 
@@ -175,7 +175,7 @@ def fitting_network(path: Path, experiment: Experiment, candidates: Iterable[str
 
 def usual_networks(experiment: Experiment) -> list[str]:
     """Networks to try without being told: those of the experiment, then kdviz's own."""
-    own = [run.network for run in experiment.runs.values() if run.network != ONNX]
+    own = [run.network for run in experiment.models.values() if run.network != ONNX]
     plain = [name.removesuffix(RENORMALISED) for name in own]
     return list(dict.fromkeys([*own, *plain, *networks]))
 
@@ -234,8 +234,9 @@ def _state_in(path: Path) -> tuple[dict[str, Tensor], _Shapes]:
 
 
 def _any_run(experiment: Experiment) -> Run:
-    """A run, for its input and number of classes, which are those of all."""
-    return next(iter(experiment.runs.values()))
+    """A run of the experiment's common picture and classes."""
+    plain = {"spec": experiment.input, "n_classes": len(experiment.classes), "settings": {}}
+    return replace(next(iter(experiment.runs.values())), network="", **plain)
 
 
 # a copy ---------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from kdviz.analysis.attention import MARGIN, AttentionReport, in_words, studies_
 from kdviz.analysis.attention.document import EFFECTS, effects_table
 from kdviz.analysis.attention.faithful import NAME as FAITHFULNESS
 from kdviz.analysis.attention.faithful import faithfulness_summary
+from kdviz.analysis.attention.likeness import read_likeness
 from kdviz.analysis.attention.report import Extreme
 from kdviz.analysis.attention.table import NAME as AGREEMENT
 from kdviz.analysis.study_kinds import STUDIES
@@ -57,7 +58,7 @@ def page() -> None:
     opened = heading(_("Does distillation teach where to look?"))
     known = sorted(studies_of(opened.experiment), key=lambda name: (name not in STUDIES, name != "temperature", name))
     if not known:
-        _missing(opened)
+        _without_student(opened)
         return
     study, measure, margin = _which(known)
     report = replace(opened.attention(study, measure), margin=margin)
@@ -72,6 +73,15 @@ def page() -> None:
     _files(opened, report)
 
 
+def _without_student(opened: OpenExperiment) -> None:
+    """What a study of a teacher and its KD student alone says; else how to make a study."""
+    found = read_likeness(opened.experiment)
+    if found is None:
+        _missing(opened)
+        return
+    st.markdown(plain(together(found.sentences)))
+
+
 def _missing(opened: OpenExperiment) -> None:
     st.markdown(
         _(
@@ -79,8 +89,26 @@ def _missing(opened: OpenExperiment) -> None:
             "seeds, takes the noise of the masks out, and puts controls beside the claim."
         )
     )
+    if opened.experiment.is_imported:
+        _missing_of_given(opened)
+        return
     command = f"kdviz study -e {opened.command_folder} --data DIR --images 2000"
     say_missing(_("This experiment has no attention study yet; make one with:"), command)
+
+
+def _missing_of_given(opened: OpenExperiment) -> None:
+    """The study of models that were trained elsewhere, if there can be one."""
+    if not {"teacher", "kd_student"} <= opened.experiment.models.keys():
+        say_missing(
+            _("A study compares a KD student's maps with its teacher's; here is no teacher beside a KD student.")
+        )
+        return
+    if opened.shown is not None and not opened.shown.labelled:
+        say_missing(_("A study chooses its images by their labels, and these pictures have none."))
+        return
+    data = "" if opened.shown is not None else " --data DIR"
+    command = f"kdviz study --study models -e {opened.command_folder}{data}"
+    say_missing(_("These models have not been studied yet; this compares their maps, and trains nothing:"), command)
 
 
 def _measure_title(name: str) -> str:

@@ -14,7 +14,7 @@ from kdviz.language import _, listed, number, percent
 from kdviz.ui import address
 from kdviz.ui.library import OpenExperiment, Shown
 from kdviz.ui.parts import chart
-from kdviz.ui.texts import download, plain, say_error, say_missing
+from kdviz.ui.texts import about_sample, download, plain, say_error, say_missing
 from kdviz.ui.top import heading
 
 _START = 4.0
@@ -57,9 +57,12 @@ def _sample_and_targets(opened: OpenExperiment, shown: Shown) -> None:
 def _sample(opened: OpenExperiment, shown: Shown) -> int:
     """The place of the sample that is shown."""
     place = _place(shown)
-    sample, label = int(shown.numbers[place]), opened.experiment.classes[int(shown.labels[place])]
+    sample, label = int(shown.numbers[place]), int(shown.labels[place])
     st.image(_enlarged(shown.picture(place)), width=_SIDE, alt=_("Sample {number}", number=sample))
-    about = _("Sample {number}, true class **{name}**", number=sample, name=plain(label))
+    about = about_sample(sample, label, opened.experiment.classes)
+    if label >= 0:
+        name = plain(opened.experiment.classes[label])
+        about = _("Sample {number}, true class **{name}**", number=sample, name=name)
     st.markdown(f"{about}  \n:gray[{plain(opened.pictures)}]")
     st.session_state[_NUMBER] = sample  # a button may have chosen another one
     last = int(shown.numbers.max())
@@ -104,9 +107,9 @@ def _picks(shown: Shown, role: str) -> list[tuple[str, str, np.ndarray]]:
     """(title, help, places in the order in which they are shown) of each button."""
     assert shown.predictions is not None
     unsure = least_sure(shown.logits[role])
-    wrong = unsure[~shown.predictions.right(role)[unsure]]
+    wrong = unsure[~shown.predictions.right(role)[unsure]] if shown.labelled else unsure[:0]
     who = plain(figures.role_title(role))
-    return [
+    found = [
         (
             _("{model}'s least sure", model=who),
             _("The sample on which this model's entropy is highest; again: the next."),
@@ -115,6 +118,7 @@ def _picks(shown: Shown, role: str) -> list[tuple[str, str, np.ndarray]]:
         (_("{model} wrong", model=who), _("A sample that this model gets wrong; again: the next."), wrong),
         (_("Random"), _("Any sample."), np.random.default_rng().permutation(len(shown))),
     ]
+    return found if shown.labelled else [found[0], found[2]]
 
 
 def _next(order: np.ndarray, place: int) -> int:

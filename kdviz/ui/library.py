@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -25,7 +26,7 @@ from kdviz.datasets import bundled_digits
 from kdviz.datasets.samples import as_picture
 from kdviz.doubts import Doubt, known
 from kdviz.errors import ExperimentError, UnknownNameError
-from kdviz.experiment import Experiment, list_experiments, load_experiment
+from kdviz.experiment import ROLES, Experiment, Run, list_experiments, load_experiment
 from kdviz.files import MODELS
 from kdviz.language import N_, _
 from kdviz.networks import choose_device
@@ -73,7 +74,8 @@ def first(names: Sequence[str]) -> str:
         raise ExperimentError(
             "There is no experiment; make one with kdviz train, or name their folder in KDVIZ_MODELS."
         )
-    return FIRST if FIRST in names else names[0]
+    asked = os.environ.get("KDVIZ_FIRST", "")
+    return next((one for one in (asked, FIRST) if one in names), names[0])
 
 
 def title(name: str, folder: Path) -> str:
@@ -95,7 +97,7 @@ class Shown:
     Attributes:
         split: Its name.
         numbers: int64 (N,): which they are in the whole split.
-        labels: Ground truth, int64 (N,).
+        labels: Ground truth, int64 (N,); -1 where it is not known.
         pictures: The pictures of samples by their places, 0 to N - 1.
         predictions: What the models say of these; None: see ``missing``.
         logits: Role -> float32 (N, classes), likewise.
@@ -114,6 +116,11 @@ class Shown:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it is known which answers are right."""
+        return bool((self.labels >= 0).all())
 
     @property
     def missing(self) -> str:
@@ -176,6 +183,17 @@ class OpenExperiment:
         return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)
 
     @property
+    def held_out(self) -> bool:
+        """Whether it is known that no model was trained on its pictures."""
+        return self.experiment.held_out
+
+    @property
+    def import_command(self) -> str:
+        """What makes an imported experiment anew, of the files that it was made of, with pictures."""
+        options = [_import_option(run) for run in self.experiment.runs.values()]
+        return " ".join(["kdviz import --out", shlex.quote(self.command_folder), "--data DIR", *options])
+
+    @property
     def is_large(self) -> bool:
         """Whether thousands of masks would take minutes here."""
         height, width = self.experiment.input.size
@@ -191,7 +209,8 @@ class OpenExperiment:
         pictured = self._digits() if split == "bundled" else self._stored(split)
         if pictured is None:
             return None
-        evaluate = f"kdviz evaluate -e {self.command_folder}{'' if self.is_mnist else ' --data DIR'}"
+        data = "" if self.is_mnist or self.experiment.is_imported else " --data DIR"
+        evaluate = f"kdviz evaluate -e {self.command_folder}{data}"
         missing = replace(pictured, why=_NONE_YET, command=evaluate)
         if not self.experiment.has_table("predictions"):
             return missing
@@ -236,7 +255,7 @@ class OpenExperiment:
         if shown is None:
             return []
         if shown.predictions is None:
-            firsts = [np.flatnonzero(shown.labels == label)[:4] for label in range(len(self.experiment.classes))]
+            firsts = [np.flatnonzero(shown.labels == label)[:4] for label in np.unique(shown.labels)]
             return [int(place) for place in np.concatenate(firsts)[:_FIRST_LOOK]]
         return showcase(shown.predictions, len(self.experiment.classes)) or [0]
 
@@ -266,6 +285,16 @@ class OpenExperiment:
         """
         names = (STUDIES[study].table, "curves", "study_predictions")
         return _report(self, study, _stamp(self.experiment.folder, *(f"{name}.parquet" for name in names)))
+
+
+def _import_option(run: Run) -> str:
+    """A run as an option of kdviz import."""
+    file = str(run.training.get("import", {}).get("file", "FILE"))
+    if not run.has_model:
+        return f"--predictions {shlex.quote(f'{run.role}={file}')}"
+    if run.role in ROLES:
+        return f"--{run.role.replace('_', '-')} {shlex.quote(file)}"
+    return f"--model {shlex.quote(f'{run.title or run.role}={file}')}"
 
 
 def _reader(samples: StoredSamples) -> Callable[[Sequence[int]], list[Image.Image]]:

@@ -10,7 +10,6 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.analysis.mistake_index import ORDERS, Filters, MistakeIndex, order_role, without
-from kdviz.analysis.mistakes import GROUPS
 from kdviz.language import _, number, percent
 from kdviz.ui import address
 from kdviz.ui.parts import part
@@ -96,7 +95,7 @@ def read(index: MistakeIndex, classes: Sequence[str]) -> View:
     filters = Filters(
         group=group,
         model=model,
-        true=_class("class", classes),
+        true=_class("class", classes) if index.labelled else None,
         said=_class("said", classes),
         either=change,
         low=low / 100,
@@ -154,14 +153,15 @@ def chips(index: MistakeIndex, view: View) -> None:
     options = [
         {
             "name": group,
-            "title": _(GROUPS[group][0]),
-            "about": _(GROUPS[group][1]),
+            "title": _(index.titles[group][0]),
+            "about": _(index.titles[group][1]),
             "count": number(counts[group]),
             "none": not counts[group],
         }
         for group in index.groups
     ]
-    data = {"label": _("Who is wrong"), "options": options, "chosen": view.filters.group}
+    label = _("Who is wrong") if index.labelled else _("Who disagrees")
+    data = {"label": label, "options": options, "chosen": view.filters.group}
     part("chips")(data=data, key="mistakes-chips", on_chosen_change=_group_chosen)
 
 
@@ -182,7 +182,8 @@ def bar(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
 
         width = 120 if max(map(len, classes)) <= 4 else 190
         true, said = view.filters.true, view.filters.said
-        _select(_("True class"), "class", names, "" if true is None else classes[true], class_name, width)
+        if index.labelled:
+            _select(_("True class"), "class", names, "" if true is None else classes[true], class_name, width)
         answer = _("A student's answer") if view.change else _("Its answer")
         _select(answer, "said", names, "" if said is None else classes[said], class_name, width)
 
@@ -273,4 +274,6 @@ def empty(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
         count = int(index.passing(without(view.filters, "group")).sum())
         if count and view.filters.group != "all":
             label = _("Whoever is wrong or right: {count}", count=number(count))
+            if not index.labelled:
+                label = _("Whether they agree or not: {count}", count=number(count))
             st.button(label, key="without-group", on_click=keep, args=("group", "all"))

@@ -13,7 +13,7 @@ from kdviz import figures
 from kdviz.analysis import verdict_words as words
 from kdviz.analysis.judgement import Margins
 from kdviz.analysis.mistake_index import MistakeIndex
-from kdviz.analysis.mistakes import GROUPS, Predictions, distillation_effect, distillation_judgement
+from kdviz.analysis.mistakes import Predictions, distillation_effect, distillation_judgement
 from kdviz.files import ASSETS
 from kdviz.language import _, language, listed, number, percent, plural, speaking
 from kdviz.ui import address, class_pairs, gallery, margin, mistake_filters
@@ -22,7 +22,7 @@ from kdviz.ui.kept import Kept
 from kdviz.ui.library import OpenExperiment, Shown
 from kdviz.ui.mistake_filters import MOST_SELECTED, View, keep
 from kdviz.ui.sample_panel import panel
-from kdviz.ui.texts import download, plain, say_missing, together
+from kdviz.ui.texts import about_sample, download, plain, say_missing, together
 from kdviz.ui.top import heading
 
 _PER_PAGE = 48
@@ -40,7 +40,7 @@ def page() -> None:
     opened = heading(_("Who gets it wrong?"))
     shown = opened.shown
     if shown is None:
-        say_missing(_("This experiment keeps no pictures of its data, so that there is nothing to show here."))
+        say_missing(*_nothing(opened))
         return
     if shown.predictions is None:
         say_missing(shown.missing)
@@ -51,6 +51,14 @@ def page() -> None:
     mistake_filters.adopt(index)
     _begin(mistake_filters.read(index, opened.experiment.classes))
     _browse(opened, shown, index)
+
+
+def _nothing(opened: OpenExperiment) -> tuple[str, str]:
+    """Why there is nothing to show, and the command that changes it."""
+    missing = _("This experiment keeps no pictures of its data, so that there is nothing to show here.")
+    if not opened.experiment.is_imported:
+        return missing, ""
+    return together([missing, _("Import the models once more, with pictures:")]), opened.import_command
 
 
 def _index(shown: Shown, classes: int) -> MistakeIndex:
@@ -77,8 +85,9 @@ def _browse(opened: OpenExperiment, shown: Shown, index: MistakeIndex) -> None:
     mistake_filters.tokens(view, classes)
     places = index.places(view.filters, view.order)
     with st.container(key="mistakes-body"):
-        with st.container():
-            class_pairs.matrix(index, view, classes)
+        if index.labelled:
+            with st.container():
+                class_pairs.matrix(index, view, classes)
         with st.container():
             _gallery(opened, shown, index, view, places)
         with st.container():
@@ -92,8 +101,16 @@ def _browse(opened: OpenExperiment, shown: Shown, index: MistakeIndex) -> None:
 def _about(opened: OpenExperiment, shown: Shown) -> str:
     """Which samples these are, and what was done with them."""
     count, title = number(len(shown)), plain(opened.title)
+    values = {"count": count, "title": title}
     if opened.is_mnist and shown.split == "bundled":
         return _("{count} real digits that were held out of all training.", count=count)
+    if not opened.held_out:
+        text = _("{title}: {count} images; whether a model was trained on some of them is not known.", **values)
+        return (
+            text
+            if shown.labelled
+            else together([text, _("They have no labels: this page shows where the models disagree.")])
+        )
     if shown.split == "validation":
         return _(
             "{title}: {count} validation images; no weights were trained on them, but each model's best epoch was "
@@ -131,7 +148,7 @@ def _found(opened: OpenExperiment, count: int) -> str:
 
 
 def _gallery(opened: OpenExperiment, shown: Shown, index: MistakeIndex, view: View, places: np.ndarray) -> None:
-    title, about = GROUPS[view.filters.group]
+    title, about = index.titles[view.filters.group]
     st.markdown(f"**{_found(opened, len(places))}** · {_(title)}  \n:small[{_(about)}]")
     if not len(places):
         mistake_filters.empty(index, view, opened.experiment.classes)
@@ -186,7 +203,7 @@ def _item(shown: Shown, classes: tuple[str, ...], place: int) -> dict[str, Any]:
             "symbol": figures.role_symbol(role),
             "predicted": classes[answer],
             "confidence": _percent(round(100 * float(predictions.confidence[role][place])), language()),
-            "wrong": answer != label,
+            "wrong": answer != label and label >= 0,
         }
         for role, answer in answers.items()
     ]
@@ -196,10 +213,8 @@ def _item(shown: Shown, classes: tuple[str, ...], place: int) -> dict[str, Any]:
     ]
     return {
         "id": sample,
-        "alt": _(
-            "Sample {number}, true class {name}: {answers}", number=sample, name=classes[label], answers=listed(said)
-        ),
-        "label": _("True {name}", name=classes[label]),
+        "alt": f"{about_sample(sample, label, classes)}: {listed(said)}",
+        "label": _("True {name}", name=classes[label]) if label >= 0 else _("no label"),
         "lines": lines,
     }
 
@@ -220,7 +235,9 @@ def table(opened: OpenExperiment, shown: Shown, places: np.ndarray) -> pd.DataFr
     """Samples as a table: one row a sample, in the order given."""
     assert shown.predictions is not None
     predictions, classes = shown.predictions, np.array(opened.experiment.classes)
-    columns: dict[str, Any] = {"sample": shown.numbers[places], "true": classes[shown.labels[places]]}
+    columns: dict[str, Any] = {"sample": shown.numbers[places]}
+    if shown.labelled:
+        columns["true"] = classes[shown.labels[places]]
     for role, predicted in predictions.predicted.items():
         columns[f"{role}_predicted"] = classes[predicted[places]]
         columns[f"{role}_confidence"] = predictions.confidence[role][places]

@@ -12,6 +12,7 @@ from kdviz.analysis import inventory
 from kdviz.analysis.inventory import ModelCard
 from kdviz.doubts import KEY as DOUBTS
 from kdviz.figures import role_colour, role_title
+from kdviz.inputs import InputSpec
 from kdviz.language import N_, _, listed, number, percent, plural
 from kdviz.networks import choose_device
 from kdviz.ui import address, bring, library, markup, own
@@ -75,8 +76,24 @@ _SETTINGS = {
     "torch": N_("PyTorch"),
     "python": N_("Python"),
 }
+_INTERPOLATIONS = {
+    "nearest": N_("nearest pixel"),
+    "bilinear": N_("bilinear"),
+    "bicubic": N_("bicubic"),
+    "lanczos": N_("Lanczos"),
+}
+_FROM = {
+    "given": N_("as you said"),
+    "file": N_("said by the file"),
+    "config": N_("said by its configuration"),
+    "matched": N_("found by names and shapes of its tensors"),
+    "library": N_("usual for these weights in their library"),
+    "guessed": N_("a guess"),
+}
+"""Where an import has a network or an input from."""
 _WITHOUT = ("", None, [], {}, "none")  # values that say nothing
 _MOST_CLASSES = 12
+_NOTHING = '<span class="none">–</span>'
 _MOST_DOUBTS = 12
 
 
@@ -97,18 +114,49 @@ def page() -> None:
 
 
 def _data(opened: OpenExperiment) -> None:
-    experiment, spec = opened.experiment, opened.experiment.input
-    height, width = spec.size
-    colour = _("grey") if spec.channels == 1 else _("RGB")
+    experiment = opened.experiment
     values = [
         (_("Data set"), text(opened.title)),
         (plural("{count} class", "{count} classes", len(experiment.classes)), text(_class_names(experiment.classes))),
-        (_("Input"), text(_("{width} × {height} pixels, {colour}", width=width, height=height, colour=colour))),
-        (_("Normalisation"), text(_normalisation(spec.mean, spec.std))),
-        (_("Other pictures"), text(_fit(spec.fit))),
+        *_common_input(opened),
         (_("Computed on"), text(_device())),
     ]
     markup.show(markup.facts(values), "ab-facts")
+
+
+def _common_input(opened: OpenExperiment) -> list[tuple[str, str]]:
+    """The input of all models, or the picture that each makes its own input of."""
+    spec = opened.experiment.input
+    if any(run.is_adapted for run in opened.experiment.models.values()):
+        about = _("{pixels}: what is masked and shown; each model makes its own input of it", pixels=_pixels(spec))
+        return [(_("Common picture"), text(about))]
+    return [
+        (_("Input"), text(_pixels(spec))),
+        (_("Normalisation"), text(_normalisation(spec.mean, spec.std))),
+        (_("Other pictures"), text(_fit(spec.fit) if spec.resize is None else _resize(spec))),
+    ]
+
+
+def _pixels(spec: InputSpec) -> str:
+    height, width = spec.size
+    colour = _("grey") if spec.channels == 1 else _("RGB")
+    return _("{width} × {height} pixels, {colour}", width=width, height=height, colour=colour)
+
+
+def _resize(spec: InputSpec) -> str:
+    """How a picture of another size becomes the input."""
+    if isinstance(spec.resize, int):
+        return _(
+            "short side resized to {short} pixels ({interpolation}), the middle cut out",
+            short=spec.resize,
+            interpolation=_(_INTERPOLATIONS[spec.interpolation]),
+        )
+    if spec.resize is None:
+        return _fit(spec.fit)
+    return _(
+        "the whole picture resized, its proportions lost ({interpolation})",
+        interpolation=_(_INTERPOLATIONS[spec.interpolation]),
+    )
 
 
 def _doubts(opened: OpenExperiment) -> None:
@@ -162,9 +210,9 @@ def _cards(opened: OpenExperiment) -> None:
     names = _setting_names(cards)
     shared = [name for name in names if len(cards) > 1 and len({repr(card.training.get(name)) for card in cards}) == 1]
     names = [name for name in names if name not in shared]
-    rows = 6 + len(names)
     added = own.experiments()[opened.experiment.name].added if opened.experiment.name in own.experiments() else {}
-    html = "".join(_card(card, names, rows, card.role in added) for card in cards)
+    shows_input = any(card.is_adapted or card.origin for card in cards)
+    html = "".join(_card(card, names, shows_input, card.role in added) for card in cards)
     markup.show(f'<div class="ab-cards">{html}</div>')
     if shared:
         title = f"<h3>{text(_('The same for all of them'))}</h3>"
@@ -186,21 +234,67 @@ def _says_something(card: ModelCard, name: str, value: Any) -> bool:
     return value not in _WITHOUT and not (name == "label_smoothing" and value == 0)
 
 
-def _card(card: ModelCard, names: list[str], rows: int, added: bool) -> str:
+def _card(card: ModelCard, names: list[str], shows_input: bool, added: bool) -> str:
     new = f'<span class="ab-new">{text(_("this session"))}</span>' if added else ""
     facts = [
-        (_("Network"), f"<code>{text(card.network)}</code>", ""),
+        (_("Network"), _network(card), ""),
         (_("Parameters"), text("–" if card.parameters is None else number(card.parameters)), ""),
-        (_("Weights"), f"<code>{text(card.weights)}</code>{_size(card)}", ""),
-        (_("SHA-256"), f"<code>{text(card.sha256[:12])}…</code>", ""),
+        (_("Weights"), f"<code>{text(card.weights)}</code>{_size(card)}" if card.weights else _NOTHING, ""),
+        (_("SHA-256"), f"<code>{text(card.sha256[:12])}…</code>" if card.sha256 else _NOTHING, ""),
+        *((*one, "") for one in (_own_input(card) if shows_input else [])),
         *((*_setting(card, name), "part" if name == names[0] else "") for name in names),
     ]
+    rows = len(facts) + 2
     lines = "".join(f'<div class="{kind}"><dt>{text(title)}</dt><dd>{value}</dd></div>' for title, value, kind in facts)
     return (
         f'<section class="ab-card" style="--role:{role_colour(card.role)};grid-row:span {rows}">'
         f"<h3>{markup.role(card.role)}{text(role_title(card.role))}{new}</h3>"
         f'<p class="big">{_headline(card.metrics)}</p><dl style="grid-row:span {rows - 2}">{lines}</dl></section>'
     )
+
+
+def _network(card: ModelCard) -> str:
+    """As HTML, with where it is known from."""
+    if card.spec is None:
+        return text(_("predictions alone"))
+    return f"<code>{text(card.network)}</code>{_known_from(card, 'network_from')}"
+
+
+def _known_from(card: ModelCard, name: str) -> str:
+    known = card.origin.get(name)
+    return f' <span class="soft">{text(_(_FROM[known]))}</span>' if known in _FROM else ""
+
+
+def _own_input(card: ModelCard) -> list[tuple[str, str]]:
+    """Titles with values as HTML: what this model takes and gives, and how it came here; the same titles for all."""
+    values = dict.fromkeys((_("Its input"), _("Its pictures"), _("Normalisation"), _("Its classes")), _NOTHING)
+    if card.spec is not None:
+        shown = [
+            text(_pixels(card.spec)) + _known_from(card, "input_from"),
+            text(_resize(card.spec)),
+            text(_normalisation(card.spec.mean, card.spec.std)),
+            text(_own_classes(card)),
+        ]
+        values = dict(zip(values, shown, strict=True))
+    made = " ".join(filter(None, (card.made_by, card.parent and _("from {model}", model=role_title(card.parent)))))
+    notes = card.origin.get("notes") or ()
+    values |= {
+        _("File"): f"<code>{text(card.origin['file'])}</code>" if card.origin.get("file") else _NOTHING,
+        _("Made of"): text(made) if made else _NOTHING,
+        _("Notes"): "<br>".join(text(one) for one in notes) if notes else _NOTHING,
+    }
+    return list(values.items())
+
+
+def _own_classes(card: ModelCard) -> str:
+    if card.class_order is None:
+        return _("as in the experiment")
+    first = ", ".join(map(str, card.class_order[:_MOST_CLASSES]))
+    order = first if len(card.class_order) <= _MOST_CLASSES else f"{first} …"
+    if card.outputs == len(card.class_order):
+        return _("in another order: its outputs {order}", order=order)
+    outputs = plural("{count} output", "{count} outputs", card.outputs or 0)
+    return _("{outputs}, of which these are the experiment's: {order}", outputs=outputs, order=order)
 
 
 def _size(card: ModelCard) -> str:

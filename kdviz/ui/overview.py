@@ -13,6 +13,7 @@ from kdviz import figures
 from kdviz.analysis import inventory
 from kdviz.analysis.answers import Accuracy, Answer, Findings, answers, decision
 from kdviz.analysis.cost import CostReport, read_cost
+from kdviz.analysis.mistakes import members
 from kdviz.analysis.series import Report
 from kdviz.analysis.showcase import STORIES, Example, ShownSample, read_showcase
 from kdviz.errors import ExperimentError
@@ -22,7 +23,7 @@ from kdviz.language import _, number, percent, plural
 from kdviz.ui import address, margin, markup
 from kdviz.ui.library import OpenExperiment
 from kdviz.ui.markup import text
-from kdviz.ui.texts import picture_bytes, plain
+from kdviz.ui.texts import about_sample, picture_bytes, plain
 from kdviz.ui.top import heading
 
 _SIDE = 280  # pixels of a map that is sent
@@ -36,6 +37,9 @@ _MORE = (
     ("dark-knowledge", "dark_mode", lambda: _("What the teacher knows of other classes")),
     ("methods", "menu_book", lambda: _("What a map says, and what it does not")),
 )
+
+
+_OF_TRAINING = ("teacher-epochs",)
 
 
 def page() -> None:
@@ -189,7 +193,7 @@ def _showcase(opened: OpenExperiment, _stamp: int) -> tuple[ShownSample, ...]:
 def _figure(opened: OpenExperiment, sample: ShownSample) -> str:
     classes = opened.experiment.classes
     limit = max(float(np.abs(one.values).max()) for one in sample.examples.values())
-    about = _("True class: {name}", name=classes[sample.label])
+    about = _("True class: {name}", name=classes[sample.label]) if sample.label >= 0 else _("no label")
     title = _("What the models see")
     cells = [
         f'<figure><div class="ov-name">{text(title)}</div><img src="{_plain_image(sample)}" '
@@ -202,12 +206,18 @@ def _figure(opened: OpenExperiment, sample: ShownSample) -> str:
         "is that with the teacher's map, of the most that the masks' noise allows.",
         name=target,
     )
+    if "teacher" not in sample.examples:
+        legend = _(
+            "Maps of class {name}. Keeping an orange pixel raises its probability, keeping a blue one lowers it.",
+            name=target,
+        )
     return f'<div class="ov-sample">{"".join(cells)}</div><p class="ov-legend">{text(legend)}</p>'
 
 
 def _cell(opened: OpenExperiment, sample: ShownSample, one: Example, limit: float) -> str:
     classes = opened.experiment.classes
     right = one.predicted == sample.label
+    unknown = sample.label < 0
     name, says = figures.role_title(one.role), classes[one.predicted]
     y, x = np.unravel_index(int(one.values.argmax()), one.values.shape)
     alt = _(
@@ -218,6 +228,8 @@ def _cell(opened: OpenExperiment, sample: ShownSample, one: Example, limit: floa
         column=int(x),
     )
     verdict = _("✓ says {name}", name=says) if right else _("✗ says {name}", name=says)
+    verdict = _("says {name}", name=says) if unknown else verdict
+    kind = "" if unknown else "ov-right" if right else "ov-wrong"
     near = ""
     if not math.isnan(one.agreement):
         near = _(
@@ -228,7 +240,7 @@ def _cell(opened: OpenExperiment, sample: ShownSample, one: Example, limit: floa
     return (
         f'<figure style="--role:{figures.role_colour(one.role)}"><div class="ov-name">{markup.role(one.role)}'
         f'<span>{text(name)}</span></div><img src="{_map_image(sample, one.role, limit)}" alt="{text(alt)}">'
-        f'<figcaption><b class="{"ov-right" if right else "ov-wrong"}">{text(verdict)}</b> '
+        f'<figcaption><b class="{kind}">{text(verdict)}</b> '
         f"<span>{text(percent(one.confidence, 1))}</span><br><small>{text(near)}</small></figcaption></figure>"
     )
 
@@ -252,22 +264,34 @@ def _pictures(opened: OpenExperiment) -> None:
     shown = opened.shown
     if shown is None:
         st.caption(_("This experiment keeps no pictures of its data; Compare explains pictures of your own."))
+        _import_again(opened)
         _link("compare", _("Open Compare"), "compare")
         return
     cells = []
     for place in opened.showcase[:_FIRST_LOOK]:
-        label, number_ = opened.experiment.classes[int(shown.labels[place])], int(shown.numbers[place])
-        alt = _("Sample {number}, true class {name}", number=number_, name=label)
+        known, classes = int(shown.labels[place]), opened.experiment.classes
+        label = classes[known] if known >= 0 else _("no label")
+        alt = about_sample(int(shown.numbers[place]), known, classes)
         picture = shown.picture(place)
         picture.thumbnail((_SIDE, _SIDE))
         source = _data(picture_bytes(enlarged(picture, _SIDE // 2)))
         cells.append(f'<figure><img src="{source}" alt="{text(alt)}"><figcaption>{text(label)}</figcaption></figure>')
     markup.show(f'<div class="ov-sample ov-small">{"".join(cells)}</div>')
+    if not opened.experiment.models:
+        st.caption(_("Only predictions are known here: there is no model to make maps of."))
+        return
     st.caption(
         _("No maps are kept with this experiment yet; this makes some, and Compare makes them of any picture at once:")
     )
     st.code(f"kdviz explain --showcase -e {opened.command_folder}", language=None, wrap_lines=True)
     _link("compare", _("Open Compare"), "compare")
+
+
+def _import_again(opened: OpenExperiment) -> None:
+    """How pictures come into an experiment of imported models."""
+    if opened.experiment.is_imported:
+        st.caption(_("With pictures these models are measured and compared; import them once more:"))
+        st.code(opened.import_command, language=None, wrap_lines=True)
 
 
 # accuracies -----------------------------------------------------------------------------------------------------------
@@ -276,7 +300,7 @@ def _pictures(opened: OpenExperiment) -> None:
 def _accuracies(found: Findings) -> None:
     known = found.accuracies
     if not known:
-        st.caption(_("The accuracies of these models are not known yet; kdviz evaluate measures them."))
+        st.caption(_unmeasured(found))
         return
     split = {"test": _("test"), "validation": _("validation"), "bundled": _("bundled")}.get(known[0].split, "")
     ends = [end for one in known for end in _ends(one)]
@@ -286,6 +310,18 @@ def _accuracies(found: Findings) -> None:
     bars = _("Bar: 95 % interval over images. Dots: this model; open: mean over seeds.")
     markup.show(
         f'<div class="ov-accuracy"><h3>{text(title)}</h3><ul>{rows}</ul><p class="ov-legend">{text(bars)}</p></div>'
+    )
+
+
+def _unmeasured(found: Findings) -> str:
+    said = found.predictions
+    if said is None or said.labelled:
+        return _("The accuracies of these models are not known yet; kdviz evaluate measures them.")
+    differ = float(members(said, "differ").mean()) if len(said.labels) else 0.0
+    return _(
+        "The {count} images have no labels, so that there are no accuracies. On {share} of them the models disagree.",
+        count=number(len(said.labels)),
+        share=percent(differ),
     )
 
 
@@ -337,6 +373,8 @@ def _answers(opened: OpenExperiment, said: list[Answer]) -> None:
 def _more(opened: OpenExperiment) -> None:
     with st.container(horizontal=True, gap="medium", key="ov-more"):
         for name, icon, label in _MORE:
+            if name in _OF_TRAINING and opened.experiment.is_imported:
+                continue
             _link(name, label(), icon)
 
 

@@ -19,7 +19,7 @@ from kdviz.saliency import ExplainState, SaliencyMap
 from kdviz.ui import address, service
 from kdviz.ui.library import OpenExperiment, Shown
 from kdviz.ui.parts import part
-from kdviz.ui.texts import picture_bytes
+from kdviz.ui.texts import about_sample, picture_bytes
 
 _MASKS = 400  # of a small picture: for a look; Compare takes more
 _FIRST_WAIT = 0.3  # seconds; often enough for all masks
@@ -94,7 +94,7 @@ def panel(opened: OpenExperiment, shown: Shown, place: int | None, marked: bool 
         return
     problem = _compute(preview, opened, shown, place)
     mode = st.session_state.get("address-explain")
-    mode = mode if mode in (_OWN, _TRUE) else _OWN
+    mode = mode if mode in (_OWN, _TRUE) and shown.labels[place] >= 0 else _OWN
     data = _payload(preview, opened, shown, place, mode)
     part("sample")(
         data={**data, "problem": problem, "marked": marked},
@@ -117,6 +117,8 @@ def _compute(preview: Preview, opened: OpenExperiment, shown: Shown, place: int)
     settings = service.default_settings(opened)
     if not opened.is_large:
         settings["n_masks"] = _MASKS
+    if not opened.experiment.models:
+        return _("Only predictions are known here: there is no model to make maps of.")
     try:
         picture = opened.experiment.prepare(shown.picture(place))
         preview.request(service.Request(opened, picture, (settings,)))
@@ -147,19 +149,19 @@ def _payload(preview: Preview, opened: OpenExperiment, shown: Shown, place: int,
     maps = preview.maps(mode, label)
     picture = shown.picture(place)
     limit = figures.colour_limit(maps) if maps else 1.0
-    about = _("True class {name}", name=classes[label])
+    about = _("True class {name}", name=classes[label]) if label >= 0 else _("no label")
     return {
         "sample": {
             "id": sample,
             "title": _("Sample {number}", number=sample),
             "about": about,
             "picture": _png(picture),
-            "alt": _("Sample {number}, true class {name}", number=sample, name=classes[label]),
+            "alt": about_sample(sample, label, classes),
             "sharp": max(picture.size) <= _SHARP,
         },
         "cards": [_card(shown, classes, place, role, maps.get(role), limit) for role in _roles(shown)],
         "mode": mode,
-        "modes": [[_OWN, _("Each one's answer")], [_TRUE, _("The true class")]],
+        "modes": [[_OWN, _("Each one's answer")], *([[_TRUE, _("The true class")]] if label >= 0 else [])],
         "texts": _texts(),
         "busy": not ended,
         "pause": _PAUSE_LARGE if opened.is_large else _PAUSE,
@@ -176,17 +178,23 @@ def _card(
     assert shown.predictions is not None
     title, label = figures.role_title(role), int(shown.labels[place])
     said = int(shown.predictions.predicted[role][place])
-    wrong = said != label
+    wrong = said != label and label >= 0
     return {
         "title": title,
         "colour": figures.role_colour(role),
         "symbol": figures.role_symbol(role),
-        "verdict": _("✗ wrong") if wrong else _("✓ right"),
+        "verdict": _verdict(said, label),
         "wrong": wrong,
         "map": None if found is None else _png(_drawn(found, limit)),
         "alt": _map_alt(title, found, classes),
         "bars": _bars(shown, classes, place, role),
     }
+
+
+def _verdict(said: int, label: int) -> str:
+    if label < 0:
+        return ""
+    return _("✓ right") if said == label else _("✗ wrong")
 
 
 def _drawn(found: SaliencyMap, limit: float) -> Image.Image:
@@ -211,7 +219,7 @@ def _bars(shown: Shown, classes: tuple[str, ...], place: int, role: str) -> list
     label = int(shown.labels[place])
     chances = softened(shown.logits[role][place], 1.0)
     best = [int(one) for one in np.argsort(-chances, kind="stable")[:_BARS]]
-    if label not in best:
+    if label not in best and label >= 0:
         best[-1] = label
     return [
         {

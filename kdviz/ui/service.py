@@ -140,7 +140,7 @@ class Request:
             self.opened.fingerprint,
             self.picture,
             tuple({"method": "rise", **row} for row in self.rows),
-            self.roles or tuple(experiment.runs),
+            self.roles or tuple(experiment.models),
             self.target,
         )
 

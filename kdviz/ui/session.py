@@ -1,7 +1,8 @@
-"""What one session has chosen for all pages: the language."""
+"""What one session has chosen for all pages: the language; and what the models of the experiment in view are called."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 
 import streamlit as st
@@ -13,11 +14,13 @@ from kdviz.language import ENGLISH, LANGUAGES
 COOKIE = "kdviz-language"
 _KEY = "language"
 _CHOSEN = "language-chosen"
+_TITLES = "titles"
 _SHORT = {name.partition("_")[0]: name for name in LANGUAGES}
 """Language in the address -> its name: ``?lang=zh``."""
 
 _of_this_run: ContextVar[str | None] = ContextVar("session_language", default=None)
 """Hundreds of texts a run would each ask Streamlit's session state, which takes longer than to translate them."""
+_titles_of_this_run: ContextVar[Mapping[str, str] | None] = ContextVar("session_titles", default=None)
 
 
 def begin() -> None:
@@ -53,6 +56,23 @@ def _language() -> str | None:
         spoken = st.session_state.get(_KEY, ENGLISH)
         _of_this_run.set(spoken)
     return spoken
+
+
+def name_models(titles: Mapping[str, str]) -> None:
+    """Role -> title, of the experiment that this run of the page shows."""
+    st.session_state[_TITLES] = titles
+    _titles_of_this_run.set(titles)
+
+
+def titles() -> Mapping[str, str]:
+    """What :func:`name_models` was told; empty outside of a session."""
+    if get_script_run_ctx(suppress_warning=True) is None:
+        return {}
+    known = _titles_of_this_run.get()
+    if known is None:  # a fragment
+        known = st.session_state.get(_TITLES, {})
+        _titles_of_this_run.set(known)
+    return known
 
 
 language.follow(_language)

@@ -56,6 +56,14 @@ def _study(opened: OpenExperiment) -> str:
 
 def show_or_say(opened: OpenExperiment, name: str) -> None:
     """A study, or why there is none and the command that makes it."""
+    if opened.experiment.is_imported and not present(opened.experiment, [name]):
+        say_missing(
+            _(
+                "Such a study trains models, one for each value and seed, which kdviz can only do for experiments that "
+                "it trained itself; these models were trained elsewhere."
+            )
+        )
+        return
     try:
         report = opened.report(name)
     except ExperimentError as error:

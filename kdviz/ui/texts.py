@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import streamlit as st
 from PIL import Image
 
 from kdviz.errors import KdvizError
-from kdviz.language import error_text, language, speaking
+from kdviz.language import _, error_text, language, speaking
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&])")
 
@@ -35,6 +35,13 @@ def say_missing(sentence: str, command: str = "") -> None:
     st.info(plain(sentence), icon=":material/info:")
     if command:
         st.code(command, language=None, wrap_lines=True)
+
+
+def about_sample(number: int, label: int, classes: Sequence[str]) -> str:
+    """Which sample it is, and its true class where that is known."""
+    if label < 0:
+        return _("Sample {number}, no label", number=number)
+    return _("Sample {number}, true class {name}", number=number, name=classes[label])
 
 
 def download(label: str, name: str, kind: str, make: Callable[[], str | bytes]) -> None:

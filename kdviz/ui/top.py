@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component
 
+from kdviz.figures.roles import follow_titles, titles_of
 from kdviz.files import ASSETS
 from kdviz.language import LANGUAGES, _, language
 from kdviz.ui import address, library, own, session
@@ -39,7 +40,9 @@ def heading(title: str) -> library.OpenExperiment:
             name = _choice(name, known)
     address.keep_only_for(name)
     address.keep(address.EXPERIMENT, name, default)
-    return library.open_experiment(name)
+    opened = library.open_experiment(name)
+    session.name_models(titles_of(opened.experiment.runs))
+    return opened
 
 
 def plain_heading(title: str) -> Any:
@@ -116,3 +119,6 @@ def _languages() -> None:
     if chosen != language():
         session.choose(chosen)
         st.rerun()
+
+
+follow_titles(session.titles)

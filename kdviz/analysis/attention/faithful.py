@@ -54,7 +54,7 @@ def run_faithfulness(study: AttentionStudy, count: int) -> Iterator[int]:
         How many images are done.
     """
     experiment, n_masks = study.experiment, int(study.settings.get("n_masks", 2000))
-    own = {role: experiment.runs[role] for role in ROLES if role in experiment.runs}
+    own = {role: experiment.runs[role] for role in ROLES if role in experiment.models}
     models = {role: run.model for role, run in own.items()}
     task = _Task(experiment, models, {role: _fitting(model) for role, model in models.items()}, n_masks, study.baseline)
     key = hashlib.sha256(json.dumps([[run.sha256 for run in own.values()], n_masks, study.baseline, _STEPS]).encode())

@@ -19,13 +19,24 @@ from kdviz.distill import TrainingConfig
 from kdviz.distill.runs import TrainingRun, read_weights, weights_of
 from kdviz.errors import ExperimentError
 from kdviz.experiment import Experiment, InputSpec, Run
-from kdviz.networks import build_network
+from kdviz.inputs import adapted
+from kdviz.networks import ONNX, OnnxNetwork, build_network
 
 OWN = "models"
 """The study of the experiment's own models, without further trainings."""
 
 SECOND = "second"
 SHUFFLED = "shuffled"
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a network takes and gives: see :class:`kdviz.experiment.Run`."""
+
+    spec: InputSpec
+    logits: int
+    class_order: tuple[int, ...] | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class StudyModel:
         study: ``models``, or one of ``STUDIES`` whose value made it.
         value: Of that study.
         seed: Of the training, or of the shuffling.
+        own: The network's own input and logits, where they are not the study's.
     """
 
     key: str
@@ -52,10 +64,23 @@ class StudyModel:
     study: str = OWN
     value: float | str | None = None
     seed: int | None = None
+    own: Own | None = None
 
     def build(self, spec: InputSpec, classes: int) -> nn.Module:
-        """The network with its weights, in evaluation mode."""
-        network = build_network(self.network, classes=classes, channels=spec.channels, size=spec.size)
+        """The model, in evaluation mode: pictures as ``spec`` normalises them -> logits (N, classes)."""
+        own = self.own or Own(spec, classes)
+        return adapted(self._network(own), spec, own.spec, own.class_order)
+
+    def _network(self, own: Own) -> nn.Module:
+        if self.network == ONNX:
+            return OnnxNetwork(self.content, self.key).eval()
+        network = build_network(
+            self.network,
+            classes=own.logits,
+            channels=own.spec.channels,
+            size=own.spec.size,
+            settings=dict(own.settings),
+        )
         network.load_state_dict(load_safetensors(self.content))
         network.eval().requires_grad_(False)
         return shuffled(network, self.seed or 0) if self.role == SHUFFLED else network
@@ -64,6 +89,7 @@ class StudyModel:
     def identity(self) -> str:
         """A hash of what decides its maps, and of which part it has in the study."""
         about = [self.key, self.role, self.network, self.teacher, self.study, self.value, self.seed]
+        about += [] if self.own is None else [repr(self.own)]
         return hashlib.sha256(json.dumps(about).encode() + hashlib.sha256(self.content).digest()).hexdigest()
 
 
@@ -82,23 +108,27 @@ def shuffled(network: nn.Module, seed: int) -> nn.Module:
 
 
 def own_models(experiment: Experiment) -> list[StudyModel]:
-    """The experiment's teacher, KD student and student alone.
+    """The experiment's teacher, its KD student and, where there is one, its student alone.
 
     Raises:
-        ExperimentError: One is missing, or is not stored as weights of a network.
+        ExperimentError: The teacher or the KD student is missing, or a model is not stored.
     """
-    students = [_own(experiment, role, role, "teacher") for role in ("kd_student", "student")]
+    roles = ["kd_student", *(["student"] if "student" in experiment.models or not experiment.is_imported else [])]
+    students = [_own(experiment, role, role, "teacher") for role in roles]
     return [_own(experiment, "teacher", "teacher", ""), *students]
 
 
 def _own(experiment: Experiment, role: str, key: str, teacher: str) -> StudyModel:
-    run = experiment.runs.get(role)
-    if run is None or not run.weights.endswith(".safetensors"):
+    run = experiment.models.get(role)
+    if run is None or not run.weights.endswith((".safetensors", ".onnx") if experiment.is_imported else ".safetensors"):
         raise ExperimentError(f"'{experiment.folder}' has no {role} with weights, which a study of attention needs.")
     content = (experiment.folder / run.weights).read_bytes()
     value = run.training.get("temperature") if role == "kd_student" else None
     seed = None if role == "teacher" else int(run.training.get("seed", 0))
-    return StudyModel(key, role, run.network, content, teacher, OWN, value, seed)
+    own = None
+    if run.is_adapted or run.settings:
+        own = Own(run.spec, run.n_classes, run.class_order, tuple(sorted(run.settings.items())))
+    return StudyModel(key, role, run.network, content, teacher, OWN, value, seed, own)
 
 
 def sweep_for(
@@ -193,7 +223,9 @@ def _weights(sweep: Sweep, run: TrainingRun, epoch: int | None) -> bytes:
 
 
 def shuffles(teacher: StudyModel, seeds: Sequence[int]) -> list[StudyModel]:
-    """The teacher with shuffled weights, once for each seed."""
+    """The teacher with shuffled weights, once for each seed; none of an ONNX file, whose weights stay as they are."""
+    if teacher.network == ONNX:
+        return []
     return [
         StudyModel(
             f"{teacher.key} shuffled, seed {seed}",
@@ -204,6 +236,7 @@ def shuffles(teacher: StudyModel, seeds: Sequence[int]) -> list[StudyModel]:
             teacher.study,
             teacher.value,
             seed,
+            teacher.own,
         )
         for seed in seeds
     ]

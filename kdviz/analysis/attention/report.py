@@ -182,8 +182,8 @@ class AttentionReport:
 
 
 def studies_of(experiment: Experiment) -> list[str]:
-    """The studies of attention that an experiment has."""
-    return list(about_studies(experiment))
+    """The studies of attention that an experiment has, of a KD student beside a student alone."""
+    return [name for name, about in about_studies(experiment).items() if about.get("alone", True)]
 
 
 def read_attention(

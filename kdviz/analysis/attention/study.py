@@ -106,7 +106,7 @@ class AttentionStudy:
         """Role -> what the experiment's own models say of the whole split, int (N,)."""
         normalise, found = self.experiment.input.normalise, {}
         for role in ROLES:
-            if role in self.experiment.runs:
+            if role in self.experiment.models:
                 model = self.experiment.runs[role].on(choose_device(self.device))
                 logits = predict_logits(model, self.samples, normalise, device=self.device, bf16="off")
                 found[role] = logits.argmax(1).numpy()
@@ -239,6 +239,7 @@ class AttentionStudy:
             "images": len(self.chosen.samples),
             "of": len(self.samples),
             "models": len(self.models),
+            "alone": any(one.role == "student" for one in self.models),
             "method": self.method,
             "settings": {name: value for name, value in self.settings.items() if isinstance(value, (int, float, str))},
             "seconds": round(sum(cost["seconds"] for cost in costs), 1),

@@ -161,7 +161,7 @@ def _report(
             )
             for place, row in enumerate(rows)
         ),
-        models=[_about_model(run) for run in experiment.runs.values()],
+        models=[_about_model(run) for run in experiment.models.values()],
     )
 
 

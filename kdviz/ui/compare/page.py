@@ -6,9 +6,11 @@ import time
 
 import streamlit as st
 
+from kdviz import figures
+from kdviz.analysis.known import KD_STUDENT, STUDENT
 from kdviz.errors import KdvizError
 from kdviz.execution import Job
-from kdviz.language import _
+from kdviz.language import _, listed
 from kdviz.ui import address, service
 from kdviz.ui.compare import picture, result, settings
 from kdviz.ui.compare.state import Current
@@ -28,6 +30,8 @@ def page() -> None:
     address.only("sample", "samples", "from", *settings.ADDRESS)
     opened = heading(_("Does the student look where the teacher looks?"))
     _lead(opened)
+    if not opened.experiment.models:
+        return
     picture.say_problems()
     chosen = picture.choose_picture(opened)
     wanted = settings.controls(opened, chosen)
@@ -53,10 +57,20 @@ def _lead(opened: OpenExperiment) -> None:
         ":blue[**blue lowers it**]."
     )
     st.markdown(together([what, maps]))
-    if service.TEACHER not in opened.experiment.runs:
-        say_missing(
-            _("This experiment has no teacher model, only students: there is no teacher's map to compare with.")
+    without = [figures.role_title(role) for role in opened.experiment.runs if role not in opened.experiment.models]
+    if without:
+        sentence = _(
+            "Only the predictions are known of: {models}. There is no model to make maps of.", models=listed(without)
         )
+        say_missing(sentence)
+    if service.TEACHER not in opened.experiment.models:
+        say_missing(_without_teacher(opened))
+
+
+def _without_teacher(opened: OpenExperiment) -> str:
+    if opened.experiment.models.keys() <= {KD_STUDENT, STUDENT}:
+        return _("This experiment has no teacher model, only students: there is no teacher's map to compare with.")
+    return _("None of these models is called the teacher: there is no teacher's map to compare the others with.")
 
 
 def _wait_a_moment(job: Job[service.States]) -> None:

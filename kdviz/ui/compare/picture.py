@@ -23,7 +23,7 @@ from kdviz.language import _, listed
 from kdviz.ui import address
 from kdviz.ui.gallery import gallery
 from kdviz.ui.library import OpenExperiment, Shown
-from kdviz.ui.texts import plain, say_error, say_missing, together
+from kdviz.ui.texts import about_sample, plain, say_error, say_missing, together
 
 _MOST_UPLOADS = 24
 _MOST_BYTES = 64 * 1024 * 1024  # of all uploads of a session
@@ -102,7 +102,7 @@ def choose_picture(opened: OpenExperiment) -> Chosen | None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="strip-head"):
         with st.container(width="stretch", key="strip-title"):
             if shown is None:
-                say_missing(_("This experiment keeps no pictures of its data; bring one, or train it again with data."))
+                say_missing(_no_pictures(opened))
             else:
                 title = f"**{_strip_title(opened, shown, bool(selected))}**"
                 st.markdown(title, help=plain(shown.missing) or _strip_help())
@@ -116,6 +116,12 @@ def choose_picture(opened: OpenExperiment) -> Chosen | None:
     if own.kept:
         _own_strip(own)
     return (_prepared(opened, own) if own.chosen in own.kept else None) or chosen
+
+
+def _no_pictures(opened: OpenExperiment) -> str:
+    if opened.experiment.is_imported:
+        return _("This experiment keeps no pictures of its data; bring one, or import its models again with pictures.")
+    return _("This experiment keeps no pictures of its data; bring one, or train it again with data.")
 
 
 # samples --------------------------------------------------------------------------------------------------------------
@@ -143,7 +149,8 @@ def _choose_sample(opened: OpenExperiment, shown: Shown, places: list[int], own:
         own.chosen, own.problems = None, []
         address.keep("sample", str(picked), "")
         st.rerun()
-    return Chosen(_("sample {number}", number=number), shown.picture(place), int(shown.labels[place]), number)
+    label = int(shown.labels[place])
+    return Chosen(_("sample {number}", number=number), shown.picture(place), None if label < 0 else label, number)
 
 
 def _selected(shown: Shown) -> list[int]:
@@ -182,6 +189,8 @@ def _strip_title(opened: OpenExperiment, shown: Shown, selected: bool) -> str:
         return _("Selected samples")
     if opened.is_mnist:
         return _("Digits that no model was trained on")
+    if not opened.held_out:
+        return plain(opened.pictures)
     if shown.split == "validation":
         return _("{pictures}, on which each model's best epoch was chosen", pictures=plain(opened.pictures))
     return _("{pictures}, never trained on", pictures=plain(opened.pictures))
@@ -192,8 +201,10 @@ def _strip_help() -> str:
 
 
 def _item(opened: OpenExperiment, shown: Shown, place: int) -> dict[str, Any]:
-    number, label = int(shown.numbers[place]), opened.experiment.classes[int(shown.labels[place])]
-    return {"id": number, "alt": _alt(shown, place, number, label), "label": ""}
+    number, label = int(shown.numbers[place]), int(shown.labels[place])
+    if label < 0:
+        return {"id": number, "alt": about_sample(number, label, opened.experiment.classes), "label": ""}
+    return {"id": number, "alt": _alt(shown, place, number, opened.experiment.classes[label]), "label": ""}
 
 
 def _alt(shown: Shown, place: int, number: int, label: str) -> str:

@@ -69,7 +69,8 @@ def show(chosen: Chosen, wanted: Wanted, current: Current, refreshing: bool) -> 
         say_error(error)
         return
     if rows:
-        about = ("drawn", language(), chosen.true_class, chosen.name, tuple(row.complete for row in rows))
+        titles = tuple(map(figures.role_title, rows[0].maps))
+        about = ("drawn", language(), titles, chosen.true_class, chosen.name, tuple(row.complete for row in rows))
         drawn = current.drawn([row.maps for row in rows], about, ended, lambda: _Drawn.of(rows, chosen))
         st.markdown(drawn.sentence)
         for doubt in drawn.doubts:

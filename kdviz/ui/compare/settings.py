@@ -121,7 +121,7 @@ def _method_title(name: str) -> str:
 
 def _models(opened: OpenExperiment) -> tuple[str, ...]:
     """Pills when there is something to choose; at least one model."""
-    known = list(opened.experiment.runs)
+    known = list(opened.experiment.models)
     if len(known) < 2:
         return tuple(known)
     asked = [role for role in known if role in address.read("models", ",".join(known)).split(",")] or known
@@ -144,7 +144,7 @@ def _models(opened: OpenExperiment) -> tuple[str, ...]:
 def _target(opened: OpenExperiment, chosen: Chosen | None, method: str) -> str:
     classes = opened.experiment.classes
     true_class = chosen.true_class if chosen else None
-    usual = [TEACHER, PREDICTED] if TEACHER in opened.experiment.runs else [PREDICTED]
+    usual = [TEACHER, PREDICTED] if TEACHER in opened.experiment.models else [PREDICTED]
     options = [*usual, *([TRUE] if true_class is not None else []), EACH, *classes]
     titles = {
         TEACHER: _("Teacher's prediction"),
