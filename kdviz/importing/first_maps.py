@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -26,11 +27,13 @@ def first_maps(experiment: Experiment, device: str = "auto", seconds: float = _S
     """
     masks = _affordable(experiment, device, seconds)
     try:
-        for step in make(experiment, device, masks):
-            if isinstance(step, str):
-                yield step
-            else:
-                experiment.write_table("showcase", step)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a map does not say is said where it is looked at
+            for step in make(experiment, device, masks):
+                if isinstance(step, str):
+                    yield step
+                else:
+                    experiment.write_table("showcase", step)
     except KdvizError:
         return  # the page then offers to make them
 
