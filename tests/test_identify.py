@@ -102,15 +102,14 @@ def settled(network: nn.Module) -> nn.Module:
 
 MODELS = {
     "torchvision, other classes": (lambda: models.resnet18(num_classes=5), 3, 64),
-    "torchvision, vision transformer for another size": (lambda: models.vit_b_16(image_size=64, num_classes=3), 3, 64),
     "torchvision, RegNet": (lambda: models.regnet_x_400mf(num_classes=4), 3, 64),
     "timm": (lambda: timm.create_model("mobilenetv3_small_050", num_classes=2), 3, 64),
     "timm, grey": (lambda: timm.create_model("resnet10t", num_classes=2, in_chans=1), 1, 64),
     "timm, vision transformer for another size": (
         lambda: timm.create_model("vit_tiny_patch16_224", num_classes=2, img_size=384), 3, 384,
     ),
-    "timm, windows for another size": (
-        lambda: timm.create_model("swinv2_cr_tiny_ns_224", num_classes=2, img_size=256), 3, 256,
+    "timm, a grid of positions for another size": (
+        lambda: timm.create_model("pit_ti_224", num_classes=2, img_size=160), 3, 160,
     ),
     "timm, distilled": (lambda: timm.create_model("deit_tiny_distilled_patch16_224", num_classes=2), 3, 224),
     "the paper's teacher": (lambda: build_network("paper_cnn", classes=10, channels=1, size=(28, 28)), 1, 28),
@@ -126,6 +125,29 @@ def test_what_is_found_computes_the_same(form):
     pictures = torch.rand(2, channels, side, side)
     with torch.no_grad():
         torch.testing.assert_close(rebuilt(network.state_dict(), (side, side))(pictures), network(pictures))
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "side"),
+    [
+        ("torchvision/vit_b_16", "image_size", 384),
+        ("timm/beit_base_patch16_224", "img_size", 384),
+        ("timm/cait_xxs24_224", "img_size", 384),
+        ("timm/deit_tiny_distilled_patch16_224", "img_size", 160),
+        ("timm/maxvit_nano_rw_256", "img_size", 384),
+        ("timm/vit_small_patch14_dinov2", "img_size", 224),
+        ("timm/volo_d1_224", "img_size", 384),
+    ],
+)
+def test_another_size_is_found_from_the_shapes(name, setting, side):
+    def built(settings):
+        return shapes_of(lambda: build_network(name, classes=2, channels=3, size=(side, side), settings=settings))
+
+    given = built({setting: side})
+    match = identify(given)
+    assert name in (match.network, *match.rivals)
+    assert (match.size, dict(match.settings)) == ((side, side), {setting: side})
+    assert built(match.settings) == given
 
 
 @pytest.mark.parametrize("auxiliary", [True, False])
