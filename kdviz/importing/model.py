@@ -22,7 +22,7 @@ from kdviz.importing.spec import ModelSpec
 from kdviz.importing.trusted import as_onnx, network_from_code
 from kdviz.inputs import InputSpec, TensorOutput
 from kdviz.inputs_of import input_of
-from kdviz.networks import ONNX, OnnxNetwork, build_network
+from kdviz.networks import ONNX, OnnxNetwork, build_network, import_timm
 
 _NOISE = 4  # pictures of a first pass
 _COUNTER = "num_batches_tracked"  # of a BatchNorm; old checkpoints lack it, and nothing depends on it
@@ -97,7 +97,7 @@ def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: b
         size=network.size,
         channels=channels,
     )
-    network = _as_kept(spec, network, own)
+    network = _as_kept(spec, _of_size(network, own), own)
     names = _class_names(spec, file)
     logits, state = _tried_out(spec, network, own)
     if names is not None and len(names) != logits:
@@ -181,26 +181,31 @@ def _of_transformers(spec: ModelSpec, file: ModelFile, name: str) -> _Network:
 
 
 def _matched(spec: ModelSpec, file: ModelFile, name: str | None) -> _Network:
+    """The network that the tensors are of: as it was said, else as the file says, else as their shapes say."""
     failure: KdvizError | None = None
     for weights in file.weights:
-        shapes = {key: tuple(tensor.shape) for key, tensor in weights.tensors.items()}
-        try:
-            match = identify(shapes, network=name, prefix=spec.prefix)
-        except KdvizError as error:
-            failure = failure or error
-            continue
-        found = "given" if spec.network else "matched" if name is None else _where(file)
-        return _Network(
-            match.network,
-            found,
-            match.classes,
-            match.channels,
-            match.size,
-            match.settings,
-            tensors_for(match, weights.tensors),
-            notes=_notes(match, weights, len(file.weights)),
-        )
+        for wanted in (name,) if spec.network or name is None else (name, None):
+            try:
+                return _match(spec, file, weights, wanted)
+            except KdvizError as error:
+                failure = failure or error
     raise failure or ModelError(f"'{spec.path.name}' holds no weights.")
+
+
+def _match(spec: ModelSpec, file: ModelFile, weights: Weights, name: str | None) -> _Network:
+    shapes = {key: tuple(tensor.shape) for key, tensor in weights.tensors.items()}
+    kinds = {key: tensor.dtype for key, tensor in weights.tensors.items()}
+    match = identify(shapes, network=name, prefix=spec.prefix, dtypes=kinds)
+    return _Network(
+        match.network,
+        "given" if spec.network else "matched" if name is None else _where(file),
+        match.classes,
+        match.channels,
+        match.size,
+        match.settings,
+        tensors_for(match, weights.tensors),
+        notes=(*_notes(match, weights), *match.notes),
+    )
 
 
 def _where(file: ModelFile) -> str:
@@ -213,10 +218,10 @@ def _chosen(file: ModelFile) -> Weights:
     return file.weights[0]
 
 
-def _notes(match: Match, weights: Weights, several: int) -> tuple[str, ...]:
+def _notes(match: Match, weights: Weights) -> tuple[str, ...]:
     said = []
-    if several > 1 or weights.key:
-        said.append(f"Of '{weights.key or 'the file'}' the weights were taken.")
+    if weights.key:
+        said.append(f"The weights under '{weights.key}' were taken.")
     if match.prefix:
         said.append(f"'{match.prefix}' was taken off the names of its tensors.")
     if match.rivals:
@@ -263,6 +268,24 @@ def tried_module(module: nn.Module, role: str, own: InputSpec) -> nn.Module:
     return module
 
 
+def _of_size(network: _Network, own: InputSpec) -> _Network:
+    """The network, told its size where it takes an unusual one only so, though its shapes do not show it."""
+    if not network.name.startswith("timm/") or "img_size" in network.settings or own.size[0] != own.size[1]:
+        return network
+    usual = import_timm(network.name).get_pretrained_cfg(network.name.partition("/")[2])
+    if usual is None or tuple(usual.input_size[1:]) == own.size:
+        return network
+    try:
+        with torch.device("meta"):
+            module = build_network(
+                network.name, classes=2, channels=own.channels, size=own.size, settings=network.settings
+            )
+            module.eval()(torch.empty(1, own.channels, *own.size))
+    except Exception:  # each network refuses a size in its own way
+        return replace(network, settings={**network.settings, "img_size": own.size[0]})
+    return network
+
+
 def _tried_out(spec: ModelSpec, network: _Network, own: InputSpec) -> tuple[int, Mapping[str, Tensor]]:
     """How many logits the network gives, by a first pass, and its tensors as they are kept: none of an ONNX file.
 
@@ -277,10 +300,15 @@ def _tried_out(spec: ModelSpec, network: _Network, own: InputSpec) -> tuple[int,
             raise ModelError(f"'{spec.path.name}' gives {shape} for {_NOISE} pictures, and not one row a picture.")
         return int(shape[1]), {}
     count = network.logits if network.logits is not None else _of_config(network)
+    return count, _built(spec, network, own, count).state_dict()
+
+
+def _built(spec: ModelSpec, network: _Network, own: InputSpec, count: int) -> nn.Module:
+    """The network with its weights, once it took noise of its input."""
     module = build_network(network.name, classes=count, channels=own.channels, size=own.size, settings=network.settings)
     _load(spec, network, module)
     tried(module.float().eval(), spec.role, own, count)
-    return count, module.state_dict()
+    return module
 
 
 def _load(spec: ModelSpec, network: _Network, module: nn.Module) -> None:
