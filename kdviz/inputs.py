@@ -168,6 +168,10 @@ class AdaptedNetwork(nn.Module):
         network: As given.
     """
 
+    scale: Tensor
+    shift: Tensor
+    class_order: Tensor | None
+
     def __init__(
         self, network: nn.Module, picture: InputSpec, own: InputSpec, class_order: Sequence[int] | None = None
     ):

@@ -238,8 +238,8 @@ def _classes(said: tuple[str, ...], pictures: PictureFiles | None, models: Seque
         return unique(named)
     counts = {one.logits for one in models}
     if len(counts) != 1:
-        said = ", ".join(f"{one.spec.role} {one.logits}" for one in models)
-        raise ModelError(f"The models have other numbers of classes ({said}); name the classes with --classes.")
+        each = ", ".join(f"{one.spec.role} {one.logits}" for one in models)
+        raise ModelError(f"The models have other numbers of classes ({each}); name the classes with --classes.")
     return unique(logit_names(counts.pop()))
 
 
