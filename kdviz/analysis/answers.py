@@ -36,7 +36,7 @@ from kdviz.analysis.rivals import Bargain, bargain, possible_rivals, rivals
 from kdviz.analysis.verdict_words import BAD, GOOD, MIXED, UNKNOWN
 from kdviz.language import _, number, percent, plural
 
-__all__ = ["Accuracy", "Answer", "Decision", "Findings", "answers", "attention", "decision", "report"]
+__all__ = ["Accuracy", "Answer", "Decision", "Findings", "about_these", "answers", "attention", "decision", "report"]
 
 _USUAL = Margins()
 
@@ -79,6 +79,17 @@ def answers(found: Findings, margins: Margins = _USUAL) -> list[Answer]:
         _copied(found, margins),
         attention(found, margins),
     ]
+
+
+_ROLES = {"helped": {KD_STUDENT, STUDENT}}
+"""Name of a question -> whom it is about; others are about the teacher and the KD student."""
+
+
+def about_these(found: Findings, said: Sequence[Answer]) -> list[Answer]:
+    """The answers to show: of models that were trained elsewhere only those about models that there are."""
+    if not found.experiment.is_imported:
+        return list(said)
+    return [one for one in said if _ROLES.get(one.name, {TEACHER, KD_STUDENT}) <= found.experiment.runs.keys()]
 
 
 # what comes first -----------------------------------------------------------------------------------------------------

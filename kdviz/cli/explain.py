@@ -91,7 +91,7 @@ def _explain(options: argparse.Namespace) -> None:
     documents = []
     for image, out in zip(options.images, _out_files(options.images, Path(options.out)), strict=True):
         maps = _maps(experiment, image, options)
-        _write_maps(maps, out)
+        _write_maps(maps, out, experiment)
         report = agreement(maps)
         documents.append(_explain_document(image, out, maps, report.to_json()))
         if not options.json:
@@ -178,7 +178,7 @@ def _out_files(images: Sequence[str], out: Path) -> list[Path]:
     return files
 
 
-def _write_maps(maps: dict[str, SaliencyMap], out: Path) -> None:
+def _write_maps(maps: dict[str, SaliencyMap], out: Path, experiment: Experiment) -> None:
     from kdviz.files import atomic_write
     from kdviz.saliency import maps_npz
 
@@ -187,12 +187,14 @@ def _write_maps(maps: dict[str, SaliencyMap], out: Path) -> None:
         atomic_write(out, maps_npz(maps))
         return
     from kdviz import figures  # which needs plotly
+    from kdviz.figures.roles import titled, titles_of
 
-    if kind == ".html":
-        page = figures.comparison(maps).to_html(include_plotlyjs=True, full_html=True)
-        atomic_write(out, page.encode())
-    else:
-        atomic_write(out, figures.comparison_file(maps, kind[1:]))
+    with titled(titles_of(experiment.runs)):
+        if kind == ".html":
+            page = figures.comparison(maps).to_html(include_plotlyjs=True, full_html=True)
+            atomic_write(out, page.encode())
+        else:
+            atomic_write(out, figures.comparison_file(maps, kind[1:]))
 
 
 def _describe(maps: dict[str, SaliencyMap]) -> str:

@@ -35,6 +35,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader
 
 from kdviz.errors import KdvizError, SettingError
+from kdviz.inputs import AdaptedNetwork
 from kdviz.registry import Registry
 from kdviz.saliency.methods import REPEATS, methods
 from kdviz.saliency.places import Layer, find_layer, output_and_gradient
@@ -83,7 +84,7 @@ class _Task:
 
     @property
     def network(self) -> str:
-        return f"'{type(self.model).__name__}'"
+        return f"'{_name(self.model)}'"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -140,6 +141,11 @@ def attribute(
     return _from_repeats(result) if result.ndim == 3 else _certain(result)
 
 
+def _name(model: nn.Module) -> str:
+    """Of the network's class; of one behind an adapter, that of the network itself."""
+    return type(model.network if isinstance(model, AdaptedNetwork) else model).__name__
+
+
 def misfit(name: str, model: nn.Module) -> str | None:
     """Why a method does not fit a model and what to do, in one sentence; None when nothing speaks against it.
 
@@ -154,7 +160,7 @@ def misfit(name: str, model: nn.Module) -> str | None:
 
 
 def _needs_gradients(model: nn.Module) -> str:
-    return f"needs gradients and '{type(model).__name__}' gives none; use rise, occlusion or kernel_shap."
+    return f"needs gradients and '{_name(model)}' gives none; use rise, occlusion or kernel_shap."
 
 
 def _needs_places(model: nn.Module) -> str | None:
@@ -165,19 +171,19 @@ def _needs_places(model: nn.Module) -> str | None:
 def _needs_convolution(model: nn.Module) -> str | None:
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
         return None
-    return f"needs a convolution and '{type(model).__name__}' has none; use rise or occlusion."
+    return f"needs a convolution and '{_name(model)}' has none; use rise or occlusion."
 
 
 def _needs_rules(model: nn.Module) -> str | None:
     others = _activations(model, but=_ACTIVATIONS)
     if not others:
         return None
-    return f"has no rule for {others}, which '{type(model).__name__}' uses; use integrated_gradients."
+    return f"has no rule for {others}, which '{_name(model)}' uses; use integrated_gradients."
 
 
 def _needs_relu(model: nn.Module) -> str | None:
     others = _activations(model, but=(nn.ReLU,)) if _activations(model) else "no nn.ReLU"
-    reason = f"is defined for ReLU and '{type(model).__name__}' has {others}; use layer_gradcam." if others else None
+    reason = f"is defined for ReLU and '{_name(model)}' has {others}; use layer_gradcam." if others else None
     return _needs_convolution(model) or reason
 
 

@@ -212,7 +212,10 @@ def _cards(opened: OpenExperiment) -> None:
     names = [name for name in names if name not in shared]
     added = own.experiments()[opened.experiment.name].added if opened.experiment.name in own.experiments() else {}
     shows_input = any(card.is_adapted or card.origin for card in cards)
-    html = "".join(_card(card, names, shows_input, card.role in added) for card in cards)
+    about = {card.role: dict(_own_input(card)) if shows_input else {} for card in cards}
+    empty = [title for title in about[cards[0].role] if all(one[title] == _NOTHING for one in about.values())]
+    about = {role: {title: one[title] for title in one if title not in empty} for role, one in about.items()}
+    html = "".join(_card(card, names, about[card.role], card.role in added) for card in cards)
     markup.show(f'<div class="ab-cards">{html}</div>')
     if shared:
         title = f"<h3>{text(_('The same for all of them'))}</h3>"
@@ -222,7 +225,7 @@ def _cards(opened: OpenExperiment) -> None:
 def _setting_names(cards: list[ModelCard]) -> list[str]:
     """Of all settings that say something for a model: the known ones in their order, then the others."""
     there = {name for card in cards for name, value in card.training.items() if _says_something(card, name, value)}
-    shown = there | {"data"}
+    shown = there | ({"data"} if not any(card.origin for card in cards) else set())
     return [name for name in _SETTINGS if name in shown] + sorted(there - _SETTINGS.keys())
 
 
@@ -234,14 +237,14 @@ def _says_something(card: ModelCard, name: str, value: Any) -> bool:
     return value not in _WITHOUT and not (name == "label_smoothing" and value == 0)
 
 
-def _card(card: ModelCard, names: list[str], shows_input: bool, added: bool) -> str:
+def _card(card: ModelCard, names: list[str], about: Mapping[str, str], added: bool) -> str:
     new = f'<span class="ab-new">{text(_("this session"))}</span>' if added else ""
     facts = [
         (_("Network"), _network(card), ""),
         (_("Parameters"), text("–" if card.parameters is None else number(card.parameters)), ""),
         (_("Weights"), f"<code>{text(card.weights)}</code>{_size(card)}" if card.weights else _NOTHING, ""),
         (_("SHA-256"), f"<code>{text(card.sha256[:12])}…</code>" if card.sha256 else _NOTHING, ""),
-        *((*one, "") for one in (_own_input(card) if shows_input else [])),
+        *((title, value, "") for title, value in about.items()),
         *((*_setting(card, name), "part" if name == names[0] else "") for name in names),
     ]
     rows = len(facts) + 2

@@ -11,7 +11,7 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.analysis import inventory
-from kdviz.analysis.answers import Accuracy, Answer, Findings, answers, decision
+from kdviz.analysis.answers import Accuracy, Answer, Findings, about_these, answers, decision
 from kdviz.analysis.cost import CostReport, read_cost
 from kdviz.analysis.mistakes import members
 from kdviz.analysis.series import Report
@@ -54,7 +54,7 @@ def page() -> None:
         _sample(opened)
     with right:
         _accuracies(found)
-    _answers(opened, said)
+    _answers(opened, about_these(found, said))
     _more(opened)
 
 
@@ -359,6 +359,8 @@ def _accuracy_row(one: Accuracy, low: float, high: float) -> str:
 
 
 def _answers(opened: OpenExperiment, said: list[Answer]) -> None:
+    if not said:
+        return
     with st.container(key="ov-answers"):
         for one in said:
             with st.container(border=True, key=f"ov-answer-{one.name}"):
