@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kdviz.analysis import copying
 from kdviz.analysis.study_doubts import NEVER, ONE_SEED, Doubt
 from kdviz.analysis.study_kinds import STUDIES
-from kdviz.analysis.value_pairs import Pair
+from kdviz.analysis.value_pairs import Pair, Step
 from kdviz.language import N_, _, listed, number, percent, plural, signed
 from kdviz.metrics.equivalence import EQUIVALENT, UNDECIDED
 
@@ -201,11 +201,19 @@ def _rivals(found: Verdict) -> list[str]:
     unknown = [amount(one) for one in found.rivals if outcomes[one] == UNDECIDED]
     said = []
     if equal:
-        said.append(_("As good as it within {margin} points: {values}.", margin=values["margin"], values=listed(equal)))
+        few = N_("As good as it within {margin} points: {values}.")
+        many = N_("{count} of the {total} other values are as good as it within {margin} points.")
+        said.append(_(few if len(equal) <= _MOST_PAIRS else many, margin=values["margin"], **_counted(found, equal)))
     if unknown:
-        text = N_("Cannot be told from it with {seeds} and {samples}: {values}.")
-        said.append(_(text, seeds=values["seeds"], samples=values["samples"], values=listed(unknown)))
+        few = N_("Cannot be told from it with {seeds} and {samples}: {values}.")
+        many = N_("{count} of the {total} other values cannot be told from it with {seeds} and {samples}.")
+        text = few if len(unknown) <= _MOST_PAIRS else many
+        said.append(_(text, seeds=values["seeds"], samples=values["samples"], **_counted(found, unknown)))
     return said
+
+
+def _counted(found: Verdict, names: Sequence[str]) -> dict[str, str]:
+    return {"values": listed(names), "count": number(len(names)), "total": number(len(_own(found)))}
 
 
 def _own(found: Verdict) -> list[Pair]:
@@ -248,22 +256,39 @@ def _some(texts: Sequence[str], separator: str = ", ") -> str:
 
 
 def _steps(found: Verdict) -> Iterable[str]:
-    amount = STUDIES[found.study].amount
-    each = [
-        _(
-            "{first} to {second} {points} ({low} to {high})",
-            first=amount(one.first),
-            second=amount(one.second),
-            points=points(one.difference.value),
-            **_ends(one.low, one.high),
+    if len(found.steps) < 2:
+        return
+    if len(found.steps) <= _MOST_PAIRS:
+        yield _(
+            "From each value to the next, in points, with 95 % intervals that hold together: {steps}.",
+            steps=listed([_step(found, one) for one in found.steps], "; "),
         )
-        for one in found.steps
-    ]
-    if len(each) < 2:
+        return
+    shown = [one for one in found.steps if not one.low <= 0 <= one.high]
+    count = number(len(found.steps))
+    if not shown:
+        yield _(
+            "Of the {count} steps from a value to the next none is shown: all 95 % intervals, which hold together, "
+            "contain 0.",
+            count=count,
+        )
         return
     yield _(
-        "From each value to the next, in points, with 95 % intervals that hold together: {steps}.",
-        steps=listed(each, "; "),
+        "Of the {count} steps from a value to the next these are shown, in points, with 95 % intervals that hold "
+        "together: {steps}.",
+        count=count,
+        steps=_some([_step(found, one) for one in shown], "; "),
+    )
+
+
+def _step(found: Verdict, one: Step) -> str:
+    amount = STUDIES[found.study].amount
+    return _(
+        "{first} to {second} {points} ({low} to {high})",
+        first=amount(one.first),
+        second=amount(one.second),
+        points=points(one.difference.value),
+        **_ends(one.low, one.high),
     )
 
 
