@@ -346,6 +346,8 @@ def decision(found: Findings, said: Sequence[Answer]) -> Decision:
 
 def _without_a_pair(found: Findings, helped: Answer) -> Decision:
     """Where a teacher or a KD student is missing, or what they say of labelled pictures."""
+    if found.predictions is None and not found.experiment.is_imported:
+        return Decision(UNKNOWN, _("It is not known yet whether the KD student may stand in for its teacher."))
     if found.predictions is None or not found.predictions.labelled:
         return Decision(UNKNOWN, _unknown(found))
     if helped.judgement is not None:

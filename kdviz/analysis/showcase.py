@@ -34,11 +34,12 @@ STORIES = {
     "fixed": N_("Fixed by distillation"),
     "lost": N_("Teacher right, KD student wrong"),
     "inherited": N_("Mistake inherited from the teacher"),
-    "differ": N_("The models disagree"),
     "easy": N_("All right"),
-    "agree": N_("All say the same"),
 }
 """What a sample is an example of, in the order in which they are shown."""
+
+FURTHER_STORIES = {"differ": N_("The models disagree"), "agree": N_("All say the same")}
+"""The same without labels, or without a KD student."""
 
 SCHEMA = pa.schema(
     [
@@ -240,7 +241,7 @@ def read_showcase(experiment: Experiment) -> list[ShownSample]:
         if run is not None and run.sha256 == row["weights"]:
             groups.setdefault((row["split"], row["sample"]), []).append(row)
     found = [_sample(experiment, rows) for rows in groups.values() if len(rows) == len(experiment.models)]
-    order = list(STORIES)
+    order = [*FURTHER_STORIES, *STORIES]
     return sorted((one for one in found if one.story in order), key=lambda one: order.index(one.story))
 
 

@@ -15,7 +15,7 @@ from kdviz.analysis.answers import Accuracy, Answer, Findings, about_these, answ
 from kdviz.analysis.cost import CostReport, read_cost
 from kdviz.analysis.mistakes import members
 from kdviz.analysis.series import Report
-from kdviz.analysis.showcase import STORIES, Example, ShownSample, read_showcase
+from kdviz.analysis.showcase import FURTHER_STORIES, STORIES, Example, ShownSample, read_showcase
 from kdviz.errors import ExperimentError
 from kdviz.figures.overlay import enlarged, overlay
 from kdviz.files import ASSETS
@@ -166,7 +166,7 @@ def _sample(opened: OpenExperiment) -> None:
         _("Sample"),
         stories,
         required=True,
-        format_func=lambda story: _(STORIES[story]),
+        format_func=lambda story: _((STORIES | FURTHER_STORIES)[story]),
         key=address.begin(f"show-{','.join(stories)}", asked),
         label_visibility="collapsed",
         wrap=True,
