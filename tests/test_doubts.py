@@ -184,9 +184,10 @@ def test_the_normalisation_that_a_model_learned_from_is_named(channels):
             elif found:
                 assert found[0].figures["normalisation"] == expected
                 assert found[0].figures["other"] == 1.0
-                assert sum(seen) == 500 * len(usual)
+                # all under the present one and the right one, and only a few under one that puts none of them right
+                assert 1000 <= sum(seen) <= (500 + 24) * len(usual)
             else:  # near enough for these images
-                assert sum(seen) == 500 or {expected, present} <= {"imagenet", "half", "mnist"}
+                assert sum(seen) <= 500 + 24 * len(usual) or {expected, present} <= {"imagenet", "half", "mnist"}
     swapped = normalisation_doubt(
         "teacher", "test", knows_brightness(*usual["bytes"], []), images, labels, usual["unit"]
     )

@@ -195,7 +195,7 @@ def _normalisations(
     labels = pictures.labels
     if labels is None or len(labels) < LEAST:
         return []
-    of_tried = labels[_spread_evenly(len(labels))]
+    tried = _spread_evenly(len(labels))
     found = []
     for role, run in experiment.models.items():
         images = torch.stack(gathered.tried[run.spec])
@@ -204,7 +204,8 @@ def _normalisations(
             return own_logits(run, inputs.to(device))
 
         present = (run.spec.mean, run.spec.std)
-        found += normalisation_doubt(role, pictures.split, predict, images, of_tried, present)
+        answered = torch.cat(gathered.logits[role]).argmax(1)[tried]
+        found += normalisation_doubt(role, pictures.split, predict, images, labels[tried], present, answered)
     return found
 
 
