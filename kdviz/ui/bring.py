@@ -35,6 +35,13 @@ def section(opened: OpenExperiment) -> None:
             size=number(limits.session_bytes() / 1e6),
         )
     )
+    kept = {key: st.query_params[key] for key in (address.EXPERIMENT,) if key in st.query_params}
+    st.page_link(
+        st.session_state["pages"]["bring"],
+        label=_("Trained models that are no experiment yet: bring their files and pictures"),
+        icon=":material/upload_file:",
+        query_params=kept,
+    )
     _say_what_came()
     way = _way()
     if way == "weights":
@@ -89,7 +96,7 @@ def _take(files: Sequence[Any], bring: Callable[[], own.Own]) -> None:
     except KdvizError as error:
         said = {"error": str(error)}
     finally:
-        _release(files)
+        release(files)
     st.session_state["bring-said"] = said
     st.session_state["bring-number"] += 1
     if "name" in said:
@@ -98,7 +105,8 @@ def _take(files: Sequence[Any], bring: Callable[[], own.Own]) -> None:
     st.rerun()
 
 
-def _release(files: Sequence[Any]) -> None:
+def release(files: Sequence[Any]) -> None:
+    """Free the memory that uploads take; they cannot be read afterwards."""
     context = get_script_run_ctx()
     remove = getattr(getattr(context, "uploaded_file_mgr", None), "remove_file", None)
     if context is not None and remove is not None:

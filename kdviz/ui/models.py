@@ -253,6 +253,12 @@ def _card(card: ModelCard, names: list[str], shows_input: bool, added: bool) -> 
     )
 
 
+def own_input_facts(opened: OpenExperiment, role: str) -> list[tuple[str, str]]:
+    """Titles with values as HTML: a model's network, input, classes and file, and where they are known from."""
+    card = next(one for one in inventory.cards(opened.experiment) if one.role == role)
+    return [(_("Network"), _network(card)), *_own_input(card)]
+
+
 def _network(card: ModelCard) -> str:
     """As HTML, with where it is known from."""
     if card.spec is None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import streamlit as st
 from streamlit.runtime import exists, get_instance
@@ -56,6 +56,19 @@ class Own:
     added: dict[str, str] = field(default_factory=dict)
 
 
+class Draft(Protocol):
+    """Files that a session sent and that are not an experiment yet."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        ...
+
+    def end(self) -> None:
+        """Stop what works on them."""
+        ...
+
+
 class Belongings:
     """Everything that one session brought."""
 
@@ -65,11 +78,13 @@ class Belongings:
         self.experiments: dict[str, Own] = {}
         self.opened: dict[Path, tuple[Any, Any]] = {}
         self.reserved = 0  # bytes of what is being written just now
+        self.draft: Draft | None = None  # what is being made into an experiment
         self._released = False
 
     @property
     def size(self) -> int:
-        return self.reserved + sum(one.size for one in self.experiments.values())
+        draft = 0 if self.draft is None else self.draft.size
+        return self.reserved + draft + sum(one.size for one in self.experiments.values())
 
     def keep(self) -> None:
         """The session is there."""
@@ -98,6 +113,8 @@ class Belongings:
         with _lock:
             if _all.get(self.session) is self:
                 del _all[self.session]
+        if self.draft is not None:
+            self.draft.end()
         self.experiments.clear()
         self.opened.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -112,7 +129,7 @@ class Belongings:
         """
         name = self._new_name(source)
         folder = self.folder / name
-        with self._room_for(package.size):
+        with self.room_for(package.size):
             package.write(folder)
             try:
                 admission.admitted(folder, source)
@@ -135,7 +152,7 @@ class Belongings:
         Raises:
             KdvizError: It does not fit, or there is no room; nothing is changed then.
         """
-        with self._room_for(3 * len(content)), tempfile.TemporaryDirectory(dir=self.folder) as place:
+        with self.room_for(3 * len(content)), tempfile.TemporaryDirectory(dir=self.folder) as place:
             path = Path(place) / "weights.safetensors"
             path.write_bytes(content)
             try:
@@ -164,6 +181,27 @@ class Belongings:
         self.experiments[one.name] = one
         return one
 
+    def adopt(self, made: Path, source: str, name: str = "") -> Own:
+        """Take over an experiment that the server made of what the session sent; its folder is moved.
+
+        Args:
+            made: Its folder, on the disk of the session's.
+            source: What it was made of.
+            name: Of an experiment of this session which it replaces; empty: none.
+
+        Raises:
+            SettingError: There is no room; ``made`` is then where it was.
+        """
+        size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+        old = self.experiments.get(name)
+        with self.room_for(size - (old.size if old else 0)):
+            self.remove(name)
+            one = Own(name if old else self._new_name(source), self.folder, source, size)
+            one.folder = self.folder / one.name
+            made.replace(one.folder)
+            self.experiments[one.name] = one
+        return one
+
     def remove(self, name: str) -> None:
         """Remove an experiment and its files."""
         one = self.experiments.pop(name, None)
@@ -178,7 +216,12 @@ class Belongings:
         return f"{PREFIX}{plain[:24] or 'experiment'}-{secrets.token_hex(3)}"
 
     @contextmanager
-    def _room_for(self, size: int) -> Iterator[None]:
+    def room_for(self, size: int) -> Iterator[None]:
+        """Keep so many bytes for what is written within this block.
+
+        Raises:
+            SettingError: The session, or all of them, would have too much here.
+        """
         session, total = limits.session_bytes(), limits.total_bytes()
         with _lock:
             others = sum(one.size for one in _all.values() if one is not self)
