@@ -81,9 +81,9 @@ def _experiment(way: str) -> None:
         _take(files, lambda: _bring_folder(files))
 
 
-def _uploader(label: str, kinds: list[str], several: Any, about: str) -> Any:
+def _uploader(label: str, kinds: list[str] | None, several: Any, about: str) -> Any:
     number_of = st.session_state.setdefault("bring-number", 0)  # a new key empties the uploader
-    key = f"bring-{number_of}-{kinds[0]}"
+    key = f"bring-{number_of}-{kinds[0] if kinds else 'weights'}"
     return st.file_uploader(label, kinds, accept_multiple_files=several, key=key, help=about)
 
 
@@ -127,10 +127,10 @@ def _bring_folder(files: Sequence[Any]) -> own.Own:
 def _weights(opened: OpenExperiment) -> None:
     experiment = opened.experiment
     file = _uploader(
-        _("Weights as safetensors"),
-        ["safetensors"],
+        _("Weights: safetensors, or a checkpoint (.pt, .pth, .ckpt, .bin)"),
+        None,
         False,
-        _("What safetensors.torch.save_file(model.state_dict()) writes."),
+        _("Files that hold code are refused, and ONNX files have the page Bring your models."),
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         role = st.text_input(_("Name of the model"), "mine", max_chars=40, width=220, key="bring-role")

@@ -27,6 +27,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from kdviz.errors import KdvizError, SettingError
 from kdviz.experiment import Experiment
 from kdviz.ui import admission, limits
+from kdviz.ui.bring_files import written_model
 from kdviz.ui.unpacking import Package
 
 PREFIX = "own-"
@@ -144,7 +145,7 @@ class Belongings:
 
         Args:
             experiment: The one that is open.
-            content: Of a safetensors file.
+            content: Of a checkpoint, or of a zip of a model's folder.
             network: By name; empty: found from the file.
             role: The model's name.
             source: The file's name.
@@ -153,8 +154,7 @@ class Belongings:
             KdvizError: It does not fit, or there is no room; nothing is changed then.
         """
         with self.room_for(3 * len(content)), tempfile.TemporaryDirectory(dir=self.folder) as place:
-            path = Path(place) / "weights.safetensors"
-            path.write_bytes(content)
+            path = written_model(Path(place) / "sent", source, content)
             try:
                 return self._added(experiment, path, network, role, source)
             except KdvizError as error:
