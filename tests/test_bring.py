@@ -104,8 +104,8 @@ def test_files_and_pictures_become_an_experiment_of_the_session(mine: own.Belong
         "teacher": "timm/mobilenetv3_small_050",
         "kd_student": "torchvision/shufflenet_v2_x0_5",
     }
-    assert experiment.runs["kd_student"].spec.size == (64, 64)
-    assert experiment.runs["kd_student"].training["import"]["input_from"] == "given"
+    spec = experiment.runs["kd_student"].spec
+    assert (spec.size, spec.resize) == ((64, 64), 72)
     assert experiment.runs["teacher"].training["import"]["file"] == "My teacher.safetensors"
     assert len(experiment.table("predictions")) == 2 * 12
     assert not (mine.folder / "draft" / "work").exists()

@@ -130,7 +130,7 @@ def _weights(opened: OpenExperiment) -> None:
         _("Weights: safetensors, or a checkpoint (.pt, .pth, .ckpt, .bin)"),
         None,
         False,
-        _("Files that hold code are refused, and ONNX files have the page Bring your models."),
+        _("ONNX files, and files that hold code, are for a terminal: kdviz import, for the latter with --trust."),
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         role = st.text_input(_("Name of the model"), "mine", max_chars=40, width=220, key="bring-role")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -19,7 +20,7 @@ from kdviz.ui import address, library, markup, own, session
 from kdviz.ui.bring_draft import ModelsDraft
 from kdviz.ui.library import OpenExperiment, Shown
 from kdviz.ui.markup import text
-from kdviz.ui.models import own_input_facts
+from kdviz.ui.models import NOTHING, own_input_facts
 from kdviz.ui.texts import about_sample, download, picture_bytes, plain, say_error
 
 _PICTURES = 9
@@ -27,18 +28,24 @@ _SIDE = 220  # pixels of a picture that is sent
 _MOST_DOUBTS = 8
 
 
-def section(draft: ModelsDraft) -> None:
-    """What came of the last import that succeeded; nothing before."""
-    if not draft.name or draft.name not in own.experiments():
+def opened(draft: ModelsDraft) -> OpenExperiment | None:
+    """The experiment of the last import that succeeded, once what it found is in the draft; None before."""
+    if draft.name not in own.experiments():
         draft.name = ""
-        return
+        return None
     try:
-        opened = library.open_experiment(draft.name)
+        made = library.open_experiment(draft.name)
     except KdvizError as error:
         say_error(error)
-        return
+        return None
+    if not draft.is_running:
+        draft.learn(made.experiment.runs)
+    return made
+
+
+def section(draft: ModelsDraft, opened: OpenExperiment) -> None:
+    """What came of it, as experiment ``opened``."""
     session.name_models(titles_of(opened.experiment.runs))
-    draft.learn(opened.experiment.runs)
     st.subheader(_("What was found"), anchor=False)
     st.caption(
         _(
@@ -54,7 +61,10 @@ def section(draft: ModelsDraft) -> None:
 def _cards(opened: OpenExperiment) -> None:
     found = report(opened.experiment)
     accuracy = _("accuracy on {count} pictures", count=len(opened.shown)) if opened.shown is not None else ""
-    html = "".join(_card(opened, role, one, accuracy) for role, one in found.items())
+    facts = {role: own_input_facts(opened, role) for role in found}
+    said = {title for pairs in facts.values() for title, value in pairs if value != NOTHING}
+    shown = {role: [one for one in pairs if one[0] in said] for role, pairs in facts.items()}
+    html = "".join(_card(role, one["accuracy"], accuracy, shown[role]) for role, one in found.items())
     markup.show(f'<div class="ab-cards">{html}</div>')
     doubts = list(dict.fromkeys(doubt.text for doubt in opened.doubts))
     if doubts:
@@ -64,11 +74,10 @@ def _cards(opened: OpenExperiment) -> None:
         st.warning("\n".join(lines), icon=":material/warning:")
 
 
-def _card(opened: OpenExperiment, role: str, found: dict, accuracy: str) -> str:
-    facts = own_input_facts(opened, role)
+def _card(role: str, right: float | None, accuracy: str, facts: Sequence[tuple[str, str]]) -> str:
     rows = len(facts) + 2
-    value = text(percent(found["accuracy"], 2)) if found["accuracy"] is not None else "–"
-    about = accuracy if found["accuracy"] is not None else _("no labels, no accuracy")
+    value = "–" if right is None else text(percent(right, 2))
+    about = _("no labels, no accuracy") if right is None else accuracy
     lines = "".join(f"<div><dt>{text(title)}</dt><dd>{shown}</dd></div>" for title, shown in facts)
     return (
         f'<section class="ab-card" style="--role:{role_colour(role)};grid-row:span {rows}">'
@@ -85,9 +94,15 @@ def _samples(opened: OpenExperiment) -> None:
     shown = opened.shown
     if shown is None or shown.predictions is None:
         return
-    st.markdown(f"**{_('What they say of nine pictures')}**")
-    figures = "".join(_figure(opened, shown, place) for place in opened.showcase[:_PICTURES])
+    st.markdown(f"**{_('What they say of some pictures')}**")
+    figures = "".join(_figure(opened, shown, place) for place in _places(opened, shown))
     markup.show(f'<div class="bm-pictures">{figures}</div>')
+
+
+def _places(opened: OpenExperiment, shown: Shown) -> list[int]:
+    """Those worth a look first, then others from all over."""
+    step = max(1, len(shown) // _PICTURES)
+    return list(dict.fromkeys([*opened.showcase, *range(0, len(shown), step), *range(len(shown))]))[:_PICTURES]
 
 
 def _figure(opened: OpenExperiment, shown: Shown, place: int) -> str:

@@ -14,7 +14,7 @@ from kdviz.inputs import INTERPOLATIONS
 from kdviz.language import N_, _, number, percent, plural
 from kdviz.ui import address, bring_check, limits, markup, own
 from kdviz.ui.bring import release
-from kdviz.ui.bring_draft import ModelsDraft, Slot, draft_of
+from kdviz.ui.bring_draft import OF_INPUT, ModelsDraft, Slot, draft_of
 from kdviz.ui.bring_job import ImportJob
 from kdviz.ui.markup import text
 from kdviz.ui.texts import plain, say_error
@@ -59,11 +59,13 @@ def page() -> None:
     )
     draft = draft_of(own.belongings())
     _say_what_came()
+    made = bring_check.opened(draft)  # first: what was found is filled in above
     with st.container(key="bm-models"):
         _models(draft)
     _pictures(draft)
     _check(draft)
-    bring_check.section(draft)
+    if made is not None:
+        bring_check.section(draft, made)
 
 
 # what is sent ---------------------------------------------------------------------------------------------------------
@@ -100,9 +102,9 @@ def _slot(draft: ModelsDraft, key: str, slot: Slot) -> None:
 
 
 def _empty(draft: ModelsDraft, key: str, slot: Slot) -> None:
-    about = _(
-        "safetensors, a checkpoint (.pt, .pth, .ckpt, .bin), an ONNX file, or a zip of a folder of timm or transformers"
-    )
+    about = _("safetensors, a checkpoint (.pt, .pth, .ckpt, .bin), or a zip of a folder of timm or transformers")
+    if limits.onnx_allowed():
+        about = _("safetensors, a checkpoint (.pt, .pth, ...), ONNX, or a zip of a folder of timm or transformers")
     name = slot.title if not slot.role else role_title(slot.role)
     label = _("File of {model}", model=name or _("the model"))
     file = _uploader(label, f"model-{key}", help=about, label_visibility="collapsed")
@@ -115,14 +117,20 @@ def _empty(draft: ModelsDraft, key: str, slot: Slot) -> None:
 
 def _fields(key: str, slot: Slot) -> None:
     """What the person says of a model: what differs from what was found."""
+    _say_field(key, slot, "network")
     columns = st.columns(2, gap="small")
-    for place, (name, (title, about)) in enumerate(_FIELDS.items()):
-        wide = name in ("network", "classes")
-        with st.container() if wide else columns[place % 2]:
-            value = _field(f"bm-{name}-{key}", name, _(title), about and _(about), slot)
-        if value == slot.found.get(name, ""):
-            value = slot.given.get(name, "") if value == slot.given.get(name) else ""
-        slot.given[name] = value
+    for place, name in enumerate(OF_INPUT):
+        with columns[place % 2]:
+            _say_field(key, slot, name)
+    _say_field(key, slot, "classes")
+
+
+def _say_field(key: str, slot: Slot, name: str) -> None:
+    title, about = _FIELDS[name]
+    value = _field(f"bm-{name}-{key}", name, _(title), about and _(about), slot)
+    if value == slot.found.get(name, "") and value != slot.given.get(name):
+        value = ""
+    slot.given[name] = value
 
 
 def _field(key: str, name: str, title: str, about: str, slot: Slot) -> str:

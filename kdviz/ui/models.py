@@ -93,7 +93,7 @@ _FROM = {
 """Where an import has a network or an input from."""
 _WITHOUT = ("", None, [], {}, "none")  # values that say nothing
 _MOST_CLASSES = 12
-_NOTHING = '<span class="none">–</span>'
+NOTHING = '<span class="none">–</span>'
 _MOST_DOUBTS = 12
 
 
@@ -239,8 +239,8 @@ def _card(card: ModelCard, names: list[str], shows_input: bool, added: bool) -> 
     facts = [
         (_("Network"), _network(card), ""),
         (_("Parameters"), text("–" if card.parameters is None else number(card.parameters)), ""),
-        (_("Weights"), f"<code>{text(card.weights)}</code>{_size(card)}" if card.weights else _NOTHING, ""),
-        (_("SHA-256"), f"<code>{text(card.sha256[:12])}…</code>" if card.sha256 else _NOTHING, ""),
+        (_("Weights"), f"<code>{text(card.weights)}</code>{_size(card)}" if card.weights else NOTHING, ""),
+        (_("SHA-256"), f"<code>{text(card.sha256[:12])}…</code>" if card.sha256 else NOTHING, ""),
         *((*one, "") for one in (_own_input(card) if shows_input else [])),
         *((*_setting(card, name), "part" if name == names[0] else "") for name in names),
     ]
@@ -273,7 +273,7 @@ def _known_from(card: ModelCard, name: str) -> str:
 
 def _own_input(card: ModelCard) -> list[tuple[str, str]]:
     """Titles with values as HTML: what this model takes and gives, and how it came here; the same titles for all."""
-    values = dict.fromkeys((_("Its input"), _("Its pictures"), _("Normalisation"), _("Its classes")), _NOTHING)
+    values = dict.fromkeys((_("Its input"), _("Its pictures"), _("Normalisation"), _("Its classes")), NOTHING)
     if card.spec is not None:
         shown = [
             text(_pixels(card.spec)) + _known_from(card, "input_from"),
@@ -285,9 +285,9 @@ def _own_input(card: ModelCard) -> list[tuple[str, str]]:
     made = " ".join(filter(None, (card.made_by, card.parent and _("from {model}", model=role_title(card.parent)))))
     notes = card.origin.get("notes") or ()
     values |= {
-        _("File"): f"<code>{text(card.origin['file'])}</code>" if card.origin.get("file") else _NOTHING,
-        _("Made of"): text(made) if made else _NOTHING,
-        _("Notes"): "<br>".join(text(one) for one in notes) if notes else _NOTHING,
+        _("File"): f"<code>{text(card.origin['file'])}</code>" if card.origin.get("file") else NOTHING,
+        _("Made of"): text(made) if made else NOTHING,
+        _("Notes"): "<br>".join(text(one) for one in notes) if notes else NOTHING,
     }
     return list(values.items())
 
