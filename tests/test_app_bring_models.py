@@ -63,8 +63,13 @@ def test_models_and_pictures_become_an_experiment(server: str, page: playwright.
     assert saved_zip.value.suggested_filename == "data.zip"
 
     page.get_by_text("Network, input, classes").nth(1).click()
-    size = page.locator(".st-key-bm-slot-kd_student").get_by_role("textbox", name="Size")
-    playwright.expect(size).to_have_value("224")
+    size = page.locator(".st-key-bm-slot-kd_student").get_by_role("textbox", name="Size", exact=True)
+    playwright.expect(size).to_have_value("224")  # filled in
+    size.fill("96")
+    size.press("Tab")
+    page.get_by_role("button", name="Check again").click()
+    playwright.expect(cards.nth(1)).to_contain_text("96 × 96 pixels", timeout=LONGEST)
+    playwright.expect(page.locator(".stCode").last).to_contain_text("--kd-student kd.pth,size=96 --data DIR")
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_timeout(600)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -161,7 +161,7 @@ def test_a_zip_of_a_folder_is_a_model(draft: ModelsDraft) -> None:
         ("m.onnx", b"\x08\x08\x12\x07pytorch", "kdviz import --out models/mine --teacher m.onnx"),
         ("m.zip", b"PK\x03\x04 no zip", "not a zip"),
         ("m.zip", zip_of({"../w.pth": b"x"}), "leads out of its folder"),
-        ("m.zip", zip_of({"a.pth": b"x", "b.pth": b"x"}), "send one of them"),
+        ("m.zip", zip_of({"a.pth": b"x", "b.pth": b"x"}), "send the one that is meant"),
         ("m.zip", zip_of({"a.txt": b"x"}), "holds no weights"),
     ],
 )

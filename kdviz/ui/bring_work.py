@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kdviz.errors import KdvizError
+from kdviz.errors import KdvizError, SettingError
 
 _STEPS = 4  # of the first maps
 
@@ -30,7 +30,8 @@ def main(plan: str) -> int:
         _say({"error": in_their_words(str(error), document["renamed"])})
         return 3
     except (MemoryError, RecursionError):
-        _say({"error": "The models need more memory than this server has; try kdviz import in a terminal."})
+        error = SettingError("The models need more memory than this server has; try kdviz import in a terminal.")
+        _say({"error": str(error)})
         return 3
     return 0
 
