@@ -122,6 +122,10 @@ def test_files_and_pictures_become_an_experiment_of_the_session(mine: own.Belong
         again = mine.bring(package, "again.zip")
     assert load_experiment(again.folder).runs.keys() == experiment.runs.keys()
 
+    draft.take_model("teacher", "other.pt", saved(state_of("torchvision/squeezenet1_1")))
+    draft.learn(experiment.runs)
+    assert draft.slots["teacher"].found == {}  # it is not what the last check was about
+
     before = draft.name
     draft.drop_pictures()
     imported(draft)  # checked again, it replaces what was made before
@@ -193,6 +197,8 @@ def test_what_does_not_fit_the_session_is_refused(draft: ModelsDraft, monkeypatc
     draft.take_model("teacher", "t.safetensors", timm_file())
     with pytest.raises(SettingError, match="no room"):
         draft.start()  # the experiment needs as much again
+    with pytest.raises(SettingError, match="no room"):
+        draft.take_model("student", "s.zip", zip_of({"w.pth": bytes(4_000_000)}))  # as it unpacks, not as it is sent
     with pytest.raises(SettingError, match="no room"):
         draft.take_pictures([("a.png", bytes(2_000_000))])
 

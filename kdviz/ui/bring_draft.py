@@ -18,7 +18,7 @@ from kdviz.experiment import ROLES, Run
 from kdviz.importing import role_of
 from kdviz.importing.spec import checked_input
 from kdviz.ui import limits, unpacking
-from kdviz.ui.bring_files import MOST_PICTURES, bytes_in, data_in, sent_pictures, written_model
+from kdviz.ui.bring_files import MOST_PICTURES, bytes_in, data_in, sent_pictures, written_model, written_size
 from kdviz.ui.bring_job import ImportJob, Plan, PlannedModel
 from kdviz.ui.own import Belongings
 
@@ -89,6 +89,7 @@ class ModelsDraft:
         self.classes = ""
         self.job: ImportJob | None = None
         self.name = ""
+        self._learnt: ImportJob | None = None
 
     @property
     def size(self) -> int:
@@ -131,7 +132,7 @@ class ModelsDraft:
         """
         self.drop_model(key)
         place = self._new_folder()
-        with self._mine.room_for(len(content)):
+        with self._mine.room_for(written_size(source, content)):
             path = written_model(place, source, content)
         slot = self.slots[key]
         slot.path, slot.source, slot.size = path, source, bytes_in(place)
@@ -182,8 +183,9 @@ class ModelsDraft:
         plan = self._plan()
         with self._mine.room_for(sum(one.size for one in self.sent.values())):
             pass  # the experiment needs about as much again; it would be refused after minutes
-        self.job = ImportJob(plan, self._keep)
-        self.job.start()
+        job = ImportJob(plan, self._keep)
+        job.start()
+        self.job = job
 
     def _keep(self, made: Path) -> None:
         self.name = self._mine.adopt(made, self._title(), self.name).name
@@ -227,7 +229,10 @@ class ModelsDraft:
         return PlannedModel(role, str(slot.path), title, said.get("network", ""), given, classes)
 
     def learn(self, runs: Mapping[str, Run]) -> None:
-        """Fill in what an import found of each model."""
+        """Fill in what the last import found of each model, once: a file that is sent after it is another model."""
+        if self.job is self._learnt:
+            return
+        self._learnt = self.job
         for key, role in self.roles().items():
             run = runs.get(role)
             if run is not None and run.has_model:

@@ -83,7 +83,7 @@ def written_model(place: Path, source: str, content: bytes) -> Path:
         KdvizError: It is refused.
     """
     try:
-        if source.lower().endswith(".zip") and not _is_torch(content):
+        if _is_folder(source, content):
             return _unpacked_model(place, source, content)
         place.mkdir(parents=True)
         path = place / _plain(source)
@@ -99,6 +99,18 @@ def written_model(place: Path, source: str, content: bytes) -> Path:
         raise
 
 
+def written_size(source: str, content: bytes) -> int:
+    """Bytes that :func:`written_model` takes on the disk.
+
+    Raises:
+        ExperimentError: It is a zip that is refused.
+    """
+    if not _is_folder(source, content):
+        return len(content)
+    with unpacking.zip_files(content, _MOST_IN_A_FOLDER) as entries:
+        return sum(one.size for one in entries)
+
+
 def _require_onnx(source: str) -> None:
     if not limits.onnx_allowed():
         command = shlex.join(["kdviz", "import", "--out", "models/mine", "--teacher", source])
@@ -108,9 +120,9 @@ def _require_onnx(source: str) -> None:
         )
 
 
-def _is_torch(content: bytes) -> bool:
-    """Whether a zip is what torch.save wrote."""
-    return content[:_HEAD].find(b"/data.pkl") > 0
+def _is_folder(source: str, content: bytes) -> bool:
+    """Whether it is a zip of a folder, and not one that torch.save wrote."""
+    return source.lower().endswith(".zip") and b"/data.pkl" not in content[:_HEAD]
 
 
 def _unpacked_model(place: Path, source: str, content: bytes) -> Path:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import kdviz
-from kdviz.errors import KdvizError, SettingError
+from kdviz.errors import KdvizError, ModelError, SettingError
 
 _log = logging.getLogger(__name__)
 _LONGEST = 1800.0  # seconds, after which it is given up
@@ -128,9 +128,11 @@ class ImportJob:
         except KdvizError as error:
             self.error = str(error)
         except OSError as error:
-            self.error = f"The import could not be run: {error.strerror or error}."
+            self.error = str(SettingError(f"The import could not be run: {error.strerror or error}."))
         except Exception:
-            self.error = "The import failed for a reason that kdviz does not know; try kdviz import in a terminal."
+            self.error = str(
+                ModelError("The import failed for a reason that kdviz does not know; try kdviz import in a terminal.")
+            )
             _log.exception("an import failed")
         finally:
             if self.status != "done":
@@ -160,10 +162,10 @@ class ImportJob:
             if status and not self._stopped.is_set() and not self.error:
                 log.seek(0)
                 last = log.read()[-300:].strip().rpartition("\n")[2]
-                _log.warning("an import ended with status %s: %s", status, last)
-                self.error = (
-                    "The import ended before it was done, perhaps for want of memory; "
-                    "try it with kdviz import in a terminal."
+                _log.warning("import status %s: %s", status, last)
+                raise ModelError(
+                    "The import ended before it was done, perhaps for want of memory; try it with kdviz import in a "
+                    "terminal."
                 )
         return status == 0
 

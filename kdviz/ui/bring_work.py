@@ -17,6 +17,7 @@ from typing import Any
 from kdviz.errors import KdvizError, SettingError
 
 _STEPS = 4  # of the first maps
+_SECONDS = 3.0  # that these may take: somebody waits
 
 
 def main(plan: str) -> int:
@@ -60,7 +61,7 @@ def _steps(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if pictures is None:
         return
     yield {"stage": "maps", "done": 0, "total": _STEPS}
-    for number, _story in enumerate(first_maps(load_experiment(out)), 1):
+    for number, _story in enumerate(first_maps(load_experiment(out), seconds=_SECONDS), 1):
         yield {"stage": "maps", "done": number, "total": _STEPS}
 
 

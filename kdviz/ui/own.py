@@ -27,7 +27,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from kdviz.errors import KdvizError, SettingError
 from kdviz.experiment import Experiment
 from kdviz.ui import admission, limits
-from kdviz.ui.bring_files import written_model
+from kdviz.ui.bring_files import written_model, written_size
 from kdviz.ui.unpacking import Package
 
 PREFIX = "own-"
@@ -153,7 +153,7 @@ class Belongings:
         Raises:
             KdvizError: It does not fit, or there is no room; nothing is changed then.
         """
-        with self.room_for(3 * len(content)), tempfile.TemporaryDirectory(dir=self.folder) as place:
+        with self.room_for(3 * written_size(source, content)), tempfile.TemporaryDirectory(dir=self.folder) as place:
             path = written_model(Path(place) / "sent", source, content)
             try:
                 return self._added(experiment, path, network, role, source)
