@@ -169,7 +169,7 @@ def fitting_network(path: Path, experiment: Experiment, candidates: Iterable[str
             continue
         if not first_difference(tried[name], given):
             return name
-    found = _identified(path, given, experiment)
+    found = _identified(path, given, experiment, tried)
     if found:
         return found
     nearest = max(tried, key=lambda name: len(tried[name].keys() & given.keys()) / len(tried[name].keys() | given))
@@ -179,8 +179,8 @@ def fitting_network(path: Path, experiment: Experiment, candidates: Iterable[str
     )
 
 
-def _identified(path: Path, given: _Shapes, experiment: Experiment) -> str:
-    """The network of torchvision or timm whose tensors these are; empty: none.
+def _identified(path: Path, given: _Shapes, experiment: Experiment, tried: Iterable[str]) -> str:
+    """The network of torchvision or timm whose tensors these are; empty: none but those that were tried.
 
     Raises:
         ModelError: It is one, but not for this experiment's pictures or classes.
@@ -188,6 +188,8 @@ def _identified(path: Path, given: _Shapes, experiment: Experiment) -> str:
     try:
         match = identify({name: shape for name, (shape, _) in given.items()})
     except ModelError:
+        return ""
+    if match.network in tried:
         return ""
     classes, channels = len(experiment.classes), experiment.input.channels
     if (match.classes, match.channels) != (classes, channels) or match.settings or match.foreign:
