@@ -118,10 +118,10 @@ def _empty(draft: ModelsDraft, key: str, slot: Slot) -> None:
 def _fields(key: str, slot: Slot) -> None:
     """What the person says of a model: what differs from what was found."""
     _say_field(key, slot, "network")
-    columns = st.columns(2, gap="small")
-    for place, name in enumerate(OF_INPUT):
-        with columns[place % 2]:
-            _say_field(key, slot, name)
+    for start in range(0, len(OF_INPUT), 2):  # by rows: on a phone they stand in this order
+        for column, name in zip(st.columns(2, gap="small"), OF_INPUT[start : start + 2], strict=False):
+            with column:
+                _say_field(key, slot, name)
     _say_field(key, slot, "classes")
 
 
