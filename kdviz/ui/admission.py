@@ -21,8 +21,9 @@ from kdviz.analysis.inventory import outline
 from kdviz.checkpoints import load_trained, read_checkpoint
 from kdviz.errors import ExperimentError, KdvizError, ModelError
 from kdviz.experiment import Experiment, Run, load_experiment
+from kdviz.identify import identify
 from kdviz.networks import ONNX, RENORMALISED, build_network, networks
-from kdviz.ui import table_check
+from kdviz.ui import limits, table_check
 
 _NUMBERS = {"F64", "F32", "F16", "BF16"}
 _COUNTER = "num_batches_tracked"
@@ -62,6 +63,8 @@ def _in_its_words(message: str, folder: Path, name: str) -> str:
 
 def _check_run(run: Run) -> None:
     if run.network == ONNX:
+        if limits.onnx_allowed():
+            return  # it holds its own network: there is nothing to compare it with
         raise ModelError(
             f"The model '{run.role}' is an ONNX file, which the page does not take from others; open the experiment "
             "where kdviz runs, with kdviz app --models."
@@ -166,11 +169,36 @@ def fitting_network(path: Path, experiment: Experiment, candidates: Iterable[str
             continue
         if not first_difference(tried[name], given):
             return name
+    found = _identified(path, given, experiment, tried)
+    if found:
+        return found
     nearest = max(tried, key=lambda name: len(tried[name].keys() & given.keys()) / len(tried[name].keys() | given))
     raise ModelError(
         f"The weights fit none of {', '.join(tried)}; choose their network by name. In the nearest, '{nearest}', "
         f"{first_difference(tried[nearest], given)}."
     )
+
+
+def _identified(path: Path, given: _Shapes, experiment: Experiment, tried: Iterable[str]) -> str:
+    """The network of torchvision or timm whose tensors these are; empty: none but those that were tried.
+
+    Raises:
+        ModelError: It is one, but not for this experiment's pictures or classes.
+    """
+    try:
+        match = identify({name: shape for name, (shape, _) in given.items()})
+    except ModelError:
+        return ""
+    if match.network in tried:
+        return ""
+    classes, channels = len(experiment.classes), experiment.input.channels
+    if (match.classes, match.channels) != (classes, channels) or match.settings or match.foreign:
+        raise ModelError(
+            f"'{path.name}' is a '{match.network}' with {match.classes} outputs for pictures of {match.channels} "
+            f"channels, and this experiment has {classes} classes and {channels} channels; make an experiment of it on "
+            "the page Bring your models."
+        )
+    return match.network
 
 
 def usual_networks(experiment: Experiment) -> list[str]:
@@ -195,7 +223,7 @@ def selectable_networks(experiment: Experiment) -> list[str]:
 
 
 def add_weights(experiment: Experiment, path: Path, network: str, role: str, name: str) -> Run:
-    """List a safetensors file as one more run of an experiment in a folder of the session's own, and save that.
+    """List a checkpoint as one more run of an experiment in a folder of the session's own, and save that.
 
     Args:
         experiment: The one in the session's folder; it gets the run.
@@ -227,9 +255,12 @@ def add_weights(experiment: Experiment, path: Path, network: str, role: str, nam
 
 
 def _state_in(path: Path) -> tuple[dict[str, Tensor], _Shapes]:
-    """The tensors of a safetensors file under the names that a network has, and their shapes."""
-    shapes_in(path)  # refuses what is no safetensors file, which read_checkpoint might take for something else
+    """The tensors of a checkpoint under the names that a network has, and their shapes."""
+    if path.suffix == ".safetensors":
+        shapes_in(path)  # refuses what is no safetensors file, which read_checkpoint might take for something else
     state = read_checkpoint(path)
+    if not 0 < len(state) <= _MOST_TENSORS:
+        raise ModelError(f"'{path.name}' holds {len(state)} tensors, which is no network's number.")
     return state, {name: (tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in state.items()}
 
 

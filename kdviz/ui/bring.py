@@ -35,6 +35,13 @@ def section(opened: OpenExperiment) -> None:
             size=number(limits.session_bytes() / 1e6),
         )
     )
+    kept = {key: st.query_params[key] for key in (address.EXPERIMENT,) if key in st.query_params}
+    st.page_link(
+        st.session_state["pages"]["bring"],
+        label=_("Trained models that are no experiment yet: bring their files and pictures"),
+        icon=":material/upload_file:",
+        query_params=kept,
+    )
     _say_what_came()
     way = _way()
     if way == "weights":
@@ -74,9 +81,9 @@ def _experiment(way: str) -> None:
         _take(files, lambda: _bring_folder(files))
 
 
-def _uploader(label: str, kinds: list[str], several: Any, about: str) -> Any:
+def _uploader(label: str, kinds: list[str] | None, several: Any, about: str) -> Any:
     number_of = st.session_state.setdefault("bring-number", 0)  # a new key empties the uploader
-    key = f"bring-{number_of}-{kinds[0]}"
+    key = f"bring-{number_of}-{kinds[0] if kinds else 'weights'}"
     return st.file_uploader(label, kinds, accept_multiple_files=several, key=key, help=about)
 
 
@@ -89,7 +96,7 @@ def _take(files: Sequence[Any], bring: Callable[[], own.Own]) -> None:
     except KdvizError as error:
         said = {"error": str(error)}
     finally:
-        _release(files)
+        release(files)
     st.session_state["bring-said"] = said
     st.session_state["bring-number"] += 1
     if "name" in said:
@@ -98,7 +105,8 @@ def _take(files: Sequence[Any], bring: Callable[[], own.Own]) -> None:
     st.rerun()
 
 
-def _release(files: Sequence[Any]) -> None:
+def release(files: Sequence[Any]) -> None:
+    """Free the memory that uploads take; they cannot be read afterwards."""
     context = get_script_run_ctx()
     remove = getattr(getattr(context, "uploaded_file_mgr", None), "remove_file", None)
     if context is not None and remove is not None:
@@ -119,10 +127,10 @@ def _bring_folder(files: Sequence[Any]) -> own.Own:
 def _weights(opened: OpenExperiment) -> None:
     experiment = opened.experiment
     file = _uploader(
-        _("Weights as safetensors"),
-        ["safetensors"],
+        _("Weights: safetensors, or a checkpoint (.pt, .pth, .ckpt, .bin)"),
+        None,
         False,
-        _("What safetensors.torch.save_file(model.state_dict()) writes."),
+        _("ONNX files, and files that hold code, are for a terminal: kdviz import, for the latter with --trust."),
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         role = st.text_input(_("Name of the model"), "mine", max_chars=40, width=220, key="bring-role")

@@ -93,7 +93,7 @@ _FROM = {
 """Where an import has a network or an input from."""
 _WITHOUT = ("", None, [], {}, "none")  # values that say nothing
 _MOST_CLASSES = 12
-_NOTHING = '<span class="none">–</span>'
+NOTHING = '<span class="none">–</span>'
 _MOST_DOUBTS = 12
 
 
@@ -213,7 +213,7 @@ def _cards(opened: OpenExperiment) -> None:
     added = own.experiments()[opened.experiment.name].added if opened.experiment.name in own.experiments() else {}
     shows_input = any(card.is_adapted or card.origin for card in cards)
     about = {card.role: dict(_own_input(card)) if shows_input else {} for card in cards}
-    empty = [title for title in about[cards[0].role] if all(one[title] == _NOTHING for one in about.values())]
+    empty = [title for title in about[cards[0].role] if all(one[title] == NOTHING for one in about.values())]
     about = {role: {title: one[title] for title in one if title not in empty} for role, one in about.items()}
     html = "".join(_card(card, names, about[card.role], card.role in added) for card in cards)
     markup.show(f'<div class="ab-cards">{html}</div>')
@@ -242,8 +242,8 @@ def _card(card: ModelCard, names: list[str], about: Mapping[str, str], added: bo
     facts = [
         (_("Network"), _network(card), ""),
         (_("Parameters"), text("–" if card.parameters is None else number(card.parameters)), ""),
-        (_("Weights"), f"<code>{text(card.weights)}</code>{_size(card)}" if card.weights else _NOTHING, ""),
-        (_("SHA-256"), f"<code>{text(card.sha256[:12])}…</code>" if card.sha256 else _NOTHING, ""),
+        (_("Weights"), f"<code>{text(card.weights)}</code>{_size(card)}" if card.weights else NOTHING, ""),
+        (_("SHA-256"), f"<code>{text(card.sha256[:12])}…</code>" if card.sha256 else NOTHING, ""),
         *((title, value, "") for title, value in about.items()),
         *((*_setting(card, name), "part" if name == names[0] else "") for name in names),
     ]
@@ -254,6 +254,12 @@ def _card(card: ModelCard, names: list[str], about: Mapping[str, str], added: bo
         f"<h3>{markup.role(card.role)}{text(role_title(card.role))}{new}</h3>"
         f'<p class="big">{_headline(card.metrics)}</p><dl style="grid-row:span {rows - 2}">{lines}</dl></section>'
     )
+
+
+def own_input_facts(opened: OpenExperiment, role: str) -> list[tuple[str, str]]:
+    """Titles with values as HTML: a model's network, input, classes and file, and where they are known from."""
+    card = next(one for one in inventory.cards(opened.experiment) if one.role == role)
+    return [(_("Network"), _network(card)), *_own_input(card)]
 
 
 def _network(card: ModelCard) -> str:
@@ -270,7 +276,7 @@ def _known_from(card: ModelCard, name: str) -> str:
 
 def _own_input(card: ModelCard) -> list[tuple[str, str]]:
     """Titles with values as HTML: what this model takes and gives, and how it came here; the same titles for all."""
-    values = dict.fromkeys((_("Its input"), _("Its pictures"), _("Normalisation"), _("Its classes")), _NOTHING)
+    values = dict.fromkeys((_("Its input"), _("Its pictures"), _("Normalisation"), _("Its classes")), NOTHING)
     if card.spec is not None:
         shown = [
             text(_pixels(card.spec)) + _known_from(card, "input_from"),
@@ -282,9 +288,9 @@ def _own_input(card: ModelCard) -> list[tuple[str, str]]:
     made = " ".join(filter(None, (card.made_by, card.parent and _("from {model}", model=role_title(card.parent)))))
     notes = card.origin.get("notes") or ()
     values |= {
-        _("File"): f"<code>{text(card.origin['file'])}</code>" if card.origin.get("file") else _NOTHING,
-        _("Made of"): text(made) if made else _NOTHING,
-        _("Notes"): "<br>".join(text(one) for one in notes) if notes else _NOTHING,
+        _("File"): f"<code>{text(card.origin['file'])}</code>" if card.origin.get("file") else NOTHING,
+        _("Made of"): text(made) if made else NOTHING,
+        _("Notes"): "<br>".join(text(one) for one in notes) if notes else NOTHING,
     }
     return list(values.items())
 

@@ -32,7 +32,7 @@ _TABLES = ("cost", "temperature", "study_predictions", "attention")  # that answ
 _FIRST_LOOK = 6  # pictures, where there are no maps to show
 _MORE = (
     ("compare", "compare", lambda: _("Explain a picture of your own")),
-    ("models", "deployed_code", lambda: _("Bring your own models")),
+    ("bring", "upload_file", lambda: _("Bring your models")),
     ("teacher-epochs", "hourglass_top", lambda: _("When should the teacher stop?")),
     ("dark-knowledge", "dark_mode", lambda: _("What the teacher knows of other classes")),
     ("methods", "menu_book", lambda: _("What a map says, and what it does not")),

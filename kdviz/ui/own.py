@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import streamlit as st
 from streamlit.runtime import exists, get_instance
@@ -27,6 +27,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from kdviz.errors import KdvizError, SettingError
 from kdviz.experiment import Experiment
 from kdviz.ui import admission, limits
+from kdviz.ui.bring_files import written_model, written_size
 from kdviz.ui.unpacking import Package
 
 PREFIX = "own-"
@@ -56,6 +57,19 @@ class Own:
     added: dict[str, str] = field(default_factory=dict)
 
 
+class Draft(Protocol):
+    """Files that a session sent and that are not an experiment yet."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        ...
+
+    def end(self) -> None:
+        """Stop what works on them."""
+        ...
+
+
 class Belongings:
     """Everything that one session brought."""
 
@@ -65,11 +79,13 @@ class Belongings:
         self.experiments: dict[str, Own] = {}
         self.opened: dict[Path, tuple[Any, Any]] = {}
         self.reserved = 0  # bytes of what is being written just now
+        self.draft: Draft | None = None  # what is being made into an experiment
         self._released = False
 
     @property
     def size(self) -> int:
-        return self.reserved + sum(one.size for one in self.experiments.values())
+        draft = 0 if self.draft is None else self.draft.size
+        return self.reserved + draft + sum(one.size for one in self.experiments.values())
 
     def keep(self) -> None:
         """The session is there."""
@@ -98,6 +114,8 @@ class Belongings:
         with _lock:
             if _all.get(self.session) is self:
                 del _all[self.session]
+        if self.draft is not None:
+            self.draft.end()
         self.experiments.clear()
         self.opened.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -112,7 +130,7 @@ class Belongings:
         """
         name = self._new_name(source)
         folder = self.folder / name
-        with self._room_for(package.size):
+        with self.room_for(package.size):
             package.write(folder)
             try:
                 admission.admitted(folder, source)
@@ -127,7 +145,7 @@ class Belongings:
 
         Args:
             experiment: The one that is open.
-            content: Of a safetensors file.
+            content: Of a checkpoint, or of a zip of a model's folder.
             network: By name; empty: found from the file.
             role: The model's name.
             source: The file's name.
@@ -135,9 +153,8 @@ class Belongings:
         Raises:
             KdvizError: It does not fit, or there is no room; nothing is changed then.
         """
-        with self._room_for(3 * len(content)), tempfile.TemporaryDirectory(dir=self.folder) as place:
-            path = Path(place) / "weights.safetensors"
-            path.write_bytes(content)
+        with self.room_for(3 * written_size(source, content)), tempfile.TemporaryDirectory(dir=self.folder) as place:
+            path = written_model(Path(place) / "sent", source, content)
             try:
                 return self._added(experiment, path, network, role, source)
             except KdvizError as error:
@@ -164,6 +181,27 @@ class Belongings:
         self.experiments[one.name] = one
         return one
 
+    def adopt(self, made: Path, source: str, name: str = "") -> Own:
+        """Take over an experiment that the server made of what the session sent; its folder is moved.
+
+        Args:
+            made: Its folder, on the disk of the session's.
+            source: What it was made of.
+            name: Of an experiment of this session which it replaces; empty: none.
+
+        Raises:
+            SettingError: There is no room; ``made`` is then where it was.
+        """
+        size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+        old = self.experiments.get(name)
+        with self.room_for(size - (old.size if old else 0)):
+            self.remove(name)
+            one = Own(name if old else self._new_name(source), self.folder, source, size)
+            one.folder = self.folder / one.name
+            made.replace(one.folder)
+            self.experiments[one.name] = one
+        return one
+
     def remove(self, name: str) -> None:
         """Remove an experiment and its files."""
         one = self.experiments.pop(name, None)
@@ -178,7 +216,12 @@ class Belongings:
         return f"{PREFIX}{plain[:24] or 'experiment'}-{secrets.token_hex(3)}"
 
     @contextmanager
-    def _room_for(self, size: int) -> Iterator[None]:
+    def room_for(self, size: int) -> Iterator[None]:
+        """Keep so many bytes for what is written within this block.
+
+        Raises:
+            SettingError: The session, or all of them, would have too much here.
+        """
         session, total = limits.session_bytes(), limits.total_bytes()
         with _lock:
             others = sum(one.size for one in _all.values() if one is not self)

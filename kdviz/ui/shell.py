@@ -72,6 +72,7 @@ def _sections() -> dict[str, list[Any]]:
     """Heading in the navigation -> its pages."""
     from kdviz.ui import (
         attention,
+        bring_models,
         compare,
         cost,
         dark_knowledge,
@@ -97,6 +98,7 @@ def _sections() -> dict[str, list[Any]]:
             _page(dark_knowledge.page, _("Dark knowledge"), "dark_mode", url_path="dark-knowledge"),
         ],
         _("About"): [
+            _page(bring_models.page, _("Bring your models"), "upload_file", url_path="bring"),
             _page(models.page, _("Models"), "deployed_code", url_path="models"),
             _page(methods.page, _("Methods and limits"), "menu_book", url_path="methods"),
         ],

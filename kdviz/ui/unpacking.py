@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from kdviz.errors import ExperimentError
+from kdviz.ui import limits
 
 DOCUMENT = "experiment.json"
 KINDS = (".safetensors", ".parquet")
+_ONNX = ".onnx"  # see kdviz.ui.limits.onnx_allowed
 MOST_FILES = 64
 _LARGEST_DIRECTORY = 1_000_000  # bytes of a zip's own list of its files, each of some 50 bytes and its name
 _LARGEST_DOCUMENT = 2_000_000
@@ -93,10 +95,11 @@ def from_folder(files: Sequence[tuple[str, bytes]]) -> Package:
     Raises:
         ExperimentError: It is refused; the text says why.
     """
-    return _package([_from_memory(path, content) for path, content in files])
+    return _package([from_memory(path, content) for path, content in files])
 
 
-def _from_memory(path: str, content: bytes) -> Sent:
+def from_memory(path: str, content: bytes) -> Sent:
+    """A file that was sent by itself, or as part of a folder."""
     # Browsers begin the path of a dropped folder with "/" or "./", which mean the folder itself.
     return Sent(path.removeprefix(".").lstrip("/"), len(content), lambda: io.BytesIO(content))
 
@@ -108,10 +111,28 @@ def from_zip(content: bytes) -> Iterator[Package]:
     Raises:
         ExperimentError: It is refused; the text says why.
     """
+    with zip_files(content) as sent:
+        yield _package(sent)
+
+
+@contextmanager
+def zip_files(
+    content: bytes, most: int = MOST_FILES, largest_directory: int = _LARGEST_DIRECTORY
+) -> Iterator[list[Sent]]:
+    """All files in a zip, while it is open; their names are not checked yet: see :func:`write_files`.
+
+    Args:
+        content: Of the zip.
+        most: Files that are expected at most, for the message about a directory that is too large.
+        largest_directory: Bytes of the zip's list of its files.
+
+    Raises:
+        ExperimentError: It is refused; the text says why.
+    """
     try:
-        archive = zipfile.ZipFile(_CarefulFile(content))
+        archive = zipfile.ZipFile(_CarefulFile(content, largest_directory))
     except _DirectoryTooLargeError:
-        _refuse(f"it lists far more files than the {MOST_FILES} an experiment may have")
+        _refuse(f"it lists far more files than the {most} an experiment may have")
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, UnicodeError, EOFError) as error:
         raise ExperimentError("The file is not a zip, or is damaged; please make it again.") from error
     with archive:
@@ -124,7 +145,51 @@ def from_zip(content: bytes) -> Iterator[Package]:
                 f"its {len(content) / 1e6:.1f} MB would unpack to {unpacked / 1e6:,.0f} MB, "
                 "which no experiment's files do"
             )
-        yield _package([Sent(one.filename, one.file_size, lambda one=one: archive.open(one)) for one in entries])
+        yield [Sent(one.filename, one.file_size, lambda one=one: archive.open(one)) for one in entries]
+
+
+def meant(sent: Sequence[Sent]) -> list[Sent]:
+    """The files without those that systems add.
+
+    Raises:
+        ExperimentError: The name of one leads out of its folder.
+    """
+    for one in sent:
+        _check_path(one.path)
+    return [one for one in sent if not _HIDDEN.search(one.path)]
+
+
+def write_files(sent: Sequence[Sent], folder: Path, most: int) -> None:
+    """Write files under their paths into a new folder, which is removed again if anything goes wrong.
+
+    Args:
+        sent: As :func:`meant` gives them.
+        folder: To be made.
+        most: Files that are taken.
+
+    Raises:
+        ExperimentError: There are too many, one is damaged, two have one name, or the disk is full.
+    """
+    if len(sent) > most:
+        _refuse(f"it has {len(sent)} files, and {most} are taken here")
+    if len({one.path.lower() for one in sent}) < len(sent):
+        _refuse("two of its files have the same name")
+    folder.mkdir(parents=True)
+    try:
+        for one in sent:
+            _make_folder((folder / one.path).parent, one)
+            _write(one, folder / one.path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _make_folder(folder: Path, one: Sent) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ExperimentError(f"'{one.name}' cannot be written on the server: {reason}.") from error
 
 
 class _DirectoryTooLargeError(zipfile.BadZipFile):
@@ -134,9 +199,13 @@ class _DirectoryTooLargeError(zipfile.BadZipFile):
 class _CarefulFile(io.BytesIO):
     """A zip in memory whose directory of files is not read when it is far too long: each entry becomes an object."""
 
+    def __init__(self, content: bytes, largest_directory: int):
+        super().__init__(content)
+        self._largest = largest_directory
+
     def read(self, size: int | None = -1, /) -> bytes:
         left = len(self.getbuffer()) - self.tell()
-        if (left if size is None or size < 0 else min(size, left)) > _LARGEST_DIRECTORY:
+        if (left if size is None or size < 0 else min(size, left)) > self._largest:
             raise _DirectoryTooLargeError
         return super().read(size)
 
@@ -156,11 +225,9 @@ def _refuse(why: str) -> NoReturn:
 
 
 def _package(sent: Sequence[Sent]) -> Package:
-    for one in sent:
-        _check_path(one.path)
-    meant = [one for one in sent if not _HIDDEN.search(one.path)]
-    here = _its_folder(meant)
-    files = tuple(one for one in meant if one.folder == here and _is_known(one.name))
+    shown = meant(sent)
+    here = _its_folder(shown)
+    files = tuple(one for one in shown if one.folder == here and _is_known(one.name))
     if len(files) > MOST_FILES:
         _refuse(f"it has {len(files)} files, and an experiment may have {MOST_FILES}")
     names = [one.name.lower() for one in files]
@@ -169,7 +236,7 @@ def _package(sent: Sequence[Sent]) -> Package:
     document = next(one for one in files if one.name == DOCUMENT)
     if document.size > _LARGEST_DOCUMENT:
         _refuse(f"its {DOCUMENT} is larger than {_LARGEST_DOCUMENT / 1e6:.0f} MB")
-    return Package(files, tuple(one.path for one in meant if one not in files))
+    return Package(files, tuple(one.path for one in shown if one not in files))
 
 
 def _check_path(path: str) -> None:
@@ -191,7 +258,8 @@ def _its_folder(sent: Sequence[Sent]) -> str:
 
 
 def _is_known(name: str) -> bool:
-    return name == DOCUMENT or (_PLAIN_NAME.fullmatch(name) is not None and name.endswith(KINDS))
+    kinds = (*KINDS, _ONNX) if limits.onnx_allowed() else KINDS
+    return name == DOCUMENT or (_PLAIN_NAME.fullmatch(name) is not None and name.endswith(kinds))
 
 
 def _write(one: Sent, path: Path) -> None:
