@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from browser import browser, english, mandarin, models, page, server  # noqa: F401  fixtures
+from imported import imported_folders  # noqa: F401  a fixture
 
 from kdviz.datasets import LabelledImages, bundled_digits, mnist
 from kdviz.distill.runs import new_network

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save
@@ -224,3 +225,22 @@ def thousand(folder: Path) -> Experiment:
 def subset(folder: Path) -> Experiment:
     """The teacher has ten outputs, of which four are the experiment's classes."""
     return experiment_of(folder, [replace(TEACHER, order=(7, 1, 5, 3), logits=10), KD_STUDENT])
+
+
+# for tests ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def imported_folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Name of a variant, and more -> its folder; each is made once."""
+    known: dict[str, Path] = {}
+
+    def make(name: str, **more: object) -> Path:
+        key = name + repr(more)
+        if key not in known:
+            folder = tmp_path_factory.mktemp("imported") / name
+            globals()[name](folder, **more)
+            known[key] = folder
+        return known[key]
+
+    return make

@@ -34,29 +34,13 @@ from kdviz.serving import fingerprint
 Maker = Callable[..., Experiment]
 
 
-@pytest.fixture(scope="session")
-def _made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Each variant once: it takes seconds."""
-    known: dict[str, Path] = {}
-
-    def make(name: str, **more: object) -> Path:
-        key = name + json.dumps(more, default=str)
-        if key not in known:
-            folder = tmp_path_factory.mktemp("imported") / name
-            getattr(imported, name)(folder, **more)
-            known[key] = folder
-        return known[key]
-
-    return make
-
-
 @pytest.fixture
-def made(_made: Callable[..., Path], tmp_path: Path) -> Maker:
+def made(imported_folders: Callable[..., Path], tmp_path: Path) -> Maker:
     """A fresh copy of a variant of tests/imported.py, loaded."""
 
     def make(name: str, **more: object) -> Experiment:
         folder = tmp_path / f"{name}-{len(list(tmp_path.iterdir()))}"
-        return load_experiment(shutil.copytree(_made(name, **more), folder))
+        return load_experiment(shutil.copytree(imported_folders(name, **more), folder))
 
     return make
 

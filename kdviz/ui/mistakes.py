@@ -84,7 +84,7 @@ def _browse(opened: OpenExperiment, shown: Shown, index: MistakeIndex) -> None:
     mistake_filters.bar(index, view, classes)
     mistake_filters.tokens(view, classes)
     places = index.places(view.filters, view.order)
-    with st.container(key="mistakes-body"):
+    with st.container(key="mistakes-body" if index.labelled else "mistakes-unlabelled"):
         if index.labelled:
             with st.container():
                 class_pairs.matrix(index, view, classes)

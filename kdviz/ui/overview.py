@@ -315,6 +315,8 @@ def _accuracies(found: Findings) -> None:
 
 def _unmeasured(found: Findings) -> str:
     said = found.predictions
+    if said is None and found.experiment.is_imported:
+        return _("These models were imported without pictures; import them again with --data to measure them.")
     if said is None or said.labelled:
         return _("The accuracies of these models are not known yet; kdviz evaluate measures them.")
     differ = float(members(said, "differ").mean()) if len(said.labels) else 0.0
