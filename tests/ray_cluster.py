@@ -11,13 +11,16 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 from sweeps import CONFIG, comparable, finish, small_splits
+from test_serving import LONG, RISE, WAIT, first_state, pool, task  # noqa: F401  fixtures among them
 
 from kdviz.analysis.studies import Sweep
 from kdviz.distill.runs import work
 from kdviz.errors import KdvizError, ModelError, UnknownNameError
 from kdviz.execution import run_on_ray
 from kdviz.experiment import load_experiment
+from kdviz.serving import start_pool
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -190,3 +193,31 @@ def test_a_machine_that_fails_costs_no_run(cluster, local, tiny, splits, tmp_pat
     assert attempts == [1, 1, 1, 1, 1, 2]
     (again,) = (processes for processes in trained.values() if len(processes) == 2)
     assert sorted(again.values(), key=len) == [{"2"}, {"1", "2"}]  # it went on from the checkpoint of the first epoch
+
+
+# the app's computing ---------------------------------------------------------------------------------------------------
+
+
+def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):
+    import ray
+
+    monkeypatch.setenv("KDVIZ_RAY", "auto")
+    monkeypatch.setenv("KDVIZ_RAY_ACTORS", "2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        remote = start_pool()
+        jobs = [remote.submit(task({**RISE, "seed": seed})) for seed in range(3)]
+        assert all(job.wait(WAIT) for job in jobs)
+        local = [pool.submit(task({**RISE, "seed": seed})) for seed in range(3)]
+        assert all(job.wait(WAIT) for job in local)
+        for one, other in zip(jobs, local, strict=True):
+            assert one.status == "done", one.error
+            scores = one.latest[0].states["teacher"].scores, other.latest[0].states["teacher"].scores
+            assert torch.allclose(*scores, atol=1e-5)
+        lost = remote.submit(task(LONG))
+        assert first_state(lost)
+        for computer in remote._computers:
+            ray.kill(computer._transport._actor)
+        assert lost.wait(WAIT)
+        assert lost.status == "failed"
+        remote.close()

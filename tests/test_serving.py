@@ -9,13 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from test_ray import cluster  # noqa: F401  a fixture
 
 from kdviz.errors import SettingError
 from kdviz.execution import QueueFullError
@@ -258,32 +256,6 @@ def is_alive(pid: int) -> bool:
         return False
     stat = Path(f"/proc/{pid}/stat")
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::UserWarning:ray.*")
-def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):  # noqa: F811
-    import ray
-
-    monkeypatch.setenv("KDVIZ_RAY", "auto")
-    monkeypatch.setenv("KDVIZ_RAY_ACTORS", "2")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        remote = start_pool()
-        jobs = [remote.submit(task({**RISE, "seed": seed})) for seed in range(3)]
-        assert all(job.wait(WAIT) for job in jobs)
-        local = [pool.submit(task({**RISE, "seed": seed})) for seed in range(3)]
-        assert all(job.wait(WAIT) for job in local)
-        for one, other in zip(jobs, local, strict=True):
-            assert one.status == "done", one.error
-            scores = one.latest[0].states["teacher"].scores, other.latest[0].states["teacher"].scores
-            assert torch.allclose(*scores, atol=1e-5)
-        lost = remote.submit(task(LONG))
-        assert first_state(lost)
-        for computer in remote._computers:
-            ray.kill(computer._transport._actor)
-        assert lost.wait(WAIT)
-        assert lost.status == "failed"
-        remote.close()
 
 
 def test_a_wrong_number_of_actors_is_named(monkeypatch):
