@@ -195,10 +195,10 @@ def test_a_machine_that_fails_costs_no_run(cluster, local, tiny, splits, tmp_pat
     assert sorted(again.values(), key=len) == [{"2"}, {"1", "2"}]  # it went on from the checkpoint of the first epoch
 
 
-# the app's computing ---------------------------------------------------------------------------------------------------
+# the app's computing --------------------------------------------------------------------------------------------------
 
 
-def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):
+def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):  # noqa: F811
     import ray
 
     monkeypatch.setenv("KDVIZ_RAY", "auto")
