@@ -17,7 +17,7 @@ from kdviz.networks import choose_device
 _SECONDS = 6.0
 _LEAST, _MOST = 64, 4000  # masks of a map
 _STORIES = 4
-_PROBED = 16  # pictures of which the time of a pass is known
+_PROBED = 4  # pictures of which the time of a pass is known
 
 
 def first_maps(experiment: Experiment, device: str = "auto", seconds: float = _SECONDS) -> Iterator[str]:
