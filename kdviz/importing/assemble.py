@@ -149,7 +149,7 @@ def assembled(
     same = pictures is not None and len(pictures.numbers) == len(names)  # as logits
     for one in models:
         order = None if same and one.logits == len(names) else _order(names, one)
-        experiment.runs[one.spec.role] = _run(experiment, one, order)
+        experiment.runs[one.spec.role] = _run(experiment, one, order, None if pictures is None else pictures.held_out)
     return experiment
 
 
@@ -198,12 +198,13 @@ def _with_predictions(plan: ImportPlan, pictures: PictureFiles | None, experimen
     return given
 
 
-def _run(experiment: Experiment, one: ImportedModel, order: tuple[int, ...] | None) -> Run:
+def _run(experiment: Experiment, one: ImportedModel, order: tuple[int, ...] | None, held_out: bool | None) -> Run:
     record = {
         "file": one.spec.path.name,
         "network_from": one.network_from,
         "input_from": one.input_from,
         "notes": list(one.notes),
+        **({} if held_out is None else {"held_out": held_out}),
     }
     return Run(
         one.spec.role,

@@ -20,7 +20,7 @@ from kdviz.ui import address, library, markup, own, session
 from kdviz.ui.bring_draft import ModelsDraft
 from kdviz.ui.library import OpenExperiment, Shown
 from kdviz.ui.markup import text
-from kdviz.ui.models import NOTHING, own_input_facts
+from kdviz.ui.model_inputs import NOTHING, own_input_facts
 from kdviz.ui.texts import about_sample, download, picture_bytes, plain, say_error
 
 _PICTURES = 9

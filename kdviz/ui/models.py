@@ -12,12 +12,12 @@ from kdviz.analysis import inventory
 from kdviz.analysis.inventory import ModelCard
 from kdviz.doubts import KEY as DOUBTS
 from kdviz.figures import role_colour, role_title
-from kdviz.inputs import InputSpec
 from kdviz.language import N_, _, listed, number, percent, plural
 from kdviz.networks import choose_device
 from kdviz.ui import address, bring, library, markup, own
 from kdviz.ui.library import OpenExperiment
 from kdviz.ui.markup import text
+from kdviz.ui.model_inputs import NOTHING, fitted, network_of, normalisation, own_input, pixels, resized
 from kdviz.ui.texts import download, plain
 from kdviz.ui.top import heading
 
@@ -76,24 +76,8 @@ _SETTINGS = {
     "torch": N_("PyTorch"),
     "python": N_("Python"),
 }
-_INTERPOLATIONS = {
-    "nearest": N_("nearest pixel"),
-    "bilinear": N_("bilinear"),
-    "bicubic": N_("bicubic"),
-    "lanczos": N_("Lanczos"),
-}
-_FROM = {
-    "given": N_("as you said"),
-    "file": N_("said by the file"),
-    "config": N_("said by its configuration"),
-    "matched": N_("found by names and shapes of its tensors"),
-    "library": N_("usual for these weights in their library"),
-    "guessed": N_("a guess"),
-}
-"""Where an import has a network or an input from."""
 _WITHOUT = ("", None, [], {}, "none")  # values that say nothing
 _MOST_CLASSES = 12
-NOTHING = '<span class="none">–</span>'
 _MOST_DOUBTS = 12
 
 
@@ -128,35 +112,13 @@ def _common_input(opened: OpenExperiment) -> list[tuple[str, str]]:
     """The input of all models, or the picture that each makes its own input of."""
     spec = opened.experiment.input
     if any(run.is_adapted for run in opened.experiment.models.values()):
-        about = _("{pixels}: what is masked and shown; each model makes its own input of it", pixels=_pixels(spec))
+        about = _("{pixels}: what is masked and shown; each model makes its own input of it", pixels=pixels(spec))
         return [(_("Common picture"), text(about))]
     return [
-        (_("Input"), text(_pixels(spec))),
-        (_("Normalisation"), text(_normalisation(spec.mean, spec.std))),
-        (_("Other pictures"), text(_fit(spec.fit) if spec.resize is None else _resize(spec))),
+        (_("Input"), text(pixels(spec))),
+        (_("Normalisation"), text(normalisation(spec.mean, spec.std))),
+        (_("Other pictures"), text(fitted(spec.fit) if spec.resize is None else resized(spec))),
     ]
-
-
-def _pixels(spec: InputSpec) -> str:
-    height, width = spec.size
-    colour = _("grey") if spec.channels == 1 else _("RGB")
-    return _("{width} × {height} pixels, {colour}", width=width, height=height, colour=colour)
-
-
-def _resize(spec: InputSpec) -> str:
-    """How a picture of another size becomes the input."""
-    if isinstance(spec.resize, int):
-        return _(
-            "short side resized to {short} pixels ({interpolation}), the middle cut out",
-            short=spec.resize,
-            interpolation=_(_INTERPOLATIONS[spec.interpolation]),
-        )
-    if spec.resize is None:
-        return _fit(spec.fit)
-    return _(
-        "the whole picture resized, its proportions lost ({interpolation})",
-        interpolation=_(_INTERPOLATIONS[spec.interpolation]),
-    )
 
 
 def _doubts(opened: OpenExperiment) -> None:
@@ -173,22 +135,6 @@ def _class_names(classes: tuple[str, ...]) -> str:
     shown = ", ".join(classes[:_MOST_CLASSES])
     more = len(classes) - _MOST_CLASSES
     return shown if more <= 0 else _("{names} and {count} more", names=shown, count=number(more))
-
-
-def _normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
-    if set(mean) == {0.0} and set(std) == {1.0}:
-        return _("values from 0 to 1, as they are")
-    return _(
-        "values from 0 to 1, mean {mean}, standard deviation {std}",
-        mean=" / ".join(number(one, 3) for one in mean),
-        std=" / ".join(number(one, 3) for one in std),
-    )
-
-
-def _fit(fit: str) -> str:
-    if fit == "digit":
-        return _("the digit is cut out, made white on black and centred, as in MNIST")
-    return _("the short side is resized and the middle cut out")
 
 
 def _device() -> str:
@@ -212,7 +158,7 @@ def _cards(opened: OpenExperiment) -> None:
     names = [name for name in names if name not in shared]
     added = own.experiments()[opened.experiment.name].added if opened.experiment.name in own.experiments() else {}
     shows_input = any(card.is_adapted or card.origin for card in cards)
-    about = {card.role: dict(_own_input(card)) if shows_input else {} for card in cards}
+    about = {card.role: dict(own_input(card)) if shows_input else {} for card in cards}
     empty = [title for title in about[cards[0].role] if all(one[title] == NOTHING for one in about.values())]
     about = {role: {title: one[title] for title in one if title not in empty} for role, one in about.items()}
     html = "".join(_card(card, names, about[card.role], card.role in added) for card in cards)
@@ -240,7 +186,7 @@ def _says_something(card: ModelCard, name: str, value: Any) -> bool:
 def _card(card: ModelCard, names: list[str], about: Mapping[str, str], added: bool) -> str:
     new = f'<span class="ab-new">{text(_("this session"))}</span>' if added else ""
     facts = [
-        (_("Network"), _network(card), ""),
+        (_("Network"), network_of(card), ""),
         (_("Parameters"), text("–" if card.parameters is None else number(card.parameters)), ""),
         (_("Weights"), f"<code>{text(card.weights)}</code>{_size(card)}" if card.weights else NOTHING, ""),
         (_("SHA-256"), f"<code>{text(card.sha256[:12])}…</code>" if card.sha256 else NOTHING, ""),
@@ -254,56 +200,6 @@ def _card(card: ModelCard, names: list[str], about: Mapping[str, str], added: bo
         f"<h3>{markup.role(card.role)}{text(role_title(card.role))}{new}</h3>"
         f'<p class="big">{_headline(card.metrics)}</p><dl style="grid-row:span {rows - 2}">{lines}</dl></section>'
     )
-
-
-def own_input_facts(opened: OpenExperiment, role: str) -> list[tuple[str, str]]:
-    """Titles with values as HTML: a model's network, input, classes and file, and where they are known from."""
-    card = next(one for one in inventory.cards(opened.experiment) if one.role == role)
-    return [(_("Network"), _network(card)), *_own_input(card)]
-
-
-def _network(card: ModelCard) -> str:
-    """As HTML, with where it is known from."""
-    if card.spec is None:
-        return text(_("predictions alone"))
-    return f"<code>{text(card.network)}</code>{_known_from(card, 'network_from')}"
-
-
-def _known_from(card: ModelCard, name: str) -> str:
-    known = card.origin.get(name)
-    return f' <span class="soft">{text(_(_FROM[known]))}</span>' if known in _FROM else ""
-
-
-def _own_input(card: ModelCard) -> list[tuple[str, str]]:
-    """Titles with values as HTML: what this model takes and gives, and how it came here; the same titles for all."""
-    values = dict.fromkeys((_("Its input"), _("Its pictures"), _("Normalisation"), _("Its classes")), NOTHING)
-    if card.spec is not None:
-        shown = [
-            text(_pixels(card.spec)) + _known_from(card, "input_from"),
-            text(_resize(card.spec)),
-            text(_normalisation(card.spec.mean, card.spec.std)),
-            text(_own_classes(card)),
-        ]
-        values = dict(zip(values, shown, strict=True))
-    made = " ".join(filter(None, (card.made_by, card.parent and _("from {model}", model=role_title(card.parent)))))
-    notes = card.origin.get("notes") or ()
-    values |= {
-        _("File"): f"<code>{text(card.origin['file'])}</code>" if card.origin.get("file") else NOTHING,
-        _("Made of"): text(made) if made else NOTHING,
-        _("Notes"): "<br>".join(text(one) for one in notes) if notes else NOTHING,
-    }
-    return list(values.items())
-
-
-def _own_classes(card: ModelCard) -> str:
-    if card.class_order is None:
-        return _("as in the experiment")
-    first = ", ".join(map(str, card.class_order[:_MOST_CLASSES]))
-    order = first if len(card.class_order) <= _MOST_CLASSES else f"{first} …"
-    if card.outputs == len(card.class_order):
-        return _("in another order: its outputs {order}", order=order)
-    outputs = plural("{count} output", "{count} outputs", card.outputs or 0)
-    return _("{outputs}, of which these are the experiment's: {order}", outputs=outputs, order=order)
 
 
 def _size(card: ModelCard) -> str:
