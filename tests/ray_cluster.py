@@ -143,6 +143,34 @@ def test_what_waits_is_cancelled_with_the_first_error(cluster, tmp_path):
     assert time.monotonic() - start < 45
 
 
+def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):  # noqa: F811
+    import ray
+
+    monkeypatch.setenv("KDVIZ_RAY", "auto")
+    monkeypatch.setenv("KDVIZ_RAY_ACTORS", "2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        remote = start_pool()
+        jobs = [remote.submit(task({**RISE, "seed": seed})) for seed in range(3)]
+        assert all(job.wait(WAIT) for job in jobs)
+        local = [pool.submit(task({**RISE, "seed": seed})) for seed in range(3)]
+        assert all(job.wait(WAIT) for job in local)
+        for one, other in zip(jobs, local, strict=True):
+            assert one.status == "done", one.error
+            scores = one.latest[0].states["teacher"].scores, other.latest[0].states["teacher"].scores
+            assert torch.allclose(*scores, atol=1e-5)
+        lost = remote.submit(task(LONG))
+        assert first_state(lost)
+        for computer in remote._computers:
+            ray.kill(computer._transport._actor)
+        assert lost.wait(WAIT)
+        assert lost.status == "failed"
+        remote.close()
+
+
+# last, as one machine is gone then -----------------------------------------------------------------------------------
+
+
 def noted(run, splits, results, device, threads, folder):
     """The work, with a file for each epoch that a process trains; it waits in the second one until it is let go."""
     for progress in work(run, splits, results, device, threads):
@@ -193,31 +221,3 @@ def test_a_machine_that_fails_costs_no_run(cluster, local, tiny, splits, tmp_pat
     assert attempts == [1, 1, 1, 1, 1, 2]
     (again,) = (processes for processes in trained.values() if len(processes) == 2)
     assert sorted(again.values(), key=len) == [{"2"}, {"1", "2"}]  # it went on from the checkpoint of the first epoch
-
-
-# the app's computing --------------------------------------------------------------------------------------------------
-
-
-def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):  # noqa: F811
-    import ray
-
-    monkeypatch.setenv("KDVIZ_RAY", "auto")
-    monkeypatch.setenv("KDVIZ_RAY_ACTORS", "2")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        remote = start_pool()
-        jobs = [remote.submit(task({**RISE, "seed": seed})) for seed in range(3)]
-        assert all(job.wait(WAIT) for job in jobs)
-        local = [pool.submit(task({**RISE, "seed": seed})) for seed in range(3)]
-        assert all(job.wait(WAIT) for job in local)
-        for one, other in zip(jobs, local, strict=True):
-            assert one.status == "done", one.error
-            scores = one.latest[0].states["teacher"].scores, other.latest[0].states["teacher"].scores
-            assert torch.allclose(*scores, atol=1e-5)
-        lost = remote.submit(task(LONG))
-        assert first_state(lost)
-        for computer in remote._computers:
-            ray.kill(computer._transport._actor)
-        assert lost.wait(WAIT)
-        assert lost.status == "failed"
-        remote.close()

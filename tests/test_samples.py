@@ -248,7 +248,7 @@ def png(mode="RGB", size=(9, 7)) -> bytes:
     "columns",
     [
         {"label": lambda labels: [3] * len(labels)},
-        {"label": lambda labels: [-1] * len(labels)},
+        {"label": lambda labels: [-2] * len(labels)},
         {"label": lambda labels: [None] * len(labels)},
         {"name": lambda names: [None] * len(names)},
         {"image": lambda images: [None] * len(images)},

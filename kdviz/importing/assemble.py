@@ -278,7 +278,7 @@ def beside(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
-        raise ExperimentError(f"Cannot write into '{out.parent}': {error.strerror or error}.") from error
+        raise ExperimentError(f"No experiment can be made in '{out.parent}': {error.strerror or error}.") from error
     try:
         folder.chmod(0o755)
         yield folder
@@ -300,5 +300,5 @@ def move_into_place(folder: Path, out: Path) -> None:
     except OSError as error:
         if old.exists():
             old.replace(out)
-        raise ExperimentError(f"Cannot write '{out}': {error.strerror or error}.") from error
+        raise ExperimentError(f"The experiment cannot be moved to '{out}': {error.strerror or error}.") from error
     shutil.rmtree(old, ignore_errors=True)

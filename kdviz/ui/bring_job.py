@@ -162,7 +162,7 @@ class ImportJob:
             if status and not self._stopped.is_set() and not self.error:
                 log.seek(0)
                 last = log.read()[-300:].strip().rpartition("\n")[2]
-                _log.warning("import status %s: %s", status, last)
+                _log.warning("%s: %s", status, last)
                 raise ModelError(
                     "The import ended before it was done, perhaps for want of memory; try it with kdviz import in a "
                     "terminal."
