@@ -192,7 +192,7 @@ def _channels(text: str) -> int:
 
 def _interpolation(text: str) -> str:
     if text not in INTERPOLATIONS:
-        raise SettingError(f"interpolation is one of {', '.join(INTERPOLATIONS)}, not '{text}'.")
+        raise SettingError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not '{text}'.")
     return text
 
 
