@@ -34,7 +34,7 @@ from kdviz.analysis.known import KD_STUDENT, STUDENT, TEACHER, Accuracy, Finding
 from kdviz.analysis.reservations import CHANCE, Reservation
 from kdviz.analysis.rivals import Bargain, bargain, possible_rivals, rivals
 from kdviz.analysis.verdict_words import BAD, GOOD, MIXED, UNKNOWN
-from kdviz.language import _, number, percent, plural
+from kdviz.language import N_, _, number, percent, plural
 
 __all__ = ["Accuracy", "Answer", "Decision", "Findings", "about_these", "answers", "attention", "decision", "report"]
 
@@ -358,6 +358,11 @@ def _without_a_pair(found: Findings, helped: Answer) -> Decision:
     return Decision(UNKNOWN, _side_by_side(found, roles))
 
 
+_FIRST = {"teacher": N_("The teacher"), "kd_student": N_("The KD student"), "student": N_("The student alone")}
+_SECOND = {"teacher": N_("the teacher"), "kd_student": N_("the KD student"), "student": N_("the student alone")}
+"""Of the usual roles, at the beginning of a sentence and inside of one."""
+
+
 def _side_by_side(found: Findings, roles: Sequence[str]) -> str:
     """What is known of models that are no teacher and student: the two that are right most often."""
     said = found.predictions
@@ -372,8 +377,8 @@ def _side_by_side(found: Findings, roles: Sequence[str]) -> str:
     return _(
         "{first} is right on {more} and {second} on {less} of the same {samples}: a difference of {points} points (95 "
         "% interval {low} to {high}).",
-        first=found.experiment.runs[best].title or best,
-        second=found.experiment.runs[second].title or second,
+        first=found.experiment.runs[best].title or _(_FIRST.get(best, best)),
+        second=found.experiment.runs[second].title or _(_SECOND.get(second, second)),
         more=percent(float(said.right(best).mean()), 2),
         less=percent(float(said.right(second).mean()), 2),
         samples=plural("{count} sample", "{count} samples", len(said.labels)),
