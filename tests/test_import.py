@@ -358,3 +358,29 @@ def test_a_folder_that_is_something_else_stays(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ExperimentError, match="no import made"):
         kdviz.import_models({"teacher": lambda x: x.mean((2, 3))}, out=tmp_path)
+
+
+def test_values_that_are_not_finite_are_refused(networks, tmp_path, capsys):
+    state = {
+        name: torch.full_like(t, torch.nan) if "fc" in name else t for name, t in networks["alone"].state_dict().items()
+    }
+    torch.save(state, tmp_path / "nan.pth")
+    assert main(["import", "--out", str(tmp_path / "mine"), "--teacher", str(tmp_path / "nan.pth")]) == 1
+    assert "not finite" in capsys.readouterr().err
+
+
+def test_a_role_is_given_once_and_a_crop_lies_inside(files, tmp_path, capsys):
+    out, file = str(tmp_path / "mine"), str(files / "kd.pth")
+    assert main(["import", "--out", out, "--teacher", file, "--teacher", file]) == 1
+    assert "given twice" in capsys.readouterr().err
+    assert main(["import", "--out", out, "--teacher", f"{file},size=160,resize=100"]) == 1
+    assert "resize must not be below size" in capsys.readouterr().err
+
+
+def test_no_role_hides_what_the_document_says(files, tmp_path, capsys):
+    out = str(tmp_path / "mine")
+    command = ["import", "--out", out, "--json", "--model", f"models={files / 'kd.pth'}", "--threads", "1"]
+    assert main([*command, "--model", f"experiment={files / 'kd.pth'}"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["experiment"] == out
+    assert set(said["models"]) == {"models", "experiment"}

@@ -53,13 +53,14 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
+    folder = experiment.folder
     if options.data and experiment.is_imported:
         split = _evaluate_files(experiment, options)
     else:
         samples = _held_out(experiment, options)
         experiment, split = _scratch(experiment, samples), samples.split
         evaluate_on(experiment, [samples], options.device)
-    print_metrics(experiment, options.json, split, options.margin)
+    print_metrics(experiment, options.json, split, options.margin, folder)
 
 
 def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
@@ -95,6 +96,8 @@ def _scratch(experiment: Experiment, samples: LabelledImages) -> Experiment:
         "its figures of all",
         file=sys.stderr,
     )
+    if left := [role for role in experiment.runs if role not in experiment.models]:
+        print(f"kdviz: left out, as only their predictions are known: {', '.join(left)}", file=sys.stderr)
     runs = {role: replace(run, metrics={}, training={}) for role, run in experiment.models.items()}
     return replace(experiment, folder=Path(folder), runs=runs)
 
@@ -141,8 +144,17 @@ def evaluate_on(
             print(f"kdviz: warning: {doubt.text}", file=sys.stderr)
 
 
-def print_metrics(experiment: Experiment, as_json: bool, split: str | None = None, margin: float | None = None) -> None:
-    """The metrics of all runs on a split (None: on every one), and with a margin in points the verdict on it."""
+def print_metrics(
+    experiment: Experiment,
+    as_json: bool,
+    split: str | None = None,
+    margin: float | None = None,
+    folder: Path | None = None,
+) -> None:
+    """The metrics of all runs on a split (None: on every one), and with a margin in points the verdict on it.
+
+    ``folder`` is what to call the experiment's; default its own.
+    """
     from kdviz.doubts import known
 
     metrics = {
@@ -154,7 +166,7 @@ def print_metrics(experiment: Experiment, as_json: bool, split: str | None = Non
         doubts = [one for one in known(experiment) if one.is_of_data or split in (None, one.split)]
         more = {"doubts": [one.to_json() | {"text": one.text} for one in doubts]}
         more |= {} if verdict is None else {"verdict": verdict}
-        print(json.dumps({"experiment": str(experiment.folder), "metrics": metrics, **more}, allow_nan=False))
+        print(json.dumps({"experiment": str(folder or experiment.folder), "metrics": metrics, **more}, allow_nan=False))
         return
     print(f"{'role':12} {'split':10} {'samples':>7} {'accuracy':>9} {'loss':>7} {'ECE':>7}")
     for role, splits in metrics.items():

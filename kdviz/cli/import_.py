@@ -29,9 +29,11 @@ def add(verbs: Any) -> None:
         ".485/.456/.406, std, channels=1 or 3, classes=FILE or a/b/c (names of its logits), key and prefix (where its "
         "tensors are), code=FILE.py:NAME (with --trust).",
     )
-    group.add_argument("--teacher", metavar="SPEC", help="the teacher")
-    group.add_argument("--kd-student", metavar="SPEC", help="the student distilled from it")
-    group.add_argument("--student", metavar="SPEC", help="the same student trained alone")
+    group.add_argument("--teacher", metavar="SPEC", action="append", default=[], help="the teacher")
+    group.add_argument(
+        "--kd-student", metavar="SPEC", action="append", default=[], help="the student distilled from it"
+    )
+    group.add_argument("--student", metavar="SPEC", action="append", default=[], help="the same student trained alone")
     group.add_argument("--model", metavar="ROLE=SPEC", action="append", default=[], help="a further model")
     group.add_argument(
         "--predictions",
@@ -60,13 +62,16 @@ def _import(options: argparse.Namespace) -> None:
 
     set_threads(options)
     plan = plan_of(options)
+    if Path(options.out).exists() and any(Path(options.out).iterdir()):
+        print(f"kdviz: '{options.out}' holds an earlier import, which this one replaces", file=sys.stderr)
     _watch(import_experiment(plan))
     experiment = load_experiment(options.out)
     if plan.pictures is not None:
         _add_showcase(experiment, options.device)
     found = report(experiment)
     if options.json:
-        print(json.dumps({"experiment": str(experiment.folder), "models": found} | found, allow_nan=False))
+        # Each role is at the top, as the interface says, and all of them under "models", which no role can hide.
+        print(json.dumps(found | {"experiment": str(experiment.folder), "models": found}, allow_nan=False))
     else:
         _print(experiment, found)
     for name in ("study", "profile"):
@@ -114,7 +119,11 @@ def specs_of(options: argparse.Namespace) -> list[ModelSpec]:
     from kdviz.experiment import ROLES
     from kdviz.importing import named_model, parse_spec, role_of
 
-    found = [parse_spec(role, text) for role in ROLES if (text := getattr(options, role))]
+    given = {role: getattr(options, role) for role in ROLES}
+    for role, texts in given.items():
+        if len(texts) > 1:
+            raise SettingError(f"The role '{role}' is given twice; use --model TITLE=FILE for a further model.")
+    found = [parse_spec(role, text) for role, texts in given.items() for text in texts]
     for text in options.model:
         title, spec = named_model(text)
         role = role_of(title, [one.role for one in found])
@@ -160,6 +169,8 @@ def _print(experiment: Experiment, found: dict[str, dict[str, Any]]) -> None:
     for role, one in found.items():
         for note in one["notes"]:
             print(f"- {role}: {note}")
+    if not any(run.metrics for run in experiment.runs.values()):
+        print("kdviz: without --data nothing was measured, and no pictures are kept", file=sys.stderr)
     for doubt in dict.fromkeys(doubt for one in found.values() for doubt in one["doubts"]):
         print(f"kdviz: warning: {doubt}", file=sys.stderr)
 

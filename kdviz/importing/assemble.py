@@ -225,7 +225,10 @@ def _run(experiment: Experiment, one: ImportedModel, order: tuple[int, ...] | No
 
 def _order(classes: tuple[str, ...], one: ImportedModel) -> tuple[int, ...] | None:
     """Which of the model's logits each class is; None where they are the same in the same order."""
-    order = class_order(one.class_names or one.logits, classes)
+    try:
+        order = class_order(one.class_names or one.logits, classes)
+    except ModelError as error:
+        raise ModelError(f"The model '{one.spec.role}' does not fit the data: {error}") from error
     return None if order is None or order == tuple(range(one.logits)) else tuple(order)
 
 

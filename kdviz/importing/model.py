@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kdviz.checkpoints import ModelFile, Weights, open_model_file, recorded_classes, recorded_input, recorded_network
 from kdviz.datasets.class_names import read_classes
-from kdviz.errors import KdvizError, ModelError
+from kdviz.errors import KdvizError, ModelError, SettingError
 from kdviz.experiment.run import tried
 from kdviz.files import atomic_write
 from kdviz.identify import Match, identify, tensors_for
@@ -97,6 +97,11 @@ def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: b
         size=network.size,
         channels=channels,
     )
+    if isinstance(own.resize, int) and own.resize < min(own.size):
+        raise SettingError(
+            f"The model '{spec.role}' would get {own.size[0]} x {own.size[1]} pixels cut out of a short side of "
+            f"{own.resize}; resize must not be below size."
+        )
     network = _as_kept(spec, _of_size(network, own), own)
     names = _class_names(spec, file)
     logits, state = _tried_out(spec, network, own)
@@ -204,7 +209,7 @@ def _match(spec: ModelSpec, file: ModelFile, weights: Weights, name: str | None)
         match.size,
         match.settings,
         tensors_for(match, weights.tensors),
-        notes=(*_notes(match, weights), *match.notes),
+        notes=(*_notes(match), *match.notes),
     )
 
 
@@ -218,10 +223,8 @@ def _chosen(file: ModelFile) -> Weights:
     return file.weights[0]
 
 
-def _notes(match: Match, weights: Weights) -> tuple[str, ...]:
+def _notes(match: Match) -> tuple[str, ...]:
     said = []
-    if weights.key:
-        said.append(f"The weights under '{weights.key}' were taken.")
     if match.prefix:
         said.append(f"'{match.prefix}' was taken off the names of its tensors.")
     if match.rivals:
@@ -312,17 +315,32 @@ def _built(spec: ModelSpec, network: _Network, own: InputSpec, count: int) -> nn
 
 
 def _load(spec: ModelSpec, network: _Network, module: nn.Module) -> None:
+    tensors = dict(network.tensors or {})
+    broken = next((name for name, one in tensors.items() if one.is_floating_point() and not one.isfinite().all()), None)
+    if broken is not None:
+        raise ModelError(
+            f"'{spec.path.name}' holds values in {broken!r} that are not finite: its training failed; use an earlier "
+            "one."
+        )
     try:
-        keys = module.load_state_dict(dict(network.tensors or {}), strict=False)
+        keys = module.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise ModelError(f"'{spec.path.name}' does not fit a '{network.name}': {reason}") from error
+        raise ModelError(
+            f"'{spec.path.name}' does not fit a '{network.name}' of this input: {_other_shape(module, tensors)}; the "
+            "weights say their own size and channels, so leave size= and channels= away."
+        ) from error
     missing = [name for name in keys.missing_keys if not name.endswith(_COUNTER)]
     if missing or keys.unexpected_keys:
         what = (
             f"it lacks {missing[0]!r}" if missing else f"it has {keys.unexpected_keys[0]!r}, which the network has not"
         )
         raise ModelError(f"'{spec.path.name}' does not fit a '{network.name}': {what}.")
+
+
+def _other_shape(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    own = module.state_dict()
+    name = next(name for name in tensors if name in own and own[name].shape != tensors[name].shape)
+    return f"{name!r} is {tuple(tensors[name].shape)} in the file and would be {tuple(own[name].shape)}"
 
 
 def _of_config(network: _Network) -> int:
