@@ -10,6 +10,7 @@ import pytest
 from browser import ROOT, WAIT, needs_browser, settled
 
 from kdviz.experiment import MORE_BASELINES
+from kdviz.images import ENDINGS
 from kdviz.networks import networks
 from kdviz.saliency import methods
 
@@ -85,7 +86,8 @@ def test_english_would_be_found(server: str, page: playwright.Page) -> None:
 
 
 def _without_names(text: str) -> str:
-    known = [*methods, *networks, *MORE_BASELINES]
+    known = [*methods, *networks, *MORE_BASELINES, *(ending[1:].upper() for ending in ENDINGS), "CSV", "TSV", "ZIP"]
+    known.sort(key=len, reverse=True)
     return THE_SAME.sub("·", re.sub("|".join(map(re.escape, known)), "·", text))
 
 

@@ -105,7 +105,7 @@ LINKS = {
     "See what each model costs": "cost",
     "See the study": "temperature",
     "When should the teacher stop?": "teacher-epochs",
-    "Bring your own models": "models",
+    "Bring your models": "bring",
     "What a map says, and what it does not": "methods",
 }
 
