@@ -225,8 +225,8 @@ def resized(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     if images.device.type == "cpu" and not torch.is_grad_enabled() and _are_levels(images):
         levels = (images * 255).add_(0.5).to(torch.uint8)
         return F.interpolate(levels, size, mode=mode, align_corners=False, antialias=True).to(images.dtype).div_(255)
-    resized = F.interpolate(images.float(), size, mode=mode, align_corners=False, antialias=True)  # not in bfloat16
-    return resized.to(images.dtype)
+    # torch has no antialiasing in bfloat16
+    return F.interpolate(images.float(), size, mode=mode, align_corners=False, antialias=True).to(images.dtype)
 
 
 def _are_levels(images: Tensor) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -233,6 +234,34 @@ def test_what_is_wrong_is_one_sentence_and_leaves_nothing(files, pictures, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_of_timm_says_its_input_itself(networks, tmp_path, capsys):
+    from timm.models import save_for_hf
+
+    config = {**networks["teacher"].pretrained_cfg, "mean": (0.1,) * 3}
+    save_for_hf(networks["teacher"], tmp_path / "hub", {"pretrained_cfg": config, "num_classes": 3})
+    command = ["import", "--out", str(tmp_path / "mine"), "--teacher", str(tmp_path / "hub"), "--json"]
+    assert main(command) == 0
+    said = json.loads(capsys.readouterr().out)["teacher"]
+    assert (said["network_from"], said["input_from"]) == ("config", "config")
+    assert said["input"]["mean"] == [0.1] * 3
+
+
+def test_predictions_alone_stay_when_the_models_are_measured_again(files, pictures, tmp_path, capsys):
+    np.savez(tmp_path / "said.npz", logits=np.random.default_rng(0).normal(size=(33, 3)))
+    out = str(tmp_path / "mine")
+    command = ["import", "--out", out, "--data", str(pictures), "--teacher", str(files / "teacher.ckpt")]
+    assert main([*command, "--predictions", f"kd_student={tmp_path / 'said.npz'}", "--threads", "1"]) == 0
+    before = load_experiment(out).runs["kd_student"].metrics
+    assert main(["evaluate", "-e", out, "--data", str(pictures), "--threads", "1"]) == 0
+    assert load_experiment(out).runs["kd_student"].metrics == before
+    (pictures.parent / "fewer").mkdir(exist_ok=True)
+    for label, name in enumerate(CLASSES):
+        (pictures.parent / "fewer" / name).mkdir(exist_ok=True)
+        photograph(label, 50).save(pictures.parent / "fewer" / name / "a.png")
+    assert main(["evaluate", "-e", out, "--data", str(pictures.parent / "fewer"), "--threads", "1"]) == 0
+    assert load_experiment(out).runs["kd_student"].metrics == {}  # they are of other pictures
+
+
 def test_only_what_an_import_made_is_replaced(files, imported, tmp_path, tiny_folder, capsys):
     command = ["import", "--out", str(tiny_folder), "--teacher", str(files / "kd.pth")]
     before = sorted(path.name for path in tiny_folder.iterdir())
@@ -338,6 +367,19 @@ def test_what_is_kept_answers_as_what_was_in_memory(networks, pictures, tmp_path
         torch.testing.assert_close(
             again.runs[role].model(images), mine.runs[role].model(images).detach(), atol=1e-4, rtol=1e-3
         )
+
+
+def test_the_app_opens_models_that_are_in_memory(networks):
+    mine = kdviz.import_models({"teacher": networks["kd"], "student": networks["kd"]}, inputs={"size": 64})
+    app = kdviz.launch(mine)
+    try:
+        assert f"experiment={mine.folder.name}" in app.url
+        with urlopen(app.url, timeout=30) as answer:
+            assert answer.status == 200
+        assert load_experiment(mine.folder).runs["teacher"].network == "torchvision/squeezenet1_1"
+        assert [path.name for path in mine.folder.parent.iterdir()] == [mine.folder.name]
+    finally:
+        app.stop()
 
 
 @pytest.mark.parametrize(

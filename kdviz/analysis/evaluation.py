@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -47,31 +47,43 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
         model = run.on(choose_device(device))
         logits[role] = predict_logits(model, samples, experiment.input.normalise, device=device)
         yield role
-    logits |= _given(experiment, samples)
-    logits = {role: logits[role] for role in experiment.runs if role in logits}
-    labels = samples.labels if bool((samples.labels >= 0).all()) else None
-    teacher = logits.get("teacher")
-    for role, run in experiment.runs.items():
-        run.metrics.pop(samples.split, None)
-        if role in logits:
-            compared = None if role == "teacher" else teacher
-            run.metrics[samples.split] = model_metrics(logits[role], labels, compared)
-    doubts = [] if labels is None else _doubts(experiment, samples, logits, device)
+    logits |= given_logits(experiment, samples.split, samples.labels)
+    labelled = bool((samples.labels >= 0).all())
+    doubts = _doubts(experiment, samples, logits, device) if labelled else []
+    record(experiment, samples.split, samples.labels, logits)
     remember(experiment.runs, doubts, samples.split, samples.doubts)
-    experiment.write_table("predictions", _merged(experiment, samples, logits))
     experiment.save()
 
 
-def _given(experiment: Experiment, samples: LabelledImages) -> dict[str, Tensor]:
+def record(experiment: Experiment, split: str, labels: Tensor, logits: Mapping[str, Tensor]) -> None:
+    """Put the metrics of a split into the runs, and its predictions into the table; the experiment is not saved.
+
+    Args:
+        experiment: Whose models they are. A run that is not among ``logits`` loses its metrics of this split.
+        split: Its name.
+        labels: int64 (N,); -1 for all of them where they are not known: then there are no accuracies.
+        logits: Role -> (N, classes).
+    """
+    ordered = {role: logits[role] for role in experiment.runs if role in logits}
+    known = labels if bool((labels >= 0).all()) else None
+    for role, run in experiment.runs.items():
+        run.metrics.pop(split, None)
+        if role in ordered:
+            teacher = None if role == "teacher" else ordered.get("teacher")
+            run.metrics[split] = model_metrics(ordered[role], known, teacher)
+    experiment.write_table("predictions", _merged(experiment, split, predictions_table(split, labels, ordered)))
+
+
+def given_logits(experiment: Experiment, split: str, labels: Tensor) -> dict[str, Tensor]:
     """Role -> logits of the runs that have no model, where predictions.parquet holds theirs of just these samples."""
     roles = [role for role in experiment.runs if role not in experiment.models]
     if not roles or not experiment.has_table("predictions"):
         return {}
-    table = rows_where(experiment.table("predictions"), "split", samples.split)
+    table = rows_where(experiment.table("predictions"), "split", split)
     found = {}
     for role in roles:
         rows = rows_where(table, "role", role).sort_by("sample")
-        if np.array_equal(rows["label"].to_numpy(), samples.labels.numpy()):
+        if np.array_equal(rows["label"].to_numpy(), labels.numpy()):
             found[role] = torch.from_numpy(np.stack(rows["logits"].to_numpy()).astype(np.float32))
     return found
 
@@ -126,7 +138,7 @@ def model_metrics(logits: Tensor, labels: Tensor | None, teacher: Tensor | None)
     return {name: round(value, 6) for name, value in metrics.items() if not math.isnan(value)}
 
 
-def predictions_table(split: str, labels: Tensor, logits: dict[str, Tensor]) -> pa.Table:
+def predictions_table(split: str, labels: Tensor, logits: Mapping[str, Tensor]) -> pa.Table:
     """Tidy: one row a sample and role, with columns split, sample, label, role, predicted, confidence, logits."""
     tables = []
     for role, values in logits.items():
@@ -145,10 +157,8 @@ def predictions_table(split: str, labels: Tensor, logits: dict[str, Tensor]) -> 
     return pa.concat_tables(tables).unify_dictionaries()
 
 
-def _merged(experiment: Experiment, samples: LabelledImages, logits: dict[str, Tensor]) -> pa.Table:
-    new = predictions_table(samples.split, samples.labels, logits)
+def _merged(experiment: Experiment, split: str, new: pa.Table) -> pa.Table:
     if not experiment.has_table("predictions"):
         return new
-    old = experiment.table("predictions")
-    others = rows_where(old, "split", samples.split, without=True)
+    others = rows_where(experiment.table("predictions"), "split", split, without=True)
     return pa.concat_tables([others.cast(new.schema), new]).unify_dictionaries().combine_chunks()

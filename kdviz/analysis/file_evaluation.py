@@ -13,19 +13,17 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
-import pyarrow as pa
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from kdviz.analysis.evaluation import model_metrics, predictions_table
+from kdviz.analysis.evaluation import given_logits, record
 from kdviz.datasets.picture_files import PictureFiles
 from kdviz.datasets.samples import as_pixels
 from kdviz.doubts import Doubt, normalisation_doubt, of_predictions, remember, weighed
 from kdviz.doubts.answers import LEAST
 from kdviz.errors import DatasetError
 from kdviz.experiment import Experiment, Run
-from kdviz.files import rows_where
 from kdviz.inputs import AdaptedNetwork, InputSpec
 from kdviz.networks import choose_device
 from kdviz.samples_store import stored_samples
@@ -77,7 +75,7 @@ def evaluate_files(
         pictures: With labels, or without: then there are no accuracies.
         device: A torch device, or ``auto``.
         keep: The most pictures that are kept.
-        given: Role -> logits (N, classes) of runs that have no model.
+        given: Role -> logits (N, classes) of runs that have no model; None: what predictions.parquet holds of these.
 
     Raises:
         DatasetError: The pictures' classes are not the experiment's, or a picture cannot be read.
@@ -91,9 +89,12 @@ def evaluate_files(
     where = choose_device(device)
     gathered = _Gathered({role: [] for role in experiment.models})
     yield from _pass(experiment, pictures, where, keep, gathered)
-    logits = {role: torch.cat(parts) for role, parts in gathered.logits.items()} | dict(given or {})
-    logits = {role: logits[role] for role in experiment.runs if role in logits}
-    _record(experiment, pictures, logits, _normalisations(experiment, pictures, gathered, where))
+    labels = torch.full((len(pictures),), UNKNOWN) if pictures.labels is None else pictures.labels
+    logits = {role: torch.cat(parts) for role, parts in gathered.logits.items()}
+    logits |= given_logits(experiment, pictures.split, labels) if given is None else given
+    inputs = _normalisations(experiment, pictures, gathered, where)
+    record(experiment, pictures.split, labels, logits)
+    remember(experiment.runs, _doubts(experiment, pictures, logits, inputs), pictures.split, pictures.doubts)
     rows = [(sample, pictures.names[sample], _label(pictures, sample), png) for sample, png in gathered.kept.items()]
     if rows:
         experiment.write_stored(stored_samples(pictures.split, rows))
@@ -209,26 +210,13 @@ def _normalisations(
     return found
 
 
-def _record(experiment: Experiment, pictures: PictureFiles, logits: dict[str, Tensor], inputs: Sequence[Doubt]) -> None:
-    """Metrics, doubts and predictions."""
-    labels, teacher = pictures.labels, logits.get("teacher")
-    for role, values in logits.items():
-        metrics = model_metrics(values, labels, None if role == "teacher" else teacher)
-        experiment.runs[role].metrics[pictures.split] = metrics
-    found = list(inputs)
-    if labels is not None:
-        predicted = {role: values.argmax(1).numpy() for role, values in logits.items()}
-        answers = of_predictions(pictures.split, labels.numpy(), predicted, experiment.classes)
-        reordered = {doubt.role for doubt in answers if doubt.kind == "order"}
-        found = weighed(answers, [one for one in inputs if one.role not in reordered])
-    remember(experiment.runs, found, pictures.split, pictures.doubts)
-    marked = torch.full((len(pictures),), UNKNOWN) if labels is None else labels
-    new = predictions_table(pictures.split, marked, logits)
-    experiment.write_table("predictions", _beside_others(experiment, pictures.split, new))
-
-
-def _beside_others(experiment: Experiment, split: str, new: pa.Table) -> pa.Table:
-    if not experiment.has_table("predictions"):
-        return new
-    others = rows_where(experiment.table("predictions"), "split", split, without=True)
-    return pa.concat_tables([others.cast(new.schema), new]).unify_dictionaries().combine_chunks()
+def _doubts(
+    experiment: Experiment, pictures: PictureFiles, logits: Mapping[str, Tensor], inputs: Sequence[Doubt]
+) -> list[Doubt]:
+    """What the answers of the models say, with the doubts about their inputs."""
+    if pictures.labels is None:
+        return []
+    predicted = {role: values.argmax(1).numpy() for role, values in logits.items()}
+    answers = of_predictions(pictures.split, pictures.labels.numpy(), predicted, experiment.classes)
+    reordered = {doubt.role for doubt in answers if doubt.kind == "order"}  # which explains their errors
+    return weighed(answers, [one for one in inputs if one.role not in reordered])

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,12 +59,12 @@ def add(verbs: Any) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
-    from kdviz.importing import import_experiment, report
+    from kdviz.importing import import_experiment, report, require_replaceable
 
     set_threads(options)
     plan = plan_of(options)
-    if Path(options.out).exists() and any(Path(options.out).iterdir()):
-        print(f"kdviz: '{options.out}' holds an earlier import, which this one replaces", file=sys.stderr)
+    if require_replaceable(plan.out):
+        print(f"kdviz: '{plan.out}' holds an earlier import, which this one replaces", file=sys.stderr)
     _watch(import_experiment(plan))
     experiment = load_experiment(options.out)
     if plan.pictures is not None:
@@ -102,6 +103,7 @@ def plan_of(options: argparse.Namespace) -> ImportPlan:
         models,
         pictures,
         names.names if names is not None and not names.aliases else (),
+        names.aliases if names is not None else {},
         predictions,
         options.title,
         options.trust,
@@ -145,9 +147,10 @@ def _predictions(texts: Iterable[str], taken: list[str]) -> list[tuple[str, str,
 def _watch(steps: Any) -> None:
     from tqdm import tqdm
 
-    with tqdm(unit="picture", file=sys.stderr) as bar:
+    with tqdm(unit="model", file=sys.stderr) as bar:
         for step in steps:
             bar.set_description(step.stage)
+            bar.unit = "picture" if step.stage == "evaluate" else "model"
             bar.total, bar.n = step.total, step.done
             bar.refresh()
 
@@ -198,6 +201,7 @@ def _go_on(name: str, options: argparse.Namespace) -> None:
     if name == "study":
         command += ["--study", "models"]
     command += ["--threads", str(options.threads)] if options.threads else []
-    status = main(command)
+    with redirect_stdout(sys.stderr if options.json else sys.stdout):  # --json is one document
+        status = main(command)
     if status:
         raise SettingError(f"The experiment is made, but kdviz {name} failed; see above.")

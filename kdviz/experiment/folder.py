@@ -126,10 +126,8 @@ class Experiment:
 
     @property
     def held_out(self) -> bool:
-        """Whether it is known that no model was trained on the pictures of its splits."""
-        if not self.is_imported:
-            return True
-        return all(run.training.get("import", {}).get("held_out") is True for run in self.runs.values())
+        """Whether it is known that no model was trained on the pictures of its splits: of kdviz's own models alone."""
+        return not self.is_imported
 
     def prepare(self, image: Image.Image | str | Path) -> Image.Image:
         """The picture that the models see, before scaling and normalisation."""

@@ -1,6 +1,14 @@
 """Models that were trained elsewhere, with a data set, as an experiment of kdviz."""
 
-from kdviz.importing.assemble import DATASET, RECORD, ImportPlan, Progress, import_experiment, report
+from kdviz.importing.assemble import (
+    DATASET,
+    RECORD,
+    ImportPlan,
+    Progress,
+    import_experiment,
+    report,
+    require_replaceable,
+)
 from kdviz.importing.first_maps import first_maps
 from kdviz.importing.spec import KEYS, ModelSpec, named_model, parse_spec, role_of
 
@@ -16,5 +24,6 @@ __all__ = [
     "named_model",
     "parse_spec",
     "report",
+    "require_replaceable",
     "role_of",
 ]

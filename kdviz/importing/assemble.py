@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,6 +54,7 @@ class ImportPlan:
         models: One at least.
         pictures: To measure the models on; None: no figures, no pictures.
         classes: Names of the experiment's classes; empty: those of the data, or of the models.
+        aliases: What classes are called elsewhere, such as their folders -> their names.
         predictions: (role, title, file) of models of which only the predictions are known.
         title: Of the experiment.
         trust: Whether code in files may run.
@@ -65,12 +66,12 @@ class ImportPlan:
     models: Sequence[ModelSpec]
     pictures: PictureFiles | None = None
     classes: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
     predictions: Sequence[tuple[str, str, Path]] = ()
     title: str = ""
     trust: bool = False
     device: str = "auto"
     keep: int = KEPT
-    notes: list[str] = field(default_factory=list)
 
 
 def import_experiment(plan: ImportPlan) -> Iterator[Progress]:
@@ -86,7 +87,8 @@ def import_experiment(plan: ImportPlan) -> Iterator[Progress]:
             yield Progress(f"read {spec.path.name}", number, len(plan.models))
             models.append(import_model(spec, folder, _count_of(plan), trust=plan.trust))
         pictures = plan.pictures and numbered_as(plan.pictures, models)
-        experiment = assembled(folder, models, plan.classes, pictures, plan.title or plan.out.name)
+        title = plan.title or plan.out.name
+        experiment = assembled(folder, models, plan.classes, pictures, title, plan.aliases)
         given = _with_predictions(plan, pictures, experiment)
         experiment.save()
         if pictures is not None:
@@ -129,7 +131,12 @@ def _count_of(plan: ImportPlan) -> int | None:
 
 
 def assembled(
-    folder: Path, models: Sequence[ImportedModel], classes: tuple[str, ...], pictures: PictureFiles | None, title: str
+    folder: Path,
+    models: Sequence[ImportedModel],
+    classes: tuple[str, ...],
+    pictures: PictureFiles | None,
+    title: str,
+    aliases: Mapping[str, str],
 ) -> Experiment:
     """The experiment of imported models; nothing is written.
 
@@ -139,6 +146,7 @@ def assembled(
         classes: Names; empty: those of the data, or of the models.
         pictures: The data; None: there are none.
         title: Heading.
+        aliases: As in :class:`ImportPlan`.
 
     Raises:
         KdvizError: A model's classes cannot be matched to the experiment's.
@@ -148,8 +156,8 @@ def assembled(
     experiment = Experiment(folder, DATASET, names, picture, {}, title)
     same = pictures is not None and len(pictures.numbers) == len(names)  # as logits
     for one in models:
-        order = None if same and one.logits == len(names) else _order(names, one)
-        experiment.runs[one.spec.role] = _run(experiment, one, order, None if pictures is None else pictures.held_out)
+        order = None if same and one.logits == len(names) else _order(names, one, aliases)
+        experiment.runs[one.spec.role] = _run(experiment, one, order)
     return experiment
 
 
@@ -198,13 +206,12 @@ def _with_predictions(plan: ImportPlan, pictures: PictureFiles | None, experimen
     return given
 
 
-def _run(experiment: Experiment, one: ImportedModel, order: tuple[int, ...] | None, held_out: bool | None) -> Run:
+def _run(experiment: Experiment, one: ImportedModel, order: tuple[int, ...] | None) -> Run:
     record = {
         "file": one.spec.path.name,
         "network_from": one.network_from,
         "input_from": one.input_from,
         "notes": list(one.notes),
-        **({} if held_out is None else {"held_out": held_out}),
     }
     return Run(
         one.spec.role,
@@ -223,10 +230,10 @@ def _run(experiment: Experiment, one: ImportedModel, order: tuple[int, ...] | No
     )
 
 
-def _order(classes: tuple[str, ...], one: ImportedModel) -> tuple[int, ...] | None:
+def _order(classes: tuple[str, ...], one: ImportedModel, aliases: Mapping[str, str]) -> tuple[int, ...] | None:
     """Which of the model's logits each class is; None where they are the same in the same order."""
     try:
-        order = class_order(one.class_names or one.logits, classes)
+        order = class_order(one.class_names or one.logits, classes, aliases)
     except ModelError as error:
         raise ModelError(f"The model '{one.spec.role}' does not fit the data: {error}") from error
     return None if order is None or order == tuple(range(one.logits)) else tuple(order)
@@ -259,19 +266,20 @@ def unique(names: Sequence[str]) -> tuple[str, ...]:
 # the folder -----------------------------------------------------------------------------------------------------------
 
 
-def require_replaceable(out: Path) -> None:
-    """Only what an import made before may be replaced, or an empty folder.
+def require_replaceable(out: Path) -> bool:
+    """Whether an earlier import is there, which may be replaced; nothing, or an empty folder, is no obstacle either.
 
     Raises:
         ExperimentError: Something else is there.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
+        return False
     dataset: Any = None
     with suppress(OSError, ValueError, AttributeError):
         dataset = json.loads((out / "experiment.json").read_text(encoding="utf-8")).get("dataset")
     if dataset != DATASET:
         raise ExperimentError(f"'{out}' holds something that no import made; choose another folder with --out.")
+    return True
 
 
 @contextmanager

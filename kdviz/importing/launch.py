@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import html
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -52,7 +51,7 @@ def launch(experiment: Experiment | str | Path, port: int = 0) -> App:
 
     Args:
         experiment: As :func:`kdviz.import_models` or :func:`kdviz.load_experiment` gives it, or a folder. Models that
-            are in memory only are written into a temporary folder.
+            are in memory only are written into its temporary folder.
         port: Of the page; 0 takes a free one.
 
     Raises:
@@ -74,17 +73,9 @@ def _folder(experiment: Experiment | str | Path) -> Path:
         return Path(experiment).resolve()
     if all(run.weights for run in experiment.models.values()):
         return experiment.folder.resolve()
-    parent = Path(tempfile.mkdtemp(prefix="kdviz-launch-"))
-    atexit.register(shutil.rmtree, parent, ignore_errors=True)
-    folder = parent / "models"
-    shutil.copytree(experiment.folder, folder)
-    kept, experiment.folder = experiment.folder, folder
-    try:
-        keep_models(experiment)
-        experiment.save()
-    finally:
-        experiment.folder = kept
-    return folder
+    keep_models(experiment)  # its folder is a temporary one
+    experiment.save()
+    return experiment.folder.resolve()
 
 
 def _free_port() -> int:

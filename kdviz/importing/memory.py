@@ -137,7 +137,7 @@ def _experiment(
             modules[role] = module
             found.append(imported)
     wanted = names.names if names is not None and not names.aliases else ()
-    experiment = assembled(folder, found, tuple(wanted), pictures, title)
+    experiment = assembled(folder, found, tuple(wanted), pictures, title, names.aliases if names is not None else {})
     for role, module in modules.items():
         experiment.runs[role].unadapted = module
     return experiment
@@ -240,7 +240,9 @@ def _settle(experiment: Experiment, out: Path) -> None:
 
 @contextmanager
 def _temporary() -> Iterator[Path]:
-    """A folder that is gone when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="kdviz-models-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    """A folder that is gone when the process ends; nothing is beside it, since the app shows a folder's neighbours."""
+    parent = Path(tempfile.mkdtemp(prefix="kdviz-models-"))
+    atexit.register(shutil.rmtree, parent, ignore_errors=True)
+    folder = parent / "models"
+    folder.mkdir()
     yield folder

@@ -91,7 +91,7 @@ def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: b
     channels = spec.given.get("channels") or network.channels
     own, source = input_of(
         network.name,
-        recorded_input=recorded_input(file.recorded),
+        recorded_input={**(recorded_input(file.recorded) or {}), "source": _where(file)},
         given=spec.given,
         settings=network.settings,
         size=network.size,
