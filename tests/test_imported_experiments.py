@@ -117,15 +117,17 @@ def test_evaluating_again_keeps_the_predictions_of_a_run_without_a_model(given: 
     assert given.runs["external"].metrics["test"]["accuracy"] == pytest.approx(after.right("external").mean(), abs=1e-6)
 
 
-def test_evaluate_on_some_stored_pictures_says_so_and_changes_nothing(
+def test_evaluate_without_data_gives_the_figures_of_the_import_and_changes_nothing(
     made: Maker, capsys: pytest.CaptureFixture
 ) -> None:
     some = made("pair", stored=20)
     before = (some.folder / "predictions.parquet").read_bytes(), (some.folder / "experiment.json").read_bytes()
     assert main(["evaluate", "-e", str(some.folder), "--json"]) == 0
     said = capsys.readouterr()
-    assert "20 of the 48 pictures are stored" in said.err
-    assert json.loads(said.out)["metrics"]["teacher"]["test"]["samples"] == 20
+    assert "the figures of the import" in said.err
+    metrics = json.loads(said.out)["metrics"]
+    assert metrics == {role: run.metrics for role, run in some.runs.items()}
+    assert metrics["teacher"]["test"]["samples"] == 48
     after = (some.folder / "predictions.parquet").read_bytes(), (some.folder / "experiment.json").read_bytes()
     assert before == after
 

@@ -139,6 +139,16 @@ def test_folders_called_by_numbers_are_the_named_classes(tmp_path):
     assert listed(found) == [("0/000.png", "name 0"), ("10/000.png", "name 10"), ("2/000.png", "name 2")]
 
 
+def test_numbers_from_one_to_the_number_of_classes_are_the_named_classes_in_order(tmp_path):
+    plant(tmp_path, {"1": 1, "2": 1})
+    names = ClassNames(("ant", "bee"))
+    assert listed(read_picture_files(tmp_path, classes=names)) == [("1/000.png", "ant"), ("2/000.png", "bee")]
+    path = write_rows(tmp_path / "a.csv", [("file", "label"), ("1/000.png", "2"), ("2/000.png", "1")])
+    assert read_picture_files(path, classes=names).labels.tolist() == [1, 0]
+    plant(tmp_path, {"3": 1})
+    assert "'3'" in refusal(tmp_path, classes=names)
+
+
 # CSV files ------------------------------------------------------------------------------------------------------------
 
 

@@ -157,12 +157,18 @@ def make(experiment: Experiment, device: str = "auto", masks: int = _MASKS, seed
     for story, number in choose(predictions, numbers):
         image, label = picture(number), int(predictions.labels[number])
         said = predictions.predicted.get("teacher", next(iter(predictions.predicted.values())))
-        maps = explain(
-            experiment, image, int(said[number]), roles=list(experiment.models), n_masks=masks, seed=seed, device=device
-        )
-        rows += _rows(experiment, maps, image, {"split": split, "sample": number, "story": story, "label": label})
+        about = {"split": split, "sample": number, "story": story, "label": label}
+        rows += _explained(experiment, image, int(said[number]), about, n_masks=masks, seed=seed, device=device)
         yield story
     yield pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _explained(
+    experiment: Experiment, image: Image.Image, target: int, about: dict[str, Any], **settings: Any
+) -> list[dict[str, Any]]:
+    """Rows of one sample. Its maps, with all of what their errors come from, are gone before the next one's come."""
+    maps = explain(experiment, image, target, roles=list(experiment.models), **settings)
+    return list(_rows(experiment, maps, image, about))
 
 
 def _rows(

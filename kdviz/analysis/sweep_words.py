@@ -207,7 +207,8 @@ def _rivals(found: Verdict) -> list[str]:
     if unknown:
         few = N_("Cannot be told from it with {seeds} and {samples}: {values}.")
         many = N_("{count} of the {total} other values cannot be told from it with {seeds} and {samples}.")
-        text = few if len(unknown) <= _MOST_PAIRS else many
+        none = N_("None of the {total} other values can be told from it with {seeds} and {samples}.")
+        text = few if len(unknown) <= _MOST_PAIRS else none if len(unknown) == len(_own(found)) else many
         said.append(_(text, seeds=values["seeds"], samples=values["samples"], **_counted(found, unknown)))
     return said
 

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdviz.errors import DatasetError
@@ -27,7 +22,10 @@ def add(verbs: Any) -> None:
     parser = verb(verbs, "evaluate", _evaluate, "Measure every model of an experiment on a test set.")
     add_experiment(parser)
     parser.add_argument(
-        "--data", metavar="DIR", help="folder of the data; left away, the pictures that are kept or bundled are used"
+        "--data",
+        metavar="DIR",
+        help="folder of the data; left away: the digits that are bundled, the test pictures that are kept, or, of "
+        "imported models, the figures of their import",
     )
     parser.add_argument(
         "--margin",
@@ -53,14 +51,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
-    folder = experiment.folder
-    if options.data and experiment.is_imported:
-        split = _evaluate_files(experiment, options)
+    if experiment.is_imported:
+        split = _evaluate_files(experiment, options) if options.data else _known_split(experiment)
     else:
         samples = _held_out(experiment, options)
-        experiment, split = _scratch(experiment, samples), samples.split
+        split = samples.split
         evaluate_on(experiment, [samples], options.device)
-    print_metrics(experiment, options.json, split, options.margin, folder)
+    print_metrics(experiment, options.json, split, options.margin)
 
 
 def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
@@ -80,33 +77,24 @@ def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
     return files.split
 
 
-def _scratch(experiment: Experiment, samples: LabelledImages) -> Experiment:
-    """The experiment itself; where only some of the pictures are stored that were predicted, a copy without a folder to
-    keep, so that the figures of all stay as they are."""
-    from kdviz.cli.given import count_of
+def _known_split(experiment: Experiment) -> str:
+    """The split on which imported models were measured, each through its own transforms and on all of its pictures: the
+    pictures that are kept are fewer, and show them only as the common picture does.
 
-    total = count_of(experiment, samples.split)
-    if not experiment.is_imported or total <= len(samples):
-        return experiment
-    folder = tempfile.mkdtemp(prefix="kdviz-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    some, every = f"{len(samples):,}", f"{total:,}"
-    print(
-        f"kdviz: {some} of the {every} pictures are stored; the models are measured on these, and the experiment keeps "
-        "its figures of all",
-        file=sys.stderr,
-    )
-    if left := [role for role in experiment.runs if role not in experiment.models]:
-        print(f"kdviz: left out, as only their predictions are known: {', '.join(left)}", file=sys.stderr)
-    runs = {role: replace(run, metrics={}, training={}) for role, run in experiment.models.items()}
-    return replace(experiment, folder=Path(folder), runs=runs)
+    Raises:
+        DatasetError: They were not measured.
+    """
+    splits = [split for run in experiment.runs.values() for split in run.metrics]
+    if not splits:
+        raise DatasetError(f"'{experiment.folder}' was imported without pictures; name some with --data.")
+    print("kdviz: these are the figures of the import; measure on other pictures with --data", file=sys.stderr)
+    return splits[0]
 
 
 def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledImages:
     """The test split; without its folder, the digits that come with kdviz or the samples that the experiment keeps."""
     import torch
 
-    from kdviz.cli.given import stored_samples
     from kdviz.datasets import LabelledImages, bundled_digits
 
     if options.data:
@@ -114,8 +102,6 @@ def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledIm
     bundled = bundled_digits()["bundled"] if experiment.dataset == "mnist" else None
     if bundled is not None and bundled.images.shape[1:] == (experiment.input.channels, *experiment.input.size):
         return bundled
-    if experiment.is_imported:
-        return stored_samples(experiment)
     stored = experiment.samples("test")
     every = torch.arange(len(stored))
     if not torch.equal(stored.numbers, every):
@@ -149,12 +135,8 @@ def print_metrics(
     as_json: bool,
     split: str | None = None,
     margin: float | None = None,
-    folder: Path | None = None,
 ) -> None:
-    """The metrics of all runs on a split (None: on every one), and with a margin in points the verdict on it.
-
-    ``folder`` is what to call the experiment's; default its own.
-    """
+    """The metrics of all runs on a split (None: on every one), and with a margin in points the verdict on it."""
     from kdviz.doubts import known
 
     metrics = {
@@ -166,7 +148,7 @@ def print_metrics(
         doubts = [one for one in known(experiment) if one.is_of_data or split in (None, one.split)]
         more = {"doubts": [one.to_json() | {"text": one.text} for one in doubts]}
         more |= {} if verdict is None else {"verdict": verdict}
-        print(json.dumps({"experiment": str(folder or experiment.folder), "metrics": metrics, **more}, allow_nan=False))
+        print(json.dumps({"experiment": str(experiment.folder), "metrics": metrics, **more}, allow_nan=False))
         return
     print(f"{'role':12} {'split':10} {'samples':>7} {'accuracy':>9} {'loss':>7} {'ECE':>7}")
     for role, splits in metrics.items():

@@ -63,12 +63,6 @@ def stored_samples(experiment: Experiment) -> LabelledImages:
     raise DatasetError(f"'{experiment.folder}' keeps no pictures of its data; {hint}.")
 
 
-def count_of(experiment: Experiment, split: str) -> int:
-    """How many pictures of a split were predicted; 0 when that is not known."""
-    counts = [int(run.metrics.get(split, {}).get("samples", 0)) for run in experiment.runs.values()]
-    return max(counts, default=0)
-
-
 def picture_files(experiment: Experiment, data: str) -> PictureFiles:
     """Pictures in files, with the experiment's classes.
 

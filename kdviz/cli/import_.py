@@ -59,16 +59,17 @@ def add(verbs: Any) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
-    from kdviz.importing import import_experiment, report, require_replaceable
+    from kdviz.importing import import_experiment, report, require_replaceable, small_footprint
 
     set_threads(options)
     plan = plan_of(options)
     if require_replaceable(plan.out):
         print(f"kdviz: '{plan.out}' holds an earlier import, which this one replaces", file=sys.stderr)
-    _watch(import_experiment(plan))
-    experiment = load_experiment(options.out)
-    if plan.pictures is not None:
-        _add_showcase(experiment, options.device)
+    with small_footprint():
+        _watch(import_experiment(plan))
+        experiment = load_experiment(options.out)
+        if plan.pictures is not None:
+            _add_showcase(experiment, options.device)
     found = report(experiment)
     if options.json:
         # Each role is at the top, as the interface says, and all of them under "models", which no role can hide.

@@ -95,9 +95,14 @@ def _renamed(folders: Sequence[str], classes: ClassNames, where: str) -> tuple[d
 
 
 def _numbers(folders: Sequence[str], count: int) -> tuple[int, ...]:
-    """Of folders that are all called by the numbers of classes; empty otherwise."""
+    """Of folders that are all called by the numbers of classes, from 0 or, where all are there, from 1 to ``count``;
+    empty otherwise."""
     numbers = [int(folder) for folder in folders if folder.isascii() and folder.isdigit() and len(folder) < 7]
-    return tuple(numbers) if len(numbers) == len(folders) and max(numbers) < count else ()
+    if len(numbers) < len(folders):
+        return ()
+    if sorted(numbers) == list(range(1, count + 1)):
+        return tuple(number - 1 for number in numbers)
+    return tuple(numbers) if max(numbers) < count else ()
 
 
 def _strangers(strange: Sequence[str], folders: Sequence[str], classes: ClassNames, where: str) -> DatasetError:

@@ -10,6 +10,7 @@ from kdviz.importing.assemble import (
     require_replaceable,
 )
 from kdviz.importing.first_maps import first_maps
+from kdviz.importing.footprint import small_footprint
 from kdviz.importing.spec import KEYS, ModelSpec, named_model, parse_spec, role_of
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "report",
     "require_replaceable",
     "role_of",
+    "small_footprint",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import warnings
 from collections.abc import Iterator
@@ -25,11 +26,13 @@ def first_maps(experiment: Experiment, device: str = "auto", seconds: float = _S
 
     An experiment whose pictures have no labels, or a model that cannot be explained, gets none.
     """
+    gc.collect()  # what is left of an evaluation is large, and refers to itself
     masks = _affordable(experiment, device, seconds)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a map does not say is said where it is looked at
             for step in make(experiment, device, masks):
+                gc.collect()  # so are traced models and maps
                 if isinstance(step, str):
                     yield step
                 else:

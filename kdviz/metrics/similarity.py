@@ -6,6 +6,7 @@ a map and not once a pair. Maps without a pattern, constant or not finite, are l
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -67,7 +68,8 @@ def _centred(rows: np.ndarray) -> np.ndarray:
     """Rows (n, pixels) less their mean, of length 1."""
     rows = rows - rows.mean(1, keepdims=True)
     rows /= np.abs(rows).max(1, keepdims=True)  # squares of tiny values would vanish
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
 
 
 class Pearson(Measure):
@@ -98,7 +100,10 @@ class Spearman(Pearson):
     disattenuates = False
 
     def prepare(self, maps: np.ndarray) -> np.ndarray:
-        return _centred(stats.rankdata(_rows(maps), axis=1))  # a row with NaN has NaN for all ranks
+        ranks = np.empty((len(maps), math.prod(maps.shape[1:])))
+        for number in range(len(maps)):  # one by one: ranking needs several times a map's memory
+            ranks[number] = stats.rankdata(_rows(maps[number : number + 1]), axis=1)  # all NaN if one is
+        return _centred(ranks)
 
 
 class SSIM(Measure):

@@ -71,7 +71,8 @@ class Estimate(ABC):
 
         Unit u is in half u % 2. A half has half of the masks, so that a unit moves it twice as far as the map.
         """
-        return self.halves[torch.arange(len(self.deviations)) % 2] + 2 * self.deviations
+        own = self.halves[torch.arange(len(self.deviations)) % 2]  # a copy
+        return own.add_(self.deviations, alpha=2)
 
     @cached_property
     def standard_error(self) -> Tensor:
@@ -141,7 +142,7 @@ def reliability(halves: Tensor) -> Tensor:
 def jackknife_error(left_out: Tensor) -> Tensor:
     """Standard error from the maps without each unit in turn, (units, ...), widened for few units by Student's t."""
     units = len(left_out)
-    spread = (left_out - left_out.mean(0)).square().sum(0) * ((units - 1) / units)
+    spread = (left_out - left_out.mean(0)).square_().sum(0) * ((units - 1) / units)
     return spread.sqrt() * float(stats.t.ppf(0.975, units - 1) / stats.norm.ppf(0.975))
 
 
@@ -309,6 +310,8 @@ class LogisticEstimate(RidgeEstimate):
         return [(which, kind(self.masks, self.scores[which])) for which, kind in kinds if which.any()]
 
     def _merged(self, parts: list[Tensor]) -> Tensor:
+        if len(parts) == 1:
+            return parts[0]
         result = parts[0].new_empty(len(parts[0]), len(self.scores), *self.masks.size)
         for (which, _), part in zip(self._parts, parts, strict=True):
             result[:, which] = part

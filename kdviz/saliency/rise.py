@@ -33,7 +33,7 @@ Activation = Callable[[Tensor], Tensor]
 Target = int | tuple[int, ...] | Tensor | Sequence[int] | Sequence[tuple[int, ...]] | None
 
 _CPU_ELEMENTS = 64 * 784  # of the inputs of the first CPU batch; larger batches are tried, and mostly slower
-_MOST_ELEMENTS = {"cpu": 4_000_000, "cuda": 64_000_000}  # of the inputs of a batch
+_MOST_ELEMENTS = {"cpu": 2_000_000, "cuda": 64_000_000}  # of the inputs of a batch
 _CHUNK_SECONDS = 0.04  # of a chunk on a CPU, where one batch takes less; a person sees, and can stop, each
 _CHUNK_MASKS = 512
 _PROBES = 7  # masked pictures on which a model is tried before it is used: no chunk has as many

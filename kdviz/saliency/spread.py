@@ -45,14 +45,15 @@ def of_rest(model: LinearModel, controlled: bool = True, level: bool = False) ->
         rest[:, whole:] = model.scores[:, whole:] - model.scores.mean(1, keepdim=True)
     units = units_of(masks, count)
     total = _summed(rest, units)
-    maps = sums_of_masks(masks, rest, units) - masks.probability * total[:, :, None, None]
-    maps = maps * _effect(model, rest, units).sqrt()[:, None, None]
+    maps = sums_of_masks(masks, rest, units)  # large, so that it is changed in place
+    maps -= masks.probability * total[:, :, None, None]
+    maps *= _effect(model, rest, units).sqrt()[:, None, None]
     if level:
         # What is linear cancels in the mean of a balanced block: it is taken out as far as it can be fitted.
         rest = model.fit(model.everything)[1][0]
         moved = _summed(rest, units) * _effect_of_level(masks, rest, units).sqrt()
-        maps = maps + masks.probability * moved[:, :, None, None]
-    return maps / (count * masks.probability)
+        maps += masks.probability * moved[:, :, None, None]
+    return maps.div_(count * masks.probability)
 
 
 def _summed(values: Tensor, units: Groups) -> Tensor:

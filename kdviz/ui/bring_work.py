@@ -24,9 +24,12 @@ def main(plan: str) -> int:
     """The exit status."""
     document = json.loads(Path(plan).read_text(encoding="utf-8"))
     _limit_files(document["largest"])
+    from kdviz.importing import small_footprint
+
     try:
-        for step in _steps(document):
-            _say(step)
+        with small_footprint():
+            for step in _steps(document):
+                _say(step)
     except KdvizError as error:
         _say({"error": in_their_words(str(error), document["renamed"])})
         return 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +112,9 @@ class _Task:
         given = {"n_masks": self.n_masks, "baseline": self.baseline, "n_samples": samples}
         settings: dict[str, Any] = {key: one for key, one in given.items() if key in known and one is not None}
         try:
-            found = explain(self.experiment, picture, target, name, roles=roles, device="cpu", **settings)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of one picture's map; the table is about all of them
+                found = explain(self.experiment, picture, target, name, roles=roles, device="cpu", **settings)
         except SettingError:
             return {}
         return {role: np.asarray(one) for role, one in found.items()}
