@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kdviz.ui import lifespan, main, middleware
+from kdviz.app import lifespan, main, middleware
 
 app = st.App(__file__, lifespan=lifespan, middleware=middleware)
 main()

@@ -11,9 +11,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kdviz.core import moved
+
 if TYPE_CHECKING:
     from kdviz import figures
-    from kdviz.errors import KdvizError
+    from kdviz.core.errors import KdvizError
     from kdviz.experiment import Experiment, Run, list_experiments, load_experiment
     from kdviz.importing.launch import launch
     from kdviz.importing.memory import import_models
@@ -36,10 +38,12 @@ __all__ = [
     "load_experiment",
 ]
 
+moved.install()
+
 # Imported when first used: `kdviz --help` must not wait for torch.
 _HOMES = {
     "Experiment": "kdviz.experiment",
-    "KdvizError": "kdviz.errors",
+    "KdvizError": "kdviz.core.errors",
     "Run": "kdviz.experiment",
     "SaliencyMap": "kdviz.saliency",
     "agreement": "kdviz.metrics",

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from kdviz.datasets import LabelledImages
+from kdviz.data import LabelledImages
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = os.environ.get("KDVIZ_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")

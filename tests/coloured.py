@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kdviz.datasets import LabelledImages
+from kdviz.data import LabelledImages
 from kdviz.distill.runs import new_network
 from kdviz.experiment import InputSpec
 

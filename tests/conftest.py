@@ -11,7 +11,7 @@ import torch
 from browser import browser, english, mandarin, models, page, server  # noqa: F401  fixtures
 from imported import imported_folders  # noqa: F401  a fixture
 
-from kdviz.datasets import LabelledImages, bundled_digits, mnist
+from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill.runs import new_network
 from kdviz.experiment import Experiment, InputSpec, load_experiment
 

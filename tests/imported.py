@@ -15,14 +15,14 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from kdviz.analysis.evaluation import evaluate, model_metrics, predictions_table
-from kdviz.datasets import LabelledImages
-from kdviz.datasets.samples import as_pixels
+from kdviz.core.files import atomic_write
+from kdviz.data import LabelledImages
+from kdviz.data.samples import as_pixels
+from kdviz.data.store import samples_table
 from kdviz.distill.runs import new_network
 from kdviz.experiment import PREDICTIONS, Experiment, InputSpec, Run
-from kdviz.files import atomic_write
-from kdviz.inputs import common_picture
-from kdviz.samples_store import samples_table
+from kdviz.models.inputs import common_picture
+from kdviz.studies.predictions.evaluation import evaluate, model_metrics, predictions_table
 
 CLASSES = ("blue", "green", "red", "grey")
 _TINTS = np.array([[30, 50, 200], [60, 220, 70], [220, 60, 40], [130, 130, 130]])

@@ -15,12 +15,12 @@ import torch
 from sweeps import CONFIG, comparable, finish, small_splits
 from test_serving import LONG, RISE, WAIT, first_state, pool, task  # noqa: F401  fixtures among them
 
-from kdviz.analysis.studies import Sweep
+from kdviz.core.errors import KdvizError, ModelError, UnknownNameError
+from kdviz.core.jobs import run_on_ray
 from kdviz.distill.runs import work
-from kdviz.errors import KdvizError, ModelError, UnknownNameError
-from kdviz.execution import run_on_ray
 from kdviz.experiment import load_experiment
 from kdviz.serving import start_pool
+from kdviz.studies.sweep.runner import Sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from conftest import NETWORKS, SMALL
 from sweeps import CONFIG, finish, small_splits
 
-from kdviz.analysis.evaluation import evaluate
-from kdviz.analysis.studies import STUDIES, Sweep
-from kdviz.datasets import LabelledImages
+from kdviz.data import LabelledImages
 from kdviz.distill import fit
 from kdviz.distill.runs import new_network
 from kdviz.experiment import Experiment, load_experiment
+from kdviz.studies.predictions.evaluation import evaluate
+from kdviz.studies.sweep.runner import STUDIES, Sweep
 
 SIZES = {"train": 400, "validation": 100, "test": 200}
 VALUES = {"temperature": [1.0, 4.0], "alpha": [0.5, 0.9], "loss": ["soft_targets", "dist"], "teacher-epochs": [1, 2]}

@@ -10,11 +10,11 @@ import pytest
 import torch
 from conftest import SMALL
 
-from kdviz.analysis.studies import Cost, Sweep
-from kdviz.datasets import LabelledImages
+from kdviz.core.files import Store
+from kdviz.data import LabelledImages
 from kdviz.distill import TrainingConfig, training
 from kdviz.distill.runs import TrainingRun, perform
-from kdviz.files import Store
+from kdviz.studies.sweep.runner import Cost, Sweep
 
 CONFIG = TrainingConfig(epochs=2, batch_size=50, device="cpu", bf16="off")
 SIZES = {"train": 200, "validation": 80, "test": 120}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy import stats
 
-from kdviz.errors import SettingError, UnknownNameError
+from kdviz.core.errors import SettingError, UnknownNameError
 from kdviz.metrics import TopOverlap, agreement, agreement_table, classification_metrics, inherited_errors, mcnemar
 from kdviz.metrics.predictions import expected_calibration_error
 from kdviz.metrics.similarity import iou, measures, pearson, spearman, ssim

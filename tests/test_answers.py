@@ -9,17 +9,17 @@ import pyarrow as pa
 import pytest
 import torch
 
-from kdviz.analysis import answers as module
-from kdviz.analysis.answers import Answer, Findings, answers, decision
-from kdviz.analysis.cost import CostReport
-from kdviz.analysis.evaluation import evaluate
-from kdviz.analysis.judgement import Margins
-from kdviz.analysis.mistakes import Predictions
-from kdviz.analysis.showcase import STORIES, choose, make, read_showcase
 from kdviz.cli import main
-from kdviz.errors import ExperimentError
+from kdviz.compress.cost import CostReport
+from kdviz.core.errors import ExperimentError
 from kdviz.experiment import load_experiment
 from kdviz.figures.overlay import overlay
+from kdviz.narrative import overview as module
+from kdviz.narrative.overview import Answer, Findings, answers, decision
+from kdviz.studies.comparison.judgement import Margins
+from kdviz.studies.predictions.evaluation import evaluate
+from kdviz.studies.predictions.mistakes import Predictions
+from kdviz.studies.predictions.showcase import STORIES, choose, make, read_showcase
 
 N = 20_000
 NAMES = ("teacher", "kd_student", "student")
@@ -234,7 +234,7 @@ def test_without_a_student_alone_copying_is_not_told(tiny):
 
 
 def test_the_shipped_study_tells_of_copying_over_its_seeds():
-    from kdviz.analysis.series import read_report
+    from kdviz.studies.sweep.report import read_report
 
     experiment = load_experiment("mnist")
     found = Findings(experiment, study=read_report(experiment, "temperature"))
@@ -338,7 +338,7 @@ def test_what_is_not_known_is_said(tiny):
 
 
 def test_the_shipped_experiment_has_seeds_in_its_accuracies():
-    from kdviz.analysis.series import read_report
+    from kdviz.studies.sweep.report import read_report
 
     experiment = load_experiment("mnist")
     found = Findings(experiment, study=read_report(experiment, "temperature"))

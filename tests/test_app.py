@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from browser import ROOT, TOO_WIDE, maps, needs_browser, settled
 
-from kdviz.analysis.softened import entropy_bits, least_sure, read_logits, softened
-from kdviz.datasets import bundled_digits
+from kdviz.data import bundled_digits
 from kdviz.experiment import load_experiment
+from kdviz.studies.predictions.soft_targets import entropy_bits, least_sure, read_logits, softened
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser

@@ -13,7 +13,7 @@ import pytest
 from browser import TOO_WIDE, WAIT, maps, needs_browser, settled
 from PIL import Image
 
-from kdviz.datasets import bundled_digits
+from kdviz.data import bundled_digits
 from kdviz.experiment import load_experiment
 from kdviz.saliency import explain
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from browser import ROOT, TOO_WIDE, WAIT, needs_browser
 
-from kdviz.analysis.bargains import bargain, findings, rivals, title
-from kdviz.analysis.cost import AXES, read_cost
+from kdviz.compress.cost import AXES, read_cost
 from kdviz.experiment import load_experiment
+from kdviz.narrative.tradeoffs import bargain, findings, rivals, title
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser

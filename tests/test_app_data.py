@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from kdviz.app.library import OpenExperiment
 from kdviz.bench.app_data import _shifted, large_experiment
 from kdviz.experiment import load_experiment
-from kdviz.ui.library import OpenExperiment
 
 
 def test_it_is_shown_like_any_other(tmp_path):

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from kdviz.analysis.evaluation import predictions_table
-from kdviz.doubts import KEY, Doubt
+from kdviz.data.doubts import KEY, Doubt
+from kdviz.studies.predictions.evaluation import predictions_table
 
 pytest.importorskip("streamlit.testing.v1")
 from streamlit.testing.v1 import AppTest
 
 
 def _page(folder):
+    from kdviz.app.library import OpenExperiment
+    from kdviz.app.pages.models.page import _doubts
     from kdviz.experiment import load_experiment
-    from kdviz.ui.library import OpenExperiment
-    from kdviz.ui.models import _doubts
 
     _doubts(OpenExperiment(load_experiment(folder)))
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from browser import ROOT, WAIT, needs_browser, settled
 
+from kdviz.core.images import ENDINGS
 from kdviz.experiment import MORE_BASELINES
-from kdviz.images import ENDINGS
-from kdviz.networks import networks
+from kdviz.models.networks import networks
 from kdviz.saliency import methods
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

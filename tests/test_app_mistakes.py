@@ -16,13 +16,13 @@ from axe_playwright_python.sync_playwright import Axe
 from browser import TOO_WIDE, needs_browser, settled
 from conftest import NETWORKS, SMALL
 
-from kdviz.analysis.evaluation import evaluate
-from kdviz.analysis.mistake_index import Filters, MistakeIndex
-from kdviz.analysis.mistakes import GROUPS
-from kdviz.datasets import LabelledImages
+from kdviz.app.library import OpenExperiment
+from kdviz.data import LabelledImages
 from kdviz.distill.runs import new_network
 from kdviz.experiment import Experiment, load_experiment
-from kdviz.ui.library import OpenExperiment
+from kdviz.studies.predictions.evaluation import evaluate
+from kdviz.studies.predictions.mistake_index import Filters, MistakeIndex
+from kdviz.studies.predictions.mistakes import GROUPS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser

@@ -14,10 +14,10 @@ import torch
 from browser import TOO_WIDE, WAIT, needs_browser, running, settled
 from safetensors.torch import load_file, save
 
+from kdviz.app.pages.methods.page import TOPICS
+from kdviz.core.files import MODELS
 from kdviz.distill.runs import new_network
 from kdviz.experiment import load_experiment
-from kdviz.files import MODELS
-from kdviz.ui.methods import TOPICS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser

@@ -7,13 +7,13 @@ import re
 import pytest
 from browser import ROOT, TOO_WIDE, WAIT, needs_browser
 
-from kdviz.analysis.answers import Findings, answers, decision
-from kdviz.analysis.bargains import findings
-from kdviz.analysis.cost import read_cost
-from kdviz.analysis.judgement import Margins
-from kdviz.analysis.series import read_report
-from kdviz.analysis.showcase import read_showcase
+from kdviz.compress.cost import read_cost
 from kdviz.experiment import load_experiment
+from kdviz.narrative.overview import Findings, answers, decision
+from kdviz.narrative.tradeoffs import findings
+from kdviz.studies.comparison.judgement import Margins
+from kdviz.studies.predictions.showcase import read_showcase
+from kdviz.studies.sweep.report import read_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser

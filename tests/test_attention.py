@@ -14,7 +14,13 @@ import torch
 from safetensors.torch import load as load_safetensors
 from sweeps import CONFIG, small_splits
 
-from kdviz.analysis.attention import (
+from kdviz.cli import main
+from kdviz.core.errors import DatasetError, ExperimentError, KdvizError, SettingError
+from kdviz.core.jobs import run_on_ray
+from kdviz.metrics import agreement
+from kdviz.models.networks import build_network
+from kdviz.saliency import explain
+from kdviz.studies.attention import (
     AttentionStudy,
     maps,
     own_models,
@@ -29,17 +35,11 @@ from kdviz.analysis.attention import (
     train_teachers,
     work,
 )
-from kdviz.analysis.attention.maps import GroupMaps, read_maps
-from kdviz.analysis.attention.models import StudyModel, shuffled
-from kdviz.analysis.attention.pairs import SCHEMA, all_pairs, partners
-from kdviz.analysis.attention.sampling import choose
-from kdviz.analysis.attention.table import about_studies
-from kdviz.cli import main
-from kdviz.errors import DatasetError, ExperimentError, KdvizError, SettingError
-from kdviz.execution import run_on_ray
-from kdviz.metrics import agreement
-from kdviz.networks import build_network
-from kdviz.saliency import explain
+from kdviz.studies.attention.maps import GroupMaps, read_maps
+from kdviz.studies.attention.models import StudyModel, shuffled
+from kdviz.studies.attention.sampling import choose
+from kdviz.studies.attention.statistics.pairs import SCHEMA, all_pairs, partners
+from kdviz.studies.attention.statistics.table import about_studies
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {"n_masks": 128, "precision": "float32"}
@@ -267,7 +267,7 @@ def test_figures_are_the_same_for_any_chunk_size(tiny, few, monkeypatch):
         tables.append(table_of(one))
     same(tables[0], tables[1])
     same(tables[0], tables[2])
-    monkeypatch.setattr("kdviz.analysis.attention.pairs._ELEMENTS", 14 * 14 * 10)  # image by image
+    monkeypatch.setattr("kdviz.studies.attention.statistics.pairs._ELEMENTS", 14 * 14 * 10)  # image by image
     list(a_study(tiny, few, results=tiny.folder / "again").run())
     same(tables[0], tiny.table("agreement"))
 

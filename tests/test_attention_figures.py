@@ -10,10 +10,10 @@ import pytest
 from test_attention_statistics import CLASSES, TEMPERATURES, made_up
 
 from kdviz import figures
-from kdviz.analysis.attention.document import as_json
-from kdviz.analysis.attention.report import report_of
-from kdviz.analysis.attention.words import in_words
-from kdviz.errors import UnknownNameError
+from kdviz.core.errors import UnknownNameError
+from kdviz.narrative.attention.document import as_json
+from kdviz.narrative.attention.words import in_words
+from kdviz.studies.attention.statistics.report import report_of
 
 
 @pytest.fixture(scope="module")

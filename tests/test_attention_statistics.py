@@ -9,8 +9,14 @@ import torch
 from scipy import stats
 from torchmetrics.functional.classification import binary_auroc
 
-from kdviz.analysis.attention.agreements import Agreements, Series, read_agreements
-from kdviz.analysis.attention.dependence import (
+from kdviz.core.errors import ExperimentError
+from kdviz.metrics import paired_difference
+from kdviz.metrics.uncertainty import simultaneous_level
+from kdviz.narrative.attention.words import in_words
+from kdviz.studies.attention.maps import GroupMaps, StudyImages
+from kdviz.studies.attention.models import StudyModel
+from kdviz.studies.attention.statistics.agreements import Agreements, Series, read_agreements
+from kdviz.studies.attention.statistics.dependence import (
     auroc,
     by_class,
     by_mistakes,
@@ -18,11 +24,7 @@ from kdviz.analysis.attention.dependence import (
     claim_pairs,
     predicts_inheritance,
 )
-from kdviz.analysis.attention.maps import GroupMaps, StudyImages
-from kdviz.analysis.attention.models import StudyModel
-from kdviz.analysis.attention.pairs import agreement_rows
-from kdviz.analysis.attention.report import report_of
-from kdviz.analysis.attention.statistics import (
+from kdviz.studies.attention.statistics.effects import (
     effect_of,
     image_differences,
     mean_contrast,
@@ -30,10 +32,8 @@ from kdviz.analysis.attention.statistics import (
     resampled_sums,
     size_of,
 )
-from kdviz.analysis.attention.words import in_words
-from kdviz.errors import ExperimentError
-from kdviz.metrics import paired_difference
-from kdviz.metrics.uncertainty import simultaneous_level
+from kdviz.studies.attention.statistics.pairs import agreement_rows
+from kdviz.studies.attention.statistics.report import report_of
 
 CLASSES = tuple("0123456789")
 SIZE = (8, 8)
@@ -263,7 +263,7 @@ def test_weights_count_images_as_often_as_they_say(planted):
 def test_sums_are_those_of_a_poisson_bootstrap_in_any_blocks(monkeypatch):
     columns = np.random.default_rng(0).normal(size=(500, 3))
     whole = resampled_sums(columns, 400, 1)
-    monkeypatch.setattr("kdviz.analysis.attention.statistics._AT_ONCE", 400 * 7)
+    monkeypatch.setattr("kdviz.studies.attention.statistics.effects._AT_ONCE", 400 * 7)
     blocks = resampled_sums(columns, 400, 1)
     np.testing.assert_allclose(blocks[0], columns.sum(0))
     assert blocks[1:].mean(0) == pytest.approx(columns.sum(0), abs=5 * np.sqrt((columns**2).sum(0).max() / 400))

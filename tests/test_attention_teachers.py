@@ -9,19 +9,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kdviz.analysis.attention import markdown
-from kdviz.analysis.attention.agreements import Agreements, Series, read_agreements
-from kdviz.analysis.attention.controls import SHARE, Control
-from kdviz.analysis.attention.document import _rows, as_json
-from kdviz.analysis.attention.maps import GroupMaps, StudyImages
-from kdviz.analysis.attention.models import StudyModel, shuffles
-from kdviz.analysis.attention.pairs import agreement_rows
-from kdviz.analysis.attention.report import report_of
-from kdviz.analysis.attention.statistics import effect_of, matched, pair_contrast
-from kdviz.analysis.attention.uncertain import _spread, summarised
-from kdviz.analysis.attention.verdicts import RULES, claim_of, verdicts
-from kdviz.analysis.attention.words import in_words
-from kdviz.errors import SettingError
+from kdviz.core.errors import SettingError
+from kdviz.narrative.attention import markdown
+from kdviz.narrative.attention.document import _rows, as_json
+from kdviz.narrative.attention.words import in_words
+from kdviz.studies.attention.maps import GroupMaps, StudyImages
+from kdviz.studies.attention.models import StudyModel, shuffles
+from kdviz.studies.attention.statistics.agreements import Agreements, Series, read_agreements
+from kdviz.studies.attention.statistics.controls import SHARE, Control
+from kdviz.studies.attention.statistics.effects import effect_of, matched, pair_contrast
+from kdviz.studies.attention.statistics.pairs import agreement_rows
+from kdviz.studies.attention.statistics.report import report_of
+from kdviz.studies.attention.statistics.uncertainty import _spread, summarised
+from kdviz.studies.attention.statistics.verdicts import RULES, claim_of, verdicts
 
 CLASSES = ("a", "b")
 TEACHERS = ("teacher", "teacher, seed 1", "teacher, seed 2")

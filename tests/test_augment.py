@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kdviz.core.errors import SettingError, UnknownNameError
 from kdviz.distill import augment as module
 from kdviz.distill.augment import Augment, augmentations
-from kdviz.errors import SettingError, UnknownNameError
 
 IMAGES = [name for name in augmentations if not augmentations[name].mixes]
 MIXES = [name for name in augmentations if augmentations[name].mixes]

@@ -23,7 +23,7 @@ from kdviz.bench.app_rows import line as table_line
 from kdviz.bench.app_rows import measured, median, medians, parts_of, percentile, single, slope
 from kdviz.bench.app_sessions import Run, fields, rerun
 from kdviz.cli import main
-from kdviz.errors import SettingError
+from kdviz.core.errors import SettingError
 
 ROOT = Path(__file__).parent.parent
 

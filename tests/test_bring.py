@@ -14,30 +14,31 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError
+from kdviz.app import limits
+from kdviz.app.pages.bring_models.check import zipped
+from kdviz.app.pages.bring_models.draft import ModelsDraft, draft_of
+from kdviz.app.pages.bring_models.process import in_their_words
+from kdviz.app.uploads import session_store, unpacking
+from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError
 from kdviz.experiment import load_experiment
-from kdviz.networks import build_network
-from kdviz.ui import limits, own, unpacking
-from kdviz.ui.bring_check import zipped
-from kdviz.ui.bring_draft import ModelsDraft, draft_of
-from kdviz.ui.bring_work import in_their_words
+from kdviz.models.networks import build_network
 
 CLASSES = 3
 LONGEST = 240  # seconds of an import on a busy machine
 
 
 @pytest.fixture
-def mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[own.Belongings]:
-    monkeypatch.setattr(own, "GRACE", 60.0)
+def mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[session_store.Belongings]:
+    monkeypatch.setattr(session_store, "GRACE", 60.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    one = own.Belongings("session-bring")
-    own._all[one.session] = one
+    one = session_store.Belongings("session-bring")
+    session_store._all[one.session] = one
     yield one
     one.end()
 
 
 @pytest.fixture
-def draft(mine: own.Belongings) -> ModelsDraft:
+def draft(mine: session_store.Belongings) -> ModelsDraft:
     return draft_of(mine)
 
 
@@ -81,14 +82,16 @@ def imported(draft: ModelsDraft) -> None:
     assert draft.job.wait(LONGEST)
 
 
-def files_in(mine: own.Belongings) -> list[Path]:
+def files_in(mine: session_store.Belongings) -> list[Path]:
     return [path for path in mine.folder.rglob("*") if path.is_file()]
 
 
 # what becomes an experiment -------------------------------------------------------------------------------------------
 
 
-def test_files_and_pictures_become_an_experiment_of_the_session(mine: own.Belongings, draft: ModelsDraft) -> None:
+def test_files_and_pictures_become_an_experiment_of_the_session(
+    mine: session_store.Belongings, draft: ModelsDraft
+) -> None:
     draft.take_model("teacher", "My teacher.safetensors", timm_file())
     prefixed = {f"module.{name}": tensor for name, tensor in state_of("torchvision/shufflenet_v2_x0_5").items()}
     draft.take_model("kd_student", "kd.pth.tar", saved({"state_dict": prefixed, "epoch": 3}))
@@ -170,7 +173,7 @@ def test_a_zip_of_a_folder_is_a_model(draft: ModelsDraft) -> None:
     ],
 )
 def test_a_file_is_refused_and_nothing_is_left(
-    mine: own.Belongings, draft: ModelsDraft, name: str, content: bytes, words: str
+    mine: session_store.Belongings, draft: ModelsDraft, name: str, content: bytes, words: str
 ) -> None:
     with pytest.raises(KdvizError, match=words):
         draft.take_model("teacher", name, content)
@@ -184,7 +187,7 @@ def test_onnx_files_are_taken_where_the_operator_says_so(draft: ModelsDraft, mon
     assert draft.sent
 
 
-def test_pictures_that_unpack_to_far_more_are_refused(mine: own.Belongings, draft: ModelsDraft) -> None:
+def test_pictures_that_unpack_to_far_more_are_refused(mine: session_store.Belongings, draft: ModelsDraft) -> None:
     with pytest.raises(ExperimentError, match="would unpack to"):
         draft.take_pictures([("p.zip", zip_of({"a.png": bytes(80_000_000)}))])
     with pytest.raises(ExperimentError, match="no pictures"):
@@ -207,7 +210,9 @@ def test_what_does_not_fit_the_session_is_refused(draft: ModelsDraft, monkeypatc
     ("table", "words"),
     [("file,label\n../../../secret.png,a\n/etc/hostname.png,b\n", "outside|leads|folder"), ("file,label\n", "CSV|row")],
 )
-def test_a_table_names_only_what_was_sent(mine: own.Belongings, draft: ModelsDraft, table: str, words: str) -> None:
+def test_a_table_names_only_what_was_sent(
+    mine: session_store.Belongings, draft: ModelsDraft, table: str, words: str
+) -> None:
     draft.take_model("teacher", "t.safetensors", timm_file())
     draft.take_pictures([("d.zip", zip_of({"labels.csv": table.encode(), "x.png": picture(0)}))])
     imported(draft)
@@ -229,7 +234,7 @@ def test_names_of_classes_are_never_a_path(draft: ModelsDraft, tmp_path: Path) -
         assert str(plan.work) in said
 
 
-def test_an_import_that_is_stopped_leaves_nothing(mine: own.Belongings, draft: ModelsDraft) -> None:
+def test_an_import_that_is_stopped_leaves_nothing(mine: session_store.Belongings, draft: ModelsDraft) -> None:
     draft.take_model("teacher", "t.safetensors", timm_file())
     draft.start()
     assert draft.job is not None
@@ -248,7 +253,7 @@ def test_messages_have_the_names_that_people_gave() -> None:
 # one model's weights --------------------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_of_another_library_finds_its_network(mine: own.Belongings, draft: ModelsDraft) -> None:
+def test_a_checkpoint_of_another_library_finds_its_network(mine: session_store.Belongings, draft: ModelsDraft) -> None:
     draft.take_model("teacher", "t.safetensors", timm_file())
     imported(draft)
     experiment = load_experiment(mine.experiments[draft.name].folder)

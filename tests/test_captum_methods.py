@@ -14,11 +14,11 @@ import torchvision
 from scipy import stats
 from torch import nn
 
-from kdviz.errors import SettingError, UnknownNameError
-from kdviz.networks import PaperCNN, PaperFC, build_network
-from kdviz.saliency.captum_methods import _SeparateWindows, attribute, misfit
-from kdviz.saliency.methods import REPEATS, methods
-from kdviz.saliency.places import Grid, _grid, find_layer, output_and_gradient
+from kdviz.core.errors import SettingError, UnknownNameError
+from kdviz.explanation.captum_methods import _SeparateWindows, attribute, misfit
+from kdviz.explanation.gradcam_layers import Grid, _grid, find_layer, output_and_gradient
+from kdviz.explanation.methods import REPEATS, methods
+from kdviz.models.networks import PaperCNN, PaperFC, build_network
 
 METHODS = [
     "occlusion",

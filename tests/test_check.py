@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from kdviz.core.errors import ModelError
 from kdviz.distill import TrainingConfig, check_settings, check_teacher, teacher_losses
-from kdviz.distill.check import check_balance
-from kdviz.distill.losses import TeacherLoss, soft_target_loss
+from kdviz.distill.checks import check_balance
+from kdviz.distill.objectives.losses import TeacherLoss, soft_target_loss
 from kdviz.distill.runs import new_network
-from kdviz.errors import ModelError
 from kdviz.experiment import load_experiment
 
 CLASSES = tuple("0123456789")

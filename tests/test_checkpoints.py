@@ -15,7 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from kdviz.checkpoints import (
+from kdviz.core.errors import ExperimentError, ModelError, SettingError, UnknownNameError
+from kdviz.experiment import Experiment, InputSpec, load_experiment
+from kdviz.models.checkpoints import (
     PretrainedInput,
     classifier_head,
     download_pretrained,
@@ -24,9 +26,7 @@ from kdviz.checkpoints import (
     pretrained_input,
     read_checkpoint,
 )
-from kdviz.errors import ExperimentError, ModelError, SettingError, UnknownNameError
-from kdviz.experiment import Experiment, InputSpec, load_experiment
-from kdviz.networks import Renormalised, build_network
+from kdviz.models.networks import Renormalised, build_network
 
 STATE = {
     "body.weight": torch.arange(6.0).view(2, 3),

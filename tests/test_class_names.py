@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from kdviz.datasets.class_names import class_order, read_classes
-from kdviz.datasets.imagenet import imagenet
-from kdviz.errors import DatasetError, ModelError
+from kdviz.core.errors import DatasetError, ModelError
+from kdviz.data.labels.class_names import class_order, read_classes
+from kdviz.data.labels.imagenet import imagenet
 
 ANIMALS = ("ant", "bee", "cat")
 
@@ -173,7 +173,7 @@ def test_every_library_names_each_class_of_imagenet(table):
     """Every class is matched to itself between wordnet ids, synsets and torchvision's names; none is mistaken."""
     from torchvision.models import ResNet18_Weights
 
-    from kdviz.datasets.class_matching import match_names
+    from kdviz.data.labels.matching import match_names
 
     synsets = [table.lemmas[wnid] for wnid in table.wnids]
     everyone = tuple(range(1000))
@@ -195,7 +195,7 @@ def test_a_permuted_models_own_order_is_undone(table):
 
 
 def test_imagenets_names_without_timm(monkeypatch):
-    from kdviz.datasets import imagenet as module
+    from kdviz.data.labels import imagenet as module
 
     monkeypatch.setattr(module, "_folder_of", lambda _: None)
     module.imagenet.cache_clear()

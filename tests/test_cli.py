@@ -17,11 +17,11 @@ from coloured import coloured, coloured_splits, network, plant_tree, state_of
 from PIL import Image
 
 import kdviz
-import kdviz.datasets
+import kdviz.data
 from kdviz.bench import train as bench
 from kdviz.cli import main
 from kdviz.cli.explain import METHOD_OPTIONS
-from kdviz.distill import losses, recipes, training, trio
+from kdviz.distill import experiment_trainer, losses, recipes, training
 from kdviz.experiment import list_experiments, load_experiment
 from kdviz.saliency import methods
 
@@ -286,7 +286,7 @@ def test_ctrl_c_is_exit_130(monkeypatch, capsys):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kdviz.cli.names._list", interrupted)
+    monkeypatch.setattr("kdviz.cli.list_._list", interrupted)
     assert main(["list", "networks"]) == 130
     assert capsys.readouterr().err == "kdviz: stopped.\n"
 
@@ -400,10 +400,10 @@ def splits_of(digits) -> dict:
 def few_digits(monkeypatch, digits):
     """Both data sets of the commands, with a few bundled digits."""
     splits = splits_of(digits)
-    for module in (kdviz.datasets, recipes):
+    for module in (kdviz.data, recipes):
         monkeypatch.setattr(module, "mnist", lambda *_, **__: splits)
     monkeypatch.setattr(
-        "kdviz.datasets.bundled_digits", lambda *_: {"bundled": digits.take(torch.arange(320, 360), "bundled")}
+        "kdviz.data.bundled_digits", lambda *_: {"bundled": digits.take(torch.arange(320, 360), "bundled")}
     )
     return splits
 
@@ -411,7 +411,7 @@ def few_digits(monkeypatch, digits):
 @pytest.fixture
 def few_small_digits(monkeypatch, small_digits):
     splits = splits_of(small_digits)
-    for module in (kdviz.datasets, recipes):
+    for module in (kdviz.data, recipes):
         monkeypatch.setattr(module, "mnist", lambda *_, **__: splits)
     return splits
 
@@ -558,7 +558,7 @@ def test_missing_data_is_one_line(tmp_path, capsys):
 
 def test_evaluate(tiny_folder, few_small_digits, monkeypatch, small_digits, capsys):
     some = small_digits.take(torch.arange(50))
-    monkeypatch.setattr("kdviz.datasets.bundled_digits", lambda *_: {"bundled": some})
+    monkeypatch.setattr("kdviz.data.bundled_digits", lambda *_: {"bundled": some})
     command = ["evaluate", "-e", str(tiny_folder), "--device", "cpu"]
     assert main([*command, "--json"]) == 0
     metrics = only_json(capsys)["metrics"]
@@ -1127,7 +1127,7 @@ def test_an_error_in_the_middle_comes_after_the_bar(tree, tmp_path, monkeypatch,
             raise kdviz.KdvizError("Stopped.")
         return training.fit(*args, **more)
 
-    monkeypatch.setattr(trio, "fit", fit)
+    monkeypatch.setattr(experiment_trainer, "fit", fit)
     assert main(["train", "folder", "--data", str(tree), "--out", str(tmp_path / "e"), *FRESH]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "kdviz: Stopped."
 

@@ -17,20 +17,20 @@ from PIL import Image
 from torch import nn
 
 from kdviz import figures
-from kdviz.analysis import cost, profile
-from kdviz.analysis.bargains import bargain, findings, possible_rivals, rivals
-from kdviz.analysis.cost import AXES, CostReport, front, read_cost, table_file
-from kdviz.analysis.judgement import Margins
-from kdviz.analysis.operations import left_out, operations_of
-from kdviz.analysis.profile import Progress, Samples, Settings, operations, own_samples
 from kdviz.cli import main
 from kdviz.cli.profile import _print
-from kdviz.datasets import LabelledImages
-from kdviz.errors import ExperimentError, KdvizError
+from kdviz.compress import cost, profile
+from kdviz.compress.cost import AXES, CostReport, front, read_cost, table_file
+from kdviz.compress.operations import left_out, operations_of
+from kdviz.compress.profile import Progress, Samples, Settings, operations, own_samples
+from kdviz.core.errors import ExperimentError, KdvizError
+from kdviz.core.language import speaking
+from kdviz.data import LabelledImages
 from kdviz.experiment import load_experiment
-from kdviz.language import speaking
 from kdviz.metrics import score_interval
-from kdviz.networks import build_network
+from kdviz.models.networks import build_network
+from kdviz.narrative.tradeoffs import bargain, findings, possible_rivals, rivals
+from kdviz.studies.comparison.judgement import Margins
 
 ONNX = "makes ONNX files: needs onnx, onnxscript and onnxruntime"
 QUICK = Settings(batches=(1, 8), seconds=0.05)

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from kdviz.bench.intervals import calibration
+from kdviz.rise.control_variates import covariance_with_cells
+from kdviz.rise.estimators import jackknife_error
 from kdviz.saliency import RandomMasks, estimate, estimators
-from kdviz.saliency.control_variates import covariance_with_cells
-from kdviz.saliency.estimators import jackknife_error
 
 SIZE, GRID = (28, 28), (7, 7)
 ESTIMATORS = list(estimators)

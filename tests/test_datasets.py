@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from kdviz.datasets import BUNDLED, bundled_digits, datasets, mnist
-from kdviz.errors import DatasetError, SettingError
+from kdviz.core.errors import DatasetError, SettingError
+from kdviz.data import BUNDLED, bundled_digits, datasets, mnist
 
 BUNDLED_SHA256 = "5837617f6320b5bf46bb0cbecba8522260f30039243b9ee03d46620e2459b943"
 

@@ -11,18 +11,18 @@ import torch
 from conftest import SMALL
 from safetensors.torch import save_file
 
-from kdviz.analysis.evaluation import evaluate
 from kdviz.cli import main
-from kdviz.datasets import LabelledImages
+from kdviz.core.language import speaking
+from kdviz.data import LabelledImages
+from kdviz.data.doubts import KEY, Doubt, answer_doubts, copies, known, normalisation_doubt, of_predictions, unpredicted
+from kdviz.data.doubts.answers import _chance, _usual
 from kdviz.distill import TrainingConfig, fit, train_experiment
-from kdviz.distill.check import logits_doubts
+from kdviz.distill.checks import logits_doubts
+from kdviz.distill.experiment_trainer import Origin
 from kdviz.distill.recipes import origin
 from kdviz.distill.runs import new_network
-from kdviz.distill.trio import Origin
-from kdviz.doubts import KEY, Doubt, answer_doubts, copies, known, normalisation_doubt, of_predictions, unpredicted
-from kdviz.doubts.answers import _chance, _usual
 from kdviz.experiment import Experiment, load_experiment
-from kdviz.language import speaking
+from kdviz.studies.predictions.evaluation import evaluate
 
 TEN = tuple("abcdefghij")
 

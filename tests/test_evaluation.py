@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from kdviz.analysis.evaluation import evaluate, model_metrics
-from kdviz.errors import DatasetError
+from kdviz.core.errors import DatasetError
 from kdviz.experiment import load_experiment
 from kdviz.metrics import class_accuracy, classification_metrics, divergence_from_teacher
+from kdviz.studies.predictions.evaluation import evaluate, model_metrics
 
 COLUMNS = ["split", "sample", "label", "role", "predicted", "confidence", "logits"]
 

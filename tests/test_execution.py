@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from kdviz.errors import KdvizError
-from kdviz.execution import JobQueue, QueueFullError
+from kdviz.core.errors import KdvizError
+from kdviz.core.jobs import JobQueue, QueueFullError
 
 WAIT = 10.0
 

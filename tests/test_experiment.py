@@ -17,8 +17,7 @@ from PIL import Image
 from safetensors.torch import save as save_safetensors
 
 import kdviz
-from kdviz.distill.runs import new_network
-from kdviz.errors import (
+from kdviz.core.errors import (
     ExperimentError,
     ImageError,
     KdvizError,
@@ -27,9 +26,10 @@ from kdviz.errors import (
     TargetError,
     UnknownNameError,
 )
+from kdviz.core.files import atomic_write
+from kdviz.distill.runs import new_network
 from kdviz.experiment import BASELINES, Experiment, InputSpec, list_experiments, load_experiment
-from kdviz.files import atomic_write
-from kdviz.networks import NumpyNetwork
+from kdviz.models.networks import NumpyNetwork
 
 COLOUR = InputSpec(size=(6, 5), channels=3, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5))
 

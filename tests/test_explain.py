@@ -12,12 +12,12 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from kdviz.errors import ImageError, KdvizError, ModelError, SettingError, TargetError, UnknownNameError
-from kdviz.execution import JobQueue
+from kdviz.core.errors import ImageError, KdvizError, ModelError, SettingError, TargetError, UnknownNameError
+from kdviz.core.jobs import JobQueue
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.metrics import agreement
+from kdviz.rise.attribution import Stop
 from kdviz.saliency import RISE, RandomMasks, difference, estimate, explain, explain_stream, maps_npz
-from kdviz.saliency.rise import Stop
 
 # experiments of made-up models ----------------------------------------------------------------------------------------
 

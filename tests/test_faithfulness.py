@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdviz.errors import ModelError, SettingError, TargetError
+from kdviz.core.errors import ModelError, SettingError, TargetError
 from kdviz.metrics import faithfulness, faithfulness_of_maps, trivial_map
 
 SIZE = (6, 5)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from kdviz.distill.feature_losses import FeatureLoss, check_feature_options, feature_losses, mmd_loss
-from kdviz.distill.losses import losses
-from kdviz.errors import KdvizError, ModelError, SettingError
+from kdviz.core.errors import KdvizError, ModelError, SettingError
+from kdviz.distill.objectives.feature_losses import FeatureLoss, check_feature_options, feature_losses, mmd_loss
+from kdviz.distill.objectives.losses import losses
 
 MAPS_OR_VECTORS = [(name, kind) for name in feature_losses for kind in feature_losses[name].takes]
 

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from kdviz import figures
-from kdviz.analysis.series import FIGURES, Point, Report, present, read_report
-from kdviz.analysis.softened import softened
-from kdviz.analysis.study_kinds import STUDIES
-from kdviz.analysis.study_tables import STUDY_SCHEMA
-from kdviz.errors import ExperimentError, UnknownNameError
+from kdviz.core.errors import ExperimentError, UnknownNameError
+from kdviz.studies.predictions.soft_targets import softened
+from kdviz.studies.sweep.kinds import STUDIES
+from kdviz.studies.sweep.report import FIGURES, Point, Report, present, read_report
+from kdviz.studies.sweep.tables import STUDY_SCHEMA
 
 ACCURACY = {(None, 0): 0.5, (None, 1): 0.7, (1.0, 0): 0.6, (1.0, 1): 0.8, (4.0, 0): 0.9}
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from kdviz.datasets import LabelledImages, datasets, image_folder, mhist, pictures
-from kdviz.datasets.groups import split_by_group
-from kdviz.errors import DatasetError, SettingError
+from kdviz.core.errors import DatasetError, SettingError
+from kdviz.core.images import ENDINGS
+from kdviz.data import LabelledImages, datasets, image_folder, mhist, pictures
+from kdviz.data.groups import split_by_group
 from kdviz.experiment import Experiment, InputSpec
-from kdviz.images import ENDINGS
 
 SIZE = (6, 5)
 SPLITS = ("train", "validation", "test")

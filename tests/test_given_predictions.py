@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from kdviz.datasets.given_predictions import LABEL_ONLY, given_predictions, read_predictions
-from kdviz.datasets.picture_files import PictureFiles
-from kdviz.errors import DatasetError
+from kdviz.core.errors import DatasetError
+from kdviz.data.given_predictions import LABEL_ONLY, given_predictions, read_predictions
+from kdviz.data.picture_files import PictureFiles
 
 CLASSES = ("ant", "bee", "cat")
 NAMES = tuple(f"{folder}/{number}.png" for number, folder in enumerate("aabbcc"))

@@ -13,9 +13,10 @@ from gpu_device import CPU, DEVICE, DRY, SmallNet, correlation, needs_cuda, need
 from torch import nn
 
 from kdviz.experiment import load_experiment
-from kdviz.saliency import RISE, Explained, RandomMasks, estimate, explain, inference, stream_scores
-from kdviz.saliency.estimators import estimators
-from kdviz.saliency.rise import softmax
+from kdviz.rise import engine
+from kdviz.rise.attribution import softmax
+from kdviz.rise.estimators import estimators
+from kdviz.saliency import RISE, Explained, RandomMasks, estimate, explain, stream_scores
 
 pytestmark = on_gpu
 
@@ -154,13 +155,13 @@ def test_scores_are_the_models_also_in_a_shorter_last_chunk(experiment, two_digi
 @needs_cuda
 def test_graphs_are_used_and_give_the_models_scores(experiment, two_digits, monkeypatch):
     captured = []
-    capture = inference._capture
+    capture = engine._capture
 
     def watched(model, images):
         captured.append(len(images))
         return capture(model, images)
 
-    monkeypatch.setattr(inference, "_capture", watched)
+    monkeypatch.setattr(engine, "_capture", watched)
     models = {role: copy.deepcopy(model) for role, model in nets(experiment).items()}  # nothing is captured yet
     masks = RandomMasks((28, 28), seed=1, sampler="iid")
     first = scores(models, two_digits, masks, 700, DEVICE, chunk_size=128)

@@ -10,12 +10,13 @@ import pytest
 import torch
 from gpu_device import CPU, DEVICE, DRY, SmallNet, correlation, on_gpu, pictures, tf32
 
-from kdviz import datasets
+from kdviz import data
 from kdviz.cli import main
 from kdviz.experiment import load_experiment
+from kdviz.explanation import captum_methods
 from kdviz.metrics import faithfulness
-from kdviz.saliency import captum_methods, explain, methods
-from kdviz.saliency.rise import softmax
+from kdviz.rise.attribution import softmax
+from kdviz.saliency import explain, methods
 from kdviz.serving import MapsTask, Pool, fingerprint
 from kdviz.serving.transport import ProcessTransport
 
@@ -75,7 +76,7 @@ def test_deletion_and_insertion_are_the_cpus(digits):
 
 def test_evaluate_gives_the_same_metrics(digits, tmp_path, capsys, monkeypatch):
     some = digits.take(torch.arange(0, 5000, 50 if DRY else 5))
-    monkeypatch.setattr(datasets, "bundled_digits", lambda: {"bundled": some})
+    monkeypatch.setattr(data, "bundled_digits", lambda: {"bundled": some})
     source = load_experiment("mnist").folder
     answers = []
     for folder, device in ((tmp_path / "there", str(DEVICE)), (tmp_path / "here", "cpu")):

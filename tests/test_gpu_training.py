@@ -10,9 +10,9 @@ from conftest import SMALL
 from gpu_device import CPU, DEVICE, on_gpu
 from sweeps import small_splits
 
+from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, fit, predict_logits
 from kdviz.distill.runs import StoredCheckpoint, TrainingRun, new_network, perform, read_weights
-from kdviz.files import Store
 
 pytestmark = on_gpu
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torchvision import models
 
-from kdviz.errors import ModelError
-from kdviz.identify import identify, tensors_for
-from kdviz.identify.outlines import shapes_of
-from kdviz.networks import Renormalised, build_network
+from kdviz.core.errors import ModelError
+from kdviz.models.identify import identify, tensors_for
+from kdviz.models.identify.outlines import shapes_of
+from kdviz.models.networks import Renormalised, build_network
 
 # Each family once, and those of which something is special: sizes in shapes, heads of two layers, shared shapes.
 TORCHVISION = [
@@ -366,7 +366,7 @@ def test_quantised_weights_are_refused(mobilenet):
 
 def test_a_look_up_needs_no_library_of_networks():
     code = (
-        "import sys; from kdviz.identify import identify\n"
+        "import sys; from kdviz.models.identify import identify\n"
         "try: identify({'fc.weight': (2, 512)})\n"
         "except Exception as error: print(type(error).__name__, {'timm', 'torchvision'} & set(sys.modules))"
     )

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from kdviz.errors import ModelError
-from kdviz.identify import check, identify
-from kdviz.identify.build import build_index, main
-from kdviz.identify.index import FILE, Index, tensor_hash, the_index
-from kdviz.identify.outlines import all_outlines, shapes_of
-from kdviz.identify.symbols import linear, quadratic, solve
-from kdviz.networks import build_network
+from kdviz.core.errors import ModelError
+from kdviz.models.identify import check, identify
+from kdviz.models.identify.build import build_index, main
+from kdviz.models.identify.index import FILE, Index, tensor_hash, the_index
+from kdviz.models.identify.outlines import all_outlines, shapes_of
+from kdviz.models.identify.symbols import linear, quadratic, solve
+from kdviz.models.networks import build_network
 
 FEW = ("torchvision/googlenet", "torchvision/vit_b_16", "timm/resnet18", "timm/vit_tiny_patch16_224", "paper_fc")
 

@@ -12,10 +12,9 @@ import torch
 from photos import photo
 from PIL import Image, features
 
-from kdviz.errors import ImageError
-from kdviz.experiment import load_experiment
-from kdviz.files import MODELS
-from kdviz.images import (
+from kdviz.core.errors import ImageError
+from kdviz.core.files import MODELS
+from kdviz.core.images import (
     ENDINGS,
     FORMATS,
     MAX_BYTES,
@@ -26,6 +25,7 @@ from kdviz.images import (
     open_image,
     to_grey_or_rgb,
 )
+from kdviz.experiment import load_experiment
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:

@@ -17,7 +17,7 @@ from torchvision import models as torchvision_models
 
 import kdviz
 from kdviz.cli import main
-from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError
+from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError
 from kdviz.experiment import load_experiment
 from kdviz.importing import named_model, parse_spec, role_of
 

@@ -15,21 +15,21 @@ import torch
 
 import kdviz
 from kdviz import figures
-from kdviz.analysis import inventory
-from kdviz.analysis.answers import Findings, answers, decision
-from kdviz.analysis.evaluation import evaluate
-from kdviz.analysis.mistake_index import Filters, MistakeIndex
-from kdviz.analysis.mistakes import known_groups, members, read_predictions
-from kdviz.analysis.profile import Settings, own_input, own_samples, profile
-from kdviz.analysis.showcase import choose
 from kdviz.cli import main
-from kdviz.cli.given import stored_samples
-from kdviz.cli.pointed import show
-from kdviz.doubts import KEY, Doubt
-from kdviz.errors import ExperimentError, KdvizError, ModelError
+from kdviz.cli.common.given import stored_samples
+from kdviz.cli.common.pointed import show
+from kdviz.compress.profile import Settings, own_input, own_samples, profile
+from kdviz.core.errors import ExperimentError, KdvizError, ModelError
+from kdviz.data.doubts import KEY, Doubt
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.figures.roles import titled, titles_of
+from kdviz.narrative.overview import Findings, answers, decision
 from kdviz.serving import fingerprint
+from kdviz.studies.comparison import inventory
+from kdviz.studies.predictions.evaluation import evaluate
+from kdviz.studies.predictions.mistake_index import Filters, MistakeIndex
+from kdviz.studies.predictions.mistakes import known_groups, members, read_predictions
+from kdviz.studies.predictions.showcase import choose
 
 Maker = Callable[..., Experiment]
 
@@ -172,7 +172,7 @@ def test_no_verdict_while_a_doubt_stands(three: Experiment, kind: str, monkeypat
     shown = {"accuracy": 0.2, "other": 0.9, "samples": 48, "normalisation": "imagenet"}
     shown |= {"moved": [["blue", "red"]], "classes": 2, "chance": 0.25, "most": 0.3}
     doubt = Doubt(kind, "test", "kd_student", shown)
-    monkeypatch.setattr("kdviz.analysis.known.known", lambda _experiment: [doubt])
+    monkeypatch.setattr("kdviz.studies.comparison.experiment_summary.known", lambda _experiment: [doubt])
     found = Findings(three)
     said = {one.name: one for one in answers(found)}
     for name in ("accurate", "helped", "copied"):
@@ -213,7 +213,7 @@ def test_the_cost_is_that_of_each_network_alone_at_its_own_input(given: Experime
     assert {role for role, _form in rows} == {"teacher", "kd_student", "student"}
     assert any("Of 'external' only the predictions" in note for note in last.notes)
     for role, run in given.models.items():
-        from kdviz.analysis.operations import operations_of
+        from kdviz.compress.operations import operations_of
 
         alone = operations_of(run.unadapted, torch.zeros(1, run.spec.channels, *run.spec.size))
         assert rows[role, "torch"]["flops"] == alone.flops

@@ -14,10 +14,12 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from kdviz.errors import ModelError, SettingError
-from kdviz.networks import FunctionNetwork, PaperCNN, PaperFC, fast_bf16
-from kdviz.saliency import RandomMasks, inference
-from kdviz.saliency.inference import BatchSize, Prepared, prepare
+from kdviz.core.devices import fast_bf16
+from kdviz.core.errors import ModelError, SettingError
+from kdviz.models.networks import FunctionNetwork, PaperCNN, PaperFC
+from kdviz.rise import engine
+from kdviz.rise.engine import BatchSize, Prepared, prepare
+from kdviz.saliency import RandomMasks
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # torch's own, and meant here
 
@@ -280,7 +282,7 @@ FUSED = ["relu6", "silu", "residual", "residual in place", "functional", "no bia
 def test_what_can_be_fused_is(network, name):
     # So that the tests of scores are tests of the fused layers, not of a fall-back to the original.
     model, shape = network(name)
-    graph = inference._with_onednn(inference._traced(model).bfloat16())
+    graph = engine._with_onednn(engine._traced(model).bfloat16())
     nodes = [node for node in graph.graph.nodes if node.op in ("call_module", "call_function")]
     called = " ".join(str(node.target) for node in nodes)
     assert "fused" in called
@@ -292,7 +294,7 @@ def test_what_can_be_fused_is(network, name):
 
 def test_what_two_read_is_not_fused(network):
     model, _ = network("two users")
-    graph = inference._with_onednn(inference._traced(model))
+    graph = engine._with_onednn(engine._traced(model))
     assert "relu" in [str(node.target) for node in graph.graph.nodes]
 
 
@@ -300,7 +302,7 @@ def test_what_two_read_is_not_fused(network):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_maxima_of_slices_are_max_pooling(size, stride):
     images = noise(2, 3, *size) - 2  # below zero, so that padding with zero would win
-    assert torch.equal(inference._MaximumOfTwo(stride)(images), F.max_pool2d(images, 2, stride))
+    assert torch.equal(engine._MaximumOfTwo(stride)(images), F.max_pool2d(images, 2, stride))
 
 
 def test_what_overwrites_its_input_is_run_as_given(network):
@@ -382,7 +384,7 @@ def test_a_model_that_nobody_needs_any_more_is_forgotten(network, name, precisio
 
 
 @pytest.mark.parametrize("given", [lambda images: images.mean((2, 3)), FunctionNetwork(torch.sum).forward])
-@pytest.mark.parametrize("precision", inference.PRECISIONS)
+@pytest.mark.parametrize("precision", engine.PRECISIONS)
 def test_a_callable_is_taken_as_given(given, precision):
     prepared = prepare(given, masked((3, 8, 8)), precision)
     assert prepared.forward is given
@@ -423,7 +425,7 @@ def test_a_model_that_fails_is_taken_as_given():
 @pytest.mark.parametrize("broken", ["value", "shape", "nan", "raises"])
 def test_a_wrong_copy_is_not_used(network, monkeypatch, precision, broken):
     model = copy.deepcopy(network("relu6")[0])
-    made = inference._with_onednn
+    made = engine._with_onednn
 
     class Wrong(nn.Module):
         def __init__(self, right: nn.Module):
@@ -438,7 +440,7 @@ def test_a_wrong_copy_is_not_used(network, monkeypatch, precision, broken):
                 return scores[:, :9]
             return scores * float("nan") if broken == "nan" else scores + 0.5 * scores.flip(1)
 
-    monkeypatch.setattr(inference, "_with_onednn", lambda graph: Wrong(made(graph)))
+    monkeypatch.setattr(engine, "_with_onednn", lambda graph: Wrong(made(graph)))
     images = masked((3, 19, 19))
     prepared = prepare(model, images, precision)
     expected = scores_of(model, images)
@@ -503,7 +505,7 @@ class Cleared(dict):
 
 def test_a_copy_that_another_thread_clears_is_used_all_the_same(network):
     model = copy.deepcopy(network("residual")[0])
-    inference._prepared[model] = Cleared()
+    engine._prepared[model] = Cleared()
     assert prepare(model, masked((3, 19, 19)), "float32").channels_last  # it is the copy
 
 
@@ -543,7 +545,7 @@ class Captures:
         self.launched = 0
         self.wrong, self.error = wrong, error
 
-    def __call__(self, model: nn.Module, images: torch.Tensor) -> inference._Graph:
+    def __call__(self, model: nn.Module, images: torch.Tensor) -> engine._Graph:
         self.shapes.append(len(images))
         if self.error is not None:
             raise self.error
@@ -554,13 +556,13 @@ class Captures:
             self.launched += 1
             result.copy_(model(given) + self.wrong * torch.arange(len(given))[:, None])
 
-        return inference._Graph(launch, given, result)
+        return engine._Graph(launch, given, result)
 
 
-def graphed(monkeypatch: pytest.MonkeyPatch, captures: Captures) -> tuple[nn.Module, inference._Graphed]:
-    monkeypatch.setattr(inference, "_capture", captures)
+def graphed(monkeypatch: pytest.MonkeyPatch, captures: Captures) -> tuple[nn.Module, engine._Graphed]:
+    monkeypatch.setattr(engine, "_capture", captures)
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).requires_grad_(False)
-    return model, inference._Graphed(model)
+    return model, engine._Graphed(model)
 
 
 def test_a_graph_is_made_for_a_shape_that_comes_again(monkeypatch):

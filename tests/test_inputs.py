@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from kdviz.errors import ExperimentError, ModelError
+from kdviz.core.errors import ExperimentError, ModelError
 from kdviz.experiment import Experiment, load_experiment
-from kdviz.inputs import AdaptedNetwork, InputSpec, TensorOutput, adapted, as_tensor, common_picture, logits_of
+from kdviz.models.inputs import AdaptedNetwork, InputSpec, TensorOutput, adapted, as_tensor, common_picture, logits_of
 from kdviz.saliency import RISE
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kdviz.datasets.samples import as_pixels
-from kdviz.errors import SettingError
-from kdviz.inputs import InputSpec
-from kdviz.inputs_of import input_of
+from kdviz.core.errors import SettingError
+from kdviz.data.samples import as_pixels
+from kdviz.models.inputs import InputSpec
+from kdviz.models.library_inputs import input_of
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = ((431, 317), (317, 431), (300, 300), (233, 801), (90, 61))  # width, height
@@ -141,7 +141,7 @@ PROCESSORS = (
 @pytest.mark.parametrize(("kind", "settings"), PROCESSORS)
 def test_preprocessor_config_gives_transformers_pixels(kind, settings, pictures):
     transformers = pytest.importorskip("transformers", "5.0")
-    from kdviz.checkpoints import recorded_input
+    from kdviz.models.checkpoints import recorded_input
 
     on_pillow, on_tensors = (getattr(transformers, kind + suffix)(**settings) for suffix in ("Pil", ""))
     fields = recorded_input({"preprocessor_config": on_pillow.to_dict()})
@@ -175,7 +175,7 @@ def test_a_strip_is_not_enlarged_whole(monkeypatch):
     strip = noise(12, 2001)
     whole = spec.transform(strip)
     sizes, resize = [], Image.Image.resize
-    monkeypatch.setattr("kdviz.images.MAX_PIXELS", 256 * 1000)
+    monkeypatch.setattr("kdviz.core.images.MAX_PIXELS", 256 * 1000)
     monkeypatch.setattr(Image.Image, "resize", lambda *args, **rest: sizes.append(args[1]) or resize(*args, **rest))
     assert np.abs(np.asarray(spec.transform(strip)).astype(int) - np.asarray(whole)).max() <= 1
     assert sizes[0][0] * sizes[0][1] < 256 * 1000

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from kdviz.analysis import verdict_words as words
-from kdviz.analysis.judgement import (
+from kdviz.metrics import Difference, judge_equivalence, paired_difference, paired_shares, score_interval
+from kdviz.narrative import judgements as words
+from kdviz.studies.comparison.judgement import (
     ACCURATE,
     AT_LEAST,
     CROSSED,
@@ -32,9 +33,8 @@ from kdviz.analysis.judgement import (
     rounded_up,
     would_decide,
 )
-from kdviz.analysis.mistakes import Predictions
-from kdviz.analysis.reservations import chance_of, reservations
-from kdviz.metrics import Difference, judge_equivalence, paired_difference, paired_shares, score_interval
+from kdviz.studies.comparison.reservations import chance_of, reservations
+from kdviz.studies.predictions.mistakes import Predictions
 
 MARGIN = 0.005
 ZONES = {  # below the margin, in its lower and its upper half, above it -> what an interval is that touches them

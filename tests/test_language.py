@@ -12,10 +12,9 @@ import pytest
 from babel.messages.catalog import Message
 from static_texts import bare, sentences, unmarked
 
-from kdviz import language
-from kdviz.errors import UnknownNameError
-from kdviz.figures import files
-from kdviz.language import (
+from kdviz.core import language
+from kdviz.core.errors import UnknownNameError
+from kdviz.core.language import (
     ENGLISH,
     ERRORS,
     LANGUAGES,
@@ -29,6 +28,7 @@ from kdviz.language import (
     speaking,
     suited,
 )
+from kdviz.figures import files
 
 ROOT = Path(__file__).parent.parent
 OTHERS = [name for name in LANGUAGES if name != ENGLISH]
@@ -310,7 +310,7 @@ def test_no_text_is_unmarked() -> None:
         for text in unmarked(path)
         if text not in of_errors and not any(re.search(one, text) for one in ALLOWED)
     ]
-    assert found == [], "mark these for translation; see kdviz/language.py"
+    assert found == [], "mark these for translation; see kdviz/core/language.py"
 
 
 def test_every_chart_is_told_the_language() -> None:

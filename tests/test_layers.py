@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from kdviz.distill.feature_losses import feature_losses
-from kdviz.distill.layers import (
+from kdviz.core.errors import KdvizError, ModelError, UnknownNameError
+from kdviz.distill.objectives.feature_losses import feature_losses
+from kdviz.distill.objectives.layers import (
     LayerPair,
     Layers,
     Tap,
@@ -21,8 +22,7 @@ from kdviz.distill.layers import (
     default_layers,
     head_of,
 )
-from kdviz.errors import KdvizError, ModelError, UnknownNameError
-from kdviz.networks import FunctionNetwork, build_network
+from kdviz.models.networks import FunctionNetwork, build_network
 
 
 def network(name: str, side: int = 14, channels: int = 1, classes: int = 7) -> nn.Module:

@@ -10,11 +10,11 @@ import torch
 from conftest import SMALL
 from sweeps import small_splits
 
-from kdviz.analysis.evaluation import evaluate
-from kdviz.errors import ExperimentError, UnknownNameError
+from kdviz.app import library, service
+from kdviz.core.errors import ExperimentError, UnknownNameError
+from kdviz.core.files import MODELS
 from kdviz.experiment import load_experiment
-from kdviz.files import MODELS
-from kdviz.ui import library, service
+from kdviz.studies.predictions.evaluation import evaluate
 
 SIZES = {"validation": 40, "test": 60}
 
@@ -97,7 +97,7 @@ def test_predictions_of_other_images_are_refused(own: Path, small_digits) -> Non
 
 def test_large_images_begin_with_fewer_masks(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = library.open_experiment("tiny")
-    monkeypatch.setattr("kdviz.ui.library.choose_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr("kdviz.app.library.choose_device", lambda _: torch.device("cpu"))
     assert service.default_masks(opened) == 2000
     monkeypatch.setattr(opened.experiment, "input", type(SMALL)((224, 224), 3, (0.5,) * 3, (0.5,) * 3))
     assert service.default_masks(opened) == 250

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kdviz.core.errors import KdvizError, SettingError
 from kdviz.distill import (
     TrainingConfig,
     distillation_loss,
@@ -18,8 +19,7 @@ from kdviz.distill import (
     soft_target_loss,
     teacher_losses,
 )
-from kdviz.distill.losses import balanced_weights, check_distillation, label_smoothing_loss, pooled_logits
-from kdviz.errors import KdvizError, SettingError
+from kdviz.distill.objectives.losses import balanced_weights, check_distillation, label_smoothing_loss, pooled_logits
 
 TEMPERATURES = [0.5, 1.0, 4.0, 64.0]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kdviz.analysis.mistake_index import Filters, MistakeIndex, confused_pairs, order_role, without
-from kdviz.analysis.mistakes import GROUPS, Predictions, distillation_effect, known_groups, members, showcase
+from kdviz.studies.predictions.mistake_index import Filters, MistakeIndex, confused_pairs, order_role, without
+from kdviz.studies.predictions.mistakes import GROUPS, Predictions, distillation_effect, known_groups, members, showcase
 
 CLASSES = 4
 ROLES = ("teacher", "kd_student", "student")

@@ -12,8 +12,14 @@ from checkpoint_files import AVERAGE, STUDENT, TEACHER, Small, below, same, save
 from safetensors.torch import save_file
 from torchvision.models import squeezenet1_1
 
-from kdviz.checkpoints import open_model_file, read_checkpoint, recorded_classes, recorded_input, recorded_network
-from kdviz.errors import ModelError
+from kdviz.core.errors import ModelError
+from kdviz.models.checkpoints import (
+    open_model_file,
+    read_checkpoint,
+    recorded_classes,
+    recorded_input,
+    recorded_network,
+)
 
 timm = pytest.importorskip("timm")
 

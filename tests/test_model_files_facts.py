@@ -18,8 +18,8 @@ import torch
 from checkpoint_files import STUDENT, same, saved
 from torchvision.transforms import InterpolationMode
 
-from kdviz.checkpoints import open_model_file
-from kdviz.errors import ModelError
+from kdviz.core.errors import ModelError
+from kdviz.models.checkpoints import open_model_file
 
 BESIDE = {
     "namespace": (argparse.Namespace(lr=0.1, sizes=[1, 2], other=None), {"lr": 0.1, "sizes": [1, 2], "other": None}),

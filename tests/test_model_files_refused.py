@@ -20,8 +20,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from kdviz.checkpoints import open_model_file, read_checkpoint
-from kdviz.errors import ModelError
+from kdviz.core.errors import ModelError
+from kdviz.models.checkpoints import open_model_file, read_checkpoint
 
 
 def refusal(path: Path, **how) -> str:

@@ -12,8 +12,8 @@ import torch
 from checkpoint_files import STUDENT, Small, saved
 from torch import nn
 
-from kdviz.checkpoints import open_model_file, read_checkpoint, recorded_classes
-from kdviz.errors import ModelError
+from kdviz.core.errors import ModelError
+from kdviz.models.checkpoints import open_model_file, read_checkpoint, recorded_classes
 
 
 def refusal(path: Path, **how) -> str:

@@ -15,8 +15,14 @@ from safetensors.torch import load_file, save_file
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 
-from kdviz.checkpoints import open_model_file, read_checkpoint, recorded_classes, recorded_input, recorded_network
-from kdviz.errors import ModelError
+from kdviz.core.errors import ModelError
+from kdviz.models.checkpoints import (
+    open_model_file,
+    read_checkpoint,
+    recorded_classes,
+    recorded_input,
+    recorded_network,
+)
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)).resize((400, 300), 3)
 

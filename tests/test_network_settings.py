@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kdviz.analysis.inventory import outline
-from kdviz.errors import SettingError
+from kdviz.core.errors import SettingError
 from kdviz.experiment import InputSpec
-from kdviz.networks import build_network
+from kdviz.models.networks import build_network
+from kdviz.studies.comparison.inventory import outline
 
 SIZE = (64, 64)
 

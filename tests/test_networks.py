@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kdviz.errors import ModelError, SettingError, UnknownNameError
-from kdviz.networks import (
+from kdviz.core.errors import ModelError, SettingError, UnknownNameError
+from kdviz.models.networks import (
     FunctionNetwork,
     NumpyNetwork,
     PaperCNN,

@@ -12,11 +12,12 @@ from coloured import SMALL_RGB, changed, coloured, network, state_of
 from conftest import SMALL
 from torch import nn
 
-from kdviz.distill import TrainingConfig, fit, objective, predict_logits
-from kdviz.distill.layers import head_of
-from kdviz.distill.objective import Objective, freeze, stages
+from kdviz.core.errors import ModelError, SettingError
+from kdviz.distill import TrainingConfig, fit, predict_logits
+from kdviz.distill.objectives import objective
+from kdviz.distill.objectives.layers import head_of
+from kdviz.distill.objectives.objective import Objective, freeze, stages
 from kdviz.distill.runs import new_network
-from kdviz.errors import ModelError, SettingError
 
 CONFIG = TrainingConfig(epochs=2, batch_size=40, device="cpu", bf16="off")
 CPU = torch.device("cpu")

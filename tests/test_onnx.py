@@ -17,9 +17,9 @@ from PIL import Image
 
 import kdviz
 from kdviz.cli import main
-from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError
+from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError
 from kdviz.experiment import Experiment, load_experiment
-from kdviz.networks import NumpyNetwork, OnnxNetwork, last_operator, parameter_count
+from kdviz.models.networks import NumpyNetwork, OnnxNetwork, last_operator, parameter_count
 from kdviz.saliency import RISE
 
 REASON = "makes ONNX files: needs onnx, onnxscript and onnxruntime"

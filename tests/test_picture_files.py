@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdviz.datasets import picture_files
-from kdviz.datasets.class_names import ClassNames, class_order, read_classes
-from kdviz.datasets.picture_files import PictureFiles, read_picture_files
-from kdviz.errors import DatasetError, ImageError
+from kdviz.core.errors import DatasetError, ImageError
+from kdviz.data import picture_files
+from kdviz.data.labels.class_names import ClassNames, class_order, read_classes
+from kdviz.data.picture_files import PictureFiles, read_picture_files
 
 WNIDS = {"n01440764": "tench", "n01484850": "great white shark", "n02012849": "crane (n02012849)"}
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import NETWORKS
 
+from kdviz.core.errors import SettingError
+from kdviz.core.jobs import run_local, run_on_ray
 from kdviz.distill.runs import work
-from kdviz.errors import SettingError
-from kdviz.execution import run_local, run_on_ray
 
 ROOT = Path(__file__).resolve().parent.parent
 

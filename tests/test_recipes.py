@@ -13,12 +13,12 @@ from coloured import SMALL_RGB, coloured, coloured_splits, network, plant_tree, 
 from PIL import Image
 from safetensors.torch import save_file
 
+from kdviz.core.errors import DatasetError, ModelError, SettingError, UnknownNameError
+from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, predict_logits, recipes, train_experiment
+from kdviz.distill.experiment_trainer import MNIST_INPUT, Few, Origin, labelled_part
 from kdviz.distill.recipes import RECIPES, input_for, material, origin, read_logits, read_splits, read_unlabelled
-from kdviz.distill.trio import MNIST_INPUT, Few, Origin, labelled_part
-from kdviz.errors import DatasetError, ModelError, SettingError, UnknownNameError
 from kdviz.experiment import InputSpec, load_experiment
-from kdviz.files import Store
 
 STUDENT = "torchvision/shufflenet_v2_x0_5"
 CONFIG = TrainingConfig(epochs=1, batch_size=8, device="cpu", bf16="off")

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdviz.analysis.results import results, sections, updated
 from kdviz.cli import main
-from kdviz.errors import ExperimentError, SettingError, UnknownNameError
+from kdviz.core.errors import ExperimentError, SettingError, UnknownNameError
 from kdviz.experiment import load_experiment
+from kdviz.narrative.results import results, sections, updated
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -143,7 +143,7 @@ import torch
 
 known = len(list(Path("/proc/self/task").iterdir()))
 from kdviz.cli.evaluate import verdict_on
-from kdviz.analysis.results import results
+from kdviz.narrative.results import results
 from kdviz.experiment import load_experiment
 
 experiment = load_experiment(sys.argv[1])

@@ -11,7 +11,7 @@ from captum.attr import PerturbationAttribution
 from captum.metrics import infidelity, sensitivity_max
 from torch import nn
 
-from kdviz.errors import ModelError, SettingError, TargetError, UnknownNameError
+from kdviz.core.errors import ModelError, SettingError, TargetError, UnknownNameError
 from kdviz.saliency import RISE, RandomMasks, estimate, explain, explain_stream, methods
 
 # a second computation -------------------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ import torch
 from conftest import SMALL
 from sweeps import CONFIG, a_run, count_trainings, done, small_splits
 
+from kdviz.core.errors import KdvizError
+from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, fit, predict_logits
 from kdviz.distill.runs import (
     data_fingerprint,
@@ -31,8 +33,6 @@ from kdviz.distill.runs import (
     teacher_key,
     write_array,
 )
-from kdviz.errors import KdvizError
-from kdviz.files import Store
 
 TEACHER = "0123456789abcdef/logits-train.npy"
 
@@ -331,7 +331,7 @@ sys.path[:0] = {paths!r}
 import torch
 torch.set_num_threads(1)
 from kdviz import files
-from kdviz.datasets import bundled_digits, LabelledImages
+from kdviz.data import bundled_digits, LabelledImages
 from sweeps import *
 
 digits = bundled_digits()["bundled"]

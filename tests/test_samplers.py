@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from kdviz.errors import SettingError, UnknownNameError
+from kdviz.core.errors import SettingError, UnknownNameError
+from kdviz.rise.estimators import jackknife_error, reliability
 from kdviz.saliency import RISE, RandomMasks, estimate, estimators, samplers
-from kdviz.saliency.estimators import jackknife_error, reliability
 
 SIZE, GRID = (14, 15), (3, 3)
 PROBABILITIES = {"iid": 0.3, "hadamard": 0.5, "sobol": 0.3}

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from kdviz.datasets import LabelledImages
-from kdviz.errors import ExperimentError, SettingError, UnknownNameError
+from kdviz.core.errors import ExperimentError, SettingError, UnknownNameError
+from kdviz.data import LabelledImages
+from kdviz.data.store import StoredSamples
 from kdviz.experiment import Experiment, InputSpec
-from kdviz.samples_store import StoredSamples
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -45,7 +45,7 @@ def stored(tmp_path):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("group_bytes", [1, 500, 2**21])
 def test_what_is_stored_comes_back(tmp_path, monkeypatch, channels, group_bytes):
-    monkeypatch.setattr("kdviz.samples_store._GROUP_BYTES", group_bytes)
+    monkeypatch.setattr("kdviz.data.store._GROUP_BYTES", group_bytes)
     experiment = experiment_of(tmp_path, channels)
     splits = [split_of("validation", 5, channels, 1), split_of("test", 40, channels, 2, names=False)]
     experiment.write_samples(splits)
@@ -110,7 +110,7 @@ def test_of_many_samples_some_are_stored_with_their_numbers(tmp_path):
 
 
 def test_only_the_row_group_of_a_picture_is_read(stored, monkeypatch):
-    monkeypatch.setattr("kdviz.samples_store._GROUP_BYTES", 7 * 9 * 3 * 4)
+    monkeypatch.setattr("kdviz.data.store._GROUP_BYTES", 7 * 9 * 3 * 4)
     experiment, splits = stored
     experiment.write_samples(splits)
     read, groups = experiment.samples("test"), []

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
+from kdviz.core.errors import SettingError
 from kdviz.distill import TrainingConfig
 from kdviz.distill.schedules import schedule
-from kdviz.errors import SettingError
 
 
 def values(text, epochs) -> list[float]:

@@ -15,11 +15,11 @@ from torch import nn
 
 from kdviz import figures
 from kdviz.cli import main
-from kdviz.errors import ModelError, SettingError
+from kdviz.core.errors import ModelError, SettingError
 from kdviz.experiment import Experiment, InputSpec
+from kdviz.explanation.scores import MapDoubt, is_constant
 from kdviz.metrics import agreement, agreement_table, faithfulness
 from kdviz.saliency import difference, explain, explain_stream
-from kdviz.saliency.scores import MapDoubt, is_constant
 
 SPEC = InputSpec((14, 14), 1, (0.2,), (0.5,))
 CLASSES = ("cat", "dog", "cow")
@@ -255,8 +255,8 @@ def test_a_doubt_is_data_first(kind):
 
 
 def test_the_page_says_it_above_the_maps_and_shows_no_nan(tmp_path):
-    from kdviz.ui import components
-    from kdviz.ui.compare.result import _Drawn
+    from kdviz.app.pages.compare.result import _Drawn
+    from kdviz.app.widgets import components
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

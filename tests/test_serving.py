@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from kdviz.errors import SettingError
-from kdviz.execution import QueueFullError
+from kdviz.core.errors import SettingError
+from kdviz.core.jobs import QueueFullError
 from kdviz.metrics import faithfulness, trivial_map
+from kdviz.rise.attribution import softmax
 from kdviz.saliency import explain, methods
-from kdviz.saliency.rise import softmax
 from kdviz.serving import FaithfulnessTask, MapsTask, Pool, can_fork, fingerprint, start_pool
 from kdviz.serving.transport import ProcessTransport
 

@@ -7,8 +7,9 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from kdviz.analysis.evaluation import predictions_table
-from kdviz.analysis.softened import (
+from kdviz.core.errors import ExperimentError, SettingError
+from kdviz.studies.predictions.evaluation import predictions_table
+from kdviz.studies.predictions.soft_targets import (
     TEMPERATURES,
     entropy_bits,
     entropy_curve,
@@ -17,7 +18,6 @@ from kdviz.analysis.softened import (
     softened,
     softened_table,
 )
-from kdviz.errors import ExperimentError, SettingError
 
 LOGITS = np.random.default_rng(0).normal(size=(50, 7)) * 5
 

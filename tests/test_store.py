@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from fsspec.registry import known_implementations
 
-from kdviz.errors import KdvizError
-from kdviz.files import Store
+from kdviz.core.errors import KdvizError
+from kdviz.core.files import Store
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -132,7 +132,7 @@ def test_a_failure_of_a_remote_store_is_one_sentence(monkeypatch):
 def test_two_processes_may_write_the_same_file(tmp_path):
     # A run that Ray does twice, because it took a machine for lost.
     code = (
-        "import sys; from kdviz.files import Store\n"
+        "import sys; from kdviz.core.files import Store\n"
         "for _ in range(200): Store(sys.argv[1]).write('x', sys.argv[2].encode() * 10_000)"
     )
     root = Path(__file__).parent.parent

@@ -16,8 +16,12 @@ from conftest import SMALL
 from scipy.stats import binomtest
 from sweeps import CONFIG, comparable, costs, count_trainings, finish, small_splits
 
-from kdviz.analysis.export import write_events
-from kdviz.analysis.studies import (
+from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError, UnknownNameError
+from kdviz.distill import Stage, fit, predict_logits
+from kdviz.distill.runs import new_network
+from kdviz.experiment import load_experiment
+from kdviz.studies.sweep.export import write_events
+from kdviz.studies.sweep.runner import (
     CURVES_SCHEMA,
     PREDICTIONS_SCHEMA,
     STUDIES,
@@ -26,11 +30,7 @@ from kdviz.analysis.studies import (
     Sweep,
     summary,
 )
-from kdviz.analysis.verdict import verdict
-from kdviz.distill import Stage, fit, predict_logits
-from kdviz.distill.runs import new_network
-from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError, UnknownNameError
-from kdviz.experiment import load_experiment
+from kdviz.studies.sweep.verdict import verdict
 
 VALUES = {"temperature": [1.0, 4.0], "alpha": [0.5, 0.9], "teacher-epochs": [1, 2], "loss": ["soft_targets", "dist"]}
 EVERY = pytest.mark.parametrize("name", list(STUDIES))

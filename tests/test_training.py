@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from conftest import SMALL
 
+from kdviz.core.devices import choose_device
+from kdviz.core.errors import ModelError, SettingError
 from kdviz.distill import Progress, TrainingConfig, fit, predict_logits, teacher_losses, training
 from kdviz.distill.config import TEACHER_SETTINGS
+from kdviz.distill.experiment_trainer import training_record
 from kdviz.distill.runs import new_network
-from kdviz.distill.training import choose_device
-from kdviz.distill.trio import training_record
-from kdviz.errors import ModelError, SettingError
 
 CONFIG = TrainingConfig(epochs=2, batch_size=64, device="cpu", bf16="off")
 

@@ -10,12 +10,12 @@ import torch
 from coloured import SMALL_RGB, changed, coloured, network, state_of
 from torch import nn
 
+from kdviz.core.errors import ModelError
+from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, fit, predict_logits
-from kdviz.distill.objective import freeze
+from kdviz.distill.objectives.objective import freeze
 from kdviz.distill.runs import new_network
 from kdviz.distill.transfer import Backbone, frozen_backbone, trains_head_only
-from kdviz.errors import ModelError
-from kdviz.files import Store
 
 CONFIG = TrainingConfig(epochs=3, batch_size=8, device="cpu", bf16="off", unfreeze="head")
 QUICK = "torchvision/shufflenet_v2_x0_5"  # no dropout

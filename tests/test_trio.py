@@ -13,16 +13,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 import kdviz
-from kdviz.analysis.evaluation import evaluate
-from kdviz.analysis.studies import Sweep
-from kdviz.checkpoints import read_checkpoint
-from kdviz.datasets import LabelledImages
-from kdviz.distill import TrainingConfig, predict_logits, train_experiment, training, trio
-from kdviz.distill.losses import pooled_logits
+from kdviz.core.errors import ExperimentError, ModelError, SettingError
+from kdviz.data import LabelledImages
+from kdviz.distill import TrainingConfig, experiment_trainer, predict_logits, train_experiment, training
+from kdviz.distill.experiment_trainer import Few, Origin, joined, labelled_part
+from kdviz.distill.objectives.losses import pooled_logits
 from kdviz.distill.recipes import origin
-from kdviz.distill.trio import Few, Origin, joined, labelled_part
-from kdviz.errors import ExperimentError, ModelError, SettingError
 from kdviz.experiment import load_experiment
+from kdviz.models.checkpoints import read_checkpoint
+from kdviz.studies.predictions.evaluation import evaluate
+from kdviz.studies.sweep.runner import Sweep
 
 CONFIG = TrainingConfig(epochs=1, batch_size=8, device="cpu", bf16="off")
 TEACHER, STUDENT = "torchvision/squeezenet1_1", "torchvision/shufflenet_v2_x0_5"
@@ -44,7 +44,7 @@ def calls(monkeypatch):
         seen.append({"start": start, "train": train, "config": config, "soft": soft, "teachers": teachers})
         return training.fit(network, train, validation, normalise, config, soft, teachers=teachers, **more)
 
-    monkeypatch.setattr(trio, "fit", fit)
+    monkeypatch.setattr(experiment_trainer, "fit", fit)
     return seen
 
 
@@ -554,7 +554,7 @@ def test_an_error_in_the_middle_leaves_the_older_experiment_whole(splits, tmp_pa
             raise ModelError("Stopped.")
         return training.fit(*args, **more)
 
-    monkeypatch.setattr(trio, "fit", fit)
+    monkeypatch.setattr(experiment_trainer, "fit", fit)
     with pytest.raises(ModelError, match="Stopped"):
         make(splits, out, replace(CONFIG, seed=1))
     assert {name: (out / name).read_bytes() for name in before} == before

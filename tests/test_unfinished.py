@@ -14,10 +14,10 @@ import pytest
 import torch
 from conftest import SMALL
 
-from kdviz.datasets import LabelledImages, bundled_digits
+from kdviz.data import LabelledImages, bundled_digits
 from kdviz.distill import TrainingConfig, train_experiment
-from kdviz.distill.trio import Few, Origin
-from kdviz.distill.unfinished import forget_unfinished
+from kdviz.distill.experiment_trainer import Few, Origin
+from kdviz.distill.interrupted import forget_unfinished
 from kdviz.experiment import load_experiment
 
 QUICK = TrainingConfig(epochs=4, batch_size=50, device="cpu", bf16="off")

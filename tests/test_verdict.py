@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest, t
 
-from kdviz.analysis.studies import PREDICTIONS_SCHEMA, STUDIES, STUDY_SCHEMA
-from kdviz.analysis.verdict import best_by_validation, verdict
 from kdviz.metrics import paired_difference
 from kdviz.metrics.equivalence import equivalence_p_value
+from kdviz.narrative.sweeps import document, sentences
+from kdviz.studies.sweep.runner import PREDICTIONS_SCHEMA, STUDIES, STUDY_SCHEMA
+from kdviz.studies.sweep.verdict import best_by_validation, verdict
 
 SAMPLES = 2000
 
@@ -87,16 +88,16 @@ def test_what_is_planted_is_found(share, margin, outcome, study):
     name = f"{STUDIES[study].unit} = 4"
     name = f"from a teacher stopped after {name.removeprefix('epochs = ')} epochs" if "epochs" in name else f"at {name}"
     start = f"Distillation {name}, the best by validation, {SAYS[outcome]}{found.accuracy:.2%} against"
-    assert found.sentences[0].startswith(start)
-    assert "3 seeds and 2,000 samples" in found.sentences[0]
-    assert not any("one seed" in sentence.lower() for sentence in found.sentences)
+    assert sentences(found)[0].startswith(start)
+    assert "3 seeds and 2,000 samples" in sentences(found)[0]
+    assert not any("one seed" in sentence.lower() for sentence in sentences(found))
 
 
 def test_the_interval_in_words_is_the_interval():
     found = Planted({None: (0.9, 0.9), 4.0: (0.95, 0.95)}).judged()
     one = found.difference
     points = f"({100 * one.value:+.2f} points, 95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f},"
-    assert points in found.sentences[0]
+    assert points in sentences(found)[0]
     assert 0 < one.low < one.value < one.high
 
 
@@ -115,7 +116,7 @@ def test_a_value_that_was_asked_for_is_not_called_the_best():
     planted = Planted({None: (0.8, 0.8), 2.0: (0.85, 0.99), 4.0: (0.90, 0.82)})
     found = planted.judged(value=2.0)
     assert (found.value, found.outcome) == (2.0, "beats")
-    assert found.sentences[0].startswith("Distillation at T = 2 beats training alone: ")
+    assert sentences(found)[0].startswith("Distillation at T = 2 beats training alone: ")
 
 
 def test_the_first_of_equally_good_values_is_chosen():
@@ -129,23 +130,23 @@ def test_the_first_of_equally_good_values_is_chosen():
 def test_one_seed_is_said_to_be_one():
     found = Planted({None: (0.9, 0.9), 4.0: (0.95, 0.95)}, seeds=(3,)).judged()
     one = found.difference
-    assert found.sentences[0] == (
+    assert sentences(found)[0] == (
         f"Distillation at T = 4, the best by validation, cannot be judged with one seed: {found.accuracy:.2%} against "
         f"{found.alone:.2%} for training alone ({points(one.value)} points, 95 % interval {points(one.low)} to "
         f"{points(one.high)} over 2,000 samples, which says nothing about other seeds)."
     )
     assert one.low > 0  # however sure it looks
     assert (found.outcome, found.withheld) == ("cannot be told from", True)
-    assert not any("beats" in sentence for sentence in found.sentences)
+    assert not any("beats" in sentence for sentence in sentences(found))
     assert math.isnan(one.seed_error)
-    assert "in 1 of 1 seed (p < .05)" in found.sentences[1]
+    assert "in 1 of 1 seed (p < .05)" in sentences(found)[1]
 
 
 def test_one_seed_says_nothing_of_the_values_either():
     found = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}, seeds=(0,)).judged()
     assert [pair.outcome for pair in found.pairs] == ["cannot tell"]
     assert (found.rivals, found.steps) == ((1.0,), ())
-    assert not any("T = 1" in sentence for sentence in found.sentences)
+    assert not any("T = 1" in sentence for sentence in sentences(found))
 
 
 def test_rivals_are_those_that_cannot_be_told_from_the_best():
@@ -157,13 +158,13 @@ def test_rivals_are_those_that_cannot_be_told_from_the_best():
     outcomes = {(pair.first, pair.second): pair.outcome for pair in found.pairs}
     assert outcomes[4.0, 8.0] == "cannot tell"
     assert {outcome for pair, outcome in outcomes.items() if pair != (4.0, 8.0)} == {"different"}
-    assert "Cannot be told from it with 3 seeds and 2,000 samples: T = 8." in found.sentences
+    assert "Cannot be told from it with 3 seeds and 2,000 samples: T = 8." in sentences(found)
     wide = found.within(0.02)
     assert (wide.rivals, wide.margin) == ((8.0,), 0.02)
-    assert "As good as it within 2.0 points: T = 8." in wide.sentences
+    assert "As good as it within 2.0 points: T = 8." in sentences(wide)
     alone = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}).judged()
     assert alone.rivals == ()
-    assert not any("Cannot be told from it" in sentence for sentence in alone.sentences)
+    assert not any("Cannot be told from it" in sentence for sentence in sentences(alone))
 
 
 def test_fixed_and_broken_are_counted_seed_by_seed():
@@ -176,8 +177,8 @@ def test_fixed_and_broken_are_counted_seed_by_seed():
         assert test.broke == (before & ~after).sum()
         assert test.p_value == pytest.approx(binomtest(test.broke, test.fixed + test.broke).pvalue)
     fixed = sorted(test.fixed for test in found.tests)
-    assert f"It fixes {fixed[0]} to {fixed[1]} samples" in found.sentences[1]
-    assert "in 2 of 2 seeds (p < .05)" in found.sentences[1]
+    assert f"It fixes {fixed[0]} to {fixed[1]} samples" in sentences(found)[1]
+    assert "in 2 of 2 seeds (p < .05)" in sentences(found)[1]
 
 
 def test_only_seeds_that_both_have_are_compared():
@@ -205,7 +206,7 @@ def test_rivals_of_the_best_may_differ_from_each_other():
     assert (
         f"Of 3 pairs of values these differ (Holm's method): T = 1 and T = 2 ({points(one.value)} points, 95 % "
         f"interval {points(one.low)} to {points(one.high)})."
-    ) in found.sentences
+    ) in sentences(found)
     assert 0 < one.low < one.value < one.high
 
 
@@ -249,7 +250,7 @@ def test_neighbouring_values_have_intervals_that_hold_together():
     ]
     assert (
         f"From each value to the next, in points, with 95 % intervals that hold together: {'; '.join(texts)}."
-        in found.sentences
+        in sentences(found)
     )
 
 
@@ -261,12 +262,12 @@ def test_the_margin_and_the_interval_are_in_the_sentence(margin, words):
     if found.outcome == "is equivalent to":
         assert -margin < judged.low < judged.high < margin
         ends = f"90 % interval {points(judged.low)} to {points(judged.high)}, over 3 seeds and 2,000 samples)."
-        assert f"within {words} points" in found.sentences[0]
+        assert f"within {words} points" in sentences(found)[0]
     else:
         assert one.low < 0 < one.high
         ends = f"95 % interval {points(one.low)} to {points(one.high)}; up to {words} would count as equal)."
         assert found.samples_needed is None or found.samples_needed > SAMPLES
-    assert found.sentences[0].endswith(ends)
+    assert sentences(found)[0].endswith(ends)
     assert found == planted.judged().within(margin)
 
 
@@ -274,9 +275,9 @@ def test_how_many_samples_would_decide():
     found = Planted({None: (0.9, 0.9), 4.0: (0.9, 0.9)}, samples=400).judged(margin=0.002)
     assert found.outcome == "cannot be told from"
     if found.samples_needed is None:
-        assert found.sentences[1] == "More samples alone would not decide; more seeds might."
+        assert sentences(found)[1] == "More samples alone would not decide; more seeds might."
         return
-    (count,) = re.findall(r"^About ([\d,]+) samples would decide, if all else stayed as it is\.$", found.sentences[1])
+    (count,) = re.findall(r"^About ([\d,]+) samples would decide, if all else stayed as it is\.$", sentences(found)[1])
     assert found.samples_needed <= int(count.replace(",", "")) <= 1.1 * found.samples_needed
 
 
@@ -287,7 +288,7 @@ def test_a_difference_that_is_sure_but_too_small_to_matter():
     assert one.low > 0
     assert found.outcome == "is equivalent to"
     text = f"It is better, but by too little to matter: 95 % interval {points(one.low)} to {points(one.high)} points."
-    assert found.sentences[1] == text
+    assert sentences(found)[1] == text
     assert planted.judged(margin=0.001).outcome == "beats"
 
 
@@ -301,12 +302,12 @@ def test_near_chance_there_is_no_verdict(poor):
     assert doubt.low <= doubt.chance < doubt.high
     assert 0.1 <= doubt.chance < 0.15
     who = "its" if poor == "kd_student" else "the"
-    assert found.sentences[0].startswith(
+    assert sentences(found)[0].startswith(
         f"Distillation at T = 4, the best by validation, cannot be judged: {who} {doubt.accuracy:.2%} "
     )
-    assert f"is not above chance, {doubt.chance:.2%} (95 % interval {doubt.low:.2%} to" in found.sentences[0]
+    assert f"is not above chance, {doubt.chance:.2%} (95 % interval {doubt.low:.2%} to" in sentences(found)[0]
     assert (found.outcome, found.withheld) == ("cannot be told from", True)
-    assert not any("beat" in sentence for sentence in found.sentences)
+    assert not any("beat" in sentence for sentence in sentences(found))
 
 
 def test_well_above_chance_there_is_no_doubt():
@@ -328,12 +329,12 @@ def test_a_class_that_is_never_predicted_is_said_first():
     found = planted.judged()
     (doubt,) = found.doubts
     assert (doubt.kind, doubt.role, doubt.classes) == ("never predicted", "kd_student", (3,))
-    assert found.sentences[0] == (
+    assert sentences(found)[0] == (
         "Distillation at T = 4, the best by validation, gives students that never predict some classes (numbered from "
         "0): 3."
     )
     assert found.outcome == "does not beat"  # it is not withheld
-    assert "does not beat training alone" in found.sentences[1]
+    assert "does not beat training alone" in sentences(found)[1]
 
 
 def with_teacher(planted: Planted, shares: dict, errors: int = 200) -> Planted:
@@ -368,7 +369,7 @@ def test_the_teachers_errors_are_told_with_an_interval(own, outcome, start):
     over_errors = t.ppf(0.975, 199) * math.sqrt(sum(share * (1 - share) for share in shares) / 200)
     half = (one.high - one.low) / 2
     assert max(over_seeds, over_errors) * (1 - 1e-9) <= half <= 1.05 * math.hypot(over_seeds, over_errors)
-    assert planted.judged().sentences[-1] == (
+    assert sentences(planted.judged())[-1] == (
         f"{start}: of its teacher's errors (200) it repeats {np.mean(own):.1%}, the student alone 31.0% "
         f"({100 * one.value:+.1f} points, 95 % interval {100 * one.low:+.1f} to {100 * one.high:+.1f}, over 3 seeds)."
     )
@@ -379,7 +380,7 @@ def test_copying_with_one_seed_cannot_be_told():
     one = planted.judged().copying
     assert one.low > 0
     assert one.outcome == "cannot tell"
-    assert "over one seed)." in planted.judged().sentences[-1]
+    assert "over one seed)." in sentences(planted.judged())[-1]
 
 
 def test_copying_is_not_told_of_what_is_not_known():
@@ -393,24 +394,24 @@ def test_copying_is_not_told_of_what_is_not_known():
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=str)
 def test_it_is_valid_json(seeds):
     found = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}, seeds=seeds).judged()
-    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert document["outcome"] == found.outcome
+    said = json.loads(json.dumps(document(found), allow_nan=False))
+    assert said["outcome"] == found.outcome
     judged = found.judged
-    assert document["equivalence"]["margin"] == 0.005
-    assert (document["equivalence"]["low"], document["equivalence"]["high"]) == (judged.low, judged.high)
-    assert document["difference"]["low"] == found.difference.low
-    assert (document["difference"]["seed_error"] is None) == (len(seeds) == 1)
-    assert [pair["outcome"] for pair in document["pairs"]] == [pair.outcome for pair in found.pairs]
-    assert document["sentences"] == list(found.sentences)
+    assert said["equivalence"]["margin"] == 0.005
+    assert (said["equivalence"]["low"], said["equivalence"]["high"]) == (judged.low, judged.high)
+    assert said["difference"]["low"] == found.difference.low
+    assert (said["difference"]["seed_error"] is None) == (len(seeds) == 1)
+    assert [pair["outcome"] for pair in said["pairs"]] == [pair.outcome for pair in found.pairs]
+    assert said["sentences"] == list(sentences(found))
     if len(seeds) == 1:
-        assert document["equivalence"]["outcome"] == "cannot tell"
+        assert said["equivalence"]["outcome"] == "cannot tell"
 
 
 def test_losses_are_shown_by_their_names():
     planted = Planted({None: (0.8, 0.8), "dist": (0.9, 0.9), "decoupled": (0.9, 0.9)}, study="loss")
     found = planted.judged(value="dist")
-    assert found.sentences[0].startswith("Distillation with the loss dist beats training alone")
-    assert "Cannot be told from it with 3 seeds and 2,000 samples: decoupled." in found.sentences
+    assert sentences(found)[0].startswith("Distillation with the loss dist beats training alone")
+    assert "Cannot be told from it with 3 seeds and 2,000 samples: decoupled." in sentences(found)
     assert found.steps == ()  # names have no order
 
 
@@ -421,8 +422,10 @@ def test_equal_predictions_are_called_that():
         for (run, split), row in known.items():
             row[name] = known[run.replace("4.0", "None"), split][name]
     found = planted.judged()
-    assert found.sentences[0].startswith("Distillation at T = 4, the best by validation, gives the same predictions as")
-    assert not any("McNemar" in sentence for sentence in found.sentences)
+    assert sentences(found)[0].startswith(
+        "Distillation at T = 4, the best by validation, gives the same predictions as"
+    )
+    assert not any("McNemar" in sentence for sentence in sentences(found))
 
 
 @pytest.mark.parametrize("missing", [None, 4.0], ids=["alone", "students"])

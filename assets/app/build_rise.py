@@ -16,9 +16,9 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 import kdviz
-from kdviz.datasets import bundled_digits
+from kdviz.data import bundled_digits
 from kdviz.figures import NEGATIVE, POSITIVE
-from kdviz.saliency.masks import RandomMasks
+from kdviz.rise.masks import RandomMasks
 
 SAMPLE, SIDE = 24, 112  # a nine
 

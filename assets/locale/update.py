@@ -27,7 +27,7 @@ from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po, write_po
 from jinja2.ext import babel_extract
 
-from kdviz.language import ENGLISH, ERRORS, LANGUAGES
+from kdviz.core.language import ENGLISH, ERRORS, LANGUAGES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -51,44 +51,44 @@ NOT_ON_PAGES = (
     "cli/",
     "bench/",
     "distill/",  # training: no page trains
-    "datasets/csv_files.py",  # data folders are read by commands; pages show what an experiment keeps
-    "datasets/folders.py",
-    "datasets/groups.py",
-    "datasets/mhist.py",
-    "datasets/pictures.py",
-    "analysis/attention/maps.py",  # making a study
-    "analysis/attention/models.py",
-    "analysis/attention/teachers.py",
-    "analysis/attention/sampling.py",
-    "analysis/attention/study.py",
-    "analysis/attention/work.py",
-    "analysis/evaluation.py",
-    "analysis/export.py",
-    "analysis/studies.py",
-    "analysis/study_plan.py",
-    "analysis/study_tables.py",
-    "analysis/results.py",
+    "data/labels/csv_files.py",  # data folders are read by commands; pages show what an experiment keeps
+    "data/folders.py",
+    "data/groups.py",
+    "data/mhist.py",
+    "data/pictures.py",
+    "studies/attention/maps.py",  # making a study
+    "studies/attention/models.py",
+    "studies/attention/teachers.py",
+    "studies/attention/sampling.py",
+    "studies/attention/study.py",
+    "studies/attention/work.py",
+    "studies/predictions/evaluation.py",
+    "studies/sweep/export.py",
+    "studies/sweep/runner.py",
+    "studies/sweep/plan.py",
+    "studies/sweep/tables.py",
+    "narrative/results.py",
 )
 """Where errors are raised that only a terminal shows."""
 
 WRAPPED = {
-    ("experiment.py", "that"): "The experiment '{folder}' is refused: field '{name}' {}.",
-    ("ui/unpacking.py", "_refuse"): "The experiment is refused: {}.",
-    ("saliency/captum_methods.py", "refused"): "{method} {}",
+    ("experiment/checking.py", "that"): "The experiment '{folder}' is refused: field '{name}' {}.",
+    ("app/uploads/unpacking.py", "_refuse"): "The experiment is refused: {}.",
+    ("explanation/captum_methods.py", "refused"): "{method} {}",
 }
 """(File, function) -> the sentence in which it puts its last argument."""
 
 RETURNED = {
-    ("saliency/captum_methods.py", "_needs_gradients"): "{method} {}",
-    ("saliency/captum_methods.py", "_needs_convolution"): "{method} {}",
-    ("saliency/captum_methods.py", "_needs_rules"): "{method} {}",
-    ("saliency/captum_methods.py", "_needs_relu"): "{method} {}",
-    ("saliency/methods.py", "_range"): "{name} must be {}, got {value}.",
-    ("analysis/onnx_export.py", "exporter_problem"): "{}",
-    ("networks.py", "_why_refused"): "{}",
-    ("ui/admission.py", "first_difference"): "{}",
-    ("ui/admission.py", "_shown"): "{}",
-    ("errors.py", "__init__"): "{}",
+    ("explanation/captum_methods.py", "_needs_gradients"): "{method} {}",
+    ("explanation/captum_methods.py", "_needs_convolution"): "{method} {}",
+    ("explanation/captum_methods.py", "_needs_rules"): "{method} {}",
+    ("explanation/captum_methods.py", "_needs_relu"): "{method} {}",
+    ("explanation/methods.py", "_range"): "{name} must be {}, got {value}.",
+    ("compress/onnx_export.py", "exporter_problem"): "{}",
+    ("models/networks.py", "_why_refused"): "{}",
+    ("app/uploads/upload_validation.py", "first_difference"): "{}",
+    ("app/uploads/upload_validation.py", "_shown"): "{}",
+    ("core/errors.py", "__init__"): "{}",
 }
 """(File, function) -> the sentence in which what it returns, or a text that it makes, becomes a part."""
 

@@ -11,7 +11,7 @@ from kdviz.bench import app_load, app_pages
 from kdviz.bench.app_browser import chromium_path
 from kdviz.bench.app_rows import TargetRow, single
 from kdviz.bench.app_server import Server, end_in_order
-from kdviz.errors import SettingError
+from kdviz.core.errors import SettingError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kdviz.bench.app_rows import parts_of
-from kdviz.errors import KdvizError, SettingError
+from kdviz.core.errors import KdvizError, SettingError
 
 FLAGS = (
     "--no-sandbox",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from kdviz.analysis.evaluation import evaluate
-from kdviz.datasets import LabelledImages, bundled_digits, mnist
+from kdviz.core.files import MODELS
+from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.experiment import load_experiment
-from kdviz.files import MODELS
+from kdviz.studies.predictions.evaluation import evaluate
 
 _SHIFTS = sorted(product(range(-2, 3), repeat=2), key=lambda shift: (abs(shift[0]) + abs(shift[1]), shift))
 """Down and right, in pixels; the smallest first."""

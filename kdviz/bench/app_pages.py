@@ -13,7 +13,7 @@ from kdviz.bench.app_browser import browser, click_parts, new_page, seen, until,
 from kdviz.bench.app_processes import cpu_seconds, idle_from
 from kdviz.bench.app_rows import TargetRow, measured, medians, percentile, single
 from kdviz.bench.app_server import Server
-from kdviz.errors import KdvizError
+from kdviz.core.errors import KdvizError
 
 MASKS = 2000
 LONG = 16_000  # masks of a job that is still under way when it is stopped

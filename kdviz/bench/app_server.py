@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from kdviz.bench.app_processes import family, memory, pss
-from kdviz.errors import KdvizError
+from kdviz.core.errors import KdvizError
 
 _WORKER = "kdviz.serving.worker"
 _SECONDS = 90.0

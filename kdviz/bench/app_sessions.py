@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from kdviz.errors import KdvizError
+from kdviz.core.errors import KdvizError
 
 # Fields of Streamlit's messages: BackMsg, ClientState, ForwardMsg, Navigation, AutoRerun.
 RERUN = 11

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from kdviz.bench.rows import Row
+from kdviz.rise.attribution import softmax
 from kdviz.saliency import Explained, RandomMasks, estimate, stream_scores
-from kdviz.saliency.rise import softmax
 
 _TRUTH_SEED = 999_983  # of no other series
 _QUANTILE = 1.959963984540054

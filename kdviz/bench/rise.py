@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from kdviz.bench.intervals import bench_intervals
 from kdviz.bench.rows import Row
-from kdviz.datasets import bundled_digits
-from kdviz.errors import SettingError
+from kdviz.core.errors import SettingError
+from kdviz.data import bundled_digits
 from kdviz.experiment import Experiment, load_experiment
-from kdviz.networks import build_network
+from kdviz.models.networks import build_network
+from kdviz.rise.attribution import softmax
+from kdviz.rise.engine import Forward, Prepared, prepare, seconds_now
 from kdviz.saliency import Explained, RandomMasks, estimate, stream_scores
-from kdviz.saliency.inference import Forward, Prepared, prepare, seconds_now
-from kdviz.saliency.rise import softmax
 
 _PUBLISHED_BATCH = 100  # in the published code (github.com/eclique/RISE)
 _BATCHES = (4, 8, 16, 32, 64, 128, 256, 512)
@@ -147,7 +147,7 @@ def _fast_form(model: nn.Module, probes: Tensor) -> Prepared:
     automatic = prepare(model, probes)
     if automatic.precision != "float32":
         return automatic
-    from kdviz.networks import fast_bf16
+    from kdviz.core.devices import fast_bf16
 
     return prepare(model, probes, "bfloat16") if fast_bf16(probes.device) else automatic
 

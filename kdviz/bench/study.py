@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from kdviz.analysis.attention import AttentionStudy, own_models
 from kdviz.bench.rise import _best_batches, _fast_form, _in_turn, _run_bare
 from kdviz.bench.rows import Row
-from kdviz.datasets import bundled_digits
+from kdviz.data import bundled_digits
 from kdviz.experiment import load_experiment
 from kdviz.saliency import RandomMasks
+from kdviz.studies.attention import AttentionStudy, own_models
 
 
 def bench_study(device: torch.device, quick: bool = False, seed: int = 0) -> Iterator[Row]:

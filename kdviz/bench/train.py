@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
 from kdviz.bench.rows import Row
-from kdviz.datasets import LabelledImages, bundled_digits, mnist
+from kdviz.core.devices import choose_device
+from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill import MNIST_INPUT, TrainingConfig, fit, predict_logits
 from kdviz.distill.runs import new_network
-from kdviz.networks import choose_device
 
 TEMPERATURES = (1.0, 4.0, 16.0, 64.0)
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from kdviz import __version__
-from kdviz.cli import app, bench, evaluate, explain, import_, names, profile, report, study, sweep, train
-from kdviz.errors import KdvizError
+from kdviz.cli import app, bench, evaluate, explain, import_, list_, profile, report, study, sweep, train
+from kdviz.core.errors import KdvizError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kdviz {__version__}")
     verbs = parser.add_subparsers(title="commands", dest="verb", required=True, metavar="COMMAND")
-    modules = (app, import_, train, sweep, study, evaluate, explain, profile, report, bench, names)
+    modules = (app, import_, train, sweep, study, evaluate, explain, profile, report, bench, list_)
     for add in [room.add for room in modules]:
         add(verbs)
     return parser

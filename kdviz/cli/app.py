@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kdviz.cli.arguments import at_least_one, verb
-from kdviz.errors import KdvizError
+from kdviz.cli.common.arguments import at_least_one, verb
+from kdviz.core.errors import KdvizError
 
 
 def add(verbs: Any) -> None:
@@ -27,7 +27,7 @@ def add(verbs: Any) -> None:
 def _app(options: argparse.Namespace) -> None:
     from importlib.util import find_spec
 
-    from kdviz.files import ASSETS
+    from kdviz.core.files import ASSETS
 
     if find_spec("streamlit") is None:
         raise KdvizError("The app needs streamlit; install it with: pip install streamlit")
@@ -38,7 +38,7 @@ def _app(options: argparse.Namespace) -> None:
     if options.headless:
         command += ["--server.headless", "true"]
     if options.models:
-        from kdviz.cli.pointed import show
+        from kdviz.cli.common.pointed import show
 
         os.environ.update(show(Path(options.models)))
     if options.ray:

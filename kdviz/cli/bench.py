@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kdviz.cli.arguments import at_least_one, common, set_threads, verb
+from kdviz.cli.common.arguments import at_least_one, common, set_threads, verb
 
 if TYPE_CHECKING:
     from kdviz.bench import Row
@@ -39,7 +39,7 @@ def add(verbs: Any) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     from kdviz.bench import about, bench_app, bench_rise, bench_study, bench_train
-    from kdviz.networks import choose_device
+    from kdviz.core.devices import choose_device
 
     set_threads(options)
     device = choose_device(options.device)

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdviz.errors import DatasetError
+from kdviz.core.errors import DatasetError
 
 if TYPE_CHECKING:
-    from kdviz.datasets import LabelledImages
-    from kdviz.doubts import Doubt
+    from kdviz.data import LabelledImages
+    from kdviz.data.doubts import Doubt
     from kdviz.experiment import Experiment
 
-from kdviz.cli.arguments import add_experiment, add_groups, common, set_threads, splits_of, verb
+from kdviz.cli.common.arguments import add_experiment, add_groups, common, set_threads, splits_of, verb
 
 
 def add(verbs: Any) -> None:
@@ -64,9 +64,9 @@ def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
     """Measure the given models on pictures in files, each through its own transforms; returns the split's name."""
     from tqdm import tqdm
 
-    from kdviz.analysis.file_evaluation import evaluate_files
-    from kdviz.cli.given import picture_files
-    from kdviz.doubts import known
+    from kdviz.cli.common.given import picture_files
+    from kdviz.data.doubts import known
+    from kdviz.studies.predictions.file_evaluation import evaluate_files
 
     files = picture_files(experiment, options.data)
     with tqdm(total=len(files), desc="evaluate", unit="picture", file=sys.stderr) as bar:
@@ -95,7 +95,7 @@ def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledIm
     """The test split; without its folder, the digits that come with kdviz or the samples that the experiment keeps."""
     import torch
 
-    from kdviz.datasets import LabelledImages, bundled_digits
+    from kdviz.data import LabelledImages, bundled_digits
 
     if options.data:
         return splits_of(experiment, options)["test"]
@@ -117,8 +117,8 @@ def evaluate_on(
     """Measure every model on the splits, and say on stderr what looks wrong and was not said before."""
     from tqdm import tqdm
 
-    from kdviz.analysis.evaluation import evaluate
-    from kdviz.doubts import known
+    from kdviz.data.doubts import known
+    from kdviz.studies.predictions.evaluation import evaluate
 
     for samples in splits:
         roles = evaluate(experiment, samples, device)
@@ -137,7 +137,7 @@ def print_metrics(
     margin: float | None = None,
 ) -> None:
     """The metrics of all runs on a split (None: on every one), and with a margin in points the verdict on it."""
-    from kdviz.doubts import known
+    from kdviz.data.doubts import known
 
     metrics = {
         role: {name: values for name, values in run.metrics.items() if split in (None, name)}
@@ -161,23 +161,23 @@ def print_metrics(
 
 
 def verdict_on(experiment: Experiment, split: str | None, margin: float) -> dict[str, Any]:
-    """What Overview says of the predictions of a split, as :func:`kdviz.analysis.answers.report` gives it.
+    """What Overview says of the predictions of a split, as :func:`kdviz.narrative.overview.report` gives it.
 
     Args:
         experiment: With predictions.
         split: Its name; None: the first that the predictions have.
         margin: In points of accuracy.
     """
-    from kdviz.analysis.answers import Findings, report
-    from kdviz.analysis.judgement import Margins
+    from kdviz.narrative.overview import Findings, report
+    from kdviz.studies.comparison.judgement import Margins
 
     found = Findings(experiment, _cost_of(experiment), _study_of(experiment), split)
     return report(found, Margins(accuracy=margin / 100))
 
 
 def _cost_of(experiment: Experiment) -> Any:
-    from kdviz.analysis.cost import read_cost
-    from kdviz.errors import ExperimentError
+    from kdviz.compress.cost import read_cost
+    from kdviz.core.errors import ExperimentError
 
     try:
         found = read_cost(experiment)
@@ -187,8 +187,8 @@ def _cost_of(experiment: Experiment) -> Any:
 
 
 def _study_of(experiment: Experiment) -> Any:
-    from kdviz.analysis.series import read_report
-    from kdviz.errors import ExperimentError
+    from kdviz.core.errors import ExperimentError
+    from kdviz.studies.sweep.report import read_report
 
     try:
         return read_report(experiment, "temperature")

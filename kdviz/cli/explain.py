@@ -10,13 +10,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdviz.errors import SettingError
+from kdviz.core.errors import SettingError
 
 if TYPE_CHECKING:
     from kdviz.experiment import Experiment
     from kdviz.saliency import SaliencyMap
 
-from kdviz.cli.arguments import add_experiment, common, set_threads, verb
+from kdviz.cli.common.arguments import add_experiment, common, set_threads, verb
 
 OUTPUTS = (".png", ".svg", ".html", ".npz")
 
@@ -104,8 +104,8 @@ def _showcase(options: argparse.Namespace) -> None:
     import pyarrow as pa
     from tqdm import tqdm
 
-    from kdviz.analysis.showcase import STORIES, make
     from kdviz.experiment import load_experiment
+    from kdviz.studies.predictions.showcase import STORIES, make
 
     if options.images or options.out or options.add:
         options.wrong_usage("--showcase chooses the pictures, and writes into the experiment's folder")
@@ -179,7 +179,7 @@ def _out_files(images: Sequence[str], out: Path) -> list[Path]:
 
 
 def _write_maps(maps: dict[str, SaliencyMap], out: Path, experiment: Experiment) -> None:
-    from kdviz.files import atomic_write
+    from kdviz.core.files import atomic_write
     from kdviz.saliency import maps_npz
 
     kind = out.suffix.lower()

@@ -10,8 +10,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdviz.cli.arguments import at_least_one, common, set_threads, verb
-from kdviz.errors import SettingError
+from kdviz.cli.common.arguments import at_least_one, common, set_threads, verb
+from kdviz.core.errors import SettingError
 
 if TYPE_CHECKING:
     from kdviz.experiment import Experiment
@@ -89,8 +89,8 @@ def plan_of(options: argparse.Namespace) -> ImportPlan:
     Raises:
         KdvizError: No model, a role twice, or data that cannot be read.
     """
-    from kdviz.datasets.class_names import read_classes
-    from kdviz.datasets.picture_files import read_picture_files
+    from kdviz.data.labels.class_names import read_classes
+    from kdviz.data.picture_files import read_picture_files
     from kdviz.importing import ImportPlan
 
     models = specs_of(options)

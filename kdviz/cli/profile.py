@@ -8,12 +8,12 @@ import sys
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from kdviz.cli.arguments import add_experiment, add_groups, at_least_one, common, numbers, splits_of, verb
+from kdviz.cli.common.arguments import add_experiment, add_groups, at_least_one, common, numbers, splits_of, verb
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from kdviz.analysis.cost import CostReport, Entry
+    from kdviz.compress.cost import CostReport, Entry
     from kdviz.experiment import Experiment
 
 
@@ -42,9 +42,9 @@ def add(verbs: Any) -> None:
 def _profile(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from kdviz.analysis.cost import read_cost
-    from kdviz.analysis.profile import MOST, Settings, own_samples, parted, profile, samples_of
-    from kdviz.cli.given import samples_of_files
+    from kdviz.cli.common.given import samples_of_files
+    from kdviz.compress.cost import read_cost
+    from kdviz.compress.profile import MOST, Settings, own_samples, parted, profile, samples_of
     from kdviz.experiment import load_experiment
 
     experiment = load_experiment(options.experiment)
@@ -75,8 +75,8 @@ def _write(experiment: Experiment, table: pa.Table, out: str | None) -> None:
     if out is None:
         experiment.write_table("cost", table)
         return
-    from kdviz.analysis.cost import table_file
-    from kdviz.files import atomic_write
+    from kdviz.compress.cost import table_file
+    from kdviz.core.files import atomic_write
 
     atomic_write(out, table_file(table))
 
@@ -87,8 +87,8 @@ def _document(experiment: Experiment, table: pa.Table) -> dict[str, Any]:
 
 
 def _print(report: CostReport) -> None:
-    from kdviz.analysis.bargains import findings
-    from kdviz.analysis.operations import left_out
+    from kdviz.compress.operations import left_out
+    from kdviz.narrative.tradeoffs import findings
 
     for threads in report.known_threads:
         print(f"{threads} thread{'s' if threads > 1 else ''}, {report.machine['machine']}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kdviz.distill import TrainingConfig
 
-from kdviz.cli.arguments import at_least_one, named_number
+from kdviz.cli.common.arguments import at_least_one, named_number
 
 
 def add_loss(parser: argparse.ArgumentParser) -> None:

@@ -10,8 +10,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from kdviz.cli.arguments import add_experiment, numbers, verb
-from kdviz.errors import KdvizError
+from kdviz.cli.common.arguments import add_experiment, numbers, verb
+from kdviz.core.errors import KdvizError
 
 
 def add(verbs: Any) -> None:
@@ -34,8 +34,8 @@ def add(verbs: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from kdviz.analysis.results import results, updated
     from kdviz.experiment import load_experiment
+    from kdviz.narrative.results import results, updated
 
     experiment = load_experiment(options.experiment)
     if options.update:
@@ -50,7 +50,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _update(path: Path, change: Any) -> None:
-    from kdviz.files import atomic_write
+    from kdviz.core.files import atomic_write
 
     try:
         document, mode = path.read_bytes().decode(), path.stat().st_mode

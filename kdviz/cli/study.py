@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from kdviz.cli.arguments import (
+from kdviz.cli.common.arguments import (
     add_experiment,
     add_groups,
     at_least_one,
@@ -20,11 +20,11 @@ from kdviz.cli.arguments import (
     splits_of,
     verb,
 )
-from kdviz.cli.progress import show_stages
+from kdviz.cli.common.progress import show_stages
 from kdviz.cli.recipe import add_loss, add_recipe
 
 if TYPE_CHECKING:
-    from kdviz.analysis.attention import AttentionStudy, StudyModel
+    from kdviz.studies.attention import AttentionStudy, StudyModel
 
 
 def add(verbs: Any) -> None:
@@ -108,7 +108,7 @@ def _splits(experiment: Any, options: argparse.Namespace) -> Any:
     """Split -> samples; of models that were trained elsewhere the one split that is known."""
     if not experiment.is_imported:
         return splits_of(experiment, options)
-    from kdviz.cli.given import study_samples
+    from kdviz.cli.common.given import study_samples
 
     samples = study_samples(experiment, options)
     options.split = samples.split
@@ -116,8 +116,8 @@ def _splits(experiment: Any, options: argparse.Namespace) -> Any:
 
 
 def _new_study(experiment: Any, samples: Any, models: list[StudyModel], options: argparse.Namespace) -> AttentionStudy:
-    from kdviz.analysis.attention import AttentionStudy
     from kdviz.saliency import methods
+    from kdviz.studies.attention import AttentionStudy
 
     known = {setting.name for setting in methods[options.method].settings}
     settings: dict[str, Any] = {"n_masks": options.masks or 2000} if options.method == "rise" else {}
@@ -140,7 +140,7 @@ def _new_study(experiment: Any, samples: Any, models: list[StudyModel], options:
 
 def _models(experiment: Any, splits: Any, options: argparse.Namespace) -> list[StudyModel]:
     """The models of the study; with ``--estimate``, none while trainings are left."""
-    from kdviz.analysis.attention import own_models, shuffles, sweep_for
+    from kdviz.studies.attention import own_models, shuffles, sweep_for
 
     seeds = list(dict.fromkeys(options.seeds))
     if options.study == "models":
@@ -165,8 +165,8 @@ def _models(experiment: Any, splits: Any, options: argparse.Namespace) -> list[S
 
 def _sweeps(own: Any, seeds: list[int], options: argparse.Namespace) -> list[Any]:
     """The sweep of each teacher, the experiment's own first; with ``--estimate``, none while a teacher is untrained."""
-    from kdviz.analysis.attention import seeds_of_teacher, sweep_of_teacher, teacher_runs, train_teachers
     from kdviz.distill.runs import is_finished
+    from kdviz.studies.attention import seeds_of_teacher, sweep_of_teacher, teacher_runs, train_teachers
 
     runs = teacher_runs(own, options.teachers - 1)
     left = sum(not is_finished(own.store, run) for run in runs)
@@ -181,7 +181,7 @@ def _sweeps(own: Any, seeds: list[int], options: argparse.Namespace) -> list[Any
 
 def _all_models(sweeps: list[Any], second: list[list[int]], options: argparse.Namespace) -> list[StudyModel]:
     """Teachers first, then students, then shuffled teachers: one for each seed, or one for each of several teachers."""
-    from kdviz.analysis.attention import shuffles, swept_models
+    from kdviz.studies.attention import shuffles, swept_models
 
     models = [one for sweep, seeds in zip(sweeps, second, strict=True) for one in swept_models(sweep, seeds)]
     teachers = [one for one in models if one.role == "teacher"]
@@ -228,7 +228,7 @@ def _show(states: Iterator[Any]) -> Any:
 def _measure_faithfulness(study: AttentionStudy, count: int) -> None:
     from tqdm import tqdm
 
-    from kdviz.analysis.attention.faithful import run_faithfulness
+    from kdviz.studies.attention.faithfulness import run_faithfulness
 
     total = min(count, len(study.chosen.samples))
     with tqdm(total=total, desc="faithfulness", unit="image", file=sys.stderr) as bar:
@@ -238,9 +238,9 @@ def _measure_faithfulness(study: AttentionStudy, count: int) -> None:
 
 def _keep(experiment: Any, samples: Any) -> None:
     """What is computed from agreement.parquet: the effects as a table, and the pictures that the page shows."""
-    from kdviz.analysis.attention.document import EFFECTS, effects_table
-    from kdviz.analysis.attention.likeness import read_likeness
-    from kdviz.analysis.attention.pictures import write_pictures
+    from kdviz.narrative.attention.document import EFFECTS, effects_table
+    from kdviz.studies.attention.pictures import write_pictures
+    from kdviz.studies.attention.statistics.likeness import read_likeness
 
     if read_likeness(experiment) is not None:
         return
@@ -249,15 +249,17 @@ def _keep(experiment: Any, samples: Any) -> None:
 
 
 def _print_report(experiment: Any, study: str, as_json: bool) -> None:
-    from kdviz.analysis.attention import in_words, read_attention
-    from kdviz.analysis.attention.document import as_json as document
-    from kdviz.analysis.attention.faithful import faithfulness_summary
-    from kdviz.analysis.attention.likeness import read_likeness
+    from kdviz.narrative.attention.document import as_json as document
+    from kdviz.narrative.attention.likeness import likeness_sentences
+    from kdviz.narrative.attention.words import in_words
+    from kdviz.studies.attention import read_attention
+    from kdviz.studies.attention.faithfulness import faithfulness_summary
+    from kdviz.studies.attention.statistics.likeness import read_likeness
 
     alike = read_likeness(experiment) if study == "models" else None
     if alike is not None:
         document = {"experiment": str(experiment.folder), **alike.to_json()}
-        print(json.dumps(document) if as_json else "\n".join(alike.sentences))
+        print(json.dumps(document) if as_json else "\n".join(likeness_sentences(alike)))
         return
     report = read_attention(experiment, study)
     faithful = faithfulness_summary(experiment)

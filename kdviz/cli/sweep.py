@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdviz.analysis.studies import Study
     from kdviz.distill import TrainingConfig
+    from kdviz.studies.sweep.runner import Study
 
-from kdviz.cli.arguments import (
+from kdviz.cli.common.arguments import (
     add_experiment,
     add_groups,
     common,
@@ -22,9 +22,9 @@ from kdviz.cli.arguments import (
     splits_of,
     verb,
 )
+from kdviz.cli.common.given import require_trainable
+from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import margin
-from kdviz.cli.given import require_trainable
-from kdviz.cli.progress import show_stages
 from kdviz.cli.recipe import add_loss, add_recipe, recipe
 
 
@@ -66,8 +66,8 @@ def add(verbs: Any) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from kdviz.analysis.studies import STUDIES, Sweep
     from kdviz.experiment import load_experiment
+    from kdviz.studies.sweep.runner import STUDIES, Sweep
 
     study = STUDIES[options.study]
     values = _values(study, options)
@@ -94,7 +94,7 @@ def _sweep(options: argparse.Namespace) -> None:
     if options.estimate:
         return
     if options.tensorboard:
-        from kdviz.analysis.export import write_events
+        from kdviz.studies.sweep.export import write_events
 
         write_events(experiment, study.table, options.tensorboard)
     _print_study(experiment, options.study, options.json, options.margin / 100)
@@ -122,15 +122,17 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
 
 
 def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> None:
-    from kdviz.analysis.studies import STUDIES, summary
-    from kdviz.analysis.verdict import verdict
+    from kdviz.narrative.sweeps import document as verdict_document
+    from kdviz.narrative.sweeps import sentences
+    from kdviz.studies.sweep.runner import STUDIES, summary
+    from kdviz.studies.sweep.verdict import verdict
 
     study = STUDIES[name]
     table = experiment.table(study.table)
     rows = summary(table, name)
     found = verdict(table, experiment.table("study_predictions"), name, margin=margin)
     if as_json:
-        judged = None if found is None else found.to_json()
+        judged = None if found is None else verdict_document(found)
         document = {"experiment": str(experiment.folder), "study": name, "test": rows, "verdict": judged}
         print(json.dumps(document))
         return
@@ -142,5 +144,5 @@ def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> No
         inherited = "" if row["inherited_errors"] is None else f"{row['inherited_errors']:.1%}"
         figures = f"{row['accuracy']:>9.2%} {spread:>8} {row['f1']:>7.4f} {row['ece']:>7.4f} {inherited:>9}"
         print(f"{row['role']:12} {shown:>18} {row['seeds']:>5} {figures}")
-    for sentence in found.sentences if found else ():
+    for sentence in sentences(found) if found else ():
         print(sentence)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from kdviz.errors import SettingError
+from kdviz.core.errors import SettingError
 
 if TYPE_CHECKING:
     from kdviz.distill import TrainingConfig
 
-from kdviz.cli.arguments import SCHEDULE, add_groups, at_least_one, common, numbers, schedule, set_threads, verb
+from kdviz.cli.common.arguments import SCHEDULE, add_groups, at_least_one, common, numbers, schedule, set_threads, verb
+from kdviz.cli.common.given import require_replaceable
+from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import evaluate_on, print_metrics
-from kdviz.cli.given import require_replaceable
-from kdviz.cli.progress import show_stages
 from kdviz.cli.recipe import add_loss, add_recipe, recipe
 
 
@@ -74,10 +74,10 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from kdviz.datasets import bundled_digits
+    from kdviz.data import bundled_digits
+    from kdviz.data.doubts import known
+    from kdviz.distill.interrupted import forget_unfinished
     from kdviz.distill.recipes import RECIPES, input_for, read_splits
-    from kdviz.distill.unfinished import forget_unfinished
-    from kdviz.doubts import known
     from kdviz.experiment import load_experiment
 
     set_threads(options)
@@ -166,8 +166,8 @@ def _origins(options: argparse.Namespace, usual: Any, spec: Any) -> tuple[Any, l
 
 
 def _few(options: argparse.Namespace, train: Any, spec: Any) -> Any:
+    from kdviz.distill.experiment_trainer import Few
     from kdviz.distill.recipes import read_unlabelled
-    from kdviz.distill.trio import Few
 
     unlabelled = read_unlabelled(options.unlabelled, train, spec) if options.unlabelled else None
     return Few(options.train_samples, options.pseudo_labels, unlabelled)

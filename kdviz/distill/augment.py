@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdviz.errors import SettingError
-from kdviz.registry import Registry
+from kdviz.core.errors import SettingError
+from kdviz.core.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from kdviz.core.errors import SettingError
 from kdviz.distill.augment import Augment
-from kdviz.distill.feature_losses import check_feature_options
-from kdviz.distill.losses import check_distillation, check_options, teacher_losses
+from kdviz.distill.objectives.feature_losses import check_feature_options
+from kdviz.distill.objectives.losses import check_distillation, check_options, teacher_losses
 from kdviz.distill.schedules import schedule
-from kdviz.errors import SettingError
 
 TEACHER_SETTINGS = (
     "temperature",
@@ -46,15 +46,15 @@ class TrainingConfig:
         loss_options: Of that loss.
         kd_epochs: After so many epochs the teacher is left away: cross entropy alone (Cho & Hariharan, 2019,
             section 4.3). None: never.
-        label_smoothing: Of the cross entropy; see :func:`kdviz.distill.losses.label_smoothing_loss`.
+        label_smoothing: Of the cross entropy; see :func:`kdviz.distill.objectives.losses.label_smoothing_loss`.
         class_weights: Of the cross entropy: ``none``, or ``balanced`` for the same weight of all classes.
         teacher_mix: A weight for each of several teachers; none: equal.
-        feature_loss: Between intermediate layers, a name in ``kdviz.distill.feature_losses``; empty: none.
+        feature_loss: Between intermediate layers, a name in ``kdviz.distill.objectives.feature_losses``; empty: none.
         feature_weight: Of that loss, which is added to the others.
         feature_options: Its settings.
-        student_layer, teacher_layer: The layers it compares; see :mod:`kdviz.distill.layers`. Empty: the default.
-        augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas between.
-        unfreeze: Which weights are trained: ``all``, ``head``, or so many stages before the head, as a text.
+        student_layer, teacher_layer: The layers it compares; see :mod:`kdviz.distill.objectives.layers`. Empty: the
+        default. augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas
+        between. unfreeze: Which weights are trained: ``all``, ``head``, or so many stages before the head, as a text.
         seed: Of the initial weights, the order of samples and dropout.
         device: A torch device, or ``auto``: the GPU when there is one.
         bf16: Autocast to bfloat16 in the forward pass: ``auto`` where the device is faster with it.

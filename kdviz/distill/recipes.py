@@ -14,18 +14,18 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from kdviz.checkpoints import download_pretrained, pretrained_input, read_checkpoint
-from kdviz.datasets import MHIST_IMAGES, LabelledImages, image_folder, mhist, mnist
-from kdviz.datasets.folders import images_below
-from kdviz.datasets.pictures import Reading, files_below, left_out, read_pictures
+from kdviz.core.errors import DatasetError, SettingError, UnknownNameError
+from kdviz.core.files import Store, parquet_of
+from kdviz.data import MHIST_IMAGES, LabelledImages, image_folder, mhist, mnist
+from kdviz.data.folders import images_below
+from kdviz.data.pictures import Reading, files_below, left_out, read_pictures
 from kdviz.distill.config import TrainingConfig
+from kdviz.distill.experiment_trainer import MNIST_INPUT, Origin, labelled_part
 from kdviz.distill.training import predict_logits
 from kdviz.distill.transfer import HEAD, frozen_backbone, trains_head_only
-from kdviz.distill.trio import MNIST_INPUT, Origin, labelled_part
-from kdviz.errors import DatasetError, SettingError, UnknownNameError
 from kdviz.experiment import Experiment, InputSpec
-from kdviz.files import Store, parquet_of
-from kdviz.networks import RENORMALISED, are_probabilities
+from kdviz.models.checkpoints import download_pretrained, pretrained_input, read_checkpoint
+from kdviz.models.networks import RENORMALISED, are_probabilities
 
 
 @dataclass(frozen=True)

@@ -26,16 +26,16 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from kdviz.datasets import LabelledImages
+from kdviz.core.errors import KdvizError
+from kdviz.core.files import Store
+from kdviz.data import LabelledImages
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
-from kdviz.distill.layers import head_of
-from kdviz.distill.losses import teacher_losses
-from kdviz.distill.objective import freeze
+from kdviz.distill.objectives.layers import head_of
+from kdviz.distill.objectives.losses import teacher_losses
+from kdviz.distill.objectives.objective import freeze
 from kdviz.distill.training import Progress, fit, predict_logits
-from kdviz.errors import KdvizError
 from kdviz.experiment import InputSpec
-from kdviz.files import Store
-from kdviz.networks import build_network
+from kdviz.models.networks import build_network
 
 _ALWAYS = ("epochs", "batch_size", "learning_rate", "seed")
 _NEVER = ("device",)  # where it runs is not what it is
@@ -120,7 +120,7 @@ def _canonical(value: Any, default: Any) -> Any:
 
 
 def data_fingerprint(splits: Mapping[str, LabelledImages]) -> str:
-    """Of all splits together; see :attr:`kdviz.datasets.LabelledImages.fingerprint`."""
+    """Of all splits together; see :attr:`kdviz.data.LabelledImages.fingerprint`."""
     parts = "".join(f"{name}:{samples.fingerprint};" for name, samples in sorted(splits.items()))
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from kdviz.errors import SettingError
+from kdviz.core.errors import SettingError
 
 FORMS = "a number, FROM:TO, FROM:TO:cosine, or EPOCH=VALUE,EPOCH=VALUE,... with rising epochs from 1"
 

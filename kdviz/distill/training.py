@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdviz.datasets import LabelledImages
-from kdviz.distill.check import check_balance, check_settings
+from kdviz.core.devices import choose_device
+from kdviz.core.errors import ModelError
+from kdviz.data import LabelledImages
+from kdviz.distill.checks import check_balance, check_settings
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objective import Normalise, Objective, autocasts
-from kdviz.errors import ModelError
-from kdviz.networks import choose_device
+from kdviz.distill.objectives.objective import Normalise, Objective, autocasts
 
 _PREDICTED = 4_000_000  # numbers in a batch whose logits are computed
 
@@ -33,8 +33,8 @@ class Progress:
         loss: Mean training loss of the epoch; None before its end, so that a GPU is not waited for.
         validation_accuracy: In [0, 1].
         seconds: Since training began.
-        warnings: In the first of a training: what looks wrong with it, a sentence each; see :mod:`kdviz.distill.check`.
-        accuracy: On the training samples as they were seen during the epoch, in [0, 1].
+        warnings: In the first of a training: what looks wrong with it, a sentence each; see
+        :mod:`kdviz.distill.checks`. accuracy: On the training samples as they were seen during the epoch, in [0, 1].
         validation_loss: Mean cross entropy.
         temperature, alpha: In this epoch; None without a teacher.
         seconds_of_epoch: What this epoch alone took.

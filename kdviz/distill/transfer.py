@@ -14,17 +14,17 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from kdviz.datasets import LabelledImages
+from kdviz.core.devices import choose_device
+from kdviz.core.errors import KdvizError, ModelError
+from kdviz.core.files import Store
+from kdviz.data import LabelledImages
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.layers import INPUT, Tap, head_of
+from kdviz.distill.objectives.layers import INPUT, Tap, head_of
 from kdviz.distill.runs import read_array, write_array
-from kdviz.errors import KdvizError, ModelError
 from kdviz.experiment import InputSpec
-from kdviz.files import Store
-from kdviz.networks import choose_device
 
 HEAD = "linear_head"
-"""The network that is trained on features: see :class:`kdviz.networks.LinearHead`."""
+"""The network that is trained on features: see :class:`kdviz.models.networks.LinearHead`."""
 
 _BATCH = 32
 
@@ -124,7 +124,7 @@ class Backbone:
 
     def linear_head(self) -> nn.Module:
         """The head as a network of its own, with the same weights."""
-        from kdviz.networks import build_network
+        from kdviz.models.networks import build_network
 
         weight, bias = self.head.weight, self.head.bias
         assert isinstance(weight, Tensor)

@@ -1,6 +1,6 @@
 """An experiment: its folder, its runs, and how its record is checked."""
 
-from kdviz.errors import KdvizError
+from kdviz.core.errors import KdvizError
 from kdviz.experiment.folder import (
     FORMATS,
     IMPORTED,
@@ -11,7 +11,7 @@ from kdviz.experiment.folder import (
     load_experiment,
 )
 from kdviz.experiment.run import PREDICTIONS, Run
-from kdviz.inputs import BASELINES, InputSpec
+from kdviz.models.inputs import BASELINES, InputSpec
 
 __all__ = [
     "BASELINES",

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdviz.errors import ExperimentError
+from kdviz.core.errors import ExperimentError
 from kdviz.experiment.run import PREDICTIONS, ROLE_NAME, Run
-from kdviz.inputs import INTERPOLATIONS, InputSpec
-from kdviz.networks import ONNX, RENORMALISED, networks
+from kdviz.models.inputs import INTERPOLATIONS, InputSpec
+from kdviz.models.networks import ONNX, RENORMALISED, networks
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -33,15 +33,15 @@ from PIL import Image
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from kdviz.datasets import LabelledImages
-from kdviz.errors import ExperimentError, SettingError, TargetError, UnknownNameError
+from kdviz.core.errors import ExperimentError, SettingError, TargetError, UnknownNameError
+from kdviz.core.files import MODELS, atomic_write, parquet_of
+from kdviz.core.images import open_image
+from kdviz.data import LabelledImages
+from kdviz.data.store import StoredSamples, samples_table
 from kdviz.experiment.checking import Checker, input_spec, is_number, read_json, run_of
 from kdviz.experiment.run import ROLE_NAME, Run, as_network, check_new_role, read_weights, tried
-from kdviz.files import MODELS, atomic_write, parquet_of
-from kdviz.images import open_image
-from kdviz.inputs import BASELINES, InputSpec, as_tensor
-from kdviz.networks import ONNX, OnnxNetwork
-from kdviz.samples_store import StoredSamples, samples_table
+from kdviz.models.inputs import BASELINES, InputSpec, as_tensor
+from kdviz.models.networks import ONNX, OnnxNetwork
 
 FORMATS = (1, 2)
 """Versions of experiment.json that can be read. 2 says each run's own input, class order and title; it is written only
@@ -227,7 +227,7 @@ class Experiment:
         atomic_write(self.folder / "samples.parquet", samples_table(splits, limit))
 
     def write_stored(self, content: bytes) -> None:
-        """Replace samples.parquet by what :func:`kdviz.samples_store.stored_samples` gave."""
+        """Replace samples.parquet by what :func:`kdviz.data.store.stored_samples` gave."""
         atomic_write(self.folder / "samples.parquet", content)
 
     def samples(self, split: str) -> StoredSamples:
@@ -277,7 +277,7 @@ class Experiment:
             role: Its name: a new one.
             model: Takes (N, C, H, W) as :meth:`preprocess` gives it and returns logits (N, classes). A module is
                 copied, as float32, in evaluation mode and on the CPU; a callable is used as it is (wrap a function of
-                arrays in ``kdviz.networks.NumpyNetwork``); anything else is the path of an ONNX file.
+                arrays in ``kdviz.models.networks.NumpyNetwork``); anything else is the path of an ONNX file.
 
         Raises:
             SettingError: The role is no name, or is taken; or onnxruntime is missing.

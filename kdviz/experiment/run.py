@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from kdviz.errors import ExperimentError, KdvizError, ModelError, SettingError
-from kdviz.inputs import InputSpec, TensorOutput, adapted, logits_of
-from kdviz.networks import ONNX, RENORMALISED, FunctionNetwork, OnnxNetwork, build_network, networks
+from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError
+from kdviz.models.inputs import InputSpec, TensorOutput, adapted, logits_of
+from kdviz.models.networks import ONNX, RENORMALISED, FunctionNetwork, OnnxNetwork, build_network, networks
 
 PREDICTIONS = "predictions"
 """The network's name in a run of which only the predictions are known."""
@@ -79,7 +79,7 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """The network with its weights, loaded when first asked for, behind an
-        :class:`~kdviz.inputs.AdaptedNetwork` where its input or its classes are not the experiment's.
+        :class:`~kdviz.models.inputs.AdaptedNetwork` where its input or its classes are not the experiment's.
 
         Raises:
             ExperimentError: The weights changed, or do not fit the network.
@@ -225,7 +225,8 @@ def _copied(model: nn.Module) -> nn.Module:
 def tried(network: nn.Module, role: str, spec: InputSpec, n_classes: int) -> nn.Module:
     """The network, once it gave logits (N, classes) for noise of the size of its input.
 
-    One that returns them in a tuple, a mapping or a dataclass comes back in a :class:`~kdviz.inputs.TensorOutput`.
+    One that returns them in a tuple, a mapping or a dataclass comes back in a
+    :class:`~kdviz.models.inputs.TensorOutput`.
 
     Raises:
         KdvizError: It did not.

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from kdviz.analysis.attention import AttentionReport
-from kdviz.analysis.attention.controls import Control
-from kdviz.analysis.attention.uncertain import Effect
-from kdviz.analysis.study_kinds import STUDIES
+from kdviz.core.language import N_, _
 from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import FURTHER_COLOURS, role_colour, role_title
-from kdviz.language import N_, _
+from kdviz.studies.attention import AttentionReport
+from kdviz.studies.attention.statistics.controls import Control
+from kdviz.studies.attention.statistics.uncertainty import Effect
+from kdviz.studies.sweep.kinds import STUDIES
 
 _CEILING = "#767676"
 _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
@@ -52,7 +52,7 @@ def agreement_distribution(report: AttentionReport, value: float | None = None) 
     """How alike the maps of each student and the teacher's are, image by image, beside what equal maps would reach.
 
     Args:
-        report: See :func:`kdviz.analysis.attention.read_attention`.
+        report: See :func:`kdviz.studies.attention.read_attention`.
         value: Of the KD students; None: the one that is judged.
     """
     chart = go.Figure()

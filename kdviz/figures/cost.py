@@ -8,10 +8,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from kdviz.analysis.cost import FORMS, Axis, Entry, front
+from kdviz.compress.cost import FORMS, Axis, Entry, front
+from kdviz.core.language import N_, _, number, percent
 from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import label, role_colour, role_symbol, role_title
-from kdviz.language import N_, _, number, percent
 
 FORM_SYMBOLS = {"torch": "", "onnx": "-open", "onnx_int8": "-x-open", "file": "-dot"}
 """Form -> what is added to a role's symbol: filled, open, open with a cross."""
@@ -26,7 +26,7 @@ def accuracy_against_cost(entries: Sequence[Entry], axis: Axis, split: str) -> g
 
     Args:
         entries: Those to show.
-        axis: One of :data:`kdviz.analysis.cost.AXES`.
+        axis: One of :data:`kdviz.compress.cost.AXES`.
         split: On which accuracy was measured; for the axis.
     """
     shown = _shown(entries, axis)

@@ -8,9 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from kdviz.core.language import _
 from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import label, role_colour, role_dash, role_title
-from kdviz.language import _
 from kdviz.metrics import Curve, Faithfulness
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}

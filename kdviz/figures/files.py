@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from kdviz.errors import UnknownNameError
-from kdviz.language import ENGLISH, language, speaking
+from kdviz.core.errors import UnknownNameError
+from kdviz.core.language import ENGLISH, language, speaking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

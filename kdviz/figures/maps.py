@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 from matplotlib.colors import LinearSegmentedColormap
 from plotly.subplots import make_subplots
 
+from kdviz.core.language import _, percent
 from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import label, role_title
-from kdviz.language import _, percent
 from kdviz.saliency import SaliencyMap, difference
 
 _LINE = 36  # characters over a panel

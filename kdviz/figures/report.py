@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
+from kdviz.core.files import ASSETS
+from kdviz.core.language import _, language, number, percent
 from kdviz.figures.faithfulness import Curves, faithfulness_curves_file
 from kdviz.figures.maps import comparison_file
 from kdviz.figures.roles import role_title
-from kdviz.files import ASSETS
-from kdviz.language import _, language, number, percent
 from kdviz.saliency import SaliencyMap
 
 _PACKAGES = ("torch", "torchvision", "captum", "numpy")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from kdviz.language import N_, _
+from kdviz.core.language import N_, _
 
 ROLE_COLOURS = {"teacher": "#0072B2", "kd_student": "#009E73", "student": "#D55E00"}
 """Of the Okabe-Ito palette, which people with any colour vision can tell apart."""

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from kdviz.analysis.softened import TEMPERATURES, entropy_bits, entropy_curve, softened
+from kdviz.core.language import _, number
 from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import ROLE_PATTERNS, label, role_colour, role_dash, role_symbol, role_title
-from kdviz.language import _, number
+from kdviz.studies.predictions.soft_targets import TEMPERATURES, entropy_bits, entropy_curve, softened
 
 MOST_CLASSES = 16
 _FLOOR = 1e-6  # of a logarithmic axis

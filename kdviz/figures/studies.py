@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from kdviz.analysis.series import Figure, Point
-from kdviz.analysis.study_kinds import Study
+from kdviz.core.language import N_, _, plural
 from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import label, role_colour, role_dash, role_symbol, role_title
-from kdviz.language import N_, _, plural
+from kdviz.studies.sweep.kinds import Study
+from kdviz.studies.sweep.report import Figure, Point
 
 _AXES = {
     "temperature": N_("Temperature T"),
@@ -38,7 +38,7 @@ def against_value(points: Sequence[Point], study: Study, figure: Figure, split: 
     for each model that does not depend on it.
 
     Args:
-        points: See :meth:`kdviz.analysis.series.Report.points`.
+        points: See :meth:`kdviz.studies.sweep.report.Report.points`.
         study: One of ``STUDIES``.
         figure: Which of ``FIGURES`` it is.
         split: On which it was measured; for the axis.

@@ -10,11 +10,11 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from kdviz.analysis.study_kinds import Study
+from kdviz.core.language import N_, _
 from kdviz.figures.files import new_picture, picture_file, writable
 from kdviz.figures.roles import FURTHER_COLOURS, label, role_colour, role_symbol, role_title
 from kdviz.figures.studies import MARKERS, value_title
-from kdviz.language import N_, _
+from kdviz.studies.sweep.kinds import Study
 
 _SYMBOLS = ("circle", "triangle-up", "cross", "x", "star", "square", "diamond")
 _PANELS = {"loss": N_("Loss, logarithmic"), "accuracy": N_("Accuracy")}
@@ -33,7 +33,7 @@ def curves(
     """Curves of runs over their epochs: validation as a line with symbols, training dotted.
 
     Args:
-        rows: Of :attr:`kdviz.analysis.series.Report.curves`.
+        rows: Of :attr:`kdviz.studies.sweep.report.Report.curves`.
         study: One of ``STUDIES``.
         panels: ``loss``, ``accuracy`` or both, side by side.
         height: In pixels.

@@ -15,17 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdviz.analysis.file_evaluation import KEPT, evaluate_files
-from kdviz.datasets.class_names import class_order
-from kdviz.datasets.given_predictions import read_predictions
-from kdviz.datasets.imagenet import COUNT, imagenet
-from kdviz.datasets.picture_files import PictureFiles
-from kdviz.doubts import known
-from kdviz.errors import ExperimentError, ModelError, SettingError
+from kdviz.core.errors import ExperimentError, ModelError, SettingError
+from kdviz.data.doubts import known
+from kdviz.data.given_predictions import read_predictions
+from kdviz.data.labels.class_names import class_order
+from kdviz.data.labels.imagenet import COUNT, imagenet
+from kdviz.data.picture_files import PictureFiles
 from kdviz.experiment import PREDICTIONS, Experiment, Run, load_experiment
 from kdviz.importing.model import ImportedModel, import_model
 from kdviz.importing.spec import ModelSpec
-from kdviz.inputs import InputSpec, common_picture
+from kdviz.models.inputs import InputSpec, common_picture
+from kdviz.studies.predictions.file_evaluation import KEPT, evaluate_files
 
 DATASET = "imported"
 """What experiment.json says as the data set of an imported experiment."""

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import torch
 
-from kdviz.analysis.showcase import make
-from kdviz.errors import KdvizError
+from kdviz.core.devices import choose_device
+from kdviz.core.errors import KdvizError
 from kdviz.experiment import Experiment
-from kdviz.inputs import InputSpec
-from kdviz.networks import choose_device
+from kdviz.models.inputs import InputSpec
+from kdviz.studies.predictions.showcase import make
 
 _SECONDS = 6.0
 _LEAST, _MOST = 64, 4000  # masks of a map

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from kdviz.errors import KdvizError
+from kdviz.core.errors import KdvizError
 from kdviz.experiment import Experiment
 from kdviz.importing.memory import keep_models
 

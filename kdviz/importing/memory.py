@@ -16,20 +16,20 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from kdviz.analysis.file_evaluation import evaluate_files
-from kdviz.datasets.class_names import read_classes
-from kdviz.datasets.picture_files import PictureFiles, read_picture_files
-from kdviz.errors import KdvizError, ModelError, SettingError
+from kdviz.core.errors import KdvizError, ModelError, SettingError
+from kdviz.core.files import atomic_write
+from kdviz.data.labels.class_names import read_classes
+from kdviz.data.picture_files import PictureFiles, read_picture_files
 from kdviz.experiment import ROLES, Experiment
 from kdviz.experiment.run import Run, as_network
-from kdviz.files import atomic_write
-from kdviz.identify import Match, identify, tensors_for
 from kdviz.importing.assemble import assembled, beside, move_into_place, require_replaceable
 from kdviz.importing.model import ImportedModel, import_model, tried_module
 from kdviz.importing.spec import ModelSpec, checked_input, role_of
 from kdviz.importing.trusted import as_onnx
-from kdviz.inputs_of import input_of
-from kdviz.networks import ONNX, build_network
+from kdviz.models.identify import Match, identify, tensors_for
+from kdviz.models.library_inputs import input_of
+from kdviz.models.networks import ONNX, build_network
+from kdviz.studies.predictions.file_evaluation import evaluate_files
 
 Model = nn.Module | Callable[[Tensor], Any] | str | Path
 

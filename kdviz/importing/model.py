@@ -12,17 +12,24 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from kdviz.checkpoints import ModelFile, Weights, open_model_file, recorded_classes, recorded_input, recorded_network
-from kdviz.datasets.class_names import read_classes
-from kdviz.errors import KdvizError, ModelError, SettingError
+from kdviz.core.errors import KdvizError, ModelError, SettingError
+from kdviz.core.files import atomic_write
+from kdviz.data.labels.class_names import read_classes
 from kdviz.experiment.run import tried
-from kdviz.files import atomic_write
-from kdviz.identify import Match, identify, tensors_for
 from kdviz.importing.spec import ModelSpec
 from kdviz.importing.trusted import as_onnx, network_from_code
-from kdviz.inputs import InputSpec, TensorOutput
-from kdviz.inputs_of import input_of
-from kdviz.networks import ONNX, OnnxNetwork, build_network, import_timm
+from kdviz.models.checkpoints import (
+    ModelFile,
+    Weights,
+    open_model_file,
+    recorded_classes,
+    recorded_input,
+    recorded_network,
+)
+from kdviz.models.identify import Match, identify, tensors_for
+from kdviz.models.inputs import InputSpec, TensorOutput
+from kdviz.models.library_inputs import input_of
+from kdviz.models.networks import ONNX, OnnxNetwork, build_network, import_timm
 
 _NOISE = 4  # pictures of a first pass
 _COUNTER = "num_batches_tracked"  # of a BatchNorm; old checkpoints lack it, and nothing depends on it

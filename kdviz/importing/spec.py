@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdviz.errors import SettingError
+from kdviz.core.errors import SettingError
 from kdviz.experiment import ROLES
-from kdviz.inputs import INTERPOLATIONS
+from kdviz.models.inputs import INTERPOLATIONS
 
 _OF_INPUT = ("size", "resize", "crop", "interpolation", "mean", "std", "channels")
 KEYS = ("network", *_OF_INPUT, "classes", "key", "prefix", "code")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdviz.errors import ModelError, SettingError
+from kdviz.core.errors import ModelError, SettingError
 
 CONSEQUENCE = "--trust runs code from the file with all your rights: use it only for files of which you know the maker"
 
@@ -80,7 +80,7 @@ def as_onnx(network: nn.Module, channels: int, size: tuple[int, int]) -> bytes:
         SettingError: A package is missing.
         ModelError: torch cannot export it.
     """
-    from kdviz.analysis.onnx_export import float_file
+    from kdviz.compress.onnx_export import float_file
 
     example = torch.zeros(2, channels, *size)
     network = network.cpu().float().eval()

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from kdviz.errors import SettingError
+from kdviz.core.errors import SettingError
 from kdviz.metrics.similarity import Measure, measures
 
 _LEAST_CEILING = 0.4  # below it a corrected agreement of one picture is off by more than its ceiling says

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdviz.errors import ModelError, SettingError, TargetError
+from kdviz.core.errors import ModelError, SettingError, TargetError
 
 Forward = Callable[[Tensor], Tensor]
 

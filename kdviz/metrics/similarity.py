@@ -15,8 +15,8 @@ import numpy as np
 from scipy import stats
 from scipy.ndimage import gaussian_filter
 
-from kdviz.errors import SettingError
-from kdviz.registry import Registry
+from kdviz.core.errors import SettingError
+from kdviz.core.registry import Registry
 
 
 class Measure(ABC):

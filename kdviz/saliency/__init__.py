@@ -1,8 +1,7 @@
 """Saliency: masks, RISE, and every method behind one call."""
 
-from kdviz.saliency.captum_methods import misfit
-from kdviz.saliency.estimators import Estimate, estimate, estimators, reliability
-from kdviz.saliency.explain import (
+from kdviz.explanation.captum_methods import misfit
+from kdviz.explanation.explain import (
     Difference,
     ExplainState,
     SaliencyMap,
@@ -11,9 +10,10 @@ from kdviz.saliency.explain import (
     explain_stream,
     maps_npz,
 )
-from kdviz.saliency.masks import RandomMasks, samplers
-from kdviz.saliency.methods import Method, Setting, methods
-from kdviz.saliency.rise import RISE, Explained, RISEState, stream_scores
+from kdviz.explanation.methods import Method, Setting, methods
+from kdviz.rise.attribution import RISE, Explained, RISEState, stream_scores
+from kdviz.rise.estimators import Estimate, estimate, estimators, reliability
+from kdviz.rise.masks import RandomMasks, samplers
 
 __all__ = [
     "RISE",

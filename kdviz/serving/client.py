@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
-from kdviz.execution import Job, QueueFullError
+from kdviz.core.jobs import Job, QueueFullError
 from kdviz.serving.tasks import Task
 from kdviz.serving.transport import ForkTransport, ProcessTransport, RayTransport, Transport, ray_actors
 

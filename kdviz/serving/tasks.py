@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kdviz.errors import ExperimentError
+from kdviz.core.devices import choose_device
+from kdviz.core.errors import ExperimentError
 from kdviz.experiment import Experiment
 from kdviz.metrics import Faithfulness, faithfulness_of_maps, trivial_map
-from kdviz.networks import choose_device
+from kdviz.rise.attribution import softmax
 from kdviz.saliency import ExplainState, explain_stream
-from kdviz.saliency.rise import softmax
 
 TEACHER = "teacher"
 TRIVIAL = "trivial"

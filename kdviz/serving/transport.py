@@ -20,7 +20,7 @@ from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, Protocol
 
-from kdviz.errors import SettingError
+from kdviz.core.errors import SettingError
 
 Message = tuple[Any, ...]
 _log = logging.getLogger(__name__)
@@ -243,7 +243,7 @@ def ray_actors(address: str, wanted: str) -> list[Callable[[], Any]]:
     Raises:
         SettingError: Ray is not installed, there is no cluster at the address, or the number is none.
     """
-    from kdviz.execution import start_ray
+    from kdviz.core.jobs import start_ray
 
     if wanted and not (wanted.isdecimal() and int(wanted)):
         raise SettingError(f"KDVIZ_RAY_ACTORS is '{wanted}'; it must be a whole number from 1.")

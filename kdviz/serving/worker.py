@@ -18,8 +18,8 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
 
-from kdviz.errors import KdvizError
-from kdviz.execution import Job, JobQueue
+from kdviz.core.errors import KdvizError
+from kdviz.core.jobs import Job, JobQueue
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.serving.tasks import Task, check_fingerprint
 

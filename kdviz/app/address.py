@@ -1,0 +1,78 @@
+"""The view in the page's address: a link reopens it, and coming back to a page finds it as it was left.
+
+Streamlit drops a page's query on the browser's Back button and on its own navigation, so each value is
+also remembered by the session. Values at their default are left out of the address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from kdviz.app.texts import say_error
+from kdviz.core.language import _
+
+EXPERIMENT = "experiment"
+
+
+def read(name: str, default: str) -> str:
+    """The value of ``name`` in the address, else the one last kept in this session, else the default."""
+    return st.query_params.get(name, st.session_state.get(f"address-{name}", default))
+
+
+def read_choice(name: str, options: Sequence[str], default: str) -> str:
+    """:func:`read`, but one of ``options``; anything else is said and replaced by the default."""
+    value = read(name, default)
+    if value in options:
+        return value
+    say_error(
+        _(
+            "'{value}' in the page's address is not a known {name}; '{default}' is used instead.",
+            value=value[:40],
+            name=name,
+            default=default,
+        )
+    )
+    return default
+
+
+def keep(name: str, value: str, default: str) -> None:
+    """Put a value into the address and remember it."""
+    st.session_state[f"address-{name}"] = value
+    if value == default:
+        st.query_params.pop(name, None)
+    elif st.query_params.get(name) != value:
+        st.query_params[name] = value
+
+
+def begin(key: str, value: Any) -> str:
+    """A widget's key. It begins with ``value``, and then keeps what the person chose, and the focus, while it is shown.
+
+    A widget whose first value is an argument would be another widget after each choice.
+    """
+    if key not in st.session_state:
+        st.session_state[key] = value
+    return key
+
+
+def only(*names: str) -> None:
+    """Remove what another page left in the address; the experiment stays."""
+    for name in list(st.query_params):
+        if name not in (*names, EXPERIMENT):
+            del st.query_params[name]
+
+
+def keep_only_for(experiment: str) -> None:
+    """Remove what the session remembers of another experiment: a link on a page has opened this one."""
+    if st.session_state.get(f"address-{EXPERIMENT}", experiment) != experiment:
+        for name in [name for name in st.session_state if str(name).startswith("address-")]:
+            del st.session_state[name]
+
+
+def forget() -> None:
+    """Remove everything, from the session too: it was about another experiment."""
+    st.query_params.clear()
+    for name in [name for name in st.session_state if str(name).startswith("address-")]:
+        del st.session_state[name]

@@ -1,0 +1,125 @@
+"""The top of every page: its title, which experiment it shows, a link to the view, and the language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+from streamlit.components.v2 import component
+
+from kdviz.app import address, library, session
+from kdviz.app.streamlit_i18n import streamlits_words
+from kdviz.app.texts import say_error
+from kdviz.app.uploads import session_store
+from kdviz.app.widgets.component import locale
+from kdviz.core.files import ASSETS
+from kdviz.core.language import LANGUAGES, _, language
+from kdviz.figures.roles import follow_titles, titles_of
+
+_CHAIN = (
+    '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M10 13.5a4 4 0 0 0 6 .4l3-3a4 4 0 0 0-5.7-5.7l-1.2 1.2"/>'
+    '<path d="M14 10.5a4 4 0 0 0-6-.4l-3 3a4 4 0 0 0 5.7 5.7l1.2-1.2"/></svg>'
+)
+
+
+def heading(title: str) -> library.OpenExperiment:
+    """The top of a page about an experiment: its title and, when there are several, a choice of them.
+
+    Returns:
+        The experiment that is chosen.
+
+    Raises:
+        ExperimentError: There is none, or it does not validate.
+    """
+    known = library.folders()
+    default = library.first(list(known))
+    place = plain_heading(title)
+    _say_if_foreign(list(known), default)
+    name = address.read_choice(address.EXPERIMENT, list(known), default)
+    if len(known) > 1:
+        with place:
+            name = _choice(name, known)
+    address.keep_only_for(name)
+    address.keep(address.EXPERIMENT, name, default)
+    opened = library.open_experiment(name)
+    session.name_models(titles_of(opened.experiment.runs))
+    return opened
+
+
+def plain_heading(title: str) -> Any:
+    """The top of a page that is about no experiment; returns a place beside the title."""
+    with st.container(horizontal=True, vertical_alignment="center", key="top"):
+        st.title(title, anchor=False, width="stretch")
+        place = st.container(width="content", key="experiment")
+        with st.container(horizontal=True, width="content", gap="small", key="tools"):
+            _copy_link()
+            _languages()
+    return place
+
+
+def _say_if_foreign(known: list[str], default: str) -> None:
+    """A link to what somebody else brought cannot open it: it is that person's, and gone when they leave."""
+    name = address.read(address.EXPERIMENT, default)
+    if session_store.is_foreign(name, known):
+        address.keep(address.EXPERIMENT, default, default)
+        say_error(
+            _(
+                "The experiment '{name}' of this link was brought by another session or one that has ended, and only "
+                "that session could see it; bring it yourself on the page Models. '{default}' is shown instead.",
+                name=name[:60],
+                default=default,
+            )
+        )
+
+
+def _choice(name: str, known: dict[str, library.Path]) -> str:
+    names = list(known)
+    chosen = st.selectbox(
+        _("Experiment"),
+        names,
+        index=names.index(name),
+        format_func=lambda one: library.title(one, known[one]),
+        label_visibility="collapsed",
+        width=210,
+    )
+    if chosen != name:
+        address.forget()
+        address.keep(address.EXPERIMENT, chosen, library.first(names))
+        st.rerun()
+    return chosen
+
+
+@st.cache_resource(show_spinner=False)
+def _link() -> Any:
+    folder = ASSETS / "app"
+    return component(
+        "kdviz_link",
+        html=f'<div class="kl"><button type="button" aria-label="Link">{_CHAIN}<span></span></button>'
+        '<span role="status"></span></div>',
+        css=(folder / "link.css").read_text(encoding="utf-8"),
+        js="\n".join((folder / name).read_text(encoding="utf-8") for name in ("link.js", "words.js")),
+    )
+
+
+def _copy_link() -> None:
+    data = {"label": _("Copy a link to this view"), "copied": _("Link copied")}
+    data |= {"language": locale(), "cookie": session.cookie(), "words": streamlits_words()}
+    _link()(data=data, key="copy-link", width="content")
+
+
+def _languages() -> None:
+    names = list(LANGUAGES)
+    chosen = st.selectbox(
+        _("Language"),
+        names,
+        index=names.index(language()),
+        format_func=LANGUAGES.__getitem__,
+        label_visibility="collapsed",
+        width=118,
+    )
+    if chosen != language():
+        session.choose(chosen)
+        st.rerun()
+
+
+follow_titles(session.titles)

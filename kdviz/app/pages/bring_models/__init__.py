@@ -1,0 +1,1 @@
+"""The page Bring your models: ``kdviz import`` in the browser."""

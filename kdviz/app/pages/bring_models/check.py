@@ -1,0 +1,167 @@
+"""What an import found, for the page Bring your models: a card a model, nine pictures, and what can be done next."""
+
+from __future__ import annotations
+
+import base64
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from kdviz.app import address, library, session
+from kdviz.app.library import OpenExperiment, Shown
+from kdviz.app.pages.bring_models.draft import ModelsDraft
+from kdviz.app.pages.models.inputs import NOTHING, own_input_facts
+from kdviz.app.texts import about_sample, download, picture_bytes, plain, say_error
+from kdviz.app.uploads import session_store
+from kdviz.app.widgets import html
+from kdviz.app.widgets.html import text
+from kdviz.core.errors import KdvizError
+from kdviz.core.language import _, percent, plural
+from kdviz.figures import role_colour, role_title
+from kdviz.figures.overlay import enlarged
+from kdviz.figures.roles import titles_of
+from kdviz.importing import report
+
+_PICTURES = 9
+_SIDE = 220  # pixels of a picture that is sent
+_MOST_DOUBTS = 8
+
+
+def opened(draft: ModelsDraft) -> OpenExperiment | None:
+    """The experiment of the last import that succeeded, once what it found is in the draft; None before."""
+    if draft.name not in session_store.experiments():
+        draft.name = ""
+        return None
+    try:
+        made = library.open_experiment(draft.name)
+    except KdvizError as error:
+        say_error(error)
+        return None
+    if not draft.is_running:
+        draft.learn(made.experiment.runs)
+    return made
+
+
+def section(draft: ModelsDraft, opened: OpenExperiment) -> None:
+    """What came of it, as experiment ``opened``."""
+    session.name_models(titles_of(opened.experiment.runs))
+    st.subheader(_("What was found"), anchor=False)
+    st.caption(
+        _(
+            "Please read where each network and input is from: a wrong input gives a wrong accuracy. To correct one, "
+            "open it above at the model's file, and check again."
+        )
+    )
+    _cards(opened)
+    _samples(opened)
+    _next(draft, opened)
+
+
+def _cards(opened: OpenExperiment) -> None:
+    found = report(opened.experiment)
+    accuracy = _("accuracy on {count} pictures", count=len(opened.shown)) if opened.shown is not None else ""
+    facts = {role: own_input_facts(opened, role) for role in found}
+    said = {title for pairs in facts.values() for title, value in pairs if value != NOTHING}
+    shown = {role: [one for one in pairs if one[0] in said] for role, pairs in facts.items()}
+    cards = "".join(_card(role, one["accuracy"], accuracy, shown[role]) for role, one in found.items())
+    html.show(f'<div class="ab-cards">{cards}</div>')
+    doubts = list(dict.fromkeys(doubt.text for doubt in opened.doubts))
+    if doubts:
+        more = len(doubts) - _MOST_DOUBTS
+        lines = [f"- {plain(one)}" for one in doubts[:_MOST_DOUBTS]]
+        lines += ["- " + plural("{count} more doubt", "{count} more doubts", more)] if more > 0 else []
+        st.warning("\n".join(lines), icon=":material/warning:")
+
+
+def _card(role: str, right: float | None, accuracy: str, facts: Sequence[tuple[str, str]]) -> str:
+    rows = len(facts) + 2
+    value = "–" if right is None else text(percent(right, 2))
+    about = _("no labels, no accuracy") if right is None else accuracy
+    lines = "".join(f"<div><dt>{text(title)}</dt><dd>{shown}</dd></div>" for title, shown in facts)
+    return (
+        f'<section class="ab-card" style="--role:{role_colour(role)};grid-row:span {rows}">'
+        f"<h3>{html.role(role)}{text(role_title(role))}</h3>"
+        f'<p class="big"><b>{value}</b><span class="soft">{text(about)}</span></p>'
+        f'<dl style="grid-row:span {rows - 2}">{lines}</dl></section>'
+    )
+
+
+# pictures -------------------------------------------------------------------------------------------------------------
+
+
+def _samples(opened: OpenExperiment) -> None:
+    shown = opened.shown
+    if shown is None or shown.predictions is None:
+        return
+    st.markdown(f"**{_('What they say of some pictures')}**")
+    figures = "".join(_figure(opened, shown, place) for place in _places(opened, shown))
+    html.show(f'<div class="bm-pictures">{figures}</div>')
+
+
+def _places(opened: OpenExperiment, shown: Shown) -> list[int]:
+    """Those worth a look first, then others from all over."""
+    step = max(1, len(shown) // _PICTURES)
+    return list(dict.fromkeys([*opened.showcase, *range(0, len(shown), step), *range(len(shown))]))[:_PICTURES]
+
+
+def _figure(opened: OpenExperiment, shown: Shown, place: int) -> str:
+    classes, label = opened.experiment.classes, int(shown.labels[place])
+    about = about_sample(int(shown.numbers[place]), label, classes)
+    picture = shown.picture(place)
+    picture.thumbnail((_SIDE, _SIDE))
+    source = base64.b64encode(picture_bytes(enlarged(picture, _SIDE // 2))).decode()
+    title = _("True class: {name}", name=classes[label]) if label >= 0 else _("no label")
+    answers = "".join(_answer(opened, shown, place, role) for role in _predictions(shown))
+    return (
+        f'<figure><img src="data:image/png;base64,{source}" alt="{text(about)}">'
+        f"<figcaption><b>{text(title)}</b><ul>{answers}</ul></figcaption></figure>"
+    )
+
+
+def _predictions(shown: Shown) -> list[str]:
+    return list(shown.predictions.predicted) if shown.predictions is not None else []
+
+
+def _answer(opened: OpenExperiment, shown: Shown, place: int, role: str) -> str:
+    assert shown.predictions is not None
+    label, said = int(shown.labels[place]), int(shown.predictions.predicted[role][place])
+    sure = percent(float(shown.predictions.confidence[role][place]), 0)
+    name = opened.experiment.classes[said]
+    words = _("says {name}", name=name) if label < 0 else _("✓ says {name}", name=name)
+    words = _("✗ says {name}", name=name) if label >= 0 and said != label else words
+    kind = "" if label < 0 else "bm-right" if said == label else "bm-wrong"
+    return (
+        f'<li class="{kind}"><span class="bm-who">{html.role(role)}{text(role_title(role))}</span> '
+        f"<b>{text(words)}</b> <small>{text(sure)}</small></li>"
+    )
+
+
+# what next ------------------------------------------------------------------------------------------------------------
+
+
+def _next(draft: ModelsDraft, opened: OpenExperiment) -> None:
+    name = opened.experiment.name
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="bm-next"):
+        st.page_link(
+            st.session_state["pages"]["overview"],
+            label=_("Open in Overview"),
+            icon=":material/dashboard:",
+            query_params={address.EXPERIMENT: name},
+        )
+        folder = opened.experiment.folder
+        title = session_store.folder_in_a_command(name).partition("/")[2]
+        download(_("Download the experiment (zip)"), f"{title}.zip", "application/zip", lambda: zipped(folder, title))
+    st.caption(_("The same in a terminal, where it is kept:"))
+    st.code(draft.command(), language=None, wrap_lines=True)
+
+
+def zipped(folder: Path, within: str) -> bytes:
+    """The experiment's folder as a zip, which the page Models opens again; weights hardly become smaller."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, f"{within}/{path.name}")
+    return buffer.getvalue()

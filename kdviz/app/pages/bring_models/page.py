@@ -1,0 +1,280 @@
+"""Bring your models: ``kdviz import`` in the browser, for one session. Files, what is known of them, a check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+from kdviz.app import address, limits
+from kdviz.app.page_header import plain_heading
+from kdviz.app.pages.bring_models import check
+from kdviz.app.pages.bring_models.draft import OF_INPUT, ModelsDraft, Slot, draft_of
+from kdviz.app.pages.bring_models.job import ImportJob
+from kdviz.app.texts import plain, say_error
+from kdviz.app.uploads import session_store
+from kdviz.app.uploads.upload import release
+from kdviz.app.widgets import html
+from kdviz.app.widgets.html import text
+from kdviz.core.errors import KdvizError
+from kdviz.core.files import ASSETS
+from kdviz.core.language import N_, _, number, percent, plural
+from kdviz.figures import role_title
+from kdviz.models.inputs import INTERPOLATIONS
+
+_WAYS = {"files": N_("Files or a zip"), "folder": N_("A folder")}
+_PICTURES = ["png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "tif", "tiff", "webp", "avif", "csv", "tsv"]
+_FIELDS: dict[str, tuple[str, str]] = {  # title, and how it is written
+    "network": (N_("Network"), N_("With its library, such as timm/resnet18; empty: found from the file.")),
+    "size": (N_("Size"), N_("Pixels that the network gets: 224, or 240x320 (height x width).")),
+    "resize": (
+        N_("Resized to"),
+        N_("The short side before the middle is cut out, such as 256; or 256x256, or squash."),
+    ),
+    "crop": (N_("Crop"), N_("Instead of resizing to pixels: the share of the short side that is kept, such as .875.")),
+    "interpolation": (N_("Interpolation"), ""),
+    "channels": (N_("Channels"), N_("1: grey, 3: RGB.")),
+    "mean": (N_("Mean"), N_("Of values from 0 to 1: one number or one a channel, such as .485/.456/.406.")),
+    "std": (N_("Standard deviation"), N_("As the mean.")),
+    "classes": (N_("Classes"), N_("Names of the outputs in their order, with / between them; empty: found.")),
+}
+_CHOICES = {"interpolation": ("", *INTERPOLATIONS), "channels": ("", "1", "3")}
+_STAGES = {"read": N_("reading {file}"), "evaluate": N_("predicting the pictures"), "maps": N_("first maps")}
+
+
+def page() -> None:
+    address.only()
+    plain_heading(_("Bring your models"))
+    html.style()
+    st.html(ASSETS / "app" / "bring.css")
+    if not limits.session_bytes():
+        st.info(_("The operator of this server has turned this off; run kdviz on your own machine for it."))
+        st.code("kdviz import --teacher FILE --kd-student FILE --data DIR --out models/mine", language=None)
+        return
+    st.markdown(
+        _(
+            "Trained models become an experiment: give their files, and pictures to measure them on. For this session "
+            "only: nobody else sees it, nothing in it is executed, and it is removed from the server when you close "
+            "this tab. Up to {size} MB together.",
+            size=number(limits.session_bytes() / 2e6),  # an experiment of as much again is made of it
+        )
+    )
+    draft = draft_of(session_store.belongings())
+    _say_what_came()
+    made = check.opened(draft)  # first: what was found is filled in above
+    with st.container(key="bm-models"):
+        _models(draft)
+    _pictures(draft)
+    _check(draft)
+    if made is not None:
+        check.section(draft, made)
+
+
+# what is sent ---------------------------------------------------------------------------------------------------------
+
+
+def _models(draft: ModelsDraft) -> None:
+    st.subheader(_("Models"), anchor=False)
+    keys = list(draft.slots)
+    for start in range(0, len(keys), 3):
+        for column, key in zip(st.columns(3, gap="small"), keys[start : start + 3], strict=False):
+            with column, st.container(border=True, key=f"bm-slot-{key}"):
+                _slot(draft, key, draft.slots[key])
+    if st.button(_("Another model"), icon=":material/add:", key="bm-more", disabled=draft.is_running):
+        _tried(draft.add_slot)
+
+
+def _slot(draft: ModelsDraft, key: str, slot: Slot) -> None:
+    if slot.role:
+        html.show(f'<h3 class="bm-role">{html.role(slot.role)}{text(role_title(slot.role))}</h3>')
+    else:
+        title = st.text_input(_("Name of the model"), slot.title, max_chars=40, key=f"bm-title-{key}")
+        slot.title = title.strip()
+    if slot.path is None:
+        _empty(draft, key, slot)
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        size = _("{size} MB", size=number(slot.size / 1e6, 1))
+        html.show(f'<p class="bm-file"><b>{text(slot.source)}</b> <span class="soft">{text(size)}</span></p>')
+        if st.button(_("Remove"), icon=":material/close:", key=f"bm-drop-{key}", disabled=draft.is_running):
+            _forget_fields(key)
+            _tried(lambda: draft.drop_model(key))
+    with st.expander(_("Network, input, classes")):
+        _fields(key, slot)
+
+
+def _empty(draft: ModelsDraft, key: str, slot: Slot) -> None:
+    about = _("safetensors, a checkpoint (.pt, .pth, .ckpt, .bin), or a zip of a folder of timm or transformers")
+    if limits.onnx_allowed():
+        about = _("safetensors, a checkpoint (.pt, .pth, ...), ONNX, or a zip of a folder of timm or transformers")
+    name = slot.title if not slot.role else role_title(slot.role)
+    label = _("File of {model}", model=name or _("the model"))
+    file = _uploader(label, f"model-{key}", help=about, label_visibility="collapsed")
+    st.caption(about)
+    if file is not None:
+        _take([file], lambda: draft.take_model(key, file.name, file.getvalue()))
+    if not slot.role and st.button(_("Remove"), icon=":material/close:", key=f"bm-drop-{key}"):
+        _tried(lambda: draft.drop_slot(key))
+
+
+def _fields(key: str, slot: Slot) -> None:
+    """What the person says of a model: what differs from what was found."""
+    _say_field(key, slot, "network")
+    for start in range(0, len(OF_INPUT), 2):  # by rows: on a phone they stand in this order
+        for column, name in zip(st.columns(2, gap="small"), OF_INPUT[start : start + 2], strict=False):
+            with column:
+                _say_field(key, slot, name)
+    _say_field(key, slot, "classes")
+
+
+def _say_field(key: str, slot: Slot, name: str) -> None:
+    title, about = _FIELDS[name]
+    value = _field(f"bm-{name}-{key}", name, _(title), about and _(about), slot)
+    if value == slot.found.get(name, "") and value != slot.given.get(name):
+        value = ""
+    slot.given[name] = value
+
+
+def _field(key: str, name: str, title: str, about: str, slot: Slot) -> str:
+    first = slot.given.get(name) or slot.found.get(name, "")
+    key = f"{key}-{len(slot.found)}-{st.session_state.get('bm-round', 0)}"  # filled anew after each check
+    about = about or title
+    if name in _CHOICES:
+        options = _CHOICES[name]
+        index = options.index(first) if first in options else 0
+        shown: Callable[[str], str] = lambda one: one or _("as found")  # noqa: E731
+        return str(st.selectbox(title, options, index, format_func=shown, key=key, help=about) or "")
+    typed = st.text_input(title, first, max_chars=4000, key=key, help=about, placeholder=_("as found"))
+    return str(typed or "").strip()
+
+
+def _forget_fields(key: str) -> None:
+    for name in [one for one in st.session_state if str(one).startswith("bm-") and f"-{key}-" in str(one)]:
+        del st.session_state[name]
+
+
+def _pictures(draft: ModelsDraft) -> None:
+    st.subheader(_("Pictures"), anchor=False)
+    st.markdown(
+        _(
+            "Optional: without them there are no accuracies. One folder a class, pictures with a CSV file (file, "
+            "label), or pictures alone, which have no labels."
+        )
+    )
+    if draft.pictures is None:
+        _empty_pictures(draft)
+    else:
+        with st.container(horizontal=True, vertical_alignment="center", border=True, key="bm-pictures"):
+            count = plural("{count} picture", "{count} pictures", draft.pictures.count)
+            size = _("{size} MB", size=number(draft.pictures.size / 1e6, 1))
+            source = draft.pictures.source or _("files")
+            about = f"<b>{text(source)}</b> <span class='soft'>{text(count)}, {text(size)}</span>"
+            html.show(f'<p class="bm-file">{about}</p>')
+            if st.button(_("Remove"), icon=":material/close:", key="bm-drop-pictures", disabled=draft.is_running):
+                _tried(draft.drop_pictures)
+    draft.classes = (
+        st.text_area(
+            _("Names of the classes (optional)"),
+            draft.classes,
+            height=68,
+            max_chars=200_000,
+            key=address.begin("bm-classes", draft.classes),
+            help=_("Commas between them, or one a line; or lines folder=name, which say what folders are called."),
+        )
+        or ""
+    )
+
+
+def _empty_pictures(draft: ModelsDraft) -> None:
+    way = st.segmented_control(
+        _("What do you send?"),
+        list(_WAYS),
+        default="files",
+        required=True,
+        format_func=lambda one: _(_WAYS[one]),
+        label_visibility="collapsed",
+        key="bm-way",
+    )
+    if way == "folder":
+        files = _uploader(_("Folder of pictures"), "folder", _PICTURES, "directory")
+    else:
+        files = _uploader(_("Pictures, or a zip of them"), "pictures", [*_PICTURES, "zip"], True)
+    if files:
+        _take(files, lambda: draft.take_pictures([(file.name, file.getvalue()) for file in files]))
+
+
+def _uploader(label: str, name: str, kinds: list[str] | None = None, several: Any = False, **more: Any) -> Any:
+    number_of = st.session_state.setdefault("bm-number", 0)  # a new key empties the uploader
+    return st.file_uploader(label, kinds, accept_multiple_files=several, key=f"bm-{number_of}-{name}", **more)
+
+
+def _take(files: Sequence[Any], keep: Callable[[], None]) -> None:
+    """Put what was sent on the disk, and free the memory that the upload took."""
+    try:
+        keep()
+    except KdvizError as error:
+        st.session_state["bm-said"] = str(error)
+    finally:
+        release(files)
+    st.session_state["bm-number"] += 1
+    st.rerun()
+
+
+def _tried(change: Callable[[], None]) -> None:
+    try:
+        change()
+    except KdvizError as error:
+        st.session_state["bm-said"] = str(error)
+    st.rerun()
+
+
+def _say_what_came() -> None:
+    said = st.session_state.pop("bm-said", None)
+    if said is not None:
+        say_error(said)
+
+
+# the check ------------------------------------------------------------------------------------------------------------
+
+
+def _check(draft: ModelsDraft) -> None:
+    running = draft.is_running
+    with st.container(key="bm-check"):
+        st.fragment(_controls, run_every=0.5 if running else None)(draft, running)
+
+
+def _controls(draft: ModelsDraft, running: bool) -> None:
+    """The button, or how far the import is; runs alone while it is under way."""
+    job = draft.job
+    if job is not None and not job.ended:
+        _progress(job)
+        return
+    if running:  # it has just ended: the page shows what came out
+        st.session_state["bm-round"] = st.session_state.get("bm-round", 0) + 1
+        st.rerun()
+    if job is not None:
+        _ended(job)
+    label = _("Check again") if draft.name else _("Check")
+    if st.button(label, icon=":material/fact_check:", type="primary", key="bm-start", disabled=not draft.sent):
+        _tried(draft.start)
+    if not draft.sent:
+        st.caption(_("Send the file of one model at least."))
+
+
+def _progress(job: ImportJob) -> None:
+    doing = _(_STAGES[job.stage], file=job.about) if job.stage in _STAGES else _("starting")
+    if job.stage == "evaluate" and job.total:
+        doing = _("predicting the pictures: {done} of {total}", done=number(job.done), total=number(job.total))
+    st.progress(job.share, text=plain(f"{percent(job.share, 0)} · {doing}"))
+    if st.button(_("Stop"), icon=":material/stop:", key="bm-stop"):
+        job.stop()
+        job.wait(5)
+        st.rerun()
+
+
+def _ended(job: ImportJob) -> None:
+    if job.status == "failed":
+        say_error(job.error)
+    elif job.status == "stopped":
+        st.caption(_("Stopped; nothing of it is kept."))

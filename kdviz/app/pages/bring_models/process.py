@@ -1,0 +1,91 @@
+"""What the process of an import does: ``python -m kdviz.app.pages.bring_models.process PLAN.json``, see bring_job.py.
+
+It writes one JSON object a line: where it is (stage, done, total), or an error in one sentence, after which it ends
+with 3.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from kdviz.core.errors import KdvizError, SettingError
+
+_STEPS = 4  # of the first maps
+_SECONDS = 3.0  # that these may take: somebody waits
+
+
+def main(plan: str) -> int:
+    """The exit status."""
+    document = json.loads(Path(plan).read_text(encoding="utf-8"))
+    _limit_files(document["largest"])
+    from kdviz.importing import small_footprint
+
+    try:
+        with small_footprint():
+            for step in _steps(document):
+                _say(step)
+    except KdvizError as error:
+        _say({"error": in_their_words(str(error), document["renamed"])})
+        return 3
+    except (MemoryError, RecursionError):
+        error = SettingError("The models need more memory than this server has; try kdviz import in a terminal.")
+        _say({"error": str(error)})
+        return 3
+    return 0
+
+
+def _steps(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    from kdviz.data.labels.class_names import read_classes
+    from kdviz.data.picture_files import read_picture_files
+    from kdviz.experiment import load_experiment
+    from kdviz.importing import ImportPlan, ModelSpec, first_maps, import_experiment
+    from kdviz.importing.spec import checked_input
+
+    out = Path(document["work"]) / "experiment"
+    names = read_classes(Path(document["classes"])) if document["classes"] else None
+    # "inside": a table of a stranger must not name pictures elsewhere on the server
+    pictures = read_picture_files(document["data"], classes=names, inside=True) if document["data"] else None
+    models = [
+        ModelSpec(
+            one["role"], Path(one["path"]), one["title"], one["network"], checked_input(one["given"]), one["classes"]
+        )
+        for one in document["models"]
+    ]
+    classes = names.names if names is not None and not names.aliases else ()
+    plan = ImportPlan(out, models, pictures, classes, title=document["title"], trust=False)
+    for step in import_experiment(plan):
+        yield {"stage": step.stage, "done": step.done, "total": step.total}
+    if pictures is None:
+        return
+    yield {"stage": "maps", "done": 0, "total": _STEPS}
+    for number, _story in enumerate(first_maps(load_experiment(out), seconds=_SECONDS), 1):
+        yield {"stage": "maps", "done": number, "total": _STEPS}
+
+
+def in_their_words(message: str, renamed: list[tuple[str, str]]) -> str:
+    """A message with the names that the person gave, without the server's paths."""
+    for path, name in sorted(renamed, key=lambda one: -len(one[0])):
+        message = message.replace(f"{path}{os.sep}", "").replace(path, name or "the pictures")
+    return message
+
+
+def _say(step: Mapping[str, Any]) -> None:
+    print(json.dumps(step), flush=True)
+
+
+def _limit_files(largest: int) -> None:
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest if hard < 0 else min(largest, hard), hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,169 @@
+"""Numbers, files and the report of the maps on the page."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import streamlit as st
+
+from kdviz import figures
+from kdviz.app.library import OpenExperiment
+from kdviz.app.pages.compare.picture import Chosen
+from kdviz.app.pages.compare.settings import BASELINE_TITLES, METHOD_TITLES, Wanted
+from kdviz.app.pages.compare.state import Current, found_curves
+from kdviz.app.texts import download, picture_bytes
+from kdviz.app.widgets import components
+from kdviz.core.language import _, number
+from kdviz.figures.report import Report, ReportRow, html_report
+from kdviz.metrics import AgreementReport
+from kdviz.saliency import SaliencyMap, maps_npz, methods
+
+_OPTIONS = {"n_masks": "masks", "n_steps": "steps", "n_samples": "samples"}  # setting -> option of kdviz explain
+
+
+def downloads(
+    opened: OpenExperiment,
+    rows: Sequence[components.Row],
+    tables: Sequence[pd.DataFrame],
+    chosen: Chosen,
+    wanted: Wanted,
+    current: Current,
+) -> None:
+    """Numbers, the files of each row, the report, and the command that makes the same maps.
+
+    ``tables`` are the agreements of each row, from :func:`agreement_frame`.
+    """
+    title = _("Numbers, files and a report to hand on")
+    box = st.expander(title, icon=":material/download:", key="files", on_change="rerun")
+    if not box.open:  # a dozen widgets that most runs need not make
+        return
+    with box:
+        for row, table in zip(rows, tables, strict=True):
+            if row.heading:
+                st.markdown(f"**{row.heading}**")
+            st.dataframe(table, hide_index=True)
+            _row_files(row, chosen)
+        st.caption(
+            _(
+                "Agreement is taken across independent halves of the masks, since two maps from the same masks look "
+                "alike by their noise alone. The ceiling is what two models with the same true map would reach."
+            )
+        )
+        st.markdown(f"**{_('Report')}**")
+        st.caption(
+            _(
+                "One HTML file that opens without a network: picture, maps, numbers, settings, versions and hashes "
+                "of the weights. The command makes the same maps from the picture:"
+            )
+        )
+        command = explain_command(opened, chosen, wanted, rows[0])
+        st.code(command, language="shell", wrap_lines=True)
+        name = _file_name(chosen)
+        with st.container(horizontal=True):
+            curves = {place: found_curves(job) for place, job in current.curves.items() if job.ended}
+
+            def report() -> bytes | str:
+                return html_report(_report(opened, rows, chosen, command, curves))
+
+            download(_("Report (HTML)"), f"kdviz-{name}-report.html", "text/html", report)
+            download(_("Picture (PNG)"), f"{name}.png", "image/png", lambda: picture_bytes(chosen.picture))
+
+
+def agreement_frame(measures: Mapping[str, AgreementReport]) -> pd.DataFrame:
+    """Every pair of models by every measure, as people read it."""
+    return pd.DataFrame(
+        [
+            {
+                _("Measure"): _(components.MEASURE_TITLES.get(name, name)),
+                _("Model"): figures.role_title(pair.first),
+                _("and"): figures.role_title(pair.second),
+                _("Agreement"): _shown(pair.agreement),
+                _("95 % interval"): components.interval(pair).strip(),
+                _("Noise ceiling"): _shown(pair.ceiling),
+            }
+            for name, report in measures.items()
+            for pair in report.pairs
+        ]
+    )
+
+
+def _shown(value: float) -> str:
+    return "" if value != value else number(value, 3)
+
+
+def _row_files(row: components.Row, chosen: Chosen) -> None:
+    kept, measures = dict(row.maps), dict(row.measures)
+    method = next(iter(kept.values())).method
+    name = "-".join(part for part in ("kdviz", _file_name(chosen), method, row.baseline) if part)
+
+    def table() -> str:
+        return pa.concat_tables([report.table() for report in measures.values()]).to_pandas().to_csv(index=False)
+
+    with st.container(horizontal=True):
+        download("PNG", f"{name}.png", "image/png", lambda: figures.comparison_file(kept, "png"))
+        download("SVG", f"{name}.svg", "image/svg+xml", lambda: figures.comparison_file(kept, "svg"))
+        download("HTML", f"{name}.html", "text/html", lambda: figures.comparison(kept).to_html().encode())
+        download(_("Maps (NPZ)"), f"{name}.npz", "application/octet-stream", lambda: maps_npz(kept))
+        download(_("Agreement (CSV)"), f"{name}.csv", "text/csv", table)
+        download(_("Settings (JSON)"), f"{name}.json", "application/json", lambda: _settings_json(kept, chosen))
+
+
+def _file_name(chosen: Chosen) -> str:
+    return f"sample-{chosen.sample}" if chosen.sample is not None else chosen.name.replace(" ", "-")
+
+
+def _settings_json(maps: Mapping[str, SaliencyMap], chosen: Chosen) -> str:
+    first = next(iter(maps.values()))
+    found = {"picture": chosen.name, "method": first.method, "masks": first.n_masks, "settings": dict(first.settings)}
+    return json.dumps({**found, "targets": {role: one.classes[one.target] for role, one in maps.items()}})
+
+
+def explain_command(opened: OpenExperiment, chosen: Chosen, wanted: Wanted, row: components.Row) -> str:
+    """``kdviz explain`` with everything that differs from its defaults."""
+    first = next(iter(row.maps.values()))
+    parts = ["kdviz", "explain", f"{_file_name(chosen)}.png", "-e", opened.command_folder]
+    if wanted.method != "rise":
+        parts += ["--method", wanted.method]
+    used = {**wanted.rows[0], **({"n_masks": first.n_masks} if first.n_masks else {})}
+    for setting in methods[wanted.method].settings:
+        value = used[setting.name]
+        if value != setting.default and setting.name not in ("precision", "reliability", "seconds"):
+            parts += [f"--{_OPTIONS.get(setting.name, setting.name)}", str(value)]
+    targets = {one.target for one in row.maps.values()}
+    if len(targets) == 1:
+        parts += ["--target", first.classes[first.target]]
+    return shlex.join([*parts, "--out", "maps.npz"])
+
+
+def _report(
+    opened: OpenExperiment, rows: Sequence[components.Row], chosen: Chosen, command: str, found: Mapping[int, Any]
+) -> Report:
+    experiment = opened.experiment
+    return Report(
+        title=opened.title,
+        picture_name=chosen.name,
+        true_class="" if chosen.true_class is None else experiment.classes[chosen.true_class],
+        picture=picture_bytes(chosen.picture),
+        file=f"{_file_name(chosen)}.png",
+        command=command,
+        rows=tuple(
+            ReportRow(
+                method=_(METHOD_TITLES.get(next(iter(row.maps.values())).method, "")),
+                baseline=_(BASELINE_TITLES[row.baseline]) if row.baseline else "",
+                maps=dict(row.maps),
+                agreement=agreement_frame(row.measures),
+                curves=found.get(place, {}),
+            )
+            for place, row in enumerate(rows)
+        ),
+        models=[_about_model(run) for run in experiment.models.values()],
+    )
+
+
+def _about_model(run: Any) -> dict[str, str]:
+    return {"role": run.role, "network": run.network, "sha256": run.sha256}

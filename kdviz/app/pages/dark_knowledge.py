@@ -1,0 +1,233 @@
+"""Dark knowledge: what the teacher's answer says of the other classes, against temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from kdviz import figures
+from kdviz.app import address
+from kdviz.app.library import OpenExperiment, Shown
+from kdviz.app.page_header import heading
+from kdviz.app.texts import about_sample, download, plain, say_error, say_missing
+from kdviz.app.widgets.component import chart
+from kdviz.core.language import _, listed, number, percent
+from kdviz.studies.predictions.soft_targets import TEMPERATURES, entropy_bits, least_sure, softened, softened_table
+
+_START = 4.0
+_SIDE = 224  # pixels of the picture on the page
+_NUMBER = "softened-number"
+
+
+def page() -> None:
+    """One sample, and a slider for the temperature."""
+    address.only("sample", "T", "models", "scale")
+    opened = heading(_("What does the teacher know of the other classes?"))
+    st.markdown(
+        _(
+            "A KD student learns from the teacher's probabilities, softened by a temperature: at T = 1 they are nearly "
+            "all on one class; a higher T shows how the teacher ranks the others."
+        )
+    )
+    shown = opened.shown
+    if shown is None:
+        say_missing(_("This experiment keeps no pictures of its data, so that there is nothing to show here."))
+    elif shown.predictions is None:
+        say_missing(shown.missing)
+    else:
+        _sample_and_targets(opened, shown)
+
+
+def _sample_and_targets(opened: OpenExperiment, shown: Shown) -> None:
+    if "teacher" not in shown.logits:
+        say_missing(_("No answers of a teacher are stored for these images, only those of the students."))
+    left, right = st.columns([1, 3], gap="large")
+    with left:
+        place = _sample(opened, shown)
+    with right:
+        _targets(opened, shown, place)
+
+
+# the sample -----------------------------------------------------------------------------------------------------------
+
+
+def _sample(opened: OpenExperiment, shown: Shown) -> int:
+    """The place of the sample that is shown."""
+    place = _place(shown)
+    sample, label = int(shown.numbers[place]), int(shown.labels[place])
+    st.image(_enlarged(shown.picture(place)), width=_SIDE, alt=_("Sample {number}", number=sample))
+    about = about_sample(sample, label, opened.experiment.classes)
+    if label >= 0:
+        name = plain(opened.experiment.classes[label])
+        about = _("Sample {number}, true class **{name}**", number=sample, name=name)
+    st.markdown(f"{about}  \n:gray[{plain(opened.pictures)}]")
+    st.session_state[_NUMBER] = sample  # a button may have chosen another one
+    last = int(shown.numbers.max())
+    st.number_input(_("Sample number"), 0, last, step=1, width=_SIDE, key=_NUMBER, on_change=_go_to_number)
+    role = _main_role(shown)
+    with st.container(horizontal=True, gap="small"):
+        for title, help, order in _picks(shown, role):
+            target = int(shown.numbers[_next(order, place)]) if len(order) else sample
+            st.button(title, help=help, disabled=not len(order), on_click=_go_to, args=(target,))
+    return place
+
+
+def _place(shown: Shown) -> int:
+    text = address.read("sample", "")
+    address.keep("sample", text, "")
+    start = int(least_sure(shown.logits[_main_role(shown)])[0])
+    if not text:
+        return start
+    fine = text.isascii() and text.isdecimal() and len(text) < 10
+    place = shown.place(int(text)) if fine else None
+    if place is None:
+        say_error(
+            _("There is no sample '{number}' with a picture here; another one is shown instead.", number=text[:40])
+        )
+        return start
+    return place
+
+
+def _main_role(shown: Shown) -> str:
+    return "teacher" if "teacher" in shown.logits else next(iter(shown.logits))
+
+
+def _go_to(number: int) -> None:
+    address.keep("sample", str(number), "")
+
+
+def _go_to_number() -> None:
+    _go_to(int(st.session_state[_NUMBER]))
+
+
+def _picks(shown: Shown, role: str) -> list[tuple[str, str, np.ndarray]]:
+    """(title, help, places in the order in which they are shown) of each button."""
+    assert shown.predictions is not None
+    unsure = least_sure(shown.logits[role])
+    wrong = unsure[~shown.predictions.right(role)[unsure]] if shown.labelled else unsure[:0]
+    who = plain(figures.role_title(role))
+    found = [
+        (
+            _("{model}'s least sure", model=who),
+            _("The sample on which this model's entropy is highest; again: the next."),
+            unsure,
+        ),
+        (_("{model} wrong", model=who), _("A sample that this model gets wrong; again: the next."), wrong),
+        (_("Random"), _("Any sample."), np.random.default_rng().permutation(len(shown))),
+    ]
+    return found if shown.labelled else [found[0], found[2]]
+
+
+def _next(order: np.ndarray, place: int) -> int:
+    """The one after ``place``; the first when it is not in the order, or the last."""
+    found = np.flatnonzero(order == place)
+    return int(order[(int(found[0]) + 1) % len(order)]) if len(found) else int(order[0])
+
+
+def _enlarged(picture: Image.Image) -> Image.Image:
+    """A small picture with its pixels as squares."""
+    times = max(1, _SIDE // max(picture.size))
+    size = picture.width * times, picture.height * times
+    return picture.resize(size, Image.Resampling.NEAREST)
+
+
+# its targets ----------------------------------------------------------------------------------------------------------
+
+
+@st.fragment
+def _targets(opened: OpenExperiment, shown: Shown, place: int) -> None:
+    """Moving the slider runs only this: everything it needs is in memory."""
+    temperature = _temperature()
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        roles = _roles(list(shown.logits))
+        log = _log_scale()
+    classes, label = opened.experiment.classes, int(shown.labels[place])
+    logits = {role: shown.logits[role][place] for role in roles}
+    st.markdown(_sentence(logits, classes, temperature))
+    bars = figures.softened_bars(logits, classes, temperature, label, log)
+    chart(bars, "softened")
+    st.markdown(
+        f"**{_('Entropy against temperature')}**",
+        help=_("0 bits: all on one class. The most: the same for every class."),
+    )
+    chart(figures.entropy_against_temperature(logits, temperature), "entropy")
+    name = f"kdviz-{opened.experiment.name}-sample-{int(shown.numbers[place])}-T{temperature:g}"
+    _files(logits, classes, temperature, label, log, name)
+
+
+def _temperature() -> float:
+    options = [f"{one:g}" for one in TEMPERATURES]
+    key = address.begin("softened-T", address.read_choice("T", options, f"{_START:g}"))
+    chosen = st.select_slider(_("Temperature T"), options, key=key, help=_("From 0.5 to 64, four steps to a doubling."))
+    address.keep("T", chosen, f"{_START:g}")
+    return float(chosen)
+
+
+def _roles(known: list[str]) -> list[str]:
+    usual = "teacher" if "teacher" in known else known[0]
+    asked = [role for role in known if role in address.read("models", usual).split(",")] or [usual]
+    chosen = st.pills(
+        _("Models"),
+        known,
+        selection_mode="multi",
+        format_func=lambda role: plain(figures.role_title(role)),
+        key=address.begin(f"softened-{','.join(known)}", asked),
+    )
+    chosen = [role for role in known if role in chosen] or [usual]
+    address.keep("models", ",".join(chosen), usual)
+    return chosen
+
+
+def _log_scale() -> bool:
+    key = address.begin("softened-log", address.read_choice("scale", ("linear", "log"), "linear") == "log")
+    log = st.toggle(_("Logarithmic scale"), key=key, help=_("Shows probabilities far below a percent."))
+    address.keep("scale", "log" if log else "linear", "linear")
+    return log
+
+
+def _sentence(logits: Mapping[str, np.ndarray], classes: Sequence[str], temperature: float) -> str:
+    most = float(np.log2(len(classes)))
+    lines = []
+    for role, values in logits.items():
+        target = softened(values, temperature)
+        order = np.argsort(-target, kind="stable")[:3]
+        ranked = [
+            _("{share} for {name}", share=_percent(float(target[one])), name=plain(classes[int(one)])) for one in order
+        ]
+        text = _(
+            "**{model}** at T = {temperature}: {ranked}; entropy **{bits} of at most {most} bits**",
+            model=plain(figures.role_title(role)),
+            temperature=f"{temperature:g}",
+            ranked=listed(ranked),
+            bits=number(float(entropy_bits(target)), 2),
+            most=number(most, 2),
+        )
+        lines.append(text)
+    return "  \n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return percent(share) if share >= 0.001 else _("under {share}", share=percent(0.001))
+
+
+def _files(
+    logits: Mapping[str, np.ndarray], classes: Sequence[str], temperature: float, label: int, log: bool, name: str
+) -> None:
+    def page() -> str:
+        bars = figures.softened_bars(logits, classes, temperature, label, log)
+        return bars.to_html()
+
+    def picture(kind: str) -> bytes:
+        return figures.softened_file(logits, classes, temperature, kind, label, log)
+
+    def table() -> str:
+        return softened_table(dict(logits), classes).to_pandas().to_csv(index=False)
+
+    with st.container(horizontal=True):
+        download(_("All temperatures (CSV)"), f"{name}.csv", "text/csv", table)
+        download(_("Bars (HTML)"), f"{name}.html", "text/html", page)
+        download("PNG", f"{name}.png", "image/png", lambda: picture("png"))
+        download("SVG", f"{name}.svg", "image/svg+xml", lambda: picture("svg"))

@@ -1,0 +1,69 @@
+"""Methods and limits: what is computed, by which formulae, and what it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from kdviz.app import address
+from kdviz.app.page_header import plain_heading
+from kdviz.app.pages.methods import sections
+from kdviz.app.widgets import html
+from kdviz.core.language import N_, _
+
+TOPICS: dict[str, tuple[str, Callable[[], None]]] = {
+    "reading": (N_("How to read a map"), sections.reading),
+    "limits": (N_("What a map does not say"), sections.limits),
+    "choosing": (N_("Which method for which model"), sections.choosing),
+    "rise": (N_("RISE"), sections.rise),
+    "estimators": (N_("Estimators"), sections.estimators),
+    "uncertainty": (N_("Standard error and reliability"), sections.uncertainty),
+    "agreement": (N_("Agreement and noise ceiling"), sections.agreement),
+    "faithfulness": (N_("Deletion and insertion"), sections.faithfulness),
+    "distillation": (N_("Temperature, alpha, the loss"), sections.distillation),
+    "errors": (N_("Calibration, errors, tests"), sections.errors),
+    "glossary": (N_("Glossary"), sections.glossary),
+    "references": (N_("Papers"), sections.references),
+}
+"""Name in the address (``?topic=agreement``, which other pages may link to) -> title and what draws it."""
+
+
+def page() -> None:
+    address.only("topic")
+    plain_heading(_("Methods and limits"))
+    html.style()
+    left, right = st.columns([1, 3], gap="large")
+    with left, st.container(key="topics"):
+        name = _chosen()
+    title, draw = TOPICS[name]
+    with right, st.container(key="topic"):
+        st.subheader(_(title), anchor=False)
+        draw()
+        _next(name)
+
+
+def _chosen() -> str:
+    names = list(TOPICS)
+    asked = address.read_choice("topic", names, names[0])
+    if st.session_state.get("topic-shown") != asked:
+        st.session_state["topic-chosen"] = asked  # by a link
+    name = st.radio(
+        _("Topic"), names, format_func=lambda one: _(TOPICS[one][0]), label_visibility="collapsed", key="topic-chosen"
+    )
+    name = name or asked
+    st.session_state["topic-shown"] = name
+    address.keep("topic", name, names[0])
+    return name
+
+
+def _next(name: str) -> None:
+    names = list(TOPICS)
+    place = names.index(name) + 1
+    if place < len(names):
+        st.page_link(
+            st.session_state["pages"]["methods"],
+            label=_("Next: {topic}", topic=_(TOPICS[names[place]][0])),
+            icon=":material/arrow_forward:",
+            query_params={"topic": names[place]},
+        )

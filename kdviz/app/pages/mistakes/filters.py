@@ -1,0 +1,279 @@
+"""The view of *Mistakes*: what is asked for, in the page's address, and the controls that change it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from kdviz import figures
+from kdviz.app import address
+from kdviz.app.texts import plain, say_error
+from kdviz.app.widgets.component import part
+from kdviz.core.language import _, number, percent
+from kdviz.studies.predictions.mistake_index import ORDERS, Filters, MistakeIndex, order_role, without
+
+ADDRESS = ("group", "class", "said", "model", "matrix", "confidence", "order", "page", "open", "selected", "explain")
+MOST_SELECTED = 100
+COUNTS, CHANGE = "counts", "change"
+_PERCENT = re.compile(r"([0-9]{1,3})-([0-9]{1,3})")
+_EVERY = (0, 100)
+_USUAL = {"matrix": COUNTS, "confidence": "0-100", "page": "1", "explain": "own"}
+_DEFAULTS = "mistakes-defaults"
+
+
+@dataclass(frozen=True)
+class View:
+    """What the address says, after anything in it that is unknown has been replaced.
+
+    Attributes:
+        filters: Which samples.
+        order: Of :attr:`MistakeIndex.orders`.
+        change: Whether the class pairs show what distillation changed.
+        page: From 1; maybe beyond the last.
+        open: The number of the open sample.
+        selected: Numbers of samples.
+    """
+
+    filters: Filters
+    order: str
+    change: bool
+    page: int
+    open: int | None
+    selected: tuple[int, ...]
+
+
+def adopt(index: MistakeIndex) -> None:
+    """Take the view from the address, or put that of this session there.
+
+    Only when the page itself is run: while somebody clicks quickly, a run of a fragment can come with an address that
+    is already old.
+    """
+    st.session_state[_DEFAULTS] = _USUAL | {"group": index.groups[0], "order": index.orders[0]}
+    for name in ADDRESS:
+        address.keep(name, address.read(name, _default(name)), _default(name))
+
+
+def _default(name: str) -> str:
+    return st.session_state[_DEFAULTS].get(name, "")
+
+
+def _value(name: str) -> str:
+    return st.session_state.get(f"address-{name}", _default(name))
+
+
+def _choice(name: str, options: Sequence[str]) -> str:
+    value = _value(name)
+    if value in options:
+        return value
+    keep(name, _default(name))
+    say_error(
+        _(
+            "'{value}' in the page's address is not a known {name}; it is left out.",
+            value=value[:40],
+            name=name,
+        )
+    )
+    return _default(name)
+
+
+def keep(name: str, value: str) -> None:
+    """Change a part of the view; a list begins again at its first page."""
+    address.keep(name, value, _default(name))
+    if name not in ("page", "open", "selected", "explain"):
+        address.keep("page", "1", "1")
+
+
+def read(index: MistakeIndex, classes: Sequence[str]) -> View:
+    """The view as it is asked for."""
+    group = _choice("group", index.groups)
+    model = _choice("model", ("", *index.roles)) or _usual_model(index, group)
+    change = _choice("matrix", (COUNTS, CHANGE)) == CHANGE and index.has_change
+    low, high = _confidence()
+    filters = Filters(
+        group=group,
+        model=model,
+        true=_class("class", classes) if index.labelled else None,
+        said=_class("said", classes),
+        either=change,
+        low=low / 100,
+        high=high / 100,
+    )
+    selected = [int(one) for one in _value("selected").split(",") if _is_number(one)]
+    opened, page = _value("open"), _value("page")
+    return View(
+        filters=filters,
+        order=_choice("order", index.orders),
+        change=change,
+        page=int(page) if _is_number(page) else 1,
+        open=int(opened) if _is_number(opened) else None,
+        selected=tuple(dict.fromkeys(selected))[:MOST_SELECTED],
+    )
+
+
+def _usual_model(index: MistakeIndex, group: str) -> str:
+    """The one whose mistakes the group is about."""
+    wanted = ("student", "kd_student") if group == "fixed" else ("kd_student", "student")
+    return next((role for role in wanted if role in index.roles), index.roles[0])
+
+
+def _class(name: str, classes: Sequence[str]) -> int | None:
+    chosen = _choice(name, ("", *classes))
+    return classes.index(chosen) if chosen else None
+
+
+def _confidence() -> tuple[int, int]:
+    text = _value("confidence")
+    found = _PERCENT.fullmatch(text)
+    low, high = (int(one) for one in found.groups()) if found else (1, 0)
+    if low <= high <= 100:
+        return low, high
+    keep("confidence", _default("confidence"))
+    say_error(
+        _(
+            "'{value}' in the page's address is not a range of confidence such as 50-90; it is left out.",
+            value=text[:40],
+        )
+    )
+    return _EVERY
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
+# controls -------------------------------------------------------------------------------------------------------------
+
+
+def chips(index: MistakeIndex, view: View) -> None:
+    """One of the groups, each with its count under the other filters."""
+    counts = index.counts(view.filters)
+    options = [
+        {
+            "name": group,
+            "title": _(index.titles[group][0]),
+            "about": _(index.titles[group][1]),
+            "count": number(counts[group]),
+            "none": not counts[group],
+        }
+        for group in index.groups
+    ]
+    label = _("Who is wrong") if index.labelled else _("Who disagrees")
+    data = {"label": label, "options": options, "chosen": view.filters.group}
+    part("chips")(data=data, key="mistakes-chips", on_chosen_change=_group_chosen)
+
+
+def _group_chosen() -> None:
+    keep("group", str(st.session_state["mistakes-chips"]["chosen"]))
+
+
+def bar(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
+    """The filters that are chosen from lists, and the order."""
+    titles = {role: figures.role_title(role) for role in index.roles}
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="mistakes-bar"):
+        help = _("Whose answers the class pairs count, and whose answer and confidence the filters mean.")
+        _select(_("Model"), "model", list(index.roles), view.filters.model, titles.__getitem__, 165, help)
+        names = ["", *classes]
+
+        def class_name(one: str) -> str:
+            return one or _("Any")
+
+        width = 120 if max(map(len, classes)) <= 4 else 190
+        true, said = view.filters.true, view.filters.said
+        if index.labelled:
+            _select(_("True class"), "class", names, "" if true is None else classes[true], class_name, width)
+        answer = _("A student's answer") if view.change else _("Its answer")
+        _select(answer, "said", names, "" if said is None else classes[said], class_name, width)
+
+        def order_title(one: str) -> str:
+            return _order_title(one, view.filters.model)
+
+        _select(_("Order"), "order", list(index.orders), view.order, order_title, 320)
+        _slider(view)
+
+
+def _select(
+    label: str, name: str, options: list[str], value: str, show: Callable[[str], str], width: int, help: str = ""
+) -> None:
+    key = f"mistakes-{name}"
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+    def chosen() -> None:
+        keep(name, str(st.session_state[key]))
+
+    st.selectbox(label, options, key=key, format_func=show, width=width, help=help or None, on_change=chosen)
+
+
+def _slider(view: View) -> None:
+    key, value = "mistakes-confidence", (round(100 * view.filters.low), round(100 * view.filters.high))
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+    def chosen() -> None:
+        low, high = st.session_state[key]
+        keep("confidence", f"{low}-{high}")
+
+    st.slider(_("Its confidence"), *_EVERY, key=key, format="%d%%", width=230, on_change=chosen)
+
+
+def _order_title(order: str, model: str) -> str:
+    role = order_role(order)
+    title = ORDERS["kl" if role else order]
+    return _(title, model=figures.role_title(role or model)) if "{model}" in title else _(title)
+
+
+def tokens(view: View, classes: Sequence[str]) -> None:
+    """The filters beside the group, each with a way out."""
+    found = described(view, classes)
+    # Always there: what comes below would be built anew, and lose the focus, if it moved up a place.
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="mistakes-tokens"):
+        for name, text in found.items():
+            icon, help = ":material/close:", _("Leave this filter out")
+            st.button(plain(text), key=f"drop-{name}", icon=icon, help=help, on_click=drop, args=(name,))
+        if len(found) > 1:
+            st.button(_("Clear all"), key="drop-all", type="tertiary", on_click=drop, args=tuple(found))
+
+
+def described(view: View, classes: Sequence[str]) -> dict[str, str]:
+    """Name of each filter that is set, without the group -> what it says; names as in ``without``."""
+    filters, model = view.filters, figures.role_title(view.filters.model)
+    found = {}
+    if filters.true is not None:
+        found["true"] = _("True class {name}", name=classes[filters.true])
+    if filters.said is not None:
+        name = classes[filters.said]
+        said = (
+            _("A student says {name}", name=name) if view.change else _("{model} says {name}", model=model, name=name)
+        )
+        found["said"] = said
+    if (filters.low, filters.high) != (0, 1):
+        low, high = percent(filters.low, 0), percent(filters.high, 0)
+        found["confidence"] = _("{model} is {low} to {high} sure", model=model, low=low, high=high)
+    return found
+
+
+def drop(*names: str) -> None:
+    """Leave filters out."""
+    for name in names:
+        name = "class" if name == "true" else name
+        keep(name, _default(name))
+
+
+def empty(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
+    """Nothing is found: say so, and which single filter stands in the way."""
+    st.info(_("No sample passes all of these filters."), icon=":material/search_off:")
+    with st.container(horizontal=True, gap="small"):
+        for name, text in described(view, classes).items():
+            count = int(index.passing(without(view.filters, name)).sum())
+            if count:
+                label = _("Without “{filter}”: {count}", filter=text, count=number(count))
+                st.button(plain(label), key=f"without-{name}", on_click=drop, args=(name,))
+        count = int(index.passing(without(view.filters, "group")).sum())
+        if count and view.filters.group != "all":
+            label = _("Whoever is wrong or right: {count}", count=number(count))
+            if not index.labelled:
+                label = _("Whether they agree or not: {count}", count=number(count))
+            st.button(label, key="without-group", on_click=keep, args=("group", "all"))

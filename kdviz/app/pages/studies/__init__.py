@@ -1,0 +1,1 @@
+"""The pages of sweeps: Temperature, the others, Teacher epochs."""

@@ -1,0 +1,250 @@
+"""What the pages of studies have in common: verdict, chart, table, curves and files of one study."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import streamlit as st
+
+from kdviz import figures
+from kdviz.app import address
+from kdviz.app.pages import margin
+from kdviz.app.texts import download, plain, together
+from kdviz.app.widgets.component import chart
+from kdviz.core.language import N_, _, number, percent
+from kdviz.narrative.sweeps import sentences
+from kdviz.studies.sweep.report import FIGURES, Figure, Report
+
+ADDRESS = ("y", "runs", "seeds", margin.NAME)
+"""What a study keeps in the page's address."""
+
+_ABOUT = {
+    "test": N_(
+        "Means over seeds, on the test split. Same as teacher: share of samples with the same answer. Inherited: share "
+        "of the teacher's own errors that it repeats. Fixed and broken: against the student alone of the same seed. "
+        "ECE: expected calibration error."
+    ),
+    "validation": N_(
+        "Means over seeds, on the validation split. Same as teacher: share of samples with the same answer. Inherited: "
+        "share of the teacher's own errors that it repeats. Fixed and broken: against the student alone of the same "
+        "seed. ECE: expected calibration error."
+    ),
+    "bundled": N_(
+        "Means over seeds, on the bundled samples. Same as teacher: share of samples with the same answer. Inherited: "
+        "share of the teacher's own errors that it repeats. Fixed and broken: against the student alone of the same "
+        "seed. ECE: expected calibration error."
+    ),
+}
+_PANELS = {"loss": N_("Loss"), "accuracy": N_("Accuracy")}
+_SVG, _PNG, _PARQUET = "image/svg+xml", "image/png", "application/vnd.apache.parquet"
+
+
+def show(report: Report, name: str) -> None:
+    """A study from top to bottom.
+
+    Args:
+        report: The study.
+        name: What its files' names begin with.
+    """
+    _verdict(report)
+    shown = report.figures
+    if not shown:
+        st.info(_("No student of this study is trained yet."), icon=":material/hourglass_top:")
+        return
+    _chart(report, _figure(shown), name)
+    _table(report)
+    _curves(report, name)
+    _files(report, name)
+
+
+def _verdict(report: Report) -> None:
+    found = report.verdict
+    if found is None:
+        st.caption(
+            _("For a verdict, a KD student and a student alone of the same seed are needed; not all are there yet.")
+        )
+        return
+    said, beside = st.columns([4, 1])
+    with beside:
+        accuracy = margin.field().accuracy
+    first, *more = sentences(found.within(accuracy))
+    said.markdown(f"**{plain(first)}**\n\n{plain(together(more))}")
+
+
+# chart ----------------------------------------------------------------------------------------------------------------
+
+
+def _figure(shown: Sequence[Figure]) -> Figure:
+    names = [one.name for one in shown]
+    asked = address.read("y", names[0])
+    # Another study may lack the figure that was looked at; only a name that no study has is a mistake.
+    start = asked if asked in names else names[0] if asked in FIGURES else address.read_choice("y", names, names[0])
+    name = st.segmented_control(
+        _("Figure on the vertical axis"),
+        names,
+        required=True,
+        format_func=lambda one: _(FIGURES[one].title),
+        key=address.begin(f"y-{','.join(names)}", start),
+    )
+    address.keep("y", name or start, names[0])
+    figure = FIGURES[name or start]
+    look = _("Large symbols: mean, bars: standard deviation over seeds; small dots: each seed.")
+    st.caption(together([_(figure.about), look]))
+    return figure
+
+
+def _chart(report: Report, figure: Figure, name: str) -> None:
+    points, study, split = report.points(figure.name), report.study, report.split
+    chart(figures.against_value(points, study, figure, split), f"chart-{report.name}")
+    file = f"kdviz-{name}-{figure.name}"
+    with st.container(horizontal=True):
+        download(
+            _("Chart (HTML)"),
+            f"{file}.html",
+            "text/html",
+            lambda: figures.against_value(points, study, figure, split).to_html(),
+        )
+        download("PNG", f"{file}.png", _PNG, lambda: figures.against_value_file(points, study, figure, "png", split))
+        download("SVG", f"{file}.svg", _SVG, lambda: figures.against_value_file(points, study, figure, "svg", split))
+
+
+# table ----------------------------------------------------------------------------------------------------------------
+
+
+def _table(report: Report) -> None:
+    st.subheader(_("All figures"), anchor=False)
+    st.dataframe(readable(report), hide_index=True)
+    st.caption(_(_ABOUT[report.split]))
+
+
+def readable(report: Report) -> pd.DataFrame:
+    """The study's summary as people read it; columns without any figure are left out."""
+    rows = report.rows
+    columns: dict[str, list[str]] = {
+        _("Model"): [figures.role_title(row["role"]) for row in rows],
+        _(report.study.title): ["" if row["value"] is None else _value(row["value"]) for row in rows],
+        _("Seeds"): ["" if row["role"] == "teacher" and row["value"] is None else number(row["seeds"]) for row in rows],
+        _("Accuracy"): [_with_spread(row) for row in rows],
+    }
+    columns |= {_(FIGURES[one].title): _texts(rows, one, FIGURES[one].text) for one in ("f1", "auc", "ece")}
+    columns[_("Same as teacher")] = _texts(rows, "same_as_teacher", percent)
+    columns[_("Inherited")] = _texts(rows, "inherited_errors", percent)
+    columns[_("KL to the teacher")] = _texts(rows, "kl_to_teacher", lambda value: number(value, 4))
+    for name, title in (("fixed", _("Fixed")), ("broken", _("Broken")), ("best_epoch", _("Best epoch"))):
+        columns[title] = _texts(rows, name, lambda value: number(value, 1))
+    columns[_("Training")] = _texts(rows, "seconds", lambda value: _("{seconds} s", seconds=number(value)))
+    return pd.DataFrame({name: texts for name, texts in columns.items() if any(texts)})
+
+
+def _texts(rows: Sequence[Mapping[str, Any]], column: str, text: Any) -> list[str]:
+    return ["" if row[column] is None else text(row[column]) for row in rows]
+
+
+def _with_spread(row: Mapping[str, Any]) -> str:
+    spread = "" if row["accuracy_sd"] is None else f" ± {percent(row['accuracy_sd'], 2)}"
+    return f"{percent(row['accuracy'], 2)}{spread}"
+
+
+def _value(value: Any) -> str:
+    return value.replace("_", " ") if isinstance(value, str) else f"{value:g}"
+
+
+# curves ---------------------------------------------------------------------------------------------------------------
+
+
+def _curves(report: Report, name: str) -> None:
+    rows = report.curves.to_pylist()
+    if not rows:
+        return
+    st.subheader(_("Training curves"), anchor=False)
+    chosen = _chosen_runs(report, rows)
+    if not chosen:
+        st.info(_("Choose at least one model and one seed."), icon=":material/search_off:")
+        return
+    for place, panel in zip(st.columns(2), _PANELS, strict=True):
+        with place:
+            st.markdown(f"**{_(_PANELS[panel])}**")
+            chart(figures.curves(chosen, report.study, (panel,)), f"curves-{panel}")
+    st.caption(
+        _(
+            "Validation loss is cross entropy; training loss is what was minimised, with the teacher's part, and so is "
+            "not comparable between temperatures or with the validation loss. The best validation epoch's weights are "
+            "kept."
+        )
+    )
+    with st.container(horizontal=True):
+        file = f"kdviz-{name}-curves-chosen"
+        download(
+            _("Curves (HTML)"), f"{file}.html", "text/html", lambda: figures.curves(chosen, report.study).to_html()
+        )
+        download("PNG", f"{file}.png", _PNG, lambda: figures.curves_file(chosen, report.study, "png"))
+        download("SVG", f"{file}.svg", _SVG, lambda: figures.curves_file(chosen, report.study, "svg"))
+
+
+def _chosen_runs(report: Report, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    models = {_key(row): (row["role"], row["value"]) for row in rows}
+    best = "" if report.verdict is None else _text_key("kd_student", report.verdict.value)
+    usual = [one for one in (best, "student") if one in models] or list(models)[:1]
+    seeds = [str(seed) for seed in sorted({row["seed"] for row in rows})]
+    left, right = st.columns([2, 1])
+    with left:
+        wanted = _several("runs", _("Models"), list(models), usual, lambda one: _model_title(report, *models[one]))
+    with right:
+        of = _several("seeds", _("Seeds"), seeds, seeds, str)
+    return [row for row in rows if _key(row) in wanted and str(row["seed"]) in of]
+
+
+def _several(name: str, label: str, options: list[str], usual: list[str], show: Any) -> list[str]:
+    """A choice of several whose value is in the page's address; what is not offered there is left away."""
+    asked = address.read(name, ",".join(usual)).split(",")
+    start = [one for one in options if one in asked] or usual
+    key = address.begin(f"{name}-{','.join(options)}", start)
+    chosen = st.multiselect(label, options, format_func=show, key=key, placeholder=_("Choose"))
+    address.keep(name, ",".join(one for one in options if one in chosen), ",".join(usual))
+    return chosen
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    return _text_key(row["role"], row["value"])
+
+
+def _text_key(role: str, value: Any) -> str:
+    """How a model is called in the address."""
+    return role if value is None else value if isinstance(value, str) else f"{value:g}"
+
+
+def _model_title(report: Report, role: str, value: Any) -> str:
+    if value is None:
+        return figures.role_title(role)
+    return _("{model}, {value}", model=figures.role_title(role), value=figures.value_title(report.study, value))
+
+
+# files ----------------------------------------------------------------------------------------------------------------
+
+
+def _files(report: Report, name: str) -> None:
+    st.subheader(_("All runs as files"), anchor=False)
+    with st.container(horizontal=True):
+        for csv, parquet, end, table in (
+            (_("Table (CSV)"), _("Table (Parquet)"), "table", report.table),
+            (_("Curves (CSV)"), _("Curves (Parquet)"), "curves", report.curves),
+        ):
+            if len(table):
+                file = f"kdviz-{name}-{end}"
+                download(csv, f"{file}.csv", "text/csv", lambda table=table: _csv(table))
+                download(parquet, f"{file}.parquet", _PARQUET, lambda table=table: _parquet(table))
+
+
+def _csv(table: pa.Table) -> str:
+    return table.to_pandas().to_csv(index=False)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,74 @@
+"""Temperature, and the other sweeps: what the students become when one setting of distillation is varied."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from kdviz.app import address
+from kdviz.app.library import OpenExperiment
+from kdviz.app.page_header import heading
+from kdviz.app.pages.studies import page as study
+from kdviz.app.texts import plain, say_missing
+from kdviz.core.errors import ExperimentError
+from kdviz.core.language import N_, _, error_text
+from kdviz.studies.sweep.kinds import STUDIES
+from kdviz.studies.sweep.report import present
+
+_STUDIES = ("temperature", "alpha", "loss")
+_LEADS = {
+    "temperature": N_(
+        "Each student is distilled at one temperature: the higher it is, the more the teacher says of the classes that "
+        "it does not choose. Data: {data}."
+    ),
+    "alpha": N_(
+        "Each student weighs its teacher against the labels: 0 is training alone, 1 the teacher only. Data: {data}."
+    ),
+    "loss": N_("Each student is distilled with another loss against its teacher, all else equal. Data: {data}."),
+}
+
+
+def page() -> None:
+    """The sweep of the address, or the first that exists."""
+    address.only("study", *study.ADDRESS)
+    opened = heading(_("Which setting teaches best?"))
+    name = _study(opened)
+    st.markdown(_(_LEADS[name], data=plain(opened.title)))
+    show_or_say(opened, name)
+
+
+def _study(opened: OpenExperiment) -> str:
+    known = present(opened.experiment, _STUDIES) or ["temperature"]
+    asked = address.read_choice("study", known, known[0])
+    if len(known) == 1:
+        return known[0]
+    chosen = st.segmented_control(
+        _("What is varied"),
+        known,
+        required=True,
+        format_func=lambda name: _(STUDIES[name].title),
+        key=address.begin(f"study-{','.join(known)}", asked),
+    )
+    chosen = chosen or asked
+    if chosen != asked:
+        address.keep("runs", "", "")  # other values
+    address.keep("study", chosen, known[0])
+    return chosen
+
+
+def show_or_say(opened: OpenExperiment, name: str) -> None:
+    """A study, or why there is none and the command that makes it."""
+    if opened.experiment.is_imported and not present(opened.experiment, [name]):
+        say_missing(
+            _(
+                "Such a study trains models, one for each value and seed, which kdviz can only do for experiments that "
+                "it trained itself; these models were trained elsewhere."
+            )
+        )
+        return
+    try:
+        report = opened.report(name)
+    except ExperimentError as error:
+        data = "" if opened.is_mnist else " --data DIR"
+        say_missing(error_text(str(error)), f"kdviz sweep {name} -e {opened.command_folder}{data}")
+        return
+    study.show(report, f"{opened.experiment.name}-{name}")

@@ -1,0 +1,77 @@
+"""How much of what a session uploads is held in memory at once: Streamlit limits a file, but not how many there are."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from streamlit.runtime import exists, get_instance
+
+from kdviz.app import limits
+
+_Message = MutableMapping[str, Any]
+_Send = Callable[[_Message], Awaitable[None]]
+_UPLOAD = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+$")
+
+
+class UploadQuota:
+    """ASGI middleware that answers 413 to an upload for which there is no room, before its content is read."""
+
+    def __init__(self, app: Callable[[_Message, Any, _Send], Awaitable[None]]):
+        self._app = app
+        self._lock = threading.Lock()
+        self._arriving: Counter[str] = Counter()  # session -> bytes
+
+    async def __call__(self, scope: _Message, receive: Any, send: _Send) -> None:
+        found = _UPLOAD.search(scope["path"]) if scope["type"] == "http" and scope["method"] == "PUT" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        session, size = found[1], _length(scope)
+        if size is None:
+            await _answer(send, 411, b"The size of the file must be said.")
+        elif not self._enter(session, size):
+            await _answer(send, 413, b"There is no room for more uploads; remove some, or try again later.")
+        else:
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._leave(session, size)
+
+    def _enter(self, session: str, size: int) -> bool:
+        with self._lock:
+            held = held_bytes()
+            mine = held.get(session, 0) + self._arriving[session] + size
+            everybody = sum(held.values()) + self._arriving.total() + size
+            fits = mine <= limits.session_bytes() and everybody <= limits.total_bytes()
+            if fits:
+                self._arriving[session] += size
+            return fits
+
+    def _leave(self, session: str, size: int) -> None:
+        with self._lock:
+            self._arriving[session] -= size
+            if self._arriving[session] <= 0:
+                del self._arriving[session]
+
+
+def held_bytes() -> dict[str, int]:
+    """Session -> bytes of its uploads in memory."""
+    if not exists():
+        return {}
+    stored = getattr(get_instance().uploaded_file_mgr, "file_storage", {})
+    return {session: sum(len(one.data) for one in list(files.values())) for session, files in list(stored.items())}
+
+
+def _length(scope: _Message) -> int | None:
+    text = dict(scope["headers"]).get(b"content-length", b"")
+    return int(text) if text.isdigit() and len(text) < 16 else None
+
+
+async def _answer(send: _Send, status: int, text: bytes) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})

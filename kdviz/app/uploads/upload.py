@@ -1,0 +1,204 @@
+"""Bringing one's own, on the page Models: an experiment as a zip or a folder, or the weights of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from kdviz.app import address, limits
+from kdviz.app.library import OpenExperiment
+from kdviz.app.texts import plain, say_error
+from kdviz.app.uploads import session_store, unpacking, upload_validation
+from kdviz.core.errors import KdvizError
+from kdviz.core.language import N_, _, number, plural
+
+_WAYS = {
+    "zip": N_("An experiment as a zip"),
+    "folder": N_("An experiment's folder"),
+    "weights": N_("One model's weights"),
+}
+_FOUND = ""  # the network is found from the file
+_MOST_NAMES = 5
+
+
+def section(opened: OpenExperiment) -> None:
+    st.subheader(_("Bring your own"), anchor=False)
+    if not limits.session_bytes():
+        st.info(_("The operator of this server has turned this off; run kdviz on your own machine for it."))
+        return
+    st.markdown(
+        _(
+            "For this session only: nobody else sees it, nothing in it is executed, and it is removed from the server "
+            "when you close this tab. Up to {size} MB.",
+            size=number(limits.session_bytes() / 1e6),
+        )
+    )
+    kept = {key: st.query_params[key] for key in (address.EXPERIMENT,) if key in st.query_params}
+    st.page_link(
+        st.session_state["pages"]["bring"],
+        label=_("Trained models that are no experiment yet: bring their files and pictures"),
+        icon=":material/upload_file:",
+        query_params=kept,
+    )
+    _say_what_came()
+    way = _way()
+    if way == "weights":
+        _weights(opened)
+    else:
+        _experiment(way)
+    _brought(opened)
+
+
+def _way() -> str:
+    asked = address.read_choice("bring", list(_WAYS), "zip")
+    chosen = st.segmented_control(
+        _("What do you bring?"),
+        list(_WAYS),
+        required=True,
+        format_func=lambda one: _(_WAYS[one]),
+        label_visibility="collapsed",
+        key=address.begin("bring", asked),
+    )
+    address.keep("bring", chosen or asked, "zip")
+    return chosen or asked
+
+
+# what is sent ---------------------------------------------------------------------------------------------------------
+
+
+def _experiment(way: str) -> None:
+    if way == "zip":
+        about = _("A folder as `kdviz train` makes it: experiment.json, weights as safetensors, tables as parquet.")
+        file = _uploader(_("Zip of an experiment's folder"), ["zip"], False, about)
+        if file is not None:
+            _take([file], lambda: _bring_zip(file))
+        return
+    about = _("The browser sends the folder's .json, .safetensors and .parquet files, those of its subfolders too.")
+    files = _uploader(_("Folder of an experiment"), ["json", "safetensors", "parquet"], "directory", about)
+    if files:
+        _take(files, lambda: _bring_folder(files))
+
+
+def _uploader(label: str, kinds: list[str] | None, several: Any, about: str) -> Any:
+    number_of = st.session_state.setdefault("bring-number", 0)  # a new key empties the uploader
+    key = f"bring-{number_of}-{kinds[0] if kinds else 'weights'}"
+    return st.file_uploader(label, kinds, accept_multiple_files=several, key=key, help=about)
+
+
+def _take(files: Sequence[Any], bring: Callable[[], session_store.Own]) -> None:
+    """Use what was sent, say what came of it, and free the memory that the upload took."""
+    said: dict[str, Any]
+    try:
+        with st.spinner(_("Checking what you sent")):
+            said = {"name": bring().name}
+    except KdvizError as error:
+        said = {"error": str(error)}
+    finally:
+        release(files)
+    st.session_state["bring-said"] = said
+    st.session_state["bring-number"] += 1
+    if "name" in said:
+        address.forget()
+        address.keep(address.EXPERIMENT, said["name"], "")
+    st.rerun()
+
+
+def release(files: Sequence[Any]) -> None:
+    """Free the memory that uploads take; they cannot be read afterwards."""
+    context = get_script_run_ctx()
+    remove = getattr(getattr(context, "uploaded_file_mgr", None), "remove_file", None)
+    if context is not None and remove is not None:
+        for file in files:
+            remove(context.session_id, file.file_id)
+
+
+def _bring_zip(file: Any) -> session_store.Own:
+    with unpacking.from_zip(file.getvalue()) as package:
+        return session_store.belongings().bring(package, file.name)
+
+
+def _bring_folder(files: Sequence[Any]) -> session_store.Own:
+    package = unpacking.from_folder([(file.name, file.getvalue()) for file in files])
+    return session_store.belongings().bring(package, files[0].name.lstrip("./").partition("/")[0])
+
+
+def _weights(opened: OpenExperiment) -> None:
+    experiment = opened.experiment
+    file = _uploader(
+        _("Weights: safetensors, or a checkpoint (.pt, .pth, .ckpt, .bin)"),
+        None,
+        False,
+        _("ONNX files, and files that hold code, are for a terminal: kdviz import, for the latter with --trust."),
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        role = st.text_input(_("Name of the model"), "mine", max_chars=40, width=220, key="bring-role")
+        network = st.selectbox(
+            _("Its network"),
+            [_FOUND, *upload_validation.selectable_networks(experiment)],
+            format_func=lambda one: one or _("Found from the file"),
+            width=320,
+            key=f"bring-network-{experiment.name}",
+            help=_("Those that take this experiment's pictures. Type to search."),
+        )
+        label = _("Add to {title}", title=plain(opened.title))
+        if st.button(label, icon=":material/add:", disabled=file is None):
+            _take(
+                [file],
+                lambda: session_store.belongings().add(experiment, file.getvalue(), network, role.strip(), file.name),
+            )
+
+
+# what came of it ------------------------------------------------------------------------------------------------------
+
+
+def _say_what_came() -> None:
+    said = st.session_state.pop("bring-said", None)
+    if said is None:
+        return
+    if "error" in said:
+        say_error(said["error"])
+        return
+    one = session_store.experiments().get(said["name"])
+    if one is None:
+        return
+    st.success(_("{source} is here, and this page now shows it.", source=plain(one.source)), icon=":material/check:")
+
+
+def _brought(opened: OpenExperiment) -> None:
+    mine = session_store.experiments()
+    if not mine:
+        return
+    st.markdown(f"**{_('Yours in this session')}**")
+    for name, one in mine.items():
+        with st.container(horizontal=True, vertical_alignment="center", border=True):
+            with st.container(gap=None):
+                st.markdown(f"**{plain(name)}**")
+                st.caption(_about(one))
+            pages = st.session_state["pages"]
+            if name != opened.experiment.name:
+                st.page_link(pages["models"], label=_("Open"), query_params={address.EXPERIMENT: name})
+            else:
+                st.page_link(
+                    pages.get("compare") or pages["overview"],
+                    label=_("Compare its maps"),
+                    query_params={address.EXPERIMENT: name},
+                )
+            if st.button(_("Remove"), key=f"remove-{name}", icon=":material/delete:"):
+                session_store.belongings().remove(name)
+                if name == opened.experiment.name:
+                    address.forget()
+                st.rerun()
+
+
+def _about(one: session_store.Own) -> str:
+    parts = [_("from {source}", source=plain(one.source)), _("{size} MB", size=number(one.size / 1e6, 1))]
+    if one.ignored:
+        shown = ", ".join(one.ignored[:_MOST_NAMES]) + (" …" if len(one.ignored) > _MOST_NAMES else "")
+        count = len(one.ignored)
+        parts.append(
+            plural("{count} file left out: {names}", "{count} files left out: {names}", count, names=plain(shown))
+        )
+    return " · ".join(parts)

@@ -1,0 +1,97 @@
+"""What several commands share: common options, readers of values, the data of an experiment."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def verb(verbs: Any, name: str, run: Callable[[Any], None], help: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.set_defaults(run=run, wrong_usage=parser.error)
+    return parser
+
+
+def common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps, or auto for the fastest there is")
+    parser.add_argument("--threads", type=at_least_one, default=None, help="CPU threads (default: torch's choice)")
+
+
+def at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def numbers(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    def parse(text: str) -> list[Any]:
+        return [kind(part) for part in text.split(",") if part.strip()]
+
+    parse.__name__ = "list"
+    return parse
+
+
+# What --temperature and --alpha take; kdviz.distill.schedules reads it, and imports torch.
+SCHEDULE = "a number, or over the epochs: 10:1 linear, 10:1:cosine, or 1=10,6=4 for 10 from epoch 1 and 4 from epoch 6"
+
+
+def schedule(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def named_number(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    return name, float(value)
+
+
+named_number.__name__ = "NAME=VALUE"
+
+
+def set_threads(options: argparse.Namespace) -> None:
+    if options.threads:
+        import torch
+
+        torch.set_num_threads(options.threads)
+
+
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-e", "--experiment", metavar="DIR", default="mnist", help="folder of the experiment, or its name in models/"
+    )
+
+
+def add_groups(parser: Any) -> None:
+    parser.add_argument("--groups", metavar="CSV", help="folder: columns file and group; no group is split")
+
+
+def engine(options: argparse.Namespace) -> Any:
+    from functools import partial
+
+    from kdviz.core.jobs import run_local, run_on_ray
+
+    if options.engine == "local":
+        return run_local
+    return partial(run_on_ray, address=options.address, cpus=options.threads or 1, gpus=options.gpus)
+
+
+def splits_of(experiment: Any, options: argparse.Namespace) -> Any:
+    """The data set of an experiment. A warning says if its training split is not the one that was learned."""
+    from kdviz.distill.recipes import read_splits
+
+    more = {"groups": options.groups} if options.groups else {}
+    splits = read_splits(experiment.dataset, options.data, experiment.input, **more)
+    learned = {run.training["data"] for run in experiment.runs.values() if "data" in run.training}
+    if learned and splits["train"].fingerprint[:16] not in learned:
+        what = "its models may have learned from images of the other splits; name the same folder and --groups"
+        print(
+            f"kdviz: warning: '{options.data}' has another training split than '{experiment.folder}': {what}.",
+            file=sys.stderr,
+        )
+    return splits

@@ -1,0 +1,73 @@
+"""What ``kdviz app --models`` points at: a folder of experiments, one experiment, or checkpoints to import first."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdviz.core.errors import ExperimentError
+
+CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx", ".tar")
+"""Endings of files that may hold a model's weights."""
+
+_MOST = 12  # files of a folder that a command names
+_OPTIONS = (  # of kdviz import, and what the name of such a model's file looks like
+    ("--teacher", re.compile(r"teacher|(?<![a-z])t(?![a-z])", re.IGNORECASE)),
+    ("--kd-student", re.compile(r"kd|distil", re.IGNORECASE)),
+    ("--student", re.compile(r"student|alone|scratch|plain|ce(?![a-z])", re.IGNORECASE)),
+)
+
+
+def show(path: Path) -> dict[str, str]:
+    """Environment variables that make the app show what is there.
+
+    Raises:
+        ExperimentError: Nothing can be shown; the text says what there is, and the command to type.
+    """
+    path = path.expanduser()
+    if (path / "experiment.json").is_file():
+        folder = path.resolve()
+        print(f"kdviz: '{path}' is one experiment, which opens first", file=sys.stderr)
+        return {"KDVIZ_MODELS": str(folder.parent), "KDVIZ_FIRST": folder.name}
+    if not path.exists():
+        raise ExperimentError(f"'{path}' does not exist; name a folder of experiments with --models.")
+    if path.is_dir() and any(path.glob("*/experiment.json")):
+        return {"KDVIZ_MODELS": str(path.resolve())}
+    found = checkpoints(path)
+    if not found:
+        raise ExperimentError(
+            f"There is no experiment in '{path}', and no checkpoint; name a folder of experiments with --models."
+        )
+    what = f"is a checkpoint, '{path}'" if path.is_file() else f"are {_counted(found)} in '{path}'"
+    raise ExperimentError(f"There {what}, but no experiment; make one with: {import_command(found)}")
+
+
+def checkpoints(path: Path) -> list[Path]:
+    """The file itself, or those in a folder, by name; of a folder of timm or transformers the folder."""
+    if path.is_file():
+        return [path] if path.suffix.lower() in CHECKPOINTS else []
+    if (path / "config.json").is_file():
+        return [path]
+    files = [one for one in sorted(path.iterdir()) if one.is_file() and one.suffix.lower() in CHECKPOINTS]
+    return files + [one for one in sorted(path.iterdir()) if (one / "config.json").is_file()]
+
+
+def import_command(files: Sequence[Path]) -> str:
+    """``kdviz import`` of these files, each as what its name says that it is."""
+    options, parts = list(_OPTIONS), []
+    for file in files[:_MOST]:
+        # the KD student's file may well have 'student' in its name, and the teacher's is seldom called so by chance
+        option = next((one for one in options if one[1].search(file.stem)), None)
+        if option is None:
+            parts.append(f"--model {shlex.quote(f'{file.stem}={file}')}")
+        else:
+            options.remove(option)
+            parts.append(f"{option[0]} {shlex.quote(str(file))}")
+    return " ".join(["kdviz import --out models/mine --data DIR", *parts, *(["..."] if len(files) > _MOST else [])])
+
+
+def _counted(files: Sequence[Path]) -> str:
+    return "1 checkpoint" if len(files) == 1 else f"{len(files)} checkpoints"

@@ -1,0 +1,64 @@
+"""Progress bars, costs and warnings on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdviz.distill import Stage
+    from kdviz.studies.sweep.runner import Cost
+
+
+def show_stages(stages: Iterable[Stage | Cost], warnings: Iterable[str] = ()) -> None:
+    """One bar a training, with the loss and the validation accuracy of its last epoch; each warning once."""
+    with ExitStack() as shown:  # a bar that is left open would be drawn again behind an error
+        _show_bars(stages, warnings, shown)
+
+
+def _show_bars(stages: Iterable[Stage | Cost], warnings: Iterable[str], open_bars: ExitStack) -> None:
+    from tqdm import tqdm
+
+    from kdviz.studies.sweep.runner import Cost
+
+    said: set[str] = set()
+    _warn(warnings, said)
+    bar, shown = None, ""
+    for stage in stages:
+        if isinstance(stage, Cost):
+            tqdm.write(_cost_in_words(stage), file=sys.stderr)
+            continue
+        if stage.warnings:
+            _warn(stage.warnings, said)
+            continue
+        progress = stage.progress
+        _warn(progress.warnings if progress else (), said)
+        if bar is None or stage.name != shown:
+            open_bars.close()
+            shown = stage.name
+            total = progress.epochs * progress.steps if progress else 1
+            bar = tqdm(total=total, desc=f"{stage.number}/{stage.count} {stage.name}", unit="batch")
+            open_bars.callback(bar.close)
+        if progress is None:
+            bar.update(bar.total - bar.n)
+            continue
+        bar.update((progress.epoch - 1) * progress.steps + progress.step - bar.n)
+        if progress.loss is not None:
+            bar.set_postfix_str(f"loss {progress.loss:.4f}, validation {progress.validation_accuracy:.2%}")
+
+
+def _cost_in_words(cost: Any) -> str:
+    minutes = cost.seconds / 60
+    time = f"{minutes:.0f} minutes" if minutes >= 2 else f"{cost.seconds:.0f} seconds"
+    return f"kdviz: {cost.runs} runs, {cost.epochs} epochs: about {time} on this machine"
+
+
+def _warn(warnings: Iterable[str], said: set[str]) -> None:
+    from tqdm import tqdm
+
+    for warning in warnings:
+        if warning not in said:
+            tqdm.write(f"kdviz: warning: {warning}", file=sys.stderr)
+            said.add(warning)

@@ -1,0 +1,95 @@
+"""kdviz list."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from kdviz.core.errors import KdvizError
+
+if TYPE_CHECKING:
+    from kdviz.saliency import Method
+
+from kdviz.cli.common.arguments import verb
+
+
+def add(verbs: Any) -> None:
+    parser = verb(verbs, "list", _list, "List what can be named.")
+    parser.add_argument("what", choices=["experiments", "networks", "methods", "losses", "augmentations", "datasets"])
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+
+
+def _list(options: argparse.Namespace) -> None:
+    entries = _entries(options.what)
+    if options.json:
+        print(json.dumps({options.what: entries}))
+        return
+    width = max((len(name) for name in entries), default=0)
+    for name, text in entries.items():
+        print(f"{name:{width}}  {text}".rstrip())
+
+
+def _entries(what: str) -> dict[str, str]:
+    """Name -> one line about it."""
+    if what == "experiments":
+        from kdviz.experiment import list_experiments
+
+        return {name: _roles(name) for name in list_experiments()}
+    if what == "methods":
+        from kdviz.saliency import methods
+
+        return {name: _about_method(methods[name]) for name in methods}
+    if what == "augmentations":
+        from kdviz.distill.augment import augmentations
+
+        return {name: augmentations[name].description for name in augmentations}
+    if what == "losses":
+        from kdviz.distill import losses
+
+        return {name: _about_loss(name) for name in losses}
+    registry = _registry(what)
+    texts = {name: (registry[name].__doc__ or "").strip().partition("\n")[0] for name in registry}
+    if what == "networks":
+        texts |= {"torchvision/NAME": "Any classifier of torchvision.", "timm/NAME": "Any classifier of timm."}
+    return texts
+
+
+def _about_loss(name: str) -> str:
+    from kdviz.distill import feature_losses, losses, teacher_losses
+
+    text = (losses[name].__doc__ or "").strip().partition("\n")[0]
+    found = {"--loss": teacher_losses, "--feature-loss": feature_losses}
+    for option, registry in found.items():
+        if name in registry:
+            own = ", ".join(f"{key} (default {value:g})" for key, value in registry[name].options.items())
+            return f"{text} [train {option}{'; options: ' if own else ''}{own}]"
+    return text
+
+
+def _about_method(method: Method) -> str:
+    settings = ", ".join(setting.name for setting in method.settings)
+    return f"{method.title}, explains the {method.explains}" + (f"; settings: {settings}" if settings else "")
+
+
+def _roles(name: str) -> str:
+    from kdviz.experiment import load_experiment
+
+    try:
+        return ", ".join(_named(run) for run in load_experiment(name).runs.values())
+    except KdvizError as error:  # one damaged folder must not hide the others
+        return f"refused: {error}"
+
+
+def _named(run: Any) -> str:
+    return f"{run.role} ({run.title})" if run.title else run.role
+
+
+def _registry(what: str) -> Any:
+    if what == "networks":
+        from kdviz.models.networks import networks
+
+        return networks
+    from kdviz.data import datasets
+
+    return datasets

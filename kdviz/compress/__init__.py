@@ -1,0 +1,1 @@
+"""What models cost and how they become smaller: export, quantisation, profile."""

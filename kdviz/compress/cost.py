@@ -1,0 +1,274 @@
+"""What cost.parquet says: the price of each model, what it is worth, and which is the better buy.
+
+``cost.parquet`` is tidy: one row a model (``role``), kind of file (``form``), number of threads and batch, with the
+machine it was measured on. ``times_ms`` has the time of each round, the same round for all models; ``right`` the
+samples that are right, a bit each, so that models can be compared sample by sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kdviz.core.errors import ExperimentError
+from kdviz.core.language import N_
+from kdviz.experiment import Experiment
+from kdviz.metrics import Difference, paired_shares
+
+SCHEMA = pa.schema(
+    [
+        ("role", pa.string()),
+        ("form", pa.string()),
+        ("network", pa.string()),
+        ("weights", pa.string()),  # SHA-256 of the run's weights
+        ("parameters", pa.int64()),
+        ("flops", pa.int64()),  # for one picture
+        ("file_bytes", pa.int64()),
+        ("threads", pa.int32()),
+        ("batch", pa.int32()),
+        ("latency_ms", pa.float64()),  # of a call with the whole batch: median, lower and upper quartile of rounds
+        ("latency_low_ms", pa.float64()),
+        ("latency_high_ms", pa.float64()),
+        ("rounds", pa.int32()),
+        ("times_ms", pa.list_(pa.float64())),
+        ("split", pa.string()),
+        ("samples", pa.int32()),
+        ("accuracy", pa.float64()),
+        ("accuracy_low", pa.float64()),  # Wilson's 95 % interval
+        ("accuracy_high", pa.float64()),
+        ("right", pa.binary()),
+        ("test_accuracy", pa.float64()),  # as experiment.json has it
+        ("device", pa.string()),
+        ("machine", pa.string()),
+        ("cores", pa.int32()),
+        ("torch", pa.string()),
+        ("onnxruntime", pa.string()),
+        ("kdviz", pa.string()),
+        ("measured", pa.string()),
+        ("uncounted", pa.list_(pa.string())),  # operators whose operations are not in flops
+    ]
+)
+_SINCE = {"uncounted"}  # columns that tables of earlier versions lack
+
+FORMS = {
+    "torch": N_("PyTorch, float32"),
+    "onnx": N_("ONNX Runtime, float32"),
+    "onnx_int8": N_("ONNX Runtime, int8"),
+    "file": N_("its own ONNX file"),
+}
+"""Form -> what people call it."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A kind of cost.
+
+    Attributes:
+        name: In the page's address.
+        title: For people.
+        unit: Of the numbers shown; empty for a plain count.
+        scale: What a number of the table is multiplied by to be shown.
+    """
+
+    name: str
+    title: str
+    unit: str
+    scale: float
+    about: str
+
+
+AXES = {
+    one.name: one
+    for one in (
+        Axis("latency", N_("Time for one picture"), "ms", 1.0, N_("From the call to the answer, one at a time.")),
+        Axis(
+            "batched",
+            N_("Time per picture in a batch"),
+            "ms",
+            1.0,
+            N_("A whole batch in one call, divided by its pictures: what counts where many wait."),
+        ),
+        Axis("flops", N_("Operations"), "MFLOP", 1e-6, N_("For one picture; multiplying and adding are two.")),
+        Axis("size", N_("File size"), "MB", 1e-6, N_("What has to be stored, sent and held in memory.")),
+        Axis("parameters", N_("Parameters"), N_("million"), 1e-6, N_("Numbers that training has set.")),
+    )
+}
+"""By name; the first is the one to begin with."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model as one kind of file, measured with one number of threads.
+
+    Attributes:
+        role, form: Which.
+        costs: Name of an axis -> its value as shown; without those that are not known.
+        ranges: Name of an axis -> lower and upper quartile, of times.
+        times: Name of an axis -> the time of each round.
+        accuracy: A share, with its 95 % interval; NaN when it is not known.
+        right: Bool (samples,): who is right where; None when it was not measured.
+        row: The whole row, of one picture in a call.
+    """
+
+    role: str
+    form: str
+    costs: dict[str, float]
+    ranges: dict[str, tuple[float, float]]
+    times: dict[str, np.ndarray]
+    accuracy: float
+    low: float
+    high: float
+    right: np.ndarray | None
+    row: dict[str, Any]
+
+    def over(self, other: Entry, axis: str) -> float:
+        """How many times this costs what the other costs; of times, the median over rounds that both had."""
+        ratios = self.ratios(other, axis)
+        return float(np.median(ratios)) if len(ratios) else self.costs[axis] / other.costs[axis]
+
+    def ratios(self, other: Entry, axis: str) -> np.ndarray:
+        """How many times the other's time this took in each round; none where they had not the same rounds."""
+        own, others = (one.times.get(axis, np.array([])) for one in (self, other))
+        return own / others if len(own) == len(others) else np.array([])
+
+    def gain(self, other: Entry) -> Difference | None:
+        """Accuracy of this less that of the other, sample by sample; None when they were not measured alike."""
+        if self.right is None or other.right is None or len(self.right) != len(other.right) or not len(self.right):
+            return None
+        return paired_shares(other.right, self.right)
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """cost.parquet, opened.
+
+    Attributes:
+        table: As it is.
+        threads: The number of threads that :attr:`entries` are of.
+        stale: Roles whose weights have changed since, in the experiment's order.
+    """
+
+    table: pa.Table
+    threads: int
+    stale: tuple[str, ...] = ()
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """In the order of the table."""
+        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in self.table.to_pylist():
+            if row["threads"] == self.threads:
+                groups.setdefault((row["role"], row["form"]), []).append(row)
+        return [_entry(rows) for rows in groups.values()]
+
+    @property
+    def known_threads(self) -> list[int]:
+        return sorted(set(self.table["threads"].to_pylist()))
+
+    @property
+    def forms(self) -> list[str]:
+        return [form for form in FORMS if any(entry.form == form for entry in self.entries)]
+
+    @property
+    def axes(self) -> list[Axis]:
+        """Those that some entry has."""
+        return [axis for axis in AXES.values() if any(axis.name in entry.costs for entry in self.entries)]
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """The columns that say where and when."""
+        names = ("device", "machine", "cores", "torch", "onnxruntime", "kdviz", "measured", "split", "samples")
+        return {name: self.table[name][0].as_py() for name in names}
+
+    def find(self, role: str, forms: Iterable[str]) -> Entry | None:
+        """A model in the first of these forms that there is."""
+        known = {entry.form: entry for entry in self.entries if entry.role == role}
+        return next((known[form] for form in forms if form in known), None)
+
+    @property
+    def uncounted(self) -> dict[str, tuple[str, ...]]:
+        """Role -> operators that its operations leave out, of those models whose figure is not complete."""
+        return {one.role: tuple(one.row["uncounted"]) for one in self.entries if one.row.get("uncounted")}
+
+    def at(self, threads: int) -> CostReport:
+        return CostReport(self.table, threads, self.stale)
+
+
+def read_cost(experiment: Experiment, table: Any = None) -> CostReport:
+    """Open cost.parquet, or a table that was just made.
+
+    Raises:
+        ExperimentError: It is missing, damaged, empty, or of another version of kdviz.
+    """
+    if table is None:
+        if not experiment.has_table("cost"):
+            raise ExperimentError("This experiment has no cost.parquet yet.")
+        table = experiment.table("cost")
+    wanted = [one for one in SCHEMA if one.name not in _SINCE or one.name in table.column_names]
+    fine = {one.name for one in wanted} <= set(table.column_names) and all(
+        table.schema.field(one.name).type == one.type for one in wanted
+    )
+    if not fine or not len(table):
+        raise ExperimentError(
+            "This experiment's cost.parquet was made by another version of kdviz, or is empty; make it anew."
+        )
+    weights = {row["role"]: row["weights"] for row in table.select(["role", "weights"]).to_pylist()}
+    runs = experiment.runs
+    stale = tuple(role for role, digest in weights.items() if role not in runs or runs[role].sha256 != digest)
+    return CostReport(table, min(table["threads"].to_pylist()), stale)
+
+
+def _entry(rows: Sequence[dict[str, Any]]) -> Entry:
+    """The rows of one model, form and number of threads, a batch each."""
+    one, many = (choose(rows, key=lambda row: row["batch"]) for choose in (min, max))
+    costs = {"flops": one["flops"], "size": one["file_bytes"], "parameters": one["parameters"]}
+    shown = {name: value * AXES[name].scale for name, value in costs.items() if value}
+    ranges, times = {}, {}
+    for name, row, known in (("latency", one, one["batch"] == 1), ("batched", many, many["batch"] > 1)):
+        if known:
+            shown[name] = row["latency_ms"] / row["batch"]
+            ranges[name] = row["latency_low_ms"] / row["batch"], row["latency_high_ms"] / row["batch"]
+            times[name] = np.array(row["times_ms"]) / row["batch"]
+    accuracy, low, high = (
+        math.nan if one[n] is None else one[n] for n in ("accuracy", "accuracy_low", "accuracy_high")
+    )
+    right = None
+    if one["right"] is not None:
+        right = np.unpackbits(np.frombuffer(one["right"], np.uint8), count=one["samples"]).astype(bool)
+    return Entry(one["role"], one["form"], shown, ranges, times, accuracy, low, high, right, one)
+
+
+def front(entries: Sequence[Entry], axis: str) -> list[Entry]:
+    """Those that no other beats: cheapest first, each more accurate than all that are cheaper (Pareto's front)."""
+    known = [entry for entry in entries if axis in entry.costs and not math.isnan(entry.accuracy)]
+    found: list[Entry] = []
+    for entry in sorted(known, key=lambda one: (one.costs[axis], -one.accuracy)):
+        if not found or entry.accuracy > found[-1].accuracy:
+            found.append(entry)
+    return found
+
+
+def table_file(table: pa.Table) -> bytes:
+    """A table as the bytes of a parquet file."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue().to_pybytes()
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of ``count`` samples.
+
+    >>> [round(end, 4) for end in wilson(0.99, 1000)]
+    [0.9817, 0.9946]
+    """
+    z = 1.959964
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,139 @@
+"""A network as an ONNX file: as it is, in float32, and quantised to int8, which is what an edge device would run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdviz.core.errors import ModelError, SettingError
+
+INPUT, OUTPUT = "images", "logits"
+_CALIBRATED_AT_ONCE = 32  # pictures: the ranges of all layers of a large network are kept for so many
+
+
+def exporter_problem() -> str:
+    """Why no ONNX files can be made here, in one sentence; empty when they can."""
+    try:
+        import onnx  # noqa: F401  pyright: ignore[reportMissingImports]
+        import onnxruntime  # noqa: F401  pyright: ignore[reportMissingImports]
+        import onnxscript  # noqa: F401  pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        return f'ONNX files need {error.name}; install it with: pip install "kdviz[onnx]"'
+    return ""
+
+
+def float_file(network: nn.Module, example: Tensor) -> bytes:
+    """The network as a float32 ONNX file for any batch.
+
+    Args:
+        network: On the CPU, in evaluation mode.
+        example: Pictures as it takes them, (N, C, H, W), N at least 2.
+
+    Raises:
+        SettingError: A package is missing.
+        ModelError: torch cannot export this network.
+    """
+    _require()
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        path = Path(folder) / "model.onnx"
+        try:
+            torch.onnx.export(
+                network,
+                (example,),
+                path,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                external_data=False,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter's own, and whatever the network raises while it is traced
+            raise ModelError(f"torch cannot export this network to ONNX: {_first_line(error)}") from error
+        return path.read_bytes()
+
+
+def int8_file(content: bytes, calibration: Tensor) -> bytes:
+    """A float32 file quantised to int8, weights channel by channel, ranges from real pictures.
+
+    Args:
+        content: Of :func:`float_file`.
+        calibration: Pictures as the network takes them, (N, C, H, W): the ranges of its layers are measured on them.
+
+    Raises:
+        SettingError: A package is missing.
+        ModelError: onnxruntime cannot quantise this network.
+    """
+    _require()
+    import onnx  # pyright: ignore[reportMissingImports]
+    from onnxruntime import quantization  # pyright: ignore[reportMissingImports]
+    from onnxruntime.quantization.shape_inference import (  # pyright: ignore[reportMissingImports]
+        quant_pre_process,
+    )
+
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        plain, ready, done = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "ready", "done"))
+        model = onnx.load_from_string(content)
+        del model.graph.value_info[:]  # the exporter notes a weight's shape from before it was transposed
+        onnx.save(model, plain)
+        try:
+            quant_pre_process(plain, ready, skip_symbolic_shape=True)  # norms become part of the convolutions
+            quantization.quantize_static(
+                ready,
+                done,
+                _reader(calibration),
+                per_channel=True,
+                activation_type=quantization.QuantType.QInt8,
+                weight_type=quantization.QuantType.QInt8,
+            )
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise ModelError(f"onnxruntime cannot quantise this network: {_first_line(error)}") from error
+        return Path(done).read_bytes()
+
+
+def _reader(pictures: Tensor) -> Any:
+    """What onnxruntime reads while it calibrates: a batch at a time, then None."""
+    from onnxruntime.quantization import CalibrationDataReader  # pyright: ignore[reportMissingImports]
+
+    batches = iter([{INPUT: part.numpy()} for part in pictures.split(_CALIBRATED_AT_ONCE)])
+
+    class Reader(CalibrationDataReader):
+        def get_next(self) -> Any:
+            return next(batches, None)
+
+    return Reader()
+
+
+def _require() -> None:
+    problem = exporter_problem()
+    if problem:
+        raise SettingError(problem)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter and the quantiser print and warn about their own insides."""
+    loggers: list[Any] = [logging.getLogger(name) for name in ("", "torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [one.level for one in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            for one in loggers:
+                one.setLevel(logging.ERROR)
+            yield
+        finally:
+            for one, level in zip(loggers, levels, strict=True):
+                one.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

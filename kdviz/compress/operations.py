@@ -1,0 +1,190 @@
+"""Floating point operations of one forward pass: those of matrix products and convolutions, attention's too.
+
+Each multiplication with its addition is two. As everywhere in the literature, what works on one number at a time or
+sums without weights is not counted: activations, norms, softmax, pooling, resampling. What is neither counted nor
+known to be of that kind is named, so that a figure never looks complete when it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from kdviz.core.language import _, listed
+
+Formula = Callable[..., int]
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What a forward pass computes.
+
+    Attributes:
+        flops: Floating point operations that were counted; a multiplication with its addition is two.
+        uncounted: Names of operators that compute something which is not in ``flops``, sorted.
+    """
+
+    flops: int
+    uncounted: tuple[str, ...] = ()
+
+
+def left_out(uncounted: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence for each model whose figure is not complete.
+
+    Args:
+        uncounted: Role -> names of operators.
+    """
+    return [
+        _(
+            "The operations of '{role}' are more than its figure: {operators} compute too, and how much is not known.",
+            role=role,
+            operators=listed(names),
+        )
+        for role, names in uncounted.items()
+        if names
+    ]
+
+
+@torch.no_grad()
+def operations_of(network: nn.Module, images: Tensor) -> Operations:
+    """Count what a network computes for some images.
+
+    Args:
+        network: In evaluation mode.
+        images: (N, C, H, W); one image for the figures that papers give.
+    """
+    with _Counter() as counter:
+        network(images)
+    return Operations(counter.flops, tuple(sorted(counter.uncounted)))
+
+
+class _Counter(TorchDispatchMode):
+    """Sees every operator as it reaches the device, taken apart as far as torch can take it apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+        self.uncounted: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        formula = _formula(func)
+        if formula is None and isinstance(func, torch._ops.OpOverload):
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        result = func(*args, **kwargs)
+        if formula is not None:
+            self.flops += int(formula(*args, **kwargs, out_val=result))
+        elif not _is_uncounted_by_convention(func):
+            self.uncounted.add(str(getattr(func, "overloadpacket", func)).removeprefix("aten."))
+        return result
+
+
+def _formula(func: Any) -> Formula | None:
+    packet = getattr(func, "overloadpacket", func)
+    return _FORMULAS.get(str(packet)) or flop_registry.get(packet)
+
+
+def _is_uncounted_by_convention(func: Any) -> bool:
+    """Whether an operator moves numbers, works on one at a time, or sums them without weights."""
+    if getattr(func, "is_view", False) or torch.Tag.pointwise in getattr(func, "tags", ()):
+        return True
+    name = str(getattr(func, "overloadpacket", func)).removeprefix("aten.")
+    return name.strip("_") in _NOT_COUNTED or name.startswith(_NOT_COUNTED_KINDS)
+
+
+# formulas that torch.utils.flop_counter lacks -------------------------------------------------------------------------
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **more: Any) -> int:
+    """Scores of queries (..., L, E) against keys (..., S, E), and their weights on the values (..., S, V)."""
+    return 2 * prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+
+
+def _multi_head(query: Tensor, key: Tensor, value: Tensor, width: int, heads: int, *rest: Any, **more: Any) -> int:
+    """nn.MultiheadAttention's fast path: four projections of (N, L, E), and attention; its heads share E."""
+    places = query.shape[0] * query.shape[1]
+    return 2 * places * 4 * width * width + 2 * places * key.shape[1] * 2 * width
+
+
+def _encoder_layer(source: Tensor, width: int, heads: int, *rest: Any, **more: Any) -> int:
+    """nn.TransformerEncoderLayer's fast path: attention, then two linear layers on (N, L, E)."""
+    matrices = [one for one in rest if isinstance(one, Tensor) and one.ndim == 2]
+    inner = matrices[2:4]  # after those of the projections in and out
+    places = source.shape[0] * source.shape[1]
+    return _multi_head(source, source, source, width, heads) + 2 * places * sum(one.numel() for one in inner)
+
+
+def _rnn_layer(source: Tensor, into: Tensor, across: Tensor, *rest: Any, **more: Any) -> int:
+    """One layer and direction of an LSTM or GRU: in each step all gates see the input (L, N, I) and the state."""
+    return 2 * source.shape[0] * source.shape[1] * (into.numel() + across.numel())
+
+
+def _matrix_vector(matrix: Tensor, vector: Tensor, *rest: Any, **more: Any) -> int:
+    return 2 * matrix.numel()
+
+
+def _added_matrix_vector(added: Tensor, matrix: Tensor, vector: Tensor, *rest: Any, **more: Any) -> int:
+    return 2 * matrix.numel()
+
+
+def _added_batches(added: Tensor, first: Tensor, second: Tensor, *rest: Any, **more: Any) -> int:
+    return 2 * first.numel() * second.shape[-1]
+
+
+def _distances(first: Tensor, second: Tensor, *rest: Any, **more: Any) -> int:
+    """Differences, squares and sums; by a matrix product it is as many."""
+    return 2 * first.numel() * second.shape[-2]
+
+
+_FORMULAS: Mapping[str, Formula] = {
+    "aten._scaled_dot_product_flash_attention_for_cpu": _attention,
+    "aten._scaled_dot_product_fused_attention_overrideable": _attention,
+    "aten._scaled_dot_product_attention_math_for_mps": _attention,
+    "aten._native_multi_head_attention": _multi_head,
+    "aten._transformer_encoder_layer_fwd": _encoder_layer,
+    "aten.mkldnn_rnn_layer": _rnn_layer,
+    "aten.mv": _matrix_vector,
+    "aten.dot": _matrix_vector,
+    "aten.vdot": _matrix_vector,
+    "aten.addmv": _added_matrix_vector,
+    "aten.addbmm": _added_batches,
+    "aten._euclidean_dist": _distances,
+    "aten._cdist_forward": _distances,
+}
+
+# Without leading and trailing underscores.
+_NOT_COUNTED = frozenset(
+    """
+    zeros ones empty full arange linspace eye scalar_tensor zeros_like ones_like empty_like full_like new_zeros
+    new_ones new_full new_empty empty_strided new_empty_strided rand randn randint randperm rand_like randn_like
+    bernoulli native_dropout lift_fresh lift_fresh_copy clone copy to_copy contiguous cat stack unsafe_view
+    unsafe_split unsafe_split_with_sizes split_with_sizes_copy repeat repeat_interleave roll flip unfold_copy
+    im2col col2im constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d
+    pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle index index_put index_select index_copy
+    index_add index_fill gather scatter scatter_add take masked_select masked_scatter nonzero slice_scatter
+    select_scatter embedding embedding_bag one_hot tril triu diag_embed tril_indices triu_indices resize resize_as
+    set local_scalar_dense assert_async assert_scalar assert_tensor_metadata sym_size detach alias fill zero sum
+    mean prod amax amin aminmax max min argmax argmin var var_mean std std_mean median nanmedian mode any all topk
+    sort argsort kthvalue unique2 cumsum cumprod cummax cummin logsumexp logcumsumexp norm linalg_vector_norm
+    count_nonzero searchsorted bucketize histc bincount softmax log_softmax safe_softmax native_batch_norm
+    native_batch_norm_legit native_batch_norm_legit_no_training batch_norm_with_update batch_norm_no_update
+    cudnn_batch_norm native_layer_norm native_group_norm fused_rms_norm batch_norm_impl_index transpose t squeeze
+    unsqueeze swapaxes unsafe_index unsafe_index_put prelu_kernel prelu rrelu_with_noise glu hardswish hardsigmoid
+    hardtanh silu gelu mish leaky_relu elu celu softplus softshrink hardshrink threshold as_strided
+    thnn_fused_lstm_cell thnn_fused_gru_cell equal is_same_size max_pool2d_with_indices max_pool3d_with_indices
+    max_pool2d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d
+    adaptive_max_pool3d fractional_max_pool2d mkldnn_max_pool2d mkldnn_adaptive_avg_pool2d grid_sampler_2d
+    grid_sampler_3d cudnn_grid_sampler
+    """.split()  # noqa: SIM905  a list a line would be three pages
+)
+_NOT_COUNTED_KINDS = ("upsample_", "_upsample_")

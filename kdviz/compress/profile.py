@@ -1,0 +1,393 @@
+"""What each model of an experiment costs and what it is worth: size, operations, time, accuracy; in float32 and int8.
+
+Times are taken in rounds, in each of which every model has its turn in another order, so that what else the machine
+does falls on all alike. They are good for comparing models on this machine; other machines give others.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from kdviz.compress.cost import SCHEMA, wilson
+from kdviz.compress.onnx_export import exporter_problem, float_file, int8_file
+from kdviz.compress.operations import Operations, operations_of
+from kdviz.core.devices import choose_device
+from kdviz.core.errors import ExperimentError, KdvizError, SettingError, UnknownNameError
+from kdviz.data import LabelledImages, bundled_digits
+from kdviz.data.samples import SPLITS
+from kdviz.experiment import Experiment, Run
+from kdviz.experiment.run import only_predictions
+from kdviz.models.inputs import AdaptedNetwork
+from kdviz.models.networks import ONNX, OnnxNetwork, parameter_count
+
+MOST = 2000
+"""Pictures of an imported experiment's data folder that accuracy is measured on, with those for int8."""
+
+CALIBRATION = 200  # pictures on which the ranges of int8 are measured
+_AT_ONCE = 250  # pictures, while accuracy is measured
+_BURST_SECONDS, _BURST_CALLS = 0.01, 40  # a model's turn: as many calls as fit, at least one
+_FEWEST_ROUNDS, _MOST_ROUNDS = 9, 60
+_SMALL = 64 * 64  # pixels
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a profile is made.
+
+    Attributes:
+        threads: Numbers of CPU threads to measure with.
+        batches: Pictures in a call; empty: one, and as many as suit throughput.
+        seconds: About how long the measuring of times takes, for each number of threads.
+        device: Where PyTorch runs; ONNX Runtime always runs on the CPU, and is left out for another device.
+        seed: Of the order of turns.
+    """
+
+    threads: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = ()
+    seconds: float = 30.0
+    device: str = "cpu"
+    seed: int = 0
+
+    def batches_for(self, experiment: Experiment) -> tuple[int, ...]:
+        height, width = experiment.input.size
+        return self.batches or (1, 256 if height * width <= _SMALL else 8)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What accuracy is measured on, and other pictures, on which int8 finds its ranges; (N, C, H, W) as in the data."""
+
+    measured: LabelledImages
+    calibration: Tensor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a profile is: a share from 0 to 1, what is done, what a user should know, and at its end the table."""
+
+    share: float
+    doing: str
+    notes: tuple[str, ...] = ()
+    table: pa.Table | None = None
+
+
+@dataclass
+class _Form:
+    """One model as one kind of file."""
+
+    run: Run
+    form: str
+    network: nn.Module  # the network alone: its own input -> its own logits
+    file_bytes: int
+    operations: Operations | None
+    parameters: int | None
+    about: dict[str, Any] = field(default_factory=dict)  # columns of its accuracy
+    times: dict[tuple[int, int], list[float]] = field(default_factory=dict)  # (threads, batch) -> ms, one a round
+
+    @property
+    def name(self) -> str:
+        return f"{self.run.role}, {self.form}"
+
+
+def own_samples(experiment: Experiment) -> Samples | None:
+    """The bundled digits, or the samples that the experiment keeps: never what it was trained on. None without any."""
+    if experiment.dataset == "mnist" and (experiment.input.size, experiment.input.channels) == ((28, 28), 1):
+        return parted(bundled_digits()["bundled"])
+    found = [one for one in (_stored(experiment, split) for split in SPLITS) if one is not None]
+    if not found:
+        return None
+    return Samples(found[0], _some(found[1].images)) if len(found) > 1 else parted(found[0])
+
+
+def samples_of(splits: dict[str, LabelledImages]) -> Samples:
+    """The test split of a data set, and pictures of its validation split."""
+    return Samples(splits["test"], _some(splits["validation"].images))
+
+
+def _stored(experiment: Experiment, split: str) -> LabelledImages | None:
+    try:
+        stored = experiment.samples(split)
+    except (ExperimentError, UnknownNameError):
+        return None
+    every = torch.arange(len(stored))
+    return LabelledImages(stored.images(every), stored.labels, stored.classes, split, stored.names)
+
+
+def parted(samples: LabelledImages) -> Samples:
+    """A few for calibration, which accuracy is then not measured on."""
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
+    few = min(CALIBRATION, len(samples) // 4)
+    return Samples(samples.take(order[few:].sort().values), samples.images[order[:few]])
+
+
+def _some(images: Tensor) -> Tensor:
+    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:CALIBRATION]]
+
+
+def profile(experiment: Experiment, samples: Samples | None, settings: Settings | None = None) -> Iterator[Progress]:
+    """Measure every model of an experiment; yield how far it is, and with the last share, 1, the table.
+
+    Args:
+        experiment: Its models are not changed, and nothing is written.
+        samples: None: accuracies are those that the runs' metrics have, and there is no int8.
+        settings: Default: one CPU thread, one picture and a batch for throughput.
+
+    Raises:
+        SettingError: A setting cannot be used.
+        DatasetError: The samples' classes are not the experiment's.
+    """
+    settings = settings or Settings()
+    device = choose_device(settings.device)
+    if min((*settings.threads, *settings.batches, 1)) < 1 or settings.seconds <= 0 or not settings.threads:
+        raise SettingError("Threads, batches and seconds must be above zero.")
+    if samples is not None and samples.measured.classes != experiment.classes:
+        raise SettingError("The data's classes are not those of the experiment; name its own data with --data.")
+    threads_before = torch.get_num_threads()
+    notes: list[str] = []
+    try:
+        torch.set_num_threads(settings.threads[0])
+        forms: list[_Form] = []
+        notes += [only_predictions(role) for role in experiment.runs if role not in experiment.models]
+        for number, run in enumerate(experiment.models.values()):
+            yield Progress(0.35 * number / len(experiment.models), f"{run.role}: files", tuple(notes))
+            forms += _forms(experiment, run, samples, device, notes)
+        for number, form in enumerate(forms):
+            yield Progress(0.35 + 0.15 * number / len(forms), f"{form.name}: accuracy", tuple(notes))
+            form.about = _accuracy(experiment, form, samples, device)
+        for number, threads in enumerate(settings.threads):
+            torch.set_num_threads(threads)
+            for share in _timed(experiment, forms, threads, settings, device):
+                yield Progress(0.5 + 0.5 * (number + share) / len(settings.threads), "times", tuple(notes))
+    finally:
+        torch.set_num_threads(threads_before)
+    yield Progress(1.0, "done", tuple(notes), _table(forms, device))
+
+
+# the files ------------------------------------------------------------------------------------------------------------
+
+
+def _forms(
+    experiment: Experiment, run: Run, samples: Samples | None, device: torch.device, notes: list[str]
+) -> list[_Form]:
+    """A run as it is and, on the CPU, as ONNX files; what cannot be made is noted."""
+    example = torch.zeros(2, run.spec.channels, *run.spec.size)
+    size = (run.folder / run.weights).stat().st_size if run.weights else 0
+    if run.network == ONNX:
+        return [_Form(run, "file", run.unadapted, size, None, None)] if device.type == "cpu" else []
+    parameters, counted = parameter_count(run.unadapted), operations_of(run.unadapted, example[:1])
+    found = [_Form(run, "torch", unadapted(run.on(device)), size, counted, parameters)]
+    if device.type != "cpu":
+        return found
+    problem = exporter_problem()
+    if problem:
+        return found if problem in notes else (notes.append(problem) or found)
+    try:
+        content = float_file(run.unadapted, example)
+        found.append(_Form(run, "onnx", OnnxNetwork(content), len(content), counted, parameters))
+        if samples is None:
+            raise SettingError("int8 finds its ranges on pictures; name the data's folder with --data.")
+        content = int8_file(content, own_input(experiment, run, samples.calibration))
+        found.append(_Form(run, "onnx_int8", OnnxNetwork(content), len(content), counted, parameters))
+    except KdvizError as error:
+        notes.append(f"{run.role}: {error}")
+    return found
+
+
+def operations(network: nn.Module, picture: Tensor) -> int:
+    """Floating point operations for one picture (1, C, H, W): two for each multiplication with its addition.
+
+    Of operators that are known; :func:`kdviz.compress.operations.operations_of` names the others.
+    """
+    return operations_of(network, picture).flops
+
+
+# accuracy -------------------------------------------------------------------------------------------------------------
+
+
+def _accuracy(experiment: Experiment, form: _Form, samples: Samples | None, device: torch.device) -> dict[str, Any]:
+    """The columns of a form's accuracy."""
+    test = form.run.metrics.get("test", {}).get("accuracy")
+    if samples is None or bool((samples.measured.labels < 0).any()):
+        split = next((one for one in SPLITS if "accuracy" in form.run.metrics.get(one, {})), None)
+        if split is None or form.form == "onnx_int8":
+            return {"test_accuracy": test}
+        said = form.run.metrics[split]
+        return _shown(split, int(said.get("samples", 0)), said["accuracy"], None) | {"test_accuracy": test}
+    right = _right(experiment, form, samples.measured, device)
+    packed = np.packbits(right).tobytes()
+    measured = _shown(samples.measured.split, len(right), float(right.mean()), packed)
+    return measured | {"test_accuracy": test if form.form in ("torch", "file") else None}
+
+
+def _shown(split: str, count: int, accuracy: float, right: bytes | None) -> dict[str, Any]:
+    low, high = wilson(accuracy, count) if count else (None, None)
+    shown = {"split": split, "samples": count, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}
+    return {**shown, "right": right}
+
+
+@torch.inference_mode()
+def _right(experiment: Experiment, form: _Form, samples: LabelledImages, device: torch.device) -> np.ndarray:
+    said = []
+    for part in samples.images.split(_AT_ONCE):
+        logits = form.network(own_input(experiment, form.run, part, device))
+        order = form.run.class_order
+        said.append((logits if order is None else logits[:, list(order)]).argmax(1).cpu())
+    return (torch.cat(said) == samples.labels).numpy()
+
+
+@torch.inference_mode()
+def own_input(experiment: Experiment, run: Run, pictures: Tensor, device: torch.device = _CPU) -> Tensor:
+    """A network's own input made of common pictures, uint8 (N, C, H, W) -> float32 (N, c, h, w)."""
+    inputs, model = experiment.input.normalise(pictures.to(device)), run.on(device)
+    return model.own_input(inputs) if isinstance(model, AdaptedNetwork) else inputs
+
+
+def unadapted(model: nn.Module) -> nn.Module:
+    """The network alone."""
+    return model.network if isinstance(model, AdaptedNetwork) else model
+
+
+# times ----------------------------------------------------------------------------------------------------------------
+
+
+def _timed(
+    experiment: Experiment, forms: Sequence[_Form], threads: int, settings: Settings, device: torch.device
+) -> Iterator[float]:
+    """Take times, round by round; yield the share that is done."""
+    calls: list[tuple[list[float], Callable[[], Any]]] = []
+    for batch in settings.batches_for(experiment):
+        specs = {one.run.spec for one in forms}
+        pictures = {spec: torch.rand(batch, spec.channels, *spec.size) for spec in specs}
+        for one in forms:
+            times = one.times.setdefault((threads, batch), [])
+            calls.append((times, _call(one.network, pictures[one.run.spec], device)))
+    counts = [_calls_in_a_turn(call) for _, call in calls]
+    order, start, rounds = np.random.default_rng(settings.seed), time.monotonic(), 0
+    while rounds < _MOST_ROUNDS:
+        for place in order.permutation(len(calls)):
+            times, call = calls[place]
+            times.append(_turn(call, counts[place]))
+        rounds += 1
+        spent = (time.monotonic() - start) / settings.seconds
+        yield min(0.99, max(rounds / _MOST_ROUNDS, min(spent, rounds / _FEWEST_ROUNDS)))
+        if spent >= 1 and rounds >= _FEWEST_ROUNDS:
+            return
+
+
+def _call(network: nn.Module, pictures: Tensor, device: torch.device) -> Callable[[], Any]:
+    """One call on pictures that are where it takes them."""
+    if isinstance(network, OnnxNetwork):
+        array = pictures.numpy()
+        return lambda: network.answers(array)
+    there = pictures.to(device)
+    if device.type != "cuda":
+        return lambda: network(there)
+
+    def waited() -> None:
+        network(there)
+        torch.cuda.synchronize(device)
+
+    return waited
+
+
+@torch.inference_mode()
+def _calls_in_a_turn(call: Callable[[], Any]) -> int:
+    call()  # prepares memory
+    start = time.perf_counter()
+    call()
+    spent = max(time.perf_counter() - start, 1e-9)
+    return int(min(_BURST_CALLS, max(1, _BURST_SECONDS / spent)))
+
+
+@torch.inference_mode()
+def _turn(call: Callable[[], Any], count: int) -> float:
+    """The median time of some calls in a row, in milliseconds, after one that finds its data in the caches."""
+    call()
+    times = []
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(count):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+    finally:
+        if collecting:
+            gc.enable()
+    return 1000 * float(np.median(times))
+
+
+# the table ------------------------------------------------------------------------------------------------------------
+
+
+def _table(forms: Sequence[_Form], device: torch.device) -> pa.Table:
+    from kdviz import __version__
+
+    machine = {
+        "device": str(device),
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "cores": os.cpu_count() or 1,
+        "torch": torch.__version__,
+        "onnxruntime": _onnxruntime_version(),
+        "kdviz": __version__,
+        "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    rows = []
+    for form in forms:
+        about = {
+            "role": form.run.role,
+            "form": form.form,
+            "network": form.run.network,
+            "weights": form.run.sha256,
+            "parameters": form.parameters,
+            "flops": form.operations and form.operations.flops,
+            "uncounted": None if form.operations is None else list(form.operations.uncounted),
+            "file_bytes": form.file_bytes,
+            **form.about,
+        }
+        rows += [
+            {**about, "threads": threads, "batch": batch, **_quartiles(times), **machine}
+            for (threads, batch), times in form.times.items()
+        ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _quartiles(times: Sequence[float]) -> dict[str, Any]:
+    low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
+    return {
+        "latency_ms": median,
+        "latency_low_ms": low,
+        "latency_high_ms": high,
+        "rounds": len(times),
+        "times_ms": list(times),
+    }
+
+
+def _onnxruntime_version() -> str | None:
+    try:
+        import onnxruntime  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return None
+    return str(onnxruntime.__version__)
+
+
+def processor() -> str:
+    """The processor's name, as far as the system says it."""
+    import platform
+
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine() or "CPU"

@@ -1,0 +1,1 @@
+"""What knows nothing of models: errors, registries, files, jobs, languages, pictures."""

@@ -1,0 +1,28 @@
+"""Where torch computes, and in which precision that is fast."""
+
+from __future__ import annotations
+
+import torch
+
+from kdviz.core.errors import SettingError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` -> CUDA, then Apple's MPS, then the CPU; any other name as torch understands it.
+
+    Raises:
+        SettingError: torch does not know such a device, or there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise SettingError(f"There is no device '{name}' here; use cpu, or auto.") from error
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 autocast makes this device faster: CUDA from Ampere on, CPUs with AMX or AVX-512 BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,155 @@
+"""Where kdviz's own files are, and writing that leaves the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from kdviz.core.errors import KdvizError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# In a checkout assets/ and models/ lie beside the package; an installed wheel carries them inside it.
+_ROOT = _PACKAGE.parent if (_PACKAGE.parent / "assets").is_dir() else _PACKAGE / "bundled"
+ASSETS = _ROOT / "assets"
+MODELS = _ROOT / "models"
+
+
+def atomic_write(path: str | Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` through a temporary file in the same folder.
+
+    Raises:
+        KdvizError: The folder cannot be made or the file cannot be written; an older file is then intact.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise KdvizError(f"Cannot write '{path}': {error.strerror or error}.") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)  # gone already when all went well
+
+
+def parquet_of(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """A table from the content of its Parquet file, read without a thread.
+
+    A thread of pyarrow's that still waits when the program ends may abort it, with "terminate called without an active
+    exception" (apache/arrow, issue 34314). ``pq.read_table``, a path and a filter by an expression begin one even with
+    ``use_threads=False``; and a path is opened more than once, while a study may replace the file.
+
+    Raises:
+        pyarrow.ArrowException: It is no Parquet file, or damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(pa.BufferReader(content))
+    return file.read(columns=None if columns is None else list(columns), use_threads=False)
+
+
+def rows_where(table: pa.Table, column: str, *values: str, without: bool = False) -> pa.Table:
+    """The rows whose ``column`` of texts is one of ``values``, or with ``without`` the others; without a thread."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = table[column].cast(pa.string())
+    found = pc.call_function("is_in", [texts], pc.SetLookupOptions(pa.array(values, pa.string())))
+    return table.filter(pc.call_function("invert", [found]) if without else found)
+
+
+def require_writable(folder: str | Path) -> None:
+    """Make ``folder`` if it is missing, and fail now rather than after hours of work.
+
+    Raises:
+        KdvizError: Nothing can be written there.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise KdvizError(f"Cannot write into '{folder}': {error.strerror or error}.") from error
+
+
+class Store:
+    """A folder for the files of long work, local or anywhere that fsspec reaches (``s3://bucket/folder``).
+
+    Args:
+        url: A path or an fsspec URL. Several machines must mean the same folder by it; a path is made absolute.
+
+    Raises:
+        KdvizError: fsspec cannot open it.
+    """
+
+    def __init__(self, url: str | Path):
+        self.url = str(url)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError, OSError) as error:
+            raise KdvizError(f"Cannot open the folder '{url}': {error}") from error
+        if isinstance(self._files, LocalFileSystem):
+            self.url = self._root
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content; None when there is no such file."""
+        try:
+            return self._files.cat_file(self._path(name))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KdvizError(f"Cannot read '{self._path(name)}': {error.strerror or error}.") from error
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file; whoever reads it meanwhile gets the old one or the new one.
+
+        Raises:
+            KdvizError: It cannot be written; an older file is then intact.
+        """
+        path = self._path(name)
+        if isinstance(self._files, LocalFileSystem):
+            atomic_write(path, content)
+            return
+        try:
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._files.pipe_file(path, content)  # an object store shows it when it is whole
+        except OSError as error:
+            raise KdvizError(f"Cannot write '{path}': {error}.") from error
+
+    def has(self, name: str) -> bool:
+        return bool(self._files.exists(self._path(name)))
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        try:
+            self._files.rm_file(self._path(name))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise KdvizError(f"Cannot remove '{self._path(name)}': {error.strerror or error}.") from error
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,232 @@
+"""Running many jobs: on one device in turn, a chunk each, so that nobody waits for somebody else's long one; or a list
+of them to its end, in this process or on a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from kdviz.core.errors import KdvizError, SettingError
+
+State = TypeVar("State")
+
+_log = logging.getLogger(__name__)
+_SLICE_SECONDS = 0.08  # a turn lasts at least one chunk, and further chunks until this much time is used
+
+
+class QueueFullError(KdvizError):
+    """More jobs wait than the queue takes."""
+
+
+class Job(Generic[State]):
+    """One computation that yields states. Threads may read its attributes at any time.
+
+    Attributes:
+        status: ``waiting``, ``running``, ``done``, ``stopped`` or ``failed``.
+        latest: The last state that was yielded, or None.
+        error: What to tell the user when it failed.
+        seconds: From submission to the end, or to now.
+    """
+
+    def __init__(self, work: Callable[[], Iterator[State]], ended: Callable[[Job], None] | None = None):
+        self.status = "waiting"
+        self.latest: State | None = None
+        self.error: str | None = None
+        self._work = work
+        self._when_ended = ended
+        self._states: Iterator[State] | None = None
+        self._cancelled = threading.Event()
+        self._ended = threading.Event()
+        self._start = time.monotonic()
+        self._end: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self._ended.is_set()
+
+    @property
+    def seconds(self) -> float:
+        return (self._end or time.monotonic()) - self._start
+
+    def cancel(self) -> None:
+        """Ask it to stop; it does so before its next chunk, and keeps its latest state."""
+        self._cancelled.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end; True when it has come."""
+        return self._ended.wait(timeout)
+
+    def _turn(self) -> bool:
+        """Work for a moment; False when there is nothing left to do."""
+        self.status = "running"
+        if self._states is None:
+            self._states = self._work()
+        limit = time.monotonic() + _SLICE_SECONDS
+        while not self._cancelled.is_set():
+            state = next(self._states, None)
+            if state is None:
+                return self.finish("done")
+            self.latest = state
+            if time.monotonic() >= limit:
+                return True
+        return self.finish("stopped")
+
+    def finish(self, status: str, error: str | None = None) -> bool:
+        self.error, self._states = error, None
+        self._end = time.monotonic()
+        self.status = status
+        self._ended.set()
+        if self._when_ended is not None:
+            self._when_ended(self)
+        return False
+
+
+class JobQueue:
+    """One worker thread for one device. Jobs take turns.
+
+    Args:
+        limit: Jobs that may be under way at once.
+    """
+
+    def __init__(self, limit: int = 64):
+        self._limit = limit
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, name="kdviz-jobs", daemon=True).start()
+
+    def submit(self, work: Callable[[], Iterator[State]], ended: Callable[[Job], None] | None = None) -> Job[State]:
+        """Queue a computation; ``work`` is called, and its states are made, on the worker thread.
+
+        Args:
+            work: Gives the states.
+            ended: Called, on the worker thread, with the job when it has ended.
+
+        Raises:
+            QueueFullError: Too many are under way.
+        """
+        job = Job(work, ended)
+        with self._changed:
+            if len(self._jobs) >= self._limit:
+                raise QueueFullError("Too many comparisons are being computed; please try again in a moment.")
+            self._jobs.append(job)
+            self._changed.notify()
+        return job
+
+    def place(self, job: Job) -> int:
+        """How many other jobs are under way."""
+        return sum(other is not job for other in list(self._jobs))
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._jobs:
+                    self._changed.wait()
+                job = self._jobs[0]
+            more = self._safely(job)
+            with self._changed:
+                # The job stays at the head during its turn, so that place() counts it.
+                self._jobs.popleft()
+                if more:
+                    self._jobs.append(job)
+
+    @staticmethod
+    def _safely(job: Job) -> bool:
+        try:
+            return job._turn()
+        except KdvizError as error:
+            return job.finish("failed", str(error))
+        except Exception:
+            _log.exception("a job failed")
+            return job.finish("failed", "The computation failed unexpectedly; the server's log says why.")
+
+
+# a list of jobs -------------------------------------------------------------------------------------------------------
+
+Work = Callable[..., Iterator[Any]]
+"""``work(job, *shared)`` does one job and yields its states. Done again, it must do only what is left."""
+
+ENGINES = ("local", "ray")
+
+
+def run_local(work: Work, jobs: Sequence[Any], shared: tuple[Any, ...] = ()) -> Iterator[tuple[int, Any]]:
+    """Do the jobs one after the other; yield (number of the job, state), and (number, None) when it is done."""
+    for number, job in enumerate(jobs):
+        for state in work(job, *shared):
+            yield number, state
+        yield number, None
+
+
+def run_on_ray(
+    work: Work,
+    jobs: Sequence[Any],
+    shared: tuple[Any, ...] = (),
+    *,
+    address: str | None = None,
+    cpus: float = 1,
+    gpus: float = 0,
+) -> Iterator[tuple[int, None]]:
+    """Do the jobs as Ray tasks, as many at once as the cluster has room for; yield (number, None) as each is done.
+
+    ``shared`` is sent to each machine once. A job whose machine fails is done again elsewhere. The first job that
+    raises ends all of them. kdviz must be installed on every machine.
+
+    Args:
+        work, jobs, shared: As in :func:`run_local`; all must be picklable.
+        address: Of the cluster (``ray://host:10001``, ``host:6379``, ``auto``); None starts one on this machine.
+        cpus, gpus: What one job takes.
+
+    Raises:
+        SettingError: Ray is not installed, or there is no cluster at the address.
+        KdvizError: What a job raised.
+    """
+    ray = start_ray(address)
+    task = ray.remote(_done).options(num_cpus=cpus, num_gpus=gpus, max_retries=10)
+    sent = [ray.put(one) for one in shared]
+    waiting = {task.remote(work, job, *sent): number for number, job in enumerate(jobs)}
+    try:
+        while waiting:
+            (ready,), _ = ray.wait(list(waiting), num_returns=1)
+            _result_of(ray, ready)
+            yield waiting.pop(ready), None
+    finally:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+
+
+def _done(work: Work, job: Any, *shared: Any) -> None:
+    """Do one job to its end, on the machine where Ray puts it."""
+    deque(work(job, *shared), maxlen=0)
+
+
+def start_ray(address: str | None) -> Any:
+    """The module ``ray``, connected to the cluster at an address; None starts one on this machine.
+
+    Raises:
+        SettingError: It is not installed, or there is no cluster.
+    """
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise SettingError('The engine ray needs Ray; install it with: pip install "kdviz[ray]"') from error
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise SettingError(f"No Ray cluster answers at '{address}'; start one with: ray start --head") from error
+    return ray
+
+
+def _result_of(ray: Any, reference: Any) -> None:
+    try:
+        ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, KdvizError) else error) from None
+    except ray.exceptions.RayError as error:
+        raise KdvizError(
+            f"A run was lost on the cluster; sweep again to continue: {str(error).splitlines()[0]}"
+        ) from error

@@ -1,0 +1,68 @@
+"""Modules that have moved: their old names work until the next release, with a warning that gives the new one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+MOVED = {
+    "kdviz.checkpoints": "kdviz.models.checkpoints",
+    "kdviz.datasets": "kdviz.data",
+    "kdviz.errors": "kdviz.core.errors",
+    "kdviz.execution": "kdviz.core.jobs",
+    "kdviz.files": "kdviz.core.files",
+    "kdviz.identify": "kdviz.models.identify",
+    "kdviz.images": "kdviz.core.images",
+    "kdviz.inputs": "kdviz.models.inputs",
+    "kdviz.language": "kdviz.core.language",
+    "kdviz.networks": "kdviz.models.networks",
+    "kdviz.registry": "kdviz.core.registry",
+    "kdviz.samples_store": "kdviz.data.store",
+}
+"""Old name -> new name."""
+
+
+class MovedModules(MetaPathFinder, Loader):
+    """Finds the old names, and gives the module of the new one."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The specification of a module that has moved; None for any other."""
+        return ModuleSpec(fullname, self) if _new_name(fullname) else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module where it is now.
+
+        Warns:
+            DeprecationWarning: Always.
+        """
+        new = _new_name(spec.name)
+        assert new is not None  # find_spec has seen to it
+        warnings.warn(f"{spec.name} is now {new}; the old name goes with the next release.", DeprecationWarning, 2)
+        module = importlib.import_module(new)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is run a second time; the module gets its own specification back."""
+        assert module.__spec__ is not None
+        module.__spec__ = module.__spec__.loader_state
+
+
+def _new_name(old: str) -> str | None:
+    for start, new in MOVED.items():
+        if old == start or old.startswith(f"{start}."):
+            return new + old.removeprefix(start)
+    return None
+
+
+def install() -> None:
+    """Let ``import`` find the old names."""
+    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
+        sys.meta_path.insert(0, MovedModules())  # before the one that would load a second copy of a submodule

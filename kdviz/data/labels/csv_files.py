@@ -1,0 +1,37 @@
+"""CSV files that come with a data set."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdviz.core.errors import DatasetError
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """The named columns of a CSV file with a header, one tuple a row, without spaces at the ends.
+
+    Raises:
+        DatasetError: The file is missing, cannot be read, has no rows, or lacks a column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            header = [(name or "").strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            rows = list(reader)
+    except OSError as error:
+        raise DatasetError(f"Cannot read '{path}': {error.strerror or error}.") from error
+    except (csv.Error, ValueError) as error:
+        raise DatasetError(f"'{path}' is not a CSV file in UTF-8; please save it as one.") from error
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise DatasetError(f"'{path}' lacks the column '{missing[0]}'; it needs {_listed(columns)}.")
+    if not rows:
+        raise DatasetError(f"'{path}' has a header but no rows.")
+    return [tuple((row[column] or "").strip() for column in columns) for row in rows]
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(f"'{column}'" for column in columns)

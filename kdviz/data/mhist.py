@@ -1,0 +1,134 @@
+"""MHIST: polyps of the colon, hyperplastic or sessile serrated (Wei et al., 2021)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kdviz.data.labels.csv_files import read_rows
+from kdviz.data.groups import split_by_group
+from kdviz.data.pictures import Reading, contents, files_below, left_out, read_pictures, require_input
+from kdviz.data.samples import LabelledImages, datasets, examined, require_fraction
+from kdviz.core.errors import DatasetError
+
+MHIST_CLASSES = ("HP", "SSA")
+
+_COLUMNS = (
+    "Image Name",
+    "Majority Vote Label",
+    "Number of Annotators who Selected SSA (Out of 7)",
+    "Partition",
+)
+_ANNOTATORS = tuple(str(number) for number in range(8))
+
+MHIST_IMAGES = 3152
+"""How many its authors ship (Wei et al., 2021)."""
+
+_Row = tuple[str, ...]
+
+
+@datasets.register("mhist")
+def mhist(
+    data: str | Path, size: tuple[int, int] = (224, 224), *, validation: float = 0.15, seed: int = 0
+) -> dict[str, LabelledImages]:
+    """MHIST, or a data set in its form: annotations.csv and images/; its own test split, validation from train.
+
+    Args:
+        data: The folder that holds annotations.csv and images/.
+        size: Height and width of the images.
+        validation: Share of the partition train that is set aside, of each class.
+        seed: Which images those are.
+
+    Returns:
+        The splits ``train``, ``validation`` and ``test``, with ``annotators``: how many of seven chose SSA.
+
+    Raises:
+        DatasetError: The annotations do not hold together, or an image is missing or damaged.
+        SettingError: ``validation`` or the size is out of range.
+    """
+    folder = Path(data)
+    require_input(size, 3)
+    require_fraction("validation", validation)
+    rows = _annotations(folder)
+    content = contents(folder / "images", [row[0] for row in rows])
+    parts = _parts(rows, validation, seed, content)
+    _require_classes(folder, parts)
+    reading = Reading()
+    splits = {split: _read(folder, split, part, size, reading) for split, part in parts.items()}
+    used = [row[0] for row in rows]
+    found = [*left_out(files_below(folder / "images", folder / "images"), used), *reading.doubts()]
+    notes = []
+    if len(rows) != MHIST_IMAGES:
+        notes.append(f"These are {len(rows):,} images, not MHIST's {MHIST_IMAGES:,}: no figure of them is MHIST's.")
+    return examined(splits, found, notes)
+
+
+def _parts(rows: Sequence[_Row], validation: float, seed: int, content: Mapping[str, str]) -> dict[str, list[_Row]]:
+    """Split -> its rows. Of the partition train, images that are equal byte for byte stay together."""
+    test = [row for row in rows if row[3] == "test"]
+    training = [row for row in rows if row[3] == "train"]
+    if not training:
+        return {"train": [], "validation": [], "test": test}
+    labels = np.array([MHIST_CLASSES.index(row[1]) for row in training])
+    taken = split_by_group([content[row[0]] for row in training], labels, [1 - validation, validation], seed).tolist()
+    return {
+        "train": [row for row, place in zip(training, taken, strict=True) if place == 0],
+        "validation": [row for row, place in zip(training, taken, strict=True) if place == 1],
+        "test": test,
+    }
+
+
+def _annotations(folder: Path) -> list[_Row]:
+    """The rows of annotations.csv, each with its columns in the order of ``_COLUMNS``, checked."""
+    if not folder.is_dir():
+        raise DatasetError(f"There is no folder '{folder}'; name the one that holds MHIST's annotations.csv.")
+    path, images = folder / "annotations.csv", folder / "images"
+    rows = read_rows(path, _COLUMNS)
+    _require_values(path, rows, 1, MHIST_CLASSES)
+    _require_values(path, rows, 2, _ANNOTATORS)
+    _require_values(path, rows, 3, ("train", "test"))
+    name, count = Counter(row[0] for row in rows).most_common(1)[0]
+    if count > 1:
+        raise DatasetError(f"'{path}' lists the image '{name}' {count} times; leave one row of each image.")
+    if not images.is_dir():
+        raise DatasetError(f"'{folder}' has no folder images; unpack MHIST's images.zip there.")
+    there = {file.name for file in images.iterdir()}
+    missing = [row[0] for row in rows if row[0] not in there]
+    if missing:
+        raise DatasetError(
+            f"{len(missing)} of the {len(rows)} images in '{path}' are not in '{images}', the first is '{missing[0]}'; "
+            "unpack MHIST's images.zip there again."
+        )
+    return rows
+
+
+def _require_values(path: Path, rows: Sequence[_Row], column: int, known: Sequence[str]) -> None:
+    wrong = [row for row in rows if row[column] not in known]
+    if wrong:
+        raise DatasetError(
+            f"'{path}' says '{wrong[0][column]}' in the column '{_COLUMNS[column]}' of the image '{wrong[0][0]}'; "
+            f"it must be one of {', '.join(known)}."
+        )
+
+
+def _require_classes(folder: Path, parts: dict[str, list[_Row]]) -> None:
+    for split, part in parts.items():
+        absent = [name for name in MHIST_CLASSES if name not in {row[1] for row in part}]
+        if absent:
+            raise DatasetError(f"The annotations in '{folder}' leave no image of {absent[0]} for the split {split}.")
+
+
+def _read(folder: Path, split: str, rows: Sequence[_Row], size: tuple[int, int], reading: Reading) -> LabelledImages:
+    names = tuple(row[0] for row in rows)
+    return LabelledImages(
+        images=read_pictures(folder / "images", names, size, 3, reading),
+        labels=torch.tensor([MHIST_CLASSES.index(row[1]) for row in rows]),
+        classes=MHIST_CLASSES,
+        split=split,
+        names=tuple(f"images/{name}" for name in names),
+        annotators=torch.tensor([int(row[2]) for row in rows]),
+    )

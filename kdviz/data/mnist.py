@@ -1,0 +1,148 @@
+"""The official MNIST and the bundled digits."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdviz.data.samples import LabelledImages, datasets, examined
+from kdviz.core.errors import DatasetError, SettingError
+from kdviz.core.files import ASSETS
+
+BUNDLED = ASSETS / "mnist" / "digits_5k.npz"
+
+MNIST_CLASSES = tuple("0123456789")
+
+
+# (file, samples, header bytes, bytes a sample, MD5 of the .gz as torchvision lists it)
+_MNIST_FILES = {
+    "train": (
+        ("train-images-idx3-ubyte", 60_000, 16, 784, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+        ("train-labels-idx1-ubyte", 60_000, 8, 1, "d53e105ee54ea40749a09fcbcd1e9432"),
+    ),
+    "test": (
+        ("t10k-images-idx3-ubyte", 10_000, 16, 784, "9fb629c4189551a2d022fa330f9573f3"),
+        ("t10k-labels-idx1-ubyte", 10_000, 8, 1, "ec29112dd5afa0611ce80d1b7f02629c"),
+    ),
+}
+
+
+@datasets.register("mnist")
+def mnist(data: str | Path | None = None, *, validation: int = 5_000, seed: int = 0) -> dict[str, LabelledImages]:
+    """The official MNIST without the bundled digits, split for training.
+
+    The 60,000 training digits lose every one that is also bundled (matched by content) and
+    ``validation`` more, drawn by ``seed``; the official 10,000 are the test split, used for figures only.
+
+    Args:
+        data: A folder with the four files, packed or not, as torchvision lays them out
+            (``MNIST/raw``). None: torchvision downloads them into the user's cache.
+        validation: Digits set aside for every choice made during training.
+        seed: Which digits those are.
+
+    Returns:
+        The splits ``train``, ``validation`` and ``test``.
+
+    Raises:
+        DatasetError: A file is missing or damaged.
+        SettingError: ``validation`` leaves nothing to train on.
+    """
+    folder = _mnist_folder(Path(data)) if data is not None else _download_mnist()
+    images, labels = _read_mnist(folder, "train")
+    free = ~_is_bundled(images)
+    order = torch.randperm(int(free.sum()), generator=torch.Generator().manual_seed(seed))
+    index = free.nonzero()[:, 0][order]
+    if not 0 < validation < len(index):
+        raise SettingError(f"validation must be between 1 and {len(index) - 1} digits, got {validation}.")
+    full = LabelledImages(images, labels, MNIST_CLASSES, "train", _names("train", len(labels)))
+    test_images, test_labels = _read_mnist(folder, "test")
+    test = LabelledImages(test_images, test_labels, MNIST_CLASSES, "test", _names("test", len(test_labels)))
+    splits = {
+        "train": full.take(index[validation:].sort().values),
+        "validation": full.take(index[:validation].sort().values, "validation"),
+        "test": test,
+    }
+    return examined(splits, ())
+
+
+@datasets.register("mnist-bundled")
+def bundled_digits(path: str | Path = BUNDLED) -> dict[str, LabelledImages]:
+    """The 5,000 real MNIST training digits, 500 a class, that ship with kdviz and are never trained on.
+
+    Raises:
+        DatasetError: The file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            images, labels = archive["images"], archive["labels"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DatasetError(
+            f"The bundled digits cannot be read ({Path(path).name}); restore assets/mnist from the repository."
+        ) from error
+    pixels, truth = torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long()
+    return {"bundled": LabelledImages(pixels, truth, MNIST_CLASSES, "bundled", _names("bundled", len(truth)))}
+
+
+def _names(file: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{file}/{number}" for number in range(count))
+
+
+def _is_bundled(images: Tensor) -> Tensor:
+    """Bool (N,): which of (N, 1, 28, 28) are bundled, pixel for pixel."""
+    held_out = {row.tobytes() for row in bundled_digits()["bundled"].images.flatten(1).numpy()}
+    return torch.tensor([row.tobytes() in held_out for row in images.flatten(1).numpy()])
+
+
+def _mnist_folder(data: Path) -> Path:
+    for folder in (data / "MNIST" / "raw", data / "raw", data):
+        if any((folder / (_MNIST_FILES["train"][0][0] + end)).exists() for end in ("", ".gz")):
+            return folder
+    raise DatasetError(
+        f"No MNIST files in '{data}'; it should hold MNIST/raw/train-images-idx3-ubyte.gz and the other three "
+        "(leave --data away to download them)."
+    )
+
+
+def _download_mnist() -> Path:
+    from torchvision.datasets import MNIST
+
+    root = Path.home() / ".cache" / "kdviz"
+    try:
+        return Path(MNIST(str(root), download=True).raw_folder)
+    except (RuntimeError, OSError) as error:
+        raise DatasetError(
+            "MNIST could not be downloaded; check the network, or get the four files and name their folder with --data."
+        ) from error
+
+
+def _read_mnist(folder: Path, split: str) -> tuple[Tensor, Tensor]:
+    images, labels = (_read_idx(folder, *entry) for entry in _MNIST_FILES[split])
+    return images.view(-1, 1, 28, 28), labels.long()
+
+
+def _read_idx(folder: Path, name: str, samples: int, header: int, size: int, md5: str) -> Tensor:
+    packed, plain = folder / f"{name}.gz", folder / name
+    damaged = DatasetError(f"The MNIST file '{name}' in '{folder}' is damaged; please download it again.")
+    try:
+        if packed.exists():
+            raw = packed.read_bytes()
+            if hashlib.md5(raw, usedforsecurity=False).hexdigest() != md5:
+                raise damaged
+            content = gzip.decompress(raw)
+        else:
+            content = plain.read_bytes()
+    except FileNotFoundError as error:
+        raise DatasetError(f"The MNIST file '{name}' (or {name}.gz) is missing from '{folder}'.") from error
+    except OSError as error:
+        raise DatasetError(f"Cannot read the MNIST file '{name}' in '{folder}': {error.strerror or error}.") from error
+    # An IDX file begins with 0, 0, 8 (uint8) and its dimensions, each of which takes four bytes of the header.
+    if len(content) != header + samples * size or content[:4] != bytes((0, 0, 8, header // 4 - 1)):
+        raise damaged
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header)

@@ -1,0 +1,169 @@
+"""Picture files to one tensor, as the models will see them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdviz.data.samples import as_pixels
+from kdviz.data.doubts import Doubt
+from kdviz.core.errors import DatasetError, ImageError, SettingError
+from kdviz.core.images import ENDINGS, depth_of, fit_to, open_image
+
+IN_MEMORY = 2**30
+"""Bytes of a tensor of images; a larger one is put into a temporary file."""
+
+_DARK = 0.25
+"""Of the declared white: if no pixel of a whole data set is brighter, its files hold fewer bits than they declare."""
+
+_THREADS = 4
+
+
+def require_input(size: tuple[int, int], channels: int) -> None:
+    """Refuse what no model takes.
+
+    Raises:
+        SettingError: The size is not two whole numbers from 1 to 4096, or there are not 1 or 3 channels.
+    """
+    if len(size) != 2 or not all(isinstance(side, int) and 1 <= side <= 4096 for side in size):
+        raise SettingError(f"The size of the images must be two whole numbers from 1 to 4096, got {size}.")
+    if channels not in (1, 3):
+        raise SettingError(f"Images have 1 channel (grey) or 3 (RGB), not {channels}.")
+
+
+class Reading:
+    """What reading the files of one data set showed."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.deep: list[tuple[str, float]] = []
+        """Of each picture of more than 8 bits: what :func:`kdviz.core.images.depth_of` says."""
+
+    def doubts(self) -> list[Doubt]:
+        """How they were scaled, and whether they are all dark."""
+        if not self.deep:
+            return []
+        depths = dict(sorted(Counter(depth for depth, _ in self.deep).items()))
+        found = [Doubt("depth", figures={"depths": depths, "samples": self.read})]
+        peak = max(peak for _, peak in self.deep)
+        if peak < _DARK:
+            found.append(Doubt("dark", figures={"samples": len(self.deep), "peak": round(peak, 6)}))
+        return found
+
+
+def read_pictures(
+    folder: Path, names: Sequence[str], size: tuple[int, int], channels: int, reading: Reading | None = None
+) -> Tensor:
+    """Decode files, fitted to a model's input as ``Experiment.prepare`` does it: ``uint8`` (N, C, H, W).
+
+    Args:
+        folder: Where the files are.
+        names: Their paths in it.
+        size: Height and width.
+        channels: 1 (grey) or 3 (RGB).
+        reading: Where to note what they showed.
+
+    Raises:
+        DatasetError: Some cannot be read (the first is named), or there is no room for the images.
+    """
+    pixels, noted = _room_for((len(names), channels, *size)), reading or Reading()
+
+    def read(number: int) -> str:
+        try:
+            picture = open_image(folder / names[number], names[number])
+            pixels[number] = as_pixels(fit_to(picture, size, channels))
+        except ImageError as error:
+            return str(error)
+        noted.deep += [depth_of(picture)] if depth_of(picture)[0] else []
+        return ""
+
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        failures = [failure for failure in pool.map(read, range(len(names))) if failure]
+    noted.read += len(names)
+    if failures:
+        raise DatasetError(f"{len(failures)} of {len(names)} images in '{folder}' cannot be used: {failures[0]}")
+    return torch.from_numpy(pixels)
+
+
+def _room_for(shape: tuple[int, ...]) -> np.ndarray:
+    """An array of ``uint8``: in memory, or in a temporary file that vanishes with it."""
+    size = math.prod(shape)
+    if size <= IN_MEMORY:
+        return np.empty(shape, np.uint8)
+    try:
+        with tempfile.TemporaryFile() as file:
+            if hasattr(os, "posix_fallocate"):  # a disk that is full must be an error now, not a crash later
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, np.uint8, "w+", shape=shape)
+    except OSError as error:
+        raise DatasetError(
+            f"The images need {size / 2**30:.1f} GiB in '{tempfile.gettempdir()}' ({error.strerror or error}); "
+            "make room there, name another folder in the variable TMPDIR, or choose a smaller size."
+        ) from error
+
+
+def contents(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Path -> a text that files share if they are equal byte for byte, and no others do.
+
+    Raises:
+        DatasetError: A file cannot be read.
+    """
+    try:
+        sizes = {name: (folder / name).stat().st_size for name in names}
+        shared = {size for size, count in Counter(sizes.values()).items() if count > 1}
+        return {name: _digest(folder / name) if size in shared else f"alone: {name}" for name, size in sizes.items()}
+    except OSError as error:
+        raise DatasetError(f"Cannot read the image '{error.filename}': {error.strerror or error}.") from error
+
+
+def files_below(path: Path, folder: Path) -> list[str]:
+    """The paths in ``folder`` of all files in ``path`` and its subfolders, sorted; hidden ones are left out."""
+    found = []
+    for where, below, files in os.walk(path):
+        below[:] = [name for name in below if is_seen(name)]
+        found += [(Path(where) / name).relative_to(folder).as_posix() for name in files if is_seen(name)]
+    return sorted(found)
+
+
+def is_seen(name: str) -> bool:
+    """Whether a file or folder is not hidden, nor one of those that systems leave behind."""
+    return not name.startswith((".", "__MACOSX")) and name not in ("Thumbs.db", "desktop.ini")
+
+
+def is_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in ENDINGS
+
+
+def left_out(files: Iterable[str], used: Iterable[str]) -> list[Doubt]:
+    """A doubt that counts the files of a data folder that are not used, by their endings.
+
+    Args:
+        files: All of them.
+        used: Those that are pictures of the data set, or describe it.
+    """
+    rest = set(files) - set(used)
+    if not rest:
+        return []
+    unread = Counter(Path(name).suffix.lower() for name in rest if not is_picture(name))
+    elsewhere = Counter(Path(name).suffix.lower() for name in rest if is_picture(name))
+    return [Doubt("left_out", figures={"endings": _by_count(unread), "elsewhere": _by_count(elsewhere)})]
+
+
+def _by_count(counts: Counter[str]) -> dict[str, int]:
+    """The most frequent first."""
+    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,171 @@
+"""What is wrong with a distillation, found before it is trained: mistakes are refused, doubts are sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kdviz.core.errors import ModelError
+from kdviz.data import LabelledImages
+from kdviz.data.doubts import Doubt, answer_doubts, normalisation_doubt, unpredicted, weighed
+from kdviz.distill.config import TrainingConfig
+from kdviz.distill.objectives.losses import label_smoothing_loss, pooled_logits, teacher_losses
+from kdviz.distill.schedules import schedule
+from kdviz.experiment import InputSpec
+from kdviz.models.networks import are_bounded, are_probabilities
+
+WEAK, STRONG = 0.1, 100.0
+"""How much the teacher's gradient may differ from the labels', as a ratio.
+
+Measured with the bundled teacher and untrained students, T from 0.5 to 64: soft targets 0.5 to 4.4, decoupled 3.6 to
+15, logit_standardisation 6 to 17, dist 26 to 45; soft targets without the factor T^2: 0.07 at T = 8, 0.0007 at 64.
+"""
+
+
+def check_teacher(teacher: nn.Module, teacher_classes: Sequence[str], classes: Sequence[str]) -> None:
+    """Refuse a teacher whose answers would be noise, would be trained, or would mean other classes.
+
+    Args:
+        teacher: The network.
+        teacher_classes: The names of its outputs, in their order.
+        classes: Those of the student's.
+
+    Raises:
+        ModelError: With what to do.
+    """
+    if len(teacher_classes) != len(classes):
+        raise ModelError(f"The teacher has {len(teacher_classes)} classes and the student {len(classes)}.")
+    for number, (theirs, own) in enumerate(zip(teacher_classes, classes, strict=True)):
+        if theirs != own:
+            raise ModelError(
+                f"Class {number} is '{theirs}' for the teacher and '{own}' for the student; "
+                "both must have the same classes in the same order."
+            )
+    if any(module.training for module in teacher.modules()):
+        raise ModelError("The teacher is in training mode, where dropout makes its answers random; call its eval().")
+    if any(parameter.requires_grad for parameter in teacher.parameters()):
+        raise ModelError("The teacher's weights require gradients; call its requires_grad_(False).")
+
+
+def logits_doubts(role: str, logits: Tensor, samples: LabelledImages) -> list[Doubt]:
+    """What looks wrong with a teacher's answers: their classes, or that they are no better than chance.
+
+    Args:
+        role: Of the teacher.
+        logits: (N, classes).
+        samples: What it answered to.
+    """
+    if tuple(logits.shape) != (len(samples), len(samples.classes)):
+        return []  # which is refused where they are used
+    labels, predicted = samples.labels.numpy(), logits.argmax(1).numpy()
+    found = answer_doubts(role, samples.split, labels, predicted, samples.classes)
+    return [*found, *unpredicted(samples.split, labels, [predicted], samples.classes, role)]
+
+
+def teacher_doubts(
+    role: str, teacher: nn.Module, logits: Tensor, samples: LabelledImages, spec: InputSpec | None
+) -> list[Doubt]:
+    """The same of a teacher that is here, and whether it would answer far better under another normalisation.
+
+    Args:
+        role: Of the teacher.
+        teacher: The network, in evaluation mode.
+        logits: Its answers to the samples, (N, classes).
+        samples: Images with labels.
+        spec: Of its input; None for a teacher that learned from this very input.
+    """
+    found = logits_doubts(role, logits, samples)
+    if spec is None or any(doubt.kind == "order" for doubt in found):  # which explains its errors
+        return found
+    return weighed(found, input_doubts(role, teacher, samples, spec))
+
+
+def input_doubts(role: str, model: nn.Module, samples: LabelledImages, spec: InputSpec) -> list[Doubt]:
+    """Whether a model answers far better under another normalisation: see
+    :func:`kdviz.data.doubts.normalisation_doubt`.
+
+    Args:
+        role: Of the model.
+        model: In evaluation mode, on any device.
+        samples: Images with labels.
+        spec: Of its input now.
+    """
+    tensor = next(model.parameters(), None)
+    device = torch.device("cpu") if tensor is None else tensor.device
+
+    def predict(inputs: Tensor) -> Tensor:
+        return model(inputs.to(device))
+
+    present = (spec.mean, spec.std)
+    return normalisation_doubt(role, samples.split, predict, samples.images, samples.labels, present)
+
+
+def check_settings(config: TrainingConfig) -> Iterator[str]:
+    """Yield a sentence for each setting that has no effect, or perhaps not the one that is meant."""
+    alpha, temperature = (schedule(name, getattr(config, name)) for name in ("alpha", "temperature"))
+    if set(alpha.values) == {0}:
+        yield "alpha is 0: the teacher has no influence, and the KD student is the student alone."
+    if set(alpha.values) == {1} and config.kd_epochs is None:
+        yield "alpha is 1: the labels are not used."
+    if config.kd_epochs is not None and config.kd_epochs >= config.epochs:
+        yield f"kd_epochs is {config.kd_epochs} of {config.epochs} epochs: the teacher is never left away."
+    if config.temperature != TrainingConfig.temperature and "temperature" not in teacher_losses[config.loss].needs:
+        yield f"The loss '{config.loss}' has no temperature: {config.temperature} is not used."
+    for name, steps in (("alpha", alpha), ("temperature", temperature)):
+        if steps.starts and steps.starts[-1] > config.epochs:
+            yield f"{name} changes in epoch {steps.starts[-1]}, but there are only {config.epochs} epochs."
+
+
+def check_balance(
+    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, config: TrainingConfig
+) -> Iterator[str]:
+    """Yield a sentence if the teacher pulls the student far less or far more than the labels do, before alpha.
+
+    The two gradients are those of one batch with regard to the student's logits. The factor T^2 forgotten, a weight
+    that is far too high, a teacher that says nothing: all of them show here.
+
+    Args:
+        student_logits: (N, classes), before training.
+        teacher_logits: (N, classes), or (teachers, N, classes).
+        labels: int64 (N,).
+        config: The recipe; the temperature is that of the first epoch.
+
+    Raises:
+        ModelError: The student has another number of classes than the teacher; or the teacher's scores are NaN,
+            infinite or probabilities.
+    """
+    if student_logits.shape[1] != teacher_logits.shape[-1]:
+        raise ModelError(
+            f"The teacher has {teacher_logits.shape[-1]} classes and the student {student_logits.shape[1]}."
+        )
+    yield from _check_scores(teacher_logits.flatten(0, -2))
+    student, temperature = student_logits.clone().requires_grad_(), config.temperature_in(1)
+    if teacher_logits.ndim == 3:
+        teacher_logits = pooled_logits(teacher_logits, temperature, config.teacher_mix)
+    soft = teacher_losses[config.loss](student, teacher_logits, labels, temperature, config.loss_options)
+    hard = label_smoothing_loss(student, labels, config.label_smoothing)
+    teacher, own = (float(torch.autograd.grad(loss, student)[0].norm()) for loss in (soft, hard))
+    if not WEAK * own <= teacher <= STRONG * own:
+        yield (
+            f"On the first batch the teacher's gradient is {teacher:.2g} and the labels' {own:.2g}, so that one of "
+            "them hardly counts; check the temperature, the loss and its options (is the factor T^2 missing?)."
+        )
+
+
+def _check_scores(scores: Tensor) -> Iterator[str]:
+    """Yield a sentence if a teacher's scores (N, classes) look like a sigmoid's.
+
+    Raises:
+        ModelError: They are no logits.
+    """
+    if not torch.isfinite(scores).all():
+        raise ModelError("The teacher returned NaN or infinite scores; look at its weights and its input.")
+    if are_probabilities(scores):
+        raise ModelError("The teacher returns probabilities; leave its softmax away: logits are expected.")
+    if are_bounded(scores):
+        yield (
+            "All scores of the teacher lie between 0 and 1, as after a sigmoid: if so, leave it away, since the "
+            "softmax that is taken of them makes all classes nearly equal."
+        )

@@ -1,0 +1,348 @@
+"""The layers of a network: which one is the head, where its features are, and how to read them during a forward pass.
+
+A layer is named as in ``network.named_modules()`` and means what that module puts out; with ``:input`` behind the name,
+what it takes in. ``layer4`` of a ResNet are its last maps, ``fc:input`` the vectors that its head decides on.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from kdviz.core.errors import ModelError, UnknownNameError
+from kdviz.distill.objectives.feature_losses import MAPS, VECTORS, feature_losses
+
+INPUT = ":input"
+
+
+class Tap:
+    """Keeps what layers put out in a forward pass, until it is taken; then nothing of the pass is held.
+
+    ::
+
+        with Tap(network, ["features", "classifier.5:input"]) as tap:
+            logits = network(images)
+            maps, vectors = tap.take()
+
+    The network computes what it computes without it. An activation that works in place, right behind a tapped layer,
+    changes what that layer put out; the tap then gives the changed numbers.
+
+    Args:
+        network: The network.
+        layers: Names, see :mod:`kdviz.distill.objectives.layers`.
+
+    Raises:
+        UnknownNameError: The network has no such layer.
+        ModelError: In a pass, a layer gives or takes no single tensor.
+    """
+
+    def __init__(self, network: nn.Module, layers: Sequence[str]):
+        modules = [_module(network, layer) for layer in layers]
+        self._network = type(network).__name__
+        self._layers = tuple(layers)
+        self._kept: dict[str, Tensor] = {}
+        self._hooks = [self._hook(module, layer) for module, layer in zip(modules, layers, strict=True)]
+
+    def take(self) -> list[Tensor]:
+        """What the layers put out in the last pass, in the order of their names; a second time there is nothing.
+
+        Raises:
+            ModelError: A layer was not run since.
+        """
+        kept, self._kept = self._kept, {}
+        for layer in self._layers:
+            if layer not in kept:
+                raise ModelError(f"'{self._network}' did not run its layer '{layer}'; choose one that every pass uses.")
+        return [kept[layer] for layer in self._layers]
+
+    def close(self) -> None:
+        """Leave the network as it was, and forget what was not taken."""
+        for hook in self._hooks:
+            hook.remove()
+        self._kept = {}
+
+    def __enter__(self) -> Tap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _hook(self, module: nn.Module, layer: str) -> RemovableHandle:
+        if not layer.endswith(INPUT):
+            return module.register_forward_hook(lambda _, __, output: self._keep(layer, output))
+        in_place = getattr(module, "inplace", False)  # then its input is about to be changed
+        return module.register_forward_pre_hook(
+            lambda _, given: self._keep(layer, given[0].clone() if in_place else given[0] if given else None)
+        )
+
+    def _keep(self, layer: str, value: Any) -> None:
+        if not isinstance(value, Tensor):
+            what = "takes in" if layer.endswith(INPUT) else "puts out"
+            raise ModelError(
+                f"The layer '{layer}' of '{self._network}' {what} {type(value).__name__}, no tensor; choose another."
+            )
+        self._kept[layer] = value
+
+
+# where the features are -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Where a network's features are.
+
+    Attributes:
+        head: The module that makes the logits, a Linear or Conv2d.
+        vectors: What it decides on, before a dropout: mostly ``<head>:input``.
+        maps: The last feature maps before it, (N, C, H, W) with H * W > 1; None when there are none.
+    """
+
+    head: str
+    vectors: str
+    maps: str | None
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """The layers of a student and its teacher that a feature loss compares, and as what: ``maps`` or ``vectors``."""
+
+    student: str
+    teacher: str
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)  # one call is equal to itself alone: tensors have no truth value
+class _Call:
+    """One module that ran, and its tensors. They are kept to the end of the pass: memory used twice looks the same."""
+
+    name: str
+    module: nn.Module
+    given: Any
+    output: Any
+
+
+def default_layers(network: nn.Module, sample_input: Tensor) -> Layers:
+    """The head, the vectors that it decides on, and the last maps, found by running two samples.
+
+    The network is left as it is: weights, statistics and the mode of each module.
+
+    Args:
+        network: (N, C, H, W) -> logits (N, classes).
+        sample_input: (N, C, H, W), as the network takes it.
+
+    Raises:
+        ModelError: There is no head; see :func:`head_of`.
+    """
+    calls, logits = _run(network, sample_input)
+    head = _head(network, calls, logits)
+    before = calls[: calls.index(head)]
+    return Layers(head.name, _vectors(head, before), _last_maps(before))
+
+
+def head_of(network: nn.Module, sample_input: Tensor) -> tuple[str, nn.Module]:
+    """The name and the module of the layer that makes the logits: the last Linear or Conv2d that runs.
+
+    Its answer is the logits, or maps of them that are averaged afterwards (SqueezeNet).
+
+    Args:
+        network: (N, C, H, W) -> logits (N, classes).
+        sample_input: (N, C, H, W), as the network takes it.
+
+    Raises:
+        ModelError: The network has no such layer, or goes on computing behind it.
+    """
+    head = _head(network, *_run(network, sample_input))
+    return head.name, head.module
+
+
+def choose_layers(
+    loss: str,
+    student: nn.Module,
+    teacher: nn.Module,
+    sample_input: Tensor,
+    *,
+    student_layer: str = "",
+    teacher_layer: str = "",
+) -> LayerPair:
+    """The layers that a feature loss compares: the named ones, and where none is named, the default.
+
+    Maps, if the loss takes them and both networks have them, otherwise vectors. Any layer can serve as vectors.
+
+    Args:
+        loss: A name in ``feature_losses``.
+        student, teacher: (N, C, H, W) -> logits (N, classes).
+        sample_input: (N, C, H, W), as both networks take it.
+        student_layer, teacher_layer: Names, see :mod:`kdviz.distill.objectives.layers`.
+
+    Raises:
+        UnknownNameError: There is no such loss, or no such layer.
+        ModelError: The loss needs maps and a network or a named layer has none, or a network has no head.
+    """
+    takes = feature_losses[loss].takes
+    own, other = (
+        _candidates(network, sample_input, layer)
+        for network, layer in ((student, student_layer), (teacher, teacher_layer))
+    )
+    for kind in takes:
+        if kind in own and kind in other:
+            return LayerPair(own[kind], other[kind], kind)
+    without, layer = (student, student_layer) if MAPS not in own else (teacher, teacher_layer)
+    raise ModelError(_why_no_maps(loss, without, layer))
+
+
+def as_features(output: Tensor, kind: str) -> Tensor:
+    """What a layer puts out as features: ``maps`` as they are, as ``vectors`` (N, D) maps are averaged over positions.
+
+    Tokens (N, T, D) and the like are flattened.
+    """
+    if kind == MAPS:
+        return output
+    return output.mean((2, 3)) if output.ndim == 4 else output.flatten(1)
+
+
+def build_projection(student_features: Tensor, teacher_features: Tensor, seed: int) -> nn.Module:
+    """A linear map from the student's width to the teacher's, untrained: FitNets' regressor.
+
+    Maps get a 1 x 1 convolution, vectors a linear layer. It is trained along with the student and then thrown away.
+
+    Args:
+        student_features, teacher_features: (N, C, H, W) or (N, D), for their shapes and the device.
+        seed: Of its weights, which depend on nothing else.
+
+    Returns:
+        On the device of the student's features, float32.
+    """
+    widths = student_features.shape[1], teacher_features.shape[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would change a GPU's generator for good
+        projection = nn.Conv2d(*widths, kernel_size=1) if student_features.ndim == 4 else nn.Linear(*widths)
+    return projection.to(student_features.device)
+
+
+# names and passes -----------------------------------------------------------------------------------------------------
+
+
+def _module(network: nn.Module, layer: str) -> nn.Module:
+    modules = dict(network.named_modules())
+    del modules[""]  # the network itself
+    name = layer.removesuffix(INPUT)
+    if name in modules:
+        return modules[name]
+    close = difflib.get_close_matches(name, modules, n=5, cutoff=0.4)
+    raise UnknownNameError(f"layer of '{type(network).__name__}'", name, close or dict(network.named_children()))
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, afterwards each module's own again: a part may have been frozen in it."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@torch.no_grad()
+def _run(network: nn.Module, sample_input: Tensor) -> tuple[list[_Call], Tensor]:
+    """Two samples through the network: what ran, in the order in which it was done, and the logits."""
+    calls: list[_Call] = []
+    hooks = [
+        module.register_forward_hook(
+            lambda module, given, output, name=name: calls.append(
+                _Call(name, module, given[0] if given else None, output)
+            )
+        )
+        for name, module in network.named_modules()
+        if name
+    ]
+    try:
+        with _evaluating(network):
+            logits = network(sample_input[:2])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return calls, logits
+
+
+def _head(network: nn.Module, calls: list[_Call], logits: Any) -> _Call:
+    name = type(network).__name__
+    if not calls:
+        raise ModelError(
+            f"'{name}' shows no layers, as an ONNX file or a function does not; only its logits can be taught."
+        )
+    linear = [call for call in calls if isinstance(call.module, nn.Linear | nn.Conv2d)]
+    if not linear:
+        raise ModelError(f"'{name}' has no linear layer and no convolution that could be its head.")
+    if not _makes_logits(linear[-1].output, logits):
+        raise ModelError(
+            f"'{name}' does not end in a linear layer or a convolution: the last one, '{linear[-1].name}', does not "
+            "give its logits."
+        )
+    return linear[-1]
+
+
+def _makes_logits(output: Tensor, logits: Any) -> bool:
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        return False
+    if output.ndim == 4 and output.shape[2:].numel() > 1:
+        return output.shape[1] == logits.shape[1]  # maps of the logits, averaged afterwards
+    flat = output.flatten(1)
+    return flat.shape == logits.shape and torch.allclose(flat, logits, equal_nan=True)
+
+
+def _vectors(head: _Call, before: list[_Call]) -> str:
+    """The head's input, or that of a dropout in between: a student should not have to teach its dropout."""
+    for call in reversed(before):
+        if isinstance(call.module, nn.Dropout) and _same_memory(call.output, head.given):
+            return call.name + INPUT
+    return head.name + INPUT
+
+
+def _same_memory(first: Any, second: Any) -> bool:
+    tensors = isinstance(first, Tensor) and isinstance(second, Tensor)
+    return tensors and first.data_ptr() == second.data_ptr() and first.shape == second.shape
+
+
+def _last_maps(before: list[_Call]) -> str | None:
+    """The outermost module that gives the last maps, dropout and average apart.
+
+    None where tokens come after them, or the channels are last: those are no (N, C, H, W).
+    """
+    own = [call for call in before if not isinstance(call.module, nn.Dropout | nn.Dropout2d | nn.AdaptiveAvgPool2d)]
+    for call in reversed(own):
+        if isinstance(call.output, Tensor) and call.output.ndim in (3, 4) and call.output.shape[2:].numel() > 1:
+            channels_last = type(call.module) in (nn.Linear, nn.LayerNorm)
+            return None if call.output.ndim == 3 or channels_last else call.name
+    return None
+
+
+def _candidates(network: nn.Module, sample_input: Tensor, layer: str) -> dict[str, str]:
+    """Which layer would give which kind of features."""
+    if not layer:
+        layers = default_layers(network, sample_input)
+        return {VECTORS: layers.vectors} | ({MAPS: layers.maps} if layers.maps else {})
+    with Tap(network, [layer]) as tap, torch.no_grad(), _evaluating(network):
+        network(sample_input[:2])
+        (output,) = tap.take()
+    is_maps = output.ndim == 4 and output.shape[2:].numel() > 1
+    return {VECTORS: layer} | ({MAPS: layer} if is_maps else {})
+
+
+def _why_no_maps(loss: str, network: nn.Module, layer: str) -> str:
+    name = type(network).__name__
+    others = [other for other in feature_losses if not feature_losses[other].needs_maps]
+    instead = f"{', '.join(others[:-1])} or {others[-1]}"
+    if layer:
+        return f"The layer '{layer}' of '{name}' gives no spatial map for {loss}; choose another, or use {instead}."
+    convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
+    lacks = "no spatial map before its head" if convolves else "no convolution"
+    return f"'{name}' has {lacks}, so {loss} has nothing to compare; use {instead} on its penultimate layer."

@@ -1,0 +1,252 @@
+"""What one step of a training minimises: the labels, the teachers' logits, and their features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kdviz.core.devices import fast_bf16
+from kdviz.core.errors import SettingError
+from kdviz.data import LabelledImages
+from kdviz.distill.augment import Augment
+from kdviz.distill.checks import check_teacher
+from kdviz.distill.config import TrainingConfig
+from kdviz.distill.objectives.feature_losses import feature_losses
+from kdviz.distill.objectives.layers import Tap, as_features, build_projection, choose_layers
+from kdviz.distill.objectives.losses import balanced_weights, distillation_loss, label_smoothing_loss
+
+Normalise = Callable[[Tensor], Tensor]
+_KEPT_READY = 2**29  # bytes of float32 images that are normalised once and kept
+
+
+def autocasts(device: torch.device, bf16: str) -> bool:
+    """Whether ``bf16`` (``auto``, ``on`` or ``off``) means bfloat16 on this device."""
+    return fast_bf16(device) if bf16 == "auto" else bf16 == "on"
+
+
+class Objective:
+    """The loss of a batch, and everything that it is computed from.
+
+    Args:
+        network: The student, on the device.
+        train: The training samples.
+        normalise: uint8 (N, C, H, W) -> the networks' input.
+        config: The recipe.
+        device: Where the network is.
+        teacher_logits: (len(train), classes) or (teachers, len(train), classes), of the samples as they are.
+        teachers: Networks that answer in every step, on the very images that the student sees. They are needed where
+            these are changed, or where features are compared; the first one's features are.
+
+    Raises:
+        SettingError: The recipe needs teachers that answer in every step, or the logits do not fit the samples.
+        ModelError: A teacher is in training mode, or has no layer as it is needed.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: LabelledImages,
+        normalise: Normalise,
+        config: TrainingConfig,
+        device: torch.device,
+        teacher_logits: Tensor | None = None,
+        teachers: Sequence[nn.Module] = (),
+    ):
+        self._network, self._normalise, self._config = network, normalise, config
+        self._images, self.labels = train.images, train.labels.to(device)
+        if device.type != "cpu":
+            self._images = self._images.to(device)
+        self._weights = None
+        if config.class_weights == "balanced":
+            self._weights = balanced_weights(train.labels, train.classes).to(device)
+        self._augment = Augment(config.augment, len(train.classes))
+        # Small data sets are normalised once; the first operation of a bfloat16 pass would round them in the same way.
+        ready = not self._augment.names and 4 * self._images.numel() <= _KEPT_READY
+        self._ready = None
+        if ready:
+            half = autocasts(device, config.bf16)
+            self._ready = normalise(self._images).to(torch.bfloat16 if half else torch.float32)
+        self._teachers = [teacher.to(device) for teacher in teachers]
+        for teacher in self._teachers:
+            check_teacher(teacher, train.classes, train.classes)
+        self._soft = _checked(teacher_logits, train, config, len(self._teachers))
+        if self._soft is not None:
+            self._soft = self._soft.to(device)
+        self.projection: nn.Module | None = None
+        self._taps: list[Tap] = []
+        if config.feature_loss and self._teachers:
+            self._compare_features(train)
+
+    @property
+    def teaches(self) -> bool:
+        return self._soft is not None or bool(self._teachers)
+
+    def inputs(self, index: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """The input of a batch and its labels: int64 (n,), or (n, classes) where samples are mixed.
+
+        Args:
+            index: int64 (n,), on the CPU or on the device.
+            seed: Of the augmentation.
+        """
+        labels = self.labels[index.to(self.labels.device)]
+        if self._ready is not None:
+            return self._ready[index.to(self._ready.device)], labels
+        pixels = self._images[index.to(self._images.device)]
+        if self._augment.names:
+            pixels = self._augment.images(pixels, seed)
+        inputs = self._normalise(pixels.to(self.labels.device))
+        return self._augment.mix(inputs, labels, seed) if self._augment.mixes else (inputs, labels)
+
+    def hear(self, inputs: Tensor, index: Tensor, epoch: int) -> Tensor | None:
+        """The teachers' logits of a batch, (n, classes) or (teachers, n, classes); None when they have no say.
+
+        Args:
+            inputs: As :meth:`inputs` gave them.
+            index: int64 (n,), on the device.
+            epoch: Decides whether they have.
+        """
+        if not self.teaches or not self._config.teaches_in(epoch):
+            return None
+        return self._answers(inputs) if self._teachers else self._soft[..., index, :]  # type: ignore[index]
+
+    def loss(self, logits: Tensor, labels: Tensor, taught: Tensor | None, epoch: int) -> Tensor:
+        """The loss of a batch, whose forward pass was the network's last.
+
+        Args:
+            logits: The student's, float32 (n, classes).
+            labels: As :meth:`inputs` gave them.
+            taught: As :meth:`hear` gave it.
+            epoch: Decides temperature and alpha.
+        """
+        config = self._config
+        taps = [tap.take()[0] for tap in self._taps[:1]]
+        if taught is None:
+            return label_smoothing_loss(logits, labels, config.label_smoothing, self._weights)
+        loss = distillation_loss(
+            logits,
+            taught,
+            labels,
+            temperature=config.temperature_in(epoch),
+            alpha=config.alpha_in(epoch),
+            loss=config.loss,
+            options=config.loss_options,
+            label_smoothing=config.label_smoothing,
+            class_weights=self._weights,
+            teacher_mix=config.teacher_mix,
+        )
+        if not taps:
+            return loss
+        return loss + config.feature_weight * self._feature_loss(taps[0], self._taps[1].take()[0])
+
+    def first_answers(self, index: Tensor) -> Tensor | None:
+        """The teachers' logits of some samples as they are, (n, classes) or (teachers, n, classes)."""
+        if self._teachers:
+            return self._answers(self._normalise(self._images[index.to(self._images.device)].to(self.labels.device)))
+        return None if self._soft is None else self._soft[..., index.to(self._soft.device), :]
+
+    def close(self) -> None:
+        """Take the taps off the networks."""
+        for tap in self._taps:
+            tap.close()
+
+    @torch.no_grad()
+    def _answers(self, inputs: Tensor) -> Tensor:
+        answers = [teacher(inputs).float() for teacher in self._teachers]
+        return answers[0] if len(answers) == 1 else torch.stack(answers)
+
+    def _compare_features(self, train: LabelledImages) -> None:
+        config, teacher = self._config, self._teachers[0]
+        few = self._normalise(self._images[: min(2, len(train))].to(self.labels.device))
+        pair = choose_layers(
+            config.feature_loss,
+            self._network,
+            teacher,
+            few,
+            student_layer=config.student_layer,
+            teacher_layer=config.teacher_layer,
+        )
+        self._kind = pair.kind
+        self._taps = [Tap(self._network, [pair.student]), Tap(teacher, [pair.teacher])]
+        was_training = self._network.training
+        with torch.no_grad():
+            self._network.eval()(few)
+            teacher(few)
+        self._network.train(was_training)
+        own, other = (as_features(tap.take()[0], pair.kind) for tap in self._taps)
+        if feature_losses[config.feature_loss].needs_projection(own, other):
+            self.projection = build_projection(own, other, config.seed)
+
+    def _feature_loss(self, own: Tensor, other: Tensor) -> Tensor:
+        own, other = as_features(own, self._kind).float(), as_features(other, self._kind)
+        if self.projection is not None:
+            own = self.projection(own)
+        return feature_losses[self._config.feature_loss](own, other, self._config.feature_options)
+
+
+def _checked(logits: Tensor | None, train: LabelledImages, config: TrainingConfig, teachers: int) -> Tensor | None:
+    if teachers:
+        config.check_teachers(teachers)
+        return None
+    if logits is None:
+        return None
+    wanted = (len(train), len(train.classes))
+    if logits.ndim not in (2, 3) or logits.shape[-2:] != wanted:
+        raise SettingError(
+            f"The teacher's logits have shape {tuple(logits.shape)}, but {len(train)} training samples of "
+            f"{len(train.classes)} classes need {wanted}, or such a table for each of several teachers."
+        )
+    config.check_teachers(len(logits) if logits.ndim == 3 else 1)
+    if config.needs_live_teacher:
+        what = (
+            f"the feature loss '{config.feature_loss}'" if config.feature_loss else f"augmentation '{config.augment}'"
+        )
+        raise SettingError(
+            f"With {what} the teacher has to answer in every step: it must be a network, not its logits."
+        )
+    return logits
+
+
+def freeze(network: nn.Module, unfreeze: str, head: str) -> None:
+    """Decide which parameters are trained.
+
+    Args:
+        network: Its parameters' ``requires_grad`` is set.
+        unfreeze: ``all``, ``head``, or the number of :func:`stages` before the head that are trained too. A norm by
+            itself is none: it goes with the one before it.
+        head: The name of the head.
+
+    Raises:
+        SettingError: It is none of these.
+    """
+    if unfreeze != "all" and unfreeze != "head" and not unfreeze.isdecimal():
+        raise SettingError(f"unfreeze must be all, head or a number of stages, got '{unfreeze}'.")
+    network.requires_grad_(unfreeze == "all")
+    if unfreeze == "all":
+        return
+    network.get_submodule(head).requires_grad_(True)
+    count = 0 if unfreeze == "head" else int(unfreeze)
+    for name in reversed(stages(network, head)):
+        if not count:
+            break
+        part = network.get_submodule(name).requires_grad_(True)
+        count -= any(parameter.ndim > 1 for parameter in part.parameters())
+
+
+def stages(network: nn.Module, head: str) -> list[str]:
+    """The parts of a network before its head, by name and in order: the blocks of its first lists of blocks.
+
+    A part that is a list (``features`` of MobileNetV2, ``stages`` of ResNetV2) counts as its items, and one that holds
+    the head as what comes before it there.
+    """
+    found = []
+    for name, child in network.named_children():
+        if head == name:
+            continue
+        if head.startswith(f"{name}."):
+            found += [f"{name}.{inner}" for inner in stages(child, head.removeprefix(f"{name}."))]
+            continue
+        is_list = isinstance(child, (nn.Sequential, nn.ModuleList))
+        found += [f"{name}.{number}" for number, _ in child.named_children()] if is_list else [name]
+    return [name for name in found if any(True for _ in network.get_submodule(name).parameters())]

@@ -1,0 +1,103 @@
+"""What a training begins with: networks with their weights, and how many of the samples have labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from kdviz.core.errors import SettingError
+from kdviz.data import LabelledImages
+from kdviz.distill.runs import new_network
+from kdviz.experiment import InputSpec
+from kdviz.models.checkpoints import classifier_head, load_pretrained, load_trained
+from kdviz.models.networks import RENORMALISED, Renormalised
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network comes from.
+
+    Attributes:
+        network: By name.
+        weights: To begin with; None: fresh ones.
+        trained: The weights are a finished classifier's, which is used as it is. Otherwise they are pretrained on other
+            classes, and the head is fresh.
+        normalisation: Mean and std that the weights learned from, where they are not the experiment's.
+        source: What the training record says of the weights, e.g. the name of their file.
+    """
+
+    network: str
+    weights: Mapping[str, Tensor] | None = field(default=None, repr=False)
+    trained: bool = False
+    normalisation: tuple[Sequence[float], Sequence[float]] | None = None
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """The network's name in the experiment."""
+        return self.network.removesuffix(RENORMALISED) + RENORMALISED if self.normalisation else self.network
+
+    def build(self, spec: InputSpec, classes: int, seed: int) -> tuple[nn.Module, tuple[str, ...]]:
+        """The network, and the names of its tensors before the head that the weights lack.
+
+        Raises:
+            ModelError: The weights are not this network's.
+        """
+        network = new_network(self.name, spec, classes, seed)
+        if self.normalisation and isinstance(network, Renormalised):
+            network.between((spec.mean, spec.std), self.normalisation)
+        if self.weights is None:
+            return network, ()
+        if self.trained:
+            load_trained(network, self.weights)
+            return network, ()
+        loaded = load_pretrained(network, self.weights, head=classifier_head(network))
+        return network, (*loaded.missing, *loaded.mismatched)
+
+
+@dataclass(frozen=True)
+class Few:
+    """Which training samples have labels, and what is made of the others.
+
+    Attributes:
+        samples: So many of the training samples have labels, classes in their proportions; 0: all.
+        pseudo_labels: The KD student also learns from the others, with the teacher's answers as labels, where it is at
+            least so sure. None: it does not.
+        unlabelled: Further images without labels (their labels are not looked at).
+    """
+
+    samples: int = 0
+    pseudo_labels: float | None = None
+    unlabelled: LabelledImages | None = None
+
+    def __post_init__(self) -> None:
+        if self.samples < 0:
+            raise SettingError(f"The number of labelled training samples must be at least 1, got {self.samples}.")
+        if self.pseudo_labels is not None and not 0 <= self.pseudo_labels < 1:
+            raise SettingError(f"pseudo_labels must be at least 0 and below 1, got {self.pseudo_labels:g}.")
+        if self.unlabelled is not None and self.pseudo_labels is None:
+            raise SettingError("Unlabelled images are used with pseudo_labels, the least confidence of the teacher.")
+        if self.pseudo_labels is not None and not self.samples and self.unlabelled is None:
+            raise SettingError("pseudo_labels need images without labels: others, or fewer labelled training samples.")
+
+
+def labelled_part(samples: LabelledImages, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Numbers of ``count`` samples, classes in their proportions but at least one each, and of the others.
+
+    Raises:
+        SettingError: There are not so many, or fewer than one a class.
+    """
+    classes = len(samples.classes)
+    if not classes <= count <= len(samples):
+        raise SettingError(f"The labelled training samples must be {classes} to {len(samples)}, got {count}.")
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+    # Each sample's place among those of its class, as a share: the smallest shares are a stratified draw.
+    share = torch.empty(len(samples), dtype=torch.float64)
+    for label in range(classes):
+        own = order[samples.labels[order] == label]
+        share[own] = torch.arange(len(own), dtype=torch.float64) / max(1, len(own))
+    ranked = order[share[order].argsort(stable=True)]
+    return ranked[:count].sort().values, ranked[count:].sort().values

@@ -1,0 +1,1 @@
+"""Networks: by name, from files of any kind, and with their inputs."""

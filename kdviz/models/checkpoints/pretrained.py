@@ -1,0 +1,93 @@
+"""What torchvision and timm trained on ImageNet: the weights, and the input that they learned from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from kdviz.core.errors import ModelError, SettingError, UnknownNameError
+from kdviz.models.networks import RENORMALISED, import_timm
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class PretrainedInput:
+    """The input that pretrained weights learned from: what an ``InputSpec`` of three channels should say.
+
+    Attributes:
+        size: Height and width.
+        mean, std: Normalisation of values in [0, 1], one number a channel.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def pretrained_input(name: str) -> PretrainedInput:
+    """The input that the pretrained weights of a network want, by the network's name.
+
+    Raises:
+        UnknownNameError: torchvision or timm has no such network.
+        SettingError: The network has no pretrained weights, or timm is not installed.
+    """
+    library, _, model = name.removesuffix(RENORMALISED).partition("/")
+    if library == "resnet50v2_mxnet":  # the norm on its input comes after ImageNet's normalisation
+        return PretrainedInput((224, 224), *_IMAGENET)
+    if library == "torchvision" and model:
+        preset = _torchvision_weights(model).transforms()
+        return PretrainedInput((preset.crop_size[0],) * 2, tuple(preset.mean), tuple(preset.std))
+    if library == "timm" and model:
+        settings = _timm_settings(model)
+        height, width = settings.input_size[1:]
+        return PretrainedInput((height, width), tuple(settings.mean), tuple(settings.std))
+    raise SettingError(f"The network '{name}' has no pretrained weights, and so no input that they want.")
+
+
+def download_pretrained(name: str) -> dict[str, Tensor]:
+    """The ImageNet weights of a network of torchvision or timm, from the web or from its cache.
+
+    Raises:
+        UnknownNameError: torchvision or timm has no such network.
+        SettingError: The network has none, or timm is not installed.
+        ModelError: They cannot be downloaded.
+    """
+    library, _, model = name.removesuffix(RENORMALISED).partition("/")
+    if library not in ("torchvision", "timm") or not model:
+        raise SettingError(
+            f"There are no weights of '{name}' to download; give a file with --teacher-weights / --student-weights."
+        )
+    weights = _torchvision_weights(model) if library == "torchvision" else _timm_settings(model)
+    try:
+        if library == "torchvision":
+            return dict(weights.get_state_dict(progress=False, check_hash=True))
+        return import_timm(name).create_model(model, pretrained=True).state_dict()
+    except (
+        Exception
+    ) as error:  # each of the libraries under them has its own, for a missing network as for a missing file
+        raise ModelError(
+            f"The pretrained weights of '{name}' cannot be downloaded; check the network, or give a file with "
+            "--teacher-weights / --student-weights."
+        ) from error
+
+
+def _torchvision_weights(model: str) -> Any:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if model not in known:
+        raise UnknownNameError("torchvision network", model, known)
+    return models.get_model_weights(model).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _timm_settings(model: str) -> Any:
+    timm = import_timm(f"timm/{model}")
+    if model not in timm.list_models():
+        raise UnknownNameError("timm network", model, timm.list_models())
+    settings = timm.get_pretrained_cfg(model)
+    if settings is None or not settings.has_weights:
+        raise SettingError(f"timm has no pretrained weights of '{model}'; give a file, or choose another network.")
+    return settings

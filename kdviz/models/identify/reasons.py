@@ -1,0 +1,173 @@
+"""Sentences on tensors that are no network's, or not surely one's: what is the matter, and what can be done."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from kdviz.core.errors import ModelError
+from kdviz.core.language import _
+from kdviz.models.identify.fits import Fit, Misfit, Shape
+from kdviz.models.identify.index import Index
+
+_OWN_CODE = "give its code (code=FILE.py:NAME, with --trust), or export it as ONNX"
+_SHOWN = 3  # names in a sentence
+
+
+def no_fit(
+    fits: Sequence[Fit], misfits: Sequence[Misfit], network: str | None, fitting: Callable[[], str | None]
+) -> ModelError:
+    """Why no network fits.
+
+    Args:
+        fits: Those that would, but for tensors that they do not have.
+        misfits: Those that nearly do.
+        network: The only one that was looked for, if one was.
+        fitting: Says which network fits instead; only asked where ``network`` is given and does not fit.
+    """
+    if fits:
+        return _with_more(max(fits, key=lambda fit: fit.matched))
+    headless = [misfit for misfit in misfits if misfit.head]
+    if headless:
+        return _headless(max(headless, key=lambda misfit: misfit.matched))
+    nearest = max(misfits, key=lambda misfit: misfit.matched, default=None)
+    if network is not None and nearest is not None:
+        return _not_this(nearest, network, fitting())
+    if nearest is None or not nearest.matched:
+        return ModelError(f"No network of torchvision, timm or kdviz has such tensors; {_OWN_CODE}.")
+    tensor, wanted, given = _difference(nearest)
+    return ModelError(
+        f"No network of torchvision, timm or kdviz has these tensors; the nearest is {nearest.entry.network}, where "
+        f"'{tensor}' is {wanted}, in the file {given}; {_OWN_CODE}."
+    )
+
+
+def _not_this(nearest: Misfit, network: str, fitting: str | None) -> ModelError:
+    tensor, wanted, given = _difference(nearest)
+    if fitting is None:
+        return ModelError(
+            f"The weights are not those of {network}, where '{tensor}' is {wanted}, in the file {given}; check the "
+            f"name, or {_OWN_CODE}."
+        )
+    return ModelError(
+        f"The weights are not those of {network}, where '{tensor}' is {wanted}, in the file {given}; they fit "
+        f"{fitting}: name that instead."
+    )
+
+
+def _difference(misfit: Misfit) -> tuple[str, str, str]:
+    """The first tensor that differs, its shape in the network, and in the file."""
+    return f"{misfit.prefix}{misfit.tensor}", misfit.wanted, "absent" if misfit.given is None else f"{misfit.given}"
+
+
+def _with_more(fit: Fit) -> ModelError:
+    if fit.inside:
+        return ModelError(
+            f"The weights are those of {fit.entry.network} with more layers ({_listed(fit.inside)}), whose computing "
+            f"is not known; {_OWN_CODE}."
+        )
+    return ModelError(
+        f"The weights are those of {fit.entry.network} with more layers ({_listed(fit.strange)}), whose computing is "
+        f"not known; {_OWN_CODE}, or leave these out with 'prefix={fit.prefix}'."
+    )
+
+
+def part_of_more(fit: Fit, around: Sequence[str]) -> ModelError:
+    """The network may be only a part of a larger one.
+
+    Args:
+        fit: The network.
+        around: What the file has beside it.
+    """
+    return ModelError(
+        f"The weights below '{fit.prefix}' are those of {fit.entry.network}, but others are around it "
+        f"({_listed(around)}), whose computing is not known; leave these out with 'prefix={fit.prefix}', or "
+        f"{_OWN_CODE}."
+    )
+
+
+def _headless(misfit: Misfit) -> ModelError:
+    other = [name for name in misfit.extra if name.split(".")[-1] in ("weight", "bias")]
+    network, head = misfit.entry.network, _listed(misfit.head)
+    if not other:
+        return ModelError(
+            f"The weights are those of {network} without its classifier ({head}), so that there are no classes; give "
+            "the weights of a whole classifier."
+        )
+    return ModelError(
+        f"The weights are those of {network} with a head of their own ({_listed(other)} instead of {head}), whose "
+        f"computing is not known; {_OWN_CODE}."
+    )
+
+
+def several(networks: Mapping[str, str]) -> ModelError:
+    """Several parts of the file are networks.
+
+    Args:
+        networks: Prefix -> network.
+    """
+    listed = ", ".join(f"'{prefix}' ({network})" for prefix, network in networks.items())
+    return ModelError(f"The file holds several networks: {listed}; say which is meant: prefix=NAME.")
+
+
+def unknown(index: Index, network: str) -> ModelError:
+    """No network has the name."""
+    close = difflib.get_close_matches(network.lower(), index.by_name, n=1, cutoff=0.5)
+    if close:
+        return ModelError(
+            f"Neither torchvision nor timm nor kdviz has a classifier '{network}'. Did you mean '{close[0]}'? Without "
+            "a name the network is found from the weights."
+        )
+    return ModelError(
+        f"Neither torchvision nor timm nor kdviz has a classifier '{network}'. Leave the name out to have the network "
+        f"found from the weights, or {_OWN_CODE}."
+    )
+
+
+def require_floats(dtypes: Mapping[str, torch.dtype], prefix: str) -> None:
+    """Refuse weights that are whole numbers.
+
+    Raises:
+        ModelError: Some are.
+    """
+    leaves = ("weight", "bias")
+    whole = [
+        name
+        for name, dtype in dtypes.items()
+        if name.startswith(prefix) and name.rpartition(".")[2] in leaves and not dtype.is_floating_point
+    ]
+    if whole:
+        raise ModelError(
+            f"'{whole[0]}' holds {str(dtypes[whole[0]]).removeprefix('torch.')} numbers, as a quantised model's; give "
+            "the weights before quantisation, or export the quantised model as ONNX."
+        )
+
+
+def no_such_prefix(prefix: str, shapes: Mapping[str, Shape]) -> ModelError:
+    """No name starts so."""
+    starts = list(dict.fromkeys(name.partition(".")[0] for name in shapes))
+    return ModelError(f"No tensor's name in the file starts with '{prefix}'; they start with {_listed(starts)}.")
+
+
+def notes(fit: Fit) -> tuple[str, ...]:
+    """What was taken for granted, a sentence each."""
+    said = []
+    if fit.entry.settings.get("transform_input"):
+        said.append(
+            _(
+                "{network} is taken to normalise its input anew (transform_input), as those do that start from "
+                "torchvision's weights.",
+                network=fit.entry.network,
+            )
+        )
+    if fit.renamed:
+        layer = next(iter(fit.renamed.values())).rpartition(".")[0]
+        said.append(_("The layer '{layer}' is taken to be the classifier.", layer=layer))
+    return tuple(said)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"{name!r:.80}" for name in names[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

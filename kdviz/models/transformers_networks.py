@@ -1,0 +1,72 @@
+"""Image classifiers of the library transformers, built from their configuration alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from kdviz.core.errors import SettingError
+
+_INSTALL = 'install it with: pip install "kdviz[transformers]"'
+_NO_PART = (
+    "auto_map",
+    "architectures",
+    "torch_dtype",
+    "dtype",
+    "transformers_version",
+    "_name_or_path",
+    "quantization_config",
+)
+
+
+class TransformersClassifier(nn.Module):
+    """A classifier of transformers as any other network: (N, C, H, W) -> logits (N, classes)."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(pixel_values=images).logits
+
+
+def transformers_network(kind: str, classes: int, channels: int, settings: Mapping[str, Any]) -> nn.Module:
+    """The classifier of a kind (``model_type``, such as ``vit``) with fresh weights.
+
+    Only classes of the library itself are used: code that a configuration names elsewhere is left alone, and nothing
+    is downloaded.
+
+    Args:
+        kind: transformers' ``model_type``.
+        classes: Number of logits.
+        channels: Of the input.
+        settings: ``config``: the content of config.json.
+
+    Raises:
+        SettingError: transformers is not installed, has no such classifier, or does not take the configuration.
+    """
+    try:
+        import transformers  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise SettingError(f"The network 'transformers/{kind}' needs transformers; {_INSTALL}") from error
+    config = settings.get("config", {})
+    if not isinstance(config, Mapping):
+        raise SettingError("The setting 'config' of a network of transformers must be the content of its config.json.")
+    plain = {name: value for name, value in config.items() if name not in _NO_PART and name != "model_type"}
+    if plain.get("backbone") or plain.get("use_timm_backbone") or kind == "timm_wrapper":
+        raise SettingError(f"A '{kind}' has a backbone of another library; import that library's weights instead.")
+    names = {number: f"class {number}" for number in range(classes)}
+    plain |= {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+    plain |= {"num_channels": channels} if "num_channels" in plain else {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = transformers.AutoConfig.for_model(kind, **plain)
+            network = transformers.AutoModelForImageClassification.from_config(made, trust_remote_code=False)
+    except Exception as error:  # the library raises nearly anything for a configuration that it does not know
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise SettingError(f"transformers makes no image classifier of this '{kind}': {reason}") from error
+    return TransformersClassifier(network)

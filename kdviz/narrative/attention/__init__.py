@@ -1,0 +1,1 @@
+"""The attention study in words, as Markdown and as one JSON document."""

@@ -1,0 +1,149 @@
+"""The attention studies of an experiment as Markdown, so that a README states what its tables hold and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from typing import Any
+
+from kdviz.core.language import ENGLISH, number, speaking
+from kdviz.experiment import Experiment
+from kdviz.metrics.similarity import MAIN
+from kdviz.narrative.attention.phrases import counted
+from kdviz.narrative.attention.words import in_words
+from kdviz.narrative.attention.words_controls import remarks
+from kdviz.studies.attention.faithfulness import TRIVIAL, faithfulness_summary
+from kdviz.studies.attention.statistics.controls import CANNOT_TELL, Control
+from kdviz.studies.attention.statistics.report import AttentionReport, read_attention, studies_of
+from kdviz.studies.attention.statistics.uncertainty import Effect
+from kdviz.studies.attention.statistics.verdicts import RULES, claim_of
+from kdviz.studies.sweep.kinds import STUDIES
+
+_SHOWN = ("rise", "integrated_gradients", "saliency", "grad_cam", TRIVIAL)
+
+
+def attention_markdown(experiment: Experiment, measure: str = MAIN) -> str:
+    """Tables and sentences of every attention study of an experiment, in English; empty without a study.
+
+    Args:
+        experiment: Has agreement.parquet.
+        measure: By which maps are compared.
+
+    Raises:
+        ExperimentError: The table is damaged.
+    """
+    with speaking(ENGLISH):
+        names = sorted(studies_of(experiment), key=lambda name: (name != "temperature", name))
+        parts = [_study(read_attention(experiment, name, measure), full=place == 0) for place, name in enumerate(names)]
+        return "\n\n".join([*parts, *_faithful(experiment)]) + "\n" if parts else ""
+
+
+def _study(report: AttentionReport, full: bool) -> str:
+    said = in_words(report)
+    parts = [_made(report), _values(report), " ".join(said.sentences)]
+    if report.all_controls:
+        parts.append(_controls(report))
+    parts.append(" ".join([*remarks(report), *said.dependence]))
+    if full:
+        parts.append(" ".join(said.limits))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _made(report: AttentionReport) -> str:
+    """How the study was made, and what its figures are."""
+    about, kind = report.about, STUDIES.get(report.study)
+    varied = f"Study of the {kind.title.lower()}" if kind else "Study of the experiment's own models"
+    masks = about.get("settings", {}).get("n_masks")
+    parts = [counted(report.chosen.difference)]
+    if about.get("of"):
+        parts.append(f"of {number(about['of'])} {about.get('split', '')} images".replace("  ", " "))
+    if masks:
+        parts.append(f"{number(masks)} masks an image")
+    corrected = "divided by what equal maps would reach" if report.corrected else "not corrected for the masks' noise"
+    figure = f"Agreement is {report.measure.capitalize()} across independent halves of the masks, {corrected}"
+    return f"**{varied}**: {', '.join(parts)}. {figure}; intervals are 95 %, over images, seeds and teachers."
+
+
+def _values(report: AttentionReport) -> str:
+    kind = STUDIES.get(report.study, STUDIES["temperature"])
+    rows = []
+    for one in report.values:
+        name = "" if one.value is None else kind.amount(one.value)
+        verdict = claim_of(one.difference, report.margin, one.value)
+        rows.append([name, _plain(one.kd.value), _plain(one.alone.value), _effect(one.difference), verdict.outcome])
+    heads = [
+        "distillation",
+        "KD student's agreement with the teacher",
+        "student alone's",
+        "difference",
+        f"verdict (margin {_plain(report.margin)})",
+    ]
+    return table(heads, rows)
+
+
+def _controls(report: AttentionReport) -> str:
+    """Every control for every value, with its bound."""
+    kind = STUDIES.get(report.study, STUDIES["temperature"])
+    rows = [
+        [
+            "" if one.value is None else kind.amount(one.value),
+            one.name,
+            _effect(one.difference),
+            _inner(one),
+            _says(one),
+        ]
+        for one in report.all_controls
+    ]
+    return table(["at", "control", "difference", "90 % interval, and bound", "outcome"], rows)
+
+
+def _inner(control: Control) -> str:
+    inner = control.interval
+    bound = f" in ±{_plain(control.bound)}" if control.bound > 0 else ""
+    return f"[{_signed(inner.low)}, {_signed(inner.high)}]{bound}"
+
+
+def _says(control: Control) -> str:
+    if control.small:
+        return f"small but not zero ({abs(control.share):.0%} of the effect)"
+    if control.outcome == CANNOT_TELL and not control.bound > 0:
+        return "no effect to hold it against"
+    return control.outcome
+
+
+def _faithful(experiment: Experiment) -> Iterable[str]:
+    rows = [row for row in faithfulness_summary(experiment) if row["method"] in _SHOWN]
+    if not rows:
+        return
+    shown = [[row["role"], row["method"], _plain(row["deletion"]), _plain(row["insertion"])] for row in rows]
+    count = max(row["images"] for row in rows)
+    yield f"**Are the maps true to their models?** Mean over {count} images."
+    yield table(["model", "method", "deletion (lower is better)", "insertion (higher is better)"], shown)
+
+
+def rules_markdown() -> str:
+    """The rules of the verdicts, as a list."""
+    return "\n".join(f"- {name}: {text}" for name, text in RULES.items())
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _effect(effect: Effect) -> str:
+    return f"{_signed(effect.value)} [{_signed(effect.interval.low)}, {_signed(effect.interval.high)}]"
+
+
+def _plain(value: float) -> str:
+    """Three decimals without the zero before the point, as the literature writes correlations."""
+    return _without_zero(f"{value:.3f}") if isfinite(value) else "–"
+
+
+def _signed(value: float) -> str:
+    return _without_zero(f"{value:+.3f}").replace("-", "−") if isfinite(value) else "–"
+
+
+def _without_zero(text: str) -> str:
+    return text.replace("0.", ".", 1) if text.lstrip("+-").startswith("0.") else text

@@ -1,0 +1,29 @@
+"""Parts of sentences about effects: intervals and counts, in the reader's language."""
+
+from __future__ import annotations
+
+from kdviz.core.language import _, plural, signed
+from kdviz.studies.attention.statistics.uncertainty import Effect
+
+
+def counted(effect: Effect) -> str:
+    """Over how many images, seeds and teachers an effect is."""
+    return _(
+        "{images}, {seeds} and {teachers}",
+        images=plural("{count} image", "{count} images", effect.n_images),
+        seeds=plural("{count} seed", "{count} seeds", effect.n_seeds),
+        teachers=plural("{count} teacher", "{count} teachers", effect.n_teachers),
+    )
+
+
+def with_interval(effect: Effect) -> str:
+    return _(
+        "{value} (95 % interval {low} to {high})",
+        value=signed(effect.value, 3),
+        low=signed(effect.interval.low, 3),
+        high=signed(effect.interval.high, 3),
+    )
+
+
+def span(low: float, high: float) -> str:
+    return _("{low} to {high}", low=signed(low, 3), high=signed(high, 3))

@@ -1,0 +1,232 @@
+"""What a study of attention says, in the reader's language and in words that its statistics allow, with its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdviz.core.language import N_, _, number, percent, plural
+from kdviz.narrative.attention.phrases import counted, span, with_interval
+from kdviz.narrative.attention.words_controls import control_sentences
+from kdviz.narrative.attention.words_dependence import dependence_sentences
+from kdviz.studies.attention.statistics.report import AttentionReport
+from kdviz.studies.attention.statistics.verdicts import CLOSER, FURTHER, Verdict, claim_of, verdicts
+from kdviz.studies.sweep.kinds import STUDIES
+
+LEAST_CEILING = 0.9
+"""Mean ceiling down to which corrected agreement is right to .01; see :mod:`.statistics`."""
+
+_MEASURES = {
+    "spearman": N_("Spearman's rank correlation"),
+    "pearson": N_("Pearson's correlation"),
+    "ssim": N_("structural similarity"),
+    "iou": N_("overlap of the top 20 %"),
+}
+_CLAIMS = {
+    "closer": N_(
+        "{distillation} teaches where to look: the KD student's maps agree with the teacher's by {kd}, those of the "
+        "student alone by {alone} ({measure}). The difference is {difference}, over {counts}."
+    ),
+    "further": N_(
+        "{distillation} leads away from where the teacher looks: the KD student's maps agree with the teacher's by "
+        "{kd}, those of the student alone by {alone} ({measure}). The difference is {difference}, over {counts}."
+    ),
+    "as close": N_(
+        "{distillation} hardly changes where the student looks: its maps agree with the teacher's by {kd}, those of "
+        "the student alone by {alone} ({measure}). The difference is {difference}, over {counts}, and its 90 % "
+        "interval, {inner}, lies within the margin of ±{margin}, below which a difference counts as none."
+    ),
+    "cannot be told": N_(
+        "{distillation} cannot be told to teach where to look with {counts}: the KD student's maps agree with the "
+        "teacher's by {kd}, those of the student alone by {alone} ({measure}). The difference is {difference}."
+    ),
+    "one training": N_(
+        "One training of each student cannot tell whether {distillation} teaches where to look: here the KD student's "
+        "maps agree with the teacher's by {kd}, those of the student alone by {alone} ({measure}). The difference is "
+        "{difference}, over {counts}: the interval is over images, and other seeds may differ by more."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Words:
+    """A verdict in words.
+
+    Attributes:
+        outcome: ``closer``, ``further``, ``as close`` or ``cannot be told``: the KD student's maps beside those of the
+            student alone.
+        sentences: What is claimed: the first two say it all.
+        controls: What the controls say of it, for the judged value and in short for the others.
+        dependence: What it depends on.
+        limits: What it does not say.
+        verdicts: The same as data: every conclusion with its numbers and its rule.
+    """
+
+    outcome: str
+    sentences: tuple[str, ...]
+    controls: tuple[str, ...]
+    dependence: tuple[str, ...]
+    limits: tuple[str, ...]
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def everything(self) -> tuple[str, ...]:
+        """All sentences, best read in order."""
+        return *self.sentences, *self.controls, *self.dependence, *self.limits
+
+
+def in_words(report: AttentionReport) -> Words:
+    """The verdict of a report."""
+    claim = claim_of(report.chosen.difference, report.margin, report.chosen.value)
+    return Words(
+        claim.outcome,
+        (_claim(report, claim), *_enough(claim), _ceilings(report), *_size(report, claim.outcome)),
+        tuple(control_sentences(report)),
+        tuple(dependence_sentences(report)),
+        tuple(_limits(report)),
+        tuple(verdicts(report)),
+    )
+
+
+# the claim ------------------------------------------------------------------------------------------------------------
+
+
+def _claim(report: AttentionReport, claim: Verdict) -> str:
+    alone = claim.rule == "trainings"
+    return _(
+        _CLAIMS["one training" if alone else claim.outcome],
+        distillation=_distillation(report, within=alone),
+        kd=number(report.chosen.kd.value, 3),
+        alone=number(report.chosen.alone.value, 3),
+        measure=_measure(report),
+        difference=with_interval(report.chosen.difference),
+        counts=counted(report.chosen.difference),
+        inner=span(claim.inner_low, claim.inner_high),
+        margin=number(claim.margin, 3),
+    )
+
+
+def _distillation(report: AttentionReport, within: bool = False) -> str:
+    value = report.chosen.value
+    if value is None:
+        return _("distillation") if within else _("Distillation")
+    kind = STUDIES.get(report.study, STUDIES["temperature"])
+    if within:
+        return _("distillation at {value}", value=kind.amount(value))
+    return _(kind.subject, value=kind.amount(value))
+
+
+def _measure(report: AttentionReport) -> str:
+    name = _(_MEASURES.get(report.measure, report.measure))
+    if report.corrected:
+        return _("{measure}, the masks' noise taken out", measure=name)
+    return _("{measure}, with the masks' noise in it", measure=name)
+
+
+def _enough(claim: Verdict) -> list[str]:
+    if claim.enough is None:
+        return []
+    trainings = plural("{count} training", "{count} trainings", claim.enough)
+    return [_("If difference and spread stayed as they are, about {trainings} would tell.", trainings=trainings)]
+
+
+def _ceilings(report: AttentionReport) -> str:
+    one = report.chosen
+    text = N_(
+        "Across independent halves of the masks and uncorrected it is {kd} against {alone}, where equal maps would "
+        "reach {ceiling_kd} and {ceiling_alone}."
+    )
+    plain = N_("Equal maps would reach {ceiling_kd} and {ceiling_alone}, across independent halves of the masks.")
+    return _(
+        text if report.corrected else plain,
+        kd=number(one.raw_kd.value, 3),
+        alone=number(one.raw_alone.value, 3),
+        ceiling_kd=number(one.ceiling_kd, 3),
+        ceiling_alone=number(one.ceiling_alone, 3),
+    )
+
+
+def _size(report: AttentionReport, outcome: str) -> list[str]:
+    if outcome not in (CLOSER, FURTHER):
+        return []
+    size, further = report.chosen.size, outcome == FURTHER
+    shares = [1 - one if further else one for one in size.by_training_superiority]
+    text = _FURTHER if further else _CLOSER
+    return [
+        _(
+            text,
+            share=percent(sum(shares) / len(shares), 0),
+            low=percent(min(shares), 0),
+            high=percent(max(shares), 0),
+            d=number(size.d_z, 2),
+            d_low=number(min(size.by_training_d_z), 2),
+            d_high=number(max(size.by_training_d_z), 2),
+            trainings=plural("{count} training", "{count} trainings", len(shares)),
+        )
+    ]
+
+
+_CLOSER = N_(
+    "In single trainings the KD student's map is closer to the teacher's on {share} of the images ({low} to {high}, in "
+    "{trainings}), with a Cohen's d of paired differences of {d} ({d_low} to {d_high})."
+)
+_FURTHER = N_(
+    "In single trainings the KD student's map is further from the teacher's on {share} of the images ({low} to {high}, "
+    "in {trainings}), with a Cohen's d of paired differences of {d} ({d_low} to {d_high})."
+)
+
+
+# limits ---------------------------------------------------------------------------------------------------------------
+
+
+def _limits(report: AttentionReport) -> list[str]:
+    return [*_few(report), *_noise(report), _scope(report)]
+
+
+def _few(report: AttentionReport) -> list[str]:
+    """What so few trainings leave open."""
+    if report.trainings == 1:
+        return [
+            _("With one seed the interval says nothing about other trainings."),
+            _("There is one teacher in it: other teachers may teach otherwise."),
+        ]
+    limits = []
+    if report.trainings < 10:
+        limits.append(
+            _(
+                "{seeds} and {teachers} are few: the interval is Student's t over teachers, seeds and images, and wide "
+                "for that reason; a bootstrap over so few is too narrow.",
+                seeds=plural("{count} seed", "{count} seeds", report.seeds),
+                teachers=plural("{count} teacher", "{count} teachers", report.teachers),
+            )
+        )
+    if report.teachers == 1:
+        limits.append(_("There is one teacher in it: other teachers may teach otherwise."))
+    return limits
+
+
+def _noise(report: AttentionReport) -> list[str]:
+    """How far the correction for the masks' noise can be trusted."""
+    lowest = min(report.chosen.ceiling_kd, report.chosen.ceiling_alone)
+    if not report.corrected:
+        return [_("The masks' noise cannot be taken out of this measure: compare it with what equal maps would reach.")]
+    if lowest >= LEAST_CEILING:
+        return []
+    return [
+        _(
+            "The maps are noisy (equal maps would reach {ceiling}): below {least} the correction can be off by more "
+            "than .01.",
+            ceiling=number(lowest, 2),
+            least=number(LEAST_CEILING, 2),
+        )
+    ]
+
+
+def _scope(report: AttentionReport) -> str:
+    settings = report.about.get("settings", {})
+    return _(
+        "It is about maps by the method {method} on the baseline {baseline}, of the class that the teacher says. "
+        "Maps that agree say that both models look there; not that they do the same with what they see, nor that "
+        "distillation works through it.",
+        method=report.about.get("method", "rise"),
+        baseline=settings.get("baseline", "black"),
+    )

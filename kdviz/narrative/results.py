@@ -1,0 +1,210 @@
+"""What an experiment's tables say, as Markdown: figures in a README come from here and are never typed.
+
+A document names the sections that it wants between two comments; :func:`updated` writes what belongs between them::
+
+    <!-- kdviz results: models -->
+    <!-- kdviz end -->
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from kdviz.compress.cost import read_cost
+from kdviz.core.errors import ExperimentError, SettingError
+from kdviz.core.language import ENGLISH, number, percent, plural, speaking
+from kdviz.core.registry import Registry
+from kdviz.data.samples import SPLITS
+from kdviz.experiment import Experiment
+from kdviz.narrative.attention.markdown import attention_markdown
+from kdviz.studies.sweep.runner import STUDIES, summary
+from kdviz.studies.sweep.verdict import verdict
+
+sections: Registry[Callable[[Experiment], str]] = Registry("section")
+"""Name -> Markdown of an experiment; raises ExperimentError where its tables are missing."""
+
+_BLOCK = re.compile(r"(<!-- kdviz results: ([\w-]+) -->\r?\n)(.*?)(<!-- kdviz end -->)", re.DOTALL)
+_BEGIN = "<!-- kdviz results:"
+_TABLES = {"attention": "agreement", "cost": "cost"} | {name: study.table for name, study in STUDIES.items()}
+_NAMES = {"teacher": "teacher", "kd_student": "KD student", "student": "student alone"}
+
+
+def results(experiment: Experiment, names: Iterable[str] = ()) -> str:
+    """Sections of an experiment's results, one after the other.
+
+    Args:
+        experiment: Whose.
+        names: Of ``sections``; none means all whose tables there are.
+
+    Raises:
+        UnknownNameError: No such section.
+        ExperimentError: A section that is asked for has no table, or a table is damaged.
+    """
+    with speaking(ENGLISH):
+        if names:
+            return "\n".join(sections[name](experiment) for name in names)
+        return "\n".join(filter(None, (_if_there(experiment, name) for name in sections)))
+
+
+def updated(document: str, experiment: Experiment) -> str:
+    """The document with every block between ``<!-- kdviz results: NAME -->`` and ``<!-- kdviz end -->`` made again.
+
+    Raises:
+        SettingError: It has no such block, or one begins before the one before it has ended.
+        UnknownNameError: A block has a name that no section has.
+        ExperimentError: A section's table is missing.
+    """
+    if not _BLOCK.search(document):
+        raise SettingError(
+            "The document has no place for results; write the lines '<!-- kdviz results: models -->' and "
+            "'<!-- kdviz end -->' where they should stand."
+        )
+    for found in _BLOCK.finditer(document):
+        if _BEGIN in found[3]:
+            raise SettingError(
+                f"The block '{found[2]}' of the document has no line '<!-- kdviz end -->' of its own before the next "
+                "one begins; write it where the results should end."
+            )
+    return _BLOCK.sub(lambda found: found[1] + _like(found[1], results(experiment, [found[2]])) + found[4], document)
+
+
+def _like(line: str, text: str) -> str:
+    """The text with the line ends of ``line``."""
+    return text.replace("\n", "\r\n") if line.endswith("\r\n") else text
+
+
+def _if_there(experiment: Experiment, name: str) -> str:
+    """A section, or nothing where its table was never made; a table that is damaged is no table that is missing."""
+    there = _split(experiment) is not None if name == "models" else experiment.has_table(_TABLES[name])
+    return sections[name](experiment) if there else ""
+
+
+def table_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+# sections -------------------------------------------------------------------------------------------------------------
+
+
+@sections.register("models")
+def models(experiment: Experiment) -> str:
+    """Each model's figures on the first split that all were measured on."""
+    runs, split = list(experiment.runs.values()), _split(experiment)
+    if split is None:
+        raise ExperimentError(f"'{experiment.folder}' has no figures of its models; kdviz evaluate measures them.")
+    samples = int(next(iter(runs)).metrics[split]["samples"])
+    titles = ["model", "accuracy", "F1", "AUC", "loss", "ECE", "says the same as the teacher", "repeats its errors"]
+    rows = []
+    for run in runs:
+        known = run.metrics[split]
+        figures = [known.get(name) for name in ("accuracy", "f1", "auc", "loss", "ece")]
+        shares = [known.get("same_as_teacher"), known.get("inherited_errors")]
+        cells = [
+            _percent(figures[0]),
+            *(_decimals(one, 4) for one in figures[1:3]),
+            *(_decimals(one, 3) for one in figures[3:]),
+        ]
+        rows.append([_title(experiment, run.role), *cells, _percent(shares[0]), _percent(shares[1], 1)])
+    return f"On {number(samples)} {split} images:\n\n" + table_of(titles, rows)
+
+
+def _split(experiment: Experiment) -> str | None:
+    runs = experiment.runs.values()
+    return next((one for one in SPLITS if all("accuracy" in run.metrics.get(one, {}) for run in runs)), None)
+
+
+def _title(experiment: Experiment, role: str) -> str:
+    run = experiment.runs[role]
+    said = [_cell(run.title) or _NAMES.get(role, role), *([f"`{run.network}`"] if run.has_model else [])]
+    training = run.training
+    if training.get("epochs"):
+        said.append(f"{training['epochs']} epochs")
+    if "temperature" in training and "alpha" in training:
+        said.append(f"T = {training['temperature']:g}, alpha = {training['alpha']:g}")
+    return ", ".join(said)
+
+
+def _cell(text: str) -> str:
+    """A user's text in a Markdown table."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
+
+
+def _percent(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else percent(value, digits)
+
+
+def _decimals(value: float | None, digits: int) -> str:
+    return "" if value is None else number(value, digits)
+
+
+def _study(name: str) -> Callable[[Experiment], str]:
+    def section(experiment: Experiment) -> str:
+        """A sweep's figures on the test split and its verdict."""
+        study = STUDIES[name]
+        table = experiment.table(study.table)
+        rows = summary(table, name)
+        figures = [[_value(name, row), *_figures(row)] for row in rows if row["role"] != "teacher"]
+        teachers = {row["value"]: row for row in rows if row["role"] == "teacher"}
+        titles = [study.unit, "seeds", "accuracy", "F1", "ECE", "repeats the teacher's errors"]
+        if len(teachers) > 1:
+            titles.append("its teacher's accuracy")
+            shown = [row for row in rows if row["role"] != "teacher"]
+            for cells, row in zip(figures, shown, strict=True):
+                cells.append(_spread(teachers[row["value"]]) if row["value"] in teachers else "")
+        judged = verdict(table, experiment.table("study_predictions"), name)
+        return table_of(titles, figures) + "".join(f"\n{line}\n" for line in _paragraph(judged))
+
+    return section
+
+
+def _paragraph(judged: object) -> list[str]:
+    sentences = getattr(judged, "sentences", ())
+    return [" ".join(sentences)] if sentences else []
+
+
+def _value(name: str, row: dict) -> str:
+    value = row["value"]
+    return "student alone" if value is None else value if isinstance(value, str) else f"{value:g}"
+
+
+def _figures(row: dict) -> list[str]:
+    inherited = _percent(row["inherited_errors"], 1)
+    return [number(row["seeds"]), _spread(row), number(row["f1"], 4), number(row["ece"], 4), inherited]
+
+
+def _spread(row: dict) -> str:
+    """Mean and standard deviation over seeds."""
+    spread = row["accuracy_sd"]
+    return percent(row["accuracy"], 2) + ("" if spread is None else f" ± {number(100 * spread, 2)}")
+
+
+for _name in ("temperature", "teacher-epochs", "alpha", "loss"):
+    sections.add(_name, _study(_name))
+
+
+@sections.register("attention")
+def attention(experiment: Experiment) -> str:
+    """Every study of attention, with its controls and limits."""
+    text = attention_markdown(experiment) if experiment.has_table("agreement") else ""
+    if not text:
+        raise ExperimentError(f"'{experiment.folder}' has no study of attention; kdviz study makes one.")
+    return text
+
+
+@sections.register("cost")
+def cost(experiment: Experiment) -> str:
+    """What each model costs in each form, on one thread or the fewest measured."""
+    report = read_cost(experiment)
+    rows = []
+    for one in report.at(report.known_threads[0]).entries:
+        cells = [number(one.costs["flops"], 2) if "flops" in one.costs else "", number(one.costs["size"], 2)]
+        cells += [number(one.costs[name], 3) if name in one.costs else "" for name in ("latency", "batched")]
+        rows.append([_NAMES.get(one.role, one.role), one.form, *cells, percent(one.accuracy, 2)])
+    titles = ["model", "form", "MFLOP", "MB", "ms for one picture", "ms a picture in a batch", "accuracy"]
+    machine = report.machine["machine"]
+    threads = plural("{count} thread", "{count} threads", report.known_threads[0])
+    return f"Measured on {machine}, {threads}:\n\n" + table_of(titles, rows)

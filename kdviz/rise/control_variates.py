@@ -1,0 +1,289 @@
+"""Models of scores under masks whose covariance with the masks is known exactly: control variates.
+
+For any function h of the mask that does not depend on the sample,
+
+    Cov(f, M) = Cov(h, M) + Cov(f - h, M),
+
+where the first term is known and the second is estimated from the scores (Owen, 2013, section 8.9). A good h leaves
+little to the sample. Two kinds of h are fitted by ridge regression in the masks' principal components Z, the penalty
+by generalised cross-validation (Golub, Heath & Wahba, 1979): the linear a + b . Z, and sigmoid(a + b . Z).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from kdviz.rise.components import Design, cells_of, components, design_of, projected, variance_of
+from kdviz.rise.groups import Groups, groups_of
+from kdviz.rise.masks import RandomMasks
+
+_EDGE = 1e-3  # probabilities nearer to 0 or 1 count as this near, in the fit of their log odds
+_PENALTIES = torch.logspace(-6, 4, 41, dtype=torch.float64)
+_MOST_FOLDS = 8
+_SHIFTS_A_SIDE = 16  # over which the covariance of a sigmoid is averaged
+_DECAYED = 8.0  # 1 / sinh(8 pi) is 2e-11
+_REACH = 22.0  # sigmoid(-22) is 3e-10
+
+
+class LinearModel:
+    """h = a + b . Z, a linear function of the mask.
+
+    Args:
+        masks: The series of masks.
+        scores: float64 (targets, n).
+    """
+
+    def __init__(self, masks: RandomMasks, scores: Tensor):
+        self.masks, self.scores = masks, scores
+        self.groups: Groups = groups_of(masks, scores.shape[1])
+
+    @property
+    def _design(self) -> Design:
+        return design_of(self.masks, self.scores.shape[1])
+
+    @property
+    def everything(self) -> Tensor:
+        """The choice of all groups, bool (1, groups)."""
+        return torch.ones(1, self.groups.count, dtype=torch.bool)
+
+    def fit(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Fits h to some groups of masks.
+
+        Args:
+            chosen: bool (k, groups).
+
+        Returns:
+            Cov(h, M), float64 (k, targets, H, W), and f - h under all masks, (k, targets, n).
+        """
+        slopes, starts = self._linear(chosen.double(), *self._sums, self._penalty)
+        return self._known(slopes), self.scores - self._predicted(slopes, starts)
+
+    @cached_property
+    def slope(self) -> Tensor:
+        """b, fitted to all masks, (targets, components)."""
+        return self._linear(self.everything.double(), *self._sums, self._penalty)[0][0]
+
+    @cached_property
+    def unseen(self) -> Tensor:
+        """Scores less h, fitted without the fold that a mask is in, (targets, n).
+
+        What h says of the masks that it was fitted to looks better than what it says of others; these are honest.
+        """
+        return _of_own_fold(self.fit(self._other_folds)[1], self._fold)
+
+    @property
+    def folds(self) -> int:
+        return min(_MOST_FOLDS, int((self.groups.sizes > 0).sum()))
+
+    @property
+    def _fold(self) -> Tensor:
+        return self.groups.numbers % self.folds
+
+    @property
+    def _other_folds(self) -> Tensor:
+        fold = torch.arange(self.groups.count) % self.folds
+        return fold != torch.arange(self.folds)[:, None]
+
+    @cached_property
+    def _sums(self) -> tuple[Tensor, Tensor]:
+        return self._group_sums(self.scores)
+
+    @cached_property
+    def _penalty(self) -> Tensor:
+        return self._best_penalty(self.scores, *self._sums)
+
+    def _group_sums(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum v Z, (groups, rows, components), and sum v, (groups, rows), of values (rows, n)."""
+        cross = torch.zeros(self.groups.count, len(values), len(self._design.values), dtype=torch.float64)
+        for part in projected(self.masks, values.shape[1]):
+            cross.index_add_(0, part.groups, part.cross(part.of(values)))
+        level = torch.zeros(self.groups.count, len(values), dtype=torch.float64)
+        return cross, level.index_add_(0, self.groups.numbers, values.T.contiguous())
+
+    def _best_penalty(self, values: Tensor, cross: Tensor, level: Tensor) -> Tensor:
+        """(rows,): the penalty with the least generalised cross-validation error, of all masks.
+
+        A linear model says opposite things of complements: only half the difference of their values is data, and a
+        pair is one observation. Taken as two, 256 masks would look enough for 250 coefficients.
+        """
+        count = values.shape[1]
+        mean = level.sum(0) / count
+        centred = cross.sum(0) - mean[:, None] * self._design.total.sum(0)
+        power, observed = (values - mean[:, None]).square().sum(1), float(count - 1)
+        if self.masks.paired and count % 2 == 0:
+            power, observed = (values[:, 0::2] - values[:, 1::2]).square().sum(1) / 2, count / 2
+        eigen = self._design.values
+        grid = _PENALTIES * eigen.max()
+        shrunk = eigen + grid[:, None]  # (penalties, components)
+        free = (1 - (eigen / shrunk).sum(1) / observed).clamp_min(1e-3)
+        squared = (centred @ self._design.vectors).square()  # (rows, components)
+        residual = power[:, None] - squared @ ((2 / shrunk - eigen / shrunk.square()).T)
+        return grid[(residual / free.square()).argmin(1)]
+
+    def _linear(self, picks: Tensor, cross: Tensor, level: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
+        """Slopes (k, rows, components) and intercepts (k, rows) of a ridge regression on some groups each."""
+        slopes, starts = [], []
+        for pick in picks:
+            size, total = pick @ self.groups.sizes, pick @ self._design.total
+            mean, gram = pick @ level / size, torch.tensordot(pick, self._design.gram, 1)
+            slope = _ridge(gram, torch.tensordot(pick, cross, 1) - mean[:, None] * total, penalty)
+            slopes.append(slope)
+            starts.append(mean - slope @ (total / size))
+        return torch.stack(slopes), torch.stack(starts)
+
+    def _predicted(self, slopes: Tensor, starts: Tensor) -> Tensor:
+        """The linear functions a + b . Z of every mask, (k, rows, n), from (k, rows, components) and (k, rows)."""
+        result = torch.empty(starts.numel(), self.scores.shape[1], dtype=torch.float64)
+        for part in projected(self.masks, self.scores.shape[1]):
+            result[:, part.index] = part.predicted(slopes.flatten(0, 1)).transpose(0, 1).flatten(1)
+        return result.view(*starts.shape, -1) + starts.unsqueeze(2)
+
+    def _known(self, slopes: Tensor) -> Tensor:
+        """Cov(b . Z, M), (..., H, W), from (..., components)."""
+        parts = components(self.masks.size, self.masks.grid)
+        full = slopes.new_zeros(*slopes.shape[:-1], *parts.kept.shape)
+        full[..., parts.kept] = variance_of(self.masks) * slopes
+        return parts.rows @ full @ parts.columns.T
+
+
+class LogisticModel(LinearModel):
+    """h = sigmoid(a + b . Z) + c . Z, for scores that are probabilities.
+
+    A probability under a mask is far from linear in the mask, but its log odds are nearly so. They are fitted first;
+    what the sigmoid leaves is fitted by a linear model.
+    """
+
+    @cached_property
+    def _log_odds(self) -> Tensor:
+        """(targets, n), of scores that are moved away from 0 and 1, where rounding is all that differs."""
+        return self.scores.clamp(_EDGE, 1 - _EDGE).logit()
+
+    @cached_property
+    def _odds(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What the fit of the log odds needs: their sums, and the penalty."""
+        sums = self._group_sums(self._log_odds)
+        return *sums, self._best_penalty(self._log_odds, *sums)
+
+    @cached_property
+    def _rest(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for the fit of the rest, of the sigmoid that is fitted to all masks."""
+        rest = self._of_everything[2][0]
+        sums = self._group_sums(rest)
+        return *sums, self._best_penalty(rest, *sums)
+
+    @cached_property
+    def _of_everything(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self._without_sigmoid(self.everything)
+
+    def _without_sigmoid(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        slopes, starts = self._linear(chosen.double(), *self._odds)
+        return slopes, starts, self.scores - self._predicted(slopes, starts).sigmoid_()
+
+    def fit(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`LinearModel.fit`."""
+        if chosen.all():
+            slopes, starts, rest = self._of_everything
+            second, level = self._linear(chosen.double(), *self._rest)
+        else:
+            slopes, starts, rest = self._without_sigmoid(chosen)
+            second, level = self._fit_of_rest(chosen, rest)
+        known = self._known(second) + covariance_of_sigmoid(self.masks, slopes, starts)
+        return known, rest - self._predicted(second, level)
+
+    def _fit_of_rest(self, chosen: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+        cross, level = self._group_sums(rest.flatten(0, 1))
+        cross, level = (part.unflatten(1, rest.shape[:2]) for part in (cross, level))
+        fits = [
+            self._linear(pick[None].double(), cross[:, row], level[:, row], self._rest[2])
+            for row, pick in enumerate(chosen)
+        ]
+        slopes, starts = (torch.cat(part) for part in zip(*fits, strict=True))
+        return slopes, starts
+
+    @cached_property
+    def unseen(self) -> Tensor:
+        """See :attr:`LinearModel.unseen`."""
+        chosen = self._other_folds
+        rest = self._without_sigmoid(chosen)[2]
+        return _of_own_fold(rest - self._predicted(*self._linear(chosen.double(), *self._rest)), self._fold)
+
+
+def _of_own_fold(values: Tensor, fold: Tensor) -> Tensor:
+    """(folds, targets, n) -> for each mask the value of its own fold, (targets, n)."""
+    return values[fold, :, torch.arange(len(fold))].T.contiguous()
+
+
+def _ridge(gram: Tensor, cross: Tensor, penalty: Tensor) -> Tensor:
+    """Slopes (targets, components) of a ridge regression; targets with the same penalty share a factorisation."""
+    slope = torch.empty_like(cross)
+    for one in penalty.unique():
+        same = penalty == one
+        # Not torch.linalg.solve of a batch: MKL's batched LU can hang on some processors (torch 2.15).
+        factor = torch.linalg.cholesky(gram + one * torch.eye(len(gram), dtype=gram.dtype))
+        slope[same] = torch.cholesky_solve(cross[same].T, factor).T
+    return slope
+
+
+# the sigmoid's covariance, exactly ------------------------------------------------------------------------------------
+
+
+def covariance_of_sigmoid(masks: RandomMasks, slopes: Tensor, starts: Tensor) -> Tensor:
+    """Cov(sigmoid(a + b . Z), M), (..., H, W), from b (..., components) and a (...).
+
+    Given a shift, b . Z is a weighted sum of independent cells, for which :func:`covariance_with_cells` is exact, and
+    E[M | shift] does not depend on the shift: the covariance is the mean of those given the shifts. Cells of more
+    than 16 pixels a side take 16 shifts a side, which stand for their neighbours.
+    """
+    rows, columns = (matrix.double() for matrix in masks.upsampling)
+    weights, start = slopes.flatten(0, -2), starts.flatten()
+    result = torch.zeros(len(start), *masks.size, dtype=torch.float64)
+    down, right = (_spread(cell) for cell in masks.cell)
+    for y in down:
+        for x in right:
+            cells = weights @ cells_of(masks.size, masks.grid, (y, x))
+            grids = covariance_with_cells(cells, start, masks.probability).view(-1, *masks.grid)
+            result += rows[y] @ grids @ columns[x].T
+    return result.view(*starts.shape, *masks.size) / (len(down) * len(right))
+
+
+def _spread(cell: int) -> list[int]:
+    """All shifts of a cell, or 16 of them in equal steps and centred."""
+    if cell <= _SHIFTS_A_SIDE:
+        return list(range(cell))
+    return [int((place + 0.5) * cell / _SHIFTS_A_SIDE - 0.5 + 0.5 * (place % 2)) for place in range(_SHIFTS_A_SIDE)]
+
+
+def covariance_with_cells(weights: Tensor, starts: Tensor, probability: float) -> Tensor:
+    """Cov(sigmoid(a + sum_c w_c u_c), u_c) for independent centred bits u_c, (rows, cells).
+
+    sigmoid(x) = 1/2 + integral over t > 0 of sin(x t) / sinh(pi t) (Gradshteyn & Ryzhik, 3.981.1), and the expected
+    value of exp(i t sum w u) is the product of the cells' characteristic functions phi_c, so that
+
+        Cov = Im of the integral of exp(i a t) E[u_c exp(i t w_c u_c)] prod over d != c of phi_d(t) / sinh(pi t).
+
+    The trapezoidal rule of step s repeats the sigmoid with period 2 pi / s, which is chosen so wide that no value comes
+    near its end, and is otherwise exact to rounding (Trefethen & Weideman, 2014).
+
+    Args:
+        weights: float64 (rows, cells).
+        starts: float64 (rows,), a.
+        probability: Of a bit.
+    """
+    p = probability
+    reach = float((weights.abs().sum(1) * max(p, 1 - p) + starts.abs()).max()) + _REACH
+    step = 2 * torch.pi / reach
+    t = torch.arange(1, int(_DECAYED / step) + 2, dtype=torch.float64) * step
+    decay = step / torch.sinh(torch.pi * t)
+    angles = weights[:, None] * t[:, None]  # (rows, nodes, cells)
+    limit = 0.5 * step * p * (1 - p) * weights / torch.pi  # the first node, t = 0, counts half
+    if p == 0.5:  # real: phi = cos(w t / 2), and E[u exp(i t w u)] = i sin(w t / 2) / 2
+        half = angles / 2
+        product = half.cos().prod(2) * decay * (starts[:, None] * t).cos()
+        return limit + (product.unsqueeze(1) @ half.tan())[:, 0] / 2
+    up, down = (torch.polar(torch.ones_like(angles), share * angles) for share in (1 - p, -p))
+    single = p * up + (1 - p) * down
+    product = single.prod(2) * torch.polar(decay.expand(len(weights), -1).contiguous(), starts[:, None] * t)
+    return limit + (product.unsqueeze(1) @ (p * (1 - p) * (up - down) / single))[:, 0].imag

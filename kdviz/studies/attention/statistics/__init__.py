@@ -1,0 +1,1 @@
+"""Agreements of maps, and effects with their uncertainty."""

@@ -1,0 +1,89 @@
+"""agreement.parquet: written as a stream, so that its length needs no memory."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kdviz.core.errors import ExperimentError
+from kdviz.core.files import parquet_of, rows_where
+from kdviz.experiment import Experiment
+from kdviz.studies.attention.statistics.pairs import SCHEMA
+
+NAME = "agreement"
+_ABOUT = b"kdviz.studies"
+_ROWS = 65_536  # of a row group
+_HOW: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 9,
+    "use_dictionary": [one.name for one in SCHEMA if one.type != pa.float32()],
+    "use_byte_stream_split": [one.name for one in SCHEMA if one.type == pa.float32()],
+}
+
+
+def about_studies(experiment: Experiment) -> dict[str, Any]:
+    """Study -> how it was made: settings, models, cost; empty without a table."""
+    path = _path(experiment)
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads((pq.read_schema(path).metadata or {}).get(_ABOUT, b"{}"))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ExperimentError(f"'{path}' is damaged; please make it again.") from error
+
+
+def write_agreement(experiment: Experiment, study: str, tables: Iterable[pa.Table], about: Mapping[str, Any]) -> None:
+    """Replace a study's rows; those of the other studies stay.
+
+    Args:
+        experiment: In whose folder.
+        study: Its name.
+        tables: Its rows, a group at a time.
+        about: How it was made.
+    """
+    studies = {**about_studies(experiment), study: dict(about)}
+    schema = SCHEMA.with_metadata({_ABOUT: json.dumps(studies)})
+    path = _path(experiment)
+    with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False) as file:
+        temporary = Path(file.name)
+    try:
+        with pq.ParquetWriter(temporary, schema, **_HOW) as writer:
+            for part in _in_row_groups(_all(path, study, tables)):
+                writer.write_table(part.replace_schema_metadata(schema.metadata))
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # gone already when all went well
+
+
+def _path(experiment: Experiment) -> Path:
+    return experiment.folder / f"{NAME}.parquet"
+
+
+def _all(path: Path, study: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Rows of other studies, and then these."""
+    if path.is_file():
+        kept = rows_where(parquet_of(path.read_bytes()), "study", study, without=True).cast(SCHEMA)
+        yield from (kept.slice(start, _ROWS) for start in range(0, len(kept), _ROWS))
+    yield from tables
+
+
+def _in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table.replace_schema_metadata(None))
+        if sum(map(len, waiting)) >= _ROWS:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()

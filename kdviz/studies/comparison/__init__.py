@@ -1,0 +1,1 @@
+"""The models of an experiment beside each other: what figures allow to be said."""

@@ -1,0 +1,121 @@
+"""The KD student beside its teacher in figures, and the models that offer the same without distillation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from kdviz.compress.cost import CostReport, Entry
+from kdviz.metrics import Difference
+from kdviz.studies.comparison.judgement import (
+    AT_LEAST,
+    EQUAL,
+    LOWER,
+    MUCH_HIGHER,
+    MUCH_LOWER,
+    NO_HIGHER,
+    Judgement,
+    Margins,
+    of_difference,
+    of_times,
+)
+
+_PLAIN = ("onnx", "torch", "file")  # float32, in the order in which a comparison wants it
+_USUAL = Margins()
+SURE, POSSIBLE = "sure", "possible"
+
+
+@dataclass(frozen=True)
+class Bargain:
+    """The KD student beside its teacher, in one kind of file.
+
+    Attributes:
+        student, teacher: Their entries.
+        operations, size, speed: How many times more the teacher costs; NaN when it is not known.
+        gain: Accuracy of the student less the teacher's, sample by sample; None when it was not measured.
+    """
+
+    student: Entry
+    teacher: Entry
+    operations: float
+    size: float
+    speed: float
+    gain: Difference | None
+
+    @property
+    def points(self) -> float:
+        """Points of accuracy gained, below zero when lost."""
+        return 100 * (self.gain.value if self.gain else self.student.accuracy - self.teacher.accuracy)
+
+    def faster(self, margins: Margins = _USUAL) -> Judgement | None:
+        """Whether the student answers one picture faster, over rounds; None when no times were taken."""
+        if math.isnan(self.speed):
+            return None
+        return of_times(self.teacher.ratios(self.student, "latency"), margins.speed)
+
+    def accurate(self, margins: Margins = _USUAL) -> Judgement | None:
+        """Whether the student is as accurate; None when it was not measured."""
+        return None if self.gain is None else of_difference(self.gain, margins.accuracy)
+
+
+def bargain(report: CostReport, role: str = "kd_student") -> Bargain | None:
+    """The student beside its teacher, both in the first float form that both have; None when one is missing."""
+    for form in _PLAIN:
+        student, teacher = (report.find(one, (form,)) for one in (role, "teacher"))
+        if student is not None and teacher is not None:
+            operations, size, speed = (_times(teacher, student, axis) for axis in ("flops", "size", "latency"))
+            return Bargain(student, teacher, operations, size, speed, student.gain(teacher))
+    return None
+
+
+def _times(dear: Entry, cheap: Entry, axis: str) -> float:
+    return dear.over(cheap, axis) if axis in dear.costs and axis in cheap.costs else math.nan
+
+
+def rivals(report: CostReport, margins: Margins = _USUAL) -> list[Entry]:
+    """Models other than the KD student that surely are as fast as it is in float32, no larger and no less accurate.
+
+    "As fast" and "no less accurate" within the margins, by intervals. The most accurate first; of equals the fastest.
+    """
+    return _rivals(report, margins, SURE)
+
+
+def possible_rivals(report: CostReport, margins: Margins = _USUAL) -> list[Entry]:
+    """Those of which it cannot be told, in the same order."""
+    return _rivals(report, margins, POSSIBLE)
+
+
+def _rivals(report: CostReport, margins: Margins, wanted: str) -> list[Entry]:
+    found = bargain(report)
+    if found is None:
+        return []
+    others = [
+        one for one in report.entries if one.role != "kd_student" and rivalry(one, found.student, margins) == wanted
+    ]
+    return sorted(others, key=lambda one: (-one.accuracy, one.costs["latency"]))
+
+
+def rivalry(one: Entry, other: Entry, margins: Margins = _USUAL) -> str | None:
+    """Whether ``one`` is as fast as ``other``, no larger and no less accurate: ``sure``, ``possible``; None: not."""
+    if not {"latency", "size"} <= one.costs.keys() & other.costs.keys() or math.isnan(one.accuracy):
+        return None
+    if one.costs["size"] > other.costs["size"]:
+        return None
+    time, gain = of_times(one.ratios(other, "latency"), margins.speed), one.gain(other)
+    if gain is None:
+        accurate = POSSIBLE if one.accuracy >= other.accuracy else None
+    else:
+        accurate = _no_less(of_difference(gain, margins.accuracy).outcome)
+    fast = _no_slower(time.outcome)
+    if fast is None or accurate is None:
+        return None
+    return SURE if (fast, accurate) == (SURE, SURE) else POSSIBLE
+
+
+def _no_less(outcome: str) -> str | None:
+    return SURE if outcome in AT_LEAST else None if outcome in (LOWER, MUCH_LOWER) else POSSIBLE
+
+
+def _no_slower(outcome: str) -> str | None:
+    fast = (EQUAL, NO_HIGHER, LOWER, MUCH_LOWER)
+    return SURE if outcome in fast else None if outcome == MUCH_HIGHER else POSSIBLE

@@ -1,0 +1,1 @@
+"""What models say of the samples of a split: accuracy, mistakes, examples."""

@@ -1,0 +1,1 @@
+"""Studies over many trainings: one setting is varied over several seeds."""

@@ -1,0 +1,108 @@
+"""The kinds of studies: what is varied in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdviz.core.errors import SettingError
+from kdviz.core.language import N_, plural
+
+
+@dataclass(frozen=True)
+class Study:
+    """One kind of study.
+
+    Attributes:
+        table: Its table's name.
+        column: The column that is varied.
+        title: A heading, to be translated.
+        values: Those that are tried when none are given.
+        parse: Text -> value; raises ValueError.
+        unit: What stands before a value, as in ``T = 4``.
+        subject, best: What a sentence about one of its distillations begins with, to be translated; ``best`` where
+            validation chose it. ``{value}`` is :meth:`amount`.
+    """
+
+    table: str
+    column: str
+    title: str
+    values: tuple[Any, ...]
+    parse: Callable[[str], Any]
+    unit: str
+    subject: str
+    best: str
+
+    def checked(self, values: Sequence[Any]) -> list[Any]:
+        """The values in their own type, each once, in the order given.
+
+        Raises:
+            SettingError: One is no value of this study.
+        """
+        return list(dict.fromkeys(self._checked(value) for value in values))
+
+    def _checked(self, value: Any) -> Any:
+        try:
+            found = self.parse(value)
+            fine = isinstance(value, str) or found == value or found != found  # NaN is refused with its reason, later
+        except (TypeError, ValueError, OverflowError):
+            fine, found = False, None
+        if not fine:
+            raise SettingError(f"'{value}' is no value of {self.column}.")
+        return found
+
+    def shown(self, value: Any) -> str:
+        """A value by which a run is known: ``T = 4``, or a loss's name."""
+        return value if isinstance(value, str) else f"{self.unit} = {value:g}"
+
+    def amount(self, value: Any) -> str:
+        """A value as people write it, in their language: ``T = 4``, ``3 epochs``, or a loss's name."""
+        if self.column == "teacher_epochs":
+            return plural("{count} epoch", "{count} epochs", int(value))
+        return self.shown(value)
+
+
+STUDIES = {
+    "temperature": Study(
+        "temperature",
+        "temperature",
+        N_("Temperature"),
+        (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+        float,
+        "T",
+        N_("Distillation at {value}"),
+        N_("Distillation at {value}, the best by validation,"),
+    ),
+    "alpha": Study(
+        "alpha",
+        "alpha",
+        N_("Weight of the teacher"),
+        (0.1, 0.3, 0.5, 0.7, 0.9, 1.0),
+        float,
+        "alpha",
+        N_("Distillation at {value}"),
+        N_("Distillation at {value}, the best by validation,"),
+    ),
+    "teacher-epochs": Study(
+        "teacher_epochs",
+        "teacher_epochs",
+        N_("Teacher's epochs"),
+        (1, 3, 6, 12, 25),
+        int,
+        "epochs",
+        N_("Distillation from a teacher stopped after {value}"),
+        N_("Distillation from a teacher stopped after {value}, the best by validation,"),
+    ),
+    "loss": Study(
+        "loss",
+        "kd_loss",
+        N_("Loss against the teacher"),
+        ("soft_targets", "hard_distillation", "decoupled", "dist"),
+        str,
+        "loss",
+        N_("Distillation with the loss {value}"),
+        N_("Distillation with the loss {value}, the best by validation,"),
+    ),
+}
+"""By the name that the command line uses."""

@@ -1,0 +1,281 @@
+"""Studies over many trainings: one setting is varied over several seeds, and tidy tables say what came out.
+
+Each training is a :class:`kdviz.distill.runs.TrainingRun`: done once, continued where it was killed, on this machine or
+on a cluster. The tables are written when a run is done, and replaced as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from kdviz.core.devices import choose_device
+from kdviz.core.errors import ExperimentError, SettingError
+from kdviz.core.files import Store
+from kdviz.core.jobs import run_local
+from kdviz.data import LabelledImages
+from kdviz.distill import Stage, TrainingConfig, check_teacher, predict_logits
+from kdviz.distill.recipes import Material, material
+from kdviz.distill.runs import (
+    TrainingRun,
+    data_fingerprint,
+    is_finished,
+    perform,
+    read_result,
+    teacher_key,
+    work,
+    write_array,
+    write_weights,
+)
+from kdviz.experiment import Experiment
+from kdviz.studies.sweep.kinds import STUDIES, Study
+from kdviz.studies.sweep.plan import Plan
+from kdviz.studies.sweep.summary import summary
+from kdviz.studies.sweep.tables import CURVES_SCHEMA, PREDICTIONS_SCHEMA, STUDY_SCHEMA, StudyTables, earlier
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study will take, from one timed epoch of each network.
+
+    Attributes:
+        runs: Trainings that are left.
+        epochs: Of all of them.
+        seconds: On this machine, one run after the other.
+    """
+
+    runs: int
+    epochs: int
+    seconds: float
+
+
+@dataclass
+class Sweep:
+    """A study of one experiment: its runs, what they share, and where their files go.
+
+    Args:
+        experiment: Has a teacher and a KD student, whose network the students are.
+        name: One of ``STUDIES``.
+        splits: ``train``, ``validation`` and splits that are only measured: those that the experiment's models were
+            trained on.
+        values: Of what is varied.
+        seeds: Each trains a student alone and one for each value.
+        config: The recipe of the students.
+        results: Folder for the runs' files, a path or an fsspec URL; default ``runs`` in the experiment's folder.
+        weights_only: Only :meth:`make_weights` is wanted; the experiment's tables may be of another teacher.
+
+    Raises:
+        SettingError: No values, or one outside its range.
+        ModelError: The teacher's classes are not those of the data.
+        ExperimentError: A role is missing, or the table was made with another recipe or other data.
+    """
+
+    experiment: Experiment
+    name: str
+    splits: Mapping[str, LabelledImages]
+    values: Sequence[Any]
+    seeds: Sequence[int]
+    config: TrainingConfig
+    results: str | Path | None = None
+    weights_only: bool = False
+
+    def __post_init__(self) -> None:
+        for role in ("teacher", "kd_student"):
+            if role not in self.experiment.runs:
+                raise ExperimentError(f"'{self.experiment.folder}' has no {role}, which a study needs.")
+        if "teacher_2" in self.experiment.runs:
+            raise ExperimentError(f"'{self.experiment.folder}' has several teachers; a study distils from one.")
+        if not self.values or not self.seeds:
+            raise SettingError("A study needs at least one value and one seed.")
+        self.values, self.seeds = self.study.checked(self.values), list(dict.fromkeys(self.seeds))
+        teacher = self.experiment.runs["teacher"].model
+        check_teacher(teacher, self.experiment.classes, self.splits["train"].classes)
+        self.store = Store(self.results or self.experiment.folder / "runs")
+        _ = self.plan.teachers, self.plan.pupils  # every setting is checked before anything is trained
+        if not self.weights_only:
+            self.plan.refuse_others(earlier(self.experiment, self.study.table))
+
+    @property
+    def study(self) -> Study:
+        return STUDIES[self.name]
+
+    @cached_property
+    def material(self) -> Material:
+        """What its trainings are made of."""
+        return material(self.experiment, self.splits, self.store, self.config)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Its runs."""
+        made_of = self.material
+        return Plan(
+            self.experiment,
+            self.name,
+            self.values,
+            self.seeds,
+            self.config,
+            made_of.network,
+            data_fingerprint(made_of.splits),
+            made_of.teacher_network,
+            made_of.spec,
+            made_of.teacher_spec,
+            made_of.start,
+            data_fingerprint(made_of.teacher_splits),
+        )
+
+    @cached_property
+    def tables(self) -> StudyTables:
+        """Its tables."""
+        measured = {name: samples for name, samples in self.material.splits.items() if name != "train"}
+        return StudyTables(self.plan, self.store, measured, lambda: self._spoken)
+
+    def run(
+        self,
+        engine: Callable[..., Iterator[tuple[int, Any]]] = run_local,
+        *,
+        threads: int = 0,
+        estimate: bool = True,
+        estimate_only: bool = False,
+    ) -> Iterator[Stage | Cost]:
+        """Do what is left, and write the tables after each run.
+
+        Args:
+            engine: :func:`kdviz.core.jobs.run_local`, or another of its form.
+            threads: Of torch in each run; 0 leaves them.
+            estimate: First yield a :class:`Cost`; the epochs that are timed for it count.
+            estimate_only: And then end.
+        """
+        teachers, students = self._todo()
+        todo = [*teachers, *students]
+        if (estimate or estimate_only) and todo:
+            yield self._cost(todo, threads)
+        if estimate_only:
+            return
+        if students:
+            self._answer_as_teacher()
+        done = 0
+        for jobs, splits in ((teachers, self.material.teacher_splits), (students, self.material.splits)):
+            shared = (splits, self.store.url, self.config.device, threads)
+            for number, progress in engine(work, jobs, shared):
+                yield Stage(self.plan.title(jobs[number]), done + 1, len(todo), progress)
+                if progress is None:
+                    done += 1
+                    self.tables.write()
+        self.tables.write()
+
+    def make_weights(
+        self,
+        alone: Sequence[int] = (),
+        engine: Callable[..., Iterator[tuple[int, Any]]] = run_local,
+        *,
+        threads: int = 0,
+        estimate_only: bool = False,
+    ) -> Iterator[Stage | Cost]:
+        """Do the runs whose weights are not in the store, and those of further students alone.
+
+        Unlike :meth:`run` it also does what the tables know already; they stay as they are.
+
+        Args:
+            alone: Seeds of the further students.
+            engine, threads, estimate_only: As in :meth:`run`.
+        """
+        pupils = [*(run for _, run in self.plan.pupils), *(self.plan.student(seed) for seed in alone)]
+        students = [run for run in {one.identity: one for one in pupils}.values() if not is_finished(self.store, run)]
+        teachers = [run for run in self.plan.teachers if not is_finished(self.store, run)]
+        if students or teachers:
+            yield self._cost([*teachers, *students], threads)
+        if estimate_only or not (students or teachers):
+            return
+        if any(run.teacher for run in students):
+            self._answer_as_teacher()
+        further = [f"alone, seed {seed}" for seed in alone]
+        titles = {run.identity: title for run, title in zip(pupils[len(pupils) - len(alone) :], further, strict=True)}
+        count, done = len(teachers) + len(students), 0
+        for jobs, splits in ((teachers, self.material.teacher_splits), (students, self.material.splits)):
+            for number, progress in engine(work, jobs, (splits, self.store.url, self.config.device, threads)):
+                title = titles.get(jobs[number].identity) or self.plan.title(jobs[number])
+                yield Stage(title, done + 1, count, progress)
+                done += progress is None
+
+    def _todo(self) -> tuple[list[TrainingRun], list[TrainingRun]]:
+        """The teachers and the students that neither the store nor the tables have."""
+        known = self.tables.known()
+        students = [
+            run
+            for run in {run.identity: run for _, run in self.plan.pupils}.values()
+            if run.identity not in known and read_result(self.store, run.identity) is None
+        ]
+        needed = {run.teacher for run in students}
+        teachers = [
+            run
+            for run in self.plan.teachers
+            if needed & {teacher_key(run.identity, epoch) for epoch in run.snapshots}
+            and not is_finished(self.store, run)
+        ]
+        return teachers, students
+
+    def _cost(self, todo: Sequence[TrainingRun], threads: int) -> Cost:
+        """Time the first epoch of one run of each network; as every epoch, it is kept."""
+        seconds: dict[str, float] = {}
+        for run in sorted(todo, key=lambda one: bool(one.teacher)):  # those that need no teacher first
+            if run.network not in seconds and self._has_teacher(run):
+                seconds[run.network] = self._seconds_of_epoch(run, threads)
+        return Cost(
+            len(todo),
+            sum(run.config.epochs for run in todo),
+            sum(run.config.epochs * seconds.get(run.network, 0.0) for run in todo),
+        )
+
+    def _has_teacher(self, run: TrainingRun) -> bool:
+        if run.teacher:
+            self._answer_as_teacher()
+        return not run.teacher or self.store.has(run.teacher)
+
+    def _seconds_of_epoch(self, run: TrainingRun, threads: int) -> float:
+        splits = self.material.teacher_splits if run.role == "teacher" else self.material.splits
+        training = perform(run, splits, self.store, self.config.device, threads)
+        end = next(progress for progress in training if progress.ends_epoch)
+        next(training, None)  # its state is kept
+        training.close()  # type: ignore[attr-defined]
+        return end.seconds_of_epoch
+
+    def _answer_as_teacher(self) -> None:
+        """The experiment's teacher speaks once for all students; its answers go where the runs find them."""
+        if self.plan.trains_teachers:
+            return
+        answers, weights = teacher_key(self.plan.own_teacher), f"{self.plan.own_teacher}/weights.safetensors"
+        if self.config.needs_live_teacher and not self.store.has(weights):
+            write_weights(self.store, weights, self.experiment.runs["teacher"].model)
+        if not self.store.has(answers):
+            write_array(self.store, answers, self._spoken["train"])
+
+    @cached_property
+    def _spoken(self) -> Mapping[str, Tensor]:
+        """The experiment's teacher on every split: split -> logits."""
+        if self.material.answers is not None:
+            return self.material.answers
+        teacher, normalise = self.experiment.runs["teacher"], self.experiment.input.normalise
+        device, network = self.config.device, teacher.on(choose_device(self.config.device))
+        return {
+            # The training samples' are only taught; what is reported must not depend on the machine's bfloat16.
+            name: predict_logits(network, samples, normalise, device=device, bf16="auto" if name == "train" else "off")
+            for name, samples in self.material.splits.items()
+        }
+
+
+__all__ = [
+    "CURVES_SCHEMA",
+    "PREDICTIONS_SCHEMA",
+    "STUDIES",
+    "STUDY_SCHEMA",
+    "Cost",
+    "Study",
+    "StudyTables",
+    "Sweep",
+    "summary",
+]

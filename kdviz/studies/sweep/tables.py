@@ -1,0 +1,239 @@
+"""A study's tables: what they hold, and how they grow run by run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor
+
+from kdviz.core.files import Store
+from kdviz.data import LabelledImages
+from kdviz.distill.runs import TrainingRun, has_snapshot, read_array, read_result
+from kdviz.experiment import Experiment
+from kdviz.metrics import class_accuracy, mcnemar
+from kdviz.studies.predictions.evaluation import model_metrics
+from kdviz.studies.sweep.kinds import STUDIES
+from kdviz.studies.sweep.plan import Plan, about
+
+STUDY_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("role", pa.string()),
+        ("temperature", pa.float64()),
+        ("alpha", pa.float64()),
+        ("kd_loss", pa.string()),
+        ("teacher_epochs", pa.int32()),
+        ("seed", pa.int32()),
+        ("teacher", pa.string()),
+        ("student", pa.string()),
+        ("epochs", pa.int32()),
+        ("batch_size", pa.int32()),
+        ("learning_rate", pa.float64()),
+        ("settings", pa.string()),
+        ("split", pa.string()),
+        ("samples", pa.int32()),
+        ("accuracy", pa.float64()),
+        ("loss", pa.float64()),
+        ("ece", pa.float64()),
+        ("f1", pa.float64()),
+        ("auc", pa.float64()),
+        ("class_accuracy", pa.list_(pa.float64())),
+        ("same_as_teacher", pa.float64()),
+        ("kl_to_teacher", pa.float64()),
+        ("inherited_errors", pa.float64()),
+        ("fixed", pa.int32()),
+        ("broken", pa.int32()),
+        ("mcnemar_p", pa.float64()),
+        ("best_epoch", pa.int32()),
+        ("seconds", pa.float64()),
+    ]
+)
+"""A study's table: one row a model and split.
+
+``run`` is the training's identity; that of the experiment's own teacher is the start of its weights' SHA-256, as in
+``teacher``. ``temperature``, ``alpha``, ``kd_loss`` and ``teacher_epochs`` are null where there is no teacher.
+``settings`` is JSON: settings of the recipe that are not at their default. ``fixed``, ``broken`` and ``mcnemar_p``
+compare a KD student with the student alone of the same seed. ``loss`` is the cross entropy.
+"""
+
+CURVES_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("role", pa.string()),
+        ("epoch", pa.int32()),
+        ("train_loss", pa.float64()),
+        ("train_accuracy", pa.float64()),
+        ("validation_loss", pa.float64()),
+        ("validation_accuracy", pa.float64()),
+        ("temperature", pa.float64()),
+        ("alpha", pa.float64()),
+        ("seconds", pa.float64()),
+    ]
+)
+"""curves.parquet: one row an epoch of a run of any study."""
+
+PREDICTIONS_SCHEMA = pa.schema(
+    [("run", pa.string()), ("role", pa.string()), ("split", pa.string()), ("predicted", pa.list_(pa.int16()))]
+)
+"""study_predictions.parquet: one row a run and split, with the class of each sample; role ``label`` has the truth."""
+
+Row = dict[str, Any]
+
+
+def earlier(experiment: Experiment, name: str) -> list[Row]:
+    """The rows that a table has by now."""
+    return experiment.table(name).to_pylist() if experiment.has_table(name) else []
+
+
+@dataclass
+class _New:
+    """Rows to add to the three tables."""
+
+    study: list[Row] = field(default_factory=list)
+    curves: list[Row] = field(default_factory=list)
+    predictions: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """The tables of one study.
+
+    Attributes:
+        plan: Its runs.
+        store: Where their files are.
+        splits: Those that are measured.
+        spoken: Gives what the experiment's teacher says of each split, as logits.
+    """
+
+    plan: Plan
+    store: Store
+    splits: Mapping[str, LabelledImages]
+    spoken: Callable[[], Mapping[str, Tensor]]
+
+    def known(self) -> set[str]:
+        """The runs that are in the tables, and need not be done again even where their files are gone."""
+        return {row["run"] for row in self._known_rows()}
+
+    def write(self) -> None:
+        """Collect what is done into the study's table, curves.parquet and study_predictions.parquet."""
+        rows, new = self._known_rows(), _New()
+        predictions, curves = (earlier(self.plan.experiment, name) for name in ("study_predictions", "curves"))
+        self._add_teachers(new, {(row["run"], row["teacher_epochs"]) for row in rows})
+        self._add_pupils(new, *({row["run"] for row in table} for table in (rows, predictions, curves)))
+        new.predictions += [
+            {"run": self.plan.data, "role": "label", "split": name, "predicted": samples.labels.tolist()}
+            for name, samples in self.splits.items()
+        ]
+        # Its predictions first: a row in the table says that its run is done.
+        predictions = self._write("study_predictions", [*predictions, *new.predictions], PREDICTIONS_SCHEMA, "split")
+        self._write("curves", [*curves, *new.curves], CURVES_SCHEMA, "epoch")
+        rows = [*rows, *new.study]
+        self._compare(rows, predictions)
+        self._write(self.plan.study.table, rows, STUDY_SCHEMA, "teacher_epochs", "split")
+
+    def _write(self, name: str, rows: Iterable[Row], schema: pa.Schema, *key: str) -> list[Row]:
+        """Write a table with one row a run and ``key``, the last of several; those rows."""
+        unique = list({(row["run"], *(row.get(one) for one in key)): row for row in rows}.values())
+        self.plan.experiment.write_table(name, pa.Table.from_pylist(unique, schema))
+        return unique
+
+    def _known_rows(self) -> list[Row]:
+        """The rows of the study's table, and those of the same runs in other studies' tables."""
+        rows = earlier(self.plan.experiment, self.plan.study.table)
+        if self.plan.trains_teachers:
+            return rows  # its students alone are compared with no teacher
+        own = {run.identity for _, run in self.plan.pupils}
+        for other in STUDIES.values():
+            if other.table not in (self.plan.study.table, "teacher_epochs"):
+                rows += [row for row in earlier(self.plan.experiment, other.table) if row.get("run") in own]
+        return rows
+
+    # rows -------------------------------------------------------------------------------------------------------------
+
+    def _add_teachers(self, new: _New, known: set[tuple[str, int | None]]) -> None:
+        if not self.plan.trains_teachers:
+            own = self.plan.own_teacher
+            if (own, None) not in known:
+                new.study += self._rows("teacher", own, self.spoken(), {})
+            return
+        for run in self.plan.teachers:
+            result = read_result(self.store, run.identity)
+            if result is None:
+                continue
+            new.curves += _curves(run, result)
+            for epoch in run.snapshots:
+                if (run.identity, epoch) not in known and has_snapshot(self.store, run, epoch):
+                    recipe = {**about(run), "teacher_epochs": epoch, "epochs": epoch}
+                    new.study += self._rows("teacher", run.identity, self._logits(run.identity, epoch), recipe)
+
+    def _add_pupils(self, new: _New, known: set[str], said: set[str], drawn: set[str]) -> None:
+        for value, run in self.plan.pupils:
+            if run.identity in known & said & drawn:
+                continue
+            result = read_result(self.store, run.identity)
+            if result is None:
+                continue
+            logits = self._logits(run.identity)
+            new.predictions += [
+                {"run": run.identity, "role": run.role, "split": name, "predicted": values.argmax(1).tolist()}
+                for name, values in logits.items()
+            ]
+            new.curves += _curves(run, result)
+            if run.identity not in known:
+                recipe = {**about(run), "seconds": sum(one["seconds"] for one in result["curves"])}
+                recipe["best_epoch"] = _best_epoch(result["curves"])
+                if self.plan.trains_teachers and value is not None:
+                    recipe["teacher_epochs"] = value
+                new.study += self._rows(run.role, run.identity, logits, recipe, self._teacher_of(run, value))
+
+    def _rows(
+        self,
+        role: str,
+        identity: str,
+        logits: Mapping[str, Tensor],
+        recipe: Mapping[str, Any],
+        teacher: Mapping[str, Tensor] | None = None,
+    ) -> Iterator[Row]:
+        for split, samples in self.splits.items():
+            metrics = model_metrics(logits[split], samples.labels, None if teacher is None else teacher[split])
+            row = {**self.plan.recipe, **recipe, "run": identity, "role": role, "split": split, **metrics}
+            row["samples"] = len(samples)
+            row["class_accuracy"] = class_accuracy(logits[split], samples.labels)
+            yield row
+
+    def _teacher_of(self, run: TrainingRun, value: Any) -> Mapping[str, Tensor] | None:
+        """What its teacher says on the measured splits; the student alone is compared with the experiment's."""
+        if not self.plan.trains_teachers:
+            return self.spoken()
+        return self._logits(run.teacher.partition("/")[0], value) if run.teacher else None
+
+    def _logits(self, identity: str, epoch: int | None = None) -> dict[str, Tensor]:
+        """What a run says on the measured splits; with an epoch, what it said after that."""
+        end = "" if epoch is None else f"-{epoch:04d}"
+        return {name: read_array(self.store, f"{identity}/logits-{name}{end}.npy") for name in self.splits}
+
+    def _compare(self, rows: Iterable[Row], predictions: Iterable[Row]) -> None:
+        """Put into the KD students' rows what they fix and break, once the student alone of their seed is there."""
+        said = {(row["run"], row["split"]): np.array(row["predicted"]) for row in predictions}
+        for row in rows:
+            if row["role"] != "kd_student" or row.get("fixed") is not None or row["split"] not in self.splits:
+                continue
+            split = row["split"]
+            both = [said.get((run, split)) for run in (self.plan.student(row["seed"]).identity, row["run"])]
+            if not any(one is None for one in both):
+                labels = self.splits[split].labels.numpy()
+                test = mcnemar(*(one == labels for one in both))
+                row |= {"fixed": test.fixed, "broken": test.broke, "mcnemar_p": test.p_value}
+
+
+def _curves(run: TrainingRun, result: Mapping[str, Any]) -> list[Row]:
+    return [{"run": run.identity, "role": run.role, **one} for one in result["curves"]]
+
+
+def _best_epoch(curves: Sequence[Mapping[str, Any]]) -> int:
+    """The first of those with the highest validation accuracy, whose weights are kept."""
+    return max(curves, key=lambda one: one["validation_accuracy"])["epoch"]
