@@ -23,7 +23,7 @@ variance between seeds, V = sum of v - shared. Where seeds differ by no more tha
 matter, and their part alone sets no bound: where v / shared is below that quantile of chi^2_d / d whose probability is
 .45 (.25 with one degree), or 9 (5) times 1 - level at levels above .95. Where shared is half of the samples' variance
 or more and seeds hardly matter, .95 becomes up to .976 with three seeds or more and .986 with two; nowhere is it below
-.94. Measured by ``tests/test_uncertainty.py``.
+.94. Measured by ``tests/unit/metrics/test_uncertainty.py``.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ Maker = Callable[..., Experiment]
 
 @pytest.fixture
 def made(imported_folders: Callable[..., Path], tmp_path: Path) -> Maker:
-    """A fresh copy of a variant of tests/imported.py, loaded."""
+    """A fresh copy of a variant of tests/support/imported.py, loaded."""
 
     def make(name: str, **more: object) -> Experiment:
         folder = tmp_path / f"{name}-{len(list(tmp_path.iterdir()))}"

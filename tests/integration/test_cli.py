@@ -339,7 +339,7 @@ assert not heavy, heavy
 
 def test_help_does_not_wait_for_torch():
     verbs = ["app", "train", "sweep", "evaluate", "explain", "list"]
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", HELP, *verbs], capture_output=True, text=True, cwd=root, check=False)
     assert done.returncode == 0, done.stderr
     assert kdviz.__version__ in done.stdout
@@ -347,7 +347,7 @@ def test_help_does_not_wait_for_torch():
 
 
 def test_the_module_is_the_command():
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "kdviz", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout == f"kdviz {kdviz.__version__}\n"

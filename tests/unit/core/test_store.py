@@ -135,7 +135,7 @@ def test_two_processes_may_write_the_same_file(tmp_path):
         "import sys; from kdviz.core.files import Store\n"
         "for _ in range(200): Store(sys.argv[1]).write('x', sys.argv[2].encode() * 10_000)"
     )
-    root = Path(__file__).parent.parent
+    root = Path(__file__).resolve().parents[3]
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), letter], cwd=root) for letter in "ab"]
     assert [process.wait() for process in both] == [0, 0]
     assert Store(tmp_path).read("x") in (b"a" * 10_000, b"b" * 10_000)

@@ -28,7 +28,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 pytestmark = needs_browser
 
 PER_PAGE = 48
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MANY = tuple(f"kind <b>{number}</b>" if number == 3 else f"kind {number}" for number in range(30))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # What a machine with a GPU is said to have (the head of .ci/gpu), and the wheels that are carried there.
 THERE = (
     "torch",
@@ -140,10 +140,10 @@ def summary_of():
 
 def test_what_a_killed_pytest_had_done_is_known_from_its_log(summary_of, tmp_path):
     (tmp_path / "tests.log").write_text(
-        "tests/test_gpu_maps.py::test_a[x-1] PASSED [ 10%]\n"
-        "tests/test_gpu_maps.py::test_b SKIPPED (no CUDA device) [ 20%]\n"
-        "tests/test_gpu_maps.py::test_c FAILED [ 30%]\n"
-        "tests/test_gpu_maps.py::test_d "
+        "tests/integration/test_gpu_maps.py::test_a[x-1] PASSED [ 10%]\n"
+        "tests/integration/test_gpu_maps.py::test_b SKIPPED (no CUDA device) [ 20%]\n"
+        "tests/integration/test_gpu_maps.py::test_c FAILED [ 30%]\n"
+        "tests/integration/test_gpu_maps.py::test_d "
     )
     found = summary_of.tests(tmp_path, 137)
     assert (found["passed"], found["failed"], found["skipped"], found["ended"]) == (1, 1, 1, "too slow")

@@ -1,4 +1,4 @@
-"""Studies on Ray: what is said without it, and tests/ray_cluster.py on a cluster."""
+"""Studies on Ray: what is said without it, and tests/support/ray_cluster.py on a cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kdviz.core.errors import SettingError
 from kdviz.core.jobs import run_local, run_on_ray
 from kdviz.distill.runs import work
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::UserWarning:ray.*")
 
@@ -67,7 +67,7 @@ def test_no_cluster_at_the_address(monkeypatch):
 
 
 def run_cluster_tests() -> tuple[int, str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/ray_cluster.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/support/ray_cluster.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
     return done.returncode, done.stdout + done.stderr
 

@@ -330,7 +330,7 @@ from dataclasses import replace
 sys.path[:0] = {paths!r}
 import torch
 torch.set_num_threads(1)
-from kdviz import files
+from kdviz.core import files
 from kdviz.data import bundled_digits, LabelledImages
 from sweeps import *
 
@@ -363,10 +363,10 @@ list(under_way[-1])  # hangs while it writes the second checkpoint
 @pytest.fixture(scope="module")
 def killed(small_digits, tmp_path_factory) -> Path:
     """What another process left when it was killed: two runs in the middle of epoch 3, one writing its checkpoint."""
-    here, folder = Path(__file__).parent, tmp_path_factory.mktemp("killed")
+    here, folder = Path(__file__).resolve().parents[1], tmp_path_factory.mktemp("killed")
     splits = small_splits(small_digits)
     write_array(Store(folder / "taught"), TEACHER, answers(splits))
-    code = CHILD.format(paths=[str(here), str(here.parent)], folder=str(folder), teacher=TEACHER)
+    code = CHILD.format(paths=[str(here), str(here / "support"), str(here.parent)], folder=str(folder), teacher=TEACHER)
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout.readline() == "here\n"

@@ -25,7 +25,7 @@ from kdviz.bench.app_sessions import Run, fields, rerun
 from kdviz.cli import main
 from kdviz.core.errors import SettingError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 # statistics -----------------------------------------------------------------------------------------------------------

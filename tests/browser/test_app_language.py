@@ -17,7 +17,7 @@ from kdviz.saliency import methods
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
 
-PATHS = ["", *re.findall(r'url_path="([a-z-]+)"', (ROOT / "kdviz" / "ui" / "shell.py").read_text())]
+PATHS = ["", *re.findall(r'url_path="([a-z-]+)"', (ROOT / "kdviz" / "app" / "shell.py").read_text())]
 PATIENT = 2 * WAIT  # on a busy machine Streamlit's scripts alone take a while
 SAID = """
 () => {

@@ -17,7 +17,7 @@ from kdviz.core.errors import ExperimentError, SettingError, UnknownNameError
 from kdviz.experiment import load_experiment
 from kdviz.narrative.results import results, sections, updated
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 
 

@@ -90,7 +90,7 @@ SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
-from test_unfinished import stages_of
+from test_interrupted import stages_of
 for stage in stages_of(sys.argv[2]):
     print(stage.name, stage.progress.epoch, stage.progress.step, flush=True)
 """
@@ -98,9 +98,14 @@ for stage in stages_of(sys.argv[2]):
 
 @pytest.mark.skipif(os.name != "posix", reason="a process is killed as POSIX does it")
 def test_a_killed_process_goes_on(whole, tmp_path):
-    tests = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-c", SCRIPT, str(tests), str(tmp_path / "e")]
+    tests = Path(__file__).resolve().parents[1]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(
+            [str(tests), str(tests / "support"), str(tests.parent), os.environ.get("PYTHONPATH", "")]
+        ),
+    }
+    command = [sys.executable, "-c", SCRIPT, str(tests / "integration"), str(tmp_path / "e")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         for line in process.stdout:

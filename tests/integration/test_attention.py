@@ -41,7 +41,7 @@ from kdviz.studies.attention.sampling import choose
 from kdviz.studies.attention.statistics.pairs import SCHEMA, all_pairs, partners
 from kdviz.studies.attention.statistics.table import about_studies
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"n_masks": 128, "precision": "float32"}
 FLOATS = [one.name for one in SCHEMA if one.type == "float"]
 

@@ -1,4 +1,4 @@
-"""Studies on a real Ray cluster of two machines, both of them here; tests/test_ray.py runs this in its own process."""
+"""Studies on a real Ray cluster of two machines, both here; tests/integration/test_ray.py gives it its own process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kdviz.experiment import load_experiment
 from kdviz.serving import start_pool
 from kdviz.studies.sweep.runner import Sweep
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from kdviz.core.language import (
 )
 from kdviz.figures import files
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 OTHERS = [name for name in LANGUAGES if name != ENGLISH]
 PLACE = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")
 MARKDOWN = [r"\*\*", r":[a-z]+\[", r"`", r"\$", r"<br>", r"%\{\w+\}", r"^- ", r"\n"]
