@@ -294,8 +294,8 @@ ALLOWED = (
     "^(Score intervals|Intervals (over|of)|The study's 95 % interval)|^seeds and samples$",  # likewise
     "^zeros ones empty ",  # torch's operators
 )
-SHOWN = ("ui", "figures", "analysis")
-IN_ENGLISH = ("analysis/results.py", "analysis/attention/markdown.py")  # what a README says, which is in English
+SHOWN = ("app", "figures", "narrative", "studies", "compress")
+IN_ENGLISH = ("narrative/results.py", "narrative/attention/markdown.py")  # what a README says, which is in English
 
 
 def test_no_text_is_unmarked() -> None:
@@ -314,8 +314,8 @@ def test_no_text_is_unmarked() -> None:
 
 
 def test_every_chart_is_told_the_language() -> None:
-    pages = sorted((ROOT / "kdviz" / "ui").rglob("*.py"))
-    assert [one.name for one in pages if "st.plotly_chart(" in one.read_text(encoding="utf-8")] == ["parts.py"]
+    pages = sorted((ROOT / "kdviz" / "app").rglob("*.py"))
+    assert [one.name for one in pages if "st.plotly_chart(" in one.read_text(encoding="utf-8")] == ["component.py"]
 
 
 @pytest.mark.parametrize(
