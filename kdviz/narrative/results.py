@@ -18,8 +18,9 @@ from kdviz.core.registry import Registry
 from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment
 from kdviz.narrative.attention.markdown import attention_markdown
+from kdviz.narrative.sweeps import sentences
 from kdviz.studies.sweep.runner import STUDIES, summary
-from kdviz.studies.sweep.verdict import verdict
+from kdviz.studies.sweep.verdict import Verdict, verdict
 
 sections: Registry[Callable[[Experiment], str]] = Registry("section")
 """Name -> Markdown of an experiment; raises ExperimentError where its tables are missing."""
@@ -161,9 +162,8 @@ def _study(name: str) -> Callable[[Experiment], str]:
     return section
 
 
-def _paragraph(judged: object) -> list[str]:
-    sentences = getattr(judged, "sentences", ())
-    return [" ".join(sentences)] if sentences else []
+def _paragraph(judged: Verdict | None) -> list[str]:
+    return [] if judged is None else [" ".join(sentences(judged))]
 
 
 def _value(name: str, row: dict) -> str:

@@ -413,7 +413,7 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
 @pytest.mark.parametrize("estimator", list(estimators))
 @pytest.mark.parametrize("sampler", list(samplers))
 def test_what_is_kept_between_estimates_changes_nothing(sampler, estimator):
-    modules = [sys.modules[f"kdviz.saliency.{name}"] for name in ("groups", "components", "spread")]
+    modules = [sys.modules[f"kdviz.rise.{name}"] for name in ("groups", "components", "spread")]
     caches = [one for module in modules for one in vars(module).values() if hasattr(one, "cache_clear")]
     assert caches
 
