@@ -15,7 +15,7 @@ from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError
 from kdviz.experiment import Experiment
 from kdviz.metrics import Faithfulness, faithfulness_of_maps, trivial_map
-from kdviz.rise.attribution import softmax
+from kdviz.rise.states import softmax
 from kdviz.saliency import ExplainState, explain_stream
 
 TEACHER = "teacher"
