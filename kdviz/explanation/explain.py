@@ -65,7 +65,7 @@ def explain(
     states = explain_stream(experiment, image, target, method, roles=roles, device=device, **settings)
     last = deque(states, maxlen=1).pop()  # the stream yields at least once
     maps = last.maps()
-    for reason in [*last.incompatible.values(), *(doubt.text for one in maps.values() for doubt in one.doubts)]:
+    for reason in [*last.incompatible.values(), *(doubt.text for made in maps.values() for doubt in made.doubts)]:
         warnings.warn(reason, stacklevel=2)
     return Maps(maps)
 

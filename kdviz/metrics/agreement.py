@@ -74,7 +74,9 @@ class PairAgreement:
 
 
 _ARROW = {"str": pa.string(), "float": pa.float64(), "bool": pa.bool_()}
-_SCHEMA = pa.schema([("measure", pa.string()), *((one.name, _ARROW[str(one.type)]) for one in fields(PairAgreement))])
+_SCHEMA = pa.schema(
+    [("measure", pa.string()), *((column.name, _ARROW[str(column.type)]) for column in fields(PairAgreement))]
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class AgreementReport:
 
 def _line(pair: PairAgreement) -> str:
     interval = "" if pair.low != pair.low else f" [{pair.low:.2f}, {pair.high:.2f}]"
-    agreement, ceiling = ("–" if one != one else f"{one:.2f}" for one in (pair.agreement, pair.ceiling))
+    agreement, ceiling = ("–" if value != value else f"{value:.2f}" for value in (pair.agreement, pair.ceiling))
     return f"{pair.first} / {pair.second}: {agreement}{interval} (noise ceiling {ceiling})"
 
 
@@ -158,7 +160,7 @@ def agreement_table(maps: Mapping[str, HalvedMap], *chosen: str | Measure) -> pa
 
 
 def _check_sizes(maps: Mapping[str, HalvedMap]) -> None:
-    arrays = [part for one in maps.values() for part in (one.halves, _jackknife_halves(one)) if part is not None]
+    arrays = [part for made in maps.values() for part in (made.halves, _jackknife_halves(made)) if part is not None]
     sizes = {part.shape[1:] for part in arrays}
     if len(sizes) > 1:
         raise SettingError(f"Maps of different sizes cannot be compared: {sorted(sizes)}.")

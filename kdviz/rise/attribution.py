@@ -34,7 +34,9 @@ def _with_settings(method: _Method) -> _Method:
     """Give a method that takes ``**settings`` the signature with each field of :class:`RISESettings`."""
     signature = inspect.signature(method)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    own = [
+        parameter for parameter in signature.parameters.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
     declared = [
         inspect.Parameter(setting.name, keyword, default=setting.default, annotation=setting.type)
         for setting in fields(RISESettings)
