@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from kdviz.bench.rows import Row
-from kdviz.rise.attribution import softmax
-from kdviz.saliency import Explained, RandomMasks, estimate, stream_scores
+from kdviz.rise.states import softmax
+from kdviz.saliency import ModelWithActivation, RandomMasks, estimate, stream_scores
 
 _TRUTH_SEED = 999_983  # of no other series
 _QUANTILE = 1.959963984540054
@@ -63,7 +63,8 @@ def bench_intervals(model: torch.nn.Module, digits: Tensor, quick: bool) -> Iter
     targets = model(digits).argmax(1)
 
     def scores(masks: RandomMasks, count: int) -> Tensor:
-        states = deque(stream_scores({"model": Explained(model, softmax)}, digits, None, masks, count), maxlen=1).pop()
+        explained = {"model": ModelWithActivation(model, softmax)}
+        states = deque(stream_scores(explained, digits, None, masks, count), maxlen=1).pop()
         found = states["model"].scores
         return torch.stack([found[number, :, target] for number, target in enumerate(targets)]).cpu()
 
@@ -73,7 +74,7 @@ def bench_intervals(model: torch.nn.Module, digits: Tensor, quick: bool) -> Iter
         all_scores = [scores(masks, counts[-1]) for masks in series]
         for estimator, count in product(estimators, counts):
             found = [
-                estimate(masks.suited(count), values[:, :count], estimator)
+                estimate(masks.resolve_sampler(count), values[:, :count], estimator)
                 for masks, values in zip(series, all_scores, strict=True)
             ]
             maps, errors = (torch.stack([getattr(one, part) for one in found]) for part in ("map", "standard_error"))

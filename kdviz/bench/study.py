@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from kdviz.bench.rise import _best_batches, _fast_form, _in_turn, _run_bare
+from kdviz.bench.rise.forward import best_batches, fast_form, run_bare, seconds_in_turn
 from kdviz.bench.rows import Row
 from kdviz.data import bundled_digits
 from kdviz.experiment import load_experiment
@@ -30,8 +30,8 @@ def bench_study(device: torch.device, quick: bool = False, seed: int = 0) -> Ite
     experiment, samples = load_experiment("mnist"), bundled_digits()["bundled"]
     count, n_masks, tries = (32, 2000, 2) if quick else (128, 2000, 3)
     probes = experiment.input.normalise(samples.images[:1]).to(device) * RandomMasks((28, 28)).render(0, 8, device)
-    forms = {role: _fast_form(run.on(device), probes) for role, run in experiment.runs.items()}
-    sizes = [(role, size) for role, form in forms.items() for size in _best_batches(form, probes)]
+    forms = {role: fast_form(run.on(device), probes) for role, run in experiment.runs.items()}
+    sizes = [(role, size) for role, form in forms.items() for size in best_batches(form, probes)]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         settings = {"n_masks": n_masks, "seed": seed}
@@ -50,8 +50,8 @@ def bench_study(device: torch.device, quick: bool = False, seed: int = 0) -> Ite
                 file.unlink()
             deque(study.run(), maxlen=0)
 
-        bare = [partial(_run_bare, forms[role], probes, size, count * n_masks) for role, size in sizes]
-        ours, *seconds = _in_turn([studied, *bare], tries, device)
+        bare = [partial(run_bare, forms[role], probes, size, count * n_masks) for role, size in sizes]
+        ours, *seconds = seconds_in_turn([studied, *bare], tries, device)
     best = [min(one for one, (role, _) in zip(seconds, sizes, strict=True) if role == name) for name in forms]
     yield Row(
         "study_overhead",

@@ -156,7 +156,7 @@ def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> di
     with tqdm(total=state.total, desc=Path(image).name, unit=unit, file=sys.stderr) as bar:
         for state in chain([first], states):
             bar.update(state.n_masks - bar.n)
-    for role, reason in state.misfits.items():
+    for role, reason in state.incompatible.items():
         print(f"kdviz: {role} is left out: {reason}", file=sys.stderr)
     if state.stopped:
         print(f"kdviz: stopped after {state.n_masks} of {state.total} masks ({state.stopped})", file=sys.stderr)

@@ -25,4 +25,10 @@ def fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 autocast makes this device faster: CUDA from Ampere on, CPUs with AMX or AVX-512 BF16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return device.type == "cpu" and any(_cpu_has(feature) for feature in ("amx_tile", "avx512_bf16"))
+
+
+def _cpu_has(feature: str) -> bool:
+    """Whether torch says that the processor has a feature. The function is private: a later torch may lack it."""
+    asked = getattr(torch.cpu, f"_is_{feature}_supported", None)
+    return asked is not None and asked()

@@ -66,3 +66,16 @@ def install() -> None:
     """Let ``import`` find the old names."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
         sys.meta_path.insert(0, MovedModules())  # before the one that would load a second copy of a submodule
+
+
+def warn_renamed(old: str, new: str) -> None:
+    """Say that a public name is used which has a new one.
+
+    Args:
+        old: The former name, as its user wrote it.
+        new: The present name.
+
+    Warns:
+        DeprecationWarning: Always, for the line that used the name.
+    """
+    warnings.warn(f"{old} is now {new}; the old name goes with the next release.", DeprecationWarning, stacklevel=3)

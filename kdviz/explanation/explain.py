@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import warnings
-import zipfile
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,192 +18,18 @@ from kdviz.core.devices import choose_device
 from kdviz.core.errors import KdvizError, ModelError, SettingError, UnknownNameError
 from kdviz.experiment import Experiment, Run
 from kdviz.experiment.run import only_predictions
-from kdviz.explanation import captum_methods
+from kdviz.explanation.captum.attribution import attribute
+from kdviz.explanation.explain_state import ExplainState, target_scores
 from kdviz.explanation.methods import methods
 from kdviz.explanation.notebook import Maps
-from kdviz.explanation.scores import (
-    MapDoubt,
-    check_baseline,
-    check_logits,
-    doubts_of_logits,
-    is_constant,
-    is_flat,
-    probes,
-)
+from kdviz.explanation.saliency_map import SaliencyMap
+from kdviz.explanation.scores import MapDoubt, check_baseline, check_logits, doubts_of_logits, is_flat, probes
 from kdviz.models.networks import ONNX
-from kdviz.rise.attribution import Explained, RISEState, Stop, softmax, stream_scores
-from kdviz.rise.estimators import MINIMUM_MASKS, estimate, jackknife_error, reliability
-from kdviz.rise.masks import RandomMasks
-
-_ABOUT_A_LEVEL = ("rise", "normalised")  # estimators whose map of a score that nothing changes is that score
-
-
-@dataclass(frozen=True)
-class SaliencyMap:
-    """One model's map of one picture. It converts to an array: ``np.asarray(saliency_map)``.
-
-    Attributes:
-        role: Of the model.
-        target: Index of the class explained.
-        values: float32 (H, W): change of the class's probability when the pixel is kept (centred RISE).
-        standard_error: float32 (H, W), of ``values``.
-        halves: float32 (2, H, W): two independent estimates, from half of the masks each.
-        left_out, halves_without: float32 (units, H, W): the map, and the half, without each unit of masks in turn;
-            see :class:`kdviz.saliency.Estimate`. None for a method without masks.
-        doubts: Why it says little, or perhaps not what is meant.
-        probabilities: float32 (classes,), of the unmasked picture.
-        picture: uint8 (H, W) or (H, W, 3): what the model saw.
-        classes: Class names.
-        n_masks: Masks used.
-        method: Name of the method.
-        settings: All of its settings.
-    """
-
-    role: str
-    target: int
-    values: np.ndarray
-    standard_error: np.ndarray
-    halves: np.ndarray = field(repr=False)
-    probabilities: np.ndarray = field(repr=False)
-    picture: np.ndarray = field(repr=False)
-    classes: tuple[str, ...] = field(repr=False)
-    n_masks: int
-    method: str
-    settings: Mapping[str, Any] = field(repr=False)
-    left_out: np.ndarray | None = field(default=None, repr=False)
-    halves_without: np.ndarray | None = field(default=None, repr=False)
-    doubts: tuple[MapDoubt, ...] = field(default=(), repr=False)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.values, dtype=dtype, copy=copy)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.values.shape
-
-    @property
-    def reliability(self) -> float:
-        """Predicted correlation with the map of infinitely many masks, 0 to 1."""
-        return float(reliability(torch.from_numpy(np.asarray(self.halves))))
-
-    @property
-    def is_flat(self) -> bool:
-        """Whether it has one value, so that it is neither reliable nor like any other map."""
-        return is_flat(self.values)
-
-    @property
-    def predicted(self) -> int:
-        """Index of the class with the highest probability."""
-        return int(self.probabilities.argmax())
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The difference of two models' maps of one picture, made with the same masks.
-
-    Attributes:
-        values: float32 (H, W).
-        standard_error: float32 (H, W), of ``values``: exact about what the maps share, the noise of the same masks.
-        reliability: Predicted correlation with the difference of infinitely many masks, 0 to 1.
-    """
-
-    values: np.ndarray
-    standard_error: np.ndarray
-    reliability: float
-
-
-def difference(first: SaliencyMap, second: SaliencyMap) -> Difference:
-    """``first`` minus ``second``, two maps from one call of :func:`kdviz.explain`.
-
-    Raises:
-        SettingError: The maps are of different pictures, or were not made in the same way with the same masks.
-    """
-    same_way = _how(first) == _how(second) and first.shape == second.shape
-    if not same_way or not np.array_equal(first.picture, second.picture):
-        raise SettingError("Only maps of one picture with the same settings can be subtracted; explain them together.")
-    if first.left_out is None or second.left_out is None:
-        error = np.hypot(first.standard_error, second.standard_error)
-    else:
-        error = jackknife_error(torch.from_numpy(first.left_out - second.left_out)).numpy()
-    halves = torch.from_numpy(first.halves - second.halves)
-    return Difference(first.values - second.values, error, float(reliability(halves)))
-
-
-def _how(one: SaliencyMap) -> dict[str, Any]:
-    return {**one.settings, "precision": None, "n_masks": one.n_masks, "method": one.method}
-
-
-@dataclass(frozen=True)
-class ExplainState:
-    """What is known after ``n_masks`` of ``total`` masks. Maps of any class are computed when asked for.
-
-    Attributes:
-        n_masks, total: Masks done and asked for; of a method without masks, models.
-        stopped: Why it ended before ``total``: ``settled`` or ``time``.
-        states: Role -> scores, of RISE.
-        ready: Role -> map, of a method without masks.
-        misfits: Role -> why the method does not fit this model.
-        doubts: Role -> what is to be said of its scores, whatever the map.
-    """
-
-    n_masks: int
-    total: int
-    probabilities: Mapping[str, np.ndarray] = field(repr=False)
-    targets: Mapping[str, int]
-    picture: np.ndarray = field(repr=False)
-    classes: tuple[str, ...] = field(repr=False)
-    settings: Mapping[str, Any]
-    method: str = "rise"
-    stopped: str | None = None
-    states: Mapping[str, RISEState] = field(default_factory=dict, repr=False)
-    ready: Mapping[str, SaliencyMap] = field(default_factory=dict, repr=False)
-    misfits: Mapping[str, str] = field(default_factory=dict)
-    doubts: Mapping[str, tuple[MapDoubt, ...]] = field(default_factory=dict)
-
-    def maps(self, targets: Mapping[str, int] | None = None) -> dict[str, SaliencyMap]:
-        """Role -> map so far, of each model's target or of other ``targets`` (role -> class index).
-
-        Only RISE knows every class; other methods' maps are those of their target.
-        """
-        wanted = {**self.targets, **(targets or {})}
-        if not self.states:
-            return dict(self.ready)
-        masks = next(iter(self.states.values())).masks
-        rows = _rows(self.states, wanted)
-        result = estimate(masks, rows, self.settings["estimator"])
-        constant = is_constant(rows)
-        maps = {
-            role: SaliencyMap(
-                role=role,
-                target=wanted[role],
-                values=result.map[number].numpy(),
-                standard_error=result.standard_error[number].numpy(),
-                halves=result.halves[:, number].numpy(),
-                left_out=result.left_out[:, number].numpy(),
-                halves_without=result.halves_without[:, number].numpy(),
-                probabilities=self.probabilities[role],
-                picture=self.picture,
-                classes=self.classes,
-                n_masks=self.n_masks,
-                method=self.method,
-                settings={**self.settings, "precision": self.states[role].precision},
-                doubts=self.doubts.get(role, ()),
-            )
-            for number, role in enumerate(self.states)
-        }
-        scores = {role: float(row[0]) for role, row, same in zip(maps, rows, constant, strict=True) if same}
-        return {role: _without_noise(one, scores[role]) if role in scores else one for role, one in maps.items()}
-
-
-def _without_noise(one: SaliencyMap, score: float) -> SaliencyMap:
-    """The map of a score that no mask changes. What an estimator makes of it is rounding, or the masks' own pattern."""
-    level = score if one.settings["estimator"] in _ABOUT_A_LEVEL else 0.0
-    doubt = MapDoubt(
-        "constant", one.role, {"class": one.classes[one.target], "probability": score, "masks": one.n_masks}
-    )
-    parts = ("values", "halves", "left_out", "halves_without")
-    flat = {name: None if getattr(one, name) is None else np.full_like(getattr(one, name), level) for name in parts}
-    return replace(one, **flat, standard_error=np.zeros_like(one.standard_error), doubts=(*one.doubts, doubt))
+from kdviz.rise.masks import masks_for
+from kdviz.rise.settings import MINIMUM_MASKS, RISESettings
+from kdviz.rise.states import ModelWithActivation, softmax
+from kdviz.rise.stopping import StoppingRule
+from kdviz.rise.streaming import stream_scores
 
 
 def explain(
@@ -241,7 +65,7 @@ def explain(
     states = explain_stream(experiment, image, target, method, roles=roles, device=device, **settings)
     last = deque(states, maxlen=1).pop()  # the stream yields at least once
     maps = last.maps()
-    for reason in [*last.misfits.values(), *(doubt.text for one in maps.values() for doubt in one.doubts)]:
+    for reason in [*last.incompatible.values(), *(doubt.text for made in maps.values() for doubt in made.doubts)]:
         warnings.warn(reason, stacklevel=2)
     return Maps(maps)
 
@@ -284,7 +108,7 @@ def explain_stream(
         },
         unknown,
     )
-    yield from _by_rise(task, chosen) if method == "rise" else _by_captum(task, chosen, strict=bool(roles))
+    yield from _by_captum(task, chosen, strict=bool(roles)) if methods[method].compute else _by_rise(task, chosen)
 
 
 @dataclass(frozen=True)
@@ -308,7 +132,7 @@ class _Task:
         total: int,
         settings: Mapping[str, Any],
         *,
-        misfits: Mapping[str, str] | None = None,
+        incompatible: Mapping[str, str] | None = None,
         **more: Any,
     ) -> ExplainState:
         return ExplainState(
@@ -321,7 +145,7 @@ class _Task:
             settings=settings,
             method=self.method,
             doubts=self.doubts,
-            misfits={**self.unknown, **(misfits or {})},
+            incompatible={**self.unknown, **(incompatible or {})},
             **more,
         )
 
@@ -334,24 +158,34 @@ def _baseline(experiment: Experiment, settings: dict[str, Any], picture: Image.I
 
 
 def _by_rise(task: _Task, settings: dict[str, Any]) -> Iterator[ExplainState]:
+    """A state after each chunk of masks."""
     size = (task.inputs.shape[-2], task.inputs.shape[-1])
-    grid, n_masks, estimator = (settings["grid"],) * 2, settings["n_masks"], settings["estimator"]
-    masks = RandomMasks(size, grid, settings["probability"], settings["seed"], settings["sampler"]).suited(n_masks)
+    chosen = _rise_settings(settings)
+    masks = masks_for(size, chosen)
     settings["sampler"] = masks.kind
-    explained = {role: Explained(model, softmax) for role, model in task.models.items()}
-    stop = Stop(masks, estimator, settings["reliability"] or None, settings["seconds"] or None, compared=True)
-    states = stream_scores(explained, task.inputs, task.baseline, masks, n_masks, estimator, settings["precision"])
-    for one in states:
-        done = next(iter(one.values())).n_masks
+    explained = {role: ModelWithActivation(model, softmax) for role, model in task.models.items()}
+    stop = StoppingRule(masks, chosen.estimator, chosen.reliability, chosen.seconds, compared=True)
+    stream = stream_scores(
+        explained, task.inputs, task.baseline, masks, chosen.n_masks, chosen.estimator, chosen.precision
+    )
+    for states in stream:
+        done = next(iter(states.values())).n_masks
         if done < MINIMUM_MASKS:
             continue
-        ended = stop.reason(_rows(one, task.targets), done)
+        ended = stop.reason(target_scores(states, task.targets), done)
         if ended:
-            why, count = ended
-            one = {role: state.first(count) for role, state in one.items()}
-            yield task.state(count, n_masks, settings, states=one, stopped=why)
+            reason, count = ended
+            states = {role: state.first(count) for role, state in states.items()}
+            yield task.state(count, chosen.n_masks, settings, states=states, stopped=reason)
             return
-        yield task.state(done, n_masks, settings, states=one)
+        yield task.state(done, chosen.n_masks, settings, states=states)
+
+
+def _rise_settings(settings: Mapping[str, Any]) -> RISESettings:
+    """The settings of the method as the engine takes them: in the registry 0 stands for no limit."""
+    known = {setting.name for setting in fields(RISESettings)}
+    chosen = RISESettings(**{name: value for name, value in settings.items() if name in known})
+    return replace(chosen, reliability=chosen.reliability or None, seconds=chosen.seconds or None)
 
 
 def _by_captum(task: _Task, settings: dict[str, Any], strict: bool) -> Iterator[ExplainState]:
@@ -361,44 +195,37 @@ def _by_captum(task: _Task, settings: dict[str, Any], strict: bool) -> Iterator[
         SettingError: The method fits no model, or not one that was asked for.
     """
     ready: dict[str, SaliencyMap] = {}
-    misfits: dict[str, str] = {}
+    incompatible: dict[str, str] = {}
     for number, (role, model) in enumerate(task.models.items(), 1):
         try:
-            found = captum_methods.attribute(
-                task.method, model, task.inputs, task.baseline, task.targets[role], settings
-            )
+            made = attribute(task.method, model, task.inputs, task.baseline, task.targets[role], settings)
         except SettingError as error:
             if strict:
                 raise
-            misfits[role] = str(error)
+            incompatible[role] = str(error)
         else:
             ready[role] = SaliencyMap(
                 role=role,
                 target=task.targets[role],
-                values=found.map.cpu().numpy(),
-                standard_error=found.standard_error.cpu().numpy(),
-                halves=found.halves.cpu().numpy(),
+                values=made.map.cpu().numpy(),
+                standard_error=made.standard_error.cpu().numpy(),
+                halves=made.halves.cpu().numpy(),
                 probabilities=task.probabilities[role],
                 picture=task.picture,
                 classes=task.classes,
                 n_masks=0,
                 method=task.method,
                 settings=settings,
-                doubts=(*task.doubts[role], *_doubts_of_map(task, role, found.map.cpu().numpy())),
+                doubts=(*task.doubts[role], *_doubts_of_map(task, role, made.map.cpu().numpy())),
             )
         if ready:
-            yield task.state(number, len(task.models), settings, ready=dict(ready), misfits=misfits)
+            yield task.state(number, len(task.models), settings, ready=dict(ready), incompatible=incompatible)
     if not ready:
-        raise SettingError(next(iter(misfits.values())))
+        raise SettingError(next(iter(incompatible.values())))
 
 
 def _doubts_of_map(task: _Task, role: str, values: np.ndarray) -> tuple[MapDoubt, ...]:
     return (MapDoubt("flat", role, {"class": task.classes[task.targets[role]]}),) if is_flat(values) else ()
-
-
-def _rows(states: Mapping[str, RISEState], targets: Mapping[str, int]) -> torch.Tensor:
-    """The scores of each model's target, (models, masks)."""
-    return torch.stack([state.scores[0, :, targets[role]] for role, state in states.items()])
 
 
 def _runs(experiment: Experiment, roles: list[str] | None) -> tuple[dict[str, Run], dict[str, str]]:
@@ -426,10 +253,10 @@ def _logits(role: str, run: Run, model: torch.nn.Module, shown: torch.Tensor) ->
     A network by name ends with logits. A model that was brought along may end with anything.
     """
     parts = [shown[:1]] if run.weights and run.network != ONNX else [shown[:1], shown[1:]]
-    found = []
+    outputs = []
     for inputs in parts:
         try:
-            found.append(model(inputs).float())
+            outputs.append(model(inputs).float())
         except KdvizError:
             raise
         except Exception as error:
@@ -437,10 +264,10 @@ def _logits(role: str, run: Run, model: torch.nn.Module, shown: torch.Tensor) ->
             raise ModelError(
                 f"The model '{role}' failed on a batch of shape {tuple(inputs.shape)}: {first_line}"
             ) from error
-    if len({one.shape[1:] for one in found}) > 1:
+    if len({output.shape[1:] for output in outputs}) > 1:
         raise ModelError(f"The model '{role}' returned another number of scores for another number of pictures.")
-    check_logits(role, torch.cat(found))
-    return torch.cat(found)
+    check_logits(role, torch.cat(outputs))
+    return torch.cat(outputs)
 
 
 def _targets(
@@ -450,17 +277,6 @@ def _targets(
     if target is None:
         return predicted
     if isinstance(target, Mapping):
-        return {**predicted, **{role: experiment.class_index(one) for role, one in target.items() if role in predicted}}
+        given = {role: experiment.class_index(name) for role, name in target.items() if role in predicted}
+        return predicted | given
     return dict.fromkeys(predicted, experiment.class_index(target))
-
-
-def maps_npz(maps: Mapping[str, SaliencyMap]) -> bytes:
-    """An .npz with float32 (H, W) named by role, and ``<role>_se`` for its standard error."""
-    arrays = {role: saliency_map.values for role, saliency_map in maps.items()}
-    arrays |= {f"{role}_se": saliency_map.standard_error for role, saliency_map in maps.items()}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:  # np.savez takes no array named "file"
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w") as file:
-                np.lib.format.write_array(file, np.asarray(array, dtype=np.float32), allow_pickle=False)
-    return buffer.getvalue()

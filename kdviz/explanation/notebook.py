@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kdviz.explanation.explain import SaliencyMap
+    from kdviz.explanation.saliency_map import SaliencyMap
 
 
 class Maps(dict[str, "SaliencyMap"]):

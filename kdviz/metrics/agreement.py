@@ -17,6 +17,7 @@ import pyarrow as pa
 from scipy import stats
 
 from kdviz.core.errors import SettingError
+from kdviz.core.moved import warn_renamed
 from kdviz.metrics.similarity import Measure, measures
 
 _LEAST_CEILING = 0.4  # below it a corrected agreement of one picture is off by more than its ceiling says
@@ -28,7 +29,7 @@ _LARGEST_CORRELATION = 1 - 1e-12  # Fisher's z of 1 is infinite
 class HalvedMap(Protocol):
     """A map that comes with two independent estimates of itself, (2, H, W).
 
-    It may also have ``halves_without``, float (units, H, W) or None: for each independent unit u of masks, the half
+    It may also have ``jackknife_halves``, float (units, H, W) or None: for each independent unit u of masks, the half
     that u belongs to (``u % 2``) estimated without it. Agreement then comes with an interval.
     """
 
@@ -48,7 +49,7 @@ class PairAgreement:
         agreement: Across independent halves, the mean of both pairings.
         low, high: 95 % interval of ``agreement``: how far it might move with other masks, by leaving
             each unit of masks out of both maps in turn (see :func:`agreement`). It says nothing about other
-            pictures. NaN when a map has no ``halves_without``, or the maps have different numbers of units or fewer
+            pictures. NaN when a map has no ``jackknife_halves``, or the maps have different numbers of units or fewer
             than 4.
         ceiling_first, ceiling_second: Each map with an independent estimate of itself, from as many masks.
         ceiling: sqrt(ceiling_first * ceiling_second): what ``agreement`` would be if the true maps were equal.
@@ -73,7 +74,9 @@ class PairAgreement:
 
 
 _ARROW = {"str": pa.string(), "float": pa.float64(), "bool": pa.bool_()}
-_SCHEMA = pa.schema([("measure", pa.string()), *((one.name, _ARROW[str(one.type)]) for one in fields(PairAgreement))])
+_SCHEMA = pa.schema(
+    [("measure", pa.string()), *((column.name, _ARROW[str(column.type)]) for column in fields(PairAgreement))]
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class AgreementReport:
 
 def _line(pair: PairAgreement) -> str:
     interval = "" if pair.low != pair.low else f" [{pair.low:.2f}, {pair.high:.2f}]"
-    agreement, ceiling = ("–" if one != one else f"{one:.2f}" for one in (pair.agreement, pair.ceiling))
+    agreement, ceiling = ("–" if value != value else f"{value:.2f}" for value in (pair.agreement, pair.ceiling))
     return f"{pair.first} / {pair.second}: {agreement}{interval} (noise ceiling {ceiling})"
 
 
@@ -157,14 +160,18 @@ def agreement_table(maps: Mapping[str, HalvedMap], *chosen: str | Measure) -> pa
 
 
 def _check_sizes(maps: Mapping[str, HalvedMap]) -> None:
-    arrays = [part for one in maps.values() for part in (one.halves, _halves_without(one)) if part is not None]
+    arrays = [part for made in maps.values() for part in (made.halves, _jackknife_halves(made)) if part is not None]
     sizes = {part.shape[1:] for part in arrays}
     if len(sizes) > 1:
         raise SettingError(f"Maps of different sizes cannot be compared: {sorted(sizes)}.")
 
 
-def _halves_without(saliency_map: HalvedMap) -> np.ndarray | None:
-    return getattr(saliency_map, "halves_without", None)
+def _jackknife_halves(saliency_map: HalvedMap) -> np.ndarray | None:
+    halves = getattr(saliency_map, "jackknife_halves", None)
+    if halves is None and not hasattr(saliency_map, "jackknife_halves") and hasattr(saliency_map, "halves_without"):
+        warn_renamed("A map's halves_without", "jackknife_halves")
+        return getattr(saliency_map, "halves_without")  # noqa: B009  the protocol has no such attribute any more
+    return halves
 
 
 class _Prepared(NamedTuple):
@@ -177,7 +184,7 @@ class _Prepared(NamedTuple):
 
     @classmethod
     def of(cls, saliency_map: HalvedMap, measure: Measure) -> _Prepared:
-        halves, without = measure.prepare(saliency_map.halves), _halves_without(saliency_map)
+        halves, without = measure.prepare(saliency_map.halves), _jackknife_halves(saliency_map)
         return cls(
             halves,
             None if without is None else measure.prepare(without),
@@ -189,7 +196,7 @@ class _Prepared(NamedTuple):
 def _pair(first: str, second: str, prepared: Mapping[str, _Prepared], measure: Measure) -> PairAgreement:
     one, other = prepared[first], prepared[second]
     across = float(measure.compare(one.halves, other.halves[::-1]).mean())
-    low, high = _interval(across, _left_out(one, other, measure), measure)
+    low, high = _interval(across, _jackknife_values(one, other, measure), measure)
     ceiling = float(np.sqrt(max(one.ceiling, 0.0) * max(other.ceiling, 0.0)))
     return PairAgreement(
         first=first,
@@ -205,7 +212,7 @@ def _pair(first: str, second: str, prepared: Mapping[str, _Prepared], measure: M
     )
 
 
-class _LeftOut(NamedTuple):
+class _JackknifeValues(NamedTuple):
     """Agreement without single units of masks, (units,), and without one of each half, (even units, odd units), of
     the first units.
     """
@@ -214,7 +221,7 @@ class _LeftOut(NamedTuple):
     two: np.ndarray
 
 
-def _left_out(one: _Prepared, other: _Prepared, measure: Measure) -> _LeftOut | None:
+def _jackknife_values(one: _Prepared, other: _Prepared, measure: Measure) -> _JackknifeValues | None:
     """None when the maps do not allow it."""
     if one.without is None or other.without is None or len(one.without) != len(other.without):
         return None
@@ -228,25 +235,25 @@ def _left_out(one: _Prepared, other: _Prepared, measure: Measure) -> _LeftOut | 
     for a, b in zip(one.without[few[0]], other.without[few[0]], strict=True):  # one at a time: maps may be large
         across = measure.compare(np.broadcast_to(a, second.shape), second)
         double.append((across + measure.compare(first, np.broadcast_to(b, first.shape))) / 2)
-    return _LeftOut(single, np.array(double))
+    return _JackknifeValues(single, np.array(double))
 
 
-def _interval(value: float, left_out: _LeftOut | None, measure: Measure) -> tuple[float, float]:
+def _interval(value: float, jackknife_values: _JackknifeValues | None, measure: Measure) -> tuple[float, float]:
     """95 % interval around ``value`` by the jackknife; see :func:`agreement`."""
-    if left_out is None or len(left_out.one) < _FEWEST_UNITS:
+    if jackknife_values is None or len(jackknife_values.one) < _FEWEST_UNITS:
         return float("nan"), float("nan")
-    if not all(np.isfinite(part).all() for part in (value, *left_out)):
+    if not all(np.isfinite(part).all() for part in (value, *jackknife_values)):
         return float("nan"), float("nan")
     if not measure.correlation:
-        half = _half_width(left_out)
+        half = _half_width(jackknife_values)
         low, high = (value + np.array([-half, half])).clip(measure.least, 1)
     else:
-        half = _half_width(_LeftOut(*map(_fisher, left_out)))
+        half = _half_width(_JackknifeValues(*map(_fisher, jackknife_values)))
         low, high = np.tanh(_fisher(value) + np.array([-half, half]))
     return min(float(low), value), max(float(high), value)
 
 
-def _half_width(moved: _LeftOut) -> float:
+def _half_width(moved: _JackknifeValues) -> float:
     """Student's t times the root of the jackknife's variance, less what that counts twice."""
     halves = [moved.one[::2], moved.one[1::2]]
     variance = sum(_spread(half) * (len(half) - 1) / len(half) for half in halves)

@@ -123,8 +123,8 @@ def samples_to_decide(difference: Difference, margin: float = MARGIN, *, one_sid
 
 
 def _decided(difference: Difference, margin: float, one_sided: bool) -> bool:
-    found = judge_equivalence(difference, margin)
-    return (found.no_worse if one_sided else found.outcome) != UNDECIDED
+    judgement = judge_equivalence(difference, margin)
+    return (judgement.no_worse if one_sided else judgement.outcome) != UNDECIDED
 
 
 def _will_decide(difference: Difference, margin: float, one_sided: bool) -> bool:

@@ -131,7 +131,9 @@ def faithfulness_of_maps(
     _check_inputs(inputs)
     base = _expanded(baseline, inputs)
     size, pixels = (inputs.shape[2], inputs.shape[3]), inputs[0, 0].numel()
-    ranks = torch.from_numpy(np.stack([_ranks(_as_map(one, size), seed) for one in maps.values()]))  # (maps, pixels)
+    ranks = torch.from_numpy(
+        np.stack([_ranks(_as_map(values, size), seed) for values in maps.values()])
+    )  # (maps, pixels)
     counts = _counts(pixels, steps)
     batch_size = _batch_size(inputs) if batch_size is None else batch_size
     if batch_size < 1:

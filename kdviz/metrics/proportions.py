@@ -105,7 +105,7 @@ def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, flo
     """
     ordered = np.sort(np.asarray(values, float))
     count = len(ordered)
-    place = int(binom.ppf((1 - level) / 2, count, 0.5)) if count else 0
-    if place < 1:
+    rank = int(binom.ppf((1 - level) / 2, count, 0.5)) if count else 0
+    if rank < 1:
         return float("nan"), float("nan")
-    return float(ordered[place - 1]), float(ordered[count - place])
+    return float(ordered[rank - 1]), float(ordered[count - rank])

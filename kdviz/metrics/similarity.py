@@ -49,7 +49,7 @@ class Measure(ABC):
 
     def __call__(self, first: np.ndarray, second: np.ndarray) -> float:
         """Likeness of two maps, (H, W)."""
-        first, second = (self.prepare(np.asarray(one)[None]) for one in (first, second))
+        first, second = (self.prepare(np.asarray(part)[None]) for part in (first, second))
         return float(self.compare(first, second)[0])
 
 

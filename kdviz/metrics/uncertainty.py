@@ -85,12 +85,12 @@ def p_value_above(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
     """One-sided p-value of "the mean is not above 0": below alpha where the interval at 1 - 2 * alpha is above 0."""
     # Without any variance a value above 0 is certain, and one of 0 is no evidence.
     certain = np.where(np.asarray(value) > 0, np.inf, -np.inf)
-    found = []
+    bounds = []
     for error, degrees, proven in _bounds(parts, shared):
-        one = student_t.sf(np.where(error > 0, value / np.where(error > 0, error, 1.0), certain), degrees)
+        tail = student_t.sf(np.where(error > 0, value / np.where(error > 0, error, 1.0), certain), degrees)
         # A part that bounds only at levels above 1 - .05 * proven does not where both sides' alpha is more than that.
-        found.append(np.where(proven > 1, one, np.minimum(one, proven * (1 - LEVEL) / 2)))
-    return _plain(np.max(np.broadcast_arrays(*found), axis=0) if found else np.where(certain > 0, 0.0, 1.0))
+        bounds.append(np.where(proven > 1, tail, np.minimum(tail, proven * (1 - LEVEL) / 2)))
+    return _plain(np.max(np.broadcast_arrays(*bounds), axis=0) if bounds else np.where(certain > 0, 0.0, 1.0))
 
 
 def _bounds(parts: Sequence[Part], shared: Any) -> list[tuple[np.ndarray, Any, Any]]:
@@ -232,11 +232,11 @@ def paired_difference(first: np.ndarray, second: np.ndarray, level: float = LEVE
     seeds, samples = difference.shape
     by_seed, by_sample, shared = map(float, crossed_variances(difference, pseudo))
     value, added = float(difference.mean()), pseudo / (samples - 1) / samples
-    found = Difference(value, value, value, seeds, samples, by_seed**0.5, by_sample**0.5, shared, level, added)
-    low, high = found.interval(level)
+    estimate = Difference(value, value, value, seeds, samples, by_seed**0.5, by_sample**0.5, shared, level, added)
+    low, high = estimate.interval(level)
     if pseudo:  # shares differ by no more than 1
         low, high = max(low, -1.0), min(high, 1.0)
-    return replace(found, low=low, high=high)
+    return replace(estimate, low=low, high=high)
 
 
 # several comparisons --------------------------------------------------------------------------------------------------
@@ -244,11 +244,11 @@ def paired_difference(first: np.ndarray, second: np.ndarray, level: float = LEVE
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values that hold for all of them together (Holm, 1979): the smallest times their number, and so on down."""
-    order, found, least = np.argsort(p_values, kind="stable"), [0.0] * len(p_values), 0.0
-    for place, number in enumerate(order):
-        least = max(least, min(1.0, (len(p_values) - place) * float(p_values[number])))
-        found[int(number)] = least
-    return found
+    order, adjusted, least = np.argsort(p_values, kind="stable"), [0.0] * len(p_values), 0.0
+    for rank, number in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * float(p_values[number])))
+        adjusted[int(number)] = least
+    return adjusted
 
 
 def simultaneous_level(count: int, level: float = LEVEL) -> float:
@@ -262,4 +262,4 @@ def simultaneous_level(count: int, level: float = LEVEL) -> float:
 def simultaneous_intervals(differences: Sequence[Difference], level: float = LEVEL) -> list[tuple[float, float]]:
     """The intervals of several differences that all hold together with probability ``level`` or more."""
     each = simultaneous_level(len(differences), level)
-    return [one.interval(each) for one in differences]
+    return [difference.interval(each) for difference in differences]

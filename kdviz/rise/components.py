@@ -58,7 +58,7 @@ def components(size: tuple[int, int], grid: tuple[int, int]) -> Components:
     kept = variance >= ranked[min(enough, len(ranked) - 1)]
     a, b = int(kept.any(1).sum()), int(kept.any(0).sum())
     vectors = row_vectors[:, :a].contiguous(), column_vectors[:, :b].contiguous()
-    grids = [one.T @ wide for one, wide in zip(vectors, upsampling, strict=True)]
+    grids = [vector.T @ wide for vector, wide in zip(vectors, upsampling, strict=True)]
     return Components(*vectors, variance[:a, :b], kept[:a, :b], *grids)
 
 

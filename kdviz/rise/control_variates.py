@@ -219,10 +219,10 @@ def _of_own_fold(values: Tensor, fold: Tensor) -> Tensor:
 def _ridge(gram: Tensor, cross: Tensor, penalty: Tensor) -> Tensor:
     """Slopes (targets, components) of a ridge regression; targets with the same penalty share a factorisation."""
     slope = torch.empty_like(cross)
-    for one in penalty.unique():
-        same = penalty == one
+    for strength in penalty.unique():
+        same = penalty == strength
         # Not torch.linalg.solve of a batch: MKL's batched LU can hang on some processors (torch 2.15).
-        factor = torch.linalg.cholesky(gram + one * torch.eye(len(gram), dtype=gram.dtype))
+        factor = torch.linalg.cholesky(gram + strength * torch.eye(len(gram), dtype=gram.dtype))
         slope[same] = torch.cholesky_solve(cross[same].T, factor).T
     return slope
 
@@ -253,7 +253,7 @@ def _spread(cell: int) -> list[int]:
     """All shifts of a cell, or 16 of them in equal steps and centred."""
     if cell <= _SHIFTS_A_SIDE:
         return list(range(cell))
-    return [int((place + 0.5) * cell / _SHIFTS_A_SIDE - 0.5 + 0.5 * (place % 2)) for place in range(_SHIFTS_A_SIDE)]
+    return [int((step + 0.5) * cell / _SHIFTS_A_SIDE - 0.5 + 0.5 * (step % 2)) for step in range(_SHIFTS_A_SIDE)]
 
 
 def covariance_with_cells(weights: Tensor, starts: Tensor, probability: float) -> Tensor:

@@ -73,8 +73,8 @@ def units_of(masks: RandomMasks, count: int) -> Groups:
     half = _MOST_UNITS // 2
     block = index // masks.block
     parts = -(-half // ((int(block[-1]) + 1) // 2))  # of a block
-    place = block // 2 * parts + index % masks.block // 2 % parts if parts > 1 else block // 2 % half
-    return _numbered(2 * place + block % 2)
+    position = block // 2 * parts + index % masks.block // 2 % parts if parts > 1 else block // 2 % half
+    return _numbered(2 * position + block % 2)
 
 
 def rendered(masks: RandomMasks, count: int) -> Iterator[tuple[int, Tensor]]:

@@ -29,7 +29,9 @@ from scipy.linalg import hadamard
 from torch import Tensor
 
 from kdviz.core.errors import SettingError, UnknownNameError
+from kdviz.core.moved import warn_renamed
 from kdviz.core.registry import Registry
+from kdviz.rise.settings import RISESettings
 
 _SMALL = 200_000  # values of all cells enlarged, 400 or 800 kB
 _LARGEST_ORDER = 256  # of a Hadamard matrix: longer blocks would leave too few of them for a standard error
@@ -142,10 +144,18 @@ class RandomMasks:
         """Masks in a block."""
         return samplers[self.kind].length(math.prod(self.grid))
 
-    def suited(self, n_masks: int) -> RandomMasks:
-        """The same with ``auto`` decided for so many masks: fewer than two blocks have no honest standard error."""
+    def resolve_sampler(self, n_masks: int) -> RandomMasks:
+        """The same masks with ``auto`` replaced by the best sampler for a number of masks.
+
+        Fewer than two blocks have no honest standard error: then it is ``iid``.
+        """
         kind = "iid" if self.sampler == "auto" and n_masks < 2 * self.block else self.kind
         return replace(self, sampler=kind)
+
+    def suited(self, n_masks: int) -> RandomMasks:
+        """Former name of :meth:`resolve_sampler`."""
+        warn_renamed("RandomMasks.suited", "resolve_sampler")
+        return self.resolve_sampler(n_masks)
 
     @property
     def independent(self) -> bool:
@@ -188,8 +198,9 @@ class RandomMasks:
     def _balanced_shift(self, number: int) -> np.ndarray:
         """The shift of a block: every shift once, in random order, before any comes again."""
         rows, columns = self.cell
-        turn, place = divmod(number, rows * columns)
-        return np.array(divmod(int(_shift_order(self.seed, turn, rows * columns)[place]), columns), dtype=np.int64)
+        turn, position = divmod(number, rows * columns)
+        shift = int(_shift_order(self.seed, turn, rows * columns)[position])
+        return np.array(divmod(shift, columns), dtype=np.int64)
 
     def render(
         self, start: int, stop: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
@@ -232,6 +243,22 @@ class RandomMasks:
             _shifted_upsampling(cells, cell, side)
             for cells, cell, side in zip(self.grid, self.cell, self.size, strict=True)
         )
+
+
+def masks_for(size: tuple[int, int], settings: RISESettings) -> RandomMasks:
+    """The masks that the settings describe, with their sampler resolved.
+
+    Args:
+        size: Height and width of the images.
+        settings: Of grid, probability, seed, sampler and number of masks.
+
+    Raises:
+        SettingError: A setting is outside its range.
+        UnknownNameError: No such sampler.
+    """
+    rows, columns = (settings.grid,) * 2 if isinstance(settings.grid, int) else settings.grid
+    masks = RandomMasks(size, (rows, columns), settings.probability, settings.seed, settings.sampler)
+    return masks.resolve_sampler(settings.n_masks)
 
 
 @lru_cache(maxsize=4096)

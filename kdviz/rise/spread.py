@@ -74,7 +74,9 @@ def of_design(model: LinearModel, level: bool) -> Tensor:
     p, blocks = masks.probability, count // masks.block
     shifts = _some_shifts(masks)
     weights = [model.slope @ cells_of(masks.size, masks.grid, shift) for shift in shifts]
-    means = torch.stack([_enlarged(masks, one * (1 - p), shift) for one, shift in zip(weights, shifts, strict=True)])
+    means = torch.stack(
+        [_enlarged(masks, weight * (1 - p), shift) for weight, shift in zip(weights, shifts, strict=True)]
+    )
     total = masks.cell[0] * masks.cell[1]
     drawn = blocks % total
     share = drawn * (total - drawn) / max(total - 1, 1) * (masks.block / count) ** 2
@@ -102,8 +104,8 @@ def _enlarged(masks: RandomMasks, cells: Tensor, shift: tuple[int, int]) -> Tens
 
 def _some_shifts(masks: RandomMasks) -> list[tuple[int, int]]:
     rows, columns = masks.cell
-    places = torch.linspace(0, rows * columns - 1, min(_MOST_SHIFTS, rows * columns)).long().tolist()
-    return [divmod(place, columns) for place in places]
+    positions = torch.linspace(0, rows * columns - 1, min(_MOST_SHIFTS, rows * columns)).long().tolist()
+    return [divmod(position, columns) for position in positions]
 
 
 @lru_cache(maxsize=64)
@@ -145,10 +147,10 @@ def _unit_power(masks: RandomMasks, rest: Tensor, units: Groups, count: int) -> 
     for start in range(0, count, masks.block):
         bits, shift = next(masks.by_shift(start, start + masks.block))
         local = units.numbers[start : start + masks.block]
-        names, place = local.unique(return_inverse=True)
+        names, row = local.unique(return_inverse=True)
         sums = torch.zeros(len(names), len(rest), bits.shape[1], dtype=torch.float64)
         sums.index_add_(
-            0, place, rest[:, start : start + masks.block].T[:, :, None] * (bits.double() - masks.probability)[:, None]
+            0, row, rest[:, start : start + masks.block].T[:, :, None] * (bits.double() - masks.probability)[:, None]
         )
         result += (sums @ cells_of(masks.size, masks.grid, shift).T).square().sum((0, 2))
     return result
@@ -185,5 +187,5 @@ def _effect_of_level(masks: RandomMasks, rest: Tensor, units: Groups) -> Tensor:
     if masks.independent or blocks < 2:
         return torch.ones(len(rest), dtype=torch.float64)
     whole = rest[:, : blocks * masks.block].view(len(rest), blocks, -1).sum(2).T
-    found = _variance_of_sum(whole, masks) / power
-    return ((blocks - 1) * found + _LEVEL_WEIGHT * _LEVEL_RATIO[masks.paired]) / (blocks - 1 + _LEVEL_WEIGHT)
+    effect = _variance_of_sum(whole, masks) / power
+    return ((blocks - 1) * effect + _LEVEL_WEIGHT * _LEVEL_RATIO[masks.paired]) / (blocks - 1 + _LEVEL_WEIGHT)

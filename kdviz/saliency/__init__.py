@@ -1,27 +1,29 @@
-"""Saliency: masks, RISE, and every method behind one call."""
+"""The public door of saliency: masks, RISE, and every method behind one call."""
 
-from kdviz.explanation.captum_methods import misfit
-from kdviz.explanation.explain import (
-    Difference,
-    ExplainState,
-    SaliencyMap,
-    difference,
-    explain,
-    explain_stream,
-    maps_npz,
-)
-from kdviz.explanation.methods import Method, Setting, methods
-from kdviz.rise.attribution import RISE, Explained, RISEState, stream_scores
+from typing import Any
+
+from kdviz.core.moved import warn_renamed
+from kdviz.explanation.captum.attribution import incompatibility
+from kdviz.explanation.explain import explain, explain_stream
+from kdviz.explanation.explain_state import ExplainState
+from kdviz.explanation.method import Method, Setting
+from kdviz.explanation.methods import methods, register_method
+from kdviz.explanation.saliency_map import Difference, SaliencyMap, difference, maps_npz
+from kdviz.rise.attribution import RISE
 from kdviz.rise.estimators import Estimate, estimate, estimators, reliability
 from kdviz.rise.masks import RandomMasks, samplers
+from kdviz.rise.settings import RISESettings
+from kdviz.rise.states import ModelWithActivation, RISEState
+from kdviz.rise.streaming import stream_scores
 
 __all__ = [
     "RISE",
     "Difference",
     "Estimate",
     "ExplainState",
-    "Explained",
     "Method",
+    "ModelWithActivation",
+    "RISESettings",
     "RISEState",
     "RandomMasks",
     "SaliencyMap",
@@ -31,10 +33,21 @@ __all__ = [
     "estimators",
     "explain",
     "explain_stream",
+    "incompatibility",
     "maps_npz",
     "methods",
-    "misfit",
+    "register_method",
     "reliability",
     "samplers",
     "stream_scores",
 ]
+
+_RENAMED = {"Explained": "ModelWithActivation", "misfit": "incompatibility"}
+
+
+def __getattr__(name: str) -> Any:
+    """The object of a former name, with a DeprecationWarning."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn_renamed(f"{__name__}.{name}", _RENAMED[name])
+    return globals()[_RENAMED[name]]

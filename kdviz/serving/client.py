@@ -116,8 +116,8 @@ class Pool:
 
     def start(self) -> None:
         """Begin to start the workers; returns at once."""
-        for one in self._computers:
-            one.start()
+        for computer in self._computers:
+            computer.start()
 
     def submit(self, task: Task, ended: Callable[[Job], None] | None = None, known: tuple[Any, ...] = ()) -> RemoteJob:
         """Give a task to the worker with the fewest.
@@ -130,15 +130,15 @@ class Pool:
         Raises:
             QueueFullError: Too many are under way on all of them.
         """
-        chosen = min(self._computers, key=lambda one: len(one.jobs))
+        chosen = min(self._computers, key=lambda computer: len(computer.jobs))
         if len(chosen.jobs) >= self._limit:
             raise QueueFullError("Too many comparisons are being computed; please try again in a moment.")
         return chosen.submit(task, ended, known)
 
     def place(self, job: Job) -> int:
         """How many other jobs its worker has under way."""
-        for one in self._computers:
-            others = list(one.jobs.values())
+        for computer in self._computers:
+            others = list(computer.jobs.values())
             if job in others:
                 return len(others) - 1
         return 0
@@ -146,12 +146,12 @@ class Pool:
     @property
     def busy(self) -> int:
         """Jobs under way."""
-        return sum(len(one.jobs) for one in self._computers)
+        return sum(len(computer.jobs) for computer in self._computers)
 
     def close(self) -> None:
         """End the workers."""
-        for one in self._computers:
-            one.close()
+        for computer in self._computers:
+            computer.close()
 
 
 def can_fork() -> bool:

@@ -15,7 +15,7 @@ from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError
 from kdviz.experiment import Experiment
 from kdviz.metrics import Faithfulness, faithfulness_of_maps, trivial_map
-from kdviz.rise.attribution import softmax
+from kdviz.rise.states import softmax
 from kdviz.saliency import ExplainState, explain_stream
 
 TEACHER = "teacher"
@@ -66,10 +66,10 @@ class MapsTask:
         experiment = opened(self.folder, self.fingerprint)
         chosen = replace(experiment, runs={role: experiment.runs[role] for role in self.roles})
         target = self._target(experiment)
-        for place, row in enumerate(self.rows):
+        for index, row in enumerate(self.rows):
             settings = {name: value for name, value in row.items() if name != "method"}
             for state in explain_stream(chosen, self.picture, target, row["method"], **settings):
-                yield place, _compact(state)
+                yield index, _compact(state)
 
     def _target(self, experiment: Experiment) -> int | dict[str, int] | None:
         if isinstance(self.target, tuple):
@@ -115,11 +115,11 @@ class FaithfulnessTask:
         experiment = opened(self.folder, self.fingerprint)
         inputs = experiment.preprocess(self.picture).to(choose_device("auto"))
         base = experiment.baseline(self.baseline, self.picture, self.seed).to(inputs.device)
-        for place, (role, values) in enumerate(self.maps.items()):
+        for index, (role, values) in enumerate(self.maps.items()):
             model = experiment.runs[role].on(inputs.device)
             maps = {"map": values, TRIVIAL: trivial_map(inputs)}
             yield (
-                place,
+                index,
                 (
                     role,
                     faithfulness_of_maps(

@@ -229,12 +229,12 @@ class RayWorker:
     def messages(self, seconds: float) -> list[Message]:
         """What there is to tell; waits for it."""
         try:
-            found = [self._messages.get(timeout=seconds)]
+            received = [self._messages.get(timeout=seconds)]
         except queue.Empty:
             return []
         while not self._messages.empty():
-            found.append(self._messages.get())
-        return found
+            received.append(self._messages.get())
+        return received
 
 
 def ray_actors(address: str, wanted: str) -> list[Callable[[], Any]]:

@@ -13,10 +13,10 @@ from gpu_device import CPU, DEVICE, DRY, SmallNet, correlation, needs_cuda, need
 from torch import nn
 
 from kdviz.experiment import load_experiment
-from kdviz.rise import engine
-from kdviz.rise.attribution import softmax
+from kdviz.rise.engine import cuda_graphs
 from kdviz.rise.estimators import estimators
-from kdviz.saliency import RISE, Explained, RandomMasks, estimate, explain, stream_scores
+from kdviz.rise.states import softmax
+from kdviz.saliency import RISE, ModelWithActivation, RandomMasks, estimate, explain, stream_scores
 
 pytestmark = on_gpu
 
@@ -40,7 +40,7 @@ def last(states):
 
 def scores(models, images, masks, count, device, **settings):
     """Role -> scores (N, count, classes), on the CPU."""
-    there = {role: Explained(model.to(device), softmax) for role, model in models.items()}
+    there = {role: ModelWithActivation(model.to(device), softmax) for role, model in models.items()}
     states = last(stream_scores(there, images.to(device), None, masks, count, **settings))
     return {role: state.scores.float().cpu() for role, state in states.items()}
 
@@ -68,7 +68,7 @@ def test_logits_are_the_cpus(experiment, two_digits, allowed, error, record_prop
 @pytest.mark.parametrize("estimator", list(estimators))
 def test_maps_are_the_cpus(experiment, two_digits, estimator):
     count = 256 if DRY else 512
-    masks = RandomMasks((28, 28), seed=4, sampler="auto").suited(count)
+    masks = RandomMasks((28, 28), seed=4, sampler="auto").resolve_sampler(count)
     with tf32(False):
         found, expected = (
             scores(nets(experiment, device), two_digits[:1], masks, count, device, precision="float32")
@@ -86,7 +86,7 @@ def test_maps_are_the_cpus(experiment, two_digits, estimator):
 @pytest.mark.parametrize("precision", ["auto", "bfloat16", pytest.param("float16", marks=needs_cuda)])
 def test_half_precision_gives_the_same_maps(experiment, two_digits, precision, record_property):
     count = 256 if DRY else 1024
-    masks = RandomMasks((28, 28), seed=4, sampler="auto").suited(count)
+    masks = RandomMasks((28, 28), seed=4, sampler="auto").resolve_sampler(count)
     models = nets(experiment)
     target = int(models["teacher"](two_digits[:1].to(DEVICE)).argmax())
     expected = scores(nets(experiment, CPU), two_digits[:1], masks, count, CPU, precision="float32")
@@ -155,13 +155,13 @@ def test_scores_are_the_models_also_in_a_shorter_last_chunk(experiment, two_digi
 @needs_cuda
 def test_graphs_are_used_and_give_the_models_scores(experiment, two_digits, monkeypatch):
     captured = []
-    capture = engine._capture
+    capture = cuda_graphs._capture
 
     def watched(model, images):
         captured.append(len(images))
         return capture(model, images)
 
-    monkeypatch.setattr(engine, "_capture", watched)
+    monkeypatch.setattr(cuda_graphs, "_capture", watched)
     models = {role: copy.deepcopy(model) for role, model in nets(experiment).items()}  # nothing is captured yet
     masks = RandomMasks((28, 28), seed=1, sampler="iid")
     first = scores(models, two_digits, masks, 700, DEVICE, chunk_size=128)

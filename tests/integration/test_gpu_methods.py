@@ -13,9 +13,9 @@ from gpu_device import CPU, DEVICE, DRY, SmallNet, correlation, on_gpu, pictures
 from kdviz import data
 from kdviz.cli import main
 from kdviz.experiment import load_experiment
-from kdviz.explanation import captum_methods
+from kdviz.explanation.captum.attribution import attribute
 from kdviz.metrics import faithfulness
-from kdviz.rise.attribution import softmax
+from kdviz.rise.states import softmax
 from kdviz.saliency import explain, methods
 from kdviz.serving import MapsTask, Pool, fingerprint
 from kdviz.serving.transport import ProcessTransport
@@ -34,7 +34,7 @@ def attributed(name, device, seed=0):
     settings = {key: value for key, value in {**QUICK, "seed": seed}.items() if key in known}
     image = pictures(1).to(device)
     with tf32(False):
-        return captum_methods.attribute(
+        return attribute(
             name, SmallNet().to(device), image, torch.zeros_like(image), 2, methods[name].complete(settings)
         )
 

@@ -18,7 +18,7 @@ import torch
 from kdviz.core.errors import SettingError
 from kdviz.core.jobs import QueueFullError
 from kdviz.metrics import faithfulness, trivial_map
-from kdviz.rise.attribution import softmax
+from kdviz.rise.states import softmax
 from kdviz.saliency import explain, methods
 from kdviz.serving import FaithfulnessTask, MapsTask, Pool, can_fork, fingerprint, start_pool
 from kdviz.serving.transport import ProcessTransport
@@ -96,8 +96,8 @@ def test_another_method_says_which_models_it_does_not_fit(pool, task):
     assert job.wait(WAIT)
     assert job.status == "done", job.error
     assert list(job.latest[0].ready) == ["teacher"]
-    assert set(job.latest[0].misfits) == {"kd_student", "student"}
-    assert "convolution" in job.latest[0].misfits["student"]
+    assert set(job.latest[0].incompatible) == {"kd_student", "student"}
+    assert "convolution" in job.latest[0].incompatible["student"]
 
 
 def test_curves_are_those_of_a_call(pool, tiny, digits):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from kdviz.core.errors import SettingError
 from kdviz.data import LabelledImages
 from kdviz.experiment import ROLES, Experiment
-from kdviz.explanation import captum_methods
+from kdviz.explanation.captum.attribution import incompatibility
 from kdviz.metrics import faithfulness_of_maps, trivial_map
 from kdviz.saliency import explain, methods
 from kdviz.studies.attention.study import AttentionStudy
@@ -75,7 +75,7 @@ def run_faithfulness(study: AttentionStudy, count: int) -> Iterator[int]:
 
 
 def _fitting(model: nn.Module) -> list[str]:
-    return [name for name in methods if name == "rise" or captum_methods.misfit(name, model) is None]
+    return [name for name in methods if name == "rise" or incompatibility(name, model) is None]
 
 
 @dataclass(frozen=True)

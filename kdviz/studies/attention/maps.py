@@ -26,10 +26,11 @@ from kdviz.core.errors import KdvizError
 from kdviz.core.files import Store
 from kdviz.data.samples import as_picture
 from kdviz.experiment import Experiment
-from kdviz.explanation import captum_methods
-from kdviz.rise.attribution import Explained, softmax, stream_scores
+from kdviz.explanation.captum.attribution import attribute
 from kdviz.rise.estimators import estimate
 from kdviz.rise.masks import RandomMasks
+from kdviz.rise.states import ModelWithActivation, softmax
+from kdviz.rise.streaming import stream_scores
 from kdviz.studies.attention.models import StudyModel
 
 _TARGETS = 256  # whose maps are computed together
@@ -176,8 +177,8 @@ def _by_rise(
     chosen = work.settings
     size, grid = (inputs.shape[2], inputs.shape[3]), (chosen["grid"],) * 2
     n_masks, seed = chosen["n_masks"], group_seed(chosen["seed"], group)
-    masks = RandomMasks(size, grid, chosen["probability"], seed, chosen["sampler"]).suited(n_masks)
-    explained = {key: Explained(model, softmax) for key, model in models.items()}
+    masks = RandomMasks(size, grid, chosen["probability"], seed, chosen["sampler"]).resolve_sampler(n_masks)
+    explained = {key: ModelWithActivation(model, softmax) for key, model in models.items()}
     states = stream_scores(
         explained, inputs, baselines, masks, n_masks, chosen["estimator"], chosen["precision"], work.batch
     )
@@ -198,7 +199,7 @@ def _by_captum(
     for number, model in enumerate(models.values()):
         for image, target in enumerate(work.images.targets[work.group(group)].tolist()):
             one, base = inputs[image : image + 1], baselines[image : image + 1]
-            made = captum_methods.attribute(work.method, model, one, base, target, work.settings)
+            made = attribute(work.method, model, one, base, target, work.settings)
             found.append(torch.as_tensor(made.halves).cpu().float())
         yield (number + 1) / len(models)
     yield torch.stack(found).unflatten(0, (len(models), len(inputs)))

@@ -15,9 +15,11 @@ from scipy import stats
 from torch import nn
 
 from kdviz.core.errors import SettingError, UnknownNameError
-from kdviz.explanation.captum_methods import _SeparateWindows, attribute, misfit
-from kdviz.explanation.gradcam_layers import Grid, _grid, find_layer, output_and_gradient
-from kdviz.explanation.methods import REPEATS, methods
+from kdviz.explanation.captum.attribution import attribute, incompatibility
+from kdviz.explanation.captum.gradcam_layers import Grid, _grid, find_layer, output_and_gradient
+from kdviz.explanation.captum.isolation import _SeparateWindows
+from kdviz.explanation.method import REPEATS
+from kdviz.explanation.methods import methods
 from kdviz.models.networks import PaperCNN, PaperFC, build_network
 
 METHODS = [
@@ -396,12 +398,12 @@ def test_every_method_on_every_network(networks, name, network):
     randomness = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     given = settings(name)
     if (name, network) in MISFITS:
-        assert MISFITS[name, network] in misfit(name, model)
+        assert MISFITS[name, network] in incompatibility(name, model)
         with pytest.raises(SettingError) as caught:
             attribute(name, model, image, base, 3, given)
-        assert str(caught.value) == misfit(name, model)
+        assert str(caught.value) == incompatibility(name, model)
     else:
-        assert misfit(name, model) is None
+        assert incompatibility(name, model) is None
         result, again = (attribute(name, model, image, base, 3, given) for _ in range(2))
         check_attribution(result, tuple(size), random_method="seed" in given)
         assert all(torch.equal(one, other) for one, other in zip(result, again, strict=True))
@@ -552,9 +554,9 @@ def test_what_does_not_fit_says_so_in_one_sentence(name, build, given, reason):
 
 def test_perturbations_need_no_gradients():
     for name in ("occlusion", "kernel_shap"):
-        assert misfit(name, Outside()) is None
+        assert incompatibility(name, Outside()) is None
         assert np.isfinite(map_of(name, Outside())).all()
-    assert all(misfit(name, Outside()) for name in METHODS if methods[name].explains == "logit")
+    assert all(incompatibility(name, Outside()) for name in METHODS if methods[name].explains == "logit")
 
 
 def test_an_unknown_method_suggests_the_closest():

@@ -16,7 +16,7 @@ from kdviz.core.errors import ImageError, KdvizError, ModelError, SettingError, 
 from kdviz.core.jobs import JobQueue
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.metrics import agreement
-from kdviz.rise.attribution import Stop
+from kdviz.rise.stopping import StoppingRule
 from kdviz.saliency import RISE, RandomMasks, difference, estimate, explain, explain_stream, maps_npz
 
 # experiments of made-up models ----------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def test_without_limits_all_masks_are_done(tmp_path):
 @pytest.mark.parametrize("wanted", [0.0, 1.0, -0.5, 1.5, float("nan")])
 def test_a_reliability_outside_its_range(wanted):
     with pytest.raises(SettingError, match=r"reliability must be between 0 and 1 .*, got"):
-        Stop(RandomMasks((8, 8), (4, 4)), "ridge", wanted)
+        StoppingRule(RandomMasks((8, 8), (4, 4)), "ridge", wanted)
     with pytest.raises(SettingError, match="reliability"):
         RISE(Smooth()).attribute(random(1, 3, *SIZE), target=1, reliability=wanted, n_masks=64)
 
@@ -142,7 +142,7 @@ def test_a_reliability_outside_its_range(wanted):
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
 def test_a_time_outside_its_range(seconds):
     with pytest.raises(SettingError, match="seconds must be above 0, got"):
-        Stop(RandomMasks((8, 8), (4, 4)), "ridge", seconds=seconds)
+        StoppingRule(RandomMasks((8, 8), (4, 4)), "ridge", seconds=seconds)
 
 
 # differences ----------------------------------------------------------------------------------------------------------
@@ -353,7 +353,11 @@ def test_a_method_that_fits_some_models_warns_and_leaves_the_others_out(tiny, di
         maps = explain(tiny, digit_file, 3, "layer_gradcam")
     assert len(caught) == 2  # one for each student
     assert list(maps) == ["teacher"]
-    assert (maps["teacher"].method, maps["teacher"].n_masks, maps["teacher"].left_out) == ("layer_gradcam", 0, None)
+    assert (maps["teacher"].method, maps["teacher"].n_masks, maps["teacher"].jackknife_maps) == (
+        "layer_gradcam",
+        0,
+        None,
+    )
     with pytest.raises(SettingError, match="needs a convolution and 'PaperFC' has none"):
         explain(tiny, digit_file, 3, "layer_gradcam", roles=["teacher", "student"])
     for role in ("kd_student", "student"):
@@ -542,7 +546,7 @@ def test_independent_labels():
     model, image = Smooth(), random(1, 3, *SIZE)
     state = last(RISE(model, "sigmoid").stream(image, target=2, n_masks=500, grid=4, precision="float32"))
     with torch.no_grad():
-        masks = RandomMasks(SIZE, (4, 4), seed=0, sampler="auto").suited(500)
+        masks = RandomMasks(SIZE, (4, 4), seed=0, sampler="auto").resolve_sampler(500)
         scores = model(masks.render(0, 500) * image).sigmoid().T
     torch.testing.assert_close(state.scores[0].T, scores, rtol=1e-4, atol=1e-5)
     expected = estimate(masks, scores)  # all labels at once

@@ -27,7 +27,7 @@ CORRECTED = [name for name in measures if measures[name].disattenuates]
 class Map:
     halves: np.ndarray
     target: int = 0
-    halves_without: np.ndarray | None = None
+    jackknife_halves: np.ndarray | None = None
 
 
 def fields(count: int, seed: int = 0) -> np.ndarray:
@@ -356,13 +356,13 @@ def test_all_measures_in_one_table():
 # the interval ---------------------------------------------------------------------------------------------------------
 
 
-def maps_from_units(noise: np.ndarray, true: np.ndarray, halves_without: bool = True) -> Map:
+def maps_from_units(noise: np.ndarray, true: np.ndarray, jackknife_halves: bool = True) -> Map:
     """A map whose halves are the means of the even and the odd units, of true + noise: (units, H, W), (H, W)."""
     parts = true + noise
     halves = np.stack([parts[::2].mean(0), parts[1::2].mean(0)])
     size = np.where(np.arange(len(parts)) % 2, len(parts[1::2]), len(parts[::2]))[:, None, None]
     own = halves[np.arange(len(parts)) % 2]
-    return Map(halves, 0, (own * size - parts) / (size - 1) if halves_without else None)
+    return Map(halves, 0, (own * size - parts) / (size - 1) if jackknife_halves else None)
 
 
 def simulated(seed: int, units: int = 16, side: int = 12, level: float = 2.0) -> dict[str, Map]:
@@ -380,12 +380,12 @@ def interval_by_hand(maps: dict[str, Map], measure: str) -> tuple[float, float]:
     one, other = maps.values()
     compare: Any = measures[measure]
     fisher = measures[measure].correlation
-    units = range(len(one.halves_without))
+    units = range(len(one.jackknife_halves))
 
     def without(*left_out: int) -> float:
         first, second = one.halves.copy(), other.halves.copy()
         for unit in left_out:
-            first[unit % 2], second[unit % 2] = one.halves_without[unit], other.halves_without[unit]
+            first[unit % 2], second[unit % 2] = one.jackknife_halves[unit], other.jackknife_halves[unit]
         value = (compare(first[0], second[1]) + compare(first[1], second[0])) / 2
         return np.arctanh(value) if fisher else value
 
@@ -451,13 +451,13 @@ def test_maps_that_allow_no_interval(change):
     maps = simulated(0, 6)
     if change == "too few":
         for one in maps.values():
-            one.halves_without = one.halves_without[:3]
+            one.jackknife_halves = one.jackknife_halves[:3]
     elif change == "none":
-        maps["one"].halves_without = None
+        maps["one"].jackknife_halves = None
     elif change == "other units":
-        maps["one"].halves_without = maps["one"].halves_without[:4]
+        maps["one"].jackknife_halves = maps["one"].jackknife_halves[:4]
     elif change == "NaN":
-        maps["one"].halves_without[2, 0, 0] = np.nan
+        maps["one"].jackknife_halves[2, 0, 0] = np.nan
     report = agreement(maps)
     pair = report.pairs[0]
     assert np.isfinite(pair.agreement)

@@ -127,9 +127,9 @@ def test_the_difference_of_two_models_has_the_noise_of_its_own_scores(estimator,
     rendered = masks.render(0, count)
     first = curved(rendered)
     result = estimate(masks, torch.stack([first, first]), estimator)
-    same = jackknife_error(result.left_out[:, 0] - result.left_out[:, 1])
+    same = jackknife_error(result.jackknife_maps[:, 0] - result.jackknife_maps[:, 1])
     assert same.abs().max() < 1e-9
-    assert len(result.left_out) >= 16
-    assert result.left_out.shape == result.halves_without.shape
-    spread = result.halves_without - result.halves[torch.arange(len(result.left_out)) % 2]
-    torch.testing.assert_close(spread, 2 * (result.left_out - result.map), rtol=1e-3, atol=1e-5)
+    assert len(result.jackknife_maps) >= 16
+    assert result.jackknife_maps.shape == result.jackknife_halves.shape
+    spread = result.jackknife_halves - result.halves[torch.arange(len(result.jackknife_maps)) % 2]
+    torch.testing.assert_close(spread, 2 * (result.jackknife_maps - result.map), rtol=1e-3, atol=1e-5)

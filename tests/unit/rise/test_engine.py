@@ -17,8 +17,7 @@ from torch import nn
 from kdviz.core.devices import fast_bf16
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.models.networks import FunctionNetwork, PaperCNN, PaperFC
-from kdviz.rise import engine
-from kdviz.rise.engine import BatchSize, Prepared, prepare
+from kdviz.rise.engine import PRECISIONS, BatchSize, Prepared, cuda_graphs, onednn, preparation, prepare
 from kdviz.saliency import RandomMasks
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # torch's own, and meant here
@@ -282,7 +281,7 @@ FUSED = ["relu6", "silu", "residual", "residual in place", "functional", "no bia
 def test_what_can_be_fused_is(network, name):
     # So that the tests of scores are tests of the fused layers, not of a fall-back to the original.
     model, shape = network(name)
-    graph = engine._with_onednn(engine._traced(model).bfloat16())
+    graph = onednn.fuse_for_onednn(preparation._traced(model).bfloat16())
     nodes = [node for node in graph.graph.nodes if node.op in ("call_module", "call_function")]
     called = " ".join(str(node.target) for node in nodes)
     assert "fused" in called
@@ -294,7 +293,7 @@ def test_what_can_be_fused_is(network, name):
 
 def test_what_two_read_is_not_fused(network):
     model, _ = network("two users")
-    graph = engine._with_onednn(engine._traced(model))
+    graph = onednn.fuse_for_onednn(preparation._traced(model))
     assert "relu" in [str(node.target) for node in graph.graph.nodes]
 
 
@@ -302,7 +301,7 @@ def test_what_two_read_is_not_fused(network):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_maxima_of_slices_are_max_pooling(size, stride):
     images = noise(2, 3, *size) - 2  # below zero, so that padding with zero would win
-    assert torch.equal(engine._MaximumOfTwo(stride)(images), F.max_pool2d(images, 2, stride))
+    assert torch.equal(onednn._PairwiseMaxPool(stride)(images), F.max_pool2d(images, 2, stride))
 
 
 def test_what_overwrites_its_input_is_run_as_given(network):
@@ -384,7 +383,7 @@ def test_a_model_that_nobody_needs_any_more_is_forgotten(network, name, precisio
 
 
 @pytest.mark.parametrize("given", [lambda images: images.mean((2, 3)), FunctionNetwork(torch.sum).forward])
-@pytest.mark.parametrize("precision", engine.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_callable_is_taken_as_given(given, precision):
     prepared = prepare(given, masked((3, 8, 8)), precision)
     assert prepared.forward is given
@@ -425,7 +424,7 @@ def test_a_model_that_fails_is_taken_as_given():
 @pytest.mark.parametrize("broken", ["value", "shape", "nan", "raises"])
 def test_a_wrong_copy_is_not_used(network, monkeypatch, precision, broken):
     model = copy.deepcopy(network("relu6")[0])
-    made = engine._with_onednn
+    made = preparation.fuse_for_onednn
 
     class Wrong(nn.Module):
         def __init__(self, right: nn.Module):
@@ -440,7 +439,7 @@ def test_a_wrong_copy_is_not_used(network, monkeypatch, precision, broken):
                 return scores[:, :9]
             return scores * float("nan") if broken == "nan" else scores + 0.5 * scores.flip(1)
 
-    monkeypatch.setattr(engine, "_with_onednn", lambda graph: Wrong(made(graph)))
+    monkeypatch.setattr(preparation, "fuse_for_onednn", lambda graph: Wrong(made(graph)))
     images = masked((3, 19, 19))
     prepared = prepare(model, images, precision)
     expected = scores_of(model, images)
@@ -505,7 +504,7 @@ class Cleared(dict):
 
 def test_a_copy_that_another_thread_clears_is_used_all_the_same(network):
     model = copy.deepcopy(network("residual")[0])
-    engine._prepared[model] = Cleared()
+    preparation._prepared[model] = Cleared()
     assert prepare(model, masked((3, 19, 19)), "float32").channels_last  # it is the copy
 
 
@@ -545,7 +544,7 @@ class Captures:
         self.launched = 0
         self.wrong, self.error = wrong, error
 
-    def __call__(self, model: nn.Module, images: torch.Tensor) -> engine._Graph:
+    def __call__(self, model: nn.Module, images: torch.Tensor) -> cuda_graphs._Graph:
         self.shapes.append(len(images))
         if self.error is not None:
             raise self.error
@@ -556,13 +555,13 @@ class Captures:
             self.launched += 1
             result.copy_(model(given) + self.wrong * torch.arange(len(given))[:, None])
 
-        return engine._Graph(launch, given, result)
+        return cuda_graphs._Graph(launch, given, result)
 
 
-def graphed(monkeypatch: pytest.MonkeyPatch, captures: Captures) -> tuple[nn.Module, engine._Graphed]:
-    monkeypatch.setattr(engine, "_capture", captures)
+def graphed(monkeypatch: pytest.MonkeyPatch, captures: Captures) -> tuple[nn.Module, cuda_graphs.GraphedModel]:
+    monkeypatch.setattr(cuda_graphs, "_capture", captures)
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).requires_grad_(False)
-    return model, engine._Graphed(model)
+    return model, cuda_graphs.GraphedModel(model)
 
 
 def test_a_graph_is_made_for_a_shape_that_comes_again(monkeypatch):

@@ -199,16 +199,16 @@ def test_targets_do_not_disturb_each_other():
     first = curved(masks.render(0, 512))
     both = estimate(masks, torch.stack([first, 1000 * first.flip(0)]))
     alone = estimate(masks, first.unsqueeze(0))
-    for name in ("map", "standard_error", "halves", "left_out", "halves_without"):
+    for name in ("map", "standard_error", "halves", "jackknife_maps", "jackknife_halves"):
         torch.testing.assert_close(getattr(both, name)[..., :1, :, :], getattr(alone, name), rtol=1e-4, atol=1e-6)
 
 
 def test_auto_takes_the_best_for_the_probability_and_the_number():
     assert RandomMasks(SIZE, GRID, 0.5, sampler="auto").kind == "hadamard"
     assert RandomMasks(SIZE, GRID, 0.3, sampler="auto").kind == "sobol"
-    assert RandomMasks(SIZE, GRID, 0.5, sampler="auto").suited(255).kind == "iid"
-    assert RandomMasks(SIZE, GRID, 0.5, sampler="auto").suited(256).kind == "hadamard"
-    assert RandomMasks(SIZE, GRID, 0.5, sampler="hadamard").suited(10).kind == "hadamard"
+    assert RandomMasks(SIZE, GRID, 0.5, sampler="auto").resolve_sampler(255).kind == "iid"
+    assert RandomMasks(SIZE, GRID, 0.5, sampler="auto").resolve_sampler(256).kind == "hadamard"
+    assert RandomMasks(SIZE, GRID, 0.5, sampler="hadamard").resolve_sampler(10).kind == "hadamard"
 
 
 def test_wrong_samplers_are_refused():
@@ -238,7 +238,7 @@ def steep(masks: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(30 * (masks[:, 0] * WEIGHTS).mean((1, 2)) + 4 * masks[:, 0, 7, 7] - 2)
 
 
-PARTS = ("map", "standard_error", "halves", "left_out", "halves_without")
+PARTS = ("map", "standard_error", "halves", "jackknife_maps", "jackknife_halves")
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_sums_over_bits_are_sums_over_rendered_masks(sampler, count, estimator):
         "halves": [by_hand(masks, scores, everything[units % 2 == odd], estimator) for odd in (0, 1)],
     }
     if sampler == "iid":  # parts of a balanced block are not independent: there it is no plain leaving out
-        expected["left_out"] = [
+        expected["jackknife_maps"] = [
             by_hand(masks, scores, everything[units != one], estimator) for one in range(units.max() + 1)
         ]
     for part, maps in expected.items():
@@ -391,20 +391,20 @@ def test_the_predicted_reliability_is_the_true_correlation(sampler, estimator, n
 
 
 def test_jackknife_error_equals_the_loop():
-    left_out = np.random.default_rng(0).normal(size=(6, 3, 4))
+    jackknife_maps = np.random.default_rng(0).normal(size=(6, 3, 4))
     student = 2.5705818366147395 / 1.959963984540054  # t of 5 degrees and normal, at .975
     for y, x in itertools.product(range(3), range(4)):
-        values = [float(one[y, x]) for one in left_out]
+        values = [float(one[y, x]) for one in jackknife_maps]
         mean = sum(values) / 6
         expected = (5 / 6 * sum((one - mean) ** 2 for one in values)) ** 0.5 * student
-        assert float(jackknife_error(torch.from_numpy(left_out))[y, x]) == pytest.approx(expected)
+        assert float(jackknife_error(torch.from_numpy(jackknife_maps))[y, x]) == pytest.approx(expected)
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error():
     values = torch.randn(200, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    left_out = (values.sum(0) - values) / 199
+    jackknife_maps = (values.sum(0) - values) / 199
     student = 1.971956544249395 / 1.959963984540054  # 199 degrees
-    assert float(jackknife_error(left_out)) == pytest.approx(float(values.std() / 200**0.5) * student)
+    assert float(jackknife_error(jackknife_maps)) == pytest.approx(float(values.std() / 200**0.5) * student)
 
 
 # what is kept between estimates ---------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def _rows(current: Current, job: Job[service.States], wanted: Wanted) -> list[co
                 complete=complete,
                 settled=state.stopped == "settled",
                 measures=measures,
-                misfits={role: error_text(why) for role, why in state.misfits.items()},
+                misfits={role: error_text(why) for role, why in state.incompatible.items()},
             )
         )
     return rows

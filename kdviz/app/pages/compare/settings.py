@@ -23,30 +23,9 @@ RISE = "rise"
 _NO_BASELINE = "none"
 _INLINE = ("n_masks", "baseline")  # beside the method, where it has them
 _NEVER = ("precision", "seconds")  # not for people: the app chooses
-METHOD_TITLES = {
-    "rise": N_("RISE"),
-    "occlusion": N_("Occlusion"),
-    "integrated_gradients": N_("Integrated gradients"),
-    "gradient_shap": N_("GradientSHAP"),
-    "saliency": N_("Gradient (saliency)"),
-    "deeplift": N_("DeepLIFT"),
-    "layer_gradcam": N_("Grad-CAM"),
-    "guided_gradcam": N_("Guided Grad-CAM"),
-    "kernel_shap": N_("KernelSHAP"),
-}
+METHOD_TITLES = {name: methods[name].title for name in methods}
 SETTING_TITLES = {
-    "grid": N_("Grid, cells a side"),
-    "probability": N_("Chance that a cell is kept"),
-    "sampler": N_("How masks are drawn"),
-    "estimator": N_("Estimator"),
-    "reliability": N_("Stop when maps are this reliable; 0: never"),
-    "seed": N_("Seed"),
-    "window": N_("Side of the square, as a share of the picture's"),
-    "stride": N_("Step, as a share of the square's side"),
-    "n_steps": N_("Steps from the baseline to the picture"),
-    "n_samples": N_("Random samples"),
-    "noise": N_("Noise on the picture, as a share of its range"),
-    "relu": N_("Only evidence for the class"),
+    setting.name: setting.title for name in methods for setting in methods[name].settings if setting.title
 }
 BASELINE_TITLES = {
     "black": N_("Black"),
@@ -258,7 +237,7 @@ def _field(method: Method, setting: Setting, side: int) -> Any:
     help = _(setting.help)
     address.begin(key, _asked(setting, side))
     if setting.choices:
-        return st.selectbox(title, setting.choices, help=help, key=key)
+        return st.selectbox(title, list(setting.choices), help=help, key=key)
     if isinstance(setting.default, int):
         high = _most(setting, side)
         st.session_state[key] = min(st.session_state[key], high)

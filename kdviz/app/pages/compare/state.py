@@ -136,7 +136,7 @@ def _amount(maps: Mapping[str, SaliencyMap]) -> tuple[tuple[str, int, int], ...]
 
 def _size(one: SaliencyMap) -> int:
     """Bytes of a map with what its intervals need."""
-    parts = (one.values, one.standard_error, one.halves, one.left_out, one.halves_without)
+    parts = (one.values, one.standard_error, one.halves, one.jackknife_maps, one.jackknife_halves)
     return sum(part.nbytes for part in parts if part is not None)
 
 

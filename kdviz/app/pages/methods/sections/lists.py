@@ -10,24 +10,6 @@ from kdviz.app.widgets.html import text
 from kdviz.core.language import N_, _
 from kdviz.saliency import methods
 
-_WHEN = {
-    "rise": N_(
-        "Any model, and the only one here that explains an ONNX file fairly beside others. Smooth: no fine lines."
-    ),
-    "occlusion": N_("Any model; one square at a time. Misses what two places show only together."),
-    "integrated_gradients": N_(
-        "Fine detail of a smooth model; adds up to the change of the logit. Depends on the baseline."
-    ),
-    "gradient_shap": N_("The same, averaged over noise: less of the gradient's own noise, more time."),
-    "saliency": N_("A first look within milliseconds; noisy, and without a sign."),
-    "deeplift": N_("Like integrated gradients in one pass, for networks of the usual layers; checked on every call."),
-    "layer_gradcam": N_(
-        "Which region a convolutional network uses, coarsely and quickly. None for fully connected ones."
-    ),
-    "guided_gradcam": N_("Fine lines within that region. Close to an edge detector: trust it least."),
-    "kernel_shap": N_("Any model; shares the probability fairly among cells. Coarse, slow."),
-}
-
 
 def choosing() -> None:
     say(
@@ -42,7 +24,7 @@ def choosing() -> None:
             text(_("probability") if one.explains == "probability" else _("logit")),
             text(_("yes") if one.signed else _("no")),
             text(_(one.needs)),
-            text(_(_WHEN[name]) if name in _WHEN else ""),
+            text(_(one.advice) if one.advice else ""),
         ]
         for name, one in ((name, methods[name]) for name in methods)
     ]

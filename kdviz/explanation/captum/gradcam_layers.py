@@ -94,12 +94,14 @@ def find_layer(model: nn.Module, inputs: Tensor, target: int) -> Layer | None:
         None when no layer has an output with more than one place that reaches the logit.
     """
     calls, most, logit = _recorded(model, inputs, target)
-    gradients = torch.autograd.grad(logit, [one.output for one in calls], allow_unused=True) if calls else ()
-    found = [
-        _layer(one, most) for one, slope in zip(calls, gradients, strict=True) if one.grid and _reaches(one.grid, slope)
+    gradients = torch.autograd.grad(logit, [call.output for call in calls], allow_unused=True) if calls else ()
+    layers = [
+        _layer(call, most)
+        for call, slope in zip(calls, gradients, strict=True)
+        if call.grid and _reaches(call.grid, slope)
     ]
-    last = next(reversed(found), None)
-    convolution = next((one for one in reversed(found) if one.convolution and _is_near(one, most)), None)
+    last = next(reversed(layers), None)
+    convolution = next((layer for layer in reversed(layers) if layer.convolution and _is_near(layer, most)), None)
     return convolution or last
 
 
@@ -157,7 +159,7 @@ def _recorded(model: nn.Module, inputs: Tensor, target: int) -> tuple[list[_Call
 
     with _hooks(model, record):
         logit = model(inputs)[0, target]
-    return [one for one in calls if one.grid is not None], layers, logit
+    return [call for call in calls if call.grid is not None], layers, logit
 
 
 @contextmanager

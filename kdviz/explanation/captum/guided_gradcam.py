@@ -1,0 +1,51 @@
+"""Guided Grad-CAM: Grad-CAM times guided backpropagation."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from kdviz.core.language import N_
+from kdviz.explanation.captum.layer_gradcam import late_layer
+from kdviz.explanation.captum.requirements import needs_relu
+from kdviz.explanation.captum.task import Task
+from kdviz.explanation.method import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _attribute(task: Task) -> Tensor:
+    """Grad-CAM times guided backpropagation of the logit (Springenberg et al., 2014, arXiv:1412.6806).
+
+    Selvaraju et al. (2017), arXiv:1610.02391, section 3.2. Summed over channels. -> (H, W).
+    """
+    from captum.attr import GuidedGradCam
+
+    from kdviz.explanation.captum.isolation import Trace, isolate
+
+    model = copy.deepcopy(task.model)  # others may use the model at the same time
+    trace = Trace(model, task.inputs)
+    late = late_layer(task, model)
+    if not late.convolution:
+        raise task.refused(f"needs a convolution near the end, and {task.network} has none there; use layer_gradcam.")
+    layer = model.get_submodule(late.name)
+    if trace.functions:
+        called = ", ".join(sorted(trace.functions))
+        raise task.refused(f"needs activations as modules and {task.network} calls {called}; use layer_gradcam.")
+    isolate(task, model, trace)
+    values = GuidedGradCam(model, layer).attribute(task.inputs, task.target, interpolate_mode="bilinear")
+    return values[0].sum(0)
+
+
+METHOD = Method(
+    "guided_gradcam",
+    N_("Guided Grad-CAM"),
+    True,
+    (),
+    explains="logit",
+    needs=N_("A convolution near its end, and no activation but nn.ReLU."),
+    advice=N_("Fine lines within that region. Close to an edge detector: trust it least."),
+    compute=_attribute,
+    incompatibility=needs_relu,
+)

@@ -1,0 +1,57 @@
+"""Targets, as in Captum: which score of an image is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdviz.core.errors import TargetError
+
+Target = int | tuple[int, ...] | Tensor | Sequence[int] | Sequence[tuple[int, ...]] | None
+
+
+def select_scores(scores: Tensor, target: Target) -> Tensor:
+    """The scores of each image's target.
+
+    Args:
+        scores: (N, n, ...), of N images under n masks.
+        target: One for all images, or one for each; None for a model with one output an image.
+
+    Returns:
+        (N, n).
+
+    Raises:
+        TargetError: The target does not fit the images or the model's output.
+    """
+    shape = tuple(scores.shape[2:])
+    images = len(scores)
+    if target is None:
+        if scores[0, 0].numel() != 1:
+            raise TargetError(f"The model returns {shape} scores an image; say which one with target.")
+        return scores.flatten(1)
+    indices = _target_indices(target, images)
+    for index in indices:
+        if len(index) != len(shape) or any(not -side <= i < side for i, side in zip(index, shape, strict=True)):
+            shown = index[0] if len(index) == 1 else index
+            wanted = f"a number from 0 to {shape[0] - 1}" if len(shape) == 1 else f"a place in {shape}"
+            raise TargetError(f"The target {shown} does not exist; this model's output needs {wanted}.")
+    return torch.stack([scores[(image, slice(None), *index)] for image, index in enumerate(indices)])
+
+
+def _target_indices(target: Any, images: int) -> list[tuple[int, ...]]:
+    """The index of each image's target in the model's output."""
+    if hasattr(target, "tolist"):  # a tensor, or NumPy's number or array
+        target = target.tolist()
+    targets = target if isinstance(target, list) else [target]
+    if len(targets) == 1:
+        targets = targets * images
+    if len(targets) != images:
+        raise TargetError(f"{len(targets)} targets do not fit {images} images.")
+    indices = [tuple(index) if isinstance(index, (list, tuple)) else (index,) for index in targets]
+    if not all(isinstance(number, Integral) for index in indices for number in index):
+        raise TargetError(f"A target is a whole number, or a tuple of them, got {target!r}.")
+    return indices

@@ -1,0 +1,89 @@
+"""Whether images, baselines and scores are what RISE can work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdviz.core.errors import ModelError, SettingError
+from kdviz.rise.estimators import estimators
+from kdviz.rise.settings import MINIMUM_MASKS
+
+
+def only_tensor(value: Any) -> Any:
+    """The one element of a tuple; anything else as it is.
+
+    Raises:
+        SettingError: The tuple has not exactly one element.
+    """
+    if not isinstance(value, tuple):
+        return value
+    if len(value) != 1:
+        raise SettingError(f"RISE takes one tensor of images, got a tuple of {len(value)}.")
+    return value[0]
+
+
+def check_images(inputs: Tensor) -> None:
+    """Refuse what is not a batch of finite float images (N, C, H, W).
+
+    Raises:
+        SettingError: ``inputs`` is of another type or shape, or has NaN or infinite values.
+    """
+    if not isinstance(inputs, Tensor):
+        raise SettingError(f"RISE takes a tensor of images, got {type(inputs).__name__}.")
+    if inputs.ndim != 4 or not len(inputs) or not inputs.is_floating_point():
+        raise SettingError(
+            f"RISE takes float images of shape (N, C, H, W), got {inputs.dtype} of shape {tuple(inputs.shape)}."
+        )
+    if not torch.isfinite(inputs).all():
+        raise SettingError("The image has NaN or infinite values.")
+
+
+def check_settings(n_masks: int, estimator: str, chunk_size: int | None) -> None:
+    """Refuse settings that no stream of scores can have.
+
+    Raises:
+        SettingError: ``n_masks`` or ``chunk_size`` is too small.
+        UnknownNameError: There is no such estimator.
+    """
+    if n_masks < MINIMUM_MASKS:
+        raise SettingError(f"RISE needs at least {MINIMUM_MASKS} masks, got {n_masks}.")
+    if chunk_size is not None and chunk_size < 1:
+        raise SettingError(f"chunk_size must be at least 1, got {chunk_size}.")
+    _ = estimators[estimator]
+
+
+def expanded_baseline(inputs: Tensor, baselines: float | Tensor | None) -> Tensor:
+    """The baseline of each image, of the shape of ``inputs``; 0 where none is given.
+
+    Raises:
+        SettingError: The baseline does not broadcast to the images.
+    """
+    value = torch.as_tensor(0.0 if baselines is None else baselines, dtype=inputs.dtype, device=inputs.device)
+    try:
+        return value.expand_as(inputs)
+    except RuntimeError as error:
+        raise SettingError(
+            f"A baseline of shape {tuple(value.shape)} does not fit images of shape {tuple(inputs.shape)}."
+        ) from error
+
+
+def check_finite(scores: Mapping[str, Tensor], start: int, stop: int) -> None:
+    """Refuse NaN and infinity in the scores of masks start to stop - 1.
+
+    Args:
+        scores: Name of a model to its scores, (N, n, ...).
+        start, stop: The masks to look at.
+
+    Raises:
+        ModelError: A model returned such scores.
+    """
+    for name, values in scores.items():
+        part = values[:, start:stop]
+        # One NaN or infinity makes the sum one; so may, rarely, very large scores, which are then looked at one by one.
+        if not isfinite(float(part.sum())) and not torch.isfinite(part).all():
+            raise ModelError(f"The model '{name}' returned NaN or infinite scores; it cannot be explained.")
