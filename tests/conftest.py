@@ -10,15 +10,25 @@ import pytest
 import torch
 from browser import browser, english, mandarin, models, page, server  # noqa: F401  fixtures
 from imported import imported_folders  # noqa: F401  a fixture
+from map_jobs import pool, task  # noqa: F401  fixtures
 
 from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill.runs import new_network
 from kdviz.experiment import Experiment, InputSpec, load_experiment
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start: tests already run side by side
 
 SMALL = InputSpec(size=(14, 14), channels=1, mean=(0.2,), std=(0.5,))
 NETWORKS = {"teacher": "paper_cnn", "kd_student": "paper_fc", "student": "paper_fc"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core, at most four; none for a single file, where starting them takes longer than they save."""
+    if len(config.args) == 1 and not Path(config.args[0]).is_dir():
+        return 0
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from browser import WAIT, needs_browser
+from browser import WAIT, is_too_wide, needs_browser
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
@@ -28,20 +28,6 @@ document.querySelector(".stApp")?.dataset.testScriptState === "notRunning"
 && document.getAnimations().every((one) => one.playState !== "running")
 """
 """The script ended, nothing waits to be replaced, and what faded in has its own colour."""
-
-SPILLS = """
-(() => {
-  const moves = (node) => /auto|scroll|hidden/.test(getComputedStyle(node).overflowX);
-  const inside = (node) => (node?.parentElement?.closest(".stMain") ? node : null); // that one scrolls the page
-  const scrolls = (node) => inside(node) && (moves(node) || scrolls(node.parentElement));
-  return [...document.querySelectorAll(".stMain *")].some((node) =>
-    node.getBoundingClientRect().right > innerWidth + 1
-    && getComputedStyle(node).position !== "absolute"
-    && !node.closest(".stDataFrame, .js-plotly-plot")
-    && !scrolls(node.parentElement));
-})()
-"""
-"""Whether something is wider than the screen and does not scroll by itself."""
 
 STREAMLIT = {
     # Of Streamlit's own elements, which a page cannot change: its navigation and its tables' canvas.
@@ -94,10 +80,6 @@ def resized(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 1000})
     page.wait_for_timeout(400)  # what is drawn for a width is drawn anew
     page.wait_for_function(AT_REST, timeout=WAIT)
-
-
-def is_too_wide(page: Any) -> bool:
-    return page.evaluate(SPILLS) or page.evaluate("document.scrollingElement.scrollWidth > innerWidth")
 
 
 def seen_by_axe(page: Any) -> list[str]:

@@ -14,40 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from map_jobs import LONG, RISE, WAIT, first_state
 
 from kdviz.core.errors import SettingError
 from kdviz.core.jobs import QueueFullError
 from kdviz.metrics import faithfulness, trivial_map
 from kdviz.rise.attribution import softmax
 from kdviz.saliency import explain, methods
-from kdviz.serving import FaithfulnessTask, MapsTask, Pool, can_fork, fingerprint, start_pool
+from kdviz.serving import FaithfulnessTask, Pool, can_fork, fingerprint, start_pool
 from kdviz.serving.transport import ProcessTransport
-
-WAIT = 60.0
-RISE = {"method": "rise", **methods["rise"].complete({"n_masks": 300, "precision": "float32"})}
-LONG = {**RISE, "n_masks": 200_000}
-
-
-@pytest.fixture(scope="module")
-def pool():
-    made = start_pool()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def task(tiny, digits):
-    picture = tiny.prepare(digits.picture(3))
-    return lambda *rows, roles=tuple(tiny.runs), target="teacher": MapsTask(
-        str(tiny.folder), fingerprint(tiny), picture, rows or (RISE,), roles, target
-    )
-
-
-def first_state(job):
-    end = time.monotonic() + WAIT
-    while not job.latest and not job.ended and time.monotonic() < end:
-        time.sleep(0.01)
-    return job.latest
 
 
 def worker_of(pool):

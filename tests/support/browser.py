@@ -35,6 +35,20 @@ TOO_WIDE = """
   && !node.closest(".stDataFrame, .js-plotly-plot")
   && getComputedStyle(node).position !== "absolute")
 """
+SPILLS = """
+(() => {
+  const moves = (node) => /auto|scroll|hidden/.test(getComputedStyle(node).overflowX);
+  const inside = (node) => (node?.parentElement?.closest(".stMain") ? node : null); // that one scrolls the page
+  const scrolls = (node) => inside(node) && (moves(node) || scrolls(node.parentElement));
+  return [...document.querySelectorAll(".stMain *")].some((node) =>
+    node.getBoundingClientRect().right > innerWidth + 1
+    && getComputedStyle(node).position !== "absolute"
+    && !node.closest(".stDataFrame, .js-plotly-plot")
+    && !scrolls(node.parentElement));
+})()
+"""
+"""Whether something is wider than the screen and does not scroll by itself."""
+
 needs_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(
@@ -154,6 +168,10 @@ def page(english: Any) -> Iterator[Any]:
     for one in english.pages[1:]:  # without its first page the browser would end
         one.close()
     assert problems == []
+
+
+def is_too_wide(page: Any) -> bool:
+    return page.evaluate(SPILLS) or page.evaluate("document.scrollingElement.scrollWidth > innerWidth")
 
 
 def settled(page: Any, rows: int = 1) -> None:
