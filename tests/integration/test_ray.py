@@ -67,7 +67,8 @@ def test_no_cluster_at_the_address(monkeypatch):
 
 
 def run_cluster_tests() -> tuple[int, str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/support/ray_cluster.py"]
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, "tests/support/ray_cluster.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
     return done.returncode, done.stdout + done.stderr
 

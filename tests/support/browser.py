@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared_folders import made_once
 
 from kdviz.data import LabelledImages
 
@@ -49,6 +50,13 @@ SPILLS = """
 """
 """Whether something is wider than the screen and does not scroll by itself."""
 
+IS_DARK = """
+(() => {
+  const [red, green, blue] = getComputedStyle(document.querySelector(".stApp")).backgroundColor.match(/[0-9]+/g);
+  return Number(red) + Number(green) + Number(blue) < 200;
+})()"""
+"""Whether the page is drawn in dark."""
+
 needs_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(
@@ -60,12 +68,11 @@ needs_browser = [
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory, small_digits: LabelledImages) -> Path:
-    """A folder of small experiments; see small_models.py."""
+    """A folder of small experiments; see small_models.py. A test may add another one."""
     from small_models import make_models
 
-    folder = tmp_path_factory.mktemp("models")
-    make_models(folder, small_digits)
-    return folder
+    made = made_once(tmp_path_factory, "models", lambda folder: make_models(folder, small_digits))
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("models"), dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,30 @@
+"""Folders that are costly to make: the first process of a test run makes them, the others wait for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder of this name, the same one in every process of this test run; nobody may change it.
+
+    Args:
+        factory: pytest's factory of temporary folders.
+        name: Relative path of the folder.
+        make: Writes it; the folder does not exist before.
+    """
+    base = factory.getbasetemp()
+    # Each process of pytest-xdist has a folder of its own inside that of the test run.
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared" / name
+    shared.parent.mkdir(parents=True, exist_ok=True)
+    done = shared.with_name(f"{shared.name}.done")
+    with FileLock(f"{shared}.lock"):
+        if not done.exists():
+            make(shared)
+            done.touch()
+    return shared
