@@ -262,13 +262,13 @@ def test_other_studies_stay_in_the_table(tiny, few):
 def test_figures_are_the_same_for_any_chunk_size(tiny, few, monkeypatch):
     tables = []
     for batch in (None, 5, 64):
-        one = a_study(tiny, few, batch=batch, results=tiny.folder / f"study{batch}")
+        one = a_study(tiny, few, 10, batch=batch, results=tiny.folder / f"study{batch}")
         list(one.run())
         tables.append(table_of(one))
     same(tables[0], tables[1])
     same(tables[0], tables[2])
     monkeypatch.setattr("kdviz.studies.attention.statistics.pairs._ELEMENTS", 14 * 14 * 10)  # image by image
-    list(a_study(tiny, few, results=tiny.folder / "again").run())
+    list(a_study(tiny, few, 10, results=tiny.folder / "again").run())
     same(tables[0], tiny.table("agreement"))
 
 

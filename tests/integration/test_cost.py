@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from cost_reports import made
 from PIL import Image
+from safetensors.torch import save
 from torch import nn
 
 from kdviz import figures
 from kdviz.cli import main
 from kdviz.cli.profile import _print
-from kdviz.compress import cost, profile
+from kdviz.compress import cost, onnx_export, profile
 from kdviz.compress.cost import AXES, CostReport, front, read_cost, table_file
 from kdviz.compress.operations import left_out, operations_of
 from kdviz.compress.profile import Progress, Samples, Settings, operations, own_samples
@@ -35,6 +36,22 @@ from kdviz.studies.comparison.judgement import Margins
 
 ONNX = "makes ONNX files: needs onnx, onnxscript and onnxruntime"
 QUICK = Settings(batches=(1, 8), seconds=0.05)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exported_once():
+    """Each network is exported once for all tests: that takes most of the time of a measurement."""
+    files: dict[tuple, bytes] = {}
+
+    def float_file(network: nn.Module, example: torch.Tensor) -> bytes:
+        key = (type(network), save(network.state_dict()), example.shape)
+        if key not in files:
+            files[key] = onnx_export.float_file(network, example)
+        return files[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profile, "float_file", float_file)
+        yield
 
 
 @pytest.fixture
