@@ -18,6 +18,7 @@ from kdviz import figures
 from kdviz.cli import main
 from kdviz.cli.common.given import stored_samples
 from kdviz.cli.common.pointed import show
+from kdviz.compress.onnx_export import float_file
 from kdviz.compress.profile import Settings, own_input, own_samples, profile
 from kdviz.core.errors import ExperimentError, KdvizError, ModelError
 from kdviz.data.doubts import KEY, Doubt
@@ -206,11 +207,25 @@ def test_without_pictures_it_is_said_what_to_do(made: Maker) -> None:
 # cost -----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_cost_is_that_of_each_network_alone_at_its_own_input(given: Experiment) -> None:
+def test_the_cost_is_that_of_each_network_alone_at_its_own_input(
+    given: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = []
+
+    def only_the_smallest(network: torch.nn.Module, example: torch.Tensor) -> bytes:
+        """Exporting a large network takes many seconds, and shows nothing else."""
+        exported.append(tuple(example.shape[1:]))
+        if example.shape[1] == 3:
+            raise ModelError("left out")
+        return float_file(network, example)
+
+    monkeypatch.setattr("kdviz.compress.profile.float_file", only_the_smallest)
     last = list(profile(given, own_samples(given), Settings(seconds=0.05)))[-1]
     assert last.table is not None
     rows = {(row["role"], row["form"]): row for row in last.table.to_pylist() if row["batch"] == 1}
     assert {role for role, _form in rows} == {"teacher", "kd_student", "student"}
+    assert sorted(exported) == [(1, 28, 28), (3, 64, 64), (3, 96, 96)]
+    assert {"onnx", "onnx_int8"} <= {form for role, form in rows if role == "student"}
     assert any("Of 'external' only the predictions" in note for note in last.notes)
     for role, run in given.models.items():
         from kdviz.compress.operations import operations_of

@@ -44,7 +44,7 @@ def test_ray_is_not_loaded_where_it_is_not_asked_for(tmp_path):
         "assert experiment.table('temperature').num_rows == 6\n"
         "print('ray' in sys.modules)"
     )
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "support")))
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
