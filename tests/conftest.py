@@ -23,12 +23,27 @@ SMALL = InputSpec(size=(14, 14), channels=1, mean=(0.2,), std=(0.5,))
 NETWORKS = {"teacher": "paper_cnn", "kd_student": "paper_fc", "student": "paper_fc"}
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A worker for each core, at most four; none for a single file, where starting them takes longer than they save."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run files side by side where pytest-xdist is installed, unless ``-n`` says how many processes there are.
+
+    A file stays in one process, as its tests share what is costly to make; the longest files, which need a browser,
+    come first.
+    """
+    if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
+        return
+    if config.option.numprocesses is None and config.option.dist == "no" and not config.option.usepdb:
+        config.option.numprocesses = _processes(config)
+        config.option.dist = "loadfile"
+        config.option.loadscopereorder = False
+
+
+def _processes(config: pytest.Config) -> int:
+    """One for each core, at most four; 0, this one alone, for a single file, as others take seconds to start."""
     if len(config.args) == 1 and not Path(config.args[0]).is_dir():
         return 0
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4) if cores > 1 else 0
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,7 @@ def test_every_link_leads_to_its_page_and_keeps_the_experiment(server: str, page
         page.get_by_role("link", name=link).click()
         playwright.expect(page).to_have_url(re.compile(f"/{path}\\?.*experiment=shapes"))
         playwright.expect(heading).not_to_contain_text("May the student")
-        page.go_back()
+        page.get_by_role("link", name="Overview", exact=True).click()
         playwright.expect(heading).to_contain_text("May the student", timeout=WAIT)
 
 
