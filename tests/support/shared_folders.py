@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     done = shared.with_name(f"{shared.name}.done")
     with FileLock(f"{shared}.lock"):
         if not done.exists():
+            shutil.rmtree(shared, ignore_errors=True)  # what a test run left that was stopped
             make(shared)
             done.touch()
     return shared
