@@ -50,6 +50,7 @@ def files_in(mine: session_store.Belongings) -> list[Path]:
 # what becomes an experiment -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_files_and_pictures_become_an_experiment_of_the_session(
     mine: session_store.Belongings, draft: ModelsDraft
 ) -> None:
@@ -167,6 +168,7 @@ def test_what_does_not_fit_the_session_is_refused(draft: ModelsDraft, monkeypatc
         draft.take_pictures([("a.png", bytes(2_000_000))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "words"),
     [("file,label\n../../../secret.png,a\n/etc/hostname.png,b\n", "outside|leads|folder"), ("file,label\n", "CSV|row")],
@@ -214,6 +216,7 @@ def test_messages_have_the_names_that_people_gave() -> None:
 # one model's weights --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_library_finds_its_network(mine: session_store.Belongings, draft: ModelsDraft) -> None:
     draft.take_model("teacher", "t.safetensors", timm_file())
     imported(draft)

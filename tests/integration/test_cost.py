@@ -271,6 +271,7 @@ def test_accuracy_is_that_of_each_form_on_the_same_samples(tiny, samples, measur
         assert (measured.find(role, ("onnx_int8",)).right == right).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_threads_are_set_stated_and_given_back(tiny, samples):
     torch.set_num_threads(1)
     begun = profile.profile(tiny, samples, Settings(threads=(2, 1), batches=(1,), seconds=0.05))
@@ -553,6 +554,7 @@ def test_the_command_writes_the_table_and_says_it(tiny, small_digits, capsys):
     assert {row["batch"] for row in report.table.to_pylist()} == {1, 4}
 
 
+@pytest.mark.slow
 def test_the_command_prints_json_and_writes_elsewhere(tiny, tmp_path, capsys):
     out = tmp_path / "elsewhere" / "mine.parquet"
     assert main(["profile", "-e", str(tiny.folder), "--seconds", "0.05", "--json", "--out", str(out)]) == 0

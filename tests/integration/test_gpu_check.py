@@ -100,6 +100,7 @@ def test_what_is_missing_is_named_in_one_sentence(tmp_path):
     assert summary["tests"]["ended"] == summary["bench"]["ended"] == "not run"
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so_and_has_not_passed(tmp_path):
     status, summary, output = check(tmp_path)
     assert (status, summary["passed"]) == (1, False)
@@ -108,6 +109,7 @@ def test_without_a_gpu_it_says_so_and_has_not_passed(tmp_path):
     assert "**Not passed.** There is no CUDA device here" in output
 
 
+@pytest.mark.slow
 def test_a_dry_run_with_the_listed_packages_alone(tmp_path):
     """Each file's quick tests, on the CPU; and a bench that is cut off at once."""
     some = "logits or halves or exact or deletion or (learns and bfloat16) or moments"

@@ -79,6 +79,7 @@ for stage in stages_of(sys.argv[2]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a process is killed as POSIX does it")
 def test_a_killed_process_goes_on(whole, tmp_path):
     tests = Path(__file__).resolve().parents[1]
@@ -112,6 +113,7 @@ def test_a_damaged_state_counts_as_none(whole, tmp_path):
     assert steps["teacher"] == 4 * STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["recipe", "seed", "data", "validation", "teacher's recipe", "teacher"])
 def test_another_training_in_the_same_folder_begins_afresh(tmp_path, what):
     splits = few_digits()

@@ -73,6 +73,7 @@ def run_cluster_tests() -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_on_a_cluster():
     """In a process of its own, as Ray ends the process that uses it when it loses the daemon of its own machine.
 

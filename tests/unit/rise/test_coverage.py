@@ -50,6 +50,7 @@ def draws(sampler: str, count: int) -> list[tuple[RandomMasks, torch.Tensor]]:
     return [(one, curved(one.render(0, count)).unsqueeze(0)) for one in masks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "count"), [("hadamard", 256), ("hadamard", 1024), ("sobol", 256), ("iid", 256)])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_intervals_cover_the_truth_and_are_not_wide(estimator, sampler, count, request):

@@ -59,6 +59,7 @@ def test_a_planted_effect_is_recovered(planted, report):
     assert report.chosen is medium
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_is_true_as_often_as_they_say():
     """Of many studies: the planted effect, and nothing in the controls."""
     covered, passed = [], []
