@@ -49,10 +49,16 @@ def exact_map(probability: float, score=curved, centred: bool = True) -> np.ndar
     return (covariance / probability).numpy()
 
 
+@lru_cache
+def draws(sampler: str, n_masks: int, seeds: int, score) -> list[tuple[RandomMasks, torch.Tensor]]:
+    """The masks of each seed and their scores, (1, n_masks); all estimators see the same."""
+    series = [RandomMasks(SIZE, GRID, PROBABILITIES[sampler], seed, sampler) for seed in range(seeds)]
+    return [(masks, score(masks.render(0, n_masks)).unsqueeze(0)) for masks in series]
+
+
 @lru_cache(maxsize=64)
 def estimates(sampler: str, estimator: str, n_masks: int, seeds: int, score=curved) -> list:
-    series = [RandomMasks(SIZE, GRID, PROBABILITIES[sampler], seed, sampler) for seed in range(seeds)]
-    return [estimate(masks, score(masks.render(0, n_masks)).unsqueeze(0), estimator) for masks in series]
+    return [estimate(masks, scores, estimator) for masks, scores in draws(sampler, n_masks, seeds, score)]
 
 
 def repeated(sampler: str, estimator: str, n_masks: int, seeds: int, score=curved):
@@ -418,7 +424,7 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
 @pytest.mark.parametrize("estimator", list(estimators))
 @pytest.mark.parametrize("sampler", list(samplers))
 def test_what_is_kept_between_estimates_changes_nothing(sampler, estimator):
-    modules = [sys.modules[f"kdviz.saliency.{name}"] for name in ("groups", "components", "spread")]
+    modules = [sys.modules[f"kdviz.rise.{name}"] for name in ("groups", "components", "spread")]
     caches = [one for module in modules for one in vars(module).values() if hasattr(one, "cache_clear")]
     assert caches
 
