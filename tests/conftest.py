@@ -10,15 +10,40 @@ import pytest
 import torch
 from browser import browser, english, mandarin, models, page, server  # noqa: F401  fixtures
 from imported import imported_folders  # noqa: F401  a fixture
+from map_jobs import pool, task  # noqa: F401  fixtures
 
 from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill.runs import new_network
 from kdviz.experiment import Experiment, InputSpec, load_experiment
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start: tests already run side by side
 
 SMALL = InputSpec(size=(14, 14), channels=1, mean=(0.2,), std=(0.5,))
 NETWORKS = {"teacher": "paper_cnn", "kd_student": "paper_fc", "student": "paper_fc"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run files side by side where pytest-xdist is installed, unless ``-n`` says how many processes there are.
+
+    A file stays in one process, as its tests share what is costly to make; the longest files, which need a browser,
+    come first.
+    """
+    if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
+        return
+    if config.option.numprocesses is None and config.option.dist == "no" and not config.option.usepdb:
+        config.option.numprocesses = _processes(config)
+        config.option.dist = "loadfile"
+        config.option.loadscopereorder = False
+
+
+def _processes(config: pytest.Config) -> int:
+    """One for each core, at most four; 0, this one alone, for a single file, as others take seconds to start."""
+    if len(config.args) == 1 and not Path(config.args[0]).is_dir():
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4) if cores > 1 else 0
 
 
 @pytest.fixture(scope="session")

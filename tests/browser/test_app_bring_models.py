@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import TOO_WIDE, WAIT, needs_browser, running
-from test_bring_models import pictures, saved, state_of, timm_file
+from uploaded_models import pictures, saved, state_of, timm_file
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser

@@ -54,7 +54,7 @@ def test_a_newcomer_sees_three_maps_without_a_click(server: str, page: playwrigh
 
 
 def test_upload_compare_change_target(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare")
+    page.goto(f"{server}/compare?masks=500")
     settled(page)
     before = maps(page)
     digits = bundled_digits()["bundled"]
@@ -107,7 +107,7 @@ def test_a_bad_upload_is_one_sentence_and_nothing_is_lost(
 ) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{server}/compare")
+    page.goto(f"{server}/compare?masks=500")
     settled(page)
     if content is None:
         buffer = io.BytesIO()
@@ -135,7 +135,7 @@ def test_stop_keeps_what_is_there(server: str, page: playwright.Page) -> None:
 
 
 def test_drawing_happens_in_the_browser(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare")
+    page.goto(f"{server}/compare?masks=500")
     settled(page)
     before = maps(page)
     page.get_by_role("slider", name="Opacity").fill("10")
@@ -152,7 +152,7 @@ def test_drawing_happens_in_the_browser(server: str, page: playwright.Page) -> N
 
 
 def test_a_second_baseline_is_a_second_row(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare")
+    page.goto(f"{server}/compare?masks=500")
     settled(page)
     alone = maps(page)
     assert page.get_by_text("A removed pixel becomes:").count() == 0  # one row needs no heading
@@ -236,7 +236,7 @@ def test_agreement_has_an_interval_and_differences_their_error(server: str, page
 
 def test_several_pictures_at_once_and_one_that_is_none(server: str, page: playwright.Page) -> None:
     digits = bundled_digits()["bundled"]
-    page.goto(f"{server}/compare")
+    page.goto(f"{server}/compare?masks=500")
     settled(page)
     photos = [(f"{digit}.png", photo_of_a_digit(int((digits.labels == digit).nonzero()[0]))) for digit in (7, 3)]
     upload(page, *photos, ("bad.png", b"no picture"))
@@ -255,7 +255,7 @@ def test_several_pictures_at_once_and_one_that_is_none(server: str, page: playwr
 
 def test_a_pasted_picture_is_explained(server: str, page: playwright.Page) -> None:
     digits = bundled_digits()["bundled"]
-    page.goto(f"{server}/compare")
+    page.goto(f"{server}/compare?masks=500")
     settled(page)
     playwright.expect(page.get_by_role("button", name="Paste")).to_be_visible()  # it listens from then on
     photo = base64.b64encode(photo_of_a_digit(int((digits.labels == 4).nonzero()[0]))).decode()

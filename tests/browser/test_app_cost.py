@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from browser import ROOT, TOO_WIDE, WAIT, needs_browser
+from browser import ROOT, WAIT, needs_browser
 
 from kdviz.compress.cost import AXES, read_cost
 from kdviz.experiment import load_experiment
@@ -22,7 +22,9 @@ def report():
     return read_cost(load_experiment(ROOT / "models" / "mnist"))
 
 
-def test_what_one_buys_is_said_first(server: str, page: playwright.Page, report) -> None:
+def test_what_one_buys_is_said_first_and_the_table_has_every_model_in_every_form(
+    server: str, page: playwright.Page, report
+) -> None:
     page.goto(f"{server}/cost")
     tiles = page.locator(".ov-tiles strong")
     playwright.expect(tiles).to_have_count(4)
@@ -34,6 +36,11 @@ def test_what_one_buys_is_said_first(server: str, page: playwright.Page, report)
         playwright.expect(main).to_contain_text(sentence)
     rival = f"A rival without any distillation: {title(rivals(report)[0])}"
     playwright.expect(page.locator(".stAlert")).to_contain_text(rival)
+    rows = page.locator("table tbody tr")
+    playwright.expect(rows).to_have_count(len(report.entries))
+    for number, entry in enumerate(report.entries):
+        playwright.expect(rows.nth(number)).to_contain_text(f"{entry.row['parameters']:,}")
+        playwright.expect(rows.nth(number)).to_contain_text(f"{entry.accuracy:.2%}")
 
 
 def test_the_axis_and_the_forms_are_in_the_address(server: str, page: playwright.Page) -> None:
@@ -68,15 +75,6 @@ def test_a_wrong_axis_in_the_address_is_said(server: str, page: playwright.Page)
     playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=WAIT)
 
 
-def test_the_table_has_every_model_in_every_form(server: str, page: playwright.Page, report) -> None:
-    page.goto(f"{server}/cost")
-    rows = page.locator("table tbody tr")
-    playwright.expect(rows).to_have_count(len(report.entries))
-    for number, entry in enumerate(report.entries):
-        playwright.expect(rows.nth(number)).to_contain_text(f"{entry.row['parameters']:,}")
-        playwright.expect(rows.nth(number)).to_contain_text(f"{entry.accuracy:.2%}")
-
-
 def test_files(server: str, page: playwright.Page) -> None:
     page.goto(f"{server}/cost")
     starts = {
@@ -90,17 +88,6 @@ def test_files(server: str, page: playwright.Page) -> None:
         with page.expect_download() as found:
             page.get_by_role("button", name=name, exact=True).click()
         assert Path(found.value.path()).read_bytes().startswith(start), name
-
-
-@pytest.mark.parametrize("width", [390, 1440])
-def test_it_fits(server: str, page: playwright.Page, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    page.goto(f"{server}/cost")
-    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=WAIT)
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
-    wide = TOO_WIDE.replace(".js-plotly-plot", ".js-plotly-plot, .ab-scroll")  # the table scrolls on its own
-    assert not page.evaluate(wide)
 
 
 def test_without_a_table_there_are_the_command_and_the_button_and_it_can_be_stopped(

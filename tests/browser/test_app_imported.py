@@ -9,8 +9,7 @@ from typing import Any
 
 import imported
 import pytest
-from browser import WAIT, needs_browser, running
-from test_app_everywhere import is_too_wide
+from browser import WAIT, is_too_wide, needs_browser, running
 
 from kdviz.experiment import load_experiment
 

@@ -77,6 +77,8 @@ def test_no_english_is_left(server: str, chinese: playwright.Page, path: str, ex
     chinese.wait_for_timeout(700)  # tables and charts are drawn a moment after the page
     left = [text for text in chinese.evaluate(SAID) if WORDS.search(_without_names(text))]
     assert left == []
+    assert chinese.locator(".stMain img:not([alt]), .stMain canvas[role=img]:not([aria-label])").count() == 0
+    assert chinese.locator(".stException").count() == 0
 
 
 def test_english_would_be_found(server: str, page: playwright.Page) -> None:

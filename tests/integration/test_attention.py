@@ -245,6 +245,7 @@ def test_the_table_is_tidy(tiny, few):
     assert one.identity == about["identity"]
 
 
+@pytest.mark.slow
 def test_other_studies_stay_in_the_table(tiny, few):
     first = a_study(tiny, few)
     list(first.run())
@@ -259,16 +260,17 @@ def test_other_studies_stay_in_the_table(tiny, few):
     assert table_of(second).num_rows == 29 * 7
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_for_any_chunk_size(tiny, few, monkeypatch):
     tables = []
     for batch in (None, 5, 64):
-        one = a_study(tiny, few, batch=batch, results=tiny.folder / f"study{batch}")
+        one = a_study(tiny, few, 10, batch=batch, results=tiny.folder / f"study{batch}")
         list(one.run())
         tables.append(table_of(one))
     same(tables[0], tables[1])
     same(tables[0], tables[2])
     monkeypatch.setattr("kdviz.studies.attention.statistics.pairs._ELEMENTS", 14 * 14 * 10)  # image by image
-    list(a_study(tiny, few, results=tiny.folder / "again").run())
+    list(a_study(tiny, few, 10, results=tiny.folder / "again").run())
     same(tables[0], tiny.table("agreement"))
 
 
@@ -302,6 +304,7 @@ class _Counted:
         monkeypatch.setattr(work, "make_maps", make)
 
 
+@pytest.mark.slow
 def test_killed_and_restarted_nothing_is_done_twice(tiny, few, monkeypatch):
     whole = a_study(tiny, few, results=tiny.folder / "whole")
     list(whole.run())
@@ -426,6 +429,7 @@ def test_maps_of_a_planted_student_are_mixed_with_the_teachers(tiny, few):
         np.testing.assert_allclose(found["planted"], expected, atol=4e-3 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_a_planted_effect_comes_out_of_the_whole_engine(tiny, few):
     """Planted in the models and recovered from few masks; what is true, from many other masks."""
     found, part = {}, few.take(torch.arange(40))
@@ -445,6 +449,7 @@ def test_a_planted_effect_comes_out_of_the_whole_engine(tiny, few):
 # engines --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::UserWarning:ray.*")
 def test_ray_gives_the_same_figures(tiny, few, monkeypatch):
     ray = pytest.importorskip("ray", reason="needs Ray")
@@ -470,6 +475,7 @@ def small_data(small_digits, monkeypatch):
     monkeypatch.setattr("kdviz.distill.recipes.read_splits", lambda *_args, **_more: small_splits(small_digits))
 
 
+@pytest.mark.slow
 def test_the_command_trains_studies_and_answers(tiny, small_data, capsys):
     command = ["study", "-e", str(tiny.folder), "--data", "x", "--images", "40", "--masks", "64", "--values", "1,4"]
     command += ["--seeds", "0,1", "--epochs", "1", "--device", "cpu", "--threads", "1", "--faithfulness", "2"]

@@ -45,6 +45,7 @@ class InOurOrder:
             yield torch.stack(images), torch.tensor(labels)
 
 
+@pytest.mark.slow
 def test_in_the_same_order_both_ways_train_the_same_student(splits, monkeypatch):
     monkeypatch.setattr(bench, "DataLoader", InOurOrder)
     usual, ours = _UsualWay(splits, CONFIG), _OurWay(splits, CONFIG)
@@ -63,6 +64,7 @@ def test_in_the_same_order_both_ways_train_the_same_student(splits, monkeypatch)
     assert (said - usual_said).abs().max() < 0.02 * (said - alone).abs().max()
 
 
+@pytest.mark.slow
 def test_both_teachers_learn_alike(splits):
     usual, ours = _UsualWay(splits, CONFIG), _OurWay(splits, CONFIG)
     found = [accuracy(way.train("teacher", None), splits["test"]) for way in (usual, ours)]
@@ -103,6 +105,7 @@ def test_quick_is_a_part_of_the_bundled_digits_and_disjoint():
     assert len(set(names)) == 5000
 
 
+@pytest.mark.slow
 def test_rows(splits, monkeypatch):
     trained = []
 

@@ -302,6 +302,7 @@ def test_growth_is_what_is_sure(monkeypatch):
 # for real -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_short_run_ends_everything_that_it_started(tmp_path):
     """One part, stopped by Ctrl-C in the middle: no server, worker or browser outlives it."""

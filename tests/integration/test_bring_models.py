@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import save
+from uploaded_models import CLASSES, picture, pictures, saved, state_of, timm_file, zip_of
 
 from kdviz.app import limits
 from kdviz.app.pages.bring_models.check import zipped
@@ -23,7 +19,6 @@ from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingEr
 from kdviz.experiment import load_experiment
 from kdviz.models.networks import build_network
 
-CLASSES = 3
 LONGEST = 240  # seconds of an import on a busy machine
 
 
@@ -42,40 +37,6 @@ def draft(mine: session_store.Belongings) -> ModelsDraft:
     return draft_of(mine)
 
 
-def state_of(network: str) -> dict[str, torch.Tensor]:
-    return dict(build_network(network, classes=CLASSES, channels=3, size=(64, 64)).state_dict())
-
-
-def saved(content: object) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getvalue()
-
-
-def timm_file() -> bytes:
-    return save({name: tensor.contiguous() for name, tensor in state_of("timm/mobilenetv3_small_050").items()})
-
-
-def zip_of(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def picture(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (40, 48, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def pictures() -> bytes:
-    names = [f"data/{name}/{number}.png" for name in ("a", "b", "c") for number in range(4)]
-    return zip_of({name: picture(seed) for seed, name in enumerate(names)} | {"__MACOSX/._data": b"x"})
-
-
 def imported(draft: ModelsDraft) -> None:
     draft.start()
     assert draft.job is not None
@@ -89,6 +50,7 @@ def files_in(mine: session_store.Belongings) -> list[Path]:
 # what becomes an experiment -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_files_and_pictures_become_an_experiment_of_the_session(
     mine: session_store.Belongings, draft: ModelsDraft
 ) -> None:
@@ -206,6 +168,7 @@ def test_what_does_not_fit_the_session_is_refused(draft: ModelsDraft, monkeypatc
         draft.take_pictures([("a.png", bytes(2_000_000))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "words"),
     [("file,label\n../../../secret.png,a\n/etc/hostname.png,b\n", "outside|leads|folder"), ("file,label\n", "CSV|row")],
@@ -253,6 +216,7 @@ def test_messages_have_the_names_that_people_gave() -> None:
 # one model's weights --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_library_finds_its_network(mine: session_store.Belongings, draft: ModelsDraft) -> None:
     draft.take_model("teacher", "t.safetensors", timm_file())
     imported(draft)

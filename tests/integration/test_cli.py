@@ -416,6 +416,7 @@ def few_small_digits(monkeypatch, small_digits):
     return splits
 
 
+@pytest.mark.slow
 def test_train_makes_an_experiment(few_digits, tmp_path, capsys):
     out = tmp_path / "mine"
     command = ["train", "mnist", "--data", "x", "--out", str(out), "--epochs", "2", "--teacher", "paper_fc"]
@@ -505,6 +506,7 @@ def test_a_sweep_records_every_setting(tiny, few_small_digits, capsys, more, set
     assert "temperature.parquet' was made with " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_training_twice_with_a_seed_gives_the_same_weights(few_digits, tmp_path):
     hashes = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
@@ -871,6 +873,7 @@ def test_train_on_a_folder(photos, tree):
     assert experiment.table("predictions").num_rows == 3 * 24
 
 
+@pytest.mark.slow
 def test_train_on_mhist(polyps, tmp_path, capsys):
     out = tmp_path / "m"
     assert main(["train", "mhist", "--data", str(polyps), "--out", str(out), *FRESH, "--json"]) == 0
@@ -895,6 +898,7 @@ def test_evaluate_with_the_folder_or_with_what_is_kept(photos, tree, capsys):
     assert metrics[0]["student"]["test"] == pytest.approx(before, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_splits_by_groups_are_made_again(tree, tmp_path, capsys):
     folder, csv = tmp_path / "photos", tmp_path / "groups.csv"
     shutil.copytree(tree / "train", folder)
@@ -926,6 +930,7 @@ def test_evaluate_without_the_folder_needs_the_whole_test_split(photos, capsys):
     assert "samples.parquet" in one_line_error(capsys)
 
 
+@pytest.mark.slow
 def test_explain_a_photo(photos, tree, tmp_path, capsys):
     image, out = next((tree / "test" / "red").iterdir()), tmp_path / "maps.npz"
     command = ["explain", str(image), "-e", str(photos), *QUICK, "--target", "red", "--out", str(out)]
@@ -935,6 +940,7 @@ def test_explain_a_photo(photos, tree, tmp_path, capsys):
         assert all(archive[role].shape == (32, 32) for role in ROLES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("study", "values"), [("temperature", "2,4"), ("teacher-epochs", "1,2")])
 def test_sweep_on_a_folder(photos, tree, tmp_path, capsys, study, values):
     command = ["sweep", study, "-e", str(photos), "--data", str(tree), "--device", "cpu", "--threads", "1"]
@@ -960,6 +966,7 @@ def test_sweep_on_a_folder(photos, tree, tmp_path, capsys, study, values):
     assert "training alone" in shown.out
 
 
+@pytest.mark.slow
 def test_studies_of_frozen_backbones_take_their_heads(tree, tmp_path, capsys):
     out = tmp_path / "e"
     files = []
@@ -979,6 +986,7 @@ def test_studies_of_frozen_backbones_take_their_heads(tree, tmp_path, capsys):
     assert rows["teacher", None] == pytest.approx(runs["teacher"].metrics.get("test", {}).get("accuracy"), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_few_labels_pseudo_labels_and_more_images(tree, tmp_path, capsys):
     extra = plant_tree(tmp_path / "extra", {"more": coloured(6, 99, "more")})
     out = tmp_path / "few"
@@ -989,6 +997,7 @@ def test_few_labels_pseudo_labels_and_more_images(tree, tmp_path, capsys):
     assert [one["labelled"] for one in training.values()] == [9] * 3
 
 
+@pytest.mark.slow
 def test_a_teacher_of_its_own_kind(tree, tmp_path):
     out = tmp_path / "self"
     assert main(["train", "folder", "--data", str(tree), "--out", str(out), *FRESH, "--teacher", "self"]) == 0
@@ -997,6 +1006,7 @@ def test_a_teacher_of_its_own_kind(tree, tmp_path):
     assert [run.training["seed"] for run in runs.values()] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_trained_already(photos, tree, tmp_path):
     teacher = load_experiment(photos).runs["teacher"]
     out = tmp_path / "again"
@@ -1007,6 +1017,7 @@ def test_a_teacher_that_is_trained_already(photos, tree, tmp_path):
     assert again.training == {"weights_from": teacher.weights, "trained": False}
 
 
+@pytest.mark.slow
 def test_logits_in_place_of_a_teacher(tree, tmp_path, capsys):
     names = [path.relative_to(tree).as_posix() for path in sorted(tree.glob("train/*/*.png"))]
     path = tmp_path / "logits.npz"
@@ -1027,6 +1038,7 @@ def test_logits_in_place_of_a_teacher(tree, tmp_path, capsys):
         assert "not both" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_augmentation_and_features_from_the_command_line(tree, tmp_path):
     out = tmp_path / "e"
     command = ["train", "folder", "--data", str(tree), "--out", str(out), *FRESH, "--augment", "flip,mixup"]
@@ -1153,6 +1165,7 @@ def test_a_checkpoint_of_other_classes_is_one_line(tree, tmp_path, capsys):
 # bench ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bench_train_is_one_document(monkeypatch, digits, capsys):
     parts = {"train": digits.take(torch.arange(300)), "validation": digits.take(torch.arange(300, 350))}
     monkeypatch.setattr(bench, "_few_digits", lambda: {**parts, "test": digits.take(torch.arange(350, 400))})

@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
+from cost_reports import made
 from PIL import Image
+from safetensors.torch import save
 from torch import nn
 
 from kdviz import figures
 from kdviz.cli import main
 from kdviz.cli.profile import _print
-from kdviz.compress import cost, profile
+from kdviz.compress import cost, onnx_export, profile
 from kdviz.compress.cost import AXES, CostReport, front, read_cost, table_file
 from kdviz.compress.operations import left_out, operations_of
 from kdviz.compress.profile import Progress, Samples, Settings, operations, own_samples
@@ -34,6 +36,22 @@ from kdviz.studies.comparison.judgement import Margins
 
 ONNX = "makes ONNX files: needs onnx, onnxscript and onnxruntime"
 QUICK = Settings(batches=(1, 8), seconds=0.05)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exported_once():
+    """Each network is exported once for all tests: that takes most of the time of a measurement."""
+    files: dict[tuple, bytes] = {}
+
+    def float_file(network: nn.Module, example: torch.Tensor) -> bytes:
+        key = (type(network), save(network.state_dict()), example.shape)
+        if key not in files:
+            files[key] = onnx_export.float_file(network, example)
+        return files[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profile, "float_file", float_file)
+        yield
 
 
 @pytest.fixture
@@ -253,6 +271,7 @@ def test_accuracy_is_that_of_each_form_on_the_same_samples(tiny, samples, measur
         assert (measured.find(role, ("onnx_int8",)).right == right).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_threads_are_set_stated_and_given_back(tiny, samples):
     torch.set_num_threads(1)
     begun = profile.profile(tiny, samples, Settings(threads=(2, 1), batches=(1,), seconds=0.05))
@@ -380,37 +399,6 @@ def test_a_table_that_is_missing_foreign_or_empty(tiny, measured):
 def test_a_model_trained_since_is_named(tiny, measured):
     tiny.runs["student"].sha256 = "0" * 64
     assert read_cost(tiny, measured.table).stale == ("student",)
-
-
-def made(*rows: tuple[str, str, float, float, float, float]) -> CostReport:
-    """A report of (role, form, ms, MB, MFLOP, accuracy), 1,000 samples."""
-    entries = []
-    for role, form, ms, size, flops, accuracy in rows:
-        right = np.arange(1000) < round(1000 * accuracy)
-        entries.append(
-            {
-                **dict.fromkeys(cost.SCHEMA.names),
-                "role": role,
-                "form": form,
-                "flops": int(flops * 1e6),
-                "file_bytes": int(size * 1e6),
-                "parameters": 1000,
-                "threads": 1,
-                "batch": 1,
-                **dict.fromkeys(("latency_ms", "latency_low_ms", "latency_high_ms"), ms),
-                "times_ms": [ms] * 9,
-                "rounds": 9,
-                "split": "test",
-                "samples": 1000,
-                "accuracy": accuracy,
-                "accuracy_low": cost.wilson(accuracy, 1000)[0],
-                "accuracy_high": cost.wilson(accuracy, 1000)[1],
-                "right": np.packbits(right).tobytes(),
-            }
-        )
-    import pyarrow as pa
-
-    return CostReport(pa.Table.from_pylist(entries, schema=cost.SCHEMA), 1)
 
 
 PAPER = (
@@ -566,6 +554,7 @@ def test_the_command_writes_the_table_and_says_it(tiny, small_digits, capsys):
     assert {row["batch"] for row in report.table.to_pylist()} == {1, 4}
 
 
+@pytest.mark.slow
 def test_the_command_prints_json_and_writes_elsewhere(tiny, tmp_path, capsys):
     out = tmp_path / "elsewhere" / "mine.parquet"
     assert main(["profile", "-e", str(tiny.folder), "--seconds", "0.05", "--json", "--out", str(out)]) == 0

@@ -250,6 +250,7 @@ def test_students_of_pretrained_weights(splits, tmp_path, calls, unfreeze):
     assert on_features == [False, unfreeze == "head", unfreeze == "head"]
 
 
+@pytest.mark.slow
 def test_frozen_backbones_see_each_image_once(splits, tmp_path, monkeypatch):
     sizes = []
     forward = nn.Conv2d.forward
@@ -377,6 +378,7 @@ def test_what_logits_alone_cannot_do(splits, tmp_path, more, match):
     )
 
 
+@pytest.mark.slow
 def test_downstream_without_a_teacher(taught, splits, tmp_path):
     experiment = load_experiment(taught)
     maps = kdviz.explain(experiment, splits["test"].picture(0), n_masks=60, grid=4, seed=0)
@@ -507,6 +509,7 @@ def test_pseudo_labels_are_the_teachers_sure_answers_for_the_kd_student(splits, 
     assert experiment.runs["kd_student"].training["pseudo_labels"] == level
 
 
+@pytest.mark.slow
 def test_pseudo_labels_of_several_teachers_are_their_weighted_means(splits, tmp_path, calls, sure):
     model, teacher = sure
     second = network("torchvision/resnet18", seed=8)
@@ -540,6 +543,7 @@ def test_joined_samples_keep_their_names_if_both_have_some():
 # what goes wrong on the way -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_error_in_the_middle_leaves_the_older_experiment_whole(splits, tmp_path, monkeypatch):
     out = tmp_path / "e"
     older, _ = make(splits, out)

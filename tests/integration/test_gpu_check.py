@@ -80,6 +80,7 @@ def check(tmp_path: Path, there: tuple[str, ...] = (*THERE, *CARRIED), **more: s
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KDVIZ_GPU")}
     environment |= {"PYTHON": sys.executable, "PYTHONPATH": str(tmp_path / "fence"), "HIDDEN": hidden(there)}
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **more}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # no plugin is among the packages that are there
     command = ["bash", str(ROOT / ".ci" / "gpu"), str(tmp_path / "wheels"), str(tmp_path / "out")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -99,6 +100,7 @@ def test_what_is_missing_is_named_in_one_sentence(tmp_path):
     assert summary["tests"]["ended"] == summary["bench"]["ended"] == "not run"
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so_and_has_not_passed(tmp_path):
     status, summary, output = check(tmp_path)
     assert (status, summary["passed"]) == (1, False)
@@ -107,6 +109,7 @@ def test_without_a_gpu_it_says_so_and_has_not_passed(tmp_path):
     assert "**Not passed.** There is no CUDA device here" in output
 
 
+@pytest.mark.slow
 def test_a_dry_run_with_the_listed_packages_alone(tmp_path):
     """Each file's quick tests, on the CPU; and a bench that is cut off at once."""
     some = "logits or halves or exact or deletion or (learns and bfloat16) or moments"

@@ -137,6 +137,7 @@ def test_accuracies_are_those_of_the_libraries_transforms(
     assert kd > 0.5  # the order of its classes matters
 
 
+@pytest.mark.slow
 def test_maps_of_all_models_are_of_the_same_pixels(imported, pictures):
     maps = kdviz.explain(imported, pictures / "red" / "00.png", n_masks=64)
     assert len({one.shape for one in maps.values()}) == 1
@@ -152,6 +153,7 @@ def test_held_out_pictures_and_a_showcase_are_kept(imported):
     assert imported.has_table("showcase")
 
 
+@pytest.mark.slow
 def test_the_report_says_what_was_assumed(files, pictures, tmp_path, capsys):
     out = tmp_path / "mine"
     command = ["import", "--out", out, "--data", pictures, "--teacher", f"{files / 'kd.pth'},size=64,mean=.5,std=.5"]
@@ -165,6 +167,7 @@ def test_the_report_says_what_was_assumed(files, pictures, tmp_path, capsys):
     assert isinstance(said["doubts"], list)
 
 
+@pytest.mark.slow
 def test_pictures_without_labels_give_no_accuracy(files, tmp_path, capsys):
     folder = tmp_path / "loose"
     folder.mkdir()
@@ -180,6 +183,7 @@ def test_pictures_without_labels_give_no_accuracy(files, tmp_path, capsys):
     assert set(experiment.table("predictions")["label"].to_pylist()) == {-1}
 
 
+@pytest.mark.slow
 def test_numbers_of_logits_keep_all_logits(files, tmp_path):
     folder = tmp_path / "numbered"
     folder.mkdir()
@@ -197,6 +201,7 @@ def test_numbers_of_logits_keep_all_logits(files, tmp_path):
     assert set(experiment.table("predictions")["label"].to_pylist()) == {0, 2}
 
 
+@pytest.mark.slow
 def test_predictions_alone_give_a_verdict(files, pictures, tmp_path):
     logits = np.random.default_rng(0).normal(size=(33, 3))
     np.savez(tmp_path / "said.npz", logits=logits)
@@ -246,6 +251,7 @@ def test_a_folder_of_timm_says_its_input_itself(networks, tmp_path, capsys):
     assert said["input"]["mean"] == [0.1] * 3
 
 
+@pytest.mark.slow
 def test_predictions_alone_stay_when_the_models_are_measured_again(files, pictures, tmp_path, capsys):
     np.savez(tmp_path / "said.npz", logits=np.random.default_rng(0).normal(size=(33, 3)))
     out = str(tmp_path / "mine")
@@ -328,6 +334,7 @@ def test_roles_are_made_of_titles(tmp_path):
 # in memory ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_models_in_memory_and_files_together(networks, files, pictures, torchvision_transform):
     mine = kdviz.import_models(
         {"teacher": networks["teacher"], "kd_student": files / "kd.pth", "By hand": lambda x: 9 * x.mean((2, 3)) - 4},

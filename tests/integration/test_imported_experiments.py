@@ -18,6 +18,7 @@ from kdviz import figures
 from kdviz.cli import main
 from kdviz.cli.common.given import stored_samples
 from kdviz.cli.common.pointed import show
+from kdviz.compress.onnx_export import float_file
 from kdviz.compress.profile import Settings, own_input, own_samples, profile
 from kdviz.core.errors import ExperimentError, KdvizError, ModelError
 from kdviz.data.doubts import KEY, Doubt
@@ -59,6 +60,7 @@ def given(three: Experiment) -> Experiment:
 # maps -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_maps_of_all_models_are_of_the_common_picture(three: Experiment) -> None:
     maps = kdviz.explain(three, stored_samples(three).picture(0), 2, n_masks=40)
     assert {one.shape for one in maps.values()} == {three.input.size}
@@ -74,6 +76,7 @@ def test_other_methods_go_through_the_models_own_inputs(three: Experiment, metho
     assert all(np.isfinite(one.values).all() and one.values.std() > 0 for one in maps.values())
 
 
+@pytest.mark.slow
 def test_a_run_without_a_model_is_left_out_of_the_maps_and_it_is_said(given: Experiment) -> None:
     picture = stored_samples(given).picture(0)
     with pytest.warns(UserWarning, match="Of 'external' only the predictions are known"):
@@ -82,6 +85,7 @@ def test_a_run_without_a_model_is_left_out_of_the_maps_and_it_is_said(given: Exp
         kdviz.explain(given, picture, roles=["external"], n_masks=40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["png", "svg", "html", "npz"])
 def test_explain_writes_every_kind_of_file_with_titles(
     given: Experiment, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture
@@ -189,6 +193,7 @@ def test_a_doubt_about_another_model_withholds_nothing(three: Experiment) -> Non
     assert not said["accurate"].withheld
 
 
+@pytest.mark.slow
 def test_two_models_of_free_roles_are_set_side_by_side(made: Maker) -> None:
     free = made("free_pair")
     found = Findings(free)
@@ -206,11 +211,26 @@ def test_without_pictures_it_is_said_what_to_do(made: Maker) -> None:
 # cost -----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_cost_is_that_of_each_network_alone_at_its_own_input(given: Experiment) -> None:
+@pytest.mark.slow
+def test_the_cost_is_that_of_each_network_alone_at_its_own_input(
+    given: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = []
+
+    def only_the_smallest(network: torch.nn.Module, example: torch.Tensor) -> bytes:
+        """Exporting a large network takes many seconds, and shows nothing else."""
+        exported.append(tuple(example.shape[1:]))
+        if example.shape[1] == 3:
+            raise ModelError("left out")
+        return float_file(network, example)
+
+    monkeypatch.setattr("kdviz.compress.profile.float_file", only_the_smallest)
     last = list(profile(given, own_samples(given), Settings(seconds=0.05)))[-1]
     assert last.table is not None
     rows = {(row["role"], row["form"]): row for row in last.table.to_pylist() if row["batch"] == 1}
     assert {role for role, _form in rows} == {"teacher", "kd_student", "student"}
+    assert sorted(exported) == [(1, 28, 28), (3, 64, 64), (3, 96, 96)]
+    assert {"onnx", "onnx_int8"} <= {form for role, form in rows if role == "student"}
     assert any("Of 'external' only the predictions" in note for note in last.notes)
     for role, run in given.models.items():
         from kdviz.compress.operations import operations_of
@@ -255,6 +275,7 @@ def test_training_does_not_replace_imported_models(made: Maker, capsys: pytest.C
     assert "choose another folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_study_of_the_given_models_without_a_student_alone(made: Maker, capsys: pytest.CaptureFixture) -> None:
     pair = made("pair")
     command = ["study", "--study", "models", "-e", str(pair.folder), "--images", "8", "--masks", "40"]
@@ -295,6 +316,7 @@ def test_held_out_is_claimed_only_where_it_is_known(three: Experiment, tiny: Exp
     assert not three.held_out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["thousand", "subset"])
 def test_more_classes_than_the_data_show(made: Maker, name: str) -> None:
     experiment = made(name)
@@ -305,6 +327,7 @@ def test_more_classes_than_the_data_show(made: Maker, name: str) -> None:
     assert kdviz.explain(experiment, stored_samples(experiment).picture(0), n_masks=40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["three", "pair", "free_pair", "students"])
 def test_list_and_report(made: Maker, name: str, capsys: pytest.CaptureFixture) -> None:
     experiment = made(name)

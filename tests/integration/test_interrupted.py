@@ -12,31 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL
+from interruptible import QUICK, few_digits, stages_of
 
-from kdviz.data import LabelledImages, bundled_digits
-from kdviz.distill import TrainingConfig, train_experiment
 from kdviz.distill.experiment_trainer import Few, Origin
 from kdviz.distill.interrupted import forget_unfinished
 from kdviz.experiment import load_experiment
 
-QUICK = TrainingConfig(epochs=4, batch_size=50, device="cpu", bf16="off")
 STEPS = 4  # of 200 samples, an epoch
 ROLES = ("teacher", "kd_student", "student")
-
-
-def few_digits() -> dict[str, LabelledImages]:
-    digits = bundled_digits()["bundled"]
-    small = replace(digits, images=digits.images[:, :, ::2, ::2].contiguous())
-    order = torch.randperm(5000, generator=torch.Generator().manual_seed(0))
-    parts = {"train": order[:200], "validation": order[200:260], "test": order[260:300]}
-    return {name: small.take(index, name) for name, index in parts.items()}
-
-
-def stages_of(out, config=QUICK, splits=None, **more):
-    more = {"teachers": [Origin("paper_fc")], **more}
-    splits = splits or few_digits()
-    return train_experiment(splits, SMALL, "folder", out, config, student=Origin("paper_fc"), **more)
 
 
 def complete(*args, **more) -> tuple[dict[str, str], Counter[str]]:
@@ -90,12 +73,13 @@ SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
-from test_interrupted import stages_of
+from interruptible import stages_of
 for stage in stages_of(sys.argv[2]):
     print(stage.name, stage.progress.epoch, stage.progress.step, flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a process is killed as POSIX does it")
 def test_a_killed_process_goes_on(whole, tmp_path):
     tests = Path(__file__).resolve().parents[1]
@@ -105,7 +89,7 @@ def test_a_killed_process_goes_on(whole, tmp_path):
             [str(tests), str(tests / "support"), str(tests.parent), os.environ.get("PYTHONPATH", "")]
         ),
     }
-    command = [sys.executable, "-c", SCRIPT, str(tests / "integration"), str(tmp_path / "e")]
+    command = [sys.executable, "-c", SCRIPT, str(tests / "support"), str(tmp_path / "e")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -129,6 +113,7 @@ def test_a_damaged_state_counts_as_none(whole, tmp_path):
     assert steps["teacher"] == 4 * STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["recipe", "seed", "data", "validation", "teacher's recipe", "teacher"])
 def test_another_training_in_the_same_folder_begins_afresh(tmp_path, what):
     splits = few_digits()

@@ -44,7 +44,7 @@ def test_ray_is_not_loaded_where_it_is_not_asked_for(tmp_path):
         "assert experiment.table('temperature').num_rows == 6\n"
         "print('ray' in sys.modules)"
     )
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "support")))
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
@@ -67,11 +67,13 @@ def test_no_cluster_at_the_address(monkeypatch):
 
 
 def run_cluster_tests() -> tuple[int, str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/support/ray_cluster.py"]
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, "tests/support/ray_cluster.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_on_a_cluster():
     """In a process of its own, as Ray ends the process that uses it when it loses the daemon of its own machine.
 

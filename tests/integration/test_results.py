@@ -32,6 +32,7 @@ def cells(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows]
 
 
+@pytest.mark.slow
 def test_readme_says_what_the_tables_say(shipped):
     text = README.read_text(encoding="utf-8")
     assert updated(text, shipped) == text, "README's figures are old: kdviz report -e models/mnist --update README.md"
@@ -124,6 +125,7 @@ def test_sections_are_not_asked_for_twice(tmp_path):
     assert wrong.value.code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["temperature", "study_predictions", "agreement", "cost"])
 def test_a_damaged_table_is_said_and_not_left_out(tmp_path, table):
     folder = tmp_path / "mine"
@@ -153,6 +155,7 @@ print(len(list(Path("/proc/self/task").iterdir())) - known)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 def test_reading_tables_leaves_no_thread_that_could_abort_the_program():
     """One of pyarrow's that still waits at the end aborted 3 of 30 commands: "terminate called without ..."."""

@@ -270,6 +270,7 @@ def test_no_array_is_unpickled(tmp_path):
 # snapshots ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_what_a_shorter_training_ends_with(splits, tmp_path):
     run = a_run(replace(CONFIG, epochs=4, learning_rate=0.02), "paper_cnn", snapshots=(1, 3, 4))
     done(run, splits, tmp_path)

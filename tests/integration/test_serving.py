@@ -14,40 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from map_jobs import LONG, RISE, WAIT, first_state
 
 from kdviz.core.errors import SettingError
 from kdviz.core.jobs import QueueFullError
 from kdviz.metrics import faithfulness, trivial_map
 from kdviz.rise.states import softmax
 from kdviz.saliency import explain, methods
-from kdviz.serving import FaithfulnessTask, MapsTask, Pool, can_fork, fingerprint, start_pool
+from kdviz.serving import FaithfulnessTask, Pool, can_fork, fingerprint, start_pool
 from kdviz.serving.transport import ProcessTransport
-
-WAIT = 60.0
-RISE = {"method": "rise", **methods["rise"].complete({"n_masks": 300, "precision": "float32"})}
-LONG = {**RISE, "n_masks": 200_000}
-
-
-@pytest.fixture(scope="module")
-def pool():
-    made = start_pool()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def task(tiny, digits):
-    picture = tiny.prepare(digits.picture(3))
-    return lambda *rows, roles=tuple(tiny.runs), target="teacher": MapsTask(
-        str(tiny.folder), fingerprint(tiny), picture, rows or (RISE,), roles, target
-    )
-
-
-def first_state(job):
-    end = time.monotonic() + WAIT
-    while not job.latest and not job.ended and time.monotonic() < end:
-        time.sleep(0.01)
-    return job.latest
 
 
 def worker_of(pool):
@@ -100,6 +75,7 @@ def test_another_method_says_which_models_it_does_not_fit(pool, task):
     assert "convolution" in job.latest[0].incompatible["student"]
 
 
+@pytest.mark.slow
 def test_curves_are_those_of_a_call(pool, tiny, digits):
     picture = tiny.prepare(digits.picture(3))
     ramp = np.linspace(0, 1, 14 * 14, dtype=np.float32).reshape(14, 14)
@@ -148,6 +124,7 @@ def test_an_experiment_that_has_changed_is_refused(pool, task, tiny):
     assert "have changed" in job.error
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_fails_its_jobs_and_is_started_again(task):
     pool = start_pool()
     try:
@@ -191,6 +168,7 @@ can_copy = pytest.mark.skipif(not can_fork(), reason="needs Linux without a GPU"
 HOW = [False, pytest.param(True, marks=can_copy)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork", HOW)
 def test_the_worker_leaves_with_its_server(fork):
     """Also when the server is killed, so that no process stays behind, and none keeps the server's port."""
@@ -215,6 +193,7 @@ def test_the_worker_leaves_with_its_server(fork):
     assert not is_alive(worker)
 
 
+@pytest.mark.slow
 @can_copy
 def test_a_worker_that_is_a_copy_gives_the_same_maps(task, pool, tmp_path):
     """Also beside a server's event loop and threads; when it dies, a process of its own takes its place."""

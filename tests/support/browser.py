@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared_folders import made_once
 
 from kdviz.data import LabelledImages
 
@@ -35,6 +36,27 @@ TOO_WIDE = """
   && !node.closest(".stDataFrame, .js-plotly-plot")
   && getComputedStyle(node).position !== "absolute")
 """
+SPILLS = """
+(() => {
+  const moves = (node) => /auto|scroll|hidden/.test(getComputedStyle(node).overflowX);
+  const inside = (node) => (node?.parentElement?.closest(".stMain") ? node : null); // that one scrolls the page
+  const scrolls = (node) => inside(node) && (moves(node) || scrolls(node.parentElement));
+  return [...document.querySelectorAll(".stMain *")].some((node) =>
+    node.getBoundingClientRect().right > innerWidth + 1
+    && getComputedStyle(node).position !== "absolute"
+    && !node.closest(".stDataFrame, .js-plotly-plot")
+    && !scrolls(node.parentElement));
+})()
+"""
+"""Whether something is wider than the screen and does not scroll by itself."""
+
+IS_DARK = """
+(() => {
+  const [red, green, blue] = getComputedStyle(document.querySelector(".stApp")).backgroundColor.match(/[0-9]+/g);
+  return Number(red) + Number(green) + Number(blue) < 200;
+})()"""
+"""Whether the page is drawn in dark."""
+
 needs_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(
@@ -46,12 +68,11 @@ needs_browser = [
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory, small_digits: LabelledImages) -> Path:
-    """A folder of small experiments; see small_models.py."""
+    """A folder of small experiments; see small_models.py. A test may add another one."""
     from small_models import make_models
 
-    folder = tmp_path_factory.mktemp("models")
-    make_models(folder, small_digits)
-    return folder
+    made = made_once(tmp_path_factory, "models", lambda folder: make_models(folder, small_digits))
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("models"), dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="session")
@@ -154,6 +175,10 @@ def page(english: Any) -> Iterator[Any]:
     for one in english.pages[1:]:  # without its first page the browser would end
         one.close()
     assert problems == []
+
+
+def is_too_wide(page: Any) -> bool:
+    return page.evaluate(SPILLS) or page.evaluate("document.scrollingElement.scrollWidth > innerWidth")
 
 
 def settled(page: Any, rows: int = 1) -> None:

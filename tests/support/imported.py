@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save
+from shared_folders import made_once
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -73,8 +76,9 @@ def inputs(images: Sequence[Image.Image], spec: InputSpec) -> Tensor:
     return torch.stack([torch.from_numpy(as_pixels(spec.transform(one)).copy()) for one in images])
 
 
-def network_of(given: Given, seed: int) -> torch.nn.Module:
-    """A network after some steps on :func:`pictures`."""
+@cache
+def weights_of(given: Given, seed: int) -> dict[str, Tensor]:
+    """The weights of a network after some steps on :func:`pictures`; variants of an experiment share them."""
     network = new_network(given.network, given.spec, given.logits, seed)
     if given.epochs:
         images, labels = pictures(32, 100)
@@ -91,7 +95,7 @@ def network_of(given: Given, seed: int) -> torch.nn.Module:
                 module.momentum = 1.0  # so few steps leave the running statistics far behind
         with torch.no_grad():
             network(batch)
-    return network.eval()
+    return {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
 
 
 def experiment_of(
@@ -152,8 +156,7 @@ def with_predictions(experiment: Experiment, role: str, title: str, of: str) -> 
 
 
 def _run(experiment: Experiment, given: Given, seed: int) -> Run:
-    state = {name: tensor.detach().contiguous() for name, tensor in network_of(given, seed).state_dict().items()}
-    content = save(state)
+    content = save(weights_of(replace(given, role="", title=""), seed))
     digest = hashlib.sha256(content).hexdigest()
     file = f"{given.role}-{digest[:8]}.safetensors"
     atomic_write(experiment.folder / file, content)
@@ -233,14 +236,9 @@ def subset(folder: Path) -> Experiment:
 @pytest.fixture(scope="session")
 def imported_folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Name of a variant, and more -> its folder; each is made once."""
-    known: dict[str, Path] = {}
 
     def make(name: str, **more: object) -> Path:
-        key = name + repr(more)
-        if key not in known:
-            folder = tmp_path_factory.mktemp("imported") / name
-            globals()[name](folder, **more)
-            known[key] = folder
-        return known[key]
+        key = re.sub(r"\W+", "-", name + repr(more))
+        return made_once(tmp_path_factory, f"imported-{key}/{name}", lambda folder: globals()[name](folder, **more))
 
     return make

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from map_jobs import LONG, RISE, WAIT, first_state
 from sweeps import CONFIG, comparable, finish, small_splits
-from test_serving import LONG, RISE, WAIT, first_state, pool, task  # noqa: F401  fixtures among them
 
 from kdviz.core.errors import KdvizError, ModelError, UnknownNameError
 from kdviz.core.jobs import run_on_ray
@@ -143,7 +143,7 @@ def test_what_waits_is_cancelled_with_the_first_error(cluster, tmp_path):
     assert time.monotonic() - start < 45
 
 
-def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):  # noqa: F811
+def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):
     import ray
 
     monkeypatch.setenv("KDVIZ_RAY", "auto")

@@ -264,6 +264,7 @@ def parquet(table: pa.Table, **options) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+@pytest.mark.slow
 def test_tables_that_would_fill_the_memory_are_refused(mine: session_store.Belongings, tiny_folder: Path) -> None:
     many = pa.table({"x": pa.DictionaryArray.from_arrays(pa.array(np.zeros(4_000_000, np.int32)), ["y" * 100_000])})
     long = {"dictionary": parquet(many), "texts": parquet(many, store_schema=False)}  # 400 GB of text

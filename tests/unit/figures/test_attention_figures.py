@@ -7,7 +7,7 @@ from math import isfinite
 
 import numpy as np
 import pytest
-from test_attention_statistics import CLASSES, TEMPERATURES, made_up
+from study_maps import CLASSES, TEMPERATURES, made_up
 
 from kdviz import figures
 from kdviz.core.errors import UnknownNameError

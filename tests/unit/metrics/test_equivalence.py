@@ -72,6 +72,7 @@ def test_models_that_differ_by_the_margin_are_seldom_called_equivalent(seeds, ra
     assert called / trials <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / trials)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value", "one_sided"), [(0.0, False), (0.7, False), (-0.6, True), (-2.0, True), (0.3, True)])
 def test_so_many_samples_decide_in_four_of_five_cases(value, one_sided):
     difference = known(value * MARGIN, 3 * MARGIN, samples=1000)

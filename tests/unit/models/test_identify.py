@@ -364,6 +364,7 @@ def test_quantised_weights_are_refused(mobilenet):
         identify(mobilenet, dtypes={**dtypes, "features.0.0.weight": torch.int8})
 
 
+@pytest.mark.slow
 def test_a_look_up_needs_no_library_of_networks():
     code = (
         "import sys; from kdviz.models.identify import identify\n"

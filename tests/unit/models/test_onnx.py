@@ -320,6 +320,7 @@ def test_an_onnxruntime_that_reads_any_file_is_refused(files, monkeypatch):
 # in an experiment -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_maps_of_a_float_file_are_torchs(shipped, files, digits):
     experiment = shipped.with_model("onnx_student", files["student"]).with_model("onnx_teacher", str(files["teacher"]))
     assert list(shipped.runs) == ["teacher", "kd_student", "student"]  # the original is as it was
@@ -491,6 +492,7 @@ def command(digit_file) -> list[str]:
     return ["explain", str(digit_file), "-e", "mnist", "--masks", "60", "--grid", "4", "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_added_files_are_compared_with_the_others(command, files, tmp_path, capsys):
     added = ["--add", f"edge={files['student_int8']}", "--add", f"float_edge={files['student']}"]
     roles = ["teacher", "kd_student", "student", "edge", "float_edge"]

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from cost_reports import made
 
 from kdviz.cli import main
 from kdviz.compress.cost import CostReport
@@ -262,8 +263,6 @@ def test_the_shipped_study_tells_of_copying_over_its_seeds():
     ],
 )
 def test_cheaper_is_by_the_times_of_the_rounds(tiny, factor, rounds, word, part):
-    from test_cost import made
-
     table = made(("teacher", "onnx", factor, 9.0, 4.0, 0.9), ("kd_student", "onnx", 1.0, 5.0, 2.0, 0.9)).table
     noise = np.exp(np.random.default_rng(0).normal(0, 0.03, (2, rounds)))
     columns = table.to_pydict() | {"times_ms": [(factor * noise[0]).tolist(), noise[1].tolist()]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import numpy as np
 import pytest
@@ -30,34 +31,35 @@ def curved(masks: torch.Tensor) -> torch.Tensor:
     return (torch.sigmoid(8 * (score_of(masks).logit() + masks[:, 0, 9, 9] * masks[:, 0, 18, 20] - 0.25))).float()
 
 
-TRUTHS: dict = {}
-
-
-def truth(score) -> tuple[torch.Tensor, torch.Tensor]:
+@cache
+def truth() -> tuple[torch.Tensor, torch.Tensor]:
     """Map and mean score of 2^17 masks of other seeds, by plain sums: error 1 / 5 to 1 / 11 of those tested."""
-    if score not in TRUTHS:
-        maps, levels = [], []
-        for seed in range(32):
-            masks = RandomMasks(SIZE, GRID, seed=10_000 + seed, sampler="hadamard")
-            scores = score(masks.render(0, 4096)).double()
-            maps.append(estimate(masks, scores.unsqueeze(0), "centred").map.double())
-            levels.append(scores.mean())
-        TRUTHS[score] = torch.stack(maps).mean(0), torch.stack(levels).mean()
-    return TRUTHS[score]
+    maps, levels = [], []
+    for seed in range(32):
+        masks = RandomMasks(SIZE, GRID, seed=10_000 + seed, sampler="hadamard")
+        scores = curved(masks.render(0, 4096)).double()
+        maps.append(estimate(masks, scores.unsqueeze(0), "centred").map.double())
+        levels.append(scores.mean())
+    return torch.stack(maps).mean(0), torch.stack(levels).mean()
 
 
+@cache
+def draws(sampler: str, count: int) -> list[tuple[RandomMasks, torch.Tensor]]:
+    """24 seeds' masks and the scores of each, (1, count); all estimators see the same."""
+    masks = [RandomMasks(SIZE, GRID, seed=seed, sampler=sampler) for seed in range(24)]
+    return [(one, curved(one.render(0, count)).unsqueeze(0)) for one in masks]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "count"), [("hadamard", 256), ("hadamard", 1024), ("sobol", 256), ("iid", 256)])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_intervals_cover_the_truth_and_are_not_wide(estimator, sampler, count, request):
     if sampler == "sobol" and estimator in ("normalised", "rise"):
         # The level's error from two blocks rests on a prior that is measured on digits; here intervals are 1.6 x wide.
         request.applymarker(pytest.mark.xfail(reason="coverage .99, width 1.6", strict=True))
-    seeds, found = 24, []
-    for seed in range(seeds):
-        masks = RandomMasks(SIZE, GRID, seed=seed, sampler=sampler)
-        found.append(estimate(masks, curved(masks.render(0, count)).unsqueeze(0), estimator))
+    found = [estimate(masks, scores, estimator) for masks, scores in draws(sampler, count)]
     maps, errors = (torch.stack([getattr(one, part) for one in found]).double() for part in ("map", "standard_error"))
-    expected, level = truth(curved)
+    expected, level = truth()
     one = calibration(maps, errors, expected + (level if estimator in ("rise", "normalised") else 0))
     # .95, give or take three standard errors over the seeds, and .02 for the bias of what is fitted to few masks.
     assert 0.93 - 3 * one.spread < one.coverage < 0.98 + 3 * one.spread

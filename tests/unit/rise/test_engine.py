@@ -237,6 +237,7 @@ def network():
 # the same scores ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_scores_are_the_models_in_float32(network, name):
     model, shape = network(name)

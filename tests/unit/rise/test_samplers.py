@@ -49,10 +49,16 @@ def exact_map(probability: float, score=curved, centred: bool = True) -> np.ndar
     return (covariance / probability).numpy()
 
 
+@lru_cache
+def draws(sampler: str, n_masks: int, seeds: int, score) -> list[tuple[RandomMasks, torch.Tensor]]:
+    """The masks of each seed and their scores, (1, n_masks); all estimators see the same."""
+    series = [RandomMasks(SIZE, GRID, PROBABILITIES[sampler], seed, sampler) for seed in range(seeds)]
+    return [(masks, score(masks.render(0, n_masks)).unsqueeze(0)) for masks in series]
+
+
 @lru_cache(maxsize=64)
 def estimates(sampler: str, estimator: str, n_masks: int, seeds: int, score=curved) -> list:
-    series = [RandomMasks(SIZE, GRID, PROBABILITIES[sampler], seed, sampler) for seed in range(seeds)]
-    return [estimate(masks, score(masks.render(0, n_masks)).unsqueeze(0), estimator) for masks in series]
+    return [estimate(masks, scores, estimator) for masks, scores in draws(sampler, n_masks, seeds, score)]
 
 
 def repeated(sampler: str, estimator: str, n_masks: int, seeds: int, score=curved):
@@ -61,6 +67,7 @@ def repeated(sampler: str, estimator: str, n_masks: int, seeds: int, score=curve
     return tuple(np.stack([getattr(one, name)[0].numpy() for one in results]) for name in ("map", "standard_error"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", list(samplers))
 def test_each_single_mask_is_a_rise_mask(sampler):
     p = PROBABILITIES[sampler]
@@ -123,6 +130,7 @@ def truth_of(sampler: str, estimator: str) -> np.ndarray:
     return exact_map(PROBABILITIES[sampler], SCORES[estimator], estimator != "normalised")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", SCORES)
 @pytest.mark.parametrize("sampler", list(samplers))
 def test_the_mean_over_seeds_is_the_exact_map(sampler, estimator):
@@ -136,6 +144,7 @@ def test_the_mean_over_seeds_is_the_exact_map(sampler, estimator):
     assert np.ptp(truth) > 5 * (5 * error + slack).mean()  # a map of another scale would be far outside
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", SCORES)
 @pytest.mark.parametrize("sampler", list(samplers))
 def test_intervals_cover_the_exact_map(sampler, estimator):
@@ -168,6 +177,7 @@ def test_until_a_block_is_full_errors_are_wide(sampler):
     assert inside.mean() > 0.9
 
 
+@pytest.mark.slow
 def test_each_step_from_the_published_method_has_less_error():
     truth = exact_map(0.5)
 
@@ -221,6 +231,7 @@ def test_wrong_samplers_are_refused():
 # the logistic control variate -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", list(samplers))
 def test_logistic_has_less_error_than_ridge_for_probabilities(sampler):
     truth = exact_map(PROBABILITIES[sampler], steep)

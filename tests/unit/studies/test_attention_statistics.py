@@ -7,14 +7,13 @@ import pyarrow as pa
 import pytest
 import torch
 from scipy import stats
+from study_maps import CLASSES, TEMPERATURES, made_up
 from torchmetrics.functional.classification import binary_auroc
 
 from kdviz.core.errors import ExperimentError
 from kdviz.metrics import paired_difference
 from kdviz.metrics.uncertainty import simultaneous_level
 from kdviz.narrative.attention.words import in_words
-from kdviz.studies.attention.maps import GroupMaps, StudyImages
-from kdviz.studies.attention.models import StudyModel
 from kdviz.studies.attention.statistics.agreements import Agreements, Series, read_agreements
 from kdviz.studies.attention.statistics.dependence import (
     auroc,
@@ -32,63 +31,7 @@ from kdviz.studies.attention.statistics.effects import (
     resampled_sums,
     size_of,
 )
-from kdviz.studies.attention.statistics.pairs import agreement_rows
 from kdviz.studies.attention.statistics.report import report_of
-
-CLASSES = tuple("0123456789")
-SIZE = (8, 8)
-TEMPERATURES = (1.0, 4.0, 16.0)
-
-
-def _model(key: str, role: str, value: float | None = None, seed: int | None = None) -> StudyModel:
-    teacher = {"kd_student": "teacher", "shuffled": "teacher"}.get(role, "")
-    return StudyModel(key, role, "none", b"", teacher, "temperature", value, seed)
-
-
-def made_up(
-    shares: dict[float, float], images: int = 160, seeds: int = 3, noise: float = 0.6, seed: int = 0
-) -> tuple[Agreements, dict[float, float]]:
-    """A study of maps that are made up, and the true effect of each value by Pearson's correlation, from maps without
-    noise. A KD student's true map is (1 - share) of a student's own and ``share`` of the teacher's.
-    """
-    generator = np.random.default_rng(seed)
-    models = [_model("teacher", "teacher")]
-    models += [_model(f"T = {value}, seed {one}", "kd_student", value, one) for value in shares for one in range(seeds)]
-    models += [_model(f"alone, seed {one}", "student", None, one) for one in range(seeds)]
-    models += [_model(f"alone, seed {one + 9}", "second", None, one + 9) for one in range(seeds)]
-    models += [_model(f"shuffled {one}", "shuffled", None, one) for one in range(seeds)]
-    common = generator.normal(size=(images, *SIZE))  # of a picture, which all models share
-    true = {"teacher": common + generator.normal(size=(images, *SIZE))}
-    for one in models[1:]:
-        own = (0 if one.role == "shuffled" else common) + 1.3 * generator.normal(size=(images, *SIZE))
-        share = shares.get(one.value, 0.0) if one.role == "kd_student" else 0.0
-        true[one.key] = (1 - share) * own + share * true["teacher"]
-    # Half of the noise is shared by all models, as that of the same masks is: within a half it looks like agreement.
-    shared = generator.normal(size=(images, 2, *SIZE))
-    halves = np.stack(
-        [
-            true[one.key][:, None] + noise * np.sqrt(0.5) * (shared + generator.normal(size=shared.shape))
-            for one in models
-        ]
-    )
-    labels = np.arange(images) % 10
-    targets = np.where(generator.random(images) < 0.25, (labels + 1) % 10, labels)
-    predicted = np.stack([np.where(generator.random(images) < 0.5, targets, labels) for _ in models])
-    predicted[0] = targets  # the teacher's
-    known = StudyImages(np.arange(images), labels, targets, np.ones(images), ["none"] * images)
-    about = {"study": "temperature", "split": "test"}
-    table = agreement_rows(GroupMaps(halves, predicted.astype(np.int16)), models, known, about, 100)
-    alone = np.mean([_correlations(true["teacher"], true[f"alone, seed {one}"]).mean() for one in range(seeds)])
-    effects = {
-        value: np.mean([_correlations(true["teacher"], true[f"T = {value}, seed {s}"]).mean() for s in range(seeds)])
-        - alone
-        for value in shares
-    }
-    return read_agreements(table, "temperature", "pearson"), effects
-
-
-def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.array([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(first, second, strict=True)])
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +59,7 @@ def test_a_planted_effect_is_recovered(planted, report):
     assert report.chosen is medium
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_is_true_as_often_as_they_say():
     """Of many studies: the planted effect, and nothing in the controls."""
     covered, passed = [], []
