@@ -125,7 +125,12 @@ def folder_of(path: Path, names: Sequence[str], *, inside: bool = False) -> Path
     Raises:
         DatasetError: Some are in neither.
     """
+    root = os.path.realpath(path.parent) + os.sep
     bases = (path.parent, path.parent / "images")
+    if inside:  # before anything is looked for: whether a file of the server exists is nobody's business
+        outside = [name for name in names if _leaves(bases[0] / name, root) or _leaves(bases[1] / name, root)]
+        if outside:
+            raise DatasetError(f"'{outside[0]}' is outside the folder of '{path.name}'; put the pictures beside it.")
     missing = [[name for name in names if not (base / name).is_file()] for base in bases]
     base, absent = min(zip(bases, missing, strict=True), key=lambda pair: len(pair[1]))
     if absent:
@@ -133,11 +138,11 @@ def folder_of(path: Path, names: Sequence[str], *, inside: bool = False) -> Path
             f"{len(absent)} of the {len(names)} pictures in '{path}' are not there, the first is '{absent[0]}'; their "
             f"paths are relative to the folder '{base}'."
         )
-    root = os.path.realpath(path.parent) + os.sep
-    outside = [name for name in names if not os.path.realpath(base / name).startswith(root)] if inside else []
-    if outside:
-        raise DatasetError(f"'{outside[0]}' is outside the folder of '{path.name}'; put the pictures beside it.")
     return base
+
+
+def _leaves(file: Path, root: str) -> bool:
+    return not os.path.realpath(file).startswith(root)
 
 
 def _text_of(path: Path) -> str:

@@ -227,6 +227,19 @@ def test_files_elsewhere_are_taken_or_refused(tmp_path):
     assert "outside" in refusal(path.parent, inside=True)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_what_is_said_of_a_file_elsewhere_does_not_depend_on_whether_it_is_there(tmp_path, there):
+    plant(tmp_path / "sent", {"": 1})
+    if there:
+        (tmp_path / "secret.png").write_bytes(b"x")
+    path = write_rows(
+        tmp_path / "sent" / "a.csv", [("file", "label"), ("000.png", "x"), ("../secret.png", "y"), ("no.png", "y")]
+    )
+    said = refusal(path, inside=True)
+    assert "'../secret.png' is outside the folder" in said
+    assert "no.png" not in said
+
+
 # what is refused ------------------------------------------------------------------------------------------------------
 
 
