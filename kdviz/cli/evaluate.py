@@ -95,11 +95,12 @@ def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledIm
     """The test split; without its folder, the digits that come with kdviz or the samples that the experiment keeps."""
     import torch
 
-    from kdviz.data import LabelledImages, bundled_digits
+    from kdviz.data import LabelledImages
+    from kdviz.data.registry import bundled_samples
 
     if options.data:
         return splits_of(experiment, options)["test"]
-    bundled = bundled_digits()["bundled"] if experiment.dataset == "mnist" else None
+    bundled = bundled_samples(experiment.dataset)
     if bundled is not None and bundled.images.shape[1:] == (experiment.input.channels, *experiment.input.size):
         return bundled
     stored = experiment.samples("test")

@@ -58,9 +58,9 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def recipe(options: argparse.Namespace, dataset: str, **more: Any) -> TrainingConfig:
     from kdviz.distill import TrainingConfig
-    from kdviz.distill.recipes import RECIPES
+    from kdviz.distill.recipes import recipe_for
 
-    usual = RECIPES[dataset]
+    usual = recipe_for(dataset)
     return TrainingConfig(
         epochs=options.epochs or usual.epochs,
         batch_size=options.batch_size or usual.batch_size,

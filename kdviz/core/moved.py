@@ -12,6 +12,9 @@ from types import ModuleType
 
 MOVED = {
     "kdviz.checkpoints": "kdviz.models.checkpoints",
+    "kdviz.datasets.folders": "kdviz.data.readers.folders",
+    "kdviz.datasets.mhist": "kdviz.data.readers.mhist",
+    "kdviz.datasets.mnist": "kdviz.data.readers.mnist",
     "kdviz.datasets": "kdviz.data",
     "kdviz.errors": "kdviz.core.errors",
     "kdviz.execution": "kdviz.core.jobs",

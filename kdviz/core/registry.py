@@ -65,7 +65,8 @@ class Registry(Generic[Entry]):
 
     def get(self, name: str, default: Default = None) -> Entry | Default:
         """The entry of this name, or ``default``."""
-        return self[name] if name in self else default
+        known = name in self._read()
+        return self[name] if known else default
 
     def __getitem__(self, name: str) -> Entry:
         """The entry of this name.
@@ -115,9 +116,6 @@ class Registry(Generic[Entry]):
 def _modules(package: str) -> list[str]:
     """The names of a package's public modules, which is not imported for it."""
     spec = find_spec(package)
-    assert spec is not None and spec.submodule_search_locations is not None, f"{package} is no package"
-    return [
-        found.name
-        for found in pkgutil.iter_modules(spec.submodule_search_locations)
-        if not found.name.startswith("_")
-    ]
+    folders = spec.submodule_search_locations if spec else None
+    assert folders is not None, f"{package} is no package"
+    return [found.name for found in pkgutil.iter_modules(folders) if not found.name.startswith("_")]

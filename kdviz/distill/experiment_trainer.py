@@ -17,6 +17,7 @@ from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.files import Store, require_writable
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import KEY, Doubt, of_data
+from kdviz.data.sets import mnist
 from kdviz.distill.checks import check_teacher, logits_doubts, teacher_doubts
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
 from kdviz.distill.interrupted import Unfinished, forget_unfinished
@@ -29,8 +30,8 @@ from kdviz.distill.training import Progress, fit, predict_logits
 from kdviz.distill.transfer import Backbone, frozen_backbone
 from kdviz.experiment import Experiment, InputSpec
 
-MNIST_INPUT = InputSpec(size=(28, 28), channels=1, mean=(0.0,), std=(1.0,), fit="digit")
-"""Values in [0, 1] as the paper's nets take them, so that 0 is black."""
+MNIST_INPUT = InputSpec(**mnist.INPUT)
+"""Values in [0, 1] as the paper's networks take them, so that 0 is black."""
 
 
 @dataclass(frozen=True)

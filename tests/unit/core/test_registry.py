@@ -65,7 +65,7 @@ def test_a_name_is_taken_before_its_file_is_imported(shop):
 
 
 def test_an_unknown_name_suggests_the_closest(shop):
-    with pytest.raises(UnknownNameError, match="Unknown stone 'flimt'. Did you mean 'flint'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown stone 'flimt'\. Did you mean 'flint'"):
         shop.heavy["flimt"]
 
 

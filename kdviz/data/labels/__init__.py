@@ -1,0 +1,1 @@
+"""Names of classes, and labels in folders and tables."""
