@@ -68,6 +68,12 @@ class Registry(Generic[Entry]):
         known = name in self._read()
         return self[name] if known else default
 
+    def import_built_in(self) -> None:
+        """Import the modules of all built-in entries, without reading the plugins."""
+        self._fill()
+        for name in [name for name, entry in self._entries.items() if entry is None]:
+            importlib.import_module(f"{self._package}.{name}")
+
     def __getitem__(self, name: str) -> Entry:
         """The entry of this name.
 
@@ -87,7 +93,7 @@ class Registry(Generic[Entry]):
         return name in self._read()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
+        return iter(list(self._read()))  # which may grow while it is read
 
     def __len__(self) -> int:
         return len(self._read())
