@@ -8,6 +8,7 @@ unfrozen stages, there is nothing to keep.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 
 import torch
@@ -58,6 +59,7 @@ class Backbone:
         self.head_name, self.head = head_of(network, sample.to(parameter.device))
         self._require_last()
         self._weights = self._hash()
+        self._input = hashlib.sha256(json.dumps(spec.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     @torch.no_grad()
     def _require_last(self) -> None:
@@ -83,12 +85,12 @@ class Backbone:
         return hashlib.sha256(save_safetensors(state)).hexdigest()[:16]
 
     def features(self, samples: LabelledImages) -> Tensor:
-        """What the head decides on, float32 (N, features); computed once for these weights and samples.
+        """What the head decides on, float32 (N, features); computed once for these weights, input and samples.
 
         Args:
             samples: Their images as the network takes them, before normalisation.
         """
-        name = f"features/{self._weights}-{samples.fingerprint[:16]}.npy"
+        name = f"features/{self._weights}-{self._input}-{samples.fingerprint[:16]}.npy"
         try:
             return read_array(self._store, name)
         except KdvizError:  # not there yet, or damaged: it is made again

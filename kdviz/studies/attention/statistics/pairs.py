@@ -52,7 +52,7 @@ SCHEMA = pa.schema(
         ("n_masks", pa.int32()),
     ]
 )
-"""Of agreement.parquet; README says what the columns mean."""
+"""The schema of agreement.parquet."""
 
 
 @dataclass(frozen=True)
