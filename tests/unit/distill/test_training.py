@@ -365,7 +365,7 @@ def test_what_cannot_be_trained_says_so(split):
 def test_training_leaves_the_callers_random_numbers_alone_and_is_not_changed_by_them(small_digits):
     def trained(between):
         torch.manual_seed(0)
-        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(784, 10))
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(196, 10))
         torch.manual_seed(123)
         drawn = []
         config = TrainingConfig(epochs=2, batch_size=32, device="cpu")
