@@ -169,10 +169,10 @@ def verdict_on(experiment: Experiment, split: str | None, margin: float) -> dict
         split: Its name; None: the first that the predictions have.
         margin: In points of accuracy.
     """
-    from kdviz.narrative.overview import Findings, report
+    from kdviz.narrative.overview import ExperimentSummary, report
     from kdviz.studies.comparison.judgement import Margins
 
-    found = Findings(experiment, _cost_of(experiment), _study_of(experiment), split)
+    found = ExperimentSummary(experiment, _cost_of(experiment), _study_of(experiment), split)
     return report(found, Margins(accuracy=margin / 100))
 
 

@@ -190,8 +190,8 @@ def _origins(options: argparse.Namespace, usual: Any, spec: Any) -> tuple[Any, l
 
 
 def _few(options: argparse.Namespace, train: Any, spec: Any) -> Any:
-    from kdviz.distill.experiment_trainer import Few
+    from kdviz.distill.experiment_trainer import LabelBudget
     from kdviz.distill.recipes import read_unlabelled
 
     unlabelled = read_unlabelled(options.unlabelled, train, spec) if options.unlabelled else None
-    return Few(options.train_samples, options.pseudo_labels, unlabelled)
+    return LabelBudget(options.train_samples, options.pseudo_labels, unlabelled)

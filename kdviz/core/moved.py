@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 MOVED = {
     "kdviz.checkpoints": "kdviz.models.checkpoints",
@@ -69,3 +70,21 @@ def install() -> None:
     """Let ``import`` find the old names."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
         sys.meta_path.insert(0, MovedModules())  # before the one that would load a second copy of a submodule
+
+
+def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
+    """A module's ``__getattr__`` that finds what has been renamed, with a warning.
+
+    Args:
+        module: Name of the module.
+        names: Old name -> new name.
+    """
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module '{module}' has no attribute '{name}'")
+        text = f"{module}.{name} is now {names[name]}; the old name goes with the next release."
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[module], names[name])
+
+    return find

@@ -22,7 +22,7 @@ from kdviz.data.readers.folders import images_below
 from kdviz.data.registry import Recipe, datasets, trainable_datasets
 from kdviz.data.samples import LabelledImages
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.sources import Origin, labelled_part
+from kdviz.distill.sources import ModelSource, labelled_part
 from kdviz.distill.training import predict_logits
 from kdviz.distill.transfer import HEAD, frozen_backbone, trains_head_only
 from kdviz.experiment import Experiment, InputSpec
@@ -170,7 +170,7 @@ def origin(
     weights: str | Path | None = None,
     checkpoint: str | Path | None = None,
     pretrained: bool = False,
-) -> Origin:
+) -> ModelSource:
     """A network by name, with the weights it begins with.
 
     Args:
@@ -187,14 +187,14 @@ def origin(
     if weights and checkpoint:
         raise SettingError("Give a network either pretrained weights or a finished checkpoint, not both.")
     if not weights and not checkpoint and not pretrained:
-        return Origin(network)
+        return ModelSource(network)
     if checkpoint:
         state, source = read_checkpoint(checkpoint), Path(checkpoint).name
     elif weights:
         state, source = read_checkpoint(weights), Path(weights).name
     else:
         state, source = download_pretrained(network), "ImageNet"
-    return Origin(network, state, bool(checkpoint), None if checkpoint else _other_input(network, spec), source)
+    return ModelSource(network, state, bool(checkpoint), None if checkpoint else _other_input(network, spec), source)
 
 
 def _other_input(network: str, spec: InputSpec) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -211,7 +211,7 @@ def _other_input(network: str, spec: InputSpec) -> tuple[tuple[float, ...], tupl
 
 
 @dataclass(frozen=True)
-class Material:
+class StudyInputs:
     """What the trainings of a study are made of.
 
     Attributes:
@@ -234,7 +234,7 @@ class Material:
 
 def material(
     experiment: Experiment, splits: Mapping[str, LabelledImages], store: Store, config: TrainingConfig
-) -> Material:
+) -> StudyInputs:
     """What a study of this experiment is made of: as its KD student and its teacher were trained.
 
     Args:
@@ -248,7 +248,7 @@ def material(
     if record.get("labelled"):
         part, _ = labelled_part(splits["train"], int(record["labelled"]), int(record["seed"]))
         splits = {**splits, "train": splits["train"].take(part)}
-    plain = Material(splits, splits, student.network, teacher.network, spec, spec)
+    plain = StudyInputs(splits, splits, student.network, teacher.network, spec, spec)
     # The models are only loaded where their features are needed.
     backbone = frozen_backbone(student.model, spec, store, config) if trains_head_only(config) else None
     if backbone is None:

@@ -168,7 +168,7 @@ def _steps(
             inputs, labels = objective.inputs(index, _epoch_seed(config.seed, epoch) * 10_007 + step)
             with autocast(device, config.bf16):
                 logits = _answer(network, inputs).float()
-                taught = objective.hear(inputs, index, epoch)
+                taught = objective.teacher_logits_of(inputs, index, epoch)
             loss = objective.loss(logits, labels, taught, epoch)
             training.step(loss)
             total += loss.detach() * len(index)

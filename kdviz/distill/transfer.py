@@ -20,7 +20,7 @@ from kdviz.core.errors import KdvizError, ModelError
 from kdviz.core.files import Store
 from kdviz.data import LabelledImages
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.layers import INPUT, Tap, head_of
+from kdviz.distill.objectives.layers import INPUT, FeatureHook, head_of
 from kdviz.distill.runs import read_array, write_array
 from kdviz.experiment import InputSpec
 
@@ -65,7 +65,7 @@ class Backbone:
     def _require_last(self) -> None:
         head = self.linear_head().to(next(self.network.parameters()).device)
         noise = torch.randn(4, self._spec.channels, *self._spec.size, generator=torch.Generator().manual_seed(0))
-        with Tap(self.network, [self.head_name + INPUT]) as tap:
+        with FeatureHook(self.network, [self.head_name + INPUT]) as tap:
             logits = self.network(noise.to(next(head.parameters()).device))
             features = tap.take()[0].flatten(1)
         near = 0.01 * float(logits.abs().max())  # a GPU rounds convolutions
@@ -103,7 +103,7 @@ class Backbone:
     def _computed(self, samples: LabelledImages) -> Tensor:
         network = self.network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parts = []
-        with Tap(network, [self.head_name + INPUT]) as tap:
+        with FeatureHook(network, [self.head_name + INPUT]) as tap:
             for images in samples.images.split(_BATCH):
                 inputs = self._spec.normalise(images.to(self._device))
                 network(inputs.contiguous(memory_format=torch.channels_last))

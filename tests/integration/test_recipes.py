@@ -17,7 +17,7 @@ from kdviz.core.errors import DatasetError, ModelError, SettingError, UnknownNam
 from kdviz.core.files import Store
 from kdviz.data.registry import datasets, trainable_datasets
 from kdviz.distill import TrainingConfig, predict_logits, recipes, train_experiment
-from kdviz.distill.experiment_trainer import MNIST_INPUT, Few, Origin, labelled_part
+from kdviz.distill.experiment_trainer import MNIST_INPUT, LabelBudget, ModelSource, labelled_part
 from kdviz.distill.recipes import input_for, material, origin, read_logits, read_splits, read_unlabelled
 from kdviz.experiment import InputSpec, load_experiment
 
@@ -198,7 +198,7 @@ def test_both_files_are_refused(tmp_path):
 
 
 def test_without_files_a_network_is_fresh(monkeypatch):
-    assert origin(STUDENT, SMALL_RGB) == Origin(STUDENT)
+    assert origin(STUDENT, SMALL_RGB) == ModelSource(STUDENT)
     monkeypatch.setattr("kdviz.distill.recipes.download_pretrained", lambda name: {"of": name})
     found = origin(STUDENT, SMALL_RGB, pretrained=True)
     assert (found.weights, found.source, found.trained) == ({"of": STUDENT}, "ImageNet", False)
@@ -390,7 +390,7 @@ def test_material_with_augmentation_is_images(made, tmp_path):
 
 @pytest.mark.parametrize("unfreeze", ["head", "all"])
 def test_material_has_as_many_labels_as_its_experiment(made, tmp_path, unfreeze):
-    experiment, splits, config = made(unfreeze, few=Few(9))
+    experiment, splits, config = made(unfreeze, few=LabelBudget(9))
     found = material(experiment, splits, Store(tmp_path), config)
     part, _ = labelled_part(splits["train"], 9, 0)
     assert found.splits["train"].names == tuple(splits["train"].names[number] for number in part)
