@@ -339,7 +339,7 @@ small = LabelledImages(digits.images[:, :, ::2, ::2].contiguous(), digits.labels
 splits, config = small_splits(small), replace(CONFIG, epochs=4)
 
 def until(run, folder, epoch, step):
-    training = perform(run, splits, Store(folder), "cpu", 1)
+    training = execute_run(run, splits, Store(folder), "cpu", 1)
     while True:
         progress = next(training)
         if (progress.epoch, progress.step) == (epoch, step):
