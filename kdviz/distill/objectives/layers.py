@@ -28,7 +28,7 @@ class FeatureHook:
 
     ::
 
-        with Tap(network, ["features", "classifier.5:input"]) as tap:
+        with FeatureHook(network, ["features", "classifier.5:input"]) as tap:
             logits = network(images)
             maps, vectors = tap.take()
 
