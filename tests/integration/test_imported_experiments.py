@@ -358,3 +358,8 @@ def test_models_may_point_at_checkpoints(tmp_path: Path) -> None:
         show(tmp_path / "alone.ckpt")
     with pytest.raises(KdvizError, match="does not exist"):
         show(tmp_path / "nothing")
+
+
+def test_an_empty_folder_is_one_to_be_filled(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert show(tmp_path) == {"KDVIZ_MODELS": str(tmp_path.resolve())}
+    assert "is empty" in capsys.readouterr().err

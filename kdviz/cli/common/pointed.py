@@ -36,6 +36,12 @@ def show(path: Path) -> dict[str, str]:
         raise ExperimentError(f"'{path}' does not exist; name a folder of experiments with --models.")
     if path.is_dir() and any(path.glob("*/experiment.json")):
         return {"KDVIZ_MODELS": str(path.resolve())}
+    if path.is_dir() and not any(path.iterdir()):
+        print(
+            f"kdviz: '{path}' is empty; the page Models brings experiments, Bring your models makes one",
+            file=sys.stderr,
+        )
+        return {"KDVIZ_MODELS": str(path.resolve())}
     found = checkpoints(path)
     if not found:
         raise ExperimentError(
