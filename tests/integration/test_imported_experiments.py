@@ -347,6 +347,7 @@ def test_models_may_point_at_one_experiment(three: Experiment, capsys: pytest.Ca
 def test_models_may_point_at_checkpoints(tmp_path: Path) -> None:
     for name in ("my_teacher.pth", "student_kd.safetensors", "alone.ckpt", "other.onnx"):
         (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(ExperimentError, match="are 4 checkpoints") as raised:
         show(tmp_path)
     said = str(raised.value)
