@@ -55,7 +55,7 @@ _SCHEMA = pa.schema(
 
 
 def effects_table(experiment: Experiment) -> pa.Table:
-    """Every effect of every study of an experiment by every measure; README says what the columns mean."""
+    """Every effect of every study of an experiment by every measure."""
     rows = [
         {"study": study, "measure": measure, **row}
         for study in studies_of(experiment)

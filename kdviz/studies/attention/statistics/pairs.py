@@ -52,7 +52,7 @@ SCHEMA = pa.schema(
         ("n_masks", pa.int32()),
     ]
 )
-"""Of agreement.parquet; README says what the columns mean."""
+"""Of agreement.parquet; docs/reference/files.md says what the columns mean."""
 
 
 @dataclass(frozen=True)
