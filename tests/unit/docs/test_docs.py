@@ -97,6 +97,12 @@ def test_every_variable_is_described():
     ] == []
 
 
+def test_every_page_of_the_app_is_described():
+    pages = pytest.importorskip("kdviz.app.page_registry", reason="pages are not registered").pages
+    home = text_of(DOCS / "index.md")
+    assert [name for name in pages if f"| *{pages[name].title}* | " not in home] == []
+
+
 def test_every_page_is_in_the_navigation():
     navigation = text_of(ROOT / "mkdocs.yml").partition("\nnav:\n")[2]
     named = set(re.findall(r"[\w/-]+\.md", navigation))
