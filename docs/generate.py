@@ -78,12 +78,14 @@ def _value(action: argparse.Action) -> str:
 
 def _argument(action: argparse.Action) -> str:
     names = [f"`{f'{name} {_value(action)}'.strip()}`" for name in action.option_strings] or [f"`{_value(action)}`"]
-    text = (action.help or "").replace("%%", "%")
+    text = str(action.help or "").replace("%%", "%")  # str: some texts are made when they are shown
     if action.option_strings and "default" not in text and _is_worth_saying(action.default):
         value = ",".join(map(str, action.default)) if isinstance(action.default, list) else action.default
         text += f" (default: `{value}`)"
     if action.required and action.option_strings:
         text += " (required)"
+    if isinstance(action.metavar, str) and any(str(name) not in text for name in action.choices or ()):
+        text = f"{_sentence(text)} One of: {', '.join(f'`{name}`' for name in action.choices)}"
     return f"{', '.join(names)}\n:   {_sentence(text)}"
 
 
@@ -141,9 +143,9 @@ def losses_and_augmentations() -> str:
 
     others = [name for name in losses if name not in teacher_losses and name not in feature_losses]
     parts = [LOSSES.strip(), "## Against a teacher's logits", "`--loss NAME`, options `--loss-option NAME=VALUE`."]
-    parts += (_loss(name, teacher_losses[name]) for name in teacher_losses)
+    parts += (_loss(name, teacher_losses[name]) for name in sorted(teacher_losses))
     parts += ["## Between intermediate layers", "`--feature-loss NAME`, options `--feature-option NAME=VALUE`."]
-    parts += (_loss(name, feature_losses[name]) for name in feature_losses)
+    parts += (_loss(name, feature_losses[name]) for name in sorted(feature_losses))
     parts += [
         "## Others",
         "Functions that the trainings are made of.",
@@ -190,7 +192,7 @@ def measures_and_samplers() -> str:
 
 
 def _about(registry: Any, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
-    for name in registry if names is None else names:
+    for name in sorted(registry if names is None else names):
         yield f"`{name}`", getattr(registry[name], "description", "") or _summary(registry[name])
 
 

@@ -27,10 +27,12 @@ def add(verbs: Any) -> None:
 def _app(options: argparse.Namespace) -> None:
     from importlib.util import find_spec
 
+    from kdviz.core.environment import threads_from_environment
     from kdviz.core.files import ASSETS
 
     if find_spec("streamlit") is None:
         raise KdvizError("The app needs streamlit; install it with: pip install streamlit")
+    threads_from_environment()  # what is wrong with it is said here, and not by a worker
     script = ASSETS.parent / "app.py"
     if not script.is_file():
         raise KdvizError("app.py is not here; run the app from a checkout of the repository.")

@@ -95,11 +95,12 @@ def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledIm
     """The test split; without its folder, the digits that come with kdviz or the samples that the experiment keeps."""
     import torch
 
-    from kdviz.data import LabelledImages, bundled_digits
+    from kdviz.data import LabelledImages
+    from kdviz.data.registry import bundled_samples
 
     if options.data:
         return splits_of(experiment, options)["test"]
-    bundled = bundled_digits()["bundled"] if experiment.dataset == "mnist" else None
+    bundled = bundled_samples(experiment.dataset)
     if bundled is not None and bundled.images.shape[1:] == (experiment.input.channels, *experiment.input.size):
         return bundled
     stored = experiment.samples("test")
@@ -168,10 +169,10 @@ def verdict_on(experiment: Experiment, split: str | None, margin: float) -> dict
         split: Its name; None: the first that the predictions have.
         margin: In points of accuracy.
     """
-    from kdviz.narrative.overview import Findings, report
+    from kdviz.narrative.overview import ExperimentSummary, report
     from kdviz.studies.comparison.judgement import Margins
 
-    found = Findings(experiment, _cost_of(experiment), _study_of(experiment), split)
+    found = ExperimentSummary(experiment, _cost_of(experiment), _study_of(experiment), split)
     return report(found, Margins(accuracy=margin / 100))
 
 

@@ -46,14 +46,17 @@ def _entries(what: str) -> dict[str, str]:
 
         return {name: augmentations[name].description for name in augmentations}
     if what == "losses":
-        from kdviz.distill import losses
+        from kdviz.distill import feature_losses, losses
 
-        return {name: _about_loss(name) for name in losses}
-    registry = _registry(what)
-    texts = {name: (registry[name].__doc__ or "").strip().partition("\n")[0] for name in registry}
-    if what == "networks":
-        texts |= {"torchvision/NAME": "Any classifier of torchvision.", "timm/NAME": "Any classifier of timm."}
-    return texts
+        return {name: _about_loss(name) for name in dict.fromkeys((*losses, *feature_losses))}
+    if what == "datasets":
+        from kdviz.data.registry import datasets
+
+        return {name: datasets[name].description for name in datasets}
+    from kdviz.models.networks import networks
+
+    texts = {name: (networks[name].__doc__ or "").strip().partition("\n")[0] for name in networks}
+    return texts | {"torchvision/NAME": "Any classifier of torchvision.", "timm/NAME": "Any classifier of timm."}
 
 
 def _about_loss(name: str) -> str:
@@ -84,13 +87,3 @@ def _roles(name: str) -> str:
 
 def _named(run: Any) -> str:
     return f"{run.role} ({run.title})" if run.title else run.role
-
-
-def _registry(what: str) -> Any:
-    if what == "networks":
-        from kdviz.models.networks import networks
-
-        return networks
-    from kdviz.data import datasets
-
-    return datasets

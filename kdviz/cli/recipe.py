@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kdviz.distill import TrainingConfig
 
-from kdviz.cli.common.arguments import at_least_one, named_number
+from kdviz.cli.common.arguments import LazyText, at_least_one, named_number
 
 
 def add_loss(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--loss", metavar="NAME", default="soft_targets", help="against the teacher: kdviz list losses")
+    parser.add_argument("--loss", metavar="NAME", default="soft_targets", help=LazyText(_about_losses))
     parser.add_argument(
         "--loss-option",
         metavar="NAME=VALUE",
@@ -41,6 +41,12 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--augment", metavar="NAMES", default="", help="of training images: kdviz list augmentations")
 
 
+def _about_losses() -> str:
+    from kdviz.distill.objectives.registry import teacher_losses
+
+    return f"against the teacher: {', '.join(sorted(teacher_losses))}; see kdviz list losses"
+
+
 def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "loss": options.loss,
@@ -65,9 +71,9 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def recipe(options: argparse.Namespace, dataset: str, **more: Any) -> TrainingConfig:
     from kdviz.distill import TrainingConfig
-    from kdviz.distill.recipes import RECIPES
+    from kdviz.distill.recipes import recipe_for
 
-    usual = RECIPES[dataset]
+    usual = recipe_for(dataset)
     return TrainingConfig(
         epochs=options.epochs or usual.epochs,
         batch_size=options.batch_size or usual.batch_size,

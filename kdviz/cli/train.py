@@ -10,7 +10,18 @@ from kdviz.core.errors import SettingError
 if TYPE_CHECKING:
     from kdviz.distill import TrainingConfig
 
-from kdviz.cli.common.arguments import SCHEDULE, add_groups, at_least_one, common, numbers, schedule, set_threads, verb
+from kdviz.cli.common.arguments import (
+    SCHEDULE,
+    LazyNames,
+    LazyText,
+    add_groups,
+    at_least_one,
+    common,
+    numbers,
+    schedule,
+    set_threads,
+    verb,
+)
 from kdviz.cli.common.given import require_replaceable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import evaluate_on, print_metrics
@@ -19,7 +30,7 @@ from kdviz.cli.recipe import add_loss, add_recipe, recipe
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "train", _train, "Train a teacher, a student distilled from it, and the student alone.")
-    parser.add_argument("dataset", choices=["mnist", "mhist", "folder"], help="what to train on")
+    parser.add_argument("dataset", metavar="DATASET", choices=LazyNames(_names), help=LazyText(_about_datasets))
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder of the new experiment, e.g. models/mine")
     add_recipe(parser)
@@ -32,6 +43,18 @@ def add(verbs: Any) -> None:
     _add_teachers(parser)
     _add_images(parser)
     common(parser)
+
+
+def _names() -> list[str]:
+    from kdviz.data.registry import trainable_datasets
+
+    return trainable_datasets()
+
+
+def _about_datasets() -> str:
+    from kdviz.data.registry import datasets
+
+    return "what to train on: " + "; ".join(f"{name} ({datasets[name].title})" for name in _names())
 
 
 def _add_teachers(parser: argparse.ArgumentParser) -> None:
@@ -74,15 +97,15 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from kdviz.data import bundled_digits
     from kdviz.data.doubts import known
+    from kdviz.data.registry import bundled_samples
     from kdviz.distill.interrupted import forget_unfinished
-    from kdviz.distill.recipes import RECIPES, input_for, read_splits
+    from kdviz.distill.recipes import input_for, read_splits, recipe_for
     from kdviz.experiment import load_experiment
 
     set_threads(options)
     require_replaceable(options.out)
-    usual = RECIPES[options.dataset]
+    usual = recipe_for(options.dataset)
     config = recipe(
         options,
         options.dataset,
@@ -96,10 +119,11 @@ def _train(options: argparse.Namespace) -> None:
     _train_models(options, config, spec, splits, student, teachers)
     experiment = load_experiment(options.out)
     measured = [splits["validation"], splits["test"]]
-    if options.dataset != "mnist":
+    bundled = bundled_samples(options.dataset)
+    if bundled is None:
         experiment.write_samples(measured, options.keep_samples)
     else:
-        measured.append(bundled_digits()["bundled"])
+        measured.append(bundled)
     evaluate_on(experiment, measured, options.device, said=known(experiment))
     forget_unfinished(options.out)
     print_metrics(experiment, options.json)
@@ -111,7 +135,7 @@ def _train_models(
     from dataclasses import replace
 
     from kdviz.distill import check_settings, train_experiment
-    from kdviz.distill.recipes import RECIPES, read_logits, title_of
+    from kdviz.distill.recipes import read_logits, recipe_for, title_of
 
     training, few = splits["train"], _few(options, splits["train"], spec)
     stages = train_experiment(
@@ -124,7 +148,7 @@ def _train_models(
         student=student,
         teacher_config=replace(
             config,
-            epochs=options.teacher_epochs or options.epochs or RECIPES[options.dataset].teacher_epochs,
+            epochs=options.teacher_epochs or options.epochs or recipe_for(options.dataset).teacher_epochs,
             learning_rate=options.teacher_learning_rate or config.learning_rate,
             unfreeze=options.teacher_unfreeze or config.unfreeze,
         ),
@@ -166,8 +190,8 @@ def _origins(options: argparse.Namespace, usual: Any, spec: Any) -> tuple[Any, l
 
 
 def _few(options: argparse.Namespace, train: Any, spec: Any) -> Any:
-    from kdviz.distill.experiment_trainer import Few
+    from kdviz.distill.experiment_trainer import LabelBudget
     from kdviz.distill.recipes import read_unlabelled
 
     unlabelled = read_unlabelled(options.unlabelled, train, spec) if options.unlabelled else None
-    return Few(options.train_samples, options.pseudo_labels, unlabelled)
+    return LabelBudget(options.train_samples, options.pseudo_labels, unlabelled)

@@ -23,7 +23,8 @@ from kdviz.compress.onnx_export import exporter_problem, float_file, int8_file
 from kdviz.compress.operations import Operations, operations_of
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError, KdvizError, SettingError, UnknownNameError
-from kdviz.data import LabelledImages, bundled_digits
+from kdviz.data import LabelledImages
+from kdviz.data.registry import bundled_samples
 from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment, Run
 from kdviz.experiment.run import only_predictions
@@ -102,8 +103,9 @@ class _Form:
 
 def own_samples(experiment: Experiment) -> Samples | None:
     """The bundled digits, or the samples that the experiment keeps: never what it was trained on. None without any."""
-    if experiment.dataset == "mnist" and (experiment.input.size, experiment.input.channels) == ((28, 28), 1):
-        return parted(bundled_digits()["bundled"])
+    bundled = bundled_samples(experiment.dataset)
+    if bundled is not None and bundled.images.shape[1:] == (experiment.input.channels, *experiment.input.size):
+        return parted(bundled)
     found = [one for one in (_stored(experiment, split) for split in SPLITS) if one is not None]
     if not found:
         return None

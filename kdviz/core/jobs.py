@@ -150,8 +150,6 @@ class JobQueue:
 Work = Callable[..., Iterator[Any]]
 """``work(job, *shared)`` does one job and yields its states. Done again, it must do only what is left."""
 
-ENGINES = ("local", "ray")
-
 
 def run_local(work: Work, jobs: Sequence[Any], shared: tuple[Any, ...] = ()) -> Iterator[tuple[int, Any]]:
     """Do the jobs one after the other; yield (number of the job, state), and (number, None) when it is done."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 MOVED = {
     "kdviz.checkpoints": "kdviz.models.checkpoints",
+    "kdviz.datasets.folders": "kdviz.data.readers.folders",
+    "kdviz.datasets.mhist": "kdviz.data.readers.mhist",
+    "kdviz.datasets.mnist": "kdviz.data.readers.mnist",
     "kdviz.datasets": "kdviz.data",
     "kdviz.errors": "kdviz.core.errors",
     "kdviz.execution": "kdviz.core.jobs",
@@ -79,3 +83,21 @@ def warn_renamed(old: str, new: str) -> None:
         DeprecationWarning: Always, for the line that used the name.
     """
     warnings.warn(f"{old} is now {new}; the old name goes with the next release.", DeprecationWarning, stacklevel=3)
+
+
+def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
+    """A module's ``__getattr__`` that finds what has been renamed, with a warning.
+
+    Args:
+        module: Name of the module.
+        names: Old name -> new name.
+    """
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module '{module}' has no attribute '{name}'")
+        text = f"{module}.{name} is now {names[name]}; the old name goes with the next release."
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[module], names[name])
+
+    return find

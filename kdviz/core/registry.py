@@ -1,17 +1,34 @@
-"""One registry for everything that is found by name: networks, data sets, losses, methods."""
+"""One registry for everything that is found by name: networks, data sets, losses, methods.
+
+A registry is the only description of its entries: the command line, the app and the documentation read it. It is filled
+when it is first read, with the built-in entries and then with those of plugins.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Generic, TypeVar
 
 from kdviz.core.errors import UnknownNameError
+from kdviz.core.plugins import load_plugins
 
 Entry = TypeVar("Entry")
+Default = TypeVar("Default")
 
 
 class Registry(Generic[Entry]):
     """Names to entries. A second entry of the same name is a programming error.
+
+    Args:
+        kind: What the entries are, for error messages.
+        package: The package whose modules register the built-in entries, all imported when the registry is first read.
+            Empty: they are registered by the module that makes the registry.
+        one_per_file: Each module of ``package`` registers the one entry that has the module's name, and is imported
+            when that entry is read: names are known without importing what the entries need, such as torch.
 
     >>> colours = Registry[str]("colour")
     >>> colours.add("red", "#f00")
@@ -24,13 +41,20 @@ class Registry(Generic[Entry]):
     kdviz.core.errors.UnknownNameError: Unknown colour 'rde'. Did you mean 'red'? Known: red.
     """
 
-    def __init__(self, kind: str):
+    def __init__(self, kind: str, package: str = "", *, one_per_file: bool = False):
         self.kind = kind
-        self._entries: dict[str, Entry] = {}
+        self._package, self._one_per_file = package, one_per_file
+        self._entries: dict[str, Entry | None] = {}  # None: not imported yet
+        self._filled = not package
 
     def add(self, name: str, entry: Entry) -> Entry:
-        """Register ``entry``; raise ``ValueError`` when the name is taken."""
-        if name in self._entries:
+        """Register ``entry``.
+
+        Raises:
+            ValueError: The name is taken.
+        """
+        self._fill()
+        if name in self._entries and not self._awaits(name):
             raise ValueError(f"{self.kind} '{name}' is already registered")
         self._entries[name] = entry
         return entry
@@ -39,16 +63,65 @@ class Registry(Generic[Entry]):
         """Decorator form of :meth:`add`."""
         return lambda entry: self.add(name, entry)
 
+    def get(self, name: str, default: Default = None) -> Entry | Default:
+        """The entry of this name, or ``default``."""
+        known = name in self._read()
+        return self[name] if known else default
+
+    def import_built_in(self) -> None:
+        """Import the modules of all built-in entries, without reading the plugins."""
+        self._fill()
+        for name in [name for name, entry in self._entries.items() if entry is None]:
+            importlib.import_module(f"{self._package}.{name}")
+
     def __getitem__(self, name: str) -> Entry:
-        if name not in self._entries:
-            raise UnknownNameError(self.kind, name, self._entries)
-        return self._entries[name]
+        """The entry of this name.
+
+        Raises:
+            UnknownNameError: There is none; the text suggests the closest name.
+        """
+        known = self._read()
+        if name not in known:
+            raise UnknownNameError(self.kind, name, known)
+        if known[name] is None:
+            importlib.import_module(f"{self._package}.{name}")
+        entry = known[name]
+        assert entry is not None, f"{self._package}.{name} registers no {self.kind} of its name"
+        return entry
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._read()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(list(self._read()))  # which may grow while it is read
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._read())
+
+    def _read(self) -> dict[str, Entry | None]:
+        self._fill()
+        load_plugins()
+        return self._entries
+
+    def _fill(self) -> None:
+        """Register the built-in entries, before those of plugins: a plugin cannot take the name of one."""
+        if self._filled:
+            return
+        self._filled = True
+        for module in _modules(self._package):
+            if self._one_per_file:
+                self._entries.setdefault(module, None)
+            else:
+                importlib.import_module(f"{self._package}.{module}")
+
+    def _awaits(self, name: str) -> bool:
+        """Whether the entry is still to be registered, by the module that is being imported now."""
+        return self._entries[name] is None and f"{self._package}.{name}" in sys.modules
+
+
+def _modules(package: str) -> list[str]:
+    """The names of a package's public modules, which is not imported for it."""
+    spec = find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    assert folders is not None, f"{package} is no package"
+    return [found.name for found in pkgutil.iter_modules(folders) if not found.name.startswith("_")]

@@ -4,20 +4,51 @@ Images are kept as one ``uint8`` tensor: indexing it is faster than any loader w
 ``pictures.IN_MEMORY`` lies in a temporary file, of which the system keeps in memory what is used.
 """
 
-from kdviz.data.folders import image_folder
-from kdviz.data.mhist import MHIST_CLASSES, MHIST_IMAGES, mhist
-from kdviz.data.mnist import BUNDLED, MNIST_CLASSES, bundled_digits, mnist
-from kdviz.data.samples import LabelledImages, datasets
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdviz.data.readers.folders import image_folder
+    from kdviz.data.readers.mhist import MHIST_CLASSES, MHIST_IMAGES, mhist
+    from kdviz.data.readers.mnist import BUNDLED, MNIST_CLASSES, bundled_digits, mnist
+    from kdviz.data.registry import DataSet, Recipe, datasets
+    from kdviz.data.samples import LabelledImages
 
 __all__ = [
     "BUNDLED",
     "MHIST_CLASSES",
     "MHIST_IMAGES",
     "MNIST_CLASSES",
+    "DataSet",
     "LabelledImages",
+    "Recipe",
     "bundled_digits",
     "datasets",
     "image_folder",
     "mhist",
     "mnist",
 ]
+
+# Imported when first used: the names of the data sets are read without torch.
+_HOMES = {
+    "BUNDLED": "readers.mnist",
+    "MHIST_CLASSES": "readers.mhist",
+    "MHIST_IMAGES": "readers.mhist",
+    "MNIST_CLASSES": "readers.mnist",
+    "DataSet": "registry",
+    "LabelledImages": "samples",
+    "Recipe": "registry",
+    "bundled_digits": "readers.mnist",
+    "datasets": "registry",
+    "image_folder": "readers.folders",
+    "mhist": "readers.mhist",
+    "mnist": "readers.mnist",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"kdviz.data.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'kdviz.data' has no attribute '{name}'")

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdviz.core.errors import DatasetError, KdvizError
 from kdviz.data.labels.matching import match_names
 from kdviz.data.picture_files import PictureFiles
-from kdviz.core.errors import DatasetError, KdvizError
 
 LABEL_ONLY = 0.999
 """The probability of the predicted class where only that is known; the others share the rest evenly."""

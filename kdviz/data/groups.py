@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from kdviz.data.labels.csv_files import read_rows
 from kdviz.core.errors import DatasetError
+from kdviz.data.labels.csv_files import read_rows
 
 _TRIES = 20  # random orders
 _STEPS = 200_000  # of all tries together, so that many groups take seconds

@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kdviz.core.errors import DatasetError, ImageError
+from kdviz.core.images import depth_of, open_image
+from kdviz.core.language import N_, _
+from kdviz.data.doubts import Doubt
 from kdviz.data.labels.class_names import ClassNames
 from kdviz.data.labels.label_files import LABEL_FILES, folder_of, has_files, once, preferred_split, read_label_file
 from kdviz.data.labels.label_numbers import labels_of_folders, labels_of_rows, numbers_of_rows
 from kdviz.data.pictures import Reading, files_below, is_picture, is_seen, left_out
-from kdviz.data.doubts import Doubt
-from kdviz.core.errors import DatasetError, ImageError
-from kdviz.core.images import depth_of, open_image
-from kdviz.core.language import N_, _
 
 _SPLITS = {
     "test": ("test", "testing"),

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdviz.data.samples import as_pixels
-from kdviz.data.doubts import Doubt
 from kdviz.core.errors import DatasetError, ImageError, SettingError
 from kdviz.core.images import ENDINGS, depth_of, fit_to, open_image
+from kdviz.data.doubts import Doubt
+from kdviz.data.samples import as_pixels
 
 IN_MEMORY = 2**30
 """Bytes of a tensor of images; a larger one is put into a temporary file."""

@@ -1,9 +1,9 @@
-"""Labelled images in memory, and the registry of the data sets that give them."""
+"""Labelled images in memory."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kdviz.data.doubts import Doubt, copies
 from kdviz.core.errors import SettingError
-from kdviz.core.registry import Registry
+from kdviz.data.doubts import Doubt, copies
 
 SPLITS = ("test", "validation", "bundled")
 """Splits on which models are measured, the one that is preferred first."""
@@ -111,6 +110,3 @@ def require_fraction(name: str, value: float) -> None:
     """
     if not 0 < value < 1:
         raise SettingError(f"{name} is a share of the samples and must be above 0 and below 1, got {value:g}.")
-
-
-datasets: Registry[Callable[..., dict[str, LabelledImages]]] = Registry("data set")

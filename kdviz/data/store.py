@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kdviz.data import LabelledImages
 from kdviz.core.errors import ExperimentError, ImageError, SettingError, UnknownNameError
 from kdviz.core.images import open_image
+from kdviz.data import LabelledImages
 
 _SCHEMA = pa.schema(
     [

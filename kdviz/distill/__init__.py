@@ -1,12 +1,19 @@
 """Knowledge distillation: losses, schedules, checks, training that yields its progress, the runs of an experiment."""
 
-from kdviz.distill.augment import augmentations
-from kdviz.distill.checks import check_settings, check_teacher
-from kdviz.distill.config import TrainingConfig
-from kdviz.distill.experiment_trainer import MNIST_INPUT, Stage, train_experiment
-from kdviz.distill.objectives.feature_losses import feature_losses
-from kdviz.distill.objectives.losses import distillation_loss, losses, soft_target_loss, teacher_losses
-from kdviz.distill.training import Progress, fit, predict_logits
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdviz.distill.augment import augmentations
+    from kdviz.distill.checks import check_settings, check_teacher
+    from kdviz.distill.config import TrainingConfig
+    from kdviz.distill.experiment_trainer import MNIST_INPUT, Stage, train_experiment
+    from kdviz.distill.objectives.feature_losses import feature_losses
+    from kdviz.distill.objectives.losses import distillation_loss, losses, soft_target_loss, teacher_losses
+    from kdviz.distill.objectives.registry import register_teacher_loss
+    from kdviz.distill.training import Progress, fit, predict_logits
 
 __all__ = [
     "MNIST_INPUT",
@@ -21,7 +28,34 @@ __all__ = [
     "fit",
     "losses",
     "predict_logits",
+    "register_teacher_loss",
     "soft_target_loss",
     "teacher_losses",
     "train_experiment",
 ]
+
+# Imported when first used: the names of the losses are read without torch.
+_HOMES = {
+    "MNIST_INPUT": "experiment_trainer",
+    "Progress": "training",
+    "Stage": "experiment_trainer",
+    "TrainingConfig": "config",
+    "augmentations": "augment",
+    "check_settings": "checks",
+    "check_teacher": "checks",
+    "distillation_loss": "objectives.losses",
+    "feature_losses": "objectives.feature_losses",
+    "fit": "training",
+    "losses": "objectives.losses",
+    "predict_logits": "training",
+    "register_teacher_loss": "objectives.registry",
+    "soft_target_loss": "objectives.losses",
+    "teacher_losses": "objectives.losses",
+    "train_experiment": "experiment_trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"kdviz.distill.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'kdviz.distill' has no attribute '{name}'")

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.files import Store, require_writable
+from kdviz.core.moved import renamed
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import KEY, Doubt, of_data
+from kdviz.data.sets import mnist
 from kdviz.distill.checks import check_teacher, logits_doubts, teacher_doubts
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
 from kdviz.distill.interrupted import Unfinished, forget_unfinished
@@ -24,13 +26,13 @@ from kdviz.distill.objectives.layers import choose_layers, head_of
 from kdviz.distill.objectives.losses import pooled_logits
 from kdviz.distill.objectives.objective import freeze
 from kdviz.distill.runs import weights_of
-from kdviz.distill.sources import Few, Origin, labelled_part
+from kdviz.distill.sources import LabelBudget, ModelSource, labelled_part
 from kdviz.distill.training import Progress, fit, predict_logits
 from kdviz.distill.transfer import Backbone, frozen_backbone
 from kdviz.experiment import Experiment, InputSpec
 
-MNIST_INPUT = InputSpec(size=(28, 28), channels=1, mean=(0.0,), std=(1.0,), fit="digit")
-"""Values in [0, 1] as the paper's nets take them, so that 0 is black."""
+MNIST_INPUT = InputSpec(**mnist.INPUT)
+"""Values in [0, 1] as the paper's networks take them, so that 0 is black."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,11 @@ def train_experiment(
     out: str | Path,
     config: TrainingConfig,
     *,
-    teachers: Sequence[Origin],
-    student: Origin,
+    teachers: Sequence[ModelSource],
+    student: ModelSource,
     teacher_config: TrainingConfig | None = None,
     teacher_logits: Tensor | None = None,
-    few: Few | None = None,
+    few: LabelBudget | None = None,
     title: str = "",
     keep_unfinished: bool = False,
 ) -> Iterator[Stage]:
@@ -98,7 +100,7 @@ def train_experiment(
         ModelError: Weights do not fit, or training fails.
         KdvizError: ``out`` cannot be written.
     """
-    lab = _Lab(splits, spec, out, config, few or Few())
+    lab = ExperimentTrainer(splits, spec, out, config, few or LabelBudget())
     experiment = Experiment(Path(out), dataset, lab.train.classes, spec, {}, title=title)
     _check_teachers(config, teachers, teacher_logits, lab)
     fresh = lab.begun(student, config, "student")
@@ -133,7 +135,7 @@ def train_experiment(
     start = lab.keep_start(fresh) if student.weights is not None else ""
     for number, role in ((count - 1, "kd_student"), (count, "student")):
         distilled, network = role == "kd_student", copy.deepcopy(fresh)
-        training, soft = lab.lesson(networks, teacher_logits) if distilled else (lab.train, None)
+        training, soft = lab.kd_training_set(networks, teacher_logits) if distilled else (lab.train, None)
         taught = (networks, teacher_logits) if distilled else ((), None)
         yield from _stages(role, number, count, lab.fit(role, network, training, config, soft, *taught))
         record = training_record(config, training, splits["validation"], distilled=distilled)
@@ -166,7 +168,9 @@ def _teacher_recipe(config: TrainingConfig, number: int) -> TrainingConfig:
     return replace(config, seed=(config.seed + number) % 2**31, label_smoothing=0.0, feature_loss="")
 
 
-def _check_teachers(config: TrainingConfig, teachers: Sequence[Origin], logits: Tensor | None, lab: _Lab) -> None:
+def _check_teachers(
+    config: TrainingConfig, teachers: Sequence[ModelSource], logits: Tensor | None, lab: ExperimentTrainer
+) -> None:
     if logits is None:
         config.check_teachers(len(teachers))
         return
@@ -178,11 +182,16 @@ def _check_teachers(config: TrainingConfig, teachers: Sequence[Origin], logits: 
         raise SettingError("A teacher of which only logits are known cannot label further images.")
 
 
-class _Lab:
+class ExperimentTrainer:
     """What all trainings of an experiment share."""
 
     def __init__(
-        self, splits: Mapping[str, LabelledImages], spec: InputSpec, out: str | Path, config: TrainingConfig, few: Few
+        self,
+        splits: Mapping[str, LabelledImages],
+        spec: InputSpec,
+        out: str | Path,
+        config: TrainingConfig,
+        few: LabelBudget,
     ):
         self.spec, self.few, self.store = spec, few, Store(Path(out) / "runs")
         self._config, self._backbones = config, dict[int, Backbone]()  # those of trained networks, by their id
@@ -209,7 +218,7 @@ class _Lab:
     def classes(self) -> int:
         return len(self.train.classes)
 
-    def about(self, origin: Origin) -> dict[str, Any]:
+    def about(self, origin: ModelSource) -> dict[str, Any]:
         """What the training record says of the samples and the weights that a network began with."""
         found: dict[str, Any] = {"data": self._data} | ({"weights_from": origin.source} if origin.source else {})
         if self.few.samples:
@@ -218,7 +227,7 @@ class _Lab:
             found["pseudo_labels"] = self.few.pseudo_labels
         return found
 
-    def begun(self, origin: Origin, config: TrainingConfig, role: str) -> nn.Module:
+    def begun(self, origin: ModelSource, config: TrainingConfig, role: str) -> nn.Module:
         """A network before its first step.
 
         Raises:
@@ -298,7 +307,9 @@ class _Lab:
         answers = self._answer(network, self._validation)
         return teacher_doubts(role, network, answers, self._validation, self.spec if given else None)
 
-    def lesson(self, networks: Sequence[nn.Module], logits: Tensor | None) -> tuple[LabelledImages, Tensor | None]:
+    def kd_training_set(
+        self, networks: Sequence[nn.Module], logits: Tensor | None
+    ) -> tuple[LabelledImages, Tensor | None]:
         """What the KD student is trained on: the samples, with pseudo-labelled ones, and the teachers' logits.
 
         There are none where the teachers answer in every step.
@@ -370,3 +381,6 @@ def training_record(
     if not distilled:
         record = {name: value for name, value in record.items() if name not in TEACHER_SETTINGS}
     return record
+
+
+__getattr__ = renamed(__name__, {"Few": "LabelBudget", "Origin": "ModelSource"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,94 +17,74 @@ from torch import Tensor
 
 from kdviz.core.errors import DatasetError, SettingError, UnknownNameError
 from kdviz.core.files import Store, parquet_of
-from kdviz.data import MHIST_IMAGES, LabelledImages, image_folder, mhist, mnist
-from kdviz.data.folders import images_below
 from kdviz.data.pictures import Reading, files_below, left_out, read_pictures
+from kdviz.data.readers.folders import images_below
+from kdviz.data.registry import Recipe, datasets, trainable_datasets
+from kdviz.data.samples import LabelledImages
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.experiment_trainer import MNIST_INPUT, Origin, labelled_part
+from kdviz.distill.sources import ModelSource, labelled_part
 from kdviz.distill.training import predict_logits
 from kdviz.distill.transfer import HEAD, frozen_backbone, trains_head_only
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.models.checkpoints import download_pretrained, pretrained_input, read_checkpoint
 from kdviz.models.networks import RENORMALISED, are_probabilities
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is usual for a data set.
-
-    Attributes:
-        title: Of the experiment.
-        teacher, student: Networks by name.
-        pretrained: Whether they begin with ImageNet's weights.
-        epochs, teacher_epochs: Passes over the training split.
-        batch_size: Samples a step.
-        learning_rate: Of Adam.
-        unfreeze: Which weights are trained; see :class:`kdviz.distill.TrainingConfig`.
-    """
-
-    title: str
-    teacher: str
-    student: str
-    pretrained: bool
-    epochs: int
-    teacher_epochs: int
-    batch_size: int
-    learning_rate: float
-    unfreeze: str
-
-
-RECIPES = {
-    "mnist": Recipe("MNIST", "paper_cnn", "paper_fc", False, 20, 12, 256, 1e-3, "all"),
-    "mhist": Recipe("MHIST", "timm/resnetv2_50", "torchvision/mobilenet_v2", True, 30, 30, 32, 1e-3, "head"),
-    "folder": Recipe("Images", "timm/resnetv2_50", "torchvision/mobilenet_v2", True, 30, 30, 32, 1e-3, "head"),
-}
-"""By data set. The transfer learning is the paper's (ResNet50V2 into MobileNetV2, frozen backbones, batch 32)."""
-
-
 # data -----------------------------------------------------------------------------------------------------------------
+
+
+def recipe_for(dataset: str) -> Recipe:
+    """The usual training on a data set.
+
+    Raises:
+        UnknownNameError: There is no such data set to train on.
+    """
+    entry = datasets.get(dataset)
+    if entry is None or entry.recipe is None:
+        raise UnknownNameError("data set", dataset, trainable_datasets())
+    return entry.recipe
 
 
 def read_splits(dataset: str, data: str | Path | None, spec: InputSpec, **options: Any) -> dict[str, LabelledImages]:
     """The splits ``train``, ``validation`` and ``test`` of a data set by name.
 
     Args:
-        dataset: One of ``RECIPES``.
-        data: Its folder; None downloads MNIST.
-        spec: Of the networks' input.
-        options: Of its reader.
+        dataset: Name of a data set that can be trained on.
+        data: Its folder; None where it is downloaded.
+        spec: Input of the networks.
+        options: Options of the data set's reader.
 
     Raises:
-        UnknownNameError: No such data set.
+        UnknownNameError: There is no such data set.
         DatasetError: The folder is missing or cannot be used.
+        SettingError: The data set has no such option.
     """
-    if dataset not in RECIPES:
-        raise UnknownNameError("data set", dataset, RECIPES)
-    if dataset == "mnist":
-        return mnist(data)
-    if data is None:
+    recipe_for(dataset)
+    entry = datasets[dataset]
+    if data is None and entry.needs_folder:
         raise DatasetError(f"The data set '{dataset}' is not downloaded; name its folder with --data.")
-    if dataset == "mhist":
-        return mhist(data, spec.size, **options)
-    return image_folder(data, spec.size, channels=spec.channels, **options)
+    for option in options:
+        if option not in entry.options:
+            raise SettingError(f"The data set '{dataset}' has no option '{option}'.")
+    return entry.read(data, size=spec.size, channels=spec.channels, **options)
 
 
 def title_of(dataset: str, splits: Mapping[str, LabelledImages]) -> str:
-    """A heading for an experiment on these splits; other images in MHIST's layout must not pass for MHIST."""
-    is_other = dataset == "mhist" and sum(map(len, splits.values())) != MHIST_IMAGES
-    return "Images in MHIST's layout" if is_other else RECIPES[dataset].title
+    """The title of an experiment on these splits."""
+    entry = datasets[dataset]
+    return entry.title if entry.title_of is None else entry.title_of(splits)
 
 
 def input_for(dataset: str, student: str, size: Sequence[int] | None = None) -> InputSpec:
-    """The input of all models of an experiment: MNIST's, or what the student's pretrained weights want.
+    """The input of all models of an experiment: the data set's own, or what the student's pretrained weights expect.
 
     Args:
-        dataset: One of ``RECIPES``.
+        dataset: Name of a data set.
         student: Network by name.
         size: Height and width; default the student's own.
     """
-    if dataset == "mnist":
-        return MNIST_INPUT
+    fixed = datasets[dataset].input
+    if fixed is not None:
+        return InputSpec(**fixed)
     try:
         own = pretrained_input(student)
     except SettingError:  # a network of kdviz's own has no weights of ImageNet
@@ -189,7 +170,7 @@ def origin(
     weights: str | Path | None = None,
     checkpoint: str | Path | None = None,
     pretrained: bool = False,
-) -> Origin:
+) -> ModelSource:
     """A network by name, with the weights it begins with.
 
     Args:
@@ -206,14 +187,14 @@ def origin(
     if weights and checkpoint:
         raise SettingError("Give a network either pretrained weights or a finished checkpoint, not both.")
     if not weights and not checkpoint and not pretrained:
-        return Origin(network)
+        return ModelSource(network)
     if checkpoint:
         state, source = read_checkpoint(checkpoint), Path(checkpoint).name
     elif weights:
         state, source = read_checkpoint(weights), Path(weights).name
     else:
         state, source = download_pretrained(network), "ImageNet"
-    return Origin(network, state, bool(checkpoint), None if checkpoint else _other_input(network, spec), source)
+    return ModelSource(network, state, bool(checkpoint), None if checkpoint else _other_input(network, spec), source)
 
 
 def _other_input(network: str, spec: InputSpec) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -230,7 +211,7 @@ def _other_input(network: str, spec: InputSpec) -> tuple[tuple[float, ...], tupl
 
 
 @dataclass(frozen=True)
-class Material:
+class StudyInputs:
     """What the trainings of a study are made of.
 
     Attributes:
@@ -253,7 +234,7 @@ class Material:
 
 def material(
     experiment: Experiment, splits: Mapping[str, LabelledImages], store: Store, config: TrainingConfig
-) -> Material:
+) -> StudyInputs:
     """What a study of this experiment is made of: as its KD student and its teacher were trained.
 
     Args:
@@ -267,7 +248,7 @@ def material(
     if record.get("labelled"):
         part, _ = labelled_part(splits["train"], int(record["labelled"]), int(record["seed"]))
         splits = {**splits, "train": splits["train"].take(part)}
-    plain = Material(splits, splits, student.network, teacher.network, spec, spec)
+    plain = StudyInputs(splits, splits, student.network, teacher.network, spec, spec)
     # The models are only loaded where their features are needed.
     backbone = frozen_backbone(student.model, spec, store, config) if trains_head_only(config) else None
     if backbone is None:
@@ -299,3 +280,11 @@ def _start(experiment: Experiment, store: Store, name: str) -> str:
             )
         store.write(name, content)
     return name
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RECIPES":
+        text = "kdviz.distill.recipes.RECIPES is now kdviz.data.datasets[NAME].recipe; it goes with the next release."
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return {dataset: recipe_for(dataset) for dataset in trainable_datasets()}
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from kdviz.core.errors import KdvizError
 from kdviz.core.files import Store
+from kdviz.core.moved import renamed
 from kdviz.data import LabelledImages
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
 from kdviz.distill.objectives.layers import head_of
@@ -255,7 +256,7 @@ def weights_of(network: nn.Module) -> bytes:
 # the work -------------------------------------------------------------------------------------------------------------
 
 
-def perform(
+def execute_run(
     run: TrainingRun, splits: Mapping[str, LabelledImages], store: Store, device: str = "auto", threads: int = 0
 ) -> Iterator[Progress]:
     """Do one run, or what is left of it, and yield its progress; a finished run yields nothing.
@@ -388,5 +389,8 @@ def new_network(name: str, spec: InputSpec, classes: int, seed: int) -> nn.Modul
 def work(
     run: TrainingRun, splits: Mapping[str, LabelledImages], results: str, device: str, threads: int
 ) -> Iterator[Progress]:
-    """:func:`perform`, with the store by its URL: what is sent to another process."""
-    return perform(run, splits, Store(results), device, threads)
+    """:func:`execute_run`, with the store by its URL: what is sent to another process."""
+    return execute_run(run, splits, Store(results), device, threads)
+
+
+__getattr__ = renamed(__name__, {"perform": "execute_run"})

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdviz.core.errors import SettingError
+from kdviz.core.moved import renamed
 from kdviz.data import LabelledImages
 from kdviz.distill.runs import new_network
 from kdviz.experiment import InputSpec
@@ -17,7 +18,7 @@ from kdviz.models.networks import RENORMALISED, Renormalised
 
 
 @dataclass(frozen=True)
-class Origin:
+class ModelSource:
     """Where a network comes from.
 
     Attributes:
@@ -59,7 +60,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Few:
+class LabelBudget:
     """Which training samples have labels, and what is made of the others.
 
     Attributes:
@@ -101,3 +102,6 @@ def labelled_part(samples: LabelledImages, count: int, seed: int) -> tuple[Tenso
         share[own] = torch.arange(len(own), dtype=torch.float64) / max(1, len(own))
     ranked = order[share[order].argsort(stable=True)]
     return ranked[:count].sort().values, ranked[count:].sort().values
+
+
+__getattr__ = renamed(__name__, {"Few": "LabelBudget", "Origin": "ModelSource"})

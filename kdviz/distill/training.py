@@ -115,10 +115,33 @@ def fit(
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = Objective(network, train, normalise, config, device, teacher_logits, teachers)
+    steps = _steps(network, train, validation, normalise, config, device, objective, checkpoint)
     try:
-        yield from _steps(network, train, validation, normalise, config, device, objective, checkpoint)
+        yield from with_own_random_state(steps, device)
     finally:
         objective.close()
+
+
+def with_own_random_state(steps: Iterator[Progress], device: torch.device) -> Iterator[Progress]:
+    """The same steps, which draw from torch's generators as if nobody else did, and leave them as they were.
+
+    Args:
+        steps: Seeds the generators before it draws.
+        device: Where it draws, beside the CPU.
+    """
+    devices = [device.index or 0] if device.type == "cuda" else []
+    kept: tuple[Tensor, list[Tensor]] | None = None
+    while True:
+        with torch.random.fork_rng(devices):
+            if kept is not None:
+                torch.set_rng_state(kept[0])
+                for index, state in zip(devices, kept[1], strict=True):
+                    torch.cuda.set_rng_state(state, index)
+            progress = next(steps, None)
+            kept = torch.get_rng_state(), [torch.cuda.get_rng_state(index) for index in devices]
+        if progress is None:
+            return
+        yield progress
 
 
 def _steps(
@@ -145,7 +168,7 @@ def _steps(
             inputs, labels = objective.inputs(index, _epoch_seed(config.seed, epoch) * 10_007 + step)
             with autocast(device, config.bf16):
                 logits = _answer(network, inputs).float()
-                taught = objective.hear(inputs, index, epoch)
+                taught = objective.teacher_logits_of(inputs, index, epoch)
             loss = objective.loss(logits, labels, taught, epoch)
             training.step(loss)
             total += loss.detach() * len(index)
@@ -211,6 +234,7 @@ class _Training:
 
     def __init__(self, network: nn.Module, projection: nn.Module | None, config: TrainingConfig, device: torch.device):
         self.network, self.projection, self.config = network, projection, config
+        self._device = device
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         trained += list(projection.parameters()) if projection is not None else []
         if not trained:
@@ -235,7 +259,16 @@ class _Training:
             own = list(module.parameters())
             if own and not any(parameter.requires_grad for parameter in own):
                 module.eval()
-        torch.manual_seed(_epoch_seed(self.config.seed, epoch))  # dropout
+        self._seed(_epoch_seed(self.config.seed, epoch))
+
+    def _seed(self, seed: int) -> None:
+        """Seed dropout; ``torch.manual_seed`` would seed other GPUs, too."""
+        torch.default_generator.manual_seed(seed)
+        if self._device.type == "cuda":
+            with torch.cuda.device(self._device):
+                torch.cuda.manual_seed(seed)
+        elif self._device.type == "mps":
+            torch.mps.manual_seed(seed)
 
     def step(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)

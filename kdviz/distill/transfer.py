@@ -8,6 +8,7 @@ unfrozen stages, there is nothing to keep.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 
 import torch
@@ -19,7 +20,7 @@ from kdviz.core.errors import KdvizError, ModelError
 from kdviz.core.files import Store
 from kdviz.data import LabelledImages
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.layers import INPUT, Tap, head_of
+from kdviz.distill.objectives.layers import INPUT, FeatureHook, head_of
 from kdviz.distill.runs import read_array, write_array
 from kdviz.experiment import InputSpec
 
@@ -58,12 +59,13 @@ class Backbone:
         self.head_name, self.head = head_of(network, sample.to(parameter.device))
         self._require_last()
         self._weights = self._hash()
+        self._input = hashlib.sha256(json.dumps(spec.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     @torch.no_grad()
     def _require_last(self) -> None:
         head = self.linear_head().to(next(self.network.parameters()).device)
         noise = torch.randn(4, self._spec.channels, *self._spec.size, generator=torch.Generator().manual_seed(0))
-        with Tap(self.network, [self.head_name + INPUT]) as tap:
+        with FeatureHook(self.network, [self.head_name + INPUT]) as tap:
             logits = self.network(noise.to(next(head.parameters()).device))
             features = tap.take()[0].flatten(1)
         near = 0.01 * float(logits.abs().max())  # a GPU rounds convolutions
@@ -83,12 +85,12 @@ class Backbone:
         return hashlib.sha256(save_safetensors(state)).hexdigest()[:16]
 
     def features(self, samples: LabelledImages) -> Tensor:
-        """What the head decides on, float32 (N, features); computed once for these weights and samples.
+        """What the head decides on, float32 (N, features); computed once for these weights, input and samples.
 
         Args:
             samples: Their images as the network takes them, before normalisation.
         """
-        name = f"features/{self._weights}-{samples.fingerprint[:16]}.npy"
+        name = f"features/{self._weights}-{self._input}-{samples.fingerprint[:16]}.npy"
         try:
             return read_array(self._store, name)
         except KdvizError:  # not there yet, or damaged: it is made again
@@ -101,7 +103,7 @@ class Backbone:
     def _computed(self, samples: LabelledImages) -> Tensor:
         network = self.network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parts = []
-        with Tap(network, [self.head_name + INPUT]) as tap:
+        with FeatureHook(network, [self.head_name + INPUT]) as tap:
             for images in samples.images.split(_BATCH):
                 inputs = self._spec.normalise(images.to(self._device))
                 network(inputs.contiguous(memory_format=torch.channels_last))

@@ -14,11 +14,12 @@ from typing import Any
 
 from kdviz.compress.cost import CostReport
 from kdviz.core.language import N_, _, number, percent, plural
+from kdviz.core.moved import renamed
 from kdviz.narrative import judgements as words
 from kdviz.narrative.judgements import BAD, GOOD, MIXED, UNKNOWN
 from kdviz.narrative.tradeoffs import milliseconds, title
 from kdviz.studies.comparison.dominating_models import Bargain, bargain, possible_rivals, rivals
-from kdviz.studies.comparison.experiment_summary import KD_STUDENT, STUDENT, TEACHER, Accuracy, Findings
+from kdviz.studies.comparison.experiment_summary import KD_STUDENT, STUDENT, TEACHER, Accuracy, ExperimentSummary
 from kdviz.studies.comparison.judgement import (
     ACCURATE,
     AT_LEAST,
@@ -37,7 +38,17 @@ from kdviz.studies.comparison.judgement import (
 )
 from kdviz.studies.comparison.reservations import CHANCE, Reservation
 
-__all__ = ["Accuracy", "Answer", "Decision", "Findings", "about_these", "answers", "attention", "decision", "report"]
+__all__ = [
+    "Accuracy",
+    "Answer",
+    "Decision",
+    "ExperimentSummary",
+    "about_these",
+    "answers",
+    "attention",
+    "decision",
+    "report",
+]
 
 _USUAL = Margins()
 
@@ -71,7 +82,7 @@ class Answer:
     first: str = ""
 
 
-def answers(found: Findings, margins: Margins = _USUAL) -> list[Answer]:
+def answers(found: ExperimentSummary, margins: Margins = _USUAL) -> list[Answer]:
     """In the order in which somebody who has to decide would ask."""
     return [
         _accurate(found, margins),
@@ -86,7 +97,7 @@ _ROLES = {"helped": {KD_STUDENT, STUDENT}}
 """Name of a question -> whom it is about; others are about the teacher and the KD student."""
 
 
-def about_these(found: Findings, said: Sequence[Answer]) -> list[Answer]:
+def about_these(found: ExperimentSummary, said: Sequence[Answer]) -> list[Answer]:
     """The answers to show: of models that were trained elsewhere only those about models that there are."""
     if not found.experiment.is_imported:
         return list(said)
@@ -96,21 +107,21 @@ def about_these(found: Findings, said: Sequence[Answer]) -> list[Answer]:
 # what comes first -----------------------------------------------------------------------------------------------------
 
 
-def _about(found: Findings, roles: Collection[str]) -> list[Reservation]:
+def _about(found: ExperimentSummary, roles: Collection[str]) -> list[Reservation]:
     return [one for one in found.reservations if one.role in roles]
 
 
-def _at_chance(found: Findings, role: str) -> bool:
+def _at_chance(found: ExperimentSummary, role: str) -> bool:
     return any(one.kind == CHANCE for one in _about(found, (role,)))
 
 
-def _doubts(found: Findings, roles: Collection[str]) -> str:
+def _doubts(found: ExperimentSummary, roles: Collection[str]) -> str:
     """Why nothing can be said of these models until it is cleared up; empty without doubts."""
     said = [one.text for one in found.doubts if one.role in roles]
     return together(_("One of these models may not get the input it learned from."), *said) if said else ""
 
 
-def _first(found: Findings, roles: Collection[str], judged: Judgement | None = None) -> str:
+def _first(found: ExperimentSummary, roles: Collection[str], judged: Judgement | None = None) -> str:
     """What limits an answer about these models, in one text; empty when nothing does."""
     said = [one.sentence for one in _about(found, roles)]
     if judged is not None and judged.one_training:
@@ -143,7 +154,7 @@ class _Question:
 # each question --------------------------------------------------------------------------------------------------------
 
 
-def _accurate(found: Findings, margins: Margins) -> Answer:
+def _accurate(found: ExperimentSummary, margins: Margins) -> Answer:
     ask = _Question("accurate", _("As accurate as its teacher?"), "mistakes", _("See who gets what wrong"))
     gain = found.gain(KD_STUDENT, TEACHER)
     if gain is None:
@@ -158,13 +169,13 @@ def _accurate(found: Findings, margins: Margins) -> Answer:
     return ask.says(*words.accurate(judged), judged, first)
 
 
-def _evaluate(found: Findings) -> str:
+def _evaluate(found: ExperimentSummary) -> str:
     if not {TEACHER, KD_STUDENT} <= found.experiment.runs.keys():
         return _("This experiment has no teacher beside a KD student.")
     return _unknown(found)
 
 
-def _unknown(found: Findings) -> str:
+def _unknown(found: ExperimentSummary) -> str:
     """Why it is not known who is right."""
     if found.predictions is not None and not found.predictions.labelled:
         return _("The pictures have no labels: where the models disagree, it is not known which of them is right.")
@@ -173,7 +184,7 @@ def _unknown(found: Findings) -> str:
     return _("The models' predictions are not stored; kdviz evaluate makes them.")
 
 
-def _cheaper(found: Findings, margins: Margins) -> Answer:
+def _cheaper(found: ExperimentSummary, margins: Margins) -> Answer:
     ask = _Question("cheaper", _("Cheaper to run?"), "cost", _("See what each model costs"))
     deal = None if found.cost is None else bargain(found.cost)
     judged = None if deal is None else deal.faster(margins)
@@ -212,7 +223,7 @@ def _rival_words(report: CostReport, margins: Margins) -> tuple[str, str] | None
     return _("Yes, perhaps with a rival"), text
 
 
-def _helped(found: Findings, margins: Margins) -> Answer:
+def _helped(found: ExperimentSummary, margins: Margins) -> Answer:
     more = ("temperature", _("See the study")) if found.study is not None else ("mistakes", _("See what it fixed"))
     ask = _Question("helped", _("Did distillation help?"), *more)
     over = found.distillation
@@ -233,7 +244,7 @@ def _helped(found: Findings, margins: Margins) -> Answer:
     return ask.says(word, tone, text, judged, first)
 
 
-def _helped_by_chance(found: Findings, judged: Judgement) -> bool:
+def _helped_by_chance(found: ExperimentSummary, judged: Judgement) -> bool:
     """Whether a model that knows nothing leaves nothing to be said: unless the other one surely knows something."""
     own, alone = (_at_chance(found, role) for role in (KD_STUDENT, STUDENT))
     if own and alone:
@@ -243,7 +254,7 @@ def _helped_by_chance(found: Findings, judged: Judgement) -> bool:
     )
 
 
-def _copied(found: Findings, margins: Margins) -> Answer:
+def _copied(found: ExperimentSummary, margins: Margins) -> Answer:
     ask = _Question("copied", _("Does it copy the teacher's mistakes?"), "mistakes", _("See the inherited mistakes"))
     known = found.copied
     if known is None or found.predictions is None:
@@ -274,7 +285,7 @@ def _copied(found: Findings, margins: Margins) -> Answer:
     return ask.says(*words.copied(judged, shares), judged, first)
 
 
-def attention(found: Findings, margins: Margins = _USUAL) -> Answer:
+def attention(found: ExperimentSummary, margins: Margins = _USUAL) -> Answer:
     """What the study of attention says. Until there is one, nothing is known: a few maps are no proof."""
     row = found.attention
     link = _("How to find out") if row is None else _("See the study and its controls")
@@ -286,7 +297,7 @@ def attention(found: Findings, margins: Margins = _USUAL) -> Answer:
     return ask.says(*words.attention(judged), judged, _first(found, (TEACHER, KD_STUDENT), judged))
 
 
-def report(found: Findings, margins: Margins = _USUAL) -> dict[str, Any]:
+def report(found: ExperimentSummary, margins: Margins = _USUAL) -> dict[str, Any]:
     """All of it for JSON: the decision, the margins, and each answer with its words and its judgement."""
     said = answers(found, margins)
     top = decision(found, said)
@@ -326,7 +337,7 @@ class Decision:
     sentence: str
 
 
-def decision(found: Findings, said: Sequence[Answer]) -> Decision:
+def decision(found: ExperimentSummary, said: Sequence[Answer]) -> Decision:
     """Put the answers together."""
     by = {one.name: one for one in said}
     accurate, helped = by["accurate"], by["helped"]
@@ -345,7 +356,7 @@ def decision(found: Findings, said: Sequence[Answer]) -> Decision:
     return Decision(tone, together(accurate.first, text))
 
 
-def _without_a_pair(found: Findings, helped: Answer) -> Decision:
+def _without_a_pair(found: ExperimentSummary, helped: Answer) -> Decision:
     """Where a teacher or a KD student is missing, or what they say of labelled pictures."""
     if found.predictions is None and not found.experiment.is_imported:
         return Decision(UNKNOWN, _("It is not known yet whether the KD student may stand in for its teacher."))
@@ -364,7 +375,7 @@ _SECOND = {"teacher": N_("the teacher"), "kd_student": N_("the KD student"), "st
 """Of the usual roles, at the beginning of a sentence and inside of one."""
 
 
-def _side_by_side(found: Findings, roles: Sequence[str]) -> str:
+def _side_by_side(found: ExperimentSummary, roles: Sequence[str]) -> str:
     """What is known of models that are no teacher and student: the two that are right most often."""
     said = found.predictions
     assert said is not None
@@ -389,7 +400,7 @@ def _side_by_side(found: Findings, roles: Sequence[str]) -> str:
     )
 
 
-def _stands_in(judged: Judgement, helped: Answer, found: Findings) -> tuple[str, str]:
+def _stands_in(judged: Judgement, helped: Answer, found: ExperimentSummary) -> tuple[str, str]:
     rival = found.cost is not None and _quantised_teacher_wins(found.cost, judged.margin)
     if judged.outcome == MUCH_LOWER:
         return BAD, words.no_substitute(judged)
@@ -414,3 +425,6 @@ def _quantised_teacher_wins(report: CostReport, margin: float) -> bool:
     others = rivals(report, Margins(accuracy=margin))
     gains = [one.gain(deal.student) for one in others if (one.role, one.form) == (TEACHER, "onnx_int8")]
     return any(gain is not None and gain.low > 0 for gain in gains)
+
+
+__getattr__ = renamed(__name__, {"Findings": "ExperimentSummary"})

@@ -18,6 +18,7 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
 
+from kdviz.core.environment import threads_from_environment
 from kdviz.core.errors import KdvizError
 from kdviz.core.jobs import Job, JobQueue
 from kdviz.experiment import Experiment, load_experiment
@@ -126,10 +127,10 @@ def set_threads(threads: int | None = None) -> None:
     """Leave a core to the page server: two threads that fight for one are many times slower than one."""
     import torch
 
-    asked = os.environ.get("KDVIZ_THREADS", "")
+    asked = threads_from_environment()
     if threads is None:
-        threads = int(asked) if asked.isdecimal() and int(asked) else max(1, (os.cpu_count() or 2) - 1)
-    torch.set_num_threads(min(threads, torch.get_num_threads()) if not asked else threads)
+        threads = asked or max(1, (os.cpu_count() or 2) - 1)
+    torch.set_num_threads(threads if asked else min(threads, torch.get_num_threads()))
 
 
 def main() -> None:

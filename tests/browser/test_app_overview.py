@@ -9,7 +9,7 @@ from browser import ROOT, WAIT, needs_browser
 
 from kdviz.compress.cost import read_cost
 from kdviz.experiment import load_experiment
-from kdviz.narrative.overview import Findings, answers, decision
+from kdviz.narrative.overview import ExperimentSummary, answers, decision
 from kdviz.narrative.tradeoffs import findings
 from kdviz.studies.comparison.judgement import Margins
 from kdviz.studies.predictions.showcase import read_showcase
@@ -21,12 +21,12 @@ SHIPPED = ROOT / "models" / "mnist"
 
 
 @pytest.fixture(scope="module")
-def found() -> Findings:
+def found() -> ExperimentSummary:
     experiment = load_experiment(SHIPPED)
-    return Findings(experiment, read_cost(experiment), read_report(experiment, "temperature"))
+    return ExperimentSummary(experiment, read_cost(experiment), read_report(experiment, "temperature"))
 
 
-def test_the_first_screen_answers_without_a_click(server: str, page: playwright.Page, found: Findings) -> None:
+def test_the_first_screen_answers_without_a_click(server: str, page: playwright.Page, found: ExperimentSummary) -> None:
     page.goto(server)
     said = answers(found)
     top = page.locator(".ov-decision")
@@ -49,7 +49,7 @@ def test_the_first_screen_answers_without_a_click(server: str, page: playwright.
 
 
 def test_the_margin_is_set_beside_the_decision_and_is_in_the_address(
-    server: str, page: playwright.Page, found: Findings
+    server: str, page: playwright.Page, found: ExperimentSummary
 ) -> None:
     page.goto(server)
     top, field = page.locator(".ov-decision"), page.get_by_role("spinbutton", name="Equal within (points)")
@@ -71,7 +71,7 @@ def test_the_margin_is_set_beside_the_decision_and_is_in_the_address(
         playwright.expect(page.locator(".stMain")).to_contain_text(sentence)
 
 
-def test_a_margin_that_is_none_is_said(server: str, page: playwright.Page, found: Findings) -> None:
+def test_a_margin_that_is_none_is_said(server: str, page: playwright.Page, found: ExperimentSummary) -> None:
     page.goto(f"{server}/?margin=-3")
     playwright.expect(page.locator(".stAlert")).to_contain_text("'-3' in the page's address is no margin", timeout=WAIT)
     said = decision(found, answers(found)).sentence

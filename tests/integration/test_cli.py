@@ -21,7 +21,7 @@ import kdviz.data
 from kdviz.bench import train as bench
 from kdviz.cli import main
 from kdviz.cli.explain import METHOD_OPTIONS
-from kdviz.distill import experiment_trainer, losses, recipes, training
+from kdviz.distill import experiment_trainer, losses, training
 from kdviz.experiment import list_experiments, load_experiment
 from kdviz.saliency import methods
 
@@ -400,8 +400,7 @@ def splits_of(digits) -> dict:
 def few_digits(monkeypatch, digits):
     """Both data sets of the commands, with a few bundled digits."""
     splits = splits_of(digits)
-    for module in (kdviz.data, recipes):
-        monkeypatch.setattr(module, "mnist", lambda *_, **__: splits)
+    monkeypatch.setattr(kdviz.data, "mnist", lambda *_, **__: splits)
     monkeypatch.setattr(
         "kdviz.data.bundled_digits", lambda *_: {"bundled": digits.take(torch.arange(320, 360), "bundled")}
     )
@@ -411,8 +410,7 @@ def few_digits(monkeypatch, digits):
 @pytest.fixture
 def few_small_digits(monkeypatch, small_digits):
     splits = splits_of(small_digits)
-    for module in (kdviz.data, recipes):
-        monkeypatch.setattr(module, "mnist", lambda *_, **__: splits)
+    monkeypatch.setattr(kdviz.data, "mnist", lambda *_, **__: splits)
     return splits
 
 

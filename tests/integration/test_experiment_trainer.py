@@ -16,7 +16,7 @@ import kdviz
 from kdviz.core.errors import ExperimentError, ModelError, SettingError
 from kdviz.data import LabelledImages
 from kdviz.distill import TrainingConfig, experiment_trainer, predict_logits, train_experiment, training
-from kdviz.distill.experiment_trainer import Few, Origin, joined, labelled_part
+from kdviz.distill.experiment_trainer import LabelBudget, ModelSource, joined, labelled_part
 from kdviz.distill.objectives.losses import pooled_logits
 from kdviz.distill.recipes import origin
 from kdviz.experiment import load_experiment
@@ -50,7 +50,10 @@ def calls(monkeypatch):
 
 def make(splits, out, config=CONFIG, teachers=None, student=None, **more):
     """(The experiment, all stages.)"""
-    who = {"teachers": [Origin(TEACHER)] if teachers is None else teachers, "student": student or Origin(STUDENT)}
+    who = {
+        "teachers": [ModelSource(TEACHER)] if teachers is None else teachers,
+        "student": student or ModelSource(STUDENT),
+    }
     stages = list(train_experiment(splits, SMALL_RGB, "folder", out, config, **who, **more))
     return load_experiment(out), stages
 
@@ -112,7 +115,7 @@ def test_the_students_start_alike_and_learn_from_their_teacher_alone(splits, tmp
 
 def test_several_teachers_have_seeds_of_their_own_and_their_mix(splits, tmp_path, calls):
     config = replace(CONFIG, seed=3, teacher_mix=(2.0, 1.0))
-    experiment, stages = make(splits, tmp_path / "e", config, [Origin(TEACHER), Origin(TEACHER)])
+    experiment, stages = make(splits, tmp_path / "e", config, [ModelSource(TEACHER), ModelSource(TEACHER)])
     assert list(experiment.runs) == ["teacher", "teacher_2", "kd_student", "student"]
     assert {(stage.number, stage.count) for stage in stages} == {(number, 4) for number in range(1, 5)}
     assert [one["config"].seed for one in calls] == [3, 4, 3, 3]
@@ -124,7 +127,7 @@ def test_several_teachers_have_seeds_of_their_own_and_their_mix(splits, tmp_path
 
 
 def test_a_student_can_learn_from_an_earlier_copy_of_itself(splits, tmp_path, calls):
-    student = Origin(STUDENT)
+    student = ModelSource(STUDENT)
     experiment, _ = make(splits, tmp_path / "e", teachers=[student], student=student)
     first, second, _ = calls
     assert all(torch.equal(first["start"][name], value) for name, value in second["start"].items())
@@ -150,15 +153,17 @@ def test_a_trained_checkpoint_is_used_as_it_is(splits, tmp_path, calls):
 def test_a_checkpoint_of_other_classes_is_refused_before_anything_is_trained(splits, tmp_path, calls):
     torch.save(network(TEACHER, classes=7).state_dict(), tmp_path / "seven.pt")
     teacher = origin(TEACHER, SMALL_RGB, checkpoint=tmp_path / "seven.pt")
-    refused(ModelError, splits, tmp_path / "e", teachers=[Origin(TEACHER), teacher], match="of 7 classes, and here.* 3")
+    refused(
+        ModelError, splits, tmp_path / "e", teachers=[ModelSource(TEACHER), teacher], match="of 7 classes, and here.* 3"
+    )
     other = origin(STUDENT, SMALL_RGB, checkpoint=tmp_path / "seven.pt")
     refused(ModelError, splits, tmp_path / "e", teachers=[other], match="does not fit the network")
     assert not calls
 
 
 def test_every_name_is_looked_up_before_anything_is_trained(splits, tmp_path, calls):
-    wrong = Origin("torchvision/resnet81")
-    for more in ({"student": wrong}, {"teachers": [Origin(TEACHER), wrong]}):
+    wrong = ModelSource("torchvision/resnet81")
+    for more in ({"student": wrong}, {"teachers": [ModelSource(TEACHER), wrong]}):
         refused(kdviz.KdvizError, splits, tmp_path / "e", match="Did you mean 'resnet18'", **more)
     assert not calls
 
@@ -177,7 +182,7 @@ def test_images_that_a_network_does_not_take(tmp_path, calls, name, size, match)
     data = {"train": samples, "validation": samples}
     for teacher, student in ((name, "paper_fc"), ("paper_fc", name)):
         stages = train_experiment(
-            data, spec, "folder", tmp_path / "e", CONFIG, teachers=[Origin(teacher)], student=Origin(student)
+            data, spec, "folder", tmp_path / "e", CONFIG, teachers=[ModelSource(teacher)], student=ModelSource(student)
         )
         with pytest.raises(ModelError, match=match) as caught:
             list(stages)
@@ -195,11 +200,11 @@ def test_images_that_a_network_does_not_take(tmp_path, calls, name, size, match)
         ({"config": replace(CONFIG, feature_loss="hints", student_layer="conv7")}, "Unknown layer"),
         ({"config": replace(CONFIG, feature_loss="hints", teacher_layer="conv7")}, "Unknown layer"),
         (
-            {"config": replace(CONFIG, feature_loss="attention_transfer"), "student": Origin("paper_fc")},
+            {"config": replace(CONFIG, feature_loss="attention_transfer"), "student": ModelSource("paper_fc")},
             "'PaperFC' has no convolution",
         ),
-        ({"few": Few(2)}, "must be 3 to 24, got 2"),
-        ({"few": Few(25)}, "must be 3 to 24, got 25"),
+        ({"few": LabelBudget(2)}, "must be 3 to 24, got 2"),
+        ({"few": LabelBudget(25)}, "must be 3 to 24, got 25"),
     ],
     ids=str,
 )
@@ -311,13 +316,13 @@ def test_weights_that_would_stay_random_are_refused(splits, tmp_path, calls):
 
 
 def test_fresh_backbones_can_be_frozen_on_purpose(splits, tmp_path):
-    make(splits, tmp_path / "e", replace(CONFIG, unfreeze="head"), [Origin(STUDENT)])
+    make(splits, tmp_path / "e", replace(CONFIG, unfreeze="head"), [ModelSource(STUDENT)])
 
 
 def test_weights_of_another_normalisation(splits, tmp_path):
     file = pretrained(STUDENT, tmp_path / "seven.pt")
     other = ((0.5,) * 3, (0.5,) * 3)
-    student = Origin(STUDENT, read_checkpoint(file), normalisation=other, source="seven.pt")
+    student = ModelSource(STUDENT, read_checkpoint(file), normalisation=other, source="seven.pt")
     experiment, _ = make(splits, tmp_path / "e", replace(CONFIG, unfreeze="head"), student=student)
     run = experiment.runs["kd_student"]
     assert run.network == f"{STUDENT}@renormalised"
@@ -339,7 +344,7 @@ def taught(splits, tmp_path_factory):
     out = tmp_path_factory.mktemp("logits") / "e"
     logits = torch.randn(24, 3, generator=torch.Generator().manual_seed(0))
     stages = train_experiment(
-        splits, SMALL_RGB, "folder", out, CONFIG, teachers=[], student=Origin(STUDENT), teacher_logits=logits
+        splits, SMALL_RGB, "folder", out, CONFIG, teachers=[], student=ModelSource(STUDENT), teacher_logits=logits
     )
     assert {(stage.name, stage.number, stage.count) for stage in stages} == {("kd_student", 1, 2), ("student", 2, 2)}
     return out
@@ -357,12 +362,12 @@ def test_students_of_logits_alone(splits, tmp_path, calls):
 @pytest.mark.parametrize(
     ("more", "match"),
     [
-        ({"teachers": [Origin(TEACHER)]}, "not both"),
+        ({"teachers": [ModelSource(TEACHER)]}, "not both"),
         ({"config": replace(CONFIG, augment="flip")}, "cannot see changed images"),
         ({"config": replace(CONFIG, feature_loss="hints")}, "show its features"),
         ({"config": replace(CONFIG, teacher_mix=(1.0, 2.0))}, "each of 1 teacher"),
-        ({"few": Few(12)}, "cannot label further images"),
-        ({"few": Few(0, 0.5, coloured(6))}, "cannot label further images"),
+        ({"few": LabelBudget(12)}, "cannot label further images"),
+        ({"few": LabelBudget(0, 0.5, coloured(6))}, "cannot label further images"),
         ({"teacher_logits": torch.zeros(24, 4)}, "24 training samples of 3 classes"),
         ({"teacher_logits": torch.zeros(23, 3)}, "24 training samples of 3 classes"),
     ],
@@ -453,11 +458,11 @@ def test_as_many_labels_as_there_are(count):
 )
 def test_few_out_of_range(given, match):
     with pytest.raises(SettingError, match=match):
-        Few(**given)
+        LabelBudget(**given)
 
 
 def test_few_labels_are_all_that_is_used(splits, tmp_path, calls):
-    experiment, _ = make(splits, tmp_path / "e", replace(CONFIG, seed=2), few=Few(9))
+    experiment, _ = make(splits, tmp_path / "e", replace(CONFIG, seed=2), few=LabelBudget(9))
     part, _ = labelled_part(splits["train"], 9, 2)
     for one in calls:
         assert one["train"].names == tuple(splits["train"].names[number] for number in part)
@@ -488,7 +493,7 @@ def test_pseudo_labels_are_the_teachers_sure_answers_for_the_kd_student(splits, 
     answers = [predict_logits(model, one, SMALL_RGB.normalise, device="cpu") for one in pool[where]]
     confidence = torch.cat(answers).softmax(1).max(1).values
     level = round(float(confidence.median()), 4)
-    few = Few(9 if where != "unlabelled" else 0, level, extra if where != "others" else None)
+    few = LabelBudget(9 if where != "unlabelled" else 0, level, extra if where != "others" else None)
     experiment, _ = make(splits, tmp_path / "e", teachers=[teacher], few=few)
 
     distilled, alone = calls
@@ -517,7 +522,7 @@ def test_pseudo_labels_of_several_teachers_are_their_weighted_means(splits, tmp_
     other = origin("torchvision/resnet18", SMALL_RGB, checkpoint=tmp_path / "second.pt")
     mix = (1.0, 50.0)
     config = replace(CONFIG, teacher_mix=mix)
-    make(splits, tmp_path / "e", config, [teacher, other], few=Few(9, 0.0))
+    make(splits, tmp_path / "e", config, [teacher, other], few=LabelBudget(9, 0.0))
     _, others = labelled_part(splits["train"], 9, 0)
     rest = splits["train"].take(others)
     said = torch.stack([predict_logits(one, rest, SMALL_RGB.normalise, device="cpu") for one in (model, second)])
@@ -527,7 +532,7 @@ def test_pseudo_labels_of_several_teachers_are_their_weighted_means(splits, tmp_
 
 
 def test_pseudo_labels_with_a_teacher_that_answers_in_every_step(splits, tmp_path, calls, sure):
-    make(splits, tmp_path / "e", replace(CONFIG, augment="flip"), [sure[1]], few=Few(9, 0.0))
+    make(splits, tmp_path / "e", replace(CONFIG, augment="flip"), [sure[1]], few=LabelBudget(9, 0.0))
     assert [len(one["train"]) for one in calls] == [24, 9]
     assert (calls[0]["soft"], len(calls[0]["teachers"])) == (None, 1)
 

@@ -12,7 +12,7 @@ from sweeps import small_splits
 
 from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, fit, predict_logits
-from kdviz.distill.runs import StoredCheckpoint, TrainingRun, new_network, perform, read_weights
+from kdviz.distill.runs import StoredCheckpoint, TrainingRun, execute_run, new_network, read_weights
 
 pytestmark = on_gpu
 
@@ -89,7 +89,7 @@ def run_of(epochs: int = 4) -> TrainingRun:
 
 def interrupted(run, splits, folder, after: int):
     """A run that was stopped in the epoch after ``after``, with its checkpoint."""
-    for progress in perform(run, splits, Store(folder), str(DEVICE)):
+    for progress in execute_run(run, splits, Store(folder), str(DEVICE)):
         if progress.epoch > after:
             break
 
@@ -105,12 +105,12 @@ def largest_gap(first, second) -> float:
 @pytest.mark.parametrize("going_on", [DEVICE, CPU], ids=["there", "on the CPU"])
 def test_it_goes_on_from_a_checkpoint(splits, tmp_path, going_on):
     run = run_of()
-    list(perform(run, splits, Store(tmp_path / "whole"), str(DEVICE)))
+    list(execute_run(run, splits, Store(tmp_path / "whole"), str(DEVICE)))
     interrupted(run, splits, tmp_path / "parts", after=2)
     state = StoredCheckpoint(Store(tmp_path / "parts"), run).load()
     assert state["epoch"] == 2
     assert {value.device for value in state["network"].values()} == {CPU}  # it can be read where there is no GPU
-    ends = [step for step in perform(run, splits, Store(tmp_path / "parts"), str(going_on)) if step.ends_epoch]
+    ends = [step for step in execute_run(run, splits, Store(tmp_path / "parts"), str(going_on)) if step.ends_epoch]
     assert [step.epoch for step in ends] == [1, 2, 3, 4]
     gap = largest_gap(weights(run, tmp_path / "parts"), weights(run, tmp_path / "whole"))
     assert gap <= (ROUNDING if going_on == DEVICE else 1e-2)
@@ -119,8 +119,8 @@ def test_it_goes_on_from_a_checkpoint(splits, tmp_path, going_on):
 def test_without_its_moments_it_would_end_elsewhere(splits, tmp_path, monkeypatch):
     """The tolerance of the test above tells the difference."""
     run = run_of()
-    list(perform(run, splits, Store(tmp_path / "whole"), str(DEVICE)))
+    list(execute_run(run, splits, Store(tmp_path / "whole"), str(DEVICE)))
     interrupted(run, splits, tmp_path / "parts", after=2)
     monkeypatch.setattr(torch.optim.Adam, "load_state_dict", lambda self, state: None)
-    list(perform(run, splits, Store(tmp_path / "parts"), str(DEVICE)))
+    list(execute_run(run, splits, Store(tmp_path / "parts"), str(DEVICE)))
     assert largest_gap(weights(run, tmp_path / "parts"), weights(run, tmp_path / "whole")) > 5 * ROUNDING

@@ -24,7 +24,7 @@ from kdviz.core.errors import ExperimentError, KdvizError, ModelError
 from kdviz.data.doubts import KEY, Doubt
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.figures.roles import titled, titles_of
-from kdviz.narrative.overview import Findings, answers, decision
+from kdviz.narrative.overview import ExperimentSummary, answers, decision
 from kdviz.serving import fingerprint
 from kdviz.studies.comparison import inventory
 from kdviz.studies.predictions.evaluation import evaluate
@@ -157,7 +157,7 @@ def test_without_labels_the_filters_are_disagreements(unlabelled: Experiment) ->
 
 
 def test_without_labels_nothing_is_called_right(unlabelled: Experiment, capsys: pytest.CaptureFixture) -> None:
-    found = Findings(unlabelled)
+    found = ExperimentSummary(unlabelled)
     top = decision(found, answers(found))
     assert top.tone == "unknown"
     assert "have no labels" in top.sentence
@@ -177,7 +177,7 @@ def test_no_verdict_while_a_doubt_stands(three: Experiment, kind: str, monkeypat
     shown |= {"moved": [["blue", "red"]], "classes": 2, "chance": 0.25, "most": 0.3}
     doubt = Doubt(kind, "test", "kd_student", shown)
     monkeypatch.setattr("kdviz.studies.comparison.experiment_summary.known", lambda _experiment: [doubt])
-    found = Findings(three)
+    found = ExperimentSummary(three)
     said = {one.name: one for one in answers(found)}
     for name in ("accurate", "helped", "copied"):
         assert said[name].withheld
@@ -188,7 +188,7 @@ def test_no_verdict_while_a_doubt_stands(three: Experiment, kind: str, monkeypat
 def test_a_doubt_about_another_model_withholds_nothing(three: Experiment) -> None:
     shown = {"accuracy": 0.2, "other": 0.9, "samples": 48, "normalisation": "unit"}
     three.runs["student"].training[KEY] = [Doubt("normalisation", "test", "student", shown).to_json()]
-    said = {one.name: one for one in answers(Findings(three))}
+    said = {one.name: one for one in answers(ExperimentSummary(three))}
     assert said["helped"].withheld
     assert not said["accurate"].withheld
 
@@ -196,7 +196,7 @@ def test_a_doubt_about_another_model_withholds_nothing(three: Experiment) -> Non
 @pytest.mark.slow
 def test_two_models_of_free_roles_are_set_side_by_side(made: Maker) -> None:
     free = made("free_pair")
-    found = Findings(free)
+    found = ExperimentSummary(free)
     top = decision(found, answers(found))
     assert "KD, T = 16" in top.sentence
     assert "of the same 48 samples" in top.sentence
@@ -204,7 +204,7 @@ def test_two_models_of_free_roles_are_set_side_by_side(made: Maker) -> None:
 
 def test_without_pictures_it_is_said_what_to_do(made: Maker) -> None:
     bare = made("pair", tables=False)
-    found = Findings(bare)
+    found = ExperimentSummary(bare)
     assert "import them again with --data" in decision(found, answers(found)).sentence
 
 
@@ -320,7 +320,7 @@ def test_held_out_is_claimed_only_where_it_is_known(three: Experiment, tiny: Exp
 @pytest.mark.parametrize("name", ["thousand", "subset"])
 def test_more_classes_than_the_data_show(made: Maker, name: str) -> None:
     experiment = made(name)
-    found = Findings(experiment)
+    found = ExperimentSummary(experiment)
     assert {one.role for one in found.accuracies} == {"teacher", "kd_student"}
     assert max(one.value for one in found.accuracies) > 0.3
     assert answers(found)

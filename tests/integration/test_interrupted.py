@@ -14,7 +14,7 @@ import pytest
 import torch
 from interruptible import QUICK, few_digits, stages_of
 
-from kdviz.distill.experiment_trainer import Few, Origin
+from kdviz.distill.experiment_trainer import LabelBudget, ModelSource
 from kdviz.distill.interrupted import forget_unfinished
 from kdviz.experiment import load_experiment
 
@@ -123,7 +123,7 @@ def test_another_training_in_the_same_folder_begins_afresh(tmp_path, what):
         "data": {"splits": {**splits, "train": splits["train"].take(torch.arange(199, -1, -1))}},
         "validation": {"splits": {**splits, "validation": splits["validation"].take(torch.arange(30))}},
         "teacher's recipe": {"teacher_config": replace(QUICK, learning_rate=5e-4)},
-        "teacher": {"teachers": [Origin("paper_cnn")]},
+        "teacher": {"teachers": [ModelSource("paper_cnn")]},
     }[what]
     interrupt(tmp_path / "e", ("student", 3, 1))
     other, _ = complete(tmp_path / "other", **more)
@@ -149,8 +149,8 @@ def test_every_kind_of_teaching_goes_on(tmp_path, what):
     more: dict = {
         "logits": {"teachers": [], "teacher_logits": logits},
         "live": {},
-        "two teachers": {"teachers": [Origin("paper_fc"), Origin("paper_fc")]},
-        "pseudo-labels": {"few": Few(100, 0.0)},
+        "two teachers": {"teachers": [ModelSource("paper_fc"), ModelSource("paper_fc")]},
+        "pseudo-labels": {"few": LabelBudget(100, 0.0)},
     }[what]
     expected, _ = complete(tmp_path / "whole", config, **more)
     interrupt(tmp_path / "e", ("kd_student", 2, 2), config, **more)

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 
 from kdviz.core.errors import DatasetError, ModelError, SettingError, UnknownNameError
 from kdviz.core.files import Store
+from kdviz.data.registry import datasets, trainable_datasets
 from kdviz.distill import TrainingConfig, predict_logits, recipes, train_experiment
-from kdviz.distill.experiment_trainer import MNIST_INPUT, Few, Origin, labelled_part
-from kdviz.distill.recipes import RECIPES, input_for, material, origin, read_logits, read_splits, read_unlabelled
+from kdviz.distill.experiment_trainer import MNIST_INPUT, LabelBudget, ModelSource, labelled_part
+from kdviz.distill.recipes import input_for, material, origin, read_logits, read_splits, read_unlabelled
 from kdviz.experiment import InputSpec, load_experiment
 
 STUDENT = "torchvision/shufflenet_v2_x0_5"
@@ -197,7 +198,7 @@ def test_both_files_are_refused(tmp_path):
 
 
 def test_without_files_a_network_is_fresh(monkeypatch):
-    assert origin(STUDENT, SMALL_RGB) == Origin(STUDENT)
+    assert origin(STUDENT, SMALL_RGB) == ModelSource(STUDENT)
     monkeypatch.setattr("kdviz.distill.recipes.download_pretrained", lambda name: {"of": name})
     found = origin(STUDENT, SMALL_RGB, pretrained=True)
     assert (found.weights, found.source, found.trained) == ({"of": STUDENT}, "ImageNet", False)
@@ -266,7 +267,11 @@ def test_splits_by_name(tmp_path):
             read_splits(name, None, SMALL_RGB)
     with pytest.raises(UnknownNameError, match="Did you mean 'mhist'"):
         read_splits("mhsit", tmp_path, SMALL_RGB)
-    assert set(RECIPES) == {"mnist", "mhist", "folder"}
+    with pytest.raises(SettingError, match="'mnist' has no option 'groups'"):
+        read_splits("mnist", tmp_path, MNIST_INPUT, groups="groups.csv")
+    assert set(trainable_datasets()) == {"mnist", "mhist", "folder"}
+    with pytest.warns(DeprecationWarning, match=r"datasets\[NAME\]\.recipe"):
+        assert recipes.RECIPES["mhist"] is datasets["mhist"].recipe
 
 
 def test_images_without_labels(tmp_path):
@@ -385,7 +390,7 @@ def test_material_with_augmentation_is_images(made, tmp_path):
 
 @pytest.mark.parametrize("unfreeze", ["head", "all"])
 def test_material_has_as_many_labels_as_its_experiment(made, tmp_path, unfreeze):
-    experiment, splits, config = made(unfreeze, few=Few(9))
+    experiment, splits, config = made(unfreeze, few=LabelBudget(9))
     found = material(experiment, splits, Store(tmp_path), config)
     part, _ = labelled_part(splits["train"], 9, 0)
     assert found.splits["train"].names == tuple(splits["train"].names[number] for number in part)
@@ -396,6 +401,6 @@ def test_material_has_as_many_labels_as_its_experiment(made, tmp_path, unfreeze)
 def test_other_images_in_its_layout_do_not_pass_for_mhist(monkeypatch, small_digits):
     splits = {name: small_digits.take(torch.arange(10)) for name in ("train", "validation", "test")}
     assert recipes.title_of("mhist", splits) == "Images in MHIST's layout"
-    monkeypatch.setattr(recipes, "MHIST_IMAGES", 30)
+    monkeypatch.setattr("kdviz.data.MHIST_IMAGES", 30)
     assert recipes.title_of("mhist", splits) == "MHIST"
     assert recipes.title_of("folder", splits) == "Images"

@@ -25,8 +25,8 @@ from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, fit, predict_logits
 from kdviz.distill.runs import (
     data_fingerprint,
+    execute_run,
     new_network,
-    perform,
     read_array,
     read_result,
     read_weights,
@@ -340,7 +340,7 @@ small = LabelledImages(digits.images[:, :, ::2, ::2].contiguous(), digits.labels
 splits, config = small_splits(small), replace(CONFIG, epochs=4)
 
 def until(run, folder, epoch, step):
-    training = perform(run, splits, Store(folder), "cpu", 1)
+    training = execute_run(run, splits, Store(folder), "cpu", 1)
     while True:
         progress = next(training)
         if (progress.epoch, progress.step) == (epoch, step):
@@ -410,7 +410,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(killed, spli
 
 def interrupted(run, splits, folder, epoch: int, step: int = 2) -> None:
     """Leave a training in the middle of an epoch."""
-    training = perform(run, splits, Store(folder), "cpu", 1)
+    training = execute_run(run, splits, Store(folder), "cpu", 1)
     for progress in training:
         if (progress.epoch, progress.step) == (epoch, step):
             training.close()

@@ -210,8 +210,8 @@ def test_the_predictions_are_those_of_the_logits(finished, splits):
             assert row["predicted"] == splits[row["split"]].labels.tolist()
         else:
             assert row["predicted"] == logits_of(finished, row).argmax(1).tolist()
-    pupils = {row["run"] for name in STUDIES for row in rows_of(finished, name) if row["role"] != "teacher"}
-    assert {row["run"] for row in rows if row["role"] != "label"} == pupils
+    student_runs = {row["run"] for name in STUDIES for row in rows_of(finished, name) if row["role"] != "teacher"}
+    assert {row["run"] for row in rows if row["role"] != "label"} == student_runs
     assert sorted(row["split"] for row in rows if row["role"] == "label") == ["test", "validation"]
 
 

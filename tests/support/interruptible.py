@@ -9,7 +9,7 @@ from conftest import SMALL
 
 from kdviz.data import LabelledImages, bundled_digits
 from kdviz.distill import TrainingConfig, train_experiment
-from kdviz.distill.experiment_trainer import Origin
+from kdviz.distill.experiment_trainer import ModelSource
 
 QUICK = TrainingConfig(epochs=4, batch_size=50, device="cpu", bf16="off")
 
@@ -23,6 +23,6 @@ def few_digits() -> dict[str, LabelledImages]:
 
 
 def stages_of(out, config=QUICK, splits=None, **more):
-    more = {"teachers": [Origin("paper_fc")], **more}
+    more = {"teachers": [ModelSource("paper_fc")], **more}
     splits = splits or few_digits()
-    return train_experiment(splits, SMALL, "folder", out, config, student=Origin("paper_fc"), **more)
+    return train_experiment(splits, SMALL, "folder", out, config, student=ModelSource("paper_fc"), **more)

@@ -13,7 +13,7 @@ from conftest import SMALL
 from kdviz.core.files import Store
 from kdviz.data import LabelledImages
 from kdviz.distill import TrainingConfig, training
-from kdviz.distill.runs import TrainingRun, perform
+from kdviz.distill.runs import TrainingRun, execute_run
 from kdviz.studies.sweep.runner import Cost, Sweep
 
 CONFIG = TrainingConfig(epochs=2, batch_size=50, device="cpu", bf16="off")
@@ -35,7 +35,7 @@ def a_run(
 
 def done(run: TrainingRun, splits: dict[str, LabelledImages], folder: str | Path) -> list:
     """All progress of a run."""
-    return list(perform(run, splits, Store(folder), "cpu", 1))
+    return list(execute_run(run, splits, Store(folder), "cpu", 1))
 
 
 def finish(sweep: Sweep, **options: Any) -> list:

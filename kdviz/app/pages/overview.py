@@ -22,7 +22,7 @@ from kdviz.core.errors import ExperimentError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _, number, percent, plural
 from kdviz.figures.overlay import enlarged, overlay
-from kdviz.narrative.overview import Accuracy, Answer, Findings, about_these, answers, decision
+from kdviz.narrative.overview import Accuracy, Answer, ExperimentSummary, about_these, answers, decision
 from kdviz.studies.comparison import inventory
 from kdviz.studies.predictions.mistakes import members
 from kdviz.studies.predictions.showcase import FURTHER_STORIES, STORIES, Example, ShownSample, read_showcase
@@ -63,13 +63,13 @@ def page() -> None:
 # what is known --------------------------------------------------------------------------------------------------------
 
 
-def _findings(opened: OpenExperiment) -> Findings:
+def _findings(opened: OpenExperiment) -> ExperimentSummary:
     return _findings_of(opened, tuple(_time(opened, name) for name in _TABLES))
 
 
 @lru_cache(maxsize=8)
-def _findings_of(opened: OpenExperiment, _stamp: tuple[int, ...]) -> Findings:
-    return Findings(opened.experiment, _cost_of(opened), _study_of(opened))
+def _findings_of(opened: OpenExperiment, _stamp: tuple[int, ...]) -> ExperimentSummary:
+    return ExperimentSummary(opened.experiment, _cost_of(opened), _study_of(opened))
 
 
 def _study_of(opened: OpenExperiment) -> Report | None:
@@ -98,7 +98,7 @@ def _time(opened: OpenExperiment, table: str) -> int:
 # the answer -----------------------------------------------------------------------------------------------------------
 
 
-def _decided(opened: OpenExperiment, found: Findings) -> list[Answer]:
+def _decided(opened: OpenExperiment, found: ExperimentSummary) -> list[Answer]:
     """The decision, beside it the margin that it holds for; and the answers that it is made of."""
     with st.container(key="ov-top"):
         decided = st.container(key="ov-decided")
@@ -299,7 +299,7 @@ def _import_again(opened: OpenExperiment) -> None:
 # accuracies -----------------------------------------------------------------------------------------------------------
 
 
-def _accuracies(found: Findings) -> None:
+def _accuracies(found: ExperimentSummary) -> None:
     known = found.accuracies
     if not known:
         st.caption(_unmeasured(found))
@@ -315,7 +315,7 @@ def _accuracies(found: Findings) -> None:
     )
 
 
-def _unmeasured(found: Findings) -> str:
+def _unmeasured(found: ExperimentSummary) -> str:
     said = found.predictions
     if said is None and found.experiment.is_imported:
         return _("These models were imported without pictures; import them again with --data to measure them.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
@@ -12,6 +12,40 @@ def verb(verbs: Any, name: str, run: Callable[[Any], None], help: str) -> argpar
     parser = verbs.add_parser(name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.set_defaults(run=run, wrong_usage=parser.error)
     return parser
+
+
+class LazyText(str):
+    """A help text that is made when it is shown: reading a registry loads plugins."""
+
+    make: Callable[[], str]
+
+    def __new__(cls, make: Callable[[], str]) -> LazyText:
+        """A text of which ``make`` gives the content."""
+        text = super().__new__(cls, "made when it is shown")
+        text.make = make
+        return text
+
+    def __add__(self, other: str) -> str:
+        return self.make() + other
+
+    def __mod__(self, values: Any) -> str:
+        return self.make() % values
+
+    def __str__(self) -> str:
+        return self.make()
+
+
+class LazyNames:
+    """Names to choose from, read when a command is parsed or its help is shown."""
+
+    def __init__(self, read: Callable[[], Iterable[str]]):
+        self._read = read
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
 
 
 def common(parser: argparse.ArgumentParser) -> None:

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from kdviz.core.errors import KdvizError
 from kdviz.data.doubts.answers import answer_doubts, unpredicted, weighed
 from kdviz.data.doubts.copies import Samples, copies
 from kdviz.data.doubts.doubt import Doubt
-from kdviz.core.errors import KdvizError
 
 KEY = "doubts"
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdviz.data.labels.matching import class_order
-from kdviz.data.labels.imagenet import WNID, synonyms
 from kdviz.core.errors import DatasetError
+from kdviz.data.labels.imagenet import WNID, synonyms
+from kdviz.data.labels.matching import class_order
 
 __all__ = ["ClassNames", "class_order", "read_classes"]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdviz.data.labels.matching import folded, listed, match_names
+from kdviz.core.errors import DatasetError
 from kdviz.data.labels.class_names import ClassNames
 from kdviz.data.labels.imagenet import COUNT, WNID, distinct, imagenet, short_name, synonyms
 from kdviz.data.labels.label_files import LabelRow
-from kdviz.core.errors import DatasetError
+from kdviz.data.labels.matching import folded, listed, match_names
 
 _CLASS = "class {}"
 """What a class is called of which only the number is known."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from kdviz.data.labels.imagenet import COUNT, ImageNet, imagenet, synonyms, wnid_of
 from kdviz.core.errors import ModelError
+from kdviz.data.labels.imagenet import COUNT, ImageNet, imagenet, synonyms, wnid_of
 
 _SHOWN = 3  # names in a sentence
 _PLACEHOLDER = re.compile(r"(?:class|label)[ _-]?(\d+)", re.IGNORECASE)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.registry import Registry
-from kdviz.distill.objectives.losses import check_known_options, losses
+from kdviz.distill.objectives.losses import check_known_options
+from kdviz.distill.objectives.registry import losses
 
 MAPS, VECTORS = "maps", "vectors"
 

@@ -17,17 +17,18 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from kdviz.core.errors import ModelError, UnknownNameError
+from kdviz.core.moved import renamed
 from kdviz.distill.objectives.feature_losses import MAPS, VECTORS, feature_losses
 
 INPUT = ":input"
 
 
-class Tap:
+class FeatureHook:
     """Keeps what layers put out in a forward pass, until it is taken; then nothing of the pass is held.
 
     ::
 
-        with Tap(network, ["features", "classifier.5:input"]) as tap:
+        with FeatureHook(network, ["features", "classifier.5:input"]) as tap:
             logits = network(images)
             maps, vectors = tap.take()
 
@@ -68,7 +69,7 @@ class Tap:
             hook.remove()
         self._kept = {}
 
-    def __enter__(self) -> Tap:
+    def __enter__(self) -> FeatureHook:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -330,7 +331,7 @@ def _candidates(network: nn.Module, sample_input: Tensor, layer: str) -> dict[st
     if not layer:
         layers = default_layers(network, sample_input)
         return {VECTORS: layers.vectors} | ({MAPS: layers.maps} if layers.maps else {})
-    with Tap(network, [layer]) as tap, torch.no_grad(), _evaluating(network):
+    with FeatureHook(network, [layer]) as tap, torch.no_grad(), _evaluating(network):
         network(sample_input[:2])
         (output,) = tap.take()
     is_maps = output.ndim == 4 and output.shape[2:].numel() > 1
@@ -346,3 +347,6 @@ def _why_no_maps(loss: str, network: nn.Module, layer: str) -> str:
     convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
     lacks = "no spatial map before its head" if convolves else "no convolution"
     return f"'{name}' has {lacks}, so {loss} has nothing to compare; use {instead} on its penultimate layer."
+
+
+__getattr__ = renamed(__name__, {"Tap": "FeatureHook"})

@@ -14,7 +14,7 @@ from kdviz.distill.augment import Augment
 from kdviz.distill.checks import check_teacher
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.feature_losses import feature_losses
-from kdviz.distill.objectives.layers import Tap, as_features, build_projection, choose_layers
+from kdviz.distill.objectives.layers import FeatureHook, as_features, build_projection, choose_layers
 from kdviz.distill.objectives.losses import balanced_weights, distillation_loss, label_smoothing_loss
 
 Normalise = Callable[[Tensor], Tensor]
@@ -75,7 +75,7 @@ class Objective:
         if self._soft is not None:
             self._soft = self._soft.to(device)
         self.projection: nn.Module | None = None
-        self._taps: list[Tap] = []
+        self._taps: list[FeatureHook] = []
         if config.feature_loss and self._teachers:
             self._compare_features(train)
 
@@ -99,7 +99,7 @@ class Objective:
         inputs = self._normalise(pixels.to(self.labels.device))
         return self._augment.mix(inputs, labels, seed) if self._augment.mixes else (inputs, labels)
 
-    def hear(self, inputs: Tensor, index: Tensor, epoch: int) -> Tensor | None:
+    def teacher_logits_of(self, inputs: Tensor, index: Tensor, epoch: int) -> Tensor | None:
         """The teachers' logits of a batch, (n, classes) or (teachers, n, classes); None when they have no say.
 
         Args:
@@ -117,7 +117,7 @@ class Objective:
         Args:
             logits: The student's, float32 (n, classes).
             labels: As :meth:`inputs` gave them.
-            taught: As :meth:`hear` gave it.
+            taught: As :meth:`teacher_logits_of` gave it.
             epoch: Decides temperature and alpha.
         """
         config = self._config
@@ -168,7 +168,7 @@ class Objective:
             teacher_layer=config.teacher_layer,
         )
         self._kind = pair.kind
-        self._taps = [Tap(self._network, [pair.student]), Tap(teacher, [pair.teacher])]
+        self._taps = [FeatureHook(self._network, [pair.student]), FeatureHook(teacher, [pair.teacher])]
         was_training = self._network.training
         with torch.no_grad():
             self._network.eval()(few)

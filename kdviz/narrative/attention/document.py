@@ -55,7 +55,7 @@ _SCHEMA = pa.schema(
 
 
 def effects_table(experiment: Experiment) -> pa.Table:
-    """Every effect of every study of an experiment by every measure."""
+    """Every effect of every study of an experiment by every measure, as JSON takes it."""
     rows = [
         {"study": study, "measure": measure, **row}
         for study in studies_of(experiment)

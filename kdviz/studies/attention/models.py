@@ -164,7 +164,7 @@ def swept_models(sweep: Sweep, second: Sequence[int] = ()) -> list[StudyModel]:
             "study its own models, with --study models."
         )
     teachers = _teachers(sweep)
-    students = [_student(sweep, value, run) for value, run in sweep.plan.pupils]
+    students = [_student(sweep, value, run) for value, run in sweep.plan.student_runs]
     further = [replace(_student(sweep, None, sweep.plan.student(seed)), role=SECOND) for seed in second]
     return [*teachers, *students, *further]
 

@@ -16,6 +16,7 @@ import numpy as np
 from kdviz.compress.cost import CostReport, wilson
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import rows_where
+from kdviz.core.moved import renamed
 from kdviz.data.doubts import Doubt, known
 from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment, Run
@@ -68,7 +69,7 @@ class Seeds:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ExperimentSummary:
     """What is known of an experiment.
 
     Attributes:
@@ -266,3 +267,6 @@ def _runs(study: Report, role: str, temperature: float | None) -> dict[int, dict
 
 def _share(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else math.nan
+
+
+__getattr__ = renamed(__name__, {"Findings": "ExperimentSummary"})

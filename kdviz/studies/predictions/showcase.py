@@ -22,7 +22,7 @@ from PIL import Image
 from kdviz.core.errors import ExperimentError, UnknownNameError
 from kdviz.core.images import open_image
 from kdviz.core.language import N_
-from kdviz.data import bundled_digits
+from kdviz.data.registry import bundled_samples
 from kdviz.data.samples import SPLITS
 from kdviz.data.store import StoredSamples
 from kdviz.experiment import Experiment
@@ -214,9 +214,9 @@ def _halves(values: np.ndarray) -> np.ndarray:
 def _pictured(experiment: Experiment) -> tuple[str, Predictions, np.ndarray, Callable[[int], Image.Image]]:
     """The first split that has predictions and pictures, the numbers of those with one, and what gives it."""
     table = experiment.table("predictions")
-    if experiment.dataset == "mnist" and experiment.input.size == (28, 28):
-        digits = bundled_digits()["bundled"]
-        return "bundled", read_predictions(table, "bundled"), np.arange(len(digits)), digits.picture
+    bundled = bundled_samples(experiment.dataset)
+    if bundled is not None and bundled.images.shape[2:] == experiment.input.size:
+        return "bundled", read_predictions(table, "bundled"), np.arange(len(bundled)), bundled.picture
     for split in SPLITS:
         try:
             stored, predictions = experiment.samples(split), read_predictions(table, split)

@@ -74,7 +74,7 @@ class Plan:
         return [(value, self.student(seed, value)) for value in self.values for seed in self.seeds]
 
     @property
-    def pupils(self) -> list[tuple[Any, TrainingRun]]:
+    def student_runs(self) -> list[tuple[Any, TrainingRun]]:
         """(value, run) of every student; the value is None for those alone, which come first."""
         return [*((None, run) for run in self.alone), *self.students]
 
@@ -131,7 +131,7 @@ class Plan:
         """What a run is called while it is under way."""
         if run.role == "teacher":
             return f"teacher, seed {run.config.seed}"
-        value = next(value for value, other in self.pupils if other.identity == run.identity)
+        value = next(value for value, other in self.student_runs if other.identity == run.identity)
         return f"{'alone' if value is None else self.study.shown(value)}, seed {run.config.seed}"
 
     # what tables say --------------------------------------------------------------------------------------------------

@@ -63,8 +63,6 @@ FIGURES = {
 }
 """By column; the first is the one to begin with."""
 
-CURVE_COLUMNS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-
 
 @dataclass(frozen=True)
 class Point:

@@ -20,12 +20,12 @@ from kdviz.core.files import Store
 from kdviz.core.jobs import run_local
 from kdviz.data import LabelledImages
 from kdviz.distill import Stage, TrainingConfig, check_teacher, predict_logits
-from kdviz.distill.recipes import Material, material
+from kdviz.distill.recipes import StudyInputs, material
 from kdviz.distill.runs import (
     TrainingRun,
     data_fingerprint,
+    execute_run,
     is_finished,
-    perform,
     read_result,
     teacher_key,
     work,
@@ -96,7 +96,7 @@ class Sweep:
         teacher = self.experiment.runs["teacher"].model
         check_teacher(teacher, self.experiment.classes, self.splits["train"].classes)
         self.store = Store(self.results or self.experiment.folder / "runs")
-        _ = self.plan.teachers, self.plan.pupils  # every setting is checked before anything is trained
+        _ = self.plan.teachers, self.plan.student_runs  # every setting is checked before anything is trained
         if not self.weights_only:
             self.plan.refuse_others(earlier(self.experiment, self.study.table))
 
@@ -105,7 +105,7 @@ class Sweep:
         return STUDIES[self.name]
 
     @cached_property
-    def material(self) -> Material:
+    def material(self) -> StudyInputs:
         """What its trainings are made of."""
         return material(self.experiment, self.splits, self.store, self.config)
 
@@ -184,8 +184,10 @@ class Sweep:
             alone: Seeds of the further students.
             engine, threads, estimate_only: As in :meth:`run`.
         """
-        pupils = [*(run for _, run in self.plan.pupils), *(self.plan.student(seed) for seed in alone)]
-        students = [run for run in {one.identity: one for one in pupils}.values() if not is_finished(self.store, run)]
+        student_runs = [*(run for _, run in self.plan.student_runs), *(self.plan.student(seed) for seed in alone)]
+        students = [
+            run for run in {one.identity: one for one in student_runs}.values() if not is_finished(self.store, run)
+        ]
         teachers = [run for run in self.plan.teachers if not is_finished(self.store, run)]
         if students or teachers:
             yield self._cost([*teachers, *students], threads)
@@ -194,7 +196,10 @@ class Sweep:
         if any(run.teacher for run in students):
             self._answer_as_teacher()
         further = [f"alone, seed {seed}" for seed in alone]
-        titles = {run.identity: title for run, title in zip(pupils[len(pupils) - len(alone) :], further, strict=True)}
+        titles = {
+            run.identity: title
+            for run, title in zip(student_runs[len(student_runs) - len(alone) :], further, strict=True)
+        }
         count, done = len(teachers) + len(students), 0
         for jobs, splits in ((teachers, self.material.teacher_splits), (students, self.material.splits)):
             for number, progress in engine(work, jobs, (splits, self.store.url, self.config.device, threads)):
@@ -207,7 +212,7 @@ class Sweep:
         known = self.tables.known()
         students = [
             run
-            for run in {run.identity: run for _, run in self.plan.pupils}.values()
+            for run in {run.identity: run for _, run in self.plan.student_runs}.values()
             if run.identity not in known and read_result(self.store, run.identity) is None
         ]
         needed = {run.teacher for run in students}
@@ -238,7 +243,7 @@ class Sweep:
 
     def _seconds_of_epoch(self, run: TrainingRun, threads: int) -> float:
         splits = self.material.teacher_splits if run.role == "teacher" else self.material.splits
-        training = perform(run, splits, self.store, self.config.device, threads)
+        training = execute_run(run, splits, self.store, self.config.device, threads)
         end = next(progress for progress in training if progress.ends_epoch)
         next(training, None)  # its state is kept
         training.close()  # type: ignore[attr-defined]

@@ -146,7 +146,7 @@ class StudyTables:
         rows = earlier(self.plan.experiment, self.plan.study.table)
         if self.plan.trains_teachers:
             return rows  # its students alone are compared with no teacher
-        own = {run.identity for _, run in self.plan.pupils}
+        own = {run.identity for _, run in self.plan.student_runs}
         for other in STUDIES.values():
             if other.table not in (self.plan.study.table, "teacher_epochs"):
                 rows += [row for row in earlier(self.plan.experiment, other.table) if row.get("run") in own]
@@ -171,7 +171,7 @@ class StudyTables:
                     new.study += self._rows("teacher", run.identity, self._logits(run.identity, epoch), recipe)
 
     def _add_pupils(self, new: _New, known: set[str], said: set[str], drawn: set[str]) -> None:
-        for value, run in self.plan.pupils:
+        for value, run in self.plan.student_runs:
             if run.identity in known & said & drawn:
                 continue
             result = read_result(self.store, run.identity)

@@ -18,7 +18,7 @@ from kdviz.data.doubts import KEY, Doubt, answer_doubts, copies, known, normalis
 from kdviz.data.doubts.answers import _chance, _usual
 from kdviz.distill import TrainingConfig, fit, train_experiment
 from kdviz.distill.checks import logits_doubts
-from kdviz.distill.experiment_trainer import Origin
+from kdviz.distill.experiment_trainer import ModelSource
 from kdviz.distill.recipes import origin
 from kdviz.distill.runs import new_network
 from kdviz.experiment import Experiment, load_experiment
@@ -259,7 +259,7 @@ def learned(splits):
     return network
 
 
-def teacher(learned, path, order=None, scale: float = 1.0) -> Origin:
+def teacher(learned, path, order=None, scale: float = 1.0) -> ModelSource:
     """It as a checkpoint: with its classes in another order, or as if it had learned from other input."""
     state = {name: value.clone() for name, value in learned.state_dict().items()}
     first, last = [name for name in state if name.endswith("weight")][:: len(state) // 2 - 1]
@@ -272,7 +272,7 @@ def teacher(learned, path, order=None, scale: float = 1.0) -> Origin:
 
 
 def trained(splits, out, **more):
-    stages = list(train_experiment(splits, SMALL, "folder", out, QUICK, student=Origin("paper_fc"), **more))
+    stages = list(train_experiment(splits, SMALL, "folder", out, QUICK, student=ModelSource("paper_fc"), **more))
     return load_experiment(out), stages
 
 
@@ -308,7 +308,7 @@ def test_logits_in_another_order(splits, learned, tmp_path):
 
 def test_data_that_overlap_are_said_first(splits, tmp_path):
     twice = {**splits, "test": splits["train"].take(torch.arange(50), "test")}
-    _, stages = trained(twice, tmp_path / "e", teachers=[Origin("paper_fc")])
+    _, stages = trained(twice, tmp_path / "e", teachers=[ModelSource("paper_fc")])
     assert stages[0].name == "data"
     (sentence,) = stages[0].warnings
     assert sentence.startswith("50 of 50 images (100.0%) of the test split are also in the training split")

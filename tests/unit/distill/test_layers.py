@@ -13,9 +13,9 @@ from torch import nn
 from kdviz.core.errors import KdvizError, ModelError, UnknownNameError
 from kdviz.distill.objectives.feature_losses import feature_losses
 from kdviz.distill.objectives.layers import (
+    FeatureHook,
     LayerPair,
     Layers,
-    Tap,
     as_features,
     build_projection,
     choose_layers,
@@ -112,7 +112,7 @@ def test_default_layers(name, side, expected, vector, map_shape):
     found = default_layers(net, sample)
     assert found == expected
     names = [found.vectors] + ([found.maps] if found.maps else [])
-    with Tap(net.eval(), names) as tap, torch.no_grad():
+    with FeatureHook(net.eval(), names) as tap, torch.no_grad():
         net(sample)
         vectors, *maps = tap.take()
     assert as_features(vectors, "vectors").shape == (2, vector)
@@ -139,7 +139,7 @@ def test_the_head_makes_the_logits_from_the_vectors(name):
     sample = images(side, channels)
     head_name, head = head_of(net, sample)
     assert net.get_submodule(head_name) is head
-    with Tap(net, [default_layers(net, sample).vectors]) as tap, torch.no_grad():
+    with FeatureHook(net, [default_layers(net, sample).vectors]) as tap, torch.no_grad():
         logits = net(sample)
         (vectors,) = tap.take()
     torch.testing.assert_close(head(as_features(vectors, "vectors")), logits)
@@ -204,7 +204,7 @@ def test_networks_without_a_head(net, reason):
 
 def test_a_tap_gives_what_the_layers_compute():
     net = network("paper_cnn").eval()
-    with Tap(net, ["classifier.5:input", "features"]) as tap:
+    with FeatureHook(net, ["classifier.5:input", "features"]) as tap:
         logits = net(images())
         vectors, maps = tap.take()
     torch.testing.assert_close(maps, net.features(images()))
@@ -217,7 +217,7 @@ def test_a_tap_gives_what_the_layers_compute():
 def test_a_tap_changes_no_answer_and_leaves_no_hook():
     net = network("paper_cnn").eval()
     expected = net(images())
-    with Tap(net, ["features", "features.1:input"]) as tap:
+    with FeatureHook(net, ["features", "features.1:input"]) as tap:
         assert torch.equal(net(images()), expected)
         tap.take()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
@@ -226,7 +226,7 @@ def test_a_tap_changes_no_answer_and_leaves_no_hook():
 @pytest.mark.parametrize("taken", [True, False])
 def test_a_tap_holds_nothing_afterwards(taken):
     net = network("paper_fc")
-    tap = Tap(net, ["2"])
+    tap = FeatureHook(net, ["2"])
     with tap:
         net(images())
         if taken:
@@ -241,7 +241,7 @@ def test_a_tap_holds_nothing_afterwards(taken):
 
 def test_a_tap_gives_the_last_pass_once():
     net = network("paper_fc").eval()
-    with Tap(net, ["5"]) as tap, torch.no_grad():
+    with FeatureHook(net, ["5"]) as tap, torch.no_grad():
         net(images())
         last = net(images()[:1])
         assert torch.equal(tap.take()[0], last)
@@ -251,7 +251,7 @@ def test_a_tap_gives_the_last_pass_once():
 
 def test_the_input_of_a_layer_that_works_in_place_is_what_it_was():
     net = nn.Sequential(nn.Flatten(), nn.Linear(196, 7), nn.ReLU(inplace=True))
-    with Tap(net, ["2:input"]) as tap:
+    with FeatureHook(net, ["2:input"]) as tap:
         net(images())
         (before,) = tap.take()
     torch.testing.assert_close(before, net[1](images().flatten(1)))
@@ -261,7 +261,7 @@ def test_the_input_of_a_layer_that_works_in_place_is_what_it_was():
 def test_vectors_are_not_dropped_out_while_training():
     for net in (ConvHead(), network("torchvision/efficientnet_b0", 32, 3)):
         channels, side = (3, 32) if not isinstance(net, ConvHead) else (1, 14)
-        with Tap(net.train(), [default_layers(net, images(side, channels)).vectors]) as tap:
+        with FeatureHook(net.train(), [default_layers(net, images(side, channels)).vectors]) as tap:
             net(images(side, channels, 4))
             (vectors,) = tap.take()
         assert (vectors == 0).float().mean() < 0.01  # dropout takes 20 and 50 %
@@ -278,7 +278,7 @@ def test_vectors_are_not_dropped_out_while_training():
 )
 def test_unknown_layers(layer, reason):
     with pytest.raises(UnknownNameError) as raised:
-        Tap(network("paper_cnn"), ["features", layer])
+        FeatureHook(network("paper_cnn"), ["features", layer])
     assert reason in str(raised.value)
 
 
@@ -289,7 +289,7 @@ def test_a_layer_without_a_tensor():
 
     net = nn.Sequential(Pair(), nn.Identity())
     for layer, what in (("0", "puts out tuple"), ("1:input", "takes in tuple")):
-        with Tap(net, [layer]), pytest.raises(ModelError, match=what):
+        with FeatureHook(net, [layer]), pytest.raises(ModelError, match=what):
             net(images())
 
 
@@ -372,7 +372,7 @@ def test_a_student_learns_a_teachers_features(loss, student_name):
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
     batch, entry = images(count=8), feature_losses[loss]
     pair = choose_layers(loss, student, teacher, batch)
-    with Tap(student.eval(), [pair.student]) as own, Tap(teacher, [pair.teacher]) as other:
+    with FeatureHook(student.eval(), [pair.student]) as own, FeatureHook(teacher, [pair.teacher]) as other:
         student(batch), teacher(batch)
         first, wanted = as_features(own.take()[0], pair.kind), as_features(other.take()[0], pair.kind)
         needed = entry.needs_projection(first, wanted)

@@ -198,7 +198,7 @@ def test_the_feature_loss_is_added_with_its_weight(split):
     index = torch.arange(40)
     inputs, labels = one.inputs(index, 0)
     logits = own(inputs)
-    found = one.loss(logits, labels, one.hear(inputs, index, 1), 1)
+    found = one.loss(logits, labels, one.teacher_logits_of(inputs, index, 1), 1)
     with torch.no_grad():
         taught = live(inputs)
         features = one.projection(nn.Sequential(*list(own)[:5])(inputs)), live.classifier[:4](live.features(inputs))
@@ -218,8 +218,8 @@ def test_after_kd_epochs_neither_teacher_nor_features_count(split):
     index = torch.arange(40)
     inputs, labels = one.inputs(index, 0)
     logits = own(inputs)
-    assert one.hear(inputs, index, 1) is not None
-    assert one.hear(inputs, index, 2) is None
+    assert one.teacher_logits_of(inputs, index, 1) is not None
+    assert one.teacher_logits_of(inputs, index, 2) is None
     assert one.loss(logits, labels, None, 2) == F.cross_entropy(logits, labels)
     one.close()
     live.given.clear()

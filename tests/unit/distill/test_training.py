@@ -360,3 +360,22 @@ def test_what_cannot_be_trained_says_so(split):
         trained(split, replace(CONFIG, batch_size=1), network=Normed(torch.nn.Identity()))
     with pytest.raises(ModelError, match=r"'Normed' gives tuple while it is trained, no logits"):
         trained(split, network=Normed(Pair()))
+
+
+def test_training_leaves_the_callers_random_numbers_alone_and_is_not_changed_by_them(small_digits):
+    def trained(between):
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(196, 10))
+        torch.manual_seed(123)
+        drawn = []
+        config = TrainingConfig(epochs=2, batch_size=32, device="cpu")
+        for _ in fit(network, small_digits, small_digits, lambda images: images.float() / 255, config):
+            drawn += [torch.rand(())] if between else []
+        return network, torch.stack([*drawn, torch.rand(())])
+
+    quiet, after = trained(False)
+    disturbed, drawn = trained(True)
+    expected = torch.rand(len(drawn), generator=torch.Generator().manual_seed(123))
+    assert torch.equal(drawn, torch.stack([*expected]))
+    assert after == expected[0]
+    assert torch.equal(quiet[2].weight, disturbed[2].weight)

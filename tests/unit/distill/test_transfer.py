@@ -83,7 +83,7 @@ def test_features_are_computed_once_for_these_weights_and_samples(store):
     assert (len(seen), more) == (3, [])
 
 
-@pytest.mark.parametrize("what", ["weights", "statistics", "images", "store"])
+@pytest.mark.parametrize("what", ["weights", "statistics", "images", "normalisation", "store"])
 def test_other_weights_or_samples_have_other_features(store, tmp_path, what):
     first = backbone_of(network(QUICK), store).features(coloured(10))
     built, samples = network(QUICK), coloured(10)
@@ -94,7 +94,8 @@ def test_other_weights_or_samples_have_other_features(store, tmp_path, what):
     if what == "images":
         samples.images[3, 0, 5, 5] ^= 128
     other = Store(tmp_path / "other") if what == "store" else store
-    backbone, seen = backbone_of(built, other), passes(built)
+    spec = replace(SMALL_RGB, mean=(0.5, 0.5, 0.5)) if what == "normalisation" else SMALL_RGB
+    backbone, seen = Backbone(built, spec, other, "cpu"), passes(built)
     assert torch.equal(backbone.features(samples), first) == (what == "store")
     assert seen == [10]
 

@@ -16,7 +16,7 @@ from kdviz.core.errors import ExperimentError
 from kdviz.experiment import load_experiment
 from kdviz.figures.overlay import overlay
 from kdviz.narrative import overview as module
-from kdviz.narrative.overview import Answer, Findings, answers, decision
+from kdviz.narrative.overview import Answer, ExperimentSummary, answers, decision
 from kdviz.studies.comparison.judgement import Margins
 from kdviz.studies.predictions.evaluation import evaluate
 from kdviz.studies.predictions.mistakes import Predictions
@@ -26,7 +26,7 @@ N = 20_000
 NAMES = ("teacher", "kd_student", "student")
 
 
-def findings(experiment, wrong: dict[str, slice], samples: int = N, copied: int = 0, labels=None) -> Findings:
+def findings(experiment, wrong: dict[str, slice], samples: int = N, copied: int = 0, labels=None) -> ExperimentSummary:
     """Of models that are wrong on these samples, each with a wrong class of its own.
 
     The KD student repeats the teacher's first ``copied`` errors.
@@ -41,8 +41,8 @@ def findings(experiment, wrong: dict[str, slice], samples: int = N, copied: int 
     return known(experiment, labels, said)
 
 
-def known(experiment, labels: np.ndarray, said: dict[str, np.ndarray]) -> Findings:
-    found = Findings(experiment)
+def known(experiment, labels: np.ndarray, said: dict[str, np.ndarray]) -> ExperimentSummary:
+    found = ExperimentSummary(experiment)
     predictions = Predictions("test", labels, said, {role: np.ones(len(labels)) for role in said})
     found.__dict__["predictions"] = predictions
     return found
@@ -54,11 +54,11 @@ def wrong(teacher: int, kd: int, alone: int, shared: bool = True) -> dict[str, s
     return {role: slice(at, at + count) for role, at, count in zip(NAMES, starts, (teacher, kd, alone), strict=True)}
 
 
-def by_name(found: Findings, margins: Margins = Margins()) -> dict[str, Answer]:  # noqa: B008  frozen
+def by_name(found: ExperimentSummary, margins: Margins = Margins()) -> dict[str, Answer]:  # noqa: B008  frozen
     return {one.name: one for one in answers(found, margins)}
 
 
-def words(found: Findings) -> dict[str, str]:
+def words(found: ExperimentSummary) -> dict[str, str]:
     return {name: one.word for name, one in by_name(found).items()}
 
 
@@ -238,7 +238,7 @@ def test_the_shipped_study_tells_of_copying_over_its_seeds():
     from kdviz.studies.sweep.report import read_report
 
     experiment = load_experiment("mnist")
-    found = Findings(experiment, study=read_report(experiment, "temperature"))
+    found = ExperimentSummary(experiment, study=read_report(experiment, "temperature"))
     copied = found.copied
     assert copied.more.seeds == 3
     assert copied.errors == copied.more.samples
@@ -266,7 +266,7 @@ def test_cheaper_is_by_the_times_of_the_rounds(tiny, factor, rounds, word, part)
     table = made(("teacher", "onnx", factor, 9.0, 4.0, 0.9), ("kd_student", "onnx", 1.0, 5.0, 2.0, 0.9)).table
     noise = np.exp(np.random.default_rng(0).normal(0, 0.03, (2, rounds)))
     columns = table.to_pydict() | {"times_ms": [(factor * noise[0]).tolist(), noise[1].tolist()]}
-    found = Findings(tiny, CostReport(pa.table(columns, schema=table.schema), 1))
+    found = ExperimentSummary(tiny, CostReport(pa.table(columns, schema=table.schema), 1))
     one = by_name(found)["cheaper"]
     assert one.word == word
     assert part in one.sentence
@@ -279,7 +279,7 @@ def test_cheaper_is_by_the_times_of_the_rounds(tiny, factor, rounds, word, part)
 @pytest.mark.parametrize(("seeds", "first"), [(3, "Its maps' agreement"), (1, "With one seed this tells of these")])
 def test_attention_of_one_seed_says_so_first(tiny, seeds, first):
     row = {"effect": 0.2, "low": 0.1, "high": 0.3, "images": 500, "seeds": seeds}
-    found = Findings(tiny)
+    found = ExperimentSummary(tiny)
     found.__dict__["attention"] = row
     one = module.attention(found)
     assert one.word == "More than by itself"
@@ -295,10 +295,10 @@ def test_the_headline_of_attention_is_read_from_tables_of_both_kinds(tiny):
         tiny.write_table("attention", pa.Table.from_pylist(rows))
 
     table({"spearman": 0.3, "pearson": 0.2})
-    assert Findings(tiny).attention["effect"] == 0.3
+    assert ExperimentSummary(tiny).attention["effect"] == 0.3
     table({"spearman": 0.3, "pearson": 0.2}, inner_low=0.1, inner_high=0.2, teachers=3)
-    assert Findings(tiny).attention["effect"] == 0.2
-    assert module.attention(Findings(tiny)).judgement.teachers == 3
+    assert ExperimentSummary(tiny).attention["effect"] == 0.2
+    assert module.attention(ExperimentSummary(tiny)).judgement.teachers == 3
 
 
 # the command ----------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_the_command_says_the_verdict_with_its_margin(tiny, small_digits, capsys
     assert main(["evaluate", "-e", str(tiny.folder), "--margin", "2", "--json", "--device", "cpu"]) == 0
     verdict = json.loads(capsys.readouterr().out)["verdict"]
     assert verdict["margins"]["accuracy"] == 0.02
-    found = Findings(load_experiment(tiny.folder), split=verdict["split"])
+    found = ExperimentSummary(load_experiment(tiny.folder), split=verdict["split"])
     assert verdict["sentence"] == decision(found, answers(found, Margins(accuracy=0.02))).sentence
     assert [one["name"] for one in verdict["answers"]] == ["accurate", "cheaper", "helped", "copied", "attention"]
     accurate = verdict["answers"][0]["judgement"]
@@ -327,7 +327,7 @@ def test_a_margin_that_is_none_is_wrong_usage(margin):
 
 
 def test_what_is_not_known_is_said(tiny):
-    found = Findings(tiny)
+    found = ExperimentSummary(tiny)
     said = answers(found)
     assert {one.tone for one in said} == {"unknown"}
     assert "It is not known yet" in decision(found, said).sentence
@@ -340,7 +340,7 @@ def test_the_shipped_experiment_has_seeds_in_its_accuracies():
     from kdviz.studies.sweep.report import read_report
 
     experiment = load_experiment("mnist")
-    found = Findings(experiment, study=read_report(experiment, "temperature"))
+    found = ExperimentSummary(experiment, study=read_report(experiment, "temperature"))
     by = {one.role: one for one in found.accuracies}
     measured = experiment.runs["kd_student"].metrics["test"]["accuracy"]
     assert (by["kd_student"].value, by["kd_student"].seeds) == (measured, 3)

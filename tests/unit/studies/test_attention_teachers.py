@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from kdviz.studies.attention.statistics.agreements import Agreements, Series, re
 from kdviz.studies.attention.statistics.controls import SHARE, Control
 from kdviz.studies.attention.statistics.effects import effect_of, matched, pair_contrast
 from kdviz.studies.attention.statistics.pairs import agreement_rows
-from kdviz.studies.attention.statistics.report import report_of
+from kdviz.studies.attention.statistics.report import own_value, report_of
 from kdviz.studies.attention.statistics.uncertainty import _spread, summarised
 from kdviz.studies.attention.statistics.verdicts import RULES, claim_of, verdicts
 
@@ -474,3 +475,17 @@ def test_the_table_of_several_teachers_is_read():
     assert effect.value == pytest.approx(2 / np.sqrt(5), abs=0.05)
     assert {one.kind: one.difference.trainings for one in found.controls} == {"second": 4, "shuffled": 4, "other": 4}
     assert "24 images, 2 seeds and 2 teachers" in in_words(found).sentences[0]
+
+
+def test_a_study_is_judged_at_the_value_of_the_experiments_own_models():
+    found = a_study({0.1: 0.2, 0.5: 0.2, 0.9: 0.2})
+    assert report_of(found, "alpha", ABOUT, CLASSES, 0.9).chosen.value == 0.9
+    assert report_of(found, "alpha", ABOUT, CLASSES, 0.7).chosen.value == 0.5  # not studied: the one in the middle
+    runs = {
+        "teacher": SimpleNamespace(training={"epochs": 12}),
+        "kd_student": SimpleNamespace(training={"epochs": 20, "alpha": 0.9, "temperature": 4.0}),
+    }
+    own = [
+        own_value(SimpleNamespace(runs=runs), study) for study in ("alpha", "temperature", "teacher-epochs", "models")
+    ]
+    assert own == [0.9, 4.0, 12, None]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import rows_where
 from kdviz.metrics.similarity import MAIN, measures
-from kdviz.studies.attention.statistics.pairs import CLAIM
+from kdviz.studies.attention.statistics.pairs import MAIN_EFFECT
 
 _SHUFFLED = " shuffled"  # comes after a teacher's key: see models.shuffles()
 
@@ -89,7 +89,7 @@ class Agreements:
     @property
     def values(self) -> list[float]:
         """What the study varied, in order."""
-        taught = {one.value for one in self.series if one.kind == CLAIM and one.role == "kd_student"}
+        taught = {one.value for one in self.series if one.kind == MAIN_EFFECT and one.role == "kd_student"}
         return sorted(value for value in taught if value is not None)
 
     def mapped(self, change: Callable[[Series], Series]) -> Agreements:

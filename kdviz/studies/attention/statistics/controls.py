@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from kdviz.metrics.equivalence import ALPHA
 from kdviz.studies.attention.statistics.agreements import Agreements
 from kdviz.studies.attention.statistics.effects import effect_of, mean_contrast, pair_contrast
-from kdviz.studies.attention.statistics.pairs import CLAIM, CONTROLS
+from kdviz.studies.attention.statistics.pairs import CONTROLS, MAIN_EFFECT
 from kdviz.studies.attention.statistics.uncertainty import Effect, Interval
 
 SHARE = 0.25
@@ -84,7 +84,7 @@ class Control:
 
 def controls_of(agreements: Agreements, value: float | None, effect: Effect, corrected: bool) -> list[Control]:
     """Each control that the study has, for one of its values and the effect there."""
-    alone = agreements.of(CLAIM, "student", value)
+    alone = agreements.of(MAIN_EFFECT, "student", value)
     pairs = {"second": (agreements.of("second", "second", value), alone)}
     pairs |= {
         kind: (agreements.of(kind, "kd_student", value), agreements.of(kind, "student", value))

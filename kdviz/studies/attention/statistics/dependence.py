@@ -11,7 +11,7 @@ import numpy as np
 from kdviz.metrics.uncertainty import holm, simultaneous_level
 from kdviz.studies.attention.statistics.agreements import Agreements, Series
 from kdviz.studies.attention.statistics.effects import effect_of, matched, pair_contrast, sampled
-from kdviz.studies.attention.statistics.pairs import CLAIM
+from kdviz.studies.attention.statistics.pairs import MAIN_EFFECT
 from kdviz.studies.attention.statistics.uncertainty import Effect, Interval, summarised
 
 _FEWEST = 8  # images of a training, below which nothing is said
@@ -75,7 +75,7 @@ class Prediction:
 
 def claim_pairs(agreements: Agreements, value: float | None) -> tuple[list[Series], list[Series]]:
     """The KD students with their teachers, and the students alone with the same, training by training."""
-    kd, alone = agreements.of(CLAIM, "kd_student", value), agreements.of(CLAIM, "student", value)
+    kd, alone = agreements.of(MAIN_EFFECT, "kd_student", value), agreements.of(MAIN_EFFECT, "student", value)
     pairs = matched(kd, alone)
     return [one for one, _ in pairs], [other for _, other in pairs]
 

@@ -11,7 +11,7 @@ from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import MAIN, measures
 from kdviz.studies.attention.statistics.agreements import read_agreements
 from kdviz.studies.attention.statistics.effects import effect_of, mean_contrast
-from kdviz.studies.attention.statistics.pairs import CLAIM
+from kdviz.studies.attention.statistics.pairs import MAIN_EFFECT
 from kdviz.studies.attention.statistics.table import NAME, about_studies
 from kdviz.studies.attention.statistics.uncertainty import Effect
 
@@ -54,8 +54,8 @@ def read_likeness(experiment: Experiment, measure: str = MAIN) -> Likeness | Non
     if OWN not in about_studies(experiment):
         return None
     agreements = read_agreements(experiment.table(NAME), OWN, measure)
-    own = agreements.of(CLAIM, "kd_student")
-    if agreements.of(CLAIM, "student") or not own:
+    own = agreements.of(MAIN_EFFECT, "kd_student")
+    if agreements.of(MAIN_EFFECT, "student") or not own:
         return None
     corrected, weights = measures[measure].disattenuates, agreements.weights / agreements.weights.sum()
     shuffled = agreements.of("shuffled", "kd_student")

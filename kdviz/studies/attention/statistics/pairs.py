@@ -14,7 +14,7 @@ from kdviz.metrics.similarity import Measure, measures
 from kdviz.studies.attention.maps import GroupMaps, StudyImages
 from kdviz.studies.attention.models import SECOND, SHUFFLED, StudyModel
 
-CLAIM = "claim"
+MAIN_EFFECT = "claim"
 SANITY = "own shuffle"
 CONTROLS = {
     "second": N_("second student alone"),
@@ -52,7 +52,7 @@ SCHEMA = pa.schema(
         ("n_masks", pa.int32()),
     ]
 )
-"""Of agreement.parquet; docs/reference/files.md says what the columns mean."""
+"""The schema of agreement.parquet."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Pair:
 
     first: StudyModel
     second: StudyModel
-    kind: str = CLAIM
+    kind: str = MAIN_EFFECT
 
 
 def all_pairs(models: Sequence[StudyModel]) -> list[Pair]:
@@ -78,7 +78,7 @@ def all_pairs(models: Sequence[StudyModel]) -> list[Pair]:
     known = {one.key: one for one in models}
     found: list[Pair] = []
     for teacher, student in _taught(models, known):
-        found.append(Pair(teacher, student, "second" if student.role == SECOND else CLAIM))
+        found.append(Pair(teacher, student, "second" if student.role == SECOND else MAIN_EFFECT))
         if student.role == SECOND:
             continue
         found.append(Pair(teacher, student, "other"))

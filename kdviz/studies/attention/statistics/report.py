@@ -207,8 +207,19 @@ def read_attention(
         raise ExperimentError(f"'{experiment.folder}' has no study of attention; make one with: kdviz study")
     study = study or next(iter(about))
     agreements = read_agreements(experiment.table(NAME), study, measure)
-    own = experiment.runs["kd_student"].training.get("temperature") if "kd_student" in experiment.runs else None
+    own = own_value(experiment, study)
     return report_of(agreements, study, about.get(study, {}), experiment.classes, own, margin)
+
+
+def own_value(experiment: Experiment, study: str) -> Any:
+    """What the experiment's own models have of the setting that a study varies; None: not known.
+
+    Args:
+        experiment: Its KD student's recipe is asked, or its teacher's where the teacher's epochs are varied.
+        study: The name of the study.
+    """
+    role, setting = ("teacher", "epochs") if study == "teacher-epochs" else ("kd_student", study)
+    return experiment.runs[role].training.get(setting) if role in experiment.runs else None
 
 
 def report_of(
@@ -225,7 +236,7 @@ def report_of(
     corrected = measures[agreements.measure].disattenuates
     values = agreements.values or [None]
     effects = tuple(_effect(agreements, value, corrected) for value in values)
-    chosen = next((one for one in effects if study == "temperature" and one.value == own), effects[len(effects) // 2])
+    chosen = next((one for one in effects if own is not None and one.value == own), effects[len(effects) // 2])
     controls = [control for one in effects for control in controls_of(agreements, one.value, one.difference, corrected)]
     shuffle = agreements.of(SANITY, "shuffled", chosen.value)
     return AttentionReport(

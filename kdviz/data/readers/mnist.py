@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdviz.data.samples import LabelledImages, datasets, examined
 from kdviz.core.errors import DatasetError, SettingError
 from kdviz.core.files import ASSETS
+from kdviz.data.samples import LabelledImages, examined
 
 BUNDLED = ASSETS / "mnist" / "digits_5k.npz"
 
@@ -34,7 +34,6 @@ _MNIST_FILES = {
 }
 
 
-@datasets.register("mnist")
 def mnist(data: str | Path | None = None, *, validation: int = 5_000, seed: int = 0) -> dict[str, LabelledImages]:
     """The official MNIST without the bundled digits, split for training.
 
@@ -72,7 +71,6 @@ def mnist(data: str | Path | None = None, *, validation: int = 5_000, seed: int 
     return examined(splits, ())
 
 
-@datasets.register("mnist-bundled")
 def bundled_digits(path: str | Path = BUNDLED) -> dict[str, LabelledImages]:
     """The 5,000 real MNIST training digits, 500 a class, that ship with kdviz and are never trained on.
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdviz.data.labels.csv_files import read_rows
-from kdviz.data.groups import split_by_group
-from kdviz.data.pictures import Reading, contents, files_below, left_out, read_pictures, require_input
-from kdviz.data.samples import LabelledImages, datasets, examined, require_fraction
 from kdviz.core.errors import DatasetError
+from kdviz.data.groups import split_by_group
+from kdviz.data.labels.csv_files import read_rows
+from kdviz.data.pictures import Reading, contents, files_below, left_out, read_pictures, require_input
+from kdviz.data.samples import LabelledImages, examined, require_fraction
 
 MHIST_CLASSES = ("HP", "SSA")
 
@@ -31,7 +31,6 @@ MHIST_IMAGES = 3152
 _Row = tuple[str, ...]
 
 
-@datasets.register("mhist")
 def mhist(
     data: str | Path, size: tuple[int, int] = (224, 224), *, validation: float = 0.15, seed: int = 0
 ) -> dict[str, LabelledImages]:

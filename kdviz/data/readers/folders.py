@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kdviz.core.errors import DatasetError, SettingError
 from kdviz.data.groups import read_groups, require_groups, shared_groups, split_by_group
 from kdviz.data.pictures import (
     Reading,
@@ -19,8 +20,7 @@ from kdviz.data.pictures import (
     read_pictures,
     require_input,
 )
-from kdviz.data.samples import LabelledImages, datasets, examined, require_fraction
-from kdviz.core.errors import DatasetError, SettingError
+from kdviz.data.samples import LabelledImages, examined, require_fraction
 
 _SPLITS = {
     "train": ("train", "training"),
@@ -34,7 +34,6 @@ _GROUPS = "groups.csv"
 _Listing = dict[str, list[tuple[str, int]]]
 
 
-@datasets.register("folder")
 def image_folder(
     data: str | Path,
     size: tuple[int, int] = (224, 224),

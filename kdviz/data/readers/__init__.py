@@ -1,0 +1,1 @@
+"""Readers of data sets: files to labelled images."""

@@ -1,0 +1,95 @@
+"""Data sets by name: what each is called, how it is read, and how it is usually trained on.
+
+Each is declared once, in a file of :mod:`kdviz.data.sets` or in a plugin; the command line, the lists and the trainings
+follow from that. A declaration does not import torch: its reader does, when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kdviz.core.registry import Registry
+
+if TYPE_CHECKING:
+    from kdviz.data.samples import LabelledImages
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The usual training on a data set.
+
+    Attributes:
+        teacher, student: Networks by name.
+        pretrained: Whether they begin with ImageNet's weights.
+        epochs, teacher_epochs: Passes over the training split.
+        batch_size: Samples per step.
+        learning_rate: Learning rate of Adam.
+        unfreeze: Which weights are trained; see :class:`kdviz.distill.TrainingConfig`.
+    """
+
+    teacher: str
+    student: str
+    pretrained: bool
+    epochs: int
+    teacher_epochs: int
+    batch_size: int
+    learning_rate: float = 1e-3
+    unfreeze: str = "all"
+
+
+TRANSFER = Recipe("timm/resnetv2_50", "torchvision/mobilenet_v2", True, 30, 30, 32, unfreeze="head")
+"""The paper's transfer learning: ResNet50V2 into MobileNetV2, frozen backbones, batches of 32."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that can be named.
+
+    Attributes:
+        title: Title of an experiment on it.
+        description: One sentence for lists and help texts.
+        read: ``read(data, size=(height, width), channels=channels, **options)`` -> its splits. ``data`` is the folder
+            that the user names, or None. Splits of a data set to train on are ``train``, ``validation`` and ``test``.
+        recipe: The usual training; None: it cannot be trained on.
+        input: Keyword arguments of the networks' :class:`kdviz.models.inputs.InputSpec`; None: the input that the
+            student's pretrained weights expect.
+        needs_folder: Whether ``data`` must be given. Otherwise the data are downloaded, or come with kdviz.
+        options: Names of the options of ``read`` that the command line can pass, such as ``groups``.
+        bundled: Name of the data set whose samples come with kdviz and are never trained on.
+        title_of: The title for splits that were read, where it is not always ``title``.
+    """
+
+    title: str
+    description: str
+    read: Callable[..., dict[str, LabelledImages]]
+    recipe: Recipe | None = None
+    input: Mapping[str, Any] | None = None
+    needs_folder: bool = True
+    options: tuple[str, ...] = ()
+    bundled: str = ""
+    title_of: Callable[[Mapping[str, LabelledImages]], str] | None = None
+
+
+datasets: Registry[DataSet] = Registry("data set", "kdviz.data.sets")
+
+
+def trainable_datasets() -> list[str]:
+    """The names of the data sets that can be trained on."""
+    return [name for name in datasets if datasets[name].recipe is not None]
+
+
+def bundled_samples(dataset: str) -> LabelledImages | None:
+    """The samples of a data set that come with kdviz and are never trained on.
+
+    Args:
+        dataset: Name of a data set; that of an experiment need not be a known one.
+
+    Raises:
+        DatasetError: They are damaged.
+    """
+    entry = datasets.get(dataset)
+    if entry is None or not entry.bundled:
+        return None
+    return datasets[entry.bundled].read(None)["bundled"]

@@ -1,0 +1,61 @@
+"""Decoupled knowledge distillation (Zhao et al., 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdviz.distill.objectives.registry import register_teacher_loss
+from kdviz.distill.objectives.soft_targets import divergence, label_divergence
+
+
+@register_teacher_loss("decoupled")
+def decoupled_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float,
+    *,
+    target_weight: float = 1.0,
+    other_weight: float = 8.0,
+) -> Tensor:
+    """T^2 * (target_weight * TCKD + other_weight * NCKD), mean over the batch. Lower is better; >= 0.
+
+    Zhao et al. (2022), eq. 7, whose alpha and beta are the two weights. TCKD is the divergence KL(teacher || student)
+    between label and not label; NCKD that among the other classes, made to sum to 1. Soft targets are
+    TCKD + (1 - p) NCKD with the teacher's probability p of the label (eq. 6), so that a sure teacher says little about
+    the other classes; here it says as much as any.
+
+    Args:
+        student_logits, teacher_logits: (N, classes).
+        labels: int64 (N,).
+        temperature: T > 0.
+        target_weight, other_weight: >= 0; the paper has 1 and, by teacher and student, 0.5 to 10.
+    """
+    is_label = F.one_hot(labels, student_logits.shape[1]).bool()
+    student, teacher = (_Parted.of(one, is_label, temperature) for one in (student_logits, teacher_logits.detach()))
+    others, mean = divergence(student.others, teacher.others, temperature)
+    # log sum_k exp(teacher_k / T) less that of the student, over the others, times T: by the definition of KL.
+    not_label = mean - others / temperature
+    difference = torch.stack([teacher.label - student.label, not_label], 1)
+    target = label_divergence(student.log_p, teacher.log_p, difference, temperature)
+    return (target_weight * target + other_weight * others).mean()
+
+
+@dataclass(frozen=True)
+class _Parted:
+    """Logits of the label, (N,), and of the others, (N, classes - 1); log probabilities of label and not label."""
+
+    label: Tensor
+    others: Tensor
+    log_p: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, logits: Tensor, is_label: Tensor, temperature: float) -> _Parted:
+        log_p = F.log_softmax(logits / temperature, dim=1)
+        others = ~is_label
+        not_label = log_p[others].view(len(log_p), -1).logsumexp(1)
+        return cls(logits[is_label], logits[others].view(len(log_p), -1), (log_p[is_label], not_label))

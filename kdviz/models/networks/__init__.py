@@ -1,0 +1,43 @@
+"""Architectures by name: the paper's two networks, and any classifier of torchvision or timm; models that come from
+elsewhere, as ONNX files or functions."""
+
+from kdviz.models.networks.building import build_network
+from kdviz.models.networks.functions import FunctionNetwork, NumpyNetwork
+from kdviz.models.networks.library import (
+    TIMM_SETTINGS,
+    TORCHVISION_SETTINGS,
+    check_settings,
+    import_timm,
+    resnet50v2_mxnet,
+)
+from kdviz.models.networks.onnx_content import last_operator, opset_of
+from kdviz.models.networks.onnx_network import OnnxNetwork
+from kdviz.models.networks.paper import LinearHead, PaperCNN, PaperFC, QuickDropout
+from kdviz.models.networks.registry import ONNX, RENORMALISED, networks
+from kdviz.models.networks.renormalised import Renormalised
+from kdviz.models.networks.scores import are_bounded, are_probabilities, parameter_count
+
+__all__ = [
+    "ONNX",
+    "RENORMALISED",
+    "TIMM_SETTINGS",
+    "TORCHVISION_SETTINGS",
+    "FunctionNetwork",
+    "LinearHead",
+    "NumpyNetwork",
+    "OnnxNetwork",
+    "PaperCNN",
+    "PaperFC",
+    "QuickDropout",
+    "Renormalised",
+    "are_bounded",
+    "are_probabilities",
+    "build_network",
+    "check_settings",
+    "import_timm",
+    "last_operator",
+    "networks",
+    "opset_of",
+    "parameter_count",
+    "resnet50v2_mxnet",
+]

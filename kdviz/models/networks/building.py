@@ -1,0 +1,55 @@
+"""Networks by name, with fresh weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from kdviz.models.networks.library import check_settings, timm_network, torchvision_network
+from kdviz.models.networks.registry import RENORMALISED, networks
+from kdviz.models.networks.renormalised import Renormalised
+from kdviz.models.transformers_networks import transformers_network
+
+
+def build_network(
+    name: str,
+    *,
+    classes: int,
+    channels: int,
+    size: tuple[int, int],
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> nn.Module:
+    """A network with fresh weights.
+
+    Args:
+        name: One of ``networks``, or ``torchvision/NAME`` or ``timm/NAME`` for any classifier of theirs; with
+            ``@renormalised`` at the end, such as ``timm/tf_efficientnet_lite2@renormalised``, a :class:`Renormalised`
+            one, which changes nothing until ``between`` is called or weights are loaded. ``transformers/TYPE`` is a
+            classifier of transformers, whose configuration is the setting ``config``.
+        classes: Number of logits.
+        channels: Of the input.
+        size: Height and width of the input.
+        settings: What else the library's builder is told: see ``TORCHVISION_SETTINGS`` and ``TIMM_SETTINGS``.
+
+    Raises:
+        UnknownNameError: No such network.
+        SettingError: timm is asked for and not installed, the network does not take such an input, or a setting is
+            unknown, of the wrong kind, or not one of this network's.
+    """
+    if name.endswith(RENORMALISED):
+        inner = name.removesuffix(RENORMALISED)
+        network = build_network(inner, classes=classes, channels=channels, size=size, settings=settings)
+        return Renormalised(network, channels)
+    library, _, model = name.partition("/")
+    if model and library == "torchvision":
+        return torchvision_network(model, classes, channels, check_settings(name, settings))
+    if model and library == "timm":
+        return timm_network(model, classes, channels, check_settings(name, settings))
+    if model and library == "transformers":
+        return transformers_network(model, classes, channels, settings)
+    builder = networks[name]
+    check_settings(name, settings)
+    return builder(classes=classes, channels=channels, size=size)

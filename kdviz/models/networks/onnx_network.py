@@ -1,0 +1,189 @@
+"""ONNX files as networks."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kdviz.core.errors import ModelError, SettingError
+from kdviz.models.networks.onnx_content import last_operator
+from kdviz.models.networks.text import first_line
+
+_SURE = 1e-7  # a sigmoid that is nearer to 0 or 1 counts as this near: float32 has no logit of 1
+
+_ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+
+
+class OnnxNetwork(nn.Module):
+    """An ONNX file, float or int8, run by onnxruntime on the CPU: what an edge device computes, and no other.
+
+    Tensor (N, C, H, W) -> Tensor (N, classes), float32: the file's first output; further ones are left alone. Inputs
+    on another device are fetched, and the answer is put there. As many threads are used as torch uses.
+
+    A file with a fixed batch gets its pictures in pieces of that size. One that is quantised dynamically takes its
+    scale from the whole batch, where a picture's answer would depend on its neighbours: it gets one picture at a time.
+
+    Args:
+        source: Path or content of the file. It must hold its own weights: other files are not read for it.
+        name: For messages; default the file's name.
+
+    Attributes:
+        content: The file.
+        shape: Of the input as the file declares it: a number, or a name where any number will do.
+        scores_shape: Of the first output as the file declares it.
+        undoes_sigmoid: Whether the file ends with a sigmoid. Logits are then the log odds of its answer, as a softmax
+            of that answer would make all classes nearly equal.
+        returns_probabilities: Set this to True when the file ends with a softmax: logits are then the logarithm of
+            its answer, whose softmax is that answer again.
+
+    Raises:
+        SettingError: onnxruntime is not installed, or too old.
+        ModelError: The file cannot be read, is not ONNX, or is not a model from one batch of pictures to scores.
+    """
+
+    differentiable = False
+
+    def __init__(self, source: str | Path | bytes, name: str = ""):
+        super().__init__()
+        self.content = source if isinstance(source, bytes) else _read(Path(source))
+        self.name = name or ("model.onnx" if isinstance(source, bytes) else Path(source).name)
+        self.returns_probabilities = False
+        self.undoes_sigmoid = False
+        self._session: Any = None
+        self._threads = 0
+        session = self._opened()
+        self._input = self._the_input(session)
+        self.scores_shape = tuple(session.get_outputs()[0].shape)
+        self._output = self._first_output(session)
+        self.undoes_sigmoid = last_operator(self.content, self._output) == "Sigmoid"
+        self.shape = tuple(session.get_inputs()[0].shape)
+        self._dtype = _ONNX_TYPES[session.get_inputs()[0].type]
+        dynamic = b"DynamicQuantize" in self.content  # part of the operators' names, which a file holds as plain text
+        self._batch = self.shape[0] if isinstance(self.shape[0], int) else 1 if dynamic else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        self._check_shape(images)
+        batch = images.detach().cpu().float().numpy().astype(self._dtype, copy=False)
+        step = self._batch or len(batch)
+        rows = [self._run(batch[start : start + step]) for start in range(0, len(batch), step)]
+        scores = torch.from_numpy(np.concatenate(rows)).float()
+        if self.undoes_sigmoid:
+            scores = scores.logit(_SURE)
+        elif self.returns_probabilities:
+            scores = scores.clamp(min=torch.finfo(torch.float32).tiny).log()
+        return scores.to(images.device)
+
+    def answers(self, pictures: np.ndarray) -> np.ndarray:
+        """The file's first output for one batch, float32 (n, C, H, W): its own computing and nothing around it."""
+        return self._run(pictures)
+
+    def extra_repr(self) -> str:
+        return f"'{self.name}', {_shown(self.shape)}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_session": None}  # a session can be neither copied nor pickled; it is opened again
+
+    def _opened(self) -> Any:
+        threads = torch.get_num_threads()
+        session = self._session
+        if session is None or self._threads != threads:
+            session = _onnx_session(self.content, self.name, threads)
+            self._session, self._threads = session, threads
+        return session
+
+    def _run(self, piece: np.ndarray) -> np.ndarray:
+        """(n, C, H, W), n at most the batch -> (n, ...); a piece that is too short for the file is filled up."""
+        missing = max(0, (self._batch or 0) - len(piece))
+        full = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)]) if missing else piece
+        try:
+            (scores,) = self._opened().run([self._output], {self._input: full})
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise ModelError(f"The ONNX model '{self.name}' failed: {first_line(error)}") from error
+        if scores.ndim < 1 or len(scores) != len(full):
+            raise ModelError(f"The ONNX model '{self.name}' gave {scores.shape} for a batch of {len(full)}.")
+        return scores[: len(piece)]
+
+    def _check_shape(self, images: Tensor) -> None:
+        wanted = self.shape[1:]
+        given = tuple(images.shape[1:])
+        fits = images.ndim == 4 and all(a == b for a, b in zip(wanted, given, strict=True) if isinstance(a, int))
+        if not fits:
+            raise ModelError(
+                f"The ONNX model '{self.name}' takes {_shown(self.shape)}, got (N, C, H, W) = {tuple(images.shape)}."
+            )
+
+    def _the_input(self, session: Any) -> str:
+        inputs = session.get_inputs()
+        if len(inputs) != 1:
+            names = ", ".join(one.name for one in inputs) or "none"
+            raise ModelError(f"The ONNX model '{self.name}' must have one input, the pictures; it has {names}.")
+        (one,) = inputs
+        if one.type not in _ONNX_TYPES or len(one.shape) != 4:
+            raise ModelError(
+                f"The ONNX model '{self.name}' must take floats (N, C, H, W), normalised as the experiment's; "
+                f"its input is {one.type} {_shown(one.shape)}."
+            )
+        return one.name
+
+    def _first_output(self, session: Any) -> str:
+        output = session.get_outputs()[0]
+        if output.type not in _ONNX_TYPES:
+            raise ModelError(
+                f"The ONNX model '{self.name}' must give float scores first; "
+                f"its first output, '{output.name}', is {output.type}."
+            )
+        return output.name
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _onnxruntime() -> Any:
+    install = 'install it with: pip install "kdviz[onnx]"'
+    try:
+        import onnxruntime  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise SettingError(f"An ONNX model needs onnxruntime; {install}") from error
+    # Before 1.24 a file could name any other file, by its absolute path, as the place of its weights.
+    if tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) < (1, 24):
+        raise SettingError(f"An ONNX model needs onnxruntime 1.24 or newer, not {onnxruntime.__version__}; {install}")
+    return onnxruntime
+
+
+def _onnx_session(content: bytes, name: str, threads: int) -> Any:
+    runtime = _onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what goes wrong is raised; it need not be printed too
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # not its own format, which nobody checks
+    # Waiting threads would take the cores from torch's, which compute the next model of a comparison.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Even for a model from memory, weights in other files are looked for in the working directory: this one is empty.
+    with tempfile.TemporaryDirectory() as empty:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
+        try:
+            return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise ModelError(_why_refused(content, name, error)) from error
+
+
+def _why_refused(content: bytes, name: str, error: Exception) -> str:
+    if b"location" in content:  # the key under which a file says where its weights are
+        return (
+            f"'{name}' cannot be opened; if it keeps its weights in another file, put them into it: "
+            "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(FILE), NEW)."
+        )
+    return f"'{name}' is not an ONNX model that onnxruntime can run: {first_line(error)}"
+
+
+def _shown(shape: Any) -> str:
+    return f"({', '.join('?' if side is None else str(side) for side in shape)})"

@@ -1,0 +1,17 @@
+"""The architectures by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from kdviz.core.registry import Registry
+
+networks: Registry[Callable[..., nn.Module]] = Registry("network")
+
+ONNX = "onnx"
+"""The network's name in a run whose weights are an ONNX file, which holds its own architecture."""
+
+RENORMALISED = "@renormalised"
+"""The end of the name of a network that normalises its input anew: see :class:`Renormalised`."""
