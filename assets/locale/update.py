@@ -52,9 +52,9 @@ NOT_ON_PAGES = (
     "bench/",
     "distill/",  # training: no page trains
     "data/labels/csv_files.py",  # data folders are read by commands; pages show what an experiment keeps
-    "data/folders.py",
+    "data/readers/folders.py",
     "data/groups.py",
-    "data/mhist.py",
+    "data/readers/mhist.py",
     "data/pictures.py",
     "studies/attention/maps.py",  # making a study
     "studies/attention/models.py",
@@ -74,23 +74,29 @@ NOT_ON_PAGES = (
 WRAPPED = {
     ("experiment/checking.py", "that"): "The experiment '{folder}' is refused: field '{name}' {}.",
     ("app/uploads/unpacking.py", "_refuse"): "The experiment is refused: {}.",
-    ("explanation/captum_methods.py", "refused"): "{method} {}",
+    ("explanation/captum/task.py", "refused"): "{method} {}",
 }
 """(File, function) -> the sentence in which it puts its last argument."""
 
 RETURNED = {
-    ("explanation/captum_methods.py", "_needs_gradients"): "{method} {}",
-    ("explanation/captum_methods.py", "_needs_convolution"): "{method} {}",
-    ("explanation/captum_methods.py", "_needs_rules"): "{method} {}",
-    ("explanation/captum_methods.py", "_needs_relu"): "{method} {}",
-    ("explanation/methods.py", "_range"): "{name} must be {}, got {value}.",
+    ("explanation/captum/requirements.py", "needs_gradients"): "{method} {}",
+    ("explanation/captum/requirements.py", "needs_convolution"): "{method} {}",
+    ("explanation/captum/requirements.py", "needs_rules"): "{method} {}",
+    ("explanation/captum/requirements.py", "needs_relu"): "{method} {}",
+    ("explanation/method.py", "_range"): "{name} must be {}, got {value}.",
     ("compress/onnx_export.py", "exporter_problem"): "{}",
-    ("models/networks.py", "_why_refused"): "{}",
+    ("models/networks/onnx_network.py", "_why_refused"): "{}",
     ("app/uploads/upload_validation.py", "first_difference"): "{}",
     ("app/uploads/upload_validation.py", "_shown"): "{}",
     ("core/errors.py", "__init__"): "{}",
 }
 """(File, function) -> the sentence in which what it returns, or a text that it makes, becomes a part."""
+
+
+def missing_files() -> list[str]:
+    """Files that are named above and are not there: what is said of them would be passed over in silence."""
+    named = [*NOT_ON_PAGES, *(file for file, _function in [*WRAPPED, *RETURNED])]
+    return [name for name in named if not (CODE / name).exists()]
 
 
 # texts ----------------------------------------------------------------------------------------------------------------

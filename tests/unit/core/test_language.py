@@ -279,6 +279,10 @@ def test_every_figure_as_a_file_asks_for_a_font() -> None:
     assert without == []
 
 
+def test_files_with_a_rule_of_their_own_are_there() -> None:
+    assert update.missing_files() == []
+
+
 # unmarked texts -------------------------------------------------------------------------------------------------------
 
 ALLOWED = (
