@@ -1,6 +1,6 @@
 """Who may see the app: everybody, or with ``KDVIZ_LOGIN=1`` those whom an OpenID Connect provider knows.
 
-The provider is named in ``.streamlit/secrets.toml``, section ``[auth]``; see README.
+The provider is named in ``.streamlit/secrets.toml``, section ``[auth]``; see docs/how-to/many-people.md.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from kdviz.cli.common.arguments import verb
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "list", _list, "List what can be named.")
-    parser.add_argument("what", choices=["experiments", "networks", "methods", "losses", "augmentations", "datasets"])
+    kinds = ["experiments", "networks", "methods", "losses", "augmentations", "datasets"]
+    parser.add_argument("what", choices=kinds, help="what is listed")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
 
 

@@ -28,7 +28,14 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--feature-loss", metavar="NAME", default="", help="between layers: kdviz list losses")
     parser.add_argument("--feature-weight", metavar="W", type=float, default=1.0, help="of that loss")
-    parser.add_argument("--feature-option", metavar="NAME=VALUE", type=named_number, action="append", default=[])
+    parser.add_argument(
+        "--feature-option",
+        metavar="NAME=VALUE",
+        type=named_number,
+        action="append",
+        default=[],
+        help="an option of that loss; can be given several times",
+    )
     parser.add_argument("--teacher-layer", metavar="NAME", default="", help="that it compares (default: found)")
     parser.add_argument("--student-layer", metavar="NAME", default="", help="the same of the student")
     parser.add_argument("--augment", metavar="NAMES", default="", help="of training images: kdviz list augmentations")

@@ -93,7 +93,7 @@ class Run:
         """The network alone: its own input -> its own logits. An ``OnnxNetwork`` for an ONNX file.
 
         Raises:
-            As :attr:`model`.
+            KdvizError: As :attr:`model`.
         """
         if not self.has_model:
             raise ModelError(only_predictions(self.role))

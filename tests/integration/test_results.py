@@ -1,8 +1,9 @@
-"""Results as Markdown: figures of tables, and a README that is what they say."""
+"""Results as Markdown: figures of tables, and documentation that is what they say."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -19,6 +20,9 @@ from kdviz.narrative.results import results, sections, updated
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+PAGES = sorted(
+    path for path in (ROOT / "docs" / "results").glob("*.md") if "<!-- kdviz results: " in path.read_text("utf-8")
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +37,28 @@ def cells(text: str) -> list[list[str]]:
 
 
 @pytest.mark.slow
-def test_readme_says_what_the_tables_say(shipped):
-    text = README.read_text(encoding="utf-8")
-    assert updated(text, shipped) == text, "README's figures are old: kdviz report -e models/mnist --update README.md"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_documentation_says_what_the_tables_say(shipped, page):
+    text = page.read_text(encoding="utf-8")
+    assert updated(text, shipped) == text, (
+        f"old figures: kdviz report -e models/mnist --update {page.relative_to(ROOT)}"
+    )
+
+
+def test_every_result_is_in_the_documentation(shipped):
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown = [name for name in sections if f"\n<!-- kdviz results: {name} -->" in text]
+    assert shown == ["models", "temperature", "teacher-epochs", "attention", "cost"]
+
+
+@pytest.mark.slow
+def test_the_readme_says_what_the_tables_say(shipped):
+    """Each statement of what came out is one that kdviz makes of these tables, word for word."""
+    part = README.read_text(encoding="utf-8").partition("\n## What came out\n")[2].partition("\n## ")[0]
+    statements = [" ".join(one.split()) for one in re.findall(r"^- (.+?)(?=^- |^$)", part, re.DOTALL | re.MULTILINE)]
+    said = " ".join(results(shipped, ["temperature", "attention"]).split())
+    assert len(statements) == 3
+    assert [one for one in statements if one not in said] == []
 
 
 def test_models_have_their_own_figures(shipped):
