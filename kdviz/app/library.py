@@ -91,7 +91,7 @@ def title(name: str, folder: Path) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class SampleView:
     """The samples of one split of which there are pictures, in one order.
 
     Attributes:
@@ -135,7 +135,7 @@ class Shown:
         found = np.flatnonzero(self.numbers == number)
         return int(found[0]) if len(found) else None
 
-    def with_predictions(self, predictions: Predictions, logits: dict[str, np.ndarray]) -> Shown | None:
+    def with_predictions(self, predictions: Predictions, logits: dict[str, np.ndarray]) -> SampleView | None:
         """The same with what the models say of the whole split; None if that is of other samples."""
         at = self.numbers
         if not len(at) or at.max() >= len(predictions.labels) or (predictions.labels[at] != self.labels).any():
@@ -200,12 +200,12 @@ class OpenExperiment:
         return height * width > _SMALL and choose_device("auto").type == "cpu"
 
     @cached_property
-    def shown(self) -> Shown | None:
+    def shown(self) -> SampleView | None:
         """Samples to show, of the first split that has both pictures and predictions; None without any picture."""
         found = [one for one in map(self._shown, SPLITS) if one is not None]
         return next((one for one in found if one.predictions is not None), found[0] if found else None)
 
-    def _shown(self, split: str) -> Shown | None:
+    def _shown(self, split: str) -> SampleView | None:
         pictured = self._digits() if split == "bundled" else self._stored(split)
         if pictured is None:
             return None
@@ -221,7 +221,7 @@ class OpenExperiment:
             return missing
         return said or replace(missing, why=_OF_OTHERS)
 
-    def _stored(self, split: str) -> Shown | None:
+    def _stored(self, split: str) -> SampleView | None:
         try:
             samples = self.experiment.samples(split)
         except UnknownNameError:
@@ -230,13 +230,13 @@ class OpenExperiment:
             if (self.experiment.folder / "samples.parquet").exists():
                 raise
             return None
-        return Shown(split, samples.numbers.numpy(), samples.labels.numpy(), _reader(samples))
+        return SampleView(split, samples.numbers.numpy(), samples.labels.numpy(), _reader(samples))
 
-    def _digits(self) -> Shown | None:
+    def _digits(self) -> SampleView | None:
         if not self.is_mnist or (self.experiment.input.size, self.experiment.input.channels) != ((28, 28), 1):
             return None
         digits = bundled_digits()["bundled"]
-        return Shown(
+        return SampleView(
             "bundled",
             np.arange(len(digits)),
             digits.labels.numpy(),
@@ -268,12 +268,12 @@ class OpenExperiment:
         return _attention(self, study, measure, _stamp(self.experiment.folder, "agreement.parquet"))
 
     @cached_property
-    def studied(self) -> Shown | None:
+    def studied(self) -> SampleView | None:
         """The pictures at the ends of the studies of attention; None: there are none."""
         found = read_pictures(self.experiment)
         if found is None:
             return None
-        return Shown(
+        return SampleView(
             found.split, found.numbers, found.labels, lambda places: [found.picture(place) for place in places]
         )
 

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.components.v2 import component
 
 from kdviz.app import address, library, session
-from kdviz.app.streamlit_i18n import streamlits_words
+from kdviz.app.streamlit_i18n import streamlit_texts
 from kdviz.app.texts import say_error
 from kdviz.app.uploads import session_store
 from kdviz.app.widgets.component import locale
@@ -103,7 +103,7 @@ def _link() -> Any:
 
 def _copy_link() -> None:
     data = {"label": _("Copy a link to this view"), "copied": _("Link copied")}
-    data |= {"language": locale(), "cookie": session.cookie(), "words": streamlits_words()}
+    data |= {"language": locale(), "cookie": session.cookie(), "words": streamlit_texts()}
     _link()(data=data, key="copy-link", width="content")
 
 

@@ -66,11 +66,11 @@ _PLOTLY = (
 )
 
 
-def streamlits_words() -> dict[str, str]:
+def streamlit_texts() -> dict[str, str]:
     """English -> the page's language, for words.js; nothing where they are the same."""
     return {} if language() == ENGLISH else {text: _(text) for text in _STREAMLIT}
 
 
-def plotlys_words() -> dict[str, Any]:
+def plotly_locale() -> dict[str, Any]:
     """A locale of Plotly."""
     return {"dictionary": {text: _(text) for text in _PLOTLY}}

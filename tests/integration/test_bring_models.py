@@ -23,17 +23,17 @@ LONGEST = 240  # seconds of an import on a busy machine
 
 
 @pytest.fixture
-def mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[session_store.Belongings]:
+def mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[session_store.SessionStore]:
     monkeypatch.setattr(session_store, "GRACE", 60.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    one = session_store.Belongings("session-bring")
+    one = session_store.SessionStore("session-bring")
     session_store._all[one.session] = one
     yield one
     one.end()
 
 
 @pytest.fixture
-def draft(mine: session_store.Belongings) -> ModelsDraft:
+def draft(mine: session_store.SessionStore) -> ModelsDraft:
     return draft_of(mine)
 
 
@@ -43,7 +43,7 @@ def imported(draft: ModelsDraft) -> None:
     assert draft.job.wait(LONGEST)
 
 
-def files_in(mine: session_store.Belongings) -> list[Path]:
+def files_in(mine: session_store.SessionStore) -> list[Path]:
     return [path for path in mine.folder.rglob("*") if path.is_file()]
 
 
@@ -52,7 +52,7 @@ def files_in(mine: session_store.Belongings) -> list[Path]:
 
 @pytest.mark.slow
 def test_files_and_pictures_become_an_experiment_of_the_session(
-    mine: session_store.Belongings, draft: ModelsDraft
+    mine: session_store.SessionStore, draft: ModelsDraft
 ) -> None:
     draft.take_model("teacher", "My teacher.safetensors", timm_file())
     prefixed = {f"module.{name}": tensor for name, tensor in state_of("torchvision/shufflenet_v2_x0_5").items()}
@@ -135,7 +135,7 @@ def test_a_zip_of_a_folder_is_a_model(draft: ModelsDraft) -> None:
     ],
 )
 def test_a_file_is_refused_and_nothing_is_left(
-    mine: session_store.Belongings, draft: ModelsDraft, name: str, content: bytes, words: str
+    mine: session_store.SessionStore, draft: ModelsDraft, name: str, content: bytes, words: str
 ) -> None:
     with pytest.raises(KdvizError, match=words):
         draft.take_model("teacher", name, content)
@@ -149,7 +149,7 @@ def test_onnx_files_are_taken_where_the_operator_says_so(draft: ModelsDraft, mon
     assert draft.sent
 
 
-def test_pictures_that_unpack_to_far_more_are_refused(mine: session_store.Belongings, draft: ModelsDraft) -> None:
+def test_pictures_that_unpack_to_far_more_are_refused(mine: session_store.SessionStore, draft: ModelsDraft) -> None:
     with pytest.raises(ExperimentError, match="would unpack to"):
         draft.take_pictures([("p.zip", zip_of({"a.png": bytes(80_000_000)}))])
     with pytest.raises(ExperimentError, match="no pictures"):
@@ -174,7 +174,7 @@ def test_what_does_not_fit_the_session_is_refused(draft: ModelsDraft, monkeypatc
     [("file,label\n../../../secret.png,a\n/etc/hostname.png,b\n", "outside|leads|folder"), ("file,label\n", "CSV|row")],
 )
 def test_a_table_names_only_what_was_sent(
-    mine: session_store.Belongings, draft: ModelsDraft, table: str, words: str
+    mine: session_store.SessionStore, draft: ModelsDraft, table: str, words: str
 ) -> None:
     draft.take_model("teacher", "t.safetensors", timm_file())
     draft.take_pictures([("d.zip", zip_of({"labels.csv": table.encode(), "x.png": picture(0)}))])
@@ -197,7 +197,7 @@ def test_names_of_classes_are_never_a_path(draft: ModelsDraft, tmp_path: Path) -
         assert str(plan.work) in said
 
 
-def test_an_import_that_is_stopped_leaves_nothing(mine: session_store.Belongings, draft: ModelsDraft) -> None:
+def test_an_import_that_is_stopped_leaves_nothing(mine: session_store.SessionStore, draft: ModelsDraft) -> None:
     draft.take_model("teacher", "t.safetensors", timm_file())
     draft.start()
     assert draft.job is not None
@@ -217,7 +217,7 @@ def test_messages_have_the_names_that_people_gave() -> None:
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_another_library_finds_its_network(mine: session_store.Belongings, draft: ModelsDraft) -> None:
+def test_a_checkpoint_of_another_library_finds_its_network(mine: session_store.SessionStore, draft: ModelsDraft) -> None:
     draft.take_model("teacher", "t.safetensors", timm_file())
     imported(draft)
     experiment = load_experiment(mine.experiments[draft.name].folder)

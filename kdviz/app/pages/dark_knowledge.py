@@ -10,7 +10,7 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.library import OpenExperiment, Shown
+from kdviz.app.library import OpenExperiment, SampleView
 from kdviz.app.page_header import heading
 from kdviz.app.texts import about_sample, download, plain, say_error, say_missing
 from kdviz.app.widgets.component import chart
@@ -41,7 +41,7 @@ def page() -> None:
         _sample_and_targets(opened, shown)
 
 
-def _sample_and_targets(opened: OpenExperiment, shown: Shown) -> None:
+def _sample_and_targets(opened: OpenExperiment, shown: SampleView) -> None:
     if "teacher" not in shown.logits:
         say_missing(_("No answers of a teacher are stored for these images, only those of the students."))
     left, right = st.columns([1, 3], gap="large")
@@ -54,7 +54,7 @@ def _sample_and_targets(opened: OpenExperiment, shown: Shown) -> None:
 # the sample -----------------------------------------------------------------------------------------------------------
 
 
-def _sample(opened: OpenExperiment, shown: Shown) -> int:
+def _sample(opened: OpenExperiment, shown: SampleView) -> int:
     """The place of the sample that is shown."""
     place = _place(shown)
     sample, label = int(shown.numbers[place]), int(shown.labels[place])
@@ -75,7 +75,7 @@ def _sample(opened: OpenExperiment, shown: Shown) -> int:
     return place
 
 
-def _place(shown: Shown) -> int:
+def _place(shown: SampleView) -> int:
     text = address.read("sample", "")
     address.keep("sample", text, "")
     start = int(least_sure(shown.logits[_main_role(shown)])[0])
@@ -91,7 +91,7 @@ def _place(shown: Shown) -> int:
     return place
 
 
-def _main_role(shown: Shown) -> str:
+def _main_role(shown: SampleView) -> str:
     return "teacher" if "teacher" in shown.logits else next(iter(shown.logits))
 
 
@@ -103,7 +103,7 @@ def _go_to_number() -> None:
     _go_to(int(st.session_state[_NUMBER]))
 
 
-def _picks(shown: Shown, role: str) -> list[tuple[str, str, np.ndarray]]:
+def _picks(shown: SampleView, role: str) -> list[tuple[str, str, np.ndarray]]:
     """(title, help, places in the order in which they are shown) of each button."""
     assert shown.predictions is not None
     unsure = least_sure(shown.logits[role])
@@ -138,7 +138,7 @@ def _enlarged(picture: Image.Image) -> Image.Image:
 
 
 @st.fragment
-def _targets(opened: OpenExperiment, shown: Shown, place: int) -> None:
+def _targets(opened: OpenExperiment, shown: SampleView, place: int) -> None:
     """Moving the slider runs only this: everything it needs is in memory."""
     temperature = _temperature()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):

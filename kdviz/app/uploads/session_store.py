@@ -38,7 +38,7 @@ _LINKS_ONLY = 4096  # bytes that count for a folder without weights of its own
 
 
 @dataclass
-class Own:
+class UploadedExperiment:
     """An experiment of a session.
 
     Attributes:
@@ -71,13 +71,13 @@ class Draft(Protocol):
         ...
 
 
-class Belongings:
+class SessionStore:
     """Everything that one session brought."""
 
     def __init__(self, session: str):
         self.session = session
         self.folder = Path(tempfile.mkdtemp(prefix="session-", dir=_root()))
-        self.experiments: dict[str, Own] = {}
+        self.experiments: dict[str, UploadedExperiment] = {}
         self.opened: dict[Path, tuple[Any, Any]] = {}
         self.reserved = 0  # bytes of what is being written just now
         self.draft: Draft | None = None  # what is being made into an experiment
@@ -123,7 +123,7 @@ class Belongings:
 
     # what is brought --------------------------------------------------------------------------------------------------
 
-    def bring(self, package: Package, source: str) -> Own:
+    def bring(self, package: Package, source: str) -> UploadedExperiment:
         """Unpack an experiment and check it.
 
         Raises:
@@ -134,14 +134,14 @@ class Belongings:
         with self.room_for(package.size):
             package.write(folder)
             try:
-                upload_validation.admitted(folder, source)
+                upload_validation.validate_experiment(folder, source)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            one = self.experiments[name] = Own(name, folder, source, package.size, package.ignored)
+            one = self.experiments[name] = UploadedExperiment(name, folder, source, package.size, package.ignored)
         return one
 
-    def add(self, experiment: Experiment, content: bytes, network: str, role: str, source: str) -> Own:
+    def add(self, experiment: Experiment, content: bytes, network: str, role: str, source: str) -> UploadedExperiment:
         """Add weights to an experiment: to this session's copy of it, which is made if it has none yet.
 
         Args:
@@ -161,14 +161,14 @@ class Belongings:
             except KdvizError as error:
                 raise type(error)(str(error).replace(str(path), source).replace(path.name, source)) from error
 
-    def _added(self, experiment: Experiment, path: Path, network: str, role: str, source: str) -> Own:
+    def _added(self, experiment: Experiment, path: Path, network: str, role: str, source: str) -> UploadedExperiment:
         known = upload_validation.usual_networks(experiment)
         network = network or upload_validation.fitting_network(path, experiment, known)
         one = self.experiments.get(experiment.name)
         made = one is None
         if one is None:
             name = self._new_name(experiment.name)
-            one = Own(name, self.folder / name, source, _LINKS_ONLY)
+            one = UploadedExperiment(name, self.folder / name, source, _LINKS_ONLY)
             title = f"{experiment.title or experiment.name} + {role}"
             experiment = upload_validation.derived(experiment, one.folder, title)
         try:
@@ -182,7 +182,7 @@ class Belongings:
         self.experiments[one.name] = one
         return one
 
-    def adopt(self, made: Path, source: str, name: str = "") -> Own:
+    def adopt(self, made: Path, source: str, name: str = "") -> UploadedExperiment:
         """Take over an experiment that the server made of what the session sent; its folder is moved.
 
         Args:
@@ -197,7 +197,7 @@ class Belongings:
         old = self.experiments.get(name)
         with self.room_for(size - (old.size if old else 0)):
             self.remove(name)
-            one = Own(name if old else self._new_name(source), self.folder, source, size)
+            one = UploadedExperiment(name if old else self._new_name(source), self.folder, source, size)
             one.folder = self.folder / one.name
             made.replace(one.folder)
             self.experiments[one.name] = one
@@ -244,7 +244,7 @@ class Belongings:
 
 
 _lock = threading.Lock()
-_all: dict[str, Belongings] = {}  # by session
+_all: dict[str, SessionStore] = {}  # by session
 
 
 def _session() -> str | None:
@@ -252,24 +252,24 @@ def _session() -> str | None:
     return None if context is None else context.session_id
 
 
-@st.cache_resource(scope="session", on_release=Belongings.release, show_spinner=False)
-def _held() -> Belongings:
+@st.cache_resource(scope="session", on_release=SessionStore.release, show_spinner=False)
+def _held() -> SessionStore:
     """Of this session; made anew, or found again when the connection was lost for a moment."""
     session = _session() or ""
     with _lock:
         if session not in _all:
-            _all[session] = Belongings(session)
+            _all[session] = SessionStore(session)
         found = _all[session]
     found.keep()
     return found
 
 
-def belongings() -> Belongings:
+def current_store() -> SessionStore:
     """What this session brought; made when it brings the first."""
     return _held()
 
 
-def experiments() -> dict[str, Own]:
+def experiments() -> dict[str, UploadedExperiment]:
     """Name -> experiment that this session brought; none outside of a session."""
     return dict(_held().experiments) if _session() in _all else {}
 

@@ -88,7 +88,7 @@ def _uploader(label: str, kinds: list[str] | None, several: Any, about: str) -> 
     return st.file_uploader(label, kinds, accept_multiple_files=several, key=key, help=about)
 
 
-def _take(files: Sequence[Any], bring: Callable[[], session_store.Own]) -> None:
+def _take(files: Sequence[Any], bring: Callable[[], session_store.UploadedExperiment]) -> None:
     """Use what was sent, say what came of it, and free the memory that the upload took."""
     said: dict[str, Any]
     try:
@@ -115,14 +115,14 @@ def release(files: Sequence[Any]) -> None:
             remove(context.session_id, file.file_id)
 
 
-def _bring_zip(file: Any) -> session_store.Own:
+def _bring_zip(file: Any) -> session_store.UploadedExperiment:
     with unpacking.from_zip(file.getvalue()) as package:
-        return session_store.belongings().bring(package, file.name)
+        return session_store.current_store().bring(package, file.name)
 
 
-def _bring_folder(files: Sequence[Any]) -> session_store.Own:
+def _bring_folder(files: Sequence[Any]) -> session_store.UploadedExperiment:
     package = unpacking.from_folder([(file.name, file.getvalue()) for file in files])
-    return session_store.belongings().bring(package, files[0].name.lstrip("./").partition("/")[0])
+    return session_store.current_store().bring(package, files[0].name.lstrip("./").partition("/")[0])
 
 
 def _weights(opened: OpenExperiment) -> None:
@@ -147,7 +147,9 @@ def _weights(opened: OpenExperiment) -> None:
         if st.button(label, icon=":material/add:", disabled=file is None):
             _take(
                 [file],
-                lambda: session_store.belongings().add(experiment, file.getvalue(), network, role.strip(), file.name),
+                lambda: session_store.current_store().add(
+                    experiment, file.getvalue(), network, role.strip(), file.name
+                ),
             )
 
 
@@ -187,13 +189,13 @@ def _brought(opened: OpenExperiment) -> None:
                     query_params={address.EXPERIMENT: name},
                 )
             if st.button(_("Remove"), key=f"remove-{name}", icon=":material/delete:"):
-                session_store.belongings().remove(name)
+                session_store.current_store().remove(name)
                 if name == opened.experiment.name:
                     address.forget()
                 st.rerun()
 
 
-def _about(one: session_store.Own) -> str:
+def _about(one: session_store.UploadedExperiment) -> str:
     parts = [_("from {source}", source=plain(one.source)), _("{size} MB", size=number(one.size / 1e6, 1))]
     if one.ignored:
         shown = ", ".join(one.ignored[:_MOST_NAMES]) + (" …" if len(one.ignored) > _MOST_NAMES else "")

@@ -35,7 +35,7 @@ _Shapes = Mapping[str, tuple[tuple[int, ...], bool]]  # name -> shape, and wheth
 # an experiment --------------------------------------------------------------------------------------------------------
 
 
-def admitted(folder: Path, name: str) -> Experiment:
+def validate_experiment(folder: Path, name: str) -> Experiment:
     """The experiment in a folder that was sent.
 
     Args:

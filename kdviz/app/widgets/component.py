@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component
 
-from kdviz.app.streamlit_i18n import plotlys_words
+from kdviz.app.streamlit_i18n import plotly_locale
 from kdviz.core.files import ASSETS
 from kdviz.core.language import ENGLISH, language
 
@@ -16,7 +16,7 @@ def chart(figure: Any, key: str) -> None:
     """A figure of Plotly, in the page's language."""
     config: dict[str, Any] = {"displaylogo": False}
     if language() != ENGLISH:
-        config |= {"locale": locale(), "locales": {locale(): plotlys_words()}}
+        config |= {"locale": locale(), "locales": {locale(): plotly_locale()}}
     st.plotly_chart(figure, key=key, config=config)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from PIL import Image
 
-from kdviz.app.library import Shown
-from kdviz.app.pages.mistakes.sample_cache import Kept
+from kdviz.app.library import SampleView
+from kdviz.app.pages.mistakes.sample_cache import SampleCache
 from kdviz.app.widgets.component import part
 from kdviz.core.language import _
 
@@ -27,7 +27,7 @@ _SHARPNESS = 1.34  # pixels of a thumbnail in the sheet for one on the page
 _QUALITY = 82  # of JPEG
 _SHEETS = 64  # kept of each experiment
 
-_kept: Kept[dict[str, Any]] = Kept(_SHEETS)
+_kept: SampleCache[dict[str, Any]] = SampleCache(_SHEETS)
 _ahead = ThreadPoolExecutor(1, thread_name_prefix="kdviz-thumbnails")
 
 
@@ -45,7 +45,7 @@ class Page:
 
 
 def gallery(
-    shown: Shown,
+    shown: SampleView,
     places: Sequence[int],
     items: Sequence[Mapping[str, Any]],
     *,
@@ -66,7 +66,7 @@ def gallery(
 
 
 def grid(
-    shown: Shown,
+    shown: SampleView,
     places: Sequence[int],
     items: Sequence[Mapping[str, Any]],
     page: Page,
@@ -113,17 +113,17 @@ def grid(
     part("gallery")(data=data, key=key, **callbacks)
 
 
-def make_ahead(shown: Shown, places: Sequence[int], thumb: int) -> None:
+def make_ahead(shown: SampleView, places: Sequence[int], thumb: int) -> None:
     """Make the sheet of a page that may be wanted soon, in the background."""
     if len(places):
         _ahead.submit(_sheet, shown, tuple(map(int, places)), thumb)
 
 
-def _sheet(shown: Shown, places: tuple[int, ...], thumb: int) -> dict[str, Any]:
+def _sheet(shown: SampleView, places: tuple[int, ...], thumb: int) -> dict[str, Any]:
     return _kept.get(shown, (places, thumb), lambda: _new_sheet(shown, places, thumb))
 
 
-def _new_sheet(shown: Shown, places: tuple[int, ...], thumb: int) -> dict[str, Any]:
+def _new_sheet(shown: SampleView, places: tuple[int, ...], thumb: int) -> dict[str, Any]:
     columns = max(1, math.isqrt(max(0, len(places) - 1)) + 1)
     content, kind = sprite(shown, places, columns, round(_SHARPNESS * thumb))
     return {
@@ -134,7 +134,7 @@ def _new_sheet(shown: Shown, places: tuple[int, ...], thumb: int) -> dict[str, A
     }
 
 
-def sprite(shown: Shown, places: Sequence[int], columns: int, side: int) -> tuple[bytes, str]:
+def sprite(shown: SampleView, places: Sequence[int], columns: int, side: int) -> tuple[bytes, str]:
     """Small pictures of samples in one file: its content and media type.
 
     Args:

@@ -31,7 +31,7 @@ from kdviz.studies.comparison import inventory
 def mine(monkeypatch: pytest.MonkeyPatch):
     """What a session brings; the test ends the time in which it may come back."""
     monkeypatch.setattr(session_store, "GRACE", 60.0)
-    one = session_store.Belongings("session-1")
+    one = session_store.SessionStore("session-1")
     session_store._all["session-1"] = one
     yield one
     one.end()
@@ -49,7 +49,7 @@ def files_of(folder: Path, within: str = "") -> dict[str, bytes]:
     return {within + path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def bring(mine: session_store.Belongings, content: bytes, name: str = "tiny.zip") -> session_store.Own:
+def bring(mine: session_store.SessionStore, content: bytes, name: str = "tiny.zip") -> session_store.UploadedExperiment:
     with unpacking.from_zip(content) as package:
         return mine.bring(package, name)
 
@@ -62,7 +62,7 @@ def everything_in(folder: Path) -> set[Path]:
 
 
 @pytest.mark.parametrize("within", ["", "tiny/", "home/me/tiny/"])
-def test_a_zip_of_an_experiment_is_opened(mine: session_store.Belongings, tiny_folder: Path, within: str) -> None:
+def test_a_zip_of_an_experiment_is_opened(mine: session_store.SessionStore, tiny_folder: Path, within: str) -> None:
     files = files_of(tiny_folder, within)
     extra = {"notes.txt": b"x", "run.py": b"print()", f"{within}model.onnx": b"x", f"{within}runs/a.safetensors": b"x"}
     brought = bring(mine, zipped({**files, **extra, "__MACOSX/._tiny": b"x", f"{within}.DS_Store": b"x"}))
@@ -75,7 +75,7 @@ def test_a_zip_of_an_experiment_is_opened(mine: session_store.Belongings, tiny_f
     assert brought.size == sum(len(content) for content in files.values())
 
 
-def test_a_folder_of_files_is_opened(mine: session_store.Belongings, tiny_folder: Path) -> None:
+def test_a_folder_of_files_is_opened(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     for start in ("tiny/", "/tiny/", "./tiny/"):
         files = list(files_of(tiny_folder, start).items())
         brought = mine.bring(unpacking.from_folder([*files, (f"{start}runs/x.parquet", b"")]), "tiny")
@@ -87,7 +87,7 @@ def test_a_folder_of_files_is_opened(mine: session_store.Belongings, tiny_folder
     "name",
     ["../experiment.json", "tiny/../../experiment.json", "/etc/experiment.json", "C:/experiment.json", "a\\..\\b.json"],
 )
-def test_names_that_lead_out_are_refused(mine: session_store.Belongings, tiny_folder: Path, name: str) -> None:
+def test_names_that_lead_out_are_refused(mine: session_store.SessionStore, tiny_folder: Path, name: str) -> None:
     with pytest.raises(ExperimentError, match="leads out of its folder"):
         bring(mine, zipped({**files_of(tiny_folder), name: b"{}"}))
     with pytest.raises(ExperimentError, match="leads out of its folder"):
@@ -105,14 +105,14 @@ def with_entry(content: bytes, name: str, mode: int, text: bytes = b"/etc/passwd
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
-def test_links_and_devices_are_refused(mine: session_store.Belongings, tiny_folder: Path, kind: int) -> None:
+def test_links_and_devices_are_refused(mine: session_store.SessionStore, tiny_folder: Path, kind: int) -> None:
     content = with_entry(zipped(files_of(tiny_folder)), "predictions.parquet", kind | 0o777)
     with pytest.raises(ExperimentError, match=r"'predictions\.parquet' in it is a link or a device"):
         bring(mine, content)
     assert everything_in(mine.folder) == set()
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(mine: session_store.Belongings, tiny_folder: Path) -> None:
+def test_a_bomb_is_refused_before_it_is_unpacked(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     bomb = zipped({**files_of(tiny_folder), "big.safetensors": bytes(300_000_000)})
     assert len(bomb) < 3_000_000
     with pytest.raises(ExperimentError, match=r"would unpack to 30\d MB"):
@@ -120,7 +120,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(mine: session_store.Belongings,
     assert everything_in(mine.folder) == set()
 
 
-def test_a_zip_that_lies_about_a_size_is_refused(mine: session_store.Belongings, tiny_folder: Path) -> None:
+def test_a_zip_that_lies_about_a_size_is_refused(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     content = zipped({**files_of(tiny_folder), "big.safetensors": bytes(5_000_000)})
     size = struct.pack("<I", 5_000_000)
     assert content.count(size) >= 2
@@ -131,7 +131,7 @@ def test_a_zip_that_lies_about_a_size_is_refused(mine: session_store.Belongings,
 
 
 def test_a_directory_of_a_million_files_is_not_parsed(
-    mine: session_store.Belongings, monkeypatch: pytest.MonkeyPatch
+    mine: session_store.SessionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = zipped({f"{number}.parquet": b"" for number in range(25_000)}, zipfile.ZIP_STORED)
     made: list[str] = []
@@ -142,7 +142,7 @@ def test_a_directory_of_a_million_files_is_not_parsed(
     assert not made
 
 
-def test_more_files_than_allowed_are_refused(mine: session_store.Belongings, tiny_folder: Path) -> None:
+def test_more_files_than_allowed_are_refused(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     files = files_of(tiny_folder) | {f"{number}.parquet": b"" for number in range(70)}
     with pytest.raises(ExperimentError, match="has 74 files"):
         bring(mine, zipped(files))
@@ -159,7 +159,7 @@ def test_more_files_than_allowed_are_refused(mine: session_store.Belongings, tin
     ],
 )
 def test_what_is_no_experiment_is_refused(
-    mine: session_store.Belongings, tiny_folder: Path, change, words: str
+    mine: session_store.SessionStore, tiny_folder: Path, change, words: str
 ) -> None:
     with pytest.raises(ExperimentError, match=words) as caught:
         bring(mine, zipped(change(files_of(tiny_folder))))
@@ -167,7 +167,7 @@ def test_what_is_no_experiment_is_refused(
     assert everything_in(mine.folder) == set()
 
 
-def test_other_kinds_of_zip_are_refused(mine: session_store.Belongings, tiny_folder: Path) -> None:
+def test_other_kinds_of_zip_are_refused(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     with pytest.raises(ExperimentError, match="compressed in a way that is not usual"):
         bring(mine, zipped(files_of(tiny_folder), zipfile.ZIP_LZMA))
     content = bytearray(zipped(files_of(tiny_folder)))
@@ -180,7 +180,7 @@ def test_other_kinds_of_zip_are_refused(mine: session_store.Belongings, tiny_fol
             bring(mine, damaged)
 
 
-def test_noise_in_a_zip_gives_one_sentence(mine: session_store.Belongings, tiny_folder: Path) -> None:
+def test_noise_in_a_zip_gives_one_sentence(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     whole = zipped(files_of(tiny_folder))
     random = np.random.default_rng(0)
     for _ in range(60):
@@ -220,7 +220,7 @@ def sized(side: int):
     ],
 )
 def test_a_document_that_does_not_fit_is_refused(
-    mine: session_store.Belongings, tiny_folder: Path, change, words: str
+    mine: session_store.SessionStore, tiny_folder: Path, change, words: str
 ) -> None:
     with pytest.raises(ExperimentError, match=words) as caught:
         bring(mine, zipped(changed(files_of(tiny_folder), change)))
@@ -251,7 +251,7 @@ FORGED = [
 
 
 @pytest.mark.parametrize("content", FORGED, ids=range(len(FORGED)))
-def test_forged_weights_are_refused(mine: session_store.Belongings, tiny: Experiment, content: bytes) -> None:
+def test_forged_weights_are_refused(mine: session_store.SessionStore, tiny: Experiment, content: bytes) -> None:
     with pytest.raises(ModelError, match=r"w\.safetensors"):
         mine.add(tiny, content, "", "mine", "w.safetensors")
     assert everything_in(mine.folder) == set()
@@ -265,7 +265,7 @@ def parquet(table: pa.Table, **options) -> bytes:
 
 
 @pytest.mark.slow
-def test_tables_that_would_fill_the_memory_are_refused(mine: session_store.Belongings, tiny_folder: Path) -> None:
+def test_tables_that_would_fill_the_memory_are_refused(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     many = pa.table({"x": pa.DictionaryArray.from_arrays(pa.array(np.zeros(4_000_000, np.int32)), ["y" * 100_000])})
     long = {"dictionary": parquet(many), "texts": parquet(many, store_schema=False)}  # 400 GB of text
     long["many rows"] = parquet(pa.table({"x": np.zeros(6_000_000, np.int8)}))
@@ -289,7 +289,7 @@ def weights_of(experiment: Experiment, role: str) -> dict[str, torch.Tensor]:
     return load_file(experiment.folder / experiment.runs[role].weights)
 
 
-def test_weights_become_a_further_model_of_a_copy(mine: session_store.Belongings, tiny: Experiment) -> None:
+def test_weights_become_a_further_model_of_a_copy(mine: session_store.SessionStore, tiny: Experiment) -> None:
     tiny.write_table("predictions", pa.table({"x": [1]}))
     before = {path: path.read_bytes() for path in everything_in(tiny.folder)}
     state = {f"module.{name}": tensor.half() for name, tensor in weights_of(tiny, "student").items()}
@@ -325,7 +325,7 @@ def test_weights_become_a_further_model_of_a_copy(mine: session_store.Belongings
     ],
 )
 def test_weights_that_do_not_fit_are_refused(
-    mine: session_store.Belongings, tiny: Experiment, change, words: str
+    mine: session_store.SessionStore, tiny: Experiment, change, words: str
 ) -> None:
     with pytest.raises(ModelError, match=words):
         mine.add(tiny, save(change(weights_of(tiny, "student"))), "paper_fc", "mine", "w.safetensors")
@@ -334,14 +334,14 @@ def test_weights_that_do_not_fit_are_refused(
 
 
 @pytest.mark.parametrize("role", ["student", "student_se", "../x", "", "a b", "mäx"])
-def test_a_role_must_be_new_and_a_name(mine: session_store.Belongings, tiny: Experiment, role: str) -> None:
+def test_a_role_must_be_new_and_a_name(mine: session_store.SessionStore, tiny: Experiment, role: str) -> None:
     with pytest.raises(SettingError, match=r"no role name|is taken"):
         mine.add(tiny, save(weights_of(tiny, "student")), "", role, "w.safetensors")
     assert everything_in(mine.folder) == set()
 
 
 def test_the_network_is_found_from_the_file_or_the_first_difference_is_said(
-    mine: session_store.Belongings, tiny: Experiment
+    mine: session_store.SessionStore, tiny: Experiment
 ) -> None:
     assert mine.add(tiny, save(weights_of(tiny, "teacher")), "", "cnn", "w.safetensors").added == {
         "cnn": "w.safetensors"
@@ -362,7 +362,7 @@ def test_networks_that_take_no_such_pictures_are_not_offered(tiny: Experiment) -
 
 
 def test_a_session_has_a_limit_and_all_together_have_one(
-    mine: session_store.Belongings, tiny: Experiment, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+    mine: session_store.SessionStore, tiny: Experiment, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = zipped(files_of(tiny_folder))
     size = bring(mine, content).size
@@ -374,7 +374,7 @@ def test_a_session_has_a_limit_and_all_together_have_one(
         mine.add(tiny, bytes(2_000_000), "", "x", "x.safetensors")
     monkeypatch.setenv(limits.SESSION, "500")
     monkeypatch.setenv(limits.TOTAL, str(megabytes + 1))
-    other = session_store.Belongings("session-2")
+    other = session_store.SessionStore("session-2")
     session_store._all["session-2"] = other
     try:
         with pytest.raises(SettingError, match="all sessions together"):
@@ -388,7 +388,7 @@ def test_a_session_has_a_limit_and_all_together_have_one(
         bring(mine, content)
 
 
-def test_nothing_is_left_of_a_session_that_is_gone(mine: session_store.Belongings, tiny_folder: Path) -> None:
+def test_nothing_is_left_of_a_session_that_is_gone(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     brought = bring(mine, zipped(files_of(tiny_folder)))
     assert brought.folder.exists()
     mine.release()
@@ -422,7 +422,7 @@ def test_files_of_a_killed_server_are_removed_by_the_next(tmp_path: Path) -> Non
     assert not ended.exists()
 
 
-def test_outside_of_a_session_there_is_nothing_of_anybodys(mine: session_store.Belongings, tiny_folder: Path) -> None:
+def test_outside_of_a_session_there_is_nothing_of_anybodys(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     brought = bring(mine, zipped(files_of(tiny_folder)))
     assert brought.name not in library.folders()
     assert session_store.folders() == {}

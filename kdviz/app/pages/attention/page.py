@@ -11,7 +11,7 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.library import OpenExperiment, Shown
+from kdviz.app.library import OpenExperiment, SampleView
 from kdviz.app.page_header import heading
 from kdviz.app.pages.attention.tables import (
     changes_table,
@@ -266,7 +266,7 @@ def _ends(opened: OpenExperiment, report: AttentionReport) -> None:
         _end(shown, report, further, "further", _("The student alone is closer to the teacher"))
 
 
-def _end(shown: Shown, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
+def _end(shown: SampleView, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
     places = [(shown.place(one.sample), one) for one in images]
     found = [(place, one) for place, one in places if place is not None]
     if not found:

@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from kdviz.app import address, library, session
-from kdviz.app.library import OpenExperiment, Shown
+from kdviz.app.library import OpenExperiment, SampleView
 from kdviz.app.pages.bring_models.draft import ModelsDraft
 from kdviz.app.pages.models.inputs import NOTHING, own_input_facts
 from kdviz.app.texts import about_sample, download, picture_bytes, plain, say_error
@@ -101,13 +101,13 @@ def _samples(opened: OpenExperiment) -> None:
     html.show(f'<div class="bm-pictures">{figures}</div>')
 
 
-def _places(opened: OpenExperiment, shown: Shown) -> list[int]:
+def _places(opened: OpenExperiment, shown: SampleView) -> list[int]:
     """Those worth a look first, then others from all over."""
     step = max(1, len(shown) // _PICTURES)
     return list(dict.fromkeys([*opened.showcase, *range(0, len(shown), step), *range(len(shown))]))[:_PICTURES]
 
 
-def _figure(opened: OpenExperiment, shown: Shown, place: int) -> str:
+def _figure(opened: OpenExperiment, shown: SampleView, place: int) -> str:
     classes, label = opened.experiment.classes, int(shown.labels[place])
     about = about_sample(int(shown.numbers[place]), label, classes)
     picture = shown.picture(place)
@@ -121,11 +121,11 @@ def _figure(opened: OpenExperiment, shown: Shown, place: int) -> str:
     )
 
 
-def _predictions(shown: Shown) -> list[str]:
+def _predictions(shown: SampleView) -> list[str]:
     return list(shown.predictions.predicted) if shown.predictions is not None else []
 
 
-def _answer(opened: OpenExperiment, shown: Shown, place: int, role: str) -> str:
+def _answer(opened: OpenExperiment, shown: SampleView, place: int, role: str) -> str:
     assert shown.predictions is not None
     label, said = int(shown.labels[place]), int(shown.predictions.predicted[role][place])
     sure = percent(float(shown.predictions.confidence[role][place]), 0)

@@ -23,7 +23,7 @@ from kdviz.app.pages.bring_models.files import (
 )
 from kdviz.app.pages.bring_models.job import ImportJob, Plan, PlannedModel
 from kdviz.app.uploads import unpacking
-from kdviz.app.uploads.session_store import Belongings
+from kdviz.app.uploads.session_store import SessionStore
 from kdviz.core.errors import SettingError
 from kdviz.data.pictures import is_picture
 from kdviz.experiment import ROLES, Run
@@ -88,7 +88,7 @@ class ModelsDraft:
         name: Of the session's experiment that was made; empty: none.
     """
 
-    def __init__(self, mine: Belongings):
+    def __init__(self, mine: SessionStore):
         self._mine = mine
         self._folder = mine.folder / "draft"
         self._made = 0
@@ -266,7 +266,7 @@ class ModelsDraft:
         return self._folder / path.relative_to(self._folder).parts[0]
 
 
-def draft_of(mine: Belongings) -> ModelsDraft:
+def draft_of(mine: SessionStore) -> ModelsDraft:
     """What a session sent; made when it sends the first."""
     if not isinstance(mine.draft, ModelsDraft):
         mine.draft = ModelsDraft(mine)

@@ -60,7 +60,7 @@ def page() -> None:
             size=number(limits.session_bytes() / 2e6),  # an experiment of as much again is made of it
         )
     )
-    draft = draft_of(session_store.belongings())
+    draft = draft_of(session_store.current_store())
     _say_what_came()
     made = check.opened(draft)  # first: what was found is filled in above
     with st.container(key="bm-models"):

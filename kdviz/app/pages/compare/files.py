@@ -13,9 +13,9 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app.library import OpenExperiment
-from kdviz.app.pages.compare.picture import Chosen
-from kdviz.app.pages.compare.settings import BASELINE_TITLES, METHOD_TITLES, Wanted
-from kdviz.app.pages.compare.state import Current, found_curves
+from kdviz.app.pages.compare.picture import SelectedImage
+from kdviz.app.pages.compare.settings import BASELINE_TITLES, METHOD_TITLES, MapRequest
+from kdviz.app.pages.compare.state import MapSession, found_curves
 from kdviz.app.texts import download, picture_bytes
 from kdviz.app.widgets import components
 from kdviz.core.language import _, number
@@ -30,9 +30,9 @@ def downloads(
     opened: OpenExperiment,
     rows: Sequence[components.Row],
     tables: Sequence[pd.DataFrame],
-    chosen: Chosen,
-    wanted: Wanted,
-    current: Current,
+    chosen: SelectedImage,
+    wanted: MapRequest,
+    current: MapSession,
 ) -> None:
     """Numbers, the files of each row, the report, and the command that makes the same maps.
 
@@ -96,7 +96,7 @@ def _shown(value: float) -> str:
     return "" if value != value else number(value, 3)
 
 
-def _row_files(row: components.Row, chosen: Chosen) -> None:
+def _row_files(row: components.Row, chosen: SelectedImage) -> None:
     kept, measures = dict(row.maps), dict(row.measures)
     method = next(iter(kept.values())).method
     name = "-".join(part for part in ("kdviz", _file_name(chosen), method, row.baseline) if part)
@@ -113,17 +113,17 @@ def _row_files(row: components.Row, chosen: Chosen) -> None:
         download(_("Settings (JSON)"), f"{name}.json", "application/json", lambda: _settings_json(kept, chosen))
 
 
-def _file_name(chosen: Chosen) -> str:
+def _file_name(chosen: SelectedImage) -> str:
     return f"sample-{chosen.sample}" if chosen.sample is not None else chosen.name.replace(" ", "-")
 
 
-def _settings_json(maps: Mapping[str, SaliencyMap], chosen: Chosen) -> str:
+def _settings_json(maps: Mapping[str, SaliencyMap], chosen: SelectedImage) -> str:
     first = next(iter(maps.values()))
     found = {"picture": chosen.name, "method": first.method, "masks": first.n_masks, "settings": dict(first.settings)}
     return json.dumps({**found, "targets": {role: one.classes[one.target] for role, one in maps.items()}})
 
 
-def explain_command(opened: OpenExperiment, chosen: Chosen, wanted: Wanted, row: components.Row) -> str:
+def explain_command(opened: OpenExperiment, chosen: SelectedImage, wanted: MapRequest, row: components.Row) -> str:
     """``kdviz explain`` with everything that differs from its defaults."""
     first = next(iter(row.maps.values()))
     parts = ["kdviz", "explain", f"{_file_name(chosen)}.png", "-e", opened.command_folder]
@@ -141,7 +141,11 @@ def explain_command(opened: OpenExperiment, chosen: Chosen, wanted: Wanted, row:
 
 
 def _report(
-    opened: OpenExperiment, rows: Sequence[components.Row], chosen: Chosen, command: str, found: Mapping[int, Any]
+    opened: OpenExperiment,
+    rows: Sequence[components.Row],
+    chosen: SelectedImage,
+    command: str,
+    found: Mapping[int, Any],
 ) -> Report:
     experiment = opened.experiment
     return Report(

@@ -11,7 +11,7 @@ from kdviz.app import address, service
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.compare import picture, result, settings
-from kdviz.app.pages.compare.state import Current
+from kdviz.app.pages.compare.state import MapSession
 from kdviz.app.texts import say_error, say_missing, together
 from kdviz.core.errors import KdvizError
 from kdviz.core.jobs import Job
@@ -21,9 +21,9 @@ from kdviz.studies.comparison.experiment_summary import KD_STUDENT, STUDENT
 _REFRESH_SECONDS, _REFRESH_SECONDS_LARGE = 0.3, 1.5  # a large map takes longer to estimate and to send
 
 
-@st.cache_resource(scope="session", on_release=Current.cancel, show_spinner=False)
-def _current() -> Current:
-    return Current()
+@st.cache_resource(scope="session", on_release=MapSession.cancel, show_spinner=False)
+def _current() -> MapSession:
+    return MapSession()
 
 
 def page() -> None:

@@ -16,7 +16,7 @@ from streamlit.components.v2 import component
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.library import OpenExperiment, Shown
+from kdviz.app.library import OpenExperiment, SampleView
 from kdviz.app.texts import about_sample, plain, say_error, say_missing, together
 from kdviz.app.widgets.gallery import gallery
 from kdviz.core.errors import ImageError
@@ -32,7 +32,7 @@ _SIDE = 160
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedImage:
     """The picture to explain.
 
     Attributes:
@@ -94,7 +94,7 @@ def uploads() -> Uploads:
     return st.session_state.setdefault("uploads", Uploads())
 
 
-def choose_picture(opened: OpenExperiment) -> Chosen | None:
+def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
     """The strip of samples, and that of the person's own pictures; the picture that is chosen."""
     own = uploads()
     shown, usual = _source(opened)
@@ -127,7 +127,7 @@ def _no_pictures(opened: OpenExperiment) -> str:
 # samples --------------------------------------------------------------------------------------------------------------
 
 
-def _source(opened: OpenExperiment) -> tuple[Shown | None, list[int]]:
+def _source(opened: OpenExperiment) -> tuple[SampleView | None, list[int]]:
     """The samples to choose from, those of the attention study if asked, and the places of those in the strip."""
     asked = address.read("from", "") == "attention" and opened.studied is not None
     address.keep("from", "attention" if asked else "", "")
@@ -136,7 +136,7 @@ def _source(opened: OpenExperiment) -> tuple[Shown | None, list[int]]:
     return opened.shown, list(opened.showcase)
 
 
-def _choose_sample(opened: OpenExperiment, shown: Shown, places: list[int], own: Uploads) -> Chosen:
+def _choose_sample(opened: OpenExperiment, shown: SampleView, places: list[int], own: Uploads) -> SelectedImage:
     place = _place(shown, places[0])
     if place not in places:
         places = [place, *places]
@@ -150,10 +150,12 @@ def _choose_sample(opened: OpenExperiment, shown: Shown, places: list[int], own:
         address.keep("sample", str(picked), "")
         st.rerun()
     label = int(shown.labels[place])
-    return Chosen(_("sample {number}", number=number), shown.picture(place), None if label < 0 else label, number)
+    return SelectedImage(
+        _("sample {number}", number=number), shown.picture(place), None if label < 0 else label, number
+    )
 
 
-def _selected(shown: Shown) -> list[int]:
+def _selected(shown: SampleView) -> list[int]:
     """Places of the samples that the address lists, say from Mistakes."""
     text = address.read("samples", "")
     address.keep("samples", text, "")
@@ -162,7 +164,7 @@ def _selected(shown: Shown) -> list[int]:
     return list(dict.fromkeys(place for place in found if place is not None))
 
 
-def _place(shown: Shown, usual: int) -> int:
+def _place(shown: SampleView, usual: int) -> int:
     """Where the sample of the address is, else the first one shown."""
     text = address.read("sample", "")
     address.keep("sample", text, "")
@@ -182,7 +184,7 @@ def _place(shown: Shown, usual: int) -> int:
     return place
 
 
-def _strip_title(opened: OpenExperiment, shown: Shown, selected: bool) -> str:
+def _strip_title(opened: OpenExperiment, shown: SampleView, selected: bool) -> str:
     if shown is not opened.shown:
         return _("Pictures at both ends of the attention study")
     if selected:
@@ -200,14 +202,14 @@ def _strip_help() -> str:
     return _("The first ones are those on which the models differ.")
 
 
-def _item(opened: OpenExperiment, shown: Shown, place: int) -> dict[str, Any]:
+def _item(opened: OpenExperiment, shown: SampleView, place: int) -> dict[str, Any]:
     number, label = int(shown.numbers[place]), int(shown.labels[place])
     if label < 0:
         return {"id": number, "alt": about_sample(number, label, opened.experiment.classes), "label": ""}
     return {"id": number, "alt": _alt(shown, place, number, opened.experiment.classes[label]), "label": ""}
 
 
-def _alt(shown: Shown, place: int, number: int, label: str) -> str:
+def _alt(shown: SampleView, place: int, number: int, label: str) -> str:
     if shown.predictions is None:
         return _("Sample {number}, true class {label}", number=number, label=label)
     wrong = [figures.role_title(role) for role in shown.predictions.predicted if not _right(shown, role, place)]
@@ -216,7 +218,7 @@ def _alt(shown: Shown, place: int, number: int, label: str) -> str:
     return _("Sample {number}, true class {label}; wrong: {models}", number=number, label=label, models=listed(wrong))
 
 
-def _right(shown: Shown, role: str, place: int) -> bool:
+def _right(shown: SampleView, role: str, place: int) -> bool:
     return shown.predictions is not None and bool(shown.predictions.right(role)[place])
 
 
@@ -320,7 +322,7 @@ def _own_strip(own: Uploads) -> None:
         {"id": place, "alt": _("Your picture {name}", name=own.kept[key].name), "label": ""}
         for place, key in enumerate(keys)
     ]
-    shown = Shown("upload", np.arange(len(keys)), np.zeros(len(keys), np.int64), _square_pictures(own, keys))
+    shown = SampleView("upload", np.arange(len(keys)), np.zeros(len(keys), np.int64), _square_pictures(own, keys))
     selected = keys.index(own.chosen) if own.chosen in keys else None
     picked = gallery(
         shown,
@@ -352,11 +354,11 @@ def _square(picture: Image.Image) -> Image.Image:
     return sheet
 
 
-def _prepared(opened: OpenExperiment, own: Uploads) -> Chosen | None:
+def _prepared(opened: OpenExperiment, own: Uploads) -> SelectedImage | None:
     upload = own.kept[str(own.chosen)]
     try:
         picture = opened.experiment.prepare(open_image(upload.content, upload.name))
     except ImageError as error:
         say_error(error)
         return None
-    return Chosen(_("upload {name}", name=str(own.chosen)[:8]), picture, None)
+    return SelectedImage(_("upload {name}", name=str(own.chosen)[:8]), picture, None)

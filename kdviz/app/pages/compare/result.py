@@ -14,9 +14,9 @@ from kdviz import figures
 from kdviz.app import service
 from kdviz.app.pages.compare import files
 from kdviz.app.pages.compare.curves import curves
-from kdviz.app.pages.compare.picture import Chosen
-from kdviz.app.pages.compare.settings import BASELINE_TITLES, METHOD_TITLES, Wanted
-from kdviz.app.pages.compare.state import Current
+from kdviz.app.pages.compare.picture import SelectedImage
+from kdviz.app.pages.compare.settings import BASELINE_TITLES, METHOD_TITLES, MapRequest
+from kdviz.app.pages.compare.state import MapSession
 from kdviz.app.texts import plain, say_error, together
 from kdviz.app.widgets import components
 from kdviz.core.errors import KdvizError
@@ -52,12 +52,12 @@ class _Drawn:
     tables: Sequence[pd.DataFrame]
 
     @classmethod
-    def of(cls, rows: Sequence[components.Row], chosen: Chosen) -> _Drawn:
+    def of(cls, rows: Sequence[components.Row], chosen: SelectedImage) -> _Drawn:
         payload = components.comparison_payload(rows, chosen.true_class, chosen.name)
         return cls(_sentence(rows), _doubts(rows), payload, [files.agreement_frame(row.measures) for row in rows])
 
 
-def show(chosen: Chosen, wanted: Wanted, current: Current, refreshing: bool) -> None:
+def show(chosen: SelectedImage, wanted: MapRequest, current: MapSession, refreshing: bool) -> None:
     """What the session's job has found so far. Run again and again while it is under way."""
     job, request = current.job, current.wanted
     if job is None or request is None:
@@ -85,7 +85,7 @@ def show(chosen: Chosen, wanted: Wanted, current: Current, refreshing: bool) -> 
         st.rerun()  # ends the timer of this fragment
 
 
-def _rows(current: Current, job: Job[service.States], wanted: Wanted) -> list[components.Row]:
+def _rows(current: MapSession, job: Job[service.States], wanted: MapRequest) -> list[components.Row]:
     ended, states = job.ended, job.latest or ()  # in this order: nothing comes after the end
     rows = []
     for place, (state, settings) in enumerate(zip(states, wanted.rows, strict=False)):
@@ -114,7 +114,7 @@ def _heading(baseline: str) -> str:
 # progress -------------------------------------------------------------------------------------------------------------
 
 
-def _progress(job: Job[service.States], current: Current, wanted: Wanted) -> None:
+def _progress(job: Job[service.States], current: MapSession, wanted: MapRequest) -> None:
     if job.status == "done":
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="progress"):
@@ -137,13 +137,13 @@ def _stop(job: Job[service.States]) -> None:
     job.wait(2)
 
 
-def _again(current: Current) -> None:
+def _again(current: MapSession) -> None:
     if st.button(_("Compute again"), icon=":material/refresh:", key="again"):
         current.again()
         st.rerun()
 
 
-def _under_way(job: Job[service.States], wanted: Wanted) -> str:
+def _under_way(job: Job[service.States], wanted: MapRequest) -> str:
     others = service.pool().place(job)
     if job.latest:
         counts = _counts(job, wanted)
@@ -162,7 +162,7 @@ def _under_way(job: Job[service.States], wanted: Wanted) -> str:
     return _("Starting; the first maps take a moment")
 
 
-def _counts(job: Job[service.States], wanted: Wanted) -> str:
+def _counts(job: Job[service.States], wanted: MapRequest) -> str:
     """``300 of 2,000 masks``; with several rows, of each."""
     states = job.latest or ()
     counts = []
@@ -177,7 +177,7 @@ def _counts(job: Job[service.States], wanted: Wanted) -> str:
     return listed(counts, _SEMICOLON)
 
 
-def _share_done(job: Job[service.States], wanted: Wanted) -> float:
+def _share_done(job: Job[service.States], wanted: MapRequest) -> float:
     """0 to 1. All rows but the latest are complete, however many masks that took."""
     states = job.latest or ()
     return (len(states) - 1 + states[-1].n_masks / states[-1].total) / len(wanted.rows) if states else 0.0

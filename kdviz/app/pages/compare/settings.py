@@ -11,7 +11,7 @@ import streamlit as st
 from kdviz import figures
 from kdviz.app import address, service
 from kdviz.app.library import OpenExperiment
-from kdviz.app.pages.compare.picture import Chosen
+from kdviz.app.pages.compare.picture import SelectedImage
 from kdviz.app.texts import plain, say_error, together
 from kdviz.core.errors import KdvizError
 from kdviz.core.language import N_, _, number
@@ -39,7 +39,7 @@ ADDRESS = ("view", "models", "target", "targets", "method", "masks", "baseline",
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MapRequest:
     """What to compute.
 
     Attributes:
@@ -56,7 +56,7 @@ class Wanted:
     target: int | str | tuple[tuple[str, int], ...] | None
 
 
-def controls(opened: OpenExperiment, chosen: Chosen | None) -> Wanted:
+def controls(opened: OpenExperiment, chosen: SelectedImage | None) -> MapRequest:
     """The widgets, and what they say."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="settings"):
         roles = _models(opened)
@@ -91,7 +91,7 @@ def controls(opened: OpenExperiment, chosen: Chosen | None) -> Wanted:
     classes = _classes(opened, chosen, target, roles)
     complete = methods[method].complete(settings)
     rows = [{"method": method, **complete, **({"baseline": one} if one else {})} for one in baselines]
-    return Wanted(roles, method, tuple(rows), classes)
+    return MapRequest(roles, method, tuple(rows), classes)
 
 
 def _method_title(name: str) -> str:
@@ -120,7 +120,7 @@ def _models(opened: OpenExperiment) -> tuple[str, ...]:
 # the class explained --------------------------------------------------------------------------------------------------
 
 
-def _target(opened: OpenExperiment, chosen: Chosen | None, method: str) -> str:
+def _target(opened: OpenExperiment, chosen: SelectedImage | None, method: str) -> str:
     classes = opened.experiment.classes
     true_class = chosen.true_class if chosen else None
     usual = [TEACHER, PREDICTED] if TEACHER in opened.experiment.models else [PREDICTED]
@@ -147,9 +147,9 @@ def _target(opened: OpenExperiment, chosen: Chosen | None, method: str) -> str:
 
 
 def _classes(
-    opened: OpenExperiment, chosen: Chosen | None, option: str, roles: Sequence[str]
+    opened: OpenExperiment, chosen: SelectedImage | None, option: str, roles: Sequence[str]
 ) -> int | str | tuple[tuple[str, int], ...] | None:
-    """The class of :class:`Wanted` for an option of the select box."""
+    """The class of :class:`MapRequest` for an option of the select box."""
     if option == EACH:
         return _class_of_each(opened, chosen, roles)
     address.keep("targets", "", "")
@@ -162,7 +162,9 @@ def _classes(
     return opened.experiment.class_index(option)
 
 
-def _class_of_each(opened: OpenExperiment, chosen: Chosen | None, roles: Sequence[str]) -> tuple[tuple[str, int], ...]:
+def _class_of_each(
+    opened: OpenExperiment, chosen: SelectedImage | None, roles: Sequence[str]
+) -> tuple[tuple[str, int], ...]:
     classes = opened.experiment.classes
     start = (chosen.true_class if chosen else None) or 0
     asked = dict(part.split(":", 1) for part in address.read("targets", "").split(",") if ":" in part)

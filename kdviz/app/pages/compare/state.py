@@ -24,7 +24,7 @@ _REST = 4.0  # times as long as an estimate took, until the next: others use thi
 Drawn = TypeVar("Drawn")
 
 
-class Current:
+class MapSession:
     """At most one job for maps, and one for their curves."""
 
     def __init__(self) -> None:

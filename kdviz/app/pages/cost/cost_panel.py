@@ -7,7 +7,7 @@ import streamlit as st
 from kdviz import figures
 from kdviz.app import address
 from kdviz.app.library import OpenExperiment
-from kdviz.app.pages.cost.profiler_process import Measurement, Mine, measurer
+from kdviz.app.pages.cost.profiler_process import Measurement, SessionMeasurement, measurer
 from kdviz.app.texts import plain, say_error, say_missing
 from kdviz.compress.cost import FORMS
 from kdviz.core.errors import KdvizError
@@ -17,9 +17,9 @@ STORED, HERE = "stored", "here"
 """Where figures come from: the experiment's table, or a measurement of this server."""
 
 
-@st.cache_resource(scope="session", on_release=Mine.end, show_spinner=False)
-def mine() -> Mine:
-    return Mine()
+@st.cache_resource(scope="session", on_release=SessionMeasurement.end, show_spinner=False)
+def mine() -> SessionMeasurement:
+    return SessionMeasurement()
 
 
 def command(opened: OpenExperiment) -> str:

@@ -185,7 +185,7 @@ def measurer() -> Measurer:
     return Measurer()
 
 
-class Mine:
+class SessionMeasurement:
     """The measurement that one session began last; it ends with the session."""
 
     def __init__(self) -> None:

@@ -11,13 +11,13 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.library import OpenExperiment, Shown
+from kdviz.app.library import OpenExperiment, SampleView
 from kdviz.app.page_header import heading
 from kdviz.app.pages import margin
 from kdviz.app.pages.compare.picture import uploads
 from kdviz.app.pages.mistakes import class_pairs, filters
 from kdviz.app.pages.mistakes.filters import MOST_SELECTED, View, keep
-from kdviz.app.pages.mistakes.sample_cache import Kept
+from kdviz.app.pages.mistakes.sample_cache import SampleCache
 from kdviz.app.pages.mistakes.sample_panel import panel
 from kdviz.app.texts import about_sample, download, plain, say_missing, together
 from kdviz.app.widgets import gallery
@@ -33,8 +33,8 @@ _THUMB, _THUMB_LONG = 112, 150  # pixels; with long class names
 _GRID = "mistakes-grid"
 _INITIAL = "mistakes-initial"
 
-_indices: Kept[MistakeIndex] = Kept(1)
-_lines: Kept[list[dict[str, Any]]] = Kept(64)  # pages
+_indices: SampleCache[MistakeIndex] = SampleCache(1)
+_lines: SampleCache[list[dict[str, Any]]] = SampleCache(64)  # pages
 
 
 def page() -> None:
@@ -64,7 +64,7 @@ def _nothing(opened: OpenExperiment) -> tuple[str, str]:
     return together([missing, _("Import the models once more, with pictures:")]), opened.import_command
 
 
-def _index(shown: Shown, classes: int) -> MistakeIndex:
+def _index(shown: SampleView, classes: int) -> MistakeIndex:
     predictions = shown.predictions
     assert predictions is not None
     return _indices.get(shown, classes, lambda: MistakeIndex(predictions, shown.logits, classes))
@@ -78,7 +78,7 @@ def _begin(view: View) -> None:
 
 
 @st.fragment
-def _browse(opened: OpenExperiment, shown: Shown, index: MistakeIndex) -> None:
+def _browse(opened: OpenExperiment, shown: SampleView, index: MistakeIndex) -> None:
     """All below the title. Only this runs again when somebody filters, turns a page, or opens a sample."""
     classes = opened.experiment.classes
     view = filters.read(index, classes)
@@ -101,7 +101,7 @@ def _browse(opened: OpenExperiment, shown: Shown, index: MistakeIndex) -> None:
 # words ----------------------------------------------------------------------------------------------------------------
 
 
-def _about(opened: OpenExperiment, shown: Shown) -> str:
+def _about(opened: OpenExperiment, shown: SampleView) -> str:
     """Which samples these are, and what was done with them."""
     count, title = number(len(shown)), plain(opened.title)
     values = {"count": count, "title": title}
@@ -150,7 +150,7 @@ def _found(opened: OpenExperiment, count: int) -> str:
 # the samples ----------------------------------------------------------------------------------------------------------
 
 
-def _gallery(opened: OpenExperiment, shown: Shown, index: MistakeIndex, view: View, places: np.ndarray) -> None:
+def _gallery(opened: OpenExperiment, shown: SampleView, index: MistakeIndex, view: View, places: np.ndarray) -> None:
     title, about = index.titles[view.filters.group]
     st.markdown(f"**{_found(opened, len(places))}** · {_(title)}  \n:small[{_(about)}]")
     if not len(places):
@@ -184,7 +184,7 @@ def _gallery(opened: OpenExperiment, shown: Shown, index: MistakeIndex, view: Vi
     _files(opened, shown, view, places)
 
 
-def _items(shown: Shown, classes: tuple[str, ...], places: tuple[int, ...]) -> list[dict[str, Any]]:
+def _items(shown: SampleView, classes: tuple[str, ...], places: tuple[int, ...]) -> list[dict[str, Any]]:
     """What is written below each picture, and said of it to those who cannot see it."""
     return _lines.get(shown, (places, language()), lambda: [_item(shown, classes, place) for place in places])
 
@@ -196,7 +196,7 @@ def _percent(whole: int, spoken: str) -> str:
         return percent(whole / 100, 0)
 
 
-def _item(shown: Shown, classes: tuple[str, ...], place: int) -> dict[str, Any]:
+def _item(shown: SampleView, classes: tuple[str, ...], place: int) -> dict[str, Any]:
     assert shown.predictions is not None
     predictions, sample, label = shown.predictions, int(shown.numbers[place]), int(shown.labels[place])
     answers = {role: int(predicted[place]) for role, predicted in predictions.predicted.items()}
@@ -222,7 +222,7 @@ def _item(shown: Shown, classes: tuple[str, ...], place: int) -> dict[str, Any]:
     }
 
 
-def _files(opened: OpenExperiment, shown: Shown, view: View, places: np.ndarray) -> None:
+def _files(opened: OpenExperiment, shown: SampleView, view: View, places: np.ndarray) -> None:
     name = f"kdviz-{opened.experiment.name}-{view.filters.group}"
     with st.container(horizontal=True, key="mistakes-files"):
         label = _("This list (CSV)")
@@ -234,7 +234,7 @@ def _files(opened: OpenExperiment, shown: Shown, view: View, places: np.ndarray)
             download(label, kept, "text/csv", lambda: table(opened, shown, chosen).to_csv(index=False))
 
 
-def table(opened: OpenExperiment, shown: Shown, places: np.ndarray) -> pd.DataFrame:
+def table(opened: OpenExperiment, shown: SampleView, places: np.ndarray) -> pd.DataFrame:
     """Samples as a table: one row a sample, in the order given."""
     assert shown.predictions is not None
     predictions, classes = shown.predictions, np.array(opened.experiment.classes)

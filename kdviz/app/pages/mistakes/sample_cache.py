@@ -8,13 +8,13 @@ from threading import Lock
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from kdviz.app.library import Shown
+from kdviz.app.library import SampleView
 
 Value = TypeVar("Value")
 
 
-class Kept(Generic[Value]):
-    """The last results of each :class:`Shown`. They go with it: of what one session brought, nothing stays.
+class SampleCache(Generic[Value]):
+    """The last results of each :class:`SampleView`. They go with it: of what one session brought, nothing stays.
 
     A result must not refer to its samples, or neither would ever go.
 
@@ -25,9 +25,9 @@ class Kept(Generic[Value]):
     def __init__(self, limit: int):
         self._limit = limit
         self._lock = Lock()
-        self._known: WeakKeyDictionary[Shown, OrderedDict[Hashable, Value]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[SampleView, OrderedDict[Hashable, Value]] = WeakKeyDictionary()
 
-    def get(self, shown: Shown, key: Hashable, make: Callable[[], Value]) -> Value:
+    def get(self, shown: SampleView, key: Hashable, make: Callable[[], Value]) -> Value:
         """The result that is kept, or a new one."""
         with self._lock:
             results = self._known.setdefault(shown, OrderedDict())

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.app import address, service
-from kdviz.app.library import OpenExperiment, Shown
+from kdviz.app.library import OpenExperiment, SampleView
 from kdviz.app.texts import about_sample, picture_bytes
 from kdviz.app.widgets.component import part
 from kdviz.core.errors import KdvizError
@@ -85,7 +85,7 @@ def _preview() -> Preview:
 
 
 @st.fragment
-def panel(opened: OpenExperiment, shown: Shown, place: int | None, marked: bool = False) -> None:
+def panel(opened: OpenExperiment, shown: SampleView, place: int | None, marked: bool = False) -> None:
     """The sample at a place, or how to open one. While maps are computed only this runs again and again."""
     preview = _preview()
     if place is None:
@@ -112,7 +112,7 @@ def _explained() -> None:
     address.keep("explain", str(st.session_state["mistakes-sample"]["explained"]), _OWN)
 
 
-def _compute(preview: Preview, opened: OpenExperiment, shown: Shown, place: int) -> str:
+def _compute(preview: Preview, opened: OpenExperiment, shown: SampleView, place: int) -> str:
     """Begin, or go on; what went wrong."""
     settings = service.default_settings(opened)
     if not opened.is_large:
@@ -142,7 +142,7 @@ def _nothing() -> dict[str, Any]:
     return {"sample": None, "texts": texts, "keys": [[key, _(what)] for key, what in _KEYS], "busy": False}
 
 
-def _payload(preview: Preview, opened: OpenExperiment, shown: Shown, place: int, mode: str) -> dict[str, Any]:
+def _payload(preview: Preview, opened: OpenExperiment, shown: SampleView, place: int, mode: str) -> dict[str, Any]:
     classes, sample, label = opened.experiment.classes, int(shown.numbers[place]), int(shown.labels[place])
     job = preview.job
     ended = job is None or job.ended  # before the maps: nothing comes after the end
@@ -168,12 +168,12 @@ def _payload(preview: Preview, opened: OpenExperiment, shown: Shown, place: int,
     }
 
 
-def _roles(shown: Shown) -> list[str]:
+def _roles(shown: SampleView) -> list[str]:
     return list(shown.predictions.predicted) if shown.predictions is not None else []
 
 
 def _card(
-    shown: Shown, classes: tuple[str, ...], place: int, role: str, found: SaliencyMap | None, limit: float
+    shown: SampleView, classes: tuple[str, ...], place: int, role: str, found: SaliencyMap | None, limit: float
 ) -> dict[str, Any]:
     assert shown.predictions is not None
     title, label = figures.role_title(role), int(shown.labels[place])
@@ -214,7 +214,7 @@ def _map_alt(title: str, found: SaliencyMap | None, classes: tuple[str, ...]) ->
     )
 
 
-def _bars(shown: Shown, classes: tuple[str, ...], place: int, role: str) -> list[dict[str, Any]]:
+def _bars(shown: SampleView, classes: tuple[str, ...], place: int, role: str) -> list[dict[str, Any]]:
     """The classes that a model finds most likely, and the true one in any case."""
     label = int(shown.labels[place])
     chances = softened(shown.logits[role][place], 1.0)
