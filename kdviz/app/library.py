@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from kdviz.app.samples import SampleView, VersionedCache
 from kdviz.app.uploads import session_store
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError, UnknownNameError
@@ -29,7 +30,7 @@ from kdviz.experiment import ROLES, Experiment, Run, list_experiments, load_expe
 from kdviz.serving import fingerprint
 from kdviz.studies.attention import AttentionReport, read_attention
 from kdviz.studies.attention.pictures import read_pictures
-from kdviz.studies.predictions.mistakes import Predictions, read_predictions, showcase
+from kdviz.studies.predictions.mistakes import read_predictions, showcase
 from kdviz.studies.predictions.soft_targets import read_logits
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.report import Report, read_report
@@ -37,6 +38,8 @@ from kdviz.studies.sweep.report import Report, read_report
 FIRST = "mnist"
 _FIRST_LOOK = 16  # samples, where no predictions say which are worth a look
 _FILES = ("experiment.json", "predictions.parquet", "samples.parquet", "attention_samples.parquet")
+"""Files that make an open experiment another one when they change."""
+_RESULTS = 64  # about one experiment
 _SMALL = 64 * 64  # pixels up to which thousands of masks take seconds
 _NONE_YET = N_("There are no predictions of these images yet; make them with: {command}")
 _OF_OTHERS = N_("The predictions are of other images; make them anew with: {command}")
@@ -90,70 +93,23 @@ def title(name: str, folder: Path) -> str:
     return f"{said} ({name})" if isinstance(said, str) and said and said.lower() != name.lower() else said or name
 
 
-@dataclass(frozen=True, eq=False)
-class SampleView:
-    """The samples of one split of which there are pictures, in one order.
-
-    Attributes:
-        split: Its name.
-        numbers: int64 (N,): which they are in the whole split.
-        labels: Ground truth, int64 (N,); -1 where it is not known.
-        pictures: The pictures of samples by their places, 0 to N - 1.
-        predictions: What the models say of these; None: see ``missing``.
-        logits: Role -> float32 (N, classes), likewise.
-        why: Why there are no predictions, in one sentence, to be translated.
-        command: That makes them.
-    """
-
-    split: str
-    numbers: np.ndarray
-    labels: np.ndarray
-    pictures: Callable[[Sequence[int]], list[Image.Image]]
-    predictions: Predictions | None = None
-    logits: dict[str, np.ndarray] = field(default_factory=dict)
-    why: str = ""
-    command: str = ""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def labelled(self) -> bool:
-        """Whether it is known which answers are right."""
-        return bool((self.labels >= 0).all())
-
-    @property
-    def missing(self) -> str:
-        """Why there are no predictions and what makes them, in one sentence."""
-        return _(self.why, command=self.command) if self.why else ""
-
-    def picture(self, place: int) -> Image.Image:
-        return self.pictures([place])[0]
-
-    def place(self, number: int) -> int | None:
-        """Where a sample of the split is; None when it has no picture."""
-        found = np.flatnonzero(self.numbers == number)
-        return int(found[0]) if len(found) else None
-
-    def with_predictions(self, predictions: Predictions, logits: dict[str, np.ndarray]) -> SampleView | None:
-        """The same with what the models say of the whole split; None if that is of other samples."""
-        at = self.numbers
-        if not len(at) or at.max() >= len(predictions.labels) or (predictions.labels[at] != self.labels).any():
-            return None
-        chosen = Predictions(
-            self.split,
-            self.labels,
-            {role: values[at] for role, values in predictions.predicted.items()},
-            {role: values[at] for role, values in predictions.confidence.items()},
-        )
-        return replace(self, predictions=chosen, logits={role: values[at] for role, values in logits.items()})
-
-
 @dataclass(eq=False)
 class OpenExperiment:
-    """An experiment and what its pages need."""
+    """An experiment and what its pages need.
+
+    Attributes:
+        experiment: The experiment.
+        cache: What was made of it. Nothing of that is kept elsewhere: it ends with the experiment, and so with the
+            session that uploaded it.
+    """
 
     experiment: Experiment
+    cache: VersionedCache = field(default_factory=lambda: VersionedCache(_RESULTS), repr=False)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only the session that uploaded it may see it."""
+        return session_store.is_private(self.experiment.name)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -177,7 +133,7 @@ class OpenExperiment:
     @property
     def command_folder(self) -> str:
         """Its folder as one would name it in a command."""
-        if self.experiment.name.startswith(session_store.PREFIX):
+        if self.is_private:
             return session_store.folder_in_a_command(self.experiment.name)
         folder = self.experiment.folder.resolve()
         return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)
@@ -265,7 +221,10 @@ class OpenExperiment:
         Raises:
             ExperimentError: See :func:`kdviz.studies.attention.read_attention`.
         """
-        return _attention(self, study, measure, _stamp(self.experiment.folder, "agreement.parquet"))
+        stamp = _stamp(self.experiment.folder, "agreement.parquet")
+        return self.cache.get(
+            ("attention", study, measure), stamp, lambda: read_attention(self.experiment, study, measure)
+        )
 
     @cached_property
     def studied(self) -> SampleView | None:
@@ -284,7 +243,8 @@ class OpenExperiment:
             ExperimentError: See :func:`kdviz.studies.sweep.report.read_report`.
         """
         names = (STUDIES[study].table, "curves", "study_predictions")
-        return _report(self, study, _stamp(self.experiment.folder, *(f"{name}.parquet" for name in names)))
+        stamp = _stamp(self.experiment.folder, *(f"{name}.parquet" for name in names))
+        return self.cache.get(("report", study), stamp, lambda: read_report(self.experiment, study))
 
 
 def _import_option(run: Run) -> str:
@@ -310,26 +270,16 @@ def open_experiment(name: str) -> OpenExperiment:
     known = folders()
     if name not in known:
         raise UnknownNameError("experiment", name, known)
-    stamp = _stamp(
-        known[name], "experiment.json", "predictions.parquet", "samples.parquet", "attention_samples.parquet"
-    )
-    brought = session_store.opened(known[name], stamp, lambda: OpenExperiment(load_experiment(known[name])))
-    return brought or _opened(known[name], stamp)
+    folder = known[name]
+    stamp = _stamp(folder, *_FILES)
+    if session_store.is_private(name):
+        return session_store.opened(folder, stamp, lambda: OpenExperiment(load_experiment(folder)))
+    return _opened(folder, stamp)
 
 
 @lru_cache(maxsize=8)
 def _opened(folder: Path, stamp: _Stamp) -> OpenExperiment:
     return OpenExperiment(load_experiment(folder))
-
-
-@lru_cache(maxsize=16)
-def _attention(opened: OpenExperiment, study: str, measure: str, stamp: _Stamp) -> AttentionReport:
-    return read_attention(opened.experiment, study, measure)
-
-
-@lru_cache(maxsize=16)
-def _report(opened: OpenExperiment, study: str, stamp: _Stamp) -> Report:
-    return read_report(opened.experiment, study)
 
 
 def _stamp(folder: Path, *names: str) -> _Stamp:
@@ -343,3 +293,11 @@ def _stamp(folder: Path, *names: str) -> _Stamp:
         else:
             found.append((status.st_mtime_ns, status.st_size))
     return tuple(found)
+
+
+def table_version(opened: OpenExperiment, table: str) -> int:
+    """Changes when a table does."""
+    try:
+        return (opened.experiment.folder / f"{table}.parquet").stat().st_mtime_ns
+    except OSError:
+        return 0

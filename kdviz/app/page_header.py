@@ -7,7 +7,8 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component
 
-from kdviz.app import address, library, session
+from kdviz.app import address, library, login, session
+from kdviz.app.page_registry import Page
 from kdviz.app.streamlit_i18n import streamlit_texts
 from kdviz.app.texts import say_error
 from kdviz.app.uploads import session_store
@@ -22,7 +23,7 @@ _CHAIN = (
 )
 
 
-def heading(title: str) -> library.OpenExperiment:
+def heading(page: Page) -> library.OpenExperiment:
     """The top of a page about an experiment: its title and, when there are several, a choice of them.
 
     Returns:
@@ -33,7 +34,7 @@ def heading(title: str) -> library.OpenExperiment:
     """
     known = library.folders()
     default = library.first(list(known))
-    place = plain_heading(title)
+    place = plain_heading(page)
     _say_if_foreign(list(known), default)
     name = address.read_choice(address.EXPERIMENT, list(known), default)
     if len(known) > 1:
@@ -46,14 +47,15 @@ def heading(title: str) -> library.OpenExperiment:
     return opened
 
 
-def plain_heading(title: str) -> Any:
+def plain_heading(page: Page) -> Any:
     """The top of a page that is about no experiment; returns a place beside the title."""
     with st.container(horizontal=True, vertical_alignment="center", key="top"):
-        st.title(title, anchor=False, width="stretch")
+        st.title(_(page.heading), anchor=False, width="stretch")
         place = st.container(width="content", key="experiment")
         with st.container(horizontal=True, width="content", gap="small", key="tools"):
             _copy_link()
             _languages()
+            _log_out()
     return place
 
 
@@ -120,6 +122,12 @@ def _languages() -> None:
     if chosen != language():
         session.choose(chosen)
         st.rerun()
+
+
+def _log_out() -> None:
+    """The way out for whoever had to log in."""
+    if login.is_on():
+        st.button(_("Log out"), icon=":material/logout:", on_click=st.logout, key="log-out")
 
 
 follow_titles(session.titles)

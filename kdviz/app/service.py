@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from kdviz.app.library import OpenExperiment, first, folders, open_experiment
+from kdviz.app.results import Results, shared_results
+from kdviz.app.uploads import session_store
 from kdviz.core.images import content_hash
 from kdviz.core.jobs import Job
 from kdviz.metrics.similarity import MAIN
 from kdviz.saliency import ExplainState, methods
-from kdviz.serving import FaithfulnessTask, MapsTask, Pool, RemoteJob, can_fork, start_pool
+from kdviz.serving import MapsTask, Pool, can_fork, start_pool
 from kdviz.serving.client import finished
 from kdviz.serving.tasks import TEACHER, Target
 from kdviz.serving.worker import give_back_memory
@@ -27,39 +29,9 @@ __all__ = ["TEACHER", "Request", "States", "default_masks", "default_settings", 
 
 _pools: list[Pool] = []
 _starting = threading.Lock()
-_RESULTS = 128
-_RESULT_BYTES = 96 * 2**20
 
 States = tuple[ExplainState, ...]
 """Of the rows of a :class:`Request`: those before the last are complete, later rows have not begun."""
-
-
-class Results:
-    """The last finished results, by everything they depend on: so many, and so many bytes."""
-
-    def __init__(self, limit: int = _RESULTS, limit_bytes: int = _RESULT_BYTES):
-        self._limit = limit
-        self._limit_bytes = limit_bytes
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple, Any] = OrderedDict()
-        self._sizes: dict[tuple, int] = {}
-
-    def get(self, key: tuple) -> Any:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def put(self, key: tuple, state: Any, size: int = 0) -> None:
-        """Keep a result of ``size`` bytes; the oldest make room."""
-        with self._lock:
-            self._kept[key], self._sizes[key] = state, size
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._limit or (
-                len(self._kept) > 1 and sum(self._sizes.values()) > self._limit_bytes
-            ):
-                oldest, _ = self._kept.popitem(last=False)
-                del self._sizes[oldest]
 
 
 def pool(fork: bool = False) -> Pool:
@@ -87,18 +59,6 @@ def start_workers() -> None:
         pool(fork=True)
 
 
-@lru_cache(maxsize=1)
-def results() -> Results:
-    """Finished states: the models' scores under all masks."""
-    return Results()
-
-
-@lru_cache(maxsize=1)
-def made() -> Results:
-    """What was made of finished states for a class: maps and their agreement."""
-    return Results()
-
-
 @dataclass(frozen=True)
 class Request:
     """Maps of one prepared picture, once for each of ``rows`` of settings.
@@ -109,6 +69,7 @@ class Request:
             (role, index) for each.
             RISE computes all classes alike; other methods, and stopping by ``reliability``, depend on it.
         roles: Which models; empty: all.
+        results: Where the results are kept; they refer to the picture.
     """
 
     opened: OpenExperiment
@@ -116,6 +77,7 @@ class Request:
     rows: tuple[Mapping[str, Any], ...]
     target: Target = TEACHER
     roles: tuple[str, ...] = ()
+    results: Results = field(default_factory=shared_results, repr=False)
 
     @cached_property
     def keys(self) -> tuple[tuple, ...]:
@@ -151,14 +113,14 @@ def picture_hash(picture: Image.Image) -> str:
 
 
 def start(request: Request) -> Job[States]:
-    """Queue a request, its first row first; a row's finished result is kept for everybody.
+    """Queue a request, its first row first; a row's finished result is kept in ``request.results``.
 
     Raises:
         QueueFullError: Too many are under way.
     """
     known: States = ()
     for key in request.keys:
-        state = results().get(key)
+        state = request.results.states.get(key)
         if state is None:
             break
         known = (*known, state)
@@ -171,20 +133,11 @@ def start(request: Request) -> Job[States]:
             complete = complete[:-1]
         for key, state in zip(request.keys, complete, strict=False):
             scores = sum(one.scores.nbytes for one in state.states.values())
-            results().put(key, state, scores)
+            request.results.states.put(key, state, scores)
 
     task = request.task
     rest = MapsTask(task.folder, task.fingerprint, task.picture, task.rows[len(known) :], task.roles, task.target)
     return pool().submit(rest, keep, known)
-
-
-def start_faithfulness(task: FaithfulnessTask) -> RemoteJob:
-    """Queue deletion and insertion curves.
-
-    Raises:
-        QueueFullError: Too many are under way.
-    """
-    return pool().submit(task)
 
 
 def default_masks(opened: OpenExperiment) -> int:
@@ -209,3 +162,12 @@ def warm_up() -> None:
     gc.collect()
     gc.freeze()
     give_back_memory()
+
+
+def _forget(folder: Path) -> None:
+    """The workers keep nothing of an experiment that a session has removed, or left."""
+    for workers in _pools:
+        workers.forget(str(folder.resolve()))
+
+
+session_store.when_removed(_forget)

@@ -13,7 +13,8 @@ import streamlit as st
 from starlette.middleware import Middleware  # Streamlit's own dependency
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from kdviz.app import login, session
+from kdviz.app import links, login, session
+from kdviz.app.page_registry import FIRST, Page, navigation, pages, path_of
 from kdviz.app.texts import say_error
 from kdviz.app.uploads.quota import UploadQuota
 from kdviz.core.errors import KdvizError
@@ -63,53 +64,33 @@ def main() -> None:
     session.begin()
     if not login.passed():
         return
-    sections = _sections()
-    st.session_state["pages"] = {page.url_path or "overview": page for pages in sections.values() for page in pages}
+    targets = {name: _page(name) for name in pages}
+    links.remember(targets)
+    sections = {
+        _(section) if section else "": [targets[name] for name in names]
+        for section, names in navigation().items()
+        if names
+    }
     st.navigation(sections, position="top").run()
 
 
-def _sections() -> dict[str, list[Any]]:
-    """Heading in the navigation -> its pages."""
-    from kdviz.app.pages import compare, dark_knowledge, overview
-    from kdviz.app.pages.attention import page as attention
-    from kdviz.app.pages.bring_models import page as bring_models
-    from kdviz.app.pages.cost import page as cost
-    from kdviz.app.pages.methods import page as methods
-    from kdviz.app.pages.mistakes import page as mistakes
-    from kdviz.app.pages.models import page as models
-    from kdviz.app.pages.studies import sweeps, teacher_epochs
-
-    return {
-        "": [
-            _page(overview.page, _("Overview"), "dashboard", default=True),
-            _page(compare.page, _("Compare"), "compare", url_path="compare"),
-            _page(mistakes.page, _("Mistakes"), "fact_check", url_path="mistakes"),
-        ],
-        _("Studies"): [
-            _page(sweeps.page, _("Temperature and other sweeps"), "device_thermostat", url_path="temperature"),
-            _page(teacher_epochs.page, _("Teacher epochs"), "hourglass_top", url_path="teacher-epochs"),
-            _page(attention.page, _("Attention study"), "visibility", url_path="attention"),
-            _page(cost.page, _("Cost"), "balance", url_path="cost"),
-            _page(dark_knowledge.page, _("Dark knowledge"), "dark_mode", url_path="dark-knowledge"),
-        ],
-        _("About"): [
-            _page(bring_models.page, _("Bring your models"), "upload_file", url_path="bring"),
-            _page(models.page, _("Models"), "deployed_code", url_path="models"),
-            _page(methods.page, _("Methods and limits"), "menu_book", url_path="methods"),
-        ],
-    }
+def _page(name: str) -> Any:
+    page = pages[name]
+    return st.Page(
+        _guarded(name, page),
+        title=_(page.title),
+        icon=f":material/{page.icon}:",
+        url_path=path_of(name),
+        default=name == FIRST,
+    )
 
 
-def _page(run: Callable[[], None], title: str, icon: str, **more: Any) -> Any:
-    return st.Page(_guarded(run), title=title, icon=f":material/{icon}:", **more)
-
-
-def _guarded(page: Callable[[], None]) -> Callable[[], None]:
+def _guarded(name: str, page: Page) -> Callable[[], None]:
     def run() -> None:
         try:
-            page()
+            page.draw()
         except KdvizError as error:
             say_error(error)
 
-    run.__name__ = page.__module__.rpartition(".")[2]
+    run.__name__ = name.replace("-", "_")
     return run

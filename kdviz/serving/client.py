@@ -74,6 +74,11 @@ class _Computer:
             transport.send(("submit", number, task))
         return job
 
+    def forget(self, folder: str) -> None:
+        with self._lock:
+            if self._transport is not None:
+                self._transport.send(("forget", folder))
+
     def close(self) -> None:
         with self._lock:
             if self._transport is not None:
@@ -147,6 +152,11 @@ class Pool:
     def busy(self) -> int:
         """Jobs under way."""
         return sum(len(computer.jobs) for computer in self._computers)
+
+    def forget(self, folder: str) -> None:
+        """Make the workers drop what they have loaded of an experiment."""
+        for one in self._computers:
+            one.forget(folder)
 
     def close(self) -> None:
         """End the workers."""

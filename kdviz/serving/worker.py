@@ -11,9 +11,9 @@ import signal
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,14 @@ _SEND_SECONDS = 0.06  # at most one state of a job in so much time
 _BYTES_A_SECOND = 20e6  # large states come less often
 _LIMIT = 100_000  # jobs under way: the client, who knows all, refuses earlier
 
+_MOST_EXPERIMENTS = 8
+_experiments: OrderedDict[str, tuple[int, Experiment]] = OrderedDict()
+"""Folder -> when it was last changed, and what was loaded of it; the last ones used."""
+_lock = threading.Lock()
+
 Message = tuple[Any, ...]
-"""To a worker: ("submit", number, task), ("cancel", number). From it: ("ready",), ("state", number, place, state),
-("ended", number, status, error). The states travel as bytes, so that only one process is busy with each pickle."""
+"""To a worker: ("submit", number, task), ("cancel", number), ("forget", folder). From it: ("ready",), ("state", number,
+place, state), ("ended", number, status, error). The states travel as bytes, so that only one process is busy with each pickle."""
 
 
 class Worker:
@@ -49,6 +54,8 @@ class Worker:
         """Do what a message asks for; returns at once."""
         if message[0] == "submit":
             self._submit(message[1], message[2])
+        elif message[0] == "forget":
+            forget(message[1])
         elif message[1] in self._jobs:
             self._jobs[message[1]].cancel()
 
@@ -102,9 +109,23 @@ def opened(folder: str, wanted: str) -> Experiment:
     return check_fingerprint(_loaded(folder, changed), wanted)
 
 
-@lru_cache(maxsize=8)
+def forget(folder: str) -> None:
+    """Drop an experiment: its folder was removed."""
+    with _lock:
+        _experiments.pop(folder, None)
+    give_back_memory()
+
+
 def _loaded(folder: str, changed: int) -> Experiment:
-    return load_experiment(folder)
+    with _lock:
+        known = _experiments.get(folder)
+    experiment = known[1] if known is not None and known[0] == changed else load_experiment(folder)
+    with _lock:
+        _experiments[folder] = changed, experiment
+        _experiments.move_to_end(folder)
+        while len(_experiments) > _MOST_EXPERIMENTS:
+            _experiments.popitem(last=False)
+    return experiment
 
 
 def give_back_memory() -> None:

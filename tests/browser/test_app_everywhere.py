@@ -7,21 +7,12 @@ from typing import Any
 import pytest
 from browser import IS_DARK, TOO_WIDE, WAIT, is_too_wide, needs_browser
 
+from kdviz.app.page_registry import pages, path_of
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
 
-PAGES = {
-    "overview": "/",
-    "compare": "/compare?masks=250",
-    "mistakes": "/mistakes",
-    "temperature": "/temperature",
-    "teacher-epochs": "/teacher-epochs",
-    "attention": "/attention",
-    "cost": "/cost",
-    "dark-knowledge": "/dark-knowledge",
-    "models": "/models",
-    "methods": "/methods",
-}
+PAGES = {name: f"/{path_of(name)}" for name in pages} | {"compare": "/compare?masks=250"}
 AT_REST = """
 document.querySelector(".stApp")?.dataset.testScriptState === "notRunning"
 && !document.querySelector("[data-stale=true]")

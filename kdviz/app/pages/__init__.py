@@ -1,1 +1,1 @@
-"""A module or a folder for each page."""
+"""The pages, a package each, which declares it; see :mod:`kdviz.app.page_registry`."""

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,7 +28,7 @@ from kdviz.app import limits
 from kdviz.app.pages.bring_models.files import written_model, written_size
 from kdviz.app.uploads import upload_validation
 from kdviz.app.uploads.unpacking import Package
-from kdviz.core.errors import KdvizError, SettingError
+from kdviz.core.errors import ExperimentError, KdvizError, SettingError
 from kdviz.experiment import Experiment
 
 PREFIX = "own-"
@@ -117,6 +117,8 @@ class SessionStore:
                 del _all[self.session]
         if self.draft is not None:
             self.draft.end()
+        for one in self.experiments.values():
+            _tell_removed(one.folder)
         self.experiments.clear()
         self.opened.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -208,6 +210,7 @@ class SessionStore:
         one = self.experiments.pop(name, None)
         if one is not None:
             self.opened.pop(one.folder, None)
+            _tell_removed(one.folder)
             shutil.rmtree(one.folder, ignore_errors=True)
 
     def _new_name(self, source: str) -> str:
@@ -245,6 +248,7 @@ class SessionStore:
 
 _lock = threading.Lock()
 _all: dict[str, SessionStore] = {}  # by session
+_forgetting: list[Callable[[Path], None]] = []
 
 
 def _session() -> str | None:
@@ -280,13 +284,32 @@ def folders() -> dict[str, Path]:
 
 
 def opened(folder: Path, stamp: Any, load: Any) -> Any:
-    """What ``load()`` makes of a folder of this session, kept until its files change; None for any other folder."""
+    """What ``load()`` makes of a folder of this session, kept until its files change.
+
+    Raises:
+        ExperimentError: The folder is no longer one of this session's.
+    """
     if folder not in folders().values():
-        return None
+        raise ExperimentError("This experiment was removed from the server; bring it again on the page Models.")
     kept = _held().opened
     if folder not in kept or kept[folder][0] != stamp:
         kept[folder] = stamp, load()
     return kept[folder][1]
+
+
+def is_private(name: str) -> bool:
+    """Whether an experiment's name is one that a session store gives."""
+    return name.startswith(PREFIX)
+
+
+def when_removed(forget: Callable[[Path], None]) -> None:
+    """Call ``forget`` with the folder of each experiment that is removed; it must drop what is kept of it."""
+    _forgetting.append(forget)
+
+
+def _tell_removed(folder: Path) -> None:
+    for forget in _forgetting:
+        forget(folder)
 
 
 def folder_in_a_command(name: str) -> str:
@@ -296,7 +319,7 @@ def folder_in_a_command(name: str) -> str:
 
 def is_foreign(name: str, known: Sequence[str]) -> bool:
     """Whether a name in the address is that of an experiment of another session."""
-    return name.startswith(PREFIX) and name not in known
+    return is_private(name) and name not in known
 
 
 # on the disk ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from kdviz.app import address, limits
+from kdviz.app import address, limits, links
 from kdviz.app.library import OpenExperiment
 from kdviz.app.texts import plain, say_error
 from kdviz.app.uploads import session_store, unpacking, upload_validation
@@ -36,13 +36,8 @@ def section(opened: OpenExperiment) -> None:
             size=number(limits.session_bytes() / 1e6),
         )
     )
-    kept = {key: st.query_params[key] for key in (address.EXPERIMENT,) if key in st.query_params}
-    st.page_link(
-        st.session_state["pages"]["bring"],
-        label=_("Trained models that are no experiment yet: bring their files and pictures"),
-        icon=":material/upload_file:",
-        query_params=kept,
-    )
+    label = _("Trained models that are no experiment yet: bring their files and pictures")
+    links.page_link("bring", label, "upload_file")
     _say_what_came()
     way = _way()
     if way == "weights":
@@ -179,15 +174,10 @@ def _brought(opened: OpenExperiment) -> None:
             with st.container(gap=None):
                 st.markdown(f"**{plain(name)}**")
                 st.caption(_about(one))
-            pages = st.session_state["pages"]
             if name != opened.experiment.name:
-                st.page_link(pages["models"], label=_("Open"), query_params={address.EXPERIMENT: name})
+                links.page_link("models", _("Open"), query={address.EXPERIMENT: name})
             else:
-                st.page_link(
-                    pages.get("compare") or pages["overview"],
-                    label=_("Compare its maps"),
-                    query_params={address.EXPERIMENT: name},
-                )
+                links.page_link("compare", _("Compare its maps"), query={address.EXPERIMENT: name})
             if st.button(_("Remove"), key=f"remove-{name}", icon=":material/delete:"):
                 session_store.current_store().remove(name)
                 if name == opened.experiment.name:

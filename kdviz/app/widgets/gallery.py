@@ -16,8 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from kdviz.app.library import SampleView
-from kdviz.app.pages.mistakes.sample_cache import SampleCache
+from kdviz.app.samples import SampleCache, SampleView
 from kdviz.app.widgets.component import part
 from kdviz.core.language import _
 

@@ -403,7 +403,7 @@ def test_nothing_is_left_of_a_session_that_is_gone(mine: session_store.SessionSt
 
 def test_files_of_a_killed_server_are_removed_by_the_next(tmp_path: Path) -> None:
     code = (
-        "import os, signal\nfrom kdviz.app.uploads import session_store as own\none = own.Belongings('s')\n"
+        "import os, signal\nfrom kdviz.app.uploads import session_store as own\none = own.SessionStore('s')\n"
         "(one.folder / 'x').write_text('x')\nprint(own._root())\n{end}"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -426,7 +426,8 @@ def test_outside_of_a_session_there_is_nothing_of_anybodys(mine: session_store.S
     brought = bring(mine, zipped(files_of(tiny_folder)))
     assert brought.name not in library.folders()
     assert session_store.folders() == {}
-    assert session_store.opened(brought.folder, 1, lambda: 1) is None
+    with pytest.raises(ExperimentError, match="was removed"):
+        session_store.opened(brought.folder, 1, lambda: 1)
     assert session_store.is_foreign(brought.name, list(library.folders()))
     assert not session_store.is_foreign("mnist", [])
 

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz import figures
-from kdviz.app import address
-from kdviz.app.library import OpenExperiment, SampleView
+from kdviz.app import address, links
+from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
+from kdviz.app.pages.attention import PAGE
 from kdviz.app.pages.attention.tables import (
     changes_table,
     classes_table,
@@ -21,6 +22,7 @@ from kdviz.app.pages.attention.tables import (
     method_title,
     values_table,
 )
+from kdviz.app.samples import SampleView
 from kdviz.app.texts import download, plain, say_missing, together
 from kdviz.app.widgets.component import chart
 from kdviz.app.widgets.gallery import gallery
@@ -57,7 +59,7 @@ _OUTCOMES = {
 
 def page() -> None:
     address.only(*ADDRESS)
-    opened = heading(_("Does distillation teach where to look?"))
+    opened = heading(PAGE)
     known = sorted(studies_of(opened.experiment), key=lambda name: (name not in STUDIES, name != "temperature", name))
     if not known:
         _without_student(opened)
@@ -288,11 +290,7 @@ def _end(shown: SampleView, report: AttentionReport, images: list[Extreme], key:
     ]
     picked = gallery(shown, [place for place, _one in found], items, key=f"end-{key}", label=title, thumb=72)
     if picked is not None:
-        query = {"from": "attention", "sample": str(picked)}
-        name = address.read(address.EXPERIMENT, "")
-        st.switch_page(
-            st.session_state["pages"]["compare"], query_params={**query, **({"experiment": name} if name else {})}
-        )
+        links.open_page("compare", {"from": "attention", "sample": str(picked)})
 
 
 # what it depends on, and faithfulness ---------------------------------------------------------------------------------

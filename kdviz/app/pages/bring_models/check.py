@@ -10,10 +10,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from kdviz.app import address, library, session
-from kdviz.app.library import OpenExperiment, SampleView
+from kdviz.app import address, library, links, session
+from kdviz.app.library import OpenExperiment
 from kdviz.app.pages.bring_models.draft import ModelsDraft
 from kdviz.app.pages.models.inputs import NOTHING, own_input_facts
+from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, download, picture_bytes, plain, say_error
 from kdviz.app.uploads import session_store
 from kdviz.app.widgets import html
@@ -145,12 +146,7 @@ def _answer(opened: OpenExperiment, shown: SampleView, place: int, role: str) ->
 def _next(draft: ModelsDraft, opened: OpenExperiment) -> None:
     name = opened.experiment.name
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="bm-next"):
-        st.page_link(
-            st.session_state["pages"]["overview"],
-            label=_("Open in Overview"),
-            icon=":material/dashboard:",
-            query_params={address.EXPERIMENT: name},
-        )
+        links.page_link("overview", _("Open in Overview"), "dashboard", {address.EXPERIMENT: name})
         folder = opened.experiment.folder
         title = session_store.folder_in_a_command(name).partition("/")[2]
         download(_("Download the experiment (zip)"), f"{title}.zip", "application/zip", lambda: zipped(folder, title))

@@ -9,7 +9,7 @@ import streamlit as st
 
 from kdviz.app import address, limits
 from kdviz.app.page_header import plain_heading
-from kdviz.app.pages.bring_models import check
+from kdviz.app.pages.bring_models import PAGE, check
 from kdviz.app.pages.bring_models.draft import OF_INPUT, ModelsDraft, Slot, draft_of
 from kdviz.app.pages.bring_models.job import ImportJob
 from kdviz.app.texts import plain, say_error
@@ -45,7 +45,7 @@ _STAGES = {"read": N_("reading {file}"), "evaluate": N_("predicting the pictures
 
 def page() -> None:
     address.only()
-    plain_heading(_("Bring your models"))
+    plain_heading(PAGE)
     html.style()
     st.html(ASSETS / "app" / "bring.css")
     if not limits.session_bytes():

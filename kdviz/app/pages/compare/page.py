@@ -10,8 +10,9 @@ from kdviz import figures
 from kdviz.app import address, service
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
-from kdviz.app.pages.compare import picture, result, settings
+from kdviz.app.pages.compare import PAGE, picture, result, settings
 from kdviz.app.pages.compare.state import MapSession
+from kdviz.app.results import results_for
 from kdviz.app.texts import say_error, say_missing, together
 from kdviz.core.errors import KdvizError
 from kdviz.core.jobs import Job
@@ -28,7 +29,7 @@ def _current() -> MapSession:
 
 def page() -> None:
     address.only("sample", "samples", "from", *settings.ADDRESS)
-    opened = heading(_("Does the student look where the teacher looks?"))
+    opened = heading(PAGE)
     _lead(opened)
     if not opened.experiment.models:
         return
@@ -39,7 +40,8 @@ def page() -> None:
         return
     current = _current()
     try:
-        current.request(service.Request(opened, chosen.picture, wanted.rows, wanted.target, wanted.roles))
+        results = results_for(private=opened.is_private or chosen.sample is None)
+        current.request(service.Request(opened, chosen.picture, wanted.rows, wanted.target, wanted.roles, results))
     except KdvizError as error:
         say_error(error)
         return

@@ -16,7 +16,8 @@ from streamlit.components.v2 import component
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.library import OpenExperiment, SampleView
+from kdviz.app.library import OpenExperiment
+from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, plain, say_error, say_missing, together
 from kdviz.app.widgets.gallery import gallery
 from kdviz.core.errors import ImageError

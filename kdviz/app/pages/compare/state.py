@@ -60,8 +60,8 @@ class MapSession:
     def maps(self, row: int, state: ExplainState, target: Target, complete: bool) -> tuple[Maps, Reports]:
         """A row's maps and their agreement, by all of ``MEASURES`` when no more masks will come.
 
-        Computed again only for another state or class, not too often while it is under way, and once for all
-        sessions when they are complete.
+        Computed again only for another state or class, not too often while it is under way, and once for all requests
+        of the same when they are complete.
         """
         kept = self._maps.get(row)
         same = kept is not None and kept[1:3] == (target, complete)
@@ -83,7 +83,7 @@ class MapSession:
         complete: bool,
         make: Callable[[], Drawn],
     ) -> Drawn:
-        """What ``make`` makes of the maps, once for the same; for all sessions when they are complete.
+        """What ``make`` makes of the maps, once for the same; kept with the request's results when they are complete.
 
         Args:
             rows: Maps of each row, from :meth:`maps`.
@@ -95,11 +95,12 @@ class MapSession:
         if kept == about and len(kept_rows) == len(rows) and all(map(is_, kept_rows, rows)):
             return found
         known = (*self.wanted.keys, *(_amount(maps) for maps in rows), *about) if complete and self.wanted else None
-        found = service.made().get(known) if known else None
+        results = self.wanted.results if known and self.wanted else None
+        found = results.drawn.get(known) if results and known else None
         if found is None:
             found = make()
-            if known:
-                service.made().put(known, found, _DRAWN_BYTES * len(rows))
+            if results and known:
+                results.drawn.put(known, found, _DRAWN_BYTES * len(rows))
         self._drawn = (about, rows, found)
         return found
 
@@ -108,11 +109,11 @@ class MapSession:
             maps = state.maps(targets(target, state))
             return maps, {"spearman": agreement(maps)}
         key = (*self.wanted.keys[row], target, state.n_masks)
-        known = service.made().get(key)
+        known = self.wanted.results.drawn.get(key)
         if known is None:
             maps = state.maps(targets(target, state))
             known = maps, {name: agreement(maps, name) for name in MEASURES}
-            service.made().put(key, known, sum(map(_size, maps.values())))
+            self.wanted.results.drawn.put(key, known, sum(map(_size, maps.values())))
         return known
 
     def start_curves(self, row: int, maps: Maps, baseline: str) -> None:

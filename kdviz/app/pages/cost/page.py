@@ -13,12 +13,11 @@ from kdviz import figures
 from kdviz.app import address
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
-from kdviz.app.pages import margin
-from kdviz.app.pages.cost import cost_panel
+from kdviz.app.pages.cost import PAGE, cost_panel
 from kdviz.app.pages.cost.cost_panel import HERE, STORED
 from kdviz.app.pages.cost.profiler_process import measurer
 from kdviz.app.texts import download, plain, say_error, say_missing, together
-from kdviz.app.widgets import html
+from kdviz.app.widgets import html, margin
 from kdviz.app.widgets.component import chart
 from kdviz.app.widgets.html import text
 from kdviz.compress.cost import AXES, FORMS, CostReport, Entry, front, read_cost, table_file
@@ -43,7 +42,7 @@ class _Source:
 
 def page() -> None:
     address.only("x", "forms", "threads", "from", margin.NAME)
-    opened = heading(_("What does each model cost?"))
+    opened = heading(PAGE)
     html.style()
     st.html(ASSETS / "app" / "overview.css")
     source = _source(opened)

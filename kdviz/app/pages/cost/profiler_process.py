@@ -20,6 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 import kdviz
+from kdviz.app.uploads import session_store
 from kdviz.core.errors import KdvizError
 from kdviz.core.files import parquet_of
 
@@ -57,6 +58,11 @@ class Measurement:
     @property
     def ended(self) -> bool:
         return self._ended.is_set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its result is no longer wanted."""
+        return self._stopped.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end; True when it has come."""
@@ -118,12 +124,12 @@ class Measurement:
         while chunk := process.stderr.read1(4096):  # pyright: ignore[reportAttributeAccessIssue]
             *lines, rest = re.split(r"[\r\n]", rest + chunk.decode(errors="replace"))
             for line in lines:
-                self._hear(line.strip())
+                self._parse_line(line.strip())
             found = _BAR.match(rest)
             if found:
                 self.doing, self.share = found[1].strip(), int(found[2]) / 100
 
-    def _hear(self, line: str) -> None:
+    def _parse_line(self, line: str) -> None:
         found = _BAR.match(line)
         if found:
             self.doing, self.share = found[1].strip(), int(found[2]) / 100
@@ -165,10 +171,20 @@ class Measurer:
         with self._lock:
             return self._tables.get((str(folder), fingerprint))
 
+    def forget(self, folder: Path) -> None:
+        """Stop measuring an experiment that was removed, and drop what was measured."""
+        with self._lock:
+            for key in [key for key in self._tables if key[0] == str(folder)]:
+                del self._tables[key]
+            current = self._current
+            if current is not None and current.folder == folder:
+                current.stop()
+                self._current = None if current.ended else current
+
     def _work(self, measurement: Measurement, fingerprint: str) -> None:
         try:
             table = measurement.run()
-            if table is not None:
+            if table is not None and not measurement.stopped:
                 with self._lock:
                     self._tables[str(measurement.folder), fingerprint] = table, tuple(measurement.notes)
                     while len(self._tables) > _KEPT:
@@ -182,7 +198,10 @@ class Measurer:
 
 @lru_cache(maxsize=1)
 def measurer() -> Measurer:
-    return Measurer()
+    """The one of this server."""
+    made = Measurer()
+    session_store.when_removed(made.forget)
+    return made
 
 
 class SessionMeasurement:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from kdviz.app import address
+from kdviz.app import address, links
 from kdviz.app.page_header import plain_heading
-from kdviz.app.pages.methods import sections
+from kdviz.app.pages.methods import PAGE, sections
 from kdviz.app.widgets import html
 from kdviz.core.language import N_, _
 
@@ -31,7 +31,7 @@ TOPICS: dict[str, tuple[str, Callable[[], None]]] = {
 
 def page() -> None:
     address.only("topic")
-    plain_heading(_("Methods and limits"))
+    plain_heading(PAGE)
     html.style()
     left, right = st.columns([1, 3], gap="large")
     with left, st.container(key="topics"):
@@ -61,9 +61,5 @@ def _next(name: str) -> None:
     names = list(TOPICS)
     place = names.index(name) + 1
     if place < len(names):
-        st.page_link(
-            st.session_state["pages"]["methods"],
-            label=_("Next: {topic}", topic=_(TOPICS[names[place]][0])),
-            icon=":material/arrow_forward:",
-            query_params={"topic": names[place]},
-        )
+        label = _("Next: {topic}", topic=_(TOPICS[names[place]][0]))
+        links.page_link("methods", label, "arrow_forward", {"topic": names[place]})

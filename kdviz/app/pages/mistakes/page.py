@@ -10,17 +10,16 @@ import pandas as pd
 import streamlit as st
 
 from kdviz import figures
-from kdviz.app import address
-from kdviz.app.library import OpenExperiment, SampleView
+from kdviz.app import address, links
+from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
-from kdviz.app.pages import margin
 from kdviz.app.pages.compare.picture import uploads
-from kdviz.app.pages.mistakes import class_pairs, filters
+from kdviz.app.pages.mistakes import PAGE, class_pairs, filters
 from kdviz.app.pages.mistakes.filters import MOST_SELECTED, View, keep
-from kdviz.app.pages.mistakes.sample_cache import SampleCache
 from kdviz.app.pages.mistakes.sample_panel import panel
+from kdviz.app.samples import SampleCache, SampleView
 from kdviz.app.texts import about_sample, download, plain, say_missing, together
-from kdviz.app.widgets import gallery
+from kdviz.app.widgets import gallery, margin
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _, language, listed, number, percent, plural, speaking
 from kdviz.narrative import judgements as words
@@ -40,7 +39,7 @@ _lines: SampleCache[list[dict[str, Any]]] = SampleCache(64)  # pages
 def page() -> None:
     """Filters, the class pairs, the samples found, and the open one."""
     address.only(*filters.ADDRESS, margin.NAME)
-    opened = heading(_("Who gets it wrong?"))
+    opened = heading(PAGE)
     shown = opened.shown
     if shown is None:
         say_missing(*_nothing(opened))
@@ -284,4 +283,4 @@ def _leave_for_compare() -> None:
     uploads().chosen = None
     for name in ("sample", "samples"):
         address.keep(name, "", "")
-    st.switch_page(st.session_state["pages"]["compare"], query_params=query)
+    links.open_page("compare", query)

@@ -11,7 +11,9 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.app import address, service
-from kdviz.app.library import OpenExperiment, SampleView
+from kdviz.app.library import OpenExperiment
+from kdviz.app.results import results_for
+from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, picture_bytes
 from kdviz.app.widgets.component import part
 from kdviz.core.errors import KdvizError
@@ -121,7 +123,8 @@ def _compute(preview: Preview, opened: OpenExperiment, shown: SampleView, place:
         return _("Only predictions are known here: there is no model to make maps of.")
     try:
         picture = opened.experiment.prepare(shown.picture(place))
-        preview.request(service.Request(opened, picture, (settings,)))
+        results = results_for(private=opened.is_private)
+        preview.request(service.Request(opened, picture, (settings,), results=results))
     except KdvizError as error:
         return error_text(str(error))
     job = preview.job

@@ -8,9 +8,10 @@ from typing import Any
 
 import streamlit as st
 
-from kdviz.app import address, library
+from kdviz.app import address, library, links
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
+from kdviz.app.pages.models import PAGE
 from kdviz.app.pages.models.inputs import NOTHING, fitted, network_of, normalisation, own_input, pixels, resized
 from kdviz.app.texts import download, plain
 from kdviz.app.uploads import session_store, upload
@@ -85,7 +86,7 @@ _MOST_DOUBTS = 12
 
 def page() -> None:
     address.only("bring")
-    opened = heading(_("Which models are loaded?"))
+    opened = heading(PAGE)
     html.style()
     _data(opened)
     _doubts(opened)
@@ -316,12 +317,8 @@ def _others(opened: OpenExperiment) -> None:
     st.subheader(_("Other experiments here"), anchor=False)
     for name, folder in others.items():
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.page_link(
-                st.session_state["pages"]["models"],
-                label=plain(library.title(name, folder)),
-                icon=":material/folder_open:",
-                query_params={address.EXPERIMENT: name},
-            )
+            title = plain(library.title(name, folder))
+            links.page_link("models", title, "folder_open", {address.EXPERIMENT: name})
             st.caption(plain(_in_short(inventory.glance(folder))))
 
 

@@ -13,8 +13,8 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.pages import margin
 from kdviz.app.texts import download, plain, together
+from kdviz.app.widgets import margin
 from kdviz.app.widgets.component import chart
 from kdviz.core.language import N_, _, number, percent
 from kdviz.narrative.sweeps import sentences

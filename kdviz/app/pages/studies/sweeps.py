@@ -7,6 +7,7 @@ import streamlit as st
 from kdviz.app import address
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
+from kdviz.app.pages.studies import SWEEPS
 from kdviz.app.pages.studies import page as study
 from kdviz.app.texts import plain, say_missing
 from kdviz.core.errors import ExperimentError
@@ -30,7 +31,7 @@ _LEADS = {
 def page() -> None:
     """The sweep of the address, or the first that exists."""
     address.only("study", *study.ADDRESS)
-    opened = heading(_("Which setting teaches best?"))
+    opened = heading(SWEEPS)
     name = _study(opened)
     st.markdown(_(_LEADS[name], data=plain(opened.title)))
     show_or_say(opened, name)

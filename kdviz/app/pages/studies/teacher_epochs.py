@@ -6,6 +6,7 @@ import streamlit as st
 
 from kdviz.app import address
 from kdviz.app.page_header import heading
+from kdviz.app.pages.studies import TEACHER_EPOCHS
 from kdviz.app.pages.studies import page as study
 from kdviz.app.pages.studies.sweeps import show_or_say
 from kdviz.app.texts import plain
@@ -15,7 +16,7 @@ from kdviz.core.language import _
 def page() -> None:
     """The study of the teacher's epochs."""
     address.only(*study.ADDRESS)
-    opened = heading(_("When should the teacher stop?"))
+    opened = heading(TEACHER_EPOCHS)
     st.markdown(
         _(
             "A teacher that has trained for longer is better itself, but surer of its answers, which may teach less. "

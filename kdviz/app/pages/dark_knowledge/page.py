@@ -10,8 +10,10 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.library import OpenExperiment, SampleView
+from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
+from kdviz.app.pages.dark_knowledge import PAGE
+from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, download, plain, say_error, say_missing
 from kdviz.app.widgets.component import chart
 from kdviz.core.language import _, listed, number, percent
@@ -25,7 +27,7 @@ _NUMBER = "softened-number"
 def page() -> None:
     """One sample, and a slider for the temperature."""
     address.only("sample", "T", "models", "scale")
-    opened = heading(_("What does the teacher know of the other classes?"))
+    opened = heading(PAGE)
     st.markdown(
         _(
             "A KD student learns from the teacher's probabilities, softened by a temperature: at T = 1 they are nearly "

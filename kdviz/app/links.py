@@ -1,0 +1,40 @@
+"""Links from one page to another; they keep the experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from kdviz.app import address
+
+_PAGES = "pages"
+
+
+def remember(targets: Mapping[str, Any]) -> None:
+    """Tell which pages there are: name -> what ``st.Page`` gave."""
+    st.session_state[_PAGES] = dict(targets)
+
+
+def page_link(name: str, label: str, icon: str = "", query: Mapping[str, str] | None = None) -> None:
+    """A link to another page.
+
+    Args:
+        name: The page, as in :data:`kdviz.app.page_registry.pages`.
+        label: The text, as Markdown.
+        icon: The name of a Material symbol.
+        query: Parameters of the address; the experiment in view is added.
+    """
+    symbol = f":material/{icon}:" if icon else None
+    st.page_link(st.session_state[_PAGES][name], label=label, icon=symbol, query_params=_with_experiment(query))
+
+
+def open_page(name: str, query: Mapping[str, str] | None = None) -> None:
+    """Leave for another page at once; see :func:`page_link`."""
+    st.switch_page(st.session_state[_PAGES][name], query_params=_with_experiment(query))
+
+
+def _with_experiment(query: Mapping[str, str] | None) -> dict[str, str]:
+    experiment = st.query_params.get(address.EXPERIMENT)
+    return {**({address.EXPERIMENT: experiment} if experiment else {}), **(query or {})}
