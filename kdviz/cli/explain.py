@@ -194,7 +194,7 @@ def _write_maps(maps: dict[str, SaliencyMap], out: Path, experiment: Experiment)
             page = figures.comparison(maps).to_html(include_plotlyjs=True, full_html=True)
             atomic_write(out, page.encode())
         else:
-            atomic_write(out, figures.comparison_file(maps, kind[1:]))
+            atomic_write(out, figures.comparison.file(kind[1:], maps))
 
 
 def _describe(maps: dict[str, SaliencyMap]) -> str:

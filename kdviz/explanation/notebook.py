@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class Maps(dict[str, "SaliencyMap"]):
-    """Role -> map, of one picture. Jupyter shows it as :func:`kdviz.figures.comparison_file` draws it."""
+    """Role -> map, of one picture. Jupyter shows it as :func:`kdviz.figures.comparison` draws it."""
 
     def _repr_png_(self) -> bytes | None:
         if not self:
             return None
         # By name: drawing stands above computing, and is loaded only where somebody looks.
-        return importlib.import_module("kdviz.figures").comparison_file(self, "png")
+        return importlib.import_module("kdviz.figures").comparison.file("png", self)

@@ -1,22 +1,27 @@
-"""Data in, figure out: Plotly for pages and HTML files, Matplotlib for PNG and SVG files (no browser needed)."""
+"""Data in, figure out: Plotly for pages and HTML files, Matplotlib for PNG and SVG files (no browser needed).
+
+Figures that have both forms are a :class:`~kdviz.figures.chart.Chart` each: ``comparison(maps)`` is a Plotly figure,
+``comparison.file("png", maps)`` the bytes of a file.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 from kdviz.figures.attention import (
     agreement_distribution,
-    agreement_distribution_file,
     claim_and_controls,
-    claim_and_controls_file,
     effect_against_value,
-    effect_against_value_file,
 )
-from kdviz.figures.cost import accuracy_against_cost, accuracy_against_cost_file, entry_title
-from kdviz.figures.faithfulness import faithfulness_curves, faithfulness_curves_file, faithfulness_points
+from kdviz.figures.chart import Chart
+from kdviz.figures.cost import accuracy_against_cost, entry_title
+from kdviz.figures.faithfulness import faithfulness_curves, faithfulness_points
 from kdviz.figures.maps import (
     NEGATIVE,
     POSITIVE,
     colour_centre,
     colour_limit,
     comparison,
-    comparison_file,
     difference_to_teacher,
 )
 from kdviz.figures.roles import (
@@ -28,9 +33,9 @@ from kdviz.figures.roles import (
     role_symbol,
     role_title,
 )
-from kdviz.figures.softened import entropy_against_temperature, softened_bars, softened_file
-from kdviz.figures.studies import against_value, against_value_file, value_title
-from kdviz.figures.training_curves import curves, curves_file
+from kdviz.figures.softened import entropy_against_temperature, softened_bars
+from kdviz.figures.studies import against_value, value_title
+from kdviz.figures.training_curves import curves
 
 __all__ = [
     "NEGATIVE",
@@ -38,33 +43,54 @@ __all__ = [
     "ROLE_COLOURS",
     "ROLE_SYMBOLS",
     "ROLE_TITLES",
+    "Chart",
     "accuracy_against_cost",
-    "accuracy_against_cost_file",
     "against_value",
-    "against_value_file",
     "agreement_distribution",
-    "agreement_distribution_file",
     "claim_and_controls",
-    "claim_and_controls_file",
     "colour_centre",
     "colour_limit",
     "comparison",
-    "comparison_file",
     "curves",
-    "curves_file",
     "difference_to_teacher",
     "effect_against_value",
-    "effect_against_value_file",
     "entropy_against_temperature",
     "entry_title",
     "faithfulness_curves",
-    "faithfulness_curves_file",
     "faithfulness_points",
     "role_colour",
     "role_dash",
     "role_symbol",
     "role_title",
     "softened_bars",
-    "softened_file",
     "value_title",
 ]
+
+_FILE_FUNCTIONS: dict[str, tuple[Chart, int]] = {
+    "accuracy_against_cost_file": (accuracy_against_cost, 3),
+    "against_value_file": (against_value, 3),
+    "agreement_distribution_file": (agreement_distribution, 1),
+    "claim_and_controls_file": (claim_and_controls, 1),
+    "comparison_file": (comparison, 1),
+    "curves_file": (curves, 2),
+    "effect_against_value_file": (effect_against_value, 1),
+    "faithfulness_curves_file": (faithfulness_curves, 1),
+    "softened_file": (softened_bars, 3),
+}
+"""Functions of earlier versions -> the chart whose file they made, and which of their arguments was its kind."""
+
+
+def __getattr__(name: str) -> Callable[..., bytes]:
+    """The functions of earlier versions, for one more release."""
+    if name not in _FILE_FUNCTIONS:
+        raise AttributeError(f"module 'kdviz.figures' has no attribute '{name}'")
+    chart, place = _FILE_FUNCTIONS[name]
+    new = getattr(chart, "__name__", "")
+    warnings.warn(f"kdviz.figures.{name} is now kdviz.figures.{new}.file", DeprecationWarning, stacklevel=2)
+
+    def file(*args: Any, **options: Any) -> bytes:
+        if "kind" in options:
+            return chart.file(options.pop("kind"), *args, **options)
+        return chart.file(args[place], *args[:place], *args[place + 1 :], **options)
+
+    return file

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from matplotlib.figure import Figure
 
 from kdviz.core.language import N_, _
-from kdviz.figures.files import new_picture, picture_file, writable
+from kdviz.figures.chart import Chart
+from kdviz.figures.files import new_figure
 from kdviz.figures.roles import FURTHER_COLOURS, role_colour, role_title
 from kdviz.studies.attention import AttentionReport
 from kdviz.studies.attention.statistics.controls import Control
@@ -48,6 +50,7 @@ def _measure(report: AttentionReport) -> str:
 # distribution ---------------------------------------------------------------------------------------------------------
 
 
+@Chart
 def agreement_distribution(report: AttentionReport, value: float | None = None) -> go.Figure:
     """How alike the maps of each student and the teacher's are, image by image, beside what equal maps would reach.
 
@@ -76,14 +79,9 @@ def agreement_distribution(report: AttentionReport, value: float | None = None) 
     return chart.update_layout(height=360, margin=_MARGIN)
 
 
-@writable
-def agreement_distribution_file(report: AttentionReport, kind: str, value: float | None = None) -> bytes:
-    """The same as the bytes of a ``png`` or ``svg`` file.
-
-    Raises:
-        UnknownNameError: Another kind.
-    """
-    picture = new_picture(8, 3.6, kind)
+@agreement_distribution.file_form
+def _draw_agreement_distribution(report: AttentionReport, value: float | None = None) -> Figure:
+    picture = new_figure(8, 3.6)
     axis = picture.subplots()
     found = report.distribution(value)
     places = list(range(len(found), 0, -1))
@@ -96,12 +94,13 @@ def agreement_distribution_file(report: AttentionReport, kind: str, value: float
     axis.set_yticks(places, [_title(role) for role in found])
     axis.axvline(0, color="0.6", linewidth=0.8)
     axis.set_xlabel(_level(report))
-    return picture_file(picture, kind)
+    return picture
 
 
 # the claim and its controls -------------------------------------------------------------------------------------------
 
 
+@Chart
 def claim_and_controls(report: AttentionReport) -> go.Figure:
     """The effect for the judged value beside the controls, which must lie within a quarter of it: 95 % intervals.
 
@@ -140,14 +139,9 @@ def claim_and_controls(report: AttentionReport) -> go.Figure:
     return chart.update_layout(height=280, margin=_MARGIN)
 
 
-@writable
-def claim_and_controls_file(report: AttentionReport, kind: str) -> bytes:
-    """The same as the bytes of a ``png`` or ``svg`` file.
-
-    Raises:
-        UnknownNameError: Another kind.
-    """
-    picture = new_picture(8, 2.8, kind)
+@claim_and_controls.file_form
+def _draw_claim_and_controls(report: AttentionReport) -> Figure:
+    picture = new_figure(8, 2.8)
     axis = picture.subplots()
     rows = _claims(report)
     for place, (what, _name, effect) in enumerate(rows):
@@ -161,7 +155,7 @@ def claim_and_controls_file(report: AttentionReport, kind: str) -> bytes:
     axis.set_yticks(range(len(rows), 0, -1), [name for _, name, _ in rows])
     axis.set_ylim(0.5, len(rows) + 0.5)
     axis.set_xlabel(_change(report))
-    return picture_file(picture, kind)
+    return picture
 
 
 def _bound(report: AttentionReport) -> float:
@@ -193,6 +187,7 @@ def _effect_colour(kind: str) -> str:
 # against the study's value --------------------------------------------------------------------------------------------
 
 
+@Chart
 def effect_against_value(report: AttentionReport) -> go.Figure:
     """The effect against temperature, alpha or the teacher's epochs, with intervals, seeds, and the controls."""
     chart = go.Figure()
@@ -222,14 +217,9 @@ def effect_against_value(report: AttentionReport) -> go.Figure:
     return chart.update_layout(height=440, margin=_MARGIN, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
 
 
-@writable
-def effect_against_value_file(report: AttentionReport, kind: str) -> bytes:
-    """The same as the bytes of a ``png`` or ``svg`` file.
-
-    Raises:
-        UnknownNameError: Another kind.
-    """
-    picture = new_picture(8, 4.5, kind)
+@effect_against_value.file_form
+def _draw_effect_against_value(report: AttentionReport) -> Figure:
+    picture = new_figure(8, 4.5)
     axis = picture.subplots()
     for what, name, values, effects in _lines(report):
         axis.errorbar(
@@ -250,7 +240,7 @@ def effect_against_value_file(report: AttentionReport, kind: str) -> bytes:
     axis.set_xlabel(_title_of_values(report))
     axis.set_ylabel(_change(report))
     axis.legend(frameon=False, fontsize=9)
-    return picture_file(picture, kind)
+    return picture
 
 
 def _lines(report: AttentionReport) -> list[tuple[str, str, list[float], list[Effect]]]:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from matplotlib.figure import Figure
 
 from kdviz.compress.cost import FORMS, Axis, Entry, front
 from kdviz.core.language import N_, _, number, percent
-from kdviz.figures.files import new_picture, picture_file, writable
+from kdviz.figures.chart import Chart
+from kdviz.figures.files import new_figure
 from kdviz.figures.roles import label, role_colour, role_symbol, role_title
 
 FORM_SYMBOLS = {"torch": "", "onnx": "-open", "onnx_int8": "-x-open", "file": "-dot"}
@@ -21,6 +23,7 @@ _FILE_LEGEND = {"onnx_int8": N_("ONNX Runtime, int8 (with a cross)")}
 _GREY = "#7A8794"
 
 
+@Chart
 def accuracy_against_cost(entries: Sequence[Entry], axis: Axis, split: str) -> go.Figure:
     """Accuracy, with 95 % intervals, against a cost on a logarithmic scale, quartiles as bars.
 
@@ -118,14 +121,9 @@ def _point(one: Entry, axis: Axis) -> go.Scatter:
     )
 
 
-@writable
-def accuracy_against_cost_file(entries: Sequence[Entry], axis: Axis, split: str, kind: str) -> bytes:
-    """The same as the bytes of a ``png`` or ``svg`` file.
-
-    Raises:
-        UnknownNameError: Another kind.
-    """
-    picture = new_picture(9, 5, kind)
+@accuracy_against_cost.file_form
+def _draw_accuracy_against_cost(entries: Sequence[Entry], axis: Axis, split: str) -> Figure:
+    picture = new_figure(9, 5)
     plot = picture.subplots()
     shown = _shown(entries, axis)
     steps = front(shown, axis.name)
@@ -167,7 +165,7 @@ def accuracy_against_cost_file(entries: Sequence[Entry], axis: Axis, split: str,
     plot.set(xlabel=_x_title(axis), ylabel=_("Accuracy, {split} samples", split=split))
     plot.grid(alpha=0.3)
     picture.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9)
-    return picture_file(picture, kind)
+    return picture
 
 
 def _cross(plot: Any, x: list[float], y: list[float], colour: str) -> None:

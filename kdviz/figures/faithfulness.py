@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 import pandas as pd
 import plotly.graph_objects as go
+from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from kdviz.core.language import _
-from kdviz.figures.files import new_picture, picture_file, writable
+from kdviz.figures.chart import Chart
+from kdviz.figures.files import new_figure
 from kdviz.figures.roles import label, role_colour, role_dash, role_title
 from kdviz.metrics import Curve, Faithfulness
 
@@ -30,6 +32,7 @@ def _names() -> dict[str, str]:
     return {"map": _("its map"), "trivial": _("blurred picture")}
 
 
+@Chart
 def faithfulness_curves(found: Curves) -> go.Figure:
     """Deletion and insertion side by side: a model's map as a full line, the blurred picture as a faint one.
 
@@ -68,14 +71,9 @@ def faithfulness_curves(found: Curves) -> go.Figure:
     )
 
 
-@writable
-def faithfulness_curves_file(found: Curves, kind: str) -> bytes:
-    """The same as the bytes of a ``png`` or ``svg`` file.
-
-    Raises:
-        UnknownNameError: Another kind.
-    """
-    figure = new_picture(9, 3.8, kind)
+@faithfulness_curves.file_form
+def _draw_faithfulness_curves(found: Curves) -> Figure:
+    figure = new_figure(9, 3.8)
     names = _names()
     for axis, (part, title, x_title) in zip(figure.subplots(1, 2), _parts(), strict=True):
         for role, maps in found.items():
@@ -91,7 +89,7 @@ def faithfulness_curves_file(found: Curves, kind: str) -> bytes:
                 )
         axis.set(title=title, xlabel=x_title, ylim=(-0.02, 1.02))
         axis.legend(fontsize=7)
-    return picture_file(figure, kind)
+    return figure
 
 
 def faithfulness_points(found: Curves) -> pd.DataFrame:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from kdviz.core.errors import UnknownNameError
-from kdviz.core.language import ENGLISH, language, speaking
+from kdviz.core.language import language
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-P = ParamSpec("P")
-T = TypeVar("T")
 KINDS = ("png", "svg")
 _FONTS = {
     "zh_CN": (
@@ -31,35 +28,24 @@ _FONTS = {
 """Language -> fonts that can write it, on some system or other. Matplotlib's own one can't."""
 
 
-def new_picture(width: float, height: float, kind: str) -> Figure:
-    """An empty figure of a size in inches.
-
-    Raises:
-        UnknownNameError: ``kind`` is neither ``png`` nor ``svg``.
-    """
-    import matplotlib
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if kind not in KINDS:
-        raise UnknownNameError("picture format", kind, KINDS)
-    # Of all languages: names of classes may be in another one than the page.
-    fonts = [font for name in _FONTS for font in _installed_fonts(name)]
-    matplotlib.rcParams["font.family"] = ["DejaVu Sans", *fonts]
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def writable(draw: Callable[P, T]) -> Callable[P, T]:
-    """Make a function that draws a file write it in English where no font here can write the page's language."""
+def check_kind(kind: str) -> None:
+    """Refuse what is no kind of file.
 
-    @wraps(draw)
-    def drawn(*args: P.args, **more: P.kwargs) -> T:
-        with speaking(language() if can_write() else ENGLISH):
-            return draw(*args, **more)
-
-    return drawn
+    Raises:
+        UnknownNameError: ``kind`` is neither ``png`` nor ``svg``.
+    """
+    if kind not in KINDS:
+        raise UnknownNameError("picture format", kind, KINDS)
 
 
 def can_write() -> bool:
@@ -75,8 +61,21 @@ def _installed_fonts(name: str) -> tuple[str, ...]:
     return tuple(font for font in _FONTS.get(name, ()) if font in known)[:1]
 
 
-def picture_file(figure: Figure, kind: str) -> bytes:
-    """The figure as the bytes of a file; the same figure gives the same bytes."""
+def file_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure as the bytes of a file of a kind in :data:`KINDS`."""
+    _set_fonts(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()
+
+
+def _set_fonts(figure: Figure) -> None:
+    """Fonts for all languages: names of classes may be in another one than the page.
+
+    They are set on each text, not in Matplotlib's ``rcParams``, which belong to the whole process and all its threads.
+    """
+    from matplotlib.text import Text
+
+    families = ["DejaVu Sans", *(font for name in _FONTS for font in _installed_fonts(name))]
+    for text in figure.findobj(Text):
+        text.set_fontfamily(families)  # pyright: ignore[reportAttributeAccessIssue]

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from kdviz.core.language import _, percent
-from kdviz.figures.files import new_picture, picture_file, writable
+from kdviz.figures.chart import Chart
+from kdviz.figures.files import new_figure
 from kdviz.figures.roles import label, role_title
 from kdviz.saliency import SaliencyMap, difference
 
@@ -35,6 +37,7 @@ def colour_limit(maps: Mapping[str, SaliencyMap], role: str | None = None) -> fl
     return max(float(np.abs(one.values - colour_centre(one)).max()) for one in chosen) or 1.0
 
 
+@Chart
 def comparison(maps: Mapping[str, SaliencyMap], *, shared_scale: bool = True, opacity: float = 0.75) -> go.Figure:
     """The picture, a map a model over it, and below each student its difference to the teacher.
 
@@ -43,7 +46,7 @@ def comparison(maps: Mapping[str, SaliencyMap], *, shared_scale: bool = True, op
     Args:
         maps: Role -> map, as :func:`kdviz.explain` gives them.
         shared_scale: One colour scale for all maps, or each its own.
-        opacity: Of the maps over the picture, 0 to 1.
+        opacity: Of the maps over the picture, 0 to 1; in the interactive form.
     """
     roles = list(maps)
     others = [role for role in roles if role != "teacher" and "teacher" in maps]
@@ -123,17 +126,12 @@ def _heatmap(
     )
 
 
-@writable
-def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
-    """The comparison as the bytes of a ``png`` or ``svg`` file.
-
-    Raises:
-        UnknownNameError: Another kind.
-    """
+@comparison.file_form
+def _draw_comparison(maps: Mapping[str, SaliencyMap], *, shared_scale: bool = True, **_interactive: Any) -> Figure:
     roles = list(maps)
     others = [role for role in roles if role != "teacher" and "teacher" in maps]
     rows = 2 if others else 1
-    figure = new_picture(2.9 * (len(roles) + 1), 3.1 * rows, kind)
+    figure = new_figure(2.9 * (len(roles) + 1), 3.1 * rows)
     axes = figure.subplots(rows, len(roles) + 1, squeeze=False)
     for axis in axes.ravel():
         axis.set_axis_off()
@@ -142,9 +140,8 @@ def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
     axes[0, 0].set_title(_("Picture"), fontsize=10)
     shown: list[Any] = []
     for column, role in enumerate(roles, 1):
-        shown.append(
-            _draw(axes[0, column], maps[role].values, (colour_centre(maps[role]), colour_limit(maps)), picture)
-        )
+        scale = colour_centre(maps[role]), colour_limit(maps, None if shared_scale else role)
+        shown.append(_draw(axes[0, column], maps[role].values, scale, picture))
         axes[0, column].set_title("\n".join(_panel_lines(maps[role])), fontsize=9, parse_math=False)
         if role in others:
             _draw(
@@ -155,7 +152,7 @@ def comparison_file(maps: Mapping[str, SaliencyMap], kind: str) -> bytes:
             )
             axes[1, column].set_title(_less_teacher(role), fontsize=9, parse_math=False)
     figure.colorbar(shown[0], ax=axes[0, -1], label=_("change of probability"), shrink=0.8)
-    return picture_file(figure, kind)
+    return figure
 
 
 def _draw(axis: Any, values: np.ndarray, scale: tuple[float, float], picture: np.ndarray) -> Any:

@@ -15,8 +15,8 @@ import pandas as pd
 
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _, language, number, percent
-from kdviz.figures.faithfulness import Curves, faithfulness_curves_file
-from kdviz.figures.maps import comparison_file
+from kdviz.figures.faithfulness import Curves, faithfulness_curves
+from kdviz.figures.maps import comparison
 from kdviz.figures.roles import role_title
 from kdviz.saliency import SaliencyMap
 
@@ -86,8 +86,8 @@ def _row(row: ReportRow) -> dict[str, Any]:
     first = next(iter(row.maps.values()))
     return {
         "heading": " · ".join(part for part in (row.method, row.baseline) if part),
-        "maps": _png(comparison_file(row.maps, "png")),
-        "curves": _png(faithfulness_curves_file(row.curves, "png")) if row.curves else "",
+        "maps": _png(comparison.file("png", row.maps)),
+        "curves": _png(faithfulness_curves.file("png", row.curves)) if row.curves else "",
         "said": [_said(role, one) for role, one in row.maps.items()],
         "columns": list(row.agreement.columns),
         "agreement": row.agreement.to_numpy().tolist(),

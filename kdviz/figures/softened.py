@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from matplotlib.figure import Figure
 
 from kdviz.core.language import _, number
-from kdviz.figures.files import new_picture, picture_file, writable
+from kdviz.figures.chart import Chart
+from kdviz.figures.files import new_figure
 from kdviz.figures.roles import ROLE_PATTERNS, label, role_colour, role_dash, role_symbol, role_title
 from kdviz.studies.predictions.soft_targets import TEMPERATURES, entropy_bits, entropy_curve, softened
 
@@ -18,6 +20,7 @@ _FLOOR = 1e-6  # of a logarithmic axis
 _TICKS = (0.5, 1, 2, 4, 8, 16, 32, 64)
 
 
+@Chart
 def softened_bars(
     logits: Mapping[str, np.ndarray],
     classes: Sequence[str],
@@ -26,6 +29,8 @@ def softened_bars(
     log: bool = False,
 ) -> go.Figure:
     """Each model's softened targets of one sample, a bar a class; of many classes, those with the largest logits.
+
+    The file form has the entropy against temperature beside the bars.
 
     Args:
         logits: Role -> (classes,).
@@ -104,21 +109,15 @@ def entropy_against_temperature(
     return _laid_out(figure, 300)
 
 
-@writable
-def softened_file(
+@softened_bars.file_form
+def _draw_softened_bars(
     logits: Mapping[str, np.ndarray],
     classes: Sequence[str],
     temperature: float,
-    kind: str,
     true_class: int | None = None,
     log: bool = False,
-) -> bytes:
-    """Bars and entropy together, as the bytes of a ``png`` or ``svg`` file.
-
-    Raises:
-        UnknownNameError: Another kind.
-    """
-    picture = new_picture(11, 4, kind)
+) -> Figure:
+    picture = new_figure(11, 4)
     bars, curve = picture.subplots(1, 2, width_ratios=[3, 2])
     shown = _largest(next(iter(logits.values())))
     width = 0.8 / len(logits)
@@ -139,7 +138,7 @@ def softened_file(
     curve.set(xscale="log", xlabel=_("Temperature T"), ylabel=_("Entropy, bits"), ylim=(0, None))
     curve.set_xticks(_TICKS, [f"{one:g}" for one in _TICKS])
     curve.minorticks_off()
-    return picture_file(picture, kind)
+    return picture
 
 
 def _top(logits: Mapping[str, np.ndarray]) -> float:

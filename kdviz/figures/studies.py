@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from matplotlib.figure import Figure as Picture
 
 from kdviz.core.language import N_, _, plural
-from kdviz.figures.files import new_picture, picture_file, writable
+from kdviz.figures.chart import Chart
+from kdviz.figures.files import new_figure
 from kdviz.figures.roles import label, role_colour, role_dash, role_symbol, role_title
 from kdviz.studies.sweep.kinds import Study
 from kdviz.studies.sweep.report import Figure, Point
@@ -33,6 +35,7 @@ MARKERS = {"square": "s", "circle": "o", "diamond": "D", "triangle-up": "^", "cr
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 
 
+@Chart
 def against_value(points: Sequence[Point], study: Study, figure: Figure, split: str = "test") -> go.Figure:
     """A figure against what was varied: mean and standard deviation over seeds, each run as a faint point, and a line
     for each model that does not depend on it.
@@ -112,14 +115,9 @@ def _reference(chart: go.Figure, point: Point, figure: Figure) -> None:
     chart.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=name, line=line))
 
 
-@writable
-def against_value_file(points: Sequence[Point], study: Study, figure: Figure, kind: str, split: str = "test") -> bytes:
-    """The same as the bytes of a ``png`` or ``svg`` file.
-
-    Raises:
-        UnknownNameError: Another kind.
-    """
-    picture = new_picture(8, 4.5, kind)
+@against_value.file_form
+def _draw_against_value(points: Sequence[Point], study: Study, figure: Figure, split: str = "test") -> Picture:
+    picture = new_figure(8, 4.5)
     axis = picture.subplots()
     values = _values(points)
     category = _is_category(values)
@@ -151,7 +149,7 @@ def against_value_file(points: Sequence[Point], study: Study, figure: Figure, ki
     axis.yaxis.set_major_formatter(lambda value, _place: figure.text(value))
     axis.set(xlabel=_(_AXES[study.column]), ylabel=_y_title(figure, split))
     picture.legend(loc="outside upper center", ncols=3, frameon=False)  # no line can be behind it
-    return picture_file(picture, kind)
+    return picture
 
 
 def _with_figure(point: Point, figure: Figure) -> str:

@@ -8,10 +8,12 @@ from itertools import product
 from typing import Any
 
 import plotly.graph_objects as go
+from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from kdviz.core.language import N_, _
-from kdviz.figures.files import new_picture, picture_file, writable
+from kdviz.figures.chart import Chart
+from kdviz.figures.files import new_figure
 from kdviz.figures.roles import FURTHER_COLOURS, label, role_colour, role_symbol, role_title
 from kdviz.figures.studies import MARKERS, value_title
 from kdviz.studies.sweep.kinds import Study
@@ -27,6 +29,7 @@ class _Style:
     symbol: str
 
 
+@Chart
 def curves(
     rows: Sequence[Mapping[str, Any]], study: Study, panels: Sequence[str] = ("loss", "accuracy"), height: int = 360
 ) -> go.Figure:
@@ -36,7 +39,7 @@ def curves(
         rows: Of :attr:`kdviz.studies.sweep.report.Report.curves`.
         study: One of ``STUDIES``.
         panels: ``loss``, ``accuracy`` or both, side by side.
-        height: In pixels.
+        height: In pixels; of the interactive form.
     """
     chart = make_subplots(1, len(panels), horizontal_spacing=0.1)
     styles = _styles(rows, study)
@@ -83,16 +86,13 @@ def _curve(run: Sequence[Mapping[str, Any]], column: str, style: _Style, part: s
     )
 
 
-@writable
-def curves_file(rows: Sequence[Mapping[str, Any]], study: Study, kind: str) -> bytes:
-    """Both panels as the bytes of a ``png`` or ``svg`` file.
-
-    Raises:
-        UnknownNameError: Another kind.
-    """
-    picture = new_picture(11, 4.2, kind)
+@curves.file_form
+def _draw_curves(
+    rows: Sequence[Mapping[str, Any]], study: Study, panels: Sequence[str] = ("loss", "accuracy"), **_interactive: Any
+) -> Figure:
+    picture = new_figure(5.5 * len(panels), 4.2)
     styles, named = _styles(rows, study), set()
-    for axis, (panel, title) in zip(picture.subplots(1, 2), _PANELS.items(), strict=True):
+    for axis, panel in zip(picture.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for run in _runs(rows):
             style, epochs = styles[run[0]["role"], run[0]["value"]], [row["epoch"] for row in run]
             train, validation = ([row[f"{part}_{panel}"] for row in run] for part in ("train", "validation"))
@@ -101,10 +101,10 @@ def curves_file(rows: Sequence[Mapping[str, Any]], study: Study, kind: str) -> b
             axis.plot(epochs, validation, color=style.colour, marker=MARKERS[style.symbol], markersize=4, label=name)
             named.add((panel, style.name))
         axis.plot([], [], ":", color="#888", label=_("training"))
-        axis.set(xlabel=_("Epoch"), ylabel=_(title), yscale="log" if panel == "loss" else "linear")
+        axis.set(xlabel=_("Epoch"), ylabel=_(_PANELS[panel]), yscale="log" if panel == "loss" else "linear")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(fontsize=8)
-    return picture_file(picture, kind)
+    return picture
 
 
 def _runs(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

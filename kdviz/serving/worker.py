@@ -35,7 +35,8 @@ _lock = threading.Lock()
 
 Message = tuple[Any, ...]
 """To a worker: ("submit", number, task), ("cancel", number), ("forget", folder). From it: ("ready",), ("state", number,
-place, state), ("ended", number, status, error). The states travel as bytes, so that only one process is busy with each pickle."""
+place, state), ("ended", number, status, error). The states travel as bytes, so that only one process is busy with
+each pickle."""
 
 
 class Worker:

@@ -518,14 +518,14 @@ def test_the_chart_has_every_model_once_and_the_front(measured, axis):
 def test_files_are_pictures_and_the_same_each_time(measured):
     axis = AXES["latency"]
     for kind, start in (("png", b"\x89PNG"), ("svg", b"<?xml")):
-        made_file = figures.accuracy_against_cost_file(measured.entries, axis, "test", kind)
+        made_file = figures.accuracy_against_cost.file(kind, measured.entries, axis, "test")
         assert made_file.startswith(start)
     import io
 
-    with Image.open(io.BytesIO(figures.accuracy_against_cost_file(measured.entries, axis, "test", "png"))) as picture:
+    with Image.open(io.BytesIO(figures.accuracy_against_cost.file("png", measured.entries, axis, "test"))) as picture:
         assert picture.width > 1000
     with pytest.raises(KdvizError):
-        figures.accuracy_against_cost_file(measured.entries, axis, "test", "pdf")
+        figures.accuracy_against_cost.file("pdf", measured.entries, axis, "test")
 
 
 def test_names_from_a_file_are_no_html():

@@ -166,7 +166,7 @@ def test_nothing_that_is_made_of_a_flat_map_says_nan(tmp_path):
     assert "teacher / student: – (noise ceiling –)" in str(report)
     json.dumps(report.to_json(), allow_nan=False)
     assert agreement_table(maps).num_rows
-    assert figures.comparison_file(maps, "png")[:4] == b"\x89PNG"
+    assert figures.comparison.file("png", maps)[:4] == b"\x89PNG"
     assert np.isfinite(difference(maps["student"], maps["teacher"]).values).all()
     inputs = experiment.preprocess(picture())
     model = experiment.runs["student"].model

@@ -53,14 +53,14 @@ def test_the_distribution_has_a_ceiling(report):
 
 @pytest.mark.parametrize(
     "draw",
-    [figures.agreement_distribution_file, figures.claim_and_controls_file, figures.effect_against_value_file],
+    [figures.agreement_distribution, figures.claim_and_controls, figures.effect_against_value],
     ids=lambda draw: draw.__name__,
 )
 def test_files(report, draw):
-    assert draw(report, "png").startswith(b"\x89PNG")
-    assert b"<svg" in draw(report, "svg")[:500]
+    assert draw.file("png", report).startswith(b"\x89PNG")
+    assert b"<svg" in draw.file("svg", report)[:500]
     with pytest.raises(UnknownNameError):
-        draw(report, "gif")
+        draw.file("gif", report)
 
 
 def test_the_document_is_json_with_every_interval(report):

@@ -98,8 +98,8 @@ def test_every_study_can_be_drawn(name: str, values: dict, kind: str) -> None:
     found = report(name, values)
     points, study, figure = found.points("accuracy"), STUDIES[name], FIGURES["accuracy"]
     assert figures.against_value(points, study, figure).layout.xaxis.type == kind
-    assert len(figures.against_value_file(points, study, figure, "svg")) > 1000
-    assert len(figures.curves_file(found.curves.to_pylist(), study, "svg")) > 1000
+    assert len(figures.against_value.file("svg", points, study, figure)) > 1000
+    assert len(figures.curves.file("svg", found.curves.to_pylist(), study)) > 1000
 
 
 def test_a_teacher_that_was_stopped_is_a_line_of_its_own() -> None:
@@ -157,15 +157,15 @@ def test_entropy_marks_the_temperature() -> None:
 
 def test_files_are_pictures_and_other_kinds_are_refused() -> None:
     logits = {"teacher": np.array([3.0, 1.0, 0.0]), "kd_student": np.array([0.0, 1.0, 2.0])}
-    png = figures.softened_file(logits, ("a_$x$", "b", "c"), 4.0, "png", 0)
+    png = figures.softened_bars.file("png", logits, ("a_$x$", "b", "c"), 4.0, 0)
     assert Image.open(io.BytesIO(png)).width > 1000
-    svg = figures.softened_file(logits, "abc", 4.0, "svg", log=True)
+    svg = figures.softened_bars.file("svg", logits, "abc", 4.0, log=True)
     assert svg.startswith(b"<?xml")
     points = report().points("accuracy")
-    png = figures.against_value_file(points, STUDIES["temperature"], FIGURES["accuracy"], "png")
+    png = figures.against_value.file("png", points, STUDIES["temperature"], FIGURES["accuracy"])
     assert Image.open(io.BytesIO(png)).width > 1000
     with pytest.raises(UnknownNameError, match="picture format"):
-        figures.against_value_file(points, STUDIES["temperature"], FIGURES["accuracy"], "gif")
+        figures.against_value.file("gif", points, STUDIES["temperature"], FIGURES["accuracy"])
 
 
 def test_an_old_or_missing_table_is_one_sentence(tiny) -> None:
