@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
-from streamlit.components.v2 import component
 
 from kdviz.app import address, library, login, session
 from kdviz.app.page_registry import Page
 from kdviz.app.streamlit_i18n import streamlit_texts
 from kdviz.app.texts import say_error
 from kdviz.app.uploads import session_store
-from kdviz.app.widgets.component import locale
-from kdviz.core.files import ASSETS
+from kdviz.app.widgets.component import component, locale
 from kdviz.core.language import LANGUAGES, _, language
 from kdviz.figures.roles import follow_titles, titles_of
 
 _CHAIN = (
     '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M10 13.5a4 4 0 0 0 6 .4l3-3a4 4 0 0 0-5.7-5.7l-1.2 1.2"/>'
     '<path d="M14 10.5a4 4 0 0 0-6-.4l-3 3a4 4 0 0 0 5.7 5.7l1.2-1.2"/></svg>'
+)
+_LINK = (
+    f'<div class="kl"><button type="button" aria-label="Link">{_CHAIN}<span></span></button>'
+    '<span role="status"></span></div>'
 )
 
 
@@ -91,22 +93,10 @@ def _choice(name: str, known: dict[str, library.Path]) -> str:
     return chosen
 
 
-@st.cache_resource(show_spinner=False)
-def _link() -> Any:
-    folder = ASSETS / "app"
-    return component(
-        "kdviz_link",
-        html=f'<div class="kl"><button type="button" aria-label="Link">{_CHAIN}<span></span></button>'
-        '<span role="status"></span></div>',
-        css=(folder / "link.css").read_text(encoding="utf-8"),
-        js="\n".join((folder / name).read_text(encoding="utf-8") for name in ("link.js", "words.js")),
-    )
-
-
 def _copy_link() -> None:
     data = {"label": _("Copy a link to this view"), "copied": _("Link copied")}
     data |= {"language": locale(), "cookie": session.cookie(), "words": streamlit_texts()}
-    _link()(data=data, key="copy-link", width="content")
+    component("link", _LINK, ("words",))(data=data, key="copy-link", width="content")
 
 
 def _languages() -> None:

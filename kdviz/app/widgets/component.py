@@ -1,35 +1,31 @@
-"""The page's own pieces in HTML and canvas: their files are assets/app/<name>.js and .css."""
+"""The one factory of the app's own components: their files are assets/app/<name>.js and .css."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import streamlit as st
-from streamlit.components.v2 import component
+from streamlit.components.v2 import component as register
 
-from kdviz.app.streamlit_i18n import plotly_locale
 from kdviz.core.files import ASSETS
-from kdviz.core.language import ENGLISH, language
+from kdviz.core.language import language
 
-
-def chart(figure: Any, key: str) -> None:
-    """A figure of Plotly, in the page's language."""
-    config: dict[str, Any] = {"displaylogo": False}
-    if language() != ENGLISH:
-        config |= {"locale": locale(), "locales": {locale(): plotly_locale()}}
-    st.plotly_chart(figure, key=key, config=config)
+_ROOT = '<div class="k-root"></div>'
 
 
 @st.cache_resource(show_spinner=False)
-def part(name: str) -> Any:
-    """A piece to put on a page, by the name of its files; its script finds ``<div class="k-root">``."""
+def component(name: str, html: str = _ROOT, more_scripts: tuple[str, ...] = ()) -> Any:
+    """A component to put on a page; it is registered once for the server.
+
+    Args:
+        name: The name of its files, without their endings.
+        html: What is there before its script runs; by default ``<div class="k-root">``, which the script fills.
+        more_scripts: Names of further script files, which its script uses.
+    """
     folder = ASSETS / "app"
-    return component(
-        f"kdviz_part_{name}",
-        html='<div class="k-root"></div>',
-        css=(folder / f"{name}.css").read_text(encoding="utf-8"),
-        js=(folder / f"{name}.js").read_text(encoding="utf-8"),
-    )
+    scripts = [(folder / f"{script}.js").read_text(encoding="utf-8") for script in (name, *more_scripts)]
+    style = (folder / f"{name}.css").read_text(encoding="utf-8")
+    return register(f"kdviz_{name}", html=html, css=style, js="\n".join(scripts))
 
 
 def locale() -> str:

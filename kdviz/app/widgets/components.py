@@ -1,4 +1,4 @@
-"""The two canvas components, and the payloads that go to them."""
+"""The viewer of maps, and the payload that goes to it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import streamlit as st
 from matplotlib.colors import to_rgb
-from streamlit.components.v2 import component
 
 from kdviz import figures
-from kdviz.core.files import ASSETS
+from kdviz.app.widgets.component import component
 from kdviz.core.language import N_, _, number, percent
 from kdviz.metrics import AgreementReport, PairAgreement
 from kdviz.saliency import SaliencyMap, difference, methods
@@ -90,20 +88,9 @@ class Row:
     misfits: Mapping[str, str] = field(default_factory=dict)
 
 
-@st.cache_resource(show_spinner=False)
-def _component(name: str) -> Any:
-    folder = ASSETS / "app"
-    return component(
-        f"kdviz_{name}",
-        html=f'<div class="k{name[0]}"></div>',
-        css=(folder / f"{name}.css").read_text(encoding="utf-8"),
-        js=(folder / f"{name}.js").read_text(encoding="utf-8"),
-    )
-
-
 def viewer(payload: Mapping[str, Any], key: str) -> None:
     """Show maps side by side; see assets/app/viewer.js for the payload."""
-    _component("viewer")(data=dict(payload), key=key)
+    component("viewer", '<div class="kv"></div>')(data=dict(payload), key=key)
 
 
 @lru_cache(maxsize=1)

@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 
 from kdviz.app.samples import SampleCache, SampleView
-from kdviz.app.widgets.component import part
+from kdviz.app.widgets.component import component
 from kdviz.core.language import _
 
 _SOFT = 64  # pixels of a picture from which it is drawn smoothly
@@ -60,7 +60,9 @@ def gallery(
     """
     sheet = _sheet if shared else _new_sheet
     data = {**sheet(shown, tuple(map(int, places)), thumb), "items": list(items), "label": label, "thumb": thumb}
-    result = part("gallery")(data={**data, "strip": True, "selected": selected}, key=key, on_picked_change=lambda: None)
+    result = component("gallery")(
+        data={**data, "strip": True, "selected": selected}, key=key, on_picked_change=lambda: None
+    )
     return None if result.picked is None else int(result.picked)
 
 
@@ -109,7 +111,7 @@ def grid(
         "texts": _texts(),
     }
     callbacks = {f"on_{name}_change": function for name, function in on.items()}
-    part("gallery")(data=data, key=key, **callbacks)
+    component("gallery")(data=data, key=key, **callbacks)
 
 
 def make_ahead(shown: SampleView, places: Sequence[int], thumb: int) -> None:

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
-from typing import Any
 
-import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz import figures
-from kdviz.app import address, links
+from kdviz.app import address
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.attention import PAGE
+from kdviz.app.pages.attention.files import chart_files, files
+from kdviz.app.pages.attention.images import distribution, ends
 from kdviz.app.pages.attention.tables import (
     changes_table,
     classes_table,
     controls_table,
     faithful_table,
-    method_title,
     values_table,
 )
-from kdviz.app.samples import SampleView
-from kdviz.app.texts import download, plain, say_missing, together
-from kdviz.app.widgets.component import chart
-from kdviz.app.widgets.gallery import gallery
-from kdviz.core.language import N_, _, number, plural, signed
+from kdviz.app.texts import plain, say_missing, together
+from kdviz.app.widgets.chart import show_chart
+from kdviz.core.language import N_, _
 from kdviz.metrics.similarity import MAIN, measures
-from kdviz.narrative.attention.document import EFFECTS, effects_table
 from kdviz.narrative.attention.likeness import likeness_sentences
 from kdviz.narrative.attention.words import in_words
 from kdviz.studies.attention import MARGIN, AttentionReport, studies_of
-from kdviz.studies.attention.faithfulness import NAME as FAITHFULNESS
 from kdviz.studies.attention.faithfulness import faithfulness_summary
 from kdviz.studies.attention.statistics.likeness import read_likeness
-from kdviz.studies.attention.statistics.report import Extreme
-from kdviz.studies.attention.statistics.table import NAME as AGREEMENT
 from kdviz.studies.sweep.kinds import STUDIES
 
 ADDRESS = ("study", "measure", "margin", "value")
@@ -48,7 +40,6 @@ _MEASURE_TITLES = {
     "iou": N_("Top-20 % overlap"),
 }
 _OWN = "models"  # a study of the experiment's own three models, nothing varied
-_PARQUET = "application/vnd.apache.parquet"
 _OUTCOMES = {
     "closer": ("visibility", N_("Yes: the KD student looks more where the teacher looks")),
     "further": ("visibility_off", N_("No: the KD student looks less where the teacher looks")),
@@ -70,11 +61,11 @@ def page() -> None:
     _claim(report)
     if len(report.values) > 1:
         _against_value(report)
-    _distribution(report)
-    _ends(opened, report)
+    distribution(report)
+    ends(opened, report)
     _depends(report)
     _faithful(opened)
-    _files(opened, report)
+    files(opened, report)
 
 
 def _without_student(opened: OpenExperiment) -> None:
@@ -195,8 +186,8 @@ def _claim(report: AttentionReport) -> None:
             "The band is a quarter of the effect either way: a control passes when its 90 % interval lies within it."
         ),
     )
-    chart(figures.claim_and_controls(report), "attention-claim")
-    _chart_files(report, "claim", figures.claim_and_controls, figures.claim_and_controls_file)
+    show_chart(figures.claim_and_controls(report), "attention-claim")
+    chart_files("claim", figures.claim_and_controls, report)
     if report.all_controls:
         with st.expander(_("Every control")):
             st.dataframe(controls_table(report), hide_index=True)
@@ -205,8 +196,8 @@ def _claim(report: AttentionReport) -> None:
 def _against_value(report: AttentionReport) -> None:
     title = _("Does a softer target teach more of it?") if report.study == "temperature" else _("What it depends on")
     st.subheader(title, anchor=False)
-    chart(figures.effect_against_value(report), "attention-values")
-    _chart_files(report, "values", figures.effect_against_value, figures.effect_against_value_file)
+    show_chart(figures.effect_against_value(report), "attention-values")
+    chart_files("values", figures.effect_against_value, report)
     st.dataframe(values_table(report), hide_index=True)
     if report.trainings > 1:
         with st.expander(_("Each value beside each other")):
@@ -217,80 +208,6 @@ def _against_value(report: AttentionReport) -> None:
                     "pairs together err in 5 % of studies (Holm, 1979)."
                 )
             )
-
-
-# image by image -------------------------------------------------------------------------------------------------------
-
-
-def _distribution(report: AttentionReport) -> None:
-    st.subheader(_("Image by image"), anchor=False)
-    value = _value(report)
-    chart(figures.agreement_distribution(report, value), "attention-images")
-    _chart_files(
-        report,
-        "images",
-        lambda one: figures.agreement_distribution(one, value),
-        lambda one, kind: figures.agreement_distribution_file(one, kind, value),
-    )
-
-
-def _value(report: AttentionReport) -> float | None:
-    known = [one.value for one in report.values if one.value is not None]
-    if len(known) < 2 or report.chosen.value is None:
-        return report.chosen.value
-    kind = STUDIES.get(report.study, STUDIES["temperature"])
-    texts = {f"{value:g}": value for value in known}
-    usual = f"{report.chosen.value:g}"
-    asked = address.read("value", usual)
-    asked = asked if asked in texts else usual
-    chosen = st.segmented_control(
-        _(kind.title),
-        list(texts),
-        required=True,
-        format_func=lambda text: kind.amount(texts[text]),
-        key=address.begin(f"attention-value-{','.join(texts)}", asked),
-    )
-    address.keep("value", chosen or asked, usual)
-    return texts[chosen or asked]
-
-
-def _ends(opened: OpenExperiment, report: AttentionReport) -> None:
-    """The images at both ends; a click opens them in Compare."""
-    shown = opened.studied
-    if shown is None:
-        return
-    closer, further = report.extremes(8)
-    st.markdown(f"**{_('The images at both ends')}** {_('Click one to see its maps.')}")
-    left, right = st.columns(2, gap="large")
-    with left:
-        _end(shown, report, closer, "closer", _("The KD student is closer to the teacher"))
-    with right:
-        _end(shown, report, further, "further", _("The student alone is closer to the teacher"))
-
-
-def _end(shown: SampleView, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
-    places = [(shown.place(one.sample), one) for one in images]
-    found = [(place, one) for place, one in places if place is not None]
-    if not found:
-        return
-    st.caption(title)
-    items = [
-        {
-            "id": one.sample,
-            "label": signed(one.difference, 2),
-            "alt": _(
-                "Sample {number}, true class {label}: agreement with the teacher {kd} (KD student), {alone} (alone)",
-                number=one.sample,
-                label=report.classes[one.label],
-                kd=number(one.kd, 2),
-                alone=number(one.alone, 2),
-            ),
-        }
-        for _place, one in found
-    ]
-    picked = gallery(shown, [place for place, _one in found], items, key=f"end-{key}", label=title, thumb=72)
-    if picked is not None:
-        links.open_page("compare", {"from": "attention", "sample": str(picked)})
 
 
 # what it depends on, and faithfulness ---------------------------------------------------------------------------------
@@ -317,50 +234,3 @@ def _faithful(opened: OpenExperiment) -> None:
         )
     )
     st.dataframe(faithful_table(rows), hide_index=True)
-
-
-# files ----------------------------------------------------------------------------------------------------------------
-
-
-def _chart_files(report: AttentionReport, name: str, chart: Any, file: Any) -> None:
-    with st.container(horizontal=True):
-        download("HTML", f"kdviz-attention-{name}.html", "text/html", lambda: chart(report).to_html())
-        download("PNG", f"kdviz-attention-{name}.png", "image/png", lambda: file(report, "png"))
-        download("SVG", f"kdviz-attention-{name}.svg", "image/svg+xml", lambda: file(report, "svg"))
-
-
-def _files(opened: OpenExperiment, report: AttentionReport) -> None:
-    st.subheader(_("Tables"), anchor=False)
-    st.caption(_made(report))
-    experiment = opened.experiment
-
-    def parquet(table: str) -> bytes:
-        buffer = io.BytesIO()
-        pq.write_table(experiment.table(table), buffer)
-        return buffer.getvalue()
-
-    with st.container(horizontal=True):
-        download(
-            _("Effects (CSV)"),
-            f"kdviz-{experiment.name}-{EFFECTS}.csv",
-            "text/csv",
-            lambda: effects_table(experiment).to_pandas().to_csv(index=False),
-        )
-        for table in (AGREEMENT, FAITHFULNESS):
-            if experiment.has_table(table):
-                file = f"kdviz-{experiment.name}-{table}.parquet"
-                download(f"{table}.parquet", file, _PARQUET, lambda table=table: parquet(table))
-
-
-def _made(report: AttentionReport) -> str:
-    about = report.about
-    parts = [
-        plural("{count} image", "{count} images", report.images),
-        plural("{count} seed", "{count} seeds", report.seeds),
-        plural("{count} teacher", "{count} teachers", report.teachers),
-        method_title(str(about.get("method", "rise"))),
-    ]
-    masks = about.get("settings", {}).get("n_masks")
-    if masks:
-        parts.append(plural("{count} mask", "{count} masks", int(masks)))
-    return " · ".join(parts)

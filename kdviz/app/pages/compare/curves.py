@@ -10,7 +10,7 @@ from kdviz.app.pages.compare.settings import BASELINE_TITLES
 from kdviz.app.pages.compare.state import MapSession, found_curves
 from kdviz.app.texts import download, say_error
 from kdviz.app.widgets import components
-from kdviz.app.widgets.component import chart
+from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.errors import KdvizError
 from kdviz.core.language import _, number
 from kdviz.metrics import Faithfulness
@@ -75,7 +75,7 @@ def _stop(job: RemoteJob) -> None:
 
 
 def _drawn(found: Curves, place: int, baseline: str) -> None:
-    chart(figures.faithfulness_curves(found), f"curves-chart-{place}")
+    show_chart(figures.faithfulness_curves(found), f"curves-chart-{place}")
     st.dataframe(table(found), hide_index=True)
     st.caption(
         _(
@@ -85,11 +85,7 @@ def _drawn(found: Curves, place: int, baseline: str) -> None:
     )
     name = f"kdviz-curves-{baseline}"
     with st.container(horizontal=True):
-        download("HTML", f"{name}.html", "text/html", lambda: figures.faithfulness_curves(found).to_html())
-        for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
-            download(
-                kind.upper(), f"{name}.{kind}", mime, lambda kind=kind: figures.faithfulness_curves_file(found, kind)
-            )
+        chart_downloads(figures.faithfulness_curves, name, found)
         download("CSV", f"{name}.csv", "text/csv", lambda: figures.faithfulness_points(found).to_csv(index=False))
 
 

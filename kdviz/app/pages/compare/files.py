@@ -18,6 +18,7 @@ from kdviz.app.pages.compare.settings import BASELINE_TITLES, METHOD_TITLES, Map
 from kdviz.app.pages.compare.state import MapSession, found_curves
 from kdviz.app.texts import download, picture_bytes
 from kdviz.app.widgets import components
+from kdviz.app.widgets.chart import chart_downloads
 from kdviz.core.language import _, number
 from kdviz.figures.report import Report, ReportRow, html_report
 from kdviz.metrics import AgreementReport
@@ -105,9 +106,7 @@ def _row_files(row: components.Row, chosen: SelectedImage) -> None:
         return pa.concat_tables([report.table() for report in measures.values()]).to_pandas().to_csv(index=False)
 
     with st.container(horizontal=True):
-        download("PNG", f"{name}.png", "image/png", lambda: figures.comparison_file(kept, "png"))
-        download("SVG", f"{name}.svg", "image/svg+xml", lambda: figures.comparison_file(kept, "svg"))
-        download("HTML", f"{name}.html", "text/html", lambda: figures.comparison(kept).to_html().encode())
+        chart_downloads(figures.comparison, name, kept)
         download(_("Maps (NPZ)"), f"{name}.npz", "application/octet-stream", lambda: maps_npz(kept))
         download(_("Agreement (CSV)"), f"{name}.csv", "text/csv", table)
         download(_("Settings (JSON)"), f"{name}.json", "application/json", lambda: _settings_json(kept, chosen))

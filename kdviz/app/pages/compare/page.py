@@ -11,6 +11,7 @@ from kdviz.app import address, service
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.compare import PAGE, picture, result, settings
+from kdviz.app.pages.compare.own_pictures import say_problems
 from kdviz.app.pages.compare.state import MapSession
 from kdviz.app.results import results_for
 from kdviz.app.texts import say_error, say_missing, together
@@ -33,7 +34,7 @@ def page() -> None:
     _lead(opened)
     if not opened.experiment.models:
         return
-    picture.say_problems()
+    say_problems()
     chosen = picture.choose_picture(opened)
     wanted = settings.controls(opened, chosen)
     if chosen is None:

@@ -21,7 +21,6 @@ MASKS = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)
 TEACHER, PREDICTED, TRUE, EACH = "teacher", "predicted", "true", "each"
 RISE = "rise"
 _NO_BASELINE = "none"
-_INLINE = ("n_masks", "baseline")  # beside the method, where it has them
 _NEVER = ("precision", "seconds")  # not for people: the app chooses
 METHOD_TITLES = {name: methods[name].title for name in methods}
 SETTING_TITLES = {

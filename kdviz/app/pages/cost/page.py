@@ -18,7 +18,7 @@ from kdviz.app.pages.cost.cost_panel import HERE, STORED
 from kdviz.app.pages.cost.profiler_process import measurer
 from kdviz.app.texts import download, plain, say_error, say_missing, together
 from kdviz.app.widgets import html, margin
-from kdviz.app.widgets.component import chart
+from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.app.widgets.html import text
 from kdviz.compress.cost import AXES, FORMS, CostReport, Entry, front, read_cost, table_file
 from kdviz.compress.operations import left_out
@@ -174,24 +174,12 @@ def _chart(opened: OpenExperiment, report: CostReport) -> None:
         return
     split = _split(report)
     best = front(shown, axis.name)
-    chart(figures.accuracy_against_cost(shown, axis, split), f"cost-{axis.name}")
+    show_chart(figures.accuracy_against_cost(shown, axis, split), f"cost-{axis.name}")
     names = listed((plain(figures.entry_title(entry)) for entry in best), N_("; "))
     st.markdown(_("By the measured values, nothing is both cheaper and more accurate than: {models}.", models=names))
     file = f"kdviz-{opened.experiment.name}-cost-{axis.name}"
     with st.container(horizontal=True):
-        download(
-            _("Chart (HTML)"),
-            f"{file}.html",
-            "text/html",
-            lambda: figures.accuracy_against_cost(shown, axis, split).to_html(),
-        )
-        for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
-            download(
-                kind.upper(),
-                f"{file}.{kind}",
-                mime,
-                lambda kind=kind: figures.accuracy_against_cost_file(shown, axis, split, kind),
-            )
+        chart_downloads(figures.accuracy_against_cost, file, shown, axis, split, label=_("Chart (HTML)"))
         table = report.table
         name = f"kdviz-{opened.experiment.name}-cost"
         download(_("Table (CSV)"), f"{name}.csv", "text/csv", lambda: _csv(table))

@@ -15,7 +15,7 @@ from kdviz.app.page_header import heading
 from kdviz.app.pages.dark_knowledge import PAGE
 from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, download, plain, say_error, say_missing
-from kdviz.app.widgets.component import chart
+from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.language import _, listed, number, percent
 from kdviz.studies.predictions.soft_targets import TEMPERATURES, entropy_bits, least_sure, softened, softened_table
 
@@ -150,12 +150,12 @@ def _targets(opened: OpenExperiment, shown: SampleView, place: int) -> None:
     logits = {role: shown.logits[role][place] for role in roles}
     st.markdown(_sentence(logits, classes, temperature))
     bars = figures.softened_bars(logits, classes, temperature, label, log)
-    chart(bars, "softened")
+    show_chart(bars, "softened")
     st.markdown(
         f"**{_('Entropy against temperature')}**",
         help=_("0 bits: all on one class. The most: the same for every class."),
     )
-    chart(figures.entropy_against_temperature(logits, temperature), "entropy")
+    show_chart(figures.entropy_against_temperature(logits, temperature), "entropy")
     name = f"kdviz-{opened.experiment.name}-sample-{int(shown.numbers[place])}-T{temperature:g}"
     _files(logits, classes, temperature, label, log, name)
 
@@ -218,18 +218,10 @@ def _percent(share: float) -> str:
 def _files(
     logits: Mapping[str, np.ndarray], classes: Sequence[str], temperature: float, label: int, log: bool, name: str
 ) -> None:
-    def page() -> str:
-        bars = figures.softened_bars(logits, classes, temperature, label, log)
-        return bars.to_html()
-
-    def picture(kind: str) -> bytes:
-        return figures.softened_file(logits, classes, temperature, kind, label, log)
-
     def table() -> str:
         return softened_table(dict(logits), classes).to_pandas().to_csv(index=False)
 
     with st.container(horizontal=True):
         download(_("All temperatures (CSV)"), f"{name}.csv", "text/csv", table)
-        download(_("Bars (HTML)"), f"{name}.html", "text/html", page)
-        download("PNG", f"{name}.png", "image/png", lambda: picture("png"))
-        download("SVG", f"{name}.svg", "image/svg+xml", lambda: picture("svg"))
+        bars = logits, classes, temperature, label, log
+        chart_downloads(figures.softened_bars, name, *bars, label=_("Bars (HTML)"))

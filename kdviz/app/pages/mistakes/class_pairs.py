@@ -8,7 +8,7 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app.pages.mistakes.filters import CHANGE, COUNTS, View, keep
-from kdviz.app.widgets.component import locale, part
+from kdviz.app.widgets.component import component, locale
 from kdviz.core.language import _
 from kdviz.studies.predictions.mistake_index import MistakeIndex, confused_pairs
 
@@ -37,7 +37,7 @@ def matrix(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
         "locale": locale(),
         "texts": _matrix_texts(view),
     }
-    part("confusion")(
+    component("confusion")(
         data=data, key="mistakes-matrix", on_cell_change=_cell_chosen(classes), on_mode_change=_mode_chosen
     )
 

@@ -11,7 +11,7 @@ import streamlit as st
 from kdviz import figures
 from kdviz.app import address
 from kdviz.app.texts import plain, say_error
-from kdviz.app.widgets.component import part
+from kdviz.app.widgets.component import component
 from kdviz.core.language import _, number, percent
 from kdviz.studies.predictions.mistake_index import ORDERS, Filters, MistakeIndex, order_role, without
 
@@ -162,7 +162,7 @@ def chips(index: MistakeIndex, view: View) -> None:
     ]
     label = _("Who is wrong") if index.labelled else _("Who disagrees")
     data = {"label": label, "options": options, "chosen": view.filters.group}
-    part("chips")(data=data, key="mistakes-chips", on_chosen_change=_group_chosen)
+    component("chips")(data=data, key="mistakes-chips", on_chosen_change=_group_chosen)
 
 
 def _group_chosen() -> None:

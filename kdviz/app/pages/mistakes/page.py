@@ -13,7 +13,7 @@ from kdviz import figures
 from kdviz.app import address, links
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
-from kdviz.app.pages.compare.picture import uploads
+from kdviz.app.pages.compare.own_pictures import uploads
 from kdviz.app.pages.mistakes import PAGE, class_pairs, filters
 from kdviz.app.pages.mistakes.filters import MOST_SELECTED, View, keep
 from kdviz.app.pages.mistakes.sample_panel import panel

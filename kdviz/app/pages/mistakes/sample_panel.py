@@ -15,7 +15,7 @@ from kdviz.app.library import OpenExperiment
 from kdviz.app.results import results_for
 from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, picture_bytes
-from kdviz.app.widgets.component import part
+from kdviz.app.widgets.component import component
 from kdviz.core.errors import KdvizError
 from kdviz.core.jobs import Job
 from kdviz.core.language import N_, _, error_text, percent
@@ -92,13 +92,15 @@ def panel(opened: OpenExperiment, shown: SampleView, place: int | None, marked: 
     preview = _preview()
     if place is None:
         preview.close()
-        part("sample")(data=_nothing(), key="mistakes-sample", on_asked_change=_again, on_explained_change=_explained)
+        component("sample")(
+            data=_nothing(), key="mistakes-sample", on_asked_change=_again, on_explained_change=_explained
+        )
         return
     problem = _compute(preview, opened, shown, place)
     mode = st.session_state.get("address-explain")
     mode = mode if mode in (_OWN, _TRUE) and shown.labels[place] >= 0 else _OWN
     data = _payload(preview, opened, shown, place, mode)
-    part("sample")(
+    component("sample")(
         data={**data, "problem": problem, "marked": marked},
         key="mistakes-sample",
         on_asked_change=_again,

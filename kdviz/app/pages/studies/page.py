@@ -15,7 +15,7 @@ from kdviz import figures
 from kdviz.app import address
 from kdviz.app.texts import download, plain, together
 from kdviz.app.widgets import margin
-from kdviz.app.widgets.component import chart
+from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.language import N_, _, number, percent
 from kdviz.narrative.sweeps import sentences
 from kdviz.studies.sweep.report import FIGURES, Figure, Report
@@ -41,7 +41,7 @@ _ABOUT = {
     ),
 }
 _PANELS = {"loss": N_("Loss"), "accuracy": N_("Accuracy")}
-_SVG, _PNG, _PARQUET = "image/svg+xml", "image/png", "application/vnd.apache.parquet"
+_PARQUET = "application/vnd.apache.parquet"
 
 
 def show(report: Report, name: str) -> None:
@@ -100,17 +100,10 @@ def _figure(shown: Sequence[Figure]) -> Figure:
 
 def _chart(report: Report, figure: Figure, name: str) -> None:
     points, study, split = report.points(figure.name), report.study, report.split
-    chart(figures.against_value(points, study, figure, split), f"chart-{report.name}")
+    show_chart(figures.against_value(points, study, figure, split), f"chart-{report.name}")
     file = f"kdviz-{name}-{figure.name}"
     with st.container(horizontal=True):
-        download(
-            _("Chart (HTML)"),
-            f"{file}.html",
-            "text/html",
-            lambda: figures.against_value(points, study, figure, split).to_html(),
-        )
-        download("PNG", f"{file}.png", _PNG, lambda: figures.against_value_file(points, study, figure, "png", split))
-        download("SVG", f"{file}.svg", _SVG, lambda: figures.against_value_file(points, study, figure, "svg", split))
+        chart_downloads(figures.against_value, file, points, study, figure, split, label=_("Chart (HTML)"))
 
 
 # table ----------------------------------------------------------------------------------------------------------------
@@ -169,7 +162,7 @@ def _curves(report: Report, name: str) -> None:
     for place, panel in zip(st.columns(2), _PANELS, strict=True):
         with place:
             st.markdown(f"**{_(_PANELS[panel])}**")
-            chart(figures.curves(chosen, report.study, (panel,)), f"curves-{panel}")
+            show_chart(figures.curves(chosen, report.study, (panel,)), f"curves-{panel}")
     st.caption(
         _(
             "Validation loss is cross entropy; training loss is what was minimised, with the teacher's part, and so is "
@@ -179,11 +172,7 @@ def _curves(report: Report, name: str) -> None:
     )
     with st.container(horizontal=True):
         file = f"kdviz-{name}-curves-chosen"
-        download(
-            _("Curves (HTML)"), f"{file}.html", "text/html", lambda: figures.curves(chosen, report.study).to_html()
-        )
-        download("PNG", f"{file}.png", _PNG, lambda: figures.curves_file(chosen, report.study, "png"))
-        download("SVG", f"{file}.svg", _SVG, lambda: figures.curves_file(chosen, report.study, "svg"))
+        chart_downloads(figures.curves, file, chosen, report.study, label=_("Curves (HTML)"))
 
 
 def _chosen_runs(report: Report, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,0 +1,67 @@
+"""Files of the attention study: charts, tables, and how it was made."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pyarrow.parquet as pq
+import streamlit as st
+
+from kdviz import figures
+from kdviz.app.library import OpenExperiment
+from kdviz.app.pages.attention.tables import (
+    method_title,
+)
+from kdviz.app.texts import download
+from kdviz.app.widgets.chart import chart_downloads
+from kdviz.core.language import _, plural
+from kdviz.narrative.attention.document import EFFECTS, effects_table
+from kdviz.studies.attention import AttentionReport
+from kdviz.studies.attention.faithfulness import NAME as FAITHFULNESS
+from kdviz.studies.attention.statistics.table import NAME as AGREEMENT
+
+_PARQUET = "application/vnd.apache.parquet"
+
+
+def chart_files(name: str, chart: figures.Chart, *data: Any) -> None:
+    """A chart's files."""
+    with st.container(horizontal=True):
+        chart_downloads(chart, f"kdviz-attention-{name}", *data)
+
+
+def files(opened: OpenExperiment, report: AttentionReport) -> None:
+    st.subheader(_("Tables"), anchor=False)
+    st.caption(_made(report))
+    experiment = opened.experiment
+
+    def parquet(table: str) -> bytes:
+        buffer = io.BytesIO()
+        pq.write_table(experiment.table(table), buffer)
+        return buffer.getvalue()
+
+    with st.container(horizontal=True):
+        download(
+            _("Effects (CSV)"),
+            f"kdviz-{experiment.name}-{EFFECTS}.csv",
+            "text/csv",
+            lambda: effects_table(experiment).to_pandas().to_csv(index=False),
+        )
+        for table in (AGREEMENT, FAITHFULNESS):
+            if experiment.has_table(table):
+                file = f"kdviz-{experiment.name}-{table}.parquet"
+                download(f"{table}.parquet", file, _PARQUET, lambda table=table: parquet(table))
+
+
+def _made(report: AttentionReport) -> str:
+    about = report.about
+    parts = [
+        plural("{count} image", "{count} images", report.images),
+        plural("{count} seed", "{count} seeds", report.seeds),
+        plural("{count} teacher", "{count} teachers", report.teachers),
+        method_title(str(about.get("method", "rise"))),
+    ]
+    masks = about.get("settings", {}).get("n_masks")
+    if masks:
+        parts.append(plural("{count} mask", "{count} masks", int(masks)))
+    return " · ".join(parts)

@@ -1,0 +1,39 @@
+"""Charts on a page, and the files of each."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from kdviz.app.streamlit_i18n import plotly_locale
+from kdviz.app.texts import download
+from kdviz.app.widgets.component import locale
+from kdviz.core.language import ENGLISH, language
+from kdviz.figures import Chart
+
+_FILES = {"png": "image/png", "svg": "image/svg+xml"}
+
+
+def show_chart(figure: Any, key: str) -> None:
+    """A figure of Plotly, in the page's language."""
+    config: dict[str, Any] = {"displaylogo": False}
+    if language() != ENGLISH:
+        config |= {"locale": locale(), "locales": {locale(): plotly_locale()}}
+    st.plotly_chart(figure, key=key, config=config)
+
+
+def chart_downloads(chart: Chart, name: str, *data: Any, label: str = "HTML", **options: Any) -> None:
+    """Buttons that save a chart as HTML, PNG and SVG.
+
+    Args:
+        chart: The chart.
+        name: The files' name, without its ending.
+        *data: What the chart is drawn from.
+        label: Of the button for HTML.
+        **options: Further arguments of the chart.
+    """
+    download(label, f"{name}.html", "text/html", partial(chart.html, *data, **options))
+    for kind, mime in _FILES.items():
+        download(kind.upper(), f"{name}.{kind}", mime, partial(chart.file, kind, *data, **options))
