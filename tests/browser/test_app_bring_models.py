@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import TOO_WIDE, WAIT, needs_browser, running
+from browser import TOO_WIDE, WAIT, at_rest, needs_browser, running
 from uploaded_models import pictures, saved, state_of, timm_file
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -71,7 +71,7 @@ def test_models_and_pictures_become_an_experiment(server: str, page: playwright.
     playwright.expect(cards.nth(1)).to_contain_text("96 × 96 pixels", timeout=LONGEST)
     playwright.expect(page.locator(".stCode").last).to_contain_text("--kd-student kd.pth,size=96 --data DIR")
     page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_timeout(600)
+    at_rest(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate(TOO_WIDE.replace(".stDataFrame", ".stDataFrame, .ab-scroll, .stCode")) is False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from browser import IS_DARK, TOO_WIDE, WAIT, is_too_wide, needs_browser
+from browser import IS_DARK, TOO_WIDE, WAIT, at_rest, is_too_wide, needs_browser
 
 from kdviz.app.page_registry import pages, path_of
 
@@ -38,9 +38,7 @@ def opened(context: Any, address: str, scheme: str = "light", width: int = 1440)
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.goto(address)
     playwright.expect(page.locator("h1").first).to_be_visible(timeout=WAIT)
-    page.wait_for_function(AT_REST, timeout=WAIT)
-    page.wait_for_timeout(600)  # charts and canvases draw
-    page.wait_for_function(AT_REST, timeout=WAIT)
+    at_rest(page)
     return page
 
 
@@ -78,8 +76,7 @@ def darkened(page: Any) -> None:
 
 def resized(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 1000})
-    page.wait_for_timeout(400)  # what is drawn for a width is drawn anew
-    page.wait_for_function(AT_REST, timeout=WAIT)
+    at_rest(page)
 
 
 def seen_by_axe(page: Any) -> list[str]:

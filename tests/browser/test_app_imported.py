@@ -9,7 +9,7 @@ from typing import Any
 
 import imported
 import pytest
-from browser import WAIT, is_too_wide, needs_browser, running
+from browser import WAIT, at_rest, is_too_wide, needs_browser, running
 
 from kdviz.experiment import load_experiment
 
@@ -56,7 +56,7 @@ def test_every_page_shows_what_there_is(app: str, page: Any, name: str, path: st
     page.goto(f"{app}/{path}{'&' if '?' in path else '?'}experiment={name}")
     page.get_by_text(text).first.wait_for(timeout=WAIT)
     page.set_viewport_size({"width": 390, "height": 900})
-    page.wait_for_timeout(500)
+    at_rest(page)
     assert not is_too_wide(page)
 
 

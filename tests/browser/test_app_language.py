@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import ROOT, WAIT, needs_browser, settled
+from browser import ROOT, WAIT, at_rest, needs_browser, settled
 
 from kdviz.core.images import ENDINGS
 from kdviz.experiment import MORE_BASELINES
@@ -74,7 +74,7 @@ def test_no_english_is_left(server: str, chinese: playwright.Page, path: str, ex
     playwright.expect(heading).to_contain_text(re.compile("[\u4e00-\u9fff]"), timeout=WAIT)
     playwright.expect(chinese.locator('[data-testid="stStatusWidget"]')).to_have_count(0, timeout=PATIENT)
     playwright.expect(chinese.locator("html")).to_have_attribute("lang", "zh-CN", timeout=PATIENT)
-    chinese.wait_for_timeout(700)  # tables and charts are drawn a moment after the page
+    at_rest(chinese)
     left = [text for text in chinese.evaluate(SAID) if WORDS.search(_without_names(text))]
     assert left == []
     assert chinese.locator(".stMain img:not([alt]), .stMain canvas[role=img]:not([aria-label])").count() == 0
@@ -140,11 +140,11 @@ def test_the_switch_keeps_the_view(server: str, page: playwright.Page) -> None:
 def test_the_switch_keeps_the_address_of_other_pages(server: str, page: playwright.Page, path: str) -> None:
     page.goto(f"{server}/{path}")
     playwright.expect(page.get_by_role("combobox", name="Language")).to_be_visible(timeout=PATIENT)
-    page.wait_for_timeout(1500)
+    at_rest(page)
     before = page.url
     _choose(page, "Language", "简体中文")
     playwright.expect(page.get_by_role("combobox", name="语言")).to_be_visible(timeout=PATIENT)
-    page.wait_for_timeout(1500)
+    at_rest(page)
     assert page.url == before
 
 

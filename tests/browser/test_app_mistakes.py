@@ -84,15 +84,15 @@ def shows(page: playwright.Page, expected: list[int]) -> None:
 
 def comes(page: playwright.Page, test: Callable[[dict[str, str]], bool]) -> None:
     """Wait until the address says so."""
-    for _ in range(100):
-        if test(query(page)):
-            return
-        page.wait_for_timeout(100)
-    pytest.fail(f"the address stayed {page.url}")
+    page.wait_for_url(lambda url: test(query_of(url)), wait_until="commit")
 
 
 def query(page: playwright.Page) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
+    return query_of(page.url)
+
+
+def query_of(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlparse(url).query).items()}
 
 
 def panel(page: playwright.Page, sample: int) -> playwright.Locator:

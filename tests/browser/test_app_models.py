@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import zipfile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import TOO_WIDE, WAIT, needs_browser, running, settled
+from browser import TOO_WIDE, WAIT, at_rest, needs_browser, running, settled
 from safetensors.torch import load_file, save
 
 from kdviz.app.pages.methods.page import TOPICS
@@ -33,6 +34,7 @@ FORMULAE = {
     "errors": 4,
 }
 """Topic -> formulae set apart."""
+SECRET = "0123456789abcdef0123456789abcdef"  # of the test's own server
 
 
 @contextmanager
@@ -239,7 +241,7 @@ def test_a_login_that_is_not_set_up_lets_nobody_in(browser: playwright.Browser, 
         playwright.expect(page.get_by_role("alert").filter(has_text="has no section [auth]")).to_be_visible(
             timeout=START
         )
-        page.wait_for_timeout(1000)
+        at_rest(page)
         assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
         page.context.close()
 
@@ -254,6 +256,38 @@ def test_a_login_that_is_set_up_asks_for_it(browser: playwright.Browser, tmp_pat
         playwright.expect(page.get_by_role("alert").filter(has_text="not set up completely")).to_be_visible()
         assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
         page.context.close()
+
+
+def test_who_is_let_in_can_log_out(browser: playwright.Browser, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.toml"
+    secrets.write_text(f'[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "{SECRET}"\n')
+    allowed = {"KDVIZ_LOGIN": "1", "KDVIZ_LOGIN_ALLOWED": "@example.org", "STREAMLIT_SECRETS_FILES": str(secrets)}
+    with started(tmp_path, **allowed) as address:
+        page = new_page(browser)
+        page.context.add_cookies([{**logged_in("ada@example.org", address), "url": address}])
+        page.goto(f"{address}/models")
+        playwright.expect(page.locator(".ab-card")).to_have_count(3, timeout=START)
+        page.get_by_role("button", name="Log out").click()
+        playwright.expect(page.get_by_role("button", name="Log in")).to_be_visible(timeout=START)
+        page.goto(f"{address}/models")
+        playwright.expect(page.get_by_role("button", name="Log in")).to_be_visible(timeout=START)
+        assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
+        page.context.close()
+
+
+def test_where_nobody_logs_in_nobody_logs_out(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/methods")
+    playwright.expect(page.get_by_role("heading", level=3)).to_have_text("How to read a map")
+    assert page.get_by_role("button", name="Log out").count() == 0
+
+
+def logged_in(email: str, address: str) -> dict[str, str]:
+    """The cookie that Streamlit sets when the provider has said who somebody is."""
+    from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
+
+    name = "_streamlit_user"
+    user = {"is_logged_in": True, "email": email, "email_verified": True, "origin": address}
+    return {"name": name, "value": create_signed_value(SECRET, name, json.dumps(user)).decode()}
 
 
 # methods --------------------------------------------------------------------------------------------------------------

@@ -217,7 +217,9 @@ def test_messages_have_the_names_that_people_gave() -> None:
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_another_library_finds_its_network(mine: session_store.SessionStore, draft: ModelsDraft) -> None:
+def test_a_checkpoint_of_another_library_finds_its_network(
+    mine: session_store.SessionStore, draft: ModelsDraft
+) -> None:
     draft.take_model("teacher", "t.safetensors", timm_file())
     imported(draft)
     experiment = load_experiment(mine.experiments[draft.name].folder)

@@ -57,6 +57,40 @@ IS_DARK = """
 })()"""
 """Whether the page is drawn in dark."""
 
+AT_REST = """
+() => new Promise((resolve) => {
+  let quiet = 0;
+  const observer = new MutationObserver(() => { quiet = 0; });
+  observer.observe(document.documentElement, { subtree: true, childList: true, attributes: true, characterData: true });
+  const resting = () =>
+    document.querySelector(".stApp")?.dataset.testScriptState === "notRunning"
+    && !document.querySelector("[data-stale=true]")
+    && document.getAnimations().every((one) => one.playState !== "running");
+  const frame = () => {
+    quiet = resting() ? quiet + 1 : 0;
+    if (quiet < 30) return requestAnimationFrame(frame);
+    observer.disconnect();
+    resolve(true);
+  };
+  requestAnimationFrame(frame);
+})
+"""
+"""The script ended, nothing waits to be replaced, what faded in has its own colour, and for 30 frames the document did
+not change: charts and tables are drawn. Frames, not seconds: a busy machine draws fewer of them."""
+
+MAP_PIXELS = """
+(count) => new Promise((resolve) => {
+  const shown = () => [...document.querySelectorAll("canvas.k-map")];
+  const before = shown();
+  requestAnimationFrame(() => requestAnimationFrame(() => {
+    const after = shown();
+    const same = after.length === count && after.every((node, place) => node === before[place]);
+    resolve(same && after.map((node) => node.toDataURL()));
+  }));
+})
+"""
+"""The pixels of the maps, when there are so many and a repaint, which waits for the next frame, is done."""
+
 needs_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(
@@ -87,15 +121,17 @@ def server(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[s
 class running:  # noqa: N801  reads as a phrase: with running(...)
     """A server of the app as a context: its address, and its process."""
 
-    def __init__(self, log: Path, **environment: str):
+    def __init__(self, log: Path, script: str = "app.py", **environment: str):
         self.log = log
-        self.environment = {**os.environ, **environment}
+        self.script = script
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]  # for a script in another folder
+        self.environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment}
 
     def __enter__(self) -> tuple[str, subprocess.Popen]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+        command = [sys.executable, "-m", "streamlit", "run", self.script, "--server.headless", "true"]
         command += ["--server.port", str(port), "--server.address", "127.0.0.1"]
         self.output = self.log.open("w")
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.output, stderr=self.output, env=self.environment)
@@ -190,15 +226,9 @@ def settled(page: Any, rows: int = 1) -> None:
 
 def maps(page: Any, rows: int = 1) -> list[str]:
     """The pixels of the three maps of each row, as the page shows them."""
-    from playwright.sync_api import expect
+    return page.wait_for_function(MAP_PIXELS, arg=3 * rows, timeout=WAIT).json_value()
 
-    canvases = page.locator("canvas.k-map")
-    pixels: list[str] = []
-    for _ in range(5):  # on a busy machine the maps before a click may just be going
-        expect(canvases).to_have_count(3 * rows)
-        page.wait_for_timeout(150)  # a repaint waits for the next frame
-        pixels = canvases.evaluate_all("nodes => nodes.map((node) => node.toDataURL())")
-        if len(pixels) == 3 * rows:
-            break
-    assert len(pixels) == 3 * rows
-    return pixels
+
+def at_rest(page: Any) -> None:
+    """Wait until the script has ended and nothing on the page changes or moves any more."""
+    page.wait_for_function(AT_REST, timeout=WAIT)
