@@ -58,8 +58,8 @@ class SampleView:
     def picture(self, place: int) -> Image.Image:
         return self.pictures([place])[0]
 
-    def place(self, number: int) -> int | None:
-        """Where a sample of the split is; None when it has no picture."""
+    def index_of(self, number: int) -> int | None:
+        """The index of a sample of the split; None when it has no picture."""
         found = np.flatnonzero(self.numbers == number)
         return int(found[0]) if len(found) else None
 

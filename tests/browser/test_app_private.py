@@ -63,7 +63,7 @@ def test_pictures_and_experiments_leave_the_memory_with_their_session(english: A
         playwright.expect(page.get_by_text("Your pictures", exact=True)).to_be_visible(timeout=WAIT)
         settled(page)
         there = kept(tmp_path)
-        assert all(there[name] for name in ("experiments", "pictures", "requests", "results")), there
+        assert all(there.get(name) for name in ("experiments", "pictures", "requests", "results")), there
         page.close()
         end = time.monotonic() + PATIENCE
         while any((left := kept(tmp_path)).values()) and time.monotonic() < end:

@@ -84,7 +84,7 @@ def test_files_and_pictures_become_an_experiment_of_the_session(
         "--kd-student kd.pth.tar,size=64,resize=72 --data DIR"
     )
     with unpacking.from_zip(zipped(experiment.folder, "mine")) as package:
-        again = mine.bring(package, "again.zip")
+        again = mine.add_experiment(package, "again.zip")
     assert load_experiment(again.folder).runs.keys() == experiment.runs.keys()
 
     draft.take_model("teacher", "other.pt", saved(state_of("torchvision/squeezenet1_1")))
@@ -224,8 +224,8 @@ def test_a_checkpoint_of_another_library_finds_its_network(
     imported(draft)
     experiment = load_experiment(mine.experiments[draft.name].folder)
     content = saved({"model": state_of("torchvision/shufflenet_v2_x0_5")})
-    one = mine.add(experiment, content, "", "other", "mine.pth")
+    one = mine.add_model(experiment, content, "", "other", "mine.pth")
     assert load_experiment(one.folder).runs["other"].network == "torchvision/shufflenet_v2_x0_5"
     other = build_network("torchvision/squeezenet1_1", classes=7, channels=3, size=(64, 64)).state_dict()
     with pytest.raises(ModelError, match=r"'seven\.pth' is a 'torchvision/squeezenet1_1' with 7 outputs"):
-        mine.add(experiment, saved(dict(other)), "", "seven", "seven.pth")
+        mine.add_model(experiment, saved(dict(other)), "", "seven", "seven.pth")

@@ -9,8 +9,9 @@ import gc
 import json
 import os
 import threading
+import weakref
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -31,21 +32,33 @@ def _answer() -> None:
             (_FOLDER / "answer.new").replace(_FOLDER / "answer.json")
 
 
+_seen: dict[int, tuple[str, weakref.ref]] = {}
+
+
 def _private() -> Counter[str]:
+    """What is alive of all that was seen; garbage is collected by the app, not by the probe."""
+    for kind, one in _found():
+        _seen.setdefault(id(one), (kind, weakref.ref(one)))
+    return Counter(kind for kind, reference in list(_seen.values()) if reference() is not None)
+
+
+def _found() -> Iterator[tuple[str, Any]]:
     from kdviz.app import results
     from kdviz.app.library import OpenExperiment
     from kdviz.app.pages.compare.own_pictures import Upload
     from kdviz.app.service import Request
     from kdviz.experiment import Experiment
 
-    gc.collect()
-    shared, found = results.shared_results(), Counter[str]()
+    shared = results.shared_results()
     for one in gc.get_objects():
-        found["experiments"] += isinstance(one, (OpenExperiment, Experiment)) and _is_own(one)
-        found["pictures"] += isinstance(one, Upload)
-        found["requests"] += isinstance(one, Request) and one.results is not shared
-        found["results"] += isinstance(one, results.Results) and one is not shared
-    return found
+        if isinstance(one, (OpenExperiment, Experiment)) and _is_own(one):
+            yield "experiments", one
+        elif isinstance(one, Upload):
+            yield "pictures", one
+        elif isinstance(one, Request) and one.results is not shared:
+            yield "requests", one
+        elif isinstance(one, results.Results) and one is not shared:
+            yield "results", one
 
 
 def _is_own(one: Any) -> bool:

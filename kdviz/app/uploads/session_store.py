@@ -8,6 +8,7 @@ stops, and those of a server that was killed when the next one starts.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import secrets
 import shutil
@@ -34,6 +35,7 @@ from kdviz.experiment import Experiment
 PREFIX = "own-"
 GRACE = 8.0  # seconds in which a lost connection may come back
 _ROOT = "kdviz-own-"
+_UNWINDING = 2.0  # seconds until the threads of a session that is closed have ended
 _LINKS_ONLY = 4096  # bytes that count for a folder without weights of its own
 
 
@@ -109,6 +111,7 @@ class SessionStore:
             self._look_again()
         else:
             self.end()
+            _close_session(self.session)
 
     def end(self) -> None:
         """Remove every file."""
@@ -125,7 +128,7 @@ class SessionStore:
 
     # what is brought --------------------------------------------------------------------------------------------------
 
-    def bring(self, package: Package, source: str) -> UploadedExperiment:
+    def add_experiment(self, package: Package, source: str) -> UploadedExperiment:
         """Unpack an experiment and check it.
 
         Raises:
@@ -143,7 +146,9 @@ class SessionStore:
             one = self.experiments[name] = UploadedExperiment(name, folder, source, package.size, package.ignored)
         return one
 
-    def add(self, experiment: Experiment, content: bytes, network: str, role: str, source: str) -> UploadedExperiment:
+    def add_model(
+        self, experiment: Experiment, content: bytes, network: str, role: str, source: str
+    ) -> UploadedExperiment:
         """Add weights to an experiment: to this session's copy of it, which is made if it has none yet.
 
         Args:
@@ -172,7 +177,7 @@ class SessionStore:
             name = self._new_name(experiment.name)
             one = UploadedExperiment(name, self.folder / name, source, _LINKS_ONLY)
             title = f"{experiment.title or experiment.name} + {role}"
-            experiment = upload_validation.derived(experiment, one.folder, title)
+            experiment = upload_validation.derive_experiment(experiment, one.folder, title)
         try:
             run = upload_validation.add_weights(experiment, path, network, role, source)
         except BaseException:
@@ -295,6 +300,29 @@ def opened(folder: Path, stamp: Any, load: Any) -> Any:
     if folder not in kept or kept[folder][0] != stamp:
         kept[folder] = stamp, load()
     return kept[folder][1]
+
+
+def _close_session(session: str) -> None:
+    """End a session that is gone in Streamlit, too, which else keeps its state, its uploads and what its pages hold."""
+    if not exists():
+        return
+    runtime = get_instance()
+    objects = getattr(runtime, "_get_async_objs", None)  # no public way to the thread that must do it
+    if objects is not None:
+        objects().eventloop.call_soon_threadsafe(runtime.close_session, session)
+    timer = threading.Timer(_UNWINDING, _collect)
+    timer.daemon = True
+    timer.start()
+
+
+def _collect() -> None:
+    """Free what sessions that are gone hold in cycles.
+
+    The server takes what it has loaded out of garbage collection, and with it the sessions that were there then.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def is_private(name: str) -> bool:

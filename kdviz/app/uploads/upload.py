@@ -112,12 +112,12 @@ def release(files: Sequence[Any]) -> None:
 
 def _bring_zip(file: Any) -> session_store.UploadedExperiment:
     with unpacking.from_zip(file.getvalue()) as package:
-        return session_store.current_store().bring(package, file.name)
+        return session_store.current_store().add_experiment(package, file.name)
 
 
 def _bring_folder(files: Sequence[Any]) -> session_store.UploadedExperiment:
     package = unpacking.from_folder([(file.name, file.getvalue()) for file in files])
-    return session_store.current_store().bring(package, files[0].name.lstrip("./").partition("/")[0])
+    return session_store.current_store().add_experiment(package, files[0].name.lstrip("./").partition("/")[0])
 
 
 def _weights(opened: OpenExperiment) -> None:
@@ -142,7 +142,7 @@ def _weights(opened: OpenExperiment) -> None:
         if st.button(label, icon=":material/add:", disabled=file is None):
             _take(
                 [file],
-                lambda: session_store.current_store().add(
+                lambda: session_store.current_store().add_model(
                     experiment, file.getvalue(), network, role.strip(), file.name
                 ),
             )

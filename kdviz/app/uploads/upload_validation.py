@@ -274,7 +274,7 @@ def _any_run(experiment: Experiment) -> Run:
 # a copy ---------------------------------------------------------------------------------------------------------------
 
 
-def derived(experiment: Experiment, folder: Path, title: str) -> Experiment:
+def derive_experiment(experiment: Experiment, folder: Path, title: str) -> Experiment:
     """A copy of an experiment in a folder of its own: links to weights and tables, and its own experiment.json.
 
     The copy's files are only ever replaced, never written into, so that the originals stay as they are.

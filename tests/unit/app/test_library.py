@@ -76,7 +76,7 @@ def test_the_first_split_with_pictures_and_predictions_is_shown(own: Path, small
     place = 7
     number = int(shown.numbers[place])
     assert number != place
-    assert shown.place(number) == place
+    assert shown.index_of(number) == place
     assert shown.labels[place] == splits["test"].labels[number]
     assert np.array_equal(np.asarray(shown.picture(place)), splits["test"].images[number, 0].numpy())
     assert shown.predictions.predicted["teacher"][place] == shown.logits["teacher"][place].argmax()

@@ -51,7 +51,7 @@ def files_of(folder: Path, within: str = "") -> dict[str, bytes]:
 
 def bring(mine: session_store.SessionStore, content: bytes, name: str = "tiny.zip") -> session_store.UploadedExperiment:
     with unpacking.from_zip(content) as package:
-        return mine.bring(package, name)
+        return mine.add_experiment(package, name)
 
 
 def everything_in(folder: Path) -> set[Path]:
@@ -78,7 +78,7 @@ def test_a_zip_of_an_experiment_is_opened(mine: session_store.SessionStore, tiny
 def test_a_folder_of_files_is_opened(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     for start in ("tiny/", "/tiny/", "./tiny/"):
         files = list(files_of(tiny_folder, start).items())
-        brought = mine.bring(unpacking.from_folder([*files, (f"{start}runs/x.parquet", b"")]), "tiny")
+        brought = mine.add_experiment(unpacking.from_folder([*files, (f"{start}runs/x.parquet", b"")]), "tiny")
         assert brought.ignored == ("tiny/runs/x.parquet",)
         assert load_experiment(brought.folder).runs.keys() == {"teacher", "kd_student", "student"}
 
@@ -253,7 +253,7 @@ FORGED = [
 @pytest.mark.parametrize("content", FORGED, ids=range(len(FORGED)))
 def test_forged_weights_are_refused(mine: session_store.SessionStore, tiny: Experiment, content: bytes) -> None:
     with pytest.raises(ModelError, match=r"w\.safetensors"):
-        mine.add(tiny, content, "", "mine", "w.safetensors")
+        mine.add_model(tiny, content, "", "mine", "w.safetensors")
     assert everything_in(mine.folder) == set()
     assert mine.size == 0
 
@@ -293,7 +293,7 @@ def test_weights_become_a_further_model_of_a_copy(mine: session_store.SessionSto
     tiny.write_table("predictions", pa.table({"x": [1]}))
     before = {path: path.read_bytes() for path in everything_in(tiny.folder)}
     state = {f"module.{name}": tensor.half() for name, tensor in weights_of(tiny, "student").items()}
-    brought = mine.add(tiny, save(state), "", "half", "half.safetensors")
+    brought = mine.add_model(tiny, save(state), "", "half", "half.safetensors")
     opened = load_experiment(brought.folder)
     assert list(opened.runs) == ["teacher", "kd_student", "student", "half"]
     assert opened.runs["half"].network == "paper_fc"
@@ -302,7 +302,7 @@ def test_weights_become_a_further_model_of_a_copy(mine: session_store.SessionSto
     near = opened.runs["half"].model(noise)
     assert torch.allclose(near, tiny.runs["student"].model(noise), atol=1e-2)
     assert not torch.equal(near, tiny.runs["student"].model(noise))
-    again = mine.add(opened, save(weights_of(tiny, "teacher")), "paper_cnn", "second", "t.safetensors")
+    again = mine.add_model(opened, save(weights_of(tiny, "teacher")), "paper_cnn", "second", "t.safetensors")
     assert again is brought
     assert list(load_experiment(brought.folder).runs)[-2:] == ["half", "second"]
     assert brought.added == {"half": "half.safetensors", "second": "t.safetensors"}
@@ -328,7 +328,7 @@ def test_weights_that_do_not_fit_are_refused(
     mine: session_store.SessionStore, tiny: Experiment, change, words: str
 ) -> None:
     with pytest.raises(ModelError, match=words):
-        mine.add(tiny, save(change(weights_of(tiny, "student"))), "paper_fc", "mine", "w.safetensors")
+        mine.add_model(tiny, save(change(weights_of(tiny, "student"))), "paper_fc", "mine", "w.safetensors")
     assert everything_in(mine.folder) == set()
     assert mine.experiments == {}
 
@@ -336,18 +336,18 @@ def test_weights_that_do_not_fit_are_refused(
 @pytest.mark.parametrize("role", ["student", "student_se", "../x", "", "a b", "mäx"])
 def test_a_role_must_be_new_and_a_name(mine: session_store.SessionStore, tiny: Experiment, role: str) -> None:
     with pytest.raises(SettingError, match=r"no role name|is taken"):
-        mine.add(tiny, save(weights_of(tiny, "student")), "", role, "w.safetensors")
+        mine.add_model(tiny, save(weights_of(tiny, "student")), "", role, "w.safetensors")
     assert everything_in(mine.folder) == set()
 
 
 def test_the_network_is_found_from_the_file_or_the_first_difference_is_said(
     mine: session_store.SessionStore, tiny: Experiment
 ) -> None:
-    assert mine.add(tiny, save(weights_of(tiny, "teacher")), "", "cnn", "w.safetensors").added == {
+    assert mine.add_model(tiny, save(weights_of(tiny, "teacher")), "", "cnn", "w.safetensors").added == {
         "cnn": "w.safetensors"
     }
     with pytest.raises(ModelError, match=r"fit none of paper_cnn, paper_fc.* 'features\.0\.weight' .*not in the file"):
-        mine.add(tiny, save({"x": torch.zeros(2)}), "", "other", "w.safetensors")
+        mine.add_model(tiny, save({"x": torch.zeros(2)}), "", "other", "w.safetensors")
 
 
 def test_networks_that_take_no_such_pictures_are_not_offered(tiny: Experiment) -> None:
@@ -371,7 +371,7 @@ def test_a_session_has_a_limit_and_all_together_have_one(
     with pytest.raises(SettingError, match=r"no room .* a session may keep"):
         bring(mine, content)
     with pytest.raises(SettingError, match=r"no room .* a session may keep"):
-        mine.add(tiny, bytes(2_000_000), "", "x", "x.safetensors")
+        mine.add_model(tiny, bytes(2_000_000), "", "x", "x.safetensors")
     monkeypatch.setenv(limits.SESSION, "500")
     monkeypatch.setenv(limits.TOTAL, str(megabytes + 1))
     other = session_store.SessionStore("session-2")

@@ -59,7 +59,7 @@ def ends(opened: OpenExperiment, report: AttentionReport) -> None:
 
 
 def _end(shown: SampleView, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
-    places = [(shown.place(one.sample), one) for one in images]
+    places = [(shown.index_of(one.sample), one) for one in images]
     found = [(place, one) for place, one in places if place is not None]
     if not found:
         return

@@ -9,7 +9,7 @@ from kdviz import figures
 from kdviz.app.pages.compare.settings import BASELINE_TITLES
 from kdviz.app.pages.compare.state import MapSession, found_curves
 from kdviz.app.texts import download, say_error
-from kdviz.app.widgets import components
+from kdviz.app.widgets import viewer
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.errors import KdvizError
 from kdviz.core.language import _, number
@@ -20,7 +20,7 @@ _REFRESH_SECONDS = 0.4
 Curves = dict[str, dict[str, Faithfulness]]
 
 
-def curves(current: MapSession, place: int, row: components.Row) -> None:
+def curves(current: MapSession, place: int, row: viewer.Row) -> None:
     """A button, then progress, then the curves of one row of maps."""
     job = current.curves.get(place)
     title = _("Deletion and insertion: do the maps tell the truth about their models?")
@@ -41,7 +41,7 @@ def curves(current: MapSession, place: int, row: components.Row) -> None:
         st.fragment(_shown, run_every=None if job.ended else _REFRESH_SECONDS)(current, place, row, not job.ended)
 
 
-def _start(current: MapSession, place: int, row: components.Row) -> None:
+def _start(current: MapSession, place: int, row: viewer.Row) -> None:
     try:
         current.start_curves(place, dict(row.maps), row.baseline or "black")
     except KdvizError as error:
@@ -52,7 +52,7 @@ def _start(current: MapSession, place: int, row: components.Row) -> None:
     st.rerun()
 
 
-def _shown(current: MapSession, place: int, row: components.Row, refreshing: bool) -> None:
+def _shown(current: MapSession, place: int, row: viewer.Row, refreshing: bool) -> None:
     job = current.curves.get(place)
     if job is None:
         return

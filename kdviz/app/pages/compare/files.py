@@ -17,7 +17,7 @@ from kdviz.app.pages.compare.picture import SelectedImage
 from kdviz.app.pages.compare.settings import BASELINE_TITLES, METHOD_TITLES, MapRequest
 from kdviz.app.pages.compare.state import MapSession, found_curves
 from kdviz.app.texts import download, picture_bytes
-from kdviz.app.widgets import components
+from kdviz.app.widgets import viewer
 from kdviz.app.widgets.chart import chart_downloads
 from kdviz.core.language import _, number
 from kdviz.figures.report import Report, ReportRow, html_report
@@ -29,7 +29,7 @@ _OPTIONS = {"n_masks": "masks", "n_steps": "steps", "n_samples": "samples"}  # s
 
 def downloads(
     opened: OpenExperiment,
-    rows: Sequence[components.Row],
+    rows: Sequence[viewer.Row],
     tables: Sequence[pd.DataFrame],
     chosen: SelectedImage,
     wanted: MapRequest,
@@ -80,11 +80,11 @@ def agreement_frame(measures: Mapping[str, AgreementReport]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                _("Measure"): _(components.MEASURE_TITLES.get(name, name)),
+                _("Measure"): _(viewer.MEASURE_TITLES.get(name, name)),
                 _("Model"): figures.role_title(pair.first),
                 _("and"): figures.role_title(pair.second),
                 _("Agreement"): _shown(pair.agreement),
-                _("95 % interval"): components.interval(pair).strip(),
+                _("95 % interval"): viewer.interval(pair).strip(),
                 _("Noise ceiling"): _shown(pair.ceiling),
             }
             for name, report in measures.items()
@@ -97,7 +97,7 @@ def _shown(value: float) -> str:
     return "" if value != value else number(value, 3)
 
 
-def _row_files(row: components.Row, chosen: SelectedImage) -> None:
+def _row_files(row: viewer.Row, chosen: SelectedImage) -> None:
     kept, measures = dict(row.maps), dict(row.measures)
     method = next(iter(kept.values())).method
     name = "-".join(part for part in ("kdviz", _file_name(chosen), method, row.baseline) if part)
@@ -122,7 +122,7 @@ def _settings_json(maps: Mapping[str, SaliencyMap], chosen: SelectedImage) -> st
     return json.dumps({**found, "targets": {role: one.classes[one.target] for role, one in maps.items()}})
 
 
-def explain_command(opened: OpenExperiment, chosen: SelectedImage, wanted: MapRequest, row: components.Row) -> str:
+def explain_command(opened: OpenExperiment, chosen: SelectedImage, wanted: MapRequest, row: viewer.Row) -> str:
     """``kdviz explain`` with everything that differs from its defaults."""
     first = next(iter(row.maps.values()))
     parts = ["kdviz", "explain", f"{_file_name(chosen)}.png", "-e", opened.command_folder]
@@ -141,7 +141,7 @@ def explain_command(opened: OpenExperiment, chosen: SelectedImage, wanted: MapRe
 
 def _report(
     opened: OpenExperiment,
-    rows: Sequence[components.Row],
+    rows: Sequence[viewer.Row],
     chosen: SelectedImage,
     command: str,
     found: Mapping[int, Any],

@@ -16,6 +16,7 @@ from PIL import Image
 from kdviz.app.library import OpenExperiment
 from kdviz.app.samples import SampleView
 from kdviz.app.texts import say_error, together
+from kdviz.app.uploads import session_store
 from kdviz.app.widgets.component import component
 from kdviz.app.widgets.gallery import gallery
 from kdviz.core.errors import ImageError
@@ -99,6 +100,7 @@ def upload_controls(opened: OpenExperiment) -> None:
 
 def _take(own: Uploads, given: Sequence[tuple[str, bytes]], experiment: Experiment) -> None:
     """Keep the pictures, and empty the fields by new keys."""
+    session_store.current_store()  # with it, this session is ended for good some seconds after the tab is closed
     own.problems = []
     for name, content in given:
         try:

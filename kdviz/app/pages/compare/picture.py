@@ -105,7 +105,7 @@ def _selected(shown: SampleView) -> list[int]:
     text = address.read("samples", "")
     address.keep("samples", text, "")
     numbers = [part for part in text.split(",") if part.isascii() and part.isdecimal() and len(part) < 10]
-    found = (shown.place(int(part)) for part in numbers[:_MOST_SAMPLES])
+    found = (shown.index_of(int(part)) for part in numbers[:_MOST_SAMPLES])
     return list(dict.fromkeys(place for place in found if place is not None))
 
 
@@ -116,7 +116,7 @@ def _place(shown: SampleView, usual: int) -> int:
     if not text:
         return usual
     fine = text.isascii() and text.isdecimal() and len(text) < 10
-    place = shown.place(int(text)) if fine else None
+    place = shown.index_of(int(text)) if fine else None
     if place is None:
         say_error(
             _(

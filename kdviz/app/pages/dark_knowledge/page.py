@@ -84,7 +84,7 @@ def _place(shown: SampleView) -> int:
     if not text:
         return start
     fine = text.isascii() and text.isdecimal() and len(text) < 10
-    place = shown.place(int(text)) if fine else None
+    place = shown.index_of(int(text)) if fine else None
     if place is None:
         say_error(
             _("There is no sample '{number}' with a picture here; another one is shown instead.", number=text[:40])

@@ -22,7 +22,7 @@ from kdviz.app.texts import about_sample, download, plain, say_missing, together
 from kdviz.app.widgets import gallery, margin
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _, language, listed, number, percent, plural, speaking
-from kdviz.narrative import judgements as words
+from kdviz.narrative import judgements
 from kdviz.studies.comparison.judgement import Margins
 from kdviz.studies.predictions.mistake_index import MistakeIndex
 from kdviz.studies.predictions.mistakes import Predictions, distillation_effect, distillation_judgement
@@ -93,7 +93,7 @@ def _browse(opened: OpenExperiment, shown: SampleView, index: MistakeIndex) -> N
         with st.container():
             _gallery(opened, shown, index, view, places)
         with st.container():
-            place = None if view.open is None or not len(places) else shown.place(view.open)
+            place = None if view.open is None or not len(places) else shown.index_of(view.open)
             panel(opened, shown, place, view.open in view.selected)
 
 
@@ -137,7 +137,7 @@ def _effect(predictions: Predictions, margins: Margins) -> str:
         chance=chance,
     )
     one = _("With one seed this tells of these models only, not of distillation in general.")
-    return together([counts, plain(words.helped(judged)[2]), one])
+    return together([counts, plain(judgements.helped(judged)[2]), one])
 
 
 def _found(opened: OpenExperiment, count: int) -> str:
@@ -226,7 +226,7 @@ def _files(opened: OpenExperiment, shown: SampleView, view: View, places: np.nda
     with st.container(horizontal=True, key="mistakes-files"):
         label = _("This list (CSV)")
         download(label, f"{name}.csv", "text/csv", lambda: table(opened, shown, places).to_csv(index=False))
-        marked = [place for one in view.selected if (place := shown.place(one)) is not None]
+        marked = [place for one in view.selected if (place := shown.index_of(one)) is not None]
         if marked:
             label, chosen = _("The selection (CSV)"), np.array(marked)
             kept = f"kdviz-{opened.experiment.name}-selection.csv"

@@ -7,8 +7,7 @@ import streamlit as st
 from kdviz.app import address
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
-from kdviz.app.pages.studies import SWEEPS
-from kdviz.app.pages.studies import page as study
+from kdviz.app.pages.studies import SWEEPS, study_panel
 from kdviz.app.texts import plain, say_missing
 from kdviz.core.errors import ExperimentError
 from kdviz.core.language import N_, _, error_text
@@ -30,7 +29,7 @@ _LEADS = {
 
 def page() -> None:
     """The sweep of the address, or the first that exists."""
-    address.only("study", *study.ADDRESS)
+    address.only("study", *study_panel.ADDRESS)
     opened = heading(SWEEPS)
     name = _study(opened)
     st.markdown(_(_LEADS[name], data=plain(opened.title)))
@@ -72,4 +71,4 @@ def show_or_say(opened: OpenExperiment, name: str) -> None:
         data = "" if opened.is_mnist else " --data DIR"
         say_missing(error_text(str(error)), f"kdviz sweep {name} -e {opened.command_folder}{data}")
         return
-    study.show(report, f"{opened.experiment.name}-{name}")
+    study_panel.show(report, f"{opened.experiment.name}-{name}")

@@ -6,8 +6,7 @@ import streamlit as st
 
 from kdviz.app import address
 from kdviz.app.page_header import heading
-from kdviz.app.pages.studies import TEACHER_EPOCHS
-from kdviz.app.pages.studies import page as study
+from kdviz.app.pages.studies import TEACHER_EPOCHS, study_panel
 from kdviz.app.pages.studies.sweeps import show_or_say
 from kdviz.app.texts import plain
 from kdviz.core.language import _
@@ -15,7 +14,7 @@ from kdviz.core.language import _
 
 def page() -> None:
     """The study of the teacher's epochs."""
-    address.only(*study.ADDRESS)
+    address.only(*study_panel.ADDRESS)
     opened = heading(TEACHER_EPOCHS)
     st.markdown(
         _(

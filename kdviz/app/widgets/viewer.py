@@ -88,7 +88,7 @@ class Row:
     misfits: Mapping[str, str] = field(default_factory=dict)
 
 
-def viewer(payload: Mapping[str, Any], key: str) -> None:
+def show_viewer(payload: Mapping[str, Any], key: str) -> None:
     """Show maps side by side; see assets/app/viewer.js for the payload."""
     component("viewer", '<div class="kv"></div>')(data=dict(payload), key=key)
 
