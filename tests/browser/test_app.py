@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from browser import ROOT, TOO_WIDE, maps, needs_browser, settled
+from browser import ROOT, TOO_WIDE, at_rest, maps, needs_browser, settled
 
 from kdviz.data import bundled_digits
 from kdviz.experiment import load_experiment
@@ -182,6 +182,6 @@ def test_no_page_scrolls_sideways(server: str, page: playwright.Page, path: str)
     for width in (390, 1440):
         page.set_viewport_size({"width": width, "height": 900})
         playwright.expect(page.get_by_role("heading", level=1)).to_be_visible()
-        page.wait_for_timeout(800)
+        at_rest(page)
         assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
         assert not page.evaluate(TOO_WIDE)

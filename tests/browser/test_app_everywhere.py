@@ -13,13 +13,6 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 pytestmark = needs_browser
 
 PAGES = {name: f"/{path_of(name)}" for name in pages} | {"compare": "/compare?masks=250"}
-AT_REST = """
-document.querySelector(".stApp")?.dataset.testScriptState === "notRunning"
-&& !document.querySelector("[data-stale=true]")
-&& document.getAnimations().every((one) => one.playState !== "running")
-"""
-"""The script ended, nothing waits to be replaced, and what faded in has its own colour."""
-
 NOTHING_SCROLLS = {"overview", "mistakes", "temperature", "teacher-epochs", "dark-knowledge"}
 """Pages on which nothing but charts is wider than the screen, not even what scrolls by itself."""
 
@@ -69,9 +62,7 @@ def darkened(page: Any) -> None:
     """The page of somebody whose system becomes dark; it follows without being loaded again."""
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     page.wait_for_function(IS_DARK, timeout=WAIT)
-    page.wait_for_function(AT_REST, timeout=WAIT)
-    page.wait_for_timeout(600)  # charts and canvases draw
-    page.wait_for_function(AT_REST, timeout=WAIT)
+    at_rest(page)
 
 
 def resized(page: Any, width: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from browser import IS_DARK, TOO_WIDE, needs_browser, settled
+from browser import IS_DARK, TOO_WIDE, at_rest, needs_browser, settled
 from conftest import NETWORKS, SMALL
 
 from kdviz.app.library import OpenExperiment
@@ -489,7 +489,7 @@ def test_everybody_can_use_it(server, page, many, experiment):
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(IS_DARK if scheme == "dark" else f"!{IS_DARK.strip()}")
-        page.wait_for_timeout(500)
+        at_rest(page)
         found = Axe().run(page, options={"resultTypes": ["violations"]})
         serious = [one for one in found.response["violations"] if one["impact"] in ("serious", "critical")]
         assert not serious, [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in serious]

@@ -134,7 +134,7 @@ def test_the_pages_fit_a_phone(server: str, page: playwright.Page, path: str) ->
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         playwright.expect(page.locator(".ab-card, .st-key-topic h3").first).to_be_visible()
-        page.wait_for_timeout(600)
+        at_rest(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert page.evaluate(wide) is False
 
