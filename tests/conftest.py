@@ -13,7 +13,7 @@ from imported import imported_folders  # noqa: F401  a fixture
 from map_jobs import pool, task  # noqa: F401  fixtures
 
 from kdviz.data import LabelledImages, bundled_digits, mnist
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, InputSpec, load_experiment
 
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from kdviz.compress.profile import processor
+from kdviz.compress.forms import processor
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from kdviz.bench.rows import Row
 from kdviz.core.devices import choose_device
 from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill import MNIST_INPUT, TrainingConfig, fit, predict_logits
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 
 TEMPERATURES = (1.0, 4.0, 16.0, 64.0)
 

@@ -162,14 +162,15 @@ def print_metrics(
 
 
 def verdict_on(experiment: Experiment, split: str | None, margin: float) -> dict[str, Any]:
-    """What Overview says of the predictions of a split, as :func:`kdviz.narrative.overview.report` gives it.
+    """What Overview says of the predictions of a split, as :func:`kdviz.narrative.decision.report` gives it.
 
     Args:
         experiment: With predictions.
         split: Its name; None: the first that the predictions have.
         margin: In points of accuracy.
     """
-    from kdviz.narrative.overview import ExperimentSummary, report
+    from kdviz.narrative.decision import report
+    from kdviz.narrative.overview import ExperimentSummary
     from kdviz.studies.comparison.judgement import Margins
 
     found = ExperimentSummary(experiment, _cost_of(experiment), _study_of(experiment), split)

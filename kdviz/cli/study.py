@@ -165,7 +165,7 @@ def _models(experiment: Any, splits: Any, options: argparse.Namespace) -> list[S
 
 def _sweeps(own: Any, seeds: list[int], options: argparse.Namespace) -> list[Any]:
     """The sweep of each teacher, the experiment's own first; with ``--estimate``, none while a teacher is untrained."""
-    from kdviz.distill.runs import is_finished
+    from kdviz.distill.storage.run_files import is_finished
     from kdviz.studies.attention import seeds_of_teacher, sweep_of_teacher, teacher_runs, train_teachers
 
     runs = teacher_runs(own, options.teachers - 1)

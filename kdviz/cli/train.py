@@ -99,8 +99,8 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> None:
     from kdviz.data.doubts import known
     from kdviz.data.registry import bundled_samples
-    from kdviz.distill.interrupted import forget_unfinished
     from kdviz.distill.recipes import input_for, read_splits, recipe_for
+    from kdviz.distill.storage.interrupted import forget_unfinished
     from kdviz.experiment import load_experiment
 
     set_threads(options)

@@ -6,11 +6,8 @@ does falls on all alike. They are good for comparing models on this machine; oth
 
 from __future__ import annotations
 
-import gc
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,9 +15,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from kdviz.compress.cost import SCHEMA, wilson
+from kdviz.compress.cost import wilson
+from kdviz.compress.forms import CPU, ModelForm, cost_table
 from kdviz.compress.onnx_export import exporter_problem, float_file, int8_file
-from kdviz.compress.operations import Operations, operations_of
+from kdviz.compress.operations import operations_of
+from kdviz.compress.timing import _SMALL, timed
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError, KdvizError, SettingError, UnknownNameError
 from kdviz.data import LabelledImages
@@ -34,12 +33,17 @@ from kdviz.models.networks import ONNX, OnnxNetwork, parameter_count
 MOST = 2000
 """Pictures of an imported experiment's data folder that accuracy is measured on, with those for int8."""
 
+
 CALIBRATION = 200  # pictures on which the ranges of int8 are measured
+
+
 _AT_ONCE = 250  # pictures, while accuracy is measured
+
+
 _BURST_SECONDS, _BURST_CALLS = 0.01, 40  # a model's turn: as many calls as fit, at least one
+
+
 _FEWEST_ROUNDS, _MOST_ROUNDS = 9, 60
-_SMALL = 64 * 64  # pixels
-_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -81,24 +85,6 @@ class Progress:
     doing: str
     notes: tuple[str, ...] = ()
     table: pa.Table | None = None
-
-
-@dataclass
-class _Form:
-    """One model as one kind of file."""
-
-    run: Run
-    form: str
-    network: nn.Module  # the network alone: its own input -> its own logits
-    file_bytes: int
-    operations: Operations | None
-    parameters: int | None
-    about: dict[str, Any] = field(default_factory=dict)  # columns of its accuracy
-    times: dict[tuple[int, int], list[float]] = field(default_factory=dict)  # (threads, batch) -> ms, one a round
-
-    @property
-    def name(self) -> str:
-        return f"{self.run.role}, {self.form}"
 
 
 def own_samples(experiment: Experiment) -> Samples | None:
@@ -159,7 +145,7 @@ def profile(experiment: Experiment, samples: Samples | None, settings: Settings 
     notes: list[str] = []
     try:
         torch.set_num_threads(settings.threads[0])
-        forms: list[_Form] = []
+        forms: list[ModelForm] = []
         notes += [only_predictions(role) for role in experiment.runs if role not in experiment.models]
         for number, run in enumerate(experiment.models.values()):
             yield Progress(0.35 * number / len(experiment.models), f"{run.role}: files", tuple(notes))
@@ -169,26 +155,23 @@ def profile(experiment: Experiment, samples: Samples | None, settings: Settings 
             form.about = _accuracy(experiment, form, samples, device)
         for number, threads in enumerate(settings.threads):
             torch.set_num_threads(threads)
-            for share in _timed(experiment, forms, threads, settings, device):
+            for share in timed(experiment, forms, threads, settings, device):
                 yield Progress(0.5 + 0.5 * (number + share) / len(settings.threads), "times", tuple(notes))
     finally:
         torch.set_num_threads(threads_before)
-    yield Progress(1.0, "done", tuple(notes), _table(forms, device))
-
-
-# the files ------------------------------------------------------------------------------------------------------------
+    yield Progress(1.0, "done", tuple(notes), cost_table(forms, device))
 
 
 def _forms(
     experiment: Experiment, run: Run, samples: Samples | None, device: torch.device, notes: list[str]
-) -> list[_Form]:
+) -> list[ModelForm]:
     """A run as it is and, on the CPU, as ONNX files; what cannot be made is noted."""
     example = torch.zeros(2, run.spec.channels, *run.spec.size)
     size = (run.folder / run.weights).stat().st_size if run.weights else 0
     if run.network == ONNX:
-        return [_Form(run, "file", run.unadapted, size, None, None)] if device.type == "cpu" else []
+        return [ModelForm(run, "file", run.unadapted, size, None, None)] if device.type == "cpu" else []
     parameters, counted = parameter_count(run.unadapted), operations_of(run.unadapted, example[:1])
-    found = [_Form(run, "torch", unadapted(run.on(device)), size, counted, parameters)]
+    found = [ModelForm(run, "torch", unadapted(run.on(device)), size, counted, parameters)]
     if device.type != "cpu":
         return found
     problem = exporter_problem()
@@ -196,11 +179,11 @@ def _forms(
         return found if problem in notes else (notes.append(problem) or found)
     try:
         content = float_file(run.unadapted, example)
-        found.append(_Form(run, "onnx", OnnxNetwork(content), len(content), counted, parameters))
+        found.append(ModelForm(run, "onnx", OnnxNetwork(content), len(content), counted, parameters))
         if samples is None:
             raise SettingError("int8 finds its ranges on pictures; name the data's folder with --data.")
         content = int8_file(content, own_input(experiment, run, samples.calibration))
-        found.append(_Form(run, "onnx_int8", OnnxNetwork(content), len(content), counted, parameters))
+        found.append(ModelForm(run, "onnx_int8", OnnxNetwork(content), len(content), counted, parameters))
     except KdvizError as error:
         notes.append(f"{run.role}: {error}")
     return found
@@ -214,10 +197,7 @@ def operations(network: nn.Module, picture: Tensor) -> int:
     return operations_of(network, picture).flops
 
 
-# accuracy -------------------------------------------------------------------------------------------------------------
-
-
-def _accuracy(experiment: Experiment, form: _Form, samples: Samples | None, device: torch.device) -> dict[str, Any]:
+def _accuracy(experiment: Experiment, form: ModelForm, samples: Samples | None, device: torch.device) -> dict[str, Any]:
     """The columns of a form's accuracy."""
     test = form.run.metrics.get("test", {}).get("accuracy")
     if samples is None or bool((samples.measured.labels < 0).any()):
@@ -239,7 +219,7 @@ def _shown(split: str, count: int, accuracy: float, right: bytes | None) -> dict
 
 
 @torch.inference_mode()
-def _right(experiment: Experiment, form: _Form, samples: LabelledImages, device: torch.device) -> np.ndarray:
+def _right(experiment: Experiment, form: ModelForm, samples: LabelledImages, device: torch.device) -> np.ndarray:
     said = []
     for part in samples.images.split(_AT_ONCE):
         logits = form.network(own_input(experiment, form.run, part, device))
@@ -249,7 +229,7 @@ def _right(experiment: Experiment, form: _Form, samples: LabelledImages, device:
 
 
 @torch.inference_mode()
-def own_input(experiment: Experiment, run: Run, pictures: Tensor, device: torch.device = _CPU) -> Tensor:
+def own_input(experiment: Experiment, run: Run, pictures: Tensor, device: torch.device = CPU) -> Tensor:
     """A network's own input made of common pictures, uint8 (N, C, H, W) -> float32 (N, c, h, w)."""
     inputs, model = experiment.input.normalise(pictures.to(device)), run.on(device)
     return model.own_input(inputs) if isinstance(model, AdaptedNetwork) else inputs
@@ -258,138 +238,3 @@ def own_input(experiment: Experiment, run: Run, pictures: Tensor, device: torch.
 def unadapted(model: nn.Module) -> nn.Module:
     """The network alone."""
     return model.network if isinstance(model, AdaptedNetwork) else model
-
-
-# times ----------------------------------------------------------------------------------------------------------------
-
-
-def _timed(
-    experiment: Experiment, forms: Sequence[_Form], threads: int, settings: Settings, device: torch.device
-) -> Iterator[float]:
-    """Take times, round by round; yield the share that is done."""
-    calls: list[tuple[list[float], Callable[[], Any]]] = []
-    for batch in settings.batches_for(experiment):
-        specs = {one.run.spec for one in forms}
-        pictures = {spec: torch.rand(batch, spec.channels, *spec.size) for spec in specs}
-        for one in forms:
-            times = one.times.setdefault((threads, batch), [])
-            calls.append((times, _call(one.network, pictures[one.run.spec], device)))
-    counts = [_calls_in_a_turn(call) for _, call in calls]
-    order, start, rounds = np.random.default_rng(settings.seed), time.monotonic(), 0
-    while rounds < _MOST_ROUNDS:
-        for place in order.permutation(len(calls)):
-            times, call = calls[place]
-            times.append(_turn(call, counts[place]))
-        rounds += 1
-        spent = (time.monotonic() - start) / settings.seconds
-        yield min(0.99, max(rounds / _MOST_ROUNDS, min(spent, rounds / _FEWEST_ROUNDS)))
-        if spent >= 1 and rounds >= _FEWEST_ROUNDS:
-            return
-
-
-def _call(network: nn.Module, pictures: Tensor, device: torch.device) -> Callable[[], Any]:
-    """One call on pictures that are where it takes them."""
-    if isinstance(network, OnnxNetwork):
-        array = pictures.numpy()
-        return lambda: network.answers(array)
-    there = pictures.to(device)
-    if device.type != "cuda":
-        return lambda: network(there)
-
-    def waited() -> None:
-        network(there)
-        torch.cuda.synchronize(device)
-
-    return waited
-
-
-@torch.inference_mode()
-def _calls_in_a_turn(call: Callable[[], Any]) -> int:
-    call()  # prepares memory
-    start = time.perf_counter()
-    call()
-    spent = max(time.perf_counter() - start, 1e-9)
-    return int(min(_BURST_CALLS, max(1, _BURST_SECONDS / spent)))
-
-
-@torch.inference_mode()
-def _turn(call: Callable[[], Any], count: int) -> float:
-    """The median time of some calls in a row, in milliseconds, after one that finds its data in the caches."""
-    call()
-    times = []
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        for _ in range(count):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-    finally:
-        if collecting:
-            gc.enable()
-    return 1000 * float(np.median(times))
-
-
-# the table ------------------------------------------------------------------------------------------------------------
-
-
-def _table(forms: Sequence[_Form], device: torch.device) -> pa.Table:
-    from kdviz import __version__
-
-    machine = {
-        "device": str(device),
-        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
-        "cores": os.cpu_count() or 1,
-        "torch": torch.__version__,
-        "onnxruntime": _onnxruntime_version(),
-        "kdviz": __version__,
-        "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    rows = []
-    for form in forms:
-        about = {
-            "role": form.run.role,
-            "form": form.form,
-            "network": form.run.network,
-            "weights": form.run.sha256,
-            "parameters": form.parameters,
-            "flops": form.operations and form.operations.flops,
-            "uncounted": None if form.operations is None else list(form.operations.uncounted),
-            "file_bytes": form.file_bytes,
-            **form.about,
-        }
-        rows += [
-            {**about, "threads": threads, "batch": batch, **_quartiles(times), **machine}
-            for (threads, batch), times in form.times.items()
-        ]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
-
-
-def _quartiles(times: Sequence[float]) -> dict[str, Any]:
-    low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
-    return {
-        "latency_ms": median,
-        "latency_low_ms": low,
-        "latency_high_ms": high,
-        "rounds": len(times),
-        "times_ms": list(times),
-    }
-
-
-def _onnxruntime_version() -> str | None:
-    try:
-        import onnxruntime  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        return None
-    return str(onnxruntime.__version__)
-
-
-def processor() -> str:
-    """The processor's name, as far as the system says it."""
-    import platform
-
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
-            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine() or "CPU"

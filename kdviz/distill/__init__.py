@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from kdviz.distill.augment import augmentations
     from kdviz.distill.checks import check_settings, check_teacher
     from kdviz.distill.config import TrainingConfig
-    from kdviz.distill.experiment_trainer import MNIST_INPUT, Stage, train_experiment
+    from kdviz.distill.experiment_trainer import MNIST_INPUT, train_experiment
     from kdviz.distill.objectives.feature_losses import feature_losses
     from kdviz.distill.objectives.losses import distillation_loss, losses, soft_target_loss, teacher_losses
     from kdviz.distill.objectives.registry import register_teacher_loss
-    from kdviz.distill.training import Progress, fit, predict_logits
+    from kdviz.distill.prediction import predict_logits
+    from kdviz.distill.stages import Stage
+    from kdviz.distill.training import Progress, fit
 
 __all__ = [
     "MNIST_INPUT",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +16,32 @@ from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.files import Store, require_writable
 from kdviz.core.moved import renamed
 from kdviz.data import LabelledImages
-from kdviz.data.doubts import KEY, Doubt, of_data
+from kdviz.data.doubts import Doubt, of_data
 from kdviz.data.sets import mnist
 from kdviz.distill.checks import check_teacher, logits_doubts, teacher_doubts
-from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
-from kdviz.distill.interrupted import Unfinished, forget_unfinished
+from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.layers import choose_layers, head_of
 from kdviz.distill.objectives.losses import pooled_logits
 from kdviz.distill.objectives.objective import freeze
-from kdviz.distill.runs import weights_of
+from kdviz.distill.prediction import predict_logits
 from kdviz.distill.sources import LabelBudget, ModelSource, labelled_part
-from kdviz.distill.training import Progress, fit, predict_logits
+from kdviz.distill.stages import (
+    Stage,
+    is_statistic,
+    joined,
+    recorded_doubts,
+    stages_of_doubts,
+    stages_of_training,
+    training_record,
+)
+from kdviz.distill.storage.interrupted import Unfinished, forget_unfinished
+from kdviz.distill.storage.run_files import weights_of
+from kdviz.distill.training import Progress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
 from kdviz.experiment import Experiment, InputSpec
 
 MNIST_INPUT = InputSpec(**mnist.INPUT)
 """Values in [0, 1] as the paper's networks take them, so that 0 is black."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Progress of one of several trainings: ``name`` says which, ``number`` of ``count``; None is its end.
-
-    One with ``warnings`` is no progress: they are sentences about the data, or about a model that is not trained.
-    """
-
-    name: str
-    number: int
-    count: int
-    progress: Progress | None
-    warnings: tuple[str, ...] = ()
 
 
 def train_experiment(
@@ -68,7 +63,7 @@ def train_experiment(
 
     An experiment that is there is replaced; its tables are kept under another name if its teacher was another.
     Training that was interrupted goes on after its last whole epoch when this is called again with the same data and
-    settings, and ends with the same weights; see :mod:`kdviz.distill.interrupted`.
+    settings, and ends with the same weights; see :mod:`kdviz.distill.storage.interrupted`.
 
     What looks wrong with the data, or with a teacher's answers to the validation split (to the training samples where
     only its logits are known), is said by a stage of its own before the students are trained, and is kept in the
@@ -93,7 +88,8 @@ def train_experiment(
         few: Train with few labels.
         title: A heading for the experiment.
         keep_unfinished: Keep the states of the trainings when all are done, for a caller who has more to do before the
-            experiment is complete, and who removes them with :func:`kdviz.distill.interrupted.forget_unfinished`.
+            experiment is complete, and who removes them with
+            :func:`kdviz.distill.storage.interrupted.forget_unfinished`.
 
     Raises:
         SettingError: The settings contradict each other; the text says which.
@@ -114,53 +110,38 @@ def train_experiment(
     if config.feature_loss:
         lab.require_layers(fresh, networks[0])
     found = of_data(splits)
-    yield from _said("data", 0, count, found)
+    yield from stages_of_doubts("data", 0, count, found)
     made = zip(teachers, recipes, roles, networks, strict=True)
     for number, (origin, own, role, network) in enumerate(made, 1):
         record: dict[str, Any] = {"weights_from": origin.source, "trained": False}
         if not origin.trained:
-            yield from _stages(role, number, count, lab.fit(role, network, lab.train, own))
+            yield from stages_of_training(role, number, count, lab.fit(role, network, lab.train, own))
             record = training_record(own, lab.train, splits["validation"], distilled=False)
             record |= lab.about(origin)
         check_teacher(network.eval().requires_grad_(False), experiment.classes, lab.train.classes)
         doubts = lab.doubts(role, network, given=origin.trained)
-        yield from _said(role, number, count, doubts)
-        experiment.add_run(role, origin.name, network, record | _kept([*doubts, *found]), {})
+        yield from stages_of_doubts(role, number, count, doubts)
+        experiment.add_run(role, origin.name, network, record | recorded_doubts([*doubts, *found]), {})
         found = []
 
     if teacher_logits is not None:
         doubts = logits_doubts("teacher", teacher_logits, lab.train)
-        yield from _said("teacher", 0, count, doubts)
+        yield from stages_of_doubts("teacher", 0, count, doubts)
         found = [*doubts, *found]
     start = lab.keep_start(fresh) if student.weights is not None else ""
     for number, role in ((count - 1, "kd_student"), (count, "student")):
         distilled, network = role == "kd_student", copy.deepcopy(fresh)
         training, soft = lab.kd_training_set(networks, teacher_logits) if distilled else (lab.train, None)
         taught = (networks, teacher_logits) if distilled else ((), None)
-        yield from _stages(role, number, count, lab.fit(role, network, training, config, soft, *taught))
+        yield from stages_of_training(role, number, count, lab.fit(role, network, training, config, soft, *taught))
         record = training_record(config, training, splits["validation"], distilled=distilled)
-        record |= lab.about(student) | ({"start": start} if start else {}) | _kept(found)
+        record |= lab.about(student) | ({"start": start} if start else {}) | recorded_doubts(found)
         experiment.add_run(role, student.name, network, record, {})
         found = []
     experiment.set_aside_tables()
     experiment.save()
     if not keep_unfinished:
         forget_unfinished(out)
-
-
-def _stages(role: str, number: int, count: int, steps: Iterable[Progress]) -> Iterator[Stage]:
-    return (Stage(role, number, count, progress) for progress in steps)
-
-
-def _said(name: str, number: int, count: int, doubts: Sequence[Doubt]) -> Iterator[Stage]:
-    """A stage of warnings, or none."""
-    if doubts:
-        yield Stage(name, number, count, None, tuple(doubt.text for doubt in doubts))
-
-
-def _kept(doubts: Sequence[Doubt]) -> dict[str, Any]:
-    """What a training record says of them."""
-    return {KEY: [doubt.to_json() for doubt in doubts]} if doubts else {}
 
 
 def _teacher_recipe(config: TrainingConfig, number: int) -> TrainingConfig:
@@ -261,7 +242,7 @@ class ExperimentTrainer:
         head, _ = head_of(network, torch.zeros(2, self.spec.channels, *self.spec.size))
         freeze(network, config.unfreeze, head)
         trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-        left = [name for name in missing if name not in trained and not _is_statistic(name)]
+        left = [name for name in missing if name not in trained and not is_statistic(name)]
         if left:
             raise SettingError(
                 f"The weights of the {role} lack {len(left)} tensors (first '{left[0]}') that would stay random, since "
@@ -347,40 +328,6 @@ class ExperimentTrainer:
         name = f"start/{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
         self.store.write(name, content)
         return name
-
-
-def _is_statistic(name: str) -> bool:
-    return name.endswith(("running_mean", "running_var"))
-
-
-def joined(first: LabelledImages, second: LabelledImages) -> LabelledImages:
-    """The samples of both, in one split."""
-    both = first.names is not None and second.names is not None
-    return replace(
-        first,
-        images=torch.cat([first.images, second.images]),
-        labels=torch.cat([first.labels, second.labels]),
-        names=(*first.names, *second.names) if both else None,  # type: ignore[misc]
-        annotators=None,
-    )
-
-
-def training_record(
-    config: TrainingConfig, training: LabelledImages, validation: LabelledImages, *, distilled: bool
-) -> dict[str, Any]:
-    """What experiment.json says about how a run was trained: everything needed to do it again."""
-    record: dict[str, Any] = {
-        **config.to_json(),
-        "optimizer": "adam",
-        "train_samples": len(training),
-        "validation_samples": len(validation),
-        "selected_by": "validation accuracy",
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-    if not distilled:
-        record = {name: value for name, value in record.items() if name not in TEACHER_SETTINGS}
-    return record
 
 
 __getattr__ = renamed(__name__, {"Few": "LabelBudget", "Origin": "ModelSource"})

@@ -22,8 +22,8 @@ from kdviz.data.readers.folders import images_below
 from kdviz.data.registry import Recipe, datasets, trainable_datasets
 from kdviz.data.samples import LabelledImages
 from kdviz.distill.config import TrainingConfig
+from kdviz.distill.prediction import predict_logits
 from kdviz.distill.sources import ModelSource, labelled_part
-from kdviz.distill.training import predict_logits
 from kdviz.distill.transfer import HEAD, frozen_backbone, trains_head_only
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.models.checkpoints import download_pretrained, pretrained_input, read_checkpoint

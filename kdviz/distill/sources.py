@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdviz.core.errors import SettingError
 from kdviz.core.moved import renamed
 from kdviz.data import LabelledImages
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import InputSpec
 from kdviz.models.checkpoints import classifier_head, load_pretrained, load_trained
 from kdviz.models.networks import RENORMALISED, Renormalised

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -18,9 +17,8 @@ from kdviz.core.errors import ModelError
 from kdviz.data import LabelledImages
 from kdviz.distill.checks import check_balance, check_settings
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.objective import Normalise, Objective, autocasts
-
-_PREDICTED = 4_000_000  # numbers in a batch whose logits are computed
+from kdviz.distill.objectives.objective import Normalise, Objective
+from kdviz.distill.prediction import autocast, batch_logits
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,6 @@ class Checkpoint(Protocol):
     def save(self, state: dict[str, Any]) -> None:
         """Replace it; a state holds tensors, numbers, texts, and lists and dicts of them."""
         ...
-
-
-def autocast(device: torch.device, bf16: str) -> AbstractContextManager[Any]:
-    """The autocast of ``bf16`` (``auto``, ``on`` or ``off``) on this device."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocasts(device, bf16))
 
 
 def fit(
@@ -178,7 +171,7 @@ def _steps(
         mean_loss = float(total) / len(train)
         if not torch.isfinite(total):
             raise ModelError(f"The loss became {mean_loss} in epoch {epoch}; try a lower learning rate.")
-        answers = _logits(network, validation, normalise, device, config.bf16)
+        answers = batch_logits(network, validation, normalise, device, config.bf16)
         taught = objective.teaches and config.teaches_in(epoch)
         yield training.ended(
             Progress(
@@ -327,35 +320,6 @@ def _doubts(
     first = torch.arange(min(config.batch_size, len(train)))
     soft = objective.first_answers(first)
     assert soft is not None
-    logits = _logits(network, train.take(first), normalise, soft.device, "off").to(soft)
+    logits = batch_logits(network, train.take(first), normalise, soft.device, "off").to(soft)
     labels = train.labels[first].to(soft.device)
     return (*check_settings(config), *check_balance(logits, soft, labels, config))
-
-
-def predict_logits(
-    network: nn.Module, samples: LabelledImages, normalise: Normalise, *, device: str = "auto", bf16: str = "off"
-) -> Tensor:
-    """Logits of every sample, float32 (N, classes) on the CPU: evaluation mode, no gradient.
-
-    float32 by default: what is reported must not depend on the machine's bfloat16.
-    """
-    where = choose_device(device)
-    return _logits(network.to(where), samples, normalise, where, bf16)
-
-
-def _laid_out(inputs: Tensor) -> Tensor:
-    return inputs.contiguous(memory_format=torch.channels_last) if inputs.shape[1] > 1 else inputs
-
-
-@torch.inference_mode()
-def _logits(
-    network: nn.Module, samples: LabelledImages, normalise: Normalise, device: torch.device, bf16: str
-) -> Tensor:
-    was_training = network.training
-    network.eval()
-    # Large pictures in large batches cost a processor more for memory than for arithmetic.
-    size = max(8, min(500, _PREDICTED // max(1, samples.images[:1].numel())))
-    with autocast(device, bf16):
-        parts = [network(_laid_out(normalise(part.to(device)))).float().cpu() for part in samples.images.split(size)]
-    network.train(was_training)
-    return torch.cat(parts).clone()

@@ -21,7 +21,7 @@ from kdviz.core.files import Store
 from kdviz.data import LabelledImages
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.layers import INPUT, FeatureHook, head_of
-from kdviz.distill.runs import read_array, write_array
+from kdviz.distill.storage.run_files import read_array, write_array
 from kdviz.experiment import InputSpec
 
 HEAD = "linear_head"

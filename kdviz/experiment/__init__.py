@@ -1,15 +1,8 @@
 """An experiment: its folder, its runs, and how its record is checked."""
 
 from kdviz.core.errors import KdvizError
-from kdviz.experiment.folder import (
-    FORMATS,
-    IMPORTED,
-    MORE_BASELINES,
-    ROLES,
-    Experiment,
-    list_experiments,
-    load_experiment,
-)
+from kdviz.experiment.folder import FORMATS, IMPORTED, MORE_BASELINES, ROLES, Experiment
+from kdviz.experiment.loading import list_experiments, load_experiment
 from kdviz.experiment.run import PREDICTIONS, Run
 from kdviz.models.inputs import BASELINES, InputSpec
 

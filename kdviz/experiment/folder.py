@@ -34,12 +34,11 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from kdviz.core.errors import ExperimentError, SettingError, TargetError, UnknownNameError
-from kdviz.core.files import MODELS, atomic_write, parquet_of
+from kdviz.core.files import atomic_write, parquet_of
 from kdviz.core.images import open_image
 from kdviz.data import LabelledImages
 from kdviz.data.store import StoredSamples, samples_table
-from kdviz.experiment.checking import Checker, input_spec, is_number, read_json, run_of
-from kdviz.experiment.run import ROLE_NAME, Run, as_network, check_new_role, read_weights, tried
+from kdviz.experiment.run import ROLE_NAME, Run, as_network, check_new_role, tried
 from kdviz.models.inputs import BASELINES, InputSpec, as_tensor
 from kdviz.models.networks import ONNX, OnnxNetwork
 
@@ -47,14 +46,18 @@ FORMATS = (1, 2)
 """Versions of experiment.json that can be read. 2 says each run's own input, class order and title; it is written only
 where 1 cannot say what there is."""
 
+
 ROLES = ("teacher", "kd_student", "student")
 """The three roles every experiment can have, in the order in which they are shown."""
+
 
 IMPORTED = "imported"
 """The data set of an experiment whose models kdviz did not train."""
 
+
 MORE_BASELINES = ("blur", "noise")
 """Those that are not constant."""
+
 
 _TABLES = (
     "predictions",
@@ -72,7 +75,10 @@ _TABLES = (
     "showcase",
 )  # what is said of an experiment's own teacher
 
+
 _HASH = "[0-9a-f]" * 8  # in a weights file's name
+
+
 _DIGITS = re.compile(r"\+?[0-9]{1,9}")
 
 
@@ -330,65 +336,6 @@ class Experiment:
 def _needs_format_2(run: Run) -> bool:
     more = run.title or run.settings or run.parent or run.made_by
     return bool(run.is_adapted or not run.has_model or run.network.startswith("transformers/") or more)
-
-
-def list_experiments(folder: Path = MODELS) -> list[str]:
-    """Names of the experiments in ``folder``."""
-    return sorted(path.parent.name for path in folder.glob("*/experiment.json"))
-
-
-def load_experiment(path: str | Path) -> Experiment:
-    """Open and check an experiment's folder; a bare name is looked up in models/.
-
-    Every field is checked and every weights file is compared with its SHA-256; models are built when
-    they are first used.
-
-    Raises:
-        ExperimentError: The folder does not validate; the text names the field.
-        UnknownNameError: There is no such experiment.
-    """
-    folder = _find(Path(path))
-    document = read_json(folder / "experiment.json")
-    check = Checker(folder)
-    version = document.get("format")
-    check.that(is_number(version) and version in FORMATS, "format", f"must be 1 or 2, got {version!r}")
-    title = document.get("title", "")
-    check.that(isinstance(title, str), "title", "must be a text")
-    classes = check.strings(document, "classes")
-    place = "input" if version == 1 else "picture"
-    spec = input_spec(check, document.get(place), place)
-    experiment = Experiment(
-        folder=folder,
-        dataset=check.text(document, "dataset"),
-        classes=tuple(classes),
-        input=spec,
-        runs={},
-        title=title,
-    )
-    entries = document.get("runs")
-    check.that(isinstance(entries, list) and bool(entries), "runs", "must be a list of at least one run")
-    for number, entry in enumerate(entries):  # type: ignore[arg-type]
-        run = run_of(check, entry, f"runs[{number}]", folder, spec, len(classes), int(version))  # type: ignore[arg-type]
-        check.that(run.role not in experiment.runs, f"runs[{number}].role", f"'{run.role}' is listed twice")
-        if run.has_model:
-            read_weights(run)
-        experiment.runs[run.role] = run
-    return experiment
-
-
-def _find(path: Path) -> Path:
-    try:
-        if (path / "experiment.json").is_file():
-            return path
-        named = MODELS / path
-        if len(path.parts) == 1 and (named / "experiment.json").is_file():
-            return named
-        is_folder = path.is_dir()
-    except OSError:  # no file can have such a name
-        is_folder = False
-    if is_folder:
-        raise ExperimentError(f"'{path}' is not an experiment: it has no experiment.json.")
-    raise UnknownNameError("experiment", str(path), list_experiments())
 
 
 def _whole_number(value: object) -> int:

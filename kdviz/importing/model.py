@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,24 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from kdviz.core.errors import KdvizError, ModelError, SettingError
+from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.files import atomic_write
 from kdviz.data.labels.class_names import read_classes
 from kdviz.experiment.run import tried
+from kdviz.importing.network import _COUNTER, FoundNetwork, _where, network_of
 from kdviz.importing.spec import ModelSpec
-from kdviz.importing.trusted import as_onnx, network_from_code
+from kdviz.importing.trusted import as_onnx
 from kdviz.models.checkpoints import (
     ModelFile,
-    Weights,
     open_model_file,
     recorded_classes,
     recorded_input,
-    recorded_network,
 )
-from kdviz.models.identify import Match, identify, tensors_for
 from kdviz.models.inputs import InputSpec, TensorOutput
 from kdviz.models.library_inputs import input_of
-from kdviz.models.networks import ONNX, OnnxNetwork, build_network, import_timm
+from kdviz.models.networks import OnnxNetwork, build_network, import_timm
 
 _NOISE = 4  # pictures of a first pass
-_COUNTER = "num_batches_tracked"  # of a BatchNorm; old checkpoints lack it, and nothing depends on it
 
 
 @dataclass(frozen=True)
@@ -65,22 +62,6 @@ class ImportedModel:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Network:
-    """A network with its weights, before its input is known in full."""
-
-    name: str
-    found: str
-    logits: int | None
-    channels: int | None = None
-    size: tuple[int, int] | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    tensors: Mapping[str, Tensor] | None = None
-    module: nn.Module | None = None
-    content: bytes | None = None
-    notes: tuple[str, ...] = ()
-
-
 def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: bool = False) -> ImportedModel:
     """Read a model's file, find its network and its input, and write its weights into the experiment's folder.
 
@@ -94,7 +75,7 @@ def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: b
         KdvizError: The file cannot be used; the text says what it is and the way out.
     """
     file = open_model_file(spec.path, key=spec.key, trust=trust)
-    network = _network_of(spec, file, classes, trust=trust)
+    network = network_of(spec, file, classes, trust=trust)
     channels = spec.given.get("channels") or network.channels
     own, source = input_of(
         network.name,
@@ -133,122 +114,7 @@ def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: b
     )
 
 
-# the network ----------------------------------------------------------------------------------------------------------
-
-
-def _network_of(spec: ModelSpec, file: ModelFile, classes: int | None, *, trust: bool) -> _Network:
-    if file.kind == ONNX:
-        return _onnx(spec, spec.path.read_bytes())
-    if spec.code:
-        return _coded(spec, file, classes, trust=trust)
-    if file.module is not None:
-        return _Network(ONNX, "file", None, module=file.module)
-    name = spec.network or recorded_network(file.recorded)
-    if name and name.startswith("transformers/"):
-        return _of_transformers(spec, file, name)
-    return _matched(spec, file, name)
-
-
-def _onnx(spec: ModelSpec, content: bytes) -> _Network:
-    shape = OnnxNetwork(content, spec.path.name).shape
-    channels = shape[1] if isinstance(shape[1], int) else None
-    size = (shape[2], shape[3]) if isinstance(shape[2], int) and isinstance(shape[3], int) else None
-    if channels not in (None, 1, 3):
-        raise ModelError(
-            f"'{spec.path.name}' takes pictures of {channels} channels (its input is {shape}): kdviz has grey (1) and "
-            "RGB (3), with channels first; export it with an input of (N, 3, H, W)."
-        )
-    return _Network(ONNX, "file", None, channels, size, content=content)
-
-
-def _coded(spec: ModelSpec, file: ModelFile, classes: int | None, *, trust: bool) -> _Network:
-    network = network_from_code(spec.code, classes, trust=trust)
-    weights = _chosen(file)
-    prefix = spec.prefix or _common_prefix(weights, network)
-    state = {name.removeprefix(prefix): tensor.float() for name, tensor in weights.tensors.items()}
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise ModelError(f"'{spec.path.name}' does not fit '{spec.code}': {reason}") from error
-    return _Network(ONNX, "given", None, module=network)
-
-
-def _common_prefix(weights: Weights, network: nn.Module) -> str:
-    """What the file's names have in front of the network's; empty where they fit as they are."""
-    wanted = next(iter(network.state_dict()), "")
-    found = next((name for name in weights.tensors if name == wanted or name.endswith(f".{wanted}")), wanted)
-    return found.removesuffix(wanted)
-
-
-def _of_transformers(spec: ModelSpec, file: ModelFile, name: str) -> _Network:
-    config = file.recorded.get("config")
-    if not isinstance(config, Mapping):
-        raise ModelError(
-            f"A '{name}' is built from its config.json; name the folder that holds it and the weights, not the file."
-        )
-    tensors = {f"network.{key}": tensor for key, tensor in _chosen(file).tensors.items()}
-    channels = config.get("num_channels", 3)
-    return _Network(name, "config", None, channels, settings={"config": dict(config)}, tensors=tensors)
-
-
-def _matched(spec: ModelSpec, file: ModelFile, name: str | None) -> _Network:
-    """The network that the tensors are of: as it was said, else as the file says, else as their shapes say."""
-    failure: KdvizError | None = None
-    for weights in file.weights:
-        for wanted in (name,) if spec.network or name is None else (name, None):
-            try:
-                return _match(spec, file, weights, wanted)
-            except KdvizError as error:
-                failure = failure or error
-    raise failure or ModelError(f"'{spec.path.name}' holds no weights.")
-
-
-def _match(spec: ModelSpec, file: ModelFile, weights: Weights, name: str | None) -> _Network:
-    shapes = {key: tuple(tensor.shape) for key, tensor in weights.tensors.items()}
-    kinds = {key: tensor.dtype for key, tensor in weights.tensors.items()}
-    match = identify(shapes, network=name, prefix=spec.prefix, dtypes=kinds)
-    return _Network(
-        match.network,
-        "given" if spec.network else "matched" if name is None else _where(file),
-        match.classes,
-        match.channels,
-        match.size,
-        match.settings,
-        tensors_for(match, weights.tensors),
-        notes=(*_notes(match), *match.notes),
-    )
-
-
-def _where(file: ModelFile) -> str:
-    return "config" if file.kind.endswith("_folder") else "file"
-
-
-def _chosen(file: ModelFile) -> Weights:
-    if not file.weights:
-        raise ModelError(f"'{file.path.name}' holds no weights.")
-    return file.weights[0]
-
-
-def _notes(match: Match) -> tuple[str, ...]:
-    said = []
-    if match.prefix:
-        said.append(f"'{match.prefix}' was taken off the names of its tensors.")
-    if match.rivals:
-        shown = ", ".join(match.rivals[:4]) + (" ..." if len(match.rivals) > 4 else "")
-        said.append(
-            f"The tensors fit {match.network}, and just as well {shown}: the first was taken; name another with "
-            "network=."
-        )
-    if match.foreign:
-        said.append(f"{len(match.foreign)} tensors are no part of the network and were left out: {match.foreign[0]}.")
-    return tuple(said)
-
-
-# what is kept ---------------------------------------------------------------------------------------------------------
-
-
-def _as_kept(spec: ModelSpec, network: _Network, own: InputSpec) -> _Network:
+def _as_kept(spec: ModelSpec, network: FoundNetwork, own: InputSpec) -> FoundNetwork:
     """A module that only its own code can build becomes an ONNX file."""
     if network.module is None:
         return network
@@ -278,7 +144,7 @@ def tried_module(module: nn.Module, role: str, own: InputSpec) -> nn.Module:
     return module
 
 
-def _of_size(network: _Network, own: InputSpec) -> _Network:
+def _of_size(network: FoundNetwork, own: InputSpec) -> FoundNetwork:
     """The network, told its size where it takes an unusual one only so, though its shapes do not show it."""
     if not network.name.startswith("timm/") or "img_size" in network.settings or own.size[0] != own.size[1]:
         return network
@@ -296,7 +162,7 @@ def _of_size(network: _Network, own: InputSpec) -> _Network:
     return network
 
 
-def _tried_out(spec: ModelSpec, network: _Network, own: InputSpec) -> tuple[int, Mapping[str, Tensor]]:
+def _tried_out(spec: ModelSpec, network: FoundNetwork, own: InputSpec) -> tuple[int, Mapping[str, Tensor]]:
     """How many logits the network gives, by a first pass, and its tensors as they are kept: none of an ONNX file.
 
     Raises:
@@ -313,7 +179,7 @@ def _tried_out(spec: ModelSpec, network: _Network, own: InputSpec) -> tuple[int,
     return count, _built(spec, network, own, count).state_dict()
 
 
-def _built(spec: ModelSpec, network: _Network, own: InputSpec, count: int) -> nn.Module:
+def _built(spec: ModelSpec, network: FoundNetwork, own: InputSpec, count: int) -> nn.Module:
     """The network with its weights, once it took noise of its input."""
     module = build_network(network.name, classes=count, channels=own.channels, size=own.size, settings=network.settings)
     _load(spec, network, module)
@@ -321,7 +187,7 @@ def _built(spec: ModelSpec, network: _Network, own: InputSpec, count: int) -> nn
     return module
 
 
-def _load(spec: ModelSpec, network: _Network, module: nn.Module) -> None:
+def _load(spec: ModelSpec, network: FoundNetwork, module: nn.Module) -> None:
     tensors = dict(network.tensors or {})
     broken = next((name for name, one in tensors.items() if one.is_floating_point() and not one.isfinite().all()), None)
     if broken is not None:
@@ -350,7 +216,7 @@ def _other_shape(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     return f"{name!r} is {tuple(tensors[name].shape)} in the file and would be {tuple(own[name].shape)}"
 
 
-def _of_config(network: _Network) -> int:
+def _of_config(network: FoundNetwork) -> int:
     config = network.settings["config"]
     labels = config.get("id2label") or {}
     return int(config.get("num_labels") or len(labels) or 2)

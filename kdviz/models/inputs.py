@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor, fx, nn
 
 from kdviz.core.errors import ModelError, UnknownNameError
-from kdviz.core.images import fit_to, mnist_digit, resized_middle, to_grey_or_rgb
+from kdviz.core.images import fit_to, resized_middle, to_grey_or_rgb
+from kdviz.core.mnist_digit import mnist_digit
 
 BASELINES = ("black", "white", "mean", "grey")
 """What a removed pixel becomes, by name: a constant that is put in before normalisation."""

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from kdviz.compress.cost import CostReport
-from kdviz.core.language import N_, _, number, percent, plural
+from kdviz.core.language import _, number, percent, plural
 from kdviz.core.moved import renamed
 from kdviz.narrative import judgements as words
-from kdviz.narrative.judgements import BAD, GOOD, MIXED, UNKNOWN
+from kdviz.narrative.judgements import GOOD, MIXED, UNKNOWN
 from kdviz.narrative.tradeoffs import milliseconds, title
 from kdviz.studies.comparison.dominating_models import Bargain, bargain, possible_rivals, rivals
 from kdviz.studies.comparison.experiment_summary import KD_STUDENT, STUDENT, TEACHER, Accuracy, ExperimentSummary
 from kdviz.studies.comparison.judgement import (
     ACCURATE,
-    AT_LEAST,
     HELPED,
     HIGHER,
     LOWER,
@@ -33,7 +31,6 @@ from kdviz.studies.comparison.judgement import (
     margin_points,
     of_difference,
     of_study,
-    points,
     together,
 )
 from kdviz.studies.comparison.reservations import CHANCE, Reservation
@@ -41,14 +38,12 @@ from kdviz.studies.comparison.reservations import CHANCE, Reservation
 __all__ = [
     "Accuracy",
     "Answer",
-    "Decision",
     "ExperimentSummary",
     "about_these",
     "answers",
     "attention",
-    "decision",
-    "report",
 ]
+
 
 _USUAL = Margins()
 
@@ -104,9 +99,6 @@ def about_these(found: ExperimentSummary, said: Sequence[Answer]) -> list[Answer
     return [one for one in said if _ROLES.get(one.name, {TEACHER, KD_STUDENT}) <= found.experiment.runs.keys()]
 
 
-# what comes first -----------------------------------------------------------------------------------------------------
-
-
 def _about(found: ExperimentSummary, roles: Collection[str]) -> list[Reservation]:
     return [one for one in found.reservations if one.role in roles]
 
@@ -149,9 +141,6 @@ class _Question:
         return Answer(
             self.name, self.question, word, UNKNOWN, first, self.page, self.link, judged, withheld=True, first=first
         )
-
-
-# each question --------------------------------------------------------------------------------------------------------
 
 
 def _accurate(found: ExperimentSummary, margins: Margins) -> Answer:
@@ -295,136 +284,6 @@ def attention(found: ExperimentSummary, margins: Margins = _USUAL) -> Answer:
         return ask.says(_("Not measured"), UNKNOWN, text)
     judged = of_study(row, margins.maps)
     return ask.says(*words.attention(judged), judged, _first(found, (TEACHER, KD_STUDENT), judged))
-
-
-def report(found: ExperimentSummary, margins: Margins = _USUAL) -> dict[str, Any]:
-    """All of it for JSON: the decision, the margins, and each answer with its words and its judgement."""
-    said = answers(found, margins)
-    top = decision(found, said)
-    return {
-        "sentence": top.sentence,
-        "tone": top.tone,
-        "split": None if found.predictions is None else found.predictions.split,
-        "margins": asdict(margins),
-        "answers": [
-            {
-                "name": one.name,
-                "question": one.question,
-                "word": one.word,
-                "tone": one.tone,
-                "sentence": one.sentence,
-                "withheld": one.withheld,
-                "judgement": None if one.judgement is None else one.judgement.to_json(),
-            }
-            for one in said
-        ],
-    }
-
-
-# all together ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The answer on top: whether the KD student may be used.
-
-    Attributes:
-        tone: As of an :class:`Answer`.
-        sentence: For somebody who reads nothing else. What limits it comes first.
-    """
-
-    tone: str
-    sentence: str
-
-
-def decision(found: ExperimentSummary, said: Sequence[Answer]) -> Decision:
-    """Put the answers together."""
-    by = {one.name: one for one in said}
-    accurate, helped = by["accurate"], by["helped"]
-    judged = accurate.judgement
-    if judged is None:
-        return _without_a_pair(found, helped)
-    if accurate.withheld:
-        return Decision(UNKNOWN, together(_("No verdict."), accurate.first))
-    if helped.tone == BAD and helped.judgement is not None:
-        text = _(
-            "Do not ship the KD student: the same student trained alone is better, by {points} points.",
-            points=number(100 * abs(helped.judgement.value), 2),
-        )
-        return Decision(BAD, together(_first(found, (TEACHER, KD_STUDENT, STUDENT)), text))
-    tone, text = _stands_in(judged, helped, found)
-    return Decision(tone, together(accurate.first, text))
-
-
-def _without_a_pair(found: ExperimentSummary, helped: Answer) -> Decision:
-    """Where a teacher or a KD student is missing, or what they say of labelled pictures."""
-    if found.predictions is None and not found.experiment.is_imported:
-        return Decision(UNKNOWN, _("It is not known yet whether the KD student may stand in for its teacher."))
-    if found.predictions is None or not found.predictions.labelled:
-        return Decision(UNKNOWN, _unknown(found))
-    if helped.judgement is not None:
-        return Decision(UNKNOWN, together(_("There is no teacher here."), helped.sentence))
-    roles = list(found.predictions.predicted)
-    if {TEACHER, KD_STUDENT} <= set(roles) or len(roles) < 2:
-        return Decision(UNKNOWN, _("It is not known yet whether the KD student may stand in for its teacher."))
-    return Decision(UNKNOWN, _side_by_side(found, roles))
-
-
-_FIRST = {"teacher": N_("The teacher"), "kd_student": N_("The KD student"), "student": N_("The student alone")}
-_SECOND = {"teacher": N_("the teacher"), "kd_student": N_("the KD student"), "student": N_("the student alone")}
-"""Of the usual roles, at the beginning of a sentence and inside of one."""
-
-
-def _side_by_side(found: ExperimentSummary, roles: Sequence[str]) -> str:
-    """What is known of models that are no teacher and student: the two that are right most often."""
-    said = found.predictions
-    assert said is not None
-    doubted = _doubts(found, roles)
-    if doubted:
-        return together(_("No verdict."), doubted)
-    best, second = sorted(roles, key=lambda role: -said.right(role).mean())[:2]
-    gain = found.gain(best, second)
-    assert gain is not None
-    low, high = gain.interval(0.95)
-    return _(
-        "{first} is right on {more} and {second} on {less} of the same {samples}: a difference of {points} points (95 "
-        "% interval {low} to {high}).",
-        first=found.experiment.runs[best].title or _(_FIRST.get(best, best)),
-        second=found.experiment.runs[second].title or _(_SECOND.get(second, second)),
-        more=percent(float(said.right(best).mean()), 2),
-        less=percent(float(said.right(second).mean()), 2),
-        samples=plural("{count} sample", "{count} samples", len(said.labels)),
-        points=points(gain.value),
-        low=points(low),
-        high=points(high),
-    )
-
-
-def _stands_in(judged: Judgement, helped: Answer, found: ExperimentSummary) -> tuple[str, str]:
-    rival = found.cost is not None and _quantised_teacher_wins(found.cost, judged.margin)
-    if judged.outcome == MUCH_LOWER:
-        return BAD, words.no_substitute(judged)
-    if judged.outcome not in AT_LEAST:
-        return UNKNOWN, words.stand_in_undecided(judged, rival)
-    known = helped.judgement
-    if known is not None and not helped.withheld and helped.tone != GOOD:
-        return MIXED, words.not_by_distillation(known, undecided=helped.tone == UNKNOWN)
-    if rival:
-        text = _(
-            "The KD student may stand in for its teacher; the teacher in int8 may do as well, at no higher cost.",
-        )
-        return MIXED, text
-    return GOOD, words.stands_in(judged)
-
-
-def _quantised_teacher_wins(report: CostReport, margin: float) -> bool:
-    """Whether the teacher in int8 is as fast as the KD student in float32, no larger, and surely more accurate."""
-    deal = bargain(report)
-    if deal is None:
-        return False
-    others = rivals(report, Margins(accuracy=margin))
-    gains = [one.gain(deal.student) for one in others if (one.role, one.form) == (TEACHER, "onnx_int8")]
-    return any(gain is not None and gain.low > 0 for gain in gains)
 
 
 __getattr__ = renamed(__name__, {"Findings": "ExperimentSummary"})

@@ -18,7 +18,7 @@ from conftest import NETWORKS, SMALL
 
 from kdviz.app.library import OpenExperiment
 from kdviz.data import LabelledImages
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.studies.predictions.evaluation import evaluate
 from kdviz.studies.predictions.mistake_index import Filters, MistakeIndex

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 
 from kdviz.app.pages.methods.page import TOPICS
 from kdviz.core.files import MODELS
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import load_experiment
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -9,7 +9,8 @@ from browser import ROOT, WAIT, needs_browser
 
 from kdviz.compress.cost import read_cost
 from kdviz.experiment import load_experiment
-from kdviz.narrative.overview import ExperimentSummary, answers, decision
+from kdviz.narrative.decision import decision
+from kdviz.narrative.overview import ExperimentSummary, answers
 from kdviz.narrative.tradeoffs import findings
 from kdviz.studies.comparison.judgement import Margins
 from kdviz.studies.predictions.showcase import read_showcase

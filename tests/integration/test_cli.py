@@ -373,7 +373,7 @@ def test_lists(what, some, capsys):
 
 
 def test_one_damaged_experiment_does_not_hide_the_others(tiny_folder, monkeypatch, capsys):
-    monkeypatch.setattr("kdviz.experiment.folder.MODELS", tiny_folder.parent)
+    monkeypatch.setattr("kdviz.experiment.loading.MODELS", tiny_folder.parent)
     monkeypatch.setattr(list_experiments, "__defaults__", (tiny_folder.parent,))
     broken = tiny_folder.parent / "broken"
     broken.mkdir()

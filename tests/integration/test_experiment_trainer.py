@@ -16,9 +16,10 @@ import kdviz
 from kdviz.core.errors import ExperimentError, ModelError, SettingError
 from kdviz.data import LabelledImages
 from kdviz.distill import TrainingConfig, experiment_trainer, predict_logits, train_experiment, training
-from kdviz.distill.experiment_trainer import LabelBudget, ModelSource, joined, labelled_part
+from kdviz.distill.experiment_trainer import LabelBudget, ModelSource, labelled_part
 from kdviz.distill.objectives.losses import pooled_logits
 from kdviz.distill.recipes import origin
+from kdviz.distill.stages import joined
 from kdviz.experiment import load_experiment
 from kdviz.models.checkpoints import read_checkpoint
 from kdviz.studies.predictions.evaluation import evaluate

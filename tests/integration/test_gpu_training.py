@@ -12,7 +12,9 @@ from sweeps import small_splits
 
 from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, fit, predict_logits
-from kdviz.distill.runs import StoredCheckpoint, TrainingRun, execute_run, new_network, read_weights
+from kdviz.distill.runs import execute_run
+from kdviz.distill.storage.run_files import StoredCheckpoint, new_network, read_weights
+from kdviz.distill.storage.training_run import TrainingRun
 
 pytestmark = on_gpu
 

@@ -24,7 +24,8 @@ from kdviz.core.errors import ExperimentError, KdvizError, ModelError
 from kdviz.data.doubts import KEY, Doubt
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.figures.roles import titled, titles_of
-from kdviz.narrative.overview import ExperimentSummary, answers, decision
+from kdviz.narrative.decision import decision
+from kdviz.narrative.overview import ExperimentSummary, answers
 from kdviz.serving import fingerprint
 from kdviz.studies.comparison import inventory
 from kdviz.studies.predictions.evaluation import evaluate

@@ -15,7 +15,7 @@ import torch
 from interruptible import QUICK, few_digits, stages_of
 
 from kdviz.distill.experiment_trainer import LabelBudget, ModelSource
-from kdviz.distill.interrupted import forget_unfinished
+from kdviz.distill.storage.interrupted import forget_unfinished
 from kdviz.experiment import load_experiment
 
 STEPS = 4  # of 200 samples, an epoch

@@ -23,16 +23,9 @@ from sweeps import CONFIG, a_run, count_trainings, done, small_splits
 from kdviz.core.errors import KdvizError
 from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, fit, predict_logits
-from kdviz.distill.runs import (
-    data_fingerprint,
-    execute_run,
-    new_network,
-    read_array,
-    read_result,
-    read_weights,
-    teacher_key,
-    write_array,
-)
+from kdviz.distill.runs import execute_run
+from kdviz.distill.storage.run_files import new_network, read_array, read_result, read_weights, write_array
+from kdviz.distill.storage.training_run import data_fingerprint, teacher_key
 
 TEACHER = "0123456789abcdef/logits-train.npy"
 

@@ -18,7 +18,7 @@ from sweeps import CONFIG, comparable, costs, count_trainings, finish, small_spl
 
 from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError, UnknownNameError
 from kdviz.distill import Stage, fit, predict_logits
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import load_experiment
 from kdviz.studies.sweep.export import write_events
 from kdviz.studies.sweep.runner import (

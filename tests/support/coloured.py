@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kdviz.data import LabelledImages
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import InputSpec
 
 SMALL_RGB = InputSpec((32, 32), 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

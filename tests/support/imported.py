@@ -22,7 +22,7 @@ from kdviz.core.files import atomic_write
 from kdviz.data import LabelledImages
 from kdviz.data.samples import as_pixels
 from kdviz.data.store import samples_table
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import PREDICTIONS, Experiment, InputSpec, Run
 from kdviz.models.inputs import common_picture
 from kdviz.studies.predictions.evaluation import evaluate, model_metrics, predictions_table

@@ -10,7 +10,7 @@ from sweeps import CONFIG, finish, small_splits
 
 from kdviz.data import LabelledImages
 from kdviz.distill import fit
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.studies.predictions.evaluation import evaluate
 from kdviz.studies.sweep.runner import STUDIES, Sweep

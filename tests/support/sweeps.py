@@ -13,7 +13,8 @@ from conftest import SMALL
 from kdviz.core.files import Store
 from kdviz.data import LabelledImages
 from kdviz.distill import TrainingConfig, training
-from kdviz.distill.runs import TrainingRun, execute_run
+from kdviz.distill.runs import execute_run
+from kdviz.distill.storage.training_run import TrainingRun
 from kdviz.studies.sweep.runner import Cost, Sweep
 
 CONFIG = TrainingConfig(epochs=2, batch_size=50, device="cpu", bf16="off")

@@ -7,9 +7,7 @@ stops, and those of a server that was killed when the next one starts.
 
 from __future__ import annotations
 
-import atexit
 import gc
-import os
 import secrets
 import shutil
 import tempfile
@@ -17,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,14 +25,20 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from kdviz.app import limits
 from kdviz.app.pages.bring_models.files import written_model, written_size
 from kdviz.app.uploads import upload_validation
+from kdviz.app.uploads.server_folder import server_folder
 from kdviz.app.uploads.unpacking import Package
 from kdviz.core.errors import ExperimentError, KdvizError, SettingError
 from kdviz.experiment import Experiment
 
 PREFIX = "own-"
+
+
 GRACE = 8.0  # seconds in which a lost connection may come back
-_ROOT = "kdviz-own-"
+
+
 _UNWINDING = 2.0  # seconds until the threads of a session that is closed have ended
+
+
 _LINKS_ONLY = 4096  # bytes that count for a folder without weights of its own
 
 
@@ -78,7 +81,7 @@ class SessionStore:
 
     def __init__(self, session: str):
         self.session = session
-        self.folder = Path(tempfile.mkdtemp(prefix="session-", dir=_root()))
+        self.folder = Path(tempfile.mkdtemp(prefix="session-", dir=server_folder()))
         self.experiments: dict[str, UploadedExperiment] = {}
         self.opened: dict[Path, tuple[Any, Any]] = {}
         self.reserved = 0  # bytes of what is being written just now
@@ -125,8 +128,6 @@ class SessionStore:
         self.experiments.clear()
         self.opened.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    # what is brought --------------------------------------------------------------------------------------------------
 
     def add_experiment(self, package: Package, source: str) -> UploadedExperiment:
         """Unpack an experiment and check it.
@@ -252,7 +253,11 @@ class SessionStore:
 
 
 _lock = threading.Lock()
+
+
 _all: dict[str, SessionStore] = {}  # by session
+
+
 _forgetting: list[Callable[[Path], None]] = []
 
 
@@ -348,37 +353,3 @@ def folder_in_a_command(name: str) -> str:
 def is_foreign(name: str, known: Sequence[str]) -> bool:
     """Whether a name in the address is that of an experiment of another session."""
     return is_private(name) and name not in known
-
-
-# on the disk ----------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def _root() -> Path:
-    """The folder of this server process; what servers that were killed have left is removed."""
-    _sweep()
-    root = Path(tempfile.mkdtemp(prefix=_ROOT))
-    _lock_file(root)
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
-    return root
-
-
-def _lock_file(root: Path) -> bool:
-    """Hold a lock in the folder as long as this process lives; False when another one holds it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return False
-    handle = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return False
-    return True  # the handle stays open
-
-
-def _sweep() -> None:
-    for left in Path(tempfile.gettempdir()).glob(f"{_ROOT}*"):
-        if (left / "lock").exists() and os.access(left, os.W_OK) and _lock_file(left):
-            shutil.rmtree(left, ignore_errors=True)

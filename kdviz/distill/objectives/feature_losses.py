@@ -32,7 +32,7 @@ class FeatureLoss:
         function: The pure function: student_features, teacher_features, then its options.
         takes: The kinds of features that it compares, ``maps`` or ``vectors``, the preferred first.
         equal_widths: The kinds of which both sides must have as many channels, or numbers a vector: a student of
-            another width needs a projection, see :func:`kdviz.distill.objectives.layers.build_projection`.
+            another width needs a projection, see :func:`kdviz.distill.objectives.features.build_projection`.
         options: Its settings and their defaults.
     """
 

@@ -14,7 +14,8 @@ from kdviz.distill.augment import Augment
 from kdviz.distill.checks import check_teacher
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.feature_losses import feature_losses
-from kdviz.distill.objectives.layers import FeatureHook, as_features, build_projection, choose_layers
+from kdviz.distill.objectives.features import as_features, build_projection
+from kdviz.distill.objectives.layers import FeatureHook, choose_layers
 from kdviz.distill.objectives.losses import balanced_weights, distillation_loss, label_smoothing_loss
 
 Normalise = Callable[[Tensor], Tensor]

@@ -16,7 +16,8 @@ from torch import nn
 from kdviz.core.errors import ExperimentError
 from kdviz.data import LabelledImages
 from kdviz.distill import TrainingConfig
-from kdviz.distill.runs import TrainingRun, read_weights, weights_of
+from kdviz.distill.storage.run_files import read_weights, weights_of
+from kdviz.distill.storage.training_run import TrainingRun
 from kdviz.experiment import Experiment, InputSpec, Run
 from kdviz.models.inputs import adapted
 from kdviz.models.networks import ONNX, OnnxNetwork, build_network

@@ -14,7 +14,9 @@ from typing import Any
 from kdviz.core.errors import SettingError
 from kdviz.core.jobs import run_local
 from kdviz.distill import Stage
-from kdviz.distill.runs import TrainingRun, is_finished, read_weights, weights_of, work
+from kdviz.distill.runs import work
+from kdviz.distill.storage.run_files import is_finished, read_weights, weights_of
+from kdviz.distill.storage.training_run import TrainingRun
 from kdviz.experiment import Run
 from kdviz.studies.sweep.runner import Sweep
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kdviz.core.errors import ExperimentError, SettingError
 from kdviz.distill import TrainingConfig
-from kdviz.distill.runs import TrainingRun, teacher_key
+from kdviz.distill.storage.training_run import TrainingRun, teacher_key
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.studies.sweep.kinds import STUDIES, Study
 

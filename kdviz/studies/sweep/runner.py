@@ -1,7 +1,7 @@
 """Studies over many trainings: one setting is varied over several seeds, and tidy tables say what came out.
 
-Each training is a :class:`kdviz.distill.runs.TrainingRun`: done once, continued where it was killed, on this machine or
-on a cluster. The tables are written when a run is done, and replaced as a whole.
+Each training is a :class:`kdviz.distill.storage.training_run.TrainingRun`: done once, continued where it was killed, on
+this machine or on a cluster. The tables are written when a run is done, and replaced as a whole.
 """
 
 from __future__ import annotations
@@ -21,17 +21,9 @@ from kdviz.core.jobs import run_local
 from kdviz.data import LabelledImages
 from kdviz.distill import Stage, TrainingConfig, check_teacher, predict_logits
 from kdviz.distill.recipes import StudyInputs, material
-from kdviz.distill.runs import (
-    TrainingRun,
-    data_fingerprint,
-    execute_run,
-    is_finished,
-    read_result,
-    teacher_key,
-    work,
-    write_array,
-    write_weights,
-)
+from kdviz.distill.runs import execute_run, work
+from kdviz.distill.storage.run_files import is_finished, read_result, write_array, write_weights
+from kdviz.distill.storage.training_run import TrainingRun, data_fingerprint, teacher_key
 from kdviz.experiment import Experiment
 from kdviz.studies.sweep.kinds import STUDIES, Study
 from kdviz.studies.sweep.plan import Plan

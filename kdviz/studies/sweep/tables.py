@@ -12,7 +12,8 @@ from torch import Tensor
 
 from kdviz.core.files import Store
 from kdviz.data import LabelledImages
-from kdviz.distill.runs import TrainingRun, has_snapshot, read_array, read_result
+from kdviz.distill.storage.run_files import has_snapshot, read_array, read_result
+from kdviz.distill.storage.training_run import TrainingRun
 from kdviz.experiment import Experiment
 from kdviz.metrics import class_accuracy, mcnemar
 from kdviz.studies.predictions.evaluation import model_metrics

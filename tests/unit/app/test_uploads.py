@@ -404,7 +404,7 @@ def test_nothing_is_left_of_a_session_that_is_gone(mine: session_store.SessionSt
 def test_files_of_a_killed_server_are_removed_by_the_next(tmp_path: Path) -> None:
     code = (
         "import os, signal\nfrom kdviz.app.uploads import session_store as own\none = own.SessionStore('s')\n"
-        "(one.folder / 'x').write_text('x')\nprint(own._root())\n{end}"
+        "(one.folder / 'x').write_text('x')\nprint(server_folder())\n{end}"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
 

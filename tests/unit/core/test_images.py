@@ -21,10 +21,10 @@ from kdviz.core.images import (
     MAX_PIXELS,
     content_hash,
     depth_of,
-    mnist_digit,
     open_image,
     to_grey_or_rgb,
 )
+from kdviz.core.mnist_digit import mnist_digit
 from kdviz.experiment import load_experiment
 
 

@@ -20,7 +20,7 @@ from kdviz.distill import TrainingConfig, fit, train_experiment
 from kdviz.distill.checks import logits_doubts
 from kdviz.distill.experiment_trainer import ModelSource
 from kdviz.distill.recipes import origin
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.studies.predictions.evaluation import evaluate
 

@@ -9,7 +9,7 @@ from kdviz.core.errors import ModelError
 from kdviz.distill import TrainingConfig, check_settings, check_teacher, teacher_losses
 from kdviz.distill.checks import check_balance
 from kdviz.distill.objectives.losses import TeacherLoss, soft_target_loss
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import load_experiment
 
 CLASSES = tuple("0123456789")

@@ -12,16 +12,8 @@ from torch import nn
 
 from kdviz.core.errors import KdvizError, ModelError, UnknownNameError
 from kdviz.distill.objectives.feature_losses import feature_losses
-from kdviz.distill.objectives.layers import (
-    FeatureHook,
-    LayerPair,
-    Layers,
-    as_features,
-    build_projection,
-    choose_layers,
-    default_layers,
-    head_of,
-)
+from kdviz.distill.objectives.features import as_features, build_projection
+from kdviz.distill.objectives.layers import FeatureHook, LayerPair, Layers, choose_layers, default_layers, head_of
 from kdviz.models.networks import FunctionNetwork, build_network
 
 

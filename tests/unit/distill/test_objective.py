@@ -17,7 +17,7 @@ from kdviz.distill import TrainingConfig, fit, predict_logits
 from kdviz.distill.objectives import objective
 from kdviz.distill.objectives.layers import head_of
 from kdviz.distill.objectives.objective import Objective, freeze, stages
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 
 CONFIG = TrainingConfig(epochs=2, batch_size=40, device="cpu", bf16="off")
 CPU = torch.device("cpu")

@@ -14,8 +14,8 @@ from kdviz.core.devices import choose_device
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.distill import Progress, TrainingConfig, fit, predict_logits, teacher_losses, training
 from kdviz.distill.config import TEACHER_SETTINGS
-from kdviz.distill.experiment_trainer import training_record
-from kdviz.distill.runs import new_network
+from kdviz.distill.stages import training_record
+from kdviz.distill.storage.run_files import new_network
 
 CONFIG = TrainingConfig(epochs=2, batch_size=64, device="cpu", bf16="off")
 

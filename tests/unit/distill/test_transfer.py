@@ -14,7 +14,7 @@ from kdviz.core.errors import ModelError
 from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, fit, predict_logits
 from kdviz.distill.objectives.objective import freeze
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.distill.transfer import Backbone, frozen_backbone, trains_head_only
 
 CONFIG = TrainingConfig(epochs=3, batch_size=8, device="cpu", bf16="off", unfreeze="head")

@@ -27,7 +27,7 @@ from kdviz.core.errors import (
     UnknownNameError,
 )
 from kdviz.core.files import atomic_write
-from kdviz.distill.runs import new_network
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import BASELINES, Experiment, InputSpec, list_experiments, load_experiment
 from kdviz.models.networks import NumpyNetwork
 
@@ -397,7 +397,7 @@ def test_unknown_experiments(tmp_path):
 
 
 def test_an_unknown_name_suggests_the_closest(tiny_folder, monkeypatch):
-    monkeypatch.setattr("kdviz.experiment.folder.MODELS", tiny_folder.parent)
+    monkeypatch.setattr("kdviz.experiment.loading.MODELS", tiny_folder.parent)
     monkeypatch.setattr(list_experiments, "__defaults__", (tiny_folder.parent,))
     assert load_experiment("tiny").name == "tiny"
     with pytest.raises(UnknownNameError, match="Did you mean 'tiny'"):

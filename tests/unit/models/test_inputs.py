@@ -189,7 +189,7 @@ def test_logits_are_found_in_what_a_network_returns(wrapped):
 @pytest.fixture
 def two_inputs(tmp_path) -> Experiment:
     """A colour teacher of 28 x 28 with its classes in another order, and a grey student of 20 x 20."""
-    from kdviz.distill.runs import new_network
+    from kdviz.distill.storage.run_files import new_network
 
     teacher = spec(28, 32, HALF)
     student = InputSpec((20, 20), 1, (0.3,), (0.4,), resize=(20, 20), interpolation="bilinear")

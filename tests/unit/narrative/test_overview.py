@@ -16,7 +16,8 @@ from kdviz.core.errors import ExperimentError
 from kdviz.experiment import load_experiment
 from kdviz.figures.overlay import overlay
 from kdviz.narrative import overview as module
-from kdviz.narrative.overview import Answer, ExperimentSummary, answers, decision
+from kdviz.narrative.decision import decision
+from kdviz.narrative.overview import Answer, ExperimentSummary, answers
 from kdviz.studies.comparison.judgement import Margins
 from kdviz.studies.predictions.evaluation import evaluate
 from kdviz.studies.predictions.mistakes import Predictions

@@ -19,7 +19,8 @@ from kdviz.compress.cost import CostReport, read_cost
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _, number, plural
-from kdviz.narrative.overview import Answer, ExperimentSummary, about_these, answers, decision
+from kdviz.narrative.decision import decision
+from kdviz.narrative.overview import Answer, ExperimentSummary, about_these, answers
 from kdviz.studies.comparison import inventory
 from kdviz.studies.sweep.report import Report
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from kdviz.core.files import Store
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
-from kdviz.distill.runs import NamedCheckpoint, weights_of
+from kdviz.distill.storage.run_files import NamedCheckpoint, weights_of
 
 _FOLDER = "unfinished"
 

@@ -1,0 +1,78 @@
+"""How far the training of an experiment is, and what is recorded of it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from kdviz.data import LabelledImages
+from kdviz.data.doubts import KEY, Doubt
+from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
+from kdviz.distill.training import Progress
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Progress of one of several trainings: ``name`` says which, ``number`` of ``count``; None is its end.
+
+    One with ``warnings`` is no progress: they are sentences about the data, or about a model that is not trained.
+    """
+
+    name: str
+    number: int
+    count: int
+    progress: Progress | None
+    warnings: tuple[str, ...] = ()
+
+
+def stages_of_training(role: str, number: int, count: int, steps: Iterable[Progress]) -> Iterator[Stage]:
+    return (Stage(role, number, count, progress) for progress in steps)
+
+
+def stages_of_doubts(name: str, number: int, count: int, doubts: Sequence[Doubt]) -> Iterator[Stage]:
+    """A stage of warnings, or none."""
+    if doubts:
+        yield Stage(name, number, count, None, tuple(doubt.text for doubt in doubts))
+
+
+def recorded_doubts(doubts: Sequence[Doubt]) -> dict[str, Any]:
+    """What a training record says of them."""
+    return {KEY: [doubt.to_json() for doubt in doubts]} if doubts else {}
+
+
+def is_statistic(name: str) -> bool:
+    return name.endswith(("running_mean", "running_var"))
+
+
+def joined(first: LabelledImages, second: LabelledImages) -> LabelledImages:
+    """The samples of both, in one split."""
+    both = first.names is not None and second.names is not None
+    return replace(
+        first,
+        images=torch.cat([first.images, second.images]),
+        labels=torch.cat([first.labels, second.labels]),
+        names=(*first.names, *second.names) if both else None,  # type: ignore[misc]
+        annotators=None,
+    )
+
+
+def training_record(
+    config: TrainingConfig, training: LabelledImages, validation: LabelledImages, *, distilled: bool
+) -> dict[str, Any]:
+    """What experiment.json says about how a run was trained: everything needed to do it again."""
+    record: dict[str, Any] = {
+        **config.to_json(),
+        "optimizer": "adam",
+        "train_samples": len(training),
+        "validation_samples": len(validation),
+        "selected_by": "validation accuracy",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    if not distilled:
+        record = {name: value for name, value in record.items() if name not in TEACHER_SETTINGS}
+    return record

@@ -1,0 +1,1 @@
+"""What a training is, and what it leaves on the disk."""

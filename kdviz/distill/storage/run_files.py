@@ -1,0 +1,147 @@
+"""What a training leaves: its result, its weights, snapshots of epochs, checkpoints."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from kdviz.core.errors import KdvizError
+from kdviz.core.files import Store
+from kdviz.distill.storage.training_run import TrainingRun
+from kdviz.experiment import InputSpec
+from kdviz.models.networks import build_network
+
+
+def write_array(store: Store, name: str, values: Tensor) -> None:
+    """Write a tensor as a NumPy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, values.detach().cpu().numpy(), allow_pickle=False)
+    store.write(name, buffer.getvalue())
+
+
+def read_array(store: Store, name: str) -> Tensor:
+    """Read what :func:`write_array` wrote.
+
+    Raises:
+        KdvizError: It is missing or damaged.
+    """
+    content = content_of(store, name)
+    try:
+        return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
+    except (ValueError, EOFError) as error:
+        raise KdvizError(f"'{name}' in '{store.url}' is damaged; remove it and run the study again.") from error
+
+
+class NamedCheckpoint:
+    """A training's state in a store, under a name; one that is damaged counts as none."""
+
+    def __init__(self, store: Store, name: str):
+        self._store, self._name = store, name
+
+    def load(self) -> dict[str, Any] | None:
+        content = self._store.read(self._name)
+        if content is None:
+            return None
+        try:
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            int(state["epoch"])
+        except Exception:  # torch.load has many ways to say that a file is damaged
+            return None
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self._store.write(self._name, buffer.getvalue())
+
+    def remove(self) -> None:
+        self._store.remove(self._name)
+
+
+class StoredCheckpoint(NamedCheckpoint):
+    """That of a run of a study; one that is beyond a snapshot that is missing counts as none, too."""
+
+    def __init__(self, store: Store, run: TrainingRun):
+        super().__init__(store, f"{run.identity}/checkpoint.pt")
+        self._run = run
+
+    def load(self) -> dict[str, Any] | None:
+        state = super().load()
+        if state is None:
+            return None
+        passed = [epoch for epoch in self._run.snapshots if epoch <= state["epoch"]]
+        return state if all(has_snapshot(self._store, self._run, epoch) for epoch in passed) else None
+
+
+def read_result(store: Store, identity: str) -> dict[str, Any] | None:
+    """What result.json says of a finished run, or None."""
+    content = store.read(f"{identity}/result.json")
+    if content is None:
+        return None
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def is_finished(store: Store, run: TrainingRun) -> bool:
+    """Whether nothing is left of a run."""
+    result = read_result(store, run.identity)
+    if result is None:
+        return False
+    return len(result["curves"]) >= run.config.epochs and all(has_snapshot(store, run, one) for one in run.snapshots)
+
+
+def has_snapshot(store: Store, run: TrainingRun, epoch: int) -> bool:
+    """Whether the weights and answers after an epoch are kept; the weights are written last."""
+    return store.has(f"{run.identity}/{snapshot_name(epoch)}")
+
+
+def read_weights(store: Store, run: TrainingRun, classes: int, epoch: int | None = None) -> nn.Module:
+    """The trained network of a finished run, or as it was after ``epoch``.
+
+    Raises:
+        KdvizError: The weights are missing.
+    """
+    name = f"{run.identity}/" + ("weights.safetensors" if epoch is None else snapshot_name(epoch))
+    content = store.read(name)
+    if content is None:
+        raise KdvizError(f"'{name}' is missing from '{store.url}'; run the study again.")
+    network = build_network(run.network, classes=classes, channels=run.spec.channels, size=run.spec.size)
+    network.load_state_dict(load_safetensors(content))
+    return network.eval().requires_grad_(False)
+
+
+def write_weights(store: Store, name: str, network: nn.Module) -> None:
+    """Write a network's weights as safetensors."""
+    store.write(name, weights_of(network))
+
+
+def snapshot_name(epoch: int) -> str:
+    return f"epoch-{epoch:04d}.safetensors"
+
+
+def weights_of(network: nn.Module) -> bytes:
+    """A network's weights as the content of a safetensors file."""
+    return save_safetensors({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
+
+
+def content_of(store: Store, name: str) -> bytes:
+    content = store.read(name)
+    if content is None:
+        raise KdvizError(f"'{name}' is missing from '{store.url}'; all machines must see the same folder of results.")
+    return content
+
+
+def new_network(name: str, spec: InputSpec, classes: int, seed: int) -> nn.Module:
+    """A network whose initial weights depend on ``seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_network(name, classes=classes, channels=spec.channels, size=spec.size)

@@ -1,0 +1,114 @@
+"""A training with an identity: everything that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from kdviz.data import LabelledImages
+from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
+from kdviz.distill.objectives.losses import teacher_losses
+from kdviz.experiment import InputSpec
+
+_ALWAYS = ("epochs", "batch_size", "learning_rate", "seed")
+
+
+_NEVER = ("device",)  # where it runs is not what it is
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One training of a study.
+
+    Attributes:
+        role: ``teacher``, ``kd_student`` or ``student``.
+        network: By name.
+        config: The recipe.
+        data: The fingerprint of the data.
+        spec: Of the network's input.
+        teacher: Of a KD student: the name of its teacher's answers in the store, as :func:`teacher_key` gives it.
+        snapshots: Epochs after which the weights are kept, and the answers of a network that was stopped there.
+        teacher_network: By name, where the recipe needs a teacher that answers in every step; its weights are in the
+            store, beside its answers.
+        start: The name in the store of the weights that it begins with; empty: fresh ones, from the seed.
+
+    A run with snapshots and without a teacher can be prolonged: more epochs and other snapshots are the same run, and
+    what it has of them already is not done again.
+    """
+
+    role: str
+    network: str
+    config: TrainingConfig
+    data: str
+    spec: InputSpec
+    teacher: str = ""
+    snapshots: tuple[int, ...] = ()
+    teacher_network: str = ""
+    start: str = ""
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of everything that decides the result, and of nothing else.
+
+        Settings that have their default are left out, so that a setting added later renames no run; so are those of
+        distillation when there is no teacher.
+        """
+        everything: dict[str, Any] = {
+            "network": self.network,
+            "data": self.data,
+            "input": self.spec.to_json(),
+            "teacher": self.teacher,
+            "snapshots": bool(self.snapshots) if self.can_be_prolonged else self.snapshots,
+            "settings": self._settings(),
+        }
+        if self.start:
+            everything["start"] = self.start
+        text = json.dumps(everything, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def can_be_prolonged(self) -> bool:
+        return bool(self.snapshots) and not self.teacher  # the schedules of a distillation depend on its length
+
+    def _settings(self) -> dict[str, Any]:
+        default = TrainingConfig()
+        always = _ALWAYS + (("temperature", "alpha", "loss") if self.teacher else ())
+        never = (*_NEVER, *(() if self.teacher else TEACHER_SETTINGS), *(("epochs",) if self.can_be_prolonged else ()))
+        settings = {}
+        for one in fields(self.config):
+            value = _canonical(getattr(self.config, one.name), getattr(default, one.name))
+            if one.name == "loss_options":  # those at the loss's own defaults say nothing
+                known = teacher_losses[self.config.loss].options
+                value = {name: number for name, number in value.items() if number != known[name]}
+            if one.name not in never and (one.name in always or value != getattr(default, one.name)):
+                settings[one.name] = value
+        return settings
+
+
+def _canonical(value: Any, default: Any) -> Any:
+    """One form for what means the same: 4 and 4.0, where numbers need not be whole."""
+    if isinstance(value, Mapping):
+        return {name: float(number) for name, number in value.items()}
+    if isinstance(default, tuple):
+        return tuple(float(number) for number in value)
+    return float(value) if isinstance(default, float) and isinstance(value, int) else value
+
+
+def data_fingerprint(splits: Mapping[str, LabelledImages]) -> str:
+    """Of all splits together; see :attr:`kdviz.data.LabelledImages.fingerprint`."""
+    parts = "".join(f"{name}:{samples.fingerprint};" for name, samples in sorted(splits.items()))
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def teacher_key(identity: str, epoch: int | None = None) -> str:
+    """The name under which a teacher's answers to the training samples are in the store.
+
+    Args:
+        identity: Of the run that trained it, or the start of its weights' SHA-256.
+        epoch: After which it was stopped; None: its best.
+    """
+    return f"{identity}/logits-train.npy" if epoch is None else f"{identity}/logits-train-{epoch:04d}.npy"

@@ -1,0 +1,70 @@
+"""Opening an experiment's folder, with every field checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdviz.core.errors import ExperimentError, UnknownNameError
+from kdviz.core.files import MODELS
+from kdviz.experiment.checking import Checker, input_spec, is_number, read_json, run_of
+from kdviz.experiment.folder import FORMATS, Experiment
+from kdviz.experiment.run import read_weights
+
+
+def list_experiments(folder: Path = MODELS) -> list[str]:
+    """Names of the experiments in ``folder``."""
+    return sorted(path.parent.name for path in folder.glob("*/experiment.json"))
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Open and check an experiment's folder; a bare name is looked up in models/.
+
+    Every field is checked and every weights file is compared with its SHA-256; models are built when
+    they are first used.
+
+    Raises:
+        ExperimentError: The folder does not validate; the text names the field.
+        UnknownNameError: There is no such experiment.
+    """
+    folder = _find(Path(path))
+    document = read_json(folder / "experiment.json")
+    check = Checker(folder)
+    version = document.get("format")
+    check.that(is_number(version) and version in FORMATS, "format", f"must be 1 or 2, got {version!r}")
+    title = document.get("title", "")
+    check.that(isinstance(title, str), "title", "must be a text")
+    classes = check.strings(document, "classes")
+    place = "input" if version == 1 else "picture"
+    spec = input_spec(check, document.get(place), place)
+    experiment = Experiment(
+        folder=folder,
+        dataset=check.text(document, "dataset"),
+        classes=tuple(classes),
+        input=spec,
+        runs={},
+        title=title,
+    )
+    entries = document.get("runs")
+    check.that(isinstance(entries, list) and bool(entries), "runs", "must be a list of at least one run")
+    for number, entry in enumerate(entries):  # type: ignore[arg-type]
+        run = run_of(check, entry, f"runs[{number}]", folder, spec, len(classes), int(version))  # type: ignore[arg-type]
+        check.that(run.role not in experiment.runs, f"runs[{number}].role", f"'{run.role}' is listed twice")
+        if run.has_model:
+            read_weights(run)
+        experiment.runs[run.role] = run
+    return experiment
+
+
+def _find(path: Path) -> Path:
+    try:
+        if (path / "experiment.json").is_file():
+            return path
+        named = MODELS / path
+        if len(path.parts) == 1 and (named / "experiment.json").is_file():
+            return named
+        is_folder = path.is_dir()
+    except OSError:  # no file can have such a name
+        is_folder = False
+    if is_folder:
+        raise ExperimentError(f"'{path}' is not an experiment: it has no experiment.json.")
+    raise UnknownNameError("experiment", str(path), list_experiments())
