@@ -40,7 +40,7 @@ __all__ = [
 _HOMES = {
     "MNIST_INPUT": "experiment_trainer",
     "Progress": "training",
-    "Stage": "experiment_trainer",
+    "Stage": "stages",
     "TrainingConfig": "config",
     "augmentations": "augment",
     "check_settings": "checks",
@@ -49,7 +49,7 @@ _HOMES = {
     "feature_losses": "objectives.feature_losses",
     "fit": "training",
     "losses": "objectives.losses",
-    "predict_logits": "training",
+    "predict_logits": "prediction",
     "register_teacher_loss": "objectives.registry",
     "soft_target_loss": "objectives.losses",
     "teacher_losses": "objectives.losses",
