@@ -19,7 +19,7 @@ from kdviz.compress.cost import wilson
 from kdviz.compress.forms import CPU, ModelForm, cost_table
 from kdviz.compress.onnx_export import exporter_problem, float_file, int8_file
 from kdviz.compress.operations import operations_of
-from kdviz.compress.timing import _SMALL, timed
+from kdviz.compress.timing import Settings, timed
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError, KdvizError, SettingError, UnknownNameError
 from kdviz.data import LabelledImages
@@ -38,35 +38,6 @@ CALIBRATION = 200  # pictures on which the ranges of int8 are measured
 
 
 _AT_ONCE = 250  # pictures, while accuracy is measured
-
-
-_BURST_SECONDS, _BURST_CALLS = 0.01, 40  # a model's turn: as many calls as fit, at least one
-
-
-_FEWEST_ROUNDS, _MOST_ROUNDS = 9, 60
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a profile is made.
-
-    Attributes:
-        threads: Numbers of CPU threads to measure with.
-        batches: Pictures in a call; empty: one, and as many as suit throughput.
-        seconds: About how long the measuring of times takes, for each number of threads.
-        device: Where PyTorch runs; ONNX Runtime always runs on the CPU, and is left out for another device.
-        seed: Of the order of turns.
-    """
-
-    threads: tuple[int, ...] = (1,)
-    batches: tuple[int, ...] = ()
-    seconds: float = 30.0
-    device: str = "cpu"
-    seed: int = 0
-
-    def batches_for(self, experiment: Experiment) -> tuple[int, ...]:
-        height, width = experiment.input.size
-        return self.batches or (1, 256 if height * width <= _SMALL else 8)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,37 @@ import torch
 from torch import Tensor, nn
 
 from kdviz.compress.forms import ModelForm
-from kdviz.compress.profile import _BURST_CALLS, _BURST_SECONDS, _FEWEST_ROUNDS, _MOST_ROUNDS, Settings
 from kdviz.experiment import Experiment
 from kdviz.models.networks import OnnxNetwork
 
 _SMALL = 64 * 64  # pixels
+_BURST_SECONDS, _BURST_CALLS = 0.01, 40  # a model's turn: as many calls as fit, at least one
+
+
+_FEWEST_ROUNDS, _MOST_ROUNDS = 9, 60
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a profile is made.
+
+    Attributes:
+        threads: Numbers of CPU threads to measure with.
+        batches: Pictures in a call; empty: one, and as many as suit throughput.
+        seconds: About how long the measuring of times takes, for each number of threads.
+        device: Where PyTorch runs; ONNX Runtime always runs on the CPU, and is left out for another device.
+        seed: Of the order of turns.
+    """
+
+    threads: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = ()
+    seconds: float = 30.0
+    device: str = "cpu"
+    seed: int = 0
+
+    def batches_for(self, experiment: Experiment) -> tuple[int, ...]:
+        height, width = experiment.input.size
+        return self.batches or (1, 256 if height * width <= _SMALL else 8)
 
 
 def timed(
