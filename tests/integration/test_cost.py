@@ -21,8 +21,9 @@ from torch import nn
 from kdviz import figures
 from kdviz.cli import main
 from kdviz.cli.profile import _print
-from kdviz.compress import cost, onnx_export, profile
+from kdviz.compress import cost, onnx_export, profile, timing
 from kdviz.compress.cost import AXES, CostReport, front, read_cost, table_file
+from kdviz.compress.forms import ModelForm
 from kdviz.compress.operations import left_out, operations_of
 from kdviz.compress.profile import Progress, Samples, Settings, operations, own_samples
 from kdviz.core.errors import ExperimentError, KdvizError
@@ -299,12 +300,12 @@ def test_turns_are_shared_so_that_noise_is(monkeypatch, tiny):
     forms = []
     for name, seconds in (("a", 0.001), ("b", 0.002)):
         run = next(iter(tiny.runs.values()))
-        form = profile._Form(run, name, network, 1, 1, 1)
+        form = ModelForm(run, name, network, 1, 1, 1)
         form.network = slow(seconds)
         forms.append(form)
-    monkeypatch.setattr(profile.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
     settings = Settings(batches=(1,), seconds=1e9)
-    list(profile._timed(tiny, forms, 1, settings, torch.device("cpu")))
+    list(timing.timed(tiny, forms, 1, settings, torch.device("cpu")))
     first, second = (np.array(form.times[1, 1]) for form in forms)
     assert len(first) == 60
     assert first.max() > 2.9 * first.min()

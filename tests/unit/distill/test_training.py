@@ -68,7 +68,7 @@ def test_it_keeps_the_first_of_the_best_epochs(split, monkeypatch):
         right = torch.arange(len(samples)) < next(rigged) * len(samples)
         return F.one_hot(torch.where(right, samples.labels, (samples.labels + 1) % 10), 10).float()
 
-    monkeypatch.setattr(training, "_logits", logits)
+    monkeypatch.setattr(training, "batch_logits", logits)
     network = student()
     steps = fit(network, *split, SMALL.normalise, TrainingConfig(epochs=4, device="cpu"))
     states = [copy.deepcopy(network.state_dict()) for step in steps if step.validation_accuracy is not None]
