@@ -53,8 +53,9 @@ class TrainingConfig:
         feature_weight: Of that loss, which is added to the others.
         feature_options: Its settings.
         student_layer, teacher_layer: The layers it compares; see :mod:`kdviz.distill.objectives.layers`. Empty: the
-        default. augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas
-        between. unfreeze: Which weights are trained: ``all``, ``head``, or so many stages before the head, as a text.
+            default.
+        augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas between.
+        unfreeze: Which weights are trained: ``all``, ``head``, or so many stages before the head, as a text.
         seed: Of the initial weights, the order of samples and dropout.
         device: A torch device, or ``auto``: the GPU when there is one.
         bf16: Autocast to bfloat16 in the forward pass: ``auto`` where the device is faster with it.

@@ -32,7 +32,8 @@ class Progress:
         validation_accuracy: In [0, 1].
         seconds: Since training began.
         warnings: In the first of a training: what looks wrong with it, a sentence each; see
-        :mod:`kdviz.distill.checks`. accuracy: On the training samples as they were seen during the epoch, in [0, 1].
+            :mod:`kdviz.distill.checks`.
+        accuracy: On the training samples as they were seen during the epoch, in [0, 1].
         validation_loss: Mean cross entropy.
         temperature, alpha: In this epoch; None without a teacher.
         seconds_of_epoch: What this epoch alone took.

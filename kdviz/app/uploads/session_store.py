@@ -7,7 +7,6 @@ stops, and those of a server that was killed when the next one starts.
 
 from __future__ import annotations
 
-import gc
 import secrets
 import shutil
 import tempfile
@@ -34,9 +33,6 @@ PREFIX = "own-"
 
 
 GRACE = 8.0  # seconds in which a lost connection may come back
-
-
-_UNWINDING = 2.0  # seconds until the threads of a session that is closed have ended
 
 
 _LINKS_ONLY = 4096  # bytes that count for a folder without weights of its own
@@ -114,7 +110,6 @@ class SessionStore:
             self._look_again()
         else:
             self.end()
-            _close_session(self.session)
 
     def end(self) -> None:
         """Remove every file."""
@@ -305,29 +300,6 @@ def opened(folder: Path, stamp: Any, load: Any) -> Any:
     if folder not in kept or kept[folder][0] != stamp:
         kept[folder] = stamp, load()
     return kept[folder][1]
-
-
-def _close_session(session: str) -> None:
-    """End a session that is gone in Streamlit, too, which else keeps its state, its uploads and what its pages hold."""
-    if not exists():
-        return
-    runtime = get_instance()
-    objects = getattr(runtime, "_get_async_objs", None)  # no public way to the thread that must do it
-    if objects is not None:
-        objects().eventloop.call_soon_threadsafe(runtime.close_session, session)
-    timer = threading.Timer(_UNWINDING, _collect)
-    timer.daemon = True
-    timer.start()
-
-
-def _collect() -> None:
-    """Free what sessions that are gone hold in cycles.
-
-    The server takes what it has loaded out of garbage collection, and with it the sessions that were there then.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
 
 
 def is_private(name: str) -> bool:
