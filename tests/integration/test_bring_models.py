@@ -197,6 +197,15 @@ def test_names_of_classes_are_never_a_path(draft: ModelsDraft, tmp_path: Path) -
         assert str(plan.work) in said
 
 
+def test_a_refusal_is_forgotten_with_the_file_that_it_is_about(draft: ModelsDraft) -> None:
+    draft.take_model("teacher", "t.safetensors", timm_file()[:400])
+    imported(draft)
+    assert draft.job is not None
+    assert draft.job.status == "failed"
+    draft.drop_model("teacher")
+    assert draft.job is None
+
+
 def test_an_import_that_is_stopped_leaves_nothing(mine: session_store.SessionStore, draft: ModelsDraft) -> None:
     draft.take_model("teacher", "t.safetensors", timm_file())
     draft.start()

@@ -151,6 +151,7 @@ class ModelsDraft:
         if slot.path is not None:
             shutil.rmtree(self._place_of(slot.path), ignore_errors=True)
         self.slots[key] = Slot(slot.role, slot.title)
+        self._forget_failure()
 
     def drop_slot(self, key: str) -> None:
         """Remove a further model with its file."""
@@ -179,6 +180,12 @@ class ModelsDraft:
         if self.pictures is not None:
             shutil.rmtree(self._place_of(self.pictures.folder), ignore_errors=True)
         self.pictures = None
+        self._forget_failure()
+
+    def _forget_failure(self) -> None:
+        """What was refused were files of which some are gone: it is said no longer."""
+        if self.job is not None and self.job.status == "failed":
+            self.job = self._learnt = None
 
     # the import -------------------------------------------------------------------------------------------------------
 
