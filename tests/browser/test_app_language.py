@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import ROOT, WAIT, at_rest, needs_browser, settled
+from browser import WAIT, at_rest, needs_browser, settled
 
+from kdviz.app.page_registry import pages, path_of
 from kdviz.core.images import ENDINGS
 from kdviz.experiment import MORE_BASELINES
 from kdviz.models.networks import networks
@@ -17,7 +18,7 @@ from kdviz.saliency import methods
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
 
-PATHS = ["", *re.findall(r'url_path="([a-z-]+)"', (ROOT / "kdviz" / "app" / "shell.py").read_text())]
+PATHS = [path_of(name) for name in pages]
 PATIENT = 2 * WAIT  # on a busy machine Streamlit's scripts alone take a while
 SAID = """
 () => {

@@ -226,9 +226,12 @@ def settled(page: Any, rows: int = 1) -> None:
 
 def maps(page: Any, rows: int = 1) -> list[str]:
     """The pixels of the three maps of each row, as the page shows them."""
-    return page.wait_for_function(MAP_PIXELS, arg=3 * rows, timeout=WAIT).json_value()
+    end = time.monotonic() + WAIT / 1000
+    while not (pixels := page.evaluate(MAP_PIXELS, 3 * rows)):  # it waits for frames itself
+        assert time.monotonic() < end, f"there are no {3 * rows} maps"
+    return pixels
 
 
 def at_rest(page: Any) -> None:
     """Wait until the script has ended and nothing on the page changes or moves any more."""
-    page.wait_for_function(AT_REST, timeout=WAIT)
+    page.evaluate(AT_REST)  # awaits its promise; wait_for_function does not say what one came to
