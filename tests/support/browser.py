@@ -58,7 +58,8 @@ IS_DARK = """
 """Whether the page is drawn in dark."""
 
 AT_REST = """
-() => new Promise((resolve) => {
+(longest) => new Promise((resolve, reject) => {
+  const end = performance.now() + longest;
   let quiet = 0;
   const observer = new MutationObserver(() => { quiet = 0; });
   observer.observe(document.documentElement, { subtree: true, childList: true, attributes: true, characterData: true });
@@ -68,6 +69,7 @@ AT_REST = """
     && document.getAnimations().every((one) => one.playState !== "running");
   const frame = () => {
     quiet = resting() ? quiet + 1 : 0;
+    if (performance.now() > end) return reject(new Error("the page does not come to rest"));
     if (quiet < 30) return requestAnimationFrame(frame);
     observer.disconnect();
     resolve(true);
@@ -79,17 +81,11 @@ AT_REST = """
 not change: charts and tables are drawn. Frames, not seconds: a busy machine draws fewer of them."""
 
 MAP_PIXELS = """
-(count) => new Promise((resolve) => {
-  const shown = () => [...document.querySelectorAll("canvas.k-map")];
-  const before = shown();
-  requestAnimationFrame(() => requestAnimationFrame(() => {
-    const after = shown();
-    const same = after.length === count && after.every((node, place) => node === before[place]);
-    resolve(same && after.map((node) => node.toDataURL()));
-  }));
-})
+(nodes) => new Promise((resolve) =>
+  requestAnimationFrame(() => requestAnimationFrame(() =>
+    resolve(nodes.every((node) => node.isConnected) ? nodes.map((node) => node.toDataURL()) : []))))
 """
-"""The pixels of the maps, when there are so many and a repaint, which waits for the next frame, is done."""
+"""The pixels of the maps once a repaint, which waits for the next frame, is done; none if they were replaced."""
 
 needs_browser = [
     pytest.mark.browser,
@@ -226,12 +222,18 @@ def settled(page: Any, rows: int = 1) -> None:
 
 def maps(page: Any, rows: int = 1) -> list[str]:
     """The pixels of the three maps of each row, as the page shows them."""
+    from playwright.sync_api import expect
+
+    canvases = page.locator("canvas.k-map")  # in a shadow root, which locators look into
     end = time.monotonic() + WAIT / 1000
-    while not (pixels := page.evaluate(MAP_PIXELS, 3 * rows)):  # it waits for frames itself
-        assert time.monotonic() < end, f"there are no {3 * rows} maps"
-    return pixels
+    while time.monotonic() < end:
+        expect(canvases).to_have_count(3 * rows, timeout=WAIT)
+        pixels = canvases.evaluate_all(MAP_PIXELS)
+        if len(pixels) == 3 * rows:
+            return pixels
+    raise AssertionError(f"there are no {3 * rows} maps")
 
 
 def at_rest(page: Any) -> None:
     """Wait until the script has ended and nothing on the page changes or moves any more."""
-    page.evaluate(AT_REST)  # awaits its promise; wait_for_function does not say what one came to
+    page.evaluate(AT_REST, WAIT)  # awaits its promise; wait_for_function does not say what one came to
