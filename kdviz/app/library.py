@@ -33,7 +33,7 @@ from kdviz.studies.attention.pictures import read_pictures
 from kdviz.studies.predictions.mistakes import read_predictions, showcase
 from kdviz.studies.predictions.soft_targets import read_logits
 from kdviz.studies.sweep.kinds import STUDIES
-from kdviz.studies.sweep.report import Report, read_report
+from kdviz.studies.sweep.report import StudyReport, read_report
 
 FIRST = "mnist"
 _FIRST_LOOK = 16  # samples, where no predictions say which are worth a look
@@ -236,7 +236,7 @@ class OpenExperiment:
             found.split, found.numbers, found.labels, lambda places: [found.picture(place) for place in places]
         )
 
-    def report(self, study: str) -> Report:
+    def report(self, study: str) -> StudyReport:
         """A study as it is by now.
 
         Raises:

@@ -6,8 +6,8 @@ is measured as people meet it instead, against what it is held to (app.py).
 
 from kdviz.bench.app import bench_app
 from kdviz.bench.rise import bench_rise
-from kdviz.bench.rows import Row, about
+from kdviz.bench.rows import Measurement, about
 from kdviz.bench.study import bench_study
 from kdviz.bench.train import bench_train
 
-__all__ = ["Row", "about", "bench_app", "bench_rise", "bench_study", "bench_train"]
+__all__ = ["Measurement", "about", "bench_app", "bench_rise", "bench_study", "bench_train"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from kdviz.bench.app_rows import TargetRow, measured, median, percentile, single, slope
 from kdviz.bench.app_server import Server
-from kdviz.bench.app_sessions import Run, Session
+from kdviz.bench.app_sessions import PageRun, Session
 
 SESSIONS = 25
 KEPT = 128  # results that the server keeps: until they are so many, memory grows by right
@@ -35,9 +35,9 @@ class Load:
         pss: The same by the kernel's proportional count.
     """
 
-    again: list[Run]
-    others: list[Run]
-    alone: list[Run]
+    again: list[PageRun]
+    others: list[PageRun]
+    alone: list[PageRun]
     memory: tuple[float, str]
     pss: float
 
@@ -82,11 +82,11 @@ async def _load(server: Server, seconds: float) -> Load:
         return Load([one for one, _ in both], [other for _, other in both], alone, server.memory(), server.pss())
 
 
-async def _everybody(sessions: Sequence[Session], seconds: float) -> list[tuple[Run, Run]]:
+async def _everybody(sessions: Sequence[Session], seconds: float) -> list[tuple[PageRun, PageRun]]:
     """Every session runs its page once a second, unchanged and with another sample in turn."""
     limit = time.monotonic() + seconds
 
-    async def use(number: int, session: Session) -> list[tuple[Run, Run]]:
+    async def use(number: int, session: Session) -> list[tuple[PageRun, PageRun]]:
         await asyncio.sleep(number / len(sessions))
         found, sample = [], number
         while time.monotonic() < limit or not found:
@@ -99,7 +99,7 @@ async def _everybody(sessions: Sequence[Session], seconds: float) -> list[tuple[
     return [pair for one in used for pair in one]
 
 
-async def _each_second(session: Session, sample: int) -> Run:
+async def _each_second(session: Session, sample: int) -> PageRun:
     run = await session.show({"sample": _SAMPLES[sample % len(_SAMPLES)]})
     await asyncio.sleep(max(0.0, 1 - run.seconds))
     return run

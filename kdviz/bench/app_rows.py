@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from kdviz.bench.rows import Row
+from kdviz.bench.rows import Measurement
 
 
 @dataclass(frozen=True)
-class TargetRow(Row):
+class TargetRow(Measurement):
     """A figure and what it is held to.
 
     Attributes:

@@ -29,7 +29,7 @@ _SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Run:
+class PageRun:
     """One run of a page.
 
     Attributes:
@@ -58,7 +58,7 @@ class Session:
         self._query = ""
         self._timers: dict[str, asyncio.Task[None]] = {}
         self._asked_again: set[str] = set()
-        self._run: asyncio.Future[Run] | None = None
+        self._run: asyncio.Future[PageRun] | None = None
         self._begun = self._first = 0.0
         self._size = 0
 
@@ -83,7 +83,7 @@ class Session:
         """Whether the page still asks to be refreshed."""
         return bool(self._timers)
 
-    async def show(self, query: Mapping[str, Any]) -> Run:
+    async def show(self, query: Mapping[str, Any]) -> PageRun:
         """Run the whole page for a view of it.
 
         Raises:
@@ -141,7 +141,7 @@ class Session:
         for fragment in self._timers.keys() - self._asked_again:  # the whole page ran and did not ask again
             self._timers.pop(fragment).cancel()
         if self._run is not None and not self._run.done():
-            self._run.set_result(Run(now - self._begun, self._first - self._begun, self._size))
+            self._run.set_result(PageRun(now - self._begun, self._first - self._begun, self._size))
 
     def _start_timer(self, wanted: Mapping[int, Any]) -> None:
         fragment = bytes(wanted[AUTO_FRAGMENT]).decode()

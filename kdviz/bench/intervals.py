@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdviz.bench.rows import Row
+from kdviz.bench.rows import Measurement
 from kdviz.rise.states import softmax
 from kdviz.saliency import ModelWithActivation, RandomMasks, estimate, stream_scores
 
@@ -49,7 +49,7 @@ def calibration(maps: Tensor, errors: Tensor, truth: Tensor) -> Calibration:
     )
 
 
-def bench_intervals(model: torch.nn.Module, digits: Tensor, quick: bool) -> Iterator[Row]:
+def bench_intervals(model: torch.nn.Module, digits: Tensor, quick: bool) -> Iterator[Measurement]:
     """Coverage and width, row by row.
 
     Args:
@@ -82,14 +82,16 @@ def bench_intervals(model: torch.nn.Module, digits: Tensor, quick: bool) -> Iter
             one = calibration(maps.double(), errors.double(), expected)
             name = f"{estimator}, {sampler}, {count} masks"
             detail = {"standard_error": one.spread, "images": len(digits), "seeds": seeds}
-            yield Row(
+            yield Measurement(
                 f"coverage_{estimator}_{sampler}_{count}",
                 f"{name}: coverage of 95 % intervals",
                 one.coverage,
                 "",
                 detail,
             )
-            yield Row(f"width_{estimator}_{sampler}_{count}", f"{name}: their width / the ideal", one.width, "x", {})
+            yield Measurement(
+                f"width_{estimator}_{sampler}_{count}", f"{name}: their width / the ideal", one.width, "x", {}
+            )
 
 
 def _truth(scores: Callable[[RandomMasks, int], Tensor], size: tuple[int, int], count: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from kdviz.compress.forms import processor
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One measured figure.
 
     Attributes:

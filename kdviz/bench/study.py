@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 
 from kdviz.bench.rise.forward import best_batches, fast_form, run_bare, seconds_in_turn
-from kdviz.bench.rows import Row
+from kdviz.bench.rows import Measurement
 from kdviz.data import bundled_digits
 from kdviz.experiment import load_experiment
 from kdviz.saliency import RandomMasks
 from kdviz.studies.attention import AttentionStudy, own_models
 
 
-def bench_study(device: torch.device, quick: bool = False, seed: int = 0) -> Iterator[Row]:
+def bench_study(device: torch.device, quick: bool = False, seed: int = 0) -> Iterator[Measurement]:
     """A study of three models, from the images to the table, over as many bare forward passes at the best batch size.
 
     Args:
@@ -53,14 +53,14 @@ def bench_study(device: torch.device, quick: bool = False, seed: int = 0) -> Ite
         bare = [partial(run_bare, forms[role], probes, size, count * n_masks) for role, size in sizes]
         ours, *seconds = seconds_in_turn([studied, *bare], tries, device)
     best = [min(one for one, (role, _) in zip(seconds, sizes, strict=True) if role == name) for name in forms]
-    yield Row(
+    yield Measurement(
         "study_overhead",
         f"attention study of three MNIST models: time / bare forward passes, {count} images, {n_masks} masks",
         ours / sum(best),
         "x",
         {"study_seconds": ours, "bare_seconds": sum(best), "images": count, "masks": n_masks},
     )
-    yield Row(
+    yield Measurement(
         "study_2000_images_minutes",
         f"that for 2,000 images, {n_masks} masks",
         ours / count * 2000 / 60,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from kdviz.bench.rows import Row
+from kdviz.bench.rows import Measurement
 from kdviz.core.devices import choose_device
 from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill import MNIST_INPUT, TrainingConfig, fit, predict_logits
@@ -22,7 +22,9 @@ from kdviz.distill.storage.run_files import new_network
 TEMPERATURES = (1.0, 4.0, 16.0, 64.0)
 
 
-def bench_train(device: str, quick: bool = False, data: str | None = None, epochs: int | None = None) -> Iterator[Row]:
+def bench_train(
+    device: str, quick: bool = False, data: str | None = None, epochs: int | None = None
+) -> Iterator[Measurement]:
     """Time the whole study of the paper (a teacher, a student alone, one distilled at each of four temperatures).
 
     The usual way is a DataLoader of pictures, float32, and the teacher evaluated in each step. Both ways train the same
@@ -47,7 +49,7 @@ def bench_train(device: str, quick: bool = False, data: str | None = None, epoch
             accuracy.setdefault(part, []).append(_accuracy(network, splits["test"], device))
     whole = [sum(pair[way] for pair in seconds.values()) for way in (0, 1)]
     about = {"epochs": config.epochs, "train_samples": len(splits["train"])}
-    yield Row(
+    yield Measurement(
         "speed_ratio",
         "the paper's MNIST study: usual loop / kdviz",
         whole[0] / whole[1],
@@ -55,12 +57,14 @@ def bench_train(device: str, quick: bool = False, data: str | None = None, epoch
         {"usual_seconds": whole[0], "kdviz_seconds": whole[1], **about},
     )
     for part, (slow, fast) in seconds.items():
-        yield Row(f"speed_{_key(part)}", f"{part}: usual loop / kdviz", slow / fast, "x", {"kdviz_seconds": fast})
+        yield Measurement(
+            f"speed_{_key(part)}", f"{part}: usual loop / kdviz", slow / fast, "x", {"kdviz_seconds": fast}
+        )
     students = [pair for part, pair in accuracy.items() if part != "teacher"]
     names = {"teacher": [accuracy["teacher"]], "students": students}
     for name, pairs in names.items():
         usual_mean, our_mean = (sum(pair[way] for pair in pairs) / len(pairs) for way in (0, 1))
-        yield Row(
+        yield Measurement(
             f"accuracy_difference_{name}",
             f"test accuracy of the {name}: kdviz - usual loop",
             100 * (our_mean - usual_mean),
@@ -158,9 +162,9 @@ class _UsualWay:
         if temperature is None or self._teacher is None:
             return F.cross_entropy(logits, labels)
         with torch.no_grad():
-            taught = self._teacher(images)
+            teacher_logits = self._teacher(images)
         soft = F.kl_div(
-            F.log_softmax(logits / temperature, 1), F.softmax(taught / temperature, 1), reduction="batchmean"
+            F.log_softmax(logits / temperature, 1), F.softmax(teacher_logits / temperature, 1), reduction="batchmean"
         )
         alpha = float(self._config.alpha)
         return (1 - alpha) * F.cross_entropy(logits, labels) + alpha * temperature**2 * soft

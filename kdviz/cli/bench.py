@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdviz.cli.common.arguments import at_least_one, common, set_threads, verb
 
 if TYPE_CHECKING:
-    from kdviz.bench import Row
+    from kdviz.bench import Measurement
 
 
 def add(verbs: Any) -> None:
@@ -63,7 +63,7 @@ def _bench(options: argparse.Namespace) -> None:
         print(json.dumps({**machine, **figures, "details": {row.key: dict(row.details) for row in rows}}))
 
 
-def _line(row: Row) -> str:
+def _line(row: Measurement) -> str:
     from kdviz.bench.app_rows import TargetRow, line
 
     return line(row) if isinstance(row, TargetRow) else f"{row.value:>10.3f} {row.unit:1}  {row.text}"

@@ -13,7 +13,7 @@ from kdviz.cli.common.arguments import add_experiment, add_groups, at_least_one,
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from kdviz.compress.cost import CostReport, Entry
+    from kdviz.compress.cost import CostEntry, CostReport
     from kdviz.experiment import Experiment
 
 
@@ -105,12 +105,12 @@ def _print(report: CostReport) -> None:
         print(sentence)
 
 
-def _operations(one: Entry) -> str:
+def _operations(one: CostEntry) -> str:
     """With ``>`` before it where some are not counted; empty where none are known."""
     if "flops" not in one.costs:
         return ""
     return f"{'>' if one.row.get('uncounted') else ''}{one.costs['flops']:.2f}"
 
 
-def _accuracy(one: Entry) -> str:
+def _accuracy(one: CostEntry) -> str:
     return "–" if isnan(one.accuracy) else f"{one.accuracy:.2%}"

@@ -81,5 +81,5 @@ def recipe(options: argparse.Namespace, dataset: str, **more: Any) -> TrainingCo
         temperature=options.temperature,
         alpha=options.alpha,
         device=options.device,
-        **{"unfreeze": usual.unfreeze, **_loss_settings(options), **more},
+        **{"trainable": usual.trainable, **_loss_settings(options), **more},
     )

@@ -251,7 +251,7 @@ def _keep(experiment: Any, samples: Any) -> None:
 def _print_report(experiment: Any, study: str, as_json: bool) -> None:
     from kdviz.narrative.attention.document import as_json as document
     from kdviz.narrative.attention.likeness import likeness_sentences
-    from kdviz.narrative.attention.words import in_words
+    from kdviz.narrative.attention.narrative import narrate
     from kdviz.studies.attention import read_attention
     from kdviz.studies.attention.faithfulness import faithfulness_summary
     from kdviz.studies.attention.statistics.likeness import read_likeness
@@ -262,9 +262,9 @@ def _print_report(experiment: Any, study: str, as_json: bool) -> None:
         print(json.dumps(document) if as_json else "\n".join(likeness_sentences(alike)))
         return
     report = read_attention(experiment, study)
-    faithful = faithfulness_summary(experiment)
+    faithfulness = faithfulness_summary(experiment)
     if as_json:
-        print(json.dumps({"experiment": str(experiment.folder), **document(report), "faithfulness": faithful}))
+        print(json.dumps({"experiment": str(experiment.folder), **document(report), "faithfulness": faithfulness}))
         return
     print(f"{'value':>8} {'KD':>7} {'alone':>7} {'ceilings':>13} {'difference':>11} {'95 % interval':>18} {'d_z':>6}")
     for one in report.values:
@@ -274,11 +274,11 @@ def _print_report(experiment: Any, study: str, as_json: bool) -> None:
             f"{value:>8} {one.kd.value:>7.3f} {one.alone.value:>7.3f} {one.ceiling_kd:>6.3f} {one.ceiling_alone:>6.3f} "
             f"{one.difference.value:>+11.3f} {interval.low:>+8.3f} to {interval.high:>+6.3f} {one.size.d_z:>6.2f}"
         )
-    for row in faithful:
+    for row in faithfulness:
         gain = f"{row['deletion_gain']:+.3f} {row['insertion_gain']:+.3f}"
         areas = f"deletion {row['deletion']:.3f} insertion {row['insertion']:.3f}"
         print(f"{row['role']:12} {row['method']:22} {areas}; better than the blurred picture by {gain}")
-    print("\n".join(in_words(report).everything))
+    print("\n".join(narrate(report).everything))
 
 
 def _print_estimate(state: Any, as_json: bool) -> None:

@@ -118,7 +118,7 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
     for name in ("epochs", "batch_size", "learning_rate"):
         if getattr(options, name) is None:
             setattr(options, name, known.get(name))
-    return recipe(options, experiment.dataset, unfreeze=str(known.get("unfreeze", "all")))
+    return recipe(options, experiment.dataset, trainable=str(known.get("unfreeze", "all")))
 
 
 def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> None:

@@ -66,17 +66,30 @@ def _add_teachers(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--teacher-epochs", type=at_least_one, help="epochs of the teacher")
     group.add_argument("--teacher-learning-rate", type=float, help="of the teacher (default: --learning-rate)")
-    group.add_argument("--teacher-mix", type=numbers(float), default=[], help="weights of several teachers")
+    group.add_argument(
+        "--teacher-mixture", "--teacher-mix", type=numbers(float), default=[], help="weights of several teachers"
+    )
     group.add_argument("--student", help="network of both students")
     group.add_argument(
-        "--teacher-weights", metavar="FILE", type=numbers(str), help="pretrained weights, with a new head"
+        "--teacher-pretrained",
+        "--teacher-weights",
+        metavar="FILE",
+        type=numbers(str),
+        help="pretrained weights, with a new head",
     )
-    group.add_argument("--student-weights", metavar="FILE", help="the same for the students")
+    group.add_argument("--student-pretrained", "--student-weights", metavar="FILE", help="the same for the students")
     group.add_argument("--no-pretrained", action="store_true", help="begin with fresh weights; download none")
     group.add_argument("--teacher-checkpoint", metavar="FILE", help="a trained teacher of these classes, used as it is")
     group.add_argument("--teacher-logits", metavar="FILE", help="a teacher's answers alone: .npz or .parquet")
-    group.add_argument("--unfreeze", metavar="WHAT", help="head, a number of stages before it, or all weights")
-    group.add_argument("--teacher-unfreeze", metavar="WHAT", help="the same for the teacher (default: --unfreeze)")
+    group.add_argument(
+        "--trainable", "--unfreeze", metavar="WHAT", help="head, a number of stages before it, or all weights"
+    )
+    group.add_argument(
+        "--teacher-trainable",
+        "--teacher-unfreeze",
+        metavar="WHAT",
+        help="the same for the teacher (default: --trainable)",
+    )
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
@@ -110,8 +123,8 @@ def _train(options: argparse.Namespace) -> None:
         options,
         options.dataset,
         seed=options.seed,
-        teacher_mix=tuple(options.teacher_mix),
-        unfreeze=options.unfreeze or ("all" if options.no_pretrained else usual.unfreeze),
+        teacher_mixture=tuple(options.teacher_mixture),
+        trainable=options.trainable or ("all" if options.no_pretrained else usual.trainable),
     )
     spec = input_for(options.dataset, options.student or usual.student, options.size and (options.size, options.size))
     student, teachers = _origins(options, usual, spec)
@@ -150,7 +163,7 @@ def _train_models(
             config,
             epochs=options.teacher_epochs or options.epochs or recipe_for(options.dataset).teacher_epochs,
             learning_rate=options.teacher_learning_rate or config.learning_rate,
-            unfreeze=options.teacher_unfreeze or config.unfreeze,
+            trainable=options.teacher_trainable or config.trainable,
         ),
         teacher_logits=read_logits(options.teacher_logits, training) if options.teacher_logits else None,
         few=few,
@@ -168,17 +181,19 @@ def _origins(options: argparse.Namespace, usual: Any, spec: Any) -> tuple[Any, l
 
     pretrained = usual.pretrained and not options.no_pretrained
     name = options.student or usual.student
-    student = origin(name, spec, weights=options.student_weights, pretrained=pretrained)
+    student = origin(name, spec, weights=options.student_pretrained, pretrained=pretrained)
     if options.teacher_logits:
-        if options.teacher or options.teacher_weights or options.teacher_checkpoint:
+        if options.teacher or options.teacher_pretrained or options.teacher_checkpoint:
             raise SettingError("Either a teacher's logits are given, or teachers; not both.")
         return student, []
     names = [usual.teacher] if options.teacher is None else options.teacher
     if options.teacher_checkpoint and len(names) > 1:
         raise SettingError(f"--teacher-checkpoint is one trained teacher, and --teacher names {len(names)}.")
-    files = options.teacher_weights or [None] * len(names)
+    files = options.teacher_pretrained or [None] * len(names)
     if len(files) != len(names):
-        raise SettingError(f"--teacher-weights needs one file for each of {len(names)} teacher(s), got {len(files)}.")
+        raise SettingError(
+            f"--teacher-pretrained needs one file for each of {len(names)} teacher(s), got {len(files)}."
+        )
     teachers = []
     for one, file in zip(names, files, strict=True):
         if one == "self":

@@ -104,7 +104,7 @@ AXES = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class CostEntry:
     """One model as one kind of file, measured with one number of threads.
 
     Attributes:
@@ -128,17 +128,17 @@ class Entry:
     right: np.ndarray | None
     row: dict[str, Any]
 
-    def over(self, other: Entry, axis: str) -> float:
+    def over(self, other: CostEntry, axis: str) -> float:
         """How many times this costs what the other costs; of times, the median over rounds that both had."""
         ratios = self.ratios(other, axis)
         return float(np.median(ratios)) if len(ratios) else self.costs[axis] / other.costs[axis]
 
-    def ratios(self, other: Entry, axis: str) -> np.ndarray:
+    def ratios(self, other: CostEntry, axis: str) -> np.ndarray:
         """How many times the other's time this took in each round; none where they had not the same rounds."""
         own, others = (one.times.get(axis, np.array([])) for one in (self, other))
         return own / others if len(own) == len(others) else np.array([])
 
-    def gain(self, other: Entry) -> Difference | None:
+    def gain(self, other: CostEntry) -> Difference | None:
         """Accuracy of this less that of the other, sample by sample; None when they were not measured alike."""
         if self.right is None or other.right is None or len(self.right) != len(other.right) or not len(self.right):
             return None
@@ -160,7 +160,7 @@ class CostReport:
     stale: tuple[str, ...] = ()
 
     @cached_property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CostEntry]:
         """In the order of the table."""
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in self.table.to_pylist():
@@ -187,7 +187,7 @@ class CostReport:
         names = ("device", "machine", "cores", "torch", "onnxruntime", "kdviz", "measured", "split", "samples")
         return {name: self.table[name][0].as_py() for name in names}
 
-    def find(self, role: str, forms: Iterable[str]) -> Entry | None:
+    def find(self, role: str, forms: Iterable[str]) -> CostEntry | None:
         """A model in the first of these forms that there is."""
         known = {entry.form: entry for entry in self.entries if entry.role == role}
         return next((known[form] for form in forms if form in known), None)
@@ -225,7 +225,7 @@ def read_cost(experiment: Experiment, table: Any = None) -> CostReport:
     return CostReport(table, min(table["threads"].to_pylist()), stale)
 
 
-def _entry(rows: Sequence[dict[str, Any]]) -> Entry:
+def _entry(rows: Sequence[dict[str, Any]]) -> CostEntry:
     """The rows of one model, form and number of threads, a batch each."""
     one, many = (choose(rows, key=lambda row: row["batch"]) for choose in (min, max))
     costs = {"flops": one["flops"], "size": one["file_bytes"], "parameters": one["parameters"]}
@@ -242,13 +242,13 @@ def _entry(rows: Sequence[dict[str, Any]]) -> Entry:
     right = None
     if one["right"] is not None:
         right = np.unpackbits(np.frombuffer(one["right"], np.uint8), count=one["samples"]).astype(bool)
-    return Entry(one["role"], one["form"], shown, ranges, times, accuracy, low, high, right, one)
+    return CostEntry(one["role"], one["form"], shown, ranges, times, accuracy, low, high, right, one)
 
 
-def front(entries: Sequence[Entry], axis: str) -> list[Entry]:
+def pareto_front(entries: Sequence[CostEntry], axis: str) -> list[CostEntry]:
     """Those that no other beats: cheapest first, each more accurate than all that are cheaper (Pareto's front)."""
     known = [entry for entry in entries if axis in entry.costs and not math.isnan(entry.accuracy)]
-    found: list[Entry] = []
+    found: list[CostEntry] = []
     for entry in sorted(known, key=lambda one: (one.costs[axis], -one.accuracy)):
         if not found or entry.accuracy > found[-1].accuracy:
             found.append(entry)

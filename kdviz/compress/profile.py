@@ -41,7 +41,7 @@ _AT_ONCE = 250  # pictures, while accuracy is measured
 
 
 @dataclass(frozen=True)
-class Samples:
+class ProfileSamples:
     """What accuracy is measured on, and other pictures, on which int8 finds its ranges; (N, C, H, W) as in the data."""
 
     measured: LabelledImages
@@ -49,7 +49,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ProfileProgress:
     """How far a profile is: a share from 0 to 1, what is done, what a user should know, and at its end the table."""
 
     share: float
@@ -58,7 +58,7 @@ class Progress:
     table: pa.Table | None = None
 
 
-def own_samples(experiment: Experiment) -> Samples | None:
+def own_samples(experiment: Experiment) -> ProfileSamples | None:
     """The bundled digits, or the samples that the experiment keeps: never what it was trained on. None without any."""
     bundled = bundled_samples(experiment.dataset)
     if bundled is not None and bundled.images.shape[1:] == (experiment.input.channels, *experiment.input.size):
@@ -66,12 +66,12 @@ def own_samples(experiment: Experiment) -> Samples | None:
     found = [one for one in (_stored(experiment, split) for split in SPLITS) if one is not None]
     if not found:
         return None
-    return Samples(found[0], _some(found[1].images)) if len(found) > 1 else parted(found[0])
+    return ProfileSamples(found[0], _some(found[1].images)) if len(found) > 1 else parted(found[0])
 
 
-def samples_of(splits: dict[str, LabelledImages]) -> Samples:
+def samples_of(splits: dict[str, LabelledImages]) -> ProfileSamples:
     """The test split of a data set, and pictures of its validation split."""
-    return Samples(splits["test"], _some(splits["validation"].images))
+    return ProfileSamples(splits["test"], _some(splits["validation"].images))
 
 
 def _stored(experiment: Experiment, split: str) -> LabelledImages | None:
@@ -83,18 +83,20 @@ def _stored(experiment: Experiment, split: str) -> LabelledImages | None:
     return LabelledImages(stored.images(every), stored.labels, stored.classes, split, stored.names)
 
 
-def parted(samples: LabelledImages) -> Samples:
+def parted(samples: LabelledImages) -> ProfileSamples:
     """A few for calibration, which accuracy is then not measured on."""
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
     few = min(CALIBRATION, len(samples) // 4)
-    return Samples(samples.take(order[few:].sort().values), samples.images[order[:few]])
+    return ProfileSamples(samples.take(order[few:].sort().values), samples.images[order[:few]])
 
 
 def _some(images: Tensor) -> Tensor:
     return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:CALIBRATION]]
 
 
-def profile(experiment: Experiment, samples: Samples | None, settings: Settings | None = None) -> Iterator[Progress]:
+def profile(
+    experiment: Experiment, samples: ProfileSamples | None, settings: Settings | None = None
+) -> Iterator[ProfileProgress]:
     """Measure every model of an experiment; yield how far it is, and with the last share, 1, the table.
 
     Args:
@@ -119,22 +121,22 @@ def profile(experiment: Experiment, samples: Samples | None, settings: Settings 
         forms: list[ModelForm] = []
         notes += [only_predictions(role) for role in experiment.runs if role not in experiment.models]
         for number, run in enumerate(experiment.models.values()):
-            yield Progress(0.35 * number / len(experiment.models), f"{run.role}: files", tuple(notes))
+            yield ProfileProgress(0.35 * number / len(experiment.models), f"{run.role}: files", tuple(notes))
             forms += _forms(experiment, run, samples, device, notes)
         for number, form in enumerate(forms):
-            yield Progress(0.35 + 0.15 * number / len(forms), f"{form.name}: accuracy", tuple(notes))
+            yield ProfileProgress(0.35 + 0.15 * number / len(forms), f"{form.name}: accuracy", tuple(notes))
             form.about = _accuracy(experiment, form, samples, device)
         for number, threads in enumerate(settings.threads):
             torch.set_num_threads(threads)
             for share in timed(experiment, forms, threads, settings, device):
-                yield Progress(0.5 + 0.5 * (number + share) / len(settings.threads), "times", tuple(notes))
+                yield ProfileProgress(0.5 + 0.5 * (number + share) / len(settings.threads), "times", tuple(notes))
     finally:
         torch.set_num_threads(threads_before)
-    yield Progress(1.0, "done", tuple(notes), cost_table(forms, device))
+    yield ProfileProgress(1.0, "done", tuple(notes), cost_table(forms, device))
 
 
 def _forms(
-    experiment: Experiment, run: Run, samples: Samples | None, device: torch.device, notes: list[str]
+    experiment: Experiment, run: Run, samples: ProfileSamples | None, device: torch.device, notes: list[str]
 ) -> list[ModelForm]:
     """A run as it is and, on the CPU, as ONNX files; what cannot be made is noted."""
     example = torch.zeros(2, run.spec.channels, *run.spec.size)
@@ -168,7 +170,9 @@ def operations(network: nn.Module, picture: Tensor) -> int:
     return operations_of(network, picture).flops
 
 
-def _accuracy(experiment: Experiment, form: ModelForm, samples: Samples | None, device: torch.device) -> dict[str, Any]:
+def _accuracy(
+    experiment: Experiment, form: ModelForm, samples: ProfileSamples | None, device: torch.device
+) -> dict[str, Any]:
     """The columns of a form's accuracy."""
     test = form.run.metrics.get("test", {}).get("accuracy")
     if samples is None or bool((samples.measured.labels < 0).any()):

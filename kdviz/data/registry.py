@@ -26,7 +26,7 @@ class Recipe:
         epochs, teacher_epochs: Passes over the training split.
         batch_size: Samples per step.
         learning_rate: Learning rate of Adam.
-        unfreeze: Which weights are trained; see :class:`kdviz.distill.TrainingConfig`.
+        trainable: Which weights are trained; see :class:`kdviz.distill.TrainingConfig`.
     """
 
     teacher: str
@@ -36,10 +36,10 @@ class Recipe:
     teacher_epochs: int
     batch_size: int
     learning_rate: float = 1e-3
-    unfreeze: str = "all"
+    trainable: str = "all"
 
 
-TRANSFER = Recipe("timm/resnetv2_50", "torchvision/mobilenet_v2", True, 30, 30, 32, unfreeze="head")
+TRANSFER = Recipe("timm/resnetv2_50", "torchvision/mobilenet_v2", True, 30, 30, 32, trainable="head")
 """The paper's transfer learning: ResNet50V2 into MobileNetV2, frozen backbones, batches of 32."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kdviz.core.moved import warn_renamed
+
 if TYPE_CHECKING:
     from kdviz.distill.augment import augmentations
     from kdviz.distill.checks import check_settings, check_teacher
@@ -15,13 +17,13 @@ if TYPE_CHECKING:
     from kdviz.distill.objectives.registry import register_teacher_loss
     from kdviz.distill.prediction import predict_logits
     from kdviz.distill.stages import Stage
-    from kdviz.distill.training import Progress, fit
+    from kdviz.distill.training import TrainingProgress, fit
 
 __all__ = [
     "MNIST_INPUT",
-    "Progress",
     "Stage",
     "TrainingConfig",
+    "TrainingProgress",
     "augmentations",
     "check_settings",
     "check_teacher",
@@ -39,9 +41,9 @@ __all__ = [
 # Imported when first used: the names of the losses are read without torch.
 _HOMES = {
     "MNIST_INPUT": "experiment_trainer",
-    "Progress": "training",
     "Stage": "stages",
     "TrainingConfig": "config",
+    "TrainingProgress": "training",
     "augmentations": "augment",
     "check_settings": "checks",
     "check_teacher": "checks",
@@ -57,7 +59,13 @@ _HOMES = {
 }
 
 
+_RENAMED = {"Progress": "TrainingProgress"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        warn_renamed(f"{__name__}.{name}", _RENAMED[name])
+    name = _RENAMED.get(name, name)
     if name in _HOMES:
         return getattr(importlib.import_module(f"kdviz.distill.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'kdviz.distill' has no attribute '{name}'")

@@ -143,7 +143,7 @@ def check_balance(
     yield from _check_scores(teacher_logits.flatten(0, -2))
     student, temperature = student_logits.clone().requires_grad_(), config.temperature_in(1)
     if teacher_logits.ndim == 3:
-        teacher_logits = pooled_logits(teacher_logits, temperature, config.teacher_mix)
+        teacher_logits = pooled_logits(teacher_logits, temperature, config.teacher_mixture)
     soft = teacher_losses[config.loss](student, teacher_logits, labels, temperature, config.loss_options)
     hard = label_smoothing_loss(student, labels, config.label_smoothing)
     teacher, own = (float(torch.autograd.grad(loss, student)[0].norm()) for loss in (soft, hard))

@@ -25,7 +25,14 @@ TEACHER_SETTINGS = (
     "student_layer",
     "teacher_layer",
 )
-"""What means nothing to a training without a teacher."""
+"""What means nothing to a training without a teacher, as files call it."""
+
+_RECORDED_AS = {"teacher_mixture": "teacher_mix", "trainable": "unfreeze"}
+
+
+def recorded_name(field_name: str) -> str:
+    """What files call a setting: the names of format 1, which are part of every run's identity."""
+    return _RECORDED_AS.get(field_name, field_name)
 
 
 @dataclass(frozen=True)
@@ -41,21 +48,21 @@ class TrainingConfig:
         learning_rate: Of Adam (Kingma & Ba, 2015).
         temperature, alpha: See :func:`kdviz.distill.distillation_loss`; a number, or a text as in
             :mod:`kdviz.distill.schedules` for one that changes from epoch to epoch. Used when there is a teacher, as
-            are the next three and ``teacher_mix``.
+            are the next three and ``teacher_mixture``.
         loss: Against the teacher, a name in ``kdviz.distill.teacher_losses``.
         loss_options: Of that loss.
         kd_epochs: After so many epochs the teacher is left away: cross entropy alone (Cho & Hariharan, 2019,
             section 4.3). None: never.
         label_smoothing: Of the cross entropy; see :func:`kdviz.distill.objectives.losses.label_smoothing_loss`.
         class_weights: Of the cross entropy: ``none``, or ``balanced`` for the same weight of all classes.
-        teacher_mix: A weight for each of several teachers; none: equal.
+        teacher_mixture: A weight for each of several teachers; none: equal.
         feature_loss: Between intermediate layers, a name in ``kdviz.distill.objectives.feature_losses``; empty: none.
         feature_weight: Of that loss, which is added to the others.
         feature_options: Its settings.
         student_layer, teacher_layer: The layers it compares; see :mod:`kdviz.distill.objectives.layers`. Empty: the
             default.
         augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas between.
-        unfreeze: Which weights are trained: ``all``, ``head``, or so many stages before the head, as a text.
+        trainable: Which weights are trained: ``all``, ``head``, or so many stages before the head, as a text.
         seed: Of the initial weights, the order of samples and dropout.
         device: A torch device, or ``auto``: the GPU when there is one.
         bf16: Autocast to bfloat16 in the forward pass: ``auto`` where the device is faster with it.
@@ -71,14 +78,14 @@ class TrainingConfig:
     kd_epochs: int | None = None
     label_smoothing: float = 0.0
     class_weights: str = "none"
-    teacher_mix: tuple[float, ...] = ()
+    teacher_mixture: tuple[float, ...] = ()
     feature_loss: str = ""
     feature_weight: float = 1.0
     feature_options: Mapping[str, float] = field(default_factory=dict)
     student_layer: str = ""
     teacher_layer: str = ""
     augment: str = ""
-    unfreeze: str = "all"
+    trainable: str = "all"
     seed: int = 0
     device: str = "auto"
     bf16: str = "auto"
@@ -99,12 +106,12 @@ class TrainingConfig:
         return self.kd_epochs is None or epoch <= self.kd_epochs
 
     def check_teachers(self, count: int) -> None:
-        """Raise :class:`SettingError` when these are no teachers for ``teacher_mix``."""
+        """Raise :class:`SettingError` when these are no teachers for ``teacher_mixture``."""
         if count == 0:
             raise SettingError("There must be a teacher.")
-        if len(self.teacher_mix) not in (0, count):
-            given = len(self.teacher_mix)
-            raise SettingError(f"teacher_mix needs one value for each of {count} teacher(s), got {given}.")
+        if len(self.teacher_mixture) not in (0, count):
+            given = len(self.teacher_mixture)
+            raise SettingError(f"teacher_mixture needs one value for each of {count} teacher(s), got {given}.")
 
     @property
     def needs_live_teacher(self) -> bool:
@@ -112,7 +119,8 @@ class TrainingConfig:
         return bool(self.augment or self.feature_loss)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """The settings as files have them."""
+        return {recorded_name(name): value for name, value in asdict(self).items()}
 
     def _check_steps(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -140,9 +148,9 @@ class TrainingConfig:
         self._check_features()
         if self.kd_epochs is not None and self.kd_epochs < 1:
             raise SettingError(f"kd_epochs must be at least 1, got {self.kd_epochs}; alpha 0 is no distillation.")
-        if not all(0 < weight < float("inf") for weight in self.teacher_mix):
-            shown = ", ".join(f"{weight:g}" for weight in self.teacher_mix)
-            raise SettingError(f"teacher_mix must be above 0 and finite, got {shown}.")
+        if not all(0 < weight < float("inf") for weight in self.teacher_mixture):
+            shown = ", ".join(f"{weight:g}" for weight in self.teacher_mixture)
+            raise SettingError(f"teacher_mixture must be above 0 and finite, got {shown}.")
 
     def _check_features(self) -> None:
         if self.feature_loss:

@@ -36,7 +36,7 @@ from kdviz.distill.stages import (
 )
 from kdviz.distill.storage.interrupted import Unfinished, forget_unfinished
 from kdviz.distill.storage.run_files import weights_of
-from kdviz.distill.training import Progress, fit
+from kdviz.distill.training import TrainingProgress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
 from kdviz.experiment import Experiment, InputSpec
 
@@ -132,8 +132,10 @@ def train_experiment(
     for number, role in ((count - 1, "kd_student"), (count, "student")):
         distilled, network = role == "kd_student", copy.deepcopy(fresh)
         training, soft = lab.kd_training_set(networks, teacher_logits) if distilled else (lab.train, None)
-        taught = (networks, teacher_logits) if distilled else ((), None)
-        yield from stages_of_training(role, number, count, lab.fit(role, network, training, config, soft, *taught))
+        teachers_or_logits = (networks, teacher_logits) if distilled else ((), None)
+        yield from stages_of_training(
+            role, number, count, lab.fit(role, network, training, config, soft, *teachers_or_logits)
+        )
         record = training_record(config, training, splits["validation"], distilled=distilled)
         record |= lab.about(student) | ({"start": start} if start else {}) | recorded_doubts(found)
         experiment.add_run(role, student.name, network, record, {})
@@ -237,10 +239,10 @@ class ExperimentTrainer:
 
     def require_trained(self, network: nn.Module, missing: Sequence[str], config: TrainingConfig, role: str) -> None:
         """Refuse fresh weights that nothing would train, and freeze what is to be frozen."""
-        if config.unfreeze == "all":
+        if config.trainable == "all":
             return
         head, _ = head_of(network, torch.zeros(2, self.spec.channels, *self.spec.size))
-        freeze(network, config.unfreeze, head)
+        freeze(network, config.trainable, head)
         trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
         left = [name for name in missing if name not in trained and not is_statistic(name)]
         if left:
@@ -258,7 +260,7 @@ class ExperimentTrainer:
         soft: Tensor | None = None,
         teachers: Sequence[nn.Module] = (),
         logits: Tensor | None = None,
-    ) -> Iterator[Progress]:
+    ) -> Iterator[TrainingProgress]:
         """Train a network, or its head on features that are computed once; go on where it was interrupted.
 
         Args:
@@ -305,7 +307,7 @@ class ExperimentTrainer:
         training = self.train
         for part in pool:
             said = self._answers(networks, part)
-            mean = said if said.ndim == 2 else pooled_logits(said, 1.0, self._config.teacher_mix)
+            mean = said if said.ndim == 2 else pooled_logits(said, 1.0, self._config.teacher_mixture)
             confidence, answer = mean.softmax(1).max(1)
             sure = confidence >= self.few.pseudo_labels
             training = joined(training, replace(part, labels=answer).take(sure))

@@ -40,13 +40,13 @@ from kdviz.distill.storage.run_files import (
     write_weights,
 )
 from kdviz.distill.storage.training_run import TrainingRun
-from kdviz.distill.training import Progress, fit
+from kdviz.distill.training import TrainingProgress, fit
 from kdviz.models.networks import build_network
 
 
 def execute_run(
     run: TrainingRun, splits: Mapping[str, LabelledImages], store: Store, device: str = "auto", threads: int = 0
-) -> Iterator[Progress]:
+) -> Iterator[TrainingProgress]:
     """Do one run, or what is left of it, and yield its progress; a finished run yields nothing.
 
     A kill at any moment loses at most the epoch that was under way: result.json is written last.
@@ -117,9 +117,9 @@ def _beginning(run: TrainingRun, store: Store, splits: Mapping[str, LabelledImag
     network = new_network(run.network, run.spec, len(training.classes), run.config.seed)
     if run.start:
         network.load_state_dict(load_safetensors(content_of(store, run.start)))
-    if run.config.unfreeze != "all":
+    if run.config.trainable != "all":
         head, _ = head_of(network, run.spec.normalise(training.images[:2]))
-        freeze(network, run.config.unfreeze, head)
+        freeze(network, run.config.trainable, head)
     return network
 
 
@@ -147,7 +147,7 @@ def _keep_snapshot(
     store.write(f"{run.identity}/{snapshot_name(epoch)}", weights_of(network))
 
 
-def _curve(progress: Progress) -> dict[str, Any]:
+def _curve(progress: TrainingProgress) -> dict[str, Any]:
     return {
         "epoch": progress.epoch,
         "train_loss": progress.loss,
@@ -162,7 +162,7 @@ def _curve(progress: Progress) -> dict[str, Any]:
 
 def work(
     run: TrainingRun, splits: Mapping[str, LabelledImages], results: str, device: str, threads: int
-) -> Iterator[Progress]:
+) -> Iterator[TrainingProgress]:
     """:func:`execute_run`, with the store by its URL: what is sent to another process."""
     return execute_run(run, splits, Store(results), device, threads)
 

@@ -12,7 +12,7 @@ import torch
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import KEY, Doubt
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
-from kdviz.distill.training import Progress
+from kdviz.distill.training import TrainingProgress
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Stage:
     name: str
     number: int
     count: int
-    progress: Progress | None
+    progress: TrainingProgress | None
     warnings: tuple[str, ...] = ()
 
 
-def stages_of_training(role: str, number: int, count: int, steps: Iterable[Progress]) -> Iterator[Stage]:
+def stages_of_training(role: str, number: int, count: int, steps: Iterable[TrainingProgress]) -> Iterator[Stage]:
     return (Stage(role, number, count, progress) for progress in steps)
 
 

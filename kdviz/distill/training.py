@@ -22,7 +22,7 @@ from kdviz.distill.prediction import autocast, batch_logits
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where training is. What is measured at the end of an epoch is None before it.
 
     Attributes:
@@ -80,7 +80,7 @@ def fit(
     *,
     teachers: Sequence[nn.Module] = (),
     checkpoint: Checkpoint | None = None,
-) -> Iterator[Progress]:
+) -> Iterator[TrainingProgress]:
     """Train ``network`` in place, and leave it in evaluation mode with the best epoch's weights.
 
     The best epoch is the one with the highest accuracy on ``validation``, the first of several. Only parameters that
@@ -116,7 +116,7 @@ def fit(
         objective.close()
 
 
-def with_own_random_state(steps: Iterator[Progress], device: torch.device) -> Iterator[Progress]:
+def with_own_random_state(steps: Iterator[TrainingProgress], device: torch.device) -> Iterator[TrainingProgress]:
     """The same steps, which draw from torch's generators as if nobody else did, and leave them as they were.
 
     Args:
@@ -147,7 +147,7 @@ def _steps(
     device: torch.device,
     objective: Objective,
     checkpoint: Checkpoint | None,
-) -> Iterator[Progress]:
+) -> Iterator[TrainingProgress]:
     warnings = _doubts(network, train, normalise, config, objective) if objective.teaches else ()
     training = _Training(network, objective.projection, config, device)
     if checkpoint is not None:
@@ -162,20 +162,20 @@ def _steps(
             inputs, labels = objective.inputs(index, _epoch_seed(config.seed, epoch) * 10_007 + step)
             with autocast(device, config.bf16):
                 logits = _answer(network, inputs).float()
-                taught = objective.teacher_logits_of(inputs, index, epoch)
-            loss = objective.loss(logits, labels, taught, epoch)
+                teacher_logits = objective.teacher_logits_of(inputs, index, epoch)
+            loss = objective.loss(logits, labels, teacher_logits, epoch)
             training.step(loss)
             total += loss.detach() * len(index)
             right += (logits.detach().argmax(1) == objective.labels[index]).sum()
-            yield Progress(epoch, config.epochs, step, steps, None, None, training.seconds, warnings)
+            yield TrainingProgress(epoch, config.epochs, step, steps, None, None, training.seconds, warnings)
             warnings = ()
         mean_loss = float(total) / len(train)
         if not torch.isfinite(total):
             raise ModelError(f"The loss became {mean_loss} in epoch {epoch}; try a lower learning rate.")
         answers = batch_logits(network, validation, normalise, device, config.bf16)
-        taught = objective.teaches and config.teaches_in(epoch)
+        distils = objective.teaches and config.teaches_in(epoch)
         yield training.ended(
-            Progress(
+            TrainingProgress(
                 epoch,
                 config.epochs,
                 steps,
@@ -184,8 +184,8 @@ def _steps(
                 float((answers.argmax(1) == validation.labels).float().mean()),
                 accuracy=int(right) / len(train),
                 validation_loss=float(F.cross_entropy(answers, validation.labels)),
-                temperature=config.temperature_in(epoch) if taught else None,
-                alpha=config.alpha_in(epoch) if taught else None,
+                temperature=config.temperature_in(epoch) if distils else None,
+                alpha=config.alpha_in(epoch) if distils else None,
             )
         )
         if checkpoint is not None:
@@ -269,7 +269,7 @@ class _Training:
         loss.backward()
         self.optimizer.step()
 
-    def ended(self, progress: Progress) -> Progress:
+    def ended(self, progress: TrainingProgress) -> TrainingProgress:
         """Note an epoch's end; the same with its times."""
         if progress.validation_accuracy is not None and progress.validation_accuracy > self.best_accuracy:
             self.best_accuracy = progress.validation_accuracy
@@ -290,7 +290,7 @@ class _Training:
             "history": self.history,
         }
 
-    def resume(self, checkpoint: Checkpoint) -> Iterator[Progress]:
+    def resume(self, checkpoint: Checkpoint) -> Iterator[TrainingProgress]:
         state = checkpoint.load()
         if state is None:
             return
@@ -310,8 +310,8 @@ class _Training:
         self.network.eval()
 
 
-def _as_progress(known: dict[str, Any]) -> Progress:
-    return Progress(**{**known, "warnings": tuple(known["warnings"])})
+def _as_progress(known: dict[str, Any]) -> TrainingProgress:
+    return TrainingProgress(**{**known, "warnings": tuple(known["warnings"])})
 
 
 def _doubts(

@@ -32,7 +32,7 @@ _BATCH = 32
 
 def trains_head_only(config: TrainingConfig) -> bool:
     """Whether a recipe leaves the features of every sample as they are, so that they can be computed once."""
-    return config.unfreeze == "head" and not config.augment and not config.feature_loss
+    return config.trainable == "head" and not config.augment and not config.feature_loss
 
 
 class Backbone:

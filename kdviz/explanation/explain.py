@@ -93,7 +93,7 @@ def explain_stream(
     if "baseline" in chosen:
         check_baseline(inputs, baseline, experiment.input.std, chosen["baseline"])
     probabilities = {role: rows.softmax(1)[0].cpu().numpy() for role, rows in logits.items()}
-    task = _Task(
+    task = _ExplainTask(
         method,
         models,
         inputs,
@@ -112,7 +112,7 @@ def explain_stream(
 
 
 @dataclass(frozen=True)
-class _Task:
+class _ExplainTask:
     """One picture and the models that are to explain it."""
 
     method: str
@@ -157,7 +157,7 @@ def _baseline(experiment: Experiment, settings: dict[str, Any], picture: Image.I
     return experiment.baseline(what, picture, settings.get("seed", 0))
 
 
-def _by_rise(task: _Task, settings: dict[str, Any]) -> Iterator[ExplainState]:
+def _by_rise(task: _ExplainTask, settings: dict[str, Any]) -> Iterator[ExplainState]:
     """A state after each chunk of masks."""
     size = (task.inputs.shape[-2], task.inputs.shape[-1])
     chosen = _rise_settings(settings)
@@ -188,7 +188,7 @@ def _rise_settings(settings: Mapping[str, Any]) -> RISESettings:
     return replace(chosen, reliability=chosen.reliability or None, seconds=chosen.seconds or None)
 
 
-def _by_captum(task: _Task, settings: dict[str, Any], strict: bool) -> Iterator[ExplainState]:
+def _by_captum(task: _ExplainTask, settings: dict[str, Any], strict: bool) -> Iterator[ExplainState]:
     """A state after each model. Models that the method does not fit are left out, with the reason, unless ``strict``.
 
     Raises:
@@ -224,7 +224,7 @@ def _by_captum(task: _Task, settings: dict[str, Any], strict: bool) -> Iterator[
         raise SettingError(next(iter(incompatible.values())))
 
 
-def _doubts_of_map(task: _Task, role: str, values: np.ndarray) -> tuple[MapDoubt, ...]:
+def _doubts_of_map(task: _ExplainTask, role: str, values: np.ndarray) -> tuple[MapDoubt, ...]:
     return (MapDoubt("flat", role, {"class": task.classes[task.targets[role]]}),) if is_flat(values) else ()
 
 

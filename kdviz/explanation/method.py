@@ -21,7 +21,7 @@ from kdviz.core.language import N_
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from kdviz.explanation.captum.task import Task
+    from kdviz.explanation.captum.task import AttributionTask
 
 MAXIMUM_MASKS = 200_000
 MAXIMUM_STEPS = 1000
@@ -136,7 +136,7 @@ class Method:
     explains: str = "probability"
     needs: str = N_("Nothing but the model's scores.")
     advice: str = ""
-    compute: Callable[[Task], Tensor] | None = None
+    compute: Callable[[AttributionTask], Tensor] | None = None
     incompatibility: Callable[[nn.Module], str | None] | None = None
 
     def complete(self, given: dict[str, Any]) -> dict[str, Any]:

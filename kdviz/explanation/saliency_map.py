@@ -91,7 +91,7 @@ class SaliencyMap:
 
 
 @dataclass(frozen=True)
-class Difference:
+class MapDifference:
     """The difference of two models' maps of one picture, made with the same masks.
 
     Attributes:
@@ -105,7 +105,7 @@ class Difference:
     reliability: float
 
 
-def difference(first: SaliencyMap, second: SaliencyMap) -> Difference:
+def difference(first: SaliencyMap, second: SaliencyMap) -> MapDifference:
     """``first`` minus ``second``, two maps from one call of :func:`kdviz.explain`.
 
     Raises:
@@ -119,7 +119,7 @@ def difference(first: SaliencyMap, second: SaliencyMap) -> Difference:
     else:
         error = jackknife_error(torch.from_numpy(first.jackknife_maps - second.jackknife_maps)).numpy()
     halves = torch.from_numpy(first.halves - second.halves)
-    return Difference(first.values - second.values, error, float(reliability(halves)))
+    return MapDifference(first.values - second.values, error, float(reliability(halves)))
 
 
 def _way(made: SaliencyMap) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from kdviz.core.moved import warn_renamed
 from kdviz.figures.attention import (
     agreement_distribution,
     claim_and_controls,
@@ -33,7 +34,7 @@ from kdviz.figures.roles import (
     role_symbol,
     role_title,
 )
-from kdviz.figures.softened import entropy_against_temperature, softened_bars
+from kdviz.figures.soft_targets import entropy_against_temperature, soft_target_bars
 from kdviz.figures.studies import against_value, value_title
 from kdviz.figures.training_curves import curves
 
@@ -62,7 +63,7 @@ __all__ = [
     "role_dash",
     "role_symbol",
     "role_title",
-    "softened_bars",
+    "soft_target_bars",
     "value_title",
 ]
 
@@ -75,13 +76,16 @@ _FILE_FUNCTIONS: dict[str, tuple[Chart, int]] = {
     "curves_file": (curves, 2),
     "effect_against_value_file": (effect_against_value, 1),
     "faithfulness_curves_file": (faithfulness_curves, 1),
-    "softened_file": (softened_bars, 3),
+    "softened_file": (soft_target_bars, 3),
 }
 """Functions of earlier versions -> the chart whose file they made, and which of their arguments was its kind."""
 
 
-def __getattr__(name: str) -> Callable[..., bytes]:
+def __getattr__(name: str) -> Callable[..., Any]:
     """The functions of earlier versions, for one more release."""
+    if name == "softened_bars":
+        warn_renamed(f"{__name__}.{name}", "soft_target_bars")
+        return soft_target_bars
     if name not in _FILE_FUNCTIONS:
         raise AttributeError(f"module 'kdviz.figures' has no attribute '{name}'")
     chart, place = _FILE_FUNCTIONS[name]

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from kdviz.compress.cost import FORMS, Axis, Entry, front
+from kdviz.compress.cost import FORMS, Axis, CostEntry, pareto_front
 from kdviz.core.language import N_, _, number, percent
 from kdviz.figures.chart import Chart
 from kdviz.figures.files import new_figure
@@ -24,7 +24,7 @@ _GREY = "#7A8794"
 
 
 @Chart
-def accuracy_against_cost(entries: Sequence[Entry], axis: Axis, split: str) -> go.Figure:
+def accuracy_against_cost(entries: Sequence[CostEntry], axis: Axis, split: str) -> go.Figure:
     """Accuracy, with 95 % intervals, against a cost on a logarithmic scale, quartiles as bars.
 
     Args:
@@ -34,7 +34,7 @@ def accuracy_against_cost(entries: Sequence[Entry], axis: Axis, split: str) -> g
     """
     shown = _shown(entries, axis)
     chart = go.Figure()
-    steps = front(shown, axis.name)
+    steps = pareto_front(shown, axis.name)
     chart.add_trace(
         go.Scatter(
             x=[one.costs[axis.name] for one in steps],
@@ -57,7 +57,7 @@ def accuracy_against_cost(entries: Sequence[Entry], axis: Axis, split: str) -> g
     )
 
 
-def _legend(shown: Sequence[Entry]) -> list[go.Scatter]:
+def _legend(shown: Sequence[CostEntry]) -> list[go.Scatter]:
     """What colours and shapes mean, and apart from it what their filling means."""
     roles = list(dict.fromkeys(one.role for one in shown))
     looks = [(role_title(role), role_colour(role), role_symbol(role)) for role in roles]
@@ -75,12 +75,12 @@ def _legend(shown: Sequence[Entry]) -> list[go.Scatter]:
     ]
 
 
-def entry_title(one: Entry) -> str:
+def entry_title(one: CostEntry) -> str:
     """A model and its kind of file: ``Teacher, ONNX Runtime, int8``."""
     return _("{model}, {form}", model=role_title(one.role), form=_(FORMS[one.form]))
 
 
-def _point(one: Entry, axis: Axis) -> go.Scatter:
+def _point(one: CostEntry, axis: Axis) -> go.Scatter:
     value = one.costs[axis.name]
     low, high = one.ranges.get(axis.name, (value, value))
     name = label(entry_title(one))
@@ -122,11 +122,11 @@ def _point(one: Entry, axis: Axis) -> go.Scatter:
 
 
 @accuracy_against_cost.file_form
-def _draw_accuracy_against_cost(entries: Sequence[Entry], axis: Axis, split: str) -> Figure:
+def _draw_accuracy_against_cost(entries: Sequence[CostEntry], axis: Axis, split: str) -> Figure:
     picture = new_figure(9, 5)
     plot = picture.subplots()
     shown = _shown(entries, axis)
-    steps = front(shown, axis.name)
+    steps = pareto_front(shown, axis.name)
     places = [one.costs[axis.name] for one in steps]
     heights = [one.accuracy for one in steps]
     plot.step(places, heights, where="post", color=_GREY, linestyle="--", label=_("Best at its cost"))
@@ -172,7 +172,7 @@ def _cross(plot: Any, x: list[float], y: list[float], colour: str) -> None:
     plot.plot(x, y, marker="x", color=colour, markersize=6, linestyle="none", zorder=5)
 
 
-def _shown(entries: Sequence[Entry], axis: Axis) -> list[Entry]:
+def _shown(entries: Sequence[CostEntry], axis: Axis) -> list[CostEntry]:
     return [one for one in entries if axis.name in one.costs and not math.isnan(one.accuracy)]
 
 
@@ -184,7 +184,7 @@ def _x_title(axis: Axis) -> str:
     return _("{cost}, {unit} (logarithmic)", cost=_(axis.title), unit=_unit(axis))
 
 
-def _ticks(shown: Sequence[Entry], axis: Axis) -> tuple[list[float], list[str]]:
+def _ticks(shown: Sequence[CostEntry], axis: Axis) -> tuple[list[float], list[str]]:
     """1, 2 and 5 of each decade that is shown."""
     values = [one.costs[axis.name] for one in shown] or [1.0]
     low, high = math.floor(math.log10(min(values))) - 1, math.ceil(math.log10(max(values))) + 1
@@ -198,6 +198,6 @@ def _digits(value: float) -> int:
     return max(0, 1 - math.floor(math.log10(value))) if 0 < value < 10 else 0 if value >= 100 else 1
 
 
-def _tick_format(shown: Sequence[Entry]) -> str:
+def _tick_format(shown: Sequence[CostEntry]) -> str:
     span = max((one.accuracy for one in shown), default=1.0) - min((one.accuracy for one in shown), default=0.0)
     return ".0%" if span > 0.05 else ".1%"

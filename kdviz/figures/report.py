@@ -42,7 +42,7 @@ class ReportRow:
 
 
 @dataclass(frozen=True)
-class Report:
+class MapReport:
     """What is in the file.
 
     Attributes:
@@ -64,7 +64,7 @@ class Report:
     models: Sequence[Mapping[str, str]]
 
 
-def html_report(report: Report) -> bytes:
+def html_report(report: MapReport) -> bytes:
     """The file. Every text in it is escaped."""
     from jinja2 import Environment
 

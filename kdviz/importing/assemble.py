@@ -37,7 +37,7 @@ _UNKNOWN_INPUT = InputSpec((224, 224), 3, (0.0,) * 3, (1.0,) * 3)
 
 
 @dataclass(frozen=True)
-class Progress:
+class ImportProgress:
     """Where an import is: what is done now, and how far."""
 
     stage: str
@@ -74,7 +74,7 @@ class ImportPlan:
     keep: int = KEPT
 
 
-def import_experiment(plan: ImportPlan) -> Iterator[Progress]:
+def import_experiment(plan: ImportPlan) -> Iterator[ImportProgress]:
     """Make the experiment; its folder is replaced at the end, or left as it was.
 
     Raises:
@@ -84,7 +84,7 @@ def import_experiment(plan: ImportPlan) -> Iterator[Progress]:
     with beside(plan.out) as folder:
         models = []
         for number, spec in enumerate(plan.models):
-            yield Progress(f"read {spec.path.name}", number, len(plan.models))
+            yield ImportProgress(f"read {spec.path.name}", number, len(plan.models))
             models.append(import_model(spec, folder, _count_of(plan), trust=plan.trust))
         pictures = plan.pictures and numbered_as(plan.pictures, models)
         title = plan.title or plan.out.name
@@ -94,7 +94,7 @@ def import_experiment(plan: ImportPlan) -> Iterator[Progress]:
         if pictures is not None:
             total = len(pictures)
             for done in evaluate_files(experiment, pictures, plan.device, keep=plan.keep, given=given):
-                yield Progress("evaluate", done, total)
+                yield ImportProgress("evaluate", done, total)
         load_experiment(folder)  # what is moved into place can be opened
         move_into_place(folder, plan.out)
 

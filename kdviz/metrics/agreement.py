@@ -143,7 +143,7 @@ def agreement(maps: Mapping[str, HalvedMap], measure: str | Measure = "spearman"
     """
     name, chosen = (measure, measures[measure]) if isinstance(measure, str) else (measure.name, measure)
     _check_sizes(maps)
-    prepared = {role: _Prepared.of(saliency_map, chosen) for role, saliency_map in maps.items()}
+    prepared = {role: _PreparedMap.of(saliency_map, chosen) for role, saliency_map in maps.items()}
     return AgreementReport(
         name, tuple(_pair(first, second, prepared, chosen) for first, second in combinations(prepared, 2))
     )
@@ -174,7 +174,7 @@ def _jackknife_halves(saliency_map: HalvedMap) -> np.ndarray | None:
     return halves
 
 
-class _Prepared(NamedTuple):
+class _PreparedMap(NamedTuple):
     """What comparing needs of a map: of its halves (2, ...), of its left-out halves (units, ...), its own ceiling."""
 
     halves: np.ndarray
@@ -183,7 +183,7 @@ class _Prepared(NamedTuple):
     target: int
 
     @classmethod
-    def of(cls, saliency_map: HalvedMap, measure: Measure) -> _Prepared:
+    def of(cls, saliency_map: HalvedMap, measure: Measure) -> _PreparedMap:
         halves, without = measure.prepare(saliency_map.halves), _jackknife_halves(saliency_map)
         return cls(
             halves,
@@ -193,7 +193,7 @@ class _Prepared(NamedTuple):
         )
 
 
-def _pair(first: str, second: str, prepared: Mapping[str, _Prepared], measure: Measure) -> PairAgreement:
+def _pair(first: str, second: str, prepared: Mapping[str, _PreparedMap], measure: Measure) -> PairAgreement:
     one, other = prepared[first], prepared[second]
     across = float(measure.compare(one.halves, other.halves[::-1]).mean())
     low, high = _interval(across, _jackknife_values(one, other, measure), measure)
@@ -221,7 +221,7 @@ class _JackknifeValues(NamedTuple):
     two: np.ndarray
 
 
-def _jackknife_values(one: _Prepared, other: _Prepared, measure: Measure) -> _JackknifeValues | None:
+def _jackknife_values(one: _PreparedMap, other: _PreparedMap, measure: Measure) -> _JackknifeValues | None:
     """None when the maps do not allow it."""
     if one.without is None or other.without is None or len(one.without) != len(other.without):
         return None

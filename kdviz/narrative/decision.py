@@ -11,7 +11,7 @@ from kdviz.core.language import N_, _, number, percent, plural
 from kdviz.narrative import judgements as words
 from kdviz.narrative.judgements import BAD, GOOD, MIXED, UNKNOWN
 from kdviz.narrative.overview import _USUAL, Answer, _doubts, _first, _unknown, answers
-from kdviz.studies.comparison.dominating_models import bargain, rivals
+from kdviz.studies.comparison.dominating_models import dominating_models, tradeoff
 from kdviz.studies.comparison.experiment_summary import KD_STUDENT, STUDENT, TEACHER, ExperimentSummary
 from kdviz.studies.comparison.judgement import (
     AT_LEAST,
@@ -144,9 +144,9 @@ def _stands_in(judged: Judgement, helped: Answer, found: ExperimentSummary) -> t
 
 def _quantised_teacher_wins(report: CostReport, margin: float) -> bool:
     """Whether the teacher in int8 is as fast as the KD student in float32, no larger, and surely more accurate."""
-    deal = bargain(report)
+    deal = tradeoff(report)
     if deal is None:
         return False
-    others = rivals(report, Margins(accuracy=margin))
+    others = dominating_models(report, Margins(accuracy=margin))
     gains = [one.gain(deal.student) for one in others if (one.role, one.form) == (TEACHER, "onnx_int8")]
     return any(gain is not None and gain.low > 0 for gain in gains)

@@ -21,7 +21,7 @@ from kdviz.studies.comparison.judgement import (
 )
 
 GOOD, MIXED, BAD, UNKNOWN = "good", "mixed", "bad", "unknown"
-Words = tuple[str, str, str]
+Phrases = tuple[str, str, str]
 """A word or two, the tone, a sentence."""
 
 
@@ -38,7 +38,7 @@ def values_of(judged: Judgement) -> dict[str, str]:
     }
 
 
-def accurate(judged: Judgement) -> Words:
+def accurate(judged: Judgement) -> Phrases:
     """Whether the KD student is as accurate as its teacher."""
     values = values_of(judged)
     if judged.outcome == EQUAL:
@@ -72,7 +72,7 @@ def accurate(judged: Judgement) -> Words:
     return _("Cannot tell"), UNKNOWN, together(text, would_decide(judged))
 
 
-def faster(judged: Judgement, speed: float) -> Words:
+def faster(judged: Judgement, speed: float) -> Phrases:
     """Whether the KD student answers faster; ``speed`` is how many times."""
     values = {
         "speed": number(speed, 1),
@@ -99,7 +99,7 @@ def faster(judged: Judgement, speed: float) -> Words:
     return _("Cannot tell"), UNKNOWN, together(text, would_decide(judged))
 
 
-def helped(judged: Judgement) -> Words:
+def helped(judged: Judgement) -> Phrases:
     """Whether the KD student is better than the same student trained alone."""
     values = values_of(judged)
     if judged.outcome in (HIGHER, MUCH_HIGHER):
@@ -142,7 +142,7 @@ def helped(judged: Judgement) -> Words:
     return _("Cannot tell"), UNKNOWN, together(text, would_decide(judged))
 
 
-def copied(judged: Judgement, shares: dict[str, str]) -> Words:
+def copied(judged: Judgement, shares: dict[str, str]) -> Phrases:
     """Whether it repeats more of the teacher's errors than the student alone does."""
     text = _(
         "It repeats {own} of the teacher's {errors}, the student alone {alone}: {change} points ({interval}, {basis}).",
@@ -164,7 +164,7 @@ def copied(judged: Judgement, shares: dict[str, str]) -> Words:
     return _("Cannot tell"), UNKNOWN, together(cannot, text, would_decide(judged))
 
 
-def attention(judged: Judgement) -> Words:
+def attention(judged: Judgement) -> Phrases:
     """Whether distillation brings the student's maps nearer to the teacher's."""
     text = _(
         "Its maps' agreement with the teacher's, less that of the student alone: {effect} ({interval}, {basis}).",

@@ -17,7 +17,7 @@ from kdviz.core.moved import renamed
 from kdviz.narrative import judgements as words
 from kdviz.narrative.judgements import GOOD, MIXED, UNKNOWN
 from kdviz.narrative.tradeoffs import milliseconds, title
-from kdviz.studies.comparison.dominating_models import Bargain, bargain, possible_rivals, rivals
+from kdviz.studies.comparison.dominating_models import Tradeoff, dominating_models, possibly_dominating, tradeoff
 from kdviz.studies.comparison.experiment_summary import KD_STUDENT, STUDENT, TEACHER, Accuracy, ExperimentSummary
 from kdviz.studies.comparison.judgement import (
     ACCURATE,
@@ -175,7 +175,7 @@ def _unknown(found: ExperimentSummary) -> str:
 
 def _cheaper(found: ExperimentSummary, margins: Margins) -> Answer:
     ask = _Question("cheaper", _("Cheaper to run?"), "cost", _("See what each model costs"))
-    deal = None if found.cost is None else bargain(found.cost)
+    deal = None if found.cost is None else tradeoff(found.cost)
     judged = None if deal is None else deal.faster(margins)
     if deal is None or found.cost is None or judged is None:
         return ask.says(_("Not measured"), UNKNOWN, _("kdviz profile measures it."))
@@ -187,7 +187,7 @@ def _cheaper(found: ExperimentSummary, margins: Margins) -> Answer:
     return ask.says(word, MIXED, text, judged)
 
 
-def _operations(deal: Bargain) -> str:
+def _operations(deal: Tradeoff) -> str:
     if math.isnan(deal.operations):
         return ""
     return _("{operations} times fewer operations.", operations=number(deal.operations, 1))
@@ -195,8 +195,8 @@ def _operations(deal: Bargain) -> str:
 
 def _rival_words(report: CostReport, margins: Margins) -> tuple[str, str] | None:
     """A word and a sentence about who offers the same; None: nobody does."""
-    sure = rivals(report, margins)
-    others = sure or possible_rivals(report, margins)
+    sure = dominating_models(report, margins)
+    others = sure or possibly_dominating(report, margins)
     if not others:
         return None
     best = others[0]

@@ -20,7 +20,7 @@ from kdviz.experiment import Experiment
 from kdviz.narrative.attention.markdown import attention_markdown
 from kdviz.narrative.sweeps import sentences
 from kdviz.studies.sweep.runner import STUDIES, summary
-from kdviz.studies.sweep.verdict import Verdict, verdict
+from kdviz.studies.sweep.verdict import SweepVerdict, verdict
 
 sections: Registry[Callable[[Experiment], str]] = Registry("section")
 """Name -> Markdown of an experiment; raises ExperimentError where its tables are missing."""
@@ -162,7 +162,7 @@ def _study(name: str) -> Callable[[Experiment], str]:
     return section
 
 
-def _paragraph(judged: Verdict | None) -> list[str]:
+def _paragraph(judged: SweepVerdict | None) -> list[str]:
     return [] if judged is None else [" ".join(sentences(judged))]
 
 

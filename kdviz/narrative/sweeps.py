@@ -8,22 +8,22 @@ from typing import Any
 from kdviz.core.language import N_, _, listed, number, percent, plural, signed
 from kdviz.metrics.equivalence import EQUIVALENT, UNDECIDED
 from kdviz.studies.sweep import copying
-from kdviz.studies.sweep.doubts import NEVER, ONE_SEED, Doubt
+from kdviz.studies.sweep.doubts import NEVER, ONE_SEED, Caveat
 from kdviz.studies.sweep.kinds import STUDIES
-from kdviz.studies.sweep.value_pairs import Pair, Step
-from kdviz.studies.sweep.verdict import Verdict
+from kdviz.studies.sweep.value_pairs import Step, ValuePair
+from kdviz.studies.sweep.verdict import SweepVerdict
 
 _MOST_PAIRS = 6  # in a sentence; all are in the JSON document
 
 
-def sentences(found: Verdict) -> list[str]:
+def sentences(found: SweepVerdict) -> list[str]:
     """The verdict in words, in the reader's language; best read in order."""
     if not any(test.fixed or test.broke for test in found.tests):
         return [*_doubts(found), _same(found), *_values(found), *_copying(found)]
     return [*_doubts(found), *_claim(found), _tests(found), *_values(found), *_copying(found)]
 
 
-def document(found: Verdict) -> dict[str, Any]:
+def document(found: SweepVerdict) -> dict[str, Any]:
     """The verdict for JSON, with its sentences under ``sentences``."""
     return found.to_json() | {"sentences": sentences(found)}
 
@@ -31,7 +31,7 @@ def document(found: Verdict) -> dict[str, Any]:
 # what the sentences are filled with -----------------------------------------------------------------------------------
 
 
-def _basis(found: Verdict) -> dict[str, str]:
+def _basis(found: SweepVerdict) -> dict[str, str]:
     one = found.difference
     return {
         "distillation": _distillation(found),
@@ -59,7 +59,7 @@ def margin_points(share: float) -> str:
     return number(value, 1 if round(value, 1) == value else 2)
 
 
-def _distillation(found: Verdict) -> str:
+def _distillation(found: SweepVerdict) -> str:
     study = STUDIES[found.study]
     return _(study.best if found.by_validation else study.subject, value=study.amount(found.value))
 
@@ -67,11 +67,11 @@ def _distillation(found: Verdict) -> str:
 # doubts, said first ---------------------------------------------------------------------------------------------------
 
 
-def _doubts(found: Verdict) -> list[str]:
+def _doubts(found: SweepVerdict) -> list[str]:
     return [_doubt(found, one) for one in found.doubts]
 
 
-def _doubt(found: Verdict, doubt: Doubt) -> str:
+def _doubt(found: SweepVerdict, doubt: Caveat) -> str:
     values = _basis(found)
     if doubt.kind == ONE_SEED:
         text = N_(
@@ -105,7 +105,7 @@ def _doubt(found: Verdict, doubt: Doubt) -> str:
 # the claim ------------------------------------------------------------------------------------------------------------
 
 
-def _same(found: Verdict) -> str:
+def _same(found: SweepVerdict) -> str:
     return _(
         "{distillation} gives the same predictions as training alone ({accuracy}, over {seeds} and {samples}).",
         **_basis(found),
@@ -132,7 +132,7 @@ _CLAIMS = {
 }
 
 
-def _claim(found: Verdict) -> list[str]:
+def _claim(found: SweepVerdict) -> list[str]:
     if found.withheld:
         return []
     judged, one = found.judged, found.difference
@@ -148,7 +148,7 @@ def _claim(found: Verdict) -> list[str]:
     return said
 
 
-def _needed(found: Verdict) -> str:
+def _needed(found: SweepVerdict) -> str:
     if found.samples_needed is None:
         return _("More samples alone would not decide; more seeds might.")
     return plural(
@@ -168,7 +168,7 @@ def rounded_up(count: int) -> int:
     return -(-count // step) * step
 
 
-def _tests(found: Verdict) -> str:
+def _tests(found: SweepVerdict) -> str:
     return plural(
         "It fixes {fixed} samples and breaks {broken}; McNemar's test finds a difference in {significant} of {count} "
         "seed (p < .05).",
@@ -190,14 +190,14 @@ def _range(values: Sequence[int]) -> str:
 # other values ---------------------------------------------------------------------------------------------------------
 
 
-def _values(found: Verdict) -> list[str]:
+def _values(found: SweepVerdict) -> list[str]:
     """What is said of the values among themselves; nothing with one seed."""
     if found.difference.seeds < 2 or not found.pairs:
         return []
     return [*_rivals(found), _pairs(found), *_steps(found)]
 
 
-def _rivals(found: Verdict) -> list[str]:
+def _rivals(found: SweepVerdict) -> list[str]:
     amount, values = STUDIES[found.study].amount, _basis(found)
     outcomes = {(one.second if one.first == found.value else one.first): one.outcome for one in _own(found)}
     equal = [amount(one) for one in found.rivals if outcomes[one] == EQUIVALENT]
@@ -216,15 +216,15 @@ def _rivals(found: Verdict) -> list[str]:
     return said
 
 
-def _counted(found: Verdict, names: Sequence[str]) -> dict[str, str]:
+def _counted(found: SweepVerdict, names: Sequence[str]) -> dict[str, str]:
     return {"values": listed(names), "count": number(len(names)), "total": number(len(_own(found)))}
 
 
-def _own(found: Verdict) -> list[Pair]:
+def _own(found: SweepVerdict) -> list[ValuePair]:
     return [one for one in found.pairs if found.value in (one.first, one.second)]
 
 
-def _pairs(found: Verdict) -> str:
+def _pairs(found: SweepVerdict) -> str:
     apart = sorted((one for one in found.pairs if one.apart), key=lambda one: one.p_different)
     if not apart:
         return plural(
@@ -240,7 +240,7 @@ def _pairs(found: Verdict) -> str:
     )
 
 
-def _pair(found: Verdict, pair: Pair) -> str:
+def _pair(found: SweepVerdict, pair: ValuePair) -> str:
     amount, one = STUDIES[found.study].amount, pair.difference
     return _(
         "{first} and {second} ({points} points, 95 % interval {low} to {high})",
@@ -259,7 +259,7 @@ def _some(texts: Sequence[str], separator: str = ", ") -> str:
     return _("{names} and {count} more", names=names, count=number(len(texts) - _MOST_PAIRS))
 
 
-def _steps(found: Verdict) -> Iterable[str]:
+def _steps(found: SweepVerdict) -> Iterable[str]:
     if len(found.steps) < 2:
         return
     if len(found.steps) <= _MOST_PAIRS:
@@ -285,7 +285,7 @@ def _steps(found: Verdict) -> Iterable[str]:
     )
 
 
-def _step(found: Verdict, one: Step) -> str:
+def _step(found: SweepVerdict, one: Step) -> str:
     amount = STUDIES[found.study].amount
     return _(
         "{first} to {second} {points} ({low} to {high})",
@@ -315,7 +315,7 @@ _COPIES = {
 }
 
 
-def _copying(found: Verdict) -> list[str]:
+def _copying(found: SweepVerdict) -> list[str]:
     one = found.copying
     if one is None:
         return []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from kdviz.compress.cost import FORMS, CostReport, Entry
+from kdviz.compress.cost import FORMS, CostEntry, CostReport
 from kdviz.core.language import _, number, percent, plural
 from kdviz.narrative.judgements import values_of
-from kdviz.studies.comparison.dominating_models import Bargain, bargain, possible_rivals, rivals
+from kdviz.studies.comparison.dominating_models import Tradeoff, dominating_models, possibly_dominating, tradeoff
 from kdviz.studies.comparison.judgement import (
     EQUAL,
     HIGHER,
@@ -26,15 +26,15 @@ from kdviz.studies.comparison.judgement import (
 )
 
 __all__ = [
-    "Bargain",
-    "bargain",
+    "Tradeoff",
     "competition",
+    "dominating_models",
     "exchange",
     "findings",
     "milliseconds",
-    "possible_rivals",
-    "rivals",
+    "possibly_dominating",
     "title",
+    "tradeoff",
 ]
 
 _USUAL = Margins()
@@ -55,17 +55,17 @@ def findings(report: CostReport, margins: Margins = _USUAL) -> list[str]:
 
 def exchange(report: CostReport, margins: Margins = _USUAL) -> list[str]:
     """What the KD student saves and what it loses, beside its teacher."""
-    found = bargain(report)
+    found = tradeoff(report)
     return [] if found is None else [*_savings(found), *_pace(found, margins), *_loss(found, margins)]
 
 
 def competition(report: CostReport, margins: Margins = _USUAL) -> list[str]:
     """Who offers the same without distillation, and what is left of the difference when both are quantised."""
-    found = bargain(report)
+    found = tradeoff(report)
     return [] if found is None else [*_rival(report, found, margins), *_both_quantised(report)]
 
 
-def _savings(found: Bargain) -> list[str]:
+def _savings(found: Tradeoff) -> list[str]:
     if math.isnan(found.operations):
         return []
     return [
@@ -78,7 +78,7 @@ def _savings(found: Bargain) -> list[str]:
     ]
 
 
-def _pace(found: Bargain, margins: Margins) -> list[str]:
+def _pace(found: Tradeoff, margins: Margins) -> list[str]:
     judged = found.faster(margins)
     if judged is None:
         return []
@@ -124,7 +124,7 @@ def _pace(found: Bargain, margins: Margins) -> list[str]:
     ]
 
 
-def _loss(found: Bargain, margins: Margins) -> list[str]:
+def _loss(found: Tradeoff, margins: Margins) -> list[str]:
     if math.isnan(found.student.accuracy) or math.isnan(found.teacher.accuracy):
         return []
     accuracy = {"student": percent(found.student.accuracy, 2), "teacher": percent(found.teacher.accuracy, 2)}
@@ -193,11 +193,11 @@ _LOSSES = {
 # rivals ---------------------------------------------------------------------------------------------------------------
 
 
-def _rival(report: CostReport, found: Bargain, margins: Margins) -> list[str]:
+def _rival(report: CostReport, found: Tradeoff, margins: Margins) -> list[str]:
     if found.student.form not in ("onnx", "file"):
         return []
-    sure = rivals(report, margins)
-    others = sure or possible_rivals(report, margins)
+    sure = dominating_models(report, margins)
+    others = sure or possibly_dominating(report, margins)
     if not others:
         return []
     best = others[0]
@@ -260,13 +260,13 @@ def _both_quantised(report: CostReport) -> list[str]:
     ]
 
 
-def title(one: Entry) -> str:
+def title(one: CostEntry) -> str:
     """A model and its form inside a sentence."""
     made = _TITLES.get((one.role, one.form == "onnx_int8"))
     return made() if made else _("{model} ({form})", model=one.role, form=_(FORMS[one.form]))
 
 
-def _ms(one: Entry) -> str:
+def _ms(one: CostEntry) -> str:
     return milliseconds(one.costs["latency"])
 
 
@@ -275,5 +275,5 @@ def milliseconds(value: float) -> str:
     return number(value, 3 if value < 0.1 else 2 if value < 10 else 1)
 
 
-def _threads(one: Entry) -> str:
+def _threads(one: CostEntry) -> str:
     return plural("{count} thread", "{count} threads", int(one.row["threads"]))

@@ -8,7 +8,7 @@ from kdviz.explanation.explain import explain, explain_stream
 from kdviz.explanation.explain_state import ExplainState
 from kdviz.explanation.method import Method, Setting
 from kdviz.explanation.methods import methods, register_method
-from kdviz.explanation.saliency_map import Difference, SaliencyMap, difference, maps_npz
+from kdviz.explanation.saliency_map import MapDifference, SaliencyMap, difference, maps_npz
 from kdviz.rise.attribution import RISE
 from kdviz.rise.estimators import Estimate, estimate, estimators, reliability
 from kdviz.rise.masks import RandomMasks, samplers
@@ -18,9 +18,9 @@ from kdviz.rise.streaming import stream_scores
 
 __all__ = [
     "RISE",
-    "Difference",
     "Estimate",
     "ExplainState",
+    "MapDifference",
     "Method",
     "ModelWithActivation",
     "RISESettings",
@@ -42,7 +42,7 @@ __all__ = [
     "stream_scores",
 ]
 
-_RENAMED = {"Explained": "ModelWithActivation", "misfit": "incompatibility"}
+_RENAMED = {"Difference": "MapDifference", "Explained": "ModelWithActivation", "misfit": "incompatibility"}
 
 
 def __getattr__(name: str) -> Any:

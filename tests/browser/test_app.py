@@ -11,7 +11,7 @@ from browser import ROOT, TOO_WIDE, at_rest, maps, needs_browser, settled
 
 from kdviz.data import bundled_digits
 from kdviz.experiment import load_experiment
-from kdviz.studies.predictions.soft_targets import entropy_bits, least_sure, read_logits, softened
+from kdviz.studies.predictions.soft_targets import entropy_bits, least_sure, read_logits, soft_targets
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
@@ -136,7 +136,7 @@ def test_dark_knowledge_follows_the_slider(server: str, page: playwright.Page) -
     said = page.get_by_text(re.compile("^Teacher at T = "))
 
     def entropy(temperature: float) -> str:
-        return f"entropy {entropy_bits(softened(logits[first], temperature)):.2f} of at most 3.32 bits"
+        return f"entropy {entropy_bits(soft_targets(logits[first], temperature)):.2f} of at most 3.32 bits"
 
     playwright.expect(said).to_contain_text(entropy(4))
     playwright.expect(page.get_by_text(f"Sample {first}, true class")).to_be_visible()

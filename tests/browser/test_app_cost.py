@@ -11,7 +11,7 @@ from browser import ROOT, WAIT, needs_browser
 
 from kdviz.compress.cost import AXES, read_cost
 from kdviz.experiment import load_experiment
-from kdviz.narrative.tradeoffs import bargain, findings, rivals, title
+from kdviz.narrative.tradeoffs import dominating_models, findings, title, tradeoff
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
@@ -28,13 +28,13 @@ def test_what_one_buys_is_said_first_and_the_table_has_every_model_in_every_form
     page.goto(f"{server}/cost")
     tiles = page.locator(".ov-tiles strong")
     playwright.expect(tiles).to_have_count(4)
-    found = bargain(report)
+    found = tradeoff(report)
     wanted = [f"{one:.1f} ×" for one in (found.operations, found.speed, found.size)]
     assert tiles.all_inner_texts()[:3] == wanted
     main = page.locator(".stMain")
     for sentence in findings(report):
         playwright.expect(main).to_contain_text(sentence)
-    rival = f"A rival without any distillation: {title(rivals(report)[0])}"
+    rival = f"A rival without any distillation: {title(dominating_models(report)[0])}"
     playwright.expect(page.locator(".stAlert")).to_contain_text(rival)
     rows = page.locator("table tbody tr")
     playwright.expect(rows).to_have_count(len(report.entries))

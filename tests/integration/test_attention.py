@@ -33,11 +33,11 @@ from kdviz.studies.attention import (
     swept_models,
     teacher_runs,
     train_teachers,
-    work,
+    worker,
 )
 from kdviz.studies.attention.maps import GroupMaps, read_maps
 from kdviz.studies.attention.models import StudyModel, shuffled
-from kdviz.studies.attention.sampling import choose
+from kdviz.studies.attention.sampling import stratified_sample
 from kdviz.studies.attention.statistics.pairs import SCHEMA, all_pairs, partners
 from kdviz.studies.attention.statistics.table import about_studies
 
@@ -85,7 +85,7 @@ def test_images_are_stratified_and_their_weights_undo_it():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 5, 1000)
     right = {"teacher": generator.random(1000) < 0.95, "student": generator.random(1000) < 0.9}
-    chosen = choose(labels, right, 400, seed=3)
+    chosen = stratified_sample(labels, right, 400, seed=3)
     assert len(set(chosen.samples.tolist())) == len(chosen.samples) == 400
     assert chosen.weights.sum() == pytest.approx(1000)
     for role, truth in right.items():  # weighted, the split's accuracy comes out exactly
@@ -95,17 +95,17 @@ def test_images_are_stratified_and_their_weights_undo_it():
     assert wrong[chosen.samples].sum() == wrong.sum()  # all of them, since they fit
     counts = np.bincount(labels[chosen.samples][~wrong[chosen.samples]])
     assert counts.max() - counts.min() <= 1
-    np.testing.assert_array_equal(choose(labels, right, 400, seed=3).samples, chosen.samples)
-    assert not np.array_equal(choose(labels, right, 400, seed=4).samples, chosen.samples)
+    np.testing.assert_array_equal(stratified_sample(labels, right, 400, seed=3).samples, chosen.samples)
+    assert not np.array_equal(stratified_sample(labels, right, 400, seed=4).samples, chosen.samples)
 
 
 def test_images_of_a_small_split():
-    everything = choose(np.array([0, 1, 0, 1]), {"teacher": np.array([True, True, True, False])}, 9)
+    everything = stratified_sample(np.array([0, 1, 0, 1]), {"teacher": np.array([True, True, True, False])}, 9)
     assert sorted(everything.samples) == [0, 1, 2, 3]
     np.testing.assert_allclose(everything.weights, 1)
-    assert choose(np.zeros(6, int), {}, 3).weights.tolist() == [2, 2, 2]
+    assert stratified_sample(np.zeros(6, int), {}, 3).weights.tolist() == [2, 2, 2]
     with pytest.raises(SettingError, match="two images"):
-        choose(np.array([0, 1]), {}, 1)
+        stratified_sample(np.array([0, 1]), {}, 1)
 
 
 def test_every_image_gets_another_one_of_another_class():
@@ -295,13 +295,13 @@ class _Counted:
 
     def __init__(self, monkeypatch):
         self.groups = []
-        true = work.make_maps
+        true = worker.make_maps
 
         def make(task, group):
             self.groups.append(group)
             yield from true(task, group)
 
-        monkeypatch.setattr(work, "make_maps", make)
+        monkeypatch.setattr(worker, "make_maps", make)
 
 
 @pytest.mark.slow
@@ -335,13 +335,13 @@ def test_rows_that_are_lost_come_from_the_maps(tiny, few, monkeypatch):
     list(one.run())
     expected = table_of(one)
     counted = _Counted(monkeypatch)
-    one.store.remove(work.rows_name(1))
-    one.store.write(work.rows_name(2), b"damaged")
+    one.store.remove(worker.rows_name(1))
+    one.store.write(worker.rows_name(2), b"damaged")
     list(a_study(tiny, few).run())
     assert counted.groups == []
     same(expected, table_of(one))
     one.store.write(maps.maps_name(0), b"damaged")
-    one.store.remove(work.rows_name(0))
+    one.store.remove(worker.rows_name(0))
     assert read_maps(one.store, 0) is None
     list(a_study(tiny, few).run())
     assert counted.groups == [0]

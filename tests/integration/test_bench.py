@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kdviz.bench import Row
+from kdviz.bench import Measurement
 from kdviz.bench import train as bench
 from kdviz.bench.train import TEMPERATURES, _few_digits, _fresh, _OurWay, _UsualWay, bench_train
 from kdviz.cli import main
@@ -144,10 +144,12 @@ def test_rows(splits, monkeypatch):
 
 def test_figures_are_said_as_they_come_beside_the_document(monkeypatch, capsys):
     def stopped(*_):
-        yield Row("first", "what came first", 1.5, "x", {"masks": 8})
+        yield Measurement("first", "what came first", 1.5, "x", {"masks": 8})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kdviz.bench.bench_rise", lambda *_: [Row("first", "what came first", 1.5, "x", {"masks": 8})])
+    monkeypatch.setattr(
+        "kdviz.bench.bench_rise", lambda *_: [Measurement("first", "what came first", 1.5, "x", {"masks": 8})]
+    )
     assert main(["bench", "rise", "--quick", "--device", "cpu", "--json"]) == 0
     found = capsys.readouterr()
     assert json.loads(found.out)["first"] == 1.5

@@ -21,7 +21,7 @@ from kdviz.bench import app, app_browser, app_load, app_sessions
 from kdviz.bench.app_processes import cpu_seconds, descendants, idle_from, memory, together
 from kdviz.bench.app_rows import line as table_line
 from kdviz.bench.app_rows import measured, median, medians, parts_of, percentile, single, slope
-from kdviz.bench.app_sessions import Run, fields, rerun
+from kdviz.bench.app_sessions import PageRun, fields, rerun
 from kdviz.cli import main
 from kdviz.core.errors import SettingError
 
@@ -236,7 +236,7 @@ def test_a_session_refreshes_a_fragment_until_the_page_no_longer_asks():
         return run
 
     run = apart(asyncio.run, use())
-    assert isinstance(run, Run)
+    assert isinstance(run, PageRun)
     assert run.size > 0
     assert sent[0] == rerun("sample=3", "compare")
     assert len(sent) >= 3
@@ -317,16 +317,16 @@ def test_a_short_run_ends_everything_that_it_started(tmp_path):
         command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     ) as bench:
         try:
-            _wait_for(lambda: any("--type=renderer" in command for command in _below(bench.pid).values()), 60)
+            _wait_for(lambda: any("--type=renderer" in command for command in _below(bench.pid).values()), 300)
             started = set(_below(bench.pid)) - {bench.pid}
             assert any("streamlit run" in command for command in _below(bench.pid).values())
             os.killpg(bench.pid, signal.SIGINT)  # as a terminal does
-            bench.wait(30)
+            bench.wait(120)
         finally:
             if bench.poll() is None:
                 bench.kill()
     assert bench.returncode != 0
-    _wait_for(lambda: not {pid for pid in started if _lives(pid)}, 10)
+    _wait_for(lambda: not {pid for pid in started if _lives(pid)}, 60)
 
 
 def _below(pid: int) -> dict[int, str]:

@@ -1089,7 +1089,7 @@ def test_data_that_is_not_downloaded(tmp_path, capsys, dataset):
         (["--student", "torchvision/mobilenet_v22"], "Did you mean 'mobilenet_v2'"),
         (["--teacher", "torchvision/resnet81"], "Did you mean 'resnet18'"),
         (["--student", "resnet18"], "Unknown network 'resnet18'"),
-        (["--teacher-weights", "a.pt,b.pt"], "--teacher-weights needs one file for each of 1 teacher(s), got 2"),
+        (["--teacher-weights", "a.pt,b.pt"], "--teacher-pretrained needs one file for each of 1 teacher(s), got 2"),
         (["--teacher-weights", "missing.pt"], "Cannot read 'missing.pt'"),
         (["--student-weights", "missing.pt"], "Cannot read 'missing.pt'"),
         (["--teacher-checkpoint", "missing.pt"], "Cannot read 'missing.pt'"),
@@ -1103,8 +1103,8 @@ def test_data_that_is_not_downloaded(tmp_path, capsys, dataset):
         (["--unlabelled", "missing", "--pseudo-labels", "0.9"], "There are no images in 'missing'"),
         (["--train-samples", "2"], "must be 3 to 24, got 2"),
         (["--train-samples", "99"], "must be 3 to 24, got 99"),
-        (["--unfreeze", "some"], "unfreeze must be all, head or a number of stages"),
-        (["--teacher-unfreeze", "some"], "unfreeze must be all, head or a number of stages"),
+        (["--unfreeze", "some"], "trainable must be all, head or a number of stages"),
+        (["--teacher-unfreeze", "some"], "trainable must be all, head or a number of stages"),
         (["--augment", "flop"], "Did you mean 'flip'"),
         (["--augment", "flip,flip"], "named twice"),
         (["--feature-loss", "hint"], "Did you mean 'hints'"),
@@ -1148,7 +1148,7 @@ def test_weights_that_hold_code_are_refused(tree, tmp_path, capsys):
         warnings.simplefilter("ignore")  # torch has others that it prefers
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
     command = ["train", "folder", "--data", str(tree), "--out", str(tmp_path / "e"), *FRESH]
-    for option in ("--teacher-checkpoint", "--teacher-weights", "--student-weights"):
+    for option in ("--teacher-checkpoint", "--teacher-pretrained", "--student-pretrained"):
         assert main([*command, option, str(path)]) == 1
         assert "is a TorchScript archive, which holds code" in one_line_error(capsys)
 

@@ -22,17 +22,17 @@ from kdviz import figures
 from kdviz.cli import main
 from kdviz.cli.profile import _print
 from kdviz.compress import cost, onnx_export, profile, timing
-from kdviz.compress.cost import AXES, CostReport, front, read_cost, table_file
+from kdviz.compress.cost import AXES, CostReport, pareto_front, read_cost, table_file
 from kdviz.compress.forms import ModelForm
 from kdviz.compress.operations import left_out, operations_of
-from kdviz.compress.profile import Progress, Samples, Settings, operations, own_samples
+from kdviz.compress.profile import ProfileProgress, ProfileSamples, Settings, operations, own_samples
 from kdviz.core.errors import ExperimentError, KdvizError
 from kdviz.core.language import speaking
 from kdviz.data import LabelledImages
 from kdviz.experiment import load_experiment
 from kdviz.metrics import score_interval
 from kdviz.models.networks import build_network
-from kdviz.narrative.tradeoffs import bargain, findings, possible_rivals, rivals
+from kdviz.narrative.tradeoffs import dominating_models, findings, possibly_dominating, tradeoff
 from kdviz.studies.comparison.judgement import Margins
 
 ONNX = "makes ONNX files: needs onnx, onnxscript and onnxruntime"
@@ -56,11 +56,11 @@ def exported_once():
 
 
 @pytest.fixture
-def samples(small_digits) -> Samples:
-    return Samples(small_digits.take(torch.arange(400)), small_digits.images[400:450])
+def samples(small_digits) -> ProfileSamples:
+    return ProfileSamples(small_digits.take(torch.arange(400)), small_digits.images[400:450])
 
 
-def last(progress) -> Progress:
+def last(progress) -> ProfileProgress:
     *_, end = progress
     return end
 
@@ -70,7 +70,7 @@ def measured_once(_untrained, small_digits):
     """The table, measured once for all tests that read it."""
     pytest.importorskip("onnxscript", reason=ONNX)
     pytest.importorskip("onnxruntime", reason=ONNX)
-    samples = Samples(small_digits.take(torch.arange(400)), small_digits.images[400:450])
+    samples = ProfileSamples(small_digits.take(torch.arange(400)), small_digits.images[400:450])
     end = last(profile.profile(load_experiment(_untrained), samples, QUICK))
     assert end.notes == ()
     return end.table
@@ -374,7 +374,7 @@ def test_settings_that_make_no_sense(tiny, wrong):
 def test_data_of_other_classes(tiny, small_digits):
     other = LabelledImages(small_digits.images[:9], small_digits.labels[:9], ("a", "b"), "test")
     with pytest.raises(KdvizError, match="classes are not those"):
-        next(profile.profile(tiny, Samples(other, other.images), QUICK))
+        next(profile.profile(tiny, ProfileSamples(other, other.images), QUICK))
 
 
 # reading --------------------------------------------------------------------------------------------------------------
@@ -413,11 +413,11 @@ PAPER = (
 
 def test_the_words_about_the_papers_networks():
     report = made(*PAPER)
-    found = bargain(report)
+    found = tradeoff(report)
     gain = found.gain
     assert (gain.low, gain.high) == pytest.approx(score_interval(0, 10, 1000))
     assert (round(found.operations, 1), round(found.speed, 1), round(found.points, 2)) == (13.2, 2.3, -1.0)
-    assert [(one.role, one.form) for one in rivals(report)] == [("teacher", "onnx_int8")]
+    assert [(one.role, one.form) for one in dominating_models(report)] == [("teacher", "onnx_int8")]
     assert findings(report) == [
         "The KD student needs 13.2 times fewer operations than its teacher, in a file 1.3 times smaller.",
         "It answers one picture 2.3 times faster (95 % interval 2.30 to 2.30): 0.20 ms against 0.46 ms (ONNX Runtime, "
@@ -476,27 +476,27 @@ def test_times_that_vary_too_much_or_are_too_few_tell_nothing():
 def test_a_rival_is_one_only_when_intervals_say_so():
     """The student alone, as fast and as large: equal on 1,000 samples of which none differs, not known on 40."""
     three = made(*PAPER[:1], PAPER[2], ("student", "onnx", 0.2, 5.0, 2.474, 0.98))
-    assert [one.role for one in rivals(three)] == ["student"]
+    assert [one.role for one in dominating_models(three)] == ["student"]
     right = [np.ones(40, bool), np.arange(40) > 0, np.arange(40) < 39]
     doubtful = rows_with(three, right=right, accuracy=[1.0, 0.975, 0.975])
-    assert rivals(doubtful) == []
-    assert [one.role for one in possible_rivals(doubtful)] == ["student"]
+    assert dominating_models(doubtful) == []
+    assert [one.role for one in possibly_dominating(doubtful)] == ["student"]
     assert "There may be a rival without any distillation: the student alone in float32" in " ".join(findings(doubtful))
     slow = rows_with(three, times_ms=[[0.46] * 9, [0.2] * 9, [0.3] * 9])
-    assert rivals(slow) == possible_rivals(slow) == []
+    assert dominating_models(slow) == possibly_dominating(slow) == []
 
 
 def test_the_front_is_of_those_that_no_other_beats():
     report = made(*PAPER)
-    assert [(one.role, one.form) for one in front(report.entries, "latency")] == [
+    assert [(one.role, one.form) for one in pareto_front(report.entries, "latency")] == [
         ("kd_student", "onnx_int8"),
         ("teacher", "onnx_int8"),
     ]
-    for one in front(report.entries, "size"):
+    for one in pareto_front(report.entries, "size"):
         assert not any(
             other.costs["size"] <= one.costs["size"] and other.accuracy > one.accuracy for other in report.entries
         )
-    assert front(report.entries, "batched") == []  # nothing was measured in batches
+    assert pareto_front(report.entries, "batched") == []  # nothing was measured in batches
 
 
 # figures --------------------------------------------------------------------------------------------------------------
@@ -510,7 +510,7 @@ def test_the_chart_has_every_model_once_and_the_front(measured, axis):
     assert len(points) == len(entries) == 9
     assert len({(trace.marker.symbol, trace.marker.color) for trace in points}) == 9
     line = chart.data[0]
-    best = front(entries, axis)
+    best = pareto_front(entries, axis)
     assert list(line.x) == [one.costs[axis] for one in best]
     assert chart.layout.xaxis.type == "log"
     assert all(math.isfinite(value) for value in chart.layout.xaxis.tickvals)
@@ -577,11 +577,11 @@ def test_the_shipped_table_says_what_the_facts_are():
     experiment = load_experiment("mnist")
     report = read_cost(experiment)
     assert report.stale == ()
-    found = bargain(report)
+    found = tradeoff(report)
     assert found.operations == pytest.approx(13.16, abs=0.01)
     assert (found.teacher.row["flops"], found.student.row["flops"]) == (32_566_784, 2_474_304)
     assert report.machine["split"] == "test"
     measured = experiment.runs["kd_student"].metrics["test"]["accuracy"]
     assert found.student.accuracy == pytest.approx(measured, abs=2e-4)
-    assert rivals(report)[0].form == "onnx_int8"
+    assert dominating_models(report)[0].form == "onnx_int8"
     assert time.strptime(report.machine["measured"], "%Y-%m-%dT%H:%M:%SZ")

@@ -115,13 +115,13 @@ def test_the_students_start_alike_and_learn_from_their_teacher_alone(splits, tmp
 
 
 def test_several_teachers_have_seeds_of_their_own_and_their_mix(splits, tmp_path, calls):
-    config = replace(CONFIG, seed=3, teacher_mix=(2.0, 1.0))
+    config = replace(CONFIG, seed=3, teacher_mixture=(2.0, 1.0))
     experiment, stages = make(splits, tmp_path / "e", config, [ModelSource(TEACHER), ModelSource(TEACHER)])
     assert list(experiment.runs) == ["teacher", "teacher_2", "kd_student", "student"]
     assert {(stage.number, stage.count) for stage in stages} == {(number, 4) for number in range(1, 5)}
     assert [one["config"].seed for one in calls] == [3, 4, 3, 3]
     assert calls[2]["soft"].shape == (2, 24, 3)
-    assert calls[2]["config"].teacher_mix == (2.0, 1.0)
+    assert calls[2]["config"].teacher_mixture == (2.0, 1.0)
     assert experiment.runs["kd_student"].training["teacher_mix"] == [2.0, 1.0]
     assert "teacher_mix" not in experiment.runs["teacher"].training
     assert not torch.equal(calls[2]["soft"][0], calls[2]["soft"][1])
@@ -195,9 +195,9 @@ def test_images_that_a_network_does_not_take(tmp_path, calls, name, size, match)
     ("more", "match"),
     [
         ({"teachers": []}, "There must be a teacher"),
-        ({"config": replace(CONFIG, teacher_mix=(1.0, 2.0))}, "each of 1 teacher"),
-        ({"config": replace(CONFIG, unfreeze="some")}, "unfreeze must be all, head or a number"),
-        ({"teacher_config": replace(CONFIG, unfreeze="some")}, "unfreeze must be all, head or a number"),
+        ({"config": replace(CONFIG, teacher_mixture=(1.0, 2.0))}, "each of 1 teacher"),
+        ({"config": replace(CONFIG, trainable="some")}, "trainable must be all, head or a number"),
+        ({"teacher_config": replace(CONFIG, trainable="some")}, "trainable must be all, head or a number"),
         ({"config": replace(CONFIG, feature_loss="hints", student_layer="conv7")}, "Unknown layer"),
         ({"config": replace(CONFIG, feature_loss="hints", teacher_layer="conv7")}, "Unknown layer"),
         (
@@ -229,10 +229,10 @@ def test_teachers_answer_in_every_step_where_they_have_to(splits, tmp_path, call
 # pretrained weights, frozen backbones ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("unfreeze", ["head", "1", "all"])
-def test_students_of_pretrained_weights(splits, tmp_path, calls, unfreeze):
+@pytest.mark.parametrize("trainable", ["head", "1", "all"])
+def test_students_of_pretrained_weights(splits, tmp_path, calls, trainable):
     file = pretrained(STUDENT, tmp_path / "seven.safetensors")
-    config = replace(CONFIG, unfreeze=unfreeze)
+    config = replace(CONFIG, trainable=trainable)
     student = origin(STUDENT, SMALL_RGB, weights=file)
     experiment, _ = make(splits, tmp_path / "e", config, student=student, teacher_config=CONFIG)
     given = read_checkpoint(file)
@@ -241,11 +241,11 @@ def test_students_of_pretrained_weights(splits, tmp_path, calls, unfreeze):
         run = experiment.runs[role]
         own = run.model.state_dict()
         moved = {name for name, value in own.items() if name in given and not torch.equal(given[name], value)}
-        parts = {"head": ("fc",), "1": ("fc", "conv5"), "all": ("",)}[unfreeze]
+        parts = {"head": ("fc",), "1": ("fc", "conv5"), "all": ("",)}[trainable]
         assert all(name.startswith(parts) for name in moved)
         assert {name.partition(".")[0] for name in moved} >= {part for part in parts if part}
         assert run.training["weights_from"] == "seven.safetensors"
-        assert run.training["unfreeze"] == unfreeze
+        assert run.training["unfreeze"] == trainable
         starts.add(run.training["start"])
     start = load_safetensors((tmp_path / "e" / "runs" / starts.pop()).read_bytes())
     assert not starts
@@ -253,7 +253,7 @@ def test_students_of_pretrained_weights(splits, tmp_path, calls, unfreeze):
     assert start["fc.weight"].shape == (3, 1024)
     assert not same(experiment.runs["kd_student"].model, experiment.runs["student"].model)
     on_features = [one["train"].images.shape[2:] == (1, 1) for one in calls]
-    assert on_features == [False, unfreeze == "head", unfreeze == "head"]
+    assert on_features == [False, trainable == "head", trainable == "head"]
 
 
 @pytest.mark.slow
@@ -271,7 +271,7 @@ def test_frozen_backbones_see_each_image_once(splits, tmp_path, monkeypatch):
         for number, name in enumerate(("torchvision/resnet18", STUDENT))
     )
     monkeypatch.setattr(nn.Conv2d, "forward", counted)
-    config = replace(CONFIG, unfreeze="head", epochs=5)
+    config = replace(CONFIG, trainable="head", epochs=5)
     experiment, _ = make(splits, tmp_path / "e", config, [teacher], student)
     looked_at = sum(size for size in sizes if size < 12)  # twos and fours, to find the head
     assert sum(sizes) - looked_at == 2 * (24 + 12)  # each network, train and validation
@@ -286,7 +286,7 @@ def test_frozen_backbones_see_each_image_once(splits, tmp_path, monkeypatch):
 def test_a_frozen_network_whose_head_is_not_its_end_is_trained_whole(splits, tmp_path, calls):
     file = pretrained(TEACHER, tmp_path / "seven.pt")
     teacher = origin(TEACHER, SMALL_RGB, weights=file)
-    recipe = replace(CONFIG, unfreeze="head")
+    recipe = replace(CONFIG, trainable="head")
     experiment, _ = make(splits, tmp_path / "e", CONFIG, [teacher], teacher_config=recipe)
     assert calls[0]["train"].images.shape[2:] == (32, 32)
     given, own = read_checkpoint(file), experiment.runs["teacher"].model.state_dict()
@@ -297,7 +297,7 @@ def test_a_frozen_network_whose_head_is_not_its_end_is_trained_whole(splits, tmp
 def test_weights_that_would_stay_random_are_refused(splits, tmp_path, calls):
     file = pretrained(STUDENT, tmp_path / "partial.pt", lambda name: name.startswith("stage4.3.branch2.0"))
     partial = origin(STUDENT, SMALL_RGB, weights=file)
-    head = replace(CONFIG, unfreeze="head")
+    head = replace(CONFIG, trainable="head")
     said = refused(SettingError, splits, tmp_path / "e", head, student=partial, match="stay random")
     assert said == (
         "The weights of the student lack 1 tensors (first 'stage4.3.branch2.0.weight') that would stay random, since "
@@ -312,19 +312,19 @@ def test_weights_that_would_stay_random_are_refused(splits, tmp_path, calls):
         match="weights of the teacher lack",
     )
     assert not calls
-    experiment, _ = make(splits, tmp_path / "e", replace(CONFIG, unfreeze="2"), student=partial, teacher_config=CONFIG)
+    experiment, _ = make(splits, tmp_path / "e", replace(CONFIG, trainable="2"), student=partial, teacher_config=CONFIG)
     assert experiment.runs["student"].training["unfreeze"] == "2"  # conv5 and stage4.3, which are trained
 
 
 def test_fresh_backbones_can_be_frozen_on_purpose(splits, tmp_path):
-    make(splits, tmp_path / "e", replace(CONFIG, unfreeze="head"), [ModelSource(STUDENT)])
+    make(splits, tmp_path / "e", replace(CONFIG, trainable="head"), [ModelSource(STUDENT)])
 
 
 def test_weights_of_another_normalisation(splits, tmp_path):
     file = pretrained(STUDENT, tmp_path / "seven.pt")
     other = ((0.5,) * 3, (0.5,) * 3)
     student = ModelSource(STUDENT, read_checkpoint(file), normalisation=other, source="seven.pt")
-    experiment, _ = make(splits, tmp_path / "e", replace(CONFIG, unfreeze="head"), student=student)
+    experiment, _ = make(splits, tmp_path / "e", replace(CONFIG, trainable="head"), student=student)
     run = experiment.runs["kd_student"]
     assert run.network == f"{STUDENT}@renormalised"
     given = read_checkpoint(file)
@@ -366,7 +366,7 @@ def test_students_of_logits_alone(splits, tmp_path, calls):
         ({"teachers": [ModelSource(TEACHER)]}, "not both"),
         ({"config": replace(CONFIG, augment="flip")}, "cannot see changed images"),
         ({"config": replace(CONFIG, feature_loss="hints")}, "show its features"),
-        ({"config": replace(CONFIG, teacher_mix=(1.0, 2.0))}, "each of 1 teacher"),
+        ({"config": replace(CONFIG, teacher_mixture=(1.0, 2.0))}, "each of 1 teacher"),
         ({"few": LabelBudget(12)}, "cannot label further images"),
         ({"few": LabelBudget(0, 0.5, coloured(6))}, "cannot label further images"),
         ({"teacher_logits": torch.zeros(24, 4)}, "24 training samples of 3 classes"),
@@ -522,7 +522,7 @@ def test_pseudo_labels_of_several_teachers_are_their_weighted_means(splits, tmp_
     torch.save(second.state_dict(), tmp_path / "second.pt")
     other = origin("torchvision/resnet18", SMALL_RGB, checkpoint=tmp_path / "second.pt")
     mix = (1.0, 50.0)
-    config = replace(CONFIG, teacher_mix=mix)
+    config = replace(CONFIG, teacher_mixture=mix)
     make(splits, tmp_path / "e", config, [teacher, other], few=LabelBudget(9, 0.0))
     _, others = labelled_part(splits["train"], 9, 0)
     rest = splits["train"].take(others)

@@ -308,12 +308,12 @@ def made(tmp_path_factory):
     """Experiments by what was trained: (folder, splits, the students' recipe)."""
     splits, known = coloured_splits(), {}
 
-    def make(unfreeze, teacher="head", few=None):
-        key = (unfreeze, teacher, few)
+    def make(trainable, teacher="head", few=None):
+        key = (trainable, teacher, few)
         if key not in known:
             folder = tmp_path_factory.mktemp("made")
             torch.save(network(STUDENT, 5, classes=7).state_dict(), folder / "w.pt")
-            config = replace(CONFIG, unfreeze=unfreeze)
+            config = replace(CONFIG, trainable=trainable)
             name = STUDENT if teacher == "head" else "torchvision/squeezenet1_1"
             given = folder / "w.pt" if teacher == "head" else None
             stages = train_experiment(
@@ -324,7 +324,7 @@ def made(tmp_path_factory):
                 config,
                 teachers=[origin(name, SMALL_RGB, weights=given)],
                 student=origin(STUDENT, SMALL_RGB, weights=folder / "w.pt"),
-                teacher_config=replace(config, unfreeze="head" if teacher == "head" else "all"),
+                teacher_config=replace(config, trainable="head" if teacher == "head" else "all"),
                 few=few,
             )
             list(stages)
@@ -362,9 +362,9 @@ def test_material_of_heads_is_features(made, tmp_path, teacher):
     assert found.teacher_splits["train"].images.shape[1] == (1024 if on_features else 3)
 
 
-@pytest.mark.parametrize("unfreeze", ["all", "1"])
-def test_material_of_whole_networks_is_images_and_a_start(made, tmp_path, unfreeze):
-    experiment, splits, config = made(unfreeze)
+@pytest.mark.parametrize("trainable", ["all", "1"])
+def test_material_of_whole_networks_is_images_and_a_start(made, tmp_path, trainable):
+    experiment, splits, config = made(trainable)
     store = Store(tmp_path)
     found = material(experiment, splits, store, config)
     assert found.splits is splits
@@ -388,9 +388,9 @@ def test_material_with_augmentation_is_images(made, tmp_path):
     assert found.start
 
 
-@pytest.mark.parametrize("unfreeze", ["head", "all"])
-def test_material_has_as_many_labels_as_its_experiment(made, tmp_path, unfreeze):
-    experiment, splits, config = made(unfreeze, few=LabelBudget(9))
+@pytest.mark.parametrize("trainable", ["head", "all"])
+def test_material_has_as_many_labels_as_its_experiment(made, tmp_path, trainable):
+    experiment, splits, config = made(trainable, few=LabelBudget(9))
     found = material(experiment, splits, Store(tmp_path), config)
     part, _ = labelled_part(splits["train"], 9, 0)
     assert found.splits["train"].names == tuple(splits["train"].names[number] for number in part)

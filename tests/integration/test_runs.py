@@ -106,7 +106,7 @@ OTHER_SPECS = [
         {"class_weights": "balanced"},
         {"bf16": "on"},
         {"augment": "crop"},
-        {"unfreeze": "head"},
+        {"trainable": "head"},
     ],
     ids=str,
 )
@@ -123,7 +123,7 @@ TAUGHT = [
     {"alpha": "1=.5,2=.1"},
     {"loss": "dist"},
     {"kd_epochs": 1},
-    {"teacher_mix": (2.0,)},
+    {"teacher_mixture": (2.0,)},
     {"loss": "decoupled", "loss_options": {"other_weight": 3.5}},
     {"feature_loss": "hints"},
 ]

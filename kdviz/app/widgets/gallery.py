@@ -31,7 +31,7 @@ _ahead = ThreadPoolExecutor(1, thread_name_prefix="kdviz-thumbnails")
 
 
 @dataclass(frozen=True)
-class Page:
+class GalleryPage:
     """Which part of a list is shown.
 
     Attributes:
@@ -70,7 +70,7 @@ def grid(
     shown: SampleView,
     places: Sequence[int],
     items: Sequence[Mapping[str, Any]],
-    page: Page,
+    page: GalleryPage,
     *,
     key: str,
     label: str,

@@ -66,7 +66,7 @@ def _texts(with_teacher: bool, legend: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Row:
+class ViewerRow:
     """Maps that were made with the same settings, one a model.
 
     Attributes:
@@ -109,7 +109,7 @@ def palettes() -> list[dict[str, str]]:
     ]
 
 
-def comparison_payload(rows: Sequence[Row], true_class: int | None, name: str) -> dict[str, Any]:
+def comparison_payload(rows: Sequence[ViewerRow], true_class: int | None, name: str) -> dict[str, Any]:
     """Everything that viewer.js draws; ``name`` is the picture's."""
     first = next(iter(rows[0].maps.values()))
     about = "" if true_class is None else _("True class: {name}", name=first.classes[true_class])
@@ -151,7 +151,7 @@ def _misfit(role: str, why: str) -> dict[str, Any]:
     }
 
 
-def _model(row: Row, role: str, true_class: int | None) -> dict[str, Any]:
+def _model(row: ViewerRow, role: str, true_class: int | None) -> dict[str, Any]:
     one = row.maps[role]
     predicted, target = one.classes[one.predicted], one.classes[one.target]
     confidence = float(one.probabilities[one.predicted])
@@ -196,7 +196,7 @@ def _difference(one: SaliencyMap, teacher: SaliencyMap) -> dict[str, Any]:
     }
 
 
-def _agreement(row: Row, role: str) -> dict[str, Any] | None:
+def _agreement(row: ViewerRow, role: str) -> dict[str, Any] | None:
     pair = row.report.between("teacher", role)
     if not math.isfinite(pair.agreement):
         return None
@@ -208,7 +208,7 @@ def _agreement(row: Row, role: str) -> dict[str, Any] | None:
     return {"value": pair.agreement, "ceiling": pair.ceiling, "text": text, "more": _other_measures(row, role)}
 
 
-def _other_measures(row: Row, role: str) -> str:
+def _other_measures(row: ViewerRow, role: str) -> str:
     """SSIM and overlap, with their ceilings."""
     found = []
     for name, report in row.measures.items():

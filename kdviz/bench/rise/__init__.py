@@ -14,7 +14,7 @@ from kdviz.bench.rise.efficiency import masks_needed
 from kdviz.bench.rise.forward import SIDE, mobilenet
 from kdviz.bench.rise.memory import memory
 from kdviz.bench.rise.timing import overhead, overheads, same_masks, three_models
-from kdviz.bench.rows import Row
+from kdviz.bench.rows import Measurement
 from kdviz.data import bundled_digits
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.models.networks import build_network
@@ -22,7 +22,7 @@ from kdviz.models.networks import build_network
 
 def bench_rise(
     device: torch.device, quick: bool = False, mobilenet_weights: str | None = None, seed: int = 0
-) -> Iterator[Row]:
+) -> Iterator[Measurement]:
     """RISE against the bare forward pass and against RISE as published, row by row.
 
     Args:
@@ -56,7 +56,7 @@ def bench_rise(
     at_224 = list(masks_needed("_224", wide, enlarged, (SIDE, SIDE), 0.5, quick))
     yield from at_224
     ratio = next(row.value for row in at_224 if row.key == "masks_ratio_r99_224")
-    yield Row(
+    yield Measurement(
         "equal_quality_speedup",
         "time to a map of r = .99, MobileNetV2, 224 px: published code / kdviz",
         ratio * same.value,

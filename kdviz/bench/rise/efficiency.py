@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdviz.bench.rows import Row
+from kdviz.bench.rows import Measurement
 from kdviz.rise.states import softmax
 from kdviz.saliency import ModelWithActivation, RandomMasks, estimate, stream_scores
 
@@ -19,7 +19,7 @@ _LEVELS = (0.9, 0.95, 0.99)
 
 def masks_needed(
     suffix: str, model: nn.Module, images: Tensor, size: tuple[int, int], probability: float, quick: bool
-) -> Iterator[Row]:
+) -> Iterator[Measurement]:
     """Masks for a correlation with a long reference, ours against plain RISE; medians over the images.
 
     Plain RISE's error falls as 1 / sqrt(n), so that r(n) = 1 / sqrt(1 + c / n): c is measured at the largest n, and
@@ -41,7 +41,7 @@ def masks_needed(
     for level in _LEVELS:
         published = float((constant / (1 / level**2 - 1)).median())
         needed = _first(counts, ours, level)
-        yield Row(
+        yield Measurement(
             f"masks_ratio_r{round(100 * level)}{suffix}",
             f"{size[0]} px, p = {probability:g}: masks for r = {level:g}, published / kdviz",
             published / needed,
@@ -54,7 +54,9 @@ def masks_needed(
         if count <= counts[-1]
     }
     for count, mean in means.items():
-        yield Row(f"mean_r_{count}{suffix}", f"{size[0]} px, p = {probability:g}: mean r at {count} masks", mean, "")
+        yield Measurement(
+            f"mean_r_{count}{suffix}", f"{size[0]} px, p = {probability:g}: mean r at {count} masks", mean, ""
+        )
 
 
 def _first(counts: list[int], values: list[float], level: float) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from kdviz.bench.rise.forward import SIDE, explain_all, fast_form, mobilenet, run_bare
-from kdviz.bench.rows import Row
+from kdviz.bench.rows import Measurement
 from kdviz.saliency import RandomMasks
 
 _MEMORY_PROGRAM = """
@@ -43,14 +43,14 @@ def _status(name: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-def memory(device: torch.device) -> Iterator[Row]:
+def memory(device: torch.device) -> Iterator[Measurement]:
     """Peak memory of RISE over that of the bare forward pass, each in a process of its own."""
     if device.type != "cpu" or not Path("/proc/self/clear_refs").exists():
         return
     bare = _memory_in_process("bare", 16)
     for count in (512, 4096):
         ours = _memory_in_process("rise", count)
-        yield Row(
+        yield Measurement(
             f"memory_ratio_{count}",
             f"MobileNetV2, 224 px, {count} masks: peak memory of RISE / bare forward pass, batches of 16",
             ours / bare,

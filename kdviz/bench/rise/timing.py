@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdviz.bench.rise.forward import best_batches, explain_all, fast_form, run_bare, seconds_in_turn
-from kdviz.bench.rows import Row
+from kdviz.bench.rows import Measurement
 from kdviz.rise.engine import Forward
 from kdviz.rise.states import softmax
 from kdviz.saliency import ModelWithActivation, RandomMasks, estimate, stream_scores
@@ -20,12 +20,14 @@ _PUBLISHED_BATCH = 100  # in the published code (github.com/eclique/RISE)
 
 def overheads(
     teacher: nn.Module, three: Mapping[str, nn.Module], digit: Tensor, count: int, tries: int
-) -> Iterator[Row]:
+) -> Iterator[Measurement]:
     yield overhead("overhead_mnist_teacher", "MNIST teacher", {"teacher": teacher}, digit, count, tries)
     yield overhead("overhead_mnist_three", "three MNIST models together", three, digit, count, tries)
 
 
-def overhead(key: str, text: str, models: Mapping[str, nn.Module], image: Tensor, count: int, tries: int) -> Row:
+def overhead(
+    key: str, text: str, models: Mapping[str, nn.Module], image: Tensor, count: int, tries: int
+) -> Measurement:
     """Time of RISE, from the image to the map, over that of as many bare forward passes at the best batch size."""
     probes = image * RandomMasks((image.shape[2], image.shape[3])).render(0, 8, image.device)
     forms = {name: fast_form(model, probes) for name, model in models.items()}
@@ -43,7 +45,7 @@ def overhead(key: str, text: str, models: Mapping[str, nn.Module], image: Tensor
         for name in forms
     }
     reference = sum(least for least, _ in best.values())
-    return Row(
+    return Measurement(
         key,
         f"{text}: time of RISE / bare forward passes, {count} masks",
         ours / reference,
@@ -58,7 +60,7 @@ def overhead(key: str, text: str, models: Mapping[str, nn.Module], image: Tensor
     )
 
 
-def three_models(three: Mapping[str, nn.Module], digit: Tensor, tries: int) -> Row:
+def three_models(three: Mapping[str, nn.Module], digit: Tensor, tries: int) -> Measurement:
     """Three models, the maps of all their classes, from so many masks that r is about .99."""
     count = 512
     masks = RandomMasks((digit.shape[2], digit.shape[3]), sampler="auto")
@@ -69,7 +71,7 @@ def three_models(three: Mapping[str, nn.Module], digit: Tensor, tries: int) -> R
         _ = estimate(masks, torch.cat([state.scores[0].T for state in states.values()])).map
 
     (seconds,) = seconds_in_turn([work], max(tries, 5), digit.device)
-    return Row(
+    return Measurement(
         "seconds_mnist_three_all_classes",
         f"three MNIST models, maps of all classes, {count} masks (r about .99)",
         seconds,
@@ -92,7 +94,7 @@ def published_rise(model: Forward, image: Tensor, masks: Tensor, probability: fl
     return (scores.T @ masks.flatten(1)).unflatten(1, masks.shape[2:]) / len(masks) / probability
 
 
-def same_masks(model: nn.Module, image: Tensor, count: int, ours: int, tries: int) -> Row:
+def same_masks(model: nn.Module, image: Tensor, count: int, ours: int, tries: int) -> Measurement:
     """Seconds a mask, published code over kdviz; the published code's masks are made beforehand, ours are not."""
     masks = RandomMasks((image.shape[2], image.shape[3])).render(0, count, image.device)
     precision = fast_form(model, image * masks[:8]).precision
@@ -105,7 +107,7 @@ def same_masks(model: nn.Module, image: Tensor, count: int, ours: int, tries: in
         explain_all({"model": model}, image, ours, precision)
 
     fast, slow = seconds_in_turn([explained, published], tries, image.device)
-    return Row(
+    return Measurement(
         "same_masks_speedup",
         "MobileNetV2, 224 px, the same number of masks: published code / kdviz",
         (slow / count) / (fast / ours),

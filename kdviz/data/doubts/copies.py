@@ -16,7 +16,7 @@ _AT_ONCE = 1024  # images; a memory-mapped tensor is never read whole
 _EXAMPLES = 3
 
 
-class Samples(Protocol):
+class SplitLike(Protocol):
     """What is asked of a split; see :class:`kdviz.data.LabelledImages`."""
 
     @property
@@ -46,7 +46,7 @@ def digests(images: Tensor) -> list[bytes]:
     return found
 
 
-def copies(splits: Mapping[str, Samples]) -> list[Doubt]:
+def copies(splits: Mapping[str, SplitLike]) -> list[Doubt]:
     """A doubt for each two splits that share images, and one for equal images with different labels.
 
     Args:
@@ -59,7 +59,7 @@ def copies(splits: Mapping[str, Samples]) -> list[Doubt]:
 
 
 def _overlap(
-    splits: Mapping[str, Samples], hashes: Mapping[str, Sequence[bytes]], first: str, second: str
+    splits: Mapping[str, SplitLike], hashes: Mapping[str, Sequence[bytes]], first: str, second: str
 ) -> Doubt | None:
     places = {digest: number for number, digest in reversed([*enumerate(hashes[first])]) if digest}
     twice = [(number, places[digest]) for number, digest in enumerate(hashes[second]) if digest in places]
@@ -70,7 +70,7 @@ def _overlap(
     return Doubt("overlap", second, figures=figures)
 
 
-def _contradiction(splits: Mapping[str, Samples], hashes: Mapping[str, Sequence[bytes]]) -> Doubt | None:
+def _contradiction(splits: Mapping[str, SplitLike], hashes: Mapping[str, Sequence[bytes]]) -> Doubt | None:
     """Equal images with different labels; each image counts once."""
     counts = Counter(chain.from_iterable(hashes.values()))
     first: dict[bytes, tuple[str, int, int]] = {}
@@ -86,7 +86,7 @@ def _contradiction(splits: Mapping[str, Samples], hashes: Mapping[str, Sequence[
 
 
 def _several(
-    splits: Mapping[str, Samples], hashes: Mapping[str, Sequence[bytes]], counts: Mapping[bytes, int]
+    splits: Mapping[str, SplitLike], hashes: Mapping[str, Sequence[bytes]], counts: Mapping[bytes, int]
 ) -> Iterable[tuple[str, int, bytes, int]]:
     """(Split, number, hash, label) of the images that are there several times."""
     for split, samples in splits.items():
@@ -95,6 +95,6 @@ def _several(
                 yield split, number, digest, label
 
 
-def _name(splits: Mapping[str, Samples], split: str, number: int) -> str:
+def _name(splits: Mapping[str, SplitLike], split: str, number: int) -> str:
     names = splits[split].names
     return names[number] if names is not None else f"{split}/{number}"

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from kdviz.core.errors import KdvizError
 from kdviz.data.doubts.answers import answer_doubts, unpredicted, weighed
-from kdviz.data.doubts.copies import Samples, copies
+from kdviz.data.doubts.copies import SplitLike, copies
 from kdviz.data.doubts.doubt import Doubt
 
 KEY = "doubts"
@@ -18,7 +18,7 @@ KEY = "doubts"
 _INPUT = "normalisation"  # which no table of predictions shows
 
 
-class _Data(Samples, Protocol):
+class _Data(SplitLike, Protocol):
     @property
     def doubts(self) -> tuple[Doubt, ...] | None: ...
 

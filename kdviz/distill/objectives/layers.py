@@ -117,7 +117,7 @@ class LayerPair:
 
 
 @dataclass(frozen=True, eq=False)  # one call is equal to itself alone: tensors have no truth value
-class _Call:
+class _TracedModule:
     """One module that ran, and its tensors. They are kept to the end of the pass: memory used twice looks the same."""
 
     name: str
@@ -218,13 +218,13 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _run(network: nn.Module, sample_input: Tensor) -> tuple[list[_Call], Tensor]:
+def _run(network: nn.Module, sample_input: Tensor) -> tuple[list[_TracedModule], Tensor]:
     """Two samples through the network: what ran, in the order in which it was done, and the logits."""
-    calls: list[_Call] = []
+    calls: list[_TracedModule] = []
     hooks = [
         module.register_forward_hook(
             lambda module, given, output, name=name: calls.append(
-                _Call(name, module, given[0] if given else None, output)
+                _TracedModule(name, module, given[0] if given else None, output)
             )
         )
         for name, module in network.named_modules()
@@ -239,7 +239,7 @@ def _run(network: nn.Module, sample_input: Tensor) -> tuple[list[_Call], Tensor]
     return calls, logits
 
 
-def _head(network: nn.Module, calls: list[_Call], logits: Any) -> _Call:
+def _head(network: nn.Module, calls: list[_TracedModule], logits: Any) -> _TracedModule:
     name = type(network).__name__
     if not calls:
         raise ModelError(
@@ -265,7 +265,7 @@ def _makes_logits(output: Tensor, logits: Any) -> bool:
     return flat.shape == logits.shape and torch.allclose(flat, logits, equal_nan=True)
 
 
-def _vectors(head: _Call, before: list[_Call]) -> str:
+def _vectors(head: _TracedModule, before: list[_TracedModule]) -> str:
     """The head's input, or that of a dropout in between: a student should not have to teach its dropout."""
     for call in reversed(before):
         if isinstance(call.module, nn.Dropout) and _same_memory(call.output, head.given):
@@ -278,7 +278,7 @@ def _same_memory(first: Any, second: Any) -> bool:
     return tensors and first.data_ptr() == second.data_ptr() and first.shape == second.shape
 
 
-def _last_maps(before: list[_Call]) -> str | None:
+def _last_maps(before: list[_TracedModule]) -> str | None:
     """The outermost module that gives the last maps, dropout and average apart.
 
     None where tokens come after them, or the channels are last: those are no (N, C, H, W).

@@ -145,7 +145,7 @@ def distillation_loss(
     options: Mapping[str, float] | None = None,
     label_smoothing: float = 0.0,
     class_weights: Tensor | None = None,
-    teacher_mix: Sequence[float] = (),
+    teacher_mixture: Sequence[float] = (),
 ) -> Tensor:
     """(1 - alpha) * CE(labels) + alpha * (a loss against the teacher); with soft targets, Hinton et al. (2015).
 
@@ -158,9 +158,9 @@ def distillation_loss(
         loss: A name in ``teacher_losses``.
         options: Of that loss.
         label_smoothing, class_weights: Of the cross entropy; see :func:`label_smoothing_loss`.
-        teacher_mix: Of several teachers; see :func:`pooled_logits`.
+        teacher_mixture: Of several teachers; see :func:`pooled_logits`.
     """
-    one = pooled_logits(teacher_logits, temperature, teacher_mix) if teacher_logits.ndim == 3 else teacher_logits
+    one = pooled_logits(teacher_logits, temperature, teacher_mixture) if teacher_logits.ndim == 3 else teacher_logits
     soft = teacher_losses[loss](student_logits, one, labels, temperature, options or {})
     return (1 - alpha) * label_smoothing_loss(student_logits, labels, label_smoothing, class_weights) + alpha * soft
 

@@ -112,22 +112,22 @@ class Objective:
             return None
         return self._answers(inputs) if self._teachers else self._soft[..., index, :]  # type: ignore[index]
 
-    def loss(self, logits: Tensor, labels: Tensor, taught: Tensor | None, epoch: int) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, epoch: int) -> Tensor:
         """The loss of a batch, whose forward pass was the network's last.
 
         Args:
             logits: The student's, float32 (n, classes).
             labels: As :meth:`inputs` gave them.
-            taught: As :meth:`teacher_logits_of` gave it.
+            teacher_logits: As :meth:`teacher_logits_of` gave it.
             epoch: Decides temperature and alpha.
         """
         config = self._config
         taps = [tap.take()[0] for tap in self._taps[:1]]
-        if taught is None:
+        if teacher_logits is None:
             return label_smoothing_loss(logits, labels, config.label_smoothing, self._weights)
         loss = distillation_loss(
             logits,
-            taught,
+            teacher_logits,
             labels,
             temperature=config.temperature_in(epoch),
             alpha=config.alpha_in(epoch),
@@ -135,7 +135,7 @@ class Objective:
             options=config.loss_options,
             label_smoothing=config.label_smoothing,
             class_weights=self._weights,
-            teacher_mix=config.teacher_mix,
+            teacher_mixture=config.teacher_mixture,
         )
         if not taps:
             return loss
@@ -209,25 +209,25 @@ def _checked(logits: Tensor | None, train: LabelledImages, config: TrainingConfi
     return logits
 
 
-def freeze(network: nn.Module, unfreeze: str, head: str) -> None:
+def freeze(network: nn.Module, trainable: str, head: str) -> None:
     """Decide which parameters are trained.
 
     Args:
         network: Its parameters' ``requires_grad`` is set.
-        unfreeze: ``all``, ``head``, or the number of :func:`stages` before the head that are trained too. A norm by
+        trainable: ``all``, ``head``, or the number of :func:`stages` before the head that are trained too. A norm by
             itself is none: it goes with the one before it.
         head: The name of the head.
 
     Raises:
         SettingError: It is none of these.
     """
-    if unfreeze != "all" and unfreeze != "head" and not unfreeze.isdecimal():
-        raise SettingError(f"unfreeze must be all, head or a number of stages, got '{unfreeze}'.")
-    network.requires_grad_(unfreeze == "all")
-    if unfreeze == "all":
+    if trainable != "all" and trainable != "head" and not trainable.isdecimal():
+        raise SettingError(f"trainable must be all, head or a number of stages, got '{trainable}'.")
+    network.requires_grad_(trainable == "all")
+    if trainable == "all":
         return
     network.get_submodule(head).requires_grad_(True)
-    count = 0 if unfreeze == "head" else int(unfreeze)
+    count = 0 if trainable == "head" else int(trainable)
     for name in reversed(stages(network, head)):
         if not count:
             break

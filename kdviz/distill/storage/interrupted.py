@@ -55,8 +55,8 @@ class Unfinished:
             teachers: Those it learns from, trained; they stand for their answers.
             logits: Of a teacher of which nothing else is known.
         """
-        taught = bool(teachers) or logits is not None
-        never = {"device"} if taught else {"device", *TEACHER_SETTINGS}
+        distilled = bool(teachers) or logits is not None
+        never = {"device"} if distilled else {"device", *TEACHER_SETTINGS}
         everything = {
             **self._about,
             "role": role,

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from kdviz.data import LabelledImages
-from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
+from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig, recorded_name
 from kdviz.distill.objectives.losses import teacher_losses
 from kdviz.experiment import InputSpec
 
@@ -84,8 +84,9 @@ class TrainingRun:
             if one.name == "loss_options":  # those at the loss's own defaults say nothing
                 known = teacher_losses[self.config.loss].options
                 value = {name: number for name, number in value.items() if number != known[name]}
-            if one.name not in never and (one.name in always or value != getattr(default, one.name)):
-                settings[one.name] = value
+            name = recorded_name(one.name)
+            if name not in never and (name in always or value != getattr(default, one.name)):
+                settings[name] = value
         return settings
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kdviz.core.errors import KdvizError, SettingError
 from kdviz.explanation.captum.requirements import needs_gradients
-from kdviz.explanation.captum.task import Task
+from kdviz.explanation.captum.task import AttributionTask
 from kdviz.explanation.methods import methods
 
 
@@ -65,7 +65,7 @@ def attribute(
     with torch.inference_mode(False), torch.enable_grad(), _quiet_captum():
         images = inputs.detach().clone().requires_grad_()
         base = baseline.detach().clone().to(images).expand_as(images)
-        task = Task(method.title, model, images, base, target, settings)
+        task = AttributionTask(method.title, model, images, base, target, settings)
         try:
             if method.explains == "logit":
                 _need_gradients(task)
@@ -100,7 +100,7 @@ def incompatibility(name: str, model: nn.Module) -> str | None:
     return f"{method.title} {reason}" if reason else None
 
 
-def _need_gradients(task: Task) -> None:
+def _need_gradients(task: AttributionTask) -> None:
     if not task.model(task.inputs).requires_grad:
         raise task.refused(needs_gradients(task.model))
 

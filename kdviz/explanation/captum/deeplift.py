@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdviz.core.language import N_
 from kdviz.explanation.captum.requirements import needs_rules
-from kdviz.explanation.captum.task import Task
+from kdviz.explanation.captum.task import AttributionTask
 from kdviz.explanation.method import BASELINE, Method
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _INCOMPLETE = 1e-3  # of all attribution: rounding errors of DeepLIFT stay far b
 _ROUNDING = 1e-5  # of a logit
 
 
-def _attribute(task: Task) -> Tensor:
+def _attribute(task: AttributionTask) -> Tensor:
     """Contributions to the logit's difference from the baseline, by the Rescale rule; summed over channels.
 
     Shrikumar, Greenside & Kundaje (2017), arXiv:1704.02685. Their sum must be the logit's difference: where it is not,

@@ -71,7 +71,7 @@ class Layer:
 
 
 @dataclass
-class _Call:
+class _ModuleCall:
     """One call of a module, in the order in which calls end."""
 
     name: str
@@ -122,7 +122,7 @@ def output_and_gradient(model: nn.Module, layer: Layer, inputs: Tensor, target: 
     return layer.grid.laid_out(kept[layer.call].detach()), layer.grid.laid_out(slope)
 
 
-def _layer(one: _Call, most: int) -> Layer:
+def _layer(one: _ModuleCall, most: int) -> Layer:
     assert one.grid is not None
     late = one.before >= _LATE * most or one.before > most - _FEW
     position = one.before / most if most else 1.0
@@ -142,9 +142,9 @@ def _reaches(grid: Grid, slope: Tensor | None) -> bool:
 # one forward pass -----------------------------------------------------------------------------------------------------
 
 
-def _recorded(model: nn.Module, inputs: Tensor, target: int) -> tuple[list[_Call], int, Tensor]:
+def _recorded(model: nn.Module, inputs: Tensor, target: int) -> tuple[list[_ModuleCall], int, Tensor]:
     """Calls whose outputs lie on a grid, how many layers with parameters and places ran, and the logit."""
-    calls: list[_Call] = []
+    calls: list[_ModuleCall] = []
     counts: dict[str, int] = {}
     size, layers = (inputs.shape[2], inputs.shape[3]), 0
 
@@ -155,7 +155,7 @@ def _recorded(model: nn.Module, inputs: Tensor, target: int) -> tuple[list[_Call
             return
         layers += _counts(module, output)
         if not isinstance(module, _NO_MAPS):
-            calls.append(_Call(name, module, number, output, layers, _grid(module, output.shape, size)))
+            calls.append(_ModuleCall(name, module, number, output, layers, _grid(module, output.shape, size)))
 
     with _hooks(model, record):
         logit = model(inputs)[0, target]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdviz.core.language import N_
-from kdviz.explanation.captum.task import Task
+from kdviz.explanation.captum.task import AttributionTask
 from kdviz.explanation.method import BASELINE, GRADIENTS, MAXIMUM_SAMPLES, REPEATS, SEED, Method, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _attribute(task: Task) -> Tensor:
+def _attribute(task: AttributionTask) -> Tensor:
     """Integrated gradients of the logit at random points of the line, with noise on the picture.
 
     Erion et al. (2021), arXiv:1906.10670, with noise as in SmoothGrad (Smilkov et al., 2017, arXiv:1706.03825): a

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from kdviz.core.language import N_
 from kdviz.explanation.captum.layer_gradcam import late_layer
 from kdviz.explanation.captum.requirements import needs_relu
-from kdviz.explanation.captum.task import Task
+from kdviz.explanation.captum.task import AttributionTask
 from kdviz.explanation.method import Method
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _attribute(task: Task) -> Tensor:
+def _attribute(task: AttributionTask) -> Tensor:
     """Grad-CAM times guided backpropagation of the logit (Springenberg et al., 2014, arXiv:1412.6806).
 
     Selvaraju et al. (2017), arXiv:1610.02391, section 3.2. Summed over channels. -> (H, W).

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdviz.core.language import N_
-from kdviz.explanation.captum.task import Task
+from kdviz.explanation.captum.task import AttributionTask
 from kdviz.explanation.method import BASELINE, GRADIENTS, MAXIMUM_STEPS, Method, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _attribute(task: Task) -> Tensor:
+def _attribute(task: AttributionTask) -> Tensor:
     """Gradients of the logit along the line from the baseline, times the difference; summed over channels.
 
     Sundararajan, Taly & Yan (2017), arXiv:1703.01365. The sum is the logit's change from the baseline. -> (H, W).

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from kdviz.explanation.captum.requirements import activations_with_rules
-from kdviz.explanation.captum.task import Task
+from kdviz.explanation.captum.task import AttributionTask
 
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 _FUNCTIONS = {"relu", "relu_", "relu6", "leaky_relu", "elu", "gelu", "silu", "hardswish", "mish"}
@@ -49,7 +49,7 @@ class Trace(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def isolate(task: Task, model: nn.Module, trace: Trace) -> None:
+def isolate(task: AttributionTask, model: nn.Module, trace: Trace) -> None:
     """Give each call of a non-linear layer of ``model``, a copy of the task's, a layer of its own."""
     calls = Counter(layer for layer, _ in trace.layers if type(layer) in activations_with_rules() + _POOLS)
     replaced = {layer: _Isolated(layer, count) for layer, count in calls.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdviz.core.language import N_
-from kdviz.explanation.captum.task import Task
+from kdviz.explanation.captum.task import AttributionTask
 from kdviz.explanation.method import BASELINE, MAXIMUM_SAMPLES, REPEATS, SEED, Method, Setting
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 
-def _attribute(task: Task) -> Tensor:
+def _attribute(task: AttributionTask) -> Tensor:
     """Shapley values of the probability for the cells of a grid; each pixel gets the value of its cell.
 
     Lundberg & Lee (2017), arXiv:1705.07874, section 4.1. Each repeat is a regression of its own. -> (REPEATS, H, W).
@@ -43,7 +43,7 @@ def _attribute(task: Task) -> Tensor:
     return torch.stack([values[cells] for values in repeats])
 
 
-def _cells(task: Task) -> Tensor:
+def _cells(task: AttributionTask) -> Tensor:
     """The number of each pixel's cell, (H, W)."""
     import torch
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdviz.core.language import N_
 from kdviz.explanation.captum.requirements import needs_positions
-from kdviz.explanation.captum.task import Task
+from kdviz.explanation.captum.task import AttributionTask
 from kdviz.explanation.method import Method, Setting
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kdviz.explanation.captum.gradcam_layers import Layer
 
 
-def _attribute(task: Task) -> Tensor:
+def _attribute(task: AttributionTask) -> Tensor:
     """Channels of the last layer with places, weighted by the mean gradient of the logit; enlarged bilinearly.
 
     Selvaraju et al. (2017), arXiv:1610.02391. Without evidence against the class (ReLU), as published, unless ``relu``
@@ -35,7 +35,7 @@ def _attribute(task: Task) -> Tensor:
     return LayerAttribution.interpolate(values, task.size, "bilinear")[0, 0]
 
 
-def late_layer(task: Task, model: nn.Module) -> Layer:
+def late_layer(task: AttributionTask, model: nn.Module) -> Layer:
     """The layer that Grad-CAM looks at, of a copy of the task's model."""
     from kdviz.explanation.captum.gradcam_layers import find_layer
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdviz.core.language import N_
-from kdviz.explanation.captum.task import Task
+from kdviz.explanation.captum.task import AttributionTask
 from kdviz.explanation.method import BASELINE, Method, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _attribute(task: Task) -> Tensor:
+def _attribute(task: AttributionTask) -> Tensor:
     """Fall of the probability when a square is replaced by the baseline, mean over the squares that cover a pixel.
 
     Zeiler & Fergus (2014), arXiv:1311.2901. -> (H, W).

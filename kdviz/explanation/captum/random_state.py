@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from kdviz.explanation.captum.task import Task
+from kdviz.explanation.captum.task import AttributionTask
 
 _random_state = threading.RLock()
 
 
 @contextmanager
-def seeded(task: Task) -> Iterator[None]:
+def seeded(task: AttributionTask) -> Iterator[None]:
     """Numbers from the task's seed; torch's and NumPy's own random state is the same afterwards."""
     with _random_state:  # it is global: two threads that seed it would get each other's numbers
         before = np.random.get_state()  # noqa: NPY002 (Captum's GradientShap draws from NumPy's global state)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdviz.core.language import N_
-from kdviz.explanation.captum.task import Task
+from kdviz.explanation.captum.task import AttributionTask
 from kdviz.explanation.method import GRADIENTS, Method
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _attribute(task: Task) -> Tensor:
+def _attribute(task: AttributionTask) -> Tensor:
     """Size of the logit's gradient: the largest over channels, without sign.
 
     Simonyan, Vedaldi & Zisserman (2013), arXiv:1312.6034, section 3.1. -> (H, W).

@@ -17,7 +17,7 @@ _MOST_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
-class Task:
+class AttributionTask:
     """What is to be explained.
 
     Attributes:

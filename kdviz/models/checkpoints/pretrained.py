@@ -58,7 +58,8 @@ def download_pretrained(name: str) -> dict[str, Tensor]:
     library, _, model = name.removesuffix(RENORMALISED).partition("/")
     if library not in ("torchvision", "timm") or not model:
         raise SettingError(
-            f"There are no weights of '{name}' to download; give a file with --teacher-weights / --student-weights."
+            f"There are no weights of '{name}' to download; give a file with --teacher-pretrained / "
+            "--student-pretrained."
         )
     weights = _torchvision_weights(model) if library == "torchvision" else _timm_settings(model)
     try:
@@ -70,7 +71,7 @@ def download_pretrained(name: str) -> dict[str, Tensor]:
     ) as error:  # each of the libraries under them has its own, for a missing network as for a missing file
         raise ModelError(
             f"The pretrained weights of '{name}' cannot be downloaded; check the network, or give a file with "
-            "--teacher-weights / --student-weights."
+            "--teacher-pretrained / --student-pretrained."
         ) from error
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from kdviz.models.identify.index import Entry
+from kdviz.models.identify.index import IndexedNetwork
 from kdviz.models.identify.symbols import CHANNELS, CLASSES, SIZE, Side, solve
 
 Shape = tuple[int, ...]
@@ -44,7 +44,7 @@ class Fit:
         renamed: The network's names of its head -> the file's without the prefix, where these are others.
     """
 
-    entry: Entry
+    entry: IndexedNetwork
     prefix: str
     classes: int | None
     channels: int | None
@@ -81,7 +81,7 @@ class Misfit:
         extra: See :class:`Fit`.
     """
 
-    entry: Entry
+    entry: IndexedNetwork
     prefix: str
     tensor: str
     wanted: str
@@ -92,7 +92,7 @@ class Misfit:
 
 
 def compare(
-    entry: Entry, tensors: Mapping[str, tuple[Side, ...]], shapes: Mapping[str, Shape], prefix: str
+    entry: IndexedNetwork, tensors: Mapping[str, tuple[Side, ...]], shapes: Mapping[str, Shape], prefix: str
 ) -> Fit | Misfit:
     """Compare a file with a network.
 

@@ -1,10 +1,9 @@
 """The index of networks: which there are, a sketch of each one's tensors, and all names and shapes, in one small file.
 
-``index.zip`` holds ``networks.json`` (a list, see :class:`Entry`), ``aliases.json`` (earlier names), ``sketches``
-(rows of ``SKETCH`` numbers, uint32, little-endian) and ``tensors/NUMBER``, texts of many networks' names and shapes,
-which are read when they are needed.
-A sketch is the smallest hashes of a network's tensors whose shapes are fixed: a file can hold the network only if it
-holds all of these, which is found out for all networks at once.
+``index.zip`` holds ``networks.json`` (a list, see :class:`IndexedNetwork`), ``aliases.json`` (earlier names),
+``sketches`` (rows of ``SKETCH`` numbers, uint32, little-endian) and ``tensors/NUMBER``, texts of many networks' names
+and shapes, which are read when they are needed. A sketch is the smallest hashes of a network's tensors whose shapes are
+fixed: a file can hold the network only if it holds all of these, which is found out for all networks at once.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _UNUSED = 0  # fills the sketch of a network with fewer tensors
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexedNetwork:
     """A network in the index.
 
     Attributes:
@@ -72,7 +71,9 @@ class Index:
             self._sketches = np.frombuffer(self._archive.read("sketches"), "<u4").reshape(len(listed), SKETCH)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ModelError("kdviz's index of networks is missing or damaged; please install kdviz again.") from error
-        self.entries = [Entry(number, **{**entry, "text": tuple(entry["text"])}) for number, entry in enumerate(listed)]
+        self.entries = [
+            IndexedNetwork(number, **{**entry, "text": tuple(entry["text"])}) for number, entry in enumerate(listed)
+        ]
         self._texts: dict[int, list[str]] = {}
         self._tensors: dict[tuple[int, int], dict[str, tuple[Side, ...]]] = {}
 
@@ -82,9 +83,9 @@ class Index:
         return (self._sketches != _UNUSED).sum(1)
 
     @cached_property
-    def by_name(self) -> dict[str, list[Entry]]:
+    def by_name(self) -> dict[str, list[IndexedNetwork]]:
         """Network -> its entries, of which there are several where its settings change its tensors."""
-        grouped: dict[str, list[Entry]] = {}
+        grouped: dict[str, list[IndexedNetwork]] = {}
         for entry in self.entries:
             grouped.setdefault(entry.network, []).append(entry)
         return grouped
@@ -115,7 +116,7 @@ class Index:
         order = order[flat[order] != _UNUSED]
         return flat[order], order // SKETCH
 
-    def tensors(self, entry: Entry) -> dict[str, tuple[Side, ...]]:
+    def tensors(self, entry: IndexedNetwork) -> dict[str, tuple[Side, ...]]:
         """A network's tensors: name -> symbolic shape."""
         if entry.text not in self._tensors:
             number, place = entry.text
@@ -164,7 +165,7 @@ def write_index(
 
     Args:
         path: Of the file.
-        entries: The attributes of each :class:`Entry` but its number; what is as by default may be left out.
+        entries: The attributes of each :class:`IndexedNetwork` but its number; what is as by default may be left out.
         sketches: uint32 (networks, SKETCH).
         texts: Each holds several networks' tensors, an empty line between.
         aliases: Earlier name -> present name.

@@ -13,7 +13,7 @@ from torch import Tensor
 from kdviz.core.errors import ModelError
 from kdviz.models.identify import reasons
 from kdviz.models.identify.fits import Fit, Misfit, Shape, compare, is_beside, with_other_head
-from kdviz.models.identify.index import Entry, Index, tensor_hash, the_index
+from kdviz.models.identify.index import Index, IndexedNetwork, tensor_hash, the_index
 from kdviz.models.networks import RENORMALISED
 
 _DEPTH = 6  # names deep in which a network is looked for, such as lightning.module.model._orig_mod.backbone.
@@ -131,7 +131,7 @@ def _spaces(shapes: Mapping[str, Shape], prefix: str | None) -> dict[str, dict[s
 
 
 def _compared(
-    index: Index, entries: Sequence[Entry] | None, spaces: Mapping[str, Mapping[str, Shape]]
+    index: Index, entries: Sequence[IndexedNetwork] | None, spaces: Mapping[str, Mapping[str, Shape]]
 ) -> tuple[list[Fit], list[Misfit]]:
     """What fits, and the nearest of what does not."""
     starts = list(spaces)
@@ -159,7 +159,12 @@ def _hits(index: Index, spaces: Mapping[str, Mapping[str, Shape]]) -> np.ndarray
 
 
 def _add(
-    index: Index, entry: Entry, prefix: str, shapes: Mapping[str, Shape], fits: list[Fit], misfits: list[Misfit]
+    index: Index,
+    entry: IndexedNetwork,
+    prefix: str,
+    shapes: Mapping[str, Shape],
+    fits: list[Fit],
+    misfits: list[Misfit],
 ) -> None:
     tensors = index.tensors(entry)
     result: Fit | Misfit | None = compare(entry, tensors, shapes, prefix)
@@ -171,7 +176,7 @@ def _add(
         misfits.append(result)
 
 
-def _named(index: Index, network: str) -> list[Entry]:
+def _named(index: Index, network: str) -> list[IndexedNetwork]:
     """The entries of a name, with or without its library, and with or without the name of timm's weights."""
     plain = network.removesuffix(RENORMALISED)
     library, _, name = plain.rpartition("/")

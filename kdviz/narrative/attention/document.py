@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import measures
-from kdviz.narrative.attention.words import in_words
+from kdviz.narrative.attention.narrative import narrate
 from kdviz.studies.attention.statistics.controls import TWO_TESTS, Control
 from kdviz.studies.attention.statistics.dependence import Change
 from kdviz.studies.attention.statistics.report import AttentionReport, read_attention, studies_of
 from kdviz.studies.attention.statistics.uncertainty import Effect, Interval
-from kdviz.studies.attention.statistics.verdicts import RULES, Verdict, claim_of, verdict_of
+from kdviz.studies.attention.statistics.verdicts import RULES, AttentionVerdict, claim_of, verdict_of
 
 EFFECTS = "attention"
 """Name of the table of effects."""
@@ -80,8 +80,8 @@ def _effects(report: AttentionReport) -> Iterator[_Row]:
     yield from (
         ("control", one.name, one.value, one.difference, _judged(verdict_of(one))) for one in report.all_controls
     )
-    if report.specific is not None:
-        yield "less other images", "", chosen, report.specific, {}
+    if report.image_specific_effect is not None:
+        yield "less other images", "", chosen, report.image_specific_effect, {}
     if report.shuffle is not None:
         yield "own shuffle", "", None, report.shuffle, {}
     yield from (("change", "", one.second, one.effect, _changed(one)) for one in report.changes)
@@ -102,7 +102,7 @@ def _claims(report: AttentionReport) -> Iterator[_Row]:
                 yield name, part, one.value, effect, says if name == "difference" else {}
 
 
-def _judged(verdict: Verdict) -> dict[str, Any]:
+def _judged(verdict: AttentionVerdict) -> dict[str, Any]:
     margin = verdict.margin if isfinite(verdict.margin) else None
     return {"outcome": verdict.outcome, "rule": verdict.rule, "margin": margin}
 
@@ -136,7 +136,7 @@ def _row(effect: Effect) -> dict[str, Any]:
 
 def as_json(report: AttentionReport) -> dict[str, Any]:
     """The report as plain data."""
-    words = in_words(report)
+    words = narrate(report)
     return {
         "study": report.study,
         "measure": report.measure,
@@ -172,7 +172,9 @@ def as_json(report: AttentionReport) -> dict[str, Any]:
             for one in words.verdicts
         ],
         "rules": RULES,
-        "less_other_images": None if report.specific is None else _effect_json(report.specific),
+        "less_other_images": None
+        if report.image_specific_effect is None
+        else _effect_json(report.image_specific_effect),
         "changes": [_change_json(one) for one in report.changes],
         "classes": [
             {"class": one.name, "p_holm": one.p_holm, **_effect_json(one.effect)} for one in report.class_effects

@@ -9,9 +9,9 @@ from typing import Any
 from kdviz.core.language import ENGLISH, number, speaking
 from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import MAIN
+from kdviz.narrative.attention.controls import remarks
+from kdviz.narrative.attention.narrative import narrate
 from kdviz.narrative.attention.phrases import counted
-from kdviz.narrative.attention.words import in_words
-from kdviz.narrative.attention.words_controls import remarks
 from kdviz.studies.attention.faithfulness import TRIVIAL, faithfulness_summary
 from kdviz.studies.attention.statistics.controls import CANNOT_TELL, Control
 from kdviz.studies.attention.statistics.report import AttentionReport, read_attention, studies_of
@@ -39,7 +39,7 @@ def attention_markdown(experiment: Experiment, measure: str = MAIN) -> str:
 
 
 def _study(report: AttentionReport, full: bool) -> str:
-    said = in_words(report)
+    said = narrate(report)
     parts = [_made(report), _values(report), " ".join(said.sentences)]
     if report.all_controls:
         parts.append(_controls(report))

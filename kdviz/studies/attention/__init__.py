@@ -13,9 +13,10 @@ every fourth pixel says it all, which makes 38 GB. agreement.parquet has 7 rows 
 more than 20,000 images the bootstrap draws fewer replicates, since its intervals are then those of a normal variable.
 """
 
+from kdviz.core.moved import renamed
 from kdviz.studies.attention.models import StudyModel, own_models, shuffles, sweep_for, swept_models
 from kdviz.studies.attention.statistics.report import MARGIN, AttentionReport, read_attention, studies_of
-from kdviz.studies.attention.statistics.verdicts import RULES, Verdict, verdicts
+from kdviz.studies.attention.statistics.verdicts import RULES, AttentionVerdict, verdicts
 from kdviz.studies.attention.study import AttentionStudy, MapsProgress
 from kdviz.studies.attention.teachers import seeds_of_teacher, sweep_of_teacher, teacher_runs, train_teachers
 
@@ -24,9 +25,9 @@ __all__ = [
     "RULES",
     "AttentionReport",
     "AttentionStudy",
+    "AttentionVerdict",
     "MapsProgress",
     "StudyModel",
-    "Verdict",
     "own_models",
     "read_attention",
     "seeds_of_teacher",
@@ -39,3 +40,5 @@ __all__ = [
     "train_teachers",
     "verdicts",
 ]
+
+__getattr__ = renamed(__name__, {"Verdict": "AttentionVerdict"})

@@ -58,7 +58,9 @@ def run_faithfulness(study: AttentionStudy, count: int) -> Iterator[int]:
     experiment, n_masks = study.experiment, int(study.settings.get("n_masks", 2000))
     own = {role: experiment.runs[role] for role in ROLES if role in experiment.models}
     models = {role: run.model for role, run in own.items()}
-    task = _Task(experiment, models, {role: _fitting(model) for role, model in models.items()}, n_masks, study.baseline)
+    task = _FaithfulnessTask(
+        experiment, models, {role: _fitting(model) for role, model in models.items()}, n_masks, study.baseline
+    )
     key = hashlib.sha256(json.dumps([[run.sha256 for run in own.values()], n_masks, study.baseline, _STEPS]).encode())
     rows: list[dict[str, Any]] = []
     for place in range(min(count, len(study.chosen.samples))):
@@ -79,7 +81,7 @@ def _fitting(model: nn.Module) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _FaithfulnessTask:
     """What all images have in common: the models and the methods that fit each."""
 
     experiment: Experiment

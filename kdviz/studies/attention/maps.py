@@ -57,7 +57,7 @@ class StudyImages:
 
 
 @dataclass(frozen=True)
-class Work:
+class StudyJob:
     """What all groups of a study have in common: data alone, so that it can be sent to another machine, once.
 
     Attributes:
@@ -144,7 +144,7 @@ def read_maps(store: Store, group: int) -> GroupMaps | None:
         return None
 
 
-def make_maps(work: Work, group: int) -> Iterator[float | GroupMaps]:
+def make_maps(work: StudyJob, group: int) -> Iterator[float | GroupMaps]:
     """The maps of a group; before them, the share of it that is done, after each chunk of masks."""
     began = time.perf_counter()
     device = choose_device(work.device)
@@ -172,7 +172,7 @@ def _return_memory() -> None:
 
 
 def _by_rise(
-    work: Work, group: int, models: Mapping[str, nn.Module], inputs: Tensor, baselines: Tensor
+    work: StudyJob, group: int, models: Mapping[str, nn.Module], inputs: Tensor, baselines: Tensor
 ) -> Iterator[float | Tensor]:
     chosen = work.settings
     size, grid = (inputs.shape[2], inputs.shape[3]), (chosen["grid"],) * 2
@@ -193,7 +193,7 @@ def _by_rise(
 
 
 def _by_captum(
-    work: Work, group: int, models: Mapping[str, nn.Module], inputs: Tensor, baselines: Tensor
+    work: StudyJob, group: int, models: Mapping[str, nn.Module], inputs: Tensor, baselines: Tensor
 ) -> Iterator[float | Tensor]:
     found = []
     for number, model in enumerate(models.values()):
@@ -210,7 +210,7 @@ def group_seed(seed: int, group: int) -> int:
     return int(np.random.SeedSequence([seed, group]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _baseline(work: Work, number: int) -> Tensor:
+def _baseline(work: StudyJob, number: int) -> Tensor:
     what, seed = work.settings.get("baseline", "black"), work.settings.get("seed", 0)
     return work.experiment.baseline(what, as_picture(work.pixels[number]), seed)
 
@@ -218,7 +218,7 @@ def _baseline(work: Work, number: int) -> Tensor:
 _kept: dict[tuple[str, torch.device], dict[str, nn.Module]] = {}  # of one study, so that a group does not build them
 
 
-def _built(work: Work, device: torch.device) -> dict[str, nn.Module]:
+def _built(work: StudyJob, device: torch.device) -> dict[str, nn.Module]:
     key = (work.identity, device)
     if key not in _kept:
         _kept.clear()
@@ -243,7 +243,7 @@ class MapStore:
         store: Of its files.
         keys: Of its models, in their order.
         samples: Numbers of its images, in their order.
-        bounds: As in :class:`Work`.
+        bounds: As in :class:`StudyJob`.
     """
 
     def __init__(self, store: Store, keys: Sequence[str], samples: Sequence[int], bounds: Sequence[int]):

@@ -13,7 +13,7 @@ _RARE_SHARE = 0.5  # of the images, at most, for those that some model gets wron
 
 
 @dataclass(frozen=True)
-class Chosen:
+class StratifiedSample:
     """The images of a study, in random order.
 
     Attributes:
@@ -27,7 +27,9 @@ class Chosen:
     who: tuple[str, ...]
 
 
-def choose(labels: np.ndarray, right: Mapping[str, np.ndarray], count: int, seed: int = 0) -> Chosen:
+def stratified_sample(
+    labels: np.ndarray, right: Mapping[str, np.ndarray], count: int, seed: int = 0
+) -> StratifiedSample:
     """Choose ``count`` images: those that a model gets wrong as completely as half of the places allow, the others
     evenly over the classes; within a stratum (class, and who is right) at random.
 
@@ -55,7 +57,7 @@ def choose(labels: np.ndarray, right: Mapping[str, np.ndarray], count: int, seed
     weights = np.concatenate([np.full(len(one), size / len(one)) for one, size in taken])
     order = generator.permutation(len(samples))
     samples = samples[order]
-    return Chosen(samples, weights[order], tuple(who[samples].tolist()))
+    return StratifiedSample(samples, weights[order], tuple(who[samples].tolist()))
 
 
 def _from_strata(

@@ -24,11 +24,11 @@ from kdviz.data import LabelledImages
 from kdviz.distill import predict_logits
 from kdviz.experiment import ROLES, Experiment
 from kdviz.saliency import methods
-from kdviz.studies.attention.maps import MapStore, StudyImages, Work
+from kdviz.studies.attention.maps import MapStore, StudyImages, StudyJob
 from kdviz.studies.attention.models import StudyModel
-from kdviz.studies.attention.sampling import Chosen, choose
+from kdviz.studies.attention.sampling import StratifiedSample, stratified_sample
 from kdviz.studies.attention.statistics.table import write_agreement
-from kdviz.studies.attention.work import make_group, read_rows, rows_name
+from kdviz.studies.attention.worker import make_group, read_rows, rows_name
 
 GROUP = 32
 """Images that share a series of masks, and are one file; a part of the study, so that a chunk size changes nothing."""
@@ -113,11 +113,11 @@ class AttentionStudy:
         return found
 
     @cached_property
-    def chosen(self) -> Chosen:
+    def chosen(self) -> StratifiedSample:
         """The images."""
         labels = self.samples.labels.numpy()
         right = {role: said == labels for role, said in self._answers.items()}
-        return choose(labels, right, self.images, self.seed)
+        return stratified_sample(labels, right, self.images, self.seed)
 
     @cached_property
     def targets(self) -> np.ndarray:
@@ -152,10 +152,10 @@ class AttentionStudy:
         return Store(f"{self.results or self.experiment.folder / 'study'}/{self.identity}")
 
     @cached_property
-    def work(self) -> Work:
+    def work(self) -> StudyJob:
         """What is sent to whoever makes a group."""
         chosen = self.chosen
-        return Work(
+        return StudyJob(
             self.identity,
             replace(self.experiment, runs={}),
             tuple(self.models),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from kdviz.compress.cost import CostReport, Entry
+from kdviz.compress.cost import CostEntry, CostReport
 from kdviz.metrics import Difference
 from kdviz.studies.comparison.judgement import (
     AT_LEAST,
@@ -26,7 +26,7 @@ SURE, POSSIBLE = "sure", "possible"
 
 
 @dataclass(frozen=True)
-class Bargain:
+class Tradeoff:
     """The KD student beside its teacher, in one kind of file.
 
     Attributes:
@@ -35,8 +35,8 @@ class Bargain:
         gain: Accuracy of the student less the teacher's, sample by sample; None when it was not measured.
     """
 
-    student: Entry
-    teacher: Entry
+    student: CostEntry
+    teacher: CostEntry
     operations: float
     size: float
     speed: float
@@ -58,21 +58,21 @@ class Bargain:
         return None if self.gain is None else of_difference(self.gain, margins.accuracy)
 
 
-def bargain(report: CostReport, role: str = "kd_student") -> Bargain | None:
+def tradeoff(report: CostReport, role: str = "kd_student") -> Tradeoff | None:
     """The student beside its teacher, both in the first float form that both have; None when one is missing."""
     for form in _PLAIN:
         student, teacher = (report.find(one, (form,)) for one in (role, "teacher"))
         if student is not None and teacher is not None:
             operations, size, speed = (_times(teacher, student, axis) for axis in ("flops", "size", "latency"))
-            return Bargain(student, teacher, operations, size, speed, student.gain(teacher))
+            return Tradeoff(student, teacher, operations, size, speed, student.gain(teacher))
     return None
 
 
-def _times(dear: Entry, cheap: Entry, axis: str) -> float:
+def _times(dear: CostEntry, cheap: CostEntry, axis: str) -> float:
     return dear.over(cheap, axis) if axis in dear.costs and axis in cheap.costs else math.nan
 
 
-def rivals(report: CostReport, margins: Margins = _USUAL) -> list[Entry]:
+def dominating_models(report: CostReport, margins: Margins = _USUAL) -> list[CostEntry]:
     """Models other than the KD student that surely are as fast as it is in float32, no larger and no less accurate.
 
     "As fast" and "no less accurate" within the margins, by intervals. The most accurate first; of equals the fastest.
@@ -80,13 +80,13 @@ def rivals(report: CostReport, margins: Margins = _USUAL) -> list[Entry]:
     return _rivals(report, margins, SURE)
 
 
-def possible_rivals(report: CostReport, margins: Margins = _USUAL) -> list[Entry]:
+def possibly_dominating(report: CostReport, margins: Margins = _USUAL) -> list[CostEntry]:
     """Those of which it cannot be told, in the same order."""
     return _rivals(report, margins, POSSIBLE)
 
 
-def _rivals(report: CostReport, margins: Margins, wanted: str) -> list[Entry]:
-    found = bargain(report)
+def _rivals(report: CostReport, margins: Margins, wanted: str) -> list[CostEntry]:
+    found = tradeoff(report)
     if found is None:
         return []
     others = [
@@ -95,7 +95,7 @@ def _rivals(report: CostReport, margins: Margins, wanted: str) -> list[Entry]:
     return sorted(others, key=lambda one: (-one.accuracy, one.costs["latency"]))
 
 
-def rivalry(one: Entry, other: Entry, margins: Margins = _USUAL) -> str | None:
+def rivalry(one: CostEntry, other: CostEntry, margins: Margins = _USUAL) -> str | None:
     """Whether ``one`` is as fast as ``other``, no larger and no less accurate: ``sure``, ``possible``; None: not."""
     if not {"latency", "size"} <= one.costs.keys() & other.costs.keys() or math.isnan(one.accuracy):
         return None

@@ -23,7 +23,7 @@ from kdviz.experiment import Experiment, Run
 from kdviz.metrics import Difference, paired_difference, paired_shares
 from kdviz.studies.comparison.reservations import Reservation, reservations
 from kdviz.studies.predictions.mistakes import Predictions, read_predictions
-from kdviz.studies.sweep.report import Report
+from kdviz.studies.sweep.report import StudyReport
 
 TEACHER, KD_STUDENT, STUDENT = "teacher", "kd_student", "student"
 
@@ -60,12 +60,12 @@ class Seeds:
 
     Attributes:
         labels: Ground truth, int (samples,).
-        alone, taught: Predicted classes of the students alone and of the KD students, int (seeds, samples), paired.
+        alone, kd: Predicted classes of the students alone and of the KD students, int (seeds, samples), paired.
     """
 
     labels: np.ndarray
     alone: np.ndarray
-    taught: np.ndarray
+    kd: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class ExperimentSummary:
 
     experiment: Experiment
     cost: CostReport | None = None
-    study: Report | None = None
+    study: StudyReport | None = None
     split: str | None = None
 
     @cached_property
@@ -135,7 +135,7 @@ class ExperimentSummary:
     def distillation(self) -> Difference | None:
         """Accuracy of the KD student less that of the student alone: over the study's seeds where it has several."""
         known = self.seeds
-        right = None if known is None else (known.alone == known.labels, known.taught == known.labels)
+        right = None if known is None else (known.alone == known.labels, known.kd == known.labels)
         if right is not None and len(right[0]) > 1:
             return paired_difference(*right)
         own = self.gain(KD_STUDENT, STUDENT)
@@ -166,7 +166,7 @@ class ExperimentSummary:
         if any(abs(one - said.right(TEACHER).mean()) > 1e-4 for one in teachers):
             return None  # the study had another teacher
         teacher = said.predicted[TEACHER][wrong]
-        return known.alone[:, wrong] == teacher, known.taught[:, wrong] == teacher
+        return known.alone[:, wrong] == teacher, known.kd[:, wrong] == teacher
 
     @cached_property
     def attention(self) -> Mapping[str, Any] | None:
@@ -238,13 +238,13 @@ def attention_row(experiment: Experiment) -> Mapping[str, Any] | None:
     return claims[0] if claims else None
 
 
-def _seeds(study: Report, temperature: float) -> Seeds | None:
+def _seeds(study: StudyReport, temperature: float) -> Seeds | None:
     """None when no seed has both students, or their predictions or labels are missing."""
-    alone, taught = (_runs(study, role, value) for role, value in ((STUDENT, None), (KD_STUDENT, temperature)))
-    both = sorted(alone.keys() & taught.keys())
+    alone, kd = (_runs(study, role, value) for role, value in ((STUDENT, None), (KD_STUDENT, temperature)))
+    both = sorted(alone.keys() & kd.keys())
     if not both or study.predictions is None:
         return None
-    names = [runs[seed]["run"] for runs in (alone, taught) for seed in both]
+    names = [runs[seed]["run"] for runs in (alone, kd) for seed in both]
     split = rows_where(study.predictions, "split", study.split)
     rows = rows_where(split, "run", *names).to_pylist() + rows_where(split, "role", "label").to_pylist()
     said = {row["run"]: np.array(row["predicted"]) for row in rows if row["role"] != "label"}
@@ -255,11 +255,11 @@ def _seeds(study: Report, temperature: float) -> Seeds | None:
     fitting = [one for one in labels if len(one) == len(first) and abs((first == one).mean() - accuracy) < 1e-5]
     if not fitting or any(len(said.get(name, ())) != len(first) for name in names):
         return None
-    tables = [np.array([said[runs[seed]["run"]] for seed in both]) for runs in (alone, taught)]
+    tables = [np.array([said[runs[seed]["run"]] for seed in both]) for runs in (alone, kd)]
     return Seeds(fitting[0], *tables)
 
 
-def _runs(study: Report, role: str, temperature: float | None) -> dict[int, dict[str, Any]]:
+def _runs(study: StudyReport, role: str, temperature: float | None) -> dict[int, dict[str, Any]]:
     """Seed -> row, of one setting of the study."""
     rows, asked = study.table.to_pylist(), (study.split, role, temperature)
     return {row["seed"]: row for row in rows if (row["split"], row["role"], row["temperature"]) == asked}

@@ -41,7 +41,7 @@ _THREADS = 4
 
 
 @dataclass
-class _Prepared:
+class _PreparedPicture:
     """A picture as each model sees it, and as it is kept."""
 
     inputs: Mapping[InputSpec, np.ndarray]
@@ -113,10 +113,10 @@ def _pass(
     kept, tried = set(_spread_at_random(len(pictures), keep)), set(_spread_evenly(len(pictures)))
     gathered.tried = {spec: [] for spec in specs}
 
-    def prepared(number: int) -> _Prepared:
+    def prepared(number: int) -> _PreparedPicture:
         picture = pictures.open(number)
         inputs = {spec: as_pixels(spec.transform(picture)) for spec in specs}
-        return _Prepared(inputs, _png(experiment.input.transform(picture)) if number in kept else None)
+        return _PreparedPicture(inputs, _png(experiment.input.transform(picture)) if number in kept else None)
 
     largest = max((math.prod(spec.size) * spec.channels for spec in specs), default=1)
     size = max(4, min(_BATCH, _NUMBERS // largest))
@@ -150,9 +150,11 @@ def unadapted_on(run: Run, device: torch.device) -> nn.Module:
     return model.network if isinstance(model, AdaptedNetwork) else model
 
 
-def _batches(prepared: Callable[[int], _Prepared], numbers: Sequence[int], size: int) -> Iterator[list[_Prepared]]:
+def _batches(
+    prepared: Callable[[int], _PreparedPicture], numbers: Sequence[int], size: int
+) -> Iterator[list[_PreparedPicture]]:
     """The pictures, decoded by threads a little ahead of the models: never more than three batches in memory."""
-    waiting: deque[Future[_Prepared]] = deque()
+    waiting: deque[Future[_PreparedPicture]] = deque()
     rest = iter(numbers)
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         try:

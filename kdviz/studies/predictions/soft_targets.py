@@ -14,7 +14,7 @@ TEMPERATURES = tuple(float(f"{2 ** (step / 4):.3g}") for step in range(-4, 25))
 """0.5 to 64, four steps to a doubling."""
 
 
-def softened(logits: np.ndarray, temperature: float) -> np.ndarray:
+def soft_targets(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Softened targets: p_k = exp(z_k / T) / sum_j exp(z_j / T) (Hinton, Vinyals & Dean, 2015, eq. 1).
 
     T = 1 is softmax; T -> 0 gives all to the largest logit, T -> infinity the same to every class.
@@ -60,7 +60,7 @@ def entropy_curve(logits: np.ndarray, temperatures: Sequence[float] = TEMPERATUR
     Returns:
         float64 (temperatures, ...).
     """
-    return np.stack([entropy_bits(softened(logits, temperature)) for temperature in temperatures])
+    return np.stack([entropy_bits(soft_targets(logits, temperature)) for temperature in temperatures])
 
 
 def read_logits(table: pa.Table, split: str) -> dict[str, np.ndarray]:
@@ -84,7 +84,7 @@ def read_logits(table: pa.Table, split: str) -> dict[str, np.ndarray]:
 
 def least_sure(logits: np.ndarray) -> np.ndarray:
     """Numbers of the samples, int (N,), those first whose softmax has the highest entropy; ties in their order."""
-    return np.argsort(-entropy_bits(softened(logits, 1.0)), kind="stable")
+    return np.argsort(-entropy_bits(soft_targets(logits, 1.0)), kind="stable")
 
 
 def softened_table(
@@ -101,7 +101,7 @@ def softened_table(
         {"role": role, "temperature": temperature, "class": name, "probability": float(one), "entropy_bits": bits}
         for role, values in logits.items()
         for temperature in temperatures
-        for target in [softened(values, temperature)]
+        for target in [soft_targets(values, temperature)]
         for bits in [float(entropy_bits(target))]
         for name, one in zip(classes, target, strict=True)
     ]

@@ -14,7 +14,7 @@ CHANCE, NEVER, ONE_SEED = "chance", "never predicted", "one seed"
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Caveat:
     """What takes the ground from a verdict, or limits it; it is said first.
 
     Attributes:
@@ -36,7 +36,7 @@ class Doubt:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunPredictions:
     """What one run predicts, and the truth, int (samples,)."""
 
     said: np.ndarray
@@ -47,23 +47,25 @@ class Run:
         return self.said == self.truth
 
 
-def doubts_of(taught: Mapping[int, Run], alone: Mapping[int, Run], classes: int) -> tuple[Doubt, ...]:
+def doubts_of(
+    kd: Mapping[int, RunPredictions], alone: Mapping[int, RunPredictions], classes: int
+) -> tuple[Caveat, ...]:
     """Of the KD students and the students alone, over the seeds that both have.
 
     Args:
-        taught, alone: Seed -> run.
+        kd, alone: Seed -> run.
         classes: How many the data have, as far as is known; 0: not known.
     """
-    seeds = sorted(taught.keys() & alone.keys())
-    by_role = {"kd_student": taught, "student": alone}
+    seeds = sorted(kd.keys() & alone.keys())
+    by_role = {"kd_student": kd, "student": alone}
     every = [_standing(role, [known[seed] for seed in seeds], classes) for role, known in by_role.items()]
     found = [one for one in every if one.low <= one.chance]
     if len(seeds) < 2:
-        found.append(Doubt(ONE_SEED))
-    return (*found, *(Doubt(NEVER, one.role, classes=one.classes) for one in every if one.classes))
+        found.append(Caveat(ONE_SEED))
+    return (*found, *(Caveat(NEVER, one.role, classes=one.classes) for one in every if one.classes))
 
 
-def _standing(role: str, runs: Sequence[Run], classes: int) -> Doubt:
+def _standing(role: str, runs: Sequence[RunPredictions], classes: int) -> Caveat:
     """A model beside chance, and the classes that it never predicts in any seed though it should.
 
     A class counts only when it has so many samples that a model of this accuracy would miss all of them less often than
@@ -77,4 +79,4 @@ def _standing(role: str, runs: Sequence[Run], classes: int) -> Doubt:
     missed = (held > 0) & (spoken == 0) & ((1 - mean.value) ** held < 0.05 / classes)
     never = tuple(int(one) for one in np.flatnonzero(missed))
     chance = max(1 / classes, float(held.max() / len(truth)))
-    return Doubt(CHANCE, role, mean.value, mean.low, mean.high, chance, never)
+    return Caveat(CHANCE, role, mean.value, mean.low, mean.high, chance, never)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from kdviz.studies.sweep.kinds import STUDIES, Study
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """The runs of a study.
 
     Attributes:
@@ -174,11 +174,9 @@ class Plan:
 
 def about(run: TrainingRun) -> dict[str, Any]:
     """What a study's table says of a run's recipe."""
-    config, default = run.config, TrainingConfig()
+    config, usual = run.config, TrainingConfig().to_json()
     own = ("epochs", "batch_size", "learning_rate", "temperature", "alpha", "loss", "seed", "device")
-    settings = {
-        name: value for name, value in asdict(config).items() if name not in own and value != getattr(default, name)
-    }
+    settings = {name: value for name, value in config.to_json().items() if name not in own and value != usual[name]}
     found: dict[str, Any] = {"seed": config.seed, "epochs": config.epochs}
     found |= {"batch_size": config.batch_size, "learning_rate": config.learning_rate}
     if run.teacher:

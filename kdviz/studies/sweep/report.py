@@ -16,7 +16,7 @@ from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment
 from kdviz.studies.sweep.kinds import STUDIES, Study
 from kdviz.studies.sweep.summary import summary
-from kdviz.studies.sweep.verdict import Verdict, verdict
+from kdviz.studies.sweep.verdict import SweepVerdict, verdict
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Report:
+class StudyReport:
     """A study as it is by now.
 
     Attributes:
@@ -106,7 +106,7 @@ class Report:
         return STUDIES[self.name]
 
     @cached_property
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> SweepVerdict | None:
         """None as long as its runs do not allow one."""
         if self.predictions is None:
             return None
@@ -166,7 +166,7 @@ def present(experiment: Experiment, names: Iterable[str] = STUDIES) -> list[str]
     return [name for name in names if experiment.has_table(STUDIES[name].table)]
 
 
-def read_report(experiment: Experiment, name: str) -> Report:
+def read_report(experiment: Experiment, name: str) -> StudyReport:
     """Open a study of an experiment.
 
     Raises:
@@ -189,4 +189,4 @@ def read_report(experiment: Experiment, name: str) -> Report:
     curves, predictions = (
         experiment.table(other) if experiment.has_table(other) else None for other in ("curves", "study_predictions")
     )
-    return Report(name, split, table, curves, predictions)
+    return StudyReport(name, split, table, curves, predictions)

@@ -26,7 +26,7 @@ from kdviz.distill.storage.run_files import is_finished, read_result, write_arra
 from kdviz.distill.storage.training_run import TrainingRun, data_fingerprint, teacher_key
 from kdviz.experiment import Experiment
 from kdviz.studies.sweep.kinds import STUDIES, Study
-from kdviz.studies.sweep.plan import Plan
+from kdviz.studies.sweep.plan import SweepPlan
 from kdviz.studies.sweep.summary import summary
 from kdviz.studies.sweep.tables import CURVES_SCHEMA, PREDICTIONS_SCHEMA, STUDY_SCHEMA, StudyTables, earlier
 
@@ -102,10 +102,10 @@ class Sweep:
         return material(self.experiment, self.splits, self.store, self.config)
 
     @cached_property
-    def plan(self) -> Plan:
+    def plan(self) -> SweepPlan:
         """Its runs."""
         made_of = self.material
-        return Plan(
+        return SweepPlan(
             self.experiment,
             self.name,
             self.values,

@@ -18,7 +18,7 @@ from kdviz.experiment import Experiment
 from kdviz.metrics import class_accuracy, mcnemar
 from kdviz.studies.predictions.evaluation import model_metrics
 from kdviz.studies.sweep.kinds import STUDIES
-from kdviz.studies.sweep.plan import Plan, about
+from kdviz.studies.sweep.plan import SweepPlan, about
 
 STUDY_SCHEMA = pa.schema(
     [
@@ -110,7 +110,7 @@ class StudyTables:
         spoken: Gives what the experiment's teacher says of each split, as logits.
     """
 
-    plan: Plan
+    plan: SweepPlan
     store: Store
     splits: Mapping[str, LabelledImages]
     spoken: Callable[[], Mapping[str, Tensor]]

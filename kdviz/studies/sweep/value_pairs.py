@@ -19,7 +19,7 @@ Right = Mapping[int, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Pair:
+class ValuePair:
     """Two values of a study, among all pairs of its values.
 
     Attributes:
@@ -68,7 +68,7 @@ def paired(first: Right, second: Right) -> tuple[np.ndarray, np.ndarray]:
     return np.array([first[seed] for seed in seeds]), np.array([second[seed] for seed in seeds])
 
 
-def all_pairs(right: Mapping[Any, Right], margin: float) -> tuple[Pair, ...]:
+def all_pairs(right: Mapping[Any, Right], margin: float) -> tuple[ValuePair, ...]:
     """Every pair of values that have a seed in common, in their order.
 
     Args:
@@ -78,12 +78,12 @@ def all_pairs(right: Mapping[Any, Right], margin: float) -> tuple[Pair, ...]:
     return judged_pairs(_differences(right, list(combinations(right, 2))), margin)
 
 
-def judged_pairs(found: Mapping[tuple[Any, Any], Difference], margin: float) -> tuple[Pair, ...]:
+def judged_pairs(found: Mapping[tuple[Any, Any], Difference], margin: float) -> tuple[ValuePair, ...]:
     """Pairs of values with their differences, judged together by a margin."""
     different = holm([one.p_value for one in found.values()])
     equivalent = holm([equivalence_p_value(one, margin) for one in found.values()])
     return tuple(
-        Pair(*values, difference, apart, near, _outcome(difference, apart, near))
+        ValuePair(*values, difference, apart, near, _outcome(difference, apart, near))
         for (values, difference), apart, near in zip(found.items(), different, equivalent, strict=True)
     )
 

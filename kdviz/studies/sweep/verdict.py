@@ -23,10 +23,10 @@ from kdviz.metrics.equivalence import (
     samples_to_decide,
 )
 from kdviz.studies.sweep.copying import Copying, copying
-from kdviz.studies.sweep.doubts import CHANCE, ONE_SEED, Doubt, Run, doubts_of
+from kdviz.studies.sweep.doubts import CHANCE, ONE_SEED, Caveat, RunPredictions, doubts_of
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.summary import summary
-from kdviz.studies.sweep.value_pairs import DIFFERENT, Pair, Step, all_pairs, judged_pairs, paired, steps
+from kdviz.studies.sweep.value_pairs import DIFFERENT, Step, ValuePair, all_pairs, judged_pairs, paired, steps
 
 _OUTCOMES = {
     BETTER: "beats",
@@ -37,7 +37,7 @@ _OUTCOMES = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SweepVerdict:
     """The KD students of one value against the same students alone, on one split.
 
     Attributes:
@@ -70,9 +70,9 @@ class Verdict:
     inherited: float | None
     inherited_alone: float | None
     margin: float = MARGIN
-    doubts: tuple[Doubt, ...] = ()
+    doubts: tuple[Caveat, ...] = ()
     copying: Copying | None = None
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[ValuePair, ...] = ()
     steps: tuple[Step, ...] = ()
     samples_needed: int | None = None
 
@@ -81,7 +81,7 @@ class Verdict:
         """The difference by the margin: two one-sided tests."""
         return judge_equivalence(self.difference, self.margin)
 
-    def within(self, margin: float) -> Verdict:
+    def within(self, margin: float) -> SweepVerdict:
         """The same by another margin, a share, > 0."""
         if margin == self.margin:
             return self
@@ -130,7 +130,7 @@ def verdict(
     split: str = "test",
     value: Any = None,
     margin: float = MARGIN,
-) -> Verdict | None:
+) -> SweepVerdict | None:
     """Judge a study; None when it has no KD student or no student alone, or their predictions are missing.
 
     Args:
@@ -150,11 +150,11 @@ def verdict(
     if first.size == 0 or first.shape[1] < 2:
         return None
     difference = paired_difference(first, second)
-    taught = {one: right[one] for one in _ordered(right)}
-    pairs = all_pairs(taught, margin)
+    ordered = {one: right[one] for one in _ordered(right)}
+    pairs = all_pairs(ordered, margin)
     rows = [row for row in summary(table, study, split) if row["role"] != "teacher"]
     errors = {(row["role"], row["value"]): row["inherited_errors"] for row in rows}
-    return Verdict(
+    return SweepVerdict(
         study,
         chosen,
         split,
@@ -170,7 +170,7 @@ def verdict(
         doubts=doubts_of(runs[chosen], runs[None], _classes(table)),
         copying=copying(table, study, split, chosen),
         pairs=pairs,
-        steps=steps(taught),
+        steps=steps(ordered),
         samples_needed=_needed(difference, margin),
     )
 
@@ -190,18 +190,18 @@ def _ordered(values: Mapping[Any, Any]) -> list[Any]:
     return sorted((one for one in values if one is not None), key=lambda one: (isinstance(one, str), one))
 
 
-def _rivals(pairs: Sequence[Pair], chosen: Any) -> tuple[Any, ...]:
+def _rivals(pairs: Sequence[ValuePair], chosen: Any) -> tuple[Any, ...]:
     own = [one for one in pairs if chosen in (one.first, one.second) and one.outcome != DIFFERENT]
     return tuple(one.second if one.first == chosen else one.first for one in own)
 
 
-def _runs(table: pa.Table, predictions: pa.Table, study: str, split: str) -> dict[Any, dict[int, Run]]:
+def _runs(table: pa.Table, predictions: pa.Table, study: str, split: str) -> dict[Any, dict[int, RunPredictions]]:
     """Value (None: alone) -> seed -> what it says."""
     column = STUDIES[study].column
     rows = [row for row in predictions.to_pylist() if row["split"] == split]
     said = {row["run"]: np.array(row["predicted"]) for row in rows}
     truths = [said[row["run"]] for row in rows if row["role"] == "label"]
-    found: dict[Any, dict[int, Run]] = {}
+    found: dict[Any, dict[int, RunPredictions]] = {}
     for row in table.to_pylist():
         if row["role"] == "teacher" or row["split"] != split or row["run"] not in said:
             continue
@@ -211,11 +211,11 @@ def _runs(table: pa.Table, predictions: pa.Table, study: str, split: str) -> dic
     return found
 
 
-def _run_of(row: Mapping[str, Any], said: np.ndarray, truths: Sequence[np.ndarray]) -> Run | None:
+def _run_of(row: Mapping[str, Any], said: np.ndarray, truths: Sequence[np.ndarray]) -> RunPredictions | None:
     """A run with its labels; studies of other data leave theirs in the same file, which give another accuracy."""
     for truth in truths:
         if len(truth) == len(said) and abs((said == truth).mean() - row["accuracy"]) < 1e-5:
-            return Run(said, truth)
+            return RunPredictions(said, truth)
     return None
 
 

@@ -121,8 +121,8 @@ def test_a_teacher_that_says_nothing_is_noticed(batch):
 
 def test_several_teachers_are_weighed_together(batch):
     student, teacher, labels = batch
-    assert doubts((student, torch.stack([teacher, student]), labels), teacher_mix=(1.0, 1.0)) == []
-    assert len(doubts((student, torch.stack([teacher, student]), labels), teacher_mix=(1e-6, 1.0))) == 1
+    assert doubts((student, torch.stack([teacher, student]), labels), teacher_mixture=(1.0, 1.0)) == []
+    assert len(doubts((student, torch.stack([teacher, student]), labels), teacher_mixture=(1e-6, 1.0))) == 1
 
 
 def test_a_student_of_another_width_is_refused(batch):

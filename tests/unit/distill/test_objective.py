@@ -117,7 +117,7 @@ def test_a_live_teacher_and_its_logits_train_alike(split):
 def test_several_live_teachers_and_their_logits_train_alike(split):
     live = [teacher(1), teacher(2, "paper_fc")]
     soft = torch.stack([predict_logits(one, split[0], SMALL.normalise, device="cpu") for one in live])
-    config = replace(CONFIG, teacher_mix=(3.0, 1.0), alpha=0.9)
+    config = replace(CONFIG, teacher_mixture=(3.0, 1.0), alpha=0.9)
     assert_alike(train(split, config, teachers=live)[0], train(split, config, soft=soft)[0])
     with pytest.raises(AssertionError):
         assert_alike(train(split, config, teachers=live[::-1])[0], train(split, config, soft=soft)[0])
@@ -265,10 +265,10 @@ def test_feature_losses_train_in_bfloat16(loss):
 # freezing -------------------------------------------------------------------------------------------------------------
 
 
-def trained_parts(name: str, unfreeze: str, spec=SMALL_RGB) -> set[str]:
+def trained_parts(name: str, trainable: str, spec=SMALL_RGB) -> set[str]:
     built = network(name, spec=spec)
     head, _ = head_of(built, torch.zeros(2, spec.channels, *spec.size))
-    freeze(built, unfreeze, head)
+    freeze(built, trainable, head)
     return {name for name, parameter in built.named_parameters() if parameter.requires_grad}
 
 
@@ -280,7 +280,7 @@ def starting(names: set[str], *parts: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "unfreeze", "parts"),
+    ("name", "trainable", "parts"),
     [
         ("torchvision/mobilenet_v2", "head", ["classifier.1"]),
         ("torchvision/mobilenet_v2", "0", ["classifier.1"]),
@@ -300,8 +300,8 @@ def starting(names: set[str], *parts: str) -> bool:
         ("paper_fc", "1", ["5", "3"]),
     ],
 )
-def test_what_is_trained(name, unfreeze, parts):
-    assert starting(trained_parts(name, unfreeze), *parts)
+def test_what_is_trained(name, trainable, parts):
+    assert starting(trained_parts(name, trainable), *parts)
 
 
 def test_a_norm_by_itself_goes_with_the_stage_before_it():
@@ -317,23 +317,23 @@ def test_stages_are_in_order_and_leave_the_head_out():
     assert names == ["conv1", "bn1", *(f"layer{layer}.{block}" for layer in range(1, 5) for block in range(2))]
 
 
-@pytest.mark.parametrize("unfreeze", ["", "some", "-1", "1.5", "head,1", "²"])
-def test_nonsense_to_unfreeze(unfreeze):
-    with pytest.raises(SettingError, match="unfreeze must be all, head or a number of stages"):
-        freeze(network("torchvision/resnet18"), unfreeze, "fc")
+@pytest.mark.parametrize("trainable", ["", "some", "-1", "1.5", "head,1", "²"])
+def test_nonsense_to_unfreeze(trainable):
+    with pytest.raises(SettingError, match="trainable must be all, head or a number of stages"):
+        freeze(network("torchvision/resnet18"), trainable, "fc")
 
 
-@pytest.mark.parametrize("unfreeze", ["head", "1"])
-def test_frozen_weights_and_their_statistics_do_not_move(unfreeze):
+@pytest.mark.parametrize("trainable", ["head", "1"])
+def test_frozen_weights_and_their_statistics_do_not_move(trainable):
     own = network("torchvision/mobilenet_v2")
-    freeze(own, unfreeze, "classifier.1")
+    freeze(own, trainable, "classifier.1")
     before = state_of(own)
-    config = replace(CONFIG, batch_size=6, unfreeze=unfreeze)
+    config = replace(CONFIG, batch_size=6, trainable=trainable)
     list(fit(own, coloured(12), coloured(6, 1), SMALL_RGB.normalise, config))
     moved = changed(before, own)
-    parts = {"head": ["classifier.1"], "1": ["classifier.1", "features.18"]}[unfreeze]
+    parts = {"head": ["classifier.1"], "1": ["classifier.1", "features.18"]}[trainable]
     assert starting(moved, *parts)
-    assert ("features.18.1.running_mean" in moved) == (unfreeze == "1")
+    assert ("features.18.1.running_mean" in moved) == (trainable == "1")
 
 
 def test_a_network_with_nothing_to_train_says_so(split):

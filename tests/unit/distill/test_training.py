@@ -12,7 +12,7 @@ from conftest import SMALL
 
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import ModelError, SettingError
-from kdviz.distill import Progress, TrainingConfig, fit, predict_logits, teacher_losses, training
+from kdviz.distill import TrainingConfig, TrainingProgress, fit, predict_logits, teacher_losses, training
 from kdviz.distill.config import TEACHER_SETTINGS
 from kdviz.distill.stages import training_record
 from kdviz.distill.storage.run_files import new_network
@@ -46,7 +46,7 @@ def same(first, second) -> bool:
 def test_it_yields_every_step_and_prints_nothing(split, capsys):
     network, steps = trained(split)
     assert capsys.readouterr() == ("", "")
-    assert all(isinstance(step, Progress) for step in steps)
+    assert all(isinstance(step, TrainingProgress) for step in steps)
     assert [(step.epoch, step.step) for step in steps] == [(e, min(s, 10)) for e in (1, 2) for s in range(1, 12)]
     ends = [step for step in steps if step.validation_accuracy is not None]
     assert [(step.epoch, step.step, step.steps, step.epochs) for step in ends] == [(1, 10, 10, 2), (2, 10, 10, 2)]
@@ -174,8 +174,8 @@ def test_a_loss_that_explodes_is_an_error(split):
         {"label_smoothing": 1.0},
         {"label_smoothing": -0.1},
         {"class_weights": "equal"},
-        {"teacher_mix": (1.0, 0.0)},
-        {"teacher_mix": (float("nan"),)},
+        {"teacher_mixture": (1.0, 0.0)},
+        {"teacher_mixture": (float("nan"),)},
     ],
     ids=str,
 )
@@ -295,12 +295,12 @@ def test_several_teachers_are_heard_by_their_weights(split):
     right, wrong = (12.0 * F.one_hot((split[0].labels + shift) % 10, 10) for shift in (0, 1))
     both = torch.stack([right, wrong])
     for weights, heard in (((1.0, 0.01), 0), ((0.01, 1.0), 1)):
-        config = replace(CONFIG, epochs=4, alpha=1.0, temperature=1.0, teacher_mix=weights)
+        config = replace(CONFIG, epochs=4, alpha=1.0, temperature=1.0, teacher_mixture=weights)
         shifted = type(split[1])(split[1].images, (split[1].labels + heard) % 10, split[1].classes, "validation")
         network, _ = trained((split[0], shifted), config, both)
         assert accuracy(network, split[1], shifted.labels) > 0.6
     with pytest.raises(SettingError, match="each of 2"):
-        trained(split, replace(CONFIG, teacher_mix=(1.0,)), both)
+        trained(split, replace(CONFIG, teacher_mixture=(1.0,)), both)
     with pytest.raises(SettingError, match="such a table for each"):
         trained(split, teacher_logits=both[:, :599])
 

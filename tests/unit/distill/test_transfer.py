@@ -17,7 +17,7 @@ from kdviz.distill.objectives.objective import freeze
 from kdviz.distill.storage.run_files import new_network
 from kdviz.distill.transfer import Backbone, frozen_backbone, trains_head_only
 
-CONFIG = TrainingConfig(epochs=3, batch_size=8, device="cpu", bf16="off", unfreeze="head")
+CONFIG = TrainingConfig(epochs=3, batch_size=8, device="cpu", bf16="off", trainable="head")
 QUICK = "torchvision/shufflenet_v2_x0_5"  # no dropout
 
 
@@ -183,8 +183,8 @@ def test_a_function_has_no_backbone(store):
     [
         ({}, True),
         ({"label_smoothing": 0.1, "loss": "dist"}, True),
-        ({"unfreeze": "all"}, False),
-        ({"unfreeze": "1"}, False),
+        ({"trainable": "all"}, False),
+        ({"trainable": "1"}, False),
         ({"augment": "flip"}, False),
         ({"feature_loss": "hints"}, False),
     ],

@@ -264,11 +264,11 @@ def test_the_page_says_it_above_the_maps_and_shows_no_nan(tmp_path):
         blind = explain(experiment_of(tmp_path, teacher=Linear(0.0), student=Linear(0.0)), picture(), 2, **QUICK)
     for found, reliability in ((maps, f"{maps['teacher'].reliability:.3f}"), (blind, "–")):
         measures = {name: agreement(found, name) for name in ("spearman", "ssim", "iou")}
-        row = viewer.Row("black", "", found, measures["spearman"], True, False, measures)
+        row = viewer.ViewerRow("black", "", found, measures["spearman"], True, False, measures)
         drawn = _Drawn.of([row], SimpleNamespace(true_class=None, name="picture"))
         assert drawn.doubts == [doubt.text for one in found.values() for doubt in one.doubts]
         assert f"reliability of the maps {reliability}." in drawn.sentence
         shown = json.dumps(drawn.payload, allow_nan=False)
         assert not any(word in text for word in (" nan", "NaN") for text in (shown, drawn.sentence))
-        under_way = viewer.Row("black", "", found, measures["spearman"], False, False, measures)
+        under_way = viewer.ViewerRow("black", "", found, measures["spearman"], False, False, measures)
         assert _Drawn.of([under_way], SimpleNamespace(true_class=None, name="picture")).doubts == []

@@ -12,7 +12,7 @@ from study_maps import CLASSES, TEMPERATURES, made_up
 from kdviz import figures
 from kdviz.core.errors import UnknownNameError
 from kdviz.narrative.attention.document import as_json
-from kdviz.narrative.attention.words import in_words
+from kdviz.narrative.attention.narrative import narrate
 from kdviz.studies.attention.statistics.report import report_of
 
 
@@ -65,7 +65,7 @@ def test_files(report, draw):
 
 def test_the_document_is_json_with_every_interval(report):
     document = json.loads(json.dumps(as_json(report), allow_nan=False))
-    assert document["outcome"] == in_words(report).outcome
+    assert document["outcome"] == narrate(report).outcome
     assert document["value"] == 4
     one = document["difference"]
     assert one["effect"] == pytest.approx(report.chosen.difference.value)

@@ -22,7 +22,7 @@ CHARTS = [value for name in figures.__all__ if isinstance(value := getattr(figur
 
 def drawn(language: str) -> bytes:
     with speaking(language):
-        return figures.softened_bars.file("png", LOGITS, "abc", 4.0)
+        return figures.soft_target_bars.file("png", LOGITS, "abc", 4.0)
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.__name__)
@@ -38,9 +38,9 @@ def test_all_that_have_a_file_form_are_known() -> None:
 
 
 def test_both_forms_are_made_of_the_same_arguments() -> None:
-    assert list(figures.softened_bars(LOGITS, "abc", 4.0).data[0].x) == ["a", "b", "c"]
-    assert "plotly" in figures.softened_bars.html(LOGITS, "abc", 4.0)
-    assert figures.softened_bars.file("svg", LOGITS, "abc", 4.0, log=True).startswith(b"<?xml")
+    assert list(figures.soft_target_bars(LOGITS, "abc", 4.0).data[0].x) == ["a", "b", "c"]
+    assert "plotly" in figures.soft_target_bars.html(LOGITS, "abc", 4.0)
+    assert figures.soft_target_bars.file("svg", LOGITS, "abc", 4.0, log=True).startswith(b"<?xml")
 
 
 def test_functions_of_earlier_versions_warn_and_make_the_same_file() -> None:

@@ -11,15 +11,15 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.core.errors import ExperimentError, UnknownNameError
-from kdviz.studies.predictions.soft_targets import softened
+from kdviz.studies.predictions.soft_targets import soft_targets
 from kdviz.studies.sweep.kinds import STUDIES
-from kdviz.studies.sweep.report import FIGURES, Point, Report, present, read_report
+from kdviz.studies.sweep.report import FIGURES, Point, StudyReport, present, read_report
 from kdviz.studies.sweep.tables import STUDY_SCHEMA
 
 ACCURACY = {(None, 0): 0.5, (None, 1): 0.7, (1.0, 0): 0.6, (1.0, 1): 0.8, (4.0, 0): 0.9}
 
 
-def report(name: str = "temperature", values: dict | None = None, split: str = "test") -> Report:
+def report(name: str = "temperature", values: dict | None = None, split: str = "test") -> StudyReport:
     column = STUDIES[name].column
     rows = [
         {
@@ -42,7 +42,7 @@ def report(name: str = "temperature", values: dict | None = None, split: str = "
         for epoch in (1, 2, 3)
     ]
     table = pa.Table.from_pylist(rows, STUDY_SCHEMA)
-    return Report(name, split, table, pa.Table.from_pylist(curves), None)
+    return StudyReport(name, split, table, pa.Table.from_pylist(curves), None)
 
 
 def test_points_are_means_and_sample_deviations_over_seeds() -> None:
@@ -125,26 +125,26 @@ def test_curves_are_named_once_and_training_is_dotted() -> None:
 
 def test_bars_are_the_softened_targets() -> None:
     logits = {"teacher": np.array([3.0, 1.0, 0.0]), "student": np.array([0.0, 1.0, 2.0])}
-    chart = figures.softened_bars(logits, ("a", "<b>", "c"), 4.0, true_class=1)
+    chart = figures.soft_target_bars(logits, ("a", "<b>", "c"), 4.0, true_class=1)
     for trace, values in zip(chart.data, logits.values(), strict=True):
-        np.testing.assert_allclose(trace.y, softened(values, 4.0))
+        np.testing.assert_allclose(trace.y, soft_targets(values, 4.0))
     assert list(chart.data[0].x) == ["a", "&lt;b> (true)", "c"]  # a name from a file is no HTML
     assert len({trace.marker.pattern.shape for trace in chart.data}) == 2
-    assert figures.softened_bars(logits, "abc", 4.0, log=True).layout.yaxis.type == "log"
+    assert figures.soft_target_bars(logits, "abc", 4.0, log=True).layout.yaxis.type == "log"
 
 
 def test_of_many_classes_those_with_the_largest_logits_are_shown() -> None:
     values = np.random.default_rng(0).normal(size=100)
-    chart = figures.softened_bars({"teacher": values}, [str(one) for one in range(100)], 1.0)
+    chart = figures.soft_target_bars({"teacher": values}, [str(one) for one in range(100)], 1.0)
     shown = [int(name) for name in chart.data[0].x]
     assert shown == sorted(np.argsort(values)[-16:].tolist())
 
 
 def test_the_linear_axis_is_the_same_at_every_temperature() -> None:
     logits = {"teacher": np.array([3.0, 1.0, 0.0])}
-    ranges = {tuple(figures.softened_bars(logits, "abc", one).layout.yaxis.range) for one in (0.5, 4.0, 64.0)}
+    ranges = {tuple(figures.soft_target_bars(logits, "abc", one).layout.yaxis.range) for one in (0.5, 4.0, 64.0)}
     assert len(ranges) == 1
-    assert next(iter(ranges))[1] >= softened(logits["teacher"], 0.5).max()
+    assert next(iter(ranges))[1] >= soft_targets(logits["teacher"], 0.5).max()
 
 
 def test_entropy_marks_the_temperature() -> None:
@@ -157,9 +157,9 @@ def test_entropy_marks_the_temperature() -> None:
 
 def test_files_are_pictures_and_other_kinds_are_refused() -> None:
     logits = {"teacher": np.array([3.0, 1.0, 0.0]), "kd_student": np.array([0.0, 1.0, 2.0])}
-    png = figures.softened_bars.file("png", logits, ("a_$x$", "b", "c"), 4.0, 0)
+    png = figures.soft_target_bars.file("png", logits, ("a_$x$", "b", "c"), 4.0, 0)
     assert Image.open(io.BytesIO(png)).width > 1000
-    svg = figures.softened_bars.file("svg", logits, "abc", 4.0, log=True)
+    svg = figures.soft_target_bars.file("svg", logits, "abc", 4.0, log=True)
     assert svg.startswith(b"<?xml")
     points = report().points("accuracy")
     png = figures.against_value.file("png", points, STUDIES["temperature"], FIGURES["accuracy"])

@@ -510,7 +510,9 @@ def test_no_network(monkeypatch, error):
         raise error
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
-    with pytest.raises(ModelError, match=r"cannot be downloaded; .* --teacher-weights / --student-weights") as caught:
+    with pytest.raises(
+        ModelError, match=r"cannot be downloaded; .* --teacher-pretrained / --student-pretrained"
+    ) as caught:
         download_pretrained("torchvision/mobilenet_v2")
     assert "\n" not in str(caught.value)
     timm = pytest.importorskip("timm")

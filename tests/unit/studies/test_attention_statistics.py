@@ -13,7 +13,7 @@ from torchmetrics.functional.classification import binary_auroc
 from kdviz.core.errors import ExperimentError
 from kdviz.metrics import paired_difference
 from kdviz.metrics.uncertainty import simultaneous_level
-from kdviz.narrative.attention.words import in_words
+from kdviz.narrative.attention.narrative import narrate
 from kdviz.studies.attention.statistics.agreements import Agreements, Series, read_agreements
 from kdviz.studies.attention.statistics.dependence import (
     auroc,
@@ -114,33 +114,35 @@ def test_what_all_images_share_is_told_apart():
     control = next(one for one in after.controls if one.kind == "other")
     assert not control.passed or control.small
     assert after.chosen.difference.value > before.chosen.difference.value + 0.05
-    assert after.specific.value == pytest.approx(before.specific.value, abs=1e-3)  # ceilings differ a little
+    assert after.image_specific_effect.value == pytest.approx(
+        before.image_specific_effect.value, abs=1e-3
+    )  # ceilings differ a little
     difference = before.chosen.difference.value - next(c for c in before.controls if c.kind == "other").difference.value
-    assert before.specific.value == pytest.approx(difference)
-    assert "a way of looking that all images share" in " ".join(in_words(after).controls)
+    assert before.image_specific_effect.value == pytest.approx(difference)
+    assert "a way of looking that all images share" in " ".join(narrate(after).controls)
 
 
 def test_a_control_that_is_something_is_told():
-    """If the second students were taught, too, the control must say so."""
+    """If the second students were teacher_predicted, too, the control must say so."""
     found, _ = made_up({4.0: 0.4}, images=80)
-    taught = {one.seed: one for one in found.of("claim", "kd_student", 4.0)}
+    teacher_predicted = {one.seed: one for one in found.of("claim", "kd_student", 4.0)}
 
     def cheat(one: Series) -> Series:
         if one.kind != "second":
             return one
-        values = taught[(one.seed or 0) - 9]
+        values = teacher_predicted[(one.seed or 0) - 9]
         return Series(one.kind, one.role, None, one.seed, one.first, one.second, *_arrays(values))
 
     report = report_of(found.mapped(cheat), "temperature", {}, CLASSES)
     control = next(one for one in report.controls if one.kind == "second")
     assert control.outcome == "failed"
-    said = " ".join(in_words(report).controls)
+    said = " ".join(narrate(report).controls)
     assert "failed, since its 90 % interval" in said
     assert "By “second student alone”, 100% of the effect may have other reasons than distillation." in said
 
 
 def _arrays(one: Series) -> tuple[np.ndarray, ...]:
-    return one.agreement, one.ceiling_first, one.ceiling_second, one.predicted, one.taught
+    return one.agreement, one.ceiling_first, one.ceiling_second, one.predicted, one.teacher_predicted
 
 
 # against other ways to compute it -------------------------------------------------------------------------------------
@@ -285,7 +287,7 @@ def test_agreement_that_predicts_inheritance_is_seen(planted):
         if (one.kind, one.role) != ("claim", "kd_student"):
             return one
         predicted = np.where(wrong, np.where(one.agreement > np.median(one.agreement), data.targets, data.labels), 0)
-        changed = (*_arrays(one)[:3], predicted, one.taught)
+        changed = (*_arrays(one)[:3], predicted, one.teacher_predicted)
         return Series(one.kind, one.role, one.value, one.seed, one.first, one.second, *changed)
 
     found = {one.role: one for one in predicts_inheritance(data.mapped(linked), 4.0)}
@@ -325,7 +327,7 @@ def test_extremes_are_the_ends(report, planted):
 
 
 def test_the_verdict_in_words(report):
-    words = in_words(report)
+    words = narrate(report)
     text = " ".join(words.everything)
     assert words.outcome == "closer"
     assert "Distillation at T = 4 teaches where to look" in text
@@ -337,11 +339,11 @@ def test_the_verdict_in_words(report):
 
 def test_the_verdict_of_nothing_and_of_the_opposite():
     nothing, _ = made_up({4.0: 0.0}, seed=3)
-    words = in_words(report_of(nothing, "temperature", {}, CLASSES))
+    words = narrate(report_of(nothing, "temperature", {}, CLASSES))
     assert words.outcome in ("cannot be told", "as close")
     assert "cannot be told to teach where to look" in words.sentences[0] or "hardly changes" in words.sentences[0]
     opposite, _ = made_up({4.0: -0.4}, seed=3)
-    assert in_words(report_of(opposite, "temperature", {}, CLASSES)).outcome == "further"
+    assert narrate(report_of(opposite, "temperature", {}, CLASSES)).outcome == "further"
 
 
 def test_one_seed_says_nothing_about_seeds():
@@ -349,7 +351,7 @@ def test_one_seed_says_nothing_about_seeds():
     report = report_of(found, "temperature", {}, CLASSES)
     assert report.chosen.difference.interval.over == "images"
     assert np.isnan(report.chosen.difference.seed_error)
-    words = in_words(report)
+    words = narrate(report)
     assert words.outcome == "cannot be told"
     assert words.sentences[0].startswith(
         "One training of each student cannot tell whether distillation at T = 4 teaches"

@@ -13,7 +13,7 @@ import pytest
 from kdviz.core.errors import SettingError
 from kdviz.narrative.attention import markdown
 from kdviz.narrative.attention.document import _rows, as_json
-from kdviz.narrative.attention.words import in_words
+from kdviz.narrative.attention.narrative import narrate
 from kdviz.studies.attention.maps import GroupMaps, StudyImages
 from kdviz.studies.attention.models import StudyModel, shuffles
 from kdviz.studies.attention.statistics.agreements import Agreements, Series, read_agreements
@@ -215,7 +215,7 @@ def test_controls_are_reported_for_every_value():
     assert outcomes["other", 4.0] == "failed"
     assert outcomes["second", 16.0] == "passed"
     assert {outcomes[kind, 1.0] for kind in ("second", "shuffled", "other")} == {"cannot tell"}
-    text = " ".join(in_words(found).controls)
+    text = " ".join(narrate(found).controls)
     assert "Controls at T = 1: second student alone: cannot tell; " in text
     assert "Controls at T = 16: second student alone: passed; " in text
     assert "Controls at T = 4" not in text  # said at length
@@ -266,7 +266,7 @@ def case(request):
 
 def test_the_claim_says_its_numbers(case):
     name, found = case
-    words, one = in_words(found), found.chosen.difference
+    words, one = narrate(found), found.chosen.difference
     assert words.outcome == OUTCOMES[name]
     said = words.sentences[0]
     assert numbers(said, INTERVAL) == pytest.approx((one.value, one.interval.low, one.interval.high), abs=6e-4)
@@ -299,7 +299,7 @@ def test_the_claim_follows_its_rule(case):
 
 def test_first_sentences_withhold_what_is_not_known(case):
     name, found = case
-    first = in_words(found).sentences[0]
+    first = narrate(found).sentences[0]
     assert first.startswith("One training of each student cannot tell") == (name == "one training")
     assert ("cannot be told to teach where to look with 200 images" in first) == (name == "nothing, vaguely")
     assert ("hardly changes where the student looks" in first) == (name == "nothing, precisely")
@@ -312,7 +312,7 @@ def test_first_sentences_withhold_what_is_not_known(case):
 
 def test_sizes_are_those_of_single_trainings(case):
     _, found = case
-    words = in_words(found)
+    words = narrate(found)
     said = [one for one in words.sentences if one.startswith("In single trainings")]
     assert bool(said) == (words.outcome in ("closer", "further"))
     if not said:
@@ -327,7 +327,7 @@ def test_sizes_are_those_of_single_trainings(case):
 
 def test_controls_say_their_numbers(case):
     _, found = case
-    said = in_words(found).controls
+    said = narrate(found).controls
     for one in found.controls:
         begins = {"second": "A second student", "shuffled": "A teacher with", "other": "The teacher's maps of"}
         text = next(sentence for sentence in said if sentence.startswith(begins[one.kind]))
@@ -347,16 +347,16 @@ def test_controls_say_their_numbers(case):
 
 def test_changes_say_their_numbers():
     found = report({1.0: 0.0, 4.0: 0.2, 16.0: 0.201})
-    text = " ".join(in_words(found).dependence)
+    text = " ".join(narrate(found).dependence)
     first = numbers(text, rf"T = 1 to T = 4: {NUMBER} \({NUMBER} to {NUMBER}\)")
     step = found.steps[0]
     assert first == pytest.approx((step.effect.value, step.together.low, step.together.high), abs=6e-4)
     assert "these differ (p < .05 for all pairs together, Holm): T = 1 and T = 4, T = 1 and T = 16." in text
     assert "These cannot be told apart: T = 4 and T = 16." in text
     assert "doubling" not in text
-    nothing = " ".join(in_words(report({1.0: 0.0, 4.0: 0.0}, seed=1)).dependence)
+    nothing = " ".join(narrate(report({1.0: 0.0, 4.0: 0.0}, seed=1)).dependence)
     assert "No two values can be told apart" in nothing
-    single = " ".join(in_words(report({1.0: 0.0, 4.0: 0.2}, teachers=("teacher",), seeds=1)).dependence)
+    single = " ".join(narrate(report({1.0: 0.0, 4.0: 0.2}, teachers=("teacher",), seeds=1)).dependence)
     assert "One training of each cannot tell these values apart." in single
 
 
@@ -376,23 +376,23 @@ def test_how_many_trainings_would_tell():
     claim = verdicts(found)[0]
     assert claim.outcome == "cannot be told"
     assert claim.enough > claim.trainings / 3
-    assert f"about {claim.enough} trainings would tell" in in_words(found).sentences[1]
+    assert f"about {claim.enough} trainings would tell" in narrate(found).sentences[1]
     assert verdicts(report({4.0: 0.2}))[0].enough is None
 
 
 def test_the_margin_is_the_readers():
     strict = report({4.0: 0.03}, spread=(0.001, 0.001, 0.001))
     assert strict.margin == 0.02
-    assert in_words(strict).outcome == "closer"
-    assert in_words(replace(strict, margin=0.1)).outcome == "as close"
+    assert narrate(strict).outcome == "closer"
+    assert narrate(replace(strict, margin=0.1)).outcome == "as close"
     for wrong in (0.0, -1.0, 1.0, float("nan")):
         with pytest.raises(SettingError, match="margin of agreement"):
             report({4.0: 0.1}, margin=wrong)
 
 
 def test_noisy_maps_are_doubted():
-    assert not any("noisy" in one for one in in_words(report({4.0: 0.2})).limits)
-    limits = in_words(report({4.0: 0.2}, ceiling=0.7)).limits
+    assert not any("noisy" in one for one in narrate(report({4.0: 0.2})).limits)
+    limits = narrate(report({4.0: 0.2}, ceiling=0.7)).limits
     assert any("The maps are noisy (equal maps would reach 0.70)" in one for one in limits)
 
 
@@ -419,7 +419,7 @@ def test_a_table_row_for_the_overview():
     ranks = report_of(replace(a_study({4.0: 0.2}), measure="spearman"), "temperature", ABOUT, CLASSES, 4.0)
     assert {row["part"] for row in _rows(ranks) if row["what"] == "difference"} == {"raw"}
     assert ranks.chosen.difference.value == ranks.chosen.raw.value
-    assert "with the masks' noise in it" in in_words(ranks).sentences[0]
+    assert "with the masks' noise in it" in narrate(ranks).sentences[0]
 
 
 def test_markdown_is_made_of_the_tables_figures(monkeypatch):
@@ -474,7 +474,7 @@ def test_the_table_of_several_teachers_is_read():
     # A KD student's map is 2 / sqrt(5) its own teacher's; of the other teacher's it would be 0.
     assert effect.value == pytest.approx(2 / np.sqrt(5), abs=0.05)
     assert {one.kind: one.difference.trainings for one in found.controls} == {"second": 4, "shuffled": 4, "other": 4}
-    assert "24 images, 2 seeds and 2 teachers" in in_words(found).sentences[0]
+    assert "24 images, 2 seeds and 2 teachers" in narrate(found).sentences[0]
 
 
 def test_a_study_is_judged_at_the_value_of_the_experiments_own_models():

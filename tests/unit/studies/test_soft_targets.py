@@ -15,7 +15,7 @@ from kdviz.studies.predictions.soft_targets import (
     entropy_curve,
     least_sure,
     read_logits,
-    softened,
+    soft_targets,
     softened_table,
 )
 
@@ -24,23 +24,23 @@ LOGITS = np.random.default_rng(0).normal(size=(50, 7)) * 5
 
 @pytest.mark.parametrize("temperature", [0.01, 0.5, 1, 4, 64, 1e6])
 def test_softened_is_scipys_softmax_of_the_divided_logits(temperature: float) -> None:
-    found = softened(LOGITS, temperature)
+    found = soft_targets(LOGITS, temperature)
     np.testing.assert_allclose(found, softmax(LOGITS / temperature, axis=-1), rtol=1e-9, atol=1e-300)
     np.testing.assert_allclose(found.sum(-1), 1)
 
 
 def test_large_logits_do_not_overflow() -> None:
-    np.testing.assert_allclose(softened(np.array([1e4, 1e4, -1e4]), 0.5), [0.5, 0.5, 0])
+    np.testing.assert_allclose(soft_targets(np.array([1e4, 1e4, -1e4]), 0.5), [0.5, 0.5, 0])
 
 
 @pytest.mark.parametrize("temperature", [0, -1, float("inf"), float("nan")])
 def test_a_temperature_is_a_finite_number_above_zero(temperature: float) -> None:
     with pytest.raises(SettingError, match="above 0"):
-        softened(LOGITS, temperature)
+        soft_targets(LOGITS, temperature)
 
 
 def test_entropy_is_scipys_in_bits() -> None:
-    targets = softened(LOGITS, 2)
+    targets = soft_targets(LOGITS, 2)
     np.testing.assert_allclose(entropy_bits(targets), entropy(targets, base=2, axis=-1))
 
 
@@ -87,4 +87,4 @@ def test_the_table_is_tidy() -> None:
     four = [row for row in rows if row["temperature"] == 4]
     np.testing.assert_allclose([row["probability"] for row in four], softmax(LOGITS[0] / 4))
     assert [row["class"] for row in four] == list("abcdefg")
-    assert {row["entropy_bits"] for row in four} == {float(entropy_bits(softened(LOGITS[0], 4)))}
+    assert {row["entropy_bits"] for row in four} == {float(entropy_bits(soft_targets(LOGITS[0], 4)))}

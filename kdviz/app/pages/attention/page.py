@@ -25,7 +25,7 @@ from kdviz.app.widgets.chart import show_chart
 from kdviz.core.language import N_, _
 from kdviz.metrics.similarity import MAIN, measures
 from kdviz.narrative.attention.likeness import likeness_sentences
-from kdviz.narrative.attention.words import in_words
+from kdviz.narrative.attention.narrative import narrate
 from kdviz.studies.attention import MARGIN, AttentionReport, studies_of
 from kdviz.studies.attention.faithfulness import faithfulness_summary
 from kdviz.studies.attention.statistics.likeness import read_likeness
@@ -170,7 +170,7 @@ def _margin() -> float:
 
 
 def _verdict(report: AttentionReport) -> None:
-    said = in_words(report)
+    said = narrate(report)
     icon, title = _OUTCOMES[said.outcome]
     st.subheader(f":material/{icon}: {_(title)}", anchor=False)
     st.markdown(plain(together(said.sentences)))
@@ -214,7 +214,7 @@ def _against_value(report: AttentionReport) -> None:
 
 
 def _depends(report: AttentionReport) -> None:
-    said = in_words(report).dependence
+    said = narrate(report).dependence
     st.subheader(_("What it depends on"), anchor=False)
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in said))
     with st.expander(_("Each class")):

@@ -21,7 +21,7 @@ from kdviz.app.pages.bring_models.files import (
     written_model,
     written_size,
 )
-from kdviz.app.pages.bring_models.job import ImportJob, Plan, PlannedModel
+from kdviz.app.pages.bring_models.job import ImportJob, JobPlan, PlannedModel
 from kdviz.app.uploads import unpacking
 from kdviz.app.uploads.session_store import SessionStore
 from kdviz.core.errors import SettingError
@@ -209,7 +209,7 @@ class ModelsDraft:
         sources = [self.pictures.source] if self.pictures is not None else []
         return Path(next(filter(None, [*sources, *(one.source for one in self.sent.values())]))).stem
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> JobPlan:
         if not self.sent:
             raise SettingError("No model was sent yet; send the file of one at least.")
         work = self._folder / "work"
@@ -222,7 +222,7 @@ class ModelsDraft:
         renamed = [(str(one.path), one.source) for one in self.sent.values()]
         if self.pictures is not None:
             renamed.append((str(self.pictures.folder), self.pictures.source))
-        return Plan(work, self._title(), models, data, names, renamed, limits.session_bytes())
+        return JobPlan(work, self._title(), models, data, names, renamed, limits.session_bytes())
 
     def roles(self) -> dict[str, str]:
         """Slot -> role in the experiment.

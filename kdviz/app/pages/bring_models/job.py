@@ -43,7 +43,7 @@ class PlannedModel:
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """What the process is to do.
 
     Attributes:
@@ -80,7 +80,7 @@ class ImportJob:
         error: What to tell the user when it failed.
     """
 
-    def __init__(self, plan: Plan, keep: Callable[[Path], None]):
+    def __init__(self, plan: JobPlan, keep: Callable[[Path], None]):
         self.status = "running"
         self.stage = self.about = self.error = ""
         self.done = self.total = 0

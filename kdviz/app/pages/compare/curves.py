@@ -20,7 +20,7 @@ _REFRESH_SECONDS = 0.4
 Curves = dict[str, dict[str, Faithfulness]]
 
 
-def curves(current: MapSession, place: int, row: viewer.Row) -> None:
+def curves(current: MapSession, place: int, row: viewer.ViewerRow) -> None:
     """A button, then progress, then the curves of one row of maps."""
     job = current.curves.get(place)
     title = _("Deletion and insertion: do the maps tell the truth about their models?")
@@ -41,7 +41,7 @@ def curves(current: MapSession, place: int, row: viewer.Row) -> None:
         st.fragment(_shown, run_every=None if job.ended else _REFRESH_SECONDS)(current, place, row, not job.ended)
 
 
-def _start(current: MapSession, place: int, row: viewer.Row) -> None:
+def _start(current: MapSession, place: int, row: viewer.ViewerRow) -> None:
     try:
         current.start_curves(place, dict(row.maps), row.baseline or "black")
     except KdvizError as error:
@@ -52,7 +52,7 @@ def _start(current: MapSession, place: int, row: viewer.Row) -> None:
     st.rerun()
 
 
-def _shown(current: MapSession, place: int, row: viewer.Row, refreshing: bool) -> None:
+def _shown(current: MapSession, place: int, row: viewer.ViewerRow, refreshing: bool) -> None:
     job = current.curves.get(place)
     if job is None:
         return

@@ -20,7 +20,7 @@ from kdviz.app.texts import download, picture_bytes
 from kdviz.app.widgets import viewer
 from kdviz.app.widgets.chart import chart_downloads
 from kdviz.core.language import _, number
-from kdviz.figures.report import Report, ReportRow, html_report
+from kdviz.figures.report import MapReport, ReportRow, html_report
 from kdviz.metrics import AgreementReport
 from kdviz.saliency import SaliencyMap, maps_npz, methods
 
@@ -29,7 +29,7 @@ _OPTIONS = {"n_masks": "masks", "n_steps": "steps", "n_samples": "samples"}  # s
 
 def downloads(
     opened: OpenExperiment,
-    rows: Sequence[viewer.Row],
+    rows: Sequence[viewer.ViewerRow],
     tables: Sequence[pd.DataFrame],
     chosen: SelectedImage,
     wanted: MapRequest,
@@ -97,7 +97,7 @@ def _shown(value: float) -> str:
     return "" if value != value else number(value, 3)
 
 
-def _row_files(row: viewer.Row, chosen: SelectedImage) -> None:
+def _row_files(row: viewer.ViewerRow, chosen: SelectedImage) -> None:
     kept, measures = dict(row.maps), dict(row.measures)
     method = next(iter(kept.values())).method
     name = "-".join(part for part in ("kdviz", _file_name(chosen), method, row.baseline) if part)
@@ -122,7 +122,7 @@ def _settings_json(maps: Mapping[str, SaliencyMap], chosen: SelectedImage) -> st
     return json.dumps({**found, "targets": {role: one.classes[one.target] for role, one in maps.items()}})
 
 
-def explain_command(opened: OpenExperiment, chosen: SelectedImage, wanted: MapRequest, row: viewer.Row) -> str:
+def explain_command(opened: OpenExperiment, chosen: SelectedImage, wanted: MapRequest, row: viewer.ViewerRow) -> str:
     """``kdviz explain`` with everything that differs from its defaults."""
     first = next(iter(row.maps.values()))
     parts = ["kdviz", "explain", f"{_file_name(chosen)}.png", "-e", opened.command_folder]
@@ -141,13 +141,13 @@ def explain_command(opened: OpenExperiment, chosen: SelectedImage, wanted: MapRe
 
 def _report(
     opened: OpenExperiment,
-    rows: Sequence[viewer.Row],
+    rows: Sequence[viewer.ViewerRow],
     chosen: SelectedImage,
     command: str,
     found: Mapping[int, Any],
-) -> Report:
+) -> MapReport:
     experiment = opened.experiment
-    return Report(
+    return MapReport(
         title=opened.title,
         picture_name=chosen.name,
         true_class="" if chosen.true_class is None else experiment.classes[chosen.true_class],

@@ -52,7 +52,7 @@ class _Drawn:
     tables: Sequence[pd.DataFrame]
 
     @classmethod
-    def of(cls, rows: Sequence[viewer.Row], chosen: SelectedImage) -> _Drawn:
+    def of(cls, rows: Sequence[viewer.ViewerRow], chosen: SelectedImage) -> _Drawn:
         payload = viewer.comparison_payload(rows, chosen.true_class, chosen.name)
         return cls(_sentence(rows), _doubts(rows), payload, [files.agreement_frame(row.measures) for row in rows])
 
@@ -85,7 +85,7 @@ def show(chosen: SelectedImage, wanted: MapRequest, current: MapSession, refresh
         st.rerun()  # ends the timer of this fragment
 
 
-def _rows(current: MapSession, job: Job[service.States], wanted: MapRequest) -> list[viewer.Row]:
+def _rows(current: MapSession, job: Job[service.States], wanted: MapRequest) -> list[viewer.ViewerRow]:
     ended, states = job.ended, job.latest or ()  # in this order: nothing comes after the end
     rows = []
     for place, (state, settings) in enumerate(zip(states, wanted.rows, strict=False)):
@@ -93,7 +93,7 @@ def _rows(current: MapSession, job: Job[service.States], wanted: MapRequest) -> 
         maps, measures = current.maps(place, state, wanted.target, complete)
         baseline = settings.get("baseline", "")
         rows.append(
-            viewer.Row(
+            viewer.ViewerRow(
                 baseline=baseline,
                 heading=_heading(baseline) if len(wanted.rows) > 1 else "",
                 maps=maps,
@@ -186,7 +186,7 @@ def _share_done(job: Job[service.States], wanted: MapRequest) -> float:
 # in words -------------------------------------------------------------------------------------------------------------
 
 
-def _sentence(rows: Sequence[viewer.Row]) -> str:
+def _sentence(rows: Sequence[viewer.ViewerRow]) -> str:
     answers: dict[str, list[str]] = {}
     for role, one in rows[0].maps.items():
         answers.setdefault(one.classes[one.predicted], []).append(figures.role_title(role))
@@ -210,13 +210,13 @@ def _sentence(rows: Sequence[viewer.Row]) -> str:
     return "\n".join([together([text, f":gray[{caution}]\n"]), *items])
 
 
-def _doubts(rows: Sequence[viewer.Row]) -> list[str]:
+def _doubts(rows: Sequence[viewer.ViewerRow]) -> list[str]:
     """Why maps say little, each once, of rows that no more masks will change."""
     found = (doubt.text for row in rows if row.complete for one in row.maps.values() for doubt in one.doubts)
     return list(dict.fromkeys(found))
 
 
-def _agreement_words(row: viewer.Row) -> str:
+def _agreement_words(row: viewer.ViewerRow) -> str:
     pairs = [pair for pair in row.report.pairs if pair.first == "teacher" and math.isfinite(pair.agreement)]
     if not row.complete or not pairs or not all(pair.same_target for pair in pairs):
         return ""
@@ -231,7 +231,7 @@ def _agreement_words(row: viewer.Row) -> str:
     )
 
 
-def _mask_words(row: viewer.Row) -> str:
+def _mask_words(row: viewer.ViewerRow) -> str:
     if not row.complete:
         return ""
     first = next(iter(row.maps.values()))

@@ -20,12 +20,12 @@ from kdviz.app.texts import download, plain, say_error, say_missing, together
 from kdviz.app.widgets import html, margin
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.app.widgets.html import text
-from kdviz.compress.cost import AXES, FORMS, CostReport, Entry, front, read_cost, table_file
+from kdviz.compress.cost import AXES, FORMS, CostEntry, CostReport, pareto_front, read_cost, table_file
 from kdviz.compress.operations import left_out
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import N_, _, listed, number, percent, plural
-from kdviz.narrative.tradeoffs import Bargain, bargain, competition, exchange, milliseconds
+from kdviz.narrative.tradeoffs import Tradeoff, competition, exchange, milliseconds, tradeoff
 
 _SOURCES = {STORED: N_("As stored"), HERE: N_("Measured here just now")}
 _DROPPED = ["right", "times_ms"]  # columns that a CSV file is better without
@@ -122,7 +122,7 @@ def _stale(opened: OpenExperiment, report: CostReport) -> None:
 
 
 def _words(report: CostReport) -> None:
-    found = bargain(report)
+    found = tradeoff(report)
     if found is None:
         st.markdown(_("What every model needs and how often it is right."))
         return
@@ -134,7 +134,7 @@ def _words(report: CostReport) -> None:
         st.info(together(plain(one) for one in others), icon=":material/compare_arrows:")
 
 
-def _tiles(found: Bargain) -> None:
+def _tiles(found: Tradeoff) -> None:
     """The bargain at a glance: the KD student beside its teacher."""
     tiles = [
         (_("{times} ×", times=number(found.operations, 1)), _("fewer operations"), found.operations),
@@ -173,7 +173,7 @@ def _chart(opened: OpenExperiment, report: CostReport) -> None:
         st.info(_("Nothing to show with these choices; choose another kind of file."), icon=":material/search_off:")
         return
     split = _split(report)
-    best = front(shown, axis.name)
+    best = pareto_front(shown, axis.name)
     show_chart(figures.accuracy_against_cost(shown, axis, split), f"cost-{axis.name}")
     names = listed((plain(figures.entry_title(entry)) for entry in best), N_("; "))
     st.markdown(_("By the measured values, nothing is both cheaper and more accurate than: {models}.", models=names))
@@ -267,7 +267,7 @@ def _batch(report: CostReport) -> int:
     return max(report.table["batch"].to_pylist())
 
 
-def _row(entry: Entry) -> list[str]:
+def _row(entry: CostEntry) -> list[str]:
     row, costs = entry.row, entry.costs
     interval = "" if math.isnan(entry.low) else f"{percent(entry.low, 2)} – {percent(entry.high, 2)}"
     return [
@@ -283,14 +283,14 @@ def _row(entry: Entry) -> list[str]:
     ]
 
 
-def _operations(entry: Entry) -> str:
+def _operations(entry: CostEntry) -> str:
     """With ``>`` before it where some are not counted; empty where none are known."""
     if "flops" not in entry.costs:
         return ""
     return f"{'> ' if entry.row.get('uncounted') else ''}{number(entry.costs['flops'], 2)}"
 
 
-def _time(entry: Entry, axis: str) -> str:
+def _time(entry: CostEntry, axis: str) -> str:
     if axis not in entry.costs:
         return ""
     low, high = entry.ranges[axis]

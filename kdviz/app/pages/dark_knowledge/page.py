@@ -17,7 +17,7 @@ from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, download, plain, say_error, say_missing
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.language import _, listed, number, percent
-from kdviz.studies.predictions.soft_targets import TEMPERATURES, entropy_bits, least_sure, softened, softened_table
+from kdviz.studies.predictions.soft_targets import TEMPERATURES, entropy_bits, least_sure, soft_targets, softened_table
 
 _START = 4.0
 _SIDE = 224  # pixels of the picture on the page
@@ -149,7 +149,7 @@ def _targets(opened: OpenExperiment, shown: SampleView, place: int) -> None:
     classes, label = opened.experiment.classes, int(shown.labels[place])
     logits = {role: shown.logits[role][place] for role in roles}
     st.markdown(_sentence(logits, classes, temperature))
-    bars = figures.softened_bars(logits, classes, temperature, label, log)
+    bars = figures.soft_target_bars(logits, classes, temperature, label, log)
     show_chart(bars, "softened")
     st.markdown(
         f"**{_('Entropy against temperature')}**",
@@ -194,7 +194,7 @@ def _sentence(logits: Mapping[str, np.ndarray], classes: Sequence[str], temperat
     most = float(np.log2(len(classes)))
     lines = []
     for role, values in logits.items():
-        target = softened(values, temperature)
+        target = soft_targets(values, temperature)
         order = np.argsort(-target, kind="stable")[:3]
         ranked = [
             _("{share} for {name}", share=_percent(float(target[one])), name=plain(classes[int(one)])) for one in order
@@ -224,4 +224,4 @@ def _files(
     with st.container(horizontal=True):
         download(_("All temperatures (CSV)"), f"{name}.csv", "text/csv", table)
         bars = logits, classes, temperature, label, log
-        chart_downloads(figures.softened_bars, name, *bars, label=_("Bars (HTML)"))
+        chart_downloads(figures.soft_target_bars, name, *bars, label=_("Bars (HTML)"))

@@ -163,7 +163,7 @@ def _gallery(opened: OpenExperiment, shown: SampleView, index: MistakeIndex, vie
         shown,
         visible.tolist(),
         _items(shown, opened.experiment.classes, tuple(visible.tolist())),
-        gallery.Page(at, pages),
+        gallery.GalleryPage(at, pages),
         key=_GRID,
         label=_(title),
         thumb=thumb,

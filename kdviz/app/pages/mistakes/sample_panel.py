@@ -21,7 +21,7 @@ from kdviz.core.jobs import Job
 from kdviz.core.language import N_, _, error_text, percent
 from kdviz.figures.overlay import overlay
 from kdviz.saliency import ExplainState, SaliencyMap
-from kdviz.studies.predictions.soft_targets import softened
+from kdviz.studies.predictions.soft_targets import soft_targets
 
 _MASKS = 400  # of a small picture: for a look; Compare takes more
 _FIRST_WAIT = 0.3  # seconds; often enough for all masks
@@ -222,7 +222,7 @@ def _map_alt(title: str, found: SaliencyMap | None, classes: tuple[str, ...]) ->
 def _bars(shown: SampleView, classes: tuple[str, ...], place: int, role: str) -> list[dict[str, Any]]:
     """The classes that a model finds most likely, and the true one in any case."""
     label = int(shown.labels[place])
-    chances = softened(shown.logits[role][place], 1.0)
+    chances = soft_targets(shown.logits[role][place], 1.0)
     best = [int(one) for one in np.argsort(-chances, kind="stable")[:_BARS]]
     if label not in best and label >= 0:
         best[-1] = label

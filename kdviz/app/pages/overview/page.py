@@ -22,7 +22,7 @@ from kdviz.core.language import _, number, plural
 from kdviz.narrative.decision import decision
 from kdviz.narrative.overview import Answer, ExperimentSummary, about_these, answers
 from kdviz.studies.comparison import inventory
-from kdviz.studies.sweep.report import Report
+from kdviz.studies.sweep.report import StudyReport
 
 _MARKS = {"good": "✓", "mixed": "!", "bad": "✗", "unknown": "?"}  # colour is never the only difference
 _TABLES = ("cost", "temperature", "study_predictions", "attention")  # that answers rest on, beside the predictions
@@ -54,7 +54,7 @@ def findings(opened: OpenExperiment) -> ExperimentSummary:
     )
 
 
-def _study_of(opened: OpenExperiment) -> Report | None:
+def _study_of(opened: OpenExperiment) -> StudyReport | None:
     try:
         return opened.report("temperature")
     except ExperimentError:

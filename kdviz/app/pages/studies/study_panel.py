@@ -18,7 +18,7 @@ from kdviz.app.widgets import margin
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.language import N_, _, number, percent
 from kdviz.narrative.sweeps import sentences
-from kdviz.studies.sweep.report import FIGURES, Figure, Report
+from kdviz.studies.sweep.report import FIGURES, Figure, StudyReport
 
 ADDRESS = ("y", "runs", "seeds", margin.NAME)
 """What a study keeps in the page's address."""
@@ -44,7 +44,7 @@ _PANELS = {"loss": N_("Loss"), "accuracy": N_("Accuracy")}
 _PARQUET = "application/vnd.apache.parquet"
 
 
-def show(report: Report, name: str) -> None:
+def show(report: StudyReport, name: str) -> None:
     """A study from top to bottom.
 
     Args:
@@ -62,7 +62,7 @@ def show(report: Report, name: str) -> None:
     _files(report, name)
 
 
-def _verdict(report: Report) -> None:
+def _verdict(report: StudyReport) -> None:
     found = report.verdict
     if found is None:
         st.caption(
@@ -98,7 +98,7 @@ def _figure(shown: Sequence[Figure]) -> Figure:
     return figure
 
 
-def _chart(report: Report, figure: Figure, name: str) -> None:
+def _chart(report: StudyReport, figure: Figure, name: str) -> None:
     points, study, split = report.points(figure.name), report.study, report.split
     show_chart(figures.against_value(points, study, figure, split), f"chart-{report.name}")
     file = f"kdviz-{name}-{figure.name}"
@@ -109,13 +109,13 @@ def _chart(report: Report, figure: Figure, name: str) -> None:
 # table ----------------------------------------------------------------------------------------------------------------
 
 
-def _table(report: Report) -> None:
+def _table(report: StudyReport) -> None:
     st.subheader(_("All figures"), anchor=False)
     st.dataframe(readable(report), hide_index=True)
     st.caption(_(_ABOUT[report.split]))
 
 
-def readable(report: Report) -> pd.DataFrame:
+def readable(report: StudyReport) -> pd.DataFrame:
     """The study's summary as people read it; columns without any figure are left out."""
     rows = report.rows
     columns: dict[str, list[str]] = {
@@ -150,7 +150,7 @@ def _value(value: Any) -> str:
 # curves ---------------------------------------------------------------------------------------------------------------
 
 
-def _curves(report: Report, name: str) -> None:
+def _curves(report: StudyReport, name: str) -> None:
     rows = report.curves.to_pylist()
     if not rows:
         return
@@ -175,7 +175,7 @@ def _curves(report: Report, name: str) -> None:
         chart_downloads(figures.curves, file, chosen, report.study, label=_("Curves (HTML)"))
 
 
-def _chosen_runs(report: Report, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _chosen_runs(report: StudyReport, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     models = {_key(row): (row["role"], row["value"]) for row in rows}
     best = "" if report.verdict is None else _text_key("kd_student", report.verdict.value)
     usual = [one for one in (best, "student") if one in models] or list(models)[:1]
@@ -207,7 +207,7 @@ def _text_key(role: str, value: Any) -> str:
     return role if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
-def _model_title(report: Report, role: str, value: Any) -> str:
+def _model_title(report: StudyReport, role: str, value: Any) -> str:
     if value is None:
         return figures.role_title(role)
     return _("{model}, {value}", model=figures.role_title(role), value=figures.value_title(report.study, value))
@@ -216,7 +216,7 @@ def _model_title(report: Report, role: str, value: Any) -> str:
 # files ----------------------------------------------------------------------------------------------------------------
 
 
-def _files(report: Report, name: str) -> None:
+def _files(report: StudyReport, name: str) -> None:
     st.subheader(_("All runs as files"), anchor=False)
     with st.container(horizontal=True):
         for csv, parquet, end, table in (

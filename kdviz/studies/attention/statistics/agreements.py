@@ -29,7 +29,7 @@ class Series:
         first, second: The models' keys.
         agreement: float64 (images,), across independent halves.
         ceiling_first, ceiling_second: float64 (images,), of each map with itself.
-        predicted, taught: int64 (images,), what the second model says, and the first.
+        predicted, teacher_predicted: int64 (images,), what the second model says, and the first.
     """
 
     kind: str
@@ -42,7 +42,7 @@ class Series:
     ceiling_first: np.ndarray = field(repr=False)
     ceiling_second: np.ndarray = field(repr=False)
     predicted: np.ndarray = field(repr=False)
-    taught: np.ndarray = field(repr=False)
+    teacher_predicted: np.ndarray = field(repr=False)
 
     @property
     def teacher(self) -> str:
@@ -89,8 +89,8 @@ class Agreements:
     @property
     def values(self) -> list[float]:
         """What the study varied, in order."""
-        taught = {one.value for one in self.series if one.kind == MAIN_EFFECT and one.role == "kd_student"}
-        return sorted(value for value in taught if value is not None)
+        kd_values = {one.value for one in self.series if one.kind == MAIN_EFFECT and one.role == "kd_student"}
+        return sorted(value for value in kd_values if value is not None)
 
     def mapped(self, change: Callable[[Series], Series]) -> Agreements:
         """The same with other series."""
@@ -155,7 +155,7 @@ def _spread(values: np.ndarray, place: np.ndarray, count: int) -> np.ndarray:
 
 def _arrays(spread: dict[str, np.ndarray], columns: list[str]) -> dict[str, Any]:
     agreement, first, second = (spread[name] for name in columns)
-    said = {"predicted": "second_predicted", "taught": "first_predicted"}
+    said = {"predicted": "second_predicted", "teacher_predicted": "first_predicted"}
     numbers = {name: spread[column].astype(np.int64) for name, column in said.items()}
     return {"agreement": agreement, "ceiling_first": first, "ceiling_second": second, **numbers}
 

@@ -116,8 +116,8 @@ def by_mistakes(agreements: Agreements, value: float | None, corrected: bool = T
     """
     kd, alone = claim_pairs(agreements, value)
     label = agreements.labels
-    wrong = [one.taught != label for one in kd]
-    repeats = [one.predicted == one.taught for one in kd]
+    wrong = [one.teacher_predicted != label for one in kd]
+    repeats = [one.predicted == one.teacher_predicted for one in kd]
     right = [(one.predicted == label) & (other.predicted == label) for one, other in zip(kd, alone, strict=True)]
     parts = {
         "all three right": [~no & yes for no, yes in zip(wrong, right, strict=True)],
@@ -142,8 +142,8 @@ def predicts_inheritance(agreements: Agreements, value: float | None) -> list[Pr
     """
     found = []
     for role, series in zip(("kd_student", "student"), claim_pairs(agreements, value), strict=True):
-        wrong = [one.taught != agreements.labels for one in series]
-        repeats = [one.predicted == one.taught for one in series]
+        wrong = [one.teacher_predicted != agreements.labels for one in series]
+        repeats = [one.predicted == one.teacher_predicted for one in series]
         counts = [(int((a & b).sum()), int((a & ~b).sum())) for a, b in zip(wrong, repeats, strict=True)]
         if not counts or min(map(min, counts)) < _FEWEST:
             continue

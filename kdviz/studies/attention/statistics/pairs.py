@@ -56,7 +56,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Pair:
+class MapPair:
     """Two models whose maps are compared.
 
     Attributes:
@@ -70,33 +70,35 @@ class Pair:
     kind: str = MAIN_EFFECT
 
 
-def all_pairs(models: Sequence[StudyModel]) -> list[Pair]:
+def all_pairs(models: Sequence[StudyModel]) -> list[MapPair]:
     """Of every student with its teacher, and of the controls.
 
     Students alone, and second ones, are compared with each teacher that a KD student of the same place has.
     """
     known = {one.key: one for one in models}
-    found: list[Pair] = []
-    for teacher, student in _taught(models, known):
-        found.append(Pair(teacher, student, "second" if student.role == SECOND else MAIN_EFFECT))
+    found: list[MapPair] = []
+    for teacher, student in _teachers_and_students(models, known):
+        found.append(MapPair(teacher, student, "second" if student.role == SECOND else MAIN_EFFECT))
         if student.role == SECOND:
             continue
-        found.append(Pair(teacher, student, "other"))
-        found += [Pair(shuffle, student, "shuffled") for shuffle in _shuffles_of(teacher, student, models)]
-    found += [Pair(known[one.teacher], one, SANITY) for one in models if one.role == SHUFFLED]
+        found.append(MapPair(teacher, student, "other"))
+        found += [MapPair(shuffle, student, "shuffled") for shuffle in _shuffles_of(teacher, student, models)]
+    found += [MapPair(known[one.teacher], one, SANITY) for one in models if one.role == SHUFFLED]
     return found
 
 
-def _taught(models: Sequence[StudyModel], known: dict[str, StudyModel]) -> Iterator[tuple[StudyModel, StudyModel]]:
+def _teachers_and_students(
+    models: Sequence[StudyModel], known: dict[str, StudyModel]
+) -> Iterator[tuple[StudyModel, StudyModel]]:
     """(teacher, student): KD students with their own, students alone with each that KD students of their place have."""
-    taught = [one for one in models if one.role == "kd_student"]
-    for student in taught:
+    kd_students = [one for one in models if one.role == "kd_student"]
+    for student in kd_students:
         yield known[student.teacher], student
-    places = sorted({one.seed or 0 for one in taught})
+    places = sorted({one.seed or 0 for one in kd_students})
     for role in ("student", SECOND):
         alone = sorted((one for one in models if one.role == role), key=lambda one: one.seed or 0)
         for place, student in zip(places, alone, strict=False):
-            teachers = dict.fromkeys(one.teacher for one in taught if (one.seed or 0) == place)
+            teachers = dict.fromkeys(one.teacher for one in kd_students if (one.seed or 0) == place)
             for name in teachers:
                 yield known[name], student
 
@@ -162,7 +164,7 @@ def agreement_rows(
     return pa.concat_tables(blocks).unify_dictionaries().combine_chunks()
 
 
-def _of_pair(pair: Pair, count: int) -> dict[str, list]:
+def _of_pair(pair: MapPair, count: int) -> dict[str, list]:
     value = pair.second.value if pair.kind != SANITY else None
     said = {
         "pair": pair.kind,
@@ -177,7 +179,7 @@ def _of_pair(pair: Pair, count: int) -> dict[str, list]:
     return {name: [one] * count for name, one in said.items()}
 
 
-def _of_teacher(pair: Pair) -> float | None:
+def _of_teacher(pair: MapPair) -> float | None:
     """The value of a study that varies the teacher, which a student alone does not have."""
     return pair.first.value if isinstance(pair.first.value, (int, float)) else None
 

@@ -97,8 +97,8 @@ class AttentionReport:
         chosen: The value that is judged: that of the experiment's own KD student, where the study has it.
         controls: For the chosen value.
         all_controls: For every value.
-        specific: The effect less that with maps of other images: what is about this very image; None without that
-            control.
+        image_specific_effect: The effect less that with maps of other images: what is about this very image; None
+            without that control.
         shuffle: Mean agreement of the teacher's maps with those of itself with shuffled weights; None: not in this
             study.
         changes: Of the effect, between each two values.
@@ -115,7 +115,7 @@ class AttentionReport:
     chosen: ValueEffect
     controls: tuple[Control, ...]
     all_controls: tuple[Control, ...]
-    specific: Effect | None
+    image_specific_effect: Effect | None
     shuffle: Effect | None
     changes: tuple[Change, ...]
     class_effects: tuple[PartEffect, ...]

@@ -31,7 +31,7 @@ RULES = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AttentionVerdict:
     """One conclusion.
 
     Attributes:
@@ -66,14 +66,14 @@ class Verdict:
     enough: int | None = None
 
 
-def claim_of(effect: Effect, margin: float, value: float | None = None) -> Verdict:
+def claim_of(effect: Effect, margin: float, value: float | None = None) -> AttentionVerdict:
     """Is the KD student's map closer to the teacher's than that of the student alone, by this effect?"""
     outcome, rule = _claimed(effect, margin)
     enough = trainings_enough(effect, margin) if outcome == UNTOLD else None
     return _verdict("claim", "", value, outcome, rule, effect, margin, enough)
 
 
-def verdict_of(control: Control) -> Verdict:
+def verdict_of(control: Control) -> AttentionVerdict:
     """What a control says."""
     rule = "trainings" if control.difference.trainings < 2 else "bound" if control.bound > 0 else "no effect"
     return _verdict(
@@ -81,7 +81,7 @@ def verdict_of(control: Control) -> Verdict:
     )
 
 
-def verdicts(report: AttentionReport) -> list[Verdict]:
+def verdicts(report: AttentionReport) -> list[AttentionVerdict]:
     """The claim for every value of the study, and each control."""
     claims = [claim_of(one.difference, report.margin, one.value) for one in report.values]
     return [*claims, *map(verdict_of, report.all_controls)]
@@ -107,11 +107,11 @@ def _verdict(
     effect: Effect,
     margin: float,
     enough: int | None,
-) -> Verdict:
+) -> AttentionVerdict:
     inner = effect.at(TWO_TESTS)
     ends = (effect.value, effect.interval.low, effect.interval.high, inner.low, inner.high)
     counts = (effect.n_images, effect.n_seeds, effect.n_teachers, effect.trainings)
-    return Verdict(about, part, of, outcome, rule, *ends, margin, *counts, enough)
+    return AttentionVerdict(about, part, of, outcome, rule, *ends, margin, *counts, enough)
 
 
 def trainings_enough(effect: Effect, margin: float) -> int | None:

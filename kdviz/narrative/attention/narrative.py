@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kdviz.core.language import N_, _, number, percent, plural
+from kdviz.narrative.attention.controls import control_sentences
+from kdviz.narrative.attention.dependence import dependence_sentences
 from kdviz.narrative.attention.phrases import counted, span, with_interval
-from kdviz.narrative.attention.words_controls import control_sentences
-from kdviz.narrative.attention.words_dependence import dependence_sentences
 from kdviz.studies.attention.statistics.report import AttentionReport
-from kdviz.studies.attention.statistics.verdicts import CLOSER, FURTHER, Verdict, claim_of, verdicts
+from kdviz.studies.attention.statistics.verdicts import CLOSER, FURTHER, AttentionVerdict, claim_of, verdicts
 from kdviz.studies.sweep.kinds import STUDIES
 
 LEAST_CEILING = 0.9
@@ -48,7 +48,7 @@ _CLAIMS = {
 
 
 @dataclass(frozen=True)
-class Words:
+class Narrative:
     """A verdict in words.
 
     Attributes:
@@ -66,7 +66,7 @@ class Words:
     controls: tuple[str, ...]
     dependence: tuple[str, ...]
     limits: tuple[str, ...]
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[AttentionVerdict, ...] = ()
 
     @property
     def everything(self) -> tuple[str, ...]:
@@ -74,10 +74,10 @@ class Words:
         return *self.sentences, *self.controls, *self.dependence, *self.limits
 
 
-def in_words(report: AttentionReport) -> Words:
+def narrate(report: AttentionReport) -> Narrative:
     """The verdict of a report."""
     claim = claim_of(report.chosen.difference, report.margin, report.chosen.value)
-    return Words(
+    return Narrative(
         claim.outcome,
         (_claim(report, claim), *_enough(claim), _ceilings(report), *_size(report, claim.outcome)),
         tuple(control_sentences(report)),
@@ -90,7 +90,7 @@ def in_words(report: AttentionReport) -> Words:
 # the claim ------------------------------------------------------------------------------------------------------------
 
 
-def _claim(report: AttentionReport, claim: Verdict) -> str:
+def _claim(report: AttentionReport, claim: AttentionVerdict) -> str:
     alone = claim.rule == "trainings"
     return _(
         _CLAIMS["one training" if alone else claim.outcome],
@@ -122,7 +122,7 @@ def _measure(report: AttentionReport) -> str:
     return _("{measure}, with the masks' noise in it", measure=name)
 
 
-def _enough(claim: Verdict) -> list[str]:
+def _enough(claim: AttentionVerdict) -> list[str]:
     if claim.enough is None:
         return []
     trainings = plural("{count} training", "{count} trainings", claim.enough)

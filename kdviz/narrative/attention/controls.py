@@ -69,12 +69,12 @@ def _meaning(report: AttentionReport) -> list[str]:
         if one.share < 0:
             text = N_("The control “{control}” goes against the effect ({share} of its size), which it cannot explain.")
             found.append(_(text, control=name, share=share))
-        elif one.kind == "other" and report.specific is not None:
+        elif one.kind == "other" and report.image_specific_effect is not None:
             text = N_(
                 "By “{control}”, {share} of the effect is a way of looking that all images share. What is about each "
                 "image itself is {specific}."
             )
-            found.append(_(text, control=name, share=share, specific=with_interval(report.specific)))
+            found.append(_(text, control=name, share=share, specific=with_interval(report.image_specific_effect)))
         else:
             text = N_("By “{control}”, {share} of the effect may have other reasons than distillation.")
             found.append(_(text, control=name, share=share))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from kdviz.core.files import Store, parquet_of
-from kdviz.studies.attention.maps import GroupMaps, Work, make_maps, maps_name, peak_memory, read_maps
+from kdviz.studies.attention.maps import GroupMaps, StudyJob, make_maps, maps_name, peak_memory, read_maps
 from kdviz.studies.attention.statistics.pairs import agreement_rows
 
 _COST = b"kdviz.cost"
@@ -22,7 +22,7 @@ def rows_name(group: int) -> str:
     return f"rows-{group:06d}.parquet"
 
 
-def make_group(group: int, work: Work) -> Iterator[float]:
+def make_group(group: int, work: StudyJob) -> Iterator[float]:
     """Maps and rows of a group, or what is left of it; yields the share of it that is done."""
     store = Store(work.store)
     if store.has(rows_name(group)):
@@ -43,7 +43,7 @@ def make_group(group: int, work: Work) -> Iterator[float]:
     write_rows(store, group, work, maps)
 
 
-def write_rows(store: Store, group: int, work: Work, maps: GroupMaps) -> None:
+def write_rows(store: Store, group: int, work: StudyJob, maps: GroupMaps) -> None:
     """Compare a group's maps and keep the rows, with what the group cost."""
     images, about = work.images[work.group(group)], {"study": work.study, "split": work.split}
     table = agreement_rows(maps, work.models, images, about, int(work.settings.get("n_masks", 0)))

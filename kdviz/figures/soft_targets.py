@@ -13,7 +13,7 @@ from kdviz.core.language import _, number
 from kdviz.figures.chart import Chart
 from kdviz.figures.files import new_figure
 from kdviz.figures.roles import ROLE_PATTERNS, label, role_colour, role_dash, role_symbol, role_title
-from kdviz.studies.predictions.soft_targets import TEMPERATURES, entropy_bits, entropy_curve, softened
+from kdviz.studies.predictions.soft_targets import TEMPERATURES, entropy_bits, entropy_curve, soft_targets
 
 MOST_CLASSES = 16
 _FLOOR = 1e-6  # of a logarithmic axis
@@ -21,7 +21,7 @@ _TICKS = (0.5, 1, 2, 4, 8, 16, 32, 64)
 
 
 @Chart
-def softened_bars(
+def soft_target_bars(
     logits: Mapping[str, np.ndarray],
     classes: Sequence[str],
     temperature: float,
@@ -43,7 +43,7 @@ def softened_bars(
     names = [_class_name(classes, one, true_class) for one in shown]
     figure = go.Figure()
     for role, values in logits.items():
-        target = softened(values, temperature)
+        target = soft_targets(values, temperature)
         figure.add_trace(
             go.Bar(
                 x=names,
@@ -92,7 +92,7 @@ def entropy_against_temperature(
         figure.add_trace(
             go.Scatter(
                 x=[temperature],
-                y=[float(entropy_bits(softened(values, temperature)))],
+                y=[float(entropy_bits(soft_targets(values, temperature)))],
                 mode="markers",
                 showlegend=False,
                 marker={"color": role_colour(role), "size": 11, "symbol": role_symbol(role)},
@@ -109,7 +109,7 @@ def entropy_against_temperature(
     return _laid_out(figure, 300)
 
 
-@softened_bars.file_form
+@soft_target_bars.file_form
 def _draw_softened_bars(
     logits: Mapping[str, np.ndarray],
     classes: Sequence[str],
@@ -122,7 +122,7 @@ def _draw_softened_bars(
     shown = _largest(next(iter(logits.values())))
     width = 0.8 / len(logits)
     for place, (role, values) in enumerate(logits.items()):
-        target = softened(values, temperature)
+        target = soft_targets(values, temperature)
         colour, name = role_colour(role), _with_bits(role, target)
         at = np.arange(len(shown)) + (place - (len(logits) - 1) / 2) * width
         bars.bar(at, target[shown], width, color=colour, hatch=_hatch(role), edgecolor="white", label=name)
@@ -143,7 +143,7 @@ def _draw_softened_bars(
 
 def _top(logits: Mapping[str, np.ndarray]) -> float:
     """Of the linear axis: the same at every temperature, so that bars can be compared while it is moved."""
-    return min(1.02, 1.05 * max(float(softened(values, TEMPERATURES[0]).max()) for values in logits.values()))
+    return min(1.02, 1.05 * max(float(soft_targets(values, TEMPERATURES[0]).max()) for values in logits.values()))
 
 
 def _largest(logits: np.ndarray) -> np.ndarray:
