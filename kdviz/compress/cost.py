@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
@@ -57,11 +58,22 @@ SCHEMA = pa.schema(
 )
 _SINCE = {"uncounted"}  # columns that tables of earlier versions lack
 
+
+class Form(StrEnum):
+    """As what a model is run and measured."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+    ONNX_INT8 = "onnx_int8"
+    FILE = "file"
+    """The ONNX file that the model is."""
+
+
 FORMS = {
-    "torch": N_("PyTorch, float32"),
-    "onnx": N_("ONNX Runtime, float32"),
-    "onnx_int8": N_("ONNX Runtime, int8"),
-    "file": N_("its own ONNX file"),
+    Form.TORCH: N_("PyTorch, float32"),
+    Form.ONNX: N_("ONNX Runtime, float32"),
+    Form.ONNX_INT8: N_("ONNX Runtime, int8"),
+    Form.FILE: N_("its own ONNX file"),
 }
 """Form -> what people call it."""
 

@@ -13,9 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from kdviz.core.errors import SettingError
+from kdviz.core.vocabulary import Split
 from kdviz.data.doubts import Doubt, copies
 
-SPLITS = ("test", "validation", "bundled")
+SPLITS = (Split.TEST, Split.VALIDATION, Split.BUNDLED)
 """Splits on which models are measured, the one that is preferred first."""
 
 _HASHED_AT_ONCE = 1024  # images; a memory-mapped tensor is never read whole

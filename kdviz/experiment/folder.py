@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from kdviz.core.errors import ExperimentError, SettingError, TargetError, UnknownNameError
 from kdviz.core.files import atomic_write, parquet_of
 from kdviz.core.images import open_image
+from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.store import StoredSamples, samples_table
 from kdviz.experiment.run import ROLE_NAME, Run, as_network, check_new_role, tried
@@ -47,7 +48,7 @@ FORMATS = (1, 2)
 where 1 cannot say what there is."""
 
 
-ROLES = ("teacher", "kd_student", "student")
+ROLES = tuple(Role)
 """The three roles every experiment can have, in the order in which they are shown."""
 
 
