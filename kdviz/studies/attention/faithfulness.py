@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ import pyarrow as pa
 from torch import Tensor, nn
 
 from kdviz.core.errors import SettingError
-from kdviz.data import LabelledImages
+from kdviz.core.vocabulary import Role
 from kdviz.experiment import ROLES, Experiment
 from kdviz.explanation.captum.attribution import incompatibility
 from kdviz.metrics import faithfulness_of_maps, trivial_map
@@ -26,9 +28,14 @@ from kdviz.saliency import explain, methods
 from kdviz.studies.attention.study import AttentionStudy
 
 NAME = "faithfulness"
+RISE = "rise"
 TRIVIAL = "blurred picture"
 _STEPS = 56  # of insertion and deletion: more change an area by a few thousandths
-_KERNEL_SAMPLES = 1000  # of KernelSHAP, whose regressions cost more than the models
+_FEWER_SAMPLES = {
+    "kernel_shap": {"n_samples": 1000},  # its regressions cost more than the models
+    "gradient_shap": {"n_samples": 100},
+}
+_FEWEST = 2  # images, without which there is no interval
 _TEXT = pa.dictionary(pa.int16(), pa.string())
 SCHEMA = pa.schema(
     [
@@ -46,81 +53,115 @@ SCHEMA = pa.schema(
 """Of faithfulness.parquet: one row an image, model and method."""
 
 
-def run_faithfulness(study: AttentionStudy, count: int) -> Iterator[int]:
+def run_faithfulness(study: AttentionStudy, count: int, seconds: float | None = None) -> Iterator[int]:
     """Measure the first ``count`` images of a study, those that are not measured yet, and write faithfulness.parquet.
 
     The experiment's own models explain the teacher's class, each by every method that fits it, RISE with as many masks
     as the study's maps have. Each image's rows are kept in the study's store when they are known.
 
+    Args:
+        study: The study, whose maps are made.
+        count: Images, at most those of the study.
+        seconds: No further image is begun after them, but two are always measured; None: all images.
+
     Yields:
-        How many images are done.
+        The number of images that are done.
     """
-    experiment, n_masks = study.experiment, int(study.settings.get("n_masks", 2000))
-    own = {role: experiment.runs[role] for role in ROLES if role in experiment.models}
-    models = {role: run.model for role, run in own.items()}
-    task = _FaithfulnessTask(
-        experiment, models, {role: _fitting(model) for role, model in models.items()}, n_masks, study.baseline
-    )
-    key = hashlib.sha256(json.dumps([[run.sha256 for run in own.values()], n_masks, study.baseline, _STEPS]).encode())
+    task = _FaithfulnessTask.of(study)
+    ends = math.inf if seconds is None else time.monotonic() + seconds
     rows: list[dict[str, Any]] = []
-    for place in range(min(count, len(study.chosen.samples))):
-        sample = int(study.chosen.samples[place])
-        name = f"faithful-{key.hexdigest()[:8]}-{sample:06d}.json"
-        content = study.store.read(name)
+    for number, sample in enumerate(study.chosen.samples[:count].tolist()):
+        content = study.store.read(task.file_name(sample))
         if content is None:
-            content = json.dumps(list(task.rows(study.samples, sample))).encode()
-            study.store.write(name, content)
-        weight = {"split": study.samples.split, "weight": float(study.chosen.weights[place])}
+            if number >= _FEWEST and time.monotonic() > ends:
+                break
+            content = json.dumps(list(task.rows(sample))).encode()
+            study.store.write(task.file_name(sample), content)
+        weight = {"split": study.samples.split, "weight": float(study.chosen.weights[number])}
         rows += [{**row, **weight} for row in json.loads(content)]
-        yield place + 1
-    experiment.write_table(NAME, pa.Table.from_pylist(rows, SCHEMA))
-
-
-def _fitting(model: nn.Module) -> list[str]:
-    return [name for name in methods if name == "rise" or incompatibility(name, model) is None]
+        yield number + 1
+    study.experiment.write_table(NAME, pa.Table.from_pylist(rows, SCHEMA))
 
 
 @dataclass(frozen=True)
 class _FaithfulnessTask:
-    """What all images have in common: the models and the methods that fit each."""
+    """What the images of a study have in common.
 
-    experiment: Experiment
+    Attributes:
+        models: Role -> the experiment's own model.
+        methods: Role -> names of the methods that can explain the model.
+        stored: Roles whose RISE maps the study has.
+    """
+
+    study: AttentionStudy
     models: Mapping[str, nn.Module]
-    fitting: Mapping[str, Sequence[str]]
-    n_masks: int
-    baseline: str | float
+    methods: Mapping[str, Sequence[str]]
+    stored: Sequence[str]
 
-    def rows(self, samples: LabelledImages, sample: int) -> Iterator[dict[str, Any]]:
-        """Of one image: a row a model and method."""
+    @classmethod
+    def of(cls, study: AttentionStudy) -> _FaithfulnessTask:
+        experiment = study.experiment
+        models = {role: experiment.runs[role].model for role in ROLES if role in experiment.models}
+        fitting = {role: _fitting(model) for role, model in models.items()}
+        keys = [model.key for model in study.models if model.key == model.role] if study.method == RISE else []
+        return cls(study, models, fitting, [role for role in models if role in keys])
+
+    @property
+    def n_masks(self) -> int:
+        return int(self.study.settings.get("n_masks", 2000))
+
+    def file_name(self, sample: int) -> str:
+        """The name of a sample's rows in the study's store; another model or setting gives another name."""
+        hashes = [self.study.experiment.runs[role].sha256 for role in self.models]
+        about = json.dumps([hashes, self.n_masks, self.study.baseline, _STEPS])
+        return f"faithful-{hashlib.sha256(about.encode()).hexdigest()[:8]}-{sample:06d}.json"
+
+    def rows(self, sample: int) -> Iterator[dict[str, Any]]:
+        """One image's rows: one for each model and method."""
+        samples, experiment = self.study.samples, self.study.experiment
         picture = samples.picture(sample)
-        inputs = self.experiment.preprocess(picture)
-        base = self.experiment.baseline(self.baseline, picture)
-        target = int(self.models["teacher"](inputs).argmax())
-        maps: dict[str, dict[str, Any]] = {role: {TRIVIAL: trivial_map(inputs)} for role in self.models}
-        for name in methods:
-            for role, found in self._explained(picture, target, name).items():
-                maps[role][name] = found
+        inputs = experiment.preprocess(picture)
+        base = experiment.baseline(self.study.baseline, picture)
+        target = int(self.models[Role.TEACHER](inputs).argmax())
+        maps = self._maps(sample, picture, inputs, target)
         about = {"sample": sample, "label": int(samples.labels[sample]), "target": target}
         for role, model in self.models.items():
-            forward = _Probabilities(model)
-            for name, one in faithfulness_of_maps(forward, inputs, maps[role], target, base, steps=_STEPS).items():
-                areas = {"deletion": one.deletion.auc, "insertion": one.insertion.auc}
-                yield {**about, "role": role, "method": name, **areas}
+            curves = faithfulness_of_maps(_Probabilities(model), inputs, maps[role], target, base, steps=_STEPS)
+            for method, result in curves.items():
+                areas = {"deletion": result.deletion.auc, "insertion": result.insertion.auc}
+                yield {**about, "role": role, "method": method, **areas}
+
+    def _maps(self, sample: int, picture: Any, inputs: Tensor, target: int) -> dict[str, dict[str, Any]]:
+        """Role -> method -> map, (H, W), the map that knows no model among them."""
+        maps: dict[str, dict[str, Any]] = {role: {TRIVIAL: trivial_map(inputs)} for role in self.models}
+        halves = self.study.maps.halves(sample) if self.stored else {}
+        for role in self.stored:
+            maps[role][RISE] = halves[role].mean(0)
+        for name in methods:
+            for role, values in self._explained(picture, target, name).items():
+                maps[role][name] = values
+        return maps
 
     def _explained(self, picture: Any, target: int, name: str) -> dict[str, np.ndarray]:
         """Role -> map; empty where the method fails on this picture, as DeepLIFT may."""
-        roles = [role for role, fitting in self.fitting.items() if name in fitting]
-        known = {setting.name for setting in methods[name].settings}
-        samples = _KERNEL_SAMPLES if name == "kernel_shap" else None
-        given = {"n_masks": self.n_masks, "baseline": self.baseline, "n_samples": samples}
-        settings: dict[str, Any] = {key: one for key, one in given.items() if key in known and one is not None}
+        ready = self.stored if name == RISE else ()
+        roles = [role for role, fitting in self.methods.items() if name in fitting and role not in ready]
+        if not roles:
+            return {}
+        names = {setting.name for setting in methods[name].settings}
+        given = {"n_masks": self.n_masks, "baseline": self.study.baseline, **_FEWER_SAMPLES.get(name, {})}
+        settings: dict[str, Any] = {key: value for key, value in given.items() if key in names}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of one picture's map; the table is about all of them
-                found = explain(self.experiment, picture, target, name, roles=roles, device="cpu", **settings)
+                maps = explain(self.study.experiment, picture, target, name, roles=roles, device="cpu", **settings)
         except SettingError:
             return {}
-        return {role: np.asarray(one) for role, one in found.items()}
+        return {role: np.asarray(saliency) for role, saliency in maps.items()}
+
+
+def _fitting(model: nn.Module) -> list[str]:
+    return [name for name in methods if name == RISE or incompatibility(name, model) is None]
 
 
 @dataclass(frozen=True)
