@@ -61,7 +61,7 @@ NOT_ON_PAGES = (
     "studies/attention/teachers.py",
     "studies/attention/sampling.py",
     "studies/attention/study.py",
-    "studies/attention/work.py",
+    "studies/attention/worker.py",
     "studies/predictions/evaluation.py",
     "studies/sweep/export.py",
     "studies/sweep/runner.py",

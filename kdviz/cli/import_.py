@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kdviz.importing import ImportPlan, ModelSpec
 
 SPEC = "FILE[,key=value]..."
+_STUDY_MINUTES = "15"
 
 
 def add(verbs: Any) -> None:
@@ -52,7 +53,9 @@ def add(verbs: Any) -> None:
     data.add_argument("--keep-samples", metavar="N", type=at_least_one, default=500, help="pictures kept for the app")
     data.add_argument("--title", default="", help="heading of the experiment")
     after = parser.add_argument_group("then")
-    after.add_argument("--study", action="store_true", help="go on with kdviz study")
+    after.add_argument(
+        "--study", action="store_true", help=f"go on with kdviz study, for about {_STUDY_MINUTES} minutes"
+    )
     after.add_argument("--profile", action="store_true", help="go on with kdviz profile")
     common(parser)
 
@@ -200,7 +203,7 @@ def _go_on(name: str, options: argparse.Namespace) -> None:
 
     command = [name, "-e", options.out, "--device", options.device]
     if name == "study":
-        command += ["--study", "models"]
+        command += ["--study", "models", "--minutes", _STUDY_MINUTES]
     command += ["--threads", str(options.threads)] if options.threads else []
     with redirect_stdout(sys.stderr if options.json else sys.stdout):  # --json is one document
         status = main(command)

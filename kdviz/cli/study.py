@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ from kdviz.cli.common.arguments import (
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.recipe import add_loss, add_recipe
 
+_MAPS_SHARE = 0.6  # of the time of --minutes; the rest is for deletion and insertion
+_QUICK_MASKS = 1000
+
 if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel
 
@@ -39,6 +43,12 @@ def add(verbs: Any) -> None:
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
     add_groups(parser)
     parser.add_argument("--images", metavar="N", type=at_least_one, default=2000, help="images, stratified")
+    parser.add_argument(
+        "--minutes",
+        metavar="M",
+        type=_minutes,
+        help="as many images as fit into this time, at least 8 (with 1,000 masks)",
+    )
     parser.add_argument("--split", default="test", help="of which images")
     parser.add_argument(
         "--study",
@@ -71,6 +81,13 @@ def add(verbs: Any) -> None:
     common(parser)
 
 
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
+
+
 def _add_maps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", default="rise", help="see: kdviz list methods")
     parser.add_argument("--masks", type=at_least_one, metavar="N", help="rise: random masks of a group (default 2000)")
@@ -84,6 +101,8 @@ def _add_maps(parser: argparse.ArgumentParser) -> None:
 def _study(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
 
+    if options.minutes and options.method != "rise":
+        options.wrong_usage("argument --minutes: only the time of RISE is known beforehand; use --images")
     set_threads(options)
     experiment = load_experiment(options.experiment)
     splits = _splits(experiment, options)
@@ -92,6 +111,8 @@ def _study(options: argparse.Namespace) -> None:
     models = _models(experiment, splits, options)
     if not models:
         return
+    if options.minutes:
+        _limit(experiment, models, len(splits[options.split]), options)
     study = _new_study(experiment, splits[options.split], models, options)
     print(f"kdviz: {len(models)} models, maps in {study.store.url}", file=sys.stderr)
     last = _show(study.run(engine(options), estimate_only=options.estimate))
@@ -99,9 +120,25 @@ def _study(options: argparse.Namespace) -> None:
         _print_estimate(last, options.json)
         return
     if options.faithfulness > 0 and options.method == "rise":
-        _measure_faithfulness(study, options.faithfulness)
+        _measure_faithfulness(study, options.faithfulness, options.minutes)
     _keep(experiment, splits[options.split])
     _print_report(experiment, options.study, options.json)
+
+
+def _limit(experiment: Any, models: list[StudyModel], available: int, options: argparse.Namespace) -> None:
+    """Set the number of masks and of images to what fits into ``--minutes``, and say so."""
+    from kdviz.studies.attention.budget import affordable_images
+
+    options.masks = options.masks or _QUICK_MASKS
+    seconds = 60 * options.minutes * _MAPS_SHARE
+    spec, classes = experiment.input, len(experiment.classes)
+    images = affordable_images(models, spec, classes, options.masks, seconds, options.device)
+    options.images = min(images, options.images, available)
+    print(
+        f"kdviz: {options.images} of {available} images with {options.masks:,} masks, for about {options.minutes:g} "
+        f"minutes; more with: kdviz study -e {experiment.folder} --study {options.study} --images N",
+        file=sys.stderr,
+    )
 
 
 def _splits(experiment: Any, options: argparse.Namespace) -> Any:
@@ -225,14 +262,15 @@ def _show(states: Iterator[Any]) -> Any:
     return state
 
 
-def _measure_faithfulness(study: AttentionStudy, count: int) -> None:
+def _measure_faithfulness(study: AttentionStudy, count: int, minutes: float | None) -> None:
     from tqdm import tqdm
 
     from kdviz.studies.attention.faithfulness import run_faithfulness
 
     total = min(count, len(study.chosen.samples))
     with tqdm(total=total, desc="faithfulness", unit="image", file=sys.stderr) as bar:
-        for done in run_faithfulness(study, count):
+        seconds = None if minutes is None else 60 * minutes * (1 - _MAPS_SHARE)
+        for done in run_faithfulness(study, count, seconds):
             bar.update(done - bar.n)
 
 

@@ -110,6 +110,6 @@ def study_samples(experiment: Experiment, options: Any) -> LabelledImages:
             "A study of attention chooses its images by their labels, and these pictures have none; the app's page "
             "Compare shows their maps one by one."
         )
-    if kept is not None and len(kept) < options.images:
+    if kept is not None and len(kept) < options.images and not options.minutes:
         print(f"kdviz: the {len(kept)} pictures that are kept are studied; more with --data", file=sys.stderr)
     return samples
