@@ -18,33 +18,31 @@ if TYPE_CHECKING:
 
 from kdviz.cli.common.arguments import add_experiment, common, set_threads, verb
 
+_SETTING = "setting_"  # before a setting's name among the parsed options
 OUTPUTS = (".png", ".svg", ".html", ".npz")
 
 
-# Every setting of every method, written out: asking the methods would import torch before `kdviz --help` answers.
-METHOD_OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
-    "masks": ("n_masks", int, "rise: random masks (default 4000)"),
-    "grid": ("grid", int, "rise, kernel_shap: cells from side to side (default 7)"),
-    "probability": ("probability", float, "rise: chance that a cell keeps its pixels (default 0.5)"),
-    "baseline": (
-        "baseline",
-        str,
-        "what a removed pixel becomes: black (default), white, mean, grey, blur, noise, a grey level from 0 to 1, or "
-        "the path of a picture",
-    ),
-    "sampler": ("sampler", str, "rise: auto (default), hadamard, sobol, or iid as published"),
-    "estimator": ("estimator", str, "rise: logistic (default), ridge, centred, normalised, or rise as published"),
-    "precision": ("precision", str, "rise: auto (default), float32, bfloat16 or float16"),
-    "reliability": ("reliability", float, "rise: stop when all maps and differences are this reliable, say 0.99"),
-    "seconds": ("seconds", float, "rise: stop after so much time"),
-    "seed": ("seed", int, "rise, gradient_shap, kernel_shap: of what is random (default 0)"),
-    "window": ("window", float, "occlusion: side of the removed square, as a share of the picture's (default 0.15)"),
-    "stride": ("stride", float, "occlusion: step, as a share of the square's side (default 0.25)"),
-    "steps": ("n_steps", int, "integrated_gradients: steps from the baseline to the picture (default 64)"),
-    "samples": ("n_samples", int, "gradient_shap (default 400), kernel_shap (default 4000): random samples"),
-    "noise": ("noise", float, "gradient_shap: noise on the picture, as a share of its range (default 0.1)"),
-    "relu": ("relu", str, "layer_gradcam: on (default), or off to see evidence against the class too"),
-}
+def _setting_options() -> dict[str, tuple[str, Callable[[str], Any], str]]:
+    """Option -> (setting, type, help), of all settings of all methods."""
+    from kdviz.explanation.methods import methods
+
+    texts: dict[str, dict[str, list[str]]] = {}  # setting -> what it does -> methods
+    kinds: dict[str, Callable[[str], Any]] = {}
+    for name in methods:
+        for setting in methods[name].settings:
+            kinds[setting.name] = type(setting.default)
+            text = f"{setting.help.removesuffix('.')} (default {setting.default})"
+            texts.setdefault(setting.name, {}).setdefault(text, []).append(name)
+    return {
+        name.removeprefix("n_").replace("_", "-"): (name, kinds[name], _help(texts[name], len(methods)))
+        for name in texts
+    }
+
+
+def _help(texts: dict[str, list[str]], count: int) -> str:
+    """Each text with the methods that it is about."""
+    parts = [text if len(names) == count else f"{', '.join(names)}: {text}" for text, names in texts.items()]
+    return "; ".join(parts).replace("%", "%%")
 
 
 def add(verbs: Any) -> None:
@@ -59,8 +57,10 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--method", default="rise", help="see: kdviz list methods")
     parser.add_argument("--target", metavar="CLASS", help="class to explain (default: each model's own prediction)")
-    for option, (name, kind, text) in METHOD_OPTIONS.items():
-        parser.add_argument(f"--{option}", dest=f"setting_{name}", type=kind, metavar=name.upper(), help=text)
+    group = parser.add_argument_group("settings of methods")
+    for option, (name, kind, text) in _setting_options().items():
+        about: dict[str, Any] = {"type": kind, "metavar": name.upper(), "help": text, "default": argparse.SUPPRESS}
+        group.add_argument(f"--{option}", dest=f"{_SETTING}{name}", **about)
     parser.add_argument(
         "--out",
         metavar="FILE",
@@ -148,8 +148,8 @@ def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> di
 
     from kdviz.saliency import explain_stream
 
-    given = {name: getattr(options, f"setting_{name}") for name, _, _ in METHOD_OPTIONS.values()}
-    settings = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in vars(options).items() if name.startswith(_SETTING)}
+    settings = {name.removeprefix(_SETTING): value for name, value in chosen.items()}
     states = explain_stream(experiment, image, options.target, options.method, device=options.device, **settings)
     first = state = next(states)  # what is wrong is found before there is a bar
     unit = "mask" if state.states else "model"

@@ -9,11 +9,9 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
-
-import numpy as np
-from PIL import Image
 
 from kdviz.core.errors import SettingError, UnknownNameError
 from kdviz.core.language import N_
@@ -95,7 +93,7 @@ class Setting:
                 raise UnknownNameError(self.name, str(value), self.choices)
             return value
         kind = type(self.default)
-        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        number = isinstance(value, Real) and not isinstance(value, bool)
         fine = number and isfinite(value) and kind(value) == value
         if not fine or not (self.low is None or value >= self.low) or not (self.high is None or value <= self.high):
             raise SettingError(f"{self.name} must be {self._range()}, got {value}.")
@@ -164,6 +162,8 @@ class BaselineSetting(Setting):
             SettingError: The grey level is not from 0 to 1, or it is nothing of these.
             UnknownNameError: It is no name, and there is no such picture.
         """
+        from PIL import Image
+
         if isinstance(value, str) and value in self.choices:
             return value
         if isinstance(value, Image.Image) or (isinstance(value, (str, Path)) and Path(value).is_file()):
@@ -180,7 +180,10 @@ class BaselineSetting(Setting):
 BASELINE = BaselineSetting(
     "baseline",
     "black",
-    N_("What a removed pixel becomes: a name, a grey level from 0 to 1, or another picture."),
+    N_(
+        "What a removed pixel becomes: black, white, mean, grey, blur, noise, a grey level f"
+        "rom 0 to 1, or another picture."
+    ),
     choices=Choices("kdviz.experiment", "BASELINES", "MORE_BASELINES"),
 )
 SEED = Setting("seed", 0, N_("The same seed gives the same map."), 0, LARGEST_SEED, title=N_("Seed"))

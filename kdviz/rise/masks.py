@@ -37,7 +37,7 @@ _SMALL = 200_000  # values of all cells enlarged, 400 or 800 kB
 _LARGEST_ORDER = 256  # of a Hadamard matrix: longer blocks would leave too few of them for a standard error
 
 
-class _Sampler(NamedTuple):
+class Sampler(NamedTuple):
     """How a block is drawn.
 
     Attributes:
@@ -53,7 +53,7 @@ class _Sampler(NamedTuple):
     pairs: bool
 
 
-samplers: Registry[_Sampler] = Registry("sampler")
+samplers: Registry[Sampler] = Registry("sampler")
 
 
 def _coins(generator: np.random.Generator, cells: int, probability: float, length: int) -> np.ndarray:
@@ -86,9 +86,9 @@ def _sobol(generator: np.random.Generator, cells: int, probability: float, lengt
     return engine.draw(length).numpy()[generator.permutation(length)] < probability
 
 
-samplers.add("iid", _Sampler(lambda cells: 64, _coins, one_shift=False, pairs=False))
-samplers.add("hadamard", _Sampler(lambda cells: 2 * _order(cells), _folded_hadamard, one_shift=True, pairs=True))
-samplers.add("sobol", _Sampler(lambda cells: 128, _sobol, one_shift=True, pairs=False))
+samplers.add("iid", Sampler(lambda cells: 64, _coins, one_shift=False, pairs=False))
+samplers.add("hadamard", Sampler(lambda cells: 2 * _order(cells), _folded_hadamard, one_shift=True, pairs=True))
+samplers.add("sobol", Sampler(lambda cells: 128, _sobol, one_shift=True, pairs=False))
 
 
 @dataclass(frozen=True)

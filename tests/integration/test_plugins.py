@@ -1,4 +1,4 @@
-"""A plugin: one installed distribution, one file each for a loss and a data set, found wherever names are listed."""
+"""A plugin: one installed distribution, one file for each thing that it adds, found wherever names are listed."""
 
 from __future__ import annotations
 
@@ -8,56 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import plugins
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-
-LOSS = '''
-from kdviz.distill import register_teacher_loss
-
-@register_teacher_loss("test_gap")
-def gap(student_logits, teacher_logits, *, power: float = 2.0):
-    """|student - teacher|^power, mean over the batch. Lower is better; >= 0."""
-    return (student_logits - teacher_logits.detach()).abs().pow(power).mean()
-'''
-
-DATA = """
-from kdviz.data import DataSet, Recipe, datasets
-
-def read(data, *, size, channels, **options):
-    import torch
-    from kdviz.data import LabelledImages
-
-    def split(name, count):
-        labels = torch.arange(count) % 2
-        images = (200 * labels)[:, None, None, None].expand(count, channels, *size).to(torch.uint8)
-        return LabelledImages(images, labels, ("dark", "light"), name)
-
-    return {"train": split("train", 16), "validation": split("validation", 6), "test": split("test", 6)}
-
-SMALL = {"size": (6, 6), "channels": 1, "mean": (0.0,), "std": (1.0,)}
-RECIPE = Recipe("paper_fc", "paper_fc", False, epochs=1, teacher_epochs=1, batch_size=4)
-datasets.add("test-shades", DataSet("Shades", "Dark and light squares.", read, RECIPE, SMALL, needs_folder=False))
-"""
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """A folder with a distribution as pip lays it out."""
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "kdviz_test_loss.py").write_text(LOSS)
-    (folder / "kdviz_test_data.py").write_text(DATA)
-    about = folder / "kdviz_test_plugin-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: kdviz-test-plugin\nVersion: 1.0\n")
-    lines = [
-        "[kdviz.plugins]",
-        "test-loss = kdviz_test_loss",
-        "test-data = kdviz_test_data",
-        "test-none = kdviz_absent",
-    ]
-    (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    return folder
+    return plugins.install(tmp_path_factory.mktemp("site"))
 
 
 def kdviz(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -74,12 +35,17 @@ def test_a_plugin_is_listed_with_what_comes_with_kdviz(installed):
     datasets = json.loads(kdviz(installed, "list", "datasets", "--json").stdout)["datasets"]
     assert datasets["test-shades"] == "Dark and light squares."
     assert "mnist" in datasets
+    methods = json.loads(kdviz(installed, "list", "methods", "--json").stdout)["methods"]
+    assert methods["test_brightness"] == "Brightness, explains the probability; settings: power"
 
 
 def test_a_plugin_is_in_the_help_and_a_broken_one_is_named_once(installed):
     done = kdviz(installed, "train", "--help")
     assert "test-shades (Shades)" in done.stdout
     assert "test_gap" in done.stdout
+    explain = kdviz(installed, "explain", "--help").stdout
+    assert "test_brightness" in explain
+    assert "--power" in explain
     assert done.stderr.count("'test-none' (kdviz_absent) cannot be loaded") == 1
 
 
@@ -98,3 +64,27 @@ def test_an_unknown_data_set_is_refused_with_those_that_there_are(installed):
     assert done.returncode == 2
     assert "invalid choice: 'shades'" in done.stderr
     assert "'test-shades'" in done.stderr
+
+
+def test_a_plugins_method_and_sampler_explain(installed, digit_file, tmp_path):
+    out = tmp_path / "maps.npz"
+    command = ["explain", str(digit_file), "-e", str(ROOT / "models" / "mnist"), "--out", str(out), "--target", "3"]
+    done = kdviz(installed, *command, "--method", "test_brightness", "--power", "2")
+    assert done.returncode == 0, done.stderr
+    with np.load(out) as maps:
+        assert np.array_equal(maps["teacher"], maps["student"])  # it knows no model
+    done = kdviz(installed, *command, "--masks", "128", "--sampler", "test_coins")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_documentation_has_what_a_plugin_adds(installed):
+    script = "import generate, json; print(json.dumps(generate.pages()))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), str(ROOT), str(ROOT / "docs")])}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    pages = json.loads(done.stdout)
+    assert "Brightness" in pages["methods.md"]
+    assert "Exponent of the brightness." in pages["methods.md"]
+    assert "test_gap" in pages["losses.md"]
+    assert "test-shades" in pages["data-sets.md"]
+    assert "test_coins" in pages["measures.md"]
+    assert "--sampler" in pages["command-line.md"]
