@@ -48,7 +48,7 @@ FORMATS = (1, 2)
 where 1 cannot say what there is."""
 
 
-ROLES = tuple(Role)
+ROLES: tuple[str, ...] = tuple(Role)
 """The three roles every experiment can have, in the order in which they are shown."""
 
 

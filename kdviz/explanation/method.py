@@ -93,8 +93,7 @@ class Setting:
                 raise UnknownNameError(self.name, str(value), self.choices)
             return value
         kind = type(self.default)
-        number = isinstance(value, Real) and not isinstance(value, bool)
-        fine = number and isfinite(value) and kind(value) == value
+        fine = _is_number(value) and isfinite(value) and kind(value) == value
         if not fine or not (self.low is None or value >= self.low) or not (self.high is None or value <= self.high):
             raise SettingError(f"{self.name} must be {self._range()}, got {value}.")
         return kind(value)
@@ -106,6 +105,11 @@ class Setting:
         if whole:
             return f"a whole number from {self.low:g} to {self.high:g}"
         return f"a number from {self.low:g} to {self.high:g}"
+
+
+def _is_number(value: object) -> bool:
+    """Of Python or of numpy, which registers its own."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
