@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, fx, nn
 
 from kdviz.core.errors import ModelError, UnknownNameError
-from kdviz.core.images import fit_to, resized_middle, to_grey_or_rgb
+from kdviz.core.images import fit_to, resize_and_crop, to_grey_or_rgb
 from kdviz.core.mnist_digit import mnist_digit
 
 BASELINES = ("black", "white", "mean", "grey")
@@ -64,7 +64,7 @@ class InputSpec:
         """
         if self.fit == "digit" or self.resize is None:
             return self.prepare(image)
-        return resized_middle(image, self.resize, self.size, self.channels, self.interpolation)
+        return resize_and_crop(image, self.resize, self.size, self.channels, self.interpolation)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Normalise ``uint8`` pixels or values in [0, 1], (N, C, H, W), to float32 (N, C, H, W)."""
