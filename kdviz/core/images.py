@@ -180,9 +180,8 @@ def resize_and_crop(
     """
     image = to_grey_or_rgb(image).convert("L" if channels == 1 else "RGB")
     height, width = _resized_size(image, resize)
-    if height * width > MAX_PIXELS and isinstance(
-        resize, int
-    ):  # a long strip, enlarged as a whole, would fill the memory
+    # A long strip, enlarged as a whole, would fill the memory.
+    if height * width > MAX_PIXELS and isinstance(resize, int):
         image = _trim_strip(image, max(size) / resize)
         height, width = _resized_size(image, resize)
     if image.size != (width, height):

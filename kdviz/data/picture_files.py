@@ -165,7 +165,7 @@ def read_picture_files(data: str | Path, *, classes: ClassNames | None = None, i
     path = Path(data).expanduser()
     if path.is_file():
         _require_table(path)
-        return _from_label_file(path, classes, whole=False, inside=inside)
+        return _from_label_file(path, classes, is_complete=False, inside=inside)
     if not path.is_dir():
         raise DatasetError(f"There is no folder or CSV file '{path}'; name the one with the pictures.")
     split_folders = _split_folders(path)
@@ -174,7 +174,7 @@ def read_picture_files(data: str | Path, *, classes: ClassNames | None = None, i
     listing = _class_folders(path, path)
     table = next((path / name for name in LABEL_FILES if has_files(path / name)), None)
     if table is not None and len(listing) < 2:
-        return _from_label_file(table, classes, whole=True, inside=inside)
+        return _from_label_file(table, classes, is_complete=True, inside=inside)
     if _are_classes(path, listing):
         return _labelled_pictures(path, listing, sorted(listing), Split.TEST, None, classes)
     return _unlabelled_pictures(path)
@@ -300,13 +300,13 @@ def _unlabelled_pictures(folder: Path) -> PictureFiles:
 # CSV files ------------------------------------------------------------------------------------------------------------
 
 
-def _from_label_file(path: Path, classes: ClassNames | None, *, whole: bool, inside: bool) -> PictureFiles:
+def _from_label_file(path: Path, classes: ClassNames | None, *, is_complete: bool, inside: bool) -> PictureFiles:
     """The pictures that a CSV file lists.
 
     Args:
         path: The CSV file.
         classes: The class names that the user gave, if any.
-        whole: Whether it describes its whole folder, so that files which it does not list count as left out.
+        is_complete: Whether it describes its whole folder, so that files which it does not list count as left out.
         inside: Whether files outside its folder are refused.
     """
     all_rows = read_label_file(path)
@@ -317,7 +317,7 @@ def _from_label_file(path: Path, classes: ClassNames | None, *, whole: bool, ins
     labels, titles = labels_of_rows(rows, classes, f"'{path}'")
     numbers = numbers_of_rows(rows) if classes is None and labels is not None else ()
     notes = (_(_TRAINING),) if held_out is False else ()
-    unused = _unlisted(path, [base / row.file for row in all_rows]) if whole else ()
+    unused = _unlisted(path, [base / row.file for row in all_rows]) if is_complete else ()
     files = tuple(base / name for name in names)
     return PictureFiles(files, names, labels, titles, split, held_out, notes, unused, numbers)
 

@@ -23,7 +23,7 @@ TRIED = 500
 """Most samples that are predicted under each other normalisation."""
 
 _OUTSIDE = 10  # samples that are not of the largest class: without them every accuracy is near chance
-_OF_A_CLASS = 10  # samples of a label, below which it means little that no model predicts it
+_LEAST_OF_CLASS = 10  # samples of a label, below which it means little that no model predicts it
 _LUCK = 1.645  # standard deviations that are exceeded with a probability of 5 %
 _SURE = 4.0  # standard errors: one in 30,000, since several orders and normalisations are tried
 _FAR_ORDER, _FEWEST = 0.25, 20  # gain in accuracy on the predictions that another order changes, and their number
@@ -147,7 +147,7 @@ def unpredicted(
     is_predicted = np.zeros(len(classes), bool)
     for model_predictions in predicted:
         is_predicted[np.unique(model_predictions)] = True
-    never = np.flatnonzero((counts >= _OF_A_CLASS) & ~is_predicted).tolist()
+    never = np.flatnonzero((counts >= _LEAST_OF_CLASS) & ~is_predicted).tolist()
     if not never:
         return []
     figures = {

@@ -60,7 +60,7 @@ class Doubt:
     @property
     def is_of_data(self) -> bool:
         """Whether the doubt concerns the data only, not a model."""
-        return self.kind in _OF_DATA
+        return self.kind in _DATA_KINDS
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "split": self.split, "role": self.role, "figures": dict(self.figures)}
@@ -237,4 +237,4 @@ _SENTENCES: dict[str, Callable[[Doubt], str]] = {
     "depth": _depth,
     "dark": _dark,
 }
-_OF_DATA = ("overlap", "labels", "left_out", "depth", "dark")
+_DATA_KINDS = ("overlap", "labels", "left_out", "depth", "dark")

@@ -24,7 +24,7 @@ _LONGEST = 500  # characters of a name
 _LISTS = ("classes", "class_names", "label_names", "names", "labels", "categories")
 _MAPS = ("id2label", "class_to_idx", "label2id")
 _NUMBERED = re.compile(r"\{?\s*(\d+)\s*[:=,;\t ]\s*[\"']?(.*?)[\"']?\s*,?\s*\}?")  # 0: 'tench, Tinca tinca',
-_OF_WNID = re.compile(rf"({WNID.pattern})[\s,;:=]+(\S.*)")
+_WNID_LINE = re.compile(rf"({WNID.pattern})[\s,;:=]+(\S.*)")
 _HEADERS = ("folder", "wnid", "synset", "index", "id", "class", "label", "class_id", "number", "name", "class_name")
 
 
@@ -101,7 +101,7 @@ def _parse_text(text: str, path: Path) -> ClassNames:
 
 def _parse_folder_names(lines: Sequence[str], path: Path) -> ClassNames | None:
     """Parse lines ``folder=name`` or ``n01440764 tench``."""
-    matches = [_OF_WNID.fullmatch(line) for line in lines]
+    matches = [_WNID_LINE.fullmatch(line) for line in lines]
     pairs = [(match[1], match[2]) for match in matches if match]
     if len(pairs) < len(lines):
         pairs = [
@@ -181,9 +181,8 @@ def _parse_mapping(document: Mapping[str, Any], path: Path) -> ClassNames | None
     keys, values = list(document), list(document.values())
     if _are_consecutive(keys):
         ordered = [document[key] for key in sorted(keys, key=int)]
-        if all(
-            isinstance(value, list) and len(value) == 2 for value in ordered
-        ):  # Keras' {"0": ["n01440764", "tench"]}
+        if all(isinstance(value, list) and len(value) == 2 for value in ordered):
+            # Keras' {"0": ["n01440764", "tench"]}
             return _from_aliases([(str(wnid), str(name)) for wnid, name in ordered], path)
         return ClassNames(tuple(ordered)) if all(isinstance(value, str) for value in ordered) else None
     if all(isinstance(value, int) for value in values) and _are_consecutive([str(value) for value in values]):

@@ -57,9 +57,8 @@ def recorded_network(recorded: Mapping[str, Any]) -> str | None:
     architecture = _text(config.get("architecture")) or _text(
         mapping_of(config.get("pretrained_cfg")).get("architecture")
     )
-    if (
-        architecture and config.get("model_type", "timm_wrapper") == "timm_wrapper"
-    ):  # transformers' class for timm's networks
+    # timm_wrapper is transformers' class for timm's networks.
+    if architecture and config.get("model_type", "timm_wrapper") == "timm_wrapper":
         return f"timm/{architecture.partition('.')[0]}"
     if _text(config.get("model_type")):
         return f"transformers/{config['model_type']}"
