@@ -22,9 +22,16 @@ from kdviz.core.language import N_, _
 from kdviz.core.vocabulary import Split
 from kdviz.data.doubts import Doubt
 from kdviz.data.labels.class_names import ClassNames
-from kdviz.data.labels.label_files import LABEL_FILES, folder_of, has_files, once, preferred_split, read_label_file
+from kdviz.data.labels.label_files import (
+    LABEL_FILES,
+    distinct_rows,
+    folder_of,
+    lists_files,
+    preferred_split,
+    read_label_file,
+)
 from kdviz.data.labels.label_numbers import labels_of_folders, labels_of_rows, numbers_of_rows
-from kdviz.data.pictures import Reading, files_below, is_picture, is_seen, left_out
+from kdviz.data.pictures import Reading, files_below, is_picture, is_visible, left_out
 
 _SPLITS: dict[str, tuple[str, ...]] = {
     Split.TEST: ("test", "testing"),
@@ -172,7 +179,7 @@ def read_picture_files(data: str | Path, *, classes: ClassNames | None = None, i
     if split_folders:
         return _from_split_folders(path, split_folders, classes)
     listing = _class_folders(path, path)
-    table = next((path / name for name in LABEL_FILES if has_files(path / name)), None)
+    table = next((path / name for name in LABEL_FILES if lists_files(path / name)), None)
     if table is not None and len(listing) < 2:
         return _from_label_file(table, classes, is_complete=True, inside=inside)
     if _are_classes(path, listing):
@@ -195,7 +202,7 @@ _Listing = dict[str, list[str]]
 
 def _subfolders(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and is_seen(path.name))
+        return sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path.name))
     except OSError as error:
         raise DatasetError(f"Cannot read the folder '{folder}': {error.strerror or error}.") from error
 
@@ -214,7 +221,7 @@ def _are_classes(folder: Path, listing: _Listing) -> bool:
 
 def _loose_pictures(folder: Path) -> list[str]:
     return sorted(
-        path.name for path in folder.iterdir() if path.is_file() and is_seen(path.name) and is_picture(path.name)
+        path.name for path in folder.iterdir() if path.is_file() and is_visible(path.name) and is_picture(path.name)
     )
 
 
@@ -311,7 +318,7 @@ def _from_label_file(path: Path, classes: ClassNames | None, *, is_complete: boo
     """
     all_rows = read_label_file(path)
     rows, split, held_out = preferred_split(all_rows, _SPLITS)
-    rows = once(rows, path)
+    rows = distinct_rows(rows, path)
     names = tuple(row.file for row in rows)
     base = folder_of(path, names, inside=inside)
     labels, titles = labels_of_rows(rows, classes, f"'{path}'")

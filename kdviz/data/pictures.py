@@ -112,7 +112,7 @@ def _room_for(shape: tuple[int, ...]) -> np.ndarray:
         ) from error
 
 
-def contents(folder: Path, names: Iterable[str]) -> dict[str, str]:
+def content_keys(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """Path -> a text that two files share if and only if they are equal byte for byte.
 
     Raises:
@@ -130,12 +130,12 @@ def files_below(path: Path, folder: Path) -> list[str]:
     """Paths, relative to ``folder``, of all files in ``path`` and its subfolders, sorted; hidden ones are left out."""
     paths = []
     for parent, subfolders, files in os.walk(path):
-        subfolders[:] = [name for name in subfolders if is_seen(name)]
-        paths += [(Path(parent) / name).relative_to(folder).as_posix() for name in files if is_seen(name)]
+        subfolders[:] = [name for name in subfolders if is_visible(name)]
+        paths += [(Path(parent) / name).relative_to(folder).as_posix() for name in files if is_visible(name)]
     return sorted(paths)
 
 
-def is_seen(name: str) -> bool:
+def is_visible(name: str) -> bool:
     """Whether a file or folder is neither hidden nor one that operating systems leave behind."""
     return not name.startswith((".", "__MACOSX")) and name not in ("Thumbs.db", "desktop.ini")
 

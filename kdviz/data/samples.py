@@ -76,7 +76,7 @@ class LabelledImages:
         return digest.hexdigest()
 
 
-def examined(
+def with_doubts(
     splits: Mapping[str, LabelledImages], reader_doubts: Iterable[Doubt], notes: Iterable[str] = ()
 ) -> dict[str, LabelledImages]:
     """Add doubts and notes to the splits of a data set: its reader's, and one for images that are in two splits.

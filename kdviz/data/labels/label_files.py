@@ -72,7 +72,7 @@ def read_label_file(path: Path) -> list[LabelRow]:
     return label_rows
 
 
-def has_files(path: Path) -> bool:
+def lists_files(path: Path) -> bool:
     """Whether a CSV file has a column with picture files, or begins with the name of one."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -101,7 +101,7 @@ def preferred_split(
     return [row for row in rows if split_of_name.get(row.split) == split], split, held_out
 
 
-def once(rows: Sequence[LabelRow], path: Path) -> list[LabelRow]:
+def distinct_rows(rows: Sequence[LabelRow], path: Path) -> list[LabelRow]:
     """Drop repeated rows, so that each file is there once.
 
     Raises:

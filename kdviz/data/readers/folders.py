@@ -13,15 +13,15 @@ from kdviz.core.vocabulary import Split
 from kdviz.data.groups import read_groups, require_groups, shared_groups, split_by_group
 from kdviz.data.pictures import (
     Reading,
-    contents,
+    content_keys,
     files_below,
     is_picture,
-    is_seen,
+    is_visible,
     left_out,
     read_pictures,
     require_input,
 )
-from kdviz.data.samples import LabelledImages, examined, require_fraction
+from kdviz.data.samples import LabelledImages, require_fraction, with_doubts
 
 _SPLITS: dict[str, tuple[str, ...]] = {
     Split.TRAIN: ("train", "training"),
@@ -77,18 +77,18 @@ def image_folder(
     classes = _classes(files_of_split, split_folders)
     listing = {split: _label_files(files, classes) for split, files in files_of_split.items()}
     all_files = [name for files in listing.values() for name, _ in files]
-    content = contents(folder, all_files)
+    keys = content_keys(folder, all_files)
     group_of = _read_groups(folder, groups, all_files)
     shares: dict[str, float] = {
         split: share for split, share in ((Split.VALIDATION, validation), (Split.TEST, test)) if split not in listing
     }
-    listing = _add_splits(listing, shares, group_of or content, seed)
+    listing = _add_splits(listing, shares, group_of or keys, seed)
     _require_samples(folder, listing, classes)
     reading = Reading()
     splits = {split: _read(folder, split, listing[split], classes, size, channels, reading) for split in _SPLITS}
     used = [*all_files, _GROUPS] if group_of else all_files
     doubts = [*left_out(files_below(folder, folder), used), *reading.doubts()]
-    return examined(splits, doubts, _notes(listing, classes, group_of))
+    return with_doubts(splits, doubts, _notes(listing, classes, group_of))
 
 
 def _require_shares(validation: float, test: float) -> None:
@@ -121,7 +121,7 @@ def _find_split_folders(folder: Path) -> dict[str, Path]:
 
 def _subfolders(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and is_seen(path.name))
+        return sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path.name))
     except OSError as error:
         raise DatasetError(f"Cannot read the folder '{folder}': {error.strerror or error}.") from error
 

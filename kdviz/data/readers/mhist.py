@@ -13,8 +13,8 @@ from kdviz.core.errors import DatasetError
 from kdviz.core.vocabulary import Split
 from kdviz.data.groups import split_by_group
 from kdviz.data.labels.csv_files import read_rows
-from kdviz.data.pictures import Reading, contents, files_below, left_out, read_pictures, require_input
-from kdviz.data.samples import LabelledImages, examined, require_fraction
+from kdviz.data.pictures import Reading, content_keys, files_below, left_out, read_pictures, require_input
+from kdviz.data.samples import LabelledImages, require_fraction, with_doubts
 
 MHIST_CLASSES = ("HP", "SSA")
 
@@ -54,8 +54,8 @@ def mhist(
     require_input(size, 3)
     require_fraction("validation", validation)
     rows = _annotations(folder)
-    content = contents(folder / "images", [row[0] for row in rows])
-    parts = _parts(rows, validation, seed, content)
+    keys = content_keys(folder / "images", [row[0] for row in rows])
+    parts = _parts(rows, validation, seed, keys)
     _require_classes(folder, parts)
     reading = Reading()
     splits = {split: _read(folder, split, part, size, reading) for split, part in parts.items()}
@@ -64,10 +64,10 @@ def mhist(
     notes = []
     if len(rows) != MHIST_IMAGES:
         notes.append(f"These are {len(rows):,} images, not MHIST's {MHIST_IMAGES:,}: no figure of them is MHIST's.")
-    return examined(splits, doubts, notes)
+    return with_doubts(splits, doubts, notes)
 
 
-def _parts(rows: Sequence[_Row], validation: float, seed: int, content: Mapping[str, str]) -> dict[str, list[_Row]]:
+def _parts(rows: Sequence[_Row], validation: float, seed: int, keys: Mapping[str, str]) -> dict[str, list[_Row]]:
     """Split -> its rows. Images of the partition train that are equal byte for byte stay in one split."""
     test = [row for row in rows if row[3] == Split.TEST]
     training = [row for row in rows if row[3] == Split.TRAIN]
@@ -75,7 +75,7 @@ def _parts(rows: Sequence[_Row], validation: float, seed: int, content: Mapping[
         return {Split.TRAIN: [], Split.VALIDATION: [], Split.TEST: test}
     labels = np.array([MHIST_CLASSES.index(row[1]) for row in training])
     split_numbers = split_by_group(
-        [content[row[0]] for row in training], labels, [1 - validation, validation], seed
+        [keys[row[0]] for row in training], labels, [1 - validation, validation], seed
     ).tolist()
     return {
         Split.TRAIN: [row for row, split_number in zip(training, split_numbers, strict=True) if split_number == 0],

@@ -15,7 +15,7 @@ from torch import Tensor
 from kdviz.core.errors import DatasetError, SettingError
 from kdviz.core.files import ASSETS
 from kdviz.core.vocabulary import Split
-from kdviz.data.samples import LabelledImages, examined
+from kdviz.data.samples import LabelledImages, with_doubts
 
 BUNDLED = ASSETS / "mnist" / "digits_5k.npz"
 
@@ -69,7 +69,7 @@ def mnist(data: str | Path | None = None, *, validation: int = 5_000, seed: int 
         Split.VALIDATION: full.take(index[:validation].sort().values, Split.VALIDATION),
         Split.TEST: test,
     }
-    return examined(splits, ())
+    return with_doubts(splits, ())
 
 
 def bundled_digits(path: str | Path = BUNDLED) -> dict[str, LabelledImages]:
