@@ -1,4 +1,4 @@
-"""Where torch computes, and in which precision that is fast."""
+"""Choice of the device on which torch computes, and of a fast precision."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from kdviz.core.errors import SettingError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` -> CUDA, then Apple's MPS, then the CPU; any other name as torch understands it.
+    """Choose a device: for ``auto`` CUDA, else Apple's MPS, else the CPU; any other name as torch understands it.
 
     Raises:
-        SettingError: torch does not know such a device, or there is none.
+        SettingError: torch does not know such a device, or it is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -29,6 +29,6 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 def _cpu_has(feature: str) -> bool:
-    """Whether torch says that the processor has a feature. The function is private: a later torch may lack it."""
-    asked = getattr(torch.cpu, f"_is_{feature}_supported", None)
-    return asked is not None and asked()
+    """Whether torch reports a CPU feature. The function is private to torch, and a later version may lack it."""
+    check = getattr(torch.cpu, f"_is_{feature}_supported", None)
+    return check is not None and check()

@@ -1,4 +1,4 @@
-"""Settings that come from the environment."""
+"""Settings from environment variables."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ THREADS = "KDVIZ_THREADS"
 
 
 def threads_from_environment() -> int | None:
-    """The number of CPU threads that ``KDVIZ_THREADS`` asks for; None: it is not set.
+    """The number of CPU threads in ``KDVIZ_THREADS``; None: not set.
 
     Raises:
-        SettingError: It is not a whole number above zero.
+        SettingError: The value is not a whole number above zero.
     """
-    asked = os.environ.get(THREADS, "").strip()
-    if not asked:
+    text = os.environ.get(THREADS, "").strip()
+    if not text:
         return None
-    if not (asked.isascii() and asked.isdecimal() and int(asked)):
-        raise SettingError(f"{THREADS} must be a whole number of at least 1, got '{asked}'.")
-    return int(asked)
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise SettingError(f"{THREADS} must be a whole number of at least 1, got '{text}'.")
+    return int(text)

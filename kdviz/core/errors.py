@@ -1,15 +1,15 @@
-"""Every exception that kdviz raises on purpose.
+"""Exceptions that kdviz raises.
 
 ::
 
     KdvizError                 one sentence for the user: what, why, what to do
-    ├── UnknownNameError       a name that no registry, folder or list holds
-    ├── ImageError             a picture that cannot be read or is not accepted
+    ├── UnknownNameError       a name that is in no registry, folder or list
+    ├── ImageError             a picture that cannot be read, or is not accepted
     ├── DatasetError           a data folder that is missing, incomplete or damaged
     ├── ExperimentError        an experiment folder that does not validate
     ├── TargetError            a class to explain that the model does not have
     ├── SettingError           an option outside its range, or options that do not fit together
-    └── ModelError             a model that breaks while it is explained or trained
+    └── ModelError             a model that fails while it is loaded, explained or trained
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 
 class KdvizError(Exception):
-    """Base of all kdviz errors. Its text is one sentence that can be shown to a user."""
+    """Base class of kdviz's errors. Its text is one sentence that can be shown to a user."""
 
 
 class UnknownNameError(KdvizError):
@@ -36,11 +36,11 @@ class UnknownNameError(KdvizError):
         self.known = names
 
     def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
-        return type(self), (self.kind, self.name, self.known)  # an exception is otherwise copied from its text alone
+        return type(self), (self.kind, self.name, self.known)  # by default, an exception is copied from its text alone
 
 
 class ImageError(KdvizError):
-    """A picture cannot be read, or is larger than what is accepted."""
+    """A picture cannot be read, or is too large."""
 
 
 class DatasetError(KdvizError):
@@ -60,4 +60,4 @@ class SettingError(KdvizError):
 
 
 class ModelError(KdvizError):
-    """A model returned something that cannot be explained or trained."""
+    """A model cannot be loaded, explained or trained."""

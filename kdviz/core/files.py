@@ -1,4 +1,4 @@
-"""Where kdviz's own files are, and writing that leaves the old file or the new one, never half of one."""
+"""Locations of kdviz's own files, atomic writing, and a store for files of long computations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# In a checkout assets/ and models/ lie beside the package; an installed wheel carries them inside it.
+# In a checkout, assets/ and models/ are beside the package; an installed wheel has them inside it.
 _ROOT = _PACKAGE.parent if (_PACKAGE.parent / "assets").is_dir() else _PACKAGE / "bundled"
 ASSETS = _ROOT / "assets"
 MODELS = _ROOT / "models"
@@ -27,15 +27,15 @@ def atomic_write(path: str | Path, content: bytes) -> None:
     """Write ``content`` to ``path`` through a temporary file in the same folder.
 
     Raises:
-        KdvizError: The folder cannot be made or the file cannot be written; an older file is then intact.
+        KdvizError: The folder cannot be made or the file cannot be written; an older file then stays intact.
     """
     path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -45,18 +45,18 @@ def atomic_write(path: str | Path, content: bytes) -> None:
         raise KdvizError(f"Cannot write '{path}': {error.strerror or error}.") from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)  # gone already when all went well
+            temporary.unlink(missing_ok=True)  # already moved if all went well
 
 
 def parquet_of(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """A table from the content of its Parquet file, read without a thread.
+    """Read a table from the content of a Parquet file, without starting a thread.
 
-    A thread of pyarrow's that still waits when the program ends may abort it, with "terminate called without an active
-    exception" (apache/arrow, issue 34314). ``pq.read_table``, a path and a filter by an expression begin one even with
-    ``use_threads=False``; and a path is opened more than once, while a study may replace the file.
+    A thread of pyarrow that still waits when the program ends may abort it, with "terminate called without an active
+    exception" (apache/arrow, issue 34314). ``pq.read_table``, paths and filters by an expression start one even with
+    ``use_threads=False``. A path would also be opened more than once, while a study may replace the file.
 
     Raises:
-        pyarrow.ArrowException: It is no Parquet file, or damaged.
+        pyarrow.ArrowException: The content is no Parquet file, or is damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -66,17 +66,17 @@ def parquet_of(content: bytes, columns: Sequence[str] | None = None) -> pa.Table
 
 
 def rows_where(table: pa.Table, column: str, *values: str, without: bool = False) -> pa.Table:
-    """The rows whose ``column`` of texts is one of ``values``, or with ``without`` the others; without a thread."""
+    """The rows whose text in ``column`` is one of ``values``, or with ``without`` the others; starts no thread."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     texts = table[column].cast(pa.string())
-    found = pc.call_function("is_in", [texts], pc.SetLookupOptions(pa.array(values, pa.string())))
-    return table.filter(pc.call_function("invert", [found]) if without else found)
+    is_selected = pc.call_function("is_in", [texts], pc.SetLookupOptions(pa.array(values, pa.string())))
+    return table.filter(pc.call_function("invert", [is_selected]) if without else is_selected)
 
 
 def require_writable(folder: str | Path) -> None:
-    """Make ``folder`` if it is missing, and fail now rather than after hours of work.
+    """Make ``folder`` if it is missing, and check that it is writable, before hours of work.
 
     Raises:
         KdvizError: Nothing can be written there.
@@ -90,10 +90,10 @@ def require_writable(folder: str | Path) -> None:
 
 
 class Store:
-    """A folder for the files of long work, local or anywhere that fsspec reaches (``s3://bucket/folder``).
+    """A folder for the files of a long computation, local or anywhere that fsspec reaches (``s3://bucket/folder``).
 
     Args:
-        url: A path or an fsspec URL. Several machines must mean the same folder by it; a path is made absolute.
+        url: A path or an fsspec URL, which must denote the same folder on all machines; a path is made absolute.
 
     Raises:
         KdvizError: fsspec cannot open it.
@@ -109,7 +109,7 @@ class Store:
             self.url = self._root
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None when there is no such file."""
+        """Read a file's content; None if there is no such file."""
         try:
             return self._files.cat_file(self._path(name))
         except FileNotFoundError:
@@ -118,10 +118,10 @@ class Store:
             raise KdvizError(f"Cannot read '{self._path(name)}': {error.strerror or error}.") from error
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file; whoever reads it meanwhile gets the old one or the new one.
+        """Write a file atomically: concurrent readers get the old content or the new one.
 
         Raises:
-            KdvizError: It cannot be written; an older file is then intact.
+            KdvizError: The file cannot be written; an older file then stays intact.
         """
         path = self._path(name)
         if isinstance(self._files, LocalFileSystem):
@@ -129,7 +129,7 @@ class Store:
             return
         try:
             self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self._files.pipe_file(path, content)  # an object store shows it when it is whole
+            self._files.pipe_file(path, content)  # an object store shows it only when it is complete
         except OSError as error:
             raise KdvizError(f"Cannot write '{path}': {error}.") from error
 
@@ -137,7 +137,7 @@ class Store:
         return bool(self._files.exists(self._path(name)))
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         try:
             self._files.rm_file(self._path(name))
         except FileNotFoundError:
@@ -150,6 +150,6 @@ class Store:
 
 
 def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

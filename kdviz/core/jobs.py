@@ -1,5 +1,7 @@
-"""Running many jobs: on one device in turn, a chunk each, so that nobody waits for somebody else's long one; or a list
-of them to its end, in this process or on a Ray cluster."""
+"""Running of jobs: a queue for one device whose jobs take turns, and lists of jobs, in this process or on Ray.
+
+Jobs in a queue advance by one chunk each, so that no session waits for the long job of another.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _SLICE_SECONDS = 0.08  # a turn lasts at least one chunk, and further chunks unt
 
 
 class QueueFullError(KdvizError):
-    """More jobs wait than the queue takes."""
+    """The queue is full."""
 
 
 class Job(Generic[State]):
@@ -28,16 +30,16 @@ class Job(Generic[State]):
     Attributes:
         status: ``waiting``, ``running``, ``done``, ``stopped`` or ``failed``.
         latest: The last state that was yielded, or None.
-        error: What to tell the user when it failed.
-        seconds: From submission to the end, or to now.
+        error: Message for the user if the job failed.
+        seconds: Time from submission to the end, or to now.
     """
 
-    def __init__(self, work: Callable[[], Iterator[State]], ended: Callable[[Job], None] | None = None):
+    def __init__(self, work: Callable[[], Iterator[State]], when_ended: Callable[[Job], None] | None = None):
         self.status = "waiting"
         self.latest: State | None = None
         self.error: str | None = None
         self._work = work
-        self._when_ended = ended
+        self._when_ended = when_ended
         self._states: Iterator[State] | None = None
         self._cancelled = threading.Event()
         self._ended = threading.Event()
@@ -46,7 +48,7 @@ class Job(Generic[State]):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the job has ended, so that no more states will come."""
         return self._ended.is_set()
 
     @property
@@ -54,15 +56,15 @@ class Job(Generic[State]):
         return (self._end or time.monotonic()) - self._start
 
     def cancel(self) -> None:
-        """Ask it to stop; it does so before its next chunk, and keeps its latest state."""
+        """Ask the job to stop; it does so before its next chunk, and keeps its latest state."""
         self._cancelled.set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end; True when it has come."""
+        """Wait for the end; return whether it has come."""
         return self._ended.wait(timeout)
 
-    def _turn(self) -> bool:
-        """Work for a moment; False when there is nothing left to do."""
+    def _run_slice(self) -> bool:
+        """Run for a moment; return whether there is more to do."""
         self.status = "running"
         if self._states is None:
             self._states = self._work()
@@ -87,10 +89,10 @@ class Job(Generic[State]):
 
 
 class JobQueue:
-    """One worker thread for one device. Jobs take turns.
+    """A queue with one worker thread for one device. Jobs take turns.
 
     Args:
-        limit: Jobs that may be under way at once.
+        limit: Number of jobs that may be in the queue.
     """
 
     def __init__(self, limit: int = 64):
@@ -100,14 +102,14 @@ class JobQueue:
         threading.Thread(target=self._run, name="kdviz-jobs", daemon=True).start()
 
     def submit(self, work: Callable[[], Iterator[State]], ended: Callable[[Job], None] | None = None) -> Job[State]:
-        """Queue a computation; ``work`` is called, and its states are made, on the worker thread.
+        """Queue a computation, which runs on the worker thread.
 
         Args:
-            work: Gives the states.
-            ended: Called, on the worker thread, with the job when it has ended.
+            work: Function that returns an iterator of states.
+            ended: Function that is called with the job, on the worker thread, when it has ended.
 
         Raises:
-            QueueFullError: Too many are under way.
+            QueueFullError: The queue is full.
         """
         job = Job(work, ended)
         with self._changed:
@@ -118,7 +120,7 @@ class JobQueue:
         return job
 
     def place(self, job: Job) -> int:
-        """How many other jobs are under way."""
+        """Number of other jobs in the queue."""
         return sum(other is not job for other in list(self._jobs))
 
     def _run(self) -> None:
@@ -127,17 +129,17 @@ class JobQueue:
                 while not self._jobs:
                     self._changed.wait()
                 job = self._jobs[0]
-            more = self._safely(job)
+            has_more = self._run_safely(job)
             with self._changed:
                 # The job stays at the head during its turn, so that place() counts it.
                 self._jobs.popleft()
-                if more:
+                if has_more:
                     self._jobs.append(job)
 
     @staticmethod
-    def _safely(job: Job) -> bool:
+    def _run_safely(job: Job) -> bool:
         try:
-            return job._turn()
+            return job._run_slice()
         except KdvizError as error:
             return job.finish("failed", str(error))
         except Exception:
@@ -148,11 +150,11 @@ class JobQueue:
 # a list of jobs -------------------------------------------------------------------------------------------------------
 
 Work = Callable[..., Iterator[Any]]
-"""``work(job, *shared)`` does one job and yields its states. Done again, it must do only what is left."""
+"""``work(job, *shared)`` runs one job and yields its states. When it is repeated, it must only do what is left."""
 
 
 def run_local(work: Work, jobs: Sequence[Any], shared: tuple[Any, ...] = ()) -> Iterator[tuple[int, Any]]:
-    """Do the jobs one after the other; yield (number of the job, state), and (number, None) when it is done."""
+    """Run the jobs one after the other; yield (number of the job, state), and (number, None) when it is done."""
     for number, job in enumerate(jobs):
         for state in work(job, *shared):
             yield number, state
@@ -168,44 +170,45 @@ def run_on_ray(
     cpus: float = 1,
     gpus: float = 0,
 ) -> Iterator[tuple[int, None]]:
-    """Do the jobs as Ray tasks, as many at once as the cluster has room for; yield (number, None) as each is done.
+    """Run the jobs as Ray tasks, as many at once as the cluster has room for; yield (number, None) as each is done.
 
-    ``shared`` is sent to each machine once. A job whose machine fails is done again elsewhere. The first job that
-    raises ends all of them. kdviz must be installed on every machine.
+    ``shared`` is sent to each machine once. A job whose machine fails is repeated elsewhere. The first job that raises
+    an error ends all of them. kdviz must be installed on every machine.
 
     Args:
         work, jobs, shared: As in :func:`run_local`; all must be picklable.
-        address: Of the cluster (``ray://host:10001``, ``host:6379``, ``auto``); None starts one on this machine.
-        cpus, gpus: What one job takes.
+        address: Address of the cluster (``ray://host:10001``, ``host:6379``, ``auto``); None: start one on this
+            machine.
+        cpus, gpus: Resources that one job needs.
 
     Raises:
         SettingError: Ray is not installed, or there is no cluster at the address.
-        KdvizError: What a job raised.
+        KdvizError: A job raised it, or was lost.
     """
     ray = start_ray(address)
-    task = ray.remote(_done).options(num_cpus=cpus, num_gpus=gpus, max_retries=10)
-    sent = [ray.put(one) for one in shared]
-    waiting = {task.remote(work, job, *sent): number for number, job in enumerate(jobs)}
+    task = ray.remote(_run_to_end).options(num_cpus=cpus, num_gpus=gpus, max_retries=10)
+    references = [ray.put(value) for value in shared]
+    pending = {task.remote(work, job, *references): number for number, job in enumerate(jobs)}
     try:
-        while waiting:
-            (ready,), _ = ray.wait(list(waiting), num_returns=1)
-            _result_of(ray, ready)
-            yield waiting.pop(ready), None
+        while pending:
+            (finished,), _ = ray.wait(list(pending), num_returns=1)
+            _result_of(ray, finished)
+            yield pending.pop(finished), None
     finally:
-        for reference in waiting:
+        for reference in pending:
             ray.cancel(reference, force=True)
 
 
-def _done(work: Work, job: Any, *shared: Any) -> None:
-    """Do one job to its end, on the machine where Ray puts it."""
+def _run_to_end(work: Work, job: Any, *shared: Any) -> None:
+    """Run one job to its end, on the machine that Ray chose."""
     deque(work(job, *shared), maxlen=0)
 
 
 def start_ray(address: str | None) -> Any:
-    """The module ``ray``, connected to the cluster at an address; None starts one on this machine.
+    """Connect Ray to the cluster at an address (None: start one on this machine), and return the module.
 
     Raises:
-        SettingError: It is not installed, or there is no cluster.
+        SettingError: Ray is not installed, or there is no cluster.
     """
     try:
         import ray  # pyright: ignore[reportMissingImports]

@@ -1,4 +1,4 @@
-"""A photograph of a handwritten digit as MNIST shows it."""
+"""Conversion of a photograph of a handwritten digit to MNIST's layout."""
 
 from __future__ import annotations
 
@@ -11,23 +11,17 @@ from scipy import ndimage
 from kdviz.core.errors import ImageError
 
 _DIGIT_BOX = 20  # MNIST digits fit a 20 x 20 box ...
-
-
-_DIGIT_CANVAS = 28  # ... whose centre of mass is put in the middle of 28 x 28 (LeCun et al., 1998),
-
-
+_DIGIT_CANVAS = 28  # ... whose centre of mass is in the middle of 28 x 28 (LeCun et al., 1998),
 _DIGIT_CENTRE = 14.5  # which is the centre of pixel 14, as measured on MNIST, not the corner between 13 and 14
-
-
 _WORKING_SIDE = 512  # photos are shrunk to this before thresholding: enough for a digit, and fast
 
 
 def mnist_digit(image: Image.Image) -> Image.Image:
-    """Bring a photo, scan or drawing of one digit to MNIST's form.
+    """Convert a photo, scan or drawing of one digit to MNIST's layout.
 
-    White on black, in a 20 x 20 box, its centre of mass in the middle of 28 x 28 (LeCun et al., 1998).
-    The background may be darker or lighter than the digit and may change slowly over the picture.
-    A 28 x 28 picture is taken to be in that form already.
+    That is white on black, in a 20 x 20 box, with the centre of mass in the middle of 28 x 28 (LeCun et al., 1998). The
+    background may be darker or lighter than the digit and may change slowly over the picture. A 28 x 28 picture is
+    assumed to have that layout already.
 
     Returns:
         A 28 x 28 picture in mode ``L``.
@@ -47,14 +41,14 @@ def mnist_digit(image: Image.Image) -> Image.Image:
 
 
 def _shrink(grey: Image.Image) -> np.ndarray:
-    # The short side keeps a few pixels, or a very long strip would vanish.
+    # The short side keeps a few pixels; otherwise a very long strip would vanish.
     scale = min(1.0, _WORKING_SIDE / max(grey.size))
     size = (max(8, round(grey.width * scale)), max(8, round(grey.height * scale)))
     return np.asarray(grey.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)) / 255.0
 
 
 def _ink(grey: np.ndarray) -> np.ndarray:
-    """Stroke strength in [0, 1], (H, W): how far a pixel is from the background, whichever is darker."""
+    """Strength of the strokes in [0, 1], (H, W): the difference of each pixel from the background."""
     paper = _background(grey)
     difference = grey - paper
     # The digit is what differs most from the paper; the sign of its strongest part is its polarity.
@@ -70,7 +64,7 @@ def _ink(grey: np.ndarray) -> np.ndarray:
 
 
 def _background(grey: np.ndarray) -> np.ndarray:
-    """A plane fitted to the picture's border: what the paper would look like without the digit."""
+    """A plane fitted to the picture's border, which estimates the paper without the digit."""
     height, width = grey.shape
     margin = max(1, round(0.06 * min(height, width)))
     y, x = np.mgrid[0:height, 0:width]
@@ -87,7 +81,7 @@ def _background(grey: np.ndarray) -> np.ndarray:
 
 
 def _otsu(values: np.ndarray) -> float:
-    """The threshold between two classes with the largest variance between them (Otsu, 1979)."""
+    """The threshold that maximises the variance between two classes (Otsu, 1979)."""
     counts, edges = np.histogram(values, bins=128)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)
@@ -99,9 +93,9 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def _largest_parts(ink: np.ndarray) -> np.ndarray:
-    """Drop specks: connected parts of less than a twelfth of the largest one's ink."""
-    found = ndimage.label(ink > 0.25, structure=np.ones((3, 3)))
-    labels, count = cast("tuple[np.ndarray, int]", found)
+    """Remove specks: connected components with less than a twelfth of the ink of the largest one."""
+    result = ndimage.label(ink > 0.25, structure=np.ones((3, 3)))
+    labels, count = cast("tuple[np.ndarray, int]", result)
     if count <= 1:
         return ink
     weights = np.bincount(labels.ravel(), weights=ink.ravel(), minlength=count + 1)

@@ -1,4 +1,4 @@
-"""Modules that have moved: their old names work until the next release, with a warning that gives the new one."""
+"""Moved modules: their old names work until the next release, with a warning that gives the new name."""
 
 from __future__ import annotations
 
@@ -32,48 +32,48 @@ MOVED = {
 
 
 class MovedModules(MetaPathFinder, Loader):
-    """Finds the old names, and gives the module of the new one."""
+    """Finds modules by their old names, and returns those of the new names."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The specification of a module that has moved; None for any other."""
+        """The specification of a moved module; None for any other."""
         return ModuleSpec(fullname, self) if _new_name(fullname) else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The module where it is now.
+        """Import the module under its new name.
 
         Warns:
             DeprecationWarning: Always.
         """
         new = _new_name(spec.name)
-        assert new is not None  # find_spec has seen to it
+        assert new is not None  # checked by find_spec
         warnings.warn(f"{spec.name} is now {new}; the old name goes with the next release.", DeprecationWarning, 2)
         module = importlib.import_module(new)
         spec.loader_state = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is run a second time; the module gets its own specification back."""
+        """Restore the module's own specification; its code is not run again."""
         assert module.__spec__ is not None
         module.__spec__ = module.__spec__.loader_state
 
 
 def _new_name(old: str) -> str | None:
-    for start, new in MOVED.items():
-        if old == start or old.startswith(f"{start}."):
-            return new + old.removeprefix(start)
+    for prefix, new in MOVED.items():
+        if old == prefix or old.startswith(f"{prefix}."):
+            return new + old.removeprefix(prefix)
     return None
 
 
 def install() -> None:
-    """Let ``import`` find the old names."""
+    """Make ``import`` find the old names."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
-        sys.meta_path.insert(0, MovedModules())  # before the one that would load a second copy of a submodule
+        sys.meta_path.insert(0, MovedModules())  # before the finder that would load a second copy of a submodule
 
 
 def warn_renamed(old: str, new: str) -> None:
-    """Say that a public name is used which has a new one.
+    """Warn that a public name has been renamed.
 
     Args:
         old: The former name, as its user wrote it.
@@ -86,7 +86,7 @@ def warn_renamed(old: str, new: str) -> None:
 
 
 def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
-    """A module's ``__getattr__`` that finds what has been renamed, with a warning.
+    """Make a module's ``__getattr__`` that finds renamed attributes, with a warning.
 
     Args:
         module: Name of the module.

@@ -1,7 +1,7 @@
-"""One registry for everything that is found by name: networks, data sets, losses, methods.
+"""Registries of everything that has a name: networks, data sets, losses, methods.
 
-A registry is the only description of its entries: the command line, the app and the documentation read it. It is filled
-when it is first read, with the built-in entries and then with those of plugins.
+A registry is the only description of its entries: the command line, the app and the documentation are derived from it.
+It is filled when it is first read, first with the built-in entries, then with those of plugins.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Default = TypeVar("Default")
 
 
 class Registry(Generic[Entry]):
-    """Names to entries. A second entry of the same name is a programming error.
+    """A mapping from names to entries. A second entry of the same name is a programming error.
 
     Args:
-        kind: What the entries are, for error messages.
+        kind: Kind of the entries, for error messages.
         package: The package whose modules register the built-in entries, all imported when the registry is first read.
             Empty: they are registered by the module that makes the registry.
-        one_per_file: Each module of ``package`` registers the one entry that has the module's name, and is imported
-            when that entry is read: names are known without importing what the entries need, such as torch.
+        one_per_file: Whether each module of ``package`` registers one entry with the module's name, and is imported
+            only when that entry is read: names are then known without importing what entries need, such as torch.
 
     >>> colours = Registry[str]("colour")
     >>> colours.add("red", "#f00")
@@ -48,7 +48,7 @@ class Registry(Generic[Entry]):
         self._filled = not package
 
     def add(self, name: str, entry: Entry) -> Entry:
-        """Register ``entry``.
+        """Register ``entry`` and return it.
 
         Raises:
             ValueError: The name is taken.
@@ -65,8 +65,8 @@ class Registry(Generic[Entry]):
 
     def get(self, name: str, default: Default = None) -> Entry | Default:
         """The entry of this name, or ``default``."""
-        known = name in self._read()
-        return self[name] if known else default
+        is_known = name in self._read()
+        return self[name] if is_known else default
 
     def import_built_in(self) -> None:
         """Import the modules of all built-in entries, without reading the plugins."""
@@ -78,14 +78,14 @@ class Registry(Generic[Entry]):
         """The entry of this name.
 
         Raises:
-            UnknownNameError: There is none; the text suggests the closest name.
+            UnknownNameError: There is no such entry; the text suggests the closest name.
         """
-        known = self._read()
-        if name not in known:
-            raise UnknownNameError(self.kind, name, known)
-        if known[name] is None:
+        entries = self._read()
+        if name not in entries:
+            raise UnknownNameError(self.kind, name, entries)
+        if entries[name] is None:
             importlib.import_module(f"{self._package}.{name}")
-        entry = known[name]
+        entry = entries[name]
         assert entry is not None, f"{self._package}.{name} registers no {self.kind} of its name"
         return entry
 
@@ -93,7 +93,7 @@ class Registry(Generic[Entry]):
         return name in self._read()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._read()))  # which may grow while it is read
+        return iter(list(self._read()))  # a copy, since the dictionary may grow meanwhile
 
     def __len__(self) -> int:
         return len(self._read())
@@ -104,7 +104,7 @@ class Registry(Generic[Entry]):
         return self._entries
 
     def _fill(self) -> None:
-        """Register the built-in entries, before those of plugins: a plugin cannot take the name of one."""
+        """Register the built-in entries, before those of plugins, which cannot take their names."""
         if self._filled:
             return
         self._filled = True
@@ -115,13 +115,13 @@ class Registry(Generic[Entry]):
                 importlib.import_module(f"{self._package}.{module}")
 
     def _awaits(self, name: str) -> bool:
-        """Whether the entry is still to be registered, by the module that is being imported now."""
+        """Whether the entry is still to be registered, by a module that is being imported now."""
         return self._entries[name] is None and f"{self._package}.{name}" in sys.modules
 
 
 def _modules(package: str) -> list[str]:
-    """The names of a package's public modules, which is not imported for it."""
+    """Names of the public modules of a package, found without importing it."""
     spec = find_spec(package)
     folders = spec.submodule_search_locations if spec else None
     assert folders is not None, f"{package} is no package"
-    return [found.name for found in pkgutil.iter_modules(folders) if not found.name.startswith("_")]
+    return [module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_")]

@@ -1,6 +1,6 @@
-"""The words that files, addresses and commands share: whose model it is, and which part of the data.
+"""Roles of models and splits of data sets, as files, addresses and commands name them.
 
-The members are texts: they compare, hash, format and are written to JSON and parquet as the words themselves.
+The members are strings: they compare, hash and format like their values, and are written to JSON and parquet as these.
 """
 
 from __future__ import annotations

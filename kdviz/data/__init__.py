@@ -1,7 +1,7 @@
 """Data sets as tensors in memory: MNIST, the bundled digits, MHIST, and any folder of images.
 
-Images are kept as one ``uint8`` tensor: indexing it is faster than any loader with workers. One that is larger than
-``pictures.IN_MEMORY`` lies in a temporary file, of which the system keeps in memory what is used.
+Images are kept as one ``uint8`` tensor: indexing it is faster than any loader with workers. A tensor larger than
+``pictures.IN_MEMORY`` is mapped from a temporary file, of which the system keeps in memory what is used.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ __all__ = [
     "mnist",
 ]
 
-# Imported when first used: the names of the data sets are read without torch.
-_HOMES = {
+# Imported on first use: the names of the data sets are read without importing torch.
+_MODULES = {
     "BUNDLED": "readers.mnist",
     "MHIST_CLASSES": "readers.mhist",
     "MHIST_IMAGES": "readers.mhist",
@@ -49,6 +49,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"kdviz.data.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"kdviz.data.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'kdviz.data' has no attribute '{name}'")

@@ -47,7 +47,13 @@ class GivenPredictions:
 
 @dataclass(frozen=True)
 class _Table:
-    """What a file holds, in its own order: float64 (n, classes), and which picture each row is, if it says so."""
+    """Content of a file in its own row order.
+
+    Attributes:
+        scores: float64 (n, classes).
+        files: The picture that each row belongs to; empty if the file does not name them.
+        labels: (n,), ground truth as the file has it.
+    """
 
     scores: np.ndarray
     files: tuple[str, ...] = ()
@@ -57,23 +63,24 @@ class _Table:
 
 
 def read_predictions(path: str | Path, pictures: PictureFiles, classes: Sequence[str]) -> Tensor:
-    """Predictions as logits, float32 (N, classes): :func:`given_predictions` without what is known of them."""
+    """Read predictions as logits, float32 (N, classes); see :func:`given_predictions`."""
     return given_predictions(path, pictures, classes).logits
 
 
 def given_predictions(path: str | Path, pictures: PictureFiles, classes: Sequence[str]) -> GivenPredictions:
     """Read predictions of a data set's pictures.
 
-    Rows that name their files are put into the pictures' order, others are taken to be in it. Probabilities become
-    their logarithms, whose softmax they are. Where only the predicted class and its confidence are known, the other
-    classes share what is left evenly; without a confidence it is :data:`LABEL_ONLY`, which says nothing of the model.
+    Rows that name their files are put into the pictures' order; other rows are assumed to be in that order already.
+    Probabilities are replaced by their logarithms, whose softmax returns them. Where only the predicted class and its
+    confidence are known, the other classes share the remaining probability evenly; without a confidence,
+    :data:`LABEL_ONLY` is used, which says nothing about the model.
 
     Args:
         path: An ``.npz`` with ``logits`` or ``probabilities`` (N, classes), and perhaps ``files`` and ``labels``; an
-            ``.npy`` with the same array alone; or a CSV file with a row a picture: a column ``file`` (or ``sample``,
+            ``.npy`` with the same array alone; or a CSV file with one row a picture: a column ``file`` (or ``sample``,
             its number), and a column for each class, or ``predicted`` (a name or a number) and perhaps ``confidence``.
-        pictures: Of which they are.
-        classes: Names.
+        pictures: The pictures that were predicted.
+        classes: Class names, in the order of the labels.
 
     Raises:
         DatasetError: The file cannot be read, or is not of these pictures and classes.
@@ -81,17 +88,17 @@ def given_predictions(path: str | Path, pictures: PictureFiles, classes: Sequenc
     path = Path(path).expanduser()
     table = _read(path, classes)
     _require_shape(table, path, len(classes))
-    order = _order(table, path, pictures)
+    order = _row_order(table, path, pictures)
     scores = torch.from_numpy(table.scores[order])
     _require_labels(table, order, path, pictures)
     return GivenPredictions(_as_logits(scores, path, certain=table.are_probabilities).float(), table.has_scores)
 
 
 def _as_logits(scores: Tensor, path: Path, *, certain: bool) -> Tensor:
-    """Probabilities, also rounded ones, as logarithms; anything else as it is.
+    """Return the logarithms of probabilities, rounded ones included; return anything else unchanged.
 
     Raises:
-        DatasetError: The file calls them probabilities, and they are not.
+        DatasetError: The file calls the scores probabilities, but they are not.
     """
     sums = scores.sum(1, keepdim=True)
     summed = bool(((sums - 1).abs() < _ROUNDED).all())
@@ -103,12 +110,12 @@ def _as_logits(scores: Tensor, path: Path, *, certain: bool) -> Tensor:
 
 
 def _are_shares(scores: Tensor) -> bool:
-    """Whether several rows, whose sums are 1, are not below 0 and vary: which logits hardly ever do."""
+    """Whether rows that sum to 1 are non-negative and not constant, which hardly ever holds for logits."""
     return len(scores) >= _LEAST_ROWS and bool((scores >= 0).all()) and bool(scores.ne(scores[0, 0]).any())
 
 
 def _read(path: Path, classes: Sequence[str]) -> _Table:
-    readers = {".npz": _of_npz, ".npy": _of_npy, ".csv": _of_csv, ".tsv": _of_csv, ".txt": _of_csv}
+    readers = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv, ".tsv": _read_csv, ".txt": _read_csv}
     if path.suffix.lower() not in readers:
         raise DatasetError(f"'{path}' is no file of predictions; kdviz reads .npz, .npy and .csv.")
     try:
@@ -119,7 +126,7 @@ def _read(path: Path, classes: Sequence[str]) -> _Table:
         raise
     except OSError as error:
         raise DatasetError(f"Cannot read '{path}': {error.strerror or error}.") from error
-    except (ValueError, EOFError, SyntaxError, zipfile.BadZipFile, csv.Error) as error:  # of damaged files, and objects
+    except (ValueError, EOFError, SyntaxError, zipfile.BadZipFile, csv.Error) as error:  # damaged, or pickled objects
         raise DatasetError(
             f"'{path}' cannot be read: it is damaged, or holds Python objects, which are never unpickled; save plain "
             "numbers with numpy.savez, or a CSV file in UTF-8."
@@ -129,7 +136,7 @@ def _read(path: Path, classes: Sequence[str]) -> _Table:
 # numpy ----------------------------------------------------------------------------------------------------------------
 
 
-def _of_npz(path: Path, classes: Sequence[str]) -> _Table:
+def _read_npz(path: Path, classes: Sequence[str]) -> _Table:
     with zipfile.ZipFile(path) as archive:
         if sum(info.file_size for info in archive.infolist()) > _MOST_BYTES:
             raise DatasetError(f"'{path}' unpacks to more than {_MOST_BYTES // 2**30} GB; save its scores as float16.")
@@ -139,21 +146,21 @@ def _of_npz(path: Path, classes: Sequence[str]) -> _Table:
             raise DatasetError(f"'{path}' has the arrays {sorted(arrays)}; call that of the scores logits.")
         files = next((arrays[name] for name in _FILES if name in arrays), None)
         labels = next((arrays[name] for name in _LABELS if name in arrays), None)
-        named = tuple(map(str, files.tolist())) if files is not None else ()
-        found = _of_array(arrays[scores], classes, named, labels)
-    return replace(found, are_probabilities=found.are_probabilities or scores in _PROBABILITIES)
+        file_names = tuple(map(str, files.tolist())) if files is not None else ()
+        table = _table_from_array(arrays[scores], classes, file_names, labels)
+    return replace(table, are_probabilities=table.are_probabilities or scores in _PROBABILITIES)
 
 
-def _of_npy(path: Path, classes: Sequence[str]) -> _Table:
-    return _of_array(np.load(path, allow_pickle=False, mmap_mode="r"), classes)
+def _read_npy(path: Path, classes: Sequence[str]) -> _Table:
+    return _table_from_array(np.load(path, allow_pickle=False, mmap_mode="r"), classes)
 
 
-def _of_array(
+def _table_from_array(
     array: np.ndarray, classes: Sequence[str], files: tuple[str, ...] = (), labels: np.ndarray | None = None
 ) -> _Table:
-    """Scores (n, classes); or (n,) of whole numbers, which are answers."""
+    """Interpret an array as scores (n, classes), or as predicted classes if it is (n,) of integers."""
     if array.ndim == 1 and array.dtype.kind in "iu":
-        return _Table(_of_answers(array.tolist(), None, len(classes)), files, labels, False, True)
+        return _Table(_probabilities_of(array.tolist(), None, len(classes)), files, labels, False, True)
     if array.ndim == 2 and array.dtype.kind in "fiu":
         return _Table(np.asarray(array, np.float64), files, labels)
     raise DatasetError(
@@ -162,46 +169,46 @@ def _of_array(
     )
 
 
-def _of_answers(answers: Sequence[int], confidence: Sequence[float] | None, classes: int) -> np.ndarray:
-    """Probabilities (n, classes) of which only the predicted class and perhaps its own is known."""
-    wrong = [answer for answer in answers if not 0 <= answer < classes]
-    if wrong:
-        raise DatasetError(f"A picture is predicted to be class {wrong[0]}, and there are {classes}, from 0 on.")
-    sure = np.full(len(answers), LABEL_ONLY) if confidence is None else np.asarray(confidence, np.float64)
-    if not ((sure >= 0) & (sure <= 1)).all():
+def _probabilities_of(predicted: Sequence[int], confidence: Sequence[float] | None, classes: int) -> np.ndarray:
+    """Probabilities (n, classes) where only the predicted class, and perhaps its probability, is known."""
+    outside = [answer for answer in predicted if not 0 <= answer < classes]
+    if outside:
+        raise DatasetError(f"A picture is predicted to be class {outside[0]}, and there are {classes}, from 0 on.")
+    top_scores = np.full(len(predicted), LABEL_ONLY) if confidence is None else np.asarray(confidence, np.float64)
+    if not ((top_scores >= 0) & (top_scores <= 1)).all():
         raise DatasetError("A confidence is not from 0 to 1; write probabilities, or leave the column out.")
     # The predicted class stays the most probable: no confidence is below an even share.
-    sure = np.clip(sure, 1 / classes + 1e-6, 1)
-    scores = np.repeat(((1 - sure) / max(1, classes - 1))[:, None], classes, axis=1)
-    scores[np.arange(len(answers)), list(answers)] = sure
+    top_scores = np.clip(top_scores, 1 / classes + 1e-6, 1)
+    scores = np.repeat(((1 - top_scores) / max(1, classes - 1))[:, None], classes, axis=1)
+    scores[np.arange(len(predicted)), list(predicted)] = top_scores
     return scores
 
 
 # CSV ------------------------------------------------------------------------------------------------------------------
 
 
-def _of_csv(path: Path, classes: Sequence[str]) -> _Table:
+def _read_csv(path: Path, classes: Sequence[str]) -> _Table:
     header, body = _rows(path)
-    plain = [name.casefold().replace(" ", "_") for name in header]
-    columns = {name: [row[number].strip() for row in body] for number, name in reversed(list(enumerate(plain)))}
+    plain_header = [name.casefold().replace(" ", "_") for name in header]
+    columns = {name: [row[number].strip() for row in body] for number, name in reversed(list(enumerate(plain_header)))}
     files = tuple(next((columns[name] for name in _FILE_COLUMNS if name in columns), ()))
-    scored = _scored(header, plain, classes)
-    if scored:
-        return _Table(np.array([[_as_number(row[column], path) for column in scored] for row in body]), files)
-    answered = next((columns[name] for name in _PREDICTED if name in columns), None)
-    if answered is None:
+    score_columns = _score_columns(header, plain_header, classes)
+    if score_columns:
+        return _Table(np.array([[_parse_number(row[column], path) for column in score_columns] for row in body]), files)
+    predicted_cells = next((columns[name] for name in _PREDICTED if name in columns), None)
+    if predicted_cells is None:
         raise DatasetError(
             f"'{path}' has neither a column for each of the {len(classes)} classes, called as they are, nor a column "
             "predicted."
         )
-    sure = next((columns[name] for name in _CONFIDENCE if name in columns), None)
-    confidence = [_as_number(value, path) for value in sure] if sure else None
-    answers = _numbers(answered, classes, path)
-    return _Table(_of_answers(answers, confidence, len(classes)), files, None, False, True)
+    confidence_cells = next((columns[name] for name in _CONFIDENCE if name in columns), None)
+    confidence = [_parse_number(value, path) for value in confidence_cells] if confidence_cells else None
+    predicted = _class_numbers(predicted_cells, classes, path)
+    return _Table(_probabilities_of(predicted, confidence, len(classes)), files, None, False, True)
 
 
 def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, all of one length."""
+    """The header and the rows of a CSV file, all of the same length."""
     text = path.read_text(encoding="utf-8-sig")
     first = text.partition("\n")[0]
     rows = [row for row in csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count)) if row]
@@ -214,42 +221,42 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
-def _as_number(cell: str, path: Path) -> float:
-    """NaN where there is none, which is refused later."""
+def _parse_number(cell: str, path: Path) -> float:
+    """A cell as a number; NaN for an empty one, which is refused later."""
     try:
         return float(cell or "nan")
     except ValueError:
         raise DatasetError(f"'{path}' has '{cell}' where a number should be; correct it.") from None
 
 
-def _scored(header: Sequence[str], plain: Sequence[str], classes: Sequence[str]) -> list[int]:
-    """Of each class its column: by name, or by number; empty unless there is one for each."""
+def _score_columns(header: Sequence[str], plain_header: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """The column of each class, matched by name or by number; empty unless every class has one."""
     matched = match_names(header, classes)
     by_class = {number: column for column, number in enumerate(matched) if number is not None}
     if len(by_class) == len(classes):
         return [by_class[number] for number in range(len(classes))]
     for form in ("{}", "class_{}", "logit_{}", "logits_{}", "prob_{}", "p{}"):
         numbered = [form.format(number) for number in range(len(classes))]
-        if set(numbered) <= set(plain):
-            return [list(plain).index(name) for name in numbered]
+        if set(numbered) <= set(plain_header):
+            return [list(plain_header).index(name) for name in numbered]
     return []
 
 
-def _numbers(answers: Sequence[str], classes: Sequence[str], path: Path) -> list[int]:
-    """Predicted names or numbers as numbers."""
-    different = sorted(set(answers))
-    matched = dict(zip(different, match_names(different, classes), strict=True))
-    if all(answer.isascii() and answer.isdigit() for answer in different) and None in matched.values():
-        return [int(answer) for answer in answers]
-    strange = [answer for answer in different if matched[answer] is None]
-    if strange:
+def _class_numbers(predicted: Sequence[str], classes: Sequence[str], path: Path) -> list[int]:
+    """Predicted class names or numbers as class numbers."""
+    distinct = sorted(set(predicted))
+    number_of = dict(zip(distinct, match_names(distinct, classes), strict=True))
+    if all(cell.isascii() and cell.isdigit() for cell in distinct) and None in number_of.values():
+        return [int(cell) for cell in predicted]
+    unknown = [cell for cell in distinct if number_of[cell] is None]
+    if unknown:
         raise DatasetError(
-            f"'{path}' predicts '{strange[0]}', which is none of the {len(classes)} classes, such as '{classes[0]}'."
+            f"'{path}' predicts '{unknown[0]}', which is none of the {len(classes)} classes, such as '{classes[0]}'."
         )
-    return [number for answer in answers if (number := matched[answer]) is not None]
+    return [number for cell in predicted if (number := number_of[cell]) is not None]
 
 
-# whose they are -------------------------------------------------------------------------------------------------------
+# checks and row order -------------------------------------------------------------------------------------------------
 
 
 def _require_shape(table: _Table, path: Path, classes: int) -> None:
@@ -257,18 +264,18 @@ def _require_shape(table: _Table, path: Path, classes: int) -> None:
         raise DatasetError(
             f"'{path}' has scores of {table.scores.shape[1]} classes, and there are {classes}; see --classes."
         )
-    strange = int((~np.isfinite(table.scores)).any(1).sum())
-    if strange:
+    bad_rows = int((~np.isfinite(table.scores)).any(1).sum())
+    if bad_rows:
         raise DatasetError(
-            f"{strange} of {len(table.scores)} rows in '{path}' have scores that are missing, NaN or infinite; correct "
-            "them."
+            f"{bad_rows} of {len(table.scores)} rows in '{path}' have scores that are missing, NaN or infinite; "
+            "correct them."
         )
     if table.files and len(table.files) != len(table.scores):
         raise DatasetError(f"'{path}' names {len(table.files)} files, and has {len(table.scores)} rows of scores.")
 
 
-def _order(table: _Table, path: Path, pictures: PictureFiles) -> list[int]:
-    """Of each picture the row."""
+def _row_order(table: _Table, path: Path, pictures: PictureFiles) -> list[int]:
+    """The row of each picture."""
     count = len(pictures)
     if not table.files:
         if len(table.scores) != count:
@@ -288,25 +295,29 @@ def _order(table: _Table, path: Path, pictures: PictureFiles) -> list[int]:
 
 
 def _rows_by_name(files: Sequence[str], names: Sequence[str], path: Path) -> list[int | None]:
-    """Of each picture the row that names it: by its path, by the end of it, or by its number."""
-    plain = [PurePosixPath(file.replace("\\", "/")).as_posix() for file in files]
-    if len(set(plain)) < len(plain):
-        first = next(file for file in plain if plain.count(file) > 1)
+    """The row that names each picture: by its path, by its file name, or by its number."""
+    paths = [PurePosixPath(file.replace("\\", "/")).as_posix() for file in files]
+    if len(set(paths)) < len(paths):
+        first = next(file for file in paths if paths.count(file) > 1)
         raise DatasetError(f"'{path}' has several rows of '{first}'; leave one.")
-    where = {file: row for row, file in enumerate(plain)}
-    if all(name in where for name in names):
-        return [where[name] for name in names]
-    ends = {PurePosixPath(file).name: row for row, file in enumerate(plain)}
-    own = [PurePosixPath(name).name for name in names]
-    if len(ends) == len(plain) and len(set(own)) == len(own) and any(name in ends for name in own):
-        return [ends.get(name) for name in own]
-    if all(file.isascii() and file.isdigit() for file in plain):
-        return [where.get(str(number)) for number in range(len(names))]
-    return [where.get(name) for name in names]
+    row_of_path = {file: row for row, file in enumerate(paths)}
+    if all(name in row_of_path for name in names):
+        return [row_of_path[name] for name in names]
+    row_of_file_name = {PurePosixPath(file).name: row for row, file in enumerate(paths)}
+    file_names = [PurePosixPath(name).name for name in names]
+    if (
+        len(row_of_file_name) == len(paths)
+        and len(set(file_names)) == len(file_names)
+        and any(name in row_of_file_name for name in file_names)
+    ):
+        return [row_of_file_name.get(name) for name in file_names]
+    if all(file.isascii() and file.isdigit() for file in paths):
+        return [row_of_path.get(str(number)) for number in range(len(names))]
+    return [row_of_path.get(name) for name in names]
 
 
 def _require_labels(table: _Table, order: Sequence[int], path: Path, pictures: PictureFiles) -> None:
-    """Labels in the file must be those of the pictures: they show that the rows are in another order."""
+    """Refuse a file whose labels are not those of the pictures, since its rows are then in another order."""
     labels = table.labels
     if (
         labels is None
@@ -315,9 +326,9 @@ def _require_labels(table: _Table, order: Sequence[int], path: Path, pictures: P
         or labels.shape != table.scores.shape[:1]
     ):
         return
-    differing = int((torch.from_numpy(labels[list(order)].astype(np.int64)) != pictures.labels).sum())
-    if differing:
+    mismatches = int((torch.from_numpy(labels[list(order)].astype(np.int64)) != pictures.labels).sum())
+    if mismatches:
         raise DatasetError(
-            f"{differing} of {len(order)} labels in '{path}' are not those of the data: its rows are in another order, "
-            "or its classes are; add an array files."
+            f"{mismatches} of {len(order)} labels in '{path}' are not those of the data: its rows are in another "
+            "order, or its classes are; add an array files."
         )

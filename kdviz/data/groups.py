@@ -16,7 +16,7 @@ _STEPS = 200_000  # of all tries together, so that many groups take seconds
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """File -> group, of a CSV file with the columns ``file`` (path in the data folder) and ``group``.
+    """Read file -> group from a CSV file with the columns ``file`` (path in the data folder) and ``group``.
 
     Raises:
         DatasetError: It cannot be read, has an empty field, or puts a file into two groups.
@@ -47,66 +47,72 @@ def require_groups(groups: Mapping[str, str], names: Sequence[str]) -> None:
 
 def shared_groups(groups: Mapping[str, str], splits: Mapping[str, Sequence[str]]) -> list[str]:
     """A sentence about groups that are in more than one split, or none."""
-    places: dict[str, set[str]] = {}
+    splits_of_group: dict[str, set[str]] = {}
     for split, names in splits.items():
         for name in names:
-            places.setdefault(groups[name], set()).add(split)
-    shared = {group: where for group, where in places.items() if len(where) > 1}
+            splits_of_group.setdefault(groups[name], set()).add(split)
+    shared = {group: group_splits for group, group_splits in splits_of_group.items() if len(group_splits) > 1}
     if not shared:
         return []
     first = min(shared)
     return [
-        f"{len(shared)} of {len(places)} groups are in more than one split (the first is '{first}', in "
+        f"{len(shared)} of {len(splits_of_group)} groups are in more than one split (the first is '{first}', in "
         f"{' and '.join(sorted(shared[first]))}), so that figures of held-out samples are too good."
     ]
 
 
 def split_by_group(groups: Sequence[str], labels: np.ndarray, shares: Sequence[float], seed: int) -> np.ndarray:
-    """The number of a split for each sample, int64 (N,): no group is in two, each has about its share of every class.
+    """Assign each sample to a split so that no group is in two and each split has about its share of every class.
 
-    Groups are dealt out in random orders, each to the split that lacks most of its classes; of these the result that
-    gives every split some of each class, and then the one that is closest to the shares, is taken.
+    Groups are assigned in random orders, each to the split that lacks most of its classes. Of these results the one
+    that gives every split some of each class, and then the one closest to the shares, is returned.
 
     Args:
-        groups: Of each sample.
+        groups: Group of each sample.
         labels: int64 (N,).
-        shares: Of each split; their sum is 1.
-        seed: Of the orders.
+        shares: Share of each split; they sum to 1.
+        seed: Seed of the random orders.
+
+    Returns:
+        int64 (N,), the number of a split for each sample.
     """
-    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    names, group_index = np.unique(np.asarray(groups), return_inverse=True)
     classes = int(labels.max()) + 1
-    pairs, counts = np.unique(member * classes + labels, return_counts=True)
+    pairs, counts = np.unique(group_index * classes + labels, return_counts=True)
     label = pairs % classes
-    # In shares of a class, so that a rare class counts as much as a common one.
-    parts = counts / np.bincount(labels, minlength=classes)[label]
+    # Counted in shares of a class, so that a rare class weighs as much as a common one.
+    class_shares = counts / np.bincount(labels, minlength=classes)[label]
     bounds = np.searchsorted(pairs // classes, np.arange(len(names) + 1))
-    of_group = [(label[start:stop], parts[start:stop]) for start, stop in pairwise(bounds)]
-    random = np.random.default_rng(seed)
+    parts_of_group = [(label[start:stop], class_shares[start:stop]) for start, stop in pairwise(bounds)]
+    generator = np.random.default_rng(seed)
     tries = max(2, min(_TRIES, _STEPS // len(names)))
     # By absolute need large groups find room; by relative need small splits get their part of a rare class.
-    dealt = [_deal(of_group, np.asarray(shares), random.permutation(len(names)), number % 2) for number in range(tries)]
-    return min(dealt, key=lambda result: result[1])[0][member]
+    assignments = [
+        _assign(parts_of_group, np.asarray(shares), generator.permutation(len(names)), number % 2)
+        for number in range(tries)
+    ]
+    return min(assignments, key=lambda result: result[1])[0][group_index]
 
 
-def _deal(
+def _assign(
     groups: Sequence[tuple[np.ndarray, np.ndarray]], shares: np.ndarray, order: np.ndarray, power: int
 ) -> tuple[np.ndarray, float]:
-    """Split of each group, int64 (groups,), and how far the splits are from their shares.
+    """The split of each group, int64 (groups,), and how far the splits are from their shares.
 
     Args:
-        groups: The labels in each, and which parts of these classes they are.
-        shares: Of each split.
-        order: In which the groups are dealt out.
-        power: 0: to the split that lacks most; 1: to the one that lacks most of its share.
+        groups: The labels in each group, and the share of each of these classes that is in the group.
+        shares: Share of each split.
+        order: Order in which the groups are assigned.
+        power: 0: a group goes to the split that lacks most; 1: to the one that lacks most relative to its share.
     """
     present = np.unique(np.concatenate([labels for labels, _ in groups]))
-    given = np.zeros((len(shares), present[-1] + 1))  # (splits, classes)
+    filled = np.zeros((len(shares), present[-1] + 1))  # (splits, classes)
     weight = shares**-power
-    places = np.zeros(len(groups), np.int64)
+    split_of_group = np.zeros(len(groups), np.int64)
     for group in order:
-        labels, parts = groups[group]
-        place = (weight * ((shares[:, None] - given[:, labels]) @ parts)).argmax()
-        given[place, labels] += parts
-        places[group] = place
-    given = given[:, present]
-    return places, float(((given - shares[:, None]) ** 2).sum() + (given == 0).sum())
+        labels, class_shares = groups[group]
+        split = (weight * ((shares[:, None] - filled[:, labels]) @ class_shares)).argmax()
+        filled[split, labels] += class_shares
+        split_of_group[group] = split
+    filled = filled[:, present]
+    return split_of_group, float(((filled - shares[:, None]) ** 2).sum() + (filled == 0).sum())

@@ -1,4 +1,4 @@
-"""Picture files to one tensor, as the models will see them."""
+"""Decoding of picture files into one tensor, as the models will see them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ IN_MEMORY = 2**30
 """Bytes of a tensor of images; a larger one is put into a temporary file."""
 
 _DARK = 0.25
-"""Of the declared white: if no pixel of a whole data set is brighter, its files hold fewer bits than they declare."""
+"""Share of the declared white: if no pixel of a data set is brighter, its files hold fewer bits than they declare."""
 
 _THREADS = 4
 
 
 def require_input(size: tuple[int, int], channels: int) -> None:
-    """Refuse what no model takes.
+    """Refuse an image size or number of channels that no model accepts.
 
     Raises:
         SettingError: The size is not two whole numbers from 1 to 4096, or there are not 1 or 3 channels.
@@ -42,41 +42,41 @@ def require_input(size: tuple[int, int], channels: int) -> None:
 
 
 class Reading:
-    """What reading the files of one data set showed."""
+    """A record of what reading the files of one data set showed."""
 
     def __init__(self) -> None:
         self.read = 0
         self.deep: list[tuple[str, float]] = []
-        """Of each picture of more than 8 bits: what :func:`kdviz.core.images.depth_of` says."""
+        """What :func:`kdviz.core.images.depth_of` returns for each picture of more than 8 bits."""
 
     def doubts(self) -> list[Doubt]:
-        """How they were scaled, and whether they are all dark."""
+        """Doubts about how pictures of more than 8 bits were scaled, and whether they are all dark."""
         if not self.deep:
             return []
         depths = dict(sorted(Counter(depth for depth, _ in self.deep).items()))
-        found = [Doubt("depth", figures={"depths": depths, "samples": self.read})]
+        doubts = [Doubt("depth", figures={"depths": depths, "samples": self.read})]
         peak = max(peak for _, peak in self.deep)
         if peak < _DARK:
-            found.append(Doubt("dark", figures={"samples": len(self.deep), "peak": round(peak, 6)}))
-        return found
+            doubts.append(Doubt("dark", figures={"samples": len(self.deep), "peak": round(peak, 6)}))
+        return doubts
 
 
 def read_pictures(
     folder: Path, names: Sequence[str], size: tuple[int, int], channels: int, reading: Reading | None = None
 ) -> Tensor:
-    """Decode files, fitted to a model's input as ``Experiment.prepare`` does it: ``uint8`` (N, C, H, W).
+    """Decode files and fit them to a model's input as ``Experiment.prepare`` does: ``uint8`` (N, C, H, W).
 
     Args:
-        folder: Where the files are.
-        names: Their paths in it.
+        folder: Folder of the files.
+        names: Paths of the files within it.
         size: Height and width.
         channels: 1 (grey) or 3 (RGB).
-        reading: Where to note what they showed.
+        reading: Record to which bit depths are added.
 
     Raises:
-        DatasetError: Some cannot be read (the first is named), or there is no room for the images.
+        DatasetError: Some files cannot be read (the first is named), or there is no room for the images.
     """
-    pixels, noted = _room_for((len(names), channels, *size)), reading or Reading()
+    pixels, record = _room_for((len(names), channels, *size)), reading or Reading()
 
     def read(number: int) -> str:
         try:
@@ -84,25 +84,25 @@ def read_pictures(
             pixels[number] = as_pixels(fit_to(picture, size, channels))
         except ImageError as error:
             return str(error)
-        noted.deep += [depth_of(picture)] if depth_of(picture)[0] else []
+        record.deep += [depth_of(picture)] if depth_of(picture)[0] else []
         return ""
 
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         failures = [failure for failure in pool.map(read, range(len(names))) if failure]
-    noted.read += len(names)
+    record.read += len(names)
     if failures:
         raise DatasetError(f"{len(failures)} of {len(names)} images in '{folder}' cannot be used: {failures[0]}")
     return torch.from_numpy(pixels)
 
 
 def _room_for(shape: tuple[int, ...]) -> np.ndarray:
-    """An array of ``uint8``: in memory, or in a temporary file that vanishes with it."""
+    """An empty ``uint8`` array: in memory, or in a temporary file that is deleted with it."""
     size = math.prod(shape)
     if size <= IN_MEMORY:
         return np.empty(shape, np.uint8)
     try:
         with tempfile.TemporaryFile() as file:
-            if hasattr(os, "posix_fallocate"):  # a disk that is full must be an error now, not a crash later
+            if hasattr(os, "posix_fallocate"):  # a full disk must raise an error now, not crash later
                 os.posix_fallocate(file.fileno(), 0, size)
             return np.memmap(file, np.uint8, "w+", shape=shape)
     except OSError as error:
@@ -112,8 +112,8 @@ def _room_for(shape: tuple[int, ...]) -> np.ndarray:
         ) from error
 
 
-def contents(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Path -> a text that files share if they are equal byte for byte, and no others do.
+def content_keys(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Path -> a text that two files share if and only if they are equal byte for byte.
 
     Raises:
         DatasetError: A file cannot be read.
@@ -127,16 +127,16 @@ def contents(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def files_below(path: Path, folder: Path) -> list[str]:
-    """The paths in ``folder`` of all files in ``path`` and its subfolders, sorted; hidden ones are left out."""
-    found = []
-    for where, below, files in os.walk(path):
-        below[:] = [name for name in below if is_seen(name)]
-        found += [(Path(where) / name).relative_to(folder).as_posix() for name in files if is_seen(name)]
-    return sorted(found)
+    """Paths, relative to ``folder``, of all files in ``path`` and its subfolders, sorted; hidden ones are left out."""
+    paths = []
+    for parent, subfolders, files in os.walk(path):
+        subfolders[:] = [name for name in subfolders if is_visible(name)]
+        paths += [(Path(parent) / name).relative_to(folder).as_posix() for name in files if is_visible(name)]
+    return sorted(paths)
 
 
-def is_seen(name: str) -> bool:
-    """Whether a file or folder is not hidden, nor one of those that systems leave behind."""
+def is_visible(name: str) -> bool:
+    """Whether a file or folder is neither hidden nor one that operating systems leave behind."""
     return not name.startswith((".", "__MACOSX")) and name not in ("Thumbs.db", "desktop.ini")
 
 
@@ -145,23 +145,23 @@ def is_picture(name: str) -> bool:
 
 
 def left_out(files: Iterable[str], used: Iterable[str]) -> list[Doubt]:
-    """A doubt that counts the files of a data folder that are not used, by their endings.
+    """A doubt that counts the unused files of a data folder by their endings.
 
     Args:
-        files: All of them.
-        used: Those that are pictures of the data set, or describe it.
+        files: All files of the folder.
+        used: The files that are pictures of the data set, or describe it.
     """
-    rest = set(files) - set(used)
-    if not rest:
+    unused = set(files) - set(used)
+    if not unused:
         return []
-    unread = Counter(Path(name).suffix.lower() for name in rest if not is_picture(name))
-    elsewhere = Counter(Path(name).suffix.lower() for name in rest if is_picture(name))
+    unread = Counter(Path(name).suffix.lower() for name in unused if not is_picture(name))
+    elsewhere = Counter(Path(name).suffix.lower() for name in unused if is_picture(name))
     return [Doubt("left_out", figures={"endings": _by_count(unread), "elsewhere": _by_count(elsewhere)})]
 
 
 def _by_count(counts: Counter[str]) -> dict[str, int]:
-    """The most frequent first."""
-    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+    """The counts, the most frequent first."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _digest(path: Path) -> str:

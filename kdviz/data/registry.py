@@ -1,7 +1,7 @@
-"""Data sets by name: what each is called, how it is read, and how it is usually trained on.
+"""Registry of data sets: title, reader and usual training of each.
 
-Each is declared once, in a file of :mod:`kdviz.data.sets` or in a plugin; the command line, the lists and the trainings
-follow from that. A declaration does not import torch: its reader does, when it is called.
+Each data set is declared once, in a file of :mod:`kdviz.data.sets` or in a plugin; the command line, the lists and
+training are derived from that. A declaration does not import torch: its reader does, when it is called.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kdviz.core.registry import Registry
+from kdviz.core.vocabulary import Split
 
 if TYPE_CHECKING:
     from kdviz.data.samples import LabelledImages
@@ -21,8 +22,8 @@ class Recipe:
     """The usual training on a data set.
 
     Attributes:
-        teacher, student: Networks by name.
-        pretrained: Whether they begin with ImageNet's weights.
+        teacher, student: Names of the networks.
+        pretrained: Whether the networks start from ImageNet weights.
         epochs, teacher_epochs: Passes over the training split.
         batch_size: Samples per step.
         learning_rate: Learning rate of Adam.
@@ -49,14 +50,14 @@ class DataSet:
 
     Attributes:
         title: Title of an experiment on it.
-        description: One sentence for lists and help texts.
+        description: One sentence, for lists and help texts.
         read: ``read(data, size=(height, width), channels=channels, **options)`` -> its splits. ``data`` is the folder
-            that the user names, or None. Splits of a data set to train on are ``train``, ``validation`` and ``test``.
+            that the user names, or None. A data set to train on has the splits ``train``, ``validation`` and ``test``.
         recipe: The usual training; None: it cannot be trained on.
-        input: Keyword arguments of the networks' :class:`kdviz.models.inputs.InputSpec`; None: the input that the
+        input: Keyword arguments for the networks' :class:`kdviz.models.inputs.InputSpec`; None: the input that the
             student's pretrained weights expect.
         needs_folder: Whether ``data`` must be given. Otherwise the data are downloaded, or come with kdviz.
-        options: Names of the options of ``read`` that the command line can pass, such as ``groups``.
+        options: Options of ``read`` that the command line can pass, such as ``groups``.
         bundled: Name of the data set whose samples come with kdviz and are never trained on.
         title_of: The title for splits that were read, where it is not always ``title``.
     """
@@ -81,15 +82,15 @@ def trainable_datasets() -> list[str]:
 
 
 def bundled_samples(dataset: str) -> LabelledImages | None:
-    """The samples of a data set that come with kdviz and are never trained on.
+    """The samples of a data set that come with kdviz and are never trained on; None if there are none.
 
     Args:
-        dataset: Name of a data set; that of an experiment need not be a known one.
+        dataset: Name of a data set, known or not.
 
     Raises:
-        DatasetError: They are damaged.
+        DatasetError: The bundled samples are damaged.
     """
     entry = datasets.get(dataset)
     if entry is None or not entry.bundled:
         return None
-    return datasets[entry.bundled].read(None)["bundled"]
+    return datasets[entry.bundled].read(None)[Split.BUNDLED]

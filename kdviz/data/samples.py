@@ -31,11 +31,11 @@ class LabelledImages:
         labels: ``int64`` (N,).
         classes: Class names, in the order of the labels.
         split: ``train``, ``validation``, ``test`` or ``bundled``.
-        names: Where each sample comes from: a file's path in the data folder, or ``train/123`` for number 123 of
+        names: Where each sample comes from: a file's path within the data folder, or ``train/123`` for number 123 of
             MNIST's training file. None: not known.
         annotators: How many of the annotators chose the last class, ``int64`` (N,); None: not known.
         notes: What a user should know about the data set, one sentence each.
-        doubts: What looks wrong with the data set; their sentences are among the notes. None: nobody looked.
+        doubts: What looks wrong with the data set; their sentences are among the notes. None: not checked.
     """
 
     images: Tensor
@@ -51,14 +51,14 @@ class LabelledImages:
         return len(self.labels)
 
     def take(self, index: Tensor, split: str | None = None) -> LabelledImages:
-        """The samples at ``index`` (int64 or bool), as a split of another name if given. Their images are copied."""
-        chosen = torch.arange(len(self))[index]
+        """Copy the samples at ``index`` (int64 or bool) into a new object, whose split may get another name."""
+        samples = torch.arange(len(self))[index]
         return replace(
             self,
             images=self.images[index],
             labels=self.labels[index],
             split=split or self.split,
-            names=None if self.names is None else tuple(self.names[sample] for sample in chosen.tolist()),
+            names=None if self.names is None else tuple(self.names[sample] for sample in samples.tolist()),
             annotators=None if self.annotators is None else self.annotators[index],
         )
 
@@ -68,7 +68,7 @@ class LabelledImages:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, as hex, of the images, labels and classes: equal for equal data, wherever it was read from."""
+        """SHA-256, as hex, of the images, labels and classes: equal for equal data, wherever they were read from."""
         digest = hashlib.sha256(ascii((tuple(self.images.shape), self.classes)).encode())
         digest.update(np.ascontiguousarray(self.labels.numpy(), dtype="<i8").data)
         for part in self.images.split(_HASHED_AT_ONCE):
@@ -76,29 +76,29 @@ class LabelledImages:
         return digest.hexdigest()
 
 
-def examined(
-    splits: Mapping[str, LabelledImages], found: Iterable[Doubt], notes: Iterable[str] = ()
+def with_doubts(
+    splits: Mapping[str, LabelledImages], reader_doubts: Iterable[Doubt], notes: Iterable[str] = ()
 ) -> dict[str, LabelledImages]:
-    """The splits of a data set, with what its reader found and the copies that are in two of them.
+    """Add doubts and notes to the splits of a data set: its reader's, and one for images that are in two splits.
 
     Args:
         splits: Name -> samples.
-        found: What reading the files showed.
-        notes: Sentences that are no doubts.
+        reader_doubts: Doubts that arose while the files were read.
+        notes: Further sentences, which are no doubts.
     """
-    doubts = (*found, *copies(splits))
-    said = (*notes, *(doubt.text for doubt in doubts))
-    return {name: replace(samples, notes=said, doubts=doubts) for name, samples in splits.items()}
+    doubts = (*reader_doubts, *copies(splits))
+    sentences = (*notes, *(doubt.text for doubt in doubts))
+    return {name: replace(samples, notes=sentences, doubts=doubts) for name, samples in splits.items()}
 
 
 def as_picture(pixels: Tensor) -> Image.Image:
-    """``uint8`` (C, H, W) -> a PIL image, mode ``L`` or ``RGB``."""
+    """Convert ``uint8`` (C, H, W) to a PIL image of mode ``L`` or ``RGB``."""
     array = pixels.permute(1, 2, 0).numpy()
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
 def as_pixels(picture: Image.Image) -> np.ndarray:
-    """A PIL image in mode ``L`` or ``RGB`` -> ``uint8`` (C, H, W)."""
+    """Convert a PIL image of mode ``L`` or ``RGB`` to ``uint8`` (C, H, W)."""
     pixels = np.asarray(picture)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 

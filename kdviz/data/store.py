@@ -1,4 +1,4 @@
-"""An experiment's own pictures, as a table: with them it can be shown without the data set.
+"""Table of an experiment's own pictures, with which it can be shown without the data set.
 
 ``samples.parquet`` is tidy, one row a sample: split, sample (its number in the split, as in predictions.parquet), name,
 label, and image, a PNG of exactly the pixels that the models see.
@@ -34,21 +34,21 @@ _SCHEMA = pa.schema(
         ("image", pa.binary()),
     ]
 )
-_GROUP_BYTES = 2**21  # of pixels in a row group, which is what is read to show one picture
+_GROUP_BYTES = 2**21  # pixels in a row group; a whole group is read to show one picture
 _LARGEST_GROUP = 1024
 _COMPRESSION = dict.fromkeys(_SCHEMA.names, "zstd") | {"image": "none"}  # PNG is compressed already
 _WRITING: dict[str, Any] = {"compression": _COMPRESSION, "write_page_checksum": True}
 
 
 def samples_table(splits: Sequence[LabelledImages], limit: int | None = None) -> bytes:
-    """The table as a file's content.
+    """Return the content of samples.parquet for some splits.
 
     Args:
-        splits: With names of their own.
-        limit: The most samples of a split; of more, a random choice that is always the same is stored.
+        splits: Splits with distinct names.
+        limit: The most samples to store of a split; of a larger split a fixed random choice is stored.
 
     Raises:
-        SettingError: Two splits have one name, there is none, or the limit is below 1.
+        SettingError: Two splits share a name, there is no split, or the limit is below 1.
     """
     names = [samples.split for samples in splits]
     if not names or len(set(names)) < len(names):
@@ -59,16 +59,16 @@ def samples_table(splits: Sequence[LabelledImages], limit: int | None = None) ->
     with pq.ParquetWriter(buffer, _SCHEMA, **_WRITING) as writer:
         for samples in splits:
             rows = max(1, min(_LARGEST_GROUP, _GROUP_BYTES // math.prod(samples.images.shape[1:])))
-            for chosen in _chosen(len(samples), limit).split(rows):
-                writer.write_batch(_batch(samples, chosen.tolist()))
+            for chosen in _choose_samples(len(samples), limit).split(rows):
+                writer.write_batch(_record_batch_of(samples, chosen.tolist()))
     return buffer.getvalue().to_pybytes()
 
 
 def stored_samples(split: str, rows: Sequence[tuple[int, str, int, bytes]]) -> bytes:
-    """The table of one split as a file's content, from pictures that are PNG files already.
+    """Return the content of samples.parquet for one split whose pictures are PNG files already.
 
     Args:
-        split: Its name.
+        split: Name of the split.
         rows: (number of the sample in the split, name, label or -1, PNG), in any order.
     """
     ordered = sorted(rows)
@@ -90,17 +90,17 @@ def _record_batch(columns: Sequence[list[Any]]) -> pa.RecordBatch:
 
 
 def _text(name: str) -> str:
-    return name.encode(errors="replace").decode()  # a file's name may be no text
+    return name.encode(errors="replace").decode()  # a file's name may not be valid text
 
 
-def _chosen(count: int, limit: int | None) -> Tensor:
-    """Numbers of the samples to store, ascending."""
+def _choose_samples(count: int, limit: int | None) -> Tensor:
+    """Numbers of the samples to store, in ascending order."""
     if limit is None or count <= limit:
         return torch.arange(count)
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:limit].sort().values
 
 
-def _batch(samples: LabelledImages, chosen: Sequence[int]) -> pa.RecordBatch:
+def _record_batch_of(samples: LabelledImages, chosen: Sequence[int]) -> pa.RecordBatch:
     names = samples.names or [f"{samples.split}/{number}" for number in range(len(samples))]
     columns = [
         [samples.split] * len(chosen),
@@ -119,26 +119,26 @@ def _png(picture: Image.Image) -> bytes:
 
 
 class StoredSamples:
-    """The stored samples of one split. Pictures are read when they are asked for; any thread may ask.
+    """The stored samples of one split. Pictures are read on demand, from any thread.
 
-    Samples are counted from 0 to ``len() - 1``; :attr:`numbers` says which they are in the whole split.
+    Samples are counted from 0 to ``len() - 1``; :attr:`numbers` gives their numbers in the whole split.
 
     Args:
-        path: Of samples.parquet.
-        split: Which of its splits.
+        path: Path of samples.parquet.
+        split: Name of the split.
         classes: The experiment's class names.
         shape: Channels, height and width of the images.
 
     Attributes:
-        split: As given.
-        classes: As given.
+        split: Name of the split.
+        classes: The experiment's class names.
         labels: ``int64`` (N,); -1 where it is not known.
         names: Where each sample comes from.
         numbers: ``int64`` (N,): the column ``sample`` of predictions.parquet.
 
     Raises:
         ExperimentError: The table is missing or damaged.
-        UnknownNameError: It has no such split.
+        UnknownNameError: The table has no such split.
     """
 
     def __init__(self, path: str | Path, split: str, classes: Sequence[str], shape: tuple[int, int, int]):
@@ -146,15 +146,15 @@ class StoredSamples:
         self.classes = tuple(classes)
         self._path, self._shape = Path(path), shape
         self._lock = Lock()
-        self._file, table, groups = _opened(self._path)
-        every = np.array(table["split"].to_pylist(), dtype=object)
-        if split not in every:
-            raise UnknownNameError("split of stored samples", split, set(every.tolist()))
-        rows = np.flatnonzero(every == split)
-        mine = table.take(pa.array(rows))
-        self.names: tuple[str, ...] = tuple(mine["name"].to_pylist())
-        self.labels = torch.from_numpy(mine["label"].to_numpy().astype(np.int64))
-        self.numbers = torch.from_numpy(mine["sample"].to_numpy().astype(np.int64))
+        self._file, table, groups = _open_table(self._path)
+        row_splits = np.array(table["split"].to_pylist(), dtype=object)
+        if split not in row_splits:
+            raise UnknownNameError("split of stored samples", split, set(row_splits.tolist()))
+        rows = np.flatnonzero(row_splits == split)
+        selected = table.take(pa.array(rows))
+        self.names: tuple[str, ...] = tuple(selected["name"].to_pylist())
+        self.labels = torch.from_numpy(selected["label"].to_numpy().astype(np.int64))
+        self.numbers = torch.from_numpy(selected["sample"].to_numpy().astype(np.int64))
         if not ((self.labels >= -1) & (self.labels < len(self.classes))).all():
             raise _damaged(self._path)
         starts = np.cumsum([0, *groups])
@@ -168,33 +168,35 @@ class StoredSamples:
         """Stored sample number ``sample`` as a PIL image, mode ``L`` or ``RGB``.
 
         Raises:
-            ExperimentError: It is damaged.
+            ExperimentError: The picture is damaged.
         """
-        return self._decoded(self._read([sample])[0])
+        return self._decode(self._read([sample])[0])
 
     def images(self, index: Tensor | Sequence[int]) -> Tensor:
-        """Those at ``index`` (int64 or bool): ``uint8`` (n, C, H, W).
+        """The images at ``index`` (int64 or bool): ``uint8`` (n, C, H, W).
 
         Raises:
-            ExperimentError: One is damaged.
+            ExperimentError: An image is damaged.
         """
-        places = index if isinstance(index, Tensor) else torch.tensor(list(index), dtype=torch.int64)
-        chosen = torch.arange(len(self))[places].tolist()
+        positions = index if isinstance(index, Tensor) else torch.tensor(list(index), dtype=torch.int64)
+        chosen = torch.arange(len(self))[positions].tolist()
         images = torch.empty((len(chosen), *self._shape), dtype=torch.uint8)
-        for place, data in enumerate(self._read(chosen)):
-            pixels = torch.from_numpy(np.array(self._decoded(data)))
-            images[place] = pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+        for number, data in enumerate(self._read(chosen)):
+            pixels = torch.from_numpy(np.array(self._decode(data)))
+            images[number] = pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
         return images
 
     def _read(self, samples: Sequence[int]) -> list[bytes]:
-        """The PNG files of some samples; each group of rows is read once."""
-        found: dict[int, bytes] = {}
-        for group, members in groupby(sorted(set(samples), key=self._place), key=lambda one: int(self._group[one])):
+        """The PNG files of some samples; each row group is read once."""
+        pngs: dict[int, bytes] = {}
+        for group, members in groupby(
+            sorted(set(samples), key=self._location), key=lambda sample: int(self._group[sample])
+        ):
             column = self._column(group)
-            found |= {sample: column[int(self._row[sample])].as_py() for sample in members}
-        return [found[sample] for sample in samples]
+            pngs |= {sample: column[int(self._row[sample])].as_py() for sample in members}
+        return [pngs[sample] for sample in samples]
 
-    def _place(self, sample: int) -> tuple[int, int]:
+    def _location(self, sample: int) -> tuple[int, int]:
         return int(self._group[sample]), int(self._row[sample])
 
     def _column(self, group: int) -> pa.ChunkedArray:
@@ -204,7 +206,7 @@ class StoredSamples:
         except (pa.ArrowException, OSError) as error:
             raise _damaged(self._path) from error
 
-    def _decoded(self, data: bytes | None) -> Image.Image:
+    def _decode(self, data: bytes | None) -> Image.Image:
         channels, height, width = self._shape
         try:
             picture = open_image(data or b"")
@@ -215,8 +217,8 @@ class StoredSamples:
         return picture
 
 
-def _opened(path: Path) -> tuple[pq.ParquetFile, pa.Table, list[int]]:
-    """The file, its columns but the images, and the number of rows in each group."""
+def _open_table(path: Path) -> tuple[pq.ParquetFile, pa.Table, list[int]]:
+    """The file, its columns without the images, and the number of rows in each row group."""
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
         if not file.schema_arrow.equals(_SCHEMA):

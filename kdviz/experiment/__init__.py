@@ -1,4 +1,4 @@
-"""An experiment: its folder, its runs, and how its record is checked."""
+"""Experiments: their folders, their runs, and the validation of their records."""
 
 from kdviz.core.errors import KdvizError
 from kdviz.experiment.folder import FORMATS, IMPORTED, MORE_BASELINES, ROLES, Experiment

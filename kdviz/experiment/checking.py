@@ -1,4 +1,4 @@
-"""Reading experiment.json: every field is checked, and what is wrong becomes one sentence that names it."""
+"""Validation of experiment.json: every field is checked, and an error names the field that is wrong."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class Checker:
-    """Turns a wrong field into one sentence that names it."""
+    """Reads fields of experiment.json and raises an error that names the field if one is wrong."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def that(self, fine: bool, name: str, problem: str) -> None:
-        if not fine:
+    def that(self, is_valid: bool, name: str, problem: str) -> None:
+        if not is_valid:
             raise ExperimentError(f"The experiment '{self.folder}' is refused: field '{name}' {problem}.")
 
     def text(self, mapping: Mapping[str, Any], key: str, prefix: str = "") -> str:
@@ -42,8 +42,8 @@ class Checker:
 
     def strings(self, mapping: Mapping[str, Any], key: str) -> list[str]:
         value = mapping.get(key)
-        fine = isinstance(value, list) and len(value) >= 2 and all(isinstance(item, str) for item in value)
-        self.that(fine, key, "must be a list of two or more texts")
+        is_valid = isinstance(value, list) and len(value) >= 2 and all(isinstance(item, str) for item in value)
+        self.that(is_valid, key, "must be a list of two or more texts")
         self.that(len(set(value)) == len(value), key, "must not repeat a class")  # type: ignore[arg-type]
         return list(value)  # type: ignore[arg-type]
 
@@ -53,16 +53,16 @@ class Checker:
         return str(value)
 
     def sides(self, value: Any, name: str) -> tuple[int, int]:
-        """Height and width."""
-        fine = isinstance(value, list) and len(value) == 2 and all(is_number(side) for side in value)
-        fine = fine and all(side == int(side) and 1 <= side <= 4096 for side in value)
-        self.that(fine, name, "must be two whole numbers from 1 to 4096")
+        """Height and width from a list of two whole numbers."""
+        is_valid = isinstance(value, list) and len(value) == 2 and all(is_number(side) for side in value)
+        is_valid = is_valid and all(side == int(side) and 1 <= side <= 4096 for side in value)
+        self.that(is_valid, name, "must be two whole numbers from 1 to 4096")
         return int(value[0]), int(value[1])
 
     def numbers(self, mapping: Mapping[str, Any], key: str, count: int, name: str) -> tuple[float, ...]:
         value = mapping.get(key)
-        fine = isinstance(value, list) and len(value) == count and all(is_number(item) for item in value)
-        self.that(fine, name, f"must be a list of {count} finite numbers")
+        is_valid = isinstance(value, list) and len(value) == count and all(is_number(item) for item in value)
+        self.that(is_valid, name, f"must be a list of {count} finite numbers")
         return tuple(float(item) for item in value)  # type: ignore[union-attr]
 
 
@@ -81,7 +81,7 @@ def _is_finite_json(value: object) -> bool:
 
 
 def _are_metrics(value: object) -> bool:
-    """Split -> name -> number."""
+    """Whether a value maps splits to names to finite numbers."""
     return isinstance(value, dict) and all(
         isinstance(numbers, dict) and all(is_number(number) for number in numbers.values())
         for numbers in value.values()
@@ -89,7 +89,7 @@ def _are_metrics(value: object) -> bool:
 
 
 def input_spec(check: Checker, entry: Any, name: str = "input") -> InputSpec:
-    """The input in a document; ``name`` is the field's."""
+    """Read an input from a document; ``name`` is the name of its field."""
     check.that(isinstance(entry, dict), name, "must be an object")
     channels = entry.get("channels")
     check.that(type(channels) is int and channels in (1, 3), f"{name}.channels", "must be 1 or 3")
@@ -114,16 +114,16 @@ def _resize(check: Checker, value: Any, name: str) -> int | tuple[int, int] | No
 
 
 def run_of(check: Checker, entry: Any, name: str, folder: Path, picture: InputSpec, classes: int, version: int) -> Run:
-    """A run of an experiment's list.
+    """Read a run from an experiment's list.
 
     Args:
-        check: Raises what is wrong.
-        entry: Of the list.
-        name: Its field's name.
-        folder: The experiment's.
+        check: Checker of the experiment's folder.
+        entry: Entry of the list.
+        name: Name of its field.
+        folder: The experiment's folder.
         picture: The experiment's common picture.
-        classes: How many the experiment has.
-        version: Of the format.
+        classes: Number of the experiment's classes.
+        version: Version of the format.
     """
     check.that(isinstance(entry, dict), name, "must be an object")
     prefix = f"{name}."
@@ -131,49 +131,51 @@ def run_of(check: Checker, entry: Any, name: str, folder: Path, picture: InputSp
     check.that(ROLE_NAME.fullmatch(role) is not None, prefix + "role", "has characters that a role must not have")
     network = _network(check, entry, prefix, version)
     training, metrics = entry.get("training", {}), entry.get("metrics", {})
-    fine = isinstance(training, dict) and _is_finite_json(training)
-    check.that(fine, prefix + "training", "must be an object of finite values")
+    is_valid = isinstance(training, dict) and _is_finite_json(training)
+    check.that(is_valid, prefix + "training", "must be an object of finite values")
     check.that(_are_metrics(metrics), prefix + "metrics", "must hold finite numbers by split and name")
     weights, digest = ("", "") if network == PREDICTIONS else _file(check, entry, prefix)
     run = Run(role, network, weights, digest, training, metrics, folder, picture, classes)
     if version == 1:
         return run
-    own = input_spec(check, entry["input"], f"{prefix}input") if "input" in entry else picture
+    own_input = input_spec(check, entry["input"], f"{prefix}input") if "input" in entry else picture
     logits, order = _classes(check, entry, prefix, classes)
     settings = entry.get("settings", {})
     check.that(isinstance(settings, dict) and _is_finite_json(settings), prefix + "settings", "must be an object")
     texts = {key: check.optional_text(entry, key, prefix) for key in ("title", "parent", "made_by")}
-    return replace(run, spec=own, n_classes=logits, picture=picture, class_order=order, settings=settings, **texts)
+    return replace(
+        run, spec=own_input, n_classes=logits, picture=picture, class_order=order, settings=settings, **texts
+    )
 
 
 def _network(check: Checker, entry: Mapping[str, Any], prefix: str, version: int) -> str:
     network = check.text(entry, "network", prefix)
-    plain = network.removesuffix(RENORMALISED)
+    base_name = network.removesuffix(RENORMALISED)
     libraries = ("torchvision/", "timm/") if version == 1 else ("torchvision/", "timm/", "transformers/")
-    known = plain in networks or network == ONNX or plain.startswith(libraries)
-    known |= version > 1 and network == PREDICTIONS
-    check.that(known, prefix + "network", "must be a network of kdviz, or torchvision/NAME, timm/NAME or onnx")
+    is_known = base_name in networks or network == ONNX or base_name.startswith(libraries)
+    is_known |= version > 1 and network == PREDICTIONS
+    check.that(is_known, prefix + "network", "must be a network of kdviz, or torchvision/NAME, timm/NAME or onnx")
     return network
 
 
 def _file(check: Checker, entry: Mapping[str, Any], prefix: str) -> tuple[str, str]:
-    """Name and SHA-256 of the weights file."""
+    """The name and the recorded SHA-256 of the weights file."""
     weights = check.text(entry, "weights", prefix)
-    kind = ".onnx" if entry.get("network") == ONNX else ".safetensors"
-    fine = ROLE_NAME.fullmatch(weights) is not None and weights.endswith(kind)
-    check.that(fine, prefix + "weights", f"must be the name of a {kind} file in the same folder")
+    suffix = ".onnx" if entry.get("network") == ONNX else ".safetensors"
+    is_valid = ROLE_NAME.fullmatch(weights) is not None and weights.endswith(suffix)
+    check.that(is_valid, prefix + "weights", f"must be the name of a {suffix} file in the same folder")
     return weights, check.text(entry, "sha256", prefix)
 
 
 def _classes(check: Checker, entry: Mapping[str, Any], prefix: str, classes: int) -> tuple[int, tuple[int, ...] | None]:
-    """The number of the network's logits, and which of them each class of the experiment is."""
+    """The number of the network's logits, and the logit of each class of the experiment (None: in order)."""
     order = entry["input"].get("class_order") if "input" in entry else None
     logits = entry.get("logits", classes)
-    fine = type(logits) is int and 1 <= logits <= 1_000_000 and (logits == classes or order is not None)
-    check.that(fine, prefix + "logits", f"must be {classes}, the number of classes, or have a class_order")
+    is_valid = type(logits) is int and 1 <= logits <= 1_000_000 and (logits == classes or order is not None)
+    check.that(is_valid, prefix + "logits", f"must be {classes}, the number of classes, or have a class_order")
     if order is None:
         return logits, None
-    fine = isinstance(order, list) and len(order) == classes and all(type(one) is int for one in order)
-    fine = fine and len(set(order)) == classes and min(order) >= 0 and max(order) < logits
-    check.that(fine, prefix + "input.class_order", f"must be {classes} different numbers below {logits}")
+    is_valid = isinstance(order, list) and len(order) == classes and all(type(index) is int for index in order)
+    is_valid = is_valid and len(set(order)) == classes and min(order) >= 0 and max(order) < logits
+    check.that(is_valid, prefix + "input.class_order", f"must be {classes} different numbers below {logits}")
     return logits, tuple(order)

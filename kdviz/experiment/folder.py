@@ -1,4 +1,4 @@
-"""An experiment: one data set, a teacher, its students, and what was measured of them, as a folder.
+"""An experiment: one data set, a teacher, its students, and their measurements, as a folder.
 
 ::
 
@@ -8,8 +8,8 @@
       samples.parquet          pictures of the data set, as the models see them
       predictions.parquet, temperature.parquet, ...
 
-A weights file carries its hash in its name, and experiment.json is replaced last, so an interrupted
-write leaves the older experiment whole. Nothing in a folder is executed or unpickled.
+A weights file has its hash in its name, and experiment.json is replaced last, so that an interrupted write leaves the
+older experiment intact. Nothing in a folder is executed or unpickled.
 """
 
 from __future__ import annotations
@@ -39,26 +39,22 @@ from kdviz.core.images import open_image
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.store import StoredSamples, samples_table
-from kdviz.experiment.run import ROLE_NAME, Run, as_network, check_new_role, tried
+from kdviz.experiment.run import ROLE_NAME, Run, as_network, check_new_role, validated_network
 from kdviz.models.inputs import BASELINES, InputSpec, as_tensor
 from kdviz.models.networks import ONNX, OnnxNetwork
 
 FORMATS = (1, 2)
-"""Versions of experiment.json that can be read. 2 says each run's own input, class order and title; it is written only
-where 1 cannot say what there is."""
-
+"""Versions of experiment.json that can be read. Version 2 has each run's own input, class order and title; it is
+written only if version 1 cannot hold the experiment."""
 
 ROLES: tuple[str, ...] = tuple(Role)
 """The three roles every experiment can have, in the order in which they are shown."""
 
-
 IMPORTED = "imported"
 """The data set of an experiment whose models kdviz did not train."""
 
-
 MORE_BASELINES = ("blur", "noise")
-"""Those that are not constant."""
-
+"""Names of the baselines that are not constant."""
 
 _TABLES = (
     "predictions",
@@ -74,32 +70,29 @@ _TABLES = (
     "faithfulness",
     "cost",
     "showcase",
-)  # what is said of an experiment's own teacher
+)  # tables that depend on the experiment's teacher
 
-
-_HASH = "[0-9a-f]" * 8  # in a weights file's name
-
+_HASH = "[0-9a-f]" * 8  # in the name of a weights file
 
 _DIGITS = re.compile(r"\+?[0-9]{1,9}")
 
 
 def _blurred(pixels: Tensor) -> Tensor:
-    """Values in [0, 1], blurred by a Gaussian whose deviation is an eighth of the shorter side."""
-    from torchvision.transforms.v2.functional import gaussian_blur  # slow: two seconds, and 160 MB
+    """The picture as values in [0, 1], blurred by a Gaussian whose deviation is an eighth of the shorter side."""
+    from torchvision.transforms.v2.functional import gaussian_blur  # a slow import: two seconds, and 160 MB
 
     sigma = min(pixels.shape[-2:]) / 8
-    odd = [2 * min(round(3 * sigma), side - 1) + 1 for side in (pixels.shape[-1], pixels.shape[-2])]
-    return gaussian_blur(pixels.float() / 255, odd, [sigma, sigma])
+    kernel = [2 * min(round(3 * sigma), side - 1) + 1 for side in (pixels.shape[-1], pixels.shape[-2])]
+    return gaussian_blur(pixels.float() / 255, kernel, [sigma, sigma])
 
 
-def _is_level(what: object) -> bool:
+def _is_level(value: object) -> bool:
     try:
-        return math.isfinite(float(what))  # type: ignore[arg-type]
+        return math.isfinite(float(value))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return False
 
 
-@dataclass
 @dataclass
 class Experiment:
     """A loaded experiment; ``classes`` are the class names, ``runs`` maps a role to its :class:`Run`."""
@@ -117,32 +110,34 @@ class Experiment:
 
     @property
     def format(self) -> int:
-        """The version of experiment.json that can say all there is."""
+        """The lowest version of experiment.json that can hold this experiment."""
         plain = self.input.resize is None and not any(_needs_format_2(run) for run in self.runs.values())
         return 1 if plain else 2
 
     @property
     def models(self) -> dict[str, Run]:
-        """The runs that have a model: of others the predictions alone are known."""
+        """The runs that have a model; of others only the predictions are known."""
         return {role: run for role, run in self.runs.items() if run.has_model}
 
     @property
     def is_imported(self) -> bool:
-        """Whether its models were trained elsewhere: what they learned from is not known here."""
+        """Whether the models were trained elsewhere, so that their training data are not known here."""
         return self.dataset == IMPORTED
 
     @property
     def held_out(self) -> bool:
-        """Whether it is known that no model was trained on the pictures of its splits: of kdviz's own models alone."""
+        """Whether it is known that no model was trained on the stored splits, as for models that kdviz trained."""
         return not self.is_imported
 
     def prepare(self, image: Image.Image | str | Path) -> Image.Image:
-        """The picture that the models see, before scaling and normalisation."""
+        """Convert a picture to what the models see, before scaling and normalisation."""
         picture = open_image(image) if isinstance(image, (str, Path)) else image
         return self.input.prepare(picture)
 
     def preprocess(self, image: Image.Image | str | Path) -> Tensor:
-        """A picture (or its path) -> (1, C, H, W) float32. One of the input size is only scaled and normalised.
+        """Convert a picture, or the file at a path, to the models' input: float32 (1, C, H, W).
+
+        A picture of the input size is only scaled and normalised.
 
         Raises:
             ImageError: The picture cannot be read, or shows no digit where one is needed.
@@ -150,13 +145,13 @@ class Experiment:
         return self.input.normalise(as_tensor(self.prepare(image)))
 
     def baseline(self, what: str | float | Image.Image | Path, picture: Image.Image, seed: int = 0) -> Tensor:
-        """What a removed pixel becomes, as the models' input: float32 (1, C, H, W), put in before normalisation.
+        """The baseline that replaces removed pixels, normalised as the models' input: float32 (1, C, H, W).
 
         Args:
             what: A name in ``BASELINES``; ``blur``, the picture itself without its details; ``noise``, uniform and the
                 same for every mask; a grey level from 0 to 1; or another picture, or its path.
-            picture: What :meth:`prepare` made of the picture that is explained.
-            seed: Of the noise.
+            picture: The picture that is explained, as :meth:`prepare` returns it.
+            seed: Seed of the noise.
 
         Raises:
             UnknownNameError, SettingError, ImageError: There is no such baseline.
@@ -185,20 +180,20 @@ class Experiment:
         """
         if isinstance(target, str) and target in self.classes:
             return self.classes.index(target)
-        index = _whole_number(target)
+        index = _as_index(target)
         if 0 <= index < len(self.classes):
             return index
-        shown = ", ".join(self.classes[:20]) + (" ..." if len(self.classes) > 20 else "")
-        raise TargetError(f"'{target}' is not a class of this experiment; its classes are {shown}.")
+        class_names = ", ".join(self.classes[:20]) + (" ..." if len(self.classes) > 20 else "")
+        raise TargetError(f"'{target}' is not a class of this experiment; its classes are {class_names}.")
 
     def has_table(self, name: str) -> bool:
         return (self.folder / f"{name}.parquet").is_file()
 
     def table(self, name: str) -> pa.Table:
-        """A tidy table of this experiment, by file name without ``.parquet``.
+        """Read a tidy table of this experiment, by file name without ``.parquet``.
 
         Raises:
-            ExperimentError: It is missing or damaged.
+            ExperimentError: The table is missing or damaged.
         """
         path = self.folder / f"{name}.parquet"
         try:
@@ -215,11 +210,11 @@ class Experiment:
         atomic_write(self.folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
 
     def write_samples(self, splits: Sequence[LabelledImages], limit: int | None = None) -> None:
-        """Replace samples.parquet: pictures of these splits, so that the folder can be shown without the data set.
+        """Replace samples.parquet by pictures of some splits, so that the folder can be shown without the data set.
 
         Args:
-            splits: What predictions.parquet is made of.
-            limit: The most samples of a split; of more, a random choice that is always the same is stored.
+            splits: The splits whose predictions are stored.
+            limit: The most samples to store of a split; of a larger split a fixed random choice is stored.
 
         Raises:
             SettingError: The classes or images of a split are not the experiment's, or two splits have one name.
@@ -234,27 +229,27 @@ class Experiment:
         atomic_write(self.folder / "samples.parquet", samples_table(splits, limit))
 
     def write_stored(self, content: bytes) -> None:
-        """Replace samples.parquet by what :func:`kdviz.data.store.stored_samples` gave."""
+        """Replace samples.parquet by ``content``, as :func:`kdviz.data.store.stored_samples` returns it."""
         atomic_write(self.folder / "samples.parquet", content)
 
     def samples(self, split: str) -> StoredSamples:
-        """The stored samples of a split; their pictures are read when they are asked for.
+        """The stored samples of a split; their pictures are read on demand.
 
         Raises:
-            ExperimentError: None are stored, or the table is damaged.
-            UnknownNameError: None of this split are stored.
+            ExperimentError: No samples are stored, or the table is damaged.
+            UnknownNameError: No samples of this split are stored.
         """
         path = self.folder / "samples.parquet"
         return StoredSamples(path, split, self.classes, (self.input.channels, *self.input.size))
 
     def set_aside_tables(self) -> None:
-        """Rename tables that were made with another teacher than this experiment's: they say nothing about it."""
+        """Rename tables that were made with another teacher, since they do not apply to this experiment."""
         try:
             document = json.loads((self.folder / "experiment.json").read_text(encoding="utf-8"))
-            earlier = next(str(run["sha256"]) for run in document["runs"] if run["role"] == "teacher")
+            earlier = next(str(run["sha256"]) for run in document["runs"] if run["role"] == Role.TEACHER)
         except (OSError, ValueError, KeyError, TypeError, StopIteration):
-            return  # nothing was here, or nothing that can be read
-        if "teacher" in self.runs and earlier != self.runs["teacher"].sha256:
+            return  # there is no earlier experiment, or none that can be read
+        if Role.TEACHER in self.runs and earlier != self.runs[Role.TEACHER].sha256:
             for name in _TABLES:
                 if self.has_table(name):
                     path = self.folder / f"{name}.parquet"
@@ -263,7 +258,7 @@ class Experiment:
     def add_run(
         self, role: str, network_name: str, network: nn.Module, training: dict[str, Any], metrics: dict[str, Any]
     ) -> Run:
-        """Write a trained network's weights and list it; :meth:`save` makes it count."""
+        """Write a trained network's weights and add its run; :meth:`save` then records it in experiment.json."""
         if not ROLE_NAME.fullmatch(role):
             raise SettingError(f"'{role}' is no role name; use letters, digits, '.', '_' and '-'.")
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -276,22 +271,22 @@ class Experiment:
         return run
 
     def with_model(self, role: str, model: nn.Module | Callable[[Tensor], Tensor] | str | Path) -> Experiment:
-        """A copy of this experiment with one more run, to compare a model of one's own. Nothing is written.
+        """Copy this experiment with one more run, to compare a model of one's own. Nothing is written.
 
-        :meth:`save` of the copy stores an ONNX file with the others, and refuses a model that is in memory only.
+        :meth:`save` of the copy stores an ONNX file with the others, and refuses a model that is only in memory.
 
         Args:
-            role: Its name: a new one.
-            model: Takes (N, C, H, W) as :meth:`preprocess` gives it and returns logits (N, classes). A module is
-                copied, as float32, in evaluation mode and on the CPU; a callable is used as it is (wrap a function of
-                arrays in ``kdviz.models.networks.NumpyNetwork``); anything else is the path of an ONNX file.
+            role: A new role for it.
+            model: Maps (N, C, H, W), as :meth:`preprocess` returns it, to logits (N, classes). A module is copied, as
+                float32, in evaluation mode and on the CPU; a callable is used as it is (wrap a function of arrays in
+                ``kdviz.models.networks.NumpyNetwork``); anything else is the path of an ONNX file.
 
         Raises:
-            SettingError: The role is no name, or is taken; or onnxruntime is missing.
-            ModelError: The model fails on noise, or its answer is not one row of logits a picture.
+            SettingError: The role is not valid, or is taken; or onnxruntime is missing.
+            ModelError: The model fails on noise, or does not return one row of logits a picture.
         """
         check_new_role(role, self.runs)
-        network = tried(as_network(model), role, self.input, len(self.classes))
+        network = validated_network(as_network(model), role, self.input, len(self.classes))
         if isinstance(network, OnnxNetwork):
             digest = hashlib.sha256(network.content).hexdigest()
             name, file = ONNX, f"{role}-{digest[:8]}.onnx"
@@ -302,11 +297,11 @@ class Experiment:
         return replace(self, runs={**self.runs, role: run})
 
     def save(self) -> None:
-        """Write ONNX files that are not there yet and experiment.json; remove weights that no run lists any more.
+        """Write experiment.json and missing ONNX files; remove weights files that no run lists any more.
 
         Raises:
-            ExperimentError: A number is not finite, which JSON cannot say.
-            SettingError: A model is in memory only.
+            ExperimentError: A number is not finite, which JSON cannot hold.
+            SettingError: A model is only in memory.
         """
         try:
             document = json.dumps(self.to_json(), indent=2, allow_nan=False)
@@ -317,9 +312,9 @@ class Experiment:
             if run.network == ONNX and not path.exists() and isinstance(run.unadapted, OnnxNetwork):
                 atomic_write(path, run.unadapted.content)
         atomic_write(self.folder / "experiment.json", f"{document}\n".encode())
-        kept = {run.weights for run in self.runs.values()}
+        listed = {run.weights for run in self.runs.values()}
         for file in chain(self.folder.glob(f"*-{_HASH}.safetensors"), self.folder.glob(f"*-{_HASH}.onnx")):
-            if file.name not in kept:
+            if file.name not in listed:
                 file.unlink(missing_ok=True)
 
     def to_json(self) -> dict[str, Any]:
@@ -335,12 +330,12 @@ class Experiment:
 
 
 def _needs_format_2(run: Run) -> bool:
-    more = run.title or run.settings or run.parent or run.made_by
-    return bool(run.is_adapted or not run.has_model or run.network.startswith("transformers/") or more)
+    has_details = run.title or run.settings or run.parent or run.made_by
+    return bool(run.is_adapted or not run.has_model or run.network.startswith("transformers/") or has_details)
 
 
-def _whole_number(value: object) -> int:
-    """A number, or a text of digits, as int; -1 for anything else."""
+def _as_index(value: object) -> int:
+    """An integer, or a text of digits, as int; -1 for anything else."""
     if isinstance(value, str):
         return int(value) if _DIGITS.fullmatch(value) else -1
     try:

@@ -1,4 +1,4 @@
-"""Opening an experiment's folder, with every field checked."""
+"""Loading of an experiment from its folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def list_experiments(folder: Path = MODELS) -> list[str]:
 
 
 def load_experiment(path: str | Path) -> Experiment:
-    """Open and check an experiment's folder; a bare name is looked up in models/.
+    """Load and validate an experiment's folder; a bare name is looked up in models/.
 
-    Every field is checked and every weights file is compared with its SHA-256; models are built when
-    they are first used.
+    Every field is checked and every weights file is compared with its SHA-256; models are built when they are first
+    used.
 
     Raises:
-        ExperimentError: The folder does not validate; the text names the field.
+        ExperimentError: The folder is not valid; the text names the field.
         UnknownNameError: There is no such experiment.
     """
     folder = _find(Path(path))
@@ -34,8 +34,8 @@ def load_experiment(path: str | Path) -> Experiment:
     title = document.get("title", "")
     check.that(isinstance(title, str), "title", "must be a text")
     classes = check.strings(document, "classes")
-    place = "input" if version == 1 else "picture"
-    spec = input_spec(check, document.get(place), place)
+    input_field = "input" if version == 1 else "picture"
+    spec = input_spec(check, document.get(input_field), input_field)
     experiment = Experiment(
         folder=folder,
         dataset=check.text(document, "dataset"),
@@ -59,11 +59,11 @@ def _find(path: Path) -> Path:
     try:
         if (path / "experiment.json").is_file():
             return path
-        named = MODELS / path
-        if len(path.parts) == 1 and (named / "experiment.json").is_file():
-            return named
+        bundled = MODELS / path
+        if len(path.parts) == 1 and (bundled / "experiment.json").is_file():
+            return bundled
         is_folder = path.is_dir()
-    except OSError:  # no file can have such a name
+    except OSError:  # not a possible name of a file
         is_folder = False
     if is_folder:
         raise ExperimentError(f"'{path}' is not an experiment: it has no experiment.json.")

@@ -1,4 +1,4 @@
-"""One trained model of an experiment: its record, its weights file, and the network that is built of it."""
+"""One trained model of an experiment: its record, its weights file, and its network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kdviz.models.inputs import InputSpec, TensorOutput, adapted, logits_of
 from kdviz.models.networks import ONNX, RENORMALISED, FunctionNetwork, OnnxNetwork, build_network, networks
 
 PREDICTIONS = "predictions"
-"""The network's name in a run of which only the predictions are known."""
+"""Name of the network in a run of which only the predictions are known."""
 
 ROLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -34,19 +34,19 @@ class Run:
 
     Attributes:
         role: ``teacher``, ``kd_student``, ``student`` or a further name.
-        network: Its architecture, by name; ``onnx`` for an ONNX file, ``predictions`` where there is no model.
-        weights: File name inside the experiment's folder; empty for a model that is in memory only.
-        sha256: Of that file; empty likewise.
+        network: Name of its architecture; ``onnx`` for an ONNX file, ``predictions`` if there is no model.
+        weights: Name of its weights file in the experiment's folder; empty for a model that is only in memory.
+        sha256: SHA-256 of that file; empty for a model that is only in memory.
         training: The configuration it was trained with, as far as it is known.
         metrics: Split -> name -> number.
         spec: The network's own input.
-        n_classes: The network's logits.
-        picture: What the model gets: the experiment's common picture; None: the network's own input.
-        class_order: For each class of the experiment the network's logit; None: they are the same.
-        settings: What the network is built with beside classes, channels and size.
-        title: What people call it; empty: what its role says.
-        parent, made_by: The role of the model that it was made of, and how; empty where that is not known.
-        model: (N, C, H, W) as ``Experiment.preprocess`` gives it -> logits (N, classes); in evaluation mode.
+        n_classes: Number of the network's logits.
+        picture: The input that the model gets: the experiment's common picture; None: the network's own input.
+        class_order: The network's logit for each class of the experiment; None: they are the same.
+        settings: Settings that the network is built with besides classes, channels and size.
+        title: Title for people; empty: the title of its role.
+        parent, made_by: Role of the model from which it was made, and how; empty: not known.
+        model: (N, C, H, W), as ``Experiment.preprocess`` returns it -> logits (N, classes); in evaluation mode.
     """
 
     role: str
@@ -68,7 +68,7 @@ class Run:
 
     @property
     def has_model(self) -> bool:
-        """False where only the predictions are known."""
+        """Whether there is a model; otherwise only its predictions are known."""
         return self.network != PREDICTIONS
 
     @property
@@ -78,35 +78,38 @@ class Run:
 
     @cached_property
     def model(self) -> nn.Module:
-        """The network with its weights, loaded when first asked for, behind an
-        :class:`~kdviz.models.inputs.AdaptedNetwork` where its input or its classes are not the experiment's.
+        """The network with its weights, loaded on first use.
+
+        It is wrapped in an :class:`~kdviz.models.inputs.AdaptedNetwork` if its input or classes are not the
+        experiment's.
 
         Raises:
             ExperimentError: The weights changed, or do not fit the network.
-            ModelError: The ONNX file is none, or does not fit the experiment's input and classes; or there is no model.
+            ModelError: The ONNX file is not valid, or does not fit the experiment's input and classes; or there is no
+                model.
             SettingError: A library that it needs is missing.
         """
         return adapted(self.unadapted, self.picture or self.spec, self.spec, self.class_order)
 
     @cached_property
     def unadapted(self) -> nn.Module:
-        """The network alone: its own input -> its own logits. An ``OnnxNetwork`` for an ONNX file.
+        """The network itself, from its own input to its own logits; an ``OnnxNetwork`` for an ONNX file.
 
         Raises:
-            KdvizError: As :attr:`model`.
+            KdvizError: As for :attr:`model`.
         """
         if not self.has_model:
             raise ModelError(only_predictions(self.role))
         data = read_weights(self)
         if self.network == ONNX:
-            return tried(OnnxNetwork(data, self.weights).eval(), self.role, self.spec, self.n_classes)
-        return self._built(data)
+            return validated_network(OnnxNetwork(data, self.weights).eval(), self.role, self.spec, self.n_classes)
+        return self._build(data)
 
-    def _built(self, data: bytes) -> nn.Module:
-        # kdviz's own nets grow with the input: on "meta" they take no memory until the file is seen to hold them.
-        own = self.network.removesuffix(RENORMALISED) in networks
+    def _build(self, data: bytes) -> nn.Module:
+        # The size of kdviz's own networks depends on the input's: on "meta" they take no memory until the weights fit.
+        is_builtin = self.network.removesuffix(RENORMALISED) in networks
         try:
-            with torch.device("meta" if own else "cpu"):
+            with torch.device("meta" if is_builtin else "cpu"):
                 network = build_network(
                     self.network,
                     classes=self.n_classes,
@@ -114,7 +117,7 @@ class Run:
                     size=self.spec.size,
                     settings=self.settings,
                 )
-            network.load_state_dict(load_safetensors(data), assign=own)
+            network.load_state_dict(load_safetensors(data), assign=is_builtin)
         except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
             raise ExperimentError(
                 f"{self.folder / self.weights} does not hold the weights of a '{self.network}'; train or import this "
@@ -125,7 +128,7 @@ class Run:
     def on(self, device: str | torch.device) -> nn.Module:
         """The model on a device; ``model`` itself stays on the CPU, where ``Experiment.preprocess`` puts its inputs.
 
-        An ONNX file and a function have nothing to move: they take inputs from any device and answer there.
+        An ONNX file or a function has nothing to move: it accepts inputs on any device and returns its logits there.
         """
         device = torch.device(device)
         tensors = chain(self.model.parameters(), self.model.buffers())
@@ -136,10 +139,10 @@ class Run:
         return self._copies[device]
 
     def to_json(self, version: int) -> dict[str, Any]:
-        """As in experiment.json of a format.
+        """The run's entry in experiment.json, in a version of its format.
 
         Raises:
-            SettingError: The model is in memory only.
+            SettingError: The model is only in memory.
         """
         if not self.weights and self.has_model:
             raise SettingError(
@@ -153,20 +156,20 @@ class Run:
         order = {} if self.class_order is None else {"class_order": list(self.class_order)}
         document["input"] = self.spec.to_json() | order
         document["logits"] = self.n_classes
-        known = {name: getattr(self, name) for name in ("title", "settings", "parent", "made_by")}
-        return document | {name: value for name, value in known.items() if value}
+        optional = {name: getattr(self, name) for name in ("title", "settings", "parent", "made_by")}
+        return document | {name: value for name, value in optional.items() if value}
 
 
 def only_predictions(role: str) -> str:
-    """Why nothing can be computed with a run that has no model, in one sentence."""
+    """One sentence on why nothing can be computed with a run that has no model."""
     return f"Of '{role}' only the predictions are known; import its weights to compute with it."
 
 
 def read_weights(run: Run) -> bytes:
-    """The content of a run's weights file.
+    """Read the content of a run's weights file.
 
     Raises:
-        ExperimentError: It is missing, or not the one that experiment.json lists.
+        ExperimentError: The file is missing, or is not the one that experiment.json lists.
     """
     path = run.folder / run.weights
     try:
@@ -181,31 +184,33 @@ def read_weights(run: Run) -> bytes:
     return data
 
 
-def check_new_role(role: str, taken: Mapping[str, Any]) -> None:
-    """Raises:
-    SettingError: The role is no name, or is taken.
+def check_new_role(role: str, roles: Mapping[str, Any]) -> None:
+    """Refuse a role that is not valid, or taken.
+
+    Raises:
+        SettingError: It is.
     """
     if not ROLE_NAME.fullmatch(role):
         raise SettingError(f"'{role}' is no role name; use letters, digits, '.', '_' and '-'.")
     # In a file of maps, NAME_se is the standard error of NAME.
-    if {role, role.removesuffix("_se"), f"{role}_se"} & taken.keys():
-        raise SettingError(f"The role '{role}' is taken, by one of {', '.join(taken)}; choose another name.")
+    if {role, role.removesuffix("_se"), f"{role}_se"} & roles.keys():
+        raise SettingError(f"The role '{role}' is taken, by one of {', '.join(roles)}; choose another name.")
 
 
 def as_network(model: nn.Module | Callable[[Tensor], Tensor] | str | Path) -> nn.Module:
-    """A module as a float32 copy in evaluation mode on the CPU; a callable as it is; else the ONNX file of a path."""
+    """Wrap a model as a network: copy a module as float32 to the CPU, keep a callable, open the ONNX file at a path."""
     if isinstance(model, nn.Module):
-        return _copied(model).cpu().float().eval().requires_grad_(False)
+        return _deep_copy(model).cpu().float().eval().requires_grad_(False)
     return (FunctionNetwork(model) if callable(model) else OnnxNetwork(model)).eval()
 
 
-def _copied(model: nn.Module) -> nn.Module:
-    """A deep copy; of tensors that a module keeps from its last pass or computes of its weights, without their history.
+def _deep_copy(model: nn.Module) -> nn.Module:
+    """A deep copy of a module, in which tensors that are no leaves of a graph are detached.
 
-    Torch copies only leaves of a graph, which activations kept for later and weight_norm's weights are not.
+    Torch copies only leaves, which activations stored by a forward pass and the weights of weight_norm are not.
 
     Raises:
-        ModelError: It cannot be copied.
+        ModelError: The module cannot be copied.
     """
     memo: dict[int, Any] = {}
     for module in model.modules():
@@ -214,7 +219,7 @@ def _copied(model: nn.Module) -> nn.Module:
                 memo[id(value)] = value.detach().clone()
     try:
         return copy.deepcopy(model, memo)
-    except Exception as error:  # what a module holds may refuse in its own way
+    except Exception as error:  # objects in a module may raise anything
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
             f"The model {type(model).__name__} cannot be copied ({reason}); pass a function: lambda x: model(x)."
@@ -222,14 +227,14 @@ def _copied(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def tried(network: nn.Module, role: str, spec: InputSpec, n_classes: int) -> nn.Module:
-    """The network, once it gave logits (N, classes) for noise of the size of its input.
+def validated_network(network: nn.Module, role: str, spec: InputSpec, n_classes: int) -> nn.Module:
+    """The network, after a check that it returns logits (N, classes) for noise of the size of its input.
 
-    One that returns them in a tuple, a mapping or a dataclass comes back in a
+    A network that returns them in a tuple, a mapping or a dataclass is wrapped in a
     :class:`~kdviz.models.inputs.TensorOutput`.
 
     Raises:
-        KdvizError: It did not.
+        KdvizError: The network fails, or does not return logits.
     """
     noise = torch.from_numpy(np.random.default_rng(0).standard_normal((8, spec.channels, *spec.size), np.float32))
     try:
@@ -253,5 +258,5 @@ def tried(network: nn.Module, role: str, spec: InputSpec, n_classes: int) -> nn.
 
 
 def _are_probabilities(scores: Tensor) -> bool:
-    """Whether each row has no negative number and the sum 1, as far as int8 can tell."""
+    """Whether each row is non-negative and sums to 1, within the precision of int8."""
     return bool((scores >= 0).all() and ((scores.float().sum(1) - 1).abs() < 0.02).all())

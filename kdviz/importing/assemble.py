@@ -1,4 +1,4 @@
-"""Several models and a data set become one experiment: its folder is made beside its place, and moved there whole."""
+"""Assembly of models and a data set into one experiment: its folder is made beside its target, then moved there."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from kdviz.models.inputs import InputSpec, common_picture
 from kdviz.studies.predictions.file_evaluation import KEPT, evaluate_files
 
 DATASET = "imported"
-"""What experiment.json says as the data set of an imported experiment."""
+"""Data set of an imported experiment in experiment.json."""
 
 RECORD = "import"
-"""The key of a run's training record under which it is said how the model came."""
+"""Key of a run's training record that holds how the model was imported."""
 
 _UNKNOWN_INPUT = InputSpec((224, 224), 3, (0.0,) * 3, (1.0,) * 3)
 
 
 @dataclass(frozen=True)
 class ImportProgress:
-    """Where an import is: what is done now, and how far."""
+    """Progress of an import: its current stage, and how many steps of it are done."""
 
     stage: str
     done: int = 0
@@ -47,19 +47,19 @@ class ImportProgress:
 
 @dataclass
 class ImportPlan:
-    """What is to become of which files.
+    """Everything that an import needs to know.
 
     Attributes:
         out: The experiment's folder.
-        models: One at least.
-        pictures: To measure the models on; None: no figures, no pictures.
+        models: The models, at least one.
+        pictures: Pictures to measure the models on; None: no figures, and no pictures are stored.
         classes: Names of the experiment's classes; empty: those of the data, or of the models.
-        aliases: What classes are called elsewhere, such as their folders -> their names.
+        aliases: Other names of classes, such as those of their folders -> their names.
         predictions: (role, title, file) of models of which only the predictions are known.
-        title: Of the experiment.
+        title: Title of the experiment.
         trust: Whether code in files may run.
         device: A torch device, or ``auto``.
-        keep: The most pictures that are kept.
+        keep: The most pictures to store.
     """
 
     out: Path
@@ -75,62 +75,63 @@ class ImportPlan:
 
 
 def import_experiment(plan: ImportPlan) -> Iterator[ImportProgress]:
-    """Make the experiment; its folder is replaced at the end, or left as it was.
+    """Import the experiment and yield progress; its folder is replaced at the end, or else stays as it was.
 
     Raises:
         KdvizError: A file cannot be used; the text says what to do.
     """
     require_replaceable(plan.out)
-    with beside(plan.out) as folder:
+    with staging_folder(plan.out) as folder:
         models = []
         for number, spec in enumerate(plan.models):
             yield ImportProgress(f"read {spec.path.name}", number, len(plan.models))
-            models.append(import_model(spec, folder, _count_of(plan), trust=plan.trust))
-        pictures = plan.pictures and numbered_as(plan.pictures, models)
+            models.append(import_model(spec, folder, _class_count(plan), trust=plan.trust))
+        pictures = plan.pictures and with_logit_labels(plan.pictures, models)
         title = plan.title or plan.out.name
-        experiment = assembled(folder, models, plan.classes, pictures, title, plan.aliases)
-        given = _with_predictions(plan, pictures, experiment)
+        experiment = assemble_experiment(folder, models, plan.classes, pictures, title, plan.aliases)
+        logits_of_role = _add_prediction_runs(plan, pictures, experiment)
         experiment.save()
         if pictures is not None:
             total = len(pictures)
-            for done in evaluate_files(experiment, pictures, plan.device, keep=plan.keep, given=given):
+            for done in evaluate_files(experiment, pictures, plan.device, keep=plan.keep, given=logits_of_role):
                 yield ImportProgress("evaluate", done, total)
-        load_experiment(folder)  # what is moved into place can be opened
+        load_experiment(folder)  # raises an error before anything is replaced, if the result cannot be opened
         move_into_place(folder, plan.out)
 
 
 def report(experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """Of each role of an imported experiment what was assumed, and what it is worth, as JSON holds it.
+    """What was assumed about each model of an imported experiment, and its accuracy, as JSON can hold it.
 
-    Keys: ``title``, ``network``, ``network_from``, ``input``, ``input_from``, ``accuracy``, ``doubts``, ``notes``.
+    Role -> a dictionary with the keys ``title``, ``network``, ``network_from``, ``input``, ``input_from``,
+    ``accuracy``, ``doubts`` and ``notes``.
     """
     doubts = known(experiment)
-    found = {}
+    summary = {}
     for role, run in experiment.runs.items():
         record = run.training.get(RECORD, {})
         accuracy = next((values["accuracy"] for values in run.metrics.values() if "accuracy" in values), None)
-        found[role] = {
+        summary[role] = {
             "title": run.title or role,
             "network": run.network,
             "network_from": record.get("network_from"),
             "input": run.spec.to_json() if run.has_model else None,
             "input_from": record.get("input_from"),
             "accuracy": accuracy,
-            "doubts": [one.text for one in doubts if one.role == role],
+            "doubts": [doubt.text for doubt in doubts if doubt.role == role],
             "notes": record.get("notes", []),
         }
-    return found
+    return summary
 
 
 # the experiment -------------------------------------------------------------------------------------------------------
 
 
-def _count_of(plan: ImportPlan) -> int | None:
+def _class_count(plan: ImportPlan) -> int | None:
     classes = plan.classes or (plan.pictures.classes if plan.pictures else ())
     return len(classes) or None
 
 
-def assembled(
+def assemble_experiment(
     folder: Path,
     models: Sequence[ImportedModel],
     classes: tuple[str, ...],
@@ -138,136 +139,140 @@ def assembled(
     title: str,
     aliases: Mapping[str, str],
 ) -> Experiment:
-    """The experiment of imported models; nothing is written.
+    """Make the experiment of imported models; nothing is written.
 
     Args:
-        folder: Where their weights are.
-        models: One at least.
-        classes: Names; empty: those of the data, or of the models.
+        folder: Folder of their weights.
+        models: The models, at least one.
+        classes: Class names; empty: those of the data, or of the models.
         pictures: The data; None: there are none.
-        title: Heading.
+        title: Title of the experiment.
         aliases: As in :class:`ImportPlan`.
 
     Raises:
         KdvizError: A model's classes cannot be matched to the experiment's.
     """
-    names = _classes(classes, pictures, models)
-    picture = common_picture([one.input for one in models]) if models else _UNKNOWN_INPUT
+    names = _choose_classes(classes, pictures, models)
+    picture = common_picture([model.input for model in models]) if models else _UNKNOWN_INPUT
     experiment = Experiment(folder, DATASET, names, picture, {}, title)
-    same = pictures is not None and len(pictures.numbers) == len(names)  # as logits
-    for one in models:
-        order = None if same and one.logits == len(names) else _order(names, one, aliases)
-        experiment.runs[one.spec.role] = _run(experiment, one, order)
+    are_logits = pictures is not None and len(pictures.numbers) == len(names)  # the data's classes are the logits
+    for model in models:
+        order = None if are_logits and model.logits == len(names) else _class_order(names, model, aliases)
+        experiment.runs[model.spec.role] = _run(experiment, model, order)
     return experiment
 
 
-def numbered_as(pictures: PictureFiles, models: Sequence[ImportedModel]) -> PictureFiles:
-    """Pictures that are labelled by the numbers of the models' logits, with all of these as classes.
+def with_logit_labels(pictures: PictureFiles, models: Sequence[ImportedModel]) -> PictureFiles:
+    """Pictures whose labels are numbers of the models' logits, with all logits as classes.
 
-    Then a model is right where its largest logit is the label's, as its own library counts; where the data name their
-    classes, the other logits are left out.
+    A model is then right where its largest logit is the label's, as its library counts it. If the data name their
+    classes instead, the other logits are left out.
 
     Args:
-        pictures: Others are given back as they are.
-        models: That must have the same number of logits.
+        pictures: Pictures; they are returned unchanged if their labels are not numbers of logits.
+        models: Models; the pictures are returned unchanged if their numbers of logits differ.
     """
-    counts = {one.logits for one in models}
+    counts = {model.logits for model in models}
     if not pictures.numbers or pictures.labels is None or len(counts) != 1:
         return pictures
     (count,) = counts
     if max(pictures.numbers) >= count or len(pictures.numbers) == count:
         return pictures
-    named = next((one.class_names for one in models if one.class_names), None) or logit_names(count)
-    names = list(named)
+    class_names = next((model.class_names for model in models if model.class_names), None) or logit_names(count)
+    names = list(class_names)
     for number, name in zip(pictures.numbers, pictures.classes, strict=True):
         names[number] = name
     labels = torch.tensor(pictures.numbers)[pictures.labels]
-    return replace(pictures, labels=labels, classes=unique(names), numbers=tuple(range(count)))
+    return replace(pictures, labels=labels, classes=unique_names(names), numbers=tuple(range(count)))
 
 
 def logit_names(count: int) -> tuple[str, ...]:
-    """What logits are called of which nobody says more: ImageNet's classes if there are 1,000."""
+    """Default names of logits: ImageNet's classes if there are 1,000, else ``class 0``, ``class 1``, ..."""
     if count == COUNT:
         return tuple(names[-1] for names in imagenet().names)
     return tuple(f"class {number}" for number in range(count))
 
 
-def _with_predictions(plan: ImportPlan, pictures: PictureFiles | None, experiment: Experiment) -> dict[str, Tensor]:
-    """Role -> logits of the models of which only these are known; they become runs."""
-    given = {}
-    for role, shown, path in plan.predictions:
+def _add_prediction_runs(plan: ImportPlan, pictures: PictureFiles | None, experiment: Experiment) -> dict[str, Tensor]:
+    """Add runs for the models of which only predictions are known, and return role -> logits."""
+    logits_of_role = {}
+    for role, title, path in plan.predictions:
         if pictures is None:
             raise SettingError("Predictions are of pictures or labels: name them with --data.")
-        given[role] = read_predictions(path, pictures, experiment.classes)
+        logits_of_role[role] = read_predictions(path, pictures, experiment.classes)
         record = {RECORD: {"file": path.name, "network_from": "given"}}
         count, picture = len(experiment.classes), experiment.input
-        run = Run(role, PREDICTIONS, "", "", record, {}, experiment.folder, picture, count, picture, title=shown)
+        run = Run(role, PREDICTIONS, "", "", record, {}, experiment.folder, picture, count, picture, title=title)
         experiment.runs[role] = run
-    return given
+    return logits_of_role
 
 
-def _run(experiment: Experiment, one: ImportedModel, order: tuple[int, ...] | None) -> Run:
+def _run(experiment: Experiment, model: ImportedModel, order: tuple[int, ...] | None) -> Run:
     record = {
-        "file": one.spec.path.name,
-        "network_from": one.network_from,
-        "input_from": one.input_from,
-        "notes": list(one.notes),
+        "file": model.spec.path.name,
+        "network_from": model.network_from,
+        "input_from": model.input_from,
+        "notes": list(model.notes),
     }
     return Run(
-        one.spec.role,
-        one.network,
-        one.weights,
-        one.sha256,
+        model.spec.role,
+        model.network,
+        model.weights,
+        model.sha256,
         {RECORD: record},
         {},
         experiment.folder,
-        one.input,
-        one.logits,
+        model.input,
+        model.logits,
         picture=experiment.input,
         class_order=order,
-        settings=dict(one.settings),
-        title=one.spec.title,
+        settings=dict(model.settings),
+        title=model.spec.title,
     )
 
 
-def _order(classes: tuple[str, ...], one: ImportedModel, aliases: Mapping[str, str]) -> tuple[int, ...] | None:
-    """Which of the model's logits each class is; None where they are the same in the same order."""
+def _class_order(classes: tuple[str, ...], model: ImportedModel, aliases: Mapping[str, str]) -> tuple[int, ...] | None:
+    """The model's logit of each class; None if they are in the same order."""
     try:
-        order = class_order(one.class_names or one.logits, classes, aliases)
+        order = class_order(model.class_names or model.logits, classes, aliases)
     except ModelError as error:
-        raise ModelError(f"The model '{one.spec.role}' does not fit the data: {error}") from error
-    return None if order is None or order == tuple(range(one.logits)) else tuple(order)
+        raise ModelError(f"The model '{model.spec.role}' does not fit the data: {error}") from error
+    return None if order is None or order == tuple(range(model.logits)) else tuple(order)
 
 
-def _classes(said: tuple[str, ...], pictures: PictureFiles | None, models: Sequence[ImportedModel]) -> tuple[str, ...]:
-    if said:
-        return said
+def _choose_classes(
+    classes: tuple[str, ...], pictures: PictureFiles | None, models: Sequence[ImportedModel]
+) -> tuple[str, ...]:
+    if classes:
+        return classes
     if pictures is not None and pictures.classes:
         return pictures.classes
-    named = next((one.class_names for one in models if one.class_names), None)
-    if named:
-        return unique(named)
-    counts = {one.logits for one in models}
+    class_names = next((model.class_names for model in models if model.class_names), None)
+    if class_names:
+        return unique_names(class_names)
+    counts = {model.logits for model in models}
     if len(counts) != 1:
-        each = ", ".join(f"{one.spec.role} {one.logits}" for one in models)
-        raise ModelError(f"The models have other numbers of classes ({each}); name the classes with --classes.")
-    return unique(logit_names(counts.pop()))
+        counts_by_role = ", ".join(f"{model.spec.role} {model.logits}" for model in models)
+        raise ModelError(
+            f"The models have other numbers of classes ({counts_by_role}); name the classes with --classes."
+        )
+    return unique_names(logit_names(counts.pop()))
 
 
-def unique(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, the second of a kind with a number: ImageNet has two cranes."""
-    counts, seen, found = Counter(names), Counter(), []
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, with a number appended to repeated ones: ImageNet has two cranes."""
+    counts, seen, distinct = Counter(names), Counter(), []
     for name in names:
         seen[name] += 1
-        found.append(name if counts[name] == 1 or seen[name] == 1 else f"{name} ({seen[name]})")
-    return tuple(found)
+        distinct.append(name if counts[name] == 1 or seen[name] == 1 else f"{name} ({seen[name]})")
+    return tuple(distinct)
 
 
 # the folder -----------------------------------------------------------------------------------------------------------
 
 
 def require_replaceable(out: Path) -> bool:
-    """Whether an earlier import is there, which may be replaced; nothing, or an empty folder, is no obstacle either.
+    """Whether ``out`` holds an earlier import, which may be replaced; False if it is empty or missing.
 
     Raises:
         ExperimentError: Something else is there.
@@ -283,8 +288,8 @@ def require_replaceable(out: Path) -> bool:
 
 
 @contextmanager
-def beside(out: Path) -> Iterator[Path]:
-    """A folder on the same disk, which is gone afterwards unless it was moved."""
+def staging_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder on the same disk as ``out``; it is removed afterwards unless it was moved."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -298,10 +303,10 @@ def beside(out: Path) -> Iterator[Path]:
 
 
 def move_into_place(folder: Path, out: Path) -> None:
-    """Put a finished folder where ``out`` is or was.
+    """Move a finished folder to ``out``, in place of what is there.
 
     Raises:
-        ExperimentError: It cannot be moved; what was there stays.
+        ExperimentError: The folder cannot be moved; what was there stays.
     """
     old = folder.with_name(f"{folder.name}-old")
     if out.exists():

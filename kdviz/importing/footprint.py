@@ -1,4 +1,4 @@
-"""Memory that is free inside the process goes back to the system, so that an import stays small."""
+"""Return of unused memory to the system, so that an import needs little of it."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-_EVERY = 0.2  # seconds; a call takes some milliseconds
+_EVERY = 0.2  # seconds between calls, each of which takes a few milliseconds
 
 
 @contextmanager
 def small_footprint() -> Iterator[None]:
-    """Return free memory to the system every moment, where the C library is glibc.
+    """Regularly return free memory to the system, if the C library is glibc.
 
-    Batches of many sizes leave holes in the heap, which glibc keeps: measured on three MobileNetV2, half a gigabyte.
+    Batches of many sizes leave gaps in the heap, which glibc keeps: half a gigabyte, as measured on three MobileNetV2.
     """
     trim = _malloc_trim()
     if trim is None:
         yield
         return
-    ended = threading.Event()
-    thread = threading.Thread(target=_trim_until, args=(trim, ended), name="kdviz-footprint", daemon=True)
+    stop = threading.Event()
+    thread = threading.Thread(target=_trim_until, args=(trim, stop), name="kdviz-footprint", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        ended.set()
+        stop.set()
         thread.join()
 
 
-def _trim_until(trim: Callable[[int], int], ended: threading.Event) -> None:
-    while not ended.wait(_EVERY):
+def _trim_until(trim: Callable[[int], int], stop: threading.Event) -> None:
+    while not stop.wait(_EVERY):
         pa.default_memory_pool().release_unused()
         trim(0)
 
@@ -41,5 +41,5 @@ def _trim_until(trim: Callable[[int], int], ended: threading.Event) -> None:
 def _malloc_trim() -> Callable[[int], int] | None:
     try:
         return ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError, TypeError):  # another C library; Windows has no library of the process
+    except (OSError, AttributeError, TypeError):  # another C library, or Windows
         return None

@@ -1,4 +1,4 @@
-"""The app beside a notebook."""
+"""Launching the app from a notebook."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kdviz.core.errors import KdvizError
 from kdviz.experiment import Experiment
 from kdviz.importing.memory import keep_models
 
-_SECONDS = 60.0  # until the app must answer
+_SECONDS = 60.0  # time until the app must answer
 
 
 @dataclass
@@ -27,14 +27,14 @@ class App:
     """A running app. It ends with :meth:`stop`, or with this process.
 
     Attributes:
-        url: Of the experiment's first page.
+        url: Address of the experiment's first page.
     """
 
     url: str
     _process: subprocess.Popen[bytes] = field(repr=False)
 
     def stop(self) -> None:
-        """End it."""
+        """End the app."""
         self._process.terminate()
         try:
             self._process.wait(10)
@@ -50,9 +50,9 @@ def launch(experiment: Experiment | str | Path, port: int = 0) -> App:
     """Open the app on an experiment, in a process of its own.
 
     Args:
-        experiment: As :func:`kdviz.import_models` or :func:`kdviz.load_experiment` gives it, or a folder. Models that
-            are in memory only are written into its temporary folder.
-        port: Of the page; 0 takes a free one.
+        experiment: An experiment, as :func:`kdviz.import_models` or :func:`kdviz.load_experiment` return it, or its
+            folder. Models that are only in memory are written into its temporary folder.
+        port: Port of the app; 0: any free one.
 
     Raises:
         KdvizError: A model cannot be written, or the app does not start.
@@ -73,7 +73,7 @@ def _folder(experiment: Experiment | str | Path) -> Path:
         return Path(experiment).resolve()
     if all(run.weights for run in experiment.models.values()):
         return experiment.folder.resolve()
-    keep_models(experiment)  # its folder is a temporary one
+    keep_models(experiment)  # the folder is a temporary one
     experiment.save()
     return experiment.folder.resolve()
 
@@ -85,8 +85,8 @@ def _free_port() -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    until = time.monotonic() + _SECONDS
-    while time.monotonic() < until and process.poll() is None:
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             with urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1) as answer:
                 if answer.status == 200:
@@ -95,5 +95,5 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         except (URLError, OSError):
             time.sleep(0.2)
     process.kill()
-    said = log.read_text(errors="replace").strip().splitlines()
-    raise KdvizError(f"The app does not start: {said[-1] if said else 'it says nothing'}.")
+    lines = log.read_text(errors="replace").strip().splitlines()
+    raise KdvizError(f"The app does not start: {lines[-1] if lines else 'it says nothing'}.")

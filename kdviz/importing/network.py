@@ -1,4 +1,4 @@
-"""Which network a model's file holds, and with which tensors."""
+"""Search for the network that a model's file holds, and its tensors."""
 
 from __future__ import annotations
 
@@ -19,15 +19,25 @@ from kdviz.models.checkpoints import (
 from kdviz.models.identify import Match, identify, tensors_for
 from kdviz.models.networks import ONNX, OnnxNetwork
 
-_COUNTER = "num_batches_tracked"  # of a BatchNorm; old checkpoints lack it, and nothing depends on it
-
 
 @dataclass(frozen=True)
 class FoundNetwork:
-    """A network with its weights, before its input is known in full."""
+    """A network with its weights, before its input is fully known.
+
+    Attributes:
+        name: Name of the network; ``onnx`` if its file, or the module, holds its own.
+        source: Where the name comes from: ``given``, ``file``, ``config`` or ``matched``.
+        logits: Number of logits, if the weights tell.
+        channels, size: Number of channels, height and width of the input, if the weights tell.
+        settings: Settings that the network is built with.
+        tensors: Weights under the network's names.
+        module: A module that only its own code can build.
+        content: Content of an ONNX file.
+        notes: What was chosen, ignored or assumed, one sentence each.
+    """
 
     name: str
-    found: str
+    source: str
     logits: int | None
     channels: int | None = None
     size: tuple[int, int] | None = None
@@ -40,18 +50,18 @@ class FoundNetwork:
 
 def network_of(spec: ModelSpec, file: ModelFile, classes: int | None, *, trust: bool) -> FoundNetwork:
     if file.kind == ONNX:
-        return _onnx(spec, spec.path.read_bytes())
+        return _onnx_network(spec, spec.path.read_bytes())
     if spec.code:
-        return _coded(spec, file, classes, trust=trust)
+        return _network_from_code(spec, file, classes, trust=trust)
     if file.module is not None:
         return FoundNetwork(ONNX, "file", None, module=file.module)
     name = spec.network or recorded_network(file.recorded)
     if name and name.startswith("transformers/"):
-        return _of_transformers(spec, file, name)
-    return _matched(spec, file, name)
+        return _transformers_network(spec, file, name)
+    return _match_any(spec, file, name)
 
 
-def _onnx(spec: ModelSpec, content: bytes) -> FoundNetwork:
+def _onnx_network(spec: ModelSpec, content: bytes) -> FoundNetwork:
     shape = OnnxNetwork(content, spec.path.name).shape
     channels = shape[1] if isinstance(shape[1], int) else None
     size = (shape[2], shape[3]) if isinstance(shape[2], int) and isinstance(shape[3], int) else None
@@ -63,9 +73,9 @@ def _onnx(spec: ModelSpec, content: bytes) -> FoundNetwork:
     return FoundNetwork(ONNX, "file", None, channels, size, content=content)
 
 
-def _coded(spec: ModelSpec, file: ModelFile, classes: int | None, *, trust: bool) -> FoundNetwork:
+def _network_from_code(spec: ModelSpec, file: ModelFile, classes: int | None, *, trust: bool) -> FoundNetwork:
     network = network_from_code(spec.code, classes, trust=trust)
-    weights = _chosen(file)
+    weights = _best_weights(file)
     prefix = spec.prefix or _common_prefix(weights, network)
     state = {name.removeprefix(prefix): tensor.float() for name, tensor in weights.tensors.items()}
     try:
@@ -77,30 +87,32 @@ def _coded(spec: ModelSpec, file: ModelFile, classes: int | None, *, trust: bool
 
 
 def _common_prefix(weights: Weights, network: nn.Module) -> str:
-    """What the file's names have in front of the network's; empty where they fit as they are."""
-    wanted = next(iter(network.state_dict()), "")
-    found = next((name for name in weights.tensors if name == wanted or name.endswith(f".{wanted}")), wanted)
-    return found.removesuffix(wanted)
+    """The prefix of the file's names before the network's; empty if they are the same."""
+    first_name = next(iter(network.state_dict()), "")
+    match = next(
+        (name for name in weights.tensors if name == first_name or name.endswith(f".{first_name}")), first_name
+    )
+    return match.removesuffix(first_name)
 
 
-def _of_transformers(spec: ModelSpec, file: ModelFile, name: str) -> FoundNetwork:
+def _transformers_network(spec: ModelSpec, file: ModelFile, name: str) -> FoundNetwork:
     config = file.recorded.get("config")
     if not isinstance(config, Mapping):
         raise ModelError(
             f"A '{name}' is built from its config.json; name the folder that holds it and the weights, not the file."
         )
-    tensors = {f"network.{key}": tensor for key, tensor in _chosen(file).tensors.items()}
+    tensors = {f"network.{key}": tensor for key, tensor in _best_weights(file).tensors.items()}
     channels = config.get("num_channels", 3)
     return FoundNetwork(name, "config", None, channels, settings={"config": dict(config)}, tensors=tensors)
 
 
-def _matched(spec: ModelSpec, file: ModelFile, name: str | None) -> FoundNetwork:
-    """The network that the tensors are of: as it was said, else as the file says, else as their shapes say."""
+def _match_any(spec: ModelSpec, file: ModelFile, name: str | None) -> FoundNetwork:
+    """The network of the tensors: the given one, else the one that the file records, else by their shapes."""
     failure: KdvizError | None = None
     for weights in file.weights:
-        for wanted in (name,) if spec.network or name is None else (name, None):
+        for candidate in (name,) if spec.network or name is None else (name, None):
             try:
-                return _match(spec, file, weights, wanted)
+                return _match(spec, file, weights, candidate)
             except KdvizError as error:
                 failure = failure or error
     raise failure or ModelError(f"'{spec.path.name}' holds no weights.")
@@ -108,11 +120,11 @@ def _matched(spec: ModelSpec, file: ModelFile, name: str | None) -> FoundNetwork
 
 def _match(spec: ModelSpec, file: ModelFile, weights: Weights, name: str | None) -> FoundNetwork:
     shapes = {key: tuple(tensor.shape) for key, tensor in weights.tensors.items()}
-    kinds = {key: tensor.dtype for key, tensor in weights.tensors.items()}
-    match = identify(shapes, network=name, prefix=spec.prefix, dtypes=kinds)
+    dtypes = {key: tensor.dtype for key, tensor in weights.tensors.items()}
+    match = identify(shapes, network=name, prefix=spec.prefix, dtypes=dtypes)
     return FoundNetwork(
         match.network,
-        "given" if spec.network else "matched" if name is None else _where(file),
+        "given" if spec.network else "matched" if name is None else source_of(file),
         match.classes,
         match.channels,
         match.size,
@@ -122,26 +134,26 @@ def _match(spec: ModelSpec, file: ModelFile, weights: Weights, name: str | None)
     )
 
 
-def _where(file: ModelFile) -> str:
+def source_of(file: ModelFile) -> str:
     return "config" if file.kind.endswith("_folder") else "file"
 
 
-def _chosen(file: ModelFile) -> Weights:
+def _best_weights(file: ModelFile) -> Weights:
     if not file.weights:
         raise ModelError(f"'{file.path.name}' holds no weights.")
     return file.weights[0]
 
 
 def _notes(match: Match) -> tuple[str, ...]:
-    said = []
+    notes = []
     if match.prefix:
-        said.append(f"'{match.prefix}' was taken off the names of its tensors.")
+        notes.append(f"'{match.prefix}' was taken off the names of its tensors.")
     if match.rivals:
-        shown = ", ".join(match.rivals[:4]) + (" ..." if len(match.rivals) > 4 else "")
-        said.append(
-            f"The tensors fit {match.network}, and just as well {shown}: the first was taken; name another with "
+        rivals = ", ".join(match.rivals[:4]) + (" ..." if len(match.rivals) > 4 else "")
+        notes.append(
+            f"The tensors fit {match.network}, and just as well {rivals}: the first was taken; name another with "
             "network=."
         )
     if match.foreign:
-        said.append(f"{len(match.foreign)} tensors are no part of the network and were left out: {match.foreign[0]}.")
-    return tuple(said)
+        notes.append(f"{len(match.foreign)} tensors are no part of the network and were left out: {match.foreign[0]}.")
+    return tuple(notes)

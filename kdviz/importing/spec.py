@@ -1,4 +1,4 @@
-"""What a person says of a model that is to be imported: ``FILE[,key=value]...``, and the role that it plays."""
+"""Specification of a model to import, ``FILE[,key=value]...``, and its role."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kdviz.core.errors import SettingError
 from kdviz.experiment import ROLES
 from kdviz.models.inputs import INTERPOLATIONS
 
-_OF_INPUT = ("size", "resize", "crop", "interpolation", "mean", "std", "channels")
-KEYS = ("network", *_OF_INPUT, "classes", "key", "prefix", "code")
+_INPUT_KEYS = ("size", "resize", "crop", "interpolation", "mean", "std", "channels")
+KEYS = ("network", *_INPUT_KEYS, "classes", "key", "prefix", "code")
 _NEXT = re.compile(r",\s*(?=(?:" + "|".join(KEYS) + r")\s*=)")
 _SIZE = re.compile(r"(\d+)(?:\s*[xX×*]\s*(\d+))?")
 
@@ -26,12 +26,12 @@ class ModelSpec:
     Attributes:
         role: Its id in the experiment.
         path: A checkpoint, an ONNX file, or a folder of timm or transformers.
-        title: What people call it; empty for the three usual roles.
-        network: By name; empty: found from the file.
-        given: What was said of its input: ``size``, ``resize``, ``crop``, ``interpolation``, ``mean``, ``std``,
-            ``channels``.
-        classes: The names of its logits: a file, or names with ``/`` between them; empty: found from the file.
-        key, prefix: Where its tensors are in the file; None: found.
+        title: Title for people; empty for the three usual roles.
+        network: Name of the network; empty: detected from the file.
+        given: The given fields of its input: some of ``size``, ``resize``, ``crop``, ``interpolation``, ``mean``,
+            ``std`` and ``channels``.
+        classes: Names of its logits: a file, or names separated by ``/``; empty: detected from the file.
+        key, prefix: Key and prefix of its tensors in the file; None: detected.
         code: ``FILE.py:NAME`` of a module class or function that builds it.
     """
 
@@ -47,7 +47,7 @@ class ModelSpec:
 
 
 def parse_spec(role: str, text: str, title: str = "") -> ModelSpec:
-    """``FILE[,key=value]...`` as data.
+    """Parse ``FILE[,key=value]...``.
 
     Raises:
         SettingError: No file is named, a key repeats, or a value cannot be read.
@@ -77,69 +77,71 @@ def parse_spec(role: str, text: str, title: str = "") -> ModelSpec:
 
 
 def _refuse_unknown_keys(file: str) -> None:
-    """A misspelt key would be part of the file's name."""
-    found = re.search(r",\s*(\w+)=[^/\\]*$", file)
-    if found and not Path(file).exists():
-        raise SettingError(f"'{found[1]}' is no key of a model; the keys are {', '.join(KEYS)}.")
+    """Refuse a misspelt key, which would otherwise be read as part of the file's name."""
+    match = re.search(r",\s*(\w+)=[^/\\]*$", file)
+    if match and not Path(file).exists():
+        raise SettingError(f"'{match[1]}' is no key of a model; the keys are {', '.join(KEYS)}.")
 
 
 def checked_input(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What Python code says of an input, as :func:`parse_spec` reads it from a text.
+    """Check fields of an input given in Python, and convert them as :func:`parse_spec` does those in a text.
 
     Raises:
-        SettingError: An unknown key, or a value that is none.
+        SettingError: A key is unknown, or a value is not valid.
     """
     unknown = [name for name in given if name not in _READERS]
     if unknown:
-        raise SettingError(f"'{unknown[0]}' is nothing of an input; it has {', '.join(_OF_INPUT)}.")
+        raise SettingError(f"'{unknown[0]}' is nothing of an input; it has {', '.join(_INPUT_KEYS)}.")
     return {
         name: _READERS[name](_as_text(value, "x" if name in ("size", "resize") else "/"))
         for name, value in given.items()
     }
 
 
-def _as_text(value: Any, between: str) -> str:
-    several = isinstance(value, (list, tuple))
-    return between.join(map(str, value)) if several else str(value)
+def _as_text(value: Any, separator: str) -> str:
+    is_sequence = isinstance(value, (list, tuple))
+    return separator.join(map(str, value)) if is_sequence else str(value)
 
 
 def named_model(text: str) -> tuple[str, str]:
-    """``ROLE=SPEC`` -> (title, spec). A title may have a ``=`` of its own, if the file is there.
+    """Split ``ROLE=SPEC`` into title and specification. A title may contain ``=``, if the file exists.
 
     Raises:
-        SettingError: It has no name.
+        SettingError: There is no title, or no file.
     """
-    places = [match.start() for match in re.finditer("=", _NEXT.split(text)[0])]
-    ways = [(text[:place].strip(), text[place + 1 :].strip()) for place in places]
-    ways = [(title, spec) for title, spec in ways if title and spec]
-    if not ways:
+    positions = [match.start() for match in re.finditer("=", _NEXT.split(text)[0])]
+    readings = [(text[:position].strip(), text[position + 1 :].strip()) for position in positions]
+    readings = [(title, spec) for title, spec in readings if title and spec]
+    if not readings:
         raise SettingError(f"'{text}' must be ROLE=FILE, such as kd_t16=kd16.onnx.")
-    return next((way for way in ways if Path(_NEXT.split(way[1])[0]).expanduser().exists()), ways[0])
+    return next(
+        (reading for reading in readings if Path(_NEXT.split(reading[1])[0]).expanduser().exists()), readings[0]
+    )
 
 
-def role_of(title: str, taken: Iterable[str]) -> str:
-    """The id that is made of a free title: letters, digits, ``_``, ``.`` and ``-``, and not one that is taken.
+def role_of(title: str, roles: Iterable[str]) -> str:
+    """Make an id from a free title: letters, digits, ``_``, ``.`` and ``-``, different from all ids in ``roles``.
 
     Raises:
-        SettingError: The title is a role that is taken.
+        SettingError: The title is one of the three usual roles, and is taken.
     """
-    used = set(taken)
-    if title in ROLES and title in used:
+    taken = set(roles)
+    if title in ROLES and title in taken:
         raise SettingError(f"The role '{title}' is given twice.")
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_.-")[:40].removesuffix("_se") or "model"
     names = (stem, *(f"{stem}_{number}" for number in range(2, 1000)))
-    return next(name for name in names if name not in used)
+    return next(name for name in names if name not in taken)
 
 
 # values ---------------------------------------------------------------------------------------------------------------
 
 
 def _sides(text: str) -> tuple[int, int]:
-    found = _SIZE.fullmatch(text)
-    if not found:
+    match = _SIZE.fullmatch(text)
+    if not match:
         raise SettingError(f"A size is written 224, or 224x256 (height x width), not '{text}'.")
-    height, width = int(found[1]), int(found[2] or found[1])
+    height, width = int(match[1]), int(match[2] or match[1])
     if not (1 <= height <= 4096 and 1 <= width <= 4096):
         raise SettingError(f"A size goes from 1 to 4096 pixels, got '{text}'.")
     return height, width
@@ -171,17 +173,17 @@ def _number(text: str) -> float:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    found = tuple(_number(part) for part in text.split("/"))
-    if len(found) not in (1, 3):
+    numbers = tuple(_number(part) for part in text.split("/"))
+    if len(numbers) not in (1, 3):
         raise SettingError(f"mean and std are one number or one a channel, such as .485/.456/.406, not '{text}'.")
-    return found
+    return numbers
 
 
 def _positive(text: str) -> tuple[float, ...]:
-    found = _numbers(text)
-    if min(found) <= 0:
+    numbers = _numbers(text)
+    if min(numbers) <= 0:
         raise SettingError(f"std must be above 0, got '{text}'.")
-    return found
+    return numbers
 
 
 def _channels(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Models that only their own code can build: run where a person said that they trust it, and kept as ONNX files."""
+"""Models that only their own code can build: run if the user trusts the code, and stored as ONNX files."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ CONSEQUENCE = "--trust runs code from the file with all your rights: use it only
 
 
 def network_from_code(code: str, classes: int | None, *, trust: bool) -> nn.Module:
-    """What ``FILE.py:NAME`` builds.
+    """Build the network of ``FILE.py:NAME``.
 
     Args:
         code: A Python file, and the name of a module class or a function in it.
-        classes: How many logits to ask for, where NAME takes that as an argument.
-        trust: Whether the person said so.
+        classes: Number of classes to pass, if NAME has such an argument.
+        trust: Whether the user trusts the code.
 
     Raises:
-        SettingError: It is not trusted, or no such file or name.
-        ModelError: The code fails, or makes no module.
+        SettingError: The code is not trusted, or there is no such file or name.
+        ModelError: The code fails, or returns no module.
     """
     file, _, name = code.rpartition(":")
     path = Path(file).expanduser()
@@ -39,7 +39,7 @@ def network_from_code(code: str, classes: int | None, *, trust: bool) -> nn.Modu
         raise SettingError(f"'{path.name}' has no class or function '{name}'.")
     try:
         network = builder(**_arguments(builder, classes))
-    except Exception as error:  # it is somebody's own code
+    except Exception as error:  # foreign code may raise anything
         raise ModelError(f"'{name}' in '{path.name}' failed: {_first_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"'{name}' in '{path.name}' made {type(network).__name__}, which is no torch.nn.Module.")
@@ -52,11 +52,11 @@ def _module(path: Path) -> Any:
     if spec is None or spec.loader is None:
         raise SettingError(f"'{path.name}' is no Python file.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickles look their module up
-    sys.path.insert(0, str(path.parent.resolve()))  # its own imports
+    sys.modules[name] = module  # dataclasses and pickles look up their module
+    sys.path.insert(0, str(path.parent.resolve()))  # for its own imports
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # it is somebody's own code
+    except Exception as error:  # foreign code may raise anything
         raise ModelError(f"'{path.name}' failed: {_first_line(error)}") from error
     finally:
         sys.path.pop(0)
@@ -74,11 +74,11 @@ def _arguments(builder: Any, classes: int | None) -> dict[str, int]:
 
 
 def as_onnx(network: nn.Module, channels: int, size: tuple[int, int]) -> bytes:
-    """A module as an ONNX file, which can be opened without its code.
+    """Export a module to the content of an ONNX file, which can be opened without its code.
 
     Raises:
         SettingError: A package is missing.
-        ModelError: torch cannot export it.
+        ModelError: torch cannot export the module.
     """
     from kdviz.compress.onnx_export import float_file
 

@@ -1,4 +1,4 @@
-"""How a picture becomes a model's input, and how one common picture becomes the inputs of several models."""
+"""Conversion of a picture into a model's input, and of one common picture into the inputs of several models."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from PIL import Image
 from torch import Tensor, fx, nn
 
 from kdviz.core.errors import ModelError, UnknownNameError
-from kdviz.core.images import fit_to, resized_middle, to_grey_or_rgb
+from kdviz.core.images import fit_to, resize_and_crop, to_grey_or_rgb
 from kdviz.core.mnist_digit import mnist_digit
 
 BASELINES = ("black", "white", "mean", "grey")
-"""What a removed pixel becomes, by name: a constant that is put in before normalisation."""
+"""Names of the constant values that can replace a removed pixel before normalisation."""
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
-_OF_TENSORS = {"nearest": "nearest-exact", "lanczos": "bicubic"}  # torch has no Lanczos; bicubic is the nearest to it
+_TORCH_MODES = {"nearest": "nearest-exact", "lanczos": "bicubic"}  # torch has no Lanczos; bicubic is closest to it
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's convert("L")
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How a picture becomes a model's input.
+    """The input of a model, and how a picture is converted to it.
 
     Attributes:
         size: Height and width.
         channels: 1 (grey) or 3 (RGB).
         mean, std: Normalisation of values in [0, 1], one number a channel.
-        fit: What happens to a picture of another size: ``digit`` (brought to MNIST's form) or
-            ``crop`` (resized, and the middle cut out).
-        resize: The short side in pixels before the middle of ``size`` is cut out, as in torchvision's ``Resize`` and
-            ``CenterCrop``; or (height, width), to which the whole picture is brought whatever its proportions. None:
+        fit: How a picture of another size is treated: ``digit`` (converted to MNIST's layout) or ``crop`` (resized and
+            cropped at the centre).
+        resize: The short side in pixels before the centre of ``size`` is cropped, as in torchvision's ``Resize`` and
+            ``CenterCrop``; or (height, width), to which the whole picture is resized whatever its proportions. None:
             the smallest that covers ``size``.
         interpolation: A name in :data:`INTERPOLATIONS`; always with antialiasing.
     """
@@ -49,7 +49,7 @@ class InputSpec:
     interpolation: str = "bicubic"
 
     def prepare(self, image: Image.Image) -> Image.Image:
-        """What the model sees, as a picture; one of the right size is only converted to grey or RGB."""
+        """Convert a picture to what the model sees; one of the right size is only converted to grey or RGB."""
         if self.fit == "digit":
             image = to_grey_or_rgb(image)
             image = image if image.size == self.size[::-1] else mnist_digit(image)
@@ -58,32 +58,32 @@ class InputSpec:
         return fit_to(image, self.size, self.channels)
 
     def transform(self, image: Image.Image) -> Image.Image:
-        """The same, but a picture of the right size is resized and cropped as any other: what the model learned from.
+        """Like :meth:`prepare`, but resize and crop a picture of the right size, too, as during training.
 
-        Equal to the transforms of torchvision, timm and transformers on Pillow's pictures.
+        Equal to the transforms of torchvision, timm and transformers on Pillow images.
         """
         if self.fit == "digit" or self.resize is None:
             return self.prepare(image)
-        return resized_middle(image, self.resize, self.size, self.channels, self.interpolation)
+        return resize_and_crop(image, self.resize, self.size, self.channels, self.interpolation)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """``uint8`` or values in [0, 1] (N, C, H, W) -> float32 (N, C, H, W)."""
+        """Normalise ``uint8`` pixels or values in [0, 1], (N, C, H, W), to float32 (N, C, H, W)."""
         values = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
         mean, std = (torch.tensor(v, device=values.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (values - mean) / std
 
     def pixels(self, inputs: Tensor) -> Tensor:
-        """What :meth:`normalise` was given, as values in [0, 1]: float32 (N, C, H, W)."""
+        """Undo :meth:`normalise`: values in [0, 1], float32 (N, C, H, W)."""
         mean, std = (torch.tensor(v, device=inputs.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return inputs * std + mean
 
     def baseline(self, name: str) -> Tensor:
-        """A named constant baseline as the model's input: float32 (1, C, 1, 1).
+        """A named constant baseline, normalised: float32 (1, C, 1, 1).
 
-        Blending with it after normalisation equals blending before it, since normalising is affine.
+        Blending with it after normalisation equals blending before it, since normalisation is affine.
 
         Raises:
-            UnknownNameError: No such baseline.
+            UnknownNameError: There is no such baseline.
         """
         if name not in BASELINES:
             raise UnknownNameError("baseline", name, BASELINES)
@@ -93,11 +93,11 @@ class InputSpec:
 
     @property
     def short_side(self) -> int:
-        """Of the resized picture whose middle this is, in pixels."""
+        """Short side, in pixels, of the resized picture from whose centre the input is cropped."""
         return self.resize if isinstance(self.resize, int) else min(self.size)
 
     def to_json(self) -> dict[str, Any]:
-        """As in experiment.json; what is as it always was is left out."""
+        """The entry in experiment.json; the default way of resizing is left out."""
         document: dict[str, Any] = {
             "size": list(self.size),
             "channels": self.channels,
@@ -113,7 +113,7 @@ class InputSpec:
 
 
 def as_tensor(picture: Image.Image) -> Tensor:
-    """A picture in mode ``L`` or ``RGB`` -> uint8 (1, C, H, W)."""
+    """Convert a picture of mode ``L`` or ``RGB`` to uint8 (1, C, H, W)."""
     pixels = np.asarray(picture)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).unsqueeze(0)
@@ -123,50 +123,50 @@ def as_tensor(picture: Image.Image) -> Tensor:
 
 
 def common_picture(inputs: Sequence[InputSpec]) -> InputSpec:
-    """The picture of which several models' inputs are made, so that their maps are of the same pixels.
+    """The picture from which the inputs of several models are made, so that their maps refer to the same pixels.
 
-    Models with one input share it. Otherwise it holds all that any of them sees of the middle of a picture, at the
-    highest resolution that one of them resizes to: of a short side of R pixels the largest share that is cut out. Where
-    all models take the whole picture, whatever its proportions, so does it. A model that does so among others that do
-    not gets the middle.
+    Models with the same input share it. Otherwise the picture holds everything that any of the models sees around the
+    centre, at the highest resolution that one of them resizes to: the largest share that any of them crops. If all
+    models take the whole picture, whatever its proportions, so does the common one; a model that does so among others
+    that do not gets the centre.
 
     Args:
-        inputs: One at least.
+        inputs: The models' inputs, at least one.
 
     Returns:
-        Its mean is 0 and its std 1 unless all inputs are the same.
+        The common picture, with mean 0 and std 1 unless all inputs are the same.
     """
     first = inputs[0]
-    if all(one == first for one in inputs):
+    if all(spec == first for spec in inputs):
         return first
-    channels = max(one.channels for one in inputs)
-    cropped = [one for one in inputs if not isinstance(one.resize, tuple)]
+    channels = max(spec.channels for spec in inputs)
+    cropped = [spec for spec in inputs if not isinstance(spec.resize, tuple)]
     unit = {"channels": channels, "mean": (0.0,) * channels, "std": (1.0,) * channels, "fit": "crop"}
     if not cropped:
-        height, width = (max(one.size[side] for one in inputs) for side in (0, 1))
+        height, width = (max(spec.size[side] for spec in inputs) for side in (0, 1))
         return replace(first, size=(height, width), resize=(height, width), **unit)
-    largest = max(cropped, key=lambda one: one.short_side)
-    short = largest.short_side
-    height, width = (max(round(one.size[side] * short / one.short_side) for one in cropped) for side in (0, 1))
-    return replace(largest, size=(height, width), resize=short, **unit)
+    largest = max(cropped, key=lambda spec: spec.short_side)
+    short_side = largest.short_side
+    height, width = (max(round(spec.size[side] * short_side / spec.short_side) for spec in cropped) for side in (0, 1))
+    return replace(largest, size=(height, width), resize=short_side, **unit)
 
 
 class AdaptedNetwork(nn.Module):
-    """A network behind what makes its own input from the common picture, and its classes those of the experiment.
+    """A network with a first step that makes its input from the common picture, and a last one that orders its logits.
 
-    The picture is resized and cropped, made grey or RGB and normalised as the network learned it; its logits are put
-    into the experiment's order. Differentiable if the network is.
+    The picture is resized, cropped, converted to grey or RGB and normalised as in the network's training; the logits
+    are put into the experiment's order. Differentiable if the network is.
 
     (N, C, H, W) as the experiment normalises it -> logits (N, classes).
 
     Args:
-        network: (n, c, h, w), normalised as ``own`` says -> logits (n, outputs).
+        network: (n, c, h, w), normalised as ``network_input`` says -> logits (n, outputs).
         picture: The common picture.
-        own: The network's input.
-        class_order: For each class of the experiment the number of the network's output; None: they are the same.
+        network_input: The network's input.
+        class_order: Number of the network's output for each class of the experiment; None: they are the same.
 
     Attributes:
-        network: As given.
+        network: The network inside.
     """
 
     scale: Tensor
@@ -174,15 +174,15 @@ class AdaptedNetwork(nn.Module):
     class_order: Tensor | None
 
     def __init__(
-        self, network: nn.Module, picture: InputSpec, own: InputSpec, class_order: Sequence[int] | None = None
+        self, network: nn.Module, picture: InputSpec, network_input: InputSpec, class_order: Sequence[int] | None = None
     ):
         super().__init__()
         self.network = network
         self.differentiable = bool(getattr(network, "differentiable", True))
-        self._channels = (picture.channels, own.channels)
-        self._resized, self._box, self._padding = _geometry(picture, own)
-        self._mode = _OF_TENSORS.get(own.interpolation, own.interpolation)
-        scale, shift = _renormalisation(picture, own)
+        self._channels = (picture.channels, network_input.channels)
+        self._resized, self._box, self._padding = _geometry(picture, network_input)
+        self._mode = _TORCH_MODES.get(network_input.interpolation, network_input.interpolation)
+        scale, shift = _renormalisation(picture, network_input)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
         order = None if class_order is None else torch.tensor(list(class_order))
@@ -190,7 +190,7 @@ class AdaptedNetwork(nn.Module):
 
     @property
     def undoes_sigmoid(self) -> bool:
-        """Of the network: see :class:`kdviz.models.networks.OnnxNetwork`."""
+        """Whether the network undoes a sigmoid: see :class:`kdviz.models.networks.OnnxNetwork`."""
         return bool(getattr(self.network, "undoes_sigmoid", False))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -198,7 +198,7 @@ class AdaptedNetwork(nn.Module):
         return logits if self.class_order is None else logits[:, self.class_order]
 
     def own_input(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) of the common picture -> (N, c, h, w) of the network."""
+        """Convert the common picture (N, C, H, W) to the network's input (N, c, h, w)."""
         if self._channels == (3, 1):
             luma = torch.tensor(_LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
             images = (images * luma).sum(1, keepdim=True)
@@ -207,90 +207,96 @@ class AdaptedNetwork(nn.Module):
         if self._resized is not None:
             images = resized(images, self._resized, self._mode)
         if self._padding is not None:
-            images = F.pad(images, self._padding)  # black: a picture that is resized is not normalised yet
+            images = F.pad(images, self._padding)  # black, since a picture that has to be resized is not normalised yet
         if self._box is not None:
             top, left, height, width = self._box
             images = images[:, :, top : top + height, left : left + width]
         return images * self.scale + self.shift
 
 
-@fx.wrap  # its branches depend on the values: a traced copy of the network must ask anew
+@fx.wrap  # its branches depend on the values, and so must not be frozen in a traced copy of the network
 def resized(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    """(N, C, H, W) -> (N, C, h, w) in the same type, with antialiasing.
+    """Resize (N, C, H, W) to (N, C, h, w) in the same dtype, with antialiasing.
 
-    Without gradients on a CPU, values in [0, 1] are resized as 8 bits, as Pillow does it and as the network learned it:
-    three times as fast, which counts when thousands of masked pictures pass.
+    Without gradients on a CPU, values in [0, 1] are resized as 8 bits, as Pillow does and as in training: three times
+    as fast, which counts for thousands of masked pictures.
     """
     if mode == "nearest-exact":
         return F.interpolate(images, size, mode=mode)
-    if images.device.type == "cpu" and not torch.is_grad_enabled() and _are_levels(images):
+    if images.device.type == "cpu" and not torch.is_grad_enabled() and _are_in_unit_range(images):
         levels = (images * 255).add_(0.5).to(torch.uint8)
         return F.interpolate(levels, size, mode=mode, align_corners=False, antialias=True).to(images.dtype).div_(255)
     # torch has no antialiasing in bfloat16
     return F.interpolate(images.float(), size, mode=mode, align_corners=False, antialias=True).to(images.dtype)
 
 
-def _are_levels(images: Tensor) -> bool:
+def _are_in_unit_range(images: Tensor) -> bool:
     low, high = torch.aminmax(images)
     return bool(low >= 0) and bool(high <= 1)
 
 
 def adapted(
-    network: nn.Module, picture: InputSpec, own: InputSpec, class_order: Sequence[int] | None = None
+    network: nn.Module, picture: InputSpec, network_input: InputSpec, class_order: Sequence[int] | None = None
 ) -> nn.Module:
-    """The network itself where nothing has to be done, else an :class:`AdaptedNetwork`."""
-    if own == picture and class_order is None:
+    """The network itself if nothing has to be adapted, else an :class:`AdaptedNetwork`."""
+    if network_input == picture and class_order is None:
         return network
-    return AdaptedNetwork(network, picture, own, class_order).eval()
+    return AdaptedNetwork(network, picture, network_input, class_order).eval()
 
 
 def _geometry(
-    picture: InputSpec, own: InputSpec
+    picture: InputSpec, network_input: InputSpec
 ) -> tuple[tuple[int, int] | None, tuple[int, int, int, int] | None, tuple[int, int, int, int] | None]:
-    """What the common picture is resized to, the box (top, left, height, width) cut out of it, and padding before.
+    """The size that the common picture is resized to, the box (top, left, height, width) to crop, and the padding.
 
-    None: nothing to do.
+    Padding comes before cropping; None: nothing to do.
     """
     height, width = picture.size
-    if isinstance(own.resize, tuple):
-        wanted = own.resize
+    if isinstance(network_input.resize, tuple):
+        resized_size = network_input.resize
     else:
-        ratio = own.short_side / picture.short_side
-        wanted = (max(1, round(height * ratio)), max(1, round(width * ratio)))
-    missing = [max(0, mine - theirs) for mine, theirs in zip(own.size, wanted, strict=True)]
-    top, left = missing[0] // 2, missing[1] // 2
-    padding = (left, missing[1] - left, top, missing[0] - top) if any(missing) else None
-    padded = (wanted[0] + missing[0], wanted[1] + missing[1])
+        ratio = network_input.short_side / picture.short_side
+        resized_size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
+    deficit = [max(0, target - available) for target, available in zip(network_input.size, resized_size, strict=True)]
+    top, left = deficit[0] // 2, deficit[1] // 2
+    padding = (left, deficit[1] - left, top, deficit[0] - top) if any(deficit) else None
+    padded = (resized_size[0] + deficit[0], resized_size[1] + deficit[1])
     # torchvision's CenterCrop rounds half to even
-    box = (*(round((have - need) / 2) for have, need in zip(padded, own.size, strict=True)), *own.size)
+    box = (
+        *(round((side - target) / 2) for side, target in zip(padded, network_input.size, strict=True)),
+        *network_input.size,
+    )
     return (
-        None if wanted == picture.size else wanted,
-        None if padded == own.size else box,  # type: ignore[return-value]
+        None if resized_size == picture.size else resized_size,
+        None if padded == network_input.size else box,  # type: ignore[return-value]
         padding,
     )
 
 
-def _renormalisation(picture: InputSpec, own: InputSpec) -> tuple[Tensor, Tensor]:
-    """Factor and summand (1, c, 1, 1) that turn the common picture's normalisation into the network's."""
-    given_mean, given_std = (_spread(values, own.channels) for values in (picture.mean, picture.std))
-    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (own.mean, own.std))
-    shape = (1, own.channels, 1, 1)
-    return (given_std / std).float().view(shape), ((given_mean - mean) / std).float().view(shape)
+def _renormalisation(picture: InputSpec, network_input: InputSpec) -> tuple[Tensor, Tensor]:
+    """Scale and shift, (1, c, 1, 1), that turn the common picture's normalisation into the network's."""
+    picture_mean, picture_std = (_per_channel(values, network_input.channels) for values in (picture.mean, picture.std))
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (network_input.mean, network_input.std))
+    shape = (1, network_input.channels, 1, 1)
+    return (picture_std / std).float().view(shape), ((picture_mean - mean) / std).float().view(shape)
 
 
-def _spread(values: Sequence[float], channels: int) -> Tensor:
-    """One number a channel, for as many channels as the network has."""
-    numbers = torch.tensor(values, dtype=torch.float64)
-    if len(numbers) == channels:
-        return numbers
+def _per_channel(values: Sequence[float], channels: int) -> Tensor:
+    """One number for each of the network's channels."""
+    per_channel = torch.tensor(values, dtype=torch.float64)
+    if len(per_channel) == channels:
+        return per_channel
     if len(set(values)) > 1:
         raise ModelError("A grey and a colour model cannot share a picture that is normalised by channel.")
-    return numbers[:1].expand(channels)
+    return per_channel[:1].expand(channels)
 
 
 def logits_of(output: Any) -> Any:
-    """The logits in what a network returned: a tensor; or the ``logits`` of a dataclass or mapping; or of a tuple the
-    first tensor (Inception gives its auxiliary logits after it). Anything else is returned as it is."""
+    """The logits in the output of a network.
+
+    They are the output itself if it is a tensor, the ``logits`` of a dataclass or mapping, or the first tensor of a
+    tuple (Inception's auxiliary logits come after it). Anything else is returned unchanged.
+    """
     if isinstance(output, Tensor):
         return output
     if isinstance(output, Mapping):
@@ -304,7 +310,7 @@ def logits_of(output: Any) -> Any:
 
 
 class TensorOutput(nn.Module):
-    """A network whose logits come in a tuple, a mapping or a dataclass, as one that returns them alone."""
+    """Wrapper that returns only the logits of a network that returns them in a tuple, mapping or dataclass."""
 
     def __init__(self, network: nn.Module):
         super().__init__()

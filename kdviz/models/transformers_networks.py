@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdviz.core.errors import SettingError
 
 _INSTALL = 'install it with: pip install "kdviz[transformers]"'
-_NO_PART = (
+_IGNORED = (
     "auto_map",
     "architectures",
     "torch_dtype",
@@ -23,7 +23,10 @@ _NO_PART = (
 
 
 class TransformersClassifier(nn.Module):
-    """A classifier of transformers as any other network: (N, C, H, W) -> logits (N, classes)."""
+    """Wrapper of a classifier of transformers with the interface of other networks.
+
+    (N, C, H, W) -> logits (N, classes).
+    """
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -34,19 +37,19 @@ class TransformersClassifier(nn.Module):
 
 
 def transformers_network(kind: str, classes: int, channels: int, settings: Mapping[str, Any]) -> nn.Module:
-    """The classifier of a kind (``model_type``, such as ``vit``) with fresh weights.
+    """Build the classifier of a ``model_type``, such as ``vit``, with fresh weights.
 
-    Only classes of the library itself are used: code that a configuration names elsewhere is left alone, and nothing
-    is downloaded.
+    Only classes of the library itself are used: code elsewhere that a configuration names is ignored, and nothing is
+    downloaded.
 
     Args:
-        kind: transformers' ``model_type``.
+        kind: The ``model_type`` of transformers.
         classes: Number of logits.
-        channels: Of the input.
+        channels: Number of input channels.
         settings: ``config``: the content of config.json.
 
     Raises:
-        SettingError: transformers is not installed, has no such classifier, or does not take the configuration.
+        SettingError: transformers is not installed, has no such classifier, or rejects the configuration.
     """
     try:
         import transformers  # pyright: ignore[reportMissingImports]
@@ -55,18 +58,18 @@ def transformers_network(kind: str, classes: int, channels: int, settings: Mappi
     config = settings.get("config", {})
     if not isinstance(config, Mapping):
         raise SettingError("The setting 'config' of a network of transformers must be the content of its config.json.")
-    plain = {name: value for name, value in config.items() if name not in _NO_PART and name != "model_type"}
-    if plain.get("backbone") or plain.get("use_timm_backbone") or kind == "timm_wrapper":
+    arguments = {name: value for name, value in config.items() if name not in _IGNORED and name != "model_type"}
+    if arguments.get("backbone") or arguments.get("use_timm_backbone") or kind == "timm_wrapper":
         raise SettingError(f"A '{kind}' has a backbone of another library; import that library's weights instead.")
     names = {number: f"class {number}" for number in range(classes)}
-    plain |= {"id2label": names, "label2id": {name: number for number, name in names.items()}}
-    plain |= {"num_channels": channels} if "num_channels" in plain else {}
+    arguments |= {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+    arguments |= {"num_channels": channels} if "num_channels" in arguments else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = transformers.AutoConfig.for_model(kind, **plain)
-            network = transformers.AutoModelForImageClassification.from_config(made, trust_remote_code=False)
-    except Exception as error:  # the library raises nearly anything for a configuration that it does not know
+            auto_config = transformers.AutoConfig.for_model(kind, **arguments)
+            network = transformers.AutoModelForImageClassification.from_config(auto_config, trust_remote_code=False)
+    except Exception as error:  # the library raises all kinds of errors for a configuration that it does not know
         reason = str(error).strip().partition("\n")[0][:200]
         raise SettingError(f"transformers makes no image classifier of this '{kind}': {reason}") from error
     return TransformersClassifier(network)

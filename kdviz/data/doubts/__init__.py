@@ -1,8 +1,8 @@
-"""What looks wrong with a data set, or with a model on it: the one place where doubts are found and put into words.
+"""Checks of a data set, and of a model on it: finds what looks wrong and words it.
 
-A :class:`Doubt` is data (its kind, which model, which split, figures) and one sentence made of it. Each is raised only
-where there are samples enough to say it. Training says them before a student learns, ``kdviz evaluate`` beside its
-figures, and the pages show what was kept.
+A :class:`Doubt` is data (kind, model, split and figures) together with one sentence made of it. It is raised only where
+there are enough samples to support it. Training prints doubts before a student is trained, ``kdviz evaluate`` prints
+them beside its figures, and the pages show those that were recorded.
 """
 
 from kdviz.data.doubts.answers import answer_doubts, normalisation_doubt, unpredicted, weighed

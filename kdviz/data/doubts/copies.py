@@ -1,4 +1,4 @@
-"""The same image in two splits, or with two labels: found by its pixels, whatever its file is called."""
+"""Images that are in two splits, or have two labels: compared by pixels, whatever their files are called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXAMPLES = 3
 
 
 class SplitLike(Protocol):
-    """What is asked of a split; see :class:`kdviz.data.LabelledImages`."""
+    """The attributes of a split that are needed here; see :class:`kdviz.data.LabelledImages`."""
 
     @property
     def images(self) -> Tensor: ...
@@ -30,43 +30,51 @@ class SplitLike(Protocol):
 
 
 def digests(images: Tensor) -> list[bytes]:
-    """A hash of each image's pixels, as the models see them; empty for one of a single colour.
+    """Hash each image's pixels as the models see them; the hash of an image of a single colour is empty.
 
     Blank images are equal without being copies of one another.
 
     Args:
         images: ``uint8`` (N, C, H, W).
     """
-    found = []
+    hashes = []
     for part in images.split(_AT_ONCE):
         flat = part.flatten(2)
         blank = (flat.amin(2) == flat.amax(2)).all(1).tolist()
         rows = flat.flatten(1).contiguous().numpy()
-        found += [b"" if same else blake2b(row, digest_size=16).digest() for row, same in zip(rows, blank, strict=True)]
-    return found
+        hashes += [
+            b"" if is_blank else blake2b(row, digest_size=16).digest()
+            for row, is_blank in zip(rows, blank, strict=True)
+        ]
+    return hashes
 
 
 def copies(splits: Mapping[str, SplitLike]) -> list[Doubt]:
-    """A doubt for each two splits that share images, and one for equal images with different labels.
+    """A doubt for each pair of splits that share images, and one for equal images with different labels.
 
     Args:
-        splits: Name -> samples; the first are those that the later ones should be free of: ``train``, ``validation``,
-            ``test``.
+        splits: Name -> samples, in the order ``train``, ``validation``, ``test``: images of an earlier split should not
+            be in a later one.
     """
     hashes = {name: digests(samples.images) for name, samples in splits.items()}
-    found = [_overlap(splits, hashes, first, second) for first, second in combinations(splits, 2)]
-    return [doubt for doubt in (*found, _contradiction(splits, hashes)) if doubt is not None]
+    overlaps = [_overlap(splits, hashes, first, second) for first, second in combinations(splits, 2)]
+    return [doubt for doubt in (*overlaps, _contradiction(splits, hashes)) if doubt is not None]
 
 
 def _overlap(
     splits: Mapping[str, SplitLike], hashes: Mapping[str, Sequence[bytes]], first: str, second: str
 ) -> Doubt | None:
-    places = {digest: number for number, digest in reversed([*enumerate(hashes[first])]) if digest}
-    twice = [(number, places[digest]) for number, digest in enumerate(hashes[second]) if digest in places]
-    if not twice:
+    first_numbers = {digest: number for number, digest in reversed([*enumerate(hashes[first])]) if digest}
+    shared = [
+        (number, first_numbers[digest]) for number, digest in enumerate(hashes[second]) if digest in first_numbers
+    ]
+    if not shared:
         return None
-    examples = [[_name(splits, second, mine), _name(splits, first, theirs)] for mine, theirs in twice[:_EXAMPLES]]
-    figures = {"other": first, "count": len(twice), "samples": len(hashes[second]), "examples": examples}
+    examples = [
+        [_name(splits, second, second_number), _name(splits, first, first_number)]
+        for second_number, first_number in shared[:_EXAMPLES]
+    ]
+    figures = {"other": first, "count": len(shared), "samples": len(hashes[second]), "examples": examples}
     return Doubt("overlap", second, figures=figures)
 
 
@@ -74,21 +82,26 @@ def _contradiction(splits: Mapping[str, SplitLike], hashes: Mapping[str, Sequenc
     """Equal images with different labels; each image counts once."""
     counts = Counter(chain.from_iterable(hashes.values()))
     first: dict[bytes, tuple[str, int, int]] = {}
-    wrong: dict[bytes, list[Any]] = {}
-    for split, number, digest, label in _several(splits, hashes, counts):
-        there = first.setdefault(digest, (split, number, label))
-        if there[2] != label and digest not in wrong:
+    contradictions: dict[bytes, list[Any]] = {}
+    for split, number, digest, label in _repeated_images(splits, hashes, counts):
+        earlier = first.setdefault(digest, (split, number, label))
+        if earlier[2] != label and digest not in contradictions:
             names = splits[split].classes
-            wrong[digest] = [_name(splits, *there[:2]), names[there[2]], _name(splits, split, number), names[label]]
-    if not wrong:
+            contradictions[digest] = [
+                _name(splits, *earlier[:2]),
+                names[earlier[2]],
+                _name(splits, split, number),
+                names[label],
+            ]
+    if not contradictions:
         return None
-    return Doubt("labels", figures={"count": len(wrong), "example": next(iter(wrong.values()))})
+    return Doubt("labels", figures={"count": len(contradictions), "example": next(iter(contradictions.values()))})
 
 
-def _several(
+def _repeated_images(
     splits: Mapping[str, SplitLike], hashes: Mapping[str, Sequence[bytes]], counts: Mapping[bytes, int]
 ) -> Iterable[tuple[str, int, bytes, int]]:
-    """(Split, number, hash, label) of the images that are there several times."""
+    """(Split, number, hash, label) of the images that occur several times."""
     for split, samples in splits.items():
         for number, (digest, label) in enumerate(zip(hashes[split], samples.labels.tolist(), strict=True)):
             if digest and counts[digest] > 1:

@@ -1,4 +1,4 @@
-"""One doubt: figures first, and the sentence that they make."""
+"""One doubt: its figures, and the sentence made of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kdviz.core.language import N_, _, listed, number, percent, plural
+from kdviz.core.vocabulary import Role, Split
 
-_MODELS = {"teacher": N_("The teacher"), "kd_student": N_("The KD student"), "student": N_("The student alone")}
-_SPLITS = {
-    "train": N_("the training split"),
-    "validation": N_("the validation split"),
-    "test": N_("the test split"),
-    "bundled": N_("the bundled digits"),
+_MODELS: dict[str, str] = {
+    Role.TEACHER: N_("The teacher"),
+    Role.KD_STUDENT: N_("The KD student"),
+    Role.STUDENT: N_("The student alone"),
+}
+_SPLITS: dict[str, str] = {
+    Split.TRAIN: N_("the training split"),
+    Split.VALIDATION: N_("the validation split"),
+    Split.TEST: N_("the test split"),
+    Split.BUNDLED: N_("the bundled digits"),
 }
 NORMALISATIONS = {
     "unit": N_("values from 0 to 1"),
@@ -22,24 +27,24 @@ NORMALISATIONS = {
     "imagenet": N_("ImageNet's mean and standard deviation"),
     "mnist": N_("MNIST's mean and standard deviation"),
 }
-"""Those that are usual, by name."""
+"""Name of a usual normalisation -> its description."""
 
 _NAMED = 3  # classes in a sentence
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """What looks wrong.
+    """Something that looks wrong with a data set or a model.
 
     Attributes:
         kind: ``chance`` (no better than chance), ``order`` (another order of the classes scores far better),
-            ``normalisation`` (another normalisation does), ``unpredicted`` (labels that are never answered),
+            ``normalisation`` (another normalisation does), ``unpredicted`` (labels that are never predicted),
             ``overlap`` (images in two splits), ``labels`` (equal images with different labels), ``left_out`` (files
             that were not read), ``depth`` (how images of more than 8 bits were scaled) or ``dark`` (they use little of
             the range that they declare).
-        split: Of the samples; empty: the whole data set.
-        role: Which model; empty: all of them, or the data alone.
-        figures: By name, as JSON holds them; accuracies and shares are in [0, 1].
+        split: Split of the samples; empty: the whole data set.
+        role: Role of the model; empty: all models, or the data alone.
+        figures: Name -> value, as JSON stores them; accuracies and shares are in [0, 1].
     """
 
     kind: str
@@ -49,20 +54,20 @@ class Doubt:
 
     @property
     def text(self) -> str:
-        """One sentence in the page's language, with the figures."""
+        """One sentence with the figures, in the current language."""
         return _SENTENCES[self.kind](self)
 
     @property
     def is_of_data(self) -> bool:
-        """Whether it says nothing about a model."""
-        return self.kind in _OF_DATA
+        """Whether the doubt concerns the data only, not a model."""
+        return self.kind in _DATA_KINDS
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "split": self.split, "role": self.role, "figures": dict(self.figures)}
 
     @classmethod
     def from_json(cls, entry: Any) -> Doubt | None:
-        """What :meth:`to_json` gave; None for anything that makes no sentence, such as another version's."""
+        """Restore what :meth:`to_json` returned; None for an entry that makes no sentence, as of another version."""
         try:
             doubt = cls(str(entry["kind"]), str(entry["split"]), str(entry["role"]), dict(entry["figures"]))
             doubt.text  # noqa: B018  an entry of a foreign file may lack figures, or hold texts in their place
@@ -189,13 +194,13 @@ def _kinds(counts: Mapping[str, int]) -> list[str]:
 
 
 def _left_out(doubt: Doubt) -> str:
-    elsewhere = [_("{files} of no class", files=one) for one in _kinds(doubt.figures["elsewhere"])]
+    elsewhere = [_("{files} of no class", files=text) for text in _kinds(doubt.figures["elsewhere"])]
     return _("Files left out: {files}.", files=listed(_kinds(doubt.figures["endings"]) + elsewhere))
 
 
 def _depth(doubt: Doubt) -> str:
     counts = doubt.figures["depths"]
-    whole = [
+    integers = [
         _("{count} of {bits} bits by {white}", count=number(count), bits=bits, white=number(2 ** int(bits) - 1))
         for bits, count in counts.items()
         if bits != "float"
@@ -208,7 +213,7 @@ def _depth(doubt: Doubt) -> str:
         "whatever their brightest pixel is: {kinds}.",
         count=number(sum(counts.values())),
         total=number(doubt.figures["samples"]),
-        kinds=listed(whole + floats),
+        kinds=listed(integers + floats),
     )
 
 
@@ -232,4 +237,4 @@ _SENTENCES: dict[str, Callable[[Doubt], str]] = {
     "depth": _depth,
     "dark": _dark,
 }
-_OF_DATA = ("overlap", "labels", "left_out", "depth", "dark")
+_DATA_KINDS = ("overlap", "labels", "left_out", "depth", "dark")

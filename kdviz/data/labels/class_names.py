@@ -1,4 +1,4 @@
-"""What classes are called: lists of names, and files of the forms that people have."""
+"""Class names, from a list or from a file in any of the common formats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST = 500  # characters of a name
 _LISTS = ("classes", "class_names", "label_names", "names", "labels", "categories")
 _MAPS = ("id2label", "class_to_idx", "label2id")
 _NUMBERED = re.compile(r"\{?\s*(\d+)\s*[:=,;\t ]\s*[\"']?(.*?)[\"']?\s*,?\s*\}?")  # 0: 'tench, Tinca tinca',
-_OF_WNID = re.compile(rf"({WNID.pattern})[\s,;:=]+(\S.*)")
+_WNID_LINE = re.compile(rf"({WNID.pattern})[\s,;:=]+(\S.*)")
 _HEADERS = ("folder", "wnid", "synset", "index", "id", "class", "label", "class_id", "number", "name", "class_name")
 
 
@@ -33,7 +33,7 @@ class ClassNames:
     """Names of classes.
 
     Attributes:
-        names: In the order of the labels; all are different.
+        names: Names in the order of the labels; all are different.
         aliases: What a class is called in the data (its folder, or its label in a CSV file) -> its name; empty where
             only names were given.
     """
@@ -43,27 +43,27 @@ class ClassNames:
 
 
 def read_classes(source: str | Path | Sequence[str]) -> ClassNames:
-    """Names of classes, from a list or a file.
+    """Read class names from a list or a file.
 
     Args:
         source: Names; or a text ``cat,dog``; or a file: a text with one name a line, a JSON list, ``id2label`` or
             ``class_to_idx``, alone or in a ``config.json``, or lines ``folder=name``, ``n01440764 tench`` or a CSV file
-            of two columns, which say what folders are called.
+            of two columns, which map folders to names.
 
     Raises:
         DatasetError: The file cannot be read or holds something else, or there are fewer than two names.
     """
     if not isinstance(source, (str, Path)):
-        return _checked(ClassNames(tuple(str(name) for name in source)), "The list of classes")
+        return _validated(ClassNames(tuple(str(name) for name in source)), "The list of classes")
     if _is_file(source):
         path = Path(source)
-        return _checked(_of_text(_text_of(path), path), f"'{path}'")
+        return _validated(_parse_text(_read_text(path), path), f"'{path}'")
     if isinstance(source, Path) or "," not in source:
         raise DatasetError(
             f"There is no file '{source}'; name a file with the names of the classes, or write them with commas "
             "between them."
         )
-    return _checked(ClassNames(synonyms(source)), f"'{source}'")
+    return _validated(ClassNames(synonyms(source)), f"'{source}'")
 
 
 # reading --------------------------------------------------------------------------------------------------------------
@@ -72,11 +72,11 @@ def read_classes(source: str | Path | Sequence[str]) -> ClassNames:
 def _is_file(source: str | Path) -> bool:
     try:
         return Path(source).expanduser().is_file()
-    except (OSError, ValueError):  # a long list is no possible name of a file
+    except (OSError, ValueError):  # a long list cannot be the name of a file
         return False
 
 
-def _text_of(path: Path) -> str:
+def _read_text(path: Path) -> str:
     path = path.expanduser()
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -88,31 +88,31 @@ def _text_of(path: Path) -> str:
         raise DatasetError(f"'{path}' is not a text in UTF-8; please save it as one.") from error
 
 
-def _of_text(text: str, path: Path) -> ClassNames:
+def _parse_text(text: str, path: Path) -> ClassNames:
     if path.suffix.lower() == ".json" or text.lstrip().startswith(("[", '{"')):
         try:
-            return _of_json(json.loads(text), path)
+            return _parse_json(json.loads(text), path)
         except (json.JSONDecodeError, RecursionError) as error:
             raise DatasetError(f"'{path}' is not valid JSON ({str(error).partition(chr(10))[0]}).") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = lines if lines[:1] != ["{"] and lines[-1:] != ["}"] else [line for line in lines if line not in ("{", "}")]
-    return _of_map(lines, path) or _numbered(lines) or _of_table(text, path) or _of_lines(lines)
+    return _parse_folder_names(lines, path) or _parse_numbered(lines) or _parse_table(text, path) or _parse_lines(lines)
 
 
-def _of_map(lines: Sequence[str], path: Path) -> ClassNames | None:
-    """Lines ``folder=name`` or ``n01440764 tench``."""
-    found = [_OF_WNID.fullmatch(line) for line in lines]
-    pairs = [(match[1], match[2]) for match in found if match]
+def _parse_folder_names(lines: Sequence[str], path: Path) -> ClassNames | None:
+    """Parse lines ``folder=name`` or ``n01440764 tench``."""
+    matches = [_WNID_LINE.fullmatch(line) for line in lines]
+    pairs = [(match[1], match[2]) for match in matches if match]
     if len(pairs) < len(lines):
         pairs = [
             (folder.strip(), name.strip()) for folder, sign, name in (line.partition("=") for line in lines) if sign
         ]
-    if not pairs or len(pairs) < len(lines) or _counted([folder for folder, _ in pairs]):
+    if not pairs or len(pairs) < len(lines) or _are_consecutive([folder for folder, _ in pairs]):
         return None
-    return _renaming(pairs, path)
+    return _from_aliases(pairs, path)
 
 
-def _renaming(pairs: Sequence[tuple[str, str]], path: Path) -> ClassNames:
+def _from_aliases(pairs: Sequence[tuple[str, str]], path: Path) -> ClassNames:
     aliases: dict[str, str] = {}
     for folder, name in pairs:
         if not folder or not name or aliases.setdefault(folder, name) != name:
@@ -120,25 +120,25 @@ def _renaming(pairs: Sequence[tuple[str, str]], path: Path) -> ClassNames:
     return ClassNames(tuple(dict.fromkeys(aliases.values())), aliases)
 
 
-def _numbered(lines: Sequence[str]) -> ClassNames | None:
-    """Lines ``0 tench``, from 0 or from 1 on, in any order."""
-    found = [_NUMBERED.fullmatch(line) for line in lines]
-    pairs = {int(match[1]): match[2] for match in found if match}
-    if len(pairs) < len(lines) or not _counted([str(number) for number in pairs]):
+def _parse_numbered(lines: Sequence[str]) -> ClassNames | None:
+    """Parse lines ``0 tench``, numbered from 0 or from 1 on, in any order."""
+    matches = [_NUMBERED.fullmatch(line) for line in lines]
+    pairs = {int(match[1]): match[2] for match in matches if match}
+    if len(pairs) < len(lines) or not _are_consecutive([str(number) for number in pairs]):
         return None
     return ClassNames(tuple(pairs[number] for number in sorted(pairs)))
 
 
-def _counted(texts: Sequence[str]) -> bool:
-    """Whether they are the numbers from 0 or 1 on."""
+def _are_consecutive(texts: Sequence[str]) -> bool:
+    """Whether the texts are consecutive numbers from 0 or 1 on."""
     if not all(text.isascii() and text.isdigit() and len(text) < 7 for text in texts):
         return False
     numbers = sorted(int(text) for text in texts)
     return numbers in (list(range(len(numbers))), list(range(1, len(numbers) + 1)))
 
 
-def _of_table(text: str, path: Path) -> ClassNames | None:
-    """A CSV file of two columns, with a header or without: numbers and names, or folders and names."""
+def _parse_table(text: str, path: Path) -> ClassNames | None:
+    """Parse a CSV file of two columns, with or without a header: numbers and names, or folders and names."""
     if path.suffix.lower() not in (".csv", ".tsv"):
         return None
     try:
@@ -151,62 +151,61 @@ def _of_table(text: str, path: Path) -> ClassNames | None:
     if not rows or {len(row) for row in rows} != {2}:
         return ClassNames(tuple(row[0] for row in rows)) if {len(row) for row in rows} == {1} else None
     pairs = [(row[0], row[1]) for row in rows]
-    if _counted([first for first, _ in pairs]):
+    if _are_consecutive([first for first, _ in pairs]):
         return ClassNames(tuple(name for _, name in sorted(pairs, key=lambda pair: int(pair[0]))))
-    if _counted([second for _, second in pairs]):
+    if _are_consecutive([second for _, second in pairs]):
         return ClassNames(tuple(name for name, _ in sorted(pairs, key=lambda pair: int(pair[1]))))
-    return _renaming(pairs, path)
+    return _from_aliases(pairs, path)
 
 
-def _of_lines(lines: Sequence[str]) -> ClassNames:
+def _parse_lines(lines: Sequence[str]) -> ClassNames:
     return ClassNames(synonyms(lines[0]) if len(lines) == 1 else tuple(lines))
 
 
-def _of_json(document: Any, path: Path) -> ClassNames:
+def _parse_json(document: Any, path: Path) -> ClassNames:
     if isinstance(document, Mapping):
         inner = next((document[key] for key in (*_MAPS, *_LISTS) if isinstance(document.get(key), (dict, list))), None)
         document = document if inner is None else inner
     if isinstance(document, list) and all(isinstance(name, str) for name in document):
         return ClassNames(tuple(document))
-    found = _of_mapping(document, path) if isinstance(document, Mapping) else None
-    if found is None:
+    classes = _parse_mapping(document, path) if isinstance(document, Mapping) else None
+    if classes is None:
         raise DatasetError(
             f"'{path}' holds no class names: a JSON file has a list of them, or names and numbers from 0 on (id2label, "
             "class_to_idx), or folders and their names."
         )
-    return found
+    return classes
 
 
-def _of_mapping(document: Mapping[str, Any], path: Path) -> ClassNames | None:
+def _parse_mapping(document: Mapping[str, Any], path: Path) -> ClassNames | None:
     keys, values = list(document), list(document.values())
-    if _counted(keys):
+    if _are_consecutive(keys):
         ordered = [document[key] for key in sorted(keys, key=int)]
-        if all(
-            isinstance(value, list) and len(value) == 2 for value in ordered
-        ):  # Keras' {"0": ["n01440764", "tench"]}
-            return _renaming([(str(wnid), str(name)) for wnid, name in ordered], path)
+        if all(isinstance(value, list) and len(value) == 2 for value in ordered):
+            # Keras' {"0": ["n01440764", "tench"]}
+            return _from_aliases([(str(wnid), str(name)) for wnid, name in ordered], path)
         return ClassNames(tuple(ordered)) if all(isinstance(value, str) for value in ordered) else None
-    if all(isinstance(value, int) for value in values) and _counted([str(value) for value in values]):
+    if all(isinstance(value, int) for value in values) and _are_consecutive([str(value) for value in values]):
         return ClassNames(tuple(sorted(keys, key=document.__getitem__)))
-    return _renaming(list(document.items()), path) if all(isinstance(value, str) for value in values) else None
+    return _from_aliases(list(document.items()), path) if all(isinstance(value, str) for value in values) else None
 
 
-def _checked(found: ClassNames, what: str) -> ClassNames:
-    names = found.names
+def _validated(classes: ClassNames, source: str) -> ClassNames:
+    names = classes.names
     if len(set(names)) < 2:
-        raise DatasetError(f"{what} names fewer than two classes; write one name a line, or commas between them.")
+        raise DatasetError(f"{source} names fewer than two classes; write one name a line, or commas between them.")
     if len(names) > _MOST or any(len(name) > _LONGEST or not name.strip() for name in names):
         raise DatasetError(
-            f"{what} has more than {_MOST} names, an empty one, or one of more than {_LONGEST} characters."
+            f"{source} has more than {_MOST} names, an empty one, or one of more than {_LONGEST} characters."
         )
-    return ClassNames(_unique(names), found.aliases)
+    return ClassNames(_unique(names), classes.aliases)
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, the second of a kind with its number: ImageNet has two cranes."""
-    seen: dict[str, int] = {}
-    found = []
+    """The names, with a number appended to repeated ones: ImageNet has two cranes."""
+    counts: dict[str, int] = {}
+    unique = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return tuple(found)
+        counts[name] = counts.get(name, 0) + 1
+        unique.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return tuple(unique)

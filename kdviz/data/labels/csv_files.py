@@ -10,7 +10,7 @@ from kdviz.core.errors import DatasetError
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """The named columns of a CSV file with a header, one tuple a row, without spaces at the ends.
+    """Read the named columns of a CSV file with a header: one tuple a row, without surrounding spaces.
 
     Raises:
         DatasetError: The file is missing, cannot be read, has no rows, or lacks a column.
@@ -27,11 +27,11 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
         raise DatasetError(f"'{path}' is not a CSV file in UTF-8; please save it as one.") from error
     missing = [column for column in columns if column not in header]
     if missing:
-        raise DatasetError(f"'{path}' lacks the column '{missing[0]}'; it needs {_listed(columns)}.")
+        raise DatasetError(f"'{path}' lacks the column '{missing[0]}'; it needs {_quoted(columns)}.")
     if not rows:
         raise DatasetError(f"'{path}' has a header but no rows.")
     return [tuple((row[column] or "").strip() for column in columns) for row in rows]
 
 
-def _listed(columns: Sequence[str]) -> str:
+def _quoted(columns: Sequence[str]) -> str:
     return ", ".join(f"'{column}'" for column in columns)

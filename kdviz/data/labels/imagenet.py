@@ -1,4 +1,4 @@
-"""ImageNet's 1,000 classes: their WordNet ids, their usual order, and what they are called. Nothing is downloaded."""
+"""ImageNet's 1,000 classes: their WordNet ids, their usual order and their names. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SYNSETS, _LEMMAS = "imagenet_synsets.txt", "imagenet_synset_to_lemma.txt"
 
 @dataclass(frozen=True)
 class ImageNet:
-    """What the installed libraries know of ImageNet.
+    """What the installed libraries know about ImageNet.
 
     Attributes:
-        wnids: Of the 1,000 classes, in their usual order; empty without timm.
-        lemmas: WordNet id -> the words of its synset, ``tench, Tinca tinca``; of more than the 1,000. Empty without
-            timm.
-        names: Of the 1,000 classes: what each is called, one text a library; ``words`` gives the single words.
+        wnids: WordNet ids of the 1,000 classes, in their usual order; empty without timm.
+        lemmas: WordNet id -> the words of its synset, such as ``tench, Tinca tinca``, for more than the 1,000 classes;
+            empty without timm.
+        names: Names of each of the 1,000 classes, one text a library; ``words`` gives the single words.
     """
 
     wnids: tuple[str, ...]
@@ -33,22 +33,22 @@ class ImageNet:
     names: tuple[tuple[str, ...], ...]
 
     def words(self, number: int) -> set[str]:
-        """All that class ``number`` is called."""
+        """All names of class ``number``."""
         return {word for name in self.names[number] for word in synonyms(name)}
 
 
 @lru_cache(maxsize=1)
 def imagenet() -> ImageNet:
-    """From timm's tables, and from the categories of torchvision's weights."""
-    wnids, lemmas = _of_timm()
-    short = _of_torchvision()
+    """ImageNet's classes, from timm's tables and from the categories of torchvision's weights."""
+    wnids, lemmas = _read_timm()
+    short = _read_torchvision()
     synsets = [lemmas.get(wnid, "") for wnid in wnids] or [""] * COUNT
-    names = tuple(tuple(name for name in both if name) for both in zip(synsets, short, strict=True))
+    names = tuple(tuple(name for name in sources if name) for sources in zip(synsets, short, strict=True))
     return ImageNet(wnids, lemmas, names)
 
 
 def synonyms(name: str) -> tuple[str, ...]:
-    """``tench, Tinca tinca`` -> both.
+    """Split a synset's text into its words.
 
     >>> synonyms("tench, Tinca tinca")
     ('tench', 'Tinca tinca')
@@ -57,7 +57,7 @@ def synonyms(name: str) -> tuple[str, ...]:
 
 
 def wnid_of(name: str) -> str:
-    """The WordNet id with which a name starts or ends (``n01440764``, ``crane (n03126707)``); empty without.
+    """The WordNet id with which a name starts or ends (``n01440764``, ``crane (n03126707)``); empty if there is none.
 
     >>> wnid_of("crane (n03126707)")
     'n03126707'
@@ -67,26 +67,29 @@ def wnid_of(name: str) -> str:
 
 
 def short_name(wnid: str) -> str:
-    """The first word of a synset; the id itself where it is not known."""
+    """The first word of a synset; the id itself if the synset is not known."""
     return next(iter(synonyms(imagenet().lemmas.get(wnid, ""))), wnid)
 
 
 def distinct(names: Sequence[str], wnids: Sequence[str] = ()) -> tuple[str, ...]:
-    """The names, those that another class of ImageNet has as well with their WordNet id: there are two cranes.
+    """The names, with the WordNet id appended where several classes of ImageNet share one: there are two cranes.
 
     Args:
-        names: Of classes.
-        wnids: Of the same classes.
+        names: Names of classes.
+        wnids: WordNet ids of the same classes.
     """
-    table = imagenet()
-    everywhere = [short_name(wnid) for wnid in table.wnids]
-    taken = {name for name in everywhere if everywhere.count(name) > 1} | {n for n in names if names.count(n) > 1}
+    imagenet_classes = imagenet()
+    all_names = [short_name(wnid) for wnid in imagenet_classes.wnids]
+    ambiguous = {name for name in all_names if all_names.count(name) > 1} | {
+        name for name in names if names.count(name) > 1
+    }
     return tuple(
-        f"{name} ({wnid})" if name in taken and name != wnid else name for name, wnid in zip(names, wnids, strict=True)
+        f"{name} ({wnid})" if name in ambiguous and name != wnid else name
+        for name, wnid in zip(names, wnids, strict=True)
     )
 
 
-def _of_timm() -> tuple[tuple[str, ...], dict[str, str]]:
+def _read_timm() -> tuple[tuple[str, ...], dict[str, str]]:
     folder = _folder_of("timm")
     try:
         assert folder is not None
@@ -100,13 +103,13 @@ def _of_timm() -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def _folder_of(package: str) -> Path | None:
-    """Where a package is installed; it is not imported, which takes timm seconds."""
-    found = find_spec(package)
-    places = list(found.submodule_search_locations or ()) if found else []
-    return Path(places[0]) if places else None
+    """Folder of an installed package, found without importing it, which takes seconds for timm."""
+    spec = find_spec(package)
+    locations = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(locations[0]) if locations else None
 
 
-def _of_torchvision() -> tuple[str, ...]:
+def _read_torchvision() -> tuple[str, ...]:
     from torchvision.models import ResNet18_Weights
 
     names = tuple(ResNet18_Weights.DEFAULT.meta["categories"])

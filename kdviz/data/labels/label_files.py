@@ -1,4 +1,4 @@
-"""CSV files that say which picture is of which class, as people have them: of any header, delimiter and habit."""
+"""CSV files that assign pictures to classes, with any of the usual headers and delimiters."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 
 from kdviz.core.errors import DatasetError
 from kdviz.core.images import ENDINGS
+from kdviz.core.vocabulary import Split
 
 LABEL_FILES = ("labels.csv", "annotations.csv", "metadata.csv")
-"""What such a file in a data folder is called."""
+"""Names of such a file in a data folder."""
 
 _MOST_BYTES = 512 * 2**20
 _DELIMITERS = ",;\t|"
@@ -28,13 +29,13 @@ _SPLIT = ("split", "partition", "subset", "set")
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One picture.
+    """One picture of a label file.
 
     Attributes:
-        file: As the file has it, with ``/`` between folders.
-        label: A name or a number; empty: there is none.
-        name: Of the class, where the label is a number; empty: there is none.
-        split: In small letters; empty: there is none.
+        file: Path as the label file has it, with ``/`` between folders.
+        label: Name or number of its class; empty: none given.
+        name: Name of the class if the label is a number; empty: none given.
+        split: Name of its split in lower case; empty: none given.
     """
 
     file: str
@@ -44,91 +45,93 @@ class LabelRow:
 
 
 def read_label_file(path: Path) -> list[LabelRow]:
-    """The rows of a CSV file in their order.
+    """Read the rows of a CSV file, in their order.
 
     A column file, path, image or filename is needed; without a header the first column is the file and the second the
-    label. Commas, semicolons, tabs or bars may separate them.
+    label. Columns may be separated by commas, semicolons, tabs or vertical bars.
 
     Raises:
-        DatasetError: It cannot be read, has no rows, no column with files, or a row without a file.
+        DatasetError: The file cannot be read, has no rows, no column with files, or a row without a file.
     """
-    rows = _rows_of(_text_of(path), path)
-    header = [_plain(cell) for cell in rows[0]]
+    rows = _parse_rows(_read_text(path), path)
+    header = [_normalise(cell) for cell in rows[0]]
     columns = _columns(header)
     if "file" not in columns:
         if not _is_file_name(rows[0][0]):
             raise DatasetError(
-                f"'{path}' has no column with the pictures' files; call one of {_listed(rows[0])} file, and that of "
+                f"'{path}' has no column with the pictures' files; call one of {_quoted(rows[0])} file, and that of "
                 "the classes label."
             )
         columns, rows = {"file": 0, **({"label": 1} if len(rows[0]) > 1 else {})}, [[], *rows]
     if len(rows) < 2:
         raise DatasetError(f"'{path}' has a header but no rows.")
-    found = [_row(row, columns) for row in rows[1:]]
-    empty = sum(not row.file for row in found)
+    label_rows = [_label_row(row, columns) for row in rows[1:]]
+    empty = sum(not row.file for row in label_rows)
     if empty:
-        raise DatasetError(f"{empty} of {len(found)} rows of '{path}' name no file; fill them in, or remove them.")
-    return found
+        raise DatasetError(f"{empty} of {len(label_rows)} rows of '{path}' name no file; fill them in, or remove them.")
+    return label_rows
 
 
-def has_files(path: Path) -> bool:
-    """Whether a CSV file has a column with pictures' files, or starts with one."""
+def lists_files(path: Path) -> bool:
+    """Whether a CSV file has a column with picture files, or begins with the name of one."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header = _rows_of(file.readline(), path)[0]
+            header = _parse_rows(file.readline(), path)[0]
     except (OSError, ValueError, DatasetError):
         return False
-    return "file" in _columns([_plain(cell) for cell in header]) or _is_file_name(header[0])
+    return "file" in _columns([_normalise(cell) for cell in header]) or _is_file_name(header[0])
 
 
 def preferred_split(
     rows: Sequence[LabelRow], splits: Mapping[str, Sequence[str]]
 ) -> tuple[list[LabelRow], str, bool | None]:
-    """The rows of one split, its name, and whether the file keeps them apart from pictures to train on.
+    """The rows of the preferred split, its name, and whether the file keeps them apart from pictures to train on.
 
     Args:
-        rows: Of a file.
-        splits: Name -> what files call it; the first that is there is taken. Without any, all rows are test.
+        rows: Rows of a label file.
+        splits: Name -> what label files call it; the first split that the file has is used. If it has none, all rows
+            are test.
     """
-    called = {name: split for split, names in splits.items() for name in names}
-    present = {called.get(row.split, "") for row in rows}
+    split_of_name = {name: split for split, names in splits.items() for name in names}
+    present = {split_of_name.get(row.split, "") for row in rows}
     split = next((split for split in splits if split in present), None)
     if split is None:
-        return list(rows), "test", None
-    held_out = False if split == "train" else (True if len(present) > 1 else None)
-    return [row for row in rows if called.get(row.split) == split], split, held_out
+        return list(rows), Split.TEST, None
+    held_out = False if split == Split.TRAIN else (True if len(present) > 1 else None)
+    return [row for row in rows if split_of_name.get(row.split) == split], split, held_out
 
 
-def once(rows: Sequence[LabelRow], path: Path) -> list[LabelRow]:
-    """Each file once.
+def distinct_rows(rows: Sequence[LabelRow], path: Path) -> list[LabelRow]:
+    """Drop repeated rows, so that each file is there once.
 
     Raises:
         DatasetError: A file has two labels.
     """
-    found: dict[str, LabelRow] = {}
+    distinct: dict[str, LabelRow] = {}
     for row in rows:
-        if found.setdefault(row.file, row).label != row.label:
+        if distinct.setdefault(row.file, row).label != row.label:
             raise DatasetError(
-                f"'{path}' labels the file '{row.file}' as '{found[row.file].label}' and as '{row.label}'; leave one."
+                f"'{path}' labels the file '{row.file}' as '{distinct[row.file].label}' and as '{row.label}'; "
+                "leave one."
             )
-    return list(found.values())
+    return list(distinct.values())
 
 
 def folder_of(path: Path, names: Sequence[str], *, inside: bool = False) -> Path:
-    """The folder to which the files in a CSV file are relative: its own, or ``images`` in it, as MHIST has them.
+    """The folder to which the files in a CSV file are relative: its own, or ``images`` in it, as with MHIST.
 
     Args:
         path: The CSV file.
-        names: Files, as it has them.
-        inside: Whether files outside its folder are refused.
+        names: The files that it lists.
+        inside: Whether to refuse files outside its folder.
 
     Raises:
-        DatasetError: Some are in neither.
+        DatasetError: Some files are in neither.
     """
     root = os.path.realpath(path.parent) + os.sep
     bases = (path.parent, path.parent / "images")
-    if inside:  # before anything is looked for: whether a file of the server exists is nobody's business
-        outside = [name for name in names if _leaves(bases[0] / name, root) or _leaves(bases[1] / name, root)]
+    if inside:  # first, since an error must not reveal whether a file of the server exists
+        outside = [name for name in names if _is_outside(bases[0] / name, root) or _is_outside(bases[1] / name, root)]
         if outside:
             raise DatasetError(f"'{outside[0]}' is outside the folder of '{path.name}'; put the pictures beside it.")
     missing = [[name for name in names if not (base / name).is_file()] for base in bases]
@@ -141,11 +144,11 @@ def folder_of(path: Path, names: Sequence[str], *, inside: bool = False) -> Path
     return base
 
 
-def _leaves(file: Path, root: str) -> bool:
+def _is_outside(file: Path, root: str) -> bool:
     return not os.path.realpath(file).startswith(root)
 
 
-def _text_of(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DatasetError(f"'{path}' is larger than {_MOST_BYTES // 2**20} MB: that is no list of pictures.")
@@ -156,7 +159,7 @@ def _text_of(path: Path) -> str:
         raise DatasetError(f"'{path}' is not a CSV file in UTF-8; please save it as one.") from error
 
 
-def _rows_of(text: str, path: Path) -> list[list[str]]:
+def _parse_rows(text: str, path: Path) -> list[list[str]]:
     first = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
     try:
@@ -168,29 +171,29 @@ def _rows_of(text: str, path: Path) -> list[list[str]]:
     return rows
 
 
-def _plain(cell: str) -> str:
+def _normalise(cell: str) -> str:
     return cell.strip().casefold().replace(" ", "_")
 
 
 def _columns(header: Sequence[str]) -> dict[str, int]:
-    """Which column is what."""
-    wanted = {"file": _FILE, "label": _LABEL, "name": _NAME, "split": _SPLIT}
-    found = {
-        what: next((header.index(name) for name in names if name in header), None) for what, names in wanted.items()
+    """Kind (``file``, ``label``, ``name`` or ``split``) -> number of its column."""
+    spellings = {"file": _FILE, "label": _LABEL, "name": _NAME, "split": _SPLIT}
+    columns = {
+        kind: next((header.index(name) for name in names if name in header), None) for kind, names in spellings.items()
     }
-    if found["label"] is None:
-        found["label"], found["name"] = found["name"], None
-    return {what: column for what, column in found.items() if column is not None}
+    if columns["label"] is None:
+        columns["label"], columns["name"] = columns["name"], None
+    return {kind: column for kind, column in columns.items() if column is not None}
 
 
-def _row(row: Sequence[str], columns: Mapping[str, int]) -> LabelRow:
-    cells = {what: row[column].strip() if column < len(row) else "" for what, column in columns.items()}
+def _label_row(row: Sequence[str], columns: Mapping[str, int]) -> LabelRow:
+    cells = {kind: row[column].strip() if column < len(row) else "" for kind, column in columns.items()}
     file = cells["file"].replace("\\", "/")
     label = cells.get("label", "")
-    whole = label.removesuffix(".0")  # pandas writes numbers with gaps so
+    integer = label.removesuffix(".0")  # pandas writes integers as floats where values are missing
     return LabelRow(
         PurePosixPath(file).as_posix() if file else "",
-        whole if whole.isdigit() else label,
+        integer if integer.isdigit() else label,
         cells.get("name", ""),
         cells.get("split", "").casefold(),
     )
@@ -200,5 +203,5 @@ def _is_file_name(cell: str) -> bool:
     return PurePosixPath(cell.strip()).suffix.lower() in ENDINGS
 
 
-def _listed(cells: Sequence[str]) -> str:
+def _quoted(cells: Sequence[str]) -> str:
     return ", ".join(f"'{cell.strip()}'" for cell in cells[:6])

@@ -1,4 +1,4 @@
-"""Any folder of images, one folder a class, with splits or without."""
+"""Reader of any folder of images with one folder a class, with or without splits."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ import numpy as np
 import torch
 
 from kdviz.core.errors import DatasetError, SettingError
+from kdviz.core.vocabulary import Split
 from kdviz.data.groups import read_groups, require_groups, shared_groups, split_by_group
 from kdviz.data.pictures import (
     Reading,
-    contents,
+    content_keys,
     files_below,
     is_picture,
-    is_seen,
+    is_visible,
     left_out,
     read_pictures,
     require_input,
 )
-from kdviz.data.samples import LabelledImages, examined, require_fraction
+from kdviz.data.samples import LabelledImages, require_fraction, with_doubts
 
-_SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test", "testing"),
+_SPLITS: dict[str, tuple[str, ...]] = {
+    Split.TRAIN: ("train", "training"),
+    Split.VALIDATION: ("validation", "val", "valid"),
+    Split.TEST: ("test", "testing"),
 }
+"""Split -> names of its folder."""
 
 _GROUPS = "groups.csv"
 
-# Split -> (path in the data folder, label) of each of its files.
 _Listing = dict[str, list[tuple[str, int]]]
+"""Split -> (path within the data folder, label) of each of its files."""
 
 
 def image_folder(
@@ -44,21 +46,21 @@ def image_folder(
     test: float = 0.15,
     seed: int = 0,
 ) -> dict[str, LabelledImages]:
-    """Any folder of images: one folder a class, inside train/, val/ and test/ or without them.
+    """Read any folder of images: one folder a class, inside train/, val/ and test/ or without them.
 
-    Splits that are there are kept; those that are not are made from train, each with its share of every class. Images
-    of one group stay together there; without groups, those that are equal byte for byte. What is wrong with the splits
-    but can be lived with, and which files were left out, is said in ``notes``.
+    Existing splits are kept; missing ones are taken from train, each with its share of every class. Images of one group
+    then stay together; without groups, images that are equal byte for byte do. Minor problems with the splits, and the
+    files that were left out, are listed in ``notes``.
 
     Args:
         data: The folder. Classes are in alphabetical order; hidden files and files that are no images are left out.
-        size: Height and width of the images; others are resized and cropped as ``Experiment.prepare`` does it.
+        size: Height and width of the images; others are resized and cropped as ``Experiment.prepare`` does.
         channels: 1 (grey) or 3 (RGB).
         groups: A CSV file with the columns file (path in ``data``) and group, such as the patient. Default: groups.csv
             in ``data``, if there is one.
         validation: Share of train that becomes the validation split if there is none.
-        test: Likewise.
-        seed: Of the splits that are made.
+        test: Share of train that becomes the test split if there is none.
+        seed: Seed of these splits.
 
     Returns:
         The splits ``train``, ``validation`` and ``test``.
@@ -70,21 +72,23 @@ def image_folder(
     folder = Path(data)
     require_input(size, channels)
     _require_shares(validation, test)
-    places = _places(folder)
-    found = {split: _class_files(folder, place) for split, place in places.items()}
-    classes = _classes(found, places)
-    listing = {split: _labelled(files, classes) for split, files in found.items()}
-    every = [name for files in listing.values() for name, _ in files]
-    content = contents(folder, every)
-    group_of = _groups(folder, groups, every)
-    shares = {split: share for split, share in (("validation", validation), ("test", test)) if split not in listing}
-    listing = _with_splits(listing, shares, group_of or content, seed)
+    split_folders = _find_split_folders(folder)
+    files_of_split = {split: _class_files(folder, split_folder) for split, split_folder in split_folders.items()}
+    classes = _classes(files_of_split, split_folders)
+    listing = {split: _label_files(files, classes) for split, files in files_of_split.items()}
+    all_files = [name for files in listing.values() for name, _ in files]
+    keys = content_keys(folder, all_files)
+    group_of = _read_groups(folder, groups, all_files)
+    shares: dict[str, float] = {
+        split: share for split, share in ((Split.VALIDATION, validation), (Split.TEST, test)) if split not in listing
+    }
+    listing = _add_splits(listing, shares, group_of or keys, seed)
     _require_samples(folder, listing, classes)
     reading = Reading()
     splits = {split: _read(folder, split, listing[split], classes, size, channels, reading) for split in _SPLITS}
-    used = [*every, _GROUPS] if group_of else every
-    found = [*left_out(files_below(folder, folder), used), *reading.doubts()]
-    return examined(splits, found, _notes(listing, classes, group_of))
+    used = [*all_files, _GROUPS] if group_of else all_files
+    doubts = [*left_out(files_below(folder, folder), used), *reading.doubts()]
+    return with_doubts(splits, doubts, _notes(listing, classes, group_of))
 
 
 def _require_shares(validation: float, test: float) -> None:
@@ -94,87 +98,93 @@ def _require_shares(validation: float, test: float) -> None:
         raise SettingError(f"validation and test leave nothing to train on: {validation:g} + {test:g} is not below 1.")
 
 
-def _places(folder: Path) -> dict[str, Path]:
-    """Split -> its folder; only train, and that is the whole folder, if there are class folders alone."""
+def _find_split_folders(folder: Path) -> dict[str, Path]:
+    """Split -> its folder; if there are only class folders, train is the whole folder."""
     if not folder.is_dir():
         raise DatasetError(f"There is no folder '{folder}'; name the one that holds the images' class folders.")
-    places: dict[str, Path] = {}
-    for place in _subfolders(folder):
-        split = next((split for split, names in _SPLITS.items() if place.name.lower() in names), None)
-        if split is None or not _subfolders(place):  # a class may be called train, too
+    split_folders: dict[str, Path] = {}
+    for subfolder in _subfolders(folder):
+        split = next((split for split, names in _SPLITS.items() if subfolder.name.lower() in names), None)
+        if split is None or not _subfolders(subfolder):  # a class may be called train, too
             continue
-        if split in places:
-            raise DatasetError(f"'{folder}' has both '{places[split].name}' and '{place.name}'; keep one of them.")
-        places[split] = place
-    if places and "train" not in places:
-        raise DatasetError(f"'{folder}' has the folder '{next(iter(places.values())).name}' but no train; add it.")
-    return places or {"train": folder}
+        if split in split_folders:
+            raise DatasetError(
+                f"'{folder}' has both '{split_folders[split].name}' and '{subfolder.name}'; keep one of them."
+            )
+        split_folders[split] = subfolder
+    if split_folders and Split.TRAIN not in split_folders:
+        raise DatasetError(
+            f"'{folder}' has the folder '{next(iter(split_folders.values())).name}' but no train; add it."
+        )
+    return split_folders or {Split.TRAIN: folder}
 
 
 def _subfolders(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and is_seen(path.name))
+        return sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path.name))
     except OSError as error:
         raise DatasetError(f"Cannot read the folder '{folder}': {error.strerror or error}.") from error
 
 
-def _class_files(folder: Path, place: Path) -> dict[str, list[str]]:
-    """Class -> the paths of its images in the data folder, sorted."""
-    return {path.name: images_below(path, folder) for path in _subfolders(place)}
+def _class_files(folder: Path, split_folder: Path) -> dict[str, list[str]]:
+    """Class -> paths of its images within the data folder, sorted."""
+    return {path.name: images_below(path, folder) for path in _subfolders(split_folder)}
 
 
 def images_below(path: Path, folder: Path) -> list[str]:
-    """The paths in ``folder`` of the images in ``path`` and its subfolders, sorted; hidden ones are left out."""
+    """Paths, relative to ``folder``, of the images in ``path`` and its subfolders, sorted; hidden ones are left out."""
     return [name for name in files_below(path, folder) if is_picture(name)]
 
 
-def _classes(found: Mapping[str, Mapping[str, Sequence[str]]], places: Mapping[str, Path]) -> tuple[str, ...]:
-    """The class names in the order of the labels: those of train, which must have images of each."""
-    training, place = found["train"], places["train"]
+def _classes(
+    files_of_split: Mapping[str, Mapping[str, Sequence[str]]], split_folders: Mapping[str, Path]
+) -> tuple[str, ...]:
+    """The class names in the order of the labels: those of train, which must have images of every class."""
+    training, folder = files_of_split[Split.TRAIN], split_folders[Split.TRAIN]
     if not any(training.values()):
-        loose = any(is_picture(path.name) for path in place.iterdir())
-        what = "has images, but not in class folders" if loose else "has no images" + _instead(place)
-        raise DatasetError(f"'{place}' {what}; put those of each class (PNG, JPEG...) into a folder of its name.")
-    empty = [name for files in found.values() for name in files if not training.get(name)]
+        loose = any(is_picture(path.name) for path in folder.iterdir())
+        problem = "has images, but not in class folders" if loose else "has no images" + _describe_content(folder)
+        raise DatasetError(f"'{folder}' {problem}; put those of each class (PNG, JPEG...) into a folder of its name.")
+    empty = [name for files in files_of_split.values() for name in files if not training.get(name)]
     if empty:
-        raise DatasetError(f"The class '{empty[0]}' has no images in '{place}'; add some, or remove its folders.")
+        raise DatasetError(f"The class '{empty[0]}' has no images in '{folder}'; add some, or remove its folders.")
     if len(training) < 2:
-        raise DatasetError(f"'{place}' has one class only, '{next(iter(training))}'; add a folder of another.")
+        raise DatasetError(f"'{folder}' has one class only, '{next(iter(training))}'; add a folder of another.")
     return tuple(sorted(training))
 
 
-def _instead(place: Path) -> str:
-    """What a folder without images holds, in brackets."""
-    found = left_out(files_below(place, place), ())
-    return " (" + found[0].text.rstrip(".").lower() + ")" if found else ""
+def _describe_content(folder: Path) -> str:
+    """What a folder without images holds instead, in parentheses."""
+    doubts = left_out(files_below(folder, folder), ())
+    return " (" + doubts[0].text.rstrip(".").lower() + ")" if doubts else ""
 
 
-def _labelled(files: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[tuple[str, int]]:
+def _label_files(files: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[tuple[str, int]]:
     return [(name, classes.index(label)) for label, names in sorted(files.items()) for name in names]
 
 
-def _groups(folder: Path, groups: str | Path | None, names: Sequence[str]) -> dict[str, str]:
+def _read_groups(folder: Path, groups: str | Path | None, names: Sequence[str]) -> dict[str, str]:
     """File -> group; empty without groups."""
     path = folder / _GROUPS if groups is None else Path(groups)
     if groups is None and not path.is_file():
         return {}
-    found = read_groups(path)
-    require_groups(found, names)
-    return found
+    group_of = read_groups(path)
+    require_groups(group_of, names)
+    return group_of
 
 
-def _with_splits(listing: _Listing, shares: Mapping[str, float], group_of: Mapping[str, str], seed: int) -> _Listing:
-    """The listing with the splits of ``shares``, taken from train."""
+def _add_splits(listing: _Listing, shares: Mapping[str, float], group_of: Mapping[str, str], seed: int) -> _Listing:
+    """The listing with the splits in ``shares`` taken from train."""
     if not shares:
         return listing
-    pool = listing["train"]
+    pool = listing[Split.TRAIN]
     groups, labels = [group_of[name] for name, _ in pool], np.array([label for _, label in pool])
-    places = split_by_group(groups, labels, [1 - sum(shares.values()), *shares.values()], seed).tolist()
-    made = {
-        split: [file for file, place in zip(pool, places, strict=True) if place == number]
-        for number, split in enumerate(["train", *shares])
+    split_numbers = split_by_group(groups, labels, [1 - sum(shares.values()), *shares.values()], seed).tolist()
+    new_splits = {
+        split: [file for file, split_number in zip(pool, split_numbers, strict=True) if split_number == number]
+        for number, split in enumerate([Split.TRAIN, *shares])
     }
-    return {**listing, **made}
+    return {**listing, **new_splits}
 
 
 def _require_samples(folder: Path, listing: _Listing, classes: Sequence[str]) -> None:
@@ -183,10 +193,10 @@ def _require_samples(folder: Path, listing: _Listing, classes: Sequence[str]) ->
             raise DatasetError(
                 f"'{folder}' has no images for the split {split}; add images, groups, or a folder {split}."
             )
-    left = set(range(len(classes))) - {label for _, label in listing["train"]}
-    if left:
+    missing = set(range(len(classes))) - {label for _, label in listing[Split.TRAIN]}
+    if missing:
         raise DatasetError(
-            f"All images of the class '{classes[min(left)]}' are in one group, which is needed outside train; "
+            f"All images of the class '{classes[min(missing)]}' are in one group, which is needed outside train; "
             "add images of another group."
         )
 

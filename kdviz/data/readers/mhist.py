@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from kdviz.core.errors import DatasetError
+from kdviz.core.vocabulary import Split
 from kdviz.data.groups import split_by_group
 from kdviz.data.labels.csv_files import read_rows
-from kdviz.data.pictures import Reading, contents, files_below, left_out, read_pictures, require_input
-from kdviz.data.samples import LabelledImages, examined, require_fraction
+from kdviz.data.pictures import Reading, content_keys, files_below, left_out, read_pictures, require_input
+from kdviz.data.samples import LabelledImages, require_fraction, with_doubts
 
 MHIST_CLASSES = ("HP", "SSA")
 
@@ -26,7 +27,7 @@ _COLUMNS = (
 _ANNOTATORS = tuple(str(number) for number in range(8))
 
 MHIST_IMAGES = 3152
-"""How many its authors ship (Wei et al., 2021)."""
+"""Number of images in the published data set (Wei et al., 2021)."""
 
 _Row = tuple[str, ...]
 
@@ -34,16 +35,16 @@ _Row = tuple[str, ...]
 def mhist(
     data: str | Path, size: tuple[int, int] = (224, 224), *, validation: float = 0.15, seed: int = 0
 ) -> dict[str, LabelledImages]:
-    """MHIST, or a data set in its form: annotations.csv and images/; its own test split, validation from train.
+    """Read MHIST, or a data set in its layout: annotations.csv and images/. The validation split is taken from train.
 
     Args:
         data: The folder that holds annotations.csv and images/.
         size: Height and width of the images.
-        validation: Share of the partition train that is set aside, of each class.
-        seed: Which images those are.
+        validation: Share of each class of the partition train that is set aside for validation.
+        seed: Seed of that choice.
 
     Returns:
-        The splits ``train``, ``validation`` and ``test``, with ``annotators``: how many of seven chose SSA.
+        The splits ``train``, ``validation`` and ``test``, whose ``annotators`` say how many of seven chose SSA.
 
     Raises:
         DatasetError: The annotations do not hold together, or an image is missing or damaged.
@@ -53,31 +54,33 @@ def mhist(
     require_input(size, 3)
     require_fraction("validation", validation)
     rows = _annotations(folder)
-    content = contents(folder / "images", [row[0] for row in rows])
-    parts = _parts(rows, validation, seed, content)
+    keys = content_keys(folder / "images", [row[0] for row in rows])
+    parts = _parts(rows, validation, seed, keys)
     _require_classes(folder, parts)
     reading = Reading()
     splits = {split: _read(folder, split, part, size, reading) for split, part in parts.items()}
     used = [row[0] for row in rows]
-    found = [*left_out(files_below(folder / "images", folder / "images"), used), *reading.doubts()]
+    doubts = [*left_out(files_below(folder / "images", folder / "images"), used), *reading.doubts()]
     notes = []
     if len(rows) != MHIST_IMAGES:
         notes.append(f"These are {len(rows):,} images, not MHIST's {MHIST_IMAGES:,}: no figure of them is MHIST's.")
-    return examined(splits, found, notes)
+    return with_doubts(splits, doubts, notes)
 
 
-def _parts(rows: Sequence[_Row], validation: float, seed: int, content: Mapping[str, str]) -> dict[str, list[_Row]]:
-    """Split -> its rows. Of the partition train, images that are equal byte for byte stay together."""
-    test = [row for row in rows if row[3] == "test"]
-    training = [row for row in rows if row[3] == "train"]
+def _parts(rows: Sequence[_Row], validation: float, seed: int, keys: Mapping[str, str]) -> dict[str, list[_Row]]:
+    """Split -> its rows. Images of the partition train that are equal byte for byte stay in one split."""
+    test = [row for row in rows if row[3] == Split.TEST]
+    training = [row for row in rows if row[3] == Split.TRAIN]
     if not training:
-        return {"train": [], "validation": [], "test": test}
+        return {Split.TRAIN: [], Split.VALIDATION: [], Split.TEST: test}
     labels = np.array([MHIST_CLASSES.index(row[1]) for row in training])
-    taken = split_by_group([content[row[0]] for row in training], labels, [1 - validation, validation], seed).tolist()
+    split_numbers = split_by_group(
+        [keys[row[0]] for row in training], labels, [1 - validation, validation], seed
+    ).tolist()
     return {
-        "train": [row for row, place in zip(training, taken, strict=True) if place == 0],
-        "validation": [row for row, place in zip(training, taken, strict=True) if place == 1],
-        "test": test,
+        Split.TRAIN: [row for row, split_number in zip(training, split_numbers, strict=True) if split_number == 0],
+        Split.VALIDATION: [row for row, split_number in zip(training, split_numbers, strict=True) if split_number == 1],
+        Split.TEST: test,
     }
 
 
@@ -89,14 +92,14 @@ def _annotations(folder: Path) -> list[_Row]:
     rows = read_rows(path, _COLUMNS)
     _require_values(path, rows, 1, MHIST_CLASSES)
     _require_values(path, rows, 2, _ANNOTATORS)
-    _require_values(path, rows, 3, ("train", "test"))
+    _require_values(path, rows, 3, (Split.TRAIN, Split.TEST))
     name, count = Counter(row[0] for row in rows).most_common(1)[0]
     if count > 1:
         raise DatasetError(f"'{path}' lists the image '{name}' {count} times; leave one row of each image.")
     if not images.is_dir():
         raise DatasetError(f"'{folder}' has no folder images; unpack MHIST's images.zip there.")
-    there = {file.name for file in images.iterdir()}
-    missing = [row[0] for row in rows if row[0] not in there]
+    present = {file.name for file in images.iterdir()}
+    missing = [row[0] for row in rows if row[0] not in present]
     if missing:
         raise DatasetError(
             f"{len(missing)} of the {len(rows)} images in '{path}' are not in '{images}', the first is '{missing[0]}'; "
@@ -105,12 +108,12 @@ def _annotations(folder: Path) -> list[_Row]:
     return rows
 
 
-def _require_values(path: Path, rows: Sequence[_Row], column: int, known: Sequence[str]) -> None:
-    wrong = [row for row in rows if row[column] not in known]
+def _require_values(path: Path, rows: Sequence[_Row], column: int, allowed: Sequence[str]) -> None:
+    wrong = [row for row in rows if row[column] not in allowed]
     if wrong:
         raise DatasetError(
             f"'{path}' says '{wrong[0][column]}' in the column '{_COLUMNS[column]}' of the image '{wrong[0][0]}'; "
-            f"it must be one of {', '.join(known)}."
+            f"it must be one of {', '.join(allowed)}."
         )
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from kdviz.core.errors import DatasetError, SettingError
 from kdviz.core.files import ASSETS
-from kdviz.data.samples import LabelledImages, examined
+from kdviz.core.vocabulary import Split
+from kdviz.data.samples import LabelledImages, with_doubts
 
 BUNDLED = ASSETS / "mnist" / "digits_5k.npz"
 
@@ -22,12 +23,12 @@ MNIST_CLASSES = tuple("0123456789")
 
 
 # (file, samples, header bytes, bytes a sample, MD5 of the .gz as torchvision lists it)
-_MNIST_FILES = {
-    "train": (
+_MNIST_FILES: dict[str, tuple[tuple[str, int, int, int, str], ...]] = {
+    Split.TRAIN: (
         ("train-images-idx3-ubyte", 60_000, 16, 784, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
         ("train-labels-idx1-ubyte", 60_000, 8, 1, "d53e105ee54ea40749a09fcbcd1e9432"),
     ),
-    "test": (
+    Split.TEST: (
         ("t10k-images-idx3-ubyte", 10_000, 16, 784, "9fb629c4189551a2d022fa330f9573f3"),
         ("t10k-labels-idx1-ubyte", 10_000, 8, 1, "ec29112dd5afa0611ce80d1b7f02629c"),
     ),
@@ -35,16 +36,16 @@ _MNIST_FILES = {
 
 
 def mnist(data: str | Path | None = None, *, validation: int = 5_000, seed: int = 0) -> dict[str, LabelledImages]:
-    """The official MNIST without the bundled digits, split for training.
+    """Read the official MNIST without the bundled digits, split for training.
 
-    The 60,000 training digits lose every one that is also bundled (matched by content) and
-    ``validation`` more, drawn by ``seed``; the official 10,000 are the test split, used for figures only.
+    Digits that are also bundled (matched by content) are removed from the 60,000 training digits, and ``validation``
+    more are set aside; the official 10,000 are the test split, used for figures only.
 
     Args:
-        data: A folder with the four files, packed or not, as torchvision lays them out
-            (``MNIST/raw``). None: torchvision downloads them into the user's cache.
-        validation: Digits set aside for every choice made during training.
-        seed: Which digits those are.
+        data: A folder with the four files, compressed or not, as torchvision lays them out (``MNIST/raw``). None:
+            torchvision downloads them into the user's cache.
+        validation: Number of digits set aside for every choice made during training.
+        seed: Seed of that choice.
 
     Returns:
         The splits ``train``, ``validation`` and ``test``.
@@ -54,25 +55,25 @@ def mnist(data: str | Path | None = None, *, validation: int = 5_000, seed: int 
         SettingError: ``validation`` leaves nothing to train on.
     """
     folder = _mnist_folder(Path(data)) if data is not None else _download_mnist()
-    images, labels = _read_mnist(folder, "train")
-    free = ~_is_bundled(images)
-    order = torch.randperm(int(free.sum()), generator=torch.Generator().manual_seed(seed))
-    index = free.nonzero()[:, 0][order]
+    images, labels = _read_mnist(folder, Split.TRAIN)
+    not_bundled = ~_is_bundled(images)
+    order = torch.randperm(int(not_bundled.sum()), generator=torch.Generator().manual_seed(seed))
+    index = not_bundled.nonzero()[:, 0][order]
     if not 0 < validation < len(index):
         raise SettingError(f"validation must be between 1 and {len(index) - 1} digits, got {validation}.")
-    full = LabelledImages(images, labels, MNIST_CLASSES, "train", _names("train", len(labels)))
-    test_images, test_labels = _read_mnist(folder, "test")
-    test = LabelledImages(test_images, test_labels, MNIST_CLASSES, "test", _names("test", len(test_labels)))
-    splits = {
-        "train": full.take(index[validation:].sort().values),
-        "validation": full.take(index[:validation].sort().values, "validation"),
-        "test": test,
+    full = LabelledImages(images, labels, MNIST_CLASSES, Split.TRAIN, _names(Split.TRAIN, len(labels)))
+    test_images, test_labels = _read_mnist(folder, Split.TEST)
+    test = LabelledImages(test_images, test_labels, MNIST_CLASSES, Split.TEST, _names(Split.TEST, len(test_labels)))
+    splits: dict[str, LabelledImages] = {
+        Split.TRAIN: full.take(index[validation:].sort().values),
+        Split.VALIDATION: full.take(index[:validation].sort().values, Split.VALIDATION),
+        Split.TEST: test,
     }
-    return examined(splits, ())
+    return with_doubts(splits, ())
 
 
 def bundled_digits(path: str | Path = BUNDLED) -> dict[str, LabelledImages]:
-    """The 5,000 real MNIST training digits, 500 a class, that ship with kdviz and are never trained on.
+    """Read the 5,000 MNIST training digits, 500 a class, that ship with kdviz and are never trained on.
 
     Raises:
         DatasetError: The file is missing or damaged.
@@ -84,8 +85,9 @@ def bundled_digits(path: str | Path = BUNDLED) -> dict[str, LabelledImages]:
         raise DatasetError(
             f"The bundled digits cannot be read ({Path(path).name}); restore assets/mnist from the repository."
         ) from error
-    pixels, truth = torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long()
-    return {"bundled": LabelledImages(pixels, truth, MNIST_CLASSES, "bundled", _names("bundled", len(truth)))}
+    pixels, targets = torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long()
+    names = _names(Split.BUNDLED, len(targets))
+    return {Split.BUNDLED: LabelledImages(pixels, targets, MNIST_CLASSES, Split.BUNDLED, names)}
 
 
 def _names(file: str, count: int) -> tuple[str, ...]:
@@ -93,14 +95,14 @@ def _names(file: str, count: int) -> tuple[str, ...]:
 
 
 def _is_bundled(images: Tensor) -> Tensor:
-    """Bool (N,): which of (N, 1, 28, 28) are bundled, pixel for pixel."""
-    held_out = {row.tobytes() for row in bundled_digits()["bundled"].images.flatten(1).numpy()}
-    return torch.tensor([row.tobytes() in held_out for row in images.flatten(1).numpy()])
+    """Which of the images (N, 1, 28, 28) are bundled, pixel for pixel: bool (N,)."""
+    bundled = {row.tobytes() for row in bundled_digits()[Split.BUNDLED].images.flatten(1).numpy()}
+    return torch.tensor([row.tobytes() in bundled for row in images.flatten(1).numpy()])
 
 
 def _mnist_folder(data: Path) -> Path:
     for folder in (data / "MNIST" / "raw", data / "raw", data):
-        if any((folder / (_MNIST_FILES["train"][0][0] + end)).exists() for end in ("", ".gz")):
+        if any((folder / (_MNIST_FILES[Split.TRAIN][0][0] + end)).exists() for end in ("", ".gz")):
             return folder
     raise DatasetError(
         f"No MNIST files in '{data}'; it should hold MNIST/raw/train-images-idx3-ubyte.gz and the other three "

@@ -22,7 +22,7 @@ def read(data: str | Path, size: tuple[int, int], **_input: Any) -> dict[str, La
 
 
 def title_of(splits: Mapping[str, LabelledImages]) -> str:
-    """Other images in MHIST's layout must not pass for MHIST."""
+    """The title; it differs from MHIST for other images in MHIST's layout."""
     from kdviz.data import MHIST_IMAGES
 
     return TITLE if sum(map(len, splits.values())) == MHIST_IMAGES else "Images in MHIST's layout"

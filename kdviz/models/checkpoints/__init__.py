@@ -1,18 +1,18 @@
-"""Models from elsewhere: files that nobody has checked, and what torchvision and timm trained on ImageNet.
+"""Models from elsewhere: untrusted files, and the ImageNet weights of torchvision and timm.
 
 ::
 
-    opening        open_model_file, read_checkpoint: which kind a file or folder is
-    reading        safetensors and torch, within limits; inert: what may lie beside the tensors
-    state_dicts    the models in what was read; facts: what is written beside them
-    folders        timm, transformers, checkpoints in several files
-    onnx_files     ONNX; trusted: files with code, where the user trusts them
-    formats        what a file of another kind is; refusals: every sentence that says so
+    opening        open_model_file, read_checkpoint: find out which kind a file or folder is
+    reading        safetensors and torch files, within limits; inert: the objects allowed beside the tensors
+    state_dicts    the models in a file; facts: what is recorded beside them
+    folders        folders of timm and transformers, checkpoints in several files
+    onnx_files     ONNX files; trusted: files with code, if the user trusts them
+    formats        recognises files of other kinds; refusals: the messages for all of them
     recorded       network and classes as the file has them; input_facts: its input
-    loading        weights into networks; pretrained: those of torchvision and timm
+    loading        weights into networks; pretrained: weights of torchvision and timm
 
-No file is unpickled beyond tensors and plain facts, and none is unpacked to much more than its size. Everything that
-cannot be used is one :class:`~kdviz.core.errors.ModelError`.
+Only tensors and plain values are unpickled, and no file is unpacked to much more than its size. For everything that
+cannot be used, a :class:`~kdviz.core.errors.ModelError` is raised.
 """
 
 from kdviz.models.checkpoints.contents.state_dicts import Weights

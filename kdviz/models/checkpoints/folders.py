@@ -1,4 +1,4 @@
-"""Folders with a model: timm's and transformers', checkpoints in several files, and what looks like one of these."""
+"""Folders with a model: those of timm and transformers, checkpoints in several files, and folders that look alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kdviz.models.checkpoints.refusals import FOREIGN
 INDEX = ".index.json"
 _STANDARD = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
 _WEIGHTS = ("*.safetensors", "*.pt", "*.pth", "*.pth.tar", "*.ckpt", "*.bin", "*.onnx")
-_BESIDE = ("optimizer*", "scheduler*", "scaler*", "sampler*", "rng_state*", "random_states*", "training_args*")
+_TRAINING_STATE = ("optimizer*", "scheduler*", "scaler*", "sampler*", "rng_state*", "random_states*", "training_args*")
 _MOST_FILES = 1_000
 
 _FOREIGN: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -50,10 +50,10 @@ _CLASSIFIERS = ("ForImageClassification", "ForImageClassificationWithTeacher")
 
 
 def open_folder(folder: Path, key: str | None) -> ModelFile | Path:
-    """A folder's model; or the one file in it that is, which is then opened as a file.
+    """Open a folder's model; or return the one file in it that is a model, to be opened as a file.
 
     Raises:
-        ModelError: It holds none, several, or a model of another kind.
+        ModelError: The folder holds no model, several, or one of another kind.
     """
     names = _names_in(folder)
     for patterns, kind in _FOREIGN:
@@ -66,8 +66,8 @@ def open_folder(folder: Path, key: str | None) -> ModelFile | Path:
     return weights
 
 
-def beside(path: Path) -> dict[str, Any] | None:
-    """The settings of timm or transformers in the folder of a file that has the name which they give to weights."""
+def settings_beside(path: Path) -> dict[str, Any] | None:
+    """The settings of timm or transformers beside a file with the name that they give to weights; None without."""
     if path.name not in _STANDARD:
         return None
     settings = _settings_in(path.parent, _names_in(path.parent))
@@ -75,41 +75,42 @@ def beside(path: Path) -> dict[str, Any] | None:
 
 
 def open_described(path: Path, weights: Path, settings: dict[str, Any], key: str | None) -> ModelFile:
-    """Weights whose network is described by ``config.json``.
+    """Open weights whose network is described by ``config.json``.
 
     Raises:
-        ModelError: They cannot be read, or the model is no classifier.
+        ModelError: The weights cannot be read, or the model is no classifier.
     """
     config = settings["config"]
     kinds = config.get("architectures")
-    named = [str(kind) for kind in kinds] if isinstance(kinds, list) and "architecture" not in config else []
-    if named and not any(kind.endswith(_CLASSIFIERS) for kind in named):
-        raise refusals.not_a_classifier(path, named[0])
-    read = _open_weights(weights, key)
+    class_names = [str(kind) for kind in kinds] if isinstance(kinds, list) and "architecture" not in config else []
+    if class_names and not any(kind.endswith(_CLASSIFIERS) for kind in class_names):
+        raise refusals.not_a_classifier(path, class_names[0])
+    opened = _open_weights(weights, key)
     notes = (_("Network and input are described by config.json, and the weights are in '{name}'.", name=weights.name),)
-    recorded = {**read.recorded, **facts_of(settings)}
-    kind = read.kind if read.kind == "onnx" else kind_of(settings)  # an exported network is in the file, not described
-    return replace(read, path=path, kind=kind, recorded=recorded, notes=(*notes, *read.notes))
+    recorded = {**opened.recorded, **facts_of(settings)}
+    # The network of an ONNX file is in the file itself, not described.
+    kind = opened.kind if opened.kind == "onnx" else kind_of(settings)
+    return replace(opened, path=path, kind=kind, recorded=recorded, notes=(*notes, *opened.notes))
 
 
 def kind_of(settings: dict[str, Any]) -> str:
-    """``timm_folder`` or ``transformers_folder``; empty when there is no description of a network."""
+    """``timm_folder`` or ``transformers_folder``; empty if the settings describe no network."""
     config = settings.get("config", {})
-    if isinstance(config.get("architecture"), str):  # transformers' wrapper of timm has a model_type, too
+    if isinstance(config.get("architecture"), str):  # transformers' wrapper of timm also has a model_type
         return "timm_folder"
     return "transformers_folder" if isinstance(config.get("model_type"), str) else ""
 
 
 def open_index(path: Path, key: str | None) -> ModelFile:
-    """The tensors of a checkpoint in several files, by the index that says which is where.
+    """Open a checkpoint in several files by the index that says which tensor is in which file.
 
     Raises:
         ModelError: The index is damaged or names a file elsewhere, or a file or tensor is missing.
     """
-    wanted = read_settings(path).get("weight_map")
-    if not isinstance(wanted, dict) or not wanted:
+    weight_map = read_settings(path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise FOREIGN["index"](path)
-    names = list(dict.fromkeys(wanted.values()))
+    names = list(dict.fromkeys(weight_map.values()))
     for name in names:
         _require_beside(path, name)
     tensors: dict[str, Tensor] = {}
@@ -117,15 +118,17 @@ def open_index(path: Path, key: str | None) -> ModelFile:
     for name in names:
         content, bytes_read, kind = _read(path.parent / name)
         size += bytes_read
-        tensors |= {tensor: content[tensor] for tensor, shard in wanted.items() if shard == name and tensor in content}
-    missing = next((tensor for tensor in wanted if tensor not in tensors), None)
+        tensors |= {
+            tensor: content[tensor] for tensor, shard in weight_map.items() if shard == name and tensor in content
+        }
+    missing = next((tensor for tensor in weight_map if tensor not in tensors), None)
     if missing is not None:
-        raise refusals.missing_tensor(path, missing, wanted[missing])
+        raise refusals.missing_tensor(path, missing, weight_map[missing])
     return with_weights(path, kind, tensors, size, key)
 
 
 def _require_beside(index: Path, name: object) -> None:
-    """Only the name is looked at: files that a download keeps elsewhere are links from the folder."""
+    """Refuse a name of a file elsewhere. Links are allowed: downloads keep files elsewhere and link to them."""
     bare = isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\:\0")
     if not bare:
         raise refusals.outside_folder(index, name)
@@ -164,18 +167,18 @@ def _weights_in(folder: Path, names: list[str]) -> Path:
     standard = next((name for name in _STANDARD if name in names), None)
     if standard is not None:
         return folder / standard
-    given = [name for name in _matching(names, _WEIGHTS) if not _matching([name], _BESIDE)]
+    candidates = [name for name in _matching(names, _WEIGHTS) if not _matching([name], _TRAINING_STATE)]
     indices = [name for name in names if name.endswith(INDEX)]
     if len(indices) == 1:
         return folder / indices[0]
-    if len(given) == 1:
-        return folder / given[0]
-    if given:
-        raise refusals.several_files(folder, given)
+    if len(candidates) == 1:
+        return folder / candidates[0]
+    if candidates:
+        raise refusals.several_files(folder, candidates)
     for pattern, kind in _FOREIGN_WEIGHTS:
         if _matching(names, (pattern,)):
             raise FOREIGN[kind](folder)
-    if _matching(names, _BESIDE):
+    if _matching(names, _TRAINING_STATE):
         raise FOREIGN["optimiser"](folder)
     raise refusals.empty_folder(folder)
 

@@ -1,4 +1,4 @@
-"""Weights into networks: all of a trained classifier's, or what fits for transfer learning."""
+"""Loading of weights into networks: all of a trained classifier's, or those that fit for transfer learning."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.models.networks import Renormalised
 
-_COUNTER = "num_batches_tracked"  # of a BatchNorm; old checkpoints lack it, and nothing depends on it
+_COUNTER = "num_batches_tracked"  # buffer of a BatchNorm; old checkpoints lack it, and nothing depends on it
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What :func:`load_pretrained` did; names are the network's.
+    """Result of :func:`load_pretrained`; names are the network's.
 
     Attributes:
         loaded: Number of tensors that were copied.
-        head: Tensors that were left fresh because they belong to the head.
-        missing: Fresh, because the checkpoint lacks them.
-        mismatched: Fresh, because their shape or kind is another in the checkpoint.
-        unused: Names in the checkpoint that were not used, other than those of its head.
+        head: Tensors left fresh because they belong to the head.
+        missing: Tensors left fresh because the checkpoint lacks them.
+        mismatched: Tensors left fresh because their shape or type differs in the checkpoint.
+        unused: Names in the checkpoint that were not used, without those of its head.
     """
 
     loaded: int
@@ -32,9 +32,9 @@ class Loaded:
     unused: tuple[str, ...]
 
     def __str__(self) -> str:
-        rest = [
-            f"{len(names)} {what} (first {names[0]!r:.100})"
-            for names, what in (
+        differences = [
+            f"{len(names)} {problem} (first {names[0]!r:.100})"
+            for names, problem in (
                 (self.missing, "not in the checkpoint"),
                 (self.mismatched, "of another shape"),
                 (self.unused, "in the checkpoint only"),
@@ -42,61 +42,62 @@ class Loaded:
             if names
         ]
         return f"{self.loaded} tensors loaded, {len(self.head)} of the head are fresh" + "".join(
-            f", {text}" for text in rest
+            f", {text}" for text in differences
         )
 
 
 def load_pretrained(network: nn.Module, state: Mapping[str, Tensor], *, head: str | tuple[str, ...]) -> Loaded:
-    """Copy what fits of a checkpoint into a network, for transfer learning; the rest stays as it is.
+    """Copy the tensors of a checkpoint that fit into a network, for transfer learning; the others stay as they are.
 
     Args:
-        network: A :class:`~kdviz.models.networks.Renormalised` one gets the tensors into its inner network.
-        state: What :func:`read_checkpoint` or :func:`download_pretrained` gave.
-        head: The part that is left fresh, by name: see :func:`classifier_head`.
+        network: The network; for a :class:`~kdviz.models.networks.Renormalised` one, its inner network is loaded.
+        state: Tensors, as :func:`read_checkpoint` or :func:`download_pretrained` return them.
+        head: Name of the part that is left fresh: see :func:`classifier_head`.
 
     Raises:
         SettingError: The network has no such part.
-        ModelError: Fewer than half of the network's tensors are in the checkpoint: it is another network's.
+        ModelError: Fewer than half of the network's tensors are in the checkpoint, so it is another network's.
     """
     heads = (head,) if isinstance(head, str) else head
-    own, state = network.state_dict(), _named_for(network, state)
-    of_head = tuple(name for name in own if _is_part(name, heads))
-    if not of_head:
-        raise SettingError(f"The network has no part '{', '.join(heads)}'; its parts are {_parts(own)}.")
-    body = [name for name in own if name not in of_head]
+    network_state, state = network.state_dict(), _with_network_names(network, state)
+    head_names = tuple(name for name in network_state if _is_part(name, heads))
+    if not head_names:
+        raise SettingError(f"The network has no part '{', '.join(heads)}'; its parts are {_parts(network_state)}.")
+    body = [name for name in network_state if name not in head_names]
     missing = tuple(name for name in body if name not in state and not name.endswith(_COUNTER))
-    mismatched = tuple(name for name in body if name in state and not _is_alike(own[name], state[name]))
-    fitting = {name: state[name] for name in body if name in state and name not in mismatched}
-    wanted, found = (sum(not name.endswith(_COUNTER) for name in names) for names in (body, fitting))
-    if found < wanted / 2:
+    mismatched = tuple(name for name in body if name in state and not _is_alike(network_state[name], state[name]))
+    matching = {name: state[name] for name in body if name in state and name not in mismatched}
+    expected, available = (sum(not name.endswith(_COUNTER) for name in names) for names in (body, matching))
+    if available < expected / 2:
         raise ModelError(
-            f"Only {found} of the network's {wanted} tensors are in the checkpoint with the same name and shape; it is "
-            "another network's: check the name of the network."
+            f"Only {available} of the network's {expected} tensors are in the checkpoint with the same name and shape; "
+            "it is another network's: check the name of the network."
         )
-    network.load_state_dict(fitting, strict=False)
-    unused = tuple(name for name in state if name not in own and not _is_part(name, heads))
-    return Loaded(len(fitting), of_head, missing, mismatched, unused)
+    network.load_state_dict(matching, strict=False)
+    unused = tuple(name for name in state if name not in network_state and not _is_part(name, heads))
+    return Loaded(len(matching), head_names, missing, mismatched, unused)
 
 
 def load_trained(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Copy a trained classifier's checkpoint into its network: all of it must fit.
+    """Copy a trained classifier's checkpoint into its network; all of it must fit.
 
     Args:
-        network: A :class:`~kdviz.models.networks.Renormalised` one takes a checkpoint of its inner network, too.
-        state: What :func:`read_checkpoint` gave.
+        network: The network; a :class:`~kdviz.models.networks.Renormalised` one also takes a checkpoint of its inner
+            network.
+        state: Tensors, as :func:`read_checkpoint` returns them.
 
     Raises:
-        ModelError: A tensor is missing, unexpected or of another shape, or the classes are not as many.
+        ModelError: A tensor is missing, unexpected or of another shape, or the number of classes differs.
     """
-    own, state = network.state_dict(), _named_for(network, state)
-    missing = [name for name in own if name not in state and not name.endswith(_COUNTER)]
-    unexpected = [name for name in state if name not in own]
-    mismatched = [name for name in own if name in state and not _is_alike(own[name], state[name])]
+    network_state, state = network.state_dict(), _with_network_names(network, state)
+    missing = [name for name in network_state if name not in state and not name.endswith(_COUNTER)]
+    unexpected = [name for name in state if name not in network_state]
+    mismatched = [name for name in network_state if name in state and not _is_alike(network_state[name], state[name])]
     if mismatched and not missing and not unexpected:
         _require_classes(network, state, mismatched)
     problems = [
-        f"{len(names)} {what} (first {names[0]!r:.100})"
-        for names, what in ((missing, "missing"), (unexpected, "unexpected"), (mismatched, "of another shape"))
+        f"{len(names)} {problem} (first {names[0]!r:.100})"
+        for names, problem in ((missing, "missing"), (unexpected, "unexpected"), (mismatched, "of another shape"))
         if names
     ]
     if problems:
@@ -108,28 +109,33 @@ def load_trained(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def _require_classes(network: nn.Module, state: Mapping[str, Tensor], mismatched: Iterable[str]) -> None:
-    """Say so if the number of classes is all that differs."""
-    own, head = network.state_dict(), classifier_head(network)
-    pairs = [(own[name].shape, state[name].shape) for name in mismatched if _is_part(name, head)]
-    counts = {(mine[:1], given[:1]) for mine, given in pairs if mine[1:] == given[1:]}
+    """Raise an error that names the number of classes if nothing else differs."""
+    network_state, head = network.state_dict(), classifier_head(network)
+    pairs = [(network_state[name].shape, state[name].shape) for name in mismatched if _is_part(name, head)]
+    counts = {
+        (network_shape[:1], checkpoint_shape[:1])
+        for network_shape, checkpoint_shape in pairs
+        if network_shape[1:] == checkpoint_shape[1:]
+    }
     if len(pairs) == len(list(mismatched)) and len(counts) == 1:
-        ((mine, given),) = counts
+        ((network_shape, checkpoint_shape),) = counts
         raise ModelError(
-            f"The checkpoint is of a classifier of {given[0]} classes, and here there are {mine[0]}; "
+            f"The checkpoint is of a classifier of {checkpoint_shape[0]} classes, and here there are "
+            f"{network_shape[0]}; "
             "use it as pretrained weights, or train one of these classes."
         )
 
 
 def classifier_head(network: nn.Module) -> tuple[str, ...]:
-    """The names of the part that gives the logits: as timm says of its networks, or the last layer with weights.
+    """The names of the part that computes the logits: according to timm, or else the last layer with weights.
 
     Raises:
         SettingError: The network has no weights.
     """
     if isinstance(network, Renormalised):
         return tuple(f"network.{name}" for name in classifier_head(network.network))
-    described = (getattr(network, "pretrained_cfg", None) or {}).get("classifier") or ()
-    names = (described,) if isinstance(described, str) else tuple(described)
+    timm_names = (getattr(network, "pretrained_cfg", None) or {}).get("classifier") or ()
+    names = (timm_names,) if isinstance(timm_names, str) else tuple(timm_names)
     if names:
         return names
     layers = [
@@ -140,8 +146,8 @@ def classifier_head(network: nn.Module) -> tuple[str, ...]:
     return (layers[-1],)
 
 
-def _named_for(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The checkpoint under the network's names: of a renormalised one's inner network, if it is one of that."""
+def _with_network_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The checkpoint under the network's names, which differ if it is one of a renormalised network's inner network."""
     if not isinstance(network, Renormalised) or {"scale", "shift"} <= state.keys():
         return dict(state)
     inner = {f"network.{name}": tensor for name, tensor in state.items()}
@@ -152,8 +158,8 @@ def _is_part(name: str, parts: Iterable[str]) -> bool:
     return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
-def _is_alike(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and one.is_floating_point() == other.is_floating_point()
+def _is_alike(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and first.is_floating_point() == second.is_floating_point()
 
 
 def _parts(names: Iterable[str]) -> str:

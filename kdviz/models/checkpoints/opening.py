@@ -1,4 +1,4 @@
-"""One call that opens a model in whatever form somebody has it, or says in one sentence what it is instead."""
+"""Opening of model files of any kind, or one error that says what a file is instead."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from kdviz.models.checkpoints.model_file import ModelFile, with_weights
 from kdviz.models.checkpoints.onnx_files import is_onnx, open_onnx
 from kdviz.models.checkpoints.refusals import FOREIGN, NeedsCodeError
 
-_PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile and Lightning
-_COUNTERS = ("n_averaged",)  # of torch's AveragedModel, beside the names of its network
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # added by DataParallel, torch.compile and Lightning
+_COUNTERS = ("n_averaged",)  # of torch's AveragedModel, among the names of its network
 
 
 def open_model_file(path: str | Path, *, key: str | None = None, trust: bool = False) -> ModelFile:
     """Open a checkpoint, an ONNX file, or a folder of timm or transformers.
 
-    Nothing in it is run or unpickled beyond tensors and plain facts, unless it is trusted. Weights may be mapped from
-    the file, and keep their type.
+    Unless the file is trusted, none of its code is run and only tensors and plain facts are unpickled. Weights may be
+    mapped from the file, and keep their dtype.
 
     Args:
         path: A file, a folder, or the index of a checkpoint in several files.
-        key: Which of several state dicts, by its name in the file; default all, the best first.
-        trust: TorchScript and pickled models, too, whose code is run: it can do whatever the user can.
+        key: Name of the wanted state dict in the file; default: all, the best first.
+        trust: Whether to open TorchScript and pickled models as well, whose code is run and can do whatever the user
+            can.
 
     Raises:
-        SettingError: An ONNX file without onnxruntime.
-        ModelError: It cannot be used; the text says what it is, and the way out.
+        SettingError: The file is ONNX and onnxruntime is not installed.
+        ModelError: The file cannot be used; the text says what it is, and what to do.
     """
     path = Path(path)
     if path.is_dir():
@@ -44,18 +45,20 @@ def open_model_file(path: str | Path, *, key: str | None = None, trust: bool = F
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name: the best state dict of what :func:`open_model_file` takes.
+    """Read the tensors of a checkpoint by name: the best state dict in anything that :func:`open_model_file` opens.
 
-    A prefix that all its names share (``module.``, ``_orig_mod.``, ``model.``) is taken off. Tensors may be mapped from
-    the file.
+    A prefix that all names share (``module.``, ``_orig_mod.``, ``model.``) is removed. Tensors may be mapped from the
+    file.
 
     Raises:
         ModelError: The file cannot be read, holds code or no tensors, or unpacks to far more than its size.
     """
-    read = open_model_file(path)
-    if not read.weights:
+    opened = open_model_file(path)
+    if not opened.weights:
         raise FOREIGN["onnx"](Path(path))
-    return _without_prefix({name: one for name, one in read.weights[0].tensors.items() if name not in _COUNTERS})
+    return _without_prefix(
+        {name: tensor for name, tensor in opened.weights[0].tensors.items() if name not in _COUNTERS}
+    )
 
 
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -65,7 +68,7 @@ def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _open_file(path: Path, key: str | None, trust: bool) -> ModelFile:
-    settings = folders.beside(path) if path.is_file() else None
+    settings = folders.settings_beside(path) if path.is_file() else None
     if settings:
         return folders.open_described(path, path, settings, key)
     if path.name.endswith(folders.INDEX):
@@ -76,8 +79,8 @@ def _open_file(path: Path, key: str | None, trust: bool) -> ModelFile:
         raise FOREIGN[foreign](path)
     if is_safetensors(path, head, size):
         tensors, texts = read_safetensors(path)
-        read = with_weights(path, "safetensors", tensors, size, key)
-        return replace(read, recorded={**texts_as_facts(texts), **read.recorded})
+        opened = with_weights(path, "safetensors", tensors, size, key)
+        return replace(opened, recorded={**texts_as_facts(texts), **opened.recorded})
     if is_onnx(path, head):
         return open_onnx(path)
     return _open_torch(path, head, size, key, trust)

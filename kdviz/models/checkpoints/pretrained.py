@@ -1,4 +1,4 @@
-"""What torchvision and timm trained on ImageNet: the weights, and the input that they learned from."""
+"""ImageNet weights of torchvision and timm, and the input that they were trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class PretrainedInput:
-    """The input that pretrained weights learned from: what an ``InputSpec`` of three channels should say.
+    """The input that pretrained weights were trained on: fields of an ``InputSpec`` with three channels.
 
     Attributes:
         size: Height and width.
@@ -28,7 +28,7 @@ class PretrainedInput:
 
 
 def pretrained_input(name: str) -> PretrainedInput:
-    """The input that the pretrained weights of a network want, by the network's name.
+    """The input that the pretrained weights of a network were trained on.
 
     Raises:
         UnknownNameError: torchvision or timm has no such network.
@@ -48,12 +48,12 @@ def pretrained_input(name: str) -> PretrainedInput:
 
 
 def download_pretrained(name: str) -> dict[str, Tensor]:
-    """The ImageNet weights of a network of torchvision or timm, from the web or from its cache.
+    """Download the ImageNet weights of a network of torchvision or timm, or take them from the library's cache.
 
     Raises:
         UnknownNameError: torchvision or timm has no such network.
-        SettingError: The network has none, or timm is not installed.
-        ModelError: They cannot be downloaded.
+        SettingError: The network has no pretrained weights, or timm is not installed.
+        ModelError: The weights cannot be downloaded.
     """
     library, _, model = name.removesuffix(RENORMALISED).partition("/")
     if library not in ("torchvision", "timm") or not model:
@@ -66,9 +66,7 @@ def download_pretrained(name: str) -> dict[str, Tensor]:
         if library == "torchvision":
             return dict(weights.get_state_dict(progress=False, check_hash=True))
         return import_timm(name).create_model(model, pretrained=True).state_dict()
-    except (
-        Exception
-    ) as error:  # each of the libraries under them has its own, for a missing network as for a missing file
+    except Exception as error:  # the libraries below raise many kinds, for a missing connection or file
         raise ModelError(
             f"The pretrained weights of '{name}' cannot be downloaded; check the network, or give a file with "
             "--teacher-pretrained / --student-pretrained."
@@ -78,9 +76,9 @@ def download_pretrained(name: str) -> dict[str, Tensor]:
 def _torchvision_weights(model: str) -> Any:
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if model not in known:
-        raise UnknownNameError("torchvision network", model, known)
+    names = models.list_models(module=models)
+    if model not in names:
+        raise UnknownNameError("torchvision network", model, names)
     return models.get_model_weights(model).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -1,4 +1,4 @@
-"""Every sentence with which a file is refused: what it is, and the way out.
+"""The messages with which files are refused: each says what the file is, and what to do.
 
 Each is a function of the path, so that all of them can be translated by their templates.
 """
@@ -15,7 +15,7 @@ _TRUST = "kdviz import --trust, which lets the file run any code as you"
 
 
 class NeedsCodeError(ModelError):
-    """A file that only the code in it can open."""
+    """The file can only be opened by running the code in it."""
 
 
 FOREIGN: dict[str, Callable[[Path], ModelError]] = {
@@ -132,7 +132,7 @@ FOREIGN: dict[str, Callable[[Path], ModelError]] = {
     ),
     "config": lambda path: ModelError(f"'{path}' is damaged, or is not a JSON file of settings; please get it again."),
 }
-"""What a file is -> the error that says so."""
+"""Kind of file -> function that makes the error for it."""
 
 
 def unreadable(path: Path, error: Exception) -> ModelError:
@@ -140,7 +140,7 @@ def unreadable(path: Path, error: Exception) -> ModelError:
 
 
 def unpacks_too_far(path: Path, size: float, unpacked: float) -> ModelError:
-    """Sizes in bytes."""
+    """The error for an archive of ``size`` bytes that would unpack to ``unpacked`` bytes."""
     return ModelError(
         f"'{path}' ({size / 2**20:.1f} MB) would unpack to {unpacked / 2**20:.0f} MB, which no checkpoint of torch "
         f"does; if you trust it, load it and {_SAVE}."
@@ -172,8 +172,8 @@ def quantised(path: Path, name: str) -> ModelError:
     )
 
 
-def no_such_key(path: Path, key: str, known: Iterable[str]) -> ModelError:
-    return ModelError(f"'{path}' holds no weights under '{key}'; it has {_listed(known)}.")
+def no_such_key(path: Path, key: str, keys: Iterable[str]) -> ModelError:
+    return ModelError(f"'{path}' holds no weights under '{key}'; it has {_listed(keys)}.")
 
 
 def module_failed(path: Path, error: Exception) -> ModelError:

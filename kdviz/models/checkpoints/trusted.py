@@ -1,4 +1,4 @@
-"""Models whose file holds code: opened only where the person at the terminal says that the file is to be trusted."""
+"""Model files that hold code: opened only if the user at the terminal trusts the file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MODELS = ("ema", "model_ema", "model", "net", "network", "student", "module", "
 
 
 def open_script(path: Path) -> ModelFile:
-    """A TorchScript archive, on the CPU, for inference. Runs what is in it.
+    """Load a TorchScript archive on the CPU, for inference. Runs the code in it.
 
     Raises:
         ModelError: torch cannot load it.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns that TorchScript will go
+            warnings.simplefilter("ignore")  # torch warns that TorchScript is deprecated
             module = torch.jit.load(path, map_location="cpu").eval()
     except Exception as error:  # the archive's own code may raise anything
         raise refusals.module_failed(path, error) from error
@@ -34,26 +34,26 @@ def open_script(path: Path) -> ModelFile:
 
 
 def open_pickle(path: Path, size: int, key: str | None) -> ModelFile:
-    """What ``torch.save`` pickled, with all objects in it. Runs whatever the file says.
+    """Load a file of ``torch.save`` with all objects in it. Runs whatever code the file names.
 
     Raises:
-        ModelError: Its code is missing or fails, or it holds neither a model nor weights.
+        ModelError: The code is missing or fails, or the file holds neither a model nor weights.
     """
-    content = _unpickled(path)
+    content = _unpickle(path)
     if isinstance(content, nn.Module):
         return ModelFile(path, "module", module=content.float().eval())
     if isinstance(content, dict):
         names = [key] if key else [*_MODELS, *(name for name in content if not is_no_model(str(name)))]
-        chosen = next((name for name in names if isinstance(content.get(name), nn.Module)), None)
-        if chosen is not None:
-            beside = {name: value for name, value in content.items() if not isinstance(value, nn.Module)}
-            note = _("The model under '{key}' is used.", key=chosen)
-            return ModelFile(path, "module", (), facts_of(beside), (note,), content[chosen].float().eval())
+        key_used = next((name for name in names if isinstance(content.get(name), nn.Module)), None)
+        if key_used is not None:
+            others = {name: value for name, value in content.items() if not isinstance(value, nn.Module)}
+            note = _("The model under '{key}' is used.", key=key_used)
+            return ModelFile(path, "module", (), facts_of(others), (note,), content[key_used].float().eval())
         return with_weights(path, "torch", content, size, key)
     raise refusals.no_module(path, type(content).__name__)
 
 
-def _unpickled(path: Path) -> Any:
+def _unpickle(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a class whose source has changed, old formats

@@ -1,4 +1,4 @@
-"""How many networks are found from their tensors: each is built with fresh heads, and once with a tensor changed."""
+"""Measure how many networks are identified: each is built with fresh heads, and tried once with one tensor changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdviz.models.identify.outlines import Shapes, shapes_of
 from kdviz.models.networks import build_network
 
 HEADS = (2, 1000)
-"""Classes of the fresh heads."""
+"""Numbers of classes of the fresh heads."""
 
 CHOSEN, RIVAL, WRONG, REFUSED = "chosen", "among the rivals", "taken for another", "refused"
 
@@ -25,14 +25,14 @@ _SIDE = 224
 
 @dataclass(frozen=True)
 class Trial:
-    """One network's tensors, looked up.
+    """Result of identifying one network from its tensors.
 
     Attributes:
-        network: Whose they are.
-        classes: Of its head.
+        network: Name of the network.
+        classes: Number of classes of its head.
         outcome: ``CHOSEN``, ``RIVAL``, ``WRONG`` or ``REFUSED``.
-        seconds: That the look-up took.
-        text: What was said when it was refused, or what it was taken for.
+        seconds: Duration of the look-up.
+        text: The error when it was refused, else what it was identified as.
     """
 
     network: str
@@ -43,11 +43,11 @@ class Trial:
 
 
 def trials(index: Index, networks: Iterable[str]) -> Iterator[tuple[Trial, str]]:
-    """Each network with each head; and what its tensors are taken for when one of them has another shape, or nothing.
+    """Try each network with each head; with it, what the network is mistaken for when one tensor is changed, or "".
 
     Args:
-        index: In which they are looked up.
-        networks: Their names.
+        index: The index in which networks are looked up.
+        networks: Names of the networks.
     """
     for network in networks:
         for classes in HEADS:
@@ -56,7 +56,7 @@ def trials(index: Index, networks: Iterable[str]) -> Iterator[tuple[Trial, str]]
                     network, classes=classes, channels=3, size=(_SIDE, _SIDE)
                 )
             )
-            yield _trial(index, network, classes, shapes), _changed(index, network, shapes)
+            yield _trial(index, network, classes, shapes), _mistaken_match(index, network, shapes)
 
 
 def _trial(index: Index, network: str, classes: int, shapes: Shapes) -> Trial:
@@ -72,8 +72,8 @@ def _trial(index: Index, network: str, classes: int, shapes: Shapes) -> Trial:
     return Trial(network, classes, outcome, seconds, f"{match.network}, {match.classes} classes")
 
 
-def _changed(index: Index, network: str, shapes: Shapes) -> str:
-    """What the tensors are taken for when a side of one of them, drawn by the network's name, is longer by one."""
+def _mistaken_match(index: Index, network: str, shapes: Shapes) -> str:
+    """What the tensors are mistaken for when a side of one, drawn by the network's name, is longer by one."""
     name = random.Random(network).choice([name for name, shape in shapes.items() if shape])
     changed: Mapping[str, tuple[int, ...]] = {**shapes, name: (shapes[name][0] + 1, *shapes[name][1:])}
     try:
@@ -83,20 +83,20 @@ def _changed(index: Index, network: str, shapes: Shapes) -> str:
 
 
 def report(index: Index, networks: Sequence[str] = ()) -> str:
-    """The trials of these networks, or of all in the index, as text.
+    """A text that sums up the trials of some networks, or of all in the index.
 
     Args:
-        index: In which they are looked up.
-        networks: Default all.
+        index: The index in which networks are looked up.
+        networks: Names of the networks; default: all.
     """
     results = list(trials(index, networks or index.by_name))
     lines = [_summary(library, [trial for trial, _ in results if trial.network.startswith(library)])
              for library in ("torchvision/", "timm/", "")]  # fmt: skip
     seconds = [trial.seconds for trial, _ in results]
     lines.append(f"look-up: median {statistics.median(seconds):.3f} s, longest {max(seconds):.3f} s")
-    mistaken = [text for _, text in results if text]
-    lines.append(f"with one tensor changed: {len(results)} tried, {len(mistaken)} taken for a network")
-    lines += mistaken
+    mistakes = [text for _, text in results if text]
+    lines.append(f"with one tensor changed: {len(results)} tried, {len(mistakes)} taken for a network")
+    lines += mistakes
     lines += [
         f"{trial.network}, {trial.classes} classes: {trial.outcome}: {trial.text}"
         for trial, _ in results
@@ -105,8 +105,8 @@ def report(index: Index, networks: Sequence[str] = ()) -> str:
     return "\n".join(lines)
 
 
-def _summary(library: str, some: Sequence[Trial]) -> str:
-    counts = Counter(trial.outcome for trial in some)
-    share = (counts[CHOSEN] + counts[RIVAL]) / max(len(some), 1)
-    listed = ", ".join(f"{counts[outcome]} {outcome}" for outcome in (CHOSEN, RIVAL, WRONG, REFUSED))
-    return f"{library.rstrip('/') or 'all':<12} {len(some):5} tried, {share:.2%} found: {listed}"
+def _summary(library: str, results: Sequence[Trial]) -> str:
+    counts = Counter(trial.outcome for trial in results)
+    share = (counts[CHOSEN] + counts[RIVAL]) / max(len(results), 1)
+    outcomes = ", ".join(f"{counts[outcome]} {outcome}" for outcome in (CHOSEN, RIVAL, WRONG, REFUSED))
+    return f"{library.rstrip('/') or 'all':<12} {len(results):5} tried, {share:.2%} found: {outcomes}"

@@ -1,9 +1,9 @@
-"""The index of networks: which there are, a sketch of each one's tensors, and all names and shapes, in one small file.
+"""The index of networks: their list, a sketch of each one's tensors, and all names and shapes, in one small file.
 
 ``index.zip`` holds ``networks.json`` (a list, see :class:`IndexedNetwork`), ``aliases.json`` (earlier names),
 ``sketches`` (rows of ``SKETCH`` numbers, uint32, little-endian) and ``tensors/NUMBER``, texts of many networks' names
-and shapes, which are read when they are needed. A sketch is the smallest hashes of a network's tensors whose shapes are
-fixed: a file can hold the network only if it holds all of these, which is found out for all networks at once.
+and shapes, which are read on demand. A sketch consists of the smallest hashes of a network's tensors whose shapes are
+fixed: a file can hold the network only if it holds all of these, which is checked for all networks at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kdviz.models.identify.symbols import Side
 
 FILE = Path(__file__).with_name("index.zip")
 SKETCH = 12
-"""Hashes a network."""
+"""Number of hashes in a network's sketch."""
 
 _UNUSED = 0  # fills the sketch of a network with fewer tensors
 
@@ -34,9 +34,9 @@ class IndexedNetwork:
     """A network in the index.
 
     Attributes:
-        number: Its place in the list.
+        number: Its position in the list.
         network, settings, size, size_setting, channels, published: See :class:`kdviz.models.identify.outlines.Outline`.
-        text: Which text holds its tensors, and how manieth it is in it.
+        text: Number of the text that holds its tensors, and its position in that text.
     """
 
     number: int
@@ -50,14 +50,14 @@ class IndexedNetwork:
 
 
 class Index:
-    """The networks of a file.
+    """The networks in an index file.
 
     Args:
-        path: Made by :func:`write_index`.
+        path: A file written by :func:`write_index`.
 
     Attributes:
-        entries: All of them.
-        aliases: A network's earlier name -> the present one.
+        entries: All networks.
+        aliases: Earlier name of a network -> present name.
 
     Raises:
         ModelError: The file is missing or damaged.
@@ -66,13 +66,13 @@ class Index:
     def __init__(self, path: Path = FILE):
         try:
             self._archive = zipfile.ZipFile(path)
-            listed = json.loads(self._archive.read("networks.json"))
+            documents = json.loads(self._archive.read("networks.json"))
             self.aliases: dict[str, str] = json.loads(self._archive.read("aliases.json"))
-            self._sketches = np.frombuffer(self._archive.read("sketches"), "<u4").reshape(len(listed), SKETCH)
+            self._sketches = np.frombuffer(self._archive.read("sketches"), "<u4").reshape(len(documents), SKETCH)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ModelError("kdviz's index of networks is missing or damaged; please install kdviz again.") from error
         self.entries = [
-            IndexedNetwork(number, **{**entry, "text": tuple(entry["text"])}) for number, entry in enumerate(listed)
+            IndexedNetwork(number, **{**entry, "text": tuple(entry["text"])}) for number, entry in enumerate(documents)
         ]
         self._texts: dict[int, list[str]] = {}
         self._tensors: dict[tuple[int, int], dict[str, tuple[Side, ...]]] = {}
@@ -84,18 +84,18 @@ class Index:
 
     @cached_property
     def by_name(self) -> dict[str, list[IndexedNetwork]]:
-        """Network -> its entries, of which there are several where its settings change its tensors."""
+        """Network -> its entries; there are several if its settings change its tensors."""
         grouped: dict[str, list[IndexedNetwork]] = {}
         for entry in self.entries:
             grouped.setdefault(entry.network, []).append(entry)
         return grouped
 
     def hits(self, hashes: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
-        """How much of each network's sketch is in each group of tensors.
+        """Count the hashes of each network's sketch that are in each group of tensors.
 
         Args:
-            hashes: Of tensors, uint32 (n,): see :func:`tensor_hash`.
-            groups: To which group each belongs, int (n,).
+            hashes: Hashes of tensors, uint32 (n,): see :func:`tensor_hash`.
+            groups: Number of each tensor's group, int (n,).
             count: Number of groups.
 
         Returns:
@@ -103,26 +103,26 @@ class Index:
         """
         values, owners = self._sorted
         start, end = np.searchsorted(values, hashes, "left"), np.searchsorted(values, hashes, "right")
-        found = end - start
-        steps = np.arange(found.sum()) - np.repeat(found.cumsum() - found, found)
-        pairs = np.repeat(groups, found) * len(self.entries) + owners[np.repeat(start, found) + steps]
+        counts = end - start
+        steps = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+        pairs = np.repeat(groups, counts) * len(self.entries) + owners[np.repeat(start, counts) + steps]
         return np.bincount(pairs, minlength=count * len(self.entries)).reshape(count, -1)
 
     @cached_property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
-        """All hashes in order, and whose each is."""
+        """All hashes in ascending order, and the number of the network of each."""
         flat = self._sketches.reshape(-1)
         order = flat.argsort(kind="stable")
         order = order[flat[order] != _UNUSED]
         return flat[order], order // SKETCH
 
     def tensors(self, entry: IndexedNetwork) -> dict[str, tuple[Side, ...]]:
-        """A network's tensors: name -> symbolic shape."""
+        """Symbolic shapes of a network's tensors, by name."""
         if entry.text not in self._tensors:
-            number, place = entry.text
-            if number not in self._texts:
-                self._texts[number] = self._archive.read(f"tensors/{number}").decode().split("\n\n")
-            self._tensors[entry.text] = _parsed(self._texts[number][place])
+            text_number, position = entry.text
+            if text_number not in self._texts:
+                self._texts[text_number] = self._archive.read(f"tensors/{text_number}").decode().split("\n\n")
+            self._tensors[entry.text] = _parse(self._texts[text_number][position])
         return self._tensors[entry.text]
 
 
@@ -133,24 +133,24 @@ def the_index() -> Index:
 
 
 def tensor_hash(name: str, shape: Sequence[Side]) -> int:
-    """32 bits, not 0, that tell a tensor by its name and shape."""
+    """A 32-bit hash, not 0, of a tensor's name and shape."""
     return zlib.crc32(f"{name} {','.join(map(str, shape))}".encode()) or 1
 
 
 def sketch(tensors: Mapping[str, Sequence[Side]]) -> list[int]:
-    """The ``SKETCH`` smallest hashes of the tensors with fixed shapes, filled up with zeros."""
+    """The ``SKETCH`` smallest hashes of the tensors with fixed shapes, padded with zeros."""
     fixed = ((name, shape) for name, shape in tensors.items() if all(isinstance(side, int) for side in shape))
     hashes = sorted({tensor_hash(name, shape) for name, shape in fixed if shape})[:SKETCH]
     return hashes + [_UNUSED] * (SKETCH - len(hashes))
 
 
-def _parsed(text: str) -> dict[str, tuple[Side, ...]]:
+def _parse(text: str) -> dict[str, tuple[Side, ...]]:
     rows = (line.split(" ") for line in text.splitlines())
     return {name: tuple(int(side) if side.isdigit() else side for side in sides) for name, *sides in rows}
 
 
 def text_of(tensors: Mapping[str, Sequence[Side]]) -> str:
-    """A line a tensor: its name and its sides."""
+    """A text with one line a tensor: its name and its sides."""
     return "\n".join(" ".join((name, *map(str, shape))) for name, shape in tensors.items())
 
 
@@ -161,13 +161,13 @@ def write_index(
     texts: Sequence[str],
     aliases: Mapping[str, str],
 ) -> None:
-    """Write the file. The same networks give the same bytes.
+    """Write the index file. The same networks give the same bytes.
 
     Args:
-        path: Of the file.
-        entries: The attributes of each :class:`IndexedNetwork` but its number; what is as by default may be left out.
+        path: Path of the file.
+        entries: The attributes of each :class:`IndexedNetwork` but its number; defaults may be left out.
         sketches: uint32 (networks, SKETCH).
-        texts: Each holds several networks' tensors, an empty line between.
+        texts: Texts with the tensors of several networks each, separated by empty lines.
         aliases: Earlier name -> present name.
     """
     members = {

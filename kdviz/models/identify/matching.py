@@ -1,4 +1,4 @@
-"""Names and shapes of tensors -> the network that they are of, or one sentence on why they are of none."""
+"""Identification of a network by the names and shapes of its tensors, or one sentence on why there is none."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from torch import Tensor
 
 from kdviz.core.errors import ModelError
 from kdviz.models.identify import reasons
-from kdviz.models.identify.fits import Fit, Misfit, Shape, compare, is_beside, with_other_head
+from kdviz.models.identify.fits import Fit, Misfit, Shape, compare, is_training_only, with_other_head
 from kdviz.models.identify.index import Index, IndexedNetwork, tensor_hash, the_index
 from kdviz.models.networks import RENORMALISED
 
-_DEPTH = 6  # names deep in which a network is looked for, such as lightning.module.model._orig_mod.backbone.
-_PREFIXES = 2048  # that are looked at, those with the most tensors first: a forged file may have any number
+_DEPTH = 6  # parts of a prefix at most, such as lightning.module.model._orig_mod.backbone.
+_PREFIXES = 2048  # prefixes that are tried, those with the most tensors first: a forged file may have any number
 _STUDENT = "student"
-_NAMED = "network."  # where a renormalised network keeps the one that it renormalises
+_INNER = "network."  # prefix of the inner network in a renormalised one
 
 
 @dataclass(frozen=True)
 class Match:
-    """The network that a file's tensors are of.
+    """The network that a file's tensors belong to.
 
     Attributes:
-        network: As :func:`kdviz.models.networks.build_network` takes it.
-        settings: What that must be given beside classes, channels and size.
+        network: Name for :func:`kdviz.models.networks.build_network`.
+        settings: Its ``settings`` there.
         classes: Number of logits.
-        channels: Of the input, 1 or 3.
-        size: Height and width of the input where shapes follow it (taken to be square), else None.
-        prefix: Taken off the file's names.
+        channels: Number of input channels, 1 or 3.
+        size: Height and width of the input if shapes depend on it (assumed to be square), else None.
+        prefix: Prefix that is removed from the file's names.
         foreign: Names in the file that are no part of the network.
         missing: The network's names that the file lacks: only counters, on which nothing depends.
         rivals: Other networks that these tensors fit as well, the likeliest first.
-        renamed: Names of the network's head -> the file's without the prefix, where they are others.
-        notes: What was taken for granted, a sentence each.
+        renamed: Names of the network's head -> the file's names without the prefix, where they differ.
+        notes: Assumptions that were made, one sentence each.
     """
 
     network: str
@@ -61,99 +61,99 @@ def identify(
     dtypes: Mapping[str, torch.dtype] | None = None,
     index: Index | None = None,
 ) -> Match:
-    """The network that tensors are of, by their names and shapes.
+    """Identify the network that tensors belong to, by their names and shapes.
 
     All of a network's tensors must be there, except counters of batch norms, and nothing else that a network computes
     with, unless the prefix is given; the head may have any number of classes. Of several networks in a file, a student
-    comes before others, and an average of weights (``ema``) before the weights. Among networks that fit alike, all of
-    which are said, torchvision's come before timm's, one with published weights before one without, and a short name
-    before a long one.
+    is preferred, and averaged weights (``ema``) over the others. Among networks that fit equally well, all of which are
+    returned, torchvision's come before timm's, those with published weights before those without, and short names
+    before long ones.
 
     Args:
         shapes: Name -> shape, as in the file.
-        network: Only this one: with its library (``timm/resnet50``), or without (``resnet50``).
-        prefix: Only the names below this, such as ``student`` or ``student.``; default any that fits.
-        dtypes: Name -> kind of number, to refuse quantised weights; default not looked at.
-        index: Default the one that comes with kdviz.
+        network: Try this network only, with its library (``timm/resnet50``) or without (``resnet50``).
+        prefix: Use only the names below this, such as ``student`` or ``student.``; default: any prefix that fits.
+        dtypes: Name -> dtype, to refuse quantised weights; default: not checked.
+        index: Index of networks; default: the one that comes with kdviz.
 
     Raises:
-        ModelError: No network fits, or several parts of the file are networks and it cannot be told which is meant.
+        ModelError: No network fits, or several parts of the file are networks and none is preferred.
     """
     if not shapes:
         raise ModelError("The file holds no tensors.")
     index = index or the_index()
-    entries = None if network is None else _named(index, network)
-    spaces = _spaces(shapes, prefix)
-    fits, misfits = _compared(index, entries, spaces)
-    usable = [fit for fit in fits if not (fit.strange if prefix is None else fit.inside)]
+    entries = None if network is None else _entries_named(index, network)
+    shapes_by_prefix = _shapes_by_prefix(shapes, prefix)
+    fits, misfits = _compare_all(index, entries, shapes_by_prefix)
+    usable = [fit for fit in fits if not (fit.unexplained if prefix is None else fit.unexplained_inside)]
     if not usable:
-        raise reasons.no_fit(fits, misfits, network, lambda: _fitting(index, spaces))
-    chosen = _preferred(usable)
-    if prefix is None and _STUDENT not in chosen[0].prefix.lower():
-        _require_nothing_around(chosen[0], usable, shapes)
+        raise reasons.no_fit(fits, misfits, network, lambda: _find_fitting(index, shapes_by_prefix))
+    preferred = _preferred(usable)
+    if prefix is None and _STUDENT not in preferred[0].prefix.lower():
+        _require_nothing_else(preferred[0], usable, shapes)
     if dtypes is not None:
-        reasons.require_floats(dtypes, chosen[0].prefix)
-    return _match(chosen, shapes)
+        reasons.require_floats(dtypes, preferred[0].prefix)
+    return _match(preferred, shapes)
 
 
 def tensors_for(match: Match, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A file's tensors under the network's names, those that are no part of it left out.
+    """A file's tensors under the network's names, without those that are no part of it.
 
     Args:
-        match: What :func:`identify` said of them.
-        tensors: As in the file.
+        match: Result of :func:`identify` for them.
+        tensors: The tensors under their names in the file.
     """
-    own = {given: name for name, given in match.renamed.items()}
+    network_name = {file_name: name for name, file_name in match.renamed.items()}
     foreign = set(match.foreign)
-    below = {name.removeprefix(match.prefix): tensor for name, tensor in tensors.items() if name not in foreign}
-    return {own.get(name, name): tensor for name, tensor in below.items()}
+    inner = {name.removeprefix(match.prefix): tensor for name, tensor in tensors.items() if name not in foreign}
+    return {network_name.get(name, name): tensor for name, tensor in inner.items()}
 
 
 # which fit ------------------------------------------------------------------------------------------------------------
 
 
-def _spaces(shapes: Mapping[str, Shape], prefix: str | None) -> dict[str, dict[str, Shape]]:
-    """Prefix -> the names below it, without it, with their shapes; the largest first."""
+def _shapes_by_prefix(shapes: Mapping[str, Shape], prefix: str | None) -> dict[str, dict[str, Shape]]:
+    """Prefix -> shapes of the tensors below it, by their names without it; prefixes with the most tensors first."""
     if prefix is not None:
         prefix = f"{prefix.removesuffix('.')}." if prefix else ""
-        below = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-        if not below:
+        inner = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+        if not inner:
             raise reasons.no_such_prefix(prefix, shapes)
-        return {prefix: below}
-    spaces: dict[str, dict[str, Shape]] = {}
+        return {prefix: inner}
+    shapes_by_prefix: dict[str, dict[str, Shape]] = {}
     for name, shape in shapes.items():
         parts = name.split(".")
         for depth in range(min(len(parts), _DEPTH)):
-            rest = ".".join(parts[depth:])
-            spaces.setdefault(name[: len(name) - len(rest)], {})[rest] = shape
-    largest = sorted(spaces, key=lambda start: -len(spaces[start]))[:_PREFIXES]
-    return {start: spaces[start] for start in largest}
+            inner_name = ".".join(parts[depth:])
+            shapes_by_prefix.setdefault(name[: len(name) - len(inner_name)], {})[inner_name] = shape
+    largest = sorted(shapes_by_prefix.items(), key=lambda item: -len(item[1]))[:_PREFIXES]
+    return dict(largest)
 
 
-def _compared(
-    index: Index, entries: Sequence[IndexedNetwork] | None, spaces: Mapping[str, Mapping[str, Shape]]
+def _compare_all(
+    index: Index, entries: Sequence[IndexedNetwork] | None, shapes_by_prefix: Mapping[str, Mapping[str, Shape]]
 ) -> tuple[list[Fit], list[Misfit]]:
-    """What fits, and the nearest of what does not."""
-    starts = list(spaces)
-    hits = _hits(index, spaces)
+    """The fits, and the nearest misfits."""
+    prefixes = list(shapes_by_prefix)
+    hits = _hits(index, shapes_by_prefix)
     share = hits / np.maximum(index.needed, 1)
     if entries is not None:
-        left = np.setdiff1d(np.arange(len(index.entries)), [entry.number for entry in entries])
-        share[:, left], hits[:, left] = -1, -1
+        excluded = np.setdiff1d(np.arange(len(index.entries)), [entry.number for entry in entries])
+        share[:, excluded], hits[:, excluded] = -1, -1
     fits: list[Fit] = []
     misfits: list[Misfit] = []
     for group, number in np.argwhere(hits >= index.needed).tolist():
-        _add(index, index.entries[number], starts[group], spaces[starts[group]], fits, misfits)
+        _add(index, index.entries[number], prefixes[group], shapes_by_prefix[prefixes[group]], fits, misfits)
     if not fits and not any(misfit.head for misfit in misfits):
         group, number = np.unravel_index(share.argmax(), share.shape)
         if share[group, number] > 0 or entries is not None:
-            _add(index, index.entries[number], starts[group], spaces[starts[group]], fits, misfits)
+            _add(index, index.entries[number], prefixes[group], shapes_by_prefix[prefixes[group]], fits, misfits)
     return fits, misfits
 
 
-def _hits(index: Index, spaces: Mapping[str, Mapping[str, Shape]]) -> np.ndarray:
-    sizes = [len(space) for space in spaces.values()]
-    hashes = [tensor_hash(name, shape) for space in spaces.values() for name, shape in space.items()]
+def _hits(index: Index, shapes_by_prefix: Mapping[str, Mapping[str, Shape]]) -> np.ndarray:
+    sizes = [len(shapes) for shapes in shapes_by_prefix.values()]
+    hashes = [tensor_hash(name, shape) for shapes in shapes_by_prefix.values() for name, shape in shapes.items()]
     groups = np.repeat(np.arange(len(sizes)), sizes)
     return index.hits(np.array(hashes, np.uint32), groups, len(sizes))
 
@@ -176,39 +176,39 @@ def _add(
         misfits.append(result)
 
 
-def _named(index: Index, network: str) -> list[IndexedNetwork]:
-    """The entries of a name, with or without its library, and with or without the name of timm's weights."""
-    plain = network.removesuffix(RENORMALISED)
-    library, _, name = plain.rpartition("/")
+def _entries_named(index: Index, network: str) -> list[IndexedNetwork]:
+    """The entries of a network's name, with or without its library, and with or without timm's tag of weights."""
+    base_name = network.removesuffix(RENORMALISED)
+    library, _, name = base_name.rpartition("/")
     name = name.partition(".")[0].lower()
     names = [f"{library}/{name}"] if library else [f"torchvision/{name}", f"timm/{name}", name]
-    entries = [entry for full in names for entry in index.by_name.get(index.aliases.get(full, full), ())]
+    entries = [entry for full_name in names for entry in index.by_name.get(index.aliases.get(full_name, full_name), ())]
     if not entries:
         raise reasons.unknown(index, network)
     return entries
 
 
-def _fitting(index: Index, spaces: Mapping[str, Mapping[str, Shape]]) -> str | None:
-    """The network that fits, whatever the name that was given."""
-    usable = [fit for fit in _compared(index, None, spaces)[0] if not fit.strange]
+def _find_fitting(index: Index, shapes_by_prefix: Mapping[str, Mapping[str, Shape]]) -> str | None:
+    """The network that fits, whatever name was given."""
+    usable = [fit for fit in _compare_all(index, None, shapes_by_prefix)[0] if not fit.unexplained]
     return _preferred(usable)[0].entry.network if usable else None
 
 
-# which of them is meant -----------------------------------------------------------------------------------------------
+# choosing among fits --------------------------------------------------------------------------------------------------
 
 
 def _preferred(fits: Sequence[Fit]) -> list[Fit]:
     """The fits of one prefix with the most tensors, the likeliest first."""
-    outer = [fit for fit in fits if not any(_contains(other, fit) for other in fits)]
+    outermost = [fit for fit in fits if not any(_contains(other, fit) for other in fits)]
     by_prefix: dict[str, list[Fit]] = {}
-    for fit in outer:
+    for fit in outermost:
         by_prefix.setdefault(fit.prefix, []).append(fit)
     best = {prefix: _largest(group) for prefix, group in by_prefix.items()}
-    return best[_prefix(best)]
+    return best[_preferred_prefix(best)]
 
 
 def _contains(outer: Fit, inner: Fit) -> bool:
-    """Whether a fit is a part of another, such as the backbone of a hybrid."""
+    """Whether a fit is part of another, such as the backbone of a hybrid."""
     return inner.prefix != outer.prefix and inner.prefix.startswith(outer.prefix) and inner.matched < outer.matched
 
 
@@ -222,51 +222,51 @@ def _rank(fit: Fit) -> tuple[int, bool, int, str]:
     entry = fit.entry
     library = 1 if entry.network.startswith("timm/") else 0
     if "transform_input" in entry.settings and not any(name.lower().startswith("aux") for name in fit.extra):
-        library = 2  # timm's Inception is torchvision's without the heads that only training needs
+        library = 2  # timm's Inception is torchvision's without the auxiliary heads
     return library, not entry.published, len(entry.network), entry.network
 
 
-def _prefix(best: Mapping[str, Sequence[Fit]]) -> str:
-    """Of several networks in a file, the student; else an average of the weights before the weights; else none."""
+def _preferred_prefix(best: Mapping[str, Sequence[Fit]]) -> str:
+    """The prefix of the student; else that of averaged weights; else the only one that is not the teacher's."""
     for word in (_STUDENT, "ema"):
-        worded = [prefix for prefix in best if word in prefix.lower()]
-        same = word == _STUDENT or len({fits[0].entry.network for fits in best.values()}) == 1
-        if len(worded) == 1 and same:
-            return worded[0]
-    rest = [prefix for prefix in best if "teacher" not in prefix.lower()]
-    if len(best) == 1 or len(rest) == 1:
-        return next(iter(rest or best))
+        matching = [prefix for prefix in best if word in prefix.lower()]
+        is_unambiguous = word == _STUDENT or len({fits[0].entry.network for fits in best.values()}) == 1
+        if len(matching) == 1 and is_unambiguous:
+            return matching[0]
+    without_teacher = [prefix for prefix in best if "teacher" not in prefix.lower()]
+    if len(best) == 1 or len(without_teacher) == 1:
+        return next(iter(without_teacher or best))
     raise reasons.several({prefix: fits[0].entry.network for prefix, fits in best.items()})
 
 
-def _require_nothing_around(fit: Fit, fits: Iterable[Fit], shapes: Mapping[str, Shape]) -> None:
+def _require_nothing_else(fit: Fit, fits: Iterable[Fit], shapes: Mapping[str, Shape]) -> None:
     """Refuse a network that may be only a part of a larger one, whose other layers would be left out silently.
 
     Raises:
-        ModelError: There are tensors outside of the prefix that are neither another network's nor of training alone.
+        ModelError: There are tensors outside the prefix that belong neither to another network nor to training only.
     """
-    starts = tuple(other.prefix for other in fits)
-    around = [name for name in shapes if not name.startswith(starts) and not is_beside(name)]
-    if fit.prefix.endswith(_NAMED):
-        outer = fit.prefix.removesuffix(_NAMED)
-        around = [name for name in around if name not in (f"{outer}scale", f"{outer}shift")]
-    if around:
-        raise reasons.part_of_more(fit, around)
+    prefixes = tuple(other.prefix for other in fits)
+    unexplained = [name for name in shapes if not name.startswith(prefixes) and not is_training_only(name)]
+    if fit.prefix.endswith(_INNER):
+        outer_prefix = fit.prefix.removesuffix(_INNER)
+        unexplained = [name for name in unexplained if name not in (f"{outer_prefix}scale", f"{outer_prefix}shift")]
+    if unexplained:
+        raise reasons.part_of_more(fit, unexplained)
 
 
-# what is said of it ---------------------------------------------------------------------------------------------------
+# the result -----------------------------------------------------------------------------------------------------------
 
 
 def _match(fits: Sequence[Fit], shapes: Mapping[str, Shape]) -> Match:
     fit = fits[0]
     extra = {f"{fit.prefix}{name}" for name in fit.extra}
-    inner = {name for name in shapes if name.startswith(fit.prefix)} - extra
+    used = {name for name in shapes if name.startswith(fit.prefix)} - extra
     network, prefix, missing = fit.entry.network, fit.prefix, fit.missing
-    outer = prefix.removesuffix(_NAMED)
-    if prefix.endswith(_NAMED) and {f"{outer}scale", f"{outer}shift"} <= shapes.keys():
-        network, prefix = network + RENORMALISED, outer
-        missing = tuple(_NAMED + name for name in missing)
-        inner |= {f"{outer}scale", f"{outer}shift"}
+    outer_prefix = prefix.removesuffix(_INNER)
+    if prefix.endswith(_INNER) and {f"{outer_prefix}scale", f"{outer_prefix}shift"} <= shapes.keys():
+        network, prefix = network + RENORMALISED, outer_prefix
+        missing = tuple(_INNER + name for name in missing)
+        used |= {f"{outer_prefix}scale", f"{outer_prefix}shift"}
     return Match(
         network=network,
         settings=_settings(fit),
@@ -274,7 +274,7 @@ def _match(fits: Sequence[Fit], shapes: Mapping[str, Shape]) -> Match:
         channels=fit.channels or 3,
         size=None if fit.size is None else (fit.size, fit.size),
         prefix=prefix,
-        foreign=tuple(name for name in shapes if name not in inner),
+        foreign=tuple(name for name in shapes if name not in used),
         missing=missing,
         rivals=tuple(dict.fromkeys(other.entry.network for other in fits[1:])),
         renamed=fit.renamed,

@@ -1,4 +1,4 @@
-"""Networks as names and shapes of tensors: each classifier built without numbers, a few times with other settings."""
+"""Outlines of networks: names and symbolic shapes, from classifiers built on the meta device with several settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kdviz.models.networks import PaperCNN, PaperFC, import_timm, resnet50v2_mxn
 Shapes = dict[str, tuple[int, ...]]
 
 _CLASSES, _CHANNELS = (7, 11), (3, 1)  # more classes make a side longer, fewer channels make it shorter
-_AUXILIARY = ("googlenet", "inception_v3")  # of torchvision: heads that only training needs
+_AUXILIARY = ("googlenet", "inception_v3")  # torchvision's networks with auxiliary heads for training
 _FACTORIES = ("empty", "zeros", "ones", "full", "rand", "randn")
 _FILLS = ("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_normal_",
           "xavier_uniform_", "constant_", "zeros_", "ones_", "zero_", "fill_", "erfinv_", "mul_", "add_", "div_",
@@ -29,16 +29,16 @@ _FILLS = ("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_un
 
 @dataclass(frozen=True)
 class Outline:
-    """A network's tensors by name and symbolic shape.
+    """Names and symbolic shapes of a network's tensors.
 
     Attributes:
-        network: Its name, as :func:`kdviz.models.networks.build_network` takes it.
+        network: Name for :func:`kdviz.models.networks.build_network`.
         tensors: Name -> shape: see :mod:`kdviz.models.identify.symbols`.
-        settings: What its builder must be told beside classes, channels and size.
-        size: For which it is built unless told otherwise, where shapes follow the size.
-        size_setting: By which its builder is told another size; empty where it is ``size`` itself, or none.
-        channels: Of the input, where the network is listed for one number of channels only.
-        published: Whether its library has weights of it.
+        settings: Settings for its builder besides classes, channels and size.
+        size: Default size of the input, if shapes depend on it.
+        size_setting: Setting that changes the size; empty: ``size`` itself, or none.
+        channels: Number of input channels, if the network is listed for one number of channels only.
+        published: Whether its library has weights for it.
     """
 
     network: str
@@ -51,11 +51,11 @@ class Outline:
 
 
 def all_outlines(names: Sequence[str] = ()) -> Iterator[Outline]:
-    """Every classifier of torchvision and timm, and kdviz's own networks; or those of ``names``.
+    """Outlines of every classifier of torchvision and timm and of kdviz's own networks, or of those in ``names``.
 
     Raises:
         SettingError: timm is not installed.
-        ValueError: A shape follows classes, channels or size in a way that cannot be said.
+        ValueError: A shape depends on classes, channels or size in a way that cannot be expressed.
     """
     from torchvision import models
 
@@ -63,62 +63,76 @@ def all_outlines(names: Sequence[str] = ()) -> Iterator[Outline]:
     listed = [f"torchvision/{name}" for name in models.list_models(module=models)]
     listed += [f"timm/{name}" for name in timm.list_models()]
     for network in (name for name in listed if not names or name in names):
-        outlines = _of_torchvision(network) if network.startswith("torchvision/") else _of_timm(network)
+        outlines = _torchvision_outlines(network) if network.startswith("torchvision/") else _timm_outlines(network)
         yield from (outline for outline in outlines if _has_head(outline))
-    yield from (outline for outline in _of_kdviz() if not names or outline.network in names)
+    yield from (outline for outline in _kdviz_outlines() if not names or outline.network in names)
 
 
 def _has_head(outline: Outline) -> bool:
-    """Whether anything follows the number of classes, which nothing does in encoders."""
+    """Whether any shape depends on the number of classes; in encoders none does."""
     return any(isinstance(side, str) and side[0] == CLASSES for shape in outline.tensors.values() for side in shape)
 
 
-def _of_torchvision(network: str) -> Iterator[Outline]:
+def _torchvision_outlines(network: str) -> Iterator[Outline]:
     from torchvision import models
 
     name = network.partition("/")[2]
     fixed = {"aux_logits": False, "init_weights": False} if name in _AUXILIARY else {}
-    sized = name.startswith("vit_")
+    depends_on_size = name.startswith("vit_")
 
     def create(classes: int, channels: int, size: int | None) -> nn.Module:
-        given = {"image_size": size} if size else {}
-        built = models.get_model(name, weights=None, num_classes=classes, **fixed, **given)
+        size_arguments = {"image_size": size} if size else {}
+        model = models.get_model(name, weights=None, num_classes=classes, **fixed, **size_arguments)
         if channels != _CHANNELS[0]:
-            first = next(layer for layer in built.modules() if isinstance(layer, nn.Conv2d))
-            first.weight = nn.Parameter(first.weight[:, :channels])
-        return built
+            first_layer = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+            first_layer.weight = nn.Parameter(first_layer.weight[:, :channels])
+        return model
 
-    tensors = _symbolic(create, 224 if sized else None)
-    # The library's own weights of both want this, and nearly all that are fine-tuned come from them.
+    tensors = _symbolic(create, 224 if depends_on_size else None)
+    # The library's weights of both need this, and nearly all fine-tuned ones start from them.
     settings = {**fixed, "transform_input": True} if fixed else {}
-    yield Outline(network, tensors, settings, 224 if sized else None, "image_size" if sized else "", None, True)
+    yield Outline(
+        network,
+        tensors,
+        settings,
+        224 if depends_on_size else None,
+        "image_size" if depends_on_size else "",
+        None,
+        True,
+    )
 
 
-def _of_timm(network: str) -> Iterator[Outline]:
+def _timm_outlines(network: str) -> Iterator[Outline]:
     timm = import_timm(network)
     name = network.partition("/")[2]
-    described = timm.get_pretrained_cfg(name)
-    size = described.input_size[-1] if described else 224
+    config = timm.get_pretrained_cfg(name)
+    size = config.input_size[-1] if config else 224
 
-    def create(classes: int, channels: int, size: int | None, **further: Any) -> nn.Module:
-        given = {"img_size": size} if size else {}
-        return timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels, **given, **further)
+    def create(classes: int, channels: int, size: int | None, **options: Any) -> nn.Module:
+        size_arguments = {"img_size": size} if size else {}
+        return timm.create_model(
+            name, pretrained=False, num_classes=classes, in_chans=channels, **size_arguments, **options
+        )
 
-    published = bool(described and any(timm.get_pretrained_cfg(tag).has_weights for tag in _tags(timm, name)))
+    published = bool(config and any(timm.get_pretrained_cfg(tag).has_weights for tag in _tags(timm, name)))
     tensors = _symbolic(create, size)
-    depends = any(isinstance(side, str) and side.startswith("S") for shape in tensors.values() for side in shape)
-    yield Outline(network, tensors, {}, size if depends else None, "img_size" if depends else "", None, published)
+    depends_on_size = any(
+        isinstance(side, str) and side.startswith("S") for shape in tensors.values() for side in shape
+    )
+    yield Outline(
+        network, tensors, {}, size if depends_on_size else None, "img_size" if depends_on_size else "", None, published
+    )
 
 
 def _tags(timm: Any, name: str) -> list[str]:
     return timm.list_pretrained(name) or [name]
 
 
-def _of_kdviz() -> Iterator[Outline]:
-    def normed(classes: int, channels: int, size: int | None) -> nn.Module:
+def _kdviz_outlines() -> Iterator[Outline]:
+    def create_resnet(classes: int, channels: int, size: int | None) -> nn.Module:
         return resnet50v2_mxnet(classes, channels)
 
-    yield Outline("resnet50v2_mxnet", _symbolic(normed, None), {}, None, "", None, False)
+    yield Outline("resnet50v2_mxnet", _symbolic(create_resnet, None), {}, None, "", None, False)
     for name, builder in (("paper_cnn", PaperCNN), ("paper_fc", PaperFC)):
         for channels in (1, 3):
 
@@ -130,25 +144,26 @@ def _of_kdviz() -> Iterator[Outline]:
             yield Outline(name, _symbolic(create, 28), {}, 28, "", channels, False)
 
 
-# shapes with other settings -------------------------------------------------------------------------------------------
+# symbolic shapes from several settings --------------------------------------------------------------------------------
 
 
 def _symbolic(create: Callable[[int, int, int | None], nn.Module], size: int | None) -> dict[str, tuple[Side, ...]]:
     base = shapes_of(lambda: create(_CLASSES[0], _CHANNELS[0], None))
     try:
         other = shapes_of(lambda: create(_CLASSES[1], _CHANNELS[1], None))
-    except Exception:  # some take colour only
+    except Exception:  # some accept RGB only
         other = shapes_of(lambda: create(_CLASSES[1], _CHANNELS[0], None))
     if base.keys() != other.keys():
         raise ValueError(f"names follow the number of classes: {sorted(base.keys() ^ other.keys())[:4]}")
-    sized = _sized(create, base, size) if size else {}
+    shapes_by_size = _shapes_by_size(create, base, size) if size else {}
     return {
-        name: _sides(shape, other[name], {key: of[name] for key, of in sized.items()}) for name, shape in base.items()
+        name: _symbolic_shape(shape, other[name], {key: shapes[name] for key, shapes in shapes_by_size.items()})
+        for name, shape in base.items()
     }
 
 
-def _sized(create: Callable[[int, int, int | None], nn.Module], base: Shapes, size: int) -> dict[int, Shapes]:
-    """Size -> shapes, for three sizes; nothing where shapes or the builder do not follow the size."""
+def _shapes_by_size(create: Callable[[int, int, int | None], nn.Module], base: Shapes, size: int) -> dict[int, Shapes]:
+    """Size -> shapes, for three sizes; empty if shapes or the builder do not depend on the size."""
     try:
         double = shapes_of(lambda: create(_CLASSES[0], _CHANNELS[0], 2 * size))
         if double == base or double.keys() != base.keys():
@@ -159,27 +174,30 @@ def _sized(create: Callable[[int, int, int | None], nn.Module], base: Shapes, si
     return {size: base, 2 * size: double, 3 * size: triple}
 
 
-def _sides(base: tuple[int, ...], other: tuple[int, ...], sized: Mapping[int, tuple[int, ...]]) -> tuple[Side, ...]:
+def _symbolic_shape(
+    base: tuple[int, ...], other: tuple[int, ...], shapes_by_size: Mapping[int, tuple[int, ...]]
+) -> tuple[Side, ...]:
     return tuple(
-        _side(side, other[axis], {size: shape[axis] for size, shape in sized.items()}) for axis, side in enumerate(base)
+        _symbolic_side(side, other[axis], {size: shape[axis] for size, shape in shapes_by_size.items()})
+        for axis, side in enumerate(base)
     )
 
 
-def _side(base: int, other: int, sized: Mapping[int, int]) -> Side:
-    if any(side != base for side in sized.values()):
-        return quadratic(list(sized), list(sized.values()))
+def _symbolic_side(base: int, other: int, side_by_size: Mapping[int, int]) -> Side:
+    if any(side != base for side in side_by_size.values()):
+        return quadratic(list(side_by_size), list(side_by_size.values()))
     if other == base:
         return base
     symbol, values = (CLASSES, _CLASSES) if other > base else (CHANNELS, _CHANNELS)
     return linear(symbol, values, (base, other))
 
 
-# without numbers ------------------------------------------------------------------------------------------------------
+# building without values ----------------------------------------------------------------------------------------------
 
 
 def shapes_of(create: Callable[[], nn.Module]) -> Shapes:
-    """Name -> shape of every tensor in a network's state dict. Hardly any memory is taken."""
-    with _silence():
+    """Name -> shape of every tensor in a network's state dict; takes hardly any memory."""
+    with _quiet():
         try:
             with torch.device("meta"), _Unfilled(factories=False):
                 network = create()
@@ -190,10 +208,10 @@ def shapes_of(create: Callable[[], nn.Module]) -> Shapes:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out all filling of tensors that have no numbers, which is nearly all the time that building takes.
+    """Skips the initialisation of tensors on the meta device, which takes nearly all the time of building.
 
     Args:
-        factories: Make what layers ask for without numbers, while what is computed with keeps them.
+        factories: Whether factory functions create tensors on the meta device while other tensors keep their values.
     """
 
     def __init__(self, *, factories: bool):
@@ -210,10 +228,10 @@ class _Unfilled(TorchFunctionMode):
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
-    gc.disable()  # modules are many small objects; going through them again and again costs half of the time
+    gc.disable()  # modules are many small objects, and collecting garbage takes half of the time
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

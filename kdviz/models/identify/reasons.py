@@ -1,4 +1,4 @@
-"""Sentences on tensors that are no network's, or not surely one's: what is the matter, and what can be done."""
+"""Messages about tensors that fit no network, or none for certain: the reason, and what to do."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _SHOWN = 3  # names in a sentence
 
 
 def no_fit(
-    fits: Sequence[Fit], misfits: Sequence[Misfit], network: str | None, fitting: Callable[[], str | None]
+    fits: Sequence[Fit], misfits: Sequence[Misfit], network: str | None, find_fitting: Callable[[], str | None]
 ) -> ModelError:
-    """Why no network fits.
+    """The error that says why no network fits.
 
     Args:
-        fits: Those that would, but for tensors that they do not have.
-        misfits: Those that nearly do.
-        network: The only one that was looked for, if one was.
-        fitting: Says which network fits instead; only asked where ``network`` is given and does not fit.
+        fits: Networks that would fit if the file had no further tensors.
+        misfits: Networks that nearly fit.
+        network: The only network that was tried, if one was given.
+        find_fitting: Returns the network that fits instead; only called if ``network`` is given and does not fit.
     """
     if fits:
         return _with_more(max(fits, key=lambda fit: fit.matched))
@@ -34,52 +34,52 @@ def no_fit(
         return _headless(max(headless, key=lambda misfit: misfit.matched))
     nearest = max(misfits, key=lambda misfit: misfit.matched, default=None)
     if network is not None and nearest is not None:
-        return _not_this(nearest, network, fitting())
+        return _not_this(nearest, network, find_fitting())
     if nearest is None or not nearest.matched:
         return ModelError(f"No network of torchvision, timm or kdviz has such tensors; {_OWN_CODE}.")
-    tensor, wanted, given = _difference(nearest)
+    tensor, expected, actual = _difference(nearest)
     return ModelError(
         f"No network of torchvision, timm or kdviz has these tensors; the nearest is {nearest.entry.network}, where "
-        f"'{tensor}' is {wanted}, in the file {given}; {_OWN_CODE}."
+        f"'{tensor}' is {expected}, in the file {actual}; {_OWN_CODE}."
     )
 
 
 def _not_this(nearest: Misfit, network: str, fitting: str | None) -> ModelError:
-    tensor, wanted, given = _difference(nearest)
+    tensor, expected, actual = _difference(nearest)
     if fitting is None:
         return ModelError(
-            f"The weights are not those of {network}, where '{tensor}' is {wanted}, in the file {given}; check the "
+            f"The weights are not those of {network}, where '{tensor}' is {expected}, in the file {actual}; check the "
             f"name, or {_OWN_CODE}."
         )
     return ModelError(
-        f"The weights are not those of {network}, where '{tensor}' is {wanted}, in the file {given}; they fit "
+        f"The weights are not those of {network}, where '{tensor}' is {expected}, in the file {actual}; they fit "
         f"{fitting}: name that instead."
     )
 
 
 def _difference(misfit: Misfit) -> tuple[str, str, str]:
-    """The first tensor that differs, its shape in the network, and in the file."""
-    return f"{misfit.prefix}{misfit.tensor}", misfit.wanted, "absent" if misfit.given is None else f"{misfit.given}"
+    """The first tensor that differs, its shape in the network, and its shape in the file."""
+    return f"{misfit.prefix}{misfit.tensor}", misfit.expected, "absent" if misfit.actual is None else f"{misfit.actual}"
 
 
 def _with_more(fit: Fit) -> ModelError:
-    if fit.inside:
+    if fit.unexplained_inside:
         return ModelError(
-            f"The weights are those of {fit.entry.network} with more layers ({_listed(fit.inside)}), whose computing "
-            f"is not known; {_OWN_CODE}."
+            f"The weights are those of {fit.entry.network} with more layers ({_listed(fit.unexplained_inside)}), whose "
+            f"computing is not known; {_OWN_CODE}."
         )
     return ModelError(
-        f"The weights are those of {fit.entry.network} with more layers ({_listed(fit.strange)}), whose computing is "
-        f"not known; {_OWN_CODE}, or leave these out with 'prefix={fit.prefix}'."
+        f"The weights are those of {fit.entry.network} with more layers ({_listed(fit.unexplained)}), whose computing "
+        f"is not known; {_OWN_CODE}, or leave these out with 'prefix={fit.prefix}'."
     )
 
 
 def part_of_more(fit: Fit, around: Sequence[str]) -> ModelError:
-    """The network may be only a part of a larger one.
+    """The error for a network that may be only a part of a larger one.
 
     Args:
         fit: The network.
-        around: What the file has beside it.
+        around: Names of the file's other tensors.
     """
     return ModelError(
         f"The weights below '{fit.prefix}' are those of {fit.entry.network}, but others are around it "
@@ -89,21 +89,21 @@ def part_of_more(fit: Fit, around: Sequence[str]) -> ModelError:
 
 
 def _headless(misfit: Misfit) -> ModelError:
-    other = [name for name in misfit.extra if name.split(".")[-1] in ("weight", "bias")]
+    own_head = [name for name in misfit.extra if name.split(".")[-1] in ("weight", "bias")]
     network, head = misfit.entry.network, _listed(misfit.head)
-    if not other:
+    if not own_head:
         return ModelError(
             f"The weights are those of {network} without its classifier ({head}), so that there are no classes; give "
             "the weights of a whole classifier."
         )
     return ModelError(
-        f"The weights are those of {network} with a head of their own ({_listed(other)} instead of {head}), whose "
+        f"The weights are those of {network} with a head of their own ({_listed(own_head)} instead of {head}), whose "
         f"computing is not known; {_OWN_CODE}."
     )
 
 
 def several(networks: Mapping[str, str]) -> ModelError:
-    """Several parts of the file are networks.
+    """The error for a file of which several parts are networks.
 
     Args:
         networks: Prefix -> network.
@@ -113,7 +113,7 @@ def several(networks: Mapping[str, str]) -> ModelError:
 
 
 def unknown(index: Index, network: str) -> ModelError:
-    """No network has the name."""
+    """The error for a name that no network has."""
     close = difflib.get_close_matches(network.lower(), index.by_name, n=1, cutoff=0.5)
     if close:
         return ModelError(
@@ -127,35 +127,35 @@ def unknown(index: Index, network: str) -> ModelError:
 
 
 def require_floats(dtypes: Mapping[str, torch.dtype], prefix: str) -> None:
-    """Refuse weights that are whole numbers.
+    """Refuse integer weights.
 
     Raises:
-        ModelError: Some are.
+        ModelError: Some weights are integers.
     """
     leaves = ("weight", "bias")
-    whole = [
+    integers = [
         name
         for name, dtype in dtypes.items()
         if name.startswith(prefix) and name.rpartition(".")[2] in leaves and not dtype.is_floating_point
     ]
-    if whole:
+    if integers:
         raise ModelError(
-            f"'{whole[0]}' holds {str(dtypes[whole[0]]).removeprefix('torch.')} numbers, as a quantised model's; give "
-            "the weights before quantisation, or export the quantised model as ONNX."
+            f"'{integers[0]}' holds {str(dtypes[integers[0]]).removeprefix('torch.')} numbers, as a quantised model's; "
+            "give the weights before quantisation, or export the quantised model as ONNX."
         )
 
 
 def no_such_prefix(prefix: str, shapes: Mapping[str, Shape]) -> ModelError:
-    """No name starts so."""
+    """The error for a prefix with which no name starts."""
     starts = list(dict.fromkeys(name.partition(".")[0] for name in shapes))
     return ModelError(f"No tensor's name in the file starts with '{prefix}'; they start with {_listed(starts)}.")
 
 
 def notes(fit: Fit) -> tuple[str, ...]:
-    """What was taken for granted, a sentence each."""
-    said = []
+    """The assumptions about a fit, one sentence each."""
+    sentences = []
     if fit.entry.settings.get("transform_input"):
-        said.append(
+        sentences.append(
             _(
                 "{network} is taken to normalise its input anew (transform_input), as those do that start from "
                 "torchvision's weights.",
@@ -164,8 +164,8 @@ def notes(fit: Fit) -> tuple[str, ...]:
         )
     if fit.renamed:
         layer = next(iter(fit.renamed.values())).rpartition(".")[0]
-        said.append(_("The layer '{layer}' is taken to be the classifier.", layer=layer))
-    return tuple(said)
+        sentences.append(_("The layer '{layer}' is taken to be the classifier.", layer=layer))
+    return tuple(sentences)
 
 
 def _listed(names: Sequence[str]) -> str:

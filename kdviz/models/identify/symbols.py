@@ -1,7 +1,7 @@
-"""Shapes with unknowns: which sides of a network's tensors follow the classes, the input's channels, or its size.
+"""Symbolic shapes: sides of a network's tensors that depend on the classes, the input's channels, or its size.
 
-A side is an ``int``, or text: ``"K*4+1"`` (K classes), ``"C*64+0"`` (C channels of the input) or ``"S*1,0,256/256"``,
-which is (1 S^2 + 0 S + 256) / 256 for an input of S x S.
+A side is an ``int``, or a text: ``"K*4+1"`` (K classes), ``"C*64+0"`` (C input channels) or ``"S*1,0,256/256"``, which
+is (1 S^2 + 0 S + 256) / 256 for an input of S x S.
 """
 
 from __future__ import annotations
@@ -11,38 +11,38 @@ from fractions import Fraction
 from math import isqrt, lcm
 
 Side = int | str
-"""Of a tensor's shape: a number, or how it follows from an unknown."""
+"""One side of a tensor's shape: a number, or how it depends on an unknown."""
 
 CLASSES, CHANNELS, SIZE = "K", "C", "S"
 
 
 def linear(symbol: str, values: tuple[int, int], sides: tuple[int, int]) -> str:
-    """The side that is ``sides`` where the unknown is ``values``.
+    """The symbolic side that takes the given lengths for two values of an unknown.
 
     Args:
         symbol: ``CLASSES`` or ``CHANNELS``.
         values: Two values of the unknown.
-        sides: What the side was with each.
+        sides: Length of the side for each.
 
     Raises:
-        ValueError: It does not grow with the unknown by a whole factor.
+        ValueError: The length does not grow linearly, by an integer factor.
     """
-    factor, rest = divmod(sides[1] - sides[0], values[1] - values[0])
+    factor, remainder = divmod(sides[1] - sides[0], values[1] - values[0])
     offset = sides[0] - factor * values[0]
-    if rest or factor < 1 or offset < 0:
+    if remainder or factor < 1 or offset < 0:
         raise ValueError(f"{sides} does not follow {symbol} = {values}")
     return f"{symbol}*{factor}+{offset}"
 
 
 def quadratic(sizes: Sequence[int], sides: Sequence[int]) -> str:
-    """The side that is ``sides`` where the input's size is ``sizes``.
+    """The symbolic side that takes the given lengths for some sizes of the input.
 
     Args:
         sizes: Three sizes or more.
-        sides: What the side was with each.
+        sides: Length of the side for each.
 
     Raises:
-        ValueError: It is no polynomial of the second degree.
+        ValueError: The length is no polynomial of the second degree.
     """
     (x0, x1, x2), (y0, y1, y2) = sizes[:3], sides[:3]
     first, second = Fraction(y1 - y0, x1 - x0), Fraction(y2 - y1, x2 - x1)
@@ -56,28 +56,28 @@ def quadratic(sizes: Sequence[int], sides: Sequence[int]) -> str:
 
 
 def solve(side: str, value: int) -> int | None:
-    """The unknown for which ``side`` is ``value``; None where no whole, positive number is.
+    """The value of the unknown for which ``side`` is ``value``; None if no positive integer is.
 
     >>> solve("K*1+0", 10), solve("C*64+0", 192), solve("S*1,0,256/256", 577)
     (10, 3, 384)
     """
-    text, _, rest = side.partition("*")
+    text, _, expression = side.partition("*")
     if text != SIZE:
-        factor, _, offset = rest.partition("+")
-        unknown, left = divmod(value - int(offset), int(factor))
-        return unknown if not left and unknown > 0 else None
-    terms, _, scale = rest.partition("/")
+        factor, _, offset = expression.partition("+")
+        unknown, remainder = divmod(value - int(offset), int(factor))
+        return unknown if not remainder and unknown > 0 else None
+    terms, _, scale = expression.partition("/")
     square, slope, offset = (int(term) for term in terms.split(","))
     return _root(square, slope, offset - value * int(scale))
 
 
 def _root(square: int, slope: int, offset: int) -> int | None:
-    """The positive whole x with square x^2 + slope x + offset = 0, if there is one."""
+    """The positive integer x with square x^2 + slope x + offset = 0, if there is one."""
     if not square:
-        root, left = divmod(-offset, slope) if slope else (0, 1)
-        return root if not left and root > 0 else None
-    inside = slope**2 - 4 * square * offset
-    if inside < 0 or isqrt(inside) ** 2 != inside:
+        root, remainder = divmod(-offset, slope) if slope else (0, 1)
+        return root if not remainder and root > 0 else None
+    discriminant = slope**2 - 4 * square * offset
+    if discriminant < 0 or isqrt(discriminant) ** 2 != discriminant:
         return None
-    root, left = divmod(isqrt(inside) - slope, 2 * square)
-    return root if not left and root > 0 else None
+    root, remainder = divmod(isqrt(discriminant) - slope, 2 * square)
+    return root if not remainder and root > 0 else None

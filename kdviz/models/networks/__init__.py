@@ -1,5 +1,4 @@
-"""Architectures by name: the paper's two networks, and any classifier of torchvision or timm; models that come from
-elsewhere, as ONNX files or functions."""
+"""Architectures by name: the paper's networks, classifiers of torchvision and timm, and ONNX files and functions."""
 
 from kdviz.models.networks.building import build_network
 from kdviz.models.networks.functions import FunctionNetwork, NumpyNetwork

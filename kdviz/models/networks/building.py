@@ -1,4 +1,4 @@
-"""Networks by name, with fresh weights."""
+"""Building of networks by name, with fresh weights."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def build_network(
     size: tuple[int, int],
     settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> nn.Module:
-    """A network with fresh weights.
+    """Build a network with fresh weights.
 
     Args:
-        name: One of ``networks``, or ``torchvision/NAME`` or ``timm/NAME`` for any classifier of theirs; with
-            ``@renormalised`` at the end, such as ``timm/tf_efficientnet_lite2@renormalised``, a :class:`Renormalised`
-            one, which changes nothing until ``between`` is called or weights are loaded. ``transformers/TYPE`` is a
+        name: A name in ``networks``, or ``torchvision/NAME`` or ``timm/NAME`` for any classifier of theirs; with the
+            suffix ``@renormalised``, such as ``timm/tf_efficientnet_lite2@renormalised``, a :class:`Renormalised` one,
+            which changes nothing until ``between`` is called or weights are loaded. ``transformers/TYPE`` is a
             classifier of transformers, whose configuration is the setting ``config``.
         classes: Number of logits.
-        channels: Of the input.
+        channels: Number of input channels.
         size: Height and width of the input.
-        settings: What else the library's builder is told: see ``TORCHVISION_SETTINGS`` and ``TIMM_SETTINGS``.
+        settings: Further arguments of the library's builder: see ``TORCHVISION_SETTINGS`` and ``TIMM_SETTINGS``.
 
     Raises:
-        UnknownNameError: No such network.
-        SettingError: timm is asked for and not installed, the network does not take such an input, or a setting is
-            unknown, of the wrong kind, or not one of this network's.
+        UnknownNameError: There is no such network.
+        SettingError: timm is needed and not installed, the network does not accept such an input, or a setting is
+            unknown, of the wrong type, or not one of this network's.
     """
     if name.endswith(RENORMALISED):
         inner = name.removesuffix(RENORMALISED)

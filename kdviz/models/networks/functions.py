@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class FunctionNetwork(nn.Module):
-    """Any callable as a network: Tensor (N, C, H, W), on the CPU or another device -> Tensor (N, classes) or (N,)."""
+    """Any callable as a network: Tensor (N, C, H, W) on any device -> Tensor (N, classes) or (N,)."""
 
     def __init__(self, function: Callable[..., Any]):
         super().__init__()
@@ -21,13 +21,14 @@ class FunctionNetwork(nn.Module):
         return self.function(images).to(images.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FunctionNetwork:
-        return self  # copies are made to move weights; these are the function's own, and it may not bear copying
+        return self  # networks are copied to move their weights, but a function may not support copying
 
 
 class NumpyNetwork(FunctionNetwork):
-    """A function of arrays as a network: float32 (N, C, H, W) -> numbers (N, classes) or (N,).
+    """A function of NumPy arrays as a network: float32 (N, C, H, W) -> numbers (N, classes) or (N,).
 
-    Tensor -> Tensor, on the device of the input. The function gets its own copy of the pictures, and may change it.
+    The network takes and returns tensors on the device of its input. The function gets a copy of the pictures, which it
+    may change.
     """
 
     differentiable = False

@@ -19,11 +19,11 @@ TORCHVISION_SETTINGS = {
     "image_size": int,
     "in_chans": int,
 }
-"""What else torchvision's builders are told, and the kind of each. ``in_chans`` is kdviz's: it makes the first
-convolution anew for so many channels."""
+"""Further arguments of torchvision's builders, and the type of each. ``in_chans`` is kdviz's own: it replaces the first
+convolution by a fresh one for that many channels."""
 
 TIMM_SETTINGS = {"img_size": int, "global_pool": str}
-"""Likewise for timm's."""
+"""Further arguments of timm's builders, and the type of each."""
 
 _SETTINGS = {"torchvision": TORCHVISION_SETTINGS, "timm": TIMM_SETTINGS}
 _LARGEST_SETTING = 4096
@@ -31,7 +31,7 @@ _LARGEST_SETTING = 4096
 
 @networks.register("resnet50v2_mxnet")
 def resnet50v2_mxnet(classes: int = 10, channels: int = 3, size: tuple[int, int] = (224, 224)) -> nn.Module:
-    """ResNet50V2 as MXNet has it: timm's, with norms on the input and after the first convolution. Needs timm.
+    """ResNet50V2 of MXNet: timm's, with batch norms on the input and after the first convolution. Needs timm.
 
     (N, C, H, W) -> logits (N, classes).
 
@@ -51,23 +51,23 @@ def resnet50v2_mxnet(classes: int = 10, channels: int = 3, size: tuple[int, int]
 
 
 def check_settings(network: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a network's builder, if they are among those that may be given.
+    """Check the settings of a network's builder, and return them as a dict.
 
     Args:
         network: See :func:`build_network`.
         settings: Plain values by name, as they come from a file.
 
     Raises:
-        SettingError: One is unknown or not of its kind.
+        SettingError: A setting is unknown or of the wrong type.
     """
-    known = _SETTINGS.get(network.partition("/")[0], {})
+    allowed = _SETTINGS.get(network.partition("/")[0], {})
     for key, value in settings.items():
-        if key not in known:
-            listed = ", ".join(known) or "none"
-            raise SettingError(f"The network '{network}' has no setting '{key}'; its settings are: {listed}.")
-        if type(value) is not known[key] or (known[key] is int and not 1 <= value <= _LARGEST_SETTING):
+        if key not in allowed:
+            names = ", ".join(allowed) or "none"
+            raise SettingError(f"The network '{network}' has no setting '{key}'; its settings are: {names}.")
+        if type(value) is not allowed[key] or (allowed[key] is int and not 1 <= value <= _LARGEST_SETTING):
             raise SettingError(
-                f"The setting '{key}' of the network '{network}' must be of the type {known[key].__name__} (whole "
+                f"The setting '{key}' of the network '{network}' must be of the type {allowed[key].__name__} (whole "
                 f"numbers from 1 to {_LARGEST_SETTING}), not {value!r:.40}."
             )
     return dict(settings)
@@ -77,15 +77,17 @@ def torchvision_network(name: str, classes: int, channels: int, settings: dict[s
     """A classifier of torchvision, with fresh weights."""
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if name not in known:
-        raise UnknownNameError("torchvision network", name, known)
-    taken = settings.pop("in_chans", 3)
-    if channels != taken:
-        if taken == 3:
+    names = models.list_models(module=models)
+    if name not in names:
+        raise UnknownNameError("torchvision network", name, names)
+    in_channels = settings.pop("in_chans", 3)
+    if channels != in_channels:
+        if in_channels == 3:
             raise SettingError(f"torchvision's '{name}' takes 3 channels, not {channels}.")
-        raise SettingError(f"The setting 'in_chans' of '{name}' is {taken}, but the input's channels are {channels}.")
-    network = _built(models.get_model, f"torchvision/{name}", {"weights": None, "num_classes": classes}, settings)
+        raise SettingError(
+            f"The setting 'in_chans' of '{name}' is {in_channels}, but the input's channels are {channels}."
+        )
+    network = _build(models.get_model, f"torchvision/{name}", {"weights": None, "num_classes": classes}, settings)
     return network if channels == 3 else _with_channels(network, channels)
 
 
@@ -95,36 +97,45 @@ def timm_network(name: str, classes: int, channels: int, settings: dict[str, Any
     if name not in timm.list_models():
         raise UnknownNameError("timm network", name, timm.list_models())
     arguments = {"pretrained": False, "num_classes": classes, "in_chans": channels}
-    return _built(timm.create_model, f"timm/{name}", arguments, settings)
+    return _build(timm.create_model, f"timm/{name}", arguments, settings)
 
 
-def _built(
+def _build(
     create: Callable[..., nn.Module], network: str, arguments: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> nn.Module:
-    """The network; whatever a library says of settings that it does not take is one error."""
+    """Build the network; whatever a library raises for settings that it does not accept becomes one error."""
     try:
         return create(network.partition("/")[2], **arguments, **settings)
     except Exception as error:  # an unknown setting is a TypeError; a wrong value can be nearly any other
         if not settings:
             raise
-        given = ", ".join(f"{key}={value}" for key, value in settings.items())
-        raise SettingError(f"The network '{network}' cannot be built with {given}: {first_line(error)}") from error
+        arguments_text = ", ".join(f"{key}={value}" for key, value in settings.items())
+        raise SettingError(
+            f"The network '{network}' cannot be built with {arguments_text}: {first_line(error)}"
+        ) from error
 
 
 def _with_channels(network: nn.Module, channels: int) -> nn.Module:
-    """The network with a fresh first convolution for so many channels, as people change torchvision's for grey."""
-    name, first = next((name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
-    shape = (channels, first.out_channels, first.kernel_size, first.stride, first.padding, first.dilation)
+    """The network with a fresh first convolution for that many channels, as is usual for grey pictures."""
+    name, first_layer = next((name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
+    shape = (
+        channels,
+        first_layer.out_channels,
+        first_layer.kernel_size,
+        first_layer.stride,
+        first_layer.padding,
+        first_layer.dilation,
+    )
     parent, _, child = name.rpartition(".")
-    setattr(network.get_submodule(parent), child, nn.Conv2d(*shape, bias=first.bias is not None))  # pyright: ignore[reportArgumentType]
+    setattr(network.get_submodule(parent), child, nn.Conv2d(*shape, bias=first_layer.bias is not None))  # pyright: ignore[reportArgumentType]
     return network
 
 
 def import_timm(network: str) -> Any:
-    """The library timm, which ``network`` needs.
+    """Import timm, which ``network`` needs.
 
     Raises:
-        SettingError: It is not installed.
+        SettingError: timm is not installed.
     """
     try:
         import timm  # pyright: ignore[reportMissingImports]

@@ -1,33 +1,32 @@
-"""What an ONNX file says of itself, read without the package onnx, which only making files needs."""
+"""Metadata of ONNX files, read without the package onnx, which is only needed to make them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-# A file's last operator, without the package onnx, which only making files needs. The format is Protocol Buffers: each
-# field is a number of three low bits for its kind and the others for its name, and a value; here names are as in
-# onnx.proto. Weights are passed over.
+# The format is Protocol Buffers: each field is a key, whose three low bits are the wire type and the others the field
+# number, and a value. The field numbers are those of onnx.proto. Weights are skipped.
 _GRAPH, _NODE, _INPUT, _OUTPUT, _OPERATOR = 7, 1, 1, 2, 4
 _OPSETS, _DOMAIN, _VERSION = 8, 1, 2
 _PASSED_ON = {"QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Reshape", "Flatten", "Squeeze"}
 
 
 def last_operator(content: bytes, output: str) -> str:
-    """The operator, such as ``Sigmoid``, that makes an ONNX file's output; empty when it cannot be told.
+    """The operator, such as ``Sigmoid``, that computes an ONNX file's output; empty if it cannot be determined.
 
-    Operators that only change a form or a type are passed over.
+    Operators that only change a shape or a dtype are skipped.
 
     Args:
-        content: The file.
+        content: Content of the file.
         output: Name of the output.
     """
     try:
         graph = next(value for name, value in _fields(memoryview(content)) if name == _GRAPH)
         nodes = [list(_fields(value)) for name, value in _fields(graph) if name == _NODE]
-        makers = {_text(value): node for node in nodes for name, value in node if name == _OUTPUT}
+        node_of_output = {_text(value): node for node in nodes for name, value in node if name == _OUTPUT}
         for _ in nodes:
-            node = makers[output]
+            node = node_of_output[output]
             operator = next(_text(value) for name, value in node if name == _OPERATOR)
             if operator not in _PASSED_ON:
                 return operator
@@ -38,7 +37,7 @@ def last_operator(content: bytes, output: str) -> str:
 
 
 def opset_of(content: bytes) -> int:
-    """The version of ONNX's own operators that a file uses; 0 when it cannot be told."""
+    """The version of ONNX's own operator set that a file uses; 0 if it cannot be determined."""
     try:
         for name, value in _fields(memoryview(content)):
             entry = dict(_fields(value)) if name == _OPSETS else {}
@@ -54,25 +53,25 @@ def _text(value: Any) -> str:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
-    """(Name, value) of each field: a number, or what is in a text or message."""
-    place = 0
-    while place < len(message):
-        key, place = _varint(message, place)
-        kind = key & 7
-        if kind == 0:
-            value, place = _varint(message, place)
+    """(Field number, value) of each field: an integer, or the bytes of a text or message."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        wire_type = key & 7
+        if wire_type == 0:
+            value, position = _varint(message, position)
         else:
-            length, place = (8 if kind == 1 else 4, place) if kind != 2 else _varint(message, place)
-            value, place = message[place : place + length], place + length
+            length, position = (8 if wire_type == 1 else 4, position) if wire_type != 2 else _varint(message, position)
+            value, position = message[position : position + length], position + length
         yield key >> 3, value
 
 
-def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first, and the place behind it."""
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """An integer of seven bits a byte, the lowest first, and the position after it."""
     value = shift = 0
     while True:
-        byte = message[place]
+        byte = message[position]
         value |= (byte & 127) << shift
-        place, shift = place + 1, shift + 7
+        position, shift = position + 1, shift + 7
         if byte < 128:
-            return value, place
+            return value, position

@@ -14,36 +14,36 @@ from kdviz.core.errors import ModelError, SettingError
 from kdviz.models.networks.onnx_content import last_operator
 from kdviz.models.networks.text import first_line
 
-_SURE = 1e-7  # a sigmoid that is nearer to 0 or 1 counts as this near: float32 has no logit of 1
+_EPSILON = 1e-7  # a sigmoid is clamped to at least this distance from 0 and 1, where float32 has no logit
 
 _ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
 class OnnxNetwork(nn.Module):
-    """An ONNX file, float or int8, run by onnxruntime on the CPU: what an edge device computes, and no other.
+    """An ONNX file, float or int8, run by onnxruntime on the CPU: computes exactly what an edge device does.
 
-    Tensor (N, C, H, W) -> Tensor (N, classes), float32: the file's first output; further ones are left alone. Inputs
-    on another device are fetched, and the answer is put there. As many threads are used as torch uses.
+    Tensor (N, C, H, W) -> Tensor (N, classes), float32: the file's first output; further ones are ignored. Inputs on
+    another device are copied to the CPU, and the output back to it. As many threads are used as torch uses.
 
-    A file with a fixed batch gets its pictures in pieces of that size. One that is quantised dynamically takes its
-    scale from the whole batch, where a picture's answer would depend on its neighbours: it gets one picture at a time.
+    A file with a fixed batch size gets its pictures in chunks of that size. A dynamically quantised one takes its scale
+    from the whole batch, so that a picture's output would depend on its neighbours: it gets one picture at a time.
 
     Args:
-        source: Path or content of the file. It must hold its own weights: other files are not read for it.
-        name: For messages; default the file's name.
+        source: Path or content of the file. Weights in other files are not supported.
+        name: Name for messages; default: the file's name.
 
     Attributes:
-        content: The file.
-        shape: Of the input as the file declares it: a number, or a name where any number will do.
-        scores_shape: Of the first output as the file declares it.
-        undoes_sigmoid: Whether the file ends with a sigmoid. Logits are then the log odds of its answer, as a softmax
-            of that answer would make all classes nearly equal.
-        returns_probabilities: Set this to True when the file ends with a softmax: logits are then the logarithm of
-            its answer, whose softmax is that answer again.
+        content: Content of the file.
+        shape: Shape of the input as the file declares it, with names for sides that may be any number.
+        scores_shape: Shape of the first output as the file declares it.
+        undoes_sigmoid: Whether the file ends with a sigmoid. Logits are then the log odds of its output, since a
+            softmax of the output itself would make all classes nearly equal.
+        returns_probabilities: Set this to True if the file ends with a softmax: logits are then the logarithm of its
+            output, whose softmax is the output again.
 
     Raises:
         SettingError: onnxruntime is not installed, or too old.
-        ModelError: The file cannot be read, is not ONNX, or is not a model from one batch of pictures to scores.
+        ModelError: The file cannot be read, is not ONNX, or does not map one batch of pictures to scores.
     """
 
     differentiable = False
@@ -56,15 +56,15 @@ class OnnxNetwork(nn.Module):
         self.undoes_sigmoid = False
         self._session: Any = None
         self._threads = 0
-        session = self._opened()
-        self._input = self._the_input(session)
+        session = self._open_session()
+        self._input = self._input_name(session)
         self.scores_shape = tuple(session.get_outputs()[0].shape)
-        self._output = self._first_output(session)
+        self._output = self._output_name(session)
         self.undoes_sigmoid = last_operator(self.content, self._output) == "Sigmoid"
         self.shape = tuple(session.get_inputs()[0].shape)
         self._dtype = _ONNX_TYPES[session.get_inputs()[0].type]
-        dynamic = b"DynamicQuantize" in self.content  # part of the operators' names, which a file holds as plain text
-        self._batch = self.shape[0] if isinstance(self.shape[0], int) else 1 if dynamic else None
+        is_dynamic = b"DynamicQuantize" in self.content  # part of operator names, which are plain text in a file
+        self._batch = self.shape[0] if isinstance(self.shape[0], int) else 1 if is_dynamic else None
 
     def forward(self, images: Tensor) -> Tensor:
         self._check_shape(images)
@@ -73,22 +73,22 @@ class OnnxNetwork(nn.Module):
         rows = [self._run(batch[start : start + step]) for start in range(0, len(batch), step)]
         scores = torch.from_numpy(np.concatenate(rows)).float()
         if self.undoes_sigmoid:
-            scores = scores.logit(_SURE)
+            scores = scores.logit(_EPSILON)
         elif self.returns_probabilities:
             scores = scores.clamp(min=torch.finfo(torch.float32).tiny).log()
         return scores.to(images.device)
 
     def answers(self, pictures: np.ndarray) -> np.ndarray:
-        """The file's first output for one batch, float32 (n, C, H, W): its own computing and nothing around it."""
+        """The file's first output for one batch, float32 (n, C, H, W), without any conversion."""
         return self._run(pictures)
 
     def extra_repr(self) -> str:
-        return f"'{self.name}', {_shown(self.shape)}"
+        return f"'{self.name}', {_format_shape(self.shape)}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_session": None}  # a session can be neither copied nor pickled; it is opened again
+        return {**self.__dict__, "_session": None}  # a session can be neither copied nor pickled, and is opened again
 
-    def _opened(self) -> Any:
+    def _open_session(self) -> Any:
         threads = torch.get_num_threads()
         session = self._session
         if session is None or self._threads != threads:
@@ -96,41 +96,46 @@ class OnnxNetwork(nn.Module):
             self._session, self._threads = session, threads
         return session
 
-    def _run(self, piece: np.ndarray) -> np.ndarray:
-        """(n, C, H, W), n at most the batch -> (n, ...); a piece that is too short for the file is filled up."""
-        missing = max(0, (self._batch or 0) - len(piece))
-        full = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)]) if missing else piece
+    def _run(self, chunk: np.ndarray) -> np.ndarray:
+        """Run (n, C, H, W), with n at most the batch size -> (n, ...); a chunk too short for the file is padded."""
+        missing = max(0, (self._batch or 0) - len(chunk))
+        padded = np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)]) if missing else chunk
         try:
-            (scores,) = self._opened().run([self._output], {self._input: full})
+            (scores,) = self._open_session().run([self._output], {self._input: padded})
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError(f"The ONNX model '{self.name}' failed: {first_line(error)}") from error
-        if scores.ndim < 1 or len(scores) != len(full):
-            raise ModelError(f"The ONNX model '{self.name}' gave {scores.shape} for a batch of {len(full)}.")
-        return scores[: len(piece)]
+        if scores.ndim < 1 or len(scores) != len(padded):
+            raise ModelError(f"The ONNX model '{self.name}' gave {scores.shape} for a batch of {len(padded)}.")
+        return scores[: len(chunk)]
 
     def _check_shape(self, images: Tensor) -> None:
-        wanted = self.shape[1:]
-        given = tuple(images.shape[1:])
-        fits = images.ndim == 4 and all(a == b for a, b in zip(wanted, given, strict=True) if isinstance(a, int))
-        if not fits:
+        expected = self.shape[1:]
+        actual = tuple(images.shape[1:])
+        is_accepted = images.ndim == 4 and all(
+            expected_side == side
+            for expected_side, side in zip(expected, actual, strict=True)
+            if isinstance(expected_side, int)
+        )
+        if not is_accepted:
             raise ModelError(
-                f"The ONNX model '{self.name}' takes {_shown(self.shape)}, got (N, C, H, W) = {tuple(images.shape)}."
+                f"The ONNX model '{self.name}' takes {_format_shape(self.shape)}, got (N, C, H, W) = "
+                f"{tuple(images.shape)}."
             )
 
-    def _the_input(self, session: Any) -> str:
+    def _input_name(self, session: Any) -> str:
         inputs = session.get_inputs()
         if len(inputs) != 1:
-            names = ", ".join(one.name for one in inputs) or "none"
+            names = ", ".join(graph_input.name for graph_input in inputs) or "none"
             raise ModelError(f"The ONNX model '{self.name}' must have one input, the pictures; it has {names}.")
-        (one,) = inputs
-        if one.type not in _ONNX_TYPES or len(one.shape) != 4:
+        (graph_input,) = inputs
+        if graph_input.type not in _ONNX_TYPES or len(graph_input.shape) != 4:
             raise ModelError(
                 f"The ONNX model '{self.name}' must take floats (N, C, H, W), normalised as the experiment's; "
-                f"its input is {one.type} {_shown(one.shape)}."
+                f"its input is {graph_input.type} {_format_shape(graph_input.shape)}."
             )
-        return one.name
+        return graph_input.name
 
-    def _first_output(self, session: Any) -> str:
+    def _output_name(self, session: Any) -> str:
         output = session.get_outputs()[0]
         if output.type not in _ONNX_TYPES:
             raise ModelError(
@@ -153,7 +158,7 @@ def _onnxruntime() -> Any:
         import onnxruntime  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise SettingError(f"An ONNX model needs onnxruntime; {install}") from error
-    # Before 1.24 a file could name any other file, by its absolute path, as the place of its weights.
+    # Before 1.24 a file could name any other file, by its absolute path, as the location of its weights.
     if tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) < (1, 24):
         raise SettingError(f"An ONNX model needs onnxruntime 1.24 or newer, not {onnxruntime.__version__}; {install}")
     return onnxruntime
@@ -163,7 +168,7 @@ def _onnx_session(content: bytes, name: str, threads: int) -> Any:
     runtime = _onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # what goes wrong is raised; it need not be printed too
+    options.log_severity_level = 4  # errors are raised, and need not be printed as well
     options.add_session_config_entry("session.load_model_format", "ONNX")  # not its own format, which nobody checks
     # Waiting threads would take the cores from torch's, which compute the next model of a comparison.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -185,5 +190,5 @@ def _why_refused(content: bytes, name: str, error: Exception) -> str:
     return f"'{name}' is not an ONNX model that onnxruntime can run: {first_line(error)}"
 
 
-def _shown(shape: Any) -> str:
+def _format_shape(shape: Any) -> str:
     return f"({', '.join('?' if side is None else str(side) for side in shape)})"

@@ -1,4 +1,4 @@
-"""The networks of the paper, and the head of a transfer learning."""
+"""The networks of the paper, and the head for transfer learning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kdviz.models.networks.registry import networks
 
 
 class QuickDropout(nn.Dropout):
-    """Dropout whose draws cost a processor half as much: from uniform numbers, where torch draws one by one."""
+    """Dropout that takes half the time on a CPU: it draws uniform numbers, where torch draws Bernoulli ones."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
@@ -58,7 +58,7 @@ class PaperCNN(nn.Module):
 
 
 def _as_channels_last(gradient: Tensor) -> Tensor:
-    # Flatten's gradient has its channels first; going on like that costs a third of the step in copies.
+    # Flatten's gradient has its channels first; with that layout, copies take a third of the step.
     return gradient.contiguous(memory_format=torch.channels_last)
 
 

@@ -1,4 +1,4 @@
-"""The architectures by name."""
+"""Registry of architectures."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ ONNX = "onnx"
 """The network's name in a run whose weights are an ONNX file, which holds its own architecture."""
 
 RENORMALISED = "@renormalised"
-"""The end of the name of a network that normalises its input anew: see :class:`Renormalised`."""
+"""Suffix of the name of a network that renormalises its input: see :class:`Renormalised`."""

@@ -1,4 +1,4 @@
-"""A network behind a normalisation of its own."""
+"""A network with a normalisation of its own."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and std, one nu
 
 
 class Renormalised(nn.Module):
-    """A network that learned from another normalisation than its experiment's: it makes its own from what it gets.
+    """A network trained with another normalisation than its experiment's, to which it converts its input.
 
-    All models of an experiment get the same input. ``scale`` and ``shift``, one number a channel, are kept with the
-    weights, so that the name says only that they are there.
+    All models of an experiment get the same input. ``scale`` and ``shift``, one number a channel, are stored with the
+    weights, so that the network's name only says that they are there.
     (N, C, H, W) as the experiment normalises it -> logits (N, classes).
     """
 
@@ -27,16 +27,18 @@ class Renormalised(nn.Module):
         self.register_buffer("scale", torch.ones(1, channels, 1, 1))
         self.register_buffer("shift", torch.zeros(1, channels, 1, 1))
 
-    def between(self, given: _Normalisation, wanted: _Normalisation) -> Renormalised:
-        """Set what is done: from the experiment's mean and std to those that the network wants. Returns the network.
+    def between(self, source: _Normalisation, target: _Normalisation) -> Renormalised:
+        """Set the conversion from the experiment's normalisation to the network's, and return the network.
 
         Args:
-            given: Mean and std, one number a channel, of values in [0, 1].
-            wanted: Likewise.
+            source: The experiment's mean and std of values in [0, 1], one number a channel.
+            target: The mean and std that the network was trained with.
         """
-        (mean, std), (own_mean, own_std) = (torch.tensor(both, dtype=torch.float64) for both in (given, wanted))
-        self.scale.copy_((std / own_std).view_as(self.scale))
-        self.shift.copy_(((mean - own_mean) / own_std).view_as(self.shift))
+        (mean, std), (target_mean, target_std) = (
+            torch.tensor(normalisation, dtype=torch.float64) for normalisation in (source, target)
+        )
+        self.scale.copy_((std / target_std).view_as(self.scale))
+        self.shift.copy_(((mean - target_mean) / target_std).view_as(self.shift))
         return self
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the numbers that a network gives are, and how many weights it has."""
+"""What kind of scores a network returns, and how many weights it has."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_LEAST_ROWS = 4  # of scores, before anything is concluded from their range
-_SUM = 1e-4  # by which probabilities may miss 1
+_LEAST_ROWS = 4  # rows of scores needed before anything is concluded from their range
+_SUM = 1e-4  # tolerance of the sum of probabilities
 
 
 def are_bounded(scores: Tensor | np.ndarray) -> bool:
-    """Whether several rows of scores (N, classes) all lie from 0 to 1, which logits hardly ever do, and vary."""
+    """Whether several rows of scores (N, classes) all lie in [0, 1], which logits hardly ever do, and vary."""
     rows = torch.as_tensor(scores)
-    within = len(rows) >= _LEAST_ROWS and bool(((rows >= 0) & (rows <= 1)).all())
-    return within and bool(rows.ne(rows[0, 0]).any())
+    is_within = len(rows) >= _LEAST_ROWS and bool(((rows >= 0) & (rows <= 1)).all())
+    return is_within and bool(rows.ne(rows[0, 0]).any())
 
 
 def are_probabilities(scores: Tensor | np.ndarray) -> bool:
-    """Whether several rows of scores (N, classes) are each from 0 to 1 with sum 1, as after a softmax."""
+    """Whether several rows of scores (N, classes) lie in [0, 1] and sum to 1 each, as after a softmax."""
     rows = torch.as_tensor(scores)
     return are_bounded(rows) and bool(((rows.double().sum(1) - 1).abs() < _SUM).all())
 

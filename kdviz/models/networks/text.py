@@ -1,4 +1,4 @@
-"""What other libraries say, in one line."""
+"""Messages of other libraries in one line."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from kdviz.cli import main
 from kdviz.core.language import speaking
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import KEY, Doubt, answer_doubts, copies, known, normalisation_doubt, of_predictions, unpredicted
-from kdviz.data.doubts.answers import _chance, _usual
+from kdviz.data.doubts.answers import _chance, _usual_normalisations
 from kdviz.distill import TrainingConfig, fit, train_experiment
 from kdviz.distill.checks import logits_doubts
 from kdviz.distill.experiment_trainer import ModelSource
@@ -173,7 +173,7 @@ def knows_brightness(mean, std, seen: list[int]):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_normalisation_that_a_model_learned_from_is_named(channels):
     images, labels = bright(900, channels)
-    usual = _usual(channels)
+    usual = _usual_normalisations(channels)
     for expected, own in usual.items():
         for present, given in usual.items():
             seen: list[int] = []

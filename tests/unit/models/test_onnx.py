@@ -144,11 +144,11 @@ def test_dynamic_int8_answers_do_not_depend_on_the_batch(files, inputs):
 def test_threads_follow_torch(files, inputs):
     network = OnnxNetwork(files["student"])
     before = network(inputs)
-    assert network._opened().get_session_options().intra_op_num_threads == torch.get_num_threads() == 1
+    assert network._open_session().get_session_options().intra_op_num_threads == torch.get_num_threads() == 1
     torch.set_num_threads(2)
     try:
         torch.testing.assert_close(network(inputs), before)
-        assert network._opened().get_session_options().intra_op_num_threads == 2
+        assert network._open_session().get_session_options().intra_op_num_threads == 2
     finally:
         torch.set_num_threads(1)
 

@@ -1,4 +1,4 @@
-"""What a file of another kind is, by its first bytes; by its name only where its bytes say nothing."""
+"""Recognition of files of other kinds by their first bytes, or by their names if the bytes tell nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ENDINGS = {
     ".caffemodel": "caffe",
     ".params": "mxnet",
 }
-_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number with which torch's format before zip begins
+_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # magic number of torch's format before zip archives
 _TORCH_TAR = (b"pickle", b"storages", b"sys_info", b"tensors")
 
 
@@ -50,8 +50,8 @@ def foreign_kind(path: Path, head: bytes) -> str:
     """A key of ``refusals.FOREIGN`` for a file that holds no weights for torch or ONNX; empty when it may.
 
     Args:
-        path: Its name may count.
-        head: Its first bytes, 512 or all.
+        path: Path of the file; its ending may count.
+        head: Its first 512 bytes, or all.
     """
     if not head:
         return "empty"
@@ -67,7 +67,7 @@ def _text_kind(head: bytes) -> str:
     try:
         text = head.decode("utf-8").lstrip("\ufeff \r\n\t").lower()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # else a character that is cut off
+        if error.start < len(head) - 4:  # otherwise the last character is cut off
             return ""
         text = head[: error.start].decode("utf-8").lstrip().lower()
     if re.search(r"[\x00-\x08\x0e-\x1f]", text) or not text:
@@ -80,13 +80,13 @@ def _text_kind(head: bytes) -> str:
 def _pickle_kind(path: Path, head: bytes) -> str:
     if head[:1] != b"\x80" or head[1:2] not in (b"\2", b"\3", b"\4", b"\5") or head.startswith(_TORCH):
         return ""
-    return _ENDINGS.get(path.suffix, "pickle")  # PaddlePaddle's weights are pickles, too
+    return _ENDINGS.get(path.suffix, "pickle")  # PaddlePaddle's weights are also pickles
 
 
 def _flax_kind(head: bytes) -> str:
-    """MessagePack: a map of few or many entries, the first with a text as its key."""
-    short = 0x81 <= head[0] <= 0x8F and head[1:2] and (0xA1 <= head[1] <= 0xBF or head[1] == 0xD9)
-    return "flax" if short else ""
+    """``flax`` for MessagePack: a map whose first key is a text."""
+    is_map = 0x81 <= head[0] <= 0x8F and head[1:2] and (0xA1 <= head[1] <= 0xBF or head[1] == 0xD9)
+    return "flax" if is_map else ""
 
 
 def _by_ending(path: Path, head: bytes) -> str:

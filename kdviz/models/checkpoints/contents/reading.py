@@ -1,6 +1,6 @@
-"""Files of tensors: safetensors, and what ``torch.save`` wrote.
+"""Reading of files of tensors: safetensors, and files of ``torch.save``.
 
-Nothing is run, and nothing is unpacked to much more than its size.
+No code in a file is run, and nothing is unpacked to much more than its size.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from kdviz.models.checkpoints import refusals
 from kdviz.models.checkpoints.metadata.inert import ALLOWED
 from kdviz.models.checkpoints.refusals import FOREIGN
 
-EXPANSION = 20  # a file that unpacks to more than this many times its size
-SMALL = 64 * 2**20  # is refused, unless it is small all the same
+EXPANSION = 20  # a file that unpacks to more than this many times its size is refused
+SMALL = 64 * 2**20  # unless it unpacks to no more than so many bytes
 _HEAD = 512
-_MOST_PICKLE = 256 * 2**20  # of an archive's description, which is read as a whole
-_one_at_a_time = threading.Lock()  # torch's list of allowed objects is one for all threads
+_MOST_PICKLE = 256 * 2**20  # bytes of an archive's pickle, which is read as a whole
+_one_at_a_time = threading.Lock()  # all threads share torch's list of allowed objects
 
 
 def head_of(path: Path) -> tuple[bytes, int]:
     """The first bytes of a file, and its size.
 
     Raises:
-        ModelError: It cannot be read.
+        ModelError: The file cannot be read.
     """
     try:
         size = path.stat().st_size
@@ -46,26 +46,26 @@ def head_of(path: Path) -> tuple[bytes, int]:
 
 
 def is_safetensors(path: Path, head: bytes, size: int) -> bool:
-    """By its name or its header."""
+    """Whether a file is safetensors, by its name or its header."""
     return path.suffix == ".safetensors" or (head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by name, and the texts beside them.
+    """Read a safetensors file: its tensors by name, and the texts in its metadata.
 
     Raises:
-        ModelError: It is damaged, or no such file.
+        ModelError: The file is damaged, or no safetensors file.
     """
     try:
         with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  the file is no mapping
             return tensors, dict(file.metadata() or {})
-    except Exception as error:  # its reader raises SafetensorError, and torch's and Python's own for odd contents
+    except Exception as error:  # the library raises SafetensorError, and torch's and Python's errors for odd contents
         raise FOREIGN["safetensors"](path) from error
 
 
 def is_script(path: Path) -> bool:
-    """Whether it is an archive of TorchScript."""
+    """Whether a file is a TorchScript archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             return kind_of_archive(archive.namelist()) == "torchscript"
@@ -74,41 +74,41 @@ def is_script(path: Path) -> bool:
 
 
 def read_torch(path: Path, head: bytes, size: int) -> Any:
-    """What ``torch.save`` wrote: tensors, plain values, and stand-ins for harmless objects (see ``inert``).
+    """Read a file of ``torch.save``: tensors, plain values, and stand-ins for harmless objects (see ``inert``).
 
     Tensors may be mapped from the file.
 
     Raises:
-        ModelError: It is damaged, holds other objects, or unpacks to far more than its size.
+        ModelError: The file is damaged, holds other objects, or unpacks to far more than its size.
     """
-    mapped = head.startswith(b"PK\3\4") and _is_stored(path, size)
+    can_map = head.startswith(b"PK\3\4") and _is_stored(path, size)
     try:
         with _only_allowed(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of its own old formats
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise _why_not(path, str(error)) from error
+            warnings.simplefilter("ignore")  # torch warns about its own old formats
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=can_map)
+    except Exception as error:  # a damaged pickle can raise anything
+        raise _explain_failure(path, str(error)) from error
 
 
 @contextmanager
 def _only_allowed() -> Iterator[None]:
-    """``torch.load`` takes :data:`ALLOWED` and its own list, and not what others in the process have let in."""
+    """Restrict ``torch.load`` to :data:`ALLOWED` and its own list, without what other code in the process has added."""
     with _one_at_a_time:
-        others = torch.serialization.get_safe_globals()
+        previous = torch.serialization.get_safe_globals()
         torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals([(made, name) for name, made in ALLOWED.items()])
+        torch.serialization.add_safe_globals([(stand_in, name) for name, stand_in in ALLOWED.items()])
         try:
             yield
         finally:
             torch.serialization.clear_safe_globals()
-            torch.serialization.add_safe_globals(others)
+            torch.serialization.add_safe_globals(previous)
 
 
-def _why_not(path: Path, message: str) -> ModelError:
-    named = re.search(r"GLOBAL ([\w.]+)", message)
-    if named:
-        whole = outermost_class(path)
-        return refusals.whole_model(path, whole) if whole else refusals.unknown_object(path, named[1])
+def _explain_failure(path: Path, message: str) -> ModelError:
+    match = re.search(r"GLOBAL ([\w.]+)", message)
+    if match:
+        class_name = outermost_class(path)
+        return refusals.whole_model(path, class_name) if class_name else refusals.unknown_object(path, match[1])
     if "Unsupported operand" in message and _start_of_pickle(path)[1:2] in (b"\3", b"\4", b"\5"):
         return FOREIGN["protocol"](path)
     if ".tar format" in message:
@@ -117,9 +117,9 @@ def _why_not(path: Path, message: str) -> ModelError:
 
 
 def outermost_class(path: Path) -> str:
-    """The class of the object that an archive of ``torch.save`` is as a whole; empty for dictionaries and the like.
+    """The class of the outermost object in an archive of ``torch.save``; empty for dictionaries and the like.
 
-    The pickle is only taken apart: the first thing it does is to name the class.
+    The pickle is not run, only disassembled: its first instruction names the class.
     """
     try:
         steps = pickletools.genops(_start_of_pickle(path))
@@ -133,7 +133,7 @@ def outermost_class(path: Path) -> str:
 
 
 def _start_of_pickle(path: Path) -> bytes:
-    """Of the pickle in an archive of ``torch.save``; empty when it is no archive."""
+    """The first bytes of the pickle in an archive of ``torch.save``; empty if the file is no archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.partition("/")[2] == "data.pkl")
@@ -144,10 +144,10 @@ def _start_of_pickle(path: Path) -> bytes:
 
 
 def _is_stored(path: Path, size: int) -> bool:
-    """Whether the files in an archive of ``torch.save`` are not compressed, as it writes them.
+    """Whether the files in an archive of ``torch.save`` are not compressed, as usual.
 
     Raises:
-        ModelError: It is no such archive, or unpacks to far more than its size.
+        ModelError: The file is no such archive, or unpacks to far more than its size.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -166,7 +166,7 @@ def _is_stored(path: Path, size: int) -> bool:
 
 
 def kind_of_archive(names: list[str]) -> str:
-    """``checkpoint`` for what ``torch.save`` wrote, else a key of ``refusals.FOREIGN``, by the files inside."""
+    """``checkpoint`` for an archive of ``torch.save``, else a key of ``refusals.FOREIGN``, by the files inside."""
     inner = {name.partition("/")[2] for name in names}
     rules = {
         "exported": any(name.endswith("archive_format") for name in names)
@@ -189,11 +189,11 @@ _WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".onnx", ".tar", ".h
 
 
 def require_plain(path: Path, tensors: dict[str, Any], size: int) -> dict[str, Tensor]:
-    """The tensors of a state dict without gradients; ``size`` is that of their files, in bytes.
+    """The tensors of a state dict, without gradients; ``size`` is the size of their files in bytes.
 
     Raises:
-        ModelError: One is quantised, sparse, elsewhere than on the CPU or no tensor, or together they would be far
-            larger than their files: a view can say that it has any shape.
+        ModelError: An entry is quantised, sparse, not on the CPU or no tensor, or all together would be far larger than
+            their files, since a view can claim any shape.
     """
     for name, value in tensors.items():
         if (isinstance(value, Tensor) and value.is_quantized) or "_packed_params" in str(name):
@@ -201,9 +201,9 @@ def require_plain(path: Path, tensors: dict[str, Any], size: int) -> dict[str, T
         if not isinstance(name, str) or not _is_plain(value):
             kind = f"{value.layout} on {value.device}" if isinstance(value, Tensor) else type(value).__name__
             raise refusals.odd_entry(path, name, kind)
-    taken = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    if taken > max(SMALL, EXPANSION * size):
-        raise refusals.unpacks_too_far(path, size, taken)
+    memory = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if memory > max(SMALL, EXPANSION * size):
+        raise refusals.unpacks_too_far(path, size, memory)
     return {name: tensor.detach() for name, tensor in tensors.items()}
 
 

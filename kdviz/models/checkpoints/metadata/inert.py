@@ -1,11 +1,11 @@
-"""What may lie beside the weights of a checkpoint: stand-ins for harmless objects, made by nobody's code but ours.
+"""Harmless stand-ins for the objects that may be stored beside the weights of a checkpoint.
 
-``torch.load(weights_only=True)`` refuses every object that is not on its list, and training scripts save their
-arguments, numbers of NumPy and paths beside the weights. What :data:`ALLOWED` names is let in, but the class itself is
-not: a forged pickle may call whatever is allowed with any arguments and give it any state, and even ``numpy.dtype``
-takes a state that makes NumPy read bytes as pointers, or changes the one float64 of the process. So each name stands
-for a class or function of this module, which keeps plain facts and does nothing else; the list says why the few
-exceptions are harmless.
+``torch.load(weights_only=True)`` refuses every object that is not on its list, but training scripts save their
+arguments, NumPy scalars and paths beside the weights. The names in :data:`ALLOWED` are accepted, but not the classes
+themselves: a forged pickle may call whatever is allowed with any arguments and give it any state, and even
+``numpy.dtype`` accepts a state that makes NumPy read bytes as pointers, or changes the process's only float64. Each
+name therefore stands for a class or function of this module, which stores plain facts and does nothing else; the list
+says why the few exceptions are harmless.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-_MOST_NUMBERS = 4096  # of an array that is kept: a list of scores, not weights
+_MOST_NUMBERS = 4096  # values of an array that is kept: a list of scores, not weights
 _NUMBERS = re.compile(r"(b1|[iu][1248]|f[248]|c8|c16|[US]\d{1,5})")
 
 
 class Attributes:
-    """An object that is only its attributes, such as ``argparse.Namespace``. Its state is kept, nothing is set.
+    """Stand-in for an object with attributes only, such as ``argparse.Namespace``: stores its state, and sets nothing.
 
     Attributes:
         values: Name -> value.
@@ -42,35 +42,35 @@ class Attributes:
 
 
 class Table:
-    """A mapping such as ``defaultdict``: an ordered one, whose entries the unpickler fills in, without a factory."""
+    """Stand-in for a mapping such as ``defaultdict``: an ``OrderedDict`` that the unpickler fills. No factory."""
 
     def __new__(cls, *_args: object) -> Any:
-        return OrderedDict()  # the one that torch's unpickler also lets have a state
+        return OrderedDict()  # the only mapping to which torch's unpickler also gives a state
 
 
 class Sequence:
-    """A sequence such as ``deque``: a list, which the unpickler fills."""
+    """Stand-in for a sequence such as ``deque``: a list that the unpickler fills."""
 
     def __new__(cls, items: object = (), *_args: object) -> Any:
         return list(items) if isinstance(items, (list, tuple)) else []
 
 
 class Value:
-    """A text or number of a class of its own, such as a member of an enumeration: the text or number."""
+    """Stand-in for a text or number of a special class, such as an enumeration member: the plain text or number."""
 
     def __new__(cls, value: object = None, *_args: object) -> Any:
         return value if isinstance(value, (str, int, float, bool)) else None
 
 
 class Name:
-    """A class that is only mentioned, as the factory of a ``defaultdict``; it cannot be called."""
+    """Stand-in for a class that is only named, such as the factory of a ``defaultdict``; it cannot be called."""
 
     def __init__(self, name: str):
         self.name = name
 
 
 class Kind:
-    """A ``numpy.dtype``: its code such as ``f8``, and the order of its bytes. NumPy's own is not made of the file's."""
+    """Stand-in for a ``numpy.dtype``: its code, such as ``f8``, and its byte order; no real dtype gets the state."""
 
     code, order = "", "="
 
@@ -82,7 +82,7 @@ class Kind:
             self.order = state[1]
 
     def read(self, content: object, count: int) -> list[Any] | None:
-        """The numbers in these bytes; None when they are of no plain kind, or not as many."""
+        """The ``count`` values in these bytes; None if the dtype is not plain, or their number is another."""
         if not isinstance(content, (bytes, bytearray)) or not _NUMBERS.fullmatch(self.code):
             return None
         kind = np.dtype(self.code)
@@ -94,7 +94,7 @@ class Kind:
 
 
 class Array:
-    """A ``numpy.ndarray``: the numbers of a small one as nested lists, else nothing.
+    """Stand-in for a ``numpy.ndarray``: the values of a small one as nested lists, else nothing.
 
     Attributes:
         values: Nested lists, or None.
@@ -115,7 +115,7 @@ class Array:
 
 
 def number(kind: object = None, content: object = None) -> Any:
-    """A scalar of NumPy as Python's number or text."""
+    """Stand-in for a NumPy scalar: the Python number or text."""
     numbers = kind.read(content, 1) if isinstance(kind, Kind) else None
     return numbers[0] if numbers else None
 
@@ -145,7 +145,7 @@ ALLOWED: dict[str, Any] = {
     # Attributes and nothing else: they become a dictionary.
     "argparse.Namespace": Attributes,
     "types.SimpleNamespace": Attributes,
-    # Dictionaries with another name: a plain one, so that no factory or attribute of theirs is ever used.
+    # Special dictionaries: replaced by a plain one, so that no factory or attribute of theirs is ever used.
     "collections.defaultdict": Table,
     "easydict.EasyDict": Table,
     "addict.addict.Dict": Table,
@@ -155,23 +155,23 @@ ALLOWED: dict[str, Any] = {
     "mmcv.utils.config.ConfigDict": Table,
     **{f"{module}.AttributeDict": Table for module in _LIGHTNING},
     "collections.deque": Sequence,
-    # Numbers of NumPy: decoded here, for plain kinds of numbers and texts only.
+    # NumPy values: decoded here, for plain dtypes only.
     "numpy.dtype": Kind,
     "numpy.ndarray": Array,
     **{f"{module}._reconstruct": Array for module in _CORES},
     **{f"{module}.scalar": number for module in _CORES},
-    # Paths: texts, which nobody opens.
+    # Paths: texts that are never opened.
     **{f"{module}.{name}": posix_path for module in _PATHS for name in ("Path", "PosixPath", "PurePosixPath")},
     **{f"{module}.{name}": windows_path for module in _PATHS for name in ("WindowsPath", "PureWindowsPath")},
-    # Members of enumerations and texts of a class of their own: the value.
+    # Members of enumerations and texts of special classes: their value.
     "torchvision.transforms.functional.InterpolationMode": Value,
     "PIL.Image.Resampling": Value,
     "torch.torch_version.TorchVersion": Value,
-    # Classes that are mentioned: not even their stand-ins can be called.
+    # Classes that are only named: not even their stand-ins can be called.
     **{f"builtins.{name}": Name(name) for name in ("bool", "dict", "float", "int", "list", "str", "tuple")},
     "numpy.float64": Name("float64"),
     "numpy.float32": Name("float32"),
-    # Python's own, in C: their constructors take numbers, texts and each other, and have no state to forge.
+    # Python's own types in C: their constructors accept numbers, texts and each other, and have no state to forge.
     "datetime.date": datetime.date,
     "datetime.datetime": datetime.datetime,
     "datetime.time": datetime.time,
@@ -179,4 +179,4 @@ ALLOWED: dict[str, Any] = {
     "datetime.timezone": datetime.timezone,
     "builtins.frozenset": frozenset,
 }
-"""Name in a pickle -> what stands for it."""
+"""Name in a pickle -> its stand-in."""

@@ -1,6 +1,6 @@
-"""What a file says of the input that its model wants: how a picture is resized, cut and normalised.
+"""The input of a model as its file records it: how a picture is resized, cropped and normalised.
 
-Everything here comes from a file that nobody has checked: what is not as it should be counts as not recorded.
+The file is untrusted: values that are not as they should be count as not recorded.
 """
 
 from __future__ import annotations
@@ -13,20 +13,25 @@ from kdviz.models.checkpoints.metadata.recorded import mapping_of, scopes_of
 
 _LARGEST = 8_192  # pixels of a side
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
-_OF_PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # its numbers, which transformers writes
+_PILLOW_INTERPOLATIONS = {
+    0: "nearest",
+    1: "lanczos",
+    2: "bilinear",
+    3: "bicubic",
+}  # Pillow's constants, which transformers writes
 _BYTE = 255.0
 
 _CONVNEXT = ("ConvNextImageProcessor", "ConvNextFeatureExtractor")
 _LEVIT = ("LevitImageProcessor", "LevitFeatureExtractor")
 _EFFICIENTNET = ("EfficientNetImageProcessor",)
-_SQUARE_FROM = 384  # from this size on ConvNeXt's pictures are not cut
+_SQUARE_FROM = 384  # from this size on, ConvNeXt's pictures are not cropped
 _LEVIT_RESIZE = 256 / 224
 
 
 def recorded_input(recorded: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a file says of the input that its model wants; None where it says nothing.
+    """The input of a model as its file records it; None if it records nothing.
 
-    From transformers' ``preprocessor_config.json``, timm's ``pretrained_cfg``, or the arguments of timm's and
+    Read from transformers' ``preprocessor_config.json``, timm's ``pretrained_cfg``, or the arguments of timm's and
     torchvision's training scripts.
 
     Returns:
@@ -38,23 +43,27 @@ def recorded_input(recorded: Mapping[str, Any]) -> dict[str, Any] | None:
     {'size': (224, 224), 'resize': 256, 'interpolation': 'bilinear'}
     """
     config = mapping_of(recorded.get("config"))
-    described = mapping_of(config.get("pretrained_cfg")) or mapping_of(recorded.get("pretrained_cfg"))
-    made = _of_processor(mapping_of(recorded.get("preprocessor_config"))) or _of_timm(described)
-    for scope in scopes_of(recorded) if not made else ():
-        made = made or _of_arguments(scope)
-    return made or None
+    pretrained_cfg = mapping_of(config.get("pretrained_cfg")) or mapping_of(recorded.get("pretrained_cfg"))
+    fields = _processor_fields(mapping_of(recorded.get("preprocessor_config"))) or _timm_fields(pretrained_cfg)
+    for scope in scopes_of(recorded) if not fields else ():
+        fields = fields or _argument_fields(scope)
+    return fields or None
 
 
 # transformers ---------------------------------------------------------------------------------------------------------
 
 
-def _of_processor(processor: Mapping[str, Any]) -> dict[str, Any]:
+def _processor_fields(processor: Mapping[str, Any]) -> dict[str, Any]:
     if not processor:
         return {}
-    kind = str(processor.get("image_processor_type") or processor.get("feature_extractor_type") or "")
-    geometry = _geometry(processor, kind.removesuffix("Fast").removesuffix("Pil"))
-    mean_and_std = _scaled(processor, twice=kind.startswith(_EFFICIENTNET) and processor.get("include_top", True))
-    interpolation = next((name for number, name in _OF_PILLOW.items() if processor.get("resample") == number), None)
+    processor_class = str(processor.get("image_processor_type") or processor.get("feature_extractor_type") or "")
+    geometry = _geometry(processor, processor_class.removesuffix("Fast").removesuffix("Pil"))
+    mean_and_std = _mean_and_std(
+        processor, twice=processor_class.startswith(_EFFICIENTNET) and processor.get("include_top", True)
+    )
+    interpolation = next(
+        (name for number, name in _PILLOW_INTERPOLATIONS.items() if processor.get("resample") == number), None
+    )
     return {
         **geometry,
         **({"interpolation": interpolation} if interpolation else {}),
@@ -63,35 +72,35 @@ def _of_processor(processor: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _geometry(processor: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def _geometry(processor: Mapping[str, Any], processor_class: str) -> dict[str, Any]:
     """``size`` and ``resize``."""
     shape = _shape(processor.get("size"))
-    short = _short_side(processor.get("size"), shape)
+    short_side = _short_side(processor.get("size"), shape)
     crop = _shape(processor.get("crop_size")) if processor.get("do_center_crop") else None
     if processor.get("do_resize") is False:
         return {"size": crop} if crop else {}
-    if kind in _CONVNEXT and short:
-        return _convnext(short, processor.get("crop_pct"))
-    if kind in _LEVIT and short:
-        short, shape = int(_LEVIT_RESIZE * short), None
-    resize = short or shape
-    size = crop or shape or (short and (short, short))
+    if processor_class in _CONVNEXT and short_side:
+        return _convnext_resize(short_side, processor.get("crop_pct"))
+    if processor_class in _LEVIT and short_side:
+        short_side, shape = int(_LEVIT_RESIZE * short_side), None
+    resize = short_side or shape
+    size = crop or shape or (short_side and (short_side, short_side))
     return {"size": size, "resize": resize} if size and resize else {}
 
 
-def _convnext(short: int, share: Any) -> dict[str, Any]:
-    """The short side is made larger by the share that is cut out; from 384 pixels on the whole picture is squeezed."""
-    size = (short, short)
-    if short >= _SQUARE_FROM:
+def _convnext_resize(short_side: int, share: Any) -> dict[str, Any]:
+    """Divide the short side by the share that is cropped; from 384 pixels on, squash the whole picture instead."""
+    size = (short_side, short_side)
+    if short_side >= _SQUARE_FROM:
         return {"size": size, "resize": size}
-    return {"size": size, "resize": int(short / (_fraction(share) or 224 / 256))}
+    return {"size": size, "resize": int(short_side / (_fraction(share) or 224 / 256))}
 
 
-def _scaled(processor: Mapping[str, Any], *, twice: Any) -> dict[str, Any]:
-    """Mean and standard deviation of values in [0, 1], with the factor by which bytes are multiplied put into them.
+def _mean_and_std(processor: Mapping[str, Any], *, twice: Any) -> dict[str, Any]:
+    """Mean and standard deviation of values in [0, 1], including the factor by which bytes are multiplied.
 
-    (255 f x - o - mean) / std = (x - (mean + o) / 255 f) / (std / 255 f); f is 1 / 255 where nothing else is said, and
-    o is 1 for pictures in [-1, 1]. EfficientNet's divides by the standard deviation once more.
+    (255 f x - o - mean) / std = (x - (mean + o) / 255 f) / (std / 255 f); f is 1 / 255 by default, and o is 1 for
+    pictures in [-1, 1]. EfficientNet's processor divides by the standard deviation once more (``twice``).
     """
     normalises = processor.get("do_normalize", True)
     mean, std = _numbers(processor.get("image_mean")), _numbers(processor.get("image_std"))
@@ -111,93 +120,93 @@ def _scaled(processor: Mapping[str, Any], *, twice: Any) -> dict[str, Any]:
 
 
 def _short_side(value: Any, shape: tuple[int, int] | None) -> int | None:
-    """Of ``{"shortest_edge": 256}``, or of the 256 that older versions wrote."""
-    given = mapping_of(value).get("shortest_edge")
-    if given is None and not isinstance(value, Mapping):
-        given = value
-    return _whole(given, 1) if shape is None or not isinstance(value, Mapping) else None
+    """The short side from ``{"shortest_edge": 256}``, or from the 256 that older versions wrote."""
+    side = mapping_of(value).get("shortest_edge")
+    if side is None and not isinstance(value, Mapping):
+        side = value
+    return _integer(side, 1) if shape is None or not isinstance(value, Mapping) else None
 
 
 def _shape(value: Any) -> tuple[int, int] | None:
-    """(H, W) of ``{"height": 224, "width": 224}``, of two numbers, or of one for both."""
+    """(H, W) from ``{"height": 224, "width": 224}``, from two numbers, or from one for both."""
     if isinstance(value, Mapping):
         value = (value.get("height"), value.get("width"))
     sides = value if isinstance(value, (list, tuple)) else (value, value)
-    height, width = (_whole(side, 1) for side in sides) if len(sides) == 2 else (None, None)
+    height, width = (_integer(side, 1) for side in sides) if len(sides) == 2 else (None, None)
     return (height, width) if height and width else None
 
 
 # timm and torchvision -------------------------------------------------------------------------------------------------
 
 
-def _of_timm(described: Mapping[str, Any]) -> dict[str, Any]:
-    """From ``pretrained_cfg``, as ``timm.data.create_transform`` uses it."""
-    sides = described.get("input_size")
+def _timm_fields(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The input from ``pretrained_cfg``, as ``timm.data.create_transform`` uses it."""
+    sides = pretrained_cfg.get("input_size")
     if not isinstance(sides, (list, tuple)) or len(sides) != 3:
         return {}
-    size, channels = _shape(sides[1:]), _whole(sides[0], 1)
+    size, channels = _shape(sides[1:]), _integer(sides[0], 1)
     if not size or channels not in (1, 3):
         return {}
     return {
         "size": size,
-        **_timm_resize(size, described.get("crop_pct"), described.get("crop_mode")),
-        **_named(described),
+        **_timm_resize(size, pretrained_cfg.get("crop_pct"), pretrained_cfg.get("crop_mode")),
+        **_normalisation_fields(pretrained_cfg),
         "channels": channels,
     }
 
 
 def _timm_resize(size: tuple[int, int], share: Any, mode: Any) -> dict[str, Any]:
-    """By the share of the picture that is cut out: the short side, or with ``squash`` both sides."""
+    """The resize for the share of the picture that is cropped: of the short side, or with ``squash`` of both sides."""
     fraction = _fraction(share)
     if not fraction or mode not in (None, "", "center", "squash"):
         return {}
-    larger = (math.floor(size[0] / fraction), math.floor(size[1] / fraction))
+    resized = (math.floor(size[0] / fraction), math.floor(size[1] / fraction))
     if mode == "squash":
-        return {"resize": larger}
+        return {"resize": resized}
     if size[0] == size[1]:
-        return {"resize": larger[0]}
+        return {"resize": resized[0]}
     return {"resize": None} if fraction == 1 else {}
 
 
-def _of_arguments(scope: Mapping[str, Any]) -> dict[str, Any]:
-    """Of torchvision's reference script (``val_crop_size``), or of timm's (``img_size``, ``crop_pct``)."""
-    crop, short = _whole(scope.get("val_crop_size"), 1), _whole(scope.get("val_resize_size"), 1)
-    if crop and short:
-        return {"size": (crop, crop), "resize": short, **_named(scope)}
-    if _of_timm(scope):
-        return _of_timm(scope)
+def _argument_fields(scope: Mapping[str, Any]) -> dict[str, Any]:
+    """The input from arguments of torchvision's script (``val_crop_size``) or timm's (``img_size``, ``crop_pct``)."""
+    crop, short_side = _integer(scope.get("val_crop_size"), 1), _integer(scope.get("val_resize_size"), 1)
+    if crop and short_side:
+        return {"size": (crop, crop), "resize": short_side, **_normalisation_fields(scope)}
+    if _timm_fields(scope):
+        return _timm_fields(scope)
     size = _shape(next((scope[name] for name in ("img_size", "image_size", "input_size") if scope.get(name)), None))
     if not size:
         return {}
-    channels = _whole(scope.get("in_chans"), 1)
+    channels = _integer(scope.get("in_chans"), 1)
     return {
         "size": size,
         **_timm_resize(size, scope.get("crop_pct"), scope.get("crop_mode")),
-        **_named(scope),
+        **_normalisation_fields(scope),
         **({"channels": channels} if channels in (1, 3) else {}),
     }
 
 
-def _named(scope: Mapping[str, Any]) -> dict[str, Any]:
-    """``interpolation``, ``mean`` and ``std``, where they are given."""
+def _normalisation_fields(scope: Mapping[str, Any]) -> dict[str, Any]:
+    """``interpolation``, ``mean`` and ``std``, if they are given."""
     interpolation, mean, std = scope.get("interpolation"), _numbers(scope.get("mean")), _numbers(scope.get("std"))
-    named: dict[str, Any] = {"interpolation": interpolation} if interpolation in _INTERPOLATIONS else {}
+    fields: dict[str, Any] = {"interpolation": interpolation} if interpolation in _INTERPOLATIONS else {}
     if mean and std and len(mean) == len(std) and min(std) > 0:
-        named |= {"mean": mean, "std": std}
-    return named
+        fields |= {"mean": mean, "std": std}
+    return fields
 
 
 # numbers --------------------------------------------------------------------------------------------------------------
 
 
-def _whole(value: Any, least: int) -> int | None:
-    fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= _LARGEST
-    return value if fits else None
+def _integer(value: Any, least: int) -> int | None:
+    is_valid = isinstance(value, int) and not isinstance(value, bool) and least <= value <= _LARGEST
+    return value if is_valid else None
 
 
 def _number(value: Any) -> float | None:
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    return float(value) if fits else None
+    is_valid = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return float(value) if is_valid else None
 
 
 def _fraction(value: Any) -> float | None:
@@ -214,4 +223,4 @@ def _numbers(value: Any) -> tuple[float, ...] | None:
 
 
 def _rounded(value: float) -> float:
-    return round(value, 9)  # 255 / 255 and the like are not always one
+    return round(value, 9)  # (255 * x) / 255 is not always x

@@ -1,6 +1,6 @@
-"""What a file itself says of its network and its classes: :attr:`~kdviz.models.checkpoints.ModelFile.recorded`, read.
+"""Network and classes as a file records them in :attr:`~kdviz.models.checkpoints.ModelFile.recorded`.
 
-Everything here comes from a file that nobody has checked: what is not as it should be counts as not recorded.
+The file is untrusted: values that are not as they should be count as not recorded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SCOPES = (
     "MODEL",
     "DATA",
 )
-"""Dictionaries in which training scripts write such facts, in two levels at most."""
+"""Dictionaries in which training scripts save such facts, nested at most twice."""
 
 _NETWORK = ("architecture", "arch", "model_name", "model", "network", "net", "backbone", "encoder", "type", "name")
 _CLASSES = ("id2label", "label_names", "class_names", "classes", "class_to_idx", "labels", "categories", "label2id")
@@ -41,12 +41,12 @@ _MOST_CLASSES = 100_000
 
 
 def recorded_network(recorded: Mapping[str, Any]) -> str | None:
-    """The network that a file says it is of.
+    """The name of the network that a file records; None if it records none.
 
-    A folder's ``config.json`` says from which library it is: ``timm/resnet18``, or ``transformers/vit``, where
-    ``recorded["config"]`` has the rest. Elsewhere there is only a name, such as ``args.model`` or ``arch``. Where both
-    torchvision and timm have a network of that name, as both have a ``resnet50``, it is given without a library, for
-    the names of the tensors to decide; where one has it, with that one's; where none has it, it is not given.
+    A folder's ``config.json`` says which library it is from: ``timm/resnet18``, or ``transformers/vit``, whose details
+    are in ``recorded["config"]``. Elsewhere there is only a name, such as ``args.model`` or ``arch``. If both
+    torchvision and timm have a network of that name, such as ``resnet50``, it is returned without a library, which the
+    names of the tensors then decide; if one of them has it, with that library; if neither has it, it is ignored.
 
     >>> recorded_network({"arch": "resnet50"})
     'resnet50'
@@ -54,19 +54,20 @@ def recorded_network(recorded: Mapping[str, Any]) -> str | None:
     'transformers/vit'
     """
     config = mapping_of(recorded.get("config"))
-    described = _text(config.get("architecture")) or _text(mapping_of(config.get("pretrained_cfg")).get("architecture"))
-    if (
-        described and config.get("model_type", "timm_wrapper") == "timm_wrapper"
-    ):  # transformers' class for timm's networks
-        return f"timm/{described.partition('.')[0]}"
+    architecture = _text(config.get("architecture")) or _text(
+        mapping_of(config.get("pretrained_cfg")).get("architecture")
+    )
+    # timm_wrapper is transformers' class for timm's networks.
+    if architecture and config.get("model_type", "timm_wrapper") == "timm_wrapper":
+        return f"timm/{architecture.partition('.')[0]}"
     if _text(config.get("model_type")):
         return f"transformers/{config['model_type']}"
     names = (_text(scope.get(name)) for scope in scopes_of(recorded) for name in _NETWORK)
-    return next((known for name in names if name and (known := _known(name))), None)
+    return next((network for name in names if name and (network := _qualified_name(name))), None)
 
 
-def _known(name: str) -> str | None:
-    """A name as :func:`recorded_network` gives it; None when no library has such a network."""
+def _qualified_name(name: str) -> str | None:
+    """A name as :func:`recorded_network` returns it; None if no library has such a network."""
     library, _, bare = name.rpartition("/")
     if library in ("timm", "hf_hub:timm", "hf-hub:timm"):
         return f"timm/{bare.partition('.')[0]}"
@@ -96,10 +97,10 @@ def _networks_of(library: str) -> Sequence[str]:
 
 
 def recorded_classes(recorded: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The names of the classes in the model's own order, as a file has them; None where it has none.
+    """The class names that a file records, in the model's order; None if it records none.
 
-    From ``id2label``, ``label_names``, ``class_names``, ``classes``, ``class_to_idx``, ``labels`` and the like: a list
-    of texts, or a dictionary between names and numbers from 0 on. Placeholders (``LABEL_0``) are not names.
+    Read from ``id2label``, ``label_names``, ``class_names``, ``classes``, ``class_to_idx``, ``labels`` and similar
+    keys: a list of texts, or a dictionary between names and numbers from 0 on. Placeholders (``LABEL_0``) are ignored.
 
     >>> recorded_classes({"class_to_idx": {"dog": 1, "cat": 0}})
     ('cat', 'dog')
@@ -124,7 +125,7 @@ def _classes(value: Any) -> tuple[str, ...] | None:
 
 
 def _in_order(names: Mapping[str, Any]) -> list[str] | None:
-    """Names by their numbers, of number -> name or name -> number; None unless the numbers are 0, 1, 2 and so on."""
+    """Names in the order of their numbers, from number -> name or name -> number; None unless those are 0, 1, 2, ..."""
     pairs = [(_index(key), value) for key, value in names.items()]
     if any(index is None or not isinstance(value, str) for index, value in pairs):
         pairs = [(_index(value), key) for key, value in names.items()]
@@ -143,12 +144,12 @@ def _index(value: Any) -> int | None:
 
 
 def scopes_of(recorded: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The dictionaries that may hold a fact, the outermost first: itself, and those for settings in it."""
+    """The dictionaries that may hold a fact, the outermost first: ``recorded`` itself, and those in it."""
     yield recorded
     inner = [mapping_of(recorded.get(name)) for name in _SCOPES]
     yield from (scope for scope in inner if scope)
     for scope in inner:
-        yield from (deeper for name in _SCOPES if (deeper := mapping_of(scope.get(name))))
+        yield from (nested for name in _SCOPES if (nested := mapping_of(scope.get(name))))
 
 
 def mapping_of(value: Any) -> Mapping[str, Any]:
