@@ -2,7 +2,7 @@
 
 At a high temperature T all softened probabilities are close to 1 / classes, and a divergence, which is then some
 1 / T^2, is what is left when logarithms of nearly equal size are subtracted: in float32 nothing is left from T = 1,000
-on. What is here subtracts logits instead, which differ as much at any temperature, and only then divides by T. As T
+on. These functions subtract logits instead, which differ as much at any temperature, and only then divides by T. As T
 grows without limit, T^2 * KL becomes the mean squared error of centred logits over 2 (Hinton et al., 2015, eq. 4).
 """
 
@@ -21,7 +21,7 @@ _ENOUGH_IN_FLOAT32 = 6  # (.25)^6 / 8! is 6e-9
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """T^2 * KL(softmax(teacher / T) || softmax(student / T)) of each row, and the teacher's mean of their difference.
+    """T^2 * KL(softmax(teacher / T) || softmax(student / T)) of each row, and the mean difference under the teacher.
 
     Args:
         student, teacher: Logits, (N, classes).
@@ -41,8 +41,8 @@ def label_divergence(
     """T^2 * KL between two distributions over two outcomes, given by their log probabilities, of each row, (N,).
 
     Args:
-        log_student, log_teacher: Of the two outcomes, (N,) each.
-        difference: T * log (q / p) of both outcomes but for a common constant, (N, 2): what keeps its digits.
+        log_student, log_teacher: Log probabilities of the two outcomes, (N,) each.
+        difference: T * log (q / p) of both outcomes up to a common constant, (N, 2), which keeps its digits.
         temperature: T > 0.
     """
     log_p, log_q = torch.stack(log_student, 1), torch.stack(log_teacher, 1)
@@ -67,7 +67,7 @@ def _precise(difference: Tensor, q: Tensor, ordinary: Tensor, temperature: float
     centred = difference - mean[:, None]
     near = (centred.detach().abs() <= _NEAR * temperature).all(1)
     ordinary = min(temperature, _LARGEST) ** 2 * ordinary
-    if near.device.type == "cpu" and not near.any():  # asking a GPU would be waiting for it
+    if near.device.type == "cpu" and not near.any():  # on a GPU the question would have to wait for the result
         return ordinary, mean
     centred = torch.where(near[:, None], centred, 0.0)
     scaled = (q * centred.square() * _second_order(-centred / temperature)).sum(1)  # T^2 E_q[g]

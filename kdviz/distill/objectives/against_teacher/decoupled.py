@@ -25,7 +25,7 @@ def decoupled_loss(
     """T^2 * (target_weight * TCKD + other_weight * NCKD), mean over the batch. Lower is better; >= 0.
 
     Zhao et al. (2022), eq. 7, whose alpha and beta are the two weights. TCKD is the divergence KL(teacher || student)
-    between label and not label; NCKD that among the other classes, made to sum to 1. Soft targets are
+    between label and not label; NCKD that among the other classes, normalised to sum to 1. Soft targets are
     TCKD + (1 - p) NCKD with the teacher's probability p of the label (eq. 6), so that a sure teacher says little about
     the other classes; here it says as much as any.
 
@@ -36,7 +36,9 @@ def decoupled_loss(
         target_weight, other_weight: >= 0; the paper has 1 and, by teacher and student, 0.5 to 10.
     """
     is_label = F.one_hot(labels, student_logits.shape[1]).bool()
-    student, teacher = (_Parted.of(one, is_label, temperature) for one in (student_logits, teacher_logits.detach()))
+    student, teacher = (
+        _Parted.of(logits, is_label, temperature) for logits in (student_logits, teacher_logits.detach())
+    )
     others, mean = divergence(student.others, teacher.others, temperature)
     # log sum_k exp(teacher_k / T) less that of the student, over the others, times T: by the definition of KL.
     not_label = mean - others / temperature

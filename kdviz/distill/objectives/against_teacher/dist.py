@@ -38,5 +38,5 @@ def dist_loss(
 
 def _pearson_distance(first: Tensor, second: Tensor) -> Tensor:
     """1 - the mean over rows of Pearson's correlation: (rows, values) twice -> ()."""
-    first, second = (one - one.mean(1, keepdim=True) for one in (first, second))
+    first, second = (values - values.mean(1, keepdim=True) for values in (first, second))
     return 1 - F.cosine_similarity(first, second, dim=1).mean()
