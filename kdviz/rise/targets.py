@@ -18,11 +18,11 @@ def select_scores(scores: Tensor, target: Target) -> Tensor:
     """The scores of each image's target.
 
     Args:
-        scores: (N, n, ...), of N images under n masks.
-        target: One for all images, or one for each; None for a model with one output an image.
+        scores: Scores of N images under n masks, (N, n, ...).
+        target: One target for all images, or one for each; None for a model with one output per image.
 
     Returns:
-        (N, n).
+        Scores of the targets, (N, n).
 
     Raises:
         TargetError: The target does not fit the images or the model's output.
@@ -36,9 +36,9 @@ def select_scores(scores: Tensor, target: Target) -> Tensor:
     indices = _target_indices(target, images)
     for index in indices:
         if len(index) != len(shape) or any(not -side <= i < side for i, side in zip(index, shape, strict=True)):
-            shown = index[0] if len(index) == 1 else index
-            wanted = f"a number from 0 to {shape[0] - 1}" if len(shape) == 1 else f"a place in {shape}"
-            raise TargetError(f"The target {shown} does not exist; this model's output needs {wanted}.")
+            given_index = index[0] if len(index) == 1 else index
+            allowed = f"a number from 0 to {shape[0] - 1}" if len(shape) == 1 else f"a place in {shape}"
+            raise TargetError(f"The target {given_index} does not exist; this model's output needs {allowed}.")
     return torch.stack([scores[(image, slice(None), *index)] for image, index in enumerate(indices)])
 
 
@@ -51,7 +51,7 @@ def _target_indices(target: Any, images: int) -> list[tuple[int, ...]]:
         targets = targets * images
     if len(targets) != images:
         raise TargetError(f"{len(targets)} targets do not fit {images} images.")
-    indices = [tuple(index) if isinstance(index, (list, tuple)) else (index,) for index in targets]
+    indices = [tuple(target) if isinstance(target, (list, tuple)) else (target,) for target in targets]
     if not all(isinstance(number, Integral) for index in indices for number in index):
         raise TargetError(f"A target is a whole number, or a tuple of them, got {target!r}.")
     return indices
