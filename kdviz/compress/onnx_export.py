@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kdviz.core.errors import ModelError, SettingError
 
 INPUT, OUTPUT = "images", "logits"
-_CALIBRATION_BATCH = 32  # pictures: the outputs of all layers of a large network are kept for so many
+_CALIBRATION_BATCH = 32  # pictures: the outputs of all layers are kept for a batch
 
 
 def exporter_problem() -> str:

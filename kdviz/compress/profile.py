@@ -64,10 +64,10 @@ def own_samples(experiment: Experiment) -> ProfileSamples | None:
     bundled = bundled_samples(experiment.dataset)
     if bundled is not None and bundled.images.shape[1:] == (experiment.input.channels, *experiment.input.size):
         return parted(bundled)
-    kept = [samples for samples in (_stored(experiment, split) for split in SPLITS) if samples is not None]
-    if not kept:
+    stored = [samples for samples in (_stored(experiment, split) for split in SPLITS) if samples is not None]
+    if not stored:
         return None
-    return ProfileSamples(kept[0], _some(kept[1].images)) if len(kept) > 1 else parted(kept[0])
+    return ProfileSamples(stored[0], _some(stored[1].images)) if len(stored) > 1 else parted(stored[0])
 
 
 def samples_of(splits: dict[str, LabelledImages]) -> ProfileSamples:

@@ -1,4 +1,4 @@
-"""Changed copies of training images: each sample in its own way, and pairs of samples mixed with their labels.
+"""Changed copies of training images: each sample individually, and pairs of samples mixed with their labels.
 
 What is drawn depends on the given seed alone, and torch's generators are left as they were: a training that is resumed
 draws what it would have drawn without the break.
@@ -79,9 +79,9 @@ class Augment:
         self.classes = classes
         if len(set(self.names)) < len(self.names):
             raise SettingError(f"An augmentation is named twice in '{names}'.")
-        chosen = [augmentations[name] for name in self.names]
-        self._changes = [augmentation.function for augmentation in chosen if not augmentation.mixes]
-        self._mixes = [augmentation.function for augmentation in chosen if augmentation.mixes]
+        selected = [augmentations[name] for name in self.names]
+        self._changes = [augmentation.function for augmentation in selected if not augmentation.mixes]
+        self._mixes = [augmentation.function for augmentation in selected if augmentation.mixes]
 
     @property
     def mixes(self) -> bool:
@@ -141,8 +141,8 @@ def _drawing(seed: int) -> Iterator[None]:
 @_augmentation("flip")
 def flip(images: Tensor) -> Tensor:
     """Left to right, every second image on average. Not for digits or letters."""
-    chosen = torch.rand(len(images)) < 0.5
-    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(3), images)
+    flipped = torch.rand(len(images)) < 0.5
+    return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
 @_augmentation("crop")
@@ -164,9 +164,9 @@ def rotate90(images: Tensor) -> Tensor:
     result = torch.empty_like(images)
     for turn in range(0, 4, quarters):
         for mirror in (False, True):
-            chosen = ((turns == turn) & (mirrored == mirror)).to(images.device)
-            turned = images[chosen].rot90(turn, (2, 3))
-            result[chosen] = turned.flip(3) if mirror else turned
+            selected = ((turns == turn) & (mirrored == mirror)).to(images.device)
+            turned = images[selected].rot90(turn, (2, 3))
+            result[selected] = turned.flip(3) if mirror else turned
     return result
 
 
@@ -225,7 +225,7 @@ def mixup(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def cutmix(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A rectangle of the partner pasted into the sample (Yun et al., 2019), its area from a uniform distribution.
 
-    The rectangle is cut off at the edges; the sample's share is what is really left of it.
+    The rectangle is cut off at the edges; the sample's share is the part that really remains of it.
     """
     height, width = inputs.shape[2:]
     side, partner = (1 - _shares(len(inputs), 1.0)).sqrt(), torch.randperm(len(inputs))

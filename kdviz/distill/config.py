@@ -51,7 +51,7 @@ class TrainingConfig:
             are the next three and ``teacher_mixture``.
         loss: Loss against the teacher, a name in ``kdviz.distill.teacher_losses``.
         loss_options: Keyword arguments of that loss.
-        kd_epochs: After so many epochs the teacher is left away: cross entropy alone (Cho & Hariharan, 2019,
+        kd_epochs: Number of epochs with the teacher; cross entropy alone afterwards (Cho & Hariharan, 2019,
             section 4.3). None: never.
         label_smoothing: e of :func:`kdviz.distill.objectives.losses.label_smoothing_loss`.
         class_weights: Class weights of the cross entropy: ``none``, or ``balanced`` for equal total weights of classes.

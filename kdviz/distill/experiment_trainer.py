@@ -81,7 +81,7 @@ def train_experiment(
         out: The experiment's folder.
         config: The recipe of the students; what concerns the teacher applies to the KD student, and
             ``label_smoothing`` to the students: a teacher trained with it teaches less (Müller et al., 2019).
-        teachers: Several have the roles ``teacher``, ``teacher_2``... and each its own seed, from the teachers' seed
+        teachers: Several have the roles ``teacher``, ``teacher_2``... and separate seeds, from the teachers' seed
             on; the KD student learns from their mean. None where ``teacher_logits`` are given.
         student: The network and initial weights of both students.
         teacher_config: The recipe of the teachers; default: that of the students.

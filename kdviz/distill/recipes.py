@@ -135,8 +135,8 @@ def read_logits(path: str | Path, samples: LabelledImages) -> Tensor:
     row_of = {str(name): row for row, name in enumerate(names)}
     if len(row_of) < len(names):
         raise DatasetError(f"'{path}' has several rows of one sample; leave one of each.")
-    named = samples.names is not None and any(name in row_of for name in samples.names)
-    keys = samples.names if named and samples.names else tuple(map(str, range(len(samples))))
+    has_names = samples.names is not None and any(name in row_of for name in samples.names)
+    keys = samples.names if has_names and samples.names else tuple(map(str, range(len(samples))))
     missing = [name for name in keys if name not in row_of]
     if missing:
         raise DatasetError(f"'{path}' lacks the logits of {len(missing)} training samples (first '{missing[0]}').")

@@ -27,7 +27,7 @@ class ModelSource:
         trained: The weights are a finished classifier's, which is used as it is. Otherwise they are pretrained on other
             classes, and the head is fresh.
         normalisation: Mean and std that the weights were trained with, where the experiment's differ.
-        source: What the training record says of the weights, e.g. the name of their file.
+        source: Source of the weights in the training record, e.g. the name of their file.
     """
 
     network: str

@@ -2,7 +2,7 @@
 
 Two maps made with the same masks share the noise of those masks and look alike for that reason alone. So models are
 compared across independent halves of the masks (one model's even half with the other's odd half), and each model's
-split-half agreement says how high the comparison could be at best.
+split-half agreement is the most that the comparison can reach.
 """
 
 from __future__ import annotations

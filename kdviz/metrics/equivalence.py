@@ -114,12 +114,14 @@ def samples_to_decide(difference: Difference, margin: float = MARGIN, *, one_sid
         return difference.samples
     if not _will_decide(with_samples(difference, _MOST_SAMPLES), margin, one_sided):
         return None
-    few, many = difference.samples, _MOST_SAMPLES
-    while many - few > 1:
-        half = int(math.sqrt(few) * math.sqrt(many)) if many > 2 * few else (few + many) // 2
-        half = min(max(half, few + 1), many - 1)
-        few, many = (few, half) if _will_decide(with_samples(difference, half), margin, one_sided) else (half, many)
-    return many
+    too_few, enough = difference.samples, _MOST_SAMPLES
+    while enough - too_few > 1:
+        half = int(math.sqrt(too_few) * math.sqrt(enough)) if enough > 2 * too_few else (too_few + enough) // 2
+        half = min(max(half, too_few + 1), enough - 1)
+        too_few, enough = (
+            (too_few, half) if _will_decide(with_samples(difference, half), margin, one_sided) else (half, enough)
+        )
+    return enough
 
 
 def _decided(difference: Difference, margin: float, one_sided: bool) -> bool:

@@ -112,7 +112,7 @@ class SSIM(Measure):
     Unlike the others it depends on position: whether the maps have the same pattern in each neighbourhood. It was made
     for pictures of one positive range, and maps may differ in unit and sign, so each map is first scaled to mean 3 and
     variance 1, and the data range is 6: three standard deviations either side of the mean. (About mean 0 a map and
-    its negative would count as alike: two factors would be negative.) One extreme pixel does not change
+    its negative would count as similar: two factors would be negative.) One extreme pixel does not change
     which differences count as small (k1 = .01, k2 = .03). The value is the mean over all pixels; the window is
     Gaussian of sigma 1.5 and 11 pixels wide, or less where that is wider than the map, whose edges are mirrored. NaN
     for maps under three pixels high or wide.

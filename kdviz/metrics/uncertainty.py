@@ -17,7 +17,7 @@ Behrens and Fisher is as wide.
 With one degree of freedom (two seeds) t is 12.7, and an interval that is never narrower than that of either part covers
 .977 at some ratios. There the part alone counts, minus .05 of the other parts' variance.
 
-``shared`` is variance that is in two parts. With seeds and samples crossed, what is specific to a pair of both is in
+``shared`` is variance that is in two parts. With seeds and samples crossed, the part specific to a pair of both is in
 the variance between seeds and in that between samples (Owen, 2007, section 3), and counts once: it is taken from the
 variance between seeds, V = sum of v - shared. Where seeds differ by no more than it explains, nothing shows that seeds
 matter, and their part alone sets no bound: where v / shared is below that quantile of chi^2_d / d whose probability is
@@ -94,8 +94,8 @@ def p_value_above(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
 
 
 def _bounds(parts: Sequence[Part], shared: Any) -> list[tuple[np.ndarray, Any, Any]]:
-    """Standard error and degrees of freedom of all parts together, and of each alone; and how far it is shown that the
-    part is more than what is shared: above 1 it sets a bound at every level, below only at 1 - .05 times it and more.
+    """Standard error and degrees of freedom of all parts together, and of each alone, with the evidence that the part
+    exceeds the shared variance: above 1 it sets a bound at every level, below only at 1 - .05 times it and more.
     """
     known_parts = [(np.asarray(variance, float), degrees) for variance, degrees in parts]
     known_parts = [
@@ -156,7 +156,7 @@ def crossed_variances(table: np.ndarray, pseudo: float = 0.0) -> tuple[Any, Any,
 def shared_variance(replicates: np.ndarray) -> float:
     """``shared`` for a statistic that is not a mean over samples, from a bootstrap over samples.
 
-    The sum over units of Var_b(x_kb - mean over units of x_b) / (K (K - 1)), an estimate of what is specific to a
+    The sum over units of Var_b(x_kb - mean over units of x_b) / (K (K - 1)), an estimate of the part specific to a
     pair of unit and sample in the mean over units.
 
     Args:

@@ -34,14 +34,14 @@ def _with_settings(method: _Method) -> _Method:
     """Give a method that takes ``**settings`` the signature with each field of :class:`RISESettings`."""
     signature = inspect.signature(method)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    named = [
+    explicit = [
         parameter for parameter in signature.parameters.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
     declared = [
         inspect.Parameter(setting.name, keyword, default=setting.default, annotation=setting.type)
         for setting in fields(RISESettings)
     ]
-    parameters = sorted([*named, *declared], key=lambda parameter: parameter.kind)  # keyword-only ones last
+    parameters = sorted([*explicit, *declared], key=lambda parameter: parameter.kind)  # keyword-only ones last
     method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return method
 

@@ -176,8 +176,8 @@ class RandomMasks:
 
     def draw(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Bits, float32 (n, grid rows, grid columns), and shifts, int64 (n, 2), of masks start to stop - 1."""
-        parts = [(bits[low:high], shifts[low:high]) for bits, shifts, low, high in self._blocks(start, stop)]
-        bits, shifts = (torch.cat(part) for part in zip(*parts, strict=True))
+        blocks = [(bits[low:high], shifts[low:high]) for bits, shifts, low, high in self._blocks(start, stop)]
+        bits, shifts = (torch.cat(tensors) for tensors in zip(*blocks, strict=True))
         return bits.float().view(len(bits), *self.grid), shifts
 
     def by_shift(self, start: int, stop: int) -> Iterator[tuple[Tensor, tuple[int, int]]]:
@@ -224,20 +224,20 @@ class RandomMasks:
         if not self.one_shift:
             bits, shifts = (values.to(device) for values in self.draw(start, stop))
             return rows[shifts[:, 0]] @ (bits.to(dtype) @ columns[shifts[:, 1]].mT)
-        parts = [
+        rendered = [
             rows[down] @ (bits.to(device, dtype, non_blocking=True).view(-1, *self.grid) @ columns[right].T)
             for bits, (down, right) in self.by_shift(start, stop)
         ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return rendered[0] if len(rendered) == 1 else torch.cat(rendered)
 
     def _small_rows(self, start: int, stop: int, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
         """:meth:`rows_of_pixels` with one product per block: for small images calls cost more than arithmetic."""
-        parts = [
+        rendered = [
             bits.to(device, dtype, non_blocking=True)
             @ _upsampled_cells(self.size, self.grid, shift, channels, device, dtype)
             for bits, shift in self.by_shift(start, stop)
         ]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(stop - start, self.size[0], -1)
+        return (rendered[0] if len(rendered) == 1 else torch.cat(rendered)).view(stop - start, self.size[0], -1)
 
     @cached_property
     def upsampling(self) -> tuple[Tensor, Tensor]:

@@ -124,7 +124,7 @@ def run_chunk(runners: Mapping[str, ModelRunner], batches: MaskedBatches, start:
     batch_size = max(runner.size.limit for runner in runners.values())
     # On a GPU several images fill a batch; on a CPU one image's masks do.
     group = max(1, min(count, batch_size // (stop - start))) if batches.inputs.device.type != "cpu" else 1
-    parts: dict[str, list[Tensor]] = {name: [] for name in runners}
+    outputs_of: dict[str, list[Tensor]] = {name: [] for name in runners}
     for first in range(0, count, group):
         images = slice(first, min(first + group, count))
         masked: dict[tuple[torch.dtype, bool], Tensor] = {}
@@ -132,8 +132,8 @@ def run_chunk(runners: Mapping[str, ModelRunner], batches: MaskedBatches, start:
             if runner.form not in masked:
                 masked[runner.form] = batches.masked(runner.prepared, images, start, stop)
             output = runner.in_batches(masked[runner.form], images, count)
-            parts[name].append(output.unflatten(0, (images.stop - images.start, stop - start)))
-    result = {name: outputs[0] if len(outputs) == 1 else torch.cat(outputs) for name, outputs in parts.items()}
+            outputs_of[name].append(output.unflatten(0, (images.stop - images.start, stop - start)))
+    result = {name: outputs[0] if len(outputs) == 1 else torch.cat(outputs) for name, outputs in outputs_of.items()}
     if start == 0:
         _check_again(runners, result)
     return result

@@ -210,7 +210,7 @@ def test_a_session_refreshes_a_fragment_until_the_page_no_longer_asks():
             sent.append(message)
 
     def tell(session, **values):
-        session._take(forward(**values).SerializeToString())
+        session._receive(forward(**values).SerializeToString())
 
     async def use():
         session = app_sessions.Session("http://127.0.0.1:1", "compare")

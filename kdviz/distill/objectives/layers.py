@@ -32,8 +32,8 @@ class FeatureHook:
             logits = network(images)
             maps, vectors = hook.take()
 
-    The network computes what it computes without it. An activation that works in place, right after a hooked layer,
-    changes what that layer put out; the hook then gives the changed numbers.
+    The network's results do not change. An activation that works in place, right after a hooked layer,
+    changes that layer's output; the hook then gives the changed values.
 
     Args:
         network: The network.
@@ -154,7 +154,7 @@ def head_of(network: nn.Module, sample_input: Tensor) -> tuple[str, nn.Module]:
         sample_input: (N, C, H, W), as the network takes it.
 
     Raises:
-        ModelError: The network has no such layer, or goes on computing after it.
+        ModelError: The network has no such layer, or computes further after it.
     """
     head = _head(network, *_run(network, sample_input))
     return head.name, head.module

@@ -1,4 +1,4 @@
-"""Losses as pure functions of logits, and what a student's training minimises.
+"""Losses as pure functions of logits, and the sum that a student's training minimises.
 
 A student minimises (1 - alpha) * CE(labels) + alpha * (a loss against its teacher). That sum is written once, in
 :func:`distillation_loss`; the losses against a teacher are the files of

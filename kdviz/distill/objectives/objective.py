@@ -236,8 +236,8 @@ def freeze(network: nn.Module, trainable: str, head: str) -> None:
     for name in reversed(stages(network, head)):
         if not count:
             break
-        part = network.get_submodule(name).requires_grad_(True)
-        count -= any(parameter.ndim > 1 for parameter in part.parameters())
+        stage = network.get_submodule(name).requires_grad_(True)
+        count -= any(parameter.ndim > 1 for parameter in stage.parameters())
 
 
 def stages(network: nn.Module, head: str) -> list[str]:
@@ -255,4 +255,4 @@ def stages(network: nn.Module, head: str) -> list[str]:
             continue
         is_list = isinstance(child, (nn.Sequential, nn.ModuleList))
         names += [f"{name}.{number}" for number, _ in child.named_children()] if is_list else [name]
-    return [part for part in names if any(True for _ in network.get_submodule(part).parameters())]
+    return [name for name in names if any(True for _ in network.get_submodule(name).parameters())]

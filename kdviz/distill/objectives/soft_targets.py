@@ -1,7 +1,7 @@
 """Arithmetic of softened distributions that keeps its digits at any temperature.
 
 At a high temperature T all softened probabilities are close to 1 / classes, and a divergence, which is then some
-1 / T^2, is what is left when logarithms of nearly equal size are subtracted: in float32 nothing is left from T = 1,000
+1 / T^2, remains after subtracting logarithms of nearly equal size: in float32 nothing remains from T = 1,000
 on. These functions subtract logits instead, which differ as much at any temperature, and only then divides by T. As T
 grows without limit, T^2 * KL becomes the mean squared error of centred logits over 2 (Hinton et al., 2015, eq. 4).
 """
@@ -58,7 +58,7 @@ def _precise(difference: Tensor, q: Tensor, ordinary: Tensor, temperature: float
     apart, where the exponential could overflow and nothing cancels, it is the ordinary sum.
 
     Args:
-        difference: T * log(q / p) but for a constant of each row, (N, k).
+        difference: T * log(q / p) up to a constant per row, (N, k).
         q: Probabilities, (N, k).
         ordinary: KL by the ordinary sum, (N,).
         temperature: T.
@@ -77,11 +77,11 @@ def _precise(difference: Tensor, q: Tensor, ordinary: Tensor, temperature: float
 
 def _second_order(x: Tensor) -> Tensor:
     """(exp(x) - 1 - x) / x^2 for abs(x) <= .25, by its power series: 1 / 2 at 0."""
-    last, *others = reversed(_COEFFICIENTS if x.dtype == torch.float64 else _COEFFICIENTS[:_ENOUGH_IN_FLOAT32])
+    last, *lower = reversed(_COEFFICIENTS if x.dtype == torch.float64 else _COEFFICIENTS[:_ENOUGH_IN_FLOAT32])
     total = x * last
-    for coefficient in others[:-1]:
+    for coefficient in lower[:-1]:
         total = (total + coefficient) * x
-    return total + others[-1]
+    return total + lower[-1]
 
 
 def _logarithm_ratio(x: Tensor) -> Tensor:

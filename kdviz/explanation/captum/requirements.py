@@ -68,5 +68,5 @@ def _activations(model: nn.Module, allowed: tuple[type, ...] = ()) -> str:
     """Names of the activations of a model, except for ``allowed`` ones."""
     from torch import nn
 
-    used = {type(module) for module in model.modules() if type(module).__module__ == nn.ReLU.__module__}
-    return ", ".join(sorted(kind.__name__ for kind in used - set(allowed)))
+    kinds = {type(module) for module in model.modules() if type(module).__module__ == nn.ReLU.__module__}
+    return ", ".join(sorted(activation.__name__ for activation in kinds - set(allowed)))
