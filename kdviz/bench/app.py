@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kdviz.bench import app_load, app_pages
 from kdviz.bench.app_browser import chromium_path
-from kdviz.bench.app_rows import TargetRow, single
-from kdviz.bench.app_server import Server, end_in_order
+from kdviz.bench.app_rows import TargetRow, single_row
+from kdviz.bench.app_server import Server, end_on_sigterm
 from kdviz.core.errors import SettingError
 
 
@@ -61,7 +61,7 @@ def bench_app(
     if unknown:
         raise SettingError(f"'{unknown[0]}' is no part of the bench of the app; there are: {', '.join(PARTS)}.")
     chromium_path()  # fail now, not after minutes
-    end_in_order()
+    end_on_sigterm()
     effort = Effort(**{**vars(QUICK if quick else Effort()), "hour": hour})
     for name in parts or PARTS:
         yield from PARTS[name](effort, None if data is None else Path(data))
@@ -112,7 +112,7 @@ def _memory(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
 
 def _errors(server: Server, part: str) -> TargetRow:
     """The number of errors: times of failed pages would be meaningless."""
-    return single(f"errors_{part}", f"errors in the server's log, {part}", server.problems, 0, "")
+    return single_row(f"errors_{part}", f"errors in the server's log, {part}", server.problems, 0, "")
 
 
 PARTS: dict[str, Callable[[Effort, Path | None], Iterator[TargetRow]]] = {

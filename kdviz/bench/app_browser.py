@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from kdviz.bench.app_rows import parts_of
+from kdviz.bench.app_rows import time_parts
 from kdviz.core.errors import KdvizError, SettingError
 
 FLAGS = (
@@ -88,7 +88,7 @@ def watch(page: Any, name: str, condition: str, value: Any = None) -> None:
     page.evaluate(f"(value) => {{ const b = kdvizBench; b.watch('{name}', () => {condition}); }}", value)
 
 
-def seen(page: Any, name: str, what: str) -> float:
+def time_shown(page: Any, name: str, what: str) -> float:
     """When a watched condition first held on screen, in the page's milliseconds.
 
     Raises:
@@ -101,17 +101,17 @@ def seen(page: Any, name: str, what: str) -> float:
     return time
 
 
-def until(page: Any, condition: str, what: str) -> float:
+def wait_until(page: Any, condition: str, what: str) -> float:
     """Wait for a condition of :func:`watch`; return when it held.
 
     Raises:
         KdvizError: It did not hold within four minutes.
     """
     watch(page, "until", condition)
-    return seen(page, "until", what)
+    return time_shown(page, "until", what)
 
 
 def click_parts(page: Any, shown: float) -> tuple[float, dict[str, float]]:
     """Seconds from the last click to a moment of the page, and their parts."""
     clicked, sent, received = page.evaluate("[kdvizBench.clicked, kdvizBench.sent, kdvizBench.received]")
-    return (shown - clicked) / 1000, parts_of(clicked, shown, sent, received)
+    return (shown - clicked) / 1000, time_parts(clicked, shown, sent, received)

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from kdviz.bench.app_rows import TargetRow, measured, median, percentile, single, slope
+from kdviz.bench.app_rows import TargetRow, median, percentile, repeated_row, single_row, slope
 from kdviz.bench.app_server import Server
 from kdviz.bench.app_sessions import PageRun, Session
 
@@ -62,10 +62,10 @@ def many_sessions(server: Server, seconds: float) -> Iterator[TargetRow]:
         "kB an answer": median([run.size for run in runs]) / 1000,
     }
     text = f"rerun of Compare, {SESSIONS} sessions once a second, one job running"
-    yield measured("rerun", text, [run.seconds * 1000 for run in runs], 100, "ms", judged="p95", where=where)
+    yield repeated_row("rerun", text, [run.seconds * 1000 for run in runs], 100, "ms", judged="p95", where=where)
     amount, how = load.memory
     text = f"server memory with {SESSIONS} sessions ({how})"
-    yield single("memory", text, amount / 1000, _MOST_GB, "GB", counted=how, pss_gb=load.pss / 1000)
+    yield single_row("memory", text, amount / 1000, _MOST_GB, "GB", counted=how, pss_gb=load.pss / 1000)
 
 
 async def _load(server: Server, seconds: float) -> Load:
@@ -159,7 +159,7 @@ def growth(server: Server, computations: int, masks: int, hour: bool) -> Iterato
         "last_mb": amounts[-1] if amounts else math.nan,
         "megabytes": amounts,
     }
-    yield single("memory_growth", text, lower_bound, _MOST_GROWTH, "MB", **details)
+    yield single_row("memory_growth", text, lower_bound, _MOST_GROWTH, "MB", **details)
 
 
 async def _compute(server: Server, masks: int, unfinished: Callable[[int], bool]) -> tuple[list[float], list[float]]:

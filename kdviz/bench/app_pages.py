@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from kdviz.bench.app_browser import browser, click_parts, new_page, seen, until, watch
+from kdviz.bench.app_browser import browser, click_parts, new_page, time_shown, wait_until, watch
 from kdviz.bench.app_processes import cpu_seconds, idle_from
-from kdviz.bench.app_rows import TargetRow, measured, medians, percentile, single
+from kdviz.bench.app_rows import TargetRow, medians, percentile, repeated_row, single_row
 from kdviz.bench.app_server import Server
 from kdviz.core.errors import KdvizError
 
@@ -60,11 +60,13 @@ def opening(repeats: int, starts: int) -> Iterator[TargetRow]:
                 warm[path].append(usable)
                 parts[path].append(where)
     all_parts = medians([part for page_parts in parts.values() for part in page_parts])
-    yield measured("first_paint", "first contentful paint, empty cache", paints, 1.5, where=all_parts)
-    yield measured("usable_first_screen", "first screen usable, warm server", warm[""], 2.0, where=medians(parts[""]))
+    yield repeated_row("first_paint", "first contentful paint, empty cache", paints, 1.5, where=all_parts)
+    yield repeated_row(
+        "usable_first_screen", "first screen usable, warm server", warm[""], 2.0, where=medians(parts[""])
+    )
     text = "Compare usable with maps, warm server"
-    yield measured("usable_compare", text, warm["compare"], 2.0, where=medians(parts["compare"]))
-    row = measured("usable_after_start", "first screen usable, first view after the start", first, 4.0)
+    yield repeated_row("usable_compare", text, warm["compare"], 2.0, where=medians(parts["compare"]))
+    row = repeated_row("usable_after_start", "first screen usable, first view after the start", first, 4.0)
     yield TargetRow(
         row.key, row.text, row.value, row.unit, {**row.details, "seconds_since_start": since_start}, row.target
     )
@@ -77,8 +79,8 @@ def _open(launched: Any, server: Server, path: str) -> tuple[float, float, dict[
     """
     with new_page(launched) as page:
         page.goto(f"{server.address}/{path}", wait_until="commit")
-        usable = until(page, f"b.quiet() && ({_settled() if path else 'true'})", "a page that can be used") / 1000
-        until(page, f"{_PAINTED} !== undefined", "anything")  # it is reported only after it is on screen
+        usable = wait_until(page, f"b.quiet() && ({_settled() if path else 'true'})", "a page that can be used") / 1000
+        wait_until(page, f"{_PAINTED} !== undefined", "anything")  # it is reported only after it is on screen
         painted = page.evaluate(_PAINTED) / 1000
         where = {name: value / 1000 for name, value in page.evaluate(_NAVIGATION).items()}
         return painted, usable, {**where, "the page's run and drawing": usable - sum(where.values())}
@@ -99,19 +101,19 @@ def compare(server: Server, repeats: int, masks: int = MASKS) -> Iterator[Target
             _watch_maps(page, masks)
             page.locator(_STRIP).nth(button).click()
             for name, times, parts in (("first", first, first_parts), ("settled", settled, settled_parts)):
-                seconds, where = click_parts(page, seen(page, name, "maps"))
+                seconds, where = click_parts(page, time_shown(page, name, "maps"))
                 times.append(seconds)
                 parts.append(where)
-        yield measured("first_maps", "click to first maps", first, 0.7, where=medians(first_parts))
+        yield repeated_row("first_maps", "click to first maps", first, 0.7, where=medians(first_parts))
         text = f"click to settled maps, {masks:,} masks, MNIST"
-        yield measured("settled_maps", text, settled, 2.5, where=medians(settled_parts))
+        yield repeated_row("settled_maps", text, settled, 2.5, where=medians(settled_parts))
         yield from _in_the_browser(page, 30 if repeats < 5 else 120)
 
 
 def _another_sample(page: Any, server: Server, seed: int, masks: int = MASKS) -> int:
     """Open Compare with new masks; return the index of a thumbnail that is not selected."""
     page.goto(f"{server.address}/compare?masks={masks}&seed={1000 + seed}", wait_until="commit")
-    until(page, f"b.quiet() && ({_settled(masks)})", "settled maps")
+    wait_until(page, f"b.quiet() && ({_settled(masks)})", "settled maps")
     count = page.evaluate(f"kdvizBench.all('{_STRIP}').length")
     return 1 + seed % (count - 1)
 
@@ -148,8 +150,8 @@ def _in_the_browser(page: Any, count: int) -> Iterator[TargetRow]:
         traffic += page.evaluate("kdvizBench.traffic()") - before
         where = {"time between frames": percentile(pace, 50), "p95": percentile(pace, 95)}
         key = f"frame_{name.replace(' ', '_')}"
-        yield measured(key, f"{name}: work for a frame", work, _FRAME_MS, "ms", judged="p95", where=where)
-    yield single("frame_requests", "messages and requests during all of these", traffic, 0, "")
+        yield repeated_row(key, f"{name}: work for a frame", work, _FRAME_MS, "ms", judged="p95", where=where)
+    yield single_row("frame_requests", "messages and requests during all of these", traffic, 0, "")
 
 
 # stopping -------------------------------------------------------------------------------------------------------------
@@ -165,20 +167,20 @@ def stopping(server: Server, repeats: int) -> Iterator[TargetRow]:
                 _long_job(page, server, number)
                 watch(page, "stopped", "b.find('.st-key-again button') && !b.find('.st-key-stop button')")
                 page.locator(".st-key-stop button").click()
-                seconds, where = click_parts(page, seen(page, "stopped", "that it stopped"))
+                seconds, where = click_parts(page, time_shown(page, "stopped", "that it stopped"))
                 stop_times.append(seconds)
                 parts.append(where)
-        yield measured("stop_shown", "Stop shown as stopped", stop_times, 0.5, where=medians(parts))
+        yield repeated_row("stop_shown", "Stop shown as stopped", stop_times, 0.5, where=medians(parts))
         idle_times = [_close(launched, server, repeats + number) for number in range(repeats)]
         text = "a closed tab's work cancelled: the worker's CPU rests"
-        yield measured("closed_tab", text, idle_times, 2.0)
+        yield repeated_row("closed_tab", text, idle_times, 2.0)
 
 
 def _long_job(page: Any, server: Server, seed: int) -> None:
     """Start a job that takes far longer than it is allowed to run."""
     query = f"masks={LONG}&baseline2=grey&seed={2000 + seed}"
     page.goto(f"{server.address}/compare?{query}", wait_until="commit")
-    until(page, "b.maps() && b.find('.st-key-stop button')", "a computation under way")
+    wait_until(page, "b.maps() && b.find('.st-key-stop button')", "a computation under way")
 
 
 def _close(launched: Any, server: Server, seed: int) -> float:
@@ -240,7 +242,7 @@ def people(server: Server, rounds: int, masks: int = MASKS) -> Iterator[TargetRo
             everyone += seconds
             parts += where
     text = f"{PEOPLE} people computing at once: the last one's first maps"
-    row = measured("five_people", text, worst, 3.0, judged="worst", where=medians(parts))
+    row = repeated_row("five_people", text, worst, 3.0, judged="worst", where=medians(parts))
     details = {**row.details, "median_of_everyone": percentile(everyone, 50)}
     yield TargetRow(row.key, row.text, row.value, row.unit, details, row.target)
 
@@ -256,7 +258,7 @@ def _together(launched: Any, server: Server, number: int, masks: int) -> tuple[l
         click = f"setTimeout(() => kdvizBench.all('{_STRIP}')[kdvizBench.button].click(), at - Date.now())"
         for page in pages:
             page.evaluate(f"(at) => {{ {click}; }}", start)
-        clicks = [click_parts(page, seen(page, "first", "first maps")) for page in pages]
+        clicks = [click_parts(page, time_shown(page, "first", "first maps")) for page in pages]
         return [seconds for seconds, _ in clicks], [where for _, where in clicks]
 
 
@@ -274,7 +276,7 @@ def gallery(models: Path, name: str, samples: int, repeats: int) -> Iterator[Tar
         for number in range(repeats + 1):
             with new_page(launched) as page:
                 page.goto(f"{server.address}/compare?experiment={name}", wait_until="commit")
-                until(page, f"b.quiet() && ({_settled()})", "settled maps")
+                wait_until(page, f"b.quiet() && ({_settled()})", "settled maps")
                 seconds, where = _thumbnails(page, page.get_by_role("link", name="Mistakes"))
                 if not number:
                     cold = seconds  # the server reads the experiment's table
@@ -287,9 +289,11 @@ def gallery(models: Path, name: str, samples: int, repeats: int) -> Iterator[Tar
                     seconds, where = _thumbnails(page, page.get_by_role("button", name="Next page").first)
                     turned.append(seconds)
                     turned_parts.append(where)
-    row = measured("gallery_opens", f"Mistakes opens, {samples:,} samples", opened, 1.0, where=medians(opened_parts))
+    row = repeated_row(
+        "gallery_opens", f"Mistakes opens, {samples:,} samples", opened, 1.0, where=medians(opened_parts)
+    )
     yield TargetRow(row.key, row.text, row.value, row.unit, {**row.details, "first_seconds": cold}, row.target)
-    yield measured("gallery_next", "its next page", turned, 0.3, where=medians(turned_parts))
+    yield repeated_row("gallery_next", "its next page", turned, 0.3, where=medians(turned_parts))
 
 
 def _thumbnails(page: Any, control: Any) -> tuple[float, dict[str, float]]:
@@ -301,4 +305,4 @@ def _thumbnails(page: Any, control: Any) -> tuple[float, dict[str, float]]:
         " kdvizBench.drawn('.kg [role=option] .pic', () => sheet() && sheet() !== before); }"
     )
     control.click()
-    return click_parts(page, seen(page, "drawn", "other thumbnails"))
+    return click_parts(page, time_shown(page, "drawn", "other thumbnails"))

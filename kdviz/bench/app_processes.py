@@ -53,10 +53,10 @@ def memory(pids: Iterable[int]) -> tuple[float, str]:
             texts.append((_PROC / str(pid) / "smaps").read_text(errors="replace"))
         except OSError:  # it has ended
             continue
-    return together(texts) / MB, "PSS, files once"
+    return total_bytes(texts) / MB, "PSS, files once"
 
 
-def together(smaps: Iterable[str]) -> float:
+def total_bytes(smaps: Iterable[str]) -> float:
     """Bytes of processes from their ``/proc/PID/smaps``: PSS of private memory, and each file's pages once."""
     private = 0.0
     files: dict[str, float] = defaultdict(float)

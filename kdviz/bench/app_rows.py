@@ -28,7 +28,7 @@ class TargetRow(Measurement):
         return None if math.isnan(self.value) else self.value <= self.target
 
 
-def measured(
+def repeated_row(
     key: str,
     text: str,
     values: Sequence[float],
@@ -52,7 +52,7 @@ def measured(
     return TargetRow(key, text, value, unit, {**details, **({"where": dict(where)} if where else {})}, target)
 
 
-def single(key: str, text: str, value: float, target: float, unit: str, **details: Any) -> TargetRow:
+def single_row(key: str, text: str, value: float, target: float, unit: str, **details: Any) -> TargetRow:
     """The row of a figure that was measured once, or was computed from many."""
     passed = None if math.isnan(value) else value <= target
     return TargetRow(key, text, value, unit, {"target": target, "passed": passed, **details}, target)
@@ -135,7 +135,7 @@ def slope(x: Sequence[float], y: Sequence[float], blocks: int = 10) -> Slope:
     return Slope(fit.slope, math.sqrt(residual_sum / (count - 2) / spread))
 
 
-def parts_of(begun: float, seen: float, sent: Sequence[float], received: Sequence[float]) -> dict[str, float]:
+def time_parts(begun: float, seen: float, sent: Sequence[float], received: Sequence[float]) -> dict[str, float]:
     """The parts of the time from a click to its effect, in seconds.
 
     Args:

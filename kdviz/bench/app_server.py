@@ -132,7 +132,7 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def end_in_order() -> None:
+def end_on_sigterm() -> None:
     """Let SIGTERM end this process as Ctrl-C does, so that the processes that it started are ended too."""
 
     def stop(number: int, frame: FrameType | None) -> None:

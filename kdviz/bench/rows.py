@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from kdviz.compress.forms import processor
+from kdviz.compress.forms import processor_name
 
 
 @dataclass(frozen=True)
@@ -33,5 +33,5 @@ class Measurement:
 
 def about(device: torch.device) -> dict[str, Any]:
     """Details of the machine, so that figures can be compared."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "time": time.strftime("%F")}

@@ -43,7 +43,7 @@ def cost_table(forms: Sequence[ModelForm], device: torch.device) -> pa.Table:
 
     machine = {
         "device": str(device),
-        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         "cores": os.cpu_count() or 1,
         "torch": torch.__version__,
         "onnxruntime": _onnxruntime_version(),
@@ -89,7 +89,7 @@ def _onnxruntime_version() -> str | None:
     return str(onnxruntime.__version__)
 
 
-def processor() -> str:
+def processor_name() -> str:
     """The processor's name, as far as the system tells."""
     import platform
 

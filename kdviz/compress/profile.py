@@ -19,7 +19,7 @@ from kdviz.compress.cost import Form, wilson
 from kdviz.compress.forms import CPU, ModelForm, cost_table
 from kdviz.compress.onnx_export import exporter_problem, float_file, int8_file
 from kdviz.compress.operations import operations_of
-from kdviz.compress.timing import Settings, timed
+from kdviz.compress.timing import Settings, time_forms
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError, KdvizError, SettingError, UnknownNameError
 from kdviz.core.vocabulary import Split
@@ -129,7 +129,7 @@ def profile(
             form.accuracy = _accuracy(experiment, form, samples, device)
         for number, threads in enumerate(settings.threads):
             torch.set_num_threads(threads)
-            for share in timed(experiment, forms, threads, settings, device):
+            for share in time_forms(experiment, forms, threads, settings, device):
                 yield ProfileProgress(0.5 + 0.5 * (number + share) / len(settings.threads), "times", tuple(notes))
     finally:
         torch.set_num_threads(threads_before)

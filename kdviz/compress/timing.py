@@ -46,7 +46,7 @@ class Settings:
         return self.batches or (1, 256 if height * width <= _SMALL else 8)
 
 
-def timed(
+def time_forms(
     experiment: Experiment, forms: Sequence[ModelForm], threads: int, settings: Settings, device: torch.device
 ) -> Iterator[float]:
     """Time all forms, round by round; yield the share that is done."""

@@ -28,14 +28,14 @@ from kdviz.distill.prediction import predict_logits
 from kdviz.distill.sources import LabelBudget, ModelSource, labelled_part
 from kdviz.distill.stages import (
     Stage,
+    concatenate,
+    doubt_stages,
+    doubts_record,
     is_statistic,
-    joined,
-    recorded_doubts,
-    stages_of_doubts,
-    stages_of_training,
     training_record,
+    training_stages,
 )
-from kdviz.distill.storage.interrupted import Unfinished, forget_unfinished
+from kdviz.distill.storage.interrupted import UnfinishedTrainings, forget_unfinished
 from kdviz.distill.storage.run_files import weights_of
 from kdviz.distill.training import TrainingProgress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
@@ -111,34 +111,34 @@ def train_experiment(
     if config.feature_loss:
         trainer.require_layers(fresh, networks[0])
     data_doubts = of_data(splits)
-    yield from stages_of_doubts("data", 0, count, data_doubts)
+    yield from doubt_stages("data", 0, count, data_doubts)
     teacher_runs = zip(teachers, recipes, roles, networks, strict=True)
     for number, (origin, recipe, role, network) in enumerate(teacher_runs, 1):
         record: dict[str, Any] = {"weights_from": origin.source, "trained": False}
         if not origin.trained:
-            yield from stages_of_training(role, number, count, trainer.fit(role, network, trainer.train, recipe))
+            yield from training_stages(role, number, count, trainer.fit(role, network, trainer.train, recipe))
             record = training_record(recipe, trainer.train, splits[Split.VALIDATION], distilled=False)
             record |= trainer.provenance(origin)
         check_teacher(network.eval().requires_grad_(False), experiment.classes, trainer.train.classes)
         doubts = trainer.validation_doubts(role, network, pretrained=origin.trained)
-        yield from stages_of_doubts(role, number, count, doubts)
-        experiment.add_run(role, origin.name, network, record | recorded_doubts([*doubts, *data_doubts]), {})
+        yield from doubt_stages(role, number, count, doubts)
+        experiment.add_run(role, origin.name, network, record | doubts_record([*doubts, *data_doubts]), {})
         data_doubts = []
 
     if teacher_logits is not None:
         doubts = logits_doubts(Role.TEACHER, teacher_logits, trainer.train)
-        yield from stages_of_doubts(Role.TEACHER, 0, count, doubts)
+        yield from doubt_stages(Role.TEACHER, 0, count, doubts)
         data_doubts = [*doubts, *data_doubts]
     start = trainer.keep_start(fresh) if student.weights is not None else ""
     for number, role in ((count - 1, Role.KD_STUDENT), (count, Role.STUDENT)):
         distilled, network = role == Role.KD_STUDENT, copy.deepcopy(fresh)
         training, soft = trainer.kd_training_set(networks, teacher_logits) if distilled else (trainer.train, None)
         teachers_or_logits = (networks, teacher_logits) if distilled else ((), None)
-        yield from stages_of_training(
+        yield from training_stages(
             role, number, count, trainer.fit(role, network, training, config, soft, *teachers_or_logits)
         )
         record = training_record(config, training, splits[Split.VALIDATION], distilled=distilled)
-        record |= trainer.provenance(student) | ({"start": start} if start else {}) | recorded_doubts(data_doubts)
+        record |= trainer.provenance(student) | ({"start": start} if start else {}) | doubts_record(data_doubts)
         experiment.add_run(role, student.name, network, record, {})
         data_doubts = []
     experiment.set_aside_tables()
@@ -182,7 +182,7 @@ class ExperimentTrainer:
         self._validation = splits[Split.VALIDATION]
         self.train, self._unlabelled = splits[Split.TRAIN], None
         self._data = self.train.fingerprint[:16]
-        self._unfinished = Unfinished(self.store, self._inputs(splits))
+        self._unfinished = UnfinishedTrainings(self.store, self._inputs(splits))
         if few.samples:
             labelled, unlabelled = labelled_part(self.train, few.samples, config.seed)
             self._unlabelled = splits[Split.TRAIN].take(unlabelled)
@@ -219,13 +219,13 @@ class ExperimentTrainer:
             SettingError: Some of its weights would stay random.
         """
         network, missing = origin.build(self.spec, self.classes, config.seed)
-        self._try(network, origin.name)
+        self._check_image_size(network, origin.name)
         if not origin.trained:
             self.require_trained(network, missing, config, role)
         return network
 
     @torch.no_grad()
-    def _try(self, network: nn.Module, name: str) -> None:
+    def _check_image_size(self, network: nn.Module, name: str) -> None:
         try:
             network.eval()(torch.zeros(2, self.spec.channels, *self.spec.size))
         except (RuntimeError, ValueError, AssertionError) as error:
@@ -290,7 +290,7 @@ class ExperimentTrainer:
         head = backbone.linear_head()
         features, validation = (backbone.as_samples(samples) for samples in (training, self._validation))
         yield from fit(head, features, validation, backbone.head_spec().normalise, config, soft, checkpoint=checkpoint)
-        backbone.put_head(head)
+        backbone.set_head(head)
         self._backbones[id(network)] = backbone
 
     def validation_doubts(self, role: str, network: nn.Module, *, pretrained: bool) -> list[Doubt]:
@@ -322,7 +322,7 @@ class ExperimentTrainer:
             )
             confidence, pseudo_labels = mean.softmax(1).max(1)
             confident = confidence >= self.few.pseudo_labels
-            training = joined(training, replace(unlabelled, labels=pseudo_labels).take(confident))
+            training = concatenate(training, replace(unlabelled, labels=pseudo_labels).take(confident))
             soft = None if soft is None else torch.cat([soft, teacher_logits[..., confident, :]], dim=-2)
         return training, soft
 

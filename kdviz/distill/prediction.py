@@ -31,7 +31,7 @@ def predict_logits(
     return batch_logits(network.to(torch_device), samples, normalise, torch_device, bf16)
 
 
-def laid_out(inputs: Tensor) -> Tensor:
+def to_channels_last(inputs: Tensor) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last) if inputs.shape[1] > 1 else inputs
 
 
@@ -45,7 +45,8 @@ def batch_logits(
     size = max(8, min(500, _BATCH_VALUES // max(1, samples.images[:1].numel())))
     with autocast(device, bf16):
         logits = [
-            network(laid_out(normalise(images.to(device)))).float().cpu() for images in samples.images.split(size)
+            network(to_channels_last(normalise(images.to(device)))).float().cpu()
+            for images in samples.images.split(size)
         ]
     network.train(was_training)
     return torch.cat(logits).clone()

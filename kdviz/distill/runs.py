@@ -30,11 +30,11 @@ from kdviz.distill.objectives.objective import freeze
 from kdviz.distill.prediction import predict_logits
 from kdviz.distill.storage.run_files import (
     StoredCheckpoint,
-    content_of,
     has_snapshot,
     is_finished,
     new_network,
     read_array,
+    read_content,
     snapshot_name,
     weights_of,
     write_array,
@@ -117,7 +117,7 @@ def _beginning(run: TrainingRun, store: Store, splits: Mapping[str, LabelledImag
     training = splits[Split.TRAIN]
     network = new_network(run.network, run.spec, len(training.classes), run.config.seed)
     if run.start:
-        network.load_state_dict(load_safetensors(content_of(store, run.start)))
+        network.load_state_dict(load_safetensors(read_content(store, run.start)))
     if run.config.trainable != "all":
         head, _ = head_of(network, run.spec.normalise(training.images[:2]))
         freeze(network, run.config.trainable, head)
@@ -130,7 +130,7 @@ def _teacher(run: TrainingRun, store: Store, classes: int) -> nn.Module:
     epoch = file_name.removesuffix(".npy").rpartition("-")[2]
     weights_name = snapshot_name(int(epoch)) if epoch.isdecimal() else "weights.safetensors"
     network = build_network(run.teacher_network, classes=classes, channels=run.spec.channels, size=run.spec.size)
-    network.load_state_dict(load_safetensors(content_of(store, f"{identity}/{weights_name}")))
+    network.load_state_dict(load_safetensors(read_content(store, f"{identity}/{weights_name}")))
     return network.eval().requires_grad_(False)
 
 

@@ -29,17 +29,17 @@ class Stage:
     warnings: tuple[str, ...] = ()
 
 
-def stages_of_training(role: str, number: int, count: int, steps: Iterable[TrainingProgress]) -> Iterator[Stage]:
+def training_stages(role: str, number: int, count: int, steps: Iterable[TrainingProgress]) -> Iterator[Stage]:
     return (Stage(role, number, count, progress) for progress in steps)
 
 
-def stages_of_doubts(name: str, number: int, count: int, doubts: Sequence[Doubt]) -> Iterator[Stage]:
+def doubt_stages(name: str, number: int, count: int, doubts: Sequence[Doubt]) -> Iterator[Stage]:
     """A stage of warnings, or none."""
     if doubts:
         yield Stage(name, number, count, None, tuple(doubt.text for doubt in doubts))
 
 
-def recorded_doubts(doubts: Sequence[Doubt]) -> dict[str, Any]:
+def doubts_record(doubts: Sequence[Doubt]) -> dict[str, Any]:
     """The entry of a training record for these doubts; empty for none."""
     return {KEY: [doubt.to_json() for doubt in doubts]} if doubts else {}
 
@@ -48,7 +48,7 @@ def is_statistic(name: str) -> bool:
     return name.endswith(("running_mean", "running_var"))
 
 
-def joined(first: LabelledImages, second: LabelledImages) -> LabelledImages:
+def concatenate(first: LabelledImages, second: LabelledImages) -> LabelledImages:
     """The samples of both, in one split."""
     have_names = first.names is not None and second.names is not None
     return replace(

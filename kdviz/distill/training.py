@@ -148,7 +148,7 @@ def _steps(
     objective: Objective,
     checkpoint: Checkpoint | None,
 ) -> Iterator[TrainingProgress]:
-    warnings = _doubts(network, train, normalise, config, objective) if objective.teaches else ()
+    warnings = _doubts(network, train, normalise, config, objective) if objective.has_teacher else ()
     training = _Training(network, objective.projection, config, device)
     if checkpoint is not None:
         yield from training.resume(checkpoint)
@@ -173,7 +173,7 @@ def _steps(
         if not torch.isfinite(total):
             raise ModelError(f"The loss became {mean_loss} in epoch {epoch}; try a lower learning rate.")
         validation_logits = batch_logits(network, validation, normalise, device, config.bf16)
-        distils = objective.teaches and config.teaches_in(epoch)
+        distils = objective.has_teacher and config.teaches_in(epoch)
         yield training.ended(
             TrainingProgress(
                 epoch,

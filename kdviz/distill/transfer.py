@@ -143,7 +143,7 @@ class Backbone:
         """Logits of the network, computed from the stored features: float32 (N, classes)."""
         return self.linear_head().eval()(self.features(samples)[:, :, None, None])
 
-    def put_head(self, head: nn.Module) -> None:
+    def set_head(self, head: nn.Module) -> None:
         """Give the network the weights of a trained :data:`HEAD`."""
         linear = head.get_submodule("1")
         with torch.no_grad():

@@ -25,7 +25,7 @@ from kdviz.rise.states import Activation, ModelWithActivation, RISEState, softma
 from kdviz.rise.stopping import StoppingRule
 from kdviz.rise.streaming import stream_scores
 from kdviz.rise.targets import Target, select_scores
-from kdviz.rise.validation import check_images, only_tensor
+from kdviz.rise.validation import check_images, unwrap_tuple
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -125,7 +125,7 @@ class RISE(PerturbationAttribution):
     def _states(
         self, inputs: Any, baselines: Any, target: Target, additional_forward_args: Any, settings: RISESettings
     ) -> Iterator[RISEState]:
-        images, base = only_tensor(inputs), only_tensor(baselines)
+        images, base = unwrap_tuple(inputs), unwrap_tuple(baselines)
         check_images(images)
         masks = masks_for((images.shape[-2], images.shape[-1]), settings)
         stop = StoppingRule(masks, settings.estimator, settings.reliability, settings.seconds)

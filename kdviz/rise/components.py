@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdviz.rise.groups import groups_of, parts_of
+from kdviz.rise.groups import group_parts, groups_of
 from kdviz.rise.masks import RandomMasks
 
 _KEPT_VARIANCE = 1 - 1e-4  # share of the masks' variance in the components that are used
@@ -125,7 +125,7 @@ def design_of(masks: RandomMasks, count: int) -> Design:
     groups, k = groups_of(masks, count), int(components(masks.size, masks.grid).kept.sum())
     gram = torch.zeros(groups.count, k, k, dtype=torch.float64)
     total = torch.zeros(groups.count, k, dtype=torch.float64)
-    for part in projected(masks, count):
+    for part in project_masks(masks, count):
         for unit, product in part.grams():
             gram[unit] += product
         total.index_add_(0, part.groups, part.total())
@@ -133,7 +133,7 @@ def design_of(masks: RandomMasks, count: int) -> Design:
     return Design(gram, total, values.clamp_min(0), vectors)
 
 
-def projected(masks: RandomMasks, count: int) -> Iterator[Part]:
+def project_masks(masks: RandomMasks, count: int) -> Iterator[Part]:
     """Masks 0 to count - 1 in their principal components, straight from bits and shifts."""
     if masks.one_shift and count > masks.block:
         full_blocks = count // masks.block
@@ -154,7 +154,7 @@ def _single(masks: RandomMasks, count: int) -> Iterator[Part]:
     """The parts of masks without whole blocks."""
     basis = components(masks.size, masks.grid)
     _, shifts = masks.draw(0, count)
-    for number, index, bits, shift in parts_of(masks, count, groups_of(masks, count)):
+    for number, index, bits, shift in group_parts(masks, count, groups_of(masks, count)):
         centred, group = bits - masks.probability, torch.tensor([number])
         if shift is not None:
             yield Part(group, index, centred.unsqueeze(0), cells_of(masks.size, masks.grid, shift).unsqueeze(0))

@@ -16,7 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from kdviz.rise.components import Design, cells_of, components, design_of, projected, variance_of
+from kdviz.rise.components import Design, cells_of, components, design_of, project_masks, variance_of
 from kdviz.rise.groups import Groups, groups_of
 from kdviz.rise.masks import RandomMasks
 
@@ -58,8 +58,8 @@ class LinearModel:
         Returns:
             Cov(h, M), float64 (k, targets, H, W), and f - h under all masks, (k, targets, n).
         """
-        slopes, starts = self._linear(selected.double(), *self._sums, self._penalty)
-        return self._covariance(slopes), self.scores - self._predicted(slopes, starts)
+        slopes, intercepts = self._linear(selected.double(), *self._sums, self._penalty)
+        return self._covariance(slopes), self.scores - self._predicted(slopes, intercepts)
 
     @cached_property
     def slope(self) -> Tensor:
@@ -98,7 +98,7 @@ class LinearModel:
     def _group_sums(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Sum v Z, (groups, rows, components), and sum v, (groups, rows), of values (rows, n)."""
         cross = torch.zeros(self.groups.count, len(values), len(self._design.values), dtype=torch.float64)
-        for part in projected(self.masks, values.shape[1]):
+        for part in project_masks(self.masks, values.shape[1]):
             cross.index_add_(0, part.groups, part.cross(part.of(values)))
         level = torch.zeros(self.groups.count, len(values), dtype=torch.float64)
         return cross, level.index_add_(0, self.groups.numbers, values.T.contiguous())
@@ -125,21 +125,21 @@ class LinearModel:
 
     def _linear(self, selections: Tensor, cross: Tensor, level: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
         """Slopes (k, rows, components) and intercepts (k, rows) of a ridge regression on the selected groups each."""
-        slopes, starts = [], []
+        slopes, intercepts = [], []
         for selection in selections:
             size, total = selection @ self.groups.sizes, selection @ self._design.total
             mean, gram = selection @ level / size, torch.tensordot(selection, self._design.gram, 1)
             slope = _ridge(gram, torch.tensordot(selection, cross, 1) - mean[:, None] * total, penalty)
             slopes.append(slope)
-            starts.append(mean - slope @ (total / size))
-        return torch.stack(slopes), torch.stack(starts)
+            intercepts.append(mean - slope @ (total / size))
+        return torch.stack(slopes), torch.stack(intercepts)
 
-    def _predicted(self, slopes: Tensor, starts: Tensor) -> Tensor:
+    def _predicted(self, slopes: Tensor, intercepts: Tensor) -> Tensor:
         """The linear functions a + b . Z of every mask, (k, rows, n), from (k, rows, components) and (k, rows)."""
-        result = torch.empty(starts.numel(), self.scores.shape[1], dtype=torch.float64)
-        for part in projected(self.masks, self.scores.shape[1]):
+        result = torch.empty(intercepts.numel(), self.scores.shape[1], dtype=torch.float64)
+        for part in project_masks(self.masks, self.scores.shape[1]):
             result[:, part.index] = part.predicted(slopes.flatten(0, 1)).transpose(0, 1).flatten(1)
-        return result.view(*starts.shape, -1) + starts.unsqueeze(2)
+        return result.view(*intercepts.shape, -1) + intercepts.unsqueeze(2)
 
     def _covariance(self, slopes: Tensor) -> Tensor:
         """Cov(b . Z, M), (..., H, W), from (..., components)."""
@@ -179,18 +179,18 @@ class LogisticModel(LinearModel):
         return self._without_sigmoid(self.all_groups)
 
     def _without_sigmoid(self, selected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        slopes, starts = self._linear(selected.double(), *self._odds_fit)
-        return slopes, starts, self.scores - self._predicted(slopes, starts).sigmoid_()
+        slopes, intercepts = self._linear(selected.double(), *self._odds_fit)
+        return slopes, intercepts, self.scores - self._predicted(slopes, intercepts).sigmoid_()
 
     def fit(self, selected: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`LinearModel.fit`."""
         if selected.all():
-            slopes, starts, residuals = self._full_fit
+            slopes, intercepts, residuals = self._full_fit
             second, level = self._linear(selected.double(), *self._residual_fit)
         else:
-            slopes, starts, residuals = self._without_sigmoid(selected)
+            slopes, intercepts, residuals = self._without_sigmoid(selected)
             second, level = self._fit_residuals(selected, residuals)
-        covariance = self._covariance(second) + covariance_of_sigmoid(self.masks, slopes, starts)
+        covariance = self._covariance(second) + covariance_of_sigmoid(self.masks, slopes, intercepts)
         return covariance, residuals - self._predicted(second, level)
 
     def _fit_residuals(self, selected: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,8 +200,8 @@ class LogisticModel(LinearModel):
             self._linear(groups[None].double(), cross[:, row], level[:, row], self._residual_fit[2])
             for row, groups in enumerate(selected)
         ]
-        slopes, starts = (torch.cat(terms) for terms in zip(*fits, strict=True))
-        return slopes, starts
+        slopes, intercepts = (torch.cat(terms) for terms in zip(*fits, strict=True))
+        return slopes, intercepts
 
     @cached_property
     def unseen(self) -> Tensor:
@@ -232,7 +232,7 @@ def _ridge(gram: Tensor, cross: Tensor, penalty: Tensor) -> Tensor:
 # the sigmoid's covariance, exactly ------------------------------------------------------------------------------------
 
 
-def covariance_of_sigmoid(masks: RandomMasks, slopes: Tensor, starts: Tensor) -> Tensor:
+def covariance_of_sigmoid(masks: RandomMasks, slopes: Tensor, intercepts: Tensor) -> Tensor:
     """Cov(sigmoid(a + b . Z), M), (..., H, W), from b (..., components) and a (...).
 
     Given a shift, b . Z is a weighted sum of independent cells, for which :func:`covariance_with_cells` is exact, and
@@ -240,15 +240,15 @@ def covariance_of_sigmoid(masks: RandomMasks, slopes: Tensor, starts: Tensor) ->
     than 16 pixels per side use 16 shifts per side, which stand for their neighbours.
     """
     rows, columns = (matrix.double() for matrix in masks.upsampling)
-    weights, start = slopes.flatten(0, -2), starts.flatten()
-    result = torch.zeros(len(start), *masks.size, dtype=torch.float64)
+    weights, intercept = slopes.flatten(0, -2), intercepts.flatten()
+    result = torch.zeros(len(intercept), *masks.size, dtype=torch.float64)
     down, right = (_spaced_shifts(cell) for cell in masks.cell)
     for y in down:
         for x in right:
             cells = weights @ cells_of(masks.size, masks.grid, (y, x))
-            grids = covariance_with_cells(cells, start, masks.probability).view(-1, *masks.grid)
+            grids = covariance_with_cells(cells, intercept, masks.probability).view(-1, *masks.grid)
             result += rows[y] @ grids @ columns[x].T
-    return result.view(*starts.shape, *masks.size) / (len(down) * len(right))
+    return result.view(*intercepts.shape, *masks.size) / (len(down) * len(right))
 
 
 def _spaced_shifts(cell: int) -> list[int]:
@@ -258,7 +258,7 @@ def _spaced_shifts(cell: int) -> list[int]:
     return [int((step + 0.5) * cell / _SHIFTS_PER_SIDE - 0.5 + 0.5 * (step % 2)) for step in range(_SHIFTS_PER_SIDE)]
 
 
-def covariance_with_cells(weights: Tensor, starts: Tensor, probability: float) -> Tensor:
+def covariance_with_cells(weights: Tensor, intercepts: Tensor, probability: float) -> Tensor:
     """Cov(sigmoid(a + sum_c w_c u_c), u_c) for independent centred bits u_c, (rows, cells).
 
     sigmoid(x) = 1/2 + integral over t > 0 of sin(x t) / sinh(pi t) (Gradshteyn & Ryzhik, 3.981.1), and the expected
@@ -271,11 +271,11 @@ def covariance_with_cells(weights: Tensor, starts: Tensor, probability: float) -
 
     Args:
         weights: float64 (rows, cells).
-        starts: float64 (rows,), a.
+        intercepts: float64 (rows,), a.
         probability: Probability of a bit.
     """
     p = probability
-    reach = float((weights.abs().sum(1) * max(p, 1 - p) + starts.abs()).max()) + _REACH
+    reach = float((weights.abs().sum(1) * max(p, 1 - p) + intercepts.abs()).max()) + _REACH
     step = 2 * torch.pi / reach
     t = torch.arange(1, int(_DECAYED / step) + 2, dtype=torch.float64) * step
     decay = step / torch.sinh(torch.pi * t)
@@ -283,9 +283,9 @@ def covariance_with_cells(weights: Tensor, starts: Tensor, probability: float) -
     limit = 0.5 * step * p * (1 - p) * weights / torch.pi  # the first node, t = 0, counts half
     if p == 0.5:  # real: phi = cos(w t / 2), and E[u exp(i t w u)] = i sin(w t / 2) / 2
         half = angles / 2
-        product = half.cos().prod(2) * decay * (starts[:, None] * t).cos()
+        product = half.cos().prod(2) * decay * (intercepts[:, None] * t).cos()
         return limit + (product.unsqueeze(1) @ half.tan())[:, 0] / 2
     up, down = (torch.polar(torch.ones_like(angles), share * angles) for share in (1 - p, -p))
     single = p * up + (1 - p) * down
-    product = single.prod(2) * torch.polar(decay.expand(len(weights), -1).contiguous(), starts[:, None] * t)
+    product = single.prod(2) * torch.polar(decay.expand(len(weights), -1).contiguous(), intercepts[:, None] * t)
     return limit + (product.unsqueeze(1) @ (p * (1 - p) * (up - down) / single))[:, 0].imag

@@ -45,7 +45,7 @@ def _groups(numbers: Tensor) -> Groups:
 
 
 @lru_cache(maxsize=8)
-def together(count: int) -> Groups:
+def single_group(count: int) -> Groups:
     """All masks in one group."""
     return Groups(torch.zeros(count, dtype=torch.long), 1, torch.tensor([float(count)], dtype=torch.float64))
 
@@ -77,7 +77,7 @@ def units_of(masks: RandomMasks, count: int) -> Groups:
     return _groups(2 * position + block % 2)
 
 
-def rendered(masks: RandomMasks, count: int) -> Iterator[tuple[int, Tensor]]:
+def render_chunks(masks: RandomMasks, count: int) -> Iterator[tuple[int, Tensor]]:
     """Masks 0 to count - 1 in chunks: the index of the first one, and (chunk, 1, H, W)."""
     step = max(16, _CHUNK_ELEMENTS // (masks.size[0] * masks.size[1]))
     for start in range(0, count, step):
@@ -89,7 +89,7 @@ def sums_of_masks(masks: RandomMasks, weights: Tensor, groups: Groups) -> Tensor
     rows, columns = (matrix.double() for matrix in masks.upsampling)
     result = weights.new_zeros(groups.count, len(weights), *masks.size)
     shifts = None if masks.one_shift else masks.draw(0, weights.shape[1])[1]
-    for number, index, bits, shift in parts_of(masks, weights.shape[1], groups):
+    for number, index, bits, shift in group_parts(masks, weights.shape[1], groups):
         if shifts is None:
             assert shift is not None  # for samplers with one shift per block
             grids = (weights[:, index] @ bits).view(-1, *masks.grid)
@@ -112,7 +112,7 @@ def _upsampled_by_shift(
     return torch.einsum("stix,syi->tyx", across, rows)
 
 
-def parts_of(
+def group_parts(
     masks: RandomMasks, count: int, groups: Groups
 ) -> Iterator[tuple[int, Tensor, Tensor, tuple[int, int] | None]]:
     """Masks in parts of one group: the group, indices of masks, their bits float64, and their shift if common."""

@@ -31,7 +31,7 @@ class ModelRunner:
         activation: Function applied to the output.
         arguments: Further arguments of the model.
         size: The batch size.
-        expected: Scores of the first masked images, if they were computed before; see ``_check_again``.
+        expected: Scores of the first masked images, if they were computed before; see ``_check_reproducible``.
     """
 
     name: str
@@ -135,11 +135,11 @@ def run_chunk(runners: Mapping[str, ModelRunner], batches: MaskedBatches, start:
             outputs_of[name].append(output.unflatten(0, (images.stop - images.start, stop - start)))
     result = {name: outputs[0] if len(outputs) == 1 else torch.cat(outputs) for name, outputs in outputs_of.items()}
     if start == 0:
-        _check_again(runners, result)
+        _check_reproducible(runners, result)
     return result
 
 
-def _check_again(runners: Mapping[str, ModelRunner], scores: Mapping[str, Tensor]) -> None:
+def _check_reproducible(runners: Mapping[str, ModelRunner], scores: Mapping[str, Tensor]) -> None:
     for name, runner in runners.items():
         if runner.expected is None or not torch.isfinite(runner.expected).all():
             continue

@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from kdviz.rise.components import cells_of, projected
+from kdviz.rise.components import cells_of, project_masks
 from kdviz.rise.control_variates import LinearModel
 from kdviz.rise.groups import Groups, sums_of_masks, units_of
 from kdviz.rise.masks import RandomMasks
@@ -130,7 +130,7 @@ def _design_effect(model: LinearModel, residuals: Tensor, units: Groups) -> Tens
     folds = model.folds
     if masks.independent or count < 2 * masks.block:
         return torch.full((len(residuals),), _fit_correction(folds, min(units.count, count)), dtype=torch.float64)
-    blocks = torch.cat([part.cross(part.of(residuals)) for part in projected(masks, count)])[
+    blocks = torch.cat([part.cross(part.of(residuals)) for part in project_masks(masks, count)])[
         : count // masks.block
     ]  # (blocks, targets, components)
     single = _unit_power(masks, residuals, units, count // masks.block * masks.block)

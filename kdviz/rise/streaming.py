@@ -18,7 +18,7 @@ from kdviz.rise.masked_batches import MaskedBatches
 from kdviz.rise.masks import RandomMasks
 from kdviz.rise.model_runner import ModelRunner, model_runner, run_chunk
 from kdviz.rise.states import ModelWithActivation, RISEState
-from kdviz.rise.validation import check_finite, check_images, check_settings, expanded_baseline
+from kdviz.rise.validation import check_finite, check_images, check_settings, expand_baseline
 
 _CHUNK_SECONDS = 0.04  # of a chunk on a CPU, where a batch takes less; progress shows after each
 _CHUNK_MASKS = 512
@@ -60,7 +60,7 @@ def stream_scores(
     """
     check_images(inputs)
     check_settings(n_masks, estimator, chunk_size)
-    base = expanded_baseline(inputs, baselines)
+    base = expand_baseline(inputs, baselines)
     first = _DeviceRunner.make(models, inputs, base, masks, precision, chunk_size, arguments)
     runners = [first, *(first.copied(torch.device(device), models, precision, chunk_size) for device in devices)]
     scores: dict[str, Tensor] = {}

@@ -14,7 +14,7 @@ from kdviz.rise.estimators import estimators
 from kdviz.rise.settings import MINIMUM_MASKS
 
 
-def only_tensor(value: Any) -> Any:
+def unwrap_tuple(value: Any) -> Any:
     """The only element of a tuple; any other value unchanged.
 
     Raises:
@@ -57,7 +57,7 @@ def check_settings(n_masks: int, estimator: str, chunk_size: int | None) -> None
     _ = estimators[estimator]
 
 
-def expanded_baseline(inputs: Tensor, baselines: float | Tensor | None) -> Tensor:
+def expand_baseline(inputs: Tensor, baselines: float | Tensor | None) -> Tensor:
     """The baseline of each image, in the shape of ``inputs``; 0 without one.
 
     Raises:

@@ -81,7 +81,7 @@ class Objective:
             self._compare_features(train)
 
     @property
-    def teaches(self) -> bool:
+    def has_teacher(self) -> bool:
         return self._soft is not None or bool(self._teachers)
 
     def inputs(self, index: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -108,7 +108,7 @@ class Objective:
             index: int64 (n,), on the device.
             epoch: Epoch, which decides whether they are used.
         """
-        if not self.teaches or not self._config.teaches_in(epoch):
+        if not self.has_teacher or not self._config.teaches_in(epoch):
             return None
         return self._live_logits(inputs) if self._teachers else self._soft[..., index, :]  # type: ignore[index]
 

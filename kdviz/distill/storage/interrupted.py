@@ -27,7 +27,7 @@ from kdviz.distill.storage.run_files import NamedCheckpoint, weights_of
 _FOLDER = "unfinished"
 
 
-class Unfinished:
+class UnfinishedTrainings:
     """The unfinished trainings of one experiment.
 
     Args:

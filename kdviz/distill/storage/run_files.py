@@ -32,7 +32,7 @@ def read_array(store: Store, name: str) -> Tensor:
     Raises:
         KdvizError: The file is missing or damaged.
     """
-    content = content_of(store, name)
+    content = read_content(store, name)
     try:
         return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
     except (ValueError, EOFError) as error:
@@ -135,7 +135,7 @@ def weights_of(network: nn.Module) -> bytes:
     return save_safetensors({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
 
 
-def content_of(store: Store, name: str) -> bytes:
+def read_content(store: Store, name: str) -> bytes:
     content = store.read(name)
     if content is None:
         raise KdvizError(f"'{name}' is missing from '{store.url}'; all machines must see the same folder of results.")

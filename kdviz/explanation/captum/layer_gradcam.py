@@ -28,14 +28,14 @@ def _attribute(task: AttributionTask) -> Tensor:
     from kdviz.explanation.captum.gradcam_layers import output_and_gradient
 
     model = copy.deepcopy(task.model)  # others may use the model at the same time
-    layer = late_layer(task, model)
+    layer = find_grad_cam_layer(task, model)
     output, gradient = output_and_gradient(model, layer, task.inputs, task.target)
     values = (gradient.mean((2, 3), keepdim=True) * output).sum(1, keepdim=True)
     values = values.relu() if task.settings["relu"] == "on" else values
     return LayerAttribution.interpolate(values, task.size, "bilinear")[0, 0]
 
 
-def late_layer(task: AttributionTask, model: nn.Module) -> Layer:
+def find_grad_cam_layer(task: AttributionTask, model: nn.Module) -> Layer:
     """The layer that Grad-CAM uses, in a copy of the task's model."""
     from kdviz.explanation.captum.gradcam_layers import find_layer
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from kdviz.rise import spread
 from kdviz.rise.control_variates import LinearModel
 from kdviz.rise.estimators.estimate import Estimate, jackknife_error
-from kdviz.rise.groups import rendered, sums_of_masks
+from kdviz.rise.groups import render_chunks, sums_of_masks
 
 
 class MaskSumEstimate(Estimate):
@@ -64,7 +64,7 @@ class MaskSumEstimate(Estimate):
         weights, offset = self._weights()
         total = torch.zeros(len(self.scores), self.masks.size[0] * self.masks.size[1], dtype=torch.float64)
         squares = torch.zeros_like(total)
-        for start, chunk_masks in rendered(self.masks, self.scores.shape[1]):
+        for start, chunk_masks in render_chunks(self.masks, self.scores.shape[1]):
             terms = (chunk_masks.flatten(1).double() - offset) / self.masks.probability  # (chunk, H * W)
             chunk = weights[:, start : start + len(chunk_masks)]
             total += chunk @ terms
@@ -104,7 +104,7 @@ class NormalisedEstimate(MaskSumEstimate):
         p = self.masks.probability
         level = self.map.double().flatten(1)  # (targets, H * W)
         total, squares = torch.zeros_like(level), torch.zeros_like(level)
-        for start, chunk_masks in rendered(self.masks, self.scores.shape[1]):
+        for start, chunk_masks in render_chunks(self.masks, self.scores.shape[1]):
             values = chunk_masks.flatten(1).double() / p
             chunk = self.scores[:, start : start + len(chunk_masks)]
             total += chunk @ values - level * values.sum(0)

@@ -10,7 +10,7 @@ from kdviz.rise import spread
 from kdviz.rise.control_variates import LinearModel, LogisticModel
 from kdviz.rise.estimators.estimate import Estimate, jackknife_error
 from kdviz.rise.estimators.mask_sums import CentredEstimate
-from kdviz.rise.groups import sums_of_masks, together
+from kdviz.rise.groups import single_group, sums_of_masks
 
 
 class RidgeEstimate(Estimate):
@@ -30,7 +30,7 @@ class RidgeEstimate(Estimate):
         size = used.sum(2, keepdim=True)
         # Centred, so that M can stand in place of M - p.
         residuals = (residuals - (residuals * used).sum(2, keepdim=True) / size) * used / size
-        sums = sums_of_masks(self.masks, residuals.flatten(0, 1), together(residuals.shape[2]))
+        sums = sums_of_masks(self.masks, residuals.flatten(0, 1), single_group(residuals.shape[2]))
         return (covariance + sums.view(covariance.shape)) / self.masks.probability
 
     def _deviations(self) -> Tensor:
