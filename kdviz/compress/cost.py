@@ -69,7 +69,7 @@ class Form(StrEnum):
     """The model is an ONNX file itself."""
 
 
-FORMS = {
+FORMS: dict[str, str] = {
     Form.TORCH: N_("PyTorch, float32"),
     Form.ONNX: N_("ONNX Runtime, float32"),
     Form.ONNX_INT8: N_("ONNX Runtime, int8"),
