@@ -21,7 +21,7 @@ class StoppingRule:
     Args:
         masks: The series of masks.
         estimator: Name of the estimator of the maps.
-        required: Reliability that every map and difference must have, between 0 and 1; None: not checked.
+        wanted: Reliability that every map and difference must have, between 0 and 1; None: not checked.
         seconds: Time limit in seconds, from now; None: no limit.
         compared: Whether the maps are of one image by several models, so that their differences matter too.
 
@@ -33,15 +33,15 @@ class StoppingRule:
         self,
         masks: RandomMasks,
         estimator: str,
-        required: float | None = None,
+        wanted: float | None = None,
         seconds: float | None = None,
         compared: bool = False,
     ):
-        if required is not None and not 0 < required < 1:
-            raise SettingError(f"reliability must be between 0 and 1 (exclusive), got {required:g}.")
+        if wanted is not None and not 0 < wanted < 1:
+            raise SettingError(f"reliability must be between 0 and 1 (exclusive), got {wanted:g}.")
         if seconds is not None and not seconds > 0:
             raise SettingError(f"seconds must be above 0, got {seconds:g}.")
-        self._masks, self._estimator, self._required, self._compared = masks, estimator, required, compared
+        self._masks, self._estimator, self._wanted, self._compared = masks, estimator, wanted, compared
         self._end = None if seconds is None else time.monotonic() + seconds
         self._next = 2 * masks.block
 
@@ -58,18 +58,18 @@ class StoppingRule:
         Returns:
             ``settled`` or ``time`` and a number of masks, or None to continue.
         """
-        while self._required is not None and done >= self._next:
+        while self._wanted is not None and done >= self._next:
             count, block = self._next, self._masks.block
             self._next = max(count + block, int(count * _CHECK_GROWTH) // block * block)
-            if self._settled(scores[:, :count], self._required):
+            if self._settled(scores[:, :count], self._wanted):
                 return "settled", count
         if self._end is not None and time.monotonic() >= self._end:
             return "time", done
         return None
 
-    def _settled(self, scores: Tensor, required: float) -> bool:
+    def _settled(self, scores: Tensor, wanted: float) -> bool:
         halves = estimate(self._masks, scores, self._estimator).halves  # (2, maps, H, W)
         if self._compared:
             pairs = [halves[:, a] - halves[:, b] for a, b in combinations(range(halves.shape[1]), 2)]
             halves = torch.cat([halves, *(pair.unsqueeze(1) for pair in pairs)], dim=1)
-        return bool((reliability(halves) >= required).all())
+        return bool((reliability(halves) >= wanted).all())

@@ -36,9 +36,9 @@ def select_scores(scores: Tensor, target: Target) -> Tensor:
     indices = _target_indices(target, images)
     for index in indices:
         if len(index) != len(shape) or any(not -side <= i < side for i, side in zip(index, shape, strict=True)):
-            given_index = index[0] if len(index) == 1 else index
-            allowed = f"a number from 0 to {shape[0] - 1}" if len(shape) == 1 else f"a place in {shape}"
-            raise TargetError(f"The target {given_index} does not exist; this model's output needs {allowed}.")
+            shown = index[0] if len(index) == 1 else index
+            wanted = f"a number from 0 to {shape[0] - 1}" if len(shape) == 1 else f"a place in {shape}"
+            raise TargetError(f"The target {shown} does not exist; this model's output needs {wanted}.")
     return torch.stack([scores[(image, slice(None), *index)] for image, index in enumerate(indices)])
 
 

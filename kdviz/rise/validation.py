@@ -63,12 +63,12 @@ def expand_baseline(inputs: Tensor, baselines: float | Tensor | None) -> Tensor:
     Raises:
         SettingError: The baseline does not broadcast to the images.
     """
-    baseline = torch.as_tensor(0.0 if baselines is None else baselines, dtype=inputs.dtype, device=inputs.device)
+    value = torch.as_tensor(0.0 if baselines is None else baselines, dtype=inputs.dtype, device=inputs.device)
     try:
-        return baseline.expand_as(inputs)
+        return value.expand_as(inputs)
     except RuntimeError as error:
         raise SettingError(
-            f"A baseline of shape {tuple(baseline.shape)} does not fit images of shape {tuple(inputs.shape)}."
+            f"A baseline of shape {tuple(value.shape)} does not fit images of shape {tuple(inputs.shape)}."
         ) from error
 
 

@@ -47,20 +47,18 @@ def needs_convolution(model: nn.Module) -> str | None:
 
 def needs_rules(model: nn.Module) -> str | None:
     """Require that Captum has a DeepLIFT rule for every activation."""
-    unsupported = _activations(model, allowed=activations_with_rules())
-    if not unsupported:
+    others = _activations(model, allowed=activations_with_rules())
+    if not others:
         return None
-    return f"has no rule for {unsupported}, which '{model_name(model)}' uses; use integrated_gradients."
+    return f"has no rule for {others}, which '{model_name(model)}' uses; use integrated_gradients."
 
 
 def needs_relu(model: nn.Module) -> str | None:
     """Require a convolution, and no activation but ReLU."""
     from torch import nn
 
-    unsupported = _activations(model, allowed=(nn.ReLU,)) if _activations(model) else "no nn.ReLU"
-    reason = (
-        f"is defined for ReLU and '{model_name(model)}' has {unsupported}; use layer_gradcam." if unsupported else None
-    )
+    others = _activations(model, allowed=(nn.ReLU,)) if _activations(model) else "no nn.ReLU"
+    reason = f"is defined for ReLU and '{model_name(model)}' has {others}; use layer_gradcam." if others else None
     return needs_convolution(model) or reason
 
 
