@@ -1,7 +1,7 @@
-"""Speed, memory and mask efficiency, measured: each figure is a ratio to a reference that ran in the same minutes.
+"""Benchmarks of speed, memory and mask efficiency: each figure is a ratio to a reference that ran in the same minutes.
 
-Machines differ and are noisy, so what is compared takes turns, and the fastest of several tries counts. The web app
-is measured as people meet it instead, against what it is held to (app.py).
+Machines differ and are noisy, so the compared runs take turns, and the fastest of several tries counts. The web app is
+measured as people use it, against its targets (app.py).
 """
 
 from kdviz.bench.app import bench_app

@@ -1,4 +1,4 @@
-"""The app as people meet it: how long they wait, and what many of them cost, against what it is held to."""
+"""Benchmarks of the app as people use it: waiting times and the cost of many sessions, against their targets."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 
 from kdviz.bench import app_load, app_pages
 from kdviz.bench.app_browser import chromium_path
-from kdviz.bench.app_rows import TargetRow, single
-from kdviz.bench.app_server import Server, end_in_order
+from kdviz.bench.app_rows import TargetRow, single_row
+from kdviz.bench.app_server import Server, end_on_sigterm
 from kdviz.core.errors import SettingError
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured.
+    """Amounts of measurement.
 
     Attributes:
-        repeats: Of what a person waits for.
-        starts: Of the server.
-        rounds: Of five people at once.
-        seconds: For which 25 sessions rerun.
-        samples: Of the large experiment.
-        computations: Over which memory is watched.
-        masks: Of each of these.
+        repeats: Repeats of everything that a person waits for.
+        starts: Starts of the server.
+        rounds: Rounds of five people at once.
+        seconds: Duration for which 25 sessions rerun.
+        samples: Number of samples of the large experiment.
+        computations: Number of computations over which memory is watched.
+        masks: Number of masks of each of these.
         hour: Watch memory for an hour.
     """
 
@@ -45,11 +45,11 @@ QUICK = Effort(repeats=3, starts=1, rounds=1, seconds=8, samples=5_000, computat
 def bench_app(
     quick: bool = False, parts: Sequence[str] = (), data: str | None = None, hour: bool = False
 ) -> Iterator[TargetRow]:
-    """Start the app, use it, and measure; all that was started ends with the last row, or with an error.
+    """Start the app, use it, and measure; all started processes end with the last row, or with an error.
 
     Args:
         quick: Fewer repeats, and a smaller gallery.
-        parts: Which of ``PARTS``; empty: all.
+        parts: Names in ``PARTS``; empty: all.
         data: Folder of the official MNIST, for the large gallery; None: shifted copies of the bundled digits.
         hour: Watch memory for an hour.
 
@@ -60,8 +60,8 @@ def bench_app(
     unknown = [name for name in parts if name not in PARTS]
     if unknown:
         raise SettingError(f"'{unknown[0]}' is no part of the bench of the app; there are: {', '.join(PARTS)}.")
-    chromium_path()  # now, not after minutes
-    end_in_order()
+    chromium_path()  # fail now, not after minutes
+    end_on_sigterm()
     effort = Effort(**{**vars(QUICK if quick else Effort()), "hour": hour})
     for name in parts or PARTS:
         yield from PARTS[name](effort, None if data is None else Path(data))
@@ -111,8 +111,8 @@ def _memory(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
 
 
 def _errors(server: Server, part: str) -> TargetRow:
-    """Times of pages that failed would mean nothing."""
-    return single(f"errors_{part}", f"errors in the server's log, {part}", server.problems, 0, "")
+    """The number of errors: times of failed pages would be meaningless."""
+    return single_row(f"errors_{part}", f"errors in the server's log, {part}", server.problems, 0, "")
 
 
 PARTS: dict[str, Callable[[Effort, Path | None], Iterator[TargetRow]]] = {

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from kdviz.bench.app_rows import parts_of
+from kdviz.bench.app_rows import time_parts
 from kdviz.core.errors import KdvizError, SettingError
 
 FLAGS = (
@@ -26,32 +26,34 @@ _RECORDER = Path(__file__).with_name("app_recorder.js")
 
 
 def chromium_path() -> str:
-    """Where Chromium is.
+    """The path of Chromium.
 
     Raises:
-        SettingError: It, or Playwright, is missing; the text says what to install.
+        SettingError: Chromium or Playwright is missing; the text says what to install.
     """
     if find_spec("playwright") is None:
         raise SettingError(
             'kdviz bench app drives a browser with Playwright; install it with: pip install "kdviz[test]"'
         )
-    named = os.environ.get("KDVIZ_CHROMIUM")
-    path = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    configured = os.environ.get("KDVIZ_CHROMIUM")
+    path = configured or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None or shutil.which(path) is None:
-        said = f"KDVIZ_CHROMIUM is '{named}', which cannot be run" if named else "there is no Chromium here"
+        problem = (
+            f"KDVIZ_CHROMIUM is '{configured}', which cannot be run" if configured else "there is no Chromium here"
+        )
         raise SettingError(
-            f"kdviz bench app needs Chromium, and {said}: install it, or set KDVIZ_CHROMIUM to its path."
+            f"kdviz bench app needs Chromium, and {problem}: install it, or set KDVIZ_CHROMIUM to its path."
         )
     return path
 
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """A Chromium of its own; it ends with the block.
+    """A separate Chromium, which ends with the block.
 
     Raises:
         SettingError: See :func:`chromium_path`.
-        KdvizError: It failed in the middle.
+        KdvizError: The browser failed while it was used.
     """
     path = chromium_path()
     from playwright.sync_api import Error, sync_playwright  # pyright: ignore[reportMissingImports]
@@ -70,7 +72,7 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def new_page(launched: Any, width: int = 1440) -> Iterator[Any]:
-    """A page of a new person: nothing in its cache."""
+    """A page of a new person, with an empty cache."""
     context = launched.new_context(viewport={"width": width, "height": 1000}, locale="en-US")
     try:
         context.add_init_script(path=_RECORDER)
@@ -82,34 +84,34 @@ def new_page(launched: Any, width: int = 1440) -> Iterator[Any]:
 
 
 def watch(page: Any, name: str, condition: str, value: Any = None) -> None:
-    """Begin to wait, in the page, for a condition: a JavaScript expression of ``b``, the recorder, and ``value``."""
+    """Start to wait, in the page, for a condition: a JavaScript expression of ``b``, the recorder, and ``value``."""
     page.evaluate(f"(value) => {{ const b = kdvizBench; b.watch('{name}', () => {condition}); }}", value)
 
 
-def seen(page: Any, name: str, what: str) -> float:
+def time_shown(page: Any, name: str, what: str) -> float:
     """When a watched condition first held on screen, in the page's milliseconds.
 
     Raises:
-        KdvizError: It did not within four minutes.
+        KdvizError: It did not hold within four minutes.
     """
     time = page.evaluate(f"kdvizBench.watched['{name}']")
     if time is None:
-        shown = page.evaluate("document.querySelector('[data-testid=stMain]')?.innerText ?? ''")
-        raise KdvizError(f"The page did not show {what} within four minutes, but: {' '.join(shown.split())[:400]}")
+        page_text = page.evaluate("document.querySelector('[data-testid=stMain]')?.innerText ?? ''")
+        raise KdvizError(f"The page did not show {what} within four minutes, but: {' '.join(page_text.split())[:400]}")
     return time
 
 
-def until(page: Any, condition: str, what: str) -> float:
-    """Wait for a condition as of :func:`watch`; when it held.
+def wait_until(page: Any, condition: str, what: str) -> float:
+    """Wait for a condition of :func:`watch`; return when it held.
 
     Raises:
-        KdvizError: It did not within four minutes.
+        KdvizError: It did not hold within four minutes.
     """
     watch(page, "until", condition)
-    return seen(page, "until", what)
+    return time_shown(page, "until", what)
 
 
-def click_parts(page: Any, until_when: float) -> tuple[float, dict[str, float]]:
-    """Seconds from the last click to a moment of the page, and where they went."""
+def click_parts(page: Any, shown: float) -> tuple[float, dict[str, float]]:
+    """Seconds from the last click to a moment of the page, and their parts."""
     clicked, sent, received = page.evaluate("[kdvizBench.clicked, kdvizBench.sent, kdvizBench.received]")
-    return (until_when - clicked) / 1000, parts_of(clicked, until_when, sent, received)
+    return (shown - clicked) / 1000, time_parts(clicked, shown, sent, received)

@@ -1,4 +1,4 @@
-"""What many people cost: how long a page's run takes while all of them use it, and how much memory."""
+"""The load of many people: the time of a page's run while all of them use it, and the memory."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from kdviz.bench.app_rows import TargetRow, measured, median, percentile, single, slope
+from kdviz.bench.app_rows import TargetRow, median, percentile, repeated_row, single_row, slope
 from kdviz.bench.app_server import Server
 from kdviz.bench.app_sessions import PageRun, Session
 
 SESSIONS = 25
-KEPT = 128  # results that the server keeps: until they are so many, memory grows by right
-_SAMPLES = tuple(range(8))  # whose maps everybody has seen
+KEPT = 128  # results that the server caches: until then memory may grow
+_SAMPLES = tuple(range(8))  # whose maps are in the cache
 _LONG = {"masks": 16_000, "baseline2": "grey"}
 _MOST_GB = 1.3
-_MOST_GROWTH = 1.0  # MB in 100 computations: with 128 MB in an hour of 25 people, nobody would notice within a day
+_MOST_GROWTH = 1.0  # MB in 100 computations: 128 MB in an hour of 25 people would go unnoticed for a day
 _HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Load:
-    """What 25 sessions saw.
+    """Measurements of 25 sessions.
 
     Attributes:
         again: Runs of an unchanged page.
-        others: Runs that showed another sample, whose maps were known.
-        alone: Both, before the job began.
+        others: Runs that showed another sample, whose maps were cached.
+        alone: Runs of both kinds, before the job began.
         memory: Megabytes of the server's processes at the end, and how they were counted.
-        pss: The same by the kernel's proportional count.
+        pss: Megabytes by the kernel's proportional count.
     """
 
     again: list[PageRun]
@@ -43,11 +43,11 @@ class Load:
 
 
 def many_sessions(server: Server, seconds: float) -> Iterator[TargetRow]:
-    """Runs of a page with 25 sessions and one job; memory with all of them there.
+    """Runs of a page with 25 sessions and one job; memory with all of them open.
 
     Args:
-        server: Freshly started.
-        seconds: How long everybody reruns once a second.
+        server: A freshly started server.
+        seconds: Duration for which every session reruns once a second.
     """
     load = asyncio.run(_load(server, seconds))
     runs = load.again + load.others
@@ -62,10 +62,10 @@ def many_sessions(server: Server, seconds: float) -> Iterator[TargetRow]:
         "kB an answer": median([run.size for run in runs]) / 1000,
     }
     text = f"rerun of Compare, {SESSIONS} sessions once a second, one job running"
-    yield measured("rerun", text, [run.seconds * 1000 for run in runs], 100, "ms", judged="p95", where=where)
+    yield repeated_row("rerun", text, [run.seconds * 1000 for run in runs], 100, "ms", judged="p95", where=where)
     amount, how = load.memory
     text = f"server memory with {SESSIONS} sessions ({how})"
-    yield single("memory", text, amount / 1000, _MOST_GB, "GB", counted=how, pss_gb=load.pss / 1000)
+    yield single_row("memory", text, amount / 1000, _MOST_GB, "GB", counted=how, pss_gb=load.pss / 1000)
 
 
 async def _load(server: Server, seconds: float) -> Load:
@@ -79,7 +79,7 @@ async def _load(server: Server, seconds: float) -> Load:
         alone = [run for pair in await _everybody(sessions, seconds / 3) for run in pair]
         async with _one_job(server):
             both = await _everybody(sessions, seconds)
-        return Load([one for one, _ in both], [other for _, other in both], alone, server.memory(), server.pss())
+        return Load([again for again, _ in both], [other for _, other in both], alone, server.memory(), server.pss())
 
 
 async def _everybody(sessions: Sequence[Session], seconds: float) -> list[tuple[PageRun, PageRun]]:
@@ -88,15 +88,15 @@ async def _everybody(sessions: Sequence[Session], seconds: float) -> list[tuple[
 
     async def use(number: int, session: Session) -> list[tuple[PageRun, PageRun]]:
         await asyncio.sleep(number / len(sessions))
-        found, sample = [], number
-        while time.monotonic() < limit or not found:
+        pairs, sample = [], number
+        while time.monotonic() < limit or not pairs:
             again = await _each_second(session, sample)
             sample += 1
-            found.append((again, await _each_second(session, sample)))
-        return found
+            pairs.append((again, await _each_second(session, sample)))
+        return pairs
 
     used = await asyncio.gather(*(use(number, session) for number, session in enumerate(sessions)))
-    return [pair for one in used for pair in one]
+    return [pair for session_pairs in used for pair in session_pairs]
 
 
 async def _each_second(session: Session, sample: int) -> PageRun:
@@ -107,7 +107,7 @@ async def _each_second(session: Session, sample: int) -> PageRun:
 
 @asynccontextmanager
 async def _one_job(server: Server) -> AsyncIterator[None]:
-    """Somebody computes without end, and watches it as a browser does."""
+    """A session that computes without end, and watches as a browser does."""
 
     async def compute(session: Session) -> None:
         seed = 0
@@ -131,42 +131,44 @@ async def _one_job(server: Server) -> AsyncIterator[None]:
 
 
 def growth(server: Server, computations: int, masks: int, hour: bool) -> Iterator[TargetRow]:
-    """Memory while one computation follows another, each of a picture or masks that nobody had.
+    """Memory while one computation follows another, each of a new picture or new masks.
 
     Args:
-        server: Freshly started.
-        computations: How many to measure, after as many as fill what the server keeps.
-        masks: Of each.
-        hour: Go on for an hour instead.
+        server: A freshly started server.
+        computations: Number of computations to measure, after as many as fill the server's cache.
+        masks: Number of masks of each.
+        hour: Continue for an hour instead.
     """
     end = time.monotonic() + _HOUR
-    go_on: Callable[[int], bool] = (lambda _: time.monotonic() < end) if hour else (lambda done: done < computations)
-    begun = time.monotonic()
-    done, amounts = asyncio.run(_compute(server, masks, go_on))
-    found = slope(done, amounts)
-    growth, error = 100 * found.value, 100 * found.error
-    sure = growth - 2 * error  # the least that the measurements allow
+    unfinished: Callable[[int], bool] = (
+        (lambda _: time.monotonic() < end) if hour else (lambda count: count < computations)
+    )
+    start = time.monotonic()
+    done, amounts = asyncio.run(_compute(server, masks, unfinished))
+    fit = slope(done, amounts)
+    growth, error = 100 * fit.value, 100 * fit.error
+    lower_bound = growth - 2 * error  # two standard errors below the estimate
     text = f"growth of the server's memory in 100 computations ({growth:+.2f} ± {2 * error:.2f} MB); at least"
     details: dict[str, Any] = {
         "mb_per_100": growth,
         "standard_error": error,
         "computations": done[-1] if done else 0,
         "masks": masks,
-        "seconds": time.monotonic() - begun,
+        "seconds": time.monotonic() - start,
         "first_mb": amounts[0] if amounts else math.nan,
         "last_mb": amounts[-1] if amounts else math.nan,
         "megabytes": amounts,
     }
-    yield single("memory_growth", text, sure, _MOST_GROWTH, "MB", **details)
+    yield single_row("memory_growth", text, lower_bound, _MOST_GROWTH, "MB", **details)
 
 
-async def _compute(server: Server, masks: int, go_on: Callable[[int], bool]) -> tuple[list[float], list[float]]:
-    """After how many computations there were how many megabytes."""
+async def _compute(server: Server, masks: int, unfinished: Callable[[int], bool]) -> tuple[list[float], list[float]]:
+    """Numbers of computations, and the megabytes after them."""
     done: list[float] = []
     amounts: list[float] = []
     async with Session(server.address, "compare") as session:
         count = -(KEPT + 22)
-        while count < 0 or go_on(count):
+        while count < 0 or unfinished(count):
             await session.show({"sample": (7 * count) % 5000, "masks": masks, "seed": 9000 + count % 997})
             await session.settle()
             count += 1

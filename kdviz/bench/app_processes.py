@@ -1,4 +1,4 @@
-"""Memory and CPU time of a process and all that it started; from /proc on Linux, from ps elsewhere."""
+"""Memory and CPU time of a process and its descendants; from /proc on Linux, from ps elsewhere."""
 
 from __future__ import annotations
 
@@ -15,66 +15,66 @@ MB = 1e6
 
 
 def family(pid: int) -> dict[int, str]:
-    """A process and all below it, by number: their command lines."""
+    """Command lines of a process and its descendants, by process id."""
     lines = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,command="], capture_output=True, text=True, check=True)
     return descendants(pid, lines.stdout.splitlines())
 
 
 def descendants(pid: int, lines: Iterable[str]) -> dict[int, str]:
-    """:func:`family` out of lines of numbers, parents' numbers and command lines."""
+    """:func:`family` from lines of process ids, parents' ids and command lines."""
     commands: dict[int, str] = {}
     children: dict[int, list[int]] = defaultdict(list)
-    for text in lines:
-        number, parent, command = [*text.split(None, 2), ""][:3]
-        commands[int(number)] = command
-        children[int(parent)].append(int(number))
-    found, waiting = {}, [pid]
-    while waiting:
-        one = waiting.pop()
-        if one in commands and one not in found:
-            found[one] = commands[one]
-            waiting += children[one]
-    return found
+    for row in lines:
+        child, parent, command = [*row.split(None, 2), ""][:3]
+        commands[int(child)] = command
+        children[int(parent)].append(int(child))
+    commands_by_pid, pending = {}, [pid]
+    while pending:
+        current = pending.pop()
+        if current in commands and current not in commands_by_pid:
+            commands_by_pid[current] = commands[current]
+            pending += children[current]
+    return commands_by_pid
 
 
 def memory(pids: Iterable[int]) -> tuple[float, str]:
-    """Megabytes that some processes take together, and how that was found out.
+    """Megabytes of several processes together, and how they were counted.
 
-    Pages of a file that several of them have mapped, say torch's, are counted once. Plain PSS would share them out
-    among strangers too: a bench that has loaded torch would make the server look smaller than it is.
+    Pages of a file that several of them have mapped, such as torch's, are counted once. Plain PSS would divide them
+    among other processes too: a benchmark that has loaded torch would make the server look smaller than it is.
     """
     pids = list(pids)
     if not (_PROC / "self" / "smaps").exists():
-        shown = subprocess.run(["ps", "-o", "rss=", "-p", ",".join(map(str, pids))], capture_output=True, text=True)
-        return sum(map(int, shown.stdout.split())) * 1024 / MB, "RSS"
+        output = subprocess.run(["ps", "-o", "rss=", "-p", ",".join(map(str, pids))], capture_output=True, text=True)
+        return sum(map(int, output.stdout.split())) * 1024 / MB, "RSS"
     texts = []
     for pid in pids:
         try:
             texts.append((_PROC / str(pid) / "smaps").read_text(errors="replace"))
         except OSError:  # it has ended
             continue
-    return together(texts) / MB, "PSS, files once"
+    return total_bytes(texts) / MB, "PSS, files once"
 
 
-def together(smaps: Iterable[str]) -> float:
-    """Bytes of processes whose ``/proc/PID/smaps`` these are: PSS of what is theirs, each file's pages once."""
-    own = 0.0
+def total_bytes(smaps: Iterable[str]) -> float:
+    """Bytes of processes from their ``/proc/PID/smaps``: PSS of private memory, and each file's pages once."""
+    private = 0.0
     files: dict[str, float] = defaultdict(float)
     for text in smaps:
-        of_one: dict[str, float] = defaultdict(float)
+        file_sizes: dict[str, float] = defaultdict(float)
         name = ""
         for row in text.splitlines():
             if head := _HEAD.match(row):
                 name = head[1] if head[1].startswith("/") else ""
             elif row.startswith("Pss:") and not name:
-                own += _bytes(row)
+                private += _bytes(row)
             elif row.startswith(("Rss:", "Anonymous:")) and name:
-                # Pages of a file that were written to are the process's own.
-                own += _bytes(row) if row.startswith("Anonymous:") else 0
-                of_one[name] += _bytes(row) * (1 if row.startswith("Rss:") else -1)
-        for name, size in of_one.items():
+                # Pages of a file that were written to are private.
+                private += _bytes(row) if row.startswith("Anonymous:") else 0
+                file_sizes[name] += _bytes(row) * (1 if row.startswith("Rss:") else -1)
+        for name, size in file_sizes.items():
             files[name] = max(files[name], size)
-    return own + sum(files.values())
+    return private + sum(files.values())
 
 
 def _bytes(row: str) -> float:
@@ -94,7 +94,7 @@ def pss(pids: Iterable[int]) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of all threads of a process so far, to far less than a millisecond; NaN where that is not told."""
+    """CPU time of all threads of a process so far, to far less than a millisecond; NaN where it is not available."""
     total = 0
     try:
         for thread in (_PROC / str(pid) / "task").iterdir():
@@ -105,26 +105,26 @@ def cpu_seconds(pid: int) -> float:
 
 
 def idle_from(times: list[float], used: list[float], share: float = 0.1, during: float = 0.3) -> float | None:
-    """When a process began to rest.
+    """The time from which a process is idle.
 
     Args:
-        times: Moments, in order.
-        used: Its CPU seconds at each.
-        share: Below so much of a core it rests,
-        during: on average over so many seconds.
+        times: Times, in order.
+        used: CPU seconds of the process at each.
+        share: Share of a core below which it is idle,
+        during: on average over this many seconds.
 
     Returns:
-        The first such moment; None when there is none.
+        The first such time; None when there is none.
     """
     for first, (time, before) in enumerate(zip(times, used, strict=True)):
-        last = next((at for at in range(first, len(times)) if times[at] >= time + during), None)
+        last = next((index for index in range(first, len(times)) if times[index] >= time + during), None)
         if last is None:
             return None
-        if used[last] - before < share * (times[last] - time) and _rests_at_once(times, used, first, share):
+        if used[last] - before < share * (times[last] - time) and _is_idle_at(times, used, first, share):
             return time
     return None
 
 
-def _rests_at_once(times: list[float], used: list[float], at: int, share: float) -> bool:
-    """Whether the step after a moment is already quiet, so that a window does not begin before the last work."""
-    return used[at + 1] - used[at] < share * (times[at + 1] - times[at])
+def _is_idle_at(times: list[float], used: list[float], index: int, share: float) -> bool:
+    """Whether the next step is already idle, so that a window does not begin before the last work."""
+    return used[index + 1] - used[index] < share * (times[index + 1] - times[index])

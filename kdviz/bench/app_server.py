@@ -1,4 +1,4 @@
-"""The app, started as a person would, on a free port; it and all that it started end with the measurement."""
+"""The app, started as a person would, on a free port; it ends, with all its processes, after the measurement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kdviz.core.errors import KdvizError
 
 _WORKER = "kdviz.serving.worker"
 _SECONDS = 90.0
-_LAST = 2000  # characters of the log in a message
+_LOG_TAIL = 2000  # characters of the log in a message
 
 
 class Server:
@@ -32,8 +32,8 @@ class Server:
         models: Folder of further experiments; None: only those that come with kdviz.
 
     Attributes:
-        address: Of its pages.
-        seconds: From its start to its first answer.
+        address: Address of its pages.
+        seconds: Seconds from its start to its first answer.
     """
 
     def __init__(self, models: Path | None = None):
@@ -48,18 +48,18 @@ class Server:
         command = [sys.executable, "-m", "kdviz", "app", "--headless", "--port", str(port)]
         if self._models is not None:
             command += ["--models", str(self._models)]
-        variables = {**os.environ, "STREAMLIT_SERVER_ADDRESS": "127.0.0.1"}
-        begun = time.monotonic()
-        # In a group of its own, so that Ctrl-C comes to us alone and we end it in order.
+        environment = {**os.environ, "STREAMLIT_SERVER_ADDRESS": "127.0.0.1"}
+        start = time.monotonic()
+        # In a separate process group, so that Ctrl-C reaches this process alone, which ends the server in order.
         self._process = subprocess.Popen(
-            command, stdout=self._log, stderr=self._log, env=variables, start_new_session=True
+            command, stdout=self._log, stderr=self._log, env=environment, start_new_session=True
         )
         try:
             self._wait()
         except BaseException:
             self.__exit__()
             raise
-        self.seconds = time.monotonic() - begun
+        self.seconds = time.monotonic() - start
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -70,11 +70,11 @@ class Server:
         limit = time.monotonic() + _SECONDS
         while time.monotonic() < limit:
             if self._process.poll() is not None:
-                raise KdvizError(f"The app ended while it was starting: {self.log()[-_LAST:].strip()}")
+                raise KdvizError(f"The app ended while it was starting: {self.log()[-_LOG_TAIL:].strip()}")
             with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(self.address, timeout=5):
                 return
             time.sleep(0.02)
-        raise KdvizError(f"The app did not answer within {_SECONDS:.0f} seconds: {self.log()[-_LAST:].strip()}")
+        raise KdvizError(f"The app did not answer within {_SECONDS:.0f} seconds: {self.log()[-_LOG_TAIL:].strip()}")
 
     def log(self) -> str:
         self._log.seek(0)
@@ -82,27 +82,29 @@ class Server:
 
     @property
     def problems(self) -> int:
-        """Errors in its log so far."""
+        """Number of errors in its log so far."""
         return self.log().count("Traceback (most recent call last)")
 
     @property
     def pids(self) -> list[int]:
-        """Its processes."""
+        """Its process ids."""
         return list(family(self._process.pid))
 
     @property
     def worker(self) -> int:
-        """The number of the process that computes.
+        """The id of the process that computes.
 
         Raises:
-            KdvizError: There is none.
+            KdvizError: There is no such process.
         """
         commands = family(self._process.pid)
-        own = commands.pop(self._process.pid, "")
-        found = [pid for pid, command in commands.items() if _WORKER in command or command == own]  # or a copy
-        if not found:
+        server_command = commands.pop(self._process.pid, "")
+        workers = [
+            pid for pid, command in commands.items() if _WORKER in command or command == server_command
+        ]  # or a copy
+        if not workers:
             raise KdvizError("The app has no process that computes on this machine.")
-        return found[0]
+        return workers[0]
 
     def memory(self) -> tuple[float, str]:
         """Megabytes of all its processes, and how they were counted."""
@@ -114,24 +116,24 @@ class Server:
 
 def end(process: subprocess.Popen) -> None:
     """End a process and its group; killed after five seconds."""
-    for number, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+    for signal_number, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
+            os.killpg(process.pid, signal_number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
             break
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)  # what has outlived it
+        os.killpg(process.pid, signal.SIGKILL)  # processes that outlived it
 
 
 def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
-def end_in_order() -> None:
-    """Let SIGTERM end this process as Ctrl-C does, so that what it started is ended too."""
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, so that the processes that it started are ended too."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

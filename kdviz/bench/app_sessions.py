@@ -1,6 +1,6 @@
-"""People who only look: sessions without a browser, which say what a browser would say.
+"""Sessions without a browser, which send the messages that a browser would send.
 
-A browser draws for far longer than a server needs to answer; 25 of them on one machine would measure themselves.
+A browser draws for far longer than a server needs to answer; 25 browsers on one machine would measure themselves.
 Streamlit's messages are protocol buffers; the few fields needed here are read and written by hand, since only the
 pages import streamlit.
 """
@@ -24,18 +24,18 @@ QUERY, PAGE_HASH, PAGE_NAME, FRAGMENT, IS_AUTO = 1, 3, 4, 5, 6
 NEW_SESSION, FINISHED, PAGE_NOT_FOUND, AUTO_RERUN, NAVIGATION = 4, 6, 15, 21, 23
 SHOWN_PAGE_HASH = 4
 INTERVAL, AUTO_FRAGMENT = 1, 2
-DONE = 0  # of FINISHED: to its end; others: a fragment's, or begun again
+DONE = 0  # value of FINISHED for a whole run; others: a fragment's run, or a restart
 _SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class PageRun:
-    """One run of a page.
+    """A run of a page.
 
     Attributes:
-        seconds: From the request to the last message.
-        wait: To the first one: how long it waited to be begun.
-        size: Bytes that came.
+        seconds: Seconds from the request to the last message.
+        wait: Seconds to the first message: the time before the run began.
+        size: Number of bytes received.
     """
 
     seconds: float
@@ -44,10 +44,10 @@ class PageRun:
 
 
 class Session:
-    """A person on one page. Fragments that ask to be run again and again are, as in a browser.
+    """A person on one page. Fragments that ask for repeated runs get them, as in a browser.
 
     Args:
-        address: Of the server.
+        address: Address of the server.
         page: The last part of the page's address.
     """
 
@@ -57,17 +57,17 @@ class Session:
         self._page_hash = ""
         self._query = ""
         self._timers: dict[str, asyncio.Task[None]] = {}
-        self._asked_again: set[str] = set()
+        self._requested_fragments: set[str] = set()
         self._run: asyncio.Future[PageRun] | None = None
-        self._begun = self._first = 0.0
+        self._started = self._first = 0.0
         self._size = 0
 
     async def __aenter__(self) -> Session:
         from websockets import Subprotocol  # pyright: ignore[reportMissingImports]
         from websockets.asyncio.client import connect  # pyright: ignore[reportMissingImports]
 
-        spoken = Subprotocol("streamlit")
-        self._socket = await connect(self._url, subprotocols=[spoken], max_size=None, compression=None)
+        protocol = Subprotocol("streamlit")
+        self._socket = await connect(self._url, subprotocols=[protocol], max_size=None, compression=None)
         self._listener = asyncio.create_task(self._listen())
         return self
 
@@ -84,14 +84,14 @@ class Session:
         return bool(self._timers)
 
     async def show(self, query: Mapping[str, Any]) -> PageRun:
-        """Run the whole page for a view of it.
+        """Run the whole page with these query parameters.
 
         Raises:
-            KdvizError: It did not end within a minute.
+            KdvizError: The run did not end within a minute.
         """
         self._query = urlencode(query)
         self._stop_timers()
-        self._begun, self._first, self._size = time.perf_counter(), 0.0, 0
+        self._started, self._first, self._size = time.perf_counter(), 0.0, 0
         self._run = asyncio.get_running_loop().create_future()
         await self._socket.send(rerun(self._query, self._page, self._page_hash))
         try:
@@ -100,10 +100,10 @@ class Session:
             raise KdvizError(f"The page {self._page} did not answer within {_SECONDS:.0f} seconds.") from error
 
     async def settle(self, seconds: float = 2 * _SECONDS) -> None:
-        """Wait until nothing is computed for this session.
+        """Wait until no computation runs for this session.
 
         Raises:
-            KdvizError: It takes longer than so many seconds.
+            KdvizError: It takes longer than ``seconds``.
         """
         limit = time.monotonic() + seconds
         while self.computing:
@@ -114,20 +114,20 @@ class Session:
     async def _listen(self) -> None:
         async for message in self._socket:
             if isinstance(message, bytes):
-                self._take(message)
+                self._receive(message)
         self._fail("The server closed a session.")
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, reason: str) -> None:
         if self._run is not None and not self._run.done():
-            self._run.set_exception(KdvizError(why))
+            self._run.set_exception(KdvizError(reason))
 
-    def _take(self, message: bytes) -> None:
+    def _receive(self, message: bytes) -> None:
         now = time.perf_counter()
         self._first = self._first or now
         self._size += len(message)
         for number, value in fields(message):
             if number == NEW_SESSION:
-                self._asked_again = set()
+                self._requested_fragments = set()
             elif number == NAVIGATION:  # a new session names the script, not the page
                 self._page_hash = bytes(dict(fields(value))[SHOWN_PAGE_HASH]).decode()
             elif number == PAGE_NOT_FOUND:
@@ -135,27 +135,27 @@ class Session:
             elif number == AUTO_RERUN:
                 self._start_timer(dict(fields(value)))
             elif number == FINISHED and value == DONE:
-                self._finished(now)
+                self._finish(now)
 
-    def _finished(self, now: float) -> None:
-        for fragment in self._timers.keys() - self._asked_again:  # the whole page ran and did not ask again
+    def _finish(self, now: float) -> None:
+        for fragment in self._timers.keys() - self._requested_fragments:  # the whole page ran without requesting it
             self._timers.pop(fragment).cancel()
         if self._run is not None and not self._run.done():
-            self._run.set_result(PageRun(now - self._begun, self._first - self._begun, self._size))
+            self._run.set_result(PageRun(now - self._started, self._first - self._started, self._size))
 
-    def _start_timer(self, wanted: Mapping[int, Any]) -> None:
-        fragment = bytes(wanted[AUTO_FRAGMENT]).decode()
-        self._asked_again.add(fragment)
-        (seconds,) = struct.unpack("<f", wanted[INTERVAL])
+    def _start_timer(self, request: Mapping[int, Any]) -> None:
+        fragment = bytes(request[AUTO_FRAGMENT]).decode()
+        self._requested_fragments.add(fragment)
+        (seconds,) = struct.unpack("<f", request[INTERVAL])
         if fragment not in self._timers:
-            self._timers[fragment] = asyncio.create_task(self._again(fragment, seconds))
+            self._timers[fragment] = asyncio.create_task(self._rerun_fragment(fragment, seconds))
 
     def _stop_timers(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
         self._timers = {}
 
-    async def _again(self, fragment: str, seconds: float) -> None:
+    async def _rerun_fragment(self, fragment: str, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             await self._socket.send(rerun(self._query, self._page, self._page_hash, fragment))
@@ -165,7 +165,7 @@ class Session:
 
 
 def rerun(query: str, page: str, page_hash: str = "", fragment: str = "") -> bytes:
-    """A BackMsg that asks for a page, or for one fragment of it."""
+    """A BackMsg that requests a page, or one fragment of it."""
     state = field(QUERY, query) + (field(PAGE_HASH, page_hash) if page_hash else field(PAGE_NAME, page))
     if fragment:
         state += field(FRAGMENT, fragment) + field(IS_AUTO, 1)
@@ -173,7 +173,7 @@ def rerun(query: str, page: str, page_hash: str = "", fragment: str = "") -> byt
 
 
 def field(number: int, value: str | bytes | int) -> bytes:
-    """One field of a message."""
+    """A field of a message."""
     if isinstance(value, int):
         return _varint(number << 3) + _varint(value)
     content = value.encode() if isinstance(value, str) else value
@@ -181,45 +181,45 @@ def field(number: int, value: str | bytes | int) -> bytes:
 
 
 def fields(message: bytes | memoryview) -> Iterator[tuple[int, Any]]:
-    """(number, value) of each field: a whole number, or bytes.
+    """(number, value) of each field; the value is an integer or bytes.
 
     Raises:
-        ValueError: It is no protocol buffer.
+        ValueError: The message is no protocol buffer.
     """
-    rest = memoryview(message)
-    at = 0
-    while at < len(rest):
-        key, at = _read_varint(rest, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = _read_varint(rest, at)
+    view = memoryview(message)
+    position = 0
+    while position < len(view):
+        key, position = _read_varint(view, position)
+        wire_type = key & 7
+        if wire_type == 0:
+            value, position = _read_varint(view, position)
             yield key >> 3, value
             continue
-        if kind == 2:
-            size, at = _read_varint(rest, at)
+        if wire_type == 2:
+            size, position = _read_varint(view, position)
         else:
-            size = {1: 8, 5: 4}.get(kind, -1)
-        if size < 0 or at + size > len(rest):
+            size = {1: 8, 5: 4}.get(wire_type, -1)
+        if size < 0 or position + size > len(view):
             raise ValueError("no protocol buffer")
-        yield key >> 3, rest[at : at + size]
-        at += size
+        yield key >> 3, view[position : position + size]
+        position += size
 
 
 def _varint(value: int) -> bytes:
-    out = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    out.append(value)
-    return bytes(out)
+    encoded.append(value)
+    return bytes(encoded)
 
 
-def _read_varint(message: memoryview, at: int) -> tuple[int, int]:
+def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
     value = shift = 0
-    while at < len(message) and shift < 70:
-        byte = message[at]
+    while position < len(message) and shift < 70:
+        byte = message[position]
         value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+        position, shift = position + 1, shift + 7
         if byte < 0x80:
-            return value, at
+            return value, position
     raise ValueError("no protocol buffer")

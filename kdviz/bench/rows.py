@@ -1,4 +1,4 @@
-"""One measured figure, and the machine it was measured on."""
+"""A measured figure, and the machine it was measured on."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from kdviz.compress.forms import processor
+from kdviz.compress.forms import processor_name
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measured figure.
+    """A measured figure.
 
     Attributes:
-        key: In the JSON document.
-        text: What it is, for people.
+        key: Key in the JSON document.
+        text: Description for people.
         value: The figure.
         unit: ``x`` for a ratio, or a unit.
-        details: What it was computed from.
+        details: Values that it was computed from.
     """
 
     key: str
@@ -32,6 +32,6 @@ class Measurement:
 
 
 def about(device: torch.device) -> dict[str, Any]:
-    """The machine, so that figures can be compared."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    """Details of the machine, so that figures can be compared."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "time": time.strftime("%F")}

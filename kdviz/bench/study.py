@@ -1,4 +1,4 @@
-"""The attention study against the bare forward passes that it cannot do without."""
+"""The time of the attention study over that of the bare forward passes that it needs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 
 from kdviz.bench.rise.forward import best_batches, fast_form, run_bare, seconds_in_turn
 from kdviz.bench.rows import Measurement
+from kdviz.core.vocabulary import Split
 from kdviz.data import bundled_digits
 from kdviz.experiment import load_experiment
 from kdviz.saliency import RandomMasks
@@ -23,20 +24,20 @@ def bench_study(device: torch.device, quick: bool = False, seed: int = 0) -> Ite
     """A study of three models, from the images to the table, over as many bare forward passes at the best batch size.
 
     Args:
-        device: Where the models run.
+        device: Device of the models.
         quick: One group of images instead of four, and fewer tries.
-        seed: Of images and masks.
+        seed: Seed of images and masks.
     """
-    experiment, samples = load_experiment("mnist"), bundled_digits()["bundled"]
+    experiment, samples = load_experiment("mnist"), bundled_digits()[Split.BUNDLED]
     count, n_masks, tries = (32, 2000, 2) if quick else (128, 2000, 3)
     probes = experiment.input.normalise(samples.images[:1]).to(device) * RandomMasks((28, 28)).render(0, 8, device)
     forms = {role: fast_form(run.on(device), probes) for role, run in experiment.runs.items()}
     sizes = [(role, size) for role, form in forms.items() for size in best_batches(form, probes)]
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+        path = Path(folder)
         settings = {"n_masks": n_masks, "seed": seed}
         study = AttentionStudy(
-            replace(experiment, folder=place),
+            replace(experiment, folder=path),
             samples,
             own_models(experiment),
             count,
@@ -44,15 +45,15 @@ def bench_study(device: torch.device, quick: bool = False, seed: int = 0) -> Ite
             device=str(device),
         )
 
-        def studied() -> None:
-            """All of it but the choice of the images, which is made once."""
-            for file in [one for one in place.rglob("*.*") if one.is_file()]:
+        def run_study() -> None:
+            """All but the selection of the images, which is made once."""
+            for file in [entry for entry in path.rglob("*.*") if entry.is_file()]:
                 file.unlink()
             deque(study.run(), maxlen=0)
 
         bare = [partial(run_bare, forms[role], probes, size, count * n_masks) for role, size in sizes]
-        ours, *seconds = seconds_in_turn([studied, *bare], tries, device)
-    best = [min(one for one, (role, _) in zip(seconds, sizes, strict=True) if role == name) for name in forms]
+        ours, *seconds = seconds_in_turn([run_study, *bare], tries, device)
+    best = [min(least for least, (role, _) in zip(seconds, sizes, strict=True) if role == name) for name in forms]
     yield Measurement(
         "study_overhead",
         f"attention study of three MNIST models: time / bare forward passes, {count} images, {n_masks} masks",

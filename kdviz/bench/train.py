@@ -1,4 +1,4 @@
-"""The paper's MNIST study, trained the usual way and kdviz's way."""
+"""The paper's MNIST study, trained in the usual way and by kdviz."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torchvision.transforms import ToTensor
 
 from kdviz.bench.rows import Measurement
 from kdviz.core.devices import choose_device
+from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill import MNIST_INPUT, TrainingConfig, fit, predict_logits
 from kdviz.distill.storage.run_files import new_network
@@ -27,41 +28,41 @@ def bench_train(
 ) -> Iterator[Measurement]:
     """Time the whole study of the paper (a teacher, a student alone, one distilled at each of four temperatures).
 
-    The usual way is a DataLoader of pictures, float32, and the teacher evaluated in each step. Both ways train the same
+    The usual way has a DataLoader, float32, and the teacher evaluated in each step. Both ways train the same
     networks with the same recipe for the same number of epochs, one after the other, part by part.
 
     Args:
         device: A torch device, or ``auto``.
-        quick: On 4,000 of the bundled digits, two epochs.
+        quick: Train on 4,000 of the bundled digits for two epochs.
         data: Folder of MNIST; None downloads it. Not used when quick.
-        epochs: Of each training; default 2 when quick, else the paper's 12.
+        epochs: Epochs of each training; default: 2 when quick, else the paper's 12.
     """
     splits = _few_digits() if quick else mnist(data)
     config = TrainingConfig(epochs=epochs or (2 if quick else 12), device=device)
     usual, ours = _UsualWay(splits, config), _OurWay(splits, config)
     seconds: dict[str, list[float]] = {}
     accuracy: dict[str, list[float]] = {}
-    for part, temperature in (("teacher", None), ("alone", None), *((f"T = {t:g}", t) for t in TEMPERATURES)):
+    for part, temperature in ((Role.TEACHER, None), ("alone", None), *((f"T = {t:g}", t) for t in TEMPERATURES)):
         for way in (usual, ours):
             start = time.monotonic()
             network = way.train(part, temperature)
             seconds.setdefault(part, []).append(time.monotonic() - start)
-            accuracy.setdefault(part, []).append(_accuracy(network, splits["test"], device))
-    whole = [sum(pair[way] for pair in seconds.values()) for way in (0, 1)]
-    about = {"epochs": config.epochs, "train_samples": len(splits["train"])}
+            accuracy.setdefault(part, []).append(_accuracy(network, splits[Split.TEST], device))
+    totals = [sum(pair[way] for pair in seconds.values()) for way in (0, 1)]
+    details = {"epochs": config.epochs, "train_samples": len(splits[Split.TRAIN])}
     yield Measurement(
         "speed_ratio",
         "the paper's MNIST study: usual loop / kdviz",
-        whole[0] / whole[1],
+        totals[0] / totals[1],
         "x",
-        {"usual_seconds": whole[0], "kdviz_seconds": whole[1], **about},
+        {"usual_seconds": totals[0], "kdviz_seconds": totals[1], **details},
     )
     for part, (slow, fast) in seconds.items():
         yield Measurement(
             f"speed_{_key(part)}", f"{part}: usual loop / kdviz", slow / fast, "x", {"kdviz_seconds": fast}
         )
-    students = [pair for part, pair in accuracy.items() if part != "teacher"]
-    names = {"teacher": [accuracy["teacher"]], "students": students}
+    students = [pair for part, pair in accuracy.items() if part != Role.TEACHER]
+    names = {"teacher": [accuracy[Role.TEACHER]], "students": students}
     for name, pairs in names.items():
         usual_mean, our_mean = (sum(pair[way] for pair in pairs) / len(pairs) for way in (0, 1))
         yield Measurement(
@@ -78,10 +79,10 @@ def _key(part: str) -> str:
 
 
 def _few_digits() -> dict[str, LabelledImages]:
-    digits = bundled_digits()["bundled"]
+    digits = bundled_digits()[Split.BUNDLED]
     order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))
-    parts = {"train": order[:4000], "validation": order[4000:4500], "test": order[4500:]}
-    return {name: digits.take(index, name) for name, index in parts.items()}
+    indices = {Split.TRAIN: order[:4000], Split.VALIDATION: order[4000:4500], Split.TEST: order[4500:]}
+    return {name: digits.take(index, name) for name, index in indices.items()}
 
 
 def _accuracy(network: nn.Module, samples: LabelledImages, device: str) -> float:
@@ -90,31 +91,33 @@ def _accuracy(network: nn.Module, samples: LabelledImages, device: str) -> float
 
 
 def _fresh(part: str, config: TrainingConfig) -> nn.Module:
-    return new_network("paper_cnn" if part == "teacher" else "paper_fc", MNIST_INPUT, 10, config.seed)
+    return new_network("paper_cnn" if part == Role.TEACHER else "paper_fc", MNIST_INPUT, 10, config.seed)
 
 
 class _OurWay:
-    """The data in memory, bfloat16 where it is fast, and a teacher that speaks once."""
+    """kdviz's training: the data in memory, bfloat16 where it is fast, and the teacher's logits computed once."""
 
     def __init__(self, splits: dict[str, LabelledImages], config: TrainingConfig):
         self._splits, self._config = splits, config
-        self._spoken: Tensor | None = None
+        self._teacher_logits: Tensor | None = None
 
     def train(self, part: str, temperature: float | None) -> nn.Module:
         network = _fresh(part, self._config)
         config = self._config if temperature is None else replace(self._config, temperature=temperature)
-        soft = None if temperature is None else self._spoken
-        for _ in fit(network, self._splits["train"], self._splits["validation"], MNIST_INPUT.normalise, config, soft):
+        soft = None if temperature is None else self._teacher_logits
+        for _ in fit(
+            network, self._splits[Split.TRAIN], self._splits[Split.VALIDATION], MNIST_INPUT.normalise, config, soft
+        ):
             pass
-        if part == "teacher":
-            self._spoken = predict_logits(
-                network, self._splits["train"], MNIST_INPUT.normalise, device=config.device, bf16=config.bf16
+        if part == Role.TEACHER:
+            self._teacher_logits = predict_logits(
+                network, self._splits[Split.TRAIN], MNIST_INPUT.normalise, device=config.device, bf16=config.bf16
             )
         return network
 
 
 class _Pictures(Dataset[tuple[Tensor, int]]):
-    """As torchvision's data sets: a picture and its label, made into a tensor when it is asked for."""
+    """A data set like torchvision's: pictures, converted to tensors on access, with their labels."""
 
     def __init__(self, samples: LabelledImages):
         self._samples, self._transform = samples, ToTensor()
@@ -138,8 +141,8 @@ class _UsualWay:
         network = _fresh(part, self._config).to(self._device)
         optimizer = torch.optim.Adam(network.parameters(), lr=self._config.learning_rate)
         torch.manual_seed(self._config.seed)
-        loader = DataLoader(_Pictures(self._splits["train"]), batch_size=self._config.batch_size, shuffle=True)
-        validation = DataLoader(_Pictures(self._splits["validation"]), batch_size=500)
+        loader = DataLoader(_Pictures(self._splits[Split.TRAIN]), batch_size=self._config.batch_size, shuffle=True)
+        validation = DataLoader(_Pictures(self._splits[Split.VALIDATION]), batch_size=500)
         best, state = -1.0, copy.deepcopy(network.state_dict())
         for _ in range(self._config.epochs):
             network.train()
@@ -148,12 +151,12 @@ class _UsualWay:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            reached = self._right(network, validation)
-            if reached > best:
-                best, state = reached, copy.deepcopy(network.state_dict())
+            accuracy = self._validation_accuracy(network, validation)
+            if accuracy > best:
+                best, state = accuracy, copy.deepcopy(network.state_dict())
         network.load_state_dict(state)
         network.eval()
-        if part == "teacher":
+        if part == Role.TEACHER:
             self._teacher = network
         return network
 
@@ -170,7 +173,7 @@ class _UsualWay:
         return (1 - alpha) * F.cross_entropy(logits, labels) + alpha * temperature**2 * soft
 
     @torch.no_grad()
-    def _right(self, network: nn.Module, loader: DataLoader) -> float:
+    def _validation_accuracy(self, network: nn.Module, loader: DataLoader) -> float:
         network.eval()
-        right = [(network(images.to(self._device)).argmax(1).cpu() == labels).float() for images, labels in loader]
-        return float(torch.cat(right).mean())
+        correct = [(network(images.to(self._device)).argmax(1).cpu() == labels).float() for images, labels in loader]
+        return float(torch.cat(correct).mean())

@@ -1,8 +1,8 @@
-"""What cost.parquet says: the price of each model, what it is worth, and which is the better buy.
+"""The contents of cost.parquet: the cost of each model, its accuracy, and which models are the better choices.
 
-``cost.parquet`` is tidy: one row a model (``role``), kind of file (``form``), number of threads and batch, with the
-machine it was measured on. ``times_ms`` has the time of each round, the same round for all models; ``right`` the
-samples that are right, a bit each, so that models can be compared sample by sample.
+``cost.parquet`` is tidy: one row per model (``role``), kind of file (``form``), number of threads and batch, with the
+machine it was measured on. ``times_ms`` has the time of each round, the same rounds for all models; ``right`` one bit
+per sample, whether it is classified correctly, so that models can be compared sample by sample.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ SCHEMA = pa.schema(
         ("uncounted", pa.list_(pa.string())),  # operators whose operations are not in flops
     ]
 )
-_SINCE = {"uncounted"}  # columns that tables of earlier versions lack
+_LATER_COLUMNS = {"uncounted"}  # columns that tables of earlier versions lack
 
 
 class Form(StrEnum):
-    """As what a model is run and measured."""
+    """The forms in which a model is run and measured."""
 
     TORCH = "torch"
     ONNX = "onnx"
     ONNX_INT8 = "onnx_int8"
     FILE = "file"
-    """The ONNX file that the model is."""
+    """The model is an ONNX file itself."""
 
 
 FORMS: dict[str, str] = {
@@ -75,7 +75,7 @@ FORMS: dict[str, str] = {
     Form.ONNX_INT8: N_("ONNX Runtime, int8"),
     Form.FILE: N_("its own ONNX file"),
 }
-"""Form -> what people call it."""
+"""Form -> its name for people."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ class Axis:
     """A kind of cost.
 
     Attributes:
-        name: In the page's address.
-        title: For people.
-        unit: Of the numbers shown; empty for a plain count.
-        scale: What a number of the table is multiplied by to be shown.
+        name: Name in the page's address.
+        title: Title for people.
+        unit: Unit of the numbers shown; empty for a plain count.
+        scale: Factor from a number of the table to the number shown.
     """
 
     name: str
@@ -97,8 +97,8 @@ class Axis:
 
 
 AXES = {
-    one.name: one
-    for one in (
+    axis.name: axis
+    for axis in (
         Axis("latency", N_("Time for one picture"), "ms", 1.0, N_("From the call to the answer, one at a time.")),
         Axis(
             "batched",
@@ -112,21 +112,21 @@ AXES = {
         Axis("parameters", N_("Parameters"), N_("million"), 1e-6, N_("Numbers that training has set.")),
     )
 }
-"""By name; the first is the one to begin with."""
+"""Axes by name; the first is the default."""
 
 
 @dataclass(frozen=True)
 class CostEntry:
-    """One model as one kind of file, measured with one number of threads.
+    """A model in one form, measured with one number of threads.
 
     Attributes:
-        role, form: Which.
-        costs: Name of an axis -> its value as shown; without those that are not known.
-        ranges: Name of an axis -> lower and upper quartile, of times.
+        role, form: The model and its form.
+        costs: Name of an axis -> its value as shown; without unknown ones.
+        ranges: Name of an axis -> lower and upper quartile, for times.
         times: Name of an axis -> the time of each round.
         accuracy: A share, with its 95 % interval; NaN when it is not known.
-        right: Bool (samples,): who is right where; None when it was not measured.
-        row: The whole row, of one picture in a call.
+        right: Bool (samples,): which samples are classified correctly; None when it was not measured.
+        row: The whole row of the table, for one picture per call.
     """
 
     role: str
@@ -141,17 +141,17 @@ class CostEntry:
     row: dict[str, Any]
 
     def over(self, other: CostEntry, axis: str) -> float:
-        """How many times this costs what the other costs; of times, the median over rounds that both had."""
+        """The cost of this over that of the other; for times, the median over the rounds of both."""
         ratios = self.ratios(other, axis)
         return float(np.median(ratios)) if len(ratios) else self.costs[axis] / other.costs[axis]
 
     def ratios(self, other: CostEntry, axis: str) -> np.ndarray:
-        """How many times the other's time this took in each round; none where they had not the same rounds."""
-        own, others = (one.times.get(axis, np.array([])) for one in (self, other))
-        return own / others if len(own) == len(others) else np.array([])
+        """The time of this over that of the other in each round; empty where their rounds differ."""
+        times, other_times = (entry.times.get(axis, np.array([])) for entry in (self, other))
+        return times / other_times if len(times) == len(other_times) else np.array([])
 
     def gain(self, other: CostEntry) -> Difference | None:
-        """Accuracy of this less that of the other, sample by sample; None when they were not measured alike."""
+        """Accuracy of this less that of the other, paired by sample; None without common samples."""
         if self.right is None or other.right is None or len(self.right) != len(other.right) or not len(self.right):
             return None
         return paired_shares(other.right, self.right)
@@ -159,12 +159,12 @@ class CostEntry:
 
 @dataclass(frozen=True)
 class CostReport:
-    """cost.parquet, opened.
+    """The rows of cost.parquet, read for one number of threads.
 
     Attributes:
-        table: As it is.
-        threads: The number of threads that :attr:`entries` are of.
-        stale: Roles whose weights have changed since, in the experiment's order.
+        table: The whole table.
+        threads: The number of threads of :attr:`entries`.
+        stale: Roles whose weights have changed since the measurement, in the experiment's order.
     """
 
     table: pa.Table
@@ -173,7 +173,7 @@ class CostReport:
 
     @cached_property
     def entries(self) -> list[CostEntry]:
-        """In the order of the table."""
+        """Models and forms, in the order of the table."""
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in self.table.to_pylist():
             if row["threads"] == self.threads:
@@ -190,44 +190,44 @@ class CostReport:
 
     @property
     def axes(self) -> list[Axis]:
-        """Those that some entry has."""
+        """The axes that some entry has."""
         return [axis for axis in AXES.values() if any(axis.name in entry.costs for entry in self.entries)]
 
     @property
     def machine(self) -> dict[str, Any]:
-        """The columns that say where and when."""
+        """The columns on where, when and on what was measured."""
         names = ("device", "machine", "cores", "torch", "onnxruntime", "kdviz", "measured", "split", "samples")
         return {name: self.table[name][0].as_py() for name in names}
 
     def find(self, role: str, forms: Iterable[str]) -> CostEntry | None:
-        """A model in the first of these forms that there is."""
-        known = {entry.form: entry for entry in self.entries if entry.role == role}
-        return next((known[form] for form in forms if form in known), None)
+        """A model in the first of these forms that it has."""
+        entries = {entry.form: entry for entry in self.entries if entry.role == role}
+        return next((entries[form] for form in forms if form in entries), None)
 
     @property
     def uncounted(self) -> dict[str, tuple[str, ...]]:
-        """Role -> operators that its operations leave out, of those models whose figure is not complete."""
-        return {one.role: tuple(one.row["uncounted"]) for one in self.entries if one.row.get("uncounted")}
+        """Role -> operators that its operations leave out, for models whose figure is incomplete."""
+        return {entry.role: tuple(entry.row["uncounted"]) for entry in self.entries if entry.row.get("uncounted")}
 
     def at(self, threads: int) -> CostReport:
         return CostReport(self.table, threads, self.stale)
 
 
 def read_cost(experiment: Experiment, table: Any = None) -> CostReport:
-    """Open cost.parquet, or a table that was just made.
+    """Read cost.parquet, or a table that was just made.
 
     Raises:
-        ExperimentError: It is missing, damaged, empty, or of another version of kdviz.
+        ExperimentError: The table is missing, damaged, empty, or from another version of kdviz.
     """
     if table is None:
         if not experiment.has_table("cost"):
             raise ExperimentError("This experiment has no cost.parquet yet.")
         table = experiment.table("cost")
-    wanted = [one for one in SCHEMA if one.name not in _SINCE or one.name in table.column_names]
-    fine = {one.name for one in wanted} <= set(table.column_names) and all(
-        table.schema.field(one.name).type == one.type for one in wanted
+    columns = [column for column in SCHEMA if column.name not in _LATER_COLUMNS or column.name in table.column_names]
+    complete = {column.name for column in columns} <= set(table.column_names) and all(
+        table.schema.field(column.name).type == column.type for column in columns
     )
-    if not fine or not len(table):
+    if not complete or not len(table):
         raise ExperimentError(
             "This experiment's cost.parquet was made by another version of kdviz, or is empty; make it anew."
         )
@@ -238,33 +238,33 @@ def read_cost(experiment: Experiment, table: Any = None) -> CostReport:
 
 
 def _entry(rows: Sequence[dict[str, Any]]) -> CostEntry:
-    """The rows of one model, form and number of threads, a batch each."""
-    one, many = (choose(rows, key=lambda row: row["batch"]) for choose in (min, max))
-    costs = {"flops": one["flops"], "size": one["file_bytes"], "parameters": one["parameters"]}
-    shown = {name: value * AXES[name].scale for name, value in costs.items() if value}
+    """The entry of one model, form and number of threads, from one row per batch size."""
+    single, batched = (choose(rows, key=lambda row: row["batch"]) for choose in (min, max))
+    raw = {"flops": single["flops"], "size": single["file_bytes"], "parameters": single["parameters"]}
+    costs = {name: value * AXES[name].scale for name, value in raw.items() if value}
     ranges, times = {}, {}
-    for name, row, known in (("latency", one, one["batch"] == 1), ("batched", many, many["batch"] > 1)):
-        if known:
-            shown[name] = row["latency_ms"] / row["batch"]
+    for name, row, measured in (("latency", single, single["batch"] == 1), ("batched", batched, batched["batch"] > 1)):
+        if measured:
+            costs[name] = row["latency_ms"] / row["batch"]
             ranges[name] = row["latency_low_ms"] / row["batch"], row["latency_high_ms"] / row["batch"]
             times[name] = np.array(row["times_ms"]) / row["batch"]
     accuracy, low, high = (
-        math.nan if one[n] is None else one[n] for n in ("accuracy", "accuracy_low", "accuracy_high")
+        math.nan if single[n] is None else single[n] for n in ("accuracy", "accuracy_low", "accuracy_high")
     )
     right = None
-    if one["right"] is not None:
-        right = np.unpackbits(np.frombuffer(one["right"], np.uint8), count=one["samples"]).astype(bool)
-    return CostEntry(one["role"], one["form"], shown, ranges, times, accuracy, low, high, right, one)
+    if single["right"] is not None:
+        right = np.unpackbits(np.frombuffer(single["right"], np.uint8), count=single["samples"]).astype(bool)
+    return CostEntry(single["role"], single["form"], costs, ranges, times, accuracy, low, high, right, single)
 
 
 def pareto_front(entries: Sequence[CostEntry], axis: str) -> list[CostEntry]:
-    """Those that no other beats: cheapest first, each more accurate than all that are cheaper (Pareto's front)."""
-    known = [entry for entry in entries if axis in entry.costs and not math.isnan(entry.accuracy)]
-    found: list[CostEntry] = []
-    for entry in sorted(known, key=lambda one: (one.costs[axis], -one.accuracy)):
-        if not found or entry.accuracy > found[-1].accuracy:
-            found.append(entry)
-    return found
+    """The Pareto front: cheapest first, each more accurate than all cheaper ones."""
+    candidates = [entry for entry in entries if axis in entry.costs and not math.isnan(entry.accuracy)]
+    front: list[CostEntry] = []
+    for entry in sorted(candidates, key=lambda entry: (entry.costs[axis], -entry.accuracy)):
+        if not front or entry.accuracy > front[-1].accuracy:
+            front.append(entry)
+    return front
 
 
 def table_file(table: pa.Table) -> bytes:

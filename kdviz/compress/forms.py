@@ -1,4 +1,4 @@
-"""The forms of a model that are measured, and the columns of cost.parquet."""
+"""The forms in which a model is measured, and the table of the measurements."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ CPU = torch.device("cpu")
 
 @dataclass
 class ModelForm:
-    """One model as one kind of file."""
+    """A model in one form, with its measurements."""
 
     run: Run
     form: str
-    network: nn.Module  # the network alone: its own input -> its own logits
+    network: nn.Module  # without adapter: its own input -> its own logits
     file_bytes: int
     operations: Operations | None
     parameters: int | None
-    about: dict[str, Any] = field(default_factory=dict)  # columns of its accuracy
-    times: dict[tuple[int, int], list[float]] = field(default_factory=dict)  # (threads, batch) -> ms, one a round
+    accuracy: dict[str, Any] = field(default_factory=dict)  # the columns on its accuracy
+    times: dict[tuple[int, int], list[float]] = field(default_factory=dict)  # (threads, batch) -> ms, one per round
 
     @property
     def name(self) -> str:
@@ -43,7 +43,7 @@ def cost_table(forms: Sequence[ModelForm], device: torch.device) -> pa.Table:
 
     machine = {
         "device": str(device),
-        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         "cores": os.cpu_count() or 1,
         "torch": torch.__version__,
         "onnxruntime": _onnxruntime_version(),
@@ -52,7 +52,7 @@ def cost_table(forms: Sequence[ModelForm], device: torch.device) -> pa.Table:
     }
     rows = []
     for form in forms:
-        about = {
+        columns = {
             "role": form.run.role,
             "form": form.form,
             "network": form.run.network,
@@ -61,10 +61,10 @@ def cost_table(forms: Sequence[ModelForm], device: torch.device) -> pa.Table:
             "flops": form.operations and form.operations.flops,
             "uncounted": None if form.operations is None else list(form.operations.uncounted),
             "file_bytes": form.file_bytes,
-            **form.about,
+            **form.accuracy,
         }
         rows += [
-            {**about, "threads": threads, "batch": batch, **_quartiles(times), **machine}
+            {**columns, "threads": threads, "batch": batch, **_quartiles(times), **machine}
             for (threads, batch), times in form.times.items()
         ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -89,8 +89,8 @@ def _onnxruntime_version() -> str | None:
     return str(onnxruntime.__version__)
 
 
-def processor() -> str:
-    """The processor's name, as far as the system says it."""
+def processor_name() -> str:
+    """The processor's name, as far as the system tells."""
     import platform
 
     try:

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from kdviz.core.errors import ModelError, SettingError
 
 INPUT, OUTPUT = "images", "logits"
-_CALIBRATED_AT_ONCE = 32  # pictures: the ranges of all layers of a large network are kept for so many
+_CALIBRATION_BATCH = 32  # pictures: the outputs of all layers are kept for a batch
 
 
 def exporter_problem() -> str:
-    """Why no ONNX files can be made here, in one sentence; empty when they can."""
+    """Why no ONNX files can be made on this machine, in one sentence; empty when they can."""
     try:
         import onnx  # noqa: F401  pyright: ignore[reportMissingImports]
         import onnxruntime  # noqa: F401  pyright: ignore[reportMissingImports]
@@ -35,8 +35,8 @@ def float_file(network: nn.Module, example: Tensor) -> bytes:
     """The network as a float32 ONNX file for any batch.
 
     Args:
-        network: On the CPU, in evaluation mode.
-        example: Pictures as it takes them, (N, C, H, W), N at least 2.
+        network: A network on the CPU, in evaluation mode.
+        example: Inputs of the network, (N, C, H, W), N at least 2.
 
     Raises:
         SettingError: A package is missing.
@@ -57,17 +57,17 @@ def float_file(network: nn.Module, example: Tensor) -> bytes:
                 external_data=False,
                 verbose=False,
             )
-        except Exception as error:  # the exporter's own, and whatever the network raises while it is traced
+        except Exception as error:  # exceptions of the exporter, and any that the network raises while it is traced
             raise ModelError(f"torch cannot export this network to ONNX: {_first_line(error)}") from error
         return path.read_bytes()
 
 
 def int8_file(content: bytes, calibration: Tensor) -> bytes:
-    """A float32 file quantised to int8, weights channel by channel, ranges from real pictures.
+    """A float32 file quantised to int8: weights per channel, ranges from real pictures.
 
     Args:
-        content: Of :func:`float_file`.
-        calibration: Pictures as the network takes them, (N, C, H, W): the ranges of its layers are measured on them.
+        content: A file of :func:`float_file`.
+        calibration: Inputs of the network, (N, C, H, W), on which the ranges of its layers are measured.
 
     Raises:
         SettingError: A package is missing.
@@ -81,15 +81,15 @@ def int8_file(content: bytes, calibration: Tensor) -> bytes:
     )
 
     with tempfile.TemporaryDirectory() as folder, _silence():
-        plain, ready, done = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "ready", "done"))
+        exported, preprocessed, quantised = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "ready", "done"))
         model = onnx.load_from_string(content)
-        del model.graph.value_info[:]  # the exporter notes a weight's shape from before it was transposed
-        onnx.save(model, plain)
+        del model.graph.value_info[:]  # the exporter records the shapes of weights before they are transposed
+        onnx.save(model, exported)
         try:
-            quant_pre_process(plain, ready, skip_symbolic_shape=True)  # norms become part of the convolutions
+            quant_pre_process(exported, preprocessed, skip_symbolic_shape=True)  # norms become part of the convolutions
             quantization.quantize_static(
-                ready,
-                done,
+                preprocessed,
+                quantised,
                 _reader(calibration),
                 per_channel=True,
                 activation_type=quantization.QuantType.QInt8,
@@ -97,14 +97,14 @@ def int8_file(content: bytes, calibration: Tensor) -> bytes:
             )
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError(f"onnxruntime cannot quantise this network: {_first_line(error)}") from error
-        return Path(done).read_bytes()
+        return Path(quantised).read_bytes()
 
 
 def _reader(pictures: Tensor) -> Any:
-    """What onnxruntime reads while it calibrates: a batch at a time, then None."""
+    """A reader of calibration data for onnxruntime: a batch at a time, then None."""
     from onnxruntime.quantization import CalibrationDataReader  # pyright: ignore[reportMissingImports]
 
-    batches = iter([{INPUT: part.numpy()} for part in pictures.split(_CALIBRATED_AT_ONCE)])
+    batches = iter([{INPUT: batch.numpy()} for batch in pictures.split(_CALIBRATION_BATCH)])
 
     class Reader(CalibrationDataReader):
         def get_next(self) -> Any:
@@ -121,18 +121,18 @@ def _require() -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter and the quantiser print and warn about their own insides."""
+    """Silence the exporter and the quantiser, which print and warn about their internals."""
     loggers: list[Any] = [logging.getLogger(name) for name in ("", "torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [one.level for one in loggers]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
-            for one in loggers:
-                one.setLevel(logging.ERROR)
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
             yield
         finally:
-            for one, level in zip(loggers, levels, strict=True):
-                one.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,8 +1,8 @@
-"""Floating point operations of one forward pass: those of matrix products and convolutions, attention's too.
+"""Floating point operations of one forward pass: those of matrix products, convolutions and attention.
 
-Each multiplication with its addition is two. As everywhere in the literature, what works on one number at a time or
-sums without weights is not counted: activations, norms, softmax, pooling, resampling. What is neither counted nor
-known to be of that kind is named, so that a figure never looks complete when it is not.
+Each multiplication with its addition counts as two. As usual in the literature, element-wise operators and sums without
+weights are not counted: activations, norms, softmax, pooling, resampling. Operators that are neither counted nor known
+to be of that kind are named, so that an incomplete figure never looks complete.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Formula = Callable[..., int]
 
 @dataclass(frozen=True)
 class Operations:
-    """What a forward pass computes.
+    """The operations of a forward pass.
 
     Attributes:
         flops: Floating point operations that were counted; a multiplication with its addition is two.
-        uncounted: Names of operators that compute something which is not in ``flops``, sorted.
+        uncounted: Names of operators whose operations are not in ``flops``, sorted.
     """
 
     flops: int
@@ -36,7 +36,7 @@ class Operations:
 
 
 def left_out(uncounted: Mapping[str, Sequence[str]]) -> list[str]:
-    """A sentence for each model whose figure is not complete.
+    """A sentence for each model whose figure is incomplete.
 
     Args:
         uncounted: Role -> names of operators.
@@ -54,11 +54,11 @@ def left_out(uncounted: Mapping[str, Sequence[str]]) -> list[str]:
 
 @torch.no_grad()
 def operations_of(network: nn.Module, images: Tensor) -> Operations:
-    """Count what a network computes for some images.
+    """Count the operations of a network for some images.
 
     Args:
-        network: In evaluation mode.
-        images: (N, C, H, W); one image for the figures that papers give.
+        network: A network in evaluation mode.
+        images: (N, C, H, W); one image for the figures that papers report.
     """
     with _Counter() as counter:
         network(images)
@@ -66,7 +66,7 @@ def operations_of(network: nn.Module, images: Tensor) -> Operations:
 
 
 class _Counter(TorchDispatchMode):
-    """Sees every operator as it reaches the device, taken apart as far as torch can take it apart."""
+    """Counts every operator that reaches the device, decomposed as far as torch can decompose it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,9 +78,9 @@ class _Counter(TorchDispatchMode):
         formula = _formula(func)
         if formula is None and isinstance(func, torch._ops.OpOverload):
             with self:
-                parts = func.decompose(*args, **kwargs)
-            if parts is not NotImplemented:
-                return parts
+                decomposed = func.decompose(*args, **kwargs)
+            if decomposed is not NotImplemented:
+                return decomposed
         result = func(*args, **kwargs)
         if formula is not None:
             self.flops += int(formula(*args, **kwargs, out_val=result))
@@ -95,7 +95,7 @@ def _formula(func: Any) -> Formula | None:
 
 
 def _is_uncounted_by_convention(func: Any) -> bool:
-    """Whether an operator moves numbers, works on one at a time, or sums them without weights."""
+    """Whether an operator moves numbers, works element by element, or sums without weights."""
     if getattr(func, "is_view", False) or torch.Tag.pointwise in getattr(func, "tags", ()):
         return True
     name = str(getattr(func, "overloadpacket", func)).removeprefix("aten.")
@@ -105,44 +105,44 @@ def _is_uncounted_by_convention(func: Any) -> bool:
 # formulas that torch.utils.flop_counter lacks -------------------------------------------------------------------------
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **more: Any) -> int:
+def _attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> int:
     """Scores of queries (..., L, E) against keys (..., S, E), and their weights on the values (..., S, V)."""
     return 2 * prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
-def _multi_head(query: Tensor, key: Tensor, value: Tensor, width: int, heads: int, *rest: Any, **more: Any) -> int:
+def _multi_head(query: Tensor, key: Tensor, value: Tensor, width: int, heads: int, *args: Any, **kwargs: Any) -> int:
     """nn.MultiheadAttention's fast path: four projections of (N, L, E), and attention; its heads share E."""
-    places = query.shape[0] * query.shape[1]
-    return 2 * places * 4 * width * width + 2 * places * key.shape[1] * 2 * width
+    positions = query.shape[0] * query.shape[1]
+    return 2 * positions * 4 * width * width + 2 * positions * key.shape[1] * 2 * width
 
 
-def _encoder_layer(source: Tensor, width: int, heads: int, *rest: Any, **more: Any) -> int:
+def _encoder_layer(source: Tensor, width: int, heads: int, *args: Any, **kwargs: Any) -> int:
     """nn.TransformerEncoderLayer's fast path: attention, then two linear layers on (N, L, E)."""
-    matrices = [one for one in rest if isinstance(one, Tensor) and one.ndim == 2]
-    inner = matrices[2:4]  # after those of the projections in and out
-    places = source.shape[0] * source.shape[1]
-    return _multi_head(source, source, source, width, heads) + 2 * places * sum(one.numel() for one in inner)
+    matrices = [arg for arg in args if isinstance(arg, Tensor) and arg.ndim == 2]
+    linear = matrices[2:4]  # after those of the input and output projections
+    positions = source.shape[0] * source.shape[1]
+    return _multi_head(source, source, source, width, heads) + 2 * positions * sum(matrix.numel() for matrix in linear)
 
 
-def _rnn_layer(source: Tensor, into: Tensor, across: Tensor, *rest: Any, **more: Any) -> int:
+def _rnn_layer(source: Tensor, input_weights: Tensor, state_weights: Tensor, *args: Any, **kwargs: Any) -> int:
     """One layer and direction of an LSTM or GRU: in each step all gates see the input (L, N, I) and the state."""
-    return 2 * source.shape[0] * source.shape[1] * (into.numel() + across.numel())
+    return 2 * source.shape[0] * source.shape[1] * (input_weights.numel() + state_weights.numel())
 
 
-def _matrix_vector(matrix: Tensor, vector: Tensor, *rest: Any, **more: Any) -> int:
+def _matrix_vector(matrix: Tensor, vector: Tensor, *args: Any, **kwargs: Any) -> int:
     return 2 * matrix.numel()
 
 
-def _added_matrix_vector(added: Tensor, matrix: Tensor, vector: Tensor, *rest: Any, **more: Any) -> int:
+def _added_matrix_vector(added: Tensor, matrix: Tensor, vector: Tensor, *args: Any, **kwargs: Any) -> int:
     return 2 * matrix.numel()
 
 
-def _added_batches(added: Tensor, first: Tensor, second: Tensor, *rest: Any, **more: Any) -> int:
+def _added_batches(added: Tensor, first: Tensor, second: Tensor, *args: Any, **kwargs: Any) -> int:
     return 2 * first.numel() * second.shape[-1]
 
 
-def _distances(first: Tensor, second: Tensor, *rest: Any, **more: Any) -> int:
-    """Differences, squares and sums; by a matrix product it is as many."""
+def _distances(first: Tensor, second: Tensor, *args: Any, **kwargs: Any) -> int:
+    """Differences, squares and sums; a matrix product would take as many."""
     return 2 * first.numel() * second.shape[-2]
 
 
@@ -185,6 +185,6 @@ _NOT_COUNTED = frozenset(
     max_pool2d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d
     adaptive_max_pool3d fractional_max_pool2d mkldnn_max_pool2d mkldnn_adaptive_avg_pool2d grid_sampler_2d
     grid_sampler_3d cudnn_grid_sampler
-    """.split()  # noqa: SIM905  a list a line would be three pages
+    """.split()  # noqa: SIM905  one name per line would take three pages
 )
 _NOT_COUNTED_KINDS = ("upsample_", "_upsample_")

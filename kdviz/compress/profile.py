@@ -1,7 +1,7 @@
-"""What each model of an experiment costs and what it is worth: size, operations, time, accuracy; in float32 and int8.
+"""Measure each model of an experiment: size, operations, time and accuracy; in float32 and int8.
 
-Times are taken in rounds, in each of which every model has its turn in another order, so that what else the machine
-does falls on all alike. They are good for comparing models on this machine; other machines give others.
+Times are taken in rounds, in each of which every model has its turn in a new random order, so that other load of the
+machine affects all alike. They serve to compare models on this machine; other machines give other times.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from kdviz.compress.cost import wilson
+from kdviz.compress.cost import Form, wilson
 from kdviz.compress.forms import CPU, ModelForm, cost_table
 from kdviz.compress.onnx_export import exporter_problem, float_file, int8_file
 from kdviz.compress.operations import operations_of
-from kdviz.compress.timing import Settings, timed
+from kdviz.compress.timing import Settings, time_forms
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError, KdvizError, SettingError, UnknownNameError
+from kdviz.core.vocabulary import Split
 from kdviz.data import LabelledImages
 from kdviz.data.registry import bundled_samples
 from kdviz.data.samples import SPLITS
@@ -31,18 +32,18 @@ from kdviz.models.inputs import AdaptedNetwork
 from kdviz.models.networks import ONNX, OnnxNetwork, parameter_count
 
 MOST = 2000
-"""Pictures of an imported experiment's data folder that accuracy is measured on, with those for int8."""
+"""Largest number of pictures read from an imported experiment's data folder, for accuracy and for calibration."""
 
 
 CALIBRATION = 200  # pictures on which the ranges of int8 are measured
 
 
-_AT_ONCE = 250  # pictures, while accuracy is measured
+_BATCH = 250  # pictures in a batch while accuracy is measured
 
 
 @dataclass(frozen=True)
 class ProfileSamples:
-    """What accuracy is measured on, and other pictures, on which int8 finds its ranges; (N, C, H, W) as in the data."""
+    """Samples for accuracy, and other pictures, for the ranges of int8: (N, C, H, W) as in the data."""
 
     measured: LabelledImages
     calibration: Tensor
@@ -50,7 +51,7 @@ class ProfileSamples:
 
 @dataclass(frozen=True)
 class ProfileProgress:
-    """How far a profile is: a share from 0 to 1, what is done, what a user should know, and at its end the table."""
+    """Progress of a profile: its share from 0 to 1, the step, notes for the user, and at its end the table."""
 
     share: float
     doing: str
@@ -63,15 +64,15 @@ def own_samples(experiment: Experiment) -> ProfileSamples | None:
     bundled = bundled_samples(experiment.dataset)
     if bundled is not None and bundled.images.shape[1:] == (experiment.input.channels, *experiment.input.size):
         return parted(bundled)
-    found = [one for one in (_stored(experiment, split) for split in SPLITS) if one is not None]
-    if not found:
+    stored = [samples for samples in (_stored(experiment, split) for split in SPLITS) if samples is not None]
+    if not stored:
         return None
-    return ProfileSamples(found[0], _some(found[1].images)) if len(found) > 1 else parted(found[0])
+    return ProfileSamples(stored[0], _some(stored[1].images)) if len(stored) > 1 else parted(stored[0])
 
 
 def samples_of(splits: dict[str, LabelledImages]) -> ProfileSamples:
     """The test split of a data set, and pictures of its validation split."""
-    return ProfileSamples(splits["test"], _some(splits["validation"].images))
+    return ProfileSamples(splits[Split.TEST], _some(splits[Split.VALIDATION].images))
 
 
 def _stored(experiment: Experiment, split: str) -> LabelledImages | None:
@@ -79,15 +80,15 @@ def _stored(experiment: Experiment, split: str) -> LabelledImages | None:
         stored = experiment.samples(split)
     except (ExperimentError, UnknownNameError):
         return None
-    every = torch.arange(len(stored))
-    return LabelledImages(stored.images(every), stored.labels, stored.classes, split, stored.names)
+    indices = torch.arange(len(stored))
+    return LabelledImages(stored.images(indices), stored.labels, stored.classes, split, stored.names)
 
 
 def parted(samples: LabelledImages) -> ProfileSamples:
-    """A few for calibration, which accuracy is then not measured on."""
+    """Set a part aside for calibration, on which accuracy is not measured."""
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
-    few = min(CALIBRATION, len(samples) // 4)
-    return ProfileSamples(samples.take(order[few:].sort().values), samples.images[order[:few]])
+    count = min(CALIBRATION, len(samples) // 4)
+    return ProfileSamples(samples.take(order[count:].sort().values), samples.images[order[:count]])
 
 
 def _some(images: Tensor) -> Tensor:
@@ -97,12 +98,12 @@ def _some(images: Tensor) -> Tensor:
 def profile(
     experiment: Experiment, samples: ProfileSamples | None, settings: Settings | None = None
 ) -> Iterator[ProfileProgress]:
-    """Measure every model of an experiment; yield how far it is, and with the last share, 1, the table.
+    """Measure every model of an experiment; yield its progress, and with the last share, 1, the table.
 
     Args:
-        experiment: Its models are not changed, and nothing is written.
-        samples: None: accuracies are those that the runs' metrics have, and there is no int8.
-        settings: Default: one CPU thread, one picture and a batch for throughput.
+        experiment: The experiment; its models are not changed, and nothing is written.
+        samples: Samples for accuracy; None: accuracies are those of the runs' metrics, and there is no int8.
+        settings: Settings; default: one CPU thread, one picture per call and a batch for throughput.
 
     Raises:
         SettingError: A setting cannot be used.
@@ -125,10 +126,10 @@ def profile(
             forms += _forms(experiment, run, samples, device, notes)
         for number, form in enumerate(forms):
             yield ProfileProgress(0.35 + 0.15 * number / len(forms), f"{form.name}: accuracy", tuple(notes))
-            form.about = _accuracy(experiment, form, samples, device)
+            form.accuracy = _accuracy(experiment, form, samples, device)
         for number, threads in enumerate(settings.threads):
             torch.set_num_threads(threads)
-            for share in timed(experiment, forms, threads, settings, device):
+            for share in time_forms(experiment, forms, threads, settings, device):
                 yield ProfileProgress(0.5 + 0.5 * (number + share) / len(settings.threads), "times", tuple(notes))
     finally:
         torch.set_num_threads(threads_before)
@@ -138,34 +139,34 @@ def profile(
 def _forms(
     experiment: Experiment, run: Run, samples: ProfileSamples | None, device: torch.device, notes: list[str]
 ) -> list[ModelForm]:
-    """A run as it is and, on the CPU, as ONNX files; what cannot be made is noted."""
+    """The forms of a run: PyTorch and, on the CPU, ONNX files; a form that cannot be made is noted."""
     example = torch.zeros(2, run.spec.channels, *run.spec.size)
     size = (run.folder / run.weights).stat().st_size if run.weights else 0
     if run.network == ONNX:
-        return [ModelForm(run, "file", run.unadapted, size, None, None)] if device.type == "cpu" else []
-    parameters, counted = parameter_count(run.unadapted), operations_of(run.unadapted, example[:1])
-    found = [ModelForm(run, "torch", unadapted(run.on(device)), size, counted, parameters)]
+        return [ModelForm(run, Form.FILE, run.unadapted, size, None, None)] if device.type == "cpu" else []
+    parameters, flops = parameter_count(run.unadapted), operations_of(run.unadapted, example[:1])
+    forms = [ModelForm(run, Form.TORCH, unadapted(run.on(device)), size, flops, parameters)]
     if device.type != "cpu":
-        return found
+        return forms
     problem = exporter_problem()
     if problem:
-        return found if problem in notes else (notes.append(problem) or found)
+        return forms if problem in notes else (notes.append(problem) or forms)
     try:
         content = float_file(run.unadapted, example)
-        found.append(ModelForm(run, "onnx", OnnxNetwork(content), len(content), counted, parameters))
+        forms.append(ModelForm(run, Form.ONNX, OnnxNetwork(content), len(content), flops, parameters))
         if samples is None:
             raise SettingError("int8 finds its ranges on pictures; name the data's folder with --data.")
         content = int8_file(content, own_input(experiment, run, samples.calibration))
-        found.append(ModelForm(run, "onnx_int8", OnnxNetwork(content), len(content), counted, parameters))
+        forms.append(ModelForm(run, Form.ONNX_INT8, OnnxNetwork(content), len(content), flops, parameters))
     except KdvizError as error:
         notes.append(f"{run.role}: {error}")
-    return found
+    return forms
 
 
 def operations(network: nn.Module, picture: Tensor) -> int:
     """Floating point operations for one picture (1, C, H, W): two for each multiplication with its addition.
 
-    Of operators that are known; :func:`kdviz.compress.operations.operations_of` names the others.
+    Only known operators count; :func:`kdviz.compress.operations.operations_of` names the others.
     """
     return operations_of(network, picture).flops
 
@@ -174,42 +175,44 @@ def _accuracy(
     experiment: Experiment, form: ModelForm, samples: ProfileSamples | None, device: torch.device
 ) -> dict[str, Any]:
     """The columns of a form's accuracy."""
-    test = form.run.metrics.get("test", {}).get("accuracy")
+    test_accuracy = form.run.metrics.get(Split.TEST, {}).get("accuracy")
     if samples is None or bool((samples.measured.labels < 0).any()):
-        split = next((one for one in SPLITS if "accuracy" in form.run.metrics.get(one, {})), None)
-        if split is None or form.form == "onnx_int8":
-            return {"test_accuracy": test}
-        said = form.run.metrics[split]
-        return _shown(split, int(said.get("samples", 0)), said["accuracy"], None) | {"test_accuracy": test}
-    right = _right(experiment, form, samples.measured, device)
-    packed = np.packbits(right).tobytes()
-    measured = _shown(samples.measured.split, len(right), float(right.mean()), packed)
-    return measured | {"test_accuracy": test if form.form in ("torch", "file") else None}
+        split = next((split for split in SPLITS if "accuracy" in form.run.metrics.get(split, {})), None)
+        if split is None or form.form == Form.ONNX_INT8:
+            return {"test_accuracy": test_accuracy}
+        metrics = form.run.metrics[split]
+        return _accuracy_columns(split, int(metrics.get("samples", 0)), metrics["accuracy"], None) | {
+            "test_accuracy": test_accuracy
+        }
+    correct = _correct(experiment, form, samples.measured, device)
+    packed = np.packbits(correct).tobytes()
+    measured = _accuracy_columns(samples.measured.split, len(correct), float(correct.mean()), packed)
+    return measured | {"test_accuracy": test_accuracy if form.form in (Form.TORCH, Form.FILE) else None}
 
 
-def _shown(split: str, count: int, accuracy: float, right: bytes | None) -> dict[str, Any]:
+def _accuracy_columns(split: str, count: int, accuracy: float, right: bytes | None) -> dict[str, Any]:
     low, high = wilson(accuracy, count) if count else (None, None)
-    shown = {"split": split, "samples": count, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}
-    return {**shown, "right": right}
+    columns = {"split": split, "samples": count, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}
+    return {**columns, "right": right}
 
 
 @torch.inference_mode()
-def _right(experiment: Experiment, form: ModelForm, samples: LabelledImages, device: torch.device) -> np.ndarray:
-    said = []
-    for part in samples.images.split(_AT_ONCE):
-        logits = form.network(own_input(experiment, form.run, part, device))
+def _correct(experiment: Experiment, form: ModelForm, samples: LabelledImages, device: torch.device) -> np.ndarray:
+    predictions = []
+    for pictures in samples.images.split(_BATCH):
+        logits = form.network(own_input(experiment, form.run, pictures, device))
         order = form.run.class_order
-        said.append((logits if order is None else logits[:, list(order)]).argmax(1).cpu())
-    return (torch.cat(said) == samples.labels).numpy()
+        predictions.append((logits if order is None else logits[:, list(order)]).argmax(1).cpu())
+    return (torch.cat(predictions) == samples.labels).numpy()
 
 
 @torch.inference_mode()
 def own_input(experiment: Experiment, run: Run, pictures: Tensor, device: torch.device = CPU) -> Tensor:
-    """A network's own input made of common pictures, uint8 (N, C, H, W) -> float32 (N, c, h, w)."""
+    """The network's own input from pictures as in the data, uint8 (N, C, H, W) -> float32 (N, c, h, w)."""
     inputs, model = experiment.input.normalise(pictures.to(device)), run.on(device)
     return model.own_input(inputs) if isinstance(model, AdaptedNetwork) else inputs
 
 
 def unadapted(model: nn.Module) -> nn.Module:
-    """The network alone."""
+    """The network without its adapter."""
     return model.network if isinstance(model, AdaptedNetwork) else model

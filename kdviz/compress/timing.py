@@ -1,4 +1,4 @@
-"""How long a network takes for one picture."""
+"""Timing of forward passes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdviz.experiment import Experiment
 from kdviz.models.networks import OnnxNetwork
 
 _SMALL = 64 * 64  # pixels
-_BURST_SECONDS, _BURST_CALLS = 0.01, 40  # a model's turn: as many calls as fit, at least one
+_BURST_SECONDS, _BURST_CALLS = 0.01, 40  # the turn of a model: as many calls as fit, at least one
 
 
 _FEWEST_ROUNDS, _MOST_ROUNDS = 9, 60
@@ -25,14 +25,14 @@ _FEWEST_ROUNDS, _MOST_ROUNDS = 9, 60
 
 @dataclass(frozen=True)
 class Settings:
-    """How a profile is made.
+    """Settings of a profile.
 
     Attributes:
         threads: Numbers of CPU threads to measure with.
-        batches: Pictures in a call; empty: one, and as many as suit throughput.
-        seconds: About how long the measuring of times takes, for each number of threads.
-        device: Where PyTorch runs; ONNX Runtime always runs on the CPU, and is left out for another device.
-        seed: Of the order of turns.
+        batches: Pictures in a call; empty: one, and a batch for throughput.
+        seconds: Approximate duration of the timing, for each number of threads.
+        device: Device of PyTorch; ONNX Runtime always runs on the CPU, and is left out for another device.
+        seed: Seed of the order of turns.
     """
 
     threads: tuple[int, ...] = (1,)
@@ -46,23 +46,23 @@ class Settings:
         return self.batches or (1, 256 if height * width <= _SMALL else 8)
 
 
-def timed(
+def time_forms(
     experiment: Experiment, forms: Sequence[ModelForm], threads: int, settings: Settings, device: torch.device
 ) -> Iterator[float]:
-    """Take times, round by round; yield the share that is done."""
+    """Time all forms, round by round; yield the share that is done."""
     calls: list[tuple[list[float], Callable[[], Any]]] = []
     for batch in settings.batches_for(experiment):
-        specs = {one.run.spec for one in forms}
+        specs = {form.run.spec for form in forms}
         pictures = {spec: torch.rand(batch, spec.channels, *spec.size) for spec in specs}
-        for one in forms:
-            times = one.times.setdefault((threads, batch), [])
-            calls.append((times, _call(one.network, pictures[one.run.spec], device)))
-    counts = [_calls_in_a_turn(call) for _, call in calls]
+        for form in forms:
+            times = form.times.setdefault((threads, batch), [])
+            calls.append((times, _call(form.network, pictures[form.run.spec], device)))
+    counts = [_calls_per_turn(call) for _, call in calls]
     order, start, rounds = np.random.default_rng(settings.seed), time.monotonic(), 0
     while rounds < _MOST_ROUNDS:
-        for place in order.permutation(len(calls)):
-            times, call = calls[place]
-            times.append(_turn(call, counts[place]))
+        for index in order.permutation(len(calls)):
+            times, call = calls[index]
+            times.append(_turn(call, counts[index]))
         rounds += 1
         spent = (time.monotonic() - start) / settings.seconds
         yield min(0.99, max(rounds / _MOST_ROUNDS, min(spent, rounds / _FEWEST_ROUNDS)))
@@ -71,24 +71,24 @@ def timed(
 
 
 def _call(network: nn.Module, pictures: Tensor, device: torch.device) -> Callable[[], Any]:
-    """One call on pictures that are where it takes them."""
+    """A call of the network on pictures that are on its device."""
     if isinstance(network, OnnxNetwork):
         array = pictures.numpy()
         return lambda: network.answers(array)
-    there = pictures.to(device)
+    inputs = pictures.to(device)
     if device.type != "cuda":
-        return lambda: network(there)
+        return lambda: network(inputs)
 
-    def waited() -> None:
-        network(there)
+    def synchronised() -> None:
+        network(inputs)
         torch.cuda.synchronize(device)
 
-    return waited
+    return synchronised
 
 
 @torch.inference_mode()
-def _calls_in_a_turn(call: Callable[[], Any]) -> int:
-    call()  # prepares memory
+def _calls_per_turn(call: Callable[[], Any]) -> int:
+    call()  # allocates memory
     start = time.perf_counter()
     call()
     spent = max(time.perf_counter() - start, 1e-9)
@@ -97,10 +97,10 @@ def _calls_in_a_turn(call: Callable[[], Any]) -> int:
 
 @torch.inference_mode()
 def _turn(call: Callable[[], Any], count: int) -> float:
-    """The median time of some calls in a row, in milliseconds, after one that finds its data in the caches."""
+    """The median time of consecutive calls, in milliseconds, after one call that fills the caches."""
     call()
     times = []
-    collecting = gc.isenabled()
+    gc_enabled = gc.isenabled()
     gc.disable()
     try:
         for _ in range(count):
@@ -108,6 +108,6 @@ def _turn(call: Callable[[], Any], count: int) -> float:
             call()
             times.append(time.perf_counter() - start)
     finally:
-        if collecting:
+        if gc_enabled:
             gc.enable()
     return 1000 * float(np.median(times))

@@ -1,7 +1,7 @@
-"""Changed copies of training images: each sample in its own way, and pairs of samples mixed with their labels.
+"""Changed copies of training images: each sample individually, and pairs of samples mixed with their labels.
 
-What is drawn depends on the seed that is given, and torch's generators are left as they were: a training that goes on
-after a break draws what it would have drawn.
+What is drawn depends on the given seed alone, and torch's generators are left as they were: a training that is resumed
+draws what it would have drawn without the break.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Augmentation:
     """One way to change a batch, drawn from torch's global generator on the CPU.
 
     Attributes:
-        function: Of images: uint8 (n, C, H, W) -> the same, changed. Of a mix: the network's input (n, C, H, W) ->
-            the mixed input, each sample's own share in [0, 1] (n,), and the number of its partner (n,).
+        function: For images: uint8 (n, C, H, W) -> the same, changed. For a mix: the network's input (n, C, H, W) ->
+            the mixed input, each sample's weight in its own mix in [0, 1] (n,), and the index of its partner (n,).
         mixes: Whether it mixes pairs.
     """
 
@@ -34,7 +34,7 @@ class Augmentation:
 
     @property
     def description(self) -> str:
-        """Its first line of documentation."""
+        """The first line of its documentation."""
         return (self.function.__doc__ or "").partition("\n")[0]
 
 
@@ -52,8 +52,8 @@ def _augmentation(name: str, *, mixes: bool = False) -> Callable[[Callable[[Tens
 class Augment:
     """Augmentations by name, in their order.
 
-    A teacher must see the images that the student sees (Beyer et al., 2022): logits of the unchanged ones would teach
-    the wrong answers.
+    A teacher must see the images that the student sees (Beyer et al., 2022): logits of the unchanged images would be
+    wrong targets.
 
     >>> augment = Augment("flip,mixup", classes=3)
     >>> images = augment.images(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), seed=0)
@@ -62,11 +62,11 @@ class Augment:
     tensor([1., 1., 1., 1.])
 
     Args:
-        names: Of ``augmentations``, with commas; nothing for none.
-        classes: How many there are.
+        names: Names in ``augmentations``, separated by commas; empty for none.
+        classes: Number of classes.
 
     Attributes:
-        names: The same, one by one.
+        names: The names as a tuple.
         mixes: Whether :meth:`mix` mixes; if not, the labels can stay numbers.
 
     Raises:
@@ -79,9 +79,9 @@ class Augment:
         self.classes = classes
         if len(set(self.names)) < len(self.names):
             raise SettingError(f"An augmentation is named twice in '{names}'.")
-        chosen = [augmentations[name] for name in self.names]
-        self._changes = [one.function for one in chosen if not one.mixes]
-        self._mixes = [one.function for one in chosen if one.mixes]
+        selected = [augmentations[name] for name in self.names]
+        self._changes = [augmentation.function for augmentation in selected if not augmentation.mixes]
+        self._mixes = [augmentation.function for augmentation in selected if augmentation.mixes]
 
     @property
     def mixes(self) -> bool:
@@ -92,7 +92,7 @@ class Augment:
 
         Args:
             batch: Grey or RGB; left as it is.
-            seed: Of what is drawn; another for every batch of a training.
+            seed: Seed of the random changes; different for every batch of a training.
 
         Raises:
             SettingError: The images are not uint8 (n, 1 or 3, H, W).
@@ -106,7 +106,7 @@ class Augment:
         return batch
 
     def mix(self, inputs: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Samples mixed with partners of the same batch, and how much of which class each then has.
+        """Samples mixed with partners of the same batch, and their soft labels.
 
         With several mixes named, one of them is drawn for the batch. With none the inputs are unchanged.
 
@@ -116,15 +116,15 @@ class Augment:
             seed: As for :meth:`images`; it may be the same.
 
         Returns:
-            The inputs, and soft labels, float32 (n, classes), rows of sum 1: what ``cross_entropy`` takes for labels.
+            The inputs, and soft labels, float32 (n, classes), whose rows sum to 1, as ``cross_entropy`` takes them.
         """
         soft = F.one_hot(labels, self.classes).float()
         if not self._mixes:
             return inputs, soft
         with _drawing(2 * seed + 1):
             mixed, share, partner = self._mixes[int(torch.randint(len(self._mixes), ()))](inputs)
-        own = share.to(soft)[:, None]
-        return mixed, own * soft + (1 - own) * soft[partner.to(soft.device)]
+        weight = share.to(soft)[:, None]
+        return mixed, weight * soft + (1 - weight) * soft[partner.to(soft.device)]
 
 
 @contextmanager
@@ -141,8 +141,8 @@ def _drawing(seed: int) -> Iterator[None]:
 @_augmentation("flip")
 def flip(images: Tensor) -> Tensor:
     """Left to right, every second image on average. Not for digits or letters."""
-    chosen = torch.rand(len(images)) < 0.5
-    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(3), images)
+    flipped = torch.rand(len(images)) < 0.5
+    return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
 @_augmentation("crop")
@@ -164,9 +164,9 @@ def rotate90(images: Tensor) -> Tensor:
     result = torch.empty_like(images)
     for turn in range(0, 4, quarters):
         for mirror in (False, True):
-            chosen = ((turns == turn) & (mirrored == mirror)).to(images.device)
-            turned = images[chosen].rot90(turn, (2, 3))
-            result[chosen] = turned.flip(3) if mirror else turned
+            selected = ((turns == turn) & (mirrored == mirror)).to(images.device)
+            turned = images[selected].rot90(turn, (2, 3))
+            result[selected] = turned.flip(3) if mirror else turned
     return result
 
 
@@ -217,15 +217,15 @@ def _v2() -> Any:
 def mixup(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A weighted mean with the partner (Zhang et al., 2018), the sample's share from Beta(0.2, 0.2) for each sample."""
     share, partner = _shares(len(inputs), 0.2), torch.randperm(len(inputs))
-    own = share.to(inputs)[:, None, None, None]
-    return own * inputs + (1 - own) * inputs[partner.to(inputs.device)], share, partner
+    weight = share.to(inputs)[:, None, None, None]
+    return weight * inputs + (1 - weight) * inputs[partner.to(inputs.device)], share, partner
 
 
 @_augmentation("cutmix", mixes=True)
 def cutmix(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A rectangle of the partner pasted into the sample (Yun et al., 2019), its area from a uniform distribution.
 
-    The rectangle is cut off at the edges; the sample's share is what is really left of it.
+    The rectangle is cut off at the edges; the sample's share is the part that really remains of it.
     """
     height, width = inputs.shape[2:]
     side, partner = (1 - _shares(len(inputs), 1.0)).sqrt(), torch.randperm(len(inputs))
@@ -239,8 +239,8 @@ def _shares(count: int, concentration: float) -> Tensor:
 
 
 def _interval(fraction: Tensor, length: int) -> Tensor:
-    """Places within a random interval of about ``fraction * length`` pixels: (n,) -> bool (n, length)."""
+    """Positions within a random interval of about ``fraction * length`` pixels: (n,) -> bool (n, length)."""
     half = (fraction * length).floor() / 2
     centre = torch.randint(length, fraction.shape)
-    places = torch.arange(length)
-    return (places >= (centre - half)[:, None]) & (places < (centre + half)[:, None])
+    positions = torch.arange(length)
+    return (positions >= (centre - half)[:, None]) & (positions < (centre + half)[:, None])

@@ -1,4 +1,4 @@
-"""What is wrong with a distillation, found before it is trained: mistakes are refused, doubts are sentences."""
+"""Checks of a distillation before it is trained: mistakes are refused, doubts are returned as sentences."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ Measured with the bundled teacher and untrained students, T from 0.5 to 64: soft
 
 
 def check_teacher(teacher: nn.Module, teacher_classes: Sequence[str], classes: Sequence[str]) -> None:
-    """Refuse a teacher whose answers would be noise, would be trained, or would mean other classes.
+    """Refuse a teacher whose logits would be random, whose weights would be trained, or whose classes are other ones.
 
     Args:
         teacher: The network.
         teacher_classes: The names of its outputs, in their order.
-        classes: Those of the student's.
+        classes: The names of the student's outputs.
 
     Raises:
-        ModelError: With what to do.
+        ModelError: The teacher cannot be used; the text says what to do.
     """
     if len(teacher_classes) != len(classes):
         raise ModelError(f"The teacher has {len(teacher_classes)} classes and the student {len(classes)}.")
-    for number, (theirs, own) in enumerate(zip(teacher_classes, classes, strict=True)):
-        if theirs != own:
+    for number, (theirs, ours) in enumerate(zip(teacher_classes, classes, strict=True)):
+        if theirs != ours:
             raise ModelError(
-                f"Class {number} is '{theirs}' for the teacher and '{own}' for the student; "
+                f"Class {number} is '{theirs}' for the teacher and '{ours}' for the student; "
                 "both must have the same classes in the same order."
             )
     if any(module.training for module in teacher.modules()):
@@ -50,50 +50,50 @@ def check_teacher(teacher: nn.Module, teacher_classes: Sequence[str], classes: S
 
 
 def logits_doubts(role: str, logits: Tensor, samples: LabelledImages) -> list[Doubt]:
-    """What looks wrong with a teacher's answers: their classes, or that they are no better than chance.
+    """What looks wrong with a teacher's predictions: their classes, or that they are no better than chance.
 
     Args:
-        role: Of the teacher.
-        logits: (N, classes).
-        samples: What it answered to.
+        role: Role of the teacher.
+        logits: The teacher's logits of the samples, (N, classes).
+        samples: Images with labels.
     """
     if tuple(logits.shape) != (len(samples), len(samples.classes)):
-        return []  # which is refused where they are used
+        return []  # such logits are refused where they are used
     labels, predicted = samples.labels.numpy(), logits.argmax(1).numpy()
-    found = answer_doubts(role, samples.split, labels, predicted, samples.classes)
-    return [*found, *unpredicted(samples.split, labels, [predicted], samples.classes, role)]
+    doubts = answer_doubts(role, samples.split, labels, predicted, samples.classes)
+    return [*doubts, *unpredicted(samples.split, labels, [predicted], samples.classes, role)]
 
 
 def teacher_doubts(
     role: str, teacher: nn.Module, logits: Tensor, samples: LabelledImages, spec: InputSpec | None
 ) -> list[Doubt]:
-    """The same of a teacher that is here, and whether it would answer far better under another normalisation.
+    """The same for a teacher at hand, and whether it would predict far better under another normalisation.
 
     Args:
-        role: Of the teacher.
+        role: Role of the teacher.
         teacher: The network, in evaluation mode.
-        logits: Its answers to the samples, (N, classes).
+        logits: Its logits of the samples, (N, classes).
         samples: Images with labels.
-        spec: Of its input; None for a teacher that learned from this very input.
+        spec: Specification of its input; None for a teacher that was trained on this very input.
     """
-    found = logits_doubts(role, logits, samples)
-    if spec is None or any(doubt.kind == "order" for doubt in found):  # which explains its errors
-        return found
-    return weighed(found, input_doubts(role, teacher, samples, spec))
+    doubts = logits_doubts(role, logits, samples)
+    if spec is None or any(doubt.kind == "order" for doubt in doubts):  # permuted classes explain the errors
+        return doubts
+    return weighed(doubts, input_doubts(role, teacher, samples, spec))
 
 
 def input_doubts(role: str, model: nn.Module, samples: LabelledImages, spec: InputSpec) -> list[Doubt]:
-    """Whether a model answers far better under another normalisation: see
+    """Whether a model predicts far better under another normalisation: see
     :func:`kdviz.data.doubts.normalisation_doubt`.
 
     Args:
-        role: Of the model.
+        role: Role of the model.
         model: In evaluation mode, on any device.
         samples: Images with labels.
-        spec: Of its input now.
+        spec: Specification of its present input.
     """
-    tensor = next(model.parameters(), None)
-    device = torch.device("cpu") if tensor is None else tensor.device
+    parameter = next(model.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
 
     def predict(inputs: Tensor) -> Tensor:
         return model(inputs.to(device))
@@ -103,7 +103,7 @@ def input_doubts(role: str, model: nn.Module, samples: LabelledImages, spec: Inp
 
 
 def check_settings(config: TrainingConfig) -> Iterator[str]:
-    """Yield a sentence for each setting that has no effect, or perhaps not the one that is meant."""
+    """Yield a sentence for each setting that has no effect, or perhaps an unintended one."""
     alpha, temperature = (schedule(name, getattr(config, name)) for name in ("alpha", "temperature"))
     if set(alpha.values) == {0}:
         yield "alpha is 0: the teacher has no influence, and the KD student is the student alone."
@@ -123,8 +123,8 @@ def check_balance(
 ) -> Iterator[str]:
     """Yield a sentence if the teacher pulls the student far less or far more than the labels do, before alpha.
 
-    The two gradients are those of one batch with regard to the student's logits. The factor T^2 forgotten, a weight
-    that is far too high, a teacher that says nothing: all of them show here.
+    The two gradients are those of one batch with respect to the student's logits. A forgotten factor T^2, a weight that
+    is far too high or a teacher with constant logits show here.
 
     Args:
         student_logits: (N, classes), before training.
@@ -146,16 +146,16 @@ def check_balance(
         teacher_logits = pooled_logits(teacher_logits, temperature, config.teacher_mixture)
     soft = teacher_losses[config.loss](student, teacher_logits, labels, temperature, config.loss_options)
     hard = label_smoothing_loss(student, labels, config.label_smoothing)
-    teacher, own = (float(torch.autograd.grad(loss, student)[0].norm()) for loss in (soft, hard))
-    if not WEAK * own <= teacher <= STRONG * own:
+    soft_norm, hard_norm = (float(torch.autograd.grad(loss, student)[0].norm()) for loss in (soft, hard))
+    if not WEAK * hard_norm <= soft_norm <= STRONG * hard_norm:
         yield (
-            f"On the first batch the teacher's gradient is {teacher:.2g} and the labels' {own:.2g}, so that one of "
-            "them hardly counts; check the temperature, the loss and its options (is the factor T^2 missing?)."
+            f"On the first batch the teacher's gradient is {soft_norm:.2g} and the labels' {hard_norm:.2g}, so that "
+            "one of them hardly counts; check the temperature, the loss and its options (is the factor T^2 missing?)."
         )
 
 
 def _check_scores(scores: Tensor) -> Iterator[str]:
-    """Yield a sentence if a teacher's scores (N, classes) look like a sigmoid's.
+    """Yield a sentence if a teacher's scores (N, classes) look like the outputs of a sigmoid.
 
     Raises:
         ModelError: They are no logits.

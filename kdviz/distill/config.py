@@ -1,4 +1,4 @@
-"""The settings of one training, checked when they are put together."""
+"""The settings of one training, checked when they are created."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ TEACHER_SETTINGS = (
     "student_layer",
     "teacher_layer",
 )
-"""What means nothing to a training without a teacher, as files call it."""
+"""The settings that have no meaning without a teacher, by their names in files."""
 
 _RECORDED_AS = {"teacher_mixture": "teacher_mix", "trainable": "unfreeze"}
 
 
 def recorded_name(field_name: str) -> str:
-    """What files call a setting: the names of format 1, which are part of every run's identity."""
+    """The name of a setting in files: those of format 1, which are part of every run's identity."""
     return _RECORDED_AS.get(field_name, field_name)
 
 
@@ -44,26 +44,26 @@ class TrainingConfig:
 
     Attributes:
         epochs: Passes over the training split.
-        batch_size: Samples a step.
-        learning_rate: Of Adam (Kingma & Ba, 2015).
+        batch_size: Samples per step.
+        learning_rate: Learning rate of Adam (Kingma & Ba, 2015).
         temperature, alpha: See :func:`kdviz.distill.distillation_loss`; a number, or a text as in
             :mod:`kdviz.distill.schedules` for one that changes from epoch to epoch. Used when there is a teacher, as
             are the next three and ``teacher_mixture``.
-        loss: Against the teacher, a name in ``kdviz.distill.teacher_losses``.
-        loss_options: Of that loss.
-        kd_epochs: After so many epochs the teacher is left away: cross entropy alone (Cho & Hariharan, 2019,
+        loss: Loss against the teacher, a name in ``kdviz.distill.teacher_losses``.
+        loss_options: Keyword arguments of that loss.
+        kd_epochs: Number of epochs with the teacher; cross entropy alone afterwards (Cho & Hariharan, 2019,
             section 4.3). None: never.
-        label_smoothing: Of the cross entropy; see :func:`kdviz.distill.objectives.losses.label_smoothing_loss`.
-        class_weights: Of the cross entropy: ``none``, or ``balanced`` for the same weight of all classes.
-        teacher_mixture: A weight for each of several teachers; none: equal.
-        feature_loss: Between intermediate layers, a name in ``kdviz.distill.objectives.feature_losses``; empty: none.
-        feature_weight: Of that loss, which is added to the others.
-        feature_options: Its settings.
-        student_layer, teacher_layer: The layers it compares; see :mod:`kdviz.distill.objectives.layers`. Empty: the
+        label_smoothing: e of :func:`kdviz.distill.objectives.losses.label_smoothing_loss`.
+        class_weights: Class weights of the cross entropy: ``none``, or ``balanced`` for equal total weights of classes.
+        teacher_mixture: A weight for each of several teachers; empty: equal weights.
+        feature_loss: Loss between intermediate layers, a name in ``kdviz.distill.objectives.feature_losses``; or empty.
+        feature_weight: Weight of the feature loss in the sum of the losses.
+        feature_options: Keyword arguments of the feature loss.
+        student_layer, teacher_layer: The layers to compare; see :mod:`kdviz.distill.objectives.layers`. Empty: the
             default.
         augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas between.
-        trainable: Which weights are trained: ``all``, ``head``, or so many stages before the head, as a text.
-        seed: Of the initial weights, the order of samples and dropout.
+        trainable: Which weights are trained: ``all``, ``head``, or the number of stages before the head, as a text.
+        seed: Seed of the initial weights, the order of samples and dropout.
         device: A torch device, or ``auto``: the GPU when there is one.
         bf16: Autocast to bfloat16 in the forward pass: ``auto`` where the device is faster with it.
     """
@@ -102,24 +102,24 @@ class TrainingConfig:
         return schedule("alpha", self.alpha).at(epoch, self.epochs)
 
     def teaches_in(self, epoch: int) -> bool:
-        """Whether the teacher still has a say."""
+        """Whether the teacher's loss is still part of the sum."""
         return self.kd_epochs is None or epoch <= self.kd_epochs
 
     def check_teachers(self, count: int) -> None:
-        """Raise :class:`SettingError` when these are no teachers for ``teacher_mixture``."""
+        """Raise :class:`SettingError` when ``count`` teachers do not fit ``teacher_mixture``."""
         if count == 0:
             raise SettingError("There must be a teacher.")
         if len(self.teacher_mixture) not in (0, count):
-            given = len(self.teacher_mixture)
-            raise SettingError(f"teacher_mixture needs one value for each of {count} teacher(s), got {given}.")
+            weights = len(self.teacher_mixture)
+            raise SettingError(f"teacher_mixture needs one value for each of {count} teacher(s), got {weights}.")
 
     @property
     def needs_live_teacher(self) -> bool:
-        """Whether the teacher must answer in every step, on the very images that the student sees."""
+        """Whether the teacher must run in every step, on the very images that the student sees."""
         return bool(self.augment or self.feature_loss)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as files have them."""
+        """The settings under their names in files."""
         return {recorded_name(name): value for name, value in asdict(self).items()}
 
     def _check_steps(self) -> None:
@@ -149,8 +149,8 @@ class TrainingConfig:
         if self.kd_epochs is not None and self.kd_epochs < 1:
             raise SettingError(f"kd_epochs must be at least 1, got {self.kd_epochs}; alpha 0 is no distillation.")
         if not all(0 < weight < float("inf") for weight in self.teacher_mixture):
-            shown = ", ".join(f"{weight:g}" for weight in self.teacher_mixture)
-            raise SettingError(f"teacher_mixture must be above 0 and finite, got {shown}.")
+            listed = ", ".join(f"{weight:g}" for weight in self.teacher_mixture)
+            raise SettingError(f"teacher_mixture must be above 0 and finite, got {listed}.")
 
     def _check_features(self) -> None:
         if self.feature_loss:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.files import Store, require_writable
 from kdviz.core.moved import renamed
+from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, of_data
 from kdviz.data.sets import mnist
@@ -27,14 +28,14 @@ from kdviz.distill.prediction import predict_logits
 from kdviz.distill.sources import LabelBudget, ModelSource, labelled_part
 from kdviz.distill.stages import (
     Stage,
+    concatenate,
+    doubt_stages,
+    doubts_record,
     is_statistic,
-    joined,
-    recorded_doubts,
-    stages_of_doubts,
-    stages_of_training,
     training_record,
+    training_stages,
 )
-from kdviz.distill.storage.interrupted import Unfinished, forget_unfinished
+from kdviz.distill.storage.interrupted import UnfinishedTrainings, forget_unfinished
 from kdviz.distill.storage.run_files import weights_of
 from kdviz.distill.training import TrainingProgress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
@@ -61,12 +62,12 @@ def train_experiment(
 ) -> Iterator[Stage]:
     """Train the models of an experiment and write them to ``out``, without figures.
 
-    An experiment that is there is replaced; its tables are kept under another name if its teacher was another.
-    Training that was interrupted goes on after its last whole epoch when this is called again with the same data and
+    An existing experiment is replaced; its tables are kept under another name if it had another teacher.
+    An interrupted training continues after its last whole epoch when this is called again with the same data and
     settings, and ends with the same weights; see :mod:`kdviz.distill.storage.interrupted`.
 
-    What looks wrong with the data, or with a teacher's answers to the validation split (to the training samples where
-    only its logits are known), is said by a stage of its own before the students are trained, and is kept in the
+    Doubts about the data, or about a teacher's predictions on the validation split (on the training samples where only
+    its logits are known), are yielded as a stage of their own before the students are trained, and are kept in the
     training records under ``doubts``.
 
     The teacher's logits of the training samples are computed once, unless the recipe changes the images or compares
@@ -74,21 +75,21 @@ def train_experiment(
     alone, and by pseudo-labels if there are any. Where only heads are trained, features are computed once and kept.
 
     Args:
-        splits: ``train`` and ``validation``; others are left alone.
-        spec: Of the networks' input.
-        dataset: Its name.
+        splits: ``train`` and ``validation``; others are ignored.
+        spec: Specification of the networks' input.
+        dataset: Name of the data set.
         out: The experiment's folder.
-        config: The recipe of the students; what concerns the teacher is the KD student's, and ``label_smoothing`` the
-            students': a teacher trained with it teaches less (Müller et al., 2019).
-        teachers: Several have the roles ``teacher``, ``teacher_2``... and each its own seed, from the teachers' seed
+        config: The recipe of the students; what concerns the teacher applies to the KD student, and
+            ``label_smoothing`` to the students: a teacher trained with it teaches less (Müller et al., 2019).
+        teachers: Several have the roles ``teacher``, ``teacher_2``... and separate seeds, from the teachers' seed
             on; the KD student learns from their mean. None where ``teacher_logits`` are given.
-        student: What both students begin as.
-        teacher_config: The recipe of the teachers; default the students'.
-        teacher_logits: Answers to the training samples of a teacher that cannot be shared, (len(train), classes).
-        few: Train with few labels.
+        student: The network and initial weights of both students.
+        teacher_config: The recipe of the teachers; default: that of the students.
+        teacher_logits: Logits of the training samples from a teacher that cannot be shared, (len(train), classes).
+        few: How many labels are used, and what is done with the other samples.
         title: A heading for the experiment.
-        keep_unfinished: Keep the states of the trainings when all are done, for a caller who has more to do before the
-            experiment is complete, and who removes them with
+        keep_unfinished: Keep the states of the finished trainings, for a caller that has more to do before the
+            experiment is complete, and that removes them with
             :func:`kdviz.distill.storage.interrupted.forget_unfinished`.
 
     Raises:
@@ -96,50 +97,50 @@ def train_experiment(
         ModelError: Weights do not fit, or training fails.
         KdvizError: ``out`` cannot be written.
     """
-    lab = ExperimentTrainer(splits, spec, out, config, few or LabelBudget())
-    experiment = Experiment(Path(out), dataset, lab.train.classes, spec, {}, title=title)
-    _check_teachers(config, teachers, teacher_logits, lab)
-    fresh = lab.begun(student, config, "student")
+    trainer = ExperimentTrainer(splits, spec, out, config, few or LabelBudget())
+    experiment = Experiment(Path(out), dataset, trainer.train.classes, spec, {}, title=title)
+    _check_teachers(config, teachers, teacher_logits, trainer)
+    fresh = trainer.build_network(student, config, Role.STUDENT)
     require_writable(out)
     count = len(teachers) + 2
 
-    # All are built now: what is wrong with them is said before anything is trained.
+    # All are built now, so that a mistake in any of them is reported before anything is trained.
     recipes = [_teacher_recipe(teacher_config or config, number) for number in range(len(teachers))]
-    roles = [f"teacher_{number}" if number > 1 else "teacher" for number in range(1, len(teachers) + 1)]
-    networks = [lab.begun(*each) for each in zip(teachers, recipes, roles, strict=True)]
+    roles = [f"teacher_{number}" if number > 1 else Role.TEACHER for number in range(1, len(teachers) + 1)]
+    networks = [trainer.build_network(*each) for each in zip(teachers, recipes, roles, strict=True)]
     if config.feature_loss:
-        lab.require_layers(fresh, networks[0])
-    found = of_data(splits)
-    yield from stages_of_doubts("data", 0, count, found)
-    made = zip(teachers, recipes, roles, networks, strict=True)
-    for number, (origin, own, role, network) in enumerate(made, 1):
+        trainer.require_layers(fresh, networks[0])
+    data_doubts = of_data(splits)
+    yield from doubt_stages("data", 0, count, data_doubts)
+    teacher_runs = zip(teachers, recipes, roles, networks, strict=True)
+    for number, (origin, recipe, role, network) in enumerate(teacher_runs, 1):
         record: dict[str, Any] = {"weights_from": origin.source, "trained": False}
         if not origin.trained:
-            yield from stages_of_training(role, number, count, lab.fit(role, network, lab.train, own))
-            record = training_record(own, lab.train, splits["validation"], distilled=False)
-            record |= lab.about(origin)
-        check_teacher(network.eval().requires_grad_(False), experiment.classes, lab.train.classes)
-        doubts = lab.doubts(role, network, given=origin.trained)
-        yield from stages_of_doubts(role, number, count, doubts)
-        experiment.add_run(role, origin.name, network, record | recorded_doubts([*doubts, *found]), {})
-        found = []
+            yield from training_stages(role, number, count, trainer.fit(role, network, trainer.train, recipe))
+            record = training_record(recipe, trainer.train, splits[Split.VALIDATION], distilled=False)
+            record |= trainer.provenance(origin)
+        check_teacher(network.eval().requires_grad_(False), experiment.classes, trainer.train.classes)
+        doubts = trainer.validation_doubts(role, network, pretrained=origin.trained)
+        yield from doubt_stages(role, number, count, doubts)
+        experiment.add_run(role, origin.name, network, record | doubts_record([*doubts, *data_doubts]), {})
+        data_doubts = []
 
     if teacher_logits is not None:
-        doubts = logits_doubts("teacher", teacher_logits, lab.train)
-        yield from stages_of_doubts("teacher", 0, count, doubts)
-        found = [*doubts, *found]
-    start = lab.keep_start(fresh) if student.weights is not None else ""
-    for number, role in ((count - 1, "kd_student"), (count, "student")):
-        distilled, network = role == "kd_student", copy.deepcopy(fresh)
-        training, soft = lab.kd_training_set(networks, teacher_logits) if distilled else (lab.train, None)
+        doubts = logits_doubts(Role.TEACHER, teacher_logits, trainer.train)
+        yield from doubt_stages(Role.TEACHER, 0, count, doubts)
+        data_doubts = [*doubts, *data_doubts]
+    start = trainer.keep_start(fresh) if student.weights is not None else ""
+    for number, role in ((count - 1, Role.KD_STUDENT), (count, Role.STUDENT)):
+        distilled, network = role == Role.KD_STUDENT, copy.deepcopy(fresh)
+        training, soft = trainer.kd_training_set(networks, teacher_logits) if distilled else (trainer.train, None)
         teachers_or_logits = (networks, teacher_logits) if distilled else ((), None)
-        yield from stages_of_training(
-            role, number, count, lab.fit(role, network, training, config, soft, *teachers_or_logits)
+        yield from training_stages(
+            role, number, count, trainer.fit(role, network, training, config, soft, *teachers_or_logits)
         )
-        record = training_record(config, training, splits["validation"], distilled=distilled)
-        record |= lab.about(student) | ({"start": start} if start else {}) | recorded_doubts(found)
+        record = training_record(config, training, splits[Split.VALIDATION], distilled=distilled)
+        record |= trainer.provenance(student) | ({"start": start} if start else {}) | doubts_record(data_doubts)
         experiment.add_run(role, student.name, network, record, {})
-        found = []
+        data_doubts = []
     experiment.set_aside_tables()
     experiment.save()
     if not keep_unfinished:
@@ -147,12 +148,12 @@ def train_experiment(
 
 
 def _teacher_recipe(config: TrainingConfig, number: int) -> TrainingConfig:
-    """What concerns a teacher's teacher means nothing to it, and smoothed labels would make it teach less."""
+    """A teacher has no teacher of its own, and smoothed labels would make it teach less."""
     return replace(config, seed=(config.seed + number) % 2**31, label_smoothing=0.0, feature_loss="")
 
 
 def _check_teachers(
-    config: TrainingConfig, teachers: Sequence[ModelSource], logits: Tensor | None, lab: ExperimentTrainer
+    config: TrainingConfig, teachers: Sequence[ModelSource], logits: Tensor | None, trainer: ExperimentTrainer
 ) -> None:
     if logits is None:
         config.check_teachers(len(teachers))
@@ -161,12 +162,12 @@ def _check_teachers(
         raise SettingError("Either a teacher's logits are given, or teachers; not both.")
     if config.needs_live_teacher:
         raise SettingError("A teacher of which only logits are known cannot see changed images or show its features.")
-    if lab.few.samples or lab.few.unlabelled:
+    if trainer.few.samples or trainer.few.unlabelled:
         raise SettingError("A teacher of which only logits are known cannot label further images.")
 
 
 class ExperimentTrainer:
-    """What all trainings of an experiment share."""
+    """The data, store and settings that all trainings of an experiment share, and the trainings themselves."""
 
     def __init__(
         self,
@@ -177,21 +178,21 @@ class ExperimentTrainer:
         few: LabelBudget,
     ):
         self.spec, self.few, self.store = spec, few, Store(Path(out) / "runs")
-        self._config, self._backbones = config, dict[int, Backbone]()  # those of trained networks, by their id
-        self._validation = splits["validation"]
-        self.train, self._others = splits["train"], None
+        self._config, self._backbones = config, dict[int, Backbone]()  # of trained networks, by the id of the network
+        self._validation = splits[Split.VALIDATION]
+        self.train, self._unlabelled = splits[Split.TRAIN], None
         self._data = self.train.fingerprint[:16]
-        self._unfinished = Unfinished(self.store, self._everything(splits))
+        self._unfinished = UnfinishedTrainings(self.store, self._inputs(splits))
         if few.samples:
-            labelled, others = labelled_part(self.train, few.samples, config.seed)
-            self._others = splits["train"].take(others)
+            labelled, unlabelled = labelled_part(self.train, few.samples, config.seed)
+            self._unlabelled = splits[Split.TRAIN].take(unlabelled)
             self.train = self.train.take(labelled)
 
-    def _everything(self, splits: Mapping[str, LabelledImages]) -> dict[str, Any]:
-        """All that decides what is trained, but for networks and recipes."""
+    def _inputs(self, splits: Mapping[str, LabelledImages]) -> dict[str, Any]:
+        """Everything that decides the result of a training, except for networks and recipes."""
         unlabelled = self.few.unlabelled
         return {
-            "data": {split: splits[split].fingerprint for split in ("train", "validation")},
+            "data": {split: splits[split].fingerprint for split in (Split.TRAIN, Split.VALIDATION)},
             "input": self.spec.to_json(),
             "few": [self.few.samples, self.few.pseudo_labels, self._config.seed],
             "unlabelled": "" if unlabelled is None else unlabelled.fingerprint,
@@ -201,30 +202,30 @@ class ExperimentTrainer:
     def classes(self) -> int:
         return len(self.train.classes)
 
-    def about(self, origin: ModelSource) -> dict[str, Any]:
-        """What the training record says of the samples and the weights that a network began with."""
-        found: dict[str, Any] = {"data": self._data} | ({"weights_from": origin.source} if origin.source else {})
+    def provenance(self, origin: ModelSource) -> dict[str, Any]:
+        """Fields of the training record on the samples and the weights that a network began with."""
+        record: dict[str, Any] = {"data": self._data} | ({"weights_from": origin.source} if origin.source else {})
         if self.few.samples:
-            found["labelled"] = self.few.samples
+            record["labelled"] = self.few.samples
         if self.few.pseudo_labels is not None:
-            found["pseudo_labels"] = self.few.pseudo_labels
-        return found
+            record["pseudo_labels"] = self.few.pseudo_labels
+        return record
 
-    def begun(self, origin: ModelSource, config: TrainingConfig, role: str) -> nn.Module:
-        """A network before its first step.
+    def build_network(self, origin: ModelSource, config: TrainingConfig, role: str) -> nn.Module:
+        """Build a network with its initial weights.
 
         Raises:
             ModelError: It does not take the experiment's images, or not its weights.
             SettingError: Some of its weights would stay random.
         """
         network, missing = origin.build(self.spec, self.classes, config.seed)
-        self._try(network, origin.name)
+        self._check_image_size(network, origin.name)
         if not origin.trained:
             self.require_trained(network, missing, config, role)
         return network
 
     @torch.no_grad()
-    def _try(self, network: nn.Module, name: str) -> None:
+    def _check_image_size(self, network: nn.Module, name: str) -> None:
         try:
             network.eval()(torch.zeros(2, self.spec.channels, *self.spec.size))
         except (RuntimeError, ValueError, AssertionError) as error:
@@ -232,23 +233,30 @@ class ExperimentTrainer:
             raise ModelError(f"'{name}' does not take images of {size} pixels: {reason}.") from error
 
     def require_layers(self, student: nn.Module, teacher: nn.Module) -> None:
-        """Refuse a feature loss that these networks have no layers for."""
-        own, other = self._config.student_layer, self._config.teacher_layer
+        """Raise when these networks have no layers for the feature loss."""
+        student_layer, teacher_layer = self._config.student_layer, self._config.teacher_layer
         sample = torch.zeros(2, self.spec.channels, *self.spec.size)
-        choose_layers(self._config.feature_loss, student, teacher, sample, student_layer=own, teacher_layer=other)
+        choose_layers(
+            self._config.feature_loss,
+            student,
+            teacher,
+            sample,
+            student_layer=student_layer,
+            teacher_layer=teacher_layer,
+        )
 
     def require_trained(self, network: nn.Module, missing: Sequence[str], config: TrainingConfig, role: str) -> None:
-        """Refuse fresh weights that nothing would train, and freeze what is to be frozen."""
+        """Raise when fresh weights would not be trained, and freeze what is to be frozen."""
         if config.trainable == "all":
             return
         head, _ = head_of(network, torch.zeros(2, self.spec.channels, *self.spec.size))
         freeze(network, config.trainable, head)
-        trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-        left = [name for name in missing if name not in trained and not is_statistic(name)]
-        if left:
+        trainable = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+        untrained = [name for name in missing if name not in trainable and not is_statistic(name)]
+        if untrained:
             raise SettingError(
-                f"The weights of the {role} lack {len(left)} tensors (first '{left[0]}') that would stay random, since "
-                "they are frozen; unfreeze more stages, or give complete weights."
+                f"The weights of the {role} lack {len(untrained)} tensors (first '{untrained[0]}') that would stay "
+                "random, since they are frozen; unfreeze more stages, or give complete weights."
             )
 
     def fit(
@@ -261,16 +269,16 @@ class ExperimentTrainer:
         teachers: Sequence[nn.Module] = (),
         logits: Tensor | None = None,
     ) -> Iterator[TrainingProgress]:
-        """Train a network, or its head on features that are computed once; go on where it was interrupted.
+        """Train a network, or its head on features that are computed once; continue where it was interrupted.
 
         Args:
-            role: Of the network.
-            network: Before its first step.
-            training: The samples.
+            role: Role of the network.
+            network: Network with its initial weights.
+            training: The training samples.
             config: The recipe.
-            soft: The teachers' answers to them; None where they answer in every step, or where there are none.
-            teachers: Whose answers those are.
-            logits: Those that were given in a teacher's place.
+            soft: The teachers' logits of the training samples; None where teachers run in every step, or are absent.
+            teachers: The networks that made these logits.
+            logits: Logits that were given in place of a teacher.
         """
         checkpoint = self._unfinished.checkpoint(role, network, config, teachers, logits)
         backbone = frozen_backbone(network, self.spec, self.store, config)
@@ -280,45 +288,49 @@ class ExperimentTrainer:
             yield from fit(network, *data, normalise, config, soft, teachers=live, checkpoint=checkpoint)
             return
         head = backbone.linear_head()
-        own, validation = (backbone.as_samples(samples) for samples in (training, self._validation))
-        yield from fit(head, own, validation, backbone.head_spec().normalise, config, soft, checkpoint=checkpoint)
-        backbone.put_head(head)
+        features, validation = (backbone.as_samples(samples) for samples in (training, self._validation))
+        yield from fit(head, features, validation, backbone.head_spec().normalise, config, soft, checkpoint=checkpoint)
+        backbone.set_head(head)
         self._backbones[id(network)] = backbone
 
-    def doubts(self, role: str, network: nn.Module, *, given: bool) -> list[Doubt]:
-        """What looks wrong with a teacher's answers to the validation split."""
-        answers = self._answer(network, self._validation)
-        return teacher_doubts(role, network, answers, self._validation, self.spec if given else None)
+    def validation_doubts(self, role: str, network: nn.Module, *, pretrained: bool) -> list[Doubt]:
+        """What looks wrong with a teacher's predictions on the validation split."""
+        logits = self._logits_of(network, self._validation)
+        return teacher_doubts(role, network, logits, self._validation, self.spec if pretrained else None)
 
     def kd_training_set(
         self, networks: Sequence[nn.Module], logits: Tensor | None
     ) -> tuple[LabelledImages, Tensor | None]:
         """What the KD student is trained on: the samples, with pseudo-labelled ones, and the teachers' logits.
 
-        There are none where the teachers answer in every step.
+        The logits are None where the teachers run in every step.
         """
         if logits is not None:
             return self.train, logits
         live = self._config.needs_live_teacher
-        soft = None if live else self._answers(networks, self.train)
-        pool = [part for part in (self._others, self.few.unlabelled) if part is not None and len(part)]
+        soft = None if live else self._teacher_logits(networks, self.train)
+        pool = [samples for samples in (self._unlabelled, self.few.unlabelled) if samples is not None and len(samples)]
         if self.few.pseudo_labels is None or not pool:
             return self.train, soft
         training = self.train
-        for part in pool:
-            said = self._answers(networks, part)
-            mean = said if said.ndim == 2 else pooled_logits(said, 1.0, self._config.teacher_mixture)
-            confidence, answer = mean.softmax(1).max(1)
-            sure = confidence >= self.few.pseudo_labels
-            training = joined(training, replace(part, labels=answer).take(sure))
-            soft = None if soft is None else torch.cat([soft, said[..., sure, :]], dim=-2)
+        for unlabelled in pool:
+            teacher_logits = self._teacher_logits(networks, unlabelled)
+            mean = (
+                teacher_logits
+                if teacher_logits.ndim == 2
+                else pooled_logits(teacher_logits, 1.0, self._config.teacher_mixture)
+            )
+            confidence, pseudo_labels = mean.softmax(1).max(1)
+            confident = confidence >= self.few.pseudo_labels
+            training = concatenate(training, replace(unlabelled, labels=pseudo_labels).take(confident))
+            soft = None if soft is None else torch.cat([soft, teacher_logits[..., confident, :]], dim=-2)
         return training, soft
 
-    def _answers(self, networks: Sequence[nn.Module], samples: LabelledImages) -> Tensor:
-        answers = [self._answer(network, samples) for network in networks]
-        return answers[0] if len(answers) == 1 else torch.stack(answers)
+    def _teacher_logits(self, networks: Sequence[nn.Module], samples: LabelledImages) -> Tensor:
+        logits = [self._logits_of(network, samples) for network in networks]
+        return logits[0] if len(logits) == 1 else torch.stack(logits)
 
-    def _answer(self, network: nn.Module, samples: LabelledImages) -> Tensor:
+    def _logits_of(self, network: nn.Module, samples: LabelledImages) -> Tensor:
         if id(network) in self._backbones:
             return self._backbones[id(network)].logits(samples)
         device, bf16 = self._config.device, self._config.bf16

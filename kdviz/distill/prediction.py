@@ -12,7 +12,7 @@ from kdviz.core.devices import choose_device
 from kdviz.data import LabelledImages
 from kdviz.distill.objectives.objective import Normalise, autocasts
 
-_PREDICTED = 4_000_000  # numbers in a batch whose logits are computed
+_BATCH_VALUES = 4_000_000  # values of the images in a batch
 
 
 def autocast(device: torch.device, bf16: str) -> AbstractContextManager[Any]:
@@ -25,13 +25,13 @@ def predict_logits(
 ) -> Tensor:
     """Logits of every sample, float32 (N, classes) on the CPU: evaluation mode, no gradient.
 
-    float32 by default: what is reported must not depend on the machine's bfloat16.
+    float32 by default: reported results must not depend on the machine's bfloat16.
     """
-    where = choose_device(device)
-    return batch_logits(network.to(where), samples, normalise, where, bf16)
+    torch_device = choose_device(device)
+    return batch_logits(network.to(torch_device), samples, normalise, torch_device, bf16)
 
 
-def laid_out(inputs: Tensor) -> Tensor:
+def to_channels_last(inputs: Tensor) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last) if inputs.shape[1] > 1 else inputs
 
 
@@ -41,9 +41,12 @@ def batch_logits(
 ) -> Tensor:
     was_training = network.training
     network.eval()
-    # Large pictures in large batches cost a processor more for memory than for arithmetic.
-    size = max(8, min(500, _PREDICTED // max(1, samples.images[:1].numel())))
+    # On a CPU, large pictures in large batches cost more time for memory than for arithmetic.
+    size = max(8, min(500, _BATCH_VALUES // max(1, samples.images[:1].numel())))
     with autocast(device, bf16):
-        parts = [network(laid_out(normalise(part.to(device)))).float().cpu() for part in samples.images.split(size)]
+        logits = [
+            network(to_channels_last(normalise(images.to(device)))).float().cpu()
+            for images in samples.images.split(size)
+        ]
     network.train(was_training)
-    return torch.cat(parts).clone()
+    return torch.cat(logits).clone()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kdviz.core.errors import DatasetError, SettingError, UnknownNameError
 from kdviz.core.files import Store, parquet_of
+from kdviz.core.vocabulary import Role, Split
 from kdviz.data.pictures import Reading, files_below, left_out, read_pictures
 from kdviz.data.readers.folders import images_below
 from kdviz.data.registry import Recipe, datasets, trainable_datasets
@@ -86,18 +87,18 @@ def input_for(dataset: str, student: str, size: Sequence[int] | None = None) -> 
     if fixed is not None:
         return InputSpec(**fixed)
     try:
-        own = pretrained_input(student)
+        pretrained = pretrained_input(student)
     except SettingError:  # a network of kdviz's own has no weights of ImageNet
-        own = pretrained_input("torchvision/mobilenet_v2")
-    height, width = size or own.size
-    return InputSpec((height, width), 3, own.mean, own.std)
+        pretrained = pretrained_input("torchvision/mobilenet_v2")
+    height, width = size or pretrained.size
+    return InputSpec((height, width), 3, pretrained.mean, pretrained.std)
 
 
 def read_unlabelled(folder: str | Path, like: LabelledImages, spec: InputSpec) -> LabelledImages:
-    """Images of a folder, in any subfolders, whose labels nobody knows (they are all 0).
+    """Images of a folder, in any subfolders, without known labels (they are all set to 0).
 
     Raises:
-        DatasetError: There are none, or one cannot be read.
+        DatasetError: There are no images, or one cannot be read.
     """
     root = Path(folder)
     names = images_below(root, root)
@@ -115,9 +116,9 @@ def read_unlabelled(folder: str | Path, like: LabelledImages, spec: InputSpec) -
 def read_logits(path: str | Path, samples: LabelledImages) -> Tensor:
     """A teacher's logits of the training samples, from a file made elsewhere: float32 (len(samples), classes).
 
-    A parquet file has the columns ``sample`` and ``logits`` (a list a row), an .npz the arrays ``sample`` (N,) and
-    ``logits`` (N, classes). A sample is its name in the data set (``train/123`` for MNIST, a path in the data folder),
-    or its number in the training split. Rows of other samples are left alone.
+    A parquet file has the columns ``sample`` and ``logits`` (a list per row), an .npz file the arrays ``sample`` (N,)
+    and ``logits`` (N, classes). A sample is given by its name in the data set (``train/123`` for MNIST, a path in the
+    data folder), or its index in the training split. Rows of other samples are ignored.
 
     Raises:
         DatasetError: The file cannot be read, has another form, lacks a training sample, or holds probabilities.
@@ -131,12 +132,12 @@ def read_logits(path: str | Path, samples: LabelledImages) -> Tensor:
         )
     if not np.isfinite(values).all():
         raise DatasetError(f"The logits in '{path}' must be finite.")
-    place = {str(name): number for number, name in enumerate(names)}
-    if len(place) < len(names):
+    row_of = {str(name): row for row, name in enumerate(names)}
+    if len(row_of) < len(names):
         raise DatasetError(f"'{path}' has several rows of one sample; leave one of each.")
-    named = samples.names is not None and any(name in place for name in samples.names)
-    wanted = samples.names if named and samples.names else tuple(map(str, range(len(samples))))
-    missing = [name for name in wanted if name not in place]
+    has_names = samples.names is not None and any(name in row_of for name in samples.names)
+    keys = samples.names if has_names and samples.names else tuple(map(str, range(len(samples))))
+    missing = [name for name in keys if name not in row_of]
     if missing:
         raise DatasetError(f"'{path}' lacks the logits of {len(missing)} training samples (first '{missing[0]}').")
     if are_probabilities(values):
@@ -144,7 +145,7 @@ def read_logits(path: str | Path, samples: LabelledImages) -> Tensor:
             f"'{path}' holds probabilities, each row from 0 to 1 with sum 1, and not logits; write what the teacher "
             "gives before its softmax, or the logarithm of the probabilities."
         )
-    return torch.from_numpy(values[[place[name] for name in wanted]].astype(np.float32))
+    return torch.from_numpy(values[[row_of[name] for name in keys]].astype(np.float32))
 
 
 def _logits_file(path: Path) -> tuple[list[Any], np.ndarray]:
@@ -174,8 +175,8 @@ def origin(
     """A network by name, with the weights it begins with.
 
     Args:
-        network: By name.
-        spec: Of the experiment's input.
+        network: Name of the network.
+        spec: Specification of the experiment's input.
         weights: A file of weights that were trained on other classes.
         checkpoint: A file of a finished classifier of the experiment's classes, which is used as it is.
         pretrained: Without a file, begin with ImageNet's weights, which are downloaded.
@@ -198,13 +199,13 @@ def origin(
 
 
 def _other_input(network: str, spec: InputSpec) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and std that pretrained weights want, where the experiment's input has others."""
+    """Mean and std that the pretrained weights expect, where those of the experiment's input differ."""
     try:
-        own = pretrained_input(network.removesuffix(RENORMALISED))
+        expected = pretrained_input(network.removesuffix(RENORMALISED))
     except SettingError:
         return None
-    wanted, given = (own.mean, own.std), (spec.mean, spec.std)
-    return None if np.allclose(wanted, given, atol=1e-3) else wanted
+    expected_norm, spec_norm = (expected.mean, expected.std), (spec.mean, spec.std)
+    return None if np.allclose(expected_norm, spec_norm, atol=1e-3) else expected_norm
 
 
 # studies --------------------------------------------------------------------------------------------------------------
@@ -212,14 +213,15 @@ def _other_input(network: str, spec: InputSpec) -> tuple[tuple[float, ...], tupl
 
 @dataclass(frozen=True)
 class StudyInputs:
-    """What the trainings of a study are made of.
+    """The data, networks and initial weights of the trainings of a study.
 
     Attributes:
-        splits, teacher_splits: As the students and teachers see them: images, or features where heads are trained.
-        network, teacher_network: By name.
-        spec, teacher_spec: Of their input.
+        splits, teacher_splits: The samples as the students and teachers see them: images, or features where only heads
+            are trained.
+        network, teacher_network: Names of the networks.
+        spec, teacher_spec: Specifications of their inputs.
         start: The name in the store of the weights that students begin with; empty: fresh ones.
-        answers: What the experiment's teacher says: split -> logits.
+        answers: Logits of the experiment's teacher: split -> logits.
     """
 
     splits: Mapping[str, LabelledImages]
@@ -235,42 +237,44 @@ class StudyInputs:
 def material(
     experiment: Experiment, splits: Mapping[str, LabelledImages], store: Store, config: TrainingConfig
 ) -> StudyInputs:
-    """What a study of this experiment is made of: as its KD student and its teacher were trained.
+    """The inputs of a study that trains as the experiment's KD student and its teacher were trained.
 
     Args:
-        experiment: Has a teacher and a KD student.
-        splits: Of its data set, whole.
-        store: Of the study's files; features are kept there.
+        experiment: An experiment with a teacher and a KD student.
+        splits: All splits of its data set.
+        store: Store of the study's files; features are kept there.
         config: The recipe of the students.
     """
-    teacher, student = experiment.runs["teacher"], experiment.runs["kd_student"]
+    teacher, student = experiment.runs[Role.TEACHER], experiment.runs[Role.KD_STUDENT]
     record, spec = student.training, experiment.input
     if record.get("labelled"):
-        part, _ = labelled_part(splits["train"], int(record["labelled"]), int(record["seed"]))
-        splits = {**splits, "train": splits["train"].take(part)}
+        labelled, _ = labelled_part(splits[Split.TRAIN], int(record["labelled"]), int(record["seed"]))
+        splits = {**splits, Split.TRAIN: splits[Split.TRAIN].take(labelled)}
     plain = StudyInputs(splits, splits, student.network, teacher.network, spec, spec)
     # The models are only loaded where their features are needed.
     backbone = frozen_backbone(student.model, spec, store, config) if trains_head_only(config) else None
     if backbone is None:
         return replace(plain, start=_start(experiment, store, str(record.get("start", ""))))
-    own = {name: backbone.as_samples(samples) for name, samples in splits.items()}
-    heads = replace(plain, splits=own, network=HEAD, spec=backbone.head_spec())
-    other = frozen_backbone(teacher.model, spec, store, config)
-    if other is None:
-        answers = {
+    student_features = {name: backbone.as_samples(samples) for name, samples in splits.items()}
+    heads = replace(plain, splits=student_features, network=HEAD, spec=backbone.head_spec())
+    teacher_backbone = frozen_backbone(teacher.model, spec, store, config)
+    if teacher_backbone is None:
+        logits = {
             name: predict_logits(teacher.model, samples, spec.normalise, device=config.device)
             for name, samples in splits.items()
         }
-        return replace(heads, answers=answers)
-    heads = replace(heads, answers={name: other.logits(samples) for name, samples in splits.items()})
+        return replace(heads, answers=logits)
+    heads = replace(heads, answers={name: teacher_backbone.logits(samples) for name, samples in splits.items()})
     if teacher.training.get("unfreeze") != "head":
         return heads
-    features = {name: other.as_samples(samples) for name, samples in splits.items()}
-    return replace(heads, teacher_splits=features, teacher_network=HEAD, teacher_spec=other.head_spec())
+    teacher_features = {name: teacher_backbone.as_samples(samples) for name, samples in splits.items()}
+    return replace(
+        heads, teacher_splits=teacher_features, teacher_network=HEAD, teacher_spec=teacher_backbone.head_spec()
+    )
 
 
 def _start(experiment: Experiment, store: Store, name: str) -> str:
-    """The weights that the experiment's students began with, in this store too."""
+    """Copy the weights that the experiment's students began with into this store; return their name."""
     if name and not store.has(name):
         content = Store(experiment.folder / "runs").read(name)
         if content is None:

@@ -1,13 +1,13 @@
-"""A training as a piece of work with an identity: done once, continued where it was killed, the same anywhere.
+"""Execute a training run, which has an identity: done once, continued where it was killed, the same on any machine.
 
 ::
 
     <store>/<identity>/
-      checkpoint.pt             while it is under way, or can be prolonged: the state after its last epoch
-      epoch-0003.safetensors    weights after an epoch that was asked for
-      weights.safetensors       of the best epoch
-      logits-<split>.npy        float32 (N, classes), of every split that is measured
-      result.json               last of all: what was trained, and its curves
+      checkpoint.pt             while it runs, or can be prolonged: the state after its last epoch
+      epoch-0003.safetensors    weights after an epoch of the run's ``snapshots``
+      weights.safetensors       weights of the best epoch
+      logits-<split>.npy        float32 (N, classes), one file for every evaluated split
+      result.json               written last: what was trained, and its curves
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from torch import nn
 
 from kdviz.core.files import Store
 from kdviz.core.moved import renamed
+from kdviz.core.vocabulary import Split
 from kdviz.data import LabelledImages
 from kdviz.distill.objectives.layers import head_of
 from kdviz.distill.objectives.objective import freeze
 from kdviz.distill.prediction import predict_logits
 from kdviz.distill.storage.run_files import (
     StoredCheckpoint,
-    content_of,
     has_snapshot,
     is_finished,
     new_network,
     read_array,
+    read_content,
     snapshot_name,
     weights_of,
     write_array,
@@ -47,16 +48,16 @@ from kdviz.models.networks import build_network
 def execute_run(
     run: TrainingRun, splits: Mapping[str, LabelledImages], store: Store, device: str = "auto", threads: int = 0
 ) -> Iterator[TrainingProgress]:
-    """Do one run, or what is left of it, and yield its progress; a finished run yields nothing.
+    """Execute a run, or what is left of it, and yield its progress; a finished run yields nothing.
 
-    A kill at any moment loses at most the epoch that was under way: result.json is written last.
+    A kill at any moment loses at most the current epoch: result.json is written last.
 
     Args:
-        run: What to do.
-        splits: ``train``, ``validation``, and others that are measured.
-        store: Where its files go.
+        run: The run.
+        splits: ``train``, ``validation``, and further splits to evaluate.
+        store: Store of its files.
         device: A torch device, or ``auto``.
-        threads: Of torch; 0 leaves them. Results depend on their number in the last digits.
+        threads: Number of torch's threads; 0 leaves it. Results depend on it in the last digits.
 
     Raises:
         KdvizError: See :func:`kdviz.distill.fit`; or the store fails.
@@ -65,7 +66,7 @@ def execute_run(
         return
     if threads:
         torch.set_num_threads(threads)
-    training, normalise = splits["train"], run.spec.normalise
+    training, normalise = splits[Split.TRAIN], run.spec.normalise
     network = _beginning(run, store, splits)
     live = bool(run.teacher) and run.config.needs_live_teacher
     soft = read_array(store, run.teacher) if run.teacher and not live else None
@@ -75,7 +76,7 @@ def execute_run(
     steps = fit(
         network,
         training,
-        splits["validation"],
+        splits[Split.VALIDATION],
         normalise,
         replace(run.config, device=device),
         soft,
@@ -101,10 +102,10 @@ def _keep_result(
     history: list[dict[str, Any]],
     device: str,
 ) -> None:
-    """The weights, the answers, and last of all what says that they are complete."""
+    """Write the weights, the logits, and last the result, which marks them as complete."""
     write_weights(store, f"{run.identity}/weights.safetensors", network)
     for name, samples in splits.items():
-        if name != "train":
+        if name != Split.TRAIN:
             logits = predict_logits(network, samples, run.spec.normalise, device=device)
             write_array(store, f"{run.identity}/logits-{name}.npy", logits)
     result = {"role": run.role, "network": run.network, "config": run.config.to_json(), "curves": history}
@@ -113,10 +114,10 @@ def _keep_result(
 
 def _beginning(run: TrainingRun, store: Store, splits: Mapping[str, LabelledImages]) -> nn.Module:
     """The network before its first step, with what is not trained frozen."""
-    training = splits["train"]
+    training = splits[Split.TRAIN]
     network = new_network(run.network, run.spec, len(training.classes), run.config.seed)
     if run.start:
-        network.load_state_dict(load_safetensors(content_of(store, run.start)))
+        network.load_state_dict(load_safetensors(read_content(store, run.start)))
     if run.config.trainable != "all":
         head, _ = head_of(network, run.spec.normalise(training.images[:2]))
         freeze(network, run.config.trainable, head)
@@ -124,24 +125,24 @@ def _beginning(run: TrainingRun, store: Store, splits: Mapping[str, LabelledImag
 
 
 def _teacher(run: TrainingRun, store: Store, classes: int) -> nn.Module:
-    """The network behind the answers ``run.teacher``."""
-    identity, _, answers = run.teacher.partition("/")
-    epoch = answers.removesuffix(".npy").rpartition("-")[2]
-    file = snapshot_name(int(epoch)) if epoch.isdecimal() else "weights.safetensors"
+    """The network whose logits are ``run.teacher``."""
+    identity, _, file_name = run.teacher.partition("/")
+    epoch = file_name.removesuffix(".npy").rpartition("-")[2]
+    weights_name = snapshot_name(int(epoch)) if epoch.isdecimal() else "weights.safetensors"
     network = build_network(run.teacher_network, classes=classes, channels=run.spec.channels, size=run.spec.size)
-    network.load_state_dict(load_safetensors(content_of(store, f"{identity}/{file}")))
+    network.load_state_dict(load_safetensors(read_content(store, f"{identity}/{weights_name}")))
     return network.eval().requires_grad_(False)
 
 
 def _keep_snapshot(
     store: Store, run: TrainingRun, network: nn.Module, splits: Mapping[str, LabelledImages], epoch: int, device: str
 ) -> None:
-    """The weights after an epoch and the answers of a network that was stopped there, unless they are kept already."""
+    """Write the weights after an epoch and the logits of a network stopped there, unless they are kept already."""
     if has_snapshot(store, run, epoch):
-        return  # and the network, continued from a checkpoint, is another by now
+        return  # the network, continued from a checkpoint, is already another one
     for name, samples in splits.items():
-        # The training samples' are only taught; what is reported must not depend on the machine's bfloat16.
-        bf16 = run.config.bf16 if name == "train" else "off"
+        # Logits of training samples only serve as targets; reported results must not depend on the machine's bfloat16.
+        bf16 = run.config.bf16 if name == Split.TRAIN else "off"
         logits = predict_logits(network, samples, run.spec.normalise, device=device, bf16=bf16)
         write_array(store, f"{run.identity}/logits-{name}-{epoch:04d}.npy", logits)
     store.write(f"{run.identity}/{snapshot_name(epoch)}", weights_of(network))
@@ -163,7 +164,7 @@ def _curve(progress: TrainingProgress) -> dict[str, Any]:
 def work(
     run: TrainingRun, splits: Mapping[str, LabelledImages], results: str, device: str, threads: int
 ) -> Iterator[TrainingProgress]:
-    """:func:`execute_run`, with the store by its URL: what is sent to another process."""
+    """:func:`execute_run`, with the URL of the store, for a worker process."""
     return execute_run(run, splits, Store(results), device, threads)
 
 

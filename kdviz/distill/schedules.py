@@ -1,4 +1,4 @@
-"""A setting that changes from epoch to epoch, written as one short text.
+"""A setting that changes from epoch to epoch, written as a short text.
 
 =======================  ==============================================================================
 ``4``                    the same in all epochs
@@ -23,7 +23,7 @@ FORMS = "a number, FROM:TO, FROM:TO:cosine, or EPOCH=VALUE,EPOCH=VALUE,... with 
 
 
 def linear(first: float, last: float, epoch: int, epochs: int) -> float:
-    """On the straight line from ``first`` in epoch 1 to ``last`` in epoch ``epochs``; ``first`` if there is one."""
+    """Linear interpolation from ``first`` in epoch 1 to ``last`` in epoch ``epochs``; ``first`` if there is one."""
     share = (epoch - 1) / max(1, epochs - 1)
     return (1 - share) * first + share * last
 
@@ -42,12 +42,12 @@ SHAPES: dict[str, Callable[[float, float, int, int], float]] = {"linear": linear
 
 @dataclass(frozen=True)
 class Schedule:
-    """One setting over the epochs.
+    """A setting as a function of the epoch.
 
     Attributes:
-        values: Of its steps, or its two ends.
-        starts: The first epoch of each step; empty if it goes from end to end.
-        shape: Of the way between the ends, a name in ``SHAPES``.
+        values: The values of its steps, or at its two ends.
+        starts: The first epoch of each step; empty for an interpolation between two ends.
+        shape: Shape of the interpolation, a name in ``SHAPES``.
     """
 
     values: tuple[float, ...]
@@ -62,11 +62,11 @@ class Schedule:
 
 
 def schedule(setting: str, text: float | str) -> Schedule:
-    """Read a number or one of the forms above.
+    """Parse a number or one of the forms above.
 
     Args:
         setting: Its name, for messages.
-        text: What was given.
+        text: The value to parse.
 
     Raises:
         SettingError: It has none of these forms.
@@ -77,15 +77,15 @@ def schedule(setting: str, text: float | str) -> Schedule:
     [0.9, 0.9, 0.5, 0.5]
     """
     try:
-        found = _parsed(str(text))
+        parsed = _parse(str(text))
     except ValueError:
-        found = None
-    if found is None or any(math.isnan(value) for value in found.values):
+        parsed = None
+    if parsed is None or any(math.isnan(value) for value in parsed.values):
         raise SettingError(f"{setting} must be {FORMS}; got '{text}'.")
-    return found
+    return parsed
 
 
-def _parsed(text: str) -> Schedule | None:
+def _parse(text: str) -> Schedule | None:
     if "=" in text:
         starts, values = zip(*(part.split("=") for part in text.split(",")), strict=True)
         epochs = tuple(int(start) for start in starts)

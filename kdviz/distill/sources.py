@@ -1,4 +1,4 @@
-"""What a training begins with: networks with their weights, and how many of the samples have labels."""
+"""The starting point of a training: networks with their weights, and how many of the samples have labels."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class ModelSource:
     """Where a network comes from.
 
     Attributes:
-        network: By name.
-        weights: To begin with; None: fresh ones.
+        network: Name of the network.
+        weights: Initial weights; None: fresh ones.
         trained: The weights are a finished classifier's, which is used as it is. Otherwise they are pretrained on other
             classes, and the head is fresh.
-        normalisation: Mean and std that the weights learned from, where they are not the experiment's.
-        source: What the training record says of the weights, e.g. the name of their file.
+        normalisation: Mean and std that the weights were trained with, where the experiment's differ.
+        source: Source of the weights in the training record, e.g. the name of their file.
     """
 
     network: str
@@ -61,13 +61,13 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class LabelBudget:
-    """Which training samples have labels, and what is made of the others.
+    """Which training samples have labels, and how the other samples are used.
 
     Attributes:
-        samples: So many of the training samples have labels, classes in their proportions; 0: all.
-        pseudo_labels: The KD student also learns from the others, with the teacher's answers as labels, where it is at
-            least so sure. None: it does not.
-        unlabelled: Further images without labels (their labels are not looked at).
+        samples: Number of training samples that have labels, drawn in the proportions of the classes; 0: all.
+        pseudo_labels: Least confidence of the teacher for the KD student to learn also from the other samples, with the
+            teacher's predictions as labels. None: it does not.
+        unlabelled: Further images without labels (their labels are ignored).
     """
 
     samples: int = 0
@@ -86,20 +86,20 @@ class LabelBudget:
 
 
 def labelled_part(samples: LabelledImages, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Numbers of ``count`` samples, classes in their proportions but at least one each, and of the others.
+    """Indices of ``count`` samples, classes in their proportions but at least one each, and of the other samples.
 
     Raises:
-        SettingError: There are not so many, or fewer than one a class.
+        SettingError: There are fewer samples, or ``count`` is less than one per class.
     """
     classes = len(samples.classes)
     if not classes <= count <= len(samples):
         raise SettingError(f"The labelled training samples must be {classes} to {len(samples)}, got {count}.")
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
-    # Each sample's place among those of its class, as a share: the smallest shares are a stratified draw.
+    # The rank of each sample within its class, as a share: the smallest shares are a stratified draw.
     share = torch.empty(len(samples), dtype=torch.float64)
     for label in range(classes):
-        own = order[samples.labels[order] == label]
-        share[own] = torch.arange(len(own), dtype=torch.float64) / max(1, len(own))
+        members = order[samples.labels[order] == label]
+        share[members] = torch.arange(len(members), dtype=torch.float64) / max(1, len(members))
     ranked = order[share[order].argsort(stable=True)]
     return ranked[:count].sort().values, ranked[count:].sort().values
 

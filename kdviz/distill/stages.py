@@ -1,4 +1,4 @@
-"""How far the training of an experiment is, and what is recorded of it."""
+"""Progress of the training of an experiment, and the records that it leaves."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from kdviz.distill.training import TrainingProgress
 
 @dataclass(frozen=True)
 class Stage:
-    """Progress of one of several trainings: ``name`` says which, ``number`` of ``count``; None is its end.
+    """Progress of one of several trainings: training ``name``, ``number`` of ``count``; ``progress`` None is its end.
 
-    One with ``warnings`` is no progress: they are sentences about the data, or about a model that is not trained.
+    A stage with ``warnings`` is no progress: they are sentences about the data, or about a model that is not trained.
     """
 
     name: str
@@ -29,18 +29,18 @@ class Stage:
     warnings: tuple[str, ...] = ()
 
 
-def stages_of_training(role: str, number: int, count: int, steps: Iterable[TrainingProgress]) -> Iterator[Stage]:
+def training_stages(role: str, number: int, count: int, steps: Iterable[TrainingProgress]) -> Iterator[Stage]:
     return (Stage(role, number, count, progress) for progress in steps)
 
 
-def stages_of_doubts(name: str, number: int, count: int, doubts: Sequence[Doubt]) -> Iterator[Stage]:
+def doubt_stages(name: str, number: int, count: int, doubts: Sequence[Doubt]) -> Iterator[Stage]:
     """A stage of warnings, or none."""
     if doubts:
         yield Stage(name, number, count, None, tuple(doubt.text for doubt in doubts))
 
 
-def recorded_doubts(doubts: Sequence[Doubt]) -> dict[str, Any]:
-    """What a training record says of them."""
+def doubts_record(doubts: Sequence[Doubt]) -> dict[str, Any]:
+    """The entry of a training record for these doubts; empty for none."""
     return {KEY: [doubt.to_json() for doubt in doubts]} if doubts else {}
 
 
@@ -48,14 +48,14 @@ def is_statistic(name: str) -> bool:
     return name.endswith(("running_mean", "running_var"))
 
 
-def joined(first: LabelledImages, second: LabelledImages) -> LabelledImages:
+def concatenate(first: LabelledImages, second: LabelledImages) -> LabelledImages:
     """The samples of both, in one split."""
-    both = first.names is not None and second.names is not None
+    have_names = first.names is not None and second.names is not None
     return replace(
         first,
         images=torch.cat([first.images, second.images]),
         labels=torch.cat([first.labels, second.labels]),
-        names=(*first.names, *second.names) if both else None,  # type: ignore[misc]
+        names=(*first.names, *second.names) if have_names else None,  # type: ignore[misc]
         annotators=None,
     )
 
@@ -63,7 +63,7 @@ def joined(first: LabelledImages, second: LabelledImages) -> LabelledImages:
 def training_record(
     config: TrainingConfig, training: LabelledImages, validation: LabelledImages, *, distilled: bool
 ) -> dict[str, Any]:
-    """What experiment.json says about how a run was trained: everything needed to do it again."""
+    """The entry of experiment.json on how a run was trained: everything needed to repeat it."""
     record: dict[str, Any] = {
         **config.to_json(),
         "optimizer": "adam",

@@ -23,20 +23,20 @@ from kdviz.distill.prediction import autocast, batch_logits
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where training is. What is measured at the end of an epoch is None before it.
+    """Progress of a training. Values that are measured at the end of an epoch are None before it.
 
     Attributes:
-        epoch: From 1.
-        step, steps: Batches done in this epoch, and how many there are.
-        loss: Mean training loss of the epoch; None before its end, so that a GPU is not waited for.
-        validation_accuracy: In [0, 1].
-        seconds: Since training began.
-        warnings: In the first of a training: what looks wrong with it, a sentence each; see
+        epoch: Epoch, from 1.
+        step, steps: Batches done in this epoch, and their total.
+        loss: Mean training loss of the epoch; None before its end, so that training does not wait for a GPU.
+        validation_accuracy: Accuracy on the validation split, in [0, 1].
+        seconds: Seconds since the training began.
+        warnings: What looks wrong with the training, one sentence each, in its first progress; see
             :mod:`kdviz.distill.checks`.
-        accuracy: On the training samples as they were seen during the epoch, in [0, 1].
-        validation_loss: Mean cross entropy.
-        temperature, alpha: In this epoch; None without a teacher.
-        seconds_of_epoch: What this epoch alone took.
+        accuracy: Accuracy on the training samples as they were seen during the epoch, in [0, 1].
+        validation_loss: Mean cross entropy on the validation split.
+        temperature, alpha: Their values in this epoch; None without a teacher.
+        seconds_of_epoch: Duration of this epoch.
     """
 
     epoch: int
@@ -59,7 +59,7 @@ class TrainingProgress:
 
 
 class Checkpoint(Protocol):
-    """Where an interrupted training is kept, epoch by epoch."""
+    """Storage for the state of a training, so that it can be continued after an interruption."""
 
     def load(self) -> dict[str, Any] | None:
         """The last state that was saved, or None."""
@@ -83,27 +83,27 @@ def fit(
 ) -> Iterator[TrainingProgress]:
     """Train ``network`` in place, and leave it in evaluation mode with the best epoch's weights.
 
-    The best epoch is the one with the highest accuracy on ``validation``, the first of several. Only parameters that
+    The best epoch is the one with the highest accuracy on ``validation``, the first of equal ones. Only parameters that
     require gradients are trained; a frozen module stays in evaluation mode, so that its batch norm does not drift.
 
-    The state is saved after the progress of an epoch's end was taken, and training goes on from there when it is
-    called again: it first yields the ends of the epochs that were done before. What is random in an epoch depends
+    The state is saved once the progress of an epoch's end has been consumed, and training continues from there when
+    this is called again: it first yields the ends of the epochs that were done before. Randomness in an epoch depends
     on the seed and the epoch alone, so that an interrupted training ends with the same weights.
 
     Args:
         network: (N, C, H, W) -> logits (N, classes). Its device becomes that of ``config``.
-        train, validation: Samples.
+        train, validation: Samples with labels.
         normalise: uint8 (N, C, H, W) -> the network's input.
         config: The recipe.
-        teacher_logits: (len(train), classes), computed once, or (teachers, len(train), classes) of several; None
+        teacher_logits: (len(train), classes), computed once, or (teachers, len(train), classes) for several; None
             trains on the labels alone.
-        teachers: In place of the logits: networks that answer in every step, which costs a forward pass each. They are
+        teachers: In place of the logits: networks that run in every step, at the cost of a forward pass each. They are
             needed for augmentation and feature losses.
         checkpoint: Where to continue from.
 
     Raises:
         ModelError: The loss is no longer finite, or the network's classes are not the teacher's.
-        SettingError: The teacher's logits do not fit the training samples, or a class that should be weighted has none.
+        SettingError: The teacher's logits do not fit the training samples, or a class to be weighted has no sample.
     """
     device = choose_device(config.device)
     network.to(device)
@@ -117,22 +117,22 @@ def fit(
 
 
 def with_own_random_state(steps: Iterator[TrainingProgress], device: torch.device) -> Iterator[TrainingProgress]:
-    """The same steps, which draw from torch's generators as if nobody else did, and leave them as they were.
+    """The same steps, drawing from torch's generators as if nothing else did, and leaving these as they were.
 
     Args:
-        steps: Seeds the generators before it draws.
-        device: Where it draws, beside the CPU.
+        steps: An iterator that seeds the generators before it draws.
+        device: Device whose generator it uses, beside the CPU's.
     """
     devices = [device.index or 0] if device.type == "cuda" else []
-    kept: tuple[Tensor, list[Tensor]] | None = None
+    rng_states: tuple[Tensor, list[Tensor]] | None = None
     while True:
         with torch.random.fork_rng(devices):
-            if kept is not None:
-                torch.set_rng_state(kept[0])
-                for index, state in zip(devices, kept[1], strict=True):
+            if rng_states is not None:
+                torch.set_rng_state(rng_states[0])
+                for index, state in zip(devices, rng_states[1], strict=True):
                     torch.cuda.set_rng_state(state, index)
             progress = next(steps, None)
-            kept = torch.get_rng_state(), [torch.cuda.get_rng_state(index) for index in devices]
+            rng_states = torch.get_rng_state(), [torch.cuda.get_rng_state(index) for index in devices]
         if progress is None:
             return
         yield progress
@@ -148,32 +148,32 @@ def _steps(
     objective: Objective,
     checkpoint: Checkpoint | None,
 ) -> Iterator[TrainingProgress]:
-    warnings = _doubts(network, train, normalise, config, objective) if objective.teaches else ()
+    warnings = _doubts(network, train, normalise, config, objective) if objective.has_teacher else ()
     training = _Training(network, objective.projection, config, device)
     if checkpoint is not None:
         yield from training.resume(checkpoint)
     for epoch in range(training.epoch + 1, config.epochs + 1):
         training.begin(epoch)
-        total, right = torch.zeros((), device=device), torch.zeros((), dtype=torch.long, device=device)
+        total, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.long, device=device)
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(_epoch_seed(config.seed, epoch)))
         batches = _batches(order.to(device), config.batch_size)
         steps = len(batches)
-        for step, index in enumerate(batches, 1):
-            inputs, labels = objective.inputs(index, _epoch_seed(config.seed, epoch) * 10_007 + step)
+        for step, batch in enumerate(batches, 1):
+            inputs, labels = objective.inputs(batch, _epoch_seed(config.seed, epoch) * 10_007 + step)
             with autocast(device, config.bf16):
-                logits = _answer(network, inputs).float()
-                teacher_logits = objective.teacher_logits_of(inputs, index, epoch)
+                logits = _forward(network, inputs).float()
+                teacher_logits = objective.teacher_logits_of(inputs, batch, epoch)
             loss = objective.loss(logits, labels, teacher_logits, epoch)
             training.step(loss)
-            total += loss.detach() * len(index)
-            right += (logits.detach().argmax(1) == objective.labels[index]).sum()
+            total += loss.detach() * len(batch)
+            correct += (logits.detach().argmax(1) == objective.labels[batch]).sum()
             yield TrainingProgress(epoch, config.epochs, step, steps, None, None, training.seconds, warnings)
             warnings = ()
         mean_loss = float(total) / len(train)
         if not torch.isfinite(total):
             raise ModelError(f"The loss became {mean_loss} in epoch {epoch}; try a lower learning rate.")
-        answers = batch_logits(network, validation, normalise, device, config.bf16)
-        distils = objective.teaches and config.teaches_in(epoch)
+        validation_logits = batch_logits(network, validation, normalise, device, config.bf16)
+        distils = objective.has_teacher and config.teaches_in(epoch)
         yield training.ended(
             TrainingProgress(
                 epoch,
@@ -181,9 +181,9 @@ def _steps(
                 steps,
                 steps,
                 mean_loss,
-                float((answers.argmax(1) == validation.labels).float().mean()),
-                accuracy=int(right) / len(train),
-                validation_loss=float(F.cross_entropy(answers, validation.labels)),
+                float((validation_logits.argmax(1) == validation.labels).float().mean()),
+                accuracy=int(correct) / len(train),
+                validation_loss=float(F.cross_entropy(validation_logits, validation.labels)),
                 temperature=config.temperature_in(epoch) if distils else None,
                 alpha=config.alpha_in(epoch) if distils else None,
             )
@@ -194,18 +194,18 @@ def _steps(
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """A sample that would be left by itself goes with those before it: a batch norm needs two."""
+    """Batches of ``size``; a last single sample joins the batch before it: a batch norm needs two."""
     batches = list(order.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1 < size:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
 
 
-def _answer(network: nn.Module, inputs: Tensor) -> Tensor:
+def _forward(network: nn.Module, inputs: Tensor) -> Tensor:
     """The logits of a batch of a training.
 
     Raises:
-        ModelError: The network gives none.
+        ModelError: The network returns no logits, or cannot take a batch of this size.
     """
     try:
         logits = network(inputs)
@@ -224,18 +224,18 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 
 
 class _Training:
-    """What changes from step to step, and has to be kept to go on with it later."""
+    """The state that changes from step to step, and is saved to continue the training later."""
 
     def __init__(self, network: nn.Module, projection: nn.Module | None, config: TrainingConfig, device: torch.device):
         self.network, self.projection, self.config = network, projection, config
         self._device = device
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        trained += list(projection.parameters()) if projection is not None else []
-        if not trained:
+        parameters = [weight for weight in network.parameters() if weight.requires_grad]
+        parameters += list(projection.parameters()) if projection is not None else []
+        if not parameters:
             raise ModelError("The network has no weights to train; unfreeze some.")
-        # One kernel for all weights; "mps" has none.
+        # A fused step is one kernel for all weights; "mps" has none.
         fused = device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=fused)
+        self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=fused)
         self.epoch = 0
         self.best_accuracy = -1.0
         self.best_state: dict[str, Tensor] | None = None
@@ -250,8 +250,8 @@ class _Training:
         self.epoch, self._start_of_epoch = epoch, time.monotonic()
         self.network.train()
         for module in self.network.modules():
-            own = list(module.parameters())
-            if own and not any(parameter.requires_grad for parameter in own):
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
                 module.eval()
         self._seed(_epoch_seed(self.config.seed, epoch))
 
@@ -270,14 +270,14 @@ class _Training:
         self.optimizer.step()
 
     def ended(self, progress: TrainingProgress) -> TrainingProgress:
-        """Note an epoch's end; the same with its times."""
+        """Record an epoch's end, and return its progress with its times."""
         if progress.validation_accuracy is not None and progress.validation_accuracy > self.best_accuracy:
             self.best_accuracy = progress.validation_accuracy
             self.best_state = copy.deepcopy(self.network.state_dict())
-        took = time.monotonic() - self._start_of_epoch
-        known = {**asdict(progress), "seconds": self.seconds, "seconds_of_epoch": took, "warnings": []}
-        self.history.append(known)
-        return _as_progress(known)
+        seconds_of_epoch = time.monotonic() - self._start_of_epoch
+        record = {**asdict(progress), "seconds": self.seconds, "seconds_of_epoch": seconds_of_epoch, "warnings": []}
+        self.history.append(record)
+        return _as_progress(record)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -301,8 +301,8 @@ class _Training:
         self.epoch, self.history = state["epoch"], state["history"]
         self.best_accuracy, self.best_state = state["best_accuracy"], state["best_state"]
         self._start -= self.history[-1]["seconds"]
-        # More epochs may be wanted now than when it began.
-        yield from (_as_progress({**known, "epochs": self.config.epochs}) for known in self.history)
+        # More epochs may be asked for now than when the training began.
+        yield from (_as_progress({**record, "epochs": self.config.epochs}) for record in self.history)
 
     def finish(self) -> None:
         if self.best_state is not None:
@@ -310,8 +310,8 @@ class _Training:
         self.network.eval()
 
 
-def _as_progress(known: dict[str, Any]) -> TrainingProgress:
-    return TrainingProgress(**{**known, "warnings": tuple(known["warnings"])})
+def _as_progress(record: dict[str, Any]) -> TrainingProgress:
+    return TrainingProgress(**{**record, "warnings": tuple(record["warnings"])})
 
 
 def _doubts(
@@ -319,7 +319,7 @@ def _doubts(
 ) -> tuple[str, ...]:
     """What looks wrong, from the settings and the first samples; the network is left as it is."""
     first = torch.arange(min(config.batch_size, len(train)))
-    soft = objective.first_answers(first)
+    soft = objective.first_teacher_logits(first)
     assert soft is not None
     logits = batch_logits(network, train.take(first), normalise, soft.device, "off").to(soft)
     labels = train.labels[first].to(soft.device)

@@ -1,4 +1,4 @@
-"""Transfer learning: a pretrained network whose backbone is frozen answers once for all trainings of its head.
+"""Transfer learning: a pretrained network whose backbone is frozen runs once for all trainings of its head.
 
 What goes into the head, the features, does not change while only the head is trained and the images stay as they are.
 So they are computed once and kept on disk, and a study of heads takes seconds. With random augmentation, or with
@@ -40,15 +40,15 @@ class Backbone:
 
     Args:
         network: (N, C, H, W) -> logits (N, classes); it is put into evaluation mode.
-        spec: Of its input.
-        store: Where features are kept.
+        spec: Specification of the network's input.
+        store: Store of the features.
         device: A torch device, or ``auto``.
 
-    A dropout before the head is left away.
+    Dropout before the head is left out.
 
     Raises:
-        ModelError: The network has no head that can be found, or its logits are not what the head makes of one vector
-            (SqueezeNet averages behind it).
+        ModelError: No head can be found, or the logits are not the head's output for a single vector
+            (SqueezeNet averages after it).
     """
 
     def __init__(self, network: nn.Module, spec: InputSpec, store: Store, device: str = "auto"):
@@ -65,18 +65,18 @@ class Backbone:
     def _require_last(self) -> None:
         head = self.linear_head().to(next(self.network.parameters()).device)
         noise = torch.randn(4, self._spec.channels, *self._spec.size, generator=torch.Generator().manual_seed(0))
-        with FeatureHook(self.network, [self.head_name + INPUT]) as tap:
+        with FeatureHook(self.network, [self.head_name + INPUT]) as hook:
             logits = self.network(noise.to(next(head.parameters()).device))
-            features = tap.take()[0].flatten(1)
-        near = 0.01 * float(logits.abs().max())  # a GPU rounds convolutions
-        if features.shape[1] != self._width or not torch.allclose(head(features), logits, atol=near):
+            features = hook.take()[0].flatten(1)
+        tolerance = 0.01 * float(logits.abs().max())  # a GPU rounds convolutions
+        if features.shape[1] != self._width or not torch.allclose(head(features), logits, atol=tolerance):
             raise ModelError(
                 f"'{type(self.network).__name__}' goes on computing behind its head '{self.head_name}', so that the "
                 "head cannot be trained by itself."
             )
 
     def _hash(self) -> str:
-        """Of the weights before the head."""
+        """Hash of the weights before the head."""
         state = {
             name: value.detach().cpu().contiguous()
             for name, value in self.network.state_dict().items()
@@ -85,15 +85,15 @@ class Backbone:
         return hashlib.sha256(save_safetensors(state)).hexdigest()[:16]
 
     def features(self, samples: LabelledImages) -> Tensor:
-        """What the head decides on, float32 (N, features); computed once for these weights, input and samples.
+        """The head's input, float32 (N, features); computed once for these weights, input and samples.
 
         Args:
-            samples: Their images as the network takes them, before normalisation.
+            samples: Samples whose images are as the network takes them, before normalisation.
         """
         name = f"features/{self._weights}-{self._input}-{samples.fingerprint[:16]}.npy"
         try:
             return read_array(self._store, name)
-        except KdvizError:  # not there yet, or damaged: it is made again
+        except KdvizError:  # missing or damaged: it is computed again
             pass
         features = self._computed(samples)
         write_array(self._store, name, features)
@@ -102,20 +102,20 @@ class Backbone:
     @torch.no_grad()
     def _computed(self, samples: LabelledImages) -> Tensor:
         network = self.network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        parts = []
-        with FeatureHook(network, [self.head_name + INPUT]) as tap:
+        features = []
+        with FeatureHook(network, [self.head_name + INPUT]) as hook:
             for images in samples.images.split(_BATCH):
                 inputs = self._spec.normalise(images.to(self._device))
                 network(inputs.contiguous(memory_format=torch.channels_last))
-                parts.append(tap.take()[0].flatten(1).float().cpu())
-        return torch.cat(parts)
+                features.append(hook.take()[0].flatten(1).float().cpu())
+        return torch.cat(features)
 
     def as_samples(self, samples: LabelledImages) -> LabelledImages:
         """The same samples with features in the place of images: float32 (N, features, 1, 1)."""
         return replace(samples, images=self.features(samples)[:, :, None, None])
 
     def head_spec(self) -> InputSpec:
-        """Of the input of the head as a network of its own."""
+        """Specification of the input of the head as a separate network."""
         return InputSpec(size=(1, 1), channels=self._width, mean=(0.0,), std=(1.0,))
 
     @property
@@ -125,7 +125,7 @@ class Backbone:
         return weight.shape[1]
 
     def linear_head(self) -> nn.Module:
-        """The head as a network of its own, with the same weights."""
+        """The head as a separate network, with the same weights."""
         from kdviz.models.networks import build_network
 
         weight, bias = self.head.weight, self.head.bias
@@ -140,10 +140,10 @@ class Backbone:
 
     @torch.no_grad()
     def logits(self, samples: LabelledImages) -> Tensor:
-        """What the network answers, from the features that are kept: float32 (N, classes)."""
+        """Logits of the network, computed from the stored features: float32 (N, classes)."""
         return self.linear_head().eval()(self.features(samples)[:, :, None, None])
 
-    def put_head(self, head: nn.Module) -> None:
+    def set_head(self, head: nn.Module) -> None:
         """Give the network the weights of a trained :data:`HEAD`."""
         linear = head.get_submodule("1")
         with torch.no_grad():

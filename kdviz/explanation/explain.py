@@ -1,4 +1,4 @@
-"""Explain one picture by all models of an experiment, with the same masks."""
+"""Saliency maps of one picture by all models of an experiment, with the same masks."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def explain(
         target: The class to explain, by index or name, for all models or as a mapping from role to class;
             None: each model's own prediction.
         method: A name in ``methods``.
-        roles: Which models; default all.
+        roles: Roles of the models; default: all.
         device: A torch device, or ``auto``: the GPU when there is one.
-        settings: Of the method: ``n_masks``, ``grid``, ``probability``, ``baseline``, ``estimator``, ``seed`` and the
-            others that ``kdviz list methods`` names.
+        settings: Settings of the method: ``n_masks``, ``grid``, ``probability``, ``baseline``, ``estimator``, ``seed``
+            and the others that ``kdviz list methods`` names.
 
     Warns:
         UserWarning: The method does not fit a model, which is left out; with ``roles`` that is an error. Or a map says
@@ -65,7 +65,10 @@ def explain(
     states = explain_stream(experiment, image, target, method, roles=roles, device=device, **settings)
     last = deque(states, maxlen=1).pop()  # the stream yields at least once
     maps = last.maps()
-    for reason in [*last.incompatible.values(), *(doubt.text for made in maps.values() for doubt in made.doubts)]:
+    for reason in [
+        *last.incompatible.values(),
+        *(doubt.text for saliency_map in maps.values() for doubt in saliency_map.doubts),
+    ]:
         warnings.warn(reason, stacklevel=2)
     return Maps(maps)
 
@@ -80,18 +83,18 @@ def explain_stream(
     device: str | torch.device = "auto",
     **settings: Any,
 ) -> Iterator[ExplainState]:
-    """The same, as it comes: a state after each chunk of masks. Stop by not asking for the next."""
-    chosen = methods[method].complete(settings)
+    """Like :func:`explain`, as a stream: a state after each chunk of masks. It can be stopped at any state."""
+    all_settings = methods[method].complete(settings)
     runs, unknown = _runs(experiment, roles)
     device = choose_device(device) if isinstance(device, str) else device
     picture = experiment.prepare(image)
     inputs = experiment.preprocess(picture).to(device)
     models = {role: run.on(device) for role, run in runs.items()}
-    baseline = _baseline(experiment, chosen, picture).to(device)
-    shown = probes(inputs, baseline)
-    logits = {role: _logits(role, runs[role], model, shown) for role, model in models.items()}
-    if "baseline" in chosen:
-        check_baseline(inputs, baseline, experiment.input.std, chosen["baseline"])
+    baseline = _baseline(experiment, all_settings, picture).to(device)
+    probe_images = probes(inputs, baseline)
+    logits = {role: _logits(role, runs[role], model, probe_images) for role, model in models.items()}
+    if "baseline" in all_settings:
+        check_baseline(inputs, baseline, experiment.input.std, all_settings["baseline"])
     probabilities = {role: rows.softmax(1)[0].cpu().numpy() for role, rows in logits.items()}
     task = _ExplainTask(
         method,
@@ -108,7 +111,9 @@ def explain_stream(
         },
         unknown,
     )
-    yield from _by_captum(task, chosen, strict=bool(roles)) if methods[method].compute else _by_rise(task, chosen)
+    yield from (
+        _by_captum(task, all_settings, strict=bool(roles)) if methods[method].compute else _by_rise(task, all_settings)
+    )
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ class _ExplainTask:
         settings: Mapping[str, Any],
         *,
         incompatible: Mapping[str, str] | None = None,
-        **more: Any,
+        **results: Any,
     ) -> ExplainState:
         return ExplainState(
             n_masks=n_masks,
@@ -146,59 +151,65 @@ class _ExplainTask:
             method=self.method,
             doubts=self.doubts,
             incompatible={**self.unknown, **(incompatible or {})},
-            **more,
+            **results,
         )
 
 
 def _baseline(experiment: Experiment, settings: dict[str, Any], picture: Image.Image) -> torch.Tensor:
-    what = settings.get("baseline", "black")
-    if isinstance(what, Image.Image):  # settings are data that can be written down
-        settings["baseline"] = f"picture {hashlib.sha256(what.tobytes()).hexdigest()[:8]}"
-    return experiment.baseline(what, picture, settings.get("seed", 0))
+    baseline = settings.get("baseline", "black")
+    if isinstance(baseline, Image.Image):  # settings must be data that can be written to a file
+        settings["baseline"] = f"picture {hashlib.sha256(baseline.tobytes()).hexdigest()[:8]}"
+    return experiment.baseline(baseline, picture, settings.get("seed", 0))
 
 
 def _by_rise(task: _ExplainTask, settings: dict[str, Any]) -> Iterator[ExplainState]:
-    """A state after each chunk of masks."""
+    """Yield a state after each chunk of masks."""
     size = (task.inputs.shape[-2], task.inputs.shape[-1])
-    chosen = _rise_settings(settings)
-    masks = masks_for(size, chosen)
+    rise_settings = _rise_settings(settings)
+    masks = masks_for(size, rise_settings)
     settings["sampler"] = masks.kind
-    explained = {role: ModelWithActivation(model, softmax) for role, model in task.models.items()}
-    stop = StoppingRule(masks, chosen.estimator, chosen.reliability, chosen.seconds, compared=True)
+    models = {role: ModelWithActivation(model, softmax) for role, model in task.models.items()}
+    stop = StoppingRule(masks, rise_settings.estimator, rise_settings.reliability, rise_settings.seconds, compared=True)
     stream = stream_scores(
-        explained, task.inputs, task.baseline, masks, chosen.n_masks, chosen.estimator, chosen.precision
+        models,
+        task.inputs,
+        task.baseline,
+        masks,
+        rise_settings.n_masks,
+        rise_settings.estimator,
+        rise_settings.precision,
     )
     for states in stream:
-        done = next(iter(states.values())).n_masks
-        if done < MINIMUM_MASKS:
+        n_masks = next(iter(states.values())).n_masks
+        if n_masks < MINIMUM_MASKS:
             continue
-        ended = stop.reason(target_scores(states, task.targets), done)
-        if ended:
-            reason, count = ended
+        stopped = stop.reason(target_scores(states, task.targets), n_masks)
+        if stopped:
+            reason, count = stopped
             states = {role: state.first(count) for role, state in states.items()}
-            yield task.state(count, chosen.n_masks, settings, states=states, stopped=reason)
+            yield task.state(count, rise_settings.n_masks, settings, states=states, stopped=reason)
             return
-        yield task.state(done, chosen.n_masks, settings, states=states)
+        yield task.state(n_masks, rise_settings.n_masks, settings, states=states)
 
 
 def _rise_settings(settings: Mapping[str, Any]) -> RISESettings:
-    """The settings of the method as the engine takes them: in the registry 0 stands for no limit."""
-    known = {setting.name for setting in fields(RISESettings)}
-    chosen = RISESettings(**{name: value for name, value in settings.items() if name in known})
-    return replace(chosen, reliability=chosen.reliability or None, seconds=chosen.seconds or None)
+    """The settings of the method for the engine: in the registry 0 stands for no limit."""
+    names = {setting.name for setting in fields(RISESettings)}
+    rise_settings = RISESettings(**{name: value for name, value in settings.items() if name in names})
+    return replace(rise_settings, reliability=rise_settings.reliability or None, seconds=rise_settings.seconds or None)
 
 
 def _by_captum(task: _ExplainTask, settings: dict[str, Any], strict: bool) -> Iterator[ExplainState]:
-    """A state after each model. Models that the method does not fit are left out, with the reason, unless ``strict``.
+    """Yield a state after each model. Unless ``strict``, models that it does not fit are left out with a reason.
 
     Raises:
-        SettingError: The method fits no model, or not one that was asked for.
+        SettingError: The method fits no model, or with ``strict`` not all of them.
     """
     ready: dict[str, SaliencyMap] = {}
     incompatible: dict[str, str] = {}
     for number, (role, model) in enumerate(task.models.items(), 1):
         try:
-            made = attribute(task.method, model, task.inputs, task.baseline, task.targets[role], settings)
+            attribution = attribute(task.method, model, task.inputs, task.baseline, task.targets[role], settings)
         except SettingError as error:
             if strict:
                 raise
@@ -207,16 +218,16 @@ def _by_captum(task: _ExplainTask, settings: dict[str, Any], strict: bool) -> It
             ready[role] = SaliencyMap(
                 role=role,
                 target=task.targets[role],
-                values=made.map.cpu().numpy(),
-                standard_error=made.standard_error.cpu().numpy(),
-                halves=made.halves.cpu().numpy(),
+                values=attribution.map.cpu().numpy(),
+                standard_error=attribution.standard_error.cpu().numpy(),
+                halves=attribution.halves.cpu().numpy(),
                 probabilities=task.probabilities[role],
                 picture=task.picture,
                 classes=task.classes,
                 n_masks=0,
                 method=task.method,
                 settings=settings,
-                doubts=(*task.doubts[role], *_doubts_of_map(task, role, made.map.cpu().numpy())),
+                doubts=(*task.doubts[role], *_doubts_of_map(task, role, attribution.map.cpu().numpy())),
             )
         if ready:
             yield task.state(number, len(task.models), settings, ready=dict(ready), incompatible=incompatible)
@@ -229,32 +240,32 @@ def _doubts_of_map(task: _ExplainTask, role: str, values: np.ndarray) -> tuple[M
 
 
 def _runs(experiment: Experiment, roles: list[str] | None) -> tuple[dict[str, Run], dict[str, str]]:
-    """The runs to explain; and of those that have no model, unless they were asked for, the reason.
+    """The runs to explain, and for runs without a model that were not named in ``roles``, the reason.
 
     Raises:
         UnknownNameError: There is no such role.
-        ModelError: A run has no model, and was asked for or is the only kind.
+        ModelError: A run in ``roles`` has no model, or no run has one.
     """
     for role in roles or ():
         if role not in experiment.runs:
             raise UnknownNameError("role", role, experiment.runs)
-    chosen = {role: run for role, run in experiment.runs.items() if not roles or role in roles}
-    models = {role: run for role, run in chosen.items() if run.has_model}
-    unknown = {role: only_predictions(role) for role in chosen if role not in models}
+    runs = {role: run for role, run in experiment.runs.items() if not roles or role in roles}
+    models = {role: run for role, run in runs.items() if run.has_model}
+    unknown = {role: only_predictions(role) for role in runs if role not in models}
     if unknown and (roles or not models):
         raise ModelError(next(iter(unknown.values())))
     return models, unknown
 
 
 @torch.inference_mode()
-def _logits(role: str, run: Run, model: torch.nn.Module, shown: torch.Tensor) -> torch.Tensor:
-    """Logits (n, classes) of the picture, the first shown; and of the others if nobody knows what the model returns.
+def _logits(role: str, run: Run, model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Logits (n, classes) of the picture, the first of ``images``, and of the others for an unknown kind of scores.
 
-    A network by name ends with logits. A model that was brought along may end with anything.
+    A network built by name returns logits. An imported model may return any kind of scores.
     """
-    parts = [shown[:1]] if run.weights and run.network != ONNX else [shown[:1], shown[1:]]
+    batches = [images[:1]] if run.weights and run.network != ONNX else [images[:1], images[1:]]
     outputs = []
-    for inputs in parts:
+    for inputs in batches:
         try:
             outputs.append(model(inputs).float())
         except KdvizError:
@@ -277,6 +288,6 @@ def _targets(
     if target is None:
         return predicted
     if isinstance(target, Mapping):
-        given = {role: experiment.class_index(name) for role, name in target.items() if role in predicted}
-        return predicted | given
+        chosen = {role: experiment.class_index(name) for role, name in target.items() if role in predicted}
+        return predicted | chosen
     return dict.fromkeys(predicted, experiment.class_index(target))

@@ -1,4 +1,4 @@
-"""What is known while maps are made: enough for the maps of any class."""
+"""The state of an explanation while masks are evaluated: enough for the maps of any class."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from kdviz.explanation.scores import MapDoubt, is_constant
 from kdviz.rise.estimators import estimate
 from kdviz.rise.states import RISEState
 
-_ABOUT_A_LEVEL = ("rise", "normalised")  # estimators whose map of a score that nothing changes is that score
+_KEEP_LEVEL = ("rise", "normalised")  # estimators whose map of a constant score is that score
 
 
 @dataclass(frozen=True)
 class ExplainState:
-    """What is known after ``n_masks`` of ``total`` masks. Maps of any class are computed when asked for.
+    """The state after ``n_masks`` of ``total`` masks. Maps of any class are computed on demand.
 
     Attributes:
-        n_masks, total: Masks done and asked for; of a method without masks, models.
+        n_masks, total: Masks done and requested; for a method without masks, models.
         stopped: Why it ended before ``total``: ``settled`` or ``time``.
-        states: Role -> scores, of RISE.
-        ready: Role -> map, of a method without masks.
+        states: Role -> scores under the masks, for RISE.
+        ready: Role -> map, for a method without masks.
         incompatible: Role -> why the method does not fit this model.
-        doubts: Role -> what is to be said of its scores, whatever the map.
+        doubts: Role -> doubts about its scores, whatever the map.
     """
 
     n_masks: int
@@ -46,21 +46,21 @@ class ExplainState:
     doubts: Mapping[str, tuple[MapDoubt, ...]] = field(default_factory=dict)
 
     def maps(self, targets: Mapping[str, int] | None = None) -> dict[str, SaliencyMap]:
-        """Role -> map so far, of each model's target or of other ``targets`` (role -> class index).
+        """Role -> current map of each model's target, or of other ``targets`` (role -> class index).
 
-        Only RISE knows every class; other methods' maps are those of their target.
+        Only RISE has the maps of every class; other methods have the map of their target.
         """
-        wanted = {**self.targets, **(targets or {})}
+        classes = {**self.targets, **(targets or {})}
         if not self.states:
             return dict(self.ready)
         masks = next(iter(self.states.values())).masks
-        rows = target_scores(self.states, wanted)
+        rows = target_scores(self.states, classes)
         result = estimate(masks, rows, self.settings["estimator"])
         constant = is_constant(rows)
         maps = {
             role: SaliencyMap(
                 role=role,
-                target=wanted[role],
+                target=classes[role],
                 values=result.map[number].numpy(),
                 standard_error=result.standard_error[number].numpy(),
                 halves=result.halves[:, number].numpy(),
@@ -76,8 +76,11 @@ class ExplainState:
             )
             for number, role in enumerate(self.states)
         }
-        scores = {role: float(row[0]) for role, row, same in zip(maps, rows, constant, strict=True) if same}
-        return {role: _without_noise(made, scores[role]) if role in scores else made for role, made in maps.items()}
+        scores = {role: float(row[0]) for role, row, unchanged in zip(maps, rows, constant, strict=True) if unchanged}
+        return {
+            role: _without_noise(saliency_map, scores[role]) if role in scores else saliency_map
+            for role, saliency_map in maps.items()
+        }
 
     @property
     def misfits(self) -> Mapping[str, str]:
@@ -91,12 +94,22 @@ def target_scores(states: Mapping[str, RISEState], targets: Mapping[str, int]) -
     return torch.stack([state.scores[0, :, targets[role]] for role, state in states.items()])
 
 
-def _without_noise(made: SaliencyMap, score: float) -> SaliencyMap:
-    """The map of a score that no mask changes. What an estimator makes of it is rounding, or the masks' own pattern."""
-    level = score if made.settings["estimator"] in _ABOUT_A_LEVEL else 0.0
+def _without_noise(saliency_map: SaliencyMap, score: float) -> SaliencyMap:
+    """The flat map of a score that no mask changes: an estimate would show rounding, or the pattern of the masks."""
+    level = score if saliency_map.settings["estimator"] in _KEEP_LEVEL else 0.0
     doubt = MapDoubt(
-        "constant", made.role, {"class": made.classes[made.target], "probability": score, "masks": made.n_masks}
+        "constant",
+        saliency_map.role,
+        {"class": saliency_map.classes[saliency_map.target], "probability": score, "masks": saliency_map.n_masks},
     )
-    parts = ("values", "halves", "jackknife_maps", "jackknife_halves")
-    flat = {name: None if getattr(made, name) is None else np.full_like(getattr(made, name), level) for name in parts}
-    return replace(made, **flat, standard_error=np.zeros_like(made.standard_error), doubts=(*made.doubts, doubt))
+    arrays = ("values", "halves", "jackknife_maps", "jackknife_halves")
+    flat = {
+        name: None if getattr(saliency_map, name) is None else np.full_like(getattr(saliency_map, name), level)
+        for name in arrays
+    }
+    return replace(
+        saliency_map,
+        **flat,
+        standard_error=np.zeros_like(saliency_map.standard_error),
+        doubts=(*saliency_map.doubts, doubt),
+    )

@@ -1,4 +1,4 @@
-"""What a saliency method is: its title, settings, requirements, and how it is computed.
+"""The description of a saliency method: its title, settings, requirements, and its computation.
 
 Reading this module does not import torch, so that the command line can list all methods at once.
 """
@@ -29,12 +29,12 @@ LARGEST_SEED = 2**31 - 1
 
 
 class Choices(Sequence[str]):
-    """Names in a registry, read when they are needed: registries whose entries use torch import it.
+    """Names in a registry, read lazily: registries whose entries use torch import it.
 
     Args:
-        module: The module that has them.
+        module: Module of the registries.
         collections: Names of registries, or of other collections of names, in that module.
-        first: Names before those.
+        first: Names that come before those.
     """
 
     def __init__(self, module: str, *collections: str, first: tuple[str, ...] = ()):
@@ -65,12 +65,12 @@ class Setting:
     """One setting of a method.
 
     Attributes:
-        name: As in :func:`kdviz.explain` and, with dashes, on the command line.
-        default: Its value when nothing is said.
+        name: Name as in :func:`kdviz.explain` and, with dashes, on the command line.
+        default: Value when the setting is not given.
         help: One sentence for people, to be translated.
         low, high: Range of a number, both allowed.
-        choices: The allowed values of a text.
-        title: Label of its field in a form, to be translated; empty for a setting that forms do not show among others.
+        choices: Allowed values of a text.
+        title: Label of its field in a form, to be translated; empty for a setting without a field.
     """
 
     name: str
@@ -85,24 +85,24 @@ class Setting:
         """``value`` in the type of the default.
 
         Raises:
-            SettingError: It is of another kind or outside the range.
-            UnknownNameError: It is none of the choices.
+            SettingError: It has another type or is outside the range.
+            UnknownNameError: It is not among the choices.
         """
         if self.choices:
             if value not in self.choices:
                 raise UnknownNameError(self.name, str(value), self.choices)
             return value
-        kind = type(self.default)
-        fine = _is_number(value) and isfinite(value) and kind(value) == value
-        if not fine or not (self.low is None or value >= self.low) or not (self.high is None or value <= self.high):
+        number_type = type(self.default)
+        valid = _is_number(value) and isfinite(value) and number_type(value) == value
+        if not valid or not (self.low is None or value >= self.low) or not (self.high is None or value <= self.high):
             raise SettingError(f"{self.name} must be {self._range()}, got {value}.")
-        return kind(value)
+        return number_type(value)
 
     def _range(self) -> str:
-        whole = isinstance(self.default, int)
+        integer = isinstance(self.default, int)
         if self.low is None or self.high is None:
-            return "a whole number" if whole else "a number"
-        if whole:
+            return "a whole number" if integer else "a number"
+        if integer:
             return f"a whole number from {self.low:g} to {self.high:g}"
         return f"a number from {self.low:g} to {self.high:g}"
 
@@ -117,18 +117,18 @@ class Method:
     """A saliency method.
 
     Attributes:
-        name: For ``method=`` and ``--method``.
-        title: For people, to be translated.
-        signed: Whether below zero means something.
-        settings: What can be set.
-        explains: ``probability`` or ``logit`` of the class: what the map's values are about. A method that explains
+        name: Name for ``method=`` and ``--method``.
+        title: Title for people, to be translated.
+        signed: Whether values below zero have a meaning.
+        settings: Settings of the method.
+        explains: ``probability`` or ``logit`` of the class, to which the map's values refer. A method that explains
             the logit needs a model that torch can differentiate.
         needs: What the model must have, in one sentence, to be translated.
         advice: When to use it, and its limits, for people, to be translated.
-        compute: The map of a task, (H, W), or for a random method its independent repeats, (REPEATS, H, W). None for
-            RISE, whose maps come as a stream.
+        compute: The map of a task, (H, W), or the independent repeats of a random method, (REPEATS, H, W). None for
+            RISE, whose maps are a stream.
         incompatibility: Why the method does not fit a model, as the rest of a sentence that begins with the method's
-            title; None when nothing speaks against it. None in its place: the method fits every model.
+            title; None when it fits. Without this function the method fits every model.
     """
 
     name: str
@@ -141,18 +141,18 @@ class Method:
     compute: Callable[[AttributionTask], Tensor] | None = None
     incompatibility: Callable[[nn.Module], str | None] | None = None
 
-    def complete(self, given: dict[str, Any]) -> dict[str, Any]:
-        """All settings: those given, checked, and the defaults of the others.
+    def complete(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """All settings: the given ones, checked, and the defaults of the others.
 
         Raises:
             UnknownNameError: The method has no such setting, or no such choice.
             SettingError: A value is outside its range.
         """
-        known = {setting.name: setting for setting in self.settings}
-        for name in given:
-            if name not in known:
-                raise UnknownNameError(f"setting of {self.title}", name, known)
-        return {name: setting.check(given.get(name, setting.default)) for name, setting in known.items()}
+        by_name = {setting.name: setting for setting in self.settings}
+        for name in settings:
+            if name not in by_name:
+                raise UnknownNameError(f"setting of {self.title}", name, by_name)
+        return {name: setting.check(settings.get(name, setting.default)) for name, setting in by_name.items()}
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,11 @@ class BaselineSetting(Setting):
     """What a removed pixel becomes: a name, a grey level, or another picture."""
 
     def check(self, value: Any) -> Any:
-        """A name or the path of a picture as text, a grey level as a number, a picture as it is.
+        """``value`` as a name, the path of a picture, a grey level or a picture.
 
         Raises:
-            SettingError: The grey level is not from 0 to 1, or it is nothing of these.
-            UnknownNameError: It is no name, and there is no such picture.
+            SettingError: The grey level is not from 0 to 1, or the value is of another kind.
+            UnknownNameError: It is neither a name nor the path of a picture.
         """
         from PIL import Image
 

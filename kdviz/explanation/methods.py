@@ -1,4 +1,4 @@
-"""The registry of saliency methods: the one description that forms, options, documentation and tests use.
+"""The registry of saliency methods: the single description that forms, options, documentation and tests use.
 
 A method is declared in one file, as a :class:`kdviz.explanation.method.Method`, and listed here. Reading the registry
 does not import torch.

@@ -1,4 +1,4 @@
-"""Maps that show themselves where they are the last thing in a notebook's cell."""
+"""Maps that display themselves as the result of a notebook cell."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class Maps(dict[str, "SaliencyMap"]):
-    """Role -> map, of one picture. Jupyter shows it as :func:`kdviz.figures.comparison` draws it."""
+    """Role -> map of one picture. Jupyter shows it as :func:`kdviz.figures.comparison` draws it."""
 
     def _repr_png_(self) -> bytes | None:
         if not self:
             return None
-        # By name: drawing stands above computing, and is loaded only where somebody looks.
+        # Imported by name: figures depend on maps, not the reverse, and load only when a map is shown.
         return importlib.import_module("kdviz.figures").comparison.file("png", self)

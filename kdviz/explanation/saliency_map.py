@@ -1,4 +1,4 @@
-"""A saliency map with its standard error, the difference of two, and the file of several."""
+"""A saliency map with its standard error, the difference of two maps, and files of several."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class SaliencyMap:
     """One model's map of one picture. It converts to an array: ``np.asarray(saliency_map)``.
 
     Attributes:
-        role: Of the model.
+        role: Role of the model.
         target: Index of the class explained.
         values: float32 (H, W): change of the class's probability when the pixel is kept (centred RISE).
-        standard_error: float32 (H, W), of ``values``.
+        standard_error: float32 (H, W): standard error of ``values``.
         halves: float32 (2, H, W): two independent estimates, from half of the masks each.
         jackknife_maps: float32 (units, H, W): the map without each unit of masks in turn; see
             :class:`kdviz.saliency.Estimate`. None for a method without masks.
         jackknife_halves: float32 (units, H, W): for each unit, the half that it belongs to, without it. None for a
             method without masks.
-        doubts: Why it says little, or perhaps not what is meant.
-        probabilities: float32 (classes,), of the unmasked picture.
-        picture: uint8 (H, W) or (H, W, 3): what the model saw.
+        doubts: Why it may be uninformative or misleading.
+        probabilities: float32 (classes,), for the unmasked picture.
+        picture: uint8 (H, W) or (H, W, 3): the picture as the model saw it.
         classes: Class names.
         n_masks: Masks used.
         method: Name of the method.
@@ -69,7 +69,7 @@ class SaliencyMap:
 
     @property
     def is_flat(self) -> bool:
-        """Whether it has one value, so that it is neither reliable nor like any other map."""
+        """Whether it has a single value, so that its reliability and its similarity to other maps are undefined."""
         return is_flat(self.values)
 
     @property
@@ -96,7 +96,7 @@ class MapDifference:
 
     Attributes:
         values: float32 (H, W).
-        standard_error: float32 (H, W), of ``values``: exact about what the maps share, the noise of the same masks.
+        standard_error: float32 (H, W), of ``values``; it accounts for the noise that the maps share by their masks.
         reliability: Predicted correlation with the difference of infinitely many masks, 0 to 1.
     """
 
@@ -111,8 +111,8 @@ def difference(first: SaliencyMap, second: SaliencyMap) -> MapDifference:
     Raises:
         SettingError: The maps are of different pictures, or were not made in the same way with the same masks.
     """
-    same_way = _way(first) == _way(second) and first.shape == second.shape
-    if not same_way or not np.array_equal(first.picture, second.picture):
+    same_settings = _shared_settings(first) == _shared_settings(second) and first.shape == second.shape
+    if not same_settings or not np.array_equal(first.picture, second.picture):
         raise SettingError("Only maps of one picture with the same settings can be subtracted; explain them together.")
     if first.jackknife_maps is None or second.jackknife_maps is None:
         error = np.hypot(first.standard_error, second.standard_error)
@@ -122,9 +122,9 @@ def difference(first: SaliencyMap, second: SaliencyMap) -> MapDifference:
     return MapDifference(first.values - second.values, error, float(reliability(halves)))
 
 
-def _way(made: SaliencyMap) -> dict[str, Any]:
-    """How a map was made: maps that agree in this can be subtracted."""
-    return {**made.settings, "precision": None, "n_masks": made.n_masks, "method": made.method}
+def _shared_settings(saliency_map: SaliencyMap) -> dict[str, Any]:
+    """The settings in which two maps must agree to be subtracted."""
+    return {**saliency_map.settings, "precision": None, "n_masks": saliency_map.n_masks, "method": saliency_map.method}
 
 
 def maps_npz(maps: Mapping[str, SaliencyMap]) -> bytes:

@@ -1,8 +1,8 @@
-"""Scores that a map cannot explain: what is refused, and what is doubted beside the map. Data first, then a sentence.
+"""Scores that a map cannot explain: what is refused, and what is doubted beside the map.
 
-Refused, as no map could mean anything: softmax of a single score, probabilities where logits are due, NaN, and a
-picture that is its own baseline, of which every masked copy is the same. Doubted, as the map is right but says
-nothing, or perhaps not what is meant: a score that no mask changes, a flat map, scores that look like a sigmoid's.
+Refused, since no map could be meaningful: softmax of a single score, probabilities in place of logits, NaN, and a
+picture that equals its baseline, so that all masked copies are the same. Doubted, since the map is correct but may be
+uninformative or misleading: a score that no mask changes, a flat map, scores that look like the outputs of a sigmoid.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.language import _, number, percent
 from kdviz.models.networks import are_bounded, are_probabilities
 
-_ROUNDING = 2.0**-20  # of a score: what float32 and other batch sizes change, a few units in the last place
-_STEP = 1 / 255  # of a pixel: less than that is no difference in a picture of 8 bits
+_ROUNDING = 2.0**-20  # of a score: changes by float32 and batch sizes, a few units in the last place
+_STEP = 1 / 255  # of a pixel: smaller differences do not exist in an 8-bit picture
 
 
 @dataclass(frozen=True)
 class MapDoubt:
-    """Why a map says little.
+    """Why a map is uninformative or may mislead.
 
     Attributes:
         kind: ``constant`` (no mask changes the score), ``flat`` (the map is the same at every pixel), ``bounded`` (all
             scores lie between 0 and 1) or ``sigmoid`` (the ONNX file ends with one, which is undone).
-        role: Of the model.
-        figures: By name, as JSON holds them: ``class``, ``probability`` and ``masks`` of a constant score.
+        role: Role of the model.
+        figures: Figures by name, as JSON values: ``class``, ``probability`` and ``masks`` for a constant score.
     """
 
     kind: str
@@ -79,14 +79,14 @@ _SENTENCES = {
 
 
 def check_logits(role: str, logits: Tensor) -> None:
-    """Refuse scores whose softmax explains nothing.
+    """Refuse scores whose softmax cannot be explained.
 
     Args:
-        role: Of the model.
-        logits: (N, classes), of a few pictures.
+        role: Role of the model.
+        logits: (N, classes), for a few pictures.
 
     Raises:
-        ModelError: They are not finite, not of two classes or more, or probabilities already.
+        ModelError: They are not finite, fewer than two classes, or already probabilities.
     """
     if not torch.isfinite(logits).all():
         raise ModelError(f"The model '{role}' returned NaN or infinite scores; it cannot be explained.")
@@ -100,12 +100,12 @@ def check_logits(role: str, logits: Tensor) -> None:
 
 
 def check_baseline(inputs: Tensor, baseline: Tensor, std: tuple[float, ...], name: Any) -> None:
-    """Refuse a picture that is its own baseline.
+    """Refuse a picture that equals its baseline.
 
     Args:
         inputs, baseline: (1, C, H, W), normalised.
-        std: Of the normalisation, one number a channel.
-        name: Of the baseline, for the message.
+        std: Standard deviation of the normalisation, one number per channel.
+        name: Name of the baseline, for the message.
 
     Raises:
         SettingError: No pixel differs by a step of 8 bits.
@@ -122,27 +122,27 @@ def check_baseline(inputs: Tensor, baseline: Tensor, std: tuple[float, ...], nam
 
 
 def probes(inputs: Tensor, baseline: Tensor) -> Tensor:
-    """The picture, and five copies with a half or the whole of it replaced, (6, C, H, W): a model's range of scores."""
+    """The picture and five copies with a half or all of it replaced, (6, C, H, W), to probe the range of scores."""
     height, width = inputs.shape[2:]
-    kept = torch.ones(6, 1, height, width, device=inputs.device)
-    kept[1, :, : height // 2] = kept[2, :, height // 2 :] = 0
-    kept[3, :, :, : width // 2] = kept[4, :, :, width // 2 :] = 0
-    kept[5] = 0
-    return baseline + kept * (inputs - baseline)
+    mask = torch.ones(6, 1, height, width, device=inputs.device)
+    mask[1, :, : height // 2] = mask[2, :, height // 2 :] = 0
+    mask[3, :, :, : width // 2] = mask[4, :, :, width // 2 :] = 0
+    mask[5] = 0
+    return baseline + mask * (inputs - baseline)
 
 
 def doubts_of_logits(role: str, logits: Tensor, undone_sigmoid: bool) -> tuple[MapDoubt, ...]:
-    """What is to be said of a model's scores (N, classes) of some pictures, before there is a map."""
+    """Doubts about a model's scores (N, classes) for some pictures, before there is a map."""
     if undone_sigmoid:
         return (MapDoubt("sigmoid", role),)
     return (MapDoubt("bounded", role),) if are_bounded(logits) else ()
 
 
 def is_constant(scores: Tensor) -> Tensor:
-    """Whether scores (..., masks) are the same under all masks, but for rounding: bool (...)."""
+    """Whether scores (..., masks) are the same under all masks, except for rounding: bool (...)."""
     return scores.amax(-1) - scores.amin(-1) <= _ROUNDING * scores.abs().amax(-1)
 
 
 def is_flat(values: Any) -> bool:
-    """Whether a map (H, W) has one value."""
+    """Whether a map (H, W) has a single value."""
     return float(np.ptp(np.asarray(values))) == 0

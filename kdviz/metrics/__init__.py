@@ -1,4 +1,4 @@
-"""Measures: agreement between maps, faithfulness of maps, and the quality and likeness of predictions."""
+"""Metrics: agreement between maps, faithfulness of maps, and the quality and similarity of predictions."""
 
 from kdviz.metrics.agreement import AgreementReport, PairAgreement, agreement, agreement_table
 from kdviz.metrics.equivalence import MARGIN, Equivalence, judge_equivalence, samples_to_decide

@@ -1,8 +1,8 @@
 """Agreement of saliency maps, against the noise ceiling.
 
-Two maps made with the same masks share those masks' noise and look alike for that reason alone. So models are
-compared across independent halves of the masks (one model's even half with the other's odd half), and
-each model's own split-half agreement says how well the comparison could come out at all.
+Two maps made with the same masks share the noise of those masks and look alike for that reason alone. So models are
+compared across independent halves of the masks (one model's even half with the other's odd half), and each model's
+split-half agreement is the most that the comparison can reach.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from kdviz.core.errors import SettingError
 from kdviz.core.moved import warn_renamed
 from kdviz.metrics.similarity import Measure, measures
 
-_LEAST_CEILING = 0.4  # below it a corrected agreement of one picture is off by more than its ceiling says
-_MOST_PAIRED = 8  # units of a half that are left out together with those of the other: more would cost time alone
-_FEWEST_UNITS = 4  # two in each half: a unit alone cannot be left out of it
+_LEAST_CEILING = 0.4  # below it the error of a corrected agreement of one picture is larger than its ceiling suggests
+_MOST_PAIRED = 8  # units of a half that are left out together with those of the other: more would only cost time
+_FEWEST_UNITS = 4  # two in each half: a single unit cannot be left out
 _LARGEST_CORRELATION = 1 - 1e-12  # Fisher's z of 1 is infinite
 
 
@@ -47,14 +47,14 @@ class PairAgreement:
     Attributes:
         first, second: Roles.
         agreement: Across independent halves, the mean of both pairings.
-        low, high: 95 % interval of ``agreement``: how far it might move with other masks, by leaving
-            each unit of masks out of both maps in turn (see :func:`agreement`). It says nothing about other
+        low, high: 95 % interval of ``agreement``: how much it might change with other masks, by leaving
+            each unit of masks out of both maps in turn (see :func:`agreement`). It does not cover other
             pictures. NaN when a map has no ``jackknife_halves``, or the maps have different numbers of units or fewer
             than 4.
-        ceiling_first, ceiling_second: Each map with an independent estimate of itself, from as many masks.
+        ceiling_first, ceiling_second: Agreement of each map with an independent estimate of itself, from as many masks.
         ceiling: sqrt(ceiling_first * ceiling_second): what ``agreement`` would be if the true maps were equal.
             Exact for Pearson's correlation; for other measures when both maps are equally noisy, otherwise a guide.
-        corrected: agreement / ceiling: the correlation without the masks' noise (Spearman, 1904). That holds for
+        corrected: agreement / ceiling: the correlation without the noise of the masks (Spearman, 1904). That holds for
             Pearson's correlation alone, so it is NaN for every other measure: ranks do not add up as values and noise
             do, and Spearman's correlation divided by its ceiling is too high (on digits .06 at a ceiling of .8). NaN
             also when the ceiling is too low (< .4) to divide by.
@@ -81,7 +81,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class AgreementReport:
-    """All pairs of models. ``measure`` is how two maps were compared."""
+    """All pairs of models. ``measure`` is the name of the measure."""
 
     measure: str
     pairs: tuple[PairAgreement, ...]
@@ -98,7 +98,7 @@ class AgreementReport:
         raise SettingError(f"There is no pair of '{first}' and '{second}' in this report.")
 
     def table(self) -> pa.Table:
-        """One row a pair, ``measure`` and the columns of :class:`PairAgreement`."""
+        """One row per pair, ``measure`` and the columns of :class:`PairAgreement`."""
         return pa.Table.from_pylist([{"measure": self.measure, **asdict(pair)} for pair in self.pairs], _SCHEMA)
 
     def to_json(self) -> dict[str, Any]:
@@ -123,15 +123,14 @@ def agreement(maps: Mapping[str, HalvedMap], measure: str | Measure = "spearman"
 
         variance = sum over halves h of (m_h - 1) / m_h * sum over u in h of (a_u - mean of h)^2  -  I
 
-    with m_h units in half h (Arvesen, 1969). An agreement is a product of two maps, and what the noises of both make
+    with m_h units in half h (Arvesen, 1969). An agreement is a product of two maps, and the part that both noises make
     together is counted by each half: I is that part once, from the agreements a_uw without a unit of each half,
 
         I = (m_0 - 1) (m_1 - 1) / (m_0 m_1) * sum over u, w of (a_uw - mean over u - mean over w + mean)^2
 
-    (Efron & Stein, 1981, section 5). Of halves with more than 8 units I is estimated from the first 8 of each. At most
-    half of the variance is taken away. The half-width is the root times the
-    quantile of Student's t with U - 2 degrees. Correlations are first brought to Fisher's z; for other measures the
-    interval is cut at their range.
+    (Efron & Stein, 1981, section 5). With more than 8 units per half, I is estimated from the first 8 of each. At most
+    half of the variance is subtracted. The half-width is the root times the quantile of Student's t with U - 2 degrees.
+    Correlations are first transformed to Fisher's z; for other measures the interval is clipped to their range.
 
     Args:
         maps: Role -> map, as :func:`kdviz.explain` gives them.
@@ -141,11 +140,11 @@ def agreement(maps: Mapping[str, HalvedMap], measure: str | Measure = "spearman"
         SettingError: The maps differ in size.
         UnknownNameError: No such measure.
     """
-    name, chosen = (measure, measures[measure]) if isinstance(measure, str) else (measure.name, measure)
+    name, chosen_measure = (measure, measures[measure]) if isinstance(measure, str) else (measure.name, measure)
     _check_sizes(maps)
-    prepared = {role: _PreparedMap.of(saliency_map, chosen) for role, saliency_map in maps.items()}
+    prepared = {role: _PreparedMap.of(saliency_map, chosen_measure) for role, saliency_map in maps.items()}
     return AgreementReport(
-        name, tuple(_pair(first, second, prepared, chosen) for first, second in combinations(prepared, 2))
+        name, tuple(_pair(first, second, prepared, chosen_measure) for first, second in combinations(prepared, 2))
     )
 
 
@@ -154,14 +153,19 @@ def agreement_table(maps: Mapping[str, HalvedMap], *chosen: str | Measure) -> pa
 
     Args:
         maps: Role -> map.
-        chosen: Measures, as in :func:`agreement`; none means all that are registered.
+        chosen: Measures, as in :func:`agreement`; none: all registered ones.
     """
     return pa.concat_tables([agreement(maps, measure).table() for measure in chosen or measures])
 
 
 def _check_sizes(maps: Mapping[str, HalvedMap]) -> None:
-    arrays = [part for made in maps.values() for part in (made.halves, _jackknife_halves(made)) if part is not None]
-    sizes = {part.shape[1:] for part in arrays}
+    arrays = [
+        array
+        for saliency_map in maps.values()
+        for array in (saliency_map.halves, _jackknife_halves(saliency_map))
+        if array is not None
+    ]
+    sizes = {array.shape[1:] for array in arrays}
     if len(sizes) > 1:
         raise SettingError(f"Maps of different sizes cannot be compared: {sorted(sizes)}.")
 
@@ -170,12 +174,12 @@ def _jackknife_halves(saliency_map: HalvedMap) -> np.ndarray | None:
     halves = getattr(saliency_map, "jackknife_halves", None)
     if halves is None and not hasattr(saliency_map, "jackknife_halves") and hasattr(saliency_map, "halves_without"):
         warn_renamed("A map's halves_without", "jackknife_halves")
-        return getattr(saliency_map, "halves_without")  # noqa: B009  the protocol has no such attribute any more
+        return getattr(saliency_map, "halves_without")  # noqa: B009  no longer an attribute of the protocol
     return halves
 
 
 class _PreparedMap(NamedTuple):
-    """What comparing needs of a map: of its halves (2, ...), of its left-out halves (units, ...), its own ceiling."""
+    """A map prepared for comparison: its halves (2, ...), its jackknife halves (units, ...) and its ceiling."""
 
     halves: np.ndarray
     without: np.ndarray | None
@@ -194,21 +198,21 @@ class _PreparedMap(NamedTuple):
 
 
 def _pair(first: str, second: str, prepared: Mapping[str, _PreparedMap], measure: Measure) -> PairAgreement:
-    one, other = prepared[first], prepared[second]
-    across = float(measure.compare(one.halves, other.halves[::-1]).mean())
-    low, high = _interval(across, _jackknife_values(one, other, measure), measure)
-    ceiling = float(np.sqrt(max(one.ceiling, 0.0) * max(other.ceiling, 0.0)))
+    left, right = prepared[first], prepared[second]
+    across = float(measure.compare(left.halves, right.halves[::-1]).mean())
+    low, high = _interval(across, _jackknife_values(left, right, measure), measure)
+    ceiling = float(np.sqrt(max(left.ceiling, 0.0) * max(right.ceiling, 0.0)))
     return PairAgreement(
         first=first,
         second=second,
         agreement=across,
         low=low,
         high=high,
-        ceiling_first=one.ceiling,
-        ceiling_second=other.ceiling,
+        ceiling_first=left.ceiling,
+        ceiling_second=right.ceiling,
         ceiling=ceiling,
         corrected=across / ceiling if measure.disattenuates and ceiling >= _LEAST_CEILING else float("nan"),
-        same_target=one.target == other.target,
+        same_target=left.target == right.target,
     )
 
 
@@ -217,22 +221,22 @@ class _JackknifeValues(NamedTuple):
     the first units.
     """
 
-    one: np.ndarray
-    two: np.ndarray
+    single: np.ndarray
+    double: np.ndarray
 
 
-def _jackknife_values(one: _PreparedMap, other: _PreparedMap, measure: Measure) -> _JackknifeValues | None:
-    """None when the maps do not allow it."""
-    if one.without is None or other.without is None or len(one.without) != len(other.without):
+def _jackknife_values(left: _PreparedMap, right: _PreparedMap, measure: Measure) -> _JackknifeValues | None:
+    """Jackknife values of two maps; None when the maps do not have them."""
+    if left.without is None or right.without is None or len(left.without) != len(right.without):
         return None
-    opposite = 1 - np.arange(len(one.without)) % 2  # the half without the unit in it
+    opposite = 1 - np.arange(len(left.without)) % 2  # the half without the unit in it
     single = (
-        measure.compare(one.without, other.halves[opposite]) + measure.compare(one.halves[opposite], other.without)
+        measure.compare(left.without, right.halves[opposite]) + measure.compare(left.halves[opposite], right.without)
     ) / 2
-    few = slice(0, 2 * _MOST_PAIRED, 2), slice(1, 2 * _MOST_PAIRED, 2)
-    first, second = one.without[few[1]], other.without[few[1]]
+    pairs = slice(0, 2 * _MOST_PAIRED, 2), slice(1, 2 * _MOST_PAIRED, 2)
+    first, second = left.without[pairs[1]], right.without[pairs[1]]
     double = []
-    for a, b in zip(one.without[few[0]], other.without[few[0]], strict=True):  # one at a time: maps may be large
+    for a, b in zip(left.without[pairs[0]], right.without[pairs[0]], strict=True):  # one by one: maps may be large
         across = measure.compare(np.broadcast_to(a, second.shape), second)
         double.append((across + measure.compare(first, np.broadcast_to(b, first.shape))) / 2)
     return _JackknifeValues(single, np.array(double))
@@ -240,9 +244,9 @@ def _jackknife_values(one: _PreparedMap, other: _PreparedMap, measure: Measure) 
 
 def _interval(value: float, jackknife_values: _JackknifeValues | None, measure: Measure) -> tuple[float, float]:
     """95 % interval around ``value`` by the jackknife; see :func:`agreement`."""
-    if jackknife_values is None or len(jackknife_values.one) < _FEWEST_UNITS:
+    if jackknife_values is None or len(jackknife_values.single) < _FEWEST_UNITS:
         return float("nan"), float("nan")
-    if not all(np.isfinite(part).all() for part in (value, *jackknife_values)):
+    if not all(np.isfinite(numbers).all() for numbers in (value, *jackknife_values)):
         return float("nan"), float("nan")
     if not measure.correlation:
         half = _half_width(jackknife_values)
@@ -253,16 +257,16 @@ def _interval(value: float, jackknife_values: _JackknifeValues | None, measure: 
     return min(float(low), value), max(float(high), value)
 
 
-def _half_width(moved: _JackknifeValues) -> float:
-    """Student's t times the root of the jackknife's variance, less what that counts twice."""
-    halves = [moved.one[::2], moved.one[1::2]]
+def _half_width(values: _JackknifeValues) -> float:
+    """Student's t times the root of the jackknife's variance, minus what it counts twice."""
+    halves = [values.single[::2], values.single[1::2]]
     variance = sum(_spread(half) * (len(half) - 1) / len(half) for half in halves)
-    (even, odd), sizes = moved.two.shape, [len(half) for half in halves]
-    apart = moved.two - moved.two.mean(0) - moved.two.mean(1, keepdims=True) + moved.two.mean()
-    each = np.square(apart).sum() / ((even - 1) * (odd - 1))  # what two units make together, squared
-    twice = each * float(np.prod([(size - 1) ** 2 / size for size in sizes]))
-    variance = max(variance - twice, variance / 2)  # what two noises make together is at most half of it
-    return float(stats.t.ppf(0.975, len(moved.one) - 2) * np.sqrt(variance))
+    (even, odd), sizes = values.double.shape, [len(half) for half in halves]
+    interaction = values.double - values.double.mean(0) - values.double.mean(1, keepdims=True) + values.double.mean()
+    square = np.square(interaction).sum() / ((even - 1) * (odd - 1))  # the squared joint effect of two units
+    twice = square * float(np.prod([(size - 1) ** 2 / size for size in sizes]))
+    variance = max(variance - twice, variance / 2)  # the joint part of two noises is at most half of it
+    return float(stats.t.ppf(0.975, len(values.single) - 2) * np.sqrt(variance))
 
 
 def _spread(values: np.ndarray) -> float:

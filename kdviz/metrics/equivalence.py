@@ -1,4 +1,4 @@
-"""Whether a difference is too small to matter, large enough to be shown, or cannot be told: two one-sided tests.
+"""Whether a difference is negligible, significant or undecided: two one-sided tests.
 
 That a difference is not significant does not show that it is small. Equivalence is shown when the difference is both
 above -margin and below +margin, each by a one-sided test at alpha = .05, which is when the 90 % interval lies within
@@ -16,13 +16,13 @@ from scipy.stats import norm
 from kdviz.metrics.uncertainty import Difference, p_value_above
 
 MARGIN = 0.005
-"""Of accuracy, unless another is asked for: half a point."""
+"""Default margin for accuracy: half a percentage point."""
 
 ALPHA = 0.05
-"""Error of each of the two one-sided tests, and of the two-sided test of no difference."""
+"""Error rate of each of the two one-sided tests, and of the two-sided test of no difference."""
 
 POWER = 0.8
-"""Share of such samples that would decide, where their number is said."""
+"""Power for which numbers of samples are computed."""
 
 BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "cannot tell"
 YES, NO = "yes", "no"
@@ -32,18 +32,18 @@ _MOST_SAMPLES = 10**9
 
 @dataclass(frozen=True)
 class Equivalence:
-    """A difference judged by a margin.
+    """The judgement of a difference by a margin.
 
     Attributes:
-        difference: What is judged.
+        difference: The difference.
         margin: Differences of this size or less do not matter; > 0, in the unit of the difference.
-        low, high: The interval at 1 - 2 * alpha (90 %), that of the two one-sided tests. That at 1 - alpha (95 %) is
+        low, high: The interval at 1 - 2 * alpha (90 %), of the two one-sided tests. That at 1 - alpha (95 %) is
             the difference's own.
         outcome: ``equivalent``: ``low`` and ``high`` are within the margins. Otherwise ``better`` (second above first)
-            or ``worse`` when the 95 % interval excludes 0, else ``cannot tell``. A difference that is surely not 0 and
-            surely within the margin is ``equivalent``, and ``apart``.
-        no_worse: Of the one-sided question "as good as the first": ``yes`` when ``low > -margin`` (non-inferiority),
-            ``no`` when ``high < -margin``, else ``cannot tell``.
+            or ``worse`` when the 95 % interval excludes 0, else ``cannot tell``. A difference that is significant and
+            within the margin is ``equivalent``, and ``apart``.
+        no_worse: Answer to the one-sided question "as good as the first": ``yes`` when ``low > -margin``
+            (non-inferiority), ``no`` when ``high < -margin``, else ``cannot tell``.
     """
 
     difference: Difference
@@ -61,7 +61,7 @@ class Equivalence:
 
     @property
     def one_seed(self) -> bool:
-        """Whether nothing is known of other seeds."""
+        """Whether there is one seed only, so that nothing is known about others."""
         return self.difference.seeds < 2
 
 
@@ -69,8 +69,8 @@ def judge_equivalence(difference: Difference, margin: float = MARGIN) -> Equival
     """Judge a difference by a margin.
 
     Args:
-        difference: Second less first.
-        margin: > 0.
+        difference: Second minus first.
+        margin: The margin, > 0.
 
     Raises:
         ValueError: The margin is not above 0.
@@ -97,29 +97,31 @@ def _no_worse(inner: tuple[float, float], margin: float) -> str:
 
 
 def samples_to_decide(difference: Difference, margin: float = MARGIN, *, one_sided: bool = False) -> int | None:
-    """How many samples would decide in 4 of 5 cases, if the difference and its variance for each sample are so.
+    """The number of samples that would decide in 4 of 5 cases, given the difference and its variance per sample.
 
-    For that the intervals must decide when they are wider by the .8 quantile of the normal distribution, in standard
+    For this the intervals must decide when they are wider by the .8 quantile of the normal distribution, in standard
     errors (Cohen, 1988). Where the difference is exactly 0, it can leave both margins, and 3 of 5 decide.
 
-    None when no number of samples would: the seeds' own variance is too large for it (more seeds are needed), or the
-    difference lies exactly on a margin. What is decided already needs no more than there are.
+    None when no number of samples would: the variance between seeds is too large for it (more seeds are needed), or the
+    difference lies exactly on a margin. A decided question needs no more samples than there are.
 
     Args:
-        difference: As measured.
-        margin: > 0.
+        difference: The measured difference.
+        margin: The margin, > 0.
         one_sided: Whether the question is :attr:`Equivalence.no_worse`; otherwise :attr:`Equivalence.outcome`.
     """
     if _decided(difference, margin, one_sided):
         return difference.samples
     if not _will_decide(with_samples(difference, _MOST_SAMPLES), margin, one_sided):
         return None
-    few, many = difference.samples, _MOST_SAMPLES
-    while many - few > 1:
-        half = int(math.sqrt(few) * math.sqrt(many)) if many > 2 * few else (few + many) // 2
-        half = min(max(half, few + 1), many - 1)
-        few, many = (few, half) if _will_decide(with_samples(difference, half), margin, one_sided) else (half, many)
-    return many
+    too_few, enough = difference.samples, _MOST_SAMPLES
+    while enough - too_few > 1:
+        half = int(math.sqrt(too_few) * math.sqrt(enough)) if enough > 2 * too_few else (too_few + enough) // 2
+        half = min(max(half, too_few + 1), enough - 1)
+        too_few, enough = (
+            (too_few, half) if _will_decide(with_samples(difference, half), margin, one_sided) else (half, enough)
+        )
+    return enough
 
 
 def _decided(difference: Difference, margin: float, one_sided: bool) -> bool:
@@ -133,12 +135,12 @@ def _will_decide(difference: Difference, margin: float, one_sided: bool) -> bool
 
 
 def _with_power(level: float) -> float:
-    """The level of an interval that is wider by so much that 4 of 5 such intervals decide."""
+    """The level of an interval that is widened so that 4 of 5 such intervals decide."""
     return float(1 - 2 * norm.sf(norm.isf((1 - level) / 2) + norm.ppf(POWER)))
 
 
 def with_samples(difference: Difference, samples: int) -> Difference:
-    """The same difference on so many samples: what the samples cause shrinks, what the seeds cause stays."""
+    """The difference scaled to a number of samples: the variance by samples shrinks, that by seeds stays."""
     share = difference.samples / samples
     observed = difference.sample_error**2 - difference.added
     by_sample = observed * share + difference.added * share**2
@@ -155,7 +157,7 @@ def with_samples(difference: Difference, samples: int) -> Difference:
 
 
 def equivalence_p_value(difference: Difference, margin: float = MARGIN) -> float:
-    """The larger p-value of both one-sided tests: below alpha where the 1 - 2 * alpha interval is within +-margin."""
+    """The larger of the two one-sided p-values: below alpha where the 1 - 2 * alpha interval is within +-margin."""
     above = p_value_above(difference.value + margin, difference.parts, difference.shared)
     below = p_value_above(margin - difference.value, difference.parts, difference.shared)
     return max(above, below)

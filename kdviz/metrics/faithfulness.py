@@ -20,19 +20,19 @@ from kdviz.core.errors import ModelError, SettingError, TargetError
 
 Forward = Callable[[Tensor], Tensor]
 
-_MOST_STEPS = 224  # one row of an ImageNet picture a step, as published
-_CPU_ELEMENTS = 128 * 784  # inputs' elements in a batch: larger ones pay for memory allocation
+_MOST_STEPS = 224  # one row of an ImageNet picture per step, as published
+_CPU_ELEMENTS = 128 * 784  # inputs' elements in a batch: larger ones lose time to memory allocation
 _GPU_ELEMENTS = 16_000_000
-_ROUNDING = 1e-3  # by which a probability may leave [0, 1]: half precision
+_ROUNDING = 1e-3  # tolerance for probabilities outside [0, 1]: half precision
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Probability of the class against the part of the pixels that was changed.
+    """Probability of the class as a function of the share of changed pixels.
 
     Attributes:
-        fraction: float64 (steps + 1,), from 0 to 1.
-        probability: float64 (steps + 1,).
+        fraction: Share of changed pixels, float64 (steps + 1,), from 0 to 1.
+        probability: Probability of the class, float64 (steps + 1,).
         better: Whether a faithful map has a ``lower`` or a ``higher`` :attr:`auc`.
     """
 
@@ -42,7 +42,7 @@ class Curve:
 
     @property
     def auc(self) -> float:
-        """Area under the curve by trapezoids, in [0, 1]: the mean probability on the way."""
+        """Area under the curve by trapezoids, in [0, 1]: the mean probability along the curve."""
         return float(np.trapezoid(self.probability, self.fraction))
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """What becomes of the class's probability when pixels are changed in the map's order.
+    """Curves of the class's probability when pixels are changed in the map's order.
 
     Attributes:
         deletion: Pixels removed, the most salient first; a lower AUC is better.
@@ -86,28 +86,28 @@ def faithfulness(
 ) -> Faithfulness:
     """Insertion and deletion curves of one saliency map.
 
-    Pixels of equal saliency come in a random order, so that a map does not profit from where its ties
-    lie: a constant map is a random order.
+    Pixels of equal saliency come in a random order, so that a map does not profit from the position of its
+    ties: a constant map is a random order.
 
     Args:
-        forward: (n, C, H, W) to probabilities (n, classes), or (n,) of the class alone.
+        forward: (n, C, H, W) to probabilities (n, classes), or (n,) for the class alone.
         inputs: (1, C, H, W), as the model takes it; everything runs on its device, without gradients.
         saliency: (H, W): anything that converts to an array, a tensor, or a ``SaliencyMap``.
         target: Index of the class; None when ``forward`` returns (n,).
         baseline: What a removed pixel becomes, in the inputs' units: a number, or a tensor that broadcasts to them.
-        steps: Into how many parts of (nearly) equal size the pixels are cut; by default 224, or
-            every pixel on its own where there are fewer.
+        steps: Number of steps, of (nearly) equally many pixels; by default 224, or
+            one per pixel where there are fewer.
         batch_size: Pictures in a forward pass, which bounds the memory; changes no value.
-        seed: Of the order of equal pixels.
+        seed: Seed of the order of equal pixels.
 
     Raises:
         SettingError: Map, picture and baseline do not fit together, the map has NaN, or a number is out of range.
         TargetError: The model has no such class.
         ModelError: The model does not return probabilities.
     """
-    only = {"map": saliency}
+    maps = {"map": saliency}
     options = {"steps": steps, "batch_size": batch_size, "seed": seed}
-    return faithfulness_of_maps(forward, inputs, only, target, baseline, **options)["map"]
+    return faithfulness_of_maps(forward, inputs, maps, target, baseline, **options)["map"]
 
 
 @torch.inference_mode()
@@ -122,9 +122,9 @@ def faithfulness_of_maps(
     batch_size: int | None = None,
     seed: int = 0,
 ) -> dict[str, Faithfulness]:
-    """Several maps of one picture and one model: name -> map in, name -> curves out.
+    """Insertion and deletion curves of several maps of one picture and one model: name -> map in, name -> curves out.
 
-    The same as :func:`faithfulness` for each, in fuller batches.
+    The same as :func:`faithfulness` for each map, in fuller batches.
     """
     if not maps:
         return {}
@@ -139,11 +139,11 @@ def faithfulness_of_maps(
     if batch_size < 1:
         raise SettingError(f"The batch size is {batch_size}; it must be at least 1.")
     jobs = _jobs(len(maps), counts)
-    parts = [
+    probabilities = [
         _probability(forward, _pictures(inputs, base, ranks, batch), target)
         for batch in jobs.split(batch_size)  # each (n, 3)
     ]
-    curves = torch.cat(parts).view(len(maps), 2, len(counts)).numpy()
+    curves = torch.cat(probabilities).view(len(maps), 2, len(counts)).numpy()
     fraction = counts / pixels
     return {
         name: Faithfulness(Curve(fraction, deletion, "lower"), Curve(fraction, insertion, "higher"))
@@ -152,7 +152,7 @@ def faithfulness_of_maps(
 
 
 def trivial_map(inputs: Tensor) -> np.ndarray:
-    """A map that knows no model: the blurred picture, float32 (H, W). A method is worth its time where it does better.
+    """A map that ignores the model: the blurred picture, float32 (H, W). A useful method is more faithful.
 
     Each pixel's distance from the picture's median colour (its background, black on MNIST), the mean over channels,
     blurred by a Gaussian whose sigma is 1/14 of the shorter side, half of a cell of RISE's 7 x 7 grid.
@@ -170,7 +170,7 @@ def trivial_map(inputs: Tensor) -> np.ndarray:
     return gaussian_blur(distance, [2 * reach + 1] * 2, [shorter / 14] * 2)[0, 0].float().cpu().numpy()
 
 
-# what is asked --------------------------------------------------------------------------------------------------------
+# settings -------------------------------------------------------------------------------------------------------------
 
 
 def _check_inputs(inputs: Tensor) -> None:
@@ -190,7 +190,7 @@ def _expanded(baseline: float | Tensor, inputs: Tensor) -> Tensor:
 
 
 def _as_map(saliency: Any, size: tuple[int, int]) -> np.ndarray:
-    """Float64 (H, W)."""
+    """The map as an array, float64 (H, W)."""
     values = saliency.detach().double().cpu().numpy() if isinstance(saliency, Tensor) else saliency
     values = np.asarray(values, dtype=np.float64)
     if values.shape != size:
@@ -201,7 +201,7 @@ def _as_map(saliency: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray, seed: int) -> np.ndarray:
-    """Place of each pixel in the order of change, int64 (pixels,): 0 is the most salient; ties in random order."""
+    """Rank of each pixel in the order of change, int64 (pixels,): 0 is the most salient; ties in random order."""
     shuffled = np.random.default_rng(seed).permutation(values.size)
     order = shuffled[np.argsort(-values.ravel()[shuffled], kind="stable")]
     ranks = np.empty_like(order)
@@ -226,34 +226,34 @@ def _batch_size(inputs: Tensor) -> int:
 
 
 def _jobs(maps: int, counts: np.ndarray) -> Tensor:
-    """One row a picture, int64 (maps * 2 * counts, 3): number of the map, 0 deletion or 1 insertion, pixels changed."""
+    """One row per picture, int64 (maps * 2 * counts, 3): map, 0 deletion or 1 insertion, pixels changed."""
     return torch.cartesian_prod(torch.arange(maps), torch.arange(2), torch.from_numpy(counts))
 
 
 def _pictures(inputs: Tensor, base: Tensor, ranks: Tensor, jobs: Tensor) -> Tensor:
     """The changed pictures of a batch of jobs, (n, C, H, W)."""
-    number, inserted, count = jobs.unbind(1)
-    changed = ranks[number] < count[:, None]  # (n, pixels)
-    shown = changed == inserted[:, None].bool()
-    shown = shown.view(-1, 1, *inputs.shape[2:]).to(inputs.device)
-    return torch.where(shown, inputs, base)
+    map_index, inserted, count = jobs.unbind(1)
+    changed = ranks[map_index] < count[:, None]  # (n, pixels)
+    original = changed == inserted[:, None].bool()
+    original = original.view(-1, 1, *inputs.shape[2:]).to(inputs.device)
+    return torch.where(original, inputs, base)
 
 
 def _probability(forward: Forward, pictures: Tensor, target: int | None) -> Tensor:
-    """Of the class, float64 (n,), on the CPU."""
+    """Probability of the class, float64 (n,), on the CPU."""
     output = forward(pictures)
     if output.ndim not in (1, 2) or len(output) != len(pictures):
         raise ModelError(
             f"The model returned shape {tuple(output.shape)} for {len(pictures)} pictures; "
             "expected probabilities, (n, classes) or (n,)."
         )
-    probability = _of_class(output, target).double().cpu()
+    probability = _select_class(output, target).double().cpu()
     if not ((probability >= -_ROUNDING) & (probability <= 1 + _ROUNDING)).all():
         raise ModelError("The model returned values outside 0 to 1; give probabilities, as softmax makes them.")
     return probability
 
 
-def _of_class(output: Tensor, target: int | None) -> Tensor:
+def _select_class(output: Tensor, target: int | None) -> Tensor:
     if output.ndim == 1:
         if target is not None:
             raise TargetError(f"The model returns one value a picture and no classes; leave out the target {target}.")

@@ -1,4 +1,4 @@
-"""How good predictions are, and how alike those of two models are."""
+"""Quality of predictions, and similarity of the predictions of two models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """``accuracy``, ``f1``, ``auc`` (higher is better), ``loss`` (mean cross-entropy) and ``ece`` (lower).
 
     ``f1`` is the mean of the classes' F1 scores, and ``auc`` that of the areas under their ROC curves, each class
-    against the rest; neither is flattered by a class with most of the samples. ``auc`` is NaN unless every class has
+    against the rest; neither is dominated by a class with most of the samples. ``auc`` is NaN unless every class has
     samples.
 
     Args:
@@ -36,20 +36,20 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def class_accuracy(logits: Tensor, labels: Tensor) -> list[float | None]:
-    """The share of each class's samples that is recognised (its recall), classes in order; None without samples.
+    """Recall of each class, classes in order; None without samples.
 
     Args:
         logits: (N, classes).
         labels: int64 (N,).
     """
-    right = logits.argmax(1) == labels
+    correct = logits.argmax(1) == labels
     counts = torch.bincount(labels, minlength=logits.shape[1])
-    hits = torch.bincount(labels[right], minlength=logits.shape[1])
+    hits = torch.bincount(labels[correct], minlength=logits.shape[1])
     return [hit / count if count else None for hit, count in zip(hits.tolist(), counts.tolist(), strict=True)]
 
 
 def divergence_from_teacher(teacher_logits: Tensor, logits: Tensor) -> float:
-    """Mean KL(teacher || student) of the probabilities, in nats. >= 0, and 0 when both say the same (lower is closer).
+    """Mean KL(teacher || student) of the probabilities, in nats. >= 0, and 0 when both are equal (lower is closer).
 
     Args:
         teacher_logits, logits: (N, classes).
@@ -75,7 +75,7 @@ class McNemar:
     Attributes:
         fixed: Samples that the first gets wrong and the second right.
         broke: Samples that the first gets right and the second wrong.
-        p_value: Of the hypothesis that both have the same accuracy: two-sided binomial test of fixed
+        p_value: p-value of the hypothesis that both have the same accuracy: two-sided binomial test of fixed
             against broke (Dietterich, 1998). 1 when they never differ.
     """
 

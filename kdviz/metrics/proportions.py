@@ -1,4 +1,4 @@
-"""Intervals of shares that hold at the boundary: when few samples tell two models apart, or none does."""
+"""Intervals of shares that are valid at the boundary: when two models differ on few samples, or on none."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from scipy.stats import binom, norm
 
 from kdviz.metrics.uncertainty import LEVEL, Difference
 
-_BESIDE = 1e-12
+_EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
 class PairedShares(Difference):
-    """A difference of two shares of the same samples, of one seed. Its intervals are :func:`score_interval`'s."""
+    """A difference of two shares of the same samples, for one seed, with intervals by :func:`score_interval`."""
 
     def interval(self, level: float) -> tuple[float, float]:
-        """At another level; .9 is that of two one-sided tests at .05."""
-        differ = self.sample_error**2 * self.samples + self.value**2  # the share of samples that tell the two apart
-        gained, lost = (max(0.0, (differ + sign * self.value) / 2 * self.samples) for sign in (1, -1))
+        """The interval at another level; .9 is that of two one-sided tests at .05."""
+        discordant = self.sample_error**2 * self.samples + self.value**2  # the share of samples on which the two differ
+        gained, lost = (max(0.0, (discordant + sign * self.value) / 2 * self.samples) for sign in (1, -1))
         return score_interval(gained, lost, self.samples, level)
 
 
 def paired_shares(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> PairedShares:
-    """The share of ``second`` less that of ``first``, both on the same samples, with Tango's score interval.
+    """The share of ``second`` minus that of ``first``, both on the same samples, with Tango's score interval.
 
-    Where a t interval has no width because no sample tells the two apart, this one is +-z^2 / (n + z^2) wide: 10 of
+    Where a t interval has no width because the two differ on no sample, this one is +-z^2 / (n + z^2) wide: 10 of
     10 right for both models leaves room for 28 points of accuracy.
 
     Args:
         first, second: Bool (samples,), paired.
-        level: Of confidence.
+        level: Confidence level.
 
     Raises:
         ValueError: They have different shapes, or no samples.
@@ -58,15 +58,15 @@ def score_interval(gained: float, lost: float, samples: float, level: float = 0.
 
     is +-z, where q is the most likely share of samples that are lost, given d: the larger root of
     2 n q^2 + ((2 n - gained + lost) d - gained - lost) q - lost d (1 - d) = 0. Counted exactly for 10 to 300 samples
-    of which up to 20 % tell the two apart, a 95 % interval covers in 93.2 to 100 %, and lies above a true difference
+    of which up to 20 % are discordant, a 95 % interval covers in 93.2 to 100 %, and lies above a true difference
     below zero, which is what makes "no worse" false, in at most 2.8 %; of a 90 % interval these are 85.8 % and 6.4 %,
-    at worst, where nearly all samples that differ are losses. Where no sample tells the two apart, the ends are no
+    at worst, where nearly all discordant samples are losses. Without discordant samples, the ends are no
     nearer than the exact one-sided bound, 1 - ((1 - level) / 2)^(1 / n): 3.0 / n at 90 %.
 
     Args:
-        gained, lost: Samples that only the second, only the first has; need not be whole.
-        samples: All of them, above zero.
-        level: Of confidence.
+        gained, lost: Numbers of samples that only the second, only the first has; need not be integers.
+        samples: Number of all samples, above zero.
+        level: Confidence level.
 
     Returns:
         Lower and upper end, in [-1, 1].
@@ -79,26 +79,26 @@ def score_interval(gained: float, lost: float, samples: float, level: float = 0.
         return gained - lost - samples * d, max(samples * (2 * q + d * (1 - d)), 0.0) ** 0.5
 
     def beyond(d: float, sign: int) -> float:
-        """Below zero inside the interval."""
+        """A function that is below zero inside the interval."""
         distance, error = score(d)
         return -sign * distance - z * error
 
     value = (gained - lost) / samples
     low, high = (_end(beyond, value, sign) for sign in (-1, 1))
-    least = 1 - ((1 - level) / 2) ** (1 / samples) if gained + lost < _BESIDE else 0.0
-    return min(low, value - least), max(high, value + least)
+    half_width = 1 - ((1 - level) / 2) ** (1 / samples) if gained + lost < _EPSILON else 0.0
+    return min(low, value - half_width), max(high, value + half_width)
 
 
 def _end(beyond: Callable[[float, int], float], value: float, sign: int) -> float:
-    """Where the interval ends on one side."""
-    near = value + sign * _BESIDE  # at the value itself both the distance and the error may be nil
+    """The end of the interval on one side."""
+    near = value + sign * _EPSILON  # at the value itself both the distance and the error may be 0
     if abs(near) >= 1 or beyond(float(sign), sign) <= 0:
         return float(sign)
     return float(brentq(beyond, near, float(sign), args=(sign,), xtol=1e-12))  # pyright: ignore[reportArgumentType]
 
 
 def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Interval of the median of independent values by order statistics: it needs no more than that (Thompson, 1936).
+    """Interval of the median of independent values by order statistics, without further assumptions (Thompson, 1936).
 
     Returns:
         The two ends; NaN for fewer values than such an interval needs, which is 6 at 95 %.

@@ -1,23 +1,23 @@
-"""How sure a difference between two ways of training is, when both the seeds and the test samples are a draw.
+"""Confidence intervals of a difference between two ways of training, when both seeds and test samples are random.
 
-One rule serves every statistic that has several sources of chance. Each source gives a *part*: the variance of the
-mean that it alone causes, and the degrees of freedom with which that variance is known. With ``t_d`` the quantile of
+One rule serves every statistic with several sources of randomness. Each source gives a *part*: the variance of the
+mean that it alone causes, and the degrees of freedom of the estimate of that variance. With ``t_d`` the quantile of
 Student's distribution, ``v`` a part's variance and ``d`` its degrees, half of the interval is the largest of
 
     t_D * sqrt(V)      all parts together: V = sum of v, D = V^2 / sum of v^2 / d  (Satterthwaite, 1946)
     t_d * sqrt(v)      each part alone
 
-so that, but for the two exceptions below, the interval over seeds and samples is never narrower than that over seeds
+so that, except for the two cases below, the interval over seeds and samples is never narrower than that over seeds
 alone or over samples alone. The first by itself is Welch's and Satterthwaite's interval, which can be, and covers as
 little as .87 with two seeds and .92 with three. The largest covers .945 to .967 with two seeds, .949 to .955 with
 three, .943 to .951 with five, at any ratio of the two variances. To add the squares of both halves (as Graybill and
 Wang, 1980) covers .953 to .987 and is up to 1.7 times as wide as this where the samples decide; the distribution of
 Behrens and Fisher is as wide.
 
-With one degree of freedom (two seeds) t is 12.7, and whatever is never narrower than either part's own interval covers
-.977 at some ratios. There the part alone counts less .05 of the other parts' variance.
+With one degree of freedom (two seeds) t is 12.7, and an interval that is never narrower than that of either part covers
+.977 at some ratios. There the part alone counts, minus .05 of the other parts' variance.
 
-``shared`` is variance that is in two parts. With seeds and samples crossed, what is particular to a pair of both is in
+``shared`` is variance that is in two parts. With seeds and samples crossed, the part specific to a pair of both is in
 the variance between seeds and in that between samples (Owen, 2007, section 3), and counts once: it is taken from the
 variance between seeds, V = sum of v - shared. Where seeds differ by no more than it explains, nothing shows that seeds
 matter, and their part alone sets no bound: where v / shared is below that quantile of chi^2_d / d whose probability is
@@ -37,30 +37,30 @@ from scipy.stats import chi2
 from scipy.stats import t as student_t
 
 LEVEL = 0.95
-"""Of an interval, unless another is asked for."""
+"""Default confidence level."""
 
 Part = tuple[Any, float]
 """The variance of the mean that one source of chance causes (>= 0, a number or an array), and its degrees of freedom.
 
-A variance of NaN is not known and is left out: the interval then says nothing about that source."""
+A variance of NaN is unknown and left out: the interval then says nothing about that source."""
 
 _SPARED = 0.05
-_EXPLAINED, _EXPLAINED_BY_TWO = 0.45, 0.25  # probabilities of the quantile of the head of this module, at .95
+_EXPLAINED, _EXPLAINED_BY_TWO = 0.45, 0.25  # probabilities of the quantile in the module's docstring, at .95
 _PSEUDO = 4.0  # about 1.96 squared, as Agresti and Coull (1998) add to counts
 
 
 def interval_of(value: Any, parts: Sequence[Part], level: float = LEVEL, shared: Any = 0.0) -> tuple[Any, Any]:
-    """The two-sided interval of a mean with several sources of chance: (low, high); see the head of this module.
+    """The two-sided interval of a mean with several sources of chance: (low, high); see the module's docstring.
 
     The intervals at 1 - 2 * alpha are those of two one-sided tests at alpha.
 
     Args:
         value: The mean, a number or an array like the parts' variances.
         parts: Variance of the mean and degrees of freedom of each source. Sources may be crossed (seeds and samples).
-            Of nested ones (seeds within teachers) only the outermost is a part: the variance of its means already
-            holds what is within.
-        level: Of confidence.
-        shared: Variance that two of the parts both hold; see :func:`crossed_variances` and :func:`shared_variance`.
+            Of nested sources (seeds within teachers) only the outermost is a part: the variance of its means already
+            contains that of the inner ones.
+        level: Confidence level.
+        shared: Variance that is in two of the parts; see :func:`crossed_variances` and :func:`shared_variance`.
     """
     half = half_width(parts, level, shared)
     return value - half, value + half
@@ -68,12 +68,12 @@ def interval_of(value: Any, parts: Sequence[Part], level: float = LEVEL, shared:
 
 def half_width(parts: Sequence[Part], level: float = LEVEL, shared: Any = 0.0) -> Any:
     """Half of the width of :func:`interval_of`; 0 without any variance."""
-    least = min(1.0, (1 - level) / (1 - LEVEL))
-    halves = [
-        np.where(proven > least, student_t.ppf((1 + level) / 2, degrees) * error, 0.0)
+    ratio = min(1.0, (1 - level) / (1 - LEVEL))
+    widths = [
+        np.where(proven > ratio, student_t.ppf((1 + level) / 2, degrees) * error, 0.0)
         for error, degrees, proven in _bounds(parts, shared)
     ]
-    return _plain(np.max(np.broadcast_arrays(*halves), axis=0)) if halves else 0.0
+    return _plain(np.max(np.broadcast_arrays(*widths), axis=0)) if widths else 0.0
 
 
 def p_value_of(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
@@ -83,35 +83,43 @@ def p_value_of(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
 
 def p_value_above(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
     """One-sided p-value of "the mean is not above 0": below alpha where the interval at 1 - 2 * alpha is above 0."""
-    # Without any variance a value above 0 is certain, and one of 0 is no evidence.
+    # Without any variance a value above 0 is certain, and a value of 0 is no evidence.
     certain = np.where(np.asarray(value) > 0, np.inf, -np.inf)
     bounds = []
     for error, degrees, proven in _bounds(parts, shared):
         tail = student_t.sf(np.where(error > 0, value / np.where(error > 0, error, 1.0), certain), degrees)
-        # A part that bounds only at levels above 1 - .05 * proven does not where both sides' alpha is more than that.
+        # A part that sets a bound only at levels above 1 - .05 * proven sets none for a larger alpha of both sides.
         bounds.append(np.where(proven > 1, tail, np.minimum(tail, proven * (1 - LEVEL) / 2)))
     return _plain(np.max(np.broadcast_arrays(*bounds), axis=0) if bounds else np.where(certain > 0, 0.0, 1.0))
 
 
 def _bounds(parts: Sequence[Part], shared: Any) -> list[tuple[np.ndarray, Any, Any]]:
-    """Standard error and degrees of freedom of all parts together, and of each alone; and how far it is shown that the
-    part is more than what is shared: above 1 it sets a bound at every level, below only at 1 - .05 times it and more.
+    """Standard error and degrees of freedom of all parts together, and of each alone, with the evidence that the part
+    exceeds the shared variance: above 1 it sets a bound at every level, below only at 1 - .05 times it and more.
     """
-    known = [(np.asarray(variance, float), degrees) for variance, degrees in parts]
-    known = [(np.maximum(variance, 0.0), degrees) for variance, degrees in known if not np.all(np.isnan(variance))]
-    if not known:
+    known_parts = [(np.asarray(variance, float), degrees) for variance, degrees in parts]
+    known_parts = [
+        (np.maximum(variance, 0.0), degrees) for variance, degrees in known_parts if not np.all(np.isnan(variance))
+    ]
+    if not known_parts:
         return []
-    (few, freedom), *others = sorted(known, key=lambda part: part[1])
-    shared = np.asarray(shared if others else 0.0, float)
-    beyond = np.maximum(few - shared, 0.0)
-    total = beyond + sum(variance for variance, _ in others)
-    scale = beyond**2 / freedom + sum(variance**2 / degrees for variance, degrees in others)
-    together = np.where(scale > 0, total**2 / np.where(scale > 0, scale, 1), np.inf)
-    reached = np.where(shared > 0, chi2.cdf(freedom * few / np.where(shared > 0, shared, 1.0), freedom), 1.0)
-    proven = reached / (_EXPLAINED_BY_TWO if freedom <= 1 else _EXPLAINED)
-    own = np.maximum(few - _SPARED * np.maximum(total - few, 0.0), 0.0) if freedom <= 1 else few
-    alone = [(np.sqrt(variance), degrees, np.inf) for variance, degrees in others]
-    return [(np.sqrt(total), together, np.inf), (np.sqrt(own), freedom, proven), *alone]
+    (fewest_variance, fewest_degrees), *other_parts = sorted(known_parts, key=lambda part: part[1])
+    shared = np.asarray(shared if other_parts else 0.0, float)
+    unshared = np.maximum(fewest_variance - shared, 0.0)
+    total = unshared + sum(variance for variance, _ in other_parts)
+    scale = unshared**2 / fewest_degrees + sum(variance**2 / degrees for variance, degrees in other_parts)
+    total_degrees = np.where(scale > 0, total**2 / np.where(scale > 0, scale, 1), np.inf)
+    reached = np.where(
+        shared > 0, chi2.cdf(fewest_degrees * fewest_variance / np.where(shared > 0, shared, 1.0), fewest_degrees), 1.0
+    )
+    proven = reached / (_EXPLAINED_BY_TWO if fewest_degrees <= 1 else _EXPLAINED)
+    reduced = (
+        np.maximum(fewest_variance - _SPARED * np.maximum(total - fewest_variance, 0.0), 0.0)
+        if fewest_degrees <= 1
+        else fewest_variance
+    )
+    alone = [(np.sqrt(variance), degrees, np.inf) for variance, degrees in other_parts]
+    return [(np.sqrt(total), total_degrees, np.inf), (np.sqrt(reduced), fewest_degrees, proven), *alone]
 
 
 def _plain(value: np.ndarray) -> Any:
@@ -124,31 +132,31 @@ def _plain(value: np.ndarray) -> Any:
 def crossed_variances(table: np.ndarray, pseudo: float = 0.0) -> tuple[Any, Any, Any]:
     """Variances of the mean of a table of crossed seeds and samples: (by seed, by sample, shared).
 
-    With d_sn the entry of seed s and sample n, S seeds and N samples, and r_sn what is left of d_sn less the means of
-    its row and column:
+    With d_sn the entry of seed s and sample n, S seeds and N samples, and r_sn the residual of d_sn
+    without the means of its row and column:
 
         by seed   = Var_s(mean over n of d) / S         NaN with one seed
         by sample = Var_n(mean over s of d) / N
         shared    = sum of r^2 / ((S - 1) (N - 1)) / (S N)     0 with one seed
 
     Args:
-        table: (..., seeds, samples).
-        pseudo: Is added to the sum of squares over samples.
+        table: Values, (..., seeds, samples).
+        pseudo: Value added to the sum of squares over samples.
     """
     seeds, samples = table.shape[-2:]
     rows, columns = table.mean(-1), table.mean(-2)
     by_sample = (columns.var(-1) * samples + pseudo) / (samples - 1) / samples
     if seeds < 2:
         return np.full(by_sample.shape, np.nan), by_sample, np.zeros(by_sample.shape)
-    rest = table - rows[..., None] - columns[..., None, :] + rows.mean(-1)[..., None, None]
-    shared = (rest**2).sum((-1, -2)) / ((seeds - 1) * (samples - 1)) / (seeds * samples)
+    residuals = table - rows[..., None] - columns[..., None, :] + rows.mean(-1)[..., None, None]
+    shared = (residuals**2).sum((-1, -2)) / ((seeds - 1) * (samples - 1)) / (seeds * samples)
     return rows.var(-1, ddof=1) / seeds, by_sample, shared
 
 
 def shared_variance(replicates: np.ndarray) -> float:
-    """``shared`` for a statistic that is no mean over samples, from a bootstrap over samples.
+    """``shared`` for a statistic that is not a mean over samples, from a bootstrap over samples.
 
-    The sum over units of Var_b(x_kb - mean over units of x_b) / (K (K - 1)), an estimate of what is particular to a
+    The sum over units of Var_b(x_kb - mean over units of x_b) / (K (K - 1)), an estimate of the part specific to a
     pair of unit and sample in the mean over units.
 
     Args:
@@ -157,8 +165,8 @@ def shared_variance(replicates: np.ndarray) -> float:
     count = replicates.shape[1]
     if count < 2:
         return 0.0
-    apart = replicates - replicates.mean(1, keepdims=True)
-    return float(np.nanvar(apart, axis=0, ddof=1).sum() / (count * (count - 1)))
+    deviations = replicates - replicates.mean(1, keepdims=True)
+    return float(np.nanvar(deviations, axis=0, ddof=1).sum() / (count * (count - 1)))
 
 
 @dataclass(frozen=True)
@@ -168,12 +176,12 @@ class Difference:
     Attributes:
         value: Second minus first.
         low, high: The interval.
-        seeds, samples: How many of each.
-        seed_error, sample_error: The standard error that each alone gives; the first is NaN with one seed, and then
+        seeds, samples: Numbers of seeds and samples.
+        seed_error, sample_error: The standard error by each alone; the first is NaN with one seed, and then
             the interval says nothing about other seeds.
-        shared: Variance that is in both; see the head of this module.
-        level: Of confidence, of ``low`` and ``high``.
-        added: What of the samples' variance was added to what was observed; see :func:`paired_difference`.
+        shared: Variance that is in both; see the module's docstring.
+        level: Confidence level of ``low`` and ``high``.
+        added: Part of the samples' variance that was added to the observed one; see :func:`paired_difference`.
     """
 
     value: float
@@ -193,17 +201,17 @@ class Difference:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """As :func:`interval_of` takes them; with one seed the samples alone."""
+        """The parts for :func:`interval_of`; with one seed the samples alone."""
         samples = (self.sample_error**2, max(1, self.samples - 1))
         return (samples, (self.seed_error**2, self.seeds - 1)) if self.seeds > 1 else (samples,)
 
     def interval(self, level: float) -> tuple[float, float]:
-        """At another level; .9 is that of two one-sided tests at .05."""
+        """The interval at another level; .9 is that of two one-sided tests at .05."""
         return interval_of(self.value, self.parts, level, self.shared)
 
     @property
     def p_value(self) -> float:
-        """Two-sided, of no difference."""
+        """Two-sided p-value of no difference."""
         return p_value_of(self.value, self.parts, self.shared)
 
 
@@ -211,16 +219,16 @@ def paired_difference(first: np.ndarray, second: np.ndarray, level: float = LEVE
     """The mean of ``second - first`` and its interval, when seeds (rows) and samples (columns) are both random.
 
     Rows and columns are crossed; the variances are those of :func:`crossed_variances`, the interval is that of
-    :func:`interval_of`. It needs no more than the table of right and wrong answers, and gives the same on every call,
-    as a bootstrap would not.
+    :func:`interval_of`. It needs no more than the table of correct and wrong predictions, and is deterministic,
+    unlike a bootstrap.
 
-    Answers (bool) that never differ have no variance in the table, but may differ on the next sample: for them 4 is
+    Bools that never differ have no variance in the table, but may differ on the next sample: for them 4 is
     added to the sum of squares over samples, as Agresti and Coull (1998) add 2 successes and 2 failures. So N equal
-    answers have a 90 % interval of +-3.3 / N; the exact bound is 3.0 / N.
+    values have a 90 % interval of +-3.3 / N; the exact bound is 3.0 / N.
 
     Args:
         first, second: (seeds, samples), numbers or bool, paired by seed and by sample.
-        level: Of confidence.
+        level: Confidence level.
 
     Raises:
         ValueError: They have different shapes, or fewer than two samples.
@@ -243,23 +251,23 @@ def paired_difference(first: np.ndarray, second: np.ndarray, level: float = LEVE
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values that hold for all of them together (Holm, 1979): the smallest times their number, and so on down."""
-    order, adjusted, least = np.argsort(p_values, kind="stable"), [0.0] * len(p_values), 0.0
+    """p-values adjusted for their number (Holm, 1979): the smallest times their number, and so on."""
+    order, adjusted, floor = np.argsort(p_values, kind="stable"), [0.0] * len(p_values), 0.0
     for rank, number in enumerate(order):
-        least = max(least, min(1.0, (len(p_values) - rank) * float(p_values[number])))
-        adjusted[int(number)] = least
+        floor = max(floor, min(1.0, (len(p_values) - rank) * float(p_values[number])))
+        adjusted[int(number)] = floor
     return adjusted
 
 
 def simultaneous_level(count: int, level: float = LEVEL) -> float:
     """The level of each of ``count`` intervals that together hold all truths with probability ``level`` or more.
 
-    Bonferroni's: 1 - (1 - level) / count. It holds whatever the comparisons share, as neighbouring differences do.
+    Bonferroni's: 1 - (1 - level) / count. It holds for dependent comparisons too, such as neighbouring differences.
     """
     return 1 - (1 - level) / max(1, count)
 
 
 def simultaneous_intervals(differences: Sequence[Difference], level: float = LEVEL) -> list[tuple[float, float]]:
     """The intervals of several differences that all hold together with probability ``level`` or more."""
-    each = simultaneous_level(len(differences), level)
-    return [difference.interval(each) for difference in differences]
+    each_level = simultaneous_level(len(differences), level)
+    return [difference.interval(each_level) for difference in differences]

@@ -25,7 +25,7 @@ from kdviz.rise.states import Activation, ModelWithActivation, RISEState, softma
 from kdviz.rise.stopping import StoppingRule
 from kdviz.rise.streaming import stream_scores
 from kdviz.rise.targets import Target, select_scores
-from kdviz.rise.validation import check_images, only_tensor
+from kdviz.rise.validation import check_images, unwrap_tuple
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -34,14 +34,14 @@ def _with_settings(method: _Method) -> _Method:
     """Give a method that takes ``**settings`` the signature with each field of :class:`RISESettings`."""
     signature = inspect.signature(method)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [
+    explicit = [
         parameter for parameter in signature.parameters.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
     declared = [
         inspect.Parameter(setting.name, keyword, default=setting.default, annotation=setting.type)
         for setting in fields(RISESettings)
     ]
-    parameters = sorted([*own, *declared], key=lambda parameter: parameter.kind)  # keyword-only ones last
+    parameters = sorted([*explicit, *declared], key=lambda parameter: parameter.kind)  # keyword-only ones last
     method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return method
 
@@ -75,8 +75,8 @@ class RISE(PerturbationAttribution):
         """Saliency maps of a batch of images, float32 (N, 1, H, W).
 
         Args:
-            inputs: (N, C, H, W), as the model takes them. A tuple of one gives a tuple of one: Captum's metrics do so.
-            baselines: What a removed pixel becomes, in the inputs' own units: a number or a tensor that
+            inputs: (N, C, H, W), as the model takes them. A tuple of one gives a tuple of one, for Captum's metrics.
+            baselines: What a removed pixel becomes, in the units of the inputs: a number or a tensor that
                 broadcasts to ``inputs``. Default 0, as everywhere in Captum.
             target: The class explained, as in Captum: an int or a tuple for all images, or one for each;
                 None for a model with one output per image.
@@ -90,12 +90,12 @@ class RISE(PerturbationAttribution):
             ModelError: The model fails, or returns NaN, infinity or a wrong shape.
             TypeError: There is no such setting.
         """
-        chosen = RISESettings(**settings)
+        rise_settings = RISESettings(**settings)
         state = None
-        with tqdm(total=chosen.n_masks, desc="RISE", disable=not show_progress) as bar:
-            for state in self._states(inputs, baselines, target, additional_forward_args, chosen):
+        with tqdm(total=rise_settings.n_masks, desc="RISE", disable=not show_progress) as bar:
+            for state in self._states(inputs, baselines, target, additional_forward_args, rise_settings):
                 bar.update(state.n_masks - bar.n)
-        assert state is not None  # there is at least one
+        assert state is not None  # the stream yields at least once
         return (state.map,) if isinstance(inputs, tuple) else state.map
 
     @_with_settings
@@ -107,7 +107,7 @@ class RISE(PerturbationAttribution):
         additional_forward_args: Any = None,
         **settings: Any,
     ) -> Iterator[RISEState]:
-        """The same, as it comes: one :class:`RISEState` after each chunk of masks. Stop by not asking for the next.
+        """Like :meth:`attribute`, as a stream: a :class:`RISEState` after each chunk of masks. It can be stopped early.
 
         Args:
             inputs: See :meth:`attribute`.
@@ -125,7 +125,7 @@ class RISE(PerturbationAttribution):
     def _states(
         self, inputs: Any, baselines: Any, target: Target, additional_forward_args: Any, settings: RISESettings
     ) -> Iterator[RISEState]:
-        images, base = only_tensor(inputs), only_tensor(baselines)
+        images, base = unwrap_tuple(inputs), unwrap_tuple(baselines)
         check_images(images)
         masks = masks_for((images.shape[-2], images.shape[-1]), settings)
         stop = StoppingRule(masks, settings.estimator, settings.reliability, settings.seconds)
@@ -144,8 +144,8 @@ class RISE(PerturbationAttribution):
         for state in (by_name["model"] for by_name in states):
             if state.n_masks < MINIMUM_MASKS:
                 continue
-            chosen = select_scores(state.scores, target)  # a wrong target fails on the first chunk
-            reason = stop.reason(chosen, state.n_masks)
+            scores = select_scores(state.scores, target)  # a wrong target fails on the first chunk
+            reason = stop.reason(scores, state.n_masks)
             if reason:
                 yield replace(state.first(reason[1]), target=target, stopped=reason[0])
                 return

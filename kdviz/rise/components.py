@@ -1,4 +1,4 @@
-"""Masks in their principal components, in which scores are fitted."""
+"""Masks in the basis of their principal components, in which scores are fitted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdviz.rise.groups import groups_of, parts_of
+from kdviz.rise.groups import group_parts, groups_of
 from kdviz.rise.masks import RandomMasks
 
-_KEPT_VARIANCE = 1 - 1e-4  # of the masks, by the components in which scores are fitted
-_BLOCKS_AT_ONCE = 16  # that are worked on together
-_MOST_KEPT = 16_384  # masks whose components are kept for the next pass: 35 MB
+_KEPT_VARIANCE = 1 - 1e-4  # share of the masks' variance in the components that are used
+_BLOCK_BATCH = 16  # blocks that are processed together
+_LARGEST_CACHE = 16_384  # masks whose components are cached for the next pass: 35 MB
 
 
 class Components(NamedTuple):
@@ -27,7 +27,7 @@ class Components(NamedTuple):
 
     Attributes:
         rows, columns: (H, a) and (W, b), eigenvectors of C_y and C_x.
-        variance: (a, b), of each product, for p (1 - p) = 1.
+        variance: (a, b), variance of each product, for p (1 - p) = 1.
         kept: bool (a, b), the components that are used.
         down, right: (shifts, a, grid rows) and (shifts, b, grid columns): a grid's bits in the eigenvectors.
     """
@@ -40,39 +40,39 @@ class Components(NamedTuple):
     right: Tensor
 
     def of_cells(self, shift: tuple[int, int]) -> Tensor:
-        """(components, cells): what each cell adds to each component, for one shift."""
+        """(components, cells): the contribution of each cell to each component, for one shift."""
         return torch.kron(self.down[shift[0]], self.right[shift[1]])[self.kept.flatten()]
 
 
 @lru_cache(maxsize=8)
 def components(size: tuple[int, int], grid: tuple[int, int]) -> Components:
     sides, upsampling = [], [matrix.double() for matrix in RandomMasks(size, grid).upsampling]
-    for wide in upsampling:  # (shifts, side, cells)
-        values, vectors = torch.linalg.eigh((wide @ wide.mT).mean(0))
+    for matrices in upsampling:  # (shifts, side, cells)
+        values, vectors = torch.linalg.eigh((matrices @ matrices.mT).mean(0))
         order = values.argsort(descending=True)[: 4 * grid[0] * grid[1]]
         sides.append((values[order].clamp_min(0), vectors[:, order]))
     (rows, row_vectors), (columns, column_vectors) = sides
     variance = rows[:, None] * columns
     ranked = variance.flatten().sort(descending=True).values
-    enough = int((ranked.cumsum(0) < _KEPT_VARIANCE * ranked.sum()).sum())
-    kept = variance >= ranked[min(enough, len(ranked) - 1)]
+    count = int((ranked.cumsum(0) < _KEPT_VARIANCE * ranked.sum()).sum())
+    kept = variance >= ranked[min(count, len(ranked) - 1)]
     a, b = int(kept.any(1).sum()), int(kept.any(0).sum())
     vectors = row_vectors[:, :a].contiguous(), column_vectors[:, :b].contiguous()
-    grids = [vector.T @ wide for vector, wide in zip(vectors, upsampling, strict=True)]
+    grids = [vector.T @ matrices for vector, matrices in zip(vectors, upsampling, strict=True)]
     return Components(*vectors, variance[:a, :b], kept[:a, :b], *grids)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some masks, centred and in their principal components, Z: so many groups of as many masks.
+    """Some centred masks in their principal components, Z: groups of equally many masks.
 
-    Where the masks of a group have one shift, Z is the product of bits and a small matrix and is never made.
+    Where the masks of a group have one shift, Z is the product of bits and a small matrix, and is never computed.
 
     Attributes:
-        groups: The number of each part's group, (parts,).
-        index: Which masks, group by group.
+        groups: The index of each group, (groups,).
+        index: Indices of the masks, group by group.
         left: Z itself, (groups, masks, components), or with ``cells`` the centred bits, (groups, masks, cells).
-        cells: What each cell adds to each component, (groups, components, cells).
+        cells: Contribution of each cell to each component, (groups, components, cells).
     """
 
     groups: Tensor
@@ -81,7 +81,7 @@ class Part:
     cells: Tensor | None
 
     def of(self, values: Tensor) -> Tensor:
-        """Values (rows, n) of these masks, (groups, rows, masks)."""
+        """The values of these masks, (groups, rows, masks), from (rows, n)."""
         groups, length = self.left.shape[:2]
         return values[:, self.index].view(len(values), groups, length).transpose(0, 1)
 
@@ -90,12 +90,12 @@ class Part:
         return (slopes if self.cells is None else slopes @ self.cells) @ self.left.mT
 
     def cross(self, values: Tensor) -> Tensor:
-        """Sum of values Z over each group, (groups, rows, components), from (groups, rows, masks)."""
+        """Sum of values times Z over each group, (groups, rows, components), from (groups, rows, masks)."""
         product = values @ self.left
         return product if self.cells is None else product @ self.cells.mT
 
     def grams(self) -> Iterator[tuple[int, Tensor]]:
-        """Of each group its unit and Z^T Z, (components, components)."""
+        """For each group its unit and Z^T Z, (components, components)."""
         for group, unit in enumerate(self.groups.tolist()):
             square = self.left[group].T @ self.left[group]
             yield unit, square if self.cells is None else self.cells[group] @ square @ self.cells[group].T
@@ -106,12 +106,12 @@ class Part:
 
 
 class Design(NamedTuple):
-    """What the masks alone say: the same for every image, model and target.
+    """Moments of the masks alone: the same for every image, model and target.
 
     Attributes:
-        gram: sum Z Z^T over each unit, float64 (units, components, components); Z is centred to its known mean zero.
+        gram: sum Z Z^T over each unit, float64 (units, components, components); Z is centred by its known mean.
         total: sum Z over each unit, (units, components).
-        values, vectors: Eigenvalues and -vectors of the whole gram.
+        values, vectors: Eigenvalues and eigenvectors of the total gram.
     """
 
     gram: Tensor
@@ -125,48 +125,48 @@ def design_of(masks: RandomMasks, count: int) -> Design:
     groups, k = groups_of(masks, count), int(components(masks.size, masks.grid).kept.sum())
     gram = torch.zeros(groups.count, k, k, dtype=torch.float64)
     total = torch.zeros(groups.count, k, dtype=torch.float64)
-    for part in projected(masks, count):
-        for unit, one in part.grams():
-            gram[unit] += one
+    for part in project_masks(masks, count):
+        for unit, product in part.grams():
+            gram[unit] += product
         total.index_add_(0, part.groups, part.total())
     values, vectors = torch.linalg.eigh(gram.sum(0))
     return Design(gram, total, values.clamp_min(0), vectors)
 
 
-def projected(masks: RandomMasks, count: int) -> Iterator[Part]:
+def project_masks(masks: RandomMasks, count: int) -> Iterator[Part]:
     """Masks 0 to count - 1 in their principal components, straight from bits and shifts."""
     if masks.one_shift and count > masks.block:
-        whole = count // masks.block
-        for first in range(0, whole, _BLOCKS_AT_ONCE):
-            yield _stacked(masks, count, first, min(first + _BLOCKS_AT_ONCE, whole))
+        full_blocks = count // masks.block
+        for first in range(0, full_blocks, _BLOCK_BATCH):
+            yield _stacked(masks, count, first, min(first + _BLOCK_BATCH, full_blocks))
         if count % masks.block:
-            yield _stacked(masks, count, whole, whole + 1)
+            yield _stacked(masks, count, full_blocks, full_blocks + 1)
         return
-    yield from _kept(masks, count) if count <= _MOST_KEPT else _single(masks, count)
+    yield from _cached(masks, count) if count <= _LARGEST_CACHE else _single(masks, count)
 
 
 @lru_cache(maxsize=1)
-def _kept(masks: RandomMasks, count: int) -> list[Part]:
+def _cached(masks: RandomMasks, count: int) -> list[Part]:
     return list(_single(masks, count))
 
 
 def _single(masks: RandomMasks, count: int) -> Iterator[Part]:
     """The parts of masks without whole blocks."""
-    parts = components(masks.size, masks.grid)
+    basis = components(masks.size, masks.grid)
     _, shifts = masks.draw(0, count)
-    for number, index, bits, shift in parts_of(masks, count, groups_of(masks, count)):
+    for number, index, bits, shift in group_parts(masks, count, groups_of(masks, count)):
         centred, group = bits - masks.probability, torch.tensor([number])
         if shift is not None:
             yield Part(group, index, centred.unsqueeze(0), cells_of(masks.size, masks.grid, shift).unsqueeze(0))
             continue
-        down, right = parts.down[shifts[index, 0]], parts.right[shifts[index, 1]]
-        z = (down @ centred.view(-1, *masks.grid) @ right.mT)[:, parts.kept]
+        down, right = basis.down[shifts[index, 0]], basis.right[shifts[index, 1]]
+        z = (down @ centred.view(-1, *masks.grid) @ right.mT)[:, basis.kept]
         yield Part(group, index, z.unsqueeze(0), None)
 
 
 @lru_cache(maxsize=32)
 def _stacked(masks: RandomMasks, count: int, first: int, last: int) -> Part:
-    """Blocks first to last - 1 together; only the very last block of the masks may be a shorter one, alone."""
+    """Blocks first to last - 1 together; only the last block of the masks may be shorter, and then comes alone."""
     start, stop = first * masks.block, min(last * masks.block, count)
     blocks = list(masks.by_shift(start, stop))
     return Part(
@@ -184,5 +184,5 @@ def cells_of(size: tuple[int, int], grid: tuple[int, int], shift: tuple[int, int
 
 def variance_of(masks: RandomMasks) -> Tensor:
     """Exact variance of each component of the masks, (components,)."""
-    parts = components(masks.size, masks.grid)
-    return masks.probability * (1 - masks.probability) * parts.variance[parts.kept]
+    basis = components(masks.size, masks.grid)
+    return masks.probability * (1 - masks.probability) * basis.variance[basis.kept]

@@ -10,7 +10,7 @@ from kdviz.rise.masks import RandomMasks
 
 
 class MaskedBatches:
-    """Images and baseline, ready to be mixed by masks: baseline + mask * (image - baseline).
+    """Images and baseline, prepared for mixing by masks: baseline + mask * (image - baseline).
 
     Args:
         inputs: (N, C, H, W).
@@ -20,7 +20,7 @@ class MaskedBatches:
 
     def __init__(self, inputs: Tensor, base: Tensor, masks: RandomMasks):
         self.inputs, self.base, self.masks = inputs, base, masks
-        self._laid_out: dict[tuple[torch.dtype, bool], tuple[Tensor, Tensor]] = {}
+        self._layouts: dict[tuple[torch.dtype, bool], tuple[Tensor, Tensor]] = {}
         self._rendered: dict[tuple[torch.dtype, bool], tuple[tuple[int, int], Tensor]] = {}
 
     def masked(self, form: Prepared, images: slice, start: int, stop: int) -> Tensor:
@@ -35,21 +35,21 @@ class MaskedBatches:
         return mixed.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
     def _layout(self, key: tuple[torch.dtype, bool]) -> tuple[Tensor, Tensor]:
-        if key not in self._laid_out:
+        if key not in self._layouts:
             base, change = self.base, self.inputs - self.base
             if key[1]:
-                base, change = (part.permute(0, 2, 3, 1).flatten(2).contiguous() for part in (base, change))
-            self._laid_out[key] = base.to(key[0]), change.to(key[0])
-        return self._laid_out[key]
+                base, change = (images.permute(0, 2, 3, 1).flatten(2).contiguous() for images in (base, change))
+            self._layouts[key] = base.to(key[0]), change.to(key[0])
+        return self._layouts[key]
 
     def _masks(self, key: tuple[torch.dtype, bool], start: int, stop: int) -> Tensor:
-        """Made once for all models of a form."""
-        kept = self._rendered.get(key)
-        if kept is None or kept[0] != (start, stop):
+        """Masks start to stop - 1, rendered once for all models with the same type and layout."""
+        cached = self._rendered.get(key)
+        if cached is None or cached[0] != (start, stop):
             device = self.inputs.device
             if key[1]:
-                made = self.masks.rows_of_pixels(start, stop, self.inputs.shape[1], device, key[0])
+                masks = self.masks.rows_of_pixels(start, stop, self.inputs.shape[1], device, key[0])
             else:
-                made = self.masks.render(start, stop, device, key[0])
-            kept = self._rendered[key] = ((start, stop), made)
-        return kept[1]
+                masks = self.masks.render(start, stop, device, key[0])
+            cached = self._rendered[key] = ((start, stop), masks)
+        return cached[1]

@@ -1,17 +1,17 @@
 """RISE masks: random low-resolution grids, upsampled bilinearly and shifted (Petsiuk et al., 2018, section 3.2).
 
-Only the grids' bits, the shifts and the seed are kept; masks are made from them when they are needed. They
-are drawn in blocks, each from its own generator, so that mask number i is the same whatever chunks it is made in
+Only the grids' bits, the shifts and the seed are stored; masks are rendered from them on demand. They
+are drawn in blocks, each from its own generator, so that mask i is the same whatever chunks it is rendered in
 and however many masks follow.
 
-Enlargement is the paper's bilinear interpolation with the edge repeated (``F.interpolate``, ``align_corners=False``):
+Upsampling is the paper's bilinear interpolation with the edge repeated (``F.interpolate``, ``align_corners=False``):
 in the outer half cell of the enlarged grid, of size (cells + 1) * cell, a mask has the value of the outermost cell.
 The authors' code (github.com/eclique/RISE) calls scikit-image's ``resize`` with order 1 and ``mode="reflect"``, which
-mirrors the grid there: its outer half cell blends the outermost cell with its neighbour, up to half and half at the
-very edge. Everywhere else the two are the same; the shift decides how much of that rim is in the picture.
+mirrors the grid there: its outer half cell blends the outermost cell with its neighbour, up to equal parts at the
+very edge. Everywhere else the two agree; the shift decides how much of that rim is in the picture.
 
 Every sampler gives each single mask exactly RISE's distribution: independent bits, a uniform shift. They differ in
-how the masks of a block depend on each other. Blocks are independent but for their shifts, which are balanced.
+how the masks of a block depend on each other. Blocks are independent except for their shifts, which are balanced.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from kdviz.core.moved import warn_renamed
 from kdviz.core.registry import Registry
 from kdviz.rise.settings import RISESettings
 
-_SMALL = 200_000  # values of all cells enlarged, 400 or 800 kB
-_LARGEST_ORDER = 256  # of a Hadamard matrix: longer blocks would leave too few of them for a standard error
+_SMALL = 200_000  # values of all upsampled cells, 400 or 800 kB
+_LARGEST_ORDER = 256  # of a Hadamard matrix: with longer blocks there would be too few of them for a standard error
 
 
 class Sampler(NamedTuple):
-    """How a block is drawn.
+    """How the masks of a block are drawn.
 
     Attributes:
-        length: Grid cells -> masks in a block.
+        length: Number of grid cells -> number of masks in a block.
         bits: (generator, cells, probability, length) -> bool (length, cells).
-        one_shift: All masks of a block have one shift.
-        pairs: Masks 2k and 2k + 1 of a block are complements.
+        one_shift: Whether all masks of a block have the same shift.
+        pairs: Whether masks 2k and 2k + 1 of a block are complements.
     """
 
     length: Callable[[int], int]
@@ -56,11 +56,11 @@ class Sampler(NamedTuple):
 samplers: Registry[Sampler] = Registry("sampler")
 
 
-def _coins(generator: np.random.Generator, cells: int, probability: float, length: int) -> np.ndarray:
+def _iid(generator: np.random.Generator, cells: int, probability: float, length: int) -> np.ndarray:
     return generator.random((length, cells), dtype=np.float32) < probability
 
 
-def _order(cells: int) -> int:
+def _hadamard_order(cells: int) -> int:
     return min(_LARGEST_ORDER, max(64, 1 << (cells - 1).bit_length()))
 
 
@@ -71,8 +71,8 @@ def _hadamard(order: int) -> np.ndarray:
 
 def _folded_hadamard(generator: np.random.Generator, cells: int, probability: float, length: int) -> np.ndarray:
     # Rows of a Hadamard matrix with random columns and signs, in random order, each followed by its complement: an
-    # orthogonal array of strength 3 (Hedayat, Sloane & Stufken, 1999, theorem 7.5). In a block all single cells and
-    # all pairs of cells are balanced exactly, so linear effects do not disturb each other.
+    # orthogonal array of strength 3 (Hedayat, Sloane & Stufken, 1999, theorem 7.5). In a block, all single cells and
+    # all pairs of cells are balanced exactly, so that linear effects do not interfere.
     order = length // 2
     columns = np.concatenate([generator.permutation(order) for _ in range(-(-cells // order))])[:cells]
     signs = generator.random(cells) < 0.5
@@ -86,8 +86,10 @@ def _sobol(generator: np.random.Generator, cells: int, probability: float, lengt
     return engine.draw(length).numpy()[generator.permutation(length)] < probability
 
 
-samplers.add("iid", Sampler(lambda cells: 64, _coins, one_shift=False, pairs=False))
-samplers.add("hadamard", Sampler(lambda cells: 2 * _order(cells), _folded_hadamard, one_shift=True, pairs=True))
+samplers.add("iid", Sampler(lambda cells: 64, _iid, one_shift=False, pairs=False))
+samplers.add(
+    "hadamard", Sampler(lambda cells: 2 * _hadamard_order(cells), _folded_hadamard, one_shift=True, pairs=True)
+)
 samplers.add("sobol", Sampler(lambda cells: 128, _sobol, one_shift=True, pairs=False))
 
 
@@ -98,10 +100,10 @@ class RandomMasks:
     Attributes:
         size: Height and width of the masks.
         grid: Cells from top to bottom and from left to right.
-        probability: That a cell keeps its pixels; also the expected value of a mask at each pixel.
-        seed: Of bits and shifts.
+        probability: Probability that a cell keeps its pixels; also the expected value of a mask at each pixel.
+        seed: Seed of bits and shifts.
         sampler: ``iid`` as published; ``hadamard`` (for probability .5) and ``sobol`` need far fewer masks;
-            ``auto`` takes the best for the probability.
+            ``auto`` selects the best for the probability.
 
     Raises:
         SettingError: A setting is outside its range.
@@ -134,20 +136,20 @@ class RandomMasks:
 
     @property
     def kind(self) -> str:
-        """The sampler's name, with ``auto`` decided."""
+        """The sampler's name, with ``auto`` resolved."""
         if self.sampler != "auto":
             return self.sampler
         return "hadamard" if self.probability == 0.5 else "sobol"
 
     @property
     def block(self) -> int:
-        """Masks in a block."""
+        """Number of masks in a block."""
         return samplers[self.kind].length(math.prod(self.grid))
 
     def resolve_sampler(self, n_masks: int) -> RandomMasks:
-        """The same masks with ``auto`` replaced by the best sampler for a number of masks.
+        """The same masks with ``auto`` replaced by the best sampler for this number of masks.
 
-        Fewer than two blocks have no honest standard error: then it is ``iid``.
+        Fewer than two blocks give no valid standard error: then it is ``iid``.
         """
         kind = "iid" if self.sampler == "auto" and n_masks < 2 * self.block else self.kind
         return replace(self, sampler=kind)
@@ -174,13 +176,13 @@ class RandomMasks:
 
     def draw(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Bits, float32 (n, grid rows, grid columns), and shifts, int64 (n, 2), of masks start to stop - 1."""
-        parts = [(bits[low:high], shifts[low:high]) for bits, shifts, low, high in self._cut(start, stop)]
-        bits, shifts = (torch.cat(part) for part in zip(*parts, strict=True))
+        blocks = [(bits[low:high], shifts[low:high]) for bits, shifts, low, high in self._blocks(start, stop)]
+        bits, shifts = (torch.cat(tensors) for tensors in zip(*blocks, strict=True))
         return bits.float().view(len(bits), *self.grid), shifts
 
     def by_shift(self, start: int, stop: int) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-        """The same, block by block, for samplers whose blocks have one shift: bits bool (n, cells), and the shift."""
-        for bits, shifts, low, high in self._cut(start, stop):
+        """Block by block, for samplers whose blocks have one shift: bits, bool (n, cells), and the shift."""
+        for bits, shifts, low, high in self._blocks(start, stop):
             yield bits[low:high], (int(shifts[0, 0]), int(shifts[0, 1]))
 
     @property
@@ -188,18 +190,18 @@ class RandomMasks:
         """Whether all masks of a block have the same shift."""
         return samplers[self.kind].one_shift
 
-    def _cut(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
-        """The blocks that hold masks start to stop - 1, and which of their masks these are."""
+    def _blocks(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
+        """The blocks that hold masks start to stop - 1, and the range of these masks in each."""
         length = self.block
         for number in range(start // length, -(-stop // length)):
             first = number * length
             yield *_block(self, number), max(start - first, 0), min(stop - first, length)
 
     def _balanced_shift(self, number: int) -> np.ndarray:
-        """The shift of a block: every shift once, in random order, before any comes again."""
+        """The shift of a block: every shift once, in random order, before any is repeated."""
         rows, columns = self.cell
-        turn, position = divmod(number, rows * columns)
-        shift = int(_shift_order(self.seed, turn, rows * columns)[position])
+        cycle, position = divmod(number, rows * columns)
+        shift = int(_shift_order(self.seed, cycle, rows * columns)[position])
         return np.array(divmod(shift, columns), dtype=np.int64)
 
     def render(
@@ -213,28 +215,29 @@ class RandomMasks:
     ) -> Tensor:
         """Masks start to stop - 1 with each value repeated for each channel, (n, H, W * channels).
 
-        That is the layout of images whose channels come last, so that mask and image can be multiplied in one sweep.
+        This is the layout of channels-last images, so that mask and image are multiplied in one pass.
         """
         device = torch.device(device)
         if self.one_shift and self.size[0] * self.size[1] * channels * math.prod(self.grid) <= _SMALL:
             return self._small_rows(start, stop, channels, device, dtype)
         rows, columns = _upsampling_on(self, channels, device, dtype)
         if not self.one_shift:
-            bits, shifts = (part.to(device) for part in self.draw(start, stop))
+            bits, shifts = (values.to(device) for values in self.draw(start, stop))
             return rows[shifts[:, 0]] @ (bits.to(dtype) @ columns[shifts[:, 1]].mT)
-        parts = [
+        rendered = [
             rows[down] @ (bits.to(device, dtype, non_blocking=True).view(-1, *self.grid) @ columns[right].T)
             for bits, (down, right) in self.by_shift(start, stop)
         ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return rendered[0] if len(rendered) == 1 else torch.cat(rendered)
 
     def _small_rows(self, start: int, stop: int, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """The same in one product a block: small images spend more time in the calls than in the arithmetic."""
-        parts = [
-            bits.to(device, dtype, non_blocking=True) @ _enlarged(self.size, self.grid, shift, channels, device, dtype)
+        """:meth:`rows_of_pixels` with one product per block: for small images calls cost more than arithmetic."""
+        rendered = [
+            bits.to(device, dtype, non_blocking=True)
+            @ _upsampled_cells(self.size, self.grid, shift, channels, device, dtype)
             for bits, shift in self.by_shift(start, stop)
         ]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(stop - start, self.size[0], -1)
+        return (rendered[0] if len(rendered) == 1 else torch.cat(rendered)).view(stop - start, self.size[0], -1)
 
     @cached_property
     def upsampling(self) -> tuple[Tensor, Tensor]:
@@ -250,7 +253,7 @@ def masks_for(size: tuple[int, int], settings: RISESettings) -> RandomMasks:
 
     Args:
         size: Height and width of the images.
-        settings: Of grid, probability, seed, sampler and number of masks.
+        settings: Settings of grid, probability, seed, sampler and number of masks.
 
     Raises:
         SettingError: A setting is outside its range.
@@ -263,7 +266,7 @@ def masks_for(size: tuple[int, int], settings: RISESettings) -> RandomMasks:
 
 @lru_cache(maxsize=4096)
 def _block(masks: RandomMasks, number: int) -> tuple[Tensor, Tensor]:
-    """Bits, bool (block, cells), and shifts, int64 (block, 2). A few kilobytes: the same masks serve many images."""
+    """Bits, bool (block, cells), and shifts, int64 (block, 2). Cached: it is small, and serves many images."""
     sampler, length = samplers[masks.kind], masks.block
     generator = np.random.Generator(np.random.PCG64([masks.seed, number]))
     bits = sampler.bits(generator, math.prod(masks.grid), masks.probability, length)
@@ -275,7 +278,7 @@ def _block(masks: RandomMasks, number: int) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=128)
-def _enlarged(
+def _upsampled_cells(
     size: tuple[int, int],
     grid: tuple[int, int],
     shift: tuple[int, int],
@@ -283,10 +286,10 @@ def _enlarged(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Tensor:
-    """(cells, H * W * channels): what each cell adds to each value."""
+    """(cells, H * W * channels): the contribution of each cell to each value."""
     rows, columns = RandomMasks(size, grid).upsampling
-    whole = torch.kron(rows[shift[0]], columns[shift[1]].repeat_interleave(channels, 0))
-    return whole.T.to(device, dtype).contiguous()
+    matrix = torch.kron(rows[shift[0]], columns[shift[1]].repeat_interleave(channels, 0))
+    return matrix.T.to(device, dtype).contiguous()
 
 
 @lru_cache(maxsize=16)
@@ -305,6 +308,8 @@ def _shift_order(seed: int, turn: int, shifts: int) -> np.ndarray:
 @lru_cache(maxsize=32)
 def _shifted_upsampling(cells: int, cell: int, side: int) -> Tensor:
     """(cell, side, cells): for each shift, the rows of the upsampling of ``cells`` to (cells + 1) * cell pixels."""
-    enlarged = F.interpolate(torch.eye(cells).unsqueeze(0), size=(cells + 1) * cell, mode="linear", align_corners=False)
-    matrix = enlarged[0].T  # ((cells + 1) * cell, cells)
+    upsampled = F.interpolate(
+        torch.eye(cells).unsqueeze(0), size=(cells + 1) * cell, mode="linear", align_corners=False
+    )
+    matrix = upsampled[0].T  # ((cells + 1) * cell, cells)
     return torch.stack([matrix[shift : shift + side] for shift in range(cell)])

@@ -17,21 +17,21 @@ from kdviz.rise.masked_batches import MaskedBatches
 from kdviz.rise.states import Activation, ModelWithActivation
 
 _CPU_ELEMENTS = 64 * 784  # of the inputs of the first CPU batch; larger batches are tried, and mostly slower
-_MOST_ELEMENTS = {"cpu": 2_000_000, "cuda": 64_000_000}  # of the inputs of a batch
-_PROBES = 7  # masked pictures on which a model is tried before it is used: no chunk has as many
+_MOST_ELEMENTS = {"cpu": 2_000_000, "cuda": 64_000_000}  # of the inputs of a batch, at most
+_PROBE_MASKS = 7  # masked pictures on which a model is tried before use: a number that no chunk has
 
 
 @dataclass(frozen=True)
 class ModelRunner:
-    """A model as it is run: what it is fed with, how much at once, and what is made of its output.
+    """A model with its input format, batch size and activation.
 
     Attributes:
-        name: Of the model, for messages.
+        name: Name of the model, for messages.
         prepared: The model or its faster copy.
-        activation: Applied to the output.
+        activation: Function applied to the output.
         arguments: Further arguments of the model.
         size: The batch size.
-        expected: Scores of the first masked images, if they were asked for before; see ``_check_again``.
+        expected: Scores of the first masked images, if they were computed before; see ``_check_reproducible``.
     """
 
     name: str
@@ -43,30 +43,30 @@ class ModelRunner:
 
     @property
     def form(self) -> tuple[torch.dtype, bool]:
-        """Type and memory layout of the images that the model takes."""
+        """Data type and memory layout of the images that the model takes."""
         return self.prepared.dtype, self.prepared.channels_last
 
-    def __call__(self, masked: Tensor, images: slice, of: int) -> Tensor:
+    def __call__(self, masked: Tensor, images: slice, image_count: int) -> Tensor:
         """Scores of one batch, float32 (images * masks, ...)."""
-        rows = [_rows(argument, images, of, len(masked)) for argument in self.arguments]
+        rows = [_rows(argument, images, image_count, len(masked)) for argument in self.arguments]
         return _run(self.name, self.prepared.forward, self.activation, masked, rows)
 
-    def in_batches(self, masked: Tensor, images: slice, of: int) -> Tensor:
-        """The same for any number, in batches; one that does not fit into memory is halved and tried again."""
+    def in_batches(self, masked: Tensor, images: slice, image_count: int) -> Tensor:
+        """Scores of any number of images, in batches; a batch that does not fit into memory is halved."""
         if self.arguments and images.stop - images.start > 1:
-            return self(masked, images, of)  # which row of an argument goes where depends on the whole
-        outputs, done = [], 0
-        while done < len(masked):
-            batch = masked[done : done + self.size.current]
+            return self(masked, images, image_count)  # rows of arguments are matched with images in the whole batch
+        outputs, position = [], 0
+        while position < len(masked):
+            batch = masked[position : position + self.size.current]
             start = None if self.size.settled else seconds_now(masked.device)
             try:
-                outputs.append(self(batch, images, of))
+                outputs.append(self(batch, images, image_count))
             except torch.OutOfMemoryError:
                 self.size.halve()
                 continue
             if start is not None:
                 self.size.record(len(batch), seconds_now(masked.device) - start)
-            done += len(batch)
+            position += len(batch)
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
@@ -78,12 +78,12 @@ def model_runner(
     arguments: tuple[Any, ...],
     chunk_size: int | None,
 ) -> ModelRunner:
-    """How a model is run: as a faster copy where there is one that gives the same scores.
+    """The runner of a model: of a faster copy where there is one that gives the same scores.
 
     Args:
-        name: Of the model, for messages.
-        model: What is run.
-        batches: The masked images it will see.
+        name: Name of the model, for messages.
+        model: The model.
+        batches: The masked images that it will see.
         precision: See :class:`kdviz.rise.settings.RISESettings`.
         arguments: Further arguments of the model.
         chunk_size: The batch size, where it is given.
@@ -93,16 +93,16 @@ def model_runner(
         ModelError: The model is in training mode, or fails.
     """
     model = model if isinstance(model, ModelWithActivation) else ModelWithActivation(model)
-    plain = replace(as_given(model.forward), dtype=batches.inputs.dtype)
-    probes = batches.masked(plain, slice(0, 1), 0, _PROBES)
+    unprepared = replace(as_given(model.forward), dtype=batches.inputs.dtype)
+    probes = batches.masked(unprepared, slice(0, 1), 0, _PROBE_MASKS)
     size = _batch_size(batches.inputs, model.forward, chunk_size)
-    runner = ModelRunner(name, plain, model.activation, arguments, size)
+    runner = ModelRunner(name, unprepared, model.activation, arguments, size)
     try:
         if not arguments and probes.dtype == torch.float32:
             prepared = prepare(model.forward, probes, precision)
             if prepared.forward is not model.forward:
                 return replace(runner, prepared=prepared)
-        # Not compared with a copy, so asked twice: Dropout or batch statistics that were left on would show.
+        # Not compared with a copy, so run twice: dropout or batch statistics that were left on would show.
         with torch.inference_mode():
             return replace(runner, expected=runner(probes, slice(0, 1), len(batches.inputs)))
     except torch.OutOfMemoryError:
@@ -121,10 +121,10 @@ def run_chunk(runners: Mapping[str, ModelRunner], batches: MaskedBatches, start:
         torch.OutOfMemoryError: Not even one image fits.
     """
     count = len(batches.inputs)
-    most = max(runner.size.most for runner in runners.values())
+    batch_size = max(runner.size.limit for runner in runners.values())
     # On a GPU several images fill a batch; on a CPU one image's masks do.
-    group = max(1, min(count, most // (stop - start))) if batches.inputs.device.type != "cpu" else 1
-    parts: dict[str, list[Tensor]] = {name: [] for name in runners}
+    group = max(1, min(count, batch_size // (stop - start))) if batches.inputs.device.type != "cpu" else 1
+    outputs_of: dict[str, list[Tensor]] = {name: [] for name in runners}
     for first in range(0, count, group):
         images = slice(first, min(first + group, count))
         masked: dict[tuple[torch.dtype, bool], Tensor] = {}
@@ -132,22 +132,22 @@ def run_chunk(runners: Mapping[str, ModelRunner], batches: MaskedBatches, start:
             if runner.form not in masked:
                 masked[runner.form] = batches.masked(runner.prepared, images, start, stop)
             output = runner.in_batches(masked[runner.form], images, count)
-            parts[name].append(output.unflatten(0, (images.stop - images.start, stop - start)))
-    result = {name: outputs[0] if len(outputs) == 1 else torch.cat(outputs) for name, outputs in parts.items()}
+            outputs_of[name].append(output.unflatten(0, (images.stop - images.start, stop - start)))
+    result = {name: outputs[0] if len(outputs) == 1 else torch.cat(outputs) for name, outputs in outputs_of.items()}
     if start == 0:
-        _check_again(runners, result)
+        _check_reproducible(runners, result)
     return result
 
 
-def _check_again(runners: Mapping[str, ModelRunner], scores: Mapping[str, Tensor]) -> None:
+def _check_reproducible(runners: Mapping[str, ModelRunner], scores: Mapping[str, Tensor]) -> None:
     for name, runner in runners.items():
         if runner.expected is None or not torch.isfinite(runner.expected).all():
             continue
-        again = scores[name][0, :_PROBES]
-        first = runner.expected[: len(again)]
-        if first.shape != again.shape or not torch.isfinite(again).all():
+        second = scores[name][0, :_PROBE_MASKS]
+        first = runner.expected[: len(second)]
+        if first.shape != second.shape or not torch.isfinite(second).all():
             continue
-        error = (again - first).square().mean().sqrt()
+        error = (second - first).square().mean().sqrt()
         if error > 0.03 * (first - first.mean(0)).square().mean().sqrt() + 1e-4 * first.abs().max():
             raise ModelError(
                 f"The model '{name}' gave different scores for the same images in another batch; Dropout or batch "
@@ -174,38 +174,38 @@ def _run(name: str, forward: Forward, activation: Activation | None, masked: Ten
     return output.float()
 
 
-# By model, for as long as it lives: an id would be another model's when this one is gone.
+# By model, for as long as it lives: its id could be reused by another model later.
 _sizes: weakref.WeakKeyDictionary[Any, dict[Any, BatchSize]] = weakref.WeakKeyDictionary()
 _MOST_SIZES = 64  # of one model: by device, threads and kind of image
 
 
 def _batch_size(inputs: Tensor, model: Forward, chunk_size: int | None) -> BatchSize:
-    """The one given, or the one that was found to be fast for this model and kind of image, or a first guess."""
+    """The given batch size, the one found to be fast for this model and kind of image, or a first guess."""
     if chunk_size is not None:
         return BatchSize(chunk_size, chunk_size)
     device, elements = inputs.device, inputs[0].numel()
-    known = _known_sizes(model)
+    sizes = _known_sizes(model)
     key = (device, torch.get_num_threads(), inputs.shape[1:], getattr(model, "__name__", ""))
-    if key not in known:
-        if len(known) >= _MOST_SIZES:
-            known.clear()
-        longest = 512 if device.type == "cpu" else 4096  # on a CPU more takes so long that nothing is seen meanwhile
-        most = max(8, min(longest, _MOST_ELEMENTS.get(device.type, 16_000_000) // elements))
-        known[key] = BatchSize(max(4, min(64, most, _CPU_ELEMENTS // elements)), most)
-    return known[key]
+    if key not in sizes:
+        if len(sizes) >= _MOST_SIZES:
+            sizes.clear()
+        largest = 512 if device.type == "cpu" else 4096  # on a CPU larger batches would delay progress for too long
+        limit = max(8, min(largest, _MOST_ELEMENTS.get(device.type, 16_000_000) // elements))
+        sizes[key] = BatchSize(max(4, min(64, limit, _CPU_ELEMENTS // elements)), limit)
+    return sizes[key]
 
 
 def _known_sizes(model: Forward) -> dict[Any, BatchSize]:
-    """What was found for a model; nothing for a callable that cannot be referred to weakly."""
-    owner = getattr(model, "__self__", model)  # a bound method is another object each time it is taken
+    """Batch sizes found for a model; empty for a callable without weak references."""
+    owner = getattr(model, "__self__", model)  # each access to a bound method makes a new object
     try:
         return _sizes.setdefault(owner, {})
     except TypeError:
         return {}
 
 
-def _rows(argument: Any, images: slice, of: int, count: int) -> Any:
+def _rows(argument: Any, images: slice, image_count: int, count: int) -> Any:
     """Captum's rule: a tensor with a row for each image is repeated for its masks, anything else is passed on."""
-    if not isinstance(argument, Tensor) or argument.ndim == 0 or len(argument) != of:
+    if not isinstance(argument, Tensor) or argument.ndim == 0 or len(argument) != image_count:
         return argument
     return argument[images].repeat_interleave(count // (images.stop - images.start), 0)

@@ -19,7 +19,7 @@ class RISESettings:
 
     Attributes:
         n_masks: Number of masks, at least 4.
-        grid: Cells a side, or (rows, columns).
+        grid: Cells per side, or (rows, columns).
         probability: Probability that a cell is kept.
         seed: The same seed gives the same masks for every image and model.
         sampler: ``auto`` (the best for the probability), ``hadamard``, ``sobol``, or ``iid`` as published.
@@ -31,7 +31,7 @@ class RISESettings:
             many masks, for example 0.99; None: never.
         seconds: Stop after this time, in seconds; None: never.
         chunk_size: Masked images in one forward pass; changes time and memory, not the map. None: the fastest, found
-            during the work and remembered for as long as the model lives.
+            while it runs and remembered for as long as the model lives.
         devices: Devices besides that of the inputs, such as other GPUs, that take chunks in parallel; the model
             is copied to them.
     """

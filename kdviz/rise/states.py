@@ -1,4 +1,4 @@
-"""What RISE knows of a model after some of the masks."""
+"""The state of RISE for a model after some of the masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Activation = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ModelWithActivation:
-    """A model and what is made of its output: ``activation`` turns logits into the scores that are explained."""
+    """A model and its ``activation``, which turns logits into the scores that are explained."""
 
     forward: Forward
     activation: Activation | None = None
@@ -26,13 +26,13 @@ class ModelWithActivation:
 
 @dataclass(frozen=True)
 class RISEState:
-    """What is known after ``n_masks`` of ``total`` masks, for one model. Maps are computed when asked for.
+    """The state after ``n_masks`` of ``total`` masks, for one model. Maps are computed on demand.
 
     Attributes:
-        n_masks, total: Masks done, and masks asked for.
+        n_masks, total: Numbers of masks done and requested.
         scores: (N, n_masks, ...): the model's output for each image under each mask.
-        stopped: Why it ended early: ``settled`` or ``time``; None if it goes on, or all masks are done.
-        precision: In which the model was run.
+        stopped: Why it ended early: ``settled`` or ``time``; None if it continues, or all masks are done.
+        precision: Precision in which the model was run.
     """
 
     n_masks: int
@@ -45,17 +45,17 @@ class RISEState:
     precision: str = "float32"
 
     def first(self, count: int) -> RISEState:
-        """What was known after ``count`` masks."""
+        """The state after ``count`` masks."""
         return replace(self, n_masks=count, scores=self.scores[:, :count])
 
     def estimate(self, target: Target = None) -> Estimate:
         """The maps of the N images, one target each, as the N targets of one :class:`Estimate`.
 
         Args:
-            target: As in :meth:`RISE.attribute`; default the one given there.
+            target: As in :meth:`RISE.attribute`; default: the target given there.
         """
-        chosen = select_scores(self.scores, self.target if target is None else target)
-        return estimate(self.masks, chosen, self.estimator)
+        scores = select_scores(self.scores, self.target if target is None else target)
+        return estimate(self.masks, scores, self.estimator)
 
     @cached_property
     def _estimate(self) -> Estimate:
@@ -63,7 +63,7 @@ class RISEState:
 
     @property
     def map(self) -> Tensor:
-        """Saliency so far, float32 (N, 1, H, W)."""
+        """Current saliency map, float32 (N, 1, H, W)."""
         return self._estimate.map.unsqueeze(1).to(self.scores.device)
 
     @property
@@ -83,5 +83,5 @@ class RISEState:
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """What RISE explains by default in kdviz: probabilities (Petsiuk et al., 2018, section 3.1)."""
+    """The default activation, so that RISE explains probabilities (Petsiuk et al., 2018, section 3.1)."""
     return logits.softmax(1)

@@ -1,4 +1,4 @@
-"""When enough masks are done: the maps have settled, or time is up."""
+"""The rule that ends a stream of masks: the maps have settled, or time is up."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from kdviz.core.errors import SettingError
 from kdviz.rise.estimators import estimate, reliability
 from kdviz.rise.masks import RandomMasks
 
-_NEXT_LOOK = 1.25  # whether maps have settled is looked at when there are so many times more masks
+_CHECK_GROWTH = 1.25  # maps are checked again when the number of masks has grown by this factor
 
 
 class StoppingRule:
-    """Whether enough is known: maps, and the differences of maps that are compared, are reliable, or time is up.
+    """Stop when the maps, and the differences of compared maps, are reliable, or time is up.
 
     Args:
         masks: The series of masks.
         estimator: Name of the estimator of the maps.
-        wanted: Reliability that every map and difference must have, between 0 and 1; None: not looked at.
+        wanted: Reliability that every map and difference must have, between 0 and 1; None: not checked.
         seconds: Time limit in seconds, from now; None: no limit.
         compared: Whether the maps are of one image by several models, so that their differences matter too.
 
@@ -48,19 +48,19 @@ class StoppingRule:
     def reason(self, scores: Tensor, done: int) -> tuple[str, int] | None:
         """Why to stop, and with how many masks.
 
-        Maps are looked at after fixed numbers of whole blocks, whatever the chunks are: when they settle does not
+        Maps are checked after fixed numbers of whole blocks, whatever the chunks are, so that the result does not
         depend on speed.
 
         Args:
-            scores: (maps, done), of the targets.
+            scores: Scores of the targets, (maps, done).
             done: Number of masks so far.
 
         Returns:
-            ``settled`` or ``time`` and a number of masks, or None to go on.
+            ``settled`` or ``time`` and a number of masks, or None to continue.
         """
         while self._wanted is not None and done >= self._next:
             count, block = self._next, self._masks.block
-            self._next = max(count + block, int(count * _NEXT_LOOK) // block * block)
+            self._next = max(count + block, int(count * _CHECK_GROWTH) // block * block)
             if self._settled(scores[:, :count], self._wanted):
                 return "settled", count
         if self._end is not None and time.monotonic() >= self._end:

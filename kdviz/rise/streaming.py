@@ -18,11 +18,11 @@ from kdviz.rise.masked_batches import MaskedBatches
 from kdviz.rise.masks import RandomMasks
 from kdviz.rise.model_runner import ModelRunner, model_runner, run_chunk
 from kdviz.rise.states import ModelWithActivation, RISEState
-from kdviz.rise.validation import check_finite, check_images, check_settings, expanded_baseline
+from kdviz.rise.validation import check_finite, check_images, check_settings, expand_baseline
 
-_CHUNK_SECONDS = 0.04  # of a chunk on a CPU, where one batch takes less; a person sees, and can stop, each
+_CHUNK_SECONDS = 0.04  # of a chunk on a CPU, where a batch takes less; progress shows after each
 _CHUNK_MASKS = 512
-_CHECKED_EVERY = 32  # chunks between looks for NaN on a GPU, since every look waits for the device
+_CHECK_INTERVAL = 32  # chunks between checks for NaN on a GPU, since every check waits for the device
 
 
 def stream_scores(
@@ -37,17 +37,17 @@ def stream_scores(
     arguments: tuple[Any, ...] = (),
     devices: Sequence[str | torch.device] = (),
 ) -> Iterator[dict[str, RISEState]]:
-    """Scores of several models under the same masks: one dict of states after each chunk.
+    """Scores of several models under the same masks: a dict of states after each chunk.
 
     Masks and masked images are made once for all models of a precision. A chunk that does not fit the device's memory
     is halved and tried again.
 
     Args:
-        models: Name to callable from (n, C, H, W) to scores (n, ...).
+        models: Name -> callable from (n, C, H, W) to scores (n, ...).
         inputs: (N, C, H, W).
         baselines: See :meth:`kdviz.saliency.RISE.attribute`.
         masks: The series of masks, of the inputs' size.
-        n_masks: At least 4.
+        n_masks: Number of masks, at least 4.
         estimator: A name in ``estimators``.
         precision: See :class:`kdviz.rise.settings.RISESettings`.
         chunk_size: See :class:`kdviz.rise.settings.RISESettings`.
@@ -60,7 +60,7 @@ def stream_scores(
     """
     check_images(inputs)
     check_settings(n_masks, estimator, chunk_size)
-    base = expanded_baseline(inputs, baselines)
+    base = expand_baseline(inputs, baselines)
     first = _DeviceRunner.make(models, inputs, base, masks, precision, chunk_size, arguments)
     runners = [first, *(first.copied(torch.device(device), models, precision, chunk_size) for device in devices)]
     scores: dict[str, Tensor] = {}
@@ -68,24 +68,24 @@ def stream_scores(
     with ThreadPoolExecutor(len(runners), "kdviz-rise") as pool:
         while done < n_masks:
             chunks = _split_chunks(done, n_masks, first.length(), len(runners))
-            for (start, _), part in zip(chunks, _run_chunks(pool, runners, chunks), strict=True):
-                for name, values in part.items():
+            for (start, _), chunk_scores in zip(chunks, _run_chunks(pool, runners, chunks), strict=True):
+                for name, values in chunk_scores.items():
                     _store(scores, name, values, start, n_masks)
             done = chunks[-1][1]
             rounds += 1
-            if inputs.device.type == "cpu" or rounds % _CHECKED_EVERY == 0 or done == n_masks:
+            if inputs.device.type == "cpu" or rounds % _CHECK_INTERVAL == 0 or done == n_masks:
                 check_finite(scores, checked, done)
                 checked = done
             yield {
                 name: RISEState(
-                    done, n_masks, kept[:, :done], masks, estimator, precision=first.runners[name].prepared.precision
+                    done, n_masks, values[:, :done], masks, estimator, precision=first.runners[name].prepared.precision
                 )
-                for name, kept in scores.items()
+                for name, values in scores.items()
             }
 
 
 def _split_chunks(done: int, total: int, length: int, devices: int) -> list[tuple[int, int]]:
-    """The next masks, a chunk for each device: (start, stop)."""
+    """The ranges of the next chunks, one for each device: (start, stop)."""
     starts = range(done, min(done + length * devices, total), length)
     return [(start, min(start + length, total)) for start in starts]
 
@@ -93,26 +93,26 @@ def _split_chunks(done: int, total: int, length: int, devices: int) -> list[tupl
 def _run_chunks(
     pool: ThreadPoolExecutor, runners: Sequence[_DeviceRunner], chunks: Sequence[tuple[int, int]]
 ) -> list[dict[str, Tensor]]:
-    """The scores of each chunk, name to (N, chunk, ...)."""
-    if len(chunks) == 1:  # not in a thread of its own: the caller's settings of torch hold here
+    """The scores of each chunk: name -> (N, chunk, ...)."""
+    if len(chunks) == 1:  # in the caller's thread, where its settings of torch apply
         return [runners[0].run(*chunks[0])]
     return list(pool.map(lambda runner, chunk: runner.run(*chunk), runners, chunks))
 
 
 @dataclass(frozen=True)
 class _DeviceRunner:
-    """One device, with everything that is needed to run the models there.
+    """A device, with everything that is needed to run the models there.
 
     Attributes:
         batches: The masked images.
-        runners: Name to model.
-        given: The chunk size that was asked for.
-        seconds: Time of one mask in the last chunk, in seconds; empty before the first.
+        runners: Name -> runner of the model.
+        chunk_size: The requested chunk size.
+        seconds: Seconds per mask in the last chunk; empty before the first.
     """
 
     batches: MaskedBatches
     runners: Mapping[str, ModelRunner]
-    given: int | None = None
+    chunk_size: int | None = None
     seconds: list[float] = field(default_factory=list, repr=False)
 
     @classmethod
@@ -139,24 +139,24 @@ class _DeviceRunner:
         precision: str,
         chunk_size: int | None,
     ) -> _DeviceRunner:
-        """The same on another device.
+        """The same models on another device.
 
         Raises:
             SettingError: A model is no ``nn.Module``, and cannot be copied.
         """
-        moved = {name: _copied_model(name, model, device) for name, model in models.items()}
+        copies = {name: _copied_model(name, model, device) for name, model in models.items()}
         arguments = next(iter(self.runners.values())).arguments
         arguments = tuple(value.to(device) if isinstance(value, Tensor) else value for value in arguments)
         inputs, base = self.batches.inputs.to(device), self.batches.base.to(device)
-        return _DeviceRunner.make(moved, inputs, base, self.batches.masks, precision, chunk_size, arguments)
+        return _DeviceRunner.make(copies, inputs, base, self.batches.masks, precision, chunk_size, arguments)
 
     def length(self) -> int:
-        """Masks of the next chunk: of the largest batch, or more on a CPU where that is small work.
+        """Number of masks in the next chunk: the largest batch, or more on a CPU where batches are short.
 
-        Each model runs in batches of its own best size; masks are made, and scores kept, for a chunk.
+        Each model runs in batches of its own best size; masks are rendered, and scores stored, chunk by chunk.
         """
         largest = max(runner.size.current for runner in self.runners.values())
-        if self.given or not self.seconds or self.batches.inputs.device.type != "cpu":
+        if self.chunk_size or not self.seconds or self.batches.inputs.device.type != "cpu":
             return largest
         fitting = int(_CHUNK_SECONDS / self.seconds[-1]) // largest
         return largest * max(1, min(fitting, _CHUNK_MASKS // largest))
@@ -184,7 +184,7 @@ def _copied_model(name: str, model: ModelWithActivation | Forward, device: torch
     return replace(model, forward=copy.deepcopy(model.forward).to(device))
 
 
-def _store(scores: dict[str, Tensor], name: str, values: Tensor, done: int, total: int) -> None:
+def _store(scores: dict[str, Tensor], name: str, values: Tensor, start: int, total: int) -> None:
     if name not in scores:
         scores[name] = values.new_zeros(len(values), total, *values.shape[2:])
     if scores[name].shape[2:] != values.shape[2:]:
@@ -192,4 +192,4 @@ def _store(scores: dict[str, Tensor], name: str, values: Tensor, done: int, tota
             f"The model '{name}' changed its output's shape from {tuple(scores[name].shape[2:])} "
             f"to {tuple(values.shape[2:])}."
         )
-    scores[name][:, done : done + values.shape[1]] = values.to(scores[name].device)
+    scores[name][:, start : start + values.shape[1]] = values.to(scores[name].device)

@@ -18,11 +18,11 @@ def select_scores(scores: Tensor, target: Target) -> Tensor:
     """The scores of each image's target.
 
     Args:
-        scores: (N, n, ...), of N images under n masks.
-        target: One for all images, or one for each; None for a model with one output an image.
+        scores: Scores of N images under n masks, (N, n, ...).
+        target: One target for all images, or one for each; None for a model with one output per image.
 
     Returns:
-        (N, n).
+        Scores of the targets, (N, n).
 
     Raises:
         TargetError: The target does not fit the images or the model's output.
@@ -51,7 +51,7 @@ def _target_indices(target: Any, images: int) -> list[tuple[int, ...]]:
         targets = targets * images
     if len(targets) != images:
         raise TargetError(f"{len(targets)} targets do not fit {images} images.")
-    indices = [tuple(index) if isinstance(index, (list, tuple)) else (index,) for index in targets]
+    indices = [tuple(target) if isinstance(target, (list, tuple)) else (target,) for target in targets]
     if not all(isinstance(number, Integral) for index in indices for number in index):
         raise TargetError(f"A target is a whole number, or a tuple of them, got {target!r}.")
     return indices

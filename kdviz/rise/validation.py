@@ -1,4 +1,4 @@
-"""Whether images, baselines and scores are what RISE can work with."""
+"""Checks of the images, baselines and scores of RISE."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from kdviz.rise.estimators import estimators
 from kdviz.rise.settings import MINIMUM_MASKS
 
 
-def only_tensor(value: Any) -> Any:
-    """The one element of a tuple; anything else as it is.
+def unwrap_tuple(value: Any) -> Any:
+    """The only element of a tuple; any other value unchanged.
 
     Raises:
         SettingError: The tuple has not exactly one element.
@@ -28,7 +28,7 @@ def only_tensor(value: Any) -> Any:
 
 
 def check_images(inputs: Tensor) -> None:
-    """Refuse what is not a batch of finite float images (N, C, H, W).
+    """Refuse anything but a batch of finite float images (N, C, H, W).
 
     Raises:
         SettingError: ``inputs`` is of another type or shape, or has NaN or infinite values.
@@ -44,7 +44,7 @@ def check_images(inputs: Tensor) -> None:
 
 
 def check_settings(n_masks: int, estimator: str, chunk_size: int | None) -> None:
-    """Refuse settings that no stream of scores can have.
+    """Refuse settings that are invalid for a stream of scores.
 
     Raises:
         SettingError: ``n_masks`` or ``chunk_size`` is too small.
@@ -57,8 +57,8 @@ def check_settings(n_masks: int, estimator: str, chunk_size: int | None) -> None
     _ = estimators[estimator]
 
 
-def expanded_baseline(inputs: Tensor, baselines: float | Tensor | None) -> Tensor:
-    """The baseline of each image, of the shape of ``inputs``; 0 where none is given.
+def expand_baseline(inputs: Tensor, baselines: float | Tensor | None) -> Tensor:
+    """The baseline of each image, in the shape of ``inputs``; 0 without one.
 
     Raises:
         SettingError: The baseline does not broadcast to the images.
@@ -76,14 +76,14 @@ def check_finite(scores: Mapping[str, Tensor], start: int, stop: int) -> None:
     """Refuse NaN and infinity in the scores of masks start to stop - 1.
 
     Args:
-        scores: Name of a model to its scores, (N, n, ...).
-        start, stop: The masks to look at.
+        scores: Name of a model -> its scores, (N, n, ...).
+        start, stop: Range of the masks to check.
 
     Raises:
         ModelError: A model returned such scores.
     """
     for name, values in scores.items():
-        part = values[:, start:stop]
-        # One NaN or infinity makes the sum one; so may, rarely, very large scores, which are then looked at one by one.
-        if not isfinite(float(part.sum())) and not torch.isfinite(part).all():
+        chunk = values[:, start:stop]
+        # NaN or infinity carries over to the sum; very large scores may overflow it, and are then checked one by one.
+        if not isfinite(float(chunk.sum())) and not torch.isfinite(chunk).all():
             raise ModelError(f"The model '{name}' returned NaN or infinite scores; it cannot be explained.")

@@ -1,4 +1,4 @@
-"""The public door of saliency: masks, RISE, and every method behind one call."""
+"""The public API of saliency maps: masks, RISE, and every method behind one call."""
 
 from typing import Any
 

@@ -18,9 +18,9 @@ import pytest
 from apart import apart
 
 from kdviz.bench import app, app_browser, app_load, app_sessions
-from kdviz.bench.app_processes import cpu_seconds, descendants, idle_from, memory, together
+from kdviz.bench.app_processes import cpu_seconds, descendants, idle_from, memory, total_bytes
 from kdviz.bench.app_rows import line as table_line
-from kdviz.bench.app_rows import measured, median, medians, parts_of, percentile, single, slope
+from kdviz.bench.app_rows import median, medians, percentile, repeated_row, single_row, slope, time_parts
 from kdviz.bench.app_sessions import PageRun, fields, rerun
 from kdviz.cli import main
 from kdviz.core.errors import SettingError
@@ -79,7 +79,7 @@ def test_slope_of_too_little():
     ("judged", "value", "passed"), [("median", 2.0, True), ("p95", 9.2, False), ("worst", 10.0, False)]
 )
 def test_what_is_judged_is_held_to_the_target(judged, value, passed):
-    row = measured("key", "text", [1.0, 2.0, 10.0], 2.5, judged=judged, where={"server": 1.5})
+    row = repeated_row("key", "text", [1.0, 2.0, 10.0], 2.5, judged=judged, where={"server": 1.5})
     assert row.value == pytest.approx(value)
     assert row.passed is passed
     assert row.details["passed"] is passed
@@ -91,16 +91,16 @@ def test_what_is_judged_is_held_to_the_target(judged, value, passed):
 
 
 def test_exactly_the_target_is_held_and_what_was_not_measured_is_neither():
-    assert single("key", "text", 0, 0, "").passed is True
-    assert single("key", "text", 1, 0, "").passed is False
-    nothing = single("key", "text", math.nan, 2, "s", why="no /proc here")
+    assert single_row("key", "text", 0, 0, "").passed is True
+    assert single_row("key", "text", 1, 0, "").passed is False
+    nothing = single_row("key", "text", math.nan, 2, "s", why="no /proc here")
     assert nothing.passed is None
     assert "no /proc here" in table_line(nothing)
-    assert math.isnan(measured("key", "text", [], 1.0).value)
+    assert math.isnan(repeated_row("key", "text", [], 1.0).value)
 
 
 def test_parts_of_a_click():
-    found = parts_of(100, 1000, sent=[50, 110, 400], received=[60, 300, 950, 1200])
+    found = time_parts(100, 1000, sent=[50, 110, 400], received=[60, 300, 950, 1200])
     assert found == pytest.approx(
         {
             "until sent": 0.01,
@@ -110,8 +110,8 @@ def test_parts_of_a_click():
         }
     )
     assert sum(found.values()) == pytest.approx(0.9)
-    assert parts_of(100, 130, [50], [60]) == pytest.approx({"in the browser": 0.03})
-    assert sum(parts_of(100, 500, [150], []).values()) == pytest.approx(0.4)
+    assert time_parts(100, 130, [50], [60]) == pytest.approx({"in the browser": 0.03})
+    assert sum(time_parts(100, 500, [150], []).values()) == pytest.approx(0.4)
 
 
 # processes ------------------------------------------------------------------------------------------------------------
@@ -135,8 +135,8 @@ def test_files_that_are_shared_count_once_and_what_is_own_counts():
     one = _smaps(("/lib/torch.so", 100, 33, 0), ("/lib/torch.so", 20, 20, 20), ("[heap]", 50, 50, 50), ("", 7, 7, 7))
     other = _smaps(("/lib/torch.so", 80, 26, 0), ("/lib/own.so", 5, 5, 0), ("[heap]", 30, 30, 30))
     # torch: 100 once, 20 that were written to; own.so 5; heaps 80; nameless 7
-    assert together([one, other]) == (100 + 20 + 5 + 80 + 7) * 1024
-    assert together([]) == 0
+    assert total_bytes([one, other]) == (100 + 20 + 5 + 80 + 7) * 1024
+    assert total_bytes([]) == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")
@@ -210,7 +210,7 @@ def test_a_session_refreshes_a_fragment_until_the_page_no_longer_asks():
             sent.append(message)
 
     def tell(session, **values):
-        session._take(forward(**values).SerializeToString())
+        session._receive(forward(**values).SerializeToString())
 
     async def use():
         session = app_sessions.Session("http://127.0.0.1:1", "compare")
@@ -266,7 +266,7 @@ def test_an_unknown_part_is_told_before_anything_starts(monkeypatch):
 
 
 def test_command(monkeypatch, capsys):
-    rows = [measured("first", "first maps", [0.5, 0.6], 0.7), single("nothing", "not here", math.nan, 1, "s")]
+    rows = [repeated_row("first", "first maps", [0.5, 0.6], 0.7), single_row("nothing", "not here", math.nan, 1, "s")]
     asked = []
     monkeypatch.setattr("kdviz.bench.bench_app", lambda *options: asked.append(options) or iter(rows))
     main(["bench", "app", "--quick", "--parts", "compare, stop", "--json"])

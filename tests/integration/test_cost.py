@@ -305,7 +305,7 @@ def test_turns_are_shared_so_that_noise_is(monkeypatch, tiny):
         forms.append(form)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
     settings = Settings(batches=(1,), seconds=1e9)
-    list(timing.timed(tiny, forms, 1, settings, torch.device("cpu")))
+    list(timing.time_forms(tiny, forms, 1, settings, torch.device("cpu")))
     first, second = (np.array(form.times[1, 1]) for form in forms)
     assert len(first) == 60
     assert first.max() > 2.9 * first.min()

@@ -19,7 +19,7 @@ from kdviz.distill import TrainingConfig, experiment_trainer, predict_logits, tr
 from kdviz.distill.experiment_trainer import LabelBudget, ModelSource, labelled_part
 from kdviz.distill.objectives.losses import pooled_logits
 from kdviz.distill.recipes import origin
-from kdviz.distill.stages import joined
+from kdviz.distill.stages import concatenate
 from kdviz.experiment import load_experiment
 from kdviz.models.checkpoints import read_checkpoint
 from kdviz.studies.predictions.evaluation import evaluate
@@ -540,10 +540,10 @@ def test_pseudo_labels_with_a_teacher_that_answers_in_every_step(splits, tmp_pat
 
 def test_joined_samples_keep_their_names_if_both_have_some():
     first, second = coloured(4), coloured(3, 1, "more")
-    both = joined(first, second)
+    both = concatenate(first, second)
     assert (len(both), both.split, both.names) == (7, "train", (*first.names, *second.names))
     assert torch.equal(both.images, torch.cat([first.images, second.images]))
-    assert joined(first, replace(second, names=None)).names is None
+    assert concatenate(first, replace(second, names=None)).names is None
 
 
 # what goes wrong on the way -------------------------------------------------------------------------------------------

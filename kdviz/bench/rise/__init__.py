@@ -15,6 +15,7 @@ from kdviz.bench.rise.forward import SIDE, mobilenet
 from kdviz.bench.rise.memory import memory
 from kdviz.bench.rise.timing import overhead, overheads, same_masks, three_models
 from kdviz.bench.rows import Measurement
+from kdviz.core.vocabulary import Role, Split
 from kdviz.data import bundled_digits
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.models.networks import build_network
@@ -26,42 +27,42 @@ def bench_rise(
     """RISE against the bare forward pass and against RISE as published, row by row.
 
     Args:
-        device: Where the models run.
-        quick: Within a minute on two CPU cores: fewer images, masks and tries, no ResNet50, no memory.
+        device: Device of the models.
+        quick: Finish within a minute on two CPU cores: fewer images, masks and tries, no ResNet50, no memory.
         mobilenet_weights: A torchvision state dict for MobileNetV2. Time does not depend on it; without it the
             weights are random.
-        seed: Of masks and of the choice of images.
+        seed: Seed of masks and of the selection of images.
     """
     experiment = load_experiment("mnist")
     digits = _digits(experiment, 4 if quick else 24, seed).to(device)
-    teacher = experiment.runs["teacher"].on(device)
-    three = {role: run.on(device) for role, run in experiment.runs.items()}
+    teacher = experiment.runs[Role.TEACHER].on(device)
+    models = {role: run.on(device) for role, run in experiment.runs.items()}
     tries = 3 if quick else 5
 
-    yield from overheads(teacher, three, digits[:1], 2000 if quick else 4000, tries)
-    yield three_models(three, digits[:1], tries)
+    yield from overheads(teacher, models, digits[:1], 2000 if quick else 4000, tries)
+    yield three_models(models, digits[:1], tries)
     model = mobilenet(mobilenet_weights).to(device)
     photo = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)).to(device)
     count = 512 if quick else 1024
     yield overhead("overhead_mobilenet_v2", "MobileNetV2, 224 px", {"model": model}, photo, count, tries)
-    same = same_masks(model, photo, 100 if quick else 200, count, 1 if quick else 3)
-    yield same
+    speedup = same_masks(model, photo, 100 if quick else 200, count, 1 if quick else 3)
+    yield speedup
     if not quick:
         resnet = build_network("torchvision/resnet50", classes=1000, channels=3, size=(SIDE, SIDE)).eval().to(device)
         yield overhead("overhead_resnet50", "ResNet50, 224 px", {"model": resnet}, photo, 256, 3)
-    yield from bench_intervals(three["student"], digits[: 2 if quick else 6], quick)
+    yield from bench_intervals(models[Role.STUDENT], digits[: 2 if quick else 6], quick)
     yield from masks_needed("", teacher, digits, (28, 28), 0.5, quick)
-    wide = nn.Sequential(nn.AvgPool2d(SIDE // 28), teacher).eval()
+    teacher_224 = nn.Sequential(nn.AvgPool2d(SIDE // 28), teacher).eval()
     enlarged = F.interpolate(digits[: 2 if quick else 8], size=(SIDE, SIDE))
-    at_224 = list(masks_needed("_224", wide, enlarged, (SIDE, SIDE), 0.5, quick))
+    at_224 = list(masks_needed("_224", teacher_224, enlarged, (SIDE, SIDE), 0.5, quick))
     yield from at_224
     ratio = next(row.value for row in at_224 if row.key == "masks_ratio_r99_224")
     yield Measurement(
         "equal_quality_speedup",
         "time to a map of r = .99, MobileNetV2, 224 px: published code / kdviz",
-        ratio * same.value,
+        ratio * speedup.value,
         "x",
-        {"masks_ratio_r99_224": ratio, "same_masks_speedup": same.value},
+        {"masks_ratio_r99_224": ratio, "same_masks_speedup": speedup.value},
     )
     if not quick:
         for probability in (0.1, 0.2, 0.3):
@@ -71,6 +72,6 @@ def bench_rise(
 
 def _digits(experiment: Experiment, count: int, seed: int) -> Tensor:
     """(count, 1, 28, 28): bundled digits, which no model was trained on, drawn at random."""
-    samples = bundled_digits()["bundled"]
-    chosen = np.random.default_rng(seed).choice(len(samples.labels), count, replace=False)
-    return torch.cat([experiment.preprocess(samples.picture(int(index))) for index in chosen])
+    samples = bundled_digits()[Split.BUNDLED]
+    indices = np.random.default_rng(seed).choice(len(samples.labels), count, replace=False)
+    return torch.cat([experiment.preprocess(samples.picture(int(index))) for index in indices])

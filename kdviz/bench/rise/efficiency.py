@@ -20,19 +20,21 @@ _LEVELS = (0.9, 0.95, 0.99)
 def masks_needed(
     suffix: str, model: nn.Module, images: Tensor, size: tuple[int, int], probability: float, quick: bool
 ) -> Iterator[Measurement]:
-    """Masks for a correlation with a long reference, ours against plain RISE; medians over the images.
+    """Masks needed for a correlation with a long reference, kdviz against plain RISE; medians over the images.
 
     Plain RISE's error falls as 1 / sqrt(n), so that r(n) = 1 / sqrt(1 + c / n): c is measured at the largest n, and
-    gives n for each r. Ours is measured at many n and interpolated.
+    gives n for each r. That of kdviz is measured at many n and interpolated.
     """
-    long, plain_count = (8192, 4096) if quick else (32768, 16384)
+    reference_count, plain_count = (8192, 4096) if quick else (32768, 16384)
     targets = model(images).argmax(1)
-    reference = _map(model, images, targets, RandomMasks(size, probability=probability, seed=999, sampler="auto"), long)
+    reference = _map(
+        model, images, targets, RandomMasks(size, probability=probability, seed=999, sampler="auto"), reference_count
+    )
     plain = RandomMasks(size, probability=probability, seed=1, sampler="iid")
     correlation = _correlation(_map(model, images, targets, plain, plain_count, "rise"), reference)
     constant = plain_count * (1 / correlation.clamp_min(1e-3).square() - 1)
     best = RandomMasks(size, probability=probability, seed=2, sampler="auto")
-    counts = [count for count in _COUNTS if count <= long // 4]
+    counts = [count for count in _COUNTS if count <= reference_count // 4]
     scores = _target_scores(model, images, targets, best, counts[-1])
     ours = [
         float(_correlation(estimate(best.resolve_sampler(count), scores[:, :count]).map, reference).median())
@@ -60,24 +62,24 @@ def masks_needed(
 
 
 def _first(counts: list[int], values: list[float], level: float) -> float:
-    """Where the values first reach the level, between counts on a logarithmic scale; NaN where they don't."""
+    """The count at which the values first reach the level, interpolated on a logarithmic scale; NaN if never."""
     for index, value in enumerate(values):
         if value < level:
             continue
         if index == 0:
             return float(counts[0])
-        before, here = np.log(counts[index - 1]), np.log(counts[index])
+        before, after = np.log(counts[index - 1]), np.log(counts[index])
         share = (level - values[index - 1]) / (value - values[index - 1])
-        return float(np.exp(before + share * (here - before)))
+        return float(np.exp(before + share * (after - before)))
     return float("nan")
 
 
 def _target_scores(model: nn.Module, images: Tensor, targets: Tensor, masks: RandomMasks, count: int) -> Tensor:
-    """(images, count), of each image's target."""
-    explained = {"model": ModelWithActivation(model, softmax)}
-    states = deque(stream_scores(explained, images, None, masks, count), maxlen=1).pop()
+    """Scores of each image's target, (images, count)."""
+    models = {"model": ModelWithActivation(model, softmax)}
+    states = deque(stream_scores(models, images, None, masks, count), maxlen=1).pop()
     scores = states["model"].scores
-    return torch.stack([scores[number, :, target] for number, target in enumerate(targets)])
+    return torch.stack([scores[index, :, target] for index, target in enumerate(targets)])
 
 
 def _map(
@@ -87,8 +89,8 @@ def _map(
 
 
 def _correlation(maps: Tensor, reference: Tensor) -> Tensor:
-    """Of each image's map with its reference, (images,)."""
+    """Correlation of each image's map with its reference, (images,)."""
     first, second = (
-        part.double().flatten(1) - part.double().flatten(1).mean(1, keepdim=True) for part in (maps, reference)
+        values.double().flatten(1) - values.double().flatten(1).mean(1, keepdim=True) for values in (maps, reference)
     )
     return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1))

@@ -1,4 +1,4 @@
-"""Bare forward passes, and how long they take."""
+"""Bare forward passes, and their duration."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def mobilenet(weights: str | None) -> nn.Module:
 
 
 def fast_form(model: nn.Module, probes: Tensor) -> Prepared:
-    """Half precision where it is fast, also for random weights, whose scores hardly differ from mask to mask."""
+    """The model in half precision where that is fast, also with random weights, whose scores hardly vary with masks."""
     automatic = prepare(model, probes)
     if automatic.precision != "float32":
         return automatic
@@ -41,8 +41,8 @@ def fast_form(model: nn.Module, probes: Tensor) -> Prepared:
 def explain_all(models: Mapping[str, Forward], image: Tensor, count: int, precision: str) -> None:
     """Scores of all models and the map of one class of each."""
     masks = RandomMasks((image.shape[2], image.shape[3]), sampler="auto").resolve_sampler(count)
-    explained = {name: ModelWithActivation(model, softmax) for name, model in models.items()}
-    states = deque(stream_scores(explained, image, None, masks, count, precision=precision), maxlen=1).pop()
+    wrapped = {name: ModelWithActivation(model, softmax) for name, model in models.items()}
+    states = deque(stream_scores(wrapped, image, None, masks, count, precision=precision), maxlen=1).pop()
     rows = torch.stack([state.scores[0, :, 0] for state in states.values()])
     _ = estimate(masks, rows).map
 
@@ -61,9 +61,9 @@ def run_bare(form: Prepared, probes: Tensor, size: int, count: int) -> None:
 
 def best_batches(form: Prepared, probes: Tensor) -> list[int]:
     """The three batch sizes with the highest rates."""
-    most = max(16, 8_000_000 // probes[0].numel()) if probes.device.type == "cpu" else 512
+    limit = max(16, 8_000_000 // probes[0].numel()) if probes.device.type == "cpu" else 512
     rates = []
-    for size in (size for size in _BATCHES if size <= most):
+    for size in (size for size in _BATCHES if size <= limit):
         count = max(size, 64)
         run = partial(run_bare, form, probes, size, count)
         run()
@@ -78,7 +78,7 @@ def _seconds(work: Callable[[], None], device: torch.device) -> float:
 
 
 def seconds_in_turn(works: list[Callable[[], None]], tries: int, device: torch.device) -> list[float]:
-    """The least seconds of each, after one round that does not count."""
+    """The least seconds of each, after a warm-up round."""
     for work in works:
         work()
     rounds = [[_seconds(work, device) for work in works] for _ in range(tries)]

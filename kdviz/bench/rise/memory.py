@@ -21,16 +21,16 @@ print(memory_of(sys.argv[1], int(sys.argv[3])))
 """
 
 
-def memory_of(what: str, count: int) -> float:
-    """Peak memory in MB of MobileNetV2 at 224 px above what the ready model has: ``bare`` or by ``rise``; on Linux."""
+def memory_of(kind: str, count: int) -> float:
+    """Peak memory in MB of MobileNetV2 at 224 px above the prepared model: ``bare`` or by ``rise``; on Linux."""
     model = mobilenet(None)
     image = torch.rand(1, 3, SIDE, SIDE)
     probes = image * RandomMasks((SIDE, SIDE)).render(0, 8)
     form = fast_form(model, probes)
     run_bare(form, probes, 4, 4)
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _status("VmRSS")
-    if what == "bare":
+    if kind == "bare":
         run_bare(form, probes, count, 4 * count)
     else:
         explain_all({"model": model}, image, count, form.precision)
@@ -38,13 +38,13 @@ def memory_of(what: str, count: int) -> float:
 
 
 def _status(name: str) -> float:
-    """MB."""
+    """A value of /proc/self/status in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def memory(device: torch.device) -> Iterator[Measurement]:
-    """Peak memory of RISE over that of the bare forward pass, each in a process of its own."""
+    """Peak memory of RISE over that of the bare forward pass, each in a separate process."""
     if device.type != "cpu" or not Path("/proc/self/clear_refs").exists():
         return
     bare = _memory_in_process("bare", 16)
@@ -59,6 +59,6 @@ def memory(device: torch.device) -> Iterator[Measurement]:
         )
 
 
-def _memory_in_process(what: str, count: int) -> float:
-    command = [sys.executable, "-c", _MEMORY_PROGRAM, what, str(torch.get_num_threads()), str(count)]
+def _memory_in_process(kind: str, count: int) -> float:
+    command = [sys.executable, "-c", _MEMORY_PROGRAM, kind, str(torch.get_num_threads()), str(count)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

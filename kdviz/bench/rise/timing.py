@@ -19,10 +19,10 @@ _PUBLISHED_BATCH = 100  # in the published code (github.com/eclique/RISE)
 
 
 def overheads(
-    teacher: nn.Module, three: Mapping[str, nn.Module], digit: Tensor, count: int, tries: int
+    teacher: nn.Module, models: Mapping[str, nn.Module], digit: Tensor, count: int, tries: int
 ) -> Iterator[Measurement]:
     yield overhead("overhead_mnist_teacher", "MNIST teacher", {"teacher": teacher}, digit, count, tries)
-    yield overhead("overhead_mnist_three", "three MNIST models together", three, digit, count, tries)
+    yield overhead("overhead_mnist_three", "three MNIST models together", models, digit, count, tries)
 
 
 def overhead(
@@ -35,13 +35,13 @@ def overhead(
     # Each model's best batch size is measured with the rest, in turn: the choice must not depend on one noisy moment.
     sizes = [(name, size) for name, form in forms.items() for size in best_batches(form, probes)]
 
-    def explained() -> None:
+    def run_rise() -> None:
         explain_all(models, image, count, precision)
 
     bare = [partial(run_bare, forms[name], probes, size, count) for name, size in sizes]
-    ours, *seconds = seconds_in_turn([explained, *bare], tries, image.device)
+    ours, *seconds = seconds_in_turn([run_rise, *bare], tries, image.device)
     best = {
-        name: min((least, size) for least, (whose, size) in zip(seconds, sizes, strict=True) if whose == name)
+        name: min((least, size) for least, (owner, size) in zip(seconds, sizes, strict=True) if owner == name)
         for name in forms
     }
     reference = sum(least for least, _ in best.values())
@@ -60,14 +60,14 @@ def overhead(
     )
 
 
-def three_models(three: Mapping[str, nn.Module], digit: Tensor, tries: int) -> Measurement:
-    """Three models, the maps of all their classes, from so many masks that r is about .99."""
+def three_models(models: Mapping[str, nn.Module], digit: Tensor, tries: int) -> Measurement:
+    """Time of the maps of all classes of three models, from enough masks that r is about .99."""
     count = 512
     masks = RandomMasks((digit.shape[2], digit.shape[3]), sampler="auto")
-    explained = {role: ModelWithActivation(model, softmax) for role, model in three.items()}
+    wrapped = {role: ModelWithActivation(model, softmax) for role, model in models.items()}
 
     def work() -> None:
-        states = deque(stream_scores(explained, digit, None, masks, count), maxlen=1).pop()
+        states = deque(stream_scores(wrapped, digit, None, masks, count), maxlen=1).pop()
         _ = estimate(masks, torch.cat([state.scores[0].T for state in states.values()])).map
 
     (seconds,) = seconds_in_turn([work], max(tries, 5), digit.device)
@@ -81,21 +81,21 @@ def three_models(three: Mapping[str, nn.Module], digit: Tensor, tries: int) -> M
 
 
 def published_rise(model: Forward, image: Tensor, masks: Tensor, probability: float) -> Tensor:
-    """RISE as its authors' code does it: float32, contiguous, batches of 100; (classes, H, W).
+    """RISE as in its authors' code: float32, contiguous, batches of 100; (classes, H, W).
 
     Args:
         model: (n, C, H, W) to probabilities (n, classes).
         image: (1, C, H, W).
-        masks: (N, 1, H, W), all of them, made before.
+        masks: All masks, (N, 1, H, W), computed before.
         probability: Expected value of a mask.
     """
     stack = masks * image  # (N, C, H, W)
-    scores = torch.cat([model(part) for part in stack.split(_PUBLISHED_BATCH)])
+    scores = torch.cat([model(batch) for batch in stack.split(_PUBLISHED_BATCH)])
     return (scores.T @ masks.flatten(1)).unflatten(1, masks.shape[2:]) / len(masks) / probability
 
 
 def same_masks(model: nn.Module, image: Tensor, count: int, ours: int, tries: int) -> Measurement:
-    """Seconds a mask, published code over kdviz; the published code's masks are made beforehand, ours are not."""
+    """Seconds per mask, published code over kdviz; the published code's masks are made beforehand, kdviz's are not."""
     masks = RandomMasks((image.shape[2], image.shape[3])).render(0, count, image.device)
     precision = fast_form(model, image * masks[:8]).precision
 
@@ -103,10 +103,10 @@ def same_masks(model: nn.Module, image: Tensor, count: int, ours: int, tries: in
     def published() -> None:
         published_rise(lambda images: model(images).softmax(1), image, masks, 0.5)
 
-    def explained() -> None:
+    def run_rise() -> None:
         explain_all({"model": model}, image, ours, precision)
 
-    fast, slow = seconds_in_turn([explained, published], tries, image.device)
+    fast, slow = seconds_in_turn([run_rise, published], tries, image.device)
     return Measurement(
         "same_masks_speedup",
         "MobileNetV2, 224 px, the same number of masks: published code / kdviz",

@@ -1,4 +1,4 @@
-"""Losses between a layer of the student and one of the teacher, as pure functions of what the layers put out.
+"""Losses between a layer of the student and one of the teacher, as pure functions of the layers' outputs.
 
 Features are ``maps``, (N, C, H, W), or ``vectors``, (N, D). Each loss is 0 for equal features, lower is better, and the
 teacher's features get no gradient. Where maps have different sizes, both are averaged down to the smaller height and
@@ -31,7 +31,7 @@ class FeatureLoss:
     Attributes:
         function: The pure function: student_features, teacher_features, then its options.
         takes: The kinds of features that it compares, ``maps`` or ``vectors``, the preferred first.
-        equal_widths: The kinds of which both sides must have as many channels, or numbers a vector: a student of
+        equal_widths: The kinds that need the same number of channels, or length of vectors, on both sides: a student of
             another width needs a projection, see :func:`kdviz.distill.objectives.features.build_projection`.
         options: Its settings and their defaults.
     """
@@ -66,7 +66,9 @@ def _between_layers(
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         parameters = inspect.signature(function).parameters.values()
-        options = {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
+        options = {
+            parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
+        }
         feature_losses.add(name, FeatureLoss(function, takes, equal_widths, options))
         return losses.add(name, function)
 
@@ -74,7 +76,7 @@ def _between_layers(
 
 
 def check_feature_options(loss: str, options: Mapping[str, float]) -> None:
-    """Raise when there is no such loss between features, it has no such option, or a value is outside its range."""
+    """Raise when the loss between features or one of its options is unknown, or a value is outside its range."""
     check_known_options(loss, options, feature_losses[loss].options)
     if "degree" in options:
         _check_degree(options["degree"])
@@ -152,10 +154,10 @@ def mmd_loss(student_features: Tensor, teacher_features: Tensor, *, degree: floa
         SettingError: Another degree.
     """
     _check_degree(degree)
-    student, teacher = (_as_sets(one) for one in _comparable(student_features, teacher_features.detach()))
+    student, teacher = (_as_sets(features) for features in _comparable(student_features, teacher_features.detach()))
     _check_widths("mmd", student.mT, teacher.mT)
-    own = _mean_kernel(student, student, degree, offset) + _mean_kernel(teacher, teacher, degree, offset)
-    return (own - 2 * _mean_kernel(student, teacher, degree, offset)).mean()
+    within = _mean_kernel(student, student, degree, offset) + _mean_kernel(teacher, teacher, degree, offset)
+    return (within - 2 * _mean_kernel(student, teacher, degree, offset)).mean()
 
 
 def _check_degree(degree: float) -> None:
@@ -184,7 +186,7 @@ def _mean_squared_product(first: Tensor, second: Tensor) -> Tensor:
     """
     if first.shape[2] > min(first.shape[1], second.shape[1]):
         return (first @ second.mT).square().mean((1, 2))
-    moments = [one.mT @ one / one.shape[1] for one in (first, second)]
+    moments = [vectors.mT @ vectors / vectors.shape[1] for vectors in (first, second)]
     return (moments[0] * moments[1]).sum((1, 2))
 
 
@@ -211,7 +213,9 @@ def relational_loss(
     if student.ndim != 2:
         raise ModelError("relational compares vectors (N, D); average maps over their positions first.")
     relations = zip(_relations(student), _relations(teacher), strict=True)
-    distance, angle = (F.smooth_l1_loss(one, other) for one, other in relations)
+    distance, angle = (
+        F.smooth_l1_loss(student_relation, teacher_relation) for student_relation, teacher_relation in relations
+    )
     return distance_weight * distance + angle_weight * angle
 
 
@@ -242,7 +246,7 @@ def _at_least_float32(features: Tensor) -> Tensor:
 
 
 def _comparable(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as they are, or maps averaged down to the smaller height and width."""
+    """Vectors unchanged, maps averaged down to the smaller height and width."""
     if student.ndim != teacher.ndim or student.ndim not in (2, 4) or len(student) != len(teacher):
         shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
         raise ModelError(f"Features must both be maps (N, C, H, W) or both vectors (N, D) of one N, got {shapes}.")

@@ -1,4 +1,4 @@
-"""Outputs of layers as features that losses compare, and projections between their widths."""
+"""Outputs of layers as the features that losses compare, and projections between their widths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kdviz.distill.objectives.feature_losses import MAPS
 
 
 def as_features(output: Tensor, kind: str) -> Tensor:
-    """What a layer puts out as features: ``maps`` as they are, as ``vectors`` (N, D) maps are averaged over positions.
+    """The output of a layer as features: ``maps`` unchanged, ``vectors`` (N, D) averaged over positions.
 
     Tokens (N, T, D) and the like are flattened.
     """
@@ -25,10 +25,10 @@ def build_projection(student_features: Tensor, teacher_features: Tensor, seed: i
 
     Args:
         student_features, teacher_features: (N, C, H, W) or (N, D), for their shapes and the device.
-        seed: Of its weights, which depend on nothing else.
+        seed: Seed of its weights, which depend on nothing else.
 
     Returns:
-        On the device of the student's features, float32.
+        The projection, float32, on the device of the student's features.
     """
     widths = student_features.shape[1], teacher_features.shape[1]
     with torch.random.fork_rng(devices=[]):

@@ -1,7 +1,7 @@
 """The layers of a network: which one is the head, where its features are, and how to read them during a forward pass.
 
-A layer is named as in ``network.named_modules()`` and means what that module puts out; with ``:input`` behind the name,
-what it takes in. ``layer4`` of a ResNet are its last maps, ``fc:input`` the vectors that its head decides on.
+A layer is named as in ``network.named_modules()`` and stands for that module's output; with ``:input`` after the name,
+for its input. ``layer4`` of a ResNet is its last maps, ``fc:input`` the vectors that its head takes.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ INPUT = ":input"
 
 
 class FeatureHook:
-    """Keeps what layers put out in a forward pass, until it is taken; then nothing of the pass is held.
+    """Keeps the outputs of layers in a forward pass until they are taken; nothing of the pass is held afterwards.
 
     ::
 
-        with FeatureHook(network, ["features", "classifier.5:input"]) as tap:
+        with FeatureHook(network, ["features", "classifier.5:input"]) as hook:
             logits = network(images)
-            maps, vectors = tap.take()
+            maps, vectors = hook.take()
 
-    The network computes what it computes without it. An activation that works in place, right behind a tapped layer,
-    changes what that layer put out; the tap then gives the changed numbers.
+    The network's results do not change. An activation that works in place, right after a hooked layer,
+    changes that layer's output; the hook then gives the changed values.
 
     Args:
         network: The network.
@@ -41,33 +41,33 @@ class FeatureHook:
 
     Raises:
         UnknownNameError: The network has no such layer.
-        ModelError: In a pass, a layer gives or takes no single tensor.
+        ModelError: In a pass, a layer returns or takes something other than a single tensor.
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[str]):
         modules = [_module(network, layer) for layer in layers]
         self._network = type(network).__name__
         self._layers = tuple(layers)
-        self._kept: dict[str, Tensor] = {}
+        self._outputs: dict[str, Tensor] = {}
         self._hooks = [self._hook(module, layer) for module, layer in zip(modules, layers, strict=True)]
 
     def take(self) -> list[Tensor]:
-        """What the layers put out in the last pass, in the order of their names; a second time there is nothing.
+        """The outputs of the layers in the last pass, in the order of their names; each pass is taken once.
 
         Raises:
             ModelError: A layer was not run since.
         """
-        kept, self._kept = self._kept, {}
+        outputs, self._outputs = self._outputs, {}
         for layer in self._layers:
-            if layer not in kept:
+            if layer not in outputs:
                 raise ModelError(f"'{self._network}' did not run its layer '{layer}'; choose one that every pass uses.")
-        return [kept[layer] for layer in self._layers]
+        return [outputs[layer] for layer in self._layers]
 
     def close(self) -> None:
-        """Leave the network as it was, and forget what was not taken."""
+        """Remove the hooks from the network, and forget outputs that were not taken."""
         for hook in self._hooks:
             hook.remove()
-        self._kept = {}
+        self._outputs = {}
 
     def __enter__(self) -> FeatureHook:
         return self
@@ -80,16 +80,16 @@ class FeatureHook:
             return module.register_forward_hook(lambda _, __, output: self._keep(layer, output))
         in_place = getattr(module, "inplace", False)  # then its input is about to be changed
         return module.register_forward_pre_hook(
-            lambda _, given: self._keep(layer, given[0].clone() if in_place else given[0] if given else None)
+            lambda _, inputs: self._keep(layer, inputs[0].clone() if in_place else inputs[0] if inputs else None)
         )
 
-    def _keep(self, layer: str, value: Any) -> None:
-        if not isinstance(value, Tensor):
-            what = "takes in" if layer.endswith(INPUT) else "puts out"
+    def _keep(self, layer: str, output: Any) -> None:
+        if not isinstance(output, Tensor):
+            verb = "takes in" if layer.endswith(INPUT) else "puts out"
             raise ModelError(
-                f"The layer '{layer}' of '{self._network}' {what} {type(value).__name__}, no tensor; choose another."
+                f"The layer '{layer}' of '{self._network}' {verb} {type(output).__name__}, no tensor; choose another."
             )
-        self._kept[layer] = value
+        self._outputs[layer] = output
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Layers:
     Attributes:
         head: The module that makes the logits, a Linear or Conv2d.
         vectors: What it decides on, before a dropout: mostly ``<head>:input``.
-        maps: The last feature maps before it, (N, C, H, W) with H * W > 1; None when there are none.
+        vectors: The head's input, before a dropout: mostly ``<head>:input``.
     """
 
     head: str
@@ -109,25 +109,25 @@ class Layers:
 
 @dataclass(frozen=True)
 class LayerPair:
-    """The layers of a student and its teacher that a feature loss compares, and as what: ``maps`` or ``vectors``."""
+    """The layers of a student and its teacher that a feature loss compares; ``kind`` is ``maps`` or ``vectors``."""
 
     student: str
     teacher: str
     kind: str
 
 
-@dataclass(frozen=True, eq=False)  # one call is equal to itself alone: tensors have no truth value
+@dataclass(frozen=True, eq=False)  # compared by identity: tensors have no truth value
 class _TracedModule:
-    """One module that ran, and its tensors. They are kept to the end of the pass: memory used twice looks the same."""
+    """A module that ran, with its tensors. They are kept to the end of the pass: reused memory would look the same."""
 
     name: str
     module: nn.Module
-    given: Any
+    input: Any
     output: Any
 
 
 def default_layers(network: nn.Module, sample_input: Tensor) -> Layers:
-    """The head, the vectors that it decides on, and the last maps, found by running two samples.
+    """The head, the vectors that it takes, and the last maps, found by running two samples.
 
     The network is left as it is: weights, statistics and the mode of each module.
 
@@ -147,14 +147,14 @@ def default_layers(network: nn.Module, sample_input: Tensor) -> Layers:
 def head_of(network: nn.Module, sample_input: Tensor) -> tuple[str, nn.Module]:
     """The name and the module of the layer that makes the logits: the last Linear or Conv2d that runs.
 
-    Its answer is the logits, or maps of them that are averaged afterwards (SqueezeNet).
+    Its output is the logits, or maps of them that are averaged afterwards (SqueezeNet).
 
     Args:
         network: (N, C, H, W) -> logits (N, classes).
         sample_input: (N, C, H, W), as the network takes it.
 
     Raises:
-        ModelError: The network has no such layer, or goes on computing behind it.
+        ModelError: The network has no such layer, or computes further after it.
     """
     head = _head(network, *_run(network, sample_input))
     return head.name, head.module
@@ -169,7 +169,7 @@ def choose_layers(
     student_layer: str = "",
     teacher_layer: str = "",
 ) -> LayerPair:
-    """The layers that a feature loss compares: the named ones, and where none is named, the default.
+    """The layers that a feature loss compares: the named ones, and the default where none is named.
 
     Maps, if the loss takes them and both networks have them, otherwise vectors. Any layer can serve as vectors.
 
@@ -184,15 +184,15 @@ def choose_layers(
         ModelError: The loss needs maps and a network or a named layer has none, or a network has no head.
     """
     takes = feature_losses[loss].takes
-    own, other = (
+    student_layers, teacher_layers = (
         _candidates(network, sample_input, layer)
         for network, layer in ((student, student_layer), (teacher, teacher_layer))
     )
     for kind in takes:
-        if kind in own and kind in other:
-            return LayerPair(own[kind], other[kind], kind)
-    without, layer = (student, student_layer) if MAPS not in own else (teacher, teacher_layer)
-    raise ModelError(_why_no_maps(loss, without, layer))
+        if kind in student_layers and kind in teacher_layers:
+            return LayerPair(student_layers[kind], teacher_layers[kind], kind)
+    lacking, layer = (student, student_layer) if MAPS not in student_layers else (teacher, teacher_layer)
+    raise ModelError(_why_no_maps(loss, lacking, layer))
 
 
 def _module(network: nn.Module, layer: str) -> nn.Module:
@@ -207,7 +207,7 @@ def _module(network: nn.Module, layer: str) -> nn.Module:
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, afterwards each module's own again: a part may have been frozen in it."""
+    """Evaluation mode; afterwards each module's former mode, since a part may have been frozen in it."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -219,12 +219,12 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def _run(network: nn.Module, sample_input: Tensor) -> tuple[list[_TracedModule], Tensor]:
-    """Two samples through the network: what ran, in the order in which it was done, and the logits."""
+    """Run two samples through the network: the modules in the order in which they finished, and the logits."""
     calls: list[_TracedModule] = []
     hooks = [
         module.register_forward_hook(
-            lambda module, given, output, name=name: calls.append(
-                _TracedModule(name, module, given[0] if given else None, output)
+            lambda module, inputs, output, name=name: calls.append(
+                _TracedModule(name, module, inputs[0] if inputs else None, output)
             )
         )
         for name, module in network.named_modules()
@@ -266,9 +266,9 @@ def _makes_logits(output: Tensor, logits: Any) -> bool:
 
 
 def _vectors(head: _TracedModule, before: list[_TracedModule]) -> str:
-    """The head's input, or that of a dropout in between: a student should not have to teach its dropout."""
+    """The head's input, or that of a dropout in between: a student should not be compared through its dropout."""
     for call in reversed(before):
-        if isinstance(call.module, nn.Dropout) and _same_memory(call.output, head.given):
+        if isinstance(call.module, nn.Dropout) and _same_memory(call.output, head.input):
             return call.name + INPUT
     return head.name + INPUT
 
@@ -279,12 +279,14 @@ def _same_memory(first: Any, second: Any) -> bool:
 
 
 def _last_maps(before: list[_TracedModule]) -> str | None:
-    """The outermost module that gives the last maps, dropout and average apart.
+    """The outermost module that gives the last maps, except for dropout and average pooling.
 
-    None where tokens come after them, or the channels are last: those are no (N, C, H, W).
+    None where tokens come after them, or the channels are last: these are not (N, C, H, W).
     """
-    own = [call for call in before if not isinstance(call.module, nn.Dropout | nn.Dropout2d | nn.AdaptiveAvgPool2d)]
-    for call in reversed(own):
+    candidates = [
+        call for call in before if not isinstance(call.module, nn.Dropout | nn.Dropout2d | nn.AdaptiveAvgPool2d)
+    ]
+    for call in reversed(candidates):
         if isinstance(call.output, Tensor) and call.output.ndim in (3, 4) and call.output.shape[2:].numel() > 1:
             channels_last = type(call.module) in (nn.Linear, nn.LayerNorm)
             return None if call.output.ndim == 3 or channels_last else call.name
@@ -292,21 +294,21 @@ def _last_maps(before: list[_TracedModule]) -> str | None:
 
 
 def _candidates(network: nn.Module, sample_input: Tensor, layer: str) -> dict[str, str]:
-    """Which layer would give which kind of features."""
+    """The layer of a network for each kind of features that it has."""
     if not layer:
         layers = default_layers(network, sample_input)
         return {VECTORS: layers.vectors} | ({MAPS: layers.maps} if layers.maps else {})
-    with FeatureHook(network, [layer]) as tap, torch.no_grad(), _evaluating(network):
+    with FeatureHook(network, [layer]) as hook, torch.no_grad(), _evaluating(network):
         network(sample_input[:2])
-        (output,) = tap.take()
+        (output,) = hook.take()
     is_maps = output.ndim == 4 and output.shape[2:].numel() > 1
     return {VECTORS: layer} | ({MAPS: layer} if is_maps else {})
 
 
 def _why_no_maps(loss: str, network: nn.Module, layer: str) -> str:
     name = type(network).__name__
-    others = [other for other in feature_losses if not feature_losses[other].needs_maps]
-    instead = f"{', '.join(others[:-1])} or {others[-1]}"
+    losses = [loss_name for loss_name in feature_losses if not feature_losses[loss_name].needs_maps]
+    instead = f"{', '.join(losses[:-1])} or {losses[-1]}"
     if layer:
         return f"The layer '{layer}' of '{name}' gives no spatial map for {loss}; choose another, or use {instead}."
     convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())

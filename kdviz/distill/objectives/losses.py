@@ -1,4 +1,4 @@
-"""Losses as pure functions of logits, and what a student's training minimises.
+"""Losses as pure functions of logits, and the sum that a student's training minimises.
 
 A student minimises (1 - alpha) * CE(labels) + alpha * (a loss against its teacher). That sum is written once, in
 :func:`distillation_loss`; the losses against a teacher are the files of
@@ -48,7 +48,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None =
     Args:
         logits: (N, classes).
         labels: int64 (N,).
-        class_weights: (classes,); the mean is then weighted by each label's weight.
+        class_weights: (classes,); the mean is then weighted by the weights of the labels.
     """
     return F.cross_entropy(logits, labels, class_weights)
 
@@ -71,11 +71,11 @@ def label_smoothing_loss(
 
 
 def balanced_weights(labels: Tensor, classes: Sequence[str]) -> Tensor:
-    """N / (classes * count_k), float32 (classes,): every class weighs the same in sum (King & Zeng, 2001, section 4).
+    """N / (classes * count_k), float32 (classes,): equal total weight of all classes (King & Zeng, 2001, section 4).
 
     Args:
         labels: int64 (N,).
-        classes: Their names.
+        classes: Names of the classes.
 
     Raises:
         SettingError: A class has no sample.
@@ -93,22 +93,22 @@ def balanced_weights(labels: Tensor, classes: Sequence[str]) -> Tensor:
 def pooled_logits(teacher_logits: Tensor, temperature: float, weights: Sequence[float] = ()) -> Tensor:
     """Logits whose softened probabilities are the teachers' weighted mean: T * log(classes * sum_k w_k q_k).
 
-    q_k = softmax(teacher_k / T). So any loss against one teacher takes several. You et al. (2017), section 3, with
-    equal weights. The number of classes is only a constant that softmax does not see: without it float32 would have no
-    digits left for the differences where T is high.
+    q_k = softmax(teacher_k / T). So any loss against one teacher works with several. You et al. (2017), section 3, with
+    equal weights. The factor of the number of classes is a constant that softmax ignores: without it float32 would have
+    no digits left for the differences at a high T.
 
     Args:
         teacher_logits: (teachers, N, classes).
         temperature: T > 0.
-        weights: One a teacher, > 0; made to sum to 1. None given: equal.
+        weights: One per teacher, > 0; normalised to sum to 1. Empty: equal weights.
 
     Returns:
         (N, classes).
     """
-    given = torch.tensor(
+    mixture = torch.tensor(
         weights or [1.0] * len(teacher_logits), dtype=teacher_logits.dtype, device=teacher_logits.device
     )
-    log_weights = (given / given.sum()).log()[:, None, None]
+    log_weights = (mixture / mixture.sum()).log()[:, None, None]
     return mean_logits(teacher_logits, temperature, log_weights)
 
 
@@ -151,17 +151,17 @@ def distillation_loss(
 
     Args:
         student_logits: (N, classes).
-        teacher_logits: (N, classes), or (teachers, N, classes) of several.
+        teacher_logits: (N, classes), or (teachers, N, classes) for several.
         labels: int64 (N,).
         temperature: T > 0; softens both distributions.
         alpha: In [0, 1]; 0 is training without a teacher, 1 without labels.
         loss: A name in ``teacher_losses``.
-        options: Of that loss.
-        label_smoothing, class_weights: Of the cross entropy; see :func:`label_smoothing_loss`.
-        teacher_mixture: Of several teachers; see :func:`pooled_logits`.
+        options: Keyword arguments of that loss.
+        label_smoothing, class_weights: Settings of the cross entropy; see :func:`label_smoothing_loss`.
+        teacher_mixture: Weights of several teachers; see :func:`pooled_logits`.
     """
-    one = pooled_logits(teacher_logits, temperature, teacher_mixture) if teacher_logits.ndim == 3 else teacher_logits
-    soft = teacher_losses[loss](student_logits, one, labels, temperature, options or {})
+    pooled = pooled_logits(teacher_logits, temperature, teacher_mixture) if teacher_logits.ndim == 3 else teacher_logits
+    soft = teacher_losses[loss](student_logits, pooled, labels, temperature, options or {})
     return (1 - alpha) * label_smoothing_loss(student_logits, labels, label_smoothing, class_weights) + alpha * soft
 
 
@@ -178,11 +178,11 @@ def check_options(loss: str, options: Mapping[str, float]) -> None:
     check_known_options(loss, options, teacher_losses[loss].options)
 
 
-def check_known_options(loss: str, options: Mapping[str, float], known: Mapping[str, float]) -> None:
-    """Raise :class:`SettingError` when an option is not among ``known``, or a value is outside its range."""
+def check_known_options(loss: str, options: Mapping[str, float], defaults: Mapping[str, float]) -> None:
+    """Raise :class:`SettingError` when an option is not among ``defaults``, or a value is outside its range."""
     for name, value in options.items():
-        if name not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
+        if name not in defaults:
+            has = f"it has {', '.join(defaults)}" if defaults else "it has none"
             raise SettingError(f"The loss '{loss}' has no option '{name}'; {has}.")
         if not 0 <= value < math.inf:
             raise SettingError(f"The option {name} of the loss '{loss}' must be at least 0 and finite, got {value:g}.")

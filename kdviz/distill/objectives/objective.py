@@ -1,4 +1,4 @@
-"""What one step of a training minimises: the labels, the teachers' logits, and their features."""
+"""The loss of a training step: the labels, the teachers' logits, and their features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kdviz.distill.objectives.layers import FeatureHook, choose_layers
 from kdviz.distill.objectives.losses import balanced_weights, distillation_loss, label_smoothing_loss
 
 Normalise = Callable[[Tensor], Tensor]
-_KEPT_READY = 2**29  # bytes of float32 images that are normalised once and kept
+_NORMALISED_BYTES = 2**29  # bytes of float32 images up to which they are normalised once and kept
 
 
 def autocasts(device: torch.device, bf16: str) -> bool:
@@ -35,14 +35,14 @@ class Objective:
         train: The training samples.
         normalise: uint8 (N, C, H, W) -> the networks' input.
         config: The recipe.
-        device: Where the network is.
-        teacher_logits: (len(train), classes) or (teachers, len(train), classes), of the samples as they are.
-        teachers: Networks that answer in every step, on the very images that the student sees. They are needed where
-            these are changed, or where features are compared; the first one's features are.
+        device: Device of the network.
+        teacher_logits: (len(train), classes) or (teachers, len(train), classes), for the samples without augmentation.
+        teachers: Networks that run in every step, on the very images that the student sees. They are needed where
+            images are augmented or features compared; the features of the first one are compared.
 
     Raises:
-        SettingError: The recipe needs teachers that answer in every step, or the logits do not fit the samples.
-        ModelError: A teacher is in training mode, or has no layer as it is needed.
+        SettingError: The recipe needs teachers that run in every step, or the logits do not fit the samples.
+        ModelError: A teacher is in training mode, or lacks the layer to compare.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Objective:
             self._weights = balanced_weights(train.labels, train.classes).to(device)
         self._augment = Augment(config.augment, len(train.classes))
         # Small data sets are normalised once; the first operation of a bfloat16 pass would round them in the same way.
-        ready = not self._augment.names and 4 * self._images.numel() <= _KEPT_READY
-        self._ready = None
-        if ready:
-            half = autocasts(device, config.bf16)
-            self._ready = normalise(self._images).to(torch.bfloat16 if half else torch.float32)
+        fits = not self._augment.names and 4 * self._images.numel() <= _NORMALISED_BYTES
+        self._normalised = None
+        if fits:
+            bf16 = autocasts(device, config.bf16)
+            self._normalised = normalise(self._images).to(torch.bfloat16 if bf16 else torch.float32)
         self._teachers = [teacher.to(device) for teacher in teachers]
         for teacher in self._teachers:
             check_teacher(teacher, train.classes, train.classes)
@@ -76,12 +76,12 @@ class Objective:
         if self._soft is not None:
             self._soft = self._soft.to(device)
         self.projection: nn.Module | None = None
-        self._taps: list[FeatureHook] = []
+        self._hooks: list[FeatureHook] = []
         if config.feature_loss and self._teachers:
             self._compare_features(train)
 
     @property
-    def teaches(self) -> bool:
+    def has_teacher(self) -> bool:
         return self._soft is not None or bool(self._teachers)
 
     def inputs(self, index: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -89,11 +89,11 @@ class Objective:
 
         Args:
             index: int64 (n,), on the CPU or on the device.
-            seed: Of the augmentation.
+            seed: Seed of the augmentation.
         """
         labels = self.labels[index.to(self.labels.device)]
-        if self._ready is not None:
-            return self._ready[index.to(self._ready.device)], labels
+        if self._normalised is not None:
+            return self._normalised[index.to(self._normalised.device)], labels
         pixels = self._images[index.to(self._images.device)]
         if self._augment.names:
             pixels = self._augment.images(pixels, seed)
@@ -101,28 +101,28 @@ class Objective:
         return self._augment.mix(inputs, labels, seed) if self._augment.mixes else (inputs, labels)
 
     def teacher_logits_of(self, inputs: Tensor, index: Tensor, epoch: int) -> Tensor | None:
-        """The teachers' logits of a batch, (n, classes) or (teachers, n, classes); None when they have no say.
+        """The teachers' logits of a batch, (n, classes) or (teachers, n, classes); None when they are not used.
 
         Args:
-            inputs: As :meth:`inputs` gave them.
+            inputs: As returned by :meth:`inputs`.
             index: int64 (n,), on the device.
-            epoch: Decides whether they have.
+            epoch: Epoch, which decides whether they are used.
         """
-        if not self.teaches or not self._config.teaches_in(epoch):
+        if not self.has_teacher or not self._config.teaches_in(epoch):
             return None
-        return self._answers(inputs) if self._teachers else self._soft[..., index, :]  # type: ignore[index]
+        return self._live_logits(inputs) if self._teachers else self._soft[..., index, :]  # type: ignore[index]
 
     def loss(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, epoch: int) -> Tensor:
         """The loss of a batch, whose forward pass was the network's last.
 
         Args:
-            logits: The student's, float32 (n, classes).
-            labels: As :meth:`inputs` gave them.
-            teacher_logits: As :meth:`teacher_logits_of` gave it.
-            epoch: Decides temperature and alpha.
+            logits: The student's logits, float32 (n, classes).
+            labels: As returned by :meth:`inputs`.
+            teacher_logits: As returned by :meth:`teacher_logits_of`.
+            epoch: Epoch, which decides temperature and alpha.
         """
         config = self._config
-        taps = [tap.take()[0] for tap in self._taps[:1]]
+        student_features = [hook.take()[0] for hook in self._hooks[:1]]
         if teacher_logits is None:
             return label_smoothing_loss(logits, labels, config.label_smoothing, self._weights)
         loss = distillation_loss(
@@ -137,53 +137,58 @@ class Objective:
             class_weights=self._weights,
             teacher_mixture=config.teacher_mixture,
         )
-        if not taps:
+        if not student_features:
             return loss
-        return loss + config.feature_weight * self._feature_loss(taps[0], self._taps[1].take()[0])
+        return loss + config.feature_weight * self._feature_loss(student_features[0], self._hooks[1].take()[0])
 
-    def first_answers(self, index: Tensor) -> Tensor | None:
-        """The teachers' logits of some samples as they are, (n, classes) or (teachers, n, classes)."""
+    def first_teacher_logits(self, index: Tensor) -> Tensor | None:
+        """The teachers' logits of some samples without augmentation, (n, classes) or (teachers, n, classes)."""
         if self._teachers:
-            return self._answers(self._normalise(self._images[index.to(self._images.device)].to(self.labels.device)))
+            return self._live_logits(
+                self._normalise(self._images[index.to(self._images.device)].to(self.labels.device))
+            )
         return None if self._soft is None else self._soft[..., index.to(self._soft.device), :]
 
     def close(self) -> None:
-        """Take the taps off the networks."""
-        for tap in self._taps:
-            tap.close()
+        """Remove the hooks from the networks."""
+        for hook in self._hooks:
+            hook.close()
 
     @torch.no_grad()
-    def _answers(self, inputs: Tensor) -> Tensor:
-        answers = [teacher(inputs).float() for teacher in self._teachers]
-        return answers[0] if len(answers) == 1 else torch.stack(answers)
+    def _live_logits(self, inputs: Tensor) -> Tensor:
+        logits = [teacher(inputs).float() for teacher in self._teachers]
+        return logits[0] if len(logits) == 1 else torch.stack(logits)
 
     def _compare_features(self, train: LabelledImages) -> None:
         config, teacher = self._config, self._teachers[0]
-        few = self._normalise(self._images[: min(2, len(train))].to(self.labels.device))
+        inputs = self._normalise(self._images[: min(2, len(train))].to(self.labels.device))
         pair = choose_layers(
             config.feature_loss,
             self._network,
             teacher,
-            few,
+            inputs,
             student_layer=config.student_layer,
             teacher_layer=config.teacher_layer,
         )
         self._kind = pair.kind
-        self._taps = [FeatureHook(self._network, [pair.student]), FeatureHook(teacher, [pair.teacher])]
+        self._hooks = [FeatureHook(self._network, [pair.student]), FeatureHook(teacher, [pair.teacher])]
         was_training = self._network.training
         with torch.no_grad():
-            self._network.eval()(few)
-            teacher(few)
+            self._network.eval()(inputs)
+            teacher(inputs)
         self._network.train(was_training)
-        own, other = (as_features(tap.take()[0], pair.kind) for tap in self._taps)
-        if feature_losses[config.feature_loss].needs_projection(own, other):
-            self.projection = build_projection(own, other, config.seed)
+        student_features, teacher_features = (as_features(hook.take()[0], pair.kind) for hook in self._hooks)
+        if feature_losses[config.feature_loss].needs_projection(student_features, teacher_features):
+            self.projection = build_projection(student_features, teacher_features, config.seed)
 
-    def _feature_loss(self, own: Tensor, other: Tensor) -> Tensor:
-        own, other = as_features(own, self._kind).float(), as_features(other, self._kind)
+    def _feature_loss(self, student_output: Tensor, teacher_output: Tensor) -> Tensor:
+        student_features = as_features(student_output, self._kind).float()
         if self.projection is not None:
-            own = self.projection(own)
-        return feature_losses[self._config.feature_loss](own, other, self._config.feature_options)
+            student_features = self.projection(student_features)
+        teacher_features = as_features(teacher_output, self._kind)
+        return feature_losses[self._config.feature_loss](
+            student_features, teacher_features, self._config.feature_options
+        )
 
 
 def _checked(logits: Tensor | None, train: LabelledImages, config: TrainingConfig, teachers: int) -> Tensor | None:
@@ -192,19 +197,19 @@ def _checked(logits: Tensor | None, train: LabelledImages, config: TrainingConfi
         return None
     if logits is None:
         return None
-    wanted = (len(train), len(train.classes))
-    if logits.ndim not in (2, 3) or logits.shape[-2:] != wanted:
+    shape = (len(train), len(train.classes))
+    if logits.ndim not in (2, 3) or logits.shape[-2:] != shape:
         raise SettingError(
             f"The teacher's logits have shape {tuple(logits.shape)}, but {len(train)} training samples of "
-            f"{len(train.classes)} classes need {wanted}, or such a table for each of several teachers."
+            f"{len(train.classes)} classes need {shape}, or such a table for each of several teachers."
         )
     config.check_teachers(len(logits) if logits.ndim == 3 else 1)
     if config.needs_live_teacher:
-        what = (
+        reason = (
             f"the feature loss '{config.feature_loss}'" if config.feature_loss else f"augmentation '{config.augment}'"
         )
         raise SettingError(
-            f"With {what} the teacher has to answer in every step: it must be a network, not its logits."
+            f"With {reason} the teacher has to answer in every step: it must be a network, not its logits."
         )
     return logits
 
@@ -215,11 +220,11 @@ def freeze(network: nn.Module, trainable: str, head: str) -> None:
     Args:
         network: Its parameters' ``requires_grad`` is set.
         trainable: ``all``, ``head``, or the number of :func:`stages` before the head that are trained too. A norm by
-            itself is none: it goes with the one before it.
+            itself is not counted: it goes with the stage before it.
         head: The name of the head.
 
     Raises:
-        SettingError: It is none of these.
+        SettingError: ``trainable`` is none of these.
     """
     if trainable != "all" and trainable != "head" and not trainable.isdecimal():
         raise SettingError(f"trainable must be all, head or a number of stages, got '{trainable}'.")
@@ -231,23 +236,23 @@ def freeze(network: nn.Module, trainable: str, head: str) -> None:
     for name in reversed(stages(network, head)):
         if not count:
             break
-        part = network.get_submodule(name).requires_grad_(True)
-        count -= any(parameter.ndim > 1 for parameter in part.parameters())
+        stage = network.get_submodule(name).requires_grad_(True)
+        count -= any(parameter.ndim > 1 for parameter in stage.parameters())
 
 
 def stages(network: nn.Module, head: str) -> list[str]:
     """The parts of a network before its head, by name and in order: the blocks of its first lists of blocks.
 
-    A part that is a list (``features`` of MobileNetV2, ``stages`` of ResNetV2) counts as its items, and one that holds
-    the head as what comes before it there.
+    A part that is a list (``features`` of MobileNetV2, ``stages`` of ResNetV2) counts as its items, and a part that
+    holds the head counts as what comes before the head in it.
     """
-    found = []
+    names = []
     for name, child in network.named_children():
         if head == name:
             continue
         if head.startswith(f"{name}."):
-            found += [f"{name}.{inner}" for inner in stages(child, head.removeprefix(f"{name}."))]
+            names += [f"{name}.{inner}" for inner in stages(child, head.removeprefix(f"{name}."))]
             continue
         is_list = isinstance(child, (nn.Sequential, nn.ModuleList))
-        found += [f"{name}.{number}" for number, _ in child.named_children()] if is_list else [name]
-    return [name for name in found if any(True for _ in network.get_submodule(name).parameters())]
+        names += [f"{name}.{number}" for number, _ in child.named_children()] if is_list else [name]
+    return [name for name in names if any(True for _ in network.get_submodule(name).parameters())]

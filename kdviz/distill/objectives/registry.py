@@ -1,4 +1,4 @@
-"""The losses by name. Names are read without torch."""
+"""The losses by name. Names can be read without torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TeacherLoss:
     """A loss between a student's and a teacher's logits, (N, classes) each, as a training uses it.
 
     Attributes:
-        function: The pure function: student_logits, teacher_logits, then what it needs, then its options.
+        function: The pure function: student_logits, teacher_logits, then those of ``needs``, then its options.
         needs: Which of ``labels`` and ``temperature`` it takes.
         options: Its further settings and their defaults.
     """
@@ -35,8 +35,8 @@ class TeacherLoss:
         temperature: float,
         options: Mapping[str, float],
     ) -> Tensor:
-        given = {"labels": labels, "temperature": temperature}
-        needed = {name: given[name] for name in self.needs}
+        inputs = {"labels": labels, "temperature": temperature}
+        needed = {name: inputs[name] for name in self.needs}
         return self.function(student_logits, teacher_logits, **needed, **options)
 
 
@@ -46,7 +46,7 @@ losses: Registry[Callable[..., Tensor]] = Registry("loss")
 teacher_losses: Registry[TeacherLoss] = Registry(
     "distillation loss", "kdviz.distill.objectives.against_teacher", one_per_file=True
 )
-"""Those against a teacher's logits."""
+"""The losses against a teacher's logits."""
 
 
 def register_teacher_loss(name: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
@@ -62,8 +62,10 @@ def register_teacher_loss(name: str) -> Callable[[Callable[..., Tensor]], Callab
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         parameters = list(inspect.signature(function).parameters.values())[2:]
-        options = {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
-        needs = tuple(one.name for one in parameters if one.name not in options)
+        options = {
+            parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
+        }
+        needs = tuple(parameter.name for parameter in parameters if parameter.name not in options)
         teacher_losses.add(name, TeacherLoss(function, needs, options))
         return losses.add(name, function)
 

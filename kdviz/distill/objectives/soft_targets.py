@@ -1,8 +1,8 @@
 """Arithmetic of softened distributions that keeps its digits at any temperature.
 
 At a high temperature T all softened probabilities are close to 1 / classes, and a divergence, which is then some
-1 / T^2, is what is left when logarithms of nearly equal size are subtracted: in float32 nothing is left from T = 1,000
-on. What is here subtracts logits instead, which differ as much at any temperature, and only then divides by T. As T
+1 / T^2, remains after subtracting logarithms of nearly equal size: in float32 nothing remains from T = 1,000
+on. These functions subtract logits instead, which differ as much at any temperature, and only then divides by T. As T
 grows without limit, T^2 * KL becomes the mean squared error of centred logits over 2 (Hinton et al., 2015, eq. 4).
 """
 
@@ -21,7 +21,7 @@ _ENOUGH_IN_FLOAT32 = 6  # (.25)^6 / 8! is 6e-9
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """T^2 * KL(softmax(teacher / T) || softmax(student / T)) of each row, and the teacher's mean of their difference.
+    """T^2 * KL(softmax(teacher / T) || softmax(student / T)) of each row, and the mean difference under the teacher.
 
     Args:
         student, teacher: Logits, (N, classes).
@@ -41,8 +41,8 @@ def label_divergence(
     """T^2 * KL between two distributions over two outcomes, given by their log probabilities, of each row, (N,).
 
     Args:
-        log_student, log_teacher: Of the two outcomes, (N,) each.
-        difference: T * log (q / p) of both outcomes but for a common constant, (N, 2): what keeps its digits.
+        log_student, log_teacher: Log probabilities of the two outcomes, (N,) each.
+        difference: T * log (q / p) of both outcomes up to a common constant, (N, 2), which keeps its digits.
         temperature: T > 0.
     """
     log_p, log_q = torch.stack(log_student, 1), torch.stack(log_teacher, 1)
@@ -58,7 +58,7 @@ def _precise(difference: Tensor, q: Tensor, ordinary: Tensor, temperature: float
     apart, where the exponential could overflow and nothing cancels, it is the ordinary sum.
 
     Args:
-        difference: T * log(q / p) but for a constant of each row, (N, k).
+        difference: T * log(q / p) up to a constant per row, (N, k).
         q: Probabilities, (N, k).
         ordinary: KL by the ordinary sum, (N,).
         temperature: T.
@@ -67,7 +67,7 @@ def _precise(difference: Tensor, q: Tensor, ordinary: Tensor, temperature: float
     centred = difference - mean[:, None]
     near = (centred.detach().abs() <= _NEAR * temperature).all(1)
     ordinary = min(temperature, _LARGEST) ** 2 * ordinary
-    if near.device.type == "cpu" and not near.any():  # asking a GPU would be waiting for it
+    if near.device.type == "cpu" and not near.any():  # on a GPU the question would have to wait for the result
         return ordinary, mean
     centred = torch.where(near[:, None], centred, 0.0)
     scaled = (q * centred.square() * _second_order(-centred / temperature)).sum(1)  # T^2 E_q[g]
@@ -77,11 +77,11 @@ def _precise(difference: Tensor, q: Tensor, ordinary: Tensor, temperature: float
 
 def _second_order(x: Tensor) -> Tensor:
     """(exp(x) - 1 - x) / x^2 for abs(x) <= .25, by its power series: 1 / 2 at 0."""
-    last, *others = reversed(_COEFFICIENTS if x.dtype == torch.float64 else _COEFFICIENTS[:_ENOUGH_IN_FLOAT32])
+    last, *lower = reversed(_COEFFICIENTS if x.dtype == torch.float64 else _COEFFICIENTS[:_ENOUGH_IN_FLOAT32])
     total = x * last
-    for coefficient in others[:-1]:
+    for coefficient in lower[:-1]:
         total = (total + coefficient) * x
-    return total + others[-1]
+    return total + lower[-1]
 
 
 def _logarithm_ratio(x: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""What a training is, and what it leaves on the disk."""
+"""Training runs with their identities, and their files on disk."""

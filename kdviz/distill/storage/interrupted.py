@@ -1,11 +1,11 @@
-"""Trainings of an experiment that were interrupted: kept epoch by epoch, so that the same command goes on with them.
+"""Trainings of an experiment that were interrupted: saved after every epoch, so that the same command continues them.
 
 ::
 
     <experiment>/runs/unfinished/<identity>.pt      the state after the last epoch of one training
 
-The identity is a hash of all that decides the result. Another recipe, other data or other weights are another
-training, which begins afresh. All are removed when the experiment is complete.
+The identity is a hash of everything that decides the result. Another recipe, other data or other weights are another
+training, which starts from the beginning. All files are removed when the experiment is complete.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from kdviz.distill.storage.run_files import NamedCheckpoint, weights_of
 _FOLDER = "unfinished"
 
 
-class Unfinished:
+class UnfinishedTrainings:
     """The unfinished trainings of one experiment.
 
     Args:
         store: The experiment's folder of runs.
-        about: What they share, such as the fingerprints of the data; as JSON holds it.
+        shared: What they have in common, such as fingerprints of the data; JSON values.
     """
 
-    def __init__(self, store: Store, about: Mapping[str, Any]):
-        self._store, self._about = store, dict(about)
+    def __init__(self, store: Store, shared: Mapping[str, Any]):
+        self._store, self._shared = store, dict(shared)
 
     def checkpoint(
         self,
@@ -46,33 +46,33 @@ class Unfinished:
         teachers: Sequence[nn.Module] = (),
         logits: Tensor | None = None,
     ) -> NamedCheckpoint:
-        """Where a training is kept.
+        """The checkpoint of a training.
 
         Args:
-            role: Of the network.
-            network: With the weights that it begins with.
+            role: Role of the network.
+            network: Network with its initial weights.
             config: The recipe.
-            teachers: Those it learns from, trained; they stand for their answers.
-            logits: Of a teacher of which nothing else is known.
+            teachers: Trained networks that it learns from; their weights stand for their logits.
+            logits: Logits of a teacher of which nothing else is known.
         """
         distilled = bool(teachers) or logits is not None
-        never = {"device"} if distilled else {"device", *TEACHER_SETTINGS}
-        everything = {
-            **self._about,
+        ignored = {"device"} if distilled else {"device", *TEACHER_SETTINGS}
+        inputs = {
+            **self._shared,
             "role": role,
             "start": _hash(weights_of(network)),
-            "trained": [name for name, value in network.named_parameters() if value.requires_grad],
+            "trained": [name for name, parameter in network.named_parameters() if parameter.requires_grad],
             "kind": type(network).__name__,
-            "settings": {name: value for name, value in config.to_json().items() if name not in never},
+            "settings": {name: value for name, value in config.to_json().items() if name not in ignored},
             "teachers": [_hash(weights_of(teacher)) for teacher in teachers],
             "logits": "" if logits is None else _hash(np.ascontiguousarray(logits.numpy()).tobytes()),
         }
-        identity = _hash(json.dumps(everything, sort_keys=True).encode())[:16]
+        identity = _hash(json.dumps(inputs, sort_keys=True).encode())[:16]
         return NamedCheckpoint(self._store, f"{_FOLDER}/{identity}.pt")
 
 
 def forget_unfinished(experiment: str | Path) -> None:
-    """Remove what is kept of trainings in an experiment's folder, those of other recipes too."""
+    """Remove the unfinished trainings in an experiment's folder, including those of other recipes."""
     shutil.rmtree(Path(experiment) / "runs" / _FOLDER, ignore_errors=True)
 
 

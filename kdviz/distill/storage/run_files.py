@@ -1,4 +1,4 @@
-"""What a training leaves: its result, its weights, snapshots of epochs, checkpoints."""
+"""Files of a training run: its result, its weights, snapshots of epochs, checkpoints."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def read_array(store: Store, name: str) -> Tensor:
     """Read what :func:`write_array` wrote.
 
     Raises:
-        KdvizError: It is missing or damaged.
+        KdvizError: The file is missing or damaged.
     """
-    content = content_of(store, name)
+    content = read_content(store, name)
     try:
         return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
     except (ValueError, EOFError) as error:
@@ -40,7 +40,7 @@ def read_array(store: Store, name: str) -> Tensor:
 
 
 class NamedCheckpoint:
-    """A training's state in a store, under a name; one that is damaged counts as none."""
+    """The state of a training in a store, under a name; a damaged one counts as missing."""
 
     def __init__(self, store: Store, name: str):
         self._store, self._name = store, name
@@ -66,7 +66,7 @@ class NamedCheckpoint:
 
 
 class StoredCheckpoint(NamedCheckpoint):
-    """That of a run of a study; one that is beyond a snapshot that is missing counts as none, too."""
+    """The checkpoint of a study's run; one that lies beyond a missing snapshot counts as missing, too."""
 
     def __init__(self, store: Store, run: TrainingRun):
         super().__init__(store, f"{run.identity}/checkpoint.pt")
@@ -81,7 +81,7 @@ class StoredCheckpoint(NamedCheckpoint):
 
 
 def read_result(store: Store, identity: str) -> dict[str, Any] | None:
-    """What result.json says of a finished run, or None."""
+    """The content of a finished run's result.json, or None."""
     content = store.read(f"{identity}/result.json")
     if content is None:
         return None
@@ -92,15 +92,17 @@ def read_result(store: Store, identity: str) -> dict[str, Any] | None:
 
 
 def is_finished(store: Store, run: TrainingRun) -> bool:
-    """Whether nothing is left of a run."""
+    """Whether a run is complete."""
     result = read_result(store, run.identity)
     if result is None:
         return False
-    return len(result["curves"]) >= run.config.epochs and all(has_snapshot(store, run, one) for one in run.snapshots)
+    return len(result["curves"]) >= run.config.epochs and all(
+        has_snapshot(store, run, epoch) for epoch in run.snapshots
+    )
 
 
 def has_snapshot(store: Store, run: TrainingRun, epoch: int) -> bool:
-    """Whether the weights and answers after an epoch are kept; the weights are written last."""
+    """Whether the weights and logits after an epoch are stored; the weights are written last."""
     return store.has(f"{run.identity}/{snapshot_name(epoch)}")
 
 
@@ -133,7 +135,7 @@ def weights_of(network: nn.Module) -> bytes:
     return save_safetensors({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
 
 
-def content_of(store: Store, name: str) -> bytes:
+def read_content(store: Store, name: str) -> bytes:
     content = store.read(name)
     if content is None:
         raise KdvizError(f"'{name}' is missing from '{store.url}'; all machines must see the same folder of results.")

@@ -1,4 +1,4 @@
-"""A training with an identity: everything that it depends on."""
+"""A training run, and its identity: a hash of everything that it depends on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdviz.experiment import InputSpec
 _ALWAYS = ("epochs", "batch_size", "learning_rate", "seed")
 
 
-_NEVER = ("device",)  # where it runs is not what it is
+_NEVER = ("device",)  # the device is no part of the identity
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ class TrainingRun:
 
     Attributes:
         role: ``teacher``, ``kd_student`` or ``student``.
-        network: By name.
+        network: Name of the network.
         config: The recipe.
         data: The fingerprint of the data.
-        spec: Of the network's input.
-        teacher: Of a KD student: the name of its teacher's answers in the store, as :func:`teacher_key` gives it.
-        snapshots: Epochs after which the weights are kept, and the answers of a network that was stopped there.
-        teacher_network: By name, where the recipe needs a teacher that answers in every step; its weights are in the
-            store, beside its answers.
+        spec: Specification of the network's input.
+        teacher: For a KD student: the name of its teacher's logits in the store, as :func:`teacher_key` gives it.
+        snapshots: Epochs after which the weights are stored, and the logits of a network stopped there.
+        teacher_network: Name of the teacher's network, where the recipe needs a teacher that runs in every step; its
+            weights are in the store, beside its logits.
         start: The name in the store of the weights that it begins with; empty: fresh ones, from the seed.
 
     A run with snapshots and without a teacher can be prolonged: more epochs and other snapshots are the same run, and
-    what it has of them already is not done again.
+    epochs and snapshots that exist are not computed again.
     """
 
     role: str
@@ -52,12 +52,12 @@ class TrainingRun:
 
     @cached_property
     def identity(self) -> str:
-        """A hash of everything that decides the result, and of nothing else.
+        """A hash of everything that decides the result, and nothing else.
 
-        Settings that have their default are left out, so that a setting added later renames no run; so are those of
+        Settings with their default are left out, so that a setting added later changes no identity; so are those of
         distillation when there is no teacher.
         """
-        everything: dict[str, Any] = {
+        inputs: dict[str, Any] = {
             "network": self.network,
             "data": self.data,
             "input": self.spec.to_json(),
@@ -66,8 +66,8 @@ class TrainingRun:
             "settings": self._settings(),
         }
         if self.start:
-            everything["start"] = self.start
-        text = json.dumps(everything, sort_keys=True, default=str)
+            inputs["start"] = self.start
+        text = json.dumps(inputs, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -79,19 +79,19 @@ class TrainingRun:
         always = _ALWAYS + (("temperature", "alpha", "loss") if self.teacher else ())
         never = (*_NEVER, *(() if self.teacher else TEACHER_SETTINGS), *(("epochs",) if self.can_be_prolonged else ()))
         settings = {}
-        for one in fields(self.config):
-            value = _canonical(getattr(self.config, one.name), getattr(default, one.name))
-            if one.name == "loss_options":  # those at the loss's own defaults say nothing
-                known = teacher_losses[self.config.loss].options
-                value = {name: number for name, number in value.items() if number != known[name]}
-            name = recorded_name(one.name)
-            if name not in never and (name in always or value != getattr(default, one.name)):
+        for setting in fields(self.config):
+            value = _canonical(getattr(self.config, setting.name), getattr(default, setting.name))
+            if setting.name == "loss_options":  # options with the loss's defaults do not count
+                defaults = teacher_losses[self.config.loss].options
+                value = {name: number for name, number in value.items() if number != defaults[name]}
+            name = recorded_name(setting.name)
+            if name not in never and (name in always or value != getattr(default, setting.name)):
                 settings[name] = value
         return settings
 
 
 def _canonical(value: Any, default: Any) -> Any:
-    """One form for what means the same: 4 and 4.0, where numbers need not be whole."""
+    """One form for equal values: 4 and 4.0, where numbers need not be whole."""
     if isinstance(value, Mapping):
         return {name: float(number) for name, number in value.items()}
     if isinstance(default, tuple):
@@ -100,16 +100,16 @@ def _canonical(value: Any, default: Any) -> Any:
 
 
 def data_fingerprint(splits: Mapping[str, LabelledImages]) -> str:
-    """Of all splits together; see :attr:`kdviz.data.LabelledImages.fingerprint`."""
+    """Fingerprint of all splits together; see :attr:`kdviz.data.LabelledImages.fingerprint`."""
     parts = "".join(f"{name}:{samples.fingerprint};" for name, samples in sorted(splits.items()))
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
 def teacher_key(identity: str, epoch: int | None = None) -> str:
-    """The name under which a teacher's answers to the training samples are in the store.
+    """The name in the store of a teacher's logits for the training samples.
 
     Args:
-        identity: Of the run that trained it, or the start of its weights' SHA-256.
-        epoch: After which it was stopped; None: its best.
+        identity: Identity of the run that trained it, or the start of its weights' SHA-256.
+        epoch: Epoch after which it was stopped; None: its best.
     """
     return f"{identity}/logits-train.npy" if epoch is None else f"{identity}/logits-train-{epoch:04d}.npy"

@@ -2,7 +2,7 @@
 
 Occlusion and KernelSHAP perturb the picture and explain the class's probability, as RISE does. The gradient
 methods explain the class's logit, as their papers do: where a probability is near 0 or 1 its gradient vanishes.
-Captum computes; what is here chooses layers and samples, keeps the model as it was, and says why a method does not fit.
+Captum computes; this module chooses layers and samples, leaves the model unchanged, and says why a method does not fit.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from kdviz.explanation.methods import methods
 
 
 class Attribution(NamedTuple):
-    """What a method says about one picture.
+    """The result of a method for one picture.
 
     Attributes:
         map: float32 (H, W).
-        standard_error: float32 (H, W), of the map; zero for a method without randomness.
+        standard_error: float32 (H, W): standard error of the map; zero for a method without randomness.
         halves: float32 (2, H, W), two independent estimates; the map itself, twice, for a method without randomness.
     """
 
@@ -42,7 +42,7 @@ def attribute(
 ) -> Attribution:
     """The map of one class on one picture.
 
-    The model is left as it was, random state too: methods that need hooks work on a copy.
+    The model and the random state are left unchanged: methods that need hooks work on a copy.
 
     Args:
         name: A Captum method in ``methods``.
@@ -68,7 +68,7 @@ def attribute(
         task = AttributionTask(method.title, model, images, base, target, settings)
         try:
             if method.explains == "logit":
-                _need_gradients(task)
+                _require_gradients(task)
             result = method.compute(task).detach().float()
         except KdvizError:
             raise
@@ -77,14 +77,14 @@ def attribute(
             raise task.refused(f"failed on {task.network}: {first_line or type(error).__name__}") from error
     if not torch.isfinite(result).all():
         raise task.refused(f"gave NaN or infinite values on {task.network}.")
-    return _from_repeats(result) if result.ndim == 3 else _certain(result)
+    return _from_repeats(result) if result.ndim == 3 else _deterministic(result)
 
 
 def incompatibility(name: str, model: nn.Module) -> str | None:
-    """Why a method does not fit a model and what to do, in one sentence; None when nothing speaks against it.
+    """Why a method does not fit a model and what to do, in one sentence; None when it fits.
 
-    Only the model's layers are looked at. What shows in a forward pass alone, as an activation that is called as a
-    function, :func:`attribute` finds out.
+    Only the model's layers are examined. What shows only in a forward pass, such as an activation that is called as a
+    function, is found by :func:`attribute`.
 
     Args:
         name: A method in ``methods``.
@@ -100,30 +100,30 @@ def incompatibility(name: str, model: nn.Module) -> str | None:
     return f"{method.title} {reason}" if reason else None
 
 
-def _need_gradients(task: AttributionTask) -> None:
+def _require_gradients(task: AttributionTask) -> None:
     if not task.model(task.inputs).requires_grad:
         raise task.refused(needs_gradients(task.model))
 
 
-def _certain(result: Tensor) -> Attribution:
+def _deterministic(result: Tensor) -> Attribution:
     return Attribution(result, torch.zeros_like(result), result.expand(2, -1, -1).clone())
 
 
 def _from_repeats(repeats: Tensor) -> Attribution:
     """Mean, standard error and halves of independent repeats (n, H, W).
 
-    As everywhere in kdviz the standard error has the quantile of Student's t over that of the normal as a factor, so
-    that map +- 1.96 standard errors is a 95 % interval.
+    The standard error is scaled by the quantile of Student's t over that of the normal distribution, so that
+    map +- 1.96 standard errors is a 95 % interval.
     """
     count = len(repeats)
-    student = stats.t.ppf(0.975, count - 1) / stats.norm.ppf(0.975)
-    error = repeats.std(0) * float(student / np.sqrt(count))
+    t_factor = stats.t.ppf(0.975, count - 1) / stats.norm.ppf(0.975)
+    error = repeats.std(0) * float(t_factor / np.sqrt(count))
     return Attribution(repeats.mean(0), error, torch.stack([repeats[0::2].mean(0), repeats[1::2].mean(0)]))
 
 
 @contextmanager
 def _quiet_captum() -> Iterator[None]:
-    """Captum warns that it sets hooks, which it removes; here they are on a copy besides."""
+    """Silence Captum's warning that it sets hooks: it removes them, and they are on a copy."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Setting (forward, )?backward hooks", category=UserWarning)
         yield

@@ -13,7 +13,7 @@ from kdviz.explanation.method import BASELINE, Method
 if TYPE_CHECKING:
     from torch import Tensor
 
-_INCOMPLETE = 1e-3  # of all attribution: rounding errors of DeepLIFT stay far below
+_INCOMPLETE = 1e-3  # of the total attribution: rounding errors of DeepLIFT stay far below
 _ROUNDING = 1e-5  # of a logit
 
 
@@ -30,8 +30,8 @@ def _attribute(task: AttributionTask) -> Tensor:
     model = copy.deepcopy(task.model)  # others may use the model at the same time
     isolate(task, model, Trace(model, task.inputs))
     logit = model(task.inputs)[0, task.target].abs().item()
-    values, missing = DeepLift(model).attribute(task.inputs, task.baseline, task.target, return_convergence_delta=True)
-    if missing.abs().item() > _INCOMPLETE * values.abs().sum().item() + _ROUNDING * logit:
+    values, delta = DeepLift(model).attribute(task.inputs, task.baseline, task.target, return_convergence_delta=True)
+    if delta.abs().item() > _INCOMPLETE * values.abs().sum().item() + _ROUNDING * logit:
         raise task.refused(
             f"does not add up for {task.network}: it has a layer that Captum has no rule for, for instance an "
             f"activation that is called as a function; use integrated_gradients."

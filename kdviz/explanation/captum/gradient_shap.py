@@ -1,4 +1,4 @@
-"""GradientSHAP: gradients at random points of the line from the baseline, with noise."""
+"""GradientSHAP: gradients at random points on the line from the baseline, with noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _attribute(task: AttributionTask) -> Tensor:
-    """Integrated gradients of the logit at random points of the line, with noise on the picture.
+    """Integrated gradients of the logit at random points on the line, with noise on the picture.
 
     Erion et al. (2021), arXiv:1906.10670, with noise as in SmoothGrad (Smilkov et al., 2017, arXiv:1706.03825): a
     share of the picture's range of values. Summed over channels. -> (REPEATS, H, W).
@@ -23,17 +23,17 @@ def _attribute(task: AttributionTask) -> Tensor:
 
     from kdviz.explanation.captum.random_state import seeded
 
-    count = -(-task.settings["n_samples"] // REPEATS)
-    values = task.inputs.detach()
-    noise = task.settings["noise"] * float(values.max() - values.min())
+    samples = -(-task.settings["n_samples"] // REPEATS)
+    images = task.inputs.detach()
+    noise = task.settings["noise"] * float(images.max() - images.min())
     explainer = GradientShap(task.model)
 
     def mean_of_samples() -> Tensor:
-        total = torch.zeros(task.size, device=values.device)
-        for done in range(0, count, task.at_once):
-            part = min(task.at_once, count - done)
-            total += part * explainer.attribute(values, task.baseline, part, noise, target=task.target)[0].sum(0)
-        return total / count
+        total = torch.zeros(task.size, device=images.device)
+        for start in range(0, samples, task.batch_size):
+            batch = min(task.batch_size, samples - start)
+            total += batch * explainer.attribute(images, task.baseline, batch, noise, target=task.target)[0].sum(0)
+        return total / samples
 
     with seeded(task):
         return torch.stack([mean_of_samples() for _ in range(REPEATS)])

@@ -6,7 +6,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from kdviz.core.language import N_
-from kdviz.explanation.captum.layer_gradcam import late_layer
+from kdviz.explanation.captum.layer_gradcam import find_grad_cam_layer
 from kdviz.explanation.captum.requirements import needs_relu
 from kdviz.explanation.captum.task import AttributionTask
 from kdviz.explanation.method import Method
@@ -26,15 +26,15 @@ def _attribute(task: AttributionTask) -> Tensor:
 
     model = copy.deepcopy(task.model)  # others may use the model at the same time
     trace = Trace(model, task.inputs)
-    late = late_layer(task, model)
-    if not late.convolution:
+    grad_cam_layer = find_grad_cam_layer(task, model)
+    if not grad_cam_layer.convolution:
         raise task.refused(f"needs a convolution near the end, and {task.network} has none there; use layer_gradcam.")
-    layer = model.get_submodule(late.name)
+    module = model.get_submodule(grad_cam_layer.name)
     if trace.functions:
-        called = ", ".join(sorted(trace.functions))
-        raise task.refused(f"needs activations as modules and {task.network} calls {called}; use layer_gradcam.")
+        names = ", ".join(sorted(trace.functions))
+        raise task.refused(f"needs activations as modules and {task.network} calls {names}; use layer_gradcam.")
     isolate(task, model, trace)
-    values = GuidedGradCam(model, layer).attribute(task.inputs, task.target, interpolate_mode="bilinear")
+    values = GuidedGradCam(model, module).attribute(task.inputs, task.target, interpolate_mode="bilinear")
     return values[0].sum(0)
 
 

@@ -24,7 +24,7 @@ def _attribute(task: AttributionTask) -> Tensor:
         task.baseline,
         task.target,
         n_steps=task.settings["n_steps"],
-        internal_batch_size=task.at_once,
+        internal_batch_size=task.batch_size,
     )
     return values[0].sum(0)
 

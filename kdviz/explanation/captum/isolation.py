@@ -1,4 +1,4 @@
-"""A copy of a model whose layers suit Captum's hooks: each call of a non-linear layer has a layer of its own."""
+"""A copy of a model that suits Captum's hooks: each call of a non-linear layer gets a separate layer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Trace(TorchFunctionMode):
         handles += [leaf.register_forward_hook(self._leave) for leaf in leaves]
         with torch.no_grad(), self:
             model(inputs)
-        for handle in handles:  # the model is a copy: after an error nobody needs it
+        for handle in handles:  # not in a finally: after an error the model, a copy, is not used
             handle.remove()
 
     def _enter(self, *_: object) -> None:
@@ -50,7 +50,7 @@ class Trace(TorchFunctionMode):
 
 
 def isolate(task: AttributionTask, model: nn.Module, trace: Trace) -> None:
-    """Give each call of a non-linear layer of ``model``, a copy of the task's, a layer of its own."""
+    """Give each call of a non-linear layer of ``model``, a copy of the task's model, a separate layer."""
     calls = Counter(layer for layer, _ in trace.layers if type(layer) in activations_with_rules() + _POOLS)
     replaced = {layer: _Isolated(layer, count) for layer, count in calls.items()}
     for parent in list(model.modules()):
@@ -58,17 +58,17 @@ def isolate(task: AttributionTask, model: nn.Module, trace: Trace) -> None:
             if child in replaced:
                 setattr(parent, name, replaced[child])
     with torch.no_grad():
-        same = torch.allclose(model(task.inputs), task.model(task.inputs), rtol=1e-3, atol=1e-6)
-    if not same:
+        unchanged = torch.allclose(model(task.inputs), task.model(task.inputs), rtol=1e-3, atol=1e-6)
+    if not unchanged:
         raise task.refused(
             f"cannot follow {task.network}, where a layer overwrites what another one reads; set its inplace to False."
         )
 
 
 class _Isolated(nn.Module):
-    """A layer whose calls do not meet in Captum's hooks.
+    """A layer whose calls are separate in Captum's hooks.
 
-    Captum keeps one input and one output a layer, so a layer that is called twice, as ResNet's ReLUs are, must be two.
+    Captum keeps one input and one output per layer, so a layer that is called twice, as ResNet's ReLUs, must be two.
     And it replaces the gradient of the layer's input tensor, so that tensor must have no other reader.
     """
 
@@ -84,7 +84,7 @@ class _Isolated(nn.Module):
 
 
 def _with_rule(layer: nn.Module) -> nn.Module:
-    """The same function, from layers for which Captum's rules are right."""
+    """The same function, built from layers for which Captum's rules are correct."""
     if isinstance(layer, nn.ReLU6):
         return _SixFromReLUs()
     if isinstance(layer, nn.MaxPool2d) and not layer.return_indices:
@@ -106,7 +106,7 @@ class _SixFromReLUs(nn.Module):
 class _SeparateWindows(nn.Module):
     """Max pooling with its windows laid out side by side.
 
-    Where windows overlap, Captum's rule keeps the contribution of one of them and loses the others'.
+    Where windows overlap, Captum's rule keeps the contribution of one of them and loses those of the others.
     """
 
     def __init__(self, pool: nn.MaxPool2d):
@@ -119,14 +119,14 @@ class _SeparateWindows(nn.Module):
         self.pool = nn.MaxPool2d((self.kernel[0] * self.kernel[1], 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        pooled = F.max_pool2d(images, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode).shape
-        padded = F.pad(images, self._margins(images, pooled), value=torch.finfo(images.dtype).min)
+        pooled_shape = F.max_pool2d(images, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode).shape
+        padded = F.pad(images, self._margins(images, pooled_shape), value=torch.finfo(images.dtype).min)
         windows = F.unfold(padded, self.kernel, self.dilation, stride=self.stride)
-        windows = windows.view(*pooled[:2], -1, windows.shape[-1])  # (N, C, places in a window, windows)
-        return self.pool(windows).view(pooled)
+        windows = windows.view(*pooled_shape[:2], -1, windows.shape[-1])  # (N, C, positions in a window, windows)
+        return self.pool(windows).view(pooled_shape)
 
     def _margins(self, images: Tensor, pooled: torch.Size) -> list[int]:
-        """Left, right, top, bottom: as far as the first and the last window reach beyond the picture."""
+        """Padding left, right, top, bottom: as far as the first and the last window reach beyond the picture."""
         margins = []
         for axis in (1, 0):
             last = (pooled[axis + 2] - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _attribute(task: AttributionTask) -> Tensor:
     """Shapley values of the probability for the cells of a grid; each pixel gets the value of its cell.
 
-    Lundberg & Lee (2017), arXiv:1705.07874, section 4.1. Each repeat is a regression of its own. -> (REPEATS, H, W).
+    Lundberg & Lee (2017), arXiv:1705.07874, section 4.1. Each repeat is a separate regression. -> (REPEATS, H, W).
     """
     import torch
     from captum.attr import KernelShap
@@ -35,7 +35,7 @@ def _attribute(task: AttributionTask) -> Tensor:
                 task.target,
                 feature_mask=cells.expand_as(task.inputs),
                 n_samples=count,
-                perturbations_per_eval=task.at_once,
+                perturbations_per_eval=task.batch_size,
                 return_input_shape=False,
             )
             for _ in range(REPEATS)
@@ -44,15 +44,15 @@ def _attribute(task: AttributionTask) -> Tensor:
 
 
 def _cells(task: AttributionTask) -> Tensor:
-    """The number of each pixel's cell, (H, W)."""
+    """The index of each pixel's cell, (H, W)."""
     import torch
 
     grid, (height, width) = task.settings["grid"], task.size
     if grid > min(height, width):
         raise task.refused(f"with grid {grid} does not fit a picture of {height} × {width} pixels; use fewer cells.")
-    least = 2 * REPEATS * grid**2  # each repeat's regression has grid² unknowns
-    if task.settings["n_samples"] < least:
-        raise task.refused(f"with grid {grid} needs n_samples of at least {least}; use more samples or fewer cells.")
+    minimum = 2 * REPEATS * grid**2  # each repeat's regression has grid² unknowns
+    if task.settings["n_samples"] < minimum:
+        raise task.refused(f"with grid {grid} needs n_samples of at least {minimum}; use more samples or fewer cells.")
     device = task.inputs.device
     rows = torch.arange(height, device=device) * grid // height
     columns = torch.arange(width, device=device) * grid // width
@@ -60,19 +60,19 @@ def _cells(task: AttributionTask) -> Tensor:
 
 
 class _LeastSquares:
-    """The linear model that KernelSHAP fits, without scikit-learn, which Captum's own needs."""
+    """The linear model that KernelSHAP fits, without scikit-learn, which Captum's default needs."""
 
     def fit(self, train_data: DataLoader, **_: object) -> None:
         import torch
 
-        # One batch: which cells are kept (n, cells), scores (n,), and weights (n,). On the CPU, as only there
+        # A single batch: which cells are kept (n, cells), scores (n,), and weights (n,). On the CPU, as only there
         # can torch solve a system whose rank is not full.
         (batch,) = train_data
-        kept, scores, weights = (part.cpu().double() for part in batch)
+        kept, scores, weights = (column.cpu().double() for column in batch)
         design = torch.cat([kept, torch.ones(len(kept), 1, dtype=kept.dtype)], 1)
         root = weights.sqrt()[:, None]
         solution = torch.linalg.lstsq(design * root, scores[:, None] * root, driver="gelsd").solution
-        self._values = solution[:-1, 0].to(batch[1])  # less the intercept
+        self._values = solution[:-1, 0].to(batch[1])  # without the intercept
 
     def representation(self) -> Tensor:
         return self._values

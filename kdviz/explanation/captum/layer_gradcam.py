@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 
 def _attribute(task: AttributionTask) -> Tensor:
-    """Channels of the last layer with places, weighted by the mean gradient of the logit; enlarged bilinearly.
+    """Channels of the last layer with positions, weighted by the mean gradient of the logit; upsampled bilinearly.
 
     Selvaraju et al. (2017), arXiv:1610.02391. Without evidence against the class (ReLU), as published, unless ``relu``
     is off. The layer is the last convolution; where that is far from the end, as a transformer's patch embedding is,
-    tokens on their grid, without those of the class (see :mod:`kdviz.explanation.gradcam_layers`). -> (H, W).
+    tokens on their grid, without class tokens (see :mod:`kdviz.explanation.captum.gradcam_layers`). -> (H, W).
     """
     from captum.attr import LayerAttribution
 
     from kdviz.explanation.captum.gradcam_layers import output_and_gradient
 
     model = copy.deepcopy(task.model)  # others may use the model at the same time
-    layer = late_layer(task, model)
-    output, slope = output_and_gradient(model, layer, task.inputs, task.target)
-    values = (slope.mean((2, 3), keepdim=True) * output).sum(1, keepdim=True)
+    layer = find_grad_cam_layer(task, model)
+    output, gradient = output_and_gradient(model, layer, task.inputs, task.target)
+    values = (gradient.mean((2, 3), keepdim=True) * output).sum(1, keepdim=True)
     values = values.relu() if task.settings["relu"] == "on" else values
     return LayerAttribution.interpolate(values, task.size, "bilinear")[0, 0]
 
 
-def late_layer(task: AttributionTask, model: nn.Module) -> Layer:
-    """The layer that Grad-CAM looks at, of a copy of the task's model."""
+def find_grad_cam_layer(task: AttributionTask, model: nn.Module) -> Layer:
+    """The layer that Grad-CAM uses, in a copy of the task's model."""
     from kdviz.explanation.captum.gradcam_layers import find_layer
 
     layer = find_layer(model, task.inputs, task.target)

@@ -28,9 +28,9 @@ def _attribute(task: AttributionTask) -> Tensor:
         strides=(channels, step, step),
         baselines=task.baseline,
         target=task.target,
-        perturbations_per_eval=task.at_once,
+        perturbations_per_eval=task.batch_size,
     )
-    return values[0, 0]  # a square goes through all channels, and each of them gets its whole effect
+    return values[0, 0]  # a square covers all channels, and each channel gets its whole effect
 
 
 METHOD = Method(

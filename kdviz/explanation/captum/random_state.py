@@ -11,21 +11,21 @@ import torch
 
 from kdviz.explanation.captum.task import AttributionTask
 
-_random_state = threading.RLock()
+_lock = threading.RLock()
 
 
 @contextmanager
 def seeded(task: AttributionTask) -> Iterator[None]:
-    """Numbers from the task's seed; torch's and NumPy's own random state is the same afterwards."""
-    with _random_state:  # it is global: two threads that seed it would get each other's numbers
-        before = np.random.get_state()  # noqa: NPY002 (Captum's GradientShap draws from NumPy's global state)
+    """Seed torch and NumPy with the task's seed, and restore their random states afterwards."""
+    with _lock:  # the state is global: two threads that seed it would get each other's numbers
+        state = np.random.get_state()  # noqa: NPY002 (Captum's GradientShap draws from NumPy's global state)
         device = task.inputs.device
         try:
             with torch.random.fork_rng([device] if device.type == "cuda" else []):
                 _seed(task.settings["seed"], device)
                 yield
         finally:
-            np.random.set_state(before)  # noqa: NPY002
+            np.random.set_state(state)  # noqa: NPY002
 
 
 def _seed(seed: int, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""What a method is to explain: one picture, one class, one model. Reading this module does not import torch."""
+"""The task of a method: one picture, one class, one model. Reading this module does not import torch."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from kdviz.explanation.captum.requirements import model_name
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_VALUES_AT_ONCE = 2_000_000  # of the pictures in one pass
-_MOST_AT_ONCE = 128
+_BATCH_VALUES = 2_000_000  # input values in a forward pass
+_LARGEST_BATCH = 128
 
 
 @dataclass(frozen=True)
 class AttributionTask:
-    """What is to be explained.
+    """What is to be explained, and how.
 
     Attributes:
         title: Title of the method, for messages.
         model: (N, C, H, W) to logits (N, classes), in eval mode.
-        inputs: (1, C, H, W), as the model takes it; it takes a gradient.
+        inputs: (1, C, H, W), as the model takes it; it requires a gradient.
         baseline: (1, C, H, W), what a removed pixel becomes.
         target: Index of the class.
         settings: All settings of the method.
@@ -41,7 +41,7 @@ class AttributionTask:
         return self.model(images).float().softmax(1)
 
     def refused(self, reason: str) -> SettingError:
-        """The error that says why the method does not fit: ``reason`` is the rest of a sentence that begins with it."""
+        """The error for a method that does not fit; ``reason`` continues a sentence that begins with its title."""
         return SettingError(f"{self.title} {reason}")
 
     @property
@@ -55,6 +55,6 @@ class AttributionTask:
         return self.inputs.shape[2], self.inputs.shape[3]
 
     @property
-    def at_once(self) -> int:
-        """Pictures in one pass. Random methods depend on it, so it depends on nothing but the picture's size."""
-        return max(1, min(_MOST_AT_ONCE, _VALUES_AT_ONCE // self.inputs.numel()))
+    def batch_size(self) -> int:
+        """Pictures in one forward pass. Random methods depend on it, so it depends on the picture's size alone."""
+        return max(1, min(_LARGEST_BATCH, _BATCH_VALUES // self.inputs.numel()))

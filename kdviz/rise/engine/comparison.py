@@ -1,4 +1,4 @@
-"""Whether a prepared copy gives the scores of its model."""
+"""Comparison of a prepared copy's scores with those of its model."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def float_scores(output: Any) -> Tensor:
     return output.float()
 
 
-def same_scores(expected: Tensor, got: Tensor, precision: str) -> bool:
-    """Whether the copy's scores are the model's, but for rounding that is far below their spread over the masks."""
-    if got.shape != expected.shape or not torch.isfinite(got).all():
+def same_scores(expected: Tensor, scores: Tensor, precision: str) -> bool:
+    """Whether the copy's scores equal the model's, up to rounding far below their spread over the masks."""
+    if scores.shape != expected.shape or not torch.isfinite(scores).all():
         return False
     spread = (expected - expected.mean(0)).square().mean().sqrt()
-    error = (got - expected).square().mean().sqrt()
+    error = (scores - expected).square().mean().sqrt()
     return bool(error <= spread * (_TOLERANCE if precision != "float32" else 1e-3) + 1e-6 * expected.abs().max())

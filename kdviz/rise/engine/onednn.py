@@ -18,34 +18,37 @@ _OPERATORS = (
 
 
 class _Convolution(nn.Module):
-    """A convolution, what is added to it, and its activation in one oneDNN call, with weights laid out for it."""
+    """A convolution, a residual sum and its activation in one oneDNN call, with weights in its memory layout."""
 
     def __init__(self, source: nn.Conv2d, activation: tuple[str, list[float]], residual: bool):
         super().__init__()
         if source.padding == "same":  # odd kernels only: see _fusible
-            padding = [d * (k - 1) // 2 for d, k in zip(source.dilation, source.kernel_size, strict=True)]
+            padding = [
+                dilation * (kernel - 1) // 2
+                for dilation, kernel in zip(source.dilation, source.kernel_size, strict=True)
+            ]
         else:
             padding = list(source.padding)  # type: ignore[arg-type]
         self.source = source
         self.residual = residual
         self.activation = activation
-        self.where = (padding, list(source.stride), list(source.dilation), source.groups)
+        self.geometry = (padding, list(source.stride), list(source.dilation), source.groups)
         self.packed: Tensor | None = None
 
     def forward(self, images: Tensor, added: Tensor | None = None) -> Tensor:
         if self.packed is None:
-            self.packed = torch.ops.mkldnn._reorder_convolution_weight(self.source.weight, *self.where, images.shape)
+            self.packed = torch.ops.mkldnn._reorder_convolution_weight(self.source.weight, *self.geometry, images.shape)
         name, scalars = self.activation
         if added is None:
             return torch.ops.mkldnn._convolution_pointwise(
-                images, self.packed, self.source.bias, *self.where, name, scalars, ""
+                images, self.packed, self.source.bias, *self.geometry, name, scalars, ""
             )
         return torch.ops.mkldnn._convolution_pointwise.binary(
             images,
             added,
             self.packed,
             self.source.bias,
-            *self.where,
+            *self.geometry,
             "add",
             1.0,
             None if name == "none" else name,
@@ -79,24 +82,24 @@ class _PairwiseMaxPool(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         step = self.stride
-        last = [step * ((side - 2) // step) + 1 for side in images.shape[2:]]
-        across = torch.maximum(images[:, :, : last[0] : step], images[:, :, 1 : last[0] + 1 : step])
-        return torch.maximum(across[..., : last[1] : step], across[..., 1 : last[1] + 1 : step])
+        stops = [step * ((side - 2) // step) + 1 for side in images.shape[2:]]
+        across = torch.maximum(images[:, :, : stops[0] : step], images[:, :, 1 : stops[0] + 1 : step])
+        return torch.maximum(across[..., : stops[1] : step], across[..., 1 : stops[1] + 1 : step])
 
 
 def has_onednn_operators() -> bool:
-    """Whether this torch has the operators that fused layers call. They are private: a later torch may lack them."""
+    """Whether this torch has the operators that fused layers call. They are private: later torch may lack them."""
     return all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
 
 
 def fuse_for_onednn(model: nn.Module) -> nn.Module:
-    """Replace layers of a traced model by faster ones that compute the same.
+    """Replace layers of a traced model by faster ones with the same results.
 
     Args:
         model: A traced model on the CPU; it is changed in place.
 
     Returns:
-        The model. One that is not traced, or on a torch without the private oneDNN operators, is returned as it is.
+        The model. A model that is not traced, or on a torch without the private oneDNN operators, is returned as it is.
     """
     if not isinstance(model, fx.GraphModule) or not has_onednn_operators():
         return model
@@ -125,33 +128,33 @@ def _first(value: Any) -> int:
 
 
 def _is_two_by_two(layer: nn.MaxPool2d) -> bool:
-    plain = layer.padding in (0, (0, 0)) and layer.dilation in (1, (1, 1)) and not layer.ceil_mode
-    return plain and layer.kernel_size in (2, (2, 2)) and layer.stride in (1, 2, (1, 1), (2, 2))
+    default = layer.padding in (0, (0, 0)) and layer.dilation in (1, (1, 1)) and not layer.ceil_mode
+    return default and layer.kernel_size in (2, (2, 2)) and layer.stride in (1, 2, (1, 1), (2, 2))
 
 
 def _replace_convolution(model: fx.GraphModule, node: fx.Node, layer: nn.Conv2d, modules: dict[str, nn.Module]) -> None:
-    last, added = node, None
+    last, addend = node, None
     user = _only_user(node)
     if user is not None and user.op == "call_function" and user.target in (operator.add, operator.iadd, torch.add):
-        others = [argument for argument in user.args if argument is not node]
-        if len(others) == 1 and isinstance(others[0], fx.Node) and not user.kwargs:
-            last, added = user, others[0]
-    final, activation = _activation_after(last, modules, only=("relu",) if added is not None else None)
-    arguments = (*node.args, *([added] if added is not None else []))
-    _replace(model, node, final, _Convolution(layer, activation, added is not None), arguments)
+        operands = [argument for argument in user.args if argument is not node]
+        if len(operands) == 1 and isinstance(operands[0], fx.Node) and not user.kwargs:
+            last, addend = user, operands[0]
+    final, activation = _activation_after(last, modules, only=("relu",) if addend is not None else None)
+    arguments = (*node.args, *([addend] if addend is not None else []))
+    _replace(model, node, final, _Convolution(layer, activation, addend is not None), arguments)
 
 
 def _replace(model: fx.GraphModule, node: fx.Node, last: fx.Node, layer: nn.Module, arguments: Any) -> None:
-    """``layer`` takes the place of the nodes from ``node`` to ``last``."""
+    """Replace the nodes from ``node`` to ``last`` by ``layer``."""
     name = f"fused_{node.name}"
     model.add_module(name, layer)
     with model.graph.inserting_after(last):
         new = model.graph.call_module(name, tuple(arguments))
     last.replace_all_uses_with(new)
-    while last is not node:  # what is between has one user each, and goes with it
-        before = next(source for source in last.all_input_nodes if source is node or node in source.all_input_nodes)
+    while last is not node:  # the nodes between have one user each
+        previous = next(source for source in last.all_input_nodes if source is node or node in source.all_input_nodes)
         model.graph.erase_node(last)
-        last = before
+        last = previous
     model.graph.erase_node(node)
 
 
@@ -162,7 +165,7 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 def _activation_after(
     node: fx.Node, modules: dict[str, nn.Module], only: tuple[str, ...] | None = None
 ) -> tuple[fx.Node, tuple[str, list[float]]]:
-    """The activation that alone uses a node, and its name and numbers for oneDNN; the node and ``none`` without one."""
+    """The activation that alone uses a node, with oneDNN's name and numbers; without one, the node and ``none``."""
     user = _only_user(node)
     activation = None
     if user is not None and user.op == "call_module":
@@ -175,7 +178,7 @@ def _activation_after(
 
 
 def _onednn_name(layer: nn.Module | None) -> tuple[str, list[float]] | None:
-    if isinstance(layer, nn.Hardtanh):  # ReLU6 is one
+    if isinstance(layer, nn.Hardtanh):  # ReLU6 is a subclass
         return "hardtanh", [float(layer.min_val), float(layer.max_val)]
     names = {nn.ReLU: "relu", nn.SiLU: "swish", nn.Hardswish: "hardswish", nn.Sigmoid: "sigmoid", nn.Tanh: "tanh"}
     name = names.get(type(layer))  # type: ignore[arg-type]

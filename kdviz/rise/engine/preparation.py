@@ -26,7 +26,7 @@ from kdviz.rise.settings import PRECISIONS
 
 Forward = Callable[..., Tensor]
 _log = logging.getLogger(__name__)
-_SMALL_MODEL = 20_000_000  # parameters: launches, not arithmetic, may be what a GPU waits for
+_SMALL_MODEL = 20_000_000  # parameters: below, a GPU may wait for launches and not for arithmetic
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +34,9 @@ class Prepared:
     """A way to run a model.
 
     Attributes:
-        forward: (N, C, H, W) in ``dtype``, and channels last if so, to scores float32.
-        dtype: Of the images.
-        channels_last: Whether the images' memory has channels last.
+        forward: (N, C, H, W) in ``dtype`` and memory layout to scores float32.
+        dtype: Data type of the images.
+        channels_last: Whether the images' memory layout is channels last.
         precision: ``float32``, ``bfloat16`` or ``float16``.
     """
 
@@ -47,17 +47,17 @@ class Prepared:
 
 
 def as_given(forward: Forward) -> Prepared:
-    """A callable as it is, fed with float32."""
+    """An unchanged callable, on float32 inputs."""
     return Prepared(forward, torch.float32, False, "float32")
 
 
 def prepare(forward: Forward, images: Tensor, precision: str = "auto") -> Prepared:
-    """The fastest way to run a model that gives the same scores; remembered for as long as the model lives unchanged.
+    """The fastest way to run a model with the same scores; remembered for as long as the model lives unchanged.
 
     Args:
         forward: An ``nn.Module`` of one input is prepared; any other callable is taken as given.
-        images: (n, C, H, W) float32, on the device: pictures of the kind that it will see, masked in different ways.
-        precision: ``auto``, or one that is forced.
+        images: (n, C, H, W) float32, on the device: pictures of the kind that it will see, under different masks.
+        precision: ``auto``, or a forced precision.
 
     Raises:
         SettingError: No such precision.
@@ -73,15 +73,15 @@ def prepare(forward: Forward, images: Tensor, precision: str = "auto") -> Prepar
     if torch.equal(images[1:], images[:-1]):  # a picture that is its own baseline: nothing to compare copies on
         return _original(forward, precision)
     key = (precision, images.device, tuple(images.shape[1:]), torch.get_num_threads(), _state(forward))
-    kept = _prepared.setdefault(forward, {})
-    prepared = kept.get(key)
-    if prepared is None and key not in kept:
-        kept.clear()  # the model has changed, or is used in another way: one copy of each is enough
-        prepared = kept[key] = _best_copy(forward, images, precision)
-    return prepared or _original(forward, precision)  # not kept[key]: another thread may have cleared it
+    copies = _prepared.setdefault(forward, {})
+    prepared = copies.get(key)
+    if prepared is None and key not in copies:
+        copies.clear()  # the model has changed, or is used in another way: one copy is enough
+        prepared = copies[key] = _best_copy(forward, images, precision)
+    return prepared or _original(forward, precision)  # not copies[key]: another thread may have cleared it
 
 
-# Values must not refer to their model, or it would live for ever: None means that there is no copy.
+# Values must not refer to their model, or it would never be freed: None means that there is no copy.
 _prepared: weakref.WeakKeyDictionary[nn.Module, dict[Any, Prepared | None]] = weakref.WeakKeyDictionary()
 
 
@@ -97,43 +97,43 @@ def check_evaluation_mode(model: nn.Module) -> None:
 
 
 def _state(model: nn.Module) -> tuple[Any, ...]:
-    """Changes when the weights do: places and versions of all tensors, and norms, for changes through ``.data``."""
+    """A key that changes with the weights: addresses, versions and norms (for changes of ``.data``)."""
     tensors = [*model.parameters(), *model.buffers()]
     with torch.no_grad():
-        real = [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
-        norms = torch.stack([tensor.norm().float() for tensor in real]).tolist() if real else []
+        floating = [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+        norms = torch.stack([tensor.norm().float() for tensor in floating]).tolist() if floating else []
     versions = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
     return (*versions, *norms)
 
 
 def _best_copy(model: nn.Module, images: Tensor, precision: str) -> Prepared | None:
-    """None when no copy gives the same scores."""
+    """The fastest copy that gives the same scores; None without one."""
     try:
         with torch.inference_mode():
             expected = float_scores(model(images))
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # whoever runs the original will see and say what is wrong
+    except Exception:  # running the original will raise it with its message
         return None
     for name in _candidates(images.device, precision):
         try:
-            candidate, got = _tried(model, images, name)
-            if same_scores(expected, got, name):
+            candidate, scores = _try_copy(model, images, name)
+            if same_scores(expected, scores, name):
                 return candidate
-            # What was asked for may round more than auto would take, but must be the same computation.
-            forced = precision == name != "float32" and bool(torch.isfinite(got).all())
-            if forced and same_scores(expected, _tried(model, images, "float32")[1], "float32"):
+            # A forced precision may round more than auto allows, but must be the same computation.
+            acceptable = precision == name != "float32" and bool(torch.isfinite(scores).all())
+            if acceptable and same_scores(expected, _try_copy(model, images, "float32")[1], "float32"):
                 return candidate
-        except Exception as error:  # tracing takes not every model, and what it then raises is up to the model
+        except Exception as error:  # not every model can be traced, and the exception depends on the model
             _log.info("no %s copy of %s: %s", name, type(model).__name__, error)
     return None
 
 
-def _tried(model: nn.Module, images: Tensor, precision: str) -> tuple[Prepared, Tensor]:
-    """A copy and its scores."""
-    copied = _converted(model, images, precision)
+def _try_copy(model: nn.Module, images: Tensor, precision: str) -> tuple[Prepared, Tensor]:
+    """Make a copy and compute its scores."""
+    prepared = _converted(model, images, precision)
     with torch.inference_mode():
-        return copied, float_scores(copied.forward(_cast(images, copied)))
+        return prepared, float_scores(prepared.forward(_cast(images, prepared)))
 
 
 def _original(model: nn.Module, precision: str) -> Prepared:
@@ -157,8 +157,8 @@ def _autocast(model: nn.Module, precision: str) -> Prepared:
 
 
 def _cast(images: Tensor, prepared: Prepared) -> Tensor:
-    memory = torch.channels_last if prepared.channels_last else torch.contiguous_format
-    return images.to(prepared.dtype).contiguous(memory_format=memory)
+    memory_format = torch.channels_last if prepared.channels_last else torch.contiguous_format
+    return images.to(prepared.dtype).contiguous(memory_format=memory_format)
 
 
 def _converted(model: nn.Module, images: Tensor, precision: str) -> Prepared:
@@ -179,11 +179,11 @@ def _as_float(forward: Forward) -> Forward:
 
 
 def _traced(model: nn.Module) -> nn.Module:
-    """A copy with batch norms folded into the convolutions before them; the copy itself where it can't be traced."""
+    """A copy with batch norms folded into the convolutions before them; a plain copy where it cannot be traced."""
     try:
-        from torch.fx.experimental.optimization import fuse  # experimental: a later torch may lack it
+        from torch.fx.experimental.optimization import fuse  # experimental: later versions of torch may lack it
 
         return fuse(fx.symbolic_trace(copy.deepcopy(model)))
-    except Exception as error:  # control flow that depends on values, and much else
+    except Exception as error:  # control flow that depends on values, among other reasons
         _log.info("%s is not traced: %s", type(model).__name__, error)
         return copy.deepcopy(model)

@@ -41,7 +41,7 @@ def estimate(masks: RandomMasks, scores: Tensor, estimator: str = "logistic") ->
         SettingError: Fewer than four masks (two for each half).
         UnknownNameError: No such estimator.
     """
-    chosen = estimators[estimator]
+    estimator_class = estimators[estimator]
     if scores.shape[1] < MINIMUM_MASKS:
         raise SettingError(f"A map with its halves needs at least {MINIMUM_MASKS} masks, got {scores.shape[1]}.")
-    return chosen(masks, scores.detach().to("cpu", torch.float64))
+    return estimator_class(masks, scores.detach().to("cpu", torch.float64))

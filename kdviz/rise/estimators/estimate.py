@@ -19,11 +19,11 @@ from kdviz.rise.masks import RandomMasks
 
 
 class Estimate(ABC):
-    """Maps of several targets from their scores under the same masks. Each part is computed when it is asked for.
+    """Maps of several targets from their scores under the same masks. Each property is computed on first access.
 
     Attributes:
         masks: The series of masks.
-        scores: float64 (targets, n), under masks 0 to n - 1.
+        scores: float64 (targets, n): scores under masks 0 to n - 1.
     """
 
     def __init__(self, masks: RandomMasks, scores: Tensor):
@@ -34,40 +34,40 @@ class Estimate(ABC):
 
     @cached_property
     def map(self) -> Tensor:
-        """float32 (targets, H, W)."""
+        """The saliency maps, float32 (targets, H, W)."""
         return self._maps(torch.ones(1, self.groups.count, dtype=torch.bool))[0].float()
 
     @cached_property
     def halves(self) -> Tensor:
-        """float32 (2, targets, H, W), maps from two independent halves of the masks, for the noise ceiling."""
+        """Maps from two independent halves of the masks, for the noise ceiling, float32 (2, targets, H, W)."""
         return self._maps(torch.stack([~self.groups.odd, self.groups.odd])).float()
 
     @cached_property
     def deviations(self) -> Tensor:
-        """float32 (units, targets, H, W): how the map moves without each unit of masks in turn, to first order.
+        """Change of the map without each unit of masks in turn, to first order, float32 (units, targets, H, W).
 
         In the scale of the jackknife, so that :func:`jackknife_error` gives the map's standard error. Further units may
-        stand for what single masks cannot show, such as shifts that did not come.
+        stand for error that single masks cannot show, such as shifts that were not drawn.
         """
         return self._deviations().float()
 
     @cached_property
     def jackknife_maps(self) -> Tensor:
-        """float32 (units, targets, H, W): the map without each unit of masks in turn, for the jackknife.
+        """The map without each unit of masks in turn, for the jackknife, float32 (units, targets, H, W).
 
-        Two models that saw the same masks have the same units: the spread of the differences of their maps is
+        Two models under the same masks have the same units: the spread of the differences of their maps is
         that of the difference map.
         """
         return self.map + self.deviations
 
     @cached_property
     def jackknife_halves(self) -> Tensor:
-        """float32 (units, targets, H, W): without each unit in turn, the map of the half that it belongs to.
+        """The map of each unit's half without this unit, float32 (units, targets, H, W).
 
         Unit u is in half u % 2. A half has half of the masks, so that a unit moves it twice as far as the map.
         """
-        own = self.halves[torch.arange(len(self.deviations)) % 2]  # a copy
-        return own.add_(self.deviations, alpha=2)
+        halves = self.halves[torch.arange(len(self.deviations)) % 2]  # a copy
+        return halves.add_(self.deviations, alpha=2)
 
     @property
     def left_out(self) -> Tensor:
@@ -83,17 +83,17 @@ class Estimate(ABC):
 
     @cached_property
     def standard_error(self) -> Tensor:
-        """float32 (targets, H, W), of :attr:`map`."""
+        """Standard error of :attr:`map`, float32 (targets, H, W)."""
         return jackknife_error(self.jackknife_maps)
 
     @property
     def reliability(self) -> Tensor:
-        """(targets,): predicted correlation of each map with that of infinitely many masks; :func:`reliability`."""
+        """Predicted correlation of each map with that of infinitely many masks, (targets,); see :func:`reliability`."""
         return reliability(self.halves)
 
     @abstractmethod
-    def _maps(self, chosen: Tensor) -> Tensor:
-        """Maps from some groups of masks, (k, targets, H, W); ``chosen``, bool (k, groups), says which for each."""
+    def _maps(self, selected: Tensor) -> Tensor:
+        """Maps from some groups of masks, (k, targets, H, W); ``selected``, bool (k, groups), has their groups."""
 
     @abstractmethod
     def _deviations(self) -> Tensor:

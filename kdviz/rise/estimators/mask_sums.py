@@ -11,7 +11,7 @@ from torch import Tensor
 from kdviz.rise import spread
 from kdviz.rise.control_variates import LinearModel
 from kdviz.rise.estimators.estimate import Estimate, jackknife_error
-from kdviz.rise.groups import rendered, sums_of_masks
+from kdviz.rise.groups import render_chunks, sums_of_masks
 
 
 class MaskSumEstimate(Estimate):
@@ -21,24 +21,29 @@ class MaskSumEstimate(Estimate):
     def _sums(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sum f M and sum M, float64 (groups, targets or 1, H, W), and sum f, (groups, targets)."""
         values = torch.cat([self.scores, torch.ones(1, self.scores.shape[1], dtype=torch.float64)])
-        spread = sums_of_masks(self.masks, values, self.groups)
+        sums = sums_of_masks(self.masks, values, self.groups)
         level = torch.zeros(self.groups.count, len(self.scores), dtype=torch.float64)
         level.index_add_(0, self.groups.numbers, self.scores.T.contiguous())
-        return spread[:, :-1], spread[:, -1:], level
+        return sums[:, :-1], sums[:, -1:], level
 
-    def _maps(self, chosen: Tensor) -> Tensor:
-        pick = chosen.double()
-        weighted, cover, level = (torch.tensordot(pick, part, 1) for part in self._sums)
-        count = (pick @ self.groups.sizes)[:, None, None, None]
+    def _maps(self, selected: Tensor) -> Tensor:
+        weights = selected.double()
+        weighted, cover, level = (torch.tensordot(weights, sums, 1) for sums in self._sums)
+        count = (weights @ self.groups.sizes)[:, None, None, None]
         return self._combine(weighted, cover, level[:, :, None, None], count)
 
-    _has_level = True  # whether the common level of the scores is in the map
+    _has_level = True  # whether the map contains the common level of the scores
 
     def _deviations(self) -> Tensor:
         if self.masks.independent or self.scores.shape[1] <= self.masks.block:
             return self._maps(~torch.eye(self.groups.count, dtype=torch.bool)) - self.map
         model = LinearModel(self.masks, self.scores)
-        return torch.cat([spread.of_rest(model, False, self._has_level), spread.of_design(model, self._has_level)])
+        return torch.cat(
+            [
+                spread.residual_deviations(model, False, self._has_level),
+                spread.design_deviations(model, self._has_level),
+            ]
+        )
 
     @abstractmethod
     def _combine(self, weighted: Tensor, cover: Tensor, level: Tensor, count: Tensor) -> Tensor:
@@ -46,7 +51,7 @@ class MaskSumEstimate(Estimate):
 
     @cached_property
     def standard_error(self) -> Tensor:
-        """float32 (targets, H, W), of :attr:`map`."""
+        """Standard error of :attr:`map`, float32 (targets, H, W)."""
         count = self.scores.shape[1]
         if not self.masks.independent and count > self.masks.block:
             return jackknife_error(self.jackknife_maps)
@@ -55,13 +60,13 @@ class MaskSumEstimate(Estimate):
         return variance.sqrt().view(self.map.shape).float()
 
     def _single_terms(self) -> tuple[Tensor, Tensor]:
-        """Sum over the masks of each one's term (w M - v) / p and of its square, float64 (targets, H * W)."""
+        """Sums over the masks of w (M - o) / p and of its square, float64 (targets, H * W)."""
         weights, offset = self._weights()
         total = torch.zeros(len(self.scores), self.masks.size[0] * self.masks.size[1], dtype=torch.float64)
         squares = torch.zeros_like(total)
-        for start, part in rendered(self.masks, self.scores.shape[1]):
-            terms = (part.flatten(1).double() - offset) / self.masks.probability  # (chunk, H * W)
-            chunk = weights[:, start : start + len(part)]
+        for start, chunk_masks in render_chunks(self.masks, self.scores.shape[1]):
+            terms = (chunk_masks.flatten(1).double() - offset) / self.masks.probability  # (chunk, H * W)
+            chunk = weights[:, start : start + len(chunk_masks)]
             total += chunk @ terms
             squares += chunk.square() @ terms.square()
         return total, squares
@@ -74,7 +79,7 @@ class MaskSumEstimate(Estimate):
 class RISEEstimate(MaskSumEstimate):
     """As published: sum f M / (n p) (Petsiuk et al., 2018, eq. 6). Unbiased for E[f M] / p.
 
-    The common level of the scores multiplies the masks' own noise, which is why it needs about five times the masks.
+    The common level of the scores multiplies the noise of the masks, so that it needs about five times as many masks.
     """
 
     def _combine(self, weighted: Tensor, cover: Tensor, level: Tensor, count: Tensor) -> Tensor:
@@ -87,7 +92,7 @@ class RISEEstimate(MaskSumEstimate):
 class NormalisedEstimate(MaskSumEstimate):
     """Coverage-normalised: sum f M / sum M at each pixel, the mean score under masks that keep it.
 
-    As in many implementations of RISE (Xplique, DIANNA). The same expectation as the published form, to order 1 / n:
+    As in many implementations of RISE (Xplique, DIANNA). It has the expectation of the published form, to order 1 / n:
     a ratio estimator, whose error is that of (f - map) M / p (Cochran, 1977, section 2.11).
     """
 
@@ -99,11 +104,11 @@ class NormalisedEstimate(MaskSumEstimate):
         p = self.masks.probability
         level = self.map.double().flatten(1)  # (targets, H * W)
         total, squares = torch.zeros_like(level), torch.zeros_like(level)
-        for start, part in rendered(self.masks, self.scores.shape[1]):
-            kept = part.flatten(1).double() / p
-            chunk = self.scores[:, start : start + len(part)]
-            total += chunk @ kept - level * kept.sum(0)
-            power = kept.square()
+        for start, chunk_masks in render_chunks(self.masks, self.scores.shape[1]):
+            values = chunk_masks.flatten(1).double() / p
+            chunk = self.scores[:, start : start + len(chunk_masks)]
+            total += chunk @ values - level * values.sum(0)
+            power = values.square()
             squares += chunk.square() @ power - 2 * level * (chunk @ power) + level.square() * power.sum(0)
         return total, squares
 
@@ -111,7 +116,7 @@ class NormalisedEstimate(MaskSumEstimate):
 class CentredEstimate(MaskSumEstimate):
     """Sample covariance of score and mask over p: sum (f - mean f)(M - p) / ((n - 1) p).
 
-    Unbiased for Cov(f, M) / p, the published map's estimand less the constant E[f]. Zero means: keeping the
+    Unbiased for Cov(f, M) / p, the published map's estimand minus the constant E[f]. Zero means that keeping the
     pixel does not change the score on average.
     """
 

@@ -226,7 +226,7 @@ def test_a_tap_holds_nothing_afterwards(taken):
             watched = weakref.ref(given[0])
             del given
         else:
-            watched = weakref.ref(tap._kept["2"])
+            watched = weakref.ref(tap._outputs["2"])
     gc.collect()
     assert watched() is None
 

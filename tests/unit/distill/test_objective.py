@@ -128,10 +128,10 @@ def test_images_that_are_kept_ready_train_as_those_that_are_not(split, monkeypat
     soft = torch.randn(120, 10, generator=torch.Generator().manual_seed(0))
     config = replace(CONFIG, bf16=bf16)
     ready = make(split, config)
-    assert ready._ready is not None
+    assert ready._normalised is not None
     first, _ = train(split, config, soft=soft)
-    monkeypatch.setattr(objective, "_KEPT_READY", 0)
-    assert make(split, config)._ready is None
+    monkeypatch.setattr(objective, "_NORMALISED_BYTES", 0)
+    assert make(split, config)._normalised is None
     second, _ = train(split, config, soft=soft)
     assert not changed(state_of(first), second)
 

@@ -128,7 +128,7 @@ def test_training_the_head_on_features_is_training_it_in_the_network(store):
     parts = [backbone.as_samples(samples) for samples in splits]
     other = [step for step in fit(head, *parts, backbone.head_spec().normalise, CONFIG, soft) if step.ends_epoch]
     assert not changed(before, by_parts)  # until the head is put there
-    backbone.put_head(head)
+    backbone.set_head(head)
 
     assert changed(before, whole) == changed(before, by_parts) == {"fc.weight", "fc.bias"}
     # Nine steps of Adam, whose gradients differ by the rounding of other batches.
@@ -145,10 +145,10 @@ def test_a_head_is_put_back_as_it_was_taken(name, store):
     built, other = network(name), network(name, seed=1)
     before = state_of(built)
     backbone = backbone_of(built, store)
-    backbone.put_head(backbone.linear_head())
+    backbone.set_head(backbone.linear_head())
     assert not changed(before, built)
     taken = backbone_of(other, store).linear_head()
-    backbone.put_head(taken)
+    backbone.set_head(taken)
     assert all(name.startswith(backbone.head_name) for name in changed(before, built))
     assert torch.equal(backbone.head.weight.flatten(1), taken[1].weight)
     assert torch.equal(backbone.head.bias, taken[1].bias)

@@ -30,7 +30,7 @@ def dist_loss(
         temperature: T > 0; the paper mostly has 1.
         inter_weight, intra_weight: >= 0; their beta and gamma.
     """
-    # T (classes p - 1): each row's correlations are those of p, each column's too, and p's digits are kept.
+    # T (classes p - 1) has the correlations of p in rows and columns, and keeps its digits at a high T.
     student, teacher = deviations(student_logits, temperature), deviations(teacher_logits.detach(), temperature)
     inter, intra = _pearson_distance(student, teacher), _pearson_distance(student.T, teacher.T)
     return inter_weight * inter + intra_weight * intra
@@ -38,5 +38,5 @@ def dist_loss(
 
 def _pearson_distance(first: Tensor, second: Tensor) -> Tensor:
     """1 - the mean over rows of Pearson's correlation: (rows, values) twice -> ()."""
-    first, second = (one - one.mean(1, keepdim=True) for one in (first, second))
+    first, second = (values - values.mean(1, keepdim=True) for values in (first, second))
     return 1 - F.cosine_similarity(first, second, dim=1).mean()

@@ -1,4 +1,4 @@
-"""The teacher's answer in place of the label (Touvron et al., 2021)."""
+"""The teacher's prediction in place of the label (Touvron et al., 2021)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdviz.distill.objectives.registry import register_teacher_loss
 def hard_distillation_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """-log softmax(student)[argmax teacher], mean over the batch. Lower is better; >= 0.
 
-    The teacher's answer in place of the label (Touvron et al., 2021, eq. 3, where alpha is 0.5). No temperature.
+    The teacher's prediction in place of the label (Touvron et al., 2021, eq. 3, where alpha is 0.5). No temperature.
 
     Args:
         student_logits, teacher_logits: (N, classes).
