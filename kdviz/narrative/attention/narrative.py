@@ -1,4 +1,4 @@
-"""What a study of attention says, in the reader's language and in words that its statistics allow, with its limits."""
+"""What an attention study shows, in the reader's language, no stronger than its statistics allow, with its limits."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class Narrative:
     Attributes:
         outcome: ``closer``, ``further``, ``as close`` or ``cannot be told``: the KD student's maps beside those of the
             student alone.
-        sentences: What is claimed: the first two say it all.
-        controls: What the controls say of it, for the judged value and in short for the others.
-        dependence: What it depends on.
-        limits: What it does not say.
+        sentences: The claim; the first two sentences suffice.
+        controls: What the controls say of the claim, for the judged value and in short for the others.
+        dependence: What the effect depends on.
+        limits: What the study does not show.
         verdicts: The same as data: every conclusion with its numbers and its rule.
     """
 
@@ -75,7 +75,7 @@ class Narrative:
 
 
 def narrate(report: AttentionReport) -> Narrative:
-    """The verdict of a report."""
+    """Puts the verdict of a report into words."""
     claim = claim_of(report.chosen.difference, report.margin, report.chosen.value)
     return Narrative(
         claim.outcome,
@@ -91,10 +91,10 @@ def narrate(report: AttentionReport) -> Narrative:
 
 
 def _claim(report: AttentionReport, claim: AttentionVerdict) -> str:
-    alone = claim.rule == "trainings"
+    one_training = claim.rule == "trainings"
     return _(
-        _CLAIMS["one training" if alone else claim.outcome],
-        distillation=_distillation(report, within=alone),
+        _CLAIMS["one training" if one_training else claim.outcome],
+        distillation=_distillation(report, within=one_training),
         kd=number(report.chosen.kd.value, 3),
         alone=number(report.chosen.alone.value, 3),
         measure=_measure(report),
@@ -130,7 +130,7 @@ def _enough(claim: AttentionVerdict) -> list[str]:
 
 
 def _ceilings(report: AttentionReport) -> str:
-    one = report.chosen
+    effects = report.chosen
     text = N_(
         "Across independent halves of the masks and uncorrected it is {kd} against {alone}, where equal maps would "
         "reach {ceiling_kd} and {ceiling_alone}."
@@ -138,10 +138,10 @@ def _ceilings(report: AttentionReport) -> str:
     plain = N_("Equal maps would reach {ceiling_kd} and {ceiling_alone}, across independent halves of the masks.")
     return _(
         text if report.corrected else plain,
-        kd=number(one.raw_kd.value, 3),
-        alone=number(one.raw_alone.value, 3),
-        ceiling_kd=number(one.ceiling_kd, 3),
-        ceiling_alone=number(one.ceiling_alone, 3),
+        kd=number(effects.raw_kd.value, 3),
+        alone=number(effects.raw_alone.value, 3),
+        ceiling_kd=number(effects.ceiling_kd, 3),
+        ceiling_alone=number(effects.ceiling_alone, 3),
     )
 
 
@@ -149,7 +149,7 @@ def _size(report: AttentionReport, outcome: str) -> list[str]:
     if outcome not in (CLOSER, FURTHER):
         return []
     size, further = report.chosen.size, outcome == FURTHER
-    shares = [1 - one if further else one for one in size.by_training_superiority]
+    shares = [1 - share if further else share for share in size.by_training_superiority]
     text = _FURTHER if further else _CLOSER
     return [
         _(
@@ -183,7 +183,7 @@ def _limits(report: AttentionReport) -> list[str]:
 
 
 def _few(report: AttentionReport) -> list[str]:
-    """What so few trainings leave open."""
+    """What a small number of trainings leaves open."""
     if report.trainings == 1:
         return [
             _("With one seed the interval says nothing about other trainings."),

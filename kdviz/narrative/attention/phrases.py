@@ -7,7 +7,7 @@ from kdviz.studies.attention.statistics.uncertainty import Effect
 
 
 def counted(effect: Effect) -> str:
-    """Over how many images, seeds and teachers an effect is."""
+    """The numbers of images, seeds and teachers behind an effect."""
     return _(
         "{images}, {seeds} and {teachers}",
         images=plural("{count} image", "{count} images", effect.n_images),
