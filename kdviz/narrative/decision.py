@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -94,10 +94,14 @@ def _without_a_pair(summary: ExperimentSummary, helped: Answer) -> Decision:
     return Decision(UNKNOWN, _side_by_side(summary, roles))
 
 
-_FIRST = {Role.TEACHER: N_("The teacher"), Role.KD_STUDENT: N_("The KD student"), Role.STUDENT: N_("The student alone")}
+_FIRST: Mapping[str, str] = {
+    Role.TEACHER: N_("The teacher"),
+    Role.KD_STUDENT: N_("The KD student"),
+    Role.STUDENT: N_("The student alone"),
+}
 
 
-_SECOND = {
+_SECOND: Mapping[str, str] = {
     Role.TEACHER: N_("the teacher"),
     Role.KD_STUDENT: N_("the KD student"),
     Role.STUDENT: N_("the student alone"),

@@ -9,7 +9,7 @@ A document names the sections that it wants between two comments; :func:`updated
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kdviz.compress.cost import read_cost
 from kdviz.core.errors import ExperimentError, SettingError
@@ -29,7 +29,7 @@ sections: Registry[Callable[[Experiment], str]] = Registry("section")
 _BLOCK = re.compile(r"(<!-- kdviz results: ([\w-]+) -->\r?\n)(.*?)(<!-- kdviz end -->)", re.DOTALL)
 _BEGIN = "<!-- kdviz results:"
 _TABLES = {"attention": "agreement", "cost": "cost"} | {name: study.table for name, study in STUDIES.items()}
-_NAMES = {Role.TEACHER: Role.TEACHER, Role.KD_STUDENT: "KD student", Role.STUDENT: "student alone"}
+_NAMES: Mapping[str, str] = {Role.TEACHER: Role.TEACHER, Role.KD_STUDENT: "KD student", Role.STUDENT: "student alone"}
 
 
 def results(experiment: Experiment, names: Iterable[str] = ()) -> str:

@@ -136,7 +136,7 @@ _CLAIMS = {
 def _claim(verdict: SweepVerdict) -> list[str]:
     if verdict.withheld:
         return []
-    equivalence, difference = verdict.judged, verdict.difference
+    equivalence, difference = verdict.equivalence, verdict.difference
     ends = (
         (equivalence.low, equivalence.high) if equivalence.outcome == EQUIVALENT else (difference.low, difference.high)
     )

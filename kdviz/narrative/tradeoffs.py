@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 from kdviz.compress.cost import FORMS, CostEntry, CostReport, Form
 from kdviz.core.language import _, number, percent, plural
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 _USUAL = Margins()
-_TITLES = {
+_TITLES: Mapping[tuple[str, bool], Callable[[], str]] = {
     (Role.TEACHER, False): lambda: _("the teacher in float32"),
     (Role.TEACHER, True): lambda: _("the teacher in int8"),
     (Role.STUDENT, False): lambda: _("the student alone in float32"),

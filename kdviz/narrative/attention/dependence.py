@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from kdviz.core.language import N_, _, listed, number, plural, signed
 from kdviz.core.vocabulary import Role
 from kdviz.narrative.attention.phrases import with_interval
@@ -107,7 +109,7 @@ def _part(part: PartEffect) -> str:
 
 def _inheritance(prediction: Prediction) -> str:
     predicts = prediction.auroc.excludes_zero and prediction.auroc.value > 0
-    texts = {
+    texts: Mapping[tuple[str, bool], str] = {
         (Role.KD_STUDENT, True): N_(
             "Agreement predicts which of the teacher's mistakes the KD student repeats: {auroc}."
         ),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from kdviz.compress.cost import CostEntry, CostReport
+from kdviz.compress.cost import CostEntry, CostReport, Form
+from kdviz.core.vocabulary import Role
 from kdviz.metrics import Difference
 from kdviz.studies.comparison.judgement import (
     AT_LEAST,
@@ -20,7 +21,7 @@ from kdviz.studies.comparison.judgement import (
     of_times,
 )
 
-_PLAIN = ("onnx", "torch", "file")  # float32, in the order in which a comparison wants it
+_FLOAT_FORMS = (Form.ONNX, Form.TORCH, Form.FILE)  # float32, in the order of preference for a comparison
 _USUAL = Margins()
 SURE, POSSIBLE = "sure", "possible"
 
@@ -32,7 +33,7 @@ class Tradeoff:
     Attributes:
         student, teacher: Their entries.
         operations, size, speed: How many times more the teacher costs; NaN when it is not known.
-        gain: Accuracy of the student less the teacher's, sample by sample; None when it was not measured.
+        gain: Accuracy of the student less the teacher's, paired by sample; None when it was not measured.
     """
 
     student: CostEntry
@@ -44,11 +45,11 @@ class Tradeoff:
 
     @property
     def points(self) -> float:
-        """Points of accuracy gained, below zero when lost."""
+        """Accuracy gained, in percentage points; negative when lost."""
         return 100 * (self.gain.value if self.gain else self.student.accuracy - self.teacher.accuracy)
 
     def faster(self, margins: Margins = _USUAL) -> Judgement | None:
-        """Whether the student answers one picture faster, over rounds; None when no times were taken."""
+        """Whether the student answers one picture faster, judged over rounds; None when times were not measured."""
         if math.isnan(self.speed):
             return None
         return of_times(self.teacher.ratios(self.student, "latency"), margins.speed)
@@ -58,10 +59,10 @@ class Tradeoff:
         return None if self.gain is None else of_difference(self.gain, margins.accuracy)
 
 
-def tradeoff(report: CostReport, role: str = "kd_student") -> Tradeoff | None:
+def tradeoff(report: CostReport, role: str = Role.KD_STUDENT) -> Tradeoff | None:
     """The student beside its teacher, both in the first float form that both have; None when one is missing."""
-    for form in _PLAIN:
-        student, teacher = (report.find(one, (form,)) for one in (role, "teacher"))
+    for form in _FLOAT_FORMS:
+        student, teacher = (report.find(model_role, (form,)) for model_role in (role, Role.TEACHER))
         if student is not None and teacher is not None:
             operations, size, speed = (_times(teacher, student, axis) for axis in ("flops", "size", "latency"))
             return Tradeoff(student, teacher, operations, size, speed, student.gain(teacher))
@@ -75,35 +76,38 @@ def _times(dear: CostEntry, cheap: CostEntry, axis: str) -> float:
 def dominating_models(report: CostReport, margins: Margins = _USUAL) -> list[CostEntry]:
     """Models other than the KD student that surely are as fast as it is in float32, no larger and no less accurate.
 
-    "As fast" and "no less accurate" within the margins, by intervals. The most accurate first; of equals the fastest.
+    "As fast" and "no less accurate" are within the margins, by intervals. The most accurate come first, and the faster
+    ones among equals.
     """
     return _rivals(report, margins, SURE)
 
 
 def possibly_dominating(report: CostReport, margins: Margins = _USUAL) -> list[CostEntry]:
-    """Those of which it cannot be told, in the same order."""
+    """Models that may be as fast, no larger and no less accurate, but not surely, in the same order."""
     return _rivals(report, margins, POSSIBLE)
 
 
-def _rivals(report: CostReport, margins: Margins, wanted: str) -> list[CostEntry]:
-    found = tradeoff(report)
-    if found is None:
+def _rivals(report: CostReport, margins: Margins, certainty: str) -> list[CostEntry]:
+    kd_tradeoff = tradeoff(report)
+    if kd_tradeoff is None:
         return []
-    others = [
-        one for one in report.entries if one.role != "kd_student" and rivalry(one, found.student, margins) == wanted
+    rivals = [
+        entry
+        for entry in report.entries
+        if entry.role != Role.KD_STUDENT and rivalry(entry, kd_tradeoff.student, margins) == certainty
     ]
-    return sorted(others, key=lambda one: (-one.accuracy, one.costs["latency"]))
+    return sorted(rivals, key=lambda entry: (-entry.accuracy, entry.costs["latency"]))
 
 
-def rivalry(one: CostEntry, other: CostEntry, margins: Margins = _USUAL) -> str | None:
-    """Whether ``one`` is as fast as ``other``, no larger and no less accurate: ``sure``, ``possible``; None: not."""
-    if not {"latency", "size"} <= one.costs.keys() & other.costs.keys() or math.isnan(one.accuracy):
+def rivalry(entry: CostEntry, other: CostEntry, margins: Margins = _USUAL) -> str | None:
+    """Whether ``entry`` is as fast as ``other``, no larger, no less accurate: ``sure``, ``possible``, or None: not."""
+    if not {"latency", "size"} <= entry.costs.keys() & other.costs.keys() or math.isnan(entry.accuracy):
         return None
-    if one.costs["size"] > other.costs["size"]:
+    if entry.costs["size"] > other.costs["size"]:
         return None
-    time, gain = of_times(one.ratios(other, "latency"), margins.speed), one.gain(other)
+    time, gain = of_times(entry.ratios(other, "latency"), margins.speed), entry.gain(other)
     if gain is None:
-        accurate = POSSIBLE if one.accuracy >= other.accuracy else None
+        accurate = POSSIBLE if entry.accuracy >= other.accuracy else None
     else:
         accurate = _no_less(of_difference(gain, margins.accuracy).outcome)
     fast = _no_slower(time.outcome)

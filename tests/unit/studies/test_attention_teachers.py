@@ -117,11 +117,11 @@ def test_shuffled_teachers_belong_to_their_teachers():
 
 def test_a_missing_training_leaves_the_others():
     data = a_study({4.0: 0.2})
-    gone = next(one for one in data.series if one.role == "kd_student" and one.place == ("teacher, seed 1", 2))
+    gone = next(one for one in data.series if one.role == "kd_student" and one.training_key == ("teacher, seed 1", 2))
     part = replace(data, series=tuple(one for one in data.series if one is not gone))
     effect = report_of(part, "temperature", ABOUT, CLASSES, 4.0).chosen.difference
     assert effect.trainings == 8
-    assert ("teacher, seed 1", 2) not in effect.places
+    assert ("teacher, seed 1", 2) not in effect.training_keys
     assert effect.interval.low < 0.2 < effect.interval.high
 
 
@@ -470,7 +470,7 @@ def test_the_table_of_several_teachers_is_read():
     table = agreement_rows(maps, models, known, {"study": "temperature", "split": "test"}, 100)
     found = report_of(read_agreements(table, "temperature"), "temperature", ABOUT, CLASSES, 4.0)
     effect = found.chosen.difference
-    assert effect.places == tuple((key, seed) for key in keys for seed in (0, 1))
+    assert effect.training_keys == tuple((key, seed) for key in keys for seed in (0, 1))
     # A KD student's map is 2 / sqrt(5) its own teacher's; of the other teacher's it would be 0.
     assert effect.value == pytest.approx(2 / np.sqrt(5), abs=0.05)
     assert {one.kind: one.difference.trainings for one in found.controls} == {"second": 4, "shuffled": 4, "other": 4}

@@ -316,7 +316,7 @@ def test_the_decision_says_yes_no_or_cannot_tell(says):
     elif says == MUCH_LOWER:
         assert "is no substitute for its teacher: it loses 1.80 points" in words.no_substitute(one)
     else:
-        text = words.stand_in_undecided(one, rival=False)
+        text = words.stand_in_undecided(one, int8_teacher_wins=False)
         assert "cannot tell with 1,234 samples" in text
         assert "0.5 points" in text
         assert "About 7,800 samples would decide." in text
