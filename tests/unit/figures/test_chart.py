@@ -44,7 +44,7 @@ def test_both_forms_are_made_of_the_same_arguments() -> None:
 
 
 def test_functions_of_earlier_versions_warn_and_make_the_same_file() -> None:
-    with pytest.warns(DeprecationWarning, match=r"softened_file is now kdviz\.figures\.softened_bars\.file"):
+    with pytest.warns(DeprecationWarning, match=r"softened_file is now kdviz\.figures\.soft_target_bars\.file"):
         earlier = figures.softened_file
     picture = earlier(LOGITS, "abc", 4.0, "png")
     assert np.array_equal(pixels(picture), pixels(drawn("en")))
