@@ -19,8 +19,8 @@ from kdviz.studies.comparison.judgement import (
     MUCH_LOWER,
     Judgement,
     Margins,
+    join_sentences,
     points,
-    together,
 )
 
 
@@ -69,15 +69,15 @@ def decision(summary: ExperimentSummary, all_answers: Sequence[Answer]) -> Decis
     if judgement is None:
         return _without_a_pair(summary, helped)
     if accurate.withheld:
-        return Decision(UNKNOWN, together(_("No verdict."), accurate.first))
+        return Decision(UNKNOWN, join_sentences(_("No verdict."), accurate.first))
     if helped.tone == BAD and helped.judgement is not None:
         text = _(
             "Do not ship the KD student: the same student trained alone is better, by {points} points.",
             points=number(100 * abs(helped.judgement.value), 2),
         )
-        return Decision(BAD, together(_limits(summary, (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT)), text))
+        return Decision(BAD, join_sentences(_limits(summary, (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT)), text))
     tone, text = _stands_in(judgement, helped, summary)
-    return Decision(tone, together(accurate.first, text))
+    return Decision(tone, join_sentences(accurate.first, text))
 
 
 def _without_a_pair(summary: ExperimentSummary, helped: Answer) -> Decision:
@@ -87,7 +87,7 @@ def _without_a_pair(summary: ExperimentSummary, helped: Answer) -> Decision:
     if summary.predictions is None or not summary.predictions.labelled:
         return Decision(UNKNOWN, _why_unknown(summary))
     if helped.judgement is not None:
-        return Decision(UNKNOWN, together(_("There is no teacher here."), helped.sentence))
+        return Decision(UNKNOWN, join_sentences(_("There is no teacher here."), helped.sentence))
     roles = list(summary.predictions.predicted)
     if {Role.TEACHER, Role.KD_STUDENT} <= set(roles) or len(roles) < 2:
         return Decision(UNKNOWN, _("It is not known yet whether the KD student may stand in for its teacher."))
@@ -115,7 +115,7 @@ def _side_by_side(summary: ExperimentSummary, roles: Sequence[str]) -> str:
     assert predictions is not None
     doubts = _doubts(summary, roles)
     if doubts:
-        return together(_("No verdict."), doubts)
+        return join_sentences(_("No verdict."), doubts)
     best, second = sorted(roles, key=lambda role: -predictions.right(role).mean())[:2]
     gain = summary.gain(best, second)
     assert gain is not None

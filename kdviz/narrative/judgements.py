@@ -14,9 +14,9 @@ from kdviz.studies.comparison.judgement import (
     Judgement,
     basis,
     interval,
+    join_sentences,
     margin_points,
     points,
-    together,
     would_decide,
 )
 
@@ -69,7 +69,7 @@ def accurate(judgement: Judgement) -> Phrases:
             "Cannot tell with {basis}: {change} points ({interval}), where up to {margin} would count as equal.",
             **values,
         )
-    return _("Cannot tell"), UNKNOWN, together(text, would_decide(judgement))
+    return _("Cannot tell"), UNKNOWN, join_sentences(text, would_decide(judgement))
 
 
 def faster(judgement: Judgement, speed: float) -> Phrases:
@@ -96,7 +96,7 @@ def faster(judgement: Judgement, speed: float) -> Phrases:
         "Cannot tell with {basis} whether it is faster by more than {margin}: {speed} times as fast ({interval}).",
         **values,
     )
-    return _("Cannot tell"), UNKNOWN, together(text, would_decide(judgement))
+    return _("Cannot tell"), UNKNOWN, join_sentences(text, would_decide(judgement))
 
 
 def helped(judgement: Judgement) -> Phrases:
@@ -139,7 +139,7 @@ def helped(judgement: Judgement) -> Phrases:
         "{margin} would count as equal.",
         **values,
     )
-    return _("Cannot tell"), UNKNOWN, together(text, would_decide(judgement))
+    return _("Cannot tell"), UNKNOWN, join_sentences(text, would_decide(judgement))
 
 
 def copied(judgement: Judgement, shares: dict[str, str]) -> Phrases:
@@ -153,7 +153,7 @@ def copied(judgement: Judgement, shares: dict[str, str]) -> Phrases:
         return _("Yes"), MIXED, text
     if judgement.outcome in (EQUAL, NO_HIGHER):
         within = _("Up to {margin} points count as equal.", margin=margin_points(judgement.margin))
-        return _("No more than alone"), GOOD, together(text, within)
+        return _("No more than alone"), GOOD, join_sentences(text, within)
     if judgement.outcome in (LOWER, MUCH_LOWER):
         return _("Fewer than alone"), GOOD, text
     cannot = _(
@@ -161,7 +161,7 @@ def copied(judgement: Judgement, shares: dict[str, str]) -> Phrases:
         basis=basis(judgement),
         margin=margin_points(judgement.margin),
     )
-    return _("Cannot tell"), UNKNOWN, together(cannot, text, would_decide(judgement))
+    return _("Cannot tell"), UNKNOWN, join_sentences(cannot, text, would_decide(judgement))
 
 
 def attention(judgement: Judgement) -> Phrases:
@@ -176,11 +176,11 @@ def attention(judgement: Judgement) -> Phrases:
         return _("More than by itself"), GOOD, text
     if judgement.outcome in (EQUAL, NO_HIGHER):
         within = _("Up to {margin} counts as equal.", margin=number(judgement.margin, 2))
-        return _("No more than by itself"), MIXED, together(text, within)
+        return _("No more than by itself"), MIXED, join_sentences(text, within)
     if judgement.outcome in (LOWER, MUCH_LOWER):
         return _("Less than by itself"), MIXED, text
     cannot = _("Cannot tell with {basis}.", basis=basis(judgement))
-    return _("Cannot tell"), UNKNOWN, together(cannot, text, would_decide(judgement))
+    return _("Cannot tell"), UNKNOWN, join_sentences(cannot, text, would_decide(judgement))
 
 
 # the decision ---------------------------------------------------------------------------------------------------------
@@ -232,8 +232,8 @@ def stand_in_undecided(judgement: Judgement, int8_teacher_wins: bool) -> str:
             **values,
         )
     if int8_teacher_wins:
-        return together(text, _("Try the teacher in int8 first: it is as fast, smaller and more accurate."))
-    return together(text, would_decide(judgement))
+        return join_sentences(text, _("Try the teacher in int8 first: it is as fast, smaller and more accurate."))
+    return join_sentences(text, would_decide(judgement))
 
 
 def not_by_distillation(judgement: Judgement, undecided: bool) -> str:

@@ -29,10 +29,10 @@ from kdviz.studies.comparison.judgement import (
     MUCH_LOWER,
     Judgement,
     Margins,
+    join_sentences,
+    judge_difference,
+    judge_study,
     margin_points,
-    of_difference,
-    of_study,
-    together,
 )
 from kdviz.studies.comparison.reservations import CHANCE, Reservation
 
@@ -115,7 +115,7 @@ def _at_chance(summary: ExperimentSummary, role: str) -> bool:
 def _doubts(summary: ExperimentSummary, roles: Collection[str]) -> str:
     """Why no verdict on these models is possible until their doubts are cleared up; empty without doubts."""
     reasons = [doubt.text for doubt in summary.doubts if doubt.role in roles]
-    return together(_("One of these models may not get the input it learned from."), *reasons) if reasons else ""
+    return join_sentences(_("One of these models may not get the input it learned from."), *reasons) if reasons else ""
 
 
 def _limits(summary: ExperimentSummary, roles: Collection[str], judgement: Judgement | None = None) -> str:
@@ -123,7 +123,7 @@ def _limits(summary: ExperimentSummary, roles: Collection[str], judgement: Judge
     sentences = [reservation.sentence for reservation in _reservations_about(summary, roles)]
     if judgement is not None and judgement.one_training:
         sentences.append(_("With one seed this tells of these models only, not of distillation in general."))
-    return together(*sentences)
+    return join_sentences(*sentences)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class _Question:
             self.question,
             word,
             tone,
-            together(first, sentence),
+            join_sentences(first, sentence),
             self.page,
             self.link,
             judgement,
@@ -164,7 +164,7 @@ def _accurate(summary: ExperimentSummary, margins: Margins) -> Answer:
     gain = summary.gain(Role.KD_STUDENT, Role.TEACHER)
     if gain is None:
         return question.answer(_("Not known"), UNKNOWN, _why_not_compared(summary))
-    judgement = of_difference(gain, margins.accuracy, ACCURATE)
+    judgement = judge_difference(gain, margins.accuracy, ACCURATE)
     doubts = _doubts(summary, (Role.TEACHER, Role.KD_STUDENT))
     if doubts:
         return question.withheld(judgement, doubts)
@@ -198,8 +198,8 @@ def _cheaper(summary: ExperimentSummary, margins: Margins) -> Answer:
     word, tone, text = judgements.faster(judgement, kd_tradeoff.speed)
     rival = _rival_phrases(summary.cost, margins) if tone == GOOD else None
     if rival is None:
-        return question.answer(word, tone, together(_operations(kd_tradeoff), text), judgement)
-    word, text = rival[0], together(_operations(kd_tradeoff), text, rival[1])
+        return question.answer(word, tone, join_sentences(_operations(kd_tradeoff), text), judgement)
+    word, text = rival[0], join_sentences(_operations(kd_tradeoff), text, rival[1])
     return question.answer(word, MIXED, text, judgement)
 
 
@@ -238,7 +238,7 @@ def _helped(summary: ExperimentSummary, margins: Margins) -> Answer:
         text = _("There is no student that was trained alone, or no predictions of it, to compare with.")
         has_both = {Role.KD_STUDENT, Role.STUDENT} <= summary.experiment.runs.keys()
         return question.answer(_("Not known"), UNKNOWN, _why_unknown(summary) if has_both else text)
-    judgement = of_difference(gain, margins.accuracy, HELPED)
+    judgement = judge_difference(gain, margins.accuracy, HELPED)
     doubts = _doubts(summary, (Role.KD_STUDENT, Role.STUDENT))
     if doubts:
         return question.withheld(judgement, doubts)
@@ -276,18 +276,18 @@ def _copied(summary: ExperimentSummary, margins: Margins) -> Answer:
     if doubts:
         return question.withheld(None, doubts)
     shares = {
-        "own": percent(copied.own, 0),
+        "own": percent(copied.kd, 0),
         "alone": percent(copied.alone, 0),
         "errors": plural("{count} error", "{count} errors", copied.errors),
     }
-    if copied.more is None:
+    if copied.difference is None:
         text = _(
             "It repeats {own} of the teacher's {errors}; how many it would repeat by itself is not known: there is no "
             "student that was trained alone.",
             **shares,
         )
         return question.answer(_("Cannot tell"), UNKNOWN, text)
-    judgement = of_difference(copied.more, margins.copied, HELPED, unit="errors")
+    judgement = judge_difference(copied.difference, margins.copied, HELPED, unit="errors")
     first = _limits(summary, (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT), judgement)
     if _at_chance(summary, Role.TEACHER) or _at_chance(summary, Role.KD_STUDENT):
         return question.withheld(judgement, first)
@@ -302,7 +302,7 @@ def attention(summary: ExperimentSummary, margins: Margins = _USUAL) -> Answer:
     if row is None:
         text = _("A few maps say little; kdviz study tests it over a whole test set.")
         return question.answer(_("Not measured"), UNKNOWN, text)
-    judgement = of_study(row, margins.maps)
+    judgement = judge_study(row, margins.maps)
     return question.answer(
         *judgements.attention(judgement), judgement, _limits(summary, (Role.TEACHER, Role.KD_STUDENT), judgement)
     )

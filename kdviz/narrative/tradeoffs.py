@@ -22,8 +22,8 @@ from kdviz.studies.comparison.judgement import (
     Margins,
     basis,
     interval,
+    join_sentences,
     margin_points,
-    together,
     would_decide,
 )
 
@@ -150,7 +150,7 @@ def _loss_undecided(judgement: Judgement, accuracy: dict[str, str]) -> str:
         **accuracy,
         **values_of(judgement),
     )
-    return together(sentence, would_decide(judgement))
+    return join_sentences(sentence, would_decide(judgement))
 
 
 def _loss_equal(judgement: Judgement, accuracy: dict[str, str]) -> str:

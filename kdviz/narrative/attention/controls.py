@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdviz.core.language import N_, _, listed, number, percent
-from kdviz.narrative.attention.phrases import span, with_interval
+from kdviz.narrative.attention.phrases import range_of, with_interval
 from kdviz.studies.attention.statistics.controls import FAILED, Control
 from kdviz.studies.attention.statistics.report import AttentionReport
 from kdviz.studies.attention.statistics.verdicts import verdict_of
@@ -52,7 +52,7 @@ def _control(control: Control) -> str:
     key = rule if rule in ("trainings", "no effect") else "small" if control.small else control.outcome
     outcome = _(
         _OUTCOMES[key],
-        inner=span(control.interval.low, control.interval.high),
+        inner=range_of(control.interval.low, control.interval.high),
         bound=number(control.bound, 3),
         share=percent(abs(control.share), 0),
     )

@@ -15,7 +15,7 @@ def likeness_sentences(likeness: Likeness) -> list[str]:
             "interval {low} to {high}, noise ceiling {ceiling}).",
             images=plural("{count} image", "{count} images", likeness.images),
             ceiling=number(likeness.ceiling, 3),
-            **_ends(likeness.own),
+            **_ends(likeness.agreement),
         )
     ]
     if likeness.shuffled is not None:

@@ -11,7 +11,7 @@ from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import MAIN
 from kdviz.narrative.attention.controls import remarks
 from kdviz.narrative.attention.narrative import narrate
-from kdviz.narrative.attention.phrases import counted
+from kdviz.narrative.attention.phrases import counts_of
 from kdviz.studies.attention.faithfulness import TRIVIAL, faithfulness_summary
 from kdviz.studies.attention.statistics.controls import CANNOT_TELL, Control
 from kdviz.studies.attention.statistics.report import AttentionReport, read_attention, studies_of
@@ -57,7 +57,7 @@ def _setup(report: AttentionReport) -> str:
     about, kind = report.about, STUDIES.get(report.study)
     varied = f"Study of the {kind.title.lower()}" if kind else "Study of the experiment's own models"
     masks = about.get("settings", {}).get("n_masks")
-    parts = [counted(report.chosen.difference)]
+    parts = [counts_of(report.chosen.difference)]
     if about.get("of"):
         parts.append(f"of {number(about['of'])} {about.get('split', '')} images".replace("  ", " "))
     if masks:

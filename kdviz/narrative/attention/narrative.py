@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kdviz.core.language import N_, _, number, percent, plural
 from kdviz.narrative.attention.controls import control_sentences
 from kdviz.narrative.attention.dependence import dependence_sentences
-from kdviz.narrative.attention.phrases import counted, span, with_interval
+from kdviz.narrative.attention.phrases import counts_of, range_of, with_interval
 from kdviz.studies.attention.statistics.report import AttentionReport
 from kdviz.studies.attention.statistics.verdicts import CLOSER, FURTHER, AttentionVerdict, claim_of, verdicts
 from kdviz.studies.sweep.kinds import STUDIES
@@ -99,8 +99,8 @@ def _claim(report: AttentionReport, claim: AttentionVerdict) -> str:
         alone=number(report.chosen.alone.value, 3),
         measure=_measure(report),
         difference=with_interval(report.chosen.difference),
-        counts=counted(report.chosen.difference),
-        inner=span(claim.inner_low, claim.inner_high),
+        counts=counts_of(report.chosen.difference),
+        inner=range_of(claim.inner_low, claim.inner_high),
         margin=number(claim.margin, 3),
     )
 

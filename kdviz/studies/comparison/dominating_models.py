@@ -17,8 +17,8 @@ from kdviz.studies.comparison.judgement import (
     NO_HIGHER,
     Judgement,
     Margins,
-    of_difference,
-    of_times,
+    judge_difference,
+    judge_times,
 )
 
 _FLOAT_FORMS = (Form.ONNX, Form.TORCH, Form.FILE)  # float32, in the order of preference for a comparison
@@ -52,11 +52,11 @@ class Tradeoff:
         """Whether the student answers one picture faster, judged over rounds; None when times were not measured."""
         if math.isnan(self.speed):
             return None
-        return of_times(self.teacher.ratios(self.student, "latency"), margins.speed)
+        return judge_times(self.teacher.ratios(self.student, "latency"), margins.speed)
 
     def accurate(self, margins: Margins = _USUAL) -> Judgement | None:
         """Whether the student is as accurate; None when it was not measured."""
-        return None if self.gain is None else of_difference(self.gain, margins.accuracy)
+        return None if self.gain is None else judge_difference(self.gain, margins.accuracy)
 
 
 def tradeoff(report: CostReport, role: str = Role.KD_STUDENT) -> Tradeoff | None:
@@ -94,22 +94,22 @@ def _rivals(report: CostReport, margins: Margins, certainty: str) -> list[CostEn
     rivals = [
         entry
         for entry in report.entries
-        if entry.role != Role.KD_STUDENT and rivalry(entry, kd_tradeoff.student, margins) == certainty
+        if entry.role != Role.KD_STUDENT and dominance(entry, kd_tradeoff.student, margins) == certainty
     ]
     return sorted(rivals, key=lambda entry: (-entry.accuracy, entry.costs["latency"]))
 
 
-def rivalry(entry: CostEntry, other: CostEntry, margins: Margins = _USUAL) -> str | None:
+def dominance(entry: CostEntry, other: CostEntry, margins: Margins = _USUAL) -> str | None:
     """Whether ``entry`` is as fast as ``other``, no larger, no less accurate: ``sure``, ``possible``, or None: not."""
     if not {"latency", "size"} <= entry.costs.keys() & other.costs.keys() or math.isnan(entry.accuracy):
         return None
     if entry.costs["size"] > other.costs["size"]:
         return None
-    time, gain = of_times(entry.ratios(other, "latency"), margins.speed), entry.gain(other)
+    time, gain = judge_times(entry.ratios(other, "latency"), margins.speed), entry.gain(other)
     if gain is None:
         accurate = POSSIBLE if entry.accuracy >= other.accuracy else None
     else:
-        accurate = _no_less(of_difference(gain, margins.accuracy).outcome)
+        accurate = _no_less(judge_difference(gain, margins.accuracy).outcome)
     fast = _no_slower(time.outcome)
     if fast is None or accurate is None:
         return None

@@ -149,7 +149,7 @@ class ExperimentSummary:
         return paired_shares(right[0][0], right[1][0]) if gain is None and right is not None else gain
 
     @cached_property
-    def copied(self) -> Copied | None:
+    def copied(self) -> CopiedErrors | None:
         """How many of the teacher's errors each student repeats; None without labels or predictions of a teacher and a
         KD student."""
         predictions = self.predictions
@@ -165,10 +165,10 @@ class ExperimentSummary:
             for role, predicted in predictions.predicted.items()
         }
         if not wrong.any() or Role.STUDENT not in same:
-            return Copied(int(wrong.sum()), _share(same[Role.KD_STUDENT]), math.nan, None)
+            return CopiedErrors(int(wrong.sum()), _share(same[Role.KD_STUDENT]), math.nan, None)
         alone, kd = self._repeats_by_seed(predictions, wrong) or (same[Role.STUDENT][None], same[Role.KD_STUDENT][None])
-        more = paired_difference(alone, kd) if len(kd) > 1 else paired_shares(alone[0], kd[0])
-        return Copied(int(wrong.sum()), float(kd.mean()), float(alone.mean()), more)
+        difference = paired_difference(alone, kd) if len(kd) > 1 else paired_shares(alone[0], kd[0])
+        return CopiedErrors(int(wrong.sum()), float(kd.mean()), float(alone.mean()), difference)
 
     def _repeats_by_seed(self, predictions: Predictions, wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Which errors the student alone and the KD student repeat, bool (seeds, errors) each; None without seeds."""
@@ -216,20 +216,20 @@ class ExperimentSummary:
 
 
 @dataclass(frozen=True)
-class Copied:
+class CopiedErrors:
     """How many of the teacher's errors the students repeat, with the same wrong class.
 
     Attributes:
         errors: Number of errors of the teacher.
-        own: Share of them that the KD student repeats, the mean over seeds; NaN without errors.
+        kd: Share of them that the KD student repeats, the mean over seeds; NaN without errors.
         alone: Share that the student alone repeats; NaN when there is none.
-        more: ``own`` less ``alone``, paired on the errors; None without one of them.
+        difference: ``kd`` less ``alone``, paired on the errors; None without one of them.
     """
 
     errors: int
-    own: float
+    kd: float
     alone: float
-    more: Difference | None
+    difference: Difference | None
 
 
 def attention_row(experiment: Experiment) -> Mapping[str, Any] | None:

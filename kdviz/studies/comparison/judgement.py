@@ -166,7 +166,7 @@ def _level_to_show(verdict: str, outer: Ends, inner: Ends, margin: float) -> flo
     return _OUTER if verdict == UNDECIDED or outcome(outer, outer, margin) == verdict else _INNER
 
 
-def of_difference(
+def judge_difference(
     difference: Difference, margin: float, decisive: Collection[str] = OUTCOMES, unit: str = SAMPLES
 ) -> Judgement:
     """Judge a difference of two accuracies or other shares.
@@ -188,7 +188,7 @@ def of_difference(
     )
 
 
-def of_times(ratios: np.ndarray, margin: float) -> Judgement:
+def judge_times(ratios: np.ndarray, margin: float) -> Judgement:
     """Judge how many times longer one model takes than another.
 
     Args:
@@ -208,7 +208,7 @@ def _logs(ends: Ends) -> Ends:
     return low, high
 
 
-def of_study(row: Mapping[str, Any], margin: float) -> Judgement:
+def judge_study(row: Mapping[str, Any], margin: float) -> Judgement:
     """Judge an effect by the intervals in its row of attention.parquet.
 
     Tables of earlier versions have the 95 % interval alone; it then takes the place of the 90 % interval.
@@ -239,10 +239,10 @@ def _needed(difference: Difference, margin: float, decisive: frozenset[str]) -> 
         larger = with_samples(difference, samples)
         return outcome(larger.interval(outer), larger.interval(inner), margin) in decisive
 
-    return least(decides, difference.samples)
+    return least_number(decides, difference.samples)
 
 
-def least(decides: Callable[[int], bool], start: int) -> int | None:
+def least_number(decides: Callable[[int], bool], start: int) -> int | None:
     """The least number above ``start`` from which on ``decides`` holds; None: no number up to 10^8."""
     high = start + 1
     while not decides(high):
@@ -296,7 +296,7 @@ def interval(judgement: Judgement, low: str, high: str) -> str:
     return _("{level} % interval {low} to {high}", level=number(100 * judgement.level), low=low, high=high)
 
 
-def together(*sentences: str) -> str:
+def join_sentences(*sentences: str) -> str:
     """Sentences one after another, without those that are empty; Chinese has no space between them."""
     return ("" if language().startswith("zh") else " ").join(filter(None, sentences))
 

@@ -48,15 +48,15 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
         model = run.on(choose_device(device))
         logits[role] = predict_logits(model, samples, experiment.input.normalise, device=device)
         yield role
-    logits |= given_logits(experiment, samples.split, samples.labels)
+    logits |= logits_without_model(experiment, samples.split, samples.labels)
     labelled = bool((samples.labels >= 0).all())
     doubts = _doubts(experiment, samples, logits, device) if labelled else []
-    record(experiment, samples.split, samples.labels, logits)
+    record_predictions(experiment, samples.split, samples.labels, logits)
     remember(experiment.runs, doubts, samples.split, samples.doubts)
     experiment.save()
 
 
-def record(experiment: Experiment, split: str, labels: Tensor, logits: Mapping[str, Tensor]) -> None:
+def record_predictions(experiment: Experiment, split: str, labels: Tensor, logits: Mapping[str, Tensor]) -> None:
     """Set the metrics of a split in the runs, and write its predictions to the table; the experiment is not saved.
 
     Args:
@@ -75,7 +75,7 @@ def record(experiment: Experiment, split: str, labels: Tensor, logits: Mapping[s
     experiment.write_table("predictions", _merged(experiment, split, predictions_table(split, labels, ordered)))
 
 
-def given_logits(experiment: Experiment, split: str, labels: Tensor) -> dict[str, Tensor]:
+def logits_without_model(experiment: Experiment, split: str, labels: Tensor) -> dict[str, Tensor]:
     """Role -> logits of the runs without a model, where predictions.parquet has them for exactly these samples."""
     roles = [role for role in experiment.runs if role not in experiment.models]
     if not roles or not experiment.has_table("predictions"):

@@ -28,7 +28,7 @@ from kdviz.data.samples import as_pixels
 from kdviz.data.store import stored_samples
 from kdviz.experiment import Experiment, Run
 from kdviz.models.inputs import AdaptedNetwork, InputSpec
-from kdviz.studies.predictions.evaluation import given_logits, record
+from kdviz.studies.predictions.evaluation import logits_without_model, record_predictions
 
 KEPT = 500
 """The most pictures that are kept for the pages."""
@@ -93,9 +93,9 @@ def evaluate_files(
     yield from _pass(experiment, pictures, torch_device, keep, results)
     labels = torch.full((len(pictures),), UNKNOWN) if pictures.labels is None else pictures.labels
     logits = {role: torch.cat(parts) for role, parts in results.logits.items()}
-    logits |= given_logits(experiment, pictures.split, labels) if given is None else given
+    logits |= logits_without_model(experiment, pictures.split, labels) if given is None else given
     inputs = _normalisations(experiment, pictures, results, torch_device)
-    record(experiment, pictures.split, labels, logits)
+    record_predictions(experiment, pictures.split, labels, logits)
     remember(experiment.runs, _doubts(experiment, pictures, logits, inputs), pictures.split, pictures.doubts)
     rows = [(sample, pictures.names[sample], _label(pictures, sample), png) for sample, png in results.kept.items()]
     if rows:

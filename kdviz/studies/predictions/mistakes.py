@@ -13,7 +13,7 @@ from kdviz.core.files import rows_where
 from kdviz.core.language import N_
 from kdviz.core.vocabulary import Role
 from kdviz.metrics import McNemar, mcnemar, paired_shares
-from kdviz.studies.comparison.judgement import HELPED, Judgement, of_difference
+from kdviz.studies.comparison.judgement import HELPED, Judgement, judge_difference
 
 GROUPS = {
     "lost": (
@@ -153,7 +153,7 @@ def distillation_judgement(predictions: Predictions, margin: float) -> Judgement
     if not has_both or not len(predictions.labels) or not predictions.labelled:
         return None
     difference = paired_shares(predictions.right(Role.STUDENT), predictions.right(Role.KD_STUDENT))
-    return of_difference(difference, margin, HELPED)
+    return judge_difference(difference, margin, HELPED)
 
 
 def showcase(predictions: Predictions, classes: int) -> list[int]:

@@ -147,7 +147,7 @@ class SweepPlan:
             "learning_rate": self.config.learning_rate,
         }
 
-    def refuse_others(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def check_comparable(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Refuse to continue a table whose runs cannot be compared with those of this plan.
 
         Raises:
@@ -160,7 +160,7 @@ class SweepPlan:
                 continue
             value = row[self.study.column] if row["role"] == Role.KD_STUDENT else None
             run = self.student(row["seed"], value)
-            for name, expected in {**self.recipe, **about(run)}.items():
+            for name, expected in {**self.recipe, **recipe_columns(run)}.items():
                 if row[name] != expected:
                     raise self._refused(f"with {name} {row[name]}, not {expected}")
             if row["run"] != run.identity:
@@ -173,7 +173,7 @@ class SweepPlan:
         )
 
 
-def about(run: TrainingRun) -> dict[str, Any]:
+def recipe_columns(run: TrainingRun) -> dict[str, Any]:
     """The columns of a run's recipe in a study's table."""
     config, defaults = run.config, TrainingConfig().to_json()
     own_columns = ("epochs", "batch_size", "learning_rate", "temperature", "alpha", "loss", "seed", "device")

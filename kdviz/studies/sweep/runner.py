@@ -29,7 +29,7 @@ from kdviz.experiment import Experiment
 from kdviz.studies.sweep.kinds import STUDIES, Study
 from kdviz.studies.sweep.plan import SweepPlan
 from kdviz.studies.sweep.summary import summary
-from kdviz.studies.sweep.tables import CURVES_SCHEMA, PREDICTIONS_SCHEMA, STUDY_SCHEMA, StudyTables, earlier
+from kdviz.studies.sweep.tables import CURVES_SCHEMA, PREDICTIONS_SCHEMA, STUDY_SCHEMA, StudyTables, existing_rows
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Sweep:
         self.store = Store(self.results or self.experiment.folder / "runs")
         _ = self.plan.teachers, self.plan.student_runs  # every setting is checked before anything is trained
         if not self.weights_only:
-            self.plan.refuse_others(earlier(self.experiment, self.study.table))
+            self.plan.check_comparable(existing_rows(self.experiment, self.study.table))
 
     @property
     def study(self) -> Study:
@@ -201,11 +201,11 @@ class Sweep:
 
     def _todo(self) -> tuple[list[TrainingRun], list[TrainingRun]]:
         """The teachers and students that are neither in the store nor in the tables."""
-        known = self.tables.known()
+        finished = self.tables.finished_runs()
         students = [
             run
             for run in {run.identity: run for _, run in self.plan.student_runs}.values()
-            if run.identity not in known and read_result(self.store, run.identity) is None
+            if run.identity not in finished and read_result(self.store, run.identity) is None
         ]
         needed = {run.teacher for run in students}
         teachers = [

@@ -19,7 +19,7 @@ from kdviz.experiment import Experiment
 from kdviz.metrics import class_accuracy, mcnemar
 from kdviz.studies.predictions.evaluation import model_metrics
 from kdviz.studies.sweep.kinds import STUDIES
-from kdviz.studies.sweep.plan import SweepPlan, about
+from kdviz.studies.sweep.plan import SweepPlan, recipe_columns
 
 STUDY_SCHEMA = pa.schema(
     [
@@ -86,7 +86,7 @@ PREDICTIONS_SCHEMA = pa.schema(
 Row = dict[str, Any]
 
 
-def earlier(experiment: Experiment, name: str) -> list[Row]:
+def existing_rows(experiment: Experiment, name: str) -> list[Row]:
     """The rows that a table has already; empty without the table."""
     return experiment.table(name).to_pylist() if experiment.has_table(name) else []
 
@@ -116,14 +116,14 @@ class StudyTables:
     splits: Mapping[str, LabelledImages]
     teacher_logits: Callable[[], Mapping[str, Tensor]]
 
-    def known(self) -> set[str]:
+    def finished_runs(self) -> set[str]:
         """The runs that are in the tables; they need not be repeated even where their files are missing."""
-        return {row["run"] for row in self._known_rows()}
+        return {row["run"] for row in self._finished_rows()}
 
     def write(self) -> None:
         """Add finished runs to the study's table, curves.parquet and study_predictions.parquet."""
-        rows, new = self._known_rows(), _NewRows()
-        predictions, curves = (earlier(self.plan.experiment, name) for name in ("study_predictions", "curves"))
+        rows, new = self._finished_rows(), _NewRows()
+        predictions, curves = (existing_rows(self.plan.experiment, name) for name in ("study_predictions", "curves"))
         self._add_teachers(new, {(row["run"], row["teacher_epochs"]) for row in rows})
         self._add_students(new, *({row["run"] for row in table} for table in (rows, predictions, curves)))
         new.predictions += [
@@ -143,23 +143,23 @@ class StudyTables:
         self.plan.experiment.write_table(name, pa.Table.from_pylist(unique, schema))
         return unique
 
-    def _known_rows(self) -> list[Row]:
+    def _finished_rows(self) -> list[Row]:
         """The rows of the study's table, and those of the same runs in other studies' tables."""
-        rows = earlier(self.plan.experiment, self.plan.study.table)
+        rows = existing_rows(self.plan.experiment, self.plan.study.table)
         if self.plan.trains_teachers:
             return rows  # its students alone are not compared with a teacher
         run_names = {run.identity for _, run in self.plan.student_runs}
         for study in STUDIES.values():
             if study.table not in (self.plan.study.table, "teacher_epochs"):
-                rows += [row for row in earlier(self.plan.experiment, study.table) if row.get("run") in run_names]
+                rows += [row for row in existing_rows(self.plan.experiment, study.table) if row.get("run") in run_names]
         return rows
 
     # rows -------------------------------------------------------------------------------------------------------------
 
-    def _add_teachers(self, new: _NewRows, known: set[tuple[str, int | None]]) -> None:
+    def _add_teachers(self, new: _NewRows, finished: set[tuple[str, int | None]]) -> None:
         if not self.plan.trains_teachers:
             teacher = self.plan.own_teacher
-            if (teacher, None) not in known:
+            if (teacher, None) not in finished:
                 new.study += self._rows(Role.TEACHER, teacher, self.teacher_logits(), {})
             return
         for run in self.plan.teachers:
@@ -168,13 +168,13 @@ class StudyTables:
                 continue
             new.curves += _curves(run, result)
             for epoch in run.snapshots:
-                if (run.identity, epoch) not in known and has_snapshot(self.store, run, epoch):
-                    recipe = {**about(run), "teacher_epochs": epoch, "epochs": epoch}
+                if (run.identity, epoch) not in finished and has_snapshot(self.store, run, epoch):
+                    recipe = {**recipe_columns(run), "teacher_epochs": epoch, "epochs": epoch}
                     new.study += self._rows(Role.TEACHER, run.identity, self._logits(run.identity, epoch), recipe)
 
-    def _add_students(self, new: _NewRows, known: set[str], predicted: set[str], with_curves: set[str]) -> None:
+    def _add_students(self, new: _NewRows, finished: set[str], predicted: set[str], with_curves: set[str]) -> None:
         for value, run in self.plan.student_runs:
-            if run.identity in known & predicted & with_curves:
+            if run.identity in finished & predicted & with_curves:
                 continue
             result = read_result(self.store, run.identity)
             if result is None:
@@ -185,8 +185,8 @@ class StudyTables:
                 for name, values in logits.items()
             ]
             new.curves += _curves(run, result)
-            if run.identity not in known:
-                recipe = {**about(run), "seconds": sum(epoch["seconds"] for epoch in result["curves"])}
+            if run.identity not in finished:
+                recipe = {**recipe_columns(run), "seconds": sum(epoch["seconds"] for epoch in result["curves"])}
                 recipe["best_epoch"] = _best_epoch(result["curves"])
                 if self.plan.trains_teachers and value is not None:
                     recipe["teacher_epochs"] = value

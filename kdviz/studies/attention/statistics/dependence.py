@@ -11,9 +11,9 @@ import numpy as np
 from kdviz.core.vocabulary import Role
 from kdviz.metrics.uncertainty import holm, simultaneous_level
 from kdviz.studies.attention.statistics.agreements import Agreements, Series
-from kdviz.studies.attention.statistics.effects import effect_of, matched, pair_contrast, sampled
+from kdviz.studies.attention.statistics.effects import effect_of, match_trainings, pair_contrast, sample_contrast
 from kdviz.studies.attention.statistics.pairs import MAIN_EFFECT
-from kdviz.studies.attention.statistics.uncertainty import Effect, Interval, summarised
+from kdviz.studies.attention.statistics.uncertainty import Effect, Interval, summarise_effect
 
 _FEWEST = 8  # images of a training; with fewer no effect is reported
 
@@ -77,7 +77,7 @@ class Prediction:
 def claim_pairs(agreements: Agreements, value: float | None) -> tuple[list[Series], list[Series]]:
     """The KD students with their teachers, and the students alone with the same teachers, training by training."""
     kd, alone = agreements.of(MAIN_EFFECT, Role.KD_STUDENT, value), agreements.of(MAIN_EFFECT, Role.STUDENT, value)
-    pairs = matched(kd, alone)
+    pairs = match_trainings(kd, alone)
     return [kd_series for kd_series, _ in pairs], [alone_series for _, alone_series in pairs]
 
 
@@ -85,7 +85,8 @@ def changes(agreements: Agreements, corrected: bool) -> list[Change]:
     """How much the effect changes from each value of the study to each larger one, paired by training."""
     values: list[float] = agreements.values
     samples = {
-        value: sampled(agreements, pair_contrast(*claim_pairs(agreements, value)), corrected) for value in values
+        value: sample_contrast(agreements, pair_contrast(*claim_pairs(agreements, value)), corrected)
+        for value in values
     }
     pairs = list(combinations(values, 2))
     effects = [samples[large].less(samples[small]).effect() for small, large in pairs]
@@ -179,7 +180,7 @@ def _auroc_effect(pairs: Sequence[Series], wrong: Sequence[np.ndarray], repeats:
     draws = np.random.default_rng(5).integers(0, len(among), (1000, len(among)))
     replicates = np.array([by_training(draw) for draw in draws])
     values = np.array(by_training(np.arange(len(among))))
-    return summarised(
+    return summarise_effect(
         [pair.training_key for pair in pairs], values, replicates[np.isfinite(replicates).all(1)], len(among)
     )
 

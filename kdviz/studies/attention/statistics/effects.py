@@ -28,7 +28,7 @@ from functools import lru_cache
 import numpy as np
 
 from kdviz.studies.attention.statistics.agreements import Agreements, Series
-from kdviz.studies.attention.statistics.uncertainty import Effect, summarised
+from kdviz.studies.attention.statistics.uncertainty import Effect, summarise_effect
 
 REPLICATES = 2000
 _FEWEST_REPLICATES = 200
@@ -78,11 +78,11 @@ def effect_of(
         corrected: Whether the masks' noise is taken out.
         replicates, seed: Replicates of the bootstrap over images, and their seed.
     """
-    return sampled(agreements, contrast, corrected, replicates, seed).effect()
+    return sample_contrast(agreements, contrast, corrected, replicates, seed).effect()
 
 
 @dataclass(frozen=True)
-class Sampled:
+class ContrastSamples:
     """The values of a contrast's trainings, (trainings,), and on replicates of the images, (B, trainings)."""
 
     training_keys: tuple[tuple[str, int], ...]
@@ -92,12 +92,12 @@ class Sampled:
     seed: int = 0
 
     def effect(self) -> Effect:
-        return summarised(self.training_keys, self.values, self.replicates, self.images, self.seed)
+        return summarise_effect(self.training_keys, self.values, self.replicates, self.images, self.seed)
 
-    def less(self, other: Sampled) -> Sampled:
+    def less(self, other: ContrastSamples) -> ContrastSamples:
         """The difference, training by training in their order; both over the same images."""
         count = min(len(self.training_keys), len(other.training_keys))
-        return Sampled(
+        return ContrastSamples(
             self.training_keys[:count],
             self.values[:count] - other.values[:count],
             self.replicates[:, :count] - other.replicates[:, :count],
@@ -106,9 +106,9 @@ class Sampled:
         )
 
 
-def sampled(
+def sample_contrast(
     agreements: Agreements, contrast: Contrast, corrected: bool = True, replicates: int = REPLICATES, seed: int = 0
-) -> Sampled:
+) -> ContrastSamples:
     """The samples that :func:`effect_of` summarises; effects over the same images have paired replicates."""
     terms = [term for training in contrast for term in training.terms]
     columns = _columns(agreements, terms, corrected)  # (images, 2 * terms): numerators, denominators
@@ -117,7 +117,7 @@ def sampled(
     means = sums[:, : len(terms)] / np.where(sums[:, len(terms) :] > 0, sums[:, len(terms) :], np.nan)
     values = _by_training(means, contrast)  # (1 + replicates, trainings)
     used = np.logical_or.reduce([_images_of(agreements, term) for term in terms])
-    return Sampled(tuple(training.key for training in contrast), values[0], values[1:], int(used.sum()), seed)
+    return ContrastSamples(tuple(training.key for training in contrast), values[0], values[1:], int(used.sum()), seed)
 
 
 def _images_of(agreements: Agreements, term: Term) -> np.ndarray:
@@ -169,7 +169,7 @@ def _by_training(means: np.ndarray, contrast: Contrast) -> np.ndarray:
 # contrasts ------------------------------------------------------------------------------------------------------------
 
 
-def matched(first: Sequence[Series], second: Sequence[Series]) -> list[tuple[Series, Series]]:
+def match_trainings(first: Sequence[Series], second: Sequence[Series]) -> list[tuple[Series, Series]]:
     """Pairs of series with the same teacher and seed or, where the seeds differ, in the order of their seeds."""
     pairs = []
     for teacher in dict.fromkeys(series.teacher for series in first):
@@ -185,7 +185,7 @@ def pair_contrast(
     first: Sequence[Series], second: Sequence[Series], among: Sequence[np.ndarray] | None = None
 ) -> list[Training]:
     """``first`` less ``second``, training by training, over all images or those that ``among`` selects for each."""
-    pairs = matched(first, second)
+    pairs = match_trainings(first, second)
     masks = among or [None] * len(pairs)
     return [
         Training(left.training_key, (Term(1.0, left, mask), Term(-1.0, right, mask)))
@@ -231,7 +231,7 @@ def size_of(agreements: Agreements, first: Sequence[Series], second: Sequence[Se
     the user of one student sees.
     """
     weights = agreements.weights / agreements.weights.sum()
-    sizes = [_size(left.agreement - right.agreement, weights) for left, right in matched(first, second)]
+    sizes = [_size(left.agreement - right.agreement, weights) for left, right in match_trainings(first, second)]
     return Size(tuple(one for one, _ in sizes), tuple(one for _, one in sizes))
 
 
@@ -244,4 +244,4 @@ def _size(difference: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
 
 def image_differences(first: Sequence[Series], second: Sequence[Series]) -> np.ndarray:
     """Mean over trainings of ``first`` less ``second`` for each image, (images,)."""
-    return np.mean([left.agreement - right.agreement for left, right in matched(first, second)], axis=0)
+    return np.mean([left.agreement - right.agreement for left, right in match_trainings(first, second)], axis=0)

@@ -25,19 +25,19 @@ class Likeness:
 
     Attributes:
         images: Number of images.
-        own: Agreement of the KD student's maps with the teacher's.
+        agreement: Agreement of the KD student's maps with the teacher's.
         ceiling: The highest agreement that the masks' noise allows.
         shuffled: Agreement of its maps with those of the teacher with shuffled weights; None: not made.
     """
 
     images: int
-    own: Effect
+    agreement: Effect
     ceiling: float
     shuffled: Effect | None
 
     def to_json(self) -> dict[str, Any]:
         """The study as JSON."""
-        effects = {"agreement": self.own, "shuffled": self.shuffled}
+        effects = {"agreement": self.agreement, "shuffled": self.shuffled}
         values = {
             name: None
             if effect is None

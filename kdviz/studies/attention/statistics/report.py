@@ -30,7 +30,7 @@ from kdviz.studies.attention.statistics.effects import (
     image_differences,
     mean_contrast,
     pair_contrast,
-    sampled,
+    sample_contrast,
     size_of,
 )
 from kdviz.studies.attention.statistics.pairs import SANITY
@@ -233,16 +233,19 @@ def report_of(
     study: str,
     about: Mapping[str, Any],
     classes: tuple[str, ...],
-    own: Any = None,
+    preferred: Any = None,
     margin: float = MARGIN,
 ) -> AttentionReport:
-    """The report of a study's data; ``own`` is the value to judge, where the study has it."""
+    """The report of a study's data; ``preferred`` is the value to judge, where the study has it."""
     if not 0 < margin < 1:
         raise SettingError(f"The margin of agreement is {margin}; it must be between 0 and 1.")
     corrected = measures[agreements.measure].disattenuates
     values = agreements.values or [None]
     effects = tuple(_effect_of_value(agreements, value, corrected) for value in values)
-    chosen = next((effect for effect in effects if own is not None and effect.value == own), effects[len(effects) // 2])
+    chosen = next(
+        (effect for effect in effects if preferred is not None and effect.value == preferred),
+        effects[len(effects) // 2],
+    )
     controls = [
         control for effect in effects for control in controls_of(agreements, effect.value, effect.difference, corrected)
     ]
@@ -300,4 +303,8 @@ def _image_specific_effect(agreements: Agreements, value: float | None, correcte
     )
     if not other_images:
         return None
-    return sampled(agreements, same_images, corrected).less(sampled(agreements, other_images, corrected)).effect()
+    return (
+        sample_contrast(agreements, same_images, corrected)
+        .less(sample_contrast(agreements, other_images, corrected))
+        .effect()
+    )

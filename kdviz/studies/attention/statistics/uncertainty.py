@@ -111,7 +111,7 @@ class Effect:
         return Interval(self.value - half, self.value + half, self.interval.over)
 
 
-def summarised(
+def summarise_effect(
     training_keys: Sequence[TrainingKey], values: np.ndarray, replicates: np.ndarray, n_images: int, seed: int = 0
 ) -> Effect:
     """An effect from the trainings' values, (trainings,), and their replicates over images, (B, trainings)."""
