@@ -51,7 +51,7 @@ class Chart(Generic[P]):
         return draw
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> go.Figure:
-        """The interactive form."""
+        """Draw the interactive form."""
         return self._interactive(*args, **options)
 
     def html(self, *args: P.args, **options: P.kwargs) -> str:

@@ -154,7 +154,9 @@ def _draw_against_value(points: Sequence[Point], study: Study, figure: Figure, s
     axis.minorticks_off()
     axis.yaxis.set_major_formatter(lambda value, _position: figure.text(value))
     axis.set(xlabel=_(_AXES[study.column]), ylabel=_y_title(figure, split))
-    picture.legend(loc="outside upper center", ncols=3, frameon=False)  # no line can be behind it
+    picture.legend(
+        loc="outside upper center", ncols=3, frameon=False
+    )  # outside of the plot, where no line runs behind it
     return picture
 
 

@@ -1,4 +1,4 @@
-"""The one sentence that an experiment's answers come to: may the KD student stand in for its teacher?"""
+"""The one sentence that sums up an experiment's answers: may the KD student stand in for its teacher?"""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ _SECOND: Mapping[str, str] = {
 
 
 def _side_by_side(summary: ExperimentSummary, roles: Sequence[str]) -> str:
-    """Compares the two most accurate models, where there is no pair of teacher and KD student."""
+    """A comparison of the two most accurate models, where there is no pair of teacher and KD student."""
     predictions = summary.predictions
     assert predictions is not None
     doubts = _doubts(summary, roles)

@@ -1,8 +1,8 @@
 """An experiment in a few answers: may the KD student stand in for its teacher, and what is known about it?
 
 Each answer is yes, no, or that it cannot be told, and carries the
-:class:`~kdviz.studies.comparison.judgement.Judgement` that it is made of. What takes the ground from it, or limits it
-to these very models, is in its first words.
+:class:`~kdviz.studies.comparison.judgement.Judgement` that it rests on. Its sentence begins with what rules it out, or
+limits it to these models.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class _Question:
         )
 
     def withheld(self, judgement: Judgement | None, first: str) -> Answer:
-        """No verdict, and why."""
+        """The answer that there is no verdict, and why."""
         word = _("No verdict")
         return Answer(
             self.name, self.question, word, UNKNOWN, first, self.page, self.link, judgement, withheld=True, first=first

@@ -1,6 +1,6 @@
-"""What an experiment's tables say, as Markdown: figures in a README come from here and are never typed.
+"""An experiment's results as Markdown, so that figures in a README are never typed.
 
-A document names the sections that it wants between two comments; :func:`updated` writes what belongs between them::
+A document marks each section by two comments, and :func:`updated` writes the section between them::
 
     <!-- kdviz results: models -->
     <!-- kdviz end -->
@@ -50,11 +50,11 @@ def results(experiment: Experiment, names: Iterable[str] = ()) -> str:
 
 
 def updated(document: str, experiment: Experiment) -> str:
-    """The document with every block between ``<!-- kdviz results: NAME -->`` and ``<!-- kdviz end -->`` made again.
+    """The document with every block between ``<!-- kdviz results: NAME -->`` and ``<!-- kdviz end -->`` renewed.
 
     Raises:
-        SettingError: It has no such block, or one begins before the one before it has ended.
-        UnknownNameError: A block has a name that no section has.
+        SettingError: It has no such block, or a block begins before the previous one has ended.
+        UnknownNameError: There is no section with the name of a block.
         ExperimentError: A section's table is missing.
     """
     if not _BLOCK.search(document):

@@ -8,6 +8,7 @@ from typing import Any
 from kdviz.core.language import N_, _, listed, number, percent, plural, signed
 from kdviz.core.vocabulary import Role
 from kdviz.metrics.equivalence import EQUIVALENT, UNDECIDED
+from kdviz.studies.comparison.judgement import margin_points, points, rounded_up
 from kdviz.studies.sweep import copying
 from kdviz.studies.sweep.doubts import NEVER, ONE_SEED, Caveat
 from kdviz.studies.sweep.kinds import STUDIES
@@ -18,7 +19,7 @@ _MOST_PAIRS = 6  # that a sentence names; the JSON document has all
 
 
 def sentences(verdict: SweepVerdict) -> list[str]:
-    """The verdict in words, in the reader's language; best read in order."""
+    """The verdict in the reader's language, as sentences in reading order."""
     if not any(test.fixed or test.broke for test in verdict.tests):
         return [*_doubts(verdict), _same(verdict), *_values(verdict), *_copying(verdict)]
     return [*_doubts(verdict), *_claim(verdict), _tests(verdict), *_values(verdict), *_copying(verdict)]
@@ -47,17 +48,6 @@ def _basis(verdict: SweepVerdict) -> dict[str, str]:
 
 def _ends(low: float, high: float) -> dict[str, str]:
     return {"low": points(low), "high": points(high)}
-
-
-def points(share: float) -> str:
-    """A difference of shares in points, with its sign."""
-    return signed(100 * share, 2)
-
-
-def margin_points(share: float) -> str:
-    """A margin in points, with one decimal, or with two where it has them."""
-    value = round(100 * share, 2)
-    return number(value, 1 if round(value, 1) == value else 2)
 
 
 def _distillation(verdict: SweepVerdict) -> str:
@@ -159,16 +149,6 @@ def _needed(verdict: SweepVerdict) -> str:
         "About {count} samples would decide, if all else stayed as it is.",
         rounded_up(verdict.samples_needed),
     )
-
-
-def rounded_up(count: int) -> int:
-    """A count rounded up to two digits: 8,134 becomes 8,200.
-
-    >>> rounded_up(8134), rounded_up(85)
-    (8200, 85)
-    """
-    step = 10 ** max(0, len(str(count)) - 2)
-    return -(-count // step) * step
 
 
 def _tests(verdict: SweepVerdict) -> str:

@@ -51,7 +51,7 @@ _TITLES: Mapping[tuple[str, bool], Callable[[], str]] = {
 
 
 def findings(report: CostReport, margins: Margins = _USUAL) -> list[str]:
-    """Sentences, best read in order; none when there is no KD student beside a teacher."""
+    """Sentences about the cost table, in reading order; empty without a KD student and a teacher."""
     return [*exchange(report, margins), *competition(report, margins)]
 
 

@@ -158,18 +158,18 @@ def set_threads(threads: int | None = None) -> None:
 def main() -> None:
     """Serve the page server whose address and key are read from standard input, until it ends."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    address, key = pickle.load(sys.stdin.buffer)  # from the page server itself, which started us
+    address, key = pickle.load(sys.stdin.buffer)  # from the page server, which started this process
     serve(Client(address, authkey=key))
 
 
 def main_of_fork(connection: Connection) -> None:
     """Serve the page server that this process is a fork of; never returns."""
-    signal.set_wakeup_fd(-1)  # that of the page server's event loop
+    signal.set_wakeup_fd(-1)  # it would be that of the page server's event loop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal; the page server ends, and so does this process
     for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
         if descriptor > 2 and descriptor != connection.fileno():
-            with suppress(OSError):  # that of the listing itself
+            with suppress(OSError):  # the descriptor of the listing itself is closed already
                 os.close(descriptor)  # above all sockets: a port would stay in use, and the server's end unnoticed
     serve(connection)
 

@@ -26,7 +26,7 @@ _PARTS = {
 
 
 def dependence_sentences(report: AttentionReport) -> list[str]:
-    """Sentences, best read in order."""
+    """Sentences about what the effect depends on, in reading order."""
     return [*_values(report), *_classes(report), *_mistakes(report), *map(_inheritance, report.inheritance)]
 
 

@@ -246,5 +246,5 @@ def _effect_json(effect: Effect) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """The value, or None where it is not finite, since JSON has no NaN."""
     return value if isfinite(value) else None

@@ -1,4 +1,4 @@
-"""How alike two models' maps are, in words, where no student alone was studied."""
+"""The agreement of two models' maps in words, for a study without a student alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The attention studies of an experiment as Markdown, so that a README states what its tables hold and nothing else."""
+"""The attention studies of an experiment as Markdown, so that a README states only what its tables hold."""
 
 from __future__ import annotations
 

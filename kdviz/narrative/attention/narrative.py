@@ -70,12 +70,12 @@ class Narrative:
 
     @property
     def everything(self) -> tuple[str, ...]:
-        """All sentences, best read in order."""
+        """All sentences, in reading order."""
         return *self.sentences, *self.controls, *self.dependence, *self.limits
 
 
 def narrate(report: AttentionReport) -> Narrative:
-    """Puts the verdict of a report into words."""
+    """Put the verdict of a report into words."""
     claim = claim_of(report.chosen.difference, report.margin, report.chosen.value)
     return Narrative(
         claim.outcome,

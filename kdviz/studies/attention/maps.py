@@ -167,7 +167,7 @@ def make_maps(job: StudyJob, group: int) -> Iterator[float | GroupMaps]:
 
 def _return_memory() -> None:
     """Return freed memory to the system: glibc keeps some MB more with each group, so that a long study would grow."""
-    with suppress(OSError, AttributeError, TypeError):  # another C library
+    with suppress(OSError, AttributeError, TypeError):  # a C library without malloc_trim
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -215,7 +215,7 @@ def _baseline(job: StudyJob, number: int) -> Tensor:
     return job.experiment.baseline(baseline, as_picture(job.pixels[number]), seed)
 
 
-# The models of the last study, so that not each group has to build them.
+# The models of the last study, so that they are not built again for each group.
 _models_of_study: dict[tuple[str, torch.device], dict[str, nn.Module]] = {}
 
 
@@ -257,7 +257,7 @@ class MapStore:
         """Model -> float32 (2, H, W) of one image of the study.
 
         Raises:
-            KdvizError: The image is not in the study, or its maps are not there.
+            KdvizError: The image is not in the study, or its maps are missing.
         """
         if sample not in self._positions:
             raise KdvizError(f"The image {sample} is not in this study.")

@@ -1,4 +1,4 @@
-"""The KD student beside its teacher in figures, and the models that offer the same without distillation."""
+"""Cost and accuracy of the KD student and its teacher, and the models that offer the same without distillation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SURE, POSSIBLE = "sure", "possible"
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """The KD student beside its teacher, in one kind of file.
+    """The KD student compared with its teacher, in one form.
 
     Attributes:
         student, teacher: Their entries.
@@ -60,7 +60,7 @@ class Tradeoff:
 
 
 def tradeoff(report: CostReport, role: str = Role.KD_STUDENT) -> Tradeoff | None:
-    """The student beside its teacher, both in the first float form that both have; None when one is missing."""
+    """The student compared with its teacher, in the first float form that both have; None when one is missing."""
     for form in _FLOAT_FORMS:
         student, teacher = (report.find(model_role, (form,)) for model_role in (role, Role.TEACHER))
         if student is not None and teacher is not None:

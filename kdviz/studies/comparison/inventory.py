@@ -108,7 +108,7 @@ def _parameters(run: Run) -> int | None:
 def outline(
     network: str, spec: InputSpec, classes: int, settings: Mapping[str, Any] = MappingProxyType({})
 ) -> nn.Module:
-    """Build a network on torch's meta device: names and shapes of its tensors, which take no memory of any size.
+    """Build a network on torch's meta device: names and shapes of its tensors, which take no memory.
 
     Args:
         network: Name of the network.

@@ -173,7 +173,7 @@ class MistakeIndex:
             part = slice(start, start + _CHUNK)
             log_teacher = _log_softmax(teacher[part])
             divergence[part] = (np.exp(log_teacher) * (log_teacher - _log_softmax(student[part]))).sum(1)
-        return np.maximum(divergence, 0)  # rounding
+        return np.maximum(divergence, 0)  # rounding may leave it below zero
 
     def _gap(self) -> np.ndarray:
         """Distance of the student's confidence from the teacher's, each in its prediction; 1 more if these differ."""

@@ -47,7 +47,7 @@ def entropy_bits(probabilities: np.ndarray) -> np.ndarray:
     """
     values = np.asarray(probabilities, dtype=np.float64)
     logarithms = np.log2(values, where=values > 0, out=np.zeros_like(values))
-    return -(values * logarithms).sum(-1) + 0.0  # not -0.0
+    return -(values * logarithms).sum(-1) + 0.0  # 0.0 instead of -0.0
 
 
 def entropy_curve(logits: np.ndarray, temperatures: Sequence[float] = TEMPERATURES) -> np.ndarray:

@@ -72,7 +72,7 @@ def copying(table: pa.Table, study: str, split: str, value: Any) -> Copying | No
     by_seed = float(difference.var(ddof=1) / len(seeds)) if len(seeds) > 1 else float("nan")
     mean = float(difference.mean())
     low, high = interval_of(mean, [(by_error, errors - 1), (by_seed, max(1, len(seeds) - 1))], LEVEL)
-    low, high = max(low, -1.0), min(high, 1.0)  # of shares
+    low, high = max(low, -1.0), min(high, 1.0)  # a difference of shares lies between -1 and 1
     shares = float(second.mean()), float(first.mean())
     return Copying(*shares, mean, low, high, errors, len(seeds), _outcome(low, high, len(seeds)))
 

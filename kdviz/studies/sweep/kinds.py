@@ -45,9 +45,8 @@ class Study:
     def _checked(self, value: Any) -> Any:
         try:
             parsed = self.parse(value)
-            is_valid = (
-                isinstance(value, str) or parsed == value or parsed != parsed
-            )  # NaN is refused with its reason, later
+            # NaN is refused later, with its reason.
+            is_valid = isinstance(value, str) or parsed == value or parsed != parsed
         except (TypeError, ValueError, OverflowError):
             is_valid, parsed = False, None
         if not is_valid:

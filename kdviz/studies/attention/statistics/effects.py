@@ -232,7 +232,7 @@ def size_of(agreements: Agreements, first: Sequence[Series], second: Sequence[Se
     """
     weights = agreements.weights / agreements.weights.sum()
     sizes = [_size(left.agreement - right.agreement, weights) for left, right in match_trainings(first, second)]
-    return Size(tuple(one for one, _ in sizes), tuple(one for _, one in sizes))
+    return Size(tuple(d_z for d_z, _ in sizes), tuple(superiority for _, superiority in sizes))
 
 
 def _size(difference: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

@@ -15,7 +15,7 @@ teacher, one seed, or a seed of its own for each teacher, the trainings are inde
 Var(d) / count with count - 1 degrees of freedom, replaces both.
 
 Simulated with 3 teachers, 3 seeds and 600 images the interval covers .943 to .98 at ratios of .03 to 30 of the
-variances; with 2 of one and 3 of the other .94 to .99, the more the more both vary alike.
+variances; with 2 of one and 3 of the other .94 to .99, highest where both vary alike.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class _Spread:
 
 def _spread(training_keys: Sequence[TrainingKey], values: np.ndarray) -> _Spread:
     count = len(values)
-    teachers, seeds = [one for one, _ in training_keys], [one for _, one in training_keys]
+    teachers, seeds = [teacher for teacher, _ in training_keys], [seed for _, seed in training_keys]
     n_teachers, n_seeds = len(set(teachers)), len(set(seeds))
     if count < 2:
         return _Spread()

@@ -45,7 +45,8 @@ class AttentionVerdict:
         inner_low, inner_high: Its 90 % interval, that of two one-sided tests.
         margin: Below which a difference counts as none; for a control its bound; NaN: nothing to hold it against.
         images, seeds, teachers, trainings: Their numbers.
-        enough: Number of trainings that would about decide, if value and spread stayed as they are; None: not known.
+        enough: Approximate number of trainings that would decide, if value and spread stayed as they are; None: not
+            known.
     """
 
     about: str
@@ -67,7 +68,7 @@ class AttentionVerdict:
 
 
 def claim_of(effect: Effect, margin: float, value: float | None = None) -> AttentionVerdict:
-    """Is the KD student's map closer to the teacher's than that of the student alone, by this effect?"""
+    """The verdict whether the KD student's maps are closer to the teacher's than those of the student alone."""
     outcome, rule = _outcome_and_rule(effect, margin)
     enough = trainings_enough(effect, margin) if outcome == UNTOLD else None
     return _verdict("claim", "", value, outcome, rule, effect, margin, enough)
