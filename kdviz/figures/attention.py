@@ -209,7 +209,7 @@ def effect_against_value(report: AttentionReport) -> go.Figure:
                 hovertemplate=_hover(name).replace("%{x:", "%{y:"),
             )
         )
-    values = [effect_of_value.value for effect_of_value in report.values if effect_of_value.value is not None]
+    values = [value_effect.value for value_effect in report.values if value_effect.value is not None]
     title = _title_of_values(report)
     ticks: dict[str, Any] = {"tickvals": values, "ticktext": [f"{value:g}" for value in values]}
     chart.update_xaxes(
@@ -234,7 +234,7 @@ def _draw_effect_against_value(report: AttentionReport) -> Figure:
             capsize=4,
             label=name,
         )
-    values = [effect_of_value.value for effect_of_value in report.values if effect_of_value.value is not None]
+    values = [value_effect.value for value_effect in report.values if value_effect.value is not None]
     if _is_log(report):
         axis.set_xscale("log")
     axis.set_xticks(values, [f"{value:g}" for value in values])
@@ -249,8 +249,8 @@ def _draw_effect_against_value(report: AttentionReport) -> Figure:
 def _lines(report: AttentionReport) -> list[tuple[str, str, list[float], list[Effect]]]:
     """(kind, name, values, effects) of the KD students and of each control that varies with them."""
     points = [
-        ("claim", role_title(Role.KD_STUDENT), effect_of_value.value, effect_of_value.difference)
-        for effect_of_value in report.values
+        ("claim", role_title(Role.KD_STUDENT), value_effect.value, value_effect.difference)
+        for value_effect in report.values
     ]
     points += [
         (control.kind, _control_title(control), control.value, control.difference) for control in report.all_controls

@@ -68,10 +68,12 @@ def updated(document: str, experiment: Experiment) -> str:
                 f"The block '{block[2]}' of the document has no line '<!-- kdviz end -->' of its own before the next "
                 "one begins; write it where the results should end."
             )
-    return _BLOCK.sub(lambda block: block[1] + _like(block[1], results(experiment, [block[2]])) + block[4], document)
+    return _BLOCK.sub(
+        lambda block: block[1] + _with_line_endings_of(block[1], results(experiment, [block[2]])) + block[4], document
+    )
 
 
-def _like(line: str, text: str) -> str:
+def _with_line_endings_of(line: str, text: str) -> str:
     """The text with the line endings of ``line``."""
     return text.replace("\n", "\r\n") if line.endswith("\r\n") else text
 

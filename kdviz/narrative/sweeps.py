@@ -21,7 +21,7 @@ _MOST_PAIRS = 6  # that a sentence names; the JSON document has all
 def sentences(verdict: SweepVerdict) -> list[str]:
     """The verdict in the reader's language, as sentences in reading order."""
     if not any(test.fixed or test.broke for test in verdict.tests):
-        return [*_doubts(verdict), _same(verdict), *_values(verdict), *_copying(verdict)]
+        return [*_doubts(verdict), _same_predictions(verdict), *_values(verdict), *_copying(verdict)]
     return [*_doubts(verdict), *_claim(verdict), _tests(verdict), *_values(verdict), *_copying(verdict)]
 
 
@@ -77,7 +77,7 @@ def _doubt(verdict: SweepVerdict, doubt: Caveat) -> str:
             if is_kd_student
             else N_("Training alone gives students that never predict some classes (numbered from 0): {classes}.")
         )
-        return _(text, **values, classes=_some([str(index) for index in doubt.classes]))
+        return _(text, **values, classes=_shortened_list([str(index) for index in doubt.classes]))
     text = (
         N_(
             "{distillation} cannot be judged: its {share} is not above chance, {chance} (95 % interval {low} to "
@@ -96,7 +96,7 @@ def _doubt(verdict: SweepVerdict, doubt: Caveat) -> str:
 # the claim ------------------------------------------------------------------------------------------------------------
 
 
-def _same(verdict: SweepVerdict) -> str:
+def _same_predictions(verdict: SweepVerdict) -> str:
     return _(
         "{distillation} gives the same predictions as training alone ({accuracy}, over {seeds} and {samples}).",
         **_basis(verdict),
@@ -192,18 +192,18 @@ def _rivals(verdict: SweepVerdict) -> list[str]:
         few = N_("As good as it within {margin} points: {values}.")
         many = N_("{count} of the {total} other values are as good as it within {margin} points.")
         statements.append(
-            _(few if len(equal) <= _MOST_PAIRS else many, margin=values["margin"], **_counted(verdict, equal))
+            _(few if len(equal) <= _MOST_PAIRS else many, margin=values["margin"], **_counts(verdict, equal))
         )
     if unknown:
         few = N_("Cannot be told from it with {seeds} and {samples}: {values}.")
         many = N_("{count} of the {total} other values cannot be told from it with {seeds} and {samples}.")
         none = N_("None of the {total} other values can be told from it with {seeds} and {samples}.")
         text = few if len(unknown) <= _MOST_PAIRS else none if len(unknown) == len(_pairs_of_value(verdict)) else many
-        statements.append(_(text, seeds=values["seeds"], samples=values["samples"], **_counted(verdict, unknown)))
+        statements.append(_(text, seeds=values["seeds"], samples=values["samples"], **_counts(verdict, unknown)))
     return statements
 
 
-def _counted(verdict: SweepVerdict, names: Sequence[str]) -> dict[str, str]:
+def _counts(verdict: SweepVerdict, names: Sequence[str]) -> dict[str, str]:
     return {"values": listed(names), "count": number(len(names)), "total": number(len(_pairs_of_value(verdict)))}
 
 
@@ -223,7 +223,7 @@ def _pairs(verdict: SweepVerdict) -> str:
         "Among the values, {count} pair was compared, and differs: {pairs}.",
         "Of {count} pairs of values these differ (Holm's method): {pairs}.",
         len(verdict.pairs),
-        pairs=_some([_pair(verdict, pair) for pair in apart], "; "),
+        pairs=_shortened_list([_pair(verdict, pair) for pair in apart], "; "),
     )
 
 
@@ -238,7 +238,7 @@ def _pair(verdict: SweepVerdict, pair: ValuePair) -> str:
     )
 
 
-def _some(texts: Sequence[str], separator: str = ", ") -> str:
+def _shortened_list(texts: Sequence[str], separator: str = ", ") -> str:
     """The first of the texts, and how many more there are."""
     names = listed(texts[:_MOST_PAIRS], separator)
     if len(texts) <= _MOST_PAIRS:
@@ -268,7 +268,7 @@ def _steps(verdict: SweepVerdict) -> Iterable[str]:
         "Of the {count} steps from a value to the next these are shown, in points, with 95 % intervals that hold "
         "together: {steps}.",
         count=count,
-        steps=_some([_step(verdict, step) for step in apart], "; "),
+        steps=_shortened_list([_step(verdict, step) for step in apart], "; "),
     )
 
 

@@ -60,7 +60,7 @@ def exchange(report: CostReport, margins: Margins = _USUAL) -> list[str]:
     kd_tradeoff = tradeoff(report)
     if kd_tradeoff is None:
         return []
-    return [*_savings(kd_tradeoff), *_pace(kd_tradeoff, margins), *_loss(kd_tradeoff, margins)]
+    return [*_savings(kd_tradeoff), *_speed(kd_tradeoff, margins), *_loss(kd_tradeoff, margins)]
 
 
 def competition(report: CostReport, margins: Margins = _USUAL) -> list[str]:
@@ -82,7 +82,7 @@ def _savings(kd_tradeoff: Tradeoff) -> list[str]:
     ]
 
 
-def _pace(kd_tradeoff: Tradeoff, margins: Margins) -> list[str]:
+def _speed(kd_tradeoff: Tradeoff, margins: Margins) -> list[str]:
     judgement = kd_tradeoff.faster(margins)
     if judgement is None:
         return []

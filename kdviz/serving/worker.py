@@ -61,7 +61,7 @@ class Worker:
             self._jobs[message[1]].cancel()
 
     def _submit(self, number: int, task: Task) -> None:
-        outgoing = _Outgoing(number, self._publish)
+        outgoing = _StateSender(number, self._publish)
 
         def ended(job: Job) -> None:
             self._jobs.pop(number, None)
@@ -73,7 +73,7 @@ class Worker:
         self._jobs[number] = self._queue.submit(lambda: map(outgoing.offer, task.states(opened)), ended)
 
 
-class _Outgoing:
+class _StateSender:
     """The outgoing states of one job: at a limited rate, but always the last one of each part."""
 
     def __init__(self, number: int, publish: Callable[[Message], None]):

@@ -85,7 +85,7 @@ def _other_values(report: AttentionReport) -> list[str]:
     """The controls of the values that are not judged, in short."""
     kind = STUDIES.get(report.study, STUDIES["temperature"])
     sentences = []
-    for value in [effects.value for effects in report.values if effects.value != report.chosen.value]:
+    for value in [value_effect.value for value_effect in report.values if value_effect.value != report.chosen.value]:
         controls = listed((_short(control) for control in report.all_controls if control.value == value), N_("; "))
         if controls and value is not None:
             sentences.append(_("Controls at {value}: {controls}.", value=kind.amount(value), controls=controls))

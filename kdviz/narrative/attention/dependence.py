@@ -35,8 +35,8 @@ def _values(report: AttentionReport) -> list[str]:
         return []
     kind = STUDIES[report.study]
     listing = listed(
-        _("{value}: {effect}", value=kind.amount(effects.value), effect=signed(effects.difference.value, 3))
-        for effects in report.values
+        _("{value}: {effect}", value=kind.amount(value_effect.value), effect=signed(value_effect.difference.value, 3))
+        for value_effect in report.values
     )
     sentences = [_("The difference for each value: {values}.", values=listing)]
     if report.trainings < 2:

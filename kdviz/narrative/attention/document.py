@@ -97,22 +97,22 @@ def _effects(report: AttentionReport) -> Iterator[_Row]:
 
 def _claims(report: AttentionReport) -> Iterator[_Row]:
     """The effect for each value; corrected only where the measure's noise can be taken out."""
-    for value_effects in report.values:
-        columns = _verdict_columns(claim_of(value_effects.difference, report.margin, value_effects.value))
+    for value_effect in report.values:
+        columns = _verdict_columns(claim_of(value_effect.difference, report.margin, value_effect.value))
         corrected = {
-            "difference": value_effects.difference,
-            Role.KD_STUDENT: value_effects.kd,
-            Role.STUDENT: value_effects.alone,
+            "difference": value_effect.difference,
+            Role.KD_STUDENT: value_effect.kd,
+            Role.STUDENT: value_effect.alone,
         }
         raw = {
-            "difference": value_effects.raw,
-            Role.KD_STUDENT: value_effects.raw_kd,
-            Role.STUDENT: value_effects.raw_alone,
+            "difference": value_effect.raw,
+            Role.KD_STUDENT: value_effect.raw_kd,
+            Role.STUDENT: value_effect.raw_alone,
         }
         for part, effects in (("corrected", corrected if report.corrected else {}), ("raw", raw)):
             extra = columns if part == "corrected" or not report.corrected else {}
             for name, effect in effects.items():
-                yield name, part, value_effects.value, effect, extra if name == "difference" else {}
+                yield name, part, value_effect.value, effect, extra if name == "difference" else {}
 
 
 def _verdict_columns(verdict: AttentionVerdict) -> dict[str, Any]:
@@ -167,19 +167,19 @@ def as_json(report: AttentionReport) -> dict[str, Any]:
         "difference": _effect_json(report.chosen.difference),
         "values": [
             {
-                "value": value_effects.value,
-                "kd_student": value_effects.kd.value,
-                "student": value_effects.alone.value,
-                "ceiling_kd_student": value_effects.ceiling_kd,
-                "ceiling_student": value_effects.ceiling_alone,
-                "difference": _effect_json(value_effects.difference),
-                "raw": _effect_json(value_effects.raw),
-                "d_z": _number(value_effects.size.d_z),
-                "superiority": value_effects.size.superiority,
-                "d_z_by_training": [_number(d_z) for d_z in value_effects.size.by_training_d_z],
-                "superiority_by_training": list(value_effects.size.by_training_superiority),
+                "value": value_effect.value,
+                "kd_student": value_effect.kd.value,
+                "student": value_effect.alone.value,
+                "ceiling_kd_student": value_effect.ceiling_kd,
+                "ceiling_student": value_effect.ceiling_alone,
+                "difference": _effect_json(value_effect.difference),
+                "raw": _effect_json(value_effect.raw),
+                "d_z": _number(value_effect.size.d_z),
+                "superiority": value_effect.size.superiority,
+                "d_z_by_training": [_number(d_z) for d_z in value_effect.size.by_training_d_z],
+                "superiority_by_training": list(value_effect.size.by_training_superiority),
             }
-            for value_effects in report.values
+            for value_effect in report.values
         ],
         "controls": [_control_json(control) for control in report.all_controls],
         "verdicts": [

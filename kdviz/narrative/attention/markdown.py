@@ -38,7 +38,7 @@ def attention_markdown(experiment: Experiment, measure: str = MAIN) -> str:
             _study_markdown(read_attention(experiment, name, measure), full=position == 0)
             for position, name in enumerate(names)
         ]
-        return "\n\n".join([*parts, *_faithful(experiment)]) + "\n" if parts else ""
+        return "\n\n".join([*parts, *_faithfulness_parts(experiment)]) + "\n" if parts else ""
 
 
 def _study_markdown(report: AttentionReport, full: bool) -> str:
@@ -70,18 +70,24 @@ def _setup(report: AttentionReport) -> str:
 def _values(report: AttentionReport) -> str:
     kind = STUDIES.get(report.study, STUDIES["temperature"])
     rows = []
-    for effects in report.values:
-        name = "" if effects.value is None else kind.amount(effects.value)
-        verdict = claim_of(effects.difference, report.margin, effects.value)
+    for value_effect in report.values:
+        name = "" if value_effect.value is None else kind.amount(value_effect.value)
+        verdict = claim_of(value_effect.difference, report.margin, value_effect.value)
         rows.append(
-            [name, _plain(effects.kd.value), _plain(effects.alone.value), _effect(effects.difference), verdict.outcome]
+            [
+                name,
+                _unsigned(value_effect.kd.value),
+                _unsigned(value_effect.alone.value),
+                _effect(value_effect.difference),
+                verdict.outcome,
+            ]
         )
     heads = [
         "distillation",
         "KD student's agreement with the teacher",
         "student alone's",
         "difference",
-        f"verdict (margin {_plain(report.margin)})",
+        f"verdict (margin {_unsigned(report.margin)})",
     ]
     return table(heads, rows)
 
@@ -104,7 +110,7 @@ def _controls(report: AttentionReport) -> str:
 
 def _inner_interval(control: Control) -> str:
     inner = control.interval
-    bound = f" in ±{_plain(control.bound)}" if control.bound > 0 else ""
+    bound = f" in ±{_unsigned(control.bound)}" if control.bound > 0 else ""
     return f"[{_signed(inner.low)}, {_signed(inner.high)}]{bound}"
 
 
@@ -116,11 +122,11 @@ def _outcome(control: Control) -> str:
     return control.outcome
 
 
-def _faithful(experiment: Experiment) -> Iterable[str]:
+def _faithfulness_parts(experiment: Experiment) -> Iterable[str]:
     rows = [row for row in faithfulness_summary(experiment) if row["method"] in _SHOWN]
     if not rows:
         return
-    cells = [[row["role"], row["method"], _plain(row["deletion"]), _plain(row["insertion"])] for row in rows]
+    cells = [[row["role"], row["method"], _unsigned(row["deletion"]), _unsigned(row["insertion"])] for row in rows]
     count = max(row["images"] for row in rows)
     yield f"**Are the maps true to their models?** Mean over {count} images."
     yield table(["model", "method", "deletion (lower is better)", "insertion (higher is better)"], cells)
@@ -141,7 +147,7 @@ def _effect(effect: Effect) -> str:
     return f"{_signed(effect.value)} [{_signed(effect.interval.low)}, {_signed(effect.interval.high)}]"
 
 
-def _plain(value: float) -> str:
+def _unsigned(value: float) -> str:
     """Three decimals without the zero before the point, as the literature writes correlations."""
     return _without_zero(f"{value:.3f}") if isfinite(value) else "–"
 

@@ -79,7 +79,7 @@ def narrate(report: AttentionReport) -> Narrative:
     claim = claim_of(report.chosen.difference, report.margin, report.chosen.value)
     return Narrative(
         claim.outcome,
-        (_claim(report, claim), *_enough(claim), _ceilings(report), *_size(report, claim.outcome)),
+        (_claim(report, claim), *_trainings_needed(claim), _ceilings(report), *_effect_size(report, claim.outcome)),
         tuple(control_sentences(report)),
         tuple(dependence_sentences(report)),
         tuple(_limits(report)),
@@ -122,7 +122,7 @@ def _measure(report: AttentionReport) -> str:
     return _("{measure}, with the masks' noise in it", measure=name)
 
 
-def _enough(claim: AttentionVerdict) -> list[str]:
+def _trainings_needed(claim: AttentionVerdict) -> list[str]:
     if claim.enough is None:
         return []
     trainings = plural("{count} training", "{count} trainings", claim.enough)
@@ -130,7 +130,7 @@ def _enough(claim: AttentionVerdict) -> list[str]:
 
 
 def _ceilings(report: AttentionReport) -> str:
-    effects = report.chosen
+    chosen = report.chosen
     text = N_(
         "Across independent halves of the masks and uncorrected it is {kd} against {alone}, where equal maps would "
         "reach {ceiling_kd} and {ceiling_alone}."
@@ -138,14 +138,14 @@ def _ceilings(report: AttentionReport) -> str:
     plain = N_("Equal maps would reach {ceiling_kd} and {ceiling_alone}, across independent halves of the masks.")
     return _(
         text if report.corrected else plain,
-        kd=number(effects.raw_kd.value, 3),
-        alone=number(effects.raw_alone.value, 3),
-        ceiling_kd=number(effects.ceiling_kd, 3),
-        ceiling_alone=number(effects.ceiling_alone, 3),
+        kd=number(chosen.raw_kd.value, 3),
+        alone=number(chosen.raw_alone.value, 3),
+        ceiling_kd=number(chosen.ceiling_kd, 3),
+        ceiling_alone=number(chosen.ceiling_alone, 3),
     )
 
 
-def _size(report: AttentionReport, outcome: str) -> list[str]:
+def _effect_size(report: AttentionReport, outcome: str) -> list[str]:
     if outcome not in (CLOSER, FURTHER):
         return []
     size, further = report.chosen.size, outcome == FURTHER
@@ -179,10 +179,10 @@ _FURTHER = N_(
 
 
 def _limits(report: AttentionReport) -> list[str]:
-    return [*_few(report), *_noise(report), _scope(report)]
+    return [*_few_trainings(report), *_noise(report), _scope(report)]
 
 
-def _few(report: AttentionReport) -> list[str]:
+def _few_trainings(report: AttentionReport) -> list[str]:
     """What a small number of trainings leaves open."""
     if report.trainings == 1:
         return [

@@ -72,7 +72,7 @@ def _from_strata(
     """
     keys = sorted({(int(labels[sample]), str(who[sample])) for sample in np.flatnonzero(among)})
     members = [np.flatnonzero(among & (labels == label) & (who == name)) for label, name in keys]
-    numbers = _even([len(stratum) for stratum in members], count)
+    numbers = _even_numbers([len(stratum) for stratum in members], count)
     not_drawn = sum(len(stratum) for stratum, number in zip(members, numbers, strict=True) if not number)
     drawn = sum(len(stratum) for stratum, number in zip(members, numbers, strict=True) if number)
     scale = 1 + not_drawn / drawn if drawn else 1.0
@@ -83,7 +83,7 @@ def _from_strata(
     ]
 
 
-def _even(sizes: list[int], count: int) -> list[int]:
+def _even_numbers(sizes: list[int], count: int) -> list[int]:
     """How many to draw from strata of these sizes, ``count`` in all, as evenly as they allow."""
     numbers = [0] * len(sizes)
     while count > 0:

@@ -64,13 +64,13 @@ def tradeoff(report: CostReport, role: str = Role.KD_STUDENT) -> Tradeoff | None
     for form in _FLOAT_FORMS:
         student, teacher = (report.find(model_role, (form,)) for model_role in (role, Role.TEACHER))
         if student is not None and teacher is not None:
-            operations, size, speed = (_times(teacher, student, axis) for axis in ("flops", "size", "latency"))
+            operations, size, speed = (_cost_ratio(teacher, student, axis) for axis in ("flops", "size", "latency"))
             return Tradeoff(student, teacher, operations, size, speed, student.gain(teacher))
     return None
 
 
-def _times(dear: CostEntry, cheap: CostEntry, axis: str) -> float:
-    return dear.over(cheap, axis) if axis in dear.costs and axis in cheap.costs else math.nan
+def _cost_ratio(teacher: CostEntry, student: CostEntry, axis: str) -> float:
+    return teacher.over(student, axis) if axis in teacher.costs and axis in student.costs else math.nan
 
 
 def dominating_models(report: CostReport, margins: Margins = _USUAL) -> list[CostEntry]:

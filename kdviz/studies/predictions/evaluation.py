@@ -72,7 +72,9 @@ def record_predictions(experiment: Experiment, split: str, labels: Tensor, logit
         if role in ordered:
             teacher = None if role == Role.TEACHER else ordered.get(Role.TEACHER)
             run.metrics[split] = model_metrics(ordered[role], known_labels, teacher)
-    experiment.write_table("predictions", _merged(experiment, split, predictions_table(split, labels, ordered)))
+    experiment.write_table(
+        "predictions", _with_other_splits(experiment, split, predictions_table(split, labels, ordered))
+    )
 
 
 def logits_without_model(experiment: Experiment, split: str, labels: Tensor) -> dict[str, Tensor]:
@@ -161,7 +163,7 @@ def predictions_table(split: str, labels: Tensor, logits: Mapping[str, Tensor]) 
     return pa.concat_tables(tables).unify_dictionaries()
 
 
-def _merged(experiment: Experiment, split: str, new: pa.Table) -> pa.Table:
+def _with_other_splits(experiment: Experiment, split: str, new: pa.Table) -> pa.Table:
     if not experiment.has_table("predictions"):
         return new
     other_rows = rows_where(experiment.table("predictions"), "split", split, without=True)

@@ -90,7 +90,7 @@ def evaluate_files(
         )
     torch_device = choose_device(device)
     results = _Results({role: [] for role in experiment.models})
-    yield from _pass(experiment, pictures, torch_device, keep, results)
+    yield from _predict_batches(experiment, pictures, torch_device, keep, results)
     labels = torch.full((len(pictures),), UNKNOWN) if pictures.labels is None else pictures.labels
     logits = {role: torch.cat(parts) for role, parts in results.logits.items()}
     logits |= logits_without_model(experiment, pictures.split, labels) if given is None else given
@@ -107,12 +107,12 @@ def evaluate_files(
 # the pass -------------------------------------------------------------------------------------------------------------
 
 
-def _pass(
+def _predict_batches(
     experiment: Experiment, pictures: PictureFiles, device: torch.device, keep: int, results: _Results
 ) -> Iterator[int]:
     runs = experiment.models
     specs = list(dict.fromkeys(run.spec for run in runs.values()))
-    to_keep, to_try = set(_spread_at_random(len(pictures), keep)), set(_spread_evenly(len(pictures)))
+    to_keep, to_try = set(_random_indices(len(pictures), keep)), set(_evenly_spaced_indices(len(pictures)))
     results.tried = {spec: [] for spec in specs}
 
     def prepare(index: int) -> _PreparedPicture:
@@ -180,13 +180,13 @@ def _png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _spread_at_random(count: int, most: int) -> list[int]:
+def _random_indices(count: int, most: int) -> list[int]:
     if count <= most:
         return list(range(count))
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most].tolist()
 
 
-def _spread_evenly(count: int) -> list[int]:
+def _evenly_spaced_indices(count: int) -> list[int]:
     return torch.linspace(0, count - 1, min(_TRIED, count)).round().long().tolist()
 
 
@@ -204,7 +204,7 @@ def _normalisations(
     labels = pictures.labels
     if labels is None or len(labels) < LEAST:
         return []
-    indices = _spread_evenly(len(labels))
+    indices = _evenly_spaced_indices(len(labels))
     doubts = []
     for role, run in experiment.models.items():
         images = torch.stack(results.tried[run.spec])

@@ -155,18 +155,18 @@ class SweepPlan:
         """
         for row in rows:
             if "run" not in row:
-                raise self._refused("by an earlier version of kdviz")
+                raise self._incomparable("by an earlier version of kdviz")
             if row["role"] == Role.TEACHER:
                 continue
             value = row[self.study.column] if row["role"] == Role.KD_STUDENT else None
             run = self.student(row["seed"], value)
             for name, expected in {**self.recipe, **recipe_columns(run)}.items():
                 if row[name] != expected:
-                    raise self._refused(f"with {name} {row[name]}, not {expected}")
+                    raise self._incomparable(f"with {name} {row[name]}, not {expected}")
             if row["run"] != run.identity:
-                raise self._refused("with other data")
+                raise self._incomparable("with other data")
 
-    def _refused(self, how: str) -> ExperimentError:
+    def _incomparable(self, how: str) -> ExperimentError:
         path = self.experiment.folder / f"{self.study.table}.parquet"
         return ExperimentError(
             f"'{path}' was made {how}; sweep with the same settings, or move that file away to begin anew."

@@ -142,10 +142,10 @@ class Sweep:
             estimate: Whether to yield a :class:`Cost` first; the epochs that are timed for it are kept.
             estimate_only: Whether to stop after the estimate.
         """
-        teachers, students = self._todo()
+        teachers, students = self._remaining_runs()
         todo = [*teachers, *students]
         if (estimate or estimate_only) and todo:
-            yield self._cost(todo, threads)
+            yield self._estimate_cost(todo, threads)
         if estimate_only:
             return
         if students:
@@ -182,7 +182,7 @@ class Sweep:
         ]
         teachers = [run for run in self.plan.teachers if not is_finished(self.store, run)]
         if students or teachers:
-            yield self._cost([*teachers, *students], threads)
+            yield self._estimate_cost([*teachers, *students], threads)
         if estimate_only or not (students or teachers):
             return
         if any(run.teacher for run in students):
@@ -199,7 +199,7 @@ class Sweep:
                 yield Stage(title, done + 1, count, progress)
                 done += progress is None
 
-    def _todo(self) -> tuple[list[TrainingRun], list[TrainingRun]]:
+    def _remaining_runs(self) -> tuple[list[TrainingRun], list[TrainingRun]]:
         """The teachers and students that are neither in the store nor in the tables."""
         finished = self.tables.finished_runs()
         students = [
@@ -216,7 +216,7 @@ class Sweep:
         ]
         return teachers, students
 
-    def _cost(self, todo: Sequence[TrainingRun], threads: int) -> Cost:
+    def _estimate_cost(self, todo: Sequence[TrainingRun], threads: int) -> Cost:
         """Time the first epoch of one run of each network; like every epoch, it is kept."""
         seconds: dict[str, float] = {}
         for run in sorted(todo, key=lambda run: bool(run.teacher)):  # runs without a teacher first

@@ -154,7 +154,7 @@ def verdict(
     if first.size == 0 or first.shape[1] < 2:
         return None
     difference = paired_difference(first, second)
-    ordered = {run_value: right[run_value] for run_value in _ordered(right)}
+    ordered = {run_value: right[run_value] for run_value in _sorted_values(right)}
     pairs = all_pairs(ordered, margin)
     rows = [row for row in summary(table, study, split) if row["role"] != Role.TEACHER]
     errors = {(row["role"], row["value"]): row["inherited_errors"] for row in rows}
@@ -190,7 +190,7 @@ def _needed(difference: Difference, margin: float) -> int | None:
     return samples_to_decide(difference, margin) if undecided else None
 
 
-def _ordered(values: Mapping[Any, Any]) -> list[Any]:
+def _sorted_values(values: Mapping[Any, Any]) -> list[Any]:
     return sorted((value for value in values if value is not None), key=lambda value: (isinstance(value, str), value))
 
 
