@@ -1,7 +1,7 @@
-"""Data in, figure out: Plotly for pages and HTML files, Matplotlib for PNG and SVG files (no browser needed).
+"""Figures of data: by Plotly for pages and HTML files, by Matplotlib for PNG and SVG files, which needs no browser.
 
-Figures that have both forms are a :class:`~kdviz.figures.chart.Chart` each: ``comparison(maps)`` is a Plotly figure,
-``comparison.file("png", maps)`` the bytes of a file.
+Each figure with both forms is a :class:`~kdviz.figures.chart.Chart`: ``comparison(maps)`` is a Plotly figure,
+``comparison.file("png", maps)`` returns the bytes of a file.
 """
 
 import warnings
@@ -78,23 +78,23 @@ _FILE_FUNCTIONS: dict[str, tuple[Chart, int]] = {
     "faithfulness_curves_file": (faithfulness_curves, 1),
     "softened_file": (soft_target_bars, 3),
 }
-"""Functions of earlier versions -> the chart whose file they made, and which of their arguments was its kind."""
+"""Functions of earlier versions -> the chart whose file they made, and the position of the argument for its kind."""
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
-    """The functions of earlier versions, for one more release."""
+    """Return the functions of earlier versions, for one more release."""
     if name == "softened_bars":
         warn_renamed(f"{__name__}.{name}", "soft_target_bars")
         return soft_target_bars
     if name not in _FILE_FUNCTIONS:
         raise AttributeError(f"module 'kdviz.figures' has no attribute '{name}'")
-    chart, place = _FILE_FUNCTIONS[name]
+    chart, position = _FILE_FUNCTIONS[name]
     new = getattr(chart, "__name__", "")
     warnings.warn(f"kdviz.figures.{name} is now kdviz.figures.{new}.file", DeprecationWarning, stacklevel=2)
 
     def file(*args: Any, **options: Any) -> bytes:
         if "kind" in options:
             return chart.file(options.pop("kind"), *args, **options)
-        return chart.file(args[place], *args[:place], *args[place + 1 :], **options)
+        return chart.file(args[position], *args[:position], *args[position + 1 :], **options)
 
     return file

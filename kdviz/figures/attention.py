@@ -1,4 +1,4 @@
-"""Figures of the attention study: distributions with ceilings, the effect beside its controls, and against values."""
+"""Figures of an attention study: distributions with ceilings, the effect with its controls, and against values."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
 from kdviz.core.language import N_, _
+from kdviz.core.vocabulary import Role
 from kdviz.figures.chart import Chart
 from kdviz.figures.files import new_figure
 from kdviz.figures.roles import FURTHER_COLOURS, role_colour, role_title
@@ -35,11 +36,11 @@ def _colour(role: str) -> str:
     return {"second": _COLOURS["second"], "ceiling": _CEILING}.get(role, role_colour(role))
 
 
-def _level(report: AttentionReport) -> str:
+def _agreement_title(report: AttentionReport) -> str:
     return _("Agreement with the teacher's map ({measure})", measure=_measure(report))
 
 
-def _change(report: AttentionReport) -> str:
+def _difference_title(report: AttentionReport) -> str:
     return _("KD student less student alone ({measure})", measure=_measure(report))
 
 
@@ -52,11 +53,11 @@ def _measure(report: AttentionReport) -> str:
 
 @Chart
 def agreement_distribution(report: AttentionReport, value: float | None = None) -> go.Figure:
-    """How alike the maps of each student and the teacher's are, image by image, beside what equal maps would reach.
+    """Distributions over images of the agreement of each student's maps with the teacher's, and the noise ceiling.
 
     Args:
         report: See :func:`kdviz.studies.attention.read_attention`.
-        value: Of the KD students; None: the one that is judged.
+        value: Value of the KD students; None: the one that is judged.
     """
     chart = go.Figure()
     for role, values in report.distribution(value).items():
@@ -74,7 +75,7 @@ def agreement_distribution(report: AttentionReport, value: float | None = None) 
                 showlegend=False,
             )
         )
-    chart.update_xaxes(title=_level(report), zeroline=True, showgrid=False)
+    chart.update_xaxes(title=_agreement_title(report), zeroline=True, showgrid=False)
     chart.update_yaxes(autorange="reversed")
     return chart.update_layout(height=360, margin=_MARGIN)
 
@@ -83,17 +84,19 @@ def agreement_distribution(report: AttentionReport, value: float | None = None) 
 def _draw_agreement_distribution(report: AttentionReport, value: float | None = None) -> Figure:
     picture = new_figure(8, 3.6)
     axis = picture.subplots()
-    found = report.distribution(value)
-    places = list(range(len(found), 0, -1))
-    parts: Any = axis.violinplot(list(found.values()), places, orientation="horizontal", showmeans=True, widths=0.8)
-    for body, role in zip(parts["bodies"], found, strict=True):
+    distribution = report.distribution(value)
+    positions = list(range(len(distribution), 0, -1))
+    parts: Any = axis.violinplot(
+        list(distribution.values()), positions, orientation="horizontal", showmeans=True, widths=0.8
+    )
+    for body, role in zip(parts["bodies"], distribution, strict=True):
         body.set_facecolor(_colour(role))
         body.set_alpha(0.6)
     for name in ("cmeans", "cmins", "cmaxes", "cbars"):
-        parts[name].set_color([_colour(role) for role in found])
-    axis.set_yticks(places, [_title(role) for role in found])
+        parts[name].set_color([_colour(role) for role in distribution])
+    axis.set_yticks(positions, [_title(role) for role in distribution])
     axis.axvline(0, color="0.6", linewidth=0.8)
-    axis.set_xlabel(_level(report))
+    axis.set_xlabel(_agreement_title(report))
     return picture
 
 
@@ -102,9 +105,9 @@ def _draw_agreement_distribution(report: AttentionReport, value: float | None = 
 
 @Chart
 def claim_and_controls(report: AttentionReport) -> go.Figure:
-    """The effect for the judged value beside the controls, which must lie within a quarter of it: 95 % intervals.
+    """The effect for the judged value and the controls, with 95 % intervals.
 
-    The band is +- a quarter of the effect: a control passes when its 90 % interval lies in it.
+    The band is +- a quarter of the effect: a control passes when its 90 % interval lies within it.
     """
     chart = go.Figure()
     bound = _bound(report)
@@ -134,7 +137,7 @@ def claim_and_controls(report: AttentionReport) -> go.Figure:
             )
         )
     chart.add_vline(x=0, line={"color": _CEILING, "width": 1, "dash": "dot"})
-    chart.update_xaxes(title=_change(report), showgrid=False, zeroline=False)
+    chart.update_xaxes(title=_difference_title(report), showgrid=False, zeroline=False)
     chart.update_yaxes(autorange="reversed", showgrid=False)
     return chart.update_layout(height=280, margin=_MARGIN)
 
@@ -144,9 +147,9 @@ def _draw_claim_and_controls(report: AttentionReport) -> Figure:
     picture = new_figure(8, 2.8)
     axis = picture.subplots()
     rows = _claims(report)
-    for place, (what, _name, effect) in enumerate(rows):
-        colour, y = _effect_colour(what), len(rows) - place
-        axis.errorbar(effect.value, y, xerr=_half_widths([effect]), fmt=_MARKERS[what], color=colour, capsize=4)
+    for row, (kind, _name, effect) in enumerate(rows):
+        colour, y = _effect_colour(kind), len(rows) - row
+        axis.errorbar(effect.value, y, xerr=_half_widths([effect]), fmt=_MARKERS[kind], color=colour, capsize=4)
         axis.plot(effect.by_training, [y] * effect.trainings, ".", color=colour, alpha=0.6)
     bound = _bound(report)
     if bound:
@@ -154,34 +157,34 @@ def _draw_claim_and_controls(report: AttentionReport) -> Figure:
     axis.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
     axis.set_yticks(range(len(rows), 0, -1), [name for _, name, _ in rows])
     axis.set_ylim(0.5, len(rows) + 0.5)
-    axis.set_xlabel(_change(report))
+    axis.set_xlabel(_difference_title(report))
     return picture
 
 
 def _bound(report: AttentionReport) -> float:
-    """Within which controls pass; 0 without any, or without an effect to hold them against."""
-    return max((one.bound for one in report.controls if one.bound > 0), default=0.0)
+    """The bound within which controls pass; 0 without controls, or without an effect to hold them against."""
+    return max((control.bound for control in report.controls if control.bound > 0), default=0.0)
 
 
 def _claims(report: AttentionReport) -> list[tuple[str, str, Effect]]:
     """(kind, name, effect) of the claim and of the controls for the judged value."""
-    controls = [(one.kind, _control(one), one.difference) for one in report.controls]
-    return [("claim", _claimed(report), report.chosen.difference), *controls]
+    controls = [(control.kind, _control_title(control), control.difference) for control in report.controls]
+    return [("claim", _claim_title(report), report.chosen.difference), *controls]
 
 
-def _control(control: Control) -> str:
+def _control_title(control: Control) -> str:
     return _("Control: {what}", what=_(control.name))
 
 
-def _claimed(report: AttentionReport) -> str:
-    value, student = report.chosen.value, role_title("kd_student")
+def _claim_title(report: AttentionReport) -> str:
+    value, student = report.chosen.value, role_title(Role.KD_STUDENT)
     if value is None or report.study not in STUDIES:
         return student
     return _("{student}, {value}", student=student, value=STUDIES[report.study].amount(value))
 
 
 def _effect_colour(kind: str) -> str:
-    return _COLOURS.get(kind, role_colour("kd_student"))
+    return _COLOURS.get(kind, role_colour(Role.KD_STUDENT))
 
 
 # against the study's value --------------------------------------------------------------------------------------------
@@ -196,24 +199,24 @@ def effect_against_value(report: AttentionReport) -> go.Figure:
         chart.add_trace(
             go.Scatter(
                 x=values,
-                y=[one.value for one in effects],
+                y=[effect.value for effect in effects],
                 error_y=_error(*effects),
                 mode="lines+markers",
                 name=name,
                 line={"color": colour, "width": 2, "dash": "solid" if kind == "claim" else "dot"},
                 marker={"size": 10, "symbol": _SYMBOLS[kind], "color": colour, "line": {"width": 2}},
-                customdata=[[one.interval.low, one.interval.high] for one in effects],
+                customdata=[[effect.interval.low, effect.interval.high] for effect in effects],
                 hovertemplate=_hover(name).replace("%{x:", "%{y:"),
             )
         )
-    values = [one.value for one in report.values if one.value is not None]
+    values = [value_effect.value for value_effect in report.values if value_effect.value is not None]
     title = _title_of_values(report)
-    ticks: dict[str, Any] = {"tickvals": values, "ticktext": [f"{one:g}" for one in values]}
+    ticks: dict[str, Any] = {"tickvals": values, "ticktext": [f"{value:g}" for value in values]}
     chart.update_xaxes(
         title=title, type="log" if _is_log(report) else "linear", showgrid=False, zeroline=False, **ticks
     )
     chart.add_hline(y=0, line={"color": _CEILING, "width": 1, "dash": "dot"})
-    chart.update_yaxes(title=_change(report), zeroline=False)
+    chart.update_yaxes(title=_difference_title(report), zeroline=False)
     return chart.update_layout(height=440, margin=_MARGIN, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
 
 
@@ -221,38 +224,43 @@ def effect_against_value(report: AttentionReport) -> go.Figure:
 def _draw_effect_against_value(report: AttentionReport) -> Figure:
     picture = new_figure(8, 4.5)
     axis = picture.subplots()
-    for what, name, values, effects in _lines(report):
+    for kind, name, values, effects in _lines(report):
         axis.errorbar(
             values,
-            [one.value for one in effects],
+            [effect.value for effect in effects],
             yerr=_half_widths(effects),
-            fmt=_MARKERS[what] + ("-" if what == "claim" else ":"),
-            color=_effect_colour(what),
+            fmt=_MARKERS[kind] + ("-" if kind == "claim" else ":"),
+            color=_effect_colour(kind),
             capsize=4,
             label=name,
         )
-    values = [one.value for one in report.values if one.value is not None]
+    values = [value_effect.value for value_effect in report.values if value_effect.value is not None]
     if _is_log(report):
         axis.set_xscale("log")
-    axis.set_xticks(values, [f"{one:g}" for one in values])
+    axis.set_xticks(values, [f"{value:g}" for value in values])
     axis.minorticks_off()
     axis.axhline(0, color="0.6", linewidth=0.8, linestyle=":")
     axis.set_xlabel(_title_of_values(report))
-    axis.set_ylabel(_change(report))
+    axis.set_ylabel(_difference_title(report))
     axis.legend(frameon=False, fontsize=9)
     return picture
 
 
 def _lines(report: AttentionReport) -> list[tuple[str, str, list[float], list[Effect]]]:
     """(kind, name, values, effects) of the KD students and of each control that varies with them."""
-    points = [("claim", role_title("kd_student"), one.value, one.difference) for one in report.values]
-    points += [(one.kind, _control(one), one.value, one.difference) for one in report.all_controls]
-    found = []
+    points = [
+        ("claim", role_title(Role.KD_STUDENT), value_effect.value, value_effect.difference)
+        for value_effect in report.values
+    ]
+    points += [
+        (control.kind, _control_title(control), control.value, control.difference) for control in report.all_controls
+    ]
+    lines = []
     for kind, name in dict.fromkeys(point[:2] for point in points):
-        line = [(value, effect) for one, _, value, effect in points if one == kind and value is not None]
+        line = [(value, effect) for point_kind, _, value, effect in points if point_kind == kind and value is not None]
         if line:
-            found.append((kind, name, [value for value, _ in line], [effect for _, effect in line]))
-    return found
+            lines.append((kind, name, [value for value, _ in line], [effect for _, effect in line]))
+    return lines
 
 
 def _title_of_values(report: AttentionReport) -> str:
@@ -272,8 +280,8 @@ def _error(*effects: Effect) -> dict[str, Any]:
 
 
 def _half_widths(effects: Sequence[Effect]) -> tuple[list[float], list[float]]:
-    below = [one.value - one.interval.low for one in effects]
-    return below, [one.interval.high - one.value for one in effects]
+    below = [effect.value - effect.interval.low for effect in effects]
+    return below, [effect.interval.high - effect.value for effect in effects]
 
 
 def _hover(name: str) -> str:

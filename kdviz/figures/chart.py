@@ -1,4 +1,4 @@
-"""A figure in two forms: interactive, for pages and HTML files, and as a picture file."""
+"""A figure in two forms: interactive, for pages and HTML files, and static, for picture files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Chart(Generic[P]):
     Calling it gives the interactive form, a Plotly figure; :meth:`html` and :meth:`file` give files of either form.
 
     Args:
-        interactive: Draws with Plotly. Its name, signature and docstring become the chart's.
+        interactive: The function that draws with Plotly; its name, signature and docstring become the chart's.
 
     >>> @Chart
     ... def line(values):
@@ -51,15 +51,15 @@ class Chart(Generic[P]):
         return draw
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> go.Figure:
-        """The interactive form."""
+        """Draw the interactive form."""
         return self._interactive(*args, **options)
 
     def html(self, *args: P.args, **options: P.kwargs) -> str:
-        """The interactive form as an HTML document, which opens without a network."""
+        """The interactive form as an HTML document that opens without a network."""
         return self._interactive(*args, **options).to_html()
 
     def file(self, kind: str, *args: Any, **options: Any) -> bytes:
-        """The file form; in English where no font of this machine can write the language in use.
+        """The bytes of the file form, in English where no font of this machine can write the language in use.
 
         Args:
             kind: ``png`` or ``svg``.
@@ -67,7 +67,7 @@ class Chart(Generic[P]):
             **options: Further arguments of the interactive form.
 
         Raises:
-            UnknownNameError: Another kind.
+            UnknownNameError: The kind is neither of these.
         """
         check_kind(kind)
         assert self._static is not None, f"{self!r} has no file form"

@@ -21,30 +21,30 @@ Curves = Mapping[str, Mapping[str, Faithfulness]]
 """Role -> name of a map (``map``, ``trivial``) -> its curves."""
 
 
-def _parts() -> list[tuple[str, str, str]]:
+def _curve_kinds() -> list[tuple[str, str, str]]:
     return [
         ("deletion", _("Deletion: lower is better"), _("Share of the pixels removed")),
         ("insertion", _("Insertion: higher is better"), _("Share of the pixels put back")),
     ]
 
 
-def _names() -> dict[str, str]:
+def _map_names() -> dict[str, str]:
     return {"map": _("its map"), "trivial": _("blurred picture")}
 
 
 @Chart
-def faithfulness_curves(found: Curves) -> go.Figure:
+def faithfulness_curves(curves: Curves) -> go.Figure:
     """Deletion and insertion side by side: a model's map as a full line, the blurred picture as a faint one.
 
     Args:
-        found: Role -> name of a map -> its curves.
+        curves: Role -> name of a map -> its curves.
     """
-    parts, names = _parts(), _names()
-    chart = make_subplots(1, 2, subplot_titles=[title for _name, title, _x in parts], horizontal_spacing=0.08)
-    for column, (part, _title, x_title) in enumerate(parts, 1):
-        for role, maps in found.items():
+    kinds, names = _curve_kinds(), _map_names()
+    chart = make_subplots(1, 2, subplot_titles=[title for _name, title, _x in kinds], horizontal_spacing=0.08)
+    for column, (kind, _title, x_title) in enumerate(kinds, 1):
+        for role, maps in curves.items():
             for name, pair in maps.items():
-                curve: Curve = getattr(pair, part)
+                curve: Curve = getattr(pair, kind)
                 text = f"{label(role_title(role))}, {names[name]}"
                 chart.add_trace(
                     go.Scatter(
@@ -72,13 +72,13 @@ def faithfulness_curves(found: Curves) -> go.Figure:
 
 
 @faithfulness_curves.file_form
-def _draw_faithfulness_curves(found: Curves) -> Figure:
+def _draw_faithfulness_curves(curves: Curves) -> Figure:
     figure = new_figure(9, 3.8)
-    names = _names()
-    for axis, (part, title, x_title) in zip(figure.subplots(1, 2), _parts(), strict=True):
-        for role, maps in found.items():
+    names = _map_names()
+    for axis, (kind, title, x_title) in zip(figure.subplots(1, 2), _curve_kinds(), strict=True):
+        for role, maps in curves.items():
             for name, pair in maps.items():
-                curve: Curve = getattr(pair, part)
+                curve: Curve = getattr(pair, kind)
                 axis.plot(
                     curve.fraction,
                     curve.probability,
@@ -92,20 +92,20 @@ def _draw_faithfulness_curves(found: Curves) -> Figure:
     return figure
 
 
-def faithfulness_points(found: Curves) -> pd.DataFrame:
-    """Every point of the curves: model, map, curve, fraction, probability."""
-    parts = [
+def faithfulness_points(curves: Curves) -> pd.DataFrame:
+    """Every point of the curves as a table with the columns model, map, curve, fraction and probability."""
+    tables = [
         pd.DataFrame(
             {
                 "model": role,
                 "map": name,
-                "curve": part,
-                "fraction": getattr(pair, part).fraction,
-                "probability": getattr(pair, part).probability,
+                "curve": kind,
+                "fraction": getattr(pair, kind).fraction,
+                "probability": getattr(pair, kind).probability,
             }
         )
-        for role, maps in found.items()
+        for role, maps in curves.items()
         for name, pair in maps.items()
-        for part in ("deletion", "insertion")
+        for kind in ("deletion", "insertion")
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(tables, ignore_index=True)

@@ -1,4 +1,4 @@
-"""PNG and SVG files by Matplotlib: no browser is needed for them."""
+"""PNG and SVG files by Matplotlib, which needs no browser."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FONTS = {
         "Arial Unicode MS",
     )
 }
-"""Language -> fonts that can write it, on some system or other. Matplotlib's own one can't."""
+"""Language -> fonts of several systems that can write it, which Matplotlib's own font cannot."""
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches."""
+    """An empty figure; width and height are in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -39,7 +39,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def check_kind(kind: str) -> None:
-    """Refuse what is no kind of file.
+    """Check that a kind of file is known.
 
     Raises:
         UnknownNameError: ``kind`` is neither ``png`` nor ``svg``.
@@ -49,7 +49,7 @@ def check_kind(kind: str) -> None:
 
 
 def can_write() -> bool:
-    """Whether this machine has a font for the page's language; if not, files are better in English."""
+    """Whether this machine has a font for the page's language; without one, files are written in English."""
     return language() not in _FONTS or bool(_installed_fonts(language()))
 
 
@@ -57,12 +57,12 @@ def can_write() -> bool:
 def _installed_fonts(name: str) -> tuple[str, ...]:
     from matplotlib import font_manager
 
-    known = {font.name for font in font_manager.fontManager.ttflist}
-    return tuple(font for font in _FONTS.get(name, ()) if font in known)[:1]
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return tuple(font for font in _FONTS.get(name, ()) if font in installed)[:1]
 
 
 def file_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as the bytes of a file of a kind in :data:`KINDS`."""
+    """The bytes of the figure's file, of a kind in :data:`KINDS`."""
     _set_fonts(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
@@ -70,9 +70,9 @@ def file_bytes(figure: Figure, kind: str) -> bytes:
 
 
 def _set_fonts(figure: Figure) -> None:
-    """Fonts for all languages: names of classes may be in another one than the page.
+    """Set fonts for all languages, since names of classes may be in another language than the page.
 
-    They are set on each text, not in Matplotlib's ``rcParams``, which belong to the whole process and all its threads.
+    They are set on each text, not in Matplotlib's ``rcParams``, which all threads of the process share.
     """
     from matplotlib.text import Text
 

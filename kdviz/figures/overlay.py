@@ -1,4 +1,4 @@
-"""A saliency map over its picture as a plain picture: what the app's canvas draws, for places without one."""
+"""A saliency map over its picture as a plain image, as the app's canvas draws it, for pages without a canvas."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _OPACITY = 0.8
 
 
 def overlay(picture: Image.Image, values: np.ndarray, limit: float, side: int = 0) -> Image.Image:
-    """The picture with the map over it, clear at zero.
+    """The picture with the map over it, which is transparent at zero.
 
     Args:
-        picture: What the model saw, (H, W).
+        picture: The picture as the model saw it, (H, W).
         values: The map, (H, W).
-        limit: The value of the strongest colour; the same for maps that are compared.
-        side: Small pictures are enlarged, pixels as squares, to about so many pixels; 0: not.
+        limit: Value with the strongest colour; the same for maps that are compared.
+        side: Side in pixels up to which small pictures are enlarged, their pixels as squares; 0: not at all.
     """
     strength = np.clip(np.asarray(values, np.float64) / (limit or 1.0), -1, 1)
     colour = np.where(strength[..., None] < 0, to_rgb(NEGATIVE), to_rgb(POSITIVE)) * 255
-    cover = (_OPACITY * np.abs(strength) ** 0.7)[..., None]
-    mixed = np.asarray(picture.convert("RGB"), np.float64) * (1 - cover) + colour * cover
-    return enlarged(Image.fromarray(mixed.round().astype(np.uint8)), side)
+    opacity = (_OPACITY * np.abs(strength) ** 0.7)[..., None]
+    blended = np.asarray(picture.convert("RGB"), np.float64) * (1 - opacity) + colour * opacity
+    return enlarged(Image.fromarray(blended.round().astype(np.uint8)), side)
 
 
 def enlarged(picture: Image.Image, side: int) -> Image.Image:
-    """A small picture with its pixels as squares, its longer side up to ``side``."""
-    times = max(1, side // max(picture.size))
-    return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+    """A small picture enlarged by a whole factor, its pixels as squares, its longer side at most ``side`` pixels."""
+    factor = max(1, side // max(picture.size))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""A comparison as one HTML file that opens without a network and says how to make it again."""
+"""A comparison as one HTML file that opens without a network and has the command that makes it again."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class ReportRow:
     """Maps made with the same settings.
 
     Attributes:
-        method, baseline: As people call them.
+        method, baseline: Their titles, for people.
         maps: Role -> map.
-        agreement: Every pair of models by every measure.
+        agreement: Agreement of every pair of models by every measure.
         curves: Role -> name of a map -> deletion and insertion, where they were computed.
     """
 
@@ -43,15 +43,16 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class MapReport:
-    """What is in the file.
+    """The contents of the file.
 
     Attributes:
-        title: Of the experiment.
-        picture_name, true_class: Of the picture; the class is empty when it is not known.
-        picture: PNG bytes of what the models saw.
-        file: The picture's name in ``command``.
-        command: Makes the same maps from the picture.
-        models: Of each model: ``role``, ``network``, ``sha256`` of its weights.
+        title: Title of the experiment.
+        picture_name, true_class: Name and class of the picture; the class is empty when it is not known.
+        picture: The picture as the models saw it, as PNG.
+        file: The picture's file name in ``command``.
+        command: The command that makes the same maps from the picture.
+        rows: The rows of maps.
+        models: ``role``, ``network`` and ``sha256`` of the weights of each model.
     """
 
     title: str
@@ -65,7 +66,7 @@ class MapReport:
 
 
 def html_report(report: MapReport) -> bytes:
-    """The file. Every text in it is escaped."""
+    """The file's content; every text in it is escaped."""
     from jinja2 import Environment
 
     template = (ASSETS / "app" / "report.html").read_text(encoding="utf-8")
@@ -76,7 +77,7 @@ def html_report(report: MapReport) -> bytes:
         report=report,
         picture=_png(report.picture),
         rows=[_row(row) for row in report.rows],
-        models=[{**one, "title": role_title(one["role"])} for one in report.models],
+        models=[{**model, "title": role_title(model["role"])} for model in report.models],
         versions=_versions(),
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     ).encode()
@@ -88,20 +89,20 @@ def _row(row: ReportRow) -> dict[str, Any]:
         "heading": " · ".join(part for part in (row.method, row.baseline) if part),
         "maps": _png(comparison.file("png", row.maps)),
         "curves": _png(faithfulness_curves.file("png", row.curves)) if row.curves else "",
-        "said": [_said(role, one) for role, one in row.maps.items()],
+        "predictions": [_prediction(role, saliency_map) for role, saliency_map in row.maps.items()],
         "columns": list(row.agreement.columns),
         "agreement": row.agreement.to_numpy().tolist(),
         "settings": json.dumps({"method": first.method, **first.settings, "n_masks": first.n_masks}, default=str),
     }
 
 
-def _said(role: str, one: SaliencyMap) -> dict[str, str]:
+def _prediction(role: str, saliency_map: SaliencyMap) -> dict[str, str]:
     return {
         "model": role_title(role),
-        "predicted": one.classes[one.predicted],
-        "confidence": percent(float(one.probabilities[one.predicted])),
-        "target": one.classes[one.target],
-        "reliability": number(one.reliability, 3),
+        "predicted": saliency_map.classes[saliency_map.predicted],
+        "confidence": percent(float(saliency_map.probabilities[saliency_map.predicted])),
+        "target": saliency_map.classes[saliency_map.target],
+        "reliability": number(saliency_map.reliability, 3),
     }
 
 
@@ -112,10 +113,10 @@ def _png(content: bytes) -> str:
 def _versions() -> dict[str, str]:
     import kdviz
 
-    found = {"kdviz": kdviz.__version__, "Python": platform.python_version()}
+    versions = {"kdviz": kdviz.__version__, "Python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""Softened targets: bars at one temperature, and entropy against temperature."""
+"""Figures of softened targets: bars at one temperature, and entropy against temperature."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdviz.figures.roles import ROLE_PATTERNS, label, role_colour, role_dash, ro
 from kdviz.studies.predictions.soft_targets import TEMPERATURES, entropy_bits, entropy_curve, soft_targets
 
 MOST_CLASSES = 16
-_FLOOR = 1e-6  # of a logarithmic axis
+_FLOOR = 1e-6  # lower end of a logarithmic axis
 _TICKS = (0.5, 1, 2, 4, 8, 16, 32, 64)
 
 
@@ -28,26 +28,26 @@ def soft_target_bars(
     true_class: int | None = None,
     log: bool = False,
 ) -> go.Figure:
-    """Each model's softened targets of one sample, a bar a class; of many classes, those with the largest logits.
+    """Each model's softened targets of one sample, a bar for each class or for those with the largest logits.
 
     The file form has the entropy against temperature beside the bars.
 
     Args:
         logits: Role -> (classes,).
-        classes: Their names.
+        classes: Names of the classes.
         temperature: T.
-        true_class: Is marked on the axis.
-        log: A logarithmic axis, on which small probabilities show.
+        true_class: Index of the true class, which the axis marks; None: not known.
+        log: Whether the axis is logarithmic, so that small probabilities are visible.
     """
-    shown = _largest(next(iter(logits.values())))
-    names = [_class_name(classes, one, true_class) for one in shown]
+    indices = _largest(next(iter(logits.values())))
+    names = [_class_name(classes, index, true_class) for index in indices]
     figure = go.Figure()
     for role, values in logits.items():
         target = soft_targets(values, temperature)
         figure.add_trace(
             go.Bar(
                 x=names,
-                y=target[shown],
+                y=target[indices],
                 name=_with_bits(role, target),
                 marker={
                     "color": role_colour(role),
@@ -67,16 +67,16 @@ def soft_target_bars(
         )
     figure.update_xaxes(type="category", title=_("Class"), showgrid=False)
     scale: dict[str, Any] = (
-        {"type": "log", "range": [float(np.log10(_FLOOR)), 0.05]} if log else {"range": [0, _top(logits)]}
+        {"type": "log", "range": [float(np.log10(_FLOOR)), 0.05]} if log else {"range": [0, _axis_end(logits)]}
     )
     figure.update_yaxes(title=_probability(temperature), tickformat="~%" if log else ".0%", **scale)
-    return _laid_out(figure, 380).update_layout(barmode="group", bargap=0.25, showlegend=True)
+    return _with_layout(figure, 380).update_layout(barmode="group", bargap=0.25, showlegend=True)
 
 
 def entropy_against_temperature(
     logits: Mapping[str, np.ndarray], temperature: float, temperatures: Sequence[float] = TEMPERATURES
 ) -> go.Figure:
-    """Entropy in bits of each model's softened targets of one sample, and where ``temperature`` is."""
+    """Entropy in bits of each model's softened targets of one sample, with ``temperature`` marked."""
     figure = go.Figure()
     for role, values in logits.items():
         figure.add_trace(
@@ -104,13 +104,15 @@ def entropy_against_temperature(
     text = _("most: {bits} bits", bits=number(most, 2))
     figure.add_annotation(x=1, xref="paper", xanchor="right", y=most, yanchor="bottom", showarrow=False, text=text)
     figure.add_vline(x=temperature, line={"color": "#888", "width": 1})
-    figure.update_xaxes(type="log", title=_("Temperature T"), tickvals=_TICKS, ticktext=[f"{one:g}" for one in _TICKS])
+    figure.update_xaxes(
+        type="log", title=_("Temperature T"), tickvals=_TICKS, ticktext=[f"{tick:g}" for tick in _TICKS]
+    )
     figure.update_yaxes(title=_("Entropy, bits"), range=[0, 1.15 * most])
-    return _laid_out(figure, 300)
+    return _with_layout(figure, 300)
 
 
 @soft_target_bars.file_form
-def _draw_softened_bars(
+def _draw_soft_target_bars(
     logits: Mapping[str, np.ndarray],
     classes: Sequence[str],
     temperature: float,
@@ -119,41 +121,41 @@ def _draw_softened_bars(
 ) -> Figure:
     picture = new_figure(11, 4)
     bars, curve = picture.subplots(1, 2, width_ratios=[3, 2])
-    shown = _largest(next(iter(logits.values())))
+    indices = _largest(next(iter(logits.values())))
     width = 0.8 / len(logits)
-    for place, (role, values) in enumerate(logits.items()):
+    for position, (role, values) in enumerate(logits.items()):
         target = soft_targets(values, temperature)
         colour, name = role_colour(role), _with_bits(role, target)
-        at = np.arange(len(shown)) + (place - (len(logits) - 1) / 2) * width
-        bars.bar(at, target[shown], width, color=colour, hatch=_hatch(role), edgecolor="white", label=name)
+        xs = np.arange(len(indices)) + (position - (len(logits) - 1) / 2) * width
+        bars.bar(xs, target[indices], width, color=colour, hatch=_hatch(role), edgecolor="white", label=name)
         dash = {"dash": "--", "dot": ":", "dashdot": "-."}.get(role_dash(role), "-")
         curve.plot(TEMPERATURES, entropy_curve(values), color=colour, linestyle=dash, label=role_title(role))
         curve.plot([temperature], [float(entropy_bits(target))], "o", color=colour)
-    names = [_class_name(classes, one, true_class, escaped=False) for one in shown]
-    bars.set_xticks(np.arange(len(shown)), names, rotation=0 if max(map(len, names)) < 9 else 30, parse_math=False)
-    bars.set_ylim(*((_FLOOR, 1.2) if log else (0, _top(logits))))
+    names = [_class_name(classes, index, true_class, escaped=False) for index in indices]
+    bars.set_xticks(np.arange(len(indices)), names, rotation=0 if max(map(len, names)) < 9 else 30, parse_math=False)
+    bars.set_ylim(*((_FLOOR, 1.2) if log else (0, _axis_end(logits))))
     bars.set_yscale("log" if log else "linear")
     bars.set(ylabel=_probability(temperature))
     bars.legend()
     curve.set(xscale="log", xlabel=_("Temperature T"), ylabel=_("Entropy, bits"), ylim=(0, None))
-    curve.set_xticks(_TICKS, [f"{one:g}" for one in _TICKS])
+    curve.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
     curve.minorticks_off()
     return picture
 
 
-def _top(logits: Mapping[str, np.ndarray]) -> float:
-    """Of the linear axis: the same at every temperature, so that bars can be compared while it is moved."""
+def _axis_end(logits: Mapping[str, np.ndarray]) -> float:
+    """Upper end of the linear axis, the same at every temperature, so that bars stay comparable as it changes."""
     return min(1.02, 1.05 * max(float(soft_targets(values, TEMPERATURES[0]).max()) for values in logits.values()))
 
 
 def _largest(logits: np.ndarray) -> np.ndarray:
-    """Numbers of the classes to show: all, or those with the largest logits, in their own order."""
+    """Indices of the classes to show, ascending: all, or those with the largest logits."""
     return np.sort(np.argsort(-np.asarray(logits), kind="stable")[:MOST_CLASSES])
 
 
-def _class_name(classes: Sequence[str], place: int, true_class: int | None, escaped: bool = True) -> str:
-    name = label(classes[place]) if escaped else classes[place]
-    return _("{name} (true)", name=name) if place == true_class else name
+def _class_name(classes: Sequence[str], index: int, true_class: int | None, escaped: bool = True) -> str:
+    name = label(classes[index]) if escaped else classes[index]
+    return _("{name} (true)", name=name) if index == true_class else name
 
 
 def _with_bits(role: str, target: np.ndarray) -> str:
@@ -168,7 +170,7 @@ def _hatch(role: str) -> str:
     return {"/": "//", ".": "..", "": ""}.get(ROLE_PATTERNS.get(role, "x"), "xx")
 
 
-def _laid_out(figure: go.Figure, height: int) -> go.Figure:
+def _with_layout(figure: go.Figure, height: int) -> go.Figure:
     return figure.update_layout(
         height=height,
         margin={"l": 10, "r": 10, "t": 10, "b": 10},

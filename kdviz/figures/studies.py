@@ -1,8 +1,8 @@
-"""Studies: a figure against what was varied."""
+"""Figures of a study against the value that was varied."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure as Picture
 
 from kdviz.core.language import N_, _, plural
+from kdviz.core.vocabulary import Split
 from kdviz.figures.chart import Chart
 from kdviz.figures.files import new_figure
 from kdviz.figures.roles import label, role_colour, role_dash, role_symbol, role_title
@@ -22,13 +23,13 @@ _AXES = {
     "kd_loss": N_("Loss against the teacher"),
     "teacher_epochs": N_("Epochs after which the teacher was stopped"),
 }
-_Y_TITLES = {
-    ("test", "higher"): N_("{figure}, test split (higher is better)"),
-    ("test", "lower"): N_("{figure}, test split (lower is better)"),
-    ("validation", "higher"): N_("{figure}, validation split (higher is better)"),
-    ("validation", "lower"): N_("{figure}, validation split (lower is better)"),
-    ("bundled", "higher"): N_("{figure}, bundled samples (higher is better)"),
-    ("bundled", "lower"): N_("{figure}, bundled samples (lower is better)"),
+_Y_TITLES: Mapping[tuple[str, str], str] = {
+    (Split.TEST, "higher"): N_("{figure}, test split (higher is better)"),
+    (Split.TEST, "lower"): N_("{figure}, test split (lower is better)"),
+    (Split.VALIDATION, "higher"): N_("{figure}, validation split (higher is better)"),
+    (Split.VALIDATION, "lower"): N_("{figure}, validation split (lower is better)"),
+    (Split.BUNDLED, "higher"): N_("{figure}, bundled samples (higher is better)"),
+    (Split.BUNDLED, "lower"): N_("{figure}, bundled samples (lower is better)"),
 }
 _LOG = ("temperature",)
 MARKERS = {"square": "s", "circle": "o", "diamond": "D", "triangle-up": "^", "cross": "P", "x": "X", "star": "*"}
@@ -36,15 +37,16 @@ _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 
 
 @Chart
-def against_value(points: Sequence[Point], study: Study, figure: Figure, split: str = "test") -> go.Figure:
-    """A figure against what was varied: mean and standard deviation over seeds, each run as a faint point, and a line
-    for each model that does not depend on it.
+def against_value(points: Sequence[Point], study: Study, figure: Figure, split: str = Split.TEST) -> go.Figure:
+    """A figure against the value that was varied, with mean and standard deviation over seeds.
+
+    Each run is a faint point, and each model that does not depend on the value is a line across the plot.
 
     Args:
-        points: See :meth:`kdviz.studies.sweep.report.Report.points`.
+        points: See :meth:`kdviz.studies.sweep.report.StudyReport.points`.
         study: One of ``STUDIES``.
-        figure: Which of ``FIGURES`` it is.
-        split: On which it was measured; for the axis.
+        figure: One of ``FIGURES``.
+        split: Split on which it was measured, for the axis title.
     """
     chart = go.Figure()
     for point in points:
@@ -54,8 +56,8 @@ def against_value(points: Sequence[Point], study: Study, figure: Figure, split: 
         _line(chart, role, line, study, figure)
     values = _values(points)
     ticks: dict[str, Any] = {
-        "tickvals": [_place(one) for one in values],
-        "ticktext": [_value_text(one) for one in values],
+        "tickvals": [_x_value(value) for value in values],
+        "ticktext": [_value_text(value) for value in values],
     }
     kind = "category" if _is_category(values) else "log" if study.column in _LOG else "linear"
     chart.update_xaxes(title=_(_AXES[study.column]), showgrid=False, zeroline=False, type=kind, **ticks)
@@ -72,12 +74,14 @@ def _line(chart: go.Figure, role: str, line: Sequence[Point], study: Study, figu
     colour, symbol = role_colour(role), role_symbol(role)
     digits = ".2%" if figure.share else ".4f"
     title = label(role_title(role))
-    runs = [(_place(point.value), seed, one) for point in line for seed, one in point.runs if len(point.runs) > 1]
+    runs = [
+        (_x_value(point.value), seed, result) for point in line for seed, result in point.runs if len(point.runs) > 1
+    ]
     chart.add_trace(
         go.Scatter(
-            x=[place for place, _seed, _one in runs],
-            y=[one for _place, _seed, one in runs],
-            customdata=[seed for _place, seed, _one in runs],
+            x=[x for x, _seed, _result in runs],
+            y=[result for _x, _seed, result in runs],
+            customdata=[seed for _x, seed, _result in runs],
             mode="markers",
             showlegend=False,
             marker={"size": 6, "color": colour, "symbol": f"{symbol}-open", "line": {"width": 1.5}},
@@ -85,17 +89,19 @@ def _line(chart: go.Figure, role: str, line: Sequence[Point], study: Study, figu
             + f": %{{y:{digits}}}<extra></extra>",
         )
     )
-    about = [[label(value_title(study, one.value)), _over_seeds(len(one.runs)), one.spread or 0.0] for one in line]
+    hover_data = [
+        [label(value_title(study, point.value)), _over_seeds(len(point.runs)), point.spread or 0.0] for point in line
+    ]
     chart.add_trace(
         go.Scatter(
-            x=[_place(point.value) for point in line],
+            x=[_x_value(point.value) for point in line],
             y=[point.mean for point in line],
             error_y={"type": "data", "array": [point.spread or 0.0 for point in line], "thickness": 2, "width": 6},
             mode="markers" if _is_category([line[0].value]) else "lines+markers",
             name=role_title(role),
             line={"color": colour, "width": 2, "dash": role_dash(role)},
             marker={"size": 10, "symbol": symbol, "color": colour},
-            customdata=np.array(about, dtype=object),
+            customdata=np.array(hover_data, dtype=object),
             hovertemplate=f"{title}, %{{customdata[0]}}<br>%{{y:{digits}}} ± %{{customdata[2]:{digits}}}<br>"
             "%{customdata[1]}<extra></extra>",
         )
@@ -116,7 +122,7 @@ def _reference(chart: go.Figure, point: Point, figure: Figure) -> None:
 
 
 @against_value.file_form
-def _draw_against_value(points: Sequence[Point], study: Study, figure: Figure, split: str = "test") -> Picture:
+def _draw_against_value(points: Sequence[Point], study: Study, figure: Figure, split: str = Split.TEST) -> Picture:
     picture = new_figure(8, 4.5)
     axis = picture.subplots()
     values = _values(points)
@@ -129,9 +135,9 @@ def _draw_against_value(points: Sequence[Point], study: Study, figure: Figure, s
                 mean, color=colour, linestyle=_DASHES[role_dash(point.role)], label=_with_figure(point, figure)
             )
     for role, line in _lines(points).items():
-        places = [values.index(point.value) if category else point.value for point in line]
+        xs = [values.index(point.value) if category else point.value for point in line]
         axis.errorbar(
-            places,
+            xs,
             [point.mean for point in line],
             [point.spread or 0.0 for point in line],
             color=role_colour(role),
@@ -140,15 +146,17 @@ def _draw_against_value(points: Sequence[Point], study: Study, figure: Figure, s
             capsize=4,
             label=role_title(role),
         )
-        seeds = [(place, one) for place, point in zip(places, line, strict=True) for _seed, one in point.runs]
-        look = {"marker": MARKERS[role_symbol(role)], "markersize": 4, "fillstyle": "none", "linestyle": "none"}
-        axis.plot(*zip(*seeds, strict=True), color=role_colour(role), **look)
+        seeds = [(x, result) for x, point in zip(xs, line, strict=True) for _seed, result in point.runs]
+        style = {"marker": MARKERS[role_symbol(role)], "markersize": 4, "fillstyle": "none", "linestyle": "none"}
+        axis.plot(*zip(*seeds, strict=True), color=role_colour(role), **style)
     axis.set_xscale("log" if study.column in _LOG else "linear")
-    axis.set_xticks(range(len(values)) if category else values, [_value_text(one) for one in values])
+    axis.set_xticks(range(len(values)) if category else values, [_value_text(value) for value in values])
     axis.minorticks_off()
-    axis.yaxis.set_major_formatter(lambda value, _place: figure.text(value))
+    axis.yaxis.set_major_formatter(lambda value, _position: figure.text(value))
     axis.set(xlabel=_(_AXES[study.column]), ylabel=_y_title(figure, split))
-    picture.legend(loc="outside upper center", ncols=3, frameon=False)  # no line can be behind it
+    picture.legend(
+        loc="outside upper center", ncols=3, frameon=False
+    )  # outside of the plot, where no line runs behind it
     return picture
 
 
@@ -161,12 +169,12 @@ def _over_seeds(count: int) -> str:
 
 
 def _lines(points: Sequence[Point]) -> dict[str, list[Point]]:
-    """Role -> its points, of the models that depend on what is varied."""
-    found: dict[str, list[Point]] = {}
+    """Role -> its points, for the models that depend on the value that is varied."""
+    lines: dict[str, list[Point]] = {}
     for point in points:
         if point.value is not None:
-            found.setdefault(point.role, []).append(point)
-    return found
+            lines.setdefault(point.role, []).append(point)
+    return lines
 
 
 def _values(points: Sequence[Point]) -> list[Any]:
@@ -177,7 +185,7 @@ def _is_category(values: Sequence[Any]) -> bool:
     return any(isinstance(value, str) for value in values)
 
 
-def _place(value: Any) -> Any:
+def _x_value(value: Any) -> Any:
     return _value_text(value) if isinstance(value, str) else value
 
 
@@ -186,7 +194,7 @@ def _value_text(value: Any) -> str:
 
 
 def value_title(study: Study, value: Any) -> str:
-    """A value beside a model's name: ``T = 4``, ``teacher of 3 epochs``, or a loss."""
+    """A value after a model's name: ``T = 4``, ``teacher of 3 epochs``, or a loss."""
     if study.column == "teacher_epochs":
         return plural("teacher of {count} epoch", "teacher of {count} epochs", int(value))
     return _value_text(value) if isinstance(value, str) else study.shown(value)
@@ -197,7 +205,7 @@ def _y_title(figure: Figure, split: str) -> str:
 
 
 def _tick_format(points: Sequence[Point], figure: Figure) -> str:
-    """As many digits as tell neighbouring ticks apart."""
+    """A number format with enough digits to tell neighbouring ticks apart."""
     ends = [point.mean + sign * (point.spread or 0.0) for point in points for sign in (-1, 1)]
     span = max(ends) - min(ends) if ends else 1.0
     if figure.share:

@@ -1,4 +1,4 @@
-"""Curves of training: loss and accuracy of a study's runs over their epochs."""
+"""Training curves: loss and accuracy of a study's runs over their epochs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from kdviz.core.language import N_, _
+from kdviz.core.vocabulary import Split
 from kdviz.figures.chart import Chart
 from kdviz.figures.files import new_figure
 from kdviz.figures.roles import FURTHER_COLOURS, label, role_colour, role_symbol, role_title
@@ -36,10 +37,10 @@ def curves(
     """Curves of runs over their epochs: validation as a line with symbols, training dotted.
 
     Args:
-        rows: Of :attr:`kdviz.studies.sweep.report.Report.curves`.
+        rows: Rows of :attr:`kdviz.studies.sweep.report.StudyReport.curves`.
         study: One of ``STUDIES``.
         panels: ``loss``, ``accuracy`` or both, side by side.
-        height: In pixels; of the interactive form.
+        height: Height of the interactive form, in pixels.
     """
     chart = make_subplots(1, len(panels), horizontal_spacing=0.1)
     styles = _styles(rows, study)
@@ -50,13 +51,15 @@ def curves(
             {"tickformat": ".0%"} if panel == "accuracy" else {"type": "log", "dtick": "D2", "tickformat": ".2~g"}
         )
         chart.update_yaxes(title=_(_PANELS[panel]), **axis, row=1, col=column)
-    named: set[Any] = set()
+    in_legend: set[Any] = set()
     for (column, panel), run in product(enumerate(panels, 1), _runs(rows)):
         key = run[0]["role"], run[0]["value"]
-        for part in ("train", "validation"):
-            trace = _curve(run, f"{part}_{panel}", styles[key], part, key not in named and part == "validation")
+        for split in (Split.TRAIN, Split.VALIDATION):
+            trace = _curve(
+                run, f"{split}_{panel}", styles[key], split, key not in in_legend and split == Split.VALIDATION
+            )
             chart.add_trace(trace, 1, column)
-        named.add(key)
+        in_legend.add(key)
     for name, dash in ((_("Validation"), "solid"), (_("Training"), "dot")):
         grey = {"color": "#888", "width": 2, "dash": dash}
         chart.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=name, line=grey), 1, 1)
@@ -68,21 +71,21 @@ def curves(
     )
 
 
-def _curve(run: Sequence[Mapping[str, Any]], column: str, style: _Style, part: str, named: bool) -> go.Scatter:
-    text = N_("{model}, seed {seed}, training") if part == "train" else N_("{model}, seed {seed}, validation")
-    said = label(_(text, model=style.name, seed=run[0]["seed"]))
+def _curve(run: Sequence[Mapping[str, Any]], column: str, style: _Style, split: str, in_legend: bool) -> go.Scatter:
+    text = N_("{model}, seed {seed}, training") if split == Split.TRAIN else N_("{model}, seed {seed}, validation")
+    title = label(_(text, model=style.name, seed=run[0]["seed"]))
     epoch = _("epoch {epoch}", epoch="%{x}")
     digits = ".2%" if column.endswith("accuracy") else ".4f"
     return go.Scatter(
         x=[row["epoch"] for row in run],
         y=[row[column] for row in run],
-        mode="lines" if part == "train" else "lines+markers",
+        mode="lines" if split == Split.TRAIN else "lines+markers",
         name=style.name,
         legendgroup=style.name,
-        showlegend=named,
-        line={"color": style.colour, "width": 1.5, "dash": "dot" if part == "train" else "solid"},
+        showlegend=in_legend,
+        line={"color": style.colour, "width": 1.5, "dash": "dot" if split == Split.TRAIN else "solid"},
         marker={"size": 6, "symbol": style.symbol},
-        hovertemplate=f"{said}<br>{epoch}: %{{y:{digits}}}<extra></extra>",
+        hovertemplate=f"{title}<br>{epoch}: %{{y:{digits}}}<extra></extra>",
     )
 
 
@@ -91,15 +94,15 @@ def _draw_curves(
     rows: Sequence[Mapping[str, Any]], study: Study, panels: Sequence[str] = ("loss", "accuracy"), **_interactive: Any
 ) -> Figure:
     picture = new_figure(5.5 * len(panels), 4.2)
-    styles, named = _styles(rows, study), set()
+    styles, in_legend = _styles(rows, study), set()
     for axis, panel in zip(picture.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for run in _runs(rows):
             style, epochs = styles[run[0]["role"], run[0]["value"]], [row["epoch"] for row in run]
-            train, validation = ([row[f"{part}_{panel}"] for row in run] for part in ("train", "validation"))
+            train, validation = ([row[f"{split}_{panel}"] for row in run] for split in (Split.TRAIN, Split.VALIDATION))
             axis.plot(epochs, train, ":", color=style.colour, linewidth=1)
-            name = "" if (panel, style.name) in named else style.name
+            name = "" if (panel, style.name) in in_legend else style.name
             axis.plot(epochs, validation, color=style.colour, marker=MARKERS[style.symbol], markersize=4, label=name)
-            named.add((panel, style.name))
+            in_legend.add((panel, style.name))
         axis.plot([], [], ":", color="#888", label=_("training"))
         axis.set(xlabel=_("Epoch"), ylabel=_(_PANELS[panel]), yscale="log" if panel == "loss" else "linear")
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -108,23 +111,23 @@ def _draw_curves(
 
 
 def _runs(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    found: dict[Hashable, list[Mapping[str, Any]]] = {}
+    runs: dict[Hashable, list[Mapping[str, Any]]] = {}
     for row in rows:
-        found.setdefault(row["run"], []).append(row)
-    return list(found.values())
+        runs.setdefault(row["run"], []).append(row)
+    return list(runs.values())
 
 
 def _styles(rows: Sequence[Mapping[str, Any]], study: Study) -> dict[tuple[str, Any], _Style]:
-    """(role, value) -> how it looks. One value of the KD student has its role's colour; of several, each its own."""
+    """(role, value) -> style. A single value has the colour of the KD student's role; of several each has its own."""
     keys = list(dict.fromkeys((row["role"], row["value"]) for row in rows))
     varied = [key for key in keys if key[1] is not None]
-    found = {}
+    styles = {}
     for role, value in keys:
         if value is None:
-            found[role, value] = _Style(role_title(role), role_colour(role), role_symbol(role))
+            styles[role, value] = _Style(role_title(role), role_colour(role), role_symbol(role))
             continue
-        place = varied.index((role, value))
+        position = varied.index((role, value))
         colours = (role_colour(role), *FURTHER_COLOURS)
         name = _("{model}, {value}", model=role_title(role), value=value_title(study, value))
-        found[role, value] = _Style(name, colours[place % len(colours)], _SYMBOLS[place % len(_SYMBOLS)])
-    return found
+        styles[role, value] = _Style(name, colours[position % len(colours)], _SYMBOLS[position % len(_SYMBOLS)])
+    return styles

@@ -1,1 +1,1 @@
-"""Every sentence that is made of results. The numbers come from :mod:`kdviz.studies` and :mod:`kdviz.compress`."""
+"""All sentences about results; the numbers come from :mod:`kdviz.studies` and :mod:`kdviz.compress`."""

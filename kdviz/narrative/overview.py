@@ -1,8 +1,8 @@
 """An experiment in a few answers: may the KD student stand in for its teacher, and what is known about it?
 
 Each answer is yes, no, or that it cannot be told, and carries the
-:class:`~kdviz.studies.comparison.judgement.Judgement` that it is made of. What takes the ground from it, or limits it
-to these very models, is in its first words.
+:class:`~kdviz.studies.comparison.judgement.Judgement` that it rests on. Its sentence begins with what rules it out, or
+limits it to these models.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from kdviz.compress.cost import CostReport
 from kdviz.core.language import _, number, percent, plural
 from kdviz.core.moved import renamed
-from kdviz.narrative import judgements as words
+from kdviz.core.vocabulary import Role
+from kdviz.narrative import judgements
 from kdviz.narrative.judgements import GOOD, MIXED, UNKNOWN
 from kdviz.narrative.tradeoffs import milliseconds, title
 from kdviz.studies.comparison.dominating_models import Tradeoff, dominating_models, possibly_dominating, tradeoff
-from kdviz.studies.comparison.experiment_summary import KD_STUDENT, STUDENT, TEACHER, Accuracy, ExperimentSummary
+from kdviz.studies.comparison.experiment_summary import Accuracy, ExperimentSummary
 from kdviz.studies.comparison.judgement import (
     ACCURATE,
     HELPED,
@@ -28,10 +29,10 @@ from kdviz.studies.comparison.judgement import (
     MUCH_LOWER,
     Judgement,
     Margins,
+    join_sentences,
+    judge_difference,
+    judge_study,
     margin_points,
-    of_difference,
-    of_study,
-    together,
 )
 from kdviz.studies.comparison.reservations import CHANCE, Reservation
 
@@ -53,16 +54,16 @@ class Answer:
     """An answer to one question.
 
     Attributes:
-        name: Of the question.
-        question: For people.
+        name: Name of the question.
+        question: The question, for people.
         word: The answer in a word or two.
         tone: ``good``, ``mixed``, ``bad`` or ``unknown``.
-        sentence: What it rests on.
-        page: Of the app, that says more: its path.
-        link: What a link to it says.
-        judgement: The comparison that it is made of; None: there was nothing to compare.
+        sentence: What the answer rests on.
+        page: Path of the app's page that says more.
+        link: Text of the link to that page.
+        judgement: The comparison behind the answer; None: there was nothing to compare.
         withheld: Whether the models allow no verdict, whatever the comparison says.
-        first: What its sentence begins with, since it limits all that follows; may be empty.
+        first: The beginning of the sentence, which limits all that follows; may be empty.
     """
 
     name: str
@@ -77,213 +78,234 @@ class Answer:
     first: str = ""
 
 
-def answers(found: ExperimentSummary, margins: Margins = _USUAL) -> list[Answer]:
-    """In the order in which somebody who has to decide would ask."""
+def answers(summary: ExperimentSummary, margins: Margins = _USUAL) -> list[Answer]:
+    """The answers to all questions, in the order in which somebody who has to decide would ask them."""
     return [
-        _accurate(found, margins),
-        _cheaper(found, margins),
-        _helped(found, margins),
-        _copied(found, margins),
-        attention(found, margins),
+        _accurate(summary, margins),
+        _cheaper(summary, margins),
+        _helped(summary, margins),
+        _copied(summary, margins),
+        attention(summary, margins),
     ]
 
 
-_ROLES = {"helped": {KD_STUDENT, STUDENT}}
-"""Name of a question -> whom it is about; others are about the teacher and the KD student."""
+_ROLES_OF_QUESTION = {"helped": {Role.KD_STUDENT, Role.STUDENT}}
+"""Name of a question -> the roles it is about; all others are about the teacher and the KD student."""
 
 
-def about_these(found: ExperimentSummary, said: Sequence[Answer]) -> list[Answer]:
-    """The answers to show: of models that were trained elsewhere only those about models that there are."""
-    if not found.experiment.is_imported:
-        return list(said)
-    return [one for one in said if _ROLES.get(one.name, {TEACHER, KD_STUDENT}) <= found.experiment.runs.keys()]
+def about_these(summary: ExperimentSummary, all_answers: Sequence[Answer]) -> list[Answer]:
+    """The answers to show: for models trained elsewhere, only those about models that the experiment has."""
+    if not summary.experiment.is_imported:
+        return list(all_answers)
+    return [
+        answer
+        for answer in all_answers
+        if _ROLES_OF_QUESTION.get(answer.name, {Role.TEACHER, Role.KD_STUDENT}) <= summary.experiment.runs.keys()
+    ]
 
 
-def _about(found: ExperimentSummary, roles: Collection[str]) -> list[Reservation]:
-    return [one for one in found.reservations if one.role in roles]
+def _reservations_about(summary: ExperimentSummary, roles: Collection[str]) -> list[Reservation]:
+    return [reservation for reservation in summary.reservations if reservation.role in roles]
 
 
-def _at_chance(found: ExperimentSummary, role: str) -> bool:
-    return any(one.kind == CHANCE for one in _about(found, (role,)))
+def _at_chance(summary: ExperimentSummary, role: str) -> bool:
+    return any(reservation.kind == CHANCE for reservation in _reservations_about(summary, (role,)))
 
 
-def _doubts(found: ExperimentSummary, roles: Collection[str]) -> str:
-    """Why nothing can be said of these models until it is cleared up; empty without doubts."""
-    said = [one.text for one in found.doubts if one.role in roles]
-    return together(_("One of these models may not get the input it learned from."), *said) if said else ""
+def _doubts(summary: ExperimentSummary, roles: Collection[str]) -> str:
+    """Why no verdict on these models is possible until their doubts are cleared up; empty without doubts."""
+    reasons = [doubt.text for doubt in summary.doubts if doubt.role in roles]
+    return join_sentences(_("One of these models may not get the input it learned from."), *reasons) if reasons else ""
 
 
-def _first(found: ExperimentSummary, roles: Collection[str], judged: Judgement | None = None) -> str:
-    """What limits an answer about these models, in one text; empty when nothing does."""
-    said = [one.sentence for one in _about(found, roles)]
-    if judged is not None and judged.one_training:
-        said.append(_("With one seed this tells of these models only, not of distillation in general."))
-    return together(*said)
+def _limits(summary: ExperimentSummary, roles: Collection[str], judgement: Judgement | None = None) -> str:
+    """What limits an answer about these models, in one text; empty where nothing does."""
+    sentences = [reservation.sentence for reservation in _reservations_about(summary, roles)]
+    if judgement is not None and judgement.one_training:
+        sentences.append(_("With one seed this tells of these models only, not of distillation in general."))
+    return join_sentences(*sentences)
 
 
 @dataclass(frozen=True)
 class _Question:
-    """What all answers to a question have in common."""
+    """A question, which makes its answers."""
 
     name: str
     question: str
     page: str
     link: str
 
-    def says(self, word: str, tone: str, sentence: str, judged: Judgement | None = None, first: str = "") -> Answer:
+    def answer(
+        self, word: str, tone: str, sentence: str, judgement: Judgement | None = None, first: str = ""
+    ) -> Answer:
         return Answer(
-            self.name, self.question, word, tone, together(first, sentence), self.page, self.link, judged, False, first
+            self.name,
+            self.question,
+            word,
+            tone,
+            join_sentences(first, sentence),
+            self.page,
+            self.link,
+            judgement,
+            False,
+            first,
         )
 
-    def withheld(self, judged: Judgement | None, first: str) -> Answer:
-        """No verdict, and why."""
+    def withheld(self, judgement: Judgement | None, first: str) -> Answer:
+        """The answer that there is no verdict, and why."""
         word = _("No verdict")
         return Answer(
-            self.name, self.question, word, UNKNOWN, first, self.page, self.link, judged, withheld=True, first=first
+            self.name, self.question, word, UNKNOWN, first, self.page, self.link, judgement, withheld=True, first=first
         )
 
 
-def _accurate(found: ExperimentSummary, margins: Margins) -> Answer:
-    ask = _Question("accurate", _("As accurate as its teacher?"), "mistakes", _("See who gets what wrong"))
-    gain = found.gain(KD_STUDENT, TEACHER)
+def _accurate(summary: ExperimentSummary, margins: Margins) -> Answer:
+    question = _Question("accurate", _("As accurate as its teacher?"), "mistakes", _("See who gets what wrong"))
+    gain = summary.gain(Role.KD_STUDENT, Role.TEACHER)
     if gain is None:
-        return ask.says(_("Not known"), UNKNOWN, _evaluate(found))
-    judged = of_difference(gain, margins.accuracy, ACCURATE)
-    doubted = _doubts(found, (TEACHER, KD_STUDENT))
-    if doubted:
-        return ask.withheld(judged, doubted)
-    first = _first(found, (TEACHER, KD_STUDENT))
-    if _at_chance(found, TEACHER) or (_at_chance(found, KD_STUDENT) and judged.outcome != MUCH_LOWER):
-        return ask.withheld(judged, first)
-    return ask.says(*words.accurate(judged), judged, first)
+        return question.answer(_("Not known"), UNKNOWN, _why_not_compared(summary))
+    judgement = judge_difference(gain, margins.accuracy, ACCURATE)
+    doubts = _doubts(summary, (Role.TEACHER, Role.KD_STUDENT))
+    if doubts:
+        return question.withheld(judgement, doubts)
+    first = _limits(summary, (Role.TEACHER, Role.KD_STUDENT))
+    if _at_chance(summary, Role.TEACHER) or (_at_chance(summary, Role.KD_STUDENT) and judgement.outcome != MUCH_LOWER):
+        return question.withheld(judgement, first)
+    return question.answer(*judgements.accurate(judgement), judgement, first)
 
 
-def _evaluate(found: ExperimentSummary) -> str:
-    if not {TEACHER, KD_STUDENT} <= found.experiment.runs.keys():
+def _why_not_compared(summary: ExperimentSummary) -> str:
+    if not {Role.TEACHER, Role.KD_STUDENT} <= summary.experiment.runs.keys():
         return _("This experiment has no teacher beside a KD student.")
-    return _unknown(found)
+    return _why_unknown(summary)
 
 
-def _unknown(found: ExperimentSummary) -> str:
+def _why_unknown(summary: ExperimentSummary) -> str:
     """Why it is not known who is right."""
-    if found.predictions is not None and not found.predictions.labelled:
+    if summary.predictions is not None and not summary.predictions.labelled:
         return _("The pictures have no labels: where the models disagree, it is not known which of them is right.")
-    if found.experiment.is_imported:
+    if summary.experiment.is_imported:
         return _("These models were imported without pictures; import them again with --data to measure them.")
     return _("The models' predictions are not stored; kdviz evaluate makes them.")
 
 
-def _cheaper(found: ExperimentSummary, margins: Margins) -> Answer:
-    ask = _Question("cheaper", _("Cheaper to run?"), "cost", _("See what each model costs"))
-    deal = None if found.cost is None else tradeoff(found.cost)
-    judged = None if deal is None else deal.faster(margins)
-    if deal is None or found.cost is None or judged is None:
-        return ask.says(_("Not measured"), UNKNOWN, _("kdviz profile measures it."))
-    word, tone, text = words.faster(judged, deal.speed)
-    rival = _rival_words(found.cost, margins) if tone == GOOD else None
+def _cheaper(summary: ExperimentSummary, margins: Margins) -> Answer:
+    question = _Question("cheaper", _("Cheaper to run?"), "cost", _("See what each model costs"))
+    kd_tradeoff = None if summary.cost is None else tradeoff(summary.cost)
+    judgement = None if kd_tradeoff is None else kd_tradeoff.faster(margins)
+    if kd_tradeoff is None or summary.cost is None or judgement is None:
+        return question.answer(_("Not measured"), UNKNOWN, _("kdviz profile measures it."))
+    word, tone, text = judgements.faster(judgement, kd_tradeoff.speed)
+    rival = _rival_phrases(summary.cost, margins) if tone == GOOD else None
     if rival is None:
-        return ask.says(word, tone, together(_operations(deal), text), judged)
-    word, text = rival[0], together(_operations(deal), text, rival[1])
-    return ask.says(word, MIXED, text, judged)
+        return question.answer(word, tone, join_sentences(_operations(kd_tradeoff), text), judgement)
+    word, text = rival[0], join_sentences(_operations(kd_tradeoff), text, rival[1])
+    return question.answer(word, MIXED, text, judgement)
 
 
-def _operations(deal: Tradeoff) -> str:
-    if math.isnan(deal.operations):
+def _operations(kd_tradeoff: Tradeoff) -> str:
+    if math.isnan(kd_tradeoff.operations):
         return ""
-    return _("{operations} times fewer operations.", operations=number(deal.operations, 1))
+    return _("{operations} times fewer operations.", operations=number(kd_tradeoff.operations, 1))
 
 
-def _rival_words(report: CostReport, margins: Margins) -> tuple[str, str] | None:
-    """A word and a sentence about who offers the same; None: nobody does."""
-    sure = dominating_models(report, margins)
-    others = sure or possibly_dominating(report, margins)
-    if not others:
+def _rival_phrases(report: CostReport, margins: Margins) -> tuple[str, str] | None:
+    """A word and a sentence about a model that offers the same; None: there is none."""
+    dominating = dominating_models(report, margins)
+    rivals = dominating or possibly_dominating(report, margins)
+    if not rivals:
         return None
-    best = others[0]
+    best = rivals[0]
     values = {
         "rival": title(best),
         "ms": milliseconds(best.costs["latency"]),
         "margin": margin_points(margins.accuracy),
     }
-    if sure:
+    if dominating:
         text = _("But {rival} is as fast ({ms} ms), smaller and no less accurate, within {margin} points.", **values)
         return _("Yes, with a rival"), text
     text = _("Whether {rival} ({ms} ms) is as fast and as accurate cannot be told.", **values)
     return _("Yes, perhaps with a rival"), text
 
 
-def _helped(found: ExperimentSummary, margins: Margins) -> Answer:
-    more = ("temperature", _("See the study")) if found.study is not None else ("mistakes", _("See what it fixed"))
-    ask = _Question("helped", _("Did distillation help?"), *more)
-    over = found.distillation
-    if over is None:
+def _helped(summary: ExperimentSummary, margins: Margins) -> Answer:
+    page_and_link = (
+        ("temperature", _("See the study")) if summary.study is not None else ("mistakes", _("See what it fixed"))
+    )
+    question = _Question("helped", _("Did distillation help?"), *page_and_link)
+    gain = summary.distillation
+    if gain is None:
         text = _("There is no student that was trained alone, or no predictions of it, to compare with.")
-        both = {KD_STUDENT, STUDENT} <= found.experiment.runs.keys()
-        return ask.says(_("Not known"), UNKNOWN, _unknown(found) if both else text)
-    judged = of_difference(over, margins.accuracy, HELPED)
-    doubted = _doubts(found, (KD_STUDENT, STUDENT))
-    if doubted:
-        return ask.withheld(judged, doubted)
-    first = _first(found, (KD_STUDENT, STUDENT), judged)
-    if _helped_by_chance(found, judged):
-        return ask.withheld(judged, first)
-    word, tone, text = words.helped(judged)
-    if judged.seeds == 1 and tone != UNKNOWN:
+        has_both = {Role.KD_STUDENT, Role.STUDENT} <= summary.experiment.runs.keys()
+        return question.answer(_("Not known"), UNKNOWN, _why_unknown(summary) if has_both else text)
+    judgement = judge_difference(gain, margins.accuracy, HELPED)
+    doubts = _doubts(summary, (Role.KD_STUDENT, Role.STUDENT))
+    if doubts:
+        return question.withheld(judgement, doubts)
+    first = _limits(summary, (Role.KD_STUDENT, Role.STUDENT), judgement)
+    if _helped_by_chance(summary, judgement):
+        return question.withheld(judgement, first)
+    word, tone, text = judgements.helped(judgement)
+    if judgement.seeds == 1 and tone != UNKNOWN:
         word = _("{answer}, for these two", answer=word)
-    return ask.says(word, tone, text, judged, first)
+    return question.answer(word, tone, text, judgement, first)
 
 
-def _helped_by_chance(found: ExperimentSummary, judged: Judgement) -> bool:
-    """Whether a model that knows nothing leaves nothing to be said: unless the other one surely knows something."""
-    own, alone = (_at_chance(found, role) for role in (KD_STUDENT, STUDENT))
-    if own and alone:
+def _helped_by_chance(summary: ExperimentSummary, judgement: Judgement) -> bool:
+    """Whether a model at chance withholds the verdict: it does unless the other one is surely better."""
+    kd_at_chance, alone_at_chance = (_at_chance(summary, role) for role in (Role.KD_STUDENT, Role.STUDENT))
+    if kd_at_chance and alone_at_chance:
         return True
-    return (own and judged.outcome not in (LOWER, MUCH_LOWER)) or (
-        alone and judged.outcome not in (HIGHER, MUCH_HIGHER)
+    return (kd_at_chance and judgement.outcome not in (LOWER, MUCH_LOWER)) or (
+        alone_at_chance and judgement.outcome not in (HIGHER, MUCH_HIGHER)
     )
 
 
-def _copied(found: ExperimentSummary, margins: Margins) -> Answer:
-    ask = _Question("copied", _("Does it copy the teacher's mistakes?"), "mistakes", _("See the inherited mistakes"))
-    known = found.copied
-    if known is None or found.predictions is None:
-        return ask.says(_("Not known"), UNKNOWN, _evaluate(found))
-    if not known.errors:
-        samples = plural("{count} sample", "{count} samples", len(found.predictions.labels))
+def _copied(summary: ExperimentSummary, margins: Margins) -> Answer:
+    question = _Question(
+        "copied", _("Does it copy the teacher's mistakes?"), "mistakes", _("See the inherited mistakes")
+    )
+    copied = summary.copied
+    if copied is None or summary.predictions is None:
+        return question.answer(_("Not known"), UNKNOWN, _why_not_compared(summary))
+    if not copied.errors:
+        samples = plural("{count} sample", "{count} samples", len(summary.predictions.labels))
         text = _("The teacher makes no mistake on {samples}; what it would copy is not known.", samples=samples)
-        return ask.says(_("Cannot tell"), UNKNOWN, text)
-    doubted = _doubts(found, (TEACHER, KD_STUDENT, STUDENT))
-    if doubted:
-        return ask.withheld(None, doubted)
+        return question.answer(_("Cannot tell"), UNKNOWN, text)
+    doubts = _doubts(summary, (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT))
+    if doubts:
+        return question.withheld(None, doubts)
     shares = {
-        "own": percent(known.own, 0),
-        "alone": percent(known.alone, 0),
-        "errors": plural("{count} error", "{count} errors", known.errors),
+        "own": percent(copied.kd, 0),
+        "alone": percent(copied.alone, 0),
+        "errors": plural("{count} error", "{count} errors", copied.errors),
     }
-    if known.more is None:
+    if copied.difference is None:
         text = _(
             "It repeats {own} of the teacher's {errors}; how many it would repeat by itself is not known: there is no "
             "student that was trained alone.",
             **shares,
         )
-        return ask.says(_("Cannot tell"), UNKNOWN, text)
-    judged = of_difference(known.more, margins.copied, HELPED, unit="errors")
-    first = _first(found, (TEACHER, KD_STUDENT, STUDENT), judged)
-    if _at_chance(found, TEACHER) or _at_chance(found, KD_STUDENT):
-        return ask.withheld(judged, first)
-    return ask.says(*words.copied(judged, shares), judged, first)
+        return question.answer(_("Cannot tell"), UNKNOWN, text)
+    judgement = judge_difference(copied.difference, margins.copied, HELPED, unit="errors")
+    first = _limits(summary, (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT), judgement)
+    if _at_chance(summary, Role.TEACHER) or _at_chance(summary, Role.KD_STUDENT):
+        return question.withheld(judgement, first)
+    return question.answer(*judgements.copied(judgement, shares), judgement, first)
 
 
-def attention(found: ExperimentSummary, margins: Margins = _USUAL) -> Answer:
-    """What the study of attention says. Until there is one, nothing is known: a few maps are no proof."""
-    row = found.attention
+def attention(summary: ExperimentSummary, margins: Margins = _USUAL) -> Answer:
+    """What the study of attention says; not known until there is one, as a few maps are no proof."""
+    row = summary.attention
     link = _("How to find out") if row is None else _("See the study and its controls")
-    ask = _Question("attention", _("Does it look where the teacher looks?"), "attention", link)
+    question = _Question("attention", _("Does it look where the teacher looks?"), "attention", link)
     if row is None:
         text = _("A few maps say little; kdviz study tests it over a whole test set.")
-        return ask.says(_("Not measured"), UNKNOWN, text)
-    judged = of_study(row, margins.maps)
-    return ask.says(*words.attention(judged), judged, _first(found, (TEACHER, KD_STUDENT), judged))
+        return question.answer(_("Not measured"), UNKNOWN, text)
+    judgement = judge_study(row, margins.maps)
+    return question.answer(
+        *judgements.attention(judgement), judgement, _limits(summary, (Role.TEACHER, Role.KD_STUDENT), judgement)
+    )
 
 
 __getattr__ = renamed(__name__, {"Findings": "ExperimentSummary"})

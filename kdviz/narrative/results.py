@@ -1,6 +1,6 @@
-"""What an experiment's tables say, as Markdown: figures in a README come from here and are never typed.
+"""An experiment's results as Markdown, so that figures in a README are never typed.
 
-A document names the sections that it wants between two comments; :func:`updated` writes what belongs between them::
+A document marks each section by two comments, and :func:`updated` writes the section between them::
 
     <!-- kdviz results: models -->
     <!-- kdviz end -->
@@ -9,12 +9,13 @@ A document names the sections that it wants between two comments; :func:`updated
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kdviz.compress.cost import read_cost
 from kdviz.core.errors import ExperimentError, SettingError
 from kdviz.core.language import ENGLISH, number, percent, plural, speaking
 from kdviz.core.registry import Registry
+from kdviz.core.vocabulary import Role
 from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment
 from kdviz.narrative.attention.markdown import attention_markdown
@@ -28,32 +29,32 @@ sections: Registry[Callable[[Experiment], str]] = Registry("section")
 _BLOCK = re.compile(r"(<!-- kdviz results: ([\w-]+) -->\r?\n)(.*?)(<!-- kdviz end -->)", re.DOTALL)
 _BEGIN = "<!-- kdviz results:"
 _TABLES = {"attention": "agreement", "cost": "cost"} | {name: study.table for name, study in STUDIES.items()}
-_NAMES = {"teacher": "teacher", "kd_student": "KD student", "student": "student alone"}
+_NAMES: Mapping[str, str] = {Role.TEACHER: Role.TEACHER, Role.KD_STUDENT: "KD student", Role.STUDENT: "student alone"}
 
 
 def results(experiment: Experiment, names: Iterable[str] = ()) -> str:
     """Sections of an experiment's results, one after the other.
 
     Args:
-        experiment: Whose.
-        names: Of ``sections``; none means all whose tables there are.
+        experiment: The experiment.
+        names: Names in ``sections``; none: all whose tables exist.
 
     Raises:
         UnknownNameError: No such section.
-        ExperimentError: A section that is asked for has no table, or a table is damaged.
+        ExperimentError: A requested section has no table, or a table is damaged.
     """
     with speaking(ENGLISH):
         if names:
             return "\n".join(sections[name](experiment) for name in names)
-        return "\n".join(filter(None, (_if_there(experiment, name) for name in sections)))
+        return "\n".join(filter(None, (_section_if_available(experiment, name) for name in sections)))
 
 
 def updated(document: str, experiment: Experiment) -> str:
-    """The document with every block between ``<!-- kdviz results: NAME -->`` and ``<!-- kdviz end -->`` made again.
+    """The document with every block between ``<!-- kdviz results: NAME -->`` and ``<!-- kdviz end -->`` renewed.
 
     Raises:
-        SettingError: It has no such block, or one begins before the one before it has ended.
-        UnknownNameError: A block has a name that no section has.
+        SettingError: It has no such block, or a block begins before the previous one has ended.
+        UnknownNameError: There is no section with the name of a block.
         ExperimentError: A section's table is missing.
     """
     if not _BLOCK.search(document):
@@ -61,24 +62,26 @@ def updated(document: str, experiment: Experiment) -> str:
             "The document has no place for results; write the lines '<!-- kdviz results: models -->' and "
             "'<!-- kdviz end -->' where they should stand."
         )
-    for found in _BLOCK.finditer(document):
-        if _BEGIN in found[3]:
+    for block in _BLOCK.finditer(document):
+        if _BEGIN in block[3]:
             raise SettingError(
-                f"The block '{found[2]}' of the document has no line '<!-- kdviz end -->' of its own before the next "
+                f"The block '{block[2]}' of the document has no line '<!-- kdviz end -->' of its own before the next "
                 "one begins; write it where the results should end."
             )
-    return _BLOCK.sub(lambda found: found[1] + _like(found[1], results(experiment, [found[2]])) + found[4], document)
+    return _BLOCK.sub(
+        lambda block: block[1] + _with_line_endings_of(block[1], results(experiment, [block[2]])) + block[4], document
+    )
 
 
-def _like(line: str, text: str) -> str:
-    """The text with the line ends of ``line``."""
+def _with_line_endings_of(line: str, text: str) -> str:
+    """The text with the line endings of ``line``."""
     return text.replace("\n", "\r\n") if line.endswith("\r\n") else text
 
 
-def _if_there(experiment: Experiment, name: str) -> str:
-    """A section, or nothing where its table was never made; a table that is damaged is no table that is missing."""
-    there = _split(experiment) is not None if name == "models" else experiment.has_table(_TABLES[name])
-    return sections[name](experiment) if there else ""
+def _section_if_available(experiment: Experiment, name: str) -> str:
+    """A section, or nothing where its table was never made; a damaged table still raises."""
+    is_available = _common_split(experiment) is not None if name == "models" else experiment.has_table(_TABLES[name])
+    return sections[name](experiment) if is_available else ""
 
 
 def table_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -94,39 +97,39 @@ def table_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 @sections.register("models")
 def models(experiment: Experiment) -> str:
     """Each model's figures on the first split that all were measured on."""
-    runs, split = list(experiment.runs.values()), _split(experiment)
+    runs, split = list(experiment.runs.values()), _common_split(experiment)
     if split is None:
         raise ExperimentError(f"'{experiment.folder}' has no figures of its models; kdviz evaluate measures them.")
     samples = int(next(iter(runs)).metrics[split]["samples"])
     titles = ["model", "accuracy", "F1", "AUC", "loss", "ECE", "says the same as the teacher", "repeats its errors"]
     rows = []
     for run in runs:
-        known = run.metrics[split]
-        figures = [known.get(name) for name in ("accuracy", "f1", "auc", "loss", "ece")]
-        shares = [known.get("same_as_teacher"), known.get("inherited_errors")]
+        metrics = run.metrics[split]
+        figures = [metrics.get(name) for name in ("accuracy", "f1", "auc", "loss", "ece")]
+        shares = [metrics.get("same_as_teacher"), metrics.get("inherited_errors")]
         cells = [
             _percent(figures[0]),
-            *(_decimals(one, 4) for one in figures[1:3]),
-            *(_decimals(one, 3) for one in figures[3:]),
+            *(_decimals(figure, 4) for figure in figures[1:3]),
+            *(_decimals(figure, 3) for figure in figures[3:]),
         ]
         rows.append([_title(experiment, run.role), *cells, _percent(shares[0]), _percent(shares[1], 1)])
     return f"On {number(samples)} {split} images:\n\n" + table_of(titles, rows)
 
 
-def _split(experiment: Experiment) -> str | None:
+def _common_split(experiment: Experiment) -> str | None:
     runs = experiment.runs.values()
-    return next((one for one in SPLITS if all("accuracy" in run.metrics.get(one, {}) for run in runs)), None)
+    return next((split for split in SPLITS if all("accuracy" in run.metrics.get(split, {}) for run in runs)), None)
 
 
 def _title(experiment: Experiment, role: str) -> str:
     run = experiment.runs[role]
-    said = [_cell(run.title) or _NAMES.get(role, role), *([f"`{run.network}`"] if run.has_model else [])]
+    parts = [_cell(run.title) or _NAMES.get(role, role), *([f"`{run.network}`"] if run.has_model else [])]
     training = run.training
     if training.get("epochs"):
-        said.append(f"{training['epochs']} epochs")
+        parts.append(f"{training['epochs']} epochs")
     if "temperature" in training and "alpha" in training:
-        said.append(f"T = {training['temperature']:g}, alpha = {training['alpha']:g}")
-    return ", ".join(said)
+        parts.append(f"T = {training['temperature']:g}, alpha = {training['alpha']:g}")
+    return ", ".join(parts)
 
 
 def _cell(text: str) -> str:
@@ -148,22 +151,22 @@ def _study(name: str) -> Callable[[Experiment], str]:
         study = STUDIES[name]
         table = experiment.table(study.table)
         rows = summary(table, name)
-        figures = [[_value(name, row), *_figures(row)] for row in rows if row["role"] != "teacher"]
-        teachers = {row["value"]: row for row in rows if row["role"] == "teacher"}
+        figures = [[_value(name, row), *_figures(row)] for row in rows if row["role"] != Role.TEACHER]
+        teachers = {row["value"]: row for row in rows if row["role"] == Role.TEACHER}
         titles = [study.unit, "seeds", "accuracy", "F1", "ECE", "repeats the teacher's errors"]
         if len(teachers) > 1:
             titles.append("its teacher's accuracy")
-            shown = [row for row in rows if row["role"] != "teacher"]
-            for cells, row in zip(figures, shown, strict=True):
+            students = [row for row in rows if row["role"] != Role.TEACHER]
+            for cells, row in zip(figures, students, strict=True):
                 cells.append(_spread(teachers[row["value"]]) if row["value"] in teachers else "")
-        judged = verdict(table, experiment.table("study_predictions"), name)
-        return table_of(titles, figures) + "".join(f"\n{line}\n" for line in _paragraph(judged))
+        sweep_verdict = verdict(table, experiment.table("study_predictions"), name)
+        return table_of(titles, figures) + "".join(f"\n{line}\n" for line in _paragraph(sweep_verdict))
 
     return section
 
 
-def _paragraph(judged: SweepVerdict | None) -> list[str]:
-    return [] if judged is None else [" ".join(sentences(judged))]
+def _paragraph(sweep_verdict: SweepVerdict | None) -> list[str]:
+    return [] if sweep_verdict is None else [" ".join(sentences(sweep_verdict))]
 
 
 def _value(name: str, row: dict) -> str:
@@ -200,10 +203,10 @@ def cost(experiment: Experiment) -> str:
     """What each model costs in each form, on one thread or the fewest measured."""
     report = read_cost(experiment)
     rows = []
-    for one in report.at(report.known_threads[0]).entries:
-        cells = [number(one.costs["flops"], 2) if "flops" in one.costs else "", number(one.costs["size"], 2)]
-        cells += [number(one.costs[name], 3) if name in one.costs else "" for name in ("latency", "batched")]
-        rows.append([_NAMES.get(one.role, one.role), one.form, *cells, percent(one.accuracy, 2)])
+    for entry in report.at(report.known_threads[0]).entries:
+        cells = [number(entry.costs["flops"], 2) if "flops" in entry.costs else "", number(entry.costs["size"], 2)]
+        cells += [number(entry.costs[name], 3) if name in entry.costs else "" for name in ("latency", "batched")]
+        rows.append([_NAMES.get(entry.role, entry.role), entry.form, *cells, percent(entry.accuracy, 2)])
     titles = ["model", "form", "MFLOP", "MB", "ms for one picture", "ms a picture in a batch", "accuracy"]
     machine = report.machine["machine"]
     threads = plural("{count} thread", "{count} threads", report.known_threads[0])

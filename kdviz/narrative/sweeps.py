@@ -1,4 +1,4 @@
-"""A study's verdict in words: every sentence is made of the verdict's figures."""
+"""A sweep's verdict in words: every sentence is made of the verdict's figures."""
 
 from __future__ import annotations
 
@@ -6,41 +6,43 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kdviz.core.language import N_, _, listed, number, percent, plural, signed
+from kdviz.core.vocabulary import Role
 from kdviz.metrics.equivalence import EQUIVALENT, UNDECIDED
+from kdviz.studies.comparison.judgement import margin_points, points, rounded_up
 from kdviz.studies.sweep import copying
 from kdviz.studies.sweep.doubts import NEVER, ONE_SEED, Caveat
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.value_pairs import Step, ValuePair
 from kdviz.studies.sweep.verdict import SweepVerdict
 
-_MOST_PAIRS = 6  # in a sentence; all are in the JSON document
+_MOST_PAIRS = 6  # that a sentence names; the JSON document has all
 
 
-def sentences(found: SweepVerdict) -> list[str]:
-    """The verdict in words, in the reader's language; best read in order."""
-    if not any(test.fixed or test.broke for test in found.tests):
-        return [*_doubts(found), _same(found), *_values(found), *_copying(found)]
-    return [*_doubts(found), *_claim(found), _tests(found), *_values(found), *_copying(found)]
+def sentences(verdict: SweepVerdict) -> list[str]:
+    """The verdict in the reader's language, as sentences in reading order."""
+    if not any(test.fixed or test.broke for test in verdict.tests):
+        return [*_doubts(verdict), _same_predictions(verdict), *_values(verdict), *_copying(verdict)]
+    return [*_doubts(verdict), *_claim(verdict), _tests(verdict), *_values(verdict), *_copying(verdict)]
 
 
-def document(found: SweepVerdict) -> dict[str, Any]:
+def document(verdict: SweepVerdict) -> dict[str, Any]:
     """The verdict for JSON, with its sentences under ``sentences``."""
-    return found.to_json() | {"sentences": sentences(found)}
+    return verdict.to_json() | {"sentences": sentences(verdict)}
 
 
-# what the sentences are filled with -----------------------------------------------------------------------------------
+# values that fill the sentences ---------------------------------------------------------------------------------------
 
 
-def _basis(found: SweepVerdict) -> dict[str, str]:
-    one = found.difference
+def _basis(verdict: SweepVerdict) -> dict[str, str]:
+    difference = verdict.difference
     return {
-        "distillation": _distillation(found),
-        "accuracy": percent(found.accuracy, 2),
-        "alone": percent(found.alone, 2),
-        "seeds": _("one seed") if one.seeds == 1 else plural("{count} seed", "{count} seeds", one.seeds),
-        "samples": plural("{count} sample", "{count} samples", one.samples),
-        "margin": margin_points(found.margin),
-        "points": points(one.value),
+        "distillation": _distillation(verdict),
+        "accuracy": percent(verdict.accuracy, 2),
+        "alone": percent(verdict.alone, 2),
+        "seeds": _("one seed") if difference.seeds == 1 else plural("{count} seed", "{count} seeds", difference.seeds),
+        "samples": plural("{count} sample", "{count} samples", difference.samples),
+        "margin": margin_points(verdict.margin),
+        "points": points(difference.value),
     }
 
 
@@ -48,51 +50,40 @@ def _ends(low: float, high: float) -> dict[str, str]:
     return {"low": points(low), "high": points(high)}
 
 
-def points(share: float) -> str:
-    """A difference of shares in points, with its sign."""
-    return signed(100 * share, 2)
+def _distillation(verdict: SweepVerdict) -> str:
+    study = STUDIES[verdict.study]
+    return _(study.best if verdict.by_validation else study.subject, value=study.amount(verdict.value))
 
 
-def margin_points(share: float) -> str:
-    """A margin in points, with one digit after the point, or two where it has them."""
-    value = round(100 * share, 2)
-    return number(value, 1 if round(value, 1) == value else 2)
+# doubts, which come first ---------------------------------------------------------------------------------------------
 
 
-def _distillation(found: SweepVerdict) -> str:
-    study = STUDIES[found.study]
-    return _(study.best if found.by_validation else study.subject, value=study.amount(found.value))
+def _doubts(verdict: SweepVerdict) -> list[str]:
+    return [_doubt(verdict, doubt) for doubt in verdict.doubts]
 
 
-# doubts, said first ---------------------------------------------------------------------------------------------------
-
-
-def _doubts(found: SweepVerdict) -> list[str]:
-    return [_doubt(found, one) for one in found.doubts]
-
-
-def _doubt(found: SweepVerdict, doubt: Caveat) -> str:
-    values = _basis(found)
+def _doubt(verdict: SweepVerdict, doubt: Caveat) -> str:
+    values = _basis(verdict)
     if doubt.kind == ONE_SEED:
         text = N_(
             "{distillation} cannot be judged with one seed: {accuracy} against {alone} for training alone ({points} "
             "points, 95 % interval {low} to {high} over {samples}, which says nothing about other seeds)."
         )
-        return _(text, **values, **_ends(found.difference.low, found.difference.high))
-    own = doubt.role == "kd_student"
+        return _(text, **values, **_ends(verdict.difference.low, verdict.difference.high))
+    is_kd_student = doubt.role == Role.KD_STUDENT
     if doubt.kind == NEVER:
         text = (
             N_("{distillation} gives students that never predict some classes (numbered from 0): {classes}.")
-            if own
+            if is_kd_student
             else N_("Training alone gives students that never predict some classes (numbered from 0): {classes}.")
         )
-        return _(text, **values, classes=_some([str(one) for one in doubt.classes]))
+        return _(text, **values, classes=_shortened_list([str(index) for index in doubt.classes]))
     text = (
         N_(
             "{distillation} cannot be judged: its {share} is not above chance, {chance} (95 % interval {low} to "
             "{high}, over {seeds} and {samples})."
         )
-        if own
+        if is_kd_student
         else N_(
             "{distillation} cannot be judged: the {share} of training alone is not above chance, {chance} (95 % "
             "interval {low} to {high}, over {seeds} and {samples})."
@@ -105,10 +96,10 @@ def _doubt(found: SweepVerdict, doubt: Caveat) -> str:
 # the claim ------------------------------------------------------------------------------------------------------------
 
 
-def _same(found: SweepVerdict) -> str:
+def _same_predictions(verdict: SweepVerdict) -> str:
     return _(
         "{distillation} gives the same predictions as training alone ({accuracy}, over {seeds} and {samples}).",
-        **_basis(found),
+        **_basis(verdict),
     )
 
 
@@ -132,52 +123,44 @@ _CLAIMS = {
 }
 
 
-def _claim(found: SweepVerdict) -> list[str]:
-    if found.withheld:
+def _claim(verdict: SweepVerdict) -> list[str]:
+    if verdict.withheld:
         return []
-    judged, one = found.judged, found.difference
-    ends = (judged.low, judged.high) if judged.outcome == EQUIVALENT else (one.low, one.high)
-    said = [_(_CLAIMS[found.outcome], **_basis(found), **_ends(*ends))]
-    if judged.outcome == UNDECIDED:
-        said.append(_needed(found))
-    elif judged.outcome == EQUIVALENT and judged.apart:
+    equivalence, difference = verdict.equivalence, verdict.difference
+    ends = (
+        (equivalence.low, equivalence.high) if equivalence.outcome == EQUIVALENT else (difference.low, difference.high)
+    )
+    statements = [_(_CLAIMS[verdict.outcome], **_basis(verdict), **_ends(*ends))]
+    if equivalence.outcome == UNDECIDED:
+        statements.append(_needed(verdict))
+    elif equivalence.outcome == EQUIVALENT and equivalence.apart:
         text = N_("It is better, but by too little to matter: 95 % interval {low} to {high} points.")
-        if one.value < 0:
+        if difference.value < 0:
             text = N_("It is worse, but by too little to matter: 95 % interval {low} to {high} points.")
-        said.append(_(text, **_ends(one.low, one.high)))
-    return said
+        statements.append(_(text, **_ends(difference.low, difference.high)))
+    return statements
 
 
-def _needed(found: SweepVerdict) -> str:
-    if found.samples_needed is None:
+def _needed(verdict: SweepVerdict) -> str:
+    if verdict.samples_needed is None:
         return _("More samples alone would not decide; more seeds might.")
     return plural(
         "About {count} sample would decide, if all else stayed as it is.",
         "About {count} samples would decide, if all else stayed as it is.",
-        rounded_up(found.samples_needed),
+        rounded_up(verdict.samples_needed),
     )
 
 
-def rounded_up(count: int) -> int:
-    """To two digits, upwards: 8,134 is 8,200.
-
-    >>> rounded_up(8134), rounded_up(85)
-    (8200, 85)
-    """
-    step = 10 ** max(0, len(str(count)) - 2)
-    return -(-count // step) * step
-
-
-def _tests(found: SweepVerdict) -> str:
+def _tests(verdict: SweepVerdict) -> str:
     return plural(
         "It fixes {fixed} samples and breaks {broken}; McNemar's test finds a difference in {significant} of {count} "
         "seed (p < .05).",
         "It fixes {fixed} samples and breaks {broken}; McNemar's test finds a difference in {significant} of {count} "
         "seeds (p < .05).",
-        found.difference.seeds,
-        fixed=_range([test.fixed for test in found.tests]),
-        broken=_range([test.broke for test in found.tests]),
-        significant=number(sum(test.p_value < 0.05 for test in found.tests)),
+        verdict.difference.seeds,
+        fixed=_range([test.fixed for test in verdict.tests]),
+        broken=_range([test.broke for test in verdict.tests]),
+        significant=number(sum(test.p_value < 0.05 for test in verdict.tests)),
     )
 
 
@@ -190,87 +173,91 @@ def _range(values: Sequence[int]) -> str:
 # other values ---------------------------------------------------------------------------------------------------------
 
 
-def _values(found: SweepVerdict) -> list[str]:
-    """What is said of the values among themselves; nothing with one seed."""
-    if found.difference.seeds < 2 or not found.pairs:
+def _values(verdict: SweepVerdict) -> list[str]:
+    """How the values compare with one another; nothing with one seed."""
+    if verdict.difference.seeds < 2 or not verdict.pairs:
         return []
-    return [*_rivals(found), _pairs(found), *_steps(found)]
+    return [*_rivals(verdict), _pairs(verdict), *_steps(verdict)]
 
 
-def _rivals(found: SweepVerdict) -> list[str]:
-    amount, values = STUDIES[found.study].amount, _basis(found)
-    outcomes = {(one.second if one.first == found.value else one.first): one.outcome for one in _own(found)}
-    equal = [amount(one) for one in found.rivals if outcomes[one] == EQUIVALENT]
-    unknown = [amount(one) for one in found.rivals if outcomes[one] == UNDECIDED]
-    said = []
+def _rivals(verdict: SweepVerdict) -> list[str]:
+    amount, values = STUDIES[verdict.study].amount, _basis(verdict)
+    outcomes = {
+        (pair.second if pair.first == verdict.value else pair.first): pair.outcome for pair in _pairs_of_value(verdict)
+    }
+    equal = [amount(value) for value in verdict.rivals if outcomes[value] == EQUIVALENT]
+    unknown = [amount(value) for value in verdict.rivals if outcomes[value] == UNDECIDED]
+    statements = []
     if equal:
         few = N_("As good as it within {margin} points: {values}.")
         many = N_("{count} of the {total} other values are as good as it within {margin} points.")
-        said.append(_(few if len(equal) <= _MOST_PAIRS else many, margin=values["margin"], **_counted(found, equal)))
+        statements.append(
+            _(few if len(equal) <= _MOST_PAIRS else many, margin=values["margin"], **_counts(verdict, equal))
+        )
     if unknown:
         few = N_("Cannot be told from it with {seeds} and {samples}: {values}.")
         many = N_("{count} of the {total} other values cannot be told from it with {seeds} and {samples}.")
         none = N_("None of the {total} other values can be told from it with {seeds} and {samples}.")
-        text = few if len(unknown) <= _MOST_PAIRS else none if len(unknown) == len(_own(found)) else many
-        said.append(_(text, seeds=values["seeds"], samples=values["samples"], **_counted(found, unknown)))
-    return said
+        text = few if len(unknown) <= _MOST_PAIRS else none if len(unknown) == len(_pairs_of_value(verdict)) else many
+        statements.append(_(text, seeds=values["seeds"], samples=values["samples"], **_counts(verdict, unknown)))
+    return statements
 
 
-def _counted(found: SweepVerdict, names: Sequence[str]) -> dict[str, str]:
-    return {"values": listed(names), "count": number(len(names)), "total": number(len(_own(found)))}
+def _counts(verdict: SweepVerdict, names: Sequence[str]) -> dict[str, str]:
+    return {"values": listed(names), "count": number(len(names)), "total": number(len(_pairs_of_value(verdict)))}
 
 
-def _own(found: SweepVerdict) -> list[ValuePair]:
-    return [one for one in found.pairs if found.value in (one.first, one.second)]
+def _pairs_of_value(verdict: SweepVerdict) -> list[ValuePair]:
+    return [pair for pair in verdict.pairs if verdict.value in (pair.first, pair.second)]
 
 
-def _pairs(found: SweepVerdict) -> str:
-    apart = sorted((one for one in found.pairs if one.apart), key=lambda one: one.p_different)
+def _pairs(verdict: SweepVerdict) -> str:
+    apart = sorted((pair for pair in verdict.pairs if pair.apart), key=lambda pair: pair.p_different)
     if not apart:
         return plural(
             "Among the values, {count} pair was compared, and no difference is shown.",
             "Among the values, {count} pairs were compared (Holm's method), and no difference is shown.",
-            len(found.pairs),
+            len(verdict.pairs),
         )
     return plural(
         "Among the values, {count} pair was compared, and differs: {pairs}.",
         "Of {count} pairs of values these differ (Holm's method): {pairs}.",
-        len(found.pairs),
-        pairs=_some([_pair(found, one) for one in apart], "; "),
+        len(verdict.pairs),
+        pairs=_shortened_list([_pair(verdict, pair) for pair in apart], "; "),
     )
 
 
-def _pair(found: SweepVerdict, pair: ValuePair) -> str:
-    amount, one = STUDIES[found.study].amount, pair.difference
+def _pair(verdict: SweepVerdict, pair: ValuePair) -> str:
+    amount, difference = STUDIES[verdict.study].amount, pair.difference
     return _(
         "{first} and {second} ({points} points, 95 % interval {low} to {high})",
         first=amount(pair.first),
         second=amount(pair.second),
-        points=points(one.value),
-        **_ends(one.low, one.high),
+        points=points(difference.value),
+        **_ends(difference.low, difference.high),
     )
 
 
-def _some(texts: Sequence[str], separator: str = ", ") -> str:
-    """The first of them, and how many more there are."""
+def _shortened_list(texts: Sequence[str], separator: str = ", ") -> str:
+    """The first of the texts, and how many more there are."""
     names = listed(texts[:_MOST_PAIRS], separator)
     if len(texts) <= _MOST_PAIRS:
         return names
     return _("{names} and {count} more", names=names, count=number(len(texts) - _MOST_PAIRS))
 
 
-def _steps(found: SweepVerdict) -> Iterable[str]:
-    if len(found.steps) < 2:
+def _steps(verdict: SweepVerdict) -> Iterable[str]:
+    if len(verdict.steps) < 2:
         return
-    if len(found.steps) <= _MOST_PAIRS:
+    if len(verdict.steps) <= _MOST_PAIRS:
         yield _(
             "From each value to the next, in points, with 95 % intervals that hold together: {steps}.",
-            steps=listed([_step(found, one) for one in found.steps], "; "),
+            steps=listed([_step(verdict, step) for step in verdict.steps], "; "),
         )
         return
-    shown = [one for one in found.steps if not one.low <= 0 <= one.high]
-    count = number(len(found.steps))
-    if not shown:
+    apart = [step for step in verdict.steps if not step.low <= 0 <= step.high]
+    count = number(len(verdict.steps))
+    if not apart:
         yield _(
             "Of the {count} steps from a value to the next none is shown: all 95 % intervals, which hold together, "
             "contain 0.",
@@ -281,18 +268,18 @@ def _steps(found: SweepVerdict) -> Iterable[str]:
         "Of the {count} steps from a value to the next these are shown, in points, with 95 % intervals that hold "
         "together: {steps}.",
         count=count,
-        steps=_some([_step(found, one) for one in shown], "; "),
+        steps=_shortened_list([_step(verdict, step) for step in apart], "; "),
     )
 
 
-def _step(found: SweepVerdict, one: Step) -> str:
-    amount = STUDIES[found.study].amount
+def _step(verdict: SweepVerdict, step: Step) -> str:
+    amount = STUDIES[verdict.study].amount
     return _(
         "{first} to {second} {points} ({low} to {high})",
-        first=amount(one.first),
-        second=amount(one.second),
-        points=points(one.difference.value),
-        **_ends(one.low, one.high),
+        first=amount(step.first),
+        second=amount(step.second),
+        points=points(step.difference.value),
+        **_ends(step.low, step.high),
     )
 
 
@@ -315,19 +302,19 @@ _COPIES = {
 }
 
 
-def _copying(found: SweepVerdict) -> list[str]:
-    one = found.copying
-    if one is None:
+def _copying(verdict: SweepVerdict) -> list[str]:
+    copied = verdict.copying
+    if copied is None:
         return []
     return [
         _(
-            _COPIES[one.outcome],
-            errors=number(one.errors),
-            own=percent(one.own),
-            alone=percent(one.alone),
-            points=signed(100 * one.value, 1),
-            low=signed(100 * one.low, 1),
-            high=signed(100 * one.high, 1),
-            seeds=_("one seed") if one.seeds == 1 else plural("{count} seed", "{count} seeds", one.seeds),
+            _COPIES[copied.outcome],
+            errors=number(copied.errors),
+            own=percent(copied.own),
+            alone=percent(copied.alone),
+            points=signed(100 * copied.value, 1),
+            low=signed(100 * copied.low, 1),
+            high=signed(100 * copied.high, 1),
+            seeds=_("one seed") if copied.seeds == 1 else plural("{count} seed", "{count} seeds", copied.seeds),
         )
     ]

@@ -1,11 +1,13 @@
-"""What the cost table says in words: what the KD student saves, what it loses, and who undercuts it."""
+"""The cost table in words: what the KD student saves, what it loses, and which models offer the same for less."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
-from kdviz.compress.cost import FORMS, CostEntry, CostReport
+from kdviz.compress.cost import FORMS, CostEntry, CostReport, Form
 from kdviz.core.language import _, number, percent, plural
+from kdviz.core.vocabulary import Role
 from kdviz.narrative.judgements import values_of
 from kdviz.studies.comparison.dominating_models import Tradeoff, dominating_models, possibly_dominating, tradeoff
 from kdviz.studies.comparison.judgement import (
@@ -20,8 +22,8 @@ from kdviz.studies.comparison.judgement import (
     Margins,
     basis,
     interval,
+    join_sentences,
     margin_points,
-    together,
     would_decide,
 )
 
@@ -38,61 +40,63 @@ __all__ = [
 ]
 
 _USUAL = Margins()
-_TITLES = {
-    ("teacher", False): lambda: _("the teacher in float32"),
-    ("teacher", True): lambda: _("the teacher in int8"),
-    ("student", False): lambda: _("the student alone in float32"),
-    ("student", True): lambda: _("the student alone in int8"),
-    ("kd_student", False): lambda: _("the KD student in float32"),
-    ("kd_student", True): lambda: _("the KD student in int8"),
+_TITLES: Mapping[tuple[str, bool], Callable[[], str]] = {
+    (Role.TEACHER, False): lambda: _("the teacher in float32"),
+    (Role.TEACHER, True): lambda: _("the teacher in int8"),
+    (Role.STUDENT, False): lambda: _("the student alone in float32"),
+    (Role.STUDENT, True): lambda: _("the student alone in int8"),
+    (Role.KD_STUDENT, False): lambda: _("the KD student in float32"),
+    (Role.KD_STUDENT, True): lambda: _("the KD student in int8"),
 }
 
 
 def findings(report: CostReport, margins: Margins = _USUAL) -> list[str]:
-    """Sentences, best read in order; none when there is no KD student beside a teacher."""
+    """Sentences about the cost table, in reading order; empty without a KD student and a teacher."""
     return [*exchange(report, margins), *competition(report, margins)]
 
 
 def exchange(report: CostReport, margins: Margins = _USUAL) -> list[str]:
-    """What the KD student saves and what it loses, beside its teacher."""
-    found = tradeoff(report)
-    return [] if found is None else [*_savings(found), *_pace(found, margins), *_loss(found, margins)]
+    """What the KD student saves and what it loses, compared with its teacher."""
+    kd_tradeoff = tradeoff(report)
+    if kd_tradeoff is None:
+        return []
+    return [*_savings(kd_tradeoff), *_speed(kd_tradeoff, margins), *_loss(kd_tradeoff, margins)]
 
 
 def competition(report: CostReport, margins: Margins = _USUAL) -> list[str]:
-    """Who offers the same without distillation, and what is left of the difference when both are quantised."""
-    found = tradeoff(report)
-    return [] if found is None else [*_rival(report, found, margins), *_both_quantised(report)]
+    """Which model offers the same without distillation, and what is left of the difference when both are quantised."""
+    kd_tradeoff = tradeoff(report)
+    return [] if kd_tradeoff is None else [*_rival(report, kd_tradeoff, margins), *_both_quantised(report)]
 
 
-def _savings(found: Tradeoff) -> list[str]:
-    if math.isnan(found.operations):
+def _savings(kd_tradeoff: Tradeoff) -> list[str]:
+    if math.isnan(kd_tradeoff.operations):
         return []
     return [
         _(
             "The KD student needs {operations} times fewer operations than its teacher, in a file {size} times "
             "smaller.",
-            operations=number(found.operations, 1),
-            size=number(found.size, 1),
+            operations=number(kd_tradeoff.operations, 1),
+            size=number(kd_tradeoff.size, 1),
         )
     ]
 
 
-def _pace(found: Tradeoff, margins: Margins) -> list[str]:
-    judged = found.faster(margins)
-    if judged is None:
+def _speed(kd_tradeoff: Tradeoff, margins: Margins) -> list[str]:
+    judgement = kd_tradeoff.faster(margins)
+    if judgement is None:
         return []
     values = {
-        "times": number(found.speed, 1),
-        "interval": interval(judged, number(judged.low, 2), number(judged.high, 2)),
+        "times": number(kd_tradeoff.speed, 1),
+        "interval": interval(judgement, number(judgement.low, 2), number(judgement.high, 2)),
         "margin": percent(margins.speed - 1, 0),
-        "basis": basis(judged),
-        "fast": _ms(found.student),
-        "slow": _ms(found.teacher),
-        "runtime": _(FORMS[found.student.form]),
-        "threads": _threads(found.student),
+        "basis": basis(judgement),
+        "fast": _ms(kd_tradeoff.student),
+        "slow": _ms(kd_tradeoff.teacher),
+        "runtime": _(FORMS[kd_tradeoff.student.form]),
+        "threads": _threads(kd_tradeoff.student),
     }
-    if judged.outcome == MUCH_HIGHER:
+    if judgement.outcome == MUCH_HIGHER:
         return [
             _(
                 "It answers one picture {times} times faster ({interval}): {fast} ms against {slow} "
@@ -100,14 +104,14 @@ def _pace(found: Tradeoff, margins: Margins) -> list[str]:
                 **values,
             )
         ]
-    if judged.outcome in (LOWER, MUCH_LOWER):
+    if judgement.outcome in (LOWER, MUCH_LOWER):
         return [
             _(
                 "That makes it slower: one picture takes {fast} ms against {slow} ms ({runtime}, {threads}).",
                 **values,
             )
         ]
-    if judged.outcome in (EQUAL, NO_HIGHER):
+    if judgement.outcome in (EQUAL, NO_HIGHER):
         return [
             _(
                 "That does not make it faster by more than {margin}: one picture takes {fast} ms against {slow} ms "
@@ -124,59 +128,62 @@ def _pace(found: Tradeoff, margins: Margins) -> list[str]:
     ]
 
 
-def _loss(found: Tradeoff, margins: Margins) -> list[str]:
-    if math.isnan(found.student.accuracy) or math.isnan(found.teacher.accuracy):
+def _loss(kd_tradeoff: Tradeoff, margins: Margins) -> list[str]:
+    if math.isnan(kd_tradeoff.student.accuracy) or math.isnan(kd_tradeoff.teacher.accuracy):
         return []
-    accuracy = {"student": percent(found.student.accuracy, 2), "teacher": percent(found.teacher.accuracy, 2)}
-    judged = found.accurate(margins)
-    if judged is None:
+    accuracy = {
+        "student": percent(kd_tradeoff.student.accuracy, 2),
+        "teacher": percent(kd_tradeoff.teacher.accuracy, 2),
+    }
+    judgement = kd_tradeoff.accurate(margins)
+    if judgement is None:
         return [
             _("Its accuracy is {student} against {teacher}, as experiment.json has it.", **accuracy),
         ]
-    return [_LOSSES.get(judged.outcome, _loss_undecided)(judged, accuracy)]
+    return [_LOSSES.get(judgement.outcome, _loss_undecided)(judgement, accuracy)]
 
 
-def _loss_undecided(judged: Judgement, accuracy: dict[str, str]) -> str:
-    said = _(
+def _loss_undecided(judgement: Judgement, accuracy: dict[str, str]) -> str:
+    sentence = _(
         "Whether their accuracies differ by more than {margin} points cannot be told with {basis}: {student} against "
         "{teacher}, {change} points ({interval}).",
         **accuracy,
-        **values_of(judged),
+        **values_of(judgement),
     )
-    return together(said, would_decide(judged))
+    return join_sentences(sentence, would_decide(judgement))
 
 
-def _loss_equal(judged: Judgement, accuracy: dict[str, str]) -> str:
+def _loss_equal(judgement: Judgement, accuracy: dict[str, str]) -> str:
     return _(
         "Their accuracies are equal within {margin} points: {student} against {teacher} on {basis}, {change} points "
         "({interval}).",
         **accuracy,
-        **values_of(judged),
+        **values_of(judgement),
     )
 
 
-def _loss_small(judged: Judgement, accuracy: dict[str, str]) -> str:
+def _loss_small(judgement: Judgement, accuracy: dict[str, str]) -> str:
     return _(
         "It loses no more than {margin} points of accuracy, if any: {student} against {teacher} on {basis}, {change} "
         "points ({interval}).",
         **accuracy,
-        **values_of(judged),
+        **values_of(judgement),
     )
 
 
-def _loss_sure(judged: Judgement, accuracy: dict[str, str]) -> str:
+def _loss_sure(judgement: Judgement, accuracy: dict[str, str]) -> str:
     return _(
         "It loses {points} points of accuracy ({span}): {student} against {teacher} on {basis}.",
         **accuracy,
-        **values_of(judged),
+        **values_of(judgement),
     )
 
 
-def _gain_sure(judged: Judgement, accuracy: dict[str, str]) -> str:
+def _gain_sure(judgement: Judgement, accuracy: dict[str, str]) -> str:
     return _(
         "It even gains {points} points of accuracy ({span}): {student} against {teacher} on {basis}.",
         **accuracy,
-        **values_of(judged),
+        **values_of(judgement),
     )
 
 
@@ -193,27 +200,27 @@ _LOSSES = {
 # rivals ---------------------------------------------------------------------------------------------------------------
 
 
-def _rival(report: CostReport, found: Tradeoff, margins: Margins) -> list[str]:
-    if found.student.form not in ("onnx", "file"):
+def _rival(report: CostReport, kd_tradeoff: Tradeoff, margins: Margins) -> list[str]:
+    if kd_tradeoff.student.form not in (Form.ONNX, Form.FILE):
         return []
-    sure = dominating_models(report, margins)
-    others = sure or possibly_dominating(report, margins)
-    if not others:
+    dominating = dominating_models(report, margins)
+    rivals = dominating or possibly_dominating(report, margins)
+    if not rivals:
         return []
-    best = others[0]
-    gain = best.gain(found.student)
+    best = rivals[0]
+    gain = best.gain(kd_tradeoff.student)
     values = {
         "who": title(best),
         "fast": _ms(best),
         "small": number(best.costs["size"], 1),
-        "slow": _ms(found.student),
-        "large": number(found.student.costs["size"], 1),
+        "slow": _ms(kd_tradeoff.student),
+        "large": number(kd_tradeoff.student.costs["size"], 1),
         "accuracy": percent(best.accuracy, 2),
-        "own": percent(found.student.accuracy, 2),
+        "own": percent(kd_tradeoff.student.accuracy, 2),
         "margin": margin_points(margins.accuracy),
         "points": number(100 * gain.value, 2) if gain is not None else "",
     }
-    if not sure:
+    if not dominating:
         return [
             _(
                 "There may be a rival without any distillation: {who} takes {fast} ms and {small} MB, where the KD "
@@ -240,7 +247,7 @@ def _rival(report: CostReport, found: Tradeoff, margins: Margins) -> list[str]:
 
 
 def _both_quantised(report: CostReport) -> list[str]:
-    student, teacher = (report.find(role, ("onnx_int8",)) for role in ("kd_student", "teacher"))
+    student, teacher = (report.find(role, (Form.ONNX_INT8,)) for role in (Role.KD_STUDENT, Role.TEACHER))
     if student is None or teacher is None or not {"latency"} <= student.costs.keys() & teacher.costs.keys():
         return []
     values = {
@@ -260,20 +267,20 @@ def _both_quantised(report: CostReport) -> list[str]:
     ]
 
 
-def title(one: CostEntry) -> str:
-    """A model and its form inside a sentence."""
-    made = _TITLES.get((one.role, one.form == "onnx_int8"))
-    return made() if made else _("{model} ({form})", model=one.role, form=_(FORMS[one.form]))
+def title(entry: CostEntry) -> str:
+    """A model and its form, as they stand inside a sentence."""
+    usual_title = _TITLES.get((entry.role, entry.form == Form.ONNX_INT8))
+    return usual_title() if usual_title else _("{model} ({form})", model=entry.role, form=_(FORMS[entry.form]))
 
 
-def _ms(one: CostEntry) -> str:
-    return milliseconds(one.costs["latency"])
+def _ms(entry: CostEntry) -> str:
+    return milliseconds(entry.costs["latency"])
 
 
 def milliseconds(value: float) -> str:
-    """With two digits that say something."""
+    """A time in milliseconds, with more decimals the shorter it is."""
     return number(value, 3 if value < 0.1 else 2 if value < 10 else 1)
 
 
-def _threads(one: CostEntry) -> str:
-    return plural("{count} thread", "{count} threads", int(one.row["threads"]))
+def _threads(entry: CostEntry) -> str:
+    return plural("{count} thread", "{count} threads", int(entry.row["threads"]))

@@ -1,4 +1,4 @@
-"""Computing for many people at once, in processes of its own: one worker a device, each with one fair queue.
+"""Computing for many people at once, in separate processes: one worker for each device, each with a fair queue.
 
 ::
 
@@ -6,8 +6,7 @@
     Pool.submit(task) -> RemoteJob  -->  Worker.handle: JobQueue, a chunk of each job in turn
     RemoteJob.latest, .ended        <--  its states as they come
 
-A worker that dies takes its jobs with it, and nothing else: they fail with one sentence, and the next task starts
-another worker.
+When a worker dies, only its jobs fail, with one sentence of explanation, and the next task starts another worker.
 """
 
 from kdviz.serving.client import Pool, RemoteJob, can_fork, start_pool

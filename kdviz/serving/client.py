@@ -1,4 +1,4 @@
-"""The page server's side: which worker does a task, and what has come from it so far."""
+"""The page server's side: which worker executes a task, and the states received so far."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOST = "The process that computes ended unexpectedly, maybe for lack of memory;
 
 
 class RemoteJob(Job[tuple[Any, ...]]):
-    """A task that a worker does. ``latest`` has the newest state of each of its parts so far."""
+    """A task that a worker executes; ``latest`` has the newest state of each of its parts so far."""
 
     def __init__(
         self,
@@ -38,21 +38,21 @@ class RemoteJob(Job[tuple[Any, ...]]):
         if self._send_cancel is not None and not self.ended:
             self._send_cancel()
 
-    def take(self, place: int, state: Any) -> None:
+    def take(self, index: int, state: Any) -> None:
         self.status = "running"
-        self.latest = (*(self.latest or self._known)[: len(self._known) + place], state)
+        self.latest = (*(self.latest or self._known)[: len(self._known) + index], state)
 
 
 def finished(states: tuple[Any, ...]) -> RemoteJob:
-    """A job whose states were known before."""
+    """A finished job, for states that are already known."""
     job = RemoteJob()
     job.latest = states
     job.finish("done")
     return job
 
 
-class _Computer:
-    """One worker, started when it is first needed, and again when it has died."""
+class _RemoteWorker:
+    """The client of one worker, which is started when it is first needed, and again after it has died."""
 
     def __init__(self, connect: Callable[[], Transport]):
         self._connect = connect
@@ -62,14 +62,14 @@ class _Computer:
         self.jobs: dict[int, RemoteJob] = {}
 
     def start(self) -> None:
-        """Begin to start the worker; returns at once."""
+        """Start the worker; returns before it is ready."""
         with self._lock:
-            self._started()
+            self._ensure_transport()
 
     def submit(self, task: Task, ended: Callable[[Job], None] | None, known: tuple[Any, ...]) -> RemoteJob:
         with self._lock:
             number = next(self._numbers)
-            transport = self._started()
+            transport = self._ensure_transport()
             job = self.jobs[number] = RemoteJob(lambda: transport.send(("cancel", number)), ended, known)
             transport.send(("submit", number, task))
         return job
@@ -84,7 +84,7 @@ class _Computer:
             if self._transport is not None:
                 self._transport.close()
 
-    def _started(self) -> Transport:
+    def _ensure_transport(self) -> Transport:
         if self._transport is None:
             self._transport = self._connect()
             threading.Thread(target=self._listen, args=(self._transport,), name="kdviz-worker", daemon=True).start()
@@ -92,19 +92,19 @@ class _Computer:
 
     def _listen(self, transport: Transport) -> None:
         while (message := transport.receive()) is not None:
-            self._take(message)
+            self._dispatch(message)
         with self._lock:
             self._transport = None
             lost, self.jobs = self.jobs, {}
         for job in lost.values():
             job.finish("failed", transport.problem or _LOST)
 
-    def _take(self, message: tuple[Any, ...]) -> None:
+    def _dispatch(self, message: tuple[Any, ...]) -> None:
         if message[0] == "state":
-            _, number, place, content = message
+            _, number, index, content = message
             job = self.jobs.get(number)
             if job is not None:
-                job.take(place, pickle.loads(content))
+                job.take(index, pickle.loads(content))
         elif message[0] == "ended":
             _, number, status, error = message
             job = self.jobs.pop(number, None)
@@ -116,66 +116,66 @@ class Pool:
     """The workers of a page server; each has a queue of its own, in which jobs take turns."""
 
     def __init__(self, connections: Sequence[Callable[[], Transport]], limit: int = _LIMIT):
-        self._computers = [_Computer(connect) for connect in connections]
+        self._workers = [_RemoteWorker(connect) for connect in connections]
         self._limit = limit
 
     def start(self) -> None:
-        """Begin to start the workers; returns at once."""
-        for computer in self._computers:
-            computer.start()
+        """Start the workers; returns before they are ready."""
+        for worker in self._workers:
+            worker.start()
 
     def submit(self, task: Task, ended: Callable[[Job], None] | None = None, known: tuple[Any, ...] = ()) -> RemoteJob:
-        """Give a task to the worker with the fewest.
+        """Submit a task to the worker with the fewest jobs.
 
         Args:
-            task: What to compute.
+            task: The task.
             ended: Called with the job when it has ended.
-            known: States that stand before those of the task in the job's ``latest``.
+            known: States that precede those of the task in the job's ``latest``.
 
         Raises:
-            QueueFullError: Too many are under way on all of them.
+            QueueFullError: All workers have too many jobs under way.
         """
-        chosen = min(self._computers, key=lambda computer: len(computer.jobs))
-        if len(chosen.jobs) >= self._limit:
+        least_busy = min(self._workers, key=lambda worker: len(worker.jobs))
+        if len(least_busy.jobs) >= self._limit:
             raise QueueFullError("Too many comparisons are being computed; please try again in a moment.")
-        return chosen.submit(task, ended, known)
+        return least_busy.submit(task, ended, known)
 
     def place(self, job: Job) -> int:
-        """How many other jobs its worker has under way."""
-        for computer in self._computers:
-            others = list(computer.jobs.values())
-            if job in others:
-                return len(others) - 1
+        """Number of other jobs that the job's worker has under way."""
+        for worker in self._workers:
+            jobs = list(worker.jobs.values())
+            if job in jobs:
+                return len(jobs) - 1
         return 0
 
     @property
     def busy(self) -> int:
-        """Jobs under way."""
-        return sum(len(computer.jobs) for computer in self._computers)
+        """Number of jobs under way."""
+        return sum(len(worker.jobs) for worker in self._workers)
 
     def forget(self, folder: str) -> None:
-        """Make the workers drop what they have loaded of an experiment."""
-        for one in self._computers:
-            one.forget(folder)
+        """Make the workers drop a loaded experiment."""
+        for worker in self._workers:
+            worker.forget(folder)
 
     def close(self) -> None:
         """End the workers."""
-        for computer in self._computers:
-            computer.close()
+        for worker in self._workers:
+            worker.close()
 
 
 def can_fork() -> bool:
-    """Whether the worker can be a copy of this process, if it computed nothing yet: on Linux, without GPU or Ray."""
+    """Whether the worker can be a fork of this process, before it computes anything: on Linux, without GPU or Ray."""
     import torch
 
     return sys.platform == "linux" and not os.environ.get("KDVIZ_RAY") and not torch.cuda.device_count()
 
 
 def start_pool(fork: bool = False) -> Pool:
-    """The workers of this server: of the Ray cluster at ``KDVIZ_RAY``, else one for each GPU, else one.
+    """The workers of this server: those of the Ray cluster at ``KDVIZ_RAY``, or else one for each GPU, or else one.
 
     Args:
-        fork: Make one that is a copy of this process; see :func:`can_fork`.
+        fork: Whether to make a single one that is a fork of this process; see :func:`can_fork`.
 
     Raises:
         SettingError: Ray is not installed, or there is no cluster at the address.
@@ -189,11 +189,11 @@ def start_pool(fork: bool = False) -> Pool:
     import torch
 
     environments = _one_gpu_each(torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-    return Pool([lambda more=more: ProcessTransport(more) for more in environments])
+    return Pool([lambda variables=variables: ProcessTransport(variables) for variables in environments])
 
 
 def _one_gpu_each(gpus: int, visible: str) -> list[dict[str, str]]:
-    """The variables of each worker's process: a GPU each, of those that this process may use.
+    """Environment variables of each worker's process, which give it one of the GPUs that this process may use.
 
     >>> _one_gpu_each(2, "3,5")
     [{'CUDA_VISIBLE_DEVICES': '3'}, {'CUDA_VISIBLE_DEVICES': '5'}]
@@ -209,6 +209,6 @@ def _one_gpu_each(gpus: int, visible: str) -> list[dict[str, str]]:
 
 
 def _fork_first() -> Callable[[], Transport]:
-    """A copy of this process now; if that has died, a process of its own, since this one has computed by then."""
+    """A fork of this process; after that has died, a fresh process, since this one has computed by then."""
     forks = [ForkTransport]
     return lambda: forks.pop()() if forks else ProcessTransport()

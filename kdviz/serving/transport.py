@@ -1,4 +1,4 @@
-"""How messages reach a worker and come back: through a socket of this machine, or as calls of a Ray actor."""
+"""Transport of messages to a worker and back: through a socket on this machine, or as calls of a Ray actor."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Transport(Protocol):
     """A connection to one worker.
 
     Attributes:
-        problem: Why it ended, in one sentence; empty when there is nothing to say.
+        problem: Why it ended, in one sentence; empty where that is not known.
     """
 
     problem: str
 
     def send(self, message: Message) -> None:
-        """Send when the worker is there; returns at once."""
+        """Send a message as soon as the worker is ready; returns at once."""
         ...
 
     def receive(self) -> Message | None:
-        """The next message; waits for it. None when the worker has ended."""
+        """Wait for the next message; None when the worker has ended."""
         ...
 
     def close(self) -> None:
@@ -50,8 +50,8 @@ class Transport(Protocol):
         ...
 
 
-class _Writing:
-    """What waits for a worker, and goes to it in a thread of its own."""
+class _WriterThread:
+    """A queue of messages to a worker, which a thread of its own sends."""
 
     def __init__(self) -> None:
         self.problem = ""
@@ -60,7 +60,7 @@ class _Writing:
     def send(self, message: Message) -> None:
         self._outgoing.put(message)
 
-    def _begin_to_write(self, connection: Connection) -> None:
+    def _start_writing(self, connection: Connection) -> None:
         threading.Thread(target=self._write, args=(connection,), daemon=True).start()
 
     def _write(self, connection: Connection) -> None:
@@ -68,19 +68,19 @@ class _Writing:
             try:
                 connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
             except OSError:
-                return  # receive() sees the end too
+                return  # receive() notices the end, too
 
     def _end_writing(self) -> None:
         self._outgoing.put(())
 
 
-class ProcessTransport(_Writing):
+class ProcessTransport(_WriterThread):
     """A worker process on this machine.
 
-    A fresh interpreter, since forking a server with threads and a GPU is not safe.
+    It is a fresh interpreter, since forking a server with threads and a GPU is not safe.
 
     Args:
-        environment: Variables for the process, beside this one's.
+        environment: Environment variables for the process, besides those of this one.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None):
@@ -102,7 +102,7 @@ class ProcessTransport(_Writing):
             if self._connection is None:
                 self._connection = self._listener.accept()
                 self._listener.close()
-                self._begin_to_write(self._connection)
+                self._start_writing(self._connection)
             return pickle.loads(self._connection.recv_bytes())
         except (EOFError, OSError, AuthenticationError):
             self.close()
@@ -120,42 +120,44 @@ class ProcessTransport(_Writing):
         return self._process.pid
 
     def _unblock(self) -> None:
-        """A worker that ends before it has connected must not keep ``accept`` waiting."""
+        """Unblock ``accept`` when the worker ends before it has connected."""
         status = self._process.wait()
         if self._connection is None:
             _log.error("the worker process ended with status %s before it was ready", status)
             self.problem = "The process that computes could not start; the server's log says why."
-            self._knock()
+            self._fail_accept()
 
-    def _knock(self) -> None:
+    def _fail_accept(self) -> None:
         try:
-            Client(self._listener.address).close()  # without the key: accept() fails
+            Client(self._listener.address).close()  # without the key, so that accept() fails
         except (OSError, EOFError):
             return
 
 
-class ForkTransport(_Writing):
-    """A worker that is a copy of this process as it is now: what both have loaded is in memory once.
+class ForkTransport(_WriterThread):
+    """A worker that is a fork of this process: what both have loaded is in memory once.
 
-    Only for a process that has computed nothing and has no GPU, since threads that compute and what a GPU's driver
-    keeps do not survive in a copy; on Linux, where libraries are ready for it.
+    It is only for a process that has computed nothing and has no GPU, since computing threads and the state of a GPU's
+    driver do not survive a fork; and only on Linux, where libraries support it.
     """
 
     def __init__(self) -> None:
-        from kdviz.serving import worker  # all that it needs, before there are two of us
+        from kdviz.serving import worker  # imports all that it needs before the fork
 
         super().__init__()
         context = multiprocessing.get_context("fork")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=worker.main_of_fork, args=(theirs,), name="kdviz-worker", daemon=True)
+        self._connection, worker_end = context.Pipe()
+        self._process = context.Process(
+            target=worker.main_of_fork, args=(worker_end,), name="kdviz-worker", daemon=True
+        )
         gc.collect()
-        gc.freeze()  # a collection would write to every object, and so copy it
+        gc.freeze()  # a collection would write to every object, and so copy its page
         with warnings.catch_warnings():
             # Python warns of other threads: those of a server that has just started wait for work, and hold nothing.
             warnings.simplefilter("ignore", DeprecationWarning)
             self._process.start()
-        theirs.close()
-        self._begin_to_write(self._connection)
+        worker_end.close()
+        self._start_writing(self._connection)
 
     def receive(self) -> Message | None:
         try:
@@ -176,9 +178,9 @@ class ForkTransport(_Writing):
 
 
 def _python_path() -> str:
-    """With kdviz's own place: a checkout need not be installed, nor be the working folder."""
-    known = os.environ.get("PYTHONPATH", "")
-    return os.pathsep.join([str(Path(__file__).parents[2]), *([known] if known else [])])
+    """``PYTHONPATH`` with kdviz's own folder, so that a checkout need neither be installed nor the working folder."""
+    inherited = os.environ.get("PYTHONPATH", "")
+    return os.pathsep.join([str(Path(__file__).parents[2]), *([inherited] if inherited else [])])
 
 
 class RayTransport:
@@ -211,9 +213,9 @@ class RayTransport:
 
 
 class RayWorker:
-    """A worker inside a Ray actor; its messages are fetched.
+    """A worker inside a Ray actor, from which the client fetches messages.
 
-    The experiments' folders must be at the same path on every machine, say on a shared disk.
+    Experiments must have the same paths on every machine, for example on a shared disk.
     """
 
     def __init__(self) -> None:
@@ -227,7 +229,7 @@ class RayWorker:
         self._worker.handle(message)
 
     def messages(self, seconds: float) -> list[Message]:
-        """What there is to tell; waits for it."""
+        """Messages for the client; waits up to ``seconds`` for the first one."""
         try:
             received = [self._messages.get(timeout=seconds)]
         except queue.Empty:
@@ -237,23 +239,23 @@ class RayWorker:
         return received
 
 
-def ray_actors(address: str, wanted: str) -> list[Callable[[], Any]]:
-    """For each worker, how to start its actor: one a GPU of the cluster, or as many as are wanted.
+def ray_actors(address: str, requested: str) -> list[Callable[[], Any]]:
+    """For each worker, a function that starts its actor: one for each GPU of the cluster, or as many as requested.
 
     Raises:
-        SettingError: Ray is not installed, there is no cluster at the address, or the number is none.
+        SettingError: Ray is not installed, there is no cluster at the address, or the number is not valid.
     """
     from kdviz.core.jobs import start_ray
 
-    if wanted and not (wanted.isdecimal() and int(wanted)):
-        raise SettingError(f"KDVIZ_RAY_ACTORS is '{wanted}'; it must be a whole number from 1.")
+    if requested and not (requested.isdecimal() and int(requested)):
+        raise SettingError(f"KDVIZ_RAY_ACTORS is '{requested}'; it must be a whole number from 1.")
     ray = start_ray(address)
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    number = int(wanted) if wanted else max(1, gpus)
-    share = {"num_cpus": 1, "num_gpus": min(1.0, gpus / number)}
-    options = {**share, "max_concurrency": 2, "max_restarts": 0}  # one call waits for messages, others come in
+    count = int(requested) if requested else max(1, gpus)
+    share = {"num_cpus": 1, "num_gpus": min(1.0, gpus / count)}
+    options = {**share, "max_concurrency": 2, "max_restarts": 0}  # while one call waits for messages, others come in
 
     def start() -> Any:
         return ray.remote(RayWorker).options(**options).remote()
 
-    return [start] * number
+    return [start] * count

@@ -1,4 +1,4 @@
-"""Where the computing happens: a process of its own, which page servers talk to. It does not know streamlit."""
+"""The worker, a process of its own that computes for page servers; it does not import Streamlit."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from kdviz.core.jobs import Job, JobQueue
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.serving.tasks import Task, check_fingerprint
 
-_SEND_SECONDS = 0.06  # at most one state of a job in so much time
-_BYTES_A_SECOND = 20e6  # large states come less often
-_LIMIT = 100_000  # jobs under way: the client, who knows all, refuses earlier
+_SEND_SECONDS = 0.06  # the shortest time between two states of a job
+_BYTES_A_SECOND = 20e6  # large states are sent less often
+_LIMIT = 100_000  # jobs under way; the client, which knows those of all workers, has a lower limit
 
 _MOST_EXPERIMENTS = 8
 _experiments: OrderedDict[str, tuple[int, Experiment]] = OrderedDict()
-"""Folder -> when it was last changed, and what was loaded of it; the last ones used."""
+"""Folder -> time of its last change and the loaded experiment, for the most recently used ones."""
 _lock = threading.Lock()
 
 Message = tuple[Any, ...]
 """To a worker: ("submit", number, task), ("cancel", number), ("forget", folder). From it: ("ready",), ("state", number,
-place, state), ("ended", number, status, error). The states travel as bytes, so that only one process is busy with
-each pickle."""
+index, state), ("ended", number, status, error). States are sent as bytes, so that each is unpickled in one process
+only."""
 
 
 class Worker:
-    """Does tasks in turn, a chunk each, and publishes their states.
+    """Executes tasks in turn, a chunk at a time, and publishes their states.
 
     Args:
-        publish: Sends a message; may be called from any thread.
+        publish: Function that sends a message; it may be called from any thread.
     """
 
     def __init__(self, publish: Callable[[Message], None]):
@@ -52,7 +52,7 @@ class Worker:
         self._jobs: dict[int, Job] = {}
 
     def handle(self, message: Message) -> None:
-        """Do what a message asks for; returns at once."""
+        """Handle a message; returns at once."""
         if message[0] == "submit":
             self._submit(message[1], message[2])
         elif message[0] == "forget":
@@ -61,7 +61,7 @@ class Worker:
             self._jobs[message[1]].cancel()
 
     def _submit(self, number: int, task: Task) -> None:
-        outgoing = _Outgoing(number, self._publish)
+        outgoing = _StateSender(number, self._publish)
 
         def ended(job: Job) -> None:
             self._jobs.pop(number, None)
@@ -73,54 +73,54 @@ class Worker:
         self._jobs[number] = self._queue.submit(lambda: map(outgoing.offer, task.states(opened)), ended)
 
 
-class _Outgoing:
-    """The states of one job on their way out: not too many, but always the last one of each part."""
+class _StateSender:
+    """The outgoing states of one job: at a limited rate, but always the last one of each part."""
 
     def __init__(self, number: int, publish: Callable[[Message], None]):
         self._number = number
         self._publish = publish
-        self._waiting: tuple[int, Any] | None = None
+        self._pending: tuple[int, Any] | None = None
         self._next = 0.0
 
-    def offer(self, found: tuple[int, Any]) -> tuple[int, Any]:
-        if self._waiting is not None and self._waiting[0] != found[0]:
-            self.flush()  # the last state of the part before
-        self._waiting = found
+    def offer(self, indexed_state: tuple[int, Any]) -> tuple[int, Any]:
+        if self._pending is not None and self._pending[0] != indexed_state[0]:
+            self.flush()  # the last state of the previous part
+        self._pending = indexed_state
         if time.monotonic() >= self._next:
             self.flush()
-        return found
+        return indexed_state
 
     def flush(self) -> None:
-        if self._waiting is None:
+        if self._pending is None:
             return
-        place, state = self._waiting
+        index, state = self._pending
         content = pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
-        self._publish(("state", self._number, place, content))
-        self._waiting = None
+        self._publish(("state", self._number, index, content))
+        self._pending = None
         self._next = time.monotonic() + max(_SEND_SECONDS, len(content) / _BYTES_A_SECOND)
 
 
-def opened(folder: str, wanted: str) -> Experiment:
-    """An experiment, loaded once; again when its files have changed.
+def opened(folder: str, expected: str) -> Experiment:
+    """An experiment, which is loaded once, and again when its files have changed.
 
     Raises:
-        ExperimentError: It does not validate, or is not the one that is wanted.
+        ExperimentError: It does not validate, or its fingerprint is not ``expected``.
     """
     changed = (Path(folder) / "experiment.json").stat().st_mtime_ns if Path(folder).exists() else 0
-    return check_fingerprint(_loaded(folder, changed), wanted)
+    return check_fingerprint(_load_once(folder, changed), expected)
 
 
 def forget(folder: str) -> None:
-    """Drop an experiment: its folder was removed."""
+    """Drop a loaded experiment whose folder was removed."""
     with _lock:
         _experiments.pop(folder, None)
     give_back_memory()
 
 
-def _loaded(folder: str, changed: int) -> Experiment:
+def _load_once(folder: str, changed: int) -> Experiment:
     with _lock:
-        known = _experiments.get(folder)
-    experiment = known[1] if known is not None and known[0] == changed else load_experiment(folder)
+        cached = _experiments.get(folder)
+    experiment = cached[1] if cached is not None and cached[0] == changed else load_experiment(folder)
     with _lock:
         _experiments[folder] = changed, experiment
         _experiments.move_to_end(folder)
@@ -130,9 +130,9 @@ def _loaded(folder: str, changed: int) -> Experiment:
 
 
 def give_back_memory() -> None:
-    """Return to the system what was read or computed and is free again: Arrow, glibc and torch would keep it.
+    """Return freed memory to the system, which Arrow, glibc and torch would keep.
 
-    A GPU's too: other processes that share it could not have it.
+    That includes a GPU's memory, which other processes that share it could not use otherwise.
     """
     import pyarrow as pa
     import torch
@@ -141,41 +141,41 @@ def give_back_memory() -> None:
         torch.cuda.empty_cache()
     pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:  # glibc's alone
+    if trim is not None:  # only glibc has it
         trim(0)
 
 
 def set_threads(threads: int | None = None) -> None:
-    """Leave a core to the page server: two threads that fight for one are many times slower than one."""
+    """Set torch's threads, leaving a core to the page server: sharing one makes both many times slower."""
     import torch
 
-    asked = threads_from_environment()
+    from_environment = threads_from_environment()
     if threads is None:
-        threads = asked or max(1, (os.cpu_count() or 2) - 1)
-    torch.set_num_threads(threads if asked else min(threads, torch.get_num_threads()))
+        threads = from_environment or max(1, (os.cpu_count() or 2) - 1)
+    torch.set_num_threads(threads if from_environment else min(threads, torch.get_num_threads()))
 
 
 def main() -> None:
-    """Serve the page server whose address and key come on standard input, until it leaves."""
+    """Serve the page server whose address and key are read from standard input, until it ends."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    address, key = pickle.load(sys.stdin.buffer)  # from the page server itself, which started us
+    address, key = pickle.load(sys.stdin.buffer)  # from the page server, which started this process
     serve(Client(address, authkey=key))
 
 
 def main_of_fork(connection: Connection) -> None:
-    """Serve the page server that this process is a copy of; never returns."""
-    signal.set_wakeup_fd(-1)  # that of the page server's event loop
+    """Serve the page server that this process is a fork of; never returns."""
+    signal.set_wakeup_fd(-1)  # it would be that of the page server's event loop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the page server takes its leave, and so do we
-    for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-        if number > 2 and number != connection.fileno():
-            with suppress(OSError):  # that of the listing itself
-                os.close(number)  # sockets above all: a port would stay taken, and no end of the server be seen
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal; the page server ends, and so does this process
+    for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if descriptor > 2 and descriptor != connection.fileno():
+            with suppress(OSError):  # the descriptor of the listing itself is closed already
+                os.close(descriptor)  # above all sockets: a port would stay in use, and the server's end unnoticed
     serve(connection)
 
 
 def serve(connection: Connection) -> None:
-    """Do what comes through the connection until it ends; never returns."""
+    """Handle messages from the connection until it ends; never returns."""
     lock = threading.Lock()
 
     def publish(message: Message) -> None:
@@ -193,7 +193,7 @@ def serve(connection: Connection) -> None:
         while True:
             worker.handle(pickle.loads(connection.recv_bytes()))
     except (EOFError, OSError):
-        os._exit(0)  # the page server is gone; what is under way is nobody's
+        os._exit(0)  # the page server has ended; nobody waits for the jobs under way
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def test_two_workers_share_a_gpu(digits):
     pool = Pool([ProcessTransport, ProcessTransport])
     try:
         jobs = [pool.submit(task) for task in tasks]
-        assert [len(one.jobs) for one in pool._computers] == [2, 2]
+        assert [len(one.jobs) for one in pool._workers] == [2, 2]
         assert all(job.wait(WAIT) for job in jobs)
     finally:
         pool.close()

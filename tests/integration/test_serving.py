@@ -26,7 +26,7 @@ from kdviz.serving.transport import ProcessTransport
 
 
 def worker_of(pool):
-    return pool._computers[0]._transport.pid
+    return pool._workers[0]._transport.pid
 
 
 def test_a_worker_gives_the_same_maps_as_a_call(pool, task, tiny):
@@ -177,7 +177,7 @@ def test_the_worker_leaves_with_its_server(fork):
         "from kdviz.serving import start_pool\n"
         "port = socket.create_server(('127.0.0.1', 0))\n"
         f"pool = start_pool(fork={fork}); pool.start()\n"
-        "print(pool._computers[0]._transport.pid, port.getsockname()[1], flush=True)\n"
+        "print(pool._workers[0]._transport.pid, port.getsockname()[1], flush=True)\n"
         "time.sleep(60)\n"
     )
     server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -204,13 +204,13 @@ def test_a_worker_that_is_a_copy_gives_the_same_maps(task, pool, tmp_path):
         "async def serve(task):\n"
         "    await asyncio.to_thread(len, '')\n"  # a thread that waits for work
         "    pool = start_pool(fork=True); pool.start()\n"
-        "    worker = pool._computers[0]._transport\n"
+        "    worker = pool._workers[0]._transport\n"
         "    jobs = [pool.submit(task)]\n"
         "    jobs[0].wait(60)\n"
         "    os.kill(worker.pid, signal.SIGKILL)\n"
-        "    while pool._computers[0]._transport is worker: await asyncio.sleep(.01)\n"
+        "    while pool._workers[0]._transport is worker: await asyncio.sleep(.01)\n"
         "    jobs.append(pool.submit(task)); jobs[1].wait(60)\n"
-        "    kinds = [type(worker).__name__, type(pool._computers[0]._transport).__name__]\n"
+        "    kinds = [type(worker).__name__, type(pool._workers[0]._transport).__name__]\n"
         "    pickle.dump((kinds, [(job.status, job.latest) for job in jobs]), sys.stdout.buffer)\n"
         "    pool.close()\n"
         "asyncio.run(serve(pickle.load(open(sys.argv[1], 'rb'))))\n"

@@ -161,7 +161,7 @@ def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):
             assert torch.allclose(*scores, atol=1e-5)
         lost = remote.submit(task(LONG))
         assert first_state(lost)
-        for computer in remote._computers:
+        for computer in remote._workers:
             ray.kill(computer._transport._actor)
         assert lost.wait(WAIT)
         assert lost.status == "failed"

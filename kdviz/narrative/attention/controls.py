@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdviz.core.language import N_, _, listed, number, percent
-from kdviz.narrative.attention.phrases import span, with_interval
+from kdviz.narrative.attention.phrases import range_of, with_interval
 from kdviz.studies.attention.statistics.controls import FAILED, Control
 from kdviz.studies.attention.statistics.report import AttentionReport
 from kdviz.studies.attention.statistics.verdicts import verdict_of
@@ -38,7 +38,7 @@ _SHORT = {
 def control_sentences(report: AttentionReport) -> list[str]:
     if not report.controls:
         return [_("Nothing controls this study: it has no second students and no shuffled teachers.")]
-    sentences = [_control(one) for one in report.controls]
+    sentences = [_control(control) for control in report.controls]
     return [*sentences, *remarks(report), *_other_values(report)]
 
 
@@ -47,54 +47,54 @@ def remarks(report: AttentionReport) -> list[str]:
     return [*_meaning(report), *_shuffle(report)]
 
 
-def _control(one: Control) -> str:
-    rule = verdict_of(one).rule
-    key = rule if rule in ("trainings", "no effect") else "small" if one.small else one.outcome
+def _control(control: Control) -> str:
+    rule = verdict_of(control).rule
+    key = rule if rule in ("trainings", "no effect") else "small" if control.small else control.outcome
     outcome = _(
         _OUTCOMES[key],
-        inner=span(one.interval.low, one.interval.high),
-        bound=number(one.bound, 3),
-        share=percent(abs(one.share), 0),
+        inner=range_of(control.interval.low, control.interval.high),
+        bound=number(control.bound, 3),
+        share=percent(abs(control.share), 0),
     )
-    return _(_CONTROLS[one.kind], difference=with_interval(one.difference), outcome=outcome)
+    return _(_CONTROLS[control.kind], difference=with_interval(control.difference), outcome=outcome)
 
 
 def _meaning(report: AttentionReport) -> list[str]:
-    """What controls that are something mean for the claim."""
-    found = []
-    for one in report.controls:
-        if not (one.outcome == FAILED or one.small or (one.bound > 0 and one.difference.excludes_zero)):
+    """What controls that failed or differ from zero mean for the claim."""
+    sentences = []
+    for control in report.controls:
+        if not (control.outcome == FAILED or control.small or (control.bound > 0 and control.difference.excludes_zero)):
             continue
-        name, share = _(one.name), percent(abs(one.share), 0)
-        if one.share < 0:
+        name, share = _(control.name), percent(abs(control.share), 0)
+        if control.share < 0:
             text = N_("The control “{control}” goes against the effect ({share} of its size), which it cannot explain.")
-            found.append(_(text, control=name, share=share))
-        elif one.kind == "other" and report.image_specific_effect is not None:
+            sentences.append(_(text, control=name, share=share))
+        elif control.kind == "other" and report.image_specific_effect is not None:
             text = N_(
                 "By “{control}”, {share} of the effect is a way of looking that all images share. What is about each "
                 "image itself is {specific}."
             )
-            found.append(_(text, control=name, share=share, specific=with_interval(report.image_specific_effect)))
+            sentences.append(_(text, control=name, share=share, specific=with_interval(report.image_specific_effect)))
         else:
             text = N_("By “{control}”, {share} of the effect may have other reasons than distillation.")
-            found.append(_(text, control=name, share=share))
-    return found
+            sentences.append(_(text, control=name, share=share))
+    return sentences
 
 
 def _other_values(report: AttentionReport) -> list[str]:
     """The controls of the values that are not judged, in short."""
     kind = STUDIES.get(report.study, STUDIES["temperature"])
     sentences = []
-    for value in [one.value for one in report.values if one.value != report.chosen.value]:
-        controls = listed((_short(one) for one in report.all_controls if one.value == value), N_("; "))
+    for value in [value_effect.value for value_effect in report.values if value_effect.value != report.chosen.value]:
+        controls = listed((_short(control) for control in report.all_controls if control.value == value), N_("; "))
         if controls and value is not None:
             sentences.append(_("Controls at {value}: {controls}.", value=kind.amount(value), controls=controls))
     return sentences
 
 
-def _short(one: Control) -> str:
-    key = "small" if one.small else one.outcome
-    return _(_SHORT[key], control=_(one.name), share=percent(abs(one.share), 0))
+def _short(control: Control) -> str:
+    key = "small" if control.small else control.outcome
+    return _(_SHORT[key], control=_(control.name), share=percent(abs(control.share), 0))
 
 
 def _shuffle(report: AttentionReport) -> list[str]:

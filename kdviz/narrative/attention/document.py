@@ -1,4 +1,4 @@
-"""A report as one JSON document, and its effects as a table, attention.parquet."""
+"""An attention report as one JSON document, and its effects as a table, attention.parquet."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import measures
 from kdviz.narrative.attention.narrative import narrate
@@ -51,11 +52,11 @@ _SCHEMA = pa.schema(
         ("rule", pa.string()),
     ]
 )
-"""Of attention.parquet: one row an effect, with every interval."""
+"""Schema of attention.parquet: one row an effect, with every interval."""
 
 
 def effects_table(experiment: Experiment) -> pa.Table:
-    """Every effect of every study of an experiment by every measure, as JSON takes it."""
+    """Every effect of every attention study of an experiment, by every measure."""
     rows = [
         {"study": study, "measure": measure, **row}
         for study in studies_of(experiment)
@@ -66,50 +67,64 @@ def effects_table(experiment: Experiment) -> pa.Table:
 
 
 def _rows(report: AttentionReport) -> Iterator[dict[str, Any]]:
-    for what, part, value, effect, more in _effects(report):
-        yield {"what": what, "part": part, "value": value, **_row(effect), **more}
+    for what, part, value, effect, extra in _effects(report):
+        yield {"what": what, "part": part, "value": value, **_row(effect), **extra}
 
 
 _Row = tuple[str, str, float | None, Effect, dict[str, Any]]
-"""What an effect is, of which part, for which value of the study, the effect, and what else is known of it."""
+"""The kind of an effect, its part, the value of the study, the effect, and further columns of its row."""
 
 
 def _effects(report: AttentionReport) -> Iterator[_Row]:
     chosen = report.chosen.value
     yield from _claims(report)
     yield from (
-        ("control", one.name, one.value, one.difference, _judged(verdict_of(one))) for one in report.all_controls
+        ("control", control.name, control.value, control.difference, _verdict_columns(verdict_of(control)))
+        for control in report.all_controls
     )
     if report.image_specific_effect is not None:
         yield "less other images", "", chosen, report.image_specific_effect, {}
     if report.shuffle is not None:
         yield "own shuffle", "", None, report.shuffle, {}
-    yield from (("change", "", one.second, one.effect, _changed(one)) for one in report.changes)
-    yield from (("class", one.name, chosen, one.effect, {"p_holm": one.p_holm}) for one in report.class_effects)
-    yield from (("images", one.name, chosen, one.effect, {}) for one in report.mistakes)
-    yield from (("auroc less 1/2", one.role, chosen, one.auroc, {}) for one in report.inheritance)
+    yield from (("change", "", change.second, change.effect, _change_columns(change)) for change in report.changes)
+    yield from (
+        ("class", class_effect.name, chosen, class_effect.effect, {"p_holm": class_effect.p_holm})
+        for class_effect in report.class_effects
+    )
+    yield from (("images", part.name, chosen, part.effect, {}) for part in report.mistakes)
+    yield from (("auroc less 1/2", prediction.role, chosen, prediction.auroc, {}) for prediction in report.inheritance)
 
 
 def _claims(report: AttentionReport) -> Iterator[_Row]:
-    """The effect for each value; corrected only by a measure whose noise can be taken out."""
-    for one in report.values:
-        judged = _judged(claim_of(one.difference, report.margin, one.value))
-        named = {"difference": one.difference, "kd_student": one.kd, "student": one.alone}
-        raw = {"difference": one.raw, "kd_student": one.raw_kd, "student": one.raw_alone}
-        for part, effects in (("corrected", named if report.corrected else {}), ("raw", raw)):
-            says = judged if part == "corrected" or not report.corrected else {}
+    """The effect for each value; corrected only where the measure's noise can be taken out."""
+    for value_effect in report.values:
+        columns = _verdict_columns(claim_of(value_effect.difference, report.margin, value_effect.value))
+        corrected = {
+            "difference": value_effect.difference,
+            Role.KD_STUDENT: value_effect.kd,
+            Role.STUDENT: value_effect.alone,
+        }
+        raw = {
+            "difference": value_effect.raw,
+            Role.KD_STUDENT: value_effect.raw_kd,
+            Role.STUDENT: value_effect.raw_alone,
+        }
+        for part, effects in (("corrected", corrected if report.corrected else {}), ("raw", raw)):
+            extra = columns if part == "corrected" or not report.corrected else {}
             for name, effect in effects.items():
-                yield name, part, one.value, effect, says if name == "difference" else {}
+                yield name, part, value_effect.value, effect, extra if name == "difference" else {}
 
 
-def _judged(verdict: AttentionVerdict) -> dict[str, Any]:
+def _verdict_columns(verdict: AttentionVerdict) -> dict[str, Any]:
     margin = verdict.margin if isfinite(verdict.margin) else None
     return {"outcome": verdict.outcome, "rule": verdict.rule, "margin": margin}
 
 
-def _changed(one: Change) -> dict[str, Any]:
-    ends = {} if one.together is None else {"together_low": one.together.low, "together_high": one.together.high}
-    return {"from": one.first, "p_holm": one.p_holm, **ends}
+def _change_columns(change: Change) -> dict[str, Any]:
+    ends = (
+        {} if change.together is None else {"together_low": change.together.low, "together_high": change.together.high}
+    )
+    return {"from": change.first, "p_holm": change.p_holm, **ends}
 
 
 def _row(effect: Effect) -> dict[str, Any]:
@@ -136,77 +151,100 @@ def _row(effect: Effect) -> dict[str, Any]:
 
 def as_json(report: AttentionReport) -> dict[str, Any]:
     """The report as plain data."""
-    words = narrate(report)
+    narrative = narrate(report)
     return {
         "study": report.study,
         "measure": report.measure,
         "about": dict(report.about),
-        "outcome": words.outcome,
+        "outcome": narrative.outcome,
         "margin": report.margin,
         "images": report.images,
         "seeds": report.seeds,
         "teachers": report.teachers,
-        "sentences": [*words.sentences, *words.controls, *words.dependence],
-        "limits": list(words.limits),
+        "sentences": [*narrative.sentences, *narrative.controls, *narrative.dependence],
+        "limits": list(narrative.limits),
         "value": report.chosen.value,
         "difference": _effect_json(report.chosen.difference),
         "values": [
             {
-                "value": one.value,
-                "kd_student": one.kd.value,
-                "student": one.alone.value,
-                "ceiling_kd_student": one.ceiling_kd,
-                "ceiling_student": one.ceiling_alone,
-                "difference": _effect_json(one.difference),
-                "raw": _effect_json(one.raw),
-                "d_z": _number(one.size.d_z),
-                "superiority": one.size.superiority,
-                "d_z_by_training": [_number(each) for each in one.size.by_training_d_z],
-                "superiority_by_training": list(one.size.by_training_superiority),
+                "value": value_effect.value,
+                "kd_student": value_effect.kd.value,
+                "student": value_effect.alone.value,
+                "ceiling_kd_student": value_effect.ceiling_kd,
+                "ceiling_student": value_effect.ceiling_alone,
+                "difference": _effect_json(value_effect.difference),
+                "raw": _effect_json(value_effect.raw),
+                "d_z": _number(value_effect.size.d_z),
+                "superiority": value_effect.size.superiority,
+                "d_z_by_training": [_number(d_z) for d_z in value_effect.size.by_training_d_z],
+                "superiority_by_training": list(value_effect.size.by_training_superiority),
             }
-            for one in report.values
+            for value_effect in report.values
         ],
-        "controls": [_control_json(one) for one in report.all_controls],
+        "controls": [_control_json(control) for control in report.all_controls],
         "verdicts": [
-            {key: _number(value) if isinstance(value, float) else value for key, value in asdict(one).items()}
-            for one in words.verdicts
+            {key: _number(value) if isinstance(value, float) else value for key, value in asdict(verdict).items()}
+            for verdict in narrative.verdicts
         ],
         "rules": RULES,
         "less_other_images": None
         if report.image_specific_effect is None
         else _effect_json(report.image_specific_effect),
-        "changes": [_change_json(one) for one in report.changes],
+        "changes": [_change_json(change) for change in report.changes],
         "classes": [
-            {"class": one.name, "p_holm": one.p_holm, **_effect_json(one.effect)} for one in report.class_effects
+            {"class": class_effect.name, "p_holm": class_effect.p_holm, **_effect_json(class_effect.effect)}
+            for class_effect in report.class_effects
         ],
-        "parts": [{"part": one.name, "images": one.images, **_effect_json(one.effect)} for one in report.mistakes],
+        "parts": [{"part": part.name, "images": part.images, **_effect_json(part.effect)} for part in report.mistakes],
         "inheritance": [
-            {"role": one.role, "auroc": 0.5 + one.auroc.value, "repeated": one.inherited, "others": one.others}
-            for one in report.inheritance
+            {
+                "role": prediction.role,
+                "auroc": 0.5 + prediction.auroc.value,
+                "repeated": prediction.inherited,
+                "others": prediction.others,
+            }
+            for prediction in report.inheritance
         ],
     }
 
 
-def _control_json(one: Control) -> dict[str, Any]:
-    said = {"control": one.name, "value": one.value, "passed": one.passed, "outcome": one.outcome, "small": one.small}
-    bound = {"bound": _number(one.bound), "share": _number(one.share)}
-    return {**said, **bound, "inner": [one.interval.low, one.interval.high], **_effect_json(one.difference)}
+def _control_json(control: Control) -> dict[str, Any]:
+    outcome = {
+        "control": control.name,
+        "value": control.value,
+        "passed": control.passed,
+        "outcome": control.outcome,
+        "small": control.small,
+    }
+    bound = {"bound": _number(control.bound), "share": _number(control.share)}
+    return {
+        **outcome,
+        **bound,
+        "inner": [control.interval.low, control.interval.high],
+        **_effect_json(control.difference),
+    }
 
 
-def _change_json(one: Change) -> dict[str, Any]:
-    together = None if one.together is None else [one.together.low, one.together.high]
-    known = {"from": one.first, "to": one.second, "together": together, "p_holm": one.p_holm, "differs": one.differs}
-    return {**known, **_effect_json(one.effect)}
+def _change_json(change: Change) -> dict[str, Any]:
+    together = None if change.together is None else [change.together.low, change.together.high]
+    values = {
+        "from": change.first,
+        "to": change.second,
+        "together": together,
+        "p_holm": change.p_holm,
+        "differs": change.differs,
+    }
+    return {**values, **_effect_json(change.effect)}
 
 
 def _effect_json(effect: Effect) -> dict[str, Any]:
     intervals: dict[str, Interval] = {"interval": effect.interval}
     intervals |= {over: getattr(effect, over) for over in _OVER}
-    found = {name: [_number(one.low), _number(one.high)] for name, one in intervals.items()}
+    ends = {name: [_number(interval.low), _number(interval.high)] for name, interval in intervals.items()}
     by = {name: list(getattr(effect, name)) for name in ("by_seed", "by_teacher", "by_training")}
-    return {"effect": effect.value, **found, "p_value": effect.p_value, **by}
+    return {"effect": effect.value, **ends, "p_value": effect.p_value, **by}
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """The value, or None where it is not finite, since JSON has no NaN."""
     return value if isfinite(value) else None

@@ -1,4 +1,4 @@
-"""The attention studies of an experiment as Markdown, so that a README states what its tables hold and nothing else."""
+"""The attention studies of an experiment as Markdown, so that a README states only what its tables hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import MAIN
 from kdviz.narrative.attention.controls import remarks
 from kdviz.narrative.attention.narrative import narrate
-from kdviz.narrative.attention.phrases import counted
+from kdviz.narrative.attention.phrases import counts_of
 from kdviz.studies.attention.faithfulness import TRIVIAL, faithfulness_summary
 from kdviz.studies.attention.statistics.controls import CANNOT_TELL, Control
 from kdviz.studies.attention.statistics.report import AttentionReport, read_attention, studies_of
@@ -26,35 +26,38 @@ def attention_markdown(experiment: Experiment, measure: str = MAIN) -> str:
     """Tables and sentences of every attention study of an experiment, in English; empty without a study.
 
     Args:
-        experiment: Has agreement.parquet.
-        measure: By which maps are compared.
+        experiment: An experiment with agreement.parquet.
+        measure: The measure by which maps are compared.
 
     Raises:
         ExperimentError: The table is damaged.
     """
     with speaking(ENGLISH):
         names = sorted(studies_of(experiment), key=lambda name: (name != "temperature", name))
-        parts = [_study(read_attention(experiment, name, measure), full=place == 0) for place, name in enumerate(names)]
-        return "\n\n".join([*parts, *_faithful(experiment)]) + "\n" if parts else ""
+        parts = [
+            _study_markdown(read_attention(experiment, name, measure), full=position == 0)
+            for position, name in enumerate(names)
+        ]
+        return "\n\n".join([*parts, *_faithfulness_parts(experiment)]) + "\n" if parts else ""
 
 
-def _study(report: AttentionReport, full: bool) -> str:
-    said = narrate(report)
-    parts = [_made(report), _values(report), " ".join(said.sentences)]
+def _study_markdown(report: AttentionReport, full: bool) -> str:
+    narrative = narrate(report)
+    parts = [_setup(report), _values(report), " ".join(narrative.sentences)]
     if report.all_controls:
         parts.append(_controls(report))
-    parts.append(" ".join([*remarks(report), *said.dependence]))
+    parts.append(" ".join([*remarks(report), *narrative.dependence]))
     if full:
-        parts.append(" ".join(said.limits))
+        parts.append(" ".join(narrative.limits))
     return "\n\n".join(part for part in parts if part)
 
 
-def _made(report: AttentionReport) -> str:
+def _setup(report: AttentionReport) -> str:
     """How the study was made, and what its figures are."""
     about, kind = report.about, STUDIES.get(report.study)
     varied = f"Study of the {kind.title.lower()}" if kind else "Study of the experiment's own models"
     masks = about.get("settings", {}).get("n_masks")
-    parts = [counted(report.chosen.difference)]
+    parts = [counts_of(report.chosen.difference)]
     if about.get("of"):
         parts.append(f"of {number(about['of'])} {about.get('split', '')} images".replace("  ", " "))
     if masks:
@@ -67,43 +70,51 @@ def _made(report: AttentionReport) -> str:
 def _values(report: AttentionReport) -> str:
     kind = STUDIES.get(report.study, STUDIES["temperature"])
     rows = []
-    for one in report.values:
-        name = "" if one.value is None else kind.amount(one.value)
-        verdict = claim_of(one.difference, report.margin, one.value)
-        rows.append([name, _plain(one.kd.value), _plain(one.alone.value), _effect(one.difference), verdict.outcome])
+    for value_effect in report.values:
+        name = "" if value_effect.value is None else kind.amount(value_effect.value)
+        verdict = claim_of(value_effect.difference, report.margin, value_effect.value)
+        rows.append(
+            [
+                name,
+                _unsigned(value_effect.kd.value),
+                _unsigned(value_effect.alone.value),
+                _effect(value_effect.difference),
+                verdict.outcome,
+            ]
+        )
     heads = [
         "distillation",
         "KD student's agreement with the teacher",
         "student alone's",
         "difference",
-        f"verdict (margin {_plain(report.margin)})",
+        f"verdict (margin {_unsigned(report.margin)})",
     ]
     return table(heads, rows)
 
 
 def _controls(report: AttentionReport) -> str:
-    """Every control for every value, with its bound."""
+    """A table of every control for every value, with its bound."""
     kind = STUDIES.get(report.study, STUDIES["temperature"])
     rows = [
         [
-            "" if one.value is None else kind.amount(one.value),
-            one.name,
-            _effect(one.difference),
-            _inner(one),
-            _says(one),
+            "" if control.value is None else kind.amount(control.value),
+            control.name,
+            _effect(control.difference),
+            _inner_interval(control),
+            _outcome(control),
         ]
-        for one in report.all_controls
+        for control in report.all_controls
     ]
     return table(["at", "control", "difference", "90 % interval, and bound", "outcome"], rows)
 
 
-def _inner(control: Control) -> str:
+def _inner_interval(control: Control) -> str:
     inner = control.interval
-    bound = f" in ±{_plain(control.bound)}" if control.bound > 0 else ""
+    bound = f" in ±{_unsigned(control.bound)}" if control.bound > 0 else ""
     return f"[{_signed(inner.low)}, {_signed(inner.high)}]{bound}"
 
 
-def _says(control: Control) -> str:
+def _outcome(control: Control) -> str:
     if control.small:
         return f"small but not zero ({abs(control.share):.0%} of the effect)"
     if control.outcome == CANNOT_TELL and not control.bound > 0:
@@ -111,14 +122,14 @@ def _says(control: Control) -> str:
     return control.outcome
 
 
-def _faithful(experiment: Experiment) -> Iterable[str]:
+def _faithfulness_parts(experiment: Experiment) -> Iterable[str]:
     rows = [row for row in faithfulness_summary(experiment) if row["method"] in _SHOWN]
     if not rows:
         return
-    shown = [[row["role"], row["method"], _plain(row["deletion"]), _plain(row["insertion"])] for row in rows]
+    cells = [[row["role"], row["method"], _unsigned(row["deletion"]), _unsigned(row["insertion"])] for row in rows]
     count = max(row["images"] for row in rows)
     yield f"**Are the maps true to their models?** Mean over {count} images."
-    yield table(["model", "method", "deletion (lower is better)", "insertion (higher is better)"], shown)
+    yield table(["model", "method", "deletion (lower is better)", "insertion (higher is better)"], cells)
 
 
 def rules_markdown() -> str:
@@ -136,7 +147,7 @@ def _effect(effect: Effect) -> str:
     return f"{_signed(effect.value)} [{_signed(effect.interval.low)}, {_signed(effect.interval.high)}]"
 
 
-def _plain(value: float) -> str:
+def _unsigned(value: float) -> str:
     """Three decimals without the zero before the point, as the literature writes correlations."""
     return _without_zero(f"{value:.3f}") if isfinite(value) else "–"
 

@@ -1,4 +1,4 @@
-"""What a study of attention says, in the reader's language and in words that its statistics allow, with its limits."""
+"""What an attention study shows, in the reader's language, no stronger than its statistics allow, with its limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kdviz.core.language import N_, _, number, percent, plural
 from kdviz.narrative.attention.controls import control_sentences
 from kdviz.narrative.attention.dependence import dependence_sentences
-from kdviz.narrative.attention.phrases import counted, span, with_interval
+from kdviz.narrative.attention.phrases import counts_of, range_of, with_interval
 from kdviz.studies.attention.statistics.report import AttentionReport
 from kdviz.studies.attention.statistics.verdicts import CLOSER, FURTHER, AttentionVerdict, claim_of, verdicts
 from kdviz.studies.sweep.kinds import STUDIES
@@ -54,10 +54,10 @@ class Narrative:
     Attributes:
         outcome: ``closer``, ``further``, ``as close`` or ``cannot be told``: the KD student's maps beside those of the
             student alone.
-        sentences: What is claimed: the first two say it all.
-        controls: What the controls say of it, for the judged value and in short for the others.
-        dependence: What it depends on.
-        limits: What it does not say.
+        sentences: The claim; the first two sentences suffice.
+        controls: What the controls say of the claim, for the judged value and in short for the others.
+        dependence: What the effect depends on.
+        limits: What the study does not show.
         verdicts: The same as data: every conclusion with its numbers and its rule.
     """
 
@@ -70,16 +70,16 @@ class Narrative:
 
     @property
     def everything(self) -> tuple[str, ...]:
-        """All sentences, best read in order."""
+        """All sentences, in reading order."""
         return *self.sentences, *self.controls, *self.dependence, *self.limits
 
 
 def narrate(report: AttentionReport) -> Narrative:
-    """The verdict of a report."""
+    """Put the verdict of a report into words."""
     claim = claim_of(report.chosen.difference, report.margin, report.chosen.value)
     return Narrative(
         claim.outcome,
-        (_claim(report, claim), *_enough(claim), _ceilings(report), *_size(report, claim.outcome)),
+        (_claim(report, claim), *_trainings_needed(claim), _ceilings(report), *_effect_size(report, claim.outcome)),
         tuple(control_sentences(report)),
         tuple(dependence_sentences(report)),
         tuple(_limits(report)),
@@ -91,16 +91,16 @@ def narrate(report: AttentionReport) -> Narrative:
 
 
 def _claim(report: AttentionReport, claim: AttentionVerdict) -> str:
-    alone = claim.rule == "trainings"
+    one_training = claim.rule == "trainings"
     return _(
-        _CLAIMS["one training" if alone else claim.outcome],
-        distillation=_distillation(report, within=alone),
+        _CLAIMS["one training" if one_training else claim.outcome],
+        distillation=_distillation(report, within=one_training),
         kd=number(report.chosen.kd.value, 3),
         alone=number(report.chosen.alone.value, 3),
         measure=_measure(report),
         difference=with_interval(report.chosen.difference),
-        counts=counted(report.chosen.difference),
-        inner=span(claim.inner_low, claim.inner_high),
+        counts=counts_of(report.chosen.difference),
+        inner=range_of(claim.inner_low, claim.inner_high),
         margin=number(claim.margin, 3),
     )
 
@@ -122,7 +122,7 @@ def _measure(report: AttentionReport) -> str:
     return _("{measure}, with the masks' noise in it", measure=name)
 
 
-def _enough(claim: AttentionVerdict) -> list[str]:
+def _trainings_needed(claim: AttentionVerdict) -> list[str]:
     if claim.enough is None:
         return []
     trainings = plural("{count} training", "{count} trainings", claim.enough)
@@ -130,7 +130,7 @@ def _enough(claim: AttentionVerdict) -> list[str]:
 
 
 def _ceilings(report: AttentionReport) -> str:
-    one = report.chosen
+    chosen = report.chosen
     text = N_(
         "Across independent halves of the masks and uncorrected it is {kd} against {alone}, where equal maps would "
         "reach {ceiling_kd} and {ceiling_alone}."
@@ -138,18 +138,18 @@ def _ceilings(report: AttentionReport) -> str:
     plain = N_("Equal maps would reach {ceiling_kd} and {ceiling_alone}, across independent halves of the masks.")
     return _(
         text if report.corrected else plain,
-        kd=number(one.raw_kd.value, 3),
-        alone=number(one.raw_alone.value, 3),
-        ceiling_kd=number(one.ceiling_kd, 3),
-        ceiling_alone=number(one.ceiling_alone, 3),
+        kd=number(chosen.raw_kd.value, 3),
+        alone=number(chosen.raw_alone.value, 3),
+        ceiling_kd=number(chosen.ceiling_kd, 3),
+        ceiling_alone=number(chosen.ceiling_alone, 3),
     )
 
 
-def _size(report: AttentionReport, outcome: str) -> list[str]:
+def _effect_size(report: AttentionReport, outcome: str) -> list[str]:
     if outcome not in (CLOSER, FURTHER):
         return []
     size, further = report.chosen.size, outcome == FURTHER
-    shares = [1 - one if further else one for one in size.by_training_superiority]
+    shares = [1 - share if further else share for share in size.by_training_superiority]
     text = _FURTHER if further else _CLOSER
     return [
         _(
@@ -179,11 +179,11 @@ _FURTHER = N_(
 
 
 def _limits(report: AttentionReport) -> list[str]:
-    return [*_few(report), *_noise(report), _scope(report)]
+    return [*_few_trainings(report), *_noise(report), _scope(report)]
 
 
-def _few(report: AttentionReport) -> list[str]:
-    """What so few trainings leave open."""
+def _few_trainings(report: AttentionReport) -> list[str]:
+    """What a small number of trainings leaves open."""
     if report.trainings == 1:
         return [
             _("With one seed the interval says nothing about other trainings."),

@@ -6,8 +6,8 @@ from kdviz.core.language import _, plural, signed
 from kdviz.studies.attention.statistics.uncertainty import Effect
 
 
-def counted(effect: Effect) -> str:
-    """Over how many images, seeds and teachers an effect is."""
+def counts_of(effect: Effect) -> str:
+    """The numbers of images, seeds and teachers behind an effect."""
     return _(
         "{images}, {seeds} and {teachers}",
         images=plural("{count} image", "{count} images", effect.n_images),
@@ -25,5 +25,5 @@ def with_interval(effect: Effect) -> str:
     )
 
 
-def span(low: float, high: float) -> str:
+def range_of(low: float, high: float) -> str:
     return _("{low} to {high}", low=signed(low, 3), high=signed(high, 3))

@@ -33,17 +33,17 @@ from kdviz.rise.states import ModelWithActivation, softmax
 from kdviz.rise.streaming import stream_scores
 from kdviz.studies.attention.models import StudyModel
 
-_TARGETS = 256  # whose maps are computed together
+_TARGETS = 256  # number of targets whose maps are computed together
 
 
 @dataclass(frozen=True)
 class StudyImages:
-    """What is known of some images.
+    """The images of a study, with what its tables say of them.
 
     Attributes:
         samples: int64 (n,), their numbers in the split.
-        labels, targets: int64 (n,).
-        weights, who: See :class:`kdviz.studies.attention.sampling.Chosen`.
+        labels, targets: int64 (n,), their classes and the classes that are explained.
+        weights, who: See :class:`kdviz.studies.attention.sampling.StratifiedSample`.
     """
 
     samples: np.ndarray
@@ -53,25 +53,25 @@ class StudyImages:
     who: Sequence[str]
 
     def __getitem__(self, part: slice) -> StudyImages:
-        return StudyImages(*(getattr(self, one.name)[part] for one in fields(self)))
+        return StudyImages(*(getattr(self, attribute.name)[part] for attribute in fields(self)))
 
 
 @dataclass(frozen=True)
 class StudyJob:
-    """What all groups of a study have in common: data alone, so that it can be sent to another machine, once.
+    """What all groups of a study have in common, as plain data that is sent once to another machine.
 
     Attributes:
-        identity: Of the study.
-        experiment: Without its runs.
-        models: Of which each gets a map of each image; teachers come first.
-        pixels: uint8 (n, C, H, W), of the study's images, in its order.
-        images: What is known of them; their targets are explained, for every model.
-        bounds: Where each group begins, and the end: group g has images ``bounds[g]`` to ``bounds[g + 1] - 1``.
-        study, split: What tables call them.
-        method, settings: Of the maps; complete.
+        identity: Hash that identifies the study.
+        experiment: The experiment, without its runs.
+        models: The models, each of which gets a map of each image; teachers come first.
+        pixels: uint8 (n, C, H, W), the study's images, in its order.
+        images: Labels, targets and weights of the images; every model's maps explain the same targets.
+        bounds: Start of each group, and the end: group g has images ``bounds[g]`` to ``bounds[g + 1] - 1``.
+        study, split: Their names in tables.
+        method, settings: Method of the maps, and its complete settings.
         store: URL of the study's files.
-        device, threads: Where and how it runs; no part of the identity.
-        batch: Masked images in a forward pass; None: the fastest.
+        device, threads: Where and how it runs; not part of the identity.
+        batch: Masked images in a forward pass; None: the fastest size.
     """
 
     identity: str
@@ -89,8 +89,8 @@ class StudyJob:
     threads: int = 0
     batch: int | None = None
 
-    def group(self, number: int) -> slice:
-        return slice(self.bounds[number], self.bounds[number + 1])
+    def group(self, index: int) -> slice:
+        return slice(self.bounds[index], self.bounds[index + 1])
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class GroupMaps:
 
     Attributes:
         halves: float32 (models, images, 2, H, W): two independent estimates of each map.
-        predicted: int16 (models, images): what each model says of the unmasked image.
-        seconds: What they took.
-        memory: The most memory that the process had until then, in MB.
+        predicted: int16 (models, images): the class that each model predicts for the unmasked image.
+        seconds: Time that the maps took.
+        memory: Peak memory of the process until then, in MB.
     """
 
     halves: np.ndarray
@@ -110,11 +110,11 @@ class GroupMaps:
     memory: float = 0.0
 
     def to_bytes(self) -> bytes:
-        """float16 of each map's own scale, as safetensors: 3 kB for a model and an image of 28 x 28."""
+        """The maps as safetensors, float16 scaled map by map: 3 kB for a model and an image of 28 x 28."""
         largest = np.abs(self.halves).max((2, 3, 4), keepdims=True)
         scale = np.where(largest > 0, largest, 1).astype(np.float32)
         arrays = {
-            "halves": np.ascontiguousarray((self.halves / scale).astype(np.float16)),  # safetensors asks not
+            "halves": np.ascontiguousarray((self.halves / scale).astype(np.float16)),  # safetensors does not check it
             "scale": scale,
             "predicted": self.predicted.astype(np.int16),
             "cost": np.array([self.seconds, self.memory]),
@@ -129,7 +129,7 @@ class GroupMaps:
 
 
 def maps_name(group: int) -> str:
-    """Of a group's file in the store."""
+    """Name of a group's file of maps in the store."""
     return f"maps-{group:06d}.safetensors"
 
 
@@ -144,21 +144,21 @@ def read_maps(store: Store, group: int) -> GroupMaps | None:
         return None
 
 
-def make_maps(work: StudyJob, group: int) -> Iterator[float | GroupMaps]:
-    """The maps of a group; before them, the share of it that is done, after each chunk of masks."""
+def make_maps(job: StudyJob, group: int) -> Iterator[float | GroupMaps]:
+    """Make the maps of a group; yields the share that is done after each chunk of masks, and the maps last."""
     began = time.perf_counter()
-    device = choose_device(work.device)
-    models, place = _built(work, device), work.group(group)
-    inputs = work.experiment.input.normalise(work.pixels[place]).to(device)
-    baselines = torch.cat([_baseline(work, number) for number in range(place.start, place.stop)]).to(device)
-    make = _by_rise if work.method == "rise" else _by_captum
+    device = choose_device(job.device)
+    models, part = _build_models(job, device), job.group(group)
+    inputs = job.experiment.input.normalise(job.pixels[part]).to(device)
+    baselines = torch.cat([_baseline(job, number) for number in range(part.start, part.stop)]).to(device)
+    make_halves = _by_rise if job.method == "rise" else _by_captum
     halves = None
-    for one in make(work, group, models, inputs, baselines):
-        if isinstance(one, Tensor):
-            halves = one.numpy()
+    for result in make_halves(job, group, models, inputs, baselines):
+        if isinstance(result, Tensor):
+            halves = result.numpy()
         else:
-            yield one
-    assert halves is not None  # the last that is made
+            yield result
+    assert halves is not None  # they are yielded last
     with torch.inference_mode():
         predicted = np.stack([model(inputs).argmax(1).cpu().numpy() for model in models.values()])
     _return_memory()
@@ -166,65 +166,68 @@ def make_maps(work: StudyJob, group: int) -> Iterator[float | GroupMaps]:
 
 
 def _return_memory() -> None:
-    """Give back what was freed: glibc keeps it, a few MB more with each group, and a long study would seem to grow."""
-    with suppress(OSError, AttributeError, TypeError):  # another C library
+    """Return freed memory to the system: glibc keeps some MB more with each group, so that a long study would grow."""
+    with suppress(OSError, AttributeError, TypeError):  # a C library without malloc_trim
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _by_rise(
-    work: StudyJob, group: int, models: Mapping[str, nn.Module], inputs: Tensor, baselines: Tensor
+    job: StudyJob, group: int, models: Mapping[str, nn.Module], inputs: Tensor, baselines: Tensor
 ) -> Iterator[float | Tensor]:
-    chosen = work.settings
-    size, grid = (inputs.shape[2], inputs.shape[3]), (chosen["grid"],) * 2
-    n_masks, seed = chosen["n_masks"], group_seed(chosen["seed"], group)
-    masks = RandomMasks(size, grid, chosen["probability"], seed, chosen["sampler"]).resolve_sampler(n_masks)
-    explained = {key: ModelWithActivation(model, softmax) for key, model in models.items()}
+    settings = job.settings
+    size, grid = (inputs.shape[2], inputs.shape[3]), (settings["grid"],) * 2
+    n_masks, seed = settings["n_masks"], group_seed(settings["seed"], group)
+    masks = RandomMasks(size, grid, settings["probability"], seed, settings["sampler"]).resolve_sampler(n_masks)
+    models_with_softmax = {key: ModelWithActivation(model, softmax) for key, model in models.items()}
     states = stream_scores(
-        explained, inputs, baselines, masks, n_masks, chosen["estimator"], chosen["precision"], work.batch
+        models_with_softmax, inputs, baselines, masks, n_masks, settings["estimator"], settings["precision"], job.batch
     )
     last = {}
     for last in states:
         yield next(iter(last.values())).n_masks / n_masks
-    index, targets = torch.arange(len(inputs)), torch.from_numpy(work.images.targets[work.group(group)])
+    index, targets = torch.arange(len(inputs)), torch.from_numpy(job.images.targets[job.group(group)])
     scores = torch.cat([state.scores.cpu()[index, :, targets] for state in last.values()])  # (models * images, masks)
-    parts = [estimate(masks, part, chosen["estimator"]).halves for part in scores.split(_TARGETS)]
+    parts = [estimate(masks, part, settings["estimator"]).halves for part in scores.split(_TARGETS)]
     halves = torch.cat(parts, dim=1)  # (2, models * images, H, W)
     yield halves.unflatten(1, (len(models), len(inputs))).permute(1, 2, 0, 3, 4)
 
 
 def _by_captum(
-    work: StudyJob, group: int, models: Mapping[str, nn.Module], inputs: Tensor, baselines: Tensor
+    job: StudyJob, group: int, models: Mapping[str, nn.Module], inputs: Tensor, baselines: Tensor
 ) -> Iterator[float | Tensor]:
-    found = []
-    for number, model in enumerate(models.values()):
-        for image, target in enumerate(work.images.targets[work.group(group)].tolist()):
-            one, base = inputs[image : image + 1], baselines[image : image + 1]
-            made = attribute(work.method, model, one, base, target, work.settings)
-            found.append(torch.as_tensor(made.halves).cpu().float())
-        yield (number + 1) / len(models)
-    yield torch.stack(found).unflatten(0, (len(models), len(inputs)))
+    halves = []
+    for index, model in enumerate(models.values()):
+        for position, target in enumerate(job.images.targets[job.group(group)].tolist()):
+            image, baseline = inputs[position : position + 1], baselines[position : position + 1]
+            attribution = attribute(job.method, model, image, baseline, target, job.settings)
+            halves.append(torch.as_tensor(attribution.halves).cpu().float())
+        yield (index + 1) / len(models)
+    yield torch.stack(halves).unflatten(0, (len(models), len(inputs)))
 
 
 def group_seed(seed: int, group: int) -> int:
-    """Of the masks of a group: independent of every other group's."""
+    """Seed of a group's masks, independent of every other group's."""
     return int(np.random.SeedSequence([seed, group]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _baseline(work: StudyJob, number: int) -> Tensor:
-    what, seed = work.settings.get("baseline", "black"), work.settings.get("seed", 0)
-    return work.experiment.baseline(what, as_picture(work.pixels[number]), seed)
+def _baseline(job: StudyJob, number: int) -> Tensor:
+    baseline, seed = job.settings.get("baseline", "black"), job.settings.get("seed", 0)
+    return job.experiment.baseline(baseline, as_picture(job.pixels[number]), seed)
 
 
-_kept: dict[tuple[str, torch.device], dict[str, nn.Module]] = {}  # of one study, so that a group does not build them
+# The models of the last study, so that they are not built again for each group.
+_models_of_study: dict[tuple[str, torch.device], dict[str, nn.Module]] = {}
 
 
-def _built(work: StudyJob, device: torch.device) -> dict[str, nn.Module]:
-    key = (work.identity, device)
-    if key not in _kept:
-        _kept.clear()
-        classes = len(work.experiment.classes)
-        _kept[key] = {one.key: one.build(work.experiment.input, classes).to(device) for one in work.models}
-    return _kept[key]
+def _build_models(job: StudyJob, device: torch.device) -> dict[str, nn.Module]:
+    key = (job.identity, device)
+    if key not in _models_of_study:
+        _models_of_study.clear()
+        classes = len(job.experiment.classes)
+        _models_of_study[key] = {
+            model.key: model.build(job.experiment.input, classes).to(device) for model in job.models
+        }
+    return _models_of_study[key]
 
 
 def peak_memory() -> float:
@@ -240,28 +243,28 @@ class MapStore:
     """The maps of a study, read image by image.
 
     Args:
-        store: Of its files.
-        keys: Of its models, in their order.
+        store: Store of the study's files.
+        keys: Keys of its models, in their order.
         samples: Numbers of its images, in their order.
         bounds: As in :class:`StudyJob`.
     """
 
     def __init__(self, store: Store, keys: Sequence[str], samples: Sequence[int], bounds: Sequence[int]):
         self._store, self._keys, self._bounds = store, tuple(keys), np.asarray(bounds)
-        self._places = {int(sample): place for place, sample in enumerate(samples)}
+        self._positions = {int(sample): position for position, sample in enumerate(samples)}
 
     def halves(self, sample: int) -> dict[str, np.ndarray]:
         """Model -> float32 (2, H, W) of one image of the study.
 
         Raises:
-            KdvizError: The image is not in the study, or its maps are not there.
+            KdvizError: The image is not in the study, or its maps are missing.
         """
-        if sample not in self._places:
+        if sample not in self._positions:
             raise KdvizError(f"The image {sample} is not in this study.")
-        place = self._places[sample]
-        group = int(np.searchsorted(self._bounds, place, side="right")) - 1
-        found = read_maps(self._store, group)
-        if found is None:
+        position = self._positions[sample]
+        group = int(np.searchsorted(self._bounds, position, side="right")) - 1
+        maps = read_maps(self._store, group)
+        if maps is None:
             raise KdvizError(f"'{maps_name(group)}' is missing from '{self._store.url}'; run the study again.")
-        image = place - int(self._bounds[group])
-        return {key: found.halves[number, image] for number, key in enumerate(self._keys)}
+        image = position - int(self._bounds[group])
+        return {key: maps.halves[index, image] for index, key in enumerate(self._keys)}

@@ -1,4 +1,4 @@
-"""The models of a study, as data that can be sent anywhere; and the teacher with its weights shuffled."""
+"""The models of an attention study, as data that can be sent to any machine; and teachers with shuffled weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from kdviz.core.errors import ExperimentError
+from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.distill import TrainingConfig
 from kdviz.distill.storage.run_files import read_weights, weights_of
@@ -32,7 +33,7 @@ SHUFFLED = "shuffled"
 
 @dataclass(frozen=True)
 class Own:
-    """What a network takes and gives: see :class:`kdviz.experiment.Run`."""
+    """The input that a network takes and the logits that it returns; see :class:`kdviz.experiment.Run`."""
 
     spec: InputSpec
     logits: int
@@ -48,12 +49,12 @@ class StudyModel:
         key: Its name in the study, ``T = 4, seed 1``.
         role: ``teacher``, ``kd_student``, ``student`` (alone), ``second`` (another student alone, which takes the KD
             student's place) or ``shuffled`` (a teacher with shuffled weights).
-        network: By name.
-        content: Its weights, safetensors.
-        teacher: Of a student, and of a shuffled teacher: the key of the teacher that it is compared with.
-        study: ``models``, or one of ``STUDIES`` whose value made it.
-        value: Of that study.
-        seed: Of the training, or of the shuffling.
+        network: Name of the network.
+        content: Its weights, as safetensors.
+        teacher: For a student or a shuffled teacher: the key of the teacher that it is compared with.
+        study: ``models``, or the name in ``STUDIES`` of the sweep that trained it.
+        value: The sweep's value with which it was trained.
+        seed: Seed of the training, or of the shuffling.
         own: The network's own input and logits, where they are not the study's.
     """
 
@@ -88,23 +89,23 @@ class StudyModel:
 
     @property
     def identity(self) -> str:
-        """A hash of what decides its maps, and of which part it has in the study."""
-        about = [self.key, self.role, self.network, self.teacher, self.study, self.value, self.seed]
-        about += [] if self.own is None else [repr(self.own)]
-        return hashlib.sha256(json.dumps(about).encode() + hashlib.sha256(self.content).digest()).hexdigest()
+        """A hash of everything that its maps depend on, and of its role in the study."""
+        parts = [self.key, self.role, self.network, self.teacher, self.study, self.value, self.seed]
+        parts += [] if self.own is None else [repr(self.own)]
+        return hashlib.sha256(json.dumps(parts).encode() + hashlib.sha256(self.content).digest()).hexdigest()
 
 
 def shuffled(network: nn.Module, seed: int) -> nn.Module:
     """The network with the entries of each weight and bias in random order (Adebayo et al., 2018, section 4).
 
-    Sizes and distributions of the weights stay, what was learned goes: maps that look the same afterwards do not
-    depend on it. Statistics of normalising layers stay.
+    Sizes and distributions of the weights stay while what was learned is lost: maps that look the same afterwards do
+    not depend on it. The statistics of normalisation layers stay.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weights in network.parameters():
-            mixed = weights.flatten()[torch.randperm(weights.numel(), generator=generator)]
-            weights.copy_(mixed.view_as(weights))
+            permuted = weights.flatten()[torch.randperm(weights.numel(), generator=generator)]
+            weights.copy_(permuted.view_as(weights))
     return network
 
 
@@ -114,22 +115,25 @@ def own_models(experiment: Experiment) -> list[StudyModel]:
     Raises:
         ExperimentError: The teacher or the KD student is missing, or a model is not stored.
     """
-    roles = ["kd_student", *(["student"] if "student" in experiment.models or not experiment.is_imported else [])]
-    students = [_own(experiment, role, role, "teacher") for role in roles]
-    return [_own(experiment, "teacher", "teacher", ""), *students]
+    roles = [
+        Role.KD_STUDENT,
+        *([Role.STUDENT] if Role.STUDENT in experiment.models or not experiment.is_imported else []),
+    ]
+    students = [_own_model(experiment, role, role, Role.TEACHER) for role in roles]
+    return [_own_model(experiment, Role.TEACHER, Role.TEACHER, ""), *students]
 
 
-def _own(experiment: Experiment, role: str, key: str, teacher: str) -> StudyModel:
+def _own_model(experiment: Experiment, role: str, key: str, teacher: str) -> StudyModel:
     run = experiment.models.get(role)
     if run is None or not run.weights.endswith((".safetensors", ".onnx") if experiment.is_imported else ".safetensors"):
         raise ExperimentError(f"'{experiment.folder}' has no {role} with weights, which a study of attention needs.")
     content = (experiment.folder / run.weights).read_bytes()
-    value = run.training.get("temperature") if role == "kd_student" else None
-    seed = None if role == "teacher" else int(run.training.get("seed", 0))
-    own = None
+    value = run.training.get("temperature") if role == Role.KD_STUDENT else None
+    seed = None if role == Role.TEACHER else int(run.training.get("seed", 0))
+    model_input = None
     if run.is_adapted or run.settings:
-        own = Own(run.spec, run.n_classes, run.class_order, tuple(sorted(run.settings.items())))
-    return StudyModel(key, role, run.network, content, teacher, OWN, value, seed, own)
+        model_input = Own(run.spec, run.n_classes, run.class_order, tuple(sorted(run.settings.items())))
+    return StudyModel(key, role, run.network, content, teacher, OWN, value, seed, model_input)
 
 
 def sweep_for(
@@ -141,11 +145,11 @@ def sweep_for(
     config: TrainingConfig,
     results: str | Path | None = None,
 ) -> Sweep:
-    """The sweep whose students a study looks at; without values, those that its table has, or the usual ones."""
+    """The sweep whose students are studied; without ``values`` those that its table has, or the default ones."""
     kind = STUDIES[study]
     if values is None and experiment.has_table(kind.table):
         rows = experiment.table(kind.table).select(["role", kind.column]).to_pylist()
-        values = sorted({row[kind.column] for row in rows if row["role"] == "kd_student"})
+        values = sorted({row[kind.column] for row in rows if row["role"] == Role.KD_STUDENT})
     return Sweep(experiment, study, splits, values or kind.values, seeds, config, results)
 
 
@@ -153,8 +157,8 @@ def swept_models(sweep: Sweep, second: Sequence[int] = ()) -> list[StudyModel]:
     """Teachers and students of a sweep whose runs are finished; the teachers come first.
 
     Args:
-        sweep: Of temperature, alpha, loss or teacher epochs.
-        second: Seeds of further students alone, which take the KD students' place.
+        sweep: A sweep of temperature, alpha, loss or teacher epochs.
+        second: Seeds of further students alone, which take the place of KD students.
 
     Raises:
         ExperimentError: Its students are heads on features: they have no maps of pictures.
@@ -176,7 +180,7 @@ def _teachers(sweep: Sweep) -> list[StudyModel]:
     return [
         StudyModel(
             _teacher_key(value, run.config.seed),
-            "teacher",
+            Role.TEACHER,
             run.network,
             _weights(sweep, run, value),
             study=sweep.name,
@@ -189,12 +193,12 @@ def _teachers(sweep: Sweep) -> list[StudyModel]:
 
 
 def _teacher_of(experiment: Experiment) -> StudyModel:
-    """The experiment's teacher; one in memory only is a further one, see :mod:`kdviz.studies.attention.teachers`."""
-    run = experiment.runs["teacher"]
+    """The experiment's teacher; one without a weights file is a further one of :mod:`.teachers`."""
+    run = experiment.runs[Role.TEACHER]
     if run.weights:
-        return _own(experiment, "teacher", "teacher", "")
+        return _own_model(experiment, Role.TEACHER, Role.TEACHER, "")
     return StudyModel(
-        further_key(run), "teacher", run.network, weights_of(run.model), study=OWN, seed=int(run.training["seed"])
+        further_key(run), Role.TEACHER, run.network, weights_of(run.model), study=OWN, seed=int(run.training["seed"])
     )
 
 
@@ -210,13 +214,13 @@ def _teacher_key(value: Any, seed: int) -> str:
 def _student(sweep: Sweep, value: Any, run: TrainingRun) -> StudyModel:
     seed, content = run.config.seed, _weights(sweep, run, None)
     if value is None:
-        return StudyModel(f"alone, seed {seed}", "student", run.network, content, "", sweep.name, None, seed)
-    own = sweep.experiment.runs["teacher"]
-    teacher = "teacher" if own.weights else further_key(own)
+        return StudyModel(f"alone, seed {seed}", Role.STUDENT, run.network, content, "", sweep.name, None, seed)
+    own_teacher = sweep.experiment.runs[Role.TEACHER]
+    teacher = Role.TEACHER if own_teacher.weights else further_key(own_teacher)
     if sweep.plan.trains_teachers:
         teacher = _teacher_key(value, seed)
     key = f"{STUDIES[sweep.name].shown(value)}, seed {seed}"
-    return StudyModel(key, "kd_student", run.network, content, teacher, sweep.name, value, seed)
+    return StudyModel(key, Role.KD_STUDENT, run.network, content, teacher, sweep.name, value, seed)
 
 
 def _weights(sweep: Sweep, run: TrainingRun, epoch: int | None) -> bytes:
@@ -224,7 +228,7 @@ def _weights(sweep: Sweep, run: TrainingRun, epoch: int | None) -> bytes:
 
 
 def shuffles(teacher: StudyModel, seeds: Sequence[int]) -> list[StudyModel]:
-    """The teacher with shuffled weights, once for each seed; none of an ONNX file, whose weights stay as they are."""
+    """The teacher with shuffled weights, once for each seed; empty for an ONNX file, which cannot be shuffled."""
     if teacher.network == ONNX:
         return []
     return [

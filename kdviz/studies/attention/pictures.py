@@ -1,4 +1,4 @@
-"""The pictures at the ends of a study's distribution, kept in the experiment, so that its page needs no data set."""
+"""The pictures with the extreme differences of a study, kept in the experiment: its page needs no data set."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class StudiedPictures:
     """Pictures of samples of one split, in the order of their numbers.
 
     Attributes:
-        split: Its name.
-        numbers, labels: int64 (N,).
-        files: PNG bytes of each.
+        split: Name of the split.
+        numbers, labels: int64 (N,), numbers in the split and classes.
+        files: Each picture as PNG.
     """
 
     split: str
@@ -40,25 +40,25 @@ class StudiedPictures:
     def __len__(self) -> int:
         return len(self.files)
 
-    def picture(self, place: int) -> Image.Image:
-        with Image.open(io.BytesIO(self.files[place])) as opened:
-            opened.load()
-            return opened
+    def picture(self, position: int) -> Image.Image:
+        with Image.open(io.BytesIO(self.files[position])) as image:
+            image.load()
+            return image
 
 
 def write_pictures(experiment: Experiment, samples: LabelledImages, count: int = _AT_EACH_END) -> int:
-    """Keep the pictures at both ends of every study by every measure; returns how many.
+    """Store the pictures at both ends of every study's distribution, by every measure; returns their number.
 
     Args:
-        experiment: Has the studies.
-        samples: The split that they are of.
-        count: At each end.
+        experiment: The experiment with the studies.
+        samples: The split that was studied.
+        count: Number of pictures at each end.
     """
     numbers: set[int] = set()
     for study in studies_of(experiment):
         for measure in measures:
             for end in read_attention(experiment, study, measure).extremes(count):
-                numbers |= {one.sample for one in end}
+                numbers |= {extreme.sample for extreme in end}
     rows = [
         {
             "split": samples.split,
@@ -73,10 +73,10 @@ def write_pictures(experiment: Experiment, samples: LabelledImages, count: int =
 
 
 def read_pictures(experiment: Experiment) -> StudiedPictures | None:
-    """What is kept; None: nothing.
+    """The stored pictures; None: there are none.
 
     Raises:
-        ExperimentError: The table is not one of these.
+        ExperimentError: The table is damaged.
     """
     if not experiment.has_table(NAME):
         return None

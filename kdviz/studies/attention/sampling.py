@@ -1,4 +1,4 @@
-"""Which images a study looks at: stratified by class and by who is right, with the weights that undo it."""
+"""The images of a study: stratified by class and by which models are right, with weights that undo the strata."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class StratifiedSample:
     """The images of a study, in random order.
 
     Attributes:
-        samples: int64 (n,), numbers in the split.
-        weights: float64 (n,), how many images of the split each stands for: a weighted mean is the split's.
-        who: Of each, the models that are right, as ``teacher+student``; ``none``.
+        samples: int64 (n,), numbers of the images in the split.
+        weights: float64 (n,), how many images of the split each stands for: a weighted mean estimates the split's.
+        who: For each image, the roles that are right, as ``teacher+student``, or ``none``.
     """
 
     samples: np.ndarray
@@ -30,14 +30,16 @@ class StratifiedSample:
 def stratified_sample(
     labels: np.ndarray, right: Mapping[str, np.ndarray], count: int, seed: int = 0
 ) -> StratifiedSample:
-    """Choose ``count`` images: those that a model gets wrong as completely as half of the places allow, the others
-    evenly over the classes; within a stratum (class, and who is right) at random.
+    """Choose ``count`` images at random within strata, which are a class and a set of roles that are right.
+
+    Samples that some model gets wrong are taken first, up to half of the images; the others fill the rest. Both are
+    spread evenly over their strata.
 
     Args:
-        labels: int (N,).
-        right: Role -> bool (N,), who is right where.
-        count: At most N are chosen.
-        seed: Of the choice and the order.
+        labels: int (N,), ground truth.
+        right: Role -> bool (N,), where it is right.
+        count: Number of images; at most N are chosen.
+        seed: Seed of the choice and of the order.
 
     Raises:
         SettingError: Fewer than two images.
@@ -45,16 +47,16 @@ def stratified_sample(
     if min(count, len(labels)) < 2:
         raise SettingError(f"A study needs at least two images, got {min(count, len(labels))}.")
     generator = np.random.default_rng([seed, 1])
-    who = np.array(["+".join(role for role in right if right[role][one]) or "none" for one in range(len(labels))])
+    who = np.array(["+".join(role for role in right if right[role][sample]) or "none" for sample in range(len(labels))])
     rare = ~np.logical_and.reduce(list(right.values())) if right else np.zeros(len(labels), bool)
-    places = min(count, len(labels))
-    first = min(int(rare.sum()), max(int(_RARE_SHARE * places), places - int((~rare).sum())))
-    taken = [
+    total = min(count, len(labels))
+    first = min(int(rare.sum()), max(int(_RARE_SHARE * total), total - int((~rare).sum())))
+    strata = [
         *_from_strata(labels, who, rare, first, generator),
-        *_from_strata(labels, who, ~rare, places - first, generator),
+        *_from_strata(labels, who, ~rare, total - first, generator),
     ]
-    samples = np.concatenate([one for one, _ in taken])
-    weights = np.concatenate([np.full(len(one), size / len(one)) for one, size in taken])
+    samples = np.concatenate([chosen for chosen, _ in strata])
+    weights = np.concatenate([np.full(len(chosen), size / len(chosen)) for chosen, size in strata])
     order = generator.permutation(len(samples))
     samples = samples[order]
     return StratifiedSample(samples, weights[order], tuple(who[samples].tolist()))
@@ -63,34 +65,34 @@ def stratified_sample(
 def _from_strata(
     labels: np.ndarray, who: np.ndarray, among: np.ndarray, count: int, generator: np.random.Generator
 ) -> list[tuple[np.ndarray, float]]:
-    """(chosen samples, size of the stratum) of every stratum that has any; as equal numbers as the sizes allow.
+    """(chosen samples, size of the stratum) of every stratum that is drawn from, as evenly as the sizes allow.
 
-    A stratum too small for its place gives all it has. One that none is taken from is joined to the others of its
-    kind, so that the weights still add up: that only happens when there are more strata than places.
+    A stratum smaller than its part gives all its samples. Strata that nothing is drawn from, when there are more
+    strata than images to draw, add their size to the others of their kind, so that the weights still add up.
     """
-    keys = sorted({(int(labels[one]), str(who[one])) for one in np.flatnonzero(among)})
+    keys = sorted({(int(labels[sample]), str(who[sample])) for sample in np.flatnonzero(among)})
     members = [np.flatnonzero(among & (labels == label) & (who == name)) for label, name in keys]
-    numbers = _even([len(one) for one in members], count)
-    left_out = sum(len(one) for one, number in zip(members, numbers, strict=True) if not number)
-    kept = sum(len(one) for one, number in zip(members, numbers, strict=True) if number)
-    scale = 1 + left_out / kept if kept else 1.0
+    numbers = _even_numbers([len(stratum) for stratum in members], count)
+    not_drawn = sum(len(stratum) for stratum, number in zip(members, numbers, strict=True) if not number)
+    drawn = sum(len(stratum) for stratum, number in zip(members, numbers, strict=True) if number)
+    scale = 1 + not_drawn / drawn if drawn else 1.0
     return [
-        (generator.permutation(one)[:number], len(one) * scale)
-        for one, number in zip(members, numbers, strict=True)
+        (generator.permutation(stratum)[:number], len(stratum) * scale)
+        for stratum, number in zip(members, numbers, strict=True)
         if number
     ]
 
 
-def _even(sizes: list[int], count: int) -> list[int]:
-    """``count`` places over strata of these sizes, as evenly as they allow."""
+def _even_numbers(sizes: list[int], count: int) -> list[int]:
+    """How many to draw from strata of these sizes, ``count`` in all, as evenly as they allow."""
     numbers = [0] * len(sizes)
     while count > 0:
-        open_ones = [place for place, size in enumerate(sizes) if numbers[place] < size]
-        if not open_ones:
+        open_strata = [index for index, size in enumerate(sizes) if numbers[index] < size]
+        if not open_strata:
             break
-        each = max(1, count // len(open_ones))
-        for place in open_ones:
-            more = min(each, sizes[place] - numbers[place], count)
-            numbers[place] += more
-            count -= more
+        each = max(1, count // len(open_strata))
+        for index in open_strata:
+            added = min(each, sizes[index] - numbers[index], count)
+            numbers[index] += added
+            count -= added
     return numbers

@@ -1,7 +1,7 @@
-"""Further teachers of a study of attention, so that what it says is not about one teacher.
+"""Further teachers of an attention study, so that its results are not about a single teacher.
 
-Each is trained as the experiment's own one was, from another seed, and has students of its own seeds: seeds are nested
-in teachers, so that the spread between teachers holds that of their students' seeds, too.
+Each is trained as the experiment's own teacher was, from another seed, and has students of its own seeds: seeds are
+nested in teachers, so that the spread between teachers includes that of their students' seeds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from kdviz.core.errors import SettingError
 from kdviz.core.jobs import run_local
+from kdviz.core.vocabulary import Role
 from kdviz.distill import Stage
 from kdviz.distill.runs import work
 from kdviz.distill.storage.run_files import is_finished, read_weights, weights_of
@@ -22,7 +23,7 @@ from kdviz.studies.sweep.runner import Sweep
 
 
 def teacher_runs(sweep: Sweep, count: int) -> list[TrainingRun]:
-    """The trainings of so many teachers beside the experiment's own one, from the seeds after its.
+    """The trainings of ``count`` teachers beside the experiment's own, with the seeds that follow its seed.
 
     Raises:
         SettingError: The study varies its teachers already.
@@ -30,7 +31,7 @@ def teacher_runs(sweep: Sweep, count: int) -> list[TrainingRun]:
     """
     if count and sweep.plan.trains_teachers:
         raise SettingError("A study of the teachers' epochs trains a teacher a seed already; leave --teachers away.")
-    first = int(sweep.experiment.runs["teacher"].training.get("seed", 0)) + 1
+    first = int(sweep.experiment.runs[Role.TEACHER].training.get("seed", 0)) + 1
     return [sweep.plan.further_teacher(seed) for seed in range(first, first + count)]
 
 
@@ -41,18 +42,18 @@ def train_teachers(
     *,
     threads: int = 0,
 ) -> Iterator[Stage]:
-    """Do those that are left; one that was interrupted goes on.
+    """Train the teachers that are not finished; an interrupted training continues.
 
     Args:
-        sweep: Of the experiment.
+        sweep: The sweep of the experiment.
         runs: From :func:`teacher_runs`.
         engine, threads: As in :meth:`kdviz.studies.sweep.runner.Sweep.run`.
     """
-    left = [run for run in runs if not is_finished(sweep.store, run)]
+    remaining = [run for run in runs if not is_finished(sweep.store, run)]
     shared = (sweep.material.teacher_splits, sweep.store.url, sweep.config.device, threads)
     done = 0
-    for number, progress in engine(work, left, shared):
-        yield Stage(f"teacher, seed {left[number].config.seed}", done + 1, len(left), progress)
+    for index, progress in engine(work, remaining, shared):
+        yield Stage(f"teacher, seed {remaining[index].config.seed}", done + 1, len(remaining), progress)
         done += progress is None
 
 
@@ -60,41 +61,41 @@ def sweep_of_teacher(sweep: Sweep, run: TrainingRun, seeds: Sequence[int]) -> Sw
     """The same sweep with a further teacher, whose training is finished, in the place of the experiment's.
 
     Args:
-        sweep: Of the experiment.
+        sweep: The sweep of the experiment.
         run: The teacher's training.
-        seeds: Of its students.
+        seeds: Seeds of its students.
     """
     network = read_weights(sweep.store, run, len(sweep.experiment.classes))
-    own = sweep.experiment.runs["teacher"]
+    own_teacher = sweep.experiment.runs[Role.TEACHER]
     teacher = Run(
-        "teacher",
-        own.network,
+        Role.TEACHER,
+        own_teacher.network,
         "",
         hashlib.sha256(weights_of(network)).hexdigest(),
         run.config.to_json(),
         {},
-        own.folder,
-        own.spec,
-        own.n_classes,
+        own_teacher.folder,
+        own_teacher.spec,
+        own_teacher.n_classes,
     )
     teacher.unadapted = teacher.model = network
-    experiment = replace(sweep.experiment, runs={**sweep.experiment.runs, "teacher": teacher})
+    experiment = replace(sweep.experiment, runs={**sweep.experiment.runs, Role.TEACHER: teacher})
     return Sweep(
         experiment, sweep.name, sweep.splits, sweep.values, seeds, sweep.config, sweep.store.url, weights_only=True
     )
 
 
-def seeds_of_teacher(seeds: Sequence[int], place: int) -> list[int]:
+def seeds_of_teacher(seeds: Sequence[int], index: int) -> list[int]:
     """The seeds of one teacher's students: those given for the first, and as many new ones for each further one.
 
-    >>> [seeds_of_teacher([0, 1, 2], place) for place in range(3)]
+    >>> [seeds_of_teacher([0, 1, 2], index) for index in range(3)]
     [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
 
     Args:
-        seeds: Of the first teacher's students.
-        place: Which teacher, from 0.
+        seeds: Seeds of the first teacher's students.
+        index: Number of the teacher, from 0.
     """
-    if place == 0:
+    if index == 0:
         return list(seeds)
-    first = max(seeds) + 1 + (place - 1) * len(seeds)
+    first = max(seeds) + 1 + (index - 1) * len(seeds)
     return list(range(first, first + len(seeds)))

@@ -1,4 +1,4 @@
-"""A group of a study as a piece of work: done once, on any machine; its maps first, then its rows, which say so."""
+"""One group of a study as a job, done once on any machine: its maps first, then its rows, which mark it as done."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ _COST = b"kdviz.cost"
 
 
 def rows_name(group: int) -> str:
-    """Of the file with a group's rows; it is written last."""
+    """Name of the file with a group's rows, which is written last."""
     return f"rows-{group:06d}.parquet"
 
 
-def make_group(group: int, work: StudyJob) -> Iterator[float]:
-    """Maps and rows of a group, or what is left of it; yields the share of it that is done."""
-    store = Store(work.store)
+def make_group(group: int, job: StudyJob) -> Iterator[float]:
+    """Make the maps and rows of a group, or what is left of them; yields the share that is done."""
+    store = Store(job.store)
     if store.has(rows_name(group)):
         return
-    if work.threads:
-        torch.set_num_threads(work.threads)
+    if job.threads:
+        torch.set_num_threads(job.threads)
     maps = read_maps(store, group)
     if maps is None:
-        for one in make_maps(work, group):
-            if isinstance(one, GroupMaps):
-                maps = one
+        for result in make_maps(job, group):
+            if isinstance(result, GroupMaps):
+                maps = result
             else:
-                yield one
-        assert maps is not None  # the last that is made
+                yield result
+        assert maps is not None  # it is yielded last
         content = maps.to_bytes()
         store.write(maps_name(group), content)
         maps = GroupMaps.from_bytes(content)  # so that rows are the same when they are made again from the file
-    write_rows(store, group, work, maps)
+    write_rows(store, group, job, maps)
 
 
-def write_rows(store: Store, group: int, work: StudyJob, maps: GroupMaps) -> None:
+def write_rows(store: Store, group: int, job: StudyJob, maps: GroupMaps) -> None:
     """Compare a group's maps and keep the rows, with what the group cost."""
-    images, about = work.images[work.group(group)], {"study": work.study, "split": work.split}
-    table = agreement_rows(maps, work.models, images, about, int(work.settings.get("n_masks", 0)))
+    images, about = job.images[job.group(group)], {"study": job.study, "split": job.split}
+    table = agreement_rows(maps, job.models, images, about, int(job.settings.get("n_masks", 0)))
     cost = {"seconds": maps.seconds, "memory_mb": max(maps.memory, peak_memory())}
     table = table.replace_schema_metadata({_COST: json.dumps(cost)})
     buffer = pa.BufferOutputStream()

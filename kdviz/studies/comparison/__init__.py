@@ -1,1 +1,1 @@
-"""The models of an experiment beside each other: what figures allow to be said."""
+"""Comparisons of an experiment's models, and what their results allow to conclude."""

@@ -1,4 +1,4 @@
-"""What an experiment consists of: each model with its network, size, file, hash, training and metrics, as data."""
+"""The contents of an experiment as data: each model with its network, size, file, hash, training and metrics."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ import torch
 from torch import nn
 
 from kdviz.core.errors import KdvizError, ModelError
+from kdviz.core.vocabulary import Split
 from kdviz.experiment import Experiment, InputSpec, Run
 from kdviz.models.networks import ONNX, build_network, parameter_count
 
 LIBRARIES = ("torchvision", "captum", "timm", "onnxruntime", "streamlit", "plotly", "numpy")
-"""What results may depend on."""
+"""Libraries whose versions results may depend on."""
 
-_IMPORT = "import"  # the key of a run's training under which an import says how the model came
+_IMPORT = "import"  # the key in a run's training under which an import records the model's origin
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """One model.
+    """The description of one model.
 
     Attributes:
         role, network: As in experiment.json.
-        parameters: Trainable and frozen; None where the file alone knows them (ONNX).
-        weights: Name of the file.
-        size: Of the file, in bytes; None when it is gone.
-        sha256: Of the file.
-        training: What experiment.json says of it.
+        parameters: Number of parameters, trainable and frozen; None for an ONNX file, which is not read.
+        weights: Name of the weights file.
+        size: Size of that file in bytes; None when it is missing.
+        sha256: Hash of that file.
+        training: Its training configuration in experiment.json.
         metrics: Split -> name -> number.
         title: What people call it; may be empty.
         spec: The network's own input; None where only the predictions are known.
-        is_adapted: Whether that is made of another picture, or its classes are put into another order.
-        outputs: Of the network; None likewise.
-        class_order: For each class of the experiment the network's output; None: they are the same.
+        is_adapted: Whether that input is converted from the experiment's, or its classes are reordered.
+        outputs: Number of outputs of the network; None likewise.
+        class_order: For each class of the experiment the network's output; None: the order is the same.
         origin: How it was imported: ``file``, ``network_from``, ``input_from``, ``notes``; empty for kdviz's own.
-        parent, made_by: Of which other model it was made, and how; may be empty.
+        parent, made_by: The model that it was made from, and how; may be empty.
     """
 
     role: str
@@ -65,7 +66,7 @@ class ModelCard:
 
 
 def cards(experiment: Experiment) -> list[ModelCard]:
-    """One a run, in the experiment's order. No weights are read."""
+    """A card for each run, in the experiment's order; no weights are read."""
     return [_card(run) for run in experiment.runs.values()]
 
 
@@ -107,17 +108,17 @@ def _parameters(run: Run) -> int | None:
 def outline(
     network: str, spec: InputSpec, classes: int, settings: Mapping[str, Any] = MappingProxyType({})
 ) -> nn.Module:
-    """A network without numbers: names and shapes of its tensors, which take no memory however large it says it is.
+    """Build a network on torch's meta device: names and shapes of its tensors, which take no memory.
 
     Args:
-        network: Its name.
+        network: Name of the network.
         spec: Its input.
-        classes: Its logits.
-        settings: What it is built with besides: see :func:`kdviz.models.networks.build_network`.
+        classes: Number of its logits.
+        settings: Further settings; see :func:`kdviz.models.networks.build_network`.
 
     Raises:
         UnknownNameError, SettingError: See :func:`kdviz.models.networks.build_network`.
-        ModelError: It cannot be built without its numbers.
+        ModelError: It cannot be built on the meta device.
     """
     try:
         with torch.device("meta"):
@@ -128,31 +129,31 @@ def outline(
         if network.startswith("torchvision/regnet"):
             return build_network(network, classes=classes, channels=spec.channels, size=spec.size, settings=settings)
         raise ModelError(f"The size of a '{network}' cannot be found out without building it.") from error
-    except Exception as error:  # a network says in its own way that it does not take such an input
+    except Exception as error:  # each network has its own error for an input that it does not take
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(f"A '{network}' cannot be built for this experiment's input: {reason}") from error
 
 
 def versions() -> dict[str, str]:
-    """Python's and that of each library that is here."""
+    """Versions of kdviz, Python and each installed library."""
     import kdviz
 
-    found = {"kdviz": kdviz.__version__, "python": platform.python_version(), "torch": torch.__version__}
+    installed = {"kdviz": kdviz.__version__, "python": platform.python_version(), "torch": torch.__version__}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @dataclass(frozen=True)
 class Glance:
-    """What a list says of an experiment.
+    """The line of an experiment in a list.
 
     Attributes:
-        classes: How many.
-        accuracies: Role -> accuracy on the test split, else on another one; None when it was not evaluated.
+        classes: Number of classes.
+        accuracies: Role -> accuracy on the test split, or else on another one; None when it was not evaluated.
     """
 
     classes: int
@@ -160,22 +161,22 @@ class Glance:
 
 
 def glance(folder: Path) -> Glance | None:
-    """An experiment as its experiment.json says it, which is not checked; None when that cannot be read."""
+    """Read an experiment's line from its experiment.json, without validating it; None when it cannot be read."""
     try:
-        said = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
-        runs = {str(run["role"]): _accuracy(run.get("metrics", {})) for run in said["runs"]}
-        return Glance(len(said["classes"]), runs)
+        document = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
+        runs = {str(run["role"]): _accuracy(run.get("metrics", {})) for run in document["runs"]}
+        return Glance(len(document["classes"]), runs)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def _accuracy(metrics: Mapping[str, Mapping[str, float]]) -> float | None:
-    split = next((one for one in ("test", *metrics) if "accuracy" in metrics.get(one, {})), None)
+    split = next((split for split in (Split.TEST, *metrics) if "accuracy" in metrics.get(split, {})), None)
     return None if split is None else float(metrics[split]["accuracy"])
 
 
 def metrics_rows(experiment: Experiment) -> list[dict[str, Any]]:
-    """Tidy: one row a run and split, with every metric that any of them has; None where one lacks it."""
+    """Metrics, tidy: one row a run and split, with every metric that any of them has; None where one lacks it."""
     names = _names(numbers for run in experiment.runs.values() for numbers in run.metrics.values())
     return [
         {"role": run.role, "split": split, **{name: numbers.get(name) for name in names}}
@@ -185,7 +186,7 @@ def metrics_rows(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def table(experiment: Experiment) -> pa.Table:
-    """One row a run: file, hash, size, every setting as ``training.NAME`` and every metric as ``SPLIT.NAME``."""
+    """A table of the runs: file, hash, size, every setting as ``training.NAME``, every metric as ``SPLIT.NAME``."""
     rows = []
     for card in cards(experiment):
         row: dict[str, Any] = {
@@ -204,15 +205,15 @@ def table(experiment: Experiment) -> pa.Table:
 
 
 def document(experiment: Experiment, device: str) -> dict[str, Any]:
-    """Everything, for a reviewer: the experiment as experiment.json says it, sizes, versions and the device."""
-    said = experiment.to_json()
+    """Everything, for a reviewer: the contents of experiment.json, sizes, versions and the device."""
+    contents = experiment.to_json()
     sizes = {card.role: {"parameters": card.parameters, "bytes": card.size} for card in cards(experiment)}
-    runs = [{**run, **sizes[run["role"]]} for run in said["runs"]]
-    return {"name": experiment.name, **said, "runs": runs, "versions": versions(), "device": device}
+    runs = [{**run, **sizes[run["role"]]} for run in contents["runs"]]
+    return {"name": experiment.name, **contents, "runs": runs, "versions": versions(), "device": device}
 
 
 def _names(mappings: Any) -> list[str]:
-    """All keys, in the order in which they first come."""
+    """All keys, in the order in which they first occur."""
     return list(dict.fromkeys(name for mapping in mappings for name in mapping))
 
 

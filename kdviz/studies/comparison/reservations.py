@@ -1,33 +1,34 @@
-"""What takes the ground from a verdict, or limits it: models that are right by chance, classes never predicted."""
+"""What rules out a verdict or limits it: models whose accuracy is at chance, and classes never predicted."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kdviz.compress.cost import wilson
 from kdviz.core.language import _, listed, number, percent, plural
+from kdviz.core.vocabulary import Role
 from kdviz.studies.predictions.mistakes import Predictions
 
 CHANCE, NEVER = "chance", "never"
-_SHOWN = 3  # names of classes in a sentence
+_SHOWN = 3  # names of classes that a sentence lists
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """One, about one model.
+    """A reservation about one model.
 
     Attributes:
         kind: ``chance``: its accuracy is not above chance beyond its 95 % interval. ``never``: it never predicts some
             classes.
-        role: Whose.
-        accuracy, chance: Shares.
-        low: Of the accuracy's interval.
-        samples: How many.
-        classes: Names of those that are never predicted.
+        role: Role of the model.
+        accuracy, chance: Its accuracy, and that of a model that learned nothing, as shares.
+        low: Lower end of the accuracy's 95 % interval.
+        samples: Number of samples.
+        classes: Names of the classes that are never predicted.
     """
 
     kind: str
@@ -40,7 +41,7 @@ class Reservation:
 
     @property
     def sentence(self) -> str:
-        """In the reader's language."""
+        """The reservation in the reader's language."""
         if self.kind == CHANCE:
             return _CHANCES.get(self.role, _any_chance)(
                 accuracy=percent(self.accuracy, 1),
@@ -54,21 +55,21 @@ class Reservation:
         return _NEVERS.get(self.role, _any_never)(names=names, model=self.role)
 
 
-_CHANCES = {
-    "teacher": lambda **values: _(
+_CHANCES: Mapping[str, Callable[..., str]] = {
+    Role.TEACHER: lambda **values: _(
         "The teacher is right on {accuracy} of {samples}, which is not above chance ({chance}).", **values
     ),
-    "kd_student": lambda **values: _(
+    Role.KD_STUDENT: lambda **values: _(
         "The KD student is right on {accuracy} of {samples}, which is not above chance ({chance}).", **values
     ),
-    "student": lambda **values: _(
+    Role.STUDENT: lambda **values: _(
         "The student alone is right on {accuracy} of {samples}, which is not above chance ({chance}).", **values
     ),
 }
-_NEVERS = {
-    "teacher": lambda **values: _("The teacher never predicts {names}.", **values),
-    "kd_student": lambda **values: _("The KD student never predicts {names}.", **values),
-    "student": lambda **values: _("The student alone never predicts {names}.", **values),
+_NEVERS: Mapping[str, Callable[..., str]] = {
+    Role.TEACHER: lambda **values: _("The teacher never predicts {names}.", **values),
+    Role.KD_STUDENT: lambda **values: _("The KD student never predicts {names}.", **values),
+    Role.STUDENT: lambda **values: _("The student alone never predicts {names}.", **values),
 }
 
 
@@ -80,20 +81,23 @@ def _any_never(**values: str) -> str:
     return _("{model} never predicts {names}.", **values)
 
 
-def reservations(said: Predictions, classes: Sequence[str]) -> list[Reservation]:
-    """Of every model, in the order of the predictions; those about chance first.
+def reservations(predictions: Predictions, classes: Sequence[str]) -> list[Reservation]:
+    """The reservations about all models, in the order of the predictions; those about chance come first.
 
-    Chance is what a model reaches that has learned nothing from a picture: 1 / classes, or the share of the largest
-    class, which one reaches that always says it. A class counts as never predicted when it has so many samples that a
-    model of this accuracy would miss all of them less often than once in 20 / classes times: with few samples of a
-    class it says nothing that none was recognised.
+    Chance is the accuracy of a model that has learned nothing from a picture: 1 / classes, or the share of the largest
+    class, which a model reaches that always predicts it. A class counts as never predicted when it has so many samples
+    that a model of this accuracy would miss all of them with a probability below 0.05 / classes: with few samples of a
+    class it means nothing that none was recognised.
     """
-    if not len(said.labels) or not said.labelled:
+    if not len(predictions.labels) or not predictions.labelled:
         return []
-    every = [_standing(said, role, classes) for role in said.predicted]
-    chance = [one for one in every if one.low <= one.chance]
-    never = [replace(one, kind=NEVER, classes=_never(said, one, classes)) for one in every]
-    return chance + [one for one in never if one.classes]
+    at_chance = [_beside_chance(predictions, role, classes) for role in predictions.predicted]
+    chance = [reservation for reservation in at_chance if reservation.low <= reservation.chance]
+    never = [
+        replace(reservation, kind=NEVER, classes=_never_predicted(predictions, reservation, classes))
+        for reservation in at_chance
+    ]
+    return chance + [reservation for reservation in never if reservation.classes]
 
 
 def chance_of(labels: np.ndarray, classes: int) -> float:
@@ -101,15 +105,22 @@ def chance_of(labels: np.ndarray, classes: int) -> float:
     return max(1 / classes, float(np.bincount(labels).max() / len(labels))) if len(labels) else math.nan
 
 
-def _standing(said: Predictions, role: str, classes: Sequence[str]) -> Reservation:
-    """A model beside chance."""
-    count, accuracy = len(said.labels), float(said.right(role).mean())
-    chance = chance_of(said.labels, len(classes))
+def _beside_chance(predictions: Predictions, role: str, classes: Sequence[str]) -> Reservation:
+    """A model's accuracy compared with chance."""
+    count, accuracy = len(predictions.labels), float(predictions.right(role).mean())
+    chance = chance_of(predictions.labels, len(classes))
     return Reservation(CHANCE, role, accuracy, wilson(accuracy, count)[0], chance, count)
 
 
-def _never(said: Predictions, one: Reservation, classes: Sequence[str]) -> tuple[str, ...]:
-    """Names of the classes that a model never predicts, and should have."""
-    held, spoken = (np.bincount(values, minlength=len(classes)) for values in (said.labels, said.predicted[one.role]))
-    missed = (held > 0) & (spoken[: len(held)] == 0) & ((1 - one.accuracy) ** held < 0.05 / len(classes))
-    return tuple(classes[int(place)] for place in np.flatnonzero(missed))
+def _never_predicted(predictions: Predictions, reservation: Reservation, classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of the classes that a model never predicts although it should."""
+    occurring, predicted = (
+        np.bincount(values, minlength=len(classes))
+        for values in (predictions.labels, predictions.predicted[reservation.role])
+    )
+    missed = (
+        (occurring > 0)
+        & (predicted[: len(occurring)] == 0)
+        & ((1 - reservation.accuracy) ** occurring < 0.05 / len(classes))
+    )
+    return tuple(classes[int(index)] for index in np.flatnonzero(missed))

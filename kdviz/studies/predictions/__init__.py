@@ -1,1 +1,1 @@
-"""What models say of the samples of a split: accuracy, mistakes, examples."""
+"""What models predict for the samples of a split: accuracy, mistakes, examples."""

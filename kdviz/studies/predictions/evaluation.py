@@ -13,6 +13,7 @@ from torch import Tensor
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import DatasetError
 from kdviz.core.files import rows_where
+from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, normalisation_doubt, of_predictions, remember, weighed
 from kdviz.data.doubts.answers import TRIED
@@ -26,13 +27,13 @@ from kdviz.models.inputs import AdaptedNetwork
 def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "auto") -> Iterator[str]:
     """Predict ``samples`` with every model; yield each role when it is done; then write tables, metrics and doubts.
 
-    What looks wrong is kept in the runs' records, where :func:`kdviz.data.doubts.known` finds it. The rows of this
-    split in predictions.parquet are replaced, those of other splits stay, and so do those of runs without a model that
-    are of the same samples.
+    Doubts are kept in the runs' records, where :func:`kdviz.data.doubts.known` finds them. The rows of this split in
+    predictions.parquet are replaced; those of other splits stay, and so do those of runs without a model on the same
+    samples.
 
     Args:
-        experiment: Whose models.
-        samples: With labels, or with -1 for all of them: then there are no accuracies.
+        experiment: The experiment with the models.
+        samples: Samples with labels, or with -1 for all of them: then there are no accuracies.
         device: A torch device, or ``auto``.
 
     Raises:
@@ -47,99 +48,104 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
         model = run.on(choose_device(device))
         logits[role] = predict_logits(model, samples, experiment.input.normalise, device=device)
         yield role
-    logits |= given_logits(experiment, samples.split, samples.labels)
+    logits |= logits_without_model(experiment, samples.split, samples.labels)
     labelled = bool((samples.labels >= 0).all())
     doubts = _doubts(experiment, samples, logits, device) if labelled else []
-    record(experiment, samples.split, samples.labels, logits)
+    record_predictions(experiment, samples.split, samples.labels, logits)
     remember(experiment.runs, doubts, samples.split, samples.doubts)
     experiment.save()
 
 
-def record(experiment: Experiment, split: str, labels: Tensor, logits: Mapping[str, Tensor]) -> None:
-    """Put the metrics of a split into the runs, and its predictions into the table; the experiment is not saved.
+def record_predictions(experiment: Experiment, split: str, labels: Tensor, logits: Mapping[str, Tensor]) -> None:
+    """Set the metrics of a split in the runs, and write its predictions to the table; the experiment is not saved.
 
     Args:
-        experiment: Whose models they are. A run that is not among ``logits`` loses its metrics of this split.
-        split: Its name.
+        experiment: The experiment with the models. Runs that are not among ``logits`` lose their metrics of this split.
+        split: Name of the split.
         labels: int64 (N,); -1 for all of them where they are not known: then there are no accuracies.
         logits: Role -> (N, classes).
     """
     ordered = {role: logits[role] for role in experiment.runs if role in logits}
-    known = labels if bool((labels >= 0).all()) else None
+    known_labels = labels if bool((labels >= 0).all()) else None
     for role, run in experiment.runs.items():
         run.metrics.pop(split, None)
         if role in ordered:
-            teacher = None if role == "teacher" else ordered.get("teacher")
-            run.metrics[split] = model_metrics(ordered[role], known, teacher)
-    experiment.write_table("predictions", _merged(experiment, split, predictions_table(split, labels, ordered)))
+            teacher = None if role == Role.TEACHER else ordered.get(Role.TEACHER)
+            run.metrics[split] = model_metrics(ordered[role], known_labels, teacher)
+    experiment.write_table(
+        "predictions", _with_other_splits(experiment, split, predictions_table(split, labels, ordered))
+    )
 
 
-def given_logits(experiment: Experiment, split: str, labels: Tensor) -> dict[str, Tensor]:
-    """Role -> logits of the runs that have no model, where predictions.parquet holds theirs of just these samples."""
+def logits_without_model(experiment: Experiment, split: str, labels: Tensor) -> dict[str, Tensor]:
+    """Role -> logits of the runs without a model, where predictions.parquet has them for exactly these samples."""
     roles = [role for role in experiment.runs if role not in experiment.models]
     if not roles or not experiment.has_table("predictions"):
         return {}
     table = rows_where(experiment.table("predictions"), "split", split)
-    found = {}
+    logits = {}
     for role in roles:
         rows = rows_where(table, "role", role).sort_by("sample")
         if np.array_equal(rows["label"].to_numpy(), labels.numpy()):
-            found[role] = torch.from_numpy(np.stack(rows["logits"].to_numpy()).astype(np.float32))
-    return found
+            logits[role] = torch.from_numpy(np.stack(rows["logits"].to_numpy()).astype(np.float32))
+    return logits
 
 
 def _doubts(experiment: Experiment, samples: LabelledImages, logits: dict[str, Tensor], device: str) -> list[Doubt]:
-    """What the answers of the models say, and those of a part of the samples under other normalisations."""
+    """Doubts raised by the models' predictions, and by those on some samples under other normalisations."""
     predicted = {role: values.argmax(1).numpy() for role, values in logits.items()}
     answers = of_predictions(samples.split, samples.labels.numpy(), predicted, experiment.classes)
-    where, reordered = choose_device(device), {doubt.role for doubt in answers if doubt.kind == "order"}
+    torch_device, reordered = choose_device(device), {doubt.role for doubt in answers if doubt.kind == "order"}
     inputs = [
         doubt
         for role, run in experiment.models.items()
-        if role not in reordered  # which explains its errors
-        for doubt in _input_doubts(experiment, run, samples, where)
+        if role not in reordered  # a wrong class order explains its errors
+        for doubt in _input_doubts(experiment, run, samples, torch_device)
     ]
     return weighed(answers, inputs)
 
 
 def _input_doubts(experiment: Experiment, run: Run, samples: LabelledImages, device: torch.device) -> list[Doubt]:
-    """Whether a model answers far better under another normalisation of its own input."""
+    """Doubts about an input, where a model is far more accurate under another normalisation of its own input."""
     model = run.on(device)
     if not isinstance(model, AdaptedNetwork):
         return input_doubts(run.role, model, samples, experiment.input)
-    chosen = torch.linspace(0, len(samples) - 1, min(TRIED, len(samples))).round().long()
+    tried = torch.linspace(0, len(samples) - 1, min(TRIED, len(samples))).round().long()
     with torch.inference_mode():
-        inputs = model.own_input(experiment.input.normalise(samples.images[chosen].to(device)))
+        inputs = model.own_input(experiment.input.normalise(samples.images[tried].to(device)))
     pixels = (255 * run.spec.pixels(inputs).clamp(0, 1)).round().to(torch.uint8).cpu()
 
-    def predict(own: Tensor) -> Tensor:
-        logits = model.network(own.to(device))
+    def predict(own_inputs: Tensor) -> Tensor:
+        logits = model.network(own_inputs.to(device))
         return logits if run.class_order is None else logits[:, list(run.class_order)]
 
     present = (run.spec.mean, run.spec.std)
-    return normalisation_doubt(run.role, samples.split, predict, pixels, samples.labels[chosen], present)
+    return normalisation_doubt(run.role, samples.split, predict, pixels, samples.labels[tried], present)
 
 
 def model_metrics(logits: Tensor, labels: Tensor | None, teacher: Tensor | None) -> dict[str, float]:
-    """Accuracy, loss, ECE, F1, AUC; beside a teacher's logits also likeness to it and errors inherited from it.
+    """Accuracy, loss, ECE, F1, AUC; with a teacher's logits also likeness to it and errors inherited from it.
 
-    What is undefined is left out: no errors can be inherited from a teacher that makes none, and without labels there
+    Undefined metrics are left out: no errors can be inherited from a teacher that makes none, and without labels there
     is likeness alone.
     """
     metrics = {"samples": float(len(logits))}
     if labels is not None:
         metrics |= classification_metrics(logits, labels)
     if teacher is not None:
-        predicted, spoken = logits.argmax(1).numpy(), teacher.argmax(1).numpy()
-        metrics["same_as_teacher"] = float((predicted == spoken).mean())
+        predicted, teacher_predicted = logits.argmax(1).numpy(), teacher.argmax(1).numpy()
+        metrics["same_as_teacher"] = float((predicted == teacher_predicted).mean())
         if labels is not None:
-            metrics["inherited_errors"] = inherited_errors(spoken, predicted, labels.numpy())
+            metrics["inherited_errors"] = inherited_errors(teacher_predicted, predicted, labels.numpy())
         metrics["kl_to_teacher"] = divergence_from_teacher(teacher, logits)
     return {name: round(value, 6) for name, value in metrics.items() if not math.isnan(value)}
 
 
 def predictions_table(split: str, labels: Tensor, logits: Mapping[str, Tensor]) -> pa.Table:
-    """Tidy: one row a sample and role, with columns split, sample, label, role, predicted, confidence, logits."""
+    """Predictions, tidy: one row a sample and role.
+
+    The columns are split, sample, label, role, predicted, confidence and logits.
+    """
     tables = []
     for role, values in logits.items():
         confidence, predicted = values.softmax(1).max(1)
@@ -157,8 +163,8 @@ def predictions_table(split: str, labels: Tensor, logits: Mapping[str, Tensor]) 
     return pa.concat_tables(tables).unify_dictionaries()
 
 
-def _merged(experiment: Experiment, split: str, new: pa.Table) -> pa.Table:
+def _with_other_splits(experiment: Experiment, split: str, new: pa.Table) -> pa.Table:
     if not experiment.has_table("predictions"):
         return new
-    others = rows_where(experiment.table("predictions"), "split", split, without=True)
-    return pa.concat_tables([others.cast(new.schema), new]).unify_dictionaries().combine_chunks()
+    other_rows = rows_where(experiment.table("predictions"), "split", split, without=True)
+    return pa.concat_tables([other_rows.cast(new.schema), new]).unify_dictionaries().combine_chunks()

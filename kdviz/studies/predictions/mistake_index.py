@@ -1,6 +1,6 @@
-"""Which samples pass some filters, and in which order: at once, for any number of samples that fits into memory.
+"""The samples that pass filters, in an order: fast, for any number of samples that fits into memory.
 
-Each filter leaves out samples by itself, so that what another one would find can be counted before it is chosen.
+Filters are independent, so that the matches of each of their values can be counted before one is chosen.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from kdviz.core.language import N_
+from kdviz.core.vocabulary import Role
 from kdviz.studies.predictions.mistakes import GROUPS, UNLABELLED_GROUPS, Predictions, known_groups, members
 
 ORDERS = {
@@ -21,23 +22,23 @@ ORDERS = {
     "unsure": N_("Least confident: {model}"),
     "sample": N_("Sample number"),
 }
-"""Order -> its title. Of ``kl`` there is one a student; it is called ``kl``, for the KD student, else ``kl-<role>``."""
+"""Order -> its title. There is a ``kl`` for each student: ``kl`` for the KD student, ``kl-<role>`` for others."""
 
-_AT_ONCE = 8192  # samples whose softmax is in memory
-_STUDENTS = ("kd_student", "student")
+_CHUNK = 8192  # samples whose softmax is in memory at once
+_STUDENTS = (Role.KD_STUDENT, Role.STUDENT)
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What is asked for.
+    """The filters of a view of the samples.
 
     Attributes:
-        group: Of :attr:`MistakeIndex.groups`.
-        model: The role whose answer and confidence are meant.
+        group: One of :attr:`MistakeIndex.groups`.
+        model: The role whose prediction and confidence are filtered.
         true: Ground truth, a class index; None: any.
-        said: The model's answer; None: any.
-        either: ``said`` may be the answer of either student, whatever the model.
-        low, high: Between which the model's confidence is, ends included.
+        said: The model's predicted class; None: any.
+        either: Whether ``said`` may be the prediction of either student, whatever ``model`` is.
+        low, high: Ends of the model's confidence, which are included.
     """
 
     group: str
@@ -50,7 +51,7 @@ class Filters:
 
 
 def without(filters: Filters, name: str) -> Filters:
-    """The same filters but for one: ``group``, ``true``, ``said`` or ``confidence``."""
+    """The filters without one of them: ``group``, ``true``, ``said`` or ``confidence``."""
     changes = {
         "group": {"group": "all"},
         "true": {"true": None},
@@ -64,9 +65,9 @@ class MistakeIndex:
     """The samples of one split, ready to be filtered, counted and ordered.
 
     Args:
-        predictions: What each role says.
+        predictions: The predictions of each role.
         logits: Role -> float (N, classes); without the teacher's there is no KL.
-        classes: How many there are.
+        classes: Number of classes.
     """
 
     def __init__(self, predictions: Predictions, logits: Mapping[str, np.ndarray], classes: int):
@@ -83,77 +84,77 @@ class MistakeIndex:
 
     @property
     def labelled(self) -> bool:
-        """Whether it is known which answers are right."""
+        """Whether it is known which predictions are right."""
         return self.predictions.labelled
 
     @property
     def titles(self) -> Mapping[str, tuple[str, str]]:
-        """Group -> its title and what it means, to be translated."""
+        """Group -> its title and its meaning, to be translated."""
         return GROUPS if self.labelled else UNLABELLED_GROUPS
 
     @property
     def has_change(self) -> bool:
-        """Whether what distillation changed can be counted."""
+        """Whether the changes by distillation can be counted."""
         return set(_STUDENTS) <= set(self.roles) and self.labelled
 
     # filters ----------------------------------------------------------------------------------------------------------
 
     def passing(self, filters: Filters) -> np.ndarray:
         """Bool (N,): the samples that pass all filters."""
-        found = self._members[filters.group].copy()
+        passing = self._members[filters.group].copy()
         if filters.true is not None:
-            found &= self.predictions.labels == filters.true
+            passing &= self.predictions.labels == filters.true
         if filters.said is not None:
             roles = _STUDENTS if filters.either else (filters.model,)
-            found &= np.any([self.predictions.predicted[role] == filters.said for role in roles], axis=0)
+            passing &= np.any([self.predictions.predicted[role] == filters.said for role in roles], axis=0)
         if filters.low > 0 or filters.high < 1:
             confidence = self.predictions.confidence[filters.model]
-            found &= (confidence >= filters.low) & (confidence <= filters.high)
-        return found
+            passing &= (confidence >= filters.low) & (confidence <= filters.high)
+        return passing
 
     def counts(self, filters: Filters) -> dict[str, int]:
-        """Group -> how many samples it has under the other filters."""
-        others = self.passing(without(filters, "group"))
-        return {group: int((self._members[group] & others).sum()) for group in self.groups}
+        """Group -> number of its samples under the other filters."""
+        passing_others = self.passing(without(filters, "group"))
+        return {group: int((self._members[group] & passing_others).sum()) for group in self.groups}
 
     # class pairs ------------------------------------------------------------------------------------------------------
 
     def confusion(self, filters: Filters, role: str | None = None) -> np.ndarray:
-        """Int (classes, classes), true class x answer of a role (the filters' model), under the other filters."""
-        found = self.passing(without(without(filters, "true"), "said"))
-        answers = self.predictions.predicted[role or filters.model][found].astype(np.int64)
-        pairs = self.predictions.labels[found].astype(np.int64) * self.classes + answers
+        """Int (classes, classes), true x predicted class of a role (the filters' model), under the other filters."""
+        passing = self.passing(without(without(filters, "true"), "said"))
+        answers = self.predictions.predicted[role or filters.model][passing].astype(np.int64)
+        pairs = self.predictions.labels[passing].astype(np.int64) * self.classes + answers
         return np.bincount(pairs, minlength=self.classes**2).reshape(self.classes, self.classes)
 
     def change(self, filters: Filters) -> np.ndarray:
         """The KD student's confusion matrix less that of the student alone."""
-        return self.confusion(filters, "kd_student") - self.confusion(filters, "student")
+        return self.confusion(filters, Role.KD_STUDENT) - self.confusion(filters, Role.STUDENT)
 
     # orders -----------------------------------------------------------------------------------------------------------
 
     @cached_property
     def orders(self) -> tuple[str, ...]:
-        """Those of ``ORDERS`` for which there is what they need."""
-        students = [role for role in self.roles if role != "teacher"]
-        paired = "teacher" in self.roles and bool(students)
-        measured = [role for role in students if {"teacher", role} <= set(self._logits)]
+        """The orders of ``ORDERS`` whose predictions and logits exist."""
+        students = [role for role in self.roles if role != Role.TEACHER]
+        paired = Role.TEACHER in self.roles and bool(students)
+        measured = [role for role in students if {Role.TEACHER, role} <= set(self._logits)]
         divergences = [_divergence_order(role) for role in measured]
         mistakes = ["sure"] if self.labelled else []
         return (*(["gap"] if paired else []), *divergences, *mistakes, "unsure", "sample")
 
     def places(self, filters: Filters, order: str) -> np.ndarray:
         """The samples that pass, int (n,), in one of :attr:`orders`; ties keep the order of the data."""
-        ranked = self._ranked(order, filters.model if order == "unsure" else "")
+        ranked = self._ranking(order, filters.model if order == "unsure" else "")
         return ranked[self.passing(filters)[ranked]]
 
-    def _ranked(self, order: str, model: str) -> np.ndarray:
-        known = self._orders.get((order, model))
-        if known is None:
-            known = self._orders[order, model] = np.argsort(self._key(order, model), kind="stable")
-        return known
+    def _ranking(self, order: str, model: str) -> np.ndarray:
+        ranking = self._orders.get((order, model))
+        if ranking is None:
+            ranking = self._orders[order, model] = np.argsort(self._key(order, model), kind="stable")
+        return ranking
 
     def _key(self, order: str, model: str) -> np.ndarray:
-        """What is sorted by, smallest first."""
+        """The sort key of each sample, smallest first."""
         if order == "gap":
             return -self._gap()
         if order == "sure":
@@ -162,47 +163,53 @@ class MistakeIndex:
             return self.predictions.confidence[model]
         if order == "sample":
             return np.arange(len(self))
-        return -self.divergence(order_role(order) or "kd_student")
+        return -self.divergence(order_role(order) or Role.KD_STUDENT)
 
     def divergence(self, role: str) -> np.ndarray:
         """Float (N,): KL(teacher || role) of each sample, in nats, at temperature 1."""
-        found = np.empty(len(self))
-        teacher, student = self._logits["teacher"], self._logits[role]
-        for start in range(0, len(self), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            spoken = _log_softmax(teacher[part])
-            found[part] = (np.exp(spoken) * (spoken - _log_softmax(student[part]))).sum(1)
-        return np.maximum(found, 0)  # rounding
+        divergence = np.empty(len(self))
+        teacher, student = self._logits[Role.TEACHER], self._logits[role]
+        for start in range(0, len(self), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            log_teacher = _log_softmax(teacher[part])
+            divergence[part] = (np.exp(log_teacher) * (log_teacher - _log_softmax(student[part]))).sum(1)
+        return np.maximum(divergence, 0)  # rounding may leave it below zero
 
     def _gap(self) -> np.ndarray:
-        """How far the student's confidence in its answer is from the teacher's in its own; 1 more if they differ."""
-        role = "kd_student" if "kd_student" in self.roles else next(one for one in self.roles if one != "teacher")
-        said, confidence = self.predictions.predicted, self.predictions.confidence
-        return np.abs(confidence["teacher"] - confidence[role]) + (said["teacher"] != said[role])
+        """Distance of the student's confidence from the teacher's, each in its prediction; 1 more if these differ."""
+        role = (
+            Role.KD_STUDENT
+            if Role.KD_STUDENT in self.roles
+            else next(other for other in self.roles if other != Role.TEACHER)
+        )
+        predicted, confidence = self.predictions.predicted, self.predictions.confidence
+        return np.abs(confidence[Role.TEACHER] - confidence[role]) + (predicted[Role.TEACHER] != predicted[role])
 
     def _surest_mistake(self) -> np.ndarray:
-        """The highest confidence of a model that is wrong; 0 where none is."""
-        said = self.predictions
-        return np.max([np.where(~said.right(role), said.confidence[role], 0) for role in self.roles], axis=0)
+        """The highest confidence of a wrong prediction of each sample; 0 where none is wrong."""
+        predictions = self.predictions
+        return np.max(
+            [np.where(~predictions.right(role), predictions.confidence[role], 0) for role in self.roles], axis=0
+        )
 
 
 def order_role(order: str) -> str | None:
-    """The student whose divergence an order is by; None for the other orders."""
+    """The student whose divergence an order sorts by; None for the other orders."""
     if order == "kl":
-        return "kd_student"
+        return Role.KD_STUDENT
     return order.removeprefix("kl-") if order.startswith("kl-") else None
 
 
 def _divergence_order(role: str) -> str:
-    return "kl" if role == "kd_student" else f"kl-{role}"
+    return "kl" if role == Role.KD_STUDENT else f"kl-{role}"
 
 
 def confused_pairs(matrix: np.ndarray, most: int) -> list[tuple[int, int, int]]:
-    """(true, answer, count) of the pairs of different classes with the largest counts, or changes; none that are 0."""
-    off = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
-    order = np.argsort(-np.abs(off), axis=None, kind="stable")[:most]
-    pairs = [(int(one // len(matrix)), int(one % len(matrix))) for one in order]
-    return [(true, said, int(off[true, said])) for true, said in pairs if off[true, said]]
+    """(true, predicted, count) of the pairs of different classes with the largest counts or changes, none of them 0."""
+    confused = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
+    order = np.argsort(-np.abs(confused), axis=None, kind="stable")[:most]
+    pairs = [(int(index // len(matrix)), int(index % len(matrix))) for index in order]
+    return [(true, answer, int(confused[true, answer])) for true, answer in pairs if confused[true, answer]]
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

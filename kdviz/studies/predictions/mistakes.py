@@ -1,4 +1,4 @@
-"""Samples by who gets them wrong."""
+"""Samples by which models get them wrong."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pyarrow as pa
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import rows_where
 from kdviz.core.language import N_
+from kdviz.core.vocabulary import Role
 from kdviz.metrics import McNemar, mcnemar, paired_shares
-from kdviz.studies.comparison.judgement import HELPED, Judgement, of_difference
+from kdviz.studies.comparison.judgement import HELPED, Judgement, judge_difference
 
 GROUPS = {
     "lost": (
@@ -29,17 +30,23 @@ GROUPS = {
     "any_wrong": (N_("Any model wrong"), N_("At least one model is wrong.")),
     "all": (N_("All samples"), N_("Right or wrong.")),
 }
-"""Group -> its title and what it means."""
+"""Group -> its title and its meaning."""
 
 UNLABELLED_GROUPS = {
     "differ": (N_("Models disagree"), N_("Not all models give the same answer.")),
     "apart": (N_("KD student differs from its teacher"), N_("They give different answers.")),
     "all": (N_("All samples"), N_("Whatever the models say.")),
 }
-"""The same where nobody knows which answers are right."""
+"""The same for samples without labels."""
 
-_NEEDS = {"lost": "teacher", "inherited": "teacher", "fixed": "student", "broken": "student", "apart": "teacher"}
-"""Group -> the role that it takes beside the KD student."""
+_NEEDS = {
+    "lost": Role.TEACHER,
+    "inherited": Role.TEACHER,
+    "fixed": Role.STUDENT,
+    "broken": Role.STUDENT,
+    "apart": Role.TEACHER,
+}
+"""Group -> the role that it needs besides the KD student."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Predictions:
     """Predictions of every role on one split, as arrays.
 
     Attributes:
-        split: Its name.
+        split: Name of the split.
         labels: Ground truth, int (N,); -1 where it is not known.
         predicted: Role -> class index, int (N,).
         confidence: Role -> probability of the predicted class, float (N,).
@@ -60,16 +67,16 @@ class Predictions:
 
     @property
     def labelled(self) -> bool:
-        """Whether it is known which answers are right."""
+        """Whether it is known which predictions are right."""
         return bool((self.labels >= 0).all())
 
     def right(self, role: str) -> np.ndarray:
-        """Bool (N,): where the role gives the true class."""
+        """Where the role predicts the true class, bool (N,)."""
         return self.predicted[role] == self.labels
 
 
 def read_predictions(table: pa.Table, split: str) -> Predictions:
-    """Take one split out of predictions.parquet.
+    """Read one split of predictions.parquet.
 
     Raises:
         ExperimentError: The table has no such split.
@@ -87,14 +94,14 @@ def read_predictions(table: pa.Table, split: str) -> Predictions:
 
 
 def known_groups(predictions: Predictions) -> list[str]:
-    """The groups of ``GROUPS`` whose models there are."""
+    """The groups whose models the predictions have."""
     roles = set(predictions.predicted)
     groups = GROUPS if predictions.labelled else UNLABELLED_GROUPS
-    return [group for group in groups if group not in _NEEDS or {_NEEDS[group], "kd_student"} <= roles]
+    return [group for group in groups if group not in _NEEDS or {_NEEDS[group], Role.KD_STUDENT} <= roles]
 
 
 def members(predictions: Predictions, group: str) -> np.ndarray:
-    """Bool (N,): the samples of a group of ``GROUPS`` or, without labels, of ``UNLABELLED_GROUPS``.
+    """The samples of a group of ``GROUPS`` or, without labels, of ``UNLABELLED_GROUPS``, bool (N,).
 
     A group that needs a missing role or labels is empty.
     """
@@ -109,68 +116,68 @@ def members(predictions: Predictions, group: str) -> np.ndarray:
     if group == "all_wrong":
         return np.all(wrong, axis=0)
     needed = _NEEDS[group]
-    if needed not in predictions.predicted or "kd_student" not in predictions.predicted:
+    if needed not in predictions.predicted or Role.KD_STUDENT not in predictions.predicted:
         return ~everything
-    other, student = predictions.right(needed), predictions.right("kd_student")
+    other_right, student_right = predictions.right(needed), predictions.right(Role.KD_STUDENT)
     if group == "inherited":
-        return ~other & (predictions.predicted["kd_student"] == predictions.predicted["teacher"])
-    return ~other & student if group == "fixed" else other & ~student
+        return ~other_right & (predictions.predicted[Role.KD_STUDENT] == predictions.predicted[Role.TEACHER])
+    return ~other_right & student_right if group == "fixed" else other_right & ~student_right
 
 
 def _without_labels(predictions: Predictions, group: str) -> np.ndarray:
-    """Bool (N,): see :func:`members`."""
-    said, count = predictions.predicted, len(predictions.labels)
+    """The samples of a group that needs no labels; see :func:`members`."""
+    predicted, count = predictions.predicted, len(predictions.labels)
     if group == "all":
         return np.ones(count, bool)
     if group == "differ":
-        first = next(iter(said.values()))
-        return np.any([one != first for one in said.values()], axis=0)
-    if group == "apart" and {"teacher", "kd_student"} <= set(said):
-        return said["teacher"] != said["kd_student"]
+        first = next(iter(predicted.values()))
+        return np.any([other != first for other in predicted.values()], axis=0)
+    if group == "apart" and {Role.TEACHER, Role.KD_STUDENT} <= set(predicted):
+        return predicted[Role.TEACHER] != predicted[Role.KD_STUDENT]
     return np.zeros(count, bool)
 
 
 def distillation_effect(predictions: Predictions) -> McNemar | None:
-    """McNemar's test of the student alone against the KD student; None when one is missing, or the labels."""
-    if not {"student", "kd_student"} <= set(predictions.predicted) or not predictions.labelled:
+    """McNemar's test of the student alone against the KD student; None without one of them or without labels."""
+    if not {Role.STUDENT, Role.KD_STUDENT} <= set(predictions.predicted) or not predictions.labelled:
         return None
-    return mcnemar(predictions.right("student"), predictions.right("kd_student"))
+    return mcnemar(predictions.right(Role.STUDENT), predictions.right(Role.KD_STUDENT))
 
 
 def distillation_judgement(predictions: Predictions, margin: float) -> Judgement | None:
     """Whether the KD student is better than the student alone, by a margin (a share); None without one of them.
 
-    Of these two models: a single seed tells nothing of others.
+    The judgement is about these two models: a single seed tells nothing about others.
     """
-    both = {"student", "kd_student"} <= set(predictions.predicted)
-    if not both or not len(predictions.labels) or not predictions.labelled:
+    has_both = {Role.STUDENT, Role.KD_STUDENT} <= set(predictions.predicted)
+    if not has_both or not len(predictions.labels) or not predictions.labelled:
         return None
-    difference = paired_shares(predictions.right("student"), predictions.right("kd_student"))
-    return of_difference(difference, margin, HELPED)
+    difference = paired_shares(predictions.right(Role.STUDENT), predictions.right(Role.KD_STUDENT))
+    return judge_difference(difference, margin, HELPED)
 
 
 def showcase(predictions: Predictions, classes: int) -> list[int]:
     """Samples for a first look: some on which the models differ, then one of each class that all get right.
 
-    Without labels: some on which the models differ, then one of each answer that all give.
+    Without labels: some on which the models differ, then one of each class that all predict.
     """
     if not predictions.labelled:
         return _unlabelled_showcase(predictions)
     fixed = members(predictions, "fixed")
-    if "teacher" in predictions.predicted:
-        fixed = fixed & predictions.right("teacher")
+    if Role.TEACHER in predictions.predicted:
+        fixed = fixed & predictions.right(Role.TEACHER)
     picks: list[int] = []
     for group in (fixed, members(predictions, "lost"), members(predictions, "inherited")):
         picks += [int(sample) for sample in np.flatnonzero(group) if sample not in picks][:3]
     easy = ~members(predictions, "any_wrong")
     for label in range(classes):
-        found = np.flatnonzero(easy & (predictions.labels == label))
-        picks += [int(sample) for sample in found[:1]]
+        matching = np.flatnonzero(easy & (predictions.labels == label))
+        picks += [int(sample) for sample in matching[:1]]
     return picks
 
 
 def _unlabelled_showcase(predictions: Predictions) -> list[int]:
     differ = members(predictions, "differ")
-    same, said = np.flatnonzero(~differ), next(iter(predictions.predicted.values()))
-    firsts = np.unique(said[same], return_index=True)[1]
-    return [int(one) for one in (*np.flatnonzero(differ)[:9], *same[firsts])]
+    same, predicted = np.flatnonzero(~differ), next(iter(predictions.predicted.values()))
+    firsts = np.unique(predicted[same], return_index=True)[1]
+    return [int(index) for index in (*np.flatnonzero(differ)[:9], *same[firsts])]

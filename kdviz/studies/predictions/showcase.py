@@ -1,7 +1,7 @@
-"""A few samples with their maps, computed beforehand, so that an experiment can be shown at once.
+"""A few samples with precomputed maps, so that an experiment can be shown at once.
 
-``showcase.parquet`` is tidy: one row a sample and model, with the picture as the models see it, the class explained,
-what the model says, its map and the standard error of each pixel, and its agreement with the teacher's map beside the
+``showcase.parquet`` is tidy: one row a sample and model, with the picture as the models see it, the explained class,
+the model's prediction, its map and the standard error of each pixel, and its agreement with the teacher's map and the
 noise ceiling.
 """
 
@@ -22,6 +22,7 @@ from PIL import Image
 from kdviz.core.errors import ExperimentError, UnknownNameError
 from kdviz.core.images import open_image
 from kdviz.core.language import N_
+from kdviz.core.vocabulary import Role, Split
 from kdviz.data.registry import bundled_samples
 from kdviz.data.samples import SPLITS
 from kdviz.data.store import StoredSamples
@@ -36,10 +37,10 @@ STORIES = {
     "inherited": N_("Mistake inherited from the teacher"),
     "easy": N_("All right"),
 }
-"""What a sample is an example of, in the order in which they are shown."""
+"""What a sample is an example of -> its title, in the order in which they are shown."""
 
 FURTHER_STORIES = {"differ": N_("The models disagree"), "agree": N_("All say the same")}
-"""The same without labels, or without a KD student."""
+"""The same for samples without labels, or without a KD student."""
 
 SCHEMA = pa.schema(
     [
@@ -75,12 +76,13 @@ class Example:
     """One model's map of a sample.
 
     Attributes:
-        role: Whose.
-        target, target_probability: The class explained.
-        predicted, confidence: What it says.
+        role: Role of the model.
+        target, target_probability: The explained class, and its probability.
+        predicted, confidence: The predicted class, and its probability.
         values: float32 (H, W): the map.
-        agreement, low, high, ceiling: With the teacher's map; NaN for the teacher itself and where it is not known.
-        masks: How many were used.
+        agreement, low, high, ceiling: Agreement with the teacher's map, its interval and its noise ceiling; NaN for the
+            teacher itself and where they are not known.
+        masks: Number of masks.
     """
 
     role: str
@@ -101,9 +103,9 @@ class ShownSample:
     """A sample with every model's map.
 
     Attributes:
-        split, sample, label: Which it is, and its true class.
-        story: What it is an example of: in ``STORIES``.
-        picture: What the models see.
+        split, sample, label: Its split, its number there, and its true class.
+        story: What it is an example of; a key of ``STORIES`` or ``FURTHER_STORIES``.
+        picture: The picture as the models see it.
         examples: Role -> its map.
     """
 
@@ -116,34 +118,34 @@ class ShownSample:
 
 
 def choose(predictions: Predictions, among: np.ndarray) -> list[tuple[str, int]]:
-    """(story, number) of one sample for each story that there is one for; ``among`` are those with pictures."""
+    """(story, number) of one sample for each story that has any among the samples ``among``, which have pictures."""
     differ = members(predictions, "differ")
     if not predictions.labelled:
-        return _chosen({"differ": differ, "agree": ~differ}, predictions, among)
+        return _surest({"differ": differ, "agree": ~differ}, predictions, among)
     fixed = members(predictions, "fixed")
-    if "teacher" in predictions.predicted:
-        fixed &= predictions.right("teacher")
+    if Role.TEACHER in predictions.predicted:
+        fixed &= predictions.right(Role.TEACHER)
     groups = {
         "fixed": fixed,
         "lost": members(predictions, "lost"),
         "inherited": members(predictions, "inherited"),
-        "differ": differ if "kd_student" not in predictions.predicted else np.zeros_like(differ),
+        "differ": differ if Role.KD_STUDENT not in predictions.predicted else np.zeros_like(differ),
         "easy": ~members(predictions, "any_wrong"),
     }
-    return _chosen(groups, predictions, among)
+    return _surest(groups, predictions, among)
 
 
-def _chosen(groups: Mapping[str, np.ndarray], predictions: Predictions, among: np.ndarray) -> list[tuple[str, int]]:
-    """Of each group the sample of which all models together are surest."""
-    sure = np.sum(list(predictions.confidence.values()), axis=0)
-    found, taken = [], set()
+def _surest(groups: Mapping[str, np.ndarray], predictions: Predictions, among: np.ndarray) -> list[tuple[str, int]]:
+    """For each group the sample of which all models together are surest."""
+    confidence = np.sum(list(predictions.confidence.values()), axis=0)
+    chosen, used_samples = [], set()
     for story, group in groups.items():
-        numbers = [int(one) for one in among if group[one] and int(one) not in taken]
+        numbers = [int(sample) for sample in among if group[sample] and int(sample) not in used_samples]
         if numbers:
-            best = max(numbers, key=lambda one: sure[one])
-            found.append((story, best))
-            taken.add(best)
-    return found
+            best = max(numbers, key=lambda sample: confidence[sample])
+            chosen.append((story, best))
+            used_samples.add(best)
+    return chosen
 
 
 def make(experiment: Experiment, device: str = "auto", masks: int = _MASKS, seed: int = 0) -> Iterator[str | pa.Table]:
@@ -152,21 +154,23 @@ def make(experiment: Experiment, device: str = "auto", masks: int = _MASKS, seed
     Raises:
         ExperimentError: There are no pictures with predictions.
     """
-    split, predictions, numbers, picture = _pictured(experiment)
+    split, predictions, numbers, picture = _samples_with_pictures(experiment)
     rows: list[dict[str, Any]] = []
-    for story, number in choose(predictions, numbers):
-        image, label = picture(number), int(predictions.labels[number])
-        said = predictions.predicted.get("teacher", next(iter(predictions.predicted.values())))
-        about = {"split": split, "sample": number, "story": story, "label": label}
-        rows += _explained(experiment, image, int(said[number]), about, n_masks=masks, seed=seed, device=device)
+    for story, sample in choose(predictions, numbers):
+        image, label = picture(sample), int(predictions.labels[sample])
+        predicted = predictions.predicted.get(Role.TEACHER, next(iter(predictions.predicted.values())))
+        columns = {"split": split, "sample": sample, "story": story, "label": label}
+        rows += _explain_rows(
+            experiment, image, int(predicted[sample]), columns, n_masks=masks, seed=seed, device=device
+        )
         yield story
     yield pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _explained(
+def _explain_rows(
     experiment: Experiment, image: Image.Image, target: int, about: dict[str, Any], **settings: Any
 ) -> list[dict[str, Any]]:
-    """Rows of one sample. Its maps, with all of what their errors come from, are gone before the next one's come."""
+    """Rows of one sample; its maps and their samples are freed before those of the next one are made."""
     maps = explain(experiment, image, target, roles=list(experiment.models), **settings)
     return list(_rows(experiment, maps, image, about))
 
@@ -177,8 +181,8 @@ def _rows(
     report = agreement(maps)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    for role, one in maps.items():
-        pair = report.between("teacher", role) if "teacher" in maps and role != "teacher" else None
+    for role, saliency_map in maps.items():
+        pair = report.between(Role.TEACHER, role) if Role.TEACHER in maps and role != Role.TEACHER else None
         figures: dict[str, float | None] = dict.fromkeys(("agreement", "agreement_low", "agreement_high", "ceiling"))
         if pair is not None:
             values = (pair.agreement, pair.low, pair.high, pair.ceiling)
@@ -187,18 +191,18 @@ def _rows(
             **about,
             "role": role,
             "weights": experiment.runs[role].sha256,
-            "target": one.target,
-            "target_probability": float(one.probabilities[one.target]),
-            "predicted": one.predicted,
-            "confidence": float(one.probabilities[one.predicted]),
-            "method": one.method,
-            "masks": one.n_masks,
-            "settings": json.dumps(dict(one.settings), default=str),
+            "target": saliency_map.target,
+            "target_probability": float(saliency_map.probabilities[saliency_map.target]),
+            "predicted": saliency_map.predicted,
+            "confidence": float(saliency_map.probabilities[saliency_map.predicted]),
+            "method": saliency_map.method,
+            "masks": saliency_map.n_masks,
+            "settings": json.dumps(dict(saliency_map.settings), default=str),
             **figures,
-            "height": one.shape[0],
-            "width": one.shape[1],
-            "map": _halves(one.values),
-            "standard_error": _halves(one.standard_error),
+            "height": saliency_map.shape[0],
+            "width": saliency_map.shape[1],
+            "map": _as_float16(saliency_map.values),
+            "standard_error": _as_float16(saliency_map.standard_error),
             "picture": buffer.getvalue(),
         }
 
@@ -207,16 +211,16 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _halves(values: np.ndarray) -> np.ndarray:
+def _as_float16(values: np.ndarray) -> np.ndarray:
     return np.ravel(values).astype(np.float16)
 
 
-def _pictured(experiment: Experiment) -> tuple[str, Predictions, np.ndarray, Callable[[int], Image.Image]]:
-    """The first split that has predictions and pictures, the numbers of those with one, and what gives it."""
+def _samples_with_pictures(experiment: Experiment) -> tuple[str, Predictions, np.ndarray, Callable[[int], Image.Image]]:
+    """The first split with predictions and pictures: its name, predictions, sample numbers and picture reader."""
     table = experiment.table("predictions")
     bundled = bundled_samples(experiment.dataset)
     if bundled is not None and bundled.images.shape[2:] == experiment.input.size:
-        return "bundled", read_predictions(table, "bundled"), np.arange(len(bundled)), bundled.picture
+        return Split.BUNDLED, read_predictions(table, Split.BUNDLED), np.arange(len(bundled)), bundled.picture
     for split in SPLITS:
         try:
             stored, predictions = experiment.samples(split), read_predictions(table, split)
@@ -226,12 +230,12 @@ def _pictured(experiment: Experiment) -> tuple[str, Predictions, np.ndarray, Cal
     raise ExperimentError("There are no pictures with predictions to show; make them with: kdviz evaluate.")
 
 
-def _stored_picture(stored: StoredSamples, number: int) -> Image.Image:
-    return stored.picture(int(np.flatnonzero(stored.numbers.numpy() == number)[0]))
+def _stored_picture(stored: StoredSamples, sample: int) -> Image.Image:
+    return stored.picture(int(np.flatnonzero(stored.numbers.numpy() == sample)[0]))
 
 
 def read_showcase(experiment: Experiment) -> list[ShownSample]:
-    """The samples of showcase.parquet, of the models that the experiment has now; none when there is no such table.
+    """The samples of showcase.parquet that show the experiment's present models; empty without the table.
 
     Raises:
         ExperimentError: The table is damaged, or of another version of kdviz.
@@ -246,20 +250,20 @@ def read_showcase(experiment: Experiment) -> list[ShownSample]:
         run = experiment.runs.get(row["role"])
         if run is not None and run.sha256 == row["weights"]:
             groups.setdefault((row["split"], row["sample"]), []).append(row)
-    found = [_sample(experiment, rows) for rows in groups.values() if len(rows) == len(experiment.models)]
+    samples = [_sample(experiment, rows) for rows in groups.values() if len(rows) == len(experiment.models)]
     order = [*FURTHER_STORIES, *STORIES]
-    return sorted((one for one in found if one.story in order), key=lambda one: order.index(one.story))
+    return sorted((sample for sample in samples if sample.story in order), key=lambda sample: order.index(sample.story))
 
 
 def _sample(experiment: Experiment, rows: Sequence[dict[str, Any]]) -> ShownSample:
     first = rows[0]
     classes = len(experiment.classes)
     size = (first["height"], first["width"])
-    fine = size == tuple(experiment.input.size) and -1 <= first["label"] < classes
+    is_valid = size == tuple(experiment.input.size) and -1 <= first["label"] < classes
     for row in rows:
-        fine &= len(row["map"] or ()) == size[0] * size[1]
-        fine &= 0 <= row["target"] < classes and 0 <= row["predicted"] < classes
-    if not fine:
+        is_valid &= len(row["map"] or ()) == size[0] * size[1]
+        is_valid &= 0 <= row["target"] < classes and 0 <= row["predicted"] < classes
+    if not is_valid:
         raise ExperimentError("This experiment's showcase.parquet does not fit its models; make it anew.")
     examples = {row["role"]: _example(row, size) for row in rows}
     ordered = {role: examples[role] for role in experiment.models}
@@ -274,5 +278,5 @@ def _example(row: dict[str, Any], size: tuple[int, int]) -> Example:
         for name in ("agreement", "agreement_low", "agreement_high", "ceiling")
     ]
     values = np.array(row["map"], np.float32).reshape(size)
-    said = row["target"], row["target_probability"], row["predicted"], row["confidence"]
-    return Example(row["role"], *said, values, *numbers, masks=row["masks"])
+    answer = row["target"], row["target_probability"], row["predicted"], row["confidence"]
+    return Example(row["role"], *answer, values, *numbers, masks=row["masks"])

@@ -1,4 +1,4 @@
-"""Dark knowledge: what a teacher's answer says of the other classes, once its temperature is raised."""
+"""Dark knowledge: what a teacher's logits say about the other classes at a raised temperature."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from kdviz.core.errors import ExperimentError, SettingError
 from kdviz.core.files import rows_where
 
 TEMPERATURES = tuple(float(f"{2 ** (step / 4):.3g}") for step in range(-4, 25))
-"""0.5 to 64, four steps to a doubling."""
+"""Temperatures from 0.5 to 64, four steps for each doubling."""
 
 
 def soft_targets(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Softened targets: p_k = exp(z_k / T) / sum_j exp(z_j / T) (Hinton, Vinyals & Dean, 2015, eq. 1).
 
-    T = 1 is softmax; T -> 0 gives all to the largest logit, T -> infinity the same to every class.
+    T = 1 is softmax; T -> 0 gives everything to the largest logit, T -> infinity the same to every class.
 
     Args:
         logits: z, (..., classes).
@@ -47,7 +47,7 @@ def entropy_bits(probabilities: np.ndarray) -> np.ndarray:
     """
     values = np.asarray(probabilities, dtype=np.float64)
     logarithms = np.log2(values, where=values > 0, out=np.zeros_like(values))
-    return -(values * logarithms).sum(-1) + 0.0  # not -0.0
+    return -(values * logarithms).sum(-1) + 0.0  # 0.0 instead of -0.0
 
 
 def entropy_curve(logits: np.ndarray, temperatures: Sequence[float] = TEMPERATURES) -> np.ndarray:
@@ -55,7 +55,7 @@ def entropy_curve(logits: np.ndarray, temperatures: Sequence[float] = TEMPERATUR
 
     Args:
         logits: (..., classes).
-        temperatures: Each above 0.
+        temperatures: Temperatures, each above 0.
 
     Returns:
         float64 (temperatures, ...).
@@ -74,16 +74,16 @@ def read_logits(table: pa.Table, split: str) -> dict[str, np.ndarray]:
     table = rows_where(table, "split", split)
     if not len(table):
         raise ExperimentError(f"There are no predictions of the split '{split}'; make them with: kdviz evaluate.")
-    found = {}
+    logits = {}
     for role in table["role"].cast(pa.string()).unique().to_pylist():
         part = rows_where(table, "role", role).sort_by("sample")
         column = part["logits"].combine_chunks()
-        found[role] = np.asarray(column.flatten(), dtype=np.float32).reshape(len(part), -1)
-    return found
+        logits[role] = np.asarray(column.flatten(), dtype=np.float32).reshape(len(part), -1)
+    return logits
 
 
 def least_sure(logits: np.ndarray) -> np.ndarray:
-    """Numbers of the samples, int (N,), those first whose softmax has the highest entropy; ties in their order."""
+    """Indices of the samples, int (N,), by falling entropy of their softmax; ties keep their order."""
     return np.argsort(-entropy_bits(soft_targets(logits, 1.0)), kind="stable")
 
 
@@ -94,15 +94,21 @@ def softened_table(
 
     Args:
         logits: Role -> (classes,).
-        classes: Their names.
-        temperatures: Each above 0.
+        classes: Names of the classes.
+        temperatures: Temperatures, each above 0.
     """
     rows = [
-        {"role": role, "temperature": temperature, "class": name, "probability": float(one), "entropy_bits": bits}
+        {
+            "role": role,
+            "temperature": temperature,
+            "class": name,
+            "probability": float(probability),
+            "entropy_bits": bits,
+        }
         for role, values in logits.items()
         for temperature in temperatures
         for target in [soft_targets(values, temperature)]
         for bits in [float(entropy_bits(target))]
-        for name, one in zip(classes, target, strict=True)
+        for name, probability in zip(classes, target, strict=True)
     ]
     return pa.Table.from_pylist(rows)

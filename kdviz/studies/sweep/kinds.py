@@ -1,4 +1,4 @@
-"""The kinds of studies: what is varied in each."""
+"""The kinds of sweeps, by the setting that each of them varies."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Study:
     """One kind of study.
 
     Attributes:
-        table: Its table's name.
+        table: Name of its table.
         column: The column that is varied.
-        title: A heading, to be translated.
-        values: Those that are tried when none are given.
+        title: Heading, to be translated.
+        values: Default values.
         parse: Text -> value; raises ValueError.
-        unit: What stands before a value, as in ``T = 4``.
-        subject, best: What a sentence about one of its distillations begins with, to be translated; ``best`` where
-            validation chose it. ``{value}`` is :meth:`amount`.
+        unit: The unit or name before a value, as in ``T = 4``.
+        subject, best: The beginning of a sentence about one of its distillations, to be translated; ``best`` where
+            validation chose it. ``{value}`` stands for :meth:`amount`.
     """
 
     table: str
@@ -35,25 +35,26 @@ class Study:
     best: str
 
     def checked(self, values: Sequence[Any]) -> list[Any]:
-        """The values in their own type, each once, in the order given.
+        """The values converted to their type, each once, in the given order.
 
         Raises:
-            SettingError: One is no value of this study.
+            SettingError: A value is not valid for this study.
         """
         return list(dict.fromkeys(self._checked(value) for value in values))
 
     def _checked(self, value: Any) -> Any:
         try:
-            found = self.parse(value)
-            fine = isinstance(value, str) or found == value or found != found  # NaN is refused with its reason, later
+            parsed = self.parse(value)
+            # NaN is refused later, with its reason.
+            is_valid = isinstance(value, str) or parsed == value or parsed != parsed
         except (TypeError, ValueError, OverflowError):
-            fine, found = False, None
-        if not fine:
+            is_valid, parsed = False, None
+        if not is_valid:
             raise SettingError(f"'{value}' is no value of {self.column}.")
-        return found
+        return parsed
 
     def shown(self, value: Any) -> str:
-        """A value by which a run is known: ``T = 4``, or a loss's name."""
+        """A value in the name of a run: ``T = 4``, or a loss's name."""
         return value if isinstance(value, str) else f"{self.unit} = {value:g}"
 
     def amount(self, value: Any) -> str:
@@ -105,4 +106,4 @@ STUDIES = {
         N_("Distillation with the loss {value}, the best by validation,"),
     ),
 }
-"""By the name that the command line uses."""
+"""Kinds of studies by their names on the command line."""

@@ -1,4 +1,4 @@
-"""What the pages of studies show: a figure against what was varied, every run's curves, and the verdict."""
+"""The contents of a study's page: a figure against what was varied, every run's curves, and the verdict."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from kdviz.core.errors import ExperimentError
 from kdviz.core.language import N_, number, percent
+from kdviz.core.vocabulary import Role
 from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment
 from kdviz.studies.sweep.kinds import STUDIES, Study
@@ -24,11 +25,11 @@ class Figure:
     """A figure of a study's table.
 
     Attributes:
-        name: Its column.
-        title: For people, to be translated.
-        share: Whether it is a share, shown in percent.
-        better: ``higher`` or ``lower``; empty where neither is.
-        about: One sentence, to be translated.
+        name: Name of its column.
+        title: Title for people, to be translated.
+        share: Whether it is a share, which is shown in percent.
+        better: ``higher`` or ``lower``; empty where neither is better.
+        about: A sentence of explanation, to be translated.
     """
 
     name: str
@@ -38,15 +39,15 @@ class Figure:
     about: str
 
     def text(self, value: float | None) -> str:
-        """A value as people write it; nothing for None."""
+        """A value as people write it; empty for None."""
         if value is None:
             return ""
         return percent(value, 2) if self.share else number(value, 4)
 
 
 FIGURES = {
-    one.name: one
-    for one in (
+    figure.name: figure
+    for figure in (
         Figure("accuracy", N_("Accuracy"), True, "higher", N_("Share of samples whose class is right.")),
         Figure("f1", "F1", False, "higher", N_("Mean over classes of the harmonic mean of precision and recall.")),
         Figure("auc", "AUC", False, "higher", N_("Area under the ROC curve: how well the classes are told apart.")),
@@ -61,7 +62,7 @@ FIGURES = {
         ),
     )
 }
-"""By column; the first is the one to begin with."""
+"""Figures by column; the first one is the default."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ class Point:
     """A figure of one value of a study, over its seeds.
 
     Attributes:
-        role: Whose.
-        value: Of what is varied; None for a model that does not depend on it.
-        mean: Over the seeds.
+        role: Role of the model.
+        value: Value of what is varied; None for a model that does not depend on it.
+        mean: Mean over the seeds.
         spread: Sample standard deviation; None for one seed.
-        runs: (seed, figure) of each; the seed is None for the experiment's own teacher.
+        runs: (seed, figure) of each run; the seed is None for the experiment's own teacher.
     """
 
     role: str
@@ -85,12 +86,12 @@ class Point:
 
 @dataclass(frozen=True)
 class StudyReport:
-    """A study as it is by now.
+    """A study as far as it is done.
 
     Attributes:
-        name: In ``STUDIES``.
-        split: On which its models are measured.
-        table: All of the study's rows.
+        name: Name in ``STUDIES``.
+        split: Split on which its models are measured.
+        table: All rows of the study.
         all_curves: curves.parquet, which may hold other studies' runs too; None: missing.
         predictions: study_predictions.parquet; None: missing.
     """
@@ -107,7 +108,7 @@ class StudyReport:
 
     @cached_property
     def verdict(self) -> SweepVerdict | None:
-        """None as long as its runs do not allow one."""
+        """The verdict of the study; None as long as its runs do not allow one."""
         if self.predictions is None:
             return None
         return verdict(self.table, self.predictions, self.name, split=self.split)
@@ -119,8 +120,8 @@ class StudyReport:
 
     @property
     def figures(self) -> list[Figure]:
-        """Those that some student has."""
-        students = [row for row in self.rows if row["role"] != "teacher"]
+        """The figures that some student has."""
+        students = [row for row in self.rows if row["role"] != Role.TEACHER]
         return [figure for figure in FIGURES.values() if any(row.get(figure.name) is not None for row in students)]
 
     def points(self, figure: str) -> list[Point]:
@@ -135,22 +136,24 @@ class StudyReport:
     @cached_property
     def curves(self) -> pa.Table:
         """Tidy: one row a run and epoch, with role, value (of what is varied) and seed beside the curves' columns."""
-        about = {
+        columns_of_run = {
             row["run"]: {"role": row["role"], "value": self._value(row), "seed": row["seed"]}
             for row in self.table.to_pylist()
         }
         rows = [] if self.all_curves is None else self.all_curves.to_pylist()
-        found = [{**about[row["run"]], **row} for row in rows if row["run"] in about]
+        rows_of_runs = [{**columns_of_run[row["run"]], **row} for row in rows if row["run"] in columns_of_run]
         return (
-            pa.Table.from_pylist(sorted(found, key=lambda row: (_order(row), row["epoch"]))) if found else pa.table({})
+            pa.Table.from_pylist(sorted(rows_of_runs, key=lambda row: (_curve_order(row), row["epoch"])))
+            if rows_of_runs
+            else pa.table({})
         )
 
     def _value(self, row: dict[str, Any]) -> Any:
-        """A teacher that was stopped at several epochs is one run, and has one curve."""
-        return None if row["role"] == "teacher" else row[self.study.column]
+        """Value of a run; None for a teacher: one stopped at several epochs is one run with one curve."""
+        return None if row["role"] == Role.TEACHER else row[self.study.column]
 
 
-def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+def _curve_order(row: dict[str, Any]) -> tuple[Any, ...]:
     value = row["value"]
     return row["role"], isinstance(value, str), 0 if value is None else value, row["seed"] or 0
 
@@ -162,7 +165,7 @@ def _point(role: str, value: Any, runs: Sequence[tuple[int | None, float]]) -> P
 
 
 def present(experiment: Experiment, names: Iterable[str] = STUDIES) -> list[str]:
-    """Those of the studies ``names`` whose tables exist."""
+    """The studies among ``names`` whose tables exist."""
     return [name for name in names if experiment.has_table(STUDIES[name].table)]
 
 
@@ -176,14 +179,14 @@ def read_report(experiment: Experiment, name: str) -> StudyReport:
     if not experiment.has_table(study.table):
         raise ExperimentError(f"This experiment has no {study.table}.parquet yet.")
     table = experiment.table(study.table)
-    needed = {"run", "role", "seed", "split", study.column, *FIGURES}
-    if not needed <= set(table.column_names):
+    columns = {"run", "role", "seed", "split", study.column, *FIGURES}
+    if not columns <= set(table.column_names):
         raise ExperimentError(
             f"This experiment's {study.table}.parquet was made by an earlier version of kdviz; "
             "move that file away and make it anew."
         )
     splits = set(table["split"].to_pylist())
-    split = next((one for one in SPLITS if one in splits), None)
+    split = next((split for split in SPLITS if split in splits), None)
     if split is None:
         raise ExperimentError(f"This experiment's {study.table}.parquet has no finished run yet.")
     curves, predictions = (

@@ -1,7 +1,7 @@
-"""Studies over many trainings: one setting is varied over several seeds, and tidy tables say what came out.
+"""Studies over many trainings: one setting is varied over several seeds, and the results go into tidy tables.
 
-Each training is a :class:`kdviz.distill.storage.training_run.TrainingRun`: done once, continued where it was killed, on
-this machine or on a cluster. The tables are written when a run is done, and replaced as a whole.
+Each training is a :class:`kdviz.distill.storage.training_run.TrainingRun`, which is done once and continues where it
+was interrupted, on this machine or on a cluster. The tables are rewritten whenever a run is done.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError, SettingError
 from kdviz.core.files import Store
 from kdviz.core.jobs import run_local
+from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.distill import Stage, TrainingConfig, check_teacher, predict_logits
 from kdviz.distill.recipes import StudyInputs, material
@@ -28,17 +29,17 @@ from kdviz.experiment import Experiment
 from kdviz.studies.sweep.kinds import STUDIES, Study
 from kdviz.studies.sweep.plan import SweepPlan
 from kdviz.studies.sweep.summary import summary
-from kdviz.studies.sweep.tables import CURVES_SCHEMA, PREDICTIONS_SCHEMA, STUDY_SCHEMA, StudyTables, earlier
+from kdviz.studies.sweep.tables import CURVES_SCHEMA, PREDICTIONS_SCHEMA, STUDY_SCHEMA, StudyTables, existing_rows
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a study will take, from one timed epoch of each network.
+    """An estimate of what a study will take, from one timed epoch of each network.
 
     Attributes:
-        runs: Trainings that are left.
-        epochs: Of all of them.
-        seconds: On this machine, one run after the other.
+        runs: Number of trainings that are left.
+        epochs: Their number of epochs in all.
+        seconds: Their time on this machine, one run after the other.
     """
 
     runs: int
@@ -51,15 +52,14 @@ class Sweep:
     """A study of one experiment: its runs, what they share, and where their files go.
 
     Args:
-        experiment: Has a teacher and a KD student, whose network the students are.
+        experiment: An experiment with a teacher and a KD student, whose network the students have.
         name: One of ``STUDIES``.
-        splits: ``train``, ``validation`` and splits that are only measured: those that the experiment's models were
-            trained on.
-        values: Of what is varied.
-        seeds: Each trains a student alone and one for each value.
+        splits: The data of the experiment: ``train``, ``validation`` and splits that are only measured.
+        values: Values of what is varied.
+        seeds: Seeds; each trains a student alone and one student for each value.
         config: The recipe of the students.
         results: Folder for the runs' files, a path or an fsspec URL; default ``runs`` in the experiment's folder.
-        weights_only: Only :meth:`make_weights` is wanted; the experiment's tables may be of another teacher.
+        weights_only: Whether only :meth:`make_weights` is used; the experiment's tables may then be of another teacher.
 
     Raises:
         SettingError: No values, or one outside its range.
@@ -77,7 +77,7 @@ class Sweep:
     weights_only: bool = False
 
     def __post_init__(self) -> None:
-        for role in ("teacher", "kd_student"):
+        for role in (Role.TEACHER, Role.KD_STUDENT):
             if role not in self.experiment.runs:
                 raise ExperimentError(f"'{self.experiment.folder}' has no {role}, which a study needs.")
         if "teacher_2" in self.experiment.runs:
@@ -85,12 +85,12 @@ class Sweep:
         if not self.values or not self.seeds:
             raise SettingError("A study needs at least one value and one seed.")
         self.values, self.seeds = self.study.checked(self.values), list(dict.fromkeys(self.seeds))
-        teacher = self.experiment.runs["teacher"].model
-        check_teacher(teacher, self.experiment.classes, self.splits["train"].classes)
+        teacher = self.experiment.runs[Role.TEACHER].model
+        check_teacher(teacher, self.experiment.classes, self.splits[Split.TRAIN].classes)
         self.store = Store(self.results or self.experiment.folder / "runs")
         _ = self.plan.teachers, self.plan.student_runs  # every setting is checked before anything is trained
         if not self.weights_only:
-            self.plan.refuse_others(earlier(self.experiment, self.study.table))
+            self.plan.check_comparable(existing_rows(self.experiment, self.study.table))
 
     @property
     def study(self) -> Study:
@@ -98,33 +98,33 @@ class Sweep:
 
     @cached_property
     def material(self) -> StudyInputs:
-        """What its trainings are made of."""
+        """The data, networks and starting weights of its trainings."""
         return material(self.experiment, self.splits, self.store, self.config)
 
     @cached_property
     def plan(self) -> SweepPlan:
-        """Its runs."""
-        made_of = self.material
+        """The plan of its runs."""
+        inputs = self.material
         return SweepPlan(
             self.experiment,
             self.name,
             self.values,
             self.seeds,
             self.config,
-            made_of.network,
-            data_fingerprint(made_of.splits),
-            made_of.teacher_network,
-            made_of.spec,
-            made_of.teacher_spec,
-            made_of.start,
-            data_fingerprint(made_of.teacher_splits),
+            inputs.network,
+            data_fingerprint(inputs.splits),
+            inputs.teacher_network,
+            inputs.spec,
+            inputs.teacher_spec,
+            inputs.start,
+            data_fingerprint(inputs.teacher_splits),
         )
 
     @cached_property
     def tables(self) -> StudyTables:
-        """Its tables."""
-        measured = {name: samples for name, samples in self.material.splits.items() if name != "train"}
-        return StudyTables(self.plan, self.store, measured, lambda: self._spoken)
+        """The tables of its results."""
+        measured = {name: samples for name, samples in self.material.splits.items() if name != Split.TRAIN}
+        return StudyTables(self.plan, self.store, measured, lambda: self._teacher_logits)
 
     def run(
         self,
@@ -134,27 +134,27 @@ class Sweep:
         estimate: bool = True,
         estimate_only: bool = False,
     ) -> Iterator[Stage | Cost]:
-        """Do what is left, and write the tables after each run.
+        """Do the runs that are left, and write the tables after each of them.
 
         Args:
-            engine: :func:`kdviz.core.jobs.run_local`, or another of its form.
-            threads: Of torch in each run; 0 leaves them.
-            estimate: First yield a :class:`Cost`; the epochs that are timed for it count.
-            estimate_only: And then end.
+            engine: :func:`kdviz.core.jobs.run_local`, or a function like it.
+            threads: Threads of torch in each run; 0: the default.
+            estimate: Whether to yield a :class:`Cost` first; the epochs that are timed for it are kept.
+            estimate_only: Whether to stop after the estimate.
         """
-        teachers, students = self._todo()
+        teachers, students = self._remaining_runs()
         todo = [*teachers, *students]
         if (estimate or estimate_only) and todo:
-            yield self._cost(todo, threads)
+            yield self._estimate_cost(todo, threads)
         if estimate_only:
             return
         if students:
-            self._answer_as_teacher()
+            self._store_teacher_logits()
         done = 0
         for jobs, splits in ((teachers, self.material.teacher_splits), (students, self.material.splits)):
             shared = (splits, self.store.url, self.config.device, threads)
-            for number, progress in engine(work, jobs, shared):
-                yield Stage(self.plan.title(jobs[number]), done + 1, len(todo), progress)
+            for index, progress in engine(work, jobs, shared):
+                yield Stage(self.plan.title(jobs[index]), done + 1, len(todo), progress)
                 if progress is None:
                     done += 1
                     self.tables.write()
@@ -170,7 +170,7 @@ class Sweep:
     ) -> Iterator[Stage | Cost]:
         """Do the runs whose weights are not in the store, and those of further students alone.
 
-        Unlike :meth:`run` it also does what the tables know already; they stay as they are.
+        Unlike :meth:`run` it also does runs that the tables have already, and it leaves the tables unchanged.
 
         Args:
             alone: Seeds of the further students.
@@ -178,34 +178,34 @@ class Sweep:
         """
         student_runs = [*(run for _, run in self.plan.student_runs), *(self.plan.student(seed) for seed in alone)]
         students = [
-            run for run in {one.identity: one for one in student_runs}.values() if not is_finished(self.store, run)
+            run for run in {run.identity: run for run in student_runs}.values() if not is_finished(self.store, run)
         ]
         teachers = [run for run in self.plan.teachers if not is_finished(self.store, run)]
         if students or teachers:
-            yield self._cost([*teachers, *students], threads)
+            yield self._estimate_cost([*teachers, *students], threads)
         if estimate_only or not (students or teachers):
             return
         if any(run.teacher for run in students):
-            self._answer_as_teacher()
-        further = [f"alone, seed {seed}" for seed in alone]
+            self._store_teacher_logits()
+        further_titles = [f"alone, seed {seed}" for seed in alone]
         titles = {
             run.identity: title
-            for run, title in zip(student_runs[len(student_runs) - len(alone) :], further, strict=True)
+            for run, title in zip(student_runs[len(student_runs) - len(alone) :], further_titles, strict=True)
         }
         count, done = len(teachers) + len(students), 0
         for jobs, splits in ((teachers, self.material.teacher_splits), (students, self.material.splits)):
-            for number, progress in engine(work, jobs, (splits, self.store.url, self.config.device, threads)):
-                title = titles.get(jobs[number].identity) or self.plan.title(jobs[number])
+            for index, progress in engine(work, jobs, (splits, self.store.url, self.config.device, threads)):
+                title = titles.get(jobs[index].identity) or self.plan.title(jobs[index])
                 yield Stage(title, done + 1, count, progress)
                 done += progress is None
 
-    def _todo(self) -> tuple[list[TrainingRun], list[TrainingRun]]:
-        """The teachers and the students that neither the store nor the tables have."""
-        known = self.tables.known()
+    def _remaining_runs(self) -> tuple[list[TrainingRun], list[TrainingRun]]:
+        """The teachers and students that are neither in the store nor in the tables."""
+        finished = self.tables.finished_runs()
         students = [
             run
             for run in {run.identity: run for _, run in self.plan.student_runs}.values()
-            if run.identity not in known and read_result(self.store, run.identity) is None
+            if run.identity not in finished and read_result(self.store, run.identity) is None
         ]
         needed = {run.teacher for run in students}
         teachers = [
@@ -216,10 +216,10 @@ class Sweep:
         ]
         return teachers, students
 
-    def _cost(self, todo: Sequence[TrainingRun], threads: int) -> Cost:
-        """Time the first epoch of one run of each network; as every epoch, it is kept."""
+    def _estimate_cost(self, todo: Sequence[TrainingRun], threads: int) -> Cost:
+        """Time the first epoch of one run of each network; like every epoch, it is kept."""
         seconds: dict[str, float] = {}
-        for run in sorted(todo, key=lambda one: bool(one.teacher)):  # those that need no teacher first
+        for run in sorted(todo, key=lambda run: bool(run.teacher)):  # runs without a teacher first
             if run.network not in seconds and self._has_teacher(run):
                 seconds[run.network] = self._seconds_of_epoch(run, threads)
         return Cost(
@@ -230,37 +230,39 @@ class Sweep:
 
     def _has_teacher(self, run: TrainingRun) -> bool:
         if run.teacher:
-            self._answer_as_teacher()
+            self._store_teacher_logits()
         return not run.teacher or self.store.has(run.teacher)
 
     def _seconds_of_epoch(self, run: TrainingRun, threads: int) -> float:
-        splits = self.material.teacher_splits if run.role == "teacher" else self.material.splits
+        splits = self.material.teacher_splits if run.role == Role.TEACHER else self.material.splits
         training = execute_run(run, splits, self.store, self.config.device, threads)
         end = next(progress for progress in training if progress.ends_epoch)
         next(training, None)  # its state is kept
         training.close()  # type: ignore[attr-defined]
         return end.seconds_of_epoch
 
-    def _answer_as_teacher(self) -> None:
-        """The experiment's teacher speaks once for all students; its answers go where the runs find them."""
+    def _store_teacher_logits(self) -> None:
+        """Store the logits of the experiment's teacher once for all students, where the runs find them."""
         if self.plan.trains_teachers:
             return
-        answers, weights = teacher_key(self.plan.own_teacher), f"{self.plan.own_teacher}/weights.safetensors"
+        logits, weights = teacher_key(self.plan.own_teacher), f"{self.plan.own_teacher}/weights.safetensors"
         if self.config.needs_live_teacher and not self.store.has(weights):
-            write_weights(self.store, weights, self.experiment.runs["teacher"].model)
-        if not self.store.has(answers):
-            write_array(self.store, answers, self._spoken["train"])
+            write_weights(self.store, weights, self.experiment.runs[Role.TEACHER].model)
+        if not self.store.has(logits):
+            write_array(self.store, logits, self._teacher_logits[Split.TRAIN])
 
     @cached_property
-    def _spoken(self) -> Mapping[str, Tensor]:
-        """The experiment's teacher on every split: split -> logits."""
+    def _teacher_logits(self) -> Mapping[str, Tensor]:
+        """Split -> logits of the experiment's teacher."""
         if self.material.answers is not None:
             return self.material.answers
-        teacher, normalise = self.experiment.runs["teacher"], self.experiment.input.normalise
+        teacher, normalise = self.experiment.runs[Role.TEACHER], self.experiment.input.normalise
         device, network = self.config.device, teacher.on(choose_device(self.config.device))
         return {
-            # The training samples' are only taught; what is reported must not depend on the machine's bfloat16.
-            name: predict_logits(network, samples, normalise, device=device, bf16="auto" if name == "train" else "off")
+            # Those of the training samples are only learned from; reported ones must not depend on bfloat16.
+            name: predict_logits(
+                network, samples, normalise, device=device, bf16="auto" if name == Split.TRAIN else "off"
+            )
             for name, samples in self.material.splits.items()
         }
 

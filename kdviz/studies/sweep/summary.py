@@ -1,4 +1,4 @@
-"""A study's table in short: a value's figures, over its seeds."""
+"""A summary of a study's table: the figures of each value, over its seeds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from kdviz.core.vocabulary import Split
 from kdviz.studies.sweep.kinds import STUDIES
 
 _MEANS = (
@@ -24,17 +25,17 @@ _MEANS = (
 )
 
 
-def summary(table: pa.Table, study: str, split: str = "test") -> list[dict[str, Any]]:
+def summary(table: pa.Table, study: str, split: str = Split.TEST) -> list[dict[str, Any]]:
     """Mean and spread over seeds for each value of a study, and for the student alone (value None).
 
     Args:
-        table: The study's.
+        table: The study's table.
         study: One of ``STUDIES``.
-        split: Which samples.
+        split: Split of the figures.
 
     Returns:
         Dicts with role, value, seeds, accuracy, accuracy_sd (sample standard deviation; None for one seed),
-        accuracy_low and accuracy_high, and the means of the other figures (None where there is none).
+        accuracy_low and accuracy_high, and the means of the other figures (None where no run has one).
     """
     column = STUDIES[study].column
     groups: dict[tuple[str, Any], list[dict[str, Any]]] = {}
@@ -47,7 +48,7 @@ def summary(table: pa.Table, study: str, split: str = "test") -> list[dict[str, 
 
 def _summary(role: str, value: Any, group: list[dict[str, Any]]) -> dict[str, Any]:
     accuracy = torch.tensor([row["accuracy"] for row in group], dtype=torch.float64)
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "role": role,
         "value": value,
         "seeds": len(group),
@@ -58,5 +59,5 @@ def _summary(role: str, value: Any, group: list[dict[str, Any]]) -> dict[str, An
     }
     for name in _MEANS:
         values = [row[name] for row in group if row[name] is not None]
-        found[name] = sum(values) / len(values) if values else None
-    return found
+        figures[name] = sum(values) / len(values) if values else None
+    return figures

@@ -1,4 +1,4 @@
-"""A study's tables: what they hold, and how they grow run by run."""
+"""A sweep's tables: their columns, and how they grow run by run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from kdviz.core.files import Store
+from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.distill.storage.run_files import has_snapshot, read_array, read_result
 from kdviz.distill.storage.training_run import TrainingRun
@@ -18,7 +19,7 @@ from kdviz.experiment import Experiment
 from kdviz.metrics import class_accuracy, mcnemar
 from kdviz.studies.predictions.evaluation import model_metrics
 from kdviz.studies.sweep.kinds import STUDIES
-from kdviz.studies.sweep.plan import SweepPlan, about
+from kdviz.studies.sweep.plan import SweepPlan, recipe_columns
 
 STUDY_SCHEMA = pa.schema(
     [
@@ -55,10 +56,10 @@ STUDY_SCHEMA = pa.schema(
 )
 """A study's table: one row a model and split.
 
-``run`` is the training's identity; that of the experiment's own teacher is the start of its weights' SHA-256, as in
+``run`` is the training's identity; for the experiment's own teacher it is the beginning of its weights' SHA-256, as in
 ``teacher``. ``temperature``, ``alpha``, ``kd_loss`` and ``teacher_epochs`` are null where there is no teacher.
-``settings`` is JSON: settings of the recipe that are not at their default. ``fixed``, ``broken`` and ``mcnemar_p``
-compare a KD student with the student alone of the same seed. ``loss`` is the cross entropy.
+``settings`` is JSON: the settings of the recipe that differ from their defaults. ``fixed``, ``broken`` and
+``mcnemar_p`` compare a KD student with the student alone of the same seed. ``loss`` is the cross entropy.
 """
 
 CURVES_SCHEMA = pa.schema(
@@ -85,13 +86,13 @@ PREDICTIONS_SCHEMA = pa.schema(
 Row = dict[str, Any]
 
 
-def earlier(experiment: Experiment, name: str) -> list[Row]:
-    """The rows that a table has by now."""
+def existing_rows(experiment: Experiment, name: str) -> list[Row]:
+    """The rows that a table has already; empty without the table."""
     return experiment.table(name).to_pylist() if experiment.has_table(name) else []
 
 
 @dataclass
-class _New:
+class _NewRows:
     """Rows to add to the three tables."""
 
     study: list[Row] = field(default_factory=list)
@@ -104,32 +105,32 @@ class StudyTables:
     """The tables of one study.
 
     Attributes:
-        plan: Its runs.
-        store: Where their files are.
-        splits: Those that are measured.
-        spoken: Gives what the experiment's teacher says of each split, as logits.
+        plan: The runs of the study.
+        store: The store of their files.
+        splits: The splits that models are measured on.
+        teacher_logits: Returns the logits of the experiment's teacher, by split.
     """
 
     plan: SweepPlan
     store: Store
     splits: Mapping[str, LabelledImages]
-    spoken: Callable[[], Mapping[str, Tensor]]
+    teacher_logits: Callable[[], Mapping[str, Tensor]]
 
-    def known(self) -> set[str]:
-        """The runs that are in the tables, and need not be done again even where their files are gone."""
-        return {row["run"] for row in self._known_rows()}
+    def finished_runs(self) -> set[str]:
+        """The runs that are in the tables; they need not be repeated even where their files are missing."""
+        return {row["run"] for row in self._finished_rows()}
 
     def write(self) -> None:
-        """Collect what is done into the study's table, curves.parquet and study_predictions.parquet."""
-        rows, new = self._known_rows(), _New()
-        predictions, curves = (earlier(self.plan.experiment, name) for name in ("study_predictions", "curves"))
+        """Add finished runs to the study's table, curves.parquet and study_predictions.parquet."""
+        rows, new = self._finished_rows(), _NewRows()
+        predictions, curves = (existing_rows(self.plan.experiment, name) for name in ("study_predictions", "curves"))
         self._add_teachers(new, {(row["run"], row["teacher_epochs"]) for row in rows})
-        self._add_pupils(new, *({row["run"] for row in table} for table in (rows, predictions, curves)))
+        self._add_students(new, *({row["run"] for row in table} for table in (rows, predictions, curves)))
         new.predictions += [
             {"run": self.plan.data, "role": "label", "split": name, "predicted": samples.labels.tolist()}
             for name, samples in self.splits.items()
         ]
-        # Its predictions first: a row in the table says that its run is done.
+        # The predictions are written first: a row in the table marks its run as done.
         predictions = self._write("study_predictions", [*predictions, *new.predictions], PREDICTIONS_SCHEMA, "split")
         self._write("curves", [*curves, *new.curves], CURVES_SCHEMA, "epoch")
         rows = [*rows, *new.study]
@@ -137,29 +138,29 @@ class StudyTables:
         self._write(self.plan.study.table, rows, STUDY_SCHEMA, "teacher_epochs", "split")
 
     def _write(self, name: str, rows: Iterable[Row], schema: pa.Schema, *key: str) -> list[Row]:
-        """Write a table with one row a run and ``key``, the last of several; those rows."""
-        unique = list({(row["run"], *(row.get(one) for one in key)): row for row in rows}.values())
+        """Write a table with one row for each run and ``key``, the last of several, and return its rows."""
+        unique = list({(row["run"], *(row.get(column) for column in key)): row for row in rows}.values())
         self.plan.experiment.write_table(name, pa.Table.from_pylist(unique, schema))
         return unique
 
-    def _known_rows(self) -> list[Row]:
+    def _finished_rows(self) -> list[Row]:
         """The rows of the study's table, and those of the same runs in other studies' tables."""
-        rows = earlier(self.plan.experiment, self.plan.study.table)
+        rows = existing_rows(self.plan.experiment, self.plan.study.table)
         if self.plan.trains_teachers:
-            return rows  # its students alone are compared with no teacher
-        own = {run.identity for _, run in self.plan.student_runs}
-        for other in STUDIES.values():
-            if other.table not in (self.plan.study.table, "teacher_epochs"):
-                rows += [row for row in earlier(self.plan.experiment, other.table) if row.get("run") in own]
+            return rows  # its students alone are not compared with a teacher
+        run_names = {run.identity for _, run in self.plan.student_runs}
+        for study in STUDIES.values():
+            if study.table not in (self.plan.study.table, "teacher_epochs"):
+                rows += [row for row in existing_rows(self.plan.experiment, study.table) if row.get("run") in run_names]
         return rows
 
     # rows -------------------------------------------------------------------------------------------------------------
 
-    def _add_teachers(self, new: _New, known: set[tuple[str, int | None]]) -> None:
+    def _add_teachers(self, new: _NewRows, finished: set[tuple[str, int | None]]) -> None:
         if not self.plan.trains_teachers:
-            own = self.plan.own_teacher
-            if (own, None) not in known:
-                new.study += self._rows("teacher", own, self.spoken(), {})
+            teacher = self.plan.own_teacher
+            if (teacher, None) not in finished:
+                new.study += self._rows(Role.TEACHER, teacher, self.teacher_logits(), {})
             return
         for run in self.plan.teachers:
             result = read_result(self.store, run.identity)
@@ -167,13 +168,13 @@ class StudyTables:
                 continue
             new.curves += _curves(run, result)
             for epoch in run.snapshots:
-                if (run.identity, epoch) not in known and has_snapshot(self.store, run, epoch):
-                    recipe = {**about(run), "teacher_epochs": epoch, "epochs": epoch}
-                    new.study += self._rows("teacher", run.identity, self._logits(run.identity, epoch), recipe)
+                if (run.identity, epoch) not in finished and has_snapshot(self.store, run, epoch):
+                    recipe = {**recipe_columns(run), "teacher_epochs": epoch, "epochs": epoch}
+                    new.study += self._rows(Role.TEACHER, run.identity, self._logits(run.identity, epoch), recipe)
 
-    def _add_pupils(self, new: _New, known: set[str], said: set[str], drawn: set[str]) -> None:
+    def _add_students(self, new: _NewRows, finished: set[str], predicted: set[str], with_curves: set[str]) -> None:
         for value, run in self.plan.student_runs:
-            if run.identity in known & said & drawn:
+            if run.identity in finished & predicted & with_curves:
                 continue
             result = read_result(self.store, run.identity)
             if result is None:
@@ -184,8 +185,8 @@ class StudyTables:
                 for name, values in logits.items()
             ]
             new.curves += _curves(run, result)
-            if run.identity not in known:
-                recipe = {**about(run), "seconds": sum(one["seconds"] for one in result["curves"])}
+            if run.identity not in finished:
+                recipe = {**recipe_columns(run), "seconds": sum(epoch["seconds"] for epoch in result["curves"])}
                 recipe["best_epoch"] = _best_epoch(result["curves"])
                 if self.plan.trains_teachers and value is not None:
                     recipe["teacher_epochs"] = value
@@ -207,34 +208,36 @@ class StudyTables:
             yield row
 
     def _teacher_of(self, run: TrainingRun, value: Any) -> Mapping[str, Tensor] | None:
-        """What its teacher says on the measured splits; the student alone is compared with the experiment's."""
+        """Logits of a run's teacher on the measured splits; for a student alone those of the experiment's teacher."""
         if not self.plan.trains_teachers:
-            return self.spoken()
+            return self.teacher_logits()
         return self._logits(run.teacher.partition("/")[0], value) if run.teacher else None
 
     def _logits(self, identity: str, epoch: int | None = None) -> dict[str, Tensor]:
-        """What a run says on the measured splits; with an epoch, what it said after that."""
+        """Logits of a run on the measured splits, at the end or after an epoch."""
         end = "" if epoch is None else f"-{epoch:04d}"
         return {name: read_array(self.store, f"{identity}/logits-{name}{end}.npy") for name in self.splits}
 
     def _compare(self, rows: Iterable[Row], predictions: Iterable[Row]) -> None:
-        """Put into the KD students' rows what they fix and break, once the student alone of their seed is there."""
-        said = {(row["run"], row["split"]): np.array(row["predicted"]) for row in predictions}
+        """Fill in what KD students fix and break, once the student alone of their seed is there."""
+        predicted = {(row["run"], row["split"]): np.array(row["predicted"]) for row in predictions}
         for row in rows:
-            if row["role"] != "kd_student" or row.get("fixed") is not None or row["split"] not in self.splits:
+            if row["role"] != Role.KD_STUDENT or row.get("fixed") is not None or row["split"] not in self.splits:
                 continue
             split = row["split"]
-            both = [said.get((run, split)) for run in (self.plan.student(row["seed"]).identity, row["run"])]
-            if not any(one is None for one in both):
+            both_predictions = [
+                predicted.get((run, split)) for run in (self.plan.student(row["seed"]).identity, row["run"])
+            ]
+            if not any(classes is None for classes in both_predictions):
                 labels = self.splits[split].labels.numpy()
-                test = mcnemar(*(one == labels for one in both))
+                test = mcnemar(*(classes == labels for classes in both_predictions))
                 row |= {"fixed": test.fixed, "broken": test.broke, "mcnemar_p": test.p_value}
 
 
 def _curves(run: TrainingRun, result: Mapping[str, Any]) -> list[Row]:
-    return [{"run": run.identity, "role": run.role, **one} for one in result["curves"]]
+    return [{"run": run.identity, "role": run.role, **epoch} for epoch in result["curves"]]
 
 
 def _best_epoch(curves: Sequence[Mapping[str, Any]]) -> int:
-    """The first of those with the highest validation accuracy, whose weights are kept."""
-    return max(curves, key=lambda one: one["validation_accuracy"])["epoch"]
+    """The first epoch with the highest validation accuracy, whose weights are kept."""
+    return max(curves, key=lambda epoch: epoch["validation_accuracy"])["epoch"]

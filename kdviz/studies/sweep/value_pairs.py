@@ -1,4 +1,4 @@
-"""Values of a study compared with one another: every pair, and each with the next."""
+"""Comparisons of a study's values: every pair, and each value with the next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kdviz.metrics.uncertainty import Difference, holm, paired_difference, simul
 DIFFERENT = "different"
 
 Right = Mapping[int, np.ndarray]
-"""Seed -> bool (samples,): who is right where."""
+"""Seed -> bool (samples,): where its model is right."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class ValuePair:
     Attributes:
         first, second: The values.
         difference: Accuracy of the second less that of the first, over the seeds that both have.
-        p_different: That they are equal, two-sided, by Holm's method for all pairs.
-        p_equivalent: That they differ by the margin or more, by two one-sided tests and Holm's method for all pairs.
+        p_different: Two-sided p-value of equality, adjusted for all pairs by Holm's method.
+        p_equivalent: p-value of a difference of the margin or more, by two one-sided tests, adjusted likewise.
         outcome: ``equivalent`` where ``p_equivalent`` < .05; ``different`` where ``p_different`` is, and the first is
             not; else ``cannot tell``. With one seed always ``cannot tell``.
     """
@@ -40,7 +40,7 @@ class ValuePair:
 
     @property
     def apart(self) -> bool:
-        """Whether they differ at all, be it by less than the margin."""
+        """Whether they differ, even if by less than the margin."""
         return self.difference.seeds > 1 and self.p_different < ALPHA
 
 
@@ -51,8 +51,7 @@ class Step:
     Attributes:
         first, second: The values.
         difference: Accuracy of the second less that of the first.
-        low, high: The interval that holds together with those of all other steps, with probability .95 or more
-            (Bonferroni).
+        low, high: The interval that holds simultaneously with those of all other steps, at a level of .95 (Bonferroni).
     """
 
     first: Any
@@ -63,7 +62,7 @@ class Step:
 
 
 def paired(first: Right, second: Right) -> tuple[np.ndarray, np.ndarray]:
-    """(seeds, samples) of the seeds that both have."""
+    """Both as bool (seeds, samples), for the seeds that both have."""
     seeds = sorted(first.keys() & second.keys())
     return np.array([first[seed] for seed in seeds]), np.array([second[seed] for seed in seeds])
 
@@ -72,19 +71,21 @@ def all_pairs(right: Mapping[Any, Right], margin: float) -> tuple[ValuePair, ...
     """Every pair of values that have a seed in common, in their order.
 
     Args:
-        right: Value -> its runs.
-        margin: Of equivalence, a share.
+        right: Value -> seed -> where its model is right.
+        margin: Margin of equivalence, a share.
     """
     return judged_pairs(_differences(right, list(combinations(right, 2))), margin)
 
 
-def judged_pairs(found: Mapping[tuple[Any, Any], Difference], margin: float) -> tuple[ValuePair, ...]:
-    """Pairs of values with their differences, judged together by a margin."""
-    different = holm([one.p_value for one in found.values()])
-    equivalent = holm([equivalence_p_value(one, margin) for one in found.values()])
+def judged_pairs(differences: Mapping[tuple[Any, Any], Difference], margin: float) -> tuple[ValuePair, ...]:
+    """Judge pairs of values by their differences and a margin, with p-values adjusted for all of them."""
+    different = holm([difference.p_value for difference in differences.values()])
+    equivalent = holm([equivalence_p_value(difference, margin) for difference in differences.values()])
     return tuple(
-        ValuePair(*values, difference, apart, near, _outcome(difference, apart, near))
-        for (values, difference), apart, near in zip(found.items(), different, equivalent, strict=True)
+        ValuePair(*values, difference, p_different, p_equivalent, _outcome(difference, p_different, p_equivalent))
+        for (values, difference), p_different, p_equivalent in zip(
+            differences.items(), different, equivalent, strict=True
+        )
     )
 
 
@@ -95,15 +96,17 @@ def _outcome(difference: Difference, different: float, equivalent: float) -> str
 
 
 def steps(right: Mapping[Any, Right]) -> tuple[Step, ...]:
-    """Each value against the next; none where values are names, which have no order, and none over one seed."""
+    """Each value against the next, over several seeds; empty where values are names, which have no order."""
     if any(isinstance(value, str) for value in right):
         return ()
-    found = _differences(right, list(pairwise(sorted(right))))
-    found = {values: one for values, one in found.items() if one.seeds > 1}
-    ends = simultaneous_intervals(list(found.values()))
-    return tuple(Step(*values, one, *end) for (values, one), end in zip(found.items(), ends, strict=True))
+    differences = _differences(right, list(pairwise(sorted(right))))
+    differences = {values: difference for values, difference in differences.items() if difference.seeds > 1}
+    ends = simultaneous_intervals(list(differences.values()))
+    return tuple(
+        Step(*values, difference, *end) for (values, difference), end in zip(differences.items(), ends, strict=True)
+    )
 
 
 def _differences(right: Mapping[Any, Right], pairs: Sequence[tuple[Any, Any]]) -> dict[tuple[Any, Any], Difference]:
     tables = {values: paired(right[values[0]], right[values[1]]) for values in pairs}
-    return {values: paired_difference(*both) for values, both in tables.items() if len(both[0])}
+    return {values: paired_difference(*pair) for values, pair in tables.items() if len(pair[0])}

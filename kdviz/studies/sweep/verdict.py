@@ -1,4 +1,4 @@
-"""What a study says: data from which sentences are made that its statistics allow."""
+"""The verdict of a sweep as data, from which sentences are made that its statistics allow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kdviz.core.vocabulary import Role, Split
 from kdviz.metrics import Difference, McNemar, mcnemar, paired_difference
 from kdviz.metrics.equivalence import (
     ALPHA,
@@ -42,20 +43,21 @@ class SweepVerdict:
 
     Attributes:
         study: Its name in ``STUDIES``.
-        value: Of what was varied: the best by validation unless another was asked for.
-        split: On which it was measured.
-        accuracy, alone: Mean accuracies.
+        value: The value of what was varied: the best by validation unless another was requested.
+        split: The split on which it was measured.
+        accuracy, alone: Mean accuracies of the KD students and of the students alone.
         difference: KD student less student alone, over the seeds that both have.
         tests: McNemar's test of each seed.
         rivals: Values that are not shown to be different from this one, when all pairs of values are compared.
         by_validation: Whether the value is the best by validation.
         inherited, inherited_alone: Share of their teacher's errors that the students repeat; None: not known.
-        margin: Within which two accuracies are as good as equal; a share.
-        doubts: What is said first.
+        margin: Margin within which two accuracies count as equal, a share.
+        doubts: What rules out or limits the verdict.
         copying: Whether it repeats more of its teacher's errors than the student alone; None: not known.
-        pairs: Every pair of values (Holm).
+        pairs: Every pair of values, with p-values adjusted by Holm's method.
         steps: Each value against the next, with simultaneous intervals.
-        samples_needed: How many samples would decide, if all stayed as it is; None: it is decided, or no number would.
+        samples_needed: Number of samples that would decide, if all else stayed as it is; None: it is decided, or none
+            would.
     """
 
     study: str
@@ -77,48 +79,48 @@ class SweepVerdict:
     samples_needed: int | None = None
 
     @property
-    def judged(self) -> Equivalence:
-        """The difference by the margin: two one-sided tests."""
+    def equivalence(self) -> Equivalence:
+        """The difference judged by the margin, with two one-sided tests."""
         return judge_equivalence(self.difference, self.margin)
 
     def within(self, margin: float) -> SweepVerdict:
-        """The same by another margin, a share, > 0."""
+        """The same verdict by another margin, a share > 0."""
         if margin == self.margin:
             return self
-        pairs = judged_pairs({(one.first, one.second): one.difference for one in self.pairs}, margin)
+        pairs = judged_pairs({(pair.first, pair.second): pair.difference for pair in self.pairs}, margin)
         needed = _needed(self.difference, margin)
         rivals = _rivals(pairs, self.value)
         return replace(self, margin=margin, pairs=pairs, rivals=rivals, samples_needed=needed)
 
     @property
     def withheld(self) -> bool:
-        """Whether its figures allow no verdict, whatever the interval: near chance, or one seed."""
-        return any(one.kind in (CHANCE, ONE_SEED) for one in self.doubts)
+        """Whether no verdict is allowed, whatever the interval: accuracies are near chance, or there is one seed."""
+        return any(doubt.kind in (CHANCE, ONE_SEED) for doubt in self.doubts)
 
     @property
     def outcome(self) -> str:
         """``beats``, ``does not beat`` (is worse than), ``is equivalent to`` or ``cannot be told from``."""
-        return _OUTCOMES[UNDECIDED if self.withheld else self.judged.outcome]
+        return _OUTCOMES[UNDECIDED if self.withheld else self.equivalence.outcome]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON takes it: what is not finite is None."""
-        judged = self.judged
-        equivalence = {
-            "outcome": UNDECIDED if self.withheld else judged.outcome,
+        """The verdict as JSON; values that are not finite are None."""
+        equivalence = self.equivalence
+        document = {
+            "outcome": UNDECIDED if self.withheld else equivalence.outcome,
             "margin": self.margin,
-            "low": judged.low,
-            "high": judged.high,
+            "low": equivalence.low,
+            "high": equivalence.high,
             "level": 1 - 2 * ALPHA,
         }
-        more = {"outcome": self.outcome, "equivalence": equivalence}
+        more = {"outcome": self.outcome, "equivalence": document}
         return _finite({**asdict(self), **more})
 
 
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _finite(one) for name, one in value.items()}
+        return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -127,7 +129,7 @@ def verdict(
     predictions: pa.Table,
     study: str,
     *,
-    split: str = "test",
+    split: str = Split.TEST,
     value: Any = None,
     margin: float = MARGIN,
 ) -> SweepVerdict | None:
@@ -137,38 +139,40 @@ def verdict(
         table: The study's table.
         predictions: study_predictions.parquet.
         study: One of ``STUDIES``.
-        split: On which to judge.
-        value: Of the KD students; None: the best by validation accuracy.
-        margin: Within which two accuracies are as good as equal; a share, > 0.
+        split: The split to judge on.
+        value: Value of the KD students; None: the best by validation accuracy.
+        margin: Margin within which two accuracies count as equal, a share > 0.
     """
-    runs = _runs(table, predictions, study, split)
-    chosen = best_by_validation(table, study) if value is None else value
-    if chosen is None or chosen not in runs or None not in runs:
+    runs = _runs_by_value(table, predictions, study, split)
+    chosen_value = best_by_validation(table, study) if value is None else value
+    if chosen_value is None or chosen_value not in runs or None not in runs:
         return None
-    right = {one: {seed: run.right for seed, run in known.items()} for one, known in runs.items()}
-    first, second = paired(right[None], right[chosen])
+    right = {
+        run_value: {seed: run.right for seed, run in runs_of_value.items()} for run_value, runs_of_value in runs.items()
+    }
+    first, second = paired(right[None], right[chosen_value])
     if first.size == 0 or first.shape[1] < 2:
         return None
     difference = paired_difference(first, second)
-    ordered = {one: right[one] for one in _ordered(right)}
+    ordered = {run_value: right[run_value] for run_value in _sorted_values(right)}
     pairs = all_pairs(ordered, margin)
-    rows = [row for row in summary(table, study, split) if row["role"] != "teacher"]
+    rows = [row for row in summary(table, study, split) if row["role"] != Role.TEACHER]
     errors = {(row["role"], row["value"]): row["inherited_errors"] for row in rows}
     return SweepVerdict(
         study,
-        chosen,
+        chosen_value,
         split,
         float(second.mean()),
         float(first.mean()),
         difference,
         tuple(mcnemar(a, b) for a, b in zip(first, second, strict=True)),
-        _rivals(pairs, chosen),
+        _rivals(pairs, chosen_value),
         by_validation=value is None,
-        inherited=errors.get(("kd_student", chosen)),
-        inherited_alone=errors.get(("student", None)),
+        inherited=errors.get((Role.KD_STUDENT, chosen_value)),
+        inherited_alone=errors.get((Role.STUDENT, None)),
         margin=margin,
-        doubts=doubts_of(runs[chosen], runs[None], _classes(table)),
-        copying=copying(table, study, split, chosen),
+        doubts=doubts_of(runs[chosen_value], runs[None], _classes(table)),
+        copying=copying(table, study, split, chosen_value),
         pairs=pairs,
         steps=steps(ordered),
         samples_needed=_needed(difference, margin),
@@ -177,7 +181,7 @@ def verdict(
 
 def best_by_validation(table: pa.Table, study: str) -> Any:
     """The value whose KD students have the highest mean validation accuracy, the first of several; None without any."""
-    rows = [row for row in summary(table, study, "validation") if row["role"] == "kd_student"]
+    rows = [row for row in summary(table, study, Split.VALIDATION) if row["role"] == Role.KD_STUDENT]
     return max(rows, key=lambda row: row["accuracy"])["value"] if rows else None
 
 
@@ -186,40 +190,44 @@ def _needed(difference: Difference, margin: float) -> int | None:
     return samples_to_decide(difference, margin) if undecided else None
 
 
-def _ordered(values: Mapping[Any, Any]) -> list[Any]:
-    return sorted((one for one in values if one is not None), key=lambda one: (isinstance(one, str), one))
+def _sorted_values(values: Mapping[Any, Any]) -> list[Any]:
+    return sorted((value for value in values if value is not None), key=lambda value: (isinstance(value, str), value))
 
 
-def _rivals(pairs: Sequence[ValuePair], chosen: Any) -> tuple[Any, ...]:
-    own = [one for one in pairs if chosen in (one.first, one.second) and one.outcome != DIFFERENT]
-    return tuple(one.second if one.first == chosen else one.first for one in own)
+def _rivals(pairs: Sequence[ValuePair], value: Any) -> tuple[Any, ...]:
+    pairs_of_value = [pair for pair in pairs if value in (pair.first, pair.second) and pair.outcome != DIFFERENT]
+    return tuple(pair.second if pair.first == value else pair.first for pair in pairs_of_value)
 
 
-def _runs(table: pa.Table, predictions: pa.Table, study: str, split: str) -> dict[Any, dict[int, RunPredictions]]:
-    """Value (None: alone) -> seed -> what it says."""
+def _runs_by_value(
+    table: pa.Table, predictions: pa.Table, study: str, split: str
+) -> dict[Any, dict[int, RunPredictions]]:
+    """Value (None: the student alone) -> seed -> predictions."""
     column = STUDIES[study].column
     rows = [row for row in predictions.to_pylist() if row["split"] == split]
-    said = {row["run"]: np.array(row["predicted"]) for row in rows}
-    truths = [said[row["run"]] for row in rows if row["role"] == "label"]
-    found: dict[Any, dict[int, RunPredictions]] = {}
+    predicted = {row["run"]: np.array(row["predicted"]) for row in rows}
+    label_rows = [predicted[row["run"]] for row in rows if row["role"] == "label"]
+    runs: dict[Any, dict[int, RunPredictions]] = {}
     for row in table.to_pylist():
-        if row["role"] == "teacher" or row["split"] != split or row["run"] not in said:
+        if row["role"] == Role.TEACHER or row["split"] != split or row["run"] not in predicted:
             continue
-        run = _run_of(row, said[row["run"]], truths)
+        run = _with_labels(row, predicted[row["run"]], label_rows)
         if run is not None:
-            found.setdefault(row[column] if row["role"] == "kd_student" else None, {})[row["seed"]] = run
-    return found
+            runs.setdefault(row[column] if row["role"] == Role.KD_STUDENT else None, {})[row["seed"]] = run
+    return runs
 
 
-def _run_of(row: Mapping[str, Any], said: np.ndarray, truths: Sequence[np.ndarray]) -> RunPredictions | None:
-    """A run with its labels; studies of other data leave theirs in the same file, which give another accuracy."""
-    for truth in truths:
-        if len(truth) == len(said) and abs((said == truth).mean() - row["accuracy"]) < 1e-5:
-            return RunPredictions(said, truth)
+def _with_labels(
+    row: Mapping[str, Any], predicted: np.ndarray, label_rows: Sequence[np.ndarray]
+) -> RunPredictions | None:
+    """A run with its labels, found by its accuracy: the same file may hold labels of studies of other data."""
+    for labels in label_rows:
+        if len(labels) == len(predicted) and abs((predicted == labels).mean() - row["accuracy"]) < 1e-5:
+            return RunPredictions(predicted, labels)
     return None
 
 
 def _classes(table: pa.Table) -> int:
-    """How many the data have, as far as the table knows."""
-    known = table["class_accuracy"].to_pylist() if "class_accuracy" in table.column_names else []
-    return max((len(one) for one in known if one), default=0)
+    """Number of classes of the data; 0 where the table does not have it."""
+    accuracies = table["class_accuracy"].to_pylist() if "class_accuracy" in table.column_names else []
+    return max((len(by_class) for by_class in accuracies if by_class), default=0)

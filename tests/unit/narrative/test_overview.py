@@ -241,12 +241,12 @@ def test_the_shipped_study_tells_of_copying_over_its_seeds():
     experiment = load_experiment("mnist")
     found = ExperimentSummary(experiment, study=read_report(experiment, "temperature"))
     copied = found.copied
-    assert copied.more.seeds == 3
-    assert copied.errors == copied.more.samples
+    assert copied.difference.seeds == 3
+    assert copied.errors == copied.difference.samples
     rows = {(row["role"], row["value"]): row["inherited_errors"] for row in found.study.rows}
-    assert copied.own == pytest.approx(rows["kd_student", 4.0], abs=1e-5)
+    assert copied.kd == pytest.approx(rows["kd_student", 4.0], abs=1e-5)
     assert copied.alone == pytest.approx(rows["student", None], abs=1e-5)
-    assert copied.more.value == pytest.approx(copied.own - copied.alone)
+    assert copied.difference.value == pytest.approx(copied.kd - copied.alone)
     assert "3 seeds" in by_name(found)["copied"].sentence
     assert "With one seed" not in by_name(found)["copied"].sentence
 

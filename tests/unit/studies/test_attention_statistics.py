@@ -209,7 +209,7 @@ def test_weights_count_images_as_often_as_they_say(planted):
 def test_sums_are_those_of_a_poisson_bootstrap_in_any_blocks(monkeypatch):
     columns = np.random.default_rng(0).normal(size=(500, 3))
     whole = resampled_sums(columns, 400, 1)
-    monkeypatch.setattr("kdviz.studies.attention.statistics.effects._AT_ONCE", 400 * 7)
+    monkeypatch.setattr("kdviz.studies.attention.statistics.effects._COUNTS_OF_BLOCK", 400 * 7)
     blocks = resampled_sums(columns, 400, 1)
     np.testing.assert_allclose(blocks[0], columns.sum(0))
     assert blocks[1:].mean(0) == pytest.approx(columns.sum(0), abs=5 * np.sqrt((columns**2).sum(0).max() / 400))

@@ -18,10 +18,10 @@ from kdviz.studies.attention.maps import GroupMaps, StudyImages
 from kdviz.studies.attention.models import StudyModel, shuffles
 from kdviz.studies.attention.statistics.agreements import Agreements, Series, read_agreements
 from kdviz.studies.attention.statistics.controls import SHARE, Control
-from kdviz.studies.attention.statistics.effects import effect_of, matched, pair_contrast
+from kdviz.studies.attention.statistics.effects import effect_of, match_trainings, pair_contrast
 from kdviz.studies.attention.statistics.pairs import agreement_rows
 from kdviz.studies.attention.statistics.report import own_value, report_of
-from kdviz.studies.attention.statistics.uncertainty import _spread, summarised
+from kdviz.studies.attention.statistics.uncertainty import _spread, summarise_effect
 from kdviz.studies.attention.statistics.verdicts import RULES, claim_of, verdicts
 
 CLASSES = ("a", "b")
@@ -94,7 +94,7 @@ def report(effects, own=4.0, **more):
 def test_each_student_is_compared_with_its_own_teacher():
     data = a_study({4.0: 0.2})
     kd, alone = data.of("claim", "kd_student", 4.0), data.of("claim", "student", 4.0)
-    pairs = matched(kd, alone)
+    pairs = match_trainings(kd, alone)
     assert [(one.first, one.seed) for one, _ in pairs] == [(name, seed) for name in TEACHERS for seed in range(3)]
     assert all((one.first, one.seed) == (other.first, other.seed) for one, other in pairs)
     effect = effect_of(data, pair_contrast(kd, alone))
@@ -111,17 +111,17 @@ def test_shuffled_teachers_belong_to_their_teachers():
     for kind, roles in (("shuffled", ("kd_student", "student")), ("second", ("second",))):
         for role in roles:
             assert [one.teacher for one in data.of(kind, role, 4.0)] == [name for name in TEACHERS for _ in range(3)]
-    second = matched(data.of("second", "second", 4.0), data.of("claim", "student", 4.0))
+    second = match_trainings(data.of("second", "second", 4.0), data.of("claim", "student", 4.0))
     assert [(one.seed, other.seed) for one, other in second] == [(3, 0), (4, 1), (5, 2)] * 3
 
 
 def test_a_missing_training_leaves_the_others():
     data = a_study({4.0: 0.2})
-    gone = next(one for one in data.series if one.role == "kd_student" and one.place == ("teacher, seed 1", 2))
+    gone = next(one for one in data.series if one.role == "kd_student" and one.training_key == ("teacher, seed 1", 2))
     part = replace(data, series=tuple(one for one in data.series if one is not gone))
     effect = report_of(part, "temperature", ABOUT, CLASSES, 4.0).chosen.difference
     assert effect.trainings == 8
-    assert ("teacher, seed 1", 2) not in effect.places
+    assert ("teacher, seed 1", 2) not in effect.training_keys
     assert effect.interval.low < 0.2 < effect.interval.high
 
 
@@ -165,7 +165,7 @@ def test_the_interval_covers(teachers):
             table = (table + own**0.5 * generator.normal(size=(teachers, seeds))).ravel()
             images = (of_image**0.5) * generator.normal(size=(101, 1))  # what is true of the images, and replicates
             values = table + images[0]
-            found = summarised(places, values, values + images[1:], 600).interval
+            found = summarise_effect(places, values, values + images[1:], 600).interval
             hits += found.low <= 0 <= found.high
         covered[of_teacher, of_seed, own, of_image] = hits / runs
     # 95 %: a standard error of sqrt(.95 * .05 / 150) = .018 each, and .008 of the mean of five; 4 and 3 of them.
@@ -188,7 +188,7 @@ def test_more_teachers_say_more_of_teachers():
 def a_control(difference: float, effect: float, spread: float = 0.001) -> Control:
     places = [("teacher", seed) for seed in range(3)]
     steps, still = spread * np.array([-1.0, 0.0, 1.0]), np.zeros((200, 3))
-    made = [summarised(places, one + steps, one + steps + still, 500) for one in (difference, effect)]
+    made = [summarise_effect(places, one + steps, one + steps + still, 500) for one in (difference, effect)]
     return Control("second", "second student alone", 4.0, 0.6, *made)
 
 
@@ -470,7 +470,7 @@ def test_the_table_of_several_teachers_is_read():
     table = agreement_rows(maps, models, known, {"study": "temperature", "split": "test"}, 100)
     found = report_of(read_agreements(table, "temperature"), "temperature", ABOUT, CLASSES, 4.0)
     effect = found.chosen.difference
-    assert effect.places == tuple((key, seed) for key in keys for seed in (0, 1))
+    assert effect.training_keys == tuple((key, seed) for key in keys for seed in (0, 1))
     # A KD student's map is 2 / sqrt(5) its own teacher's; of the other teacher's it would be 0.
     assert effect.value == pytest.approx(2 / np.sqrt(5), abs=0.05)
     assert {one.kind: one.difference.trainings for one in found.controls} == {"second": 4, "shuffled": 4, "other": 4}

@@ -25,10 +25,10 @@ from kdviz.studies.comparison.judgement import (
     UNDECIDED,
     Judgement,
     basis,
+    judge_difference,
+    judge_study,
+    judge_times,
     margin_points,
-    of_difference,
-    of_study,
-    of_times,
     outcome,
     rounded_up,
     would_decide,
@@ -96,7 +96,7 @@ def test_equal_is_by_two_tests_at_5_percent_and_different_by_one_at_5_percent_tw
     for samples in (40, 400, 4000, 40_000):
         for gained, lost in draw.integers(0, 1 + samples // 40, (150, 2)):
             difference = pair(int(gained), int(lost), samples)
-            whole, found = judge_equivalence(difference, MARGIN), of_difference(difference, MARGIN)
+            whole, found = judge_equivalence(difference, MARGIN), judge_difference(difference, MARGIN)
             sides = {"equal": "equivalent"} | dict.fromkeys(("higher", "much higher"), "better")
             sides |= dict.fromkeys(("lower", "much lower"), "worse")
             assert sides.get(found.outcome, "cannot tell") == whole.outcome
@@ -115,7 +115,7 @@ def test_equal_is_by_two_tests_at_5_percent_and_different_by_one_at_5_percent_tw
 @pytest.mark.parametrize(("gained", "lost", "samples"), [(0, 3, 30), (10, 10, 1000)])
 def test_so_many_samples_decide_in_four_of_five_cases(gained, lost, samples):
     """30 digits, teacher all right, KD student 3 wrong; and 1,000 with as many gained as lost."""
-    found = of_difference(pair(gained, lost, samples), MARGIN, ACCURATE)
+    found = judge_difference(pair(gained, lost, samples), MARGIN, ACCURATE)
     assert found.outcome not in ACCURATE
     draw, trials = np.random.default_rng(0), 1000
     shares = (gained / samples, lost / samples, 1 - (gained + lost) / samples)
@@ -138,7 +138,7 @@ def test_the_number_of_samples_scales_the_interval_to_the_margin(gained, lost, s
 
     The end is the margin's lower one, with 1.645 errors (90 %), or for "worse" also zero, with 1.96 errors (95 %).
     """
-    found = of_difference(pair(gained, lost, samples), MARGIN, ACCURATE)
+    found = judge_difference(pair(gained, lost, samples), MARGIN, ACCURATE)
     share, value = (gained + lost) / samples, (gained - lost) / samples
     variance = share - value**2
     if not share:
@@ -151,19 +151,19 @@ def test_the_number_of_samples_scales_the_interval_to_the_margin(gained, lost, s
 
 
 def test_no_number_of_samples_is_named_where_none_would_do():
-    on_the_margin = of_difference(pair(0, 5, 1000), MARGIN, ACCURATE)
+    on_the_margin = judge_difference(pair(0, 5, 1000), MARGIN, ACCURATE)
     assert (on_the_margin.outcome, on_the_margin.samples_needed) == ("lower", None)
     assert "no number can be named" in would_decide(on_the_margin)
     # Seeds that differ by points, on samples enough: what they do not say, more samples would not either.
     right = np.random.default_rng(3).random((3, 20_000)) < np.array([[0.9], [0.93], [0.96]])
-    seeds = of_difference(paired_difference(right[::-1].copy(), right), MARGIN, HELPED)
+    seeds = judge_difference(paired_difference(right[::-1].copy(), right), MARGIN, HELPED)
     assert (seeds.seeds, seeds.samples_needed) == (3, None)
     assert seeds.outcome not in HELPED
     assert "more seeds might" in would_decide(seeds)
 
 
 def test_what_is_decided_needs_no_more():
-    assert of_difference(pair(0, 0, 1000), MARGIN, ACCURATE).samples_needed is None
+    assert judge_difference(pair(0, 0, 1000), MARGIN, ACCURATE).samples_needed is None
     assert [rounded_up(count) for count in (7, 84, 1563, 29_923)] == [7, 84, 1600, 30_000]
 
 
@@ -172,13 +172,13 @@ def test_what_is_decided_needs_no_more():
 
 @pytest.mark.parametrize("samples", [2, 10, 30, 100, 597])
 def test_models_that_never_differ_are_not_equal_until_there_are_samples_enough(samples):
-    found = of_difference(pair(0, 0, samples), MARGIN, ACCURATE)
+    found = judge_difference(pair(0, 0, samples), MARGIN, ACCURATE)
     assert found.outcome == UNDECIDED
     assert found.samples_needed > 597
 
 
 def test_identical_models_on_a_thousand_samples_are_equal():
-    assert of_difference(pair(0, 0, 1000), MARGIN).outcome == EQUAL
+    assert judge_difference(pair(0, 0, 1000), MARGIN).outcome == EQUAL
 
 
 @pytest.mark.parametrize("samples", [30, 300, 3000, 30_000])
@@ -221,7 +221,7 @@ def test_a_loss_of_the_margin_is_seldom_called_no_worse():
 )
 def test_how_fast(factor, spread, rounds, says):
     ratios = factor * np.exp(np.random.default_rng(5).normal(0, spread, rounds))
-    found = of_times(ratios, 1.1)
+    found = judge_times(ratios, 1.1)
     told = {"undecided": {"undecided", "higher", "no lower", "no higher"}}.get(says, {says})
     assert found.outcome in told
     assert found.rule == "rounds"
@@ -234,7 +234,7 @@ def test_how_fast(factor, spread, rounds, says):
 
 
 def test_the_same_time_is_not_faster_and_says_it():
-    found = of_times(np.random.default_rng(1).normal(1, 0.02, 40), 1.1)
+    found = judge_times(np.random.default_rng(1).normal(1, 0.02, 40), 1.1)
     word, tone, text = words.faster(found, found.value)
     assert (word, tone) == ("Not faster", "mixed")
     assert f"{found.low:.2f} to {found.high:.2f}" in text
@@ -287,22 +287,22 @@ def test_every_sentence_has_its_numbers(says, seeds):
 def test_attention_is_judged_by_a_margin_too(says):
     low, high = (10 * end for end in INTERVALS[says])
     row = {"effect": (low + high) / 2, "low": low, "high": high, "images": 600, "seeds": 3}
-    one = of_study(row, 0.05)
+    one = judge_study(row, 0.05)
     assert one.outcome == says
-    assert of_study({**row, "inner_low": low, "inner_high": high, "teachers": 3}, 0.05).outcome == says
+    assert judge_study({**row, "inner_low": low, "inner_high": high, "teachers": 3}, 0.05).outcome == says
     word, _tone, text = words.attention(one)
     assert word == EXPECTED[says][3]
     assert f"{row['effect']:+.2f} (95 % interval {low:+.2f} to {high:+.2f}, 600 images and 3 seeds)" in text
-    assert of_study({**row, "low": None, "high": None}, 0.05).outcome == UNDECIDED
+    assert judge_study({**row, "low": None, "high": None}, 0.05).outcome == UNDECIDED
 
 
 def test_a_study_of_several_teachers_is_judged_by_both_of_its_intervals():
     row = {"effect": 0.01, "low": -0.001, "high": 0.021, "inner_low": 0.001, "inner_high": 0.019, "images": 600}
-    one = of_study({**row, "seeds": 1, "teachers": 3}, 0.02)
+    one = judge_study({**row, "seeds": 1, "teachers": 3}, 0.02)
     assert (one.outcome, one.level, one.low, one.high) == ("equal", 0.9, 0.001, 0.019)
     assert not one.one_training
     assert "90 % interval +0.00 to +0.02, 600 images, 1 seed and 3 teachers" in words.attention(one)[2]
-    assert of_study({**row, "seeds": 1, "teachers": 1}, 0.02).one_training
+    assert judge_study({**row, "seeds": 1, "teachers": 1}, 0.02).one_training
 
 
 @pytest.mark.parametrize("says", OUTCOMES)
@@ -316,7 +316,7 @@ def test_the_decision_says_yes_no_or_cannot_tell(says):
     elif says == MUCH_LOWER:
         assert "is no substitute for its teacher: it loses 1.80 points" in words.no_substitute(one)
     else:
-        text = words.stand_in_undecided(one, rival=False)
+        text = words.stand_in_undecided(one, int8_teacher_wins=False)
         assert "cannot tell with 1,234 samples" in text
         assert "0.5 points" in text
         assert "About 7,800 samples would decide." in text
@@ -325,7 +325,7 @@ def test_the_decision_says_yes_no_or_cannot_tell(says):
 
 def test_margins_and_rules_are_written():
     assert [margin_points(share) for share in (0.005, 0.01, 0.0025, 0.1)] == ["0.5", "1.0", "0.25", "10.0"]
-    for one in (judged("equal"), judged("equal", 3), of_times(np.ones(9), 1.1)):
+    for one in (judged("equal"), judged("equal", 3), judge_times(np.ones(9), 1.1)):
         assert "margin" in RULES[one.rule]
         assert one.to_json()["margin"] == one.margin
 

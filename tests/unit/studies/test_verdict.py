@@ -258,10 +258,12 @@ def test_neighbouring_values_have_intervals_that_hold_together():
 def test_the_margin_and_the_interval_are_in_the_sentence(margin, words):
     planted = Planted({None: (0.9, 0.9), 4.0: (0.9, 0.9)})
     found = planted.judged(margin=margin)
-    judged, one = found.judged, found.difference
+    equivalence, one = found.equivalence, found.difference
     if found.outcome == "is equivalent to":
-        assert -margin < judged.low < judged.high < margin
-        ends = f"90 % interval {points(judged.low)} to {points(judged.high)}, over 3 seeds and 2,000 samples)."
+        assert -margin < equivalence.low < equivalence.high < margin
+        ends = (
+            f"90 % interval {points(equivalence.low)} to {points(equivalence.high)}, over 3 seeds and 2,000 samples)."
+        )
         assert f"within {words} points" in sentences(found)[0]
     else:
         assert one.low < 0 < one.high
@@ -396,9 +398,9 @@ def test_it_is_valid_json(seeds):
     found = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}, seeds=seeds).judged()
     said = json.loads(json.dumps(document(found), allow_nan=False))
     assert said["outcome"] == found.outcome
-    judged = found.judged
+    equivalence = found.equivalence
     assert said["equivalence"]["margin"] == 0.005
-    assert (said["equivalence"]["low"], said["equivalence"]["high"]) == (judged.low, judged.high)
+    assert (said["equivalence"]["low"], said["equivalence"]["high"]) == (equivalence.low, equivalence.high)
     assert said["difference"]["low"] == found.difference.low
     assert (said["difference"]["seed_error"] is None) == (len(seeds) == 1)
     assert [pair["outcome"] for pair in said["pairs"]] == [pair.outcome for pair in found.pairs]

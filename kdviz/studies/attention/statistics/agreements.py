@@ -1,4 +1,4 @@
-"""agreement.parquet in arrays: the images of a study, and for each pair of models a value an image."""
+"""agreement.parquet as arrays: the images of a study, and for each pair of models a value for each image."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import rows_where
+from kdviz.core.vocabulary import Role
 from kdviz.metrics.similarity import MAIN, measures
 from kdviz.studies.attention.statistics.pairs import MAIN_EFFECT
 
@@ -23,13 +24,13 @@ class Series:
 
     Attributes:
         kind: ``claim``, ``own shuffle``, or a control.
-        role: Of the second model.
-        value: Of what the study varies; None: it does not concern this pair.
-        seed: Of the second model.
+        role: Role of the second model.
+        value: The value of what the study varies; None: it does not concern this pair.
+        seed: Seed of the second model.
         first, second: The models' keys.
         agreement: float64 (images,), across independent halves.
         ceiling_first, ceiling_second: float64 (images,), of each map with itself.
-        predicted, teacher_predicted: int64 (images,), what the second model says, and the first.
+        predicted, teacher_predicted: int64 (images,), classes that the second model predicts, and the first.
     """
 
     kind: str
@@ -46,12 +47,12 @@ class Series:
 
     @property
     def teacher(self) -> str:
-        """Key of the teacher that the first model is, or that its weights were before they were shuffled."""
+        """Key of the teacher that the first model is, or was before its weights were shuffled."""
         return self.first.partition(_SHUFFLED)[0]
 
     @property
-    def place(self) -> tuple[str, int]:
-        """Teacher, and seed of the student."""
+    def training_key(self) -> tuple[str, int]:
+        """The teacher's key and the student's seed."""
         return self.teacher, self.seed or 0
 
     @property
@@ -65,11 +66,11 @@ class Agreements:
     """A study by one measure.
 
     Attributes:
-        measure: By which maps were compared.
-        samples, labels, targets: int64 (images,).
+        measure: The measure by which maps were compared.
+        samples, labels, targets: int64 (images,), numbers in the split, classes, and explained classes.
         weights: float64 (images,), how many images of the split each stands for.
         who: (images,), which of the experiment's own models are right.
-        series: Every pair.
+        series: One for each pair of models.
     """
 
     measure: str
@@ -81,19 +82,19 @@ class Agreements:
     series: tuple[Series, ...]
 
     def of(self, kind: str, role: str, value: float | None = None) -> list[Series]:
-        """Pairs of a kind and role, by teacher and seed: of this value, or where there are none, of no value."""
-        found = [one for one in self.series if (one.kind, one.role) == (kind, role)]
-        exact = [one for one in found if one.value == value] or [one for one in found if one.value is None]
-        return sorted(exact, key=lambda one: one.place)
+        """Pairs of a kind and role with this value, or else those without a value, by teacher and seed."""
+        pairs = [pair for pair in self.series if (pair.kind, pair.role) == (kind, role)]
+        matching = [pair for pair in pairs if pair.value == value] or [pair for pair in pairs if pair.value is None]
+        return sorted(matching, key=lambda pair: pair.training_key)
 
     @property
     def values(self) -> list[float]:
-        """What the study varied, in order."""
-        kd_values = {one.value for one in self.series if one.kind == MAIN_EFFECT and one.role == "kd_student"}
+        """The values that the study compares, in order."""
+        kd_values = {pair.value for pair in self.series if pair.kind == MAIN_EFFECT and pair.role == Role.KD_STUDENT}
         return sorted(value for value in kd_values if value is not None)
 
     def mapped(self, change: Callable[[Series], Series]) -> Agreements:
-        """The same with other series."""
+        """A copy with each series changed."""
         return Agreements(
             self.measure,
             self.samples,
@@ -101,12 +102,12 @@ class Agreements:
             self.targets,
             self.weights,
             self.who,
-            tuple(change(one) for one in self.series),
+            tuple(change(pair) for pair in self.series),
         )
 
 
 def read_agreements(table: pa.Table, study: str, measure: str = MAIN) -> Agreements:
-    """One study of agreement.parquet by one measure. Images on which a map had no pattern are left out.
+    """Read one study of agreement.parquet by one measure; images with a map without any pattern are left out.
 
     Raises:
         ExperimentError: The table has no such study.
@@ -116,24 +117,28 @@ def read_agreements(table: pa.Table, study: str, measure: str = MAIN) -> Agreeme
     part = rows_where(table, "study", study)
     if not len(part):
         raise ExperimentError(f"agreement.parquet has no study '{study}'; make it with: kdviz study --study {study}")
-    samples, first, place = np.unique(_numbers(part, "sample"), return_index=True, return_inverse=True)
+    samples, first, position = np.unique(_numbers(part, "sample"), return_index=True, return_inverse=True)
     columns = [measure, f"ceiling_first_{measure}", f"ceiling_second_{measure}"]
     values = {name: _numbers(part, name) for name in [*columns, "second_predicted", "first_predicted"]}
     rows = _rows_of_pairs(part)
-    fine = np.ones(len(samples), bool)
-    filled: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
-    for pair, at in rows:
-        spread = {name: _spread(one[at], place[at], len(samples)) for name, one in values.items()}
-        fine &= np.logical_and.reduce([np.isfinite(spread[name]) for name in columns])
-        filled.append((pair, spread))
+    complete = np.ones(len(samples), bool)
+    pairs: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
+    for pair, rows_of_pair in rows:
+        by_image = {
+            name: _scatter(column[rows_of_pair], position[rows_of_pair], len(samples))
+            for name, column in values.items()
+        }
+        complete &= np.logical_and.reduce([np.isfinite(by_image[name]) for name in columns])
+        pairs.append((pair, by_image))
     series = tuple(
-        Series(**pair, **_arrays({name: one[fine] for name, one in spread.items()}, columns)) for pair, spread in filled
+        Series(**pair, **_arrays({name: column[complete] for name, column in by_image.items()}, columns))
+        for pair, by_image in pairs
     )
-    head = {name: _numbers(part, name)[first][fine] for name in ("label", "target", "weight")}
-    who = np.array(part["who"].take(first[fine]).to_pylist())
+    head = {name: _numbers(part, name)[first][complete] for name in ("label", "target", "weight")}
+    who = np.array(part["who"].take(first[complete]).to_pylist())
     return Agreements(
         measure,
-        samples[fine].astype(np.int64),
+        samples[complete].astype(np.int64),
         head["label"].astype(np.int64),
         head["target"].astype(np.int64),
         head["weight"].astype(np.float64),
@@ -146,17 +151,17 @@ def _numbers(table: pa.Table, name: str) -> np.ndarray:
     return table[name].to_numpy(zero_copy_only=False)
 
 
-def _spread(values: np.ndarray, place: np.ndarray, count: int) -> np.ndarray:
-    """One value an image, NaN where there is none."""
-    found = np.full(count, np.nan)
-    found[place] = values
-    return found
+def _scatter(values: np.ndarray, position: np.ndarray, count: int) -> np.ndarray:
+    """The values in the order of the images, NaN where there is none."""
+    by_image = np.full(count, np.nan)
+    by_image[position] = values
+    return by_image
 
 
-def _arrays(spread: dict[str, np.ndarray], columns: list[str]) -> dict[str, Any]:
-    agreement, first, second = (spread[name] for name in columns)
-    said = {"predicted": "second_predicted", "teacher_predicted": "first_predicted"}
-    numbers = {name: spread[column].astype(np.int64) for name, column in said.items()}
+def _arrays(by_image: dict[str, np.ndarray], columns: list[str]) -> dict[str, Any]:
+    agreement, first, second = (by_image[name] for name in columns)
+    predictions = {"predicted": "second_predicted", "teacher_predicted": "first_predicted"}
+    numbers = {name: by_image[column].astype(np.int64) for name, column in predictions.items()}
     return {"agreement": agreement, "ceiling_first": first, "ceiling_second": second, **numbers}
 
 
@@ -167,7 +172,7 @@ def _codes(table: pa.Table, name: str) -> np.ndarray:
 
 
 def _rows_of_pairs(table: pa.Table) -> list[tuple[dict[str, Any], np.ndarray]]:
-    """What a pair is called, and which rows are its."""
+    """The description of each pair of models, and the numbers of its rows."""
     names = {"pair": "kind", "second_role": "role", "value": "value", "second_seed": "seed"}
     names |= {"first": "first", "second": "second"}
     keys = np.zeros(len(table), dtype=np.int64)
@@ -175,8 +180,8 @@ def _rows_of_pairs(table: pa.Table) -> list[tuple[dict[str, Any], np.ndarray]]:
         codes = _codes(table, name)
         keys = keys * (int(codes.max()) + 1) + codes
     order = np.argsort(keys, kind="stable")
-    found = []
-    for at in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
-        row = table.select(list(names)).slice(int(at[0]), 1).to_pylist()[0]
-        found.append(({name: row[column] for column, name in names.items()}, at))
-    return found
+    pairs = []
+    for rows_of_pair in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        row = table.select(list(names)).slice(int(rows_of_pair[0]), 1).to_pylist()[0]
+        pairs.append(({name: row[column] for column, name in names.items()}, rows_of_pair))
+    return pairs

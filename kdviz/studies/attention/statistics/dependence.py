@@ -1,4 +1,4 @@
-"""What an effect depends on: the study's value, the class, who is right, inherited mistakes."""
+"""What an effect depends on: the study's value, the class, which models are right, inherited mistakes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from itertools import combinations
 
 import numpy as np
 
+from kdviz.core.vocabulary import Role
 from kdviz.metrics.uncertainty import holm, simultaneous_level
 from kdviz.studies.attention.statistics.agreements import Agreements, Series
-from kdviz.studies.attention.statistics.effects import effect_of, matched, pair_contrast, sampled
+from kdviz.studies.attention.statistics.effects import effect_of, match_trainings, pair_contrast, sample_contrast
 from kdviz.studies.attention.statistics.pairs import MAIN_EFFECT
-from kdviz.studies.attention.statistics.uncertainty import Effect, Interval, summarised
+from kdviz.studies.attention.statistics.uncertainty import Effect, Interval, summarise_effect
 
-_FEWEST = 8  # images of a training, below which nothing is said
+_FEWEST = 8  # images of a training; with fewer no effect is reported
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,10 @@ class PartEffect:
     """The effect over some of the images.
 
     Attributes:
-        name: Which: a class's name, or in words.
-        images: How many, the mean over trainings.
-        effect: There.
-        p_holm: For classes: p-value that holds for all classes together.
+        name: A class's name, or a description of the images.
+        images: Number of images, the mean over trainings.
+        effect: The effect over these images.
+        p_holm: For classes: p-value that holds for all classes together (Holm).
     """
 
     name: str
@@ -62,9 +63,9 @@ class Prediction:
     """Whether agreement tells which of the teacher's mistakes a student repeats.
 
     Attributes:
-        role: Of the student.
+        role: Role of the student.
         auroc: P(agreement is higher on a repeated mistake than on another), less one half: 0 says nothing.
-        inherited, others: Mistakes that are repeated and not, the mean over trainings.
+        inherited, others: Numbers of mistakes that are repeated and that are not, means over trainings.
     """
 
     role: str
@@ -74,18 +75,21 @@ class Prediction:
 
 
 def claim_pairs(agreements: Agreements, value: float | None) -> tuple[list[Series], list[Series]]:
-    """The KD students with their teachers, and the students alone with the same, training by training."""
-    kd, alone = agreements.of(MAIN_EFFECT, "kd_student", value), agreements.of(MAIN_EFFECT, "student", value)
-    pairs = matched(kd, alone)
-    return [one for one, _ in pairs], [other for _, other in pairs]
+    """The KD students with their teachers, and the students alone with the same teachers, training by training."""
+    kd, alone = agreements.of(MAIN_EFFECT, Role.KD_STUDENT, value), agreements.of(MAIN_EFFECT, Role.STUDENT, value)
+    pairs = match_trainings(kd, alone)
+    return [kd_series for kd_series, _ in pairs], [alone_series for _, alone_series in pairs]
 
 
 def changes(agreements: Agreements, corrected: bool) -> list[Change]:
-    """How much the effect changes from each value of the study to each larger one, the trainings paired."""
+    """How much the effect changes from each value of the study to each larger one, paired by training."""
     values: list[float] = agreements.values
-    found = {value: sampled(agreements, pair_contrast(*claim_pairs(agreements, value)), corrected) for value in values}
+    samples = {
+        value: sample_contrast(agreements, pair_contrast(*claim_pairs(agreements, value)), corrected)
+        for value in values
+    }
     pairs = list(combinations(values, 2))
-    effects = [found[large].less(found[small]).effect() for small, large in pairs]
+    effects = [samples[large].less(samples[small]).effect() for small, large in pairs]
     adjusted = holm([effect.p_value for effect in effects])
     level = simultaneous_level(len(values) - 1)
     return [
@@ -99,77 +103,92 @@ def by_class(
 ) -> list[PartEffect]:
     """The effect in each class, by label, with p-values for all of them together (Holm)."""
     kd, alone = claim_pairs(agreements, value)
-    found = []
+    effects = []
     for label, name in enumerate(classes):
         among = agreements.labels == label
         if among.sum() >= _FEWEST:
             contrast = pair_contrast(kd, alone, [among] * len(kd))
-            found.append((name, int(among.sum()), effect_of(agreements, contrast, corrected)))
-    adjusted = holm([effect.p_value for _, _, effect in found])
-    return [PartEffect(name, count, effect, p) for (name, count, effect), p in zip(found, adjusted, strict=True)]
+            effects.append((name, int(among.sum()), effect_of(agreements, contrast, corrected)))
+    adjusted = holm([effect.p_value for _, _, effect in effects])
+    return [PartEffect(name, count, effect, p) for (name, count, effect), p in zip(effects, adjusted, strict=True)]
 
 
 def by_mistakes(agreements: Agreements, value: float | None, corrected: bool = True) -> list[PartEffect]:
-    """The effect on images that are right and wrong, and on the teacher's mistakes that are repeated and not.
+    """The effect by which models are right, and on the teacher's mistakes that are repeated and that are not.
 
-    Which images these are depends on the training: each has its own.
+    Each training has its own such images.
     """
     kd, alone = claim_pairs(agreements, value)
     label = agreements.labels
-    wrong = [one.teacher_predicted != label for one in kd]
-    repeats = [one.predicted == one.teacher_predicted for one in kd]
-    right = [(one.predicted == label) & (other.predicted == label) for one, other in zip(kd, alone, strict=True)]
+    wrong = [series.teacher_predicted != label for series in kd]
+    repeats = [series.predicted == series.teacher_predicted for series in kd]
+    right = [
+        (series.predicted == label) & (other_series.predicted == label)
+        for series, other_series in zip(kd, alone, strict=True)
+    ]
     parts = {
-        "all three right": [~no & yes for no, yes in zip(wrong, right, strict=True)],
-        "KD student wrong": [one.predicted != label for one in kd],
-        "student alone wrong": [one.predicted != label for one in alone],
+        "all three right": [~is_wrong & is_right for is_wrong, is_right in zip(wrong, right, strict=True)],
+        "KD student wrong": [series.predicted != label for series in kd],
+        "student alone wrong": [series.predicted != label for series in alone],
         "teacher wrong": wrong,
-        "mistakes of the teacher that the KD student repeats": [a & b for a, b in zip(wrong, repeats, strict=True)],
-        "mistakes of the teacher that it does not repeat": [a & ~b for a, b in zip(wrong, repeats, strict=True)],
+        "mistakes of the teacher that the KD student repeats": [
+            is_wrong & is_repeated for is_wrong, is_repeated in zip(wrong, repeats, strict=True)
+        ],
+        "mistakes of the teacher that it does not repeat": [
+            is_wrong & ~is_repeated for is_wrong, is_repeated in zip(wrong, repeats, strict=True)
+        ],
     }
-    found = []
+    part_effects = []
     for name, among in parts.items():
-        if all(one.sum() >= _FEWEST for one in among):
+        if all(mask.sum() >= _FEWEST for mask in among):
             effect = effect_of(agreements, pair_contrast(kd, alone, among), corrected)
-            found.append(PartEffect(name, float(np.mean([one.sum() for one in among])), effect))
-    return found
+            part_effects.append(PartEffect(name, float(np.mean([mask.sum() for mask in among])), effect))
+    return part_effects
 
 
 def predicts_inheritance(agreements: Agreements, value: float | None) -> list[Prediction]:
-    """Does agreement with the teacher predict which of its mistakes a student repeats? Of either student.
+    """Whether agreement with the teacher predicts which of its mistakes a student repeats, for either student.
 
-    The second is what one would see without distillation: two models that say the same may look at the same.
+    The student alone shows what to expect without distillation: two models that predict the same may look alike.
     """
-    found = []
-    for role, series in zip(("kd_student", "student"), claim_pairs(agreements, value), strict=True):
-        wrong = [one.teacher_predicted != agreements.labels for one in series]
-        repeats = [one.predicted == one.teacher_predicted for one in series]
-        counts = [(int((a & b).sum()), int((a & ~b).sum())) for a, b in zip(wrong, repeats, strict=True)]
+    predictions = []
+    for role, pairs in zip((Role.KD_STUDENT, Role.STUDENT), claim_pairs(agreements, value), strict=True):
+        wrong = [pair.teacher_predicted != agreements.labels for pair in pairs]
+        repeats = [pair.predicted == pair.teacher_predicted for pair in pairs]
+        counts = [
+            (int((is_wrong & is_repeated).sum()), int((is_wrong & ~is_repeated).sum()))
+            for is_wrong, is_repeated in zip(wrong, repeats, strict=True)
+        ]
         if not counts or min(map(min, counts)) < _FEWEST:
             continue
         means = np.mean(counts, axis=0)
-        found.append(Prediction(role, _auroc_effect(series, wrong, repeats), float(means[0]), float(means[1])))
-    return found
+        predictions.append(Prediction(role, _auroc_effect(pairs, wrong, repeats), float(means[0]), float(means[1])))
+    return predictions
 
 
-def _auroc_effect(series: Sequence[Series], wrong: Sequence[np.ndarray], repeats: Sequence[np.ndarray]) -> Effect:
-    """The AUROC less one half, over each training's mistakes; images are drawn with replacement, the same for all."""
+def _auroc_effect(pairs: Sequence[Series], wrong: Sequence[np.ndarray], repeats: Sequence[np.ndarray]) -> Effect:
+    """The AUROC less one half, over each training's mistakes; all trainings share the bootstrap draws of images."""
     among = np.flatnonzero(np.logical_or.reduce(list(wrong)))
-    parts = [(one.agreement[among], a[among], b[among]) for one, a, b in zip(series, wrong, repeats, strict=True)]
+    parts = [(pair.agreement[among], a[among], b[among]) for pair, a, b in zip(pairs, wrong, repeats, strict=True)]
 
     def by_training(drawn: np.ndarray) -> list[float]:
-        return [auroc(value[drawn][a[drawn]], b[drawn][a[drawn]]) - 0.5 for value, a, b in parts]
+        return [
+            auroc(agreement[drawn][is_wrong[drawn]], is_repeated[drawn][is_wrong[drawn]]) - 0.5
+            for agreement, is_wrong, is_repeated in parts
+        ]
 
     draws = np.random.default_rng(5).integers(0, len(among), (1000, len(among)))
-    replicates = np.array([by_training(one) for one in draws])
-    here = np.array(by_training(np.arange(len(among))))
-    return summarised([one.place for one in series], here, replicates[np.isfinite(replicates).all(1)], len(among))
+    replicates = np.array([by_training(draw) for draw in draws])
+    values = np.array(by_training(np.arange(len(among))))
+    return summarise_effect(
+        [pair.training_key for pair in pairs], values, replicates[np.isfinite(replicates).all(1)], len(among)
+    )
 
 
 def auroc(values: np.ndarray, truth: np.ndarray) -> float:
-    """P(a true one has the higher value), ties counting half; NaN without both kinds."""
-    order = np.sort(values[~truth])
-    if not truth.any() or not len(order):
+    """P(a value where ``truth`` holds is above one where it does not), ties counting half; NaN without both kinds."""
+    others = np.sort(values[~truth])
+    if not truth.any() or not len(others):
         return float("nan")
-    below = np.searchsorted(order, values[truth], "left") + np.searchsorted(order, values[truth], "right")
-    return float(below.mean() / (2 * len(order)))
+    below = np.searchsorted(others, values[truth], "left") + np.searchsorted(others, values[truth], "right")
+    return float(below.mean() / (2 * len(others)))

@@ -1,4 +1,4 @@
-"""A study without a student alone: how alike the KD student's maps are to the teacher's, and no more."""
+"""A study without a student alone, which only tells how alike the KD student's and the teacher's maps are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import MAIN, measures
 from kdviz.studies.attention.statistics.agreements import read_agreements
@@ -23,29 +24,31 @@ class Likeness:
     """Mean agreement of maps over a test set.
 
     Attributes:
-        images: How many.
-        own: Of the KD student's maps with the teacher's.
-        ceiling: The most that the masks' noise allows.
-        shuffled: Of its maps with those of the teacher with shuffled weights; None: not made.
+        images: Number of images.
+        agreement: Agreement of the KD student's maps with the teacher's.
+        ceiling: The highest agreement that the masks' noise allows.
+        shuffled: Agreement of its maps with those of the teacher with shuffled weights; None: not made.
     """
 
     images: int
-    own: Effect
+    agreement: Effect
     ceiling: float
     shuffled: Effect | None
 
     def to_json(self) -> dict[str, Any]:
-        """For JSON."""
-        effects = {"agreement": self.own, "shuffled": self.shuffled}
+        """The study as JSON."""
+        effects = {"agreement": self.agreement, "shuffled": self.shuffled}
         values = {
-            name: None if one is None else {"value": one.value, "low": one.interval.low, "high": one.interval.high}
-            for name, one in effects.items()
+            name: None
+            if effect is None
+            else {"value": effect.value, "low": effect.interval.low, "high": effect.interval.high}
+            for name, effect in effects.items()
         }
         return {"study": OWN, "images": self.images, "ceiling": self.ceiling, **values}
 
 
 def read_likeness(experiment: Experiment, measure: str = MAIN) -> Likeness | None:
-    """The study of the experiment's own models where no student alone was in it; None: there is no such study.
+    """Read the study of the experiment's own models without a student alone; None: there is no such study.
 
     Raises:
         ExperimentError: The table is damaged.
@@ -54,14 +57,14 @@ def read_likeness(experiment: Experiment, measure: str = MAIN) -> Likeness | Non
     if OWN not in about_studies(experiment):
         return None
     agreements = read_agreements(experiment.table(NAME), OWN, measure)
-    own = agreements.of(MAIN_EFFECT, "kd_student")
-    if agreements.of(MAIN_EFFECT, "student") or not own:
+    kd_series = agreements.of(MAIN_EFFECT, Role.KD_STUDENT)
+    if agreements.of(MAIN_EFFECT, Role.STUDENT) or not kd_series:
         return None
     corrected, weights = measures[measure].disattenuates, agreements.weights / agreements.weights.sum()
-    shuffled = agreements.of("shuffled", "kd_student")
+    shuffled = agreements.of("shuffled", Role.KD_STUDENT)
     return Likeness(
         len(agreements.samples),
-        effect_of(agreements, mean_contrast(own), corrected),
-        float(np.mean([weights @ one.ceiling for one in own])),
+        effect_of(agreements, mean_contrast(kd_series), corrected),
+        float(np.mean([weights @ series.ceiling for series in kd_series])),
         effect_of(agreements, mean_contrast(shuffled), False) if shuffled else None,
     )

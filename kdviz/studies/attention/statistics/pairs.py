@@ -1,4 +1,4 @@
-"""Pairs of models, and how alike their maps are: the rows of agreement.parquet."""
+"""Pairs of models and the agreement of their maps: the rows of agreement.parquet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from kdviz.core.language import N_
+from kdviz.core.vocabulary import Role
 from kdviz.metrics.similarity import Measure, measures
 from kdviz.studies.attention.maps import GroupMaps, StudyImages
 from kdviz.studies.attention.models import SECOND, SHUFFLED, StudyModel
@@ -21,10 +22,10 @@ CONTROLS = {
     "shuffled": N_("shuffled teacher"),
     "other": N_("maps of other images"),
 }
-"""Pairs whose difference must come out as nothing, by what takes the place of the true one; to be translated."""
+"""Pairs whose difference should be zero -> what takes the place of the true model or maps; to be translated."""
 
 _ELEMENTS = 4_000_000  # pixels of maps that are compared at once: 32 MB a measure
-_DIGITS = 4  # of what is written: far below any noise, and a file of a third the size
+_DIGITS = 4  # decimals that are written: far below any noise, and the file has a third of the size
 _NAME = pa.dictionary(pa.int16(), pa.string())
 
 SCHEMA = pa.schema(
@@ -60,8 +61,8 @@ class MapPair:
     """Two models whose maps are compared.
 
     Attributes:
-        first: A teacher's map, or a shuffled teacher's.
-        second: A student's; of a shuffled teacher beside its own, that one's.
+        first: A teacher, or a shuffled teacher.
+        second: A student; for ``own shuffle`` the shuffled teacher.
         kind: ``claim``, ``own shuffle``, or a key of ``CONTROLS``.
     """
 
@@ -71,102 +72,102 @@ class MapPair:
 
 
 def all_pairs(models: Sequence[StudyModel]) -> list[MapPair]:
-    """Of every student with its teacher, and of the controls.
+    """The pairs of every student with its teacher, and those of the controls.
 
-    Students alone, and second ones, are compared with each teacher that a KD student of the same place has.
+    Students alone, and second ones, are compared with each teacher of the KD students with the seed of the same rank.
     """
-    known = {one.key: one for one in models}
-    found: list[MapPair] = []
-    for teacher, student in _teachers_and_students(models, known):
-        found.append(MapPair(teacher, student, "second" if student.role == SECOND else MAIN_EFFECT))
+    by_key = {model.key: model for model in models}
+    pairs: list[MapPair] = []
+    for teacher, student in _teachers_and_students(models, by_key):
+        pairs.append(MapPair(teacher, student, "second" if student.role == SECOND else MAIN_EFFECT))
         if student.role == SECOND:
             continue
-        found.append(MapPair(teacher, student, "other"))
-        found += [MapPair(shuffle, student, "shuffled") for shuffle in _shuffles_of(teacher, student, models)]
-    found += [MapPair(known[one.teacher], one, SANITY) for one in models if one.role == SHUFFLED]
-    return found
+        pairs.append(MapPair(teacher, student, "other"))
+        pairs += [MapPair(shuffle, student, "shuffled") for shuffle in _shuffles_of(teacher, student, models)]
+    pairs += [MapPair(by_key[model.teacher], model, SANITY) for model in models if model.role == SHUFFLED]
+    return pairs
 
 
 def _teachers_and_students(
-    models: Sequence[StudyModel], known: dict[str, StudyModel]
+    models: Sequence[StudyModel], by_key: dict[str, StudyModel]
 ) -> Iterator[tuple[StudyModel, StudyModel]]:
-    """(teacher, student): KD students with their own, students alone with each that KD students of their place have."""
-    kd_students = [one for one in models if one.role == "kd_student"]
+    """(teacher, student): KD students with their own, students alone with those of the KD students of their seed."""
+    kd_students = [model for model in models if model.role == Role.KD_STUDENT]
     for student in kd_students:
-        yield known[student.teacher], student
-    places = sorted({one.seed or 0 for one in kd_students})
-    for role in ("student", SECOND):
-        alone = sorted((one for one in models if one.role == role), key=lambda one: one.seed or 0)
-        for place, student in zip(places, alone, strict=False):
-            teachers = dict.fromkeys(one.teacher for one in kd_students if (one.seed or 0) == place)
-            for name in teachers:
-                yield known[name], student
+        yield by_key[student.teacher], student
+    seeds = sorted({model.seed or 0 for model in kd_students})
+    for role in (Role.STUDENT, SECOND):
+        alone = sorted((model for model in models if model.role == role), key=lambda model: model.seed or 0)
+        for seed, student in zip(seeds, alone, strict=False):
+            teachers = dict.fromkeys(model.teacher for model in kd_students if (model.seed or 0) == seed)
+            for key in teachers:
+                yield by_key[key], student
 
 
 def _shuffles_of(teacher: StudyModel, student: StudyModel, models: Sequence[StudyModel]) -> list[StudyModel]:
-    """The shuffle of the teacher with the student's seed; a teacher with one only has it for all."""
-    own = [one for one in models if one.role == SHUFFLED and one.teacher == teacher.key]
-    return [one for one in own if one.seed == student.seed] or own[:1]
+    """The shuffle of the teacher with the student's seed, or its first one where none has that seed."""
+    shuffles = [model for model in models if model.role == SHUFFLED and model.teacher == teacher.key]
+    return [model for model in shuffles if model.seed == student.seed] or shuffles[:1]
 
 
 def partners(targets: np.ndarray) -> np.ndarray:
-    """For each image of a group another one, of another target wherever no class has more than half of the images.
+    """For each image of a group another one, with another target unless one target has more than half of the images.
 
-    The images in the order of their targets are moved on by as many places as the most frequent target has. Everyone
-    gets one partner and is one; alone in its group, an image has itself.
+    The images, ordered by target, are shifted by the count of the most frequent target. Each image gets one partner
+    and is one; an image alone in its group is its own partner.
     """
     order = np.argsort(targets, kind="stable")
     step = int(np.bincount(targets).max())
     step = step if step < len(targets) else 1
-    found = np.empty(len(targets), dtype=np.int64)
-    found[order] = np.roll(order, -step)
-    return found
+    partner = np.empty(len(targets), dtype=np.int64)
+    partner[order] = np.roll(order, -step)
+    return partner
 
 
 def agreement_rows(
     maps: GroupMaps, models: Sequence[StudyModel], images: StudyImages, about: dict[str, str], n_masks: int
 ) -> pa.Table:
-    """The rows of a group: pair by pair, image by image.
+    """The rows of a group, pair by pair and image by image.
 
     Args:
-        maps: Of the group.
-        models: In the order of the maps.
-        images: In the order of the maps.
+        maps: The maps of the group.
+        models: The models, in the order of the maps.
+        images: The images, in the order of the maps.
         about: ``study`` and ``split`` of all rows.
-        n_masks: Of each map.
+        n_masks: Number of masks of each map.
     """
     pairs, partner = all_pairs(models), partners(images.targets)
-    place = {one.key: number for number, one in enumerate(models)}
-    index = [(place[pair.first.key], place[pair.second.key], pair.kind == "other") for pair in pairs]
-    likeness = {name: _measured(maps.halves, index, partner, measures[name]) for name in measures}
+    position = {model.key: index for index, model in enumerate(models)}
+    indices = [(position[pair.first.key], position[pair.second.key], pair.kind == "other") for pair in pairs]
+    likeness = {name: _compare(maps.halves, indices, partner, measures[name]) for name in measures}
     blocks = []
-    for number, pair in enumerate(pairs):
-        first, second, other = index[number]
-        seen = partner if other else np.arange(len(partner))
-        columns: dict[str, Any] = dict(_of_pair(pair, len(seen)))
+    for row, pair in enumerate(pairs):
+        first, second, other = indices[row]
+        first_images = partner if other else np.arange(len(partner))
+        columns: dict[str, Any] = dict(_pair_columns(pair, len(first_images)))
         columns |= {
             "sample": images.samples,
             "label": images.labels,
             "target": images.targets,
             "weight": images.weights,
             "who": images.who,
-            "first_sample": images.samples[seen],
-            "first_predicted": maps.predicted[first][seen],
+            "first_sample": images.samples[first_images],
+            "first_predicted": maps.predicted[first][first_images],
             "second_predicted": maps.predicted[second],
-            "n_masks": np.full(len(seen), n_masks),
-            **{name: np.full(len(seen), text, dtype=object) for name, text in about.items()},
+            "n_masks": np.full(len(first_images), n_masks),
+            **{name: np.full(len(first_images), text, dtype=object) for name, text in about.items()},
         }
         for name, (across, ceilings) in likeness.items():
-            columns[name] = across[number]
-            columns[f"ceiling_first_{name}"] = ceilings[first][seen]
+            columns[name] = across[row]
+            columns[f"ceiling_first_{name}"] = ceilings[first][first_images]
             columns[f"ceiling_second_{name}"] = ceilings[second]
         blocks.append(_block(columns))
     return pa.concat_tables(blocks).unify_dictionaries().combine_chunks()
 
 
-def _of_pair(pair: MapPair, count: int) -> dict[str, list]:
+def _pair_columns(pair: MapPair, count: int) -> dict[str, list]:
     value = pair.second.value if pair.kind != SANITY else None
-    said = {
+    columns = {
         "pair": pair.kind,
         "first": pair.first.key,
         "first_role": pair.first.role,
@@ -174,52 +175,52 @@ def _of_pair(pair: MapPair, count: int) -> dict[str, list]:
         "second": pair.second.key,
         "second_role": pair.second.role,
         "second_seed": pair.second.seed,
-        "value": _of_teacher(pair) if value is None else value,
+        "value": _teacher_value(pair) if value is None else value,
     }
-    return {name: [one] * count for name, one in said.items()}
+    return {name: [value] * count for name, value in columns.items()}
 
 
-def _of_teacher(pair: MapPair) -> float | None:
+def _teacher_value(pair: MapPair) -> float | None:
     """The value of a study that varies the teacher, which a student alone does not have."""
     return pair.first.value if isinstance(pair.first.value, (int, float)) else None
 
 
 def _block(columns: dict) -> pa.Table:
     arrays = []
-    for one in SCHEMA:
-        values = columns[one.name]
-        if pa.types.is_floating(one.type) and one.name not in ("value", "weight"):
+    for column in SCHEMA:
+        values = columns[column.name]
+        if pa.types.is_floating(column.type) and column.name not in ("value", "weight"):
             values = np.round(np.asarray(values, dtype=np.float64), _DIGITS)
-        plain = pa.types.is_dictionary(one.type)
-        made = pa.array(values, pa.string() if plain else one.type)
-        arrays.append(made.dictionary_encode().cast(one.type) if plain else made)
+        is_text = pa.types.is_dictionary(column.type)
+        array = pa.array(values, pa.string() if is_text else column.type)
+        arrays.append(array.dictionary_encode().cast(column.type) if is_text else array)
     return pa.table(arrays, schema=SCHEMA)
 
 
-def _measured(
-    halves: np.ndarray, index: Sequence[tuple[int, int, bool]], partner: np.ndarray, measure: Measure
+def _compare(
+    halves: np.ndarray, indices: Sequence[tuple[int, int, bool]], partner: np.ndarray, measure: Measure
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(pairs, images) across independent halves, the mean of both pairings; (models, images) of each with itself."""
+    """Agreement across independent halves, (pairs, images), the mean of both pairings; ceilings, (models, images)."""
     models, images = halves.shape[:2]
     step = max(1, _ELEMENTS // (models * halves[0, 0].size))
-    across = np.empty((len(index), images))
+    across = np.empty((len(indices), images))
     ceilings = np.empty((models, images))
     for start in range(0, images, step):
         part = slice(start, min(start + step, images))
-        own = [_prepared(halves[model, part], measure) for model in range(models)]
+        prepared = [_prepare_halves(halves[model, part], measure) for model in range(models)]
         others = {
-            first: _prepared(halves[first, partner[part]], measure)
-            for first in {first for first, _, other in index if other}
+            first: _prepare_halves(halves[first, partner[part]], measure)
+            for first in {first for first, _, other in indices if other}
         }
-        for model, (one, other) in enumerate(own):
-            ceilings[model, part] = measure.compare(one, other)
-        for number, (first, second, other) in enumerate(index):
-            one = others[first] if other else own[first]
-            both = (measure.compare(one[side], own[second][1 - side]) for side in (0, 1))
-            across[number, part] = sum(both) / 2
+        for model, (first_half, second_half) in enumerate(prepared):
+            ceilings[model, part] = measure.compare(first_half, second_half)
+        for row, (first, second, other) in enumerate(indices):
+            prepared_first = others[first] if other else prepared[first]
+            both = (measure.compare(prepared_first[side], prepared[second][1 - side]) for side in (0, 1))
+            across[row, part] = sum(both) / 2
     return across, ceilings
 
 
-def _prepared(halves: np.ndarray, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
-    """Both halves of some images, (images, 2, H, W), as they are compared."""
+def _prepare_halves(halves: np.ndarray, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
+    """Both halves of some images, (images, 2, H, W), prepared for the comparison."""
     return measure.prepare(halves[:, 0]), measure.prepare(halves[:, 1])

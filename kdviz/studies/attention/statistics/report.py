@@ -1,4 +1,4 @@
-"""Everything that a study of attention says: what the page shows, the command prints and a notebook reads."""
+"""All results of an attention study: what the page shows, the command prints and a notebook reads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kdviz.core.errors import ExperimentError, SettingError
+from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import MAIN, measures
 from kdviz.studies.attention.statistics.agreements import Agreements, read_agreements
@@ -29,7 +30,7 @@ from kdviz.studies.attention.statistics.effects import (
     image_differences,
     mean_contrast,
     pair_contrast,
-    sampled,
+    sample_contrast,
     size_of,
 )
 from kdviz.studies.attention.statistics.pairs import SANITY
@@ -37,7 +38,7 @@ from kdviz.studies.attention.statistics.table import NAME, about_studies
 from kdviz.studies.attention.statistics.uncertainty import Effect
 
 MARGIN = 0.02
-"""Of agreement: a difference that is shown to be smaller counts as none, unless another margin is given."""
+"""The default margin of agreement: a difference that is shown to be smaller counts as none."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ class ValueEffect:
     """What distillation with one value of the study does to the maps.
 
     Attributes:
-        value: Of the study; None where nothing was varied.
+        value: The value of the study; None where nothing was varied.
         kd, alone: Mean agreement with the teacher, corrected for the masks' noise where the measure allows it.
-        raw_kd, raw_alone: The same uncorrected.
-        ceiling_kd, ceiling_alone: Mean noise ceiling of the raw ones.
+        raw_kd, raw_alone: The same, uncorrected.
+        ceiling_kd, ceiling_alone: Mean noise ceilings of the uncorrected agreements.
         difference: ``kd`` less ``alone``: the effect.
         raw: The effect, uncorrected.
-        size: Beside the spread of single images.
+        size: The effect relative to the spread over single images.
     """
 
     value: float | None
@@ -71,8 +72,8 @@ class Extreme:
     """An image at an end of the distribution of differences.
 
     Attributes:
-        sample, label, target: Its number in the split, its class, the class that is explained.
-        kd, alone: Raw agreement with the teacher, means over trainings.
+        sample, label, target: Its number in the split, its class, and the class that is explained.
+        kd, alone: Uncorrected agreement with the teacher, means over trainings.
         difference: ``kd`` less ``alone``.
     """
 
@@ -89,21 +90,21 @@ class AttentionReport:
     """One study by one measure.
 
     Attributes:
-        study, measure: Which.
+        study, measure: Names of the study and of the measure.
         about: How the study was made: ``images``, ``of``, ``split``, ``seconds``, ``memory_mb``, ``settings`` ...
-        classes: Names.
-        agreements: The data behind it.
+        classes: Names of the classes.
+        agreements: The data behind the report.
         values: The effect for each value.
         chosen: The value that is judged: that of the experiment's own KD student, where the study has it.
-        controls: For the chosen value.
-        all_controls: For every value.
-        image_specific_effect: The effect less that with maps of other images: what is about this very image; None
+        controls: The controls for the chosen value.
+        all_controls: The controls for every value.
+        image_specific_effect: The effect less that with maps of other images, which is specific to each image; None
             without that control.
-        shuffle: Mean agreement of the teacher's maps with those of itself with shuffled weights; None: not in this
+        shuffle: Mean agreement of the teacher's maps with those after its weights were shuffled; None: not in this
             study.
-        changes: Of the effect, between each two values.
+        changes: How the effect differs between each two values.
         class_effects, mistakes, inheritance: What the effect depends on, for the chosen value.
-        margin: Of agreement, below which a difference counts as none.
+        margin: Margin of agreement, below which a difference counts as none.
     """
 
     study: str
@@ -133,7 +134,7 @@ class AttentionReport:
 
     @property
     def trainings(self) -> int:
-        """Pairs of a teacher and a student's seed."""
+        """Number of pairs of a teacher and a student's seed."""
         return self.chosen.difference.trainings
 
     @property
@@ -148,54 +149,59 @@ class AttentionReport:
     @property
     def steps(self) -> list[Change]:
         """The changes between neighbouring values."""
-        return [one for one in self.changes if one.together is not None]
+        return [change for change in self.changes if change.together is not None]
 
     def distribution(self, value: float | None = None) -> dict[str, np.ndarray]:
-        """Role -> raw agreement with the teacher of each image, mean over trainings; ``ceiling`` of the KD student."""
+        """Uncorrected agreement with the teacher of each image, mean over trainings, by role.
+
+        The key ``ceiling`` has the noise ceiling of the KD student.
+        """
         kd, alone = claim_pairs(self.agreements, self.chosen.value if value is None else value)
-        groups = {"kd_student": kd, "student": alone, "second": self.agreements.of("second", "second", value)}
-        found = {role: np.mean([one.agreement for one in group], 0) for role, group in groups.items() if group}
-        found["ceiling"] = np.mean([one.ceiling for one in kd], 0)
-        return found
+        groups = {Role.KD_STUDENT: kd, Role.STUDENT: alone, "second": self.agreements.of("second", "second", value)}
+        agreements = {
+            role: np.mean([series.agreement for series in group], 0) for role, group in groups.items() if group
+        }
+        agreements["ceiling"] = np.mean([series.ceiling for series in kd], 0)
+        return agreements
 
     def extremes(self, count: int = 6) -> tuple[list[Extreme], list[Extreme]]:
-        """The images where the KD student is closer to the teacher by most, and by least (or further), most first."""
+        """The images on which the KD student is closer to the teacher by most and by least, the extreme ones first."""
         kd, alone = claim_pairs(self.agreements, self.chosen.value)
         difference = image_differences(kd, alone)
         order = np.argsort(difference, kind="stable")
         return self._extremes(order[::-1][:count], kd, alone), self._extremes(order[:count], kd, alone)
 
-    def _extremes(self, places: np.ndarray, kd: list, alone: list) -> list[Extreme]:
-        data = self.agreements
-        means = [np.mean([one.agreement for one in group], 0) for group in (kd, alone)]
+    def _extremes(self, positions: np.ndarray, kd: list, alone: list) -> list[Extreme]:
+        agreements = self.agreements
+        means = [np.mean([series.agreement for series in group], 0) for group in (kd, alone)]
         return [
             Extreme(
-                int(data.samples[one]),
-                int(data.labels[one]),
-                int(data.targets[one]),
-                float(means[0][one]),
-                float(means[1][one]),
-                float(means[0][one] - means[1][one]),
+                int(agreements.samples[position]),
+                int(agreements.labels[position]),
+                int(agreements.targets[position]),
+                float(means[0][position]),
+                float(means[1][position]),
+                float(means[0][position] - means[1][position]),
             )
-            for one in places
+            for position in positions
         ]
 
 
 def studies_of(experiment: Experiment) -> list[str]:
-    """The studies of attention that an experiment has, of a KD student beside a student alone."""
+    """The attention studies of an experiment that compare a KD student with a student alone."""
     return [name for name, about in about_studies(experiment).items() if about.get("alone", True)]
 
 
 def read_attention(
     experiment: Experiment, study: str | None = None, measure: str = MAIN, margin: float = MARGIN
 ) -> AttentionReport:
-    """Read a study from agreement.parquet and compute everything that is said of it; about a second.
+    """Read a study from agreement.parquet and compute its report, which takes about a second.
 
     Args:
-        experiment: Has the table.
-        study: Which; None: the first.
+        experiment: The experiment with the table.
+        study: Name of the study; None: the first.
         measure: ``pearson``, ``spearman``, ``ssim`` or ``iou``. Only the first is corrected for noise.
-        margin: Of agreement, below which a difference counts as none.
+        margin: Margin of agreement, below which a difference counts as none.
 
     Raises:
         ExperimentError: There is no such study.
@@ -207,18 +213,18 @@ def read_attention(
         raise ExperimentError(f"'{experiment.folder}' has no study of attention; make one with: kdviz study")
     study = study or next(iter(about))
     agreements = read_agreements(experiment.table(NAME), study, measure)
-    own = own_value(experiment, study)
-    return report_of(agreements, study, about.get(study, {}), experiment.classes, own, margin)
+    value = own_value(experiment, study)
+    return report_of(agreements, study, about.get(study, {}), experiment.classes, value, margin)
 
 
 def own_value(experiment: Experiment, study: str) -> Any:
-    """What the experiment's own models have of the setting that a study varies; None: not known.
+    """The value, in the experiment's own models, of the setting that a study varies; None: not known.
 
     Args:
-        experiment: Its KD student's recipe is asked, or its teacher's where the teacher's epochs are varied.
+        experiment: Its KD student's recipe is read, or its teacher's where the teacher's epochs are varied.
         study: The name of the study.
     """
-    role, setting = ("teacher", "epochs") if study == "teacher-epochs" else ("kd_student", study)
+    role, setting = (Role.TEACHER, "epochs") if study == "teacher-epochs" else (Role.KD_STUDENT, study)
     return experiment.runs[role].training.get(setting) if role in experiment.runs else None
 
 
@@ -227,17 +233,22 @@ def report_of(
     study: str,
     about: Mapping[str, Any],
     classes: tuple[str, ...],
-    own: Any = None,
+    preferred: Any = None,
     margin: float = MARGIN,
 ) -> AttentionReport:
-    """The report of a study's data; ``own`` is the value to judge, where the study has it."""
+    """The report of a study's data; ``preferred`` is the value to judge, where the study has it."""
     if not 0 < margin < 1:
         raise SettingError(f"The margin of agreement is {margin}; it must be between 0 and 1.")
     corrected = measures[agreements.measure].disattenuates
     values = agreements.values or [None]
-    effects = tuple(_effect(agreements, value, corrected) for value in values)
-    chosen = next((one for one in effects if own is not None and one.value == own), effects[len(effects) // 2])
-    controls = [control for one in effects for control in controls_of(agreements, one.value, one.difference, corrected)]
+    effects = tuple(_effect_of_value(agreements, value, corrected) for value in values)
+    chosen = next(
+        (effect for effect in effects if preferred is not None and effect.value == preferred),
+        effects[len(effects) // 2],
+    )
+    controls = [
+        control for effect in effects for control in controls_of(agreements, effect.value, effect.difference, corrected)
+    ]
     shuffle = agreements.of(SANITY, "shuffled", chosen.value)
     return AttentionReport(
         study,
@@ -247,9 +258,9 @@ def report_of(
         agreements,
         effects,
         chosen,
-        tuple(one for one in controls if one.value == chosen.value),
+        tuple(control for control in controls if control.value == chosen.value),
         tuple(controls),
-        _specific(agreements, chosen.value, corrected),
+        _image_specific_effect(agreements, chosen.value, corrected),
         effect_of(agreements, mean_contrast(shuffle), corrected) if shuffle else None,
         tuple(changes(agreements, corrected)),
         tuple(by_class(agreements, chosen.value, classes, corrected)),
@@ -259,7 +270,7 @@ def report_of(
     )
 
 
-def _effect(agreements: Agreements, value: float | None, corrected: bool) -> ValueEffect:
+def _effect_of_value(agreements: Agreements, value: float | None, corrected: bool) -> ValueEffect:
     kd, alone = claim_pairs(agreements, value)
     if not kd:
         raise ExperimentError(
@@ -276,18 +287,24 @@ def _effect(agreements: Agreements, value: float | None, corrected: bool) -> Val
         mean(alone, corrected),
         mean(kd, False),
         mean(alone, False),
-        float(np.mean([weights @ one.ceiling for one in kd])),
-        float(np.mean([weights @ one.ceiling for one in alone])),
+        float(np.mean([weights @ series.ceiling for series in kd])),
+        float(np.mean([weights @ series.ceiling for series in alone])),
         effect_of(agreements, pair_contrast(kd, alone), corrected),
         effect_of(agreements, pair_contrast(kd, alone), False),
         size_of(agreements, kd, alone),
     )
 
 
-def _specific(agreements: Agreements, value: float | None, corrected: bool) -> Effect | None:
-    """The effect on the maps of the same images less that on maps of other ones, training by training."""
-    own = pair_contrast(*claim_pairs(agreements, value))
-    other = pair_contrast(agreements.of("other", "kd_student", value), agreements.of("other", "student", value))
-    if not other:
+def _image_specific_effect(agreements: Agreements, value: float | None, corrected: bool) -> Effect | None:
+    """The effect with maps of the same images less that with maps of other ones, training by training."""
+    same_images = pair_contrast(*claim_pairs(agreements, value))
+    other_images = pair_contrast(
+        agreements.of("other", Role.KD_STUDENT, value), agreements.of("other", Role.STUDENT, value)
+    )
+    if not other_images:
         return None
-    return sampled(agreements, own, corrected).less(sampled(agreements, other, corrected)).effect()
+    return (
+        sample_contrast(agreements, same_images, corrected)
+        .less(sample_contrast(agreements, other_images, corrected))
+        .effect()
+    )

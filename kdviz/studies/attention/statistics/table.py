@@ -1,4 +1,4 @@
-"""agreement.parquet: written as a stream, so that its length needs no memory."""
+"""agreement.parquet, which is written as a stream: memory does not grow with its length."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from kdviz.studies.attention.statistics.pairs import SCHEMA
 
 NAME = "agreement"
 _ABOUT = b"kdviz.studies"
-_ROWS = 65_536  # of a row group
-_HOW: dict[str, Any] = {
+_ROWS = 65_536  # in a row group
+_WRITER_OPTIONS: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 9,
-    "use_dictionary": [one.name for one in SCHEMA if one.type != pa.float32()],
-    "use_byte_stream_split": [one.name for one in SCHEMA if one.type == pa.float32()],
+    "use_dictionary": [column.name for column in SCHEMA if column.type != pa.float32()],
+    "use_byte_stream_split": [column.name for column in SCHEMA if column.type == pa.float32()],
 }
 
 
@@ -42,10 +42,10 @@ def write_agreement(experiment: Experiment, study: str, tables: Iterable[pa.Tabl
     """Replace a study's rows; those of the other studies stay.
 
     Args:
-        experiment: In whose folder.
-        study: Its name.
+        experiment: The experiment whose folder has the table.
+        study: Name of the study.
         tables: Its rows, a group at a time.
-        about: How it was made.
+        about: How it was made: settings, models, cost.
     """
     studies = {**about_studies(experiment), study: dict(about)}
     schema = SCHEMA.with_metadata({_ABOUT: json.dumps(studies)})
@@ -53,8 +53,8 @@ def write_agreement(experiment: Experiment, study: str, tables: Iterable[pa.Tabl
     with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False) as file:
         temporary = Path(file.name)
     try:
-        with pq.ParquetWriter(temporary, schema, **_HOW) as writer:
-            for part in _in_row_groups(_all(path, study, tables)):
+        with pq.ParquetWriter(temporary, schema, **_WRITER_OPTIONS) as writer:
+            for part in _in_row_groups(_with_other_studies(path, study, tables)):
                 writer.write_table(part.replace_schema_metadata(schema.metadata))
         temporary.chmod(0o644)
         temporary.replace(path)
@@ -66,24 +66,24 @@ def _path(experiment: Experiment) -> Path:
     return experiment.folder / f"{NAME}.parquet"
 
 
-def _all(path: Path, study: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Rows of other studies, and then these."""
+def _with_other_studies(path: Path, study: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of other studies, followed by these."""
     if path.is_file():
-        kept = rows_where(parquet_of(path.read_bytes()), "study", study, without=True).cast(SCHEMA)
-        yield from (kept.slice(start, _ROWS) for start in range(0, len(kept), _ROWS))
+        other_rows = rows_where(parquet_of(path.read_bytes()), "study", study, without=True).cast(SCHEMA)
+        yield from (other_rows.slice(start, _ROWS) for start in range(0, len(other_rows), _ROWS))
     yield from tables
 
 
 def _in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    waiting: list[pa.Table] = []
+    pending: list[pa.Table] = []
     for table in tables:
-        waiting.append(table.replace_schema_metadata(None))
-        if sum(map(len, waiting)) >= _ROWS:
-            yield _joined(waiting)
-            waiting = []
-    if waiting:
-        yield _joined(waiting)
+        pending.append(table.replace_schema_metadata(None))
+        if sum(map(len, pending)) >= _ROWS:
+            yield _concatenate(pending)
+            pending = []
+    if pending:
+        yield _concatenate(pending)
 
 
-def _joined(tables: list[pa.Table]) -> pa.Table:
+def _concatenate(tables: list[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables).unify_dictionaries().combine_chunks()

@@ -1,7 +1,7 @@
-"""Verdicts of a study as data: what is concluded, from which numbers, by which rule. The words are made from these.
+"""Verdicts of an attention study as data: the conclusion, its numbers and its rule; sentences are made from these.
 
-Every verdict has a value, its interval, what it is held against, and the name of a rule in ``RULES``, so that each
-sentence can be checked against its numbers.
+Every verdict has a value, its interval, the margin it is held against, and the name of a rule in ``RULES``, so that
+each sentence can be checked against its numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kdviz.studies.attention.statistics.report import AttentionReport
 from kdviz.studies.attention.statistics.uncertainty import Effect
 
 CLOSER, FURTHER, AS_CLOSE, UNTOLD = "closer", "further", "as close", "cannot be told"
-_MOST = 1000  # trainings, beyond which it is not said how many would decide
+_MOST = 1000  # trainings; beyond these no number is given that would decide
 
 RULES = {
     "trainings": "one training of each student: nothing is said of others",
@@ -27,7 +27,7 @@ RULES = {
     "bound": f"the {TWO_TESTS:.0%} interval lies within, beyond or across +- {SHARE:g} of the effect",
     "no effect": "the effect that the control is held against cannot be told from nothing",
 }
-"""Name -> what it says; of the first four the first that is true decides the claim."""
+"""Name -> text of the rule; of the first four, the first that applies decides the claim."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,17 @@ class AttentionVerdict:
 
     Attributes:
         about: ``claim`` or ``control``.
-        part: Of a control its name.
+        part: Name of the control; empty for the claim.
         of: The study's value that it is about.
-        outcome: Of the claim ``closer``, ``further``, ``as close`` or ``cannot be told``; of a control ``passed``,
+        outcome: For the claim ``closer``, ``further``, ``as close`` or ``cannot be told``; for a control ``passed``,
             ``failed`` or ``cannot tell``.
         rule: A key of ``RULES``.
         value, low, high: The difference with its 95 % interval.
-        inner_low, inner_high: Its 90 % interval, of two one-sided tests.
-        margin: Below which a difference counts as none; of a control its bound; NaN: nothing to hold it against.
-        images, seeds, teachers, trainings: How many.
-        enough: About how many trainings would decide, if value and spread stayed as they are; None: no telling.
+        inner_low, inner_high: Its 90 % interval, that of two one-sided tests.
+        margin: Below which a difference counts as none; for a control its bound; NaN: nothing to hold it against.
+        images, seeds, teachers, trainings: Their numbers.
+        enough: Approximate number of trainings that would decide, if value and spread stayed as they are; None: not
+            known.
     """
 
     about: str
@@ -67,14 +68,14 @@ class AttentionVerdict:
 
 
 def claim_of(effect: Effect, margin: float, value: float | None = None) -> AttentionVerdict:
-    """Is the KD student's map closer to the teacher's than that of the student alone, by this effect?"""
-    outcome, rule = _claimed(effect, margin)
+    """The verdict whether the KD student's maps are closer to the teacher's than those of the student alone."""
+    outcome, rule = _outcome_and_rule(effect, margin)
     enough = trainings_enough(effect, margin) if outcome == UNTOLD else None
     return _verdict("claim", "", value, outcome, rule, effect, margin, enough)
 
 
 def verdict_of(control: Control) -> AttentionVerdict:
-    """What a control says."""
+    """The verdict of a control."""
     rule = "trainings" if control.difference.trainings < 2 else "bound" if control.bound > 0 else "no effect"
     return _verdict(
         "control", control.name, control.value, control.outcome, rule, control.difference, control.bound, None
@@ -83,11 +84,11 @@ def verdict_of(control: Control) -> AttentionVerdict:
 
 def verdicts(report: AttentionReport) -> list[AttentionVerdict]:
     """The claim for every value of the study, and each control."""
-    claims = [claim_of(one.difference, report.margin, one.value) for one in report.values]
+    claims = [claim_of(effect.difference, report.margin, effect.value) for effect in report.values]
     return [*claims, *map(verdict_of, report.all_controls)]
 
 
-def _claimed(effect: Effect, margin: float) -> tuple[str, str]:
+def _outcome_and_rule(effect: Effect, margin: float) -> tuple[str, str]:
     if effect.trainings < 2:
         return UNTOLD, "trainings"
     inner = effect.at(TWO_TESTS)
@@ -115,16 +116,16 @@ def _verdict(
 
 
 def trainings_enough(effect: Effect, margin: float) -> int | None:
-    """The fewest independent trainings after which this value would be told from zero, or from the margin.
+    """The fewest independent trainings that would tell this value from zero, or show it within the margin.
 
-    The trainings' variance falls with their number, the images' stays; at least as many as there are.
+    The variance over trainings falls with their number, that over images stays; never fewer than there are already.
     """
     if effect.trainings < 2:
         return None
-    (images, _), *others = effect.parts
-    each = max(variance * (degrees + 1) for variance, degrees in others)
+    (images, _), *other_parts = effect.parts
+    one_training = max(variance * (degrees + 1) for variance, degrees in other_parts)
     counts = np.arange(effect.trainings, _MOST + 1)
-    error = np.sqrt(each / counts + images)
-    wide, inner = (student_t.ppf((1 + level) / 2, counts - 1) * error for level in (LEVEL, TWO_TESTS))
-    decided = (abs(effect.value) > wide) | (abs(effect.value) + inner < margin)
+    error = np.sqrt(one_training / counts + images)
+    outer, inner = (student_t.ppf((1 + level) / 2, counts - 1) * error for level in (LEVEL, TWO_TESTS))
+    decided = (abs(effect.value) > outer) | (abs(effect.value) + inner < margin)
     return int(counts[decided.argmax()]) if decided.any() else None
