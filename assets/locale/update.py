@@ -7,8 +7,8 @@ kdviz must be installed (``python -m pip install -e .``). Two kinds of texts are
 running it:
 
 - what ``_``, ``N_`` and ``plural`` mark, in kdviz and in the page templates of assets/app;
-- the messages of errors, which are raised in English by code that knows nothing of pages. Their context is ``error``,
-  and each place is named after the code's expression: ``f"{name} has {len(x)} rows"`` is ``{name} has {len_x} rows``.
+- the templates of errors and of sentences, which are made in English by code that knows nothing of pages. Their context
+  is ``error``.
 
 A catalogue is edited by hand or with any editor of PO files, then this is run again to lay it out.
 """
@@ -72,11 +72,11 @@ NOT_ON_PAGES = (
 """Where errors are raised that only a terminal shows."""
 
 WRAPPED = {
-    ("experiment/checking.py", "that"): "The experiment '{folder}' is refused: field '{name}' {}.",
+    ("experiment/checking.py", "that"): "The experiment '{folder}' is refused: field '{field}' {}.",
     ("app/uploads/unpacking.py", "_refuse"): "The experiment is refused: {}.",
     ("explanation/captum/task.py", "refused"): "{method} {}",
 }
-"""(File, function) -> the sentence in which it puts its last argument."""
+"""(File, function) -> the sentence in which it puts the text that it is given."""
 
 RETURNED = {
     ("explanation/captum/requirements.py", "needs_gradients"): "{method} {}",
@@ -148,10 +148,10 @@ def errors() -> Iterator[tuple[str, str]]:
 
 def _says_something(template: str) -> bool:
     """A template that is nearly all places would fit any text; of a sentence with a part, the whole ones are there."""
-    if len(re.findall(r"[A-Za-z]", re.sub(r"\{\w*\}", "", template))) < 4:
+    if len(re.findall(r"[A-Za-z]", re.sub(r"\{[^}]*\}", "", template))) < 4:
         return False
     return not any(
-        re.fullmatch(re.escape(one).replace(r"\{\}", r"\{\w+\}"), template)
+        re.fullmatch(re.escape(one).replace(r"\{\}", r"\{[^}]+\}"), template)
         for one in {*WRAPPED.values(), *RETURNED.values()}
         if one != "{}"
     )
@@ -166,8 +166,9 @@ def _messages(path: Path, inside: str) -> Iterator[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+    parts = _parts_of_sentences(tree, inside)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
+        if isinstance(node, ast.Call) and node not in parts:
             yield from _of_call(node, inside, names)
         elif isinstance(node, ast.Assign):
             yield from _of_assignment(node, names)
@@ -176,6 +177,13 @@ def _messages(path: Path, inside: str) -> Iterator[str]:
                 whole = RETURNED[inside, node.name]
                 # A part of a sentence may itself be of parts; only what ends like the sentence is all of it.
                 yield whole.replace("{}", text) if text.endswith(".") or not whole.endswith("{}") else text
+
+
+def _parts_of_sentences(tree: ast.Module, inside: str) -> set[ast.AST]:
+    """Calls in functions that return a part of a sentence: the whole is translated."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    returning = [each for each in functions if RETURNED.get((inside, each.name), "{}") != "{}"]
+    return {node for function in returning for node in ast.walk(function) if isinstance(node, ast.Call)}
 
 
 def _of_assignment(node: ast.Assign, names: dict[str, str]) -> Iterator[str]:
@@ -199,12 +207,12 @@ def _of_call(call: ast.Call, inside: str, names: dict[str, str]) -> Iterator[str
     if not call.args:
         return
     if whole != "{}":
-        text = template(call.args[-1], names)
+        text = template(next((one for one in reversed(call.args) if template(one, names)), call.args[-1]), names)
     elif function in ("Registry", "UnknownNameError"):
         text = template(call.args[0], names)  # the kind of what is not known
     elif function == "say_error" or (function == "finish" and len(call.args) > 1):
         text = template(_else(call.args[-1]), names)
-    elif _ERROR.match(function) and function not in _PYTHONS_OWN:
+    elif function == "Sentence" or (_ERROR.match(function) and function not in _PYTHONS_OWN):
         text = template(call.args[0], names)
     else:
         return
@@ -213,47 +221,20 @@ def _of_call(call: ast.Call, inside: str, names: dict[str, str]) -> Iterator[str
 
 
 def _made_by(function: ast.FunctionDef, names: dict[str, str]) -> Iterator[str]:
-    """Texts of some length among the values that a function computes with, but not those inside another text."""
-    parts = {id(part) for node in ast.walk(function) if isinstance(node, ast.JoinedStr) for part in node.values}
+    """Texts of some length among the values that a function computes with."""
     docstring = function.body[0].value if isinstance(function.body[0], ast.Expr) else None
     for node in ast.walk(function):
-        if isinstance(node, (ast.JoinedStr, ast.Constant)) and id(node) not in parts and node is not docstring:
+        if isinstance(node, ast.Constant) and node is not docstring:
             text = template(node, names)
             if text and (" " in text.strip() or text.endswith(".")):
                 yield text
 
 
 def template(node: ast.expr, names: dict[str, str]) -> str | None:
-    """A text of the code with its places named; None when it is no text."""
+    """A text of the code, or of a constant of its module; None when it is no text."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
-    if isinstance(node, ast.Constant):
-        return node.value.replace("{", "{{").replace("}", "}}") if isinstance(node.value, str) else None
-    if not isinstance(node, ast.JoinedStr):
-        return None
-    taken: dict[str, str] = {}
-    return "".join(_part(one, names, taken) for one in node.values)
-
-
-def _part(node: ast.expr, names: dict[str, str], taken: dict[str, str]) -> str:
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    assert isinstance(node, ast.FormattedValue)
-    expression = ast.unparse(node.value)
-    if expression in names:
-        return names[expression]
-    name = base = _place(expression)
-    count = 2
-    while taken.setdefault(name, expression) != expression:
-        name, count = f"{base}_{count}", count + 1
-    return f"{{{name}}}"
-
-
-def _place(expression: str) -> str:
-    """``self._path(name)`` is ``path_name``; of what may be nothing, ``a or b``, it is ``a``."""
-    first = expression.partition(" or ")[0]
-    words = re.sub(r"\W+", "_", re.sub(r"'[^']*'|\bself\b", "", first)).strip("_")
-    return re.sub(r"__+", "_", words)[:32].rstrip("_") or "value"
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 # catalogues -----------------------------------------------------------------------------------------------------------

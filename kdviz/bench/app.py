@@ -59,7 +59,11 @@ def bench_app(
     """
     unknown = [name for name in parts if name not in PARTS]
     if unknown:
-        raise SettingError(f"'{unknown[0]}' is no part of the bench of the app; there are: {', '.join(PARTS)}.")
+        raise SettingError(
+            "'{unknown}' is no part of the bench of the app; there are: {parts}.",
+            unknown=unknown[0],
+            parts=", ".join(PARTS),
+        )
     chromium_path()  # fail now, not after minutes
     end_on_sigterm()
     effort = Effort(**{**vars(QUICK if quick else Effort()), "hour": hour})

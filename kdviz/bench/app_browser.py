@@ -42,7 +42,8 @@ def chromium_path() -> str:
             f"KDVIZ_CHROMIUM is '{configured}', which cannot be run" if configured else "there is no Chromium here"
         )
         raise SettingError(
-            f"kdviz bench app needs Chromium, and {problem}: install it, or set KDVIZ_CHROMIUM to its path."
+            "kdviz bench app needs Chromium, and {problem}: install it, or set KDVIZ_CHROMIUM to its path.",
+            problem=problem,
         )
     return path
 
@@ -67,7 +68,7 @@ def browser() -> Iterator[Any]:
                 with suppress(Error):
                     launched.close()
     except Error as error:
-        raise KdvizError(f"The browser could not go on: {str(error).splitlines()[0]}") from error
+        raise KdvizError("The browser could not go on: {splitlines}", splitlines=str(error).splitlines()[0]) from error
 
 
 @contextmanager
@@ -97,7 +98,11 @@ def time_shown(page: Any, name: str, what: str) -> float:
     time = page.evaluate(f"kdvizBench.watched['{name}']")
     if time is None:
         page_text = page.evaluate("document.querySelector('[data-testid=stMain]')?.innerText ?? ''")
-        raise KdvizError(f"The page did not show {what} within four minutes, but: {' '.join(page_text.split())[:400]}")
+        raise KdvizError(
+            "The page did not show {what} within four minutes, but: {split}",
+            what=what,
+            split=" ".join(page_text.split())[:400],
+        )
     return time
 
 

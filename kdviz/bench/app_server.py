@@ -70,11 +70,15 @@ class Server:
         limit = time.monotonic() + _SECONDS
         while time.monotonic() < limit:
             if self._process.poll() is not None:
-                raise KdvizError(f"The app ended while it was starting: {self.log()[-_LOG_TAIL:].strip()}")
+                raise KdvizError("The app ended while it was starting: {log}", log=self.log()[-_LOG_TAIL:].strip())
             with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(self.address, timeout=5):
                 return
             time.sleep(0.02)
-        raise KdvizError(f"The app did not answer within {_SECONDS:.0f} seconds: {self.log()[-_LOG_TAIL:].strip()}")
+        raise KdvizError(
+            "The app did not answer within {seconds:.0f} seconds: {log}",
+            seconds=_SECONDS,
+            log=self.log()[-_LOG_TAIL:].strip(),
+        )
 
     def log(self) -> str:
         self._log.seek(0)

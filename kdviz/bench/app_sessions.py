@@ -97,7 +97,9 @@ class Session:
         try:
             return await asyncio.wait_for(self._run, _SECONDS)
         except TimeoutError as error:
-            raise KdvizError(f"The page {self._page} did not answer within {_SECONDS:.0f} seconds.") from error
+            raise KdvizError(
+                "The page {page} did not answer within {seconds:.0f} seconds.", page=self._page, seconds=_SECONDS
+            ) from error
 
     async def settle(self, seconds: float = 2 * _SECONDS) -> None:
         """Wait until no computation runs for this session.
@@ -108,7 +110,7 @@ class Session:
         limit = time.monotonic() + seconds
         while self.computing:
             if time.monotonic() > limit:
-                raise KdvizError(f"A computation did not end within {seconds:.0f} seconds.")
+                raise KdvizError("A computation did not end within {seconds:.0f} seconds.", seconds=seconds)
             await asyncio.sleep(0.01)
 
     async def _listen(self) -> None:

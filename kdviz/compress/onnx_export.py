@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdviz.core.errors import ModelError, SettingError
+from kdviz.core.errors import ModelError, Sentence, SettingError
 
 INPUT, OUTPUT = "images", "logits"
 _CALIBRATION_BATCH = 32  # pictures: the outputs of all layers are kept for a batch
@@ -27,7 +27,7 @@ def exporter_problem() -> str:
         import onnxruntime  # noqa: F401  pyright: ignore[reportMissingImports]
         import onnxscript  # noqa: F401  pyright: ignore[reportMissingImports]
     except ImportError as error:
-        return f'ONNX files need {error.name}; install it with: pip install "kdviz[onnx]"'
+        return Sentence('ONNX files need {name}; install it with: pip install "kdviz[onnx]"', name=error.name)
     return ""
 
 
@@ -58,7 +58,9 @@ def float_file(network: nn.Module, example: Tensor) -> bytes:
                 verbose=False,
             )
         except Exception as error:  # exceptions of the exporter, and any that the network raises while it is traced
-            raise ModelError(f"torch cannot export this network to ONNX: {_first_line(error)}") from error
+            raise ModelError(
+                "torch cannot export this network to ONNX: {first_line}", first_line=_first_line(error)
+            ) from error
         return path.read_bytes()
 
 
@@ -96,7 +98,9 @@ def int8_file(content: bytes, calibration: Tensor) -> bytes:
                 weight_type=quantization.QuantType.QInt8,
             )
         except Exception as error:  # onnxruntime's exceptions have no common base
-            raise ModelError(f"onnxruntime cannot quantise this network: {_first_line(error)}") from error
+            raise ModelError(
+                "onnxruntime cannot quantise this network: {first_line}", first_line=_first_line(error)
+            ) from error
         return Path(quantised).read_bytes()
 
 

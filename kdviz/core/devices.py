@@ -18,7 +18,7 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise SettingError(f"There is no device '{name}' here; use cpu, or auto.") from error
+        raise SettingError("There is no device '{name}' here; use cpu, or auto.", name=name) from error
 
 
 def fast_bf16(device: torch.device) -> bool:

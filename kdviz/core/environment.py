@@ -19,5 +19,5 @@ def threads_from_environment() -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and int(text)):
-        raise SettingError(f"{THREADS} must be a whole number of at least 1, got '{text}'.")
+        raise SettingError("KDVIZ_THREADS must be a whole number of at least 1, got '{text}'.", text=text)
     return int(text)

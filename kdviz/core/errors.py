@@ -15,11 +15,100 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+class Sentence(str):
+    """A text for people that knows how it was made: by its template it is translated.
+
+    It is the English text, and goes wherever a text goes; a pickled copy is the same.
+
+    Args:
+        template: The text, with places as in :meth:`str.format`; without values it is taken as it is.
+        values: What fills the places. Numbers, and other sentences, stay what they are; everything else becomes a text.
+
+    >>> sentence = Sentence("'{path}' has {count:,} rows.", path="a.csv", count=1200)
+    >>> sentence
+    "'a.csv' has 1,200 rows."
+    >>> sentence.template
+    "'{path}' has {count:,} rows."
+    """
+
+    template: str
+    values: dict[str, Any]
+
+    def __new__(cls, template: str, /, **values: Any) -> Sentence:
+        kept = {name: _plain(value) for name, value in values.items()}
+        sentence = super().__new__(cls, template.format(**kept) if kept else template)
+        sentence.template, sentence.values = template, kept
+        return sentence
+
+    def within(self, whole: str, /, **values: Any) -> Sentence:
+        """A sentence of which this one is a part.
+
+        Args:
+            whole: The template of the whole, with ``{}`` where this one goes.
+            values: What fills the other places; their names must not be among those of this one.
+        """
+        assert not values.keys() & self.values.keys(), f"{whole} has a place of a name that {self.template} has"
+        return Sentence(whole.replace("{}", self.template, 1), **self.values, **values)
+
+    def replaced(self, replace: Callable[[str], str]) -> Sentence:
+        """The same sentence with every text in it replaced, to keep a server's paths out of it."""
+        values = {
+            name: value.replaced(replace)
+            if isinstance(value, Sentence)
+            else replace(value)
+            if isinstance(value, str)
+            else value
+            for name, value in self.values.items()
+        }
+        return Sentence(self.template, **values) if values else Sentence(replace(self.template))
+
+    def to_json(self) -> dict[str, Any]:
+        """Template and values, for another process."""
+        values = {
+            name: value.to_json() if isinstance(value, Sentence) else value for name, value in self.values.items()
+        }
+        return {"template": self.template, "values": values}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Sentence:
+        """The sentence that :meth:`to_json` wrote."""
+        values = {
+            name: cls.from_json(value) if isinstance(value, dict) else value
+            for name, value in document["values"].items()
+        }
+        return cls(document["template"], **values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, KdvizError):
+        return value.sentence
+    return value if isinstance(value, (Sentence, int, float)) else str(value)
+
+
+ERRORS_VARIABLE = "KDVIZ_ERRORS"
+"""Environment variable: with ``json``, a command's error is printed so that the app can translate it."""
 
 
 class KdvizError(Exception):
-    """Base class of kdviz's errors. Its text is one sentence that can be shown to a user."""
+    """Base of all kdviz errors. Its text is one sentence that can be shown to a user.
+
+    Args:
+        template: The sentence, with places; see :class:`Sentence`.
+        values: What fills the places.
+    """
+
+    def __init__(self, template: str, /, **values: Any):
+        ready = isinstance(template, Sentence) and not values
+        super().__init__(template if ready else Sentence(template, **values))
+
+    @property
+    def sentence(self) -> Sentence:
+        """The text, which can be translated."""
+        return self.args[0]
 
 
 class UnknownNameError(KdvizError):
@@ -28,15 +117,19 @@ class UnknownNameError(KdvizError):
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         names = sorted(known)
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        listed = ", ".join(names) if names else "none"
-        super().__init__(f"Unknown {kind} '{name}'.{hint} Known: {listed}.")
+        listed = ", ".join(names) if names else Sentence("none")
+        kind = kind if isinstance(kind, Sentence) else Sentence(kind)
+        if close:
+            template = "Unknown {kind} '{name}'. Did you mean '{closest}'? Known: {known}."
+            super().__init__(template, kind=kind, name=name, closest=close[0], known=listed)
+        else:
+            super().__init__("Unknown {kind} '{name}'. Known: {known}.", kind=kind, name=name, known=listed)
         self.kind = kind
         self.name = name
         self.known = names
 
     def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
-        return type(self), (self.kind, self.name, self.known)  # by default, an exception is copied from its text alone
+        return type(self), (self.kind, self.name, self.known)  # an exception is otherwise copied from its text alone
 
 
 class ImageError(KdvizError):

@@ -42,7 +42,7 @@ def atomic_write(path: str | Path, content: bytes) -> None:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise KdvizError(f"Cannot write '{path}': {error.strerror or error}.") from error
+        raise KdvizError("Cannot write '{path}': {strerror}.", path=path, strerror=error.strerror or error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)  # already moved if all went well
@@ -86,7 +86,9 @@ def require_writable(folder: str | Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise KdvizError(f"Cannot write into '{folder}': {error.strerror or error}.") from error
+        raise KdvizError(
+            "Cannot write into '{folder}': {strerror}.", folder=folder, strerror=error.strerror or error
+        ) from error
 
 
 class Store:
@@ -104,7 +106,7 @@ class Store:
         try:
             self._files, self._root = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError, OSError) as error:
-            raise KdvizError(f"Cannot open the folder '{url}': {error}") from error
+            raise KdvizError("Cannot open the folder '{url}': {error}", url=url, error=error) from error
         if isinstance(self._files, LocalFileSystem):
             self.url = self._root
 
@@ -115,7 +117,9 @@ class Store:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise KdvizError(f"Cannot read '{self._path(name)}': {error.strerror or error}.") from error
+            raise KdvizError(
+                "Cannot read '{path}': {strerror}.", path=self._path(name), strerror=error.strerror or error
+            ) from error
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file atomically: concurrent readers get the old content or the new one.
@@ -131,7 +135,7 @@ class Store:
             self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._files.pipe_file(path, content)  # an object store shows it only when it is complete
         except OSError as error:
-            raise KdvizError(f"Cannot write '{path}': {error}.") from error
+            raise KdvizError("Cannot write '{path}': {error}.", path=path, error=error) from error
 
     def has(self, name: str) -> bool:
         return bool(self._files.exists(self._path(name)))
@@ -143,7 +147,9 @@ class Store:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise KdvizError(f"Cannot remove '{self._path(name)}': {error.strerror or error}.") from error
+            raise KdvizError(
+                "Cannot remove '{path}': {strerror}.", path=self._path(name), strerror=error.strerror or error
+            ) from error
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -76,8 +76,12 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"{name} has {width} x {height} pixels, more than the {MAX_PIXELS // 1_000_000} megapixels "
-            "that kdviz opens; please shrink it first."
+            "{name} has {width} x {height} pixels, more than the {max_pixels} megapixels that kdviz "
+            "opens; please shrink it first.",
+            name=name,
+            width=width,
+            height=height,
+            max_pixels=MAX_PIXELS // 1000000,
         )
     try:
         image.load()
@@ -86,7 +90,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         raise
     except Exception as error:  # Pillow's decoders also raise struct.error, TypeError and others on damaged files
         raise ImageError(
-            f"{name} is damaged or cut off and cannot be decoded; please save it again as PNG or JPEG."
+            "{name} is damaged or cut off and cannot be decoded; please save it again as PNG or JPEG.", name=name
         ) from error
 
 
@@ -101,16 +105,20 @@ def _read(source: bytes | str | Path, name: str) -> tuple[bytes, str]:
                 raise _too_large(name)
             data = path.read_bytes()
         except OSError as error:
-            raise ImageError(f"Cannot read the picture '{path}': {error.strerror or error}.") from error
+            raise ImageError(
+                "Cannot read the picture '{path}': {strerror}.", path=path, strerror=error.strerror or error
+            ) from error
     if not data:
-        raise ImageError(f"{name} is empty (0 bytes); please choose a picture file.")
+        raise ImageError("{name} is empty (0 bytes); please choose a picture file.", name=name)
     if len(data) > MAX_BYTES:
         raise _too_large(name)
     return data, name
 
 
 def _too_large(name: str) -> ImageError:
-    return ImageError(f"{name} is larger than {MAX_BYTES // 2**20} MB; please shrink it first.")
+    return ImageError(
+        "{name} is larger than {max_bytes} MB; please shrink it first.", name=name, max_bytes=MAX_BYTES // 2**20
+    )
 
 
 def _identify(data: bytes, name: str) -> Image.Image:
@@ -118,11 +126,13 @@ def _identify(data: bytes, name: str) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageError(
-            f"{name} has more than the {MAX_PIXELS // 1_000_000} megapixels that kdviz opens; please shrink it first."
+            "{name} has more than the {max_pixels} megapixels that kdviz opens; please shrink it first.",
+            name=name,
+            max_pixels=MAX_PIXELS // 1000000,
         ) from error
     except Exception as error:
         raise ImageError(
-            f"{name} is not a picture that kdviz can read; please use PNG, JPEG, WebP, BMP, GIF or TIFF."
+            "{name} is not a picture that kdviz can read; please use PNG, JPEG, WebP, BMP, GIF or TIFF.", name=name
         ) from error
 
 
@@ -252,12 +262,18 @@ def _require_unit_range(values: np.ndarray, mode: str, name: str) -> None:
     """
     if mode != "F":
         raise ImageError(
-            f"{name} holds whole numbers with a sign or of 32 bits, and nothing says which of them is white; please "
-            "save it with 8 or 16 bits without a sign, or as floating-point numbers from 0 (black) to 1 (white)."
+            "{name} holds whole numbers with a sign or of 32 bits, and nothing says which of them is "
+            "white; please save it with 8 or 16 bits without a sign, or as floating-point numbers from "
+            "0 (black) to 1 (white).",
+            name=name,
         )
     low, high = float(values.min()), float(values.max())
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise ImageError(
-            f"{name} holds floating-point numbers from {low:g} to {high:g}, and nothing says which of them is white; "
-            "please save it with numbers from 0 (black) to 1 (white), or with 8 or 16 bits."
+            "{name} holds floating-point numbers from {low:g} to {high:g}, and nothing says which of "
+            "them is white; please save it with numbers from 0 (black) to 1 (white), or with 8 or 16 "
+            "bits.",
+            name=name,
+            low=low,
+            high=high,
         )

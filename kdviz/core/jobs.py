@@ -141,7 +141,7 @@ class JobQueue:
         try:
             return job._run_slice()
         except KdvizError as error:
-            return job.finish("failed", str(error))
+            return job.finish("failed", error.sentence)
         except Exception:
             _log.exception("a job failed")
             return job.finish("failed", "The computation failed unexpectedly; the server's log says why.")
@@ -218,7 +218,9 @@ def start_ray(address: str | None) -> Any:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise SettingError(f"No Ray cluster answers at '{address}'; start one with: ray start --head") from error
+            raise SettingError(
+                "No Ray cluster answers at '{address}'; start one with: ray start --head", address=address
+            ) from error
     return ray
 
 
@@ -229,5 +231,6 @@ def _result_of(ray: Any, reference: Any) -> None:
         raise (error.cause if isinstance(error.cause, KdvizError) else error) from None
     except ray.exceptions.RayError as error:
         raise KdvizError(
-            f"A run was lost on the cluster; sweep again to continue: {str(error).splitlines()[0]}"
+            "A run was lost on the cluster; sweep again to continue: {splitlines}",
+            splitlines=str(error).splitlines()[0],
         ) from error

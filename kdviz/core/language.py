@@ -14,14 +14,13 @@ from __future__ import annotations
 import gettext
 import io
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from kdviz.core.errors import KdvizError, Sentence
 from kdviz.core.files import ASSETS
 
 ENGLISH = "en"
@@ -29,10 +28,9 @@ LANGUAGES = {ENGLISH: "English", "zh_CN": "简体中文"}
 """Language -> its name in that language."""
 
 ERRORS = "error"
-"""Context of error messages in a catalogue; their placeholders are named after the code's expressions."""
+"""Context of the templates of errors in a catalogue."""
 
 _LARGEST = 1e15
-_PLACEHOLDER = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")
 _TRANSLATED = ("method", "title")
 """Placeholders of errors whose values are English texts of pages, and are translated, too."""
 
@@ -83,19 +81,23 @@ def plural(singular: str, plural_form: str, count: int, **values: Any) -> str:
     return _catalogue(language()).ngettext(singular, plural_form, count).format(**{"count": number(count), **values})
 
 
-def error_text(message: str) -> str:
-    """Translate the message of an error to the current language, by its template; unchanged if there is none.
+def error_text(error: KdvizError | str) -> str:
+    """An error, or a sentence of one, in the page's language; as it is where the catalogue has no such template.
 
-    Errors are raised in English by code that knows nothing of pages. A placeholder's value may be a message itself.
+    Errors are raised in English by code that knows nothing of pages. What fills a place may be a sentence, too.
     """
-    for template in _error_templates(language()):
-        match = template.pattern.fullmatch(message)
-        if match:
-            values = zip(template.placeholders, match.groups(), strict=True)
-            return template.text.format(
-                *(_(value) if placeholder in _TRANSLATED else error_text(value) for placeholder, value in values)
-            )
-    return message
+    sentence = error.sentence if isinstance(error, KdvizError) else error
+    template = sentence.template if isinstance(sentence, Sentence) else sentence
+    text = _catalogue(language()).pgettext(ERRORS, template) if template else ""
+    values = sentence.values if isinstance(sentence, Sentence) else {}
+    return text.format(**{name: _value_text(name, value) for name, value in values.items()}) if values else text
+
+
+def _value_text(name: str, value: Any) -> Any:
+    if name in _TRANSLATED:
+        return _(value)
+    is_part = isinstance(value, Sentence) or (isinstance(value, str) and " " in value)
+    return error_text(value) if is_part else value
 
 
 def number(value: float, digits: int = 0) -> str:
@@ -157,31 +159,3 @@ def _read(name: str) -> Any:
 
     with (ASSETS / "locale" / f"{name}.po").open("rb") as file:
         return read_po(file, locale=name)
-
-
-@dataclass(frozen=True)
-class _Template:
-    """Pattern of an error's English message, names of its placeholders, and its translation with numbered ones."""
-
-    pattern: re.Pattern[str]
-    placeholders: tuple[str, ...]
-    text: str
-
-
-@lru_cache(maxsize=len(LANGUAGES))
-def _error_templates(name: str) -> list[_Template]:
-    """The templates with the most text first, since a message may also fit others by their placeholders alone."""
-    if name == ENGLISH or name not in LANGUAGES:
-        return []
-    messages = [message for message in _read(name) if message.context == ERRORS and message.string]
-    return [
-        _template(message.id, message.string)
-        for message in sorted(messages, key=lambda message: -len(_PLACEHOLDER.sub("", message.id)))
-    ]
-
-
-def _template(english: str, translated: str) -> _Template:
-    placeholders = _PLACEHOLDER.findall(english)
-    parts = [re.escape(part.replace("{{", "{").replace("}}", "}")) for part in _PLACEHOLDER.split(english)[::2]]
-    numbered = _PLACEHOLDER.sub(lambda match: f"{{{placeholders.index(match[1])}}}", translated)
-    return _Template(re.compile("(.*?)".join(parts), re.DOTALL), tuple(placeholders), numbered)

@@ -103,7 +103,9 @@ def _as_logits(scores: Tensor, path: Path, *, certain: bool) -> Tensor:
     sums = scores.sum(1, keepdim=True)
     summed = bool(((sums - 1).abs() < _ROUNDED).all())
     if certain and not (summed and bool((scores >= 0).all())):
-        raise DatasetError(f"'{path}' has probabilities that are below 0 or whose sum is not 1; call them logits.")
+        raise DatasetError(
+            "'{path}' has probabilities that are below 0 or whose sum is not 1; call them logits.", path=path
+        )
     if not certain and not (summed and _are_shares(scores)):
         return scores
     return (scores / sums).clamp(min=torch.finfo(torch.float32).tiny).log()
@@ -117,19 +119,24 @@ def _are_shares(scores: Tensor) -> bool:
 def _read(path: Path, classes: Sequence[str]) -> _Table:
     readers = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv, ".tsv": _read_csv, ".txt": _read_csv}
     if path.suffix.lower() not in readers:
-        raise DatasetError(f"'{path}' is no file of predictions; kdviz reads .npz, .npy and .csv.")
+        raise DatasetError("'{path}' is no file of predictions; kdviz reads .npz, .npy and .csv.", path=path)
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise DatasetError(f"'{path}' is larger than {_MOST_BYTES // 2**30} GB; save its scores as float16.")
+            raise DatasetError(
+                "'{path}' is larger than {most_bytes} GB; save its scores as float16.",
+                path=path,
+                most_bytes=_MOST_BYTES // 2**30,
+            )
         return readers[path.suffix.lower()](path, classes)
     except KdvizError:
         raise
     except OSError as error:
-        raise DatasetError(f"Cannot read '{path}': {error.strerror or error}.") from error
+        raise DatasetError("Cannot read '{path}': {strerror}.", path=path, strerror=error.strerror or error) from error
     except (ValueError, EOFError, SyntaxError, zipfile.BadZipFile, csv.Error) as error:  # damaged, or pickled objects
         raise DatasetError(
-            f"'{path}' cannot be read: it is damaged, or holds Python objects, which are never unpickled; save plain "
-            "numbers with numpy.savez, or a CSV file in UTF-8."
+            "'{path}' cannot be read: it is damaged, or holds Python objects, which are never "
+            "unpickled; save plain numbers with numpy.savez, or a CSV file in UTF-8.",
+            path=path,
         ) from error
 
 
@@ -139,11 +146,17 @@ def _read(path: Path, classes: Sequence[str]) -> _Table:
 def _read_npz(path: Path, classes: Sequence[str]) -> _Table:
     with zipfile.ZipFile(path) as archive:
         if sum(info.file_size for info in archive.infolist()) > _MOST_BYTES:
-            raise DatasetError(f"'{path}' unpacks to more than {_MOST_BYTES // 2**30} GB; save its scores as float16.")
+            raise DatasetError(
+                "'{path}' unpacks to more than {most_bytes} GB; save its scores as float16.",
+                path=path,
+                most_bytes=_MOST_BYTES // 2**30,
+            )
     with np.load(path, allow_pickle=False) as arrays:
         scores = next((name for name in _SCORES if name in arrays), None)
         if scores is None:
-            raise DatasetError(f"'{path}' has the arrays {sorted(arrays)}; call that of the scores logits.")
+            raise DatasetError(
+                "'{path}' has the arrays {arrays}; call that of the scores logits.", path=path, arrays=sorted(arrays)
+            )
         files = next((arrays[name] for name in _FILES if name in arrays), None)
         labels = next((arrays[name] for name in _LABELS if name in arrays), None)
         file_names = tuple(map(str, files.tolist())) if files is not None else ()
@@ -164,8 +177,9 @@ def _table_from_array(
     if array.ndim == 2 and array.dtype.kind in "fiu":
         return _Table(np.asarray(array, np.float64), files, labels)
     raise DatasetError(
-        f"The predictions have the shape {tuple(array.shape)} and hold {array.dtype}; they must be numbers (pictures, "
-        "classes)."
+        "The predictions have the shape {shape} and hold {dtype}; they must be numbers (pictures, classes).",
+        shape=tuple(array.shape),
+        dtype=array.dtype,
     )
 
 
@@ -173,7 +187,11 @@ def _probabilities_of(predicted: Sequence[int], confidence: Sequence[float] | No
     """Probabilities (n, classes) where only the predicted class, and perhaps its probability, is known."""
     outside = [answer for answer in predicted if not 0 <= answer < classes]
     if outside:
-        raise DatasetError(f"A picture is predicted to be class {outside[0]}, and there are {classes}, from 0 on.")
+        raise DatasetError(
+            "A picture is predicted to be class {outside}, and there are {classes}, from 0 on.",
+            outside=outside[0],
+            classes=classes,
+        )
     top_scores = np.full(len(predicted), LABEL_ONLY) if confidence is None else np.asarray(confidence, np.float64)
     if not ((top_scores >= 0) & (top_scores <= 1)).all():
         raise DatasetError("A confidence is not from 0 to 1; write probabilities, or leave the column out.")
@@ -198,8 +216,10 @@ def _read_csv(path: Path, classes: Sequence[str]) -> _Table:
     predicted_cells = next((columns[name] for name in _PREDICTED if name in columns), None)
     if predicted_cells is None:
         raise DatasetError(
-            f"'{path}' has neither a column for each of the {len(classes)} classes, called as they are, nor a column "
-            "predicted."
+            "'{path}' has neither a column for each of the {n_classes} classes, called as they are, "
+            "nor a column predicted.",
+            path=path,
+            n_classes=len(classes),
         )
     confidence_cells = next((columns[name] for name in _CONFIDENCE if name in columns), None)
     confidence = [_parse_number(value, path) for value in confidence_cells] if confidence_cells else None
@@ -213,11 +233,13 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
     first = text.partition("\n")[0]
     rows = [row for row in csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count)) if row]
     if len(rows) < 2:
-        raise DatasetError(f"'{path}' has no rows; it needs a header, and a row for each picture.")
+        raise DatasetError("'{path}' has no rows; it needs a header, and a row for each picture.", path=path)
     header, body = [cell.strip() for cell in rows[0]], rows[1:]
     uneven = next((number for number, row in enumerate(body, 2) if len(row) != len(header)), None)
     if uneven is not None:
-        raise DatasetError(f"Row {uneven} of '{path}' has other columns than its header; correct it.")
+        raise DatasetError(
+            "Row {uneven} of '{path}' has other columns than its header; correct it.", uneven=uneven, path=path
+        )
     return header, body
 
 
@@ -226,7 +248,9 @@ def _parse_number(cell: str, path: Path) -> float:
     try:
         return float(cell or "nan")
     except ValueError:
-        raise DatasetError(f"'{path}' has '{cell}' where a number should be; correct it.") from None
+        raise DatasetError(
+            "'{path}' has '{cell}' where a number should be; correct it.", path=path, cell=cell
+        ) from None
 
 
 def _score_columns(header: Sequence[str], plain_header: Sequence[str], classes: Sequence[str]) -> list[int]:
@@ -251,7 +275,11 @@ def _class_numbers(predicted: Sequence[str], classes: Sequence[str], path: Path)
     unknown = [cell for cell in distinct if number_of[cell] is None]
     if unknown:
         raise DatasetError(
-            f"'{path}' predicts '{unknown[0]}', which is none of the {len(classes)} classes, such as '{classes[0]}'."
+            "'{path}' predicts '{unknown}', which is none of the {n_classes} classes, such as '{classes}'.",
+            path=path,
+            unknown=unknown[0],
+            n_classes=len(classes),
+            classes=classes[0],
         )
     return [number for cell in predicted if (number := number_of[cell]) is not None]
 
@@ -262,16 +290,26 @@ def _class_numbers(predicted: Sequence[str], classes: Sequence[str], path: Path)
 def _require_shape(table: _Table, path: Path, classes: int) -> None:
     if table.scores.shape[1] != classes:
         raise DatasetError(
-            f"'{path}' has scores of {table.scores.shape[1]} classes, and there are {classes}; see --classes."
+            "'{path}' has scores of {shape} classes, and there are {classes}; see --classes.",
+            path=path,
+            shape=table.scores.shape[1],
+            classes=classes,
         )
     bad_rows = int((~np.isfinite(table.scores)).any(1).sum())
     if bad_rows:
         raise DatasetError(
-            f"{bad_rows} of {len(table.scores)} rows in '{path}' have scores that are missing, NaN or infinite; "
-            "correct them."
+            "{bad_rows} of {n_scores} rows in '{path}' have scores that are missing, NaN or infinite; correct them.",
+            bad_rows=bad_rows,
+            n_scores=len(table.scores),
+            path=path,
         )
     if table.files and len(table.files) != len(table.scores):
-        raise DatasetError(f"'{path}' names {len(table.files)} files, and has {len(table.scores)} rows of scores.")
+        raise DatasetError(
+            "'{path}' names {n_files} files, and has {n_scores} rows of scores.",
+            path=path,
+            n_files=len(table.files),
+            n_scores=len(table.scores),
+        )
 
 
 def _row_order(table: _Table, path: Path, pictures: PictureFiles) -> list[int]:
@@ -280,16 +318,22 @@ def _row_order(table: _Table, path: Path, pictures: PictureFiles) -> list[int]:
     if not table.files:
         if len(table.scores) != count:
             raise DatasetError(
-                f"'{path}' has {len(table.scores)} rows and the data {count} pictures; add a column or an array with "
-                "their files, so that each is found."
+                "'{path}' has {n_scores} rows and the data {count} pictures; add a column or an array "
+                "with their files, so that each is found.",
+                path=path,
+                n_scores=len(table.scores),
+                count=count,
             )
         return list(range(count))
     rows = _rows_by_name(table.files, pictures.names, path)
     missing = [name for name, row in zip(pictures.names, rows, strict=True) if row is None]
     if missing:
         raise DatasetError(
-            f"'{path}' has no predictions of {len(missing)} of the data's {count} pictures, the first is "
-            f"'{missing[0]}'."
+            "'{path}' has no predictions of {n_missing} of the data's {count} pictures, the first is '{missing}'.",
+            path=path,
+            n_missing=len(missing),
+            count=count,
+            missing=missing[0],
         )
     return [row for row in rows if row is not None]
 
@@ -299,7 +343,7 @@ def _rows_by_name(files: Sequence[str], names: Sequence[str], path: Path) -> lis
     paths = [PurePosixPath(file.replace("\\", "/")).as_posix() for file in files]
     if len(set(paths)) < len(paths):
         first = next(file for file in paths if paths.count(file) > 1)
-        raise DatasetError(f"'{path}' has several rows of '{first}'; leave one.")
+        raise DatasetError("'{path}' has several rows of '{first}'; leave one.", path=path, first=first)
     row_of_path = {file: row for row, file in enumerate(paths)}
     if all(name in row_of_path for name in names):
         return [row_of_path[name] for name in names]
@@ -329,6 +373,9 @@ def _require_labels(table: _Table, order: Sequence[int], path: Path, pictures: P
     mismatches = int((torch.from_numpy(labels[list(order)].astype(np.int64)) != pictures.labels).sum())
     if mismatches:
         raise DatasetError(
-            f"{mismatches} of {len(order)} labels in '{path}' are not those of the data: its rows are in another "
-            "order, or its classes are; add an array files."
+            "{mismatches} of {n_order} labels in '{path}' are not those of the data: its rows are in "
+            "another order, or its classes are; add an array files.",
+            mismatches=mismatches,
+            n_order=len(order),
+            path=path,
         )

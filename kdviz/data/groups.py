@@ -24,10 +24,10 @@ def read_groups(path: Path) -> dict[str, str]:
     groups: dict[str, str] = {}
     for file, group in read_rows(path, ("file", "group")):
         if not file or not group:
-            raise DatasetError(f"'{path}' has a row without file or group; fill it in, or remove it.")
+            raise DatasetError("'{path}' has a row without file or group; fill it in, or remove it.", path=path)
         name = PurePosixPath(file.replace("\\", "/")).as_posix()
         if groups.setdefault(name, group) != group:
-            raise DatasetError(f"'{path}' puts the file '{name}' into two groups; leave one.")
+            raise DatasetError("'{path}' puts the file '{name}' into two groups; leave one.", path=path, name=name)
     return groups
 
 
@@ -40,8 +40,11 @@ def require_groups(groups: Mapping[str, str], names: Sequence[str]) -> None:
     without = [name for name in names if name not in groups]
     if without:
         raise DatasetError(
-            f"The groups lack {len(without)} of {len(names)} files, the first is '{without[0]}'; "
-            "list each file by its path in the data folder, or remove groups.csv."
+            "The groups lack {n_without} of {n_names} files, the first is '{without}'; list each file "
+            "by its path in the data folder, or remove groups.csv.",
+            n_without=len(without),
+            n_names=len(names),
+            without=without[0],
         )
 
 

@@ -105,7 +105,12 @@ class PictureFiles:
         for result in results:
             if isinstance(result, str):
                 failures = [result, *(other for other in results if isinstance(other, str))]
-                raise DatasetError(f"{len(failures)} of {len(chosen)} pictures cannot be used: {failures[0]}")
+                raise DatasetError(
+                    "{n_failures} of {n_chosen} pictures cannot be used: {failures}",
+                    n_failures=len(failures),
+                    n_chosen=len(chosen),
+                    failures=failures[0],
+                )
             yield result
 
     @property
@@ -133,7 +138,7 @@ class PictureFiles:
         try:
             return self.open(index)
         except ImageError as error:
-            return str(error)
+            return error.sentence
 
 
 def _in_order(
@@ -174,7 +179,7 @@ def read_picture_files(data: str | Path, *, classes: ClassNames | None = None, i
         _require_table(path)
         return _from_label_file(path, classes, is_complete=False, inside=inside)
     if not path.is_dir():
-        raise DatasetError(f"There is no folder or CSV file '{path}'; name the one with the pictures.")
+        raise DatasetError("There is no folder or CSV file '{path}'; name the one with the pictures.", path=path)
     split_folders = _split_folders(path)
     if split_folders:
         return _from_split_folders(path, split_folders, classes)
@@ -189,9 +194,9 @@ def read_picture_files(data: str | Path, *, classes: ClassNames | None = None, i
 
 def _require_table(path: Path) -> None:
     if path.suffix.lower() == ".zip":
-        raise DatasetError(f"'{path}' is a zip file; please unpack it and name the folder.")
+        raise DatasetError("'{path}' is a zip file; please unpack it and name the folder.", path=path)
     if is_picture(path.name):
-        raise DatasetError(f"'{path}' is one picture; name the folder that it is in.")
+        raise DatasetError("'{path}' is one picture; name the folder that it is in.", path=path)
 
 
 # folders --------------------------------------------------------------------------------------------------------------
@@ -204,7 +209,9 @@ def _subfolders(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path.name))
     except OSError as error:
-        raise DatasetError(f"Cannot read the folder '{folder}': {error.strerror or error}.") from error
+        raise DatasetError(
+            "Cannot read the folder '{folder}': {strerror}.", folder=folder, strerror=error.strerror or error
+        ) from error
 
 
 def _class_folders(folder: Path, root: Path) -> _Listing:
@@ -233,7 +240,12 @@ def _split_folders(folder: Path) -> dict[str, Path]:
         if split is None or not _class_folders(subfolder, folder):
             continue
         if split in folders:
-            raise DatasetError(f"'{folder}' has both '{folders[split].name}' and '{subfolder.name}'; keep one of them.")
+            raise DatasetError(
+                "'{folder}' has both '{name}' and '{name_2}'; keep one of them.",
+                folder=folder,
+                name=folders[split].name,
+                name_2=subfolder.name,
+            )
         folders[split] = subfolder
     return folders
 
@@ -267,8 +279,10 @@ def _labelled_pictures(
     """
     if len(names) < 2 and classes is None:
         raise DatasetError(
-            f"'{folder}' has one class only, '{names[0]}'; add a folder of another, name the classes with --classes, "
-            f"or name the folder '{names[0]}' itself if its pictures have no labels."
+            "'{folder}' has one class only, '{names}'; add a folder of another, name the classes with "
+            "--classes, or name the folder '{names}' itself if its pictures have no labels.",
+            folder=folder,
+            names=names[0],
         )
     labels, titles = labels_of_folders(names, classes, f"'{folder}'")
     paths = [(name, labels[label]) for label in sorted(listing) for name in listing[label]]
@@ -298,7 +312,11 @@ def _unlabelled_pictures(folder: Path) -> PictureFiles:
     if not files:
         unused = left_out(all_files, ())
         reason = f" ({unused[0].text.rstrip('.').lower()})" if unused else ""
-        raise DatasetError(f"'{folder}' has no pictures{reason}; name a folder with PNG or JPEG files, or a CSV file.")
+        raise DatasetError(
+            "'{folder}' has no pictures{reason}; name a folder with PNG or JPEG files, or a CSV file.",
+            folder=folder,
+            reason=reason,
+        )
     return PictureFiles(
         tuple(folder / name for name in files), files, None, (), unused=tuple(left_out(all_files, files))
     )

@@ -36,9 +36,9 @@ def require_input(size: tuple[int, int], channels: int) -> None:
         SettingError: The size is not two whole numbers from 1 to 4096, or there are not 1 or 3 channels.
     """
     if len(size) != 2 or not all(isinstance(side, int) and 1 <= side <= 4096 for side in size):
-        raise SettingError(f"The size of the images must be two whole numbers from 1 to 4096, got {size}.")
+        raise SettingError("The size of the images must be two whole numbers from 1 to 4096, got {size}.", size=size)
     if channels not in (1, 3):
-        raise SettingError(f"Images have 1 channel (grey) or 3 (RGB), not {channels}.")
+        raise SettingError("Images have 1 channel (grey) or 3 (RGB), not {channels}.", channels=channels)
 
 
 class Reading:
@@ -83,7 +83,7 @@ def read_pictures(
             picture = open_image(folder / names[number], names[number])
             pixels[number] = as_pixels(fit_to(picture, size, channels))
         except ImageError as error:
-            return str(error)
+            return error.sentence
         record.deep += [depth_of(picture)] if depth_of(picture)[0] else []
         return ""
 
@@ -91,7 +91,13 @@ def read_pictures(
         failures = [failure for failure in pool.map(read, range(len(names))) if failure]
     record.read += len(names)
     if failures:
-        raise DatasetError(f"{len(failures)} of {len(names)} images in '{folder}' cannot be used: {failures[0]}")
+        raise DatasetError(
+            "{n_failures} of {n_names} images in '{folder}' cannot be used: {failures}",
+            n_failures=len(failures),
+            n_names=len(names),
+            folder=folder,
+            failures=failures[0],
+        )
     return torch.from_numpy(pixels)
 
 
@@ -107,8 +113,11 @@ def _room_for(shape: tuple[int, ...]) -> np.ndarray:
             return np.memmap(file, np.uint8, "w+", shape=shape)
     except OSError as error:
         raise DatasetError(
-            f"The images need {size / 2**30:.1f} GiB in '{tempfile.gettempdir()}' ({error.strerror or error}); "
-            "make room there, name another folder in the variable TMPDIR, or choose a smaller size."
+            "The images need {size:.1f} GiB in '{gettempdir}' ({strerror}); make room there, name "
+            "another folder in the variable TMPDIR, or choose a smaller size.",
+            size=size / 2**30,
+            gettempdir=tempfile.gettempdir(),
+            strerror=error.strerror or error,
         ) from error
 
 
@@ -123,7 +132,9 @@ def content_keys(folder: Path, names: Iterable[str]) -> dict[str, str]:
         shared = {size for size, count in Counter(sizes.values()).items() if count > 1}
         return {name: _digest(folder / name) if size in shared else f"alone: {name}" for name, size in sizes.items()}
     except OSError as error:
-        raise DatasetError(f"Cannot read the image '{error.filename}': {error.strerror or error}.") from error
+        raise DatasetError(
+            "Cannot read the image '{filename}': {strerror}.", filename=error.filename, strerror=error.strerror or error
+        ) from error
 
 
 def files_below(path: Path, folder: Path) -> list[str]:

@@ -110,4 +110,6 @@ def require_fraction(name: str, value: float) -> None:
         SettingError: It is not.
     """
     if not 0 < value < 1:
-        raise SettingError(f"{name} is a share of the samples and must be above 0 and below 1, got {value:g}.")
+        raise SettingError(
+            "{name} is a share of the samples and must be above 0 and below 1, got {value:g}.", name=name, value=value
+        )

@@ -52,9 +52,11 @@ def samples_table(splits: Sequence[LabelledImages], limit: int | None = None) ->
     """
     names = [samples.split for samples in splits]
     if not names or len(set(names)) < len(names):
-        raise SettingError(f"Each split can be stored once, and one at least; got {', '.join(names) or 'none'}.")
+        raise SettingError(
+            "Each split can be stored once, and one at least; got {names}.", names=", ".join(names) or "none"
+        )
     if limit is not None and limit < 1:
-        raise SettingError(f"At least one sample of each split must be stored, got {limit}.")
+        raise SettingError("At least one sample of each split must be stored, got {limit}.", limit=limit)
     buffer = pa.BufferOutputStream()
     with pq.ParquetWriter(buffer, _SCHEMA, **_WRITING) as writer:
         for samples in splits:
@@ -226,7 +228,9 @@ def _open_table(path: Path) -> tuple[pq.ParquetFile, pa.Table, list[int]]:
         table = file.read(columns=["split", "sample", "name", "label"], use_threads=False)
         groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
     except FileNotFoundError as error:
-        raise ExperimentError(f"'{path.parent}' has no samples.parquet; train or evaluate it to store some.") from error
+        raise ExperimentError(
+            "'{parent}' has no samples.parquet; train or evaluate it to store some.", parent=path.parent
+        ) from error
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path) from error
     if any(column.null_count for column in table.columns) or not len(table):
@@ -235,4 +239,4 @@ def _open_table(path: Path) -> tuple[pq.ParquetFile, pa.Table, list[int]]:
 
 
 def _damaged(path: Path) -> ExperimentError:
-    return ExperimentError(f"'{path}' is damaged; please make it again.")
+    return ExperimentError("'{path}' is damaged; please make it again.", path=path)

@@ -78,7 +78,7 @@ class Augment:
         self.names = tuple(name.strip() for name in names.split(",") if name.strip())
         self.classes = classes
         if len(set(self.names)) < len(self.names):
-            raise SettingError(f"An augmentation is named twice in '{names}'.")
+            raise SettingError("An augmentation is named twice in '{names}'.", names=names)
         selected = [augmentations[name] for name in self.names]
         self._changes = [augmentation.function for augmentation in selected if not augmentation.mixes]
         self._mixes = [augmentation.function for augmentation in selected if augmentation.mixes]
@@ -99,7 +99,9 @@ class Augment:
         """
         if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[1] not in (1, 3):
             kind = str(batch.dtype).removeprefix("torch.")
-            raise SettingError(f"Augmentation takes uint8 (n, 1 or 3, H, W), got {kind} {tuple(batch.shape)}.")
+            raise SettingError(
+                "Augmentation takes uint8 (n, 1 or 3, H, W), got {kind} {shape}.", kind=kind, shape=tuple(batch.shape)
+            )
         with _drawing(2 * seed):
             for change in self._changes:
                 batch = change(batch)

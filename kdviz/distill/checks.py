@@ -36,12 +36,19 @@ def check_teacher(teacher: nn.Module, teacher_classes: Sequence[str], classes: S
         ModelError: The teacher cannot be used; the text says what to do.
     """
     if len(teacher_classes) != len(classes):
-        raise ModelError(f"The teacher has {len(teacher_classes)} classes and the student {len(classes)}.")
+        raise ModelError(
+            "The teacher has {n_teacher_classes} classes and the student {n_classes}.",
+            n_teacher_classes=len(teacher_classes),
+            n_classes=len(classes),
+        )
     for number, (theirs, ours) in enumerate(zip(teacher_classes, classes, strict=True)):
         if theirs != ours:
             raise ModelError(
-                f"Class {number} is '{theirs}' for the teacher and '{ours}' for the student; "
-                "both must have the same classes in the same order."
+                "Class {number} is '{theirs}' for the teacher and '{ours}' for the student; both must "
+                "have the same classes in the same order.",
+                number=number,
+                theirs=theirs,
+                ours=ours,
             )
     if any(module.training for module in teacher.modules()):
         raise ModelError("The teacher is in training mode, where dropout makes its answers random; call its eval().")
@@ -138,7 +145,9 @@ def check_balance(
     """
     if student_logits.shape[1] != teacher_logits.shape[-1]:
         raise ModelError(
-            f"The teacher has {teacher_logits.shape[-1]} classes and the student {student_logits.shape[1]}."
+            "The teacher has {shape} classes and the student {shape_2}.",
+            shape=teacher_logits.shape[-1],
+            shape_2=student_logits.shape[1],
         )
     yield from _check_scores(teacher_logits.flatten(0, -2))
     student, temperature = student_logits.clone().requires_grad_(), config.temperature_in(1)

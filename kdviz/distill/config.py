@@ -111,7 +111,11 @@ class TrainingConfig:
             raise SettingError("There must be a teacher.")
         if len(self.teacher_mixture) not in (0, count):
             weights = len(self.teacher_mixture)
-            raise SettingError(f"teacher_mixture needs one value for each of {count} teacher(s), got {weights}.")
+            raise SettingError(
+                "teacher_mixture needs one value for each of {count} teacher(s), got {weights}.",
+                count=count,
+                weights=weights,
+            )
 
     @property
     def needs_live_teacher(self) -> bool:
@@ -125,19 +129,26 @@ class TrainingConfig:
     def _check_steps(self) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
-                raise SettingError(f"{name} must be at least 1, got {getattr(self, name)}.")
+                raise SettingError("{name} must be at least 1, got {value}.", name=name, value=getattr(self, name))
         if not 0 <= self.seed < 2**31:
-            raise SettingError(f"seed must be from 0 to 2^31 - 1, got {self.seed}.")
+            raise SettingError("seed must be from 0 to 2^31 - 1, got {seed}.", seed=self.seed)
         if not 0 < self.learning_rate < 10:
-            raise SettingError(f"learning_rate must be above 0 and below 10, got {self.learning_rate:g}.")
+            raise SettingError(
+                "learning_rate must be above 0 and below 10, got {learning_rate:g}.", learning_rate=self.learning_rate
+            )
         if self.bf16 not in ("auto", "on", "off"):
-            raise SettingError(f"bf16 must be auto, on or off, got '{self.bf16}'.")
+            raise SettingError("bf16 must be auto, on or off, got '{bf16}'.", bf16=self.bf16)
 
     def _check_labels(self) -> None:
         if not 0 <= self.label_smoothing < 1:
-            raise SettingError(f"label_smoothing must be at least 0 and below 1, got {self.label_smoothing:g}.")
+            raise SettingError(
+                "label_smoothing must be at least 0 and below 1, got {label_smoothing:g}.",
+                label_smoothing=self.label_smoothing,
+            )
         if self.class_weights not in ("none", "balanced"):
-            raise SettingError(f"class_weights must be none or balanced, got '{self.class_weights}'.")
+            raise SettingError(
+                "class_weights must be none or balanced, got '{class_weights}'.", class_weights=self.class_weights
+            )
 
     def _check_teacher(self) -> None:
         # Between its ends a schedule stays between their values, so that its values are all there is to check.
@@ -147,15 +158,24 @@ class TrainingConfig:
         check_options(self.loss, self.loss_options)
         self._check_features()
         if self.kd_epochs is not None and self.kd_epochs < 1:
-            raise SettingError(f"kd_epochs must be at least 1, got {self.kd_epochs}; alpha 0 is no distillation.")
+            raise SettingError(
+                "kd_epochs must be at least 1, got {kd_epochs}; alpha 0 is no distillation.", kd_epochs=self.kd_epochs
+            )
         if not all(0 < weight < float("inf") for weight in self.teacher_mixture):
             listed = ", ".join(f"{weight:g}" for weight in self.teacher_mixture)
-            raise SettingError(f"teacher_mixture must be above 0 and finite, got {listed}.")
+            raise SettingError("teacher_mixture must be above 0 and finite, got {listed}.", listed=listed)
 
     def _check_features(self) -> None:
         if self.feature_loss:
             check_feature_options(self.feature_loss, self.feature_options)
         if not 0 <= self.feature_weight < float("inf"):
-            raise SettingError(f"feature_weight must be at least 0 and finite, got {self.feature_weight:g}.")
+            raise SettingError(
+                "feature_weight must be at least 0 and finite, got {feature_weight:g}.",
+                feature_weight=self.feature_weight,
+            )
         if Augment(self.augment, classes=2).mixes and "labels" in teacher_losses[self.loss].needs:
-            raise SettingError(f"The loss '{self.loss}' needs one label a sample, and {self.augment} mixes them.")
+            raise SettingError(
+                "The loss '{loss}' needs one label a sample, and {augment} mixes them.",
+                loss=self.loss,
+                augment=self.augment,
+            )

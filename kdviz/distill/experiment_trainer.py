@@ -230,7 +230,9 @@ class ExperimentTrainer:
             network.eval()(torch.zeros(2, self.spec.channels, *self.spec.size))
         except (RuntimeError, ValueError, AssertionError) as error:
             reason, size = str(error).strip().partition("\n")[0].rstrip("."), "{} x {}".format(*self.spec.size)
-            raise ModelError(f"'{name}' does not take images of {size} pixels: {reason}.") from error
+            raise ModelError(
+                "'{name}' does not take images of {size} pixels: {reason}.", name=name, size=size, reason=reason
+            ) from error
 
     def require_layers(self, student: nn.Module, teacher: nn.Module) -> None:
         """Raise when these networks have no layers for the feature loss."""
@@ -255,8 +257,11 @@ class ExperimentTrainer:
         untrained = [name for name in missing if name not in trainable and not is_statistic(name)]
         if untrained:
             raise SettingError(
-                f"The weights of the {role} lack {len(untrained)} tensors (first '{untrained[0]}') that would stay "
-                "random, since they are frozen; unfreeze more stages, or give complete weights."
+                "The weights of the {role} lack {n_untrained} tensors (first '{untrained}') that would "
+                "stay random, since they are frozen; unfreeze more stages, or give complete weights.",
+                role=role,
+                n_untrained=len(untrained),
+                untrained=untrained[0],
             )
 
     def fit(

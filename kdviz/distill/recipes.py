@@ -62,10 +62,10 @@ def read_splits(dataset: str, data: str | Path | None, spec: InputSpec, **option
     recipe_for(dataset)
     entry = datasets[dataset]
     if data is None and entry.needs_folder:
-        raise DatasetError(f"The data set '{dataset}' is not downloaded; name its folder with --data.")
+        raise DatasetError("The data set '{dataset}' is not downloaded; name its folder with --data.", dataset=dataset)
     for option in options:
         if option not in entry.options:
-            raise SettingError(f"The data set '{dataset}' has no option '{option}'.")
+            raise SettingError("The data set '{dataset}' has no option '{option}'.", dataset=dataset, option=option)
     return entry.read(data, size=spec.size, channels=spec.channels, **options)
 
 
@@ -104,7 +104,7 @@ def read_unlabelled(folder: str | Path, like: LabelledImages, spec: InputSpec) -
     names = images_below(root, root)
     if not names:
         instead = "".join(f" ({doubt.text.rstrip('.')})" for doubt in left_out(files_below(root, root), ()))
-        raise DatasetError(f"There are no images in '{folder}'{instead}.")
+        raise DatasetError("There are no images in '{folder}'{instead}.", folder=folder, instead=instead)
     reading = Reading()
     images = read_pictures(root, names, spec.size, spec.channels, reading)
     labels = torch.zeros(len(names), dtype=torch.int64)
@@ -127,23 +127,33 @@ def read_logits(path: str | Path, samples: LabelledImages) -> Tensor:
     if values.ndim != 2 or values.shape[1] != len(samples.classes) or len(names) != len(values):
         shape = tuple(values.shape)
         raise DatasetError(
-            f"The logits in '{path}' have shape {shape} for {len(names)} samples; (samples, {len(samples.classes)}) is "
-            "needed, one column a class."
+            "The logits in '{path}' have shape {shape} for {n_names} samples; (samples, {n_classes}) "
+            "is needed, one column a class.",
+            path=path,
+            shape=shape,
+            n_names=len(names),
+            n_classes=len(samples.classes),
         )
     if not np.isfinite(values).all():
-        raise DatasetError(f"The logits in '{path}' must be finite.")
+        raise DatasetError("The logits in '{path}' must be finite.", path=path)
     row_of = {str(name): row for row, name in enumerate(names)}
     if len(row_of) < len(names):
-        raise DatasetError(f"'{path}' has several rows of one sample; leave one of each.")
+        raise DatasetError("'{path}' has several rows of one sample; leave one of each.", path=path)
     has_names = samples.names is not None and any(name in row_of for name in samples.names)
     keys = samples.names if has_names and samples.names else tuple(map(str, range(len(samples))))
     missing = [name for name in keys if name not in row_of]
     if missing:
-        raise DatasetError(f"'{path}' lacks the logits of {len(missing)} training samples (first '{missing[0]}').")
+        raise DatasetError(
+            "'{path}' lacks the logits of {n_missing} training samples (first '{missing}').",
+            path=path,
+            n_missing=len(missing),
+            missing=missing[0],
+        )
     if are_probabilities(values):
         raise DatasetError(
-            f"'{path}' holds probabilities, each row from 0 to 1 with sum 1, and not logits; write what the teacher "
-            "gives before its softmax, or the logarithm of the probabilities."
+            "'{path}' holds probabilities, each row from 0 to 1 with sum 1, and not logits; write what "
+            "the teacher gives before its softmax, or the logarithm of the probabilities.",
+            path=path,
         )
     return torch.from_numpy(values[[row_of[name] for name in keys]].astype(np.float32))
 
@@ -157,7 +167,8 @@ def _logits_file(path: Path) -> tuple[list[Any], np.ndarray]:
         return table["sample"].to_pylist(), np.array(table["logits"].to_pylist(), dtype=np.float64)
     except (OSError, ValueError, KeyError, TypeError, EOFError, pa.ArrowException, BadZipFile, zlib.error) as error:
         raise DatasetError(
-            f"'{path}' cannot be read as a teacher's logits; it must be .npz or .parquet with sample and logits."
+            "'{path}' cannot be read as a teacher's logits; it must be .npz or .parquet with sample and logits.",
+            path=path,
         ) from error
 
 
@@ -279,8 +290,10 @@ def _start(experiment: Experiment, store: Store, name: str) -> str:
         content = Store(experiment.folder / "runs").read(name)
         if content is None:
             raise SettingError(
-                f"'{experiment.folder}/runs/{name}', the weights that its students began with, is missing; train the "
-                "experiment again."
+                "'{folder}/runs/{name}', the weights that its students began with, is missing; train "
+                "the experiment again.",
+                folder=experiment.folder,
+                name=name,
             )
         store.write(name, content)
     return name

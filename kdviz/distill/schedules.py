@@ -81,7 +81,12 @@ def schedule(setting: str, text: float | str) -> Schedule:
     except ValueError:
         parsed = None
     if parsed is None or any(math.isnan(value) for value in parsed.values):
-        raise SettingError(f"{setting} must be {FORMS}; got '{text}'.")
+        raise SettingError(
+            "{setting} must be a number, FROM:TO, FROM:TO:cosine, or EPOCH=VALUE,EPOCH=VALUE,... with "
+            "rising epochs from 1; got '{text}'.",
+            setting=setting,
+            text=text,
+        )
     return parsed
 
 

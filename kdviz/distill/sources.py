@@ -76,9 +76,13 @@ class LabelBudget:
 
     def __post_init__(self) -> None:
         if self.samples < 0:
-            raise SettingError(f"The number of labelled training samples must be at least 1, got {self.samples}.")
+            raise SettingError(
+                "The number of labelled training samples must be at least 1, got {samples}.", samples=self.samples
+            )
         if self.pseudo_labels is not None and not 0 <= self.pseudo_labels < 1:
-            raise SettingError(f"pseudo_labels must be at least 0 and below 1, got {self.pseudo_labels:g}.")
+            raise SettingError(
+                "pseudo_labels must be at least 0 and below 1, got {pseudo_labels:g}.", pseudo_labels=self.pseudo_labels
+            )
         if self.unlabelled is not None and self.pseudo_labels is None:
             raise SettingError("Unlabelled images are used with pseudo_labels, the least confidence of the teacher.")
         if self.pseudo_labels is not None and not self.samples and self.unlabelled is None:
@@ -93,7 +97,12 @@ def labelled_part(samples: LabelledImages, count: int, seed: int) -> tuple[Tenso
     """
     classes = len(samples.classes)
     if not classes <= count <= len(samples):
-        raise SettingError(f"The labelled training samples must be {classes} to {len(samples)}, got {count}.")
+        raise SettingError(
+            "The labelled training samples must be {classes} to {n_samples}, got {count}.",
+            classes=classes,
+            n_samples=len(samples),
+            count=count,
+        )
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
     # The rank of each sample within its class, as a share: the smallest shares are a stratified draw.
     share = torch.empty(len(samples), dtype=torch.float64)

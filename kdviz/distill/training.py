@@ -171,7 +171,11 @@ def _steps(
             warnings = ()
         mean_loss = float(total) / len(train)
         if not torch.isfinite(total):
-            raise ModelError(f"The loss became {mean_loss} in epoch {epoch}; try a lower learning rate.")
+            raise ModelError(
+                "The loss became {mean_loss} in epoch {epoch}; try a lower learning rate.",
+                mean_loss=mean_loss,
+                epoch=epoch,
+            )
         validation_logits = batch_logits(network, validation, normalise, device, config.bf16)
         distils = objective.has_teacher and config.teaches_in(epoch)
         yield training.ended(
@@ -210,11 +214,18 @@ def _forward(network: nn.Module, inputs: Tensor) -> Tensor:
     try:
         logits = network(inputs)
     except ValueError as error:
-        raise ModelError(f"'{type(network).__name__}' cannot learn from a batch of {len(inputs)}: {error}.") from error
+        raise ModelError(
+            "'{name}' cannot learn from a batch of {n_inputs}: {error}.",
+            name=type(network).__name__,
+            n_inputs=len(inputs),
+            error=error,
+        ) from error
     if not isinstance(logits, Tensor):
         kind = type(logits).__name__
         raise ModelError(
-            f"'{type(network).__name__}' gives {kind} while it is trained, no logits; choose another network."
+            "'{name}' gives {kind} while it is trained, no logits; choose another network.",
+            name=type(network).__name__,
+            kind=kind,
         )
     return logits
 

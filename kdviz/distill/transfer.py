@@ -71,8 +71,10 @@ class Backbone:
         tolerance = 0.01 * float(logits.abs().max())  # a GPU rounds convolutions
         if features.shape[1] != self._width or not torch.allclose(head(features), logits, atol=tolerance):
             raise ModelError(
-                f"'{type(self.network).__name__}' goes on computing behind its head '{self.head_name}', so that the "
-                "head cannot be trained by itself."
+                "'{name}' goes on computing behind its head '{head_name}', so that the head cannot be "
+                "trained by itself.",
+                name=type(self.network).__name__,
+                head_name=self.head_name,
             )
 
     def _hash(self) -> str:

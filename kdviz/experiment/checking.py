@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdviz.core.errors import ExperimentError
+from kdviz.core.errors import ExperimentError, Sentence
 from kdviz.experiment.run import PREDICTIONS, ROLE_NAME, Run
 from kdviz.models.inputs import INTERPOLATIONS, InputSpec
 from kdviz.models.networks import ONNX, RENORMALISED, networks
@@ -19,9 +19,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ExperimentError(f"'{path}' is not valid JSON; restore it or train the experiment again.") from error
+        raise ExperimentError(
+            "'{path}' is not valid JSON; restore it or train the experiment again.", path=path
+        ) from error
     if not isinstance(document, dict):
-        raise ExperimentError(f"'{path}' must hold a JSON object.")
+        raise ExperimentError("'{path}' must hold a JSON object.", path=path)
     return document
 
 
@@ -31,9 +33,10 @@ class Checker:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def that(self, is_valid: bool, name: str, problem: str) -> None:
-        if not is_valid:
-            raise ExperimentError(f"The experiment '{self.folder}' is refused: field '{name}' {problem}.")
+    def that(self, fine: bool, name: str, problem: str, /, **values: Any) -> None:
+        if not fine:
+            whole = "The experiment '{folder}' is refused: field '{field}' {}."
+            raise ExperimentError(Sentence(problem, **values).within(whole, folder=self.folder, field=name))
 
     def text(self, mapping: Mapping[str, Any], key: str, prefix: str = "") -> str:
         value = mapping.get(key)
@@ -62,7 +65,7 @@ class Checker:
     def numbers(self, mapping: Mapping[str, Any], key: str, count: int, name: str) -> tuple[float, ...]:
         value = mapping.get(key)
         is_valid = isinstance(value, list) and len(value) == count and all(is_number(item) for item in value)
-        self.that(is_valid, name, f"must be a list of {count} finite numbers")
+        self.that(is_valid, name, "must be a list of {count} finite numbers", count=count)
         return tuple(float(item) for item in value)  # type: ignore[union-attr]
 
 
@@ -103,7 +106,12 @@ def input_spec(check: Checker, entry: Any, name: str = "input") -> InputSpec:
     )
     mean = check.numbers(entry, "mean", channels, f"{name}.mean")
     interpolation = entry.get("interpolation", "bicubic")
-    check.that(interpolation in INTERPOLATIONS, f"{name}.interpolation", f"must be one of {', '.join(INTERPOLATIONS)}")
+    check.that(
+        interpolation in INTERPOLATIONS,
+        f"{name}.interpolation",
+        "must be one of {interpolations}",
+        interpolations=", ".join(INTERPOLATIONS),
+    )
     return InputSpec(size, channels, mean, std, fit, _resize(check, entry.get("resize"), name), interpolation)
 
 
@@ -163,7 +171,7 @@ def _file(check: Checker, entry: Mapping[str, Any], prefix: str) -> tuple[str, s
     weights = check.text(entry, "weights", prefix)
     suffix = ".onnx" if entry.get("network") == ONNX else ".safetensors"
     is_valid = ROLE_NAME.fullmatch(weights) is not None and weights.endswith(suffix)
-    check.that(is_valid, prefix + "weights", f"must be the name of a {suffix} file in the same folder")
+    check.that(is_valid, prefix + "weights", "must be the name of a {suffix} file in the same folder", suffix=suffix)
     return weights, check.text(entry, "sha256", prefix)
 
 
@@ -172,10 +180,18 @@ def _classes(check: Checker, entry: Mapping[str, Any], prefix: str, classes: int
     order = entry["input"].get("class_order") if "input" in entry else None
     logits = entry.get("logits", classes)
     is_valid = type(logits) is int and 1 <= logits <= 1_000_000 and (logits == classes or order is not None)
-    check.that(is_valid, prefix + "logits", f"must be {classes}, the number of classes, or have a class_order")
+    check.that(
+        is_valid, prefix + "logits", "must be {classes}, the number of classes, or have a class_order", classes=classes
+    )
     if order is None:
         return logits, None
     is_valid = isinstance(order, list) and len(order) == classes and all(type(index) is int for index in order)
     is_valid = is_valid and len(set(order)) == classes and min(order) >= 0 and max(order) < logits
-    check.that(is_valid, prefix + "input.class_order", f"must be {classes} different numbers below {logits}")
+    check.that(
+        is_valid,
+        prefix + "input.class_order",
+        "must be {classes} different numbers below {logits}",
+        classes=classes,
+        logits=logits,
+    )
     return logits, tuple(order)

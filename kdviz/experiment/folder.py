@@ -169,7 +169,7 @@ class Experiment:
             raise UnknownNameError("baseline", str(what), (*BASELINES, *MORE_BASELINES))
         level = float(what)
         if not 0 <= level <= 1:
-            raise SettingError(f"A baseline's grey level goes from 0 to 1, got {level:g}.")
+            raise SettingError("A baseline's grey level goes from 0 to 1, got {level:g}.", level=level)
         return self.input.normalise(torch.full((1, self.input.channels, *self.input.size), level))
 
     def class_index(self, target: int | str) -> int:
@@ -184,7 +184,11 @@ class Experiment:
         if 0 <= index < len(self.classes):
             return index
         class_names = ", ".join(self.classes[:20]) + (" ..." if len(self.classes) > 20 else "")
-        raise TargetError(f"'{target}' is not a class of this experiment; its classes are {class_names}.")
+        raise TargetError(
+            "'{target}' is not a class of this experiment; its classes are {class_names}.",
+            target=target,
+            class_names=class_names,
+        )
 
     def has_table(self, name: str) -> bool:
         return (self.folder / f"{name}.parquet").is_file()
@@ -199,9 +203,11 @@ class Experiment:
         try:
             return parquet_of(path.read_bytes())
         except FileNotFoundError as error:
-            raise ExperimentError(f"'{self.folder}' has no {name}.parquet; see README on how to make it.") from error
+            raise ExperimentError(
+                "'{folder}' has no {name}.parquet; see README on how to make it.", folder=self.folder, name=name
+            ) from error
         except (pa.ArrowException, OSError) as error:
-            raise ExperimentError(f"'{path}' is damaged; please make it again.") from error
+            raise ExperimentError("'{path}' is damaged; please make it again.", path=path) from error
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Replace the table ``name`` atomically."""
@@ -223,8 +229,11 @@ class Experiment:
         for samples in splits:
             if samples.classes != self.classes or tuple(samples.images.shape[1:]) != shape:
                 raise SettingError(
-                    f"The split {samples.split} cannot be stored: its classes, or its images of shape "
-                    f"{tuple(samples.images.shape[1:])}, are not the experiment's ({shape})."
+                    "The split {split} cannot be stored: its classes, or its images of shape {shape}, "
+                    "are not the experiment's ({shape_2}).",
+                    split=samples.split,
+                    shape=tuple(samples.images.shape[1:]),
+                    shape_2=shape,
                 )
         atomic_write(self.folder / "samples.parquet", samples_table(splits, limit))
 
@@ -260,7 +269,7 @@ class Experiment:
     ) -> Run:
         """Write a trained network's weights and add its run; :meth:`save` then records it in experiment.json."""
         if not ROLE_NAME.fullmatch(role):
-            raise SettingError(f"'{role}' is no role name; use letters, digits, '.', '_' and '-'.")
+            raise SettingError("'{role}' is no role name; use letters, digits, '.', '_' and '-'.", role=role)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
         data = save_safetensors(state)
         digest = hashlib.sha256(data).hexdigest()
@@ -306,7 +315,9 @@ class Experiment:
         try:
             document = json.dumps(self.to_json(), indent=2, allow_nan=False)
         except ValueError as error:
-            raise ExperimentError(f"'{self.folder}' cannot be saved: a number in it is not finite.") from error
+            raise ExperimentError(
+                "'{folder}' cannot be saved: a number in it is not finite.", folder=self.folder
+            ) from error
         for run in self.runs.values():
             path = self.folder / run.weights
             if run.network == ONNX and not path.exists() and isinstance(run.unadapted, OnnxNetwork):

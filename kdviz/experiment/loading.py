@@ -30,7 +30,7 @@ def load_experiment(path: str | Path) -> Experiment:
     document = read_json(folder / "experiment.json")
     check = Checker(folder)
     version = document.get("format")
-    check.that(is_number(version) and version in FORMATS, "format", f"must be 1 or 2, got {version!r}")
+    check.that(is_number(version) and version in FORMATS, "format", "must be 1 or 2, got {version!r}", version=version)
     title = document.get("title", "")
     check.that(isinstance(title, str), "title", "must be a text")
     classes = check.strings(document, "classes")
@@ -48,7 +48,7 @@ def load_experiment(path: str | Path) -> Experiment:
     check.that(isinstance(entries, list) and bool(entries), "runs", "must be a list of at least one run")
     for number, entry in enumerate(entries):  # type: ignore[arg-type]
         run = run_of(check, entry, f"runs[{number}]", folder, spec, len(classes), int(version))  # type: ignore[arg-type]
-        check.that(run.role not in experiment.runs, f"runs[{number}].role", f"'{run.role}' is listed twice")
+        check.that(run.role not in experiment.runs, f"runs[{number}].role", "'{role}' is listed twice", role=run.role)
         if run.has_model:
             read_weights(run)
         experiment.runs[run.role] = run
@@ -66,5 +66,5 @@ def _find(path: Path) -> Path:
     except OSError:  # not a possible name of a file
         is_folder = False
     if is_folder:
-        raise ExperimentError(f"'{path}' is not an experiment: it has no experiment.json.")
+        raise ExperimentError("'{path}' is not an experiment: it has no experiment.json.", path=path)
     raise UnknownNameError("experiment", str(path), list_experiments())

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError
+from kdviz.core.errors import ExperimentError, KdvizError, ModelError, Sentence, SettingError
 from kdviz.models.inputs import InputSpec, TensorOutput, adapted, logits_of
 from kdviz.models.networks import ONNX, RENORMALISED, FunctionNetwork, OnnxNetwork, build_network, networks
 
@@ -120,8 +120,9 @@ class Run:
             network.load_state_dict(load_safetensors(data), assign=is_builtin)
         except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
             raise ExperimentError(
-                f"{self.folder / self.weights} does not hold the weights of a '{self.network}'; train or import this "
-                "run again."
+                "{folder} does not hold the weights of a '{network}'; train or import this run again.",
+                folder=self.folder / self.weights,
+                network=self.network,
             ) from error
         return network.float().eval().requires_grad_(False)
 
@@ -146,8 +147,9 @@ class Run:
         """
         if not self.weights and self.has_model:
             raise SettingError(
-                f"The model '{self.role}' is in memory only and cannot be saved; export it to ONNX and add that file, "
-                "or use add_run."
+                "The model '{role}' is in memory only and cannot be saved; export it to ONNX and add "
+                "that file, or use add_run.",
+                role=self.role,
             )
         names = ("role", "network", "weights", "sha256", "training", "metrics")
         document = {name: getattr(self, name) for name in names}
@@ -160,9 +162,9 @@ class Run:
         return document | {name: value for name, value in optional.items() if value}
 
 
-def only_predictions(role: str) -> str:
+def only_predictions(role: str) -> Sentence:
     """One sentence on why nothing can be computed with a run that has no model."""
-    return f"Of '{role}' only the predictions are known; import its weights to compute with it."
+    return Sentence("Of '{role}' only the predictions are known; import its weights to compute with it.", role=role)
 
 
 def read_weights(run: Run) -> bytes:
@@ -175,11 +177,13 @@ def read_weights(run: Run) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ExperimentError(f"The weights of the {run.role} are missing: '{path}'.") from error
+        raise ExperimentError("The weights of the {role} are missing: '{path}'.", role=run.role, path=path) from error
     if hashlib.sha256(data).hexdigest() != run.sha256:
         raise ExperimentError(
-            f"The weights of the {run.role}, '{path}', do not match the sha256 in experiment.json; "
-            "restore the file or train the experiment again."
+            "The weights of the {role}, '{path}', do not match the sha256 in experiment.json; restore "
+            "the file or train the experiment again.",
+            role=run.role,
+            path=path,
         )
     return data
 
@@ -191,10 +195,12 @@ def check_new_role(role: str, roles: Mapping[str, Any]) -> None:
         SettingError: It is.
     """
     if not ROLE_NAME.fullmatch(role):
-        raise SettingError(f"'{role}' is no role name; use letters, digits, '.', '_' and '-'.")
+        raise SettingError("'{role}' is no role name; use letters, digits, '.', '_' and '-'.", role=role)
     # In a file of maps, NAME_se is the standard error of NAME.
     if {role, role.removesuffix("_se"), f"{role}_se"} & roles.keys():
-        raise SettingError(f"The role '{role}' is taken, by one of {', '.join(roles)}; choose another name.")
+        raise SettingError(
+            "The role '{role}' is taken, by one of {roles}; choose another name.", role=role, roles=", ".join(roles)
+        )
 
 
 def as_network(model: nn.Module | Callable[[Tensor], Tensor] | str | Path) -> nn.Module:
@@ -222,7 +228,9 @@ def _deep_copy(model: nn.Module) -> nn.Module:
     except Exception as error:  # objects in a module may raise anything
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"The model {type(model).__name__} cannot be copied ({reason}); pass a function: lambda x: model(x)."
+            "The model {name} cannot be copied ({reason}); pass a function: lambda x: model(x).",
+            name=type(model).__name__,
+            reason=reason,
         ) from error
 
 
@@ -246,13 +254,25 @@ def validated_network(network: nn.Module, role: str, spec: InputSpec, n_classes:
         raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"The model '{role}' failed on a batch of shape {tuple(noise.shape)}: {reason}") from error
+        raise ModelError(
+            "The model '{role}' failed on a batch of shape {shape}: {reason}",
+            role=role,
+            shape=tuple(noise.shape),
+            reason=reason,
+        ) from error
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if shape != (len(noise), n_classes):
-        raise ModelError(f"The model '{role}' must return logits of shape {(len(noise), n_classes)}, got {shape}.")
+        raise ModelError(
+            "The model '{role}' must return logits of shape {value}, got {shape}.",
+            role=role,
+            value=(len(noise), n_classes),
+            shape=shape,
+        )
     if _are_probabilities(logits):
         if not isinstance(network, OnnxNetwork):
-            raise ModelError(f"The model '{role}' returns probabilities; leave its softmax away: logits are expected.")
+            raise ModelError(
+                "The model '{role}' returns probabilities; leave its softmax away: logits are expected.", role=role
+            )
         network.returns_probabilities = True
     return network
 

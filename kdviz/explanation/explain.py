@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from kdviz.core.devices import choose_device
-from kdviz.core.errors import KdvizError, ModelError, SettingError, UnknownNameError
+from kdviz.core.errors import KdvizError, ModelError, Sentence, SettingError, UnknownNameError
 from kdviz.experiment import Experiment, Run
 from kdviz.experiment.run import only_predictions
 from kdviz.explanation.captum.attribution import attribute
@@ -213,7 +213,7 @@ def _by_captum(task: _ExplainTask, settings: dict[str, Any], strict: bool) -> It
         except SettingError as error:
             if strict:
                 raise
-            incompatible[role] = str(error)
+            incompatible[role] = error.sentence
         else:
             ready[role] = SaliencyMap(
                 role=role,
@@ -239,7 +239,7 @@ def _doubts_of_map(task: _ExplainTask, role: str, values: np.ndarray) -> tuple[M
     return (MapDoubt("flat", role, {"class": task.classes[task.targets[role]]}),) if is_flat(values) else ()
 
 
-def _runs(experiment: Experiment, roles: list[str] | None) -> tuple[dict[str, Run], dict[str, str]]:
+def _runs(experiment: Experiment, roles: list[str] | None) -> tuple[dict[str, Run], dict[str, Sentence]]:
     """The runs to explain, and for runs without a model that were not named in ``roles``, the reason.
 
     Raises:
@@ -273,10 +273,15 @@ def _logits(role: str, run: Run, model: torch.nn.Module, images: torch.Tensor) -
         except Exception as error:
             first_line = str(error).strip().partition("\n")[0]
             raise ModelError(
-                f"The model '{role}' failed on a batch of shape {tuple(inputs.shape)}: {first_line}"
+                "The model '{role}' failed on a batch of shape {shape}: {first_line}",
+                role=role,
+                shape=tuple(inputs.shape),
+                first_line=first_line,
             ) from error
     if len({output.shape[1:] for output in outputs}) > 1:
-        raise ModelError(f"The model '{role}' returned another number of scores for another number of pictures.")
+        raise ModelError(
+            "The model '{role}' returned another number of scores for another number of pictures.", role=role
+        )
     check_logits(role, torch.cat(outputs))
     return torch.cat(outputs)
 

@@ -13,7 +13,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from kdviz.core.errors import SettingError, UnknownNameError
+from kdviz.core.errors import Sentence, SettingError, UnknownNameError
 from kdviz.core.language import N_
 
 if TYPE_CHECKING:
@@ -95,16 +95,16 @@ class Setting:
         number_type = type(self.default)
         valid = _is_number(value) and isfinite(value) and number_type(value) == value
         if not valid or not (self.low is None or value >= self.low) or not (self.high is None or value <= self.high):
-            raise SettingError(f"{self.name} must be {self._range()}, got {value}.")
+            raise SettingError(self._range().within("{name} must be {}, got {value}.", name=self.name, value=value))
         return number_type(value)
 
-    def _range(self) -> str:
+    def _range(self) -> Sentence:
         integer = isinstance(self.default, int)
         if self.low is None or self.high is None:
-            return "a whole number" if integer else "a number"
+            return Sentence("a whole number" if integer else "a number")
         if integer:
-            return f"a whole number from {self.low:g} to {self.high:g}"
-        return f"a number from {self.low:g} to {self.high:g}"
+            return Sentence("a whole number from {low:g} to {high:g}", low=self.low, high=self.high)
+        return Sentence("a number from {low:g} to {high:g}", low=self.low, high=self.high)
 
 
 def _is_number(value: object) -> bool:
@@ -139,7 +139,7 @@ class Method:
     needs: str = N_("Nothing but the model's scores.")
     advice: str = ""
     compute: Callable[[AttributionTask], Tensor] | None = None
-    incompatibility: Callable[[nn.Module], str | None] | None = None
+    incompatibility: Callable[[nn.Module], Sentence | None] | None = None
 
     def complete(self, settings: dict[str, Any]) -> dict[str, Any]:
         """All settings: the given ones, checked, and the defaults of the others.
@@ -151,7 +151,7 @@ class Method:
         by_name = {setting.name: setting for setting in self.settings}
         for name in settings:
             if name not in by_name:
-                raise UnknownNameError(f"setting of {self.title}", name, by_name)
+                raise UnknownNameError(Sentence("setting of {title}", title=self.title), name, by_name)
         return {name: setting.check(settings.get(name, setting.default)) for name, setting in by_name.items()}
 
 
@@ -177,7 +177,11 @@ class BaselineSetting(Setting):
         except (TypeError, ValueError) as error:
             raise UnknownNameError(self.name, str(value), self.choices) from error
         if isinstance(value, bool) or not 0 <= level <= 1:
-            raise SettingError(f"{self.name} must be a name, a grey level from 0 to 1, or a picture, got {value}.")
+            raise SettingError(
+                "{name} must be a name, a grey level from 0 to 1, or a picture, got {value}.",
+                name=self.name,
+                value=value,
+            )
         return level
 
 

@@ -89,14 +89,17 @@ def check_logits(role: str, logits: Tensor) -> None:
         ModelError: They are not finite, fewer than two classes, or already probabilities.
     """
     if not torch.isfinite(logits).all():
-        raise ModelError(f"The model '{role}' returned NaN or infinite scores; it cannot be explained.")
+        raise ModelError("The model '{role}' returned NaN or infinite scores; it cannot be explained.", role=role)
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ModelError(
-            f"The model '{role}' returns one score a picture, whose softmax is 1 whatever it sees; return two, such as "
-            "0 and z for a sigmoid of z."
+            "The model '{role}' returns one score a picture, whose softmax is 1 whatever it sees; "
+            "return two, such as 0 and z for a sigmoid of z.",
+            role=role,
         )
     if are_probabilities(logits):
-        raise ModelError(f"The model '{role}' returns probabilities; leave its softmax away: logits are expected.")
+        raise ModelError(
+            "The model '{role}' returns probabilities; leave its softmax away: logits are expected.", role=role
+        )
 
 
 def check_baseline(inputs: Tensor, baseline: Tensor, std: tuple[float, ...], name: Any) -> None:
@@ -113,8 +116,9 @@ def check_baseline(inputs: Tensor, baseline: Tensor, std: tuple[float, ...], nam
     change = (inputs - baseline).abs() * torch.tensor(std, device=inputs.device).view(1, -1, 1, 1)
     if float(change.max()) < 0.99 * _STEP:
         raise SettingError(
-            f"The picture is the same as the baseline '{name}' that removed pixels become, so that nothing can be "
-            "removed from it; choose another baseline."
+            "The picture is the same as the baseline '{name}' that removed pixels become, so that "
+            "nothing can be removed from it; choose another baseline.",
+            name=name,
         )
 
 

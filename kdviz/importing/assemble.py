@@ -236,7 +236,9 @@ def _class_order(classes: tuple[str, ...], model: ImportedModel, aliases: Mappin
     try:
         order = class_order(model.class_names or model.logits, classes, aliases)
     except ModelError as error:
-        raise ModelError(f"The model '{model.spec.role}' does not fit the data: {error}") from error
+        raise ModelError(
+            "The model '{role}' does not fit the data: {error}", role=model.spec.role, error=error
+        ) from error
     return None if order is None or order == tuple(range(model.logits)) else tuple(order)
 
 
@@ -254,7 +256,8 @@ def _choose_classes(
     if len(counts) != 1:
         counts_by_role = ", ".join(f"{model.spec.role} {model.logits}" for model in models)
         raise ModelError(
-            f"The models have other numbers of classes ({counts_by_role}); name the classes with --classes."
+            "The models have other numbers of classes ({counts_by_role}); name the classes with --classes.",
+            counts_by_role=counts_by_role,
         )
     return unique_names(logit_names(counts.pop()))
 
@@ -283,7 +286,7 @@ def require_replaceable(out: Path) -> bool:
     with suppress(OSError, ValueError, AttributeError):
         dataset = json.loads((out / "experiment.json").read_text(encoding="utf-8")).get("dataset")
     if dataset != DATASET:
-        raise ExperimentError(f"'{out}' holds something that no import made; choose another folder with --out.")
+        raise ExperimentError("'{out}' holds something that no import made; choose another folder with --out.", out=out)
     return True
 
 
@@ -294,7 +297,9 @@ def staging_folder(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
-        raise ExperimentError(f"No experiment can be made in '{out.parent}': {error.strerror or error}.") from error
+        raise ExperimentError(
+            "No experiment can be made in '{parent}': {strerror}.", parent=out.parent, strerror=error.strerror or error
+        ) from error
     try:
         folder.chmod(0o755)
         yield folder
@@ -316,5 +321,7 @@ def move_into_place(folder: Path, out: Path) -> None:
     except OSError as error:
         if old.exists():
             old.replace(out)
-        raise ExperimentError(f"The experiment cannot be moved to '{out}': {error.strerror or error}.") from error
+        raise ExperimentError(
+            "The experiment cannot be moved to '{out}': {strerror}.", out=out, strerror=error.strerror or error
+        ) from error
     shutil.rmtree(old, ignore_errors=True)

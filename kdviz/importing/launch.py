@@ -96,4 +96,4 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
             time.sleep(0.2)
     process.kill()
     lines = log.read_text(errors="replace").strip().splitlines()
-    raise KdvizError(f"The app does not start: {lines[-1] if lines else 'it says nothing'}.")
+    raise KdvizError("The app does not start: {lines}.", lines=lines[-1] if lines else "it says nothing")

@@ -159,7 +159,12 @@ def _import_module(spec: ModelSpec, model: nn.Module | Callable[[Tensor], Any]) 
     with torch.no_grad():
         shape = tuple(network(torch.zeros(_NOISE, input_spec.channels, *input_spec.size)).shape)
     if len(shape) != 2 or shape[0] != _NOISE:
-        raise ModelError(f"The model '{spec.role}' must return logits of shape ({_NOISE}, classes), got {shape}.")
+        raise ModelError(
+            "The model '{role}' must return logits of shape ({noise}, classes), got {shape}.",
+            role=spec.role,
+            noise=_NOISE,
+            shape=shape,
+        )
     names = _recorded_classes(model, shape[1])
     name = type(model).__name__ if isinstance(model, nn.Module) else _IN_MEMORY
     return network, ImportedModel(spec, name, _IN_MEMORY, input_spec, source, shape[1], names, {}, "", "")
@@ -198,7 +203,11 @@ def _input_by_role(inputs: Mapping[str, Any], models: Mapping[str, Model]) -> di
         return {role: checked_input(inputs.get(role, {})) for role in models}
     unknown = [name for name in inputs if name in ROLES]
     if unknown:
-        raise SettingError(f"inputs names '{unknown[0]}', which is no model here; the models are {', '.join(models)}.")
+        raise SettingError(
+            "inputs names '{unknown}', which is no model here; the models are {models}.",
+            unknown=unknown[0],
+            models=", ".join(models),
+        )
     return dict.fromkeys(models, checked_input(inputs))
 
 
@@ -237,7 +246,9 @@ def _export_onnx(run: Run) -> bytes:
         return as_onnx(run.unadapted, run.spec.channels, run.spec.size)
     except ModelError as error:
         raise ModelError(
-            f"The model '{run.role}' cannot be kept: {error} Leave out=None to use it in memory, or give an ONNX file."
+            "The model '{role}' cannot be kept: {error} Leave out=None to use it in memory, or give an ONNX file.",
+            role=run.role,
+            error=error,
         ) from error
 
 

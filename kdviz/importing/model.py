@@ -88,16 +88,23 @@ def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: b
     )
     if isinstance(input_spec.resize, int) and input_spec.resize < min(input_spec.size):
         raise SettingError(
-            f"The model '{spec.role}' would get {input_spec.size[0]} x {input_spec.size[1]} pixels cut out of a short "
-            f"side of {input_spec.resize}; resize must not be below size."
+            "The model '{role}' would get {height} x {width} pixels cut out of a short side of "
+            "{resize}; resize must not be below size.",
+            role=spec.role,
+            height=input_spec.size[0],
+            width=input_spec.size[1],
+            resize=input_spec.resize,
         )
     network = _as_stored(spec, _with_size(network, input_spec), input_spec)
     class_names = _class_names(spec, file)
     logits, state = _probe(spec, network, input_spec)
     if class_names is not None and len(class_names) != logits:
         raise ModelError(
-            f"The model '{spec.role}' gives {logits} logits, and {len(class_names)} class names are said of it; "
-            "see the key classes."
+            "The model '{role}' gives {logits} logits, and {n_class_names} class names are said of it; "
+            "see the key classes.",
+            role=spec.role,
+            logits=logits,
+            n_class_names=len(class_names),
         )
     weights, digest = _write_weights(spec, network.content, state, folder)
     return ImportedModel(
@@ -140,8 +147,12 @@ def validated_module(module: nn.Module, role: str, input_spec: InputSpec) -> nn.
         except Exception as error:  # foreign code may raise anything
             reason = str(error).strip().partition("\n")[0]
             raise ModelError(
-                f"The model '{role}' does not take pictures of {input_spec.channels} x {input_spec.size[0]} x "
-                f"{input_spec.size[1]}: {reason}"
+                "The model '{role}' does not take pictures of {channels} x {height} x {width}: {reason}",
+                role=role,
+                channels=input_spec.channels,
+                height=input_spec.size[0],
+                width=input_spec.size[1],
+                reason=reason,
             ) from error
     if not isinstance(output, Tensor):
         module = TensorOutput(module).eval()
@@ -181,7 +192,12 @@ def _probe(spec: ModelSpec, network: FoundNetwork, input_spec: InputSpec) -> tup
         with torch.no_grad():
             shape = tuple(onnx(torch.zeros(_NOISE, input_spec.channels, *input_spec.size)).shape)
         if len(shape) != 2:
-            raise ModelError(f"'{spec.path.name}' gives {shape} for {_NOISE} pictures, and not one row a picture.")
+            raise ModelError(
+                "'{name}' gives {shape} for {noise} pictures, and not one row a picture.",
+                name=spec.path.name,
+                shape=shape,
+                noise=_NOISE,
+            )
         return int(shape[1]), {}
     count = network.logits if network.logits is not None else _configured_classes(network)
     return count, _build(spec, network, input_spec, count).state_dict()
@@ -204,22 +220,31 @@ def _load(spec: ModelSpec, network: FoundNetwork, module: nn.Module) -> None:
     )
     if not_finite is not None:
         raise ModelError(
-            f"'{spec.path.name}' holds values in {not_finite!r} that are not finite: its training failed; use an "
-            "earlier one."
+            "'{name}' holds values in {not_finite!r} that are not finite: its training failed; use an earlier one.",
+            name=spec.path.name,
+            not_finite=not_finite,
         )
     try:
         keys = module.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         raise ModelError(
-            f"'{spec.path.name}' does not fit a '{network.name}' of this input: {_other_shape(module, tensors)}; the "
-            "weights say their own size and channels, so leave size= and channels= away."
+            "'{name}' does not fit a '{name_2}' of this input: {other_shape}; the weights say their "
+            "own size and channels, so leave size= and channels= away.",
+            name=spec.path.name,
+            name_2=network.name,
+            other_shape=_other_shape(module, tensors),
         ) from error
     missing = [name for name in keys.missing_keys if not name.endswith(COUNTER)]
     if missing or keys.unexpected_keys:
         difference = (
             f"it lacks {missing[0]!r}" if missing else f"it has {keys.unexpected_keys[0]!r}, which the network has not"
         )
-        raise ModelError(f"'{spec.path.name}' does not fit a '{network.name}': {difference}.")
+        raise ModelError(
+            "'{name}' does not fit a '{name_2}': {difference}.",
+            name=spec.path.name,
+            name_2=network.name,
+            difference=difference,
+        )
 
 
 def _other_shape(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:

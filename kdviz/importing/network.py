@@ -67,8 +67,11 @@ def _onnx_network(spec: ModelSpec, content: bytes) -> FoundNetwork:
     size = (shape[2], shape[3]) if isinstance(shape[2], int) and isinstance(shape[3], int) else None
     if channels not in (None, 1, 3):
         raise ModelError(
-            f"'{spec.path.name}' takes pictures of {channels} channels (its input is {shape}): kdviz has grey (1) and "
-            "RGB (3), with channels first; export it with an input of (N, 3, H, W)."
+            "'{name}' takes pictures of {channels} channels (its input is {shape}): kdviz has grey (1) "
+            "and RGB (3), with channels first; export it with an input of (N, 3, H, W).",
+            name=spec.path.name,
+            channels=channels,
+            shape=shape,
         )
     return FoundNetwork(ONNX, "file", None, channels, size, content=content)
 
@@ -82,7 +85,9 @@ def _network_from_code(spec: ModelSpec, file: ModelFile, classes: int | None, *,
         network.load_state_dict(state)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
-        raise ModelError(f"'{spec.path.name}' does not fit '{spec.code}': {reason}") from error
+        raise ModelError(
+            "'{name}' does not fit '{code}': {reason}", name=spec.path.name, code=spec.code, reason=reason
+        ) from error
     return FoundNetwork(ONNX, "given", None, module=network)
 
 
@@ -99,7 +104,8 @@ def _transformers_network(spec: ModelSpec, file: ModelFile, name: str) -> FoundN
     config = file.recorded.get("config")
     if not isinstance(config, Mapping):
         raise ModelError(
-            f"A '{name}' is built from its config.json; name the folder that holds it and the weights, not the file."
+            "A '{name}' is built from its config.json; name the folder that holds it and the weights, not the file.",
+            name=name,
         )
     tensors = {f"network.{key}": tensor for key, tensor in _best_weights(file).tensors.items()}
     channels = config.get("num_channels", 3)
@@ -115,7 +121,7 @@ def _match_any(spec: ModelSpec, file: ModelFile, name: str | None) -> FoundNetwo
                 return _match(spec, file, weights, candidate)
             except KdvizError as error:
                 failure = failure or error
-    raise failure or ModelError(f"'{spec.path.name}' holds no weights.")
+    raise failure or ModelError("'{name}' holds no weights.", name=spec.path.name)
 
 
 def _match(spec: ModelSpec, file: ModelFile, weights: Weights, name: str | None) -> FoundNetwork:
@@ -140,7 +146,7 @@ def source_of(file: ModelFile) -> str:
 
 def _best_weights(file: ModelFile) -> Weights:
     if not file.weights:
-        raise ModelError(f"'{file.path.name}' holds no weights.")
+        raise ModelError("'{name}' holds no weights.", name=file.path.name)
     return file.weights[0]
 
 

@@ -54,13 +54,17 @@ def parse_spec(role: str, text: str, title: str = "") -> ModelSpec:
     """
     file, *pairs = _NEXT.split(text.strip())
     if not file:
-        raise SettingError(f"'{text}' names no file; write FILE, or FILE,key=value with the keys {', '.join(KEYS)}.")
+        raise SettingError(
+            "'{text}' names no file; write FILE, or FILE,key=value with the keys {keys}.",
+            text=text,
+            keys=", ".join(KEYS),
+        )
     _refuse_unknown_keys(file)
     values: dict[str, str] = {}
     for pair in pairs:
         key, _, value = (part.strip() for part in pair.partition("="))
         if key in values or not value:
-            raise SettingError(f"'{key}' is given twice or without a value in '{text}'.")
+            raise SettingError("'{key}' is given twice or without a value in '{text}'.", key=key, text=text)
         values[key] = value
     given = {key: read(values[key]) for key, read in _READERS.items() if key in values}
     return ModelSpec(
@@ -80,7 +84,7 @@ def _refuse_unknown_keys(file: str) -> None:
     """Refuse a misspelt key, which would otherwise be read as part of the file's name."""
     match = re.search(r",\s*(\w+)=[^/\\]*$", file)
     if match and not Path(file).exists():
-        raise SettingError(f"'{match[1]}' is no key of a model; the keys are {', '.join(KEYS)}.")
+        raise SettingError("'{match}' is no key of a model; the keys are {keys}.", match=match[1], keys=", ".join(KEYS))
 
 
 def checked_input(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +95,11 @@ def checked_input(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     unknown = [name for name in given if name not in _READERS]
     if unknown:
-        raise SettingError(f"'{unknown[0]}' is nothing of an input; it has {', '.join(_INPUT_KEYS)}.")
+        raise SettingError(
+            "'{unknown}' is nothing of an input; it has {input_keys}.",
+            unknown=unknown[0],
+            input_keys=", ".join(_INPUT_KEYS),
+        )
     return {
         name: _READERS[name](_as_text(value, "x" if name in ("size", "resize") else "/"))
         for name, value in given.items()
@@ -113,7 +121,7 @@ def named_model(text: str) -> tuple[str, str]:
     readings = [(text[:position].strip(), text[position + 1 :].strip()) for position in positions]
     readings = [(title, spec) for title, spec in readings if title and spec]
     if not readings:
-        raise SettingError(f"'{text}' must be ROLE=FILE, such as kd_t16=kd16.onnx.")
+        raise SettingError("'{text}' must be ROLE=FILE, such as kd_t16=kd16.onnx.", text=text)
     return next(
         (reading for reading in readings if Path(_NEXT.split(reading[1])[0]).expanduser().exists()), readings[0]
     )
@@ -127,7 +135,7 @@ def role_of(title: str, roles: Iterable[str]) -> str:
     """
     taken = set(roles)
     if title in ROLES and title in taken:
-        raise SettingError(f"The role '{title}' is given twice.")
+        raise SettingError("The role '{title}' is given twice.", title=title)
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_.-")[:40].removesuffix("_se") or "model"
     names = (stem, *(f"{stem}_{number}" for number in range(2, 1000)))
@@ -140,10 +148,10 @@ def role_of(title: str, roles: Iterable[str]) -> str:
 def _sides(text: str) -> tuple[int, int]:
     match = _SIZE.fullmatch(text)
     if not match:
-        raise SettingError(f"A size is written 224, or 224x256 (height x width), not '{text}'.")
+        raise SettingError("A size is written 224, or 224x256 (height x width), not '{text}'.", text=text)
     height, width = int(match[1]), int(match[2] or match[1])
     if not (1 <= height <= 4096 and 1 <= width <= 4096):
-        raise SettingError(f"A size goes from 1 to 4096 pixels, got '{text}'.")
+        raise SettingError("A size goes from 1 to 4096 pixels, got '{text}'.", text=text)
     return height, width
 
 
@@ -158,7 +166,9 @@ def _crop(text: str) -> float:
     value = _number(text)
     share = value / 100 if text.endswith("%") else value
     if not 0 < share <= 1:
-        raise SettingError(f"crop is the share of the short side that is kept, above 0 and at most 1, got '{text}'.")
+        raise SettingError(
+            "crop is the share of the short side that is kept, above 0 and at most 1, got '{text}'.", text=text
+        )
     return share
 
 
@@ -166,35 +176,41 @@ def _number(text: str) -> float:
     try:
         value = float(text.removesuffix("%"))
     except ValueError as error:
-        raise SettingError(f"'{text}' is no number.") from error
+        raise SettingError("'{text}' is no number.", text=text) from error
     if not -1e6 < value < 1e6:
-        raise SettingError(f"'{text}' is too large.")
+        raise SettingError("'{text}' is too large.", text=text)
     return value
 
 
 def _numbers(text: str) -> tuple[float, ...]:
     numbers = tuple(_number(part) for part in text.split("/"))
     if len(numbers) not in (1, 3):
-        raise SettingError(f"mean and std are one number or one a channel, such as .485/.456/.406, not '{text}'.")
+        raise SettingError(
+            "mean and std are one number or one a channel, such as .485/.456/.406, not '{text}'.", text=text
+        )
     return numbers
 
 
 def _positive(text: str) -> tuple[float, ...]:
     numbers = _numbers(text)
     if min(numbers) <= 0:
-        raise SettingError(f"std must be above 0, got '{text}'.")
+        raise SettingError("std must be above 0, got '{text}'.", text=text)
     return numbers
 
 
 def _channels(text: str) -> int:
     if text not in ("1", "3"):
-        raise SettingError(f"channels is 1 (grey) or 3 (RGB), not '{text}'.")
+        raise SettingError("channels is 1 (grey) or 3 (RGB), not '{text}'.", text=text)
     return int(text)
 
 
 def _interpolation(text: str) -> str:
     if text not in INTERPOLATIONS:
-        raise SettingError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not '{text}'.")
+        raise SettingError(
+            "interpolation must be one of {interpolations}, not '{text}'.",
+            interpolations=", ".join(INTERPOLATIONS),
+            text=text,
+        )
     return text
 
 

@@ -31,18 +31,29 @@ def network_from_code(code: str, classes: int | None, *, trust: bool) -> nn.Modu
     file, _, name = code.rpartition(":")
     path = Path(file).expanduser()
     if not file or not name or not path.is_file():
-        raise SettingError(f"'{code}' must be FILE.py:NAME, a Python file and a class or function in it.")
+        raise SettingError("'{code}' must be FILE.py:NAME, a Python file and a class or function in it.", code=code)
     if not trust:
-        raise SettingError(f"'{path.name}' is code, which is run only with --trust ({CONSEQUENCE}).")
+        raise SettingError(
+            "'{name}' is code, which is run only with --trust (--trust runs code from the file with "
+            "all your rights: use it only for files of which you know the maker).",
+            name=path.name,
+        )
     builder = getattr(_module(path), name, None)
     if not callable(builder):
-        raise SettingError(f"'{path.name}' has no class or function '{name}'.")
+        raise SettingError("'{name}' has no class or function '{name_2}'.", name=path.name, name_2=name)
     try:
         network = builder(**_arguments(builder, classes))
     except Exception as error:  # foreign code may raise anything
-        raise ModelError(f"'{name}' in '{path.name}' failed: {_first_line(error)}") from error
+        raise ModelError(
+            "'{name}' in '{name_2}' failed: {first_line}", name=name, name_2=path.name, first_line=_first_line(error)
+        ) from error
     if not isinstance(network, nn.Module):
-        raise ModelError(f"'{name}' in '{path.name}' made {type(network).__name__}, which is no torch.nn.Module.")
+        raise ModelError(
+            "'{name}' in '{name_2}' made {name_3}, which is no torch.nn.Module.",
+            name=name,
+            name_2=path.name,
+            name_3=type(network).__name__,
+        )
     return network
 
 
@@ -50,14 +61,14 @@ def _module(path: Path) -> Any:
     name = f"kdviz_code_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise SettingError(f"'{path.name}' is no Python file.")
+        raise SettingError("'{name}' is no Python file.", name=path.name)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickles look up their module
     sys.path.insert(0, str(path.parent.resolve()))  # for its own imports
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # foreign code may raise anything
-        raise ModelError(f"'{path.name}' failed: {_first_line(error)}") from error
+        raise ModelError("'{name}' failed: {first_line}", name=path.name, first_line=_first_line(error)) from error
     finally:
         sys.path.pop(0)
     return module

@@ -95,7 +95,7 @@ class AgreementReport:
         for pair in self.pairs:
             if {pair.first, pair.second} == {first, second}:
                 return pair
-        raise SettingError(f"There is no pair of '{first}' and '{second}' in this report.")
+        raise SettingError("There is no pair of '{first}' and '{second}' in this report.", first=first, second=second)
 
     def table(self) -> pa.Table:
         """One row per pair, ``measure`` and the columns of :class:`PairAgreement`."""
@@ -167,7 +167,7 @@ def _check_sizes(maps: Mapping[str, HalvedMap]) -> None:
     ]
     sizes = {array.shape[1:] for array in arrays}
     if len(sizes) > 1:
-        raise SettingError(f"Maps of different sizes cannot be compared: {sorted(sizes)}.")
+        raise SettingError("Maps of different sizes cannot be compared: {sizes}.", sizes=sorted(sizes))
 
 
 def _jackknife_halves(saliency_map: HalvedMap) -> np.ndarray | None:

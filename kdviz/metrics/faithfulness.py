@@ -137,7 +137,7 @@ def faithfulness_of_maps(
     counts = _counts(pixels, steps)
     batch_size = _batch_size(inputs) if batch_size is None else batch_size
     if batch_size < 1:
-        raise SettingError(f"The batch size is {batch_size}; it must be at least 1.")
+        raise SettingError("The batch size is {batch_size}; it must be at least 1.", batch_size=batch_size)
     jobs = _jobs(len(maps), counts)
     probabilities = [
         _probability(forward, _pictures(inputs, base, ranks, batch), target)
@@ -175,7 +175,9 @@ def trivial_map(inputs: Tensor) -> np.ndarray:
 
 def _check_inputs(inputs: Tensor) -> None:
     if inputs.ndim != 4 or len(inputs) != 1 or not inputs.numel():
-        raise SettingError(f"Faithfulness takes one picture of shape (1, C, H, W), got {tuple(inputs.shape)}.")
+        raise SettingError(
+            "Faithfulness takes one picture of shape (1, C, H, W), got {shape}.", shape=tuple(inputs.shape)
+        )
 
 
 def _expanded(baseline: float | Tensor, inputs: Tensor) -> Tensor:
@@ -185,7 +187,9 @@ def _expanded(baseline: float | Tensor, inputs: Tensor) -> Tensor:
         return base.expand_as(inputs)
     except RuntimeError as error:
         raise SettingError(
-            f"A baseline of shape {tuple(base.shape)} does not fit a picture of shape {tuple(inputs.shape)}."
+            "A baseline of shape {shape} does not fit a picture of shape {shape_2}.",
+            shape=tuple(base.shape),
+            shape_2=tuple(inputs.shape),
         ) from error
 
 
@@ -194,7 +198,9 @@ def _as_map(saliency: Any, size: tuple[int, int]) -> np.ndarray:
     values = saliency.detach().double().cpu().numpy() if isinstance(saliency, Tensor) else saliency
     values = np.asarray(values, dtype=np.float64)
     if values.shape != size:
-        raise SettingError(f"A saliency map of shape {values.shape} does not fit a picture of {size} pixels.")
+        raise SettingError(
+            "A saliency map of shape {shape} does not fit a picture of {size} pixels.", shape=values.shape, size=size
+        )
     if np.isnan(values).any():
         raise SettingError("The saliency map has NaN, so its pixels have no order.")
     return values
@@ -213,7 +219,11 @@ def _counts(pixels: int, steps: int | None) -> np.ndarray:
     """Pixels changed after each step, int64 (steps + 1,), from 0 to all."""
     steps = min(pixels, _MOST_STEPS) if steps is None else steps
     if not 1 <= steps <= pixels:
-        raise SettingError(f"The number of steps is {steps}; it must be from 1 to {pixels}, the number of pixels.")
+        raise SettingError(
+            "The number of steps is {steps}; it must be from 1 to {pixels}, the number of pixels.",
+            steps=steps,
+            pixels=pixels,
+        )
     return np.arange(steps + 1) * pixels // steps
 
 
@@ -244,8 +254,9 @@ def _probability(forward: Forward, pictures: Tensor, target: int | None) -> Tens
     output = forward(pictures)
     if output.ndim not in (1, 2) or len(output) != len(pictures):
         raise ModelError(
-            f"The model returned shape {tuple(output.shape)} for {len(pictures)} pictures; "
-            "expected probabilities, (n, classes) or (n,)."
+            "The model returned shape {shape} for {n_pictures} pictures; expected probabilities, (n, classes) or (n,).",
+            shape=tuple(output.shape),
+            n_pictures=len(pictures),
         )
     probability = _select_class(output, target).double().cpu()
     if not ((probability >= -_ROUNDING) & (probability <= 1 + _ROUNDING)).all():
@@ -256,8 +267,12 @@ def _probability(forward: Forward, pictures: Tensor, target: int | None) -> Tens
 def _select_class(output: Tensor, target: int | None) -> Tensor:
     if output.ndim == 1:
         if target is not None:
-            raise TargetError(f"The model returns one value a picture and no classes; leave out the target {target}.")
+            raise TargetError(
+                "The model returns one value a picture and no classes; leave out the target {target}.", target=target
+            )
         return output
     if target is None or not 0 <= target < output.shape[1]:
-        raise TargetError(f"The class to explain is {target}; it must be from 0 to {output.shape[1] - 1}.")
+        raise TargetError(
+            "The class to explain is {target}; it must be from 0 to {shape}.", target=target, shape=output.shape[1] - 1
+        )
     return output[:, target]

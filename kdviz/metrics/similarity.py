@@ -169,7 +169,9 @@ class TopOverlap(Measure):
 
     def __post_init__(self) -> None:
         if not 0 < self.top_share < 1:
-            raise SettingError(f"The share of brightest pixels is {self.top_share}; it must be between 0 and 1.")
+            raise SettingError(
+                "The share of brightest pixels is {top_share}; it must be between 0 and 1.", top_share=self.top_share
+            )
 
     @property
     def name(self) -> str:

@@ -114,9 +114,15 @@ def _check_given(given: _Fields) -> _Fields:
     if "resize" in fields and "crop" in fields:
         raise SettingError("resize and crop both say how much of the picture is cut out; give one of them.")
     if not 0 < fields.get("crop", 1.0) <= 1:
-        raise SettingError(f"crop is the share of the short side, above 0 and at most 1, got {fields['crop']}.")
+        raise SettingError(
+            "crop is the share of the short side, above 0 and at most 1, got {crop}.", crop=fields["crop"]
+        )
     if fields.get("interpolation", "bicubic") not in INTERPOLATIONS:
-        raise SettingError(f"interpolation is one of {', '.join(INTERPOLATIONS)}, not '{fields['interpolation']}'.")
+        raise SettingError(
+            "interpolation is one of {interpolations}, not '{interpolation}'.",
+            interpolations=", ".join(INTERPOLATIONS),
+            interpolation=fields["interpolation"],
+        )
     return fields
 
 
@@ -142,7 +148,12 @@ def _per_channel(key: str, source: str, values: tuple[float, ...], channels: int
     if len(values) == 1:
         return (float(values[0]),) * channels
     if source == "given":
-        raise SettingError(f"{key} has {len(values)} numbers, and the pictures {channels} channel; give one number.")
+        raise SettingError(
+            "{key} has {count} numbers, and the pictures {channels} channel; give one number.",
+            key=key,
+            count=len(values),
+            channels=channels,
+        )
     return (round(sum(values) / len(values), 9),) * channels
 
 

@@ -54,13 +54,19 @@ def transformers_network(kind: str, classes: int, channels: int, settings: Mappi
     try:
         import transformers  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise SettingError(f"The network 'transformers/{kind}' needs transformers; {_INSTALL}") from error
+        raise SettingError(
+            "The network 'transformers/{kind}' needs transformers; install it with: pip install "
+            '"kdviz[transformers]"',
+            kind=kind,
+        ) from error
     config = settings.get("config", {})
     if not isinstance(config, Mapping):
         raise SettingError("The setting 'config' of a network of transformers must be the content of its config.json.")
     arguments = {name: value for name, value in config.items() if name not in _IGNORED and name != "model_type"}
     if arguments.get("backbone") or arguments.get("use_timm_backbone") or kind == "timm_wrapper":
-        raise SettingError(f"A '{kind}' has a backbone of another library; import that library's weights instead.")
+        raise SettingError(
+            "A '{kind}' has a backbone of another library; import that library's weights instead.", kind=kind
+        )
     names = {number: f"class {number}" for number in range(classes)}
     arguments |= {"id2label": names, "label2id": {name: number for number, name in names.items()}}
     arguments |= {"num_channels": channels} if "num_channels" in arguments else {}
@@ -71,5 +77,7 @@ def transformers_network(kind: str, classes: int, channels: int, settings: Mappi
             network = transformers.AutoModelForImageClassification.from_config(auto_config, trust_remote_code=False)
     except Exception as error:  # the library raises all kinds of errors for a configuration that it does not know
         reason = str(error).strip().partition("\n")[0][:200]
-        raise SettingError(f"transformers makes no image classifier of this '{kind}': {reason}") from error
+        raise SettingError(
+            "transformers makes no image classifier of this '{kind}': {reason}", kind=kind, reason=reason
+        ) from error
     return TransformersClassifier(network)

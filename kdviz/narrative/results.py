@@ -65,8 +65,9 @@ def updated(document: str, experiment: Experiment) -> str:
     for block in _BLOCK.finditer(document):
         if _BEGIN in block[3]:
             raise SettingError(
-                f"The block '{block[2]}' of the document has no line '<!-- kdviz end -->' of its own before the next "
-                "one begins; write it where the results should end."
+                "The block '{block}' of the document has no line '<!-- kdviz end -->' of its own "
+                "before the next one begins; write it where the results should end.",
+                block=block[2],
             )
     return _BLOCK.sub(
         lambda block: block[1] + _with_line_endings_of(block[1], results(experiment, [block[2]])) + block[4], document
@@ -99,7 +100,9 @@ def models(experiment: Experiment) -> str:
     """Each model's figures on the first split that all were measured on."""
     runs, split = list(experiment.runs.values()), _common_split(experiment)
     if split is None:
-        raise ExperimentError(f"'{experiment.folder}' has no figures of its models; kdviz evaluate measures them.")
+        raise ExperimentError(
+            "'{folder}' has no figures of its models; kdviz evaluate measures them.", folder=experiment.folder
+        )
     samples = int(next(iter(runs)).metrics[split]["samples"])
     titles = ["model", "accuracy", "F1", "AUC", "loss", "ECE", "says the same as the teacher", "repeats its errors"]
     rows = []
@@ -194,7 +197,7 @@ def attention(experiment: Experiment) -> str:
     """Every study of attention, with its controls and limits."""
     text = attention_markdown(experiment) if experiment.has_table("agreement") else ""
     if not text:
-        raise ExperimentError(f"'{experiment.folder}' has no study of attention; kdviz study makes one.")
+        raise ExperimentError("'{folder}' has no study of attention; kdviz study makes one.", folder=experiment.folder)
     return text
 
 

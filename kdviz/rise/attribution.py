@@ -165,4 +165,4 @@ def _activation(name: str | Activation | None) -> Activation | None:
         return softmax
     if name == "sigmoid":
         return torch.sigmoid
-    raise SettingError(f"activation must be None, 'softmax', 'sigmoid' or a callable, got '{name}'.")
+    raise SettingError("activation must be None, 'softmax', 'sigmoid' or a callable, got '{name}'.", name=name)

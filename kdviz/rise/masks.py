@@ -118,20 +118,29 @@ class RandomMasks:
 
     def __post_init__(self) -> None:
         if not 0 < self.probability < 1:
-            raise SettingError(f"The probability must be between 0 and 1 (exclusive), got {self.probability:g}.")
+            raise SettingError(
+                "The probability must be between 0 and 1 (exclusive), got {probability:g}.",
+                probability=self.probability,
+            )
         for cells, side in zip(self.grid, self.size, strict=True):
             if not 1 <= cells <= side:
                 raise SettingError(
-                    f"A grid of {self.grid[0]} x {self.grid[1]} cells does not fit an image of "
-                    f"{self.size[0]} x {self.size[1]} pixels; use 1 to {min(self.size)} cells a side."
+                    "A grid of {rows} x {columns} cells does not fit an image of {height} x {width} "
+                    "pixels; use 1 to {size} cells a side.",
+                    rows=self.grid[0],
+                    columns=self.grid[1],
+                    height=self.size[0],
+                    width=self.size[1],
+                    size=min(self.size),
                 )
         if not 0 <= self.seed < 2**63:
-            raise SettingError(f"The seed must be a whole number from 0 to 2^63 - 1, got {self.seed}.")
+            raise SettingError("The seed must be a whole number from 0 to 2^63 - 1, got {seed}.", seed=self.seed)
         if self.sampler != "auto" and self.sampler not in samplers:
             raise UnknownNameError("sampler", self.sampler, ["auto", *samplers])
         if self.sampler == "hadamard" and self.probability != 0.5:
             raise SettingError(
-                f"The sampler 'hadamard' needs probability 0.5, got {self.probability:g}; use 'sobol' or 'auto'."
+                "The sampler 'hadamard' needs probability 0.5, got {probability:g}; use 'sobol' or 'auto'.",
+                probability=self.probability,
             )
 
     @property

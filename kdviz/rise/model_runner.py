@@ -150,8 +150,9 @@ def _check_reproducible(runners: Mapping[str, ModelRunner], scores: Mapping[str,
         error = (second - first).square().mean().sqrt()
         if error > 0.03 * (first - first.mean(0)).square().mean().sqrt() + 1e-4 * first.abs().max():
             raise ModelError(
-                f"The model '{name}' gave different scores for the same images in another batch; Dropout or batch "
-                "statistics may be on: call model.eval() first."
+                "The model '{name}' gave different scores for the same images in another batch; "
+                "Dropout or batch statistics may be on: call model.eval() first.",
+                name=name,
             )
 
 
@@ -166,11 +167,19 @@ def _run(name: str, forward: Forward, activation: Activation | None, masked: Ten
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"The model '{name}' failed on a batch of shape {tuple(masked.shape)}: {first_line}"
+            "The model '{name}' failed on a batch of shape {shape}: {first_line}",
+            name=name,
+            shape=tuple(masked.shape),
+            first_line=first_line,
         ) from error
     if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != len(masked):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ModelError(f"The model '{name}' must return a tensor with {len(masked)} rows, got {shape}.")
+        raise ModelError(
+            "The model '{name}' must return a tensor with {n_masked} rows, got {shape}.",
+            name=name,
+            n_masked=len(masked),
+            shape=shape,
+        )
     return output.float()
 
 

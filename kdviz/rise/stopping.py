@@ -38,9 +38,9 @@ class StoppingRule:
         compared: bool = False,
     ):
         if wanted is not None and not 0 < wanted < 1:
-            raise SettingError(f"reliability must be between 0 and 1 (exclusive), got {wanted:g}.")
+            raise SettingError("reliability must be between 0 and 1 (exclusive), got {wanted:g}.", wanted=wanted)
         if seconds is not None and not seconds > 0:
-            raise SettingError(f"seconds must be above 0, got {seconds:g}.")
+            raise SettingError("seconds must be above 0, got {seconds:g}.", seconds=seconds)
         self._masks, self._estimator, self._wanted, self._compared = masks, estimator, wanted, compared
         self._end = None if seconds is None else time.monotonic() + seconds
         self._next = 2 * masks.block

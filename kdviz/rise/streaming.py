@@ -180,7 +180,11 @@ class _DeviceRunner:
 def _copied_model(name: str, model: ModelWithActivation | Forward, device: torch.device) -> ModelWithActivation:
     model = model if isinstance(model, ModelWithActivation) else ModelWithActivation(model)
     if not isinstance(model.forward, torch.nn.Module):
-        raise SettingError(f"The model '{name}' is a plain callable: only an nn.Module can be copied to {device}.")
+        raise SettingError(
+            "The model '{name}' is a plain callable: only an nn.Module can be copied to {device}.",
+            name=name,
+            device=device,
+        )
     return replace(model, forward=copy.deepcopy(model.forward).to(device))
 
 
@@ -189,7 +193,9 @@ def _store(scores: dict[str, Tensor], name: str, values: Tensor, start: int, tot
         scores[name] = values.new_zeros(len(values), total, *values.shape[2:])
     if scores[name].shape[2:] != values.shape[2:]:
         raise ModelError(
-            f"The model '{name}' changed its output's shape from {tuple(scores[name].shape[2:])} "
-            f"to {tuple(values.shape[2:])}."
+            "The model '{name}' changed its output's shape from {shape} to {shape_2}.",
+            name=name,
+            shape=tuple(scores[name].shape[2:]),
+            shape_2=tuple(values.shape[2:]),
         )
     scores[name][:, start : start + values.shape[1]] = values.to(scores[name].device)

@@ -31,14 +31,16 @@ def select_scores(scores: Tensor, target: Target) -> Tensor:
     images = len(scores)
     if target is None:
         if scores[0, 0].numel() != 1:
-            raise TargetError(f"The model returns {shape} scores an image; say which one with target.")
+            raise TargetError("The model returns {shape} scores an image; say which one with target.", shape=shape)
         return scores.flatten(1)
     indices = _target_indices(target, images)
     for index in indices:
         if len(index) != len(shape) or any(not -side <= i < side for i, side in zip(index, shape, strict=True)):
             shown = index[0] if len(index) == 1 else index
             wanted = f"a number from 0 to {shape[0] - 1}" if len(shape) == 1 else f"a place in {shape}"
-            raise TargetError(f"The target {shown} does not exist; this model's output needs {wanted}.")
+            raise TargetError(
+                "The target {shown} does not exist; this model's output needs {wanted}.", shown=shown, wanted=wanted
+            )
     return torch.stack([scores[(image, slice(None), *index)] for image, index in enumerate(indices)])
 
 
@@ -50,8 +52,8 @@ def _target_indices(target: Any, images: int) -> list[tuple[int, ...]]:
     if len(targets) == 1:
         targets = targets * images
     if len(targets) != images:
-        raise TargetError(f"{len(targets)} targets do not fit {images} images.")
+        raise TargetError("{n_targets} targets do not fit {images} images.", n_targets=len(targets), images=images)
     indices = [tuple(target) if isinstance(target, (list, tuple)) else (target,) for target in targets]
     if not all(isinstance(number, Integral) for index in indices for number in index):
-        raise TargetError(f"A target is a whole number, or a tuple of them, got {target!r}.")
+        raise TargetError("A target is a whole number, or a tuple of them, got {target!r}.", target=target)
     return indices

@@ -23,7 +23,7 @@ def unwrap_tuple(value: Any) -> Any:
     if not isinstance(value, tuple):
         return value
     if len(value) != 1:
-        raise SettingError(f"RISE takes one tensor of images, got a tuple of {len(value)}.")
+        raise SettingError("RISE takes one tensor of images, got a tuple of {count}.", count=len(value))
     return value[0]
 
 
@@ -34,10 +34,12 @@ def check_images(inputs: Tensor) -> None:
         SettingError: ``inputs`` is of another type or shape, or has NaN or infinite values.
     """
     if not isinstance(inputs, Tensor):
-        raise SettingError(f"RISE takes a tensor of images, got {type(inputs).__name__}.")
+        raise SettingError("RISE takes a tensor of images, got {name}.", name=type(inputs).__name__)
     if inputs.ndim != 4 or not len(inputs) or not inputs.is_floating_point():
         raise SettingError(
-            f"RISE takes float images of shape (N, C, H, W), got {inputs.dtype} of shape {tuple(inputs.shape)}."
+            "RISE takes float images of shape (N, C, H, W), got {dtype} of shape {shape}.",
+            dtype=inputs.dtype,
+            shape=tuple(inputs.shape),
         )
     if not torch.isfinite(inputs).all():
         raise SettingError("The image has NaN or infinite values.")
@@ -51,9 +53,11 @@ def check_settings(n_masks: int, estimator: str, chunk_size: int | None) -> None
         UnknownNameError: There is no such estimator.
     """
     if n_masks < MINIMUM_MASKS:
-        raise SettingError(f"RISE needs at least {MINIMUM_MASKS} masks, got {n_masks}.")
+        raise SettingError(
+            "RISE needs at least {minimum_masks} masks, got {n_masks}.", minimum_masks=MINIMUM_MASKS, n_masks=n_masks
+        )
     if chunk_size is not None and chunk_size < 1:
-        raise SettingError(f"chunk_size must be at least 1, got {chunk_size}.")
+        raise SettingError("chunk_size must be at least 1, got {chunk_size}.", chunk_size=chunk_size)
     _ = estimators[estimator]
 
 
@@ -68,7 +72,9 @@ def expand_baseline(inputs: Tensor, baselines: float | Tensor | None) -> Tensor:
         return value.expand_as(inputs)
     except RuntimeError as error:
         raise SettingError(
-            f"A baseline of shape {tuple(value.shape)} does not fit images of shape {tuple(inputs.shape)}."
+            "A baseline of shape {shape} does not fit images of shape {shape_2}.",
+            shape=tuple(value.shape),
+            shape_2=tuple(inputs.shape),
         ) from error
 
 
@@ -86,4 +92,4 @@ def check_finite(scores: Mapping[str, Tensor], start: int, stop: int) -> None:
         chunk = values[:, start:stop]
         # NaN or infinity carries over to the sum; very large scores may overflow it, and are then checked one by one.
         if not isfinite(float(chunk.sum())) and not torch.isfinite(chunk).all():
-            raise ModelError(f"The model '{name}' returned NaN or infinite scores; it cannot be explained.")
+            raise ModelError("The model '{name}' returned NaN or infinite scores; it cannot be explained.", name=name)

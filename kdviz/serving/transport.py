@@ -248,7 +248,7 @@ def ray_actors(address: str, requested: str) -> list[Callable[[], Any]]:
     from kdviz.core.jobs import start_ray
 
     if requested and not (requested.isdecimal() and int(requested)):
-        raise SettingError(f"KDVIZ_RAY_ACTORS is '{requested}'; it must be a whole number from 1.")
+        raise SettingError("KDVIZ_RAY_ACTORS is '{requested}'; it must be a whole number from 1.", requested=requested)
     ray = start_ray(address)
     gpus = int(ray.cluster_resources().get("GPU", 0))
     count = int(requested) if requested else max(1, gpus)

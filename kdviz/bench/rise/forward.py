@@ -26,7 +26,9 @@ def mobilenet(weights: str | None) -> nn.Module:
         try:
             network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         except Exception as error:
-            raise SettingError(f"'{weights}' does not hold torchvision's weights of MobileNetV2.") from error
+            raise SettingError(
+                "'{weights}' does not hold torchvision's weights of MobileNetV2.", weights=weights
+            ) from error
     return network.eval().requires_grad_(False)
 
 

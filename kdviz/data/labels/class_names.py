@@ -60,8 +60,9 @@ def read_classes(source: str | Path | Sequence[str]) -> ClassNames:
         return _validated(_parse_text(_read_text(path), path), f"'{path}'")
     if isinstance(source, Path) or "," not in source:
         raise DatasetError(
-            f"There is no file '{source}'; name a file with the names of the classes, or write them with commas "
-            "between them."
+            "There is no file '{source}'; name a file with the names of the classes, or write them "
+            "with commas between them.",
+            source=source,
         )
     return _validated(ClassNames(synonyms(source)), f"'{source}'")
 
@@ -80,12 +81,16 @@ def _read_text(path: Path) -> str:
     path = path.expanduser()
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise DatasetError(f"'{path}' is larger than {_MOST_BYTES // 2**20} MB: that is no file of class names.")
+            raise DatasetError(
+                "'{path}' is larger than {most_bytes} MB: that is no file of class names.",
+                path=path,
+                most_bytes=_MOST_BYTES // 2**20,
+            )
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DatasetError(f"Cannot read '{path}': {error.strerror or error}.") from error
+        raise DatasetError("Cannot read '{path}': {strerror}.", path=path, strerror=error.strerror or error) from error
     except ValueError as error:
-        raise DatasetError(f"'{path}' is not a text in UTF-8; please save it as one.") from error
+        raise DatasetError("'{path}' is not a text in UTF-8; please save it as one.", path=path) from error
 
 
 def _parse_text(text: str, path: Path) -> ClassNames:
@@ -93,7 +98,9 @@ def _parse_text(text: str, path: Path) -> ClassNames:
         try:
             return _parse_json(json.loads(text), path)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise DatasetError(f"'{path}' is not valid JSON ({str(error).partition(chr(10))[0]}).") from error
+            raise DatasetError(
+                "'{path}' is not valid JSON ({error}).", path=path, error=str(error).partition(chr(10))[0]
+            ) from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = lines if lines[:1] != ["{"] and lines[-1:] != ["}"] else [line for line in lines if line not in ("{", "}")]
     return _parse_folder_names(lines, path) or _parse_numbered(lines) or _parse_table(text, path) or _parse_lines(lines)
@@ -116,7 +123,11 @@ def _from_aliases(pairs: Sequence[tuple[str, str]], path: Path) -> ClassNames:
     aliases: dict[str, str] = {}
     for folder, name in pairs:
         if not folder or not name or aliases.setdefault(folder, name) != name:
-            raise DatasetError(f"'{path}' gives '{folder or name}' no name, or two; write folder=name once for each.")
+            raise DatasetError(
+                "'{path}' gives '{folder}' no name, or two; write folder=name once for each.",
+                path=path,
+                folder=folder or name,
+            )
     return ClassNames(tuple(dict.fromkeys(aliases.values())), aliases)
 
 
@@ -145,7 +156,7 @@ def _parse_table(text: str, path: Path) -> ClassNames | None:
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ";" if ";" in text.partition("\n")[0] else ","
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
     except csv.Error as error:
-        raise DatasetError(f"'{path}' is not a CSV file; please save it as one.") from error
+        raise DatasetError("'{path}' is not a CSV file; please save it as one.", path=path) from error
     if rows and rows[0][0].lower() in _HEADERS:
         rows = rows[1:]
     if not rows or {len(row) for row in rows} != {2}:
@@ -171,8 +182,9 @@ def _parse_json(document: Any, path: Path) -> ClassNames:
     classes = _parse_mapping(document, path) if isinstance(document, Mapping) else None
     if classes is None:
         raise DatasetError(
-            f"'{path}' holds no class names: a JSON file has a list of them, or names and numbers from 0 on (id2label, "
-            "class_to_idx), or folders and their names."
+            "'{path}' holds no class names: a JSON file has a list of them, or names and numbers from "
+            "0 on (id2label, class_to_idx), or folders and their names.",
+            path=path,
         )
     return classes
 
@@ -193,10 +205,15 @@ def _parse_mapping(document: Mapping[str, Any], path: Path) -> ClassNames | None
 def _validated(classes: ClassNames, source: str) -> ClassNames:
     names = classes.names
     if len(set(names)) < 2:
-        raise DatasetError(f"{source} names fewer than two classes; write one name a line, or commas between them.")
+        raise DatasetError(
+            "{source} names fewer than two classes; write one name a line, or commas between them.", source=source
+        )
     if len(names) > _MOST or any(len(name) > _LONGEST or not name.strip() for name in names):
         raise DatasetError(
-            f"{source} has more than {_MOST} names, an empty one, or one of more than {_LONGEST} characters."
+            "{source} has more than {most} names, an empty one, or one of more than {longest} characters.",
+            source=source,
+            most=_MOST,
+            longest=_LONGEST,
         )
     return ClassNames(_unique(names), classes.aliases)
 

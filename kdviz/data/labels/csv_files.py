@@ -22,14 +22,19 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
             reader.fieldnames = header
             rows = list(reader)
     except OSError as error:
-        raise DatasetError(f"Cannot read '{path}': {error.strerror or error}.") from error
+        raise DatasetError("Cannot read '{path}': {strerror}.", path=path, strerror=error.strerror or error) from error
     except (csv.Error, ValueError) as error:
-        raise DatasetError(f"'{path}' is not a CSV file in UTF-8; please save it as one.") from error
+        raise DatasetError("'{path}' is not a CSV file in UTF-8; please save it as one.", path=path) from error
     missing = [column for column in columns if column not in header]
     if missing:
-        raise DatasetError(f"'{path}' lacks the column '{missing[0]}'; it needs {_quoted(columns)}.")
+        raise DatasetError(
+            "'{path}' lacks the column '{missing}'; it needs {quoted}.",
+            path=path,
+            missing=missing[0],
+            quoted=_quoted(columns),
+        )
     if not rows:
-        raise DatasetError(f"'{path}' has a header but no rows.")
+        raise DatasetError("'{path}' has a header but no rows.", path=path)
     return [tuple((row[column] or "").strip() for column in columns) for row in rows]
 
 

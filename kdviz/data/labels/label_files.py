@@ -59,16 +59,23 @@ def read_label_file(path: Path) -> list[LabelRow]:
     if "file" not in columns:
         if not _is_file_name(rows[0][0]):
             raise DatasetError(
-                f"'{path}' has no column with the pictures' files; call one of {_quoted(rows[0])} file, and that of "
-                "the classes label."
+                "'{path}' has no column with the pictures' files; call one of {quoted} file, and that "
+                "of the classes label.",
+                path=path,
+                quoted=_quoted(rows[0]),
             )
         columns, rows = {"file": 0, **({"label": 1} if len(rows[0]) > 1 else {})}, [[], *rows]
     if len(rows) < 2:
-        raise DatasetError(f"'{path}' has a header but no rows.")
+        raise DatasetError("'{path}' has a header but no rows.", path=path)
     label_rows = [_label_row(row, columns) for row in rows[1:]]
     empty = sum(not row.file for row in label_rows)
     if empty:
-        raise DatasetError(f"{empty} of {len(label_rows)} rows of '{path}' name no file; fill them in, or remove them.")
+        raise DatasetError(
+            "{empty} of {n_label_rows} rows of '{path}' name no file; fill them in, or remove them.",
+            empty=empty,
+            n_label_rows=len(label_rows),
+            path=path,
+        )
     return label_rows
 
 
@@ -111,8 +118,11 @@ def distinct_rows(rows: Sequence[LabelRow], path: Path) -> list[LabelRow]:
     for row in rows:
         if distinct.setdefault(row.file, row).label != row.label:
             raise DatasetError(
-                f"'{path}' labels the file '{row.file}' as '{distinct[row.file].label}' and as '{row.label}'; "
-                "leave one."
+                "'{path}' labels the file '{file}' as '{label}' and as '{label_2}'; leave one.",
+                path=path,
+                file=row.file,
+                label=distinct[row.file].label,
+                label_2=row.label,
             )
     return list(distinct.values())
 
@@ -133,13 +143,22 @@ def folder_of(path: Path, names: Sequence[str], *, inside: bool = False) -> Path
     if inside:  # first, since an error must not reveal whether a file of the server exists
         outside = [name for name in names if _is_outside(bases[0] / name, root) or _is_outside(bases[1] / name, root)]
         if outside:
-            raise DatasetError(f"'{outside[0]}' is outside the folder of '{path.name}'; put the pictures beside it.")
+            raise DatasetError(
+                "'{outside}' is outside the folder of '{name}'; put the pictures beside it.",
+                outside=outside[0],
+                name=path.name,
+            )
     missing = [[name for name in names if not (base / name).is_file()] for base in bases]
     base, absent = min(zip(bases, missing, strict=True), key=lambda pair: len(pair[1]))
     if absent:
         raise DatasetError(
-            f"{len(absent)} of the {len(names)} pictures in '{path}' are not there, the first is '{absent[0]}'; their "
-            f"paths are relative to the folder '{base}'."
+            "{n_absent} of the {n_names} pictures in '{path}' are not there, the first is '{absent}'; "
+            "their paths are relative to the folder '{base}'.",
+            n_absent=len(absent),
+            n_names=len(names),
+            path=path,
+            absent=absent[0],
+            base=base,
         )
     return base
 
@@ -151,12 +170,16 @@ def _is_outside(file: Path, root: str) -> bool:
 def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise DatasetError(f"'{path}' is larger than {_MOST_BYTES // 2**20} MB: that is no list of pictures.")
+            raise DatasetError(
+                "'{path}' is larger than {most_bytes} MB: that is no list of pictures.",
+                path=path,
+                most_bytes=_MOST_BYTES // 2**20,
+            )
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DatasetError(f"Cannot read '{path}': {error.strerror or error}.") from error
+        raise DatasetError("Cannot read '{path}': {strerror}.", path=path, strerror=error.strerror or error) from error
     except ValueError as error:
-        raise DatasetError(f"'{path}' is not a CSV file in UTF-8; please save it as one.") from error
+        raise DatasetError("'{path}' is not a CSV file in UTF-8; please save it as one.", path=path) from error
 
 
 def _parse_rows(text: str, path: Path) -> list[list[str]]:
@@ -165,9 +188,11 @@ def _parse_rows(text: str, path: Path) -> list[list[str]]:
     try:
         rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(cell.strip() for cell in row)]
     except csv.Error as error:
-        raise DatasetError(f"'{path}' is not a CSV file ({error}); please save it as one.") from error
+        raise DatasetError(
+            "'{path}' is not a CSV file ({error}); please save it as one.", path=path, error=error
+        ) from error
     if not rows:
-        raise DatasetError(f"'{path}' is empty; it needs the columns file and label.")
+        raise DatasetError("'{path}' is empty; it needs the columns file and label.", path=path)
     return rows
 
 

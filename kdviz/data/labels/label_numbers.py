@@ -54,14 +54,23 @@ def labels_of_rows(
     if empty == len(rows):
         return None, ()
     if empty:
-        raise DatasetError(f"{empty} of {len(rows)} pictures in {source} have no label; fill them in, or remove them.")
+        raise DatasetError(
+            "{empty} of {n_rows} pictures in {source} have no label; fill them in, or remove them.",
+            empty=empty,
+            n_rows=len(rows),
+            source=source,
+        )
     texts = sorted({row.label for row in rows}, key=_sort_key)
     if all(text.isascii() and text.isdigit() for text in texts):
         numbers, names = _labels_of_number_texts(texts, rows, classes, source)
     else:
         numbers, names = labels_of_folders(texts, classes, source)
     if len(names) < 2:
-        raise DatasetError(f"{source} has one class only, '{texts[0]}'; add pictures of another, or use --classes.")
+        raise DatasetError(
+            "{source} has one class only, '{texts}'; add pictures of another, or use --classes.",
+            source=source,
+            texts=texts[0],
+        )
     return torch.tensor([numbers[row.label] for row in rows]), names
 
 
@@ -107,8 +116,14 @@ def _parse_class_numbers(folders: Sequence[str], count: int) -> tuple[int, ...]:
 def _unknown_classes(unknown: Sequence[str], folders: Sequence[str], classes: ClassNames, source: str) -> DatasetError:
     known = list(classes.aliases or classes.names)
     return DatasetError(
-        f"{len(unknown)} of the {len(folders)} classes in {source} ({listed(unknown)}) are none of the {len(known)} "
-        f"named ones ({listed(known)}); correct --classes, or give it a file with lines folder=name."
+        "{n_unknown} of the {n_folders} classes in {source} ({listed}) are none of the {n_known} "
+        "named ones ({listed_2}); correct --classes, or give it a file with lines folder=name.",
+        n_unknown=len(unknown),
+        n_folders=len(folders),
+        source=source,
+        listed=listed(unknown),
+        n_known=len(known),
+        listed_2=listed(known),
     )
 
 
@@ -137,7 +152,11 @@ def _names_by_number(rows: Sequence[LabelRow], source: str) -> dict[str, str]:
     for row in rows:
         if row.name and names.setdefault(row.label, row.name) != row.name:
             raise DatasetError(
-                f"{source} calls the class {row.label} both '{names[row.label]}' and '{row.name}'; leave one."
+                "{source} calls the class {label} both '{names}' and '{name}'; leave one.",
+                source=source,
+                label=row.label,
+                names=names[row.label],
+                name=row.name,
             )
     return names if all(row.label in names for row in rows) else {}
 

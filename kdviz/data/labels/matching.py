@@ -129,9 +129,14 @@ def _require_all(order: Sequence[int | None], data_classes: Sequence[str], model
     missing = [name for name, number in zip(data_classes, order, strict=True) if number is None]
     if missing:
         raise ModelError(
-            f"{len(missing)} of the data's {len(data_classes)} classes ({listed(missing)}) are none of the model's "
-            f"{len(model_classes)} ({listed(model_classes)}), or could be several; say with classes= what the model's "
-            "logits are, or with --classes what the data's folders are called."
+            "{n_missing} of the data's {n_data_classes} classes ({listed}) are none of the model's "
+            "{n_model_classes} ({listed_2}), or could be several; say with classes= what the model's "
+            "logits are, or with --classes what the data's folders are called.",
+            n_missing=len(missing),
+            n_data_classes=len(data_classes),
+            listed=listed(missing),
+            n_model_classes=len(model_classes),
+            listed_2=listed(model_classes),
         )
 
 
@@ -142,8 +147,10 @@ def _require_distinct(order: Sequence[int | None], data_classes: Sequence[str], 
     for number, name in zip(numbers, data_classes, strict=True):
         if number in name_of_number:
             raise ModelError(
-                f"The data's classes '{name_of_number[number]}' and '{name}' are the same class of the model; give "
-                "both one name with --classes."
+                "The data's classes '{name_of_number}' and '{name}' are the same class of the model; "
+                "give both one name with --classes.",
+                name_of_number=name_of_number[number],
+                name=name,
             )
         name_of_number[number] = name
     return None if numbers == tuple(range(count)) else numbers
@@ -159,8 +166,11 @@ def _order_without_names(count: int, data_classes: Sequence[str], aliases: Mappi
     if numbers:
         return _require_distinct(numbers, data_classes, count)
     raise ModelError(
-        f"The model has {count} logits and the data {len(data_classes)} classes ({listed(data_classes)}), and nothing "
-        "says which logit is which class; say with classes= what the model's logits are."
+        "The model has {count} logits and the data {n_data_classes} classes ({listed}), and nothing "
+        "says which logit is which class; say with classes= what the model's logits are.",
+        count=count,
+        n_data_classes=len(data_classes),
+        listed=listed(data_classes),
     )
 
 

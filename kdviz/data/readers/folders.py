@@ -95,13 +95,19 @@ def _require_shares(validation: float, test: float) -> None:
     require_fraction("validation", validation)
     require_fraction("test", test)
     if validation + test >= 1:
-        raise SettingError(f"validation and test leave nothing to train on: {validation:g} + {test:g} is not below 1.")
+        raise SettingError(
+            "validation and test leave nothing to train on: {validation:g} + {test:g} is not below 1.",
+            validation=validation,
+            test=test,
+        )
 
 
 def _find_split_folders(folder: Path) -> dict[str, Path]:
     """Split -> its folder; if there are only class folders, train is the whole folder."""
     if not folder.is_dir():
-        raise DatasetError(f"There is no folder '{folder}'; name the one that holds the images' class folders.")
+        raise DatasetError(
+            "There is no folder '{folder}'; name the one that holds the images' class folders.", folder=folder
+        )
     split_folders: dict[str, Path] = {}
     for subfolder in _subfolders(folder):
         split = next((split for split, names in _SPLITS.items() if subfolder.name.lower() in names), None)
@@ -109,12 +115,17 @@ def _find_split_folders(folder: Path) -> dict[str, Path]:
             continue
         if split in split_folders:
             raise DatasetError(
-                f"'{folder}' has both '{split_folders[split].name}' and '{subfolder.name}'; keep one of them."
+                "'{folder}' has both '{name}' and '{name_2}'; keep one of them.",
+                folder=folder,
+                name=split_folders[split].name,
+                name_2=subfolder.name,
             )
         split_folders[split] = subfolder
     if split_folders and Split.TRAIN not in split_folders:
         raise DatasetError(
-            f"'{folder}' has the folder '{next(iter(split_folders.values())).name}' but no train; add it."
+            "'{folder}' has the folder '{name}' but no train; add it.",
+            folder=folder,
+            name=next(iter(split_folders.values())).name,
         )
     return split_folders or {Split.TRAIN: folder}
 
@@ -123,7 +134,9 @@ def _subfolders(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path.name))
     except OSError as error:
-        raise DatasetError(f"Cannot read the folder '{folder}': {error.strerror or error}.") from error
+        raise DatasetError(
+            "Cannot read the folder '{folder}': {strerror}.", folder=folder, strerror=error.strerror or error
+        ) from error
 
 
 def _class_files(folder: Path, split_folder: Path) -> dict[str, list[str]]:
@@ -144,12 +157,24 @@ def _classes(
     if not any(training.values()):
         loose = any(is_picture(path.name) for path in folder.iterdir())
         problem = "has images, but not in class folders" if loose else "has no images" + _describe_content(folder)
-        raise DatasetError(f"'{folder}' {problem}; put those of each class (PNG, JPEG...) into a folder of its name.")
+        raise DatasetError(
+            "'{folder}' {problem}; put those of each class (PNG, JPEG...) into a folder of its name.",
+            folder=folder,
+            problem=problem,
+        )
     empty = [name for files in files_of_split.values() for name in files if not training.get(name)]
     if empty:
-        raise DatasetError(f"The class '{empty[0]}' has no images in '{folder}'; add some, or remove its folders.")
+        raise DatasetError(
+            "The class '{empty}' has no images in '{folder}'; add some, or remove its folders.",
+            empty=empty[0],
+            folder=folder,
+        )
     if len(training) < 2:
-        raise DatasetError(f"'{folder}' has one class only, '{next(iter(training))}'; add a folder of another.")
+        raise DatasetError(
+            "'{folder}' has one class only, '{training}'; add a folder of another.",
+            folder=folder,
+            training=next(iter(training)),
+        )
     return tuple(sorted(training))
 
 
@@ -191,13 +216,16 @@ def _require_samples(folder: Path, listing: _Listing, classes: Sequence[str]) ->
     for split, files in listing.items():
         if not files:
             raise DatasetError(
-                f"'{folder}' has no images for the split {split}; add images, groups, or a folder {split}."
+                "'{folder}' has no images for the split {split}; add images, groups, or a folder {split}.",
+                folder=folder,
+                split=split,
             )
     missing = set(range(len(classes))) - {label for _, label in listing[Split.TRAIN]}
     if missing:
         raise DatasetError(
-            f"All images of the class '{classes[min(missing)]}' are in one group, which is needed outside train; "
-            "add images of another group."
+            "All images of the class '{classes}' are in one group, which is needed outside train; add "
+            "images of another group.",
+            classes=classes[min(missing)],
         )
 
 

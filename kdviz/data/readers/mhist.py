@@ -87,7 +87,9 @@ def _parts(rows: Sequence[_Row], validation: float, seed: int, keys: Mapping[str
 def _annotations(folder: Path) -> list[_Row]:
     """The rows of annotations.csv, each with its columns in the order of ``_COLUMNS``, checked."""
     if not folder.is_dir():
-        raise DatasetError(f"There is no folder '{folder}'; name the one that holds MHIST's annotations.csv.")
+        raise DatasetError(
+            "There is no folder '{folder}'; name the one that holds MHIST's annotations.csv.", folder=folder
+        )
     path, images = folder / "annotations.csv", folder / "images"
     rows = read_rows(path, _COLUMNS)
     _require_values(path, rows, 1, MHIST_CLASSES)
@@ -95,15 +97,25 @@ def _annotations(folder: Path) -> list[_Row]:
     _require_values(path, rows, 3, (Split.TRAIN, Split.TEST))
     name, count = Counter(row[0] for row in rows).most_common(1)[0]
     if count > 1:
-        raise DatasetError(f"'{path}' lists the image '{name}' {count} times; leave one row of each image.")
+        raise DatasetError(
+            "'{path}' lists the image '{name}' {count} times; leave one row of each image.",
+            path=path,
+            name=name,
+            count=count,
+        )
     if not images.is_dir():
-        raise DatasetError(f"'{folder}' has no folder images; unpack MHIST's images.zip there.")
+        raise DatasetError("'{folder}' has no folder images; unpack MHIST's images.zip there.", folder=folder)
     present = {file.name for file in images.iterdir()}
     missing = [row[0] for row in rows if row[0] not in present]
     if missing:
         raise DatasetError(
-            f"{len(missing)} of the {len(rows)} images in '{path}' are not in '{images}', the first is '{missing[0]}'; "
-            "unpack MHIST's images.zip there again."
+            "{n_missing} of the {n_rows} images in '{path}' are not in '{images}', the first is "
+            "'{missing}'; unpack MHIST's images.zip there again.",
+            n_missing=len(missing),
+            n_rows=len(rows),
+            path=path,
+            images=images,
+            missing=missing[0],
         )
     return rows
 
@@ -112,8 +124,12 @@ def _require_values(path: Path, rows: Sequence[_Row], column: int, allowed: Sequ
     wrong = [row for row in rows if row[column] not in allowed]
     if wrong:
         raise DatasetError(
-            f"'{path}' says '{wrong[0][column]}' in the column '{_COLUMNS[column]}' of the image '{wrong[0][0]}'; "
-            f"it must be one of {', '.join(allowed)}."
+            "'{path}' says '{wrong}' in the column '{columns}' of the image '{wrong_2}'; it must be one of {allowed}.",
+            path=path,
+            wrong=wrong[0][column],
+            columns=_COLUMNS[column],
+            wrong_2=wrong[0][0],
+            allowed=", ".join(allowed),
         )
 
 
@@ -121,7 +137,12 @@ def _require_classes(folder: Path, parts: dict[str, list[_Row]]) -> None:
     for split, part in parts.items():
         absent = [name for name in MHIST_CLASSES if name not in {row[1] for row in part}]
         if absent:
-            raise DatasetError(f"The annotations in '{folder}' leave no image of {absent[0]} for the split {split}.")
+            raise DatasetError(
+                "The annotations in '{folder}' leave no image of {absent} for the split {split}.",
+                folder=folder,
+                absent=absent[0],
+                split=split,
+            )
 
 
 def _read(folder: Path, split: str, rows: Sequence[_Row], size: tuple[int, int], reading: Reading) -> LabelledImages:

@@ -60,7 +60,11 @@ def mnist(data: str | Path | None = None, *, validation: int = 5_000, seed: int 
     order = torch.randperm(int(not_bundled.sum()), generator=torch.Generator().manual_seed(seed))
     index = not_bundled.nonzero()[:, 0][order]
     if not 0 < validation < len(index):
-        raise SettingError(f"validation must be between 1 and {len(index) - 1} digits, got {validation}.")
+        raise SettingError(
+            "validation must be between 1 and {n_index} digits, got {validation}.",
+            n_index=len(index) - 1,
+            validation=validation,
+        )
     full = LabelledImages(images, labels, MNIST_CLASSES, Split.TRAIN, _names(Split.TRAIN, len(labels)))
     test_images, test_labels = _read_mnist(folder, Split.TEST)
     test = LabelledImages(test_images, test_labels, MNIST_CLASSES, Split.TEST, _names(Split.TEST, len(test_labels)))
@@ -83,7 +87,8 @@ def bundled_digits(path: str | Path = BUNDLED) -> dict[str, LabelledImages]:
             images, labels = archive["images"], archive["labels"]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DatasetError(
-            f"The bundled digits cannot be read ({Path(path).name}); restore assets/mnist from the repository."
+            "The bundled digits cannot be read ({name}); restore assets/mnist from the repository.",
+            name=Path(path).name,
         ) from error
     pixels, targets = torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long()
     names = _names(Split.BUNDLED, len(targets))
@@ -105,8 +110,9 @@ def _mnist_folder(data: Path) -> Path:
         if any((folder / (_MNIST_FILES[Split.TRAIN][0][0] + end)).exists() for end in ("", ".gz")):
             return folder
     raise DatasetError(
-        f"No MNIST files in '{data}'; it should hold MNIST/raw/train-images-idx3-ubyte.gz and the other three "
-        "(leave --data away to download them)."
+        "No MNIST files in '{data}'; it should hold MNIST/raw/train-images-idx3-ubyte.gz and the other "
+        "three (leave --data away to download them).",
+        data=data,
     )
 
 
@@ -129,7 +135,9 @@ def _read_mnist(folder: Path, split: str) -> tuple[Tensor, Tensor]:
 
 def _read_idx(folder: Path, name: str, samples: int, header: int, size: int, md5: str) -> Tensor:
     packed, plain = folder / f"{name}.gz", folder / name
-    damaged = DatasetError(f"The MNIST file '{name}' in '{folder}' is damaged; please download it again.")
+    damaged = DatasetError(
+        "The MNIST file '{name}' in '{folder}' is damaged; please download it again.", name=name, folder=folder
+    )
     try:
         if packed.exists():
             raw = packed.read_bytes()
@@ -139,9 +147,16 @@ def _read_idx(folder: Path, name: str, samples: int, header: int, size: int, md5
         else:
             content = plain.read_bytes()
     except FileNotFoundError as error:
-        raise DatasetError(f"The MNIST file '{name}' (or {name}.gz) is missing from '{folder}'.") from error
+        raise DatasetError(
+            "The MNIST file '{name}' (or {name}.gz) is missing from '{folder}'.", name=name, folder=folder
+        ) from error
     except OSError as error:
-        raise DatasetError(f"Cannot read the MNIST file '{name}' in '{folder}': {error.strerror or error}.") from error
+        raise DatasetError(
+            "Cannot read the MNIST file '{name}' in '{folder}': {strerror}.",
+            name=name,
+            folder=folder,
+            strerror=error.strerror or error,
+        ) from error
     # An IDX file begins with 0, 0, 8 (uint8) and its dimensions, each of which takes four bytes of the header.
     if len(content) != header + samples * size or content[:4] != bytes((0, 0, 8, header // 4 - 1)):
         raise damaged

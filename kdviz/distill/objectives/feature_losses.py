@@ -162,7 +162,7 @@ def mmd_loss(student_features: Tensor, teacher_features: Tensor, *, degree: floa
 
 def _check_degree(degree: float) -> None:
     if degree not in (1, 2):
-        raise SettingError(f"The option degree of the loss 'mmd' must be 1 or 2, got {degree:g}.")
+        raise SettingError("The option degree of the loss 'mmd' must be 1 or 2, got {degree:g}.", degree=degree)
 
 
 def _as_sets(features: Tensor) -> Tensor:
@@ -249,7 +249,9 @@ def _comparable(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors unchanged, maps averaged down to the smaller height and width."""
     if student.ndim != teacher.ndim or student.ndim not in (2, 4) or len(student) != len(teacher):
         shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
-        raise ModelError(f"Features must both be maps (N, C, H, W) or both vectors (N, D) of one N, got {shapes}.")
+        raise ModelError(
+            "Features must both be maps (N, C, H, W) or both vectors (N, D) of one N, got {shapes}.", shapes=shapes
+        )
     if student.ndim == 2:
         return student, teacher
     size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
@@ -263,6 +265,9 @@ def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def _check_widths(loss: str, student: Tensor, teacher: Tensor) -> None:
     if student.shape[1] != teacher.shape[1]:
         raise ModelError(
-            f"{loss} compares features of equal width, got the student's {student.shape[1]} and the teacher's "
-            f"{teacher.shape[1]}; project the student's with build_projection first."
+            "{loss} compares features of equal width, got the student's {shape} and the teacher's "
+            "{shape_2}; project the student's with build_projection first.",
+            loss=loss,
+            shape=student.shape[1],
+            shape_2=teacher.shape[1],
         )

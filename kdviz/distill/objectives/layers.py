@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from kdviz.core.errors import ModelError, UnknownNameError
+from kdviz.core.errors import ModelError, Sentence, UnknownNameError
 from kdviz.core.moved import renamed
 from kdviz.distill.objectives.feature_losses import MAPS, VECTORS, feature_losses
 
@@ -60,7 +60,11 @@ class FeatureHook:
         outputs, self._outputs = self._outputs, {}
         for layer in self._layers:
             if layer not in outputs:
-                raise ModelError(f"'{self._network}' did not run its layer '{layer}'; choose one that every pass uses.")
+                raise ModelError(
+                    "'{network}' did not run its layer '{layer}'; choose one that every pass uses.",
+                    network=self._network,
+                    layer=layer,
+                )
         return [outputs[layer] for layer in self._layers]
 
     def close(self) -> None:
@@ -87,7 +91,11 @@ class FeatureHook:
         if not isinstance(output, Tensor):
             verb = "takes in" if layer.endswith(INPUT) else "puts out"
             raise ModelError(
-                f"The layer '{layer}' of '{self._network}' {verb} {type(output).__name__}, no tensor; choose another."
+                "The layer '{layer}' of '{network}' {verb} {name}, no tensor; choose another.",
+                layer=layer,
+                network=self._network,
+                verb=verb,
+                name=type(output).__name__,
             )
         self._outputs[layer] = output
 
@@ -202,7 +210,9 @@ def _module(network: nn.Module, layer: str) -> nn.Module:
     if name in modules:
         return modules[name]
     close = difflib.get_close_matches(name, modules, n=5, cutoff=0.4)
-    raise UnknownNameError(f"layer of '{type(network).__name__}'", name, close or dict(network.named_children()))
+    raise UnknownNameError(
+        Sentence("layer of '{name}'", name=type(network).__name__), name, close or dict(network.named_children())
+    )
 
 
 @contextmanager
@@ -243,15 +253,18 @@ def _head(network: nn.Module, calls: list[_TracedModule], logits: Any) -> _Trace
     name = type(network).__name__
     if not calls:
         raise ModelError(
-            f"'{name}' shows no layers, as an ONNX file or a function does not; only its logits can be taught."
+            "'{name}' shows no layers, as an ONNX file or a function does not; only its logits can be taught.",
+            name=name,
         )
     linear = [call for call in calls if isinstance(call.module, nn.Linear | nn.Conv2d)]
     if not linear:
-        raise ModelError(f"'{name}' has no linear layer and no convolution that could be its head.")
+        raise ModelError("'{name}' has no linear layer and no convolution that could be its head.", name=name)
     if not _makes_logits(linear[-1].output, logits):
         raise ModelError(
-            f"'{name}' does not end in a linear layer or a convolution: the last one, '{linear[-1].name}', does not "
-            "give its logits."
+            "'{name}' does not end in a linear layer or a convolution: the last one, '{name_2}', does "
+            "not give its logits.",
+            name=name,
+            name_2=linear[-1].name,
         )
     return linear[-1]
 

@@ -83,7 +83,9 @@ def balanced_weights(labels: Tensor, classes: Sequence[str]) -> Tensor:
     counts = torch.bincount(labels, minlength=len(classes))
     if not counts.all():
         missing = classes[int(counts.argmin())]
-        raise SettingError(f"class_weights 'balanced' need samples of every class, but '{missing}' has none.")
+        raise SettingError(
+            "class_weights 'balanced' need samples of every class, but '{missing}' has none.", missing=missing
+        )
     return len(labels) / (len(classes) * counts.float())
 
 
@@ -168,9 +170,9 @@ def distillation_loss(
 def check_distillation(temperature: float, alpha: float) -> None:
     """Raise :class:`SettingError` when T or alpha is outside its range."""
     if not 0 < temperature < float("inf"):
-        raise SettingError(f"The temperature must be above 0 and finite, got {temperature:g}.")
+        raise SettingError("The temperature must be above 0 and finite, got {temperature:g}.", temperature=temperature)
     if not 0 <= alpha <= 1:
-        raise SettingError(f"alpha must be between 0 (labels only) and 1 (teacher only), got {alpha:g}.")
+        raise SettingError("alpha must be between 0 (labels only) and 1 (teacher only), got {alpha:g}.", alpha=alpha)
 
 
 def check_options(loss: str, options: Mapping[str, float]) -> None:
@@ -183,6 +185,11 @@ def check_known_options(loss: str, options: Mapping[str, float], defaults: Mappi
     for name, value in options.items():
         if name not in defaults:
             has = f"it has {', '.join(defaults)}" if defaults else "it has none"
-            raise SettingError(f"The loss '{loss}' has no option '{name}'; {has}.")
+            raise SettingError("The loss '{loss}' has no option '{name}'; {has}.", loss=loss, name=name, has=has)
         if not 0 <= value < math.inf:
-            raise SettingError(f"The option {name} of the loss '{loss}' must be at least 0 and finite, got {value:g}.")
+            raise SettingError(
+                "The option {name} of the loss '{loss}' must be at least 0 and finite, got {value:g}.",
+                name=name,
+                loss=loss,
+                value=value,
+            )

@@ -200,8 +200,12 @@ def _checked(logits: Tensor | None, train: LabelledImages, config: TrainingConfi
     shape = (len(train), len(train.classes))
     if logits.ndim not in (2, 3) or logits.shape[-2:] != shape:
         raise SettingError(
-            f"The teacher's logits have shape {tuple(logits.shape)}, but {len(train)} training samples of "
-            f"{len(train.classes)} classes need {shape}, or such a table for each of several teachers."
+            "The teacher's logits have shape {shape}, but {n_train} training samples of {n_classes} "
+            "classes need {shape_2}, or such a table for each of several teachers.",
+            shape=tuple(logits.shape),
+            n_train=len(train),
+            n_classes=len(train.classes),
+            shape_2=shape,
         )
     config.check_teachers(len(logits) if logits.ndim == 3 else 1)
     if config.needs_live_teacher:
@@ -209,7 +213,8 @@ def _checked(logits: Tensor | None, train: LabelledImages, config: TrainingConfi
             f"the feature loss '{config.feature_loss}'" if config.feature_loss else f"augmentation '{config.augment}'"
         )
         raise SettingError(
-            f"With {reason} the teacher has to answer in every step: it must be a network, not its logits."
+            "With {reason} the teacher has to answer in every step: it must be a network, not its logits.",
+            reason=reason,
         )
     return logits
 
@@ -227,7 +232,7 @@ def freeze(network: nn.Module, trainable: str, head: str) -> None:
         SettingError: ``trainable`` is none of these.
     """
     if trainable != "all" and trainable != "head" and not trainable.isdecimal():
-        raise SettingError(f"trainable must be all, head or a number of stages, got '{trainable}'.")
+        raise SettingError("trainable must be all, head or a number of stages, got '{trainable}'.", trainable=trainable)
     network.requires_grad_(trainable == "all")
     if trainable == "all":
         return

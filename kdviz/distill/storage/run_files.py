@@ -36,7 +36,9 @@ def read_array(store: Store, name: str) -> Tensor:
     try:
         return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
     except (ValueError, EOFError) as error:
-        raise KdvizError(f"'{name}' in '{store.url}' is damaged; remove it and run the study again.") from error
+        raise KdvizError(
+            "'{name}' in '{url}' is damaged; remove it and run the study again.", name=name, url=store.url
+        ) from error
 
 
 class NamedCheckpoint:
@@ -115,7 +117,7 @@ def read_weights(store: Store, run: TrainingRun, classes: int, epoch: int | None
     name = f"{run.identity}/" + ("weights.safetensors" if epoch is None else snapshot_name(epoch))
     content = store.read(name)
     if content is None:
-        raise KdvizError(f"'{name}' is missing from '{store.url}'; run the study again.")
+        raise KdvizError("'{name}' is missing from '{url}'; run the study again.", name=name, url=store.url)
     network = build_network(run.network, classes=classes, channels=run.spec.channels, size=run.spec.size)
     network.load_state_dict(load_safetensors(content))
     return network.eval().requires_grad_(False)
@@ -138,7 +140,11 @@ def weights_of(network: nn.Module) -> bytes:
 def read_content(store: Store, name: str) -> bytes:
     content = store.read(name)
     if content is None:
-        raise KdvizError(f"'{name}' is missing from '{store.url}'; all machines must see the same folder of results.")
+        raise KdvizError(
+            "'{name}' is missing from '{url}'; all machines must see the same folder of results.",
+            name=name,
+            url=store.url,
+        )
     return content
 
 

@@ -17,10 +17,12 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from kdviz.core.errors import KdvizError, SettingError
+from kdviz.core.errors import KdvizError, Sentence, SettingError
 from kdviz.explanation.captum.requirements import needs_gradients
 from kdviz.explanation.captum.task import AttributionTask
 from kdviz.explanation.methods import methods
+
+_WHOLE = "{method} {}"  # a method, and why it does not fit
 
 
 class Attribution(NamedTuple):
@@ -58,7 +60,7 @@ def attribute(
     """
     method = methods[name]
     if method.compute is None:
-        raise SettingError(f"{method.title} is no method of one picture at a time; use kdviz.explain.")
+        raise SettingError("{title} is no method of one picture at a time; use kdviz.explain.", title=method.title)
     reason = incompatibility(name, model)
     if reason is not None:
         raise SettingError(reason)
@@ -74,13 +76,15 @@ def attribute(
             raise
         except Exception as error:
             first_line = str(error).strip().partition("\n")[0]
-            raise task.refused(f"failed on {task.network}: {first_line or type(error).__name__}") from error
+            raise task.refused(
+                "failed on {network}: {first_line}", network=task.network, first_line=first_line or type(error).__name__
+            ) from error
     if not torch.isfinite(result).all():
-        raise task.refused(f"gave NaN or infinite values on {task.network}.")
+        raise task.refused("gave NaN or infinite values on {network}.", network=task.network)
     return _from_repeats(result) if result.ndim == 3 else _deterministic(result)
 
 
-def incompatibility(name: str, model: nn.Module) -> str | None:
+def incompatibility(name: str, model: nn.Module) -> Sentence | None:
     """Why a method does not fit a model and what to do, in one sentence; None when it fits.
 
     Only the model's layers are examined. What shows only in a forward pass, such as an activation that is called as a
@@ -95,9 +99,9 @@ def incompatibility(name: str, model: nn.Module) -> str | None:
     """
     method = methods[name]
     if method.explains == "logit" and not getattr(model, "differentiable", True):
-        return f"{method.title} {needs_gradients(model)}"
+        return needs_gradients(model).within(_WHOLE, method=method.title)
     reason = method.incompatibility(model) if method.incompatibility else None
-    return f"{method.title} {reason}" if reason else None
+    return reason.within(_WHOLE, method=method.title) if reason else None
 
 
 def _require_gradients(task: AttributionTask) -> None:

@@ -33,8 +33,9 @@ def _attribute(task: AttributionTask) -> Tensor:
     values, delta = DeepLift(model).attribute(task.inputs, task.baseline, task.target, return_convergence_delta=True)
     if delta.abs().item() > _INCOMPLETE * values.abs().sum().item() + _ROUNDING * logit:
         raise task.refused(
-            f"does not add up for {task.network}: it has a layer that Captum has no rule for, for instance an "
-            f"activation that is called as a function; use integrated_gradients."
+            "does not add up for {network}: it has a layer that Captum has no rule for, for instance "
+            "an activation that is called as a function; use integrated_gradients.",
+            network=task.network,
         )
     return values[0].sum(0)
 

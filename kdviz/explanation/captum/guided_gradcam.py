@@ -28,11 +28,17 @@ def _attribute(task: AttributionTask) -> Tensor:
     trace = Trace(model, task.inputs)
     grad_cam_layer = find_grad_cam_layer(task, model)
     if not grad_cam_layer.convolution:
-        raise task.refused(f"needs a convolution near the end, and {task.network} has none there; use layer_gradcam.")
+        raise task.refused(
+            "needs a convolution near the end, and {network} has none there; use layer_gradcam.", network=task.network
+        )
     module = model.get_submodule(grad_cam_layer.name)
     if trace.functions:
         names = ", ".join(sorted(trace.functions))
-        raise task.refused(f"needs activations as modules and {task.network} calls {names}; use layer_gradcam.")
+        raise task.refused(
+            "needs activations as modules and {network} calls {names}; use layer_gradcam.",
+            network=task.network,
+            names=names,
+        )
     isolate(task, model, trace)
     values = GuidedGradCam(model, module).attribute(task.inputs, task.target, interpolate_mode="bilinear")
     return values[0].sum(0)

@@ -61,7 +61,8 @@ def isolate(task: AttributionTask, model: nn.Module, trace: Trace) -> None:
         unchanged = torch.allclose(model(task.inputs), task.model(task.inputs), rtol=1e-3, atol=1e-6)
     if not unchanged:
         raise task.refused(
-            f"cannot follow {task.network}, where a layer overwrites what another one reads; set its inplace to False."
+            "cannot follow {network}, where a layer overwrites what another one reads; set its inplace to False.",
+            network=task.network,
         )
 
 

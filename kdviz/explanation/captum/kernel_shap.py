@@ -49,10 +49,19 @@ def _cells(task: AttributionTask) -> Tensor:
 
     grid, (height, width) = task.settings["grid"], task.size
     if grid > min(height, width):
-        raise task.refused(f"with grid {grid} does not fit a picture of {height} × {width} pixels; use fewer cells.")
+        raise task.refused(
+            "with grid {grid} does not fit a picture of {height} × {width} pixels; use fewer cells.",
+            grid=grid,
+            height=height,
+            width=width,
+        )
     minimum = 2 * REPEATS * grid**2  # each repeat's regression has grid² unknowns
     if task.settings["n_samples"] < minimum:
-        raise task.refused(f"with grid {grid} needs n_samples of at least {minimum}; use more samples or fewer cells.")
+        raise task.refused(
+            "with grid {grid} needs n_samples of at least {minimum}; use more samples or fewer cells.",
+            grid=grid,
+            minimum=minimum,
+        )
     device = task.inputs.device
     rows = torch.arange(height, device=device) * grid // height
     columns = torch.arange(width, device=device) * grid // width

@@ -42,13 +42,18 @@ def find_grad_cam_layer(task: AttributionTask, model: nn.Module) -> Layer:
     layer = find_layer(model, task.inputs, task.target)
     if layer is None:
         raise task.refused(
-            f"needs a layer whose numbers have places in the picture and reach the class's score, and {task.network} "
-            "has none; use rise or occlusion."
+            "needs a layer whose numbers have places in the picture and reach the class's score, and "
+            "{network} has none; use rise or occlusion.",
+            network=task.network,
         )
     if not layer.late:
         raise task.refused(
-            f"needs a layer with places near the end of the network; the last of {task.network}, '{layer.name}', comes "
-            f"after {layer.position:.0%} of its layers and says little about the answer; use rise or occlusion."
+            "needs a layer with places near the end of the network; the last of {network}, '{name}', "
+            "comes after {position:.0%} of its layers and says little about the answer; use rise or "
+            "occlusion.",
+            network=task.network,
+            name=layer.name,
+            position=layer.position,
         )
     return layer
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdviz.core.errors import Sentence
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -24,41 +26,58 @@ def activations_with_rules() -> tuple[type[nn.Module], ...]:
     return tuple(getattr(nn, name) for name in _RULES)
 
 
-def needs_gradients(model: nn.Module) -> str:
+def needs_gradients(model: nn.Module) -> Sentence:
     """The reason against a model that gives no gradients."""
-    return f"needs gradients and '{model_name(model)}' gives none; use rise, occlusion or kernel_shap."
+    return Sentence(
+        "needs gradients and '{model_name}' gives none; use rise, occlusion or kernel_shap.",
+        model_name=model_name(model),
+    )
 
 
-def needs_positions(model: nn.Module) -> str | None:
+def needs_positions(model: nn.Module) -> Sentence | None:
     """Require a convolution, or tokens, which have positions too: where there are tokens there are norms of them."""
     from torch import nn
 
     return None if any(isinstance(module, nn.LayerNorm) for module in model.modules()) else needs_convolution(model)
 
 
-def needs_convolution(model: nn.Module) -> str | None:
+def needs_convolution(model: nn.Module) -> Sentence | None:
     """Require at least one convolution."""
     from torch import nn
 
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
         return None
-    return f"needs a convolution and '{model_name(model)}' has none; use rise or occlusion."
+    return Sentence(
+        "needs a convolution and '{model_name}' has none; use rise or occlusion.", model_name=model_name(model)
+    )
 
 
-def needs_rules(model: nn.Module) -> str | None:
+def needs_rules(model: nn.Module) -> Sentence | None:
     """Require that Captum has a DeepLIFT rule for every activation."""
     others = _activations(model, allowed=activations_with_rules())
     if not others:
         return None
-    return f"has no rule for {others}, which '{model_name(model)}' uses; use integrated_gradients."
+    return Sentence(
+        "has no rule for {others}, which '{model_name}' uses; use integrated_gradients.",
+        others=others,
+        model_name=model_name(model),
+    )
 
 
-def needs_relu(model: nn.Module) -> str | None:
+def needs_relu(model: nn.Module) -> Sentence | None:
     """Require a convolution, and no activation but ReLU."""
     from torch import nn
 
     others = _activations(model, allowed=(nn.ReLU,)) if _activations(model) else "no nn.ReLU"
-    reason = f"is defined for ReLU and '{model_name(model)}' has {others}; use layer_gradcam." if others else None
+    reason = (
+        Sentence(
+            "is defined for ReLU and '{model_name}' has {others}; use layer_gradcam.",
+            model_name=model_name(model),
+            others=others,
+        )
+        if others
+        else None
+    )
     return needs_convolution(model) or reason
 
 

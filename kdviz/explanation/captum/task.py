@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kdviz.core.errors import SettingError
+from kdviz.core.errors import Sentence, SettingError
 from kdviz.explanation.captum.requirements import model_name
 
 if TYPE_CHECKING:
@@ -40,9 +40,15 @@ class AttributionTask:
         """(N, C, H, W) to float32 (N, classes)."""
         return self.model(images).float().softmax(1)
 
-    def refused(self, reason: str) -> SettingError:
-        """The error for a method that does not fit; ``reason`` continues a sentence that begins with its title."""
-        return SettingError(f"{self.title} {reason}")
+    def refused(self, reason: str, /, **values: Any) -> SettingError:
+        """The error for a method that does not fit.
+
+        Args:
+            reason: The rest of a sentence that begins with the method's title, with places.
+            values: What fills the places.
+        """
+        rest = reason if isinstance(reason, Sentence) else Sentence(reason, **values)
+        return SettingError(rest.within("{method} {}", method=self.title))
 
     @property
     def network(self) -> str:

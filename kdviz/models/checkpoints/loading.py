@@ -62,7 +62,11 @@ def load_pretrained(network: nn.Module, state: Mapping[str, Tensor], *, head: st
     network_state, state = network.state_dict(), _with_network_names(network, state)
     head_names = tuple(name for name in network_state if _is_part(name, heads))
     if not head_names:
-        raise SettingError(f"The network has no part '{', '.join(heads)}'; its parts are {_parts(network_state)}.")
+        raise SettingError(
+            "The network has no part '{heads}'; its parts are {parts}.",
+            heads=", ".join(heads),
+            parts=_parts(network_state),
+        )
     body = [name for name in network_state if name not in head_names]
     missing = tuple(name for name in body if name not in state and not name.endswith(_COUNTER))
     mismatched = tuple(name for name in body if name in state and not _is_alike(network_state[name], state[name]))
@@ -70,8 +74,10 @@ def load_pretrained(network: nn.Module, state: Mapping[str, Tensor], *, head: st
     expected, available = (sum(not name.endswith(_COUNTER) for name in names) for names in (body, matching))
     if available < expected / 2:
         raise ModelError(
-            f"Only {available} of the network's {expected} tensors are in the checkpoint with the same name and shape; "
-            "it is another network's: check the name of the network."
+            "Only {available} of the network's {expected} tensors are in the checkpoint with the same "
+            "name and shape; it is another network's: check the name of the network.",
+            available=available,
+            expected=expected,
         )
     network.load_state_dict(matching, strict=False)
     unused = tuple(name for name in state if name not in network_state and not _is_part(name, heads))
@@ -102,8 +108,9 @@ def load_trained(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     ]
     if problems:
         raise ModelError(
-            f"The checkpoint does not fit the network: of its tensors {', '.join(problems)}; check the network's name "
-            "and input size."
+            "The checkpoint does not fit the network: of its tensors {problems}; check the network's "
+            "name and input size.",
+            problems=", ".join(problems),
         )
     network.load_state_dict(dict(state), strict=False)
 
@@ -120,9 +127,10 @@ def _require_classes(network: nn.Module, state: Mapping[str, Tensor], mismatched
     if len(pairs) == len(list(mismatched)) and len(counts) == 1:
         ((network_shape, checkpoint_shape),) = counts
         raise ModelError(
-            f"The checkpoint is of a classifier of {checkpoint_shape[0]} classes, and here there are "
-            f"{network_shape[0]}; "
-            "use it as pretrained weights, or train one of these classes."
+            "The checkpoint is of a classifier of {checkpoint_shape} classes, and here there are "
+            "{network_shape}; use it as pretrained weights, or train one of these classes.",
+            checkpoint_shape=checkpoint_shape[0],
+            network_shape=network_shape[0],
         )
 
 
@@ -142,7 +150,9 @@ def classifier_head(network: nn.Module) -> tuple[str, ...]:
         name for name, module in network.named_modules() if next(module.parameters(recurse=False), None) is not None
     ]
     if not layers:
-        raise SettingError(f"The network {type(network).__name__} has no weights, so that none can be loaded.")
+        raise SettingError(
+            "The network {name} has no weights, so that none can be loaded.", name=type(network).__name__
+        )
     return (layers[-1],)
 
 

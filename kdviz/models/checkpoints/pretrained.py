@@ -44,7 +44,7 @@ def pretrained_input(name: str) -> PretrainedInput:
         settings = _timm_settings(model)
         height, width = settings.input_size[1:]
         return PretrainedInput((height, width), tuple(settings.mean), tuple(settings.std))
-    raise SettingError(f"The network '{name}' has no pretrained weights, and so no input that they want.")
+    raise SettingError("The network '{name}' has no pretrained weights, and so no input that they want.", name=name)
 
 
 def download_pretrained(name: str) -> dict[str, Tensor]:
@@ -58,8 +58,9 @@ def download_pretrained(name: str) -> dict[str, Tensor]:
     library, _, model = name.removesuffix(RENORMALISED).partition("/")
     if library not in ("torchvision", "timm") or not model:
         raise SettingError(
-            f"There are no weights of '{name}' to download; give a file with --teacher-pretrained / "
-            "--student-pretrained."
+            "There are no weights of '{name}' to download; give a file with --teacher-pretrained / "
+            "--student-pretrained.",
+            name=name,
         )
     weights = _torchvision_weights(model) if library == "torchvision" else _timm_settings(model)
     try:
@@ -68,8 +69,9 @@ def download_pretrained(name: str) -> dict[str, Tensor]:
         return import_timm(name).create_model(model, pretrained=True).state_dict()
     except Exception as error:  # the libraries below raise many kinds, for a missing connection or file
         raise ModelError(
-            f"The pretrained weights of '{name}' cannot be downloaded; check the network, or give a file with "
-            "--teacher-pretrained / --student-pretrained."
+            "The pretrained weights of '{name}' cannot be downloaded; check the network, or give a "
+            "file with --teacher-pretrained / --student-pretrained.",
+            name=name,
         ) from error
 
 
@@ -88,5 +90,7 @@ def _timm_settings(model: str) -> Any:
         raise UnknownNameError("timm network", model, timm.list_models())
     settings = timm.get_pretrained_cfg(model)
     if settings is None or not settings.has_weights:
-        raise SettingError(f"timm has no pretrained weights of '{model}'; give a file, or choose another network.")
+        raise SettingError(
+            "timm has no pretrained weights of '{model}'; give a file, or choose another network.", model=model
+        )
     return settings

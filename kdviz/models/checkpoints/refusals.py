@@ -19,177 +19,268 @@ class NeedsCodeError(ModelError):
 
 
 FOREIGN: dict[str, Callable[[Path], ModelError]] = {
-    "empty": lambda path: ModelError(f"'{path}' is empty; please get it again."),
+    "empty": lambda path: ModelError("'{path}' is empty; please get it again.", path=path),
     "lfs": lambda path: ModelError(
-        f"'{path}' is only a pointer of Git LFS to the file that is meant; get the file itself with: git lfs pull."
+        "'{path}' is only a pointer of Git LFS to the file that is meant; get the file itself with: git lfs pull.",
+        path=path,
     ),
     "html": lambda path: ModelError(
-        f"'{path}' is a web page, as a download gives where the link leads to a page; get the file behind its "
-        "download button."
+        "'{path}' is a web page, as a download gives where the link leads to a page; "
+        "get the file behind its download button.",
+        path=path,
     ),
-    "text": lambda path: ModelError(f"'{path}' is a text file and holds no weights; {_SAVE}."),
-    "picture": lambda path: ModelError(f"'{path}' is a picture and not a model; give the file with the weights."),
+    "text": lambda path: ModelError(
+        "'{path}' is a text file and holds no weights; save it as "
+        "torch.save(model.state_dict(), 'weights.pt'), or as safetensors.",
+        path=path,
+    ),
+    "picture": lambda path: ModelError(
+        "'{path}' is a picture and not a model; give the file with the weights.", path=path
+    ),
     "archive": lambda path: ModelError(
-        f"'{path}' is a packed archive; unpack it and give the file or folder with the weights that is inside."
+        "'{path}' is a packed archive; unpack it and give the file or folder with the weights that is inside.",
+        path=path,
     ),
     "hdf5": lambda path: ModelError(
-        f"'{path}' is an HDF5 file, as Keras writes its models and weights; convert the model to ONNX with tf2onnx, "
-        "and give that."
+        "'{path}' is an HDF5 file, as Keras writes its models and weights; convert the "
+        "model to ONNX with tf2onnx, and give that.",
+        path=path,
     ),
     "keras": lambda path: ModelError(
-        f"'{path}' is a model of Keras; convert it to ONNX with tf2onnx, or model.export(..., format='onnx'), and give "
-        "that."
+        "'{path}' is a model of Keras; convert it to ONNX with tf2onnx, or "
+        "model.export(..., format='onnx'), and give that.",
+        path=path,
     ),
     "tensorflow": lambda path: ModelError(
-        f"'{path}' is a model or checkpoint of TensorFlow; convert it to ONNX with: python -m tf2onnx.convert, and "
-        "give that."
+        "'{path}' is a model or checkpoint of TensorFlow; convert it to ONNX "
+        "with: python -m tf2onnx.convert, and give that.",
+        path=path,
     ),
     "tflite": lambda path: ModelError(
-        f"'{path}' is a TensorFlow Lite model; convert it to ONNX with: python -m tf2onnx.convert --tflite FILE, and "
-        "give that."
+        "'{path}' is a TensorFlow Lite model; convert it to ONNX with: python -m "
+        "tf2onnx.convert --tflite FILE, and give that.",
+        path=path,
     ),
     "flax": lambda path: ModelError(
-        f"'{path}' is a checkpoint of JAX (Flax, Orbax); transformers' from_pretrained(..., from_flax=True) in its "
-        "versions before 5 turns such weights into torch's, or export the model to ONNX, and give that."
+        "'{path}' is a checkpoint of JAX (Flax, Orbax); transformers' "
+        "from_pretrained(..., from_flax=True) in its versions before 5 turns such "
+        "weights into torch's, or export the model to ONNX, and give that.",
+        path=path,
     ),
     "numpy": lambda path: ModelError(
-        f"'{path}' holds arrays of NumPy and is not a checkpoint of torch; load them into the network where they were "
-        f"made and {_SAVE}."
+        "'{path}' holds arrays of NumPy and is not a checkpoint of torch; load them "
+        "into the network where they were made and save it as "
+        "torch.save(model.state_dict(), 'weights.pt'), or as safetensors.",
+        path=path,
     ),
     "coreml": lambda path: ModelError(
-        f"'{path}' is a Core ML model, which runs on Apple's devices only; give the model that it was made of, or an "
-        "ONNX export of that."
+        "'{path}' is a Core ML model, which runs on Apple's devices only; give the "
+        "model that it was made of, or an ONNX export of that.",
+        path=path,
     ),
     "gguf": lambda path: ModelError(
-        f"'{path}' is a GGUF or GGML file, the quantised form of llama.cpp; give the model that it was made of."
+        "'{path}' is a GGUF or GGML file, the quantised form of llama.cpp; give the model that it was made of.",
+        path=path,
     ),
     "ort": lambda path: ModelError(
-        f"'{path}' is in onnxruntime's own format, which nobody checks; give the ONNX file that it was made of."
+        "'{path}' is in onnxruntime's own format, which nobody checks; give the ONNX file that it was made of.",
+        path=path,
     ),
     "tensorrt": lambda path: ModelError(
-        f"'{path}' is an engine of TensorRT, which runs only on the kind of GPU that it was built on; give the ONNX "
-        "file that it was made of."
+        "'{path}' is an engine of TensorRT, which runs only on the kind of GPU that "
+        "it was built on; give the ONNX file that it was made of.",
+        path=path,
     ),
     "openvino": lambda path: ModelError(
-        f"'{path}' is a model of OpenVINO; give the ONNX file or the checkpoint that it was made of."
+        "'{path}' is a model of OpenVINO; give the ONNX file or the checkpoint that it was made of.", path=path
     ),
     "mxnet": lambda path: ModelError(
-        f"'{path}' holds weights of MXNet; export the model to ONNX with mx.onnx.export_model, and give that."
+        "'{path}' holds weights of MXNet; export the model to ONNX with mx.onnx.export_model, and give that.", path=path
     ),
     "paddle": lambda path: ModelError(
-        f"'{path}' is a model of PaddlePaddle; convert it to ONNX with paddle2onnx, and give that."
+        "'{path}' is a model of PaddlePaddle; convert it to ONNX with paddle2onnx, and give that.", path=path
     ),
-    "caffe": lambda path: ModelError(f"'{path}' is a model of Caffe; convert it to ONNX, and give that."),
+    "caffe": lambda path: ModelError("'{path}' is a model of Caffe; convert it to ONNX, and give that.", path=path),
     "exported": lambda path: ModelError(
-        f"'{path}' is a program of torch.export (.pt2), and its network cannot be read back from it; save the weights "
-        "of the model that it was made of with torch.save(model.state_dict(), 'weights.pt'), or export that to ONNX."
+        "'{path}' is a program of torch.export (.pt2), and its network cannot be "
+        "read back from it; save the weights of the model that it was made of with "
+        "torch.save(model.state_dict(), 'weights.pt'), or export that to ONNX.",
+        path=path,
     ),
     "torchscript": lambda path: NeedsCodeError(
-        f"'{path}' is a TorchScript archive, which holds code; load it where you trust it and {_SAVE}, or use {_TRUST}."
+        "'{path}' is a TorchScript archive, which holds code; load it where you "
+        "trust it and save it as torch.save(model.state_dict(), 'weights.pt'), "
+        "or as safetensors, or use kdviz import --trust, which lets the file run "
+        "any code as you.",
+        path=path,
     ),
     "old_torch": lambda path: NeedsCodeError(
-        f"'{path}' is in the format of torch before 0.1.10, which can only be read by running what is in it; load it "
-        f"where you trust it and {_SAVE}."
+        "'{path}' is in the format of torch before 0.1.10, which can only be read "
+        "by running what is in it; load it where you trust it and save it as "
+        "torch.save(model.state_dict(), 'weights.pt'), or as safetensors.",
+        path=path,
     ),
     "pickle": lambda path: NeedsCodeError(
-        f"'{path}' is a Python pickle that torch.save did not write, and kdviz runs no code from files; load it where "
-        f"you trust it and {_SAVE}."
+        "'{path}' is a Python pickle that torch.save did not write, and kdviz runs no "
+        "code from files; load it where you trust it and save it as "
+        "torch.save(model.state_dict(), 'weights.pt'), or as safetensors.",
+        path=path,
     ),
     "protocol": lambda path: NeedsCodeError(
-        f"'{path}' was saved with another pickle protocol than torch's own, which cannot be read without running code; "
-        f"{_SAVE}."
+        "'{path}' was saved with another pickle protocol than torch's own, which "
+        "cannot be read without running code; save it as "
+        "torch.save(model.state_dict(), 'weights.pt'), or as safetensors.",
+        path=path,
     ),
     "distributed": lambda path: ModelError(
-        f"'{path}' is a checkpoint in pieces of torch.distributed; make it one file with: python -m "
-        "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt."
+        "'{path}' is a checkpoint in pieces of torch.distributed; make it one "
+        "file with: python -m torch.distributed.checkpoint.format_utils "
+        "dcp_to_torch FOLDER weights.pt.",
+        path=path,
     ),
     "deepspeed": lambda path: ModelError(
-        f"'{path}' is a checkpoint in pieces of DeepSpeed; make it one file with the zero_to_fp32.py that lies in it."
+        "'{path}' is a checkpoint in pieces of DeepSpeed; make it one file with the zero_to_fp32.py that lies in it.",
+        path=path,
     ),
     "experiment": lambda path: ModelError(
-        f"'{path}' is an experiment of kdviz and no single model; open it as it is, or give one of the weights "
-        "files in it."
+        "'{path}' is an experiment of kdviz and no single model; open it as it "
+        "is, or give one of the weights files in it.",
+        path=path,
     ),
     "lora": lambda path: ModelError(
-        f"'{path}' holds LoRA adapters, which are not a model without the one they were trained on; merge them with "
-        "model.merge_and_unload(), and save the model that this gives."
+        "'{path}' holds LoRA adapters, which are not a model without the one they were "
+        "trained on; merge them with model.merge_and_unload(), and save the model that "
+        "this gives.",
+        path=path,
     ),
     "optimiser": lambda path: ModelError(
-        f"'{path}' holds the state of an optimiser and no model; give the file with the weights that was saved beside "
-        "it."
+        "'{path}' holds the state of an optimiser and no model; give the file with "
+        "the weights that was saved beside it.",
+        path=path,
     ),
-    "no_weights": lambda path: ModelError(f"'{path}' holds no tensors by name; {_SAVE}."),
+    "no_weights": lambda path: ModelError(
+        "'{path}' holds no tensors by name; save it as "
+        "torch.save(model.state_dict(), 'weights.pt'), or as safetensors.",
+        path=path,
+    ),
     "onnx": lambda path: ModelError(
-        f"'{path}' is an ONNX model, whose weights cannot be read into a network; give the checkpoint that it was "
-        "made of."
+        "'{path}' is an ONNX model, whose weights cannot be read into a network; give "
+        "the checkpoint that it was made of.",
+        path=path,
     ),
-    "zip": lambda path: ModelError(f"'{path}' is not a checkpoint of torch; {_SAVE}."),
-    "cut": lambda path: ModelError(f"'{path}' is damaged or cut off; please get it again."),
-    "torch": lambda path: ModelError(f"'{path}' is damaged, or is not a checkpoint of torch; {_SAVE}."),
-    "safetensors": lambda path: ModelError(f"'{path}' is damaged, or is not a safetensors file; please get it again."),
+    "zip": lambda path: ModelError(
+        "'{path}' is not a checkpoint of torch; save it as "
+        "torch.save(model.state_dict(), 'weights.pt'), or as safetensors.",
+        path=path,
+    ),
+    "cut": lambda path: ModelError("'{path}' is damaged or cut off; please get it again.", path=path),
+    "torch": lambda path: ModelError(
+        "'{path}' is damaged, or is not a checkpoint of torch; save it as "
+        "torch.save(model.state_dict(), 'weights.pt'), or as safetensors.",
+        path=path,
+    ),
+    "safetensors": lambda path: ModelError(
+        "'{path}' is damaged, or is not a safetensors file; please get it again.", path=path
+    ),
     "index": lambda path: ModelError(
-        f"'{path}' is damaged, or is not the index of a checkpoint in several files; please get it again."
+        "'{path}' is damaged, or is not the index of a checkpoint in several files; please get it again.", path=path
     ),
-    "config": lambda path: ModelError(f"'{path}' is damaged, or is not a JSON file of settings; please get it again."),
+    "config": lambda path: ModelError(
+        "'{path}' is damaged, or is not a JSON file of settings; please get it again.", path=path
+    ),
 }
 """Kind of file -> function that makes the error for it."""
 
 
 def unreadable(path: Path, error: Exception) -> ModelError:
-    return ModelError(f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}.")
+    return ModelError("Cannot read '{path}': {value}.", path=path, value=getattr(error, "strerror", None) or error)
 
 
 def unpacks_too_far(path: Path, size: float, unpacked: float) -> ModelError:
     """The error for an archive of ``size`` bytes that would unpack to ``unpacked`` bytes."""
     return ModelError(
-        f"'{path}' ({size / 2**20:.1f} MB) would unpack to {unpacked / 2**20:.0f} MB, which no checkpoint of torch "
-        f"does; if you trust it, load it and {_SAVE}."
+        "'{path}' ({size:.1f} MB) would unpack to {unpacked:.0f} MB, which no checkpoint of torch "
+        "does; if you trust it, load it and save it as torch.save(model.state_dict(), 'weights.pt'), "
+        "or as safetensors.",
+        path=path,
+        size=size / 2**20,
+        unpacked=unpacked / 2**20,
     )
 
 
 def unknown_object(path: Path, kind: str) -> ModelError:
     return NeedsCodeError(
-        f"'{path}' holds a Python object ({kind}) and not only tensors, and kdviz runs no code from files; where it "
-        f"was made, {_SAVE}, or use {_TRUST}."
+        "'{path}' holds a Python object ({kind}) and not only tensors, and kdviz runs no code from "
+        "files; where it was made, save it as torch.save(model.state_dict(), 'weights.pt'), or as "
+        "safetensors, or use kdviz import --trust, which lets the file run any code as you.",
+        path=path,
+        kind=kind,
     )
 
 
 def whole_model(path: Path, kind: str) -> ModelError:
     return NeedsCodeError(
-        f"'{path}' holds a whole model (of class {kind}), which only its code can load, and kdviz runs no code from "
-        f"files; where it was made, {_SAVE}, or use {_TRUST}."
+        "'{path}' holds a whole model (of class {kind}), which only its code can load, and kdviz runs "
+        "no code from files; where it was made, save it as torch.save(model.state_dict(), "
+        "'weights.pt'), or as safetensors, or use kdviz import --trust, which lets the file run any "
+        "code as you.",
+        path=path,
+        kind=kind,
     )
 
 
 def odd_entry(path: Path, name: object, kind: str) -> ModelError:
-    return ModelError(f"'{path}' holds {name!r:.100} ({kind}), which is not an ordinary tensor; {_SAVE}.")
+    return ModelError(
+        "'{path}' holds {name!r:.100} ({kind}), which is not an ordinary tensor; save it as "
+        "torch.save(model.state_dict(), 'weights.pt'), or as safetensors.",
+        path=path,
+        name=name,
+        kind=kind,
+    )
 
 
 def quantised(path: Path, name: str) -> ModelError:
     return ModelError(
-        f"'{path}' holds quantised weights (first '{name:.100}'), from which the network cannot be told; give the "
-        "quantised model as ONNX, or the checkpoint from before it was quantised."
+        "'{path}' holds quantised weights (first '{name:.100}'), from which the network cannot be "
+        "told; give the quantised model as ONNX, or the checkpoint from before it was quantised.",
+        path=path,
+        name=name,
     )
 
 
 def no_such_key(path: Path, key: str, keys: Iterable[str]) -> ModelError:
-    return ModelError(f"'{path}' holds no weights under '{key}'; it has {_listed(keys)}.")
+    return ModelError(
+        "'{path}' holds no weights under '{key}'; it has {listed}.", path=path, key=key, listed=_listed(keys)
+    )
 
 
 def module_failed(path: Path, error: Exception) -> ModelError:
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return ModelError(f"'{path}' cannot be loaded even with --trust: {reason:.200}; {_SAVE}.")
+    return ModelError(
+        "'{path}' cannot be loaded even with --trust: {reason:.200}; save it as "
+        "torch.save(model.state_dict(), 'weights.pt'), or as safetensors.",
+        path=path,
+        reason=reason,
+    )
 
 
 def module_missing(path: Path, module: str) -> ModelError:
     return ModelError(
-        f"'{path}' holds a whole model whose code, the Python module '{module}', cannot be imported here; run kdviz in "
-        f"the folder of that code, or {_SAVE}."
+        "'{path}' holds a whole model whose code, the Python module '{module}', cannot be imported "
+        "here; run kdviz in the folder of that code, or save it as torch.save(model.state_dict(), "
+        "'weights.pt'), or as safetensors.",
+        path=path,
+        module=module,
     )
 
 
 def no_module(path: Path, kind: str) -> ModelError:
-    return ModelError(f"'{path}' holds a Python object ({kind}) and neither a model nor weights; {_SAVE}.")
+    return ModelError(
+        "'{path}' holds a Python object ({kind}) and neither a model nor weights; save it as "
+        "torch.save(model.state_dict(), 'weights.pt'), or as safetensors.",
+        path=path,
+        kind=kind,
+    )
 
 
 # folders --------------------------------------------------------------------------------------------------------------
@@ -197,34 +288,48 @@ def no_module(path: Path, kind: str) -> ModelError:
 
 def empty_folder(path: Path) -> ModelError:
     return ModelError(
-        f"The folder '{path}' holds no model: neither model.safetensors, pytorch_model.bin nor another checkpoint; "
-        "give the file itself."
+        "The folder '{path}' holds no model: neither model.safetensors, pytorch_model.bin nor another "
+        "checkpoint; give the file itself.",
+        path=path,
     )
 
 
 def several_files(path: Path, names: Iterable[str]) -> ModelError:
-    return ModelError(f"The folder '{path}' holds several checkpoints; give one of them: {_listed(names)}.")
+    return ModelError(
+        "The folder '{path}' holds several checkpoints; give one of them: {listed}.", path=path, listed=_listed(names)
+    )
 
 
 def outside_folder(path: Path, name: object) -> ModelError:
     return ModelError(
-        f"'{path}' names {name!r:.100} as one of its files, which is not the name of a file beside it; a checkpoint in "
-        "several files is one folder."
+        "'{path}' names {name!r:.100} as one of its files, which is not the name of a file beside it; "
+        "a checkpoint in several files is one folder.",
+        path=path,
+        name=name,
     )
 
 
 def missing_shard(path: Path, name: str) -> ModelError:
-    return ModelError(f"'{path}' needs the file '{name}' beside it, which is missing; please get it, too.")
+    return ModelError(
+        "'{path}' needs the file '{name}' beside it, which is missing; please get it, too.", path=path, name=name
+    )
 
 
 def missing_tensor(path: Path, name: str, shard: str) -> ModelError:
-    return ModelError(f"'{path}' says that '{name:.100}' is in '{shard}', which is not so; please get both again.")
+    return ModelError(
+        "'{path}' says that '{name:.100}' is in '{shard}', which is not so; please get both again.",
+        path=path,
+        name=name,
+        shard=shard,
+    )
 
 
 def not_a_classifier(path: Path, kind: str) -> ModelError:
     return ModelError(
-        f"'{path}' holds a {kind:.100}, which is no image classifier; give a model with a classification head, such as "
-        "...ForImageClassification."
+        "'{path}' holds a {kind:.100}, which is no image classifier; give a model with a "
+        "classification head, such as ...ForImageClassification.",
+        path=path,
+        kind=kind,
     )
 
 
@@ -233,26 +338,36 @@ def not_a_classifier(path: Path, kind: str) -> ModelError:
 
 def channels_last(path: Path, shape: str) -> ModelError:
     return ModelError(
-        f"The ONNX model '{path}' takes {shape}, with the channels last; convert it with its channels first, (N, C, H, "
-        "W), as tf2onnx does with --inputs-as-nchw."
+        "The ONNX model '{path}' takes {shape}, with the channels last; convert it with its channels "
+        "first, (N, C, H, W), as tf2onnx does with --inputs-as-nchw.",
+        path=path,
+        shape=shape,
     )
 
 
 def wrong_channels(path: Path, shape: str) -> ModelError:
-    return ModelError(f"The ONNX model '{path}' takes {shape}; only pictures with 1 or 3 channels can be given to it.")
+    return ModelError(
+        "The ONNX model '{path}' takes {shape}; only pictures with 1 or 3 channels can be given to it.",
+        path=path,
+        shape=shape,
+    )
 
 
 def wrong_scores(path: Path, shape: str) -> ModelError:
     return ModelError(
-        f"The ONNX model '{path}' gives {shape} first, and not one row of scores a picture, (N, classes); export it "
-        "with its scores as its first output."
+        "The ONNX model '{path}' gives {shape} first, and not one row of scores a picture, (N, "
+        "classes); export it with its scores as its first output.",
+        path=path,
+        shape=shape,
     )
 
 
 def new_opset(path: Path, opset: int) -> ModelError:
     return ModelError(
-        f"The ONNX model '{path}' is of opset {opset}, which the installed onnxruntime does not know; export it with "
-        "opset_version=17, or install a newer onnxruntime."
+        "The ONNX model '{path}' is of opset {opset}, which the installed onnxruntime does not know; "
+        "export it with opset_version=17, or install a newer onnxruntime.",
+        path=path,
+        opset=opset,
     )
 
 

@@ -36,11 +36,19 @@ def no_fit(
     if network is not None and nearest is not None:
         return _not_this(nearest, network, find_fitting())
     if nearest is None or not nearest.matched:
-        return ModelError(f"No network of torchvision, timm or kdviz has such tensors; {_OWN_CODE}.")
+        return ModelError(
+            "No network of torchvision, timm or kdviz has such tensors; give its code "
+            "(code=FILE.py:NAME, with --trust), or export it as ONNX."
+        )
     tensor, expected, actual = _difference(nearest)
     return ModelError(
-        f"No network of torchvision, timm or kdviz has these tensors; the nearest is {nearest.entry.network}, where "
-        f"'{tensor}' is {expected}, in the file {actual}; {_OWN_CODE}."
+        "No network of torchvision, timm or kdviz has these tensors; the nearest is {network}, where "
+        "'{tensor}' is {expected}, in the file {actual}; give its code (code=FILE.py:NAME, with "
+        "--trust), or export it as ONNX.",
+        network=nearest.entry.network,
+        tensor=tensor,
+        expected=expected,
+        actual=actual,
     )
 
 
@@ -48,12 +56,22 @@ def _not_this(nearest: Misfit, network: str, fitting: str | None) -> ModelError:
     tensor, expected, actual = _difference(nearest)
     if fitting is None:
         return ModelError(
-            f"The weights are not those of {network}, where '{tensor}' is {expected}, in the file {actual}; check the "
-            f"name, or {_OWN_CODE}."
+            "The weights are not those of {network}, where '{tensor}' is {expected}, in the file "
+            "{actual}; check the name, or give its code (code=FILE.py:NAME, with --trust), or export "
+            "it as ONNX.",
+            network=network,
+            tensor=tensor,
+            expected=expected,
+            actual=actual,
         )
     return ModelError(
-        f"The weights are not those of {network}, where '{tensor}' is {expected}, in the file {actual}; they fit "
-        f"{fitting}: name that instead."
+        "The weights are not those of {network}, where '{tensor}' is {expected}, in the file "
+        "{actual}; they fit {fitting}: name that instead.",
+        network=network,
+        tensor=tensor,
+        expected=expected,
+        actual=actual,
+        fitting=fitting,
     )
 
 
@@ -65,12 +83,18 @@ def _difference(misfit: Misfit) -> tuple[str, str, str]:
 def _with_more(fit: Fit) -> ModelError:
     if fit.unexplained_inside:
         return ModelError(
-            f"The weights are those of {fit.entry.network} with more layers ({_listed(fit.unexplained_inside)}), whose "
-            f"computing is not known; {_OWN_CODE}."
+            "The weights are those of {network} with more layers ({listed}), whose computing is not "
+            "known; give its code (code=FILE.py:NAME, with --trust), or export it as ONNX.",
+            network=fit.entry.network,
+            listed=_listed(fit.unexplained_inside),
         )
     return ModelError(
-        f"The weights are those of {fit.entry.network} with more layers ({_listed(fit.unexplained)}), whose computing "
-        f"is not known; {_OWN_CODE}, or leave these out with 'prefix={fit.prefix}'."
+        "The weights are those of {network} with more layers ({listed}), whose computing is not "
+        "known; give its code (code=FILE.py:NAME, with --trust), or export it as ONNX, or leave these "
+        "out with 'prefix={prefix}'.",
+        network=fit.entry.network,
+        listed=_listed(fit.unexplained),
+        prefix=fit.prefix,
     )
 
 
@@ -82,9 +106,12 @@ def part_of_more(fit: Fit, around: Sequence[str]) -> ModelError:
         around: Names of the file's other tensors.
     """
     return ModelError(
-        f"The weights below '{fit.prefix}' are those of {fit.entry.network}, but others are around it "
-        f"({_listed(around)}), whose computing is not known; leave these out with 'prefix={fit.prefix}', or "
-        f"{_OWN_CODE}."
+        "The weights below '{prefix}' are those of {network}, but others are around it ({listed}), "
+        "whose computing is not known; leave these out with 'prefix={prefix}', or give its code "
+        "(code=FILE.py:NAME, with --trust), or export it as ONNX.",
+        prefix=fit.prefix,
+        network=fit.entry.network,
+        listed=_listed(around),
     )
 
 
@@ -93,12 +120,18 @@ def _headless(misfit: Misfit) -> ModelError:
     network, head = misfit.entry.network, _listed(misfit.head)
     if not own_head:
         return ModelError(
-            f"The weights are those of {network} without its classifier ({head}), so that there are no classes; give "
-            "the weights of a whole classifier."
+            "The weights are those of {network} without its classifier ({head}), so that there are no "
+            "classes; give the weights of a whole classifier.",
+            network=network,
+            head=head,
         )
     return ModelError(
-        f"The weights are those of {network} with a head of their own ({_listed(own_head)} instead of {head}), whose "
-        f"computing is not known; {_OWN_CODE}."
+        "The weights are those of {network} with a head of their own ({listed} instead of {head}), "
+        "whose computing is not known; give its code (code=FILE.py:NAME, with --trust), or export it "
+        "as ONNX.",
+        network=network,
+        listed=_listed(own_head),
+        head=head,
     )
 
 
@@ -109,7 +142,7 @@ def several(networks: Mapping[str, str]) -> ModelError:
         networks: Prefix -> network.
     """
     listed = ", ".join(f"'{prefix}' ({network})" for prefix, network in networks.items())
-    return ModelError(f"The file holds several networks: {listed}; say which is meant: prefix=NAME.")
+    return ModelError("The file holds several networks: {listed}; say which is meant: prefix=NAME.", listed=listed)
 
 
 def unknown(index: Index, network: str) -> ModelError:
@@ -117,12 +150,16 @@ def unknown(index: Index, network: str) -> ModelError:
     close = difflib.get_close_matches(network.lower(), index.by_name, n=1, cutoff=0.5)
     if close:
         return ModelError(
-            f"Neither torchvision nor timm nor kdviz has a classifier '{network}'. Did you mean '{close[0]}'? Without "
-            "a name the network is found from the weights."
+            "Neither torchvision nor timm nor kdviz has a classifier '{network}'. Did you mean "
+            "'{close}'? Without a name the network is found from the weights.",
+            network=network,
+            close=close[0],
         )
     return ModelError(
-        f"Neither torchvision nor timm nor kdviz has a classifier '{network}'. Leave the name out to have the network "
-        f"found from the weights, or {_OWN_CODE}."
+        "Neither torchvision nor timm nor kdviz has a classifier '{network}'. Leave the name out to "
+        "have the network found from the weights, or give its code (code=FILE.py:NAME, with --trust), "
+        "or export it as ONNX.",
+        network=network,
     )
 
 
@@ -140,15 +177,21 @@ def require_floats(dtypes: Mapping[str, torch.dtype], prefix: str) -> None:
     ]
     if integers:
         raise ModelError(
-            f"'{integers[0]}' holds {str(dtypes[integers[0]]).removeprefix('torch.')} numbers, as a quantised model's; "
-            "give the weights before quantisation, or export the quantised model as ONNX."
+            "'{integers}' holds {dtypes} numbers, as a quantised model's; give the weights before "
+            "quantisation, or export the quantised model as ONNX.",
+            integers=integers[0],
+            dtypes=str(dtypes[integers[0]]).removeprefix("torch."),
         )
 
 
 def no_such_prefix(prefix: str, shapes: Mapping[str, Shape]) -> ModelError:
     """The error for a prefix with which no name starts."""
     starts = list(dict.fromkeys(name.partition(".")[0] for name in shapes))
-    return ModelError(f"No tensor's name in the file starts with '{prefix}'; they start with {_listed(starts)}.")
+    return ModelError(
+        "No tensor's name in the file starts with '{prefix}'; they start with {listed}.",
+        prefix=prefix,
+        listed=_listed(starts),
+    )
 
 
 def notes(fit: Fit) -> tuple[str, ...]:

@@ -64,11 +64,21 @@ def check_settings(network: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in settings.items():
         if key not in allowed:
             names = ", ".join(allowed) or "none"
-            raise SettingError(f"The network '{network}' has no setting '{key}'; its settings are: {names}.")
+            raise SettingError(
+                "The network '{network}' has no setting '{key}'; its settings are: {names}.",
+                network=network,
+                key=key,
+                names=names,
+            )
         if type(value) is not allowed[key] or (allowed[key] is int and not 1 <= value <= _LARGEST_SETTING):
             raise SettingError(
-                f"The setting '{key}' of the network '{network}' must be of the type {allowed[key].__name__} (whole "
-                f"numbers from 1 to {_LARGEST_SETTING}), not {value!r:.40}."
+                "The setting '{key}' of the network '{network}' must be of the type {name} (whole "
+                "numbers from 1 to {largest_setting}), not {value!r:.40}.",
+                key=key,
+                network=network,
+                name=allowed[key].__name__,
+                largest_setting=_LARGEST_SETTING,
+                value=value,
             )
     return dict(settings)
 
@@ -83,9 +93,12 @@ def torchvision_network(name: str, classes: int, channels: int, settings: dict[s
     in_channels = settings.pop("in_chans", 3)
     if channels != in_channels:
         if in_channels == 3:
-            raise SettingError(f"torchvision's '{name}' takes 3 channels, not {channels}.")
+            raise SettingError("torchvision's '{name}' takes 3 channels, not {channels}.", name=name, channels=channels)
         raise SettingError(
-            f"The setting 'in_chans' of '{name}' is {in_channels}, but the input's channels are {channels}."
+            "The setting 'in_chans' of '{name}' is {in_channels}, but the input's channels are {channels}.",
+            name=name,
+            in_channels=in_channels,
+            channels=channels,
         )
     network = _build(models.get_model, f"torchvision/{name}", {"weights": None, "num_classes": classes}, settings)
     return network if channels == 3 else _with_channels(network, channels)
@@ -111,7 +124,10 @@ def _build(
             raise
         arguments_text = ", ".join(f"{key}={value}" for key, value in settings.items())
         raise SettingError(
-            f"The network '{network}' cannot be built with {arguments_text}: {first_line(error)}"
+            "The network '{network}' cannot be built with {arguments_text}: {first_line}",
+            network=network,
+            arguments_text=arguments_text,
+            first_line=first_line(error),
         ) from error
 
 
@@ -140,5 +156,7 @@ def import_timm(network: str) -> Any:
     try:
         import timm  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise SettingError(f"The network '{network}' needs timm; install it with: pip install timm") from error
+        raise SettingError(
+            "The network '{network}' needs timm; install it with: pip install timm", network=network
+        ) from error
     return timm

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdviz.core.errors import ModelError, SettingError
+from kdviz.core.errors import ModelError, Sentence, SettingError
 from kdviz.models.networks.onnx_content import last_operator
 from kdviz.models.networks.text import first_line
 
@@ -103,9 +103,16 @@ class OnnxNetwork(nn.Module):
         try:
             (scores,) = self._open_session().run([self._output], {self._input: padded})
         except Exception as error:  # onnxruntime's exceptions have no common base
-            raise ModelError(f"The ONNX model '{self.name}' failed: {first_line(error)}") from error
+            raise ModelError(
+                "The ONNX model '{name}' failed: {first_line}", name=self.name, first_line=first_line(error)
+            ) from error
         if scores.ndim < 1 or len(scores) != len(padded):
-            raise ModelError(f"The ONNX model '{self.name}' gave {scores.shape} for a batch of {len(padded)}.")
+            raise ModelError(
+                "The ONNX model '{name}' gave {shape} for a batch of {n_padded}.",
+                name=self.name,
+                shape=scores.shape,
+                n_padded=len(padded),
+            )
         return scores[: len(chunk)]
 
     def _check_shape(self, images: Tensor) -> None:
@@ -118,20 +125,29 @@ class OnnxNetwork(nn.Module):
         )
         if not is_accepted:
             raise ModelError(
-                f"The ONNX model '{self.name}' takes {_format_shape(self.shape)}, got (N, C, H, W) = "
-                f"{tuple(images.shape)}."
+                "The ONNX model '{name}' takes {format_shape}, got (N, C, H, W) = {shape}.",
+                name=self.name,
+                format_shape=_format_shape(self.shape),
+                shape=tuple(images.shape),
             )
 
     def _input_name(self, session: Any) -> str:
         inputs = session.get_inputs()
         if len(inputs) != 1:
             names = ", ".join(graph_input.name for graph_input in inputs) or "none"
-            raise ModelError(f"The ONNX model '{self.name}' must have one input, the pictures; it has {names}.")
+            raise ModelError(
+                "The ONNX model '{name}' must have one input, the pictures; it has {names}.",
+                name=self.name,
+                names=names,
+            )
         (graph_input,) = inputs
         if graph_input.type not in _ONNX_TYPES or len(graph_input.shape) != 4:
             raise ModelError(
-                f"The ONNX model '{self.name}' must take floats (N, C, H, W), normalised as the experiment's; "
-                f"its input is {graph_input.type} {_format_shape(graph_input.shape)}."
+                "The ONNX model '{name}' must take floats (N, C, H, W), normalised as the "
+                "experiment's; its input is {type} {format_shape}.",
+                name=self.name,
+                type=graph_input.type,
+                format_shape=_format_shape(graph_input.shape),
             )
         return graph_input.name
 
@@ -139,8 +155,10 @@ class OnnxNetwork(nn.Module):
         output = session.get_outputs()[0]
         if output.type not in _ONNX_TYPES:
             raise ModelError(
-                f"The ONNX model '{self.name}' must give float scores first; "
-                f"its first output, '{output.name}', is {output.type}."
+                "The ONNX model '{name}' must give float scores first; its first output, '{name_2}', is {type}.",
+                name=self.name,
+                name_2=output.name,
+                type=output.type,
             )
         return output.name
 
@@ -149,18 +167,22 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise ModelError(f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}.") from error
+        raise ModelError(
+            "Cannot read '{path}': {value}.", path=path, value=getattr(error, "strerror", None) or error
+        ) from error
 
 
 def _onnxruntime() -> Any:
-    install = 'install it with: pip install "kdviz[onnx]"'
     try:
         import onnxruntime  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise SettingError(f"An ONNX model needs onnxruntime; {install}") from error
+        raise SettingError('An ONNX model needs onnxruntime; install it with: pip install "kdviz[onnx]"') from error
     # Before 1.24 a file could name any other file, by its absolute path, as the location of its weights.
     if tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) < (1, 24):
-        raise SettingError(f"An ONNX model needs onnxruntime 1.24 or newer, not {onnxruntime.__version__}; {install}")
+        raise SettingError(
+            'An ONNX model needs onnxruntime 1.24 or newer, not {version}; install it with: pip install "kdviz[onnx]"',
+            version=onnxruntime.__version__,
+        )
     return onnxruntime
 
 
@@ -183,11 +205,14 @@ def _onnx_session(content: bytes, name: str, threads: int) -> Any:
 
 def _why_refused(content: bytes, name: str, error: Exception) -> str:
     if b"location" in content:  # the key under which a file says where its weights are
-        return (
-            f"'{name}' cannot be opened; if it keeps its weights in another file, put them into it: "
-            "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(FILE), NEW)."
+        return Sentence(
+            "'{name}' cannot be opened; if it keeps its weights in another file, put them into it: "
+            "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(FILE), NEW).",
+            name=name,
         )
-    return f"'{name}' is not an ONNX model that onnxruntime can run: {first_line(error)}"
+    return Sentence(
+        "'{name}' is not an ONNX model that onnxruntime can run: {first_line}", name=name, first_line=first_line(error)
+    )
 
 
 def _format_shape(shape: Any) -> str:

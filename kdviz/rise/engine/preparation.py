@@ -64,7 +64,11 @@ def prepare(forward: Forward, images: Tensor, precision: str = "auto") -> Prepar
         ModelError: The model is in training mode.
     """
     if precision not in PRECISIONS:
-        raise SettingError(f"precision must be one of {', '.join(PRECISIONS)}, got '{precision}'.")
+        raise SettingError(
+            "precision must be one of {precisions}, got '{precision}'.",
+            precisions=", ".join(PRECISIONS),
+            precision=precision,
+        )
     if not isinstance(forward, nn.Module):
         return as_given(forward)
     check_evaluation_mode(forward)
@@ -91,8 +95,10 @@ def check_evaluation_mode(model: nn.Module) -> None:
         random = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
         if module.training and (random or isinstance(module, nn.modules.batchnorm._BatchNorm)):
             raise ModelError(
-                f"The model is in training mode ({type(module).__name__} '{name}' changes its output from call to "
-                "call); call model.eval() first."
+                "The model is in training mode ({name} '{name_2}' changes its output from call to "
+                "call); call model.eval() first.",
+                name=type(module).__name__,
+                name_2=name,
             )
 
 

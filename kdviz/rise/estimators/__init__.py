@@ -43,5 +43,9 @@ def estimate(masks: RandomMasks, scores: Tensor, estimator: str = "logistic") ->
     """
     estimator_class = estimators[estimator]
     if scores.shape[1] < MINIMUM_MASKS:
-        raise SettingError(f"A map with its halves needs at least {MINIMUM_MASKS} masks, got {scores.shape[1]}.")
+        raise SettingError(
+            "A map with its halves needs at least {minimum_masks} masks, got {shape}.",
+            minimum_masks=MINIMUM_MASKS,
+            shape=scores.shape[1],
+        )
     return estimator_class(masks, scores.detach().to("cpu", torch.float64))

@@ -260,11 +260,15 @@ class MapStore:
             KdvizError: The image is not in the study, or its maps are missing.
         """
         if sample not in self._positions:
-            raise KdvizError(f"The image {sample} is not in this study.")
+            raise KdvizError("The image {sample} is not in this study.", sample=sample)
         position = self._positions[sample]
         group = int(np.searchsorted(self._bounds, position, side="right")) - 1
         maps = read_maps(self._store, group)
         if maps is None:
-            raise KdvizError(f"'{maps_name(group)}' is missing from '{self._store.url}'; run the study again.")
+            raise KdvizError(
+                "'{maps_name}' is missing from '{url}'; run the study again.",
+                maps_name=maps_name(group),
+                url=self._store.url,
+            )
         image = position - int(self._bounds[group])
         return {key: maps.halves[index, image] for index, key in enumerate(self._keys)}

@@ -126,7 +126,11 @@ def own_models(experiment: Experiment) -> list[StudyModel]:
 def _own_model(experiment: Experiment, role: str, key: str, teacher: str) -> StudyModel:
     run = experiment.models.get(role)
     if run is None or not run.weights.endswith((".safetensors", ".onnx") if experiment.is_imported else ".safetensors"):
-        raise ExperimentError(f"'{experiment.folder}' has no {role} with weights, which a study of attention needs.")
+        raise ExperimentError(
+            "'{folder}' has no {role} with weights, which a study of attention needs.",
+            folder=experiment.folder,
+            role=role,
+        )
     content = (experiment.folder / run.weights).read_bytes()
     value = run.training.get("temperature") if role == Role.KD_STUDENT else None
     seed = None if role == Role.TEACHER else int(run.training.get("seed", 0))
@@ -165,8 +169,9 @@ def swept_models(sweep: Sweep, second: Sequence[int] = ()) -> list[StudyModel]:
     """
     if sweep.material.spec != sweep.experiment.input:
         raise ExperimentError(
-            f"The students of '{sweep.experiment.folder}' are heads on features, whose weights alone make no maps; "
-            "study its own models, with --study models."
+            "The students of '{folder}' are heads on features, whose weights alone make no maps; study "
+            "its own models, with --study models.",
+            folder=sweep.experiment.folder,
         )
     teachers = _teachers(sweep)
     students = [_student(sweep, value, run) for value, run in sweep.plan.student_runs]

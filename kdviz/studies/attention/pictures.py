@@ -82,7 +82,10 @@ def read_pictures(experiment: Experiment) -> StudiedPictures | None:
         return None
     table = experiment.table(NAME)
     if not len(table) or not set(SCHEMA.names) <= set(table.column_names):
-        raise ExperimentError(f"{NAME}.parquet of '{experiment.folder}' is damaged; make it anew with: kdviz study")
+        raise ExperimentError(
+            "attention_samples.parquet of '{folder}' is damaged; make it anew with: kdviz study",
+            folder=experiment.folder,
+        )
     table = table.sort_by("sample")
     return StudiedPictures(
         str(table["split"][0].as_py()),

@@ -45,7 +45,7 @@ def stratified_sample(
         SettingError: Fewer than two images.
     """
     if min(count, len(labels)) < 2:
-        raise SettingError(f"A study needs at least two images, got {min(count, len(labels))}.")
+        raise SettingError("A study needs at least two images, got {count}.", count=min(count, len(labels)))
     generator = np.random.default_rng([seed, 1])
     who = np.array(["+".join(role for role in right if right[role][sample]) or "none" for sample in range(len(labels))])
     rare = ~np.logical_and.reduce(list(right.values())) if right else np.zeros(len(labels), bool)

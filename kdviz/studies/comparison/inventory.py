@@ -128,10 +128,14 @@ def outline(
     except NotImplementedError as error:  # torchvision's RegNets compute their widths with tensors
         if network.startswith("torchvision/regnet"):
             return build_network(network, classes=classes, channels=spec.channels, size=spec.size, settings=settings)
-        raise ModelError(f"The size of a '{network}' cannot be found out without building it.") from error
+        raise ModelError(
+            "The size of a '{network}' cannot be found out without building it.", network=network
+        ) from error
     except Exception as error:  # each network has its own error for an input that it does not take
         reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"A '{network}' cannot be built for this experiment's input: {reason}") from error
+        raise ModelError(
+            "A '{network}' cannot be built for this experiment's input: {reason}", network=network, reason=reason
+        ) from error
 
 
 def versions() -> dict[str, str]:

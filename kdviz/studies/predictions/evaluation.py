@@ -41,7 +41,9 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
     """
     if samples.classes != experiment.classes:
         raise DatasetError(
-            f"The data's classes {list(samples.classes)} are not those of the experiment {list(experiment.classes)}."
+            "The data's classes {classes} are not those of the experiment {classes_2}.",
+            classes=list(samples.classes),
+            classes_2=list(experiment.classes),
         )
     logits: dict[str, Tensor] = {}
     for role, run in experiment.models.items():

@@ -85,8 +85,9 @@ def evaluate_files(
     """
     if pictures.labels is not None and pictures.classes != experiment.classes:
         raise DatasetError(
-            f"The data's classes {list(pictures.classes)[:5]} ... are not those of the experiment "
-            f"{list(experiment.classes)[:5]} ...; see --classes."
+            "The data's classes {classes} ... are not those of the experiment {classes_2} ...; see --classes.",
+            classes=list(pictures.classes)[:5],
+            classes_2=list(experiment.classes)[:5],
         )
     torch_device = choose_device(device)
     results = _Results({role: [] for role in experiment.models})

@@ -83,7 +83,9 @@ def read_predictions(table: pa.Table, split: str) -> Predictions:
     """
     table = rows_where(table, "split", split)
     if not len(table):
-        raise ExperimentError(f"There are no predictions of the split '{split}'; make them with: kdviz evaluate.")
+        raise ExperimentError(
+            "There are no predictions of the split '{split}'; make them with: kdviz evaluate.", split=split
+        )
     predicted, confidence, labels = {}, {}, np.array([])
     for role in table["role"].cast(pa.string()).unique().to_pylist():
         part = rows_where(table, "role", role).sort_by("sample")

@@ -30,7 +30,9 @@ def soft_targets(logits: np.ndarray, temperature: float) -> np.ndarray:
         SettingError: The temperature is not a finite number above 0.
     """
     if not 0 < temperature < float("inf"):
-        raise SettingError(f"The temperature must be a finite number above 0, got {temperature:g}.")
+        raise SettingError(
+            "The temperature must be a finite number above 0, got {temperature:g}.", temperature=temperature
+        )
     values = np.asarray(logits, dtype=np.float64)
     powers = np.exp((values - values.max(-1, keepdims=True)) / temperature)  # the largest is exp(0): no overflow
     return powers / powers.sum(-1, keepdims=True)
@@ -73,7 +75,9 @@ def read_logits(table: pa.Table, split: str) -> dict[str, np.ndarray]:
         raise ExperimentError("predictions.parquet holds no logits; make it again with: kdviz evaluate.")
     table = rows_where(table, "split", split)
     if not len(table):
-        raise ExperimentError(f"There are no predictions of the split '{split}'; make them with: kdviz evaluate.")
+        raise ExperimentError(
+            "There are no predictions of the split '{split}'; make them with: kdviz evaluate.", split=split
+        )
     logits = {}
     for role in table["role"].cast(pa.string()).unique().to_pylist():
         part = rows_where(table, "role", role).sort_by("sample")

@@ -50,7 +50,7 @@ class Study:
         except (TypeError, ValueError, OverflowError):
             is_valid, parsed = False, None
         if not is_valid:
-            raise SettingError(f"'{value}' is no value of {self.column}.")
+            raise SettingError("'{value}' is no value of {column}.", value=value, column=self.column)
         return parsed
 
     def shown(self, value: Any) -> str:

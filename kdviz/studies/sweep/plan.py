@@ -83,7 +83,7 @@ class SweepPlan:
         """The teacher of a seed, whose weights are kept after each of the study's numbers of epochs."""
         epochs = tuple(sorted(self.values))
         if epochs[0] < 1:
-            raise SettingError(f"A teacher trains for at least one epoch, got {epochs[0]}.")
+            raise SettingError("A teacher trains for at least one epoch, got {epochs}.", epochs=epochs[0])
         return self._teacher_run(seed, epochs[-1], epochs)
 
     def further_teacher(self, seed: int) -> TrainingRun:
@@ -96,8 +96,10 @@ class SweepPlan:
         network = self.teacher_network or run.network
         if network == run.network and (run.training.get("weights_from") or run.training.get("trained") is False):
             raise ExperimentError(
-                f"The teacher of '{self.experiment.folder}' began with weights from elsewhere, which a study of its "
-                "epochs or of further teachers needs; train one whose head alone is trained, or from fresh weights."
+                "The teacher of '{folder}' began with weights from elsewhere, which a study of its "
+                "epochs or of further teachers needs; train one whose head alone is trained, or from "
+                "fresh weights.",
+                folder=self.experiment.folder,
             )
         recipe = replace(
             TrainingConfig(),
@@ -169,7 +171,9 @@ class SweepPlan:
     def _incomparable(self, how: str) -> ExperimentError:
         path = self.experiment.folder / f"{self.study.table}.parquet"
         return ExperimentError(
-            f"'{path}' was made {how}; sweep with the same settings, or move that file away to begin anew."
+            "'{path}' was made {how}; sweep with the same settings, or move that file away to begin anew.",
+            path=path,
+            how=how,
         )
 
 

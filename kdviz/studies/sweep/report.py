@@ -177,18 +177,19 @@ def read_report(experiment: Experiment, name: str) -> StudyReport:
     """
     study = STUDIES[name]
     if not experiment.has_table(study.table):
-        raise ExperimentError(f"This experiment has no {study.table}.parquet yet.")
+        raise ExperimentError("This experiment has no {table}.parquet yet.", table=study.table)
     table = experiment.table(study.table)
     columns = {"run", "role", "seed", "split", study.column, *FIGURES}
     if not columns <= set(table.column_names):
         raise ExperimentError(
-            f"This experiment's {study.table}.parquet was made by an earlier version of kdviz; "
-            "move that file away and make it anew."
+            "This experiment's {table}.parquet was made by an earlier version of kdviz; move that file "
+            "away and make it anew.",
+            table=study.table,
         )
     splits = set(table["split"].to_pylist())
     split = next((split for split in SPLITS if split in splits), None)
     if split is None:
-        raise ExperimentError(f"This experiment's {study.table}.parquet has no finished run yet.")
+        raise ExperimentError("This experiment's {table}.parquet has no finished run yet.", table=study.table)
     curves, predictions = (
         experiment.table(other) if experiment.has_table(other) else None for other in ("curves", "study_predictions")
     )

@@ -79,9 +79,13 @@ class Sweep:
     def __post_init__(self) -> None:
         for role in (Role.TEACHER, Role.KD_STUDENT):
             if role not in self.experiment.runs:
-                raise ExperimentError(f"'{self.experiment.folder}' has no {role}, which a study needs.")
+                raise ExperimentError(
+                    "'{folder}' has no {role}, which a study needs.", folder=self.experiment.folder, role=role
+                )
         if "teacher_2" in self.experiment.runs:
-            raise ExperimentError(f"'{self.experiment.folder}' has several teachers; a study distils from one.")
+            raise ExperimentError(
+                "'{folder}' has several teachers; a study distils from one.", folder=self.experiment.folder
+            )
         if not self.values or not self.seeds:
             raise SettingError("A study needs at least one value and one seed.")
         self.values, self.seeds = self.study.checked(self.values), list(dict.fromkeys(self.seeds))

@@ -116,7 +116,9 @@ def read_agreements(table: pa.Table, study: str, measure: str = MAIN) -> Agreeme
     _ = measures[measure]
     part = rows_where(table, "study", study)
     if not len(part):
-        raise ExperimentError(f"agreement.parquet has no study '{study}'; make it with: kdviz study --study {study}")
+        raise ExperimentError(
+            "agreement.parquet has no study '{study}'; make it with: kdviz study --study {study}", study=study
+        )
     samples, first, position = np.unique(_numbers(part, "sample"), return_index=True, return_inverse=True)
     columns = [measure, f"ceiling_first_{measure}", f"ceiling_second_{measure}"]
     values = {name: _numbers(part, name) for name in [*columns, "second_predicted", "first_predicted"]}

@@ -210,7 +210,9 @@ def read_attention(
     """
     about = about_studies(experiment)
     if not about:
-        raise ExperimentError(f"'{experiment.folder}' has no study of attention; make one with: kdviz study")
+        raise ExperimentError(
+            "'{folder}' has no study of attention; make one with: kdviz study", folder=experiment.folder
+        )
     study = study or next(iter(about))
     agreements = read_agreements(experiment.table(NAME), study, measure)
     value = own_value(experiment, study)
@@ -238,7 +240,7 @@ def report_of(
 ) -> AttentionReport:
     """The report of a study's data; ``preferred`` is the value to judge, where the study has it."""
     if not 0 < margin < 1:
-        raise SettingError(f"The margin of agreement is {margin}; it must be between 0 and 1.")
+        raise SettingError("The margin of agreement is {margin}; it must be between 0 and 1.", margin=margin)
     corrected = measures[agreements.measure].disattenuates
     values = agreements.values or [None]
     effects = tuple(_effect_of_value(agreements, value, corrected) for value in values)

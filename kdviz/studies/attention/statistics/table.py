@@ -35,7 +35,7 @@ def about_studies(experiment: Experiment) -> dict[str, Any]:
     try:
         return json.loads((pq.read_schema(path).metadata or {}).get(_ABOUT, b"{}"))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ExperimentError(f"'{path}' is damaged; please make it again.") from error
+        raise ExperimentError("'{path}' is damaged; please make it again.", path=path) from error
 
 
 def write_agreement(experiment: Experiment, study: str, tables: Iterable[pa.Table], about: Mapping[str, Any]) -> None:
