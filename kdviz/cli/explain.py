@@ -39,6 +39,12 @@ def _setting_options() -> dict[str, tuple[str, Callable[[str], Any], str]]:
     }
 
 
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Name -> value of the settings that the command gives."""
+    given = {name: value for name, value in vars(options).items() if name.startswith(_SETTING)}
+    return {name.removeprefix(_SETTING): value for name, value in given.items()}
+
+
 def _help(texts: dict[str, list[str]], count: int) -> str:
     """Each text with the methods that it is about."""
     parts = [text if len(names) == count else f"{', '.join(names)}: {text}" for text, names in texts.items()]
@@ -111,7 +117,8 @@ def _showcase(options: argparse.Namespace) -> None:
         options.wrong_usage("--showcase chooses the pictures, and writes into the experiment's folder")
     set_threads(options)
     experiment = load_experiment(options.experiment)
-    masks, seed = options.setting_n_masks or 4000, options.setting_seed or 0
+    chosen = _settings(options)
+    masks, seed = chosen.get("n_masks", 4000), chosen.get("seed", 0)
     table = None
     with tqdm(total=len(STORIES), desc="showcase", unit="sample", file=sys.stderr) as bar:
         for done in make(experiment, options.device, masks, seed):
@@ -148,8 +155,7 @@ def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> di
 
     from kdviz.saliency import explain_stream
 
-    chosen = {name: value for name, value in vars(options).items() if name.startswith(_SETTING)}
-    settings = {name.removeprefix(_SETTING): value for name, value in chosen.items()}
+    settings = _settings(options)
     states = explain_stream(experiment, image, options.target, options.method, device=options.device, **settings)
     first = state = next(states)  # what is wrong is found before there is a bar
     unit = "mask" if state.states else "model"

@@ -139,7 +139,7 @@ class Method:
     needs: str = N_("Nothing but the model's scores.")
     advice: str = ""
     compute: Callable[[AttributionTask], Tensor] | None = None
-    incompatibility: Callable[[nn.Module], Sentence | None] | None = None
+    incompatibility: Callable[[nn.Module], str | None] | None = None
 
     def complete(self, settings: dict[str, Any]) -> dict[str, Any]:
         """All settings: the given ones, checked, and the defaults of the others.

@@ -185,7 +185,7 @@ def test_weights_are_added_beside_the_experiments_models(server: str, page: play
     playwright.expect(page.locator("canvas.k-map")).to_have_count(4)
     page.go_back()
     playwright.expect(page.locator(".ab-card")).to_have_count(4)
-    settled(page)
+    at_rest(page)
     page.get_by_role("button", name="Remove").click()
     playwright.expect(page.locator(".ab-card")).to_have_count(3)
     assert own_files(uploads) == []

@@ -101,7 +101,10 @@ def incompatibility(name: str, model: nn.Module) -> Sentence | None:
     if method.explains == "logit" and not getattr(model, "differentiable", True):
         return needs_gradients(model).within(_WHOLE, method=method.title)
     reason = method.incompatibility(model) if method.incompatibility else None
-    return reason.within(_WHOLE, method=method.title) if reason else None
+    if not reason:
+        return None
+    part = reason if isinstance(reason, Sentence) else Sentence(reason)  # a plugin may say it as a plain text
+    return part.within(_WHOLE, method=method.title)
 
 
 def _require_gradients(task: AttributionTask) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import pickle
 import re
 import sys
 import warnings
@@ -14,7 +16,7 @@ from static_texts import bare, sentences, unmarked
 
 from kdviz import figures
 from kdviz.core import language
-from kdviz.core.errors import UnknownNameError
+from kdviz.core.errors import KdvizError, Sentence, UnknownNameError
 from kdviz.core.language import (
     ENGLISH,
     ERRORS,
@@ -34,7 +36,8 @@ from kdviz.figures.chart import Chart
 
 ROOT = Path(__file__).resolve().parents[3]
 OTHERS = [name for name in LANGUAGES if name != ENGLISH]
-PLACE = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")
+PLACE = re.compile(r"(?<!\{)\{(\w+(?:![rsa])?(?::[^}]*)?)\}(?!\})")
+FIELD = re.compile(r"(?<!\{)\{(\w+)((?:![rsa])?(?::[^}]*)?)\}(?!\})")
 MARKDOWN = [r"\*\*", r":[a-z]+\[", r"`", r"\$", r"<br>", r"%\{\w+\}", r"^- ", r"\n"]
 
 
@@ -126,7 +129,7 @@ def test_texts_inside_of_other_texts_are_found(tmp_path: Path, monkeypatch: pyte
         'x = N_("In " "two")\n'
         'plural("{count} row", "{count} rows", 3)\n'
         '_(f"not {this}")\n'
-        'raise ModelError(f"{self.name} has {len(x)} and {len(x)} of {y.z:.1f}, not {len( z )}.")\n'
+        'raise ModelError("{name} has {count} of {share:.1f}, " "not {count}.", name=self.name, count=2, share=y)\n'
         'raise ValueError("of nobody\'s business")\n'
     )
     (tmp_path / "page.html").write_text('<p>{{ _("In a page") }} {{ _("Of {name}", name=x) }}</p>')
@@ -135,7 +138,7 @@ def test_texts_inside_of_other_texts_are_found(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(update, "_name", lambda path: path.name)
     found = {text for text, _place in update.texts()}
     assert found == {"Inside", "In two", ("{count} row", "{count} rows"), "In a page", "Of {name}"}
-    assert [text for text, _place in update.errors()] == ["{name} has {len_x} and {len_x} of {y_z}, not {len_z}."]
+    assert [text for text, _place in update.errors()] == ["{name} has {count} of {share:.1f}, not {count}."]
 
 
 def test_a_new_text_is_missing_and_an_old_one_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,37 +168,61 @@ _ERROR_MESSAGES = [(name, one) for name, one in MESSAGES if one.context == ERROR
 
 
 @pytest.mark.parametrize("value", ["x{}", "my picture {}.png", "(1, {})"])
-def test_each_error_is_found_by_its_own_template(value: str) -> None:
-    """Filled with values, it comes back as its own translation, not as that of another one that fits as well."""
+def test_each_error_is_found_by_its_template(value: str) -> None:
+    """Filled with values it comes back as its own translation, whatever the values are."""
     wrong = []
     for name, one in _ERROR_MESSAGES:
-        places = {place: value.format(count) for count, place in enumerate(PLACE.findall(one.id))}
+        places = {place: _value(spec, value, count) for count, (place, spec) in enumerate(FIELD.findall(one.id), 1)}
         with speaking(name):
-            found = error_text(_filled(one.id, places))
-        if found != _filled(one.string, places):
-            wrong.append((one.id, found))
+            found = error_text(KdvizError(one.id, **places))
+            expected = one.string.format(**places) if places else one.string
+        if found != expected:
+            wrong.append((one.id, found, expected))
     assert wrong == []
 
 
-def _filled(text: str, places: dict[str, str]) -> str:
-    return PLACE.sub(lambda found: places[found[1]], text).replace("{{", "{").replace("}}", "}")
+def _value(spec: str, text: str, count: int) -> float | str:
+    return count if re.search(r"[gfd%,]", spec) else text.format(count)
 
 
 def test_an_error_is_said_in_the_language() -> None:
     error = UnknownNameError("experiment", "minst", ["mnist", "shapes"])
-    assert error_text(str(error)) == str(error)
+    assert error_text(error) == str(error)
     with speaking("zh_CN"):
-        assert error_text(str(error)) == "未知的实验“minst”。你是不是要找“mnist”？已知的有：mnist, shapes。"
+        assert error_text(error) == "未知的实验“minst”。您是指“mnist”吗？可用的有：mnist, shapes。"
         other = UnknownNameError("method", "zzz", ["rise"])
-        assert error_text(str(other)) == "未知的方法“zzz”。已知的有：rise。"
-        of_method = UnknownNameError("setting of Occlusion", "zzz", ["window"])
-        assert "遮挡法（Occlusion）的设置" in error_text(str(of_method))
+        assert error_text(other) == "未知的方法“zzz”。可用的有：rise。"
+        of_method = UnknownNameError(Sentence("setting of {title}", title="Occlusion"), "zzz", ["window"])
+        assert "遮挡法（Occlusion）的设置" in error_text(of_method)
 
 
 def test_an_error_inside_of_another_is_translated_too() -> None:
+    inner = KdvizError("This experiment has no cost.parquet yet.")
     with speaking("zh_CN"):
-        found = error_text("The measurement failed: This experiment has no cost.parquet yet.")
-    assert found == "测量失败：本实验还没有 cost.parquet。"
+        assert error_text(Sentence("The measurement failed: {error}", error=inner)) == (
+            "测量失败：本实验还没有 cost.parquet。"
+        )
+
+
+def test_values_are_no_templates_and_no_words() -> None:
+    """A file of a strange name is shown as it is, and a name that is a word of the page is not translated."""
+    sentence = Sentence("The measurement failed: {error}", error="{error} {0} %s teacher")
+    assert str(sentence) == "The measurement failed: {error} {0} %s teacher"
+    with speaking("zh_CN"):
+        assert error_text(sentence) == "测量失败：{error} {0} %s teacher"
+
+
+def test_a_sentence_survives_pickle_json_and_its_place_in_another() -> None:
+    part = Sentence("needs a layer with places near the end of {network}, {share:.0%} in", network="'x'", share=0.5)
+    whole = part.within("{method} {}", method="Grad-CAM")
+    assert whole == "Grad-CAM needs a layer with places near the end of 'x', 50% in"
+    for copy in (pickle.loads(pickle.dumps(whole)), Sentence.from_json(json.loads(json.dumps(whole.to_json())))):
+        assert copy == whole
+        assert (copy.template, copy.values) == (whole.template, whole.values)
+    renamed = whole.replaced(lambda text: text.replace("x", "y"))
+    assert renamed == "Grad-CAM needs a layer with places near the end of 'y', 50% in"
+    error = pickle.loads(pickle.dumps(KdvizError("{path} is no {kind}.", path=Path("a"), kind="zip")))
+    assert (str(error), error.sentence.template) == ("a is no zip.", "{path} is no {kind}.")
 
 
 def test_what_no_template_fits_stays_as_it_is() -> None:
