@@ -25,59 +25,59 @@ def distribution(report: AttentionReport) -> None:
 
 
 def _value(report: AttentionReport) -> float | None:
-    known = [one.value for one in report.values if one.value is not None]
-    if len(known) < 2 or report.chosen.value is None:
+    values = [effect.value for effect in report.values if effect.value is not None]
+    if len(values) < 2 or report.chosen.value is None:
         return report.chosen.value
     kind = STUDIES.get(report.study, STUDIES["temperature"])
-    texts = {f"{value:g}": value for value in known}
-    usual = f"{report.chosen.value:g}"
-    asked = address.read("value", usual)
-    asked = asked if asked in texts else usual
+    texts = {f"{value:g}": value for value in values}
+    default = f"{report.chosen.value:g}"
+    requested = address.read("value", default)
+    requested = requested if requested in texts else default
     chosen = st.segmented_control(
         _(kind.title),
         list(texts),
         required=True,
         format_func=lambda text: kind.amount(texts[text]),
-        key=address.begin(f"attention-value-{','.join(texts)}", asked),
+        key=address.begin(f"attention-value-{','.join(texts)}", requested),
     )
-    address.keep("value", chosen or asked, usual)
-    return texts[chosen or asked]
+    address.keep("value", chosen or requested, default)
+    return texts[chosen or requested]
 
 
 def ends(opened: OpenExperiment, report: AttentionReport) -> None:
     """The images at both ends; a click opens them in Compare."""
-    shown = opened.studied
-    if shown is None:
+    samples = opened.studied
+    if samples is None:
         return
     closer, further = report.extremes(8)
     st.markdown(f"**{_('The images at both ends')}** {_('Click one to see its maps.')}")
     left, right = st.columns(2, gap="large")
     with left:
-        _end(shown, report, closer, "closer", _("The KD student is closer to the teacher"))
+        _end(samples, report, closer, "closer", _("The KD student is closer to the teacher"))
     with right:
-        _end(shown, report, further, "further", _("The student alone is closer to the teacher"))
+        _end(samples, report, further, "further", _("The student alone is closer to the teacher"))
 
 
-def _end(shown: SampleView, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
-    places = [(shown.index_of(one.sample), one) for one in images]
-    found = [(place, one) for place, one in places if place is not None]
-    if not found:
+def _end(samples: SampleView, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
+    candidates = [(samples.index_of(image.sample), image) for image in images]
+    available = [(index, image) for index, image in candidates if index is not None]
+    if not available:
         return
     st.caption(title)
     items = [
         {
-            "id": one.sample,
-            "label": signed(one.difference, 2),
+            "id": image.sample,
+            "label": signed(image.difference, 2),
             "alt": _(
                 "Sample {number}, true class {label}: agreement with the teacher {kd} (KD student), {alone} (alone)",
-                number=one.sample,
-                label=report.classes[one.label],
-                kd=number(one.kd, 2),
-                alone=number(one.alone, 2),
+                number=image.sample,
+                label=report.classes[image.label],
+                kd=number(image.kd, 2),
+                alone=number(image.alone, 2),
             ),
         }
-        for _place, one in found
+        for _index, image in available
     ]
-    picked = gallery(shown, [place for place, _one in found], items, key=f"end-{key}", label=title, thumb=72)
+    picked = gallery(samples, [index for index, _image in available], items, key=f"end-{key}", label=title, thumb=72)
     if picked is not None:
         links.open_page("compare", {"from": "attention", "sample": str(picked)})

@@ -1,4 +1,4 @@
-"""The page: picture and settings at the top, then what the session's job has found so far."""
+"""The page: picture and settings at the top, then the maps that the session's job has computed so far."""
 
 from __future__ import annotations
 
@@ -36,34 +36,36 @@ def page() -> None:
         return
     say_problems()
     chosen = picture.choose_picture(opened)
-    wanted = settings.controls(opened, chosen)
+    map_request = settings.controls(opened, chosen)
     if chosen is None:
         return
-    current = _current()
+    session = _current()
     try:
         results = results_for(private=opened.is_private or chosen.sample is None)
-        current.request(service.Request(opened, chosen.picture, wanted.rows, wanted.target, wanted.roles, results))
+        session.request(
+            service.Request(opened, chosen.picture, map_request.rows, map_request.target, map_request.roles, results)
+        )
     except KdvizError as error:
         say_error(error)
         return
-    if current.job is None:
+    if session.job is None:
         return
-    _wait_a_moment(current.job)
-    refresh = None if current.job.ended else _REFRESH_SECONDS_LARGE if opened.is_large else _REFRESH_SECONDS
-    st.fragment(result.show, run_every=refresh)(chosen, wanted, current, refresh is not None)
+    _wait_briefly(session.job)
+    refresh = None if session.job.ended else _REFRESH_SECONDS_LARGE if opened.is_large else _REFRESH_SECONDS
+    st.fragment(result.show, run_every=refresh)(chosen, map_request, session, refresh is not None)
 
 
 def _lead(opened: OpenExperiment) -> None:
-    what = _("Pick a digit or bring a picture.") if opened.is_mnist else _("Pick an image or bring your own.")
+    instruction = _("Pick a digit or bring a picture.") if opened.is_mnist else _("Pick an image or bring your own.")
     maps = _(
         "Each map shows what keeping a pixel does to the model's probability: :orange[**orange raises it**], "
         ":blue[**blue lowers it**]."
     )
-    st.markdown(together([what, maps]))
-    without = [figures.role_title(role) for role in opened.experiment.runs if role not in opened.experiment.models]
-    if without:
+    st.markdown(together([instruction, maps]))
+    missing = [figures.role_title(role) for role in opened.experiment.runs if role not in opened.experiment.models]
+    if missing:
         sentence = _(
-            "Only the predictions are known of: {models}. There is no model to make maps of.", models=listed(without)
+            "Only the predictions are known of: {models}. There is no model to make maps of.", models=listed(missing)
         )
         say_missing(sentence)
     if service.TEACHER not in opened.experiment.models:
@@ -76,8 +78,8 @@ def _without_teacher(opened: OpenExperiment) -> str:
     return _("None of these models is called the teacher: there is no teacher's map to compare the others with.")
 
 
-def _wait_a_moment(job: Job[service.States]) -> None:
-    """A quarter of a second, often enough for everything; then for first maps, so that the old ones do not vanish."""
+def _wait_briefly(job: Job[service.States]) -> None:
+    """Wait for a quarter of a second, often enough for everything; then for first maps, so that the old ones stay."""
     job.wait(0.25)
     end = time.monotonic() + 0.75
     while not job.latest and not job.wait(0.02) and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""What is explained and how: models, class, method and its settings; all of it in the page's address."""
+"""What is explained and how: models, class, method and its settings, all of them kept in the page's address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MASKS = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)
 TEACHER, PREDICTED, TRUE, EACH = "teacher", "predicted", "true", "each"
 RISE = "rise"
 _NO_BASELINE = "none"
-_NEVER = ("precision", "seconds")  # not for people: the app chooses
+_NEVER = ("precision", "seconds")  # the app chooses these, not people
 METHOD_TITLES = {name: methods[name].title for name in methods}
 SETTING_TITLES = {
     setting.name: setting.title for name in methods for setting in methods[name].settings if setting.title
@@ -42,8 +42,8 @@ class MapRequest:
     """What to compute.
 
     Attributes:
-        roles: Of the models.
-        method: Its name.
+        roles: Roles of the models.
+        method: Name of the method.
         rows: The settings of each row of maps.
         target: The class explained: an index, ``teacher`` for the teacher's prediction, None for each model's own, or
             (role, index) for each.
@@ -56,7 +56,7 @@ class MapRequest:
 
 
 def controls(opened: OpenExperiment, chosen: SelectedImage | None) -> MapRequest:
-    """The widgets, and what they say."""
+    """Show the widgets of the settings, and return what they request."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="settings"):
         roles = _models(opened)
         method = _from_address(
@@ -69,9 +69,9 @@ def controls(opened: OpenExperiment, chosen: SelectedImage | None) -> MapRequest
             width=165,
         )
         target = _target(opened, chosen, method)
-        known = {setting.name for setting in methods[method].settings}
+        setting_names = {setting.name for setting in methods[method].settings}
         settings: dict[str, Any] = {}
-        if "n_masks" in known:
+        if "n_masks" in setting_names:
             settings["n_masks"] = _from_address(
                 "masks",
                 _("Masks"),
@@ -81,15 +81,15 @@ def controls(opened: OpenExperiment, chosen: SelectedImage | None) -> MapRequest
                 _("More masks, less noise; time grows with them."),
                 width=110,
             )
-        baselines = [_baseline(opened)] if "baseline" in known else [None]
+        baselines = [_baseline(opened)] if "baseline" in setting_names else [None]
         more = st.popover(_("More settings"), icon=":material/tune:", key="more-settings", on_change="rerun")
         with more:
-            if "baseline" in known:
+            if "baseline" in setting_names:
                 baselines += _second_baseline(str(baselines[0]), bool(more.open))
             settings |= _more_settings(methods[method], min(opened.experiment.input.size), bool(more.open))
     classes = _classes(opened, chosen, target, roles)
     complete = methods[method].complete(settings)
-    rows = [{"method": method, **complete, **({"baseline": one} if one else {})} for one in baselines]
+    rows = [{"method": method, **complete, **({"baseline": baseline} if baseline else {})} for baseline in baselines]
     return MapRequest(roles, method, tuple(rows), classes)
 
 
@@ -98,22 +98,22 @@ def _method_title(name: str) -> str:
 
 
 def _models(opened: OpenExperiment) -> tuple[str, ...]:
-    """Pills when there is something to choose; at least one model."""
-    known = list(opened.experiment.models)
-    if len(known) < 2:
-        return tuple(known)
-    asked = [role for role in known if role in address.read("models", ",".join(known)).split(",")] or known
+    """Roles of the models, at least one; pills to select them if there are several."""
+    roles = list(opened.experiment.models)
+    if len(roles) < 2:
+        return tuple(roles)
+    requested = [role for role in roles if role in address.read("models", ",".join(roles)).split(",")] or roles
     chosen = st.pills(
         _("Models"),
-        known,
+        roles,
         selection_mode="multi",
         format_func=lambda role: plain(figures.role_title(role)),
-        key=address.begin(f"compare-models-{opened.fingerprint[:8]}", asked),
+        key=address.begin(f"compare-models-{opened.fingerprint[:8]}", requested),
         width="content",
     )
-    roles = [role for role in known if role in chosen] or known
-    address.keep("models", ",".join(roles), ",".join(known))
-    return tuple(roles)
+    selected = [role for role in roles if role in chosen] or roles
+    address.keep("models", ",".join(selected), ",".join(roles))
+    return tuple(selected)
 
 
 # the class explained --------------------------------------------------------------------------------------------------
@@ -122,8 +122,8 @@ def _models(opened: OpenExperiment) -> tuple[str, ...]:
 def _target(opened: OpenExperiment, chosen: SelectedImage | None, method: str) -> str:
     classes = opened.experiment.classes
     true_class = chosen.true_class if chosen else None
-    usual = [TEACHER, PREDICTED] if TEACHER in opened.experiment.models else [PREDICTED]
-    options = [*usual, *([TRUE] if true_class is not None else []), EACH, *classes]
+    defaults = [TEACHER, PREDICTED] if TEACHER in opened.experiment.models else [PREDICTED]
+    options = [*defaults, *([TRUE] if true_class is not None else []), EACH, *classes]
     titles = {
         TEACHER: _("Teacher's prediction"),
         PREDICTED: _("Each model's prediction"),
@@ -138,10 +138,10 @@ def _target(opened: OpenExperiment, chosen: SelectedImage | None, method: str) -
         "target",
         _("Class explained"),
         tuple(options),
-        usual[0],
+        defaults[0],
         lambda option: titles.get(option, option),
         about,
-        missing=TRUE,  # an upload has none
+        missing=TRUE,  # an upload has no true class
     )
 
 
@@ -166,11 +166,11 @@ def _class_of_each(
 ) -> tuple[tuple[str, int], ...]:
     classes = opened.experiment.classes
     start = (chosen.true_class if chosen else None) or 0
-    asked = dict(part.split(":", 1) for part in address.read("targets", "").split(",") if ":" in part)
-    found = []
+    requested = dict(part.split(":", 1) for part in address.read("targets", "").split(",") if ":" in part)
+    targets = []
     with st.container(horizontal=True, gap="small", key="targets"):
         for role in roles:
-            text = asked.get(role, "")
+            text = requested.get(role, "")
             index = int(text) if text.isascii() and text.isdecimal() and int(text) < len(classes) else start
             name = st.selectbox(
                 _("Class for {model}", model=figures.role_title(role)),
@@ -178,9 +178,9 @@ def _class_of_each(
                 key=address.begin(f"target-{role}-{len(classes)}", classes[index]),
                 width=180,
             )
-            found.append((role, classes.index(name)))
-    address.keep("targets", ",".join(f"{role}:{index}" for role, index in found), "")
-    return tuple(found)
+            targets.append((role, classes.index(name)))
+    address.keep("targets", ",".join(f"{role}:{index}" for role, index in targets), "")
+    return tuple(targets)
 
 
 # baselines and other settings -----------------------------------------------------------------------------------------
@@ -196,11 +196,11 @@ def _baseline(opened: OpenExperiment) -> str | None:
     )
 
 
-def _second_baseline(first: str, shown: bool) -> list[str]:
-    """None, or one that is not the first."""
+def _second_baseline(first: str, visible: bool) -> list[str]:
+    """No baseline, or a single one other than the first."""
     options = (_NO_BASELINE, *(name for name in BASELINE_TITLES if name != first))
-    if not shown:
-        second = _known_from_address("baseline2", options, _NO_BASELINE, missing=first)
+    if not visible:
+        second = _option_from_address("baseline2", options, _NO_BASELINE, missing=first)
         address.keep("baseline2", second, _NO_BASELINE)
         return [] if second == _NO_BASELINE else [second]
     second = _from_address(
@@ -220,27 +220,33 @@ def _baseline_title(name: str) -> str:
     return _(BASELINE_TITLES[name]) if name in BASELINE_TITLES else _("None")
 
 
-def _more_settings(method: Method, side: int, shown: bool) -> dict[str, Any]:
-    """The other settings; ``side`` is the shorter one of the picture.
+def _more_settings(method: Method, side: int, visible: bool) -> dict[str, Any]:
+    """The values of the other settings.
 
-    Fields that nobody sees are not made: the values are in the address.
+    Args:
+        method: The method that has the settings.
+        side: Shorter side of the picture in pixels.
+        visible: Whether the fields are seen; otherwise none are made, and the values come from the address.
     """
-    chosen = [one for one in method.settings if one.name in SETTING_TITLES]
-    values = {one.name: _field(method, one, side) if shown else _asked(one, side) for one in chosen}
-    for one in chosen:
-        address.keep(one.name, str(values[one.name]), str(one.default))
+    settings = [setting for setting in method.settings if setting.name in SETTING_TITLES]
+    values = {
+        setting.name: _field(method, setting, side) if visible else _requested_value(setting, side)
+        for setting in settings
+    }
+    for setting in settings:
+        address.keep(setting.name, str(values[setting.name]), str(setting.default))
     return values
 
 
 def _field(method: Method, setting: Setting, side: int) -> Any:
-    """A field for a setting."""
+    """Show a field for a setting, and return its value."""
     title, key = _(SETTING_TITLES[setting.name]), f"{method.name}-{setting.name}"
     help = _(setting.help)
-    address.begin(key, _asked(setting, side))
+    address.begin(key, _requested_value(setting, side))
     if setting.choices:
         return st.selectbox(title, list(setting.choices), help=help, key=key)
     if isinstance(setting.default, int):
-        high = _most(setting, side)
+        high = _upper_limit(setting, side)
         st.session_state[key] = min(st.session_state[key], high)
         return st.number_input(title, int(setting.low or 0), high, step=1, help=help, key=key)
     step, form = (0.01, "%.3f") if setting.name == "reliability" else (0.05, "%.2f")
@@ -249,19 +255,19 @@ def _field(method: Method, setting: Setting, side: int) -> Any:
     )
 
 
-def _most(setting: Setting, side: int) -> int:
-    """Cells of a grid are not smaller than pixels."""
+def _upper_limit(setting: Setting, side: int) -> int:
+    """Largest value of a setting; the cells of a grid are not smaller than pixels."""
     return min(int(setting.high or 0), side) if setting.name == "grid" else int(setting.high or 0)
 
 
-def _asked(setting: Setting, side: int) -> Any:
+def _requested_value(setting: Setting, side: int) -> Any:
     """A setting's value in the address, or its default."""
     text = address.read(setting.name, str(setting.default))
     kind: Callable[[str], Any] = type(setting.default)
     try:
         value = setting.check(kind(text))
-        return min(value, _most(setting, side)) if isinstance(value, int) and not setting.choices else value
-    except (KdvizError, ValueError):  # of another kind, out of range, no such choice
+        return min(value, _upper_limit(setting, side)) if isinstance(value, int) and not setting.choices else value
+    except (KdvizError, ValueError):  # of another type, out of range, or no such choice
         say_error(
             _(
                 "'{value}' in the page's address does not fit the setting '{name}'; its usual value is used instead.",
@@ -283,17 +289,17 @@ def _from_address(
     width: int = 198,
     missing: str | None = None,
 ) -> Any:
-    """A select box whose value is in the page's address; ``missing`` is a value that may not be offered just now."""
+    """A select box with its value in the page's address; ``missing`` is a value that may not be on offer just now."""
     texts = [str(option) for option in options]
-    asked = _known_from_address(name, texts, str(default), missing)
-    value = st.selectbox(label, options, index=texts.index(asked), format_func=show, help=help, width=width)
+    requested = _option_from_address(name, texts, str(default), missing)
+    value = st.selectbox(label, options, index=texts.index(requested), format_func=show, help=help, width=width)
     address.keep(name, str(value), str(default))
     return value
 
 
-def _known_from_address(name: str, texts: Sequence[str], default: str, missing: str | None = None) -> str:
-    """The address's value, one of ``texts``; others are said, except ``missing``."""
-    asked = address.read(name, default)
-    if asked == missing and missing not in texts:
+def _option_from_address(name: str, texts: Sequence[str], default: str, missing: str | None = None) -> str:
+    """The address's value, one of ``texts``; others are reported on the page, except ``missing``."""
+    requested = address.read(name, default)
+    if requested == missing and missing not in texts:
         return default
-    return asked if asked in texts else address.read_choice(name, texts, default)
+    return requested if requested in texts else address.read_choice(name, texts, default)

@@ -45,13 +45,17 @@ def page() -> None:
 
 def _chosen() -> str:
     names = list(TOPICS)
-    asked = address.read_choice("topic", names, names[0])
-    if st.session_state.get("topic-shown") != asked:
-        st.session_state["topic-chosen"] = asked  # by a link
+    requested = address.read_choice("topic", names, names[0])
+    if st.session_state.get("topic-shown") != requested:
+        st.session_state["topic-chosen"] = requested  # the reader followed a link
     name = st.radio(
-        _("Topic"), names, format_func=lambda one: _(TOPICS[one][0]), label_visibility="collapsed", key="topic-chosen"
+        _("Topic"),
+        names,
+        format_func=lambda topic: _(TOPICS[topic][0]),
+        label_visibility="collapsed",
+        key="topic-chosen",
     )
-    name = name or asked
+    name = name or requested
     st.session_state["topic-shown"] = name
     address.keep("topic", name, names[0])
     return name
@@ -59,7 +63,7 @@ def _chosen() -> str:
 
 def _next(name: str) -> None:
     names = list(TOPICS)
-    place = names.index(name) + 1
-    if place < len(names):
-        label = _("Next: {topic}", topic=_(TOPICS[names[place]][0]))
-        links.page_link("methods", label, "arrow_forward", {"topic": names[place]})
+    following = names.index(name) + 1
+    if following < len(names):
+        label = _("Next: {topic}", topic=_(TOPICS[names[following]][0]))
+        links.page_link("methods", label, "arrow_forward", {"topic": names[following]})

@@ -13,7 +13,7 @@ from kdviz.core.language import _
 
 
 def page() -> None:
-    """The study of the teacher's epochs."""
+    """Show the study of the teacher's epochs."""
     address.only(*study_panel.ADDRESS)
     opened = heading(TEACHER_EPOCHS)
     st.markdown(
