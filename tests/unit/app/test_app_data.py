@@ -12,7 +12,7 @@ from kdviz.experiment import load_experiment
 def test_it_is_shown_like_any_other(tmp_path):
     folder = large_experiment(tmp_path / "many", samples=300)
     opened = OpenExperiment(load_experiment(folder))
-    shown = opened.shown
+    shown = opened.samples
     assert shown is not None
     assert shown.split == "test"
     assert len(shown) == 300

@@ -55,13 +55,13 @@ def test_titles_of_a_list_do_not_repeat(own: Path) -> None:
 def test_it_is_opened_again_when_its_files_change(own: Path, small_digits) -> None:
     first = library.open_experiment("tiny")
     assert library.open_experiment("tiny") is first
-    assert first.shown is None  # digits of another size, and no pictures stored
+    assert first.samples is None  # digits of another size, and no pictures stored
     experiment = load_experiment(own)
     experiment.write_samples(list(small_splits(small_digits, SIZES).values()))
     second = library.open_experiment("tiny")
     assert second is not first
-    assert second.shown is not None
-    assert "kdviz evaluate -e" in second.shown.missing
+    assert second.samples is not None
+    assert "kdviz evaluate -e" in second.samples.missing
 
 
 def test_the_first_split_with_pictures_and_predictions_is_shown(own: Path, small_digits) -> None:
@@ -69,9 +69,9 @@ def test_the_first_split_with_pictures_and_predictions_is_shown(own: Path, small
     experiment = load_experiment(own)
     experiment.write_samples(list(splits.values()), limit=30)
     list(evaluate(experiment, splits["validation"], device="cpu"))
-    assert library.open_experiment("tiny").shown.split == "validation"
+    assert library.open_experiment("tiny").samples.split == "validation"
     list(evaluate(experiment, splits["test"], device="cpu"))
-    shown = library.open_experiment("tiny").shown
+    shown = library.open_experiment("tiny").samples
     assert (shown.split, len(shown)) == ("test", 30)
     place = 7
     number = int(shown.numbers[place])
@@ -90,7 +90,7 @@ def test_predictions_of_other_images_are_refused(own: Path, small_digits) -> Non
     experiment = load_experiment(own)
     experiment.write_samples([splits["test"]])
     list(evaluate(experiment, small_digits.take(splits["test"].labels.argsort(), "test"), device="cpu"))
-    shown = library.open_experiment("tiny").shown
+    shown = library.open_experiment("tiny").samples
     assert shown.predictions is None
     assert "other images" in shown.missing
 

@@ -82,10 +82,10 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> OneWorker:
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     store = session_store.SessionStore("session-1")
-    monkeypatch.setitem(session_store._all, "session-1", store)
+    monkeypatch.setitem(session_store._stores, "session-1", store)
     one = Session(store, results.Results(results.ResultCache(24, 2**24), results.ResultCache(24, 2**24)))
-    monkeypatch.setattr(session_store, "_session", lambda: "session-1")
-    monkeypatch.setattr(session_store, "_held", lambda: store)
+    monkeypatch.setattr(session_store, "_session_id", lambda: "session-1")
+    monkeypatch.setattr(session_store, "_session_store", lambda: store)
     monkeypatch.setattr(results, "session_results", lambda: one.results)
     yield one
     store.end()
@@ -109,11 +109,11 @@ def maps_of(wanted: service.Request) -> tuple[weakref.ref, weakref.ref]:
 
 def visited(opened: library.OpenExperiment) -> list[weakref.ref]:
     """Look at an experiment on the pages that keep something of it; what is kept."""
-    shown = opened.shown
+    shown = opened.samples
     assert shown is not None
     index = mistakes._index(shown, len(opened.experiment.classes))
     gallery._sheet(shown, (0, 1), 32)
-    kept: list[Any] = [opened, opened.experiment, shown, index, overview.findings(opened)]
+    kept: list[Any] = [opened, opened.experiment, shown, index, overview.experiment_summary(opened)]
     kept += [run.model for run in opened.experiment.runs.values()]
     return [weakref.ref(one) for one in kept]
 
@@ -128,9 +128,9 @@ def test_nothing_of_an_uploaded_experiment_outlives_its_session(session: Session
     opened = library.open_experiment(brought.name)
     assert opened.is_private
     assert library.open_experiment(brought.name) is opened  # kept while the session lasts
-    assert opened.shown is not None
+    assert opened.samples is not None
     references = visited(opened)
-    references += maps_of(request(opened, opened.shown.picture(0), private=opened.is_private))
+    references += maps_of(request(opened, opened.samples.picture(0), private=opened.is_private))
     in_worker = weakref.ref(worker.opened(str(brought.folder.resolve()), opened.fingerprint))
     del opened
     assert len(alive([*references, in_worker])) == len(references) + 1

@@ -32,7 +32,7 @@ def mine(monkeypatch: pytest.MonkeyPatch):
     """What a session brings; the test ends the time in which it may come back."""
     monkeypatch.setattr(session_store, "GRACE", 60.0)
     one = session_store.SessionStore("session-1")
-    session_store._all["session-1"] = one
+    session_store._stores["session-1"] = one
     yield one
     one.end()
 
@@ -375,7 +375,7 @@ def test_a_session_has_a_limit_and_all_together_have_one(
     monkeypatch.setenv(limits.SESSION, "500")
     monkeypatch.setenv(limits.TOTAL, str(megabytes + 1))
     other = session_store.SessionStore("session-2")
-    session_store._all["session-2"] = other
+    session_store._stores["session-2"] = other
     try:
         with pytest.raises(SettingError, match="all sessions together"):
             bring(other, content)
@@ -398,7 +398,7 @@ def test_nothing_is_left_of_a_session_that_is_gone(mine: session_store.SessionSt
     mine.release()
     mine._end_if_gone()
     assert not mine.folder.exists()
-    assert "session-1" not in session_store._all
+    assert "session-1" not in session_store._stores
 
 
 def test_files_of_a_killed_server_are_removed_by_the_next(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def _value(report: AttentionReport) -> float | None:
         list(texts),
         required=True,
         format_func=lambda text: kind.amount(texts[text]),
-        key=address.begin(f"attention-value-{','.join(texts)}", requested),
+        key=address.widget_key(f"attention-value-{','.join(texts)}", requested),
     )
     address.keep("value", chosen or requested, default)
     return texts[chosen or requested]
@@ -46,7 +46,7 @@ def _value(report: AttentionReport) -> float | None:
 
 def ends(opened: OpenExperiment, report: AttentionReport) -> None:
     """The images at both ends; a click opens them in Compare."""
-    samples = opened.studied
+    samples = opened.attention_samples
     if samples is None:
         return
     closer, further = report.extremes(8)

@@ -49,7 +49,7 @@ _OUTCOMES = {
 
 
 def page() -> None:
-    address.only(*ADDRESS)
+    address.keep_only(*ADDRESS)
     opened = heading(PAGE)
     studies = sorted(studies_of(opened.experiment), key=lambda name: (name not in STUDIES, name != "temperature", name))
     if not studies:
@@ -98,10 +98,10 @@ def _missing_for_imported(opened: OpenExperiment) -> None:
             _("A study compares a KD student's maps with its teacher's; here is no teacher beside a KD student.")
         )
         return
-    if opened.shown is not None and not opened.shown.labelled:
+    if opened.samples is not None and not opened.samples.labelled:
         say_missing(_("A study chooses its images by their labels, and these pictures have none."))
         return
-    data = "" if opened.shown is not None else " --data DIR"
+    data = "" if opened.samples is not None else " --data DIR"
     command = f"kdviz study --study models -e {opened.command_folder}{data}"
     say_missing(_("These models have not been studied yet; this compares their maps, and trains nothing:"), command)
 
@@ -121,7 +121,7 @@ def _choices(studies: list[str]) -> tuple[str, str, float]:
                     studies,
                     required=True,
                     format_func=lambda name: _(STUDIES[name].title) if name in STUDIES else _("Nothing"),
-                    key=address.begin(f"attention-study-{','.join(studies)}", study),
+                    key=address.widget_key(f"attention-study-{','.join(studies)}", study),
                 )
                 or study
             )
@@ -133,7 +133,7 @@ def _choices(studies: list[str]) -> tuple[str, str, float]:
                 names,
                 required=True,
                 format_func=_measure_title,
-                key=address.begin("attention-measure", measure),
+                key=address.widget_key("attention-measure", measure),
                 help=_("Pearson's correlation is corrected for the noise of the masks; the others cannot be."),
             )
             or measure
@@ -159,7 +159,7 @@ def _margin() -> float:
         step=0.005,
         format="%.3f",
         width=140,
-        key=address.begin("attention-margin", margin),
+        key=address.widget_key("attention-margin", margin),
         help=_("A difference of agreement that is shown to be smaller counts as none."),
     )
     address.keep("margin", f"{margin:g}", default)

@@ -63,7 +63,7 @@ def section(draft: ModelsDraft, opened: OpenExperiment) -> None:
 
 def _cards(opened: OpenExperiment) -> None:
     entries = report(opened.experiment)
-    accuracy = _("accuracy on {count} pictures", count=len(opened.shown)) if opened.shown is not None else ""
+    accuracy = _("accuracy on {count} pictures", count=len(opened.samples)) if opened.samples is not None else ""
     facts = {role: model_facts(opened, role) for role in entries}
     known_titles = {title for pairs in facts.values() for title, value in pairs if value != NOTHING}
     shown_facts = {role: [fact for fact in pairs if fact[0] in known_titles] for role, pairs in facts.items()}
@@ -94,7 +94,7 @@ def _card(role: str, share: float | None, label: str, facts: Sequence[tuple[str,
 
 
 def _samples(opened: OpenExperiment) -> None:
-    samples = opened.shown
+    samples = opened.samples
     if samples is None or samples.predictions is None:
         return
     st.markdown(f"**{_('What they say of some pictures')}**")

@@ -29,7 +29,7 @@ def _current() -> MapSession:
 
 
 def page() -> None:
-    address.only("sample", "samples", "from", *settings.ADDRESS)
+    address.keep_only("sample", "samples", "from", *settings.ADDRESS)
     opened = heading(PAGE)
     _lead(opened)
     if not opened.experiment.models:

@@ -52,7 +52,7 @@ def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
             else:
                 title = f"**{_strip_title(opened, samples, bool(selected))}**"
                 st.markdown(title, help=plain(samples.missing) or _strip_help())
-        narrowed = bool(selected) or samples is not opened.shown
+        narrowed = bool(selected) or samples is not opened.samples
         if narrowed and st.button(_("All samples"), icon=":material/close:", type="tertiary"):
             for name in ("samples", "from", "sample"):
                 address.keep(name, "", "")
@@ -75,11 +75,11 @@ def _no_pictures(opened: OpenExperiment) -> str:
 
 def _source(opened: OpenExperiment) -> tuple[SampleView | None, list[int]]:
     """The samples to choose from, of the attention study if the address says so, and indices of those in the strip."""
-    of_study = address.read("from", "") == "attention" and opened.studied is not None
+    of_study = address.read("from", "") == "attention" and opened.attention_samples is not None
     address.keep("from", "attention" if of_study else "", "")
-    if of_study and opened.studied is not None:
-        return opened.studied, list(range(len(opened.studied)))
-    return opened.shown, list(opened.showcase)
+    if of_study and opened.attention_samples is not None:
+        return opened.attention_samples, list(range(len(opened.attention_samples)))
+    return opened.samples, list(opened.showcase)
 
 
 def _choose_sample(
@@ -133,7 +133,7 @@ def _requested_index(samples: SampleView, default: int) -> int:
 
 
 def _strip_title(opened: OpenExperiment, samples: SampleView, selected: bool) -> str:
-    if samples is not opened.shown:
+    if samples is not opened.samples:
         return _("Pictures at both ends of the attention study")
     if selected:
         return _("Selected samples")

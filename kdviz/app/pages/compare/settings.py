@@ -108,7 +108,7 @@ def _models(opened: OpenExperiment) -> tuple[str, ...]:
         roles,
         selection_mode="multi",
         format_func=lambda role: plain(figures.role_title(role)),
-        key=address.begin(f"compare-models-{opened.fingerprint[:8]}", requested),
+        key=address.widget_key(f"compare-models-{opened.fingerprint[:8]}", requested),
         width="content",
     )
     selected = [role for role in roles if role in chosen] or roles
@@ -175,7 +175,7 @@ def _class_of_each(
             name = st.selectbox(
                 _("Class for {model}", model=figures.role_title(role)),
                 classes,
-                key=address.begin(f"target-{role}-{len(classes)}", classes[index]),
+                key=address.widget_key(f"target-{role}-{len(classes)}", classes[index]),
                 width=180,
             )
             targets.append((role, classes.index(name)))
@@ -242,7 +242,7 @@ def _field(method: Method, setting: Setting, side: int) -> Any:
     """Show a field for a setting, and return its value."""
     title, key = _(SETTING_TITLES[setting.name]), f"{method.name}-{setting.name}"
     help = _(setting.help)
-    address.begin(key, _requested_value(setting, side))
+    address.widget_key(key, _requested_value(setting, side))
     if setting.choices:
         return st.selectbox(title, list(setting.choices), help=help, key=key)
     if isinstance(setting.default, int):

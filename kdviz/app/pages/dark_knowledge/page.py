@@ -27,7 +27,7 @@ _NUMBER = "softened-number"
 
 def page() -> None:
     """Show one sample, and a slider for the temperature."""
-    address.only("sample", "T", "models", "scale")
+    address.keep_only("sample", "T", "models", "scale")
     opened = heading(PAGE)
     st.markdown(
         _(
@@ -35,7 +35,7 @@ def page() -> None:
             "all on one class; a higher T shows how the teacher ranks the others."
         )
     )
-    samples = opened.shown
+    samples = opened.samples
     if samples is None:
         say_missing(_("This experiment keeps no pictures of its data, so that there is nothing to show here."))
     elif samples.predictions is None:
@@ -163,7 +163,7 @@ def _targets(opened: OpenExperiment, samples: SampleView, index: int) -> None:
 
 def _temperature() -> float:
     options = [f"{temperature:g}" for temperature in TEMPERATURES]
-    key = address.begin("softened-T", address.read_choice("T", options, f"{_START:g}"))
+    key = address.widget_key("softened-T", address.read_choice("T", options, f"{_START:g}"))
     chosen = st.select_slider(_("Temperature T"), options, key=key, help=_("From 0.5 to 64, four steps to a doubling."))
     address.keep("T", chosen, f"{_START:g}")
     return float(chosen)
@@ -177,7 +177,7 @@ def _roles(available: list[str]) -> list[str]:
         available,
         selection_mode="multi",
         format_func=lambda role: plain(figures.role_title(role)),
-        key=address.begin(f"softened-{','.join(available)}", requested),
+        key=address.widget_key(f"softened-{','.join(available)}", requested),
     )
     chosen = [role for role in available if role in chosen] or [default]
     address.keep("models", ",".join(chosen), default)
@@ -185,7 +185,7 @@ def _roles(available: list[str]) -> list[str]:
 
 
 def _log_scale() -> bool:
-    key = address.begin("softened-log", address.read_choice("scale", ("linear", "log"), "linear") == "log")
+    key = address.widget_key("softened-log", address.read_choice("scale", ("linear", "log"), "linear") == "log")
     log = st.toggle(_("Logarithmic scale"), key=key, help=_("Shows probabilities far below a percent."))
     address.keep("scale", "log" if log else "linear", "linear")
     return log

@@ -30,7 +30,7 @@ TOPICS: dict[str, tuple[str, Callable[[], None]]] = {
 
 
 def page() -> None:
-    address.only("topic")
+    address.keep_only("topic")
     plain_heading(PAGE)
     html.style()
     left, right = st.columns([1, 3], gap="large")

@@ -39,9 +39,9 @@ _lines: SampleCache[list[dict[str, Any]]] = SampleCache(64)  # pages of the gall
 
 def page() -> None:
     """Show the filters, the class pairs, the samples that pass, and the open sample."""
-    address.only(*filters.ADDRESS, margin.NAME)
+    address.keep_only(*filters.ADDRESS, margin.NAME)
     opened = heading(PAGE)
-    samples = opened.shown
+    samples = opened.samples
     if samples is None:
         say_missing(*_why_empty(opened))
         return
@@ -180,10 +180,10 @@ def _gallery(opened: OpenExperiment, samples: SampleView, index: MistakeIndex, v
             }
             for role in index.roles
         ],
-        most=MOST_SELECTED,
+        max_selected=MOST_SELECTED,
         on={"turned": _turned, "opened": _opened, "marked": _marked, "picked": _none, "compared": _none},
     )
-    gallery.make_ahead(samples, following.tolist(), thumb)
+    gallery.prepare_sheet(samples, following.tolist(), thumb)
     _files(opened, samples, view, indices)
 
 

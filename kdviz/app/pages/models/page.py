@@ -90,7 +90,7 @@ _MOST_DOUBTS = 12
 
 
 def page() -> None:
-    address.only("bring")
+    address.keep_only("bring")
     opened = heading(PAGE)
     html.style()
     _data(opened)

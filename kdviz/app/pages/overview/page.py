@@ -33,11 +33,11 @@ _TABLES = ("cost", "temperature", "study_predictions", "attention")  # of the an
 
 
 def page() -> None:
-    address.only("show", margin.NAME)
+    address.keep_only("show", margin.NAME)
     opened = heading(PAGE)
     html.style()
     st.html(ASSETS / "app" / "overview.css")
-    summary = _summary(opened)
+    summary = experiment_summary(opened)
     all_answers = _decided(opened, summary)
     left, right = st.columns([2.1, 1], gap="medium")
     with left:
@@ -51,7 +51,8 @@ def page() -> None:
 # what is known --------------------------------------------------------------------------------------------------------
 
 
-def _summary(opened: OpenExperiment) -> ExperimentSummary:
+def experiment_summary(opened: OpenExperiment) -> ExperimentSummary:
+    """The summary of an experiment, made anew only when one of its tables has changed."""
     version = tuple(table_version(opened, name) for name in _TABLES)
     return opened.cache.get(
         "findings", version, lambda: ExperimentSummary(opened.experiment, _cost_of(opened), _study_of(opened))

@@ -38,7 +38,7 @@ def sample(opened: OpenExperiment) -> None:
         stories,
         required=True,
         format_func=lambda story: _((STORIES | FURTHER_STORIES)[story]),
-        key=address.begin(f"show-{','.join(stories)}", requested),
+        key=address.widget_key(f"show-{','.join(stories)}", requested),
         label_visibility="collapsed",
         wrap=True,
     )
@@ -138,7 +138,7 @@ def _data(png: bytes) -> str:
 
 def _pictures(opened: OpenExperiment) -> None:
     """Show a few pictures where no maps are stored."""
-    samples = opened.shown
+    samples = opened.samples
     if samples is None:
         st.caption(_("This experiment keeps no pictures of its data; Compare explains pictures of your own."))
         _import_again(opened)

@@ -96,7 +96,7 @@ def _figure(available: Sequence[Figure]) -> Figure:
         names,
         required=True,
         format_func=lambda name: _(FIGURES[name].title),
-        key=address.begin(f"y-{','.join(names)}", start),
+        key=address.widget_key(f"y-{','.join(names)}", start),
     )
     address.keep("y", name or start, names[0])
     figure = FIGURES[name or start]
@@ -203,7 +203,7 @@ def _several(name: str, label: str, options: list[str], default: list[str], show
     """A multiple choice with its value in the page's address; values there that are not offered are ignored."""
     requested = address.read(name, ",".join(default)).split(",")
     start = [option for option in options if option in requested] or default
-    key = address.begin(f"{name}-{','.join(options)}", start)
+    key = address.widget_key(f"{name}-{','.join(options)}", start)
     chosen = st.multiselect(label, options, format_func=show, key=key, placeholder=_("Choose"))
     address.keep(name, ",".join(option for option in options if option in chosen), ",".join(default))
     return chosen

@@ -29,7 +29,7 @@ _LEADS = {
 
 def page() -> None:
     """Show the sweep that the address names, or the first that exists."""
-    address.only("study", *study_panel.ADDRESS)
+    address.keep_only("study", *study_panel.ADDRESS)
     opened = heading(SWEEPS)
     name = _study(opened)
     st.markdown(_(_LEADS[name], data=plain(opened.title)))
@@ -46,7 +46,7 @@ def _study(opened: OpenExperiment) -> str:
         available,
         required=True,
         format_func=lambda name: _(STUDIES[name].title),
-        key=address.begin(f"study-{','.join(available)}", requested),
+        key=address.widget_key(f"study-{','.join(available)}", requested),
     )
     chosen = chosen or requested
     if chosen != requested:

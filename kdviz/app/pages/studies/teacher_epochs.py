@@ -14,7 +14,7 @@ from kdviz.core.language import _
 
 def page() -> None:
     """Show the study of the teacher's epochs."""
-    address.only(*study_panel.ADDRESS)
+    address.keep_only(*study_panel.ADDRESS)
     opened = heading(TEACHER_EPOCHS)
     st.markdown(
         _(
