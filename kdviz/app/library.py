@@ -118,7 +118,7 @@ class OpenExperiment:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when a model changes, or the input that it gets."""
+        """A hash that changes when a model changes, or the input that it gets."""
         return fingerprint(self.experiment)
 
     @property

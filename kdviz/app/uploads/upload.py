@@ -24,7 +24,7 @@ _IDENTIFIED = ""  # option: the network is identified from the file
 _MOST_NAMES = 5  # of files that were left out
 
 
-def section(opened: OpenExperiment) -> None:
+def show_uploads(opened: OpenExperiment) -> None:
     st.subheader(_("Bring your own"), anchor=False)
     if not limits.session_bytes():
         st.info(_("The operator of this server has turned this off; run kdviz on your own machine for it."))
@@ -41,10 +41,10 @@ def section(opened: OpenExperiment) -> None:
     _show_outcome()
     kind = _choose_kind()
     if kind == "weights":
-        _weights(opened)
+        _show_weights_uploader(opened)
     else:
-        _experiment(kind)
-    _list_uploaded(opened)
+        _show_experiment_uploader(kind)
+    _show_uploaded(opened)
 
 
 def _choose_kind() -> str:
@@ -64,7 +64,7 @@ def _choose_kind() -> str:
 # what is sent ---------------------------------------------------------------------------------------------------------
 
 
-def _experiment(kind: str) -> None:
+def _show_experiment_uploader(kind: str) -> None:
     if kind == "zip":
         about = _("A folder as `kdviz train` makes it: experiment.json, weights as safetensors, tables as parquet.")
         file = _uploader(_("Zip of an experiment's folder"), ["zip"], False, about)
@@ -120,7 +120,7 @@ def _add_folder(files: Sequence[Any]) -> session_store.UploadedExperiment:
     return session_store.current_store().add_experiment(package, files[0].name.lstrip("./").partition("/")[0])
 
 
-def _weights(opened: OpenExperiment) -> None:
+def _show_weights_uploader(opened: OpenExperiment) -> None:
     experiment = opened.experiment
     file = _uploader(
         _("Weights: safetensors, or a checkpoint (.pt, .pth, .ckpt, .bin)"),
@@ -166,7 +166,7 @@ def _show_outcome() -> None:
     )
 
 
-def _list_uploaded(opened: OpenExperiment) -> None:
+def _show_uploaded(opened: OpenExperiment) -> None:
     uploaded_experiments = session_store.experiments()
     if not uploaded_experiments:
         return

@@ -28,7 +28,7 @@ def margins() -> Margins:
     return Margins(accuracy=points / 100)
 
 
-def field() -> Margins:
+def number_field() -> Margins:
     """Show the field for the margin, and return the margins."""
     points = st.number_input(
         _("Equal within (points)"),

@@ -15,10 +15,10 @@ from streamlit.testing.v1 import AppTest
 
 def _page(folder):
     from kdviz.app.library import OpenExperiment
-    from kdviz.app.pages.models.page import _doubts
+    from kdviz.app.pages.models.page import _show_doubts
     from kdviz.experiment import load_experiment
 
-    _doubts(OpenExperiment(load_experiment(folder)))
+    _show_doubts(OpenExperiment(load_experiment(folder)))
 
 
 def shown(experiment) -> list[str]:

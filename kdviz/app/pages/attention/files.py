@@ -22,13 +22,13 @@ from kdviz.studies.attention.statistics.table import NAME as AGREEMENT
 _PARQUET = "application/vnd.apache.parquet"
 
 
-def chart_files(name: str, chart: figures.Chart, *data: Any) -> None:
+def show_chart_files(name: str, chart: figures.Chart, *data: Any) -> None:
     """Show the downloads of a chart."""
     with st.container(horizontal=True):
         chart_downloads(chart, f"kdviz-attention-{name}", *data)
 
 
-def files(opened: OpenExperiment, report: AttentionReport) -> None:
+def show_files(opened: OpenExperiment, report: AttentionReport) -> None:
     st.subheader(_("Tables"), anchor=False)
     st.caption(_provenance(report))
     experiment = opened.experiment

@@ -7,7 +7,7 @@ import streamlit as st
 from kdviz import figures
 from kdviz.app import address, links
 from kdviz.app.library import OpenExperiment
-from kdviz.app.pages.attention.files import chart_files
+from kdviz.app.pages.attention.files import show_chart_files
 from kdviz.app.samples import SampleView
 from kdviz.app.widgets.chart import show_chart
 from kdviz.app.widgets.gallery import gallery
@@ -17,14 +17,14 @@ from kdviz.studies.attention.statistics.report import Extreme
 from kdviz.studies.sweep.kinds import STUDIES
 
 
-def distribution(report: AttentionReport) -> None:
+def show_distribution(report: AttentionReport) -> None:
     st.subheader(_("Image by image"), anchor=False)
-    value = _value(report)
+    value = _choose_value(report)
     show_chart(figures.agreement_distribution(report, value), "attention-images")
-    chart_files("images", figures.agreement_distribution, report, value)
+    show_chart_files("images", figures.agreement_distribution, report, value)
 
 
-def _value(report: AttentionReport) -> float | None:
+def _choose_value(report: AttentionReport) -> float | None:
     values = [effect.value for effect in report.values if effect.value is not None]
     if len(values) < 2 or report.chosen.value is None:
         return report.chosen.value
@@ -44,8 +44,8 @@ def _value(report: AttentionReport) -> float | None:
     return texts[chosen or requested]
 
 
-def ends(opened: OpenExperiment, report: AttentionReport) -> None:
-    """The images at both ends; a click opens them in Compare."""
+def show_extremes(opened: OpenExperiment, report: AttentionReport) -> None:
+    """Show the images at both ends of the distribution; a click on one opens it in Compare."""
     samples = opened.attention_samples
     if samples is None:
         return
@@ -53,12 +53,12 @@ def ends(opened: OpenExperiment, report: AttentionReport) -> None:
     st.markdown(f"**{_('The images at both ends')}** {_('Click one to see its maps.')}")
     left, right = st.columns(2, gap="large")
     with left:
-        _end(samples, report, closer, "closer", _("The KD student is closer to the teacher"))
+        _show_extreme(samples, report, closer, "closer", _("The KD student is closer to the teacher"))
     with right:
-        _end(samples, report, further, "further", _("The student alone is closer to the teacher"))
+        _show_extreme(samples, report, further, "further", _("The student alone is closer to the teacher"))
 
 
-def _end(samples: SampleView, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
+def _show_extreme(samples: SampleView, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
     candidates = [(samples.index_of(image.sample), image) for image in images]
     available = [(index, image) for index, image in candidates if index is not None]
     if not available:

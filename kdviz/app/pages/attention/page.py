@@ -11,8 +11,8 @@ from kdviz.app import address
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.attention import PAGE
-from kdviz.app.pages.attention.files import chart_files, files
-from kdviz.app.pages.attention.images import distribution, ends
+from kdviz.app.pages.attention.files import show_chart_files, show_files
+from kdviz.app.pages.attention.images import show_distribution, show_extremes
 from kdviz.app.pages.attention.tables import (
     changes_table,
     classes_table,
@@ -53,31 +53,31 @@ def page() -> None:
     opened = heading(PAGE)
     studies = sorted(studies_of(opened.experiment), key=lambda name: (name not in STUDIES, name != "temperature", name))
     if not studies:
-        _without_student(opened)
+        _show_without_student(opened)
         return
-    study, measure, margin = _choices(studies)
+    study, measure, margin = _choose(studies)
     report = replace(opened.attention(study, measure), margin=margin)
-    _verdict(report)
-    _claim(report)
+    _show_verdict(report)
+    _show_claim(report)
     if len(report.values) > 1:
-        _against_value(report)
-    distribution(report)
-    ends(opened, report)
-    _dependence(report)
-    _faithfulness(opened)
-    files(opened, report)
+        _show_values(report)
+    show_distribution(report)
+    show_extremes(opened, report)
+    _show_dependence(report)
+    _show_faithfulness(opened)
+    show_files(opened, report)
 
 
-def _without_student(opened: OpenExperiment) -> None:
+def _show_without_student(opened: OpenExperiment) -> None:
     """Show what a study of only a teacher and its KD student says, else how to make a study."""
     likeness = read_likeness(opened.experiment)
     if likeness is None:
-        _missing(opened)
+        _show_missing(opened)
         return
     st.markdown(plain(together(likeness_sentences(likeness))))
 
 
-def _missing(opened: OpenExperiment) -> None:
+def _show_missing(opened: OpenExperiment) -> None:
     st.markdown(
         _(
             "Four pictures prove nothing: a study compares the models' maps over thousands of test images and several "
@@ -85,13 +85,13 @@ def _missing(opened: OpenExperiment) -> None:
         )
     )
     if opened.experiment.is_imported:
-        _missing_for_imported(opened)
+        _show_missing_for_imported(opened)
         return
     command = f"kdviz study -e {opened.command_folder} --data DIR --images 2000"
     say_missing(_("This experiment has no attention study yet; make one with:"), command)
 
 
-def _missing_for_imported(opened: OpenExperiment) -> None:
+def _show_missing_for_imported(opened: OpenExperiment) -> None:
     """Show how models that were trained elsewhere are studied, or why they cannot be."""
     if not {Role.TEACHER, Role.KD_STUDENT} <= opened.experiment.models.keys():
         say_missing(
@@ -110,7 +110,7 @@ def _measure_title(name: str) -> str:
     return _(_MEASURE_TITLES[name]) if name in _MEASURE_TITLES else name
 
 
-def _choices(studies: list[str]) -> tuple[str, str, float]:
+def _choose(studies: list[str]) -> tuple[str, str, float]:
     """The study, the measure and the margin of the address."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         study = address.read_choice("study", studies, studies[0])
@@ -138,13 +138,13 @@ def _choices(studies: list[str]) -> tuple[str, str, float]:
             )
             or measure
         )
-        margin = _margin()
+        margin = _choose_margin()
     address.keep("study", study, studies[0])
     address.keep("measure", measure, MAIN)
     return study, measure, margin
 
 
-def _margin() -> float:
+def _choose_margin() -> float:
     """The margin of agreement below which a difference counts as none, from the address."""
     default = f"{MARGIN:g}"
     try:
@@ -169,7 +169,7 @@ def _margin() -> float:
 # the claim ------------------------------------------------------------------------------------------------------------
 
 
-def _verdict(report: AttentionReport) -> None:
+def _show_verdict(report: AttentionReport) -> None:
     narrative = narrate(report)
     icon, title = _OUTCOMES[narrative.outcome]
     st.subheader(f":material/{icon}: {_(title)}", anchor=False)
@@ -178,7 +178,7 @@ def _verdict(report: AttentionReport) -> None:
     st.markdown(f":gray[**{_('Limits')}** {plain(together(narrative.limits))}]")
 
 
-def _claim(report: AttentionReport) -> None:
+def _show_claim(report: AttentionReport) -> None:
     st.markdown(
         f"**{_('The claim beside its controls')}**",
         help=_(
@@ -187,17 +187,17 @@ def _claim(report: AttentionReport) -> None:
         ),
     )
     show_chart(figures.claim_and_controls(report), "attention-claim")
-    chart_files("claim", figures.claim_and_controls, report)
+    show_chart_files("claim", figures.claim_and_controls, report)
     if report.all_controls:
         with st.expander(_("Every control")):
             st.dataframe(controls_table(report), hide_index=True)
 
 
-def _against_value(report: AttentionReport) -> None:
+def _show_values(report: AttentionReport) -> None:
     title = _("Does a softer target teach more of it?") if report.study == "temperature" else _("What it depends on")
     st.subheader(title, anchor=False)
     show_chart(figures.effect_against_value(report), "attention-values")
-    chart_files("values", figures.effect_against_value, report)
+    show_chart_files("values", figures.effect_against_value, report)
     st.dataframe(values_table(report), hide_index=True)
     if report.trainings > 1:
         with st.expander(_("Each value beside each other")):
@@ -213,7 +213,7 @@ def _against_value(report: AttentionReport) -> None:
 # what it depends on, and faithfulness ---------------------------------------------------------------------------------
 
 
-def _dependence(report: AttentionReport) -> None:
+def _show_dependence(report: AttentionReport) -> None:
     sentences = narrate(report).dependence
     st.subheader(_("What it depends on"), anchor=False)
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in sentences))
@@ -222,7 +222,7 @@ def _dependence(report: AttentionReport) -> None:
         st.caption(_("p-values are adjusted so that all classes together err in 5 % of studies (Holm, 1979)."))
 
 
-def _faithfulness(opened: OpenExperiment) -> None:
+def _show_faithfulness(opened: OpenExperiment) -> None:
     rows = faithfulness_summary(opened.experiment)
     if not rows:
         return

@@ -46,7 +46,7 @@ def opened(draft: ModelsDraft) -> OpenExperiment | None:
     return imported
 
 
-def section(draft: ModelsDraft, opened: OpenExperiment) -> None:
+def show_import(draft: ModelsDraft, opened: OpenExperiment) -> None:
     """Show what an import made, the experiment ``opened``."""
     session.name_models(titles_of(opened.experiment.runs))
     st.subheader(_("What was found"), anchor=False)
@@ -56,18 +56,18 @@ def section(draft: ModelsDraft, opened: OpenExperiment) -> None:
             "open it above at the model's file, and check again."
         )
     )
-    _cards(opened)
-    _samples(opened)
-    _next(draft, opened)
+    _show_cards(opened)
+    _show_samples(opened)
+    _show_next(draft, opened)
 
 
-def _cards(opened: OpenExperiment) -> None:
+def _show_cards(opened: OpenExperiment) -> None:
     entries = report(opened.experiment)
     accuracy = _("accuracy on {count} pictures", count=len(opened.samples)) if opened.samples is not None else ""
     facts = {role: model_facts(opened, role) for role in entries}
     known_titles = {title for pairs in facts.values() for title, value in pairs if value != NOTHING}
     shown_facts = {role: [fact for fact in pairs if fact[0] in known_titles] for role, pairs in facts.items()}
-    cards = "".join(_card(role, entry["accuracy"], accuracy, shown_facts[role]) for role, entry in entries.items())
+    cards = "".join(_card_html(role, entry["accuracy"], accuracy, shown_facts[role]) for role, entry in entries.items())
     html.show(f'<div class="ab-cards">{cards}</div>')
     doubts = list(dict.fromkeys(doubt.text for doubt in opened.doubts))
     if doubts:
@@ -77,7 +77,7 @@ def _cards(opened: OpenExperiment) -> None:
         st.warning("\n".join(lines), icon=":material/warning:")
 
 
-def _card(role: str, share: float | None, label: str, facts: Sequence[tuple[str, str]]) -> str:
+def _card_html(role: str, share: float | None, label: str, facts: Sequence[tuple[str, str]]) -> str:
     rows = len(facts) + 2
     value = "–" if share is None else text(percent(share, 2))
     about = _("no labels, no accuracy") if share is None else label
@@ -93,12 +93,12 @@ def _card(role: str, share: float | None, label: str, facts: Sequence[tuple[str,
 # pictures -------------------------------------------------------------------------------------------------------------
 
 
-def _samples(opened: OpenExperiment) -> None:
+def _show_samples(opened: OpenExperiment) -> None:
     samples = opened.samples
     if samples is None or samples.predictions is None:
         return
     st.markdown(f"**{_('What they say of some pictures')}**")
-    figures = "".join(_figure(opened, samples, index) for index in _picture_indices(opened, samples))
+    figures = "".join(_figure_html(opened, samples, index) for index in _picture_indices(opened, samples))
     html.show(f'<div class="bm-pictures">{figures}</div>')
 
 
@@ -108,14 +108,14 @@ def _picture_indices(opened: OpenExperiment, samples: SampleView) -> list[int]:
     return list(dict.fromkeys([*opened.showcase, *range(0, len(samples), step), *range(len(samples))]))[:_PICTURES]
 
 
-def _figure(opened: OpenExperiment, samples: SampleView, index: int) -> str:
+def _figure_html(opened: OpenExperiment, samples: SampleView, index: int) -> str:
     classes, label = opened.experiment.classes, int(samples.labels[index])
     about = about_sample(int(samples.numbers[index]), label, classes)
     picture = samples.picture(index)
     picture.thumbnail((_SIDE, _SIDE))
     source = base64.b64encode(picture_bytes(enlarged(picture, _SIDE // 2))).decode()
     title = _("True class: {name}", name=classes[label]) if label >= 0 else _("no label")
-    answers = "".join(_answer(opened, samples, index, role) for role in _predictions(samples))
+    answers = "".join(_answer_html(opened, samples, index, role) for role in _predictions(samples))
     return (
         f'<figure><img src="data:image/png;base64,{source}" alt="{text(about)}">'
         f"<figcaption><b>{text(title)}</b><ul>{answers}</ul></figcaption></figure>"
@@ -126,7 +126,7 @@ def _predictions(samples: SampleView) -> list[str]:
     return list(samples.predictions.predicted) if samples.predictions is not None else []
 
 
-def _answer(opened: OpenExperiment, samples: SampleView, index: int, role: str) -> str:
+def _answer_html(opened: OpenExperiment, samples: SampleView, index: int, role: str) -> str:
     assert samples.predictions is not None
     label, answer = int(samples.labels[index]), int(samples.predictions.predicted[role][index])
     confidence = percent(float(samples.predictions.confidence[role][index]), 0)
@@ -143,7 +143,7 @@ def _answer(opened: OpenExperiment, samples: SampleView, index: int, role: str) 
 # what next ------------------------------------------------------------------------------------------------------------
 
 
-def _next(draft: ModelsDraft, opened: OpenExperiment) -> None:
+def _show_next(draft: ModelsDraft, opened: OpenExperiment) -> None:
     name = opened.experiment.name
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="bm-next"):
         links.page_link("overview", _("Open in Overview"), "dashboard", {address.EXPERIMENT: name})

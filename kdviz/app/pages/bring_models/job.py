@@ -143,7 +143,7 @@ class ImportJob:
             self._ended.set()
 
     def _run(self) -> bool:
-        """Run the process; whether it made the experiment."""
+        """Run the process, and return whether it made the experiment."""
         plan = self._plan.work / "plan.json"
         plan.write_text(json.dumps({**asdict(self._plan), "work": str(self._plan.work)}), encoding="utf-8")
         paths = [str(Path(kdviz.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
@@ -171,7 +171,7 @@ class ImportJob:
         return status == 0
 
     def _wait_for_process(self, process: subprocess.Popen[str]) -> int:
-        """Read the messages of a process until it ends; its exit status."""
+        """Read the messages of a process until it ends, and return its exit status."""
         atexit.register(process.kill)
         limit = threading.Timer(_LONGEST, process.kill)
         limit.daemon = True

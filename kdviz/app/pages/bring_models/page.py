@@ -64,35 +64,35 @@ def page() -> None:
     _show_problem()
     imported = check.opened(draft)  # first, as it fills what was found into the fields below
     with st.container(key="bm-models"):
-        _models(draft)
-    _pictures(draft)
-    _check(draft)
+        _show_models(draft)
+    _show_pictures(draft)
+    _show_check(draft)
     if imported is not None:
-        check.section(draft, imported)
+        check.show_import(draft, imported)
 
 
 # what is sent ---------------------------------------------------------------------------------------------------------
 
 
-def _models(draft: ModelsDraft) -> None:
+def _show_models(draft: ModelsDraft) -> None:
     st.subheader(_("Models"), anchor=False)
     keys = list(draft.slots)
     for start in range(0, len(keys), 3):
         for column, key in zip(st.columns(3, gap="small"), keys[start : start + 3], strict=False):
             with column, st.container(border=True, key=f"bm-slot-{key}"):
-                _slot(draft, key, draft.slots[key])
+                _show_slot(draft, key, draft.slots[key])
     if st.button(_("Another model"), icon=":material/add:", key="bm-more", disabled=draft.is_running):
         _try(draft.add_slot)
 
 
-def _slot(draft: ModelsDraft, key: str, slot: Slot) -> None:
+def _show_slot(draft: ModelsDraft, key: str, slot: Slot) -> None:
     if slot.role:
         html.show(f'<h3 class="bm-role">{html.role(slot.role)}{text(role_title(slot.role))}</h3>')
     else:
         title = st.text_input(_("Name of the model"), slot.title, max_chars=40, key=f"bm-title-{key}")
         slot.title = title.strip()
     if slot.path is None:
-        _empty(draft, key, slot)
+        _show_empty_slot(draft, key, slot)
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         size = _("{size} MB", size=number(slot.size / 1e6, 1))
@@ -101,10 +101,10 @@ def _slot(draft: ModelsDraft, key: str, slot: Slot) -> None:
             _forget_fields(key)
             _try(lambda: draft.drop_model(key))
     with st.expander(_("Network, input, classes")):
-        _fields(key, slot)
+        _show_fields(key, slot)
 
 
-def _empty(draft: ModelsDraft, key: str, slot: Slot) -> None:
+def _show_empty_slot(draft: ModelsDraft, key: str, slot: Slot) -> None:
     about = _("safetensors, a checkpoint (.pt, .pth, .ckpt, .bin), or a zip of a folder of timm or transformers")
     if limits.onnx_allowed():
         about = _("safetensors, a checkpoint (.pt, .pth, ...), ONNX, or a zip of a folder of timm or transformers")
@@ -118,17 +118,17 @@ def _empty(draft: ModelsDraft, key: str, slot: Slot) -> None:
         _try(lambda: draft.drop_slot(key))
 
 
-def _fields(key: str, slot: Slot) -> None:
+def _show_fields(key: str, slot: Slot) -> None:
     """Show the fields in which the person corrects what was found about a model."""
-    _say_field(key, slot, "network")
+    _show_field(key, slot, "network")
     for start in range(0, len(INPUT_FIELDS), 2):  # row by row, which is their order on a phone
         for column, name in zip(st.columns(2, gap="small"), INPUT_FIELDS[start : start + 2], strict=False):
             with column:
-                _say_field(key, slot, name)
-    _say_field(key, slot, "classes")
+                _show_field(key, slot, name)
+    _show_field(key, slot, "classes")
 
 
-def _say_field(key: str, slot: Slot, name: str) -> None:
+def _show_field(key: str, slot: Slot, name: str) -> None:
     title, about = _FIELDS[name]
     value = _field(f"bm-{name}-{key}", name, _(title), about and _(about), slot)
     if value == slot.detected.get(name, "") and value != slot.entered.get(name):
@@ -156,7 +156,7 @@ def _forget_fields(key: str) -> None:
         del st.session_state[state_key]
 
 
-def _pictures(draft: ModelsDraft) -> None:
+def _show_pictures(draft: ModelsDraft) -> None:
     st.subheader(_("Pictures"), anchor=False)
     st.markdown(
         _(
@@ -165,7 +165,7 @@ def _pictures(draft: ModelsDraft) -> None:
         )
     )
     if draft.pictures is None:
-        _empty_pictures(draft)
+        _show_pictures_uploader(draft)
     else:
         with st.container(horizontal=True, vertical_alignment="center", border=True, key="bm-pictures"):
             count = plural("{count} picture", "{count} pictures", draft.pictures.count)
@@ -188,7 +188,7 @@ def _pictures(draft: ModelsDraft) -> None:
     )
 
 
-def _empty_pictures(draft: ModelsDraft) -> None:
+def _show_pictures_uploader(draft: ModelsDraft) -> None:
     way = st.segmented_control(
         _("What do you send?"),
         list(_WAYS),
@@ -240,23 +240,23 @@ def _show_problem() -> None:
 # the check ------------------------------------------------------------------------------------------------------------
 
 
-def _check(draft: ModelsDraft) -> None:
+def _show_check(draft: ModelsDraft) -> None:
     running = draft.is_running
     with st.container(key="bm-check"):
-        st.fragment(_controls, run_every=0.5 if running else None)(draft, running)
+        st.fragment(_show_controls, run_every=0.5 if running else None)(draft, running)
 
 
-def _controls(draft: ModelsDraft, running: bool) -> None:
+def _show_controls(draft: ModelsDraft, running: bool) -> None:
     """Show the button, or how far the import is; while it is under way, only this is run again."""
     job = draft.job
     if job is not None and not job.ended:
-        _progress(job)
+        _show_progress(job)
         return
     if running:  # it has just ended: run the page again to show the outcome
         st.session_state["bm-round"] = st.session_state.get("bm-round", 0) + 1
         st.rerun()
     if job is not None:
-        _ended(job)
+        _show_outcome(job)
     label = _("Check again") if draft.name else _("Check")
     if st.button(label, icon=":material/fact_check:", type="primary", key="bm-start", disabled=not draft.sent):
         _try(draft.start)
@@ -264,7 +264,7 @@ def _controls(draft: ModelsDraft, running: bool) -> None:
         st.caption(_("Send the file of one model at least."))
 
 
-def _progress(job: ImportJob) -> None:
+def _show_progress(job: ImportJob) -> None:
     activity = _(_STAGES[job.stage], file=job.about) if job.stage in _STAGES else _("starting")
     if job.stage == "evaluate" and job.total:
         activity = _("predicting the pictures: {done} of {total}", done=number(job.done), total=number(job.total))
@@ -275,7 +275,7 @@ def _progress(job: ImportJob) -> None:
         st.rerun()
 
 
-def _ended(job: ImportJob) -> None:
+def _show_outcome(job: ImportJob) -> None:
     if job.status == "failed":
         say_error(job.error)
     elif job.status == "stopped":

@@ -20,7 +20,7 @@ _REFRESH_SECONDS = 0.4
 Curves = dict[str, dict[str, Faithfulness]]
 
 
-def curves(session: MapSession, index: int, row: viewer.ViewerRow) -> None:
+def show_curves(session: MapSession, index: int, row: viewer.ViewerRow) -> None:
     """Show a button, then progress, then the curves of one row of maps."""
     job = session.curves.get(index)
     title = _("Deletion and insertion: do the maps tell the truth about their models?")
@@ -38,7 +38,7 @@ def curves(session: MapSession, index: int, row: viewer.ViewerRow) -> None:
             if st.button(_("Compute the curves"), icon=":material/play_arrow:", key=f"curves-{index}"):
                 _start(session, index, row)
             return
-        st.fragment(_show, run_every=None if job.ended else _REFRESH_SECONDS)(session, index, row, not job.ended)
+        st.fragment(_show_job, run_every=None if job.ended else _REFRESH_SECONDS)(session, index, row, not job.ended)
 
 
 def _start(session: MapSession, index: int, row: viewer.ViewerRow) -> None:
@@ -52,7 +52,7 @@ def _start(session: MapSession, index: int, row: viewer.ViewerRow) -> None:
     st.rerun()
 
 
-def _show(session: MapSession, index: int, row: viewer.ViewerRow, refreshing: bool) -> None:
+def _show_job(session: MapSession, index: int, row: viewer.ViewerRow, refreshing: bool) -> None:
     job = session.curves.get(index)
     if job is None:
         return
@@ -64,7 +64,7 @@ def _show(session: MapSession, index: int, row: viewer.ViewerRow, refreshing: bo
         st.progress(len(results) / len(row.maps), text=_("{done} of {total} models", done=done, total=total))
         st.button(_("Stop"), icon=":material/stop_circle:", key=f"stop-curves-{index}", on_click=_stop, args=(job,))
     if results:
-        _draw(results, index, row.baseline or "black")
+        _show_results(results, index, row.baseline or "black")
     if refreshing and ended:
         st.rerun()
 
@@ -74,7 +74,7 @@ def _stop(job: RemoteJob) -> None:
     job.wait(2)
 
 
-def _draw(results: Curves, index: int, baseline: str) -> None:
+def _show_results(results: Curves, index: int, baseline: str) -> None:
     show_chart(figures.faithfulness_curves(results), f"curves-chart-{index}")
     st.dataframe(table(results), hide_index=True)
     st.caption(
@@ -90,7 +90,7 @@ def _draw(results: Curves, index: int, baseline: str) -> None:
 
 
 def table(results: Curves) -> pd.DataFrame:
-    """AUC of each model's map, and of the blurred picture."""
+    """The AUC of each model's map, and of the blurred picture, as a table."""
     rows = []
     for role, faithfulness in results.items():
         for name, title in (("map", _("its map")), ("trivial", _("blurred picture"))):

@@ -27,11 +27,11 @@ from kdviz.saliency import SaliencyMap, maps_npz, methods
 _OPTIONS = {"n_masks": "masks", "n_steps": "steps", "n_samples": "samples"}  # setting -> option of kdviz explain
 
 
-def downloads(
+def show_downloads(
     opened: OpenExperiment,
     rows: Sequence[viewer.ViewerRow],
     tables: Sequence[pd.DataFrame],
-    chosen: SelectedImage,
+    selected: SelectedImage,
     map_request: MapRequest,
     session: MapSession,
 ) -> None:
@@ -41,7 +41,7 @@ def downloads(
         opened: The experiment.
         rows: The rows of maps.
         tables: The agreements of each row, from :func:`agreement_frame`.
-        chosen: The picture.
+        selected: The picture.
         map_request: What was computed.
         session: The computations of the session.
     """
@@ -54,7 +54,7 @@ def downloads(
             if row.heading:
                 st.markdown(f"**{row.heading}**")
             st.dataframe(table, hide_index=True)
-            _row_files(row, chosen)
+            _show_row_files(row, selected)
         st.caption(
             _(
                 "Agreement is taken across independent halves of the masks, since two maps from the same masks look "
@@ -68,17 +68,17 @@ def downloads(
                 "of the weights. The command makes the same maps from the picture:"
             )
         )
-        command = explain_command(opened, chosen, map_request, rows[0])
+        command = explain_command(opened, selected, map_request, rows[0])
         st.code(command, language="shell", wrap_lines=True)
-        name = _file_name(chosen)
+        name = _file_name(selected)
         with st.container(horizontal=True):
             curves = {index: latest_curves(job) for index, job in session.curves.items() if job.ended}
 
             def report() -> bytes | str:
-                return html_report(_report(opened, rows, chosen, command, curves))
+                return html_report(_report(opened, rows, selected, command, curves))
 
             download(_("Report (HTML)"), f"kdviz-{name}-report.html", "text/html", report)
-            download(_("Picture (PNG)"), f"{name}.png", "image/png", lambda: picture_bytes(chosen.picture))
+            download(_("Picture (PNG)"), f"{name}.png", "image/png", lambda: picture_bytes(selected.picture))
 
 
 def agreement_frame(measures: Mapping[str, AgreementReport]) -> pd.DataFrame:
@@ -103,10 +103,10 @@ def _three_digits(value: float) -> str:
     return "" if value != value else number(value, 3)
 
 
-def _row_files(row: viewer.ViewerRow, chosen: SelectedImage) -> None:
+def _show_row_files(row: viewer.ViewerRow, selected: SelectedImage) -> None:
     maps, measures = dict(row.maps), dict(row.measures)
     method = next(iter(maps.values())).method
-    name = "-".join(part for part in ("kdviz", _file_name(chosen), method, row.baseline) if part)
+    name = "-".join(part for part in ("kdviz", _file_name(selected), method, row.baseline) if part)
 
     def table() -> str:
         return pa.concat_tables([report.table() for report in measures.values()]).to_pandas().to_csv(index=False)
@@ -115,17 +115,17 @@ def _row_files(row: viewer.ViewerRow, chosen: SelectedImage) -> None:
         chart_downloads(figures.comparison, name, maps)
         download(_("Maps (NPZ)"), f"{name}.npz", "application/octet-stream", lambda: maps_npz(maps))
         download(_("Agreement (CSV)"), f"{name}.csv", "text/csv", table)
-        download(_("Settings (JSON)"), f"{name}.json", "application/json", lambda: _settings_json(maps, chosen))
+        download(_("Settings (JSON)"), f"{name}.json", "application/json", lambda: _settings_json(maps, selected))
 
 
-def _file_name(chosen: SelectedImage) -> str:
-    return f"sample-{chosen.sample}" if chosen.sample is not None else chosen.name.replace(" ", "-")
+def _file_name(selected: SelectedImage) -> str:
+    return f"sample-{selected.sample}" if selected.sample is not None else selected.name.replace(" ", "-")
 
 
-def _settings_json(maps: Mapping[str, SaliencyMap], chosen: SelectedImage) -> str:
+def _settings_json(maps: Mapping[str, SaliencyMap], selected: SelectedImage) -> str:
     first = next(iter(maps.values()))
     document = {
-        "picture": chosen.name,
+        "picture": selected.name,
         "method": first.method,
         "masks": first.n_masks,
         "settings": dict(first.settings),
@@ -139,11 +139,11 @@ def _settings_json(maps: Mapping[str, SaliencyMap], chosen: SelectedImage) -> st
 
 
 def explain_command(
-    opened: OpenExperiment, chosen: SelectedImage, map_request: MapRequest, row: viewer.ViewerRow
+    opened: OpenExperiment, selected: SelectedImage, map_request: MapRequest, row: viewer.ViewerRow
 ) -> str:
     """The command ``kdviz explain`` with everything that differs from its defaults."""
     first = next(iter(row.maps.values()))
-    parts = ["kdviz", "explain", f"{_file_name(chosen)}.png", "-e", opened.command_folder]
+    parts = ["kdviz", "explain", f"{_file_name(selected)}.png", "-e", opened.command_folder]
     if map_request.method != "rise":
         parts += ["--method", map_request.method]
     used = {**map_request.rows[0], **({"n_masks": first.n_masks} if first.n_masks else {})}
@@ -160,17 +160,17 @@ def explain_command(
 def _report(
     opened: OpenExperiment,
     rows: Sequence[viewer.ViewerRow],
-    chosen: SelectedImage,
+    selected: SelectedImage,
     command: str,
     curves: Mapping[int, Any],
 ) -> MapReport:
     experiment = opened.experiment
     return MapReport(
         title=opened.title,
-        picture_name=chosen.name,
-        true_class="" if chosen.true_class is None else experiment.classes[chosen.true_class],
-        picture=picture_bytes(chosen.picture),
-        file=f"{_file_name(chosen)}.png",
+        picture_name=selected.name,
+        true_class="" if selected.true_class is None else experiment.classes[selected.true_class],
+        picture=picture_bytes(selected.picture),
+        file=f"{_file_name(selected)}.png",
         command=command,
         rows=tuple(
             ReportRow(

@@ -44,7 +44,7 @@ class Uploads:
     """The pictures of one session, by the hash of their content; they are gone when it ends."""
 
     by_hash: OrderedDict[str, Upload] = field(default_factory=OrderedDict)
-    chosen: str | None = None
+    selected: str | None = None
     version: int = 0
     problems: list[str] = field(default_factory=list)
     pasted: int = 0
@@ -62,7 +62,7 @@ class Uploads:
             small = picture.copy()
             small.thumbnail((_SIDE, _SIDE))
             self.by_hash[key] = Upload(name, content, small)
-        self.chosen = key
+        self.selected = key
         while (
             len(self.by_hash) > _MOST_UPLOADS
             or sum(len(upload.content) for upload in self.by_hash.values()) > _MOST_BYTES
@@ -71,7 +71,7 @@ class Uploads:
 
     def clear(self) -> None:
         self.by_hash.clear()
-        self.chosen = None
+        self.selected = None
         self.problems = []
 
 
@@ -79,7 +79,7 @@ def uploads() -> Uploads:
     return st.session_state.setdefault("uploads", Uploads())
 
 
-def upload_controls(opened: OpenExperiment) -> None:
+def show_upload_controls(opened: OpenExperiment) -> None:
     """Show the ways to bring one's own pictures: files, the camera, the clipboard."""
     own_uploads = uploads()
     pictures: list[tuple[str, bytes]] = []
@@ -98,7 +98,7 @@ def upload_controls(opened: OpenExperiment) -> None:
             photo = st.camera_input(_("Take a picture"), key=f"camera-{own_uploads.version}")
             pictures += [] if photo is None else [(_("camera picture"), photo.getvalue())]
         st.caption(_("Or press Ctrl+V anywhere on the page. Your pictures stay in this session."))
-    pictures += _paste(own_uploads)
+    pictures += _pasted_picture(own_uploads)
     if pictures:
         _keep(own_uploads, pictures, opened.experiment)
 
@@ -135,7 +135,7 @@ def _upload_help(opened: OpenExperiment) -> str:
     return together([about, _("They stay in this session and are never stored.")])
 
 
-def _paste(own_uploads: Uploads) -> list[tuple[str, bytes]]:
+def _pasted_picture(own_uploads: Uploads) -> list[tuple[str, bytes]]:
     """Name and content of the picture that was just pasted, with Ctrl+V or the button; empty if there is none."""
     texts = {
         "label": _("Paste"),
@@ -157,7 +157,7 @@ def _paste(own_uploads: Uploads) -> list[tuple[str, bytes]]:
         return []
 
 
-def own_strip(own_uploads: Uploads) -> None:
+def show_own_pictures(own_uploads: Uploads) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="own-pictures"):
         st.markdown(f"**{_('Your pictures')}**", width="content")
         if st.button(_("Remove all"), icon=":material/delete:", type="tertiary"):
@@ -171,7 +171,7 @@ def own_strip(own_uploads: Uploads) -> None:
     samples = SampleView(
         "upload", np.arange(len(keys)), np.zeros(len(keys), np.int64), _square_pictures(own_uploads, keys)
     )
-    selected = keys.index(own_uploads.chosen) if own_uploads.chosen in keys else None
+    selected = keys.index(own_uploads.selected) if own_uploads.selected in keys else None
     picked = gallery(
         samples,
         list(range(len(keys))),
@@ -182,13 +182,13 @@ def own_strip(own_uploads: Uploads) -> None:
         selected=selected,
         shared=False,
     )
-    if picked is not None and keys[picked] != own_uploads.chosen:
-        own_uploads.chosen, own_uploads.problems = keys[picked], []
+    if picked is not None and keys[picked] != own_uploads.selected:
+        own_uploads.selected, own_uploads.problems = keys[picked], []
         st.rerun()
 
 
 def _square_pictures(own_uploads: Uploads, keys: Sequence[str]) -> Any:
-    """A sheet of thumbnails needs pictures of one size and kind."""
+    """A function that returns square thumbnails, as a sheet needs pictures of one size and mode."""
 
     def pictures(indices: Sequence[int]) -> list[Image.Image]:
         return [_square(own_uploads.by_hash[keys[index]].small) for index in indices]

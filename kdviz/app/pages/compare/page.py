@@ -24,26 +24,26 @@ _REFRESH_SECONDS, _REFRESH_SECONDS_LARGE = 0.3, 1.5  # a large map takes longer 
 
 
 @st.cache_resource(scope="session", on_release=MapSession.cancel, show_spinner=False)
-def _current() -> MapSession:
+def _map_session() -> MapSession:
     return MapSession()
 
 
 def page() -> None:
     address.keep_only("sample", "samples", "from", *settings.ADDRESS)
     opened = heading(PAGE)
-    _lead(opened)
+    _show_lead(opened)
     if not opened.experiment.models:
         return
     say_problems()
-    chosen = picture.choose_picture(opened)
-    map_request = settings.controls(opened, chosen)
-    if chosen is None:
+    selected = picture.choose_picture(opened)
+    map_request = settings.show_settings(opened, selected)
+    if selected is None:
         return
-    session = _current()
+    session = _map_session()
     try:
-        results = results_for(private=opened.is_private or chosen.sample is None)
+        results = results_for(private=opened.is_private or selected.sample is None)
         session.request(
-            service.Request(opened, chosen.picture, map_request.rows, map_request.target, map_request.roles, results)
+            service.Request(opened, selected.picture, map_request.rows, map_request.target, map_request.roles, results)
         )
     except KdvizError as error:
         say_error(error)
@@ -52,10 +52,10 @@ def page() -> None:
         return
     _wait_briefly(session.job)
     refresh = None if session.job.ended else _REFRESH_SECONDS_LARGE if opened.is_large else _REFRESH_SECONDS
-    st.fragment(result.show, run_every=refresh)(chosen, map_request, session, refresh is not None)
+    st.fragment(result.show, run_every=refresh)(selected, map_request, session, refresh is not None)
 
 
-def _lead(opened: OpenExperiment) -> None:
+def _show_lead(opened: OpenExperiment) -> None:
     instruction = _("Pick a digit or bring a picture.") if opened.is_mnist else _("Pick an image or bring your own.")
     maps = _(
         "Each map shows what keeping a pixel does to the model's probability: :orange[**orange raises it**], "

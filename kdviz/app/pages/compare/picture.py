@@ -11,7 +11,7 @@ from PIL import Image
 from kdviz import figures
 from kdviz.app import address
 from kdviz.app.library import OpenExperiment
-from kdviz.app.pages.compare.own_pictures import Uploads, own_strip, upload_controls, uploads
+from kdviz.app.pages.compare.own_pictures import Uploads, show_own_pictures, show_upload_controls, uploads
 from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, plain, say_error, say_missing
 from kdviz.app.widgets.gallery import gallery
@@ -43,8 +43,8 @@ class SelectedImage:
 def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
     """Show the strips of the samples and of the person's own pictures, and return the picture that is chosen."""
     own_uploads = uploads()
-    samples, default_indices = _source(opened)
-    selected = _selected(samples) if samples is not None else []
+    samples, default_indices = _choose_source(opened)
+    selected = _listed_indices(samples) if samples is not None else []
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="strip-head"):
         with st.container(width="stretch", key="strip-title"):
             if samples is None:
@@ -57,11 +57,13 @@ def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
             for name in ("samples", "from", "sample"):
                 address.keep(name, "", "")
             st.rerun()
-        upload_controls(opened)
-    chosen = None if samples is None else _choose_sample(opened, samples, selected or default_indices, own_uploads)
+        show_upload_controls(opened)
+    selected_image = (
+        None if samples is None else _choose_sample(opened, samples, selected or default_indices, own_uploads)
+    )
     if own_uploads.by_hash:
-        own_strip(own_uploads)
-    return (_prepared(opened, own_uploads) if own_uploads.chosen in own_uploads.by_hash else None) or chosen
+        show_own_pictures(own_uploads)
+    return (_own_image(opened, own_uploads) if own_uploads.selected in own_uploads.by_hash else None) or selected_image
 
 
 def _no_pictures(opened: OpenExperiment) -> str:
@@ -73,7 +75,7 @@ def _no_pictures(opened: OpenExperiment) -> str:
 # samples --------------------------------------------------------------------------------------------------------------
 
 
-def _source(opened: OpenExperiment) -> tuple[SampleView | None, list[int]]:
+def _choose_source(opened: OpenExperiment) -> tuple[SampleView | None, list[int]]:
     """The samples to choose from, of the attention study if the address says so, and indices of those in the strip."""
     of_study = address.read("from", "") == "attention" and opened.attention_samples is not None
     address.keep("from", "attention" if of_study else "", "")
@@ -89,12 +91,12 @@ def _choose_sample(
     if current_index not in indices:
         indices = [current_index, *indices]
     number = int(samples.numbers[current_index])
-    current_number = number if own_uploads.chosen is None else None
+    current_number = number if own_uploads.selected is None else None
     items = [_item(opened, samples, index) for index in indices]
     label = _("Sample digits") if opened.is_mnist else _("Sample images")
     picked = gallery(samples, indices, items, key="strip", label=label, thumb=58, selected=current_number)
     if picked is not None and picked != current_number:
-        own_uploads.chosen, own_uploads.problems = None, []
+        own_uploads.selected, own_uploads.problems = None, []
         address.keep("sample", str(picked), "")
         st.rerun()
     label = int(samples.labels[current_index])
@@ -103,7 +105,7 @@ def _choose_sample(
     )
 
 
-def _selected(samples: SampleView) -> list[int]:
+def _listed_indices(samples: SampleView) -> list[int]:
     """Indices of the samples that the address lists, for example those selected on the page Mistakes."""
     text = address.read("samples", "")
     address.keep("samples", text, "")
@@ -170,11 +172,11 @@ def _right(samples: SampleView, role: str, index: int) -> bool:
     return samples.predictions is not None and bool(samples.predictions.right(role)[index])
 
 
-def _prepared(opened: OpenExperiment, own_uploads: Uploads) -> SelectedImage | None:
-    upload = own_uploads.by_hash[str(own_uploads.chosen)]
+def _own_image(opened: OpenExperiment, own_uploads: Uploads) -> SelectedImage | None:
+    upload = own_uploads.by_hash[str(own_uploads.selected)]
     try:
         picture = opened.experiment.prepare(open_image(upload.content, upload.name))
     except ImageError as error:
         say_error(error)
         return None
-    return SelectedImage(_("upload {name}", name=str(own_uploads.chosen)[:8]), picture, None)
+    return SelectedImage(_("upload {name}", name=str(own_uploads.selected)[:8]), picture, None)

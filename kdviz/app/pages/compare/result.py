@@ -13,7 +13,7 @@ import streamlit as st
 from kdviz import figures
 from kdviz.app import service
 from kdviz.app.pages.compare import files
-from kdviz.app.pages.compare.curves import curves
+from kdviz.app.pages.compare.curves import show_curves
 from kdviz.app.pages.compare.picture import SelectedImage
 from kdviz.app.pages.compare.settings import BASELINE_TITLES, METHOD_TITLES, MapRequest
 from kdviz.app.pages.compare.state import MapSession
@@ -53,18 +53,18 @@ class _Drawn:
     tables: Sequence[pd.DataFrame]
 
     @classmethod
-    def of(cls, rows: Sequence[viewer.ViewerRow], chosen: SelectedImage) -> _Drawn:
-        payload = viewer.comparison_payload(rows, chosen.true_class, chosen.name)
+    def of(cls, rows: Sequence[viewer.ViewerRow], selected: SelectedImage) -> _Drawn:
+        payload = viewer.comparison_payload(rows, selected.true_class, selected.name)
         return cls(_sentence(rows), _doubts(rows), payload, [files.agreement_frame(row.measures) for row in rows])
 
 
-def show(chosen: SelectedImage, map_request: MapRequest, session: MapSession, refreshing: bool) -> None:
+def show(selected: SelectedImage, map_request: MapRequest, session: MapSession, refreshing: bool) -> None:
     """Show what the session's job has computed so far; called repeatedly while it is under way."""
     job, served = session.job, session.current_request
     if job is None or served is None:
         return
     ended = job.ended
-    _progress(job, session, map_request)  # first: whoever pressed Stop need not wait for the last estimate
+    _show_progress(job, session, map_request)  # first: whoever pressed Stop need not wait for the last estimate
     try:
         rows = _rows(session, job, map_request)
     except KdvizError as error:
@@ -72,16 +72,16 @@ def show(chosen: SelectedImage, map_request: MapRequest, session: MapSession, re
         return
     if rows:
         titles = tuple(map(figures.role_title, rows[0].maps))
-        key = ("drawn", language(), titles, chosen.true_class, chosen.name, tuple(row.complete for row in rows))
-        drawn = session.drawn([row.maps for row in rows], key, ended, lambda: _Drawn.of(rows, chosen))
+        key = ("drawn", language(), titles, selected.true_class, selected.name, tuple(row.complete for row in rows))
+        drawn = session.drawn([row.maps for row in rows], key, ended, lambda: _Drawn.of(rows, selected))
         st.markdown(drawn.sentence)
         for doubt in drawn.doubts:
             st.warning(plain(doubt), icon=":material/warning:")
         viewer.show_viewer(drawn.payload, key="viewer")
         if ended:
             for index, row in enumerate(rows):
-                curves(session, index, row)
-            files.downloads(served.opened, rows, drawn.tables, chosen, map_request, session)
+                show_curves(session, index, row)
+            files.show_downloads(served.opened, rows, drawn.tables, selected, map_request, session)
     if refreshing and ended:
         st.rerun()  # ends the timer of this fragment
 
@@ -115,22 +115,22 @@ def _heading(baseline: str) -> str:
 # progress -------------------------------------------------------------------------------------------------------------
 
 
-def _progress(job: Job[service.States], session: MapSession, map_request: MapRequest) -> None:
+def _show_progress(job: Job[service.States], session: MapSession, map_request: MapRequest) -> None:
     if job.status == "done":
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="progress"):
         if job.status == "failed":
             say_error(job.error or "The computation failed.")
-            _again(session)
+            _show_again_button(session)
         elif not job.ended:
-            st.progress(_share_done(job, map_request), text=_under_way(job, map_request))
+            st.progress(_share_done(job, map_request), text=_progress_text(job, map_request))
             # A callback runs before the page is drawn again, which then shows at once that it has stopped.
             st.button(_("Stop"), icon=":material/stop_circle:", key="stop", on_click=_stop, args=(job,))
         else:
-            counts = _counts(job, map_request)
+            counts = _counts_text(job, map_request)
             text = _("Stopped at {counts}; the maps are as they were then.", counts=counts)
             st.markdown(f":material/stop_circle: {text}")
-            _again(session)
+            _show_again_button(session)
 
 
 def _stop(job: Job[service.States]) -> None:
@@ -138,16 +138,16 @@ def _stop(job: Job[service.States]) -> None:
     job.wait(2)
 
 
-def _again(session: MapSession) -> None:
+def _show_again_button(session: MapSession) -> None:
     if st.button(_("Compute again"), icon=":material/refresh:", key="again"):
         session.again()
         st.rerun()
 
 
-def _under_way(job: Job[service.States], map_request: MapRequest) -> str:
+def _progress_text(job: Job[service.States], map_request: MapRequest) -> str:
     others = service.pool().place(job)
     if job.latest:
-        counts = _counts(job, map_request)
+        counts = _counts_text(job, map_request)
         if not others:
             return counts
         return plural(
@@ -163,7 +163,7 @@ def _under_way(job: Job[service.States], map_request: MapRequest) -> str:
     return _("Starting; the first maps take a moment")
 
 
-def _counts(job: Job[service.States], map_request: MapRequest) -> str:
+def _counts_text(job: Job[service.States], map_request: MapRequest) -> str:
     """``300 of 2,000 masks``, for each row if there are several."""
     states = job.latest or ()
     counts = []
@@ -201,13 +201,13 @@ def _sentence(rows: Sequence[viewer.ViewerRow]) -> str:
         text = _("{answers}.", answers=listed(predictions, _SEMICOLON))
     caution = _("One picture shows a case, not a rule.")
     if len(rows) == 1:
-        small = together([_mask_words(rows[0]), caution])
-        return together([text, _agreement_words(rows[0]), f":gray[{small}]"])
-    items = [
-        f"- **{_(BASELINE_TITLES[row.baseline])}** {together([_agreement_words(row), f':gray[{_mask_words(row)}]'])}"
-        for row in rows
-        if row.complete
-    ]
+        small = together([_mask_sentence(rows[0]), caution])
+        return together([text, _agreement_sentence(rows[0]), f":gray[{small}]"])
+    items = []
+    for row in rows:
+        if row.complete:
+            sentences = together([_agreement_sentence(row), f":gray[{_mask_sentence(row)}]"])
+            items.append(f"- **{_(BASELINE_TITLES[row.baseline])}** {sentences}")
     return "\n".join([together([text, f":gray[{caution}]\n"]), *items])
 
 
@@ -223,7 +223,7 @@ def _doubts(rows: Sequence[viewer.ViewerRow]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def _agreement_words(row: viewer.ViewerRow) -> str:
+def _agreement_sentence(row: viewer.ViewerRow) -> str:
     pairs = [pair for pair in row.report.pairs if pair.first == Role.TEACHER and math.isfinite(pair.agreement)]
     if not row.complete or not pairs or not all(pair.same_target for pair in pairs):
         return ""
@@ -238,7 +238,7 @@ def _agreement_words(row: viewer.ViewerRow) -> str:
     )
 
 
-def _mask_words(row: viewer.ViewerRow) -> str:
+def _mask_sentence(row: viewer.ViewerRow) -> str:
     if not row.complete:
         return ""
     first = next(iter(row.maps.values()))

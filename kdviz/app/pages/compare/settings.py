@@ -55,11 +55,11 @@ class MapRequest:
     target: int | str | tuple[tuple[str, int], ...] | None
 
 
-def controls(opened: OpenExperiment, chosen: SelectedImage | None) -> MapRequest:
+def show_settings(opened: OpenExperiment, selected: SelectedImage | None) -> MapRequest:
     """Show the widgets of the settings, and return what they request."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="settings"):
-        roles = _models(opened)
-        method = _from_address(
+        roles = _choose_models(opened)
+        method = _select_box(
             "method",
             _("Method"),
             tuple(methods),
@@ -68,11 +68,11 @@ def controls(opened: OpenExperiment, chosen: SelectedImage | None) -> MapRequest
             _("RISE treats a model as a black box and fits every one; others need to look inside."),
             width=165,
         )
-        target = _target(opened, chosen, method)
+        target = _choose_target(opened, selected, method)
         setting_names = {setting.name for setting in methods[method].settings}
         settings: dict[str, Any] = {}
         if "n_masks" in setting_names:
-            settings["n_masks"] = _from_address(
+            settings["n_masks"] = _select_box(
                 "masks",
                 _("Masks"),
                 MASKS,
@@ -81,13 +81,13 @@ def controls(opened: OpenExperiment, chosen: SelectedImage | None) -> MapRequest
                 _("More masks, less noise; time grows with them."),
                 width=110,
             )
-        baselines = [_baseline(opened)] if "baseline" in setting_names else [None]
+        baselines = [_choose_baseline(opened)] if "baseline" in setting_names else [None]
         more = st.popover(_("More settings"), icon=":material/tune:", key="more-settings", on_change="rerun")
         with more:
             if "baseline" in setting_names:
-                baselines += _second_baseline(str(baselines[0]), bool(more.open))
-            settings |= _more_settings(methods[method], min(opened.experiment.input.size), bool(more.open))
-    classes = _classes(opened, chosen, target, roles)
+                baselines += _choose_second_baseline(str(baselines[0]), bool(more.open))
+            settings |= _choose_more_settings(methods[method], min(opened.experiment.input.size), bool(more.open))
+    classes = _explained_class(opened, selected, target, roles)
     complete = methods[method].complete(settings)
     rows = [{"method": method, **complete, **({"baseline": baseline} if baseline else {})} for baseline in baselines]
     return MapRequest(roles, method, tuple(rows), classes)
@@ -97,7 +97,7 @@ def _method_title(name: str) -> str:
     return _(METHOD_TITLES[name]) if name in METHOD_TITLES else methods[name].title
 
 
-def _models(opened: OpenExperiment) -> tuple[str, ...]:
+def _choose_models(opened: OpenExperiment) -> tuple[str, ...]:
     """Roles of the models, at least one; pills to select them if there are several."""
     roles = list(opened.experiment.models)
     if len(roles) < 2:
@@ -119,9 +119,9 @@ def _models(opened: OpenExperiment) -> tuple[str, ...]:
 # the class explained --------------------------------------------------------------------------------------------------
 
 
-def _target(opened: OpenExperiment, chosen: SelectedImage | None, method: str) -> str:
+def _choose_target(opened: OpenExperiment, selected: SelectedImage | None, method: str) -> str:
     classes = opened.experiment.classes
-    true_class = chosen.true_class if chosen else None
+    true_class = selected.true_class if selected else None
     defaults = [TEACHER, PREDICTED] if TEACHER in opened.experiment.models else [PREDICTED]
     options = [*defaults, *([TRUE] if true_class is not None else []), EACH, *classes]
     titles = {
@@ -134,7 +134,7 @@ def _target(opened: OpenExperiment, chosen: SelectedImage | None, method: str) -
     about = _("The class whose evidence the maps show.")
     if method == RISE:
         about = _("All classes come from one computation: changing this costs nothing.")
-    return _from_address(
+    return _select_box(
         "target",
         _("Class explained"),
         tuple(options),
@@ -145,27 +145,27 @@ def _target(opened: OpenExperiment, chosen: SelectedImage | None, method: str) -
     )
 
 
-def _classes(
-    opened: OpenExperiment, chosen: SelectedImage | None, option: str, roles: Sequence[str]
+def _explained_class(
+    opened: OpenExperiment, selected: SelectedImage | None, option: str, roles: Sequence[str]
 ) -> int | str | tuple[tuple[str, int], ...] | None:
     """The class of :class:`MapRequest` for an option of the select box."""
     if option == EACH:
-        return _class_of_each(opened, chosen, roles)
+        return _choose_class_of_each(opened, selected, roles)
     address.keep("targets", "", "")
     if option == TEACHER:
         return service.TEACHER
     if option == PREDICTED:
         return None
     if option == TRUE:
-        return chosen.true_class if chosen else None
+        return selected.true_class if selected else None
     return opened.experiment.class_index(option)
 
 
-def _class_of_each(
-    opened: OpenExperiment, chosen: SelectedImage | None, roles: Sequence[str]
+def _choose_class_of_each(
+    opened: OpenExperiment, selected: SelectedImage | None, roles: Sequence[str]
 ) -> tuple[tuple[str, int], ...]:
     classes = opened.experiment.classes
-    start = (chosen.true_class if chosen else None) or 0
+    start = (selected.true_class if selected else None) or 0
     requested = dict(part.split(":", 1) for part in address.read("targets", "").split(",") if ":" in part)
     targets = []
     with st.container(horizontal=True, gap="small", key="targets"):
@@ -186,24 +186,24 @@ def _class_of_each(
 # baselines and other settings -----------------------------------------------------------------------------------------
 
 
-def _baseline(opened: OpenExperiment) -> str | None:
+def _choose_baseline(opened: OpenExperiment) -> str | None:
     about = _("Blur is the picture without its details; noise is random grey.")
     if opened.is_mnist:
         black = _("On MNIST black is the background too: removing background then changes nothing. Grey shows it.")
         about = together([black, about])
-    return _from_address(
+    return _select_box(
         "baseline", _("A removed pixel becomes"), tuple(BASELINE_TITLES), "black", _baseline_title, about, width=170
     )
 
 
-def _second_baseline(first: str, visible: bool) -> list[str]:
+def _choose_second_baseline(first: str, visible: bool) -> list[str]:
     """No baseline, or a single one other than the first."""
     options = (_NO_BASELINE, *(name for name in BASELINE_TITLES if name != first))
     if not visible:
         second = _option_from_address("baseline2", options, _NO_BASELINE, missing=first)
         address.keep("baseline2", second, _NO_BASELINE)
         return [] if second == _NO_BASELINE else [second]
-    second = _from_address(
+    second = _select_box(
         "baseline2",
         _("Second baseline"),
         options,
@@ -220,7 +220,7 @@ def _baseline_title(name: str) -> str:
     return _(BASELINE_TITLES[name]) if name in BASELINE_TITLES else _("None")
 
 
-def _more_settings(method: Method, side: int, visible: bool) -> dict[str, Any]:
+def _choose_more_settings(method: Method, side: int, visible: bool) -> dict[str, Any]:
     """The values of the other settings.
 
     Args:
@@ -230,7 +230,7 @@ def _more_settings(method: Method, side: int, visible: bool) -> dict[str, Any]:
     """
     settings = [setting for setting in method.settings if setting.name in SETTING_TITLES]
     values = {
-        setting.name: _field(method, setting, side) if visible else _requested_value(setting, side)
+        setting.name: _setting_field(method, setting, side) if visible else _requested_value(setting, side)
         for setting in settings
     }
     for setting in settings:
@@ -238,7 +238,7 @@ def _more_settings(method: Method, side: int, visible: bool) -> dict[str, Any]:
     return values
 
 
-def _field(method: Method, setting: Setting, side: int) -> Any:
+def _setting_field(method: Method, setting: Setting, side: int) -> Any:
     """Show a field for a setting, and return its value."""
     title, key = _(SETTING_TITLES[setting.name]), f"{method.name}-{setting.name}"
     help = _(setting.help)
@@ -278,7 +278,7 @@ def _requested_value(setting: Setting, side: int) -> Any:
         return setting.default
 
 
-def _from_address(
+def _select_box(
     name: str,
     label: str,
     options: tuple,

@@ -17,7 +17,7 @@ from kdviz.serving.tasks import Target
 MEASURES = ("spearman", "ssim", "iou")
 Maps = dict[str, SaliencyMap]
 Reports = dict[str, AgreementReport]
-"""By the name of the measure."""
+"""Name of a measure -> agreement by it."""
 
 _DRAWN_BYTES = 2**17  # approximate size of what is drawn of one row
 _PAUSE = 4.0  # before the next estimate, in durations of the last one: others use this server too

@@ -28,7 +28,7 @@ def command(opened: OpenExperiment) -> str:
     return f"kdviz profile -e {opened.command_folder}{data}"
 
 
-def section(opened: OpenExperiment, *, first: bool) -> None:
+def show_measurement(opened: OpenExperiment, *, first: bool) -> None:
     st.subheader(_("Measure on this machine"), anchor=False)
     if first:
         say_missing(
@@ -42,21 +42,21 @@ def section(opened: OpenExperiment, *, first: bool) -> None:
         st.code(command(opened), language=None, wrap_lines=True)
     current = measurer().current
     running = current is not None and not current.ended
-    st.fragment(_controls, run_every=0.5 if running else None)(opened, running)
+    st.fragment(_show_controls, run_every=0.5 if running else None)(opened, running)
 
 
-def _controls(opened: OpenExperiment, running: bool) -> None:
+def _show_controls(opened: OpenExperiment, running: bool) -> None:
     """Show the button, or how far the measurement is; while it is under way, only this is run again."""
     current = measurer().current
     if current is not None and not current.ended:
-        _progress(opened, current)
+        _show_progress(opened, current)
         return
     if running:  # it has just ended: run the page again to show the outcome
         st.session_state.pop("cost-from-2", None)
         address.keep("from", HERE, HERE)
         st.rerun()
     if current is not None and current is session_measurement().measurement:
-        _ended(current)
+        _show_outcome(current)
     if st.button(_("Measure on this machine"), icon=":material/speed:", key="measure"):
         try:
             session_measurement().measurement = measurer().start(opened.experiment.folder, opened.fingerprint)
@@ -66,7 +66,7 @@ def _controls(opened: OpenExperiment, running: bool) -> None:
         st.rerun()
 
 
-def _progress(opened: OpenExperiment, current: Measurement) -> None:
+def _show_progress(opened: OpenExperiment, current: Measurement) -> None:
     is_own = current is session_measurement().measurement
     activity = _activity(current) if current.folder == opened.experiment.folder else _("another experiment")
     label = _("Measuring: {share}, {doing}", share=percent(current.share, 0), doing=activity)
@@ -92,7 +92,7 @@ def _activity(current: Measurement) -> str:
     return _("times") if current.activity in ("times", "done") else _("starting")
 
 
-def _ended(current: Measurement) -> None:
+def _show_outcome(current: Measurement) -> None:
     if current.status == "failed":
         say_error(current.error)
     elif current.status == "stopped":

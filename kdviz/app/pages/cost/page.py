@@ -46,23 +46,23 @@ def page() -> None:
     opened = heading(PAGE)
     html.style()
     st.html(ASSETS / "app" / "overview.css")
-    source = _source(opened)
+    source = _choose_source(opened)
     if source is None:
-        cost_panel.section(opened, first=True)
+        cost_panel.show_measurement(opened, first=True)
         return
-    report = _with_threads(source.report)
-    _stale(opened, report)
-    _summary(report)
-    _chart(opened, report)
-    _table(report)
-    _machine(report, source)
-    cost_panel.section(opened, first=False)
+    report = _choose_threads(source.report)
+    _show_stale(opened, report)
+    _show_summary(report)
+    _show_tradeoffs(opened, report)
+    _show_table(report)
+    _show_machine(report, source)
+    cost_panel.show_measurement(opened, first=False)
 
 
 # where the figures come from ------------------------------------------------------------------------------------------
 
 
-def _source(opened: OpenExperiment) -> _Source | None:
+def _choose_source(opened: OpenExperiment) -> _Source | None:
     sources = _sources(opened)
     if not sources:
         return None
@@ -97,7 +97,7 @@ def _sources(opened: OpenExperiment) -> dict[str, _Source]:
     return sources
 
 
-def _with_threads(report: CostReport) -> CostReport:
+def _choose_threads(report: CostReport) -> CostReport:
     options = [str(threads) for threads in report.known_threads]
     requested = address.read("threads", options[0])
     requested = requested if requested in options else options[0]
@@ -110,7 +110,7 @@ def _with_threads(report: CostReport) -> CostReport:
     return report.at(int(requested))
 
 
-def _stale(opened: OpenExperiment, report: CostReport) -> None:
+def _show_stale(opened: OpenExperiment, report: CostReport) -> None:
     if report.stale:
         titles = listed(figures.role_title(role) for role in report.stale)
         say_missing(
@@ -122,12 +122,12 @@ def _stale(opened: OpenExperiment, report: CostReport) -> None:
 # what came out --------------------------------------------------------------------------------------------------------
 
 
-def _summary(report: CostReport) -> None:
+def _show_summary(report: CostReport) -> None:
     values = tradeoff(report)
     if values is None:
         st.markdown(_("What every model needs and how often it is right."))
         return
-    _tiles(values)
+    _show_tiles(values)
     margins = margin.margins()
     st.markdown(together(plain(sentence) for sentence in exchange(report, margins)))
     sentences = competition(report, margins)
@@ -135,7 +135,7 @@ def _summary(report: CostReport) -> None:
         st.info(together(plain(sentence) for sentence in sentences), icon=":material/compare_arrows:")
 
 
-def _tiles(values: Tradeoff) -> None:
+def _show_tiles(values: Tradeoff) -> None:
     """Show the trade-off at a glance: the KD student beside its teacher."""
     tiles = [
         (_("{times} ×", times=number(values.operations, 1)), _("fewer operations"), values.operations),
@@ -162,11 +162,11 @@ def signed_points(points: float) -> str:
 # chart ----------------------------------------------------------------------------------------------------------------
 
 
-def _chart(opened: OpenExperiment, report: CostReport) -> None:
+def _show_tradeoffs(opened: OpenExperiment, report: CostReport) -> None:
     st.subheader(_("Accuracy against cost"), anchor=False)
     with st.container(horizontal=True, gap="medium"):
-        axis = _axis(report)
-        forms = _forms(report)
+        axis = _choose_axis(report)
+        forms = _choose_forms(report)
     entries = [entry for entry in report.entries if entry.form in forms and not math.isnan(entry.accuracy)]
     legend = _("Up and to the left is better. Bars: 95 % intervals of accuracy, quartiles of time.")
     st.caption(together([_(axis.about), legend]))
@@ -191,7 +191,7 @@ def _csv(table: pa.Table) -> str:
     return table.drop_columns(_DROPPED).to_pandas().to_csv(index=False)
 
 
-def _axis(report: CostReport) -> Any:
+def _choose_axis(report: CostReport) -> Any:
     names = [axis.name for axis in report.axes]
     requested = address.read("x", names[0])
     if requested not in names:  # another table may lack this axis; only a name that no table has is a mistake
@@ -208,7 +208,7 @@ def _axis(report: CostReport) -> Any:
     return AXES[chosen or requested]
 
 
-def _forms(report: CostReport) -> list[str]:
+def _choose_forms(report: CostReport) -> list[str]:
     available = report.forms
     if len(available) == 1:
         return available
@@ -241,7 +241,7 @@ def _split(report: CostReport) -> str:
 # table ----------------------------------------------------------------------------------------------------------------
 
 
-def _table(report: CostReport) -> None:
+def _show_table(report: CostReport) -> None:
     st.subheader(_("All figures"), anchor=False)
     entries = report.entries
     columns = [
@@ -306,7 +306,7 @@ def _time(entry: CostEntry, axis: str) -> str:
     return f"{milliseconds(entry.costs[axis])} ({milliseconds(low)} – {milliseconds(high)})"
 
 
-def _machine(report: CostReport, source: _Source) -> None:
+def _show_machine(report: CostReport, source: _Source) -> None:
     machine = report.machine
     threads = plural("{count} thread", "{count} threads", report.threads)
     values = {

@@ -41,23 +41,23 @@ def page() -> None:
     elif samples.predictions is None:
         say_missing(samples.missing)
     else:
-        _sample_and_targets(opened, samples)
+        _show_sample_and_targets(opened, samples)
 
 
-def _sample_and_targets(opened: OpenExperiment, samples: SampleView) -> None:
+def _show_sample_and_targets(opened: OpenExperiment, samples: SampleView) -> None:
     if Role.TEACHER not in samples.logits:
         say_missing(_("No answers of a teacher are stored for these images, only those of the students."))
     left, right = st.columns([1, 3], gap="large")
     with left:
-        index = _sample(opened, samples)
+        index = _show_sample(opened, samples)
     with right:
-        _targets(opened, samples, index)
+        _show_targets(opened, samples, index)
 
 
 # the sample -----------------------------------------------------------------------------------------------------------
 
 
-def _sample(opened: OpenExperiment, samples: SampleView) -> int:
+def _show_sample(opened: OpenExperiment, samples: SampleView) -> int:
     """Show a sample with the controls that choose another one, and return its index."""
     index = _requested_index(samples)
     sample, label = int(samples.numbers[index]), int(samples.labels[index])
@@ -141,12 +141,12 @@ def _enlarged(picture: Image.Image) -> Image.Image:
 
 
 @st.fragment
-def _targets(opened: OpenExperiment, samples: SampleView, index: int) -> None:
+def _show_targets(opened: OpenExperiment, samples: SampleView, index: int) -> None:
     """Show the soft targets. Moving the slider runs only this; everything it needs is in memory."""
-    temperature = _temperature()
+    temperature = _choose_temperature()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        roles = _roles(list(samples.logits))
-        log = _log_scale()
+        roles = _choose_roles(list(samples.logits))
+        log = _choose_scale()
     classes, label = opened.experiment.classes, int(samples.labels[index])
     logits = {role: samples.logits[role][index] for role in roles}
     st.markdown(_sentence(logits, classes, temperature))
@@ -158,10 +158,10 @@ def _targets(opened: OpenExperiment, samples: SampleView, index: int) -> None:
     )
     show_chart(figures.entropy_against_temperature(logits, temperature), "entropy")
     name = f"kdviz-{opened.experiment.name}-sample-{int(samples.numbers[index])}-T{temperature:g}"
-    _files(logits, classes, temperature, label, log, name)
+    _show_files(logits, classes, temperature, label, log, name)
 
 
-def _temperature() -> float:
+def _choose_temperature() -> float:
     options = [f"{temperature:g}" for temperature in TEMPERATURES]
     key = address.widget_key("softened-T", address.read_choice("T", options, f"{_START:g}"))
     chosen = st.select_slider(_("Temperature T"), options, key=key, help=_("From 0.5 to 64, four steps to a doubling."))
@@ -169,7 +169,7 @@ def _temperature() -> float:
     return float(chosen)
 
 
-def _roles(available: list[str]) -> list[str]:
+def _choose_roles(available: list[str]) -> list[str]:
     default = Role.TEACHER if Role.TEACHER in available else available[0]
     requested = [role for role in available if role in address.read("models", default).split(",")] or [default]
     chosen = st.pills(
@@ -184,7 +184,7 @@ def _roles(available: list[str]) -> list[str]:
     return chosen
 
 
-def _log_scale() -> bool:
+def _choose_scale() -> bool:
     key = address.widget_key("softened-log", address.read_choice("scale", ("linear", "log"), "linear") == "log")
     log = st.toggle(_("Logarithmic scale"), key=key, help=_("Shows probabilities far below a percent."))
     address.keep("scale", "log" if log else "linear", "linear")
@@ -217,7 +217,7 @@ def _percent(share: float) -> str:
     return percent(share) if share >= 0.001 else _("under {share}", share=percent(0.001))
 
 
-def _files(
+def _show_files(
     logits: Mapping[str, np.ndarray], classes: Sequence[str], temperature: float, label: int, log: bool, name: str
 ) -> None:
     def table() -> str:

@@ -26,7 +26,7 @@ TOPICS: dict[str, tuple[str, Callable[[], None]]] = {
     "glossary": (N_("Glossary"), sections.glossary),
     "references": (N_("Papers"), sections.references),
 }
-"""Name in the address (``?topic=agreement``, which other pages may link to) -> title and what draws it."""
+"""Name in the address (``?topic=agreement``, which other pages may link to) -> title and the function that draws it."""
 
 
 def page() -> None:
@@ -35,15 +35,15 @@ def page() -> None:
     html.style()
     left, right = st.columns([1, 3], gap="large")
     with left, st.container(key="topics"):
-        name = _chosen()
+        name = _choose_topic()
     title, draw = TOPICS[name]
     with right, st.container(key="topic"):
         st.subheader(_(title), anchor=False)
         draw()
-        _next(name)
+        _show_next(name)
 
 
-def _chosen() -> str:
+def _choose_topic() -> str:
     names = list(TOPICS)
     requested = address.read_choice("topic", names, names[0])
     if st.session_state.get("topic-shown") != requested:
@@ -61,7 +61,7 @@ def _chosen() -> str:
     return name
 
 
-def _next(name: str) -> None:
+def _show_next(name: str) -> None:
     names = list(TOPICS)
     following = names.index(name) + 1
     if following < len(names):

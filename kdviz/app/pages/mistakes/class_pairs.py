@@ -16,7 +16,7 @@ _PAIRS, _PAIRS_OF_MANY = 6, 60
 _MANY = 12  # classes; the same number as in confusion.js
 
 
-def matrix(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
+def show_matrix(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
     """Show the confusion matrix; clicking a cell filters by it."""
     counts = index.change(view.filters) if view.change else index.confusion(view.filters)
     cells = [(int(true), int(answer)) for true, answer in zip(*counts.nonzero(), strict=True)]

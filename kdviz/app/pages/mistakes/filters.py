@@ -34,7 +34,7 @@ class View:
         order: One of :attr:`MistakeIndex.orders`.
         change: Whether the class pairs show what distillation changed.
         page: Number of the page, from 1; it may lie beyond the last one.
-        open: The number of the open sample.
+        open: Number of the open sample; None if none is open.
         selected: Numbers of the selected samples.
     """
 
@@ -148,7 +148,7 @@ def _is_number(text: str) -> bool:
 # controls -------------------------------------------------------------------------------------------------------------
 
 
-def chips(index: MistakeIndex, view: View) -> None:
+def show_groups(index: MistakeIndex, view: View) -> None:
     """Show the groups to choose from, each with its count under the other filters."""
     counts = index.counts(view.filters)
     options = [
@@ -170,12 +170,12 @@ def _group_chosen() -> None:
     keep("group", str(st.session_state["mistakes-chips"]["chosen"]))
 
 
-def bar(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
+def show_filters(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
     """Show the filters that are chosen from lists, and the order."""
     titles = {role: figures.role_title(role) for role in index.roles}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="mistakes-bar"):
         help = _("Whose answers the class pairs count, and whose answer and confidence the filters mean.")
-        _select(_("Model"), "model", list(index.roles), view.filters.model, titles.__getitem__, 165, help)
+        _show_select(_("Model"), "model", list(index.roles), view.filters.model, titles.__getitem__, 165, help)
         names = ["", *classes]
 
         def class_name(name: str) -> str:
@@ -184,18 +184,18 @@ def bar(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
         width = 120 if max(map(len, classes)) <= 4 else 190
         true, answer = view.filters.true, view.filters.said
         if index.labelled:
-            _select(_("True class"), "class", names, "" if true is None else classes[true], class_name, width)
+            _show_select(_("True class"), "class", names, "" if true is None else classes[true], class_name, width)
         answer_label = _("A student's answer") if view.change else _("Its answer")
-        _select(answer_label, "said", names, "" if answer is None else classes[answer], class_name, width)
+        _show_select(answer_label, "said", names, "" if answer is None else classes[answer], class_name, width)
 
         def order_title(order: str) -> str:
             return _order_title(order, view.filters.model)
 
-        _select(_("Order"), "order", list(index.orders), view.order, order_title, 320)
-        _slider(view)
+        _show_select(_("Order"), "order", list(index.orders), view.order, order_title, 320)
+        _show_slider(view)
 
 
-def _select(
+def _show_select(
     label: str, name: str, options: list[str], value: str, show: Callable[[str], str], width: int, help: str = ""
 ) -> None:
     key = f"mistakes-{name}"
@@ -208,7 +208,7 @@ def _select(
     st.selectbox(label, options, key=key, format_func=show, width=width, help=help or None, on_change=on_change)
 
 
-def _slider(view: View) -> None:
+def _show_slider(view: View) -> None:
     key, value = "mistakes-confidence", (round(100 * view.filters.low), round(100 * view.filters.high))
     if st.session_state.get(key) != value:
         st.session_state[key] = value
@@ -226,9 +226,9 @@ def _order_title(order: str, model: str) -> str:
     return _(title, model=figures.role_title(role or model)) if "{model}" in title else _(title)
 
 
-def tokens(view: View, classes: Sequence[str]) -> None:
+def show_active_filters(view: View, classes: Sequence[str]) -> None:
     """Show the filters other than the group, each with a button that removes it."""
-    descriptions = described(view, classes)
+    descriptions = descriptions_of(view, classes)
     # The container is always there: if what is below moved up, it would be built anew and lose the focus.
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="mistakes-tokens"):
         for name, text in descriptions.items():
@@ -238,7 +238,7 @@ def tokens(view: View, classes: Sequence[str]) -> None:
             st.button(_("Clear all"), key="drop-all", type="tertiary", on_click=drop, args=tuple(descriptions))
 
 
-def described(view: View, classes: Sequence[str]) -> dict[str, str]:
+def descriptions_of(view: View, classes: Sequence[str]) -> dict[str, str]:
     """Name of each filter that is set, except the group -> its description; the names are those of ``without``."""
     filters, model = view.filters, figures.role_title(view.filters.model)
     descriptions = {}
@@ -263,11 +263,11 @@ def drop(*names: str) -> None:
         keep(name, _default(name))
 
 
-def empty(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
+def show_empty(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
     """Show that no sample passes, and which single filter stands in the way."""
     st.info(_("No sample passes all of these filters."), icon=":material/search_off:")
     with st.container(horizontal=True, gap="small"):
-        for name, text in described(view, classes).items():
+        for name, text in descriptions_of(view, classes).items():
             count = int(index.passing(without(view.filters, name)).sum())
             if count:
                 label = _("Without “{filter}”: {count}", filter=text, count=number(count))

@@ -16,7 +16,7 @@ from kdviz.app.page_header import heading
 from kdviz.app.pages.compare.own_pictures import uploads
 from kdviz.app.pages.mistakes import PAGE, class_pairs, filters
 from kdviz.app.pages.mistakes.filters import MOST_SELECTED, View, keep
-from kdviz.app.pages.mistakes.sample_panel import panel
+from kdviz.app.pages.mistakes.sample_panel import show_panel
 from kdviz.app.samples import SampleCache, SampleView
 from kdviz.app.texts import about_sample, download, plain, say_missing, together
 from kdviz.app.widgets import gallery, margin
@@ -49,11 +49,11 @@ def page() -> None:
         say_missing(samples.missing)
         return
     st.html(ASSETS / "app" / "mistakes.css")
-    st.markdown(together([_about(opened, samples), _effect(samples.predictions, margin.margins())]))
+    st.markdown(together([_description(opened, samples), _effect(samples.predictions, margin.margins())]))
     index = _index(samples, len(opened.experiment.classes))
     filters.adopt(index)
     _initialise(filters.read(index, opened.experiment.classes))
-    _browse(opened, samples, index)
+    _show_view(opened, samples, index)
 
 
 def _why_empty(opened: OpenExperiment) -> tuple[str, str]:
@@ -78,30 +78,30 @@ def _initialise(view: View) -> None:
 
 
 @st.fragment
-def _browse(opened: OpenExperiment, samples: SampleView, index: MistakeIndex) -> None:
+def _show_view(opened: OpenExperiment, samples: SampleView, index: MistakeIndex) -> None:
     """Show everything below the title. Filters, page turns and opened samples run only this again."""
     classes = opened.experiment.classes
     view = filters.read(index, classes)
     _leave_for_compare()
-    filters.chips(index, view)
-    filters.bar(index, view, classes)
-    filters.tokens(view, classes)
+    filters.show_groups(index, view)
+    filters.show_filters(index, view, classes)
+    filters.show_active_filters(view, classes)
     indices = index.places(view.filters, view.order)
     with st.container(key="mistakes-body" if index.labelled else "mistakes-unlabelled"):
         if index.labelled:
             with st.container():
-                class_pairs.matrix(index, view, classes)
+                class_pairs.show_matrix(index, view, classes)
         with st.container():
-            _gallery(opened, samples, index, view, indices)
+            _show_gallery(opened, samples, index, view, indices)
         with st.container():
             open_index = None if view.open is None or not len(indices) else samples.index_of(view.open)
-            panel(opened, samples, open_index, view.open in view.selected)
+            show_panel(opened, samples, open_index, view.open in view.selected)
 
 
 # words ----------------------------------------------------------------------------------------------------------------
 
 
-def _about(opened: OpenExperiment, samples: SampleView) -> str:
+def _description(opened: OpenExperiment, samples: SampleView) -> str:
     """Which samples these are, and what was done with them."""
     count, title = number(len(samples)), plain(opened.title)
     values = {"count": count, "title": title}
@@ -150,11 +150,13 @@ def _count_title(opened: OpenExperiment, count: int) -> str:
 # the samples ----------------------------------------------------------------------------------------------------------
 
 
-def _gallery(opened: OpenExperiment, samples: SampleView, index: MistakeIndex, view: View, indices: np.ndarray) -> None:
+def _show_gallery(
+    opened: OpenExperiment, samples: SampleView, index: MistakeIndex, view: View, indices: np.ndarray
+) -> None:
     title, about = index.titles[view.filters.group]
     st.markdown(f"**{_count_title(opened, len(indices))}** · {_(title)}  \n:small[{_(about)}]")
     if not len(indices):
-        filters.empty(index, view, opened.experiment.classes)
+        filters.show_empty(index, view, opened.experiment.classes)
         return
     pages = -(-len(indices) // _PER_PAGE)
     page_number = min(max(1, view.page), pages)
@@ -184,7 +186,7 @@ def _gallery(opened: OpenExperiment, samples: SampleView, index: MistakeIndex, v
         on={"turned": _turned, "opened": _opened, "marked": _marked, "picked": _none, "compared": _none},
     )
     gallery.prepare_sheet(samples, following.tolist(), thumb)
-    _files(opened, samples, view, indices)
+    _show_files(opened, samples, view, indices)
 
 
 def _items(samples: SampleView, classes: tuple[str, ...], indices: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -231,7 +233,7 @@ def _item(samples: SampleView, classes: tuple[str, ...], sample_index: int) -> d
     }
 
 
-def _files(opened: OpenExperiment, samples: SampleView, view: View, indices: np.ndarray) -> None:
+def _show_files(opened: OpenExperiment, samples: SampleView, view: View, indices: np.ndarray) -> None:
     name = f"kdviz-{opened.experiment.name}-{view.filters.group}"
     with st.container(horizontal=True, key="mistakes-files"):
         label = _("This list (CSV)")
@@ -290,7 +292,7 @@ def _leave_for_compare() -> None:
         query = {"samples": ",".join(str(int(sample)) for sample in compared)}
     else:
         return
-    uploads().chosen = None
+    uploads().selected = None
     for name in ("sample", "samples"):
         address.keep(name, "", "")
     links.open_page("compare", query)

@@ -87,7 +87,7 @@ def _preview() -> Preview:
 
 
 @st.fragment
-def panel(opened: OpenExperiment, samples: SampleView, index: int | None, selected: bool = False) -> None:
+def show_panel(opened: OpenExperiment, samples: SampleView, index: int | None, selected: bool = False) -> None:
     """Show a sample, or how to open one. While maps are computed, only this fragment is run again."""
     preview = _preview()
     if index is None:

@@ -93,19 +93,19 @@ def page() -> None:
     address.keep_only("bring")
     opened = heading(PAGE)
     html.style()
-    _data(opened)
-    _doubts(opened)
-    _cards(opened)
-    _measured(opened)
-    _files(opened)
-    upload.section(opened)
-    _others(opened)
+    _show_data(opened)
+    _show_doubts(opened)
+    _show_cards(opened)
+    _show_metrics(opened)
+    _show_files(opened)
+    upload.show_uploads(opened)
+    _show_others(opened)
 
 
 # the data -------------------------------------------------------------------------------------------------------------
 
 
-def _data(opened: OpenExperiment) -> None:
+def _show_data(opened: OpenExperiment) -> None:
     experiment = opened.experiment
     values = [
         (_("Data set"), text(opened.title)),
@@ -129,7 +129,7 @@ def _common_input(opened: OpenExperiment) -> list[tuple[str, str]]:
     ]
 
 
-def _doubts(opened: OpenExperiment) -> None:
+def _show_doubts(opened: OpenExperiment) -> None:
     """Show what looks wrong, a sentence each."""
     texts = [plain(doubt.text) for doubt in opened.doubts]
     more = len(texts) - _MOST_DOUBTS
@@ -159,7 +159,7 @@ def _device() -> str:
 # one card a model -----------------------------------------------------------------------------------------------------
 
 
-def _cards(opened: OpenExperiment) -> None:
+def _show_cards(opened: OpenExperiment) -> None:
     cards = inventory.cards(opened.experiment)
     names = _setting_names(cards)
     shared = [name for name in names if len(cards) > 1 and len({repr(card.training.get(name)) for card in cards}) == 1]
@@ -173,7 +173,7 @@ def _cards(opened: OpenExperiment) -> None:
     inputs = {card.role: dict(input_facts(card)) if shows_input else {} for card in cards}
     empty = [title for title in inputs[cards[0].role] if all(facts[title] == NOTHING for facts in inputs.values())]
     inputs = {role: {title: facts[title] for title in facts if title not in empty} for role, facts in inputs.items()}
-    html_cards = "".join(_card(card, names, inputs[card.role], card.role in added) for card in cards)
+    html_cards = "".join(_card_html(card, names, inputs[card.role], card.role in added) for card in cards)
     html.show(f'<div class="ab-cards">{html_cards}</div>')
     if shared:
         title = f"<h3>{text(_('The same for all of them'))}</h3>"
@@ -195,12 +195,12 @@ def _says_something(card: ModelCard, name: str, value: Any) -> bool:
     return value not in _WITHOUT and not (name == "label_smoothing" and value == 0)
 
 
-def _card(card: ModelCard, names: list[str], about: Mapping[str, str], added: bool) -> str:
+def _card_html(card: ModelCard, names: list[str], about: Mapping[str, str], added: bool) -> str:
     new = f'<span class="ab-new">{text(_("this session"))}</span>' if added else ""
     facts = [
         (_("Network"), network_of(card), ""),
         (_("Parameters"), text("–" if card.parameters is None else number(card.parameters)), ""),
-        (_("Weights"), f"<code>{text(card.weights)}</code>{_size(card)}" if card.weights else NOTHING, ""),
+        (_("Weights"), f"<code>{text(card.weights)}</code>{_size_html(card)}" if card.weights else NOTHING, ""),
         (_("SHA-256"), f"<code>{text(card.sha256[:12])}…</code>" if card.sha256 else NOTHING, ""),
         *((title, value, "") for title, value in about.items()),
         *((*_setting(card, name), "part" if name == names[0] else "") for name in names),
@@ -210,17 +210,17 @@ def _card(card: ModelCard, names: list[str], about: Mapping[str, str], added: bo
     return (
         f'<section class="ab-card" style="--role:{role_colour(card.role)};grid-row:span {rows}">'
         f"<h3>{html.role(card.role)}{text(role_title(card.role))}{new}</h3>"
-        f'<p class="big">{_headline(card.metrics)}</p><dl style="grid-row:span {rows - 2}">{lines}</dl></section>'
+        f'<p class="big">{_headline_html(card.metrics)}</p><dl style="grid-row:span {rows - 2}">{lines}</dl></section>'
     )
 
 
-def _size(card: ModelCard) -> str:
+def _size_html(card: ModelCard) -> str:
     if card.size is None:
         return ""
     return f' <span class="soft">{text(_("{size} MB", size=number(card.size / 1e6, 1)))}</span>'
 
 
-def _headline(metrics: Mapping[str, Mapping[str, float]]) -> str:
+def _headline_html(metrics: Mapping[str, Mapping[str, float]]) -> str:
     split = next((name for name in (*_SPLITS, *metrics) if "accuracy" in metrics.get(name, {})), None)
     if split is None:
         return f'<span class="soft">{text(_("not evaluated"))}</span>'
@@ -251,7 +251,7 @@ def _setting_text(name: str, value: Any) -> str:
 # what was measured ----------------------------------------------------------------------------------------------------
 
 
-def _measured(opened: OpenExperiment) -> None:
+def _show_metrics(opened: OpenExperiment) -> None:
     rows = inventory.metrics_rows(opened.experiment)
     if not rows:
         return
@@ -287,7 +287,7 @@ def _figure(value: float | None, digits: int) -> str:
 # files ----------------------------------------------------------------------------------------------------------------
 
 
-def _files(opened: OpenExperiment) -> None:
+def _show_files(opened: OpenExperiment) -> None:
     experiment, name = opened.experiment, f"kdviz-models-{opened.experiment.name}"
     hashes = "\n".join(f"{run.sha256}  {run.weights}" for run in experiment.runs.values() if run.weights)
     with st.expander(_("Full hashes, versions and downloads"), icon=":material/fingerprint:"):
@@ -314,7 +314,7 @@ def _files(opened: OpenExperiment) -> None:
 # other experiments ----------------------------------------------------------------------------------------------------
 
 
-def _others(opened: OpenExperiment) -> None:
+def _show_others(opened: OpenExperiment) -> None:
     folders = {name: folder for name, folder in library.folders().items() if name != opened.experiment.name}
     folders = {name: folder for name, folder in folders.items() if name not in session_store.experiments()}
     if not folders:
@@ -324,10 +324,10 @@ def _others(opened: OpenExperiment) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             title = plain(library.title(name, folder))
             links.page_link("models", title, "folder_open", {address.EXPERIMENT: name})
-            st.caption(plain(_in_short(inventory.glance(folder))))
+            st.caption(plain(_short_description(inventory.glance(folder))))
 
 
-def _in_short(glance: inventory.Glance | None) -> str:
+def _short_description(glance: inventory.Glance | None) -> str:
     if glance is None:
         return _("cannot be read")
     models = [

@@ -15,7 +15,7 @@ from kdviz.narrative.overview import Accuracy, ExperimentSummary
 from kdviz.studies.predictions.mistakes import members
 
 
-def accuracies(summary: ExperimentSummary) -> None:
+def show_accuracies(summary: ExperimentSummary) -> None:
     rows = summary.accuracies
     if not rows:
         st.caption(_unmeasured(summary))

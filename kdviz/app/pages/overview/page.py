@@ -13,8 +13,8 @@ from kdviz.app.links import page_link
 from kdviz.app.page_header import heading
 from kdviz.app.page_registry import Need, navigation, pages
 from kdviz.app.pages.overview import PAGE
-from kdviz.app.pages.overview.accuracies import accuracies
-from kdviz.app.pages.overview.sample import sample
+from kdviz.app.pages.overview.accuracies import show_accuracies
+from kdviz.app.pages.overview.sample import show_sample
 from kdviz.app.texts import plain
 from kdviz.app.widgets import html, margin
 from kdviz.app.widgets.html import text
@@ -38,14 +38,14 @@ def page() -> None:
     html.style()
     st.html(ASSETS / "app" / "overview.css")
     summary = experiment_summary(opened)
-    all_answers = _decided(opened, summary)
+    all_answers = _show_decision(opened, summary)
     left, right = st.columns([2.1, 1], gap="medium")
     with left:
-        sample(opened)
+        show_sample(opened)
     with right:
-        accuracies(summary)
-    _answers(opened, about_these(summary, all_answers))
-    _more(opened)
+        show_accuracies(summary)
+    _show_answers(opened, about_these(summary, all_answers))
+    _show_invitations(opened)
 
 
 # what is known --------------------------------------------------------------------------------------------------------
@@ -77,22 +77,22 @@ def _cost_of(opened: OpenExperiment) -> CostReport | None:
 # the answer -----------------------------------------------------------------------------------------------------------
 
 
-def _decided(opened: OpenExperiment, summary: ExperimentSummary) -> list[Answer]:
+def _show_decision(opened: OpenExperiment, summary: ExperimentSummary) -> list[Answer]:
     """Show the decision beside the margin for which it holds, and return the answers on which it rests."""
     with st.container(key="ov-top"):
         decision_slot = st.container(key="ov-decided")
-        all_answers = answers(summary, margin.field())
+        all_answers = answers(summary, margin.number_field())
     verdict = decision(summary, all_answers)
     with decision_slot:
         html.show(
             f'<div class="ov-decision ov-{verdict.tone}">'
             f'<p><i aria-hidden="true">{_MARKS[verdict.tone]}</i>{text(verdict.sentence)}</p>'
-            f"<p>{text(_about(opened))}</p></div>"
+            f"<p>{text(_description(opened))}</p></div>"
         )
     return all_answers
 
 
-def _about(opened: OpenExperiment) -> str:
+def _description(opened: OpenExperiment) -> str:
     """One sentence about what this experiment is."""
     experiment = opened.experiment
     sizes = {card.role: card.parameters for card in _cards(opened)}
@@ -134,7 +134,7 @@ def _millions(count: int) -> str:
 # answers and links ----------------------------------------------------------------------------------------------------
 
 
-def _answers(opened: OpenExperiment, shown_answers: list[Answer]) -> None:
+def _show_answers(opened: OpenExperiment, shown_answers: list[Answer]) -> None:
     if not shown_answers:
         return
     with st.container(key="ov-answers"):
@@ -148,7 +148,7 @@ def _answers(opened: OpenExperiment, shown_answers: list[Answer]) -> None:
                 page_link(answer.page, plain(answer.link), "arrow_forward")
 
 
-def _more(opened: OpenExperiment) -> None:
+def _show_invitations(opened: OpenExperiment) -> None:
     """Show links to the pages that have an invitation."""
     with st.container(horizontal=True, gap="medium", key="ov-more"):
         for names in navigation().values():

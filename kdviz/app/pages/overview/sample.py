@@ -25,10 +25,10 @@ _SIDE = 280  # pixels of a map that is sent to the browser
 _FIRST_LOOK = 6  # pictures that are shown where there are no maps
 
 
-def sample(opened: OpenExperiment) -> None:
+def show_sample(opened: OpenExperiment) -> None:
     by_story = {entry.story: entry for entry in _showcase(opened)}
     if not by_story:
-        _pictures(opened)
+        _show_pictures(opened)
         return
     stories = list(by_story)
     requested = address.read("show", stories[0])
@@ -44,7 +44,7 @@ def sample(opened: OpenExperiment) -> None:
     )
     address.keep("show", chosen or requested, stories[0])
     entry = by_story[chosen or requested]
-    html.show(_figure(opened, entry))
+    html.show(_figure_html(opened, entry))
     page_link(
         "compare", _("Open in Compare, with every number and setting"), "compare", query={"sample": str(entry.sample)}
     )
@@ -60,7 +60,7 @@ def _showcase(opened: OpenExperiment) -> tuple[ShownSample, ...]:
     return opened.cache.get("showcase", table_version(opened, "showcase"), read)
 
 
-def _figure(opened: OpenExperiment, sample: ShownSample) -> str:
+def _figure_html(opened: OpenExperiment, sample: ShownSample) -> str:
     classes = opened.experiment.classes
     limit = max(float(np.abs(example.values).max()) for example in sample.examples.values())
     about = _("True class: {name}", name=classes[sample.label]) if sample.label >= 0 else _("no label")
@@ -69,7 +69,7 @@ def _figure(opened: OpenExperiment, sample: ShownSample) -> str:
         f'<figure><div class="ov-name">{text(title)}</div><img src="{_plain_image(opened, sample)}" '
         f'alt="{text(_("The picture, {about}", about=about))}"><figcaption><b>{text(about)}</b></figcaption></figure>'
     ]
-    cells += [_cell(opened, sample, example, limit) for example in sample.examples.values()]
+    cells += [_cell_html(opened, sample, example, limit) for example in sample.examples.values()]
     target = classes[next(iter(sample.examples.values())).target]
     legend = _(
         "Maps of class {name}. Keeping an orange pixel raises its probability, keeping a blue one lowers it. Agreement "
@@ -84,7 +84,7 @@ def _figure(opened: OpenExperiment, sample: ShownSample) -> str:
     return f'<div class="ov-sample">{"".join(cells)}</div><p class="ov-legend">{text(legend)}</p>'
 
 
-def _cell(opened: OpenExperiment, sample: ShownSample, example: Example, limit: float) -> str:
+def _cell_html(opened: OpenExperiment, sample: ShownSample, example: Example, limit: float) -> str:
     classes = opened.experiment.classes
     right = example.predicted == sample.label
     unlabelled = sample.label < 0
@@ -120,7 +120,7 @@ def _map_image(opened: OpenExperiment, sample: ShownSample, role: str, limit: fl
     return opened.cache.get(
         ("map", sample.story, role),
         table_version(opened, "showcase"),
-        lambda: _data(picture_bytes(overlay(sample.picture, sample.examples[role].values, limit, _SIDE))),
+        lambda: _data_url(picture_bytes(overlay(sample.picture, sample.examples[role].values, limit, _SIDE))),
     )
 
 
@@ -128,20 +128,20 @@ def _plain_image(opened: OpenExperiment, sample: ShownSample) -> str:
     return opened.cache.get(
         ("picture", sample.story),
         table_version(opened, "showcase"),
-        lambda: _data(picture_bytes(enlarged(sample.picture, _SIDE))),
+        lambda: _data_url(picture_bytes(enlarged(sample.picture, _SIDE))),
     )
 
 
-def _data(png: bytes) -> str:
+def _data_url(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _pictures(opened: OpenExperiment) -> None:
+def _show_pictures(opened: OpenExperiment) -> None:
     """Show a few pictures where no maps are stored."""
     samples = opened.samples
     if samples is None:
         st.caption(_("This experiment keeps no pictures of its data; Compare explains pictures of your own."))
-        _import_again(opened)
+        _show_import_command(opened)
         page_link("compare", _("Open Compare"), "compare")
         return
     cells = []
@@ -151,7 +151,7 @@ def _pictures(opened: OpenExperiment) -> None:
         alt = about_sample(int(samples.numbers[index]), label, classes)
         picture = samples.picture(index)
         picture.thumbnail((_SIDE, _SIDE))
-        source = _data(picture_bytes(enlarged(picture, _SIDE // 2)))
+        source = _data_url(picture_bytes(enlarged(picture, _SIDE // 2)))
         cells.append(f'<figure><img src="{source}" alt="{text(alt)}"><figcaption>{text(title)}</figcaption></figure>')
     html.show(f'<div class="ov-sample ov-small">{"".join(cells)}</div>')
     if not opened.experiment.models:
@@ -164,7 +164,7 @@ def _pictures(opened: OpenExperiment) -> None:
     page_link("compare", _("Open Compare"), "compare")
 
 
-def _import_again(opened: OpenExperiment) -> None:
+def _show_import_command(opened: OpenExperiment) -> None:
     """Show how an experiment of imported models gets pictures."""
     if opened.experiment.is_imported:
         st.caption(_("With pictures these models are measured and compared; import them once more:"))

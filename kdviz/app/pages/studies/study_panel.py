@@ -52,18 +52,18 @@ def show(report: StudyReport, name: str) -> None:
         report: The study.
         name: Start of the names of its files.
     """
-    _verdict(report)
+    _show_verdict(report)
     available = report.figures
     if not available:
         st.info(_("No student of this study is trained yet."), icon=":material/hourglass_top:")
         return
-    _chart(report, _figure(available), name)
-    _table(report)
-    _curves(report, name)
-    _files(report, name)
+    _show_figure(report, _choose_figure(available), name)
+    _show_table(report)
+    _show_curves(report, name)
+    _show_files(report, name)
 
 
-def _verdict(report: StudyReport) -> None:
+def _show_verdict(report: StudyReport) -> None:
     verdict = report.verdict
     if verdict is None:
         st.caption(
@@ -72,7 +72,7 @@ def _verdict(report: StudyReport) -> None:
         return
     text_column, margin_column = st.columns([4, 1])
     with margin_column:
-        accuracy = margin.field().accuracy
+        accuracy = margin.number_field().accuracy
     first, *more = sentences(verdict.within(accuracy))
     text_column.markdown(f"**{plain(first)}**\n\n{plain(together(more))}")
 
@@ -80,7 +80,7 @@ def _verdict(report: StudyReport) -> None:
 # chart ----------------------------------------------------------------------------------------------------------------
 
 
-def _figure(available: Sequence[Figure]) -> Figure:
+def _choose_figure(available: Sequence[Figure]) -> Figure:
     names = [entry.name for entry in available]
     requested = address.read("y", names[0])
     # Another study may lack the figure that was looked at; only a name that no study has is a mistake.
@@ -105,7 +105,7 @@ def _figure(available: Sequence[Figure]) -> Figure:
     return figure
 
 
-def _chart(report: StudyReport, figure: Figure, name: str) -> None:
+def _show_figure(report: StudyReport, figure: Figure, name: str) -> None:
     points, study, split = report.points(figure.name), report.study, report.split
     show_chart(figures.against_value(points, study, figure, split), f"chart-{report.name}")
     file = f"kdviz-{name}-{figure.name}"
@@ -116,7 +116,7 @@ def _chart(report: StudyReport, figure: Figure, name: str) -> None:
 # table ----------------------------------------------------------------------------------------------------------------
 
 
-def _table(report: StudyReport) -> None:
+def _show_table(report: StudyReport) -> None:
     st.subheader(_("All figures"), anchor=False)
     st.dataframe(readable(report), hide_index=True)
     st.caption(_(_ABOUT[report.split]))
@@ -159,12 +159,12 @@ def _value(value: Any) -> str:
 # curves ---------------------------------------------------------------------------------------------------------------
 
 
-def _curves(report: StudyReport, name: str) -> None:
+def _show_curves(report: StudyReport, name: str) -> None:
     rows = report.curves.to_pylist()
     if not rows:
         return
     st.subheader(_("Training curves"), anchor=False)
-    chosen = _chosen_runs(report, rows)
+    chosen = _choose_runs(report, rows)
     if not chosen:
         st.info(_("Choose at least one model and one seed."), icon=":material/search_off:")
         return
@@ -184,22 +184,22 @@ def _curves(report: StudyReport, name: str) -> None:
         chart_downloads(figures.curves, file, chosen, report.study, label=_("Curves (HTML)"))
 
 
-def _chosen_runs(report: StudyReport, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _choose_runs(report: StudyReport, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     models = {_key(row): (row["role"], row["value"]) for row in rows}
     best = "" if report.verdict is None else _text_key(Role.KD_STUDENT, report.verdict.value)
     default = [key for key in (best, Role.STUDENT) if key in models] or list(models)[:1]
     seeds = [str(seed) for seed in sorted({row["seed"] for row in rows})]
     left, right = st.columns([2, 1])
     with left:
-        chosen_models = _several(
+        chosen_models = _choose_several(
             "runs", _("Models"), list(models), default, lambda key: _model_title(report, *models[key])
         )
     with right:
-        chosen_seeds = _several("seeds", _("Seeds"), seeds, seeds, str)
+        chosen_seeds = _choose_several("seeds", _("Seeds"), seeds, seeds, str)
     return [row for row in rows if _key(row) in chosen_models and str(row["seed"]) in chosen_seeds]
 
 
-def _several(name: str, label: str, options: list[str], default: list[str], show: Any) -> list[str]:
+def _choose_several(name: str, label: str, options: list[str], default: list[str], show: Any) -> list[str]:
     """A multiple choice with its value in the page's address; values there that are not offered are ignored."""
     requested = address.read(name, ",".join(default)).split(",")
     start = [option for option in options if option in requested] or default
@@ -227,7 +227,7 @@ def _model_title(report: StudyReport, role: str, value: Any) -> str:
 # files ----------------------------------------------------------------------------------------------------------------
 
 
-def _files(report: StudyReport, name: str) -> None:
+def _show_files(report: StudyReport, name: str) -> None:
     st.subheader(_("All runs as files"), anchor=False)
     with st.container(horizontal=True):
         for csv, parquet, end, table in (

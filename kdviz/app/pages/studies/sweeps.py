@@ -31,12 +31,12 @@ def page() -> None:
     """Show the sweep that the address names, or the first that exists."""
     address.keep_only("study", *study_panel.ADDRESS)
     opened = heading(SWEEPS)
-    name = _study(opened)
+    name = _choose_study(opened)
     st.markdown(_(_LEADS[name], data=plain(opened.title)))
     show_or_say(opened, name)
 
 
-def _study(opened: OpenExperiment) -> str:
+def _choose_study(opened: OpenExperiment) -> str:
     available = present(opened.experiment, _STUDIES) or ["temperature"]
     requested = address.read_choice("study", available, available[0])
     if len(available) == 1:
