@@ -26,10 +26,10 @@ LONGEST = 240  # seconds of an import on a busy machine
 def mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[session_store.SessionStore]:
     monkeypatch.setattr(session_store, "GRACE", 60.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    one = session_store.SessionStore("session-bring")
-    session_store._stores[one.session] = one
-    yield one
-    one.end()
+    store = session_store.SessionStore("session-bring")
+    session_store._stores[store.session] = store
+    yield store
+    store.end()
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_zip_of_a_folder_is_a_model(draft: ModelsDraft) -> None:
     draft.take_model("teacher", "m.zip", zip_of(inside))
     path = draft.slots["teacher"].path
     assert path is not None
-    assert {one.name for one in path.iterdir()} == {"config.json", "model.safetensors"}
+    assert {file.name for file in path.iterdir()} == {"config.json", "model.safetensors"}
     draft.take_model("teacher", "w.zip", zip_of({"a/b/best.pth": saved({"a": torch.zeros(1)})}))
     path = draft.slots["teacher"].path
     assert path is not None
@@ -192,9 +192,9 @@ def test_names_of_classes_are_never_a_path(draft: ModelsDraft, tmp_path: Path) -
     draft.take_model("teacher", "t.safetensors", timm_file())
     draft.classes = draft.slots["teacher"].entered["classes"] = str(secret)
     plan = draft._plan()
-    for said in (plan.classes, plan.models[0].classes):
-        assert "password" not in Path(said).read_text()
-        assert str(plan.work) in said
+    for class_file in (plan.classes, plan.models[0].classes):
+        assert "password" not in Path(class_file).read_text()
+        assert str(plan.work) in class_file
 
 
 def test_a_refusal_is_forgotten_with_the_file_that_it_is_about(draft: ModelsDraft) -> None:
@@ -235,8 +235,8 @@ def test_a_checkpoint_of_another_library_finds_its_network(
     imported(draft)
     experiment = load_experiment(mine.experiments[draft.name].folder)
     content = saved({"model": state_of("torchvision/shufflenet_v2_x0_5")})
-    one = mine.add_model(experiment, content, "", "other", "mine.pth")
-    assert load_experiment(one.folder).runs["other"].network == "torchvision/shufflenet_v2_x0_5"
+    uploaded = mine.add_model(experiment, content, "", "other", "mine.pth")
+    assert load_experiment(uploaded.folder).runs["other"].network == "torchvision/shufflenet_v2_x0_5"
     other = build_network("torchvision/squeezenet1_1", classes=7, channels=3, size=(64, 64)).state_dict()
     with pytest.raises(ModelError, match=r"'seven\.pth' is a 'torchvision/squeezenet1_1' with 7 outputs"):
         mine.add_model(experiment, saved(dict(other)), "", "seven", "seven.pth")

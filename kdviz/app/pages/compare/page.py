@@ -18,7 +18,7 @@ from kdviz.app.texts import say_error, say_missing, together
 from kdviz.core.errors import KdvizError
 from kdviz.core.jobs import Job
 from kdviz.core.language import _, listed
-from kdviz.studies.comparison.experiment_summary import KD_STUDENT, STUDENT
+from kdviz.core.vocabulary import Role
 
 _REFRESH_SECONDS, _REFRESH_SECONDS_LARGE = 0.3, 1.5  # a large map takes longer to estimate and to send
 
@@ -68,12 +68,12 @@ def _show_lead(opened: OpenExperiment) -> None:
             "Only the predictions are known of: {models}. There is no model to make maps of.", models=listed(missing)
         )
         say_missing(sentence)
-    if service.TEACHER not in opened.experiment.models:
+    if Role.TEACHER not in opened.experiment.models:
         say_missing(_without_teacher(opened))
 
 
 def _without_teacher(opened: OpenExperiment) -> str:
-    if opened.experiment.models.keys() <= {KD_STUDENT, STUDENT}:
+    if opened.experiment.models.keys() <= {Role.KD_STUDENT, Role.STUDENT}:
         return _("This experiment has no teacher model, only students: there is no teacher's map to compare with.")
     return _("None of these models is called the teacher: there is no teacher's map to compare the others with.")
 

@@ -15,13 +15,13 @@ from kdviz.app.pages.compare.picture import SelectedImage
 from kdviz.app.texts import plain, say_error, together
 from kdviz.core.errors import KdvizError
 from kdviz.core.language import N_, _, number
+from kdviz.core.vocabulary import Role
 from kdviz.saliency import Method, Setting, methods
 
 MASKS = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)
 TEACHER, PREDICTED, TRUE, EACH = "teacher", "predicted", "true", "each"
 RISE = "rise"
 _NO_BASELINE = "none"
-_NEVER = ("precision", "seconds")  # the app chooses these, not people
 METHOD_TITLES = {name: methods[name].title for name in methods}
 SETTING_TITLES = {
     setting.name: setting.title for name in methods for setting in methods[name].settings if setting.title
@@ -122,7 +122,7 @@ def _choose_models(opened: OpenExperiment) -> tuple[str, ...]:
 def _choose_target(opened: OpenExperiment, selected: SelectedImage | None, method: str) -> str:
     classes = opened.experiment.classes
     true_class = selected.true_class if selected else None
-    defaults = [TEACHER, PREDICTED] if TEACHER in opened.experiment.models else [PREDICTED]
+    defaults = [TEACHER, PREDICTED] if Role.TEACHER in opened.experiment.models else [PREDICTED]
     options = [*defaults, *([TRUE] if true_class is not None else []), EACH, *classes]
     titles = {
         TEACHER: _("Teacher's prediction"),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from kdviz.app import service
 from kdviz.core.jobs import Job
+from kdviz.core.vocabulary import Role
 from kdviz.metrics import AgreementReport, Faithfulness, agreement
 from kdviz.saliency import ExplainState, SaliencyMap
 from kdviz.serving import FaithfulnessTask, RemoteJob
@@ -157,7 +158,7 @@ def targets(target: Target, state: ExplainState) -> dict[str, int] | None:
     roles = state.states or state.ready
     if isinstance(target, tuple):
         return {role: index for role, index in target if role in roles}
-    index = state.targets.get(service.TEACHER) if target == service.TEACHER else target
+    index = state.targets.get(Role.TEACHER) if target == service.TEACHER else target
     return dict.fromkeys(roles, index) if isinstance(index, int) else None
 
 

@@ -170,7 +170,7 @@ def _choose_temperature() -> float:
 
 
 def _choose_roles(available: list[str]) -> list[str]:
-    default = Role.TEACHER if Role.TEACHER in available else available[0]
+    default = next((role for role in available if role == Role.TEACHER), available[0])
     requested = [role for role in available if role in address.read("models", default).split(",")] or [default]
     chosen = st.pills(
         _("Models"),

@@ -117,7 +117,8 @@ def read(index: MistakeIndex, classes: Sequence[str]) -> View:
 def _default_model(index: MistakeIndex, group: str) -> str:
     """Role of the model whose mistakes the group is about."""
     preferred = (Role.STUDENT, Role.KD_STUDENT) if group == "fixed" else (Role.KD_STUDENT, Role.STUDENT)
-    return next((role for role in preferred if role in index.roles), index.roles[0])
+    # Of ``index.roles``: Streamlit refuses an enum member as the value of a widget whose options are texts.
+    return next((role for name in preferred for role in index.roles if role == name), index.roles[0])
 
 
 def _class(name: str, classes: Sequence[str]) -> int | None:

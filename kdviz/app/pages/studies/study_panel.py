@@ -186,8 +186,8 @@ def _show_curves(report: StudyReport, name: str) -> None:
 
 def _choose_runs(report: StudyReport, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     models = {_key(row): (row["role"], row["value"]) for row in rows}
-    best = "" if report.verdict is None else _text_key(Role.KD_STUDENT, report.verdict.value)
-    default = [key for key in (best, Role.STUDENT) if key in models] or list(models)[:1]
+    best = "" if report.verdict is None else _text_key(Role.KD_STUDENT.value, report.verdict.value)
+    default = [key for key in (best, Role.STUDENT.value) if key in models] or list(models)[:1]
     seeds = [str(seed) for seed in sorted({row["seed"] for row in rows})]
     left, right = st.columns([2, 1])
     with left:
