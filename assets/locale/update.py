@@ -87,7 +87,7 @@ RETURNED = {
     ("compress/onnx_export.py", "exporter_problem"): "{}",
     ("models/networks/onnx_network.py", "_why_refused"): "{}",
     ("app/uploads/upload_validation.py", "first_difference"): "{}",
-    ("app/uploads/upload_validation.py", "_shown"): "{}",
+    ("app/uploads/upload_validation.py", "_shape_text"): "{}",
     ("core/errors.py", "__init__"): "{}",
 }
 """(File, function) -> the sentence in which what it returns, or a text that it makes, becomes a part."""

@@ -1,4 +1,4 @@
-"""The pages. The only package that imports streamlit; everything it shows can be had in a notebook too."""
+"""The web app. No other package imports streamlit; everything that it shows is available in a notebook, too."""
 
 from kdviz.app.shell import lifespan, main, middleware
 

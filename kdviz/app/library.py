@@ -1,6 +1,6 @@
-"""What all sessions share of the experiments: which there are, and of each its pictures, predictions and studies.
+"""The experiments that there are, with their pictures, predictions and studies, for all sessions. No widgets.
 
-No widgets here. What is read is kept until the files change.
+What is read is kept until the files change.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError, UnknownNameError
 from kdviz.core.files import MODELS
 from kdviz.core.language import N_, _
+from kdviz.core.vocabulary import Split
 from kdviz.data import bundled_digits
 from kdviz.data.doubts import Doubt, known
 from kdviz.data.samples import SPLITS, as_picture
@@ -36,39 +37,39 @@ from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.report import StudyReport, read_report
 
 FIRST = "mnist"
-_FIRST_LOOK = 16  # samples, where no predictions say which are worth a look
+_FIRST_LOOK = 16  # samples of a showcase without predictions, which would say which ones are worth a look
 _FILES = ("experiment.json", "predictions.parquet", "samples.parquet", "attention_samples.parquet")
-"""Files that make an open experiment another one when they change."""
-_RESULTS = 64  # about one experiment
-_SMALL = 64 * 64  # pixels up to which thousands of masks take seconds
+"""Files whose change makes an experiment be opened again."""
+_RESULTS = 64  # results that are kept for one experiment
+_SMALL = 64 * 64  # pixels up to which thousands of masks take only seconds
 _NONE_YET = N_("There are no predictions of these images yet; make them with: {command}")
 _OF_OTHERS = N_("The predictions are of other images; make them anew with: {command}")
-_PICTURES = {
-    (True, "bundled"): N_("{title}: bundled digits"),
-    (True, "test"): N_("{title}: test digits"),
-    (True, "validation"): N_("{title}: validation digits"),
-    (False, "bundled"): N_("{title}: bundled images"),
-    (False, "test"): N_("{title}: test images"),
-    (False, "validation"): N_("{title}: validation images"),
+_PICTURES: dict[tuple[bool, str], str] = {
+    (True, Split.BUNDLED): N_("{title}: bundled digits"),
+    (True, Split.TEST): N_("{title}: test digits"),
+    (True, Split.VALIDATION): N_("{title}: validation digits"),
+    (False, Split.BUNDLED): N_("{title}: bundled images"),
+    (False, Split.TEST): N_("{title}: test images"),
+    (False, Split.VALIDATION): N_("{title}: validation images"),
 }
-"""(Whether they are digits, split) -> what pictures are called."""
+"""(Whether they are digits, split) -> name of the pictures."""
 _Stamp = tuple[tuple[int, int] | None, ...]
 
 
 def folders() -> dict[str, Path]:
-    """Name -> folder of every experiment: of kdviz, of the folder ``KDVIZ_MODELS``, and those this session brought.
+    """Name -> folder of every experiment: of kdviz, of the folder ``KDVIZ_MODELS``, and of this session's uploads.
 
-    Where the first two both have a name, it is that of ``KDVIZ_MODELS``.
+    An experiment in ``KDVIZ_MODELS`` takes precedence over one of kdviz with the same name.
     """
-    found = {name: MODELS / name for name in list_experiments(MODELS)}
-    more = os.environ.get("KDVIZ_MODELS")
-    if more:
-        found |= {name: Path(more) / name for name in list_experiments(Path(more))}
-    return {name: found[name] for name in sorted(found)} | session_store.folders()
+    experiments = {name: MODELS / name for name in list_experiments(MODELS)}
+    own_models = os.environ.get("KDVIZ_MODELS")
+    if own_models:
+        experiments |= {name: Path(own_models) / name for name in list_experiments(Path(own_models))}
+    return {name: experiments[name] for name in sorted(experiments)} | session_store.folders()
 
 
 def first(names: Sequence[str]) -> str:
-    """The experiment to begin with.
+    """Name of the experiment that is shown first.
 
     Raises:
         ExperimentError: There is none.
@@ -77,30 +78,34 @@ def first(names: Sequence[str]) -> str:
         raise ExperimentError(
             "There is no experiment; make one with kdviz train, or name their folder in KDVIZ_MODELS."
         )
-    asked = os.environ.get("KDVIZ_FIRST", "")
-    return next((one for one in (asked, FIRST) if one in names), names[0])
+    preferred = os.environ.get("KDVIZ_FIRST", "")
+    return next((name for name in (preferred, FIRST) if name in names), names[0])
 
 
 def title(name: str, folder: Path) -> str:
-    """What an experiment is called in a list; its weights are not read for that."""
+    """Title of an experiment in a list; its weights are not read."""
     try:
-        said = json.loads((folder / "experiment.json").read_text(encoding="utf-8")).get("title", "")
+        stored_title = json.loads((folder / "experiment.json").read_text(encoding="utf-8")).get("title", "")
     except (OSError, ValueError, AttributeError):
         return name
-    brought = session_store.experiments().get(name)
-    if brought is not None and isinstance(said, str) and said:
-        return f"{said} ({brought.source})"
-    return f"{said} ({name})" if isinstance(said, str) and said and said.lower() != name.lower() else said or name
+    uploaded = session_store.experiments().get(name)
+    if uploaded is not None and isinstance(stored_title, str) and stored_title:
+        return f"{stored_title} ({uploaded.source})"
+    return (
+        f"{stored_title} ({name})"
+        if isinstance(stored_title, str) and stored_title and stored_title.lower() != name.lower()
+        else stored_title or name
+    )
 
 
 @dataclass(eq=False)
 class OpenExperiment:
-    """An experiment and what its pages need.
+    """An experiment, with what the pages need of it.
 
     Attributes:
         experiment: The experiment.
-        cache: What was made of it. Nothing of that is kept elsewhere: it ends with the experiment, and so with the
-            session that uploaded it.
+        cache: Results that were computed from it. They are kept nowhere else, so that they end with the experiment,
+            and with the session that uploaded it.
     """
 
     experiment: Experiment
@@ -113,7 +118,7 @@ class OpenExperiment:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when a model does, or what it is given."""
+        """A hash that changes when a model changes, or the input that it gets."""
         return fingerprint(self.experiment)
 
     @property
@@ -122,17 +127,19 @@ class OpenExperiment:
 
     @cached_property
     def title(self) -> str:
-        """What its data are called: titles repeat, names do not."""
+        """Title of its data, with the name of the experiment where they differ: titles are not unique, names are."""
         return title(self.experiment.name, self.experiment.folder)
 
     @property
     def pictures(self) -> str:
-        """What its pictures are, before a verb: ``MNIST: bundled digits``."""
-        return _(_PICTURES.get((self.is_mnist, self.shown.split if self.shown else ""), "{title}"), title=self.title)
+        """Description of its pictures, such as ``MNIST: bundled digits``."""
+        return _(
+            _PICTURES.get((self.is_mnist, self.samples.split if self.samples else ""), "{title}"), title=self.title
+        )
 
     @property
     def command_folder(self) -> str:
-        """Its folder as one would name it in a command."""
+        """Its folder, as a command would name it."""
         if self.is_private:
             return session_store.folder_in_a_command(self.experiment.name)
         folder = self.experiment.folder.resolve()
@@ -145,7 +152,7 @@ class OpenExperiment:
 
     @property
     def import_command(self) -> str:
-        """What makes an imported experiment anew, of the files that it was made of, with pictures."""
+        """The command that imports the same files again, with pictures."""
         options = [_import_option(run) for run in self.experiment.runs.values()]
         return " ".join(["kdviz import --out", shlex.quote(self.command_folder), "--data DIR", *options])
 
@@ -156,28 +163,28 @@ class OpenExperiment:
         return height * width > _SMALL and choose_device("auto").type == "cpu"
 
     @cached_property
-    def shown(self) -> SampleView | None:
-        """Samples to show, of the first split that has both pictures and predictions; None without any picture."""
-        found = [one for one in map(self._shown, SPLITS) if one is not None]
-        return next((one for one in found if one.predictions is not None), found[0] if found else None)
+    def samples(self) -> SampleView | None:
+        """Samples of the first split with pictures and predictions, else with pictures; None without any picture."""
+        views = [view for view in map(self._samples_of, SPLITS) if view is not None]
+        return next((view for view in views if view.predictions is not None), views[0] if views else None)
 
-    def _shown(self, split: str) -> SampleView | None:
-        pictured = self._digits() if split == "bundled" else self._stored(split)
-        if pictured is None:
+    def _samples_of(self, split: str) -> SampleView | None:
+        samples = self._bundled_samples() if split == Split.BUNDLED else self._stored_samples(split)
+        if samples is None:
             return None
         data = "" if self.is_mnist or self.experiment.is_imported else " --data DIR"
         evaluate = f"kdviz evaluate -e {self.command_folder}{data}"
-        missing = replace(pictured, why=_NONE_YET, command=evaluate)
+        missing = replace(samples, why=_NONE_YET, command=evaluate)
         if not self.experiment.has_table("predictions"):
             return missing
         table = self.experiment.table("predictions")
         try:
-            said = pictured.with_predictions(read_predictions(table, split), read_logits(table, split))
+            complete = samples.with_predictions(read_predictions(table, split), read_logits(table, split))
         except ExperimentError:
             return missing
-        return said or replace(missing, why=_OF_OTHERS)
+        return complete or replace(missing, why=_OF_OTHERS)
 
-    def _stored(self, split: str) -> SampleView | None:
+    def _stored_samples(self, split: str) -> SampleView | None:
         try:
             samples = self.experiment.samples(split)
         except UnknownNameError:
@@ -188,35 +195,35 @@ class OpenExperiment:
             return None
         return SampleView(split, samples.numbers.numpy(), samples.labels.numpy(), _reader(samples))
 
-    def _digits(self) -> SampleView | None:
+    def _bundled_samples(self) -> SampleView | None:
         if not self.is_mnist or (self.experiment.input.size, self.experiment.input.channels) != ((28, 28), 1):
             return None
-        digits = bundled_digits()["bundled"]
+        digits = bundled_digits()[Split.BUNDLED]
         return SampleView(
-            "bundled",
+            Split.BUNDLED,
             np.arange(len(digits)),
             digits.labels.numpy(),
-            lambda places: [digits.picture(place) for place in places],
+            lambda indices: [digits.picture(index) for index in indices],
         )
 
     @cached_property
     def doubts(self) -> list[Doubt]:
-        """What is known to look wrong with its data and its models; nothing is computed with a model for that."""
+        """Doubts about its data and its models that are known without running a model."""
         return known(self.experiment)
 
     @cached_property
     def showcase(self) -> list[int]:
-        """Places of samples for a first look."""
-        shown = self.shown
-        if shown is None:
+        """Indices of samples that are worth a first look."""
+        samples = self.samples
+        if samples is None:
             return []
-        if shown.predictions is None:
-            firsts = [np.flatnonzero(shown.labels == label)[:4] for label in np.unique(shown.labels)]
-            return [int(place) for place in np.concatenate(firsts)[:_FIRST_LOOK]]
-        return showcase(shown.predictions, len(self.experiment.classes)) or [0]
+        if samples.predictions is None:
+            firsts = [np.flatnonzero(samples.labels == label)[:4] for label in np.unique(samples.labels)]
+            return [int(index) for index in np.concatenate(firsts)[:_FIRST_LOOK]]
+        return showcase(samples.predictions, len(self.experiment.classes)) or [0]
 
     def attention(self, study: str, measure: str) -> AttentionReport:
-        """A study of attention as it is by now.
+        """An attention study as it is by now.
 
         Raises:
             ExperimentError: See :func:`kdviz.studies.attention.read_attention`.
@@ -227,17 +234,20 @@ class OpenExperiment:
         )
 
     @cached_property
-    def studied(self) -> SampleView | None:
-        """The pictures at the ends of the studies of attention; None: there are none."""
-        found = read_pictures(self.experiment)
-        if found is None:
+    def attention_samples(self) -> SampleView | None:
+        """The pictures at both ends of the attention studies; None if there are none."""
+        pictures = read_pictures(self.experiment)
+        if pictures is None:
             return None
         return SampleView(
-            found.split, found.numbers, found.labels, lambda places: [found.picture(place) for place in places]
+            pictures.split,
+            pictures.numbers,
+            pictures.labels,
+            lambda indices: [pictures.picture(index) for index in indices],
         )
 
     def report(self, study: str) -> StudyReport:
-        """A study as it is by now.
+        """The report of a study as it is by now.
 
         Raises:
             ExperimentError: See :func:`kdviz.studies.sweep.report.read_report`.
@@ -258,19 +268,19 @@ def _import_option(run: Run) -> str:
 
 
 def _reader(samples: StoredSamples) -> Callable[[Sequence[int]], list[Image.Image]]:
-    return lambda places: [as_picture(pixels) for pixels in samples.images(list(places))]
+    return lambda indices: [as_picture(pixels) for pixels in samples.images(list(indices))]
 
 
 def open_experiment(name: str) -> OpenExperiment:
-    """Open once for all sessions; again when its files have changed.
+    """Open an experiment, once for all sessions, and again when its files have changed.
 
     Raises:
         ExperimentError, UnknownNameError: See :func:`kdviz.load_experiment`.
     """
-    known = folders()
-    if name not in known:
-        raise UnknownNameError("experiment", name, known)
-    folder = known[name]
+    experiments = folders()
+    if name not in experiments:
+        raise UnknownNameError("experiment", name, experiments)
+    folder = experiments[name]
     stamp = _stamp(folder, *_FILES)
     if session_store.is_private(name):
         return session_store.opened(folder, stamp, lambda: OpenExperiment(load_experiment(folder)))
@@ -283,20 +293,20 @@ def _opened(folder: Path, stamp: _Stamp) -> OpenExperiment:
 
 
 def _stamp(folder: Path, *names: str) -> _Stamp:
-    """Changes when one of the files does."""
-    found = []
+    """Times and sizes of files, which change when a file does."""
+    states = []
     for name in names:
         try:
             status = (folder / name).stat()
         except OSError:
-            found.append(None)
+            states.append(None)
         else:
-            found.append((status.st_mtime_ns, status.st_size))
-    return tuple(found)
+            states.append((status.st_mtime_ns, status.st_size))
+    return tuple(states)
 
 
 def table_version(opened: OpenExperiment, table: str) -> int:
-    """Changes when a table does."""
+    """Time at which a table was last changed; 0 if there is none."""
     try:
         return (opened.experiment.folder / f"{table}.parquet").stat().st_mtime_ns
     except OSError:

@@ -1,4 +1,4 @@
-"""What one session, and all of them together, may keep here of their own: uploads in memory, experiments on disk."""
+"""How much one session, and all sessions together, may keep on this server: uploads in memory, experiments on disk."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from kdviz.core.errors import SettingError
 
 MEGABYTE = 1_000_000
 SESSION, TOTAL = "KDVIZ_UPLOADS_SESSION_MB", "KDVIZ_UPLOADS_TOTAL_MB"
-"""The environment variables that set them; 0 turns bringing one's own experiments and weights off."""
+"""Environment variables that set the limits in megabytes; 0 turns uploads of experiments and weights off."""
 ONNX = "KDVIZ_UPLOADS_ONNX"
-"""The environment variable that lets the page take ONNX files: 1."""
+"""Environment variable; the pages take ONNX files if it is 1."""
 
 
 def session_bytes() -> int:
-    """Of one session.
+    """Bytes that one session may keep.
 
     Raises:
         SettingError: The environment variable is no number.
@@ -23,7 +23,7 @@ def session_bytes() -> int:
 
 
 def total_bytes() -> int:
-    """Of all sessions together.
+    """Bytes that all sessions together may keep.
 
     Raises:
         SettingError: The environment variable is no number.
@@ -39,10 +39,10 @@ def _megabytes(name: str, default: int) -> int:
 
 
 def onnx_allowed() -> bool:
-    """Whether the page takes ONNX files.
+    """Whether the pages take ONNX files.
 
-    No code in them runs, but onnxruntime parses them in C++, in the process that computes maps for everybody, and a
-    graph may ask for any amount of memory. So a server takes them only where its operator says that those who use it
-    are trusted so far; the command line, which everybody runs for himself, always does.
+    No code in them is run, but onnxruntime parses them in C++, in the process that computes maps for everybody, and a
+    graph may ask for any amount of memory. So a server takes them only if its operator trusts the users that far; the
+    command line, which everybody runs for themselves, always does.
     """
     return os.environ.get(ONNX, "").strip() == "1"

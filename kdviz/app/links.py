@@ -13,25 +13,25 @@ _PAGES = "pages"
 
 
 def remember(targets: Mapping[str, Any]) -> None:
-    """Tell which pages there are: name -> what ``st.Page`` gave."""
+    """Remember the pages of this run: name -> the object of ``st.Page``."""
     st.session_state[_PAGES] = dict(targets)
 
 
 def page_link(name: str, label: str, icon: str = "", query: Mapping[str, str] | None = None) -> None:
-    """A link to another page.
+    """Show a link to another page.
 
     Args:
-        name: The page, as in :data:`kdviz.app.page_registry.pages`.
-        label: The text, as Markdown.
-        icon: The name of a Material symbol.
-        query: Parameters of the address; the experiment in view is added.
+        name: Name of the page in :data:`kdviz.app.page_registry.pages`.
+        label: Text of the link, as Markdown.
+        icon: Name of a Material symbol.
+        query: Query parameters; the experiment in view is added.
     """
     symbol = f":material/{icon}:" if icon else None
     st.page_link(st.session_state[_PAGES][name], label=label, icon=symbol, query_params=_with_experiment(query))
 
 
 def open_page(name: str, query: Mapping[str, str] | None = None) -> None:
-    """Leave for another page at once; see :func:`page_link`."""
+    """Go to another page at once; see :func:`page_link`."""
     st.switch_page(st.session_state[_PAGES][name], query_params=_with_experiment(query))
 
 

@@ -1,4 +1,4 @@
-"""Who may see the app: everybody, or with ``KDVIZ_LOGIN=1`` those whom an OpenID Connect provider knows.
+"""Who may see the app: everybody or, with ``KDVIZ_LOGIN=1``, people whom an OpenID Connect provider knows.
 
 The provider is named in ``.streamlit/secrets.toml``, section ``[auth]``; see docs/how-to/many-people.md.
 """
@@ -16,11 +16,11 @@ from kdviz.core.language import _
 
 VARIABLE = "KDVIZ_LOGIN"
 ALLOWED = "KDVIZ_LOGIN_ALLOWED"
-"""Environment variables: whether a login is needed; e-mail addresses or ``@domains`` that may enter, with commas."""
+"""Environment variables: whether a login is needed, and the e-mail addresses or ``@domains`` that may enter."""
 
 
 def passed() -> bool:
-    """Whether this person may see the pages; otherwise what to do has been shown."""
+    """Whether this person may see the pages; if not, show what to do."""
     if os.environ.get(VARIABLE, "0") in ("", "0"):
         return True
     if not _is_configured():
@@ -32,7 +32,7 @@ def passed() -> bool:
         )
         return False
     if not st.user.is_logged_in:
-        _ask()
+        _ask_for_login()
         return False
     if not _is_allowed(st.user.get("email"), st.user.get("email_verified")):
         say_error(_("You are logged in, but this address may not use this server; please ask its operator."))
@@ -42,7 +42,7 @@ def passed() -> bool:
 
 
 def is_on() -> bool:
-    """Whether somebody is logged in, who can log out."""
+    """Whether the person is logged in, and so can log out."""
     return os.environ.get(VARIABLE, "0") not in ("", "0") and _is_configured() and bool(st.user.is_logged_in)
 
 
@@ -50,7 +50,7 @@ def _is_configured() -> bool:
     return secrets_singleton.load_if_toml_exists() and "auth" in st.secrets
 
 
-def _ask() -> None:
+def _ask_for_login() -> None:
     st.title("kdviz", anchor=False)
     st.markdown(_("Please log in to see the experiments of this server."))
     if st.button(_("Log in"), icon=":material/login:"):
@@ -63,14 +63,14 @@ def _ask() -> None:
 
 
 def _is_allowed(email: object, verified: object) -> bool:
-    """Whether an address is one of those that may enter; without a list, everybody whom the provider knows may.
+    """Whether an address may enter; without a list, everybody whom the provider knows may.
 
-    An address that the provider says it has not verified is nobody's: anybody may claim it.
+    An address that the provider has not verified is refused where there is a list, since anybody may claim it.
     """
-    wanted = [one.strip().lower() for one in os.environ.get(ALLOWED, "").split(",") if one.strip()]
-    if not wanted:
+    allowed = [entry.strip().lower() for entry in os.environ.get(ALLOWED, "").split(",") if entry.strip()]
+    if not allowed:
         return True
     if not isinstance(email, str) or verified is False:
         return False
     address = email.lower()
-    return address in wanted or any(one.startswith("@") and address.endswith(one) for one in wanted)
+    return address in allowed or any(entry.startswith("@") and address.endswith(entry) for entry in allowed)

@@ -1,4 +1,4 @@
-"""The top of every page: its title, which experiment it shows, a link to the view, and the language."""
+"""The top of every page: title, experiment, a link to the view, and the language."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _LINK = (
 
 
 def heading(page: Page) -> library.OpenExperiment:
-    """The top of a page about an experiment: its title and, when there are several, a choice of them.
+    """Show the top of a page about an experiment: the title and, if there are several experiments, a choice of them.
 
     Returns:
-        The experiment that is chosen.
+        The chosen experiment.
 
     Raises:
-        ExperimentError: There is none, or it does not validate.
+        ExperimentError: There is no experiment, or it is not valid.
     """
-    known = library.folders()
-    default = library.first(list(known))
-    place = plain_heading(page)
-    _say_if_foreign(list(known), default)
-    name = address.read_choice(address.EXPERIMENT, list(known), default)
-    if len(known) > 1:
-        with place:
-            name = _choice(name, known)
+    folders = library.folders()
+    default = library.first(list(folders))
+    container = plain_heading(page)
+    _say_if_foreign(list(folders), default)
+    name = address.read_choice(address.EXPERIMENT, list(folders), default)
+    if len(folders) > 1:
+        with container:
+            name = _choice(name, folders)
     address.keep_only_for(name)
     address.keep(address.EXPERIMENT, name, default)
     opened = library.open_experiment(name)
@@ -50,21 +50,21 @@ def heading(page: Page) -> library.OpenExperiment:
 
 
 def plain_heading(page: Page) -> Any:
-    """The top of a page that is about no experiment; returns a place beside the title."""
+    """Show the top of a page that is about no experiment, and return the container beside the title."""
     with st.container(horizontal=True, vertical_alignment="center", key="top"):
         st.title(_(page.heading), anchor=False, width="stretch")
-        place = st.container(width="content", key="experiment")
+        container = st.container(width="content", key="experiment")
         with st.container(horizontal=True, width="content", gap="small", key="tools"):
             _copy_link()
             _languages()
             _log_out()
-    return place
+    return container
 
 
-def _say_if_foreign(known: list[str], default: str) -> None:
-    """A link to what somebody else brought cannot open it: it is that person's, and gone when they leave."""
+def _say_if_foreign(names: list[str], default: str) -> None:
+    """Show that a link cannot open an experiment of another session, and choose the default instead."""
     name = address.read(address.EXPERIMENT, default)
-    if session_store.is_foreign(name, known):
+    if session_store.is_foreign(name, names):
         address.keep(address.EXPERIMENT, default, default)
         say_error(
             _(
@@ -76,13 +76,13 @@ def _say_if_foreign(known: list[str], default: str) -> None:
         )
 
 
-def _choice(name: str, known: dict[str, library.Path]) -> str:
-    names = list(known)
+def _choice(name: str, folders: dict[str, library.Path]) -> str:
+    names = list(folders)
     chosen = st.selectbox(
         _("Experiment"),
         names,
         index=names.index(name),
-        format_func=lambda one: library.title(one, known[one]),
+        format_func=lambda experiment: library.title(experiment, folders[experiment]),
         label_visibility="collapsed",
         width=210,
     )
@@ -110,12 +110,12 @@ def _languages() -> None:
         width=118,
     )
     if chosen != language():
-        session.choose(chosen)
+        session.set_language(chosen)
         st.rerun()
 
 
 def _log_out() -> None:
-    """The way out for whoever had to log in."""
+    """Show a button to log out, if there is a login."""
     if login.is_on():
         st.button(_("Log out"), icon=":material/logout:", on_click=st.logout, key="log-out")
 

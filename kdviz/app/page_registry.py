@@ -15,11 +15,11 @@ from kdviz.core.language import N_
 from kdviz.core.registry import Registry
 
 FIRST = "overview"
-"""The page at the server's address itself."""
+"""Name of the page at the server's root address."""
 
 
 class Section(StrEnum):
-    """The headings of the navigation, in their order. Texts to be translated."""
+    """Headings of the navigation, in their order; texts to be translated."""
 
     MAIN = ""
     STUDIES = N_("Studies")
@@ -27,7 +27,7 @@ class Section(StrEnum):
 
 
 class Need(StrEnum):
-    """What a page is about, and cannot do without."""
+    """What a page requires."""
 
     EXPERIMENT = "experiment"
     """The experiment that the address names."""
@@ -37,18 +37,18 @@ class Need(StrEnum):
 
 @dataclass(frozen=True)
 class Page:
-    """One page. Its name in the registry is its path in the address.
+    """A page of the app. Its name in the registry is its path in the address.
 
     Attributes:
-        title: In the navigation; a text to be translated.
-        icon: The name of a Material symbol.
-        function: What draws the page: ``module:function``, which is imported when the page is first opened, or the
-            function itself.
-        section: Its heading in the navigation.
-        position: Its place below that heading; pages of the same position are in the order of their names.
-        question: The page's heading; empty: its title.
-        invitation: What the link on the first page says; empty: that page has no link to this one.
-        needs: What it cannot do without.
+        title: Title in the navigation; a text to be translated.
+        icon: Name of a Material symbol.
+        function: The function that draws the page, or ``module:function``, which is imported when the page is first
+            opened.
+        section: Heading of the navigation under which the page is listed.
+        position: Sort key under that heading; pages with the same one are sorted by name.
+        question: Heading of the page; if it is empty, the title.
+        invitation: Text of the link on the first page; if it is empty, there is none.
+        needs: What the page requires.
     """
 
     title: str
@@ -62,7 +62,7 @@ class Page:
 
     @property
     def heading(self) -> str:
-        """The page's heading, to be translated."""
+        """Heading of the page, to be translated."""
         return self.question or self.title
 
     def draw(self) -> None:

@@ -1,4 +1,4 @@
-"""Samples as pages show them, and what is kept about samples and experiments as long as these are themselves."""
+"""Samples as pages show them, and caches of results that end with the samples or experiments that they are about."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, eq=False)
 class SampleView:
-    """The samples of one split of which there are pictures, in one order.
+    """The samples of a split that have pictures, in a fixed order.
 
     Attributes:
-        split: Its name.
-        numbers: int64 (N,): which they are in the whole split.
+        split: Name of the split.
+        numbers: Their numbers in the whole split, int64 (N,).
         labels: Ground truth, int64 (N,); -1 where it is not known.
-        pictures: The pictures of samples by their places, 0 to N - 1.
-        predictions: What the models say of these; None: see ``missing``.
+        pictures: Returns the pictures of samples by their indices, 0 to N - 1.
+        predictions: The models' predictions for these samples; if None, ``missing`` says why.
         logits: Role -> float32 (N, classes), likewise.
-        why: Why there are no predictions, in one sentence, to be translated.
-        command: That makes them.
+        why: A sentence on why there are no predictions, to be translated.
+        command: The command that makes them.
     """
 
     split: str
@@ -47,88 +47,92 @@ class SampleView:
 
     @property
     def labelled(self) -> bool:
-        """Whether it is known which answers are right."""
+        """Whether all samples have labels."""
         return bool((self.labels >= 0).all())
 
     @property
     def missing(self) -> str:
-        """Why there are no predictions and what makes them, in one sentence."""
+        """A sentence on why there are no predictions and which command makes them; empty if there are some."""
         return _(self.why, command=self.command) if self.why else ""
 
-    def picture(self, place: int) -> Image.Image:
-        return self.pictures([place])[0]
+    def picture(self, index: int) -> Image.Image:
+        return self.pictures([index])[0]
 
     def index_of(self, number: int) -> int | None:
-        """The index of a sample of the split; None when it has no picture."""
-        found = np.flatnonzero(self.numbers == number)
-        return int(found[0]) if len(found) else None
+        """The index of the sample with a number in the split; None if it has no picture."""
+        matches = np.flatnonzero(self.numbers == number)
+        return int(matches[0]) if len(matches) else None
 
     def with_predictions(self, predictions: Predictions, logits: dict[str, np.ndarray]) -> SampleView | None:
-        """The same with what the models say of the whole split; None if that is of other samples."""
-        at = self.numbers
-        if not len(at) or at.max() >= len(predictions.labels) or (predictions.labels[at] != self.labels).any():
+        """The same samples with predictions and logits of the whole split; None if those are of other samples."""
+        numbers = self.numbers
+        if (
+            not len(numbers)
+            or numbers.max() >= len(predictions.labels)
+            or (predictions.labels[numbers] != self.labels).any()
+        ):
             return None
-        chosen = Predictions(
+        selected = Predictions(
             self.split,
             self.labels,
-            {role: values[at] for role, values in predictions.predicted.items()},
-            {role: values[at] for role, values in predictions.confidence.items()},
+            {role: values[numbers] for role, values in predictions.predicted.items()},
+            {role: values[numbers] for role, values in predictions.confidence.items()},
         )
-        return replace(self, predictions=chosen, logits={role: values[at] for role, values in logits.items()})
+        return replace(self, predictions=selected, logits={role: values[numbers] for role, values in logits.items()})
 
 
 class SampleCache(Generic[Value]):
-    """The last results of each :class:`SampleView`. They go with it: of what one session brought, nothing stays.
+    """The last results for each :class:`SampleView`, dropped with it, so that nothing of a session's uploads stays.
 
-    A result must not refer to its samples, or neither would ever go.
+    A result must not refer to its samples, or neither would ever be dropped.
 
     Args:
-        limit: How many of each are kept.
+        limit: Number of results that are kept for each.
     """
 
     def __init__(self, limit: int):
         self._limit = limit
         self._lock = Lock()
-        self._known: WeakKeyDictionary[SampleView, OrderedDict[Hashable, Value]] = WeakKeyDictionary()
+        self._results: WeakKeyDictionary[SampleView, OrderedDict[Hashable, Value]] = WeakKeyDictionary()
 
-    def get(self, shown: SampleView, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The result that is kept, or a new one."""
+    def get(self, samples: SampleView, key: Hashable, make: Callable[[], Value]) -> Value:
+        """The result that is kept under ``key``, or a new one."""
         with self._lock:
-            results = self._known.setdefault(shown, OrderedDict())
-            if key in results:
-                results.move_to_end(key)
-                return results[key]
-        made = make()
+            of_samples = self._results.setdefault(samples, OrderedDict())
+            if key in of_samples:
+                of_samples.move_to_end(key)
+                return of_samples[key]
+        result = make()
         with self._lock:
-            results[key] = made
-            while len(results) > self._limit:
-                results.popitem(last=False)
-        return made
+            of_samples[key] = result
+            while len(of_samples) > self._limit:
+                of_samples.popitem(last=False)
+        return result
 
 
 class VersionedCache:
-    """The last results about one object, kept inside of it, so that they end with it.
+    """The last results about one object, which holds this cache, so that they end with it.
 
     Args:
-        limit: The number of results that are kept.
+        limit: Number of results that are kept.
     """
 
     def __init__(self, limit: int):
         self._limit = limit
         self._lock = Lock()
-        self._known: OrderedDict[Hashable, tuple[Hashable, Any]] = OrderedDict()
+        self._results: OrderedDict[Hashable, tuple[Hashable, Any]] = OrderedDict()
 
     def get(self, key: Hashable, version: Hashable, make: Callable[[], Value]) -> Value:
         """The result that is kept under ``key``, or a new one if there is none or ``version`` has changed."""
         with self._lock:
-            known = self._known.get(key)
-            if known is not None and known[0] == version:
-                self._known.move_to_end(key)
-                return known[1]
-        made = make()
+            entry = self._results.get(key)
+            if entry is not None and entry[0] == version:
+                self._results.move_to_end(key)
+                return entry[1]
+        result = make()
         with self._lock:
-            self._known[key] = version, made
-            self._known.move_to_end(key)
-            while len(self._known) > self._limit:
-                self._known.popitem(last=False)
-        return made
+            self._results[key] = version, result
+            self._results.move_to_end(key)
+            while len(self._results) > self._limit:
+                self._results.popitem(last=False)
+        return result

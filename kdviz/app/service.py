@@ -1,4 +1,4 @@
-"""What all sessions share of the computing: the workers, and finished results. No widgets here."""
+"""The computations of all sessions: the workers, and finished results. No widgets."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _pools: list[Pool] = []
 _starting = threading.Lock()
 
 States = tuple[ExplainState, ...]
-"""Of the rows of a :class:`Request`: those before the last are complete, later rows have not begun."""
+"""States of the rows of a :class:`Request`: all but the last are complete; rows that have not begun are missing."""
 
 
 def pool(fork: bool = False) -> Pool:
-    """The workers, started.
+    """The pool of workers, started.
 
     Args:
-        fork: How to start them if they are not; see :func:`kdviz.serving.start_pool`.
+        fork: How to start them if they are not running; see :func:`kdviz.serving.start_pool`.
 
     Raises:
         SettingError: See :func:`kdviz.serving.start_pool`.
@@ -51,9 +51,9 @@ def pool(fork: bool = False) -> Pool:
 
 
 def start_workers() -> None:
-    """Start them before the server computes anything, where they can then share its memory.
+    """Start the workers before the server computes anything, if they can be forked and so share its memory.
 
-    Elsewhere :func:`warm_up` starts them.
+    Otherwise :func:`warm_up` starts them.
     """
     if can_fork():
         pool(fork=True)
@@ -68,8 +68,8 @@ class Request:
         target: The class explained: an index, ``teacher`` for the teacher's prediction, None for each model's own, or
             (role, index) for each.
             RISE computes all classes alike; other methods, and stopping by ``reliability``, depend on it.
-        roles: Which models; empty: all.
-        results: Where the results are kept; they refer to the picture.
+        roles: Roles of the models; empty for all.
+        results: Where the results are kept, which refer to the picture.
     """
 
     opened: OpenExperiment
@@ -108,7 +108,7 @@ class Request:
 
 
 def picture_hash(picture: Image.Image) -> str:
-    """Of its pixels as the models see them."""
+    """Hash of a picture's pixels as the models see them."""
     return content_hash(picture.mode.encode() + repr(picture.size).encode() + picture.tobytes())
 
 
@@ -116,56 +116,58 @@ def start(request: Request) -> Job[States]:
     """Queue a request, its first row first; a row's finished result is kept in ``request.results``.
 
     Raises:
-        QueueFullError: Too many are under way.
+        QueueFullError: Too many computations are under way.
     """
-    known: States = ()
+    finished_states: States = ()
     for key in request.keys:
         state = request.results.states.get(key)
         if state is None:
             break
-        known = (*known, state)
-    if len(known) == len(request.keys):
-        return finished(known)
+        finished_states = (*finished_states, state)
+    if len(finished_states) == len(request.keys):
+        return finished(finished_states)
 
     def keep(job: Job[States]) -> None:
         complete = job.latest or ()
         if job.status != "done":
             complete = complete[:-1]
         for key, state in zip(request.keys, complete, strict=False):
-            scores = sum(one.scores.nbytes for one in state.states.values())
+            scores = sum(explain_state.scores.nbytes for explain_state in state.states.values())
             request.results.states.put(key, state, scores)
 
     task = request.task
-    rest = MapsTask(task.folder, task.fingerprint, task.picture, task.rows[len(known) :], task.roles, task.target)
-    return pool().submit(rest, keep, known)
+    remaining = MapsTask(
+        task.folder, task.fingerprint, task.picture, task.rows[len(finished_states) :], task.roles, task.target
+    )
+    return pool().submit(remaining, keep, finished_states)
 
 
 def default_masks(opened: OpenExperiment) -> int:
-    """So many that a first look takes seconds."""
+    """A number of masks with which a first look takes seconds."""
     return 250 if opened.is_large else 2000
 
 
 def default_settings(opened: OpenExperiment) -> dict[str, Any]:
-    """Of the first maps that a newcomer sees."""
+    """Settings of the first maps that a newcomer sees."""
     return {"method": "rise", **methods["rise"].complete({}), "n_masks": default_masks(opened)}
 
 
 def warm_up() -> None:
     """Start the workers, compute the first picture's maps, and take what is loaded out of garbage collection."""
     opened = open_experiment(first(list(folders())))
-    picture = opened.shown.picture(opened.showcase[0]) if opened.shown is not None else None
-    pool()  # not before: a process of its own loads as much, and the first page needs no worker
+    picture = opened.samples.picture(opened.showcase[0]) if opened.samples is not None else None
+    pool()  # not earlier: a worker process loads as much as this one, and the first page needs none
     if picture is not None:
         start(Request(opened, picture, (default_settings(opened),))).wait(60)
     for study in studies_of(opened.experiment)[:1]:
-        opened.attention(study, MAIN)  # a second or two, which its first reader need not wait
+        opened.attention(study, MAIN)  # takes a second or two, for which its first reader then need not wait
     gc.collect()
     gc.freeze()
     give_back_memory()
 
 
 def _forget(folder: Path) -> None:
-    """The workers keep nothing of an experiment that a session has removed, or left."""
+    """Make the workers drop an experiment that a session has removed or left behind."""
     for workers in _pools:
         workers.forget(str(folder.resolve()))
 

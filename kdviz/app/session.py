@@ -1,4 +1,4 @@
-"""What one session has chosen for all pages: the language; and what the models of the experiment in view are called."""
+"""What a session has chosen for all pages, the language, and the models' titles in the experiment in view."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _TITLES = "titles"
 _SHORT = {name.partition("_")[0]: name for name in LANGUAGES}
 """Language in the address -> its name: ``?lang=zh``."""
 
-_of_this_run: ContextVar[str | None] = ContextVar("session_language", default=None)
-"""Hundreds of texts a run would each ask Streamlit's session state, which takes longer than to translate them."""
-_titles_of_this_run: ContextVar[Mapping[str, str] | None] = ContextVar("session_titles", default=None)
+_language_of_run: ContextVar[str | None] = ContextVar("session_language", default=None)
+"""Kept for a run: reading Streamlit's session state for each of hundreds of texts takes longer than translating."""
+_titles_of_run: ContextVar[Mapping[str, str] | None] = ContextVar("session_titles", default=None)
 
 
-def begin() -> None:
-    """Choose the language: that of the address, else the one chosen before, else the browser's."""
-    asked = _SHORT.get(st.query_params.get("lang", ""))
-    if asked:
-        choose(asked)
+def choose_language() -> None:
+    """Choose the language of this run: that of the address, else the one chosen before, else the browser's."""
+    requested = _SHORT.get(st.query_params.get("lang", ""))
+    if requested:
+        set_language(requested)
     elif _KEY not in st.session_state:
-        before = _SHORT.get(st.context.cookies.get(COOKIE, ""))
-        st.session_state[_KEY] = before or language.suited(st.context.locale)
-    _of_this_run.set(st.session_state[_KEY])
+        stored = _SHORT.get(st.context.cookies.get(COOKIE, ""))
+        st.session_state[_KEY] = stored or language.suited(st.context.locale)
+    _language_of_run.set(st.session_state[_KEY])
 
 
-def choose(name: str) -> None:
+def set_language(name: str) -> None:
     """Change the language from now on."""
     st.session_state[_KEY] = name
-    _of_this_run.set(name)
+    _language_of_run.set(name)
     st.session_state[_CHOSEN] = True
     st.query_params.pop("lang", None)
 
 
 def cookie() -> str:
-    """What the browser should keep of the choice, for this person's next session; empty when nothing was chosen."""
+    """The cookie that keeps the choice of a language for this person's next session; empty if none was chosen."""
     short = next(short for short, name in _SHORT.items() if name == language.language())
     return f"{COOKIE}={short}; path=/; max-age=31536000; SameSite=Lax" if st.session_state.get(_CHOSEN) else ""
 
@@ -51,28 +51,28 @@ def cookie() -> str:
 def _language() -> str | None:
     if get_script_run_ctx(suppress_warning=True) is None:
         return None
-    spoken = _of_this_run.get()
-    if spoken is None:  # a fragment runs alone, in a thread of its own
-        spoken = st.session_state.get(_KEY, ENGLISH)
-        _of_this_run.set(spoken)
-    return spoken
+    name = _language_of_run.get()
+    if name is None:  # a fragment runs alone, in a thread of its own
+        name = st.session_state.get(_KEY, ENGLISH)
+        _language_of_run.set(name)
+    return name
 
 
 def name_models(titles: Mapping[str, str]) -> None:
-    """Role -> title, of the experiment that this run of the page shows."""
+    """Set the titles of the experiment that this run of the page shows, role -> title."""
     st.session_state[_TITLES] = titles
-    _titles_of_this_run.set(titles)
+    _titles_of_run.set(titles)
 
 
 def titles() -> Mapping[str, str]:
-    """What :func:`name_models` was told; empty outside of a session."""
+    """The titles that :func:`name_models` has set; empty outside of a session."""
     if get_script_run_ctx(suppress_warning=True) is None:
         return {}
-    known = _titles_of_this_run.get()
-    if known is None:  # a fragment
-        known = st.session_state.get(_TITLES, {})
-        _titles_of_this_run.set(known)
-    return known
+    role_titles = _titles_of_run.get()
+    if role_titles is None:  # a fragment, as above
+        role_titles = st.session_state.get(_TITLES, {})
+        _titles_of_run.set(role_titles)
+    return role_titles
 
 
 language.follow(_language)

@@ -23,16 +23,16 @@ from kdviz.core.language import _
 
 _log = logging.getLogger(__name__)
 middleware = [Middleware(UploadQuota)]
-"""What every request goes through before Streamlit has it."""
+"""Middleware that every request passes before Streamlit gets it."""
 
 
 _workers_started = threading.Event()
-_workers_started.set()  # where no server begins, there is nothing to wait for
+_workers_started.set()  # without a server that starts, there is nothing to wait for
 
 
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
-    """Start with the server: load the models and the first maps before anybody asks, without blocking it."""
+    """Load the models and compute the first maps when the server starts, without blocking it."""
     _workers_started.clear()
     threading.Thread(target=_start, name="kdviz-warm-up", daemon=True).start()
     await asyncio.sleep(0)
@@ -47,7 +47,7 @@ def _start() -> None:
         _workers_started.set()
         service.warm_up()
     except KdvizError as error:
-        _log.error("%s", error)  # the pages say it too
+        _log.error("%s", error)  # the pages show it, too
     except Exception:
         _log.exception("warming up failed")
     finally:
@@ -55,13 +55,13 @@ def _start() -> None:
 
 
 def main() -> None:
-    """Draw the app. Does nothing outside of a session, so that ``app.py`` can be imported."""
+    """Draw the app. Outside of a session nothing is done, so that ``app.py`` can be imported."""
     if get_script_run_ctx(suppress_warning=True) is None:
         return
-    _workers_started.wait()  # they may become copies of this process, which must have computed nothing
+    _workers_started.wait()  # workers may be forked from this process, which must have computed nothing before
     st.set_page_config(page_title="kdviz", page_icon=str(ASSETS / "app" / "icon.svg"), layout="wide")
     st.html(ASSETS / "app" / "page.css")
-    session.begin()
+    session.choose_language()
     if not login.passed():
         return
     targets = {name: _page(name) for name in pages}

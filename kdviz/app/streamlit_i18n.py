@@ -1,4 +1,4 @@
-"""What Streamlit and Plotly say by themselves, in the page's language: both bring English only."""
+"""The texts of Streamlit and Plotly in the page's language; both come in English only."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ _PLOTLY = (
 
 
 def streamlit_texts() -> dict[str, str]:
-    """English -> the page's language, for words.js; nothing where they are the same."""
+    """English text -> text in the page's language, for words.js; empty if the page is in English."""
     return {} if language() == ENGLISH else {text: _(text) for text in _STREAMLIT}
 
 
 def plotly_locale() -> dict[str, Any]:
-    """A locale of Plotly."""
+    """The locale of Plotly for the page's language."""
     return {"dictionary": {text: _(text) for text in _PLOTLY}}

@@ -1,4 +1,4 @@
-"""Text on a page that comes from a user, a file or an error: shown as it is."""
+"""Texts on a page, above all those from users, files and errors, which are shown literally."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&])")
 
 
 def plain(text: str) -> str:
-    """Text from a user or a file for places that read Markdown: nothing in it has a meaning."""
+    """Text from a user or a file, escaped for elements that read Markdown."""
     return _MARKDOWN.sub(r"\\\1", text)
 
 
 def together(sentences: Iterable[str]) -> str:
-    """Sentences one after another; Chinese has no space between them."""
+    """Sentences joined by spaces, except in Chinese."""
     return ("" if language().startswith("zh") else " ").join(filter(None, sentences))
 
 
@@ -31,25 +31,25 @@ def say_error(error: KdvizError | str) -> None:
 
 
 def say_missing(sentence: str, command: str = "") -> None:
-    """Show what is not there yet, and the command that makes it."""
+    """Show a sentence about something that is missing, and the command that makes it."""
     st.info(plain(sentence), icon=":material/info:")
     if command:
         st.code(command, language=None, wrap_lines=True)
 
 
 def about_sample(number: int, label: int, classes: Sequence[str]) -> str:
-    """Which sample it is, and its true class where that is known."""
+    """A sample's number and its true class, if that is known."""
     if label < 0:
         return _("Sample {number}, no label", number=number)
     return _("Sample {number}, true class {name}", number=number, name=classes[label])
 
 
 def download(label: str, name: str, kind: str, make: Callable[[], str | bytes]) -> None:
-    """A button that saves a file; ``make`` is called, in the page's language, when it is pressed."""
-    spoken = language()
+    """Show a button that saves a file; ``make`` is called, in the page's language, when it is pressed."""
+    page_language = language()
 
     def content() -> str | bytes:
-        with speaking(spoken):
+        with speaking(page_language):
             return make()
 
     st.download_button(
@@ -58,7 +58,7 @@ def download(label: str, name: str, kind: str, make: Callable[[], str | bytes]) 
 
 
 def picture_bytes(picture: Image.Image) -> bytes:
-    """As a PNG file."""
+    """A picture as the bytes of a PNG file."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,4 +1,8 @@
-"""The command line. Results go to stdout, progress and errors to stderr; exit 0 done, 1 a kdviz error, 2 usage."""
+"""The command line.
+
+Results go to stdout, progress and errors to stderr. The exit status is 0 for success, 1 for an error of kdviz, 2 for
+wrong usage.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from kdviz.core.errors import KdvizError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run a command, and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -24,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("kdviz: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output left (kdviz ... | head): nothing is wrong, and nothing more can be said.
+        # The reader of the output has gone (kdviz ... | head): nothing is wrong, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
@@ -37,6 +41,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kdviz {__version__}")
     verbs = parser.add_subparsers(title="commands", dest="verb", required=True, metavar="COMMAND")
     modules = (app, import_, train, sweep, study, evaluate, explain, profile, report, bench, list_)
-    for add in [room.add for room in modules]:
+    for add in [module.add for module in modules]:
         add(verbs)
     return parser

@@ -1,4 +1,4 @@
-"""kdviz app."""
+"""kdviz app: the web app."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _app(options: argparse.Namespace) -> None:
 
     if find_spec("streamlit") is None:
         raise KdvizError("The app needs streamlit; install it with: pip install streamlit")
-    threads_from_environment()  # what is wrong with it is said here, and not by a worker
+    threads_from_environment()  # so that an error is reported here, and not by a worker
     script = ASSETS.parent / "app.py"
     if not script.is_file():
         raise KdvizError("app.py is not here; run the app from a checkout of the repository.")
@@ -40,9 +40,9 @@ def _app(options: argparse.Namespace) -> None:
     if options.headless:
         command += ["--server.headless", "true"]
     if options.models:
-        from kdviz.cli.common.pointed import show
+        from kdviz.cli.common.models_option import environment_for
 
-        os.environ.update(show(Path(options.models)))
+        os.environ.update(environment_for(Path(options.models)))
     if options.ray:
         os.environ["KDVIZ_RAY"] = options.ray
     os.chdir(script.parent)  # where .streamlit/config.toml is

@@ -1,4 +1,4 @@
-"""kdviz bench."""
+"""kdviz bench: speed, memory, and the number of masks that are needed."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def _bench(options: argparse.Namespace) -> None:
     if not options.json:
         print(", ".join(f"{name} {value}" for name, value in machine.items()))
     if options.what == "rise":
-        measured = bench_rise(device, options.quick, options.mobilenet_weights, options.seed)
+        measurements = bench_rise(device, options.quick, options.mobilenet_weights, options.seed)
     elif options.what == "train":
-        measured = bench_train(options.device, options.quick, options.data, options.epochs)
+        measurements = bench_train(options.device, options.quick, options.data, options.epochs)
     elif options.what == "study":
-        measured = bench_study(device, options.quick, options.seed)
+        measurements = bench_study(device, options.quick, options.seed)
     else:
         parts = [name.strip() for name in options.parts.split(",") if name.strip()]
-        measured = bench_app(options.quick, parts, options.data, options.hour)
-    for row in measured:
+        measurements = bench_app(options.quick, parts, options.data, options.hour)
+    for row in measurements:
         rows.append(row)
         print(_line(row), file=sys.stderr if options.json else sys.stdout, flush=True)  # as they come
     if options.json:

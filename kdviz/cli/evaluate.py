@@ -1,4 +1,4 @@
-"""kdviz evaluate."""
+"""kdviz evaluate: the metrics of every model on a test set."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import DatasetError
+from kdviz.core.vocabulary import Split
 
 if TYPE_CHECKING:
     from kdviz.data import LabelledImages
@@ -39,11 +40,11 @@ def add(verbs: Any) -> None:
 
 
 def margin(text: str) -> float:
-    """Points of accuracy, from 0.01, the least that sentences show, to 20; as in the app's address."""
-    value = float(text)
-    if not 0.01 <= value <= 20:
+    """Parse points of accuracy, from 0.01, the least that sentences show, to 20, as in the app's address."""
+    points = float(text)
+    if not 0.01 <= points <= 20:
         raise argparse.ArgumentTypeError(f"must be from 0.01 to 20 points, got {text}")
-    return value
+    return points
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -61,7 +62,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
-    """Measure the given models on pictures in files, each through its own transforms; returns the split's name."""
+    """Measure imported models on pictures in files, each through its own transforms; return the name of the split."""
     from tqdm import tqdm
 
     from kdviz.cli.common.given import picture_files
@@ -78,11 +79,13 @@ def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
 
 
 def _known_split(experiment: Experiment) -> str:
-    """The split on which imported models were measured, each through its own transforms and on all of its pictures: the
-    pictures that are kept are fewer, and show them only as the common picture does.
+    """The split on which imported models were measured by their import.
+
+    Each was measured through its own transforms, and on all pictures. The stored pictures are fewer, and have the form
+    of the common picture.
 
     Raises:
-        DatasetError: They were not measured.
+        DatasetError: The models were not measured.
     """
     splits = [split for run in experiment.runs.values() for split in run.metrics]
     if not splits:
@@ -92,30 +95,30 @@ def _known_split(experiment: Experiment) -> str:
 
 
 def _held_out(experiment: Experiment, options: argparse.Namespace) -> LabelledImages:
-    """The test split; without its folder, the digits that come with kdviz or the samples that the experiment keeps."""
+    """The test split; without its folder, the digits that come with kdviz or the stored samples."""
     import torch
 
     from kdviz.data import LabelledImages
     from kdviz.data.registry import bundled_samples
 
     if options.data:
-        return splits_of(experiment, options)["test"]
+        return splits_of(experiment, options)[Split.TEST]
     bundled = bundled_samples(experiment.dataset)
     if bundled is not None and bundled.images.shape[1:] == (experiment.input.channels, *experiment.input.size):
         return bundled
-    stored = experiment.samples("test")
-    every = torch.arange(len(stored))
-    if not torch.equal(stored.numbers, every):
+    stored = experiment.samples(Split.TEST)
+    indices = torch.arange(len(stored))
+    if not torch.equal(stored.numbers, indices):
         raise DatasetError(
             "Only some of the test images are stored in the experiment; name the data's folder with --data."
         )
-    return LabelledImages(stored.images(every), stored.labels, stored.classes, "test", stored.names)
+    return LabelledImages(stored.images(indices), stored.labels, stored.classes, Split.TEST, stored.names)
 
 
 def evaluate_on(
-    experiment: Experiment, splits: Sequence[LabelledImages], device: str, said: Sequence[Doubt] = ()
+    experiment: Experiment, splits: Sequence[LabelledImages], device: str, reported: Sequence[Doubt] = ()
 ) -> None:
-    """Measure every model on the splits, and say on stderr what looks wrong and was not said before."""
+    """Measure every model on some splits, and print doubts on stderr that are not among the ``reported`` ones."""
     from tqdm import tqdm
 
     from kdviz.data.doubts import known
@@ -125,9 +128,9 @@ def evaluate_on(
         roles = evaluate(experiment, samples, device)
         for _ in tqdm(roles, total=len(experiment.models), desc=f"evaluate on {samples.split}", file=sys.stderr):
             pass
-    measured = {samples.split for samples in splits}
+    evaluated = {samples.split for samples in splits}
     for doubt in known(experiment):
-        if (doubt.is_of_data or doubt.split in measured) and doubt not in said:
+        if (doubt.is_of_data or doubt.split in evaluated) and doubt not in reported:
             print(f"kdviz: warning: {doubt.text}", file=sys.stderr)
 
 
@@ -137,7 +140,7 @@ def print_metrics(
     split: str | None = None,
     margin: float | None = None,
 ) -> None:
-    """The metrics of all runs on a split (None: on every one), and with a margin in points the verdict on it."""
+    """Print the metrics of all runs on a split, or on all splits, and the verdict if there is a margin in points."""
     from kdviz.data.doubts import known
 
     metrics = {
@@ -146,35 +149,37 @@ def print_metrics(
     }
     verdict = None if margin is None else verdict_on(experiment, split, margin)
     if as_json:
-        doubts = [one for one in known(experiment) if one.is_of_data or split in (None, one.split)]
-        more = {"doubts": [one.to_json() | {"text": one.text} for one in doubts]}
-        more |= {} if verdict is None else {"verdict": verdict}
-        print(json.dumps({"experiment": str(experiment.folder), "metrics": metrics, **more}, allow_nan=False))
+        doubts = [doubt for doubt in known(experiment) if doubt.is_of_data or split in (None, doubt.split)]
+        extra = {"doubts": [doubt.to_json() | {"text": doubt.text} for doubt in doubts]}
+        extra |= {} if verdict is None else {"verdict": verdict}
+        print(json.dumps({"experiment": str(experiment.folder), "metrics": metrics, **extra}, allow_nan=False))
         return
     print(f"{'role':12} {'split':10} {'samples':>7} {'accuracy':>9} {'loss':>7} {'ECE':>7}")
     for role, splits in metrics.items():
         for name, values in splits.items():
             accuracy = f"{values['accuracy']:>9.2%}" if "accuracy" in values else f"{'':9}"
-            others = " ".join(f"{values[one]:>7.4f}" if one in values else f"{'':7}" for one in ("loss", "ece"))
-            print(f"{role:12} {name:10} {values['samples']:>7.0f} {accuracy} {others}".rstrip())
+            measures = " ".join(
+                f"{values[measure]:>7.4f}" if measure in values else f"{'':7}" for measure in ("loss", "ece")
+            )
+            print(f"{role:12} {name:10} {values['samples']:>7.0f} {accuracy} {measures}".rstrip())
     if verdict is not None:
         _print_verdict(verdict)
 
 
 def verdict_on(experiment: Experiment, split: str | None, margin: float) -> dict[str, Any]:
-    """What Overview says of the predictions of a split, as :func:`kdviz.narrative.decision.report` gives it.
+    """The verdict of the page Overview on the predictions of a split, see :func:`kdviz.narrative.decision.report`.
 
     Args:
-        experiment: With predictions.
-        split: Its name; None: the first that the predictions have.
-        margin: In points of accuracy.
+        experiment: An experiment with predictions.
+        split: Name of the split; None for the first one with predictions.
+        margin: Margin in points of accuracy.
     """
     from kdviz.narrative.decision import report
     from kdviz.narrative.overview import ExperimentSummary
     from kdviz.studies.comparison.judgement import Margins
 
-    found = ExperimentSummary(experiment, _cost_of(experiment), _study_of(experiment), split)
-    return report(found, Margins(accuracy=margin / 100))
+    summary = ExperimentSummary(experiment, _cost_of(experiment), _study_of(experiment), split)
+    return report(summary, Margins(accuracy=margin / 100))
 
 
 def _cost_of(experiment: Experiment) -> Any:
@@ -182,10 +187,10 @@ def _cost_of(experiment: Experiment) -> Any:
     from kdviz.core.errors import ExperimentError
 
     try:
-        found = read_cost(experiment)
+        cost = read_cost(experiment)
     except ExperimentError:
         return None
-    return None if found.stale else found
+    return None if cost.stale else cost
 
 
 def _study_of(experiment: Experiment) -> Any:
@@ -200,6 +205,6 @@ def _study_of(experiment: Experiment) -> Any:
 
 def _print_verdict(verdict: dict[str, Any]) -> None:
     print(f"\n{verdict['sentence']}")
-    for one in verdict["answers"]:
-        if one["judgement"] is not None:
-            print(f"- {one['question']} {one['word']}. {one['sentence']}")
+    for answer in verdict["answers"]:
+        if answer["judgement"] is not None:
+            print(f"- {answer['question']} {answer['word']}. {answer['sentence']}")

@@ -1,4 +1,4 @@
-"""kdviz explain: maps of images, into files."""
+"""kdviz explain: saliency maps of pictures, written to files."""
 
 from __future__ import annotations
 
@@ -121,9 +121,9 @@ def _showcase(options: argparse.Namespace) -> None:
     masks, seed = chosen.get("n_masks", 4000), chosen.get("seed", 0)
     table = None
     with tqdm(total=len(STORIES), desc="showcase", unit="sample", file=sys.stderr) as bar:
-        for done in make(experiment, options.device, masks, seed):
-            bar.update(isinstance(done, str))
-            table = done if isinstance(done, pa.Table) else None
+        for item in make(experiment, options.device, masks, seed):
+            bar.update(isinstance(item, str))
+            table = item if isinstance(item, pa.Table) else None
     if not isinstance(table, pa.Table):
         raise SettingError("No sample could be explained.")
     experiment.write_table("showcase", table)
@@ -132,8 +132,8 @@ def _showcase(options: argparse.Namespace) -> None:
         print(json.dumps({"experiment": str(experiment.folder), "rows": rows}))
         return
     for row in rows:
-        near = "" if row["agreement"] is None else f", agreement with the teacher {row['agreement']:.2f}"
-        print(f"{row['story']:10} sample {row['sample']:<6} {row['role']:12} {row['confidence']:.1%}{near}")
+        agreement = "" if row["agreement"] is None else f", agreement with the teacher {row['agreement']:.2f}"
+        print(f"{row['story']:10} sample {row['sample']:<6} {row['role']:12} {row['confidence']:.1%}{agreement}")
 
 
 def _without_maps(table: Any) -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ def _without_maps(table: Any) -> list[dict[str, Any]]:
 
 
 def _with_models(experiment: Experiment, additions: Sequence[str]) -> Experiment:
-    """The experiment and the ONNX models of ``--add NAME=FILE.onnx``."""
+    """The experiment with the ONNX models of ``--add NAME=FILE.onnx``."""
     for addition in additions:
         name, _, file = addition.partition("=")
         if not (name and file):
@@ -157,7 +157,7 @@ def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> di
 
     settings = _settings(options)
     states = explain_stream(experiment, image, options.target, options.method, device=options.device, **settings)
-    first = state = next(states)  # what is wrong is found before there is a bar
+    first = state = next(states)  # errors appear before there is a bar
     unit = "mask" if state.states else "model"
     with tqdm(total=state.total, desc=Path(image).name, unit=unit, file=sys.stderr) as bar:
         for state in chain([first], states):
@@ -167,8 +167,8 @@ def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> di
     if state.stopped:
         print(f"kdviz: stopped after {state.n_masks} of {state.total} masks ({state.stopped})", file=sys.stderr)
     maps = state.maps()
-    for one in maps.values():
-        for doubt in one.doubts:
+    for saliency_map in maps.values():
+        for doubt in saliency_map.doubts:
             print(f"kdviz: {doubt.text}", file=sys.stderr)
     return maps
 
@@ -192,7 +192,7 @@ def _write_maps(maps: dict[str, SaliencyMap], out: Path, experiment: Experiment)
     if kind == ".npz":
         atomic_write(out, maps_npz(maps))
         return
-    from kdviz import figures  # which needs plotly
+    from kdviz import figures  # needs plotly
     from kdviz.figures.roles import titled, titles_of
 
     with titled(titles_of(experiment.runs)):
@@ -204,28 +204,29 @@ def _write_maps(maps: dict[str, SaliencyMap], out: Path, experiment: Experiment)
 
 
 def _describe(maps: dict[str, SaliencyMap]) -> str:
-    return "\n".join(_describe_one(role, one) for role, one in maps.items())
+    return "\n".join(_describe_map(role, saliency_map) for role, saliency_map in maps.items())
 
 
-def _describe_one(role: str, one: SaliencyMap) -> str:
-    answer = f"predicts {one.classes[one.predicted]} ({one.probabilities[one.predicted]:.1%})"
-    reliability = "–" if one.is_flat else f"{one.reliability:.3f}"
-    how = f" from {one.n_masks} masks, reliability {reliability}" if one.n_masks else ""
-    return f"{role:12} {answer}; map of {one.classes[one.target]}{how}"
+def _describe_map(role: str, saliency_map: SaliencyMap) -> str:
+    predicted = saliency_map.predicted
+    answer = f"predicts {saliency_map.classes[predicted]} ({saliency_map.probabilities[predicted]:.1%})"
+    reliability = "–" if saliency_map.is_flat else f"{saliency_map.reliability:.3f}"
+    source = f" from {saliency_map.n_masks} masks, reliability {reliability}" if saliency_map.n_masks else ""
+    return f"{role:12} {answer}; map of {saliency_map.classes[saliency_map.target]}{source}"
 
 
 def _explain_document(image: str, out: Path, maps: dict[str, SaliencyMap], report: dict[str, Any]) -> dict[str, Any]:
     models = {
         role: {
-            "predicted": one.classes[one.predicted],
-            "confidence": float(one.probabilities[one.predicted]),
-            "target": one.classes[one.target],
-            "target_probability": float(one.probabilities[one.target]),
-            "masks": one.n_masks,
-            "reliability": None if one.is_flat else one.reliability,
-            "doubts": [doubt.to_json() for doubt in one.doubts],
+            "predicted": saliency_map.classes[saliency_map.predicted],
+            "confidence": float(saliency_map.probabilities[saliency_map.predicted]),
+            "target": saliency_map.classes[saliency_map.target],
+            "target_probability": float(saliency_map.probabilities[saliency_map.target]),
+            "masks": saliency_map.n_masks,
+            "reliability": None if saliency_map.is_flat else saliency_map.reliability,
+            "doubts": [doubt.to_json() for doubt in saliency_map.doubts],
         }
-        for role, one in maps.items()
+        for role, saliency_map in maps.items()
     }
     first = next(iter(maps.values()))
     settings = {"method": first.method, **first.settings}

@@ -1,4 +1,4 @@
-"""kdviz list."""
+"""kdviz list: names of experiments, networks, methods, losses, augmentations and data sets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _entries(what: str) -> dict[str, str]:
-    """Name -> one line about it."""
+    """Name -> one line of description."""
     if what == "experiments":
         from kdviz.experiment import list_experiments
 
@@ -63,11 +63,11 @@ def _about_loss(name: str) -> str:
     from kdviz.distill import feature_losses, losses, teacher_losses
 
     text = (losses[name].__doc__ or "").strip().partition("\n")[0]
-    found = {"--loss": teacher_losses, "--feature-loss": feature_losses}
-    for option, registry in found.items():
+    registries = {"--loss": teacher_losses, "--feature-loss": feature_losses}
+    for option, registry in registries.items():
         if name in registry:
-            own = ", ".join(f"{key} (default {value:g})" for key, value in registry[name].options.items())
-            return f"{text} [train {option}{'; options: ' if own else ''}{own}]"
+            options = ", ".join(f"{key} (default {value:g})" for key, value in registry[name].options.items())
+            return f"{text} [train {option}{'; options: ' if options else ''}{options}]"
     return text
 
 
@@ -80,10 +80,10 @@ def _roles(name: str) -> str:
     from kdviz.experiment import load_experiment
 
     try:
-        return ", ".join(_named(run) for run in load_experiment(name).runs.values())
+        return ", ".join(_role_with_title(run) for run in load_experiment(name).runs.values())
     except KdvizError as error:  # one damaged folder must not hide the others
         return f"refused: {error}"
 
 
-def _named(run: Any) -> str:
+def _role_with_title(run: Any) -> str:
     return f"{run.role} ({run.title})" if run.title else run.role

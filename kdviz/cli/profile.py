@@ -54,14 +54,14 @@ def _profile(options: argparse.Namespace) -> None:
     elif options.data:
         samples = samples_of(splits_of(experiment, options))
     settings = Settings(tuple(options.threads), tuple(options.batches or ()), options.seconds, options.device)
-    table, said = None, 0
+    table, notes_printed = None, 0
     with tqdm(total=100, desc="profile", bar_format="{desc}: {percentage:3.0f}%|{bar}|", file=sys.stderr) as bar:
         for progress in profile(experiment, samples, settings):
             bar.set_description_str(progress.doing, refresh=False)
             bar.update(round(100 * progress.share) - bar.n)
-            for note in progress.notes[said:]:
+            for note in progress.notes[notes_printed:]:
                 tqdm.write(f"kdviz: {note}", file=sys.stderr)
-            said, table = len(progress.notes), progress.table
+            notes_printed, table = len(progress.notes), progress.table
     assert table is not None
     _write(experiment, table, options.out)
     report = read_cost(experiment, table)
@@ -94,23 +94,23 @@ def _print(report: CostReport) -> None:
         print(f"{threads} thread{'s' if threads > 1 else ''}, {report.machine['machine']}")
         titles = f"{'parameters':>10} {'MFLOP':>8} {'MB':>7} {'ms':>8} {'ms batch':>9} {'accuracy':>9}"
         print(f"{'role':12} {'form':10} {titles}")
-        for one in report.at(threads).entries:
-            row = one.row
-            cells = [f"{one.costs[name]:.3f}" if name in one.costs else "" for name in ("latency", "batched")]
+        for entry in report.at(threads).entries:
+            row = entry.row
+            cells = [f"{entry.costs[name]:.3f}" if name in entry.costs else "" for name in ("latency", "batched")]
             print(
-                f"{one.role:12} {one.form:10} {row['parameters'] or '':>10} {_operations(one):>8} "
-                f"{one.costs['size']:>7.2f} {cells[0]:>8} {cells[1]:>9} {_accuracy(one):>9}"
+                f"{entry.role:12} {entry.form:10} {row['parameters'] or '':>10} {_operations(entry):>8} "
+                f"{entry.costs['size']:>7.2f} {cells[0]:>8} {cells[1]:>9} {_accuracy(entry):>9}"
             )
     for sentence in [*findings(report), *left_out(report.uncounted)]:
         print(sentence)
 
 
-def _operations(one: CostEntry) -> str:
-    """With ``>`` before it where some are not counted; empty where none are known."""
-    if "flops" not in one.costs:
+def _operations(entry: CostEntry) -> str:
+    """The number of operations, with ``>`` before it if some are not counted; empty if it is not known."""
+    if "flops" not in entry.costs:
         return ""
-    return f"{'>' if one.row.get('uncounted') else ''}{one.costs['flops']:.2f}"
+    return f"{'>' if entry.row.get('uncounted') else ''}{entry.costs['flops']:.2f}"
 
 
-def _accuracy(one: CostEntry) -> str:
-    return "–" if isnan(one.accuracy) else f"{one.accuracy:.2%}"
+def _accuracy(entry: CostEntry) -> str:
+    return "–" if isnan(entry.accuracy) else f"{entry.accuracy:.2%}"

@@ -1,4 +1,4 @@
-"""Options of a training: loss, schedules, optimiser."""
+"""Options of a training: loss, schedules, optimiser; and the configuration that they give."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdviz.cli.common.arguments import LazyText, at_least_one, named_number
 
 
 def add_loss(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--loss", metavar="NAME", default="soft_targets", help=LazyText(_about_losses))
+    parser.add_argument("--loss", metavar="NAME", default="soft_targets", help=LazyText(_loss_help))
     parser.add_argument(
         "--loss-option",
         metavar="NAME=VALUE",
@@ -41,7 +41,7 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--augment", metavar="NAMES", default="", help="of training images: kdviz list augmentations")
 
 
-def _about_losses() -> str:
+def _loss_help() -> str:
     from kdviz.distill.objectives.registry import teacher_losses
 
     return f"against the teacher: {', '.join(sorted(teacher_losses))}; see kdviz list losses"
@@ -69,17 +69,17 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, help="of Adam (default: the data set's own, 0.001)")
 
 
-def recipe(options: argparse.Namespace, dataset: str, **more: Any) -> TrainingConfig:
+def recipe(options: argparse.Namespace, dataset: str, **overrides: Any) -> TrainingConfig:
     from kdviz.distill import TrainingConfig
     from kdviz.distill.recipes import recipe_for
 
-    usual = recipe_for(dataset)
+    defaults = recipe_for(dataset)
     return TrainingConfig(
-        epochs=options.epochs or usual.epochs,
-        batch_size=options.batch_size or usual.batch_size,
-        learning_rate=usual.learning_rate if options.learning_rate is None else options.learning_rate,
+        epochs=options.epochs or defaults.epochs,
+        batch_size=options.batch_size or defaults.batch_size,
+        learning_rate=defaults.learning_rate if options.learning_rate is None else options.learning_rate,
         temperature=options.temperature,
         alpha=options.alpha,
         device=options.device,
-        **{"trainable": usual.trainable, **_loss_settings(options), **more},
+        **{"trainable": defaults.trainable, **_loss_settings(options), **overrides},
     )

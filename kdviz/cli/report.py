@@ -1,4 +1,4 @@
-"""kdviz report: what an experiment's tables say, as Markdown."""
+"""kdviz report: the results in an experiment's tables, as Markdown."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def _update(path: Path, change: Any) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise KdvizError(f"'{path}' cannot be read as text; name a Markdown file.") from error
     new = change(document).encode()
-    if not os.access(path, os.W_OK):  # a file can be replaced in its folder though nobody may write into it
+    if not os.access(path, os.W_OK):  # a read-only file could still be replaced in its folder
         raise KdvizError(f"Cannot write '{path}': {os.strerror(errno.EACCES)}.")
-    target = path.resolve()  # and not the link to it
+    target = path.resolve()  # the file itself, not a link to it
     atomic_write(target, new)
     target.chmod(stat.S_IMODE(mode))

@@ -1,4 +1,4 @@
-"""kdviz sweep: studies of one setting."""
+"""kdviz sweep: studies of a setting of distillation."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from kdviz.cli.common.given import require_trainable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import margin
 from kdviz.cli.recipe import add_loss, add_recipe, recipe
+from kdviz.core.vocabulary import Role
 
 
 def add(verbs: Any) -> None:
@@ -101,7 +102,7 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _values(study: Study, options: argparse.Namespace) -> Sequence[Any]:
-    """The values to vary, or the study's own; one of another kind is wrong usage."""
+    """The values of the option, or those of the study; a value of another type is reported as wrong usage."""
     if options.values is None:
         return study.values
     try:
@@ -112,13 +113,13 @@ def _values(study: Study, options: argparse.Namespace) -> Sequence[Any]:
 
 
 def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
-    """The recipe of a study's students: that of the experiment's KD student, where the options don't say otherwise."""
-    run = experiment.runs.get("kd_student")
-    known = run.training if run else {}
+    """The configuration of a study's students: that of the experiment's KD student unless options say otherwise."""
+    run = experiment.runs.get(Role.KD_STUDENT)
+    training = run.training if run else {}
     for name in ("epochs", "batch_size", "learning_rate"):
         if getattr(options, name) is None:
-            setattr(options, name, known.get(name))
-    return recipe(options, experiment.dataset, trainable=str(known.get("unfreeze", "all")))
+            setattr(options, name, training.get(name))
+    return recipe(options, experiment.dataset, trainable=str(training.get("unfreeze", "all")))
 
 
 def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> None:
@@ -130,19 +131,19 @@ def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> No
     study = STUDIES[name]
     table = experiment.table(study.table)
     rows = summary(table, name)
-    found = verdict(table, experiment.table("study_predictions"), name, margin=margin)
+    outcome = verdict(table, experiment.table("study_predictions"), name, margin=margin)
     if as_json:
-        judged = None if found is None else verdict_document(found)
-        document = {"experiment": str(experiment.folder), "study": name, "test": rows, "verdict": judged}
+        verdict_json = None if outcome is None else verdict_document(outcome)
+        document = {"experiment": str(experiment.folder), "study": name, "test": rows, "verdict": verdict_json}
         print(json.dumps(document))
         return
     print(f"{'':12} {study.unit:>18} {'seeds':>5} {'accuracy':>9} {'spread':>8} {'F1':>7} {'ECE':>7} {'inherited':>9}")
     for row in rows:
         value = row["value"]
-        shown = "" if value is None else value if isinstance(value, str) else f"{value:g}"
+        value_text = "" if value is None else value if isinstance(value, str) else f"{value:g}"
         spread = "" if row["accuracy_sd"] is None else f"{row['accuracy_sd']:.2%}"
         inherited = "" if row["inherited_errors"] is None else f"{row['inherited_errors']:.1%}"
-        figures = f"{row['accuracy']:>9.2%} {spread:>8} {row['f1']:>7.4f} {row['ece']:>7.4f} {inherited:>9}"
-        print(f"{row['role']:12} {shown:>18} {row['seeds']:>5} {figures}")
-    for sentence in sentences(found) if found else ():
+        cells = f"{row['accuracy']:>9.2%} {spread:>8} {row['f1']:>7.4f} {row['ece']:>7.4f} {inherited:>9}"
+        print(f"{row['role']:12} {value_text:>18} {row['seeds']:>5} {cells}")
+    for sentence in sentences(outcome) if outcome else ():
         print(sentence)

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import SettingError
+from kdviz.core.vocabulary import Split
 
 if TYPE_CHECKING:
     from kdviz.distill import TrainingConfig
@@ -30,7 +31,7 @@ from kdviz.cli.recipe import add_loss, add_recipe, recipe
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "train", _train, "Train a teacher, a student distilled from it, and the student alone.")
-    parser.add_argument("dataset", metavar="DATASET", choices=LazyNames(_names), help=LazyText(_about_datasets))
+    parser.add_argument("dataset", metavar="DATASET", choices=LazyNames(_dataset_names), help=LazyText(_dataset_help))
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder of the new experiment, e.g. models/mine")
     add_recipe(parser)
@@ -45,16 +46,16 @@ def add(verbs: Any) -> None:
     common(parser)
 
 
-def _names() -> list[str]:
+def _dataset_names() -> list[str]:
     from kdviz.data.registry import trainable_datasets
 
     return trainable_datasets()
 
 
-def _about_datasets() -> str:
+def _dataset_help() -> str:
     from kdviz.data.registry import datasets
 
-    return "what to train on: " + "; ".join(f"{name} ({datasets[name].title})" for name in _names())
+    return "what to train on: " + "; ".join(f"{name} ({datasets[name].title})" for name in _dataset_names())
 
 
 def _add_teachers(parser: argparse.ArgumentParser) -> None:
@@ -118,26 +119,28 @@ def _train(options: argparse.Namespace) -> None:
 
     set_threads(options)
     require_replaceable(options.out)
-    usual = recipe_for(options.dataset)
+    defaults = recipe_for(options.dataset)
     config = recipe(
         options,
         options.dataset,
         seed=options.seed,
         teacher_mixture=tuple(options.teacher_mixture),
-        trainable=options.trainable or ("all" if options.no_pretrained else usual.trainable),
+        trainable=options.trainable or ("all" if options.no_pretrained else defaults.trainable),
     )
-    spec = input_for(options.dataset, options.student or usual.student, options.size and (options.size, options.size))
-    student, teachers = _origins(options, usual, spec)
+    spec = input_for(
+        options.dataset, options.student or defaults.student, options.size and (options.size, options.size)
+    )
+    student, teachers = _model_sources(options, defaults, spec)
     splits = read_splits(options.dataset, options.data, spec, **({"groups": options.groups} if options.groups else {}))
     _train_models(options, config, spec, splits, student, teachers)
     experiment = load_experiment(options.out)
-    measured = [splits["validation"], splits["test"]]
+    evaluated = [splits[Split.VALIDATION], splits[Split.TEST]]
     bundled = bundled_samples(options.dataset)
     if bundled is None:
-        experiment.write_samples(measured, options.keep_samples)
+        experiment.write_samples(evaluated, options.keep_samples)
     else:
-        measured.append(bundled)
-    evaluate_on(experiment, measured, options.device, said=known(experiment))
+        evaluated.append(bundled)
+    evaluate_on(experiment, evaluated, options.device, reported=known(experiment))
     forget_unfinished(options.out)
     print_metrics(experiment, options.json)
 
@@ -150,7 +153,8 @@ def _train_models(
     from kdviz.distill import check_settings, train_experiment
     from kdviz.distill.recipes import read_logits, recipe_for, title_of
 
-    training, few = splits["train"], _few(options, splits["train"], spec)
+    training = splits[Split.TRAIN]
+    label_budget = _label_budget(options, training, spec)
     stages = train_experiment(
         splits,
         spec,
@@ -166,27 +170,27 @@ def _train_models(
             trainable=options.teacher_trainable or config.trainable,
         ),
         teacher_logits=read_logits(options.teacher_logits, training) if options.teacher_logits else None,
-        few=few,
+        few=label_budget,
         title=title_of(options.dataset, splits),
-        keep_unfinished=True,  # until it is evaluated, too
+        keep_unfinished=True,  # until the experiment is evaluated, too
     )
-    unlabelled = () if few.unlabelled is None else few.unlabelled.notes
-    # Warnings are said now, not after the teacher's training.
+    unlabelled = () if label_budget.unlabelled is None else label_budget.unlabelled.notes
+    # These warnings are printed before the teacher's training, not after it.
     show_stages(stages, (*training.notes, *unlabelled, *check_settings(config)))
 
 
-def _origins(options: argparse.Namespace, usual: Any, spec: Any) -> tuple[Any, list[Any]]:
-    """The student's origin and the teachers'."""
+def _model_sources(options: argparse.Namespace, defaults: Any, spec: Any) -> tuple[Any, list[Any]]:
+    """The sources of the student's and of the teachers' first weights."""
     from kdviz.distill.recipes import origin
 
-    pretrained = usual.pretrained and not options.no_pretrained
-    name = options.student or usual.student
+    pretrained = defaults.pretrained and not options.no_pretrained
+    name = options.student or defaults.student
     student = origin(name, spec, weights=options.student_pretrained, pretrained=pretrained)
     if options.teacher_logits:
         if options.teacher or options.teacher_pretrained or options.teacher_checkpoint:
             raise SettingError("Either a teacher's logits are given, or teachers; not both.")
         return student, []
-    names = [usual.teacher] if options.teacher is None else options.teacher
+    names = [defaults.teacher] if options.teacher is None else options.teacher
     if options.teacher_checkpoint and len(names) > 1:
         raise SettingError(f"--teacher-checkpoint is one trained teacher, and --teacher names {len(names)}.")
     files = options.teacher_pretrained or [None] * len(names)
@@ -195,16 +199,18 @@ def _origins(options: argparse.Namespace, usual: Any, spec: Any) -> tuple[Any, l
             f"--teacher-pretrained needs one file for each of {len(names)} teacher(s), got {len(files)}."
         )
     teachers = []
-    for one, file in zip(names, files, strict=True):
-        if one == "self":
+    for teacher, file in zip(names, files, strict=True):
+        if teacher == "self":
             teachers.append(student)
             continue
-        check = options.teacher_checkpoint
-        teachers.append(origin(one, spec, weights=file, checkpoint=check, pretrained=pretrained and not check))
+        checkpoint = options.teacher_checkpoint
+        teachers.append(
+            origin(teacher, spec, weights=file, checkpoint=checkpoint, pretrained=pretrained and not checkpoint)
+        )
     return student, teachers
 
 
-def _few(options: argparse.Namespace, train: Any, spec: Any) -> Any:
+def _label_budget(options: argparse.Namespace, train: Any, spec: Any) -> Any:
     from kdviz.distill.experiment_trainer import LabelBudget
     from kdviz.distill.recipes import read_unlabelled
 

@@ -44,7 +44,7 @@ def warm(server, browser) -> None:
 @pytest.fixture(scope="module")
 def digits_index() -> MistakeIndex:
     """Of the experiment that comes with kdviz."""
-    shown = OpenExperiment(load_experiment(ROOT / "models" / "mnist")).shown
+    shown = OpenExperiment(load_experiment(ROOT / "models" / "mnist")).samples
     assert shown is not None
     assert shown.predictions is not None
     return MistakeIndex(shown.predictions, shown.logits, 10)
@@ -171,7 +171,7 @@ def test_what_distillation_changed_can_be_clicked(server, page, digits_index):
 
 def test_many_classes_are_a_picture_and_a_list(server, page, models, many):
     page.goto(f"{server}/mistakes?experiment={many}&group=any_wrong")
-    shown = OpenExperiment(load_experiment(models / many)).shown
+    shown = OpenExperiment(load_experiment(models / many)).samples
     index = MistakeIndex(shown.predictions, shown.logits, len(MANY))
     matrix = index.confusion(Filters("any_wrong", "kd_student"))
     picture = page.get_by_role("application", name=re.compile("^Confusion matrix"))

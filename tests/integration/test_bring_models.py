@@ -13,7 +13,7 @@ from uploaded_models import CLASSES, picture, pictures, saved, state_of, timm_fi
 from kdviz.app import limits
 from kdviz.app.pages.bring_models.check import zipped
 from kdviz.app.pages.bring_models.draft import ModelsDraft, draft_of
-from kdviz.app.pages.bring_models.process import in_their_words
+from kdviz.app.pages.bring_models.process import with_names_of_person
 from kdviz.app.uploads import session_store, unpacking
 from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError
 from kdviz.experiment import load_experiment
@@ -26,10 +26,10 @@ LONGEST = 240  # seconds of an import on a busy machine
 def mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[session_store.SessionStore]:
     monkeypatch.setattr(session_store, "GRACE", 60.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    one = session_store.SessionStore("session-bring")
-    session_store._all[one.session] = one
-    yield one
-    one.end()
+    store = session_store.SessionStore("session-bring")
+    session_store._stores[store.session] = store
+    yield store
+    store.end()
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_files_and_pictures_become_an_experiment_of_the_session(
     prefixed = {f"module.{name}": tensor for name, tensor in state_of("torchvision/shufflenet_v2_x0_5").items()}
     draft.take_model("kd_student", "kd.pth.tar", saved({"state_dict": prefixed, "epoch": 3}))
     draft.take_pictures([("Data.zip", pictures())])
-    draft.slots["kd_student"].given = {"size": "64", "resize": "72", "network": ""}
+    draft.slots["kd_student"].entered = {"size": "64", "resize": "72", "network": ""}
     imported(draft)
     assert draft.job is not None
     assert (draft.job.status, draft.job.error) == ("done", "")
@@ -76,9 +76,9 @@ def test_files_and_pictures_become_an_experiment_of_the_session(
     assert not (mine.folder / "draft" / "work").exists()
     assert mine.size == draft.size + mine.experiments[draft.name].size
 
-    draft.learn(experiment.runs)
-    assert draft.slots["teacher"].found["network"] == "timm/mobilenetv3_small_050"
-    assert draft.slots["kd_student"].found["resize"] == "72"
+    draft.fill_in(experiment.runs)
+    assert draft.slots["teacher"].detected["network"] == "timm/mobilenetv3_small_050"
+    assert draft.slots["kd_student"].detected["resize"] == "72"
     assert draft.command() == (
         "kdviz import --out models/mine --teacher 'My teacher.safetensors' "
         "--kd-student kd.pth.tar,size=64,resize=72 --data DIR"
@@ -88,8 +88,8 @@ def test_files_and_pictures_become_an_experiment_of_the_session(
     assert load_experiment(again.folder).runs.keys() == experiment.runs.keys()
 
     draft.take_model("teacher", "other.pt", saved(state_of("torchvision/squeezenet1_1")))
-    draft.learn(experiment.runs)
-    assert draft.slots["teacher"].found == {}  # it is not what the last check was about
+    draft.fill_in(experiment.runs)
+    assert draft.slots["teacher"].detected == {}  # it is not what the last check was about
 
     before = draft.name
     draft.drop_pictures()
@@ -114,7 +114,7 @@ def test_a_zip_of_a_folder_is_a_model(draft: ModelsDraft) -> None:
     draft.take_model("teacher", "m.zip", zip_of(inside))
     path = draft.slots["teacher"].path
     assert path is not None
-    assert {one.name for one in path.iterdir()} == {"config.json", "model.safetensors"}
+    assert {file.name for file in path.iterdir()} == {"config.json", "model.safetensors"}
     draft.take_model("teacher", "w.zip", zip_of({"a/b/best.pth": saved({"a": torch.zeros(1)})}))
     path = draft.slots["teacher"].path
     assert path is not None
@@ -190,11 +190,11 @@ def test_names_of_classes_are_never_a_path(draft: ModelsDraft, tmp_path: Path) -
     secret = tmp_path / "secret.txt"
     secret.write_text("password\nother\n")
     draft.take_model("teacher", "t.safetensors", timm_file())
-    draft.classes = draft.slots["teacher"].given["classes"] = str(secret)
+    draft.classes = draft.slots["teacher"].entered["classes"] = str(secret)
     plan = draft._plan()
-    for said in (plan.classes, plan.models[0].classes):
-        assert "password" not in Path(said).read_text()
-        assert str(plan.work) in said
+    for class_file in (plan.classes, plan.models[0].classes):
+        assert "password" not in Path(class_file).read_text()
+        assert str(plan.work) in class_file
 
 
 def test_a_refusal_is_forgotten_with_the_file_that_it_is_about(draft: ModelsDraft) -> None:
@@ -218,8 +218,10 @@ def test_an_import_that_is_stopped_leaves_nothing(mine: session_store.SessionSto
 
 
 def test_messages_have_the_names_that_people_gave() -> None:
-    said = in_their_words("'/s/1/x.pt' and '/s/2/pictures/a.png'", [("/s/1/x.pt", "my x.pt"), ("/s/2/pictures", "p")])
-    assert said == "'my x.pt' and 'a.png'"
+    message = with_names_of_person(
+        "'/s/1/x.pt' and '/s/2/pictures/a.png'", [("/s/1/x.pt", "my x.pt"), ("/s/2/pictures", "p")]
+    )
+    assert message == "'my x.pt' and 'a.png'"
 
 
 # one model's weights --------------------------------------------------------------------------------------------------
@@ -233,8 +235,8 @@ def test_a_checkpoint_of_another_library_finds_its_network(
     imported(draft)
     experiment = load_experiment(mine.experiments[draft.name].folder)
     content = saved({"model": state_of("torchvision/shufflenet_v2_x0_5")})
-    one = mine.add_model(experiment, content, "", "other", "mine.pth")
-    assert load_experiment(one.folder).runs["other"].network == "torchvision/shufflenet_v2_x0_5"
+    uploaded = mine.add_model(experiment, content, "", "other", "mine.pth")
+    assert load_experiment(uploaded.folder).runs["other"].network == "torchvision/shufflenet_v2_x0_5"
     other = build_network("torchvision/squeezenet1_1", classes=7, channels=3, size=(64, 64)).state_dict()
     with pytest.raises(ModelError, match=r"'seven\.pth' is a 'torchvision/squeezenet1_1' with 7 outputs"):
         mine.add_model(experiment, saved(dict(other)), "", "seven", "seven.pth")

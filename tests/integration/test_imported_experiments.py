@@ -17,7 +17,7 @@ import kdviz
 from kdviz import figures
 from kdviz.cli import main
 from kdviz.cli.common.given import stored_samples
-from kdviz.cli.common.pointed import show
+from kdviz.cli.common.models_option import environment_for
 from kdviz.compress.onnx_export import float_file
 from kdviz.compress.profile import Settings, own_input, own_samples, profile
 from kdviz.core.errors import ExperimentError, KdvizError, ModelError
@@ -340,7 +340,7 @@ def test_list_and_report(made: Maker, name: str, capsys: pytest.CaptureFixture) 
 
 
 def test_models_may_point_at_one_experiment(three: Experiment, capsys: pytest.CaptureFixture) -> None:
-    found = show(three.folder)
+    found = environment_for(three.folder)
     assert found == {"KDVIZ_MODELS": str(three.folder.parent), "KDVIZ_FIRST": three.name}
     assert "one experiment" in capsys.readouterr().err
 
@@ -350,18 +350,18 @@ def test_models_may_point_at_checkpoints(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(ExperimentError, match="are 4 checkpoints") as raised:
-        show(tmp_path)
+        environment_for(tmp_path)
     said = str(raised.value)
     assert f"--teacher {tmp_path / 'my_teacher.pth'}" in said
     assert f"--kd-student {tmp_path / 'student_kd.safetensors'}" in said
     assert f"--student {tmp_path / 'alone.ckpt'}" in said
     assert f"--model other={tmp_path / 'other.onnx'}" in said
     with pytest.raises(KdvizError, match="is a checkpoint"):
-        show(tmp_path / "alone.ckpt")
+        environment_for(tmp_path / "alone.ckpt")
     with pytest.raises(KdvizError, match="does not exist"):
-        show(tmp_path / "nothing")
+        environment_for(tmp_path / "nothing")
 
 
 def test_an_empty_folder_is_one_to_be_filled(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert show(tmp_path) == {"KDVIZ_MODELS": str(tmp_path.resolve())}
+    assert environment_for(tmp_path) == {"KDVIZ_MODELS": str(tmp_path.resolve())}
     assert "is empty" in capsys.readouterr().err

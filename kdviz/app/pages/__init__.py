@@ -1,1 +1,1 @@
-"""The pages, a package each, which declares it; see :mod:`kdviz.app.page_registry`."""
+"""The pages of the app, one package each, which declares its page; see :mod:`kdviz.app.page_registry`."""

@@ -1,4 +1,4 @@
-"""How much of what a session uploads is held in memory at once: Streamlit limits a file, but not how many there are."""
+"""A limit on the uploads that are held in memory: Streamlit limits the size of a file, but not the number of files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class UploadQuota:
     def __init__(self, app: Callable[[_Message, Any, _Send], Awaitable[None]]):
         self._app = app
         self._lock = threading.Lock()
-        self._arriving: Counter[str] = Counter()  # session -> bytes
+        self._arriving: Counter[str] = Counter()  # session -> bytes of uploads under way
 
     async def __call__(self, scope: _Message, receive: Any, send: _Send) -> None:
-        found = _UPLOAD.search(scope["path"]) if scope["type"] == "http" and scope["method"] == "PUT" else None
-        if found is None:
+        match = _UPLOAD.search(scope["path"]) if scope["type"] == "http" and scope["method"] == "PUT" else None
+        if match is None:
             await self._app(scope, receive, send)
             return
-        session, size = found[1], _length(scope)
+        session, size = match[1], _length(scope)
         if size is None:
             await _answer(send, 411, b"The size of the file must be said.")
         elif not self._enter(session, size):
@@ -44,9 +44,9 @@ class UploadQuota:
     def _enter(self, session: str, size: int) -> bool:
         with self._lock:
             held = held_bytes()
-            mine = held.get(session, 0) + self._arriving[session] + size
-            everybody = sum(held.values()) + self._arriving.total() + size
-            fits = mine <= limits.session_bytes() and everybody <= limits.total_bytes()
+            of_session = held.get(session, 0) + self._arriving[session] + size
+            of_all = sum(held.values()) + self._arriving.total() + size
+            fits = of_session <= limits.session_bytes() and of_all <= limits.total_bytes()
             if fits:
                 self._arriving[session] += size
             return fits
@@ -63,7 +63,7 @@ def held_bytes() -> dict[str, int]:
     if not exists():
         return {}
     stored = getattr(get_instance().uploaded_file_mgr, "file_storage", {})
-    return {session: sum(len(one.data) for one in list(files.values())) for session, files in list(stored.items())}
+    return {session: sum(len(file.data) for file in list(files.values())) for session, files in list(stored.items())}
 
 
 def _length(scope: _Message) -> int | None:

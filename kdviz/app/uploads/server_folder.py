@@ -1,4 +1,4 @@
-"""The folder in which this server keeps what sessions send; those of servers that are gone are removed."""
+"""The folder in which this server keeps what sessions send; folders of servers that are gone are removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROOT = "kdviz-own-"
 
 @lru_cache(maxsize=1)
 def server_folder() -> Path:
-    """The folder of this server process; what servers that were killed have left is removed."""
+    """The folder of this server process; on first use, folders that killed servers have left behind are removed."""
     _sweep()
     root = Path(tempfile.mkdtemp(prefix=_ROOT))
     _lock_file(root)
@@ -23,7 +23,7 @@ def server_folder() -> Path:
 
 
 def _lock_file(root: Path) -> bool:
-    """Hold a lock in the folder as long as this process lives; False when another one holds it."""
+    """Hold a lock in a folder as long as this process lives; False if another process holds it."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -38,6 +38,6 @@ def _lock_file(root: Path) -> bool:
 
 
 def _sweep() -> None:
-    for left in Path(tempfile.gettempdir()).glob(f"{_ROOT}*"):
-        if (left / "lock").exists() and os.access(left, os.W_OK) and _lock_file(left):
-            shutil.rmtree(left, ignore_errors=True)
+    for folder in Path(tempfile.gettempdir()).glob(f"{_ROOT}*"):
+        if (folder / "lock").exists() and os.access(folder, os.W_OK) and _lock_file(folder):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""Experiments that a session brought: files in a folder of its own, which only it sees and which is gone when it ends.
+"""Experiments that a session uploaded: files in a folder that only this session sees and that is removed when it ends.
 
-A session's folder is in a folder of the server process, in the system's place for temporary files. It is removed
-some seconds after the tab is closed (a connection that breaks comes back within them), all of them when the server
-stops, and those of a server that was killed when the next one starts.
+A session's folder lies in a folder of the server process, in the system's folder for temporary files. It is removed
+some seconds after the tab is closed, as a connection that breaks may come back in that time. All of them are removed
+when the server stops, and those of a server that was killed when the next one starts.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ _LINKS_ONLY = 4096  # bytes that count for a folder without weights of its own
 
 @dataclass
 class UploadedExperiment:
-    """An experiment of a session.
+    """An experiment that a session uploaded.
 
     Attributes:
-        name: As in the address.
-        folder: Its files.
-        source: What the person sent, by its name.
-        size: Bytes that count against the limits.
-        ignored: Paths that were sent and left out.
-        added: Roles that were added to it one by one, with the names of their files.
+        name: Its name in the address.
+        folder: The folder of its files.
+        source: Name of the file or folder that the person sent.
+        size: Bytes that count towards the limits.
+        ignored: Paths of files that were sent and left out.
+        added: Roles of models that were added one by one, with the names of their files.
     """
 
     name: str
@@ -60,7 +60,7 @@ class UploadedExperiment:
 
 
 class Draft(Protocol):
-    """Files that a session sent and that are not an experiment yet."""
+    """Files that a session sent and that are no experiment yet."""
 
     @property
     def size(self) -> int:
@@ -68,33 +68,33 @@ class Draft(Protocol):
         ...
 
     def end(self) -> None:
-        """Stop what works on them."""
+        """Stop all work on the files, and remove them."""
         ...
 
 
 class SessionStore:
-    """Everything that one session brought."""
+    """Everything that one session uploaded."""
 
     def __init__(self, session: str):
         self.session = session
         self.folder = Path(tempfile.mkdtemp(prefix="session-", dir=server_folder()))
         self.experiments: dict[str, UploadedExperiment] = {}
         self.opened: dict[Path, tuple[Any, Any]] = {}
-        self.reserved = 0  # bytes of what is being written just now
-        self.draft: Draft | None = None  # what is being made into an experiment
+        self.reserved = 0  # bytes that are being written just now
+        self.draft: Draft | None = None  # files of which an experiment is being made
         self._released = False
 
     @property
     def size(self) -> int:
         draft = 0 if self.draft is None else self.draft.size
-        return self.reserved + draft + sum(one.size for one in self.experiments.values())
+        return self.reserved + draft + sum(uploaded.size for uploaded in self.experiments.values())
 
     def keep(self) -> None:
-        """The session is there."""
+        """Note that the session is connected."""
         self._released = False
 
     def release(self) -> None:
-        """The session is gone, or only its connection: look again in some seconds."""
+        """Note that the session is gone, or only its connection, and look again in some seconds."""
         self._released = True
         self._look_again()
 
@@ -112,23 +112,23 @@ class SessionStore:
             self.end()
 
     def end(self) -> None:
-        """Remove every file."""
+        """Remove every file of the session."""
         with _lock:
-            if _all.get(self.session) is self:
-                del _all[self.session]
+            if _stores.get(self.session) is self:
+                del _stores[self.session]
         if self.draft is not None:
             self.draft.end()
-        for one in self.experiments.values():
-            _tell_removed(one.folder)
+        for uploaded in self.experiments.values():
+            _notify_removed(uploaded.folder)
         self.experiments.clear()
         self.opened.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def add_experiment(self, package: Package, source: str) -> UploadedExperiment:
-        """Unpack an experiment and check it.
+        """Unpack an experiment, and check it.
 
         Raises:
-            KdvizError: It is refused, or there is no room; nothing is left of it then.
+            KdvizError: It is refused, or there is no room; nothing of it is kept then.
         """
         name = self._new_name(source)
         folder = self.folder / name
@@ -139,80 +139,85 @@ class SessionStore:
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            one = self.experiments[name] = UploadedExperiment(name, folder, source, package.size, package.ignored)
-        return one
+            uploaded = self.experiments[name] = UploadedExperiment(name, folder, source, package.size, package.ignored)
+        return uploaded
 
     def add_model(
         self, experiment: Experiment, content: bytes, network: str, role: str, source: str
     ) -> UploadedExperiment:
-        """Add weights to an experiment: to this session's copy of it, which is made if it has none yet.
+        """Add weights to this session's copy of an experiment, which is made if there is none yet.
 
         Args:
-            experiment: The one that is open.
-            content: Of a checkpoint, or of a zip of a model's folder.
-            network: By name; empty: found from the file.
-            role: The model's name.
-            source: The file's name.
+            experiment: The experiment that is open.
+            content: The bytes of a checkpoint, or of a zip of a model's folder.
+            network: Name of the network; if it is empty, it is identified from the file.
+            role: Role of the new model.
+            source: Name of the file.
 
         Raises:
-            KdvizError: It does not fit, or there is no room; nothing is changed then.
+            KdvizError: The weights do not fit, or there is no room; nothing is changed then.
         """
-        with self.room_for(3 * written_size(source, content)), tempfile.TemporaryDirectory(dir=self.folder) as place:
-            path = written_model(Path(place) / "sent", source, content)
+        with (
+            self.room_for(3 * written_size(source, content)),
+            tempfile.TemporaryDirectory(dir=self.folder) as temporary,
+        ):
+            path = written_model(Path(temporary) / "sent", source, content)
             try:
-                return self._added(experiment, path, network, role, source)
+                return self._add_weights(experiment, path, network, role, source)
             except KdvizError as error:
                 raise type(error)(str(error).replace(str(path), source).replace(path.name, source)) from error
 
-    def _added(self, experiment: Experiment, path: Path, network: str, role: str, source: str) -> UploadedExperiment:
-        known = upload_validation.usual_networks(experiment)
-        network = network or upload_validation.fitting_network(path, experiment, known)
-        one = self.experiments.get(experiment.name)
-        made = one is None
-        if one is None:
+    def _add_weights(
+        self, experiment: Experiment, path: Path, network: str, role: str, source: str
+    ) -> UploadedExperiment:
+        candidates = upload_validation.candidate_networks(experiment)
+        network = network or upload_validation.fitting_network(path, experiment, candidates)
+        uploaded = self.experiments.get(experiment.name)
+        is_new = uploaded is None
+        if uploaded is None:
             name = self._new_name(experiment.name)
-            one = UploadedExperiment(name, self.folder / name, source, _LINKS_ONLY)
+            uploaded = UploadedExperiment(name, self.folder / name, source, _LINKS_ONLY)
             title = f"{experiment.title or experiment.name} + {role}"
-            experiment = upload_validation.derive_experiment(experiment, one.folder, title)
+            experiment = upload_validation.derive_experiment(experiment, uploaded.folder, title)
         try:
             run = upload_validation.add_weights(experiment, path, network, role, source)
         except BaseException:
-            if made:
-                shutil.rmtree(one.folder, ignore_errors=True)
+            if is_new:
+                shutil.rmtree(uploaded.folder, ignore_errors=True)
             raise
-        one.size += (one.folder / run.weights).stat().st_size
-        one.added[role] = source
-        self.experiments[one.name] = one
-        return one
+        uploaded.size += (uploaded.folder / run.weights).stat().st_size
+        uploaded.added[role] = source
+        self.experiments[uploaded.name] = uploaded
+        return uploaded
 
-    def adopt(self, made: Path, source: str, name: str = "") -> UploadedExperiment:
-        """Take over an experiment that the server made of what the session sent; its folder is moved.
+    def adopt(self, built: Path, source: str, name: str = "") -> UploadedExperiment:
+        """Move an experiment that the server made of the session's files into this store.
 
         Args:
-            made: Its folder, on the disk of the session's.
-            source: What it was made of.
-            name: Of an experiment of this session which it replaces; empty: none.
+            built: Its folder, on the same disk as the session's folder.
+            source: Name of what it was made of.
+            name: Name of the session's experiment that it replaces; empty if it replaces none.
 
         Raises:
-            SettingError: There is no room; ``made`` is then where it was.
+            SettingError: There is no room; ``built`` stays where it is then.
         """
-        size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-        old = self.experiments.get(name)
-        with self.room_for(size - (old.size if old else 0)):
+        size = sum(path.stat().st_size for path in built.rglob("*") if path.is_file())
+        replaced = self.experiments.get(name)
+        with self.room_for(size - (replaced.size if replaced else 0)):
             self.remove(name)
-            one = UploadedExperiment(name if old else self._new_name(source), self.folder, source, size)
-            one.folder = self.folder / one.name
-            made.replace(one.folder)
-            self.experiments[one.name] = one
-        return one
+            uploaded = UploadedExperiment(name if replaced else self._new_name(source), self.folder, source, size)
+            uploaded.folder = self.folder / uploaded.name
+            built.replace(uploaded.folder)
+            self.experiments[uploaded.name] = uploaded
+        return uploaded
 
     def remove(self, name: str) -> None:
         """Remove an experiment and its files."""
-        one = self.experiments.pop(name, None)
-        if one is not None:
-            self.opened.pop(one.folder, None)
-            _tell_removed(one.folder)
-            shutil.rmtree(one.folder, ignore_errors=True)
+        uploaded = self.experiments.pop(name, None)
+        if uploaded is not None:
+            self.opened.pop(uploaded.folder, None)
+            _notify_removed(uploaded.folder)
+            shutil.rmtree(uploaded.folder, ignore_errors=True)
 
     def _new_name(self, source: str) -> str:
         stem = Path(source.removeprefix(PREFIX)).stem.lower()
@@ -222,14 +227,14 @@ class SessionStore:
 
     @contextmanager
     def room_for(self, size: int) -> Iterator[None]:
-        """Keep so many bytes for what is written within this block.
+        """Reserve bytes for what is written within this block.
 
         Raises:
-            SettingError: The session, or all of them, would have too much here.
+            SettingError: The session, or all sessions together, would take too much.
         """
         session, total = limits.session_bytes(), limits.total_bytes()
         with _lock:
-            others = sum(one.size for one in _all.values() if one is not self)
+            others = sum(store.size for store in _stores.values() if store is not self)
             if self.size + size > session:
                 raise SettingError(
                     f"There is no room for {size / 1e6:,.0f} MB: a session may keep {session / 1e6:,.0f} MB here, and "
@@ -250,78 +255,78 @@ class SessionStore:
 _lock = threading.Lock()
 
 
-_all: dict[str, SessionStore] = {}  # by session
+_stores: dict[str, SessionStore] = {}  # session -> its store
 
 
-_forgetting: list[Callable[[Path], None]] = []
+_removal_callbacks: list[Callable[[Path], None]] = []
 
 
-def _session() -> str | None:
+def _session_id() -> str | None:
     context = get_script_run_ctx(suppress_warning=True)
     return None if context is None else context.session_id
 
 
 @st.cache_resource(scope="session", on_release=SessionStore.release, show_spinner=False)
-def _held() -> SessionStore:
-    """Of this session; made anew, or found again when the connection was lost for a moment."""
-    session = _session() or ""
+def _session_store() -> SessionStore:
+    """The store of this session, new or the one from before the connection was lost for a moment."""
+    session = _session_id() or ""
     with _lock:
-        if session not in _all:
-            _all[session] = SessionStore(session)
-        found = _all[session]
-    found.keep()
-    return found
+        if session not in _stores:
+            _stores[session] = SessionStore(session)
+        store = _stores[session]
+    store.keep()
+    return store
 
 
 def current_store() -> SessionStore:
-    """What this session brought; made when it brings the first."""
-    return _held()
+    """The store of this session; it is made on first use."""
+    return _session_store()
 
 
 def experiments() -> dict[str, UploadedExperiment]:
-    """Name -> experiment that this session brought; none outside of a session."""
-    return dict(_held().experiments) if _session() in _all else {}
+    """Name -> experiment that this session uploaded; empty outside of a session."""
+    return dict(_session_store().experiments) if _session_id() in _stores else {}
 
 
 def folders() -> dict[str, Path]:
-    """Name -> folder of them."""
-    return {name: one.folder for name, one in experiments().items()}
+    """Name -> folder of each experiment that this session uploaded."""
+    return {name: uploaded.folder for name, uploaded in experiments().items()}
 
 
 def opened(folder: Path, stamp: Any, load: Any) -> Any:
-    """What ``load()`` makes of a folder of this session, kept until its files change.
+    """The result of ``load()`` for a folder of this session, kept until ``stamp`` changes.
 
     Raises:
         ExperimentError: The folder is no longer one of this session's.
     """
     if folder not in folders().values():
         raise ExperimentError("This experiment was removed from the server; bring it again on the page Models.")
-    kept = _held().opened
-    if folder not in kept or kept[folder][0] != stamp:
-        kept[folder] = stamp, load()
-    return kept[folder][1]
+    opened_folders = _session_store().opened
+    if folder not in opened_folders or opened_folders[folder][0] != stamp:
+        opened_folders[folder] = stamp, load()
+    return opened_folders[folder][1]
 
 
 def is_private(name: str) -> bool:
-    """Whether an experiment's name is one that a session store gives."""
+    """Whether an experiment has a name that session stores give."""
     return name.startswith(PREFIX)
 
 
 def when_removed(forget: Callable[[Path], None]) -> None:
-    """Call ``forget`` with the folder of each experiment that is removed; it must drop what is kept of it."""
-    _forgetting.append(forget)
+    """Register a function that is called with the folder of each experiment that is removed, to drop what it keeps."""
+    _removal_callbacks.append(forget)
 
 
-def _tell_removed(folder: Path) -> None:
-    for forget in _forgetting:
+def _notify_removed(folder: Path) -> None:
+    for forget in _removal_callbacks:
         forget(folder)
 
 
 def folder_in_a_command(name: str) -> str:
-    """Where the person probably keeps what this session calls ``name``: not where the server does."""
+    """Folder in which the person probably has the experiment ``name``, for commands; not the server's."""
     return f"models/{name.removeprefix(PREFIX).rpartition('-')[0]}"
 
 
 def is_foreign(name: str, known: Sequence[str]) -> bool:
-    """Whether a name in the address is that of an experiment of another session."""
+    """Whether a name in the address belongs to an experiment of another session."""
     return is_private(name) and name not in known

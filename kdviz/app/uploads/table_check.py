@@ -1,8 +1,8 @@
 """Read every table of an experiment that somebody sent, in a process of its own: ``table_check.py FILE...``.
 
-A small parquet file can say that it holds billions of rows, or a page of gigabytes; and its reader is C++ that has
-crashed on forged files before. So the first to read one is this process, with little memory; it imports nothing of
-kdviz. It prints the name of the first file that does not pass, and why, and exits with 3.
+A small parquet file can claim to hold billions of rows, or a page of gigabytes, and its reader is C++ code that has
+crashed on forged files before. So the first reader of a file is this process, with little memory; it imports nothing of
+kdviz. It prints the name of the first file that does not pass, with the reason, and exits with status 3.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-MEMORY = 4_000_000_000  # of addresses; pyarrow reserves more than it uses
+MEMORY = 4_000_000_000  # bytes of address space; pyarrow reserves more than it uses
 SECONDS = 60
 MOST_ROWS = 5_000_000
 MOST_BYTES = 1_000_000_000  # of a table in memory
@@ -18,7 +18,7 @@ LARGEST_GROUP = 64_000_000  # bytes of rows that are read together to show one p
 
 
 def main(paths: list[str]) -> int:
-    """The exit status."""
+    """Check the files, and return the exit status."""
     _limit_memory()
     for path in paths:
         reason = _problem(path)
@@ -31,7 +31,7 @@ def main(paths: list[str]) -> int:
 def _limit_memory() -> None:
     try:
         import resource
-    except ImportError:  # Windows has none
+    except ImportError:  # Windows
         return
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
@@ -66,7 +66,7 @@ def _size_problem(file, pictures: bool) -> str:
 
 
 def _bytes_written_out(column) -> int:
-    """Of a column in memory; of a dictionary, if every row had its own copy of the longest text."""
+    """Bytes of a column in memory; for a dictionary, as if every row had its own copy of the longest text."""
     import pyarrow.compute as pc
     from pyarrow import types
 
@@ -77,22 +77,24 @@ def _bytes_written_out(column) -> int:
 
 
 def _rows_at_once(file, group: int) -> int:
-    """Fewer where a single value may be long: a dictionary holds it once, and the rows again and again."""
-    about = file.metadata.row_group(group)
-    longest = max((about.column(one).total_uncompressed_size for one in range(about.num_columns)), default=1)
+    """Rows to read at once: few if values may be long, as a dictionary holds a value once and the rows repeat it."""
+    row_group = file.metadata.row_group(group)
+    longest = max(
+        (row_group.column(column).total_uncompressed_size for column in range(row_group.num_columns)), default=1
+    )
     return max(1, min(4096, 64_000_000 // max(1, longest)))
 
 
-def _is_plain(kind) -> bool:
-    """Texts, numbers and lists of them; nothing that has its own way of being read."""
+def _is_plain(dtype) -> bool:
+    """Whether a column holds texts, numbers or lists of them, and nothing that has a reader of its own."""
     from pyarrow import types
 
-    if types.is_dictionary(kind):
-        return types.is_string(kind.value_type) or types.is_large_string(kind.value_type)
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return any(one(kind.value_type) for one in (types.is_integer, types.is_floating, types.is_string))
-    plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
-    return any(one(kind) for one in (*plain, types.is_binary, types.is_large_binary))
+    if types.is_dictionary(dtype):
+        return types.is_string(dtype.value_type) or types.is_large_string(dtype.value_type)
+    if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
+        return any(is_type(dtype.value_type) for is_type in (types.is_integer, types.is_floating, types.is_string))
+    scalars = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
+    return any(is_type(dtype) for is_type in (*scalars, types.is_binary, types.is_large_binary))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Bringing one's own, on the page Models: an experiment as a zip or a folder, or the weights of one model."""
+"""Uploads on the page Models: an experiment as a zip or a folder, or the weights of one model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _WAYS = {
     "folder": N_("An experiment's folder"),
     "weights": N_("One model's weights"),
 }
-_FOUND = ""  # the network is found from the file
-_MOST_NAMES = 5
+_IDENTIFIED = ""  # option: the network is identified from the file
+_MOST_NAMES = 5  # of files that were left out
 
 
-def section(opened: OpenExperiment) -> None:
+def show_uploads(opened: OpenExperiment) -> None:
     st.subheader(_("Bring your own"), anchor=False)
     if not limits.session_bytes():
         st.info(_("The operator of this server has turned this off; run kdviz on your own machine for it."))
@@ -38,66 +38,66 @@ def section(opened: OpenExperiment) -> None:
     )
     label = _("Trained models that are no experiment yet: bring their files and pictures")
     links.page_link("bring", label, "upload_file")
-    _say_what_came()
-    way = _way()
-    if way == "weights":
-        _weights(opened)
+    _show_outcome()
+    kind = _choose_kind()
+    if kind == "weights":
+        _show_weights_uploader(opened)
     else:
-        _experiment(way)
-    _brought(opened)
+        _show_experiment_uploader(kind)
+    _show_uploaded(opened)
 
 
-def _way() -> str:
-    asked = address.read_choice("bring", list(_WAYS), "zip")
+def _choose_kind() -> str:
+    requested = address.read_choice("bring", list(_WAYS), "zip")
     chosen = st.segmented_control(
         _("What do you bring?"),
         list(_WAYS),
         required=True,
-        format_func=lambda one: _(_WAYS[one]),
+        format_func=lambda kind: _(_WAYS[kind]),
         label_visibility="collapsed",
-        key=address.begin("bring", asked),
+        key=address.widget_key("bring", requested),
     )
-    address.keep("bring", chosen or asked, "zip")
-    return chosen or asked
+    address.keep("bring", chosen or requested, "zip")
+    return chosen or requested
 
 
 # what is sent ---------------------------------------------------------------------------------------------------------
 
 
-def _experiment(way: str) -> None:
-    if way == "zip":
+def _show_experiment_uploader(kind: str) -> None:
+    if kind == "zip":
         about = _("A folder as `kdviz train` makes it: experiment.json, weights as safetensors, tables as parquet.")
         file = _uploader(_("Zip of an experiment's folder"), ["zip"], False, about)
         if file is not None:
-            _take([file], lambda: _bring_zip(file))
+            _receive([file], lambda: _add_zip(file))
         return
     about = _("The browser sends the folder's .json, .safetensors and .parquet files, those of its subfolders too.")
     files = _uploader(_("Folder of an experiment"), ["json", "safetensors", "parquet"], "directory", about)
     if files:
-        _take(files, lambda: _bring_folder(files))
+        _receive(files, lambda: _add_folder(files))
 
 
-def _uploader(label: str, kinds: list[str] | None, several: Any, about: str) -> Any:
-    number_of = st.session_state.setdefault("bring-number", 0)  # a new key empties the uploader
-    key = f"bring-{number_of}-{kinds[0] if kinds else 'weights'}"
-    return st.file_uploader(label, kinds, accept_multiple_files=several, key=key, help=about)
+def _uploader(label: str, types: list[str] | None, multiple: Any, about: str) -> Any:
+    round_number = st.session_state.setdefault("bring-number", 0)  # a new key empties the uploader
+    key = f"bring-{round_number}-{types[0] if types else 'weights'}"
+    return st.file_uploader(label, types, accept_multiple_files=multiple, key=key, help=about)
 
 
-def _take(files: Sequence[Any], bring: Callable[[], session_store.UploadedExperiment]) -> None:
-    """Use what was sent, say what came of it, and free the memory that the upload took."""
-    said: dict[str, Any]
+def _receive(files: Sequence[Any], add: Callable[[], session_store.UploadedExperiment]) -> None:
+    """Use what was sent, remember the outcome for the next run, and free the memory that the upload took."""
+    outcome: dict[str, Any]
     try:
         with st.spinner(_("Checking what you sent")):
-            said = {"name": bring().name}
+            outcome = {"name": add().name}
     except KdvizError as error:
-        said = {"error": str(error)}
+        outcome = {"error": str(error)}
     finally:
         release(files)
-    st.session_state["bring-said"] = said
+    st.session_state["bring-said"] = outcome
     st.session_state["bring-number"] += 1
-    if "name" in said:
+    if "name" in outcome:
         address.forget()
-        address.keep(address.EXPERIMENT, said["name"], "")
+        address.keep(address.EXPERIMENT, outcome["name"], "")
     st.rerun()
 
 
@@ -110,17 +110,17 @@ def release(files: Sequence[Any]) -> None:
             remove(context.session_id, file.file_id)
 
 
-def _bring_zip(file: Any) -> session_store.UploadedExperiment:
+def _add_zip(file: Any) -> session_store.UploadedExperiment:
     with unpacking.from_zip(file.getvalue()) as package:
         return session_store.current_store().add_experiment(package, file.name)
 
 
-def _bring_folder(files: Sequence[Any]) -> session_store.UploadedExperiment:
+def _add_folder(files: Sequence[Any]) -> session_store.UploadedExperiment:
     package = unpacking.from_folder([(file.name, file.getvalue()) for file in files])
     return session_store.current_store().add_experiment(package, files[0].name.lstrip("./").partition("/")[0])
 
 
-def _weights(opened: OpenExperiment) -> None:
+def _show_weights_uploader(opened: OpenExperiment) -> None:
     experiment = opened.experiment
     file = _uploader(
         _("Weights: safetensors, or a checkpoint (.pt, .pth, .ckpt, .bin)"),
@@ -132,15 +132,15 @@ def _weights(opened: OpenExperiment) -> None:
         role = st.text_input(_("Name of the model"), "mine", max_chars=40, width=220, key="bring-role")
         network = st.selectbox(
             _("Its network"),
-            [_FOUND, *upload_validation.selectable_networks(experiment)],
-            format_func=lambda one: one or _("Found from the file"),
+            [_IDENTIFIED, *upload_validation.selectable_networks(experiment)],
+            format_func=lambda network: network or _("Found from the file"),
             width=320,
             key=f"bring-network-{experiment.name}",
             help=_("Those that take this experiment's pictures. Type to search."),
         )
         label = _("Add to {title}", title=plain(opened.title))
         if st.button(label, icon=":material/add:", disabled=file is None):
-            _take(
+            _receive(
                 [file],
                 lambda: session_store.current_store().add_model(
                     experiment, file.getvalue(), network, role.strip(), file.name
@@ -151,29 +151,31 @@ def _weights(opened: OpenExperiment) -> None:
 # what came of it ------------------------------------------------------------------------------------------------------
 
 
-def _say_what_came() -> None:
-    said = st.session_state.pop("bring-said", None)
-    if said is None:
+def _show_outcome() -> None:
+    outcome = st.session_state.pop("bring-said", None)
+    if outcome is None:
         return
-    if "error" in said:
-        say_error(said["error"])
+    if "error" in outcome:
+        say_error(outcome["error"])
         return
-    one = session_store.experiments().get(said["name"])
-    if one is None:
+    uploaded = session_store.experiments().get(outcome["name"])
+    if uploaded is None:
         return
-    st.success(_("{source} is here, and this page now shows it.", source=plain(one.source)), icon=":material/check:")
+    st.success(
+        _("{source} is here, and this page now shows it.", source=plain(uploaded.source)), icon=":material/check:"
+    )
 
 
-def _brought(opened: OpenExperiment) -> None:
-    mine = session_store.experiments()
-    if not mine:
+def _show_uploaded(opened: OpenExperiment) -> None:
+    uploaded_experiments = session_store.experiments()
+    if not uploaded_experiments:
         return
     st.markdown(f"**{_('Yours in this session')}**")
-    for name, one in mine.items():
+    for name, uploaded in uploaded_experiments.items():
         with st.container(horizontal=True, vertical_alignment="center", border=True):
             with st.container(gap=None):
                 st.markdown(f"**{plain(name)}**")
-                st.caption(_about(one))
+                st.caption(_description(uploaded))
             if name != opened.experiment.name:
                 links.page_link("models", _("Open"), query={address.EXPERIMENT: name})
             else:
@@ -185,12 +187,12 @@ def _brought(opened: OpenExperiment) -> None:
                 st.rerun()
 
 
-def _about(one: session_store.UploadedExperiment) -> str:
-    parts = [_("from {source}", source=plain(one.source)), _("{size} MB", size=number(one.size / 1e6, 1))]
-    if one.ignored:
-        shown = ", ".join(one.ignored[:_MOST_NAMES]) + (" …" if len(one.ignored) > _MOST_NAMES else "")
-        count = len(one.ignored)
+def _description(uploaded: session_store.UploadedExperiment) -> str:
+    parts = [_("from {source}", source=plain(uploaded.source)), _("{size} MB", size=number(uploaded.size / 1e6, 1))]
+    if uploaded.ignored:
+        names = ", ".join(uploaded.ignored[:_MOST_NAMES]) + (" …" if len(uploaded.ignored) > _MOST_NAMES else "")
+        count = len(uploaded.ignored)
         parts.append(
-            plural("{count} file left out: {names}", "{count} files left out: {names}", count, names=plain(shown))
+            plural("{count} file left out: {names}", "{count} files left out: {names}", count, names=plain(names))
         )
     return " · ".join(parts)

@@ -1,7 +1,7 @@
 """Whether files that somebody sent may be used: weights that fit their network, tables that can be read. No widgets.
 
-The order is what makes it safe: names and shapes are compared with the network's before either takes memory, and
-tables are first read by another process (see table_check.py).
+The order of the checks makes it safe: names and shapes are compared with those of the network before either takes
+memory, and tables are first read by another process (see table_check.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from kdviz.studies.comparison.inventory import outline
 _NUMBERS = {"F64", "F32", "F16", "BF16"}
 _COUNTER = "num_batches_tracked"
 _MOST_TENSORS = 20_000
-_Shapes = Mapping[str, tuple[tuple[int, ...], bool]]  # name -> shape, and whether its numbers are real ones
+_Shapes = Mapping[str, tuple[tuple[int, ...], bool]]  # name -> shape, and whether its numbers are floating-point
 
 
 # an experiment --------------------------------------------------------------------------------------------------------
@@ -39,11 +39,11 @@ def validate_experiment(folder: Path, name: str) -> Experiment:
     """The experiment in a folder that was sent.
 
     Args:
-        folder: Where its files are now.
-        name: What the person called it, for messages.
+        folder: The folder of its files.
+        name: The name that the person gave to it, for messages.
 
     Raises:
-        KdvizError: It is refused; the text says why.
+        KdvizError: It is refused; the message says why.
     """
     try:
         experiment = load_experiment(folder)  # fields and hashes; builds nothing
@@ -51,14 +51,14 @@ def validate_experiment(folder: Path, name: str) -> Experiment:
             _check_run(run)
         check_tables(sorted(folder.glob("*.parquet")))
     except KdvizError as error:
-        raise ExperimentError(_in_its_words(str(error), folder, name)) from error
+        raise ExperimentError(_without_paths(str(error), folder, name)) from error
     return experiment
 
 
-def _in_its_words(message: str, folder: Path, name: str) -> str:
+def _without_paths(message: str, folder: Path, name: str) -> str:
     """A message without the server's paths."""
-    for own in (str(folder), str(folder.resolve())):
-        message = message.replace(f"{own}{os.sep}", "").replace(own, name)
+    for path in (str(folder), str(folder.resolve())):
+        message = message.replace(f"{path}{os.sep}", "").replace(path, name)
     return message
 
 
@@ -76,22 +76,24 @@ def _check_run(run: Run) -> None:
 
 
 def check_tables(paths: Sequence[Path]) -> None:
-    """Raises:
-    ExperimentError: One is damaged, far too large, or holds what no table of an experiment holds.
+    """Check tables in another process, before this one reads them.
+
+    Raises:
+        ExperimentError: A table is damaged, far too large, or has a column of a kind that no table here has.
     """
     if not paths:
         return
     command = [sys.executable, "-I", table_check.__file__, *map(str, paths)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, timeout=2 * table_check.SECONDS, check=False, env=environment
         )
     except subprocess.TimeoutExpired as error:
         raise ExperimentError("The experiment is refused: its tables take too long to read.") from error
-    if done.returncode == 0:
+    if process.returncode == 0:
         return
-    name, _, reason = done.stdout.strip().partition("\t")
+    name, _, reason = process.stdout.strip().partition("\t")
     if reason == "large":
         raise ExperimentError(f"The experiment is refused: '{name}' would take too much memory.")
     if reason == "kind":
@@ -103,91 +105,91 @@ def check_tables(paths: Sequence[Path]) -> None:
 
 
 def shapes_in(path: Path) -> _Shapes:
-    """Names and shapes in a safetensors file; the numbers are not read.
+    """Names and shapes of the tensors in a safetensors file; the numbers are not read.
 
     Raises:
-        ModelError: It is damaged, or holds something else.
+        ModelError: The file is damaged, or holds something else.
     """
-    found: dict[str, tuple[tuple[int, ...], bool]] = {}
+    shapes: dict[str, tuple[tuple[int, ...], bool]] = {}
     try:
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118  it is no mapping
                 tensor = file.get_slice(name)
-                found[name] = tuple(tensor.get_shape()), tensor.get_dtype() in _NUMBERS
+                shapes[name] = tuple(tensor.get_shape()), tensor.get_dtype() in _NUMBERS
     except (SafetensorError, OSError, ValueError, OverflowError, RuntimeError) as error:
         raise ModelError(f"'{path.name}' is damaged, or is no safetensors file; please save it again.") from error
-    if not 0 < len(found) <= _MOST_TENSORS:
-        raise ModelError(f"'{path.name}' holds {len(found)} tensors, which is no network's number.")
-    return found
+    if not 0 < len(shapes) <= _MOST_TENSORS:
+        raise ModelError(f"'{path.name}' holds {len(shapes)} tensors, which is no network's number.")
+    return shapes
 
 
 def shapes_of(network: str, run: Run) -> _Shapes:
-    """Those of a network for the input and classes of ``run``.
+    """Names and shapes of the tensors of a network for the input and classes of ``run``.
 
     Raises:
-        KdvizError: There is no such network, or none for this input.
+        KdvizError: There is no such network, or it does not take this input.
     """
     state = outline(network, run.spec, run.n_classes, run.settings if network == run.network else {}).state_dict()
     return {name: (tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in state.items()}
 
 
-def first_difference(wanted: _Shapes, given: _Shapes, *, every: bool = False) -> str:
-    """The first tensor that differs, in words; empty when all fit.
+def first_difference(expected: _Shapes, actual: _Shapes, *, every: bool = False) -> str:
+    """A description of the first tensor that differs; empty if all fit.
 
     Args:
-        wanted: The network's.
-        given: The file's.
-        every: Counters of BatchNorm, on which nothing depends, must be there too.
+        expected: The tensors of the network.
+        actual: The tensors in the file.
+        every: Whether counters of BatchNorm, on which nothing depends, must be there too.
     """
-    for name, (shape, real) in wanted.items():
-        if name not in given:
+    for name, (shape, real) in expected.items():
+        if name not in actual:
             if every or not name.endswith(_COUNTER):
-                return f"'{name}' ({_shown(shape)}) is not in the file"
-        elif given[name][0] != shape:
-            return f"'{name}' is {_shown(given[name][0])} in the file and {_shown(shape)} in the network"
-        elif given[name][1] != real:
+                return f"'{name}' ({_shape_text(shape)}) is not in the file"
+        elif actual[name][0] != shape:
+            return f"'{name}' is {_shape_text(actual[name][0])} in the file and {_shape_text(shape)} in the network"
+        elif actual[name][1] != real:
             return f"'{name}' holds numbers of another kind than the network's"
-    extra = next((name for name in given if name not in wanted), None)
+    extra = next((name for name in actual if name not in expected), None)
     return "" if extra is None else f"the file has '{extra[:80]}', which the network has not"
 
 
-def _shown(shape: Sequence[int]) -> str:
+def _shape_text(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape)) or "a single number"
 
 
 def fitting_network(path: Path, experiment: Experiment, candidates: Iterable[str]) -> str:
-    """The first of some networks whose tensors are the file's.
+    """Name of the first network whose tensors are those of the file.
 
     Raises:
-        ModelError: None; the text says what is the matter with the one that has the most names in common.
+        ModelError: No network fits; the message says why the nearest one, by names of tensors, does not.
     """
-    (_, given), run = _state_in(path), _any_run(experiment)
+    (_, actual), run = _read_state(path), _any_run(experiment)
     tried: dict[str, _Shapes] = {}
     for name in candidates:
         try:
             tried[name] = shapes_of(name, run)
         except KdvizError:
             continue
-        if not first_difference(tried[name], given):
+        if not first_difference(tried[name], actual):
             return name
-    found = _identified(path, given, experiment, tried)
-    if found:
-        return found
-    nearest = max(tried, key=lambda name: len(tried[name].keys() & given.keys()) / len(tried[name].keys() | given))
+    identified = _identified_network(path, actual, experiment, tried)
+    if identified:
+        return identified
+    nearest = max(tried, key=lambda name: len(tried[name].keys() & actual.keys()) / len(tried[name].keys() | actual))
     raise ModelError(
         f"The weights fit none of {', '.join(tried)}; choose their network by name. In the nearest, '{nearest}', "
-        f"{first_difference(tried[nearest], given)}."
+        f"{first_difference(tried[nearest], actual)}."
     )
 
 
-def _identified(path: Path, given: _Shapes, experiment: Experiment, tried: Iterable[str]) -> str:
-    """The network of torchvision or timm whose tensors these are; empty: none but those that were tried.
+def _identified_network(path: Path, actual: _Shapes, experiment: Experiment, tried: Iterable[str]) -> str:
+    """Name of the network of torchvision or timm with these tensors; empty if there is none, or it was tried already.
 
     Raises:
-        ModelError: It is one, but not for this experiment's pictures or classes.
+        ModelError: There is one, but for other pictures or classes than the experiment's.
     """
     try:
-        match = identify({name: shape for name, (shape, _) in given.items()})
+        match = identify({name: shape for name, (shape, _) in actual.items()})
     except ModelError:
         return ""
     if match.network in tried:
@@ -202,43 +204,43 @@ def _identified(path: Path, given: _Shapes, experiment: Experiment, tried: Itera
     return match.network
 
 
-def usual_networks(experiment: Experiment) -> list[str]:
-    """Networks to try without being told: those of the experiment, then kdviz's own."""
-    own = [run.network for run in experiment.models.values() if run.network != ONNX]
-    plain = [name.removesuffix(RENORMALISED) for name in own]
-    return list(dict.fromkeys([*own, *plain, *networks]))
+def candidate_networks(experiment: Experiment) -> list[str]:
+    """Networks to try if none is named: those of the experiment, then those of kdviz."""
+    names = [run.network for run in experiment.models.values() if run.network != ONNX]
+    plain = [name.removesuffix(RENORMALISED) for name in names]
+    return list(dict.fromkeys([*names, *plain, *networks]))
 
 
 def selectable_networks(experiment: Experiment) -> list[str]:
     """All networks that could take the experiment's pictures."""
     from torchvision import models
 
-    found = usual_networks(experiment)
+    names = candidate_networks(experiment)
     if experiment.input.channels == 3:
-        found += [f"torchvision/{name}" for name in models.list_models(module=models)]
+        names += [f"torchvision/{name}" for name in models.list_models(module=models)]
     try:
         import timm  # pyright: ignore[reportMissingImports]
     except ImportError:
-        return list(dict.fromkeys(found))
-    return list(dict.fromkeys([*found, *(f"timm/{name}" for name in timm.list_models())]))
+        return list(dict.fromkeys(names))
+    return list(dict.fromkeys([*names, *(f"timm/{name}" for name in timm.list_models())]))
 
 
 def add_weights(experiment: Experiment, path: Path, network: str, role: str, name: str) -> Run:
-    """List a checkpoint as one more run of an experiment in a folder of the session's own, and save that.
+    """Add a checkpoint as a further run to an experiment in the session's folder, and save it.
 
     Args:
-        experiment: The one in the session's folder; it gets the run.
+        experiment: The experiment, which gets the run.
         path: The file that was sent.
-        network: Its network, by name.
-        role: The new run's.
-        name: What the person called the file.
+        network: Name of its network.
+        role: Role of the new run.
+        name: The name that the person gave to the file.
 
     Raises:
-        KdvizError: It does not fit; the text names the first tensor that differs. Nothing is changed then.
+        KdvizError: The weights do not fit; the message names the first tensor that differs. Nothing is changed then.
     """
     spec, classes = experiment.input, len(experiment.classes)
-    state, given = _state_in(path)
-    difference = first_difference(shapes_of(network, _any_run(experiment)), given)
+    state, actual = _read_state(path)
+    difference = first_difference(shapes_of(network, _any_run(experiment)), actual)
     if difference:
         raise ModelError(
             f"The weights do not fit a '{network}' with this experiment's input and classes: {difference}."
@@ -246,17 +248,17 @@ def add_weights(experiment: Experiment, path: Path, network: str, role: str, nam
     for tensor_name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelError(f"'{tensor_name[:80]}' in '{name}' holds numbers that are not finite.")
-    built = build_network(network, classes=classes, channels=spec.channels, size=spec.size)
-    load_trained(built, state)
-    built.float().eval()
-    experiment.with_model(role, built)  # a free role, and logits of the right shape from noise
-    run = experiment.add_run(role, network, built, {"weights_from": name}, {})
+    model = build_network(network, classes=classes, channels=spec.channels, size=spec.size)
+    load_trained(model, state)
+    model.float().eval()
+    experiment.with_model(role, model)  # a free role, and logits of the right shape from noise
+    run = experiment.add_run(role, network, model, {"weights_from": name}, {})
     experiment.save()
     return run
 
 
-def _state_in(path: Path) -> tuple[dict[str, Tensor], _Shapes]:
-    """The tensors of a checkpoint under the names that a network has, and their shapes."""
+def _read_state(path: Path) -> tuple[dict[str, Tensor], _Shapes]:
+    """The tensors of a checkpoint under the names of a network's parameters and buffers, and their shapes."""
     if path.suffix == ".safetensors":
         shapes_in(path)  # refuses what is no safetensors file, which read_checkpoint might take for something else
     state = read_checkpoint(path)
@@ -266,7 +268,7 @@ def _state_in(path: Path) -> tuple[dict[str, Tensor], _Shapes]:
 
 
 def _any_run(experiment: Experiment) -> Run:
-    """A run of the experiment's common picture and classes."""
+    """A run, whichever, with the common picture and the classes of the experiment."""
     plain = {"spec": experiment.input, "n_classes": len(experiment.classes), "settings": {}}
     return replace(next(iter(experiment.runs.values())), network="", **plain)
 
@@ -275,7 +277,7 @@ def _any_run(experiment: Experiment) -> Run:
 
 
 def derive_experiment(experiment: Experiment, folder: Path, title: str) -> Experiment:
-    """A copy of an experiment in a folder of its own: links to weights and tables, and its own experiment.json.
+    """A copy of an experiment in another folder: links to weights and tables, and an experiment.json of its own.
 
     The copy's files are only ever replaced, never written into, so that the originals stay as they are.
     """
@@ -292,5 +294,5 @@ def derive_experiment(experiment: Experiment, folder: Path, title: str) -> Exper
 def _link(source: Path, target: Path) -> None:
     try:
         target.symlink_to(source.resolve())
-    except OSError:  # Windows lets few people make links
+    except OSError:  # Windows lets only few users make links
         target.write_bytes(source.read_bytes())

@@ -1,1 +1,1 @@
-"""What pages are made of, where Streamlit has no element for it."""
+"""Elements of pages that Streamlit does not have."""

@@ -1,4 +1,4 @@
-"""Charts on a page, and the files of each."""
+"""Charts on a page, with their downloads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FILES = {"png": "image/png", "svg": "image/svg+xml"}
 
 
 def show_chart(figure: Any, key: str) -> None:
-    """A figure of Plotly, in the page's language."""
+    """Show a figure of Plotly in the page's language."""
     config: dict[str, Any] = {"displaylogo": False}
     if language() != ENGLISH:
         config |= {"locale": locale(), "locales": {locale(): plotly_locale()}}
@@ -25,14 +25,14 @@ def show_chart(figure: Any, key: str) -> None:
 
 
 def chart_downloads(chart: Chart, name: str, *data: Any, label: str = "HTML", **options: Any) -> None:
-    """Buttons that save a chart as HTML, PNG and SVG.
+    """Show buttons that save a chart as HTML, PNG and SVG.
 
     Args:
         chart: The chart.
-        name: The files' name, without its ending.
-        *data: What the chart is drawn from.
-        label: Of the button for HTML.
-        **options: Further arguments of the chart.
+        name: Name of the files, without the ending.
+        *data: Positional arguments of the chart.
+        label: Label of the button for HTML.
+        **options: Keyword arguments of the chart.
     """
     download(label, f"{name}.html", "text/html", partial(chart.html, *data, **options))
     for kind, mime in _FILES.items():

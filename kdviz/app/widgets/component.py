@@ -1,4 +1,4 @@
-"""The one factory of the app's own components: their files are assets/app/<name>.js and .css."""
+"""Components of the app, made of the files assets/app/<name>.js and .css."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def component(name: str, html: str = _ROOT, more_scripts: tuple[str, ...] = ()) 
     """A component to put on a page; it is registered once for the server.
 
     Args:
-        name: The name of its files, without their endings.
-        html: What is there before its script runs; by default ``<div class="k-root">``, which the script fills.
+        name: Name of its files, without the ending.
+        html: HTML before its script runs; by default ``<div class="k-root">``, which the script fills.
         more_scripts: Names of further script files, which its script uses.
     """
     folder = ASSETS / "app"

@@ -1,7 +1,7 @@
-"""Thumbnails: a strip to choose one from, and pages of a long list with marks, keyboard and an open one.
+"""Thumbnails: a strip to choose from, and the pages of a long list with a selection, keyboard control and an open item.
 
-A page's pictures travel as one sheet. Sheets are made when they are asked for, kept for all sessions, and the next
-page's is made ahead while a person looks at this one.
+The pictures of a page are sent as one sheet. Sheets are made on demand and kept for all sessions; that of the next page
+is made while a person looks at this one.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from kdviz.app.samples import SampleCache, SampleView
 from kdviz.app.widgets.component import component
 from kdviz.core.language import _
 
-_SOFT = 64  # pixels of a picture from which it is drawn smoothly
-_SHARPNESS = 1.34  # pixels of a thumbnail in the sheet for one on the page
+_SOFT = 64  # pixels of a side from which a picture is drawn smoothly
+_SHARPNESS = 1.34  # pixels of a thumbnail in the sheet for each pixel on the page
 
-_QUALITY = 82  # of JPEG
-_SHEETS = 64  # kept of each experiment
+_QUALITY = 82  # of JPEG files
+_MOST_SHEETS = 64  # that are kept for each view of samples
 
-_kept: SampleCache[dict[str, Any]] = SampleCache(_SHEETS)
-_ahead = ThreadPoolExecutor(1, thread_name_prefix="kdviz-thumbnails")
+_sheets: SampleCache[dict[str, Any]] = SampleCache(_MOST_SHEETS)
+_executor = ThreadPoolExecutor(1, thread_name_prefix="kdviz-thumbnails")
 
 
 @dataclass(frozen=True)
 class GalleryPage:
-    """Which part of a list is shown.
+    """The part of a list that is shown.
 
     Attributes:
-        number: From 1.
-        of: How many there are.
+        number: Number of the page, from 1.
+        count: Number of pages.
     """
 
     number: int
-    of: int
+    count: int
 
 
 def gallery(
-    shown: SampleView,
-    places: Sequence[int],
+    samples: SampleView,
+    indices: Sequence[int],
     items: Sequence[Mapping[str, Any]],
     *,
     key: str,
@@ -54,12 +54,23 @@ def gallery(
     selected: int | None = None,
     shared: bool = True,
 ) -> int | None:
-    """A strip of the samples at some places; returns the ``id`` of the one that was just clicked, once.
+    """Show a strip of samples.
 
-    A person's own pictures are not ``shared``: nothing of them is kept for other sessions.
+    Args:
+        samples: The samples.
+        indices: Indices of those in the strip.
+        items: For each of them: id, alt, label.
+        key: Key of the component.
+        label: Name of the strip for a screen reader.
+        thumb: Pixels of a thumbnail.
+        selected: The id of the selected item.
+        shared: Whether the sheet is kept for other sessions; not that of a person's own pictures.
+
+    Returns:
+        The id of the item that was just clicked, once; None otherwise.
     """
     sheet = _sheet if shared else _new_sheet
-    data = {**sheet(shown, tuple(map(int, places)), thumb), "items": list(items), "label": label, "thumb": thumb}
+    data = {**sheet(samples, tuple(map(int, indices)), thumb), "items": list(items), "label": label, "thumb": thumb}
     result = component("gallery")(
         data={**data, "strip": True, "selected": selected}, key=key, on_picked_change=lambda: None
     )
@@ -67,8 +78,8 @@ def gallery(
 
 
 def grid(
-    shown: SampleView,
-    places: Sequence[int],
+    samples: SampleView,
+    indices: Sequence[int],
     items: Sequence[Mapping[str, Any]],
     page: GalleryPage,
     *,
@@ -77,80 +88,80 @@ def grid(
     thumb: int,
     initial: Mapping[str, Any],
     legend: Sequence[Mapping[str, str]],
-    most: int,
+    max_selected: int,
     on: Mapping[str, Callable[[], None]],
 ) -> None:
-    """A page of a list. What happens to it is told to ``on``, by name, with the value in the session's ``key``.
+    """Show a page of a list. Events call the functions in ``on``, with their values in the session state's ``key``.
 
     Args:
-        shown: Whose samples.
-        places: Of the samples on this page.
-        items: Of each: id, alt, label, lines.
-        page: Which one it is.
-        key: Of the piece.
-        label: What the list is.
+        samples: The samples.
+        indices: Indices of those on this page.
+        items: For each of them: id, alt, label, lines.
+        page: The page.
+        key: Key of the component.
+        label: Name of the list for a screen reader.
         thumb: Pixels of a thumbnail.
-        initial: The open sample and the selection when the page was drawn, with a stamp; until that changes, the
-            browser knows better.
-        legend: Of the lines: colour, symbol, title.
-        most: How many can be selected.
-        on: ``turned`` (to a page), ``opened`` (an id; -1: none), ``marked`` (ids), ``picked`` (an id) and
-            ``compared`` (the marked ones).
+        initial: The open sample and the selection when the page was drawn, with a stamp. While the stamp is the
+            same, the state in the browser is newer.
+        legend: Colour, symbol and title of the lines.
+        max_selected: Largest number of selected samples.
+        on: Functions for ``turned`` (number of the page), ``opened`` (an id; -1: none), ``marked`` (the selected ids),
+            ``picked`` (an id to open in Compare) and ``compared`` (ids to open there).
     """
     data = {
-        **_sheet(shown, tuple(map(int, places)), thumb),
+        **_sheet(samples, tuple(map(int, indices)), thumb),
         "items": list(items),
         "label": label,
         "thumb": thumb,
         "strip": False,
         "page": page.number,
-        "pages": page.of,
+        "pages": page.count,
         "initial": dict(initial),
         "legend": list(legend),
-        "most": most,
+        "most": max_selected,
         "texts": _texts(),
     }
     callbacks = {f"on_{name}_change": function for name, function in on.items()}
     component("gallery")(data=data, key=key, **callbacks)
 
 
-def make_ahead(shown: SampleView, places: Sequence[int], thumb: int) -> None:
-    """Make the sheet of a page that may be wanted soon, in the background."""
-    if len(places):
-        _ahead.submit(_sheet, shown, tuple(map(int, places)), thumb)
+def prepare_sheet(samples: SampleView, indices: Sequence[int], thumb: int) -> None:
+    """Make the sheet of a page that may be needed soon, in the background."""
+    if len(indices):
+        _executor.submit(_sheet, samples, tuple(map(int, indices)), thumb)
 
 
-def _sheet(shown: SampleView, places: tuple[int, ...], thumb: int) -> dict[str, Any]:
-    return _kept.get(shown, (places, thumb), lambda: _new_sheet(shown, places, thumb))
+def _sheet(samples: SampleView, indices: tuple[int, ...], thumb: int) -> dict[str, Any]:
+    return _sheets.get(samples, (indices, thumb), lambda: _new_sheet(samples, indices, thumb))
 
 
-def _new_sheet(shown: SampleView, places: tuple[int, ...], thumb: int) -> dict[str, Any]:
-    columns = max(1, math.isqrt(max(0, len(places) - 1)) + 1)
-    content, kind = sprite(shown, places, columns, round(_SHARPNESS * thumb))
+def _new_sheet(samples: SampleView, indices: tuple[int, ...], thumb: int) -> dict[str, Any]:
+    columns = max(1, math.isqrt(max(0, len(indices) - 1)) + 1)
+    content, kind = sprite(samples, indices, columns, round(_SHARPNESS * thumb))
     return {
         "sprite": f"data:{kind};base64,{base64.b64encode(content).decode()}",
         "columns": columns,
-        "rows": -(-len(places) // columns),
-        "soft": min(shown.picture(places[0]).size) >= _SOFT if places else False,
+        "rows": -(-len(indices) // columns),
+        "soft": min(samples.picture(indices[0]).size) >= _SOFT if indices else False,
     }
 
 
-def sprite(shown: SampleView, places: Sequence[int], columns: int, side: int) -> tuple[bytes, str]:
-    """Small pictures of samples in one file: its content and media type.
+def sprite(samples: SampleView, indices: Sequence[int], columns: int, side: int) -> tuple[bytes, str]:
+    """Small pictures of samples in one file; the content of the file and its media type.
 
     Args:
-        shown: Whose samples.
-        places: Of the samples, row by row.
-        columns: In a row.
-        side: The longest, in pixels, of a small picture.
+        samples: The samples.
+        indices: Indices of those in the file, row by row.
+        columns: Number of pictures in a row.
+        side: Longest side of a small picture, in pixels.
     """
-    pictures = shown.pictures(places)
+    pictures = samples.pictures(indices)
     for picture in pictures:
         picture.thumbnail((side, side))
     width, height = pictures[0].size
-    sheet = Image.new(pictures[0].mode, (columns * width, -(-len(places) // columns) * height))
-    for place, picture in enumerate(pictures):
-        sheet.paste(picture, ((place % columns) * width, (place // columns) * height))
+    sheet = Image.new(pictures[0].mode, (columns * width, -(-len(indices) // columns) * height))
+    for position, picture in enumerate(pictures):
+        sheet.paste(picture, ((position % columns) * width, (position // columns) * height))
     buffer = io.BytesIO()
     kind = "PNG" if sheet.mode == "L" else "JPEG"
     sheet.save(buffer, kind, quality=_QUALITY)
@@ -158,7 +169,7 @@ def sprite(shown: SampleView, places: Sequence[int], columns: int, side: int) ->
 
 
 def _texts() -> dict[str, str]:
-    """What gallery.js says; {places} are filled there."""
+    """The texts of gallery.js, which fills in what is in braces."""
     return {
         "previous": _("Previous page"),
         "next": _("Next page"),

@@ -1,4 +1,4 @@
-"""HTML for what Streamlit has no element for. Every text in it goes through :func:`text`: nothing has a meaning."""
+"""HTML for what Streamlit has no element for. Every text in it is escaped by :func:`text`."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from kdviz.core.files import ASSETS
 
 
 def style() -> None:
-    """Put the style of these pages into the page; call it once a run."""
+    """Add the style sheet of these elements to the page; to be called once a run."""
     st.html(ASSETS / "app" / "about.css")
 
 
 def text(value: object) -> str:
-    """Any text as HTML."""
+    """Any text, escaped for HTML."""
     return escape(str(value), quote=True)
 
 
 def show(html: str, kind: str = "") -> None:
-    """HTML that is put together from :func:`text`."""
+    """Show HTML, whose texts have passed :func:`text`."""
     st.html(f'<div class="ab {kind}">{html}</div>')
 
 
 def role(name: str) -> str:
-    """The colour and symbol of a model, for a style attribute's element: ``<span class=...>``."""
+    """The symbol of a model in its colour, as HTML."""
     return f'<span class="ab-sym {figures.role_symbol(name)}" style="--role:{figures.role_colour(name)}"></span>'
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
-    """Names, which are texts, with values, which are HTML."""
+    """A list of names, which are texts, with values, which are HTML."""
     return "<dl>" + "".join(f"<div><dt>{text(name)}</dt><dd>{value}</dd></div>" for name, value in pairs) + "</dl>"
 
 
@@ -46,19 +46,19 @@ def table(
     """A table that scrolls sideways where it is too wide.
 
     Args:
-        label: What it is, for a screen reader.
-        columns: Texts.
+        label: Name of the table for a screen reader.
+        columns: Titles of the columns, as texts.
         rows: Cells as HTML; the first of each names the row.
-        parts: Rows above which there is a line.
-        kinds: Column -> ``left``, or ``wrap`` for long texts; others are numbers.
+        parts: Indices of the rows above which there is a line.
+        kinds: Index of a column -> ``left``, or ``wrap`` for long texts; other columns hold numbers.
     """
     kinds = dict(kinds or {})
     head = "".join(
-        f'<th scope="col" class="{kinds.get(place, "")}">{text(one)}</th>' for place, one in enumerate(columns)
+        f'<th scope="col" class="{kinds.get(column, "")}">{text(title)}</th>' for column, title in enumerate(columns)
     )
     body = "".join(
         f'<tr{" class=part" if number in parts else ""}><th scope="row">{first}</th>'
-        + "".join(f'<td class="{kinds.get(place, "")}">{cell}</td>' for place, cell in enumerate(rest, 1))
+        + "".join(f'<td class="{kinds.get(column, "")}">{cell}</td>' for column, cell in enumerate(rest, 1))
         + "</tr>"
         for number, (first, *rest) in enumerate(rows)
     )

@@ -1,5 +1,7 @@
-"""The margin within which two accuracies count as equal: a field on Overview, in the address of every page with a
-verdict."""
+"""The margin within which two accuracies count as equal.
+
+Its field is on the page Overview; it is in the address of every page with a verdict.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +15,28 @@ from kdviz.core.language import _
 from kdviz.studies.comparison.judgement import Margins
 
 NAME = "margin"
-"""In the address: points of accuracy."""
+"""Name in the address; the value is in points of accuracy."""
 
 _LEAST, _MOST = 0.01, 20.0
-_USUAL = 100 * Margins().accuracy
+_DEFAULT = 100 * Margins().accuracy
 
 
 def margins() -> Margins:
-    """Those that the address or the session asks for; what is no margin is said and replaced by the default."""
-    asked = _asked()
-    address.keep(NAME, f"{asked:g}", f"{_USUAL:g}")
-    return Margins(accuracy=asked / 100)
+    """The margins that the address or the session requests; an invalid one is reported and replaced by the default."""
+    points = _requested_points()
+    address.keep(NAME, f"{points:g}", f"{_DEFAULT:g}")
+    return Margins(accuracy=points / 100)
 
 
-def field() -> Margins:
-    """Let the reader set it."""
-    chosen = st.number_input(
+def number_field() -> Margins:
+    """Show the field for the margin, and return the margins."""
+    points = st.number_input(
         _("Equal within (points)"),
         _LEAST,
         _MOST,
         step=0.1,
         format="%.2f",
-        key=address.begin("margin-points", _asked()),
+        key=address.widget_key("margin-points", _requested_points()),
         help=_(
             "Two accuracies count as equal when the whole 90 % interval of their difference lies within this many "
             "points (two one-sided tests at 5 %), and as different when the 95 % interval excludes zero. The number of "
@@ -42,12 +44,12 @@ def field() -> Margins:
         ),
         width=170,
     )
-    address.keep(NAME, f"{chosen:g}", f"{_USUAL:g}")
-    return Margins(accuracy=chosen / 100)
+    address.keep(NAME, f"{points:g}", f"{_DEFAULT:g}")
+    return Margins(accuracy=points / 100)
 
 
-def _asked() -> float:
-    value = address.read(NAME, f"{_USUAL:g}")
+def _requested_points() -> float:
+    value = address.read(NAME, f"{_DEFAULT:g}")
     try:
         points = float(value)
     except ValueError:
@@ -61,8 +63,8 @@ def _asked() -> float:
             value=value[:40],
             least=f"{_LEAST:g}",
             most=f"{_MOST:g}",
-            default=f"{_USUAL:g}",
+            default=f"{_DEFAULT:g}",
         )
     )
-    address.keep(NAME, f"{_USUAL:g}", f"{_USUAL:g}")
-    return _USUAL
+    address.keep(NAME, f"{_DEFAULT:g}", f"{_DEFAULT:g}")
+    return _DEFAULT

@@ -1,4 +1,4 @@
-"""The viewer of maps, and the payload that goes to it."""
+"""The viewer of maps, and the payload that is sent to it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from matplotlib.colors import to_rgb
 from kdviz import figures
 from kdviz.app.widgets.component import component
 from kdviz.core.language import N_, _, number, percent
+from kdviz.core.vocabulary import Role
 from kdviz.metrics import AgreementReport, PairAgreement
 from kdviz.saliency import SaliencyMap, difference, methods
 
@@ -23,7 +24,7 @@ MEASURE_TITLES = {"spearman": N_("Spearman"), "ssim": N_("SSIM"), "iou": N_("Top
 
 
 def _texts(with_teacher: bool, legend: str) -> dict[str, str]:
-    """What viewer.js writes."""
+    """The texts of viewer.js."""
     reference = (
         _("Reference"),
         _(
@@ -67,15 +68,15 @@ def _texts(with_teacher: bool, legend: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ViewerRow:
-    """Maps that were made with the same settings, one a model.
+    """Maps that were made with the same settings, one of each model.
 
     Attributes:
-        baseline: What a removed pixel became.
-        heading: Above the maps; none when there is one row only.
+        baseline: Name of what a removed pixel became; empty for methods without a baseline.
+        heading: Heading above the maps; empty if there is only one row.
         complete: Whether no more masks will come.
-        settled: Whether it ended early because the maps were reliable enough.
-        measures: Agreement by each measure that is known so far.
-        misfits: Role -> why the method does not fit this model.
+        settled: Whether the computation ended early because the maps were reliable enough.
+        measures: Name of a measure -> agreement by it; more come when the row is complete.
+        misfits: Role -> why the method cannot explain the model.
     """
 
     baseline: str
@@ -95,32 +96,38 @@ def show_viewer(payload: Mapping[str, Any], key: str) -> None:
 
 @lru_cache(maxsize=1)
 def palettes() -> list[dict[str, str]]:
-    """Colours for values from -1 to 1, as 256 RGBA bytes each; alpha is how much they cover the picture."""
+    """Palettes for values from -1 to 1, each of 256 RGBA colours in bytes; alpha is how much they cover the picture."""
     position = np.linspace(-1, 1, 256)
-    ends = np.where(position[:, None] < 0, to_rgb(figures.NEGATIVE), to_rgb(figures.POSITIVE))
-    clear = np.column_stack([ends, np.abs(position) ** 0.7])
-    chosen = [("clear", N_("Orange–blue, clear at zero"), clear)]
+    colours = np.where(position[:, None] < 0, to_rgb(figures.NEGATIVE), to_rgb(figures.POSITIVE))
+    clear = np.column_stack([colours, np.abs(position) ** 0.7])
+    tables = [("clear", N_("Orange–blue, clear at zero"), clear)]
     for name, title in (("berlin", N_("Red–blue, dark centre")), ("RdBu_r", N_("Red–blue, light centre"))):
-        chosen.append((name, title, matplotlib.colormaps[name](np.linspace(0, 1, 256))))
+        tables.append((name, title, matplotlib.colormaps[name](np.linspace(0, 1, 256))))
     positive = matplotlib.colormaps["viridis"](np.clip(position, 0, 1))
-    chosen.append(("viridis", N_("Viridis, above zero only"), positive))
+    tables.append(("viridis", N_("Viridis, above zero only"), positive))
     return [
-        {"name": name, "title": title, "lut": _encode((lut * 255).round(), np.uint8)} for name, title, lut in chosen
+        {"name": name, "title": title, "lut": _encode((lut * 255).round(), np.uint8)} for name, title, lut in tables
     ]
 
 
 def comparison_payload(rows: Sequence[ViewerRow], true_class: int | None, name: str) -> dict[str, Any]:
-    """Everything that viewer.js draws; ``name`` is the picture's."""
+    """The payload of viewer.js.
+
+    Args:
+        rows: The rows of maps, at least one.
+        true_class: Index of the true class; None if it is not known.
+        name: Name of the picture.
+    """
     first = next(iter(rows[0].maps.values()))
     about = "" if true_class is None else _("True class: {name}", name=first.classes[true_class])
     return {
         "name": name,
         "masks": [next(iter(row.maps.values())).n_masks for row in rows],
-        "texts": _texts("teacher" in rows[0].maps, _legend(first)),
+        "texts": _texts(Role.TEACHER in rows[0].maps, _legend(first)),
         "limit": max(figures.colour_limit(row.maps) for row in rows),
         "size": list(first.picture.shape[:2]),
         "picture": _encode(first.picture, np.uint8),
-        "palettes": [{**one, "title": _(one["title"])} for one in palettes()],
+        "palettes": [{**palette, "title": _(palette["title"])} for palette in palettes()],
         "about": about,
         "rows": [
             {
@@ -133,11 +140,11 @@ def comparison_payload(rows: Sequence[ViewerRow], true_class: int | None, name: 
     }
 
 
-def _legend(one: SaliencyMap) -> str:
-    """What the map's values are."""
-    if one.method == "rise":
+def _legend(saliency_map: SaliencyMap) -> str:
+    """The meaning of a map's values."""
+    if saliency_map.method == "rise":
         return _("change of probability when a pixel is kept")
-    if methods[one.method].explains == "probability":
+    if methods[saliency_map.method].explains == "probability":
         return _("share of the pixel in the class's probability")
     return _("share of the pixel in the class's score (logit)")
 
@@ -152,27 +159,27 @@ def _misfit(role: str, why: str) -> dict[str, Any]:
 
 
 def _model(row: ViewerRow, role: str, true_class: int | None) -> dict[str, Any]:
-    one = row.maps[role]
-    predicted, target = one.classes[one.predicted], one.classes[one.target]
-    confidence = float(one.probabilities[one.predicted])
+    saliency_map = row.maps[role]
+    predicted, target = saliency_map.classes[saliency_map.predicted], saliency_map.classes[saliency_map.target]
+    confidence = float(saliency_map.probabilities[saliency_map.predicted])
     title = figures.role_title(role)
-    compared = "teacher" in row.maps and role != "teacher"
-    y, x = np.unravel_index(int(one.values.argmax()), one.values.shape)
-    of_target = percent(float(one.probabilities[one.target]))
+    compared = Role.TEACHER in row.maps and role != Role.TEACHER
+    y, x = np.unravel_index(int(saliency_map.values.argmax()), saliency_map.values.shape)
+    of_target = percent(float(saliency_map.probabilities[saliency_map.target]))
     return {
         "role": role,
         "title": title,
         "colour": figures.role_colour(role),
         "symbol": figures.role_symbol(role),
-        "map": _packed(one.values),
-        "centre": figures.colour_centre(one),
+        "map": _packed(saliency_map.values),
+        "centre": figures.colour_centre(saliency_map),
         "limit": figures.colour_limit(row.maps, role),
-        "error": _packed(one.standard_error),
-        "difference": _difference(one, row.maps["teacher"]) if compared else None,
+        "error": _packed(saliency_map.standard_error),
+        "difference": _difference(saliency_map, row.maps[Role.TEACHER]) if compared else None,
         "predicted": predicted,
         "confidence": confidence,
         "confidenceText": percent(confidence),
-        "correct": None if true_class is None else one.predicted == true_class,
+        "correct": None if true_class is None else saliency_map.predicted == true_class,
         "targetText": _("Map explains class {name} ({probability})", name=target, probability=of_target),
         "alt": _(
             "{model}: saliency of class {name}, strongest at row {row}, column {column}",
@@ -186,18 +193,18 @@ def _model(row: ViewerRow, role: str, true_class: int | None) -> dict[str, Any]:
     }
 
 
-def _difference(one: SaliencyMap, teacher: SaliencyMap) -> dict[str, Any]:
-    found = difference(one, teacher)
+def _difference(saliency_map: SaliencyMap, teacher: SaliencyMap) -> dict[str, Any]:
+    change = difference(saliency_map, teacher)
     return {
-        "map": _packed(found.values),
-        "error": _packed(found.standard_error),
-        "centre": figures.colour_centre(one) - figures.colour_centre(teacher),
-        "reliabilityText": _("reliability {reliability}", reliability=number(found.reliability, 3)),
+        "map": _packed(change.values),
+        "error": _packed(change.standard_error),
+        "centre": figures.colour_centre(saliency_map) - figures.colour_centre(teacher),
+        "reliabilityText": _("reliability {reliability}", reliability=number(change.reliability, 3)),
     }
 
 
 def _agreement(row: ViewerRow, role: str) -> dict[str, Any] | None:
-    pair = row.report.between("teacher", role)
+    pair = row.report.between(Role.TEACHER, role)
     if not math.isfinite(pair.agreement):
         return None
     values = {"agreement": f"{number(pair.agreement, 2)}{interval(pair)}", "ceiling": number(pair.ceiling, 2)}
@@ -209,18 +216,18 @@ def _agreement(row: ViewerRow, role: str) -> dict[str, Any] | None:
 
 
 def _other_measures(row: ViewerRow, role: str) -> str:
-    """SSIM and overlap, with their ceilings."""
-    found = []
+    """The agreement by SSIM and overlap, with the noise ceilings."""
+    texts = []
     for name, report in row.measures.items():
-        pair = report.between("teacher", role)
+        pair = report.between(Role.TEACHER, role)
         if name != "spearman" and math.isfinite(pair.agreement):
             title, values = _(MEASURE_TITLES[name]), (number(pair.agreement, 2), number(pair.ceiling, 2))
-            found.append(_("{measure} {value} (ceiling {ceiling})", measure=title, value=values[0], ceiling=values[1]))
-    return " · ".join(found)
+            texts.append(_("{measure} {value} (ceiling {ceiling})", measure=title, value=values[0], ceiling=values[1]))
+    return " · ".join(texts)
 
 
 def interval(pair: PairAgreement) -> str:
-    """The 95 % interval of an agreement, to put behind it; nothing when it is not known."""
+    """The 95 % interval of an agreement, to be put behind its value; empty if it is not known."""
     return f" [{number(pair.low, 2)}, {number(pair.high, 2)}]" if math.isfinite(pair.low) else ""
 
 

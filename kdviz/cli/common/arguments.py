@@ -1,4 +1,4 @@
-"""What several commands share: common options, readers of values, the data of an experiment."""
+"""Options and parsers of values that several commands share, and the data of an experiment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from kdviz.core.vocabulary import Split
 
 
 def verb(verbs: Any, name: str, run: Callable[[Any], None], help: str) -> argparse.ArgumentParser:
@@ -15,12 +17,12 @@ def verb(verbs: Any, name: str, run: Callable[[Any], None], help: str) -> argpar
 
 
 class LazyText(str):
-    """A help text that is made when it is shown: reading a registry loads plugins."""
+    """A help text that is made only when it is shown, since reading a registry loads plugins."""
 
     make: Callable[[], str]
 
     def __new__(cls, make: Callable[[], str]) -> LazyText:
-        """A text of which ``make`` gives the content."""
+        """Create a text whose content ``make`` returns."""
         text = super().__new__(cls, "made when it is shown")
         text.make = make
         return text
@@ -69,7 +71,7 @@ def numbers(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     return parse
 
 
-# What --temperature and --alpha take; kdviz.distill.schedules reads it, and imports torch.
+# Help on the values of --temperature and --alpha; kdviz.distill.schedules, which parses them, imports torch.
 SCHEDULE = "a number, or over the epochs: 10:1 linear, 10:1:cosine, or 1=10,6=4 for 10 from epoch 1 and 4 from epoch 6"
 
 
@@ -116,16 +118,16 @@ def engine(options: argparse.Namespace) -> Any:
 
 
 def splits_of(experiment: Any, options: argparse.Namespace) -> Any:
-    """The data set of an experiment. A warning says if its training split is not the one that was learned."""
+    """The splits of an experiment's data set, with a warning if the models were trained on another training split."""
     from kdviz.distill.recipes import read_splits
 
-    more = {"groups": options.groups} if options.groups else {}
-    splits = read_splits(experiment.dataset, options.data, experiment.input, **more)
+    reader_options = {"groups": options.groups} if options.groups else {}
+    splits = read_splits(experiment.dataset, options.data, experiment.input, **reader_options)
     learned = {run.training["data"] for run in experiment.runs.values() if "data" in run.training}
-    if learned and splits["train"].fingerprint[:16] not in learned:
-        what = "its models may have learned from images of the other splits; name the same folder and --groups"
+    if learned and splits[Split.TRAIN].fingerprint[:16] not in learned:
+        advice = "its models may have learned from images of the other splits; name the same folder and --groups"
         print(
-            f"kdviz: warning: '{options.data}' has another training split than '{experiment.folder}': {what}.",
+            f"kdviz: warning: '{options.data}' has another training split than '{experiment.folder}': {advice}.",
             file=sys.stderr,
         )
     return splits

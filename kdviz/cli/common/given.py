@@ -1,4 +1,4 @@
-"""What commands do with an experiment whose models were trained elsewhere: its pictures, its limits."""
+"""Pictures of experiments for commands, and refusals for experiments whose models were trained elsewhere."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 def require_trainable(experiment: Experiment, verb: str) -> None:
-    """Raises:
-    ExperimentError: Its models were trained elsewhere.
+    """Check that kdviz can train models like those of an experiment.
+
+    Raises:
+        ExperimentError: Its models were trained elsewhere.
     """
     if experiment.is_imported:
         raise ExperimentError(
@@ -27,8 +29,10 @@ def require_trainable(experiment: Experiment, verb: str) -> None:
 
 
 def require_replaceable(out: str) -> None:
-    """Raises:
-    ExperimentError: The folder holds an experiment of imported models, which training would replace.
+    """Check that a training may write into a folder.
+
+    Raises:
+        ExperimentError: The folder holds an experiment of imported models, which training would replace.
     """
     from kdviz.experiment import load_experiment
 
@@ -41,10 +45,10 @@ def require_replaceable(out: str) -> None:
 
 
 def stored_samples(experiment: Experiment) -> LabelledImages:
-    """The pictures that an experiment keeps, of the first split that has some.
+    """The pictures that are stored in an experiment, of the first split that has some.
 
     Raises:
-        DatasetError: It keeps none.
+        DatasetError: There are none.
     """
     import torch
 
@@ -57,17 +61,17 @@ def stored_samples(experiment: Experiment) -> LabelledImages:
             stored = experiment.samples(split)
         except (ExperimentError, UnknownNameError):
             continue
-        every = torch.arange(len(stored))
-        return LabelledImages(stored.images(every), stored.labels, stored.classes, split, stored.names)
+        indices = torch.arange(len(stored))
+        return LabelledImages(stored.images(indices), stored.labels, stored.classes, split, stored.names)
     hint = "import it again with --data" if experiment.is_imported else "name the data's folder with --data"
     raise DatasetError(f"'{experiment.folder}' keeps no pictures of its data; {hint}.")
 
 
 def picture_files(experiment: Experiment, data: str) -> PictureFiles:
-    """Pictures in files, with the experiment's classes.
+    """The pictures in a folder or CSV file, with the experiment's classes.
 
     Raises:
-        DatasetError: They cannot be used.
+        DatasetError: The pictures cannot be used.
     """
     from kdviz.data.labels.class_names import read_classes
     from kdviz.data.picture_files import read_picture_files
@@ -76,10 +80,16 @@ def picture_files(experiment: Experiment, data: str) -> PictureFiles:
 
 
 def samples_of_files(experiment: Experiment, data: str, most: int, seed: int = 0) -> LabelledImages:
-    """At most so many pictures of a folder or CSV, by chance, as the experiment's common picture.
+    """A random choice of the pictures in a folder or CSV file.
+
+    Args:
+        experiment: The experiment, whose classes and common picture are used.
+        data: The folder or CSV file.
+        most: Largest number of pictures.
+        seed: Seed of the choice.
 
     Raises:
-        DatasetError: They cannot be used.
+        DatasetError: The pictures cannot be used.
     """
     import torch
 
@@ -88,28 +98,28 @@ def samples_of_files(experiment: Experiment, data: str, most: int, seed: int = 0
 
     files = picture_files(experiment, data)
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))[:most].sort().values
-    pictures = [torch.from_numpy(as_pixels(experiment.input.transform(files.open(one)))) for one in order.tolist()]
+    pictures = [torch.from_numpy(as_pixels(experiment.input.transform(files.open(index)))) for index in order.tolist()]
     labels = torch.full((len(order),), -1) if files.labels is None else files.labels[order]
-    names = tuple(files.names[one] for one in order.tolist())
+    names = tuple(files.names[index] for index in order.tolist())
     return LabelledImages(torch.stack(pictures), labels, experiment.classes, files.split, names)
 
 
 def study_samples(experiment: Experiment, options: Any) -> LabelledImages:
-    """Pictures for a study of the given models: those of ``--data``, or those that the experiment keeps.
+    """The pictures for a study of the given models: those of ``--data``, or those that are stored in the experiment.
 
     Raises:
-        ExperimentError: Another study is asked for, which trains models.
+        ExperimentError: The study is one that trains models.
         DatasetError: There are no pictures, or they have no labels.
     """
     if options.study != "models":
         require_trainable(experiment, f"study --study {options.study}")
-    kept = stored_samples(experiment) if not options.data else None
-    samples = kept or samples_of_files(experiment, options.data, options.images, options.seed)
+    stored = stored_samples(experiment) if not options.data else None
+    samples = stored or samples_of_files(experiment, options.data, options.images, options.seed)
     if bool((samples.labels < 0).any()):
         raise DatasetError(
             "A study of attention chooses its images by their labels, and these pictures have none; the app's page "
             "Compare shows their maps one by one."
         )
-    if kept is not None and len(kept) < options.images and not options.minutes:
-        print(f"kdviz: the {len(kept)} pictures that are kept are studied; more with --data", file=sys.stderr)
+    if stored is not None and len(stored) < options.images and not options.minutes:
+        print(f"kdviz: the {len(stored)} pictures that are kept are studied; more with --data", file=sys.stderr)
     return samples

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def show_stages(stages: Iterable[Stage | Cost], warnings: Iterable[str] = ()) -> None:
-    """One bar a training, with the loss and the validation accuracy of its last epoch; each warning once."""
-    with ExitStack() as shown:  # a bar that is left open would be drawn again behind an error
-        _show_bars(stages, warnings, shown)
+    """Show one bar a training, with the loss and the validation accuracy of its last epoch, and each warning once."""
+    with ExitStack() as open_bars:  # a bar that is left open would be drawn again after an error
+        _show_bars(stages, warnings, open_bars)
 
 
 def _show_bars(stages: Iterable[Stage | Cost], warnings: Iterable[str], open_bars: ExitStack) -> None:
@@ -23,21 +23,21 @@ def _show_bars(stages: Iterable[Stage | Cost], warnings: Iterable[str], open_bar
 
     from kdviz.studies.sweep.runner import Cost
 
-    said: set[str] = set()
-    _warn(warnings, said)
-    bar, shown = None, ""
+    printed: set[str] = set()
+    _warn(warnings, printed)
+    bar, bar_name = None, ""
     for stage in stages:
         if isinstance(stage, Cost):
-            tqdm.write(_cost_in_words(stage), file=sys.stderr)
+            tqdm.write(_cost_sentence(stage), file=sys.stderr)
             continue
         if stage.warnings:
-            _warn(stage.warnings, said)
+            _warn(stage.warnings, printed)
             continue
         progress = stage.progress
-        _warn(progress.warnings if progress else (), said)
-        if bar is None or stage.name != shown:
+        _warn(progress.warnings if progress else (), printed)
+        if bar is None or stage.name != bar_name:
             open_bars.close()
-            shown = stage.name
+            bar_name = stage.name
             total = progress.epochs * progress.steps if progress else 1
             bar = tqdm(total=total, desc=f"{stage.number}/{stage.count} {stage.name}", unit="batch")
             open_bars.callback(bar.close)
@@ -49,16 +49,16 @@ def _show_bars(stages: Iterable[Stage | Cost], warnings: Iterable[str], open_bar
             bar.set_postfix_str(f"loss {progress.loss:.4f}, validation {progress.validation_accuracy:.2%}")
 
 
-def _cost_in_words(cost: Any) -> str:
+def _cost_sentence(cost: Any) -> str:
     minutes = cost.seconds / 60
     time = f"{minutes:.0f} minutes" if minutes >= 2 else f"{cost.seconds:.0f} seconds"
     return f"kdviz: {cost.runs} runs, {cost.epochs} epochs: about {time} on this machine"
 
 
-def _warn(warnings: Iterable[str], said: set[str]) -> None:
+def _warn(warnings: Iterable[str], printed: set[str]) -> None:
     from tqdm import tqdm
 
     for warning in warnings:
-        if warning not in said:
+        if warning not in printed:
             tqdm.write(f"kdviz: warning: {warning}", file=sys.stderr)
-            said.add(warning)
+            printed.add(warning)

@@ -12,13 +12,13 @@ from kdviz.experiment import load_experiment
 def test_it_is_shown_like_any_other(tmp_path):
     folder = large_experiment(tmp_path / "many", samples=300)
     opened = OpenExperiment(load_experiment(folder))
-    shown = opened.shown
-    assert shown is not None
-    assert shown.split == "test"
-    assert len(shown) == 300
-    assert shown.predictions is not None
-    assert set(shown.predictions.predicted) == {"teacher", "kd_student", "student"}
-    assert set(shown.logits) == {"teacher", "kd_student", "student"}
+    samples = opened.samples
+    assert samples is not None
+    assert samples.split == "test"
+    assert len(samples) == 300
+    assert samples.predictions is not None
+    assert set(samples.predictions.predicted) == {"teacher", "kd_student", "student"}
+    assert set(samples.logits) == {"teacher", "kd_student", "student"}
     assert opened.title == "300 digits (many)"
     assert opened.experiment.runs["teacher"].metrics["test"]["accuracy"] > 0.97
     large_experiment(folder, samples=200)  # made anew

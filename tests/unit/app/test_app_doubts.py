@@ -15,21 +15,21 @@ from streamlit.testing.v1 import AppTest
 
 def _page(folder):
     from kdviz.app.library import OpenExperiment
-    from kdviz.app.pages.models.page import _doubts
+    from kdviz.app.pages.models.page import _show_doubts
     from kdviz.experiment import load_experiment
 
-    _doubts(OpenExperiment(load_experiment(folder)))
+    _show_doubts(OpenExperiment(load_experiment(folder)))
 
 
-def shown(experiment) -> list[str]:
+def warnings_on_page(experiment) -> list[str]:
     experiment.save()
     page = AppTest.from_function(_page, args=(str(experiment.folder),)).run(timeout=60)
     assert not page.exception
-    return [one.value for one in page.warning]
+    return [warning.value for warning in page.warning]
 
 
 def test_nothing_is_shown_where_nothing_is_known(tiny):
-    assert shown(tiny) == []
+    assert warnings_on_page(tiny) == []
 
 
 def test_what_is_kept_and_what_the_predictions_show(tiny):
@@ -40,7 +40,7 @@ def test_what_is_kept_and_what_the_predictions_show(tiny):
     name = "a*b_c<script>.png"
     overlap = {"other": "train", "count": 3, "samples": 200, "examples": [[name, "x.png"]]}
     tiny.runs["student"].training[KEY] = [Doubt("overlap", "test", figures=overlap).to_json(), "rubbish"]
-    (warning,) = shown(tiny)
+    (warning,) = warnings_on_page(tiny)
     first, second = warning.split("\n")
     assert first.startswith(r"- 3 of 200 images \(1\.5%\) of the test split are also in the training split")
     assert r"a\*b\_c\<script\>\.png" in first
@@ -54,4 +54,4 @@ def test_a_table_that_does_not_fit_says_nothing(tiny):
     wrong = predictions_table("test", labels, {"teacher": torch.randn(200, 10), "student": torch.randn(200, 10)})
     columns = wrong.drop_columns(["predicted"]).append_column("predicted", [np.full(400, 77, np.int16)])
     tiny.write_table("predictions", columns)
-    assert shown(tiny) == []
+    assert warnings_on_page(tiny) == []

@@ -27,9 +27,9 @@ def own(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_own_experiments_are_beside_those_that_come_with_kdviz(own: Path) -> None:
-    found = library.folders()
-    assert found["tiny"] == own
-    assert found["mnist"] == MODELS / "mnist"
+    folders = library.folders()
+    assert folders["tiny"] == own
+    assert folders["mnist"] == MODELS / "mnist"
     own.rename(own.parent / "mnist")
     assert library.folders()["mnist"] == own.parent / "mnist"  # one's own wins
 
@@ -55,13 +55,13 @@ def test_titles_of_a_list_do_not_repeat(own: Path) -> None:
 def test_it_is_opened_again_when_its_files_change(own: Path, small_digits) -> None:
     first = library.open_experiment("tiny")
     assert library.open_experiment("tiny") is first
-    assert first.shown is None  # digits of another size, and no pictures stored
+    assert first.samples is None  # digits of another size, and no pictures stored
     experiment = load_experiment(own)
     experiment.write_samples(list(small_splits(small_digits, SIZES).values()))
     second = library.open_experiment("tiny")
     assert second is not first
-    assert second.shown is not None
-    assert "kdviz evaluate -e" in second.shown.missing
+    assert second.samples is not None
+    assert "kdviz evaluate -e" in second.samples.missing
 
 
 def test_the_first_split_with_pictures_and_predictions_is_shown(own: Path, small_digits) -> None:
@@ -69,20 +69,20 @@ def test_the_first_split_with_pictures_and_predictions_is_shown(own: Path, small
     experiment = load_experiment(own)
     experiment.write_samples(list(splits.values()), limit=30)
     list(evaluate(experiment, splits["validation"], device="cpu"))
-    assert library.open_experiment("tiny").shown.split == "validation"
+    assert library.open_experiment("tiny").samples.split == "validation"
     list(evaluate(experiment, splits["test"], device="cpu"))
-    shown = library.open_experiment("tiny").shown
-    assert (shown.split, len(shown)) == ("test", 30)
-    place = 7
-    number = int(shown.numbers[place])
-    assert number != place
-    assert shown.index_of(number) == place
-    assert shown.labels[place] == splits["test"].labels[number]
-    assert np.array_equal(np.asarray(shown.picture(place)), splits["test"].images[number, 0].numpy())
-    assert shown.predictions.predicted["teacher"][place] == shown.logits["teacher"][place].argmax()
+    samples = library.open_experiment("tiny").samples
+    assert (samples.split, len(samples)) == ("test", 30)
+    index = 7
+    number = int(samples.numbers[index])
+    assert number != index
+    assert samples.index_of(number) == index
+    assert samples.labels[index] == splits["test"].labels[number]
+    assert np.array_equal(np.asarray(samples.picture(index)), splits["test"].images[number, 0].numpy())
+    assert samples.predictions.predicted["teacher"][index] == samples.logits["teacher"][index].argmax()
     rows = experiment.table("predictions").to_pylist()
-    row = next(one for one in rows if (one["split"], one["role"], one["sample"]) == ("test", "student", number))
-    assert shown.predictions.predicted["student"][place] == row["predicted"]
+    row = next(row for row in rows if (row["split"], row["role"], row["sample"]) == ("test", "student", number))
+    assert samples.predictions.predicted["student"][index] == row["predicted"]
 
 
 def test_predictions_of_other_images_are_refused(own: Path, small_digits) -> None:
@@ -90,9 +90,9 @@ def test_predictions_of_other_images_are_refused(own: Path, small_digits) -> Non
     experiment = load_experiment(own)
     experiment.write_samples([splits["test"]])
     list(evaluate(experiment, small_digits.take(splits["test"].labels.argsort(), "test"), device="cpu"))
-    shown = library.open_experiment("tiny").shown
-    assert shown.predictions is None
-    assert "other images" in shown.missing
+    samples = library.open_experiment("tiny").samples
+    assert samples.predictions is None
+    assert "other images" in samples.missing
 
 
 def test_large_images_begin_with_fewer_masks(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

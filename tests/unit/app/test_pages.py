@@ -6,10 +6,12 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from kdviz.app.page_registry import FIRST, Need, Page, Section, navigation, pages, path_of
+from kdviz.app.pages.mistakes import filters
 
 
 @pytest.fixture
@@ -36,13 +38,13 @@ def test_each_page_can_be_drawn_and_says_what_it_is(name: str) -> None:
 
 
 def test_the_navigation_has_every_page_once_and_begins_with_the_first() -> None:
-    shown = navigation()
-    names = [name for section in shown.values() for name in section]
+    sections = navigation()
+    names = [name for section in sections.values() for name in section]
     assert sorted(names) == sorted(pages)
-    assert next(iter(shown)) is Section.MAIN
+    assert next(iter(sections)) is Section.MAIN
     assert names[0] == FIRST
     assert path_of(FIRST) == ""
-    assert shown[Section.STUDIES][:2] == ["temperature", "teacher-epochs"]
+    assert sections[Section.STUDIES][:2] == ["temperature", "teacher-epochs"]
 
 
 def test_a_page_of_a_plugin_is_in_the_navigation_and_comes_last(one_more: str) -> None:
@@ -62,3 +64,10 @@ def test_pages_are_listed_without_torch() -> None:
     code = "import sys; from kdviz.app.page_registry import pages; print(len(pages), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(len(pages)), "False"]
+
+
+@pytest.mark.parametrize(("group", "expected"), [("fixed", "student"), ("broken", "kd_student")])
+def test_a_widget_gets_a_role_as_text(group: str, expected: str) -> None:
+    """Streamlit refuses an enum member as the value of a select box whose options are texts."""
+    role = filters._default_model(SimpleNamespace(roles=["teacher", "kd_student", "student"]), group)
+    assert (role, type(role)) == (expected, str)

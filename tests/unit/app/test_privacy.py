@@ -45,12 +45,12 @@ class OneWorker:
 
     forgotten: list[str] = field(default_factory=list)
 
-    def submit(self, task: MapsTask, ended: Callable[[Job], None] | None = None, known: tuple = ()) -> Job:
+    def submit(self, task: MapsTask, ended: Callable[[Job], None] | None = None, finished_states: tuple = ()) -> Job:
         job: Job = Job(lambda: iter(()), ended)
         states: dict[int, Any] = {}
-        for place, state in task.states(worker.opened):
-            states[place] = state
-            job.latest = (*known, *states.values())
+        for row, state in task.states(worker.opened):
+            states[row] = state
+            job.latest = (*finished_states, *states.values())
         job.finish("done")
         return job
 
@@ -74,20 +74,20 @@ class Session:
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> OneWorker:
-    one = OneWorker()
-    monkeypatch.setattr(service, "_pools", [one])
-    return one
+    worker_pool = OneWorker()
+    monkeypatch.setattr(service, "_pools", [worker_pool])
+    return worker_pool
 
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     store = session_store.SessionStore("session-1")
-    monkeypatch.setitem(session_store._all, "session-1", store)
-    one = Session(store, results.Results(results.ResultCache(24, 2**24), results.ResultCache(24, 2**24)))
-    monkeypatch.setattr(session_store, "_session", lambda: "session-1")
-    monkeypatch.setattr(session_store, "_held", lambda: store)
-    monkeypatch.setattr(results, "session_results", lambda: one.results)
-    yield one
+    monkeypatch.setitem(session_store._stores, "session-1", store)
+    visitor = Session(store, results.Results(results.ResultCache(24, 2**24), results.ResultCache(24, 2**24)))
+    monkeypatch.setattr(session_store, "_session_id", lambda: "session-1")
+    monkeypatch.setattr(session_store, "_session_store", lambda: store)
+    monkeypatch.setattr(results, "session_results", lambda: visitor.results)
+    yield visitor
     store.end()
 
 
@@ -109,34 +109,34 @@ def maps_of(wanted: service.Request) -> tuple[weakref.ref, weakref.ref]:
 
 def visited(opened: library.OpenExperiment) -> list[weakref.ref]:
     """Look at an experiment on the pages that keep something of it; what is kept."""
-    shown = opened.shown
-    assert shown is not None
-    index = mistakes._index(shown, len(opened.experiment.classes))
-    gallery._sheet(shown, (0, 1), 32)
-    kept: list[Any] = [opened, opened.experiment, shown, index, overview.findings(opened)]
-    kept += [run.model for run in opened.experiment.runs.values()]
-    return [weakref.ref(one) for one in kept]
+    samples = opened.samples
+    assert samples is not None
+    index = mistakes._index(samples, len(opened.experiment.classes))
+    gallery._sheet(samples, (0, 1), 32)
+    objects: list[Any] = [opened, opened.experiment, samples, index, overview.experiment_summary(opened)]
+    objects += [run.model for run in opened.experiment.runs.values()]
+    return [weakref.ref(item) for item in objects]
 
 
 def alive(references: list[weakref.ref]) -> list[Any]:
     gc.collect()
-    return [kept for one in references if (kept := one()) is not None]
+    return [referent for reference in references if (referent := reference()) is not None]
 
 
 def test_nothing_of_an_uploaded_experiment_outlives_its_session(session: Session, pool: OneWorker, sent: bytes) -> None:
-    brought = bring(session.store, sent)
-    opened = library.open_experiment(brought.name)
+    uploaded = bring(session.store, sent)
+    opened = library.open_experiment(uploaded.name)
     assert opened.is_private
-    assert library.open_experiment(brought.name) is opened  # kept while the session lasts
-    assert opened.shown is not None
+    assert library.open_experiment(uploaded.name) is opened  # kept while the session lasts
+    assert opened.samples is not None
     references = visited(opened)
-    references += maps_of(request(opened, opened.shown.picture(0), private=opened.is_private))
-    in_worker = weakref.ref(worker.opened(str(brought.folder.resolve()), opened.fingerprint))
+    references += maps_of(request(opened, opened.samples.picture(0), private=opened.is_private))
+    in_worker = weakref.ref(worker.opened(str(uploaded.folder.resolve()), opened.fingerprint))
     del opened
     assert len(alive([*references, in_worker])) == len(references) + 1
     session.end()
     assert alive([*references, in_worker]) == []
-    assert pool.forgotten == [str(brought.folder.resolve())]
+    assert pool.forgotten == [str(uploaded.folder.resolve())]
 
 
 def test_nothing_of_an_own_picture_outlives_its_session(session: Session, pool: OneWorker, tiny_folder: Path) -> None:
@@ -148,11 +148,11 @@ def test_nothing_of_an_own_picture_outlives_its_session(session: Session, pool: 
 
 
 def test_a_removed_experiment_is_dropped_at_once(session: Session, pool: OneWorker, sent: bytes) -> None:
-    brought = bring(session.store, sent)
-    references = visited(library.open_experiment(brought.name))
-    session.store.remove(brought.name)
+    uploaded = bring(session.store, sent)
+    references = visited(library.open_experiment(uploaded.name))
+    session.store.remove(uploaded.name)
     assert alive(references) == []
-    assert brought.name not in library.folders()
+    assert uploaded.name not in library.folders()
 
 
 def test_samples_of_everybodys_experiments_stay(session: Session, pool: OneWorker, tiny_folder: Path) -> None:

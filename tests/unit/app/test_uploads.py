@@ -31,10 +31,10 @@ from kdviz.studies.comparison import inventory
 def mine(monkeypatch: pytest.MonkeyPatch):
     """What a session brings; the test ends the time in which it may come back."""
     monkeypatch.setattr(session_store, "GRACE", 60.0)
-    one = session_store.SessionStore("session-1")
-    session_store._all["session-1"] = one
-    yield one
-    one.end()
+    store = session_store.SessionStore("session-1")
+    session_store._stores["session-1"] = store
+    yield store
+    store.end()
 
 
 def zipped(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -65,22 +65,22 @@ def everything_in(folder: Path) -> set[Path]:
 def test_a_zip_of_an_experiment_is_opened(mine: session_store.SessionStore, tiny_folder: Path, within: str) -> None:
     files = files_of(tiny_folder, within)
     extra = {"notes.txt": b"x", "run.py": b"print()", f"{within}model.onnx": b"x", f"{within}runs/a.safetensors": b"x"}
-    brought = bring(mine, zipped({**files, **extra, "__MACOSX/._tiny": b"x", f"{within}.DS_Store": b"x"}))
-    assert set(brought.ignored) == set(extra)
-    assert {path.name for path in brought.folder.iterdir()} == {path.name for path in tiny_folder.iterdir()}
-    opened, original = load_experiment(brought.folder), load_experiment(tiny_folder)
+    uploaded = bring(mine, zipped({**files, **extra, "__MACOSX/._tiny": b"x", f"{within}.DS_Store": b"x"}))
+    assert set(uploaded.ignored) == set(extra)
+    assert {path.name for path in uploaded.folder.iterdir()} == {path.name for path in tiny_folder.iterdir()}
+    opened, original = load_experiment(uploaded.folder), load_experiment(tiny_folder)
     noise = torch.rand(2, 1, 14, 14)
     for role, run in original.runs.items():
         assert torch.equal(opened.runs[role].model(noise), run.model(noise))
-    assert brought.size == sum(len(content) for content in files.values())
+    assert uploaded.size == sum(len(content) for content in files.values())
 
 
 def test_a_folder_of_files_is_opened(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     for start in ("tiny/", "/tiny/", "./tiny/"):
         files = list(files_of(tiny_folder, start).items())
-        brought = mine.add_experiment(unpacking.from_folder([*files, (f"{start}runs/x.parquet", b"")]), "tiny")
-        assert brought.ignored == ("tiny/runs/x.parquet",)
-        assert load_experiment(brought.folder).runs.keys() == {"teacher", "kd_student", "student"}
+        uploaded = mine.add_experiment(unpacking.from_folder([*files, (f"{start}runs/x.parquet", b"")]), "tiny")
+        assert uploaded.ignored == ("tiny/runs/x.parquet",)
+        assert load_experiment(uploaded.folder).runs.keys() == {"teacher", "kd_student", "student"}
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_other_kinds_of_zip_are_refused(mine: session_store.SessionStore, tiny_f
     with pytest.raises(ExperimentError, match="compressed in a way that is not usual"):
         bring(mine, zipped(files_of(tiny_folder), zipfile.ZIP_LZMA))
     content = bytearray(zipped(files_of(tiny_folder)))
-    place = content.find(b"PK\x01\x02")
-    content[place + 8] |= 1
+    start = content.find(b"PK\x01\x02")
+    content[start + 8] |= 1
     with pytest.raises(ExperimentError, match="encrypted"):
         bring(mine, bytes(content))
     for damaged in (b"", b"PK\x05\x06", b"no zip", zipped(files_of(tiny_folder))[:-30]):
@@ -185,8 +185,8 @@ def test_noise_in_a_zip_gives_one_sentence(mine: session_store.SessionStore, tin
     random = np.random.default_rng(0)
     for _ in range(60):
         content = bytearray(whole)
-        for place in random.integers(0, len(content), 20):
-            content[place] = random.integers(256)
+        for position in random.integers(0, len(content), 20):
+            content[position] = random.integers(256)
         try:
             bring(mine, bytes(content))
         except KdvizError as error:
@@ -293,8 +293,8 @@ def test_weights_become_a_further_model_of_a_copy(mine: session_store.SessionSto
     tiny.write_table("predictions", pa.table({"x": [1]}))
     before = {path: path.read_bytes() for path in everything_in(tiny.folder)}
     state = {f"module.{name}": tensor.half() for name, tensor in weights_of(tiny, "student").items()}
-    brought = mine.add_model(tiny, save(state), "", "half", "half.safetensors")
-    opened = load_experiment(brought.folder)
+    uploaded = mine.add_model(tiny, save(state), "", "half", "half.safetensors")
+    opened = load_experiment(uploaded.folder)
     assert list(opened.runs) == ["teacher", "kd_student", "student", "half"]
     assert opened.runs["half"].network == "paper_fc"
     assert opened.has_table("predictions")
@@ -303,13 +303,13 @@ def test_weights_become_a_further_model_of_a_copy(mine: session_store.SessionSto
     assert torch.allclose(near, tiny.runs["student"].model(noise), atol=1e-2)
     assert not torch.equal(near, tiny.runs["student"].model(noise))
     again = mine.add_model(opened, save(weights_of(tiny, "teacher")), "paper_cnn", "second", "t.safetensors")
-    assert again is brought
-    assert list(load_experiment(brought.folder).runs)[-2:] == ["half", "second"]
-    assert brought.added == {"half": "half.safetensors", "second": "t.safetensors"}
+    assert again is uploaded
+    assert list(load_experiment(uploaded.folder).runs)[-2:] == ["half", "second"]
+    assert uploaded.added == {"half": "half.safetensors", "second": "t.safetensors"}
     opened.write_table("predictions", pa.table({"x": [2]}))  # a link is replaced, not written through
     assert {path: path.read_bytes() for path in everything_in(tiny.folder)} == before
-    mine.remove(brought.name)
-    assert not brought.folder.exists()
+    mine.remove(uploaded.name)
+    assert not uploaded.folder.exists()
     assert {path: path.read_bytes() for path in everything_in(tiny.folder)} == before
 
 
@@ -375,7 +375,7 @@ def test_a_session_has_a_limit_and_all_together_have_one(
     monkeypatch.setenv(limits.SESSION, "500")
     monkeypatch.setenv(limits.TOTAL, str(megabytes + 1))
     other = session_store.SessionStore("session-2")
-    session_store._all["session-2"] = other
+    session_store._stores["session-2"] = other
     try:
         with pytest.raises(SettingError, match="all sessions together"):
             bring(other, content)
@@ -389,16 +389,16 @@ def test_a_session_has_a_limit_and_all_together_have_one(
 
 
 def test_nothing_is_left_of_a_session_that_is_gone(mine: session_store.SessionStore, tiny_folder: Path) -> None:
-    brought = bring(mine, zipped(files_of(tiny_folder)))
-    assert brought.folder.exists()
+    uploaded = bring(mine, zipped(files_of(tiny_folder)))
+    assert uploaded.folder.exists()
     mine.release()
     mine.keep()  # the connection came back
     mine._end_if_gone()
-    assert brought.folder.exists()
+    assert uploaded.folder.exists()
     mine.release()
     mine._end_if_gone()
     assert not mine.folder.exists()
-    assert "session-1" not in session_store._all
+    assert "session-1" not in session_store._stores
 
 
 def test_files_of_a_killed_server_are_removed_by_the_next(tmp_path: Path) -> None:
@@ -424,12 +424,12 @@ def test_files_of_a_killed_server_are_removed_by_the_next(tmp_path: Path) -> Non
 
 
 def test_outside_of_a_session_there_is_nothing_of_anybodys(mine: session_store.SessionStore, tiny_folder: Path) -> None:
-    brought = bring(mine, zipped(files_of(tiny_folder)))
-    assert brought.name not in library.folders()
+    uploaded = bring(mine, zipped(files_of(tiny_folder)))
+    assert uploaded.name not in library.folders()
     assert session_store.folders() == {}
     with pytest.raises(ExperimentError, match="was removed"):
-        session_store.opened(brought.folder, 1, lambda: 1)
-    assert session_store.is_foreign(brought.name, list(library.folders()))
+        session_store.opened(uploaded.folder, 1, lambda: 1)
+    assert session_store.is_foreign(uploaded.name, list(library.folders()))
     assert not session_store.is_foreign("mnist", [])
 
 
@@ -493,7 +493,7 @@ def test_the_inventory_says_what_is_loaded(tiny: Experiment) -> None:
     tiny.runs["student"].training.update(temperature=4.0, loss="dist")
     tiny.runs["student"].metrics["test"] = {"accuracy": 0.5}
     teacher, _, student = inventory.cards(tiny)
-    assert teacher.parameters == sum(one.numel() for one in tiny.runs["teacher"].model.parameters())
+    assert teacher.parameters == sum(parameter.numel() for parameter in tiny.runs["teacher"].model.parameters())
     assert teacher.size == (tiny.folder / teacher.weights).stat().st_size
     rows = inventory.table(tiny).to_pylist()
     assert rows[2]["training.temperature"] == "4.0"

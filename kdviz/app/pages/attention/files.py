@@ -1,4 +1,4 @@
-"""Files of the attention study: charts, tables, and how it was made."""
+"""Files of the attention study: charts, tables, and how the study was made."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app.library import OpenExperiment
-from kdviz.app.pages.attention.tables import (
-    method_title,
-)
+from kdviz.app.pages.attention.tables import method_title
 from kdviz.app.texts import download
 from kdviz.app.widgets.chart import chart_downloads
 from kdviz.core.language import _, plural
@@ -24,15 +22,15 @@ from kdviz.studies.attention.statistics.table import NAME as AGREEMENT
 _PARQUET = "application/vnd.apache.parquet"
 
 
-def chart_files(name: str, chart: figures.Chart, *data: Any) -> None:
-    """A chart's files."""
+def show_chart_files(name: str, chart: figures.Chart, *data: Any) -> None:
+    """Show the downloads of a chart."""
     with st.container(horizontal=True):
         chart_downloads(chart, f"kdviz-attention-{name}", *data)
 
 
-def files(opened: OpenExperiment, report: AttentionReport) -> None:
+def show_files(opened: OpenExperiment, report: AttentionReport) -> None:
     st.subheader(_("Tables"), anchor=False)
-    st.caption(_made(report))
+    st.caption(_provenance(report))
     experiment = opened.experiment
 
     def parquet(table: str) -> bytes:
@@ -53,7 +51,7 @@ def files(opened: OpenExperiment, report: AttentionReport) -> None:
                 download(f"{table}.parquet", file, _PARQUET, lambda table=table: parquet(table))
 
 
-def _made(report: AttentionReport) -> str:
+def _provenance(report: AttentionReport) -> str:
     about = report.about
     parts = [
         plural("{count} image", "{count} images", report.images),

@@ -7,7 +7,7 @@ import streamlit as st
 from kdviz import figures
 from kdviz.app import address, links
 from kdviz.app.library import OpenExperiment
-from kdviz.app.pages.attention.files import chart_files
+from kdviz.app.pages.attention.files import show_chart_files
 from kdviz.app.samples import SampleView
 from kdviz.app.widgets.chart import show_chart
 from kdviz.app.widgets.gallery import gallery
@@ -17,67 +17,67 @@ from kdviz.studies.attention.statistics.report import Extreme
 from kdviz.studies.sweep.kinds import STUDIES
 
 
-def distribution(report: AttentionReport) -> None:
+def show_distribution(report: AttentionReport) -> None:
     st.subheader(_("Image by image"), anchor=False)
-    value = _value(report)
+    value = _choose_value(report)
     show_chart(figures.agreement_distribution(report, value), "attention-images")
-    chart_files("images", figures.agreement_distribution, report, value)
+    show_chart_files("images", figures.agreement_distribution, report, value)
 
 
-def _value(report: AttentionReport) -> float | None:
-    known = [one.value for one in report.values if one.value is not None]
-    if len(known) < 2 or report.chosen.value is None:
+def _choose_value(report: AttentionReport) -> float | None:
+    values = [effect.value for effect in report.values if effect.value is not None]
+    if len(values) < 2 or report.chosen.value is None:
         return report.chosen.value
     kind = STUDIES.get(report.study, STUDIES["temperature"])
-    texts = {f"{value:g}": value for value in known}
-    usual = f"{report.chosen.value:g}"
-    asked = address.read("value", usual)
-    asked = asked if asked in texts else usual
+    texts = {f"{value:g}": value for value in values}
+    default = f"{report.chosen.value:g}"
+    requested = address.read("value", default)
+    requested = requested if requested in texts else default
     chosen = st.segmented_control(
         _(kind.title),
         list(texts),
         required=True,
         format_func=lambda text: kind.amount(texts[text]),
-        key=address.begin(f"attention-value-{','.join(texts)}", asked),
+        key=address.widget_key(f"attention-value-{','.join(texts)}", requested),
     )
-    address.keep("value", chosen or asked, usual)
-    return texts[chosen or asked]
+    address.keep("value", chosen or requested, default)
+    return texts[chosen or requested]
 
 
-def ends(opened: OpenExperiment, report: AttentionReport) -> None:
-    """The images at both ends; a click opens them in Compare."""
-    shown = opened.studied
-    if shown is None:
+def show_extremes(opened: OpenExperiment, report: AttentionReport) -> None:
+    """Show the images at both ends of the distribution; a click on one opens it in Compare."""
+    samples = opened.attention_samples
+    if samples is None:
         return
     closer, further = report.extremes(8)
     st.markdown(f"**{_('The images at both ends')}** {_('Click one to see its maps.')}")
     left, right = st.columns(2, gap="large")
     with left:
-        _end(shown, report, closer, "closer", _("The KD student is closer to the teacher"))
+        _show_extreme(samples, report, closer, "closer", _("The KD student is closer to the teacher"))
     with right:
-        _end(shown, report, further, "further", _("The student alone is closer to the teacher"))
+        _show_extreme(samples, report, further, "further", _("The student alone is closer to the teacher"))
 
 
-def _end(shown: SampleView, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
-    places = [(shown.index_of(one.sample), one) for one in images]
-    found = [(place, one) for place, one in places if place is not None]
-    if not found:
+def _show_extreme(samples: SampleView, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
+    candidates = [(samples.index_of(image.sample), image) for image in images]
+    available = [(index, image) for index, image in candidates if index is not None]
+    if not available:
         return
     st.caption(title)
     items = [
         {
-            "id": one.sample,
-            "label": signed(one.difference, 2),
+            "id": image.sample,
+            "label": signed(image.difference, 2),
             "alt": _(
                 "Sample {number}, true class {label}: agreement with the teacher {kd} (KD student), {alone} (alone)",
-                number=one.sample,
-                label=report.classes[one.label],
-                kd=number(one.kd, 2),
-                alone=number(one.alone, 2),
+                number=image.sample,
+                label=report.classes[image.label],
+                kd=number(image.kd, 2),
+                alone=number(image.alone, 2),
             ),
         }
-        for _place, one in found
+        for _index, image in available
     ]
-    picked = gallery(shown, [place for place, _one in found], items, key=f"end-{key}", label=title, thumb=72)
+    picked = gallery(samples, [index for index, _image in available], items, key=f"end-{key}", label=title, thumb=72)
     if picked is not None:
         links.open_page("compare", {"from": "attention", "sample": str(picked)})

@@ -34,21 +34,21 @@ def values_table(report: AttentionReport) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                _("Distillation"): "" if one.value is None else kind.amount(one.value),
-                _("KD student"): number(one.kd.value, 3),
-                _("Student alone"): number(one.alone.value, 3),
-                _("Difference"): signed(one.difference.value, 3),
-                _("95 % interval"): _span(one.difference.interval),
-                _("over images only"): _span(one.difference.images),
-                _("over seeds and teachers only (t)"): _span(one.difference.seeds_t),
-                _("Verdict"): _(_SHORT[claim_of(one.difference, report.margin, one.value).outcome]),
-                _("Noise ceilings"): f"{number(one.ceiling_kd, 3)}, {number(one.ceiling_alone, 3)}",
-                _("Cohen's d, single trainings"): _range(one.size.by_training_d_z, lambda each: number(each, 2)),
+                _("Distillation"): "" if effect.value is None else kind.amount(effect.value),
+                _("KD student"): number(effect.kd.value, 3),
+                _("Student alone"): number(effect.alone.value, 3),
+                _("Difference"): signed(effect.difference.value, 3),
+                _("95 % interval"): _span(effect.difference.interval),
+                _("over images only"): _span(effect.difference.images),
+                _("over seeds and teachers only (t)"): _span(effect.difference.seeds_t),
+                _("Verdict"): _(_SHORT[claim_of(effect.difference, report.margin, effect.value).outcome]),
+                _("Noise ceilings"): f"{number(effect.ceiling_kd, 3)}, {number(effect.ceiling_alone, 3)}",
+                _("Cohen's d, single trainings"): _range(effect.size.by_training_d_z, lambda value: number(value, 2)),
                 _("KD student closer, single trainings"): _range(
-                    one.size.by_training_superiority, lambda each: percent(each, 0)
+                    effect.size.by_training_superiority, lambda value: percent(value, 0)
                 ),
             }
-            for one in report.values
+            for effect in report.values
         ]
     )
 
@@ -59,54 +59,54 @@ def controls_table(report: AttentionReport) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                _("Distillation"): "" if one.value is None else kind.amount(one.value),
-                _("Control"): _(one.name),
-                _("Difference"): signed(one.difference.value, 3),
-                _("95 % interval"): _span(one.difference.interval),
-                _("90 % interval"): _span(one.interval),
-                _("Within"): f"±{number(one.bound, 3)}" if one.bound > 0 else "–",
-                _("Outcome"): _control_outcome(one),
+                _("Distillation"): "" if control.value is None else kind.amount(control.value),
+                _("Control"): _(control.name),
+                _("Difference"): signed(control.difference.value, 3),
+                _("95 % interval"): _span(control.difference.interval),
+                _("90 % interval"): _span(control.interval),
+                _("Within"): f"±{number(control.bound, 3)}" if control.bound > 0 else "–",
+                _("Outcome"): _control_outcome(control),
             }
-            for one in report.all_controls
+            for control in report.all_controls
         ]
     )
 
 
-def _control_outcome(one: Control) -> str:
-    if one.small:
-        return _("small but not zero: {share} of the effect", share=percent(abs(one.share), 0))
-    return _(_SHORT[one.outcome])
+def _control_outcome(control: Control) -> str:
+    if control.small:
+        return _("small but not zero: {share} of the effect", share=percent(abs(control.share), 0))
+    return _(_SHORT[control.outcome])
 
 
 def changes_table(report: AttentionReport) -> pd.DataFrame:
-    """How much the effect changes between each two values."""
+    """How much the effect changes between every two values."""
     kind = STUDIES.get(report.study, STUDIES["temperature"])
     return pd.DataFrame(
         [
             {
-                _("From"): kind.amount(one.first),
-                _("To"): kind.amount(one.second),
-                _("Change"): signed(one.effect.value, 3),
-                _("95 % interval"): _span(one.effect.interval),
-                _("95 % for all neighbours"): "" if one.together is None else _span(one.together),
-                _("p (Holm)"): number(one.p_holm, 4),
+                _("From"): kind.amount(change.first),
+                _("To"): kind.amount(change.second),
+                _("Change"): signed(change.effect.value, 3),
+                _("95 % interval"): _span(change.effect.interval),
+                _("95 % for all neighbours"): "" if change.together is None else _span(change.together),
+                _("p (Holm)"): number(change.p_holm, 4),
             }
-            for one in report.changes
+            for change in report.changes
         ]
     )
 
 
-def _range(values: Sequence[float], shown: Callable[[float], str]) -> str:
-    """The mean, and from the least to the largest."""
-    mean = shown(sum(values) / len(values))
-    return mean if len(values) == 1 else f"{mean} ({shown(min(values))} … {shown(max(values))})"
+def _range(values: Sequence[float], format_value: Callable[[float], str]) -> str:
+    """The mean, with the smallest and the largest value in brackets."""
+    mean = format_value(sum(values) / len(values))
+    return mean if len(values) == 1 else f"{mean} ({format_value(min(values))} … {format_value(max(values))})"
 
 
 def _span(interval: Interval) -> str:
     return f"{signed(interval.low, 3)} … {signed(interval.high, 3)}"
 
 
-def faithful_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def faithfulness_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Deletion and insertion by model and method."""
     return pd.DataFrame(
         [
@@ -124,7 +124,7 @@ def faithful_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def method_title(name: str) -> str:
-    """What pages call a method."""
+    """A method's title on the pages."""
     if name == TRIVIAL:
         return _("Blurred picture")
     return _(METHOD_TITLES[name]) if name in METHOD_TITLES else name
@@ -135,12 +135,12 @@ def classes_table(report: AttentionReport) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                _("Class"): one.name,
-                _("Images"): number(one.images),
-                _("Difference"): signed(one.effect.value, 3),
-                _("95 % interval"): _span(one.effect.interval),
-                _("p (Holm)"): "" if one.p_holm is None else number(one.p_holm, 4),
+                _("Class"): class_effect.name,
+                _("Images"): number(class_effect.images),
+                _("Difference"): signed(class_effect.effect.value, 3),
+                _("95 % interval"): _span(class_effect.effect.interval),
+                _("p (Holm)"): "" if class_effect.p_holm is None else number(class_effect.p_holm, 4),
             }
-            for one in report.class_effects
+            for class_effect in report.class_effects
         ]
     )

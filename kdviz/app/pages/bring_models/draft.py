@@ -1,6 +1,6 @@
 """Models and pictures that a session sent, as files in its folder, until an experiment is made of them. No widgets.
 
-Nothing here reads what a file holds beyond its first bytes: that is done by another process, see bring_job.py.
+Nothing here reads a file beyond its first bytes; another process does that, see process.py.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from kdviz.experiment import ROLES, Run
 from kdviz.importing import role_of
 from kdviz.importing.spec import checked_input
 
-OF_INPUT = ("size", "resize", "crop", "interpolation", "mean", "std", "channels")
-FIELDS = ("network", *OF_INPUT, "classes")
-"""What a person may say of a model, as texts."""
+INPUT_FIELDS = ("size", "resize", "crop", "interpolation", "mean", "std", "channels")
+FIELDS = ("network", *INPUT_FIELDS, "classes")
+"""Names of the fields in which a person may describe a model."""
 
 MOST_MODELS = 12
 
 
 @dataclass
 class Slot:
-    """One model.
+    """One model, sent or yet to be sent.
 
     Attributes:
-        role: ``teacher``, ``kd_student`` or ``student``; empty for a further one.
-        title: Of a further one.
-        path: Its file or folder; None: nothing was sent yet.
-        source: What the person calls that.
-        size: Its bytes.
-        given: What the person says of it, by :data:`FIELDS`.
-        found: What the last import found of it, likewise.
+        role: ``teacher``, ``kd_student`` or ``student``; empty for a further model.
+        title: Title of a further model.
+        path: Its file or folder; None while nothing was sent.
+        source: The name that the person gave to the file.
+        size: Bytes of the files.
+        entered: Texts that the person entered, by :data:`FIELDS`.
+        detected: Texts for what the last import found, likewise.
     """
 
     role: str = ""
@@ -56,19 +56,19 @@ class Slot:
     path: Path | None = None
     source: str = ""
     size: int = 0
-    given: dict[str, str] = field(default_factory=dict)
-    found: dict[str, str] = field(default_factory=dict)
+    entered: dict[str, str] = field(default_factory=dict)
+    detected: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SentPictures:
-    """Pictures on the disk.
+    """Pictures that were sent, on the disk.
 
     Attributes:
-        folder: Of them.
-        source: What the person calls them.
-        count: How many there are.
-        size: Bytes, with a table of labels.
+        folder: Their folder.
+        source: The name that the person gave to them.
+        count: Number of pictures.
+        size: Bytes of the pictures and of a table of labels.
     """
 
     folder: Path
@@ -78,31 +78,31 @@ class SentPictures:
 
 
 class ModelsDraft:
-    """What one session sent to be imported, and the import.
+    """What one session sent to be imported, with the import.
 
     Attributes:
-        slots: By a key that stays the same.
-        pictures: None: none were sent.
-        classes: What the person says of the classes' names.
-        job: The last import; None: none was begun.
-        name: Of the session's experiment that was made; empty: none.
+        slots: The models, by keys that stay the same.
+        pictures: The pictures; None if none were sent.
+        classes: The text in which the person names the classes.
+        job: The last import; None before the first.
+        name: Name of the session's experiment that was made; empty before.
     """
 
-    def __init__(self, mine: SessionStore):
-        self._mine = mine
-        self._folder = mine.folder / "draft"
-        self._made = 0
+    def __init__(self, store: SessionStore):
+        self._store = store
+        self._folder = store.folder / "draft"
+        self._numbered = 0
         self.slots: dict[str, Slot] = {role: Slot(role) for role in ROLES}
         self.pictures: SentPictures | None = None
         self.classes = ""
         self.job: ImportJob | None = None
         self.name = ""
-        self._learnt: ImportJob | None = None
+        self._filled_from: ImportJob | None = None
 
     @property
     def size(self) -> int:
         """Bytes of what was sent."""
-        return sum(one.size for one in self.slots.values()) + (self.pictures.size if self.pictures else 0)
+        return sum(slot.size for slot in self.slots.values()) + (self.pictures.size if self.pictures else 0)
 
     @property
     def is_running(self) -> bool:
@@ -111,7 +111,7 @@ class ModelsDraft:
     @property
     def sent(self) -> dict[str, Slot]:
         """The slots that have a file."""
-        return {key: one for key, one in self.slots.items() if one.path is not None}
+        return {key: slot for key, slot in self.slots.items() if slot.path is not None}
 
     def end(self) -> None:
         """Stop the import, and remove every file that was sent; an experiment that was made of them stays."""
@@ -122,34 +122,34 @@ class ModelsDraft:
     # models -----------------------------------------------------------------------------------------------------------
 
     def add_slot(self) -> None:
-        """A further model.
+        """Add a slot for a further model.
 
         Raises:
-            SettingError: There are too many.
+            SettingError: There are too many models.
         """
         if len(self.slots) >= MOST_MODELS:
             raise SettingError(f"There are {MOST_MODELS} models at most; import more in a terminal with kdviz import.")
-        self._made += 1
-        self.slots[f"more-{self._made}"] = Slot()
+        self._numbered += 1
+        self.slots[f"more-{self._numbered}"] = Slot()
 
     def take_model(self, key: str, source: str, content: bytes) -> None:
-        """Keep the file of a model; one that was there before is removed.
+        """Keep the file of a model; an earlier one is removed.
 
         Raises:
-            KdvizError: It is refused, or there is no room; nothing is left of it then.
+            KdvizError: The file is refused, or there is no room; nothing of it is kept then.
         """
         self.drop_model(key)
-        place = self._new_folder()
-        with self._mine.room_for(written_size(source, content)):
-            path = written_model(place, source, content)
+        folder = self._new_folder()
+        with self._store.room_for(written_size(source, content)):
+            path = written_model(folder, source, content)
         slot = self.slots[key]
-        slot.path, slot.source, slot.size = path, source, bytes_in(place)
+        slot.path, slot.source, slot.size = path, source, bytes_in(folder)
 
     def drop_model(self, key: str) -> None:
-        """Remove a model's file and what is known of it; a further slot goes altogether when it is empty."""
+        """Remove a model's file, and what is known about it; the slot stays."""
         slot = self.slots[key]
         if slot.path is not None:
-            shutil.rmtree(self._place_of(slot.path), ignore_errors=True)
+            shutil.rmtree(self._top_folder(slot.path), ignore_errors=True)
         self.slots[key] = Slot(slot.role, slot.title)
         self._forget_failure()
 
@@ -160,54 +160,54 @@ class ModelsDraft:
 
     # pictures ---------------------------------------------------------------------------------------------------------
 
-    def take_pictures(self, files: Sequence[tuple[str, bytes]]) -> None:
+    def take_pictures(self, uploads: Sequence[tuple[str, bytes]]) -> None:
         """Keep pictures: files, those of a folder with their paths, or a zip.
 
         Raises:
-            KdvizError: They are refused, or there is no room; nothing is left of them then.
+            KdvizError: They are refused, or there is no room; nothing of them is kept then.
         """
         self.drop_pictures()
-        place = self._new_folder() / "pictures"
-        with sent_pictures(files) as wanted:
-            size = sum(one.size for one in wanted)
-            with self._mine.room_for(size):
-                unpacking.write_files(wanted, place, MOST_PICTURES)
-        count = sum(is_picture(one.name) for one in wanted)
-        self.pictures = SentPictures(place, _name_of([name for name, _ in files]), count, size)
+        folder = self._new_folder() / "pictures"
+        with sent_pictures(uploads) as files_to_write:
+            size = sum(file.size for file in files_to_write)
+            with self._store.room_for(size):
+                unpacking.write_files(files_to_write, folder, MOST_PICTURES)
+        count = sum(is_picture(file.name) for file in files_to_write)
+        self.pictures = SentPictures(folder, _name_of([name for name, _ in uploads]), count, size)
 
     def drop_pictures(self) -> None:
-        """Remove them."""
+        """Remove the pictures."""
         if self.pictures is not None:
-            shutil.rmtree(self._place_of(self.pictures.folder), ignore_errors=True)
+            shutil.rmtree(self._top_folder(self.pictures.folder), ignore_errors=True)
         self.pictures = None
         self._forget_failure()
 
     def _forget_failure(self) -> None:
-        """What was refused were files of which some are gone: it is said no longer."""
+        """Forget an import that failed: some of the files that it refused are gone."""
         if self.job is not None and self.job.status == "failed":
-            self.job = self._learnt = None
+            self.job = self._filled_from = None
 
     # the import -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to make an experiment.
+        """Start the import.
 
         Raises:
-            KdvizError: There is no model, what is said of one cannot be read, or there is no room.
+            KdvizError: There is no model, what was entered about one cannot be read, or there is no room.
         """
         plan = self._plan()
-        with self._mine.room_for(sum(one.size for one in self.sent.values())):
-            pass  # the experiment needs about as much again; it would be refused after minutes
+        with self._store.room_for(sum(slot.size for slot in self.sent.values())):
+            pass  # the experiment takes about as much again; otherwise it would be refused after minutes
         job = ImportJob(plan, self._keep)
         job.start()
         self.job = job
 
-    def _keep(self, made: Path) -> None:
-        self.name = self._mine.adopt(made, self._title(), self.name).name
+    def _keep(self, built: Path) -> None:
+        self.name = self._store.adopt(built, self._title(), self.name).name
 
     def _title(self) -> str:
         sources = [self.pictures.source] if self.pictures is not None else []
-        return Path(next(filter(None, [*sources, *(one.source for one in self.sent.values())]))).stem
+        return Path(next(filter(None, [*sources, *(slot.source for slot in self.sent.values())]))).stem
 
     def _plan(self) -> JobPlan:
         if not self.sent:
@@ -216,10 +216,10 @@ class ModelsDraft:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         roles = self.roles()
-        models = [self._planned(one, roles[key], work) for key, one in self.sent.items()]
+        models = [self._planned_model(slot, roles[key], work) for key, slot in self.sent.items()]
         data = None if self.pictures is None else str(data_in(self.pictures.folder))
         names = _class_file(self.classes, work / "classes.txt")
-        renamed = [(str(one.path), one.source) for one in self.sent.values()]
+        renamed = [(str(slot.path), slot.source) for slot in self.sent.values()]
         if self.pictures is not None:
             renamed.append((str(self.pictures.folder), self.pictures.source))
         return JobPlan(work, self._title(), models, data, names, renamed, limits.session_bytes())
@@ -228,33 +228,33 @@ class ModelsDraft:
         """Slot -> role in the experiment.
 
         Raises:
-            SettingError: A further model is called as one that is there.
+            SettingError: A further model has the name of another one.
         """
-        found = {key: one.role for key, one in self.sent.items() if one.role}
-        for key, one in self.sent.items():
-            if not one.role:
-                found[key] = role_of(one.title or Path(one.source).stem, found.values())
-        return found
+        roles = {key: slot.role for key, slot in self.sent.items() if slot.role}
+        for key, slot in self.sent.items():
+            if not slot.role:
+                roles[key] = role_of(slot.title or Path(slot.source).stem, roles.values())
+        return roles
 
-    def _planned(self, slot: Slot, role: str, work: Path) -> PlannedModel:
-        said = {name: value.strip() for name, value in slot.given.items() if value.strip()}
-        given = checked_input({name: value for name, value in said.items() if name in OF_INPUT})
+    def _planned_model(self, slot: Slot, role: str, work: Path) -> PlannedModel:
+        entered = {name: value.strip() for name, value in slot.entered.items() if value.strip()}
+        input_settings = checked_input({name: value for name, value in entered.items() if name in INPUT_FIELDS})
         title = "" if slot.role else slot.title or Path(slot.source).stem
-        classes = _class_file(said.get("classes", ""), work / f"classes-{role}.txt", "/")
-        return PlannedModel(role, str(slot.path), title, said.get("network", ""), given, classes)
+        classes = _class_file(entered.get("classes", ""), work / f"classes-{role}.txt", "/")
+        return PlannedModel(role, str(slot.path), title, entered.get("network", ""), input_settings, classes)
 
-    def learn(self, runs: Mapping[str, Run]) -> None:
-        """Fill in what the last import found of each model, once: a file that is sent after it is another model."""
-        if self.job is self._learnt:
+    def fill_in(self, runs: Mapping[str, Run]) -> None:
+        """Fill in what the last import found about each model, once: a file that is sent later is another model."""
+        if self.job is self._filled_from:
             return
-        self._learnt = self.job
+        self._filled_from = self.job
         for key, role in self.roles().items():
             run = runs.get(role)
             if run is not None and run.has_model:
-                self.slots[key].found = found_in(run)
+                self.slots[key].detected = detected_fields(run)
 
     def command(self) -> str:
-        """The same import in a terminal, of the files as the person calls them."""
+        """The same import as a command, with the files under the names that the person gave to them."""
         words = ["kdviz", "import", "--out", "models/mine"]
         for slot in self.sent.values():
             words += _option(slot)
@@ -266,25 +266,25 @@ class ModelsDraft:
     # on the disk ------------------------------------------------------------------------------------------------------
 
     def _new_folder(self) -> Path:
-        self._made += 1
-        return self._folder / f"sent-{self._made}"
+        self._numbered += 1
+        return self._folder / f"sent-{self._numbered}"
 
-    def _place_of(self, path: Path) -> Path:
+    def _top_folder(self, path: Path) -> Path:
         return self._folder / path.relative_to(self._folder).parts[0]
 
 
-def draft_of(mine: SessionStore) -> ModelsDraft:
-    """What a session sent; made when it sends the first."""
-    if not isinstance(mine.draft, ModelsDraft):
-        mine.draft = ModelsDraft(mine)
-    return mine.draft
+def draft_of(store: SessionStore) -> ModelsDraft:
+    """The draft of a session; it is made on first use."""
+    if not isinstance(store.draft, ModelsDraft):
+        store.draft = ModelsDraft(store)
+    return store.draft
 
 
 # texts ----------------------------------------------------------------------------------------------------------------
 
 
-def found_in(run: Run) -> dict[str, str]:
-    """What is known of an imported model, as a person would write it."""
+def detected_fields(run: Run) -> dict[str, str]:
+    """What is known about an imported model, as a person would enter it."""
     spec = run.spec
     texts = {
         "network": run.network,
@@ -300,7 +300,7 @@ def found_in(run: Run) -> dict[str, str]:
 
 
 def _name_of(paths: Sequence[str]) -> str:
-    """What the person calls these pictures: the file, or the folder that they are in; empty for several files."""
+    """The name of pictures: that of the only file, or of the folder that they are in; empty for several files."""
     if len(paths) == 1:
         return paths[0]
     folder, below, _name = paths[0].lstrip("./").partition("/")
@@ -313,8 +313,8 @@ def _sides(size: tuple[int, int]) -> str:
 
 
 def _option(slot: Slot) -> list[str]:
-    pairs = [f"{name}={value.strip()}" for name, value in slot.given.items() if value.strip() and name != "classes"]
-    names = _names(slot.given.get("classes", ""), "/")
+    pairs = [f"{name}={value.strip()}" for name, value in slot.entered.items() if value.strip() and name != "classes"]
+    names = _names(slot.entered.get("classes", ""), "/")
     pairs += [f"classes={'/'.join(names)}"] if names else []
     spec = ",".join([slot.source.removesuffix(".zip"), *pairs])
     if slot.role:
@@ -323,14 +323,14 @@ def _option(slot: Slot) -> list[str]:
 
 
 def _names(text: str, separator: str = ",") -> list[str]:
-    """One name a line, or a line with separators."""
+    """Names that are written one a line, or in one line with separators."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     parts = re.split(f"[{separator},]", lines[0]) if len(lines) == 1 else lines
     return [part.strip() for part in parts if part.strip()]
 
 
 def _class_file(text: str, path: Path, separator: str = ",") -> str:
-    """A file with the names: a text that a stranger wrote must never be taken for the path of a file."""
+    """Write names to a file: a stranger's text must never be taken for the path of a file."""
     names = _names(text, separator)
     if not names:
         return ""

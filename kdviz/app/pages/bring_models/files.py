@@ -1,6 +1,6 @@
-"""A model's file or folder, and pictures, that somebody sent: out of the browser onto the disk, and no further.
+"""A model's file or folder, and pictures, that somebody sent: written from the browser to the disk, not opened.
 
-Nothing here reads what a file holds beyond its first bytes: that is done by another process, see bring_job.py.
+Nothing here reads a file beyond its first bytes; another process does that, see process.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from kdviz.app import limits
 from kdviz.app.uploads import unpacking
-from kdviz.app.uploads.unpacking import Sent
+from kdviz.app.uploads.unpacking import SentFile
 from kdviz.core.errors import ExperimentError, ModelError
 from kdviz.data.labels.label_files import LABEL_FILES
 from kdviz.data.pictures import is_picture
@@ -23,16 +23,16 @@ from kdviz.models.checkpoints.onnx_files import is_onnx
 MOST_PICTURES = 20_000
 _TABLES = (".csv", ".tsv")
 _GROUPS = "groups.csv"
-_LARGEST_DIRECTORY = 8_000_000  # bytes of a zip's list of so many pictures
-_OF_A_FOLDER = (".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".txt")
+_LARGEST_DIRECTORY = 8_000_000  # bytes of the list of files in a zip of so many pictures
+_MODEL_FILES = (".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".txt")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _MOST_IN_A_FOLDER = 256
-_HEAD = 4096
+_HEAD = 4096  # bytes at the start of a file that are looked at
 _CONFIG = "config.json"
 
 
 @contextmanager
-def sent_pictures(files: Sequence[tuple[str, bytes]]) -> Iterator[list[Sent]]:
+def sent_pictures(files: Sequence[tuple[str, bytes]]) -> Iterator[list[SentFile]]:
     """The pictures and tables of labels in what was sent: files, those of a folder with their paths, or a zip.
 
     Raises:
@@ -41,25 +41,27 @@ def sent_pictures(files: Sequence[tuple[str, bytes]]) -> Iterator[list[Sent]]:
     name, content = files[0]
     if len(files) == 1 and name.lower().endswith(".zip"):
         with unpacking.zip_files(content, MOST_PICTURES, _LARGEST_DIRECTORY) as entries:
-            yield _wanted(entries)
+            yield _pictures_and_tables(entries)
     else:
-        yield _wanted([unpacking.from_memory(path, data) for path, data in files])
+        yield _pictures_and_tables([unpacking.from_memory(path, data) for path, data in files])
 
 
-def _wanted(sent: Sequence[Sent]) -> list[Sent]:
-    wanted = [one for one in unpacking.meant(sent) if is_picture(one.name) or one.name.lower().endswith(_TABLES)]
-    if not any(is_picture(one.name) for one in wanted):
+def _pictures_and_tables(files: Sequence[SentFile]) -> list[SentFile]:
+    accepted = [
+        file for file in unpacking.relevant_files(files) if is_picture(file.name) or file.name.lower().endswith(_TABLES)
+    ]
+    if not any(is_picture(file.name) for file in accepted):
         raise ExperimentError("There are no pictures in what was sent; send PNG or JPEG files, or a zip of them.")
-    return wanted
+    return accepted
 
 
 def data_in(folder: Path) -> Path:
-    """Where the data are: in the only folder of a folder, or a table of another name than kdviz gives it."""
-    inside = list(folder.iterdir())
-    while len(inside) == 1 and inside[0].is_dir():
-        folder = inside[0]
-        inside = list(folder.iterdir())
-    tables = [path for path in inside if path.suffix.lower() in _TABLES and path.name != _GROUPS]
+    """The innermost folder that holds all data in ``folder``, or the table of labels in it if there is just one."""
+    contents = list(folder.iterdir())
+    while len(contents) == 1 and contents[0].is_dir():
+        folder = contents[0]
+        contents = list(folder.iterdir())
+    tables = [path for path in contents if path.suffix.lower() in _TABLES and path.name != _GROUPS]
     return tables[0] if len(tables) == 1 and tables[0].name not in LABEL_FILES else folder
 
 
@@ -69,34 +71,34 @@ def _plain(source: str) -> str:
     return name[-120:] or "model"
 
 
-def written_model(place: Path, source: str, content: bytes) -> Path:
-    """Keep a model's file, or what is in a zip of a folder.
+def written_model(target: Path, source: str, content: bytes) -> Path:
+    """Write a model's file, or the files in a zip of a folder, to the disk.
 
     Args:
-        place: A folder to be made; it is gone if the file is refused.
-        source: What the person calls it.
-        content: Its bytes.
+        target: A folder to make; it is removed again if the file is refused.
+        source: The name that the person gave to it.
+        content: The bytes of the file.
 
     Returns:
-        Its file, or its folder.
+        The path of the file, or of the folder.
 
     Raises:
-        KdvizError: It is refused.
+        KdvizError: The file is refused.
     """
     try:
         if _is_folder(source, content):
-            return _unpacked_model(place, source, content)
-        place.mkdir(parents=True)
-        path = place / _plain(source)
+            return _unpacked_model(target, source, content)
+        target.mkdir(parents=True)
+        path = target / _plain(source)
         if is_onnx(path, content[:_HEAD]):
             _require_onnx(source)
         path.write_bytes(content)
         return path
     except OSError as error:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)
         raise ExperimentError(f"'{source}' cannot be written on the server: {error.strerror or error}.") from error
     except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)
         raise
 
 
@@ -104,12 +106,12 @@ def written_size(source: str, content: bytes) -> int:
     """Bytes that :func:`written_model` takes on the disk.
 
     Raises:
-        ExperimentError: It is a zip that is refused.
+        ExperimentError: The file is a zip that is refused.
     """
     if not _is_folder(source, content):
         return len(content)
     with unpacking.zip_files(content, _MOST_IN_A_FOLDER) as entries:
-        return sum(one.size for one in entries)
+        return sum(file.size for file in entries)
 
 
 def _require_onnx(source: str) -> None:
@@ -122,16 +124,16 @@ def _require_onnx(source: str) -> None:
 
 
 def _is_folder(source: str, content: bytes) -> bool:
-    """Whether it is a zip of a folder, and not one that torch.save wrote."""
+    """Whether a file is a zip of a folder, and not one that torch.save wrote."""
     return source.lower().endswith(".zip") and b"/data.pkl" not in content[:_HEAD]
 
 
-def _unpacked_model(place: Path, source: str, content: bytes) -> Path:
+def _unpacked_model(target: Path, source: str, content: bytes) -> Path:
     with unpacking.zip_files(content, _MOST_IN_A_FOLDER) as entries:
-        sent = [one for one in unpacking.meant(entries) if one.name.lower().endswith(_OF_A_FOLDER)]
-        weights = [one for one in sent if one.name.lower().endswith(_WEIGHTS)]
+        files = [file for file in unpacking.relevant_files(entries) if file.name.lower().endswith(_MODEL_FILES)]
+        weights = [file for file in files if file.name.lower().endswith(_WEIGHTS)]
         settings = sorted(
-            (one.folder for one in sent if one.name == _CONFIG), key=lambda one: one.count("/") + bool(one)
+            (file.folder for file in files if file.name == _CONFIG), key=lambda path: path.count("/") + bool(path)
         )
         if not weights:
             raise ModelError(f"'{source}' holds no weights; send a file of them, or a zip of save_pretrained's folder.")
@@ -139,14 +141,14 @@ def _unpacked_model(place: Path, source: str, content: bytes) -> Path:
             raise ModelError(
                 f"'{source}' holds several files of weights and no config.json; send the one that is meant."
             )
-        here = settings[0] if settings else weights[0].folder
-        chosen = [one for one in sent if one.folder == here]
-        folder = place / _plain(source.removesuffix(".zip"))
-        flat = [Sent(one.name, one.size, one.open) for one in chosen]
+        weights_folder = settings[0] if settings else weights[0].folder
+        chosen = [file for file in files if file.folder == weights_folder]
+        folder = target / _plain(source.removesuffix(".zip"))
+        flat = [SentFile(file.name, file.size, file.open) for file in chosen]
         unpacking.write_files(flat, folder, _MOST_IN_A_FOLDER)
     return folder if settings else folder / weights[0].name
 
 
-def bytes_in(place: Path) -> int:
-    """Of all files in a folder."""
-    return sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+def bytes_in(folder: Path) -> int:
+    """The size of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

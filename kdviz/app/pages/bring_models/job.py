@@ -1,7 +1,8 @@
 """One import of models that a session sent, in a process of its own.
 
 It must not share a process with the pages: it parses files of strangers, takes as much memory as their networks do, and
-can be stopped only by ending it. It makes the experiment beside the session's others, where it is moved when done.
+can be stopped only by ending the process. The experiment is made in a working folder, and moved to the session's others
+when it is done.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ import kdviz
 from kdviz.core.errors import KdvizError, ModelError, SettingError
 
 _log = logging.getLogger(__name__)
-_LONGEST = 1800.0  # seconds, after which it is given up
-_MOST = 2  # imports of all sessions at once
+_LONGEST = 1800.0  # seconds after which an import is given up
+_MOST = 2  # imports at once, of all sessions together
 _slots = threading.Semaphore(_MOST)
 _SHARES = {"read": (0.0, 0.25), "evaluate": (0.25, 0.9), "maps": (0.9, 1.0)}
-"""Stage -> from which to which share of the whole it goes, roughly."""
+"""Stage -> the shares of the whole, roughly, at which it begins and ends."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,16 @@ class PlannedModel:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What the process is to do.
+    """What the process of an import has to do.
 
     Attributes:
-        work: A folder of its own, which is removed afterwards.
-        title: Of the experiment.
-        models: One at least.
-        data: Folder or table of the pictures; None: there are none.
-        classes: A file with their names; empty: none.
-        renamed: (Path here, what the person calls it), for messages.
-        largest: Bytes of the largest file that may be written.
+        work: A folder of its own, which is removed when it has ended.
+        title: Title of the experiment.
+        models: The models, at least one.
+        data: Folder or table of the pictures; None without pictures.
+        classes: A file with the names of the classes; empty without one.
+        renamed: Pairs of a path on the server and the name that the person gave to it, for messages.
+        largest: Bytes of the largest file that the process may write.
     """
 
     work: Path
@@ -70,13 +71,13 @@ class JobPlan:
 
 
 class ImportJob:
-    """One import. Threads may read its attributes at any time.
+    """One import. Any thread may read its attributes at any time.
 
     Attributes:
         status: ``running``, ``done``, ``stopped`` or ``failed``.
         stage: ``read``, ``evaluate`` or ``maps``; empty at first.
-        about: The file that is read.
-        done, total: How far the stage is.
+        about: Name of the file that is being read.
+        done, total: How far the stage has come.
         error: What to tell the user when it failed.
     """
 
@@ -95,34 +96,34 @@ class ImportJob:
 
     @property
     def share(self) -> float:
-        """How much is done, 0 to 1."""
+        """The share that is done, from 0 to 1."""
         low, high = _SHARES.get(self.stage, (0.0, 0.0))
         return low + (high - low) * (min(1.0, self.done / self.total) if self.total else 0.0)
 
     def start(self) -> None:
-        """Begin.
+        """Start the process.
 
         Raises:
-            SettingError: Too many others are under way.
+            SettingError: Too many other imports are under way.
         """
         if not _slots.acquire(blocking=False):
             raise SettingError("Other imports are under way on this server; please try again in a minute.")
-        threading.Thread(target=self._work, name="kdviz-import", daemon=True).start()
+        threading.Thread(target=self._run_in_thread, name="kdviz-import", daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end; True when it has come."""
+        """Wait until the import has ended; False if the timeout came first."""
         return self._ended.wait(timeout)
 
     def stop(self) -> None:
-        """End its process; nothing is kept of it."""
+        """Kill the process; nothing of the import is kept."""
         self._stopped.set()
         if self._process is not None:
             self._process.kill()
 
-    def _work(self) -> None:
+    def _run_in_thread(self) -> None:
         try:
-            made = self._run()
-            if made and not self._stopped.is_set():
+            succeeded = self._run()
+            if succeeded and not self._stopped.is_set():
                 self._keep(self._plan.out)
                 self.status = "done"
         except KdvizError as error:
@@ -142,7 +143,7 @@ class ImportJob:
             self._ended.set()
 
     def _run(self) -> bool:
-        """Whether the experiment was made."""
+        """Run the process, and return whether it made the experiment."""
         plan = self._plan.work / "plan.json"
         plan.write_text(json.dumps({**asdict(self._plan), "work": str(self._plan.work)}), encoding="utf-8")
         paths = [str(Path(kdviz.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
@@ -156,9 +157,9 @@ class ImportJob:
                 text=True,
                 encoding="utf-8",
                 env=environment,
-                start_new_session=True,  # the server's Ctrl-C is not its own: it is killed below
+                start_new_session=True,  # the server's Ctrl-C does not reach it: it is killed below
             )
-            status = self._followed(process)
+            status = self._wait_for_process(process)
             if status and not self._stopped.is_set() and not self.error:
                 log.seek(0)
                 last = log.read()[-300:].strip().rpartition("\n")[2]
@@ -169,8 +170,8 @@ class ImportJob:
                 )
         return status == 0
 
-    def _followed(self, process: subprocess.Popen[str]) -> int:
-        """Its exit status, once it has ended."""
+    def _wait_for_process(self, process: subprocess.Popen[str]) -> int:
+        """Read the messages of a process until it ends, and return its exit status."""
         atexit.register(process.kill)
         limit = threading.Timer(_LONGEST, process.kill)
         limit.daemon = True
@@ -180,19 +181,19 @@ class ImportJob:
                 process.kill()
             assert process.stdout is not None
             for line in process.stdout:
-                self._hear(line)
+                self._read_message(line)
             return process.wait()
         finally:
             limit.cancel()
             atexit.unregister(process.kill)
 
-    def _hear(self, line: str) -> None:
+    def _read_message(self, line: str) -> None:
         try:
-            said = json.loads(line)
+            message = json.loads(line)
         except ValueError:
-            return  # a library that prints
-        if not isinstance(said, dict):
+            return  # a library has printed something
+        if not isinstance(message, dict):
             return
-        self.error = said.get("error", self.error)
-        self.stage, _space, self.about = said.get("stage", self.stage).partition(" ")
-        self.done, self.total = said.get("done", self.done), said.get("total", self.total)
+        self.error = message.get("error", self.error)
+        self.stage, _space, self.about = message.get("stage", self.stage).partition(" ")
+        self.done, self.total = message.get("done", self.done), message.get("total", self.total)

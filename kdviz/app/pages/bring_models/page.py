@@ -1,4 +1,4 @@
-"""Bring your models: ``kdviz import`` in the browser, for one session. Files, what is known of them, a check."""
+"""Bring your models: ``kdviz import`` in the browser for one session. Files, what is known about them, a check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import streamlit as st
 from kdviz.app import address, limits
 from kdviz.app.page_header import plain_heading
 from kdviz.app.pages.bring_models import PAGE, check
-from kdviz.app.pages.bring_models.draft import OF_INPUT, ModelsDraft, Slot, draft_of
+from kdviz.app.pages.bring_models.draft import INPUT_FIELDS, ModelsDraft, Slot, draft_of
 from kdviz.app.pages.bring_models.job import ImportJob
 from kdviz.app.texts import plain, say_error
 from kdviz.app.uploads import session_store
@@ -25,7 +25,7 @@ from kdviz.models.inputs import INTERPOLATIONS
 
 _WAYS = {"files": N_("Files or a zip"), "folder": N_("A folder")}
 _PICTURES = ["png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "tif", "tiff", "webp", "avif", "csv", "tsv"]
-_FIELDS: dict[str, tuple[str, str]] = {  # title, and how it is written
+_FIELDS: dict[str, tuple[str, str]] = {  # title and description
     "network": (N_("Network"), N_("With its library, such as timm/resnet18; empty: found from the file.")),
     "size": (N_("Size"), N_("Pixels that the network gets: 224, or 240x320 (height x width).")),
     "resize": (
@@ -44,7 +44,7 @@ _STAGES = {"read": N_("reading {file}"), "evaluate": N_("predicting the pictures
 
 
 def page() -> None:
-    address.only()
+    address.keep_only()
     plain_heading(PAGE)
     html.style()
     st.html(ASSETS / "app" / "bring.css")
@@ -57,54 +57,54 @@ def page() -> None:
             "Trained models become an experiment: give their files, and pictures to measure them on. For this session "
             "only: nobody else sees it, nothing in it is executed, and it is removed from the server when you close "
             "this tab. Up to {size} MB together.",
-            size=number(limits.session_bytes() / 2e6),  # an experiment of as much again is made of it
+            size=number(limits.session_bytes() / 2e6),  # half, as the experiment that is made takes as much again
         )
     )
     draft = draft_of(session_store.current_store())
-    _say_what_came()
-    made = check.opened(draft)  # first: what was found is filled in above
+    _show_problem()
+    imported = check.opened(draft)  # first, as it fills what was found into the fields below
     with st.container(key="bm-models"):
-        _models(draft)
-    _pictures(draft)
-    _check(draft)
-    if made is not None:
-        check.section(draft, made)
+        _show_models(draft)
+    _show_pictures(draft)
+    _show_check(draft)
+    if imported is not None:
+        check.show_import(draft, imported)
 
 
 # what is sent ---------------------------------------------------------------------------------------------------------
 
 
-def _models(draft: ModelsDraft) -> None:
+def _show_models(draft: ModelsDraft) -> None:
     st.subheader(_("Models"), anchor=False)
     keys = list(draft.slots)
     for start in range(0, len(keys), 3):
         for column, key in zip(st.columns(3, gap="small"), keys[start : start + 3], strict=False):
             with column, st.container(border=True, key=f"bm-slot-{key}"):
-                _slot(draft, key, draft.slots[key])
+                _show_slot(draft, key, draft.slots[key])
     if st.button(_("Another model"), icon=":material/add:", key="bm-more", disabled=draft.is_running):
-        _tried(draft.add_slot)
+        _try(draft.add_slot)
 
 
-def _slot(draft: ModelsDraft, key: str, slot: Slot) -> None:
+def _show_slot(draft: ModelsDraft, key: str, slot: Slot) -> None:
     if slot.role:
         html.show(f'<h3 class="bm-role">{html.role(slot.role)}{text(role_title(slot.role))}</h3>')
     else:
         title = st.text_input(_("Name of the model"), slot.title, max_chars=40, key=f"bm-title-{key}")
         slot.title = title.strip()
     if slot.path is None:
-        _empty(draft, key, slot)
+        _show_empty_slot(draft, key, slot)
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         size = _("{size} MB", size=number(slot.size / 1e6, 1))
         html.show(f'<p class="bm-file"><b>{text(slot.source)}</b> <span class="soft">{text(size)}</span></p>')
         if st.button(_("Remove"), icon=":material/close:", key=f"bm-drop-{key}", disabled=draft.is_running):
             _forget_fields(key)
-            _tried(lambda: draft.drop_model(key))
+            _try(lambda: draft.drop_model(key))
     with st.expander(_("Network, input, classes")):
-        _fields(key, slot)
+        _show_fields(key, slot)
 
 
-def _empty(draft: ModelsDraft, key: str, slot: Slot) -> None:
+def _show_empty_slot(draft: ModelsDraft, key: str, slot: Slot) -> None:
     about = _("safetensors, a checkpoint (.pt, .pth, .ckpt, .bin), or a zip of a folder of timm or transformers")
     if limits.onnx_allowed():
         about = _("safetensors, a checkpoint (.pt, .pth, ...), ONNX, or a zip of a folder of timm or transformers")
@@ -113,48 +113,50 @@ def _empty(draft: ModelsDraft, key: str, slot: Slot) -> None:
     file = _uploader(label, f"model-{key}", help=about, label_visibility="collapsed")
     st.caption(about)
     if file is not None:
-        _take([file], lambda: draft.take_model(key, file.name, file.getvalue()))
+        _receive([file], lambda: draft.take_model(key, file.name, file.getvalue()))
     if not slot.role and st.button(_("Remove"), icon=":material/close:", key=f"bm-drop-{key}"):
-        _tried(lambda: draft.drop_slot(key))
+        _try(lambda: draft.drop_slot(key))
 
 
-def _fields(key: str, slot: Slot) -> None:
-    """What the person says of a model: what differs from what was found."""
-    _say_field(key, slot, "network")
-    for start in range(0, len(OF_INPUT), 2):  # by rows: on a phone they stand in this order
-        for column, name in zip(st.columns(2, gap="small"), OF_INPUT[start : start + 2], strict=False):
+def _show_fields(key: str, slot: Slot) -> None:
+    """Show the fields in which the person corrects what was found about a model."""
+    _show_field(key, slot, "network")
+    for start in range(0, len(INPUT_FIELDS), 2):  # row by row, which is their order on a phone
+        for column, name in zip(st.columns(2, gap="small"), INPUT_FIELDS[start : start + 2], strict=False):
             with column:
-                _say_field(key, slot, name)
-    _say_field(key, slot, "classes")
+                _show_field(key, slot, name)
+    _show_field(key, slot, "classes")
 
 
-def _say_field(key: str, slot: Slot, name: str) -> None:
+def _show_field(key: str, slot: Slot, name: str) -> None:
     title, about = _FIELDS[name]
     value = _field(f"bm-{name}-{key}", name, _(title), about and _(about), slot)
-    if value == slot.found.get(name, "") and value != slot.given.get(name):
+    if value == slot.detected.get(name, "") and value != slot.entered.get(name):
         value = ""
-    slot.given[name] = value
+    slot.entered[name] = value
 
 
 def _field(key: str, name: str, title: str, about: str, slot: Slot) -> str:
-    first = slot.given.get(name) or slot.found.get(name, "")
-    key = f"{key}-{len(slot.found)}-{st.session_state.get('bm-round', 0)}"  # filled anew after each check
+    value = slot.entered.get(name) or slot.detected.get(name, "")
+    key = f"{key}-{len(slot.detected)}-{st.session_state.get('bm-round', 0)}"  # a new field after each check
     about = about or title
     if name in _CHOICES:
         options = _CHOICES[name]
-        index = options.index(first) if first in options else 0
-        shown: Callable[[str], str] = lambda one: one or _("as found")  # noqa: E731
-        return str(st.selectbox(title, options, index, format_func=shown, key=key, help=about) or "")
-    typed = st.text_input(title, first, max_chars=4000, key=key, help=about, placeholder=_("as found"))
-    return str(typed or "").strip()
+        position = options.index(value) if value in options else 0
+        option_title: Callable[[str], str] = lambda option: option or _("as found")  # noqa: E731
+        return str(st.selectbox(title, options, position, format_func=option_title, key=key, help=about) or "")
+    text_value = st.text_input(title, value, max_chars=4000, key=key, help=about, placeholder=_("as found"))
+    return str(text_value or "").strip()
 
 
 def _forget_fields(key: str) -> None:
-    for name in [one for one in st.session_state if str(one).startswith("bm-") and f"-{key}-" in str(one)]:
-        del st.session_state[name]
+    for state_key in [
+        state_key for state_key in st.session_state if str(state_key).startswith("bm-") and f"-{key}-" in str(state_key)
+    ]:
+        del st.session_state[state_key]
 
 
-def _pictures(draft: ModelsDraft) -> None:
+def _show_pictures(draft: ModelsDraft) -> None:
     st.subheader(_("Pictures"), anchor=False)
     st.markdown(
         _(
@@ -163,7 +165,7 @@ def _pictures(draft: ModelsDraft) -> None:
         )
     )
     if draft.pictures is None:
-        _empty_pictures(draft)
+        _show_pictures_uploader(draft)
     else:
         with st.container(horizontal=True, vertical_alignment="center", border=True, key="bm-pictures"):
             count = plural("{count} picture", "{count} pictures", draft.pictures.count)
@@ -172,27 +174,27 @@ def _pictures(draft: ModelsDraft) -> None:
             about = f"<b>{text(source)}</b> <span class='soft'>{text(count)}, {text(size)}</span>"
             html.show(f'<p class="bm-file">{about}</p>')
             if st.button(_("Remove"), icon=":material/close:", key="bm-drop-pictures", disabled=draft.is_running):
-                _tried(draft.drop_pictures)
+                _try(draft.drop_pictures)
     draft.classes = (
         st.text_area(
             _("Names of the classes (optional)"),
             draft.classes,
             height=68,
             max_chars=200_000,
-            key=address.begin("bm-classes", draft.classes),
+            key=address.widget_key("bm-classes", draft.classes),
             help=_("Commas between them, or one a line; or lines folder=name, which say what folders are called."),
         )
         or ""
     )
 
 
-def _empty_pictures(draft: ModelsDraft) -> None:
+def _show_pictures_uploader(draft: ModelsDraft) -> None:
     way = st.segmented_control(
         _("What do you send?"),
         list(_WAYS),
         default="files",
         required=True,
-        format_func=lambda one: _(_WAYS[one]),
+        format_func=lambda kind: _(_WAYS[kind]),
         label_visibility="collapsed",
         key="bm-way",
     )
@@ -201,16 +203,16 @@ def _empty_pictures(draft: ModelsDraft) -> None:
     else:
         files = _uploader(_("Pictures, or a zip of them"), "pictures", [*_PICTURES, "zip"], True)
     if files:
-        _take(files, lambda: draft.take_pictures([(file.name, file.getvalue()) for file in files]))
+        _receive(files, lambda: draft.take_pictures([(file.name, file.getvalue()) for file in files]))
 
 
-def _uploader(label: str, name: str, kinds: list[str] | None = None, several: Any = False, **more: Any) -> Any:
-    number_of = st.session_state.setdefault("bm-number", 0)  # a new key empties the uploader
-    return st.file_uploader(label, kinds, accept_multiple_files=several, key=f"bm-{number_of}-{name}", **more)
+def _uploader(label: str, name: str, types: list[str] | None = None, multiple: Any = False, **options: Any) -> Any:
+    round_number = st.session_state.setdefault("bm-number", 0)  # a new key empties the uploader
+    return st.file_uploader(label, types, accept_multiple_files=multiple, key=f"bm-{round_number}-{name}", **options)
 
 
-def _take(files: Sequence[Any], keep: Callable[[], None]) -> None:
-    """Put what was sent on the disk, and free the memory that the upload took."""
+def _receive(files: Sequence[Any], keep: Callable[[], None]) -> None:
+    """Write what was sent to the disk, and free the memory that the upload took."""
     try:
         keep()
     except KdvizError as error:
@@ -221,7 +223,7 @@ def _take(files: Sequence[Any], keep: Callable[[], None]) -> None:
     st.rerun()
 
 
-def _tried(change: Callable[[], None]) -> None:
+def _try(change: Callable[[], None]) -> None:
     try:
         change()
     except KdvizError as error:
@@ -229,51 +231,51 @@ def _tried(change: Callable[[], None]) -> None:
     st.rerun()
 
 
-def _say_what_came() -> None:
-    said = st.session_state.pop("bm-said", None)
-    if said is not None:
-        say_error(said)
+def _show_problem() -> None:
+    message = st.session_state.pop("bm-said", None)
+    if message is not None:
+        say_error(message)
 
 
 # the check ------------------------------------------------------------------------------------------------------------
 
 
-def _check(draft: ModelsDraft) -> None:
+def _show_check(draft: ModelsDraft) -> None:
     running = draft.is_running
     with st.container(key="bm-check"):
-        st.fragment(_controls, run_every=0.5 if running else None)(draft, running)
+        st.fragment(_show_controls, run_every=0.5 if running else None)(draft, running)
 
 
-def _controls(draft: ModelsDraft, running: bool) -> None:
-    """The button, or how far the import is; runs alone while it is under way."""
+def _show_controls(draft: ModelsDraft, running: bool) -> None:
+    """Show the button, or how far the import is; while it is under way, only this is run again."""
     job = draft.job
     if job is not None and not job.ended:
-        _progress(job)
+        _show_progress(job)
         return
-    if running:  # it has just ended: the page shows what came out
+    if running:  # it has just ended: run the page again to show the outcome
         st.session_state["bm-round"] = st.session_state.get("bm-round", 0) + 1
         st.rerun()
     if job is not None:
-        _ended(job)
+        _show_outcome(job)
     label = _("Check again") if draft.name else _("Check")
     if st.button(label, icon=":material/fact_check:", type="primary", key="bm-start", disabled=not draft.sent):
-        _tried(draft.start)
+        _try(draft.start)
     if not draft.sent:
         st.caption(_("Send the file of one model at least."))
 
 
-def _progress(job: ImportJob) -> None:
-    doing = _(_STAGES[job.stage], file=job.about) if job.stage in _STAGES else _("starting")
+def _show_progress(job: ImportJob) -> None:
+    activity = _(_STAGES[job.stage], file=job.about) if job.stage in _STAGES else _("starting")
     if job.stage == "evaluate" and job.total:
-        doing = _("predicting the pictures: {done} of {total}", done=number(job.done), total=number(job.total))
-    st.progress(job.share, text=plain(f"{percent(job.share, 0)} · {doing}"))
+        activity = _("predicting the pictures: {done} of {total}", done=number(job.done), total=number(job.total))
+    st.progress(job.share, text=plain(f"{percent(job.share, 0)} · {activity}"))
     if st.button(_("Stop"), icon=":material/stop:", key="bm-stop"):
         job.stop()
         job.wait(5)
         st.rerun()
 
 
-def _ended(job: ImportJob) -> None:
+def _show_outcome(job: ImportJob) -> None:
     if job.status == "failed":
         say_error(job.error)
     elif job.status == "stopped":

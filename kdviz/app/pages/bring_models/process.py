@@ -1,7 +1,7 @@
-"""What the process of an import does: ``python -m kdviz.app.pages.bring_models.process PLAN.json``, see bring_job.py.
+"""The process of an import, ``python -m kdviz.app.pages.bring_models.process PLAN.json``; job.py starts it.
 
-It writes one JSON object a line: where it is (stage, done, total), or an error in one sentence, after which it ends
-with 3.
+It writes one JSON object a line: how far it is (stage, done, total), or an error in one sentence, after which it exits
+with status 3.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 
 from kdviz.core.errors import KdvizError, SettingError
 
-_STEPS = 4  # of the first maps
-_SECONDS = 3.0  # that these may take: somebody waits
+_STEPS = 4  # first maps
+_SECONDS = 3.0  # that the first maps may take: somebody waits
 
 
 def main(plan: str) -> int:
-    """The exit status."""
+    """Run the plan in a file, and return the exit status."""
     document = json.loads(Path(plan).read_text(encoding="utf-8"))
     _limit_files(document["largest"])
     from kdviz.importing import small_footprint
@@ -31,7 +31,7 @@ def main(plan: str) -> int:
             for step in _steps(document):
                 _say(step)
     except KdvizError as error:
-        _say({"error": in_their_words(str(error), document["renamed"])})
+        _say({"error": with_names_of_person(str(error), document["renamed"])})
         return 3
     except (MemoryError, RecursionError):
         error = SettingError("The models need more memory than this server has; try kdviz import in a terminal.")
@@ -53,9 +53,14 @@ def _steps(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     pictures = read_picture_files(document["data"], classes=names, inside=True) if document["data"] else None
     models = [
         ModelSpec(
-            one["role"], Path(one["path"]), one["title"], one["network"], checked_input(one["given"]), one["classes"]
+            model["role"],
+            Path(model["path"]),
+            model["title"],
+            model["network"],
+            checked_input(model["given"]),
+            model["classes"],
         )
-        for one in document["models"]
+        for model in document["models"]
     ]
     classes = names.names if names is not None and not names.aliases else ()
     plan = ImportPlan(out, models, pictures, classes, title=document["title"], trust=False)
@@ -68,9 +73,9 @@ def _steps(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"stage": "maps", "done": number, "total": _STEPS}
 
 
-def in_their_words(message: str, renamed: list[tuple[str, str]]) -> str:
-    """A message with the names that the person gave, without the server's paths."""
-    for path, name in sorted(renamed, key=lambda one: -len(one[0])):
+def with_names_of_person(message: str, renamed: list[tuple[str, str]]) -> str:
+    """A message with the names that the person gave to the files, instead of the server's paths."""
+    for path, name in sorted(renamed, key=lambda pair: -len(pair[0])):
         message = message.replace(f"{path}{os.sep}", "").replace(path, name or "the pictures")
     return message
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app.pages.compare.settings import BASELINE_TITLES
-from kdviz.app.pages.compare.state import MapSession, found_curves
+from kdviz.app.pages.compare.state import MapSession, latest_curves
 from kdviz.app.texts import download, say_error
 from kdviz.app.widgets import viewer
 from kdviz.app.widgets.chart import chart_downloads, show_chart
@@ -20,9 +20,9 @@ _REFRESH_SECONDS = 0.4
 Curves = dict[str, dict[str, Faithfulness]]
 
 
-def curves(current: MapSession, place: int, row: viewer.ViewerRow) -> None:
-    """A button, then progress, then the curves of one row of maps."""
-    job = current.curves.get(place)
+def show_curves(session: MapSession, index: int, row: viewer.ViewerRow) -> None:
+    """Show a button, then progress, then the curves of one row of maps."""
+    job = session.curves.get(index)
     title = _("Deletion and insertion: do the maps tell the truth about their models?")
     if row.heading:
         title = f"{title} {row.heading}"
@@ -35,36 +35,36 @@ def curves(current: MapSession, place: int, row: viewer.ViewerRow) -> None:
             )
         )
         if job is None:
-            if st.button(_("Compute the curves"), icon=":material/play_arrow:", key=f"curves-{place}"):
-                _start(current, place, row)
+            if st.button(_("Compute the curves"), icon=":material/play_arrow:", key=f"curves-{index}"):
+                _start(session, index, row)
             return
-        st.fragment(_shown, run_every=None if job.ended else _REFRESH_SECONDS)(current, place, row, not job.ended)
+        st.fragment(_show_job, run_every=None if job.ended else _REFRESH_SECONDS)(session, index, row, not job.ended)
 
 
-def _start(current: MapSession, place: int, row: viewer.ViewerRow) -> None:
+def _start(session: MapSession, index: int, row: viewer.ViewerRow) -> None:
     try:
-        current.start_curves(place, dict(row.maps), row.baseline or "black")
+        session.start_curves(index, dict(row.maps), row.baseline or "black")
     except KdvizError as error:
         say_error(error)
         return
-    job = current.curves[place]
+    job = session.curves[index]
     job.wait(0.5)
     st.rerun()
 
 
-def _shown(current: MapSession, place: int, row: viewer.ViewerRow, refreshing: bool) -> None:
-    job = current.curves.get(place)
+def _show_job(session: MapSession, index: int, row: viewer.ViewerRow, refreshing: bool) -> None:
+    job = session.curves.get(index)
     if job is None:
         return
-    ended, found = job.ended, found_curves(job)
+    ended, results = job.ended, latest_curves(job)
     if job.status == "failed":
         say_error(job.error or "The computation failed.")
     if not ended:
-        done, total = number(len(found)), number(len(row.maps))
-        st.progress(len(found) / len(row.maps), text=_("{done} of {total} models", done=done, total=total))
-        st.button(_("Stop"), icon=":material/stop_circle:", key=f"stop-curves-{place}", on_click=_stop, args=(job,))
-    if found:
-        _drawn(found, place, row.baseline or "black")
+        done, total = number(len(results)), number(len(row.maps))
+        st.progress(len(results) / len(row.maps), text=_("{done} of {total} models", done=done, total=total))
+        st.button(_("Stop"), icon=":material/stop_circle:", key=f"stop-curves-{index}", on_click=_stop, args=(job,))
+    if results:
+        _show_results(results, index, row.baseline or "black")
     if refreshing and ended:
         st.rerun()
 
@@ -74,9 +74,9 @@ def _stop(job: RemoteJob) -> None:
     job.wait(2)
 
 
-def _drawn(found: Curves, place: int, baseline: str) -> None:
-    show_chart(figures.faithfulness_curves(found), f"curves-chart-{place}")
-    st.dataframe(table(found), hide_index=True)
+def _show_results(results: Curves, index: int, baseline: str) -> None:
+    show_chart(figures.faithfulness_curves(results), f"curves-chart-{index}")
+    st.dataframe(table(results), hide_index=True)
     st.caption(
         _(
             "Areas under the curves. A removed pixel becomes: {what}. The areas depend on that as much as on the map.",
@@ -85,21 +85,21 @@ def _drawn(found: Curves, place: int, baseline: str) -> None:
     )
     name = f"kdviz-curves-{baseline}"
     with st.container(horizontal=True):
-        chart_downloads(figures.faithfulness_curves, name, found)
-        download("CSV", f"{name}.csv", "text/csv", lambda: figures.faithfulness_points(found).to_csv(index=False))
+        chart_downloads(figures.faithfulness_curves, name, results)
+        download("CSV", f"{name}.csv", "text/csv", lambda: figures.faithfulness_points(results).to_csv(index=False))
 
 
-def table(found: Curves) -> pd.DataFrame:
-    """AUC of each model's map, and of the blurred picture."""
+def table(results: Curves) -> pd.DataFrame:
+    """The AUC of each model's map, and of the blurred picture, as a table."""
     rows = []
-    for role, pair in found.items():
+    for role, faithfulness in results.items():
         for name, title in (("map", _("its map")), ("trivial", _("blurred picture"))):
             rows.append(
                 {
                     _("Model"): figures.role_title(role),
                     _("Map"): title,
-                    _("Deletion (lower is better)"): number(pair[name].deletion.auc, 3),
-                    _("Insertion (higher is better)"): number(pair[name].insertion.auc, 3),
+                    _("Deletion (lower is better)"): number(faithfulness[name].deletion.auc, 3),
+                    _("Insertion (higher is better)"): number(faithfulness[name].insertion.auc, 3),
                 }
             )
     return pd.DataFrame(rows)

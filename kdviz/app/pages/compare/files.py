@@ -15,7 +15,7 @@ from kdviz import figures
 from kdviz.app.library import OpenExperiment
 from kdviz.app.pages.compare.picture import SelectedImage
 from kdviz.app.pages.compare.settings import BASELINE_TITLES, METHOD_TITLES, MapRequest
-from kdviz.app.pages.compare.state import MapSession, found_curves
+from kdviz.app.pages.compare.state import MapSession, latest_curves
 from kdviz.app.texts import download, picture_bytes
 from kdviz.app.widgets import viewer
 from kdviz.app.widgets.chart import chart_downloads
@@ -27,17 +27,23 @@ from kdviz.saliency import SaliencyMap, maps_npz, methods
 _OPTIONS = {"n_masks": "masks", "n_steps": "steps", "n_samples": "samples"}  # setting -> option of kdviz explain
 
 
-def downloads(
+def show_downloads(
     opened: OpenExperiment,
     rows: Sequence[viewer.ViewerRow],
     tables: Sequence[pd.DataFrame],
-    chosen: SelectedImage,
-    wanted: MapRequest,
-    current: MapSession,
+    selected: SelectedImage,
+    map_request: MapRequest,
+    session: MapSession,
 ) -> None:
-    """Numbers, the files of each row, the report, and the command that makes the same maps.
+    """Show numbers, the files of each row, the report, and the command that makes the same maps.
 
-    ``tables`` are the agreements of each row, from :func:`agreement_frame`.
+    Args:
+        opened: The experiment.
+        rows: The rows of maps.
+        tables: The agreements of each row, from :func:`agreement_frame`.
+        selected: The picture.
+        map_request: What was computed.
+        session: The computations of the session.
     """
     title = _("Numbers, files and a report to hand on")
     box = st.expander(title, icon=":material/download:", key="files", on_change="rerun")
@@ -48,7 +54,7 @@ def downloads(
             if row.heading:
                 st.markdown(f"**{row.heading}**")
             st.dataframe(table, hide_index=True)
-            _row_files(row, chosen)
+            _show_row_files(row, selected)
         st.caption(
             _(
                 "Agreement is taken across independent halves of the masks, since two maps from the same masks look "
@@ -62,30 +68,30 @@ def downloads(
                 "of the weights. The command makes the same maps from the picture:"
             )
         )
-        command = explain_command(opened, chosen, wanted, rows[0])
+        command = explain_command(opened, selected, map_request, rows[0])
         st.code(command, language="shell", wrap_lines=True)
-        name = _file_name(chosen)
+        name = _file_name(selected)
         with st.container(horizontal=True):
-            curves = {place: found_curves(job) for place, job in current.curves.items() if job.ended}
+            curves = {index: latest_curves(job) for index, job in session.curves.items() if job.ended}
 
             def report() -> bytes | str:
-                return html_report(_report(opened, rows, chosen, command, curves))
+                return html_report(_report(opened, rows, selected, command, curves))
 
             download(_("Report (HTML)"), f"kdviz-{name}-report.html", "text/html", report)
-            download(_("Picture (PNG)"), f"{name}.png", "image/png", lambda: picture_bytes(chosen.picture))
+            download(_("Picture (PNG)"), f"{name}.png", "image/png", lambda: picture_bytes(selected.picture))
 
 
 def agreement_frame(measures: Mapping[str, AgreementReport]) -> pd.DataFrame:
-    """Every pair of models by every measure, as people read it."""
+    """The agreement of every pair of models by every measure, formatted for people."""
     return pd.DataFrame(
         [
             {
                 _("Measure"): _(viewer.MEASURE_TITLES.get(name, name)),
                 _("Model"): figures.role_title(pair.first),
                 _("and"): figures.role_title(pair.second),
-                _("Agreement"): _shown(pair.agreement),
+                _("Agreement"): _three_digits(pair.agreement),
                 _("95 % interval"): viewer.interval(pair).strip(),
-                _("Noise ceiling"): _shown(pair.ceiling),
+                _("Noise ceiling"): _three_digits(pair.ceiling),
             }
             for name, report in measures.items()
             for pair in report.pairs
@@ -93,47 +99,59 @@ def agreement_frame(measures: Mapping[str, AgreementReport]) -> pd.DataFrame:
     )
 
 
-def _shown(value: float) -> str:
+def _three_digits(value: float) -> str:
     return "" if value != value else number(value, 3)
 
 
-def _row_files(row: viewer.ViewerRow, chosen: SelectedImage) -> None:
-    kept, measures = dict(row.maps), dict(row.measures)
-    method = next(iter(kept.values())).method
-    name = "-".join(part for part in ("kdviz", _file_name(chosen), method, row.baseline) if part)
+def _show_row_files(row: viewer.ViewerRow, selected: SelectedImage) -> None:
+    maps, measures = dict(row.maps), dict(row.measures)
+    method = next(iter(maps.values())).method
+    name = "-".join(part for part in ("kdviz", _file_name(selected), method, row.baseline) if part)
 
     def table() -> str:
         return pa.concat_tables([report.table() for report in measures.values()]).to_pandas().to_csv(index=False)
 
     with st.container(horizontal=True):
-        chart_downloads(figures.comparison, name, kept)
-        download(_("Maps (NPZ)"), f"{name}.npz", "application/octet-stream", lambda: maps_npz(kept))
+        chart_downloads(figures.comparison, name, maps)
+        download(_("Maps (NPZ)"), f"{name}.npz", "application/octet-stream", lambda: maps_npz(maps))
         download(_("Agreement (CSV)"), f"{name}.csv", "text/csv", table)
-        download(_("Settings (JSON)"), f"{name}.json", "application/json", lambda: _settings_json(kept, chosen))
+        download(_("Settings (JSON)"), f"{name}.json", "application/json", lambda: _settings_json(maps, selected))
 
 
-def _file_name(chosen: SelectedImage) -> str:
-    return f"sample-{chosen.sample}" if chosen.sample is not None else chosen.name.replace(" ", "-")
+def _file_name(selected: SelectedImage) -> str:
+    return f"sample-{selected.sample}" if selected.sample is not None else selected.name.replace(" ", "-")
 
 
-def _settings_json(maps: Mapping[str, SaliencyMap], chosen: SelectedImage) -> str:
+def _settings_json(maps: Mapping[str, SaliencyMap], selected: SelectedImage) -> str:
     first = next(iter(maps.values()))
-    found = {"picture": chosen.name, "method": first.method, "masks": first.n_masks, "settings": dict(first.settings)}
-    return json.dumps({**found, "targets": {role: one.classes[one.target] for role, one in maps.items()}})
+    document = {
+        "picture": selected.name,
+        "method": first.method,
+        "masks": first.n_masks,
+        "settings": dict(first.settings),
+    }
+    return json.dumps(
+        {
+            **document,
+            "targets": {role: saliency_map.classes[saliency_map.target] for role, saliency_map in maps.items()},
+        }
+    )
 
 
-def explain_command(opened: OpenExperiment, chosen: SelectedImage, wanted: MapRequest, row: viewer.ViewerRow) -> str:
-    """``kdviz explain`` with everything that differs from its defaults."""
+def explain_command(
+    opened: OpenExperiment, selected: SelectedImage, map_request: MapRequest, row: viewer.ViewerRow
+) -> str:
+    """The command ``kdviz explain`` with everything that differs from its defaults."""
     first = next(iter(row.maps.values()))
-    parts = ["kdviz", "explain", f"{_file_name(chosen)}.png", "-e", opened.command_folder]
-    if wanted.method != "rise":
-        parts += ["--method", wanted.method]
-    used = {**wanted.rows[0], **({"n_masks": first.n_masks} if first.n_masks else {})}
-    for setting in methods[wanted.method].settings:
+    parts = ["kdviz", "explain", f"{_file_name(selected)}.png", "-e", opened.command_folder]
+    if map_request.method != "rise":
+        parts += ["--method", map_request.method]
+    used = {**map_request.rows[0], **({"n_masks": first.n_masks} if first.n_masks else {})}
+    for setting in methods[map_request.method].settings:
         value = used[setting.name]
         if value != setting.default and setting.name not in ("precision", "reliability", "seconds"):
             parts += [f"--{_OPTIONS.get(setting.name, setting.name)}", str(value)]
-    targets = {one.target for one in row.maps.values()}
+    targets = {saliency_map.target for saliency_map in row.maps.values()}
     if len(targets) == 1:
         parts += ["--target", first.classes[first.target]]
     return shlex.join([*parts, "--out", "maps.npz"])
@@ -142,17 +160,17 @@ def explain_command(opened: OpenExperiment, chosen: SelectedImage, wanted: MapRe
 def _report(
     opened: OpenExperiment,
     rows: Sequence[viewer.ViewerRow],
-    chosen: SelectedImage,
+    selected: SelectedImage,
     command: str,
-    found: Mapping[int, Any],
+    curves: Mapping[int, Any],
 ) -> MapReport:
     experiment = opened.experiment
     return MapReport(
         title=opened.title,
-        picture_name=chosen.name,
-        true_class="" if chosen.true_class is None else experiment.classes[chosen.true_class],
-        picture=picture_bytes(chosen.picture),
-        file=f"{_file_name(chosen)}.png",
+        picture_name=selected.name,
+        true_class="" if selected.true_class is None else experiment.classes[selected.true_class],
+        picture=picture_bytes(selected.picture),
+        file=f"{_file_name(selected)}.png",
         command=command,
         rows=tuple(
             ReportRow(
@@ -160,9 +178,9 @@ def _report(
                 baseline=_(BASELINE_TITLES[row.baseline]) if row.baseline else "",
                 maps=dict(row.maps),
                 agreement=agreement_frame(row.measures),
-                curves=found.get(place, {}),
+                curves=curves.get(index, {}),
             )
-            for place, row in enumerate(rows)
+            for index, row in enumerate(rows)
         ),
         models=[_about_model(run) for run in experiment.models.values()],
     )

@@ -1,4 +1,4 @@
-"""A person's own pictures, by file, camera or clipboard. They are of this session, and gone with it."""
+"""A person's own pictures, by file, camera or clipboard. They belong to the session and are gone when it ends."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from kdviz.core.language import _
 from kdviz.experiment import Experiment
 
 _MOST_UPLOADS = 24
-_MOST_BYTES = 64 * 1024 * 1024  # of all uploads of a session
+_MOST_BYTES = 64 * 1024 * 1024  # of all pictures that one session uploads
 _SIDE = 160
 _PASTE = '<div class="kp"><button type="button"></button><span role="status"></span></div>'
 
 
 @dataclass(frozen=True, eq=False)
 class Upload:
-    """A person's picture. The file is kept, since each experiment prepares it in its own way."""
+    """A person's picture. The file is kept because each experiment prepares it in its own way."""
 
     name: str
     content: bytes = field(repr=False)
@@ -41,34 +41,37 @@ class Upload:
 
 @dataclass(eq=False)
 class Uploads:
-    """Those of one session, by the hash of their content; gone when it ends."""
+    """The pictures of one session, by the hash of their content; they are gone when it ends."""
 
-    kept: OrderedDict[str, Upload] = field(default_factory=OrderedDict)
-    chosen: str | None = None
+    by_hash: OrderedDict[str, Upload] = field(default_factory=OrderedDict)
+    selected: str | None = None
     version: int = 0
     problems: list[str] = field(default_factory=list)
     pasted: int = 0
 
     def add(self, name: str, content: bytes, experiment: Experiment) -> None:
-        """Keep one and choose it; the oldest make room.
+        """Keep a picture and select it; the oldest ones make room.
 
         Raises:
-            ImageError: It is no picture that can be opened, or not one for the experiment.
+            ImageError: It cannot be opened as a picture, or does not suit the experiment.
         """
         key = content_hash(content)
-        if key not in self.kept:
+        if key not in self.by_hash:
             picture = open_image(content, name)
             experiment.prepare(picture)
             small = picture.copy()
             small.thumbnail((_SIDE, _SIDE))
-            self.kept[key] = Upload(name, content, small)
-        self.chosen = key
-        while len(self.kept) > _MOST_UPLOADS or sum(len(one.content) for one in self.kept.values()) > _MOST_BYTES:
-            self.kept.popitem(last=False)
+            self.by_hash[key] = Upload(name, content, small)
+        self.selected = key
+        while (
+            len(self.by_hash) > _MOST_UPLOADS
+            or sum(len(upload.content) for upload in self.by_hash.values()) > _MOST_BYTES
+        ):
+            self.by_hash.popitem(last=False)
 
     def clear(self) -> None:
-        self.kept.clear()
-        self.chosen = None
+        self.by_hash.clear()
+        self.selected = None
         self.problems = []
 
 
@@ -76,43 +79,45 @@ def uploads() -> Uploads:
     return st.session_state.setdefault("uploads", Uploads())
 
 
-def upload_controls(opened: OpenExperiment) -> None:
-    """Where people bring their own pictures: files, the camera, the clipboard."""
-    own = uploads()
-    given: list[tuple[str, bytes]] = []
+def show_upload_controls(opened: OpenExperiment) -> None:
+    """Show the ways to bring one's own pictures: files, the camera, the clipboard."""
+    own_uploads = uploads()
+    pictures: list[tuple[str, bytes]] = []
     with st.popover(_("Your own picture"), icon=":material/add_photo_alternate:"):
         files = st.file_uploader(
             _("Pictures of digits") if opened.is_mnist else _("Images"),
-            key=f"upload-{own.version}",
+            key=f"upload-{own_uploads.version}",
             accept_multiple_files=True,
             max_upload_size=MAX_BYTES // 2**20,
             help=_upload_help(opened),
         )
-        given += [(file.name, file.getvalue()) for file in files]
-        if st.toggle(_("Use the camera"), key=f"use-camera-{own.version}"):  # only then may the browser ask for it
-            photo = st.camera_input(_("Take a picture"), key=f"camera-{own.version}")
-            given += [] if photo is None else [(_("camera picture"), photo.getvalue())]
+        pictures += [(file.name, file.getvalue()) for file in files]
+        if st.toggle(
+            _("Use the camera"), key=f"use-camera-{own_uploads.version}"
+        ):  # only then does the browser ask for permission
+            photo = st.camera_input(_("Take a picture"), key=f"camera-{own_uploads.version}")
+            pictures += [] if photo is None else [(_("camera picture"), photo.getvalue())]
         st.caption(_("Or press Ctrl+V anywhere on the page. Your pictures stay in this session."))
-    given += _paste(own)
-    if given:
-        _take(own, given, opened.experiment)
+    pictures += _pasted_picture(own_uploads)
+    if pictures:
+        _keep(own_uploads, pictures, opened.experiment)
 
 
-def _take(own: Uploads, given: Sequence[tuple[str, bytes]], experiment: Experiment) -> None:
-    """Keep the pictures, and empty the fields by new keys."""
-    session_store.current_store()  # with it, this session is ended for good some seconds after the tab is closed
-    own.problems = []
-    for name, content in given:
+def _keep(own_uploads: Uploads, pictures: Sequence[tuple[str, bytes]], experiment: Experiment) -> None:
+    """Keep the pictures, and empty the fields by giving them new keys."""
+    session_store.current_store()  # its presence ends the session for good some seconds after the tab is closed
+    own_uploads.problems = []
+    for name, content in pictures:
         try:
-            own.add(name, content, experiment)
+            own_uploads.add(name, content, experiment)
         except ImageError as error:
-            own.problems.append(str(error))
-    own.version += 1
+            own_uploads.problems.append(str(error))
+    own_uploads.version += 1
     st.rerun()
 
 
 def say_problems() -> None:
-    """Show why some of the pictures that were last brought could not be opened."""
+    """Show why pictures of the last upload could not be opened."""
     for problem in uploads().problems:
         say_error(problem)
 
@@ -130,8 +135,8 @@ def _upload_help(opened: OpenExperiment) -> str:
     return together([about, _("They stay in this session and are never stored.")])
 
 
-def _paste(own: Uploads) -> list[tuple[str, bytes]]:
-    """Pictures that were just pasted, with Ctrl+V or the button."""
+def _pasted_picture(own_uploads: Uploads) -> list[tuple[str, bytes]]:
+    """Name and content of the picture that was just pasted, with Ctrl+V or the button; empty if there is none."""
     texts = {
         "label": _("Paste"),
         "help": _("Paste a picture from the clipboard; Ctrl+V anywhere on the page does the same"),
@@ -139,34 +144,36 @@ def _paste(own: Uploads) -> list[tuple[str, bytes]]:
         "denied": _("The browser does not let this button read the clipboard; press Ctrl+V instead."),
         "large": _("That picture is too large."),
         "limit": MAX_BYTES,
-        "taken": own.pasted,
+        "taken": own_uploads.pasted,
     }
     result = component("paste", _PASTE)(data=texts, key="paste", on_pasted_change=lambda: None, width="content")
     number, _colon, content = str(result.pasted or "").partition(":")
-    if not (number.isascii() and number.isdecimal()) or int(number) <= own.pasted:
-        return []  # nothing, or one that is here already
-    own.pasted = int(number)
+    if not (number.isascii() and number.isdecimal()) or int(number) <= own_uploads.pasted:
+        return []  # nothing, or a picture that is here already
+    own_uploads.pasted = int(number)
     try:
         return [(_("pasted picture"), base64.b64decode(content, validate=True))]
     except (binascii.Error, ValueError):
         return []
 
 
-def own_strip(own: Uploads) -> None:
+def show_own_pictures(own_uploads: Uploads) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="own-pictures"):
         st.markdown(f"**{_('Your pictures')}**", width="content")
         if st.button(_("Remove all"), icon=":material/delete:", type="tertiary"):
-            own.clear()
+            own_uploads.clear()
             st.rerun()
-    keys = list(own.kept)
+    keys = list(own_uploads.by_hash)
     items = [
-        {"id": place, "alt": _("Your picture {name}", name=own.kept[key].name), "label": ""}
-        for place, key in enumerate(keys)
+        {"id": index, "alt": _("Your picture {name}", name=own_uploads.by_hash[key].name), "label": ""}
+        for index, key in enumerate(keys)
     ]
-    shown = SampleView("upload", np.arange(len(keys)), np.zeros(len(keys), np.int64), _square_pictures(own, keys))
-    selected = keys.index(own.chosen) if own.chosen in keys else None
+    samples = SampleView(
+        "upload", np.arange(len(keys)), np.zeros(len(keys), np.int64), _square_pictures(own_uploads, keys)
+    )
+    selected = keys.index(own_uploads.selected) if own_uploads.selected in keys else None
     picked = gallery(
-        shown,
+        samples,
         list(range(len(keys))),
         items,
         key="own-strip",
@@ -175,16 +182,16 @@ def own_strip(own: Uploads) -> None:
         selected=selected,
         shared=False,
     )
-    if picked is not None and keys[picked] != own.chosen:
-        own.chosen, own.problems = keys[picked], []
+    if picked is not None and keys[picked] != own_uploads.selected:
+        own_uploads.selected, own_uploads.problems = keys[picked], []
         st.rerun()
 
 
-def _square_pictures(own: Uploads, keys: Sequence[str]) -> Any:
-    """A sheet of thumbnails needs pictures of one size and kind."""
+def _square_pictures(own_uploads: Uploads, keys: Sequence[str]) -> Any:
+    """A function that returns square thumbnails, as a sheet needs pictures of one size and mode."""
 
-    def pictures(places: Sequence[int]) -> list[Image.Image]:
-        return [_square(own.kept[keys[place]].small) for place in places]
+    def pictures(indices: Sequence[int]) -> list[Image.Image]:
+        return [_square(own_uploads.by_hash[keys[index]].small) for index in indices]
 
     return pictures
 

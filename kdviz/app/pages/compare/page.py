@@ -1,4 +1,4 @@
-"""The page: picture and settings at the top, then what the session's job has found so far."""
+"""The page: picture and settings at the top, then the maps that the session's job has computed so far."""
 
 from __future__ import annotations
 
@@ -18,66 +18,68 @@ from kdviz.app.texts import say_error, say_missing, together
 from kdviz.core.errors import KdvizError
 from kdviz.core.jobs import Job
 from kdviz.core.language import _, listed
-from kdviz.studies.comparison.experiment_summary import KD_STUDENT, STUDENT
+from kdviz.core.vocabulary import Role
 
 _REFRESH_SECONDS, _REFRESH_SECONDS_LARGE = 0.3, 1.5  # a large map takes longer to estimate and to send
 
 
 @st.cache_resource(scope="session", on_release=MapSession.cancel, show_spinner=False)
-def _current() -> MapSession:
+def _map_session() -> MapSession:
     return MapSession()
 
 
 def page() -> None:
-    address.only("sample", "samples", "from", *settings.ADDRESS)
+    address.keep_only("sample", "samples", "from", *settings.ADDRESS)
     opened = heading(PAGE)
-    _lead(opened)
+    _show_lead(opened)
     if not opened.experiment.models:
         return
     say_problems()
-    chosen = picture.choose_picture(opened)
-    wanted = settings.controls(opened, chosen)
-    if chosen is None:
+    selected = picture.choose_picture(opened)
+    map_request = settings.show_settings(opened, selected)
+    if selected is None:
         return
-    current = _current()
+    session = _map_session()
     try:
-        results = results_for(private=opened.is_private or chosen.sample is None)
-        current.request(service.Request(opened, chosen.picture, wanted.rows, wanted.target, wanted.roles, results))
+        results = results_for(private=opened.is_private or selected.sample is None)
+        session.request(
+            service.Request(opened, selected.picture, map_request.rows, map_request.target, map_request.roles, results)
+        )
     except KdvizError as error:
         say_error(error)
         return
-    if current.job is None:
+    if session.job is None:
         return
-    _wait_a_moment(current.job)
-    refresh = None if current.job.ended else _REFRESH_SECONDS_LARGE if opened.is_large else _REFRESH_SECONDS
-    st.fragment(result.show, run_every=refresh)(chosen, wanted, current, refresh is not None)
+    _wait_briefly(session.job)
+    refresh = None if session.job.ended else _REFRESH_SECONDS_LARGE if opened.is_large else _REFRESH_SECONDS
+    st.fragment(result.show, run_every=refresh)(selected, map_request, session, refresh is not None)
 
 
-def _lead(opened: OpenExperiment) -> None:
-    what = _("Pick a digit or bring a picture.") if opened.is_mnist else _("Pick an image or bring your own.")
+def _show_lead(opened: OpenExperiment) -> None:
+    instruction = _("Pick a digit or bring a picture.") if opened.is_mnist else _("Pick an image or bring your own.")
     maps = _(
         "Each map shows what keeping a pixel does to the model's probability: :orange[**orange raises it**], "
         ":blue[**blue lowers it**]."
     )
-    st.markdown(together([what, maps]))
-    without = [figures.role_title(role) for role in opened.experiment.runs if role not in opened.experiment.models]
-    if without:
+    st.markdown(together([instruction, maps]))
+    missing = [figures.role_title(role) for role in opened.experiment.runs if role not in opened.experiment.models]
+    if missing:
         sentence = _(
-            "Only the predictions are known of: {models}. There is no model to make maps of.", models=listed(without)
+            "Only the predictions are known of: {models}. There is no model to make maps of.", models=listed(missing)
         )
         say_missing(sentence)
-    if service.TEACHER not in opened.experiment.models:
+    if Role.TEACHER not in opened.experiment.models:
         say_missing(_without_teacher(opened))
 
 
 def _without_teacher(opened: OpenExperiment) -> str:
-    if opened.experiment.models.keys() <= {KD_STUDENT, STUDENT}:
+    if opened.experiment.models.keys() <= {Role.KD_STUDENT, Role.STUDENT}:
         return _("This experiment has no teacher model, only students: there is no teacher's map to compare with.")
     return _("None of these models is called the teacher: there is no teacher's map to compare the others with.")
 
 
-def _wait_a_moment(job: Job[service.States]) -> None:
-    """A quarter of a second, often enough for everything; then for first maps, so that the old ones do not vanish."""
+def _wait_briefly(job: Job[service.States]) -> None:
+    """Wait for a quarter of a second, often enough for everything; then for first maps, so that the old ones stay."""
     job.wait(0.25)
     end = time.monotonic() + 0.75
     while not job.latest and not job.wait(0.02) and time.monotonic() < end:

@@ -11,15 +11,16 @@ from PIL import Image
 from kdviz import figures
 from kdviz.app import address
 from kdviz.app.library import OpenExperiment
-from kdviz.app.pages.compare.own_pictures import Uploads, own_strip, upload_controls, uploads
+from kdviz.app.pages.compare.own_pictures import Uploads, show_own_pictures, show_upload_controls, uploads
 from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, plain, say_error, say_missing
 from kdviz.app.widgets.gallery import gallery
 from kdviz.core.errors import ImageError
 from kdviz.core.images import open_image
 from kdviz.core.language import _, listed
+from kdviz.core.vocabulary import Split
 
-_MOST_SAMPLES = 48  # in the address
+_MOST_SAMPLES = 48  # that the address may list
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class SelectedImage:
     """The picture to explain.
 
     Attributes:
-        name: For people and file names.
-        picture: As the models see it.
-        true_class: If known.
+        name: Its name for people and in file names.
+        picture: The picture as the models see it.
+        true_class: Index of the true class; None if it is not known.
         sample: Its number in the data; None for an upload.
     """
 
@@ -40,27 +41,29 @@ class SelectedImage:
 
 
 def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
-    """The strip of samples, and that of the person's own pictures; the picture that is chosen."""
-    own = uploads()
-    shown, usual = _source(opened)
-    selected = _selected(shown) if shown is not None else []
+    """Show the strips of the samples and of the person's own pictures, and return the picture that is chosen."""
+    own_uploads = uploads()
+    samples, default_indices = _choose_source(opened)
+    selected = _listed_indices(samples) if samples is not None else []
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="strip-head"):
         with st.container(width="stretch", key="strip-title"):
-            if shown is None:
+            if samples is None:
                 say_missing(_no_pictures(opened))
             else:
-                title = f"**{_strip_title(opened, shown, bool(selected))}**"
-                st.markdown(title, help=plain(shown.missing) or _strip_help())
-        narrowed = bool(selected) or shown is not opened.shown
+                title = f"**{_strip_title(opened, samples, bool(selected))}**"
+                st.markdown(title, help=plain(samples.missing) or _strip_help())
+        narrowed = bool(selected) or samples is not opened.samples
         if narrowed and st.button(_("All samples"), icon=":material/close:", type="tertiary"):
             for name in ("samples", "from", "sample"):
                 address.keep(name, "", "")
             st.rerun()
-        upload_controls(opened)
-    chosen = None if shown is None else _choose_sample(opened, shown, selected or usual, own)
-    if own.kept:
-        own_strip(own)
-    return (_prepared(opened, own) if own.chosen in own.kept else None) or chosen
+        show_upload_controls(opened)
+    selected_image = (
+        None if samples is None else _choose_sample(opened, samples, selected or default_indices, own_uploads)
+    )
+    if own_uploads.by_hash:
+        show_own_pictures(own_uploads)
+    return (_own_image(opened, own_uploads) if own_uploads.selected in own_uploads.by_hash else None) or selected_image
 
 
 def _no_pictures(opened: OpenExperiment) -> str:
@@ -72,65 +75,67 @@ def _no_pictures(opened: OpenExperiment) -> str:
 # samples --------------------------------------------------------------------------------------------------------------
 
 
-def _source(opened: OpenExperiment) -> tuple[SampleView | None, list[int]]:
-    """The samples to choose from, those of the attention study if asked, and the places of those in the strip."""
-    asked = address.read("from", "") == "attention" and opened.studied is not None
-    address.keep("from", "attention" if asked else "", "")
-    if asked and opened.studied is not None:
-        return opened.studied, list(range(len(opened.studied)))
-    return opened.shown, list(opened.showcase)
+def _choose_source(opened: OpenExperiment) -> tuple[SampleView | None, list[int]]:
+    """The samples to choose from, of the attention study if the address says so, and indices of those in the strip."""
+    of_study = address.read("from", "") == "attention" and opened.attention_samples is not None
+    address.keep("from", "attention" if of_study else "", "")
+    if of_study and opened.attention_samples is not None:
+        return opened.attention_samples, list(range(len(opened.attention_samples)))
+    return opened.samples, list(opened.showcase)
 
 
-def _choose_sample(opened: OpenExperiment, shown: SampleView, places: list[int], own: Uploads) -> SelectedImage:
-    place = _place(shown, places[0])
-    if place not in places:
-        places = [place, *places]
-    number = int(shown.numbers[place])
-    current = number if own.chosen is None else None
-    items = [_item(opened, shown, one) for one in places]
+def _choose_sample(
+    opened: OpenExperiment, samples: SampleView, indices: list[int], own_uploads: Uploads
+) -> SelectedImage:
+    current_index = _requested_index(samples, indices[0])
+    if current_index not in indices:
+        indices = [current_index, *indices]
+    number = int(samples.numbers[current_index])
+    current_number = number if own_uploads.selected is None else None
+    items = [_item(opened, samples, index) for index in indices]
     label = _("Sample digits") if opened.is_mnist else _("Sample images")
-    picked = gallery(shown, places, items, key="strip", label=label, thumb=58, selected=current)
-    if picked is not None and picked != current:
-        own.chosen, own.problems = None, []
+    picked = gallery(samples, indices, items, key="strip", label=label, thumb=58, selected=current_number)
+    if picked is not None and picked != current_number:
+        own_uploads.selected, own_uploads.problems = None, []
         address.keep("sample", str(picked), "")
         st.rerun()
-    label = int(shown.labels[place])
+    label = int(samples.labels[current_index])
     return SelectedImage(
-        _("sample {number}", number=number), shown.picture(place), None if label < 0 else label, number
+        _("sample {number}", number=number), samples.picture(current_index), None if label < 0 else label, number
     )
 
 
-def _selected(shown: SampleView) -> list[int]:
-    """Places of the samples that the address lists, say from Mistakes."""
+def _listed_indices(samples: SampleView) -> list[int]:
+    """Indices of the samples that the address lists, for example those selected on the page Mistakes."""
     text = address.read("samples", "")
     address.keep("samples", text, "")
     numbers = [part for part in text.split(",") if part.isascii() and part.isdecimal() and len(part) < 10]
-    found = (shown.index_of(int(part)) for part in numbers[:_MOST_SAMPLES])
-    return list(dict.fromkeys(place for place in found if place is not None))
+    indices = (samples.index_of(int(part)) for part in numbers[:_MOST_SAMPLES])
+    return list(dict.fromkeys(index for index in indices if index is not None))
 
 
-def _place(shown: SampleView, usual: int) -> int:
-    """Where the sample of the address is, else the first one shown."""
+def _requested_index(samples: SampleView, default: int) -> int:
+    """Index of the sample that the address names, else the default."""
     text = address.read("sample", "")
     address.keep("sample", text, "")
     if not text:
-        return usual
-    fine = text.isascii() and text.isdecimal() and len(text) < 10
-    place = shown.index_of(int(text)) if fine else None
-    if place is None:
+        return default
+    valid = text.isascii() and text.isdecimal() and len(text) < 10
+    index = samples.index_of(int(text)) if valid else None
+    if index is None:
         say_error(
             _(
                 "There is no sample '{number}' here; they go from 0 to {last}. The first one is shown instead.",
                 number=text[:40],
-                last=int(shown.numbers.max()),
+                last=int(samples.numbers.max()),
             )
         )
-        return usual
-    return place
+        return default
+    return index
 
 
-def _strip_title(opened: OpenExperiment, shown: SampleView, selected: bool) -> str:
-    if shown is not opened.shown:
+def _strip_title(opened: OpenExperiment, samples: SampleView, selected: bool) -> str:
+    if samples is not opened.samples:
         return _("Pictures at both ends of the attention study")
     if selected:
         return _("Selected samples")
@@ -138,7 +143,7 @@ def _strip_title(opened: OpenExperiment, shown: SampleView, selected: bool) -> s
         return _("Digits that no model was trained on")
     if not opened.held_out:
         return plain(opened.pictures)
-    if shown.split == "validation":
+    if samples.split == Split.VALIDATION:
         return _("{pictures}, on which each model's best epoch was chosen", pictures=plain(opened.pictures))
     return _("{pictures}, never trained on", pictures=plain(opened.pictures))
 
@@ -147,31 +152,31 @@ def _strip_help() -> str:
     return _("The first ones are those on which the models differ.")
 
 
-def _item(opened: OpenExperiment, shown: SampleView, place: int) -> dict[str, Any]:
-    number, label = int(shown.numbers[place]), int(shown.labels[place])
+def _item(opened: OpenExperiment, samples: SampleView, index: int) -> dict[str, Any]:
+    number, label = int(samples.numbers[index]), int(samples.labels[index])
     if label < 0:
         return {"id": number, "alt": about_sample(number, label, opened.experiment.classes), "label": ""}
-    return {"id": number, "alt": _alt(shown, place, number, opened.experiment.classes[label]), "label": ""}
+    return {"id": number, "alt": _alt(samples, index, number, opened.experiment.classes[label]), "label": ""}
 
 
-def _alt(shown: SampleView, place: int, number: int, label: str) -> str:
-    if shown.predictions is None:
+def _alt(samples: SampleView, index: int, number: int, label: str) -> str:
+    if samples.predictions is None:
         return _("Sample {number}, true class {label}", number=number, label=label)
-    wrong = [figures.role_title(role) for role in shown.predictions.predicted if not _right(shown, role, place)]
+    wrong = [figures.role_title(role) for role in samples.predictions.predicted if not _right(samples, role, index)]
     if not wrong:
         return _("Sample {number}, true class {label}; all models right", number=number, label=label)
     return _("Sample {number}, true class {label}; wrong: {models}", number=number, label=label, models=listed(wrong))
 
 
-def _right(shown: SampleView, role: str, place: int) -> bool:
-    return shown.predictions is not None and bool(shown.predictions.right(role)[place])
+def _right(samples: SampleView, role: str, index: int) -> bool:
+    return samples.predictions is not None and bool(samples.predictions.right(role)[index])
 
 
-def _prepared(opened: OpenExperiment, own: Uploads) -> SelectedImage | None:
-    upload = own.kept[str(own.chosen)]
+def _own_image(opened: OpenExperiment, own_uploads: Uploads) -> SelectedImage | None:
+    upload = own_uploads.by_hash[str(own_uploads.selected)]
     try:
         picture = opened.experiment.prepare(open_image(upload.content, upload.name))
     except ImageError as error:
         say_error(error)
         return None
-    return SelectedImage(_("upload {name}", name=str(own.chosen)[:8]), picture, None)
+    return SelectedImage(_("upload {name}", name=str(own_uploads.selected)[:8]), picture, None)

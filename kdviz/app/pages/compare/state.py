@@ -1,4 +1,4 @@
-"""What one session computes on this page. It is cancelled when the tab closes."""
+"""What a session computes on this page; it is cancelled when the tab closes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from kdviz.app import service
 from kdviz.core.jobs import Job
+from kdviz.core.vocabulary import Role
 from kdviz.metrics import AgreementReport, Faithfulness, agreement
 from kdviz.saliency import ExplainState, SaliencyMap
 from kdviz.serving import FaithfulnessTask, RemoteJob
@@ -17,23 +18,23 @@ from kdviz.serving.tasks import Target
 MEASURES = ("spearman", "ssim", "iou")
 Maps = dict[str, SaliencyMap]
 Reports = dict[str, AgreementReport]
-"""By the name of the measure."""
+"""Name of a measure -> agreement by it."""
 
-_DRAWN_BYTES = 2**17  # about, of a row
-_REST = 4.0  # times as long as an estimate took, until the next: others use this server too
+_DRAWN_BYTES = 2**17  # approximate size of what is drawn of one row
+_PAUSE = 4.0  # before the next estimate, in durations of the last one: others use this server too
 Drawn = TypeVar("Drawn")
 
 
 class MapSession:
-    """At most one job for maps, and one for their curves."""
+    """At most one job for maps, and one for the curves of each row of them."""
 
     def __init__(self) -> None:
-        self.wanted: service.Request | None = None
+        self.current_request: service.Request | None = None
         self.job: Job[service.States] | None = None
         self.curves: dict[int, RemoteJob] = {}
         self._maps: dict[int, tuple[ExplainState, Target, bool, tuple[Maps, Reports]]] = {}
         self._drawn: tuple[Hashable, Sequence[Mapping[str, SaliencyMap]], Any] = (None, [], None)
-        self._rests_until = 0.0
+        self._paused_until = 0.0
 
     def cancel(self) -> None:
         """Stop everything."""
@@ -41,115 +42,126 @@ class MapSession:
             if job is not None:
                 job.cancel()
 
-    def request(self, wanted: service.Request) -> None:
-        """Compute this unless it is what is being computed; a job for anything else is stopped.
+    def request(self, request: service.Request) -> None:
+        """Compute the maps of a request unless they are being computed already; any other job is stopped.
 
         Raises:
-            QueueFullError: Too many are under way.
+            QueueFullError: Too many computations are under way.
         """
-        if self.wanted is not None and wanted.keys == self.wanted.keys:
+        if self.current_request is not None and request.keys == self.current_request.keys:
             return
         self.cancel()
-        self.wanted, self._maps, self.curves = None, {}, {}
-        self.job = service.start(wanted)
-        self.wanted = wanted
+        self.current_request, self._maps, self.curves = None, {}, {}
+        self.job = service.start(request)
+        self.current_request = request
 
     def again(self) -> None:
-        self.wanted = None
+        """Let the next request be computed even if it is the same."""
+        self.current_request = None
 
     def maps(self, row: int, state: ExplainState, target: Target, complete: bool) -> tuple[Maps, Reports]:
         """A row's maps and their agreement, by all of ``MEASURES`` when no more masks will come.
 
-        Computed again only for another state or class, not too often while it is under way, and once for all requests
-        of the same when they are complete.
+        They are computed again only for another state or class, and not too often while the job is under way. Complete
+        ones are computed once for all equal requests.
         """
-        kept = self._maps.get(row)
-        same = kept is not None and kept[1:3] == (target, complete)
-        if kept is not None and same and (kept[0] is state or self._rests(complete)):
-            return kept[3]
-        begun = time.monotonic()
-        kept = self._maps[row] = (state, target, complete, self._made(row, state, target, complete))
-        self._rests_until = time.monotonic() + _REST * (time.monotonic() - begun)
+        entry = self._maps.get(row)
+        same = entry is not None and entry[1:3] == (target, complete)
+        if entry is not None and same and (entry[0] is state or self._paused(complete)):
+            return entry[3]
+        started = time.monotonic()
+        entry = self._maps[row] = (state, target, complete, self._compute(row, state, target, complete))
+        self._paused_until = time.monotonic() + _PAUSE * (time.monotonic() - started)
         self.curves.pop(row, None)
-        return kept[3]
+        return entry[3]
 
-    def _rests(self, complete: bool) -> bool:
-        return not complete and time.monotonic() < self._rests_until
+    def _paused(self, complete: bool) -> bool:
+        return not complete and time.monotonic() < self._paused_until
 
     def drawn(
         self,
         rows: Sequence[Mapping[str, SaliencyMap]],
-        about: tuple[Hashable, ...],
+        key: tuple[Hashable, ...],
         complete: bool,
         make: Callable[[], Drawn],
     ) -> Drawn:
-        """What ``make`` makes of the maps, once for the same; kept with the request's results when they are complete.
+        """What ``make`` makes of the maps, once for equal arguments; complete ones are kept with the request's results.
 
         Args:
-            rows: Maps of each row, from :meth:`maps`.
-            about: Everything else that it depends on.
+            rows: The maps of each row, from :meth:`maps`.
+            key: Everything else on which the result depends.
             complete: Whether no more masks will come.
-            make: Makes it.
+            make: Makes the result.
         """
-        kept, kept_rows, found = self._drawn
-        if kept == about and len(kept_rows) == len(rows) and all(map(is_, kept_rows, rows)):
-            return found
-        known = (*self.wanted.keys, *(_amount(maps) for maps in rows), *about) if complete and self.wanted else None
-        results = self.wanted.results if known and self.wanted else None
-        found = results.drawn.get(known) if results and known else None
-        if found is None:
-            found = make()
-            if results and known:
-                results.drawn.put(known, found, _DRAWN_BYTES * len(rows))
-        self._drawn = (about, rows, found)
-        return found
+        last_key, last_rows, result = self._drawn
+        if last_key == key and len(last_rows) == len(rows) and all(map(is_, last_rows, rows)):
+            return result
+        cache_key = (
+            (*self.current_request.keys, *(_fingerprint(maps) for maps in rows), *key)
+            if complete and self.current_request
+            else None
+        )
+        results = self.current_request.results if cache_key and self.current_request else None
+        result = results.drawn.get(cache_key) if results and cache_key else None
+        if result is None:
+            result = make()
+            if results and cache_key:
+                results.drawn.put(cache_key, result, _DRAWN_BYTES * len(rows))
+        self._drawn = (key, rows, result)
+        return result
 
-    def _made(self, row: int, state: ExplainState, target: Target, complete: bool) -> tuple[Maps, Reports]:
-        if not complete or self.wanted is None:
+    def _compute(self, row: int, state: ExplainState, target: Target, complete: bool) -> tuple[Maps, Reports]:
+        if not complete or self.current_request is None:
             maps = state.maps(targets(target, state))
             return maps, {"spearman": agreement(maps)}
-        key = (*self.wanted.keys[row], target, state.n_masks)
-        known = self.wanted.results.drawn.get(key)
-        if known is None:
+        key = (*self.current_request.keys[row], target, state.n_masks)
+        entry = self.current_request.results.drawn.get(key)
+        if entry is None:
             maps = state.maps(targets(target, state))
-            known = maps, {name: agreement(maps, name) for name in MEASURES}
-            self.wanted.results.drawn.put(key, known, sum(map(_size, maps.values())))
-        return known
+            entry = maps, {name: agreement(maps, name) for name in MEASURES}
+            self.current_request.results.drawn.put(key, entry, sum(map(_map_bytes, maps.values())))
+        return entry
 
     def start_curves(self, row: int, maps: Maps, baseline: str) -> None:
         """Compute deletion and insertion of a row's maps.
 
         Raises:
-            QueueFullError: Too many are under way.
+            QueueFullError: Too many computations are under way.
         """
-        if self.wanted is None:
+        if self.current_request is None:
             return
-        task = self.wanted.task
-        values = {role: one.values for role, one in maps.items()}
-        classes = {role: one.target for role, one in maps.items()}
-        curves = FaithfulnessTask(task.folder, task.fingerprint, task.picture, values, classes, baseline)
-        self.curves[row] = service.pool().submit(curves)
+        maps_task = self.current_request.task
+        values = {role: saliency_map.values for role, saliency_map in maps.items()}
+        classes = {role: saliency_map.target for role, saliency_map in maps.items()}
+        task = FaithfulnessTask(maps_task.folder, maps_task.fingerprint, maps_task.picture, values, classes, baseline)
+        self.curves[row] = service.pool().submit(task)
 
 
-def _amount(maps: Mapping[str, SaliencyMap]) -> tuple[tuple[str, int, int], ...]:
-    return tuple((role, one.target, one.n_masks) for role, one in maps.items())
+def _fingerprint(maps: Mapping[str, SaliencyMap]) -> tuple[tuple[str, int, int], ...]:
+    return tuple((role, saliency_map.target, saliency_map.n_masks) for role, saliency_map in maps.items())
 
 
-def _size(one: SaliencyMap) -> int:
-    """Bytes of a map with what its intervals need."""
-    parts = (one.values, one.standard_error, one.halves, one.jackknife_maps, one.jackknife_halves)
+def _map_bytes(saliency_map: SaliencyMap) -> int:
+    """Bytes of a map, with the arrays that its intervals need."""
+    parts = (
+        saliency_map.values,
+        saliency_map.standard_error,
+        saliency_map.halves,
+        saliency_map.jackknife_maps,
+        saliency_map.jackknife_halves,
+    )
     return sum(part.nbytes for part in parts if part is not None)
 
 
 def targets(target: Target, state: ExplainState) -> dict[str, int] | None:
-    """Role -> class for :meth:`ExplainState.maps`; None: each model's own."""
+    """Role -> class for :meth:`ExplainState.maps`; None stands for each model's own prediction."""
     roles = state.states or state.ready
     if isinstance(target, tuple):
         return {role: index for role, index in target if role in roles}
-    index = state.targets.get(service.TEACHER) if target == service.TEACHER else target
+    index = state.targets.get(Role.TEACHER) if target == service.TEACHER else target
     return dict.fromkeys(roles, index) if isinstance(index, int) else None
 
 
-def found_curves(job: RemoteJob) -> dict[str, dict[str, Faithfulness]]:
+def latest_curves(job: RemoteJob) -> dict[str, dict[str, Faithfulness]]:
     """Role -> curves of its map, as ``map``, and of the blurred picture, as ``trivial``."""
     return dict(job.latest or ())

@@ -1,4 +1,4 @@
-"""Cost: what each model needs, what it is worth, and who else offers the same."""
+"""Cost: what each model needs, what it is worth, and which others offer the same."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from kdviz.app.texts import download, plain, say_error, say_missing, together
 from kdviz.app.widgets import html, margin
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.app.widgets.html import text
-from kdviz.compress.cost import AXES, FORMS, CostEntry, CostReport, pareto_front, read_cost, table_file
+from kdviz.compress.cost import AXES, FORMS, CostEntry, CostReport, Form, pareto_front, read_cost, table_file
 from kdviz.compress.operations import left_out
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import N_, _, listed, number, percent, plural
+from kdviz.core.vocabulary import Split
 from kdviz.narrative.tradeoffs import Tradeoff, competition, exchange, milliseconds, tradeoff
 
 _SOURCES = {STORED: N_("As stored"), HERE: N_("Measured here just now")}
-_DROPPED = ["right", "times_ms"]  # columns that a CSV file is better without
+_DROPPED = ["right", "times_ms"]  # columns that the CSV file leaves out
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where the figures come from: the experiment's table, or a measurement of this server."""
+    """A source of figures: the experiment's table, or a measurement on this server."""
 
     name: str
     report: CostReport
@@ -41,75 +42,75 @@ class _Source:
 
 
 def page() -> None:
-    address.only("x", "forms", "threads", "from", margin.NAME)
+    address.keep_only("x", "forms", "threads", "from", margin.NAME)
     opened = heading(PAGE)
     html.style()
     st.html(ASSETS / "app" / "overview.css")
-    source = _source(opened)
+    source = _choose_source(opened)
     if source is None:
-        cost_panel.section(opened, first=True)
+        cost_panel.show_measurement(opened, first=True)
         return
-    report = _with_threads(source.report)
-    _stale(opened, report)
-    _words(report)
-    _chart(opened, report)
-    _table(report)
-    _machine(report, source)
-    cost_panel.section(opened, first=False)
+    report = _choose_threads(source.report)
+    _show_stale(opened, report)
+    _show_summary(report)
+    _show_tradeoffs(opened, report)
+    _show_table(report)
+    _show_machine(report, source)
+    cost_panel.show_measurement(opened, first=False)
 
 
 # where the figures come from ------------------------------------------------------------------------------------------
 
 
-def _source(opened: OpenExperiment) -> _Source | None:
+def _choose_source(opened: OpenExperiment) -> _Source | None:
     sources = _sources(opened)
     if not sources:
         return None
     names = list(sources)
-    usual = names[-1]  # what was measured here, once something was
-    asked = address.read("from", usual)
-    asked = asked if asked in names else usual
+    default = names[-1]  # the measurement on this server, if there is one
+    requested = address.read("from", default)
+    requested = requested if requested in names else default
     if len(names) > 1:
         chosen = st.segmented_control(
             _("Figures"),
             names,
             required=True,
             format_func=lambda name: _(_SOURCES[name]),
-            key=address.begin(f"cost-from-{len(names)}", asked),
+            key=address.widget_key(f"cost-from-{len(names)}", requested),
         )
-        asked = chosen or asked
-    address.keep("from", asked, usual)
-    return sources[asked]
+        requested = chosen or requested
+    address.keep("from", requested, default)
+    return sources[requested]
 
 
 def _sources(opened: OpenExperiment) -> dict[str, _Source]:
-    experiment, found = opened.experiment, {}
+    experiment, sources = opened.experiment, {}
     try:
-        found[STORED] = _Source(STORED, read_cost(experiment))
+        sources[STORED] = _Source(STORED, read_cost(experiment))
     except ExperimentError as error:
         if experiment.has_table("cost"):
             say_error(error)
-    here = measurer().result(experiment.folder, opened.fingerprint)
-    if here is not None:
-        table, notes = here
-        found[HERE] = _Source(HERE, read_cost(experiment, table), notes)
-    return found
+    measured = measurer().result(experiment.folder, opened.fingerprint)
+    if measured is not None:
+        table, notes = measured
+        sources[HERE] = _Source(HERE, read_cost(experiment, table), notes)
+    return sources
 
 
-def _with_threads(report: CostReport) -> CostReport:
-    known = [str(one) for one in report.known_threads]
-    asked = address.read("threads", known[0])
-    asked = asked if asked in known else known[0]
-    if len(known) > 1:
+def _choose_threads(report: CostReport) -> CostReport:
+    options = [str(threads) for threads in report.known_threads]
+    requested = address.read("threads", options[0])
+    requested = requested if requested in options else options[0]
+    if len(options) > 1:
         chosen = st.segmented_control(
-            _("CPU threads"), known, required=True, key=address.begin(f"threads-{','.join(known)}", asked)
+            _("CPU threads"), options, required=True, key=address.widget_key(f"threads-{','.join(options)}", requested)
         )
-        asked = chosen or asked
-    address.keep("threads", asked, known[0])
-    return report.at(int(asked))
+        requested = chosen or requested
+    address.keep("threads", requested, options[0])
+    return report.at(int(requested))
 
 
-def _stale(opened: OpenExperiment, report: CostReport) -> None:
+def _show_stale(opened: OpenExperiment, report: CostReport) -> None:
     if report.stale:
         titles = listed(figures.role_title(role) for role in report.stale)
         say_missing(
@@ -121,31 +122,31 @@ def _stale(opened: OpenExperiment, report: CostReport) -> None:
 # what came out --------------------------------------------------------------------------------------------------------
 
 
-def _words(report: CostReport) -> None:
-    found = tradeoff(report)
-    if found is None:
+def _show_summary(report: CostReport) -> None:
+    values = tradeoff(report)
+    if values is None:
         st.markdown(_("What every model needs and how often it is right."))
         return
-    _tiles(found)
+    _show_tiles(values)
     margins = margin.margins()
-    st.markdown(together(plain(one) for one in exchange(report, margins)))
-    others = competition(report, margins)
-    if others:
-        st.info(together(plain(one) for one in others), icon=":material/compare_arrows:")
+    st.markdown(together(plain(sentence) for sentence in exchange(report, margins)))
+    sentences = competition(report, margins)
+    if sentences:
+        st.info(together(plain(sentence) for sentence in sentences), icon=":material/compare_arrows:")
 
 
-def _tiles(found: Tradeoff) -> None:
-    """The bargain at a glance: the KD student beside its teacher."""
+def _show_tiles(values: Tradeoff) -> None:
+    """Show the trade-off at a glance: the KD student beside its teacher."""
     tiles = [
-        (_("{times} ×", times=number(found.operations, 1)), _("fewer operations"), found.operations),
-        (_("{times} ×", times=number(found.speed, 1)), _("faster, one picture"), found.speed),
-        (_("{times} ×", times=number(found.size, 1)), _("smaller file"), found.size),
-        (signed_points(found.points), _("points of accuracy"), found.points),
+        (_("{times} ×", times=number(values.operations, 1)), _("fewer operations"), values.operations),
+        (_("{times} ×", times=number(values.speed, 1)), _("faster, one picture"), values.speed),
+        (_("{times} ×", times=number(values.size, 1)), _("smaller file"), values.size),
+        (signed_points(values.points), _("points of accuracy"), values.points),
     ]
     cells = "".join(
         f"<div><strong>{text(value)}</strong><span>{text(name)}</span></div>"
-        for value, name, known in tiles
-        if not math.isnan(known)
+        for value, name, ratio in tiles
+        if not math.isnan(ratio)
     )
     label = _("The KD student beside its teacher, both in float32")
     html.show(f'<div class="ov-tiles" role="group" aria-label="{text(label)}">{cells}</div>')
@@ -161,25 +162,25 @@ def signed_points(points: float) -> str:
 # chart ----------------------------------------------------------------------------------------------------------------
 
 
-def _chart(opened: OpenExperiment, report: CostReport) -> None:
+def _show_tradeoffs(opened: OpenExperiment, report: CostReport) -> None:
     st.subheader(_("Accuracy against cost"), anchor=False)
     with st.container(horizontal=True, gap="medium"):
-        axis = _axis(report)
-        forms = _forms(report)
-    shown = [entry for entry in report.entries if entry.form in forms and not math.isnan(entry.accuracy)]
-    how = _("Up and to the left is better. Bars: 95 % intervals of accuracy, quartiles of time.")
-    st.caption(together([_(axis.about), how]))
-    if not any(axis.name in entry.costs for entry in shown):
+        axis = _choose_axis(report)
+        forms = _choose_forms(report)
+    entries = [entry for entry in report.entries if entry.form in forms and not math.isnan(entry.accuracy)]
+    legend = _("Up and to the left is better. Bars: 95 % intervals of accuracy, quartiles of time.")
+    st.caption(together([_(axis.about), legend]))
+    if not any(axis.name in entry.costs for entry in entries):
         st.info(_("Nothing to show with these choices; choose another kind of file."), icon=":material/search_off:")
         return
     split = _split(report)
-    best = pareto_front(shown, axis.name)
-    show_chart(figures.accuracy_against_cost(shown, axis, split), f"cost-{axis.name}")
-    names = listed((plain(figures.entry_title(entry)) for entry in best), N_("; "))
+    front = pareto_front(entries, axis.name)
+    show_chart(figures.accuracy_against_cost(entries, axis, split), f"cost-{axis.name}")
+    names = listed((plain(figures.entry_title(entry)) for entry in front), N_("; "))
     st.markdown(_("By the measured values, nothing is both cheaper and more accurate than: {models}.", models=names))
     file = f"kdviz-{opened.experiment.name}-cost-{axis.name}"
     with st.container(horizontal=True):
-        chart_downloads(figures.accuracy_against_cost, file, shown, axis, split, label=_("Chart (HTML)"))
+        chart_downloads(figures.accuracy_against_cost, file, entries, axis, split, label=_("Chart (HTML)"))
         table = report.table
         name = f"kdviz-{opened.experiment.name}-cost"
         download(_("Table (CSV)"), f"{name}.csv", "text/csv", lambda: _csv(table))
@@ -190,43 +191,49 @@ def _csv(table: pa.Table) -> str:
     return table.drop_columns(_DROPPED).to_pandas().to_csv(index=False)
 
 
-def _axis(report: CostReport) -> Any:
+def _choose_axis(report: CostReport) -> Any:
     names = [axis.name for axis in report.axes]
-    asked = address.read("x", names[0])
-    if asked not in names:  # another table may lack it; only a name that no table has is a mistake
-        asked = names[0] if asked in AXES else address.read_choice("x", names, names[0])
+    requested = address.read("x", names[0])
+    if requested not in names:  # another table may lack this axis; only a name that no table has is a mistake
+        requested = names[0] if requested in AXES else address.read_choice("x", names, names[0])
     chosen = st.pills(
         _("Horizontal axis"),
         names,
         required=True,
         format_func=lambda name: _(AXES[name].title),
-        key=address.begin(f"cost-x-{','.join(names)}", asked),
+        key=address.widget_key(f"cost-x-{','.join(names)}", requested),
         wrap=True,
     )
-    address.keep("x", chosen or asked, names[0])
-    return AXES[chosen or asked]
+    address.keep("x", chosen or requested, names[0])
+    return AXES[chosen or requested]
 
 
-def _forms(report: CostReport) -> list[str]:
-    known = report.forms
-    if len(known) == 1:
-        return known
-    asked = [form for form in known if form in address.read("forms", ",".join(known)).split(",")] or known
+def _choose_forms(report: CostReport) -> list[str]:
+    available = report.forms
+    if len(available) == 1:
+        return available
+    requested = [
+        form for form in available if form in address.read("forms", ",".join(available)).split(",")
+    ] or available
     chosen = st.pills(
         _("Kinds of file"),
-        known,
+        available,
         selection_mode="multi",
-        format_func=lambda form: _(FORMS[form]),
-        key=address.begin(f"cost-forms-{','.join(known)}", asked),
+        format_func=lambda form: _(FORMS[Form(form)]),
+        key=address.widget_key(f"cost-forms-{','.join(available)}", requested),
         wrap=True,
     )
-    chosen = [form for form in known if form in chosen]
-    address.keep("forms", ",".join(chosen) or ",".join(known), ",".join(known))
+    chosen = [form for form in available if form in chosen]
+    address.keep("forms", ",".join(chosen) or ",".join(available), ",".join(available))
     return chosen
 
 
 def _split(report: CostReport) -> str:
-    splits = {"test": _("test"), "validation": _("validation"), "bundled": _("bundled")}
+    splits: dict[str, str] = {
+        Split.TEST: _("test"),
+        Split.VALIDATION: _("validation"),
+        Split.BUNDLED: _("bundled"),
+    }
     split = report.machine["split"] or ""
     return splits.get(split, split)
 
@@ -234,7 +241,7 @@ def _split(report: CostReport) -> str:
 # table ----------------------------------------------------------------------------------------------------------------
 
 
-def _table(report: CostReport) -> None:
+def _show_table(report: CostReport) -> None:
     st.subheader(_("All figures"), anchor=False)
     entries = report.entries
     columns = [
@@ -249,8 +256,8 @@ def _table(report: CostReport) -> None:
         _("95 % interval"),
     ]
     rows = [_row(entry) for entry in entries]
-    parts = [place for place in range(1, len(entries)) if entries[place].role != entries[place - 1].role]
-    html.show(html.table(_("What each model costs"), columns, rows, parts))
+    section_starts = [index for index in range(1, len(entries)) if entries[index].role != entries[index - 1].role]
+    html.show(html.table(_("What each model costs"), columns, rows, section_starts))
     st.caption(
         _(
             "Times are medians, with quartiles in brackets, of {rounds} in which every model had its turn in another "
@@ -272,7 +279,7 @@ def _row(entry: CostEntry) -> list[str]:
     interval = "" if math.isnan(entry.low) else f"{percent(entry.low, 2)} – {percent(entry.high, 2)}"
     return [
         f"{html.role(entry.role)} {text(figures.role_title(entry.role))}",
-        text(_(FORMS[entry.form])),
+        text(_(FORMS[Form(entry.form)])),
         text("" if row["parameters"] is None else number(row["parameters"])),
         text(_operations(entry)),
         text(number(costs["size"], 2) if "size" in costs else ""),
@@ -284,7 +291,7 @@ def _row(entry: CostEntry) -> list[str]:
 
 
 def _operations(entry: CostEntry) -> str:
-    """With ``>`` before it where some are not counted; empty where none are known."""
+    """The number of operations, with ``>`` before it if some are not counted; empty if it is not known."""
     if "flops" not in entry.costs:
         return ""
     return f"{'> ' if entry.row.get('uncounted') else ''}{number(entry.costs['flops'], 2)}"
@@ -299,17 +306,17 @@ def _time(entry: CostEntry, axis: str) -> str:
     return f"{milliseconds(entry.costs[axis])} ({milliseconds(low)} – {milliseconds(high)})"
 
 
-def _machine(report: CostReport, source: _Source) -> None:
-    about = report.machine
+def _show_machine(report: CostReport, source: _Source) -> None:
+    machine = report.machine
     threads = plural("{count} thread", "{count} threads", report.threads)
     values = {
-        "machine": plain(about["machine"] or ""),
-        "cores": plural("{count} core", "{count} cores", about["cores"]),
+        "machine": plain(machine["machine"] or ""),
+        "cores": plural("{count} core", "{count} cores", machine["cores"]),
         "threads": threads,
-        "torch": plain(about["torch"] or ""),
-        "onnx": plain(about["onnxruntime"] or "–"),
-        "when": plain((about["measured"] or "")[:16].replace("T", " ")),
-        "samples": plural("{count} sample", "{count} samples", about["samples"] or 0),
+        "torch": plain(machine["torch"] or ""),
+        "onnx": plain(machine["onnxruntime"] or "–"),
+        "when": plain((machine["measured"] or "")[:16].replace("T", " ")),
+        "samples": plural("{count} sample", "{count} samples", machine["samples"] or 0),
         "split": _split(report),
     }
     st.caption(

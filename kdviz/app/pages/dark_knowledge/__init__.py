@@ -1,4 +1,4 @@
-"""What the teacher's answer says of the other classes."""
+"""What the teacher's answer says about the other classes."""
 
 from kdviz.app.page_registry import Page, Section, pages
 from kdviz.core.language import N_

@@ -26,40 +26,44 @@ TOPICS: dict[str, tuple[str, Callable[[], None]]] = {
     "glossary": (N_("Glossary"), sections.glossary),
     "references": (N_("Papers"), sections.references),
 }
-"""Name in the address (``?topic=agreement``, which other pages may link to) -> title and what draws it."""
+"""Name in the address (``?topic=agreement``, which other pages may link to) -> title and the function that draws it."""
 
 
 def page() -> None:
-    address.only("topic")
+    address.keep_only("topic")
     plain_heading(PAGE)
     html.style()
     left, right = st.columns([1, 3], gap="large")
     with left, st.container(key="topics"):
-        name = _chosen()
+        name = _choose_topic()
     title, draw = TOPICS[name]
     with right, st.container(key="topic"):
         st.subheader(_(title), anchor=False)
         draw()
-        _next(name)
+        _show_next(name)
 
 
-def _chosen() -> str:
+def _choose_topic() -> str:
     names = list(TOPICS)
-    asked = address.read_choice("topic", names, names[0])
-    if st.session_state.get("topic-shown") != asked:
-        st.session_state["topic-chosen"] = asked  # by a link
+    requested = address.read_choice("topic", names, names[0])
+    if st.session_state.get("topic-shown") != requested:
+        st.session_state["topic-chosen"] = requested  # the reader followed a link
     name = st.radio(
-        _("Topic"), names, format_func=lambda one: _(TOPICS[one][0]), label_visibility="collapsed", key="topic-chosen"
+        _("Topic"),
+        names,
+        format_func=lambda topic: _(TOPICS[topic][0]),
+        label_visibility="collapsed",
+        key="topic-chosen",
     )
-    name = name or asked
+    name = name or requested
     st.session_state["topic-shown"] = name
     address.keep("topic", name, names[0])
     return name
 
 
-def _next(name: str) -> None:
+def _show_next(name: str) -> None:
     names = list(TOPICS)
-    place = names.index(name) + 1
-    if place < len(names):
-        label = _("Next: {topic}", topic=_(TOPICS[names[place]][0]))
-        links.page_link("methods", label, "arrow_forward", {"topic": names[place]})
+    following = names.index(name) + 1
+    if following < len(names):
+        label = _("Next: {topic}", topic=_(TOPICS[names[following]][0]))
+        links.page_link("methods", label, "arrow_forward", {"topic": names[following]})

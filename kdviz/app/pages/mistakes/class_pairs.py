@@ -1,4 +1,4 @@
-"""The class pairs of *Mistakes*: a confusion matrix to click."""
+"""The class pairs of *Mistakes*: a confusion matrix whose cells can be clicked."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from kdviz.core.language import _
 from kdviz.studies.predictions.mistake_index import MistakeIndex, confused_pairs
 
 _PAIRS, _PAIRS_OF_MANY = 6, 60
-_MANY = 12  # classes; as in confusion.js
+_MANY = 12  # classes; the same number as in confusion.js
 
 
-def matrix(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
-    """The confusion matrix, to click."""
+def show_matrix(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
+    """Show the confusion matrix; clicking a cell filters by it."""
     counts = index.change(view.filters) if view.change else index.confusion(view.filters)
-    places = [(int(true), int(said)) for true, said in zip(*counts.nonzero(), strict=True)]
+    cells = [(int(true), int(answer)) for true, answer in zip(*counts.nonzero(), strict=True)]
     filters = view.filters
     data = {
         "classes": list(classes),
-        "cells": [[true, said, int(counts[true, said])] for true, said in places],
+        "cells": [[true, answer, int(counts[true, answer])] for true, answer in cells],
         "pairs": confused_pairs(counts, _PAIRS if len(classes) <= _MANY else _PAIRS_OF_MANY),
         "chosen": [-1 if filters.true is None else filters.true, -1 if filters.said is None else filters.said],
         "mode": CHANGE if view.change else COUNTS,
@@ -43,7 +43,7 @@ def matrix(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
 
 
 def _matrix_texts(view: View) -> dict[str, str]:
-    """What confusion.js says; {true}, {said}, {count} and {name} are filled there."""
+    """The texts of confusion.js, which fills in {true}, {said}, {count} and {name}."""
     model = figures.role_title(view.filters.model)
     if view.change:
         cell = _("True {true}, answer {said}: {count} by distillation")
@@ -70,9 +70,9 @@ def _matrix_texts(view: View) -> dict[str, str]:
 
 def _cell_chosen(classes: Sequence[str]) -> Callable[[], None]:
     def chosen() -> None:
-        true, said = (int(one) for one in st.session_state["mistakes-matrix"]["cell"])
-        for name, one in (("class", true), ("said", said)):
-            keep(name, str(classes[one]) if 0 <= one < len(classes) else "")
+        true, answer = (int(index) for index in st.session_state["mistakes-matrix"]["cell"])
+        for name, index in (("class", true), ("said", answer)):
+            keep(name, str(classes[index]) if 0 <= index < len(classes) else "")
 
     return chosen
 

@@ -1,4 +1,4 @@
-"""The view of *Mistakes*: what is asked for, in the page's address, and the controls that change it."""
+"""The view of *Mistakes*: its filters and choices in the page's address, and the controls that change them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kdviz.app import address
 from kdviz.app.texts import plain, say_error
 from kdviz.app.widgets.component import component
 from kdviz.core.language import _, number, percent
+from kdviz.core.vocabulary import Role
 from kdviz.studies.predictions.mistake_index import ORDERS, Filters, MistakeIndex, order_role, without
 
 ADDRESS = ("group", "class", "said", "model", "matrix", "confidence", "order", "page", "open", "selected", "explain")
@@ -20,7 +21,7 @@ MOST_SELECTED = 100
 COUNTS, CHANGE = "counts", "change"
 _PERCENT = re.compile(r"([0-9]{1,3})-([0-9]{1,3})")
 _EVERY = (0, 100)
-_USUAL = {"matrix": COUNTS, "confidence": "0-100", "page": "1", "explain": "own"}
+_FIXED_DEFAULTS = {"matrix": COUNTS, "confidence": "0-100", "page": "1", "explain": "own"}
 _DEFAULTS = "mistakes-defaults"
 
 
@@ -29,12 +30,12 @@ class View:
     """What the address says, after anything in it that is unknown has been replaced.
 
     Attributes:
-        filters: Which samples.
-        order: Of :attr:`MistakeIndex.orders`.
+        filters: Which samples are shown.
+        order: One of :attr:`MistakeIndex.orders`.
         change: Whether the class pairs show what distillation changed.
-        page: From 1; maybe beyond the last.
-        open: The number of the open sample.
-        selected: Numbers of samples.
+        page: Number of the page, from 1; it may lie beyond the last one.
+        open: Number of the open sample; None if none is open.
+        selected: Numbers of the selected samples.
     """
 
     filters: Filters
@@ -46,12 +47,12 @@ class View:
 
 
 def adopt(index: MistakeIndex) -> None:
-    """Take the view from the address, or put that of this session there.
+    """Take the view from the address, or write the view of this session there.
 
-    Only when the page itself is run: while somebody clicks quickly, a run of a fragment can come with an address that
-    is already old.
+    This is done only when the page itself runs: while somebody clicks quickly, a fragment can run with an address that
+    is already outdated.
     """
-    st.session_state[_DEFAULTS] = _USUAL | {"group": index.groups[0], "order": index.orders[0]}
+    st.session_state[_DEFAULTS] = _FIXED_DEFAULTS | {"group": index.groups[0], "order": index.orders[0]}
     for name in ADDRESS:
         address.keep(name, address.read(name, _default(name)), _default(name))
 
@@ -87,9 +88,9 @@ def keep(name: str, value: str) -> None:
 
 
 def read(index: MistakeIndex, classes: Sequence[str]) -> View:
-    """The view as it is asked for."""
+    """The view that the address requests."""
     group = _choice("group", index.groups)
-    model = _choice("model", ("", *index.roles)) or _usual_model(index, group)
+    model = _choice("model", ("", *index.roles)) or _default_model(index, group)
     change = _choice("matrix", (COUNTS, CHANGE)) == CHANGE and index.has_change
     low, high = _confidence()
     filters = Filters(
@@ -101,7 +102,7 @@ def read(index: MistakeIndex, classes: Sequence[str]) -> View:
         low=low / 100,
         high=high / 100,
     )
-    selected = [int(one) for one in _value("selected").split(",") if _is_number(one)]
+    selected = [int(text) for text in _value("selected").split(",") if _is_number(text)]
     opened, page = _value("open"), _value("page")
     return View(
         filters=filters,
@@ -113,10 +114,11 @@ def read(index: MistakeIndex, classes: Sequence[str]) -> View:
     )
 
 
-def _usual_model(index: MistakeIndex, group: str) -> str:
-    """The one whose mistakes the group is about."""
-    wanted = ("student", "kd_student") if group == "fixed" else ("kd_student", "student")
-    return next((role for role in wanted if role in index.roles), index.roles[0])
+def _default_model(index: MistakeIndex, group: str) -> str:
+    """Role of the model whose mistakes the group is about."""
+    preferred = (Role.STUDENT, Role.KD_STUDENT) if group == "fixed" else (Role.KD_STUDENT, Role.STUDENT)
+    # Of ``index.roles``: Streamlit refuses an enum member as the value of a widget whose options are texts.
+    return next((role for name in preferred for role in index.roles if role == name), index.roles[0])
 
 
 def _class(name: str, classes: Sequence[str]) -> int | None:
@@ -126,8 +128,8 @@ def _class(name: str, classes: Sequence[str]) -> int | None:
 
 def _confidence() -> tuple[int, int]:
     text = _value("confidence")
-    found = _PERCENT.fullmatch(text)
-    low, high = (int(one) for one in found.groups()) if found else (1, 0)
+    match = _PERCENT.fullmatch(text)
+    low, high = (int(group) for group in match.groups()) if match else (1, 0)
     if low <= high <= 100:
         return low, high
     keep("confidence", _default("confidence"))
@@ -147,8 +149,8 @@ def _is_number(text: str) -> bool:
 # controls -------------------------------------------------------------------------------------------------------------
 
 
-def chips(index: MistakeIndex, view: View) -> None:
-    """One of the groups, each with its count under the other filters."""
+def show_groups(index: MistakeIndex, view: View) -> None:
+    """Show the groups to choose from, each with its count under the other filters."""
     counts = index.counts(view.filters)
     options = [
         {
@@ -169,54 +171,54 @@ def _group_chosen() -> None:
     keep("group", str(st.session_state["mistakes-chips"]["chosen"]))
 
 
-def bar(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
-    """The filters that are chosen from lists, and the order."""
+def show_filters(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
+    """Show the filters that are chosen from lists, and the order."""
     titles = {role: figures.role_title(role) for role in index.roles}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="mistakes-bar"):
         help = _("Whose answers the class pairs count, and whose answer and confidence the filters mean.")
-        _select(_("Model"), "model", list(index.roles), view.filters.model, titles.__getitem__, 165, help)
+        _show_select(_("Model"), "model", list(index.roles), view.filters.model, titles.__getitem__, 165, help)
         names = ["", *classes]
 
-        def class_name(one: str) -> str:
-            return one or _("Any")
+        def class_name(name: str) -> str:
+            return name or _("Any")
 
         width = 120 if max(map(len, classes)) <= 4 else 190
-        true, said = view.filters.true, view.filters.said
+        true, answer = view.filters.true, view.filters.said
         if index.labelled:
-            _select(_("True class"), "class", names, "" if true is None else classes[true], class_name, width)
-        answer = _("A student's answer") if view.change else _("Its answer")
-        _select(answer, "said", names, "" if said is None else classes[said], class_name, width)
+            _show_select(_("True class"), "class", names, "" if true is None else classes[true], class_name, width)
+        answer_label = _("A student's answer") if view.change else _("Its answer")
+        _show_select(answer_label, "said", names, "" if answer is None else classes[answer], class_name, width)
 
-        def order_title(one: str) -> str:
-            return _order_title(one, view.filters.model)
+        def order_title(order: str) -> str:
+            return _order_title(order, view.filters.model)
 
-        _select(_("Order"), "order", list(index.orders), view.order, order_title, 320)
-        _slider(view)
+        _show_select(_("Order"), "order", list(index.orders), view.order, order_title, 320)
+        _show_slider(view)
 
 
-def _select(
+def _show_select(
     label: str, name: str, options: list[str], value: str, show: Callable[[str], str], width: int, help: str = ""
 ) -> None:
     key = f"mistakes-{name}"
     if st.session_state.get(key) != value:
         st.session_state[key] = value
 
-    def chosen() -> None:
+    def on_change() -> None:
         keep(name, str(st.session_state[key]))
 
-    st.selectbox(label, options, key=key, format_func=show, width=width, help=help or None, on_change=chosen)
+    st.selectbox(label, options, key=key, format_func=show, width=width, help=help or None, on_change=on_change)
 
 
-def _slider(view: View) -> None:
+def _show_slider(view: View) -> None:
     key, value = "mistakes-confidence", (round(100 * view.filters.low), round(100 * view.filters.high))
     if st.session_state.get(key) != value:
         st.session_state[key] = value
 
-    def chosen() -> None:
+    def on_change() -> None:
         low, high = st.session_state[key]
         keep("confidence", f"{low}-{high}")
 
-    st.slider(_("Its confidence"), *_EVERY, key=key, format="%d%%", width=230, on_change=chosen)
+    st.slider(_("Its confidence"), *_EVERY, key=key, format="%d%%", width=230, on_change=on_change)
 
 
 def _order_title(order: str, model: str) -> str:
@@ -225,48 +227,48 @@ def _order_title(order: str, model: str) -> str:
     return _(title, model=figures.role_title(role or model)) if "{model}" in title else _(title)
 
 
-def tokens(view: View, classes: Sequence[str]) -> None:
-    """The filters beside the group, each with a way out."""
-    found = described(view, classes)
-    # Always there: what comes below would be built anew, and lose the focus, if it moved up a place.
+def show_active_filters(view: View, classes: Sequence[str]) -> None:
+    """Show the filters other than the group, each with a button that removes it."""
+    descriptions = descriptions_of(view, classes)
+    # The container is always there: if what is below moved up, it would be built anew and lose the focus.
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="mistakes-tokens"):
-        for name, text in found.items():
+        for name, text in descriptions.items():
             icon, help = ":material/close:", _("Leave this filter out")
             st.button(plain(text), key=f"drop-{name}", icon=icon, help=help, on_click=drop, args=(name,))
-        if len(found) > 1:
-            st.button(_("Clear all"), key="drop-all", type="tertiary", on_click=drop, args=tuple(found))
+        if len(descriptions) > 1:
+            st.button(_("Clear all"), key="drop-all", type="tertiary", on_click=drop, args=tuple(descriptions))
 
 
-def described(view: View, classes: Sequence[str]) -> dict[str, str]:
-    """Name of each filter that is set, without the group -> what it says; names as in ``without``."""
+def descriptions_of(view: View, classes: Sequence[str]) -> dict[str, str]:
+    """Name of each filter that is set, except the group -> its description; the names are those of ``without``."""
     filters, model = view.filters, figures.role_title(view.filters.model)
-    found = {}
+    descriptions = {}
     if filters.true is not None:
-        found["true"] = _("True class {name}", name=classes[filters.true])
+        descriptions["true"] = _("True class {name}", name=classes[filters.true])
     if filters.said is not None:
         name = classes[filters.said]
-        said = (
+        description = (
             _("A student says {name}", name=name) if view.change else _("{model} says {name}", model=model, name=name)
         )
-        found["said"] = said
+        descriptions["said"] = description
     if (filters.low, filters.high) != (0, 1):
         low, high = percent(filters.low, 0), percent(filters.high, 0)
-        found["confidence"] = _("{model} is {low} to {high} sure", model=model, low=low, high=high)
-    return found
+        descriptions["confidence"] = _("{model} is {low} to {high} sure", model=model, low=low, high=high)
+    return descriptions
 
 
 def drop(*names: str) -> None:
-    """Leave filters out."""
+    """Remove filters."""
     for name in names:
         name = "class" if name == "true" else name
         keep(name, _default(name))
 
 
-def empty(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
-    """Nothing is found: say so, and which single filter stands in the way."""
+def show_empty(index: MistakeIndex, view: View, classes: Sequence[str]) -> None:
+    """Show that no sample passes, and which single filter stands in the way."""
     st.info(_("No sample passes all of these filters."), icon=":material/search_off:")
     with st.container(horizontal=True, gap="small"):
-        for name, text in described(view, classes).items():
+        for name, text in descriptions_of(view, classes).items():
             count = int(index.passing(without(view.filters, name)).sum())
             if count:
                 label = _("Without “{filter}”: {count}", filter=text, count=number(count))

@@ -1,4 +1,4 @@
-"""The open sample of *Mistakes*: what each model says of it, and, computed when it is asked for, where it looks."""
+"""The open sample of *Mistakes*: each model's answer and, computed on request, its map."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from kdviz.figures.overlay import overlay
 from kdviz.saliency import ExplainState, SaliencyMap
 from kdviz.studies.predictions.soft_targets import soft_targets
 
-_MASKS = 400  # of a small picture: for a look; Compare takes more
+_MASKS = 400  # for small pictures: enough for a look; Compare takes more
 _FIRST_WAIT = 0.3  # seconds; often enough for all masks
-_PAUSE, _PAUSE_LARGE = 250, 1200  # milliseconds until the browser asks again
+_PAUSE, _PAUSE_LARGE = 250, 1200  # milliseconds until the browser asks for newer maps
 _BARS = 3  # classes
-_LEAST = 0.001  # of a probability that is written out
+_LEAST = 0.001  # smallest probability that is written out
 _SHARP = 64  # pixels up to which a picture is drawn with its pixels as squares
-_OWN, _TRUE = "own", "true"
+_PREDICTED, _TRUE = "own", "true"
 _KEYS = (
     ("← → ↑ ↓", N_("move and open")),
     ("Enter", N_("open in Compare")),
@@ -40,10 +40,10 @@ _KEYS = (
 
 
 class Preview:
-    """The one computation of this session's panel. It is cancelled when the tab closes."""
+    """The computation of a session's panel, at most one; it is cancelled when the tab closes."""
 
     def __init__(self) -> None:
-        self.wanted: service.Request | None = None
+        self.current_request: service.Request | None = None
         self.job: Job[service.States] | None = None
         self._maps: tuple[ExplainState, str, dict[str, SaliencyMap]] | None = None
 
@@ -52,30 +52,30 @@ class Preview:
             self.job.cancel()
 
     def close(self) -> None:
-        """Nothing is open any more."""
+        """Cancel and forget the computation: no sample is open any more."""
         self.cancel()
-        self.wanted = self.job = self._maps = None
+        self.current_request = self.job = self._maps = None
 
-    def request(self, wanted: service.Request) -> None:
-        """Compute this, unless it is under way or done.
+    def request(self, request: service.Request) -> None:
+        """Compute the maps of a request, unless they are under way or done.
 
         Raises:
-            QueueFullError: Too many are under way.
+            QueueFullError: Too many computations are under way.
         """
-        if self.wanted is not None and self.wanted.keys == wanted.keys:
+        if self.current_request is not None and self.current_request.keys == request.keys:
             return
         self.close()
-        self.job = service.start(wanted)
-        self.wanted = wanted
+        self.job = service.start(request)
+        self.current_request = request
 
     def maps(self, mode: str, label: int) -> dict[str, SaliencyMap]:
-        """Role -> map so far."""
+        """Role -> the map so far."""
         latest = self.job.latest if self.job is not None else None
         if not latest:
             return {}
         state = latest[0]
         if self._maps is None or self._maps[0] is not state or self._maps[1] != mode:
-            answers = {role: int(chances.argmax()) for role, chances in state.probabilities.items()}
+            answers = {role: int(probabilities.argmax()) for role, probabilities in state.probabilities.items()}
             targets = dict.fromkeys(answers, label) if mode == _TRUE else answers
             self._maps = state, mode, state.maps(targets)
         return self._maps[2]
@@ -87,44 +87,44 @@ def _preview() -> Preview:
 
 
 @st.fragment
-def panel(opened: OpenExperiment, shown: SampleView, place: int | None, marked: bool = False) -> None:
-    """The sample at a place, or how to open one. While maps are computed only this runs again and again."""
+def show_panel(opened: OpenExperiment, samples: SampleView, index: int | None, selected: bool = False) -> None:
+    """Show a sample, or how to open one. While maps are computed, only this fragment is run again."""
     preview = _preview()
-    if place is None:
+    if index is None:
         preview.close()
         component("sample")(
-            data=_nothing(), key="mistakes-sample", on_asked_change=_again, on_explained_change=_explained
+            data=_empty_payload(), key="mistakes-sample", on_asked_change=_refresh, on_explained_change=_explained
         )
         return
-    problem = _compute(preview, opened, shown, place)
+    problem = _compute(preview, opened, samples, index)
     mode = st.session_state.get("address-explain")
-    mode = mode if mode in (_OWN, _TRUE) and shown.labels[place] >= 0 else _OWN
-    data = _payload(preview, opened, shown, place, mode)
+    mode = mode if mode in (_PREDICTED, _TRUE) and samples.labels[index] >= 0 else _PREDICTED
+    data = _payload(preview, opened, samples, index, mode)
     component("sample")(
-        data={**data, "problem": problem, "marked": marked},
+        data={**data, "problem": problem, "marked": selected},
         key="mistakes-sample",
-        on_asked_change=_again,
+        on_asked_change=_refresh,
         on_explained_change=_explained,
     )
 
 
-def _again() -> None:
-    """The run that this causes shows the newest state."""
+def _refresh() -> None:
+    """Do nothing: the rerun that the event causes shows the newest state."""
 
 
 def _explained() -> None:
-    address.keep("explain", str(st.session_state["mistakes-sample"]["explained"]), _OWN)
+    address.keep("explain", str(st.session_state["mistakes-sample"]["explained"]), _PREDICTED)
 
 
-def _compute(preview: Preview, opened: OpenExperiment, shown: SampleView, place: int) -> str:
-    """Begin, or go on; what went wrong."""
+def _compute(preview: Preview, opened: OpenExperiment, samples: SampleView, index: int) -> str:
+    """Start the computation or let it go on; return what went wrong, or an empty text."""
     settings = service.default_settings(opened)
     if not opened.is_large:
         settings["n_masks"] = _MASKS
     if not opened.experiment.models:
         return _("Only predictions are known here: there is no model to make maps of.")
     try:
-        picture = opened.experiment.prepare(shown.picture(place))
+        picture = opened.experiment.prepare(samples.picture(index))
         results = results_for(private=opened.is_private)
         preview.request(service.Request(opened, picture, (settings,), results=results))
     except KdvizError as error:
@@ -142,17 +142,17 @@ def _compute(preview: Preview, opened: OpenExperiment, shown: SampleView, place:
 # what is sent ---------------------------------------------------------------------------------------------------------
 
 
-def _nothing() -> dict[str, Any]:
+def _empty_payload() -> dict[str, Any]:
     texts = {"empty": _("Where do they look?"), "emptyMore": _("Choose a picture: the models' maps appear here.")}
-    return {"sample": None, "texts": texts, "keys": [[key, _(what)] for key, what in _KEYS], "busy": False}
+    return {"sample": None, "texts": texts, "keys": [[key, _(action)] for key, action in _KEYS], "busy": False}
 
 
-def _payload(preview: Preview, opened: OpenExperiment, shown: SampleView, place: int, mode: str) -> dict[str, Any]:
-    classes, sample, label = opened.experiment.classes, int(shown.numbers[place]), int(shown.labels[place])
+def _payload(preview: Preview, opened: OpenExperiment, samples: SampleView, index: int, mode: str) -> dict[str, Any]:
+    classes, sample, label = opened.experiment.classes, int(samples.numbers[index]), int(samples.labels[index])
     job = preview.job
-    ended = job is None or job.ended  # before the maps: nothing comes after the end
+    ended = job is None or job.ended  # read before the maps, as nothing comes after the end
     maps = preview.maps(mode, label)
-    picture = shown.picture(place)
+    picture = samples.picture(index)
     limit = figures.colour_limit(maps) if maps else 1.0
     about = _("True class {name}", name=classes[label]) if label >= 0 else _("no label")
     return {
@@ -164,76 +164,78 @@ def _payload(preview: Preview, opened: OpenExperiment, shown: SampleView, place:
             "alt": about_sample(sample, label, classes),
             "sharp": max(picture.size) <= _SHARP,
         },
-        "cards": [_card(shown, classes, place, role, maps.get(role), limit) for role in _roles(shown)],
+        "cards": [_card(samples, classes, index, role, maps.get(role), limit) for role in _roles(samples)],
         "mode": mode,
-        "modes": [[_OWN, _("Each one's answer")], *([[_TRUE, _("The true class")]] if label >= 0 else [])],
+        "modes": [[_PREDICTED, _("Each one's answer")], *([[_TRUE, _("The true class")]] if label >= 0 else [])],
         "texts": _texts(),
         "busy": not ended,
         "pause": _PAUSE_LARGE if opened.is_large else _PAUSE,
     }
 
 
-def _roles(shown: SampleView) -> list[str]:
-    return list(shown.predictions.predicted) if shown.predictions is not None else []
+def _roles(samples: SampleView) -> list[str]:
+    return list(samples.predictions.predicted) if samples.predictions is not None else []
 
 
 def _card(
-    shown: SampleView, classes: tuple[str, ...], place: int, role: str, found: SaliencyMap | None, limit: float
+    samples: SampleView, classes: tuple[str, ...], index: int, role: str, saliency_map: SaliencyMap | None, limit: float
 ) -> dict[str, Any]:
-    assert shown.predictions is not None
-    title, label = figures.role_title(role), int(shown.labels[place])
-    said = int(shown.predictions.predicted[role][place])
-    wrong = said != label and label >= 0
+    assert samples.predictions is not None
+    title, label = figures.role_title(role), int(samples.labels[index])
+    answer = int(samples.predictions.predicted[role][index])
+    wrong = answer != label and label >= 0
     return {
         "title": title,
         "colour": figures.role_colour(role),
         "symbol": figures.role_symbol(role),
-        "verdict": _verdict(said, label),
+        "verdict": _verdict(answer, label),
         "wrong": wrong,
-        "map": None if found is None else _png(_drawn(found, limit)),
-        "alt": _map_alt(title, found, classes),
-        "bars": _bars(shown, classes, place, role),
+        "map": None if saliency_map is None else _png(_map_image(saliency_map, limit)),
+        "alt": _map_alt(title, saliency_map, classes),
+        "bars": _bars(samples, classes, index, role),
     }
 
 
-def _verdict(said: int, label: int) -> str:
+def _verdict(answer: int, label: int) -> str:
     if label < 0:
         return ""
-    return _("✓ right") if said == label else _("✗ wrong")
+    return _("✓ right") if answer == label else _("✗ wrong")
 
 
-def _drawn(found: SaliencyMap, limit: float) -> Image.Image:
-    return overlay(Image.fromarray(found.picture), found.values - figures.colour_centre(found), limit)
+def _map_image(saliency_map: SaliencyMap, limit: float) -> Image.Image:
+    return overlay(
+        Image.fromarray(saliency_map.picture), saliency_map.values - figures.colour_centre(saliency_map), limit
+    )
 
 
-def _map_alt(title: str, found: SaliencyMap | None, classes: tuple[str, ...]) -> str:
-    if found is None:
+def _map_alt(title: str, saliency_map: SaliencyMap | None, classes: tuple[str, ...]) -> str:
+    if saliency_map is None:
         return _("{model}: no map yet", model=title)
-    row, column = np.unravel_index(int(found.values.argmax()), found.values.shape)
+    row, column = np.unravel_index(int(saliency_map.values.argmax()), saliency_map.values.shape)
     return _(
         "{model}: what speaks for {name}, most at row {row}, column {column}",
         model=title,
-        name=classes[found.target],
+        name=classes[saliency_map.target],
         row=int(row),
         column=int(column),
     )
 
 
-def _bars(shown: SampleView, classes: tuple[str, ...], place: int, role: str) -> list[dict[str, Any]]:
-    """The classes that a model finds most likely, and the true one in any case."""
-    label = int(shown.labels[place])
-    chances = soft_targets(shown.logits[role][place], 1.0)
-    best = [int(one) for one in np.argsort(-chances, kind="stable")[:_BARS]]
+def _bars(samples: SampleView, classes: tuple[str, ...], index: int, role: str) -> list[dict[str, Any]]:
+    """The classes that a model finds most likely, always with the true one."""
+    label = int(samples.labels[index])
+    probabilities = soft_targets(samples.logits[role][index], 1.0)
+    best = [int(class_index) for class_index in np.argsort(-probabilities, kind="stable")[:_BARS]]
     if label not in best and label >= 0:
         best[-1] = label
     return [
         {
-            "name": classes[one],
-            "share": float(chances[one]),
-            "text": _share(float(chances[one])),
-            "right": one == label,
+            "name": classes[class_index],
+            "share": float(probabilities[class_index]),
+            "text": _share(float(probabilities[class_index])),
+            "right": class_index == label,
         }
-        for one in best
+        for class_index in best
     ]
 
 
@@ -258,5 +260,5 @@ def _texts() -> dict[str, str]:
 
 
 def _png(picture: Image.Image) -> str:
-    """As a PNG file in an address."""
+    """A picture as a data URL of a PNG file."""
     return f"data:image/png;base64,{base64.b64encode(picture_bytes(picture)).decode()}"

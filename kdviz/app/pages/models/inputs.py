@@ -1,4 +1,4 @@
-"""What a model of *Models* takes and gives, and how it came here, in words."""
+"""What a model takes and gives, and where it comes from, in words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FROM = {
     "library": N_("usual for these weights in their library"),
     "guessed": N_("a guess"),
 }
-"""Where an import has a network or an input from."""
+"""How an import came to know a network or an input."""
 _MOST_CLASSES = 12
 NOTHING = '<span class="none">–</span>'
 """HTML of a value that is not known."""
@@ -59,8 +59,8 @@ def normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
         return _("values from 0 to 1, as they are")
     return _(
         "values from 0 to 1, mean {mean}, standard deviation {std}",
-        mean=" / ".join(number(one, 3) for one in mean),
-        std=" / ".join(number(one, 3) for one in std),
+        mean=" / ".join(number(value, 3) for value in mean),
+        std=" / ".join(number(value, 3) for value in std),
     )
 
 
@@ -72,45 +72,45 @@ def fitted(fit: str) -> str:
 
 
 def network_of(card: ModelCard) -> str:
-    """As HTML, with where it is known from."""
+    """A model's network as HTML, with how it is known."""
     if card.spec is None:
         return text(_("predictions alone"))
     return f"<code>{text(card.network)}</code>{_known_from(card, 'network_from')}"
 
 
 def _known_from(card: ModelCard, name: str) -> str:
-    known = card.origin.get(name)
-    return f' <span class="soft">{text(_(_FROM[known]))}</span>' if known in _FROM else ""
+    source = card.origin.get(name)
+    return f' <span class="soft">{text(_(_FROM[source]))}</span>' if source in _FROM else ""
 
 
-def own_input_facts(opened: OpenExperiment, role: str) -> list[tuple[str, str]]:
-    """Titles with values as HTML: a model's network, input, classes and file, and where they are known from."""
-    card = next(one for one in inventory.cards(opened.experiment) if one.role == role)
-    return [(_("Network"), network_of(card)), *own_input(card)]
+def model_facts(opened: OpenExperiment, role: str) -> list[tuple[str, str]]:
+    """Titles with values as HTML: a model's network, input, classes and file, and how they are known."""
+    card = next(card for card in inventory.cards(opened.experiment) if card.role == role)
+    return [(_("Network"), network_of(card)), *input_facts(card)]
 
 
-def own_input(card: ModelCard) -> list[tuple[str, str]]:
-    """Titles with values as HTML: what this model takes and gives, and how it came here; the same titles for all."""
+def input_facts(card: ModelCard) -> list[tuple[str, str]]:
+    """Titles with values as HTML: what this model takes and gives, and where it comes from; the same titles for all."""
     values = dict.fromkeys((_("Its input"), _("Its pictures"), _("Normalisation"), _("Its classes")), NOTHING)
     if card.spec is not None:
-        shown = [
+        texts = [
             text(pixels(card.spec)) + _known_from(card, "input_from"),
             text(resized(card.spec)),
             text(normalisation(card.spec.mean, card.spec.std)),
-            text(_own_classes(card)),
+            text(_class_order(card)),
         ]
-        values = dict(zip(values, shown, strict=True))
-    made = " ".join(filter(None, (card.made_by, card.parent and _("from {model}", model=role_title(card.parent)))))
+        values = dict(zip(values, texts, strict=True))
+    origin = " ".join(filter(None, (card.made_by, card.parent and _("from {model}", model=role_title(card.parent)))))
     notes = card.origin.get("notes") or ()
     values |= {
         _("File"): f"<code>{text(card.origin['file'])}</code>" if card.origin.get("file") else NOTHING,
-        _("Made of"): text(made) if made else NOTHING,
-        _("Notes"): "<br>".join(text(one) for one in notes) if notes else NOTHING,
+        _("Made of"): text(origin) if origin else NOTHING,
+        _("Notes"): "<br>".join(text(note) for note in notes) if notes else NOTHING,
     }
     return list(values.items())
 
 
-def _own_classes(card: ModelCard) -> str:
+def _class_order(card: ModelCard) -> str:
     if card.class_order is None:
         return _("as in the experiment")
     first = ", ".join(map(str, card.class_order[:_MOST_CLASSES]))

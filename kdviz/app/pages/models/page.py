@@ -1,4 +1,4 @@
-"""Models: what is loaded, exactly; the other experiments; and bringing one's own."""
+"""Models: exactly which ones are loaded, the other experiments, and uploads."""
 
 from __future__ import annotations
 
@@ -12,25 +12,30 @@ from kdviz.app import address, library, links
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.models import PAGE
-from kdviz.app.pages.models.inputs import NOTHING, fitted, network_of, normalisation, own_input, pixels, resized
+from kdviz.app.pages.models.inputs import NOTHING, fitted, input_facts, network_of, normalisation, pixels, resized
 from kdviz.app.texts import download, plain
 from kdviz.app.uploads import session_store, upload
 from kdviz.app.widgets import html
 from kdviz.app.widgets.html import text
 from kdviz.core.devices import choose_device
 from kdviz.core.language import N_, _, listed, number, percent, plural
+from kdviz.core.vocabulary import Split
 from kdviz.data.doubts import KEY as DOUBTS
 from kdviz.figures import role_colour, role_title
 from kdviz.studies.comparison import inventory
 from kdviz.studies.comparison.inventory import ModelCard
 
-_SPLITS = {"test": N_("test"), "bundled": N_("bundled digits"), "validation": N_("validation")}
-_ACCURACY_ON = {
-    "test": N_("accuracy on the test split"),
-    "bundled": N_("accuracy on the bundled digits"),
-    "validation": N_("accuracy on the validation split"),
+_SPLITS: dict[str, str] = {
+    Split.TEST: N_("test"),
+    Split.BUNDLED: N_("bundled digits"),
+    Split.VALIDATION: N_("validation"),
 }
-"""In the order in which the first is shown large."""
+_ACCURACY_ON: dict[str, str] = {
+    Split.TEST: N_("accuracy on the test split"),
+    Split.BUNDLED: N_("accuracy on the bundled digits"),
+    Split.VALIDATION: N_("accuracy on the validation split"),
+}
+"""In order of preference: the first that was measured is shown large."""
 
 _METRICS: dict[str, tuple[str, int]] = {  # name -> title and digits; digits below zero: a percentage
     "samples": (N_("Images"), 0),
@@ -85,22 +90,22 @@ _MOST_DOUBTS = 12
 
 
 def page() -> None:
-    address.only("bring")
+    address.keep_only("bring")
     opened = heading(PAGE)
     html.style()
-    _data(opened)
-    _doubts(opened)
-    _cards(opened)
-    _measured(opened)
-    _files(opened)
-    upload.section(opened)
-    _others(opened)
+    _show_data(opened)
+    _show_doubts(opened)
+    _show_cards(opened)
+    _show_metrics(opened)
+    _show_files(opened)
+    upload.show_uploads(opened)
+    _show_others(opened)
 
 
 # the data -------------------------------------------------------------------------------------------------------------
 
 
-def _data(opened: OpenExperiment) -> None:
+def _show_data(opened: OpenExperiment) -> None:
     experiment = opened.experiment
     values = [
         (_("Data set"), text(opened.title)),
@@ -112,7 +117,7 @@ def _data(opened: OpenExperiment) -> None:
 
 
 def _common_input(opened: OpenExperiment) -> list[tuple[str, str]]:
-    """The input of all models, or the picture that each makes its own input of."""
+    """The input of all models, or the picture from which each model makes its own input."""
     spec = opened.experiment.input
     if any(run.is_adapted for run in opened.experiment.models.values()):
         about = _("{pixels}: what is masked and shown; each model makes its own input of it", pixels=pixels(spec))
@@ -124,20 +129,20 @@ def _common_input(opened: OpenExperiment) -> list[tuple[str, str]]:
     ]
 
 
-def _doubts(opened: OpenExperiment) -> None:
-    """What looks wrong, a sentence each."""
+def _show_doubts(opened: OpenExperiment) -> None:
+    """Show what looks wrong, a sentence each."""
     texts = [plain(doubt.text) for doubt in opened.doubts]
     more = len(texts) - _MOST_DOUBTS
     if more > 0:
         texts = [*texts[:_MOST_DOUBTS], plural("{count} more doubt", "{count} more doubts", more)]
     if texts:
-        st.warning("\n".join(f"- {one}" for one in texts), icon=":material/warning:")
+        st.warning("\n".join(f"- {sentence}" for sentence in texts), icon=":material/warning:")
 
 
 def _class_names(classes: tuple[str, ...]) -> str:
-    shown = ", ".join(classes[:_MOST_CLASSES])
+    names = ", ".join(classes[:_MOST_CLASSES])
     more = len(classes) - _MOST_CLASSES
-    return shown if more <= 0 else _("{names} and {count} more", names=shown, count=number(more))
+    return names if more <= 0 else _("{names} and {count} more", names=names, count=number(more))
 
 
 def _device() -> str:
@@ -151,10 +156,10 @@ def _device() -> str:
     return plural("processor, {count} thread", "processor, {count} threads", torch.get_num_threads())
 
 
-# a card a model -------------------------------------------------------------------------------------------------------
+# one card a model -----------------------------------------------------------------------------------------------------
 
 
-def _cards(opened: OpenExperiment) -> None:
+def _show_cards(opened: OpenExperiment) -> None:
     cards = inventory.cards(opened.experiment)
     names = _setting_names(cards)
     shared = [name for name in names if len(cards) > 1 and len({repr(card.training.get(name)) for card in cards}) == 1]
@@ -165,37 +170,37 @@ def _cards(opened: OpenExperiment) -> None:
         else {}
     )
     shows_input = any(card.is_adapted or card.origin for card in cards)
-    about = {card.role: dict(own_input(card)) if shows_input else {} for card in cards}
-    empty = [title for title in about[cards[0].role] if all(one[title] == NOTHING for one in about.values())]
-    about = {role: {title: one[title] for title in one if title not in empty} for role, one in about.items()}
-    drawn = "".join(_card(card, names, about[card.role], card.role in added) for card in cards)
-    html.show(f'<div class="ab-cards">{drawn}</div>')
+    inputs = {card.role: dict(input_facts(card)) if shows_input else {} for card in cards}
+    empty = [title for title in inputs[cards[0].role] if all(facts[title] == NOTHING for facts in inputs.values())]
+    inputs = {role: {title: facts[title] for title in facts if title not in empty} for role, facts in inputs.items()}
+    html_cards = "".join(_card_html(card, names, inputs[card.role], card.role in added) for card in cards)
+    html.show(f'<div class="ab-cards">{html_cards}</div>')
     if shared:
         title = f"<h3>{text(_('The same for all of them'))}</h3>"
         html.show(title + html.facts([_setting(cards[0], name) for name in shared]), "ab-facts shared")
 
 
 def _setting_names(cards: list[ModelCard]) -> list[str]:
-    """Of all settings that say something for a model: the known ones in their order, then the others."""
-    there = {name for card in cards for name, value in card.training.items() if _says_something(card, name, value)}
-    shown = there | ({"data"} if not any(card.origin for card in cards) else set())
-    return [name for name in _SETTINGS if name in shown] + sorted(there - _SETTINGS.keys())
+    """Names of the settings that say something about any model: the known ones in their order, then the others."""
+    present = {name for card in cards for name, value in card.training.items() if _says_something(card, name, value)}
+    names = present | ({"data"} if not any(card.origin for card in cards) else set())
+    return [name for name in _SETTINGS if name in names] + sorted(present - _SETTINGS.keys())
 
 
 def _says_something(card: ModelCard, name: str, value: Any) -> bool:
-    if name == DOUBTS:  # no setting; they are said above
+    if name == DOUBTS:  # no setting; they are shown above the cards
         return False
     if name == "feature_weight":
         return card.training.get("feature_loss") not in _WITHOUT
     return value not in _WITHOUT and not (name == "label_smoothing" and value == 0)
 
 
-def _card(card: ModelCard, names: list[str], about: Mapping[str, str], added: bool) -> str:
+def _card_html(card: ModelCard, names: list[str], about: Mapping[str, str], added: bool) -> str:
     new = f'<span class="ab-new">{text(_("this session"))}</span>' if added else ""
     facts = [
         (_("Network"), network_of(card), ""),
         (_("Parameters"), text("–" if card.parameters is None else number(card.parameters)), ""),
-        (_("Weights"), f"<code>{text(card.weights)}</code>{_size(card)}" if card.weights else NOTHING, ""),
+        (_("Weights"), f"<code>{text(card.weights)}</code>{_size_html(card)}" if card.weights else NOTHING, ""),
         (_("SHA-256"), f"<code>{text(card.sha256[:12])}…</code>" if card.sha256 else NOTHING, ""),
         *((title, value, "") for title, value in about.items()),
         *((*_setting(card, name), "part" if name == names[0] else "") for name in names),
@@ -205,18 +210,18 @@ def _card(card: ModelCard, names: list[str], about: Mapping[str, str], added: bo
     return (
         f'<section class="ab-card" style="--role:{role_colour(card.role)};grid-row:span {rows}">'
         f"<h3>{html.role(card.role)}{text(role_title(card.role))}{new}</h3>"
-        f'<p class="big">{_headline(card.metrics)}</p><dl style="grid-row:span {rows - 2}">{lines}</dl></section>'
+        f'<p class="big">{_headline_html(card.metrics)}</p><dl style="grid-row:span {rows - 2}">{lines}</dl></section>'
     )
 
 
-def _size(card: ModelCard) -> str:
+def _size_html(card: ModelCard) -> str:
     if card.size is None:
         return ""
     return f' <span class="soft">{text(_("{size} MB", size=number(card.size / 1e6, 1)))}</span>'
 
 
-def _headline(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    split = next((one for one in (*_SPLITS, *metrics) if "accuracy" in metrics.get(one, {})), None)
+def _headline_html(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    split = next((name for name in (*_SPLITS, *metrics) if "accuracy" in metrics.get(name, {})), None)
     if split is None:
         return f'<span class="soft">{text(_("not evaluated"))}</span>'
     share = metrics[split]["accuracy"]
@@ -225,14 +230,14 @@ def _headline(metrics: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _setting(card: ModelCard, name: str) -> tuple[str, str]:
-    """Its title as text and its value as HTML."""
+    """A setting's title as text and its value as HTML."""
     value = card.training.get(name)
-    shown = text(_setting_text(name, value)) if value not in _WITHOUT else '<span class="none">–</span>'
+    value_html = text(_setting_text(name, value)) if value not in _WITHOUT else '<span class="none">–</span>'
     if name in ("data", "weights_from") and value not in _WITHOUT:
-        shown = f"<code>{shown}</code>"
+        value_html = f"<code>{value_html}</code>"
     if name == "data" and value in _WITHOUT:
-        shown = f'<span class="none">{text(_("not recorded"))}</span>'
-    return (_(_SETTINGS[name]) if name in _SETTINGS else name), shown
+        value_html = f'<span class="none">{text(_("not recorded"))}</span>'
+    return (_(_SETTINGS[name]) if name in _SETTINGS else name), value_html
 
 
 def _setting_text(name: str, value: Any) -> str:
@@ -246,7 +251,7 @@ def _setting_text(name: str, value: Any) -> str:
 # what was measured ----------------------------------------------------------------------------------------------------
 
 
-def _measured(opened: OpenExperiment) -> None:
+def _show_metrics(opened: OpenExperiment) -> None:
     rows = inventory.metrics_rows(opened.experiment)
     if not rows:
         return
@@ -254,7 +259,7 @@ def _measured(opened: OpenExperiment) -> None:
     names = [name for name in _METRICS if any(row.get(name) is not None for row in rows)]
     splits = list(dict.fromkeys([*_SPLITS, *(row["split"] for row in rows)]))
     rows.sort(key=lambda row: splits.index(row["split"]))
-    parts = [at for at in range(1, len(rows)) if rows[at]["split"] != rows[at - 1]["split"]]
+    section_starts = [index for index in range(1, len(rows)) if rows[index]["split"] != rows[index - 1]["split"]]
     cells = [
         [
             html.role(row["role"]) + text(role_title(row["role"])),
@@ -264,7 +269,7 @@ def _measured(opened: OpenExperiment) -> None:
         for row in rows
     ]
     columns = [_("Model"), _("Split"), *(_(_METRICS[name][0]) for name in names)]
-    html.show(html.table(_("Metrics of every model and split"), columns, cells, parts, {1: "left"}))
+    html.show(html.table(_("Metrics of every model and split"), columns, cells, section_starts, {1: "left"}))
     st.caption(
         _(
             "ECE: expected calibration error, 0 is best. Inherited errors: the share of the teacher's errors that a "
@@ -282,14 +287,14 @@ def _figure(value: float | None, digits: int) -> str:
 # files ----------------------------------------------------------------------------------------------------------------
 
 
-def _files(opened: OpenExperiment) -> None:
+def _show_files(opened: OpenExperiment) -> None:
     experiment, name = opened.experiment, f"kdviz-models-{opened.experiment.name}"
     hashes = "\n".join(f"{run.sha256}  {run.weights}" for run in experiment.runs.values() if run.weights)
     with st.expander(_("Full hashes, versions and downloads"), icon=":material/fingerprint:"):
         st.markdown(_("To check the weights files, run `sha256sum --check` on these lines in the experiment's folder:"))
         st.code(hashes, language=None, wrap_lines=True)
-        found = inventory.versions()
-        st.markdown(_("Versions here: {versions}.", versions=plain(", ".join(map(" ".join, found.items())))))
+        versions = inventory.versions()
+        st.markdown(_("Versions here: {versions}.", versions=plain(", ".join(map(" ".join, versions.items())))))
         with st.container(horizontal=True):
             download(
                 _("Models (CSV)"),
@@ -309,27 +314,27 @@ def _files(opened: OpenExperiment) -> None:
 # other experiments ----------------------------------------------------------------------------------------------------
 
 
-def _others(opened: OpenExperiment) -> None:
-    others = {name: folder for name, folder in library.folders().items() if name != opened.experiment.name}
-    others = {name: folder for name, folder in others.items() if name not in session_store.experiments()}
-    if not others:
+def _show_others(opened: OpenExperiment) -> None:
+    folders = {name: folder for name, folder in library.folders().items() if name != opened.experiment.name}
+    folders = {name: folder for name, folder in folders.items() if name not in session_store.experiments()}
+    if not folders:
         return
     st.subheader(_("Other experiments here"), anchor=False)
-    for name, folder in others.items():
+    for name, folder in folders.items():
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             title = plain(library.title(name, folder))
             links.page_link("models", title, "folder_open", {address.EXPERIMENT: name})
-            st.caption(plain(_in_short(inventory.glance(folder))))
+            st.caption(plain(_short_description(inventory.glance(folder))))
 
 
-def _in_short(found: inventory.Glance | None) -> str:
-    if found is None:
+def _short_description(glance: inventory.Glance | None) -> str:
+    if glance is None:
         return _("cannot be read")
     models = [
         _("{model} {accuracy}", model=role_title(role), accuracy=percent(accuracy))
         if accuracy is not None
         else role_title(role)
-        for role, accuracy in found.accuracies.items()
+        for role, accuracy in glance.accuracies.items()
     ]
-    classes = plural("{count} class", "{count} classes", found.classes)
+    classes = plural("{count} class", "{count} classes", glance.classes)
     return _("{classes}: {models}", classes=classes, models=listed(models))

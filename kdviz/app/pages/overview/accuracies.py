@@ -10,65 +10,71 @@ from kdviz import figures
 from kdviz.app.widgets import html
 from kdviz.app.widgets.html import text
 from kdviz.core.language import _, number, percent, plural
+from kdviz.core.vocabulary import Split
 from kdviz.narrative.overview import Accuracy, ExperimentSummary
 from kdviz.studies.predictions.mistakes import members
 
 
-def accuracies(found: ExperimentSummary) -> None:
-    known = found.accuracies
-    if not known:
-        st.caption(_unmeasured(found))
+def show_accuracies(summary: ExperimentSummary) -> None:
+    rows = summary.accuracies
+    if not rows:
+        st.caption(_unmeasured(summary))
         return
-    split = {"test": _("test"), "validation": _("validation"), "bundled": _("bundled")}.get(known[0].split, "")
-    ends = [end for one in known for end in _ends(one)]
+    splits: dict[str, str] = {
+        Split.TEST: _("test"),
+        Split.VALIDATION: _("validation"),
+        Split.BUNDLED: _("bundled"),
+    }
+    split = splits.get(rows[0].split, "")
+    ends = [end for accuracy in rows for end in _ends(accuracy)]
     low, high = min(ends), max(ends)
-    rows = "".join(_accuracy_row(one, low, high) for one in known)
-    title = _("Accuracy on {count} {split} images", count=number(known[0].samples), split=split)
+    items = "".join(_accuracy_row(accuracy, low, high) for accuracy in rows)
+    title = _("Accuracy on {count} {split} images", count=number(rows[0].samples), split=split)
     bars = _("Bar: 95 % interval over images. Dots: this model; open: mean over seeds.")
     html.show(
-        f'<div class="ov-accuracy"><h3>{text(title)}</h3><ul>{rows}</ul><p class="ov-legend">{text(bars)}</p></div>'
+        f'<div class="ov-accuracy"><h3>{text(title)}</h3><ul>{items}</ul><p class="ov-legend">{text(bars)}</p></div>'
     )
 
 
-def _unmeasured(found: ExperimentSummary) -> str:
-    said = found.predictions
-    if said is None and found.experiment.is_imported:
+def _unmeasured(summary: ExperimentSummary) -> str:
+    predictions = summary.predictions
+    if predictions is None and summary.experiment.is_imported:
         return _("These models were imported without pictures; import them again with --data to measure them.")
-    if said is None or said.labelled:
+    if predictions is None or predictions.labelled:
         return _("The accuracies of these models are not known yet; kdviz evaluate measures them.")
-    differ = float(members(said, "differ").mean()) if len(said.labels) else 0.0
+    disagreement = float(members(predictions, "differ").mean()) if len(predictions.labels) else 0.0
     return _(
         "The {count} images have no labels, so that there are no accuracies. On {share} of them the models disagree.",
-        count=number(len(said.labels)),
-        share=percent(differ),
+        count=number(len(predictions.labels)),
+        share=percent(disagreement),
     )
 
 
-def _ends(one: Accuracy) -> list[float]:
-    known = [one.value, one.low, one.high, one.mean if one.mean is not None else math.nan]
-    return [value for value in known if not math.isnan(value)]
+def _ends(accuracy: Accuracy) -> list[float]:
+    values = [accuracy.value, accuracy.low, accuracy.high, accuracy.mean if accuracy.mean is not None else math.nan]
+    return [value for value in values if not math.isnan(value)]
 
 
-def _accuracy_row(one: Accuracy, low: float, high: float) -> str:
-    def place(value: float) -> str:
+def _accuracy_row(accuracy: Accuracy, low: float, high: float) -> str:
+    def position(value: float) -> str:
         return f"{100 * (value - low) / ((high - low) or 1.0):.2f}%"
 
     bar = ""
-    if not math.isnan(one.low):
-        bar = f'<i style="left:{place(one.low)};right:calc(100% - {place(one.high)})"></i>'
-    interval = "" if math.isnan(one.low) else f"{percent(one.low, 2)} – {percent(one.high, 2)}"
+    if not math.isnan(accuracy.low):
+        bar = f'<i style="left:{position(accuracy.low)};right:calc(100% - {position(accuracy.high)})"></i>'
+    interval = "" if math.isnan(accuracy.low) else f"{percent(accuracy.low, 2)} – {percent(accuracy.high, 2)}"
     mean = ""
-    if one.mean is not None and one.spread is not None:
-        mean = f'<u style="left:{place(one.mean)}"></u>'
+    if accuracy.mean is not None and accuracy.spread is not None:
+        mean = f'<u style="left:{position(accuracy.mean)}"></u>'
         interval += " · " + _(
             "{seeds}: {mean} ± {spread}",
-            seeds=plural("{count} seed", "{count} seeds", one.seeds),
-            mean=percent(one.mean, 2),
-            spread=percent(one.spread, 2),
+            seeds=plural("{count} seed", "{count} seeds", accuracy.seeds),
+            mean=percent(accuracy.mean, 2),
+            spread=percent(accuracy.spread, 2),
         )
     return (
-        f'<li style="--role:{figures.role_colour(one.role)}"><div class="ov-name">{html.role(one.role)}'
-        f"<span>{text(figures.role_title(one.role))}</span><b>{text(percent(one.value, 2))}</b></div>"
-        f'<div class="ov-range" aria-hidden="true">{bar}{mean}<s style="left:{place(one.value)}"></s></div>'
+        f'<li style="--role:{figures.role_colour(accuracy.role)}"><div class="ov-name">{html.role(accuracy.role)}'
+        f"<span>{text(figures.role_title(accuracy.role))}</span><b>{text(percent(accuracy.value, 2))}</b></div>"
+        f'<div class="ov-range" aria-hidden="true">{bar}{mean}<s style="left:{position(accuracy.value)}"></s></div>'
         f"<small>{text(interval)}</small></li>"
     )

@@ -1,4 +1,7 @@
-"""Overview, the first screen: an answer, a sample with its maps, accuracies, what was found. Nothing is computed."""
+"""The overview, the first screen: the decision, a sample with its maps, the accuracies, the answers.
+
+Nothing is computed here.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from kdviz.app.links import page_link
 from kdviz.app.page_header import heading
 from kdviz.app.page_registry import Need, navigation, pages
 from kdviz.app.pages.overview import PAGE
-from kdviz.app.pages.overview.accuracies import accuracies
-from kdviz.app.pages.overview.sample import sample
+from kdviz.app.pages.overview.accuracies import show_accuracies
+from kdviz.app.pages.overview.sample import show_sample
 from kdviz.app.texts import plain
 from kdviz.app.widgets import html, margin
 from kdviz.app.widgets.html import text
@@ -19,35 +22,37 @@ from kdviz.compress.cost import CostReport, read_cost
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _, number, plural
+from kdviz.core.vocabulary import Role
 from kdviz.narrative.decision import decision
 from kdviz.narrative.overview import Answer, ExperimentSummary, about_these, answers
 from kdviz.studies.comparison import inventory
 from kdviz.studies.sweep.report import StudyReport
 
 _MARKS = {"good": "✓", "mixed": "!", "bad": "✗", "unknown": "?"}  # colour is never the only difference
-_TABLES = ("cost", "temperature", "study_predictions", "attention")  # that answers rest on, beside the predictions
+_TABLES = ("cost", "temperature", "study_predictions", "attention")  # of the answers, besides the predictions
 
 
 def page() -> None:
-    address.only("show", margin.NAME)
+    address.keep_only("show", margin.NAME)
     opened = heading(PAGE)
     html.style()
     st.html(ASSETS / "app" / "overview.css")
-    found = findings(opened)
-    said = _decided(opened, found)
+    summary = experiment_summary(opened)
+    all_answers = _show_decision(opened, summary)
     left, right = st.columns([2.1, 1], gap="medium")
     with left:
-        sample(opened)
+        show_sample(opened)
     with right:
-        accuracies(found)
-    _answers(opened, about_these(found, said))
-    _more(opened)
+        show_accuracies(summary)
+    _show_answers(opened, about_these(summary, all_answers))
+    _show_invitations(opened)
 
 
 # what is known --------------------------------------------------------------------------------------------------------
 
 
-def findings(opened: OpenExperiment) -> ExperimentSummary:
+def experiment_summary(opened: OpenExperiment) -> ExperimentSummary:
+    """The summary of an experiment, made anew only when one of its tables has changed."""
     version = tuple(table_version(opened, name) for name in _TABLES)
     return opened.cache.get(
         "findings", version, lambda: ExperimentSummary(opened.experiment, _cost_of(opened), _study_of(opened))
@@ -72,27 +77,27 @@ def _cost_of(opened: OpenExperiment) -> CostReport | None:
 # the answer -----------------------------------------------------------------------------------------------------------
 
 
-def _decided(opened: OpenExperiment, found: ExperimentSummary) -> list[Answer]:
-    """The decision, beside it the margin that it holds for; and the answers that it is made of."""
+def _show_decision(opened: OpenExperiment, summary: ExperimentSummary) -> list[Answer]:
+    """Show the decision beside the margin for which it holds, and return the answers on which it rests."""
     with st.container(key="ov-top"):
-        decided = st.container(key="ov-decided")
-        said = answers(found, margin.field())
-    top = decision(found, said)
-    with decided:
+        decision_slot = st.container(key="ov-decided")
+        all_answers = answers(summary, margin.number_field())
+    verdict = decision(summary, all_answers)
+    with decision_slot:
         html.show(
-            f'<div class="ov-decision ov-{top.tone}">'
-            f'<p><i aria-hidden="true">{_MARKS[top.tone]}</i>{text(top.sentence)}</p>'
-            f"<p>{text(_about(opened))}</p></div>"
+            f'<div class="ov-decision ov-{verdict.tone}">'
+            f'<p><i aria-hidden="true">{_MARKS[verdict.tone]}</i>{text(verdict.sentence)}</p>'
+            f"<p>{text(_description(opened))}</p></div>"
         )
-    return said
+    return all_answers
 
 
-def _about(opened: OpenExperiment) -> str:
-    """One sentence of what this experiment is."""
+def _description(opened: OpenExperiment) -> str:
+    """One sentence about what this experiment is."""
     experiment = opened.experiment
     sizes = {card.role: card.parameters for card in _cards(opened)}
     classes = plural("{count} class", "{count} classes", len(experiment.classes))
-    student, teacher = sizes.get("kd_student"), sizes.get("teacher")
+    student, teacher = sizes.get(Role.KD_STUDENT), sizes.get(Role.TEACHER)
     if student is None or teacher is None:
         models = plural("{count} model", "{count} models", len(experiment.runs))
         return _("{title}, {classes}: {models}.", title=opened.title, classes=classes, models=models)
@@ -102,7 +107,7 @@ def _about(opened: OpenExperiment) -> str:
         "student": _millions(student),
         "teacher": _millions(teacher),
     }
-    training = experiment.runs["kd_student"].training
+    training = experiment.runs[Role.KD_STUDENT].training
     temperature, alpha = training.get("temperature"), training.get("alpha")
     if isinstance(temperature, (int, float)) and isinstance(alpha, (int, float)):
         return _(
@@ -129,22 +134,22 @@ def _millions(count: int) -> str:
 # answers and links ----------------------------------------------------------------------------------------------------
 
 
-def _answers(opened: OpenExperiment, said: list[Answer]) -> None:
-    if not said:
+def _show_answers(opened: OpenExperiment, shown_answers: list[Answer]) -> None:
+    if not shown_answers:
         return
     with st.container(key="ov-answers"):
-        for one in said:
-            with st.container(border=True, key=f"ov-answer-{one.name}"):
+        for answer in shown_answers:
+            with st.container(border=True, key=f"ov-answer-{answer.name}"):
                 html.show(
-                    f'<div class="ov-answer ov-{one.tone}"><h3>{text(one.question)}</h3>'
-                    f'<p><i aria-hidden="true">{_MARKS[one.tone]}</i><b>{text(one.word)}</b></p>'
-                    f"<p>{text(one.sentence)}</p></div>"
+                    f'<div class="ov-answer ov-{answer.tone}"><h3>{text(answer.question)}</h3>'
+                    f'<p><i aria-hidden="true">{_MARKS[answer.tone]}</i><b>{text(answer.word)}</b></p>'
+                    f"<p>{text(answer.sentence)}</p></div>"
                 )
-                page_link(one.page, plain(one.link), "arrow_forward")
+                page_link(answer.page, plain(answer.link), "arrow_forward")
 
 
-def _more(opened: OpenExperiment) -> None:
-    """Links to the pages that invite to something else."""
+def _show_invitations(opened: OpenExperiment) -> None:
+    """Show links to the pages that have an invitation."""
     with st.container(horizontal=True, gap="medium", key="ov-more"):
         for names in navigation().values():
             for name in names:

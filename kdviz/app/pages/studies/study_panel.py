@@ -1,4 +1,4 @@
-"""What the pages of studies have in common: verdict, chart, table, curves and files of one study."""
+"""The part that the pages of studies share: verdict, chart, table, curves and files of one study."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from kdviz.app.texts import download, plain, together
 from kdviz.app.widgets import margin
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.language import N_, _, number, percent
+from kdviz.core.vocabulary import Role, Split
 from kdviz.narrative.sweeps import sentences
 from kdviz.studies.sweep.report import FIGURES, Figure, StudyReport
 
 ADDRESS = ("y", "runs", "seeds", margin.NAME)
-"""What a study keeps in the page's address."""
+"""Query names of a study in the page's address."""
 
-_ABOUT = {
-    "test": N_(
+_ABOUT: dict[str, str] = {
+    Split.TEST: N_(
         "Means over seeds, on the test split. Same as teacher: share of samples with the same answer. Inherited: share "
         "of the teacher's own errors that it repeats. Fixed and broken: against the student alone of the same seed. "
         "ECE: expected calibration error."
     ),
-    "validation": N_(
+    Split.VALIDATION: N_(
         "Means over seeds, on the validation split. Same as teacher: share of samples with the same answer. Inherited: "
         "share of the teacher's own errors that it repeats. Fixed and broken: against the student alone of the same "
         "seed. ECE: expected calibration error."
     ),
-    "bundled": N_(
+    Split.BUNDLED: N_(
         "Means over seeds, on the bundled samples. Same as teacher: share of samples with the same answer. Inherited: "
         "share of the teacher's own errors that it repeats. Fixed and broken: against the student alone of the same "
         "seed. ECE: expected calibration error."
@@ -45,60 +46,66 @@ _PARQUET = "application/vnd.apache.parquet"
 
 
 def show(report: StudyReport, name: str) -> None:
-    """A study from top to bottom.
+    """Show a study from top to bottom.
 
     Args:
         report: The study.
-        name: What its files' names begin with.
+        name: Start of the names of its files.
     """
-    _verdict(report)
-    shown = report.figures
-    if not shown:
+    _show_verdict(report)
+    available = report.figures
+    if not available:
         st.info(_("No student of this study is trained yet."), icon=":material/hourglass_top:")
         return
-    _chart(report, _figure(shown), name)
-    _table(report)
-    _curves(report, name)
-    _files(report, name)
+    _show_figure(report, _choose_figure(available), name)
+    _show_table(report)
+    _show_curves(report, name)
+    _show_files(report, name)
 
 
-def _verdict(report: StudyReport) -> None:
-    found = report.verdict
-    if found is None:
+def _show_verdict(report: StudyReport) -> None:
+    verdict = report.verdict
+    if verdict is None:
         st.caption(
             _("For a verdict, a KD student and a student alone of the same seed are needed; not all are there yet.")
         )
         return
-    said, beside = st.columns([4, 1])
-    with beside:
-        accuracy = margin.field().accuracy
-    first, *more = sentences(found.within(accuracy))
-    said.markdown(f"**{plain(first)}**\n\n{plain(together(more))}")
+    text_column, margin_column = st.columns([4, 1])
+    with margin_column:
+        accuracy = margin.number_field().accuracy
+    first, *more = sentences(verdict.within(accuracy))
+    text_column.markdown(f"**{plain(first)}**\n\n{plain(together(more))}")
 
 
 # chart ----------------------------------------------------------------------------------------------------------------
 
 
-def _figure(shown: Sequence[Figure]) -> Figure:
-    names = [one.name for one in shown]
-    asked = address.read("y", names[0])
+def _choose_figure(available: Sequence[Figure]) -> Figure:
+    names = [entry.name for entry in available]
+    requested = address.read("y", names[0])
     # Another study may lack the figure that was looked at; only a name that no study has is a mistake.
-    start = asked if asked in names else names[0] if asked in FIGURES else address.read_choice("y", names, names[0])
+    start = (
+        requested
+        if requested in names
+        else names[0]
+        if requested in FIGURES
+        else address.read_choice("y", names, names[0])
+    )
     name = st.segmented_control(
         _("Figure on the vertical axis"),
         names,
         required=True,
-        format_func=lambda one: _(FIGURES[one].title),
-        key=address.begin(f"y-{','.join(names)}", start),
+        format_func=lambda name: _(FIGURES[name].title),
+        key=address.widget_key(f"y-{','.join(names)}", start),
     )
     address.keep("y", name or start, names[0])
     figure = FIGURES[name or start]
-    look = _("Large symbols: mean, bars: standard deviation over seeds; small dots: each seed.")
-    st.caption(together([_(figure.about), look]))
+    legend = _("Large symbols: mean, bars: standard deviation over seeds; small dots: each seed.")
+    st.caption(together([_(figure.about), legend]))
     return figure
 
 
-def _chart(report: StudyReport, figure: Figure, name: str) -> None:
+def _show_figure(report: StudyReport, figure: Figure, name: str) -> None:
     points, study, split = report.points(figure.name), report.study, report.split
     show_chart(figures.against_value(points, study, figure, split), f"chart-{report.name}")
     file = f"kdviz-{name}-{figure.name}"
@@ -109,7 +116,7 @@ def _chart(report: StudyReport, figure: Figure, name: str) -> None:
 # table ----------------------------------------------------------------------------------------------------------------
 
 
-def _table(report: StudyReport) -> None:
+def _show_table(report: StudyReport) -> None:
     st.subheader(_("All figures"), anchor=False)
     st.dataframe(readable(report), hide_index=True)
     st.caption(_(_ABOUT[report.split]))
@@ -121,10 +128,12 @@ def readable(report: StudyReport) -> pd.DataFrame:
     columns: dict[str, list[str]] = {
         _("Model"): [figures.role_title(row["role"]) for row in rows],
         _(report.study.title): ["" if row["value"] is None else _value(row["value"]) for row in rows],
-        _("Seeds"): ["" if row["role"] == "teacher" and row["value"] is None else number(row["seeds"]) for row in rows],
+        _("Seeds"): [
+            "" if row["role"] == Role.TEACHER and row["value"] is None else number(row["seeds"]) for row in rows
+        ],
         _("Accuracy"): [_with_spread(row) for row in rows],
     }
-    columns |= {_(FIGURES[one].title): _texts(rows, one, FIGURES[one].text) for one in ("f1", "auc", "ece")}
+    columns |= {_(FIGURES[name].title): _texts(rows, name, FIGURES[name].text) for name in ("f1", "auc", "ece")}
     columns[_("Same as teacher")] = _texts(rows, "same_as_teacher", percent)
     columns[_("Inherited")] = _texts(rows, "inherited_errors", percent)
     columns[_("KL to the teacher")] = _texts(rows, "kl_to_teacher", lambda value: number(value, 4))
@@ -150,17 +159,17 @@ def _value(value: Any) -> str:
 # curves ---------------------------------------------------------------------------------------------------------------
 
 
-def _curves(report: StudyReport, name: str) -> None:
+def _show_curves(report: StudyReport, name: str) -> None:
     rows = report.curves.to_pylist()
     if not rows:
         return
     st.subheader(_("Training curves"), anchor=False)
-    chosen = _chosen_runs(report, rows)
+    chosen = _choose_runs(report, rows)
     if not chosen:
         st.info(_("Choose at least one model and one seed."), icon=":material/search_off:")
         return
-    for place, panel in zip(st.columns(2), _PANELS, strict=True):
-        with place:
+    for column, panel in zip(st.columns(2), _PANELS, strict=True):
+        with column:
             st.markdown(f"**{_(_PANELS[panel])}**")
             show_chart(figures.curves(chosen, report.study, (panel,)), f"curves-{panel}")
     st.caption(
@@ -175,26 +184,28 @@ def _curves(report: StudyReport, name: str) -> None:
         chart_downloads(figures.curves, file, chosen, report.study, label=_("Curves (HTML)"))
 
 
-def _chosen_runs(report: StudyReport, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _choose_runs(report: StudyReport, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     models = {_key(row): (row["role"], row["value"]) for row in rows}
-    best = "" if report.verdict is None else _text_key("kd_student", report.verdict.value)
-    usual = [one for one in (best, "student") if one in models] or list(models)[:1]
+    best = "" if report.verdict is None else _text_key(Role.KD_STUDENT.value, report.verdict.value)
+    default = [key for key in (best, Role.STUDENT.value) if key in models] or list(models)[:1]
     seeds = [str(seed) for seed in sorted({row["seed"] for row in rows})]
     left, right = st.columns([2, 1])
     with left:
-        wanted = _several("runs", _("Models"), list(models), usual, lambda one: _model_title(report, *models[one]))
+        chosen_models = _choose_several(
+            "runs", _("Models"), list(models), default, lambda key: _model_title(report, *models[key])
+        )
     with right:
-        of = _several("seeds", _("Seeds"), seeds, seeds, str)
-    return [row for row in rows if _key(row) in wanted and str(row["seed"]) in of]
+        chosen_seeds = _choose_several("seeds", _("Seeds"), seeds, seeds, str)
+    return [row for row in rows if _key(row) in chosen_models and str(row["seed"]) in chosen_seeds]
 
 
-def _several(name: str, label: str, options: list[str], usual: list[str], show: Any) -> list[str]:
-    """A choice of several whose value is in the page's address; what is not offered there is left away."""
-    asked = address.read(name, ",".join(usual)).split(",")
-    start = [one for one in options if one in asked] or usual
-    key = address.begin(f"{name}-{','.join(options)}", start)
+def _choose_several(name: str, label: str, options: list[str], default: list[str], show: Any) -> list[str]:
+    """A multiple choice with its value in the page's address; values there that are not offered are ignored."""
+    requested = address.read(name, ",".join(default)).split(",")
+    start = [option for option in options if option in requested] or default
+    key = address.widget_key(f"{name}-{','.join(options)}", start)
     chosen = st.multiselect(label, options, format_func=show, key=key, placeholder=_("Choose"))
-    address.keep(name, ",".join(one for one in options if one in chosen), ",".join(usual))
+    address.keep(name, ",".join(option for option in options if option in chosen), ",".join(default))
     return chosen
 
 
@@ -203,7 +214,7 @@ def _key(row: Mapping[str, Any]) -> str:
 
 
 def _text_key(role: str, value: Any) -> str:
-    """How a model is called in the address."""
+    """A model's name in the address."""
     return role if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
@@ -216,7 +227,7 @@ def _model_title(report: StudyReport, role: str, value: Any) -> str:
 # files ----------------------------------------------------------------------------------------------------------------
 
 
-def _files(report: StudyReport, name: str) -> None:
+def _show_files(report: StudyReport, name: str) -> None:
     st.subheader(_("All runs as files"), anchor=False)
     with st.container(horizontal=True):
         for csv, parquet, end, table in (

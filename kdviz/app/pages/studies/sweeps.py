@@ -1,4 +1,4 @@
-"""Temperature, and the other sweeps: what the students become when one setting of distillation is varied."""
+"""Temperature and the other sweeps: how the students change when one setting of distillation is varied."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ _LEADS = {
 
 
 def page() -> None:
-    """The sweep of the address, or the first that exists."""
-    address.only("study", *study_panel.ADDRESS)
+    """Show the sweep that the address names, or the first that exists."""
+    address.keep_only("study", *study_panel.ADDRESS)
     opened = heading(SWEEPS)
-    name = _study(opened)
+    name = _choose_study(opened)
     st.markdown(_(_LEADS[name], data=plain(opened.title)))
     show_or_say(opened, name)
 
 
-def _study(opened: OpenExperiment) -> str:
-    known = present(opened.experiment, _STUDIES) or ["temperature"]
-    asked = address.read_choice("study", known, known[0])
-    if len(known) == 1:
-        return known[0]
+def _choose_study(opened: OpenExperiment) -> str:
+    available = present(opened.experiment, _STUDIES) or ["temperature"]
+    requested = address.read_choice("study", available, available[0])
+    if len(available) == 1:
+        return available[0]
     chosen = st.segmented_control(
         _("What is varied"),
-        known,
+        available,
         required=True,
         format_func=lambda name: _(STUDIES[name].title),
-        key=address.begin(f"study-{','.join(known)}", asked),
+        key=address.widget_key(f"study-{','.join(available)}", requested),
     )
-    chosen = chosen or asked
-    if chosen != asked:
-        address.keep("runs", "", "")  # other values
-    address.keep("study", chosen, known[0])
+    chosen = chosen or requested
+    if chosen != requested:
+        address.keep("runs", "", "")  # the other study has other values
+    address.keep("study", chosen, available[0])
     return chosen
 
 
 def show_or_say(opened: OpenExperiment, name: str) -> None:
-    """A study, or why there is none and the command that makes it."""
+    """Show a study, or why there is none and the command that makes it."""
     if opened.experiment.is_imported and not present(opened.experiment, [name]):
         say_missing(
             _(

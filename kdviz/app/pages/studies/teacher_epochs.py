@@ -13,8 +13,8 @@ from kdviz.core.language import _
 
 
 def page() -> None:
-    """The study of the teacher's epochs."""
-    address.only(*study_panel.ADDRESS)
+    """Show the study of the teacher's epochs."""
+    address.keep_only(*study_panel.ADDRESS)
     opened = heading(TEACHER_EPOCHS)
     st.markdown(
         _(

@@ -20,13 +20,13 @@ def choosing() -> None:
     )
     rows = [
         [
-            f"{text(_(one.title))}<br><code>{text(name)}</code>",
-            text(_("probability") if one.explains == "probability" else _("logit")),
-            text(_("yes") if one.signed else _("no")),
-            text(_(one.needs)),
-            text(_(one.advice) if one.advice else ""),
+            f"{text(_(method.title))}<br><code>{text(name)}</code>",
+            text(_("probability") if method.explains == "probability" else _("logit")),
+            text(_("yes") if method.signed else _("no")),
+            text(_(method.needs)),
+            text(_(method.advice) if method.advice else ""),
         ]
-        for name, one in ((name, methods[name]) for name in methods)
+        for name, method in ((name, methods[name]) for name in methods)
     ]
     columns = [_("Method"), _("Explains the"), _("Sign"), _("The model needs"), _("When, and its limits")]
     kinds = {1: "left", 2: "left", 3: "wrap", 4: "wrap"}

@@ -1,4 +1,7 @@
-"""Topics about maps. Formulae: of saliency/masks.py and estimators.py, metrics/agreement.py and faithfulness.py."""
+"""Topics about maps.
+
+The formulae are those of saliency/masks.py and estimators.py, metrics/agreement.py and faithfulness.py.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def rise() -> None:
             "fully connected one and a file for an edge device."
         )
     )
-    _steps()
+    _show_steps()
     heading(_("Masks"))
     say(
         _(
@@ -79,24 +82,24 @@ def rise() -> None:
     )
 
 
-def _steps() -> None:
-    """A real example: a digit, four masks, what the teacher says, and the map; made by assets/app/build_rise.py."""
-    made = json.loads((ASSETS / "app" / "rise.json").read_text(encoding="utf-8"))
-    digit, alt = made["digit"], _("A digit as it is")
-    parts = [_picture(made["picture"], alt, _("a {digit}", digit=digit))]
-    for one in made["masked"]:
-        share = percent(one["probability"], 1)
+def _show_steps() -> None:
+    """Show a real example, made by assets/app/build_rise.py: a digit, four masks, the teacher's answers, the map."""
+    example = json.loads((ASSETS / "app" / "rise.json").read_text(encoding="utf-8"))
+    digit, alt = example["digit"], _("A digit as it is")
+    parts = [_figure_html(example["picture"], alt, _("a {digit}", digit=digit))]
+    for step in example["masked"]:
+        share = percent(step["probability"], 1)
         about = _("covered at random, the teacher says {digit} with {share}", digit=digit, share=share)
-        parts.append(_picture(one["image"], about, share))
+        parts.append(_figure_html(step["image"], about, share))
     about = _("The map of 4,000 masks: orange where keeping raises the probability")
-    parts.append(_picture(made["map"], about, _("map of {count} masks", count=number(4000))))
+    parts.append(_figure_html(example["map"], about, _("map of {count} masks", count=number(4000))))
     html.show("".join(parts), "ab-steps")
     st.caption(
         _("A digit, four of the masks with the teacher's probability that it is a {digit}, and the map.", digit=digit)
     )
 
 
-def _picture(data: str, alt: str, about: str) -> str:
+def _figure_html(data: str, alt: str, about: str) -> str:
     image = f'<img src="data:image/png;base64,{data}" alt="{text(alt)}" width="112" height="112">'
     return f"<figure>{image}<figcaption>{text(about)}</figcaption></figure>"
 

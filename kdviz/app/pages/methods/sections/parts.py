@@ -1,4 +1,4 @@
-"""What a topic is made of: paragraphs, headings, formulae."""
+"""The elements of a topic: paragraphs, headings, formulae."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import streamlit as st
 
 
 def say(*paragraphs: str) -> None:
-    for one in paragraphs:
-        st.markdown(one)
+    for paragraph in paragraphs:
+        st.markdown(paragraph)
 
 
 def formula(latex: str, about: str = "") -> None:
-    """A formula, and its symbols in one line."""
+    """Show a formula, with one line that explains its symbols."""
     with st.container(key=f"formula-{zlib.crc32(latex.encode())}"):
         st.latex(latex)
         if about:

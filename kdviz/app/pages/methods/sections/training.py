@@ -1,4 +1,7 @@
-"""Topics about training and predictions. Formulae: of distill/losses.py, metrics/predictions.py and uncertainty.py."""
+"""Topics about training and predictions.
+
+The formulae are those of distill/losses.py, metrics/predictions.py and uncertainty.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``kdviz app --models`` points at: a folder of experiments, one experiment, or checkpoints to import first."""
+"""The option ``kdviz app --models``: a folder of experiments, one experiment, or checkpoints to import first."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from kdviz.core.errors import ExperimentError
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx", ".tar")
 """Endings of files that may hold a model's weights."""
 
-_MOST = 12  # files of a folder that a command names
-_OPTIONS = (  # of kdviz import, and what the name of such a model's file looks like
+_MOST = 12  # files of a folder that a suggested command names
+_OPTIONS = (  # of kdviz import, with patterns of the names of such models' files
     ("--teacher", re.compile(r"teacher|(?<![a-z])t(?![a-z])", re.IGNORECASE)),
     ("--kd-student", re.compile(r"kd|distil", re.IGNORECASE)),
     ("--student", re.compile(r"student|alone|scratch|plain|ce(?![a-z])", re.IGNORECASE)),
 )
 
 
-def show(path: Path) -> dict[str, str]:
-    """Environment variables that make the app show what is there.
+def environment_for(path: Path) -> dict[str, str]:
+    """Environment variables that make the app show the experiments at a path.
 
     Raises:
-        ExperimentError: Nothing can be shown; the text says what there is, and the command to type.
+        ExperimentError: Nothing can be shown; the message says what is there, and which command to type.
     """
     path = path.expanduser()
     if (path / "experiment.json").is_file():
@@ -42,31 +42,31 @@ def show(path: Path) -> dict[str, str]:
             file=sys.stderr,
         )
         return {"KDVIZ_MODELS": str(path.resolve())}
-    found = checkpoints(path)
-    if not found:
+    files = checkpoints(path)
+    if not files:
         raise ExperimentError(
             f"There is no experiment in '{path}', and no checkpoint; name a folder of experiments with --models."
         )
-    what = f"is a checkpoint, '{path}'" if path.is_file() else f"are {_counted(found)} in '{path}'"
-    raise ExperimentError(f"There {what}, but no experiment; make one with: {import_command(found)}")
+    what = f"is a checkpoint, '{path}'" if path.is_file() else f"are {_counted(files)} in '{path}'"
+    raise ExperimentError(f"There {what}, but no experiment; make one with: {import_command(files)}")
 
 
 def checkpoints(path: Path) -> list[Path]:
-    """The file itself, or those in a folder, by name; of a folder of timm or transformers the folder."""
+    """The checkpoint at a path, or those in a folder by name; a folder of timm or transformers is one itself."""
     if path.is_file():
         return [path] if path.suffix.lower() in CHECKPOINTS else []
     if (path / "config.json").is_file():
         return [path]
-    files = [one for one in sorted(path.iterdir()) if one.is_file() and one.suffix.lower() in CHECKPOINTS]
-    return files + [one for one in sorted(path.iterdir()) if (one / "config.json").is_file()]
+    files = [entry for entry in sorted(path.iterdir()) if entry.is_file() and entry.suffix.lower() in CHECKPOINTS]
+    return files + [entry for entry in sorted(path.iterdir()) if (entry / "config.json").is_file()]
 
 
 def import_command(files: Sequence[Path]) -> str:
-    """``kdviz import`` of these files, each as what its name says that it is."""
+    """The command ``kdviz import`` of files, each in the role that its name suggests."""
     options, parts = list(_OPTIONS), []
     for file in files[:_MOST]:
-        # the KD student's file may well have 'student' in its name, and the teacher's is seldom called so by chance
-        option = next((one for one in options if one[1].search(file.stem)), None)
+        # in this order: the name of a KD student's file may well contain 'student', but hardly 'teacher'
+        option = next((option for option in options if option[1].search(file.stem)), None)
         if option is None:
             parts.append(f"--model {shlex.quote(f'{file.stem}={file}')}")
         else:
