@@ -34,7 +34,11 @@ def total_bytes() -> int:
 def _megabytes(name: str, default: int) -> int:
     text = os.environ.get(name, "").strip() or str(default)
     if not (text.isascii() and text.isdecimal() and len(text) < 9):
-        raise SettingError(f"The environment variable {name} must be a whole number of megabytes, got '{text[:40]}'.")
+        raise SettingError(
+            "The environment variable {name} must be a whole number of megabytes, got '{text}'.",
+            name=name,
+            text=text[:40],
+        )
     return int(text) * MEGABYTE
 
 

@@ -27,7 +27,7 @@ def together(sentences: Iterable[str]) -> str:
 
 def say_error(error: KdvizError | str) -> None:
     """Show what went wrong, as one sentence."""
-    st.error(plain(error_text(str(error))), icon=":material/error:")
+    st.error(plain(error_text(error)), icon=":material/error:")
 
 
 def say_missing(sentence: str, command: str = "") -> None:

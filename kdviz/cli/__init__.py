@@ -7,13 +7,14 @@ wrong usage.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
 
 from kdviz import __version__
 from kdviz.cli import app, bench, evaluate, explain, import_, list_, profile, report, study, sweep, train
-from kdviz.core.errors import KdvizError
+from kdviz.core.errors import ERRORS_VARIABLE, KdvizError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except KdvizError as error:
-        print(f"kdviz: {' '.join(str(error).split())}", file=sys.stderr)
+        as_json = os.environ.get(ERRORS_VARIABLE) == "json"
+        text = json.dumps(error.sentence.to_json()) if as_json else " ".join(str(error).split())
+        print(f"kdviz: {text}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("kdviz: stopped.", file=sys.stderr)

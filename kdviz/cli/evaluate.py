@@ -89,7 +89,7 @@ def _known_split(experiment: Experiment) -> str:
     """
     splits = [split for run in experiment.runs.values() for split in run.metrics]
     if not splits:
-        raise DatasetError(f"'{experiment.folder}' was imported without pictures; name some with --data.")
+        raise DatasetError("'{folder}' was imported without pictures; name some with --data.", folder=experiment.folder)
     print("kdviz: these are the figures of the import; measure on other pictures with --data", file=sys.stderr)
     return splits[0]
 

@@ -91,7 +91,7 @@ def _explain(options: argparse.Namespace) -> None:
     if not options.images or not options.out:
         options.wrong_usage("IMAGE and --out are needed, or --showcase alone")
     if Path(options.out).suffix.lower() not in OUTPUTS:
-        raise SettingError(f"--out must end in {', '.join(OUTPUTS)}, got '{options.out}'.")
+        raise SettingError("--out must end in {outputs}, got '{out}'.", outputs=", ".join(OUTPUTS), out=options.out)
     set_threads(options)
     experiment = _with_models(load_experiment(options.experiment), options.add or [])
     documents = []
@@ -145,7 +145,7 @@ def _with_models(experiment: Experiment, additions: Sequence[str]) -> Experiment
     for addition in additions:
         name, _, file = addition.partition("=")
         if not (name and file):
-            raise SettingError(f"--add must be NAME=FILE.onnx, got '{addition}'.")
+            raise SettingError("--add must be NAME=FILE.onnx, got '{addition}'.", addition=addition)
         experiment = experiment.with_model(name, file)
     return experiment
 

@@ -128,7 +128,9 @@ def specs_of(options: argparse.Namespace) -> list[ModelSpec]:
     given = {role: getattr(options, role) for role in ROLES}
     for role, texts in given.items():
         if len(texts) > 1:
-            raise SettingError(f"The role '{role}' is given twice; use --model TITLE=FILE for a further model.")
+            raise SettingError(
+                "The role '{role}' is given twice; use --model TITLE=FILE for a further model.", role=role
+            )
     found = [parse_spec(role, text) for role, texts in given.items() for text in texts]
     for text in options.model:
         title, spec = named_model(text)
@@ -208,4 +210,4 @@ def _go_on(name: str, options: argparse.Namespace) -> None:
     with redirect_stdout(sys.stderr if options.json else sys.stdout):  # --json is one document
         status = main(command)
     if status:
-        raise SettingError(f"The experiment is made, but kdviz {name} failed; see above.")
+        raise SettingError("The experiment is made, but kdviz {name} failed; see above.", name=name)

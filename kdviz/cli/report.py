@@ -55,10 +55,10 @@ def _update(path: Path, change: Any) -> None:
     try:
         document, mode = path.read_bytes().decode(), path.stat().st_mode
     except (OSError, UnicodeDecodeError) as error:
-        raise KdvizError(f"'{path}' cannot be read as text; name a Markdown file.") from error
+        raise KdvizError("'{path}' cannot be read as text; name a Markdown file.", path=path) from error
     new = change(document).encode()
     if not os.access(path, os.W_OK):  # a read-only file could still be replaced in its folder
-        raise KdvizError(f"Cannot write '{path}': {os.strerror(errno.EACCES)}.")
+        raise KdvizError("Cannot write '{path}': {strerror}.", path=path, strerror=os.strerror(errno.EACCES))
     target = path.resolve()  # the file itself, not a link to it
     atomic_write(target, new)
     target.chmod(stat.S_IMODE(mode))

@@ -192,11 +192,15 @@ def _model_sources(options: argparse.Namespace, defaults: Any, spec: Any) -> tup
         return student, []
     names = [defaults.teacher] if options.teacher is None else options.teacher
     if options.teacher_checkpoint and len(names) > 1:
-        raise SettingError(f"--teacher-checkpoint is one trained teacher, and --teacher names {len(names)}.")
+        raise SettingError(
+            "--teacher-checkpoint is one trained teacher, and --teacher names {n_names}.", n_names=len(names)
+        )
     files = options.teacher_pretrained or [None] * len(names)
     if len(files) != len(names):
         raise SettingError(
-            f"--teacher-pretrained needs one file for each of {len(names)} teacher(s), got {len(files)}."
+            "--teacher-pretrained needs one file for each of {n_names} teacher(s), got {n_files}.",
+            n_names=len(names),
+            n_files=len(files),
         )
     teachers = []
     for teacher, file in zip(names, files, strict=True):

@@ -165,7 +165,8 @@ class SessionStore:
             try:
                 return self._add_weights(experiment, path, network, role, source)
             except KdvizError as error:
-                raise type(error)(str(error).replace(str(path), source).replace(path.name, source)) from error
+                words = error.sentence.replaced(lambda text: text.replace(str(path), source).replace(path.name, source))
+                raise type(error)(words) from error
 
     def _add_weights(
         self, experiment: Experiment, path: Path, network: str, role: str, source: str
@@ -237,13 +238,18 @@ class SessionStore:
             others = sum(store.size for store in _stores.values() if store is not self)
             if self.size + size > session:
                 raise SettingError(
-                    f"There is no room for {size / 1e6:,.0f} MB: a session may keep {session / 1e6:,.0f} MB here, and "
-                    f"{self.size / 1e6:,.0f} MB are taken; remove what you no longer need."
+                    "There is no room for {size:,.0f} MB: a session may keep {session:,.0f} MB here, "
+                    "and {size_2:,.0f} MB are taken; remove what you no longer need.",
+                    size=size / 1e6,
+                    session=session / 1e6,
+                    size_2=self.size / 1e6,
                 )
             if others + self.size + size > total:
                 raise SettingError(
-                    f"There is no room for {size / 1e6:,.0f} MB just now: all sessions together may keep "
-                    f"{total / 1e6:,.0f} MB here; please try again later, or run kdviz on your own machine."
+                    "There is no room for {size:,.0f} MB just now: all sessions together may keep "
+                    "{total:,.0f} MB here; please try again later, or run kdviz on your own machine.",
+                    size=size / 1e6,
+                    total=total / 1e6,
                 )
             self.reserved += size
         try:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 from kdviz.app import limits
-from kdviz.core.errors import ExperimentError
+from kdviz.core.errors import ExperimentError, Sentence
 
 DOCUMENT = "experiment.json"
 KINDS = (".safetensors", ".parquet")
@@ -132,7 +132,7 @@ def zip_files(
     try:
         archive = zipfile.ZipFile(_CarefulFile(content, largest_directory))
     except _DirectoryTooLargeError:
-        _refuse(f"it lists far more files than the {max_files} an experiment may have")
+        _refuse("it lists far more files than the {max_files} an experiment may have", max_files=max_files)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, UnicodeError, EOFError) as error:
         raise ExperimentError("The file is not a zip, or is damaged; please make it again.") from error
     with archive:
@@ -142,8 +142,9 @@ def zip_files(
         unpacked = sum(entry.file_size for entry in entries)
         if unpacked > max(_SMALL, _EXPANSION * len(content)):
             _refuse(
-                f"its {len(content) / 1e6:.1f} MB would unpack to {unpacked / 1e6:,.0f} MB, "
-                "which no experiment's files do"
+                "its {n_content:.1f} MB would unpack to {unpacked:,.0f} MB, which no experiment's files do",
+                n_content=len(content) / 1e6,
+                unpacked=unpacked / 1e6,
             )
         yield [SentFile(entry.filename, entry.file_size, lambda entry=entry: archive.open(entry)) for entry in entries]
 
@@ -171,7 +172,7 @@ def write_files(files: Sequence[SentFile], folder: Path, max_files: int) -> None
         ExperimentError: There are too many files, one is damaged, two have the same name, or the disk is full.
     """
     if len(files) > max_files:
-        _refuse(f"it has {len(files)} files, and {max_files} are taken here")
+        _refuse("it has {n_files} files, and {max_files} are taken here", n_files=len(files), max_files=max_files)
     if len({file.path.lower() for file in files}) < len(files):
         _refuse("two of its files have the same name")
     folder.mkdir(parents=True)
@@ -189,7 +190,9 @@ def _make_folder(folder: Path, file: SentFile) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or error
-        raise ExperimentError(f"'{file.name}' cannot be written on the server: {reason}.") from error
+        raise ExperimentError(
+            "'{name}' cannot be written on the server: {reason}.", name=file.name, reason=reason
+        ) from error
 
 
 class _DirectoryTooLargeError(zipfile.BadZipFile):
@@ -213,15 +216,18 @@ class _CarefulFile(io.BytesIO):
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        _refuse(f"'{entry.filename[:80]}' in it is a link or a device, not a file")
+        _refuse("'{filename}' in it is a link or a device, not a file", filename=entry.filename[:80])
     if entry.flag_bits & 0x1:
         _refuse("it is encrypted")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        _refuse(f"'{entry.filename[:80]}' in it is compressed in a way that is not usual; make a plain zip")
+        _refuse(
+            "'{filename}' in it is compressed in a way that is not usual; make a plain zip",
+            filename=entry.filename[:80],
+        )
 
 
-def _refuse(reason: str) -> NoReturn:
-    raise ExperimentError(f"The experiment is refused: {reason}.")
+def _refuse(why: str, /, **values: Any) -> NoReturn:
+    raise ExperimentError(Sentence(why, **values).within("The experiment is refused: {}."))
 
 
 def _package(files: Sequence[SentFile]) -> Package:
@@ -229,13 +235,18 @@ def _package(files: Sequence[SentFile]) -> Package:
     folder = _experiment_folder(relevant)
     kept = tuple(file for file in relevant if file.folder == folder and _is_known(file.name))
     if len(kept) > MOST_FILES:
-        _refuse(f"it has {len(kept)} files, and an experiment may have {MOST_FILES}")
+        _refuse(
+            "it has {n_kept} files, and an experiment may have {most_files}", n_kept=len(kept), most_files=MOST_FILES
+        )
     names = [file.name.lower() for file in kept]
     if len(set(names)) < len(names):
         _refuse("two of its files have the same name")
     document = next(file for file in kept if file.name == DOCUMENT)
     if document.size > _LARGEST_DOCUMENT:
-        _refuse(f"its {DOCUMENT} is larger than {_LARGEST_DOCUMENT / 1e6:.0f} MB")
+        _refuse(
+            "its experiment.json is larger than {largest_document:.0f} MB",
+            largest_document=_LARGEST_DOCUMENT / 1e6,
+        )
     return Package(kept, tuple(file.path for file in relevant if file not in kept))
 
 
@@ -243,7 +254,7 @@ def _check_path(path: str) -> None:
     parts = path.split("/")
     outside = path.startswith("/") or ".." in parts or "\\" in path or ":" in path
     if outside or any(ord(letter) < 32 for letter in path):
-        _refuse(f"the name {path[:80]!r} in it leads out of its folder")
+        _refuse("the name {path!r} in it leads out of its folder", path=path[:80])
 
 
 def _experiment_folder(files: Sequence[SentFile]) -> str:
@@ -252,7 +263,7 @@ def _experiment_folder(files: Sequence[SentFile]) -> str:
         (file.folder for file in files if file.name == DOCUMENT), key=lambda path: path.count("/") + bool(path)
     )
     if not folders:
-        _refuse(f"it has no {DOCUMENT}")
+        _refuse("it has no experiment.json")
     depths = [file.count("/") + bool(file) for file in folders]
     if depths.count(depths[0]) > 1:
         _refuse("it holds more than one experiment; send them one by one")
@@ -271,14 +282,18 @@ def _write(file: SentFile, path: Path) -> None:
             while piece := source.read(_PIECE):
                 remaining -= len(piece)
                 if remaining < 0:
-                    _refuse(f"'{file.name}' is longer than it says")
+                    _refuse("'{name}' is longer than it says", name=file.name)
                 target.write(piece)
     except ExperimentError:
         raise
     except OSError as error:
         reason = error.strerror or error
-        raise ExperimentError(f"'{file.name}' cannot be written on the server: {reason}.") from error
+        raise ExperimentError(
+            "'{name}' cannot be written on the server: {reason}.", name=file.name, reason=reason
+        ) from error
     except Exception as error:  # zipfile does not translate the errors of zlib
-        raise ExperimentError(f"'{file.name}' cannot be unpacked: it is damaged; please make the zip again.") from error
+        raise ExperimentError(
+            "'{name}' cannot be unpacked: it is damaged; please make the zip again.", name=file.name
+        ) from error
     if remaining:
-        raise ExperimentError(f"'{file.name}' cannot be unpacked: it is damaged; please make the zip again.")
+        raise ExperimentError("'{name}' cannot be unpacked: it is damaged; please make the zip again.", name=file.name)

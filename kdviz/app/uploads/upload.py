@@ -90,7 +90,7 @@ def _receive(files: Sequence[Any], add: Callable[[], session_store.UploadedExper
         with st.spinner(_("Checking what you sent")):
             outcome = {"name": add().name}
     except KdvizError as error:
-        outcome = {"error": str(error)}
+        outcome = {"error": error.sentence}
     finally:
         release(files)
     st.session_state["bring-said"] = outcome

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from kdviz.app import limits
 from kdviz.app.uploads import table_check
-from kdviz.core.errors import ExperimentError, KdvizError, ModelError
+from kdviz.core.errors import ExperimentError, KdvizError, ModelError, Sentence
 from kdviz.experiment import Experiment, Run, load_experiment
 from kdviz.models.checkpoints import load_trained, read_checkpoint
 from kdviz.models.identify import identify
@@ -51,7 +52,8 @@ def validate_experiment(folder: Path, name: str) -> Experiment:
             _check_run(run)
         check_tables(sorted(folder.glob("*.parquet")))
     except KdvizError as error:
-        raise ExperimentError(_without_paths(str(error), folder, name)) from error
+        without_paths = partial(_without_paths, folder=folder, name=name)
+        raise ExperimentError(error.sentence.replaced(without_paths)) from error
     return experiment
 
 
@@ -67,12 +69,18 @@ def _check_run(run: Run) -> None:
         if limits.onnx_allowed():
             return  # it holds its own network: there is nothing to compare it with
         raise ModelError(
-            f"The model '{run.role}' is an ONNX file, which the page does not take from others; open the experiment "
-            "where kdviz runs, with kdviz app --models."
+            "The model '{role}' is an ONNX file, which the page does not take from others; open the "
+            "experiment where kdviz runs, with kdviz app --models.",
+            role=run.role,
         )
     difference = first_difference(shapes_of(run.network, run), shapes_in(run.folder / run.weights), every=True)
     if difference:
-        raise ModelError(f"The weights of the {run.role} do not fit a '{run.network}': {difference}.")
+        raise ModelError(
+            "The weights of the {role} do not fit a '{network}': {difference}.",
+            role=run.role,
+            network=run.network,
+            difference=difference,
+        )
 
 
 def check_tables(paths: Sequence[Path]) -> None:
@@ -95,10 +103,12 @@ def check_tables(paths: Sequence[Path]) -> None:
         return
     name, _, reason = process.stdout.strip().partition("\t")
     if reason == "large":
-        raise ExperimentError(f"The experiment is refused: '{name}' would take too much memory.")
+        raise ExperimentError("The experiment is refused: '{name}' would take too much memory.", name=name)
     if reason == "kind":
-        raise ExperimentError(f"The experiment is refused: '{name}' has a column of a kind that no table here has.")
-    raise ExperimentError(f"The experiment is refused: '{name or paths[0].name}' is damaged.")
+        raise ExperimentError(
+            "The experiment is refused: '{name}' has a column of a kind that no table here has.", name=name
+        )
+    raise ExperimentError("The experiment is refused: '{name}' is damaged.", name=name or paths[0].name)
 
 
 # weights --------------------------------------------------------------------------------------------------------------
@@ -117,9 +127,13 @@ def shapes_in(path: Path) -> _Shapes:
                 tensor = file.get_slice(name)
                 shapes[name] = tuple(tensor.get_shape()), tensor.get_dtype() in _NUMBERS
     except (SafetensorError, OSError, ValueError, OverflowError, RuntimeError) as error:
-        raise ModelError(f"'{path.name}' is damaged, or is no safetensors file; please save it again.") from error
+        raise ModelError(
+            "'{name}' is damaged, or is no safetensors file; please save it again.", name=path.name
+        ) from error
     if not 0 < len(shapes) <= _MOST_TENSORS:
-        raise ModelError(f"'{path.name}' holds {len(shapes)} tensors, which is no network's number.")
+        raise ModelError(
+            "'{name}' holds {n_shapes} tensors, which is no network's number.", name=path.name, n_shapes=len(shapes)
+        )
     return shapes
 
 
@@ -144,13 +158,18 @@ def first_difference(expected: _Shapes, actual: _Shapes, *, every: bool = False)
     for name, (shape, real) in expected.items():
         if name not in actual:
             if every or not name.endswith(_COUNTER):
-                return f"'{name}' ({_shape_text(shape)}) is not in the file"
+                return Sentence("'{name}' ({shape_text}) is not in the file", name=name, shape_text=_shape_text(shape))
         elif actual[name][0] != shape:
-            return f"'{name}' is {_shape_text(actual[name][0])} in the file and {_shape_text(shape)} in the network"
+            return Sentence(
+                "'{name}' is {shape_text} in the file and {shape_text_2} in the network",
+                name=name,
+                shape_text=_shape_text(actual[name][0]),
+                shape_text_2=_shape_text(shape),
+            )
         elif actual[name][1] != real:
-            return f"'{name}' holds numbers of another kind than the network's"
+            return Sentence("'{name}' holds numbers of another kind than the network's", name=name)
     extra = next((name for name in actual if name not in expected), None)
-    return "" if extra is None else f"the file has '{extra[:80]}', which the network has not"
+    return "" if extra is None else Sentence("the file has '{extra}', which the network has not", extra=extra[:80])
 
 
 def _shape_text(shape: Sequence[int]) -> str:
@@ -177,8 +196,11 @@ def fitting_network(path: Path, experiment: Experiment, candidates: Iterable[str
         return identified
     nearest = max(tried, key=lambda name: len(tried[name].keys() & actual.keys()) / len(tried[name].keys() | actual))
     raise ModelError(
-        f"The weights fit none of {', '.join(tried)}; choose their network by name. In the nearest, '{nearest}', "
-        f"{first_difference(tried[nearest], actual)}."
+        "The weights fit none of {tried}; choose their network by name. In the nearest, '{nearest}', "
+        "{first_difference}.",
+        tried=", ".join(tried),
+        nearest=nearest,
+        first_difference=first_difference(tried[nearest], actual),
     )
 
 
@@ -197,9 +219,15 @@ def _identified_network(path: Path, actual: _Shapes, experiment: Experiment, tri
     classes, channels = len(experiment.classes), experiment.input.channels
     if (match.classes, match.channels) != (classes, channels) or match.settings or match.foreign:
         raise ModelError(
-            f"'{path.name}' is a '{match.network}' with {match.classes} outputs for pictures of {match.channels} "
-            f"channels, and this experiment has {classes} classes and {channels} channels; make an experiment of it on "
-            "the page Bring your models."
+            "'{name}' is a '{network}' with {classes} outputs for pictures of {channels} channels, and "
+            "this experiment has {classes_2} classes and {channels_2} channels; make an experiment of "
+            "it on the page Bring your models.",
+            name=path.name,
+            network=match.network,
+            classes=match.classes,
+            channels=match.channels,
+            classes_2=classes,
+            channels_2=channels,
         )
     return match.network
 
@@ -243,11 +271,17 @@ def add_weights(experiment: Experiment, path: Path, network: str, role: str, nam
     difference = first_difference(shapes_of(network, _any_run(experiment)), actual)
     if difference:
         raise ModelError(
-            f"The weights do not fit a '{network}' with this experiment's input and classes: {difference}."
+            "The weights do not fit a '{network}' with this experiment's input and classes: {difference}.",
+            network=network,
+            difference=difference,
         )
     for tensor_name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ModelError(f"'{tensor_name[:80]}' in '{name}' holds numbers that are not finite.")
+            raise ModelError(
+                "'{tensor_name}' in '{name}' holds numbers that are not finite.",
+                tensor_name=tensor_name[:80],
+                name=name,
+            )
     model = build_network(network, classes=classes, channels=spec.channels, size=spec.size)
     load_trained(model, state)
     model.float().eval()
@@ -263,7 +297,9 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], _Shapes]:
         shapes_in(path)  # refuses what is no safetensors file, which read_checkpoint might take for something else
     state = read_checkpoint(path)
     if not 0 < len(state) <= _MOST_TENSORS:
-        raise ModelError(f"'{path.name}' holds {len(state)} tensors, which is no network's number.")
+        raise ModelError(
+            "'{name}' holds {n_state} tensors, which is no network's number.", name=path.name, n_state=len(state)
+        )
     return state, {name: (tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in state.items()}
 
 

@@ -22,9 +22,11 @@ def require_trainable(experiment: Experiment, verb: str) -> None:
     """
     if experiment.is_imported:
         raise ExperimentError(
-            f"'{experiment.folder}' holds models that were trained elsewhere, and kdviz {verb} trains models, which it "
-            "can only do like its own; compare the given models with: "
-            f"kdviz study --study models -e {experiment.folder}"
+            "'{folder}' holds models that were trained elsewhere, and kdviz {verb} trains models, "
+            "which it can only do like its own; compare the given models with: kdviz study --study "
+            "models -e {folder}",
+            folder=experiment.folder,
+            verb=verb,
         )
 
 
@@ -41,7 +43,9 @@ def require_replaceable(out: str) -> None:
     except KdvizError:
         return
     if experiment.is_imported:
-        raise ExperimentError(f"'{out}' holds models that were trained elsewhere; choose another folder with --out.")
+        raise ExperimentError(
+            "'{out}' holds models that were trained elsewhere; choose another folder with --out.", out=out
+        )
 
 
 def stored_samples(experiment: Experiment) -> LabelledImages:
@@ -64,7 +68,7 @@ def stored_samples(experiment: Experiment) -> LabelledImages:
         indices = torch.arange(len(stored))
         return LabelledImages(stored.images(indices), stored.labels, stored.classes, split, stored.names)
     hint = "import it again with --data" if experiment.is_imported else "name the data's folder with --data"
-    raise DatasetError(f"'{experiment.folder}' keeps no pictures of its data; {hint}.")
+    raise DatasetError("'{folder}' keeps no pictures of its data; {hint}.", folder=experiment.folder, hint=hint)
 
 
 def picture_files(experiment: Experiment, data: str) -> PictureFiles:

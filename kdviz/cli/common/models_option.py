@@ -33,7 +33,7 @@ def environment_for(path: Path) -> dict[str, str]:
         print(f"kdviz: '{path}' is one experiment, which opens first", file=sys.stderr)
         return {"KDVIZ_MODELS": str(folder.parent), "KDVIZ_FIRST": folder.name}
     if not path.exists():
-        raise ExperimentError(f"'{path}' does not exist; name a folder of experiments with --models.")
+        raise ExperimentError("'{path}' does not exist; name a folder of experiments with --models.", path=path)
     if path.is_dir() and any(path.glob("*/experiment.json")):
         return {"KDVIZ_MODELS": str(path.resolve())}
     if path.is_dir() and not any(path.iterdir()):
@@ -45,10 +45,15 @@ def environment_for(path: Path) -> dict[str, str]:
     files = checkpoints(path)
     if not files:
         raise ExperimentError(
-            f"There is no experiment in '{path}', and no checkpoint; name a folder of experiments with --models."
+            "There is no experiment in '{path}', and no checkpoint; name a folder of experiments with --models.",
+            path=path,
         )
     what = f"is a checkpoint, '{path}'" if path.is_file() else f"are {_counted(files)} in '{path}'"
-    raise ExperimentError(f"There {what}, but no experiment; make one with: {import_command(files)}")
+    raise ExperimentError(
+        "There {what}, but no experiment; make one with: {import_command}",
+        what=what,
+        import_command=import_command(files),
+    )
 
 
 def checkpoints(path: Path) -> list[Path]:

@@ -128,7 +128,10 @@ class ModelsDraft:
             SettingError: There are too many models.
         """
         if len(self.slots) >= MOST_MODELS:
-            raise SettingError(f"There are {MOST_MODELS} models at most; import more in a terminal with kdviz import.")
+            raise SettingError(
+                "There are {most_models} models at most; import more in a terminal with kdviz import.",
+                most_models=MOST_MODELS,
+            )
         self._numbered += 1
         self.slots[f"more-{self._numbered}"] = Slot()
 

@@ -96,7 +96,9 @@ def written_model(target: Path, source: str, content: bytes) -> Path:
         return path
     except OSError as error:
         shutil.rmtree(target, ignore_errors=True)
-        raise ExperimentError(f"'{source}' cannot be written on the server: {error.strerror or error}.") from error
+        raise ExperimentError(
+            "'{source}' cannot be written on the server: {strerror}.", source=source, strerror=error.strerror or error
+        ) from error
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
@@ -118,8 +120,10 @@ def _require_onnx(source: str) -> None:
     if not limits.onnx_allowed():
         command = shlex.join(["kdviz", "import", "--out", "models/mine", "--teacher", source])
         raise ModelError(
-            f"'{source}' is an ONNX file, which this server does not take from others; import it in a terminal with: "
-            f"{command}"
+            "'{source}' is an ONNX file, which this server does not take from others; import it in a "
+            "terminal with: {command}",
+            source=source,
+            command=command,
         )
 
 
@@ -136,10 +140,13 @@ def _unpacked_model(target: Path, source: str, content: bytes) -> Path:
             (file.folder for file in files if file.name == _CONFIG), key=lambda path: path.count("/") + bool(path)
         )
         if not weights:
-            raise ModelError(f"'{source}' holds no weights; send a file of them, or a zip of save_pretrained's folder.")
+            raise ModelError(
+                "'{source}' holds no weights; send a file of them, or a zip of save_pretrained's folder.", source=source
+            )
         if not settings and len(weights) > 1:
             raise ModelError(
-                f"'{source}' holds several files of weights and no config.json; send the one that is meant."
+                "'{source}' holds several files of weights and no config.json; send the one that is meant.",
+                source=source,
             )
         weights_folder = settings[0] if settings else weights[0].folder
         chosen = [file for file in files if file.folder == weights_folder]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import kdviz
-from kdviz.core.errors import KdvizError, ModelError, SettingError
+from kdviz.core.errors import KdvizError, ModelError, Sentence, SettingError
 
 _log = logging.getLogger(__name__)
 _LONGEST = 1800.0  # seconds after which an import is given up
@@ -127,12 +127,12 @@ class ImportJob:
                 self._keep(self._plan.out)
                 self.status = "done"
         except KdvizError as error:
-            self.error = str(error)
+            self.error = error.sentence
         except OSError as error:
-            self.error = str(SettingError(f"The import could not be run: {error.strerror or error}."))
+            self.error = Sentence("The import could not be run: {strerror}.", strerror=error.strerror or error)
         except Exception:
-            self.error = str(
-                ModelError("The import failed for a reason that kdviz does not know; try kdviz import in a terminal.")
+            self.error = Sentence(
+                "The import failed for a reason that kdviz does not know; try kdviz import in a terminal."
             )
             _log.exception("an import failed")
         finally:
@@ -194,6 +194,7 @@ class ImportJob:
             return  # a library has printed something
         if not isinstance(message, dict):
             return
-        self.error = message.get("error", self.error)
+        if "error" in message:
+            self.error = Sentence.from_json(message["error"])
         self.stage, _space, self.about = message.get("stage", self.stage).partition(" ")
         self.done, self.total = message.get("done", self.done), message.get("total", self.total)

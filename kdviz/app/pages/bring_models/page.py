@@ -216,7 +216,7 @@ def _receive(files: Sequence[Any], keep: Callable[[], None]) -> None:
     try:
         keep()
     except KdvizError as error:
-        st.session_state["bm-said"] = str(error)
+        st.session_state["bm-said"] = error.sentence
     finally:
         release(files)
     st.session_state["bm-number"] += 1
@@ -227,7 +227,7 @@ def _try(change: Callable[[], None]) -> None:
     try:
         change()
     except KdvizError as error:
-        st.session_state["bm-said"] = str(error)
+        st.session_state["bm-said"] = error.sentence
     st.rerun()
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ def main(plan: str) -> int:
             for step in _steps(document):
                 _say(step)
     except KdvizError as error:
-        _say({"error": with_names_of_person(str(error), document["renamed"])})
+        in_their_words = partial(with_names_of_person, renamed=document["renamed"])
+        _say({"error": error.sentence.replaced(in_their_words).to_json()})
         return 3
     except (MemoryError, RecursionError):
         error = SettingError("The models need more memory than this server has; try kdviz import in a terminal.")
-        _say({"error": str(error)})
+        _say({"error": error.sentence.to_json()})
         return 3
     return 0
 

@@ -111,7 +111,7 @@ def _keep(own_uploads: Uploads, pictures: Sequence[tuple[str, bytes]], experimen
         try:
             own_uploads.add(name, content, experiment)
         except ImageError as error:
-            own_uploads.problems.append(str(error))
+            own_uploads.problems.append(error.sentence)
     own_uploads.version += 1
     st.rerun()
 

@@ -7,6 +7,7 @@ for everybody who opens the same experiment; nothing is written into its folder.
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +23,7 @@ import pyarrow as pa
 
 import kdviz
 from kdviz.app.uploads import session_store
-from kdviz.core.errors import KdvizError
+from kdviz.core.errors import ERRORS_VARIABLE, KdvizError, Sentence
 from kdviz.core.files import parquet_of
 
 _SECONDS = 15.0  # for measuring times
@@ -80,7 +82,10 @@ class Measurement:
             with tempfile.TemporaryDirectory(prefix="kdviz-") as folder:
                 table = self._run(Path(folder) / "cost.parquet")
         except OSError as error:
-            self.error, table = f"The measurement could not be started: {error.strerror or error}.", None
+            self.error, table = (
+                Sentence("The measurement could not be started: {strerror}.", strerror=error.strerror or error),
+                None,
+            )
         self.status = "done" if table is not None else "stopped" if self._stopped.is_set() else "failed"
         return table
 
@@ -91,7 +96,12 @@ class Measurement:
     def _run(self, out: Path) -> pa.Table | None:
         command = [sys.executable, "-m", "kdviz", "profile", "-e", str(self.folder.resolve()), "--out", str(out)]
         paths = [str(Path(kdviz.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUTF8": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "PYTHONUTF8": "1",
+            ERRORS_VARIABLE: "json",
+        }
         self._process = subprocess.Popen(
             [*command, "--seconds", f"{_SECONDS:g}"],
             stdin=subprocess.DEVNULL,
@@ -134,8 +144,17 @@ class Measurement:
         if progress:
             self.activity, self.share = progress[1].strip(), int(progress[2]) / 100
         elif line.startswith("kdviz: "):
-            self.notes.append(line.removeprefix("kdviz: "))
+            self.notes.append(_sentence(line.removeprefix("kdviz: ")))
             self.error = self.notes[-1]
+
+
+def _sentence(line: str) -> str:
+    """What the command says: an error with its template, or a plain text."""
+    if not line.startswith("{"):
+        return line
+    with suppress(ValueError, LookupError, TypeError):
+        return Sentence.from_json(json.loads(line))
+    return line
 
 
 class Measurer:
@@ -190,7 +209,7 @@ class Measurer:
                     while len(self._tables) > _MOST_RESULTS:
                         self._tables.popitem(last=False)
         except Exception as error:  # whatever happens, nobody must wait for ever
-            measurement.status, measurement.error = "failed", f"The measurement failed: {error}"
+            measurement.status, measurement.error = "failed", Sentence("The measurement failed: {error}", error=error)
             raise
         finally:
             measurement.finish()

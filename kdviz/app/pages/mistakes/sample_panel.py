@@ -128,7 +128,7 @@ def _compute(preview: Preview, opened: OpenExperiment, samples: SampleView, inde
         results = results_for(private=opened.is_private)
         preview.request(service.Request(opened, picture, (settings,), results=results))
     except KdvizError as error:
-        return error_text(str(error))
+        return error_text(error)
     job = preview.job
     if job is None:
         return ""

@@ -69,6 +69,6 @@ def show_or_say(opened: OpenExperiment, name: str) -> None:
         report = opened.report(name)
     except ExperimentError as error:
         data = "" if opened.is_mnist else " --data DIR"
-        say_missing(error_text(str(error)), f"kdviz sweep {name} -e {opened.command_folder}{data}")
+        say_missing(error_text(error), f"kdviz sweep {name} -e {opened.command_folder}{data}")
         return
     study_panel.show(report, f"{opened.experiment.name}-{name}")
