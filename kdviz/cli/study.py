@@ -312,11 +312,26 @@ def _print_report(experiment: Any, study: str, as_json: bool) -> None:
             f"{value:>8} {one.kd.value:>7.3f} {one.alone.value:>7.3f} {one.ceiling_kd:>6.3f} {one.ceiling_alone:>6.3f} "
             f"{one.difference.value:>+11.3f} {interval.low:>+8.3f} to {interval.high:>+6.3f} {one.size.d_z:>6.2f}"
         )
-    for row in faithfulness:
-        gain = f"{row['deletion_gain']:+.3f} {row['insertion_gain']:+.3f}"
-        areas = f"deletion {row['deletion']:.3f} insertion {row['insertion']:.3f}"
-        print(f"{row['role']:12} {row['method']:22} {areas}; better than the blurred picture by {gain}")
+    _print_faithfulness(faithfulness)
     print("\n".join(narrate(report).everything))
+
+
+def _print_faithfulness(rows: list[dict[str, Any]]) -> None:
+    """Each method of each model beside the blurred picture; the intervals are wide where images are few."""
+    from kdviz.studies.attention.faithfulness import TRIVIAL
+
+    if not rows:
+        return
+    print(f"Better than a blurred picture by, with 95 % intervals over {max(row['images'] for row in rows)} images:")
+    print(f"{'role':12} {'method':22} {'deletion':>26} {'insertion':>26}")
+    for row in rows:
+        if row["method"] != TRIVIAL:
+            print(f"{row['role']:12} {row['method']:22} {_gain(row, 'deletion'):>26} {_gain(row, 'insertion'):>26}")
+
+
+def _gain(row: dict[str, Any], area: str) -> str:
+    low, high = row[f"{area}_gain_low"], row[f"{area}_gain_high"]
+    return f"{row[f'{area}_gain']:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _print_estimate(state: Any, as_json: bool) -> None:

@@ -230,9 +230,8 @@ class ExperimentTrainer:
             network.eval()(torch.zeros(2, self.spec.channels, *self.spec.size))
         except (RuntimeError, ValueError, AssertionError) as error:
             reason, size = str(error).strip().partition("\n")[0].rstrip("."), "{} x {}".format(*self.spec.size)
-            raise ModelError(
-                "'{name}' does not take images of {size} pixels: {reason}.", name=name, size=size, reason=reason
-            ) from error
+            refused = "'{name}' does not take images of {size} pixels: {reason}."
+            raise ModelError(refused, name=name, size=size, reason=reason) from error
 
     def require_layers(self, student: nn.Module, teacher: nn.Module) -> None:
         """Raise when these networks have no layers for the feature loss."""
@@ -338,8 +337,7 @@ class ExperimentTrainer:
     def _logits_of(self, network: nn.Module, samples: LabelledImages) -> Tensor:
         if id(network) in self._backbones:
             return self._backbones[id(network)].logits(samples)
-        device, bf16 = self._config.device, self._config.bf16
-        return predict_logits(network, samples, self.spec.normalise, device=device, bf16=bf16)
+        return predict_logits(network, samples, self.spec.normalise, device=self._config.device, bf16=self._config.bf16)
 
     def keep_start(self, network: nn.Module) -> str:
         """Keep the weights that the students begin with, for later studies; return their name in the store."""

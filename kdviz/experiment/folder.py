@@ -56,21 +56,9 @@ IMPORTED = "imported"
 MORE_BASELINES = ("blur", "noise")
 """Names of the baselines that are not constant."""
 
-_TABLES = (
-    "predictions",
-    "temperature",
-    "alpha",
-    "teacher_epochs",
-    "loss",
-    "curves",
-    "study_predictions",
-    "agreement",
-    "attention",
-    "attention_samples",
-    "faithfulness",
-    "cost",
-    "showcase",
-)  # tables that depend on the experiment's teacher
+_SWEEPS = ("temperature", "alpha", "teacher_epochs", "loss", "curves", "study_predictions")
+_ATTENTION = ("agreement", "attention", "attention_samples", "faithfulness")
+_TABLES = ("predictions", *_SWEEPS, *_ATTENTION, "cost", "showcase")  # that depend on the experiment's teacher
 
 _HASH = "[0-9a-f]" * 8  # in the name of a weights file
 

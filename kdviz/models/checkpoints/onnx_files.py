@@ -33,11 +33,11 @@ def open_onnx(path: Path) -> ModelFile:
         network = OnnxNetwork(content, str(path))
     except ModelError as error:
         if opset and "opset" in str(error).lower():
-            raise refusals.new_opset(path, opset) from error
+            raise _new_opset(path, opset) from error
         raise
     _require_pictures(path, network.shape)
     if len(network.scores_shape) != 2:
-        raise refusals.wrong_scores(path, _format_shape(network.scores_shape))
+        raise _wrong_scores(path, _format_shape(network.scores_shape))
     recorded = {
         "input_shape": _known_sides(network.shape),
         "output_shape": _known_sides(network.scores_shape),
@@ -49,9 +49,9 @@ def open_onnx(path: Path) -> ModelFile:
 def _require_pictures(path: Path, shape: tuple[Any, ...]) -> None:
     channels, last = shape[1], shape[3]
     if last in (1, 3) and channels not in (1, 3):
-        raise refusals.channels_last(path, _format_shape(shape))
+        raise _channels_last(path, _format_shape(shape))
     if isinstance(channels, int) and channels not in (1, 3):
-        raise refusals.wrong_channels(path, _format_shape(shape))
+        raise _wrong_channels(path, _format_shape(shape))
 
 
 def _known_sides(shape: tuple[Any, ...]) -> list[Any]:
@@ -60,3 +60,38 @@ def _known_sides(shape: tuple[Any, ...]) -> list[Any]:
 
 def _format_shape(shape: tuple[Any, ...]) -> str:
     return f"({', '.join('?' if side is None else str(side) for side in shape)})"
+
+
+def _channels_last(path: Path, shape: str) -> ModelError:
+    return ModelError(
+        "The ONNX model '{path}' takes {shape}, with the channels last; convert it with its channels "
+        "first, (N, C, H, W), as tf2onnx does with --inputs-as-nchw.",
+        path=path,
+        shape=shape,
+    )
+
+
+def _wrong_channels(path: Path, shape: str) -> ModelError:
+    return ModelError(
+        "The ONNX model '{path}' takes {shape}; only pictures with 1 or 3 channels can be given to it.",
+        path=path,
+        shape=shape,
+    )
+
+
+def _wrong_scores(path: Path, shape: str) -> ModelError:
+    return ModelError(
+        "The ONNX model '{path}' gives {shape} first, and not one row of scores a picture, (N, "
+        "classes); export it with its scores as its first output.",
+        path=path,
+        shape=shape,
+    )
+
+
+def _new_opset(path: Path, opset: int) -> ModelError:
+    return ModelError(
+        "The ONNX model '{path}' is of opset {opset}, which the installed onnxruntime does not know; "
+        "export it with opset_version=17, or install a newer onnxruntime.",
+        path=path,
+        opset=opset,
+    )

@@ -333,43 +333,5 @@ def not_a_classifier(path: Path, kind: str) -> ModelError:
     )
 
 
-# ONNX -----------------------------------------------------------------------------------------------------------------
-
-
-def channels_last(path: Path, shape: str) -> ModelError:
-    return ModelError(
-        "The ONNX model '{path}' takes {shape}, with the channels last; convert it with its channels "
-        "first, (N, C, H, W), as tf2onnx does with --inputs-as-nchw.",
-        path=path,
-        shape=shape,
-    )
-
-
-def wrong_channels(path: Path, shape: str) -> ModelError:
-    return ModelError(
-        "The ONNX model '{path}' takes {shape}; only pictures with 1 or 3 channels can be given to it.",
-        path=path,
-        shape=shape,
-    )
-
-
-def wrong_scores(path: Path, shape: str) -> ModelError:
-    return ModelError(
-        "The ONNX model '{path}' gives {shape} first, and not one row of scores a picture, (N, "
-        "classes); export it with its scores as its first output.",
-        path=path,
-        shape=shape,
-    )
-
-
-def new_opset(path: Path, opset: int) -> ModelError:
-    return ModelError(
-        "The ONNX model '{path}' is of opset {opset}, which the installed onnxruntime does not know; "
-        "export it with opset_version=17, or install a newer onnxruntime.",
-        path=path,
-        opset=opset,
-    )
-
-
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"'{name:.80}'" for name in list(names)[:10])

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from kdviz.core.errors import DatasetError
-from kdviz.data.given_predictions import LABEL_ONLY, given_predictions, read_predictions
+from kdviz.data.given_predictions import given_predictions, read_predictions
 from kdviz.data.picture_files import PictureFiles
+from kdviz.data.prediction_files import LABEL_ONLY
 
 CLASSES = ("ant", "bee", "cat")
 NAMES = tuple(f"{folder}/{number}.png" for number, folder in enumerate("aabbcc"))
