@@ -12,7 +12,6 @@ from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, answer_doubts, normalisation_doubt, unpredicted, weighed
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.losses import label_smoothing_loss, pooled_logits, teacher_losses
-from kdviz.distill.schedules import schedule
 from kdviz.experiment import InputSpec
 from kdviz.models.networks import are_bounded, are_probabilities
 
@@ -111,7 +110,7 @@ def input_doubts(role: str, model: nn.Module, samples: LabelledImages, spec: Inp
 
 def check_settings(config: TrainingConfig) -> Iterator[str]:
     """Yield a sentence for each setting that has no effect, or perhaps an unintended one."""
-    alpha, temperature = (schedule(name, getattr(config, name)) for name in ("alpha", "temperature"))
+    alpha, temperature = config.schedules["alpha"], config.schedules["temperature"]
     if set(alpha.values) == {0}:
         yield "alpha is 0: the teacher has no influence, and the KD student is the student alone."
     if set(alpha.values) == {1} and config.kd_epochs is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from kdviz.core.errors import SettingError
 from kdviz.distill.augment import Augment
 from kdviz.distill.objectives.feature_losses import check_feature_options
 from kdviz.distill.objectives.losses import check_distillation, check_options, teacher_losses
-from kdviz.distill.schedules import schedule
+from kdviz.distill.schedules import Schedule, schedule
 
 TEACHER_SETTINGS = (
     "temperature",
@@ -95,11 +96,16 @@ class TrainingConfig:
         self._check_labels()
         self._check_teacher()
 
+    @cached_property
+    def schedules(self) -> dict[str, Schedule]:
+        """``temperature`` and ``alpha`` as functions of the epoch, parsed when the settings are put together."""
+        return {name: schedule(name, getattr(self, name)) for name in ("temperature", "alpha")}
+
     def temperature_in(self, epoch: int) -> float:
-        return schedule("temperature", self.temperature).at(epoch, self.epochs)
+        return self.schedules["temperature"].at(epoch, self.epochs)
 
     def alpha_in(self, epoch: int) -> float:
-        return schedule("alpha", self.alpha).at(epoch, self.epochs)
+        return self.schedules["alpha"].at(epoch, self.epochs)
 
     def teaches_in(self, epoch: int) -> bool:
         """Whether the teacher's loss is still part of the sum."""
@@ -152,8 +158,8 @@ class TrainingConfig:
 
     def _check_teacher(self) -> None:
         # Between its ends a schedule stays between their values, so that its values are all there is to check.
-        for temperature in schedule("temperature", self.temperature).values:
-            for alpha in schedule("alpha", self.alpha).values:
+        for temperature in self.schedules["temperature"].values:
+            for alpha in self.schedules["alpha"].values:
                 check_distillation(temperature, alpha)
         check_options(self.loss, self.loss_options)
         self._check_features()
