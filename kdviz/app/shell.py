@@ -17,6 +17,7 @@ from kdviz.app import links, login, session
 from kdviz.app.page_registry import FIRST, Page, navigation, pages, path_of
 from kdviz.app.texts import say_error
 from kdviz.app.uploads.quota import UploadQuota
+from kdviz.app.uploads.session_end import use_running_loop
 from kdviz.core.errors import KdvizError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _
@@ -34,6 +35,7 @@ _workers_started.set()  # without a server that starts, there is nothing to wait
 async def lifespan(app: Any) -> AsyncIterator[None]:
     """Load the models and compute the first maps when the server starts, without blocking it."""
     _workers_started.clear()
+    use_running_loop()
     threading.Thread(target=_start, name="kdviz-warm-up", daemon=True).start()
     await asyncio.sleep(0)
     yield

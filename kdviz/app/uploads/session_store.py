@@ -25,6 +25,7 @@ from kdviz.app import limits
 from kdviz.app.pages.bring_models.files import written_model, written_size
 from kdviz.app.uploads import upload_validation
 from kdviz.app.uploads.server_folder import server_folder
+from kdviz.app.uploads.session_end import close_session
 from kdviz.app.uploads.unpacking import Package
 from kdviz.core.errors import ExperimentError, KdvizError, SettingError
 from kdviz.experiment import Experiment
@@ -112,7 +113,7 @@ class SessionStore:
             self.end()
 
     def end(self) -> None:
-        """Remove every file of the session."""
+        """Remove every file of the session, and what is in memory."""
         with _lock:
             if _stores.get(self.session) is self:
                 del _stores[self.session]
@@ -123,6 +124,7 @@ class SessionStore:
         self.experiments.clear()
         self.opened.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+        close_session(self.session)
 
     def add_experiment(self, package: Package, source: str) -> UploadedExperiment:
         """Unpack an experiment, and check it.
