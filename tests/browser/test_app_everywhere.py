@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ STREAMLIT = {
     "nested-interactive",
     "scrollable-region-focusable",
 }
+SETTLING = 10  # seconds, after which what is too wide will stay so
 
 
 def opened(context: Any, address: str, scheme: str = "light", width: int = 1440) -> Any:
@@ -55,7 +57,13 @@ def test_nothing_is_wider_than_the_screen_and_axe_finds_nothing_in_light_or_dark
 
 
 def is_wide(page: Any, name: str) -> bool:
-    return is_too_wide(page) or (name in NOTHING_SCROLLS and page.evaluate(TOO_WIDE))
+    """Whether it stays so: a chart follows a new width a moment after everything else."""
+    end = time.monotonic() + SETTLING
+    while is_too_wide(page) or (name in NOTHING_SCROLLS and page.evaluate(TOO_WIDE)):
+        if time.monotonic() > end:
+            return True
+        page.wait_for_timeout(100)
+    return False
 
 
 def darkened(page: Any) -> None:

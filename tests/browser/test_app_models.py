@@ -114,6 +114,7 @@ def test_what_is_loaded_is_said_exactly(server: str, page: playwright.Page) -> N
     page.get_by_text("Full hashes, versions and downloads").click()
     playwright.expect(page.locator(".stCode")).to_contain_text(experiment.runs["teacher"].sha256)
     playwright.expect(page.get_by_text(f"torch {torch.__version__}")).to_be_visible()
+    at_rest(page)  # the buttons are replaced when the script ends
     with page.expect_download() as saved:
         page.get_by_role("button", name="Models (CSV)").click()
     lines = Path(saved.value.path()).read_text().splitlines()
