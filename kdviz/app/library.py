@@ -24,7 +24,7 @@ from kdviz.core.files import MODELS
 from kdviz.core.language import N_, _
 from kdviz.core.vocabulary import Split
 from kdviz.data import bundled_digits
-from kdviz.data.doubts import Doubt, known
+from kdviz.data.doubts import Doubt, recorded_doubts
 from kdviz.data.samples import SPLITS, as_picture
 from kdviz.data.store import StoredSamples
 from kdviz.experiment import ROLES, Experiment, Run, list_experiments, load_experiment
@@ -209,7 +209,7 @@ class OpenExperiment:
     @cached_property
     def doubts(self) -> list[Doubt]:
         """Doubts about its data and its models that are known without running a model."""
-        return known(self.experiment)
+        return recorded_doubts(self.experiment)
 
     @cached_property
     def showcase(self) -> list[int]:

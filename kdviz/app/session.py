@@ -30,7 +30,7 @@ def choose_language() -> None:
         set_language(requested)
     elif _KEY not in st.session_state:
         stored = _SHORT.get(st.context.cookies.get(COOKIE, ""))
-        st.session_state[_KEY] = stored or language.suited(st.context.locale)
+        st.session_state[_KEY] = stored or language.best_language(st.context.locale)
     _language_of_run.set(st.session_state[_KEY])
 
 

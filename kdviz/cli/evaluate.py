@@ -66,14 +66,14 @@ def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
     from tqdm import tqdm
 
     from kdviz.cli.common.given import picture_files
-    from kdviz.data.doubts import known
+    from kdviz.data.doubts import recorded_doubts
     from kdviz.studies.predictions.file_evaluation import evaluate_files
 
     files = picture_files(experiment, options.data)
     with tqdm(total=len(files), desc="evaluate", unit="picture", file=sys.stderr) as bar:
         for done in evaluate_files(experiment, files, options.device):
             bar.update(done - bar.n)
-    for doubt in known(experiment):
+    for doubt in recorded_doubts(experiment):
         print(f"kdviz: warning: {doubt.text}", file=sys.stderr)
     return files.split
 
@@ -121,7 +121,7 @@ def evaluate_on(
     """Measure every model on some splits, and print doubts on stderr that are not among the ``reported`` ones."""
     from tqdm import tqdm
 
-    from kdviz.data.doubts import known
+    from kdviz.data.doubts import recorded_doubts
     from kdviz.studies.predictions.evaluation import evaluate
 
     for samples in splits:
@@ -129,7 +129,7 @@ def evaluate_on(
         for _ in tqdm(roles, total=len(experiment.models), desc=f"evaluate on {samples.split}", file=sys.stderr):
             pass
     evaluated = {samples.split for samples in splits}
-    for doubt in known(experiment):
+    for doubt in recorded_doubts(experiment):
         if (doubt.is_of_data or doubt.split in evaluated) and doubt not in reported:
             print(f"kdviz: warning: {doubt.text}", file=sys.stderr)
 
@@ -141,7 +141,7 @@ def print_metrics(
     margin: float | None = None,
 ) -> None:
     """Print the metrics of all runs on a split, or on all splits, and the verdict if there is a margin in points."""
-    from kdviz.data.doubts import known
+    from kdviz.data.doubts import recorded_doubts
 
     metrics = {
         role: {name: values for name, values in run.metrics.items() if split in (None, name)}
@@ -149,7 +149,7 @@ def print_metrics(
     }
     verdict = None if margin is None else verdict_on(experiment, split, margin)
     if as_json:
-        doubts = [doubt for doubt in known(experiment) if doubt.is_of_data or split in (None, doubt.split)]
+        doubts = [doubt for doubt in recorded_doubts(experiment) if doubt.is_of_data or split in (None, doubt.split)]
         extra = {"doubts": [doubt.to_json() | {"text": doubt.text} for doubt in doubts]}
         extra |= {} if verdict is None else {"verdict": verdict}
         print(json.dumps({"experiment": str(experiment.folder), "metrics": metrics, **extra}, allow_nan=False))

@@ -111,7 +111,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from kdviz.data.doubts import known
+    from kdviz.data.doubts import recorded_doubts
     from kdviz.data.registry import bundled_samples
     from kdviz.distill.recipes import input_for, read_splits, recipe_for
     from kdviz.distill.storage.interrupted import forget_unfinished
@@ -140,7 +140,7 @@ def _train(options: argparse.Namespace) -> None:
         experiment.write_samples(evaluated, options.keep_samples)
     else:
         evaluated.append(bundled)
-    evaluate_on(experiment, evaluated, options.device, reported=known(experiment))
+    evaluate_on(experiment, evaluated, options.device, reported=recorded_doubts(experiment))
     forget_unfinished(options.out)
     print_metrics(experiment, options.json)
 
@@ -181,11 +181,11 @@ def _train_models(
 
 def _model_sources(options: argparse.Namespace, defaults: Any, spec: Any) -> tuple[Any, list[Any]]:
     """The sources of the student's and of the teachers' first weights."""
-    from kdviz.distill.recipes import origin
+    from kdviz.distill.recipes import model_source
 
     pretrained = defaults.pretrained and not options.no_pretrained
     name = options.student or defaults.student
-    student = origin(name, spec, weights=options.student_pretrained, pretrained=pretrained)
+    student = model_source(name, spec, weights=options.student_pretrained, pretrained=pretrained)
     if options.teacher_logits:
         if options.teacher or options.teacher_pretrained or options.teacher_checkpoint:
             raise SettingError("Either a teacher's logits are given, or teachers; not both.")
@@ -209,7 +209,7 @@ def _model_sources(options: argparse.Namespace, defaults: Any, spec: Any) -> tup
             continue
         checkpoint = options.teacher_checkpoint
         teachers.append(
-            origin(teacher, spec, weights=file, checkpoint=checkpoint, pretrained=pretrained and not checkpoint)
+            model_source(teacher, spec, weights=file, checkpoint=checkpoint, pretrained=pretrained and not checkpoint)
         )
     return student, teachers
 

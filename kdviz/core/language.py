@@ -59,7 +59,7 @@ def language() -> str:
     return _forced.get() or _ask() or ENGLISH
 
 
-def suited(browser_language: str | None) -> str:
+def best_language(browser_language: str | None) -> str:
     """The available language that matches a browser's: ``zh-Hans-CN`` gives ``zh_CN``."""
     code = (browser_language or "").replace("_", "-").partition("-")[0].lower()
     return next((name for name in LANGUAGES if name.partition("_")[0] == code), ENGLISH)

@@ -175,7 +175,7 @@ def _logits_file(path: Path) -> tuple[list[Any], np.ndarray]:
 # networks -------------------------------------------------------------------------------------------------------------
 
 
-def origin(
+def model_source(
     network: str,
     spec: InputSpec,
     *,
@@ -245,7 +245,7 @@ class StudyInputs:
     answers: Mapping[str, Tensor] | None = None
 
 
-def material(
+def study_inputs(
     experiment: Experiment, splits: Mapping[str, LabelledImages], store: Store, config: TrainingConfig
 ) -> StudyInputs:
     """The inputs of a study that trains as the experiment's KD student and its teacher were trained.

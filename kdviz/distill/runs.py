@@ -161,11 +161,11 @@ def _curve(progress: TrainingProgress) -> dict[str, Any]:
     }
 
 
-def work(
+def run_in_worker(
     run: TrainingRun, splits: Mapping[str, LabelledImages], results: str, device: str, threads: int
 ) -> Iterator[TrainingProgress]:
     """:func:`execute_run`, with the URL of the store, for a worker process."""
     return execute_run(run, splits, Store(results), device, threads)
 
 
-__getattr__ = renamed(__name__, {"perform": "execute_run"})
+__getattr__ = renamed(__name__, {"perform": "execute_run", "work": "run_in_worker"})

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kdviz.core.errors import ExperimentError, ModelError, SettingError
-from kdviz.data.doubts import known
+from kdviz.data.doubts import recorded_doubts
 from kdviz.data.given_predictions import read_predictions
 from kdviz.data.labels.class_names import class_order
 from kdviz.data.labels.imagenet import COUNT, imagenet
@@ -105,7 +105,7 @@ def report(experiment: Experiment) -> dict[str, dict[str, Any]]:
     Role -> a dictionary with the keys ``title``, ``network``, ``network_from``, ``input``, ``input_from``,
     ``accuracy``, ``doubts`` and ``notes``.
     """
-    doubts = known(experiment)
+    doubts = recorded_doubts(experiment)
     summary = {}
     for role, run in experiment.runs.items():
         record = run.training.get(RECORD, {})

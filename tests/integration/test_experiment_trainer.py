@@ -18,7 +18,7 @@ from kdviz.data import LabelledImages
 from kdviz.distill import TrainingConfig, experiment_trainer, predict_logits, train_experiment, training
 from kdviz.distill.experiment_trainer import LabelBudget, ModelSource, labelled_part
 from kdviz.distill.objectives.losses import pooled_logits
-from kdviz.distill.recipes import origin
+from kdviz.distill.recipes import model_source
 from kdviz.distill.stages import concatenate
 from kdviz.experiment import load_experiment
 from kdviz.models.checkpoints import read_checkpoint
@@ -141,7 +141,7 @@ def test_a_student_can_learn_from_an_earlier_copy_of_itself(splits, tmp_path, ca
 def test_a_trained_checkpoint_is_used_as_it_is(splits, tmp_path, calls):
     done = network(TEACHER, seed=9)
     torch.save({"state_dict": done.state_dict()}, tmp_path / "done.pt")
-    teacher = origin(TEACHER, SMALL_RGB, checkpoint=tmp_path / "done.pt")
+    teacher = model_source(TEACHER, SMALL_RGB, checkpoint=tmp_path / "done.pt")
     experiment, stages = make(splits, tmp_path / "e", teachers=[teacher])
     assert {stage.name for stage in stages} == {"kd_student", "student"}
     assert same(experiment.runs["teacher"].model, done)
@@ -153,11 +153,11 @@ def test_a_trained_checkpoint_is_used_as_it_is(splits, tmp_path, calls):
 
 def test_a_checkpoint_of_other_classes_is_refused_before_anything_is_trained(splits, tmp_path, calls):
     torch.save(network(TEACHER, classes=7).state_dict(), tmp_path / "seven.pt")
-    teacher = origin(TEACHER, SMALL_RGB, checkpoint=tmp_path / "seven.pt")
+    teacher = model_source(TEACHER, SMALL_RGB, checkpoint=tmp_path / "seven.pt")
     refused(
         ModelError, splits, tmp_path / "e", teachers=[ModelSource(TEACHER), teacher], match="of 7 classes, and here.* 3"
     )
-    other = origin(STUDENT, SMALL_RGB, checkpoint=tmp_path / "seven.pt")
+    other = model_source(STUDENT, SMALL_RGB, checkpoint=tmp_path / "seven.pt")
     refused(ModelError, splits, tmp_path / "e", teachers=[other], match="does not fit the network")
     assert not calls
 
@@ -233,7 +233,7 @@ def test_teachers_answer_in_every_step_where_they_have_to(splits, tmp_path, call
 def test_students_of_pretrained_weights(splits, tmp_path, calls, trainable):
     file = pretrained(STUDENT, tmp_path / "seven.safetensors")
     config = replace(CONFIG, trainable=trainable)
-    student = origin(STUDENT, SMALL_RGB, weights=file)
+    student = model_source(STUDENT, SMALL_RGB, weights=file)
     experiment, _ = make(splits, tmp_path / "e", config, student=student, teacher_config=CONFIG)
     given = read_checkpoint(file)
     starts = set()
@@ -267,7 +267,7 @@ def test_frozen_backbones_see_each_image_once(splits, tmp_path, monkeypatch):
         return forward(self, images)
 
     teacher, student = (
-        origin(name, SMALL_RGB, weights=pretrained(name, tmp_path / f"{number}.pt"))
+        model_source(name, SMALL_RGB, weights=pretrained(name, tmp_path / f"{number}.pt"))
         for number, name in enumerate(("torchvision/resnet18", STUDENT))
     )
     monkeypatch.setattr(nn.Conv2d, "forward", counted)
@@ -285,7 +285,7 @@ def test_frozen_backbones_see_each_image_once(splits, tmp_path, monkeypatch):
 
 def test_a_frozen_network_whose_head_is_not_its_end_is_trained_whole(splits, tmp_path, calls):
     file = pretrained(TEACHER, tmp_path / "seven.pt")
-    teacher = origin(TEACHER, SMALL_RGB, weights=file)
+    teacher = model_source(TEACHER, SMALL_RGB, weights=file)
     recipe = replace(CONFIG, trainable="head")
     experiment, _ = make(splits, tmp_path / "e", CONFIG, [teacher], teacher_config=recipe)
     assert calls[0]["train"].images.shape[2:] == (32, 32)
@@ -296,7 +296,7 @@ def test_a_frozen_network_whose_head_is_not_its_end_is_trained_whole(splits, tmp
 
 def test_weights_that_would_stay_random_are_refused(splits, tmp_path, calls):
     file = pretrained(STUDENT, tmp_path / "partial.pt", lambda name: name.startswith("stage4.3.branch2.0"))
-    partial = origin(STUDENT, SMALL_RGB, weights=file)
+    partial = model_source(STUDENT, SMALL_RGB, weights=file)
     head = replace(CONFIG, trainable="head")
     said = refused(SettingError, splits, tmp_path / "e", head, student=partial, match="stay random")
     assert said == (
@@ -480,7 +480,7 @@ def sure(splits, tmp_path):
     with torch.no_grad():
         own.fc.weight *= 4
     torch.save(own.state_dict(), tmp_path / "sure.pt")
-    return own, origin("torchvision/resnet18", SMALL_RGB, checkpoint=tmp_path / "sure.pt")
+    return own, model_source("torchvision/resnet18", SMALL_RGB, checkpoint=tmp_path / "sure.pt")
 
 
 @pytest.mark.parametrize("where", ["others", "unlabelled", "both"])
@@ -520,7 +520,7 @@ def test_pseudo_labels_of_several_teachers_are_their_weighted_means(splits, tmp_
     model, teacher = sure
     second = network("torchvision/resnet18", seed=8)
     torch.save(second.state_dict(), tmp_path / "second.pt")
-    other = origin("torchvision/resnet18", SMALL_RGB, checkpoint=tmp_path / "second.pt")
+    other = model_source("torchvision/resnet18", SMALL_RGB, checkpoint=tmp_path / "second.pt")
     mix = (1.0, 50.0)
     config = replace(CONFIG, teacher_mixture=mix)
     make(splits, tmp_path / "e", config, [teacher, other], few=LabelBudget(9, 0.0))
@@ -589,7 +589,7 @@ def test_weights_that_are_no_numbers_end_in_one_sentence(splits, tmp_path):
     buffer = io.BytesIO()
     torch.save(state, buffer)
     (tmp_path / "nan.pt").write_bytes(buffer.getvalue())
-    student = origin(STUDENT, SMALL_RGB, weights=tmp_path / "nan.pt")
+    student = model_source(STUDENT, SMALL_RGB, weights=tmp_path / "nan.pt")
     refused(
         ModelError,
         splits,

@@ -13,7 +13,7 @@ from conftest import NETWORKS
 
 from kdviz.core.errors import SettingError
 from kdviz.core.jobs import run_local, run_on_ray
-from kdviz.distill.runs import work
+from kdviz.distill.runs import run_in_worker
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::
 def test_without_ray_the_reason_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SettingError, match=r'needs Ray; install it with: pip install "kdviz\[ray\]"'):
-        next(run_on_ray(work, [1]))
+        next(run_on_ray(run_in_worker, [1]))
 
 
 def test_ray_is_not_loaded_where_it_is_not_asked_for(tmp_path):
@@ -60,7 +60,7 @@ def test_no_cluster_at_the_address(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refused)
     with pytest.raises(SettingError, match="No Ray cluster answers at 'somewhere:6379'; start one with"):
-        next(run_on_ray(work, [1], address="somewhere:6379"))
+        next(run_on_ray(run_in_worker, [1], address="somewhere:6379"))
 
 
 # on a cluster ---------------------------------------------------------------------------------------------------------

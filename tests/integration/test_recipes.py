@@ -18,7 +18,7 @@ from kdviz.core.files import Store
 from kdviz.data.registry import datasets, trainable_datasets
 from kdviz.distill import TrainingConfig, predict_logits, recipes, train_experiment
 from kdviz.distill.experiment_trainer import MNIST_INPUT, LabelBudget, ModelSource, labelled_part
-from kdviz.distill.recipes import input_for, material, origin, read_logits, read_splits, read_unlabelled
+from kdviz.distill.recipes import input_for, model_source, read_logits, read_splits, read_unlabelled, study_inputs
 from kdviz.experiment import InputSpec, load_experiment
 
 STUDENT = "torchvision/shufflenet_v2_x0_5"
@@ -171,7 +171,7 @@ def test_pretrained_weights_are_all_but_the_head(tmp_path, ending):
     state = network(STUDENT, 5, classes=7).state_dict()
     path = tmp_path / f"seven.{ending}"
     (save_file if ending == "safetensors" else torch.save)(state, path)
-    found = origin(STUDENT, SMALL_RGB, weights=path)
+    found = model_source(STUDENT, SMALL_RGB, weights=path)
     assert (found.name, found.trained, found.normalisation, found.source) == (STUDENT, False, None, path.name)
     built, missing = found.build(SMALL_RGB, 3, 0)
     assert missing == ()
@@ -184,7 +184,7 @@ def test_pretrained_weights_are_all_but_the_head(tmp_path, ending):
 def test_a_checkpoint_is_all_of_the_network(tmp_path):
     done = network(STUDENT, 5)
     torch.save(done.state_dict(), tmp_path / "done.pt")
-    found = origin(STUDENT, SMALL_RGB, checkpoint=tmp_path / "done.pt", pretrained=True)
+    found = model_source(STUDENT, SMALL_RGB, checkpoint=tmp_path / "done.pt", pretrained=True)
     assert (found.trained, found.normalisation, found.source) == (True, None, "done.pt")
     assert same(found.build(SMALL_RGB, 3, 0)[0], done)
     with pytest.raises(ModelError, match="3 classes, and here there are 5"):
@@ -194,13 +194,13 @@ def test_a_checkpoint_is_all_of_the_network(tmp_path):
 def test_both_files_are_refused(tmp_path):
     torch.save(network(STUDENT).state_dict(), tmp_path / "a.pt")
     with pytest.raises(SettingError, match="not both"):
-        origin(STUDENT, SMALL_RGB, weights=tmp_path / "a.pt", checkpoint=tmp_path / "a.pt")
+        model_source(STUDENT, SMALL_RGB, weights=tmp_path / "a.pt", checkpoint=tmp_path / "a.pt")
 
 
 def test_without_files_a_network_is_fresh(monkeypatch):
-    assert origin(STUDENT, SMALL_RGB) == ModelSource(STUDENT)
+    assert model_source(STUDENT, SMALL_RGB) == ModelSource(STUDENT)
     monkeypatch.setattr("kdviz.distill.recipes.download_pretrained", lambda name: {"of": name})
-    found = origin(STUDENT, SMALL_RGB, pretrained=True)
+    found = model_source(STUDENT, SMALL_RGB, pretrained=True)
     assert (found.weights, found.source, found.trained) == ({"of": STUDENT}, "ImageNet", False)
 
 
@@ -209,7 +209,7 @@ def test_weights_of_another_normalisation_see_their_own(tmp_path, name):
     pytest.importorskip("timm")  # its ResNetV2 learned from mean and std 0.5
     plain = network("timm/resnetv2_50", 5)
     torch.save(plain.state_dict(), tmp_path / "w.pt")
-    found = origin(name, SMALL_RGB, weights=tmp_path / "w.pt")
+    found = model_source(name, SMALL_RGB, weights=tmp_path / "w.pt")
     assert found.name == "timm/resnetv2_50@renormalised"
     built = found.build(SMALL_RGB, 3, 0)[0].eval()
     with torch.no_grad():  # the head is fresh
@@ -221,14 +221,14 @@ def test_weights_of_another_normalisation_see_their_own(tmp_path, name):
     # As exact as another order of the same operations on float32 through 50 layers.
     torch.testing.assert_close(built(SMALL_RGB.normalise(images)).detach(), expected, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(plain(SMALL_RGB.normalise(images)), expected, rtol=1e-2, atol=1e-2)
-    assert origin(name, own, weights=tmp_path / "w.pt").normalisation is None
+    assert model_source(name, own, weights=tmp_path / "w.pt").normalisation is None
 
 
 def test_a_renormalised_checkpoint_is_used_under_its_name(tmp_path):
     name = f"{STUDENT}@renormalised"
     done = network(name, 5).between((SMALL_RGB.mean, SMALL_RGB.std), ((0.5,) * 3, (0.5,) * 3))
     torch.save(done.state_dict(), tmp_path / "done.pt")
-    found = origin(name, SMALL_RGB, checkpoint=tmp_path / "done.pt")
+    found = model_source(name, SMALL_RGB, checkpoint=tmp_path / "done.pt")
     assert found.name == name
     assert same(found.build(SMALL_RGB, 3, 0)[0], done)
 
@@ -322,8 +322,8 @@ def made(tmp_path_factory):
                 "folder",
                 folder / "e",
                 config,
-                teachers=[origin(name, SMALL_RGB, weights=given)],
-                student=origin(STUDENT, SMALL_RGB, weights=folder / "w.pt"),
+                teachers=[model_source(name, SMALL_RGB, weights=given)],
+                student=model_source(STUDENT, SMALL_RGB, weights=folder / "w.pt"),
                 teacher_config=replace(config, trainable="head" if teacher == "head" else "all"),
                 few=few,
             )
@@ -343,7 +343,7 @@ def answers_of(experiment, splits):
 @pytest.mark.parametrize("teacher", ["head", "other"])
 def test_material_of_heads_is_features(made, tmp_path, teacher):
     experiment, splits, config = made("head", teacher)
-    found = material(experiment, splits, Store(tmp_path), config)
+    found = study_inputs(experiment, splits, Store(tmp_path), config)
     assert (found.network, found.start) == ("linear_head", "")
     assert found.spec == InputSpec((1, 1), 1024, (0.0,), (1.0,))
     assert {name: tuple(one.images.shape) for name, one in found.splits.items()} == {
@@ -366,7 +366,7 @@ def test_material_of_heads_is_features(made, tmp_path, teacher):
 def test_material_of_whole_networks_is_images_and_a_start(made, tmp_path, trainable):
     experiment, splits, config = made(trainable)
     store = Store(tmp_path)
-    found = material(experiment, splits, store, config)
+    found = study_inputs(experiment, splits, store, config)
     assert found.splits is splits
     assert found.teacher_splits is splits
     assert (found.network, found.spec, found.teacher_spec, found.answers) == (STUDENT, SMALL_RGB, SMALL_RGB, None)
@@ -378,12 +378,12 @@ def test_material_says_when_the_start_is_missing(made, tmp_path):
     experiment, splits, config = made("all")
     experiment.runs["kd_student"].training["start"] = "start/none.safetensors"
     with pytest.raises(SettingError, match=r"start/none\.safetensors.* is missing; train the experiment again"):
-        material(experiment, splits, Store(tmp_path), config)
+        study_inputs(experiment, splits, Store(tmp_path), config)
 
 
 def test_material_with_augmentation_is_images(made, tmp_path):
     experiment, splits, config = made("head")
-    found = material(experiment, splits, Store(tmp_path), replace(config, augment="flip"))
+    found = study_inputs(experiment, splits, Store(tmp_path), replace(config, augment="flip"))
     assert found.splits is splits
     assert found.start
 
@@ -391,7 +391,7 @@ def test_material_with_augmentation_is_images(made, tmp_path):
 @pytest.mark.parametrize("trainable", ["head", "all"])
 def test_material_has_as_many_labels_as_its_experiment(made, tmp_path, trainable):
     experiment, splits, config = made(trainable, few=LabelBudget(9))
-    found = material(experiment, splits, Store(tmp_path), config)
+    found = study_inputs(experiment, splits, Store(tmp_path), config)
     part, _ = labelled_part(splits["train"], 9, 0)
     assert found.splits["train"].names == tuple(splits["train"].names[number] for number in part)
     assert len(found.teacher_splits["train"]) == 9

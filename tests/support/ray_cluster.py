@@ -17,7 +17,7 @@ from sweeps import CONFIG, comparable, finish, small_splits
 
 from kdviz.core.errors import KdvizError, ModelError, UnknownNameError
 from kdviz.core.jobs import run_on_ray
-from kdviz.distill.runs import work
+from kdviz.distill.runs import run_in_worker
 from kdviz.experiment import load_experiment
 from kdviz.serving import start_pool
 from kdviz.studies.sweep.runner import Sweep
@@ -176,7 +176,7 @@ LOST = "Ray lost a machine before it was taken away"  # as it does where nothing
 
 def noted(run, splits, results, device, threads, folder):
     """The work, with a file for each epoch that a process trains; it waits in the second one until it is let go."""
-    for progress in work(run, splits, results, device, threads):
+    for progress in run_in_worker(run, splits, results, device, threads):
         if not progress.ends_epoch:
             Path(folder, f"{run.identity}-{os.getpid()}-{progress.epoch}").touch()
             while progress.epoch == 2 and not Path(folder, "go").exists():

@@ -8,7 +8,7 @@ them beside its figures, and the pages show those that were recorded.
 from kdviz.data.doubts.answers import answer_doubts, normalisation_doubt, unpredicted, weighed
 from kdviz.data.doubts.copies import copies, digests
 from kdviz.data.doubts.doubt import Doubt
-from kdviz.data.doubts.record import KEY, known, of_data, of_predictions, remember
+from kdviz.data.doubts.record import KEY, of_data, of_predictions, record_doubts, recorded_doubts
 
 __all__ = [
     "KEY",
@@ -16,11 +16,11 @@ __all__ = [
     "answer_doubts",
     "copies",
     "digests",
-    "known",
     "normalisation_doubt",
     "of_data",
     "of_predictions",
-    "remember",
+    "record_doubts",
+    "recorded_doubts",
     "unpredicted",
     "weighed",
 ]

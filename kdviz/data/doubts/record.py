@@ -30,7 +30,7 @@ def of_data(splits: Mapping[str, _Data]) -> list[Doubt]:
     return _distinct(doubt for samples in splits.values() for doubt in samples.doubts or ())
 
 
-def remember(
+def record_doubts(
     runs: Mapping[str, Any], model_doubts: Iterable[Doubt], split: str, data: Iterable[Doubt] | None = None
 ) -> None:
     """Record the doubts that were found on a split in the runs, in place of earlier ones about that split.
@@ -54,7 +54,7 @@ def remember(
             run.training[KEY] = [doubt.to_json() for doubt in _distinct([*kept, *run_doubts])]
 
 
-def known(experiment: Any) -> list[Doubt]:
+def recorded_doubts(experiment: Any) -> list[Doubt]:
     """The doubts about an experiment: those that its runs record, and those that its table of predictions shows.
 
     No model is run.

@@ -15,7 +15,7 @@ from kdviz.core.errors import SettingError
 from kdviz.core.jobs import run_local
 from kdviz.core.vocabulary import Role
 from kdviz.distill import Stage
-from kdviz.distill.runs import work
+from kdviz.distill.runs import run_in_worker
 from kdviz.distill.storage.run_files import is_finished, read_weights, weights_of
 from kdviz.distill.storage.training_run import TrainingRun
 from kdviz.experiment import Run
@@ -52,7 +52,7 @@ def train_teachers(
     remaining = [run for run in runs if not is_finished(sweep.store, run)]
     shared = (sweep.material.teacher_splits, sweep.store.url, sweep.config.device, threads)
     done = 0
-    for index, progress in engine(work, remaining, shared):
+    for index, progress in engine(run_in_worker, remaining, shared):
         yield Stage(f"teacher, seed {remaining[index].config.seed}", done + 1, len(remaining), progress)
         done += progress is None
 

@@ -18,7 +18,7 @@ from kdviz.core.errors import ExperimentError
 from kdviz.core.files import rows_where
 from kdviz.core.moved import renamed
 from kdviz.core.vocabulary import Role
-from kdviz.data.doubts import Doubt, known
+from kdviz.data.doubts import Doubt, recorded_doubts
 from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment, Run
 from kdviz.metrics import Difference, paired_difference, paired_shares
@@ -115,7 +115,7 @@ class ExperimentSummary:
         as a bad model.
         """
         kinds = ("normalisation", "order", "chance") if self.experiment.is_imported else ("normalisation", "order")
-        return [doubt for doubt in known(self.experiment) if doubt.kind in kinds]
+        return [doubt for doubt in recorded_doubts(self.experiment) if doubt.kind in kinds]
 
     def gain(self, role: str, over: str) -> Difference | None:
         """Accuracy of ``role`` less that of ``over``, paired by sample; None without labels or predictions of both."""

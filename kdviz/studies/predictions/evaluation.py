@@ -15,7 +15,7 @@ from kdviz.core.errors import DatasetError
 from kdviz.core.files import rows_where
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
-from kdviz.data.doubts import Doubt, normalisation_doubt, of_predictions, remember, weighed
+from kdviz.data.doubts import Doubt, normalisation_doubt, of_predictions, record_doubts, weighed
 from kdviz.data.doubts.answers import TRIED
 from kdviz.distill import predict_logits
 from kdviz.distill.checks import input_doubts
@@ -27,7 +27,7 @@ from kdviz.models.inputs import AdaptedNetwork
 def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "auto") -> Iterator[str]:
     """Predict ``samples`` with every model; yield each role when it is done; then write tables, metrics and doubts.
 
-    Doubts are kept in the runs' records, where :func:`kdviz.data.doubts.known` finds them. The rows of this split in
+    Doubts are kept in the runs' records, where :func:`kdviz.data.doubts.recorded_doubts` finds them. The rows of this split in
     predictions.parquet are replaced; those of other splits stay, and so do those of runs without a model on the same
     samples.
 
@@ -54,7 +54,7 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
     labelled = bool((samples.labels >= 0).all())
     doubts = _doubts(experiment, samples, logits, device) if labelled else []
     record_predictions(experiment, samples.split, samples.labels, logits)
-    remember(experiment.runs, doubts, samples.split, samples.doubts)
+    record_doubts(experiment.runs, doubts, samples.split, samples.doubts)
     experiment.save()
 
 

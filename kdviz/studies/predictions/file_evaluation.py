@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import DatasetError
-from kdviz.data.doubts import Doubt, normalisation_doubt, of_predictions, remember, weighed
+from kdviz.data.doubts import Doubt, normalisation_doubt, of_predictions, record_doubts, weighed
 from kdviz.data.doubts.answers import LEAST
 from kdviz.data.picture_files import PictureFiles
 from kdviz.data.samples import as_pixels
@@ -97,7 +97,7 @@ def evaluate_files(
     logits |= logits_without_model(experiment, pictures.split, labels) if given is None else given
     inputs = _normalisations(experiment, pictures, results, torch_device)
     record_predictions(experiment, pictures.split, labels, logits)
-    remember(experiment.runs, _doubts(experiment, pictures, logits, inputs), pictures.split, pictures.doubts)
+    record_doubts(experiment.runs, _doubts(experiment, pictures, logits, inputs), pictures.split, pictures.doubts)
     rows = [(sample, pictures.names[sample], _label(pictures, sample), png) for sample, png in results.kept.items()]
     if rows:
         experiment.write_stored(stored_samples(pictures.split, rows))

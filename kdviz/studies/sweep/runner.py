@@ -21,8 +21,8 @@ from kdviz.core.jobs import run_local
 from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.distill import Stage, TrainingConfig, check_teacher, predict_logits
-from kdviz.distill.recipes import StudyInputs, material
-from kdviz.distill.runs import execute_run, work
+from kdviz.distill.recipes import StudyInputs, study_inputs
+from kdviz.distill.runs import execute_run, run_in_worker
 from kdviz.distill.storage.run_files import is_finished, read_result, write_array, write_weights
 from kdviz.distill.storage.training_run import TrainingRun, data_fingerprint, teacher_key
 from kdviz.experiment import Experiment
@@ -103,7 +103,7 @@ class Sweep:
     @cached_property
     def material(self) -> StudyInputs:
         """The data, networks and starting weights of its trainings."""
-        return material(self.experiment, self.splits, self.store, self.config)
+        return study_inputs(self.experiment, self.splits, self.store, self.config)
 
     @cached_property
     def plan(self) -> SweepPlan:
@@ -157,7 +157,7 @@ class Sweep:
         done = 0
         for jobs, splits in ((teachers, self.material.teacher_splits), (students, self.material.splits)):
             shared = (splits, self.store.url, self.config.device, threads)
-            for index, progress in engine(work, jobs, shared):
+            for index, progress in engine(run_in_worker, jobs, shared):
                 yield Stage(self.plan.title(jobs[index]), done + 1, len(todo), progress)
                 if progress is None:
                     done += 1
@@ -198,7 +198,7 @@ class Sweep:
         }
         count, done = len(teachers) + len(students), 0
         for jobs, splits in ((teachers, self.material.teacher_splits), (students, self.material.splits)):
-            for index, progress in engine(work, jobs, (splits, self.store.url, self.config.device, threads)):
+            for index, progress in engine(run_in_worker, jobs, (splits, self.store.url, self.config.device, threads)):
                 title = titles.get(jobs[index].identity) or self.plan.title(jobs[index])
                 yield Stage(title, done + 1, count, progress)
                 done += progress is None

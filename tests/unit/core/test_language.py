@@ -22,6 +22,7 @@ from kdviz.core.language import (
     ERRORS,
     LANGUAGES,
     _,
+    best_language,
     error_text,
     listed,
     number,
@@ -29,7 +30,6 @@ from kdviz.core.language import (
     plural,
     signed,
     speaking,
-    suited,
 )
 from kdviz.figures import files
 from kdviz.figures.chart import Chart
@@ -250,7 +250,7 @@ def test_what_no_template_fits_stays_as_it_is() -> None:
     ],
 )
 def test_a_browsers_language(wanted: str | None, found: str) -> None:
-    assert suited(wanted) == found
+    assert best_language(wanted) == found
 
 
 def test_the_language_is_that_of_the_block_then_of_the_page_then_english(monkeypatch: pytest.MonkeyPatch) -> None:

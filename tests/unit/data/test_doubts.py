@@ -14,12 +14,21 @@ from safetensors.torch import save_file
 from kdviz.cli import main
 from kdviz.core.language import speaking
 from kdviz.data import LabelledImages
-from kdviz.data.doubts import KEY, Doubt, answer_doubts, copies, known, normalisation_doubt, of_predictions, unpredicted
+from kdviz.data.doubts import (
+    KEY,
+    Doubt,
+    answer_doubts,
+    copies,
+    normalisation_doubt,
+    of_predictions,
+    recorded_doubts,
+    unpredicted,
+)
 from kdviz.data.doubts.answers import _chance, _usual_normalisations
 from kdviz.distill import TrainingConfig, fit, train_experiment
 from kdviz.distill.checks import logits_doubts
 from kdviz.distill.experiment_trainer import ModelSource
-from kdviz.distill.recipes import origin
+from kdviz.distill.recipes import model_source
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.studies.predictions.evaluation import evaluate
@@ -268,7 +277,7 @@ def teacher(learned, path, order=None, scale: float = 1.0) -> ModelSource:
             state[name] = state[name][order]
     state[first] *= scale
     save_file(state, path)
-    return origin("paper_fc", SMALL, checkpoint=path)
+    return model_source("paper_fc", SMALL, checkpoint=path)
 
 
 def trained(splits, out, **more):
@@ -285,14 +294,14 @@ def test_a_teacher_with_its_classes_in_another_order_is_said_before_its_student(
     assert all(not stage.warnings for stage in stages[1:])
     kept = json.loads((tmp_path / "e" / "experiment.json").read_text())["runs"][0]["training"][KEY]
     assert [(one["kind"], one["split"], one["role"]) for one in kept] == [("order", "validation", "teacher")]
-    assert [doubt.text for doubt in known(experiment)] == [sentence]
+    assert [doubt.text for doubt in recorded_doubts(experiment)] == [sentence]
     assert kept[0]["figures"]["other"] > 0.7 > 0.2 > kept[0]["figures"]["accuracy"]
 
 
 def test_a_good_teacher_is_no_doubt(splits, learned, tmp_path):
     experiment, stages = trained(splits, tmp_path / "e", teachers=[teacher(learned, tmp_path / "t.safetensors")])
     assert not any(stage.warnings for stage in stages)
-    assert known(experiment) == []
+    assert recorded_doubts(experiment) == []
     assert all(KEY not in run.training for run in experiment.runs.values())
 
 
@@ -301,7 +310,7 @@ def test_logits_in_another_order(splits, learned, tmp_path):
     experiment, stages = trained(splits, tmp_path / "e", teachers=[], teacher_logits=logits)
     assert (stages[0].name, stages[0].number) == ("teacher", 0)
     assert "The teacher is right on 0.0% of 600 images of the training split, and would be on 100.0%" in str(stages[0])
-    assert kinds(known(experiment)) == ["order"]
+    assert kinds(recorded_doubts(experiment)) == ["order"]
     assert "doubts" in experiment.runs["kd_student"].training
     assert logits_doubts("teacher", logits.roll(-3, 1), splits["train"]) == []
 
@@ -323,12 +332,12 @@ def test_evaluation_keeps_doubts_of_each_split_and_replaces_them(splits, learned
     for _ in range(2):
         list(evaluate(experiment, wrong, "cpu"))
         opened = load_experiment(tmp_path / "e")
-        teachers = [doubt for doubt in known(opened) if doubt.role == "teacher"]
+        teachers = [doubt for doubt in recorded_doubts(opened) if doubt.role == "teacher"]
         assert [(doubt.kind, doubt.split) for doubt in teachers] == [("order", "test")]
         assert kinds(Doubt.from_json(one) for one in opened.runs["teacher"].training[KEY]).count("order") == 1
-        assert "chance" in {doubt.kind for doubt in known(opened) if doubt.role == "student"}
+        assert "chance" in {doubt.kind for doubt in recorded_doubts(opened) if doubt.role == "student"}
     list(evaluate(experiment, splits["test"], "cpu"))
-    assert [doubt for doubt in known(load_experiment(tmp_path / "e")) if doubt.role == "teacher"] == []
+    assert [doubt for doubt in recorded_doubts(load_experiment(tmp_path / "e")) if doubt.role == "teacher"] == []
     assert KEY not in experiment.runs["teacher"].training or all(
         one["role"] != "teacher" for one in experiment.runs["teacher"].training[KEY]
     )
@@ -344,9 +353,9 @@ def test_another_normalisation_is_found_when_a_model_is_evaluated(splits, tmp_pa
         experiment.add_run("teacher", "paper_fc", network.eval(), {}, {})
         list(evaluate(experiment, splits["test"], "cpu"))
         opened = load_experiment(tmp_path / "e")
-        inputs = [doubt for doubt in known(opened) if doubt.kind == "normalisation"]
+        inputs = [doubt for doubt in recorded_doubts(opened) if doubt.kind == "normalisation"]
         assert [doubt.figures["normalisation"] for doubt in inputs] == expected
-        assert "chance" not in kinds(known(opened))
+        assert "chance" not in kinds(recorded_doubts(opened))
 
 
 def test_kdviz_evaluate_says_doubts_and_has_them_in_its_document(splits, learned, tmp_path, capsys):
@@ -385,7 +394,7 @@ def test_kdviz_evaluate_says_doubts_and_has_them_in_its_document(splits, learned
 def test_what_is_no_doubt_is_left_out(entry, tiny):
     assert Doubt.from_json(entry) is None
     tiny.runs["teacher"].training[KEY] = [entry]
-    assert known(tiny) == []
+    assert recorded_doubts(tiny) == []
 
 
 def test_every_sentence_has_its_figures_in_both_languages():
