@@ -27,9 +27,9 @@ from kdviz.models.inputs import AdaptedNetwork
 def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "auto") -> Iterator[str]:
     """Predict ``samples`` with every model; yield each role when it is done; then write tables, metrics and doubts.
 
-    Doubts are kept in the runs' records, where :func:`kdviz.data.doubts.recorded_doubts` finds them. The rows of this split in
-    predictions.parquet are replaced; those of other splits stay, and so do those of runs without a model on the same
-    samples.
+    Doubts are kept in the runs' records, where :func:`kdviz.data.doubts.recorded_doubts` finds them. The rows of this
+    split in predictions.parquet are replaced; those of other splits stay, and so do those of runs without a model on
+    the same samples.
 
     Args:
         experiment: The experiment with the models.
