@@ -24,11 +24,11 @@ from kdviz.cli.common.arguments import (
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.recipe import add_loss, add_recipe
 
-_MAPS_SHARE = 0.6  # of the time of --minutes; the rest is for deletion and insertion
-_QUICK_MASKS = 1000
-
 if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel
+
+_MAPS_SHARE = 0.6  # of the time of --minutes; the rest is for deletion and insertion
+_QUICK_MASKS = 1000
 
 
 def add(verbs: Any) -> None:

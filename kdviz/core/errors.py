@@ -56,14 +56,13 @@ class Sentence(str):
 
     def replaced(self, replace: Callable[[str], str]) -> Sentence:
         """The same sentence with every text in it replaced, to keep a server's paths out of it."""
-        values = {
-            name: value.replaced(replace)
-            if isinstance(value, Sentence)
-            else replace(value)
-            if isinstance(value, str)
-            else value
-            for name, value in self.values.items()
-        }
+
+        def changed(value: Any) -> Any:
+            if isinstance(value, Sentence):
+                return value.replaced(replace)
+            return replace(value) if isinstance(value, str) else value
+
+        values = {name: changed(value) for name, value in self.values.items()}
         return Sentence(self.template, **values) if values else Sentence(replace(self.template))
 
     def to_json(self) -> dict[str, Any]:

@@ -42,6 +42,8 @@ def close_session(session: str) -> None:
 
 def _close(session: str) -> None:
     runtime = get_instance()
+    if runtime.is_active_session(session):
+        return  # its connection came back just now
     with suppress(AttributeError):  # Streamlit's own, which another version may call otherwise
         # Its loop keeps a reference to the session that was active last until another one is: that one must be empty.
         info = runtime._session_mgr.get_session_info(session)

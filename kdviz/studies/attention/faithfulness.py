@@ -21,7 +21,6 @@ from scipy.stats import t as student_t
 from torch import Tensor, nn
 
 from kdviz.core.errors import SettingError
-from kdviz.core.vocabulary import Role
 from kdviz.experiment import ROLES, Experiment
 from kdviz.explanation.captum.attribution import incompatibility
 from kdviz.metrics import faithfulness_of_maps, trivial_map
@@ -29,7 +28,7 @@ from kdviz.saliency import explain, methods
 from kdviz.studies.attention.study import AttentionStudy
 
 NAME = "faithfulness"
-RISE = "rise"
+_RISE = "rise"
 TRIVIAL = "blurred picture"
 _STEPS = 56  # of insertion and deletion: more change an area by a few thousandths
 _FEWER_SAMPLES = {
@@ -76,7 +75,7 @@ def run_faithfulness(study: AttentionStudy, count: int, seconds: float | None = 
         if content is None:
             if number >= _FEWEST and time.monotonic() > ends:
                 break
-            content = json.dumps(list(task.rows(sample))).encode()
+            content = json.dumps(list(task.rows(sample, int(study.targets[number])))).encode()
             study.store.write(task.file_name(sample), content)
         weight = {"split": study.samples.split, "weight": float(study.chosen.weights[number])}
         rows += [{**row, **weight} for row in json.loads(content)]
@@ -104,7 +103,7 @@ class _FaithfulnessTask:
         experiment = study.experiment
         models = {role: experiment.runs[role].model for role in ROLES if role in experiment.models}
         fitting = {role: _fitting(model) for role, model in models.items()}
-        keys = [model.key for model in study.models if model.key == model.role] if study.method == RISE else []
+        keys = [model.key for model in study.models if model.key == model.role] if study.method == _RISE else []
         return cls(study, models, fitting, [role for role in models if role in keys])
 
     @property
@@ -114,16 +113,20 @@ class _FaithfulnessTask:
     def file_name(self, sample: int) -> str:
         """The name of a sample's rows in the study's store; another model or setting gives another name."""
         hashes = [self.study.experiment.runs[role].sha256 for role in self.models]
-        about = json.dumps([hashes, self.n_masks, self.study.baseline, _STEPS])
+        about = json.dumps([hashes, self.n_masks, self.study.baseline, _STEPS, _FEWER_SAMPLES])
         return f"faithful-{hashlib.sha256(about.encode()).hexdigest()[:8]}-{sample:06d}.json"
 
-    def rows(self, sample: int) -> Iterator[dict[str, Any]]:
-        """One image's rows: one for each model and method."""
+    def rows(self, sample: int, target: int) -> Iterator[dict[str, Any]]:
+        """One image's rows: one for each model and method.
+
+        Args:
+            sample: Its number in the split.
+            target: The class that the study's maps explain.
+        """
         samples, experiment = self.study.samples, self.study.experiment
         picture = samples.picture(sample)
         inputs = experiment.preprocess(picture)
         base = experiment.baseline(self.study.baseline, picture)
-        target = int(self.models[Role.TEACHER](inputs).argmax())
         maps = self._maps(sample, picture, inputs, target)
         about = {"sample": sample, "label": int(samples.labels[sample]), "target": target}
         for role, model in self.models.items():
@@ -137,7 +140,7 @@ class _FaithfulnessTask:
         maps: dict[str, dict[str, Any]] = {role: {TRIVIAL: trivial_map(inputs)} for role in self.models}
         halves = self.study.maps.halves(sample) if self.stored else {}
         for role in self.stored:
-            maps[role][RISE] = halves[role].mean(0)
+            maps[role][_RISE] = halves[role].mean(0)
         for name in methods:
             for role, values in self._explained(picture, target, name).items():
                 maps[role][name] = values
@@ -145,7 +148,7 @@ class _FaithfulnessTask:
 
     def _explained(self, picture: Any, target: int, name: str) -> dict[str, np.ndarray]:
         """Role -> map; empty where the method fails on this picture, as DeepLIFT may."""
-        ready = self.stored if name == RISE else ()
+        ready = self.stored if name == _RISE else ()
         roles = [role for role, fitting in self.methods.items() if name in fitting and role not in ready]
         if not roles:
             return {}
@@ -162,7 +165,7 @@ class _FaithfulnessTask:
 
 
 def _fitting(model: nn.Module) -> list[str]:
-    return [name for name in methods if name == RISE or incompatibility(name, model) is None]
+    return [name for name in methods if name == _RISE or incompatibility(name, model) is None]
 
 
 @dataclass(frozen=True)

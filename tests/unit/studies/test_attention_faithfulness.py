@@ -66,6 +66,14 @@ def test_the_maps_of_the_study_are_not_made_again(study, monkeypatch):
     assert {row["method"] for row in study.experiment.table(NAME).to_pylist()} >= {"rise", "occlusion"}
 
 
+def test_the_class_is_the_one_that_the_maps_explain(study):
+    """Whatever the teacher says of the picture now: the study's maps are of the study's targets."""
+    study.__dict__["targets"] = np.array([4, 7, 4, 7, 4, 7])
+    list(run_faithfulness(study, 2))
+    targets = {row["sample"]: row["target"] for row in study.experiment.table(NAME).to_pylist()}
+    assert [targets[sample] for sample in study.chosen.samples[:2].tolist()] == [4, 7]
+
+
 def test_as_many_images_as_the_time_allows(tiny, monkeypatch):
     monkeypatch.setattr(budget, "seconds_of_a_pass", lambda *_: 0.01)
     models = own_models(tiny)
