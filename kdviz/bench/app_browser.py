@@ -68,7 +68,7 @@ def browser() -> Iterator[Any]:
                 with suppress(Error):
                     launched.close()
     except Error as error:
-        raise KdvizError("The browser could not go on: {splitlines}", splitlines=str(error).splitlines()[0]) from error
+        raise KdvizError("The browser could not go on: {reason}", reason=str(error).splitlines()[0]) from error
 
 
 @contextmanager

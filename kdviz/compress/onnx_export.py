@@ -58,9 +58,7 @@ def float_file(network: nn.Module, example: Tensor) -> bytes:
                 verbose=False,
             )
         except Exception as error:  # exceptions of the exporter, and any that the network raises while it is traced
-            raise ModelError(
-                "torch cannot export this network to ONNX: {first_line}", first_line=_first_line(error)
-            ) from error
+            raise ModelError("torch cannot export this network to ONNX: {reason}", reason=_first_line(error)) from error
         return path.read_bytes()
 
 
@@ -98,9 +96,7 @@ def int8_file(content: bytes, calibration: Tensor) -> bytes:
                 weight_type=quantization.QuantType.QInt8,
             )
         except Exception as error:  # onnxruntime's exceptions have no common base
-            raise ModelError(
-                "onnxruntime cannot quantise this network: {first_line}", first_line=_first_line(error)
-            ) from error
+            raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=_first_line(error)) from error
         return Path(quantised).read_bytes()
 
 

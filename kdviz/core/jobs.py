@@ -231,6 +231,6 @@ def _result_of(ray: Any, reference: Any) -> None:
         raise (error.cause if isinstance(error.cause, KdvizError) else error) from None
     except ray.exceptions.RayError as error:
         raise KdvizError(
-            "A run was lost on the cluster; sweep again to continue: {splitlines}",
-            splitlines=str(error).splitlines()[0],
+            "A run was lost on the cluster; sweep again to continue: {reason}",
+            reason=str(error).splitlines()[0],
         ) from error

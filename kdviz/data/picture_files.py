@@ -240,8 +240,8 @@ def _split_folders(folder: Path) -> dict[str, Path]:
         if split is None or not _class_folders(subfolder, folder):
             continue
         if split in folders:
-            both = "'{folder}' has both '{name}' and '{name_2}'; keep one of them."
-            raise DatasetError(both, folder=folder, name=folders[split].name, name_2=subfolder.name)
+            both = "'{folder}' has both '{first}' and '{second}'; keep one of them."
+            raise DatasetError(both, folder=folder, first=folders[split].name, second=subfolder.name)
         folders[split] = subfolder
     return folders
 

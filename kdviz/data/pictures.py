@@ -113,11 +113,11 @@ def _room_for(shape: tuple[int, ...]) -> np.ndarray:
             return np.memmap(file, np.uint8, "w+", shape=shape)
     except OSError as error:
         raise DatasetError(
-            "The images need {size:.1f} GiB in '{gettempdir}' ({strerror}); make room there, name "
+            "The images need {size:.1f} GiB in '{folder}' ({reason}); make room there, name "
             "another folder in the variable TMPDIR, or choose a smaller size.",
             size=size / 2**30,
-            gettempdir=tempfile.gettempdir(),
-            strerror=error.strerror or error,
+            folder=tempfile.gettempdir(),
+            reason=error.strerror or error,
         ) from error
 
 

@@ -144,9 +144,9 @@ def check_balance(
     """
     if student_logits.shape[1] != teacher_logits.shape[-1]:
         raise ModelError(
-            "The teacher has {shape} classes and the student {shape_2}.",
-            shape=teacher_logits.shape[-1],
-            shape_2=student_logits.shape[1],
+            "The teacher has {teacher_classes} classes and the student {student_classes}.",
+            teacher_classes=teacher_logits.shape[-1],
+            student_classes=student_logits.shape[1],
         )
     yield from _check_scores(teacher_logits.flatten(0, -2))
     student, temperature = student_logits.clone().requires_grad_(), config.temperature_in(1)

@@ -169,7 +169,7 @@ class TrainingConfig:
             )
         if not all(0 < weight < float("inf") for weight in self.teacher_mixture):
             listed = ", ".join(f"{weight:g}" for weight in self.teacher_mixture)
-            raise SettingError("teacher_mixture must be above 0 and finite, got {listed}.", listed=listed)
+            raise SettingError("teacher_mixture must be above 0 and finite, got {weights}.", weights=listed)
 
     def _check_features(self) -> None:
         if self.feature_loss:

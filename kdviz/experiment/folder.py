@@ -218,10 +218,10 @@ class Experiment:
             if samples.classes != self.classes or tuple(samples.images.shape[1:]) != shape:
                 raise SettingError(
                     "The split {split} cannot be stored: its classes, or its images of shape {shape}, "
-                    "are not the experiment's ({shape_2}).",
+                    "are not the experiment's ({expected}).",
                     split=samples.split,
                     shape=tuple(samples.images.shape[1:]),
-                    shape_2=shape,
+                    expected=shape,
                 )
         atomic_write(self.folder / "samples.parquet", samples_table(splits, limit))
 

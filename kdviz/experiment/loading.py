@@ -30,7 +30,9 @@ def load_experiment(path: str | Path) -> Experiment:
     document = read_json(folder / "experiment.json")
     check = Checker(folder)
     version = document.get("format")
-    check.that(is_number(version) and version in FORMATS, "format", "must be 1 or 2, got {version!r}", version=version)
+    check.that(
+        is_number(version) and version in FORMATS, "format", "must be 1 or 2, got {version}", version=repr(version)
+    )
     title = document.get("title", "")
     check.that(isinstance(title, str), "title", "must be a text")
     classes = check.strings(document, "classes")

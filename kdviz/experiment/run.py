@@ -263,9 +263,9 @@ def validated_network(network: nn.Module, role: str, spec: InputSpec, n_classes:
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if shape != (len(noise), n_classes):
         raise ModelError(
-            "The model '{role}' must return logits of shape {value}, got {shape}.",
+            "The model '{role}' must return logits of shape {expected}, got {shape}.",
             role=role,
-            value=(len(noise), n_classes),
+            expected=(len(noise), n_classes),
             shape=shape,
         )
     if _are_probabilities(logits):

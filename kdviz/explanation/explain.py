@@ -273,10 +273,10 @@ def _logits(role: str, run: Run, model: torch.nn.Module, images: torch.Tensor) -
         except Exception as error:
             first_line = str(error).strip().partition("\n")[0]
             raise ModelError(
-                "The model '{role}' failed on a batch of shape {shape}: {first_line}",
+                "The model '{role}' failed on a batch of shape {shape}: {reason}",
                 role=role,
                 shape=tuple(inputs.shape),
-                first_line=first_line,
+                reason=first_line,
             ) from error
     if len({output.shape[1:] for output in outputs}) > 1:
         raise ModelError(

@@ -228,10 +228,10 @@ def _load(spec: ModelSpec, network: FoundNetwork, module: nn.Module) -> None:
         keys = module.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         raise ModelError(
-            "'{name}' does not fit a '{name_2}' of this input: {other_shape}; the weights say their "
+            "'{name}' does not fit a '{network}' of this input: {other_shape}; the weights say their "
             "own size and channels, so leave size= and channels= away.",
             name=spec.path.name,
-            name_2=network.name,
+            network=network.name,
             other_shape=_other_shape(module, tensors),
         ) from error
     missing = [name for name in keys.missing_keys if not name.endswith(COUNTER)]
@@ -240,9 +240,9 @@ def _load(spec: ModelSpec, network: FoundNetwork, module: nn.Module) -> None:
             f"it lacks {missing[0]!r}" if missing else f"it has {keys.unexpected_keys[0]!r}, which the network has not"
         )
         raise ModelError(
-            "'{name}' does not fit a '{name_2}': {difference}.",
+            "'{name}' does not fit a '{network}': {difference}.",
             name=spec.path.name,
-            name_2=network.name,
+            network=network.name,
             difference=difference,
         )
 

@@ -40,19 +40,19 @@ def network_from_code(code: str, classes: int | None, *, trust: bool) -> nn.Modu
         )
     builder = getattr(_module(path), name, None)
     if not callable(builder):
-        raise SettingError("'{name}' has no class or function '{name_2}'.", name=path.name, name_2=name)
+        raise SettingError("'{file}' has no class or function '{name}'.", file=path.name, name=name)
     try:
         network = builder(**_arguments(builder, classes))
     except Exception as error:  # foreign code may raise anything
         raise ModelError(
-            "'{name}' in '{name_2}' failed: {first_line}", name=name, name_2=path.name, first_line=_first_line(error)
+            "'{name}' in '{file}' failed: {reason}", name=name, file=path.name, reason=_first_line(error)
         ) from error
     if not isinstance(network, nn.Module):
         raise ModelError(
-            "'{name}' in '{name_2}' made {name_3}, which is no torch.nn.Module.",
+            "'{name}' in '{file}' made {kind}, which is no torch.nn.Module.",
             name=name,
-            name_2=path.name,
-            name_3=type(network).__name__,
+            file=path.name,
+            kind=type(network).__name__,
         )
     return network
 
@@ -68,7 +68,7 @@ def _module(path: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # foreign code may raise anything
-        raise ModelError("'{name}' failed: {first_line}", name=path.name, first_line=_first_line(error)) from error
+        raise ModelError("'{file}' failed: {reason}", file=path.name, reason=_first_line(error)) from error
     finally:
         sys.path.pop(0)
     return module

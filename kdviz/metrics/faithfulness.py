@@ -187,9 +187,9 @@ def _expanded(baseline: float | Tensor, inputs: Tensor) -> Tensor:
         return base.expand_as(inputs)
     except RuntimeError as error:
         raise SettingError(
-            "A baseline of shape {shape} does not fit a picture of shape {shape_2}.",
-            shape=tuple(base.shape),
-            shape_2=tuple(inputs.shape),
+            "A baseline of shape {baseline} does not fit a picture of shape {picture}.",
+            baseline=tuple(base.shape),
+            picture=tuple(inputs.shape),
         ) from error
 
 

@@ -167,10 +167,10 @@ def _run(name: str, forward: Forward, activation: Activation | None, masked: Ten
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ModelError(
-            "The model '{name}' failed on a batch of shape {shape}: {first_line}",
+            "The model '{name}' failed on a batch of shape {shape}: {reason}",
             name=name,
             shape=tuple(masked.shape),
-            first_line=first_line,
+            reason=first_line,
         ) from error
     if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != len(masked):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__

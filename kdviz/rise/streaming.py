@@ -193,9 +193,9 @@ def _store(scores: dict[str, Tensor], name: str, values: Tensor, start: int, tot
         scores[name] = values.new_zeros(len(values), total, *values.shape[2:])
     if scores[name].shape[2:] != values.shape[2:]:
         raise ModelError(
-            "The model '{name}' changed its output's shape from {shape} to {shape_2}.",
+            "The model '{name}' changed its output's shape from {earlier} to {shape}.",
             name=name,
-            shape=tuple(scores[name].shape[2:]),
-            shape_2=tuple(values.shape[2:]),
+            earlier=tuple(scores[name].shape[2:]),
+            shape=tuple(values.shape[2:]),
         )
     scores[name][:, start : start + values.shape[1]] = values.to(scores[name].device)

@@ -55,5 +55,5 @@ def _target_indices(target: Any, images: int) -> list[tuple[int, ...]]:
         raise TargetError("{n_targets} targets do not fit {images} images.", n_targets=len(targets), images=images)
     indices = [tuple(target) if isinstance(target, (list, tuple)) else (target,) for target in targets]
     if not all(isinstance(number, Integral) for index in indices for number in index):
-        raise TargetError("A target is a whole number, or a tuple of them, got {target!r}.", target=target)
+        raise TargetError("A target is a whole number, or a tuple of them, got {target}.", target=repr(target))
     return indices

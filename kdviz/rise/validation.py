@@ -72,9 +72,9 @@ def expand_baseline(inputs: Tensor, baselines: float | Tensor | None) -> Tensor:
         return value.expand_as(inputs)
     except RuntimeError as error:
         raise SettingError(
-            "A baseline of shape {shape} does not fit images of shape {shape_2}.",
-            shape=tuple(value.shape),
-            shape_2=tuple(inputs.shape),
+            "A baseline of shape {baseline} does not fit images of shape {images}.",
+            baseline=tuple(value.shape),
+            images=tuple(inputs.shape),
         ) from error
 
 

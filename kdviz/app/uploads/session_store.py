@@ -241,10 +241,10 @@ class SessionStore:
             if self.size + size > session:
                 raise SettingError(
                     "There is no room for {size:,.0f} MB: a session may keep {session:,.0f} MB here, "
-                    "and {size_2:,.0f} MB are taken; remove what you no longer need.",
+                    "and {taken:,.0f} MB are taken; remove what you no longer need.",
                     size=size / 1e6,
                     session=session / 1e6,
-                    size_2=self.size / 1e6,
+                    taken=self.size / 1e6,
                 )
             if others + self.size + size > total:
                 raise SettingError(

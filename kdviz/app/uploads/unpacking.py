@@ -142,8 +142,8 @@ def zip_files(
         unpacked = sum(entry.file_size for entry in entries)
         if unpacked > max(_SMALL, _EXPANSION * len(content)):
             _refuse(
-                "its {n_content:.1f} MB would unpack to {unpacked:,.0f} MB, which no experiment's files do",
-                n_content=len(content) / 1e6,
+                "its {size:.1f} MB would unpack to {unpacked:,.0f} MB, which no experiment's files do",
+                size=len(content) / 1e6,
                 unpacked=unpacked / 1e6,
             )
         yield [SentFile(entry.filename, entry.file_size, lambda entry=entry: archive.open(entry)) for entry in entries]

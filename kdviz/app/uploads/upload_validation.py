@@ -158,13 +158,13 @@ def first_difference(expected: _Shapes, actual: _Shapes, *, every: bool = False)
     for name, (shape, real) in expected.items():
         if name not in actual:
             if every or not name.endswith(_COUNTER):
-                return Sentence("'{name}' ({shape_text}) is not in the file", name=name, shape_text=_shape_text(shape))
+                return Sentence("'{name}' ({shape}) is not in the file", name=name, shape=_shape_text(shape))
         elif actual[name][0] != shape:
             return Sentence(
-                "'{name}' is {shape_text} in the file and {shape_text_2} in the network",
+                "'{name}' is {actual} in the file and {expected} in the network",
                 name=name,
-                shape_text=_shape_text(actual[name][0]),
-                shape_text_2=_shape_text(shape),
+                actual=_shape_text(actual[name][0]),
+                expected=_shape_text(shape),
             )
         elif actual[name][1] != real:
             return Sentence("'{name}' holds numbers of another kind than the network's", name=name)
@@ -220,14 +220,14 @@ def _identified_network(path: Path, actual: _Shapes, experiment: Experiment, tri
     if (match.classes, match.channels) != (classes, channels) or match.settings or match.foreign:
         raise ModelError(
             "'{name}' is a '{network}' with {classes} outputs for pictures of {channels} channels, and "
-            "this experiment has {classes_2} classes and {channels_2} channels; make an experiment of "
+            "this experiment has {expected_classes} classes and {expected_channels} channels; make an experiment of "
             "it on the page Bring your models.",
             name=path.name,
             network=match.network,
             classes=match.classes,
             channels=match.channels,
-            classes_2=classes,
-            channels_2=channels,
+            expected_classes=classes,
+            expected_channels=channels,
         )
     return match.network
 

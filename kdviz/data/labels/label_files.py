@@ -118,11 +118,11 @@ def distinct_rows(rows: Sequence[LabelRow], path: Path) -> list[LabelRow]:
     for row in rows:
         if distinct.setdefault(row.file, row).label != row.label:
             raise DatasetError(
-                "'{path}' labels the file '{file}' as '{label}' and as '{label_2}'; leave one.",
+                "'{path}' labels the file '{file}' as '{first}' and as '{second}'; leave one.",
                 path=path,
                 file=row.file,
-                label=distinct[row.file].label,
-                label_2=row.label,
+                first=distinct[row.file].label,
+                second=row.label,
             )
     return list(distinct.values())
 

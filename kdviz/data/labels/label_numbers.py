@@ -116,14 +116,14 @@ def _parse_class_numbers(folders: Sequence[str], count: int) -> tuple[int, ...]:
 def _unknown_classes(unknown: Sequence[str], folders: Sequence[str], classes: ClassNames, source: str) -> DatasetError:
     known = list(classes.aliases or classes.names)
     return DatasetError(
-        "{n_unknown} of the {n_folders} classes in {source} ({listed}) are none of the {n_known} "
-        "named ones ({listed_2}); correct --classes, or give it a file with lines folder=name.",
+        "{n_unknown} of the {n_folders} classes in {source} ({unknown}) are none of the {n_known} "
+        "named ones ({named}); correct --classes, or give it a file with lines folder=name.",
         n_unknown=len(unknown),
         n_folders=len(folders),
         source=source,
-        listed=listed(unknown),
+        unknown=listed(unknown),
         n_known=len(known),
-        listed_2=listed(known),
+        named=listed(known),
     )
 
 

@@ -129,14 +129,14 @@ def _require_all(order: Sequence[int | None], data_classes: Sequence[str], model
     missing = [name for name, number in zip(data_classes, order, strict=True) if number is None]
     if missing:
         raise ModelError(
-            "{n_missing} of the data's {n_data_classes} classes ({listed}) are none of the model's "
-            "{n_model_classes} ({listed_2}), or could be several; say with classes= what the model's "
+            "{n_missing} of the data's {n_data_classes} classes ({missing}) are none of the model's "
+            "{n_model_classes} ({model_classes}), or could be several; say with classes= what the model's "
             "logits are, or with --classes what the data's folders are called.",
             n_missing=len(missing),
             n_data_classes=len(data_classes),
-            listed=listed(missing),
+            missing=listed(missing),
             n_model_classes=len(model_classes),
-            listed_2=listed(model_classes),
+            model_classes=listed(model_classes),
         )
 
 
@@ -166,11 +166,11 @@ def _order_without_names(count: int, data_classes: Sequence[str], aliases: Mappi
     if numbers:
         return _require_distinct(numbers, data_classes, count)
     raise ModelError(
-        "The model has {count} logits and the data {n_data_classes} classes ({listed}), and nothing "
+        "The model has {count} logits and the data {n_data_classes} classes ({data_classes}), and nothing "
         "says which logit is which class; say with classes= what the model's logits are.",
         count=count,
         n_data_classes=len(data_classes),
-        listed=listed(data_classes),
+        data_classes=listed(data_classes),
     )
 
 

@@ -115,10 +115,10 @@ def _find_split_folders(folder: Path) -> dict[str, Path]:
             continue
         if split in split_folders:
             raise DatasetError(
-                "'{folder}' has both '{name}' and '{name_2}'; keep one of them.",
+                "'{folder}' has both '{first}' and '{second}'; keep one of them.",
                 folder=folder,
-                name=split_folders[split].name,
-                name_2=subfolder.name,
+                first=split_folders[split].name,
+                second=subfolder.name,
             )
         split_folders[split] = subfolder
     if split_folders and Split.TRAIN not in split_folders:

@@ -124,11 +124,11 @@ def _require_values(path: Path, rows: Sequence[_Row], column: int, allowed: Sequ
     wrong = [row for row in rows if row[column] not in allowed]
     if wrong:
         raise DatasetError(
-            "'{path}' says '{wrong}' in the column '{columns}' of the image '{wrong_2}'; it must be one of {allowed}.",
+            "'{path}' says '{value}' in the column '{column}' of the image '{image}'; it must be one of {allowed}.",
             path=path,
-            wrong=wrong[0][column],
-            columns=_COLUMNS[column],
-            wrong_2=wrong[0][0],
+            value=wrong[0][column],
+            column=_COLUMNS[column],
+            image=wrong[0][0],
             allowed=", ".join(allowed),
         )
 

@@ -61,8 +61,8 @@ def mnist(data: str | Path | None = None, *, validation: int = 5_000, seed: int 
     index = not_bundled.nonzero()[:, 0][order]
     if not 0 < validation < len(index):
         raise SettingError(
-            "validation must be between 1 and {n_index} digits, got {validation}.",
-            n_index=len(index) - 1,
+            "validation must be between 1 and {most} digits, got {validation}.",
+            most=len(index) - 1,
             validation=validation,
         )
     full = LabelledImages(images, labels, MNIST_CLASSES, Split.TRAIN, _names(Split.TRAIN, len(labels)))

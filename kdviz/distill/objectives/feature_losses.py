@@ -265,9 +265,9 @@ def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def _check_widths(loss: str, student: Tensor, teacher: Tensor) -> None:
     if student.shape[1] != teacher.shape[1]:
         raise ModelError(
-            "{loss} compares features of equal width, got the student's {shape} and the teacher's "
-            "{shape_2}; project the student's with build_projection first.",
+            "{loss} compares features of equal width, got the student's {student_width} and the teacher's "
+            "{teacher_width}; project the student's with build_projection first.",
             loss=loss,
-            shape=student.shape[1],
-            shape_2=teacher.shape[1],
+            student_width=student.shape[1],
+            teacher_width=teacher.shape[1],
         )

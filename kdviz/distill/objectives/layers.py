@@ -261,10 +261,10 @@ def _head(network: nn.Module, calls: list[_TracedModule], logits: Any) -> _Trace
         raise ModelError("'{name}' has no linear layer and no convolution that could be its head.", name=name)
     if not _makes_logits(linear[-1].output, logits):
         raise ModelError(
-            "'{name}' does not end in a linear layer or a convolution: the last one, '{name_2}', does "
+            "'{name}' does not end in a linear layer or a convolution: the last one, '{layer}', does "
             "not give its logits.",
             name=name,
-            name_2=linear[-1].name,
+            layer=linear[-1].name,
         )
     return linear[-1]
 

@@ -201,11 +201,11 @@ def _checked(logits: Tensor | None, train: LabelledImages, config: TrainingConfi
     if logits.ndim not in (2, 3) or logits.shape[-2:] != shape:
         raise SettingError(
             "The teacher's logits have shape {shape}, but {n_train} training samples of {n_classes} "
-            "classes need {shape_2}, or such a table for each of several teachers.",
+            "classes need {expected}, or such a table for each of several teachers.",
             shape=tuple(logits.shape),
             n_train=len(train),
             n_classes=len(train.classes),
-            shape_2=shape,
+            expected=shape,
         )
     config.check_teachers(len(logits) if logits.ndim == 3 else 1)
     if config.needs_live_teacher:

@@ -77,7 +77,7 @@ def attribute(
         except Exception as error:
             first_line = str(error).strip().partition("\n")[0]
             raise task.refused(
-                "failed on {network}: {first_line}", network=task.network, first_line=first_line or type(error).__name__
+                "failed on {network}: {reason}", network=task.network, reason=first_line or type(error).__name__
             ) from error
     if not torch.isfinite(result).all():
         raise task.refused("gave NaN or infinite values on {network}.", network=task.network)

@@ -193,7 +193,8 @@ FOREIGN: dict[str, Callable[[Path], ModelError]] = {
 
 
 def unreadable(path: Path, error: Exception) -> ModelError:
-    return ModelError("Cannot read '{path}': {value}.", path=path, value=getattr(error, "strerror", None) or error)
+    reason = getattr(error, "strerror", None) or error
+    return ModelError("Cannot read '{path}': {strerror}.", path=path, strerror=reason)
 
 
 def unpacks_too_far(path: Path, size: float, unpacked: float) -> ModelError:
@@ -249,9 +250,7 @@ def quantised(path: Path, name: str) -> ModelError:
 
 
 def no_such_key(path: Path, key: str, keys: Iterable[str]) -> ModelError:
-    return ModelError(
-        "'{path}' holds no weights under '{key}'; it has {listed}.", path=path, key=key, listed=_listed(keys)
-    )
+    return ModelError("'{path}' holds no weights under '{key}'; it has {keys}.", path=path, key=key, keys=_listed(keys))
 
 
 def module_failed(path: Path, error: Exception) -> ModelError:
@@ -296,7 +295,7 @@ def empty_folder(path: Path) -> ModelError:
 
 def several_files(path: Path, names: Iterable[str]) -> ModelError:
     return ModelError(
-        "The folder '{path}' holds several checkpoints; give one of them: {listed}.", path=path, listed=_listed(names)
+        "The folder '{path}' holds several checkpoints; give one of them: {names}.", path=path, names=_listed(names)
     )
 
 

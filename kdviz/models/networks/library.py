@@ -73,12 +73,12 @@ def check_settings(network: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         if type(value) is not allowed[key] or (allowed[key] is int and not 1 <= value <= _LARGEST_SETTING):
             raise SettingError(
                 "The setting '{key}' of the network '{network}' must be of the type {name} (whole "
-                "numbers from 1 to {largest_setting}), not {value!r:.40}.",
+                "numbers from 1 to {largest_setting}), not {value:.40}.",
                 key=key,
                 network=network,
                 name=allowed[key].__name__,
                 largest_setting=_LARGEST_SETTING,
-                value=value,
+                value=repr(value),
             )
     return dict(settings)
 
@@ -124,10 +124,10 @@ def _build(
             raise
         arguments_text = ", ".join(f"{key}={value}" for key, value in settings.items())
         raise SettingError(
-            "The network '{network}' cannot be built with {arguments_text}: {first_line}",
+            "The network '{network}' cannot be built with {arguments}: {reason}",
             network=network,
-            arguments_text=arguments_text,
-            first_line=first_line(error),
+            arguments=arguments_text,
+            reason=first_line(error),
         ) from error
 
 

@@ -104,7 +104,7 @@ class OnnxNetwork(nn.Module):
             (scores,) = self._open_session().run([self._output], {self._input: padded})
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError(
-                "The ONNX model '{name}' failed: {first_line}", name=self.name, first_line=first_line(error)
+                "The ONNX model '{name}' failed: {reason}", name=self.name, reason=first_line(error)
             ) from error
         if scores.ndim < 1 or len(scores) != len(padded):
             raise ModelError(
@@ -155,9 +155,9 @@ class OnnxNetwork(nn.Module):
         output = session.get_outputs()[0]
         if output.type not in _ONNX_TYPES:
             raise ModelError(
-                "The ONNX model '{name}' must give float scores first; its first output, '{name_2}', is {type}.",
+                "The ONNX model '{name}' must give float scores first; its first output, '{output}', is {type}.",
                 name=self.name,
-                name_2=output.name,
+                output=output.name,
                 type=output.type,
             )
         return output.name
@@ -168,7 +168,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise ModelError(
-            "Cannot read '{path}': {value}.", path=path, value=getattr(error, "strerror", None) or error
+            "Cannot read '{path}': {strerror}.", path=path, strerror=getattr(error, "strerror", None) or error
         ) from error
 
 
@@ -211,7 +211,7 @@ def _why_refused(content: bytes, name: str, error: Exception) -> str:
             name=name,
         )
     return Sentence(
-        "'{name}' is not an ONNX model that onnxruntime can run: {first_line}", name=name, first_line=first_line(error)
+        "'{name}' is not an ONNX model that onnxruntime can run: {reason}", name=name, reason=first_line(error)
     )
 
 

@@ -95,10 +95,10 @@ def check_evaluation_mode(model: nn.Module) -> None:
         random = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
         if module.training and (random or isinstance(module, nn.modules.batchnorm._BatchNorm)):
             raise ModelError(
-                "The model is in training mode ({name} '{name_2}' changes its output from call to "
+                "The model is in training mode ({kind} '{module}' changes its output from call to "
                 "call); call model.eval() first.",
-                name=type(module).__name__,
-                name_2=name,
+                kind=type(module).__name__,
+                module=name,
             )
 
 

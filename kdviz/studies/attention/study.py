@@ -85,9 +85,9 @@ class AttentionStudy:
     def __post_init__(self) -> None:
         if self.samples.classes != self.experiment.classes:
             raise DatasetError(
-                "The data's classes {classes} are not those of the experiment {classes_2}.",
-                classes=list(self.samples.classes),
-                classes_2=list(self.experiment.classes),
+                "The data's classes {data_classes} are not those of the experiment {expected}.",
+                data_classes=list(self.samples.classes),
+                expected=list(self.experiment.classes),
             )
         self.settings = methods[self.method].complete(dict(self.settings))
         if self.threads:

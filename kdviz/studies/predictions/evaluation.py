@@ -41,9 +41,9 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
     """
     if samples.classes != experiment.classes:
         raise DatasetError(
-            "The data's classes {classes} are not those of the experiment {classes_2}.",
-            classes=list(samples.classes),
-            classes_2=list(experiment.classes),
+            "The data's classes {data_classes} are not those of the experiment {expected}.",
+            data_classes=list(samples.classes),
+            expected=list(experiment.classes),
         )
     logits: dict[str, Tensor] = {}
     for role, run in experiment.models.items():

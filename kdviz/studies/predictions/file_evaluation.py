@@ -85,9 +85,9 @@ def evaluate_files(
     """
     if pictures.labels is not None and pictures.classes != experiment.classes:
         raise DatasetError(
-            "The data's classes {classes} ... are not those of the experiment {classes_2} ...; see --classes.",
-            classes=list(pictures.classes)[:5],
-            classes_2=list(experiment.classes)[:5],
+            "The data's classes {data_classes} ... are not those of the experiment {expected} ...; see --classes.",
+            data_classes=list(pictures.classes)[:5],
+            expected=list(experiment.classes)[:5],
         )
     torch_device = choose_device(device)
     results = _Results({role: [] for role in experiment.models})
