@@ -22,7 +22,7 @@ from kdviz.app.pages.attention.tables import (
 )
 from kdviz.app.texts import plain, say_missing, together
 from kdviz.app.widgets.chart import show_chart
-from kdviz.core.language import N_, _
+from kdviz.core.language import N_, _, plural
 from kdviz.core.vocabulary import Role
 from kdviz.metrics.similarity import MAIN, measures
 from kdviz.narrative.attention.likeness import likeness_sentences
@@ -230,7 +230,9 @@ def _show_faithfulness(opened: OpenExperiment) -> None:
     st.caption(
         _(
             "Deletion and insertion over the same images, by method: a map earns trust where it does better than a "
-            "blurred picture, which knows no model."
+            "blurred picture, which knows no model. Means over {images}, in brackets 95 % intervals: one that holds "
+            "zero cannot tell.",
+            images=plural("{count} image", "{count} images", max(row["images"] for row in rows)),
         )
     )
     st.dataframe(faithfulness_table(rows), hide_index=True)

@@ -115,12 +115,20 @@ def faithfulness_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
                 _("Method"): method_title(row["method"]),
                 _("Deletion (lower is better)"): number(row["deletion"], 3),
                 _("Insertion (higher is better)"): number(row["insertion"], 3),
-                _("Deletion beside the blurred picture"): signed(row["deletion_gain"], 3),
-                _("Insertion beside the blurred picture"): signed(row["insertion_gain"], 3),
+                _("Deletion beside the blurred picture"): _gain(row, "deletion"),
+                _("Insertion beside the blurred picture"): _gain(row, "insertion"),
             }
             for row in rows
         ]
     )
+
+
+def _gain(row: dict[str, Any], area: str) -> str:
+    """How much better than the blurred picture, with its interval; nothing of the blurred picture itself."""
+    if row["method"] == TRIVIAL:
+        return ""
+    low, high = (signed(row[f"{area}_gain_{end}"], 3) for end in ("low", "high"))
+    return f"{signed(row[f'{area}_gain'], 3)} [{low}, {high}]"
 
 
 def method_title(name: str) -> str:

@@ -165,11 +165,15 @@ class AttentionReport:
         return agreements
 
     def extremes(self, count: int = 6) -> tuple[list[Extreme], list[Extreme]]:
-        """The images on which the KD student is closer to the teacher by most and by least, the extreme ones first."""
+        """The images on which the KD student is closer to the teacher by most, and those on which the student alone is.
+
+        The extreme ones come first; of few images there may be fewer than ``count`` of a kind.
+        """
         kd, alone = claim_pairs(self.agreements, self.chosen.value)
         difference = image_differences(kd, alone)
         order = np.argsort(difference, kind="stable")
-        return self._extremes(order[::-1][:count], kd, alone), self._extremes(order[:count], kd, alone)
+        closer, further = order[difference[order] > 0][::-1], order[difference[order] < 0]
+        return self._extremes(closer[:count], kd, alone), self._extremes(further[:count], kd, alone)
 
     def _extremes(self, positions: np.ndarray, kd: list, alone: list) -> list[Extreme]:
         agreements = self.agreements
