@@ -177,7 +177,7 @@ def test_no_verdict_while_a_doubt_stands(three: Experiment, kind: str, monkeypat
     shown = {"accuracy": 0.2, "other": 0.9, "samples": 48, "normalisation": "imagenet"}
     shown |= {"moved": [["blue", "red"]], "classes": 2, "chance": 0.25, "most": 0.3}
     doubt = Doubt(kind, "test", "kd_student", shown)
-    monkeypatch.setattr("kdviz.studies.comparison.experiment_summary.known", lambda _experiment: [doubt])
+    monkeypatch.setattr("kdviz.studies.comparison.experiment_summary.recorded_doubts", lambda _experiment: [doubt])
     found = ExperimentSummary(three)
     said = {one.name: one for one in answers(found)}
     for name in ("accurate", "helped", "copied"):
@@ -283,7 +283,10 @@ def test_a_study_of_the_given_models_without_a_student_alone(made: Maker, capsys
     assert main([*command, "--faithfulness", "0", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == 8
-    assert -1 <= found["agreement"]["value"] <= 1
+    agreement = found["agreement"]
+    # Corrected for the noise of 40 masks, an estimate may pass 1; its interval says what can be told.
+    assert agreement["low"] <= agreement["value"] <= agreement["high"]
+    assert agreement["low"] <= 1
 
 
 # records --------------------------------------------------------------------------------------------------------------
