@@ -65,7 +65,7 @@ def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
     """Measure imported models on pictures in files, each through its own transforms; return the name of the split."""
     from tqdm import tqdm
 
-    from kdviz.cli.common.given import picture_files
+    from kdviz.cli.common.experiment_pictures import picture_files
     from kdviz.data.doubts import recorded_doubts
     from kdviz.studies.predictions.file_evaluation import evaluate_files
 

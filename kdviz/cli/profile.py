@@ -42,7 +42,7 @@ def add(verbs: Any) -> None:
 def _profile(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from kdviz.cli.common.given import samples_of_files
+    from kdviz.cli.common.experiment_pictures import samples_of_files
     from kdviz.compress.cost import read_cost
     from kdviz.compress.profile import MOST, Settings, own_samples, parted, profile, samples_of
     from kdviz.experiment import load_experiment
@@ -90,7 +90,7 @@ def _print(report: CostReport) -> None:
     from kdviz.compress.operations import left_out
     from kdviz.narrative.tradeoffs import findings
 
-    for threads in report.known_threads:
+    for threads in report.thread_counts:
         print(f"{threads} thread{'s' if threads > 1 else ''}, {report.machine['machine']}")
         titles = f"{'parameters':>10} {'MFLOP':>8} {'MB':>7} {'ms':>8} {'ms batch':>9} {'accuracy':>9}"
         print(f"{'role':12} {'form':10} {titles}")

@@ -145,7 +145,7 @@ def _splits(experiment: Any, options: argparse.Namespace) -> Any:
     """Split -> samples; of models that were trained elsewhere the one split that is known."""
     if not experiment.is_imported:
         return splits_of(experiment, options)
-    from kdviz.cli.common.given import study_samples
+    from kdviz.cli.common.experiment_pictures import study_samples
 
     samples = study_samples(experiment, options)
     options.split = samples.split

@@ -22,7 +22,7 @@ from kdviz.cli.common.arguments import (
     splits_of,
     verb,
 )
-from kdviz.cli.common.given import require_trainable
+from kdviz.cli.common.experiment_pictures import require_trainable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import margin
 from kdviz.cli.recipe import add_loss, add_recipe, recipe

@@ -23,7 +23,7 @@ from kdviz.cli.common.arguments import (
     set_threads,
     verb,
 )
-from kdviz.cli.common.given import require_replaceable
+from kdviz.cli.common.experiment_pictures import require_replaceable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import evaluate_on, print_metrics
 from kdviz.cli.recipe import add_loss, add_recipe, recipe
@@ -170,7 +170,7 @@ def _train_models(
             trainable=options.teacher_trainable or config.trainable,
         ),
         teacher_logits=read_logits(options.teacher_logits, training) if options.teacher_logits else None,
-        few=label_budget,
+        label_budget=label_budget,
         title=title_of(options.dataset, splits),
         keep_unfinished=True,  # until the experiment is evaluated, too
     )

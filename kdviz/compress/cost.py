@@ -181,7 +181,7 @@ class CostReport:
         return [_entry(rows) for rows in groups.values()]
 
     @property
-    def known_threads(self) -> list[int]:
+    def thread_counts(self) -> list[int]:
         return sorted(set(self.table["threads"].to_pylist()))
 
     @property

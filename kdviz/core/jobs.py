@@ -119,7 +119,7 @@ class JobQueue:
             self._changed.notify()
         return job
 
-    def place(self, job: Job) -> int:
+    def jobs_ahead(self, job: Job) -> int:
         """Number of other jobs in the queue."""
         return sum(other is not job for other in list(self._jobs))
 
@@ -131,7 +131,7 @@ class JobQueue:
                 job = self._jobs[0]
             has_more = self._run_safely(job)
             with self._changed:
-                # The job stays at the head during its turn, so that place() counts it.
+                # The job stays at the head during its turn, so that jobs_ahead() counts it.
                 self._jobs.popleft()
                 if has_more:
                     self._jobs.append(job)

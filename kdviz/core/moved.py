@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import warnings
@@ -9,7 +10,9 @@ from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 MOVED = {
     "kdviz.checkpoints": "kdviz.models.checkpoints",
@@ -101,3 +104,38 @@ def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
         return getattr(sys.modules[module], names[name])
 
     return find
+
+
+def renamed_arguments(**names: str) -> Callable[[T], T]:
+    """Make a decorator that takes keyword arguments by their old names, with a warning.
+
+    Of a dataclass the attributes are found by their old names, too. It stands above ``@dataclass``.
+
+    Args:
+        **names: Old name -> new name.
+    """
+
+    def decorate(called: T) -> T:
+        is_class = isinstance(called, type)
+        function: Any = called.__init__ if is_class else called
+
+        @functools.wraps(function)
+        def call(*positional: Any, **keywords: Any) -> Any:
+            for old in names.keys() & keywords.keys():
+                warn_renamed(f"The argument {old}", names[old])
+                keywords[names[old]] = keywords.pop(old)
+            return function(*positional, **keywords)
+
+        if not is_class:
+            return call  # type: ignore[return-value]  # takes what the function takes
+        called.__init__ = call
+        for old, new in names.items():
+            setattr(called, old, property(functools.partial(_read_renamed, old=old, new=new)))
+        return called
+
+    return decorate
+
+
+def _read_renamed(owner: object, *, old: str, new: str) -> Any:
+    warn_renamed(f"{type(owner).__name__}.{old}", new)
+    return getattr(owner, new)

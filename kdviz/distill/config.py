@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from kdviz.core.errors import SettingError
+from kdviz.core.moved import renamed_arguments
 from kdviz.distill.augment import Augment
 from kdviz.distill.objectives.feature_losses import check_feature_options
 from kdviz.distill.objectives.losses import check_distillation, check_options, teacher_losses
@@ -36,6 +37,7 @@ def recorded_name(field_name: str) -> str:
     return _RECORDED_AS.get(field_name, field_name)
 
 
+@renamed_arguments(teacher_mix="teacher_mixture", unfreeze="trainable")
 @dataclass(frozen=True)
 class TrainingConfig:
     """How one network is trained: the paper's recipe (Adam 1e-3, batch 256), with more epochs for the students.

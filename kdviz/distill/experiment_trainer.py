@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.files import Store, require_writable
-from kdviz.core.moved import renamed
+from kdviz.core.moved import renamed, renamed_arguments
 from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, of_data
@@ -45,6 +45,7 @@ MNIST_INPUT = InputSpec(**mnist.INPUT)
 """Values in [0, 1] as the paper's networks take them, so that 0 is black."""
 
 
+@renamed_arguments(few="label_budget")
 def train_experiment(
     splits: Mapping[str, LabelledImages],
     spec: InputSpec,
@@ -56,7 +57,7 @@ def train_experiment(
     student: ModelSource,
     teacher_config: TrainingConfig | None = None,
     teacher_logits: Tensor | None = None,
-    few: LabelBudget | None = None,
+    label_budget: LabelBudget | None = None,
     title: str = "",
     keep_unfinished: bool = False,
 ) -> Iterator[Stage]:
@@ -86,7 +87,7 @@ def train_experiment(
         student: The network and initial weights of both students.
         teacher_config: The recipe of the teachers; default: that of the students.
         teacher_logits: Logits of the training samples from a teacher that cannot be shared, (len(train), classes).
-        few: How many labels are used, and what is done with the other samples.
+        label_budget: How many labels are used, and what is done with the other samples.
         title: A heading for the experiment.
         keep_unfinished: Keep the states of the finished trainings, for a caller that has more to do before the
             experiment is complete, and that removes them with
@@ -97,7 +98,7 @@ def train_experiment(
         ModelError: Weights do not fit, or training fails.
         KdvizError: ``out`` cannot be written.
     """
-    trainer = ExperimentTrainer(splits, spec, out, config, few or LabelBudget())
+    trainer = ExperimentTrainer(splits, spec, out, config, label_budget or LabelBudget())
     experiment = Experiment(Path(out), dataset, trainer.train.classes, spec, {}, title=title)
     _check_teachers(config, teachers, teacher_logits, trainer)
     fresh = trainer.build_network(student, config, Role.STUDENT)
@@ -162,7 +163,7 @@ def _check_teachers(
         raise SettingError("Either a teacher's logits are given, or teachers; not both.")
     if config.needs_live_teacher:
         raise SettingError("A teacher of which only logits are known cannot see changed images or show its features.")
-    if trainer.few.samples or trainer.few.unlabelled:
+    if trainer.label_budget.samples or trainer.label_budget.unlabelled:
         raise SettingError("A teacher of which only logits are known cannot label further images.")
 
 
@@ -175,26 +176,26 @@ class ExperimentTrainer:
         spec: InputSpec,
         out: str | Path,
         config: TrainingConfig,
-        few: LabelBudget,
+        label_budget: LabelBudget,
     ):
-        self.spec, self.few, self.store = spec, few, Store(Path(out) / "runs")
+        self.spec, self.label_budget, self.store = spec, label_budget, Store(Path(out) / "runs")
         self._config, self._backbones = config, dict[int, Backbone]()  # of trained networks, by the id of the network
         self._validation = splits[Split.VALIDATION]
         self.train, self._unlabelled = splits[Split.TRAIN], None
         self._data = self.train.fingerprint[:16]
         self._unfinished = UnfinishedTrainings(self.store, self._inputs(splits))
-        if few.samples:
-            labelled, unlabelled = labelled_part(self.train, few.samples, config.seed)
+        if label_budget.samples:
+            labelled, unlabelled = labelled_part(self.train, label_budget.samples, config.seed)
             self._unlabelled = splits[Split.TRAIN].take(unlabelled)
             self.train = self.train.take(labelled)
 
     def _inputs(self, splits: Mapping[str, LabelledImages]) -> dict[str, Any]:
         """Everything that decides the result of a training, except for networks and recipes."""
-        unlabelled = self.few.unlabelled
+        unlabelled = self.label_budget.unlabelled
         return {
             "data": {split: splits[split].fingerprint for split in (Split.TRAIN, Split.VALIDATION)},
             "input": self.spec.to_json(),
-            "few": [self.few.samples, self.few.pseudo_labels, self._config.seed],
+            "few": [self.label_budget.samples, self.label_budget.pseudo_labels, self._config.seed],
             "unlabelled": "" if unlabelled is None else unlabelled.fingerprint,
         }
 
@@ -205,10 +206,10 @@ class ExperimentTrainer:
     def provenance(self, origin: ModelSource) -> dict[str, Any]:
         """Fields of the training record on the samples and the weights that a network began with."""
         record: dict[str, Any] = {"data": self._data} | ({"weights_from": origin.source} if origin.source else {})
-        if self.few.samples:
-            record["labelled"] = self.few.samples
-        if self.few.pseudo_labels is not None:
-            record["pseudo_labels"] = self.few.pseudo_labels
+        if self.label_budget.samples:
+            record["labelled"] = self.label_budget.samples
+        if self.label_budget.pseudo_labels is not None:
+            record["pseudo_labels"] = self.label_budget.pseudo_labels
         return record
 
     def build_network(self, origin: ModelSource, config: TrainingConfig, role: str) -> nn.Module:
@@ -313,8 +314,12 @@ class ExperimentTrainer:
             return self.train, logits
         live = self._config.needs_live_teacher
         soft = None if live else self._teacher_logits(networks, self.train)
-        pool = [samples for samples in (self._unlabelled, self.few.unlabelled) if samples is not None and len(samples)]
-        if self.few.pseudo_labels is None or not pool:
+        pool = [
+            samples
+            for samples in (self._unlabelled, self.label_budget.unlabelled)
+            if samples is not None and len(samples)
+        ]
+        if self.label_budget.pseudo_labels is None or not pool:
             return self.train, soft
         training = self.train
         for unlabelled in pool:
@@ -325,7 +330,7 @@ class ExperimentTrainer:
                 else pooled_logits(teacher_logits, 1.0, self._config.teacher_mixture)
             )
             confidence, pseudo_labels = mean.softmax(1).max(1)
-            confident = confidence >= self.few.pseudo_labels
+            confident = confidence >= self.label_budget.pseudo_labels
             training = concatenate(training, replace(unlabelled, labels=pseudo_labels).take(confident))
             soft = None if soft is None else torch.cat([soft, teacher_logits[..., confident, :]], dim=-2)
         return training, soft

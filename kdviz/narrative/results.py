@@ -206,11 +206,11 @@ def cost(experiment: Experiment) -> str:
     """What each model costs in each form, on one thread or the fewest measured."""
     report = read_cost(experiment)
     rows = []
-    for entry in report.at(report.known_threads[0]).entries:
+    for entry in report.at(report.thread_counts[0]).entries:
         cells = [number(entry.costs["flops"], 2) if "flops" in entry.costs else "", number(entry.costs["size"], 2)]
         cells += [number(entry.costs[name], 3) if name in entry.costs else "" for name in ("latency", "batched")]
         rows.append([_NAMES.get(entry.role, entry.role), entry.form, *cells, percent(entry.accuracy, 2)])
     titles = ["model", "form", "MFLOP", "MB", "ms for one picture", "ms a picture in a batch", "accuracy"]
     machine = report.machine["machine"]
-    threads = plural("{count} thread", "{count} threads", report.known_threads[0])
+    threads = plural("{count} thread", "{count} threads", report.thread_counts[0])
     return f"Measured on {machine}, {threads}:\n\n" + table_of(titles, rows)

@@ -140,7 +140,7 @@ class Pool:
             raise QueueFullError("Too many comparisons are being computed; please try again in a moment.")
         return least_busy.submit(task, ended, known)
 
-    def place(self, job: Job) -> int:
+    def jobs_ahead(self, job: Job) -> int:
         """Number of other jobs that the job's worker has under way."""
         for worker in self._workers:
             jobs = list(worker.jobs.values())

@@ -182,7 +182,7 @@ def test_many_classes_are_a_picture_and_a_list(server, page, models, many):
         page.keyboard.press("ArrowRight")
     playwright.expect(page.get_by_text(f"True kind 1, answer {MANY[said]}: {matrix[1, said]}").last).to_be_visible()
     page.keyboard.press("Enter")
-    kept = index.places(Filters("any_wrong", "kd_student", 1, said), "gap")
+    kept = index.indices(Filters("any_wrong", "kd_student", 1, said), "gap")
     shows(page, shown.numbers[kept].tolist())
     assert query(page)["class"] == "kind 1"
     page.get_by_role("button", name="Clear all").click()

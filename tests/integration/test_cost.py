@@ -278,7 +278,7 @@ def test_threads_are_set_stated_and_given_back(tiny, samples):
     begun = profile.profile(tiny, samples, Settings(threads=(2, 1), batches=(1,), seconds=0.05))
     seen = [(torch.get_num_threads(), one) for one in begun]
     report = read_cost(tiny, seen[-1][1].table)
-    assert report.known_threads == [1, 2]
+    assert report.thread_counts == [1, 2]
     assert report.threads == 1
     assert len(report.entries) == len(report.at(2).entries) == 9
     assert {threads for threads, _ in seen} == {1, 2}

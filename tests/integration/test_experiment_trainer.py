@@ -204,8 +204,8 @@ def test_images_that_a_network_does_not_take(tmp_path, calls, name, size, match)
             {"config": replace(CONFIG, feature_loss="attention_transfer"), "student": ModelSource("paper_fc")},
             "'PaperFC' has no convolution",
         ),
-        ({"few": LabelBudget(2)}, "must be 3 to 24, got 2"),
-        ({"few": LabelBudget(25)}, "must be 3 to 24, got 25"),
+        ({"label_budget": LabelBudget(2)}, "must be 3 to 24, got 2"),
+        ({"label_budget": LabelBudget(25)}, "must be 3 to 24, got 25"),
     ],
     ids=str,
 )
@@ -367,8 +367,8 @@ def test_students_of_logits_alone(splits, tmp_path, calls):
         ({"config": replace(CONFIG, augment="flip")}, "cannot see changed images"),
         ({"config": replace(CONFIG, feature_loss="hints")}, "show its features"),
         ({"config": replace(CONFIG, teacher_mixture=(1.0, 2.0))}, "each of 1 teacher"),
-        ({"few": LabelBudget(12)}, "cannot label further images"),
-        ({"few": LabelBudget(0, 0.5, coloured(6))}, "cannot label further images"),
+        ({"label_budget": LabelBudget(12)}, "cannot label further images"),
+        ({"label_budget": LabelBudget(0, 0.5, coloured(6))}, "cannot label further images"),
         ({"teacher_logits": torch.zeros(24, 4)}, "24 training samples of 3 classes"),
         ({"teacher_logits": torch.zeros(23, 3)}, "24 training samples of 3 classes"),
     ],
@@ -463,7 +463,7 @@ def test_few_out_of_range(given, match):
 
 
 def test_few_labels_are_all_that_is_used(splits, tmp_path, calls):
-    experiment, _ = make(splits, tmp_path / "e", replace(CONFIG, seed=2), few=LabelBudget(9))
+    experiment, _ = make(splits, tmp_path / "e", replace(CONFIG, seed=2), label_budget=LabelBudget(9))
     part, _ = labelled_part(splits["train"], 9, 2)
     for one in calls:
         assert one["train"].names == tuple(splits["train"].names[number] for number in part)
@@ -495,7 +495,7 @@ def test_pseudo_labels_are_the_teachers_sure_answers_for_the_kd_student(splits, 
     confidence = torch.cat(answers).softmax(1).max(1).values
     level = round(float(confidence.median()), 4)
     few = LabelBudget(9 if where != "unlabelled" else 0, level, extra if where != "others" else None)
-    experiment, _ = make(splits, tmp_path / "e", teachers=[teacher], few=few)
+    experiment, _ = make(splits, tmp_path / "e", teachers=[teacher], label_budget=few)
 
     distilled, alone = calls
     known = splits["train"].take(part) if few.samples else splits["train"]
@@ -523,7 +523,7 @@ def test_pseudo_labels_of_several_teachers_are_their_weighted_means(splits, tmp_
     other = model_source("torchvision/resnet18", SMALL_RGB, checkpoint=tmp_path / "second.pt")
     mix = (1.0, 50.0)
     config = replace(CONFIG, teacher_mixture=mix)
-    make(splits, tmp_path / "e", config, [teacher, other], few=LabelBudget(9, 0.0))
+    make(splits, tmp_path / "e", config, [teacher, other], label_budget=LabelBudget(9, 0.0))
     _, others = labelled_part(splits["train"], 9, 0)
     rest = splits["train"].take(others)
     said = torch.stack([predict_logits(one, rest, SMALL_RGB.normalise, device="cpu") for one in (model, second)])
@@ -533,7 +533,7 @@ def test_pseudo_labels_of_several_teachers_are_their_weighted_means(splits, tmp_
 
 
 def test_pseudo_labels_with_a_teacher_that_answers_in_every_step(splits, tmp_path, calls, sure):
-    make(splits, tmp_path / "e", replace(CONFIG, augment="flip"), [sure[1]], few=LabelBudget(9, 0.0))
+    make(splits, tmp_path / "e", replace(CONFIG, augment="flip"), [sure[1]], label_budget=LabelBudget(9, 0.0))
     assert [len(one["train"]) for one in calls] == [24, 9]
     assert (calls[0]["soft"], len(calls[0]["teachers"])) == (None, 1)
 

@@ -16,7 +16,7 @@ import torch
 import kdviz
 from kdviz import figures
 from kdviz.cli import main
-from kdviz.cli.common.given import stored_samples
+from kdviz.cli.common.experiment_pictures import stored_samples
 from kdviz.cli.common.models_option import environment_for
 from kdviz.compress.onnx_export import float_file
 from kdviz.compress.profile import Settings, own_input, own_samples, profile
@@ -153,7 +153,7 @@ def test_without_labels_the_filters_are_disagreements(unlabelled: Experiment) ->
     assert not members(said, "any_wrong").any()
     index = MistakeIndex(said, {}, 4)
     assert "sure" not in index.orders
-    assert index.places(Filters("differ", "teacher"), "sample").tolist() == np.flatnonzero(differ).tolist()
+    assert index.indices(Filters("differ", "teacher"), "sample").tolist() == np.flatnonzero(differ).tolist()
     assert {story for story, _number in choose(said, np.arange(48))} <= {"differ", "agree"}
 
 

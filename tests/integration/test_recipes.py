@@ -308,8 +308,8 @@ def made(tmp_path_factory):
     """Experiments by what was trained: (folder, splits, the students' recipe)."""
     splits, known = coloured_splits(), {}
 
-    def make(trainable, teacher="head", few=None):
-        key = (trainable, teacher, few)
+    def make(trainable, teacher="head", label_budget=None):
+        key = (trainable, teacher, label_budget)
         if key not in known:
             folder = tmp_path_factory.mktemp("made")
             torch.save(network(STUDENT, 5, classes=7).state_dict(), folder / "w.pt")
@@ -325,7 +325,7 @@ def made(tmp_path_factory):
                 teachers=[model_source(name, SMALL_RGB, weights=given)],
                 student=model_source(STUDENT, SMALL_RGB, weights=folder / "w.pt"),
                 teacher_config=replace(config, trainable="head" if teacher == "head" else "all"),
-                few=few,
+                label_budget=label_budget,
             )
             list(stages)
             known[key] = (folder / "e", splits, config)
@@ -390,7 +390,7 @@ def test_material_with_augmentation_is_images(made, tmp_path):
 
 @pytest.mark.parametrize("trainable", ["head", "all"])
 def test_material_has_as_many_labels_as_its_experiment(made, tmp_path, trainable):
-    experiment, splits, config = made(trainable, few=LabelBudget(9))
+    experiment, splits, config = made(trainable, label_budget=LabelBudget(9))
     found = study_inputs(experiment, splits, Store(tmp_path), config)
     part, _ = labelled_part(splits["train"], 9, 0)
     assert found.splits["train"].names == tuple(splits["train"].names[number] for number in part)

@@ -96,7 +96,7 @@ def test_a_long_job_does_not_hold_up_a_short_one(pool, task):
     long = pool.submit(task(LONG))
     assert first_state(long)
     short = pool.submit(task({**RISE, "seed": 9}))
-    assert pool.place(short) == 1
+    assert pool.jobs_ahead(short) == 1
     assert short.wait(WAIT)
     assert short.status == "done"
     assert not long.ended

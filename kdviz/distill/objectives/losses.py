@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdviz.core.errors import SettingError
+from kdviz.core.moved import renamed_arguments
 from kdviz.distill.objectives.against_teacher.soft_targets import soft_target_loss
 from kdviz.distill.objectives.registry import TeacherLoss, losses, teacher_losses
 from kdviz.distill.objectives.soft_targets import mean_logits
@@ -136,6 +137,7 @@ def several_teachers_loss(
 
 
 @losses.register("distillation")
+@renamed_arguments(teacher_mix="teacher_mixture")
 def distillation_loss(
     student_logits: Tensor,
     teacher_logits: Tensor,

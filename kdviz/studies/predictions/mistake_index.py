@@ -142,7 +142,7 @@ class MistakeIndex:
         mistakes = ["sure"] if self.labelled else []
         return (*(["gap"] if paired else []), *divergences, *mistakes, "unsure", "sample")
 
-    def places(self, filters: Filters, order: str) -> np.ndarray:
+    def indices(self, filters: Filters, order: str) -> np.ndarray:
         """The samples that pass, int (n,), in one of :attr:`orders`; ties keep the order of the data."""
         ranked = self._ranking(order, filters.model if order == "unsure" else "")
         return ranked[self.passing(filters)[ranked]]

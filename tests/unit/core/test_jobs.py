@@ -92,7 +92,7 @@ def test_a_failing_job_says_why_and_the_next_one_runs(error: Exception, words: s
 def test_a_full_queue_refuses():
     queue, gate = JobQueue(limit=2), threading.Event()
     jobs = [queue.submit(slow(1, [], "a", gate)) for _ in range(2)]
-    assert queue.place(jobs[1]) == 1
+    assert queue.jobs_ahead(jobs[1]) == 1
     with pytest.raises(QueueFullError, match="try again"):
         queue.submit(lambda: iter([1]))
     gate.set()

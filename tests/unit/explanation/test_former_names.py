@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import kdviz.saliency
+from kdviz.distill import TrainingConfig
+from kdviz.distill.experiment_trainer import train_experiment
 from kdviz.metrics import agreement
 from kdviz.saliency import ModelWithActivation, RandomMasks, estimate, explain, explain_stream, incompatibility
 
@@ -79,3 +81,14 @@ def test_agreement_of_maps_with_the_former_name():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert report.to_json() == agreement({name: Present(part) for name, part in former.items()}).to_json()
+
+
+def test_arguments_of_a_recipe():
+    with pytest.warns(DeprecationWarning, match="argument unfreeze is now trainable") as caught:
+        config = TrainingConfig(unfreeze="head")
+    assert caught[0].filename == __file__
+    assert config == TrainingConfig(trainable="head")
+    with pytest.warns(DeprecationWarning, match="TrainingConfig.unfreeze is now trainable"):
+        assert config.unfreeze == "head"  # type: ignore[attr-defined]
+    with pytest.warns(DeprecationWarning, match="few is now label_budget"):
+        train_experiment({}, config, "", "", config, teachers=[], student=config, few=None)

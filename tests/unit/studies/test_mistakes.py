@@ -72,7 +72,7 @@ def test_filters_together_against_a_loop(index):
         and 0.4 <= index.predictions.confidence["student"][sample] <= 0.8
     ]
     assert expected
-    assert index.places(filters, "sample").tolist() == expected
+    assert index.indices(filters, "sample").tolist() == expected
 
 
 def test_a_confidence_at_the_end_of_the_range_is_inside(index):
@@ -87,7 +87,7 @@ def test_a_count_is_what_choosing_the_group_would_show(index):
     assert list(counts) == list(GROUPS)
     for group, count in counts.items():
         chosen = Filters(group, "kd_student", true=2, high=0.9)
-        assert len(index.places(chosen, "sample")) == count
+        assert len(index.indices(chosen, "sample")) == count
     assert counts["all"] > counts["any_wrong"] > counts["lost"]
 
 
@@ -121,9 +121,9 @@ def test_the_divergence_of_a_sample_is_kullback_and_leiblers(index):
     expected = (spoken * np.log(spoken / student)).sum(1)
     np.testing.assert_allclose(index.divergence("student"), expected, atol=1e-12)
     assert (index.divergence("teacher") == 0).all()
-    places = index.places(Filters("all", "teacher"), "kl-student")
+    places = index.indices(Filters("all", "teacher"), "kl-student")
     assert (np.diff(expected[places]) <= 1e-12).all()
-    assert not np.array_equal(places, index.places(Filters("all", "teacher"), "kl"))
+    assert not np.array_equal(places, index.indices(Filters("all", "teacher"), "kl"))
 
 
 def test_the_divergence_of_many_samples_is_made_in_parts():
@@ -149,16 +149,16 @@ def test_orders(index):
     predictions = index.predictions
     assert index.orders == ("gap", "kl", "kl-student", "sure", "unsure", "sample")
     for order in index.orders:
-        assert sorted(index.places(everything, order)) == list(range(len(index)))
-    unsure = predictions.confidence["student"][index.places(everything, "unsure")]
+        assert sorted(index.indices(everything, order)) == list(range(len(index)))
+    unsure = predictions.confidence["student"][index.indices(everything, "unsure")]
     assert (np.diff(unsure) >= 0).all()
-    other = predictions.confidence["teacher"][index.places(Filters("all", "teacher"), "unsure")]
+    other = predictions.confidence["teacher"][index.indices(Filters("all", "teacher"), "unsure")]
     assert (np.diff(other) >= 0).all()
     wrong = [np.where(~predictions.right(role), predictions.confidence[role], 0) for role in ROLES]
-    assert (np.diff(np.max(wrong, axis=0)[index.places(everything, "sure")]) <= 0).all()
-    first = index.places(everything, "gap")[0]
+    assert (np.diff(np.max(wrong, axis=0)[index.indices(everything, "sure")]) <= 0).all()
+    first = index.indices(everything, "gap")[0]
     assert predictions.predicted["teacher"][first] != predictions.predicted["kd_student"][first]
-    assert index.places(everything, "sample").tolist() == list(range(len(index)))
+    assert index.indices(everything, "sample").tolist() == list(range(len(index)))
 
 
 def test_ties_keep_the_order_of_the_data():
@@ -169,8 +169,8 @@ def test_ties_keep_the_order_of_the_data():
     logits = {role: np.zeros((count, 2)) for role in ROLES}
     index = MistakeIndex(Predictions("test", labels, same, sure), logits, 2)
     for order in ("gap", "kl", "kl-student", "sure", "sample"):
-        assert index.places(Filters("all", "student"), order).tolist() == list(range(count))
-    unsure = index.places(Filters("all", "student"), "unsure")
+        assert index.indices(Filters("all", "student"), order).tolist() == list(range(count))
+    unsure = index.indices(Filters("all", "student"), "unsure")
     assert unsure.tolist() == [n for n in range(count) if n % 3] + list(range(0, count, 3))
 
 
@@ -200,7 +200,7 @@ def test_a_further_model_has_its_own_order():
     assert index.orders == ("gap", "kl-int8", "sure", "unsure", "sample")
     assert order_role("kl-int8") == "int8"
     assert order_role("gap") is None
-    found = index.divergence("int8")[index.places(Filters("all", "int8"), "kl-int8")]
+    found = index.divergence("int8")[index.indices(Filters("all", "int8"), "kl-int8")]
     assert (np.diff(found) <= 0).all()
 
 

@@ -145,7 +145,7 @@ def _show_again_button(session: MapSession) -> None:
 
 
 def _progress_text(job: Job[service.States], map_request: MapRequest) -> str:
-    others = service.pool().place(job)
+    others = service.pool().jobs_ahead(job)
     if job.latest:
         counts = _counts_text(job, map_request)
         if not others:

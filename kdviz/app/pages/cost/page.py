@@ -98,7 +98,7 @@ def _sources(opened: OpenExperiment) -> dict[str, _Source]:
 
 
 def _choose_threads(report: CostReport) -> CostReport:
-    options = [str(threads) for threads in report.known_threads]
+    options = [str(threads) for threads in report.thread_counts]
     requested = address.read("threads", options[0])
     requested = requested if requested in options else options[0]
     if len(options) > 1:

@@ -86,7 +86,7 @@ def _show_view(opened: OpenExperiment, samples: SampleView, index: MistakeIndex)
     filters.show_groups(index, view)
     filters.show_filters(index, view, classes)
     filters.show_active_filters(view, classes)
-    indices = index.places(view.filters, view.order)
+    indices = index.indices(view.filters, view.order)
     with st.container(key="mistakes-body" if index.labelled else "mistakes-unlabelled"):
         if index.labelled:
             with st.container():
