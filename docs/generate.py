@@ -164,10 +164,11 @@ def _loss(name: str, loss: Any) -> str:
 def data_sets_and_networks() -> str:
     """Data sets and networks."""
     from kdviz.data import datasets
-    from kdviz.models.networks import networks
+    from kdviz.models.networks import libraries, networks
 
     parts = [DATA_SETS.strip(), _table(("data set", "what it is"), _about(datasets)), "## Networks", NETWORKS.strip()]
-    parts.append(_table(("network", "what it is"), _about(networks)))
+    of_libraries = ((f"`{name}/NAME`", libraries[name].description) for name in sorted(libraries))
+    parts.append(_table(("network", "what it is"), (*_about(networks), *of_libraries)))
     return "\n\n".join(parts)
 
 
@@ -259,8 +260,7 @@ DATA_SETS = """
 their forms.
 """
 NETWORKS = """
-`--teacher NAME` and `--student NAME` also take any classifier of torchvision or timm, as `torchvision/NAME` or
-`timm/NAME`.
+`--teacher NAME` and `--student NAME` take one of these, or a classifier of a library, such as `torchvision/resnet18`.
 """
 MEASURES = """
 # Measures, samplers, estimators

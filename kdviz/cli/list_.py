@@ -53,10 +53,10 @@ def _entries(what: str) -> dict[str, str]:
         from kdviz.data.registry import datasets
 
         return {name: datasets[name].description for name in datasets}
-    from kdviz.models.networks import networks
+    from kdviz.models.networks import libraries, networks
 
     texts = {name: (networks[name].__doc__ or "").strip().partition("\n")[0] for name in networks}
-    return texts | {"torchvision/NAME": "Any classifier of torchvision.", "timm/NAME": "Any classifier of timm."}
+    return texts | {f"{name}/NAME": libraries[name].description for name in libraries}
 
 
 def _about_loss(name: str) -> str:

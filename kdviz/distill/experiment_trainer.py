@@ -314,12 +314,9 @@ class ExperimentTrainer:
             return self.train, logits
         live = self._config.needs_live_teacher
         soft = None if live else self._teacher_logits(networks, self.train)
-        pool = [
-            samples
-            for samples in (self._unlabelled, self.label_budget.unlabelled)
-            if samples is not None and len(samples)
-        ]
-        if self.label_budget.pseudo_labels is None or not pool:
+        budget = self.label_budget
+        pool = [samples for samples in (self._unlabelled, budget.unlabelled) if samples is not None and len(samples)]
+        if budget.pseudo_labels is None or not pool:
             return self.train, soft
         training = self.train
         for unlabelled in pool:
@@ -330,7 +327,7 @@ class ExperimentTrainer:
                 else pooled_logits(teacher_logits, 1.0, self._config.teacher_mixture)
             )
             confidence, pseudo_labels = mean.softmax(1).max(1)
-            confident = confidence >= self.label_budget.pseudo_labels
+            confident = confidence >= budget.pseudo_labels
             training = concatenate(training, replace(unlabelled, labels=pseudo_labels).take(confident))
             soft = None if soft is None else torch.cat([soft, teacher_logits[..., confident, :]], dim=-2)
         return training, soft

@@ -12,7 +12,7 @@ from typing import Any
 from kdviz.core.errors import ExperimentError, Sentence
 from kdviz.experiment.run import PREDICTIONS, ROLE_NAME, Run
 from kdviz.models.inputs import INTERPOLATIONS, InputSpec
-from kdviz.models.networks import ONNX, RENORMALISED, networks
+from kdviz.models.networks import ONNX, RENORMALISED, libraries, networks
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -159,9 +159,10 @@ def run_of(check: Checker, entry: Any, name: str, folder: Path, picture: InputSp
 def _network(check: Checker, entry: Mapping[str, Any], prefix: str, version: int) -> str:
     network = check.text(entry, "network", prefix)
     base_name = network.removesuffix(RENORMALISED)
-    libraries = ("torchvision/", "timm/") if version == 1 else ("torchvision/", "timm/", "transformers/")
-    is_known = base_name in networks or network == ONNX or base_name.startswith(libraries)
-    is_known |= version > 1 and network == PREDICTIONS
+    is_known = base_name in networks or network == ONNX or (version > 1 and network == PREDICTIONS)
+    name, slash, _ = base_name.partition("/")
+    if slash and name in libraries:  # format 1 has no settings, without which some libraries build nothing
+        is_known = version > 1 or libraries[name].settings is not None
     check.that(is_known, prefix + "network", "must be a network of kdviz, or torchvision/NAME, timm/NAME or onnx")
     return network
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdviz.core.errors import SettingError
+from kdviz.models.networks.registry import NetworkLibrary, libraries
 
 _INSTALL = 'install it with: pip install "kdviz[transformers]"'
 _IGNORED = (
@@ -81,3 +82,7 @@ def transformers_network(kind: str, classes: int, channels: int, settings: Mappi
             "transformers makes no image classifier of this '{kind}': {reason}", kind=kind, reason=reason
         ) from error
     return TransformersClassifier(network)
+
+
+_DESCRIPTION = "Any classifier of transformers, by its model_type; built from the setting config."
+libraries.add("transformers", NetworkLibrary(_DESCRIPTION, transformers_network, settings=None))

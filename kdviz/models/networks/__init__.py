@@ -12,7 +12,7 @@ from kdviz.models.networks.library import (
 from kdviz.models.networks.onnx_content import last_operator, opset_of
 from kdviz.models.networks.onnx_network import OnnxNetwork
 from kdviz.models.networks.paper import LinearHead, PaperCNN, PaperFC, QuickDropout
-from kdviz.models.networks.registry import ONNX, RENORMALISED, networks
+from kdviz.models.networks.registry import ONNX, RENORMALISED, NetworkLibrary, libraries, networks
 from kdviz.models.networks.renormalised import Renormalised
 from kdviz.models.networks.scores import are_bounded, are_probabilities, parameter_count
 
@@ -23,6 +23,7 @@ __all__ = [
     "TORCHVISION_SETTINGS",
     "FunctionNetwork",
     "LinearHead",
+    "NetworkLibrary",
     "NumpyNetwork",
     "OnnxNetwork",
     "PaperCNN",
@@ -35,6 +36,7 @@ __all__ = [
     "check_settings",
     "import_timm",
     "last_operator",
+    "libraries",
     "networks",
     "opset_of",
     "parameter_count",

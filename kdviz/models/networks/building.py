@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from kdviz.models.networks.library import check_settings, timm_network, torchvision_network
-from kdviz.models.networks.registry import RENORMALISED, networks
+from kdviz.models import transformers_networks  # noqa: F401  it registers its library
+from kdviz.models.networks.library import check_settings
+from kdviz.models.networks.registry import RENORMALISED, libraries, networks
 from kdviz.models.networks.renormalised import Renormalised
-from kdviz.models.transformers_networks import transformers_network
 
 
 def build_network(
@@ -25,10 +25,10 @@ def build_network(
     """Build a network with fresh weights.
 
     Args:
-        name: A name in ``networks``, or ``torchvision/NAME`` or ``timm/NAME`` for any classifier of theirs; with the
-            suffix ``@renormalised``, such as ``timm/tf_efficientnet_lite2@renormalised``, a :class:`Renormalised` one,
-            which changes nothing until ``between`` is called or weights are loaded. ``transformers/TYPE`` is a
-            classifier of transformers, whose configuration is the setting ``config``.
+        name: A name in ``networks``, or ``LIBRARY/NAME`` for any classifier of one of ``libraries``; with the suffix
+            ``@renormalised``, such as ``timm/tf_efficientnet_lite2@renormalised``, a :class:`Renormalised` one, which
+            changes nothing until ``between`` is called or weights are loaded. ``transformers/TYPE`` is a classifier of
+            transformers, whose configuration is the setting ``config``.
         classes: Number of logits.
         channels: Number of input channels.
         size: Height and width of the input.
@@ -43,13 +43,9 @@ def build_network(
         inner = name.removesuffix(RENORMALISED)
         network = build_network(inner, classes=classes, channels=channels, size=size, settings=settings)
         return Renormalised(network, channels)
+    checked = check_settings(name, settings)
     library, _, model = name.partition("/")
-    if model and library == "torchvision":
-        return torchvision_network(model, classes, channels, check_settings(name, settings))
-    if model and library == "timm":
-        return timm_network(model, classes, channels, check_settings(name, settings))
-    if model and library == "transformers":
-        return transformers_network(model, classes, channels, settings)
+    if model and library in libraries:
+        return libraries[library].build(model, classes, channels, checked)
     builder = networks[name]
-    check_settings(name, settings)
     return builder(classes=classes, channels=channels, size=size)

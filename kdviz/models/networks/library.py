@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from kdviz.core.errors import SettingError, UnknownNameError
-from kdviz.models.networks.registry import networks
+from kdviz.models.networks.registry import NetworkLibrary, libraries, networks
 from kdviz.models.networks.text import first_line
 
 TORCHVISION_SETTINGS = {
@@ -25,7 +25,6 @@ convolution by a fresh one for that many channels."""
 TIMM_SETTINGS = {"img_size": int, "global_pool": str}
 """Further arguments of timm's builders, and the type of each."""
 
-_SETTINGS = {"torchvision": TORCHVISION_SETTINGS, "timm": TIMM_SETTINGS}
 _LARGEST_SETTING = 4096
 
 
@@ -60,7 +59,10 @@ def check_settings(network: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SettingError: A setting is unknown or of the wrong type.
     """
-    allowed = _SETTINGS.get(network.partition("/")[0], {})
+    library = libraries.get(network.partition("/")[0], None)
+    allowed = library.settings if library else {}
+    if allowed is None:
+        return dict(settings)
     for key, value in settings.items():
         if key not in allowed:
             names = ", ".join(allowed) or "none"
@@ -160,3 +162,9 @@ def import_timm(network: str) -> Any:
             "The network '{network}' needs timm; install it with: pip install timm", network=network
         ) from error
     return timm
+
+
+libraries.add(
+    "torchvision", NetworkLibrary("Any classifier of torchvision.", torchvision_network, TORCHVISION_SETTINGS)
+)
+libraries.add("timm", NetworkLibrary("Any classifier of timm.", timm_network, TIMM_SETTINGS))
