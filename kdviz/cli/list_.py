@@ -46,9 +46,9 @@ def _entries(what: str) -> dict[str, str]:
 
         return {name: augmentations[name].description for name in augmentations}
     if what == "losses":
-        from kdviz.distill import feature_losses, losses
+        from kdviz.distill import losses
 
-        return {name: _about_loss(name) for name in dict.fromkeys((*losses, *feature_losses))}
+        return {name: _about_loss(name) for name in losses}
     if what == "datasets":
         from kdviz.data.registry import datasets
 

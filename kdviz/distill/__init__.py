@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from kdviz.distill.checks import check_settings, check_teacher
     from kdviz.distill.config import TrainingConfig
     from kdviz.distill.experiment_trainer import MNIST_INPUT, train_experiment
-    from kdviz.distill.objectives.feature_losses import feature_losses
-    from kdviz.distill.objectives.losses import distillation_loss, losses, soft_target_loss, teacher_losses
-    from kdviz.distill.objectives.registry import register_teacher_loss
+    from kdviz.distill.objectives.losses import distillation_loss, losses, soft_target_loss
+    from kdviz.distill.objectives.registry import (
+        feature_losses,
+        register_feature_loss,
+        register_teacher_loss,
+        teacher_losses,
+    )
     from kdviz.distill.prediction import predict_logits
     from kdviz.distill.stages import Stage
     from kdviz.distill.training import TrainingProgress, fit
@@ -32,6 +36,7 @@ __all__ = [
     "fit",
     "losses",
     "predict_logits",
+    "register_feature_loss",
     "register_teacher_loss",
     "soft_target_loss",
     "teacher_losses",
@@ -48,13 +53,14 @@ _HOMES = {
     "check_settings": "checks",
     "check_teacher": "checks",
     "distillation_loss": "objectives.losses",
-    "feature_losses": "objectives.feature_losses",
+    "feature_losses": "objectives.registry",
     "fit": "training",
     "losses": "objectives.losses",
     "predict_logits": "prediction",
+    "register_feature_loss": "objectives.registry",
     "register_teacher_loss": "objectives.registry",
     "soft_target_loss": "objectives.losses",
-    "teacher_losses": "objectives.losses",
+    "teacher_losses": "objectives.registry",
     "train_experiment": "experiment_trainer",
 }
 

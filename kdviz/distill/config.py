@@ -59,7 +59,7 @@ class TrainingConfig:
         label_smoothing: e of :func:`kdviz.distill.objectives.losses.label_smoothing_loss`.
         class_weights: Class weights of the cross entropy: ``none``, or ``balanced`` for equal total weights of classes.
         teacher_mixture: A weight for each of several teachers; empty: equal weights.
-        feature_loss: Loss between intermediate layers, a name in ``kdviz.distill.objectives.feature_losses``; or empty.
+        feature_loss: Loss between intermediate layers, a name in ``kdviz.distill.feature_losses``; or empty.
         feature_weight: Weight of the feature loss in the sum of the losses.
         feature_options: Keyword arguments of the feature loss.
         student_layer, teacher_layer: The layers to compare; see :mod:`kdviz.distill.objectives.layers`. Empty: the

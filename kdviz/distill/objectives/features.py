@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kdviz.distill.objectives.feature_losses import MAPS
+from kdviz.distill.objectives.registry import MAPS
 
 
 def as_features(output: Tensor, kind: str) -> Tensor:

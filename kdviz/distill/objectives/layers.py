@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from kdviz.core.errors import ModelError, Sentence, UnknownNameError
 from kdviz.core.moved import renamed
-from kdviz.distill.objectives.feature_losses import MAPS, VECTORS, feature_losses
+from kdviz.distill.objectives.registry import MAPS, VECTORS, feature_losses
 
 INPUT = ":input"
 

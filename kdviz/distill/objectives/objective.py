@@ -13,10 +13,10 @@ from kdviz.data import LabelledImages
 from kdviz.distill.augment import Augment
 from kdviz.distill.checks import check_teacher
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.feature_losses import feature_losses
 from kdviz.distill.objectives.features import as_features, build_projection
 from kdviz.distill.objectives.layers import FeatureHook, choose_layers
 from kdviz.distill.objectives.losses import balanced_weights, distillation_loss, label_smoothing_loss
+from kdviz.distill.objectives.registry import feature_losses
 
 Normalise = Callable[[Tensor], Tensor]
 _NORMALISED_BYTES = 2**29  # bytes of float32 images up to which they are normalised once and kept

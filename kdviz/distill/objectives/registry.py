@@ -1,4 +1,8 @@
-"""The losses by name. Names can be read without torch."""
+"""The losses by name. Names can be read without torch.
+
+A loss is a file of :mod:`kdviz.distill.objectives.against_teacher` or :mod:`kdviz.distill.objectives.between_features`,
+or of a plugin, and is registered by a decorator.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from kdviz.core.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+MAPS, VECTORS = "maps", "vectors"
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,42 @@ class TeacherLoss:
         return self.function(student_logits, teacher_logits, **needed, **options)
 
 
+@dataclass(frozen=True)
+class FeatureLoss:
+    """A loss between a student's and a teacher's features, as a training uses it.
+
+    Attributes:
+        function: The pure function: student_features, teacher_features, then its options.
+        takes: The kinds of features that it compares, ``maps`` or ``vectors``, the preferred first.
+        equal_widths: The kinds that need the same number of channels, or length of vectors, on both sides: a student of
+            another width needs a projection, see :func:`kdviz.distill.objectives.features.build_projection`.
+        options: Its settings and their defaults.
+        check: Takes all options as keywords and raises where a value is outside a range narrower than >= 0 and finite.
+    """
+
+    function: Callable[..., Tensor]
+    takes: tuple[str, ...]
+    equal_widths: tuple[str, ...]
+    options: Mapping[str, float]
+    check: Callable[..., None] | None = None
+
+    @property
+    def needs_maps(self) -> bool:
+        """Whether a network without feature maps cannot take part."""
+        return self.takes == (MAPS,)
+
+    def needs_projection(self, student_features: Tensor, teacher_features: Tensor) -> bool:
+        """Whether the student's features must be projected to the teacher's width before they are compared."""
+        kind = MAPS if teacher_features.ndim == 4 else VECTORS
+        return kind in self.equal_widths and student_features.shape[1] != teacher_features.shape[1]
+
+    def __call__(self, student_features: Tensor, teacher_features: Tensor, options: Mapping[str, float]) -> Tensor:
+        """The loss, (), in at least float32 whatever the features are."""
+        from kdviz.distill.objectives.shapes import at_least_float32  # needs torch, which names do not
+
+        return self.function(at_least_float32(student_features), at_least_float32(teacher_features), **options)
+
+
 losses: Registry[Callable[..., Tensor]] = Registry("loss")
 """All losses, as pure functions."""
 
@@ -47,6 +89,11 @@ teacher_losses: Registry[TeacherLoss] = Registry(
     "distillation loss", "kdviz.distill.objectives.against_teacher", one_per_file=True
 )
 """The losses against a teacher's logits."""
+
+feature_losses: Registry[FeatureLoss] = Registry(
+    "feature loss", "kdviz.distill.objectives.between_features", one_per_file=True
+)
+"""The losses between layers of the student and the teacher."""
 
 
 def register_teacher_loss(name: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
@@ -61,12 +108,43 @@ def register_teacher_loss(name: str) -> Callable[[Callable[..., Tensor]], Callab
     """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        parameters = list(inspect.signature(function).parameters.values())[2:]
-        options = {
-            parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
-        }
-        needs = tuple(parameter.name for parameter in parameters if parameter.name not in options)
+        options = _options(function)
+        needs = tuple(name for name in list(inspect.signature(function).parameters)[2:] if name not in options)
         teacher_losses.add(name, TeacherLoss(function, needs, options))
         return losses.add(name, function)
 
     return register
+
+
+def register_feature_loss(
+    name: str,
+    *,
+    takes: tuple[str, ...],
+    equal_widths: tuple[str, ...] = (),
+    check: Callable[..., None] | None = None,
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register a loss between layers of the student and the teacher, as a decorator of a pure function.
+
+    The function takes the student's and the teacher's features, (N, C, H, W) or (N, D) each, and gives the mean over
+    the batch. Its keyword-only parameters are its options, with their defaults; the first line of its docstring
+    describes it in lists.
+
+    Args:
+        name: Name of the loss.
+        takes: The kinds of features that it compares, ``maps`` (N, C, H, W) or ``vectors`` (N, D), the preferred first.
+        equal_widths: The kinds that need the same C or D on both sides; a projection is trained where they differ.
+        check: Called with all options as keywords before a training. It raises :class:`kdviz.core.errors.SettingError`
+            where a value is outside the option's range; that values are >= 0 and finite is checked for all losses.
+    """
+
+    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        feature_losses.add(name, FeatureLoss(function, takes, equal_widths, _options(function), check))
+        return losses.add(name, function)
+
+    return register
+
+
+def _options(function: Callable[..., Tensor]) -> dict[str, float]:
+    """The keyword-only parameters and their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}

@@ -1,0 +1,55 @@
+"""Shapes and types of the features that a loss between layers compares: maps, (N, C, H, W), or vectors, (N, D)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdviz.core.errors import ModelError
+
+
+def at_least_float32(features: Tensor) -> Tensor:
+    """float64 unchanged, any other type as float32, of any shape."""
+    return features if features.dtype == torch.float64 else features.float()
+
+
+def comparable(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors unchanged, maps averaged down to the smaller height and width (adaptive average pooling).
+
+    Args:
+        student, teacher: (N, C, H, W) of any C, H and W, or (N, D) of any D.
+
+    Raises:
+        ModelError: One has maps and the other vectors, or these are not of the same samples.
+    """
+    if student.ndim != teacher.ndim or student.ndim not in (2, 4) or len(student) != len(teacher):
+        shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
+        raise ModelError(
+            "Features must both be maps (N, C, H, W) or both vectors (N, D) of one N, got {shapes}.", shapes=shapes
+        )
+    if student.ndim == 2:
+        return student, teacher
+    size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
+    return _pooled(student, size), _pooled(teacher, size)
+
+
+def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return maps if maps.shape[2:] == size else F.adaptive_avg_pool2d(maps, size)
+
+
+def check_widths(loss: str, student: Tensor, teacher: Tensor) -> None:
+    """Raise :class:`ModelError` when the second dimensions, the numbers of channels or lengths of vectors, differ.
+
+    Args:
+        loss: Name of the loss, for the message.
+        student, teacher: Features, (N, width, ...).
+    """
+    if student.shape[1] != teacher.shape[1]:
+        raise ModelError(
+            "{loss} compares features of equal width, got the student's {student_width} and the teacher's "
+            "{teacher_width}; project the student's with build_projection first.",
+            loss=loss,
+            student_width=student.shape[1],
+            teacher_width=teacher.shape[1],
+        )
