@@ -42,7 +42,7 @@ def _entries(what: str) -> dict[str, str]:
 
         return {name: _about_method(methods[name]) for name in methods}
     if what == "augmentations":
-        from kdviz.distill.augment import augmentations
+        from kdviz.distill import augmentations
 
         return {name: augmentations[name].description for name in augmentations}
     if what == "losses":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kdviz.core.moved import warn_renamed
 
 if TYPE_CHECKING:
-    from kdviz.distill.augment import augmentations
+    from kdviz.distill.augment.registry import augmentations, register_augmentation
     from kdviz.distill.checks import check_settings, check_teacher
     from kdviz.distill.config import TrainingConfig
     from kdviz.distill.experiment_trainer import MNIST_INPUT, train_experiment
@@ -36,6 +36,7 @@ __all__ = [
     "fit",
     "losses",
     "predict_logits",
+    "register_augmentation",
     "register_feature_loss",
     "register_teacher_loss",
     "soft_target_loss",
@@ -43,13 +44,13 @@ __all__ = [
     "train_experiment",
 ]
 
-# Imported when first used: the names of the losses are read without torch.
+# Imported when first used: the names of losses and augmentations are read without torch.
 _HOMES = {
     "MNIST_INPUT": "experiment_trainer",
     "Stage": "stages",
     "TrainingConfig": "config",
     "TrainingProgress": "training",
-    "augmentations": "augment",
+    "augmentations": "augment.registry",
     "check_settings": "checks",
     "check_teacher": "checks",
     "distillation_loss": "objectives.losses",
@@ -57,6 +58,7 @@ _HOMES = {
     "fit": "training",
     "losses": "objectives.losses",
     "predict_logits": "prediction",
+    "register_augmentation": "augment.registry",
     "register_feature_loss": "objectives.registry",
     "register_teacher_loss": "objectives.registry",
     "soft_target_loss": "objectives.losses",

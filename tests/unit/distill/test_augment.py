@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from kdviz.core.errors import SettingError, UnknownNameError
-from kdviz.distill import augment as module
 from kdviz.distill.augment import Augment, augmentations
+from kdviz.distill.augment.drawing import drawing
 
 IMAGES = [name for name in augmentations if not augmentations[name].mixes]
 MIXES = [name for name in augmentations if augmentations[name].mixes]
@@ -86,7 +86,7 @@ def test_images_and_mixes_of_one_seed_are_drawn_apart():
     # The same stream for both would tie who is flipped to who is mixed with whom.
     first, second = [], []
     for stream, drawn in ((0, first), (1, second)):
-        with module._drawing(2 * 5 + stream):
+        with drawing(2 * 5 + stream):
             drawn.extend(torch.rand(4).tolist())
     assert first != second
 
@@ -261,7 +261,7 @@ def test_the_share_is_the_samples_own(name):
     inputs, labels = torch.rand(8, 3, 12, 12), torch.arange(8)
     mixed, soft = Augment(name, classes=8).mix(inputs, labels, seed=3)
     torch.manual_seed(0)
-    with module._drawing(2 * 3 + 1):
+    with drawing(2 * 3 + 1):
         torch.randint(1, ())  # which of the mixes
         again, share, partner = augmentations[name].function(inputs)
     assert torch.equal(mixed, again)
