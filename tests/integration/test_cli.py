@@ -333,6 +333,21 @@ def test_help_does_not_wait_for_torch():
     assert all(verb in done.stdout for verb in verbs)
 
 
+NAMES = """
+import sys
+from kdviz.distill import augmentations, feature_losses, teacher_losses
+print(*teacher_losses, *feature_losses, *augmentations)
+assert "torch" not in sys.modules, "torch was imported"
+"""
+
+
+def test_names_of_losses_and_augmentations_do_not_wait_for_torch():
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", NAMES], capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"soft_targets", "hints", "mmd", "relational", "flip", "cutmix"} <= set(done.stdout.split())
+
+
 def test_the_module_is_the_command():
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "kdviz", "--version"]

@@ -31,7 +31,11 @@ def test_a_plugin_is_listed_with_what_comes_with_kdviz(installed):
     losses = json.loads(kdviz(installed, "list", "losses", "--json").stdout)["losses"]
     assert losses["test_gap"].startswith("|student - teacher|^power")
     assert "options: power (default 2)" in losses["test_gap"]
-    assert "soft_targets" in losses
+    assert losses["test_centres"].endswith("[train --feature-loss; options: power (default 2)]")
+    assert {"soft_targets", "hints"} <= set(losses)
+    augmentations = json.loads(kdviz(installed, "list", "augmentations", "--json").stdout)["augmentations"]
+    assert augmentations["test_negative"] == "Black and white exchanged in every image."
+    assert "flip" in augmentations
     datasets = json.loads(kdviz(installed, "list", "datasets", "--json").stdout)["datasets"]
     assert datasets["test-shades"] == "Dark and light squares."
     assert "mnist" in datasets
@@ -49,14 +53,34 @@ def test_a_plugin_is_in_the_help_and_a_broken_one_is_named_once(installed):
     assert done.stderr.count("'test-none' (kdviz_absent) cannot be loaded") == 1
 
 
-def test_a_plugins_data_set_and_loss_can_be_trained_with(installed, tmp_path):
+def test_a_plugins_data_set_losses_and_augmentation_can_be_trained_with(installed, tmp_path):
     out = tmp_path / "shades"
     more = ["--loss", "test_gap", "--loss-option", "power=1", "--device", "cpu", "--threads", "1", "--json"]
+    more += ["--feature-loss", "test_centres", "--feature-option", "power=4", "--augment", "test_negative,flip"]
     done = kdviz(installed, "train", "test-shades", "--out", str(out), *more)
     assert done.returncode == 0, done.stderr
     written = json.loads((out / "experiment.json").read_text())
     assert (written["dataset"], written["title"], written["input"]["size"]) == ("test-shades", "Shades", [6, 6])
-    assert next(run for run in written["runs"] if run["role"] == "kd_student")["training"]["loss"] == "test_gap"
+    training = next(run for run in written["runs"] if run["role"] == "kd_student")["training"]
+    assert training["loss"] == "test_gap"
+    assert (training["feature_loss"], training["feature_options"]) == ("test_centres", {"power": 4})
+    assert training["augment"] == "test_negative,flip"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--augment", "test_negatives"], "Did you mean 'test_negative'?"),
+        (["--feature-loss", "test_centre"], "Did you mean 'test_centres'?"),
+        (["--feature-loss", "test_centres", "--feature-option", "weight=1"], "no option 'weight'; it has power"),
+        (["--feature-loss", "test_centres", "--feature-option", "power=3"], "The power must be even."),
+    ],
+)
+def test_what_a_plugin_does_not_have_is_refused_before_a_training(installed, tmp_path, options, reason):
+    done = kdviz(installed, "train", "test-shades", "--out", str(tmp_path / "shades"), "--device", "cpu", *options)
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert not (tmp_path / "shades").exists()
 
 
 def test_an_unknown_data_set_is_refused_with_those_that_there_are(installed):
@@ -84,7 +108,8 @@ def test_the_documentation_has_what_a_plugin_adds(installed):
     pages = json.loads(done.stdout)
     assert "Brightness" in pages["methods.md"]
     assert "Exponent of the brightness." in pages["methods.md"]
-    assert "test_gap" in pages["losses.md"]
+    assert {"### test_gap", "### test_centres"} <= set(pages["losses.md"].splitlines())
+    assert "| `test_negative` |" in pages["losses.md"]
     assert "test-shades" in pages["data-sets.md"]
     assert "test_coins" in pages["measures.md"]
     assert "--sampler" in pages["command-line.md"]

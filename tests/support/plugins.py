@@ -1,4 +1,4 @@
-"""A plugin as pip would install it: one file each for a loss, a method, a sampler, a data set and a page."""
+"""A plugin as pip would install it: one file for each thing that it adds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,29 @@ from kdviz.distill import register_teacher_loss
 def gap(student_logits, teacher_logits, *, power: float = 2.0):
     """|student - teacher|^power, mean over the batch. Lower is better; >= 0."""
     return (student_logits - teacher_logits.detach()).abs().pow(power).mean()
+'''
+
+FEATURE_LOSS = '''
+from kdviz.core.errors import SettingError
+from kdviz.distill import register_feature_loss
+
+def even(power):
+    if power % 2:
+        raise SettingError("The power must be even.")
+
+@register_feature_loss("test_centres", takes=("vectors",), check=even)
+def centres(student_features, teacher_features, *, power: float = 2.0):
+    """(mean of the student - mean of the teacher)^power, mean over the batch. Lower is better; >= 0."""
+    return (student_features.mean(1) - teacher_features.detach().mean(1)).pow(power).mean()
+'''
+
+AUGMENTATION = '''
+from kdviz.distill import register_augmentation
+
+@register_augmentation("test_negative")
+def negative(images):
+    """Black and white exchanged in every image."""
+    return 255 - images
 '''
 
 METHOD = """
@@ -69,7 +92,15 @@ pages.add("test-shades", Page("Shades", "science", draw, needs=frozenset()))
 
 def install(folder: Path) -> Path:
     """Lay the plugin out in ``folder``, which is then to be on the path; one entry point leads nowhere."""
-    files = {"loss": LOSS, "method": METHOD, "sampler": SAMPLER, "data": DATA, "page": PAGE}
+    files = {
+        "loss": LOSS,
+        "feature_loss": FEATURE_LOSS,
+        "augmentation": AUGMENTATION,
+        "method": METHOD,
+        "sampler": SAMPLER,
+        "data": DATA,
+        "page": PAGE,
+    }
     for name, text in files.items():
         (folder / f"kdviz_test_{name}.py").write_text(text)
     about = folder / "kdviz_test_plugin-1.0.dist-info"

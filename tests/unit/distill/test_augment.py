@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from kdviz.core.errors import SettingError, UnknownNameError
+from kdviz.distill import augment as package
 from kdviz.distill.augment import Augment, augmentations
 from kdviz.distill.augment.drawing import drawing
 
@@ -92,8 +93,11 @@ def test_images_and_mixes_of_one_seed_are_drawn_apart():
 
 
 def test_augmentations_are_found_by_name():
-    assert set(IMAGES) == {"flip", "crop", "rotate90", "colour", "auto", "rand", "erase"}
-    assert set(MIXES) == {"mixup", "cutmix"}
+    images, mixes = {"flip", "crop", "rotate90", "colour", "auto", "rand", "erase"}, {"mixup", "cutmix"}
+    assert images <= set(IMAGES)
+    assert mixes <= set(MIXES)
+    for name in images | mixes:
+        assert getattr(package, name) is augmentations[name].function
     assert all(len(augmentations[name].description) > 20 for name in augmentations)
 
 

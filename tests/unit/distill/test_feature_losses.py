@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kdviz.core.errors import KdvizError, ModelError, SettingError
+from kdviz.distill.objectives import feature_losses as module
 from kdviz.distill.objectives.feature_losses import FeatureLoss, check_feature_options, feature_losses, mmd_loss
 from kdviz.distill.objectives.losses import losses
 
@@ -81,11 +82,14 @@ def test_constant_features_and_batches_of_one_have_gradients(name, kind, samples
 
 
 def test_feature_losses_are_found_by_name():
-    assert set(feature_losses) == {"hints", "attention_transfer", "mmd", "relational"}
+    built_in = {"hints", "attention_transfer", "mmd", "relational"}
+    assert built_in <= set(feature_losses)
     for name in feature_losses:
         assert isinstance(feature_losses[name], FeatureLoss)
         assert losses[name] is feature_losses[name].function
-    assert [name for name in feature_losses if feature_losses[name].needs_maps] == ["attention_transfer"]
+    for name in built_in:
+        assert getattr(module, f"{name}_loss") is losses[name]
+    assert {name for name in built_in if feature_losses[name].needs_maps} == {"attention_transfer"}
     assert feature_losses["mmd"].options == {"degree": 2, "offset": 0}
     assert feature_losses["relational"].options == {"distance_weight": 25, "angle_weight": 50}
 
@@ -104,8 +108,8 @@ def test_who_needs_a_projection_of_maps(name, student, needed):
 
 
 def test_who_needs_a_projection_of_vectors():
-    need = [name for name in feature_losses if feature_losses[name].needs_projection(vectors(0), vectors(1, width=9))]
-    assert need == ["hints", "mmd"]
+    for name, needed in {"hints": True, "attention_transfer": False, "mmd": True, "relational": False}.items():
+        assert feature_losses[name].needs_projection(vectors(0), vectors(1, width=9)) is needed, name
 
 
 @pytest.mark.parametrize(
@@ -148,6 +152,21 @@ def test_options_that_exist():
         check_feature_options(name, feature_losses[name].options)
     with pytest.raises(SettingError, match="1 or 2"):
         mmd_loss(vectors(0), vectors(1), degree=3)
+
+
+def test_a_loss_checks_its_options_with_defaults_where_none_are_given(monkeypatch):
+    checked = []
+
+    def check(**options: float) -> None:
+        checked.append(options)
+
+    entry = FeatureLoss(mmd_loss, ("vectors",), (), {"low": 1.0, "high": 2.0}, check)
+    monkeypatch.setitem(feature_losses._entries, "mine", entry)
+    check_feature_options("mine", {"low": 0.0})
+    assert checked == [{"low": 0.0, "high": 2.0}]
+    with pytest.raises(SettingError, match="high"):
+        check_feature_options("mine", {"high": -1.0})
+    assert len(checked) == 1  # it need not expect values that no loss can take
 
 
 # hints ----------------------------------------------------------------------------------------------------------------
