@@ -18,6 +18,7 @@ State = TypeVar("State")
 
 _log = logging.getLogger(__name__)
 _SLICE_SECONDS = 0.08  # a turn lasts at least one chunk, and further chunks until this much time is used
+_CANCEL_ATTEMPTS = 10  # a second each
 
 
 class QueueFullError(KdvizError):
@@ -195,8 +196,17 @@ def run_on_ray(
             _result_of(ray, finished)
             yield pending.pop(finished), None
     finally:
-        for reference in pending:
+        _cancel(ray, list(pending))
+
+
+def _cancel(ray: Any, references: list[Any]) -> None:
+    """Cancel jobs, again where Ray missed one: a job that it was just sending to a machine would run to its end."""
+    for _ in range(_CANCEL_ATTEMPTS):
+        if not references:
+            return
+        for reference in references:
             ray.cancel(reference, force=True)
+        _, references = ray.wait(references, num_returns=len(references), timeout=1)
 
 
 def _run_to_end(work: Work, job: Any, *shared: Any) -> None:

@@ -39,7 +39,7 @@ def cluster():
         quick = {
             "health_check_initial_delay_ms": 0,
             "health_check_period_ms": 200,
-            "health_check_failure_threshold": 10,
+            "health_check_failure_threshold": 20,
         }
         store = 100 * 2**20
         head = {"num_cpus": 0, "object_store_memory": store, "include_dashboard": False, "_system_config": quick}
@@ -128,6 +128,8 @@ def test_an_error_of_the_program_is_not_hidden(cluster):
 
 
 def test_what_waits_is_cancelled_with_the_first_error(cluster, tmp_path):
+    import ray
+
     def fails(job, folder):
         Path(folder, str(job)).touch()
         yield 1
@@ -138,9 +140,10 @@ def test_what_waits_is_cancelled_with_the_first_error(cluster, tmp_path):
     with pytest.raises(ModelError, match=r"^no$"):
         list(run_on_ray(fails, range(6), (str(tmp_path),)))
     assert len(list(tmp_path.iterdir())) <= 3  # two at once, and perhaps one that took the place of the first
-    start = time.monotonic()
-    assert len(list(run_on_ray(lambda job: iter([job]), [1, 2]))) == 2  # both machines are free again
-    assert time.monotonic() - start < 45
+    end = time.monotonic() + 45
+    while ray.available_resources().get("CPU", 0) < 2:  # both machines are free again
+        assert time.monotonic() < end, "a cancelled job still runs"
+        time.sleep(0.1)
 
 
 def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):
