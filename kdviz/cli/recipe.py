@@ -6,9 +6,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kdviz.data.registry import Recipe
     from kdviz.distill import TrainingConfig
 
 from kdviz.cli.common.arguments import LazyText, at_least_one, named_number
+
+OPTIMISATION = ("learning_rate", "learning_rate_schedule", "optimizer", "weight_decay")
 
 
 def add_loss(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +69,23 @@ def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=at_least_one, help="epochs of the students (default: the data set's own)")
     parser.add_argument("--batch-size", type=at_least_one, help="samples a step (default: the data set's own)")
-    parser.add_argument("--learning-rate", type=float, help="of Adam (default: the data set's own, 0.001)")
+    parser.add_argument("--learning-rate", type=float, help="its highest value (default: the data set's own, 0.001)")
+    parser.add_argument(
+        "--learning-rate-schedule", metavar="NAME", help=LazyText(lambda: _names("learning_rate_schedules"))
+    )
+    parser.add_argument("--optimizer", metavar="NAME", help=LazyText(lambda: _names("optimizers")))
+    parser.add_argument("--weight-decay", metavar="W", type=float, help="default: the data set's own")
+
+
+def _names(registry: str) -> str:
+    from kdviz.distill import optimisation
+
+    return f"{', '.join(getattr(optimisation, registry))} (default: the data set's own)"
+
+
+def _optimisation_settings(options: argparse.Namespace, defaults: Recipe) -> dict[str, Any]:
+    given = {name: getattr(options, name, None) for name in OPTIMISATION}
+    return {name: getattr(defaults, name) if value is None else value for name, value in given.items()}
 
 
 def recipe(options: argparse.Namespace, dataset: str, **overrides: Any) -> TrainingConfig:
@@ -77,7 +96,7 @@ def recipe(options: argparse.Namespace, dataset: str, **overrides: Any) -> Train
     return TrainingConfig(
         epochs=options.epochs or defaults.epochs,
         batch_size=options.batch_size or defaults.batch_size,
-        learning_rate=defaults.learning_rate if options.learning_rate is None else options.learning_rate,
+        **_optimisation_settings(options, defaults),
         temperature=options.temperature,
         alpha=options.alpha,
         device=options.device,

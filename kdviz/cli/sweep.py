@@ -25,7 +25,7 @@ from kdviz.cli.common.arguments import (
 from kdviz.cli.common.experiment_pictures import require_trainable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import margin
-from kdviz.cli.recipe import add_loss, add_recipe, recipe
+from kdviz.cli.recipe import OPTIMISATION, add_loss, add_recipe, recipe
 from kdviz.core.vocabulary import Role
 
 
@@ -116,7 +116,7 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
     """The configuration of a study's students: that of the experiment's KD student unless options say otherwise."""
     run = experiment.runs.get(Role.KD_STUDENT)
     training = run.training if run else {}
-    for name in ("epochs", "batch_size", "learning_rate"):
+    for name in ("epochs", "batch_size", *OPTIMISATION):
         if getattr(options, name) is None:
             setattr(options, name, training.get(name))
     return recipe(options, experiment.dataset, trainable=str(training.get("unfreeze", "all")))

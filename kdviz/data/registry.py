@@ -26,7 +26,7 @@ class Recipe:
         pretrained: Whether the networks start from ImageNet weights.
         epochs, teacher_epochs: Passes over the training split.
         batch_size: Samples per step.
-        learning_rate: Learning rate of Adam.
+        learning_rate, learning_rate_schedule, optimizer, weight_decay: See :class:`kdviz.distill.TrainingConfig`.
         trainable: Which weights are trained; see :class:`kdviz.distill.TrainingConfig`.
     """
 
@@ -38,6 +38,9 @@ class Recipe:
     batch_size: int
     learning_rate: float = 1e-3
     trainable: str = "all"
+    learning_rate_schedule: str = "constant"
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
 
 
 TRANSFER = Recipe("timm/resnetv2_50", "torchvision/mobilenet_v2", True, 30, 30, 32, trainable="head")

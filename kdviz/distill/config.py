@@ -12,6 +12,7 @@ from kdviz.core.moved import renamed_arguments
 from kdviz.distill.augment import Augment
 from kdviz.distill.objectives.feature_losses import check_feature_options
 from kdviz.distill.objectives.losses import check_distillation, check_options, teacher_losses
+from kdviz.distill.optimisation import learning_rate_schedules, optimizers
 from kdviz.distill.schedules import Schedule, schedule
 
 TEACHER_SETTINGS = (
@@ -48,7 +49,11 @@ class TrainingConfig:
     Attributes:
         epochs: Passes over the training split.
         batch_size: Samples per step.
-        learning_rate: Learning rate of Adam (Kingma & Ba, 2015).
+        learning_rate: Learning rate; of a schedule, its highest value.
+        learning_rate_schedule: Course of the learning rate, a name in
+            ``kdviz.distill.optimisation.learning_rate_schedules``.
+        optimizer: A name in ``kdviz.distill.optimisation.optimizers``.
+        weight_decay: Weight decay of the optimiser.
         temperature, alpha: See :func:`kdviz.distill.distillation_loss`; a number, or a text as in
             :mod:`kdviz.distill.schedules` for one that changes from epoch to epoch. Used when there is a teacher, as
             are the next three and ``teacher_mixture``.
@@ -89,6 +94,9 @@ class TrainingConfig:
     teacher_layer: str = ""
     augment: str = ""
     trainable: str = "all"
+    optimizer: str = "adam"
+    learning_rate_schedule: str = "constant"
+    weight_decay: float = 0.0
     seed: int = 0
     device: str = "auto"
     bf16: str = "auto"
@@ -144,6 +152,11 @@ class TrainingConfig:
             raise SettingError(
                 "learning_rate must be above 0 and below 10, got {learning_rate:g}.", learning_rate=self.learning_rate
             )
+        if not 0 <= self.weight_decay < 1:
+            raise SettingError(
+                "weight_decay must be at least 0 and below 1, got {weight_decay:g}.", weight_decay=self.weight_decay
+            )
+        optimizers[self.optimizer], learning_rate_schedules[self.learning_rate_schedule]  # known, or an error
         if self.bf16 not in ("auto", "on", "off"):
             raise SettingError("bf16 must be auto, on or off, got '{bf16}'.", bf16=self.bf16)
 

@@ -321,11 +321,9 @@ class ExperimentTrainer:
         training = self.train
         for unlabelled in pool:
             teacher_logits = self._teacher_logits(networks, unlabelled)
-            mean = (
-                teacher_logits
-                if teacher_logits.ndim == 2
-                else pooled_logits(teacher_logits, 1.0, self._config.teacher_mixture)
-            )
+            mean = teacher_logits
+            if teacher_logits.ndim == 3:
+                mean = pooled_logits(teacher_logits, 1.0, self._config.teacher_mixture)
             confidence, pseudo_labels = mean.softmax(1).max(1)
             confident = confidence >= budget.pseudo_labels
             training = concatenate(training, replace(unlabelled, labels=pseudo_labels).take(confident))

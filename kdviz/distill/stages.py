@@ -66,7 +66,6 @@ def training_record(
     """The entry of experiment.json on how a run was trained: everything needed to repeat it."""
     record: dict[str, Any] = {
         **config.to_json(),
-        "optimizer": "adam",
         "train_samples": len(training),
         "validation_samples": len(validation),
         "selected_by": "validation accuracy",

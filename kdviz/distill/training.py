@@ -18,6 +18,7 @@ from kdviz.data import LabelledImages
 from kdviz.distill.checks import check_balance, check_settings
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.objective import Normalise, Objective
+from kdviz.distill.optimisation import learning_rate_schedules, optimizers
 from kdviz.distill.prediction import autocast, batch_logits
 
 
@@ -164,7 +165,7 @@ def _steps(
                 logits = _forward(network, inputs).float()
                 teacher_logits = objective.teacher_logits_of(inputs, batch, epoch)
             loss = objective.loss(logits, labels, teacher_logits, epoch)
-            training.step(loss)
+            training.step(loss, (step - 0.5) / steps)
             total += loss.detach() * len(batch)
             correct += (logits.detach().argmax(1) == objective.labels[batch]).sum()
             yield TrainingProgress(epoch, config.epochs, step, steps, None, None, training.seconds, warnings)
@@ -246,7 +247,7 @@ class _Training:
             raise ModelError("The network has no weights to train; unfreeze some.")
         # A fused step is one kernel for all weights; "mps" has none.
         fused = device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=fused)
+        self.optimizer = optimizers[config.optimizer](parameters, config, fused)
         self.epoch = 0
         self.best_accuracy = -1.0
         self.best_state: dict[str, Tensor] | None = None
@@ -275,7 +276,12 @@ class _Training:
         elif self._device.type == "mps":
             torch.mps.manual_seed(seed)
 
-    def step(self, loss: Tensor) -> None:
+    def step(self, loss: Tensor, part: float) -> None:
+        """One step of the optimiser, at this part of the epoch, in (0, 1)."""
+        position = (self.epoch - 1 + part) / self.config.epochs
+        rate = self.config.learning_rate * learning_rate_schedules[self.config.learning_rate_schedule](position)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import warnings
 from dataclasses import fields, replace
 
 import pytest
@@ -11,9 +13,10 @@ import torch.nn.functional as F
 from conftest import SMALL
 
 from kdviz.core.devices import choose_device
-from kdviz.core.errors import ModelError, SettingError
+from kdviz.core.errors import KdvizError, ModelError, SettingError
 from kdviz.distill import TrainingConfig, TrainingProgress, fit, predict_logits, teacher_losses, training
 from kdviz.distill.config import TEACHER_SETTINGS
+from kdviz.distill.optimisation import learning_rate_schedules
 from kdviz.distill.stages import training_record
 from kdviz.distill.storage.run_files import new_network
 
@@ -379,3 +382,75 @@ def test_training_leaves_the_callers_random_numbers_alone_and_is_not_changed_by_
     assert torch.equal(drawn, torch.stack([*expected]))
     assert after == expected[0]
     assert torch.equal(quiet[2].weight, disturbed[2].weight)
+
+
+# optimisers and the course of the learning rate -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+def test_the_learning_rate_is_that_of_torchs_scheduler(schedule):
+    """At whole steps of an epoch, against schedulers of torch, which count steps."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    steps = 40
+    schedulers = {
+        "constant": lambda: torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0, steps),
+        "cosine": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps),
+        "one_cycle": lambda: torch.optim.lr_scheduler.SequentialLR(
+            optimizer,
+            [
+                torch.optim.lr_scheduler.LinearLR(optimizer, 1e-9, 1.0, steps // 5),
+                torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps - steps // 5),
+            ],
+            [steps // 5],
+        ),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scheduler = schedulers[schedule]()
+        for step in range(steps):
+            rate = optimizer.param_groups[0]["lr"]
+            assert learning_rate_schedules[schedule](step / steps) == pytest.approx(rate, abs=1e-6)
+            optimizer.step()
+            scheduler.step()
+
+
+class Memory:
+    """A checkpoint in memory."""
+
+    def __init__(self):
+        self.state = None
+
+    def load(self):
+        return self.state
+
+    def save(self, state):
+        self.state = copy.deepcopy(state)
+
+
+def test_a_training_interrupted_in_a_cycle_ends_with_the_same_weights(split):
+    recipe = replace(CONFIG, epochs=4, optimizer="sgd", learning_rate=0.1, learning_rate_schedule="one_cycle")
+    recipe = replace(recipe, weight_decay=5e-4)
+    whole, _ = trained(split, recipe)
+    memory, resumed = Memory(), student()
+    for progress in fit(resumed, *split, SMALL.normalise, recipe, checkpoint=memory):
+        if progress.epoch == 3:
+            break
+    list(fit(resumed, *split, SMALL.normalise, recipe, checkpoint=memory))
+    assert same(whole.state_dict(), resumed.state_dict())
+    constant, _ = trained(split, replace(recipe, learning_rate_schedule="constant"))
+    assert not same(whole.state_dict(), constant.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": "sdg"}, "Unknown optimizer 'sdg'. Did you mean 'sgd'"),
+        ({"learning_rate_schedule": "cos"}, "Unknown learning rate schedule 'cos'"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0 and below 1"),
+    ],
+    ids=["optimizer", "schedule", "decay"],
+)
+def test_a_recipe_with_an_unknown_optimisation_is_refused(settings, message):
+    with pytest.raises(KdvizError, match=re.escape(message)):
+        TrainingConfig(**settings)
