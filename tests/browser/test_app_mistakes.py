@@ -111,7 +111,7 @@ def test_each_chip_shows_its_group_and_as_many_as_it_says(server, page, digits_i
         chip(page, title).click()
         playwright.expect(page.get_by_text(re.compile(f"^{counts[group]:,} digits"))).to_be_visible()
         playwright.expect(page.get_by_text(about)).to_be_visible()
-        shows(page, digits_index.places(Filters(group, "kd_student"), "gap").tolist())
+        shows(page, digits_index.indices(Filters(group, "kd_student"), "gap").tolist())
         assert query(page).get("group", "lost") == group
 
 
@@ -130,12 +130,12 @@ def test_a_cell_of_the_confusion_matrix_filters_and_again_does_not(server, page,
     true, said = (int(one) for one in np.argwhere((matrix > 1) & ~np.eye(10, dtype=bool))[0])
     cell = page.get_by_role("table").get_by_role("button", name=f"True {true}, answer {said}: {matrix[true, said]}")
     cell.click()
-    shows(page, digits_index.places(Filters("any_wrong", "student", true, said), "gap").tolist())
+    shows(page, digits_index.indices(Filters("any_wrong", "student", true, said), "gap").tolist())
     assert (query(page)["class"], query(page)["said"]) == (str(true), str(said))
     playwright.expect(cell).to_have_attribute("aria-pressed", "true")
     playwright.expect(chip(page, "Any model wrong")).to_have_text(f"Any model wrong{matrix[true, said]}")
     cell.click()
-    shows(page, digits_index.places(Filters("any_wrong", "student"), "gap").tolist())
+    shows(page, digits_index.indices(Filters("any_wrong", "student"), "gap").tolist())
     assert "class" not in query(page)
 
 
@@ -150,10 +150,10 @@ def test_the_confusion_matrix_is_walked_with_the_arrows(server, page, digits_ind
         page.keyboard.press(key)
     playwright.expect(table.get_by_role("button", name=re.compile("^True 2, answer 1:"))).to_be_focused()
     page.keyboard.press("Enter")
-    shows(page, digits_index.places(Filters("all", "kd_student", 2, 1), "gap").tolist())
+    shows(page, digits_index.indices(Filters("all", "kd_student", 2, 1), "gap").tolist())
     playwright.expect(table.get_by_role("button", name=re.compile("^True 2, answer 1:"))).to_be_focused()
     table.get_by_role("button", name="True class 5", exact=True).click()  # a heading is one filter
-    shows(page, digits_index.places(Filters("all", "kd_student", 5), "gap").tolist())
+    shows(page, digits_index.indices(Filters("all", "kd_student", 5), "gap").tolist())
     assert "said" not in query(page)
 
 
@@ -165,7 +165,7 @@ def test_what_distillation_changed_can_be_clicked(server, page, digits_index):
     count = f"{change[true, said]}"
     cell = page.get_by_role("table").get_by_role("button", name=f"True {true}, answer {said}: {count} by distillation")
     cell.click()
-    shows(page, digits_index.places(Filters("any_wrong", "kd_student", true, said, either=True), "gap").tolist())
+    shows(page, digits_index.indices(Filters("any_wrong", "kd_student", true, said, either=True), "gap").tolist())
     assert query(page)["matrix"] == "change"
 
 
@@ -199,7 +199,7 @@ def test_many_classes_are_a_picture_and_a_list(server, page, models, many):
 @pytest.mark.parametrize("order", ["kl", "kl-student", "sure", "unsure", "sample"])
 def test_orders(server, page, digits_index, order):
     page.goto(f"{server}/mistakes?group=all&order={order}&model=teacher")
-    shows(page, digits_index.places(Filters("all", "teacher"), order).tolist())
+    shows(page, digits_index.indices(Filters("all", "teacher"), order).tolist())
 
 
 def test_the_range_of_confidence(server, page, digits_index):
@@ -209,18 +209,18 @@ def test_the_range_of_confidence(server, page, digits_index):
     comes(page, lambda query: query.get("confidence") == "0-0")
     playwright.expect(page.get_by_text("No sample passes all of these filters.")).to_be_visible()
     page.goto(f"{server}/mistakes?group=any_wrong&model=student&confidence=40-60")
-    expected = digits_index.places(Filters("any_wrong", "student", low=0.4, high=0.6), "gap").tolist()
+    expected = digits_index.indices(Filters("any_wrong", "student", low=0.4, high=0.6), "gap").tolist()
     shows(page, expected)
     page.get_by_role("button", name="Student alone is 40% to 60% sure").click()
-    shows(page, digits_index.places(Filters("any_wrong", "student"), "gap").tolist())
+    shows(page, digits_index.indices(Filters("any_wrong", "student"), "gap").tolist())
 
 
 def test_an_empty_list_says_which_filter_stands_in_the_way(server, page, digits_index):
     page.goto(f"{server}/mistakes?group=fixed&class=1&confidence=1-2")
     playwright.expect(page.get_by_text("No sample passes all of these filters.")).to_be_visible()
-    count = len(digits_index.places(Filters("fixed", "student", true=1), "gap"))
+    count = len(digits_index.indices(Filters("fixed", "student", true=1), "gap"))
     page.get_by_role("button", name=f"Without “Student alone is 1% to 2% sure”: {count}").click()
-    shows(page, digits_index.places(Filters("fixed", "student", true=1), "gap").tolist())
+    shows(page, digits_index.indices(Filters("fixed", "student", true=1), "gap").tolist())
 
 
 def test_pages_turn_by_button_key_and_number(server, page, digits_index):
@@ -244,13 +244,13 @@ def test_pages_turn_by_button_key_and_number(server, page, digits_index):
     shows(page, list(range(104 * PER_PAGE, 5000)))
     playwright.expect(page.get_by_role("button", name="Next page").first).to_be_disabled()
     chip(page, "Any model wrong").click()  # another list begins at its first page
-    shows(page, digits_index.places(Filters("any_wrong", "kd_student"), "sample").tolist())
+    shows(page, digits_index.indices(Filters("any_wrong", "kd_student"), "sample").tolist())
     assert "page" not in query(page)
 
 
 def test_the_panel_follows_the_keyboard(server, page, digits_index):
     page.goto(f"{server}/mistakes?group=fixed")
-    expected = digits_index.places(Filters("fixed", "student"), "gap").tolist()
+    expected = digits_index.indices(Filters("fixed", "student"), "gap").tolist()
     shows(page, expected)
     thumbs(page).first.click()
     playwright.expect(panel(page, expected[0])).to_be_visible()
@@ -276,7 +276,7 @@ def test_the_panel_follows_the_keyboard(server, page, digits_index):
 
 
 def test_the_panel_explains_each_answer_or_the_true_class(server, page, digits_index):
-    sample = int(digits_index.places(Filters("fixed", "student"), "gap")[0])
+    sample = int(digits_index.indices(Filters("fixed", "student"), "gap")[0])
     label = int(digits_index.predictions.labels[sample])
     said = int(digits_index.predictions.predicted["student"][sample])
     page.goto(f"{server}/mistakes?group=fixed&open={sample}")
@@ -374,7 +374,7 @@ def test_a_whole_page_is_selected_and_there_is_a_most(server, page):
 
 def test_the_list_is_saved_as_it_is_filtered_and_ordered(server, page, digits_index):
     page.goto(f"{server}/mistakes?group=any_wrong&order=kl&model=student")
-    expected = digits_index.places(Filters("any_wrong", "student"), "kl")
+    expected = digits_index.indices(Filters("any_wrong", "student"), "kl")
     playwright.expect(thumbs(page)).to_have_count(PER_PAGE)
     with page.expect_download() as found:
         page.get_by_role("button", name="This list (CSV)").click()
@@ -388,7 +388,7 @@ def test_the_list_is_saved_as_it_is_filtered_and_ordered(server, page, digits_in
 
 def test_a_link_reopens_the_whole_view(server, page, digits_index):
     filters = Filters("all", "student", true=4, low=0.5, high=0.99)
-    places = digits_index.places(filters, "kl-student").tolist()
+    places = digits_index.indices(filters, "kl-student").tolist()
     sample = places[-1]
     view = f"group=all&model=student&class=4&confidence=50-99&order=kl-student&open={sample}&selected={sample},7"
     page.goto(f"{server}/mistakes?{view}")

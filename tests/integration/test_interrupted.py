@@ -150,7 +150,7 @@ def test_every_kind_of_teaching_goes_on(tmp_path, what):
         "logits": {"teachers": [], "teacher_logits": logits},
         "live": {},
         "two teachers": {"teachers": [ModelSource("paper_fc"), ModelSource("paper_fc")]},
-        "pseudo-labels": {"few": LabelBudget(100, 0.0)},
+        "pseudo-labels": {"label_budget": LabelBudget(100, 0.0)},
     }[what]
     expected, _ = complete(tmp_path / "whole", config, **more)
     interrupt(tmp_path / "e", ("kd_student", 2, 2), config, **more)
