@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kdviz.data.registry import DataSet
     from kdviz.distill import TrainingConfig
 
 from kdviz.cli.common.arguments import LazyText, at_least_one, named_number
@@ -69,7 +70,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, help="of Adam (default: the data set's own, 0.001)")
 
 
-def recipe(options: argparse.Namespace, dataset: str, **overrides: Any) -> TrainingConfig:
+def recipe(options: argparse.Namespace, dataset: str | DataSet, **overrides: Any) -> TrainingConfig:
     from kdviz.distill import TrainingConfig
     from kdviz.distill.recipes import recipe_for
 
