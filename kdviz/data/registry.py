@@ -1,8 +1,8 @@
 """Registry of data sets: title, reader and usual training of each.
 
 Each data set is declared once, in a file of :mod:`kdviz.data.sets` or in a plugin; the command line, the lists and
-training are derived from that. A declaration does not import torch: its reader does, when it is called. The data sets of
-a library need no declaration each: :data:`libraries` finds them by their names there.
+training are derived from that. A declaration does not import torch: its reader does, when it is called. The data sets
+of a library need no declaration each: :data:`libraries` finds them by their names there.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class DataSet:
         options: Options of ``read`` that the command line can pass, such as ``groups``.
         bundled: Name of the data set whose samples come with kdviz and are never trained on.
         title_of: The title for splits that were read, where it is not always ``title``.
-        of_data: ``of_data(data, size=(height, width) or None, **options)`` -> the declaration for these data, where recipe
-            and input depend on the pictures. ``recipe`` is then only one of those that are possible.
+        of_data: ``of_data(data, size=(height, width) or None, **options)`` -> the declaration for these data, where
+            recipe and input depend on the pictures. ``recipe`` is then only one of those that are possible.
     """
 
     title: str

@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from kdviz.core.errors import DatasetError, SettingError, UnknownNameError
+from kdviz.core.errors import DatasetError, SettingError
 from kdviz.core.files import Store, parquet_of
 from kdviz.core.vocabulary import Role, Split
 from kdviz.data.pictures import Reading, files_below, left_out, read_pictures

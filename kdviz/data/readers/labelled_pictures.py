@@ -1,4 +1,4 @@
-"""From parts of a data set whose pictures are decoded one at a time to splits in memory, and to their usual training."""
+"""From the parts of a data set, whose pictures are decoded one at a time, to splits in memory."""
 
 from __future__ import annotations
 
@@ -20,17 +20,7 @@ from kdviz.data.doubts.copies import digests
 from kdviz.data.groups import split_by_group
 from kdviz.data.pictures import Reading, require_input, room_for
 from kdviz.data.readers.folders import require_shares
-from kdviz.data.registry import TRANSFER, DataSet, Recipe
 from kdviz.data.samples import LabelledImages, as_pixels, with_doubts
-
-SMALL = 64
-"""Longest side, in pixels, of pictures that networks see in their own size; larger ones are for pretrained networks."""
-
-SMALL_GREY = Recipe("paper_cnn", "paper_fc", False, epochs=20, teacher_epochs=12, batch_size=256)
-"""Training on small grey pictures: as on MNIST."""
-
-SMALL_COLOUR = Recipe("torchvision/resnet18", "paper_cnn", False, epochs=20, teacher_epochs=20, batch_size=128)
-"""Training on small colour pictures, from fresh weights."""
 
 _SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 _THREADS = 4
@@ -85,8 +75,8 @@ class LabelledPictures:
     ) -> dict[str, LabelledImages]:
         """Decode the pictures, fitted to a model's input as ``Experiment.prepare`` does.
 
-        Splits that are missing are taken from train, each with its share of every class; pictures that are equal pixel for
-        pixel then stay together.
+        Splits that are missing are taken from train, each with its share of every class; pictures that are equal pixel
+        for pixel then stay together.
 
         Args:
             size: Height and width.
@@ -107,8 +97,8 @@ class LabelledPictures:
         decoded = {split: _decoded(part, self.source, size, channels, reading) for split, part in self.parts.items()}
         classes, notes = _classes(self, decoded[Split.TRAIN][1])
         splits = {split: self._samples(split, *decoded[split], classes) for split in decoded}
-        shares = {split: share for split, share in ((Split.VALIDATION, validation), (Split.TEST, test))}
-        shares = {split: share for split, share in shares.items() if split not in splits}
+        wanted = ((Split.VALIDATION, validation), (Split.TEST, test))
+        shares = {split: share for split, share in wanted if split not in splits}
         splits |= _divided(splits[Split.TRAIN], shares, seed, self.source) if shares else {}
         return with_doubts({split: splits[split] for split in _SPLITS}, reading.doubts(), (*self.notes, *notes))
 
@@ -119,8 +109,8 @@ class LabelledPictures:
         unknown = next((label for label in labels if label not in number_of), None)
         if unknown is not None:
             raise DatasetError(
-                "The part '{part}' of {source} has pictures of the class '{name}', and none of them is there to train on; "
-                "add some to train.",
+                "The part '{part}' of {source} has pictures of the class '{name}', of which there are none to "
+                "train on; add some.",
                 part=self.parts[split].name,
                 source=self.source,
                 name=_name_of(unknown, self.class_names),
@@ -173,7 +163,8 @@ def _classes(data: LabelledPictures, labels: Sequence[Label]) -> tuple[dict[Labe
         wrong = [label for label in present if not (isinstance(label, int) and 0 <= label < len(names))]
         if wrong:
             raise DatasetError(
-                "A label of {source} is {label}, and its {n_classes} classes are numbered from 0; the data are damaged.",
+                "A label of {source} is {label}, and its {n_classes} classes have the numbers from 0; please get the "
+                "data again.",
                 source=data.source,
                 label=wrong[0],
                 n_classes=len(names),
@@ -248,78 +239,8 @@ def _require_classes(splits: Mapping[str, LabelledImages], source: str) -> None:
     counts = torch.bincount(training.labels, minlength=len(training.classes))
     if not bool(counts.all()):
         raise DatasetError(
-            "There are too few pictures of the class '{name}' in {source} to train on some and hold out others; add some.",
+            "There are too few pictures of the class '{name}' in {source} to train on some and hold out others; add "
+            "some.",
             name=training.classes[int(counts.argmin())],
             source=source,
         )
-
-
-# training -------------------------------------------------------------------------------------------------------------
-
-
-def declaration_for(entry: DataSet, data: LabelledPictures, size: tuple[int, int] | None) -> DataSet:
-    """The declaration for given data: small pictures of one size are trained on as they are, others by transfer learning.
-
-    Args:
-        entry: The declaration for any data.
-        data: The data.
-        size: Height and width that the user wants; None: the pictures' own, or what pretrained weights expect.
-
-    Raises:
-        DatasetError: The data cannot be used.
-    """
-    own_size, channels = _shape(data)
-    side = size or own_size
-    if own_size is None or side is None or max(*own_size, *side) > SMALL:
-        return replace(entry, recipe=TRANSFER, input=None, of_data=None, read=_reader(data))
-    splits = data.read(side, channels)
-    mean, std = normalisation(splits[Split.TRAIN].images)
-    return replace(
-        entry,
-        recipe=SMALL_GREY if channels == 1 else SMALL_COLOUR,
-        input={"size": side, "channels": channels, "mean": mean, "std": std},
-        of_data=None,
-        read=_reader(data, splits),
-    )
-
-
-def _reader(
-    data: LabelledPictures, splits: dict[str, LabelledImages] | None = None
-) -> Callable[..., dict[str, LabelledImages]]:
-    """The reader of a declaration, which returns the splits that were read already if they have the wanted form."""
-
-    def read(_data: object, size: tuple[int, int], channels: int, **_options: object) -> dict[str, LabelledImages]:
-        if splits is not None and splits[Split.TRAIN].images.shape[1:] == (channels, *size):
-            return splits
-        return data.read(size, channels)
-
-    return read
-
-
-def _shape(data: LabelledPictures) -> tuple[tuple[int, int] | None, int]:
-    """Height and width of a few pictures from the whole of train, None if they differ; and 1 if all are grey, else 3."""
-    sizes, grey = set(), True
-    for decode in data.parts[Split.TRAIN].examples():
-        picture, _ = decode()
-        sizes.add(picture.size[::-1])
-        grey = grey and picture.mode not in _COLOUR
-    return (sizes.pop() if len(sizes) == 1 else None), 1 if grey else 3
-
-
-_COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
-
-
-def normalisation(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation over all pixels of each channel, of values in [0, 1], to four decimals.
-
-    Args:
-        images: ``uint8`` (N, C, H, W).
-    """
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    counts = torch.zeros((images.shape[1], 256), dtype=torch.float64)
-    for part in images.split(_AT_ONCE):
-        counts += torch.stack([torch.bincount(part[:, c].flatten(), minlength=256) for c in range(images.shape[1])])
-    weights = counts / counts.sum(1, keepdim=True)
-    mean = weights @ levels
-    std = (weights * (levels - mean[:, None]) ** 2).sum(1).sqrt().clamp(min=1 / 255)  # never 0, which divides
-    return tuple(round(value, 4) for value in mean.tolist()), tuple(round(value, 4) for value in std.tolist())

@@ -13,12 +13,13 @@ from PIL import Image
 
 from kdviz.core.errors import DatasetError, ImageError, UnknownNameError
 from kdviz.core.vocabulary import Split
-from kdviz.data.readers.labelled_pictures import Label, LabelledPictures, PicturePart, declaration_for
+from kdviz.data.readers.labelled_pictures import Label, LabelledPictures, PicturePart
+from kdviz.data.readers.usual_training import declaration_for
 from kdviz.data.registry import TRANSFER, DataSet
 from kdviz.data.samples import LabelledImages
 
 _FIXED: dict[str, dict[str, Any]] = {"EMNIST": {"split": "balanced"}}
-"""Arguments that a data set needs and that are no split: EMNIST's 47 balanced classes are its largest balanced choice."""
+"""Arguments that a data set needs and that are no split: EMNIST's 47 classes with equally many pictures."""
 
 _OTHERS = ("VisionDataset", "LSUN", "LSUNClass", "SBU", "WIDERFace", "LFWPairs", "LFWPeople")
 """What the arguments do not tell: no single class a picture, or (LFWPeople) other people in test than in train."""
@@ -228,8 +229,8 @@ def _open(name: str, kind: Callable[..., Any], root: Path, given: Mapping[str, A
         return kind(str(root), **given, download=True)
     except Exception as error:
         raise DatasetError(
-            "torchvision's {name} is missing or damaged in '{root}' and cannot be downloaded ({reason}); remove what is "
-            "damaged and check the network, or put its files there.",
+            "torchvision's {name} is missing or damaged in '{root}' and cannot be downloaded ({reason}); remove what "
+            "is damaged and check the network, or put its files there.",
             name=name,
             root=root,
             reason=_reason(error),
@@ -253,8 +254,8 @@ def _is_labelled(name: str, part: str, dataset: Any) -> bool:
         item = dataset[0]
     except Exception as error:
         raise DatasetError(
-            "torchvision cannot read the first picture of the split '{part}' of {name} ({reason}); remove its files, so "
-            "that they are downloaded again.",
+            "torchvision cannot read the first picture of the split '{part}' of {name} ({reason}); remove its files, "
+            "so that they are downloaded again.",
             part=part,
             name=name,
             reason=_reason(error),
