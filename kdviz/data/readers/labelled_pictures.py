@@ -100,7 +100,8 @@ class LabelledPictures:
         wanted = ((Split.VALIDATION, validation), (Split.TEST, test))
         shares = {split: share for split, share in wanted if split not in splits}
         splits |= _divided(splits[Split.TRAIN], shares, seed, self.source) if shares else {}
-        return with_doubts({split: splits[split] for split in _SPLITS}, reading.doubts(), (*self.notes, *notes))
+        splits = {split: splits[split] for split in _SPLITS}
+        return with_doubts(splits, reading.doubts(), (*self.notes, *notes, *_absent_classes(splits)))
 
     def _samples(
         self, split: str, pixels: np.ndarray, labels: Sequence[Label], classes: dict[Label, str]
@@ -178,6 +179,16 @@ def _classes(data: LabelledPictures, labels: Sequence[Label]) -> tuple[dict[Labe
         else []
     )
     return {label: _name_of(label, names) for label in present}, notes
+
+
+def _absent_classes(splits: Mapping[str, LabelledImages]) -> list[str]:
+    """A sentence for each split that has no pictures of some classes."""
+    absent = {split: set(range(len(data.classes))) - set(data.labels.tolist()) for split, data in splits.items()}
+    return [
+        f"The split {split} has no picture of: {', '.join(splits[split].classes[label] for label in sorted(labels))}."
+        for split, labels in absent.items()
+        if labels
+    ]
 
 
 def _name_of(label: Label, names: Sequence[str] | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from kdviz.core.errors import ImageError
 from kdviz.core.vocabulary import Split
 from kdviz.data.readers.labelled_pictures import LabelledPictures
 from kdviz.data.registry import TRANSFER, DataSet, Recipe
@@ -69,7 +70,10 @@ def _shape(data: LabelledPictures) -> tuple[tuple[int, int] | None, int]:
     """Height and width of some pictures to train on, None if they differ; and channels, 1 if all are grey."""
     sizes, grey = set(), True
     for decode in data.parts[Split.TRAIN].examples():
-        picture, _ = decode()
+        try:
+            picture, _ = decode()
+        except ImageError:  # reading reports all of them
+            continue
         sizes.add(picture.size[::-1])
         grey = grey and picture.mode.startswith(_GREY)
     return (sizes.pop() if len(sizes) == 1 else None), 1 if grey else 3
