@@ -15,7 +15,7 @@ def find(name: str) -> DataSet:
 libraries.add(
     "torchvision",
     DataSetLibrary(
-        "Any classification data set of torchvision, downloaded where torchvision can: CIFAR10, FashionMNIST, SVHN...",
+        "Any classification data set of torchvision, such as CIFAR10, FashionMNIST or Flowers102.",
         find,
     ),
 )

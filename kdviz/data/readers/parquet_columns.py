@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from kdviz.core.errors import DatasetError, UnknownNameError
+from kdviz.core.errors import DatasetError, Sentence, UnknownNameError
 
 _LABEL_NAMES = ("label", "labels", "class", "target", "y")
 _IMAGE_NAMES = ("image", "img", "picture", "png", "jpg")
@@ -43,8 +43,8 @@ def find_columns(folder: Path, schema: pa.Schema, image: str | None, label: str 
     )
     labels = next((names for names in label_kinds if names), [])
     return Columns(
-        _the_one(folder, schema, "pictures", "--image-column", image, images, _IMAGE_NAMES),
-        _the_one(folder, schema, "classes", "--label-column", label, labels, _LABEL_NAMES),
+        _the_one(folder, schema, Sentence("pictures"), "--image-column", image, images, _IMAGE_NAMES),
+        _the_one(folder, schema, Sentence("classes"), "--label-column", label, labels, _LABEL_NAMES),
     )
 
 
@@ -66,7 +66,7 @@ def _is_text(kind: pa.DataType) -> bool:
 def _the_one(
     folder: Path,
     schema: pa.Schema,
-    what: str,
+    what: Sentence,
     option: str,
     given: str | None,
     candidates: Sequence[str],
@@ -96,7 +96,7 @@ def _the_one(
     )
 
 
-def _require_type(field: pa.Field, what: str, option: str) -> None:
+def _require_type(field: pa.Field, what: Sentence, option: str) -> None:
     is_label = pa.types.is_integer(field.type) or _is_text(field.type)
     if not (_is_image(field, {}) if option == "--image-column" else is_label):
         raise DatasetError(
