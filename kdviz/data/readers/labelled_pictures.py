@@ -98,10 +98,10 @@ class LabelledPictures:
         classes, notes = _classes(self, decoded[Split.TRAIN][1])
         splits = {split: self._samples(split, *decoded[split], classes) for split in decoded}
         wanted = ((Split.VALIDATION, validation), (Split.TEST, test))
-        shares = {split: share for split, share in wanted if split not in splits}
+        shares: dict[str, float] = {split: share for split, share in wanted if split not in splits}
         splits |= _divided(splits[Split.TRAIN], shares, seed, self.source) if shares else {}
-        splits = {split: splits[split] for split in _SPLITS}
-        return with_doubts(splits, reading.doubts(), (*self.notes, *notes, *_absent_classes(splits)))
+        ordered: dict[str, LabelledImages] = {split: splits[split] for split in _SPLITS}
+        return with_doubts(ordered, reading.doubts(), (*self.notes, *notes, *_absent_classes(ordered)))
 
     def _samples(
         self, split: str, pixels: np.ndarray, labels: Sequence[Label], classes: dict[Label, str]

@@ -205,6 +205,8 @@ def test_names_that_are_none(tmp_path):
     with pytest.raises(UnknownNameError, match="Did you mean 'CIFAR10'") as caught:
         find_dataset("torchvision/cifar10")
     one_sentence(caught)
+    with pytest.raises(UnknownNameError, match="Did you mean 'CIFAR10'"):
+        find_dataset("torchvision/CIFAR1O")
     with pytest.raises(UnknownNameError, match="Unknown data set 'torchvisio/CIFAR10'"):
         find_dataset("torchvisio/CIFAR10")
     with pytest.raises(DatasetError, match=r"CelebA cannot be trained on.*choose one of: CIFAR10"):
