@@ -118,8 +118,8 @@ def find_dataset(name: str) -> DataSet:
 
 
 def trainable_datasets() -> list[str]:
-    """The names of the data sets that can be trained on."""
-    return [name for name in datasets if datasets[name].recipe is not None]
+    """The names of the data sets that can be trained on, sorted: the order of a registry depends on the first import."""
+    return sorted(name for name in datasets if datasets[name].recipe is not None)
 
 
 def bundled_samples(dataset: str) -> LabelledImages | None:
