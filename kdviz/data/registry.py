@@ -118,7 +118,7 @@ def find_dataset(name: str) -> DataSet:
 
 
 def trainable_datasets() -> list[str]:
-    """The names of the data sets that can be trained on, sorted: the order of a registry depends on the first import."""
+    """The names of the data sets that can be trained on, sorted, since a registry's order depends on imports."""
     return sorted(name for name in datasets if datasets[name].recipe is not None)
 
 
