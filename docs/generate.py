@@ -164,9 +164,12 @@ def _loss(name: str, loss: Any) -> str:
 def data_sets_and_networks() -> str:
     """Data sets and networks."""
     from kdviz.data import datasets
+    from kdviz.data.registry import libraries as dataset_libraries
     from kdviz.models.networks import libraries, networks
 
-    parts = [DATA_SETS.strip(), _table(("data set", "what it is"), _about(datasets)), "## Networks", NETWORKS.strip()]
+    named = ((f"`{name}/NAME`", dataset_libraries[name].description) for name in sorted(dataset_libraries))
+    parts = [DATA_SETS.strip(), _table(("data set", "what it is"), (*_about(datasets), *named))]
+    parts += ["## Networks", NETWORKS.strip()]
     of_libraries = ((f"`{name}/NAME`", libraries[name].description) for name in sorted(libraries))
     parts.append(_table(("network", "what it is"), (*_about(networks), *of_libraries)))
     return "\n\n".join(parts)

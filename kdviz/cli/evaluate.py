@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kdviz.data.doubts import Doubt
     from kdviz.experiment import Experiment
 
-from kdviz.cli.common.arguments import add_experiment, add_groups, common, set_threads, splits_of, verb
+from kdviz.cli.common.arguments import add_experiment, add_reader_options, common, set_threads, splits_of, verb
 
 
 def add(verbs: Any) -> None:
@@ -35,7 +35,7 @@ def add(verbs: Any) -> None:
         default=0.5,
         help="points of accuracy within which two models count as equal",
     )
-    add_groups(parser)
+    add_reader_options(parser)
     common(parser)
 
 

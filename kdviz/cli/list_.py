@@ -51,8 +51,10 @@ def _entries(what: str) -> dict[str, str]:
         return {name: _about_loss(name) for name in losses}
     if what == "datasets":
         from kdviz.data.registry import datasets
+        from kdviz.data.registry import libraries as dataset_libraries
 
-        return {name: datasets[name].description for name in datasets}
+        texts = {name: datasets[name].description for name in datasets}
+        return texts | {f"{name}/NAME": dataset_libraries[name].description for name in dataset_libraries}
     from kdviz.models.networks import libraries, networks
 
     texts = {name: (networks[name].__doc__ or "").strip().partition("\n")[0] for name in networks}

@@ -8,7 +8,15 @@ import sys
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from kdviz.cli.common.arguments import add_experiment, add_groups, at_least_one, common, numbers, splits_of, verb
+from kdviz.cli.common.arguments import (
+    add_experiment,
+    add_reader_options,
+    at_least_one,
+    common,
+    numbers,
+    splits_of,
+    verb,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +37,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--data", metavar="DIR", help="folder of the data; left away, the pictures that are kept or bundled are used"
     )
-    add_groups(parser)
+    add_reader_options(parser)
     parser.add_argument("--batches", type=numbers(at_least_one), help="pictures in a call (default: 1 and 256, or 8)")
     parser.add_argument("--seconds", type=float, default=30.0, help="of measuring times, for each number of threads")
     parser.add_argument("--out", metavar="FILE", help="another place for the table than the experiment's folder")

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdviz.data.registry import Recipe
+    from kdviz.data.registry import DataSet, Recipe
     from kdviz.distill import TrainingConfig
 
 from kdviz.cli.common.arguments import LazyText, at_least_one, named_number
@@ -88,7 +88,7 @@ def _optimisation_settings(options: argparse.Namespace, defaults: Recipe) -> dic
     return {name: getattr(defaults, name) if value is None else value for name, value in given.items()}
 
 
-def recipe(options: argparse.Namespace, dataset: str, **overrides: Any) -> TrainingConfig:
+def recipe(options: argparse.Namespace, dataset: str | DataSet, **overrides: Any) -> TrainingConfig:
     from kdviz.distill import TrainingConfig
     from kdviz.distill.recipes import recipe_for
 

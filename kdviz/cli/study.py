@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import (
     add_experiment,
-    add_groups,
+    add_reader_options,
     at_least_one,
     common,
     engine,
@@ -41,7 +41,7 @@ def add(verbs: Any) -> None:
     )
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
-    add_groups(parser)
+    add_reader_options(parser)
     parser.add_argument("--images", metavar="N", type=at_least_one, default=2000, help="images, stratified")
     parser.add_argument(
         "--minutes",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 from kdviz.cli.common.arguments import (
     add_experiment,
-    add_groups,
+    add_reader_options,
     common,
     engine,
     numbers,
@@ -39,7 +39,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("study", choices=["temperature", "alpha", "teacher-epochs", "loss"], help="what is varied")
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
-    add_groups(parser)
+    add_reader_options(parser)
     parser.add_argument("--values", type=numbers(str), help="values, with commas between (default: the study's own)")
     parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
     parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="where it is not varied")

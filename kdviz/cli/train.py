@@ -9,16 +9,18 @@ from kdviz.core.errors import SettingError
 from kdviz.core.vocabulary import Split
 
 if TYPE_CHECKING:
+    from kdviz.data.registry import DataSet
     from kdviz.distill import TrainingConfig
 
 from kdviz.cli.common.arguments import (
     SCHEDULE,
     LazyNames,
     LazyText,
-    add_groups,
+    add_reader_options,
     at_least_one,
     common,
     numbers,
+    reader_options,
     schedule,
     set_threads,
     verb,
@@ -31,8 +33,12 @@ from kdviz.cli.recipe import add_loss, add_recipe, recipe
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "train", _train, "Train a teacher, a student distilled from it, and the student alone.")
-    parser.add_argument("dataset", metavar="DATASET", choices=LazyNames(_dataset_names), help=LazyText(_dataset_help))
-    parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
+    parser.add_argument(
+        "dataset", metavar="DATASET", choices=_DatasetNames(_listed_names), help=LazyText(_dataset_help)
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder of the data; left away, MNIST and torchvision's are downloaded"
+    )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder of the new experiment, e.g. models/mine")
     add_recipe(parser)
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and dropout")
@@ -46,16 +52,27 @@ def add(verbs: Any) -> None:
     common(parser)
 
 
-def _dataset_names() -> list[str]:
-    from kdviz.data.registry import trainable_datasets
+class _DatasetNames(LazyNames):
+    """The names of data sets, to which all those of the form LIBRARY/NAME belong."""
 
-    return trainable_datasets()
+    def __contains__(self, name: object) -> bool:
+        from kdviz.data.registry import is_in_library
+
+        return super().__contains__(name) or is_in_library(str(name))
+
+
+def _listed_names() -> list[str]:
+    from kdviz.data.registry import libraries, trainable_datasets
+
+    return [*trainable_datasets(), *(f"{library}/NAME" for library in libraries)]
 
 
 def _dataset_help() -> str:
-    from kdviz.data.registry import datasets
+    from kdviz.data.registry import datasets, libraries, trainable_datasets
 
-    return "what to train on: " + "; ".join(f"{name} ({datasets[name].title})" for name in _dataset_names())
+    named = [f"{name} ({datasets[name].title})" for name in trainable_datasets()]
+    of_libraries = [f"{name}/NAME ({libraries[name].description.rstrip('.')})" for name in libraries]
+    return "what to train on: " + "; ".join([*named, *of_libraries])
 
 
 def _add_teachers(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +121,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--unlabelled", metavar="DIR", help="further images for --pseudo-labels")
     group.add_argument("--size", metavar="N", type=at_least_one, help="side of the images (default: the student's own)")
-    add_groups(group)
+    add_reader_options(group)
     group.add_argument(
         "--keep-samples", metavar="N", type=at_least_one, default=2000, help="test images kept for the app"
     )
@@ -113,26 +130,26 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> None:
     from kdviz.data.doubts import recorded_doubts
     from kdviz.data.registry import bundled_samples
-    from kdviz.distill.recipes import input_for, read_splits, recipe_for
+    from kdviz.distill.recipes import dataset_for, input_for, read_splits, recipe_for
     from kdviz.distill.storage.interrupted import forget_unfinished
     from kdviz.experiment import load_experiment
 
     set_threads(options)
     require_replaceable(options.out)
-    defaults = recipe_for(options.dataset)
+    size = options.size and (options.size, options.size)
+    dataset = dataset_for(options.dataset, options.data, size, **reader_options(options))
+    defaults = recipe_for(dataset)
     config = recipe(
         options,
-        options.dataset,
+        dataset,
         seed=options.seed,
         teacher_mixture=tuple(options.teacher_mixture),
         trainable=options.trainable or ("all" if options.no_pretrained else defaults.trainable),
     )
-    spec = input_for(
-        options.dataset, options.student or defaults.student, options.size and (options.size, options.size)
-    )
+    spec = input_for(dataset, options.student or defaults.student, size)
     student, teachers = _model_sources(options, defaults, spec)
-    splits = read_splits(options.dataset, options.data, spec, **({"groups": options.groups} if options.groups else {}))
-    _train_models(options, config, spec, splits, student, teachers)
+    splits = read_splits(dataset, options.data, spec, **reader_options(options))
+    _train_models(options, dataset, config, spec, splits, student, teachers)
     experiment = load_experiment(options.out)
     evaluated = [splits[Split.VALIDATION], splits[Split.TEST]]
     bundled = bundled_samples(options.dataset)
@@ -146,7 +163,13 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _train_models(
-    options: argparse.Namespace, config: TrainingConfig, spec: Any, splits: Any, student: Any, teachers: list[Any]
+    options: argparse.Namespace,
+    dataset: DataSet,
+    config: TrainingConfig,
+    spec: Any,
+    splits: Any,
+    student: Any,
+    teachers: list[Any],
 ) -> None:
     from dataclasses import replace
 
@@ -165,13 +188,13 @@ def _train_models(
         student=student,
         teacher_config=replace(
             config,
-            epochs=options.teacher_epochs or options.epochs or recipe_for(options.dataset).teacher_epochs,
+            epochs=options.teacher_epochs or options.epochs or recipe_for(dataset).teacher_epochs,
             learning_rate=options.teacher_learning_rate or config.learning_rate,
             trainable=options.teacher_trainable or config.trainable,
         ),
         teacher_logits=read_logits(options.teacher_logits, training) if options.teacher_logits else None,
         label_budget=label_budget,
-        title=title_of(options.dataset, splits),
+        title=title_of(dataset, splits),
         keep_unfinished=True,  # until the experiment is evaluated, too
     )
     unlabelled = () if label_budget.unlabelled is None else label_budget.unlabelled.notes

@@ -115,12 +115,13 @@ class UnknownNameError(KdvizError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         names = sorted(known)
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        by_lower_case = {other.lower(): other for other in names}  # cifar10 is CIFAR10
+        close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
         listed = ", ".join(names) if names else Sentence("none")
         kind = kind if isinstance(kind, Sentence) else Sentence(kind)
         if close:
             template = "Unknown {kind} '{name}'. Did you mean '{closest}'? Known: {known}."
-            super().__init__(template, kind=kind, name=name, closest=close[0], known=listed)
+            super().__init__(template, kind=kind, name=name, closest=by_lower_case[close[0]], known=listed)
         else:
             super().__init__("Unknown {kind} '{name}'. Known: {known}.", kind=kind, name=name, known=listed)
         self.kind = kind

@@ -1,4 +1,4 @@
-"""Data sets as tensors in memory: MNIST, the bundled digits, MHIST, and any folder of images.
+"""Data sets as tensors in memory: MNIST, the bundled digits, MHIST, torchvision's, and any folder of images.
 
 Images are kept as one ``uint8`` tensor: indexing it is faster than any loader with workers. A tensor larger than
 ``pictures.IN_MEMORY`` is mapped from a temporary file, of which the system keeps in memory what is used.
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from kdviz.data.readers.folders import image_folder
     from kdviz.data.readers.mhist import MHIST_CLASSES, MHIST_IMAGES, mhist
     from kdviz.data.readers.mnist import BUNDLED, MNIST_CLASSES, bundled_digits, mnist
+    from kdviz.data.readers.parquet import parquet_folder
+    from kdviz.data.readers.torchvision_sets import torchvision_set
     from kdviz.data.registry import DataSet, Recipe, datasets
     from kdviz.data.samples import LabelledImages
 
@@ -29,6 +31,8 @@ __all__ = [
     "image_folder",
     "mhist",
     "mnist",
+    "parquet_folder",
+    "torchvision_set",
 ]
 
 # Imported on first use: the names of the data sets are read without importing torch.
@@ -45,6 +49,8 @@ _MODULES = {
     "image_folder": "readers.folders",
     "mhist": "readers.mhist",
     "mnist": "readers.mnist",
+    "parquet_folder": "readers.parquet",
+    "torchvision_set": "readers.torchvision_sets",
 }
 
 

@@ -76,7 +76,7 @@ def read_pictures(
     Raises:
         DatasetError: Some files cannot be read (the first is named), or there is no room for the images.
     """
-    pixels, record = _room_for((len(names), channels, *size)), reading or Reading()
+    pixels, record = room_for((len(names), channels, *size)), reading or Reading()
 
     def read(number: int) -> str:
         try:
@@ -101,7 +101,7 @@ def read_pictures(
     return torch.from_numpy(pixels)
 
 
-def _room_for(shape: tuple[int, ...]) -> np.ndarray:
+def room_for(shape: tuple[int, ...]) -> np.ndarray:
     """An empty ``uint8`` array: in memory, or in a temporary file that is deleted with it."""
     size = math.prod(shape)
     if size <= IN_MEMORY:

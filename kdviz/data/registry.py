@@ -1,7 +1,8 @@
 """Registry of data sets: title, reader and usual training of each.
 
 Each data set is declared once, in a file of :mod:`kdviz.data.sets` or in a plugin; the command line, the lists and
-training are derived from that. A declaration does not import torch: its reader does, when it is called.
+training are derived from that. A declaration does not import torch: its reader does, when it is called. The data sets
+of a library need no declaration each: :data:`libraries` finds them by their names there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kdviz.core.errors import UnknownNameError
 from kdviz.core.registry import Registry
 from kdviz.core.vocabulary import Split
 
@@ -63,6 +65,8 @@ class DataSet:
         options: Options of ``read`` that the command line can pass, such as ``groups``.
         bundled: Name of the data set whose samples come with kdviz and are never trained on.
         title_of: The title for splits that were read, where it is not always ``title``.
+        of_data: ``of_data(data, size=(height, width) or None, **options)`` -> the declaration for these data, where
+            recipe and input depend on the pictures. ``recipe`` is then only one of those that are possible.
     """
 
     title: str
@@ -74,14 +78,51 @@ class DataSet:
     options: tuple[str, ...] = ()
     bundled: str = ""
     title_of: Callable[[Mapping[str, LabelledImages]], str] | None = None
+    of_data: Callable[..., DataSet] | None = None
+
+
+@dataclass(frozen=True)
+class DataSetLibrary:
+    """A library whose data sets can be trained on, by the names ``LIBRARY/NAME``.
+
+    Attributes:
+        description: One line for the user.
+        find: The declaration of a data set by its name in the library; it raises an error for any other name.
+    """
+
+    description: str
+    find: Callable[[str], DataSet]
 
 
 datasets: Registry[DataSet] = Registry("data set", "kdviz.data.sets")
 
+libraries: Registry[DataSetLibrary] = Registry("library of data sets", "kdviz.data.libraries")
+
+
+def is_in_library(name: str) -> bool:
+    """Whether a name has the form ``LIBRARY/NAME``, of a library that is known."""
+    library, _, member = name.partition("/")
+    return bool(member) and library in libraries
+
+
+def find_dataset(name: str) -> DataSet:
+    """The declaration of a data set to train on, by its name or as ``LIBRARY/NAME``.
+
+    Raises:
+        UnknownNameError: There is no such data set to train on.
+    """
+    if is_in_library(name):
+        library, _, member = name.partition("/")
+        return libraries[library].find(member)
+    entry = datasets.get(name)
+    if entry is None or entry.recipe is None:
+        raise UnknownNameError("data set", name, [*trainable_datasets(), *(f"{library}/NAME" for library in libraries)])
+    return entry
+
 
 def trainable_datasets() -> list[str]:
-    """The names of the data sets that can be trained on."""
-    return [name for name in datasets if datasets[name].recipe is not None]
+    """The names of the data sets that can be trained on, sorted, since a registry's order depends on imports."""
+    return sorted(name for name in datasets if datasets[name].recipe is not None)
 
 
 def bundled_samples(dataset: str) -> LabelledImages | None:

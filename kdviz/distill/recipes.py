@@ -15,12 +15,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from kdviz.core.errors import DatasetError, SettingError, UnknownNameError
+from kdviz.core.errors import DatasetError, SettingError
 from kdviz.core.files import Store, parquet_of
 from kdviz.core.vocabulary import Role, Split
 from kdviz.data.pictures import Reading, files_below, left_out, read_pictures
 from kdviz.data.readers.folders import images_below
-from kdviz.data.registry import Recipe, datasets, trainable_datasets
+from kdviz.data.registry import DataSet, Recipe, find_dataset, trainable_datasets
 from kdviz.data.samples import LabelledImages
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.prediction import predict_logits
@@ -33,23 +33,51 @@ from kdviz.models.networks import RENORMALISED, are_probabilities
 # data -----------------------------------------------------------------------------------------------------------------
 
 
-def recipe_for(dataset: str) -> Recipe:
-    """The usual training on a data set.
+def recipe_for(dataset: str | DataSet) -> Recipe:
+    """The usual training on a data set, by its name or declaration.
 
     Raises:
         UnknownNameError: There is no such data set to train on.
     """
-    entry = datasets.get(dataset)
-    if entry is None or entry.recipe is None:
-        raise UnknownNameError("data set", dataset, trainable_datasets())
-    return entry.recipe
+    recipe = _entry(dataset).recipe
+    assert recipe is not None, "only a data set that can be trained on is found by its name"
+    return recipe
 
 
-def read_splits(dataset: str, data: str | Path | None, spec: InputSpec, **options: Any) -> dict[str, LabelledImages]:
-    """The splits ``train``, ``validation`` and ``test`` of a data set by name.
+def _entry(dataset: str | DataSet) -> DataSet:
+    return dataset if isinstance(dataset, DataSet) else find_dataset(dataset)
+
+
+def dataset_for(dataset: str, data: str | Path | None, size: Sequence[int] | None = None, **options: Any) -> DataSet:
+    """The declaration of a data set, by name, for given data: some have a recipe and an input that depend on them.
 
     Args:
         dataset: Name of a data set that can be trained on.
+        data: Its folder; None where it is downloaded.
+        size: Height and width that the user wants; None: what suits the data.
+        options: Options of the data set's reader.
+
+    Raises:
+        UnknownNameError: There is no such data set.
+        DatasetError: The folder is missing or cannot be used.
+        SettingError: The data set has no such option.
+    """
+    entry = find_dataset(dataset)
+    if data is None and entry.needs_folder:
+        raise DatasetError("The data set '{dataset}' is not downloaded; name its folder with --data.", dataset=dataset)
+    for option in options:
+        if option not in entry.options:
+            raise SettingError("The data set '{dataset}' has no option '{option}'.", dataset=dataset, option=option)
+    return entry if entry.of_data is None else entry.of_data(data, tuple(size) if size else None, **options)
+
+
+def read_splits(
+    dataset: str | DataSet, data: str | Path | None, spec: InputSpec, **options: Any
+) -> dict[str, LabelledImages]:
+    """The splits ``train``, ``validation`` and ``test`` of a data set.
+
+    Args:
+        dataset: Name of a data set that can be trained on, or what :func:`dataset_for` returns for these data.
         data: Its folder; None where it is downloaded.
         spec: Input of the networks.
         options: Options of the data set's reader.
@@ -59,31 +87,25 @@ def read_splits(dataset: str, data: str | Path | None, spec: InputSpec, **option
         DatasetError: The folder is missing or cannot be used.
         SettingError: The data set has no such option.
     """
-    recipe_for(dataset)
-    entry = datasets[dataset]
-    if data is None and entry.needs_folder:
-        raise DatasetError("The data set '{dataset}' is not downloaded; name its folder with --data.", dataset=dataset)
-    for option in options:
-        if option not in entry.options:
-            raise SettingError("The data set '{dataset}' has no option '{option}'.", dataset=dataset, option=option)
+    entry = dataset if isinstance(dataset, DataSet) else dataset_for(dataset, data, spec.size, **options)
     return entry.read(data, size=spec.size, channels=spec.channels, **options)
 
 
-def title_of(dataset: str, splits: Mapping[str, LabelledImages]) -> str:
+def title_of(dataset: str | DataSet, splits: Mapping[str, LabelledImages]) -> str:
     """The title of an experiment on these splits."""
-    entry = datasets[dataset]
+    entry = _entry(dataset)
     return entry.title if entry.title_of is None else entry.title_of(splits)
 
 
-def input_for(dataset: str, student: str, size: Sequence[int] | None = None) -> InputSpec:
+def input_for(dataset: str | DataSet, student: str, size: Sequence[int] | None = None) -> InputSpec:
     """The input of all models of an experiment: the data set's own, or what the student's pretrained weights expect.
 
     Args:
-        dataset: Name of a data set.
+        dataset: Name of a data set, or what :func:`dataset_for` returns.
         student: Network by name.
         size: Height and width; default the student's own.
     """
-    fixed = datasets[dataset].input
+    fixed = _entry(dataset).input
     if fixed is not None:
         return InputSpec(**fixed)
     try:

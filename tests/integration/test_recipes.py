@@ -269,7 +269,7 @@ def test_splits_by_name(tmp_path):
         read_splits("mhsit", tmp_path, SMALL_RGB)
     with pytest.raises(SettingError, match="'mnist' has no option 'groups'"):
         read_splits("mnist", tmp_path, MNIST_INPUT, groups="groups.csv")
-    assert set(trainable_datasets()) == {"mnist", "mhist", "folder"}
+    assert set(trainable_datasets()) == {"mnist", "mhist", "folder", "parquet"}
     with pytest.warns(DeprecationWarning, match=r"datasets\[NAME\]\.recipe"):
         assert recipes.RECIPES["mhist"] is datasets["mhist"].recipe
 

@@ -103,8 +103,16 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_groups(parser: Any) -> None:
+def add_reader_options(parser: Any) -> None:
     parser.add_argument("--groups", metavar="CSV", help="folder: columns file and group; no group is split")
+    parser.add_argument("--image-column", metavar="NAME", help="parquet: column of the pictures (default: by its type)")
+    parser.add_argument("--label-column", metavar="NAME", help="parquet: column of the classes (default: by its type)")
+
+
+def reader_options(options: argparse.Namespace) -> dict[str, str]:
+    """The options of the data set's reader that were given."""
+    given = {name: getattr(options, name) for name in ("groups", "image_column", "label_column")}
+    return {name: value for name, value in given.items() if value}
 
 
 def engine(options: argparse.Namespace) -> Any:
@@ -121,8 +129,7 @@ def splits_of(experiment: Any, options: argparse.Namespace) -> Any:
     """The splits of an experiment's data set, with a warning if the models were trained on another training split."""
     from kdviz.distill.recipes import read_splits
 
-    reader_options = {"groups": options.groups} if options.groups else {}
-    splits = read_splits(experiment.dataset, options.data, experiment.input, **reader_options)
+    splits = read_splits(experiment.dataset, options.data, experiment.input, **reader_options(options))
     learned = {run.training["data"] for run in experiment.runs.values() if "data" in run.training}
     if learned and splits[Split.TRAIN].fingerprint[:16] not in learned:
         advice = "its models may have learned from images of the other splits; name the same folder and --groups"

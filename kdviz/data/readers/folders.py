@@ -71,7 +71,7 @@ def image_folder(
     """
     folder = Path(data)
     require_input(size, channels)
-    _require_shares(validation, test)
+    require_shares(validation, test)
     split_folders = _find_split_folders(folder)
     files_of_split = {split: _class_files(folder, split_folder) for split, split_folder in split_folders.items()}
     classes = _classes(files_of_split, split_folders)
@@ -91,7 +91,12 @@ def image_folder(
     return with_doubts(splits, doubts, _notes(listing, classes, group_of))
 
 
-def _require_shares(validation: float, test: float) -> None:
+def require_shares(validation: float, test: float) -> None:
+    """Refuse shares of held-out samples that are out of range, or that leave nothing to train on.
+
+    Raises:
+        SettingError: They are.
+    """
     require_fraction("validation", validation)
     require_fraction("test", test)
     if validation + test >= 1:
