@@ -154,7 +154,7 @@ def quantus_hit(saliency, region):
 
 
 def quantus_mass(saliency, region):
-    """RelevanceMassAccuracy, and AttributionLocalisation with positive_attributions, its default."""
+    """RelevanceMassAccuracy of the positive values, and AttributionLocalisation with positive_attributions."""
     positive = np.clip(saliency, 0, None)
     return (positive * region.astype(bool)).sum() / positive.sum()
 
@@ -189,7 +189,7 @@ def test_quantus_itself(pairs):
     quiet = {"disable_warnings": True, "display_progressbar": False, "normalise": False}
     found = {
         quantus.PointingGame(**quiet): pointing_game(maps[:, 0], regions[:, 0]),
-        quantus.AttributionLocalisation(**quiet): energy_inside(maps[:, 0], regions[:, 0]),
+        quantus.AttributionLocalisation(positive_attributions=True, **quiet): energy_inside(maps[:, 0], regions[:, 0]),
         quantus.RelevanceRankAccuracy(**quiet): rank_accuracy(maps[:, 0], regions[:, 0]),
         quantus.TopKIntersection(k=5, **quiet): top_k_inside(maps[:, 0], regions[:, 0], 5),
     }
