@@ -81,8 +81,8 @@ class InputSpec:
         """
         if self.fit == "digit" and mask.shape != self.size:
             raise SettingError(
-                "A picture of {height} x {width} pixels is converted to MNIST's layout, where its region cannot follow; "
-                "use pictures of {size}.",
+                "A picture of {height} x {width} pixels is converted to MNIST's layout, where its region cannot "
+                "follow; use pictures of {size}.",
                 height=mask.shape[0],
                 width=mask.shape[1],
                 size=" x ".join(map(str, self.size)),

@@ -141,9 +141,7 @@ def require_size(found: Sequence[int], expected: Sequence[int], picture: str, so
         )
 
 
-def _require_touching(
-    left: float, top: float, right: float, bottom: float, size: Sequence[int], picture: str
-) -> None:
+def _require_touching(left: float, top: float, right: float, bottom: float, size: Sequence[int], picture: str) -> None:
     """Refuse a shape that is wholly outside the picture; one that is partly outside is clipped."""
     if right <= 0 or bottom <= 0 or left >= size[1] or top >= size[0]:
         raise DatasetError(
