@@ -114,7 +114,7 @@ def samples_at(experiment: Experiment, files: PictureFiles, indices: Sequence[in
     from kdviz.data import LabelledImages
     from kdviz.data.samples import as_pixels
 
-    pictures = [torch.from_numpy(as_pixels(experiment.input.transform(files.open(index)))) for index in indices]
+    pictures = [torch.tensor(as_pixels(experiment.input.transform(files.open(index)))) for index in indices]
     labels = torch.full((len(indices),), -1) if files.labels is None else files.labels[list(indices)]
     names = tuple(files.names[index] for index in indices)
     return LabelledImages(torch.stack(pictures), labels, experiment.classes, files.split, names)

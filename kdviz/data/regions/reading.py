@@ -19,6 +19,7 @@ from kdviz.data.regions.regions import DrawnRegion, Regions
 from kdviz.data.regions.shapes import Size
 
 _FORMS = "masks as PNG, a CSV file of boxes, COCO or Label Studio JSON, or Pascal VOC or CVAT XML"
+_BEFORE_TEXT = b"\xef\xbb\xbf\xfe\xff\x00 \t\r\n"  # byte order marks, and blanks
 _DOCUMENTS = (".json", ".xml", ".csv")
 
 
@@ -59,7 +60,7 @@ def _of_file(path: Path) -> Iterator[DrawnRegion]:
     if is_picture(path.name):
         raise DatasetError("'{path}' is one picture; name the folder with the masks.", path=path)
     content = read_content(path)
-    start = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    start = content.lstrip(_BEFORE_TEXT)[:1]
     if start == b"<":
         yield from _of_xml(content, path)
     elif start in (b"{", b"["):

@@ -33,7 +33,7 @@ def read_label_studio(document: Sequence[Any], source: str) -> Iterator[DrawnReg
             for annotation in task.get("annotations", task.get("completions", ())):
                 if not annotation.get("was_cancelled"):
                     yield from _results(annotation["result"], name, source)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DatasetError(
             "'{source}' looks like Label Studio's JSON, but a task in it has no form that Label Studio describes; "
             "export it again.",
@@ -43,7 +43,7 @@ def read_label_studio(document: Sequence[Any], source: str) -> Iterator[DrawnReg
 
 def _picture_of(task: Mapping[str, Any]) -> str:
     data = task["data"]
-    address = str(data["image"] if "image" in data else next(iter(data.values())))
+    address = str(data["image" if "image" in data else min(data)])
     name = address.partition("?d=")[2] or address  # of a file in a folder of the server
     folder, slash, file = name.rpartition("/")
     return f"{folder}{slash}{_UPLOADED.sub('', file)}"
