@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,9 @@ from kdviz.cli.common.arguments import (
     verb,
 )
 from kdviz.cli.common.progress import show_stages
+from kdviz.cli.common.study_results import print_estimate, print_report
 from kdviz.cli.recipe import add_loss, add_recipe
+from kdviz.cli.study_regions import add_regions, study_regions
 
 if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel
@@ -36,8 +37,8 @@ def add(verbs: Any) -> None:
         verbs,
         "study",
         _study,
-        "Maps of every model for many images: does the KD student look where its teacher looks? Continues what was "
-        "begun, and first trains the students whose weights are missing.",
+        "Maps of every model for many images: does the KD student look where its teacher looks, or at regions that "
+        "people drew? Continues what was begun, and first trains the students whose weights are missing.",
     )
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
@@ -52,9 +53,10 @@ def add(verbs: Any) -> None:
     parser.add_argument("--split", default="test", help="of which images")
     parser.add_argument(
         "--study",
-        choices=["temperature", "alpha", "teacher-epochs", "models"],
+        choices=["temperature", "alpha", "teacher-epochs", "models", "regions"],
         default="temperature",
-        help="whose students; models: the experiment's own three, without trainings",
+        help="whose students; models: the experiment's own three, without trainings; regions: whether its models look "
+        "at the regions of --regions",
     )
     parser.add_argument("--values", type=numbers(float), help="of the study (default: those of its table)")
     parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
@@ -67,6 +69,7 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--no-controls", action="store_true", help="no second students and no shuffled teachers")
     _add_maps(parser)
+    add_regions(parser)
     parser.add_argument("--faithfulness", metavar="N", type=int, default=200, help="images for insertion and deletion")
     parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="where it is not varied")
     parser.add_argument("--alpha", type=schedule, default=0.5, help="weight of the teacher, where it is not varied")
@@ -89,7 +92,9 @@ def _minutes(text: str) -> float:
 
 
 def _add_maps(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--method", default="rise", help="see: kdviz list methods")
+    parser.add_argument(
+        "--method", action="append", help="see: kdviz list methods (default: rise); regions: once for each method"
+    )
     parser.add_argument("--masks", type=at_least_one, metavar="N", help="rise: random masks of a group (default 2000)")
     parser.add_argument("--baseline", help="what a removed pixel becomes (default: black)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of images, and of masks")
@@ -99,6 +104,16 @@ def _add_maps(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
+    if (options.study == "regions") != bool(options.regions):
+        options.wrong_usage("arguments --study regions and --regions: both or none")
+    if options.study == "regions":
+        study_regions(options)
+        return
+    options.method = _one_method(options)
+    _study_attention(options)
+
+
+def _study_attention(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
 
     if options.minutes and options.method != "rise":
@@ -117,12 +132,19 @@ def _study(options: argparse.Namespace) -> None:
     print(f"kdviz: {len(models)} models, maps in {study.store.url}", file=sys.stderr)
     last = _show(study.run(engine(options), estimate_only=options.estimate))
     if options.estimate:
-        _print_estimate(last, options.json)
+        print_estimate(last, options.json)
         return
     if options.faithfulness > 0 and options.method == "rise":
         _measure_faithfulness(study, options.faithfulness, options.minutes)
     _keep(experiment, splits[options.split])
-    _print_report(experiment, options.study, options.json)
+    print_report(experiment, options.study, options.json)
+
+
+def _one_method(options: argparse.Namespace) -> str:
+    names = options.method or ["rise"]
+    if len(names) > 1:
+        options.wrong_usage("argument --method: only --study regions takes several")
+    return names[0]
 
 
 def _limit(experiment: Any, models: list[StudyModel], available: int, options: argparse.Namespace) -> None:
@@ -284,60 +306,3 @@ def _keep(experiment: Any, samples: Any) -> None:
         return
     experiment.write_table(EFFECTS, effects_table(experiment))
     write_pictures(experiment, samples)
-
-
-def _print_report(experiment: Any, study: str, as_json: bool) -> None:
-    from kdviz.narrative.attention.document import as_json as document
-    from kdviz.narrative.attention.likeness import likeness_sentences
-    from kdviz.narrative.attention.narrative import narrate
-    from kdviz.studies.attention import read_attention
-    from kdviz.studies.attention.faithfulness import faithfulness_summary
-    from kdviz.studies.attention.statistics.likeness import read_likeness
-
-    alike = read_likeness(experiment) if study == "models" else None
-    if alike is not None:
-        document = {"experiment": str(experiment.folder), **alike.to_json()}
-        print(json.dumps(document) if as_json else "\n".join(likeness_sentences(alike)))
-        return
-    report = read_attention(experiment, study)
-    faithfulness = faithfulness_summary(experiment)
-    if as_json:
-        print(json.dumps({"experiment": str(experiment.folder), **document(report), "faithfulness": faithfulness}))
-        return
-    print(f"{'value':>8} {'KD':>7} {'alone':>7} {'ceilings':>13} {'difference':>11} {'95 % interval':>18} {'d_z':>6}")
-    for one in report.values:
-        value = "" if one.value is None else f"{one.value:g}"
-        interval = one.difference.interval
-        print(
-            f"{value:>8} {one.kd.value:>7.3f} {one.alone.value:>7.3f} {one.ceiling_kd:>6.3f} {one.ceiling_alone:>6.3f} "
-            f"{one.difference.value:>+11.3f} {interval.low:>+8.3f} to {interval.high:>+6.3f} {one.size.d_z:>6.2f}"
-        )
-    _print_faithfulness(faithfulness)
-    print("\n".join(narrate(report).everything))
-
-
-def _print_faithfulness(rows: list[dict[str, Any]]) -> None:
-    """Each method of each model beside the blurred picture; the intervals are wide where images are few."""
-    from kdviz.studies.attention.faithfulness import TRIVIAL
-
-    if not rows:
-        return
-    print(f"Better than a blurred picture by, with 95 % intervals over {max(row['images'] for row in rows)} images:")
-    print(f"{'role':12} {'method':22} {'deletion':>26} {'insertion':>26}")
-    for row in rows:
-        if row["method"] != TRIVIAL:
-            print(f"{row['role']:12} {row['method']:22} {_gain(row, 'deletion'):>26} {_gain(row, 'insertion'):>26}")
-
-
-def _gain(row: dict[str, Any], area: str) -> str:
-    low, high = row[f"{area}_gain_low"], row[f"{area}_gain_high"]
-    return f"{row[f'{area}_gain']:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-def _print_estimate(state: Any, as_json: bool) -> None:
-    seconds = state.seconds or 0.0
-    if as_json:
-        print(json.dumps({"images": state.images, "done": state.done, "seconds": round(seconds, 1)}))
-        return
-    time = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
-    print(f"{state.images - state.done:.0f} of {state.images} images are left: about {time} on this machine")

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, features
 
 from kdviz.core.errors import ImageError
+from kdviz.core.resizing import covering_box, crop_offset, resized_size
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 40_000_000
@@ -34,6 +35,7 @@ FLOAT = "float"
 
 _DEPTH, _PEAK, _INVERTED = "kdviz-depth", "kdviz-peak", "kdviz-inverted"  # keys of a decoded picture's ``info``
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF 6.0, section 8
+_ORIENTATION, _ON_ITS_SIDE = 274, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
 _OVERSHOOT = 1e-3  # by which rounded floating-point values may exceed [0, 1]
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -73,6 +75,17 @@ def open_image(source: bytes | str | Path, name: str = "") -> Image.Image:
 
 
 def _decode(image: Image.Image, name: str) -> Image.Image:
+    _require_pixels(image, name)
+    try:
+        image.load()
+        return to_grey_or_rgb(ImageOps.exif_transpose(_with_declared_depth(image)), name)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders also raise struct.error, TypeError and others on damaged files
+        raise _damaged(name) from error
+
+
+def _require_pixels(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(
@@ -83,15 +96,61 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
             height=height,
             max_pixels=MAX_PIXELS // 1000000,
         )
+
+
+def _damaged(name: str) -> ImageError:
+    return ImageError(
+        "{name} is damaged or cut off and cannot be decoded; please save it again as PNG or JPEG.", name=name
+    )
+
+
+def picture_size(source: bytes | str | Path, name: str = "") -> tuple[int, int]:
+    """Height and width of a picture as :func:`open_image` returns it, read without decoding its pixels.
+
+    Raises:
+        ImageError: The file is missing, empty, not a picture or too large.
+    """
+    data, name = _read(source, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = _identify(data, name)
+        turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+    return image.size if turned else image.size[::-1]
+
+
+def open_mask(source: bytes | str | Path, name: str = "") -> np.ndarray:
+    """Decode a picture of a region: bool (H, W), True where a pixel is neither black nor transparent.
+
+    In a picture that is black throughout, what is not transparent is inside.
+
+    Args:
+        source: The content of a file, or its path.
+        name: Name of the picture in errors; default: the file's name.
+
+    Raises:
+        ImageError: The file is missing, empty, not a picture, damaged or too large.
+    """
+    data, name = _read(source, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = _identify(data, name)
+        _require_pixels(image, name)
+        pixels = _mask_pixels(image, name)
+    colour, opaque = pixels[..., :-1].any(-1), pixels[..., -1]
+    return colour & opaque if colour.any() or opaque.all() else opaque
+
+
+def _mask_pixels(image: Image.Image, name: str) -> np.ndarray:
+    """Colours and opacity, bool (H, W, 2 or 4)."""
     try:
         image.load()
-        return to_grey_or_rgb(ImageOps.exif_transpose(_with_declared_depth(image)), name)
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow's decoders also raise struct.error, TypeError and others on damaged files
-        raise ImageError(
-            "{name} is damaged or cut off and cannot be decoded; please save it again as PNG or JPEG.", name=name
-        ) from error
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith(("1", "L", "I", "F")) and not upright.has_transparency_data:
+            grey = np.asarray(upright) != 0
+            return np.stack([grey, np.ones_like(grey)], -1)
+        return np.asarray(upright.convert("RGBA")) != 0
+    except Exception as error:  # as in _decode
+        raise _damaged(name) from error
 
 
 def _read(source: bytes | str | Path, name: str) -> tuple[bytes, str]:
@@ -189,14 +248,14 @@ def resize_and_crop(
         interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``.
     """
     image = to_grey_or_rgb(image).convert("L" if channels == 1 else "RGB")
-    height, width = _resized_size(image, resize)
+    height, width = resized_size((image.height, image.width), resize)
     # A long strip, enlarged as a whole, would fill the memory.
     if height * width > MAX_PIXELS and isinstance(resize, int):
         image = _trim_strip(image, max(size) / resize)
-        height, width = _resized_size(image, resize)
+        height, width = resized_size((image.height, image.width), resize)
     if image.size != (width, height):
         image = image.resize((width, height), _RESAMPLING[interpolation])
-    top, left = _crop_offset(height, size[0]), _crop_offset(width, size[1])
+    top, left = crop_offset(height, size[0]), crop_offset(width, size[1])
     return image.crop((left, top, left + size[1], top + size[0]))
 
 
@@ -207,27 +266,10 @@ def _trim_strip(image: Image.Image, length: float) -> Image.Image:
     return image.crop((left, top, image.width - left, image.height - top))
 
 
-def _crop_offset(side: int, target: int) -> int:
-    """Offset of the centre crop; negative if the picture has to be padded, where torchvision rounds differently."""
-    return round((side - target) / 2) if side >= target else -((target - side) // 2)
-
-
-def _resized_size(image: Image.Image, resize: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width after resizing; the long side is rounded down, as in torchvision."""
-    if not isinstance(resize, int):
-        return resize
-    if image.width <= image.height:
-        return int(resize * image.height / image.width), resize
-    return resize, int(resize * image.width / image.height)
-
-
 def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    height, width = size
-    scale = max(height / image.height, width / image.width)
-    crop_width, crop_height = min(width / scale, image.width), min(height / scale, image.height)
-    left, top = (image.width - crop_width) / 2, (image.height - crop_height) / 2
     # The crop comes first: a long strip, enlarged as a whole, would not fit into memory.
-    return image.resize((width, height), Image.Resampling.BICUBIC, (left, top, left + crop_width, top + crop_height))
+    box = covering_box((image.height, image.width), size)
+    return image.resize(size[::-1], Image.Resampling.BICUBIC, box)
 
 
 def _with_declared_depth(image: Image.Image) -> Image.Image:

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, fx, nn
 
-from kdviz.core.errors import ModelError, UnknownNameError
+from kdviz.core.errors import ModelError, SettingError, UnknownNameError
 from kdviz.core.images import fit_to, resize_and_crop, to_grey_or_rgb
 from kdviz.core.mnist_digit import mnist_digit
+from kdviz.core.resizing import cropped_region, fitted_region
 
 BASELINES = ("black", "white", "mean", "grey")
 """Names of the constant values that can replace a removed pixel before normalisation."""
@@ -65,6 +66,30 @@ class InputSpec:
         if self.fit == "digit" or self.resize is None:
             return self.prepare(image)
         return resize_and_crop(image, self.resize, self.size, self.channels, self.interpolation)
+
+    def transform_region(self, mask: np.ndarray) -> np.ndarray:
+        """Resize and crop a region of a picture as :meth:`transform` does the picture: float32 (h, w), in [0, 1].
+
+        Args:
+            mask: bool (H, W), in the picture's own size.
+
+        Returns:
+            The share of each pixel of the input that lies inside.
+
+        Raises:
+            SettingError: The picture would be converted to MNIST's layout, which depends on what it shows.
+        """
+        if self.fit == "digit" and mask.shape != self.size:
+            raise SettingError(
+                "A picture of {height} x {width} pixels is converted to MNIST's layout, where its region cannot "
+                "follow; use pictures of {size}.",
+                height=mask.shape[0],
+                width=mask.shape[1],
+                size=" x ".join(map(str, self.size)),
+            )
+        if self.fit == "digit" or self.resize is None:
+            return fitted_region(mask, self.size)
+        return cropped_region(mask, self.resize, self.size)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Normalise ``uint8`` pixels or values in [0, 1], (N, C, H, W), to float32 (N, C, H, W)."""

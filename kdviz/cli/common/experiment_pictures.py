@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,14 +98,25 @@ def samples_of_files(experiment: Experiment, data: str, most: int, seed: int = 0
     """
     import torch
 
+    files = picture_files(experiment, data)
+    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))[:most].sort().values
+    return samples_at(experiment, files, order.tolist())
+
+
+def samples_at(experiment: Experiment, files: PictureFiles, indices: Sequence[int]) -> LabelledImages:
+    """The pictures at some indices, as the models see them.
+
+    Raises:
+        ImageError: A picture cannot be read.
+    """
+    import torch
+
     from kdviz.data import LabelledImages
     from kdviz.data.samples import as_pixels
 
-    files = picture_files(experiment, data)
-    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))[:most].sort().values
-    pictures = [torch.from_numpy(as_pixels(experiment.input.transform(files.open(index)))) for index in order.tolist()]
-    labels = torch.full((len(order),), -1) if files.labels is None else files.labels[order]
-    names = tuple(files.names[index] for index in order.tolist())
+    pictures = [torch.tensor(as_pixels(experiment.input.transform(files.open(index)))) for index in indices]
+    labels = torch.full((len(indices),), -1) if files.labels is None else files.labels[list(indices)]
+    names = tuple(files.names[index] for index in indices)
     return LabelledImages(torch.stack(pictures), labels, experiment.classes, files.split, names)
 
 

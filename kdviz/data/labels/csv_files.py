@@ -15,16 +15,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     Raises:
         DatasetError: The file is missing, cannot be read, has no rows, or lacks a column.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header = [(name or "").strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            rows = list(reader)
-    except OSError as error:
-        raise DatasetError("Cannot read '{path}': {strerror}.", path=path, strerror=error.strerror or error) from error
-    except (csv.Error, ValueError) as error:
-        raise DatasetError("'{path}' is not a CSV file in UTF-8; please save it as one.", path=path) from error
+    header, rows = _read(path)
     missing = [column for column in columns if column not in header]
     if missing:
         raise DatasetError(
@@ -36,6 +27,28 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     if not rows:
         raise DatasetError("'{path}' has a header but no rows.", path=path)
     return [tuple((row[column] or "").strip() for column in columns) for row in rows]
+
+
+def read_header(path: Path) -> list[str]:
+    """The names of the columns, without surrounding spaces.
+
+    Raises:
+        DatasetError: The file is missing, or cannot be read.
+    """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            header = [(name or "").strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            return header, list(reader)
+    except OSError as error:
+        raise DatasetError("Cannot read '{path}': {strerror}.", path=path, strerror=error.strerror or error) from error
+    except (csv.Error, ValueError) as error:
+        raise DatasetError("'{path}' is not a CSV file in UTF-8; please save it as one.", path=path) from error
 
 
 def _quoted(columns: Sequence[str]) -> str:

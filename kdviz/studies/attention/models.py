@@ -119,11 +119,22 @@ def own_models(experiment: Experiment) -> list[StudyModel]:
         Role.KD_STUDENT,
         *([Role.STUDENT] if Role.STUDENT in experiment.models or not experiment.is_imported else []),
     ]
-    students = [_own_model(experiment, role, role, Role.TEACHER) for role in roles]
-    return [_own_model(experiment, Role.TEACHER, Role.TEACHER, ""), *students]
+    students = [own_model(experiment, role, role, Role.TEACHER) for role in roles]
+    return [own_model(experiment, Role.TEACHER, Role.TEACHER, ""), *students]
 
 
-def _own_model(experiment: Experiment, role: str, key: str, teacher: str) -> StudyModel:
+def own_model(experiment: Experiment, role: str, key: str, teacher: str) -> StudyModel:
+    """The experiment's model of a role.
+
+    Args:
+        experiment: The experiment.
+        role: The role.
+        key: Its name in the study.
+        teacher: Key of the teacher that it is compared with; empty for the teacher.
+
+    Raises:
+        ExperimentError: There is no such model, or its weights are not stored.
+    """
     run = experiment.models.get(role)
     if run is None or not run.weights.endswith((".safetensors", ".onnx") if experiment.is_imported else ".safetensors"):
         raise ExperimentError(
@@ -201,7 +212,7 @@ def _teacher_of(experiment: Experiment) -> StudyModel:
     """The experiment's teacher; one without a weights file is a further one of :mod:`.teachers`."""
     run = experiment.runs[Role.TEACHER]
     if run.weights:
-        return _own_model(experiment, Role.TEACHER, Role.TEACHER, "")
+        return own_model(experiment, Role.TEACHER, Role.TEACHER, "")
     return StudyModel(
         further_key(run), Role.TEACHER, run.network, weights_of(run.model), study=OWN, seed=int(run.training["seed"])
     )

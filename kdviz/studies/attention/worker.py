@@ -27,20 +27,24 @@ def make_group(group: int, job: StudyJob) -> Iterator[float]:
     store = Store(job.store)
     if store.has(rows_name(group)):
         return
+    yield from make_group_maps(group, job)
+    maps = read_maps(store, group)  # rows are the same when they are made again from the file
+    assert maps is not None  # they were made just now
+    write_rows(store, group, job, maps)
+
+
+def make_group_maps(group: int, job: StudyJob) -> Iterator[float]:
+    """Make the maps of a group and keep them, unless they are there; yields the share that is done."""
+    store = Store(job.store)
     if job.threads:
         torch.set_num_threads(job.threads)
-    maps = read_maps(store, group)
-    if maps is None:
-        for result in make_maps(job, group):
-            if isinstance(result, GroupMaps):
-                maps = result
-            else:
-                yield result
-        assert maps is not None  # it is yielded last
-        content = maps.to_bytes()
-        store.write(maps_name(group), content)
-        maps = GroupMaps.from_bytes(content)  # so that rows are the same when they are made again from the file
-    write_rows(store, group, job, maps)
+    if read_maps(store, group) is not None:
+        return
+    for result in make_maps(job, group):
+        if isinstance(result, GroupMaps):
+            store.write(maps_name(group), result.to_bytes())
+        else:
+            yield result
 
 
 def write_rows(store: Store, group: int, job: StudyJob, maps: GroupMaps) -> None:

@@ -1,0 +1,63 @@
+"""What an attention study prints when it ends."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def print_report(experiment: Any, study: str, as_json: bool) -> None:
+    from kdviz.narrative.attention.document import as_json as document
+    from kdviz.narrative.attention.likeness import likeness_sentences
+    from kdviz.narrative.attention.narrative import narrate
+    from kdviz.studies.attention import read_attention
+    from kdviz.studies.attention.faithfulness import faithfulness_summary
+    from kdviz.studies.attention.statistics.likeness import read_likeness
+
+    alike = read_likeness(experiment) if study == "models" else None
+    if alike is not None:
+        document = {"experiment": str(experiment.folder), **alike.to_json()}
+        print(json.dumps(document) if as_json else "\n".join(likeness_sentences(alike)))
+        return
+    report = read_attention(experiment, study)
+    faithfulness = faithfulness_summary(experiment)
+    if as_json:
+        print(json.dumps({"experiment": str(experiment.folder), **document(report), "faithfulness": faithfulness}))
+        return
+    print(f"{'value':>8} {'KD':>7} {'alone':>7} {'ceilings':>13} {'difference':>11} {'95 % interval':>18} {'d_z':>6}")
+    for one in report.values:
+        value = "" if one.value is None else f"{one.value:g}"
+        interval = one.difference.interval
+        print(
+            f"{value:>8} {one.kd.value:>7.3f} {one.alone.value:>7.3f} {one.ceiling_kd:>6.3f} {one.ceiling_alone:>6.3f} "
+            f"{one.difference.value:>+11.3f} {interval.low:>+8.3f} to {interval.high:>+6.3f} {one.size.d_z:>6.2f}"
+        )
+    _print_faithfulness(faithfulness)
+    print("\n".join(narrate(report).everything))
+
+
+def _print_faithfulness(rows: list[dict[str, Any]]) -> None:
+    """Each method of each model beside the blurred picture; the intervals are wide where images are few."""
+    from kdviz.studies.attention.faithfulness import TRIVIAL
+
+    if not rows:
+        return
+    print(f"Better than a blurred picture by, with 95 % intervals over {max(row['images'] for row in rows)} images:")
+    print(f"{'role':12} {'method':22} {'deletion':>26} {'insertion':>26}")
+    for row in rows:
+        if row["method"] != TRIVIAL:
+            print(f"{row['role']:12} {row['method']:22} {_gain(row, 'deletion'):>26} {_gain(row, 'insertion'):>26}")
+
+
+def _gain(row: dict[str, Any], area: str) -> str:
+    low, high = row[f"{area}_gain_low"], row[f"{area}_gain_high"]
+    return f"{row[f'{area}_gain']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def print_estimate(state: Any, as_json: bool) -> None:
+    seconds = state.seconds or 0.0
+    if as_json:
+        print(json.dumps({"images": state.images, "done": state.done, "seconds": round(seconds, 1)}))
+        return
+    time = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
+    print(f"{state.images - state.done:.0f} of {state.images} images are left: about {time} on this machine")

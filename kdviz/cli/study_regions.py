@@ -1,0 +1,239 @@
+"""kdviz study --study regions: whether models look at regions that people drew."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdviz.cli.common.arguments import engine, set_threads, splits_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kdviz.data import LabelledImages
+    from kdviz.experiment import Experiment
+    from kdviz.studies.regions import RegionPictures, RegionsReport
+
+_MASKS = 2000
+_QUICK_MASKS = 1000
+
+
+def add_regions(parser: argparse.ArgumentParser) -> None:
+    """The options of the study of regions."""
+    group = parser.add_argument_group("regions")
+    group.add_argument(
+        "--regions",
+        metavar="DIR|FILE",
+        help="regions that people drew: masks (PNG of the pictures' names, or NAME_mask.png beside them), boxes in a "
+        "CSV file, COCO or Label Studio JSON, Pascal VOC or CVAT XML",
+    )
+    group.add_argument(
+        "--tolerance", metavar="PX", type=_pixels, default=0.0, help="by which the pointing game may miss (default 0)"
+    )
+
+
+def _pixels(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
+    return value
+
+
+def study_regions(options: argparse.Namespace) -> None:
+    """Run the study, and print what came out."""
+    from kdviz.experiment import load_experiment
+    from kdviz.studies.regions import RegionsStudy, read_regions_report, region_models
+
+    set_threads(options)
+    experiment = load_experiment(options.experiment)
+    models, names = region_models(experiment), list(dict.fromkeys(options.method or ["rise"]))
+    if options.minutes:
+        _limit(experiment, models, names, options)
+    pictures, about = _pictures(experiment, options)
+    settings: dict[str, Any] = {"n_masks": options.masks or _MASKS, "seed": options.seed}
+    settings |= {"baseline": options.baseline} if options.baseline else {}
+    study = RegionsStudy(
+        experiment,
+        pictures,
+        models,
+        names,
+        settings,
+        options.results,
+        options.device,
+        options.threads or 0,
+        options.chunk,
+        options.tolerance,
+        about,
+    )
+    for (_, role), reason in study.unfit.items():
+        print(f"kdviz: {role}: {reason}", file=sys.stderr)
+    _show(study, options)
+    report = read_regions_report(experiment)
+    assert report is not None  # it was written just now
+    _print(experiment, report, options.json)
+
+
+def _limit(experiment: Experiment, models: list[Any], names: list[str], options: argparse.Namespace) -> None:
+    """Set the number of masks and of pictures to what fits into ``--minutes``."""
+    from kdviz.studies.attention.budget import affordable_images
+
+    if names != ["rise"]:
+        options.wrong_usage("argument --minutes: only the time of RISE is known beforehand; use --images")
+    options.masks = options.masks or _QUICK_MASKS
+    spec, classes, seconds = experiment.input, len(experiment.classes), 60 * options.minutes
+    images = affordable_images(models, spec, classes, options.masks, seconds, options.device)
+    options.images = min(images, options.images)
+
+
+def _show(study: Any, options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    total = len(study.pictures)
+    with tqdm(total=total, desc="maps", unit="image", file=sys.stderr) as bar:
+        for share in study.run(engine(options)):
+            bar.update(round(share * total) - bar.n)
+
+
+# pictures -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Pictures of a split, of which some may have regions.
+
+    Attributes:
+        names: Their names.
+        sizes: Name -> height and width in which regions are drawn.
+        numbers: int64 (N,), their numbers in the split; None: 0, 1, ...
+        samples_of: Gives the pictures at some indices.
+        shares_of: Fits a region to the models' input.
+    """
+
+    names: Sequence[str]
+    sizes: Mapping[str, tuple[int, int]]
+    samples_of: Callable[[Sequence[int]], LabelledImages]
+    shares_of: Callable[[np.ndarray], np.ndarray]
+    numbers: np.ndarray | None = None
+
+
+def _pictures(experiment: Experiment, options: argparse.Namespace) -> tuple[RegionPictures, dict[str, Any]]:
+    """The pictures of the study, and what was left out."""
+    from kdviz.data.regions import read_regions
+    from kdviz.studies.regions import choose_pictures
+
+    source = _source(experiment, options)
+    regions = read_regions(options.regions, source.sizes)
+    pictures = choose_pictures(
+        source.names, regions, source.samples_of, source.shares_of, options.images, options.seed, source.numbers
+    )
+    for note in regions.notes:
+        print(f"kdviz: {note}", file=sys.stderr)
+    if pictures.empty:
+        print(f"kdviz: {pictures.empty} regions are empty in what the models see, and left out", file=sys.stderr)
+    about = {"of": len(source.names), "missing": regions.missing, "unknown": len(regions.unknown)}
+    return pictures, {**about, "empty": pictures.empty, "seed": options.seed}
+
+
+def _source(experiment: Experiment, options: argparse.Namespace) -> _Source:
+    if experiment.is_imported and options.data:
+        return _source_of_files(experiment, options.data)
+    if options.data or options.split == "bundled" or not (experiment.folder / "samples.parquet").is_file():
+        return _source_of_split(experiment, options)
+    return _source_of_stored(experiment)
+
+
+def _source_of_files(experiment: Experiment, data: str) -> _Source:
+    from kdviz.cli.common.experiment_pictures import picture_files, samples_at
+    from kdviz.data.regions import FileSizes
+    from kdviz.data.regions.formats.masks import is_mask
+
+    files = picture_files(experiment, data)
+    kept = [index for index, name in enumerate(files.names) if not is_mask(name)]  # masks may lie beside the pictures
+    names = [files.names[index] for index in kept]
+    return _Source(
+        names,
+        FileSizes({name: files.files[index] for name, index in zip(names, kept, strict=True)}),
+        lambda indices: samples_at(experiment, files, [kept[index] for index in indices]),
+        experiment.input.transform_region,
+        _numbers(kept),
+    )
+
+
+def _source_of_split(experiment: Experiment, options: argparse.Namespace) -> _Source:
+    from kdviz.core.resizing import fitted_region
+    from kdviz.data import bundled_digits
+    from kdviz.data.regions import FileSizes
+    from kdviz.studies.regions.pictures import taken_from
+
+    splits = bundled_digits() if options.split == "bundled" else splits_of(experiment, options)
+    if options.split not in splits:
+        options.wrong_usage(f"argument --split: there are {', '.join(splits)}")
+    samples, size = splits[options.split], experiment.input.size
+    names = samples.names or tuple(map(str, range(len(samples))))
+    folder = Path(options.data or ".")
+    is_file = [bool(options.data) and (folder / name).is_file() for name in names]  # MNIST's samples are none
+    files = {name: folder / name for name, known in zip(names, is_file, strict=True) if known}
+    sizes = FileSizes(files) if all(is_file) else dict.fromkeys(names, size)
+    return _Source(names, sizes, taken_from(samples), lambda mask: fitted_region(mask, size))
+
+
+def _source_of_stored(experiment: Experiment) -> _Source:
+    """The pictures that are kept in the experiment, which are regions' own pictures: those that the models see."""
+    import numpy as np
+
+    from kdviz.cli.common.experiment_pictures import stored_samples
+    from kdviz.studies.regions.pictures import taken_from
+
+    samples = stored_samples(experiment)
+    names = samples.names or tuple(map(str, range(len(samples))))
+    numbers = experiment.samples(samples.split).numbers.numpy()
+    sizes = dict.fromkeys(names, experiment.input.size)
+    return _Source(names, sizes, taken_from(samples), lambda mask: mask.astype(np.float32), numbers)
+
+
+def _numbers(kept: Sequence[int]) -> np.ndarray:
+    import numpy as np
+
+    return np.array(kept, np.int64)
+
+
+# results --------------------------------------------------------------------------------------------------------------
+
+
+def _print(experiment: Experiment, report: RegionsReport, as_json: bool) -> None:
+    from kdviz.narrative.regions import region_sentences
+
+    sentences = region_sentences(report)
+    if as_json:
+        document = {"experiment": str(experiment.folder), **report.to_json(), "sentences": sentences}
+        print(json.dumps(document, allow_nan=False))
+        return
+    _print_rows("", [(one.role, one) for one in report.roles])
+    _print_rows("KD student less", [(one.less, one) for one in report.differences], "+")
+    print("\n".join(sentences))
+
+
+def _print_rows(title: str, rows: Sequence[tuple[str, Any]], sign: str = "") -> None:
+    """A table of means, by model, method and the answers that count."""
+    if not rows:
+        return
+    print(f"{title or 'role':16} {'method':20} {'answers':8} {'images':>6}", end=" ")
+    print(f"{'energy inside':>24} {'pointing game':>24}", end="")
+    print("" if title else f" {'area':>6}")
+    for role, one in rows:
+        if one.energy.pictures:
+            print(f"{role:16} {one.method:20} {one.subset:8} {one.energy.pictures:>6}", end=" ")
+            print(f"{_interval(one.energy, sign):>24} {_interval(one.pointing, sign):>24}", end="")
+            print("" if title else f" {one.area:>6.3f}")
+
+
+def _interval(mean: Any, sign: str = "") -> str:
+    if math.isnan(mean.low):
+        return f"{mean.value:{sign}.3f}"
+    return f"{mean.value:{sign}.3f} [{mean.low:{sign}.3f}, {mean.high:{sign}.3f}]"

@@ -1,0 +1,1 @@
+"""Forms of files with regions, one a module."""

@@ -1,0 +1,87 @@
+"""Whether the small model looks at the regions that people drew, in words no stronger than the intervals."""
+
+from __future__ import annotations
+
+from kdviz.core.language import _, percent, plural, signed
+from kdviz.core.vocabulary import Role
+from kdviz.saliency import methods
+from kdviz.studies.regions.report import Mean, RegionsReport, RoleRegions
+
+
+def region_sentences(report: RegionsReport) -> list[str]:
+    """The answer for each method, the comparison with the other models, and what the intervals leave out."""
+    sentences = [sentence for method in report.methods for sentence in _of_method(report, method)]
+    sentences.append(_("Intervals are over pictures, of one training of each model: another training may differ."))
+    return sentences
+
+
+def answer(found: RoleRegions) -> str:
+    """Whether the KD student looks at the regions more than a map that knows nothing of them."""
+    values = {
+        "method": _(methods[found.method].title),
+        "inside": percent(found.energy.value),
+        "area": percent(found.area),
+        "gain": _points(found.energy_gain),
+        "pictures": plural("{count} picture", "{count} pictures", found.energy.pictures),
+    }
+    if found.energy_gain.low > 0:
+        return _(
+            "The KD student looks at the regions: {inside} of its positive saliency ({method}) lies inside, where by "
+            "chance it would be {area}, the regions' share of the area; that is {gain}, over {pictures}.",
+            **values,
+        )
+    if found.energy_gain.high < 0:
+        return _(
+            "The KD student looks away from the regions: {inside} of its positive saliency ({method}) lies inside, "
+            "where by chance it would be {area}, the regions' share of the area; that is {gain}, over {pictures}.",
+            **values,
+        )
+    return _(
+        "One cannot tell whether the KD student looks at the regions: {inside} of its positive saliency ({method}) "
+        "lies inside, where by chance it would be {area}, the regions' share of the area; that is {gain}, over "
+        "{pictures}.",
+        **values,
+    )
+
+
+def _of_method(report: RegionsReport, method: str) -> list[str]:
+    found = report.role(Role.KD_STUDENT, method)
+    if found is None:
+        return []
+    sentences = [answer(found)]
+    for less in (Role.STUDENT, Role.TEACHER):
+        difference = report.difference(less, method)
+        if difference is not None:
+            sentences.append(_comparison(difference.energy, less))
+    return sentences
+
+
+def _comparison(difference: Mean, less: str) -> str:
+    change = _points(difference)
+    if less == Role.STUDENT:
+        return _beside_student(difference, change)
+    if difference.low > 0:
+        return _("More of its saliency lies inside than of its teacher's: {change}.", change=change)
+    if difference.high < 0:
+        return _("Less of its saliency lies inside than of its teacher's: {change}.", change=change)
+    return _("One cannot tell whether it looks at them more or less than its teacher: {change}.", change=change)
+
+
+def _beside_student(difference: Mean, change: str) -> str:
+    if difference.low > 0:
+        return _("More of its saliency lies inside than of the student's trained alone: {change}.", change=change)
+    if difference.high < 0:
+        return _("Less of its saliency lies inside than of the student's trained alone: {change}.", change=change)
+    return _(
+        "One cannot tell whether it looks at them more or less than the same student trained alone: {change}.",
+        change=change,
+    )
+
+
+def _points(mean: Mean) -> str:
+    return _(
+        "{value} points (95 % interval {low} to {high})",
+        value=signed(100 * mean.value, 1),
+        low=signed(100 * mean.low, 1),
+        high=signed(100 * mean.high, 1),
+    )

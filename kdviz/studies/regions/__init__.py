@@ -1,0 +1,14 @@
+"""Whether models look at regions that people drew, such as lesions: maps of many pictures, and what lies inside."""
+
+from kdviz.studies.regions.pictures import RegionPictures, choose_pictures
+from kdviz.studies.regions.report import RegionsReport, read_regions_report
+from kdviz.studies.regions.study import RegionsStudy, region_models
+
+__all__ = [
+    "RegionPictures",
+    "RegionsReport",
+    "RegionsStudy",
+    "choose_pictures",
+    "read_regions_report",
+    "region_models",
+]
