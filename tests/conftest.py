@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ from map_jobs import pool, task  # noqa: F401  fixtures
 from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, InputSpec, load_experiment
+
+# Some two hundred processes are started, which would all compile kdviz again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start: tests already run side by side

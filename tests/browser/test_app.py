@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from browser import ROOT, TOO_WIDE, at_rest, maps, needs_browser, settled
+from browser import ROOT, maps, needs_browser, settled
 
 from kdviz.data import bundled_digits
 from kdviz.experiment import load_experiment
@@ -173,15 +173,3 @@ def test_dark_knowledge_picks_samples(server: str, page: playwright.Page) -> Non
     assert "sample=33" in page.url
     page.get_by_role("button", name="Random").click()
     playwright.expect(page.get_by_text("Sample 33, true class")).to_have_count(0)
-
-
-@pytest.mark.parametrize("path", ["mistakes", "temperature", "teacher-epochs", "dark-knowledge"])
-def test_no_page_scrolls_sideways(server: str, page: playwright.Page, path: str) -> None:
-    """Of another experiment than that of test_app_everywhere.py."""
-    page.goto(f"{server}/{path}?experiment=shapes")
-    for width in (390, 1440):
-        page.set_viewport_size({"width": width, "height": 900})
-        playwright.expect(page.get_by_role("heading", level=1)).to_be_visible()
-        at_rest(page)
-        assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
-        assert not page.evaluate(TOO_WIDE)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import WAIT, at_rest, needs_browser, settled
+from browser import WAIT, at_rest, is_too_wide, needs_browser, settled
 
 from kdviz.app.page_registry import pages, path_of
 from kdviz.core.images import ENDINGS
@@ -80,6 +80,11 @@ def test_no_english_is_left(server: str, chinese: playwright.Page, path: str, ex
     assert left == []
     assert chinese.locator(".stMain img:not([alt]), .stMain canvas[role=img]:not([aria-label])").count() == 0
     assert chinese.locator(".stException").count() == 0
+    if experiment == "shapes":  # test_app_everywhere.py measures the pages of the other one
+        assert not is_too_wide(chinese)
+        chinese.set_viewport_size({"width": 390, "height": 900})
+        at_rest(chinese)
+        assert not is_too_wide(chinese)
 
 
 def test_english_would_be_found(server: str, page: playwright.Page) -> None:

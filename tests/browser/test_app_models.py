@@ -125,8 +125,9 @@ def test_what_is_loaded_is_said_exactly(server: str, page: playwright.Page) -> N
     assert experiment.runs["student"].sha256 in Path(saved.value.path()).read_text()
 
 
-@pytest.mark.parametrize("path", ["models", "models?bring=weights", "methods", "methods?topic=agreement"])
+@pytest.mark.parametrize("path", ["models?bring=weights", "methods?topic=agreement"])
 def test_the_pages_fit_a_phone(server: str, page: playwright.Page, path: str) -> None:
+    """What the pages of test_app_everywhere.py do not open with."""
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{server}/{path}")
     wide = TOO_WIDE.replace(
