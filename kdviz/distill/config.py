@@ -156,7 +156,8 @@ class TrainingConfig:
             raise SettingError(
                 "weight_decay must be at least 0 and below 1, got {weight_decay:g}.", weight_decay=self.weight_decay
             )
-        optimizers[self.optimizer], learning_rate_schedules[self.learning_rate_schedule]  # known, or an error
+        for registry, name in ((optimizers, self.optimizer), (learning_rate_schedules, self.learning_rate_schedule)):
+            _ = registry[name]  # an error where it is not known
         if self.bf16 not in ("auto", "on", "off"):
             raise SettingError("bf16 must be auto, on or off, got '{bf16}'.", bf16=self.bf16)
 

@@ -57,7 +57,7 @@ def choose_pictures(
         DatasetError: Fewer than two pictures have a region, or a region does not fit its picture.
     """
     candidates = [index for index, name in enumerate(names) if name in regions]
-    order = np.random.default_rng([seed, 2]).permutation(len(candidates))
+    order: list[int] = np.random.default_rng([seed, 2]).permutation(len(candidates)).tolist()
     chosen: dict[int, np.ndarray] = {}
     empty = 0
     for index in (candidates[position] for position in order):
