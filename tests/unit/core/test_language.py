@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import pickle
 import re
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,8 +53,14 @@ def _update():
 
 
 update = _update()
-CATALOGUES = {name: update.merged(name) for name in OTHERS}
-MESSAGES = [(name, one) for name in OTHERS for one in CATALOGUES[name][0] if one.id and one not in CATALOGUES[name][1]]
+merged = functools.cache(update.merged)  # seconds, which only the process that runs this file should spend
+
+
+def messages() -> Iterator[tuple[str, Message]]:
+    """The translated texts of all languages."""
+    for name in OTHERS:
+        catalogue, missing, _ = merged(name)
+        yield from ((name, one) for one in catalogue if one.id and one not in missing)
 
 
 def _english(one: Message) -> list[str]:
@@ -68,7 +76,7 @@ def _translated(one: Message) -> list[str]:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_text_of_the_code_is_translated_and_no_other(name: str) -> None:
-    catalogue, missing, gone = CATALOGUES[name]
+    catalogue, missing, gone = merged(name)
     assert len(catalogue) > 1000
     assert [one.id for one in missing] == [], "translate these; see assets/locale/update.py"
     assert [one.id for one in gone] == [], "run assets/locale/update.py"
@@ -77,13 +85,13 @@ def test_every_text_of_the_code_is_translated_and_no_other(name: str) -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_catalogue_is_laid_out_as_the_program_writes_it(name: str) -> None:
     text = (update.HERE / f"{name}.po").read_text(encoding="utf-8")
-    assert text == update.laid_out(CATALOGUES[name][0], name), "run assets/locale/update.py"
+    assert text == update.laid_out(merged(name)[0], name), "run assets/locale/update.py"
 
 
 def test_translations_have_the_places_of_their_texts() -> None:
     wrong = [
         (name, one.id)
-        for name, one in MESSAGES
+        for name, one in messages()
         for text in _translated(one)
         if {*PLACE.findall(text)} != {*PLACE.findall(_english(one)[-1])} or text.count("{") != text.count("}")
     ]
@@ -93,7 +101,7 @@ def test_translations_have_the_places_of_their_texts() -> None:
 def test_translations_have_the_markup_of_their_texts() -> None:
     wrong = [
         (name, one.id, mark)
-        for name, one in MESSAGES
+        for name, one in messages()
         for mark in MARKDOWN
         if len(re.findall(mark, _translated(one)[0])) != len(re.findall(mark, _english(one)[0]))
     ]
@@ -103,12 +111,14 @@ def test_translations_have_the_markup_of_their_texts() -> None:
 def test_chinese_has_chinese_punctuation_and_no_space_between_its_characters() -> None:
     han = "[\u4e00-\u9fff]"
     odd = re.compile(rf"{han}[,;:?!()]|[,;?!(]{han}|{han}\.(?:\s|$)|{han} {han}")
-    wrong = [one.string for name, one in MESSAGES if name == "zh_CN" for text in _translated(one) if odd.search(text)]
+    wrong = [one.string for name, one in messages() if name == "zh_CN" for text in _translated(one) if odd.search(text)]
     assert wrong == []
 
 
 def test_a_translation_is_none_that_was_forgotten() -> None:
-    same = [one.id for name, one in MESSAGES if _translated(one)[0] == _english(one)[0] and sentences(_english(one)[0])]
+    same = [
+        one.id for name, one in messages() if _translated(one)[0] == _english(one)[0] and sentences(_english(one)[0])
+    ]
     assert same == []
 
 
@@ -164,14 +174,16 @@ def test_a_new_text_is_missing_and_an_old_one_gone(tmp_path: Path, monkeypatch: 
 
 # errors ---------------------------------------------------------------------------------------------------------------
 
-_ERROR_MESSAGES = [(name, one) for name, one in MESSAGES if one.context == ERRORS]
+
+def _error_messages() -> Iterator[tuple[str, Message]]:
+    return ((name, one) for name, one in messages() if one.context == ERRORS)
 
 
 @pytest.mark.parametrize("value", ["x{}", "my picture {}.png", "(1, {})"])
 def test_each_error_is_found_by_its_template(value: str) -> None:
     """Filled with values it comes back as its own translation, whatever the values are."""
     wrong = []
-    for name, one in _ERROR_MESSAGES:
+    for name, one in _error_messages():
         places = {place: _value(spec, value, count) for count, (place, spec) in enumerate(FIELD.findall(one.id), 1)}
         with speaking(name):
             found = error_text(KdvizError(one.id, **places))
