@@ -21,38 +21,97 @@ def installed(tmp_path_factory) -> Path:
     return plugins.install(tmp_path_factory.mktemp("site"))
 
 
+def environment(installed: Path, *more: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [installed, ROOT, *more])), "COLUMNS": "500"}
+
+
 def kdviz(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), str(ROOT)]), "COLUMNS": "500"}
     command = [sys.executable, "-m", "kdviz", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment(installed), check=False)
 
 
-def test_a_plugin_is_listed_with_what_comes_with_kdviz(installed):
-    losses = json.loads(kdviz(installed, "list", "losses", "--json").stdout)["losses"]
+EACH = """
+import contextlib, io, json, sys
+from kdviz.cli import main
+answers = []
+for arguments in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = end.code
+    answers.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(answers))
+"""
+LISTS = {name: ("list", name, "--json") for name in ("losses", "augmentations", "datasets", "methods")}
+HELPS = {name: (name, "--help") for name in ("train", "explain")}
+OUT = "refused"
+REFUSED = [
+    (["--augment", "test_negatives"], "Did you mean 'test_negative'?"),
+    (["--feature-loss", "test_centre"], "Did you mean 'test_centres'?"),
+    (["--feature-loss", "test_centres", "--feature-option", "weight=1"], "no option 'weight'; it has power"),
+    (["--feature-loss", "test_centres", "--feature-option", "power=3"], "The power must be even."),
+]
+UNKNOWN = ("train", "shades", "--out", OUT)
+
+
+def train(options: list[str]) -> tuple[str, ...]:
+    return ("train", "test-shades", "--out", OUT, "--device", "cpu", *options)
+
+
+@pytest.fixture(scope="module")
+def answers(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[int, str, str]]:
+    """Exit status, output and errors of commands that end at once, from one process: torch is loaded once."""
+    commands = [*HELPS.values(), *LISTS.values(), UNKNOWN, *(train(options) for options, _ in REFUSED)]
+    folder = tmp_path_factory.mktemp("answers")
+    command, given = [sys.executable, "-c", EACH], json.dumps(commands)
+    done = subprocess.run(
+        command, input=given, capture_output=True, text=True, env=environment(installed), cwd=folder, check=True
+    )
+    assert list(folder.iterdir()) == []
+    return dict(zip(commands, map(tuple, json.loads(done.stdout)), strict=True))
+
+
+def test_a_plugin_is_listed_with_what_comes_with_kdviz(answers):
+    listed = {name: json.loads(answers[command][1])[name] for name, command in LISTS.items()}
+    losses = listed["losses"]
     assert losses["test_gap"].startswith("|student - teacher|^power")
     assert "options: power (default 2)" in losses["test_gap"]
     assert losses["test_centres"].endswith("[train --feature-loss; options: power (default 2)]")
     assert {"soft_targets", "hints"} <= set(losses)
-    augmentations = json.loads(kdviz(installed, "list", "augmentations", "--json").stdout)["augmentations"]
-    assert augmentations["test_negative"] == "Black and white exchanged in every image."
-    assert "flip" in augmentations
-    datasets = json.loads(kdviz(installed, "list", "datasets", "--json").stdout)["datasets"]
-    assert datasets["test-shades"] == "Dark and light squares."
-    assert "mnist" in datasets
-    methods = json.loads(kdviz(installed, "list", "methods", "--json").stdout)["methods"]
-    assert methods["test_brightness"] == "Brightness, explains the probability; settings: power"
+    assert listed["augmentations"]["test_negative"] == "Black and white exchanged in every image."
+    assert "flip" in listed["augmentations"]
+    assert listed["datasets"]["test-shades"] == "Dark and light squares."
+    assert "mnist" in listed["datasets"]
+    assert listed["methods"]["test_brightness"] == "Brightness, explains the probability; settings: power"
 
 
-def test_a_plugin_is_in_the_help_and_a_broken_one_is_named_once(installed):
-    done = kdviz(installed, "train", "--help")
-    assert "test-shades (Shades)" in done.stdout
-    assert "test_gap" in done.stdout
-    explain = kdviz(installed, "explain", "--help").stdout
-    assert "test_brightness" in explain
-    assert "--power" in explain
-    assert done.stderr.count("'test-none' (kdviz_absent) cannot be loaded") == 1
+def test_a_plugin_is_in_the_help_and_a_broken_one_is_named_once(installed, answers):
+    _, train_help, _ = answers[HELPS["train"]]
+    assert "test-shades (Shades)" in train_help
+    assert "test_gap" in train_help
+    _, explain_help, _ = answers[HELPS["explain"]]
+    assert "test_brightness" in explain_help
+    assert "--power" in explain_help
+    assert kdviz(installed, "train", "--help").stderr.count("'test-none' (kdviz_absent) cannot be loaded") == 1
 
 
+@pytest.mark.parametrize(("options", "reason"), REFUSED)
+def test_what_a_plugin_does_not_have_is_refused_before_a_training(answers, options, reason):
+    code, _, errors = answers[train(options)]
+    assert code == 1
+    assert reason in errors
+
+
+def test_an_unknown_data_set_is_refused_with_those_that_there_are(answers):
+    code, _, errors = answers[UNKNOWN]
+    assert code == 2
+    assert "invalid choice: 'shades'" in errors
+    assert "'test-shades'" in errors
+
+
+@pytest.mark.slow
 def test_a_plugins_data_set_losses_and_augmentation_can_be_trained_with(installed, tmp_path):
     out = tmp_path / "shades"
     more = ["--loss", "test_gap", "--loss-option", "power=1", "--device", "cpu", "--threads", "1", "--json"]
@@ -67,29 +126,7 @@ def test_a_plugins_data_set_losses_and_augmentation_can_be_trained_with(installe
     assert training["augment"] == "test_negative,flip"
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["--augment", "test_negatives"], "Did you mean 'test_negative'?"),
-        (["--feature-loss", "test_centre"], "Did you mean 'test_centres'?"),
-        (["--feature-loss", "test_centres", "--feature-option", "weight=1"], "no option 'weight'; it has power"),
-        (["--feature-loss", "test_centres", "--feature-option", "power=3"], "The power must be even."),
-    ],
-)
-def test_what_a_plugin_does_not_have_is_refused_before_a_training(installed, tmp_path, options, reason):
-    done = kdviz(installed, "train", "test-shades", "--out", str(tmp_path / "shades"), "--device", "cpu", *options)
-    assert done.returncode == 1
-    assert reason in done.stderr
-    assert not (tmp_path / "shades").exists()
-
-
-def test_an_unknown_data_set_is_refused_with_those_that_there_are(installed):
-    done = kdviz(installed, "train", "shades", "--out", "nowhere")
-    assert done.returncode == 2
-    assert "invalid choice: 'shades'" in done.stderr
-    assert "'test-shades'" in done.stderr
-
-
+@pytest.mark.slow
 def test_a_plugins_method_and_sampler_explain(installed, digit_file, tmp_path):
     out = tmp_path / "maps.npz"
     command = ["explain", str(digit_file), "-e", str(ROOT / "models" / "mnist"), "--out", str(out), "--target", "3"]
@@ -103,8 +140,8 @@ def test_a_plugins_method_and_sampler_explain(installed, digit_file, tmp_path):
 
 def test_the_documentation_has_what_a_plugin_adds(installed):
     script = "import generate, json; print(json.dumps(generate.pages()))"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), str(ROOT), str(ROOT / "docs")])}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    command, known = [sys.executable, "-c", script], environment(installed, ROOT / "docs")
+    done = subprocess.run(command, capture_output=True, text=True, env=known, check=True)
     pages = json.loads(done.stdout)
     assert "Brightness" in pages["methods.md"]
     assert "Exponent of the brightness." in pages["methods.md"]
