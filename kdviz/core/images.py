@@ -115,7 +115,8 @@ def picture_size(source: bytes | str | Path, name: str = "") -> tuple[int, int]:
         warnings.simplefilter("ignore")
         image = _identify(data, name)
         turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
-    return image.size if turned else image.size[::-1]
+    width, height = image.size
+    return (width, height) if turned else (height, width)
 
 
 def open_mask(source: bytes | str | Path, name: str = "") -> np.ndarray:
@@ -269,7 +270,7 @@ def _trim_strip(image: Image.Image, length: float) -> Image.Image:
 def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     # The crop comes first: a long strip, enlarged as a whole, would not fit into memory.
     box = covering_box((image.height, image.width), size)
-    return image.resize(size[::-1], Image.Resampling.BICUBIC, box)
+    return image.resize((size[1], size[0]), Image.Resampling.BICUBIC, box)
 
 
 def _with_declared_depth(image: Image.Image) -> Image.Image:

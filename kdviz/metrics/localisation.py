@@ -163,7 +163,7 @@ def _checked(maps: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def _known(regions: np.ndarray) -> np.ndarray:
     """The regions, with NaN for those without any area."""
-    return np.where(regions.any(_PIXELS)[..., None, None], regions, np.nan)
+    return np.where(regions.max(_PIXELS, keepdims=True) > 0, regions, np.nan)
 
 
 def _energy(maps: np.ndarray) -> np.ndarray:

@@ -247,9 +247,9 @@ def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
 
 def test_ambiguous_names_are_refused(tmp_path):
     sizes = dict.fromkeys(["x/a.png", "y/a.png"], (4, 4))
-    with pytest.raises(DatasetError, match="could be any of the pictures 'x/a.png', 'y/a.png'"):
+    with pytest.raises(DatasetError, match=r"could be any of the pictures 'x/a.png', 'y/a.png'"):
         read_regions(write(tmp_path, HEAD + "a.png,1,1,1,1\n"), sizes)
-    with pytest.raises(DatasetError, match="Both 'p/a.png' and 'q/a.png'"):
+    with pytest.raises(DatasetError, match=r"Both 'p/a.png' and 'q/a.png'"):
         read_regions(write(tmp_path, HEAD + "p/a.png,1,1,1,1\nq/a.png,1,1,1,1\n"), {"a.png": (4, 4)})
 
 
