@@ -87,13 +87,7 @@ def _import(options: argparse.Namespace) -> None:
         print(json.dumps(found | {"experiment": str(experiment.folder), "models": found}, allow_nan=False))
     else:
         _print(experiment, found)
-    studies = ["--minutes", _STUDY_MINUTES]
-    if options.regions:
-        _go_on("study", options, "--study", "regions", "--regions", options.regions, "--data", options.data, *studies)
-    if options.study:
-        _go_on("study", options, "--study", "models", *studies)
-    if options.profile:
-        _go_on("profile", options)
+    _go_on_with_all(options)
     if not options.json:
         print(f"\nLook at it: kdviz app --models {Path(options.out).parent}")
 
@@ -209,6 +203,17 @@ def _input_text(one: dict[str, Any]) -> str:
         parts.append(spec["interpolation"])
     parts += [f"{name} {' '.join(f'{value:g}' for value in spec[name])}" for name in ("mean", "std")]
     return f"{', '.join(parts)} ({one['input_from']})"
+
+
+def _go_on_with_all(options: argparse.Namespace) -> None:
+    """The further commands that were asked for."""
+    studies = ["--minutes", _STUDY_MINUTES]
+    if options.regions:
+        _go_on("study", options, "--study", "regions", "--regions", options.regions, "--data", options.data, *studies)
+    if options.study:
+        _go_on("study", options, "--study", "models", *studies)
+    if options.profile:
+        _go_on("profile", options)
 
 
 def _go_on(name: str, options: argparse.Namespace, *arguments: str) -> None:
