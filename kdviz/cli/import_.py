@@ -49,6 +49,12 @@ def add(verbs: Any) -> None:
     data.add_argument(
         "--data", metavar="DIR|CSV", help="pictures to measure on: a folder of class folders, a CSV, or pictures alone"
     )
+    data.add_argument(
+        "--regions",
+        metavar="DIR|FILE",
+        help="regions that people drew on the pictures of --data; go on with kdviz study --study regions, for about "
+        f"{_STUDY_MINUTES} minutes",
+    )
     data.add_argument("--classes", metavar="FILE|A,B,C", help="names of the classes, or which folder is which class")
     data.add_argument("--keep-samples", metavar="N", type=at_least_one, default=500, help="pictures kept for the app")
     data.add_argument("--title", default="", help="heading of the experiment")
@@ -64,6 +70,8 @@ def _import(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
     from kdviz.importing import import_experiment, report, require_replaceable, small_footprint
 
+    if options.regions and not options.data:
+        options.wrong_usage("argument --regions: needs the pictures, with --data")
     set_threads(options)
     plan = plan_of(options)
     if require_replaceable(plan.out):
@@ -79,9 +87,7 @@ def _import(options: argparse.Namespace) -> None:
         print(json.dumps(found | {"experiment": str(experiment.folder), "models": found}, allow_nan=False))
     else:
         _print(experiment, found)
-    for name in ("study", "profile"):
-        if getattr(options, name):
-            _go_on(name, options)
+    _go_on_with_all(options)
     if not options.json:
         print(f"\nLook at it: kdviz app --models {Path(options.out).parent}")
 
@@ -199,13 +205,22 @@ def _input_text(one: dict[str, Any]) -> str:
     return f"{', '.join(parts)} ({one['input_from']})"
 
 
-def _go_on(name: str, options: argparse.Namespace) -> None:
+def _go_on_with_all(options: argparse.Namespace) -> None:
+    """The further commands that were asked for."""
+    studies = ["--minutes", _STUDY_MINUTES]
+    if options.regions:
+        _go_on("study", options, "--study", "regions", "--regions", options.regions, "--data", options.data, *studies)
+    if options.study:
+        _go_on("study", options, "--study", "models", *studies)
+    if options.profile:
+        _go_on("profile", options)
+
+
+def _go_on(name: str, options: argparse.Namespace, *arguments: str) -> None:
     """Another command on the new experiment."""
     from kdviz.cli import main
 
-    command = [name, "-e", options.out, "--device", options.device]
-    if name == "study":
-        command += ["--study", "models", "--minutes", _STUDY_MINUTES]
+    command = [name, "-e", options.out, "--device", options.device, *arguments]
     command += ["--threads", str(options.threads)] if options.threads else []
     with redirect_stdout(sys.stderr if options.json else sys.stdout):  # --json is one document
         status = main(command)

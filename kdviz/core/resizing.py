@@ -19,7 +19,7 @@ def resized_size(size: Size, resize: int | Size) -> Size:
         size: Height and width before.
         resize: The short side, or height and width.
     """
-    if not isinstance(resize, int):
+    if isinstance(resize, tuple):
         return resize
     height, width = size
     if width <= height:

@@ -106,6 +106,21 @@ def imported_lesions(tiny, tree_of_lesions):
     return made.folder
 
 
+def test_an_import_goes_on_with_the_study(imported_lesions, tree_of_lesions, tmp_path, capsys):
+    spec = "network={},size=14,resize=14,channels=1,mean=.5,std=.5"
+    files = {path.name.rpartition("-")[0]: path for path in imported_lesions.glob("*.safetensors")}
+    command = ["import", "--out", str(tmp_path / "made"), "--data", str(tree_of_lesions), "--device", "cpu"]
+    command += ["--teacher", f"{files['teacher']},{spec.format('paper_cnn')}"]
+    command += ["--kd-student", f"{files['kd_student']},{spec.format('paper_fc')}", "--threads", "1"]
+    masks = tmp_path / "regions.csv"
+    masks.write_text("picture,x,y,width,height\n1.png,0,0,20,14\n2.png,0,0,20,14\n3.png,9,9,9,9\n", encoding="utf-8")
+    assert main([*command, "--regions", str(masks)]) == 0
+    assert "the KD student looks" in capsys.readouterr().out.replace("The", "the")
+    assert len(load_experiment(tmp_path / "made").table("regions")) == 3 * 2
+    with pytest.raises(SystemExit):
+        main(["import", "--out", str(tmp_path / "other"), "--teacher", str(files["teacher"]), "--regions", str(masks)])
+
+
 @pytest.mark.parametrize("options", [["--study", "regions"], ["--study", "models", "--regions", "x"]])
 def test_regions_and_their_study_belong_together(tiny_folder, options, capsys):
     with pytest.raises(SystemExit) as end:

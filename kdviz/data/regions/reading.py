@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from kdviz.core.errors import DatasetError
+from kdviz.core.errors import DatasetError, Sentence
 from kdviz.data.pictures import files_below, is_picture
 from kdviz.data.regions.formats.coco import is_coco, read_coco
 from kdviz.data.regions.formats.csv_boxes import read_csv_boxes
@@ -18,7 +18,7 @@ from kdviz.data.regions.matching import match_regions
 from kdviz.data.regions.regions import DrawnRegion, Regions
 from kdviz.data.regions.shapes import Size
 
-_FORMS = "masks as PNG, a CSV file of boxes, COCO or Label Studio JSON, or Pascal VOC or CVAT XML"
+_FORMS = Sentence("masks as PNG, a CSV file of boxes, COCO or Label Studio JSON, or Pascal VOC or CVAT XML")
 _BEFORE_TEXT = b"\xef\xbb\xbf\xfe\xff\x00 \t\r\n"  # byte order marks, and blanks
 _DOCUMENTS = (".json", ".xml", ".csv")
 
