@@ -57,6 +57,12 @@ IS_DARK = """
 })()"""
 """Whether the page is drawn in dark."""
 
+ENDED = """
+document.querySelector(".stApp")?.dataset.testScriptState === "notRunning"
+&& !document.querySelector("[data-stale=true]")
+"""
+"""Whether the script ended and nothing waits to be replaced: until then a widget can stand there twice."""
+
 AT_REST = """
 (longest) => new Promise((resolve, reject) => {
   const end = performance.now() + longest;
@@ -214,10 +220,11 @@ def is_too_wide(page: Any) -> bool:
 
 
 def settled(page: Any, rows: int = 1) -> None:
-    """Wait until the maps of so many baselines are computed."""
+    """Wait until the maps of so many baselines are computed, and nothing is replaced any more."""
     from playwright.sync_api import expect
 
     expect(page.get_by_text("the same for every model")).to_have_count(rows, timeout=WAIT)
+    page.wait_for_function(ENDED, timeout=WAIT)
 
 
 def maps(page: Any, rows: int = 1) -> list[str]:
