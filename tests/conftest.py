@@ -17,7 +17,7 @@ from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, InputSpec, load_experiment
 
-# Some two hundred processes are started, which would all compile kdviz again.
+# Tests start many processes, which would all compile kdviz again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

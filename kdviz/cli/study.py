@@ -23,13 +23,12 @@ from kdviz.cli.common.arguments import (
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.common.study_results import print_estimate, print_report
 from kdviz.cli.recipe import add_loss, add_recipe
-from kdviz.cli.study_regions import add_regions, study_regions
+from kdviz.cli.study_regions import QUICK_MASKS, add_regions, study_regions
 
 if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel
 
 _MAPS_SHARE = 0.6  # of the time of --minutes; the rest is for deletion and insertion
-_QUICK_MASKS = 1000
 
 
 def add(verbs: Any) -> None:
@@ -107,6 +106,8 @@ def _study(options: argparse.Namespace) -> None:
     if (options.study == "regions") != bool(options.regions):
         options.wrong_usage("arguments --study regions and --regions: both or none")
     if options.study == "regions":
+        if options.estimate:
+            options.wrong_usage("argument --estimate: not with --study regions; try it with --images 4")
         study_regions(options)
         return
     options.method = _one_method(options)
@@ -151,7 +152,7 @@ def _limit(experiment: Any, models: list[StudyModel], available: int, options: a
     """Set the number of masks and of images to what fits into ``--minutes``, and say so."""
     from kdviz.studies.attention.budget import affordable_images
 
-    options.masks = options.masks or _QUICK_MASKS
+    options.masks = options.masks or QUICK_MASKS
     seconds = 60 * options.minutes * _MAPS_SHARE
     spec, classes = experiment.input, len(experiment.classes)
     images = affordable_images(models, spec, classes, options.masks, seconds, options.device)

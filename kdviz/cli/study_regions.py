@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from kdviz.studies.regions import RegionPictures, RegionsReport
 
 _MASKS = 2000
-_QUICK_MASKS = 1000
+QUICK_MASKS = 1000
+"""Of a study whose time is limited."""
 
 
 def add_regions(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +86,7 @@ def _limit(experiment: Experiment, models: list[Any], names: list[str], options:
 
     if names != ["rise"]:
         options.wrong_usage("argument --minutes: only the time of RISE is known beforehand; use --images")
-    options.masks = options.masks or _QUICK_MASKS
+    options.masks = options.masks or QUICK_MASKS
     spec, classes, seconds = experiment.input, len(experiment.classes), 60 * options.minutes
     images = affordable_images(models, spec, classes, options.masks, seconds, options.device)
     options.images = min(images, options.images)

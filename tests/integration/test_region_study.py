@@ -129,6 +129,14 @@ def test_regions_and_their_study_belong_together(tiny_folder, options, capsys):
     assert "--study regions and --regions" in capsys.readouterr().err
 
 
+def test_an_estimate_is_refused_rather_than_ignored(stored, capsys):
+    with pytest.raises(SystemExit) as end:
+        study(*stored, "--estimate")
+    assert end.value.code == 2
+    assert "--estimate: not with --study regions" in capsys.readouterr().err
+    assert not (stored[0] / "regions.parquet").exists()
+
+
 def test_errors_are_one_line(stored, tmp_path, capsys):
     folder, masks = stored
     for number in range(20):

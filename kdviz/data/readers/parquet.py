@@ -223,7 +223,7 @@ def _pairs(rows: pa.RecordBatch | pa.Table, columns: Columns) -> Iterator[tuple[
 
 
 def _decode(name: str, image: Any, label: Label | None) -> tuple[Image.Image, Label]:
-    if label is None or label == -1:
+    if label is None or label in _UNLABELLED:
         raise ImageError("{name} has no label.", name=name)
     content = image.get("bytes") if isinstance(image, dict) else image
     if content is None:

@@ -60,7 +60,7 @@ def choose_pictures(
     order: list[int] = np.random.default_rng([seed, 2]).permutation(len(candidates)).tolist()
     chosen: dict[int, np.ndarray] = {}
     empty = 0
-    for index in (candidates[int(position)] for position in order):
+    for index in (candidates[position] for position in order):
         if len(chosen) == count:
             break
         share = shares_of(regions.mask(names[index]))

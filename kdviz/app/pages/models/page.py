@@ -67,7 +67,7 @@ _SETTINGS = {
     "best_epoch": N_("Best epoch"),
     "batch_size": N_("Batch size"),
     "learning_rate": N_("Learning rate"),
-    "learning_rate_schedule": N_("Its course"),
+    "learning_rate_schedule": N_("Learning rate schedule"),
     "optimizer": N_("Optimiser"),
     "weight_decay": N_("Weight decay"),
     "train_samples": N_("Training images"),
