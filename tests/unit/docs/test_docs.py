@@ -105,7 +105,7 @@ def test_every_page_of_the_app_is_described():
 
 
 def test_every_page_is_in_the_navigation():
-    navigation = text_of(ROOT / "mkdocs.yml").partition("\nnav:\n")[2]
+    navigation = text_of(ROOT / ".ci" / "mkdocs.yml").partition("\nnav:\n")[2]
     named = set(re.findall(r"[\w/-]+\.md", navigation))
     assert named == {str(path.relative_to(DOCS)) for path in PAGES}
 
