@@ -73,7 +73,7 @@ NOT_ON_PAGES = (
 
 WRAPPED = {
     ("experiment/checking.py", "that"): "The experiment '{folder}' is refused: field '{field}' {}.",
-    ("app/uploads/unpacking.py", "_refuse"): "The experiment is refused: {}.",
+    ("app/uploads/unpacking.py", "_refuse"): "The upload is refused: {}.",
     ("explanation/captum/task.py", "refused"): "{method} {}",
 }
 """(File, function) -> the sentence in which it puts the text that it is given."""

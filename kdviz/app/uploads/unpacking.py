@@ -227,7 +227,7 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
 
 
 def _refuse(why: str, /, **values: Any) -> NoReturn:
-    raise ExperimentError(Sentence(why, **values).within("The experiment is refused: {}."))
+    raise ExperimentError(Sentence(why, **values).within("The upload is refused: {}."))
 
 
 def _package(files: Sequence[SentFile]) -> Package:

@@ -98,17 +98,17 @@ def check_tables(paths: Sequence[Path]) -> None:
             command, capture_output=True, text=True, timeout=2 * table_check.SECONDS, check=False, env=environment
         )
     except subprocess.TimeoutExpired as error:
-        raise ExperimentError("The experiment is refused: its tables take too long to read.") from error
+        raise ExperimentError("The upload is refused: its tables take too long to read.") from error
     if process.returncode == 0:
         return
     name, _, reason = process.stdout.strip().partition("\t")
     if reason == "large":
-        raise ExperimentError("The experiment is refused: '{name}' would take too much memory.", name=name)
+        raise ExperimentError("The upload is refused: '{name}' would take too much memory.", name=name)
     if reason == "kind":
         raise ExperimentError(
-            "The experiment is refused: '{name}' has a column of a kind that no table here has.", name=name
+            "The upload is refused: '{name}' has a column of a kind that no table here has.", name=name
         )
-    raise ExperimentError("The experiment is refused: '{name}' is damaged.", name=name or paths[0].name)
+    raise ExperimentError("The upload is refused: '{name}' is damaged.", name=name or paths[0].name)
 
 
 # weights --------------------------------------------------------------------------------------------------------------
