@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +45,11 @@ def _difference_title(report: AttentionReport) -> str:
     return _("KD student less student alone ({measure})", measure=_measure(report))
 
 
+def _in_two_lines(title: str) -> str:
+    """The title with its measure below it: beside long names of rows, a phone has no room for both in one line."""
+    return re.sub(r" ?([(（])", r"<br>\1", title, count=1)
+
+
 def _measure(report: AttentionReport) -> str:
     return _(_MEASURES.get(report.measure, report.measure))
 
@@ -75,7 +81,7 @@ def agreement_distribution(report: AttentionReport, value: float | None = None) 
                 showlegend=False,
             )
         )
-    chart.update_xaxes(title=_agreement_title(report), zeroline=True, showgrid=False)
+    chart.update_xaxes(title=_in_two_lines(_agreement_title(report)), zeroline=True, showgrid=False)
     chart.update_yaxes(autorange="reversed")
     return chart.update_layout(height=360, margin=_MARGIN)
 
@@ -137,7 +143,7 @@ def claim_and_controls(report: AttentionReport) -> go.Figure:
             )
         )
     chart.add_vline(x=0, line={"color": _CEILING, "width": 1, "dash": "dot"})
-    chart.update_xaxes(title=_difference_title(report), showgrid=False, zeroline=False)
+    chart.update_xaxes(title=_in_two_lines(_difference_title(report)), showgrid=False, zeroline=False)
     chart.update_yaxes(autorange="reversed", showgrid=False)
     return chart.update_layout(height=280, margin=_MARGIN)
 
