@@ -14,6 +14,7 @@ from __future__ import annotations
 import gettext
 import io
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -130,7 +131,8 @@ def _format_number(value: float, pattern: str) -> str:
     if abs(value) > _LARGEST:  # beyond what is exact, and what Babel formats
         return f"{value:.3g}"
     parsed, locale = _parse_pattern(pattern, language())
-    return parsed.apply(value, locale)
+    text = parsed.apply(value, locale)
+    return text if re.search("[1-9]", text) else parsed.apply(0.0, locale)  # nothing reads "-0.00"
 
 
 @lru_cache(maxsize=128)
