@@ -441,6 +441,7 @@ def test_train_makes_an_experiment(few_digits, tmp_path, capsys):
     assert experiment.runs["student"].metrics["test"]["accuracy"] > 0.3
 
 
+@pytest.mark.slow
 def test_train_with_another_loss_and_schedules(few_digits, tmp_path, capsys):
     out = tmp_path / "mine"
     command = ["train", "mnist", "--data", "x", "--out", str(out), "--epochs", "2", *TINY[2:], "--loss", "decoupled"]
@@ -517,6 +518,7 @@ def test_training_twice_with_a_seed_gives_the_same_weights(few_digits, tmp_path)
     assert not set(hashes[0]) & set(hashes[2])
 
 
+@pytest.mark.slow
 def test_the_students_differ_by_the_loss_alone(few_digits, tmp_path):
     command = ["train", "mnist", "--data", "x", "--out", str(tmp_path / "x"), "--epochs", "1", "--teacher", "paper_fc"]
     assert main([*command, "--alpha", "0", "--device", "cpu"]) == 0  # the KD student's loss is then the student's
@@ -577,6 +579,7 @@ def test_evaluate(tiny_folder, few_small_digits, monkeypatch, small_digits, caps
 COLUMNS = {"temperature", "alpha", "seed", "split", "accuracy", "loss", "role", "ece", "same_as_teacher"}
 
 
+@pytest.mark.slow
 def test_sweep_continues_without_training_twice(tiny_folder, few_small_digits, monkeypatch, capsys):
     trained = []
 
@@ -747,6 +750,7 @@ def test_a_sweep_of_another_recipe_is_not_continued(few_digits, tmp_path, capsys
     assert (out / "temperature.parquet").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_training_again_sets_the_tables_of_another_teacher_aside(few_digits, tmp_path):
     out = tmp_path / "e"
     train = ["train", "mnist", "--out", str(out), "--epochs", "1", *TINY]
