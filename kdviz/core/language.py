@@ -130,7 +130,9 @@ def _format_number(value: float, pattern: str) -> str:
     if abs(value) > _LARGEST:  # beyond what is exact, and what Babel formats
         return f"{value:.3g}"
     parsed, locale = _parse_pattern(pattern, language())
-    return parsed.apply(value, locale)
+    text = parsed.apply(value, locale)
+    is_zero = not any(sign in text for sign in "123456789")
+    return parsed.apply(0.0, locale) if is_zero else text  # never -0.000
 
 
 @lru_cache(maxsize=128)

@@ -51,7 +51,7 @@ def _print_faithfulness(rows: list[dict[str, Any]]) -> None:
 
 def _gain(row: dict[str, Any], area: str) -> str:
     low, high = row[f"{area}_gain_low"], row[f"{area}_gain_high"]
-    return f"{row[f'{area}_gain']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{row[f'{area}_gain']:+z.3f} [{low:+z.3f}, {high:+z.3f}]"
 
 
 def print_estimate(state: Any, as_json: bool) -> None:

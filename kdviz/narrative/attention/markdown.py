@@ -149,11 +149,11 @@ def _effect(effect: Effect) -> str:
 
 def _unsigned(value: float) -> str:
     """Three decimals without the zero before the point, as the literature writes correlations."""
-    return _without_zero(f"{value:.3f}") if isfinite(value) else "–"
+    return _without_zero(f"{value:z.3f}") if isfinite(value) else "–"
 
 
 def _signed(value: float) -> str:
-    return _without_zero(f"{value:+.3f}").replace("-", "−") if isfinite(value) else "–"
+    return _without_zero(f"{value:+z.3f}").replace("-", "−") if isfinite(value) else "–"
 
 
 def _without_zero(text: str) -> str:
