@@ -65,7 +65,12 @@ def add(verbs: Any) -> None:
     parser.add_argument("--target", metavar="CLASS", help="class to explain (default: each model's own prediction)")
     group = parser.add_argument_group("settings of methods")
     for option, (name, kind, text) in _setting_options().items():
-        about: dict[str, Any] = {"type": kind, "metavar": name.upper(), "help": text, "default": argparse.SUPPRESS}
+        about: dict[str, Any] = {
+            "type": kind,
+            "metavar": option.replace("-", "_").upper(),
+            "help": text,
+            "default": argparse.SUPPRESS,
+        }
         group.add_argument(f"--{option}", dest=f"{_SETTING}{name}", **about)
     parser.add_argument(
         "--out",
