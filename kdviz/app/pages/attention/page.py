@@ -215,8 +215,9 @@ def _show_values(report: AttentionReport) -> None:
 
 def _show_dependence(report: AttentionReport) -> None:
     sentences = narrate(report).dependence
-    st.subheader(_("What it depends on"), anchor=False)
-    st.markdown("\n".join(f"- {plain(sentence)}" for sentence in sentences))
+    if sentences:
+        st.subheader(_("What it depends on"), anchor=False)
+        st.markdown("\n".join(f"- {plain(sentence)}" for sentence in sentences))
     with st.expander(_("Each class")):
         st.dataframe(classes_table(report), hide_index=True)
         st.caption(_("p-values are adjusted so that all classes together err in 5 % of studies (Holm, 1979)."))
