@@ -65,7 +65,12 @@ def add(verbs: Any) -> None:
     parser.add_argument("--target", metavar="CLASS", help="class to explain (default: each model's own prediction)")
     group = parser.add_argument_group("settings of methods")
     for option, (name, kind, text) in _setting_options().items():
-        about: dict[str, Any] = {"type": kind, "metavar": option.upper(), "help": text, "default": argparse.SUPPRESS}
+        about: dict[str, Any] = {
+            "type": kind,
+            "metavar": option.replace("-", "_").upper(),
+            "help": text,
+            "default": argparse.SUPPRESS,
+        }
         group.add_argument(f"--{option}", dest=f"{_SETTING}{name}", **about)
     parser.add_argument(
         "--out",
@@ -132,7 +137,7 @@ def _showcase(options: argparse.Namespace) -> None:
         print(json.dumps({"experiment": str(experiment.folder), "rows": rows}))
         return
     for row in rows:
-        agreement = "" if row["agreement"] is None else f", agreement with the teacher {row['agreement']:.2f}"
+        agreement = "" if row["agreement"] is None else f", agreement with the teacher {row['agreement']:z.2f}"
         print(f"{row['story']:10} sample {row['sample']:<6} {row['role']:12} {row['confidence']:.1%}{agreement}")
 
 
@@ -210,7 +215,7 @@ def _describe(maps: dict[str, SaliencyMap]) -> str:
 def _describe_map(role: str, saliency_map: SaliencyMap) -> str:
     predicted = saliency_map.predicted
     answer = f"predicts {saliency_map.classes[predicted]} ({saliency_map.probabilities[predicted]:.1%})"
-    reliability = "–" if saliency_map.is_flat else f"{saliency_map.reliability:.3f}"
+    reliability = "–" if saliency_map.is_flat else f"{saliency_map.reliability:z.3f}"
     source = f" from {saliency_map.n_masks} masks, reliability {reliability}" if saliency_map.n_masks else ""
     return f"{role:12} {answer}; map of {saliency_map.classes[saliency_map.target]}{source}"
 

@@ -132,7 +132,8 @@ def _format_number(value: float, pattern: str) -> str:
         return f"{value:.3g}"
     parsed, locale = _parse_pattern(pattern, language())
     text = parsed.apply(value, locale)
-    return text if re.search("[1-9]", text) else parsed.apply(0.0, locale)  # nothing reads "-0.00"
+    is_zero = not any(sign in text for sign in "123456789")
+    return parsed.apply(0.0, locale) if is_zero else text  # never -0.000
 
 
 @lru_cache(maxsize=128)

@@ -109,8 +109,8 @@ def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
 def renamed_arguments(**names: str) -> Callable[[T], T]:
     """Make a decorator that takes keyword arguments by their old names, with a warning.
 
-    Of a dataclass the attributes are found by their old names, too. It stands above ``@dataclass``. An argument
-    given by both names is a TypeError, as one given twice is.
+    An argument that is given by both names is a TypeError, as Python makes it for a repeated one. Of a dataclass the
+    attributes are found by their old names, too. It stands above ``@dataclass``.
 
     Args:
         **names: Old name -> new name.
@@ -119,12 +119,14 @@ def renamed_arguments(**names: str) -> Callable[[T], T]:
     def decorate(called: T) -> T:
         is_class = isinstance(called, type)
         function: Any = called.__init__ if is_class else called
+        title = getattr(called, "__name__", repr(called))
 
         @functools.wraps(function)
         def call(*positional: Any, **keywords: Any) -> Any:
             for old in names.keys() & keywords.keys():
                 if names[old] in keywords:
-                    raise TypeError(f"{called.__name__}() got the argument {names[old]} twice: {old} is its old name")  # type: ignore[attr-defined]
+                    text = f"{title}() got the argument '{names[old]}' twice, once by its old name '{old}'"
+                    raise TypeError(text)
                 warn_renamed(f"The argument {old}", names[old])
                 keywords[names[old]] = keywords.pop(old)
             return function(*positional, **keywords)

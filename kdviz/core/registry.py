@@ -68,6 +68,11 @@ class Registry(Generic[Entry]):
         is_known = name in self._read()
         return self[name] if is_known else default
 
+    def is_taken(self, name: str) -> bool:
+        """Whether the name has an entry so far, without reading the plugins: for what is itself being registered."""
+        self._fill()
+        return name in self._entries
+
     def import_built_in(self) -> None:
         """Import the modules of all built-in entries, without reading the plugins."""
         self._fill()

@@ -110,8 +110,8 @@ class AgreementReport:
 
 
 def _line(pair: PairAgreement) -> str:
-    interval = "" if pair.low != pair.low else f" [{pair.low:.2f}, {pair.high:.2f}]"
-    agreement, ceiling = ("–" if value != value else f"{value:.2f}" for value in (pair.agreement, pair.ceiling))
+    interval = "" if pair.low != pair.low else f" [{pair.low:z.2f}, {pair.high:z.2f}]"
+    agreement, ceiling = ("–" if value != value else f"{value:z.2f}" for value in (pair.agreement, pair.ceiling))
     return f"{pair.first} / {pair.second}: {agreement}{interval} (noise ceiling {ceiling})"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdviz.core.registry import Registry
 
@@ -82,6 +82,9 @@ class FeatureLoss:
         return self.function(at_least_float32(student_features), at_least_float32(teacher_features), **options)
 
 
+GENERAL = ("cross_entropy", "label_smoothing", "several_teachers", "distillation")
+"""Names of the losses of neither kind, which :mod:`kdviz.distill.objectives.losses` registers with torch."""
+
 losses: Registry[Callable[..., Tensor]] = Registry("loss")
 """All losses, as pure functions."""
 
@@ -105,11 +108,15 @@ def register_teacher_loss(name: str) -> Callable[[Callable[..., Tensor]], Callab
 
     Args:
         name: Name of the loss.
+
+    Raises:
+        ValueError: The name is that of another loss, of whatever kind.
     """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         options = _options(function)
         needs = tuple(name for name in list(inspect.signature(function).parameters)[2:] if name not in options)
+        _check_name(name, feature_losses)
         teacher_losses.add(name, TeacherLoss(function, needs, options))
         return losses.add(name, function)
 
@@ -135,13 +142,25 @@ def register_feature_loss(
         equal_widths: The kinds that need the same C or D on both sides; a projection is trained where they differ.
         check: Called with all options as keywords before a training. It raises :class:`kdviz.core.errors.SettingError`
             where a value is outside the option's range; that values are >= 0 and finite is checked for all losses.
+
+    Raises:
+        ValueError: The name is that of another loss, of whatever kind.
     """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        _check_name(name, teacher_losses)
         feature_losses.add(name, FeatureLoss(function, takes, equal_widths, _options(function), check))
         return losses.add(name, function)
 
     return register
+
+
+def _check_name(name: str, others: Registry[Any]) -> None:
+    """Refuse the name of a loss of another kind, which may not be imported yet and would then fail itself."""
+    if others.is_taken(name):
+        raise ValueError(f"{others.kind} '{name}' is already registered; losses of all kinds share their names")
+    if name in GENERAL:
+        raise ValueError(f"{losses.kind} '{name}' is already registered; losses of all kinds share their names")
 
 
 def _options(function: Callable[..., Tensor]) -> dict[str, float]:

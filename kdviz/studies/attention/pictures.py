@@ -14,6 +14,7 @@ from kdviz.data import LabelledImages
 from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import measures
 from kdviz.studies.attention.statistics.report import read_attention, studies_of
+from kdviz.studies.tables import read_whole
 
 NAME = "attention_samples"
 """Name of the table."""
@@ -78,14 +79,13 @@ def read_pictures(experiment: Experiment) -> StudiedPictures | None:
     Raises:
         ExperimentError: The table is damaged.
     """
-    if not experiment.has_table(NAME):
+    damaged = ExperimentError(
+        "attention_samples.parquet of '{folder}' is damaged; make it anew with: kdviz study",
+        folder=experiment.folder,
+    )
+    table = read_whole(experiment, NAME, SCHEMA, damaged)
+    if table is None:
         return None
-    table = experiment.table(NAME)
-    if not len(table) or not set(SCHEMA.names) <= set(table.column_names):
-        raise ExperimentError(
-            "attention_samples.parquet of '{folder}' is damaged; make it anew with: kdviz study",
-            folder=experiment.folder,
-        )
     table = table.sort_by("sample")
     return StudiedPictures(
         str(table["split"][0].as_py()),

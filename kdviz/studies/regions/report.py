@@ -20,6 +20,7 @@ from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.uncertainty import crossed_variances, interval_of
 from kdviz.studies.regions.study import ABOUT, NAME, SCHEMA
+from kdviz.studies.tables import read_whole
 
 MEASURES = ("energy", "pointing")
 SUBSETS = ("all", "right", "wrong")
@@ -146,14 +147,13 @@ def read_regions_report(experiment: Experiment) -> RegionsReport | None:
     Raises:
         ExperimentError: The table is damaged.
     """
-    if not experiment.has_table(NAME):
+    damaged = ExperimentError(
+        "regions.parquet of '{folder}' is damaged; make it anew with: kdviz study --study regions",
+        folder=experiment.folder,
+    )
+    table = read_whole(experiment, NAME, SCHEMA, damaged)
+    if table is None:
         return None
-    table = experiment.table(NAME)
-    if not len(table) or not set(SCHEMA.names) <= set(table.column_names):
-        raise ExperimentError(
-            "regions.parquet of '{folder}' is damaged; make it anew with: kdviz study --study regions",
-            folder=experiment.folder,
-        )
     about = json.loads((table.schema.metadata or {}).get(ABOUT, b"{}"))
     series = _series(table)
     roles = [_role(*key, columns, subset) for key, columns in series.items() for subset in SUBSETS]

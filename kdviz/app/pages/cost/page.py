@@ -155,6 +155,7 @@ def _show_tiles(values: Tradeoff) -> None:
 
 def signed_points(points: float) -> str:
     """Points of accuracy with their sign: ``+0.50``."""
+    points = round(points, 2)  # a sign only where a digit shows a difference
     sign = "+" if points > 0 else "−" if points < 0 else ""
     return f"{sign}{number(abs(points), 2)}"
 
