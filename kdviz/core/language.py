@@ -14,7 +14,6 @@ from __future__ import annotations
 import gettext
 import io
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

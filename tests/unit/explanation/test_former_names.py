@@ -92,8 +92,3 @@ def test_arguments_of_a_recipe():
         assert config.unfreeze == "head"  # type: ignore[attr-defined]
     with pytest.warns(DeprecationWarning, match="few is now label_budget"):
         train_experiment({}, config, "", "", config, teachers=[], student=config, few=None)
-
-
-def test_an_argument_by_both_names_is_refused():
-    with pytest.raises(TypeError, match="argument teacher_mixture twice: teacher_mix is its old name"):
-        TrainingConfig(teacher_mix="mean", teacher_mixture="mean")
