@@ -174,8 +174,8 @@ def test_every_setting_of_every_method_has_an_option(capsys):
     told = " ".join(capsys.readouterr().out.split())
     for method in methods:
         for setting in methods[method].settings:
-            option = f"--{setting.name.removeprefix('n_')}"
-            text = told.partition(f"{option} {setting.name.upper()} ")[2].partition(" --")[0]
+            option = setting.name.removeprefix("n_")
+            text = told.partition(f"--{option} {option.upper()} ")[2].partition(" --")[0]
             assert re.search(rf"\b{method}\b", text), (method, option)
             assert f"(default {setting.default})" in text
             assert [choice for choice in setting.choices if not re.search(rf"\b{choice}\b", text)] == []
