@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -283,9 +284,12 @@ def test_a_study_of_the_given_models_without_a_student_alone(made: Maker, capsys
     command = ["study", "--study", "models", "-e", str(pair.folder), "--images", "8", "--masks", "40"]
     assert main([*command, "--faithfulness", "0", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    # Where the shuffled teacher's map is constant there is no agreement, and the picture is left out: on processors
-    # without AVX-512 it is one of the eight.
-    assert found["images"] in (7, 8)
+    # Where a map is constant there is no agreement, and the picture is left out. The shuffled teacher's map of one of
+    # the eight is constant or not as the processor rounds.
+    rows = load_experiment(pair.folder).table("agreement").to_pylist()
+    chosen = {row["sample"] for row in rows}
+    assert len(chosen) == 8
+    assert found["images"] == len(chosen - {row["sample"] for row in rows if math.isnan(row["pearson"])}) >= 7
     agreement = found["agreement"]
     # Corrected for the noise of 40 masks, an estimate may pass 1; its interval says what can be told.
     assert agreement["low"] <= agreement["value"] <= agreement["high"]
