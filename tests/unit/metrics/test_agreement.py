@@ -414,7 +414,7 @@ def test_the_interval_by_hand(measure, units):
     pair = agreement(maps, measure).pairs[0]
     assert (pair.low, pair.high) == pytest.approx(interval_by_hand(maps, measure))
     assert pair.low < pair.agreement < pair.high
-    assert f"{pair.agreement:.2f} [{pair.low:.2f}, {pair.high:.2f}]" in str(agreement(maps, measure))
+    assert f"{pair.agreement:z.2f} [{pair.low:z.2f}, {pair.high:z.2f}]" in str(agreement(maps, measure))
 
 
 @pytest.mark.parametrize("measure", list(measures))
