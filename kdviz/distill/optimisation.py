@@ -52,6 +52,29 @@ def sgd(parameters: Iterable[Tensor], config: TrainingConfig, fused: bool) -> op
     return optim.SGD(parameters, lr=config.learning_rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=fused)
 
 
+BIAS_RATE = 64
+"""How much faster biases learn with ``sgd_fast_bias``."""
+
+
+@optimizers.register("sgd_fast_bias")
+def sgd_fast_bias(parameters: Iterable[Tensor], config: TrainingConfig, fused: bool) -> optim.Optimizer:
+    """SGD whose biases learn 64 times as fast: networks with batch norms need fewer epochs (Jordan, 2024, section 3.4)."""
+    from torch import optim
+
+    parameters = list(parameters)
+    decay = config.weight_decay
+    groups = [
+        {"params": [weight for weight in parameters if weight.ndim > 1], "rate_factor": 1, "weight_decay": decay},
+        {
+            "params": [bias for bias in parameters if bias.ndim <= 1],
+            "rate_factor": BIAS_RATE,
+            "weight_decay": decay / BIAS_RATE,
+        },
+    ]
+    groups = [group for group in groups if group["params"]]
+    return optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True, fused=fused)
+
+
 @learning_rate_schedules.register("constant")
 def constant(position: float) -> float:
     """The same from beginning to end.

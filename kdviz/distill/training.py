@@ -22,6 +22,9 @@ from kdviz.distill.optimisation import learning_rate_schedules, optimizers
 from kdviz.distill.prediction import autocast, batch_logits
 
 
+_PICTURES_TO_FIT = 5_000  # at most, taken evenly: those of a folder are sorted by class
+
+
 @dataclass(frozen=True)
 class TrainingProgress:
     """Progress of a training. Values that are measured at the end of an epoch are None before it.
@@ -109,12 +112,21 @@ def fit(
     device = choose_device(config.device)
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _fit_to(network, train, normalise, device)
     objective = Objective(network, train, normalise, config, device, teacher_logits, teachers)
     steps = _steps(network, train, validation, normalise, config, device, objective, checkpoint)
     try:
         yield from with_own_random_state(steps, device)
     finally:
         objective.close()
+
+
+def _fit_to(network: nn.Module, train: LabelledImages, normalise: Normalise, device: torch.device) -> None:
+    """Let a network set what it takes from the pictures before the first step, such as a whitening."""
+    fit_to = getattr(network, "fit_to", None)
+    if fit_to is not None:
+        step = -(-len(train) // _PICTURES_TO_FIT)
+        fit_to(normalise(train.images[::step].to(device)))
 
 
 def with_own_random_state(steps: Iterator[TrainingProgress], device: torch.device) -> Iterator[TrainingProgress]:
@@ -281,7 +293,7 @@ class _Training:
         position = (self.epoch - 1 + part) / self.config.epochs
         rate = self.config.learning_rate * learning_rate_schedules[self.config.learning_rate_schedule](position)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate_factor", 1)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

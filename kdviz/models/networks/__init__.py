@@ -1,5 +1,6 @@
 """Architectures by name: the paper's networks, classifiers of torchvision and timm, and ONNX files and functions."""
 
+from kdviz.models.networks.airbench import Airbench, WhiteningConv
 from kdviz.models.networks.building import build_network
 from kdviz.models.networks.functions import FunctionNetwork, NumpyNetwork
 from kdviz.models.networks.library import (
@@ -21,6 +22,7 @@ __all__ = [
     "RENORMALISED",
     "TIMM_SETTINGS",
     "TORCHVISION_SETTINGS",
+    "Airbench",
     "FunctionNetwork",
     "LinearHead",
     "NetworkLibrary",
@@ -30,6 +32,7 @@ __all__ = [
     "PaperFC",
     "QuickDropout",
     "Renormalised",
+    "WhiteningConv",
     "are_bounded",
     "are_probabilities",
     "build_network",
