@@ -42,6 +42,14 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher-layer", metavar="NAME", default="", help="that it compares (default: found)")
     parser.add_argument("--student-layer", metavar="NAME", default="", help="the same of the student")
     parser.add_argument("--augment", metavar="NAMES", default="", help="of training images: kdviz list augmentations")
+    parser.add_argument(
+        "--views",
+        metavar="N",
+        type=int,
+        default=0,
+        help="of each image by --augment, fixed, of which the teacher's logits are computed once (default: new ones in "
+        "every epoch)",
+    )
 
 
 def _loss_help() -> str:
@@ -63,6 +71,7 @@ def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
         "teacher_layer": options.teacher_layer,
         "student_layer": options.student_layer,
         "augment": options.augment,
+        "views": options.views,
     }
 
 
