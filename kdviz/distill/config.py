@@ -142,6 +142,11 @@ class TrainingConfig:
         return bool(self.feature_loss or (self.augment and not self.views))
 
     @property
+    def seen_views(self) -> int:
+        """The number of fixed views that the training sees: one an epoch at most."""
+        return min(self.views, self.epochs)
+
+    @property
     def needs_teacher_network(self) -> bool:
         """Whether the logits of the unchanged images are not enough: the teacher itself is asked."""
         return bool(self.augment or self.feature_loss)

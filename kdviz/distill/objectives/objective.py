@@ -212,7 +212,7 @@ def _checked(
     views = [teacher_logits] if isinstance(teacher_logits, Tensor) else list(teacher_logits)
     for logits in views:
         _check_logits(logits, train, config)
-    if config.needs_live_teacher or len(views) != max(1, config.views):
+    if config.needs_live_teacher or len(views) != max(1, config.seen_views):
         reason = (
             f"the feature loss '{config.feature_loss}'" if config.feature_loss else f"augmentation '{config.augment}'"
         )

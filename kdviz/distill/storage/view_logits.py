@@ -26,7 +26,7 @@ def view_logits(
     config: TrainingConfig,
     store: Store,
 ) -> list[Tensor]:
-    """The logits of one teacher for each view, float32 (N, classes) each.
+    """The logits of one teacher for each view that is seen, float32 (N, classes) each.
 
     Args:
         teacher: Makes the network, in evaluation mode; only called where logits are missing.
@@ -40,7 +40,7 @@ def view_logits(
     stem = f"{name}-{samples.fingerprint[:8]}-{'+'.join(augment.names)}"
     network: nn.Module | None = None
     logits = []
-    for view in range(config.views):
+    for view in range(config.seen_views):
         file_name = f"{stem}-{view:04d}.npy"
         if not store.has(file_name):
             network = network or teacher()
