@@ -39,6 +39,8 @@ class Viewer {
     this.root = root;
     this.choice = { opacity: 0.8, palette: null, shared: true, lower: "difference", threshold: 0 };
     this.zoom = { scale: 1, x: 0, y: 0 };
+    this.region = null; // that a person drew: first and last row and column
+    this.drawing = false; // whether dragging draws a region
     this.usual = null; // the choices of a newcomer
     this.cursor = null;
     this.layout = "";
@@ -51,6 +53,7 @@ class Viewer {
     const [height, width] = data.size;
     this.width = width;
     this.height = height;
+    if (this.region && (this.region.bottom >= height || this.region.right >= width)) this.region = null;
     this.picture = bytes(data.picture);
     this.models = data.rows.flatMap((row) => row.models).map((model) => ({
       ...model,
@@ -141,7 +144,65 @@ class Viewer {
         element("button", { type: "button", "aria-label": texts.zoomIn, onclick: () => this.zoomBy(1.5) }, "+"),
         element("button", { type: "button", onclick: () => this.resetZoom() }, texts.reset),
       ),
+      this.regionButtons(texts),
     );
+  }
+
+  // Draw a region over the maps, and how much of each map lies inside.
+  regionButtons(texts) {
+    const draw = element("button", { type: "button", "aria-pressed": this.drawing, title: texts.regionHelp }, texts.draw);
+    const remove = element("button", { type: "button" }, texts.remove);
+    this.showRegion = () => {
+      draw.setAttribute("aria-pressed", this.drawing);
+      remove.style.display = this.region ? "" : "none";
+      this.root.classList.toggle("drawing", this.drawing);
+    };
+    draw.onclick = () => ((this.drawing = !this.drawing), this.showRegion());
+    remove.onclick = () => this.setRegion(null);
+    this.showRegion();
+    return element("span", { class: "group" }, element("span", { class: "name" }, texts.region), draw, remove);
+  }
+
+  // Set the region between two pixels, or none.
+  setRegion(from, to) {
+    this.region = from && {
+      top: Math.min(from.row, to.row),
+      bottom: Math.max(from.row, to.row),
+      left: Math.min(from.column, to.column),
+      right: Math.max(from.column, to.column),
+    };
+    this.showRegion();
+    this.fill();
+    this.paint();
+  }
+
+  // Share of the positive saliency inside the region, as kdviz.metrics.localisation.energy_inside; NaN without any.
+  energyInside(values) {
+    let all = 0;
+    let inside = 0;
+    for (let row = 0; row < this.height; row++) {
+      for (let column = 0; column < this.width; column++) {
+        const value = Math.max(0, values[row * this.width + column]);
+        all += value;
+        if (this.holds(row, column)) inside += value;
+      }
+    }
+    return inside / all;
+  }
+
+  holds(row, column) {
+    const { top, bottom, left, right } = this.region;
+    return row >= top && row <= bottom && column >= left && column <= right;
+  }
+
+  regionText(values) {
+    if (!this.region) return "";
+    const { top, bottom, left, right } = this.region;
+    const area = ((bottom - top + 1) * (right - left + 1)) / (this.width * this.height);
+    const share = this.energyInside(values);
+    const percent = (value) => `${(100 * value).toFixed(1)}%`;
+    const said = Number.isFinite(share) ? percent(share) : "–";
+    return this.data.texts.inside.replace("{share}", said).replace("{area}", percent(area));
   }
 
   segments(name, key, options) {
@@ -185,6 +246,7 @@ class Viewer {
       tag: element("span", { class: "tag" }),
       bar: element("i"),
       target: element("div", { class: "small" }),
+      region: element("div", { class: "small", "aria-live": "polite" }),
       lowerTitle: element("h4"),
       reliability: element("span", { class: "small" }),
       agreement: element("div", { class: "small" }),
@@ -204,6 +266,7 @@ class Viewer {
       element("div", { class: "pred" }, element("span", {}, parts.word, " ", parts.confidence), parts.tag),
       element("div", { class: "meter" }, parts.bar),
       parts.target,
+      parts.region,
       element(
         "div",
         { class: "sub" },
@@ -234,8 +297,9 @@ class Viewer {
     const panel = { index, kind, canvas, read, box };
     canvas.onpointermove = (event) => this.move(panel, event);
     canvas.onpointerleave = () => ((this.cursor = null), this.paint());
-    canvas.onpointerdown = (event) => (this.drag = this.zoom.scale > 1 ? { x: event.clientX, y: event.clientY } : null);
-    canvas.onpointerup = () => (this.drag = null);
+    canvas.onpointerdown = (event) => this.press(panel, event);
+    canvas.onpointerup = () => (this.drag = this.corner = null);
+    canvas.onpointercancel = canvas.onpointerup;
     canvas.ondblclick = () => this.resetZoom();
     canvas.addEventListener("wheel", (event) => this.wheel(panel, event), { passive: false });
     canvas.onkeydown = (event) => this.key(event);
@@ -256,6 +320,7 @@ class Viewer {
       parts.tag.classList.toggle("no", model.correct === false);
       parts.bar.style.width = `${model.confidence * 100}%`;
       parts.target.textContent = model.targetText;
+      parts.region.textContent = this.regionText(model.values);
       const error = this.choice.lower === "error";
       const lower = error ? model.error : model.difference;
       parts.lowerTitle.textContent = error ? texts.errorTitle : model.difference ? texts.differenceTitle : texts.reference;
@@ -299,6 +364,10 @@ class Viewer {
       this.zoom = { scale, x, y };
       this.keepInside();
     }
+    const [top, left, bottom, right] = (said.get("region") ?? "").split(",").map((one) => parseInt(one, 10));
+    if (top >= 0 && top <= bottom && bottom < this.height && left >= 0 && left <= right && right < this.width) {
+      this.region = { top, left, bottom, right };
+    }
   }
 
   remember() {
@@ -309,6 +378,7 @@ class Viewer {
       for (const name of ["opacity", "threshold", "palette", "lower"]) if (choice[name] !== usual[name]) said.push(`${name}:${choice[name]}`);
       if (!choice.shared) said.push("scale:own");
       if (zoom.scale > 1) said.push(`zoom:${[zoom.scale, zoom.x, zoom.y].map((one) => +one.toFixed(4)).join(",")}`);
+      if (this.region) said.push(`region:${["top", "left", "bottom", "right"].map((side) => this.region[side]).join(",")}`);
       const query = new URLSearchParams(location.search);
       if ((query.get("view") ?? "") === said.join(";")) return;
       if (said.length) query.set("view", said.join(";"));
@@ -367,6 +437,7 @@ class Viewer {
     context.imageSmoothingEnabled = this.width > 96;
     context.fillRect(0, 0, wide, high);
     context.drawImage(small, -x * wide * scale, -y * high * scale, wide * scale, high * scale);
+    this.drawRegion(context, wide, high);
     this.drawCursor(context, wide, high);
     this.readout(panel, layer);
   }
@@ -399,17 +470,27 @@ class Viewer {
     return image;
   }
 
+  drawRegion(context, wide, high) {
+    if (!this.region) return;
+    const { top, bottom, left, right } = this.region;
+    this.outline(context, wide, high, top, left, bottom - top + 1, right - left + 1);
+  }
+
   drawCursor(context, wide, high) {
-    if (!this.cursor) return;
+    if (this.cursor) this.outline(context, wide, high, this.cursor.row, this.cursor.column, 1, 1);
+  }
+
+  // A rectangle of pixels in black and white, which shows on every colour.
+  outline(context, wide, high, row, column, rows, columns) {
     const { scale, x, y } = this.zoom;
     const cell = (wide * scale) / this.width;
-    const left = (this.cursor.column / this.width - x) * wide * scale;
-    const top = (this.cursor.row / this.height - y) * high * scale;
+    const left = (column / this.width - x) * wide * scale;
+    const top = (row / this.height - y) * high * scale;
     context.lineWidth = Math.max(2, devicePixelRatio * 1.5);
     context.strokeStyle = "#000";
-    context.strokeRect(left - 1, top - 1, cell + 2, cell + 2);
+    context.strokeRect(left - 1, top - 1, columns * cell + 2, rows * cell + 2);
     context.strokeStyle = "#fff";
-    context.strokeRect(left + 1, top + 1, Math.max(1, cell - 2), Math.max(1, cell - 2));
+    context.strokeRect(left + 1, top + 1, Math.max(1, columns * cell - 2), Math.max(1, rows * cell - 2));
   }
 
   readout(panel, layer) {
@@ -455,16 +536,31 @@ class Viewer {
     return { u: (event.clientX - box.left) / box.width, v: (event.clientY - box.top) / box.height, box };
   }
 
+  // Begin to draw a region, or to move what is zoomed.
+  press(panel, event) {
+    this.corner = this.drawing ? this.place(panel, event) : null;
+    this.drag = !this.drawing && this.zoom.scale > 1 ? { x: event.clientX, y: event.clientY } : null;
+    if (!this.corner) return;
+    panel.canvas.setPointerCapture(event.pointerId);
+    this.setRegion(this.corner, this.corner);
+  }
+
+  place(panel, event) {
+    const { u, v } = this.at(panel, event);
+    const index = (part, offset, size) => Math.min(size - 1, Math.max(0, Math.floor((part / this.zoom.scale + offset) * size)));
+    return { column: index(u, this.zoom.x, this.width), row: index(v, this.zoom.y, this.height) };
+  }
+
   move(panel, event) {
-    const { u, v, box } = this.at(panel, event);
+    const { box } = this.at(panel, event);
     if (this.drag && event.buttons) {
       this.zoom.x -= (event.clientX - this.drag.x) / box.width / this.zoom.scale;
       this.zoom.y -= (event.clientY - this.drag.y) / box.height / this.zoom.scale;
       this.drag = { x: event.clientX, y: event.clientY };
       this.keepInside();
     }
-    const place = (part, offset, size) => Math.min(size - 1, Math.max(0, Math.floor((part / this.zoom.scale + offset) * size)));
-    this.cursor = { column: place(u, this.zoom.x, this.width), row: place(v, this.zoom.y, this.height) };
+    this.cursor = this.place(panel, event);
+    if (this.corner && event.buttons) this.setRegion(this.corner, this.cursor);
     this.paint();
   }
 
@@ -501,7 +597,13 @@ class Viewer {
     const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
     if (event.key === "+" || event.key === "=") this.zoomBy(1.5);
     else if (event.key === "-") this.zoomBy(1 / 1.5);
-    else if (event.key === "Escape") this.cursor = null;
+    else if (event.key === "Escape") this.cursor = this.corner = null;
+    else if (event.key === "Enter" && this.drawing && this.cursor) {
+      // The first Enter is one corner, the second the other.
+      const first = this.corner ?? this.cursor;
+      this.setRegion(first, this.cursor);
+      this.corner = this.corner ? null : this.cursor;
+    }
     else if (steps[event.key]) {
       const from = this.cursor ?? { row: this.height >> 1, column: this.width >> 1 };
       const [down, right] = steps[event.key];

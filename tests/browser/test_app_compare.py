@@ -15,6 +15,7 @@ from PIL import Image
 
 from kdviz.data import bundled_digits
 from kdviz.experiment import load_experiment
+from kdviz.metrics.localisation import energy_inside
 from kdviz.saliency import explain
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -330,6 +331,41 @@ def test_how_maps_are_drawn_is_in_the_link(server: str, page: playwright.Page) -
     page.get_by_role("button", name="Shared", exact=True).click()
     page.get_by_role("slider", name="Opacity").fill("80")
     page.wait_for_url(lambda url: "view=" not in url)
+
+
+def test_a_person_draws_a_region(server: str, page: playwright.Page) -> None:
+    page.goto(f"{server}/compare?masks=500&sample=5")
+    settled(page)
+    page.get_by_role("button", name="Draw", exact=True).click()
+    box = page.locator("canvas.k-map").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.7, steps=3)
+    page.mouse.up()
+    first, last = (int(28 * 0.2), int(28 * 0.3)), (int(28 * 0.7), int(28 * 0.6))
+    region = np.zeros((28, 28))
+    region[first[0] : last[0] + 1, first[1] : last[1] + 1] = 1
+    values = page.locator(".kv").evaluate("root => root.viewer.models.map((model) => [...model.values])")
+    for title, shown in zip(("Teacher", "KD student", "Student alone"), values, strict=True):
+        share = float(energy_inside(np.reshape(shown, (28, 28)), region))
+        card = page.get_by_role("region", name=title, exact=True)
+        playwright.expect(card).to_contain_text(
+            f"{share:.1%} of its positive saliency inside the region, {region.mean():.1%} of the area"
+        )
+    page.wait_for_url(lambda url: "region%3A5%2C8%2C19%2C16" in url)
+    page.reload()  # the link keeps it
+    settled(page)
+    card = page.get_by_role("region", name="Teacher", exact=True)
+    playwright.expect(card).to_contain_text("inside the region")
+    page.get_by_role("button", name="Remove", exact=True).click()
+    playwright.expect(card).not_to_contain_text("inside the region")
+    # With keys: a corner at the middle, the other two pixels further.
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.locator("canvas.k-map").first.focus()
+    for key in ("ArrowDown", "Enter", "ArrowDown", "ArrowRight", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_url(lambda url: "region%3A15%2C14%2C16%2C16" in url)
 
 
 def test_copy_link(server: str, page: playwright.Page) -> None:
