@@ -445,14 +445,6 @@ def test_a_stored_sample_opens_by_its_number_in_the_split(server, page, models):
         playwright.expect(card).to_contain_text("✓ right" if int(predicted) == label else "✗ wrong")
 
 
-@pytest.mark.parametrize(
-    ("experiment", "words"), [("no-pictures", "keeps no pictures"), ("no-predictions", "kdviz evaluate -e")]
-)
-def test_what_is_missing_is_one_sentence(server, page, experiment, words):
-    page.goto(f"{server}/mistakes?experiment={experiment}")
-    playwright.expect(page.locator(".stAlert").filter(has_text=words)).to_have_count(1)
-
-
 def test_without_a_teacher_there_are_the_students_groups(server, page):
     page.goto(f"{server}/mistakes?experiment=no-teacher&group=all")
     thumbs(page).first.click()
