@@ -106,8 +106,9 @@ def number(value: float, digits: int = 0) -> str:
 
 
 def signed(value: float, digits: int = 0) -> str:
-    """Format as :func:`number` does, with a sign, also for positive numbers."""
-    return _format_number(value, f"+#,##0{_decimals(digits)};-#,##0{_decimals(digits)}")
+    """Format as :func:`number` does, with a sign, also for positive numbers; what rounds to zero has none."""
+    plain = number(value, digits)
+    return plain if _is_zero(plain) else _format_number(value, f"+#,##0{_decimals(digits)};-#,##0{_decimals(digits)}")
 
 
 def listed(texts: Iterable[str], separator: str = N_(", ")) -> str:
@@ -131,8 +132,12 @@ def _format_number(value: float, pattern: str) -> str:
         return f"{value:.3g}"
     parsed, locale = _parse_pattern(pattern, language())
     text = parsed.apply(value, locale)
-    is_zero = not any(sign in text for sign in "123456789")
-    return parsed.apply(0.0, locale) if is_zero else text  # never -0.000
+    return parsed.apply(0.0, locale) if _is_zero(text) else text  # never -0.000
+
+
+def _is_zero(text: str) -> bool:
+    """Whether no digit of a number's text shows anything."""
+    return not any(digit in text for digit in "123456789")
 
 
 @lru_cache(maxsize=128)

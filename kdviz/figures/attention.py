@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from kdviz.core.language import N_, _
+from kdviz.core.language import N_, _, signed
 from kdviz.core.vocabulary import Role
 from kdviz.figures.chart import Chart
 from kdviz.figures.files import new_figure
@@ -129,7 +129,7 @@ def claim_and_controls(report: AttentionReport) -> go.Figure:
                 marker={"size": 11, "symbol": _SYMBOLS[kind], "color": _effect_colour(kind), "line": {"width": 2}},
                 showlegend=False,
                 hovertemplate=_hover(name),
-                customdata=[[effect.interval.low, effect.interval.high]],
+                customdata=[_figures(effect)],
             )
         )
         chart.add_trace(
@@ -139,7 +139,8 @@ def claim_and_controls(report: AttentionReport) -> go.Figure:
                 mode="markers",
                 marker={"size": 5, "color": _effect_colour(kind), "opacity": 0.6},
                 showlegend=False,
-                hovertemplate=_("{name}, one training: {value}", name=name, value="%{x:+.3f}") + "<extra></extra>",
+                hovertemplate=_("{name}, one training: {value}", name=name, value="%{customdata}") + "<extra></extra>",
+                customdata=[signed(value, 3) for value in effect.by_training],
             )
         )
     chart.add_vline(x=0, line={"color": _CEILING, "width": 1, "dash": "dot"})
@@ -211,8 +212,8 @@ def effect_against_value(report: AttentionReport) -> go.Figure:
                 name=name,
                 line={"color": colour, "width": 2, "dash": "solid" if kind == "claim" else "dot"},
                 marker={"size": 10, "symbol": _SYMBOLS[kind], "color": colour, "line": {"width": 2}},
-                customdata=[[effect.interval.low, effect.interval.high] for effect in effects],
-                hovertemplate=_hover(name).replace("%{x:", "%{y:"),
+                customdata=[_figures(effect) for effect in effects],
+                hovertemplate=_hover(name),
             )
         )
     values = [value_effect.value for value_effect in report.values if value_effect.value is not None]
@@ -291,4 +292,9 @@ def _half_widths(effects: Sequence[Effect]) -> tuple[list[float], list[float]]:
 
 
 def _hover(name: str) -> str:
-    return f"{name}: %{{x:+.3f}} (%{{customdata[0]:+.3f}} to %{{customdata[1]:+.3f}})<extra></extra>"
+    return f"{name}: %{{customdata[0]}} (%{{customdata[1]}} to %{{customdata[2]}})<extra></extra>"
+
+
+def _figures(effect: Effect) -> list[str]:
+    """Value and interval as texts: Plotly's own format writes -0.000."""
+    return [signed(figure, 3) for figure in (effect.value, effect.interval.low, effect.interval.high)]

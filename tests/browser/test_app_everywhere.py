@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from browser import IS_DARK, TOO_WIDE, WAIT, at_rest, is_too_wide, needs_browser
+from browser import IS_DARK, TOO_WIDE, WAIT, at_rest, is_too_wide, needs_browser, visit
 
 from kdviz.app.page_registry import pages, path_of
 
@@ -26,34 +26,25 @@ STREAMLIT = {
 SETTLING = 10  # seconds, after which what is too wide will stay so
 
 
-def opened(context: Any, address: str, scheme: str = "light", width: int = 1440) -> Any:
-    """A page, when it has come to rest."""
-    page = context.new_page()
-    page.set_viewport_size({"width": width, "height": 1000})
-    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    page.goto(address)
+def test_nothing_is_wider_than_the_screen_and_axe_finds_nothing_in_light_or_dark(server: str, page: Any) -> None:
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page.goto(f"{server}/methods")
     playwright.expect(page.locator("h1").first).to_be_visible(timeout=WAIT)
-    at_rest(page)
-    return page
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_nothing_is_wider_than_the_screen_and_axe_finds_nothing_in_light_or_dark(
-    server: str, english: Any, name: str
-) -> None:
-    page = opened(english, f"{server}{PAGES[name]}", "light", width=390)
-    wide = {390: is_wide(page, name)}
-    resized(page, 1440)
-    wide[1440] = is_wide(page, name)
-    light = seen_by_axe(page)
-    darkened(page)
-    dark = seen_by_axe(page)
-    resized(page, 2560)
-    wide[2560] = is_wide(page, name)
-    page.close()
-    assert light == []
-    assert dark == []
-    assert not any(wide.values()), wide
+    found = {}
+    for name in sorted(PAGES, key="methods".__ne__):
+        page.set_viewport_size({"width": 390, "height": 1000})
+        visit(page, PAGES[name])
+        at_rest(page)
+        found[name, "at 390"] = is_wide(page, name)
+        resized(page, 1440)
+        found[name, "at 1440"] = is_wide(page, name)
+        found[name, "light"] = seen_by_axe(page)
+        coloured(page, "dark")
+        found[name, "dark"] = seen_by_axe(page)
+        resized(page, 2560)
+        found[name, "at 2560"] = is_wide(page, name)
+        coloured(page, "light")
+    assert {where: what for where, what in found.items() if what} == {}
 
 
 def is_wide(page: Any, name: str) -> bool:
@@ -66,10 +57,10 @@ def is_wide(page: Any, name: str) -> bool:
     return False
 
 
-def darkened(page: Any) -> None:
-    """The page of somebody whose system becomes dark; it follows without being loaded again."""
-    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-    page.wait_for_function(IS_DARK, timeout=WAIT)
+def coloured(page: Any, scheme: str) -> None:
+    """The page of somebody whose system becomes dark or light; it follows without being loaded again."""
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.wait_for_function(IS_DARK if scheme == "dark" else f"!{IS_DARK.strip()}", timeout=WAIT)
     at_rest(page)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save
 
 from kdviz.app.pages.methods.page import TOPICS
 from kdviz.core.files import MODELS
+from kdviz.data import bundled_digits
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import load_experiment
 
@@ -24,6 +26,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 pytestmark = needs_browser
 START = 120_000  # until a server has loaded torch, on a busy machine
 COME_BACK = 40_000
+PATIENCE = 90  # seconds, after which what is still in memory will stay
 FORMULAE = {
     "rise": 2,
     "estimators": 3,
@@ -38,10 +41,10 @@ SECRET = "0123456789abcdef0123456789abcdef"  # of the test's own server
 
 
 @contextmanager
-def started(folder: Path, **environment: str) -> Iterator[str]:
+def started(folder: Path, script: str = "app.py", **environment: str) -> Iterator[str]:
     """A server; its uploads are in ``folder``."""
     log = folder / "log.txt"
-    with running(log, **{"KDVIZ_MODELS": "", "TMPDIR": str(folder), **environment}) as (address, _process):
+    with running(log, script, **{"KDVIZ_MODELS": "", "TMPDIR": str(folder), **environment}) as (address, _process):
         yield address
     assert "Traceback" not in log.read_text(), log.read_text()
 
@@ -54,7 +57,7 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(uploads: Path, browser: playwright.Browser) -> Iterator[str]:
-    with started(uploads) as address:
+    with started(uploads, "tests/support/probe_app.py", PROBE=str(uploads)) as address:
         page = new_page(browser)
         page.goto(f"{address}/models")
         playwright.expect(page.locator(".ab-card").first).to_be_visible(timeout=START)
@@ -87,6 +90,24 @@ def send(page: playwright.Page, name: str, content: bytes) -> None:
 def own_files(uploads: Path) -> list[Path]:
     """Those of sessions; a server's lock is none."""
     return [path for path in uploads.glob("kdviz-own-*/session-*/**/*") if path.is_file()]
+
+
+def kept(uploads: Path) -> dict[str, int]:
+    """What the server's process keeps of sessions now; see tests/support/probe_app.py."""
+    answer = uploads / "answer.json"
+    answer.unlink(missing_ok=True)
+    (uploads / "ask").touch()
+    end = time.monotonic() + PATIENCE
+    while not answer.exists():
+        assert time.monotonic() < end, "the probe does not answer"
+        time.sleep(0.1)
+    return json.loads(answer.read_text())
+
+
+def digit() -> bytes:
+    buffer = io.BytesIO()
+    bundled_digits()["bundled"].picture(3).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def gone(uploads: Path) -> bool:
@@ -141,7 +162,7 @@ def test_the_pages_fit_a_phone(server: str, page: playwright.Page, path: str) ->
         assert page.evaluate(wide) is False
 
 
-def test_a_zip_is_opened_for_this_session_alone_and_gone_when_it_ends(
+def test_a_zip_is_opened_for_this_session_alone_and_leaves_disk_and_memory_when_it_ends(
     server: str, page: playwright.Page, browser: playwright.Browser, uploads: Path, mnist_zip: Path
 ) -> None:
     before = sorted(path.name for path in (MODELS / "mnist").iterdir())
@@ -164,9 +185,24 @@ def test_a_zip_is_opened_for_this_session_alone_and_gone_when_it_ends(
     playwright.expect(other.locator(".ab-card")).to_have_count(3)
     other.context.close()
 
+    page.get_by_role("link", name="Overview", exact=True).click()
+    playwright.expect(page.locator(".ov-answer").first).to_be_visible(timeout=WAIT)
+    page.get_by_role("link", name="Compare", exact=True).click()
+    settled(page)
+    page.get_by_role("button", name="Your own picture").click()
+    page.locator("input[type=file]").set_input_files({"name": "d.png", "mimeType": "image/png", "buffer": digit()})
+    playwright.expect(page.get_by_text("Your pictures", exact=True)).to_be_visible(timeout=WAIT)
+    settled(page)
+    there = kept(uploads)
+    assert all(there.get(name) for name in ("experiments", "pictures", "requests", "results")), there
+
     page.goto("about:blank")
     assert gone(uploads)
     assert sorted(path.name for path in (MODELS / "mnist").iterdir()) == before
+    end = time.monotonic() + PATIENCE
+    while any((left := kept(uploads)).values()) and time.monotonic() < end:
+        time.sleep(1)
+    assert not any(left.values()), left  # what Streamlit keeps, too
 
 
 def test_weights_are_added_beside_the_experiments_models(server: str, page: playwright.Page, uploads: Path) -> None:
@@ -194,30 +230,23 @@ def test_weights_are_added_beside_the_experiments_models(server: str, page: play
     assert len(load_experiment(MODELS / "mnist").runs) == 3
 
 
-@pytest.mark.parametrize(
-    ("way", "name", "content", "words"),
-    [
-        ("zip", "x.zip", b"PK\x03\x04 no zip", "not a zip"),
-        ("weights", "x.safetensors", b"\x80\x04cos\nsystem\n", "no safetensors file"),
-        ("weights", "<b>x</b>.safetensors", save({"a": torch.zeros(1)}), "fit none of paper_cnn, paper_fc"),
-        (
-            "weights",
-            "y.safetensors",
-            save(dict(new_network("paper_fc", load_experiment("mnist").input, 7, 0).state_dict())),
-            "7 × 784",
-        ),
-    ],
-)
-def test_a_refusal_is_one_sentence_and_the_page_goes_on(
-    server: str, page: playwright.Page, uploads: Path, way: str, name: str, content: bytes, words: str
-) -> None:
-    page.goto(f"{server}/models?bring={way}")
-    send(page, name, content)
-    if way == "weights":
-        page.get_by_role("button", name="Add to MNIST").click()
-    playwright.expect(page.get_by_role("alert").filter(has_text=words)).to_be_visible()
-    playwright.expect(page.locator(".ab-card")).to_have_count(3)
-    assert own_files(uploads) == []
+def test_a_refusal_is_one_sentence_and_the_page_goes_on(server: str, page: playwright.Page, uploads: Path) -> None:
+    of_seven_classes = new_network("paper_fc", load_experiment("mnist").input, 7, 0).state_dict()
+    weights = [
+        ("x.safetensors", b"\x80\x04cos\nsystem\n", "no safetensors file"),
+        ("<b>x</b>.safetensors", save({"a": torch.zeros(1)}), "fit none of paper_cnn, paper_fc"),
+        ("y.safetensors", save(dict(of_seven_classes)), "7 × 784"),
+    ]
+    for way, files in {"zip": [("x.zip", b"PK\x03\x04 no zip", "not a zip")], "weights": weights}.items():
+        page.goto(f"{server}/models?bring={way}")
+        for name, content, words in files:
+            send(page, name, content)
+            if way == "weights":
+                playwright.expect(page.locator(".stFileUploader")).to_contain_text(name)
+                page.get_by_role("button", name="Add to MNIST").click()
+            playwright.expect(page.get_by_role("alert").filter(has_text=words)).to_be_visible()
+            playwright.expect(page.locator(".ab-card")).to_have_count(3)
+            assert own_files(uploads) == []
 
 
 def test_a_folder_is_taken_with_its_paths(server: str, page: playwright.Page, tmp_path: Path, uploads: Path) -> None:
@@ -250,24 +279,18 @@ def test_a_login_that_is_not_set_up_lets_nobody_in(browser: playwright.Browser, 
         page.context.close()
 
 
-def test_a_login_that_is_set_up_asks_for_it(browser: playwright.Browser, tmp_path: Path) -> None:
-    secrets = tmp_path / "secrets.toml"
-    secrets.write_text('[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "x"\n')
-    with started(tmp_path, KDVIZ_LOGIN="1", STREAMLIT_SECRETS_FILES=str(secrets)) as address:
-        page = new_page(browser)
-        page.goto(f"{address}/models")
-        page.get_by_role("button", name="Log in").click(timeout=START)  # the client's name and secret are missing
-        playwright.expect(page.get_by_role("alert").filter(has_text="not set up completely")).to_be_visible()
-        assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
-        page.context.close()
-
-
-def test_who_is_let_in_can_log_out(browser: playwright.Browser, tmp_path: Path) -> None:
+def test_a_login_that_is_set_up_asks_for_it_and_who_is_let_in_can_log_out(
+    browser: playwright.Browser, tmp_path: Path
+) -> None:
     secrets = tmp_path / "secrets.toml"
     secrets.write_text(f'[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "{SECRET}"\n')
     allowed = {"KDVIZ_LOGIN": "1", "KDVIZ_LOGIN_ALLOWED": "@example.org", "STREAMLIT_SECRETS_FILES": str(secrets)}
     with started(tmp_path, **allowed) as address:
         page = new_page(browser)
+        page.goto(f"{address}/models")
+        page.get_by_role("button", name="Log in").click(timeout=START)  # the client's name and secret are missing
+        playwright.expect(page.get_by_role("alert").filter(has_text="not set up completely")).to_be_visible()
+        assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
         page.context.add_cookies([{**logged_in("ada@example.org", address), "url": address}])
         page.goto(f"{address}/models")
         playwright.expect(page.locator(".ab-card")).to_have_count(3, timeout=START)

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from shared_folders import made_once
 
+from kdviz.app.page_registry import FIRST, pages
+from kdviz.core.language import ENGLISH, _, speaking
 from kdviz.data import LabelledImages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +87,13 @@ AT_REST = """
 """
 """The script ended, nothing waits to be replaced, what faded in has its own colour, and for 30 frames the document did
 not change: charts and tables are drawn. Frames, not seconds: a busy machine draws fewer of them."""
+
+VISIT = """
+(address) => {
+  history.pushState({}, "", address);
+  dispatchEvent(new PopStateEvent("popstate", { state: {} }));
+}
+"""
 
 MAP_PIXELS = """
 (nodes) => new Promise((resolve) =>
@@ -213,6 +222,25 @@ def page(english: Any) -> Iterator[Any]:
     for one in english.pages[1:]:  # without its first page the browser would end
         one.close()
     assert problems == []
+
+
+def visit(page: Any, address: str, language: str = ENGLISH) -> None:
+    """Go to another address of the app as the browser's Back button does, and wait for the heading of its page.
+
+    The session stays and nothing is loaded again, which takes more than a second of processor time. A test of links,
+    or of somebody's first visit, loads the page instead.
+
+    Args:
+        page: A page of the app.
+        address: Path and query, such as ``/compare?sample=3``.
+        language: Of the page.
+    """
+    from playwright.sync_api import expect
+
+    page.evaluate(VISIT, address)
+    with speaking(language):
+        heading = _(pages[address.partition("?")[0].strip("/") or FIRST].heading)
+    expect(page.get_by_role("heading", level=1)).to_have_text(heading, timeout=WAIT)
 
 
 def is_too_wide(page: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from kdviz.studies.attention.maps import GroupMaps, StudyImages
 from kdviz.studies.attention.models import StudyModel
@@ -22,8 +23,18 @@ def _model(key: str, role: str, value: float | None = None, seed: int | None = N
 def made_up(
     shares: dict[float, float], images: int = 160, seeds: int = 3, noise: float = 0.6, seed: int = 0
 ) -> tuple[Agreements, dict[float, float]]:
-    """A study of maps that are made up, and the true effect of each value by Pearson's correlation, from maps without
-    noise. A KD student's true map is (1 - share) of a student's own and ``share`` of the teacher's.
+    """:func:`made_up_table` as it is read by Pearson's correlation, and the true effects."""
+    table, effects = made_up_table(shares, images, seeds, noise, seed)
+    return read_agreements(table, "temperature", "pearson"), effects
+
+
+def made_up_table(
+    shares: dict[float, float], images: int = 160, seeds: int = 3, noise: float = 0.6, seed: int = 0
+) -> tuple[pa.Table, dict[float, float]]:
+    """agreement.parquet of a study of maps that are made up, and the true effect of each value.
+
+    The effects are by Pearson's correlation, from maps without noise. A KD student's true map is (1 - share) of a
+    student's own and ``share`` of the teacher's.
     """
     generator = np.random.default_rng(seed)
     models = [_model("teacher", "teacher")]
@@ -58,7 +69,7 @@ def made_up(
         - alone
         for value in shares
     }
-    return read_agreements(table, "temperature", "pearson"), effects
+    return table, effects
 
 
 def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -292,7 +292,7 @@ def test_numbers(name: str) -> None:
         assert signed(0.681, 2) == "+0.68"
         assert signed(-1234.5, 1) == "-1,234.5"
         assert [number(-0.0004, 3), number(-0.0, 1), percent(-0.0004)] == ["0.000", "0.0", "0.0%"]
-        assert [signed(-0.0004, 3), signed(0.0, 3), number(-0.0006, 3)] == ["+0.000", "+0.000", "-0.001"]
+        assert [signed(-0.0004, 3), signed(0.0, 3), number(-0.0006, 3)] == ["0.000", "0.000", "-0.001"]
         assert number(float("nan"), 2) == percent(float("inf")) == "–"
         assert number(1e300, 4) == "1e+300"
         assert listed(["a", "b"]) == ("a, b" if name == ENGLISH else "a、b")

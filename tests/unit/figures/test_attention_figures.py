@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from math import isfinite
 
 import numpy as np
@@ -41,6 +43,18 @@ def test_the_effect_against_temperature_has_its_controls(report):
         assert list(line.x) == list(TEMPERATURES)
     assert list(lines["KD student"].y) == [one.difference.value for one in report.values]
     assert chart.layout.xaxis.type == "log"
+
+
+def test_no_hover_has_a_minus_before_zero(report):
+    zero = replace(report.chosen.difference, value=-0.0004, by_training=(-0.0004, 0.0))
+    values = tuple(replace(each, difference=zero) for each in report.values)
+    changed = replace(report, values=values, chosen=replace(report.chosen, difference=zero))
+    for chart in (figures.claim_and_controls(changed), figures.effect_against_value(changed)):
+        texts = [str(text) for trace in chart.data for text in np.ravel(trace.customdata)]
+        assert "0.000" in texts
+        assert not {"-0.000", "+0.000"} & set(texts)
+        shown = {place for trace in chart.data for place in re.findall(r"%\{(\w+)", trace.hovertemplate)}
+        assert shown == {"customdata"}  # no number that Plotly formats
 
 
 def test_the_distribution_has_a_ceiling(report):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from scipy import stats
-from study_maps import CLASSES, TEMPERATURES, made_up
+from study_maps import CLASSES, TEMPERATURES, made_up, made_up_table
 from torchmetrics.functional.classification import binary_auroc
 
+from kdviz import figures
 from kdviz.core.errors import ExperimentError
 from kdviz.metrics import paired_difference
 from kdviz.metrics.uncertainty import simultaneous_level
@@ -31,7 +33,8 @@ from kdviz.studies.attention.statistics.effects import (
     resampled_sums,
     size_of,
 )
-from kdviz.studies.attention.statistics.report import report_of
+from kdviz.studies.attention.statistics.report import AttentionReport, report_of
+from kdviz.studies.attention.statistics.uncertainty import Effect
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,62 @@ def planted():
 @pytest.fixture(scope="module")
 def report(planted):
     return report_of(planted[0], "temperature", {"method": "rise", "settings": {"baseline": "black"}}, CLASSES, 4.0)
+
+
+# constant maps --------------------------------------------------------------------------------------------------------
+
+
+def without_agreement(table: pa.Table, kind: str, sample: int) -> pa.Table:
+    """A map of one image of these pairs is constant."""
+    lost = pc.and_(pc.equal(table["pair"].cast(pa.string()), kind), pc.equal(table["sample"], sample))
+    for name in ("pearson", "ceiling_second_pearson"):
+        values = pc.if_else(lost, pa.scalar(np.nan, pa.float32()), table[name])
+        table = table.set_column(table.column_names.index(name), name, values)
+    return table
+
+
+def reported(table: pa.Table) -> AttentionReport:
+    return report_of(read_agreements(table, "temperature", "pearson"), "temperature", {}, CLASSES, 4.0)
+
+
+@pytest.mark.parametrize("kind", ["second", "shuffled", "other", "own shuffle"])
+def test_a_constant_map_of_a_control_takes_its_image_out_of_that_control_alone(kind):
+    table, _ = made_up_table({1.0: 0.0, 4.0: 0.3}, images=40)
+    whole, found = reported(table), reported(without_agreement(table, kind, 7))
+    never = reported(table.filter(pc.not_equal(table["sample"], 7)))
+    assert repr(found.values) == repr(whole.values)
+    assert found.images == 40
+    of_whole, of_found, of_never = (controls_in(report) for report in (whole, found, never))
+    assert of_found[kind].n_images == 39
+    assert of_found[kind].value == pytest.approx(of_never[kind].value)
+    assert all(repr(of_found[name]) == repr(of_whole[name]) for name in of_whole if name != kind)
+    specific = (never if kind == "other" else whole).image_specific_effect
+    assert found.image_specific_effect.value == pytest.approx(specific.value)
+    assert np.isfinite(figures.agreement_distribution(found).data[2].x).all()
+
+
+def controls_in(report: AttentionReport) -> dict[str, Effect | None]:
+    return {one.kind: one.difference for one in report.controls} | {"own shuffle": report.shuffle}
+
+
+def test_a_constant_map_of_the_claim_takes_its_image_out_of_everything():
+    table, _ = made_up_table({4.0: 0.3}, images=40)
+    found = reported(without_agreement(table, "claim", 7))
+    never = reported(table.filter(pc.not_equal(table["sample"], 7)))
+    assert found.images == 39
+    assert repr(found.values) == repr(never.values)
+    assert repr(controls_in(found)) == repr(controls_in(never))
+
+
+def test_a_control_of_which_every_map_is_constant_is_none():
+    table, _ = made_up_table({4.0: 0.3}, images=40)
+    for sample in range(40):
+        for kind in ("shuffled", "own shuffle"):
+            table = without_agreement(table, kind, sample)
+    found = reported(table)
+    assert {one.kind for one in found.controls} == {"second", "other"}
+    assert found.shuffle is None
+    assert found.images == 40
 
 
 # planted effects and nothing ------------------------------------------------------------------------------------------

@@ -194,7 +194,8 @@ def _show_claim(report: AttentionReport) -> None:
 
 
 def _show_values(report: AttentionReport) -> None:
-    title = _("Does a softer target teach more of it?") if report.study == "temperature" else _("What it depends on")
+    is_softness = report.study == "temperature"
+    title = _("Does a softer target teach more of it?") if is_softness else _("The difference at each value")
     st.subheader(title, anchor=False)
     show_chart(figures.effect_against_value(report), "attention-values")
     show_chart_files("values", figures.effect_against_value, report)

@@ -24,7 +24,7 @@ from kdviz.compress.cost import AXES, FORMS, CostEntry, CostReport, Form, pareto
 from kdviz.compress.operations import left_out
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import ASSETS
-from kdviz.core.language import N_, _, listed, number, percent, plural
+from kdviz.core.language import N_, _, listed, number, percent, plural, signed
 from kdviz.core.vocabulary import Split
 from kdviz.narrative.tradeoffs import Tradeoff, competition, exchange, milliseconds, tradeoff
 
@@ -155,9 +155,7 @@ def _show_tiles(values: Tradeoff) -> None:
 
 def signed_points(points: float) -> str:
     """Points of accuracy with their sign: ``+0.50``."""
-    points = round(points, 2)  # a sign only where a digit shows a difference
-    sign = "+" if points > 0 else "−" if points < 0 else ""
-    return f"{sign}{number(abs(points), 2)}"
+    return signed(points, 2).replace("-", "−")
 
 
 # chart ----------------------------------------------------------------------------------------------------------------

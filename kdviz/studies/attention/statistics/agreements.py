@@ -28,9 +28,10 @@ class Series:
         value: The value of what the study varies; None: it does not concern this pair.
         seed: Seed of the second model.
         first, second: The models' keys.
-        agreement: float64 (images,), across independent halves.
-        ceiling_first, ceiling_second: float64 (images,), of each map with itself.
-        predicted, teacher_predicted: int64 (images,), classes that the second model predicts, and the first.
+        agreement: float64 (images,), across independent halves; of a control NaN where one of its maps is constant.
+        ceiling_first, ceiling_second: float64 (images,), of each map with itself; NaN likewise.
+        predicted, teacher_predicted: int64 (images,), classes that the second model predicts, and the first; -1 where
+            a control has no row.
     """
 
     kind: str
@@ -54,6 +55,11 @@ class Series:
     def training_key(self) -> tuple[str, int]:
         """The teacher's key and the student's seed."""
         return self.teacher, self.seed or 0
+
+    @property
+    def known(self) -> np.ndarray:
+        """Whether each image has an agreement and its ceilings, bool (images,)."""
+        return np.isfinite(self.agreement) & np.isfinite(self.ceiling_first) & np.isfinite(self.ceiling_second)
 
     @property
     def ceiling(self) -> np.ndarray:
@@ -107,7 +113,10 @@ class Agreements:
 
 
 def read_agreements(table: pa.Table, study: str, measure: str = MAIN) -> Agreements:
-    """Read one study of agreement.parquet by one measure; images with a map without any pattern are left out.
+    """Read one study of agreement.parquet by one measure.
+
+    Images are left out where a map of the claim is constant, as it has no agreement then. A control's constant map,
+    such as that of a shuffled teacher, takes its image out of this control alone.
 
     Raises:
         ExperimentError: The table has no such study.
@@ -123,14 +132,16 @@ def read_agreements(table: pa.Table, study: str, measure: str = MAIN) -> Agreeme
     columns = [measure, f"ceiling_first_{measure}", f"ceiling_second_{measure}"]
     values = {name: _numbers(part, name) for name in [*columns, "second_predicted", "first_predicted"]}
     rows = _rows_of_pairs(part)
+    of_claim = [pair["kind"] == MAIN_EFFECT for pair, _ in rows]
     complete = np.ones(len(samples), bool)
     pairs: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
-    for pair, rows_of_pair in rows:
+    for (pair, rows_of_pair), is_needed in zip(rows, of_claim, strict=True):
         by_image = {
             name: _scatter(column[rows_of_pair], position[rows_of_pair], len(samples))
             for name, column in values.items()
         }
-        complete &= np.logical_and.reduce([np.isfinite(by_image[name]) for name in columns])
+        if is_needed:
+            complete &= np.logical_and.reduce([np.isfinite(column) for column in by_image.values()])
         pairs.append((pair, by_image))
     series = tuple(
         Series(**pair, **_arrays({name: column[complete] for name, column in by_image.items()}, columns))
@@ -163,7 +174,7 @@ def _scatter(values: np.ndarray, position: np.ndarray, count: int) -> np.ndarray
 def _arrays(by_image: dict[str, np.ndarray], columns: list[str]) -> dict[str, Any]:
     agreement, first, second = (by_image[name] for name in columns)
     predictions = {"predicted": "second_predicted", "teacher_predicted": "first_predicted"}
-    numbers = {name: by_image[column].astype(np.int64) for name, column in predictions.items()}
+    numbers = {name: np.nan_to_num(by_image[column], nan=-1).astype(np.int64) for name, column in predictions.items()}
     return {"agreement": agreement, "ceiling_first": first, "ceiling_second": second, **numbers}
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from kdviz.core.vocabulary import Role
 from kdviz.metrics.equivalence import ALPHA
 from kdviz.studies.attention.statistics.agreements import Agreements
-from kdviz.studies.attention.statistics.effects import effect_of, mean_contrast, pair_contrast
+from kdviz.studies.attention.statistics.effects import effect_of, known_images, mean_contrast, pair_contrast
 from kdviz.studies.attention.statistics.pairs import CONTROLS, MAIN_EFFECT
 from kdviz.studies.attention.statistics.uncertainty import Effect, Interval
 
@@ -84,7 +84,10 @@ class Control:
 
 
 def controls_of(agreements: Agreements, value: float | None, effect: Effect, corrected: bool) -> list[Control]:
-    """Every control that the study has, for one of its values and the effect of that value."""
+    """Every control that the study has, for one of its values and the effect of that value.
+
+    One all of whose images have a constant map is none.
+    """
     alone = agreements.of(MAIN_EFFECT, Role.STUDENT, value)
     pairs = {"second": (agreements.of("second", "second", value), alone)}
     pairs |= {
@@ -94,7 +97,7 @@ def controls_of(agreements: Agreements, value: float | None, effect: Effect, cor
     controls = []
     for kind, (first, second) in pairs.items():
         contrast = pair_contrast(first, second)
-        if contrast:
+        if contrast and known_images(contrast).any():
             level = effect_of(agreements, mean_contrast(first), corrected).value
             difference = effect_of(agreements, contrast, corrected)
             controls.append(Control(kind, CONTROLS[kind], value, level, difference, effect))

@@ -74,11 +74,17 @@ def effect_of(
 
     Args:
         agreements: The images and their weights.
-        contrast: The terms of each training.
+        contrast: The terms of each training; images of which one of them has no agreement are left out.
         corrected: Whether the masks' noise is taken out.
         replicates, seed: Replicates of the bootstrap over images, and their seed.
     """
     return sample_contrast(agreements, contrast, corrected, replicates, seed).effect()
+
+
+def mean_effect(agreements: Agreements, series: Sequence[Series], corrected: bool) -> Effect | None:
+    """The mean agreement of a control's pairs; None without an image of which all of them have one."""
+    contrast = mean_contrast(series)
+    return effect_of(agreements, contrast, corrected) if contrast and known_images(contrast).any() else None
 
 
 @dataclass(frozen=True)
@@ -112,12 +118,19 @@ def sample_contrast(
     """The samples that :func:`effect_of` summarises; effects over the same images have paired replicates."""
     terms = [term for training in contrast for term in training.terms]
     columns = _columns(agreements, terms, corrected)  # (images, 2 * terms): numerators, denominators
+    known = known_images(contrast)
+    columns[~known] = 0  # in no sum; the other images count in each replicate as they do for other effects
     replicates = min(replicates, max(_FEWEST_REPLICATES, _COUNTS // len(columns)))
     sums = resampled_sums(columns, replicates, seed)  # (1 + replicates, 2 * terms), the data themselves first
     means = sums[:, : len(terms)] / np.where(sums[:, len(terms) :] > 0, sums[:, len(terms) :], np.nan)
     values = _by_training(means, contrast)  # (1 + replicates, trainings)
-    used = np.logical_or.reduce([_images_of(agreements, term) for term in terms])
+    used = known & np.logical_or.reduce([_images_of(agreements, term) for term in terms])
     return ContrastSamples(tuple(training.key for training in contrast), values[0], values[1:], int(used.sum()), seed)
+
+
+def known_images(contrast: Contrast) -> np.ndarray:
+    """The images of which all pairs of a contrast have an agreement, bool (images,)."""
+    return np.logical_and.reduce([term.series.known for training in contrast for term in training.terms])
 
 
 def _images_of(agreements: Agreements, term: Term) -> np.ndarray:

@@ -11,7 +11,7 @@ from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import MAIN, measures
 from kdviz.studies.attention.statistics.agreements import read_agreements
-from kdviz.studies.attention.statistics.effects import effect_of, mean_contrast
+from kdviz.studies.attention.statistics.effects import effect_of, mean_contrast, mean_effect
 from kdviz.studies.attention.statistics.pairs import MAIN_EFFECT
 from kdviz.studies.attention.statistics.table import NAME, about_studies
 from kdviz.studies.attention.statistics.uncertainty import Effect
@@ -66,5 +66,5 @@ def read_likeness(experiment: Experiment, measure: str = MAIN) -> Likeness | Non
         len(agreements.samples),
         effect_of(agreements, mean_contrast(kd_series), corrected),
         float(np.mean([weights @ series.ceiling for series in kd_series])),
-        effect_of(agreements, mean_contrast(shuffled), False) if shuffled else None,
+        mean_effect(agreements, shuffled, False),
     )

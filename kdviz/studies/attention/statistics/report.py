@@ -28,7 +28,10 @@ from kdviz.studies.attention.statistics.effects import (
     Size,
     effect_of,
     image_differences,
+    known_images,
+    match_trainings,
     mean_contrast,
+    mean_effect,
     pair_contrast,
     sample_contrast,
     size_of,
@@ -161,6 +164,7 @@ class AttentionReport:
         agreements = {
             role: np.mean([series.agreement for series in group], 0) for role, group in groups.items() if group
         }
+        agreements = {role: means[np.isfinite(means)] for role, means in agreements.items()}
         agreements["ceiling"] = np.mean([series.ceiling for series in kd], 0)
         return agreements
 
@@ -267,7 +271,7 @@ def report_of(
         tuple(control for control in controls if control.value == chosen.value),
         tuple(controls),
         _image_specific_effect(agreements, chosen.value, corrected),
-        effect_of(agreements, mean_contrast(shuffle), corrected) if shuffle else None,
+        mean_effect(agreements, shuffle, corrected),
         tuple(changes(agreements, corrected)),
         tuple(by_class(agreements, chosen.value, classes, corrected)),
         tuple(by_mistakes(agreements, chosen.value, corrected)),
@@ -303,12 +307,13 @@ def _effect_of_value(agreements: Agreements, value: float | None, corrected: boo
 
 def _image_specific_effect(agreements: Agreements, value: float | None, corrected: bool) -> Effect | None:
     """The effect with maps of the same images less that with maps of other ones, training by training."""
-    same_images = pair_contrast(*claim_pairs(agreements, value))
+    kd, alone = claim_pairs(agreements, value)
     other_images = pair_contrast(
         agreements.of("other", Role.KD_STUDENT, value), agreements.of("other", Role.STUDENT, value)
     )
-    if not other_images:
+    if not other_images or not known_images(other_images).any():
         return None
+    same_images = pair_contrast(kd, alone, [known_images(other_images)] * len(match_trainings(kd, alone)))
     return (
         sample_contrast(agreements, same_images, corrected)
         .less(sample_contrast(agreements, other_images, corrected))
