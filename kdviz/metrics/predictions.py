@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from scipy.stats import binomtest
 from torch import Tensor
 
-_VALUES = 2**22  # logits that are worked on at a time, beside a class's column of all samples
-_COLUMNS = 2**24  # probabilities of some classes of all samples
+_VALUES = 2**20  # logits that are worked on at a time
+_COLUMNS = 2**23  # probabilities of some classes, of all samples, that are sorted at a time
 
 
 class Rows(Protocol):
