@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -28,7 +28,7 @@ class SampleView:
         labels: Ground truth, int64 (N,); -1 where it is not known.
         pictures: Returns the pictures of samples by their indices, 0 to N - 1.
         predictions: The models' predictions for these samples; if None, ``missing`` says why.
-        logits: Role -> float32 (N, classes), likewise.
+        logits: Role -> float32 (N, classes), likewise; they may be read on first use.
         why: A sentence on why there are no predictions, to be translated.
         command: The command that makes them.
     """
@@ -38,7 +38,7 @@ class SampleView:
     labels: np.ndarray
     pictures: Callable[[Sequence[int]], list[Image.Image]]
     predictions: Predictions | None = None
-    logits: dict[str, np.ndarray] = field(default_factory=dict)
+    logits: Mapping[str, np.ndarray] = field(default_factory=dict)
     why: str = ""
     command: str = ""
 
@@ -63,8 +63,8 @@ class SampleView:
         matches = np.flatnonzero(self.numbers == number)
         return int(matches[0]) if len(matches) else None
 
-    def with_predictions(self, predictions: Predictions, logits: dict[str, np.ndarray]) -> SampleView | None:
-        """The same samples with predictions and logits of the whole split; None if those are of other samples."""
+    def with_predictions(self, predictions: Predictions) -> SampleView | None:
+        """The same samples with predictions, given those of the whole split; None if these are of other samples."""
         numbers = self.numbers
         if (
             not len(numbers)
@@ -78,7 +78,7 @@ class SampleView:
             {role: values[numbers] for role, values in predictions.predicted.items()},
             {role: values[numbers] for role, values in predictions.confidence.items()},
         )
-        return replace(self, predictions=selected, logits={role: values[numbers] for role, values in logits.items()})
+        return replace(self, predictions=selected)
 
 
 class SampleCache(Generic[Value]):

@@ -130,11 +130,11 @@ def _study_attention(options: argparse.Namespace) -> None:
     if options.minutes:
         _limit(experiment, models, len(splits[options.split]), options)
     study = _new_study(experiment, splits[options.split], models, options)
-    print(f"kdviz: {len(models)} models, maps in {study.store.url}", file=sys.stderr)
-    last = _show(study.run(engine(options), estimate_only=options.estimate))
     if options.estimate:
-        print_estimate(last, options.json)
+        print_estimate(study.estimate(), options.json)
         return
+    print(f"kdviz: {len(models)} models, maps in {study.store.url}", file=sys.stderr)
+    _show(study.run(engine(options)))
     if options.faithfulness > 0 and options.method == "rise":
         _measure_faithfulness(study, options.faithfulness, options.minutes)
     _keep(experiment, splits[options.split])
@@ -274,15 +274,14 @@ def _train(sweep: Any, second: list[int], options: argparse.Namespace) -> bool:
     return False
 
 
-def _show(states: Iterator[Any]) -> Any:
-    """A bar over the images; returns the last state."""
+def _show(states: Iterator[Any]) -> None:
+    """A bar over the images."""
     from tqdm import tqdm
 
     state = next(states)
     with tqdm(total=state.images, desc="maps", unit="image", file=sys.stderr, initial=round(state.done)) as bar:
         for state in states:
             bar.update(round(state.done) - bar.n)
-    return state
 
 
 def _measure_faithfulness(study: AttentionStudy, count: int, minutes: float | None) -> None:

@@ -36,6 +36,8 @@ def stream_scores(
     chunk_size: int | None = None,
     arguments: tuple[Any, ...] = (),
     devices: Sequence[str | torch.device] = (),
+    targets: Tensor | None = None,
+    earlier: Mapping[str, Tensor] | None = None,
 ) -> Iterator[dict[str, RISEState]]:
     """Scores of several models under the same masks: a dict of states after each chunk.
 
@@ -53,6 +55,9 @@ def stream_scores(
         chunk_size: See :class:`kdviz.rise.settings.RISESettings`.
         arguments: Further arguments of the callables.
         devices: See :class:`kdviz.rise.settings.RISESettings`.
+        targets: int64 (N,), the one class of each image whose scores are kept, which are then (N, masks): with
+            thousands of masks and classes all of them take gigabytes. None: all.
+        earlier: Name -> scores of the first masks, which are taken over instead of computed.
 
     Raises:
         SettingError: A setting is outside its range, or a model cannot be copied to another device.
@@ -64,13 +69,16 @@ def stream_scores(
     first = _DeviceRunner.make(models, inputs, base, masks, precision, chunk_size, arguments)
     runners = [first, *(first.copied(torch.device(device), models, precision, chunk_size) for device in devices)]
     scores: dict[str, Tensor] = {}
-    done = checked = rounds = 0
+    for name, values in (earlier or {}).items():
+        _store(scores, name, values.to(inputs.device), 0, n_masks)
+    done = checked = min((values.shape[1] for values in (earlier or {}).values()), default=0)
+    rounds = 0
     with ThreadPoolExecutor(len(runners), "kdviz-rise") as pool:
         while done < n_masks:
             chunks = _split_chunks(done, n_masks, first.length(), len(runners))
             for (start, _), chunk_scores in zip(chunks, _run_chunks(pool, runners, chunks), strict=True):
                 for name, values in chunk_scores.items():
-                    _store(scores, name, values, start, n_masks)
+                    _store(scores, name, _of_targets(values, targets), start, n_masks)
             done = chunks[-1][1]
             rounds += 1
             if inputs.device.type == "cpu" or rounds % _CHECK_INTERVAL == 0 or done == n_masks:
@@ -186,6 +194,13 @@ def _copied_model(name: str, model: ModelWithActivation | Forward, device: torch
             device=device,
         )
     return replace(model, forward=copy.deepcopy(model.forward).to(device))
+
+
+def _of_targets(values: Tensor, targets: Tensor | None) -> Tensor:
+    """The scores of each image's target, (N, masks), of those of all classes (N, masks, classes)."""
+    if targets is None:
+        return values
+    return values.gather(2, targets.to(values.device).view(-1, 1, 1).expand(-1, values.shape[1], 1)).squeeze(2)
 
 
 def _store(scores: dict[str, Tensor], name: str, values: Tensor, start: int, total: int) -> None:

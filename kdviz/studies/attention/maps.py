@@ -29,11 +29,13 @@ from kdviz.experiment import Experiment
 from kdviz.explanation.captum.attribution import attribute
 from kdviz.rise.estimators import estimate
 from kdviz.rise.masks import RandomMasks
-from kdviz.rise.states import ModelWithActivation, softmax
+from kdviz.rise.states import ModelWithActivation, RISEState, softmax
 from kdviz.rise.streaming import stream_scores
 from kdviz.studies.attention.models import StudyModel
 
 _TARGETS = 256  # number of targets whose maps are computed together
+_SECONDS = 20.0  # between savings of an unfinished group
+_COST = "kdviz.seconds"  # beside the models' keys
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,18 @@ class StudyJob:
     def group(self, index: int) -> slice:
         return slice(self.bounds[index], self.bounds[index + 1])
 
+    def inputs(self, part: slice, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Some images as the models see them, and their baselines: float32 (n, C, H, W) each."""
+        inputs = self.experiment.input.normalise(self.pixels[part]).to(device)
+        return inputs, torch.cat([_baseline(self, number) for number in range(part.start, part.stop)]).to(device)
+
+    def masks(self, group: int) -> RandomMasks:
+        """The series of masks of a group, for RISE."""
+        settings, grid = self.settings, (self.settings["grid"],) * 2
+        seed, height, width = group_seed(settings["seed"], group), *self.pixels.shape[2:]
+        masks = RandomMasks((height, width), grid, settings["probability"], seed, settings["sampler"])
+        return masks.resolve_sampler(settings["n_masks"])
+
 
 @dataclass(frozen=True)
 class GroupMaps:
@@ -148,12 +162,15 @@ def make_maps(job: StudyJob, group: int) -> Iterator[float | GroupMaps]:
     """Make the maps of a group; yields the share that is done after each chunk of masks, and the maps last."""
     began = time.perf_counter()
     device = choose_device(job.device)
-    models, part = _build_models(job, device), job.group(group)
-    inputs = job.experiment.input.normalise(job.pixels[part]).to(device)
-    baselines = torch.cat([_baseline(job, number) for number in range(part.start, part.stop)]).to(device)
-    make_halves = _by_rise if job.method == "rise" else _by_captum
-    halves = None
-    for result in make_halves(job, group, models, inputs, baselines):
+    models, part = build_models(job, device), job.group(group)
+    inputs, baselines = job.inputs(part, device)
+    halves, earlier_seconds = None, 0.0
+    if job.method == "rise":
+        earlier, earlier_seconds = _read_scores(job, group)
+        steps = _by_rise(job, group, models, inputs, baselines, earlier, began - earlier_seconds)
+    else:
+        steps = _by_captum(job, group, models, inputs, baselines)
+    for result in steps:
         if isinstance(result, Tensor):
             halves = result.numpy()
         else:
@@ -162,7 +179,8 @@ def make_maps(job: StudyJob, group: int) -> Iterator[float | GroupMaps]:
     with torch.inference_mode():
         predicted = np.stack([model(inputs).argmax(1).cpu().numpy() for model in models.values()])
     _return_memory()
-    yield GroupMaps(halves, predicted.astype(np.int16), time.perf_counter() - began, peak_memory())
+    seconds = time.perf_counter() - began + earlier_seconds
+    yield GroupMaps(halves, predicted.astype(np.int16), seconds, peak_memory())
 
 
 def _return_memory() -> None:
@@ -172,24 +190,94 @@ def _return_memory() -> None:
 
 
 def _by_rise(
-    job: StudyJob, group: int, models: Mapping[str, nn.Module], inputs: Tensor, baselines: Tensor
+    job: StudyJob,
+    group: int,
+    models: Mapping[str, nn.Module],
+    inputs: Tensor,
+    baselines: Tensor,
+    earlier: Mapping[str, Tensor],
+    began: float,
 ) -> Iterator[float | Tensor]:
-    settings = job.settings
-    size, grid = (inputs.shape[2], inputs.shape[3]), (settings["grid"],) * 2
-    n_masks, seed = settings["n_masks"], group_seed(settings["seed"], group)
-    masks = RandomMasks(size, grid, settings["probability"], seed, settings["sampler"]).resolve_sampler(n_masks)
-    models_with_softmax = {key: ModelWithActivation(model, softmax) for key, model in models.items()}
-    states = stream_scores(
-        models_with_softmax, inputs, baselines, masks, n_masks, settings["estimator"], settings["precision"], job.batch
-    )
-    last = {}
-    for last in states:
-        yield next(iter(last.values())).n_masks / n_masks
-    index, targets = torch.arange(len(inputs)), torch.from_numpy(job.images.targets[job.group(group)])
-    scores = torch.cat([state.scores.cpu()[index, :, targets] for state in last.values()])  # (models * images, masks)
-    parts = [estimate(masks, part, settings["estimator"]).halves for part in scores.split(_TARGETS)]
+    """The halves of each map; scores are kept every few seconds, so that a group of an hour is not lost.
+
+    Args:
+        job, group: The group.
+        models: Key -> model.
+        inputs, baselines: (n, C, H, W).
+        earlier: Scores of the first masks, of an earlier process.
+        began: Time at which the group was begun, by the performance counter.
+    """
+    n_masks, masks = job.settings["n_masks"], job.masks(group)
+    targets = torch.from_numpy(job.images.targets[job.group(group)])
+    scores: dict[str, Tensor] = {}
+    saved = time.monotonic()
+    try:
+        for states in stream_targets(job, models, masks, inputs, baselines, targets, earlier):
+            scores = {key: state.scores for key, state in states.items()}
+            if time.monotonic() - saved > _SECONDS:
+                _write_scores(job, group, scores, time.perf_counter() - began)
+                saved = time.monotonic()
+            yield next(iter(states.values())).n_masks / n_masks
+    except (GeneratorExit, KeyboardInterrupt):
+        if scores:
+            _write_scores(job, group, scores, time.perf_counter() - began)
+        raise
+    rows = torch.cat([scores[key].cpu() for key in models])  # (models * images, masks)
+    parts = [estimate(masks, part, job.settings["estimator"]).halves for part in rows.split(_TARGETS)]
     halves = torch.cat(parts, dim=1)  # (2, models * images, H, W)
     yield halves.unflatten(1, (len(models), len(inputs))).permute(1, 2, 0, 3, 4)
+
+
+def stream_targets(
+    job: StudyJob,
+    models: Mapping[str, nn.Module],
+    masks: RandomMasks,
+    inputs: Tensor,
+    baselines: Tensor,
+    targets: Tensor,
+    earlier: Mapping[str, Tensor] | None = None,
+) -> Iterator[dict[str, RISEState]]:
+    """The states of RISE for some images of a study, with scores (images, masks) of one class of each."""
+    models_with_softmax = {key: ModelWithActivation(model, softmax) for key, model in models.items()}
+    settings = job.settings
+    return stream_scores(
+        models_with_softmax,
+        inputs,
+        baselines,
+        masks,
+        settings["n_masks"],
+        settings["estimator"],
+        settings["precision"],
+        job.batch,
+        targets=targets,
+        earlier=earlier,
+    )
+
+
+def scores_name(group: int) -> str:
+    """Name of the file with the scores of a group that is not finished."""
+    return f"scores-{group:06d}.safetensors"
+
+
+def _write_scores(job: StudyJob, group: int, scores: Mapping[str, Tensor], seconds: float) -> None:
+    arrays = {key: np.ascontiguousarray(values.cpu().numpy()) for key, values in scores.items()}
+    Store(job.store).write(scores_name(group), save_arrays({**arrays, _COST: np.array([seconds])}))
+
+
+def _read_scores(job: StudyJob, group: int) -> tuple[dict[str, Tensor], float]:
+    """Key -> scores (images, masks so far) of an unfinished group, and the seconds that they took; else none and 0."""
+    content = Store(job.store).read(scores_name(group))
+    keys, part = [model.key for model in job.models], job.group(group)
+    try:
+        arrays = load_arrays(content or b"")
+        seconds = float(arrays.pop(_COST)[0])
+        shapes = {array.shape for array in arrays.values()}
+        (shape,) = shapes
+        if set(arrays) != set(keys) or shape[0] != part.stop - part.start or shape[1] >= job.settings["n_masks"]:
+            return {}, 0.0
+    except Exception:  # safetensors has its own errors for a damaged file
+        return {}, 0.0
+    return {key: torch.from_numpy(arrays[key].copy()) for key in keys}, seconds
 
 
 def _by_captum(
@@ -219,7 +307,7 @@ def _baseline(job: StudyJob, number: int) -> Tensor:
 _models_of_study: dict[tuple[str, torch.device], dict[str, nn.Module]] = {}
 
 
-def _build_models(job: StudyJob, device: torch.device) -> dict[str, nn.Module]:
+def build_models(job: StudyJob, device: torch.device) -> dict[str, nn.Module]:
     key = (job.identity, device)
     if key not in _models_of_study:
         _models_of_study.clear()

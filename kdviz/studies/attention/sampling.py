@@ -33,7 +33,8 @@ def stratified_sample(
     """Choose ``count`` images at random within strata, which are a class and a set of roles that are right.
 
     Samples that some model gets wrong are taken first, up to half of the images; the others fill the rest. Both are
-    spread evenly over their strata.
+    spread evenly over their strata; where there are more strata than images to draw, as with a thousand classes, in
+    proportion to the strata's sizes.
 
     Args:
         labels: int (N,), ground truth.
@@ -65,22 +66,40 @@ def stratified_sample(
 def _from_strata(
     labels: np.ndarray, who: np.ndarray, among: np.ndarray, count: int, generator: np.random.Generator
 ) -> list[tuple[np.ndarray, float]]:
-    """(chosen samples, size of the stratum) of every stratum that is drawn from, as evenly as the sizes allow.
+    """(chosen samples, number of samples that they stand for) of every stratum that is drawn from.
 
-    A stratum smaller than its part gives all its samples. Strata that nothing is drawn from, when there are more
-    strata than images to draw, add their size to the others of their kind, so that the weights still add up.
+    As many are drawn from each as the sizes allow: a stratum smaller than its part gives all its samples.
     """
-    keys = sorted({(int(labels[sample]), str(who[sample])) for sample in np.flatnonzero(among)})
-    members = [np.flatnonzero(among & (labels == label) & (who == name)) for label, name in keys]
+    members = _strata(labels, who, among)
+    if not count or not members:
+        return []
+    if count < len(members):
+        return [(_systematic(members, count, generator), float(among.sum()))]
     numbers = _even_numbers([len(stratum) for stratum in members], count)
-    not_drawn = sum(len(stratum) for stratum, number in zip(members, numbers, strict=True) if not number)
-    drawn = sum(len(stratum) for stratum, number in zip(members, numbers, strict=True) if number)
-    scale = 1 + not_drawn / drawn if drawn else 1.0
     return [
-        (generator.permutation(stratum)[:number], len(stratum) * scale)
+        (generator.permutation(stratum)[:number], float(len(stratum)))
         for stratum, number in zip(members, numbers, strict=True)
-        if number
     ]
+
+
+def _strata(labels: np.ndarray, who: np.ndarray, among: np.ndarray) -> list[np.ndarray]:
+    """The samples of each stratum, by class and then by who is right."""
+    samples = np.flatnonzero(among)
+    _, codes = np.unique(who[samples], return_inverse=True)
+    keys = labels[samples].astype(np.int64) * (int(codes.max(initial=0)) + 1) + codes
+    order = np.argsort(keys, kind="stable")
+    parts = np.split(samples[order], np.flatnonzero(np.diff(keys[order])) + 1)
+    return [part for part in parts if len(part)]
+
+
+def _systematic(members: list[np.ndarray], count: int, generator: np.random.Generator) -> np.ndarray:
+    """Every k-th sample of the strata in a row, from a random start: each has the same chance (Cochran, 1977, ch. 8).
+
+    Strata drawn one by one would have to leave some out, and what is drawn would not stand for these.
+    """
+    row = np.concatenate([generator.permutation(stratum) for stratum in members])
+    places = (np.arange(count) + generator.random()) * (len(row) / count)
+    return row[places.astype(np.int64).clip(max=len(row) - 1)]
 
 
 def _even_numbers(sizes: list[int], count: int) -> list[int]:

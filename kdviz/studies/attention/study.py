@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import DatasetError
@@ -24,6 +26,7 @@ from kdviz.data import LabelledImages
 from kdviz.distill import predict_logits
 from kdviz.experiment import ROLES, Experiment
 from kdviz.saliency import methods
+from kdviz.studies.attention.budget import PROBED, seconds_of_a_pass, seconds_of_an_image
 from kdviz.studies.attention.maps import MapStore, StudyImages, StudyJob
 from kdviz.studies.attention.models import StudyModel
 from kdviz.studies.attention.sampling import StratifiedSample, stratified_sample
@@ -104,14 +107,50 @@ class AttentionStudy:
 
     @cached_property
     def _answers(self) -> dict[str, np.ndarray]:
-        """Role -> what the experiment's own models say of the whole split, int (N,)."""
-        normalise, found = self.experiment.input.normalise, {}
-        for role in ROLES:
-            if role in self.experiment.models:
+        """Role -> what the experiment's own models say of the whole split, int64 (N,).
+
+        They are kept beside the maps, so that a study that continues does not ask again.
+        """
+        found = self._stored_answers
+        if found is None:
+            normalise, found = self.experiment.input.normalise, {}
+            for role in self._own_roles:
                 model = self.experiment.runs[role].on(choose_device(self.device))
                 logits = predict_logits(model, self.samples, normalise, device=self.device, bf16="off")
                 found[role] = logits.argmax(1).numpy()
+            if all(self.experiment.runs[role].sha256 for role in found):
+                self._folder.write(self._answers_name, save_arrays(found))
         return found
+
+    @property
+    def _own_roles(self) -> list[str]:
+        return [role for role in ROLES if role in self.experiment.models]
+
+    @property
+    def _folder(self) -> Store:
+        """Of all studies of this experiment."""
+        return Store(str(self.results or self.experiment.folder / "study"))
+
+    @cached_property
+    def _answers_name(self) -> str:
+        about = {
+            "models": {role: self.experiment.runs[role].sha256 for role in self._own_roles},
+            "data": self.samples.fingerprint,
+            "input": self.experiment.input.to_json(),
+        }
+        return f"answers/{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]}.safetensors"
+
+    @property
+    def _stored_answers(self) -> dict[str, np.ndarray] | None:
+        """The answers of an earlier process; None: there are none, or they are damaged."""
+        content = self._folder.read(self._answers_name)
+        try:
+            found = load_arrays(content or b"")
+        except Exception:  # safetensors has its own errors for a damaged file
+            return None
+        if set(found) != set(self._own_roles) or any(len(said) != len(self.samples) for said in found.values()):
+            return None
+        return {role: found[role] for role in self._own_roles}
 
     @cached_property
     def chosen(self) -> StratifiedSample:
@@ -156,24 +195,26 @@ class AttentionStudy:
     def work(self) -> StudyJob:
         """What is sent to whoever makes a group."""
         chosen = self.chosen
+        labels = self.samples.labels.numpy()[chosen.samples]
+        images = StudyImages(chosen.samples, labels, self.targets, chosen.weights, chosen.who)
+        pixels = self.samples.images[torch.from_numpy(chosen.samples)]
+        return self._job(self.identity, pixels, images, self.bounds, self.store.url)
+
+    def _job(
+        self, identity: str, pixels: torch.Tensor, images: StudyImages, bounds: tuple[int, ...], url: str = ""
+    ) -> StudyJob:
         return StudyJob(
-            self.identity,
+            identity,
             replace(self.experiment, runs={}),
             tuple(self.models),
-            self.samples.images[torch.from_numpy(chosen.samples)],
-            StudyImages(
-                chosen.samples,
-                self.samples.labels.numpy()[chosen.samples],
-                self.targets,
-                chosen.weights,
-                chosen.who,
-            ),
-            self.bounds,
+            pixels,
+            images,
+            bounds,
             self.study,
             self.samples.split,
             self.method,
             self.settings,
-            self.store.url,
+            url,
             self.device,
             self.threads,
             self.batch,
@@ -188,27 +229,46 @@ class AttentionStudy:
         """Groups that are not done."""
         return [group for group in range(len(self.bounds) - 1) if not self.store.has(rows_name(group))]
 
-    def run(
-        self, engine: Callable[..., Iterator[tuple[int, Any]]] = run_local, *, estimate_only: bool = False
-    ) -> Iterator[MapsProgress]:
+    def run(self, engine: Callable[..., Iterator[tuple[int, Any]]] = run_local) -> Iterator[MapsProgress]:
         """Do the groups that are left, and at the end write agreement.parquet.
-
-        On this machine the first group is timed, and kept, before anything is promised.
 
         Args:
             engine: :func:`kdviz.core.jobs.run_local`, or another of its form.
-            estimate_only: End when the time is known; agreement.parquet is not written.
         """
         left, clock = self.left(), _Clock(self)
         yield clock.progress()
-        if estimate_only:
-            left = left[:1]
-            engine = run_local
         for number, share in engine(make_group, left, (self.work,)):
             clock.tick(left[number], share)
             yield clock.progress()
-        if not estimate_only:
-            self.write()
+        self.write()
+
+    def estimate(self) -> MapsProgress:
+        """What is left and how long it will take on this machine, from some passes of each model; nothing is made.
+
+        What is done is known once the study has begun. Before, the time includes that of the models' answers, by which
+        the images are chosen.
+        """
+        count = min(self.images, len(self.samples))
+        if self._stored_answers is not None:
+            done = self._done()
+            return MapsProgress(done, count, (count - done) * seconds_of_an_image(self.work) if done < count else 0.0)
+        job = self._job_of_first(min(count, PROBED))
+        return MapsProgress(0, count, count * seconds_of_an_image(job) + self._seconds_of_answers())
+
+    def _done(self) -> int:
+        bounds, left = self.bounds, set(self.left())
+        return sum(bounds[group + 1] - bounds[group] for group in range(len(bounds) - 1) if group not in left)
+
+    def _job_of_first(self, count: int) -> StudyJob:
+        """A job of the split's first images, which explains any class: that takes the same time."""
+        samples = np.arange(count)
+        images = StudyImages(samples, samples, np.zeros(count, np.int64), np.ones(count), ("",) * count)
+        return self._job("", self.samples.images[:count], images, (0, count))
+
+    def _seconds_of_answers(self) -> float:
+        where, spec = choose_device(self.device), self.experiment.input
+        passes = [seconds_of_a_pass(self.experiment.runs[role].on(where), spec, where) for role in self._own_roles]
+        return sum(passes) * len(self.samples)
 
     def write(self) -> None:
         """Write agreement.parquet: this study's rows in the place of its earlier ones, those of others stay.

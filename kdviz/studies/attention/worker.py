@@ -11,7 +11,15 @@ import pyarrow.parquet as pq
 import torch
 
 from kdviz.core.files import Store, parquet_of
-from kdviz.studies.attention.maps import GroupMaps, StudyJob, make_maps, maps_name, peak_memory, read_maps
+from kdviz.studies.attention.maps import (
+    GroupMaps,
+    StudyJob,
+    make_maps,
+    maps_name,
+    peak_memory,
+    read_maps,
+    scores_name,
+)
 from kdviz.studies.attention.statistics.pairs import agreement_rows
 
 _COST = b"kdviz.cost"
@@ -43,6 +51,7 @@ def make_group_maps(group: int, job: StudyJob) -> Iterator[float]:
     for result in make_maps(job, group):
         if isinstance(result, GroupMaps):
             store.write(maps_name(group), result.to_bytes())
+            store.remove(scores_name(group))
         else:
             yield result
 
