@@ -31,8 +31,8 @@ from kdviz.experiment import ROLES, Experiment, Run, list_experiments, load_expe
 from kdviz.serving import fingerprint
 from kdviz.studies.attention import AttentionReport, read_attention
 from kdviz.studies.attention.pictures import read_pictures
-from kdviz.studies.predictions.mistakes import read_predictions, showcase
-from kdviz.studies.predictions.soft_targets import read_logits
+from kdviz.studies.predictions.mistakes import showcase
+from kdviz.studies.predictions.stored import read_stored
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.report import StudyReport, read_report
 
@@ -177,9 +177,8 @@ class OpenExperiment:
         missing = replace(samples, why=_NONE_YET, command=evaluate)
         if not self.experiment.has_table("predictions"):
             return missing
-        table = self.experiment.table("predictions")
         try:
-            complete = samples.with_predictions(read_predictions(table, split), read_logits(table, split))
+            complete = samples.with_predictions(*read_stored(self.experiment, split))
         except ExperimentError:
             return missing
         return complete or replace(missing, why=_OF_OTHERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -14,6 +14,7 @@ from PIL import Image
 
 from kdviz.core.language import _
 from kdviz.studies.predictions.mistakes import Predictions
+from kdviz.studies.predictions.stored import Logits, StoredLogits
 
 Value = TypeVar("Value")
 
@@ -28,7 +29,7 @@ class SampleView:
         labels: Ground truth, int64 (N,); -1 where it is not known.
         pictures: Returns the pictures of samples by their indices, 0 to N - 1.
         predictions: The models' predictions for these samples; if None, ``missing`` says why.
-        logits: Role -> float32 (N, classes), likewise.
+        logits: Role -> float32 (N, classes), likewise; they may be read only when they are asked for.
         why: A sentence on why there are no predictions, to be translated.
         command: The command that makes them.
     """
@@ -38,7 +39,7 @@ class SampleView:
     labels: np.ndarray
     pictures: Callable[[Sequence[int]], list[Image.Image]]
     predictions: Predictions | None = None
-    logits: dict[str, np.ndarray] = field(default_factory=dict)
+    logits: Mapping[str, Logits] = field(default_factory=dict)
     why: str = ""
     command: str = ""
 
@@ -63,7 +64,7 @@ class SampleView:
         matches = np.flatnonzero(self.numbers == number)
         return int(matches[0]) if len(matches) else None
 
-    def with_predictions(self, predictions: Predictions, logits: dict[str, np.ndarray]) -> SampleView | None:
+    def with_predictions(self, predictions: Predictions, logits: Mapping[str, Logits]) -> SampleView | None:
         """The same samples with predictions and logits of the whole split; None if those are of other samples."""
         numbers = self.numbers
         if (
@@ -78,7 +79,13 @@ class SampleView:
             {role: values[numbers] for role, values in predictions.predicted.items()},
             {role: values[numbers] for role, values in predictions.confidence.items()},
         )
-        return replace(self, predictions=selected, logits={role: values[numbers] for role, values in logits.items()})
+        return replace(
+            self, predictions=selected, logits={role: _taken(values, numbers) for role, values in logits.items()}
+        )
+
+
+def _taken(logits: Logits, indices: np.ndarray) -> Logits:
+    return logits.take(indices) if isinstance(logits, StoredLogits) else logits[indices]
 
 
 class SampleCache(Generic[Value]):

@@ -65,6 +65,21 @@ def parquet_of(content: bytes, columns: Sequence[str] | None = None) -> pa.Table
     return file.read(columns=None if columns is None else list(columns), use_threads=False)
 
 
+def parquet_columns(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Read some columns of a Parquet file; the others stay on the disk, and the file is opened once.
+
+    Columns that the file lacks are left out.
+
+    Raises:
+        pyarrow.ArrowException: The file is no Parquet file, or is damaged.
+        OSError: It cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=list(columns), use_threads=False)
+
+
 def rows_where(table: pa.Table, column: str, *values: str, without: bool = False) -> pa.Table:
     """The rows whose text in ``column`` is one of ``values``, or with ``without`` the others; starts no thread."""
     import pyarrow as pa

@@ -34,7 +34,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from kdviz.core.errors import ExperimentError, SettingError, TargetError, UnknownNameError
-from kdviz.core.files import atomic_write, parquet_of
+from kdviz.core.files import atomic_write, parquet_columns, parquet_of
 from kdviz.core.images import open_image
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
@@ -58,6 +58,7 @@ MORE_BASELINES = ("blur", "noise")
 
 _SWEEPS = ("temperature", "alpha", "teacher_epochs", "loss", "curves", "study_predictions")
 _ATTENTION = ("agreement", "attention", "attention_samples", "faithfulness", "regions")
+_GROUP_BYTES = 2**21  # of a table's row group
 _TABLES = ("predictions", *_SWEEPS, *_ATTENTION, "cost", "showcase")  # that depend on the experiment's teacher
 
 _HASH = "[0-9a-f]" * 8  # in the name of a weights file
@@ -181,15 +182,19 @@ class Experiment:
     def has_table(self, name: str) -> bool:
         return (self.folder / f"{name}.parquet").is_file()
 
-    def table(self, name: str) -> pa.Table:
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a tidy table of this experiment, by file name without ``.parquet``.
+
+        Args:
+            name: Name of the file.
+            columns: The columns to read; None: all. Columns that are left out are not even read from the disk.
 
         Raises:
             ExperimentError: The table is missing or damaged.
         """
         path = self.folder / f"{name}.parquet"
         try:
-            return parquet_of(path.read_bytes())
+            return parquet_of(path.read_bytes()) if columns is None else parquet_columns(path, columns)
         except FileNotFoundError as error:
             raise ExperimentError(
                 "'{folder}' has no {name}.parquet; see README on how to make it.", folder=self.folder, name=name
@@ -200,7 +205,8 @@ class Experiment:
     def write_table(self, name: str, table: pa.Table) -> None:
         """Replace the table ``name`` atomically."""
         buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer, compression="zstd")
+        rows = max(1, _GROUP_BYTES * len(table) // max(1, table.nbytes))  # so that a few rows can be read by themselves
+        pq.write_table(table, buffer, compression="zstd", row_group_size=rows)
         atomic_write(self.folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
 
     def write_samples(self, splits: Sequence[LabelledImages], limit: int | None = None) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from kdviz.core.language import N_
 from kdviz.core.vocabulary import Role
 from kdviz.studies.predictions.mistakes import GROUPS, UNLABELLED_GROUPS, Predictions, known_groups, members
+from kdviz.studies.predictions.stored import Logits, in_parts
 
 ORDERS = {
     "gap": N_("Largest confidence gap to the teacher"),
@@ -24,7 +25,7 @@ ORDERS = {
 }
 """Order -> its title. There is a ``kl`` for each student: ``kl`` for the KD student, ``kl-<role>`` for others."""
 
-_CHUNK = 8192  # samples whose softmax is in memory at once
+_CHUNK = 4096  # samples whose softmax is in memory at once
 _STUDENTS = (Role.KD_STUDENT, Role.STUDENT)
 
 
@@ -70,7 +71,7 @@ class MistakeIndex:
         classes: Number of classes.
     """
 
-    def __init__(self, predictions: Predictions, logits: Mapping[str, np.ndarray], classes: int):
+    def __init__(self, predictions: Predictions, logits: Mapping[str, Logits], classes: int):
         self.predictions = predictions
         self.classes = classes
         self.roles = tuple(predictions.predicted)
@@ -169,10 +170,11 @@ class MistakeIndex:
         """Float (N,): KL(teacher || role) of each sample, in nats, at temperature 1."""
         divergence = np.empty(len(self))
         teacher, student = self._logits[Role.TEACHER], self._logits[role]
-        for start in range(0, len(self), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            log_teacher = _log_softmax(teacher[part])
-            divergence[part] = (np.exp(log_teacher) * (log_teacher - _log_softmax(student[part]))).sum(1)
+        for (part, of_teacher), (_, of_student) in zip(
+            in_parts(teacher, _CHUNK), in_parts(student, _CHUNK), strict=True
+        ):
+            log_teacher = _log_softmax(of_teacher)
+            divergence[part] = (np.exp(log_teacher) * (log_teacher - _log_softmax(of_student))).sum(1)
         return np.maximum(divergence, 0)  # rounding may leave it below zero
 
     def _gap(self) -> np.ndarray:
