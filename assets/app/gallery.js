@@ -65,8 +65,9 @@ function list(root, { data, setTriggerValue }) {
   const turned = kept.data !== undefined && kept.data.page !== data.page;
   const same = kept.data?.sprite === data.sprite && kept.data?.page === data.page;
   Object.assign(kept, { data, tell: setTriggerValue, turning: null });
-  if (!same || fresh || kept.label !== data.label) build(root, kept, turned);
-  kept.label = data.label;
+  const notes = data.items.map(({ note }) => note).join();
+  if (!same || fresh || kept.label !== data.label || kept.notes !== notes) build(root, kept, turned);
+  Object.assign(kept, { label: data.label, notes });
   mark(kept);
   kept.stop?.abort();
   kept.stop = new AbortController();
@@ -119,6 +120,7 @@ function option(kept, item, index) {
   const box = element("span", "box");
   cut.append(box);
   node.append(cut, element("span", "label", item.label), lines(item.lines));
+  if (item.note) node.append(element("span", "remark", item.note));
   box.onclick = (event) => (event.stopPropagation(), toggle(kept, item.id));
   node.onclick = () => (focus(kept, node, false), open(kept, item.id));
   node.ondblclick = () => kept.tell("picked", item.id);

@@ -87,18 +87,26 @@ function cards({ cards: models, texts, sample }) {
     map.append(image(model.map ?? sample.picture, model.alt, sample.sharp));
     if (!model.map) map.append(element("em", "", texts.waiting));
     const bars = element("ol");
-    for (const { name, share, text, right } of model.bars) {
+    for (const { name, share, text, right, rank } of model.bars) {
       const bar = element("li", right ? "true" : "");
       bar.style.setProperty("--share", `${100 * share}%`);
       const label = element("span", "", name);
       label.title = name;
+      if (rank) bar.append(place(rank, texts));
       bar.append(label, element("span", "", text));
       bars.append(bar);
     }
-    card.append(who, map, bars);
+    card.append(who, map, bars, ...model.inside.map((line) => element("p", "inside", line)));
     box.append(card);
   }
   return box;
+}
+
+// The rank of a class among a model's answers.
+function place(rank, texts) {
+  const node = element("small", "rank", rank);
+  node.title = texts.rank.replace("{rank}", rank);
+  return node;
 }
 
 function note({ note: text, up, down }) {

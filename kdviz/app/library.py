@@ -33,6 +33,7 @@ from kdviz.studies.attention import AttentionReport, read_attention
 from kdviz.studies.attention.pictures import read_pictures
 from kdviz.studies.predictions.mistakes import showcase
 from kdviz.studies.predictions.stored import read_stored
+from kdviz.studies.regions import RegionShares, read_region_shares
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.report import StudyReport, read_report
 
@@ -230,6 +231,19 @@ class OpenExperiment:
         stamp = _stamp(self.experiment.folder, "agreement.parquet")
         return self.cache.get(
             ("attention", study, measure), stamp, lambda: read_attention(self.experiment, study, measure)
+        )
+
+    def region_shares(self, samples: SampleView) -> list[RegionShares]:
+        """What the study of regions found about single samples, by method; empty without one.
+
+        Raises:
+            ExperimentError: See :func:`kdviz.studies.regions.read_region_shares`.
+        """
+        stamp = (_stamp(self.experiment.folder, "regions.parquet"), len(samples))
+        return self.cache.get(
+            ("region shares", samples.split),
+            stamp,
+            lambda: read_region_shares(self.experiment, samples.split, samples.numbers),
         )
 
     @cached_property
