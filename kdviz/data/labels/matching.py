@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from kdviz.core.errors import ModelError
-from kdviz.data.labels.imagenet import COUNT, ImageNet, imagenet, short_name, synonyms, wnid_of
+from kdviz.data.labels.imagenet import COUNT, ImageNet, imagenet, short_name, synonyms, synsets, wnid_of
 
 _SHOWN = 3  # names in a message
 _PLACEHOLDER = re.compile(r"(?:class|label)[ _-]?(\d+)", re.IGNORECASE)
@@ -72,8 +72,8 @@ def second_names(classes: tuple[str, ...]) -> dict[str, str]:
 
     Classes whose name contains the id already are left out. Nothing is known without timm.
     """
-    lemmas, by_word = imagenet().lemmas, _wnids_by_first_word()
-    wnids = [wnid_of(name) or by_word.get(folded(name.partition(",")[0]), "") for name in classes]
+    (_, lemmas), by_word = synsets(), _wnids_by_first_word()
+    wnids = [wnid_of(name) or by_word.get(name.partition(",")[0].strip(), "") for name in classes]
     if not all(wnid in lemmas for wnid in wnids):
         return {}
     others = {name: short_name(wnid) if name == wnid else wnid for name, wnid in zip(classes, wnids, strict=True)}
@@ -84,8 +84,8 @@ def second_names(classes: tuple[str, ...]) -> dict[str, str]:
 def _wnids_by_first_word() -> dict[str, str]:
     """The first word of a synset of ImageNet's 1,000 -> its WordNet id; of two cranes there is neither."""
     classes: dict[str, list[str]] = {}
-    for wnid in imagenet().wnids:
-        classes.setdefault(folded(short_name(wnid)), []).append(wnid)
+    for wnid in synsets()[0]:
+        classes.setdefault(short_name(wnid), []).append(wnid)
     return {word: wnids[0] for word, wnids in classes.items() if len(wnids) == 1}
 
 

@@ -51,10 +51,9 @@ def read_region_shares(experiment: Experiment, split: str, numbers: np.ndarray) 
     columns = {name: np.array(table[name].to_pylist(), object) for name in ("method", "role")}
     values = {name: table[name].to_numpy().astype(float) for name in ("energy", "area")}
     order = np.argsort(numbers, kind="stable")
-    places = np.searchsorted(numbers[order], table["sample"].to_numpy())
-    known = (places < len(numbers)) & (
-        numbers[order[np.minimum(places, len(numbers) - 1)]] == table["sample"].to_numpy()
-    )
+    samples, ordered = table["sample"].to_numpy(), numbers[order]
+    places = np.searchsorted(ordered, samples)
+    known = ordered[np.minimum(places, len(numbers) - 1)] == samples
     found = []
     for method in dict.fromkeys(columns["method"][known]):
         of_method = known & (columns["method"] == method)
