@@ -31,8 +31,8 @@ from kdviz.experiment import ROLES, Experiment, Run, list_experiments, load_expe
 from kdviz.serving import fingerprint
 from kdviz.studies.attention import AttentionReport, read_attention
 from kdviz.studies.attention.pictures import read_pictures
-from kdviz.studies.predictions.mistakes import showcase
-from kdviz.studies.predictions.stored import read_stored
+from kdviz.studies.predictions.mistakes import COLUMNS, read_predictions, showcase
+from kdviz.studies.predictions.stored_logits import StoredLogits
 from kdviz.studies.regions import RegionShares, read_region_shares
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.report import StudyReport, read_report
@@ -178,11 +178,15 @@ class OpenExperiment:
         missing = replace(samples, why=_NONE_YET, command=evaluate)
         if not self.experiment.has_table("predictions"):
             return missing
+        table = self.experiment.table("predictions", COLUMNS)
         try:
-            complete = samples.with_predictions(*read_stored(self.experiment, split))
+            complete = samples.with_predictions(read_predictions(table, split))
+            if complete is None or complete.predictions is None:
+                return replace(missing, why=_OF_OTHERS)
+            roles = list(complete.predictions.predicted)
+            return replace(complete, logits=StoredLogits(self.experiment, split, samples.numbers, roles))
         except ExperimentError:
             return missing
-        return complete or replace(missing, why=_OF_OTHERS)
 
     def _stored_samples(self, split: str) -> SampleView | None:
         try:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from kdviz.core.language import _
 from kdviz.studies.predictions.mistakes import Predictions
-from kdviz.studies.predictions.stored import Logits, StoredLogits
+from kdviz.studies.predictions.stored_logits import Logits
 
 Value = TypeVar("Value")
 
@@ -29,7 +29,7 @@ class SampleView:
         labels: Ground truth, int64 (N,); -1 where it is not known.
         pictures: Returns the pictures of samples by their indices, 0 to N - 1.
         predictions: The models' predictions for these samples; if None, ``missing`` says why.
-        logits: Role -> float32 (N, classes), likewise; they may be read only when they are asked for.
+        logits: Role -> float32 (N, classes), likewise; they may be read when they are asked for.
         why: A sentence on why there are no predictions, to be translated.
         command: The command that makes them.
     """
@@ -64,8 +64,8 @@ class SampleView:
         matches = np.flatnonzero(self.numbers == number)
         return int(matches[0]) if len(matches) else None
 
-    def with_predictions(self, predictions: Predictions, logits: Mapping[str, Logits]) -> SampleView | None:
-        """The same samples with predictions and logits of the whole split; None if those are of other samples."""
+    def with_predictions(self, predictions: Predictions) -> SampleView | None:
+        """The same samples with predictions, given those of the whole split; None if these are of other samples."""
         numbers = self.numbers
         if (
             not len(numbers)
@@ -79,13 +79,7 @@ class SampleView:
             {role: values[numbers] for role, values in predictions.predicted.items()},
             {role: values[numbers] for role, values in predictions.confidence.items()},
         )
-        return replace(
-            self, predictions=selected, logits={role: _taken(values, numbers) for role, values in logits.items()}
-        )
-
-
-def _taken(logits: Logits, indices: np.ndarray) -> Logits:
-    return logits.take(indices) if isinstance(logits, StoredLogits) else logits[indices]
+        return replace(self, predictions=selected)
 
 
 class SampleCache(Generic[Value]):

@@ -70,8 +70,10 @@ def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
     from kdviz.studies.predictions.file_evaluation import evaluate_files
 
     files = picture_files(experiment, options.data)
-    with tqdm(total=len(files), desc="evaluate", unit="picture", file=sys.stderr) as bar:
-        for done in evaluate_files(experiment, files, options.device):
+    steps = evaluate_files(experiment, files, options.device)
+    first = next(steps, 0)  # after an interruption, what was done before
+    with tqdm(total=len(files), initial=first, desc="evaluate", unit="picture", file=sys.stderr) as bar:
+        for done in steps:
             bar.update(done - bar.n)
     for doubt in recorded_doubts(experiment):
         print(f"kdviz: warning: {doubt.text}", file=sys.stderr)

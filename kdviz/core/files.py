@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from kdviz.core.errors import KdvizError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # In a checkout, assets/ and models/ are beside the package; an installed wheel has them inside it.
@@ -29,16 +31,29 @@ def atomic_write(path: str | Path, content: bytes) -> None:
     Raises:
         KdvizError: The folder cannot be made or the file cannot be written; an older file then stays intact.
     """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary file in the folder of ``path``, to be written, which takes the place of ``path`` at the end.
+
+    Raises:
+        KdvizError: The folder cannot be made or the file cannot be written; an older file then stays intact, as after
+            any other error.
+    """
     path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            yield temporary
+            os.fsync(descriptor)  # of the file, whoever has written it
+        finally:
+            os.close(descriptor)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
@@ -65,19 +80,19 @@ def parquet_of(content: bytes, columns: Sequence[str] | None = None) -> pa.Table
     return file.read(columns=None if columns is None else list(columns), use_threads=False)
 
 
-def parquet_columns(path: Path, columns: Sequence[str]) -> pa.Table:
-    """Read some columns of a Parquet file; the others stay on the disk, and the file is opened once.
-
-    Columns that the file lacks are left out.
+@contextmanager
+def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, of which only what is asked for is read; it is opened once. See :func:`parquet_of` on threads.
 
     Raises:
-        pyarrow.ArrowException: The file is no Parquet file, or is damaged.
-        OSError: It cannot be read.
+        FileNotFoundError, OSError: It cannot be opened.
+        pyarrow.ArrowException: It is no Parquet file, or is damaged.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        return file.read(columns=list(columns), use_threads=False)
+    with pa.OSFile(str(path)) as source:
+        yield pq.ParquetFile(source)
 
 
 def rows_where(table: pa.Table, column: str, *values: str, without: bool = False) -> pa.Table:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -120,6 +121,15 @@ class PictureFiles:
         reading.read = len(self._opened)
         reading.deep = [self._deep[index] for index in sorted(self._deep)]
         return (*self.unused, *reading.doubts())
+
+    def opened_notes(self) -> dict[str, Any]:
+        """What :attr:`doubts` knows of the pictures opened so far, as JSON values; see :meth:`add_notes`."""
+        return {"deep": [[index, *self._deep[index]] for index in sorted(self._deep)]}
+
+    def add_notes(self, notes: Mapping[str, Any], count: int) -> None:
+        """Take over what was noted when the first ``count`` pictures were opened by another process."""
+        self._opened.update(range(count))
+        self._deep.update({int(index): (str(depth), float(peak)) for index, depth, peak in notes.get("deep", ())})
 
     @cached_property
     def fingerprint(self) -> str:

@@ -19,7 +19,8 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -34,7 +35,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from kdviz.core.errors import ExperimentError, SettingError, TargetError, UnknownNameError
-from kdviz.core.files import atomic_write, parquet_columns, parquet_of
+from kdviz.core.files import atomic_write, open_parquet, replacing
 from kdviz.core.images import open_image
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
@@ -58,7 +59,6 @@ MORE_BASELINES = ("blur", "noise")
 
 _SWEEPS = ("temperature", "alpha", "teacher_epochs", "loss", "curves", "study_predictions")
 _ATTENTION = ("agreement", "attention", "attention_samples", "faithfulness", "regions")
-_GROUP_BYTES = 2**21  # of a table's row group
 _TABLES = ("predictions", *_SWEEPS, *_ATTENTION, "cost", "showcase")  # that depend on the experiment's teacher
 
 _HASH = "[0-9a-f]" * 8  # in the name of a weights file
@@ -186,15 +186,26 @@ class Experiment:
         """Read a tidy table of this experiment, by file name without ``.parquet``.
 
         Args:
-            name: Name of the file.
-            columns: The columns to read; None: all. Columns that are left out are not even read from the disk.
+            name: Name of the table.
+            columns: Those that are read, as far as the table has them; None: all.
+
+        Raises:
+            ExperimentError: The table is missing or damaged.
+        """
+        with self.open_table(name) as file:
+            return file.read(columns=None if columns is None else list(columns), use_threads=False)
+
+    @contextmanager
+    def open_table(self, name: str) -> Iterator[pq.ParquetFile]:
+        """A tidy table of this experiment, to be read in parts.
 
         Raises:
             ExperimentError: The table is missing or damaged.
         """
         path = self.folder / f"{name}.parquet"
         try:
-            return parquet_of(path.read_bytes()) if columns is None else parquet_columns(path, columns)
+            with open_parquet(path) as file:
+                yield file
         except FileNotFoundError as error:
             raise ExperimentError(
                 "'{folder}' has no {name}.parquet; see README on how to make it.", folder=self.folder, name=name
@@ -204,10 +215,23 @@ class Experiment:
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Replace the table ``name`` atomically."""
-        buffer = pa.BufferOutputStream()
-        rows = max(1, _GROUP_BYTES * len(table) // max(1, table.nbytes))  # so that a few rows can be read by themselves
-        pq.write_table(table, buffer, compression="zstd", row_group_size=rows)
-        atomic_write(self.folder / f"{name}.parquet", buffer.getvalue().to_pybytes())
+        self.write_table_parts(name, table.schema, [table])
+
+    def write_table_parts(self, name: str, schema: pa.Schema, parts: Iterable[pa.Table], **options: Any) -> None:
+        """Replace the table ``name`` atomically by rows that are never in memory together.
+
+        Args:
+            name: Name of the table.
+            schema: Its columns.
+            parts: Its rows; each part becomes a row group.
+            options: Of ``pyarrow.parquet.ParquetWriter``.
+        """
+        with (
+            replacing(self.folder / f"{name}.parquet") as path,
+            pq.ParquetWriter(path, schema, compression="zstd", **options) as writer,
+        ):
+            for part in parts:
+                writer.write_table(part)
 
     def write_samples(self, splits: Sequence[LabelledImages], limit: int | None = None) -> None:
         """Replace samples.parquet by pictures of some splits, so that the folder can be shown without the data set.

@@ -93,7 +93,15 @@ def import_experiment(plan: ImportPlan) -> Iterator[ImportProgress]:
         experiment.save()
         if pictures is not None:
             total = len(pictures)
-            for done in evaluate_files(experiment, pictures, plan.device, keep=plan.keep, given=logits_of_role):
+            steps = evaluate_files(
+                experiment,
+                pictures,
+                plan.device,
+                keep=plan.keep,
+                given=logits_of_role,
+                unfinished=unfinished_of(plan.out),
+            )
+            for done in steps:
                 yield ImportProgress("evaluate", done, total)
         load_experiment(folder)  # raises an error before anything is replaced, if the result cannot be opened
         move_into_place(folder, plan.out)
@@ -288,6 +296,11 @@ def require_replaceable(out: Path) -> bool:
     if dataset != DATASET:
         raise ExperimentError("'{out}' holds something that no import made; choose another folder with --out.", out=out)
     return True
+
+
+def unfinished_of(out: Path) -> Path:
+    """Where an import into ``out`` keeps the logits of the pictures until its end: beside it, since it is replaced."""
+    return out.parent / f".{out.name}-unfinished"
 
 
 @contextmanager

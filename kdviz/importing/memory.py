@@ -22,7 +22,13 @@ from kdviz.data.labels.class_names import read_classes
 from kdviz.data.picture_files import PictureFiles, read_picture_files
 from kdviz.experiment import ROLES, Experiment
 from kdviz.experiment.run import Run, as_network
-from kdviz.importing.assemble import assemble_experiment, move_into_place, require_replaceable, staging_folder
+from kdviz.importing.assemble import (
+    assemble_experiment,
+    move_into_place,
+    require_replaceable,
+    staging_folder,
+    unfinished_of,
+)
 from kdviz.importing.model import ImportedModel, import_model, validated_module
 from kdviz.importing.spec import ModelSpec, checked_input, role_of
 from kdviz.importing.trusted import as_onnx
@@ -83,7 +89,8 @@ def import_models(
             keep_models(experiment)
             experiment.save()
         if pictures is not None:
-            deque(evaluate_files(experiment, pictures, device), maxlen=0)
+            unfinished = unfinished_of(Path(out)) if out is not None else None
+            deque(evaluate_files(experiment, pictures, device, unfinished=unfinished), maxlen=0)
         if out is not None:
             move_into_place(folder, Path(out))
             _relocate(experiment, Path(out))

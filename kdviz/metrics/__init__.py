@@ -5,11 +5,13 @@ from kdviz.metrics.equivalence import MARGIN, Equivalence, judge_equivalence, sa
 from kdviz.metrics.faithfulness import Curve, Faithfulness, faithfulness, faithfulness_of_maps, trivial_map
 from kdviz.metrics.predictions import (
     McNemar,
+    Rows,
     class_accuracy,
     classification_metrics,
     divergence_from_teacher,
     inherited_errors,
     mcnemar,
+    predicted_classes,
 )
 from kdviz.metrics.proportions import PairedShares, median_interval, paired_shares, score_interval
 from kdviz.metrics.similarity import Measure, TopOverlap, measures
@@ -34,6 +36,7 @@ __all__ = [
     "Measure",
     "PairAgreement",
     "PairedShares",
+    "Rows",
     "TopOverlap",
     "agreement",
     "agreement_table",
@@ -52,6 +55,7 @@ __all__ = [
     "p_value_of",
     "paired_difference",
     "paired_shares",
+    "predicted_classes",
     "samples_to_decide",
     "score_interval",
     "simultaneous_intervals",

@@ -96,7 +96,7 @@ def of_predictions(
 def _stored_predictions(experiment: Any) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Split -> labels, and role -> predicted classes; empty without a usable table."""
     try:
-        table = experiment.table("predictions")
+        table = experiment.table("predictions", ["split", "role", "sample", "label", "predicted"])
         splits, roles = (table[name].cast(pa.string()).to_numpy() for name in ("split", "role"))
         values = {name: table[name].to_numpy().astype(np.int64) for name in ("label", "predicted", "sample")}
     except (KdvizError, KeyError, ValueError, TypeError, pa.ArrowException):

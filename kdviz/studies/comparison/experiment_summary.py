@@ -23,8 +23,7 @@ from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment, Run
 from kdviz.metrics import Difference, paired_difference, paired_shares
 from kdviz.studies.comparison.reservations import Reservation, reservations
-from kdviz.studies.predictions.mistakes import Predictions, read_predictions
-from kdviz.studies.predictions.stored import ANSWERS
+from kdviz.studies.predictions.mistakes import COLUMNS, Predictions, read_predictions
 from kdviz.studies.sweep.report import StudyReport
 
 TEACHER, KD_STUDENT, STUDENT = Role.TEACHER, Role.KD_STUDENT, Role.STUDENT
@@ -93,7 +92,7 @@ class ExperimentSummary:
         if not self.experiment.has_table("predictions"):
             return None
         try:
-            table = self.experiment.table("predictions", ANSWERS)
+            table = self.experiment.table("predictions", COLUMNS)
         except ExperimentError:
             return None
         for split in SPLITS if self.split is None else (self.split,):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +21,9 @@ from kdviz.data.doubts.answers import TRIED
 from kdviz.distill import predict_logits
 from kdviz.distill.checks import input_doubts
 from kdviz.experiment import Experiment, Run
-from kdviz.metrics import classification_metrics, divergence_from_teacher, inherited_errors
+from kdviz.metrics import Rows, classification_metrics, divergence_from_teacher, inherited_errors, predicted_classes
 from kdviz.models.inputs import AdaptedNetwork
+from kdviz.studies.predictions.stored_logits import stored_logits
 
 
 def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "auto") -> Iterator[str]:
@@ -58,14 +60,14 @@ def evaluate(experiment: Experiment, samples: LabelledImages, device: str = "aut
     experiment.save()
 
 
-def record_predictions(experiment: Experiment, split: str, labels: Tensor, logits: Mapping[str, Tensor]) -> None:
+def record_predictions(experiment: Experiment, split: str, labels: Tensor, logits: Mapping[str, Rows]) -> None:
     """Set the metrics of a split in the runs, and write its predictions to the table; the experiment is not saved.
 
     Args:
         experiment: The experiment with the models. Runs that are not among ``logits`` lose their metrics of this split.
         split: Name of the split.
         labels: int64 (N,); -1 for all of them where they are not known: then there are no accuracies.
-        logits: Role -> (N, classes).
+        logits: Role -> (N, classes); only some rows of a role that is not in memory are read at a time.
     """
     ordered = {role: logits[role] for role in experiment.runs if role in logits}
     known_labels = labels if bool((labels >= 0).all()) else None
@@ -74,9 +76,7 @@ def record_predictions(experiment: Experiment, split: str, labels: Tensor, logit
         if role in ordered:
             teacher = None if role == Role.TEACHER else ordered.get(Role.TEACHER)
             run.metrics[split] = model_metrics(ordered[role], known_labels, teacher)
-    experiment.write_table(
-        "predictions", _with_other_splits(experiment, split, predictions_table(split, labels, ordered))
-    )
+    write_predictions(experiment, split, labels, ordered)
 
 
 def logits_without_model(experiment: Experiment, split: str, labels: Tensor) -> dict[str, Tensor]:
@@ -84,13 +84,14 @@ def logits_without_model(experiment: Experiment, split: str, labels: Tensor) -> 
     roles = [role for role in experiment.runs if role not in experiment.models]
     if not roles or not experiment.has_table("predictions"):
         return {}
-    table = rows_where(experiment.table("predictions"), "split", split)
-    logits = {}
+    table = rows_where(experiment.table("predictions", ["split", "role", "sample", "label"]), "split", split)
+    same = []
     for role in roles:
         rows = rows_where(table, "role", role).sort_by("sample")
         if np.array_equal(rows["label"].to_numpy(), labels.numpy()):
-            logits[role] = torch.from_numpy(np.stack(rows["logits"].to_numpy()).astype(np.float32))
-    return logits
+            same.append(role)
+    found = stored_logits(experiment, split, roles=same) if same else {}
+    return {role: torch.from_numpy(values) for role, values in found.items()}
 
 
 def _doubts(experiment: Experiment, samples: LabelledImages, logits: dict[str, Tensor], device: str) -> list[Doubt]:
@@ -125,7 +126,7 @@ def _input_doubts(experiment: Experiment, run: Run, samples: LabelledImages, dev
     return normalisation_doubt(run.role, samples.split, predict, pixels, samples.labels[tried], present)
 
 
-def model_metrics(logits: Tensor, labels: Tensor | None, teacher: Tensor | None) -> dict[str, float]:
+def model_metrics(logits: Rows, labels: Tensor | None, teacher: Rows | None) -> dict[str, float]:
     """Accuracy, loss, ECE, F1, AUC; with a teacher's logits also likeness to it and errors inherited from it.
 
     Undefined metrics are left out: no errors can be inherited from a teacher that makes none, and without labels there
@@ -135,7 +136,7 @@ def model_metrics(logits: Tensor, labels: Tensor | None, teacher: Tensor | None)
     if labels is not None:
         metrics |= classification_metrics(logits, labels)
     if teacher is not None:
-        predicted, teacher_predicted = logits.argmax(1).numpy(), teacher.argmax(1).numpy()
+        predicted, teacher_predicted = predicted_classes(logits).numpy(), predicted_classes(teacher).numpy()
         metrics["same_as_teacher"] = float((predicted == teacher_predicted).mean())
         if labels is not None:
             metrics["inherited_errors"] = inherited_errors(teacher_predicted, predicted, labels.numpy())
@@ -143,30 +144,69 @@ def model_metrics(logits: Tensor, labels: Tensor | None, teacher: Tensor | None)
     return {name: round(value, 6) for name, value in metrics.items() if not math.isnan(value)}
 
 
-def predictions_table(split: str, labels: Tensor, logits: Mapping[str, Tensor]) -> pa.Table:
+# the table ------------------------------------------------------------------------------------------------------------
+
+_GROUP_BYTES = 2**24  # of the logits in a row group, which is what a reader has in memory
+_LARGEST_GROUP = 65_536  # rows
+
+
+def predictions_table(split: str, labels: Tensor, logits: Mapping[str, Rows]) -> pa.Table:
     """Predictions, tidy: one row a sample and role.
 
     The columns are split, sample, label, role, predicted, confidence and logits.
     """
-    tables = []
+    return pa.concat_tables(_prediction_parts(split, labels, logits)).unify_dictionaries().combine_chunks()
+
+
+def write_predictions(experiment: Experiment, split: str, labels: Tensor, logits: Mapping[str, Rows]) -> None:
+    """Replace a split's rows in predictions.parquet, see :func:`predictions_table`; those of other splits stay.
+
+    Neither the new rows nor the others are ever in memory together.
+    """
+    if not logits:
+        return
+    empty = next(_prediction_parts(split, labels[:0], {role: values[:0] for role, values in logits.items()}))
+    options: dict[str, Any] = {
+        "use_dictionary": ["split", "role"],
+        # A number's bytes compress better beside their like, and are read twice as fast as without it.
+        "use_byte_stream_split": ["logits.list.element"],
+    }
+
+    def parts() -> Iterator[pa.Table]:
+        yield from _rows_of_other_splits(experiment, split, empty.schema)
+        yield from _prediction_parts(split, labels, logits)
+
+    experiment.write_table_parts("predictions", empty.schema, parts(), **options)
+
+
+def _prediction_parts(split: str, labels: Tensor, logits: Mapping[str, Rows]) -> Iterator[pa.Table]:
+    """The rows of each role, as many at a time as make a row group; one part at least for each role."""
     for role, values in logits.items():
-        confidence, predicted = values.softmax(1).max(1)
-        count = len(values)
-        columns = {
-            "split": pa.array([split] * count).dictionary_encode(),
-            "sample": pa.array(np.arange(count, dtype=np.int32)),
-            "label": pa.array(labels.numpy().astype(np.int16)),
-            "role": pa.array([role] * count).dictionary_encode(),
-            "predicted": pa.array(predicted.numpy().astype(np.int16)),
-            "confidence": pa.array(confidence.numpy()),
-            "logits": pa.FixedSizeListArray.from_arrays(pa.array(values.flatten().numpy()), values.shape[1]),
-        }
-        tables.append(pa.table(columns))
-    return pa.concat_tables(tables).unify_dictionaries()
+        size = max(1, min(_LARGEST_GROUP, _GROUP_BYTES // (4 * max(1, values.shape[1]))))
+        for start in range(0, max(1, len(labels)), size):
+            yield _prediction_rows(split, role, start, labels[start : start + size], values[start : start + size])
 
 
-def _with_other_splits(experiment: Experiment, split: str, new: pa.Table) -> pa.Table:
+def _prediction_rows(split: str, role: str, first: int, labels: Tensor, logits: Tensor) -> pa.Table:
+    count, classes = logits.shape
+    confidence, predicted = logits.softmax(1).max(1)
+    columns = {
+        "split": pa.array([split] * count, pa.string()).dictionary_encode(),
+        "sample": pa.array(np.arange(first, first + count, dtype=np.int32)),
+        "label": pa.array(labels.numpy().astype(np.int16)),
+        "role": pa.array([role] * count, pa.string()).dictionary_encode(),
+        "predicted": pa.array(predicted.numpy().astype(np.int16)),
+        "confidence": pa.array(confidence.numpy()),
+        "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.flatten().numpy()), classes),
+    }
+    return pa.table(columns)
+
+
+def _rows_of_other_splits(experiment: Experiment, split: str, schema: pa.Schema) -> Iterator[pa.Table]:
     if not experiment.has_table("predictions"):
-        return new
-    other_rows = rows_where(experiment.table("predictions"), "split", split, without=True)
-    return pa.concat_tables([other_rows.cast(new.schema), new]).unify_dictionaries().combine_chunks()
+        return
+    with experiment.open_table("predictions") as file:
+        for group in range(file.metadata.num_row_groups):
+            rows = rows_where(file.read_row_group(group, use_threads=False), "split", split, without=True)
+            if len(rows):
+                yield rows.cast(schema)

@@ -5,14 +5,17 @@ The results are predictions.parquet, samples.parquet and the runs' metrics.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,8 +30,10 @@ from kdviz.data.picture_files import PictureFiles
 from kdviz.data.samples import as_pixels
 from kdviz.data.store import stored_samples
 from kdviz.experiment import Experiment, Run
+from kdviz.metrics import Rows, predicted_classes
 from kdviz.models.inputs import AdaptedNetwork, InputSpec
 from kdviz.studies.predictions.evaluation import logits_without_model, record_predictions
+from kdviz.studies.predictions.unfinished import UnfinishedEvaluation, unfinished_evaluation
 
 KEPT = 500
 """The most pictures that are kept for the pages."""
@@ -39,7 +44,7 @@ UNKNOWN = -1
 _BATCH = 32
 _MOST_VALUES = 1_500_000  # of a batch: on a processor a larger one costs more for memory than for arithmetic
 _TRIED = 200  # pictures that are also predicted under other normalisations
-_THREADS = 4
+_THREADS = 16  # that decode, at most: on a GPU the models are faster than they are
 
 
 @dataclass
@@ -50,13 +55,50 @@ class _PreparedPicture:
     png: bytes | None
 
 
-@dataclass
-class _Results:
-    """What has been computed from the pictures, in their order."""
+class _Preparation:
+    """Preparation of pictures for the models, with a copy of those of which more than the logits is needed.
 
-    logits: dict[str, list[Tensor]]
-    kept: dict[int, bytes] = field(default_factory=dict)
-    tried: dict[InputSpec, list[Tensor]] = field(default_factory=dict)
+    Attributes:
+        specs: The models' inputs, each once.
+        kept: Number of a picture -> PNG, for the pages.
+        tried: Input -> number of a picture -> pixels, uint8 (C, H, W), for other normalisations.
+    """
+
+    def __init__(self, experiment: Experiment, pictures: PictureFiles, keep: int):
+        self._pictures, self._picture_input = pictures, experiment.input
+        self.specs = list(dict.fromkeys(run.spec for run in experiment.models.values()))
+        self._to_keep = set(_random_indices(len(pictures), keep))
+        self._to_try = set(_evenly_spaced_indices(len(pictures)))
+        self.kept: dict[int, bytes] = {}
+        self.tried: dict[InputSpec, dict[int, Tensor]] = {spec: {} for spec in self.specs}
+        largest = max((math.prod(spec.size) * spec.channels for spec in self.specs), default=1)
+        self._size = max(4, min(_BATCH, _MOST_VALUES // largest))
+
+    def batches(self, indices: Sequence[int]) -> Iterator[list[_PreparedPicture]]:
+        """Some pictures in batches; copies are taken of those that need it."""
+        done = 0
+        for batch in _batches(self._prepare, indices, self._size):
+            for index, picture in zip(indices[done : done + len(batch)], batch, strict=True):
+                self._copy(index, picture)
+            done += len(batch)
+            yield batch
+
+    def copy_first(self, count: int) -> None:
+        """Prepare those among the first ``count`` pictures of which copies are needed."""
+        deque(self.batches(sorted(index for index in self._to_keep | self._to_try if index < count)), maxlen=0)
+
+    def _prepare(self, index: int) -> _PreparedPicture:
+        picture = self._pictures.open(index)
+        inputs = {spec: as_pixels(spec.transform(picture)) for spec in self.specs}
+        is_kept = index in self._to_keep
+        return _PreparedPicture(inputs, _png(self._picture_input.transform(picture)) if is_kept else None)
+
+    def _copy(self, index: int, picture: _PreparedPicture) -> None:
+        if picture.png is not None:
+            self.kept[index] = picture.png
+        if index in self._to_try:
+            for spec in self.specs:
+                self.tried[spec][index] = torch.from_numpy(picture.inputs[spec].copy())
 
 
 def evaluate_files(
@@ -66,11 +108,14 @@ def evaluate_files(
     *,
     keep: int = KEPT,
     given: Mapping[str, Tensor] | None = None,
+    unfinished: Path | None = None,
 ) -> Iterator[int]:
     """Predict the pictures with every model; yield how many are done; then write tables, metrics and doubts.
 
     Each picture is decoded once, and resized, cropped and normalised for each model as that model's own library does
     it. A random choice, which is always the same, is stored in samples.parquet with the experiment's common input.
+    Logits are collected in files, so that memory does not grow with the number of pictures, and an evaluation that was
+    stopped continues; the first number that is yielded is then what was done before.
 
     Args:
         experiment: The experiment, whose folder gets the tables.
@@ -78,10 +123,12 @@ def evaluate_files(
         device: A torch device, or ``auto``.
         keep: The most pictures that are kept.
         given: Role -> logits (N, classes) of runs without a model; None: those in predictions.parquet.
+        unfinished: Folder of the logits until the end; None: ``runs/evaluation`` in the experiment's folder.
 
     Raises:
         DatasetError: The pictures' classes are not the experiment's, or a picture cannot be read.
         ModelError: A model fails.
+        KdvizError: Nothing can be written.
     """
     if pictures.labels is not None and pictures.classes != experiment.classes:
         raise DatasetError(
@@ -89,16 +136,50 @@ def evaluate_files(
             data_classes=list(pictures.classes)[:5],
             expected=list(experiment.classes)[:5],
         )
-    torch_device = choose_device(device)
-    results = _Results({role: [] for role in experiment.models})
-    yield from _predict_batches(experiment, pictures, torch_device, keep, results)
+    folder = unfinished or experiment.folder / "runs" / "evaluation"
+    identity, roles, classes = _identity(experiment, pictures), list(experiment.models), len(experiment.classes)
+    with unfinished_evaluation(folder, identity, roles, classes, pictures.opened_notes) as evaluation:
+        pictures.add_notes(evaluation.earlier_notes, evaluation.done)
+        preparation = _Preparation(experiment, pictures, keep)
+        yield from _predict_batches(experiment, len(pictures), choose_device(device), preparation, evaluation)
+        _record(experiment, pictures, evaluation.logits, given, preparation, choose_device(device))
+
+
+def _identity(experiment: Experiment, pictures: PictureFiles) -> str | None:
+    """A hash of everything that decides the logits; None where a model is in memory only, or a file is missing."""
+    runs = experiment.models
+    if not all(run.sha256 for run in runs.values()):
+        return None
+    try:
+        times = [file.stat().st_mtime_ns for file in pictures.files]
+        fingerprint = pictures.fingerprint
+    except OSError:
+        return None  # the picture is named when it is opened
+    models = {
+        role: [run.network, run.sha256, run.class_order, repr(sorted(run.settings.items())), repr(run.spec)]
+        for role, run in runs.items()
+    }
+    about = {"models": models, "classes": experiment.classes, "pictures": fingerprint, "times": times}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _record(
+    experiment: Experiment,
+    pictures: PictureFiles,
+    predicted: Mapping[str, Rows],
+    given: Mapping[str, Tensor] | None,
+    preparation: _Preparation,
+    device: torch.device,
+) -> None:
+    """Write everything that follows from the logits."""
     labels = torch.full((len(pictures),), UNKNOWN) if pictures.labels is None else pictures.labels
-    logits = {role: torch.cat(parts) for role, parts in results.logits.items()}
-    logits |= logits_without_model(experiment, pictures.split, labels) if given is None else given
-    inputs = _normalisations(experiment, pictures, results, torch_device)
+    further = logits_without_model(experiment, pictures.split, labels) if given is None else given
+    logits: dict[str, Rows] = {**predicted, **further}
+    answers = {role: predicted_classes(values) for role, values in logits.items()}
+    inputs = _normalisations(experiment, pictures, answers, preparation.tried, device)
     record_predictions(experiment, pictures.split, labels, logits)
-    record_doubts(experiment.runs, _doubts(experiment, pictures, logits, inputs), pictures.split, pictures.doubts)
-    rows = [(sample, pictures.names[sample], _label(pictures, sample), png) for sample, png in results.kept.items()]
+    record_doubts(experiment.runs, _doubts(experiment, pictures, answers, inputs), pictures.split, pictures.doubts)
+    rows = [(sample, pictures.names[sample], _label(pictures, sample), png) for sample, png in preparation.kept.items()]
     if rows:
         experiment.write_stored(stored_samples(pictures.split, rows))
     if all(run.weights for run in experiment.models.values()):  # a model without a file cannot be saved
@@ -109,37 +190,30 @@ def evaluate_files(
 
 
 def _predict_batches(
-    experiment: Experiment, pictures: PictureFiles, device: torch.device, keep: int, results: _Results
+    experiment: Experiment,
+    count: int,
+    device: torch.device,
+    preparation: _Preparation,
+    evaluation: UnfinishedEvaluation,
 ) -> Iterator[int]:
-    runs = experiment.models
-    specs = list(dict.fromkeys(run.spec for run in runs.values()))
-    to_keep, to_try = set(_random_indices(len(pictures), keep)), set(_evenly_spaced_indices(len(pictures)))
-    results.tried = {spec: [] for spec in specs}
+    if evaluation.done:
+        yield evaluation.done
+        preparation.copy_first(evaluation.done)
+    for batch in preparation.batches(range(evaluation.done, count)):
+        evaluation.add(_batch_logits(experiment.models, preparation.specs, batch, device), len(batch))
+        yield evaluation.done
 
-    def prepare(index: int) -> _PreparedPicture:
-        picture = pictures.open(index)
-        inputs = {spec: as_pixels(spec.transform(picture)) for spec in specs}
-        return _PreparedPicture(inputs, _png(experiment.input.transform(picture)) if index in to_keep else None)
 
-    largest = max((math.prod(spec.size) * spec.channels for spec in specs), default=1)
-    size = max(4, min(_BATCH, _MOST_VALUES // largest))
-    done = 0
-    for batch in _batches(prepare, range(len(pictures)), size):
-        indices = range(done, done + len(batch))
-        results.kept |= {
-            index: picture.png for index, picture in zip(indices, batch, strict=True) if picture.png is not None
-        }
-        for spec in specs:
-            pixels = torch.from_numpy(np.stack([picture.inputs[spec] for picture in batch]))
-            results.tried[spec] += [
-                pixels[position].clone() for position, index in enumerate(indices) if index in to_try
-            ]
-            inputs = spec.normalise(pixels.to(device))
-            for role, run in runs.items():
-                if run.spec == spec:
-                    results.logits[role].append(own_logits(run, inputs))
-        done += len(batch)
-        yield done
+def _batch_logits(
+    runs: Mapping[str, Run], specs: Sequence[InputSpec], batch: Sequence[_PreparedPicture], device: torch.device
+) -> dict[str, Tensor]:
+    """Role -> logits (n, classes) of a batch of pictures."""
+    logits: dict[str, Tensor] = {}
+    for spec in specs:
+        pixels = torch.from_numpy(np.stack([picture.inputs[spec] for picture in batch]))
+        inputs = spec.normalise(pixels.to(device))
+        logits |= {role: own_logits(run, inputs) for role, run in runs.items() if run.spec == spec}
+    return logits
 
 
 def own_logits(run: Run, inputs: Tensor) -> Tensor:
@@ -199,7 +273,11 @@ def _label(pictures: PictureFiles, sample: int) -> int:
 
 
 def _normalisations(
-    experiment: Experiment, pictures: PictureFiles, results: _Results, device: torch.device
+    experiment: Experiment,
+    pictures: PictureFiles,
+    answers: Mapping[str, Tensor],
+    tried: Mapping[InputSpec, Mapping[int, Tensor]],
+    device: torch.device,
 ) -> list[Doubt]:
     """Doubts about inputs, where a model is far more accurate under another normalisation."""
     labels = pictures.labels
@@ -208,24 +286,24 @@ def _normalisations(
     indices = _evenly_spaced_indices(len(labels))
     doubts = []
     for role, run in experiment.models.items():
-        images = torch.stack(results.tried[run.spec])
+        images = torch.stack([tried[run.spec][index] for index in indices])
 
         def predict(inputs: Tensor, run: Run = run) -> Tensor:
             return own_logits(run, inputs.to(device))
 
         present = (run.spec.mean, run.spec.std)
-        predicted = torch.cat(results.logits[role]).argmax(1)[indices]
+        predicted = answers[role][indices]
         doubts += normalisation_doubt(role, pictures.split, predict, images, labels[indices], present, predicted)
     return doubts
 
 
 def _doubts(
-    experiment: Experiment, pictures: PictureFiles, logits: Mapping[str, Tensor], inputs: Sequence[Doubt]
+    experiment: Experiment, pictures: PictureFiles, answers: Mapping[str, Tensor], inputs: Sequence[Doubt]
 ) -> list[Doubt]:
     """Doubts raised by the models' predictions, with those about their inputs."""
     if pictures.labels is None:
         return []
-    predicted = {role: values.argmax(1).numpy() for role, values in logits.items()}
-    answers = of_predictions(pictures.split, pictures.labels.numpy(), predicted, experiment.classes)
-    reordered = {doubt.role for doubt in answers if doubt.kind == "order"}  # a wrong class order explains their errors
-    return weighed(answers, [doubt for doubt in inputs if doubt.role not in reordered])
+    predicted = {role: values.numpy() for role, values in answers.items()}
+    doubts = of_predictions(pictures.split, pictures.labels.numpy(), predicted, experiment.classes)
+    reordered = {doubt.role for doubt in doubts if doubt.kind == "order"}  # a wrong class order explains their errors
+    return weighed(doubts, [doubt for doubt in inputs if doubt.role not in reordered])

@@ -14,7 +14,7 @@ import numpy as np
 from kdviz.core.language import N_
 from kdviz.core.vocabulary import Role
 from kdviz.studies.predictions.mistakes import GROUPS, UNLABELLED_GROUPS, Predictions, known_groups, members
-from kdviz.studies.predictions.stored import Logits, in_parts
+from kdviz.studies.predictions.stored_logits import Logits, in_parts
 
 ORDERS = {
     "gap": N_("Largest confidence gap to the teacher"),

@@ -49,6 +49,10 @@ _NEEDS = {
 """Group -> the role that it needs besides the KD student."""
 
 
+COLUMNS = ("split", "sample", "label", "role", "predicted", "confidence")
+"""The columns of predictions.parquet that :func:`read_predictions` needs: without the logits, which are large."""
+
+
 @dataclass(frozen=True)
 class Predictions:
     """Predictions of every role on one split, as arrays.
@@ -76,7 +80,7 @@ class Predictions:
 
 
 def read_predictions(table: pa.Table, split: str) -> Predictions:
-    """Read one split of predictions.parquet.
+    """Read one split of predictions.parquet, of which ``COLUMNS`` are needed.
 
     Raises:
         ExperimentError: The table has no such split.

@@ -29,7 +29,7 @@ from kdviz.data.store import StoredSamples
 from kdviz.experiment import Experiment
 from kdviz.metrics import agreement
 from kdviz.saliency import SaliencyMap, explain
-from kdviz.studies.predictions.mistakes import Predictions, members, read_predictions
+from kdviz.studies.predictions.mistakes import COLUMNS, Predictions, members, read_predictions
 
 STORIES = {
     "fixed": N_("Fixed by distillation"),
@@ -217,7 +217,7 @@ def _as_float16(values: np.ndarray) -> np.ndarray:
 
 def _samples_with_pictures(experiment: Experiment) -> tuple[str, Predictions, np.ndarray, Callable[[int], Image.Image]]:
     """The first split with predictions and pictures: its name, predictions, sample numbers and picture reader."""
-    table = experiment.table("predictions")
+    table = experiment.table("predictions", COLUMNS)
     bundled = bundled_samples(experiment.dataset)
     if bundled is not None and bundled.images.shape[2:] == experiment.input.size:
         return Split.BUNDLED, read_predictions(table, Split.BUNDLED), np.arange(len(bundled)), bundled.picture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdviz.core.errors import ExperimentError
-from kdviz.core.files import parquet_of, rows_where
+from kdviz.core.files import parquet_of, replacing, rows_where
 from kdviz.experiment import Experiment
 from kdviz.studies.attention.statistics.pairs import SCHEMA
 
@@ -50,16 +49,9 @@ def write_agreement(experiment: Experiment, study: str, tables: Iterable[pa.Tabl
     studies = {**about_studies(experiment), study: dict(about)}
     schema = SCHEMA.with_metadata({_ABOUT: json.dumps(studies)})
     path = _path(experiment)
-    with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False) as file:
-        temporary = Path(file.name)
-    try:
-        with pq.ParquetWriter(temporary, schema, **_WRITER_OPTIONS) as writer:
-            for part in _in_row_groups(_with_other_studies(path, study, tables)):
-                writer.write_table(part.replace_schema_metadata(schema.metadata))
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # gone already when all went well
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **_WRITER_OPTIONS) as writer:
+        for part in _in_row_groups(_with_other_studies(path, study, tables)):
+            writer.write_table(part.replace_schema_metadata(schema.metadata))
 
 
 def _path(experiment: Experiment) -> Path:
