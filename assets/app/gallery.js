@@ -123,7 +123,7 @@ function option(kept, item, index) {
   if (item.note) node.append(element("span", "remark", item.note));
   box.onclick = (event) => (event.stopPropagation(), toggle(kept, item.id));
   node.onclick = () => (focus(kept, node, false), open(kept, item.id));
-  node.ondblclick = () => kept.tell("picked", item.id);
+  node.ondblclick = () => pick(kept, item);
   return node;
 }
 
@@ -137,7 +137,7 @@ function key(kept, event) {
   const moves = { ...steps, Home: 0, End: nodes.length - 1 };
   kept.keys = true;
   const acts = {
-    Enter: () => kept.tell("picked", items[at].id),
+    Enter: () => pick(kept, items[at]),
     " ": () => toggle(kept, items[at].id),
     PageDown: () => turn(kept, 1),
     PageUp: () => turn(kept, -1),
@@ -156,6 +156,12 @@ function focus(kept, node, follow) {
   clearTimeout(kept.timer);
   const { id } = kept.data.items[[...kept.box.children].indexOf(node)];
   if (follow) kept.timer = setTimeout(() => open(kept, id), 200);
+}
+
+// Compare has only pictures that are stored as the models see them; of the others there is the panel.
+function pick(kept, item) {
+  if (item.kept) kept.tell("picked", item.id);
+  else open(kept, item.id);
 }
 
 function open(kept, id) {

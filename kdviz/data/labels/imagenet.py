@@ -42,8 +42,8 @@ def imagenet() -> ImageNet:
     """ImageNet's classes, from timm's tables and from the categories of torchvision's weights."""
     wnids, lemmas = synsets()
     short = _read_torchvision()
-    synsets = [lemmas.get(wnid, "") for wnid in wnids] or [""] * COUNT
-    names = tuple(tuple(name for name in sources if name) for sources in zip(synsets, short, strict=True))
+    long = [lemmas.get(wnid, "") for wnid in wnids] or [""] * COUNT
+    names = tuple(tuple(name for name in sources if name) for sources in zip(long, short, strict=True))
     return ImageNet(wnids, lemmas, names)
 
 

@@ -44,7 +44,7 @@ def page() -> None:
     """Show the filters, the class pairs, the samples that pass, and the open sample."""
     address.keep_only(*filters.ADDRESS, margin.NAME)
     opened = heading(PAGE)
-    samples = opened.samples
+    samples = opened.browsed
     if samples is None:
         say_missing(*_why_empty(opened))
         return
@@ -100,7 +100,7 @@ def _show_view(
     """Show everything below the title. Filters, page turns and opened samples run only this again."""
     classes = opened.experiment.classes
     view = filters.read(index, classes)
-    _leave_for_compare()
+    _leave_for_compare(samples)
     filters.show_groups(index, view)
     filters.show_filters(index, view, classes)
     filters.show_active_filters(view, classes)
@@ -262,6 +262,7 @@ def _item(samples: SampleView, classes: tuple[str, ...], sample_index: int) -> d
         "alt": f"{about_sample(sample, label, classes)}: {listed(sentences)}",
         "label": _("True {name}", name=classes[label]) if label >= 0 else _("no label"),
         "lines": lines,
+        "kept": samples.is_kept(sample_index),
     }
 
 
@@ -294,6 +295,11 @@ def table(opened: OpenExperiment, samples: SampleView, index: MistakeIndex, indi
     return pd.DataFrame(columns)
 
 
+def _is_kept(samples: SampleView, sample: int) -> bool:
+    index = samples.index_of(sample)
+    return index is not None and samples.is_kept(index)
+
+
 # what the gallery tells -----------------------------------------------------------------------------------------------
 
 
@@ -318,14 +324,14 @@ def _none() -> None:
     """Do nothing: the rerun that the event causes goes to another page."""
 
 
-def _leave_for_compare() -> None:
-    """Go to Compare with the sample that was picked, or with all that are selected."""
+def _leave_for_compare(samples: SampleView) -> None:
+    """Go to Compare with the sample that was picked, or with all that are selected and whose pictures are stored."""
     state = st.session_state.get(_GRID) or {}
     picked, compared = state.get("picked"), state.get("compared")
     if picked is not None:
         query = {"sample": str(int(picked))}
-    elif compared:
-        query = {"samples": ",".join(str(int(sample)) for sample in compared)}
+    elif compared and (kept := [int(sample) for sample in compared if _is_kept(samples, int(sample))]):
+        query = {"samples": ",".join(map(str, kept))}
     else:
         return
     uploads().selected = None

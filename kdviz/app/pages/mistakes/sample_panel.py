@@ -132,6 +132,9 @@ def _compute(preview: Preview, opened: OpenExperiment, samples: SampleView, inde
         settings["n_masks"] = _MASKS
     if not opened.experiment.models:
         return _("Only predictions are known here: there is no model to make maps of.")
+    if not samples.is_kept(index):
+        preview.close()
+        return _("Only a thumbnail of this picture is kept, so that no maps can be made of it.")
     try:
         picture = opened.experiment.prepare(samples.picture(index))
         results = results_for(private=opened.is_private)
@@ -179,6 +182,7 @@ def _payload(
             "picture": _png(picture),
             "alt": about_sample(sample, label, classes),
             "sharp": max(picture.size) <= _SHARP,
+            "kept": samples.is_kept(index),
         },
         "cards": [
             {**_card(samples, classes, index, role, maps.get(role), limit), "inside": _inside(shares, role, index)}
