@@ -1,14 +1,13 @@
-// A confusion matrix to click: true class by answer. Few classes are a table, many a picture with a list of the most
-// confused pairs. A cell filters by both classes, a heading by one; the same again takes it back.
-
-const TABLE = 12; // classes
+// A confusion matrix to click: true class by answer. Few classes are a table, more a picture; of many only the groups
+// that are taken for each other are tables, one of them open. Below are the most confused pairs. A cell filters by both
+// classes, a heading by one; the same again takes it back.
 
 export default function (component) {
   const { parentElement, data, setTriggerValue } = component;
   const root = parentElement.querySelector(".k-root");
   const kept = (root.kept ??= {});
   root.classList.add("km");
-  Object.assign(kept, { data, root, counts: new Map(data.cells.map(([t, s, n]) => [t * data.classes.length + s, n])) });
+  Object.assign(kept, { data, root, counts: new Map(data.cells.map(([t, s, n]) => [t * data.count + s, n])) });
   kept.choose = (t, s) => {
     const same = data.chosen[0] === t && data.chosen[1] === s;
     setTriggerValue("cell", same ? [-1, -1] : [t, s]);
@@ -17,12 +16,14 @@ export default function (component) {
   const back = active?.dataset?.at;
   const body = element("div", "body");
   const fold = folding(kept, body);
-  const small = data.classes.length <= TABLE;
+  const whole = Object.keys(data.classes).map(Number);
+  const forms = { table: () => table(kept, whole), picture: () => picture(kept), blocks: () => blocks(kept) };
+  kept.draw = null;
   if (data.modes.length > 1) body.append(modes(data, setTriggerValue));
-  body.append(small ? table(kept) : picture(kept), legend(data), pairs(kept, small));
+  body.append(forms[data.form](), legend(data), pairs(kept));
   root.replaceChildren(fold, body);
   if (back) root.querySelector(`[data-at="${back}"]`)?.focus();
-  if (!small) kept.draw();
+  kept.draw?.();
 }
 
 // Beside the pictures on a wide page; elsewhere it is folded away until somebody wants it.
@@ -62,39 +63,44 @@ function modes(data, tell) {
 
 // a table --------------------------------------------------------------------------------------------------------------
 
-function table(kept) {
+// Of all classes, or of those of a block, whose columns are numbered as their names would not fit.
+function table(kept, ids, numbered = false) {
   const { data } = kept;
   const node = element("table");
-  const long = data.classes.some((name) => name.length > 3);
+  const long = ids.some((id) => data.classes[id].length > 3);
   node.classList.toggle("long", long);
   node.setAttribute("aria-label", data.texts.label);
   const head = node.createTHead().insertRow();
   head.append(element("td", "corner", long ? data.texts.corner : ""));
-  data.classes.forEach((name, said) => head.append(heading(kept, -1, said, name, "col")));
+  ids.forEach((said, at) => head.append(heading(kept, -1, said, numbered ? at + 1 : data.classes[said], "col")));
   const body = node.createTBody();
-  data.classes.forEach((name, label) => {
+  ids.forEach((label, at) => {
     const row = body.insertRow();
-    row.append(heading(kept, label, -1, name, "row"));
-    data.classes.forEach((_, said) => row.append(cell(kept, label, said)));
+    const name = data.classes[label];
+    row.append(heading(kept, label, -1, numbered ? `${at + 1} ${name}` : name, "row"));
+    ids.forEach((said) => row.append(cell(kept, label, said)));
   });
-  node.onkeydown = (event) => move(event, node, data.classes.length);
+  const first = data.chosen.map((id) => (ids.includes(id) ? id : ids[0]));
+  node.querySelector(`[data-at="${first}"]`).tabIndex = 0; // one stop of the Tab key; arrows go on from there
+  node.onkeydown = (event) => move(event, node, ids);
   return node;
 }
 
-function heading(kept, label, said, name, scope) {
+function heading(kept, label, said, text, scope) {
   const { data } = kept;
   const node = element("th");
   node.scope = scope;
-  const inside = press(kept, label, said, name);
-  const text = scope === "row" ? data.texts.row : data.texts.column;
-  inside.setAttribute("aria-label", text.replace("{name}", name));
+  const inside = press(kept, label, said, text);
+  const name = data.classes[scope === "row" ? label : said];
+  const sentence = scope === "row" ? data.texts.row : data.texts.column;
+  inside.setAttribute("aria-label", sentence.replace("{name}", () => name));
   inside.title = name;
   node.append(inside);
   return node;
 }
 
 function cell(kept, label, said) {
-  const count = kept.counts.get(label * kept.data.classes.length + said) ?? 0;
+  const count = kept.counts.get(label * kept.data.count + said) ?? 0;
   const node = element("td", label === said ? "same" : "");
   const inside = press(kept, label, said, count ? short(count, kept.data) : "");
   const text = sentence(kept, label, said);
@@ -111,7 +117,7 @@ function press(kept, label, said, text) {
   const node = element("button", "", text);
   node.type = "button";
   node.dataset.at = `${label},${said}`;
-  node.tabIndex = label === Math.max(data.chosen[0], 0) && said === Math.max(data.chosen[1], 0) ? 0 : -1;
+  node.tabIndex = -1;
   node.setAttribute("aria-pressed", chosen(data, label, said));
   node.onclick = () => choose(label, said);
   return node;
@@ -121,25 +127,76 @@ function chosen(data, label, said) {
   return data.chosen[0] === label && data.chosen[1] === said;
 }
 
-function move(event, node, classes) {
-  const [label, said] = event.target.dataset.at.split(",").map(Number);
+function move(event, node, ids) {
+  // Places in the table, where headings are at -1.
+  const [label, said] = event.target.dataset.at.split(",").map((id) => ids.indexOf(Number(id)));
   const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-  const ends = { Home: [label, 0], End: [label, classes - 1] };
+  const ends = { Home: [label, 0], End: [label, ids.length - 1] };
   if (!(event.key in steps) && !(event.key in ends)) return;
   event.preventDefault();
   const to = ends[event.key] ?? [label + steps[event.key][0], said + steps[event.key][1]];
-  const next = node.querySelector(`[data-at="${to}"]`);
+  const next = node.querySelector(`[data-at="${to.map((place) => (place < 0 ? place : ids[place]))}"]`);
   if (!next) return;
   for (const other of node.querySelectorAll("[tabindex='0']")) other.tabIndex = -1;
   next.tabIndex = 0;
   next.focus();
 }
 
-// a picture, for many classes ------------------------------------------------------------------------------------------
+// blocks of many classes -----------------------------------------------------------------------------------------------
+
+function blocks(kept) {
+  const { data } = kept;
+  const { texts, chosen: by } = data;
+  const box = element("div", "blocks");
+  if (!data.blocks.length) return box;
+  // Another list is another choice; the block of the classes that are chosen opens by itself.
+  const list = JSON.stringify(data.blocks);
+  if (kept.list !== list) (kept.list = list), (kept.block = 0);
+  const about = `${by}`;
+  const place = data.blocks.findIndex(([ids]) => by.some((id) => id >= 0) && by.every((id) => id < 0 || ids.includes(id)));
+  if (kept.by !== about && place >= 0) kept.block = place;
+  kept.by = about;
+  box.append(element("h3", "", texts.blocks), element("p", "legend", texts.blocksHint.replace("{share}", () => data.coverage)));
+  const nodes = element("ul");
+  const most = data.blocks[0][1];
+  const fill = () => {
+    nodes.replaceChildren(...data.blocks.map((block, at) => blockEntry(kept, block, at, most, (to) => {
+      kept.block = kept.block === to ? -1 : to;
+      fill();
+      nodes.querySelector(`[data-at="block-${to}"]`).focus();
+    })));
+  };
+  fill();
+  box.append(nodes);
+  return box;
+}
+
+function blockEntry(kept, [ids, count], at, most, open) {
+  const { data } = kept;
+  const shown = ids.slice(0, 3).map((id) => data.classes[id]);
+  if (ids.length > 3) shown.push(data.texts.more.replace("{count}", ids.length - 3));
+  const names = ids.map((id) => data.classes[id]).join(", ");
+  const node = element("button");
+  node.type = "button";
+  node.dataset.at = `block-${at}`;
+  node.setAttribute("aria-expanded", kept.block === at);
+  node.setAttribute("aria-label", data.texts.block.replace("{names}", () => names).replace("{count}", () => count.toLocaleString(data.locale)));
+  node.title = names;
+  node.style.setProperty("--share", `${(100 * count) / most}%`);
+  node.style.setProperty("--tone", data.mode === "change" ? "var(--st-text-color)" : data.colours.counts);
+  node.append(element("span", "names", shown.join(", ")), element("span", "", count.toLocaleString(data.locale)));
+  node.onclick = () => open(at);
+  const entry = element("li");
+  entry.append(node);
+  if (kept.block === at) entry.append(table(kept, ids, true));
+  return entry;
+}
+
+// a picture, for more classes ------------------------------------------------------------------------------------------
 
 function picture(kept) {
   const { data } = kept;
-  const count = data.classes.length;
+  const { count } = data;
   const box = element("div", "map");
   const canvas = element("canvas");
   const say = element("p", "read", data.texts.hint);
@@ -178,7 +235,7 @@ function draw(kept, canvas) {
   const side = canvas.clientWidth * devicePixelRatio;
   if (!side) return;
   const { data, root } = kept;
-  const count = data.classes.length;
+  const { count } = data;
   const step = side / count;
   canvas.width = canvas.height = side;
   const pen = canvas.getContext("2d");
@@ -203,12 +260,12 @@ function draw(kept, canvas) {
 
 // the rest -------------------------------------------------------------------------------------------------------------
 
-function pairs(kept, small) {
+function pairs(kept) {
   const { data } = kept;
   const box = element("div", "pairs");
   if (!data.pairs.length) return element("p", "none", data.texts.none);
   box.append(element("h3", "", data.texts.pairs));
-  const list = element("ul", small ? "" : "many");
+  const list = element("ul", data.form === "table" ? "" : "many");
   const most = Math.max(...data.pairs.map(([, , n]) => Math.abs(n)));
   for (const [label, said, count] of data.pairs) {
     const node = element("button");
@@ -235,7 +292,7 @@ function legend(data) {
 }
 
 function sentence({ data, counts }, label, said) {
-  const count = counts.get(label * data.classes.length + said) ?? 0;
+  const count = counts.get(label * data.count + said) ?? 0;
   const places = { true: data.classes[label], said: data.classes[said], count: number(count, data) };
   return data.texts.cell.replace(/\{(\w+)\}/g, (_, name) => places[name]);
 }

@@ -65,8 +65,9 @@ function list(root, { data, setTriggerValue }) {
   const turned = kept.data !== undefined && kept.data.page !== data.page;
   const same = kept.data?.sprite === data.sprite && kept.data?.page === data.page;
   Object.assign(kept, { data, tell: setTriggerValue, turning: null });
-  if (!same || fresh || kept.label !== data.label) build(root, kept, turned);
-  kept.label = data.label;
+  const notes = data.items.map(({ note }) => note).join();
+  if (!same || fresh || kept.label !== data.label || kept.notes !== notes) build(root, kept, turned);
+  Object.assign(kept, { label: data.label, notes });
   mark(kept);
   kept.stop?.abort();
   kept.stop = new AbortController();
@@ -119,9 +120,10 @@ function option(kept, item, index) {
   const box = element("span", "box");
   cut.append(box);
   node.append(cut, element("span", "label", item.label), lines(item.lines));
+  if (item.note) node.append(element("span", "remark", item.note));
   box.onclick = (event) => (event.stopPropagation(), toggle(kept, item.id));
   node.onclick = () => (focus(kept, node, false), open(kept, item.id));
-  node.ondblclick = () => kept.tell("picked", item.id);
+  node.ondblclick = () => pick(kept, item);
   return node;
 }
 
@@ -135,7 +137,7 @@ function key(kept, event) {
   const moves = { ...steps, Home: 0, End: nodes.length - 1 };
   kept.keys = true;
   const acts = {
-    Enter: () => kept.tell("picked", items[at].id),
+    Enter: () => pick(kept, items[at]),
     " ": () => toggle(kept, items[at].id),
     PageDown: () => turn(kept, 1),
     PageUp: () => turn(kept, -1),
@@ -154,6 +156,12 @@ function focus(kept, node, follow) {
   clearTimeout(kept.timer);
   const { id } = kept.data.items[[...kept.box.children].indexOf(node)];
   if (follow) kept.timer = setTimeout(() => open(kept, id), 200);
+}
+
+// Compare has only pictures that are stored as the models see them; of the others there is the panel.
+function pick(kept, item) {
+  if (item.kept) kept.tell("picked", item.id);
+  else open(kept, item.id);
 }
 
 function open(kept, id) {

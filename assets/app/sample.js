@@ -50,7 +50,8 @@ function panel(data, tell) {
   if (data.problem) box.append(element("p", "problem", data.problem));
   box.append(modes(data, tell), cards(data), note(texts));
   const foot = element("footer");
-  foot.append(button(texts.compare, "main", () => say("compare")), mark(data, say));
+  if (sample.kept) foot.append(button(texts.compare, "main", () => say("compare")));
+  foot.append(mark(data, say));
   box.append(foot);
   return box;
 }
@@ -73,7 +74,8 @@ function modes({ texts, mode, modes: known }, tell) {
   return box;
 }
 
-function cards({ cards: models, texts, sample }) {
+function cards(data) {
+  const { cards: models, texts, sample } = data;
   const box = element("div", "cards");
   for (const model of models) {
     const card = element("div", "card");
@@ -85,20 +87,28 @@ function cards({ cards: models, texts, sample }) {
     who.append(element("i", model.symbol), model.title, mark);
     const map = element("div", model.map ? "map" : "map faint");
     map.append(image(model.map ?? sample.picture, model.alt, sample.sharp));
-    if (!model.map) map.append(element("em", "", texts.waiting));
+    if (!model.map && data.busy) map.append(element("em", "", texts.waiting));
     const bars = element("ol");
-    for (const { name, share, text, right } of model.bars) {
+    for (const { name, share, text, right, rank } of model.bars) {
       const bar = element("li", right ? "true" : "");
       bar.style.setProperty("--share", `${100 * share}%`);
       const label = element("span", "", name);
       label.title = name;
+      if (rank) bar.append(place(rank, texts));
       bar.append(label, element("span", "", text));
       bars.append(bar);
     }
-    card.append(who, map, bars);
+    card.append(who, map, bars, ...model.inside.map((line) => element("p", "inside", line)));
     box.append(card);
   }
   return box;
+}
+
+// The rank of a class among a model's answers.
+function place(rank, texts) {
+  const node = element("small", "rank", rank);
+  node.title = texts.rank.replace("{rank}", rank);
+  return node;
 }
 
 function note({ note: text, up, down }) {

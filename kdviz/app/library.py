@@ -27,18 +27,21 @@ from kdviz.data import bundled_digits
 from kdviz.data.doubts import Doubt, recorded_doubts
 from kdviz.data.samples import SPLITS, as_picture
 from kdviz.data.store import StoredSamples
+from kdviz.data.thumbnails import NAME as THUMBNAILS
+from kdviz.data.thumbnails import Thumbnails
 from kdviz.experiment import ROLES, Experiment, Run, list_experiments, load_experiment
 from kdviz.serving import fingerprint
 from kdviz.studies.attention import AttentionReport, read_attention
 from kdviz.studies.attention.pictures import read_pictures
 from kdviz.studies.predictions.mistakes import COLUMNS, read_predictions, showcase
 from kdviz.studies.predictions.stored_logits import StoredLogits
+from kdviz.studies.regions import RegionShares, read_region_shares
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.report import StudyReport, read_report
 
 FIRST = "mnist"
 _FIRST_LOOK = 16  # samples of a showcase without predictions, which would say which ones are worth a look
-_FILES = ("experiment.json", "predictions.parquet", "samples.parquet", "attention_samples.parquet")
+_FILES = ("experiment.json", "predictions.parquet", "samples.parquet", "attention_samples.parquet", THUMBNAILS)
 """Files whose change makes an experiment be opened again."""
 _RESULTS = 64  # results that are kept for one experiment
 _SMALL = 64 * 64  # pixels up to which thousands of masks take only seconds
@@ -168,10 +171,42 @@ class OpenExperiment:
         views = [view for view in map(self._samples_of, SPLITS) if view is not None]
         return next((view for view in views if view.predictions is not None), views[0] if views else None)
 
+    @cached_property
+    def browsed(self) -> SampleView | None:
+        """:attr:`samples`, or all of their split where there are thumbnails of them and predictions.
+
+        Raises:
+            ExperimentError: The file of the thumbnails is damaged.
+        """
+        stored, path = self.samples, self.experiment.folder / THUMBNAILS
+        if not path.exists() or (stored is not None and stored.predictions is None):
+            return stored
+        thumbnails = Thumbnails(path, len(self.experiment.classes))
+        if stored is not None and (thumbnails.split != stored.split or len(thumbnails) <= len(stored)):
+            return stored
+        places = {} if stored is None else {int(number): index for index, number in enumerate(stored.numbers)}
+
+        def pictures(indices: Sequence[int]) -> list[Image.Image]:
+            numbers = [int(thumbnails.numbers[index]) for index in indices]
+            return [
+                thumbnails.pictures([index])[0]
+                if stored is None or number not in places
+                else stored.picture(places[number])
+                for index, number in zip(indices, numbers, strict=True)
+            ]
+
+        kept = np.isin(thumbnails.numbers, list(places))
+        view = SampleView(thumbnails.split, thumbnails.numbers, thumbnails.labels, pictures, thumbnails.pictures, kept)
+        complete = self._with_predictions(view)
+        return stored if stored is not None and complete.predictions is None else complete
+
     def _samples_of(self, split: str) -> SampleView | None:
         samples = self._bundled_samples() if split == Split.BUNDLED else self._stored_samples(split)
-        if samples is None:
-            return None
+        return None if samples is None else self._with_predictions(samples)
+
+    def _with_predictions(self, samples: SampleView) -> SampleView:
+        """The samples with the models' predictions, or with the reason why there are none."""
+        split = samples.split
         data = "" if self.is_mnist or self.experiment.is_imported else " --data DIR"
         evaluate = f"kdviz evaluate -e {self.command_folder}{data}"
         missing = replace(samples, why=_NONE_YET, command=evaluate)
@@ -234,6 +269,19 @@ class OpenExperiment:
         stamp = _stamp(self.experiment.folder, "agreement.parquet")
         return self.cache.get(
             ("attention", study, measure), stamp, lambda: read_attention(self.experiment, study, measure)
+        )
+
+    def region_shares(self, samples: SampleView) -> list[RegionShares]:
+        """What the study of regions found about single samples, by method; empty without one.
+
+        Raises:
+            ExperimentError: See :func:`kdviz.studies.regions.read_region_shares`.
+        """
+        stamp = (_stamp(self.experiment.folder, "regions.parquet"), len(samples))
+        return self.cache.get(
+            ("region shares", samples.split),
+            stamp,
+            lambda: read_region_shares(self.experiment, samples.split, samples.numbers),
         )
 
     @cached_property

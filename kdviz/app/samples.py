@@ -14,6 +14,7 @@ from PIL import Image
 
 from kdviz.core.language import _
 from kdviz.studies.predictions.mistakes import Predictions
+from kdviz.studies.predictions.stored_logits import Logits
 
 Value = TypeVar("Value")
 
@@ -27,8 +28,11 @@ class SampleView:
         numbers: Their numbers in the whole split, int64 (N,).
         labels: Ground truth, int64 (N,); -1 where it is not known.
         pictures: Returns the pictures of samples by their indices, 0 to N - 1.
+        thumbnails: Returns small copies of them likewise; None: there are none, and the pictures are reduced.
+        kept: Bool (N,), whose pictures are stored as the models see them; of the others ``pictures`` returns small
+            copies. None: all.
         predictions: The models' predictions for these samples; if None, ``missing`` says why.
-        logits: Role -> float32 (N, classes), likewise; they may be read on first use.
+        logits: Role -> float32 (N, classes), likewise; they may be read when they are asked for.
         why: A sentence on why there are no predictions, to be translated.
         command: The command that makes them.
     """
@@ -37,8 +41,10 @@ class SampleView:
     numbers: np.ndarray
     labels: np.ndarray
     pictures: Callable[[Sequence[int]], list[Image.Image]]
+    thumbnails: Callable[[Sequence[int]], list[Image.Image]] | None = None
+    kept: np.ndarray | None = None
     predictions: Predictions | None = None
-    logits: Mapping[str, np.ndarray] = field(default_factory=dict)
+    logits: Mapping[str, Logits] = field(default_factory=dict)
     why: str = ""
     command: str = ""
 
@@ -54,6 +60,10 @@ class SampleView:
     def missing(self) -> str:
         """A sentence on why there are no predictions and which command makes them; empty if there are some."""
         return _(self.why, command=self.command) if self.why else ""
+
+    def is_kept(self, index: int) -> bool:
+        """Whether a sample's picture is stored as the models see it."""
+        return self.kept is None or bool(self.kept[index])
 
     def picture(self, index: int) -> Image.Image:
         return self.pictures([index])[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
@@ -20,9 +21,11 @@ from kdviz.app.library import OpenExperiment
 from kdviz.data import LabelledImages
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, load_experiment
+from kdviz.studies.predictions.class_blocks import confused_blocks
 from kdviz.studies.predictions.evaluation import evaluate
 from kdviz.studies.predictions.mistake_index import Filters, MistakeIndex
 from kdviz.studies.predictions.mistakes import GROUPS
+from kdviz.studies.regions.study import SCHEMA
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
@@ -52,16 +55,52 @@ def digits_index() -> MistakeIndex:
 
 @pytest.fixture(scope="module")
 def many(models: Path, small_digits: LabelledImages) -> str:
-    """An experiment of thirty classes, one of them named as if to be run; its models are not trained."""
-    labels = torch.arange(300) % len(MANY)
-    samples = LabelledImages(small_digits.images[:300], labels, MANY, "test")
-    made = Experiment(models / "many", "folder", MANY, SMALL, {}, "Many kinds")
+    """An experiment of thirty classes, one of them named as if to be run; 200 pictures have a region."""
+    made = untrained(models / "many", MANY, small_digits)
+    made.write_table("regions", pa.Table.from_pylist(region_rows(), SCHEMA))
+    return "many"
+
+
+@pytest.fixture(scope="module")
+def some(models: Path, small_digits: LabelledImages) -> str:
+    """An experiment of sixteen classes."""
+    untrained(models / "some", MANY[:16], small_digits)
+    return "some"
+
+
+def untrained(folder: Path, classes: tuple[str, ...], digits: LabelledImages) -> Experiment:
+    """An experiment whose models are not trained, with 300 pictures."""
+    labels = torch.arange(300) % len(classes)
+    samples = LabelledImages(digits.images[:300], labels, classes, "test")
+    made = Experiment(folder, "folder", classes, SMALL, {}, "Many kinds")
     for seed, (role, name) in enumerate(NETWORKS.items()):
-        made.add_run(role, name, new_network(name, SMALL, len(MANY), seed).eval(), {"epochs": 0}, {})
+        made.add_run(role, name, new_network(name, SMALL, len(classes), seed).eval(), {"epochs": 0}, {})
     made.save()
     made.write_samples([samples])
     list(evaluate(made, samples, device="cpu"))
-    return "many"
+    return made
+
+
+def inside(sample: int, role: str) -> float:
+    """A share inside the region; each model has its own order of the samples."""
+    return (sample * (7 if role == "student" else 3) % 200) / 200
+
+
+def region_rows() -> list[dict[str, object]]:
+    common = {"split": "test", "target": 0, "method": "rise", "predicted": 0, "right": False, "pointing": 0.0}
+    return [
+        {
+            **common,
+            "sample": sample,
+            "label": 0,
+            "role": role,
+            "energy": inside(sample, role),
+            "area": 0.1,
+            "chance": 0.5,
+        }
+        for role in NETWORKS
+        for sample in range(200)
+    ]
 
 
 def thumbs(page: playwright.Page) -> playwright.Locator:
@@ -169,10 +208,10 @@ def test_what_distillation_changed_can_be_clicked(server, page, digits_index):
     assert query(page)["matrix"] == "change"
 
 
-def test_many_classes_are_a_picture_and_a_list(server, page, models, many):
-    page.goto(f"{server}/mistakes?experiment={many}&group=any_wrong")
-    shown = OpenExperiment(load_experiment(models / many)).samples
-    index = MistakeIndex(shown.predictions, shown.logits, len(MANY))
+def test_sixteen_classes_are_a_picture_and_a_list(server, page, models, some):
+    page.goto(f"{server}/mistakes?experiment={some}&group=any_wrong")
+    shown = OpenExperiment(load_experiment(models / some)).samples
+    index = MistakeIndex(shown.predictions, shown.logits, 16)
     matrix = index.confusion(Filters("any_wrong", "kd_student"))
     picture = page.get_by_role("application", name=re.compile("^Confusion matrix"))
     picture.focus()
@@ -191,9 +230,71 @@ def test_many_classes_are_a_picture_and_a_list(server, page, models, many):
     pair.click()
     playwright.expect(thumbs(page)).to_have_count(min(PER_PAGE, int(count)))
     assert query(page)["class"] == label
-    page.goto(f"{server}/mistakes?experiment={many}&group=all&class=kind <b>3</b>")
+    page.goto(f"{server}/mistakes?experiment={some}&group=all&class=kind <b>3</b>")
     playwright.expect(page.get_by_role("button", name="True class kind <b>3</b>")).to_be_visible()
     assert page.locator(".stMain b", has_text=re.compile("^3$")).count() == 0
+
+
+def test_of_many_classes_there_are_blocks(server, page, models, many):
+    page.goto(f"{server}/mistakes?experiment={many}&group=any_wrong")
+    shown = OpenExperiment(load_experiment(models / many)).samples
+    index = MistakeIndex(shown.predictions, shown.logits, len(MANY))
+    matrix = index.confusion(Filters("any_wrong", "kd_student"))
+    found = confused_blocks(matrix, 12)
+    entries = page.locator(".blocks li > button")
+    playwright.expect(entries).to_have_count(len(found))
+    names = ", ".join(MANY[number] for number in found[0].classes)
+    playwright.expect(entries.first).to_have_attribute("aria-label", f"{names}: {found[0].count}")
+    table = page.get_by_role("table", name="Confusion matrix")
+    playwright.expect(table.get_by_role("rowheader")).to_have_count(len(found[0].classes))
+    entries.nth(1).click()  # the other block instead
+    playwright.expect(table).to_have_count(1)
+    true, said = next(
+        (true, said) for true in found[1].classes for said in found[1].classes if true != said and matrix[true, said]
+    )
+    cell = table.get_by_role("button", name=f"True {MANY[true]}, answer {MANY[said]}: {matrix[true, said]}")
+    cell.click()
+    kept = index.indices(Filters("any_wrong", "kd_student", true, said), "gap")
+    shows(page, shown.numbers[kept].tolist())
+    assert (query(page)["class"], query(page)["said"]) == (MANY[true], MANY[said])
+    playwright.expect(cell).to_have_attribute("aria-pressed", "true")
+    assert page.locator(".blocks b", has_text=re.compile("^3$")).count() == 0
+
+
+def test_a_sample_of_many_classes_has_five_answers_with_ranks(server, page, models, many):
+    shown = OpenExperiment(load_experiment(models / many)).samples
+    order = np.argsort(-np.asarray(shown.logits["teacher"][4]), kind="stable")
+    label = int(shown.labels[4])
+    rank = int(np.flatnonzero(order == label)[0]) + 1
+    assert rank > 5  # the models are not trained
+    page.goto(f"{server}/mistakes?experiment={many}&group=all&open=4")
+    answers = panel(page, 4).get_by_role("group", name="Teacher", exact=True).get_by_role("listitem")
+    playwright.expect(answers).to_have_count(6)
+    for place, number in enumerate(order[:5], 1):
+        playwright.expect(answers.nth(place - 1)).to_contain_text(f"{place}{MANY[number]}")
+    playwright.expect(answers.nth(5)).to_contain_text(f"{rank}{MANY[label]}")
+
+
+def test_regions_are_a_filter_an_order_and_a_figure(server, page, many):
+    page.goto(f"{server}/mistakes?experiment={many}&group=all&model=student&order=inside&inside=0-20")
+    expected = sorted(
+        (sample for sample in range(200) if inside(sample, "student") <= 0.2), key=lambda s: inside(s, "student")
+    )
+    shows(page, expected)
+    playwright.expect(thumbs(page).nth(3)).to_contain_text(f"{inside(expected[3], 'student'):.0%} inside")
+    thumbs(page).nth(3).click()
+    card = panel(page, expected[3]).get_by_role("group", name="Teacher", exact=True)
+    share = inside(expected[3], "teacher")
+    playwright.expect(card).to_contain_text(f"{share:.0%} inside the region, by chance 10% (RISE)")
+    with page.expect_download() as found:
+        page.get_by_role("button", name="This list (CSV)").click()
+    rows = list(csv.DictReader(io.StringIO(Path(found.value.path()).read_text())))
+    assert [float(row["student_inside_region"]) for row in rows] == pytest.approx(
+        [inside(s, "student") for s in expected]
+    )
+    page.get_by_role("button", name="Student alone looks 0% to 20% inside the region").click()
+    comes(page, lambda query: "inside" not in query and query["order"] == "inside")
+    playwright.expect(page.get_by_text("300 images")).to_be_visible()  # also those without a region
 
 
 @pytest.mark.parametrize("order", ["kl", "kl-student", "sure", "unsure", "sample"])
@@ -410,9 +511,10 @@ def test_a_link_reopens_the_whole_view(server, page, digits_index):
             ["a known group", "a known order", "a known class", "a known model", "a range of confidence"],
         ),
         ("confidence=90-10", ["a range of confidence"]),
+        ("experiment=many&inside=x", ["a range of shares"]),
     ],
 )
-def test_a_wrong_link_says_so_and_shows_a_list(server, page, view, words):
+def test_a_wrong_link_says_so_and_shows_a_list(server, page, many, view, words):
     page.goto(f"{server}/mistakes?{view}")
     for part in words:
         alert = page.get_by_role("alert").filter(has_text=f"is not {part}")

@@ -142,8 +142,12 @@ def _new_sheet(samples: SampleView, indices: tuple[int, ...], thumb: int) -> dic
         "sprite": f"data:{kind};base64,{base64.b64encode(content).decode()}",
         "columns": columns,
         "rows": -(-len(indices) // columns),
-        "soft": min(samples.picture(indices[0]).size) >= _SOFT if indices else False,
+        "soft": bool(indices) and min(_small_pictures(samples)(indices[:1])[0].size) >= _SOFT,
     }
+
+
+def _small_pictures(samples: SampleView) -> Callable[[Sequence[int]], list[Image.Image]]:
+    return samples.thumbnails or samples.pictures
 
 
 def sprite(samples: SampleView, indices: Sequence[int], columns: int, side: int) -> tuple[bytes, str]:
@@ -155,7 +159,7 @@ def sprite(samples: SampleView, indices: Sequence[int], columns: int, side: int)
         columns: Number of pictures in a row.
         side: Longest side of a small picture, in pixels.
     """
-    pictures = samples.pictures(indices)
+    pictures = _small_pictures(samples)(indices)
     for picture in pictures:
         picture.thumbnail((side, side))
     width, height = pictures[0].size

@@ -40,10 +40,10 @@ class ImageNet:
 @lru_cache(maxsize=1)
 def imagenet() -> ImageNet:
     """ImageNet's classes, from timm's tables and from the categories of torchvision's weights."""
-    wnids, lemmas = _read_timm()
+    wnids, lemmas = synsets()
     short = _read_torchvision()
-    synsets = [lemmas.get(wnid, "") for wnid in wnids] or [""] * COUNT
-    names = tuple(tuple(name for name in sources if name) for sources in zip(synsets, short, strict=True))
+    long = [lemmas.get(wnid, "") for wnid in wnids] or [""] * COUNT
+    names = tuple(tuple(name for name in sources if name) for sources in zip(long, short, strict=True))
     return ImageNet(wnids, lemmas, names)
 
 
@@ -68,7 +68,7 @@ def wnid_of(name: str) -> str:
 
 def short_name(wnid: str) -> str:
     """The first word of a synset; the id itself if the synset is not known."""
-    return next(iter(synonyms(imagenet().lemmas.get(wnid, ""))), wnid)
+    return next(iter(synonyms(synsets()[1].get(wnid, ""))), wnid)
 
 
 def distinct(names: Sequence[str], wnids: Sequence[str] = ()) -> tuple[str, ...]:
@@ -89,7 +89,9 @@ def distinct(names: Sequence[str], wnids: Sequence[str] = ()) -> tuple[str, ...]
     )
 
 
-def _read_timm() -> tuple[tuple[str, ...], dict[str, str]]:
+@lru_cache(maxsize=1)
+def synsets() -> tuple[tuple[str, ...], dict[str, str]]:
+    """``wnids`` and ``lemmas`` of :class:`ImageNet`, without importing a library; both are empty without timm."""
     folder = _folder_of("timm")
     try:
         assert folder is not None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from kdviz.core.errors import ModelError
-from kdviz.data.labels.imagenet import COUNT, ImageNet, imagenet, synonyms, wnid_of
+from kdviz.data.labels.imagenet import COUNT, ImageNet, imagenet, short_name, synonyms, synsets, wnid_of
 
 _SHOWN = 3  # names in a message
 _PLACEHOLDER = re.compile(r"(?:class|label)[ _-]?(\d+)", re.IGNORECASE)
@@ -63,6 +64,29 @@ def folded(name: str) -> str:
 def match_names(wanted: Sequence[str], known: Sequence[str]) -> tuple[int | None, ...]:
     """The index in ``known`` of the name that means the same as each wanted one; None: none does, or several do."""
     return _match_all([(name, *_synset(name)) for name in known], wanted, {})
+
+
+@lru_cache(maxsize=8)
+def second_names(classes: tuple[str, ...]) -> dict[str, str]:
+    """Class -> its WordNet id, or its name where it is called by the id; empty unless all are classes of ImageNet.
+
+    Classes whose name contains the id already are left out. Nothing is known without timm.
+    """
+    (_, lemmas), by_word = synsets(), _wnids_by_first_word()
+    wnids = [wnid_of(name) or by_word.get(name.partition(",")[0].strip(), "") for name in classes]
+    if not all(wnid in lemmas for wnid in wnids):
+        return {}
+    others = {name: short_name(wnid) if name == wnid else wnid for name, wnid in zip(classes, wnids, strict=True)}
+    return {name: other for name, other in others.items() if other not in name}
+
+
+@lru_cache(maxsize=1)
+def _wnids_by_first_word() -> dict[str, str]:
+    """The first word of a synset of ImageNet's 1,000 -> its WordNet id; of two cranes there is neither."""
+    classes: dict[str, list[str]] = {}
+    for wnid in synsets()[0]:
+        classes.setdefault(short_name(wnid), []).append(wnid)
+    return {word: wnids[0] for word, wnids in classes.items() if len(wnids) == 1}
 
 
 def _with_synonyms(model_classes: Sequence[str]) -> _Names:

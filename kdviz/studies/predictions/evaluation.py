@@ -146,7 +146,7 @@ def model_metrics(logits: Rows, labels: Tensor | None, teacher: Rows | None) -> 
 
 # the table ------------------------------------------------------------------------------------------------------------
 
-_GROUP_BYTES = 2**22  # of the logits in a row group, which is what a reader has in memory
+_GROUP_BYTES = 2**22  # of the logits in a row group, all of which is decoded to show one picture's
 _LARGEST_GROUP = 65_536  # rows
 
 

@@ -27,8 +27,9 @@ from kdviz.core.errors import DatasetError
 from kdviz.data.doubts import Doubt, normalisation_doubt, of_predictions, record_doubts, weighed
 from kdviz.data.doubts.answers import LEAST
 from kdviz.data.picture_files import PictureFiles
-from kdviz.data.samples import as_pixels
+from kdviz.data.samples import as_picture, as_pixels
 from kdviz.data.store import stored_samples
+from kdviz.data.thumbnails import NAME, ThumbnailParts, thumbnail, write_thumbnails
 from kdviz.experiment import Experiment, Run
 from kdviz.metrics import Rows, predicted_classes
 from kdviz.models.inputs import AdaptedNetwork, InputSpec
@@ -52,6 +53,7 @@ class _PreparedPicture:
     """A picture as each model sees it, and as it is stored."""
 
     inputs: Mapping[InputSpec, np.ndarray]
+    thumbnail: bytes
     png: bytes | None
 
 
@@ -90,8 +92,9 @@ class _Preparation:
     def _prepare(self, index: int) -> _PreparedPicture:
         picture = self._pictures.open(index)
         inputs = {spec: as_pixels(spec.transform(picture)) for spec in self.specs}
-        is_kept = index in self._to_keep
-        return _PreparedPicture(inputs, _png(self._picture_input.transform(picture)) if is_kept else None)
+        png = _png(self._picture_input.transform(picture)) if index in self._to_keep else None
+        seen = inputs[self.specs[0]] if self.specs else as_pixels(self._picture_input.transform(picture))
+        return _PreparedPicture(inputs, thumbnail(as_picture(torch.from_numpy(seen))), png)
 
     def _copy(self, index: int, picture: _PreparedPicture) -> None:
         if picture.png is not None:
@@ -143,6 +146,10 @@ def evaluate_files(
         preparation = _Preparation(experiment, pictures, keep)
         yield from _predict_batches(experiment, len(pictures), choose_device(device), preparation, evaluation)
         _record(experiment, pictures, evaluation.logits, given, preparation, choose_device(device))
+        if len(preparation.kept) < len(pictures):
+            _write_thumbnails(experiment, pictures, evaluation.thumbnails)
+        else:
+            (experiment.folder / NAME).unlink(missing_ok=True)  # of an earlier evaluation
 
 
 def _identity(experiment: Experiment, pictures: PictureFiles) -> str | None:
@@ -161,6 +168,12 @@ def _identity(experiment: Experiment, pictures: PictureFiles) -> str | None:
     }
     about = {"models": models, "classes": experiment.classes, "pictures": fingerprint, "times": times}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _write_thumbnails(experiment: Experiment, pictures: PictureFiles, thumbnails: ThumbnailParts) -> None:
+    """Write small copies of all pictures, of which only some are stored as the models see them."""
+    labels = [_label(pictures, sample) for sample in range(len(pictures))]
+    write_thumbnails(experiment.folder / NAME, pictures.split, pictures.names, labels, thumbnails.images())
 
 
 def _record(
@@ -200,7 +213,8 @@ def _predict_batches(
         yield evaluation.done
         preparation.copy_first(evaluation.done)
     for batch in preparation.batches(range(evaluation.done, count)):
-        evaluation.add(_batch_logits(experiment.models, preparation.specs, batch, device), len(batch))
+        logits = _batch_logits(experiment.models, preparation.specs, batch, device)
+        evaluation.add(logits, [picture.thumbnail for picture in batch])
         yield evaluation.done
 
 

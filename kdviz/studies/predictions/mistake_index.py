@@ -14,17 +14,19 @@ import numpy as np
 from kdviz.core.language import N_
 from kdviz.core.vocabulary import Role
 from kdviz.studies.predictions.mistakes import GROUPS, UNLABELLED_GROUPS, Predictions, known_groups, members
+from kdviz.studies.predictions.stored_logits import Logits, in_parts
 
 ORDERS = {
     "gap": N_("Largest confidence gap to the teacher"),
     "kl": N_("Furthest from the teacher (KL): {model}"),
     "sure": N_("Most confident mistakes"),
     "unsure": N_("Least confident: {model}"),
+    "inside": N_("Least inside the region: {model}"),
     "sample": N_("Sample number"),
 }
 """Order -> its title. There is a ``kl`` for each student: ``kl`` for the KD student, ``kl-<role>`` for others."""
 
-_CHUNK = 8192  # samples whose softmax is in memory at once
+_CHUNK = 4096  # samples whose softmax is in memory at once
 _STUDENTS = (Role.KD_STUDENT, Role.STUDENT)
 
 
@@ -39,6 +41,8 @@ class Filters:
         said: The model's predicted class; None: any.
         either: Whether ``said`` may be the prediction of either student, whatever ``model`` is.
         low, high: Ends of the model's confidence, which are included.
+        inside: Ends of the share of the model's positive saliency inside the region, which are included; None: any,
+            also of samples without a region.
     """
 
     group: str
@@ -48,15 +52,17 @@ class Filters:
     either: bool = False
     low: float = 0.0
     high: float = 1.0
+    inside: tuple[float, float] | None = None
 
 
 def without(filters: Filters, name: str) -> Filters:
-    """The filters without one of them: ``group``, ``true``, ``said`` or ``confidence``."""
+    """The filters without one of them: ``group``, ``true``, ``said``, ``confidence`` or ``inside``."""
     changes = {
         "group": {"group": "all"},
         "true": {"true": None},
         "said": {"said": None, "either": False},
         "confidence": {"low": 0.0, "high": 1.0},
+        "inside": {"inside": None},
     }
     return replace(filters, **changes[name])
 
@@ -68,13 +74,21 @@ class MistakeIndex:
         predictions: The predictions of each role.
         logits: Role -> float (N, classes); without the teacher's there is no KL.
         classes: Number of classes.
+        inside: Role -> float (N,), the share of its positive saliency inside each sample's region; NaN: not known.
     """
 
-    def __init__(self, predictions: Predictions, logits: Mapping[str, np.ndarray], classes: int):
+    def __init__(
+        self,
+        predictions: Predictions,
+        logits: Mapping[str, Logits],
+        classes: int,
+        inside: Mapping[str, np.ndarray] | None = None,
+    ):
         self.predictions = predictions
         self.classes = classes
         self.roles = tuple(predictions.predicted)
         self.groups = tuple(known_groups(predictions))
+        self.inside = dict(inside or {})
         self._logits = logits
         self._members = {group: members(predictions, group) for group in self.groups}
         self._orders: dict[tuple[str, str], np.ndarray] = {}
@@ -110,6 +124,10 @@ class MistakeIndex:
         if filters.low > 0 or filters.high < 1:
             confidence = self.predictions.confidence[filters.model]
             passing &= (confidence >= filters.low) & (confidence <= filters.high)
+        if filters.inside is not None:
+            low, high = filters.inside
+            inside = self._inside(filters.model)
+            passing &= (inside >= low) & (inside <= high)  # not where it is NaN
         return passing
 
     def counts(self, filters: Filters) -> dict[str, int]:
@@ -140,11 +158,12 @@ class MistakeIndex:
         measured = [role for role in students if {Role.TEACHER, role} <= set(self._logits)]
         divergences = [_divergence_order(role) for role in measured]
         mistakes = ["sure"] if self.labelled else []
-        return (*(["gap"] if paired else []), *divergences, *mistakes, "unsure", "sample")
+        regions = ["inside"] if self.inside else []
+        return (*(["gap"] if paired else []), *divergences, *mistakes, "unsure", *regions, "sample")
 
     def indices(self, filters: Filters, order: str) -> np.ndarray:
         """The samples that pass, int (n,), in one of :attr:`orders`; ties keep the order of the data."""
-        ranked = self._ranking(order, filters.model if order == "unsure" else "")
+        ranked = self._ranking(order, filters.model if order in ("unsure", "inside") else "")
         return ranked[self.passing(filters)[ranked]]
 
     def _ranking(self, order: str, model: str) -> np.ndarray:
@@ -161,18 +180,25 @@ class MistakeIndex:
             return -self._surest_mistake()
         if order == "unsure":
             return self.predictions.confidence[model]
+        if order == "inside":
+            return self._inside(model)  # NaN comes last
         if order == "sample":
             return np.arange(len(self))
         return -self.divergence(order_role(order) or Role.KD_STUDENT)
+
+    def _inside(self, role: str) -> np.ndarray:
+        """Float (N,): the share inside the region; NaN where it is not known."""
+        return self.inside.get(role, np.full(len(self), np.nan))
 
     def divergence(self, role: str) -> np.ndarray:
         """Float (N,): KL(teacher || role) of each sample, in nats, at temperature 1."""
         divergence = np.empty(len(self))
         teacher, student = self._logits[Role.TEACHER], self._logits[role]
-        for start in range(0, len(self), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            log_teacher = _log_softmax(teacher[part])
-            divergence[part] = (np.exp(log_teacher) * (log_teacher - _log_softmax(student[part]))).sum(1)
+        for (part, of_teacher), (_, of_student) in zip(
+            in_parts(teacher, _CHUNK), in_parts(student, _CHUNK), strict=True
+        ):
+            log_teacher = _log_softmax(of_teacher)
+            divergence[part] = (np.exp(log_teacher) * (log_teacher - _log_softmax(of_student))).sum(1)
         return np.maximum(divergence, 0)  # rounding may leave it below zero
 
     def _gap(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,8 @@ from kdviz.core.files import rows_where
 
 TEMPERATURES = tuple(float(f"{2 ** (step / 4):.3g}") for step in range(-4, 25))
 """Temperatures from 0.5 to 64, four steps for each doubling."""
+
+_CHUNK = 4096  # samples whose softmax is in memory at once
 
 
 def soft_targets(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -86,9 +89,15 @@ def read_logits(table: pa.Table, split: str) -> dict[str, np.ndarray]:
     return logits
 
 
-def least_sure(logits: np.ndarray) -> np.ndarray:
-    """Indices of the samples, int (N,), by falling entropy of their softmax; ties keep their order."""
-    return np.argsort(-entropy_bits(soft_targets(logits, 1.0)), kind="stable")
+def least_sure(logits: Any) -> np.ndarray:
+    """Indices of the samples, int (N,), by falling entropy of their softmax; ties keep their order.
+
+    Args:
+        logits: (N, classes), an array or anything whose slices are arrays.
+    """
+    parts = [slice(start, start + _CHUNK) for start in range(0, len(logits), _CHUNK)]
+    entropies = [entropy_bits(soft_targets(np.asarray(logits[part]), 1.0)) for part in parts]
+    return np.argsort(-np.concatenate(entropies), kind="stable") if entropies else np.arange(0)
 
 
 def softened_table(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ from kdviz.core.errors import ExperimentError
 from kdviz.experiment import Experiment
 
 _NO_LOGITS = "predictions.parquet holds no logits; make it again with: kdviz evaluate."
+_KEPT_BYTES = 64 * 2**20  # of decoded logits; those of the last row group are kept whatever their size
 
 
 def stored_logits(
@@ -41,8 +44,8 @@ def stored_logits(
             raise ExperimentError(_NO_LOGITS) from error
 
 
-class StoredLogits(Mapping[str, np.ndarray]):
-    """What :func:`stored_logits` returns, read when the logits of a role are first asked for. Safe in any thread.
+class StoredLogits(Mapping[str, "LogitsOfRole"]):
+    """What :func:`stored_logits` returns, of which only the rows that are asked for are read. Safe in any thread.
 
     Args:
         experiment: An experiment with predictions.
@@ -51,29 +54,106 @@ class StoredLogits(Mapping[str, np.ndarray]):
         roles: The roles that are predicted.
 
     Raises:
-        ExperimentError: The table has no logits, or is damaged.
+        ExperimentError: The table has no logits, or not of all the samples; or it is damaged.
     """
 
     def __init__(self, experiment: Experiment, split: str, samples: np.ndarray, roles: Sequence[str]):
-        with experiment.open_table("predictions") as file:
-            _require_logits(file)
-        self._experiment, self._split, self._samples, self._roles = experiment, split, samples, tuple(roles)
-        self._lock = Lock()
-        self._logits: dict[str, np.ndarray] = {}
+        file = LogitsFile(experiment)
+        self._of_role = {}
+        for role, (rows, places) in _rows_by_role(file.parquet, split, samples, roles).items():
+            row_of = np.empty(len(samples), np.int64)
+            row_of[places] = rows
+            self._of_role[role] = LogitsOfRole(file, row_of)
 
-    def __getitem__(self, role: str) -> np.ndarray:
-        if role not in self._roles:
-            raise KeyError(role)
-        with self._lock:
-            if role not in self._logits:
-                self._logits |= stored_logits(self._experiment, self._split, self._samples, [role])
-            return self._logits[role]
+    def __getitem__(self, role: str) -> LogitsOfRole:
+        return self._of_role[role]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._roles)
+        return iter(self._of_role)
 
     def __len__(self) -> int:
-        return len(self._roles)
+        return len(self._of_role)
+
+
+class LogitsFile:
+    """The logits of predictions.parquet. It stays open: a table that takes its place is not read by mistake.
+
+    Args:
+        experiment: An experiment with predictions.
+
+    Raises:
+        ExperimentError: The table has no logits, or is damaged.
+    """
+
+    def __init__(self, experiment: Experiment):
+        with experiment.open_table("predictions") as file:
+            _require_logits(file)
+        self._path = experiment.folder / "predictions.parquet"
+        self._lock = Lock()
+        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self.parquet = pq.ParquetFile(pa.OSFile(str(self._path)))
+        metadata = self.parquet.metadata
+        counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self._starts = np.cumsum([0, *counts])
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Logits of some rows of the file, at least one, float32 (n, classes); each row group is read once.
+
+        Raises:
+            ExperimentError: The file is damaged.
+        """
+        groups = np.searchsorted(self._starts, rows, side="right") - 1
+        logits = np.empty((len(rows), self._group(int(groups[0])).shape[1]), np.float32)
+        for group in np.unique(groups).tolist():
+            of_group = groups == group
+            logits[of_group] = self._group(group)[rows[of_group] - self._starts[group]]
+        return logits
+
+    def _group(self, group: int) -> np.ndarray:
+        with self._lock:  # a parquet file has one reading position
+            if group not in self._kept:
+                try:
+                    self._kept[group] = _logits_of_group(self.parquet, group)
+                except (pa.ArrowException, OSError) as error:
+                    raise ExperimentError("'{path}' is damaged; please make it again.", path=self._path) from error
+                while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(group)
+            return self._kept[group]
+
+
+class LogitsOfRole:
+    """The logits of one model on some samples: like an array (samples, classes), but read when they are asked for.
+
+    Args:
+        file: Where they are.
+        rows: int64 (samples,), the row of each sample in the file.
+    """
+
+    def __init__(self, file: LogitsFile, rows: np.ndarray):
+        self._file, self._rows = file, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: int | slice | np.ndarray) -> np.ndarray:
+        """Logits float32 (classes,) of one sample, or (n, classes) of those of a slice or an array of indices."""
+        rows = self._rows[key]
+        return self._file.read(np.atleast_1d(rows))[0] if np.ndim(rows) == 0 else self._file.read(rows)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+Logits = np.ndarray | LogitsOfRole
+"""Logits (samples, classes) of a model, in memory or in a file."""
+
+
+def in_parts(logits: Logits, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Logits (samples, classes) in parts of ``size`` samples, with the place of each part."""
+    for start in range(0, len(logits), size):
+        part = slice(start, start + size)
+        yield part, logits[part]
 
 
 def _rows_by_role(

@@ -3,6 +3,7 @@
 ::
 
     <folder>/<identity>/<role>.logits    float32 (pictures, classes), in the order of the pictures
+    <folder>/<identity>/thumbnails.*     see kdviz.data.thumbnails.ThumbnailParts
     <folder>/<identity>/state.json       how many pictures are done, and what was noted about them
 
 The identity is a hash of everything that decides the logits. Other models or pictures are another evaluation, which
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from kdviz.core.errors import KdvizError
 from kdviz.core.files import atomic_write
+from kdviz.data.thumbnails import ThumbnailParts
 
 _LOCK, _STATE = "lock", "state.json"
 _SECONDS = 5.0  # between savings, and so what is lost when the process is killed
@@ -108,26 +110,34 @@ class UnfinishedEvaluation:
         done: Number of pictures of which every model's logits are here.
         earlier_notes: What was noted when it was last saved.
         logits: Role -> its logits.
+        thumbnails: Small copies of the pictures.
     """
 
     def __init__(self, folder: Path, roles: Sequence[str], classes: int, notes: Callable[[], Mapping[str, Any]]):
         self._folder, self._notes, self._saved = folder, notes, time.monotonic()
         done, earlier_notes = _read_state(folder / _STATE)
         self.logits = {role: LogitsFile(folder / f"{role}.logits", classes) for role in roles}
-        self.done = min([done, *map(len, self.logits.values())])
+        self.thumbnails = ThumbnailParts(folder)
+        self.done = min([done, len(self.thumbnails), *map(len, self.logits.values())])
         self.earlier_notes = earlier_notes if self.done else {}
         for file in self.logits.values():
             file.truncate(self.done)
+        self.thumbnails.truncate(self.done)
 
-    def add(self, logits: Mapping[str, Tensor], count: int) -> None:
-        """Add the logits of the next ``count`` pictures, role -> (count, classes), and save them every few seconds.
+    def add(self, logits: Mapping[str, Tensor], thumbnails: Sequence[bytes]) -> None:
+        """Add the logits of the next pictures, and save them every few seconds.
+
+        Args:
+            logits: Role -> (n, classes).
+            thumbnails: Of the same n pictures, as :func:`kdviz.data.thumbnails.thumbnail` makes them.
 
         Raises:
             KdvizError: The disk is full.
         """
+        self.thumbnails.append(thumbnails)
         for role, rows in logits.items():
             self.logits[role].append(rows)
-        self.done += count
+        self.done += len(thumbnails)
         if time.monotonic() - self._saved > _SECONDS:
             self.save()
 
@@ -135,12 +145,13 @@ class UnfinishedEvaluation:
         """Save what is done, for an evaluation that continues."""
         for file in self.logits.values():
             file.sync()
+        self.thumbnails.sync()
         state = {"done": self.done, "notes": dict(self._notes())}
         atomic_write(self._folder / _STATE, json.dumps(state).encode())
         self._saved = time.monotonic()
 
     def close(self) -> None:
-        for file in self.logits.values():
+        for file in (*self.logits.values(), self.thumbnails):
             file.close()
 
 

@@ -2,13 +2,16 @@
 
 from kdviz.studies.regions.pictures import RegionPictures, choose_pictures
 from kdviz.studies.regions.report import RegionsReport, read_regions_report
+from kdviz.studies.regions.shares import RegionShares, read_region_shares
 from kdviz.studies.regions.study import RegionsStudy, region_models
 
 __all__ = [
     "RegionPictures",
+    "RegionShares",
     "RegionsReport",
     "RegionsStudy",
     "choose_pictures",
+    "read_region_shares",
     "read_regions_report",
     "region_models",
 ]

@@ -14,14 +14,18 @@ from kdviz.app.texts import plain, say_error
 from kdviz.app.widgets.component import component
 from kdviz.core.language import _, number, percent
 from kdviz.core.vocabulary import Role
+from kdviz.data.labels.matching import second_names
 from kdviz.studies.predictions.mistake_index import ORDERS, Filters, MistakeIndex, order_role, without
 
-ADDRESS = ("group", "class", "said", "model", "matrix", "confidence", "order", "page", "open", "selected", "explain")
+ADDRESS = (
+    *("group", "class", "said", "model", "matrix", "confidence", "inside"),
+    *("order", "page", "open", "selected", "explain"),
+)
 MOST_SELECTED = 100
 COUNTS, CHANGE = "counts", "change"
 _PERCENT = re.compile(r"([0-9]{1,3})-([0-9]{1,3})")
 _EVERY = (0, 100)
-_FIXED_DEFAULTS = {"matrix": COUNTS, "confidence": "0-100", "page": "1", "explain": "own"}
+_FIXED_DEFAULTS = {"matrix": COUNTS, "confidence": "0-100", "inside": "0-100", "page": "1", "explain": "own"}
 _DEFAULTS = "mistakes-defaults"
 
 
@@ -92,7 +96,8 @@ def read(index: MistakeIndex, classes: Sequence[str]) -> View:
     group = _choice("group", index.groups)
     model = _choice("model", ("", *index.roles)) or _default_model(index, group)
     change = _choice("matrix", (COUNTS, CHANGE)) == CHANGE and index.has_change
-    low, high = _confidence()
+    low, high = _range("confidence")
+    inside = _range("inside") if index.inside else _EVERY
     filters = Filters(
         group=group,
         model=model,
@@ -101,6 +106,7 @@ def read(index: MistakeIndex, classes: Sequence[str]) -> View:
         either=change,
         low=low / 100,
         high=high / 100,
+        inside=None if inside == _EVERY else (inside[0] / 100, inside[1] / 100),
     )
     selected = [int(text) for text in _value("selected").split(",") if _is_number(text)]
     opened, page = _value("open"), _value("page")
@@ -126,19 +132,22 @@ def _class(name: str, classes: Sequence[str]) -> int | None:
     return classes.index(chosen) if chosen else None
 
 
-def _confidence() -> tuple[int, int]:
-    text = _value("confidence")
+def _range(name: str) -> tuple[int, int]:
+    """Two percentages."""
+    text = _value(name)
     match = _PERCENT.fullmatch(text)
     low, high = (int(group) for group in match.groups()) if match else (1, 0)
     if low <= high <= 100:
         return low, high
-    keep("confidence", _default("confidence"))
-    say_error(
-        _(
-            "'{value}' in the page's address is not a range of confidence such as 50-90; it is left out.",
-            value=text[:40],
-        )
+    keep(name, _default(name))
+    problem = _(
+        "'{value}' in the page's address is not a range of confidence such as 50-90; it is left out.", value=text[:40]
     )
+    if name == "inside":
+        problem = _(
+            "'{value}' in the page's address is not a range of shares such as 0-20; it is left out.", value=text[:40]
+        )
+    say_error(problem)
     return _EVERY
 
 
@@ -177,12 +186,12 @@ def show_filters(index: MistakeIndex, view: View, classes: Sequence[str]) -> Non
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="mistakes-bar"):
         help = _("Whose answers the class pairs count, and whose answer and confidence the filters mean.")
         _show_select(_("Model"), "model", list(index.roles), view.filters.model, titles.__getitem__, 165, help)
-        names = ["", *classes]
+        names, other_names = ["", *classes], second_names(tuple(classes))
 
         def class_name(name: str) -> str:
-            return name or _("Any")
+            return f"{name} · {other_names[name]}" if name in other_names else name or _("Any")
 
-        width = 120 if max(map(len, classes)) <= 4 else 190
+        width = 120 if max(map(len, classes)) <= 4 else 190 if not other_names else 230
         true, answer = view.filters.true, view.filters.said
         if index.labelled:
             _show_select(_("True class"), "class", names, "" if true is None else classes[true], class_name, width)
@@ -193,7 +202,11 @@ def show_filters(index: MistakeIndex, view: View, classes: Sequence[str]) -> Non
             return _order_title(order, view.filters.model)
 
         _show_select(_("Order"), "order", list(index.orders), view.order, order_title, 320)
-        _show_slider(view)
+        confidence = (view.filters.low, view.filters.high)
+        _show_slider("confidence", _("Its confidence"), confidence)
+        if index.inside:
+            help = _("Share of the model's positive saliency that lies inside the picture's region.")
+            _show_slider("inside", _("Inside the region"), view.filters.inside or (0.0, 1.0), help)
 
 
 def _show_select(
@@ -209,16 +222,16 @@ def _show_select(
     st.selectbox(label, options, key=key, format_func=show, width=width, help=help or None, on_change=on_change)
 
 
-def _show_slider(view: View) -> None:
-    key, value = "mistakes-confidence", (round(100 * view.filters.low), round(100 * view.filters.high))
+def _show_slider(name: str, label: str, ends: tuple[float, float], help: str = "") -> None:
+    key, value = f"mistakes-{name}", (round(100 * ends[0]), round(100 * ends[1]))
     if st.session_state.get(key) != value:
         st.session_state[key] = value
 
     def on_change() -> None:
         low, high = st.session_state[key]
-        keep("confidence", f"{low}-{high}")
+        keep(name, f"{low}-{high}")
 
-    st.slider(_("Its confidence"), *_EVERY, key=key, format="%d%%", width=230, on_change=on_change)
+    st.slider(label, *_EVERY, key=key, format="%d%%", width=230, help=help or None, on_change=on_change)
 
 
 def _order_title(order: str, model: str) -> str:
@@ -254,6 +267,9 @@ def descriptions_of(view: View, classes: Sequence[str]) -> dict[str, str]:
     if (filters.low, filters.high) != (0, 1):
         low, high = percent(filters.low, 0), percent(filters.high, 0)
         descriptions["confidence"] = _("{model} is {low} to {high} sure", model=model, low=low, high=high)
+    if filters.inside is not None:
+        low, high = (percent(end, 0) for end in filters.inside)
+        descriptions["inside"] = _("{model} looks {low} to {high} inside the region", model=model, low=low, high=high)
     return descriptions
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,15 +12,16 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address, links
-from kdviz.app.library import OpenExperiment
+from kdviz.app.library import OpenExperiment, table_version
 from kdviz.app.page_header import heading
 from kdviz.app.pages.compare.own_pictures import uploads
 from kdviz.app.pages.mistakes import PAGE, class_pairs, filters
 from kdviz.app.pages.mistakes.filters import MOST_SELECTED, View, keep
 from kdviz.app.pages.mistakes.sample_panel import show_panel
 from kdviz.app.samples import SampleCache, SampleView
-from kdviz.app.texts import about_sample, download, plain, say_missing, together
+from kdviz.app.texts import about_sample, download, plain, say_error, say_missing, together
 from kdviz.app.widgets import gallery, margin
+from kdviz.core.errors import KdvizError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _, language, listed, number, percent, plural, speaking
 from kdviz.core.vocabulary import Split
@@ -27,6 +29,7 @@ from kdviz.narrative import judgements
 from kdviz.studies.comparison.judgement import Margins
 from kdviz.studies.predictions.mistake_index import MistakeIndex
 from kdviz.studies.predictions.mistakes import Predictions, distillation_effect, distillation_judgement
+from kdviz.studies.regions import RegionShares
 
 _PER_PAGE = 48
 _THUMB, _THUMB_LONG = 112, 150  # pixels; the second one where class names are long
@@ -41,7 +44,7 @@ def page() -> None:
     """Show the filters, the class pairs, the samples that pass, and the open sample."""
     address.keep_only(*filters.ADDRESS, margin.NAME)
     opened = heading(PAGE)
-    samples = opened.samples
+    samples = opened.browsed
     if samples is None:
         say_missing(*_why_empty(opened))
         return
@@ -50,10 +53,11 @@ def page() -> None:
         return
     st.html(ASSETS / "app" / "mistakes.css")
     st.markdown(together([_description(opened, samples), _effect(samples.predictions, margin.margins())]))
-    index = _index(samples, len(opened.experiment.classes))
+    shares = _region_shares(opened, samples)
+    index = _index(opened, samples, shares)
     filters.adopt(index)
     _initialise(filters.read(index, opened.experiment.classes))
-    _show_view(opened, samples, index)
+    _show_view(opened, samples, index, shares)
 
 
 def _why_empty(opened: OpenExperiment) -> tuple[str, str]:
@@ -64,10 +68,22 @@ def _why_empty(opened: OpenExperiment) -> tuple[str, str]:
     return together([missing, _("Import the models once more, with pictures:")]), opened.import_command
 
 
-def _index(samples: SampleView, classes: int) -> MistakeIndex:
-    predictions = samples.predictions
+def _region_shares(opened: OpenExperiment, samples: SampleView) -> list[RegionShares]:
+    """What a study of regions found about these samples, by method; empty without one."""
+    try:
+        return opened.region_shares(samples)
+    except KdvizError as error:
+        say_error(error)
+        return []
+
+
+def _index(opened: OpenExperiment, samples: SampleView, shares: Sequence[RegionShares]) -> MistakeIndex:
+    """The index of the samples; filters and orders are by the shares of the study's first method."""
+    predictions, classes = samples.predictions, len(opened.experiment.classes)
     assert predictions is not None
-    return _indices.get(samples, classes, lambda: MistakeIndex(predictions, samples.logits, classes))
+    inside = shares[0].inside if shares else {}
+    key = (classes, table_version(opened, "regions"))
+    return _indices.get(samples, key, lambda: MistakeIndex(predictions, samples.logits, classes, inside))
 
 
 def _initialise(view: View) -> None:
@@ -78,11 +94,13 @@ def _initialise(view: View) -> None:
 
 
 @st.fragment
-def _show_view(opened: OpenExperiment, samples: SampleView, index: MistakeIndex) -> None:
+def _show_view(
+    opened: OpenExperiment, samples: SampleView, index: MistakeIndex, shares: Sequence[RegionShares]
+) -> None:
     """Show everything below the title. Filters, page turns and opened samples run only this again."""
     classes = opened.experiment.classes
     view = filters.read(index, classes)
-    _leave_for_compare()
+    _leave_for_compare(samples)
     filters.show_groups(index, view)
     filters.show_filters(index, view, classes)
     filters.show_active_filters(view, classes)
@@ -90,12 +108,12 @@ def _show_view(opened: OpenExperiment, samples: SampleView, index: MistakeIndex)
     with st.container(key="mistakes-body" if index.labelled else "mistakes-unlabelled"):
         if index.labelled:
             with st.container():
-                class_pairs.show_matrix(index, view, classes)
+                class_pairs.show_matrix(samples, index, view, classes)
         with st.container():
             _show_gallery(opened, samples, index, view, indices)
         with st.container():
             open_index = None if view.open is None or not len(indices) else samples.index_of(view.open)
-            show_panel(opened, samples, open_index, view.open in view.selected)
+            show_panel(opened, samples, open_index, view.open in view.selected, shares)
 
 
 # words ----------------------------------------------------------------------------------------------------------------
@@ -168,7 +186,7 @@ def _show_gallery(
     gallery.grid(
         samples,
         visible.tolist(),
-        _items(samples, opened.experiment.classes, tuple(visible.tolist())),
+        _with_shares(_items(samples, opened.experiment.classes, tuple(visible.tolist())), index, view, visible),
         gallery.GalleryPage(page_number, pages),
         key=_GRID,
         label=_(title),
@@ -186,7 +204,7 @@ def _show_gallery(
         on={"turned": _turned, "opened": _opened, "marked": _marked, "picked": _none, "compared": _none},
     )
     gallery.prepare_sheet(samples, following.tolist(), thumb)
-    _show_files(opened, samples, view, indices)
+    _show_files(opened, samples, index, view, indices)
 
 
 def _items(samples: SampleView, classes: tuple[str, ...], indices: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -194,6 +212,20 @@ def _items(samples: SampleView, classes: tuple[str, ...], indices: tuple[int, ..
     return _lines.get(
         samples, (indices, language()), lambda: [_item(samples, classes, sample_index) for sample_index in indices]
     )
+
+
+def _with_shares(
+    items: list[dict[str, Any]], index: MistakeIndex, view: View, indices: np.ndarray
+) -> list[dict[str, Any]]:
+    """The items with the share of the filters' model inside each region, where there are some."""
+    if view.filters.model not in index.inside:
+        return items
+    shares = index.inside[view.filters.model][indices]
+    notes = ["" if share != share else _("{share} inside", share=percent(share, 0)) for share in shares.tolist()]
+    return [
+        {**item, "note": note, "alt": f"{item['alt']}; {note}"} if note else item
+        for item, note in zip(items, notes, strict=True)
+    ]
 
 
 @lru_cache(maxsize=1000)
@@ -230,22 +262,25 @@ def _item(samples: SampleView, classes: tuple[str, ...], sample_index: int) -> d
         "alt": f"{about_sample(sample, label, classes)}: {listed(sentences)}",
         "label": _("True {name}", name=classes[label]) if label >= 0 else _("no label"),
         "lines": lines,
+        "kept": samples.is_kept(sample_index),
     }
 
 
-def _show_files(opened: OpenExperiment, samples: SampleView, view: View, indices: np.ndarray) -> None:
+def _show_files(
+    opened: OpenExperiment, samples: SampleView, index: MistakeIndex, view: View, indices: np.ndarray
+) -> None:
     name = f"kdviz-{opened.experiment.name}-{view.filters.group}"
     with st.container(horizontal=True, key="mistakes-files"):
         label = _("This list (CSV)")
-        download(label, f"{name}.csv", "text/csv", lambda: table(opened, samples, indices).to_csv(index=False))
+        download(label, f"{name}.csv", "text/csv", lambda: table(opened, samples, index, indices).to_csv(index=False))
         selected = [sample_index for sample in view.selected if (sample_index := samples.index_of(sample)) is not None]
         if selected:
             label, chosen = _("The selection (CSV)"), np.array(selected)
             file = f"kdviz-{opened.experiment.name}-selection.csv"
-            download(label, file, "text/csv", lambda: table(opened, samples, chosen).to_csv(index=False))
+            download(label, file, "text/csv", lambda: table(opened, samples, index, chosen).to_csv(index=False))
 
 
-def table(opened: OpenExperiment, samples: SampleView, indices: np.ndarray) -> pd.DataFrame:
+def table(opened: OpenExperiment, samples: SampleView, index: MistakeIndex, indices: np.ndarray) -> pd.DataFrame:
     """Samples as a table: one row a sample, in the order of the indices."""
     assert samples.predictions is not None
     predictions, classes = samples.predictions, np.array(opened.experiment.classes)
@@ -255,7 +290,14 @@ def table(opened: OpenExperiment, samples: SampleView, indices: np.ndarray) -> p
     for role, predicted in predictions.predicted.items():
         columns[f"{role}_predicted"] = classes[predicted[indices]]
         columns[f"{role}_confidence"] = predictions.confidence[role][indices]
+        if role in index.inside:
+            columns[f"{role}_inside_region"] = index.inside[role][indices]
     return pd.DataFrame(columns)
+
+
+def _is_kept(samples: SampleView, sample: int) -> bool:
+    index = samples.index_of(sample)
+    return index is not None and samples.is_kept(index)
 
 
 # what the gallery tells -----------------------------------------------------------------------------------------------
@@ -282,14 +324,14 @@ def _none() -> None:
     """Do nothing: the rerun that the event causes goes to another page."""
 
 
-def _leave_for_compare() -> None:
-    """Go to Compare with the sample that was picked, or with all that are selected."""
+def _leave_for_compare(samples: SampleView) -> None:
+    """Go to Compare with the sample that was picked, or with all that are selected and whose pictures are stored."""
     state = st.session_state.get(_GRID) or {}
     picked, compared = state.get("picked"), state.get("compared")
     if picked is not None:
         query = {"sample": str(int(picked))}
-    elif compared:
-        query = {"samples": ",".join(str(int(sample)) for sample in compared)}
+    elif compared and (kept := [int(sample) for sample in compared if _is_kept(samples, int(sample))]):
+        query = {"samples": ",".join(map(str, kept))}
     else:
         return
     uploads().selected = None

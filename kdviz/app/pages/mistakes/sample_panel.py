@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,17 @@ from kdviz.app.texts import about_sample, picture_bytes
 from kdviz.app.widgets.component import component
 from kdviz.core.errors import KdvizError
 from kdviz.core.jobs import Job
-from kdviz.core.language import N_, _, error_text, percent
+from kdviz.core.language import N_, _, error_text, number, percent
 from kdviz.figures.overlay import overlay
-from kdviz.saliency import ExplainState, SaliencyMap
+from kdviz.saliency import ExplainState, SaliencyMap, methods
 from kdviz.studies.predictions.soft_targets import soft_targets
+from kdviz.studies.regions import RegionShares
 
 _MASKS = 400  # for small pictures: enough for a look; Compare takes more
 _FIRST_WAIT = 0.3  # seconds; often enough for all masks
 _PAUSE, _PAUSE_LARGE = 250, 1200  # milliseconds until the browser asks for newer maps
-_BARS = 3  # classes
+_BARS, _BARS_OF_MANY = 3, 5  # classes
+_MANY = 20  # classes, of more than which the ranks are shown
 _LEAST = 0.001  # smallest probability that is written out
 _SHARP = 64  # pixels up to which a picture is drawn with its pixels as squares
 _PREDICTED, _TRUE = "own", "true"
@@ -87,7 +90,13 @@ def _preview() -> Preview:
 
 
 @st.fragment
-def show_panel(opened: OpenExperiment, samples: SampleView, index: int | None, selected: bool = False) -> None:
+def show_panel(
+    opened: OpenExperiment,
+    samples: SampleView,
+    index: int | None,
+    selected: bool = False,
+    shares: Sequence[RegionShares] = (),
+) -> None:
     """Show a sample, or how to open one. While maps are computed, only this fragment is run again."""
     preview = _preview()
     if index is None:
@@ -99,7 +108,7 @@ def show_panel(opened: OpenExperiment, samples: SampleView, index: int | None, s
     problem = _compute(preview, opened, samples, index)
     mode = st.session_state.get("address-explain")
     mode = mode if mode in (_PREDICTED, _TRUE) and samples.labels[index] >= 0 else _PREDICTED
-    data = _payload(preview, opened, samples, index, mode)
+    data = _payload(preview, opened, samples, index, mode, shares)
     component("sample")(
         data={**data, "problem": problem, "marked": selected},
         key="mistakes-sample",
@@ -123,6 +132,9 @@ def _compute(preview: Preview, opened: OpenExperiment, samples: SampleView, inde
         settings["n_masks"] = _MASKS
     if not opened.experiment.models:
         return _("Only predictions are known here: there is no model to make maps of.")
+    if not samples.is_kept(index):
+        preview.close()
+        return _("Only a thumbnail of this picture is kept, so that no maps can be made of it.")
     try:
         picture = opened.experiment.prepare(samples.picture(index))
         results = results_for(private=opened.is_private)
@@ -147,7 +159,14 @@ def _empty_payload() -> dict[str, Any]:
     return {"sample": None, "texts": texts, "keys": [[key, _(action)] for key, action in _KEYS], "busy": False}
 
 
-def _payload(preview: Preview, opened: OpenExperiment, samples: SampleView, index: int, mode: str) -> dict[str, Any]:
+def _payload(
+    preview: Preview,
+    opened: OpenExperiment,
+    samples: SampleView,
+    index: int,
+    mode: str,
+    shares: Sequence[RegionShares],
+) -> dict[str, Any]:
     classes, sample, label = opened.experiment.classes, int(samples.numbers[index]), int(samples.labels[index])
     job = preview.job
     ended = job is None or job.ended  # read before the maps, as nothing comes after the end
@@ -163,8 +182,12 @@ def _payload(preview: Preview, opened: OpenExperiment, samples: SampleView, inde
             "picture": _png(picture),
             "alt": about_sample(sample, label, classes),
             "sharp": max(picture.size) <= _SHARP,
+            "kept": samples.is_kept(index),
         },
-        "cards": [_card(samples, classes, index, role, maps.get(role), limit) for role in _roles(samples)],
+        "cards": [
+            {**_card(samples, classes, index, role, maps.get(role), limit), "inside": _inside(shares, role, index)}
+            for role in _roles(samples)
+        ],
         "mode": mode,
         "modes": [[_PREDICTED, _("Each one's answer")], *([[_TRUE, _("The true class")]] if label >= 0 else [])],
         "texts": _texts(),
@@ -196,6 +219,21 @@ def _card(
     }
 
 
+def _inside(shares: Sequence[RegionShares], role: str, index: int) -> list[str]:
+    """Of each method, how much of the model's saliency lies inside the picture's region, and the chance of it."""
+    found = [(of_method, of_method.inside[role][index]) for of_method in shares if role in of_method.inside]
+    return [
+        _(
+            "{share} inside the region, by chance {area} ({method})",
+            share=percent(float(share), 0),
+            area=percent(float(of_method.area[index]), 0),
+            method=_(methods[of_method.method].title),
+        )
+        for of_method, share in found
+        if not np.isnan(share)
+    ]
+
+
 def _verdict(answer: int, label: int) -> str:
     if label < 0:
         return ""
@@ -222,18 +260,21 @@ def _map_alt(title: str, saliency_map: SaliencyMap | None, classes: tuple[str, .
 
 
 def _bars(samples: SampleView, classes: tuple[str, ...], index: int, role: str) -> list[dict[str, Any]]:
-    """The classes that a model finds most likely, always with the true one."""
-    label = int(samples.labels[index])
+    """The classes that a model finds most likely, always with the true one; of many classes with their ranks."""
+    label, ranked = int(samples.labels[index]), len(classes) > _MANY
     probabilities = soft_targets(samples.logits[role][index], 1.0)
-    best = [int(class_index) for class_index in np.argsort(-probabilities, kind="stable")[:_BARS]]
+    order = np.argsort(-probabilities, kind="stable")
+    best = order[: _BARS_OF_MANY if ranked else _BARS].tolist()
     if label not in best and label >= 0:
-        best[-1] = label
+        best = [*best, label] if ranked else [*best[:-1], label]
+    ranks = {int(class_index): rank for rank, class_index in enumerate(order, 1)} if ranked else {}
     return [
         {
             "name": classes[class_index],
             "share": float(probabilities[class_index]),
             "text": _share(float(probabilities[class_index])),
             "right": class_index == label,
+            "rank": number(ranks[class_index]) if ranked else "",
         }
         for class_index in best
     ]
@@ -256,6 +297,7 @@ def _texts() -> dict[str, str]:
         "note": _("Keeping an {up} pixel raises the class's probability, a {down} one lowers it."),
         "up": _("orange"),
         "down": _("blue"),
+        "rank": _("Rank {rank}"),
     }
 
 
