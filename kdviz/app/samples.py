@@ -31,6 +31,7 @@ class SampleView:
         logits: Role -> float32 (N, classes), likewise.
         why: A sentence on why there are no predictions, to be translated.
         command: The command that makes them.
+        has_pictures: Whether ``pictures`` returns pictures; else they are blank, since those of the data are not here.
     """
 
     split: str
@@ -41,6 +42,7 @@ class SampleView:
     logits: dict[str, np.ndarray] = field(default_factory=dict)
     why: str = ""
     command: str = ""
+    has_pictures: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)

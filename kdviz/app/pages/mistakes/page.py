@@ -11,6 +11,7 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address, links
+from kdviz.app.absent_pictures import show_absent_pictures
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.compare.own_pictures import uploads
@@ -41,7 +42,7 @@ def page() -> None:
     """Show the filters, the class pairs, the samples that pass, and the open sample."""
     address.keep_only(*filters.ADDRESS, margin.NAME)
     opened = heading(PAGE)
-    samples = opened.samples
+    samples = opened.answered
     if samples is None:
         say_missing(*_why_empty(opened))
         return
@@ -49,7 +50,8 @@ def page() -> None:
         say_missing(samples.missing)
         return
     st.html(ASSETS / "app" / "mistakes.css")
-    st.markdown(together([_description(opened, samples), _effect(samples.predictions, margin.margins())]))
+    st.markdown(together([_description(opened, samples), _copies(opened), _effect(samples.predictions, margin.margins())]))
+    show_absent_pictures(opened)
     index = _index(samples, len(opened.experiment.classes))
     filters.adopt(index)
     _initialise(filters.read(index, opened.experiment.classes))
@@ -122,6 +124,14 @@ def _description(opened: OpenExperiment, samples: SampleView) -> str:
             count=count,
         )
     return _("{title}: {count} test images that were held out of all training.", title=title, count=count)
+
+
+def _copies(opened: OpenExperiment) -> str:
+    """Whether the models saw copies of the pictures, and which."""
+    source = opened.experiment.picture_source
+    if source is None or not source.jpeg_quality:
+        return ""
+    return _("The models were trained and measured on copies as JPEG of quality {quality}.", quality=source.jpeg_quality)
 
 
 def _effect(predictions: Predictions, margins: Margins) -> str:

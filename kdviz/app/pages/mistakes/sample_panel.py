@@ -123,6 +123,9 @@ def _compute(preview: Preview, opened: OpenExperiment, samples: SampleView, inde
         settings["n_masks"] = _MASKS
     if not opened.experiment.models:
         return _("Only predictions are known here: there is no model to make maps of.")
+    if not samples.has_pictures:
+        preview.close()
+        return _("Its picture is not here, so that no maps can be made of it.")
     try:
         picture = opened.experiment.prepare(samples.picture(index))
         results = results_for(private=opened.is_private)
