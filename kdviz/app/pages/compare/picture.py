@@ -33,13 +33,15 @@ class SelectedImage:
         name: Its name for people and in file names.
         picture: The picture as the models see it.
         true_class: Index of the true class; None if it is not known.
-        sample: Its number in the data; None for an upload.
+        sample: Its number in the data, or among the photographs; None for an upload.
+        is_photograph: Whether it belongs to no data set.
     """
 
     name: str
     picture: Image.Image
     true_class: int | None
     sample: int | None = None
+    is_photograph: bool = False
 
 
 def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
@@ -53,7 +55,7 @@ def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
                 say_missing(_no_pictures(opened))
             else:
                 title = f"**{_strip_title(opened, samples, bool(selected))}**"
-                st.markdown(title, help=plain(samples.missing) or _strip_help())
+                st.markdown(title, help=plain(samples.missing) or _strip_help(opened, samples))
         narrowed = opened.samples is not None and (bool(selected) or samples is not opened.samples)
         if narrowed and st.button(_("All samples"), icon=":material/close:", type="tertiary"):
             for name in ("samples", "from", "sample"):
@@ -126,7 +128,8 @@ def _choose_sample(
     name = _("sample {number}", number=number)
     if samples is opened.photographs:
         name = _("photograph {name}", name=opened.experiment.classes[label])
-    return SelectedImage(name, samples.picture(current_index), None if label < 0 else label, number)
+    picture, true_class = samples.picture(current_index), None if label < 0 else label
+    return SelectedImage(name, picture, true_class, number, samples is opened.photographs)
 
 
 def _listed_indices(samples: SampleView) -> list[int]:
@@ -174,12 +177,17 @@ def _strip_title(opened: OpenExperiment, samples: SampleView, selected: bool) ->
     return _("{pictures}, never trained on", pictures=plain(opened.pictures))
 
 
-def _strip_help() -> str:
+def _strip_help(opened: OpenExperiment, samples: SampleView) -> str | None:
+    if samples is opened.photographs:
+        return None
     return _("The first ones are those on which the models differ.")
 
 
 def _item(opened: OpenExperiment, samples: SampleView, index: int) -> dict[str, Any]:
     number, label = int(samples.numbers[index]), int(samples.labels[index])
+    if samples is opened.photographs:
+        alt = _("Photograph that is no test picture, true class {label}", label=opened.experiment.classes[label])
+        return {"id": number, "alt": alt, "label": ""}
     if label < 0:
         return {"id": number, "alt": about_sample(number, label, opened.experiment.classes), "label": ""}
     return {"id": number, "alt": _alt(samples, index, number, opened.experiment.classes[label]), "label": ""}
