@@ -40,7 +40,9 @@ def _save(name: str, picture: Image.Image) -> None:
 
 
 def _cat(folder: Path) -> Image.Image:
-    subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "scikit-image", "-d", folder], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "scikit-image", "-d", folder], check=True
+    )
     with zipfile.ZipFile(next(folder.glob("scikit_image-*.whl"))) as archive:
         return Image.open(io.BytesIO(archive.read("skimage/data/chelsea.png")))
 

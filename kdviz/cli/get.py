@@ -34,7 +34,7 @@ def add(verbs: Any) -> None:
         help="note in the experiment where others get its test pictures, such as torchvision/CIFAR10, and by which "
         "fingerprints they are recognised; with --data as for kdviz evaluate",
     )
-    group.add_argument("--megabytes", metavar="N", type=at_least_one, default=0, help="size of the download, to be said")
+    group.add_argument("--megabytes", metavar="N", type=at_least_one, default=0, help="size of the download")
     group.add_argument(
         "--jpeg-quality",
         metavar="Q",
@@ -97,8 +97,10 @@ def _record(experiment: Experiment, options: argparse.Namespace) -> None:
     source = PictureSource(options.record, samples.split, site, options.megabytes, options.jpeg_quality)
     recorded = record_pictures(experiment, samples, source)
     recorded.write_samples([samples])
-    print(f"The fingerprints of {len(samples):,} {samples.split} pictures are in '{experiment.folder}'; others get them")
-    print(f"with: kdviz get {experiment.name}. samples.parquet has the pictures themselves: do not pass it on.")
+    print(
+        f"The fingerprints of {len(samples):,} {samples.split} pictures are in '{experiment.folder}'; others get them"
+    )
+    print(f"Others get the pictures with: kdviz get {experiment.name}; samples.parquet has them: do not pass it on.")
 
 
 def _require_labels(experiment: Experiment, samples: Any) -> None:

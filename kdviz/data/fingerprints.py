@@ -12,7 +12,6 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
@@ -22,7 +21,8 @@ TOLERANCE = 20
 """Bits in which copies may differ.
 
 Measured on 3,000 CIFAR-10 pictures in windows of 28 x 28 pixels: compressed anew as JPEG of quality 75 they differ in
-at most 14 bits (of quality 30: 19), on average in 2 to 3, and from the most similar picture of their class in 25 (median).
+at most 14 bits (of quality 30: 19), on average in 2 to 3, and from the most similar picture of their class in 25, the
+median.
 """
 
 _CELLS = 8  # on a side

@@ -1,8 +1,8 @@
 """Getting the pictures of an experiment that is passed on without them, and recording which pictures they are.
 
 ``fingerprints.parquet`` is tidy, one row a sample of the split: split, sample (its number there, as in
-predictions.parquet), label, hash and checksum, see :mod:`kdviz.data.fingerprints`. Pictures that are fetched may come in
-any order and be compressed again: each is recognised by its class and its hash, and samples.parquet is written only
+predictions.parquet), label, hash and checksum, see :mod:`kdviz.data.fingerprints`. Pictures that are fetched may come
+in any order and be compressed again: each is recognised by its class and its hash, and samples.parquet is written only
 when they fit.
 """
 
@@ -91,7 +91,8 @@ def record_pictures(experiment: Experiment, samples: LabelledImages, source: Pic
     find_dataset(source.dataset)
     if samples.split != source.split or samples.classes != experiment.classes:
         raise SettingError(
-            "These pictures are not those of the experiment: they are of the split '{split}' and the classes {classes}.",
+            "These pictures are not those of the experiment; they are of the split '{split}' and have the classes "
+            "{classes}.",
             split=samples.split,
             classes=", ".join(samples.classes[:10]),
         )

@@ -13,7 +13,7 @@ from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, InputSpec, load_experiment
 from kdviz.experiment.fetching import record_pictures
 from kdviz.experiment.picture_source import PictureSource
-from kdviz.studies.predictions.evaluation import evaluate
+from kdviz.studies.predictions.evaluation import record_predictions
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SPEC = InputSpec((32, 32), 3, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
@@ -59,11 +59,13 @@ def test_samples(data: Path) -> LabelledImages:
 def make_experiment(folder: Path, data: Path) -> Experiment:
     """Write an experiment on the copies in ``data``: predictions and fingerprints, and no picture of them."""
     made = Experiment(folder, "folder", CLASSES, SPEC, {}, "CIFAR-10")
+    test, logits = test_samples(data), {}
     for seed, role in enumerate(("teacher", "kd_student", "student")):
         network = new_network("airbench_small", SPEC, len(CLASSES), seed).eval()
         made.add_run(role, "airbench_small", network, {"epochs": 0}, {})
+        with torch.inference_mode():
+            logits[role] = network(SPEC.normalise(test.images))
+    record_predictions(made, test.split, test.labels, logits)
     made.save()
-    with torch.inference_mode():
-        list(evaluate(made, test_samples(data), device="cpu"))
-    record_pictures(load_experiment(folder), test_samples(data), SOURCE)
+    record_pictures(made, test, SOURCE)
     return load_experiment(folder)

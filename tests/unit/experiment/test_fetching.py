@@ -138,7 +138,9 @@ def test_originals_are_recognised_beside_copies(
 
 
 def test_other_pictures_are_refused_and_nothing_changes(experiment: Experiment, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"other pictures than those of 'cifar': \d+ of its 20 test samples") as caught:
+    with pytest.raises(
+        DatasetError, match=r"other pictures than those of 'cifar': \d+ of its 20 test samples"
+    ) as caught:
         fetch_pictures(experiment, apart.copies(tmp_path / "others", seed=7))
     assert str(caught.value).endswith(".")
     assert not (experiment.folder / "samples.parquet").exists()
@@ -292,5 +294,3 @@ def test_the_maps_that_are_kept_are_of_photographs(experiment: Experiment) -> No
         assert list(sample.examples) == ["teacher", "kd_student", "student"]
         teacher = sample.examples["teacher"]
         assert teacher.target == teacher.predicted
-
-

@@ -50,7 +50,9 @@ def page() -> None:
         say_missing(samples.missing)
         return
     st.html(ASSETS / "app" / "mistakes.css")
-    st.markdown(together([_description(opened, samples), _copies(opened), _effect(samples.predictions, margin.margins())]))
+    st.markdown(
+        together([_description(opened, samples), _copies(opened), _effect(samples.predictions, margin.margins())])
+    )
     show_absent_pictures(opened)
     index = _index(samples, len(opened.experiment.classes))
     filters.adopt(index)
@@ -131,7 +133,9 @@ def _copies(opened: OpenExperiment) -> str:
     source = opened.experiment.picture_source
     if source is None or not source.jpeg_quality:
         return ""
-    return _("The models were trained and measured on copies as JPEG of quality {quality}.", quality=source.jpeg_quality)
+    return _(
+        "The models were trained and measured on copies as JPEG of quality {quality}.", quality=source.jpeg_quality
+    )
 
 
 def _effect(predictions: Predictions, margins: Margins) -> str:
