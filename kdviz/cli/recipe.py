@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 from kdviz.cli.common.arguments import LazyText, at_least_one, named_number
 
-OPTIMISATION = ("learning_rate", "learning_rate_schedule", "optimizer", "weight_decay")
+OPTIMISATION = ("learning_rate", "learning_rate_schedule", "optimizer", "weight_decay", "augment", "views")
 
 
 def add_loss(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,14 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--teacher-layer", metavar="NAME", default="", help="that it compares (default: found)")
     parser.add_argument("--student-layer", metavar="NAME", default="", help="the same of the student")
-    parser.add_argument("--augment", metavar="NAMES", default="", help="of training images: kdviz list augmentations")
+    parser.add_argument("--augment", metavar="NAMES", help="of training images: kdviz list augmentations")
+    parser.add_argument(
+        "--views",
+        metavar="N",
+        type=int,
+        help="fixed views of each image by --augment, of which the teacher's logits are computed once; 0: new ones in "
+        "every epoch",
+    )
 
 
 def _loss_help() -> str:
@@ -62,7 +70,6 @@ def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
         "feature_options": dict(options.feature_option),
         "teacher_layer": options.teacher_layer,
         "student_layer": options.student_layer,
-        "augment": options.augment,
     }
 
 
@@ -85,6 +92,8 @@ def _names(registry: str) -> str:
 
 def _optimisation_settings(options: argparse.Namespace, defaults: Recipe) -> dict[str, Any]:
     given = {name: getattr(options, name, None) for name in OPTIMISATION}
+    if given["augment"] is not None and given["views"] is None:
+        given["views"] = defaults.views if given["augment"] else 0
     return {name: getattr(defaults, name) if value is None else value for name, value in given.items()}
 
 
@@ -92,7 +101,10 @@ def recipe(options: argparse.Namespace, dataset: str | DataSet, **overrides: Any
     from kdviz.distill import TrainingConfig
     from kdviz.distill.recipes import recipe_for
 
-    defaults = recipe_for(dataset)
+    networks = getattr(options, "teacher", None) or (), getattr(options, "student", None) or ""
+    defaults = recipe_for(dataset).for_networks(*networks)
+    if getattr(options, "teacher_logits", None):  # nobody can ask that teacher about changed pictures
+        defaults = replace(defaults, augment="", views=0)
     return TrainingConfig(
         epochs=options.epochs or defaults.epochs,
         batch_size=options.batch_size or defaults.batch_size,

@@ -226,12 +226,13 @@ def _print_rows(title: str, rows: Sequence[tuple[str, Any]], sign: str = "") -> 
         return
     print(f"{title or 'role':16} {'method':20} {'answers':8} {'images':>6}", end=" ")
     print(f"{'energy inside':>24} {'pointing game':>24}", end="")
-    print("" if title else f" {'area':>6}")
+    print("" if title else f" {'area':>6} {'by place':>8}")
     for role, one in rows:
         if one.energy.pictures:
             print(f"{role:16} {one.method:20} {one.subset:8} {one.energy.pictures:>6}", end=" ")
             print(f"{_interval(one.energy, sign):>24} {_interval(one.pointing, sign):>24}", end="")
-            print("" if title else f" {one.area:>6.3f}")
+            by_place = "" if title or math.isnan(one.by_place) else f"{one.by_place:.3f}"
+            print("" if title else f" {one.area:>6.3f} {by_place:>8}")
 
 
 def _interval(mean: Any, sign: str = "") -> str:

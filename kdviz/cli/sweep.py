@@ -116,6 +116,8 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
     """The configuration of a study's students: that of the experiment's KD student unless options say otherwise."""
     run = experiment.runs.get(Role.KD_STUDENT)
     training = run.training if run else {}
+    if options.augment == "":  # no changed copies, so no views of them
+        options.views = options.views or 0
     for name in ("epochs", "batch_size", *OPTIMISATION):
         if getattr(options, name) is None:
             setattr(options, name, training.get(name))

@@ -7,8 +7,8 @@ of a library need no declaration each: :data:`libraries` finds them by their nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import UnknownNameError
@@ -30,6 +30,7 @@ class Recipe:
         batch_size: Samples per step.
         learning_rate, learning_rate_schedule, optimizer, weight_decay: See :class:`kdviz.distill.TrainingConfig`.
         trainable: Which weights are trained; see :class:`kdviz.distill.TrainingConfig`.
+        augment, views: Augmentation of the training pictures, and its fixed views, likewise.
     """
 
     teacher: str
@@ -43,7 +44,23 @@ class Recipe:
     learning_rate_schedule: str = "constant"
     optimizer: str = "adam"
     weight_decay: float = 0.0
+    augment: str = ""
+    views: int = 0
 
+    def for_networks(self, teachers: Sequence[str], student: str) -> Recipe:
+        """The recipe for these networks: other ones than its own get the usual optimiser, as rates are a network's own.
+
+        Args:
+            teachers: Names of the teachers; empty: the recipe's own.
+            student: Name of the student; empty: the recipe's own.
+        """
+        if set(teachers) <= {self.teacher, "self"} and student in ("", self.student):
+            return self
+        usual = {item.name: item.default for item in fields(self) if item.name in _OF_THE_NETWORK}
+        return replace(self, **usual)
+
+
+_OF_THE_NETWORK = ("learning_rate", "learning_rate_schedule", "optimizer", "weight_decay")
 
 TRANSFER = Recipe("timm/resnetv2_50", "torchvision/mobilenet_v2", True, 30, 30, 32, trainable="head")
 """The paper's transfer learning: ResNet50V2 into MobileNetV2, frozen backbones, batches of 32."""

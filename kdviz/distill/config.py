@@ -70,6 +70,8 @@ class TrainingConfig:
         student_layer, teacher_layer: The layers to compare; see :mod:`kdviz.distill.objectives.layers`. Empty: the
             default.
         augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas between.
+        views: Fixed views of each training image, which are seen in turn, one an epoch; the teacher's logits of them
+            are computed once. 0: every epoch changes the images anew, and a teacher runs in every step.
         trainable: Which weights are trained: ``all``, ``head``, or the number of stages before the head, as a text.
         seed: Seed of the initial weights, the order of samples and dropout.
         device: A torch device, or ``auto``: the GPU when there is one.
@@ -93,6 +95,7 @@ class TrainingConfig:
     student_layer: str = ""
     teacher_layer: str = ""
     augment: str = ""
+    views: int = 0
     trainable: str = "all"
     optimizer: str = "adam"
     learning_rate_schedule: str = "constant"
@@ -136,6 +139,16 @@ class TrainingConfig:
     @property
     def needs_live_teacher(self) -> bool:
         """Whether the teacher must run in every step, on the very images that the student sees."""
+        return bool(self.feature_loss or (self.augment and not self.views))
+
+    @property
+    def seen_views(self) -> int:
+        """The number of fixed views that the training sees: one an epoch at most."""
+        return min(self.views, self.epochs)
+
+    @property
+    def needs_teacher_network(self) -> bool:
+        """Whether the logits of the unchanged images are not enough: the teacher itself is asked."""
         return bool(self.augment or self.feature_loss)
 
     def to_json(self) -> dict[str, Any]:
@@ -179,6 +192,7 @@ class TrainingConfig:
                 check_distillation(temperature, alpha)
         check_options(self.loss, self.loss_options)
         self._check_features()
+        self._check_views()
         if self.kd_epochs is not None and self.kd_epochs < 1:
             raise SettingError(
                 "kd_epochs must be at least 1, got {kd_epochs}; alpha 0 is no distillation.", kd_epochs=self.kd_epochs
@@ -186,6 +200,17 @@ class TrainingConfig:
         if not all(0 < weight < float("inf") for weight in self.teacher_mixture):
             listed = ", ".join(f"{weight:g}" for weight in self.teacher_mixture)
             raise SettingError("teacher_mixture must be above 0 and finite, got {weights}.", weights=listed)
+
+    def _check_views(self) -> None:
+        if self.views < 0:
+            raise SettingError("views must be at least 0, got {views}.", views=self.views)
+        if self.views and not self.augment:
+            raise SettingError("views are changed copies of the images; name with augment how they are changed.")
+        if self.views and Augment(self.augment, classes=2).mixes:
+            raise SettingError(
+                "Views are fixed for each image, and {augment} mixes those of a batch; leave views or the mixing away.",
+                augment=self.augment,
+            )
 
     def _check_features(self) -> None:
         if self.feature_loss:

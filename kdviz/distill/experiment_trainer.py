@@ -37,6 +37,8 @@ from kdviz.distill.stages import (
 )
 from kdviz.distill.storage.interrupted import UnfinishedTrainings, forget_unfinished
 from kdviz.distill.storage.run_files import weights_of
+from kdviz.distill.storage.training_run import teacher_key
+from kdviz.distill.storage.view_logits import of_several, view_logits
 from kdviz.distill.training import TrainingProgress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
 from kdviz.experiment import Experiment, InputSpec
@@ -150,7 +152,7 @@ def train_experiment(
 
 def _teacher_recipe(config: TrainingConfig, number: int) -> TrainingConfig:
     """A teacher has no teacher of its own, and smoothed labels would make it teach less."""
-    return replace(config, seed=(config.seed + number) % 2**31, label_smoothing=0.0, feature_loss="")
+    return replace(config, seed=(config.seed + number) % 2**31, label_smoothing=0.0, feature_loss="", views=0)
 
 
 def _check_teachers(
@@ -161,7 +163,7 @@ def _check_teachers(
         return
     if teachers:
         raise SettingError("Either a teacher's logits are given, or teachers; not both.")
-    if config.needs_live_teacher:
+    if config.needs_teacher_network:
         raise SettingError("A teacher of which only logits are known cannot see changed images or show its features.")
     if trainer.label_budget.samples or trainer.label_budget.unlabelled:
         raise SettingError("A teacher of which only logits are known cannot label further images.")
@@ -270,7 +272,7 @@ class ExperimentTrainer:
         network: nn.Module,
         training: LabelledImages,
         config: TrainingConfig,
-        soft: Tensor | None = None,
+        soft: Tensor | Sequence[Tensor] | None = None,
         teachers: Sequence[nn.Module] = (),
         logits: Tensor | None = None,
     ) -> Iterator[TrainingProgress]:
@@ -305,15 +307,24 @@ class ExperimentTrainer:
 
     def kd_training_set(
         self, networks: Sequence[nn.Module], logits: Tensor | None
-    ) -> tuple[LabelledImages, Tensor | None]:
+    ) -> tuple[LabelledImages, Tensor | Sequence[Tensor] | None]:
         """What the KD student is trained on: the samples, with pseudo-labelled ones, and the teachers' logits.
 
-        The logits are None where the teachers run in every step.
+        The logits are None where the teachers run in every step, and a list where there are fixed views.
         """
         if logits is not None:
             return self.train, logits
-        live = self._config.needs_live_teacher
-        soft = None if live else self._teacher_logits(networks, self.train)
+        training, soft = self._with_pseudo_labels(networks)
+        if not self._config.views or self._config.needs_live_teacher:
+            return training, soft
+        return training, of_several([self._view_logits(network, training) for network in networks])
+
+    def _view_logits(self, network: nn.Module, training: LabelledImages) -> list[Tensor]:
+        name = teacher_key(hashlib.sha256(weights_of(network)).hexdigest()[:16]).removesuffix(".npy")
+        return view_logits(lambda: network, name, training, self.spec.normalise, self._config, self.store)
+
+    def _with_pseudo_labels(self, networks: Sequence[nn.Module]) -> tuple[LabelledImages, Tensor | None]:
+        soft = None if self._config.needs_teacher_network else self._teacher_logits(networks, self.train)
         budget = self.label_budget
         pool = [samples for samples in (self._unlabelled, budget.unlabelled) if samples is not None and len(samples)]
         if budget.pseudo_labels is None or not pool:

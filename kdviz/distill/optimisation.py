@@ -58,7 +58,7 @@ BIAS_RATE = 64
 
 @optimizers.register("sgd_fast_bias")
 def sgd_fast_bias(parameters: Iterable[Tensor], config: TrainingConfig, fused: bool) -> optim.Optimizer:
-    """SGD whose biases learn 64 times as fast: networks with batch norms need fewer epochs (Jordan, 2024, section 3.4)."""
+    """SGD whose biases learn 64 times as fast, for batch norms in few epochs (Jordan, 2024, section 3.4)."""
     from torch import optim
 
     parameters = list(parameters)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load as load_safetensors
-from torch import nn
+from torch import Tensor, nn
 
 from kdviz.core.files import Store
 from kdviz.core.moved import renamed
@@ -41,6 +41,7 @@ from kdviz.distill.storage.run_files import (
     write_weights,
 )
 from kdviz.distill.storage.training_run import TrainingRun
+from kdviz.distill.storage.view_logits import view_logits
 from kdviz.distill.training import TrainingProgress, fit
 from kdviz.models.networks import build_network
 
@@ -69,7 +70,7 @@ def execute_run(
     training, normalise = splits[Split.TRAIN], run.spec.normalise
     network = _beginning(run, store, splits)
     live = bool(run.teacher) and run.config.needs_live_teacher
-    soft = read_array(store, run.teacher) if run.teacher and not live else None
+    soft = _teacher_logits(run, store, training) if run.teacher and not live else None
     teachers = [_teacher(run, store, len(training.classes))] if live else []
     checkpoint = StoredCheckpoint(store, run)
     history = []
@@ -122,6 +123,13 @@ def _beginning(run: TrainingRun, store: Store, splits: Mapping[str, LabelledImag
         head, _ = head_of(network, run.spec.normalise(training.images[:2]))
         freeze(network, run.config.trainable, head)
     return network
+
+
+def _teacher_logits(run: TrainingRun, store: Store, training: LabelledImages) -> Tensor | list[Tensor]:
+    if not run.config.views:
+        return read_array(store, run.teacher)
+    name, n_classes = run.teacher.removesuffix(".npy"), len(training.classes)
+    return view_logits(lambda: _teacher(run, store, n_classes), name, training, run.spec.normalise, run.config, store)
 
 
 def _teacher(run: TrainingRun, store: Store, classes: int) -> nn.Module:

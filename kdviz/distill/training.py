@@ -21,7 +21,6 @@ from kdviz.distill.objectives.objective import Normalise, Objective
 from kdviz.distill.optimisation import learning_rate_schedules, optimizers
 from kdviz.distill.prediction import autocast, batch_logits
 
-
 _PICTURES_TO_FIT = 5_000  # at most, taken evenly: those of a folder are sorted by class
 
 
@@ -80,7 +79,7 @@ def fit(
     validation: LabelledImages,
     normalise: Normalise,
     config: TrainingConfig,
-    teacher_logits: Tensor | None = None,
+    teacher_logits: Tensor | Sequence[Tensor] | None = None,
     *,
     teachers: Sequence[nn.Module] = (),
     checkpoint: Checkpoint | None = None,
@@ -99,8 +98,8 @@ def fit(
         train, validation: Samples with labels.
         normalise: uint8 (N, C, H, W) -> the network's input.
         config: The recipe.
-        teacher_logits: (len(train), classes), computed once, or (teachers, len(train), classes) for several; None
-            trains on the labels alone.
+        teacher_logits: (len(train), classes), computed once, or (teachers, len(train), classes) for several; with
+            views a list of such tensors, one a view; None trains on the labels alone.
         teachers: In place of the logits: networks that run in every step, at the cost of a forward pass each. They are
             needed for augmentation and feature losses.
         checkpoint: Where to continue from.
@@ -167,6 +166,7 @@ def _steps(
         yield from training.resume(checkpoint)
     for epoch in range(training.epoch + 1, config.epochs + 1):
         training.begin(epoch)
+        objective.begin(epoch)
         total, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.long, device=device)
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(_epoch_seed(config.seed, epoch)))
         batches = _batches(order.to(device), config.batch_size)

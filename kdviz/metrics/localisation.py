@@ -10,6 +10,8 @@ cyclically. The mean of :func:`energy_inside` over all places is the region's sh
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.ndimage import maximum_filter
 
@@ -141,6 +143,85 @@ def _share_as_good(weights: np.ndarray, regions: np.ndarray) -> np.ndarray:
     sums = np.fft.irfft2(spectrum, s=weights.shape[-2:])  # entry (y, x): the region moved by y down and x to the right
     share = (sums >= sums[..., :1, :1] - _ROUNDING).mean(_PIXELS)
     return np.where(unknown, np.nan, share)
+
+
+# the place alone ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PlaceTotals:
+    """Sums over pictures, from which each picture's control by all the others follows; they can be added up.
+
+    Attributes:
+        energy: Sum of the maps' positive values, each map of sum 1, (H, W).
+        n_maps: Number of maps in it.
+        regions: Sum of the regions, (H, W).
+        n_regions: Number of regions in it.
+    """
+
+    energy: np.ndarray
+    n_maps: int
+    regions: np.ndarray
+    n_regions: int
+
+    @classmethod
+    def of(cls, maps: np.ndarray, regions: np.ndarray) -> PlaceTotals:
+        """The sums over some pictures; what is not known is left out.
+
+        Args:
+            maps: Saliency, (N, H, W), in any unit.
+            regions: Share of each pixel that lies inside, (N, H, W).
+
+        Raises:
+            SettingError: The shapes differ, or a region has values outside [0, 1].
+        """
+        energy, known = _energy_and_regions(maps, regions)
+        counts = [int((~np.isnan(values[:, 0, 0])).sum()) for values in (energy, known)]
+        return cls(np.nansum(energy, 0), counts[0], np.nansum(known, 0), counts[1])
+
+    def __add__(self, other: PlaceTotals) -> PlaceTotals:
+        return PlaceTotals(
+            self.energy + other.energy,
+            self.n_maps + other.n_maps,
+            self.regions + other.regions,
+            self.n_regions + other.n_regions,
+        )
+
+
+def energy_by_place(maps: np.ndarray, regions: np.ndarray, totals: PlaceTotals) -> tuple[np.ndarray, np.ndarray]:
+    """What maps reach by their place alone: the mean energy inside when maps and regions are of different pictures.
+
+    Objects are mostly in the middle of pictures, and so are many maps. A map that looks at the same place in every
+    picture has as much energy in the regions of other pictures as in its own picture's: the shuffled control of eye
+    movement research (Tatler et al., 2005, section 2.3).
+
+    Args:
+        maps: Saliency of one model, (N, H, W), in any unit.
+        regions: Share of each pixel that lies inside, (N, H, W).
+        totals: The sums over all pictures, these among them.
+
+    Returns:
+        Both (N,), in [0, 1]: the mean energy of the other pictures' maps in this region, and of this map in the other
+        pictures' regions. NaN where there is no other.
+
+    Raises:
+        SettingError: The shapes differ, or a region has values outside [0, 1].
+    """
+    energy, known = _energy_and_regions(maps, regions)
+    other_energy = _less_own(totals.energy, energy, totals.n_maps)
+    other_regions = _less_own(totals.regions, known, totals.n_regions)
+    return (other_energy * known).sum(_PIXELS), (energy * other_regions).sum(_PIXELS)
+
+
+def _less_own(total: np.ndarray, own: np.ndarray, count: int) -> np.ndarray:
+    """The mean of a sum's other terms, for each of these terms, (N, H, W)."""
+    others = count - ~np.isnan(own).any(_PIXELS, keepdims=True)
+    return (total - np.nan_to_num(own)) / np.where(others > 0, others, np.nan)
+
+
+def _energy_and_regions(maps: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    maps, regions = _checked(maps, regions)
+    return _energy(maps), _known(regions)
 
 
 # parts ----------------------------------------------------------------------------------------------------------------

@@ -48,12 +48,43 @@ def _of_method(report: RegionsReport, method: str) -> list[str]:
     found = report.role(Role.KD_STUDENT, method)
     if found is None:
         return []
-    sentences = [answer(found)]
+    sentences = [answer(found), *_beside_place(found)]
     for less in (Role.STUDENT, Role.TEACHER):
         difference = report.difference(less, method)
         if difference is not None:
             sentences.append(_comparison(difference.energy, less))
     return sentences
+
+
+def _beside_place(found: RoleRegions) -> list[str]:
+    """Whether the place alone explains it: what lies inside when maps and regions are of different pictures."""
+    gain = found.place_gain
+    if not gain.pictures:
+        return []
+    values = {"others": percent(found.by_place), "gain": _points(gain)}
+    if gain.low > 0:
+        return [
+            _(
+                "It is not the place alone: of its maps of other pictures {others} lies inside; its map of the picture "
+                "itself has {gain} more.",
+                **values,
+            )
+        ]
+    if gain.high < 0:
+        return [
+            _(
+                "Its maps of other pictures lie inside even more, {others}; beside them its map of the picture itself "
+                "has {gain}.",
+                **values,
+            )
+        ]
+    return [
+        _(
+            "One cannot tell whether it is more than the place: of its maps of other pictures {others} lies inside; "
+            "beside them its map of the picture itself has {gain}.",
+            **values,
+        )
+    ]
 
 
 def _comparison(difference: Mean, less: str) -> str:

@@ -16,6 +16,8 @@ import kdviz
 from kdviz.core.errors import ExperimentError, ModelError, SettingError
 from kdviz.data import LabelledImages
 from kdviz.distill import TrainingConfig, experiment_trainer, predict_logits, train_experiment, training
+from kdviz.distill.augment import Augment
+from kdviz.distill.augment.views import view_of
 from kdviz.distill.experiment_trainer import LabelBudget, ModelSource, labelled_part
 from kdviz.distill.objectives.losses import pooled_logits
 from kdviz.distill.recipes import model_source
@@ -224,6 +226,22 @@ def test_teachers_answer_in_every_step_where_they_have_to(splits, tmp_path, call
     assert experiment.runs["kd_student"].training["feature_loss"] == config.feature_loss
     assert [run.training["augment"] for run in experiment.runs.values()] == [augment] * 3
     assert same(calls[1]["teachers"][0].cpu(), experiment.runs["teacher"].model)
+
+
+def test_with_views_the_teacher_answers_each_once(splits, tmp_path, calls):
+    config = replace(CONFIG, augment="flip", views=2)
+    experiment, _ = make(splits, tmp_path / "e", config)
+    assert [len(one["teachers"]) for one in calls] == [0, 0, 0]
+    assert [one["config"].views for one in calls] == [0, 2, 2]
+    soft = calls[1]["soft"]
+    teacher, spec = experiment.runs["teacher"].model, experiment.input
+    for view, logits in enumerate(soft):
+        copies = replace(splits["train"], images=view_of(splits["train"].images, Augment("flip", 3), view))
+        torch.testing.assert_close(logits, predict_logits(teacher, copies, spec.normalise, device="cpu"))
+    assert len(soft) == 2
+    assert not torch.equal(*soft)
+    kept = list((tmp_path / "e/runs").rglob("logits-train-*-flip-000*.npy"))
+    assert len(kept) == 2
 
 
 # pretrained weights, frozen backbones ---------------------------------------------------------------------------------

@@ -106,6 +106,7 @@ OTHER_SPECS = [
         {"class_weights": "balanced"},
         {"bf16": "on"},
         {"augment": "crop"},
+        {"augment": "crop", "views": 2},
         {"trainable": "head"},
     ],
     ids=str,

@@ -18,6 +18,9 @@ from sweeps import CONFIG, comparable, costs, count_trainings, finish, small_spl
 
 from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError, UnknownNameError
 from kdviz.distill import Stage, fit, predict_logits
+from kdviz.distill.augment import Augment
+from kdviz.distill.augment.views import view_of
+from kdviz.distill.storage import view_logits
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import load_experiment
 from kdviz.studies.sweep.export import write_events
@@ -277,6 +280,21 @@ def test_a_student_learns_from_the_experiments_teacher(finished, splits):
     direct = predict_logits(network, splits["test"], SMALL.normalise, device="cpu")
     # The teacher may have answered in bfloat16, where the machine is faster with it.
     np.testing.assert_allclose(direct.numpy(), logits_of(finished, row), atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["temperature", "teacher-epochs"])
+def test_students_of_views_share_each_teachers_answers(sweep, experiment, splits, monkeypatch, name):
+    asked = []
+    predict = view_logits.predict_logits
+    monkeypatch.setattr(view_logits, "predict_logits", lambda *a, **o: asked.append(a[1].images) or predict(*a, **o))
+    config = replace(CONFIG, augment="shift", views=2)
+    values = [2, 4] if name == "temperature" else [1, 2]
+    finish(sweep(name, values, (0, 1), config))
+    teachers = 1 if name == "temperature" else 2 * 2  # of both seeds, stopped twice
+    assert len(asked) == 2 * teachers
+    views = [view_of(splits["train"].images, Augment("shift", 10), view) for view in range(2)]
+    assert all(torch.equal(images, views[number % 2]) for number, images in enumerate(asked))
+    assert {json.loads(row["settings"])["views"] for row in rows_of(experiment, name, role="kd_student")} == {2}
 
 
 # done once ------------------------------------------------------------------------------------------------------------

@@ -20,8 +20,21 @@ SMALL = 64
 SMALL_GREY = Recipe("paper_cnn", "paper_fc", False, epochs=20, teacher_epochs=12, batch_size=256)
 """Training on small grey pictures: as on MNIST."""
 
-SMALL_COLOUR = Recipe("torchvision/resnet18", "paper_cnn", False, epochs=20, teacher_epochs=20, batch_size=128)
-"""Training on small colour pictures, from fresh weights."""
+SMALL_COLOUR = Recipe(
+    "airbench",
+    "airbench_small",
+    False,
+    epochs=12,
+    teacher_epochs=18,
+    batch_size=256,
+    learning_rate=0.25,
+    learning_rate_schedule="one_cycle",
+    optimizer="sgd_fast_bias",
+    weight_decay=1.3e-3,
+    augment="shift",
+    views=6,
+)
+"""Training on small colour pictures, from fresh weights: as models/cifar10, without mirror images, as of digits."""
 
 _GREY = ("1", "L", "I", "F")  # beginnings of Pillow's modes, such as LA and I;16; LAB is not read from files
 _AT_ONCE = 512  # images

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kdviz.distill.augment.changes.mixup import mixup
     from kdviz.distill.augment.changes.rand import rand
     from kdviz.distill.augment.changes.rotate90 import rotate90
+    from kdviz.distill.augment.changes.shift import shift
     from kdviz.distill.augment.registry import Augmentation, augmentations, register_augmentation
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "rand",
     "register_augmentation",
     "rotate90",
+    "shift",
 ]
 
 # Imported when first used: the names of the augmentations are read without torch.
@@ -49,6 +51,7 @@ _HOMES = {
     "rand": "changes.rand",
     "register_augmentation": "registry",
     "rotate90": "changes.rotate90",
+    "shift": "changes.shift",
 }
 
 

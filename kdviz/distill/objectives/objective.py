@@ -11,6 +11,7 @@ from kdviz.core.devices import fast_bf16
 from kdviz.core.errors import SettingError
 from kdviz.data import LabelledImages
 from kdviz.distill.augment import Augment
+from kdviz.distill.augment.views import view_of
 from kdviz.distill.checks import check_teacher
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.features import as_features, build_projection
@@ -36,7 +37,8 @@ class Objective:
         normalise: uint8 (N, C, H, W) -> the networks' input.
         config: The recipe.
         device: Device of the network.
-        teacher_logits: (len(train), classes) or (teachers, len(train), classes), for the samples without augmentation.
+        teacher_logits: (len(train), classes) or (teachers, len(train), classes), for the samples without augmentation;
+            with views a list of such tensors, one a view.
         teachers: Networks that run in every step, on the very images that the student sees. They are needed where
             images are augmented or features compared; the features of the first one are compared.
 
@@ -52,7 +54,7 @@ class Objective:
         normalise: Normalise,
         config: TrainingConfig,
         device: torch.device,
-        teacher_logits: Tensor | None = None,
+        teacher_logits: Tensor | Sequence[Tensor] | None = None,
         teachers: Sequence[nn.Module] = (),
     ):
         self._network, self._normalise, self._config = network, normalise, config
@@ -63,6 +65,7 @@ class Objective:
         if config.class_weights == "balanced":
             self._weights = balanced_weights(train.labels, train.classes).to(device)
         self._augment = Augment(config.augment, len(train.classes))
+        self._originals, self._view = self._images, 0
         # Small data sets are normalised once; the first operation of a bfloat16 pass would round them in the same way.
         fits = not self._augment.names and 4 * self._images.numel() <= _NORMALISED_BYTES
         self._normalised = None
@@ -73,8 +76,7 @@ class Objective:
         for teacher in self._teachers:
             check_teacher(teacher, train.classes, train.classes)
         self._soft = _checked(teacher_logits, train, config, len(self._teachers))
-        if self._soft is not None:
-            self._soft = self._soft.to(device)
+        self._soft = [logits.to(device) for logits in self._soft]
         self.projection: nn.Module | None = None
         self._hooks: list[FeatureHook] = []
         if config.feature_loss and self._teachers:
@@ -82,7 +84,14 @@ class Objective:
 
     @property
     def has_teacher(self) -> bool:
-        return self._soft is not None or bool(self._teachers)
+        return bool(self._soft or self._teachers)
+
+    def begin(self, epoch: int) -> None:
+        """Take the view of an epoch, from 1, where there are fixed views."""
+        if not self._config.views:
+            return
+        self._view = (epoch - 1) % self._config.views
+        self._images = view_of(self._originals, self._augment, self._view)
 
     def inputs(self, index: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """The input of a batch and its labels: int64 (n,), or (n, classes) where samples are mixed.
@@ -95,7 +104,7 @@ class Objective:
         if self._normalised is not None:
             return self._normalised[index.to(self._normalised.device)], labels
         pixels = self._images[index.to(self._images.device)]
-        if self._augment.names:
+        if self._augment.names and not self._config.views:
             pixels = self._augment.images(pixels, seed)
         inputs = self._normalise(pixels.to(self.labels.device))
         return self._augment.mix(inputs, labels, seed) if self._augment.mixes else (inputs, labels)
@@ -110,7 +119,7 @@ class Objective:
         """
         if not self.has_teacher or not self._config.teaches_in(epoch):
             return None
-        return self._live_logits(inputs) if self._teachers else self._soft[..., index, :]  # type: ignore[index]
+        return self._live_logits(inputs) if self._teachers else self._soft[self._view][..., index, :]
 
     def loss(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, epoch: int) -> Tensor:
         """The loss of a batch, whose forward pass was the network's last.
@@ -147,7 +156,7 @@ class Objective:
             return self._live_logits(
                 self._normalise(self._images[index.to(self._images.device)].to(self.labels.device))
             )
-        return None if self._soft is None else self._soft[..., index.to(self._soft.device), :]
+        return self._soft[0][..., index.to(self.labels.device), :] if self._soft else None
 
     def close(self) -> None:
         """Remove the hooks from the networks."""
@@ -191,12 +200,30 @@ class Objective:
         )
 
 
-def _checked(logits: Tensor | None, train: LabelledImages, config: TrainingConfig, teachers: int) -> Tensor | None:
+def _checked(
+    teacher_logits: Tensor | Sequence[Tensor] | None, train: LabelledImages, config: TrainingConfig, teachers: int
+) -> list[Tensor]:
+    """The logits of each view, a single one without views; empty where teachers run in every step, or are absent."""
     if teachers:
         config.check_teachers(teachers)
-        return None
-    if logits is None:
-        return None
+        return []
+    if teacher_logits is None:
+        return []
+    views = [teacher_logits] if isinstance(teacher_logits, Tensor) else list(teacher_logits)
+    for logits in views:
+        _check_logits(logits, train, config)
+    if config.needs_live_teacher or len(views) != max(1, config.seen_views):
+        reason = (
+            f"the feature loss '{config.feature_loss}'" if config.feature_loss else f"augmentation '{config.augment}'"
+        )
+        raise SettingError(
+            "With {reason} the teacher has to answer in every step: it must be a network, not its logits.",
+            reason=reason,
+        )
+    return views
+
+
+def _check_logits(logits: Tensor, train: LabelledImages, config: TrainingConfig) -> None:
     shape = (len(train), len(train.classes))
     if logits.ndim not in (2, 3) or logits.shape[-2:] != shape:
         raise SettingError(
@@ -208,15 +235,6 @@ def _checked(logits: Tensor | None, train: LabelledImages, config: TrainingConfi
             expected=shape,
         )
     config.check_teachers(len(logits) if logits.ndim == 3 else 1)
-    if config.needs_live_teacher:
-        reason = (
-            f"the feature loss '{config.feature_loss}'" if config.feature_loss else f"augmentation '{config.augment}'"
-        )
-        raise SettingError(
-            "With {reason} the teacher has to answer in every step: it must be a network, not its logits.",
-            reason=reason,
-        )
-    return logits
 
 
 def freeze(network: nn.Module, trainable: str, head: str) -> None:

@@ -57,13 +57,16 @@ class UnfinishedTrainings:
         """
         distilled = bool(teachers) or logits is not None
         ignored = {"device"} if distilled else {"device", *TEACHER_SETTINGS}
+        settings = {name: value for name, value in config.to_json().items() if name not in ignored}
+        if not config.views:
+            settings.pop("views")  # as before there were views
         inputs = {
             **self._shared,
             "role": role,
             "start": _hash(weights_of(network)),
             "trained": [name for name, parameter in network.named_parameters() if parameter.requires_grad],
             "kind": type(network).__name__,
-            "settings": {name: value for name, value in config.to_json().items() if name not in ignored},
+            "settings": settings,
             "teachers": [_hash(weights_of(teacher)) for teacher in teachers],
             "logits": "" if logits is None else _hash(np.ascontiguousarray(logits.numpy()).tobytes()),
         }

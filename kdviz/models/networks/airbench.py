@@ -40,7 +40,9 @@ class WhiteningConv(nn.Conv2d):
             return
         patches = F.unfold(inputs.float(), _PATCH).transpose(1, 2).flatten(0, 1).double()
         variances, vectors = torch.linalg.eigh(torch.cov(patches.T))
-        leading = vectors.T.flip(0)[: self.components] / (variances.flip(0)[: self.components, None] + _LEAST_VARIANCE).sqrt()
+        leading = (
+            vectors.T.flip(0)[: self.components] / (variances.flip(0)[: self.components, None] + _LEAST_VARIANCE).sqrt()
+        )
         # A component's sign is arbitrary, and differs between processors.
         largest = leading.gather(1, leading.abs().argmax(1, keepdim=True))
         leading = (leading * largest.sign()).view(self.components, *self.weight.shape[1:])
@@ -49,7 +51,7 @@ class WhiteningConv(nn.Conv2d):
 
 
 class ScaledFlatten(nn.Flatten):
-    """(n, C, 1, 1) -> (n, C), times 1 / 9: as a scale of the logits (section 3.1), where the head stays the last layer."""
+    """(n, C, 1, 1) -> (n, C), times 1 / 9: the scale of the logits (section 3.1), before the head, which stays last."""
 
     def forward(self, input: Tensor) -> Tensor:
         return _HEAD_SCALE * super().forward(input)
@@ -61,22 +63,24 @@ class Airbench(nn.Sequential):
     A block is conv 3x3 -> max pool 2x2 -> batch norm -> GELU -> conv 3x3 -> batch norm -> GELU. Convolutions
     begin as the identity on their first channels (section 3.3); batch norms have a bias and no weight.
 
-    (N, C, H, W) -> logits (N, classes); sides of at least 9 pixels.
+    (N, C, H, W) -> logits (N, classes). A block of a small picture does without its max pool.
 
     Args:
         classes: Number of logits.
         channels: Number of input channels.
+        size: Height and width of the input.
         components: Components of the whitening.
         widths: Channels of the three blocks.
     """
 
-    def __init__(self, classes: int, channels: int, components: int, widths: Sequence[int]):
+    def __init__(self, classes: int, channels: int, size: tuple[int, int], components: int, widths: Sequence[int]):
         components = min(components, channels * _PATCH**2)
-        inputs = (2 * components, *widths)
+        inputs, side = (2 * components, *widths), min(size) - _PATCH + 1
+        sides = [side // 2**number for number in range(len(widths))]
         super().__init__(
             WhiteningConv(channels, components),
             nn.GELU(),
-            *(_block(before, width) for before, width in zip(inputs, widths, strict=False)),
+            *(_block(*each) for each in zip(inputs, widths, sides, strict=False)),
             nn.AdaptiveMaxPool2d(1),
             ScaledFlatten(),
             nn.Linear(widths[-1], classes, bias=False),
@@ -84,13 +88,15 @@ class Airbench(nn.Sequential):
 
     def fit_to(self, inputs: Tensor) -> None:
         """Set the whitening from training pictures (n, C, H, W), once."""
-        self[0].fit_to(inputs)
+        whitening = self[0]
+        assert isinstance(whitening, WhiteningConv)
+        whitening.fit_to(inputs)
 
 
-def _block(channels: int, width: int) -> nn.Sequential:
+def _block(channels: int, width: int, side: int) -> nn.Sequential:
     return nn.Sequential(
         _convolution(channels, width),
-        nn.MaxPool2d(2),
+        nn.MaxPool2d(2) if side > 1 else nn.Identity(),
         _batch_norm(width),
         nn.GELU(),
         _convolution(width, width),
@@ -114,11 +120,11 @@ def _batch_norm(width: int) -> nn.BatchNorm2d:
 
 @networks.register("airbench")
 def airbench(classes: int = 10, channels: int = 3, size: tuple[int, int] = (32, 32)) -> Airbench:
-    """A teacher for small colour photographs, 1.2 million parameters, 54 million multiply-adds at 32 x 32."""
-    return Airbench(classes, channels, 12, (48, 128, 256))
+    """A teacher for small colour photographs, 1.1 million parameters, 54 million multiply-adds at 32 x 32."""
+    return Airbench(classes, channels, size, 12, (48, 128, 256))
 
 
 @networks.register("airbench_small")
 def airbench_small(classes: int = 10, channels: int = 3, size: tuple[int, int] = (32, 32)) -> Airbench:
     """Its student of the same family: less than a tenth of its operations."""
-    return Airbench(classes, channels, 4, (16, 40, 64))
+    return Airbench(classes, channels, size, 4, (16, 40, 64))

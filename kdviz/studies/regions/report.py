@@ -26,6 +26,7 @@ MEASURES = ("energy", "pointing")
 SUBSETS = ("all", "right", "wrong")
 """All pictures, and those that the model answers rightly or wrongly."""
 
+_NUMBERS = (*MEASURES, "area", "chance", "others_inside", "inside_others")
 _PSEUDO = {"energy": 0.0, "pointing": 4.0}  # hits may all be alike in few pictures
 
 
@@ -63,6 +64,8 @@ class RoleRegions:
         energy, pointing: Means of the measures; see :mod:`kdviz.metrics.localisation`.
         area: Mean share of the area.
         energy_gain, pointing_gain: Mean of the measure less the area's share, which a map reaches by chance.
+        by_place: Mean energy of the model's maps of other pictures in a picture's region.
+        place_gain: Mean of the energy less that: what depends on the picture, and not on the place alone.
         singled_out: Share of the pictures whose energy has a chance of 5 % or less; 5 % for a map that knows nothing.
     """
 
@@ -74,6 +77,8 @@ class RoleRegions:
     area: float
     energy_gain: Mean
     pointing_gain: Mean
+    by_place: float
+    place_gain: Mean
     singled_out: float
 
     def to_json(self) -> dict[str, Any]:
@@ -179,20 +184,37 @@ def _series(table: pa.Table) -> dict[tuple[str, str], Columns]:
 def _columns(arrays: Mapping[str, np.ndarray], key: tuple[str, str]) -> Columns:
     rows = np.flatnonzero((arrays["method"] == key[0]) & (arrays["role"] == key[1]))
     rows = rows[np.argsort(arrays["sample"][rows].astype(np.int64))]
-    columns = {name: arrays[name][rows].astype(float) for name in (*MEASURES, "area", "chance")}
+    columns = {name: arrays[name][rows].astype(float) for name in _NUMBERS}
     answers = {"right": arrays["right"][rows] == True, "wrong": arrays["right"][rows] == False}  # noqa: E712  not None
     return {**columns, "all": np.ones(len(rows), bool), **answers}
 
 
 def _role(method: str, role: str, columns: Columns, subset: str) -> RoleRegions:
     chosen = columns[subset].astype(bool)
-    values = {name: columns[name][chosen] for name in (*MEASURES, "area", "chance")}
+    values = {name: columns[name][chosen] for name in _NUMBERS}
     means = {name: mean_of(values[name], _PSEUDO[name], 0.0) for name in MEASURES}
     gains = {f"{name}_gain": mean_of(values[name] - values["area"], _PSEUDO[name]) for name in MEASURES}
     known = values["chance"][~np.isnan(values["chance"])]
     singled_out = float((known <= 0.05).mean()) if len(known) else float("nan")
     area = float(values["area"].mean()) if chosen.any() else float("nan")
-    return RoleRegions(role, method, subset, area=area, singled_out=singled_out, **means, **gains)
+    place = {"by_place": _mean(values["others_inside"]), "place_gain": _place_gain(values)}
+    return RoleRegions(role, method, subset, area=area, singled_out=singled_out, **means, **gains, **place)
+
+
+def _place_gain(values: Columns) -> Mean:
+    """The mean of the energy less that of other pictures' maps, with its interval.
+
+    A picture also counts by what its map has in the other pictures' regions: both are averages over pairs of pictures,
+    and the interval is that of their first-order terms (Hoeffding, 1948, eq. 5.13), whose mean is the same.
+    """
+    inside_others = values["inside_others"]
+    terms = values["energy"] - values["others_inside"] - (inside_others - _mean(inside_others))
+    return mean_of(terms)
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _difference(method: str, less: str, own: Columns, other: Columns, subset: str) -> RoleDifference:

@@ -17,7 +17,14 @@ from kdviz.core.jobs import run_local
 from kdviz.core.vocabulary import Role
 from kdviz.experiment import ROLES, Experiment
 from kdviz.explanation.captum.attribution import incompatibility
-from kdviz.metrics.localisation import area, energy_chance, energy_inside, pointing_game
+from kdviz.metrics.localisation import (
+    PlaceTotals,
+    area,
+    energy_by_place,
+    energy_chance,
+    energy_inside,
+    pointing_game,
+)
 from kdviz.saliency import methods
 from kdviz.studies.attention.maps import GroupMaps, read_maps
 from kdviz.studies.attention.models import StudyModel, own_model, own_models
@@ -45,9 +52,12 @@ SCHEMA = pa.schema(
         ("pointing", pa.float32()),
         ("area", pa.float32()),
         ("chance", pa.float32()),
+        ("others_inside", pa.float32()),
+        ("inside_others", pa.float32()),
     ]
 )
-"""Of regions.parquet: one row for a picture, model and method. ``chance`` is that of ``energy``."""
+"""Of regions.parquet: one row for a picture, model and method. ``chance`` is that of ``energy``; the last two are the
+energy of other pictures' maps in this region, and of this map in their regions."""
 
 
 def region_models(experiment: Experiment) -> list[StudyModel]:
@@ -165,18 +175,22 @@ class RegionsStudy:
         self.experiment.write_table(NAME, table.replace_schema_metadata({ABOUT: json.dumps(about)}))
 
     def _tables(self, study: AttentionStudy) -> Iterator[pa.Table]:
-        for group in range(len(study.bounds) - 1):
-            maps = read_maps(study.store, group)
-            assert maps is not None  # they were made just now
-            yield self._table(study, slice(study.bounds[group], study.bounds[group + 1]), maps)
+        totals: list[PlaceTotals] = []
+        for part, maps in _groups(study):
+            regions = self.pictures.regions[study.chosen.samples[part]]
+            sums = [PlaceTotals.of(halves.mean(1), regions) for halves in maps.halves]
+            totals = [one + more for one, more in zip(totals, sums, strict=True)] if totals else sums
+        for part, maps in _groups(study):
+            yield self._table(study, part, maps, totals)
 
-    def _table(self, study: AttentionStudy, part: slice, maps: GroupMaps) -> pa.Table:
+    def _table(self, study: AttentionStudy, part: slice, maps: GroupMaps, totals: Sequence[PlaceTotals]) -> pa.Table:
         """The rows of a group: every picture of every model."""
         indices = study.chosen.samples[part]
         labels = study.samples.labels.numpy()[indices]
         regions = self.pictures.regions[indices]
         rows = []
-        for model, halves, predicted in zip(study.models, maps.halves, maps.predicted, strict=True):
+        of_models = zip(study.models, maps.halves, maps.predicted, totals, strict=True)
+        for model, halves, predicted, sums in of_models:
             columns = {
                 "split": [study.samples.split] * len(indices),
                 "sample": self.pictures.numbers[indices],
@@ -186,25 +200,39 @@ class RegionsStudy:
                 "method": [study.method] * len(indices),
                 "predicted": predicted,
                 "right": pa.array(predicted == labels, mask=labels < 0),
-                **measured(halves.mean(1), regions, self.tolerance),
+                **measured(halves.mean(1), regions, sums, self.tolerance),
             }
             rows.append(pa.table(columns).cast(SCHEMA))
         return pa.concat_tables(rows)
 
 
-def measured(maps: np.ndarray, regions: np.ndarray, tolerance: float = 0.0) -> dict[str, np.ndarray]:
+def _groups(study: AttentionStudy) -> Iterator[tuple[slice, GroupMaps]]:
+    """Every group's part of the pictures, and its maps."""
+    for group in range(len(study.bounds) - 1):
+        maps = read_maps(study.store, group)
+        assert maps is not None  # they were made just now
+        yield slice(study.bounds[group], study.bounds[group + 1]), maps
+
+
+def measured(
+    maps: np.ndarray, regions: np.ndarray, totals: PlaceTotals, tolerance: float = 0.0
+) -> dict[str, np.ndarray]:
     """The measures that the table has, each (N,); see :mod:`kdviz.metrics.localisation`.
 
     Args:
         maps: (N, H, W).
         regions: (N, H, W), in [0, 1].
+        totals: The sums over all pictures of the study.
         tolerance: Of the pointing game, in pixels.
     """
+    others_inside, inside_others = energy_by_place(maps, regions, totals)
     return {
         "energy": energy_inside(maps, regions),
         "pointing": pointing_game(maps, regions, tolerance),
         "area": area(regions),
         "chance": energy_chance(maps, regions),
+        "others_inside": others_inside,
+        "inside_others": inside_others,
     }
 
 

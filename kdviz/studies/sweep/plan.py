@@ -128,7 +128,7 @@ class SweepPlan:
             teacher = teacher_key(self.teacher(seed).identity, value)
         else:
             config = replace(config, **{{"kd_loss": "loss"}.get(self.study.column, self.study.column): value})
-        network = self.experiment.runs[Role.TEACHER].network if config.needs_live_teacher else ""
+        network = self.experiment.runs[Role.TEACHER].network if config.needs_teacher_network else ""
         return TrainingRun(
             Role.KD_STUDENT, self.network, config, self.data, spec, teacher, teacher_network=network, start=self.start
         )

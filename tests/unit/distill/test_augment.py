@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +13,7 @@ from kdviz.core.errors import SettingError, UnknownNameError
 from kdviz.distill import augment as package
 from kdviz.distill.augment import Augment, augmentations
 from kdviz.distill.augment.drawing import drawing
+from kdviz.distill.augment.views import view_of
 
 IMAGES = [name for name in augmentations if not augmentations[name].mixes]
 MIXES = [name for name in augmentations if augmentations[name].mixes]
@@ -190,6 +194,31 @@ def test_crop_enlarges_a_part():
     # The narrowest side is sqrt(0.7 * 3 / 4) = 0.72 of 24 pixels: 17 pixels, a span of 160.
     assert spans.min() >= 150
     assert spans.float().mean() < 225
+
+
+def test_shift_moves_by_whole_pixels_and_mirrors_the_border():
+    image = noise(1, 3, 32, 48)
+    wanted = {}
+    for down in range(-2, 3):  # a sixteenth of 32 and of 48 pixels
+        for right in range(-3, 4):
+            rows, columns = np.abs(np.arange(32) + down), np.abs(np.arange(48) + right)
+            rows, columns = np.where(rows > 31, 62 - rows, rows), np.where(columns > 47, 94 - columns, columns)
+            wanted[image[0].numpy()[:, rows][:, :, columns].tobytes()] = down, right
+    moves = Counter(
+        wanted[one.numpy().tobytes()] for one in changed("shift", image.expand(700, -1, -1, -1).contiguous())
+    )
+    assert len(moves) == 35
+    # Each has 20 of 700 expected; five standard errors are 5 * sqrt(700 / 35) = 22.
+    assert max(moves.values()) < 20 + 22
+
+
+def test_a_view_depends_on_its_number_alone():
+    images, augment = noise(5_000, 1, 8, 8), Augment("flip,shift", classes=3)
+    first = view_of(images, augment, 0)
+    assert torch.equal(first, view_of(images, augment, 0))
+    assert not torch.equal(first, view_of(images, augment, 1))
+    assert torch.equal(first[:4_096], view_of(images[:4_096], augment, 0))
+    assert not torch.equal(first[4_096:], augment.images(images[4_096:], 0))  # other draws for the second part
 
 
 def test_erase_blackens_a_rectangle_of_half_of_them():

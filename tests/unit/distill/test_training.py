@@ -15,8 +15,11 @@ from conftest import SMALL
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import KdvizError, ModelError, SettingError
 from kdviz.distill import TrainingConfig, TrainingProgress, fit, predict_logits, teacher_losses, training
+from kdviz.distill.augment import Augment
+from kdviz.distill.augment.views import view_of
 from kdviz.distill.config import TEACHER_SETTINGS
-from kdviz.distill.optimisation import learning_rate_schedules
+from kdviz.distill.objectives import objective
+from kdviz.distill.optimisation import learning_rate_schedules, optimizers
 from kdviz.distill.stages import training_record
 from kdviz.distill.storage.run_files import new_network
 
@@ -55,6 +58,81 @@ def test_it_yields_every_step_and_prints_nothing(split, capsys):
     assert [(step.epoch, step.step, step.steps, step.epochs) for step in ends] == [(1, 10, 10, 2), (2, 10, 10, 2)]
     assert all(step.loss is not None and 0 <= step.validation_accuracy <= 1 for step in ends)
     assert not network.training
+
+
+def test_a_network_is_fitted_to_the_pictures_before_its_first_step(split):
+    class Fitted(torch.nn.Sequential):
+        seen = ()
+
+        def fit_to(self, inputs):
+            self.seen = (*self.seen, inputs)
+
+    network = Fitted(torch.nn.Flatten(), torch.nn.Linear(SMALL.size[0] * SMALL.size[1], 10))
+    trained(split, replace(CONFIG, epochs=1), network=network)
+    assert len(network.seen) == 1
+    assert torch.equal(network.seen[0], SMALL.normalise(split[0].images))
+
+
+def test_with_one_view_it_trains_on_changed_copies_that_the_teacher_has_seen(split):
+    config = replace(CONFIG, augment="shift", views=1, alpha=0.7)
+    train, validation = split
+    copies = replace(train, images=view_of(train.images, Augment("shift", 10), 0))
+    logits = predict_logits(student(7), copies, SMALL.normalise, device="cpu")
+    by_view, _ = trained(split, config, [logits])
+    plain, _ = trained((copies, validation), replace(config, augment="", views=0), logits)
+    assert same(by_view.state_dict(), plain.state_dict())
+
+
+def test_views_are_seen_in_turn_each_with_its_own_logits(split, monkeypatch):
+    config = replace(CONFIG, augment="shift", views=2, epochs=3)
+    logits = [torch.full((len(split[0]), 10), float(view)) for view in range(2)]
+    views, answers = [], []
+    monkeypatch.setattr(objective, "view_of", lambda images, augment, view: views.append(view) or images)
+    learn = objective.distillation_loss
+
+    def watched(student_logits, teacher_logits, *arguments, **options):
+        answers.append(int(teacher_logits[0, 0]))
+        return learn(student_logits, teacher_logits, *arguments, **options)
+
+    monkeypatch.setattr(objective, "distillation_loss", watched)
+    trained(split, config, logits)
+    assert views == [0, 1, 0]
+    assert answers == [0] * 10 + [1] * 10 + [0] * 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"views": -1}, "at least 0, got -1"),
+        ({"views": 2}, "name with augment"),
+        ({"views": 2, "augment": "flip,mixup"}, "mixes those of a batch"),
+    ],
+)
+def test_views_that_make_no_sense(settings, match):
+    with pytest.raises(SettingError, match=match):
+        replace(CONFIG, **settings)
+
+
+def test_logits_of_too_few_views_are_refused(split):
+    config = replace(CONFIG, augment="shift", views=2)
+    with pytest.raises(SettingError, match="must be a network, not its logits"):
+        trained(split, config, [torch.zeros(len(split[0]), 10)])
+
+
+def test_biases_learn_64_times_as_fast_and_decay_alike():
+    weight, bias = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
+    config = replace(CONFIG, learning_rate=1e-3, weight_decay=0.5, optimizer="sgd_fast_bias")
+    optimizer = optimizers["sgd_fast_bias"]([weight, bias], config, False)
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * group["rate_factor"]
+    for gradient in (0.0, 1.0):
+        one_weight, one_bias = weight.detach().clone(), bias.detach().clone()
+        optimizer.state.clear()
+        weight.grad, bias.grad = torch.full((2, 2), gradient), torch.full((2,), gradient)
+        optimizer.step()
+        # Nesterov's first step is (1 + 0.9) times the gradient with its decay.
+        assert torch.allclose(one_weight - weight, 1.9e-3 * (gradient + 0.5 * one_weight), rtol=1e-3)
+        assert torch.allclose(one_bias - bias, 64 * 1.9e-3 * (gradient + 0.5 / 64 * one_bias), rtol=1e-3)
 
 
 def test_it_learns(split):

@@ -9,7 +9,9 @@ import pytest
 
 from kdviz.core.errors import SettingError
 from kdviz.metrics.localisation import (
+    PlaceTotals,
     area,
+    energy_by_place,
     energy_chance,
     energy_inside,
     pointing_chance,
@@ -201,3 +203,26 @@ def test_ties_share_the_places_that_are_left():
     saliency, region = np.array([[2.0, 1.0, 1.0, 0.0]]), np.array([[1.0, 1.0, 0.0, 0.0]])
     assert rank_accuracy(saliency, region) == pytest.approx((1 + 0.5) / 2)
     assert top_k_inside(saliency, region, 3) == pytest.approx(2 / 3)
+
+
+# the place alone ------------------------------------------------------------------------------------------------------
+
+
+def test_what_maps_have_in_the_regions_of_other_pictures():
+    rng = np.random.default_rng(0)
+    maps, regions = rng.normal(size=(6, 5, 7)), (rng.random((6, 5, 7)) < 0.3).astype(float)
+    maps[1], regions[4] = -1.0, 0.0  # neither has an answer
+    totals = PlaceTotals.of(maps[:2], regions[:2]) + PlaceTotals.of(maps[2:], regions[2:])
+    found = [energy_by_place(maps[part], regions[part], totals) for part in (slice(0, 2), slice(2, 6))]
+    of_others, in_others = (np.concatenate(values) for values in zip(*found, strict=True))
+    for picture in range(6):
+        rest = [other for other in range(6) if other != picture]
+        pairs = [float(energy_inside(maps[other], regions[picture])) for other in rest]
+        assert of_others[picture] == pytest.approx(np.nanmean(pairs) if picture != 4 else np.nan, nan_ok=True)
+        pairs = [float(energy_inside(maps[picture], regions[other])) for other in rest]
+        assert in_others[picture] == pytest.approx(np.nanmean(pairs) if picture != 1 else np.nan, nan_ok=True)
+
+
+def test_one_picture_has_no_others():
+    maps = regions = np.ones((1, 3, 3))
+    assert np.isnan(energy_by_place(maps, regions, PlaceTotals.of(maps, regions))).all()

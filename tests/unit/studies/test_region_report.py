@@ -13,15 +13,17 @@ from kdviz.data import LabelledImages
 from kdviz.data.regions import Regions
 from kdviz.data.regions.regions import DrawnRegion
 from kdviz.data.regions.shapes import Box
+from kdviz.metrics.localisation import PlaceTotals
 from kdviz.narrative.regions import region_sentences
 from kdviz.studies.regions.pictures import choose_pictures, taken_from
 from kdviz.studies.regions.report import mean_of, read_regions_report
-from kdviz.studies.regions.study import ABOUT, NAME, SCHEMA
+from kdviz.studies.regions.study import ABOUT, NAME, SCHEMA, measured
 
 ROLES = ("teacher", "kd_student", "student")
+_MORE = "It is not the place alone: of its maps of other pictures 20.0% lies inside"
 
 
-def write_rows(experiment, energies, count=40, seed=0, area=0.2):
+def write_rows(experiment, energies, count=40, seed=0, area=0.2, by_place=0.2):
     """A table whose mean energies are known, by role."""
     generator = np.random.default_rng(seed)
     common = generator.normal(0, 0.05, count)
@@ -32,6 +34,7 @@ def write_rows(experiment, energies, count=40, seed=0, area=0.2):
             about = {"split": "test", "sample": sample, "label": 1, "target": 1, "role": role, "method": "rise"}
             answer = {"predicted": sample % 2, "right": sample % 2 == 1}
             measures = {"energy": values[sample], "pointing": 1.0, "area": area, "chance": 0.01}
+            measures |= dict.fromkeys(("others_inside", "inside_others"), by_place if count > 1 else float("nan"))
             rows.append({**about, **answer, **measures})
     table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({ABOUT: json.dumps({"pictures": count})})
     experiment.write_table(NAME, table)
@@ -63,11 +66,17 @@ def test_means_and_paired_differences(tiny):
     [
         (
             {"kd_student": 0.4, "student": 0.3, "teacher": 0.4},
-            ["The KD student looks at", "More of", "One cannot tell"],
+            ["The KD student looks at", _MORE, "More of", "One cannot tell"],
         ),
-        ({"kd_student": 0.1, "student": 0.1, "teacher": 0.3}, ["The KD student looks away", "One cannot", "Less of"]),
-        ({"kd_student": 0.2, "student": 0.3, "teacher": 0.1}, ["One cannot tell whether the", "Less of", "More of"]),
-        ({"kd_student": 0.4, "teacher": 0.4}, ["The KD student looks at", "One cannot tell"]),
+        (
+            {"kd_student": 0.1, "student": 0.1, "teacher": 0.3},
+            ["The KD student looks away", "Its maps of other", "One cannot", "Less of"],
+        ),
+        (
+            {"kd_student": 0.2, "student": 0.3, "teacher": 0.1},
+            ["One cannot tell whether the", "One cannot tell whether it is more than the place", "Less of", "More of"],
+        ),
+        ({"kd_student": 0.4, "teacher": 0.4}, ["The KD student looks at", _MORE, "One cannot tell"]),
     ],
 )
 def test_sentences_are_held_to_their_intervals(tiny, energies, starts):
@@ -113,6 +122,43 @@ def test_intervals_cover(draw, mean, pseudo, least, count):
     means = [mean_of(values, pseudo) for values in samples]
     covered = np.mean([found.low <= mean <= found.high for found in means])
     assert covered >= least - 3 * (least * (1 - least) / 2000) ** 0.5, covered
+
+
+def place_report(tiny, rng, follows, count=24, side=12):
+    """The report of maps around the middle, or around the picture's own region where they follow it."""
+    rows, columns = np.mgrid[:side, :side]
+    at = rng.normal(side / 2, 1.2, (count, 2))
+    regions = ((abs(rows - at[:, :1, None]) < 2) & (abs(columns - at[:, 1:, None]) < 2)).astype(float)
+    looks = follows * (at - side / 2) + rng.normal(side / 2, 0.8, (count, 2))
+    maps = np.exp(-((rows - looks[:, :1, None]) ** 2 + (columns - looks[:, 1:, None]) ** 2) / 8)
+    measures = measured(maps, regions, PlaceTotals.of(maps, regions))
+    about = {"split": "test", "label": 1, "target": 1, "role": "kd_student", "method": "rise", "predicted": 1}
+    table = pa.Table.from_pylist(
+        [
+            {**about, "sample": number, "right": True, **{name: values[number] for name, values in measures.items()}}
+            for number in range(count)
+        ],
+        SCHEMA,
+    )
+    tiny.write_table(NAME, table.replace_schema_metadata({ABOUT: b"{}"}))
+    return read_regions_report(tiny).role("kd_student", "rise")
+
+
+def test_maps_around_the_middle_are_not_said_to_find_regions_there(tiny):
+    rng, runs = np.random.default_rng(0), 100
+    reports = [place_report(tiny, rng, 0.0) for _ in range(runs)]
+    assert all(one.energy_gain.low > 0 for one in reports)  # beside the area it looks as if they did
+    covered = np.mean([one.place_gain.low <= 0 <= one.place_gain.high for one in reports])
+    # .95, with standard error sqrt(.95 * .05 / 100) = .022; Student's t of 24 pictures may be a little wide.
+    assert covered > 0.95 - 3 * 0.015
+    spread = np.std([one.place_gain.value for one in reports])
+    width = np.mean([one.place_gain.high - one.place_gain.low for one in reports]) / (2 * 2.07 * spread)
+    assert 0.85 < width < 1.2  # the interval is as wide as the spread over runs, which errs by 1 / sqrt(200)
+
+
+def test_maps_that_follow_their_pictures_are(tiny):
+    found = place_report(tiny, np.random.default_rng(1), 1.0)
+    assert found.place_gain.low > 0
 
 
 def some_regions(boxes, size=(4, 4)):
