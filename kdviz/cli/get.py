@@ -97,9 +97,7 @@ def _record(experiment: Experiment, options: argparse.Namespace) -> None:
     source = PictureSource(options.record, samples.split, site, options.megabytes, options.jpeg_quality)
     recorded = record_pictures(experiment, samples, source)
     recorded.write_samples([samples])
-    print(
-        f"The fingerprints of {len(samples):,} {samples.split} pictures are in '{experiment.folder}'; others get them"
-    )
+    print(f"The fingerprints of {len(samples):,} {samples.split} pictures are in '{experiment.folder}'.")
     print(f"Others get the pictures with: kdviz get {experiment.name}; samples.parquet has them: do not pass it on.")
 
 

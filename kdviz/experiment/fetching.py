@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 
 from kdviz.core.errors import DatasetError, ExperimentError, SettingError, UnknownNameError
-from kdviz.core.files import rows_where
+from kdviz.core.files import require_writable, rows_where
 from kdviz.data import LabelledImages
-from kdviz.data.fingerprints import Fingerprints, PictureMatch, fingerprints_of, match_pictures
+from kdviz.data.fingerprints import BITS, Fingerprints, PictureMatch, fingerprints_of, match_pictures
 from kdviz.data.labels.class_names import read_classes
 from kdviz.data.photographs import photographs
 from kdviz.data.picture_files import read_picture_files
@@ -41,7 +41,7 @@ SCHEMA = pa.schema(
         ("split", pa.string()),
         ("sample", pa.int32()),
         ("label", pa.int16()),
-        ("hash", pa.binary(16)),
+        ("hash", pa.binary()),
         ("checksum", pa.uint32()),
     ]
 )
@@ -152,6 +152,7 @@ def fetch_pictures(experiment: Experiment, data: str | Path | None = None) -> Fe
     """
     source = _source(experiment)
     known = _known(experiment, source.split)
+    require_writable(experiment.folder)  # before the download
     if data is not None and not Path(data).expanduser().is_dir():
         raise DatasetError("There is no folder '{folder}'; name the one with the pictures.", folder=data)
     folder = None if data is None else Path(data).expanduser()
@@ -191,6 +192,7 @@ def _known(experiment: Experiment, split: str) -> Fingerprints:
     if is_valid:
         table = rows_where(table, "split", split).sort_by("sample")
         is_valid = len(table) > 0 and table["sample"].to_pylist() == list(range(len(table)))
+        is_valid = is_valid and all(len(hash_bytes or b"") == BITS // 8 for hash_bytes in table["hash"].to_pylist())
     if not is_valid:
         raise ExperimentError(
             "fingerprints.parquet of '{folder}' is damaged; please get the experiment again.", folder=experiment.folder

@@ -246,6 +246,10 @@ class Experiment:
             UnknownNameError: No samples of this split are stored.
         """
         path = self.folder / "samples.parquet"
+        if self.picture_source is not None and not path.exists():
+            raise ExperimentError(
+                "The pictures of '{folder}' are not here; get them with: kdviz get {folder}", folder=self.folder
+            )
         return StoredSamples(path, split, self.classes, (self.input.channels, *self.input.size))
 
     def set_aside_tables(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 import without_pictures as apart
 
+from kdviz.app.uploads import table_check
 from kdviz.cli import main
 from kdviz.core.errors import DatasetError, ExperimentError
 from kdviz.data import torchvision_set
@@ -171,6 +172,10 @@ def test_a_half_downloaded_set_and_no_network_is_one_sentence(
         fetch_pictures(experiment, tmp_path / "nowhere")
 
 
+def test_the_table_passes_the_check_of_uploads(experiment: Experiment) -> None:
+    assert table_check._problem(str(experiment.folder / "fingerprints.parquet")) == ""
+
+
 def test_an_experiment_without_a_source_and_a_damaged_table(experiment: Experiment, data: Path) -> None:
     with pytest.raises(ExperimentError, match="does not say where its pictures come from"):
         fetch_pictures(load_experiment("mnist"))
@@ -217,6 +222,11 @@ def test_the_command_gets_them_once(experiment: Experiment, data: Path, capsys: 
     assert main(["get", folder, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kept"] == 20
     assert main(["evaluate", "-e", folder, "--device", "cpu"]) == 0  # what was fetched is also measured on
+
+
+def test_a_command_that_needs_them_says_how_to_get_them(experiment: Experiment, capsys: pytest.CaptureFixture) -> None:
+    assert main(["evaluate", "-e", str(experiment.folder)]) == 1
+    assert f"get them with: kdviz get {experiment.folder}" in capsys.readouterr().err
 
 
 def test_the_command_says_what_is_wrong_in_one_line(experiment: Experiment, capsys: pytest.CaptureFixture) -> None:

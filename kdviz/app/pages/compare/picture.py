@@ -10,7 +10,7 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.absent_pictures import photograph_note, show_absent_pictures
+from kdviz.app.absent_pictures import photograph_note
 from kdviz.app.library import OpenExperiment
 from kdviz.app.pages.compare.own_pictures import Uploads, show_own_pictures, show_upload_controls, uploads
 from kdviz.app.samples import SampleView
@@ -69,7 +69,6 @@ def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
         st.caption(plain(photograph_note(opened.experiment.opening_pictures)))
     if own_uploads.by_hash:
         show_own_pictures(own_uploads)
-    show_absent_pictures(opened)
     return (_own_image(opened, own_uploads) if own_uploads.selected in own_uploads.by_hash else None) or selected_image
 
 

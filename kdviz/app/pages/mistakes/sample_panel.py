@@ -170,7 +170,7 @@ def _payload(preview: Preview, opened: OpenExperiment, samples: SampleView, inde
         "cards": [_card(samples, classes, index, role, maps.get(role), limit) for role in _roles(samples)],
         "mode": mode,
         "modes": [[_PREDICTED, _("Each one's answer")], *([[_TRUE, _("The true class")]] if label >= 0 else [])],
-        "texts": _texts(),
+        "texts": _texts() | ({} if samples.has_pictures else {"waiting": _("no map")}),
         "busy": not ended,
         "pause": _PAUSE_LARGE if opened.is_large else _PAUSE,
     }

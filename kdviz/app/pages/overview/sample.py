@@ -11,7 +11,7 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.absent_pictures import photograph_note, show_absent_pictures
+from kdviz.app.absent_pictures import photograph_note
 from kdviz.app.library import OpenExperiment, table_version
 from kdviz.app.links import page_link
 from kdviz.app.texts import about_sample, picture_bytes, plain
@@ -38,7 +38,6 @@ def show_sample(opened: OpenExperiment) -> None:
     by_story = {entry.story: entry for entry in _showcase(opened)}
     if not by_story:
         _show_pictures(opened)
-        show_absent_pictures(opened)
         return
     stories = list(by_story)
     requested = address.read("show", stories[0])
@@ -58,7 +57,6 @@ def show_sample(opened: OpenExperiment) -> None:
     if entry.split == Split.PHOTOGRAPHS:
         st.caption(plain(photograph_note(opened.experiment.opening_pictures, entry.story.removeprefix(PHOTOGRAPH))))
     page_link("compare", _("Open in Compare, with every number and setting"), "compare", query=_query(entry))
-    show_absent_pictures(opened)
 
 
 def _story_title(entry: ShownSample, classes: Sequence[str]) -> str:
