@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -25,11 +26,13 @@ from kdviz.core.language import N_, _
 from kdviz.core.vocabulary import Split
 from kdviz.data import bundled_digits
 from kdviz.data.doubts import Doubt, recorded_doubts
+from kdviz.data.photographs import photographs_of
 from kdviz.data.samples import SPLITS, as_picture
 from kdviz.data.store import StoredSamples
 from kdviz.data.thumbnails import NAME as THUMBNAILS
 from kdviz.data.thumbnails import Thumbnails
 from kdviz.experiment import ROLES, Experiment, Run, list_experiments, load_experiment
+from kdviz.experiment.fetching import can_fetch
 from kdviz.serving import fingerprint
 from kdviz.studies.attention import AttentionReport, read_attention
 from kdviz.studies.attention.pictures import read_pictures
@@ -43,6 +46,7 @@ FIRST = "mnist"
 _FIRST_LOOK = 16  # samples of a showcase without predictions, which would say which ones are worth a look
 _FILES = ("experiment.json", "predictions.parquet", "samples.parquet", "attention_samples.parquet", THUMBNAILS)
 """Files whose change makes an experiment be opened again."""
+_GREY = 160  # of a picture that is not here
 _RESULTS = 64  # results that are kept for one experiment
 _SMALL = 64 * 64  # pixels up to which thousands of masks take only seconds
 _NONE_YET = N_("There are no predictions of these images yet; make them with: {command}")
@@ -137,8 +141,19 @@ class OpenExperiment:
     def pictures(self) -> str:
         """Description of its pictures, such as ``MNIST: bundled digits``."""
         return _(
-            _PICTURES.get((self.is_mnist, self.samples.split if self.samples else ""), "{title}"), title=self.title
+            _PICTURES.get((self.is_mnist, self.answered.split if self.answered else ""), "{title}"), title=self.title
         )
+
+    @property
+    def can_fetch(self) -> bool:
+        """Whether its pictures are not here and are known to be had elsewhere."""
+        return self.samples is None and can_fetch(self.experiment)
+
+    @property
+    def get_command(self) -> str:
+        """The command that fetches its pictures."""
+        is_bundled = self.experiment.folder.resolve().parent == MODELS.resolve()
+        return f"kdviz get {shlex.quote(self.experiment.name if is_bundled else self.command_folder)}"
 
     @property
     def command_folder(self) -> str:
@@ -178,6 +193,8 @@ class OpenExperiment:
         Raises:
             ExperimentError: The file of the thumbnails is damaged.
         """
+        if self.can_fetch:
+            return self.answered
         stored, path = self.samples, self.experiment.folder / THUMBNAILS
         if not path.exists() or (stored is not None and stored.predictions is None):
             return stored
@@ -199,6 +216,33 @@ class OpenExperiment:
         view = SampleView(thumbnails.split, thumbnails.numbers, thumbnails.labels, pictures, thumbnails.pictures, kept)
         complete = self._with_predictions(view)
         return stored if stored is not None and complete.predictions is None else complete
+
+    @cached_property
+    def answered(self) -> SampleView | None:
+        """The samples; where their pictures can be fetched and are not here, those with predictions, all blank."""
+        if not self.can_fetch or not self.experiment.has_table("predictions"):
+            return self.samples
+        table = self.experiment.table("predictions", COLUMNS)
+        for split in SPLITS:
+            with suppress(ExperimentError):
+                labels = read_predictions(table, split).labels.astype(np.int64)
+                view = SampleView(split, np.arange(len(labels)), labels, _blank(self.experiment), has_pictures=False)
+                return self._with_predictions(view)
+        return None
+
+    @cached_property
+    def photographs(self) -> SampleView | None:
+        """The photographs of no data set with which it opens; None without any."""
+        chosen = photographs_of(self.experiment.opening_pictures, self.experiment.classes)
+        if not chosen:
+            return None
+        labels = np.array([self.experiment.classes.index(photograph.shows) for photograph in chosen])
+        return SampleView(
+            Split.PHOTOGRAPHS,
+            np.arange(len(chosen)),
+            labels,
+            lambda indices: [self.experiment.prepare(chosen[index].picture()) for index in indices],
+        )
 
     def _samples_of(self, split: str) -> SampleView | None:
         samples = self._bundled_samples() if split == Split.BUNDLED else self._stored_samples(split)
@@ -297,6 +341,13 @@ class OpenExperiment:
             lambda indices: [pictures.picture(index) for index in indices],
         )
 
+    @property
+    def studied_samples(self) -> SampleView | None:
+        """The pictures among which are those at both ends of the attention studies; None if they are not here."""
+        if self.attention_samples is not None or self.experiment.picture_source is None:
+            return self.attention_samples
+        return self.samples
+
     def report(self, study: str) -> StudyReport:
         """The report of a study as it is by now.
 
@@ -316,6 +367,13 @@ def _import_option(run: Run) -> str:
     if run.role in ROLES:
         return f"--{run.role.replace('_', '-')} {shlex.quote(file)}"
     return f"--model {shlex.quote(f'{run.title or run.role}={file}')}"
+
+
+def _blank(experiment: Experiment) -> Callable[[Sequence[int]], list[Image.Image]]:
+    """A function that returns grey pictures of the experiment's size."""
+    height, width = experiment.input.size
+    mode, grey = ("L", _GREY) if experiment.input.channels == 1 else ("RGB", (_GREY,) * 3)
+    return lambda indices: [Image.new(mode, (width, height), grey) for _index in indices]
 
 
 def _reader(samples: StoredSamples) -> Callable[[Sequence[int]], list[Image.Image]]:

@@ -12,6 +12,9 @@ SESSION, TOTAL = "KDVIZ_UPLOADS_SESSION_MB", "KDVIZ_UPLOADS_TOTAL_MB"
 ONNX = "KDVIZ_UPLOADS_ONNX"
 """Environment variable; the pages take ONNX files if it is 1."""
 
+GET = "KDVIZ_GET"
+"""Environment variable; the pages have no button that downloads the pictures of an experiment if it is 0."""
+
 
 def session_bytes() -> int:
     """Bytes that one session may keep.
@@ -50,3 +53,12 @@ def onnx_allowed() -> bool:
     command line, which everybody runs for themselves, always does.
     """
     return os.environ.get(ONNX, "").strip() == "1"
+
+
+def fetching_allowed() -> bool:
+    """Whether visitors may start the download of pictures that an experiment of this server names.
+
+    It happens once for all of them, from the site that the data set's library knows, into the server's own folders. An
+    operator who wants no download that a visitor starts turns it off, and runs ``kdviz get`` in a terminal.
+    """
+    return os.environ.get(GET, "").strip() != "0"

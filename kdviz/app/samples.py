@@ -35,6 +35,7 @@ class SampleView:
         logits: Role -> float32 (N, classes), likewise; they may be read when they are asked for.
         why: A sentence on why there are no predictions, to be translated.
         command: The command that makes them.
+        has_pictures: Whether ``pictures`` returns pictures; else they are blank, since those of the data are not here.
     """
 
     split: str
@@ -47,6 +48,7 @@ class SampleView:
     logits: Mapping[str, Logits] = field(default_factory=dict)
     why: str = ""
     command: str = ""
+    has_pictures: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)

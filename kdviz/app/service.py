@@ -152,10 +152,17 @@ def default_settings(opened: OpenExperiment) -> dict[str, Any]:
     return {"method": "rise", **methods["rise"].complete({}), "n_masks": default_masks(opened)}
 
 
+def _first_picture(opened: OpenExperiment) -> Image.Image | None:
+    """The picture that Compare shows first; None without any."""
+    if opened.samples is not None:
+        return opened.samples.picture(opened.showcase[0])
+    return None if opened.photographs is None else opened.photographs.picture(0)
+
+
 def warm_up() -> None:
     """Start the workers, compute the first picture's maps, and take what is loaded out of garbage collection."""
     opened = open_experiment(first(list(folders())))
-    picture = opened.samples.picture(opened.showcase[0]) if opened.samples is not None else None
+    picture = _first_picture(opened)
     pool()  # not earlier: a worker process loads as much as this one, and the first page needs none
     if picture is not None:
         start(Request(opened, picture, (default_settings(opened),))).wait(60)

@@ -25,3 +25,5 @@ class Split(StrEnum):
     TEST = "test"
     BUNDLED = "bundled"
     """Samples that come with kdviz, where an experiment keeps none of its own."""
+    PHOTOGRAPHS = "photographs"
+    """Photographs of no data set, with which an experiment opens whose own pictures may not be passed on."""

@@ -84,6 +84,9 @@ class DataSet:
         title_of: The title for splits that were read, where it is not always ``title``.
         of_data: ``of_data(data, size=(height, width) or None, **options)`` -> the declaration for these data, where
             recipe and input depend on the pictures. ``recipe`` is then only one of those that are possible.
+        read_split: ``read_split(split, data, size, channels=channels, prepare=None or a function)`` -> one official
+            split alone; None: only all of them together can be read.
+        site: Returns the site that it is downloaded from, for people; None: not known.
     """
 
     title: str
@@ -96,6 +99,8 @@ class DataSet:
     bundled: str = ""
     title_of: Callable[[Mapping[str, LabelledImages]], str] | None = None
     of_data: Callable[..., DataSet] | None = None
+    read_split: Callable[..., LabelledImages] | None = None
+    site: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True)

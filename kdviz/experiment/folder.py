@@ -6,6 +6,7 @@
       experiment.json          format, data set, classes, input, runs (role, network, weights, sha256, ...)
       <role>-<hash>.safetensors, or <role>-<hash>.onnx
       samples.parquet          pictures of the data set, as the models see them
+      fingerprints.parquet     hashes of pictures that are not here, but can be fetched
       predictions.parquet, temperature.parquet, ...
 
 A weights file has its hash in its name, and experiment.json is replaced last, so that an interrupted write leaves the
@@ -40,6 +41,8 @@ from kdviz.core.images import open_image
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.store import StoredSamples, samples_table
+from kdviz.experiment.picture_source import FIELD as PICTURE_SOURCE
+from kdviz.experiment.picture_source import PictureSource
 from kdviz.experiment.run import ROLE_NAME, Run, as_network, check_new_role, validated_network
 from kdviz.models.inputs import BASELINES, InputSpec, as_tensor
 from kdviz.models.networks import ONNX, OnnxNetwork
@@ -84,7 +87,11 @@ def _is_level(value: object) -> bool:
 
 @dataclass
 class Experiment:
-    """A loaded experiment; ``classes`` are the class names, ``runs`` maps a role to its :class:`Run`."""
+    """A loaded experiment; ``classes`` are the class names, ``runs`` maps a role to its :class:`Run`.
+
+    ``picture_source`` says where its pictures come from if they are not passed on with it, and ``opening_pictures``
+    names the photographs of :mod:`kdviz.data.photographs` that are shown first, then.
+    """
 
     folder: Path
     dataset: str
@@ -92,6 +99,8 @@ class Experiment:
     input: InputSpec
     runs: dict[str, Run]
     title: str = ""
+    picture_source: PictureSource | None = None
+    opening_pictures: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -267,6 +276,10 @@ class Experiment:
             UnknownNameError: No samples of this split are stored.
         """
         path = self.folder / "samples.parquet"
+        if self.picture_source is not None and not path.exists():
+            raise ExperimentError(
+                "The pictures of '{folder}' are not here; get them with: kdviz get {folder}", folder=self.folder
+            )
         return StoredSamples(path, split, self.classes, (self.input.channels, *self.input.size))
 
     def set_aside_tables(self) -> None:
@@ -354,8 +367,13 @@ class Experiment:
             "dataset": self.dataset,
             "classes": list(self.classes),
             "input" if version == 1 else "picture": self.input.to_json(),
+            **self._pictures_to_json(),
             "runs": [run.to_json(version) for run in self.runs.values()],
         }
+
+    def _pictures_to_json(self) -> dict[str, Any]:
+        source = {} if self.picture_source is None else {PICTURE_SOURCE: self.picture_source.to_json()}
+        return source | ({"opening_pictures": list(self.opening_pictures)} if self.opening_pictures else {})
 
 
 def _needs_format_2(run: Run) -> bool:

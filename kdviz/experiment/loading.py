@@ -8,6 +8,7 @@ from kdviz.core.errors import ExperimentError, UnknownNameError
 from kdviz.core.files import MODELS
 from kdviz.experiment.checking import Checker, input_spec, is_number, read_json, run_of
 from kdviz.experiment.folder import FORMATS, Experiment
+from kdviz.experiment.picture_source import opening_pictures, picture_source
 from kdviz.experiment.run import read_weights
 
 
@@ -45,6 +46,8 @@ def load_experiment(path: str | Path) -> Experiment:
         input=spec,
         runs={},
         title=title,
+        picture_source=picture_source(check, document),
+        opening_pictures=opening_pictures(check, document),
     )
     entries = document.get("runs")
     check.that(isinstance(entries, list) and bool(entries), "runs", "must be a list of at least one run")

@@ -29,8 +29,21 @@ def md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def cifar10(root: Path, monkeypatch: Any, batch: int = 12) -> dict[str, np.ndarray]:
+def cifar10(
+    root: Path,
+    monkeypatch: Any,
+    batch: int = 12,
+    test: tuple[np.ndarray, Sequence[int]] | None = None,
+    classes: Sequence[str] = CIFAR_CLASSES,
+) -> dict[str, np.ndarray]:
     """CIFAR-10's pickles, ``batch`` pictures each; labels are 0, 1, 2 in turn.
+
+    Args:
+        root: torchvision's folder.
+        monkeypatch: Lets torchvision accept these files.
+        batch: Number of pictures in a file.
+        test: Pictures, uint8 (N, 3, 32, 32), and labels of the test file, instead of noise.
+        classes: Class names.
 
     Returns:
         Part -> pictures, uint8 (N, 3, 32, 32).
@@ -42,8 +55,10 @@ def cifar10(root: Path, monkeypatch: Any, batch: int = 12) -> dict[str, np.ndarr
     for number, name in enumerate(files):
         rows = pixels[number * batch : (number + 1) * batch].reshape(batch, -1)
         labels = [index % len(CIFAR_CLASSES) for index in range(batch)]
+        if test is not None and name == "test_batch":
+            rows, labels = test[0].reshape(len(test[0]), -1), list(test[1])
         (folder / name).write_bytes(pickle.dumps({"data": rows, "labels": labels}))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(CIFAR_CLASSES)}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(classes)}))
     sums = [[name, md5(folder / name)] for name in files]
     monkeypatch.setattr(CIFAR10, "train_list", sums[:5])
     monkeypatch.setattr(CIFAR10, "test_list", sums[5:])

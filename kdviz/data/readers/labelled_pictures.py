@@ -103,6 +103,28 @@ class LabelledPictures:
         ordered: dict[str, LabelledImages] = {split: splits[split] for split in _SPLITS}
         return with_doubts(ordered, reading.doubts(), (*self.notes, *notes, *_absent_classes(ordered)))
 
+    def read_split(
+        self,
+        split: str,
+        size: tuple[int, int],
+        channels: int,
+        prepare: Callable[[Image.Image], Image.Image] | None = None,
+    ) -> LabelledImages:
+        """Decode the pictures of one part alone; its classes are all that are named, or else those that it has.
+
+        Args:
+            split: Split of the part.
+            size, channels: See :meth:`read`.
+            prepare: Is applied to each picture before it is fitted.
+
+        Raises:
+            DatasetError: A picture or a label cannot be used.
+        """
+        reading = Reading()
+        pixels, labels = _decoded(self.parts[split], self.source, size, channels, reading, prepare)
+        known: Sequence[Label] = sorted(set(labels)) if self.class_names is None else range(len(self.class_names))
+        return self._samples(split, pixels, labels, {label: _name_of(label, self.class_names) for label in known})
+
     def _samples(
         self, split: str, pixels: np.ndarray, labels: Sequence[Label], classes: dict[Label, str]
     ) -> LabelledImages:
@@ -122,7 +144,12 @@ class LabelledPictures:
 
 
 def _decoded(
-    part: PicturePart, source: str, size: tuple[int, int], channels: int, reading: Reading
+    part: PicturePart,
+    source: str,
+    size: tuple[int, int],
+    channels: int,
+    reading: Reading,
+    prepare: Callable[[Image.Image], Image.Image] | None = None,
 ) -> tuple[np.ndarray, list[Label]]:
     """The pictures of a part, uint8 (N, C, H, W), and their labels."""
     pixels = room_for((part.count, channels, *size))
@@ -131,6 +158,7 @@ def _decoded(
         number, decode = task
         try:
             picture, label = decode()
+            picture = picture if prepare is None else prepare(picture)
             pixels[number] = as_pixels(fit_to(picture, size, channels))
         except ImageError as error:
             return error

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from PIL import Image
 
@@ -58,6 +59,37 @@ def torchvision_set(
     return open_torchvision(name, data).read(size, channels, **shares)
 
 
+def torchvision_split(
+    name: str,
+    split: str,
+    data: str | Path | None = None,
+    size: tuple[int, int] = (224, 224),
+    *,
+    channels: int = 3,
+    prepare: Callable[[Image.Image], Image.Image] | None = None,
+) -> LabelledImages:
+    """Read one official split of a classification data set of torchvision; see :func:`torchvision_set`.
+
+    Args:
+        name, data, size, channels: See :func:`torchvision_set`.
+        split: Name of the split.
+        prepare: Is applied to each picture before it is fitted to the size.
+
+    Raises:
+        DatasetError: It has no such split, is damaged, or cannot be downloaded.
+    """
+    pictures = open_torchvision(name, data)
+    if split not in pictures.parts:
+        raise DatasetError("torchvision's {name} has no official split '{split}'.", name=name, split=split)
+    return pictures.read_split(split, size, channels, prepare)
+
+
+def download_site(name: str) -> str:
+    """The site from which torchvision downloads a data set, as far as its class says so; else an empty text."""
+    url = getattr(_class_of(name), "url", "")
+    return urlsplit(url).hostname or "" if isinstance(url, str) else ""
+
+
 def torchvision_dataset(name: str) -> DataSet:
     """The declaration of a classification data set of torchvision.
 
@@ -77,6 +109,8 @@ def torchvision_dataset(name: str) -> DataSet:
         recipe=TRANSFER,
         needs_folder=False,
         of_data=of_data,
+        read_split=partial(torchvision_split, name),
+        site=partial(download_site, name),
     )
     return entry
 

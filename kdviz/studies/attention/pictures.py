@@ -50,11 +50,15 @@ class StudiedPictures:
 def write_pictures(experiment: Experiment, samples: LabelledImages, count: int = _AT_EACH_END) -> int:
     """Store the pictures at both ends of every study's distribution, by every measure; returns their number.
 
+    An experiment whose pictures may not be passed on stores none: the page takes them from those that were fetched.
+
     Args:
         experiment: The experiment with the studies.
         samples: The split that was studied.
         count: Number of pictures at each end.
     """
+    if experiment.picture_source is not None:
+        return 0
     numbers: set[int] = set()
     for study in studies_of(experiment):
         for measure in measures:

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from PIL import Image
 
 from kdviz.core.errors import ExperimentError, UnknownNameError
 from kdviz.core.images import open_image
 from kdviz.core.language import N_
 from kdviz.core.vocabulary import Role, Split
+from kdviz.data.photographs import photographs_of
 from kdviz.data.registry import bundled_samples
 from kdviz.data.samples import SPLITS
 from kdviz.data.store import StoredSamples
@@ -41,6 +43,9 @@ STORIES = {
 
 FURTHER_STORIES = {"differ": N_("The models disagree"), "agree": N_("All say the same")}
 """The same for samples without labels, or without a KD student."""
+
+PHOTOGRAPH = "photograph "
+"""What the story of a photograph of no data set begins with; its name follows."""
 
 SCHEMA = pa.schema(
     [
@@ -104,7 +109,7 @@ class ShownSample:
 
     Attributes:
         split, sample, label: Its split, its number there, and its true class.
-        story: What it is an example of; a key of ``STORIES`` or ``FURTHER_STORIES``.
+        story: What it is an example of; a key of ``STORIES`` or ``FURTHER_STORIES``, or ``PHOTOGRAPH`` and a name.
         picture: The picture as the models see it.
         examples: Role -> its map.
     """
@@ -151,20 +156,40 @@ def _surest(groups: Mapping[str, np.ndarray], predictions: Predictions, among: n
 def make(experiment: Experiment, device: str = "auto", masks: int = _MASKS, seed: int = 0) -> Iterator[str | pa.Table]:
     """Explain one sample for each story; yield each story when it is done, and at last the table.
 
+    An experiment that opens with photographs gets the maps of these, since its own pictures may not be passed on.
+
     Raises:
         ExperimentError: There are no pictures with predictions.
     """
-    split, predictions, numbers, picture = _samples_with_pictures(experiment)
     rows: list[dict[str, Any]] = []
-    for story, sample in choose(predictions, numbers):
-        image, label = picture(sample), int(predictions.labels[sample])
-        predicted = predictions.predicted.get(Role.TEACHER, next(iter(predictions.predicted.values())))
-        columns = {"split": split, "sample": sample, "story": story, "label": label}
-        rows += _explain_rows(
-            experiment, image, int(predicted[sample]), columns, n_masks=masks, seed=seed, device=device
-        )
-        yield story
+    pictures = _photographs(experiment) if experiment.opening_pictures else _chosen_samples(experiment)
+    for columns, image, target in pictures:
+        rows += _explain_rows(experiment, image, target, columns, n_masks=masks, seed=seed, device=device)
+        yield columns["story"]
     yield pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+_Picture = tuple[dict[str, Any], Image.Image, int]  # the columns that tell what it is, the picture, the class explained
+
+
+def _chosen_samples(experiment: Experiment) -> Iterator[_Picture]:
+    split, predictions, numbers, picture = _samples_with_pictures(experiment)
+    predicted = predictions.predicted.get(Role.TEACHER, next(iter(predictions.predicted.values())))
+    for story, sample in choose(predictions, numbers):
+        columns = {"split": split, "sample": sample, "story": story, "label": int(predictions.labels[sample])}
+        yield columns, picture(sample), int(predicted[sample])
+
+
+def _photographs(experiment: Experiment) -> Iterator[_Picture]:
+    """The photographs with which the experiment opens; the class explained is the teacher's answer."""
+    run = experiment.models.get(Role.TEACHER, next(iter(experiment.models.values())))
+    for number, photograph in enumerate(photographs_of(experiment.opening_pictures, experiment.classes)):
+        image = experiment.prepare(photograph.picture())
+        with torch.inference_mode():
+            target = int(run.model(experiment.preprocess(image)).argmax())
+        label = experiment.classes.index(photograph.shows)
+        story = f"{PHOTOGRAPH}{photograph.name}"
+        yield {"split": Split.PHOTOGRAPHS, "sample": number, "story": story, "label": label}, image, target
 
 
 def _explain_rows(
@@ -251,7 +276,7 @@ def read_showcase(experiment: Experiment) -> list[ShownSample]:
         if run is not None and run.sha256 == row["weights"]:
             groups.setdefault((row["split"], row["sample"]), []).append(row)
     samples = [_sample(experiment, rows) for rows in groups.values() if len(rows) == len(experiment.models)]
-    order = [*FURTHER_STORIES, *STORIES]
+    order = [*FURTHER_STORIES, *STORIES, *(f"{PHOTOGRAPH}{name}" for name in experiment.opening_pictures)]
     return sorted((sample for sample in samples if sample.story in order), key=lambda sample: order.index(sample.story))
 
 

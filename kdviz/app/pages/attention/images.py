@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address, links
+from kdviz.app.absent_pictures import show_absent_pictures
 from kdviz.app.library import OpenExperiment
 from kdviz.app.pages.attention.files import show_chart_files
 from kdviz.app.samples import SampleView
@@ -46,19 +49,32 @@ def _choose_value(report: AttentionReport) -> float | None:
 
 def show_extremes(opened: OpenExperiment, report: AttentionReport) -> None:
     """Show the images at both ends of the distribution; a click on one opens it in Compare."""
-    samples = opened.attention_samples
+    samples = opened.studied_samples
     if samples is None:
+        show_absent_pictures(opened)
         return
     closer, further = report.extremes(8)
+    if not _are_of(samples, (*closer, *further)):
+        return
     st.markdown(f"**{_('The images at both ends')}** {_('Click one to see its maps.')}")
     left, right = st.columns(2, gap="large")
     with left:
-        _show_extreme(samples, report, closer, "closer", _("The KD student is closer to the teacher"))
+        _show_extreme(opened, samples, report, closer, "closer", _("The KD student is closer to the teacher"))
     with right:
-        _show_extreme(samples, report, further, "further", _("The student alone is closer to the teacher"))
+        _show_extreme(opened, samples, report, further, "further", _("The student alone is closer to the teacher"))
 
 
-def _show_extreme(samples: SampleView, report: AttentionReport, images: list[Extreme], key: str, title: str) -> None:
+def _are_of(samples: SampleView, images: Sequence[Extreme]) -> bool:
+    """Whether the images of a study are among these samples, as far as their numbers and labels tell."""
+    indices = [samples.index_of(image.sample) for image in images]
+    return any(index is not None for index in indices) and all(
+        index is None or samples.labels[index] == image.label for index, image in zip(indices, images, strict=True)
+    )
+
+
+def _show_extreme(
+    opened: OpenExperiment, samples: SampleView, report: AttentionReport, images: list[Extreme], key: str, title: str
+) -> None:
     candidates = [(samples.index_of(image.sample), image) for image in images]
     available = [(index, image) for index, image in candidates if index is not None]
     if not available:
@@ -80,4 +96,5 @@ def _show_extreme(samples: SampleView, report: AttentionReport, images: list[Ext
     ]
     picked = gallery(samples, [index for index, _image in available], items, key=f"end-{key}", label=title, thumb=72)
     if picked is not None:
-        links.open_page("compare", {"from": "attention", "sample": str(picked)})
+        source = {"from": "attention"} if samples is opened.attention_samples else {}
+        links.open_page("compare", {**source, "sample": str(picked)})

@@ -119,6 +119,8 @@ def _show_row_files(row: viewer.ViewerRow, selected: SelectedImage) -> None:
 
 
 def _file_name(selected: SelectedImage) -> str:
+    if selected.is_photograph:
+        return f"photograph-{selected.sample}"
     return f"sample-{selected.sample}" if selected.sample is not None else selected.name.replace(" ", "-")
 
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address, service
+from kdviz.app.absent_pictures import show_absent_pictures
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.compare import PAGE, picture, result, settings
@@ -53,6 +54,7 @@ def page() -> None:
     _wait_briefly(session.job)
     refresh = None if session.job.ended else _REFRESH_SECONDS_LARGE if opened.is_large else _REFRESH_SECONDS
     st.fragment(result.show, run_every=refresh)(selected, map_request, session, refresh is not None)
+    show_absent_pictures(opened)
 
 
 def _show_lead(opened: OpenExperiment) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.app import address
+from kdviz.app.absent_pictures import photograph_note
 from kdviz.app.library import OpenExperiment
 from kdviz.app.pages.compare.own_pictures import Uploads, show_own_pictures, show_upload_controls, uploads
 from kdviz.app.samples import SampleView
@@ -21,6 +22,7 @@ from kdviz.core.language import _, listed
 from kdviz.core.vocabulary import Split
 
 _MOST_SAMPLES = 48  # that the address may list
+_STUDY, _PHOTOGRAPHS = "attention", Split.PHOTOGRAPHS.value  # values of "from" in the address
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,15 @@ class SelectedImage:
         name: Its name for people and in file names.
         picture: The picture as the models see it.
         true_class: Index of the true class; None if it is not known.
-        sample: Its number in the data; None for an upload.
+        sample: Its number in the data, or among the photographs; None for an upload.
+        is_photograph: Whether it belongs to no data set.
     """
 
     name: str
     picture: Image.Image
     true_class: int | None
     sample: int | None = None
+    is_photograph: bool = False
 
 
 def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
@@ -51,8 +55,8 @@ def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
                 say_missing(_no_pictures(opened))
             else:
                 title = f"**{_strip_title(opened, samples, bool(selected))}**"
-                st.markdown(title, help=plain(samples.missing) or _strip_help())
-        narrowed = bool(selected) or samples is not opened.samples
+                st.markdown(title, help=plain(samples.missing) or _strip_help(opened, samples))
+        narrowed = opened.samples is not None and (bool(selected) or samples is not opened.samples)
         if narrowed and st.button(_("All samples"), icon=":material/close:", type="tertiary"):
             for name in ("samples", "from", "sample"):
                 address.keep(name, "", "")
@@ -61,6 +65,8 @@ def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
     selected_image = (
         None if samples is None else _choose_sample(opened, samples, selected or default_indices, own_uploads)
     )
+    if samples is not None and samples is opened.photographs:
+        st.caption(plain(photograph_note(opened.experiment.opening_pictures)))
     if own_uploads.by_hash:
         show_own_pictures(own_uploads)
     return (_own_image(opened, own_uploads) if own_uploads.selected in own_uploads.by_hash else None) or selected_image
@@ -76,12 +82,30 @@ def _no_pictures(opened: OpenExperiment) -> str:
 
 
 def _choose_source(opened: OpenExperiment) -> tuple[SampleView | None, list[int]]:
-    """The samples to choose from, of the attention study if the address says so, and indices of those in the strip."""
-    of_study = address.read("from", "") == "attention" and opened.attention_samples is not None
-    address.keep("from", "attention" if of_study else "", "")
-    if of_study and opened.attention_samples is not None:
-        return opened.attention_samples, list(range(len(opened.attention_samples)))
+    """The samples to choose from, and indices of those in the strip.
+
+    The address may ask for the pictures of the attention study or for photographs; these are also what there is where
+    the pictures of the data are not here.
+    """
+    requested = address.read("from", "")
+    sources = {_STUDY: opened.attention_samples, _PHOTOGRAPHS: opened.photographs}
+    samples = sources.get(requested)
+    if samples is None and opened.samples is None and opened.photographs is not None:
+        _leave_absent_sample()
+        requested, samples = _PHOTOGRAPHS, opened.photographs
+    address.keep("from", "" if samples is None else requested, "")
+    if samples is not None:
+        return samples, list(range(len(samples)))
     return opened.samples, list(opened.showcase)
+
+
+def _leave_absent_sample() -> None:
+    """Say of a sample of the data that its picture is not here, and forget it."""
+    number = address.read("sample", "")
+    if number:
+        say_missing(_("The picture of sample {number} is not here; photographs are shown instead.", number=number[:40]))
+    for name in ("sample", "samples"):
+        address.keep(name, "", "")
 
 
 def _choose_sample(
@@ -100,9 +124,11 @@ def _choose_sample(
         address.keep("sample", str(picked), "")
         st.rerun()
     label = int(samples.labels[current_index])
-    return SelectedImage(
-        _("sample {number}", number=number), samples.picture(current_index), None if label < 0 else label, number
-    )
+    name = _("sample {number}", number=number)
+    if samples is opened.photographs:
+        name = _("photograph {name}", name=opened.experiment.classes[label])
+    picture, true_class = samples.picture(current_index), None if label < 0 else label
+    return SelectedImage(name, picture, true_class, number, samples is opened.photographs)
 
 
 def _listed_indices(samples: SampleView) -> list[int]:
@@ -135,6 +161,8 @@ def _requested_index(samples: SampleView, default: int) -> int:
 
 
 def _strip_title(opened: OpenExperiment, samples: SampleView, selected: bool) -> str:
+    if samples is opened.photographs:
+        return _("Photographs, not test pictures")
     if samples is not opened.samples:
         return _("Pictures at both ends of the attention study")
     if selected:
@@ -148,12 +176,17 @@ def _strip_title(opened: OpenExperiment, samples: SampleView, selected: bool) ->
     return _("{pictures}, never trained on", pictures=plain(opened.pictures))
 
 
-def _strip_help() -> str:
+def _strip_help(opened: OpenExperiment, samples: SampleView) -> str | None:
+    if samples is opened.photographs:
+        return None
     return _("The first ones are those on which the models differ.")
 
 
 def _item(opened: OpenExperiment, samples: SampleView, index: int) -> dict[str, Any]:
     number, label = int(samples.numbers[index]), int(samples.labels[index])
+    if samples is opened.photographs:
+        alt = _("Photograph that is no test picture, true class {label}", label=opened.experiment.classes[label])
+        return {"id": number, "alt": alt, "label": ""}
     if label < 0:
         return {"id": number, "alt": about_sample(number, label, opened.experiment.classes), "label": ""}
     return {"id": number, "alt": _alt(samples, index, number, opened.experiment.classes[label]), "label": ""}

@@ -10,6 +10,7 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.app import address
+from kdviz.app.absent_pictures import show_absent_pictures
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.dark_knowledge import PAGE
@@ -35,13 +36,14 @@ def page() -> None:
             "all on one class; a higher T shows how the teacher ranks the others."
         )
     )
-    samples = opened.samples
+    samples = opened.answered
     if samples is None:
         say_missing(_("This experiment keeps no pictures of its data, so that there is nothing to show here."))
     elif samples.predictions is None:
         say_missing(samples.missing)
     else:
         _show_sample_and_targets(opened, samples)
+        show_absent_pictures(opened)
 
 
 def _show_sample_and_targets(opened: OpenExperiment, samples: SampleView) -> None:
@@ -61,7 +63,8 @@ def _show_sample(opened: OpenExperiment, samples: SampleView) -> int:
     """Show a sample with the controls that choose another one, and return its index."""
     index = _requested_index(samples)
     sample, label = int(samples.numbers[index]), int(samples.labels[index])
-    st.image(_enlarged(samples.picture(index)), width=_SIDE, alt=_("Sample {number}", number=sample))
+    if samples.has_pictures:
+        st.image(_enlarged(samples.picture(index)), width=_SIDE, alt=_("Sample {number}", number=sample))
     about = about_sample(sample, label, opened.experiment.classes)
     if label >= 0:
         name = plain(opened.experiment.classes[label])

@@ -12,6 +12,7 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address, links
+from kdviz.app.absent_pictures import show_absent_pictures
 from kdviz.app.library import OpenExperiment, table_version
 from kdviz.app.page_header import heading
 from kdviz.app.pages.compare.own_pictures import uploads
@@ -52,7 +53,10 @@ def page() -> None:
         say_missing(samples.missing)
         return
     st.html(ASSETS / "app" / "mistakes.css")
-    st.markdown(together([_description(opened, samples), _effect(samples.predictions, margin.margins())]))
+    st.markdown(
+        together([_description(opened, samples), _copies(opened), _effect(samples.predictions, margin.margins())])
+    )
+    show_absent_pictures(opened)
     shares = _region_shares(opened, samples)
     index = _index(opened, samples, shares)
     filters.adopt(index)
@@ -140,6 +144,16 @@ def _description(opened: OpenExperiment, samples: SampleView) -> str:
             count=count,
         )
     return _("{title}: {count} test images that were held out of all training.", title=title, count=count)
+
+
+def _copies(opened: OpenExperiment) -> str:
+    """Whether the models saw copies of the pictures, and which."""
+    source = opened.experiment.picture_source
+    if source is None or not source.jpeg_quality:
+        return ""
+    return _(
+        "The models were trained and measured on copies as JPEG of quality {quality}.", quality=source.jpeg_quality
+    )
 
 
 def _effect(predictions: Predictions, margins: Margins) -> str:

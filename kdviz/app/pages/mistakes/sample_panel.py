@@ -125,6 +125,15 @@ def _explained() -> None:
     address.keep("explain", str(st.session_state["mistakes-sample"]["explained"]), _PREDICTED)
 
 
+def _no_picture(samples: SampleView, index: int) -> str:
+    """Why there is no picture to make maps of; empty if there is one."""
+    if not samples.has_pictures:
+        return _("Its picture is not here, so that no maps can be made of it.")
+    if not samples.is_kept(index):
+        return _("Only a thumbnail of this picture is kept, so that no maps can be made of it.")
+    return ""
+
+
 def _compute(preview: Preview, opened: OpenExperiment, samples: SampleView, index: int) -> str:
     """Start the computation or let it go on; return what went wrong, or an empty text."""
     settings = service.default_settings(opened)
@@ -132,9 +141,9 @@ def _compute(preview: Preview, opened: OpenExperiment, samples: SampleView, inde
         settings["n_masks"] = _MASKS
     if not opened.experiment.models:
         return _("Only predictions are known here: there is no model to make maps of.")
-    if not samples.is_kept(index):
+    if why := _no_picture(samples, index):
         preview.close()
-        return _("Only a thumbnail of this picture is kept, so that no maps can be made of it.")
+        return why
     try:
         picture = opened.experiment.prepare(samples.picture(index))
         results = results_for(private=opened.is_private)
@@ -190,7 +199,7 @@ def _payload(
         ],
         "mode": mode,
         "modes": [[_PREDICTED, _("Each one's answer")], *([[_TRUE, _("The true class")]] if label >= 0 else [])],
-        "texts": _texts(),
+        "texts": _texts() | ({} if samples.has_pictures else {"waiting": _("no map")}),
         "busy": not ended,
         "pause": _PAUSE_LARGE if opened.is_large else _PAUSE,
     }

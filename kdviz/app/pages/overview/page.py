@@ -8,6 +8,7 @@ from __future__ import annotations
 import streamlit as st
 
 from kdviz.app import address
+from kdviz.app.absent_pictures import show_absent_pictures
 from kdviz.app.library import OpenExperiment, table_version
 from kdviz.app.links import page_link
 from kdviz.app.page_header import heading
@@ -45,6 +46,7 @@ def page() -> None:
     with right:
         show_accuracies(summary)
     _show_answers(opened, about_these(summary, all_answers))
+    show_absent_pictures(opened)
     _show_invitations(opened)
 
 

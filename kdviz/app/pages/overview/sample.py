@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address
+from kdviz.app.absent_pictures import photograph_note
 from kdviz.app.library import OpenExperiment, table_version
 from kdviz.app.links import page_link
-from kdviz.app.texts import about_sample, picture_bytes
+from kdviz.app.texts import about_sample, picture_bytes, plain
 from kdviz.app.widgets import html
 from kdviz.app.widgets.html import text
 from kdviz.core.errors import ExperimentError
 from kdviz.core.language import _, number, percent
-from kdviz.core.vocabulary import Role
+from kdviz.core.vocabulary import Role, Split
 from kdviz.figures.overlay import enlarged, overlay
-from kdviz.studies.predictions.showcase import FURTHER_STORIES, STORIES, Example, ShownSample, read_showcase
+from kdviz.studies.predictions.showcase import (
+    FURTHER_STORIES,
+    PHOTOGRAPH,
+    STORIES,
+    Example,
+    ShownSample,
+    read_showcase,
+)
 
 _SIDE = 280  # pixels of a map that is sent to the browser
 _FIRST_LOOK = 6  # pictures that are shown where there are no maps
@@ -37,7 +46,7 @@ def show_sample(opened: OpenExperiment) -> None:
         _("Sample"),
         stories,
         required=True,
-        format_func=lambda story: _((STORIES | FURTHER_STORIES)[story]),
+        format_func=lambda story: _story_title(by_story[story], opened.experiment.classes),
         key=address.widget_key(f"show-{','.join(stories)}", requested),
         label_visibility="collapsed",
         wrap=True,
@@ -45,9 +54,21 @@ def show_sample(opened: OpenExperiment) -> None:
     address.keep("show", chosen or requested, stories[0])
     entry = by_story[chosen or requested]
     html.show(_figure_html(opened, entry))
-    page_link(
-        "compare", _("Open in Compare, with every number and setting"), "compare", query={"sample": str(entry.sample)}
-    )
+    if entry.split == Split.PHOTOGRAPHS:
+        st.caption(plain(photograph_note(opened.experiment.opening_pictures, entry.story.removeprefix(PHOTOGRAPH))))
+    page_link("compare", _("Open in Compare, with every number and setting"), "compare", query=_query(entry))
+
+
+def _story_title(entry: ShownSample, classes: Sequence[str]) -> str:
+    if entry.split == Split.PHOTOGRAPHS:
+        return _("Photograph: {name}", name=classes[entry.label])
+    return _((STORIES | FURTHER_STORIES)[entry.story])
+
+
+def _query(entry: ShownSample) -> dict[str, str]:
+    """What opens the same picture in Compare."""
+    source = {"from": Split.PHOTOGRAPHS.value} if entry.split == Split.PHOTOGRAPHS else {}
+    return {**source, "sample": str(entry.sample)}
 
 
 def _showcase(opened: OpenExperiment) -> tuple[ShownSample, ...]:
@@ -138,14 +159,14 @@ def _data_url(png: bytes) -> str:
 
 def _show_pictures(opened: OpenExperiment) -> None:
     """Show a few pictures where no maps are stored."""
-    samples = opened.samples
+    samples = opened.photographs if opened.samples is None else opened.samples
     if samples is None:
         st.caption(_("This experiment keeps no pictures of its data; Compare explains pictures of your own."))
         _show_import_command(opened)
         page_link("compare", _("Open Compare"), "compare")
         return
     cells = []
-    for index in opened.showcase[:_FIRST_LOOK]:
+    for index in (opened.showcase if samples is opened.samples else range(len(samples)))[:_FIRST_LOOK]:
         label, classes = int(samples.labels[index]), opened.experiment.classes
         title = classes[label] if label >= 0 else _("no label")
         alt = about_sample(int(samples.numbers[index]), label, classes)
@@ -154,6 +175,8 @@ def _show_pictures(opened: OpenExperiment) -> None:
         source = _data_url(picture_bytes(enlarged(picture, _SIDE // 2)))
         cells.append(f'<figure><img src="{source}" alt="{text(alt)}"><figcaption>{text(title)}</figcaption></figure>')
     html.show(f'<div class="ov-sample ov-small">{"".join(cells)}</div>')
+    if samples is opened.photographs:
+        st.caption(plain(photograph_note(opened.experiment.opening_pictures)))
     if not opened.experiment.models:
         st.caption(_("Only predictions are known here: there is no model to make maps of."))
         return
