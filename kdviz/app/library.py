@@ -33,6 +33,7 @@ from kdviz.studies.attention import AttentionReport, read_attention
 from kdviz.studies.attention.pictures import read_pictures
 from kdviz.studies.predictions.mistakes import read_predictions, showcase
 from kdviz.studies.predictions.soft_targets import read_logits
+from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.report import StudyReport, read_report
 
@@ -245,6 +246,16 @@ class OpenExperiment:
             pictures.labels,
             lambda indices: [pictures.picture(index) for index in indices],
         )
+
+    @property
+    def shortcuts(self) -> list[ShortcutsReport]:
+        """The conditions of the study of shortcuts as it is by now; empty: there is none.
+
+        Raises:
+            ExperimentError: See :func:`kdviz.studies.shortcuts.read_shortcut_reports`.
+        """
+        stamp = _stamp(self.experiment.folder, "shortcuts.parquet")
+        return self.cache.get("shortcuts", stamp, lambda: read_shortcut_reports(self.experiment))
 
     def report(self, study: str) -> StudyReport:
         """The report of a study as it is by now.

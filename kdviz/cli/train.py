@@ -30,6 +30,7 @@ from kdviz.cli.common.experiment_pictures import require_replaceable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import evaluate_on, print_metrics
 from kdviz.cli.recipe import add_loss, add_recipe, recipe
+from kdviz.cli.study_shortcuts import shortcut_names
 
 
 def add(verbs: Any) -> None:
@@ -126,7 +127,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--plant",
         metavar="KIND",
-        choices=LazyNames(_shortcut_names),
+        choices=LazyNames(shortcut_names),
         help=LazyText(_shortcut_help),
     )
     group.add_argument("--share", metavar="S", type=float, help="of the training pictures with it (default 0.9)")
@@ -141,14 +142,8 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _shortcut_names() -> list[str]:
-    from kdviz.data.shortcuts.registry import shortcuts
-
-    return sorted(shortcuts)
-
-
 def _shortcut_help() -> str:
-    return f"plant a shortcut that goes with the class in training alone: {', '.join(_shortcut_names())}"
+    return f"plant a shortcut that goes with the class in training alone: {', '.join(shortcut_names())}"
 
 
 def _train(options: argparse.Namespace) -> None:
