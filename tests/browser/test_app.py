@@ -48,6 +48,7 @@ MISSING = [
     ("teacher-epochs?experiment=no-predictions", "has no teacher_epochs.parquet yet"),
     ("temperature?experiment=shapes&study=nope", "is not a known study"),
     ("dark-knowledge?sample=999999", "no sample"),
+    ("shortcuts?experiment=shapes", "has no study of shortcuts"),
 ]
 
 

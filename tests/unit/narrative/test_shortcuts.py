@@ -97,7 +97,9 @@ def test_where_the_students_saw_it_themselves_nothing_is_called_inherited(differ
 
 
 def test_nothing_is_inherited_from_a_teacher_without_it_or_where_none_was_planted():
-    assert verdict_sentences(report(teacher=UNUSED)) == ["There is nothing to inherit: the teacher does not use the mark."]
+    assert verdict_sentences(report(teacher=UNUSED)) == [
+        "There is nothing to inherit: the teacher does not use the mark."
+    ]
     assert verdict_sentences(report("none")) == []
     assert condition_sentence(report("none")).startswith("No model saw a patch in training")
 
