@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kdviz.data import LabelledImages
+    from kdviz.data.shortcuts.planting import PlantedShortcut
     from kdviz.experiment import Experiment
     from kdviz.studies.shortcuts import ShortcutsReport, ShortcutsStudy
 
@@ -73,7 +74,9 @@ def study_shortcuts(options: argparse.Namespace) -> None:
     _print(experiment, reports[condition], options.json)
 
 
-def _new_study(experiment: Experiment, into: Experiment, planted: Any, options: argparse.Namespace) -> ShortcutsStudy:
+def _new_study(
+    experiment: Experiment, into: Experiment, planted: PlantedShortcut | None, options: argparse.Namespace
+) -> ShortcutsStudy:
     from kdviz.studies.regions import region_models
     from kdviz.studies.shortcuts import ShortcutsStudy
     from kdviz.studies.shortcuts.study import NOBODY
@@ -81,14 +84,14 @@ def _new_study(experiment: Experiment, into: Experiment, planted: Any, options: 
     samples, numbers = _pictures(experiment, options)
     settings: dict[str, Any] = {"n_masks": options.masks or MASKS, "seed": options.seed}
     settings |= {"baseline": options.baseline} if options.baseline else {}
-    is_trained = planted is not None and options.plant in (None, planted.kind)
+    known = planted if planted is not None and options.plant in (None, planted.kind) else None
     return ShortcutsStudy(
         experiment,
         samples,
         numbers,
         region_models(experiment),
-        planted.kind if is_trained else options.plant,
-        planted.shown_to if is_trained else NOBODY,
+        options.plant if known is None else known.kind,
+        NOBODY if known is None else known.shown_to,
         list(dict.fromkeys(options.method or ["rise"])),
         settings,
         into,
@@ -96,7 +99,7 @@ def _new_study(experiment: Experiment, into: Experiment, planted: Any, options: 
         options.device,
         options.threads or 0,
         options.chunk,
-        {"share": planted.share if is_trained else None, "seed": options.seed, "experiment": experiment.name},
+        {"share": None if known is None else known.share, "seed": options.seed, "experiment": experiment.name},
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
@@ -325,7 +325,7 @@ def _rise(method: str, series: _Series) -> Rise:
 def _spearman(use: np.ndarray, inside: np.ndarray) -> float:
     if np.ptp(use) == 0 or np.ptp(inside) == 0:
         return float("nan")
-    return float(spearmanr(use.ravel(), inside.ravel()).statistic)
+    return float(np.corrcoef(rankdata(use.ravel()), rankdata(inside.ravel()))[0, 1])
 
 
 def _json_of(one: Any) -> dict[str, Any]:

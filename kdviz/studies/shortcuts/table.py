@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from kdviz.core.errors import ExperimentError
 from kdviz.experiment import Experiment
@@ -71,13 +70,12 @@ def write_condition(
     earlier = read_table(experiment)
     notes = {} if earlier is None else about_of(earlier)
     notes[f"{shortcut}/{shown_to}"] = dict(about)
-    tables = [] if earlier is None else [_without(earlier.select(SCHEMA.names).cast(SCHEMA), shortcut, shown_to)]
+    tables = [] if earlier is None else [without(earlier.select(SCHEMA.names).cast(SCHEMA), shortcut, shown_to)]
     table = pa.concat_tables([*tables, rows.cast(SCHEMA)]).unify_dictionaries().combine_chunks()
     experiment.write_table(NAME, table.replace_schema_metadata({ABOUT: json.dumps(notes)}))
 
 
-def _without(table: pa.Table, shortcut: str, shown_to: str) -> pa.Table:
-    same = pc.and_(
-        pc.equal(table["shortcut"].cast(pa.string()), shortcut), pc.equal(table["shown_to"].cast(pa.string()), shown_to)
-    )
-    return table.filter(pc.invert(same))
+def without(table: pa.Table, shortcut: str, shown_to: str) -> pa.Table:
+    """The rows of a table that are not of this condition."""
+    conditions = zip(table["shortcut"].to_pylist(), table["shown_to"].to_pylist(), strict=True)
+    return table.filter(pa.array([condition != (shortcut, shown_to) for condition in conditions], pa.bool_()))

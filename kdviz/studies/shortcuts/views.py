@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from PIL import Image
 
 from kdviz.core.errors import ExperimentError
 from kdviz.experiment import Experiment
 from kdviz.metrics.localisation import energy_inside
+from kdviz.studies.shortcuts.table import without
 from kdviz.studies.tables import read_whole
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ class ShownPictures:
         earlier = _read(experiment)
         tables = [self.rows]
         if earlier is not None:
-            same = pc.and_(pc.equal(earlier["shortcut"], self.shortcut), pc.equal(earlier["shown_to"], self.shown_to))
-            tables.insert(0, earlier.select(SCHEMA.names).cast(SCHEMA).filter(pc.invert(same)))
+            kept = earlier.select(SCHEMA.names).cast(SCHEMA)
+            tables.insert(0, without(kept, self.shortcut, self.shown_to))
         experiment.write_table(NAME, pa.concat_tables(tables).combine_chunks())
 
 
@@ -157,7 +157,7 @@ def read_shown(experiment: Experiment, shortcut: str, shown_to: str) -> Sequence
 def _view(row: Mapping[str, Any]) -> ShownView:
     values = np.frombuffer(row["map"], "<f2").reshape(row["height"], row["width"]).astype(np.float32)
     names = ("sample", "label", "cue", "planted", "role", "method", "predicted", "probability", "energy")
-    return ShownView(*(row[name] for name in names), values, row["picture"])
+    return ShownView(**{name: row[name] for name in names}, values=values, file=row["picture"])
 
 
 def _read(experiment: Experiment) -> pa.Table | None:
