@@ -58,7 +58,7 @@ def test_the_page_says_what_the_study_found_and_shows_it(studied):
     for sentence in (*verdict_sentences(patch), *use_sentences(patch)):
         assert sentence in texts
     assert page.dataframe[0].value["Model"].tolist() == ["Teacher", "KD student", "Student alone"]
-    assert len(page.get("imgs")) == 3 * 2 * (1 + 3)
+    assert len(page.get("image")) == 3 * 2 * (1 + 3)
     assert len(page.get("plotly_chart")) == 1
     other = page_of(studied, condition="frame-none")
     texts = " ".join(element.value for element in other.markdown)

@@ -132,7 +132,7 @@ def _show_verdict(report: ShortcutsReport) -> None:
 
 
 def _show_chart(opened: OpenExperiment, report: ShortcutsReport, method: str) -> None:
-    st.subheader(_("Where the mark is used, the map shows it"), anchor=False)
+    st.subheader(_("Does the map show the mark where it is used?"), anchor=False)
     st.caption(
         _(
             "Each symbol is a test picture with the mark of another class. To the right: the mark raises that class's "
