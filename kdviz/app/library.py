@@ -39,6 +39,7 @@ from kdviz.studies.attention.pictures import read_pictures
 from kdviz.studies.predictions.mistakes import COLUMNS, read_predictions, showcase
 from kdviz.studies.predictions.stored_logits import StoredLogits
 from kdviz.studies.regions import RegionShares, read_region_shares
+from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.report import StudyReport, read_report
 
@@ -347,6 +348,16 @@ class OpenExperiment:
         if self.attention_samples is not None or self.experiment.picture_source is None:
             return self.attention_samples
         return self.samples
+
+    @property
+    def shortcuts(self) -> list[ShortcutsReport]:
+        """The conditions of the study of shortcuts as it is by now; empty: there is none.
+
+        Raises:
+            ExperimentError: See :func:`kdviz.studies.shortcuts.read_shortcut_reports`.
+        """
+        stamp = _stamp(self.experiment.folder, "shortcuts.parquet")
+        return self.cache.get("shortcuts", stamp, lambda: read_shortcut_reports(self.experiment))
 
     def report(self, study: str) -> StudyReport:
         """The report of a study as it is by now.

@@ -24,10 +24,12 @@ from kdviz.cli.common.progress import show_stages
 from kdviz.cli.common.study_results import print_estimate, print_report
 from kdviz.cli.recipe import add_loss, add_recipe
 from kdviz.cli.study_regions import QUICK_MASKS, add_regions, study_regions
+from kdviz.cli.study_shortcuts import IMAGES, add_shortcuts, study_shortcuts
 
 if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel
 
+_IMAGES = 2000
 _MAPS_SHARE = 0.6  # of the time of --minutes; the rest is for deletion and insertion
 
 
@@ -42,7 +44,9 @@ def add(verbs: Any) -> None:
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
     add_reader_options(parser)
-    parser.add_argument("--images", metavar="N", type=at_least_one, default=2000, help="images, stratified")
+    parser.add_argument(
+        "--images", metavar="N", type=at_least_one, help="images, stratified (default 2000; shortcuts: 200)"
+    )
     parser.add_argument(
         "--minutes",
         metavar="M",
@@ -52,10 +56,10 @@ def add(verbs: Any) -> None:
     parser.add_argument("--split", default="test", help="of which images")
     parser.add_argument(
         "--study",
-        choices=["temperature", "alpha", "teacher-epochs", "models", "regions"],
+        choices=["temperature", "alpha", "teacher-epochs", "models", "regions", "shortcuts"],
         default="temperature",
         help="whose students; models: the experiment's own three, without trainings; regions: whether its models look "
-        "at the regions of --regions",
+        "at the regions of --regions; shortcuts: whether they use a mark that was planted in training",
     )
     parser.add_argument("--values", type=numbers(float), help="of the study (default: those of its table)")
     parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
@@ -69,6 +73,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--no-controls", action="store_true", help="no second students and no shuffled teachers")
     _add_maps(parser)
     add_regions(parser)
+    add_shortcuts(parser)
     parser.add_argument("--faithfulness", metavar="N", type=int, default=200, help="images for insertion and deletion")
     parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="where it is not varied")
     parser.add_argument("--alpha", type=schedule, default=0.5, help="weight of the teacher, where it is not varied")
@@ -92,7 +97,7 @@ def _minutes(text: str) -> float:
 
 def _add_maps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--method", action="append", help="see: kdviz list methods (default: rise); regions: once for each method"
+        "--method", action="append", help="see: kdviz list methods (default: rise); regions, shortcuts: once for each"
     )
     parser.add_argument("--masks", type=at_least_one, metavar="N", help="rise: random masks of a group (default 2000)")
     parser.add_argument("--baseline", help="what a removed pixel becomes (default: black)")
@@ -105,10 +110,20 @@ def _add_maps(parser: argparse.ArgumentParser) -> None:
 def _study(options: argparse.Namespace) -> None:
     if (options.study == "regions") != bool(options.regions):
         options.wrong_usage("arguments --study regions and --regions: both or none")
+    if options.study != "shortcuts" and (options.plant or options.into):
+        options.wrong_usage("arguments --plant and --into: only with --study shortcuts")
+    options.images = options.images or (IMAGES if options.study == "shortcuts" else _IMAGES)
     if options.study == "regions":
         if options.estimate:
             options.wrong_usage("argument --estimate: not with --study regions; try it with --images 4")
         study_regions(options)
+        return
+    if options.study == "shortcuts":
+        if options.estimate or options.minutes:
+            options.wrong_usage(
+                "arguments --estimate and --minutes: not with --study shortcuts; try it with --images 4"
+            )
+        study_shortcuts(options)
         return
     options.method = _one_method(options)
     _study_attention(options)
@@ -144,7 +159,7 @@ def _study_attention(options: argparse.Namespace) -> None:
 def _one_method(options: argparse.Namespace) -> str:
     names = options.method or ["rise"]
     if len(names) > 1:
-        options.wrong_usage("argument --method: only --study regions takes several")
+        options.wrong_usage("argument --method: only --study regions and shortcuts take several")
     return names[0]
 
 

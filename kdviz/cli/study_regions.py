@@ -6,21 +6,19 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdviz.cli.common.arguments import engine, set_threads, splits_of
+from kdviz.cli.common.arguments import engine, set_threads
+from kdviz.cli.common.picture_source import picture_source
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from kdviz.data import LabelledImages
     from kdviz.experiment import Experiment
     from kdviz.studies.regions import RegionPictures, RegionsReport
 
-_MASKS = 2000
+MASKS = 2000
+"""For one picture."""
+
 QUICK_MASKS = 1000
 """Of a study whose time is limited."""
 
@@ -57,7 +55,7 @@ def study_regions(options: argparse.Namespace) -> None:
     if options.minutes:
         _limit(experiment, models, names, options)
     pictures, about = _pictures(experiment, options)
-    settings: dict[str, Any] = {"n_masks": options.masks or _MASKS, "seed": options.seed}
+    settings: dict[str, Any] = {"n_masks": options.masks or MASKS, "seed": options.seed}
     settings |= {"baseline": options.baseline} if options.baseline else {}
     study = RegionsStudy(
         experiment,
@@ -104,31 +102,12 @@ def _show(study: Any, options: argparse.Namespace) -> None:
 # pictures -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Pictures of a split, of which some may have regions.
-
-    Attributes:
-        names: Their names.
-        sizes: Name -> height and width in which regions are drawn.
-        numbers: int64 (N,), their numbers in the split; None: 0, 1, ...
-        samples_of: Gives the pictures at some indices.
-        shares_of: Fits a region to the models' input.
-    """
-
-    names: Sequence[str]
-    sizes: Mapping[str, tuple[int, int]]
-    samples_of: Callable[[Sequence[int]], LabelledImages]
-    shares_of: Callable[[np.ndarray], np.ndarray]
-    numbers: np.ndarray | None = None
-
-
 def _pictures(experiment: Experiment, options: argparse.Namespace) -> tuple[RegionPictures, dict[str, Any]]:
     """The pictures of the study, and what was left out."""
     from kdviz.data.regions import read_regions
     from kdviz.studies.regions import choose_pictures
 
-    source = _source(experiment, options)
+    source = picture_source(experiment, options)
     regions = read_regions(options.regions, source.sizes)
     pictures = choose_pictures(
         source.names, regions, source.samples_of, source.shares_of, options.images, options.seed, source.numbers
@@ -139,69 +118,6 @@ def _pictures(experiment: Experiment, options: argparse.Namespace) -> tuple[Regi
         print(f"kdviz: {pictures.empty} regions are empty in what the models see, and left out", file=sys.stderr)
     about = {"of": len(source.names), "missing": regions.missing, "unknown": len(regions.unknown)}
     return pictures, {**about, "empty": pictures.empty, "seed": options.seed}
-
-
-def _source(experiment: Experiment, options: argparse.Namespace) -> _Source:
-    if experiment.is_imported and options.data:
-        return _source_of_files(experiment, options.data)
-    if options.data or options.split == "bundled" or not (experiment.folder / "samples.parquet").is_file():
-        return _source_of_split(experiment, options)
-    return _source_of_stored(experiment)
-
-
-def _source_of_files(experiment: Experiment, data: str) -> _Source:
-    from kdviz.cli.common.experiment_pictures import picture_files, samples_at
-    from kdviz.data.regions import FileSizes
-    from kdviz.data.regions.formats.masks import is_mask
-
-    files = picture_files(experiment, data)
-    kept = [index for index, name in enumerate(files.names) if not is_mask(name)]  # masks may lie beside the pictures
-    names = [files.names[index] for index in kept]
-    return _Source(
-        names,
-        FileSizes({name: files.files[index] for name, index in zip(names, kept, strict=True)}),
-        lambda indices: samples_at(experiment, files, [kept[index] for index in indices]),
-        experiment.input.transform_region,
-        _numbers(kept),
-    )
-
-
-def _source_of_split(experiment: Experiment, options: argparse.Namespace) -> _Source:
-    from kdviz.core.resizing import fitted_region
-    from kdviz.data import bundled_digits
-    from kdviz.data.regions import FileSizes
-    from kdviz.studies.regions.pictures import taken_from
-
-    splits = bundled_digits() if options.split == "bundled" else splits_of(experiment, options)
-    if options.split not in splits:
-        options.wrong_usage(f"argument --split: there are {', '.join(splits)}")
-    samples, size = splits[options.split], experiment.input.size
-    names = samples.names or tuple(map(str, range(len(samples))))
-    folder = Path(options.data or ".")
-    is_file = [bool(options.data) and (folder / name).is_file() for name in names]  # MNIST's samples are none
-    files = {name: folder / name for name, known in zip(names, is_file, strict=True) if known}
-    sizes = FileSizes(files) if all(is_file) else dict.fromkeys(names, size)
-    return _Source(names, sizes, taken_from(samples), lambda mask: fitted_region(mask, size))
-
-
-def _source_of_stored(experiment: Experiment) -> _Source:
-    """The pictures that are kept in the experiment, which are regions' own pictures: those that the models see."""
-    import numpy as np
-
-    from kdviz.cli.common.experiment_pictures import stored_samples
-    from kdviz.studies.regions.pictures import taken_from
-
-    samples = stored_samples(experiment)
-    names = samples.names or tuple(map(str, range(len(samples))))
-    numbers = experiment.samples(samples.split).numbers.numpy()
-    sizes = dict.fromkeys(names, experiment.input.size)
-    return _Source(names, sizes, taken_from(samples), lambda mask: mask.astype(np.float32), numbers)
-
-
-def _numbers(kept: Sequence[int]) -> np.ndarray:
-    import numpy as np
-
-    return np.array(kept, np.int64)
 
 
 # results --------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from kdviz.core.vocabulary import Split
 
 if TYPE_CHECKING:
     from kdviz.data.registry import DataSet
+    from kdviz.data.shortcuts.planting import PlantedShortcut
     from kdviz.distill import TrainingConfig
 
 from kdviz.cli.common.arguments import (
@@ -29,6 +30,7 @@ from kdviz.cli.common.experiment_pictures import require_replaceable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import evaluate_on, print_metrics
 from kdviz.cli.recipe import add_loss, add_recipe, recipe
+from kdviz.cli.study_shortcuts import shortcut_names
 
 
 def add(verbs: Any) -> None:
@@ -123,8 +125,25 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--size", metavar="N", type=at_least_one, help="side of the images (default: the student's own)")
     add_reader_options(group)
     group.add_argument(
+        "--plant",
+        metavar="KIND",
+        choices=LazyNames(shortcut_names),
+        help=LazyText(_shortcut_help),
+    )
+    group.add_argument("--share", metavar="S", type=float, help="of the training pictures with it (default 0.9)")
+    group.add_argument(
+        "--plant-for",
+        choices=["all", "teacher", "random"],
+        help="whose pictures have it: all, the default; teacher: the students' are clean; random: the students' have "
+        "marks of random classes, whose meaning only the teacher could tell",
+    )
+    group.add_argument(
         "--keep-samples", metavar="N", type=at_least_one, default=2000, help="test images kept for the app"
     )
+
+
+def _shortcut_help() -> str:
+    return f"plant a shortcut that goes with the class in training alone: {', '.join(shortcut_names())}"
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -135,6 +154,7 @@ def _train(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
 
     set_threads(options)
+    _shortcut(options)  # an error before the data are read
     require_replaceable(options.out)
     size = options.size and (options.size, options.size)
     dataset = dataset_for(options.dataset, options.data, size, **reader_options(options))
@@ -194,6 +214,7 @@ def _train_models(
         ),
         teacher_logits=read_logits(options.teacher_logits, training) if options.teacher_logits else None,
         label_budget=label_budget,
+        shortcut=_shortcut(options),
         title=title_of(dataset, splits),
         keep_unfinished=True,  # until the experiment is evaluated, too
     )
@@ -243,3 +264,14 @@ def _label_budget(options: argparse.Namespace, train: Any, spec: Any) -> Any:
 
     unlabelled = read_unlabelled(options.unlabelled, train, spec) if options.unlabelled else None
     return LabelBudget(options.train_samples, options.pseudo_labels, unlabelled)
+
+
+def _shortcut(options: argparse.Namespace) -> PlantedShortcut | None:
+    from kdviz.data.shortcuts.planting import PlantedShortcut, ShownTo
+
+    if options.plant is None:
+        if options.share is not None or options.plant_for:
+            options.wrong_usage("arguments --share and --plant-for: only with --plant")
+        return None
+    share = 0.9 if options.share is None else options.share
+    return PlantedShortcut(options.plant, share, options.plant_for or ShownTo.ALL, options.seed)

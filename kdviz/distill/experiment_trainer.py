@@ -19,6 +19,7 @@ from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, of_data
 from kdviz.data.sets import mnist
+from kdviz.data.shortcuts.planting import PlantedShortcut
 from kdviz.distill.checks import check_teacher, logits_doubts, teacher_doubts
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.layers import choose_layers, head_of
@@ -32,6 +33,7 @@ from kdviz.distill.stages import (
     doubt_stages,
     doubts_record,
     is_statistic,
+    planted_record,
     training_record,
     training_stages,
 )
@@ -60,6 +62,7 @@ def train_experiment(
     teacher_config: TrainingConfig | None = None,
     teacher_logits: Tensor | None = None,
     label_budget: LabelBudget | None = None,
+    shortcut: PlantedShortcut | None = None,
     title: str = "",
     keep_unfinished: bool = False,
 ) -> Iterator[Stage]:
@@ -90,6 +93,8 @@ def train_experiment(
         teacher_config: The recipe of the teachers; default: that of the students.
         teacher_logits: Logits of the training samples from a teacher that cannot be shared, (len(train), classes).
         label_budget: How many labels are used, and what is done with the other samples.
+        shortcut: A mark that is planted into training pictures and goes with the class; the validation split stays
+            clean. The runs that saw it have it in their training records.
         title: A heading for the experiment.
         keep_unfinished: Keep the states of the finished trainings, for a caller that has more to do before the
             experiment is complete, and that removes them with
@@ -100,9 +105,11 @@ def train_experiment(
         ModelError: Weights do not fit, or training fails.
         KdvizError: ``out`` cannot be written.
     """
-    trainer = ExperimentTrainer(splits, spec, out, config, label_budget or LabelBudget())
+    trainer = ExperimentTrainer(splits, spec, out, config, label_budget or LabelBudget(), shortcut)
     experiment = Experiment(Path(out), dataset, trainer.train.classes, spec, {}, title=title)
     _check_teachers(config, teachers, teacher_logits, trainer)
+    if shortcut is not None and (teacher_logits is not None or any(teacher.trained for teacher in teachers)):
+        raise SettingError("A shortcut is planted into a teacher's training pictures, and this teacher is trained.")
     fresh = trainer.build_network(student, config, Role.STUDENT)
     require_writable(out)
     count = len(teachers) + 2
@@ -119,9 +126,10 @@ def train_experiment(
     for number, (origin, recipe, role, network) in enumerate(teacher_runs, 1):
         record: dict[str, Any] = {"weights_from": origin.source, "trained": False}
         if not origin.trained:
-            yield from training_stages(role, number, count, trainer.fit(role, network, trainer.train, recipe))
-            record = training_record(recipe, trainer.train, splits[Split.VALIDATION], distilled=False)
-            record |= trainer.provenance(origin)
+            training = trainer.teacher_train
+            yield from training_stages(role, number, count, trainer.fit(role, network, training, recipe))
+            record = training_record(recipe, training, splits[Split.VALIDATION], distilled=False)
+            record |= trainer.provenance(origin) | planted_record(shortcut, is_student=False)
         check_teacher(network.eval().requires_grad_(False), experiment.classes, trainer.train.classes)
         doubts = trainer.validation_doubts(role, network, pretrained=origin.trained)
         yield from doubt_stages(role, number, count, doubts)
@@ -141,7 +149,8 @@ def train_experiment(
             role, number, count, trainer.fit(role, network, training, config, soft, *teachers_or_logits)
         )
         record = training_record(config, training, splits[Split.VALIDATION], distilled=distilled)
-        record |= trainer.provenance(student) | ({"start": start} if start else {}) | doubts_record(data_doubts)
+        record |= trainer.provenance(student) | planted_record(shortcut, is_student=True)
+        record |= ({"start": start} if start else {}) | doubts_record(data_doubts)
         experiment.add_run(role, student.name, network, record, {})
         data_doubts = []
     experiment.set_aside_tables()
@@ -179,8 +188,10 @@ class ExperimentTrainer:
         out: str | Path,
         config: TrainingConfig,
         label_budget: LabelBudget,
+        shortcut: PlantedShortcut | None = None,
     ):
         self.spec, self.label_budget, self.store = spec, label_budget, Store(Path(out) / "runs")
+        self._shortcut = shortcut
         self._config, self._backbones = config, dict[int, Backbone]()  # of trained networks, by the id of the network
         self._validation = splits[Split.VALIDATION]
         self.train, self._unlabelled = splits[Split.TRAIN], None
@@ -190,6 +201,9 @@ class ExperimentTrainer:
             labelled, unlabelled = labelled_part(self.train, label_budget.samples, config.seed)
             self._unlabelled = splits[Split.TRAIN].take(unlabelled)
             self.train = self.train.take(labelled)
+        self.teacher_train = self.train
+        if shortcut is not None:
+            self.teacher_train, self.train = shortcut.for_teacher(self.train), shortcut.for_students(self.train)
 
     def _inputs(self, splits: Mapping[str, LabelledImages]) -> dict[str, Any]:
         """Everything that decides the result of a training, except for networks and recipes."""
@@ -199,6 +213,7 @@ class ExperimentTrainer:
             "input": self.spec.to_json(),
             "few": [self.label_budget.samples, self.label_budget.pseudo_labels, self._config.seed],
             "unlabelled": "" if unlabelled is None else unlabelled.fingerprint,
+            **planted_record(self._shortcut, is_student=False),
         }
 
     @property

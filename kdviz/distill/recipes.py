@@ -22,6 +22,7 @@ from kdviz.data.pictures import Reading, files_below, left_out, read_pictures
 from kdviz.data.readers.folders import images_below
 from kdviz.data.registry import DataSet, Recipe, find_dataset, trainable_datasets
 from kdviz.data.samples import LabelledImages
+from kdviz.data.shortcuts.planting import PlantedShortcut
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.prediction import predict_logits
 from kdviz.distill.sources import ModelSource, labelled_part
@@ -283,7 +284,8 @@ def study_inputs(
     if record.get("labelled"):
         labelled, _ = labelled_part(splits[Split.TRAIN], int(record["labelled"]), int(record["seed"]))
         splits = {**splits, Split.TRAIN: splits[Split.TRAIN].take(labelled)}
-    plain = StudyInputs(splits, splits, student.network, teacher.network, spec, spec)
+    splits, teacher_splits = _with_shortcut(splits, PlantedShortcut.from_record(teacher.training))
+    plain = StudyInputs(splits, teacher_splits, student.network, teacher.network, spec, spec)
     # The models are only loaded where their features are needed.
     backbone = frozen_backbone(student.model, spec, store, config) if trains_head_only(config) else None
     if backbone is None:
@@ -300,9 +302,22 @@ def study_inputs(
     heads = replace(heads, answers={name: teacher_backbone.logits(samples) for name, samples in splits.items()})
     if teacher.training.get("unfreeze") != "head":
         return heads
-    teacher_features = {name: teacher_backbone.as_samples(samples) for name, samples in splits.items()}
+    teacher_features = {name: teacher_backbone.as_samples(samples) for name, samples in teacher_splits.items()}
     return replace(
         heads, teacher_splits=teacher_features, teacher_network=HEAD, teacher_spec=teacher_backbone.head_spec()
+    )
+
+
+def _with_shortcut(
+    splits: Mapping[str, LabelledImages], shortcut: PlantedShortcut | None
+) -> tuple[Mapping[str, LabelledImages], Mapping[str, LabelledImages]]:
+    """The splits of the students and of the teachers, whose training pictures have the experiment's shortcut."""
+    if shortcut is None:
+        return splits, splits
+    training = splits[Split.TRAIN]
+    return (
+        {**splits, Split.TRAIN: shortcut.for_students(training)},
+        {**splits, Split.TRAIN: shortcut.for_teacher(training)},
     )
 
 

@@ -11,6 +11,8 @@ import torch
 
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import KEY, Doubt
+from kdviz.data.shortcuts.planting import KEY as PLANTED
+from kdviz.data.shortcuts.planting import PlantedShortcut, ShownTo
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
 from kdviz.distill.training import TrainingProgress
 
@@ -42,6 +44,13 @@ def doubt_stages(name: str, number: int, count: int, doubts: Sequence[Doubt]) ->
 def doubts_record(doubts: Sequence[Doubt]) -> dict[str, Any]:
     """The entry of a training record for these doubts; empty for none."""
     return {KEY: [doubt.to_json() for doubt in doubts]} if doubts else {}
+
+
+def planted_record(shortcut: PlantedShortcut | None, *, is_student: bool) -> dict[str, Any]:
+    """The entry of a training record for a shortcut; empty where the run did not see it."""
+    if shortcut is None or (is_student and shortcut.shown_to == ShownTo.TEACHER):
+        return {}
+    return {PLANTED: shortcut.to_json()}
 
 
 def is_statistic(name: str) -> bool:

@@ -34,6 +34,7 @@ from kdviz.figures.roles import (
     role_symbol,
     role_title,
 )
+from kdviz.figures.shortcuts import shortcut_use
 from kdviz.figures.soft_targets import entropy_against_temperature, soft_target_bars
 from kdviz.figures.studies import against_value, value_title
 from kdviz.figures.training_curves import curves
@@ -63,6 +64,7 @@ __all__ = [
     "role_dash",
     "role_symbol",
     "role_title",
+    "shortcut_use",
     "soft_target_bars",
     "value_title",
 ]

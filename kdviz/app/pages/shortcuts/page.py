@@ -1,0 +1,236 @@
+"""Shortcuts: a mark that goes with the class in training alone; who uses and inherits it, and whether maps show it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pandas as pd
+import pyarrow.parquet as pq
+import streamlit as st
+
+from kdviz import figures
+from kdviz.app import address
+from kdviz.app.library import OpenExperiment
+from kdviz.app.page_header import heading
+from kdviz.app.pages.attention.tables import method_title
+from kdviz.app.pages.shortcuts import PAGE
+from kdviz.app.pages.shortcuts.pictures import show_pictures
+from kdviz.app.texts import download, plain, say_missing, together
+from kdviz.app.widgets.chart import chart_downloads, show_chart
+from kdviz.core.language import N_, _, number, percent, plural, signed
+from kdviz.data.shortcuts.planting import ShownTo
+from kdviz.narrative.shortcuts import (
+    SHORTCUT_TITLES,
+    condition_sentence,
+    map_sentences,
+    use_sentences,
+    verdict_sentences,
+)
+from kdviz.studies.regions.report import Mean
+from kdviz.studies.shortcuts import ShortcutsReport
+from kdviz.studies.shortcuts.table import NAME
+
+ADDRESS = ("condition", "method")
+_PARQUET = "application/vnd.apache.parquet"
+_SHOWN_TO: dict[str, str] = {
+    ShownTo.RANDOM: N_("{mark}: the teacher knows it"),
+    ShownTo.TEACHER: N_("{mark}: only the teacher saw it"),
+    ShownTo.ALL: N_("{mark}: all saw it"),
+    "none": N_("{mark}: nobody saw it"),
+}
+"""Whose training pictures had the mark -> name of the condition; the first of those that there are is shown first."""
+
+
+def page() -> None:
+    address.keep_only(*ADDRESS)
+    opened = heading(PAGE)
+    reports = opened.shortcuts
+    if not reports:
+        _show_missing(opened)
+        return
+    report = _choose_condition(reports)
+    _show_verdict(report)
+    method = _choose_method(report)
+    _show_chart(opened, report, method)
+    show_pictures(opened, report, method)
+    _show_tables(report)
+    _show_files(opened, report)
+
+
+def _show_missing(opened: OpenExperiment) -> None:
+    st.markdown(
+        _(
+            "A mark is planted into training pictures so that it goes with the class, and test pictures do not have "
+            "it: one knows what a model that uses it looks at."
+        )
+    )
+    if opened.experiment.is_imported:
+        command = f"kdviz study --study shortcuts --plant patch -e {opened.command_folder} --data DIR"
+        say_missing(
+            _("No marks have been put before these models yet; this shows how they answer to one they never saw:"),
+            command,
+        )
+        return
+    data = "" if opened.is_mnist else " --data DIR"
+    dataset = opened.experiment.dataset
+    command = f"kdviz train {dataset}{data} --out models/NAME --plant patch --share .9 --plant-for random\n"
+    command += f"kdviz study --study shortcuts -e models/NAME{data} --into {opened.command_folder}"
+    say_missing(_("This experiment has no study of shortcuts yet; make one with:"), command)
+
+
+# choices --------------------------------------------------------------------------------------------------------------
+
+
+def _choose_condition(reports: Sequence[ShortcutsReport]) -> ShortcutsReport:
+    order = list(_SHOWN_TO)
+    ranked = sorted(reports, key=lambda one: (one.shortcut != "patch", one.shortcut, order.index(one.shown_to)))
+    conditions = {f"{one.shortcut}-{one.shown_to}": one for one in ranked}
+    name = _choose(
+        "condition", _("Who saw the mark in training"), list(conditions), lambda key: _title(conditions[key])
+    )
+    return conditions[name]
+
+
+def _title(report: ShortcutsReport) -> str:
+    mark = _(SHORTCUT_TITLES[report.shortcut]) if report.shortcut in SHORTCUT_TITLES else report.shortcut
+    return _(_SHOWN_TO[report.shown_to], mark=mark[:1].upper() + mark[1:])
+
+
+def _choose_method(report: ShortcutsReport) -> str:
+    return _choose("method", _("Method of the maps"), list(report.methods), method_title)
+
+
+def _choose(name: str, label: str, options: list[str], title: object) -> str:
+    """A choice with its value in the page's address; there is no control for a single option."""
+    requested = address.read_choice(name, options, options[0])
+    if len(options) == 1:
+        return requested
+    chosen = st.segmented_control(
+        label,
+        options,
+        required=True,
+        format_func=title,  # type: ignore[arg-type]
+        key=address.widget_key(f"shortcuts-{name}-{','.join(options)}", requested),
+    )
+    address.keep(name, chosen or requested, options[0])
+    return chosen or requested
+
+
+# the answer -----------------------------------------------------------------------------------------------------------
+
+
+def _show_verdict(report: ShortcutsReport) -> None:
+    verdict = verdict_sentences(report)
+    if verdict:
+        st.markdown(f"**{plain(together(verdict))}**")
+    st.markdown(plain(condition_sentence(report)))
+    sentences = [*use_sentences(report), *map_sentences(report)]
+    st.markdown("\n".join(f"- {plain(sentence)}" for sentence in sentences))
+    limits = _("Intervals are over pictures, of one training of each model: another training may differ.")
+    st.markdown(f":gray[**{_('Limits')}** {plain(limits)}]")
+
+
+def _show_chart(opened: OpenExperiment, report: ShortcutsReport, method: str) -> None:
+    st.subheader(_("Does the map show the mark where it is used?"), anchor=False)
+    st.caption(
+        _(
+            "Each symbol is a test picture with the mark of another class. To the right: the mark raises that class's "
+            "probability. Upwards: more of the map's positive values lie inside the mark."
+        )
+    )
+    show_chart(figures.shortcut_use(report, method), "shortcut-use")
+    with st.container(horizontal=True):
+        chart_downloads(figures.shortcut_use, f"kdviz-{opened.experiment.name}-shortcut", report, method)
+
+
+# tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _show_tables(report: ShortcutsReport) -> None:
+    st.subheader(_("All figures"), anchor=False)
+    st.dataframe(answers_table(report), hide_index=True)
+    st.caption(
+        _(
+            "Accuracy without a mark, with that of the own class, and with that of another class. Flipped: pictures "
+            "whose answer becomes the other class. Use: change of that class's probability. In brackets 95 % intervals "
+            "over pictures."
+        )
+    )
+    st.dataframe(maps_table(report), hide_index=True)
+    st.caption(
+        _(
+            "AUROC: how well the share inside tells pictures with the mark from the same ones without; .5 is chance. "
+            "Used: only pictures where the mark raises its class's probability by 10 points or more."
+        )
+    )
+
+
+def answers_table(report: ShortcutsReport) -> pd.DataFrame:
+    """What the mark does to each model's answers."""
+    return pd.DataFrame(
+        [
+            {
+                _("Model"): figures.role_title(one.role),
+                _("Accuracy"): percent(one.accuracy.value),
+                _("With its own mark"): percent(one.accuracy_own.value),
+                _("With another's mark"): percent(one.accuracy_other.value),
+                _("Flipped"): _percents(one.flips),
+                _("Use"): _span(one.use),
+            }
+            for one in report.roles
+        ]
+    )
+
+
+def maps_table(report: ShortcutsReport) -> pd.DataFrame:
+    """What each model's maps show of the mark."""
+    return pd.DataFrame(
+        [
+            {
+                _("Model"): figures.role_title(one.role),
+                _("Method"): method_title(one.method),
+                _("Inside"): _percents(one.inside),
+                _("Inside, without the mark"): percent(one.inside_clean.value),
+                _("Area"): percent(one.area),
+                _("AUROC"): _numbers(one.auroc),
+                _("AUROC where used"): "" if one.auroc_used is None else _numbers(one.auroc_used),
+            }
+            for one in report.maps
+        ]
+    )
+
+
+def _percents(mean: Mean) -> str:
+    return f"{percent(mean.value)} [{percent(mean.low)}, {percent(mean.high)}]"
+
+
+def _numbers(mean: Mean) -> str:
+    return f"{number(mean.value, 3)} [{number(mean.low, 3)}, {number(mean.high, 3)}]"
+
+
+def _span(mean: Mean) -> str:
+    return f"{signed(mean.value, 3)} [{signed(mean.low, 3)}, {signed(mean.high, 3)}]"
+
+
+def _show_files(opened: OpenExperiment, report: ShortcutsReport) -> None:
+    experiment = opened.experiment
+
+    def parquet() -> bytes:
+        buffer = io.BytesIO()
+        pq.write_table(experiment.table(NAME), buffer)
+        return buffer.getvalue()
+
+    st.caption(_provenance(report))
+    with st.container(horizontal=True):
+        download(f"{NAME}.parquet", f"kdviz-{experiment.name}-{NAME}.parquet", _PARQUET, parquet)
+
+
+def _provenance(report: ShortcutsReport) -> str:
+    parts = [plural("{count} picture", "{count} pictures", int(report.about.get("pictures", 0)))]
+    for method, settings in report.about.get("settings", {}).items():
+        masks = settings.get("n_masks")
+        parts.append(method_title(method))
+        if masks:
+            parts.append(plural("{count} mask", "{count} masks", int(masks)))
+    return " · ".join(parts)

@@ -1,0 +1,1 @@
+"""Kinds of shortcuts, one a file of its name."""

@@ -1,0 +1,338 @@
+"""What shortcuts.parquet says: who uses the mark, whether the maps show it, and the KD student beside the others.
+
+Intervals are 95 %, over pictures, of one training of each model; see :func:`kdviz.studies.regions.report.mean_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from kdviz.core.vocabulary import Role
+from kdviz.experiment import Experiment
+from kdviz.metrics.separation import auroc_parts
+from kdviz.studies.regions.report import Mean, mean_of
+from kdviz.studies.shortcuts.table import SCHEMA, about_of, damaged, read_table
+
+USED = 0.1
+"""Least rise of the probability of the mark's class, by the mark, for a picture to count as one where it is used."""
+
+FOUND = 0.95
+"""AUROC from which on the maps are said to find a shortcut."""
+
+MARGIN = 0.05
+"""Mean use up to which a model is said not to use a shortcut, or two models to use it alike."""
+
+_FEWEST = 10  # pictures where it is used, for an AUROC over them
+_PSEUDO = 4.0  # of hits, and of parts of the AUROC, which may all be alike in few pictures
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class RoleUse:
+    """What a mark does to the answers of one model.
+
+    Attributes:
+        role: Which.
+        accuracy: Share of right answers for clean pictures.
+        accuracy_own: The same with the mark of the picture's own class.
+        accuracy_other: The same with the mark of another class.
+        flips: Share of the pictures that get the other class as their answer with its mark, and did not without.
+        use: Mean change of the probability of the other class by its mark.
+        use_own: Mean change of the probability of the own class by its mark.
+    """
+
+    role: str
+    accuracy: Mean
+    accuracy_own: Mean
+    accuracy_other: Mean
+    flips: Mean
+    use: Mean
+    use_own: Mean
+
+
+@dataclass(frozen=True)
+class RoleMaps:
+    """Whether the maps of one model by one method show a mark.
+
+    Attributes:
+        role, method: Which.
+        inside: Mean share of the positive saliency in the region of another class's mark, which the map explains.
+        inside_clean: The same of the same pictures without the mark.
+        inside_own: The mean share where the mark is that of the own class.
+        area: The region's share of the area.
+        auroc: How well the share tells pictures with another class's mark from the same ones without, over all
+            pictures: .5 for maps that know nothing of it.
+        auroc_used: The same over the pictures where the mark is used; None: there are fewer than ten.
+    """
+
+    role: str
+    method: str
+    inside: Mean
+    inside_clean: Mean
+    inside_own: Mean
+    area: float
+    auroc: Mean
+    auroc_used: Mean | None
+
+
+@dataclass(frozen=True)
+class UseDifference:
+    """The KD student less another model, picture by picture, for pictures with another class's mark.
+
+    Attributes:
+        less: Role of the other model.
+        use, flips: Mean differences; see :class:`RoleUse`.
+    """
+
+    less: str
+    use: Mean
+    flips: Mean
+
+
+@dataclass(frozen=True)
+class Rise:
+    """Whether a map has more inside where the mark is used more, over pictures of all models.
+
+    Attributes:
+        method: Of the maps.
+        correlation: Spearman's, of the use and the share inside; ``pictures`` are those of one model.
+    """
+
+    method: str
+    correlation: Mean
+
+
+@dataclass(frozen=True)
+class ShortcutsReport:
+    """One condition of a study of shortcuts.
+
+    Attributes:
+        shortcut, shown_to: Which mark, and in whose training pictures it was.
+        about: How it was made.
+        roles: By role.
+        maps: By method and role.
+        differences: The KD student less each other model.
+        rises: By method.
+        points: (Method, role) -> use and share inside of each picture with another class's mark: two arrays (N,).
+    """
+
+    shortcut: str
+    shown_to: str
+    about: Mapping[str, Any]
+    roles: tuple[RoleUse, ...]
+    maps: tuple[RoleMaps, ...]
+    differences: tuple[UseDifference, ...]
+    rises: tuple[Rise, ...]
+    points: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(one.method for one in self.maps))
+
+    def role(self, role: str) -> RoleUse | None:
+        """What the mark does to a model; None: the model is not in the study."""
+        return next((one for one in self.roles if one.role == role), None)
+
+    def maps_of(self, role: str, method: str) -> RoleMaps | None:
+        """A model's maps by a method; None: there are none."""
+        return next((one for one in self.maps if (one.role, one.method) == (role, method)), None)
+
+    def difference(self, less: str) -> UseDifference | None:
+        """The KD student less another model; None: one of them is not in the study."""
+        return next((one for one in self.differences if one.less == less), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers, without those of single pictures."""
+        return {
+            "study": "shortcuts",
+            "shortcut": self.shortcut,
+            "shown_to": self.shown_to,
+            **self.about,
+            **{
+                name: [_json_of(one) for one in getattr(self, name)]
+                for name in ("roles", "maps", "differences", "rises")
+            },
+        }
+
+
+def read_shortcut_reports(experiment: Experiment) -> list[ShortcutsReport]:
+    """The conditions of shortcuts.parquet, in its order; empty: there is no such table.
+
+    Raises:
+        ExperimentError: The table is damaged.
+    """
+    table = read_table(experiment)
+    if table is None:
+        return []
+    notes = about_of(table)
+    arrays = {name: np.array(table[name].to_pylist(), object) for name in SCHEMA.names}
+    conditions = dict.fromkeys(zip(arrays["shortcut"], arrays["shown_to"], strict=True))
+    reports = []
+    for shortcut, shown_to in conditions:
+        rows = (arrays["shortcut"] == shortcut) & (arrays["shown_to"] == shown_to)
+        series = _series({name: values[rows] for name, values in arrays.items()}, experiment)
+        reports.append(_report(shortcut, shown_to, notes.get(f"{shortcut}/{shown_to}", {}), series))
+    return reports
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The pictures of one model by one method, in the order of their numbers; every array is (N,).
+
+    The first letter says whose mark a view has or would have (own or other class), the second whether it is planted.
+    """
+
+    label: np.ndarray
+    cue: np.ndarray
+    predicted: Mapping[str, np.ndarray]
+    probability: Mapping[str, np.ndarray]
+    energy: Mapping[str, np.ndarray]
+    area: np.ndarray
+
+    @property
+    def use(self) -> np.ndarray:
+        return self.probability["other planted"] - self.probability["other clean"]
+
+    @property
+    def use_own(self) -> np.ndarray:
+        return self.probability["own planted"] - self.probability["own clean"]
+
+    @property
+    def flips(self) -> np.ndarray:
+        flipped = (self.predicted["other planted"] == self.cue) & (self.predicted["other clean"] != self.cue)
+        return flipped.astype(float)
+
+    def right(self, view: str) -> np.ndarray:
+        return (self.predicted[view] == self.label).astype(float)
+
+
+_Series = dict[tuple[str, str], _Pictures]
+
+
+def _series(arrays: Mapping[str, np.ndarray], experiment: Experiment) -> _Series:
+    """(Method, role) -> its pictures."""
+    keys = dict.fromkeys(zip(arrays["method"], arrays["role"], strict=True))
+    return {key: _pictures(arrays, key, experiment) for key in keys}
+
+
+def _pictures(arrays: Mapping[str, np.ndarray], key: tuple[str, str], experiment: Experiment) -> _Pictures:
+    own = arrays["label"] == arrays["cue"]
+    rows = {}
+    for view, chosen in {
+        "own clean": own & (arrays["planted"] == False),  # noqa: E712  objects
+        "own planted": own & (arrays["planted"] == True),  # noqa: E712
+        "other clean": ~own & (arrays["planted"] == False),  # noqa: E712
+        "other planted": ~own & (arrays["planted"] == True),  # noqa: E712
+    }.items():
+        found = np.flatnonzero(chosen & (arrays["method"] == key[0]) & (arrays["role"] == key[1]))
+        rows[view] = found[np.argsort(arrays["sample"][found].astype(np.int64))]
+    samples = [arrays["sample"][found].tolist() for found in rows.values()]
+    if any(one != samples[0] or len(set(one)) < len(one) for one in samples):
+        raise damaged(experiment)
+    columns = {
+        name: {view: arrays[name][found].astype(float) for view, found in rows.items()}
+        for name in ("predicted", "probability", "energy")
+    }
+    other = rows["other planted"]
+    return _Pictures(
+        arrays["label"][other].astype(float),
+        arrays["cue"][other].astype(float),
+        columns["predicted"],
+        columns["probability"],
+        columns["energy"],
+        arrays["area"][other].astype(float),
+    )
+
+
+def _report(shortcut: str, shown_to: str, about: Mapping[str, Any], series: _Series) -> ShortcutsReport:
+    first = {role: pictures for (_, role), pictures in reversed(series.items())}  # predictions are those of any method
+    roles = tuple(dict.fromkeys(role for _, role in series))
+    own = first.get(Role.KD_STUDENT)
+    return ShortcutsReport(
+        shortcut,
+        shown_to,
+        about,
+        tuple(_role_use(role, first[role]) for role in roles),
+        tuple(_role_maps(role, method, pictures) for (method, role), pictures in series.items()),
+        tuple(
+            UseDifference(role, mean_of(own.use - first[role].use), mean_of(own.flips - first[role].flips, _PSEUDO))
+            for role in roles
+            if own is not None and role != Role.KD_STUDENT
+        ),
+        tuple(_rise(method, series) for method in dict.fromkeys(method for method, _ in series)),
+        {key: (pictures.use, pictures.energy["other planted"]) for key, pictures in series.items()},
+    )
+
+
+def _role_use(role: str, pictures: _Pictures) -> RoleUse:
+    return RoleUse(
+        role,
+        mean_of(pictures.right("own clean"), _PSEUDO, 0.0),
+        mean_of(pictures.right("own planted"), _PSEUDO, 0.0),
+        mean_of(pictures.right("other planted"), _PSEUDO, 0.0),
+        mean_of(pictures.flips, _PSEUDO, 0.0),
+        mean_of(pictures.use),
+        mean_of(pictures.use_own),
+    )
+
+
+def _role_maps(role: str, method: str, pictures: _Pictures) -> RoleMaps:
+    planted, clean = pictures.energy["other planted"], pictures.energy["other clean"]
+    used = pictures.use >= USED
+    return RoleMaps(
+        role,
+        method,
+        mean_of(planted, 0.0, 0.0),
+        mean_of(clean, 0.0, 0.0),
+        mean_of(pictures.energy["own planted"], 0.0, 0.0),
+        float(pictures.area.mean()),
+        auroc(planted, clean),
+        auroc(planted[used], clean[used]) if used.sum() >= _FEWEST else None,
+    )
+
+
+def auroc(planted: np.ndarray, clean: np.ndarray) -> Mean:
+    """How well shares inside tell pictures with a mark from the same ones without, with its 95 % interval.
+
+    Args:
+        planted, clean: (N,), of the same pictures. NaN, a map without any positive value, has nothing inside: 0.
+    """
+    if not len(planted):
+        return Mean(float("nan"), float("nan"), float("nan"), 0)
+    return mean_of(auroc_parts(np.nan_to_num(planted), np.nan_to_num(clean)), _PSEUDO, 0.0)
+
+
+def _rise(method: str, series: _Series) -> Rise:
+    """Spearman's correlation over the pictures of all models, with a bootstrap over pictures."""
+    chosen = [pictures for (name, _), pictures in series.items() if name == method]
+    use = np.stack([pictures.use for pictures in chosen])
+    inside = np.stack([np.nan_to_num(pictures.energy["other planted"]) for pictures in chosen])
+    count = use.shape[1]
+    value = _spearman(use, inside)
+    generator = np.random.default_rng(0)
+    resamples = generator.integers(count, size=(_RESAMPLES, count)) if count > 1 else []
+    replicates = [_spearman(use[:, rows], inside[:, rows]) for rows in resamples]
+    known = [one for one in replicates if one == one]
+    low, high = np.quantile(known, [0.025, 0.975]) if known else (float("nan"), float("nan"))
+    return Rise(method, Mean(value, float(low), float(high), count))
+
+
+def _spearman(use: np.ndarray, inside: np.ndarray) -> float:
+    if np.ptp(use) == 0 or np.ptp(inside) == 0:
+        return float("nan")
+    return float(np.corrcoef(rankdata(use.ravel()), rankdata(inside.ravel()))[0, 1])
+
+
+def _json_of(one: Any) -> dict[str, Any]:
+    document = asdict(one)
+    for name, value in vars(one).items():
+        if isinstance(value, Mean):
+            document[name] = value.to_json()
+        elif isinstance(value, float) and value != value:
+            document[name] = None
+    return document

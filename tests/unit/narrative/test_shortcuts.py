@@ -1,0 +1,155 @@
+"""What is said of a planted shortcut, held against the intervals."""
+
+from __future__ import annotations
+
+import pytest
+
+from kdviz.core.language import speaking
+from kdviz.narrative.shortcuts import (
+    condition_sentence,
+    map_sentences,
+    outcome,
+    shortcut_sentences,
+    use_sentences,
+    verdict_sentences,
+)
+from kdviz.studies.regions.report import Mean
+from kdviz.studies.shortcuts.report import Rise, RoleMaps, RoleUse, ShortcutsReport, UseDifference
+
+USED, UNUSED, OPEN = (0.7, 0.6, 0.8), (0.001, -0.01, 0.02), (0.1, -0.1, 0.3)
+FOUND, IN_PART, CHANCE, UNSURE = (0.99, 0.96, 1.0), (0.8, 0.7, 0.9), (0.5, 0.4, 0.6), (0.95, 0.91, 0.99)
+
+
+def mean(value, low, high):
+    return Mean(value, low, high, 100)
+
+
+def role(name, use):
+    return RoleUse(name, *(mean(0.9, 0.85, 0.95),) * 3, mean(0.5, 0.4, 0.6), mean(*use), mean(*use))
+
+
+def maps(name, auroc):
+    found = mean(*auroc)
+    share = mean(0.4, 0.35, 0.45)
+    return RoleMaps(name, "rise", share, share, share, 0.02, found, found)
+
+
+def report(shown_to="random", difference=USED, teacher=USED, aurocs=(FOUND, FOUND, CHANCE), rise=(0.5, 0.4, 0.6)):
+    uses = {"teacher": teacher, "kd_student": USED, "student": UNUSED}
+    return ShortcutsReport(
+        "patch",
+        shown_to,
+        {"share": 0.9},
+        tuple(role(name, use) for name, use in uses.items()),
+        tuple(maps(name, auroc) for name, auroc in zip(uses, aurocs, strict=True)),
+        (UseDifference("student", mean(*difference), mean(*difference)),),
+        (Rise("rise", mean(*rise)),),
+        {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        ((0.2, 0.1, 0.3), "uses"),
+        ((0.06, 0.01, 0.11), "uses"),
+        ((0.02, 0.01, 0.03), "does not"),
+        ((0.0, -0.05, 0.05), "does not"),
+        ((0.0, -0.06, 0.05), "cannot tell"),
+        ((0.04, -0.01, 0.09), "cannot tell"),
+        ((-0.2, -0.3, -0.1), "shuns"),
+        ((float("nan"),) * 3, "cannot tell"),
+    ],
+)
+def test_an_interval_allows_one_outcome(interval, expected):
+    assert outcome(mean(*interval)) == expected
+
+
+@pytest.mark.parametrize("shown_to", ["random", "teacher"])
+@pytest.mark.parametrize(
+    ("difference", "begins"),
+    [
+        (USED, "The KD student inherits its teacher's shortcut:"),
+        (UNUSED, "The KD student does not inherit its teacher's shortcut:"),
+        (OPEN, "One cannot tell whether the KD student inherits"),
+        ((-0.3, -0.4, -0.2), "The KD student uses its teacher's shortcut less"),
+    ],
+)
+def test_inheritance(shown_to, difference, begins):
+    (sentence,) = verdict_sentences(report(shown_to, difference))
+    assert sentence.startswith(begins)
+    assert f"{100 * difference[0]:+.1f} points" in sentence
+
+
+@pytest.mark.parametrize(
+    ("difference", "begins"),
+    [
+        (USED, "Its teacher makes the KD student use the shortcut more"),
+        (UNUSED, "Its teacher changes nothing"),
+        (OPEN, "One cannot tell whether its teacher changes"),
+        ((-0.3, -0.4, -0.2), "Its teacher makes the KD student use the shortcut less"),
+    ],
+)
+def test_where_the_students_saw_it_themselves_nothing_is_called_inherited(difference, begins):
+    (sentence,) = verdict_sentences(report("all", difference))
+    assert sentence.startswith(begins)
+    assert "inherit" not in sentence
+
+
+def test_nothing_is_inherited_from_a_teacher_without_it_or_where_none_was_planted():
+    assert verdict_sentences(report(teacher=UNUSED)) == [
+        "There is nothing to inherit: the teacher does not use the mark."
+    ]
+    assert verdict_sentences(report("none")) == []
+    assert condition_sentence(report("none")).startswith("No model saw a patch in training")
+
+
+def test_each_condition_has_its_sentence():
+    sentences = {condition_sentence(report(shown_to)) for shown_to in ("all", "teacher", "random", "none")}
+    assert len(sentences) == 4
+    assert "90%" in condition_sentence(report("random"))
+
+
+def test_who_uses_it():
+    teacher, kd, alone = use_sentences(report(teacher=OPEN))
+    assert teacher.startswith("One cannot tell whether the mark is used by the teacher")
+    assert kd.startswith("Uses the mark: the KD student.")
+    assert alone.startswith("Does not use the mark: the student alone.")
+
+
+@pytest.mark.parametrize(
+    ("auroc", "says"),
+    [
+        (FOUND, "The maps of the teacher (RISE) show it: 40.0%"),
+        (IN_PART, "The maps of the teacher (RISE) show it only in part"),
+        (CHANCE, "The maps of the teacher (RISE) do not show what it uses"),
+        (UNSURE, "One cannot tell whether the maps of the teacher (RISE) show it"),
+    ],
+)
+def test_whether_maps_of_a_model_that_uses_it_show_it(auroc, says):
+    assert map_sentences(report(aurocs=(auroc, FOUND, CHANCE)))[0].startswith(says)
+
+
+def test_maps_of_a_model_that_does_not_use_it():
+    assert "know nothing of it" in map_sentences(report())[2]
+    assert "react to the mark although" in map_sentences(report(aurocs=(FOUND, FOUND, IN_PART)))[2]
+    assert len(map_sentences(report(teacher=OPEN))) == 3  # nothing is said of maps where use is open
+
+
+@pytest.mark.parametrize(
+    ("rise", "begins"),
+    [
+        ((0.5, 0.4, 0.6), "The more the mark is used, the more of a map"),
+        ((-0.5, -0.6, -0.4), "The more the mark is used, the less of a map"),
+        ((0.1, -0.1, 0.3), "One cannot tell whether more of a map"),
+    ],
+)
+def test_whether_maps_follow_the_use(rise, begins):
+    assert map_sentences(report(rise=rise))[-1].startswith(begins)
+
+
+def test_everything_is_said_and_in_any_language():
+    sentences = shortcut_sentences(report())
+    assert len(sentences) == 1 + 1 + 3 + 4 + 1
+    with speaking("zh_CN"):
+        assert len(shortcut_sentences(report())) == len(sentences)

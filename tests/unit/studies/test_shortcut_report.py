@@ -1,0 +1,124 @@
+"""The statistics of a study of shortcuts, on tables whose answers are known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kdviz.core.errors import ExperimentError
+from kdviz.studies.shortcuts import read_shortcut_reports
+from kdviz.studies.shortcuts.report import auroc
+from kdviz.studies.shortcuts.table import SCHEMA, write_condition
+
+ABOUT = {"pictures": 40, "share": 0.9, "settings": {"rise": {"n_masks": 9}}}
+
+
+def rows_of(role, use, inside, count=40, shortcut="patch", shown_to="random", seed=0):
+    """Rows of a model that changes the probability by ``use``, and answers with the mark's class where it is .5."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for sample in range(count):
+        label = sample % 10
+        for cue in (label, (label + 1) % 10):
+            for planted in (False, True):
+                probability = 0.1 + use * planted if cue != label else 0.8
+                energy = (inside if planted else 0.02) + generator.normal(0, 0.005)
+                rows.append(
+                    {
+                        "shortcut": shortcut,
+                        "shown_to": shown_to,
+                        "split": "test",
+                        "sample": sample,
+                        "label": label,
+                        "cue": cue,
+                        "planted": planted,
+                        "role": role,
+                        "method": "rise",
+                        "predicted": cue if planted and use > 0.5 else label,
+                        "probability": probability,
+                        "energy": energy,
+                        "area": 0.02,
+                    }
+                )
+    return rows
+
+
+def write(experiment, rows, shortcut="patch", shown_to="random", about=ABOUT):
+    generator = np.random.default_rng(5)
+    shuffled = [rows[index] for index in generator.permutation(len(rows))]
+    write_condition(experiment, shortcut, shown_to, pa.Table.from_pylist(shuffled, SCHEMA), about)
+
+
+@pytest.fixture
+def rows():
+    return [
+        *rows_of("teacher", 0.8, 0.5, seed=1),
+        *rows_of("kd_student", 0.6, 0.4, seed=2),
+        *rows_of("student", 0.0, 0.02, seed=3),
+    ]
+
+
+def test_use_flips_accuracies_and_inheritance(tiny, rows):
+    write(tiny, rows)
+    (report,) = read_shortcut_reports(tiny)
+    teacher, student = report.role("teacher"), report.role("student")
+    assert teacher.use.value == pytest.approx(0.8, abs=1e-6)
+    assert (teacher.accuracy.value, teacher.accuracy_own.value, teacher.accuracy_other.value) == (1, 1, 0)
+    assert (teacher.flips.value, student.flips.value) == (1, 0)
+    assert teacher.flips.low < 1  # 40 of 40 are no proof of all
+    assert student.use.value == pytest.approx(0, abs=1e-6)
+    assert report.difference("student").use.value == pytest.approx(0.6, abs=1e-6)
+    assert report.difference("teacher").use.value == pytest.approx(-0.2, abs=1e-6)
+    assert report.difference("kd_student") is None
+
+
+def test_maps_of_who_uses_it_and_of_who_does_not(tiny, rows):
+    write(tiny, rows)
+    (report,) = read_shortcut_reports(tiny)
+    teacher, student = report.maps_of("teacher", "rise"), report.maps_of("student", "rise")
+    assert teacher.auroc_used.value == 1
+    assert teacher.inside.value == pytest.approx(0.5, abs=0.01)
+    assert teacher.inside_clean.value == pytest.approx(0.02, abs=0.01)
+    assert student.auroc_used is None
+    assert student.auroc.low < 0.5 < student.auroc.high
+    assert report.rises[0].correlation.low > 0.5
+    assert {key: len(use) for key, (use, _) in report.points.items()} == {
+        ("rise", role): 40 for role in ("teacher", "kd_student", "student")
+    }
+    document = report.to_json()
+    json.dumps(document, allow_nan=False)
+    assert (document["pictures"], document["shown_to"]) == (40, "random")
+
+
+def test_a_condition_replaces_its_earlier_rows_only(tiny, rows):
+    write(tiny, rows)
+    write(tiny, rows_of("teacher", 0.8, 0.5, shown_to="none"), shown_to="none", about={"share": None})
+    write(tiny, rows_of("teacher", 0.1, 0.5, count=12), about={"share": 0.5})
+    none, random = read_shortcut_reports(tiny)
+    assert (none.shown_to, random.shown_to) == ("none", "random")
+    assert random.role("teacher").use.pictures == 12
+    assert (random.about, none.about) == ({"share": 0.5}, {"share": None})
+
+
+def test_the_interval_of_the_auroc_covers_and_is_never_certain():
+    assert auroc(np.ones(100), np.zeros(100)).low == pytest.approx(0.96, abs=0.002)
+    generator = np.random.default_rng(0)
+    truth, covered = 0.7602, 0  # of N(1, 1) above N(0, 1)
+    for _ in range(300):
+        found = auroc(generator.normal(1, 1, 60), generator.normal(0, 1, 60))
+        covered += found.low <= truth <= found.high
+    assert covered / 300 > 0.93
+    assert auroc(np.array([np.nan, 1.0]), np.zeros(2)).value == 0.75  # a map without positive values has nothing inside
+
+
+def test_without_a_table_there_is_no_report_and_a_damaged_one_is_said(tiny, rows):
+    assert read_shortcut_reports(tiny) == []
+    write(tiny, [row for row in rows if row["sample"] != 3 or row["planted"]])
+    with pytest.raises(ExperimentError, match="shortcuts.parquet of .* is damaged; make it anew"):
+        read_shortcut_reports(tiny)
+    tiny.write_table("shortcuts", pa.table({"sample": [1]}))
+    with pytest.raises(ExperimentError, match="is damaged"):
+        read_shortcut_reports(tiny)
