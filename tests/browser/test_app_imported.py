@@ -9,7 +9,7 @@ from typing import Any
 
 import imported
 import pytest
-from browser import WAIT, at_rest, is_too_wide, needs_browser, running, visit
+from browser import WAIT, at_rest, is_too_wide, needs_browser, running
 
 from kdviz.experiment import load_experiment
 
@@ -32,40 +32,36 @@ def app(imported_folders: Callable[..., Path], tmp_path_factory: pytest.TempPath
     assert "Traceback" not in log.read_text(), log.read_text()
 
 
-SAID = {
-    "three": {
-        "": "KD, T = 16",
-        "mistakes": "whether a model was trained on some of them is not known",
-        "models": "in another order: its outputs 2, 0, 3, 1",
-        "temperature": "these models were trained elsewhere",
-        "attention": "kdviz study --study models",
-    },
-    "unlabelled": {
-        "": "The pictures have no labels",
-        "compare?masks=100": "test images",
-        "mistakes": "this page shows where the models disagree",
-    },
-    "free": {"": "of the same 48 samples", "compare?masks=100": "None of these models is called the teacher"},
-    "bare": {"": "kdviz import --out", "mistakes": "Import the models once more, with pictures"},
-    "given": {
-        "compare?masks=100": "Only the predictions are known of: Somebody's <b>",
-        "models": "predictions alone",
-        "cost": "Measure on this machine",
-    },
-}
+SAID = [
+    ("three", "", "KD, T = 16"),
+    ("three", "mistakes", "whether a model was trained on some of them is not known"),
+    ("three", "models", "in another order: its outputs 2, 0, 3, 1"),
+    ("three", "temperature", "these models were trained elsewhere"),
+    ("three", "attention", "kdviz study --study models"),
+    ("unlabelled", "", "The pictures have no labels"),
+    ("unlabelled", "mistakes", "this page shows where the models disagree"),
+    ("unlabelled", "compare?masks=100", "test images"),
+    ("free", "", "of the same 48 samples"),
+    ("free", "compare?masks=100", "None of these models is called the teacher"),
+    ("bare", "", "kdviz import --out"),
+    ("bare", "mistakes", "Import the models once more, with pictures"),
+    ("given", "compare?masks=100", "Only the predictions are known of: Somebody's <b>"),
+    ("given", "models", "predictions alone"),
+    ("given", "cost", "Measure on this machine"),
+]
 
 
-@pytest.mark.parametrize("name", SAID)
-def test_every_page_shows_what_there_is(app: str, page: Any, name: str) -> None:
-    for number, (path, text) in enumerate(SAID[name].items()):
-        address = f"/{path}{'&' if '?' in path else '?'}experiment={name}"
-        page.set_viewport_size({"width": 1440, "height": 900})
-        visit(page, address) if number else page.goto(f"{app}{address}")
-        page.get_by_text(text).first.wait_for(timeout=WAIT)
-        page.set_viewport_size({"width": 390, "height": 900})
-        at_rest(page)
-        assert not is_too_wide(page), path
-    if name == "unlabelled":  # the page of mistakes is open: nobody is called right or wrong
-        page.get_by_text("no label").first.wait_for(timeout=WAIT)
-        words = page.locator(".stMain").inner_text()
-        assert not any(one in words for one in ("True class", "True blue", "✓ right", "✗", "Any model wrong"))
+@pytest.mark.parametrize(("name", "path", "text"), SAID)
+def test_every_page_shows_what_there_is(app: str, page: Any, name: str, path: str, text: str) -> None:
+    page.goto(f"{app}/{path}{'&' if '?' in path else '?'}experiment={name}")
+    page.get_by_text(text).first.wait_for(timeout=WAIT)
+    page.set_viewport_size({"width": 390, "height": 900})
+    at_rest(page)
+    assert not is_too_wide(page)
+
+
+def test_without_labels_nobody_is_called_right_or_wrong(app: str, page: Any) -> None:
+    page.goto(f"{app}/mistakes?experiment=unlabelled")
+    page.get_by_text("no label").first.wait_for(timeout=WAIT)
+    words = page.locator(".stMain").inner_text()
+    assert not any(one in words for one in ("True class", "True blue", "✓ right", "✗", "Any model wrong"))

@@ -393,36 +393,35 @@ def test_the_panel_explains_each_answer_or_the_true_class(server, page, digits_i
     playwright.expect(thumbs(page).first).to_be_focused()
 
 
-def test_a_mistake_opens_in_compare_and_back_finds_the_view(server, page):
+@pytest.mark.parametrize("way", ["Enter", "double click", "panel"])
+def test_a_mistake_opens_in_compare_and_back_finds_the_view(server, page, way):
     page.goto(f"{server}/mistakes?group=fixed&order=kl&model=student")
-    for way in ("Enter", "double click", "panel"):
-        thumb = thumbs(page).nth(1)
-        playwright.expect(thumb).to_be_visible()
-        said = thumb.get_attribute("aria-label")
-        found = re.match(
-            r"Sample (\d+), true class (\d): Teacher says \d, KD student says (\d), Student alone says (\d)", said
-        )
-        sample, label, kd_student, alone = found.groups()
-        assert kd_student == label != alone
-        if way == "Enter":
-            thumb.focus()
-            page.keyboard.press("Enter")
-        elif way == "double click":
-            thumb.dblclick()
-        else:
-            thumb.click()
-            panel(page, int(sample)).get_by_role("button", name="Open in Compare").click()
-        settled(page)
-        assert query(page)["sample"] == sample
-        playwright.expect(page.get_by_role("region", name="KD student", exact=True)).to_contain_text("✓ right")
-        playwright.expect(page.get_by_role("region", name="Student alone", exact=True)).to_contain_text("✗ wrong")
-        page.go_back()
-        playwright.expect(page.get_by_text("Who gets it wrong?")).to_be_visible()
-        playwright.expect(thumbs(page).nth(1)).to_have_attribute("aria-label", said)
-        comes(
-            page,
-            lambda query: (query.get("group"), query.get("order"), query.get("model")) == ("fixed", "kl", "student"),
-        )
+    thumb = thumbs(page).nth(1)
+    playwright.expect(thumb).to_be_visible()
+    said = thumb.get_attribute("aria-label")
+    found = re.match(
+        r"Sample (\d+), true class (\d): Teacher says \d, KD student says (\d), Student alone says (\d)", said
+    )
+    sample, label, kd_student, alone = found.groups()
+    assert kd_student == label != alone
+    if way == "Enter":
+        thumb.focus()
+        page.keyboard.press("Enter")
+    elif way == "double click":
+        thumb.dblclick()
+    else:
+        thumb.click()
+        panel(page, int(sample)).get_by_role("button", name="Open in Compare").click()
+    settled(page)
+    assert query(page)["sample"] == sample
+    playwright.expect(page.get_by_role("region", name="KD student", exact=True)).to_contain_text("✓ right")
+    playwright.expect(page.get_by_role("region", name="Student alone", exact=True)).to_contain_text("✗ wrong")
+    page.go_back()
+    playwright.expect(page.get_by_text("Who gets it wrong?")).to_be_visible()
+    playwright.expect(thumbs(page).nth(1)).to_have_attribute("aria-label", said)
+    comes(
+        page, lambda query: (query.get("group"), query.get("order"), query.get("model")) == ("fixed", "kl", "student")
+    )
 
 
 def test_several_are_selected_over_pages_and_compared(server, page):
