@@ -69,6 +69,9 @@ class StoredLogits(Mapping[str, np.ndarray]):
                 self._logits |= stored_logits(self._experiment, self._split, self._samples, [role])
             return self._logits[role]
 
+    def __contains__(self, role: object) -> bool:
+        return role in self._roles  # without reading anything
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._roles)
 
