@@ -142,7 +142,9 @@ def files_below(path: Path, folder: Path) -> list[str]:
     paths = []
     for parent, subfolders, files in os.walk(path):
         subfolders[:] = [name for name in subfolders if is_visible(name)]
-        paths += [(Path(parent) / name).relative_to(folder).as_posix() for name in files if is_visible(name)]
+        within = Path(parent).relative_to(folder).as_posix()
+        start = "" if within == "." else f"{within}/"  # texts, since a Path for each of 50,000 files takes seconds
+        paths += [f"{start}{name}" for name in files if is_visible(name)]
     return sorted(paths)
 
 

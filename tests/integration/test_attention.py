@@ -19,9 +19,11 @@ from kdviz.core.errors import DatasetError, ExperimentError, KdvizError, Setting
 from kdviz.core.jobs import run_on_ray
 from kdviz.metrics import agreement
 from kdviz.models.networks import build_network
+from kdviz.rise import streaming
 from kdviz.saliency import explain
 from kdviz.studies.attention import (
     AttentionStudy,
+    budget,
     maps,
     own_models,
     read_attention,
@@ -97,6 +99,22 @@ def test_images_are_stratified_and_their_weights_undo_it():
     assert counts.max() - counts.min() <= 1
     np.testing.assert_array_equal(stratified_sample(labels, right, 400, seed=3).samples, chosen.samples)
     assert not np.array_equal(stratified_sample(labels, right, 400, seed=4).samples, chosen.samples)
+
+
+def test_a_thousand_classes_are_all_represented():
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(1000), 50)
+    right = {role: generator.random(50_000) < share for role, share in (("teacher", 0.8), ("student", 0.6))}
+    chosen = stratified_sample(labels, right, 2000, seed=1)
+    assert len(set(chosen.samples.tolist())) == 2000
+    assert chosen.weights.sum() == pytest.approx(50_000)
+    wrong = ~(right["teacher"] & right["student"])[chosen.samples]
+    assert wrong.sum() == 1000
+    for part in (wrong, ~wrong):  # each tenth of the classes has its share, though there are more strata than images
+        tenths = np.bincount(labels[chosen.samples[part]] // 100, minlength=10)
+        assert tenths.min() > 70
+    for truth in right.values():
+        assert np.average(truth[chosen.samples], weights=chosen.weights) == pytest.approx(truth.mean(), abs=0.03)
 
 
 def test_images_of_a_small_split():
@@ -358,19 +376,89 @@ def test_identity_is_what_decides_the_maps(tiny, few):
     assert a_study(tiny, few, models=own_models(tiny)).identity != one.identity
 
 
-def test_progress_and_estimate(tiny, few):
+def test_an_estimate_takes_some_masks_and_makes_nothing(tiny, few, monkeypatch):
+    counted = _Counted(monkeypatch)
+    passes: list[int] = []
+    true = streaming.run_chunk
+
+    def run_chunk(runners, batches, start, stop):
+        passes.append((stop - start) * len(batches.inputs))
+        return true(runners, batches, start, stop)
+
+    monkeypatch.setattr(streaming, "run_chunk", run_chunk)
+    monkeypatch.setattr(budget, "_PROBE_SECONDS", 0.0)
+    many = {"n_masks": 100_000}
+    estimated = a_study(tiny, few, settings=many).estimate()
+    assert (estimated.done, estimated.images) == (0, 20)
+    assert estimated.seconds > 0
+    assert sum(passes) < 20_000  # of 20 images times 100,000 masks
+    assert counted.groups == []
+    assert not (tiny.folder / "study").exists()
+    assert a_study(tiny, few, 2, settings=many).estimate().seconds < estimated.seconds
+
+
+def test_progress_and_what_is_left_to_estimate(tiny, few):
     one = a_study(tiny, few)
-    states = list(one.run(estimate_only=True))
-    assert not tiny.has_table("agreement")
-    assert states[0].done == 0
-    assert states[0].seconds is None
-    assert states[-1].done == one.bounds[1]  # one group is timed, and kept
-    assert states[-1].seconds > 0
-    assert len(one.left()) == len(one.bounds) - 2
+    states = one.run()
+    first = next(states)
+    assert (first.done, first.seconds) == (0, None)
+    next(state for state in states if state.done > one.bounds[1])
+    states.close()
+    estimated = a_study(tiny, few).estimate()
+    assert (estimated.done, estimated.images) == (one.bounds[1], 20)
+    assert estimated.seconds > 0
     done = [state.done for state in one.run()]
     assert done == sorted(done)
-    assert done[0] == one.bounds[1]
-    assert done[-1] == 20
+    assert (done[0], done[-1]) == (one.bounds[1], 20)
+    assert a_study(tiny, few).estimate().seconds == 0
+
+
+def test_captums_methods_are_estimated_by_one_image(tiny, few):
+    one = AttentionStudy(tiny, few, own_models(tiny), 20, method="saliency", device="cpu")
+    assert one.estimate().seconds > 0
+    assert not (tiny.folder / "study").exists()
+
+
+def test_a_group_goes_on_within(tiny, few, monkeypatch):
+    whole = a_study(tiny, few, 8, results=tiny.folder / "whole", batch=16)
+    list(whole.run())
+    expected = table_of(whole)
+    states = a_study(tiny, few, 8, batch=16).run()
+    for state in states:
+        if state.done >= 4:
+            break
+    states.close()
+    one = a_study(tiny, few, 8, batch=16)
+    assert one.store.has(maps.scores_name(0))
+    starts: list[int] = []
+    true = streaming.run_chunk
+
+    def run_chunk(runners, batches, start, stop):
+        starts.append(start)
+        return true(runners, batches, start, stop)
+
+    monkeypatch.setattr(streaming, "run_chunk", run_chunk)
+    list(one.run())
+    assert min(starts) >= 64  # of 128 masks
+    assert not one.store.has(maps.scores_name(0))
+    same(expected, table_of(one))
+
+
+def test_damaged_scores_of_a_group_are_made_again(tiny, few):
+    one = a_study(tiny, few, 8)
+    one.store.write(maps.scores_name(0), b"damaged")
+    list(one.run())
+    assert one.left() == []
+
+
+def test_the_answers_that_choose_the_images_are_kept(tiny, few, monkeypatch):
+    first = a_study(tiny, few).identity
+    monkeypatch.setattr(study, "predict_logits", None)
+    assert a_study(tiny, few).identity == first
+    (file,) = (tiny.folder / "study" / "answers").iterdir()
+    file.write_bytes(b"damaged")
+    with pytest.raises(TypeError):
+        a_study(tiny, few).left()
 
 
 def test_stored_maps_have_half_precision_of_their_own_scale():

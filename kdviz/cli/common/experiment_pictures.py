@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from kdviz.data import LabelledImages
     from kdviz.data.picture_files import PictureFiles
     from kdviz.experiment import Experiment
+
+_THREADS = 16
 
 
 def require_trainable(experiment: Experiment, verb: str) -> None:
@@ -104,7 +109,7 @@ def samples_of_files(experiment: Experiment, data: str, most: int, seed: int = 0
 
 
 def samples_at(experiment: Experiment, files: PictureFiles, indices: Sequence[int]) -> LabelledImages:
-    """The pictures at some indices, as the models see them.
+    """The pictures at some indices, as the models see them; several are decoded at a time.
 
     Raises:
         ImageError: A picture cannot be read.
@@ -112,12 +117,22 @@ def samples_at(experiment: Experiment, files: PictureFiles, indices: Sequence[in
     import torch
 
     from kdviz.data import LabelledImages
+    from kdviz.data.pictures import room_for
     from kdviz.data.samples import as_pixels
 
-    pictures = [torch.tensor(as_pixels(experiment.input.transform(files.open(index)))) for index in indices]
+    pixels = room_for((len(indices), experiment.input.channels, *experiment.input.size))
+
+    def prepare(place: int) -> None:
+        pixels[place] = as_pixels(experiment.input.transform(files.open(indices[place])))
+
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        try:
+            deque(pool.map(prepare, range(len(indices))), maxlen=0)
+        finally:
+            pool.shutdown(cancel_futures=True)
     labels = torch.full((len(indices),), -1) if files.labels is None else files.labels[list(indices)]
     names = tuple(files.names[index] for index in indices)
-    return LabelledImages(torch.stack(pictures), labels, experiment.classes, files.split, names)
+    return LabelledImages(torch.from_numpy(pixels), labels, experiment.classes, files.split, names)
 
 
 def study_samples(experiment: Experiment, options: Any) -> LabelledImages:

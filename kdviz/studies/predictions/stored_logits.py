@@ -68,6 +68,9 @@ class StoredLogits(Mapping[str, "LogitsOfRole"]):
     def __getitem__(self, role: str) -> LogitsOfRole:
         return self._of_role[role]
 
+    def __contains__(self, role: object) -> bool:
+        return role in self._roles  # without reading anything
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._of_role)
 
