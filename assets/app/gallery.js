@@ -1,6 +1,9 @@
 // Thumbnails cut out of one picture: a strip to choose one from, or a page of a long list.
 // In the list a click opens a sample, Enter or a double click takes it to Compare, Space or its box marks it.
 
+const RETRY = 3000; // milliseconds
+const RETRIES = 5;
+
 export default function (component) {
   const root = component.parentElement.querySelector(".k-root");
   root.classList.add("kg");
@@ -65,6 +68,7 @@ function list(root, { data, setTriggerValue }) {
   const turned = kept.data !== undefined && kept.data.page !== data.page;
   const same = kept.data?.sprite === data.sprite && kept.data?.page === data.page;
   Object.assign(kept, { data, tell: setTriggerValue, turning: null });
+  if (data.open === kept.open) clearInterval(kept.retry);
   const notes = data.items.map(({ note }) => note).join();
   if (!same || fresh || kept.label !== data.label || kept.notes !== notes) build(root, kept, turned);
   Object.assign(kept, { label: data.label, notes });
@@ -92,7 +96,8 @@ function build(root, kept, turned) {
   kept.root = root;
   if (turned && root.getBoundingClientRect().top < 0) root.scrollIntoView();
   const target = kept.box.children[turned ? (kept.toEnd ? data.items.length - 1 : 0) : at];
-  if (inside && kept.keys && target) focus(kept, target, false);
+  // A thumbnail that had the focus keeps it, or the next key would go nowhere; a button that turned the page does not.
+  if (target && (at >= 0 || (inside && kept.keys))) focus(kept, target, false, true);
   const open = data.items.findIndex((item) => item.id === kept.open);
   if (!inside && open >= 0) kept.box.children[open].scrollIntoView({ block: "nearest" });
 }
@@ -150,9 +155,10 @@ function key(kept, event) {
 }
 
 // With the keyboard the open sample follows, once the person stays for a moment.
-function focus(kept, node, follow) {
+function focus(kept, node, follow, again = false) {
   for (const other of kept.box.children) other.tabIndex = other === node ? 0 : -1;
   node.focus();
+  if (again) return; // the sample that is to open after a key stays that
   clearTimeout(kept.timer);
   const { id } = kept.data.items[[...kept.box.children].indexOf(node)];
   if (follow) kept.timer = setTimeout(() => open(kept, id), 200);
@@ -170,7 +176,18 @@ function open(kept, id) {
   kept.open = id;
   mark(kept);
   if (matchMedia("(max-width: 899px)").matches) kept.box.querySelector("[aria-current]")?.scrollIntoView();
-  kept.tell("opened", id);
+  sayOpen(kept);
+}
+
+// Until the server has drawn what is open it is told again: on a busy machine a message can be lost between two runs.
+function sayOpen(kept) {
+  let left = RETRIES;
+  clearInterval(kept.retry);
+  kept.tell("opened", kept.open);
+  kept.retry = setInterval(() => {
+    if (!left-- || !kept.root.isConnected) clearInterval(kept.retry);
+    else kept.tell("opened", kept.open);
+  }, RETRY);
 }
 
 function turn(kept, by, to = (kept.turning ?? kept.data.page) + by) {

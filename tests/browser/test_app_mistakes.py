@@ -376,6 +376,33 @@ def test_the_panel_follows_the_keyboard(server, page, digits_index):
     assert "open" not in query(page)
 
 
+def test_a_key_is_not_lost_with_a_message_to_the_server(server, page, digits_index):
+    lost: list[bytes] = []
+    drop = False
+
+    def connect(socket) -> None:
+        upstream = socket.connect_to_server()
+
+        def pass_on(message) -> None:
+            if drop and not lost and b"opened" in bytes(message if isinstance(message, bytes) else message.encode()):
+                lost.append(message)
+            else:
+                upstream.send(message)
+
+        socket.on_message(pass_on)
+
+    page.route_web_socket(re.compile("_stcore/stream"), connect)
+    page.goto(f"{server}/mistakes?group=fixed")
+    expected = digits_index.indices(Filters("fixed", "student"), "gap").tolist()
+    shows(page, expected)
+    thumbs(page).first.click()
+    playwright.expect(panel(page, expected[0])).to_be_visible()
+    drop = True
+    page.keyboard.press("ArrowRight")
+    playwright.expect(panel(page, expected[1])).to_be_visible()
+    assert len(lost) == 1
+
+
 def test_the_panel_explains_each_answer_or_the_true_class(server, page, digits_index):
     sample = int(digits_index.indices(Filters("fixed", "student"), "gap")[0])
     label = int(digits_index.predictions.labels[sample])

@@ -87,6 +87,7 @@ def grid(
     label: str,
     thumb: int,
     initial: Mapping[str, Any],
+    opened: int,
     legend: Sequence[Mapping[str, str]],
     max_selected: int,
     on: Mapping[str, Callable[[], None]],
@@ -103,6 +104,7 @@ def grid(
         thumb: Pixels of a thumbnail.
         initial: The open sample and the selection when the page was drawn, with a stamp. While the stamp is the
             same, the state in the browser is newer.
+        opened: The open sample as the server knows it by now; -1: none.
         legend: Colour, symbol and title of the lines.
         max_selected: Largest number of selected samples.
         on: Functions for ``turned`` (number of the page), ``opened`` (an id; -1: none), ``marked`` (the selected ids),
@@ -117,6 +119,7 @@ def grid(
         "page": page.number,
         "pages": page.count,
         "initial": dict(initial),
+        "open": opened,
         "legend": list(legend),
         "most": max_selected,
         "texts": _texts(),

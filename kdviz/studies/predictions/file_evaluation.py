@@ -27,7 +27,7 @@ from kdviz.core.errors import DatasetError
 from kdviz.data.doubts import Doubt, normalisation_doubt, of_predictions, record_doubts, weighed
 from kdviz.data.doubts.answers import LEAST
 from kdviz.data.picture_files import PictureFiles
-from kdviz.data.samples import as_picture, as_pixels
+from kdviz.data.samples import as_pixels
 from kdviz.data.store import stored_samples
 from kdviz.data.thumbnails import NAME, ThumbnailParts, thumbnail, write_thumbnails
 from kdviz.experiment import Experiment, Run
@@ -94,7 +94,7 @@ class _Preparation:
         inputs = {spec: as_pixels(spec.transform(picture)) for spec in self.specs}
         png = _png(self._picture_input.transform(picture)) if index in self._to_keep else None
         seen = inputs[self.specs[0]] if self.specs else as_pixels(self._picture_input.transform(picture))
-        return _PreparedPicture(inputs, thumbnail(as_picture(torch.from_numpy(seen))), png)
+        return _PreparedPicture(inputs, thumbnail(_picture(seen)), png)
 
     def _copy(self, index: int, picture: _PreparedPicture) -> None:
         if picture.png is not None:
@@ -261,6 +261,11 @@ def _batches(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _picture(pixels: np.ndarray) -> Image.Image:
+    """uint8 (C, H, W), which may be read-only, as a picture of mode ``L`` or ``RGB``."""
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -49,7 +49,8 @@ def read_region_shares(experiment: Experiment, split: str, numbers: np.ndarray) 
         return []
     table = rows_where(table, "split", split)
     columns = {name: np.array(table[name].to_pylist(), object) for name in ("method", "role")}
-    values = {name: table[name].to_numpy().astype(float) for name in ("energy", "area")}
+    # Rounded, or a stored share of 0.2, which is float32, would be above 0.2.
+    values = {name: table[name].to_numpy().astype(float).round(6) for name in ("energy", "area")}
     order = np.argsort(numbers, kind="stable")
     samples, ordered = table["sample"].to_numpy(), numbers[order]
     places = np.searchsorted(ordered, samples)

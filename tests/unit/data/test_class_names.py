@@ -9,6 +9,7 @@ import pytest
 from kdviz.core.errors import DatasetError, ModelError
 from kdviz.data.labels.class_names import class_order, read_classes
 from kdviz.data.labels.imagenet import imagenet
+from kdviz.data.labels.matching import second_names
 
 ANIMALS = ("ant", "bee", "cat")
 
@@ -206,3 +207,14 @@ def test_imagenets_names_without_timm(monkeypatch):
     finally:
         monkeypatch.undo()
         module.imagenet.cache_clear()
+
+
+# second names ---------------------------------------------------------------------------------------------------------
+
+
+def test_classes_of_imagenet_can_be_found_by_their_ids(table):
+    assert second_names(("tench", "tabby, tabby cat")) == {"tench": "n01440764", "tabby, tabby cat": "n02123045"}
+    assert second_names(("n01440764", "n02123045")) == {"n01440764": "tench", "n02123045": "tabby"}
+    assert second_names(("crane (n03126707)", "tench")) == {"tench": "n01440764"}  # its id is in its name
+    assert second_names(("tench", "crane")) == {}  # there are two cranes
+    assert second_names(("tench", "cat")) == {}  # a class of other data

@@ -75,3 +75,5 @@ def test_they_are_a_filter_and_an_order_of_the_model(experiment: Experiment) -> 
     assert index.indices(narrow, "inside").tolist() == [2, 0]
     assert index.counts(narrow)["all"] == 2
     assert index.passing(without(narrow, "inside")).all()
+    exact = Filters("all", "teacher", inside=(0.0, 0.2))
+    assert index.indices(exact, "inside").tolist() == [2]  # its share is 0.2

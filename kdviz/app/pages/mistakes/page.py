@@ -206,6 +206,7 @@ def _show_gallery(
         label=_(title),
         thumb=thumb,
         initial=st.session_state[_INITIAL],
+        opened=-1 if view.open is None else view.open,
         legend=[
             {
                 "colour": figures.role_colour(role),
