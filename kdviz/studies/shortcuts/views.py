@@ -91,7 +91,9 @@ class ShownPictures:
     rows: pa.Table
 
     def write(self, experiment: Experiment) -> None:
-        """Write them in the place of the condition's earlier ones."""
+        """Write them in the place of the condition's earlier ones; nothing where pictures may not be passed on."""
+        if experiment.picture_source is not None:
+            return
         earlier = _read(experiment)
         tables = [self.rows]
         if earlier is not None:
