@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kdviz.compress.cost import read_cost
 from kdviz.core.errors import ExperimentError, SettingError
-from kdviz.core.language import ENGLISH, number, percent, plural, speaking
+from kdviz.core.language import ENGLISH, number, percent, plural, signed, speaking
 from kdviz.core.registry import Registry
 from kdviz.core.vocabulary import Role
 from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment
 from kdviz.narrative.attention.markdown import attention_markdown
+from kdviz.narrative.shortcuts import condition_sentence, shortcut_title, verdict_sentences
 from kdviz.narrative.sweeps import sentences
+from kdviz.studies.regions.report import Mean
+from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
 from kdviz.studies.sweep.runner import STUDIES, summary
 from kdviz.studies.sweep.verdict import SweepVerdict, verdict
 
@@ -28,7 +31,9 @@ sections: Registry[Callable[[Experiment], str]] = Registry("section")
 
 _BLOCK = re.compile(r"(<!-- kdviz results: ([\w-]+) -->\r?\n)(.*?)(<!-- kdviz end -->)", re.DOTALL)
 _BEGIN = "<!-- kdviz results:"
-_TABLES = {"attention": "agreement", "cost": "cost"} | {name: study.table for name, study in STUDIES.items()}
+_TABLES = {"attention": "agreement", "cost": "cost", "shortcuts": "shortcuts"} | {
+    name: study.table for name, study in STUDIES.items()
+}
 _NAMES: Mapping[str, str] = {Role.TEACHER: Role.TEACHER, Role.KD_STUDENT: "KD student", Role.STUDENT: "student alone"}
 
 
@@ -214,3 +219,36 @@ def cost(experiment: Experiment) -> str:
     machine = report.machine["machine"]
     threads = plural("{count} thread", "{count} threads", report.thread_counts[0])
     return f"Measured on {machine}, {threads}:\n\n" + table_of(titles, rows)
+
+
+@sections.register("shortcuts")
+def shortcuts(experiment: Experiment) -> str:
+    """Every condition of a study of shortcuts: what was planted, who inherits it, and the figures of each model."""
+    reports = read_shortcut_reports(experiment)
+    if not reports:
+        raise ExperimentError(
+            "'{folder}' has no study of shortcuts; kdviz study --study shortcuts makes one.", folder=experiment.folder
+        )
+    lines = [f"- {' '.join([condition_sentence(one), *verdict_sentences(one)])}" for one in reports]
+    titles = ["mark", "in the pictures of", "model", "accuracy", "with another's mark", "use"]
+    titles += ["map inside", "AUROC", "AUROC where used"]
+    return "\n".join(lines) + "\n\n" + table_of(titles, [row for one in reports for row in _shortcut_rows(one)])
+
+
+def _shortcut_rows(report: ShortcutsReport) -> list[list[str]]:
+    """A row for each model and method."""
+    rows = []
+    for maps in report.maps:
+        one = report.role(maps.role)
+        assert one is not None  # each model has answers
+        mark = shortcut_title(report.shortcut).removeprefix("a ")
+        cells = [mark, report.shown_to, _NAMES.get(one.role, one.role), percent(one.accuracy.value)]
+        cells += [percent(one.accuracy_other.value), _with_interval(one.use, True), percent(maps.inside.value)]
+        cells += [_with_interval(each) if each is not None else "" for each in (maps.auroc, maps.auroc_used)]
+        rows.append(cells)
+    return rows
+
+
+def _with_interval(mean: Mean, is_signed: bool = False) -> str:
+    write = signed if is_signed else number
+    return f"{write(mean.value, 3)} ({write(mean.low, 3)} to {write(mean.high, 3)})"
