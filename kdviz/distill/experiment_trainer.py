@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdviz.core.errors import ModelError, SettingError
+from kdviz.core.errors import SettingError
 from kdviz.core.files import Store, require_writable
 from kdviz.core.moved import renamed, renamed_arguments
 from kdviz.core.vocabulary import Role, Split
@@ -20,11 +20,11 @@ from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, of_data
 from kdviz.data.sets import mnist
 from kdviz.data.shortcuts.planting import PlantedShortcut
+from kdviz.distill.beginnings import freeze_untrained, require_image_size
 from kdviz.distill.checks import check_teacher, logits_doubts, teacher_doubts
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.layers import choose_layers, head_of
+from kdviz.distill.objectives.layers import choose_layers
 from kdviz.distill.objectives.losses import pooled_logits
-from kdviz.distill.objectives.objective import freeze
 from kdviz.distill.prediction import predict_logits
 from kdviz.distill.sources import LabelBudget, ModelSource, labelled_part
 from kdviz.distill.stages import (
@@ -32,7 +32,6 @@ from kdviz.distill.stages import (
     concatenate,
     doubt_stages,
     doubts_record,
-    is_statistic,
     planted_record,
     training_record,
     training_stages,
@@ -237,19 +236,10 @@ class ExperimentTrainer:
             SettingError: Some of its weights would stay random.
         """
         network, missing = origin.build(self.spec, self.classes, config.seed)
-        self._check_image_size(network, origin.name)
+        require_image_size(network, self.spec, origin.name)
         if not origin.trained:
-            self.require_trained(network, missing, config, role)
+            freeze_untrained(network, self.spec, config.trainable, missing, role)
         return network
-
-    @torch.no_grad()
-    def _check_image_size(self, network: nn.Module, name: str) -> None:
-        try:
-            network.eval()(torch.zeros(2, self.spec.channels, *self.spec.size))
-        except (RuntimeError, ValueError, AssertionError) as error:
-            reason, size = str(error).strip().partition("\n")[0].rstrip("."), "{} x {}".format(*self.spec.size)
-            refused = "'{name}' does not take images of {size} pixels: {reason}."
-            raise ModelError(refused, name=name, size=size, reason=reason) from error
 
     def require_layers(self, student: nn.Module, teacher: nn.Module) -> None:
         """Raise when these networks have no layers for the feature loss."""
@@ -263,23 +253,6 @@ class ExperimentTrainer:
             student_layer=student_layer,
             teacher_layer=teacher_layer,
         )
-
-    def require_trained(self, network: nn.Module, missing: Sequence[str], config: TrainingConfig, role: str) -> None:
-        """Raise when fresh weights would not be trained, and freeze what is to be frozen."""
-        if config.trainable == "all":
-            return
-        head, _ = head_of(network, torch.zeros(2, self.spec.channels, *self.spec.size))
-        freeze(network, config.trainable, head)
-        trainable = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-        untrained = [name for name in missing if name not in trainable and not is_statistic(name)]
-        if untrained:
-            raise SettingError(
-                "The weights of the {role} lack {n_untrained} tensors (first '{untrained}') that would "
-                "stay random, since they are frozen; unfreeze more stages, or give complete weights.",
-                role=role,
-                n_untrained=len(untrained),
-                untrained=untrained[0],
-            )
 
     def fit(
         self,

@@ -20,6 +20,7 @@ from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.objective import Normalise, Objective
 from kdviz.distill.optimisation import learning_rate_schedules, optimizers
 from kdviz.distill.prediction import autocast, batch_logits
+from kdviz.distill.random_state import with_own_random_state
 
 _PICTURES_TO_FIT = 5_000  # at most, taken evenly: those of a folder are sorted by class
 
@@ -126,28 +127,6 @@ def _fit_to(network: nn.Module, train: LabelledImages, normalise: Normalise, dev
     if fit_to is not None:
         step = -(-len(train) // _PICTURES_TO_FIT)
         fit_to(normalise(train.images[::step].to(device)))
-
-
-def with_own_random_state(steps: Iterator[TrainingProgress], device: torch.device) -> Iterator[TrainingProgress]:
-    """The same steps, drawing from torch's generators as if nothing else did, and leaving these as they were.
-
-    Args:
-        steps: An iterator that seeds the generators before it draws.
-        device: Device whose generator it uses, beside the CPU's.
-    """
-    devices = [device.index or 0] if device.type == "cuda" else []
-    rng_states: tuple[Tensor, list[Tensor]] | None = None
-    while True:
-        with torch.random.fork_rng(devices):
-            if rng_states is not None:
-                torch.set_rng_state(rng_states[0])
-                for index, state in zip(devices, rng_states[1], strict=True):
-                    torch.cuda.set_rng_state(state, index)
-            progress = next(steps, None)
-            rng_states = torch.get_rng_state(), [torch.cuda.get_rng_state(index) for index in devices]
-        if progress is None:
-            return
-        yield progress
 
 
 def _steps(
