@@ -279,18 +279,24 @@ def test_a_login_that_is_not_set_up_lets_nobody_in(browser: playwright.Browser, 
         page.context.close()
 
 
-def test_a_login_that_is_set_up_asks_for_it_and_who_is_let_in_can_log_out(
-    browser: playwright.Browser, tmp_path: Path
-) -> None:
+def test_a_login_that_is_set_up_asks_for_it(browser: playwright.Browser, tmp_path: Path) -> None:
     secrets = tmp_path / "secrets.toml"
-    secrets.write_text(f'[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "{SECRET}"\n')
-    allowed = {"KDVIZ_LOGIN": "1", "KDVIZ_LOGIN_ALLOWED": "@example.org", "STREAMLIT_SECRETS_FILES": str(secrets)}
-    with started(tmp_path, **allowed) as address:
+    secrets.write_text('[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "x"\n')
+    with started(tmp_path, KDVIZ_LOGIN="1", STREAMLIT_SECRETS_FILES=str(secrets)) as address:
         page = new_page(browser)
         page.goto(f"{address}/models")
         page.get_by_role("button", name="Log in").click(timeout=START)  # the client's name and secret are missing
         playwright.expect(page.get_by_role("alert").filter(has_text="not set up completely")).to_be_visible()
         assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
+        page.context.close()
+
+
+def test_who_is_let_in_can_log_out(browser: playwright.Browser, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.toml"
+    secrets.write_text(f'[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "{SECRET}"\n')
+    allowed = {"KDVIZ_LOGIN": "1", "KDVIZ_LOGIN_ALLOWED": "@example.org", "STREAMLIT_SECRETS_FILES": str(secrets)}
+    with started(tmp_path, **allowed) as address:
+        page = new_page(browser)
         page.context.add_cookies([{**logged_in("ada@example.org", address), "url": address}])
         page.goto(f"{address}/models")
         playwright.expect(page.locator(".ab-card")).to_have_count(3, timeout=START)
