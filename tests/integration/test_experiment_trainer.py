@@ -229,10 +229,10 @@ def test_teachers_answer_in_every_step_where_they_have_to(splits, tmp_path, call
 
 
 def test_with_views_the_teacher_answers_each_once(splits, tmp_path, calls):
-    config = replace(CONFIG, augment="flip", views=2)
+    config = replace(CONFIG, augment="flip", views=3, epochs=2)  # the third is never seen
     experiment, _ = make(splits, tmp_path / "e", config)
     assert [len(one["teachers"]) for one in calls] == [0, 0, 0]
-    assert [one["config"].views for one in calls] == [0, 2, 2]
+    assert [one["config"].views for one in calls] == [0, 3, 3]
     soft = calls[1]["soft"]
     teacher, spec = experiment.runs["teacher"].model, experiment.input
     for view, logits in enumerate(soft):
