@@ -264,6 +264,12 @@ def _not_used(maps: RoleMaps) -> str:
             "would be chance, over {pictures}.",
             **values,
         )
+    if maps.auroc.high < 0.5:
+        return _(
+            "The maps of {model} ({method}), which does not use it, do not show it: less of them lies inside with the "
+            "mark than without. The AUROC is {auroc}, and .5 would be chance, over {pictures}.",
+            **values,
+        )
     return _(
         "The maps of {model} ({method}) react to the mark although its answers hardly do: the AUROC is {auroc}, and .5 "
         "would be chance, over {pictures}.",

@@ -132,6 +132,8 @@ def test_whether_maps_of_a_model_that_uses_it_show_it(auroc, says):
 
 def test_maps_of_a_model_that_does_not_use_it():
     assert "know nothing of it" in map_sentences(report())[2]
+    below = (0.3, 0.2, 0.4)
+    assert "do not show it: less of them lies inside" in map_sentences(report(aurocs=(FOUND, FOUND, below)))[2]
     assert "react to the mark although" in map_sentences(report(aurocs=(FOUND, FOUND, IN_PART)))[2]
     assert len(map_sentences(report(teacher=OPEN))) == 3  # nothing is said of maps where use is open
 
