@@ -60,7 +60,9 @@ class StoredLogits(Mapping[str, "LogitsOfRole"]):
     def __init__(self, experiment: Experiment, split: str, samples: np.ndarray, roles: Sequence[str]):
         file = LogitsFile(experiment)
         self._of_role = {}
-        for role, (rows, places) in _rows_by_role(file.parquet, split, samples, roles).items():
+        by_role = _rows_by_role(file.parquet, split, samples, roles)
+        for role in filter(by_role.__contains__, roles):
+            rows, places = by_role[role]
             row_of = np.empty(len(samples), np.int64)
             row_of[places] = rows
             self._of_role[role] = LogitsOfRole(file, row_of)
