@@ -117,7 +117,7 @@ def test_the_interval_of_the_auroc_covers_and_is_never_certain():
 def test_without_a_table_there_is_no_report_and_a_damaged_one_is_said(tiny, rows):
     assert read_shortcut_reports(tiny) == []
     write(tiny, [row for row in rows if row["sample"] != 3 or row["planted"]])
-    with pytest.raises(ExperimentError, match=r"shortcuts.parquet of .* is damaged; make it anew"):
+    with pytest.raises(ExperimentError, match=r"shortcuts\.parquet of .* is damaged; make it anew"):
         read_shortcut_reports(tiny)
     tiny.write_table("shortcuts", pa.table({"sample": [1]}))
     with pytest.raises(ExperimentError, match="is damaged"):
