@@ -92,6 +92,7 @@ def same_logits(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> 
 
 
 def test_a_stopped_evaluation_goes_on_where_it_was(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(file_evaluation, "_TRIED", 5)
     whole = experiment_in(tmp_path / "whole")
     assert list(evaluate_files(whole, pictures_of(data), "cpu", keep=9)) == [32, 64, COUNT]
     stopped = experiment_in(tmp_path / "stopped")
@@ -102,7 +103,7 @@ def test_a_stopped_evaluation_goes_on_where_it_was(data, tmp_path, monkeypatch):
     opened = Opened(monkeypatch)
     assert list(evaluate_files(load_experiment(stopped.folder), pictures_of(data), "cpu", keep=9)) == [32, 64, COUNT]
     again = [index for index in opened.pictures if index < 32]
-    assert len(again) == len(set(again)) <= 32  # of all pictures some are tried under other normalisations
+    assert len(again) == len(set(again)) <= 9 + 5  # copies are needed of those that are kept or tried
     assert [index for index in opened.pictures if index >= 32] == list(range(32, COUNT))
     same_logits(logits_of(whole), logits_of(stopped))
     assert load_experiment(stopped.folder).runs["student"].metrics == whole.runs["student"].metrics
@@ -168,9 +169,11 @@ def test_a_stopped_import_goes_on(data, tmp_path, monkeypatch):
     spec = f"{weights},network=paper_fc,size=6,resize=8,channels=3,mean=.5,std=.5"
 
     def steps():
-        plan = ImportPlan(tmp_path / "out" / "mine", [parse_spec("teacher", spec)], pictures_of(data), CLASSES)
+        models = [parse_spec("teacher", spec)]
+        plan = ImportPlan(tmp_path / "out" / "mine", models, pictures_of(data), CLASSES, keep=9)
         return import_experiment(plan)
 
+    monkeypatch.setattr(file_evaluation, "_TRIED", 5)
     first = steps()
     assert next(step for step in first if step.stage == "evaluate").done == 32
     first.close()
@@ -178,6 +181,7 @@ def test_a_stopped_import_goes_on(data, tmp_path, monkeypatch):
     opened = Opened(monkeypatch)
     assert [step.done for step in steps() if step.stage == "evaluate"] == [32, 64, COUNT]
     assert [index for index in opened.pictures if index >= 32] == list(range(32, COUNT))
+    assert len(opened.pictures) <= COUNT - 32 + 9 + 5
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 
