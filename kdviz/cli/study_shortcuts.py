@@ -85,12 +85,13 @@ def _new_study(
     settings: dict[str, Any] = {"n_masks": options.masks or MASKS, "seed": options.seed}
     settings |= {"baseline": options.baseline} if options.baseline else {}
     known = planted if planted is not None and options.plant in (None, planted.kind) else None
+    kind: str = options.plant if known is None else known.kind
     return ShortcutsStudy(
         experiment,
         samples,
         numbers,
         region_models(experiment),
-        options.plant if known is None else known.kind,
+        kind,
         NOBODY if known is None else known.shown_to,
         list(dict.fromkeys(options.method or ["rise"])),
         settings,

@@ -71,7 +71,7 @@ class StoredLogits(Mapping[str, "LogitsOfRole"]):
         return self._of_role[role]
 
     def __contains__(self, role: object) -> bool:
-        return role in self._roles  # without reading anything
+        return role in self._of_role  # without reading anything
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._of_role)
