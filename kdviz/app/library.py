@@ -7,31 +7,35 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from kdviz.app.pictures.commands import get_command, import_command
+from kdviz.app.pictures.views import (
+    blank_view,
+    bundled_view,
+    photograph_view,
+    stored_view,
+    studied_view,
+    thumbnail_view,
+)
 from kdviz.app.samples import SampleView, VersionedCache
 from kdviz.app.uploads import session_store
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError, UnknownNameError
-from kdviz.core.files import MODELS
+from kdviz.core.files import MODELS, Stamp, stamp_of
 from kdviz.core.language import N_, _
 from kdviz.core.vocabulary import Split
-from kdviz.data import bundled_digits
 from kdviz.data.doubts import Doubt, recorded_doubts
-from kdviz.data.photographs import photographs_of
-from kdviz.data.samples import SPLITS, as_picture
-from kdviz.data.store import StoredSamples
+from kdviz.data.samples import SPLITS
 from kdviz.data.thumbnails import NAME as THUMBNAILS
 from kdviz.data.thumbnails import Thumbnails
-from kdviz.experiment import ROLES, Experiment, Run, list_experiments, load_experiment
+from kdviz.experiment import Experiment, list_experiments, load_experiment
 from kdviz.experiment.fetching import can_fetch
 from kdviz.serving import fingerprint
 from kdviz.studies.attention import AttentionReport, read_attention
@@ -47,7 +51,6 @@ FIRST = "mnist"
 _FIRST_LOOK = 16  # samples of a showcase without predictions, which would say which ones are worth a look
 _FILES = ("experiment.json", "predictions.parquet", "samples.parquet", "attention_samples.parquet", THUMBNAILS)
 """Files whose change makes an experiment be opened again."""
-_GREY = 160  # of a picture that is not here
 _RESULTS = 64  # results that are kept for one experiment
 _SMALL = 64 * 64  # pixels up to which thousands of masks take only seconds
 _NONE_YET = N_("There are no predictions of these images yet; make them with: {command}")
@@ -61,7 +64,6 @@ _PICTURES: dict[tuple[bool, str], str] = {
     (False, Split.VALIDATION): N_("{title}: validation images"),
 }
 """(Whether they are digits, split) -> name of the pictures."""
-_Stamp = tuple[tuple[int, int] | None, ...]
 
 
 def folders() -> dict[str, Path]:
@@ -153,8 +155,7 @@ class OpenExperiment:
     @property
     def get_command(self) -> str:
         """The command that fetches its pictures."""
-        is_bundled = self.experiment.folder.resolve().parent == MODELS.resolve()
-        return f"kdviz get {shlex.quote(self.experiment.name if is_bundled else self.command_folder)}"
+        return get_command(self.experiment, self.command_folder)
 
     @property
     def command_folder(self) -> str:
@@ -172,8 +173,7 @@ class OpenExperiment:
     @property
     def import_command(self) -> str:
         """The command that imports the same files again, with pictures."""
-        options = [_import_option(run) for run in self.experiment.runs.values()]
-        return " ".join(["kdviz import --out", shlex.quote(self.command_folder), "--data DIR", *options])
+        return import_command(self.experiment.runs.values(), self.command_folder)
 
     @property
     def is_large(self) -> bool:
@@ -199,22 +199,9 @@ class OpenExperiment:
         stored, path = self.samples, self.experiment.folder / THUMBNAILS
         if not path.exists() or (stored is not None and stored.predictions is None):
             return stored
-        thumbnails = Thumbnails(path, len(self.experiment.classes))
-        if stored is not None and (thumbnails.split != stored.split or len(thumbnails) <= len(stored)):
+        view = thumbnail_view(Thumbnails(path, len(self.experiment.classes)), stored)
+        if view is None:
             return stored
-        places = {} if stored is None else {int(number): index for index, number in enumerate(stored.numbers)}
-
-        def pictures(indices: Sequence[int]) -> list[Image.Image]:
-            numbers = [int(thumbnails.numbers[index]) for index in indices]
-            return [
-                thumbnails.pictures([index])[0]
-                if stored is None or number not in places
-                else stored.picture(places[number])
-                for index, number in zip(indices, numbers, strict=True)
-            ]
-
-        kept = np.isin(thumbnails.numbers, list(places))
-        view = SampleView(thumbnails.split, thumbnails.numbers, thumbnails.labels, pictures, thumbnails.pictures, kept)
         complete = self._with_predictions(view)
         return stored if stored is not None and complete.predictions is None else complete
 
@@ -227,26 +214,19 @@ class OpenExperiment:
         for split in SPLITS:
             with suppress(ExperimentError):
                 labels = read_predictions(table, split).labels.astype(np.int64)
-                view = SampleView(split, np.arange(len(labels)), labels, _blank(self.experiment), has_pictures=False)
-                return self._with_predictions(view)
+                return self._with_predictions(blank_view(self.experiment, split, labels))
         return None
 
     @cached_property
     def photographs(self) -> SampleView | None:
         """The photographs of no data set with which it opens; None without any."""
-        chosen = photographs_of(self.experiment.opening_pictures, self.experiment.classes)
-        if not chosen:
-            return None
-        labels = np.array([self.experiment.classes.index(photograph.shows) for photograph in chosen])
-        return SampleView(
-            Split.PHOTOGRAPHS,
-            np.arange(len(chosen)),
-            labels,
-            lambda indices: [self.experiment.prepare(chosen[index].picture()) for index in indices],
-        )
+        return photograph_view(self.experiment)
 
     def _samples_of(self, split: str) -> SampleView | None:
-        samples = self._bundled_samples() if split == Split.BUNDLED else self._stored_samples(split)
+        if split == Split.BUNDLED:
+            samples = bundled_view(self.experiment) if self.is_mnist else None
+        else:
+            samples = stored_view(self.experiment, split)
         return None if samples is None else self._with_predictions(samples)
 
     def _with_predictions(self, samples: SampleView) -> SampleView:
@@ -266,28 +246,6 @@ class OpenExperiment:
             return replace(complete, logits=StoredLogits(self.experiment, split, samples.numbers, roles))
         except ExperimentError:
             return missing
-
-    def _stored_samples(self, split: str) -> SampleView | None:
-        try:
-            samples = self.experiment.samples(split)
-        except UnknownNameError:
-            return None
-        except ExperimentError:
-            if (self.experiment.folder / "samples.parquet").exists():
-                raise
-            return None
-        return SampleView(split, samples.numbers.numpy(), samples.labels.numpy(), _reader(samples))
-
-    def _bundled_samples(self) -> SampleView | None:
-        if not self.is_mnist or (self.experiment.input.size, self.experiment.input.channels) != ((28, 28), 1):
-            return None
-        digits = bundled_digits()[Split.BUNDLED]
-        return SampleView(
-            Split.BUNDLED,
-            np.arange(len(digits)),
-            digits.labels.numpy(),
-            lambda indices: [digits.picture(index) for index in indices],
-        )
 
     @cached_property
     def doubts(self) -> list[Doubt]:
@@ -311,7 +269,7 @@ class OpenExperiment:
         Raises:
             ExperimentError: See :func:`kdviz.studies.attention.read_attention`.
         """
-        stamp = _stamp(self.experiment.folder, "agreement.parquet")
+        stamp = stamp_of(self.experiment.folder, "agreement.parquet")
         return self.cache.get(
             ("attention", study, measure), stamp, lambda: read_attention(self.experiment, study, measure)
         )
@@ -322,7 +280,7 @@ class OpenExperiment:
         Raises:
             ExperimentError: See :func:`kdviz.studies.regions.read_region_shares`.
         """
-        stamp = (_stamp(self.experiment.folder, "regions.parquet"), len(samples))
+        stamp = (stamp_of(self.experiment.folder, "regions.parquet"), len(samples))
         return self.cache.get(
             ("region shares", samples.split),
             stamp,
@@ -333,14 +291,7 @@ class OpenExperiment:
     def attention_samples(self) -> SampleView | None:
         """The pictures at both ends of the attention studies; None if there are none."""
         pictures = read_pictures(self.experiment)
-        if pictures is None:
-            return None
-        return SampleView(
-            pictures.split,
-            pictures.numbers,
-            pictures.labels,
-            lambda indices: [pictures.picture(index) for index in indices],
-        )
+        return None if pictures is None else studied_view(pictures)
 
     @property
     def studied_samples(self) -> SampleView | None:
@@ -356,7 +307,7 @@ class OpenExperiment:
         Raises:
             ExperimentError: See :func:`kdviz.studies.shortcuts.read_shortcut_reports`.
         """
-        stamp = _stamp(self.experiment.folder, "shortcuts.parquet")
+        stamp = stamp_of(self.experiment.folder, "shortcuts.parquet")
         return self.cache.get("shortcuts", stamp, lambda: read_shortcut_reports(self.experiment))
 
     def report(self, study: str) -> StudyReport:
@@ -366,29 +317,8 @@ class OpenExperiment:
             ExperimentError: See :func:`kdviz.studies.sweep.report.read_report`.
         """
         names = (STUDIES[study].table, "curves", "study_predictions")
-        stamp = _stamp(self.experiment.folder, *(f"{name}.parquet" for name in names))
+        stamp = stamp_of(self.experiment.folder, *(f"{name}.parquet" for name in names))
         return self.cache.get(("report", study), stamp, lambda: read_report(self.experiment, study))
-
-
-def _import_option(run: Run) -> str:
-    """A run as an option of kdviz import."""
-    file = str(run.training.get("import", {}).get("file", "FILE"))
-    if not run.has_model:
-        return f"--predictions {shlex.quote(f'{run.role}={file}')}"
-    if run.role in ROLES:
-        return f"--{run.role.replace('_', '-')} {shlex.quote(file)}"
-    return f"--model {shlex.quote(f'{run.title or run.role}={file}')}"
-
-
-def _blank(experiment: Experiment) -> Callable[[Sequence[int]], list[Image.Image]]:
-    """A function that returns grey pictures of the experiment's size."""
-    height, width = experiment.input.size
-    mode, grey = ("L", _GREY) if experiment.input.channels == 1 else ("RGB", (_GREY,) * 3)
-    return lambda indices: [Image.new(mode, (width, height), grey) for _index in indices]
-
-
-def _reader(samples: StoredSamples) -> Callable[[Sequence[int]], list[Image.Image]]:
-    return lambda indices: [as_picture(pixels) for pixels in samples.images(list(indices))]
 
 
 def open_experiment(name: str) -> OpenExperiment:
@@ -401,28 +331,15 @@ def open_experiment(name: str) -> OpenExperiment:
     if name not in experiments:
         raise UnknownNameError("experiment", name, experiments)
     folder = experiments[name]
-    stamp = _stamp(folder, *_FILES)
+    stamp = stamp_of(folder, *_FILES)
     if session_store.is_private(name):
         return session_store.opened(folder, stamp, lambda: OpenExperiment(load_experiment(folder)))
     return _opened(folder, stamp)
 
 
 @lru_cache(maxsize=8)
-def _opened(folder: Path, stamp: _Stamp) -> OpenExperiment:
+def _opened(folder: Path, stamp: Stamp) -> OpenExperiment:
     return OpenExperiment(load_experiment(folder))
-
-
-def _stamp(folder: Path, *names: str) -> _Stamp:
-    """Times and sizes of files, which change when a file does."""
-    states = []
-    for name in names:
-        try:
-            status = (folder / name).stat()
-        except OSError:
-            states.append(None)
-        else:
-            states.append((status.st_mtime_ns, status.st_size))
-    return tuple(states)
 
 
 def table_version(opened: OpenExperiment, table: str) -> int:

@@ -23,8 +23,8 @@ from kdviz.cli.common.arguments import (
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.common.study_results import print_estimate, print_report
 from kdviz.cli.recipe import add_loss, add_recipe
-from kdviz.cli.study_regions import QUICK_MASKS, add_regions, study_regions
-from kdviz.cli.study_shortcuts import IMAGES, add_shortcuts, study_shortcuts
+from kdviz.cli.studies.regions import QUICK_MASKS, add_regions, study_regions
+from kdviz.cli.studies.shortcuts import IMAGES, add_shortcuts, study_shortcuts
 
 if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel

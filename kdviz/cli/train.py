@@ -30,7 +30,7 @@ from kdviz.cli.common.experiment_pictures import require_replaceable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import evaluate_on, print_metrics
 from kdviz.cli.recipe import add_loss, add_recipe, recipe
-from kdviz.cli.study_shortcuts import shortcut_names
+from kdviz.cli.studies.shortcuts import shortcut_names
 
 
 def add(verbs: Any) -> None:

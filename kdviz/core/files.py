@@ -189,3 +189,20 @@ def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
+
+
+Stamp = tuple[tuple[int, int] | None, ...]
+"""Times and sizes of files; None for one that is missing."""
+
+
+def stamp_of(folder: Path, *names: str) -> Stamp:
+    """Times and sizes of files, which change when a file does."""
+    states = []
+    for name in names:
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            states.append(None)
+        else:
+            states.append((status.st_mtime_ns, status.st_size))
+    return tuple(states)

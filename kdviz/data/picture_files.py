@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from torch import Tensor
 from kdviz.core.errors import DatasetError, ImageError
 from kdviz.core.images import depth_of, open_image
 from kdviz.core.language import N_, _
+from kdviz.core.threads import in_order
 from kdviz.core.vocabulary import Split
 from kdviz.data.doubts import Doubt
 from kdviz.data.labels.class_names import ClassNames
@@ -44,7 +42,6 @@ _SPLITS: dict[str, tuple[str, ...]] = {
 _GROUPS = "groups.csv"  # read where kdviz makes splits
 _TRAINING = N_("These are pictures to train on: figures on them say little of others.")
 
-_AHEAD = 4  # pictures decoded in advance by each thread
 _THREADS = 4
 
 
@@ -102,7 +99,7 @@ class PictureFiles:
             DatasetError: Some cannot be read; the remaining ones are then read only to count the failures.
         """
         chosen = range(len(self)) if indices is None else indices
-        results = _in_order(self._open_or_error, chosen, max(1, min(threads, os.cpu_count() or 1)))
+        results = in_order(self._open_or_error, chosen, max(1, min(threads, os.cpu_count() or 1)))
         for result in results:
             if isinstance(result, str):
                 failures = [result, *(other for other in results if isinstance(other, str))]
@@ -149,22 +146,6 @@ class PictureFiles:
             return self.open(index)
         except ImageError as error:
             return error.sentence
-
-
-def _in_order(
-    read: Callable[[int], Image.Image | str], indices: Iterable[int], threads: int
-) -> Iterator[Image.Image | str]:
-    remaining, pending = iter(indices), deque[Future[Image.Image | str]]()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            while True:
-                pending.extend(pool.submit(read, index) for index in islice(remaining, _AHEAD * threads - len(pending)))
-                if not pending:
-                    return
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 def read_picture_files(data: str | Path, *, classes: ClassNames | None = None, inside: bool = False) -> PictureFiles:

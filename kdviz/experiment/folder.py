@@ -20,23 +20,20 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from kdviz.core.errors import ExperimentError, SettingError, TargetError, UnknownNameError
-from kdviz.core.files import atomic_write, open_parquet, replacing
+from kdviz.core.files import atomic_write
 from kdviz.core.images import open_image
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
@@ -44,6 +41,7 @@ from kdviz.data.store import StoredSamples, samples_table
 from kdviz.experiment.picture_source import FIELD as PICTURE_SOURCE
 from kdviz.experiment.picture_source import PictureSource
 from kdviz.experiment.run import ROLE_NAME, Run, as_network, check_new_role, validated_network
+from kdviz.experiment.tables import ExperimentTables
 from kdviz.models.inputs import BASELINES, InputSpec, as_tensor
 from kdviz.models.networks import ONNX, OnnxNetwork
 
@@ -86,7 +84,7 @@ def _is_level(value: object) -> bool:
 
 
 @dataclass
-class Experiment:
+class Experiment(ExperimentTables):
     """A loaded experiment; ``classes`` are the class names, ``runs`` maps a role to its :class:`Run`.
 
     ``picture_source`` says where its pictures come from if they are not passed on with it, and ``opening_pictures``
@@ -187,60 +185,6 @@ class Experiment:
             target=target,
             class_names=class_names,
         )
-
-    def has_table(self, name: str) -> bool:
-        return (self.folder / f"{name}.parquet").is_file()
-
-    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a tidy table of this experiment, by file name without ``.parquet``.
-
-        Args:
-            name: Name of the table.
-            columns: Those that are read, as far as the table has them; None: all.
-
-        Raises:
-            ExperimentError: The table is missing or damaged.
-        """
-        with self.open_table(name) as file:
-            return file.read(columns=None if columns is None else list(columns), use_threads=False)
-
-    @contextmanager
-    def open_table(self, name: str) -> Iterator[pq.ParquetFile]:
-        """A tidy table of this experiment, to be read in parts.
-
-        Raises:
-            ExperimentError: The table is missing or damaged.
-        """
-        path = self.folder / f"{name}.parquet"
-        try:
-            with open_parquet(path) as file:
-                yield file
-        except FileNotFoundError as error:
-            raise ExperimentError(
-                "'{folder}' has no {name}.parquet; see README on how to make it.", folder=self.folder, name=name
-            ) from error
-        except (pa.ArrowException, OSError) as error:
-            raise ExperimentError("'{path}' is damaged; please make it again.", path=path) from error
-
-    def write_table(self, name: str, table: pa.Table) -> None:
-        """Replace the table ``name`` atomically."""
-        self.write_table_parts(name, table.schema, [table])
-
-    def write_table_parts(self, name: str, schema: pa.Schema, parts: Iterable[pa.Table], **options: Any) -> None:
-        """Replace the table ``name`` atomically by rows that are never in memory together.
-
-        Args:
-            name: Name of the table.
-            schema: Its columns.
-            parts: Its rows; each part becomes a row group.
-            options: Of ``pyarrow.parquet.ParquetWriter``.
-        """
-        with (
-            replacing(self.folder / f"{name}.parquet") as path,
-            pq.ParquetWriter(path, schema, compression="zstd", **options) as writer,
-        ):
-            for part in parts:
-                writer.write_table(part)
 
     def write_samples(self, splits: Sequence[LabelledImages], limit: int | None = None) -> None:
         """Replace samples.parquet by pictures of some splits, so that the folder can be shown without the data set.

@@ -42,6 +42,7 @@ from kdviz.studies.attention.models import StudyModel, shuffled
 from kdviz.studies.attention.sampling import stratified_sample
 from kdviz.studies.attention.statistics.pairs import SCHEMA, all_pairs, partners
 from kdviz.studies.attention.statistics.table import about_studies
+from kdviz.studies.attention.unfinished_scores import scores_name
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"n_masks": 128, "precision": "float32"}
@@ -429,7 +430,7 @@ def test_a_group_goes_on_within(tiny, few, monkeypatch):
             break
     states.close()
     one = a_study(tiny, few, 8, batch=16)
-    assert one.store.has(maps.scores_name(0))
+    assert one.store.has(scores_name(0))
     starts: list[int] = []
     true = streaming.run_chunk
 
@@ -440,13 +441,13 @@ def test_a_group_goes_on_within(tiny, few, monkeypatch):
     monkeypatch.setattr(streaming, "run_chunk", run_chunk)
     list(one.run())
     assert min(starts) >= 64  # of 128 masks
-    assert not one.store.has(maps.scores_name(0))
+    assert not one.store.has(scores_name(0))
     same(expected, table_of(one))
 
 
 def test_damaged_scores_of_a_group_are_made_again(tiny, few):
     one = a_study(tiny, few, 8)
-    one.store.write(maps.scores_name(0), b"damaged")
+    one.store.write(scores_name(0), b"damaged")
     list(one.run())
     assert one.left() == []
 

@@ -32,10 +32,10 @@ from kdviz.rise.masks import RandomMasks
 from kdviz.rise.states import ModelWithActivation, RISEState, softmax
 from kdviz.rise.streaming import stream_scores
 from kdviz.studies.attention.models import StudyModel
+from kdviz.studies.attention.unfinished_scores import read_scores, write_scores
 
 _TARGETS = 256  # number of targets whose maps are computed together
 _SECONDS = 20.0  # between savings of an unfinished group
-_COST = "kdviz.seconds"  # beside the models' keys
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,8 @@ def make_maps(job: StudyJob, group: int) -> Iterator[float | GroupMaps]:
     inputs, baselines = job.inputs(part, device)
     halves, earlier_seconds = None, 0.0
     if job.method == "rise":
-        earlier, earlier_seconds = _read_scores(job, group)
+        shape = (part.stop - part.start, job.settings["n_masks"])
+        earlier, earlier_seconds = read_scores(Store(job.store), group, [model.key for model in job.models], shape)
         steps = _by_rise(job, group, models, inputs, baselines, earlier, began - earlier_seconds)
     else:
         steps = _by_captum(job, group, models, inputs, baselines)
@@ -215,12 +216,12 @@ def _by_rise(
         for states in stream_targets(job, models, masks, inputs, baselines, targets, earlier):
             scores = {key: state.scores for key, state in states.items()}
             if time.monotonic() - saved > _SECONDS:
-                _write_scores(job, group, scores, time.perf_counter() - began)
+                write_scores(Store(job.store), group, scores, time.perf_counter() - began)
                 saved = time.monotonic()
             yield next(iter(states.values())).n_masks / n_masks
     except (GeneratorExit, KeyboardInterrupt):
         if scores:
-            _write_scores(job, group, scores, time.perf_counter() - began)
+            write_scores(Store(job.store), group, scores, time.perf_counter() - began)
         raise
     rows = torch.cat([scores[key].cpu() for key in models])  # (models * images, masks)
     parts = [estimate(masks, part, job.settings["estimator"]).halves for part in rows.split(_TARGETS)]
@@ -252,32 +253,6 @@ def stream_targets(
         targets=targets,
         earlier=earlier,
     )
-
-
-def scores_name(group: int) -> str:
-    """Name of the file with the scores of a group that is not finished."""
-    return f"scores-{group:06d}.safetensors"
-
-
-def _write_scores(job: StudyJob, group: int, scores: Mapping[str, Tensor], seconds: float) -> None:
-    arrays = {key: np.ascontiguousarray(values.cpu().numpy()) for key, values in scores.items()}
-    Store(job.store).write(scores_name(group), save_arrays({**arrays, _COST: np.array([seconds])}))
-
-
-def _read_scores(job: StudyJob, group: int) -> tuple[dict[str, Tensor], float]:
-    """Key -> scores (images, masks so far) of an unfinished group, and the seconds that they took; else none and 0."""
-    content = Store(job.store).read(scores_name(group))
-    keys, part = [model.key for model in job.models], job.group(group)
-    try:
-        arrays = load_arrays(content or b"")
-        seconds = float(arrays.pop(_COST)[0])
-        shapes = {array.shape for array in arrays.values()}
-        (shape,) = shapes
-        if set(arrays) != set(keys) or shape[0] != part.stop - part.start or shape[1] >= job.settings["n_masks"]:
-            return {}, 0.0
-    except Exception:  # safetensors has its own errors for a damaged file
-        return {}, 0.0
-    return {key: torch.from_numpy(arrays[key].copy()) for key in keys}, seconds
 
 
 def _by_captum(

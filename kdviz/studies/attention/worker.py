@@ -18,9 +18,9 @@ from kdviz.studies.attention.maps import (
     maps_name,
     peak_memory,
     read_maps,
-    scores_name,
 )
 from kdviz.studies.attention.statistics.pairs import agreement_rows
+from kdviz.studies.attention.unfinished_scores import scores_name
 
 _COST = b"kdviz.cost"
 

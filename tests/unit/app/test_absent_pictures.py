@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import without_pictures as apart
 
-from kdviz.app import library, picture_job, service
-from kdviz.app.absent_pictures import photograph_note
+from kdviz.app import library, service
 from kdviz.app.library import OpenExperiment
-from kdviz.app.picture_job import BusyError, PictureFetcher, PictureJob
+from kdviz.app.pictures import picture_job
+from kdviz.app.pictures.absent_pictures import photograph_note
+from kdviz.app.pictures.picture_job import BusyError, PictureFetcher, PictureJob
 from kdviz.core.language import error_text, speaking
 from kdviz.experiment import load_experiment
 from kdviz.experiment.fetching import fetch_pictures
@@ -41,8 +42,8 @@ def folder(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def _page(name: str) -> None:
-    from kdviz.app.absent_pictures import show_absent_pictures
     from kdviz.app.library import open_experiment
+    from kdviz.app.pictures.absent_pictures import show_absent_pictures
 
     show_absent_pictures(open_experiment(name))
 
@@ -118,7 +119,7 @@ def test_where_the_server_does_not_allow_it_there_is_no_button(
     elif how == "private":
         monkeypatch.setattr(OpenExperiment, "is_private", True)
     else:
-        monkeypatch.setattr("kdviz.app.absent_pictures.os.access", lambda *_path: False)
+        monkeypatch.setattr("kdviz.app.pictures.absent_pictures.os.access", lambda *_path: False)
     shown = page()
     assert shown.info
     assert not shown.button

@@ -8,9 +8,9 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address, links
-from kdviz.app.absent_pictures import show_absent_pictures
 from kdviz.app.library import OpenExperiment
 from kdviz.app.pages.attention.files import show_chart_files
+from kdviz.app.pictures.absent_pictures import show_absent_pictures
 from kdviz.app.samples import SampleView
 from kdviz.app.widgets.chart import show_chart
 from kdviz.app.widgets.gallery import gallery

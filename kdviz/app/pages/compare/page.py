@@ -8,12 +8,12 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address, service
-from kdviz.app.absent_pictures import show_absent_pictures
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.compare import PAGE, picture, result, settings
 from kdviz.app.pages.compare.own_pictures import say_problems
 from kdviz.app.pages.compare.state import MapSession
+from kdviz.app.pictures.absent_pictures import show_absent_pictures
 from kdviz.app.results import results_for
 from kdviz.app.texts import say_error, say_missing, together
 from kdviz.core.errors import KdvizError

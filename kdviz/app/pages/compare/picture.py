@@ -10,9 +10,9 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.absent_pictures import photograph_note
 from kdviz.app.library import OpenExperiment
 from kdviz.app.pages.compare.own_pictures import Uploads, show_own_pictures, show_upload_controls, uploads
+from kdviz.app.pictures.absent_pictures import photograph_note
 from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, plain, say_error, say_missing
 from kdviz.app.widgets.gallery import gallery

@@ -10,10 +10,10 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.absent_pictures import show_absent_pictures
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.dark_knowledge import PAGE
+from kdviz.app.pictures.absent_pictures import show_absent_pictures
 from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, download, plain, say_error, say_missing
 from kdviz.app.widgets.chart import chart_downloads, show_chart

@@ -12,17 +12,17 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address, links
-from kdviz.app.absent_pictures import show_absent_pictures
 from kdviz.app.library import OpenExperiment, table_version
 from kdviz.app.page_header import heading
 from kdviz.app.pages.compare.own_pictures import uploads
 from kdviz.app.pages.mistakes import PAGE, class_pairs, filters
 from kdviz.app.pages.mistakes.filters import MOST_SELECTED, View, keep
+from kdviz.app.pages.mistakes.region_shares import shares_of, with_shares
 from kdviz.app.pages.mistakes.sample_panel import show_panel
+from kdviz.app.pictures.absent_pictures import show_absent_pictures
 from kdviz.app.samples import SampleCache, SampleView
-from kdviz.app.texts import about_sample, download, plain, say_error, say_missing, together
+from kdviz.app.texts import about_sample, download, plain, say_missing, together
 from kdviz.app.widgets import gallery, margin
-from kdviz.core.errors import KdvizError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _, language, listed, number, percent, plural, speaking
 from kdviz.core.vocabulary import Split
@@ -57,7 +57,7 @@ def page() -> None:
         together([_description(opened, samples), _copies(opened), _effect(samples.predictions, margin.margins())])
     )
     show_absent_pictures(opened)
-    shares = _region_shares(opened, samples)
+    shares = shares_of(opened, samples)
     index = _index(opened, samples, shares)
     filters.adopt(index)
     _initialise(filters.read(index, opened.experiment.classes))
@@ -70,15 +70,6 @@ def _why_empty(opened: OpenExperiment) -> tuple[str, str]:
     if not opened.experiment.is_imported:
         return missing, ""
     return together([missing, _("Import the models once more, with pictures:")]), opened.import_command
-
-
-def _region_shares(opened: OpenExperiment, samples: SampleView) -> list[RegionShares]:
-    """What a study of regions found about these samples, by method; empty without one."""
-    try:
-        return opened.region_shares(samples)
-    except KdvizError as error:
-        say_error(error)
-        return []
 
 
 def _index(opened: OpenExperiment, samples: SampleView, shares: Sequence[RegionShares]) -> MistakeIndex:
@@ -200,7 +191,7 @@ def _show_gallery(
     gallery.grid(
         samples,
         visible.tolist(),
-        _with_shares(_items(samples, opened.experiment.classes, tuple(visible.tolist())), index, view, visible),
+        with_shares(_items(samples, opened.experiment.classes, tuple(visible.tolist())), index, view, visible),
         gallery.GalleryPage(page_number, pages),
         key=_GRID,
         label=_(title),
@@ -227,20 +218,6 @@ def _items(samples: SampleView, classes: tuple[str, ...], indices: tuple[int, ..
     return _lines.get(
         samples, (indices, language()), lambda: [_item(samples, classes, sample_index) for sample_index in indices]
     )
-
-
-def _with_shares(
-    items: list[dict[str, Any]], index: MistakeIndex, view: View, indices: np.ndarray
-) -> list[dict[str, Any]]:
-    """The items with the share of the filters' model inside each region, where there are some."""
-    if view.filters.model not in index.inside:
-        return items
-    shares = index.inside[view.filters.model][indices]
-    notes = ["" if share != share else _("{share} inside", share=percent(share, 0)) for share in shares.tolist()]
-    return [
-        {**item, "note": note, "alt": f"{item['alt']}; {note}"} if note else item
-        for item, note in zip(items, notes, strict=True)
-    ]
 
 
 @lru_cache(maxsize=1000)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import streamlit as st
 
 from kdviz.app import address
-from kdviz.app.absent_pictures import show_absent_pictures
 from kdviz.app.library import OpenExperiment, table_version
 from kdviz.app.links import page_link
 from kdviz.app.page_header import heading
@@ -16,6 +15,7 @@ from kdviz.app.page_registry import Need, navigation, pages
 from kdviz.app.pages.overview import PAGE
 from kdviz.app.pages.overview.accuracies import show_accuracies
 from kdviz.app.pages.overview.sample import show_sample
+from kdviz.app.pictures.absent_pictures import show_absent_pictures
 from kdviz.app.texts import plain
 from kdviz.app.widgets import html, margin
 from kdviz.app.widgets.html import text

@@ -11,9 +11,9 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address
-from kdviz.app.absent_pictures import photograph_note
 from kdviz.app.library import OpenExperiment, table_version
 from kdviz.app.links import page_link
+from kdviz.app.pictures.absent_pictures import photograph_note
 from kdviz.app.texts import about_sample, picture_bytes, plain
 from kdviz.app.widgets import html
 from kdviz.app.widgets.html import text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import LazyNames, LazyText, engine, set_threads
 from kdviz.cli.common.picture_source import picture_source
-from kdviz.cli.study_regions import MASKS
+from kdviz.cli.studies.regions import MASKS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,7 @@ import streamlit as st
 
 from kdviz.app.library import OpenExperiment
 from kdviz.app.limits import fetching_allowed
-from kdviz.app.picture_job import PictureJob, picture_fetcher
+from kdviz.app.pictures.picture_job import PictureJob, picture_fetcher
 from kdviz.app.texts import plain, say_error, say_missing
 from kdviz.core.errors import KdvizError
 from kdviz.core.language import _, listed, number, percent

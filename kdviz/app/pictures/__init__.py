@@ -1,0 +1,1 @@
+"""Pictures of an experiment as pages show them: stored, bundled, small, or not here and to be fetched."""
