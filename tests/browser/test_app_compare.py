@@ -278,6 +278,7 @@ def test_a_picture_that_is_its_own_baseline_is_said(server: str, page: playwrigh
 def test_other_methods_draw_maps_of_all_models(server: str, page: playwright.Page) -> None:
     page.goto(f"{server}/compare?method=occlusion&sample=5")
     before = set(maps(page))
+    at_rest(page)
     for method in ("integrated_gradients", "saliency", "deeplift"):
         assert len(before) == 3
         page.get_by_role("combobox", name=re.compile("^Method")).click()

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from shared_folders import made_once
 
-from kdviz.app.page_registry import FIRST, pages
 from kdviz.core.language import ENGLISH, _, speaking
 from kdviz.data import LabelledImages
 
@@ -236,6 +235,8 @@ def visit(page: Any, address: str, language: str = ENGLISH) -> None:
         language: Of the page.
     """
     from playwright.sync_api import expect
+
+    from kdviz.app.page_registry import FIRST, pages  # not at the top: a machine with a GPU may lack streamlit
 
     page.evaluate(VISIT, address)
     with speaking(language):

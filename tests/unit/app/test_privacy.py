@@ -111,7 +111,7 @@ def visited(opened: library.OpenExperiment) -> list[weakref.ref]:
     """Look at an experiment on the pages that keep something of it; what is kept."""
     samples = opened.samples
     assert samples is not None
-    index = mistakes._index(samples, len(opened.experiment.classes))
+    index = mistakes._index(opened, samples, [])
     gallery._sheet(samples, (0, 1), 32)
     objects: list[Any] = [opened, opened.experiment, samples, index, overview.experiment_summary(opened)]
     objects += [run.model for run in opened.experiment.runs.values()]

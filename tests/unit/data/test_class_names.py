@@ -200,6 +200,7 @@ def test_imagenets_names_without_timm(monkeypatch):
 
     monkeypatch.setattr(module, "_folder_of", lambda _: None)
     module.imagenet.cache_clear()
+    module.synsets.cache_clear()
     try:
         assert module.imagenet().wnids == ()
         assert class_order(1000, ("goldfish", "tench")) == (1, 0)
@@ -207,6 +208,7 @@ def test_imagenets_names_without_timm(monkeypatch):
     finally:
         monkeypatch.undo()
         module.imagenet.cache_clear()
+        module.synsets.cache_clear()
 
 
 # second names ---------------------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def test_a_class_that_a_split_lacks_is_said(tmp_path):
 def test_the_usual_training_depends_on_the_pictures(tmp_path):
     of_data = find_dataset("parquet").of_data
     small = of_data(split_files(tmp_path / "small"))
-    assert (small.recipe.teacher, small.input["size"], small.input["channels"]) == ("torchvision/resnet18", SIZE, 3)
+    assert (small.recipe.teacher, small.input["size"], small.input["channels"]) == ("airbench", SIZE, 3)
     named.parquet_file(tmp_path / "grey" / "a.parquet", image=named.pictures(0, 20, 8, 8), label=[0, 1] * 10)
     grey = of_data(tmp_path / "grey")
     assert (grey.recipe.teacher, grey.input["channels"]) == ("paper_cnn", 1)

@@ -149,7 +149,7 @@ def test_without_labelled_test_split_the_validation_split_is_the_test_split(tmp_
 def test_without_splits_both_are_held_out(tmp_path):
     named.eurosat(tmp_path)
     entry = find_dataset("torchvision/EuroSAT").of_data(tmp_path)
-    assert (entry.recipe.teacher, entry.input["size"]) == ("torchvision/resnet18", (64, 64))
+    assert (entry.recipe.teacher, entry.input["size"]) == ("airbench", (64, 64))
     splits = entry.read(tmp_path, (64, 64), 3)
     counts = {split: samples.labels.bincount().tolist() for split, samples in splits.items()}
     assert counts == {"train": [14] * 3, "validation": [3] * 3, "test": [3] * 3}

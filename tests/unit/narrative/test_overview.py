@@ -218,7 +218,8 @@ def test_copying_is_told_by_a_margin_over_the_teachers_errors(tiny, errors, copi
     judged = one.judgement
     assert (judged.unit, judged.samples, judged.margin) == ("errors", errors, 0.1)
     assert judged.value == pytest.approx(copied / errors)
-    assert f"{100 * judged.value:+.2f} points" in one.sentence
+    points = f"{100 * judged.value:+.2f}" if judged.value else "0.00"
+    assert f"{points} points" in one.sentence
     assert one.sentence.startswith("With one seed this tells of these models only")
     if word == "Cannot tell":
         assert f"Cannot tell with {errors} errors" in one.sentence
