@@ -57,7 +57,7 @@ def test_the_photograph_of_overview_opens_in_compare(app: str, page: Any) -> Non
     page.get_by_role("link", name="Open in Compare").first.click()
     page.wait_for_url("**/compare?*from=photographs*", timeout=WAIT)
     settled(page)
-    assert "(deer)" in page.locator(".stMain").inner_text()  # the true class, among the classes to explain
+    page.get_by_text("True class: deer").first.wait_for(timeout=WAIT)
 
 
 def test_with_pictures_pages_show_them_at_once(app: str, page: Any, experiment: Experiment) -> None:
