@@ -12,7 +12,7 @@ import without_pictures as apart
 
 from kdviz.app import library, service
 from kdviz.app.library import OpenExperiment
-from kdviz.app.pictures import picture_job
+from kdviz.app.pictures import commands, picture_job
 from kdviz.app.pictures.absent_pictures import photograph_note
 from kdviz.app.pictures.picture_job import BusyError, PictureFetcher, PictureJob
 from kdviz.core.language import error_text, speaking
@@ -106,7 +106,7 @@ def test_the_page_names_command_size_and_source(folder: Path) -> None:
 
 
 def test_a_bundled_experiment_is_named_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "MODELS", folder.parent)
+    monkeypatch.setattr(commands, "MODELS", folder.parent)
     assert OpenExperiment(load_experiment(folder)).get_command == "kdviz get cifar"
 
 

@@ -292,7 +292,8 @@ def test_attention_is_judged_by_a_margin_too(says):
     assert judge_study({**row, "inner_low": low, "inner_high": high, "teachers": 3}, 0.05).outcome == says
     word, _tone, text = words.attention(one)
     assert word == EXPECTED[says][3]
-    assert f"{row['effect']:+.2f} (95 % interval {low:+.2f} to {high:+.2f}, 600 images and 3 seeds)" in text
+    effect, low_end, high_end = (f"{value:+.2f}" if round(value, 2) else "0.00" for value in (row["effect"], low, high))
+    assert f"{effect} (95 % interval {low_end} to {high_end}, 600 images and 3 seeds)" in text
     assert judge_study({**row, "low": None, "high": None}, 0.05).outcome == UNDECIDED
 
 
@@ -301,7 +302,7 @@ def test_a_study_of_several_teachers_is_judged_by_both_of_its_intervals():
     one = judge_study({**row, "seeds": 1, "teachers": 3}, 0.02)
     assert (one.outcome, one.level, one.low, one.high) == ("equal", 0.9, 0.001, 0.019)
     assert not one.one_training
-    assert "90 % interval +0.00 to +0.02, 600 images, 1 seed and 3 teachers" in words.attention(one)[2]
+    assert "90 % interval 0.00 to +0.02, 600 images, 1 seed and 3 teachers" in words.attention(one)[2]
     assert judge_study({**row, "seeds": 1, "teachers": 1}, 0.02).one_training
 
 

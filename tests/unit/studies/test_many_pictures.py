@@ -209,10 +209,10 @@ def test_two_processes_do_not_share_an_evaluation(tmp_path):
         return unfinished_evaluation(tmp_path / "u", "same", ["a"], 3, dict)
 
     with under_way() as first:
-        first.add({"a": torch.ones(2, 3)}, 2)
+        first.add({"a": torch.ones(2, 3)}, [b"small"] * 2)
         with under_way() as second:
             assert second.done == 0
-            second.add({"a": torch.zeros(1, 3)}, 1)
+            second.add({"a": torch.zeros(1, 3)}, [b"small"])
             assert second.logits["a"][:].tolist() == [[0, 0, 0]]
         assert first.logits["a"][:].tolist() == [[1, 1, 1]] * 2
     assert not (tmp_path / "u").exists()
@@ -221,7 +221,7 @@ def test_two_processes_do_not_share_an_evaluation(tmp_path):
 def test_what_is_damaged_or_empty_is_not_continued(tmp_path):
     def fail(count):
         with unfinished_evaluation(tmp_path / "u", "one", ["a"], 3, lambda: {"deep": []}) as evaluation:
-            evaluation.add({"a": torch.ones(count, 3)}, count)
+            evaluation.add({"a": torch.ones(count, 3)}, [b"small"] * count)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
