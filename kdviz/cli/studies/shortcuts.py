@@ -85,7 +85,7 @@ def _new_study(
     settings: dict[str, Any] = {"n_masks": options.masks or MASKS, "seed": options.seed}
     settings |= {"baseline": options.baseline} if options.baseline else {}
     known = planted if planted is not None and options.plant in (None, planted.kind) else None
-    kind: str = options.plant if known is None else known.kind
+    kind = str(options.plant) if known is None else known.kind  # one of them is there
     return ShortcutsStudy(
         experiment,
         samples,

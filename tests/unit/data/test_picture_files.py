@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kdviz.core import threads
 from kdviz.core.errors import DatasetError, ImageError
 from kdviz.data import picture_files
 from kdviz.data.labels.class_names import ClassNames, class_order, read_classes
@@ -298,7 +299,7 @@ def test_decoding_stays_a_little_ahead(tmp_path, monkeypatch):
     pictures = found.pictures(threads=2)
     next(pictures)
     pictures.close()
-    assert 1 <= len(opened) <= 2 * picture_files._AHEAD
+    assert 1 <= len(opened) <= 2 * threads._AHEAD
 
 
 def test_unreadable_pictures_are_counted_and_the_first_is_named(tmp_path):
