@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 from kdviz.cli.common.arguments import LazyText, at_least_one, named_number
 
-OPTIMISATION = ("learning_rate", "learning_rate_schedule", "optimizer", "weight_decay", "augment", "views")
+OF_THE_RECIPE = ("learning_rate", "learning_rate_schedule", "optimizer", "weight_decay", "augment", "views")
 
 
 def add_loss(parser: argparse.ArgumentParser) -> None:
@@ -90,8 +90,8 @@ def _names(registry: str) -> str:
     return f"{', '.join(getattr(optimisation, registry))} (default: the data set's own)"
 
 
-def _optimisation_settings(options: argparse.Namespace, defaults: Recipe) -> dict[str, Any]:
-    given = {name: getattr(options, name, None) for name in OPTIMISATION}
+def _recipe_settings(options: argparse.Namespace, defaults: Recipe) -> dict[str, Any]:
+    given = {name: getattr(options, name, None) for name in OF_THE_RECIPE}
     if given["augment"] is not None and given["views"] is None:
         given["views"] = defaults.views if given["augment"] else 0
     return {name: getattr(defaults, name) if value is None else value for name, value in given.items()}
@@ -108,7 +108,7 @@ def recipe(options: argparse.Namespace, dataset: str | DataSet, **overrides: Any
     return TrainingConfig(
         epochs=options.epochs or defaults.epochs,
         batch_size=options.batch_size or defaults.batch_size,
-        **_optimisation_settings(options, defaults),
+        **_recipe_settings(options, defaults),
         temperature=options.temperature,
         alpha=options.alpha,
         device=options.device,

@@ -25,7 +25,7 @@ from kdviz.cli.common.arguments import (
 from kdviz.cli.common.experiment_pictures import require_trainable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import margin
-from kdviz.cli.recipe import OPTIMISATION, add_loss, add_recipe, recipe
+from kdviz.cli.recipe import OF_THE_RECIPE, add_loss, add_recipe, recipe
 from kdviz.core.vocabulary import Role
 
 
@@ -118,7 +118,7 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
     training = run.training if run else {}
     if options.augment == "":  # no changed copies, so no views of them
         options.views = options.views or 0
-    for name in ("epochs", "batch_size", *OPTIMISATION):
+    for name in ("epochs", "batch_size", *OF_THE_RECIPE):
         if getattr(options, name) is None:
             setattr(options, name, training.get(name))
     return recipe(options, experiment.dataset, trainable=str(training.get("unfreeze", "all")))

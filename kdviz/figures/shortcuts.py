@@ -56,7 +56,7 @@ def shortcut_use(report: ShortcutsReport, method: str) -> go.Figure:
                 hovertemplate=f"{label(role_title(role))}<br>%{{x:+.1%}}, %{{y:.1%}}<extra></extra>",
             )
         )
-    chart.update_xaxes(title=x_title, tickformat="+.0%", showgrid=False)
+    chart.update_xaxes(title=x_title, tickformat=".0%", showgrid=False)
     chart.update_yaxes(title=y_title, tickformat=".0%", range=[-0.02, 1.02])
     return chart.update_layout(
         height=400,

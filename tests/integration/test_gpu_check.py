@@ -20,7 +20,6 @@ THERE = (
     "torchvision",
     "timm",
     "pyarrow",
-    "torchmetrics",
     "safetensors",
     "scipy",
     "matplotlib",

@@ -34,7 +34,7 @@ SMALL_COLOUR = Recipe(
     augment="shift",
     views=6,
 )
-"""Training on small colour pictures, from fresh weights: as models/cifar10, without mirror images, as of digits."""
+"""Training on small colour pictures, from fresh weights (Jordan, 2024), without mirror images: some are of digits."""
 
 _GREY = ("1", "L", "I", "F")  # beginnings of Pillow's modes, such as LA and I;16; LAB is not read from files
 _AT_ONCE = 512  # images

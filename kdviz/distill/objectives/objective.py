@@ -212,13 +212,18 @@ def _checked(
     views = [teacher_logits] if isinstance(teacher_logits, Tensor) else list(teacher_logits)
     for logits in views:
         _check_logits(logits, train, config)
-    if config.needs_live_teacher or len(views) != max(1, config.seen_views):
+    if config.needs_live_teacher:
         reason = (
             f"the feature loss '{config.feature_loss}'" if config.feature_loss else f"augmentation '{config.augment}'"
         )
         raise SettingError(
             "With {reason} the teacher has to answer in every step: it must be a network, not its logits.",
             reason=reason,
+        )
+    if len(views) != max(1, config.seen_views) or (config.views and isinstance(teacher_logits, Tensor)):
+        raise SettingError(
+            "The teacher's logits are needed for each of the {count} views that are seen, as a list of tensors.",
+            count=config.seen_views,
         )
     return views
 

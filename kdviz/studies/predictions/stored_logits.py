@@ -96,7 +96,7 @@ class LogitsFile:
         self._path = experiment.folder / "predictions.parquet"
         self._lock = Lock()
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
-        self.parquet = pq.ParquetFile(pa.BufferReader(pa.memory_map(str(self._path)).read_buffer()))
+        self.parquet = pq.ParquetFile(pa.OSFile(str(self._path)))
         metadata = self.parquet.metadata
         counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._starts = np.cumsum([0, *counts])

@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kdviz.core.errors import ExperimentError
 from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.uncertainty import crossed_variances, interval_of
-from kdviz.studies.regions.study import ABOUT, NAME, SCHEMA
-from kdviz.studies.tables import read_whole
+from kdviz.studies.regions.study import ABOUT, NAME, SCHEMA, read_table
 
 MEASURES = ("energy", "pointing")
 SUBSETS = ("all", "right", "wrong")
@@ -152,11 +150,7 @@ def read_regions_report(experiment: Experiment) -> RegionsReport | None:
     Raises:
         ExperimentError: The table is damaged.
     """
-    damaged = ExperimentError(
-        "regions.parquet of '{folder}' is damaged; make it anew with: kdviz study --study regions",
-        folder=experiment.folder,
-    )
-    table = read_whole(experiment, NAME, SCHEMA, damaged)
+    table = read_table(experiment)
     if table is None:
         return None
     about = json.loads((table.schema.metadata or {}).get(ABOUT, b"{}"))

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdviz.core.errors import ExperimentError
 from kdviz.core.files import rows_where
 from kdviz.experiment import Experiment
-from kdviz.studies.regions.study import NAME, SCHEMA
-from kdviz.studies.tables import read_whole
+from kdviz.studies.regions.study import read_table
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,7 @@ def read_region_shares(experiment: Experiment, split: str, numbers: np.ndarray) 
     Raises:
         ExperimentError: The table is damaged.
     """
-    damaged = ExperimentError(
-        "regions.parquet of '{folder}' is damaged; make it anew with: kdviz study --study regions",
-        folder=experiment.folder,
-    )
-    table = read_whole(experiment, NAME, SCHEMA, damaged)
+    table = read_table(experiment)
     if table is None:
         return []
     table = rows_where(table, "split", split)

@@ -31,6 +31,7 @@ from kdviz.studies.attention.models import StudyModel, own_model, own_models
 from kdviz.studies.attention.study import AttentionStudy
 from kdviz.studies.attention.worker import make_group_maps
 from kdviz.studies.regions.pictures import RegionPictures
+from kdviz.studies.tables import read_whole
 
 NAME = "regions"
 """Name of the table."""
@@ -58,6 +59,19 @@ SCHEMA = pa.schema(
 )
 """Of regions.parquet: one row for a picture, model and method. ``chance`` is that of ``energy``; the last two are the
 energy of other pictures' maps in this region, and of this map in their regions."""
+
+
+def read_table(experiment: Experiment) -> pa.Table | None:
+    """Read regions.parquet; None: there is none.
+
+    Raises:
+        ExperimentError: The table is damaged.
+    """
+    damaged = ExperimentError(
+        "regions.parquet of '{folder}' is damaged; make it anew with: kdviz study --study regions",
+        folder=experiment.folder,
+    )
+    return read_whole(experiment, NAME, SCHEMA, damaged)
 
 
 def region_models(experiment: Experiment) -> list[StudyModel]:

@@ -115,8 +115,11 @@ def test_views_that_make_no_sense(settings, match):
 
 def test_logits_of_too_few_views_are_refused(split):
     config = replace(CONFIG, augment="shift", views=2)
-    with pytest.raises(SettingError, match="must be a network, not its logits"):
-        trained(split, config, [torch.zeros(len(split[0]), 10)])
+    logits = torch.zeros(len(split[0]), 10)
+    with pytest.raises(SettingError, match="each of the 2 views"):
+        trained(split, config, [logits])
+    with pytest.raises(SettingError, match="each of the 1 views"):
+        trained(split, replace(config, views=1), logits)  # those of the unchanged pictures
 
 
 def test_biases_learn_64_times_as_fast_and_decay_alike():
