@@ -6,21 +6,16 @@ by then is harmless: samples.parquet appears at the end, whole, and a cut-off do
 
 from __future__ import annotations
 
-import atexit
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-import kdviz
 from kdviz.core.errors import ERRORS_VARIABLE, KdvizError, Sentence
+from kdviz.serving.process_job import ProcessJob, this_python
 
-_LONGEST = 3600.0  # seconds after which it is given up
 _BAR = re.compile(r"(\d+)%\|")  # torchvision's download shows one
 
 
@@ -28,47 +23,30 @@ class BusyError(KdvizError):
     """Other pictures are being fetched."""
 
 
-class PictureJob:
-    """One run of ``kdviz get``. Any thread may read its attributes at any time.
+class PictureJob(ProcessJob):
+    """One run of ``kdviz get``.
 
     Attributes:
         folder: Folder of the experiment.
-        status: ``running``, ``done``, ``stopped`` or ``failed``.
         share: The share of the download that is done, from 0 to 1.
-        error: What to tell the user when it failed.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.status, self.share, self.error = "running", 0.0, ""
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stopped = threading.Event()
-        self._ended = threading.Event()
+    longest = 3600.0
 
-    @property
-    def ended(self) -> bool:
-        return self._ended.is_set()
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder, self.share = folder, 0.0
 
     @property
     def command(self) -> list[str]:
         """The command of the process."""
-        return [sys.executable, "-m", "kdviz", "get", str(self.folder.resolve()), "--json"]
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it has ended; False if the timeout came first."""
-        return self._ended.wait(timeout)
-
-    def stop(self) -> None:
-        """Kill the process."""
-        self._stopped.set()
-        if self._process is not None:
-            self._process.kill()
+        return this_python("kdviz", "get", str(self.folder.resolve()), "--json")
 
     def run(self) -> None:
         """Fetch the pictures, and set the status."""
         try:
-            status = self._run()
-            self.status = "stopped" if self._stopped.is_set() else "failed" if status else "done"
+            status = self.follow(self.command, variables={ERRORS_VARIABLE: "json"})
+            self.status = "stopped" if self.stopped else "failed" if status else "done"
             if self.status == "failed" and not self.error:
                 self.error = Sentence("The pictures could not be fetched; try kdviz get in a terminal.")
         except OSError as error:
@@ -78,46 +56,18 @@ class PictureJob:
             )
         finally:
             self.status = "failed" if self.status == "running" else self.status
-            self._ended.set()
+            self.finish()
 
-    def _run(self) -> int:
-        paths = [str(Path(kdviz.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUTF8": "1"}
-        self._process = process = subprocess.Popen(
-            self.command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**environment, ERRORS_VARIABLE: "json"},
-            start_new_session=True,  # the server's Ctrl-C does not reach it: it is killed below
-        )
-        atexit.register(process.kill)
-        limit = threading.Timer(_LONGEST, process.kill)
-        limit.daemon = True
-        limit.start()
-        try:
-            if self._stopped.is_set():
-                process.kill()
-            self._follow(process)
-            return process.wait()
-        finally:
-            limit.cancel()
-            atexit.unregister(process.kill)
-
-    def _follow(self, process: subprocess.Popen[bytes]) -> None:
-        """Read the progress bar and the error of the process until it ends."""
-        assert process.stderr is not None
-        remainder = ""
-        while chunk := process.stderr.read1(4096):  # pyright: ignore[reportAttributeAccessIssue]
-            *lines, remainder = re.split(r"[\r\n]", remainder + chunk.decode(errors="replace"))
-            for line in (*lines, remainder):
-                self._read_line(line.strip())
-
-    def _read_line(self, line: str) -> None:
-        progress = _BAR.search(line)
+    def read_progress(self, text: str) -> None:
+        """Take in the progress bar."""
+        progress = _BAR.search(text)
         if progress:
             self.share = min(1.0, int(progress[1]) / 100)
-        elif line.startswith("kdviz: {"):
+
+    def read_line(self, line: str) -> None:
+        """Take in the progress bar or the error."""
+        self.read_progress(line)
+        if line.startswith("kdviz: {"):
             with suppress(ValueError, LookupError, TypeError):
                 self.error = Sentence.from_json(json.loads(line.removeprefix("kdviz: ")))
 

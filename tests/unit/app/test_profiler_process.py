@@ -14,7 +14,7 @@ def test_an_error_of_the_command_is_said_in_the_pages_language(monkeypatch, caps
     monkeypatch.setenv(ERRORS_VARIABLE, "json")
     assert main(["profile", "-e", str(tmp_path / "none")]) == 1
     measurement = Measurement(Path("nowhere"))
-    measurement._parse_line(capsys.readouterr().err.strip())
+    measurement.read_line(capsys.readouterr().err.strip())
     assert "none" in measurement.error
     with speaking("zh_CN"):
         said = error_text(measurement.error)
@@ -25,7 +25,7 @@ def test_an_error_of_the_command_is_said_in_the_pages_language(monkeypatch, caps
 def test_a_line_that_is_no_error_is_a_note_as_it_is():
     measurement = Measurement(Path("nowhere"))
     for line in ("kdviz: 3 operators were not counted", 'kdviz: {"no": "sentence"}', "a library's own words"):
-        measurement._parse_line(line)
+        measurement.read_line(line)
     assert measurement.notes == ["3 operators were not counted", '{"no": "sentence"}']
 
 

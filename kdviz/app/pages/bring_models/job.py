@@ -7,24 +7,19 @@ when it is done.
 
 from __future__ import annotations
 
-import atexit
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import kdviz
 from kdviz.core.errors import KdvizError, ModelError, Sentence, SettingError
+from kdviz.serving.process_job import ProcessJob, this_python
 
 _log = logging.getLogger(__name__)
-_LONGEST = 1800.0  # seconds after which an import is given up
 _MOST = 2  # imports at once, of all sessions together
 _slots = threading.Semaphore(_MOST)
 _SHARES = {"read": (0.0, 0.25), "evaluate": (0.25, 0.9), "maps": (0.9, 1.0)}
@@ -70,29 +65,22 @@ class JobPlan:
         return self.work / "experiment"
 
 
-class ImportJob:
-    """One import. Any thread may read its attributes at any time.
+class ImportJob(ProcessJob):
+    """One import.
 
     Attributes:
-        status: ``running``, ``done``, ``stopped`` or ``failed``.
         stage: ``read``, ``evaluate`` or ``maps``; empty at first.
         about: Name of the file that is being read.
         done, total: How far the stage has come.
-        error: What to tell the user when it failed.
     """
 
+    longest = 1800.0
+
     def __init__(self, plan: JobPlan, keep: Callable[[Path], None]):
-        self.status = "running"
-        self.stage = self.about = self.error = ""
+        super().__init__()
+        self.stage = self.about = ""
         self.done = self.total = 0
         self._plan, self._keep = plan, keep
-        self._process: subprocess.Popen[str] | None = None
-        self._stopped = threading.Event()
-        self._ended = threading.Event()
-
-    @property
-    def ended(self) -> bool:
-        return self._ended.is_set()
 
     @property
     def share(self) -> float:
@@ -101,7 +89,7 @@ class ImportJob:
         return low + (high - low) * (min(1.0, self.done / self.total) if self.total else 0.0)
 
     def start(self) -> None:
-        """Start the process.
+        """Start the process; nothing of an import that is stopped is kept.
 
         Raises:
             SettingError: Too many other imports are under way.
@@ -110,20 +98,10 @@ class ImportJob:
             raise SettingError("Other imports are under way on this server; please try again in a minute.")
         threading.Thread(target=self._run_in_thread, name="kdviz-import", daemon=True).start()
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the import has ended; False if the timeout came first."""
-        return self._ended.wait(timeout)
-
-    def stop(self) -> None:
-        """Kill the process; nothing of the import is kept."""
-        self._stopped.set()
-        if self._process is not None:
-            self._process.kill()
-
     def _run_in_thread(self) -> None:
         try:
             succeeded = self._run()
-            if succeeded and not self._stopped.is_set():
+            if succeeded and not self.stopped:
                 self._keep(self._plan.out)
                 self.status = "done"
         except KdvizError as error:
@@ -137,30 +115,18 @@ class ImportJob:
             _log.exception("an import failed")
         finally:
             if self.status != "done":
-                self.status = "stopped" if self._stopped.is_set() else "failed"
+                self.status = "stopped" if self.stopped else "failed"
             shutil.rmtree(self._plan.work, ignore_errors=True)
             _slots.release()
-            self._ended.set()
+            self.finish()
 
     def _run(self) -> bool:
         """Run the process, and return whether it made the experiment."""
         plan = self._plan.work / "plan.json"
         plan.write_text(json.dumps({**asdict(self._plan), "work": str(self._plan.work)}), encoding="utf-8")
-        paths = [str(Path(kdviz.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUTF8": "1"}
         with (self._plan.work / "log.txt").open("w+", encoding="utf-8") as log:
-            self._process = process = subprocess.Popen(
-                [sys.executable, "-m", "kdviz.app.pages.bring_models.process", str(plan)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                encoding="utf-8",
-                env=environment,
-                start_new_session=True,  # the server's Ctrl-C does not reach it: it is killed below
-            )
-            status = self._wait_for_process(process)
-            if status and not self._stopped.is_set() and not self.error:
+            status = self.follow(this_python("kdviz.app.pages.bring_models.process", str(plan)), log=log)
+            if status and not self.stopped and not self.error:
                 log.seek(0)
                 last = log.read()[-300:].strip().rpartition("\n")[2]
                 _log.warning("%s: %s", status, last)
@@ -170,24 +136,8 @@ class ImportJob:
                 )
         return status == 0
 
-    def _wait_for_process(self, process: subprocess.Popen[str]) -> int:
-        """Read the messages of a process until it ends, and return its exit status."""
-        atexit.register(process.kill)
-        limit = threading.Timer(_LONGEST, process.kill)
-        limit.daemon = True
-        limit.start()
-        try:
-            if self._stopped.is_set():
-                process.kill()
-            assert process.stdout is not None
-            for line in process.stdout:
-                self._read_message(line)
-            return process.wait()
-        finally:
-            limit.cancel()
-            atexit.unregister(process.kill)
-
-    def _read_message(self, line: str) -> None:
+    def read_line(self, line: str) -> None:
+        """Take in a message of the process."""
         try:
             message = json.loads(line)
         except ValueError:

@@ -6,12 +6,8 @@ for everybody who opens the same experiment; nothing is written into its folder.
 
 from __future__ import annotations
 
-import atexit
 import json
-import os
 import re
-import subprocess
-import sys
 import tempfile
 import threading
 from collections import OrderedDict
@@ -21,13 +17,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-import kdviz
 from kdviz.app.uploads import session_store
 from kdviz.core.errors import ERRORS_VARIABLE, KdvizError, Sentence
 from kdviz.core.files import parquet_of
+from kdviz.serving.process_job import ProcessJob, this_python
 
 _SECONDS = 15.0  # for measuring times
-_LONGEST = 900.0  # seconds after which a measurement is given up
 _MOST_RESULTS = 16  # results
 _BAR = re.compile(r"([^\r\n]*?):\s+(\d+)%\|")
 
@@ -36,45 +31,21 @@ class BusyError(KdvizError):
     """Another measurement is under way."""
 
 
-class Measurement:
-    """One run of ``kdviz profile``. Any thread may read its attributes at any time.
+class Measurement(ProcessJob):
+    """One run of ``kdviz profile``.
 
     Attributes:
         folder: Folder of the experiment.
-        status: ``running``, ``done``, ``stopped`` or ``failed``.
         share: The share that is done, from 0 to 1.
         activity: What it does just now, in the words of the command.
         notes: Sentences on what could not be measured, and why.
-        error: What to tell the user when it failed.
     """
 
     def __init__(self, folder: Path):
+        super().__init__()
         self.folder = folder
-        self.status, self.share, self.activity = "running", 0.0, ""
+        self.share, self.activity = 0.0, ""
         self.notes: list[str] = []
-        self.error = ""
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stopped = threading.Event()
-        self._ended = threading.Event()
-
-    @property
-    def ended(self) -> bool:
-        return self._ended.is_set()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was told to stop, so that its result is not needed."""
-        return self._stopped.is_set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the measurement has ended; False if the timeout came first."""
-        return self._ended.wait(timeout)
-
-    def stop(self) -> None:
-        """Kill the process; nothing of the measurement is kept."""
-        self._stopped.set()
-        if self._process is not None:
-            self._process.kill()
 
     def run(self) -> pa.Table | None:
         """Measure, and return the table; None if the measurement was stopped or failed."""
@@ -86,64 +57,27 @@ class Measurement:
                 Sentence("The measurement could not be started: {strerror}.", strerror=error.strerror or error),
                 None,
             )
-        self.status = "done" if table is not None else "stopped" if self._stopped.is_set() else "failed"
+        self.status = "done" if table is not None else "stopped" if self.stopped else "failed"
         return table
 
-    def finish(self) -> None:
-        """Wake the threads that wait for the end."""
-        self._ended.set()
-
     def _run(self, out: Path) -> pa.Table | None:
-        command = [sys.executable, "-m", "kdviz", "profile", "-e", str(self.folder.resolve()), "--out", str(out)]
-        paths = [str(Path(kdviz.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            "PYTHONUTF8": "1",
-            ERRORS_VARIABLE: "json",
-        }
-        self._process = subprocess.Popen(
-            [*command, "--seconds", f"{_SECONDS:g}"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,  # the server's Ctrl-C does not reach it: it is killed below
-        )
-        process = self._process
-        atexit.register(process.kill)
-        limit = threading.Timer(_LONGEST, process.kill)
-        limit.start()
-        try:
-            if self._stopped.is_set():
-                process.kill()
-            self._follow(process)
-            status = process.wait()
-        finally:
-            limit.cancel()
-            atexit.unregister(process.kill)
-        if status or self._stopped.is_set():
+        command = this_python("kdviz", "profile", "-e", str(self.folder.resolve()), "--out", str(out))
+        status = self.follow([*command, "--seconds", f"{_SECONDS:g}"], variables={ERRORS_VARIABLE: "json"})
+        if status or self.stopped:
             self.error = self.error or "The measurement ended before it was done; try again, or use the command."
             return None
         return parquet_of(out.read_bytes())
 
-    def _follow(self, process: subprocess.Popen[bytes]) -> None:
-        """Read the progress bar and the sentences of the process until it ends."""
-        assert process.stderr is not None
-        remainder = ""
-        while chunk := process.stderr.read1(4096):  # pyright: ignore[reportAttributeAccessIssue]
-            *lines, remainder = re.split(r"[\r\n]", remainder + chunk.decode(errors="replace"))
-            for line in lines:
-                self._parse_line(line.strip())
-            progress = _BAR.match(remainder)
-            if progress:
-                self.activity, self.share = progress[1].strip(), int(progress[2]) / 100
-
-    def _parse_line(self, line: str) -> None:
-        progress = _BAR.match(line)
+    def read_progress(self, text: str) -> None:
+        """Take in the progress bar."""
+        progress = _BAR.match(text)
         if progress:
             self.activity, self.share = progress[1].strip(), int(progress[2]) / 100
-        elif line.startswith("kdviz: "):
+
+    def read_line(self, line: str) -> None:
+        """Take in the progress bar, a note or the error."""
+        self.read_progress(line)
+        if line.startswith("kdviz: "):
             self.notes.append(_sentence(line.removeprefix("kdviz: ")))
             self.error = self.notes[-1]
 
