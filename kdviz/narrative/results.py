@@ -9,7 +9,7 @@ A document marks each section by two comments, and :func:`updated` writes the se
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from kdviz.compress.cost import read_cost
 from kdviz.core.errors import ExperimentError, SettingError
@@ -19,6 +19,7 @@ from kdviz.core.vocabulary import Role
 from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment
 from kdviz.narrative.attention.markdown import attention_markdown
+from kdviz.narrative.markdown import table
 from kdviz.narrative.shortcuts import condition_sentence, shortcut_title, verdict_sentences
 from kdviz.narrative.sweeps import sentences
 from kdviz.studies.regions.report import Mean
@@ -90,13 +91,6 @@ def _section_if_available(experiment: Experiment, name: str) -> str:
     return sections[name](experiment) if is_available else ""
 
 
-def table_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
 # sections -------------------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +115,7 @@ def models(experiment: Experiment) -> str:
             *(_decimals(figure, 3) for figure in figures[3:]),
         ]
         rows.append([_title(experiment, run.role), *cells, _percent(shares[0]), _percent(shares[1], 1)])
-    return f"On {number(samples)} {split} images:\n\n" + table_of(titles, rows)
+    return f"On {number(samples)} {split} images:\n\n" + table(titles, rows) + "\n"
 
 
 def _common_split(experiment: Experiment) -> str | None:
@@ -157,8 +151,8 @@ def _study(name: str) -> Callable[[Experiment], str]:
     def section(experiment: Experiment) -> str:
         """A sweep's figures on the test split and its verdict."""
         study = STUDIES[name]
-        table = experiment.table(study.table)
-        rows = summary(table, name)
+        runs = experiment.table(study.table)
+        rows = summary(runs, name)
         figures = [[_value(name, row), *_figures(row)] for row in rows if row["role"] != Role.TEACHER]
         teachers = {row["value"]: row for row in rows if row["role"] == Role.TEACHER}
         titles = [study.unit, "seeds", "accuracy", "F1", "ECE", "repeats the teacher's errors"]
@@ -167,8 +161,8 @@ def _study(name: str) -> Callable[[Experiment], str]:
             students = [row for row in rows if row["role"] != Role.TEACHER]
             for cells, row in zip(figures, students, strict=True):
                 cells.append(_spread(teachers[row["value"]]) if row["value"] in teachers else "")
-        sweep_verdict = verdict(table, experiment.table("study_predictions"), name)
-        return table_of(titles, figures) + "".join(f"\n{line}\n" for line in _paragraph(sweep_verdict))
+        sweep_verdict = verdict(runs, experiment.table("study_predictions"), name)
+        return table(titles, figures) + "\n" + "".join(f"\n{line}\n" for line in _paragraph(sweep_verdict))
 
     return section
 
@@ -218,7 +212,7 @@ def cost(experiment: Experiment) -> str:
     titles = ["model", "form", "MFLOP", "MB", "ms for one picture", "ms a picture in a batch", "accuracy"]
     machine = report.machine["machine"]
     threads = plural("{count} thread", "{count} threads", report.thread_counts[0])
-    return f"Measured on {machine}, {threads}:\n\n" + table_of(titles, rows)
+    return f"Measured on {machine}, {threads}:\n\n" + table(titles, rows) + "\n"
 
 
 @sections.register("shortcuts")
@@ -232,7 +226,7 @@ def shortcuts(experiment: Experiment) -> str:
     lines = [f"- {' '.join([condition_sentence(one), *verdict_sentences(one)])}" for one in reports]
     titles = ["mark", "in the pictures of", "model", "accuracy", "with another's mark", "use"]
     titles += ["map inside", "AUROC", "AUROC where used"]
-    return "\n".join(lines) + "\n\n" + table_of(titles, [row for one in reports for row in _shortcut_rows(one)])
+    return "\n".join(lines) + "\n\n" + table(titles, [row for one in reports for row in _shortcut_rows(one)]) + "\n"
 
 
 def _shortcut_rows(report: ShortcutsReport) -> list[list[str]]:

@@ -38,6 +38,7 @@ def print_report(experiment: Any, study: str, as_json: bool) -> None:
 
 def _print_faithfulness(rows: list[dict[str, Any]]) -> None:
     """Each method of each model beside the blurred picture; the intervals are wide where images are few."""
+    from kdviz.narrative.attention.phrases import gain_over_blurred_picture as gain
     from kdviz.studies.attention.faithfulness import TRIVIAL
 
     if not rows:
@@ -46,12 +47,7 @@ def _print_faithfulness(rows: list[dict[str, Any]]) -> None:
     print(f"{'role':12} {'method':22} {'deletion':>26} {'insertion':>26}")
     for row in rows:
         if row["method"] != TRIVIAL:
-            print(f"{row['role']:12} {row['method']:22} {_gain(row, 'deletion'):>26} {_gain(row, 'insertion'):>26}")
-
-
-def _gain(row: dict[str, Any], area: str) -> str:
-    low, high = row[f"{area}_gain_low"], row[f"{area}_gain_high"]
-    return f"{row[f'{area}_gain']:+z.3f} [{low:+z.3f}, {high:+z.3f}]"
+            print(f"{row['role']:12} {row['method']:22} {gain(row, 'deletion'):>26} {gain(row, 'insertion'):>26}")
 
 
 def print_estimate(state: Any, as_json: bool) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import isfinite
-from typing import Any
 
 from kdviz.core.language import ENGLISH, number, speaking
 from kdviz.experiment import Experiment
@@ -12,6 +11,7 @@ from kdviz.metrics.similarity import MAIN
 from kdviz.narrative.attention.controls import remarks
 from kdviz.narrative.attention.narrative import narrate
 from kdviz.narrative.attention.phrases import counts_of
+from kdviz.narrative.markdown import table
 from kdviz.studies.attention.faithfulness import TRIVIAL, faithfulness_summary
 from kdviz.studies.attention.statistics.controls import CANNOT_TELL, Control
 from kdviz.studies.attention.statistics.report import AttentionReport, read_attention, studies_of
@@ -137,12 +137,6 @@ def rules_markdown() -> str:
     return "\n".join(f"- {name}: {text}" for name, text in RULES.items())
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
 def _effect(effect: Effect) -> str:
     return f"{_signed(effect.value)} [{_signed(effect.interval.low)}, {_signed(effect.interval.high)}]"
 
@@ -153,7 +147,9 @@ def _unsigned(value: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return _without_zero(f"{value:+z.3f}").replace("-", "−") if isfinite(value) else "–"
+    """The same with a sign; what rounds to zero has none."""
+    plain = _unsigned(value)
+    return plain if plain in (".000", "–") else _without_zero(f"{value:+z.3f}").replace("-", "−")
 
 
 def _without_zero(text: str) -> str:

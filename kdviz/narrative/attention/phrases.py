@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kdviz.core.language import _, plural, signed
 from kdviz.studies.attention.statistics.uncertainty import Effect
 
@@ -27,3 +29,14 @@ def with_interval(effect: Effect) -> str:
 
 def range_of(low: float, high: float) -> str:
     return _("{low} to {high}", low=signed(low, 3), high=signed(high, 3))
+
+
+def gain_over_blurred_picture(row: dict[str, Any], area: str) -> str:
+    """How much better a method is than the blurred picture, with its interval.
+
+    Args:
+        row: Of :func:`kdviz.studies.attention.faithfulness.faithfulness_summary`.
+        area: ``deletion`` or ``insertion``.
+    """
+    low, high = (signed(row[f"{area}_gain_{end}"], 3) for end in ("low", "high"))
+    return f"{signed(row[f'{area}_gain'], 3)} [{low}, {high}]"

@@ -10,6 +10,7 @@ import pandas as pd
 from kdviz import figures
 from kdviz.app.pages.compare.settings import METHOD_TITLES
 from kdviz.core.language import N_, _, number, percent, signed
+from kdviz.narrative.attention.phrases import gain_over_blurred_picture
 from kdviz.studies.attention import AttentionReport
 from kdviz.studies.attention.faithfulness import TRIVIAL
 from kdviz.studies.attention.statistics.controls import Control
@@ -124,11 +125,8 @@ def faithfulness_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _gain(row: dict[str, Any], area: str) -> str:
-    """How much better than the blurred picture, with its interval; nothing of the blurred picture itself."""
-    if row["method"] == TRIVIAL:
-        return ""
-    low, high = (signed(row[f"{area}_gain_{end}"], 3) for end in ("low", "high"))
-    return f"{signed(row[f'{area}_gain'], 3)} [{low}, {high}]"
+    """How much better than the blurred picture; nothing of the blurred picture itself."""
+    return "" if row["method"] == TRIVIAL else gain_over_blurred_picture(row, area)
 
 
 def method_title(name: str) -> str:
