@@ -102,6 +102,14 @@ def _gallery(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
         yield from app_pages.gallery(Path(folder), name, effort.samples, effort.repeats)
 
 
+def _classes(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
+    from kdviz.bench.app_data import many_classes
+
+    with tempfile.TemporaryDirectory() as folder:
+        many_classes(Path(folder) / "many", effort.samples)
+        yield from app_pages.classes(Path(folder), "many", effort.samples, effort.repeats)
+
+
 def _sessions(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
     with Server() as server:
         yield from app_load.many_sessions(server, effort.seconds)
@@ -125,6 +133,7 @@ PARTS: dict[str, Callable[[Effort, Path | None], Iterator[TargetRow]]] = {
     "stop": _stop,
     "people": _people,
     "gallery": _gallery,
+    "classes": _classes,
     "sessions": _sessions,
     "memory": _memory,
 }

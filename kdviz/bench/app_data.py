@@ -1,4 +1,4 @@
-"""A large experiment for measurements of the pages: the trained MNIST models and tens of thousands of stored digits."""
+"""Large experiments for measurements of the pages: tens of thousands of stored digits, and a thousand classes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from kdviz.core.files import MODELS
-from kdviz.core.vocabulary import Split
+from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages, bundled_digits, mnist
-from kdviz.experiment import load_experiment
-from kdviz.studies.predictions.evaluation import evaluate
+from kdviz.distill.storage.run_files import new_network
+from kdviz.experiment import Experiment, InputSpec, load_experiment
+from kdviz.studies.predictions.evaluation import evaluate, record_predictions
 
 _SHIFTS = sorted(product(range(-2, 3), repeat=2), key=lambda shift: (abs(shift[0]) + abs(shift[1]), shift))
 """Shifts down and right, in pixels; the smallest first."""
@@ -41,6 +42,45 @@ def large_experiment(folder: Path, data: Path | None = None, samples: int = 50_0
         pass
     experiment.write_samples([stored])
     return folder
+
+
+def many_classes(folder: Path, samples: int = 50_000, classes: int = 1000) -> Path:
+    """An experiment of many classes, whose models are right on about two of three samples.
+
+    Answers, and not their computation, are what the pages are measured with: logits are drawn, with most mistakes in a
+    class's own block of ten, and the pictures are digits.
+
+    Args:
+        folder: Folder to create; its content is replaced.
+        samples: Number of pictures.
+        classes: Number of classes; their names are numbers as WordNet writes them.
+
+    Returns:
+        The folder.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    names = tuple(f"n{number:08}" for number in range(classes))
+    experiment = Experiment(folder, "folder", names, InputSpec((28, 28), 1, (0.1307,), (0.3081,)), {}, "Many classes")
+    for seed, role in enumerate((Role.TEACHER, Role.KD_STUDENT, Role.STUDENT)):
+        network = new_network("paper_fc", experiment.input, classes, seed).eval()
+        experiment.add_run(role, "paper_fc", network, {"epochs": 0}, {})
+    labels = torch.arange(samples) % classes
+    record_predictions(
+        experiment, Split.TEST, labels, {role: _logits(labels, classes, role) for role in experiment.runs}
+    )
+    experiment.save()
+    pictures = LabelledImages(_shifted(samples).images[:samples], labels, names, Split.TEST)
+    experiment.write_samples([pictures], 2000)
+    return folder
+
+
+def _logits(labels: torch.Tensor, classes: int, role: str) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(len(role))
+    logits = torch.randn(len(labels), classes, generator=draw)
+    rows, block = torch.arange(len(labels)), labels // 10 * 10
+    logits[rows, (block + torch.randint(10, labels.shape, generator=draw)).clamp(max=classes - 1)] += 5
+    logits[rows, labels] += 6
+    return logits
 
 
 def _shifted(samples: int) -> LabelledImages:

@@ -296,6 +296,46 @@ def gallery(models: Path, name: str, samples: int, repeats: int) -> Iterator[Tar
     yield repeated_row("gallery_next", "its next page", turned, 0.3, where=medians(turned_parts))
 
 
+def classes(models: Path, name: str, samples: int, repeats: int) -> Iterator[TargetRow]:
+    """Mistakes of an experiment with a thousand classes: opened, browsed, and a class found by a part of its name."""
+    opened: list[float] = []
+    turned: list[float] = []
+    found: list[float] = []
+    with Server(models) as server, browser() as launched:
+        for number in range(repeats + 1):
+            with new_page(launched) as page:
+                page.goto(f"{server.address}/?experiment={name}", wait_until="commit")
+                wait_until(page, "b.quiet()", "the overview")
+                link = page.get_by_role("link", name="Mistakes").first  # Overview has others
+                seconds, _parts = _thumbnails(page, link)
+                if not number:
+                    continue  # the server reads the experiment's table
+                opened.append(seconds)
+                for _ in range(3):
+                    page.wait_for_timeout(700)  # a look at the page
+                    turned.append(_thumbnails(page, page.get_by_role("button", name="Next page").first)[0])
+                found += [_search(page, f"{part:05}") for part in (17 * number, 17 * number + 1, 17 * number + 2)]
+    yield repeated_row("classes_open", f"Mistakes opens, {samples:,} samples of 1,000 classes", opened, 1.0)
+    yield repeated_row("classes_next", "its next page", turned, 0.3)
+    yield repeated_row("classes_search", "a class by a part of its name: last key to its entry", found, 0.1)
+
+
+def _search(page: Any, part: str) -> float:
+    """Type the end of a class's name into the list of true classes; seconds from the last key until it is shown."""
+    box = page.get_by_role("combobox", name="True class")
+    box.click()
+    box.press_sequentially(part[:-1])
+    page.wait_for_timeout(300)
+    page.evaluate("addEventListener('keydown', (event) => (kdvizBench.clicked = event.timeStamp), true)")
+    entries = "[...document.querySelectorAll('[role=option]')]"
+    watch(page, "found", f"{entries}.some((node) => node.innerText.endsWith(value))", part)
+    box.press(part[-1])
+    shown = time_shown(page, "found", "the class")
+    seconds = (shown - page.evaluate("kdvizBench.clicked")) / 1000
+    box.press("Escape")
+    return seconds
+
+
 def _thumbnails(page: Any, control: Any) -> tuple[float, dict[str, float]]:
     """Click; seconds until other thumbnails are drawn, and their parts."""
     page.evaluate(

@@ -15,16 +15,19 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from apart import apart
 
 from kdviz.bench import app, app_browser, app_load, app_sessions
+from kdviz.bench.app_data import many_classes
 from kdviz.bench.app_processes import cpu_seconds, descendants, idle_from, memory, total_bytes
 from kdviz.bench.app_rows import line as table_line
 from kdviz.bench.app_rows import median, medians, percentile, repeated_row, single_row, slope, time_parts
 from kdviz.bench.app_sessions import PageRun, fields, rerun
 from kdviz.cli import main
 from kdviz.core.errors import SettingError
+from kdviz.experiment import load_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -264,6 +267,23 @@ def test_an_unknown_part_is_told_before_anything_starts(monkeypatch):
     monkeypatch.setattr(app, "Server", None)
     with pytest.raises(SettingError, match=r"'gallry' is no part .* gallery"):
         next(app.bench_app(parts=["gallry"]))
+
+
+def test_the_help_names_every_part(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"app: only these of {', '.join(app.PARTS)}" in said
+
+
+def test_models_of_many_classes_are_right_on_most_and_mistaken_within_a_block(tmp_path):
+    made = load_experiment(many_classes(tmp_path / "many", 500, 100))
+    accuracies = [run.metrics["test"]["accuracy"] for run in made.runs.values()]
+    assert all(0.5 < accuracy < 0.9 for accuracy in accuracies)
+    table = made.table("predictions")
+    label, answer = (table[name].to_numpy() for name in ("label", "predicted"))
+    assert (label // 10 == answer // 10)[label != answer].mean() > 0.8
+    assert len(np.unique(answer)) == 100
 
 
 def test_command(monkeypatch, capsys):
