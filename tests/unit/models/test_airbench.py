@@ -57,12 +57,12 @@ def test_convolutions_begin_as_the_identity_on_their_first_channels():
     assert torch.allclose(network[2][0](features)[:, :8], features, atol=1e-6)
 
 
-def test_the_student_has_at_most_a_tenth_of_the_operations():
+def test_the_student_has_less_than_a_twentieth_of_the_operations():
     counted = {}
     for name in ("airbench", "airbench_small"):
         counter = FlopCounterMode(display=False)
         with counter, torch.no_grad():
             built(name).eval()(torch.zeros(1, 3, 32, 32))
         counted[name] = counter.get_total_flops() / 2e6
-    assert counted["airbench"] == pytest.approx(54.3, abs=0.1)
-    assert counted["airbench_small"] < counted["airbench"] / 10
+    assert counted["airbench"] == pytest.approx(118.1, abs=0.1)
+    assert counted["airbench_small"] < counted["airbench"] / 20
