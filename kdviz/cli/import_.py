@@ -103,7 +103,7 @@ def plan_of(options: argparse.Namespace) -> ImportPlan:
     from kdviz.importing import ImportPlan
 
     models = specs_of(options)
-    predictions = _predictions(options.predictions, [one.role for one in models])
+    predictions = _predictions(options.predictions, [spec.role for spec in models])
     if not models and not predictions:
         raise SettingError("No model is named; give --teacher FILE, --kd-student FILE, --student FILE or --model.")
     names = read_classes(options.classes) if options.classes else None
@@ -140,7 +140,7 @@ def specs_of(options: argparse.Namespace) -> list[ModelSpec]:
     found = [parse_spec(role, text) for role, texts in given.items() for text in texts]
     for text in options.model:
         title, spec = named_model(text)
-        role = role_of(title, [one.role for one in found])
+        role = role_of(title, [spec.role for spec in found])
         found.append(parse_spec(role, spec, "" if title == role else title))
     return found
 
@@ -151,7 +151,7 @@ def _predictions(texts: Iterable[str], taken: list[str]) -> list[tuple[str, str,
     found: list[tuple[str, str, Path]] = []
     for text in texts:
         title, file = named_model(text)
-        role = role_of(title, [*taken, *(one[0] for one in found)])
+        role = role_of(title, [*taken, *(spec[0] for spec in found)])
         found.append((role, "" if title == role else title, Path(file).expanduser()))
     return found
 
@@ -178,21 +178,21 @@ def _add_showcase(experiment: Experiment, device: str) -> None:
 def _print(experiment: Experiment, found: dict[str, dict[str, Any]]) -> None:
     print(f"{experiment.folder}: {len(experiment.classes)} classes")
     print(f"{'role':14} {'network':38} {'from':8} {'accuracy':>9}  input")
-    for role, one in found.items():
-        accuracy = "" if one["accuracy"] is None else f"{one['accuracy']:.2%}"
-        print(f"{role:14} {one['network']:38} {one['network_from'] or '':8} {accuracy:>9}  {_input_text(one)}")
-    for role, one in found.items():
-        for note in one["notes"]:
+    for role, record in found.items():
+        accuracy = "" if record["accuracy"] is None else f"{record['accuracy']:.2%}"
+        print(f"{role:14} {record['network']:38} {record['network_from'] or '':8} {accuracy:>9}  {_input_text(record)}")
+    for role, record in found.items():
+        for note in record["notes"]:
             print(f"- {role}: {note}")
     if not any(run.metrics for run in experiment.runs.values()):
         print("kdviz: without --data nothing was measured, and no pictures are kept", file=sys.stderr)
-    for doubt in dict.fromkeys(doubt for one in found.values() for doubt in one["doubts"]):
+    for doubt in dict.fromkeys(doubt for record in found.values() for doubt in record["doubts"]):
         print(f"kdviz: warning: {doubt}", file=sys.stderr)
 
 
-def _input_text(one: dict[str, Any]) -> str:
+def _input_text(record: dict[str, Any]) -> str:
     """``260 x 260 RGB, short side 292, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (library)``."""
-    spec = one["input"]
+    spec = record["input"]
     if spec is None:
         return "predictions alone"
     height, width = spec["size"]
@@ -202,7 +202,7 @@ def _input_text(one: dict[str, Any]) -> str:
         parts.append(f"short side {resize}" if isinstance(resize, int) else "whole picture")
         parts.append(spec["interpolation"])
     parts += [f"{name} {' '.join(f'{value:g}' for value in spec[name])}" for name in ("mean", "std")]
-    return f"{', '.join(parts)} ({one['input_from']})"
+    return f"{', '.join(parts)} ({record['input_from']})"
 
 
 def _go_on_with_all(options: argparse.Namespace) -> None:

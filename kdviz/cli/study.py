@@ -229,7 +229,7 @@ def _models(experiment: Any, splits: Any, options: argparse.Namespace) -> list[S
         return []
     last = max(sweeps[-1].seeds)  # seeds of second students are nobody else's
     second = [
-        [] if options.no_controls else [last + 1 + len(seeds) * place + one for one in range(len(seeds))]
+        [] if options.no_controls else [last + 1 + len(seeds) * place + offset for offset in range(len(seeds))]
         for place in range(len(sweeps))
     ]
     for sweep, further in zip(sweeps, second, strict=True):
@@ -258,14 +258,14 @@ def _all_models(sweeps: list[Any], second: list[list[int]], options: argparse.Na
     """Teachers first, then students, then shuffled teachers: one for each seed, or one for each of several teachers."""
     from kdviz.studies.attention import shuffles, swept_models
 
-    models = [one for sweep, seeds in zip(sweeps, second, strict=True) for one in swept_models(sweep, seeds)]
-    teachers = [one for one in models if one.role == "teacher"]
-    models = [*teachers, *(one for one in models if one.role != "teacher")]
+    models = [model for sweep, seeds in zip(sweeps, second, strict=True) for model in swept_models(sweep, seeds)]
+    teachers = [model for model in models if model.role == "teacher"]
+    models = [*teachers, *(model for model in models if model.role != "teacher")]
     if options.no_controls or options.study == "teacher-epochs":
         return models
     if len(teachers) == 1:
         return [*models, *shuffles(teachers[0], sweeps[0].seeds)]
-    shuffled = [shuffles(one, [place])[0] for place, one in enumerate(teachers)]
+    shuffled = [shuffles(teacher, [place])[0] for place, teacher in enumerate(teachers)]
     return [*models, *shuffled]
 
 

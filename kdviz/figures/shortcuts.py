@@ -30,7 +30,7 @@ def _points(report: ShortcutsReport, method: str) -> Iterator[tuple[str, np.ndar
 
 
 def _area(report: ShortcutsReport, method: str) -> float:
-    return next(one.area for one in report.maps if one.method == method)
+    return next(role_maps.area for role_maps in report.maps if role_maps.method == method)
 
 
 @Chart

@@ -223,21 +223,27 @@ def shortcuts(experiment: Experiment) -> str:
         raise ExperimentError(
             "'{folder}' has no study of shortcuts; kdviz study --study shortcuts makes one.", folder=experiment.folder
         )
-    lines = [f"- {' '.join([condition_sentence(one), *verdict_sentences(one)])}" for one in reports]
+    lines = [f"- {' '.join([condition_sentence(report), *verdict_sentences(report)])}" for report in reports]
     titles = ["mark", "in the pictures of", "model", "accuracy", "with another's mark", "use"]
     titles += ["map inside", "AUROC", "AUROC where used"]
-    return "\n".join(lines) + "\n\n" + table(titles, [row for one in reports for row in _shortcut_rows(one)]) + "\n"
+    return (
+        "\n".join(lines) + "\n\n" + table(titles, [row for report in reports for row in _shortcut_rows(report)]) + "\n"
+    )
 
 
 def _shortcut_rows(report: ShortcutsReport) -> list[list[str]]:
     """A row for each model and method."""
     rows = []
     for maps in report.maps:
-        one = report.role(maps.role)
-        assert one is not None  # each model has answers
+        role_use = report.role(maps.role)
+        assert role_use is not None  # each model has answers
         mark = shortcut_title(report.shortcut).removeprefix("a ")
-        cells = [mark, report.shown_to, _NAMES.get(one.role, one.role), percent(one.accuracy.value)]
-        cells += [percent(one.accuracy_other.value), _with_interval(one.use, True), percent(maps.inside.value)]
+        cells = [mark, report.shown_to, _NAMES.get(role_use.role, role_use.role), percent(role_use.accuracy.value)]
+        cells += [
+            percent(role_use.accuracy_other.value),
+            _with_interval(role_use.use, True),
+            percent(maps.inside.value),
+        ]
         cells += [_with_interval(each) if each is not None else "" for each in (maps.auroc, maps.auroc_used)]
         rows.append(cells)
     return rows

@@ -153,19 +153,19 @@ def _beside_own_pictures(found: str, change: str) -> str:
 
 def use_sentences(report: ShortcutsReport) -> list[str]:
     """For each of the three models: whether it uses the mark, and what that does to its answers."""
-    return [_of_role(one) for one in report.roles if one.role in _MODELS]
+    return [_of_role(role_use) for role_use in report.roles if role_use.role in _MODELS]
 
 
-def _of_role(one: RoleUse) -> str:
+def _of_role(role_use: RoleUse) -> str:
     values = {
-        "model": _(_MODELS[Role(one.role)]),
-        "use": _points(one.use),
-        "flips": percent(one.flips.value),
-        "clean": percent(one.accuracy.value),
-        "other": percent(one.accuracy_other.value),
+        "model": _(_MODELS[Role(role_use.role)]),
+        "use": _points(role_use.use),
+        "flips": percent(role_use.flips.value),
+        "clean": percent(role_use.accuracy.value),
+        "other": percent(role_use.accuracy_other.value),
         "margin": number(100 * MARGIN),
     }
-    found = outcome(one.use)
+    found = outcome(role_use.use)
     if found == USES:
         return _(
             "Uses the mark: {model}. The mark of another class raises that class's probability by {use}, becomes the "
@@ -198,10 +198,10 @@ def map_sentences(report: ShortcutsReport) -> list[str]:
     """For each method and each of the three models: whether its maps show the mark; and whether they follow its use."""
     sentences = []
     for method in report.methods:
-        for one in report.roles:
-            maps = report.maps_of(one.role, method)
-            if maps is not None and one.role in _MODELS:
-                sentences += _of_maps(maps, outcome(one.use))
+        for role_use in report.roles:
+            maps = report.maps_of(role_use.role, method)
+            if maps is not None and role_use.role in _MODELS:
+                sentences += _of_maps(maps, outcome(role_use.use))
         sentences += [_of_rise(rise.correlation, method) for rise in report.rises if rise.method == method]
     return [sentence for sentence in sentences if sentence]
 

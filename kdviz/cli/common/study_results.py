@@ -25,12 +25,13 @@ def print_report(experiment: Any, study: str, as_json: bool) -> None:
         print(json.dumps({"experiment": str(experiment.folder), **document(report), "faithfulness": faithfulness}))
         return
     print(f"{'value':>8} {'KD':>7} {'alone':>7} {'ceilings':>13} {'difference':>11} {'95 % interval':>18} {'d_z':>6}")
-    for one in report.values:
-        value = "" if one.value is None else f"{one.value:g}"
-        interval = one.difference.interval
+    for value_effect in report.values:
+        value = "" if value_effect.value is None else f"{value_effect.value:g}"
+        interval = value_effect.difference.interval
+        kd, alone, d_z = value_effect.kd.value, value_effect.alone.value, value_effect.size.d_z
         print(
-            f"{value:>8} {one.kd.value:>7.3f} {one.alone.value:>7.3f} {one.ceiling_kd:>6.3f} {one.ceiling_alone:>6.3f} "
-            f"{one.difference.value:>+11.3f} {interval.low:>+8.3f} to {interval.high:>+6.3f} {one.size.d_z:>6.2f}"
+            f"{value:>8} {kd:>7.3f} {alone:>7.3f} {value_effect.ceiling_kd:>6.3f} {value_effect.ceiling_alone:>6.3f} "
+            f"{value_effect.difference.value:>+11.3f} {interval.low:>+8.3f} to {interval.high:>+6.3f} {d_z:>6.2f}"
         )
     _print_faithfulness(faithfulness)
     print("\n".join(narrate(report).everything))

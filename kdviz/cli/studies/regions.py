@@ -131,8 +131,8 @@ def _print(experiment: Experiment, report: RegionsReport, as_json: bool) -> None
         document = {"experiment": str(experiment.folder), **report.to_json(), "sentences": sentences}
         print(json.dumps(document, allow_nan=False))
         return
-    _print_rows("", [(one.role, one) for one in report.roles])
-    _print_rows("KD student less", [(one.less, one) for one in report.differences], "+")
+    _print_rows("", [(entry.role, entry) for entry in report.roles])
+    _print_rows("KD student less", [(entry.less, entry) for entry in report.differences], "+")
     print("\n".join(sentences))
 
 
@@ -143,12 +143,12 @@ def _print_rows(title: str, rows: Sequence[tuple[str, Any]], sign: str = "") -> 
     print(f"{title or 'role':16} {'method':20} {'answers':8} {'images':>6}", end=" ")
     print(f"{'energy inside':>24} {'pointing game':>24}", end="")
     print("" if title else f" {'area':>6} {'by place':>8}")
-    for role, one in rows:
-        if one.energy.pictures:
-            print(f"{role:16} {one.method:20} {one.subset:8} {one.energy.pictures:>6}", end=" ")
-            print(f"{_interval(one.energy, sign):>24} {_interval(one.pointing, sign):>24}", end="")
-            by_place = "" if title or math.isnan(one.by_place) else f"{one.by_place:.3f}"
-            print("" if title else f" {one.area:>6.3f} {by_place:>8}")
+    for role, entry in rows:
+        if entry.energy.pictures:
+            print(f"{role:16} {entry.method:20} {entry.subset:8} {entry.energy.pictures:>6}", end=" ")
+            print(f"{_interval(entry.energy, sign):>24} {_interval(entry.pointing, sign):>24}", end="")
+            by_place = "" if title or math.isnan(entry.by_place) else f"{entry.by_place:.3f}"
+            print("" if title else f" {entry.area:>6.3f} {by_place:>8}")
 
 
 def _interval(mean: Any, sign: str = "") -> str:

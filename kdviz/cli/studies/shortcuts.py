@@ -70,7 +70,7 @@ def study_shortcuts(options: argparse.Namespace) -> None:
         print(f"kdviz: {role}: {reason}", file=sys.stderr)
     _show(study, options)
     condition = (study.shortcut, str(study.shown_to))
-    reports = {(one.shortcut, one.shown_to): one for one in read_shortcut_reports(into)}
+    reports = {(report.shortcut, report.shown_to): report for report in read_shortcut_reports(into)}
     _print(experiment, reports[condition], options.json)
 
 
@@ -139,10 +139,10 @@ def _print(experiment: Experiment, report: ShortcutsReport, as_json: bool) -> No
         print(json.dumps(document, allow_nan=False))
         return
     print(f"{'role':16} {'accuracy':>10} {'own mark':>9} {'other mark':>10} {'flips':>22} {'use':>24}")
-    for one in report.roles:
+    for role_use in report.roles:
         print(
-            f"{one.role:16} {one.accuracy.value:>10.3f} {one.accuracy_own.value:>9.3f} "
-            f"{one.accuracy_other.value:>10.3f} {_interval(one.flips):>22} {_interval(one.use, '+'):>24}"
+            f"{role_use.role:16} {role_use.accuracy.value:>10.3f} {role_use.accuracy_own.value:>9.3f} "
+            f"{role_use.accuracy_other.value:>10.3f} {_interval(role_use.flips):>22} {_interval(role_use.use, '+'):>24}"
         )
     print(f"{'role':16} {'method':20} {'inside':>22} {'without mark':>12} {'area':>6} {'AUROC':>22} {'where used':>22}")
     for each in report.maps:

@@ -169,14 +169,14 @@ class AttentionStudy:
         """Where each group of images begins, and the end."""
         count = len(self.chosen.samples)
         groups = -(-count // GROUP)
-        return tuple(int(one) for one in np.linspace(0, count, groups + 1).round())
+        return tuple(int(bound) for bound in np.linspace(0, count, groups + 1).round())
 
     @cached_property
     def identity(self) -> str:
         """A hash of everything that decides the maps, and of nothing else."""
         settings = {name: str(value) for name, value in self.settings.items() if name != "precision"}
         about = {
-            "models": [one.identity for one in self.models],
+            "models": [model.identity for model in self.models],
             "data": self.samples.fingerprint,
             "samples": self.chosen.samples.tolist(),
             "targets": self.targets.tolist(),
@@ -223,7 +223,7 @@ class AttentionStudy:
     @property
     def maps(self) -> MapStore:
         """The maps that are made."""
-        return MapStore(self.store, [one.key for one in self.models], self.chosen.samples.tolist(), self.bounds)
+        return MapStore(self.store, [model.key for model in self.models], self.chosen.samples.tolist(), self.bounds)
 
     def left(self) -> list[int]:
         """Groups that are not done."""
@@ -300,7 +300,7 @@ class AttentionStudy:
             "images": len(self.chosen.samples),
             "of": len(self.samples),
             "models": len(self.models),
-            "alone": any(one.role == "student" for one in self.models),
+            "alone": any(model.role == "student" for model in self.models),
             "method": self.method,
             "settings": {name: value for name, value in self.settings.items() if isinstance(value, (int, float, str))},
             "seconds": round(sum(cost["seconds"] for cost in costs), 1),

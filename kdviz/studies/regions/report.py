@@ -122,25 +122,25 @@ class RegionsReport:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(one.method for one in self.roles))
+        return tuple(dict.fromkeys(entry.method for entry in self.roles))
 
     def role(self, role: str, method: str, subset: str = "all") -> RoleRegions | None:
         """The means of a model; None: it has no maps by this method."""
         wanted = (role, method, subset)
-        return next((one for one in self.roles if (one.role, one.method, one.subset) == wanted), None)
+        return next((entry for entry in self.roles if (entry.role, entry.method, entry.subset) == wanted), None)
 
     def difference(self, less: str, method: str, subset: str = "all") -> RoleDifference | None:
         """The KD student less another model; None: one of them has no maps by this method."""
         wanted = (less, method, subset)
-        return next((one for one in self.differences if (one.less, one.method, one.subset) == wanted), None)
+        return next((entry for entry in self.differences if (entry.less, entry.method, entry.subset) == wanted), None)
 
     def to_json(self) -> dict[str, Any]:
         """The study as JSON."""
         return {
             "study": NAME,
             **self.about,
-            "roles": [one.to_json() for one in self.roles],
-            "differences": [one.to_json() for one in self.differences],
+            "roles": [entry.to_json() for entry in self.roles],
+            "differences": [entry.to_json() for entry in self.differences],
         }
 
 
@@ -238,9 +238,9 @@ def mean_of(values: np.ndarray, pseudo: float = 0.0, lowest: float = -1.0) -> Me
     return Mean(mean, max(lowest, float(low)), min(1.0, float(high)), len(values))
 
 
-def _json_of(one: RoleRegions | RoleDifference) -> dict[str, Any]:
+def _json_of(entry: RoleRegions | RoleDifference) -> dict[str, Any]:
     document = {}
-    for name, value in vars(one).items():
+    for name, value in vars(entry).items():
         plain = None if isinstance(value, float) and value != value else value
         document[name] = value.to_json() if isinstance(value, Mean) else plain
     return document

@@ -193,7 +193,7 @@ class RegionsStudy:
         for part, maps in _groups(study):
             regions = self.pictures.regions[study.chosen.samples[part]]
             sums = [PlaceTotals.of(halves.mean(1), regions) for halves in maps.halves]
-            totals = [one + more for one, more in zip(totals, sums, strict=True)] if totals else sums
+            totals = [total + more for total, more in zip(totals, sums, strict=True)] if totals else sums
         for part, maps in _groups(study):
             yield self._table(study, part, maps, totals)
 

@@ -132,19 +132,19 @@ class ShortcutsReport:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(one.method for one in self.maps))
+        return tuple(dict.fromkeys(entry.method for entry in self.maps))
 
     def role(self, role: str) -> RoleUse | None:
         """What the mark does to a model; None: the model is not in the study."""
-        return next((one for one in self.roles if one.role == role), None)
+        return next((entry for entry in self.roles if entry.role == role), None)
 
     def maps_of(self, role: str, method: str) -> RoleMaps | None:
         """A model's maps by a method; None: there are none."""
-        return next((one for one in self.maps if (one.role, one.method) == (role, method)), None)
+        return next((entry for entry in self.maps if (entry.role, entry.method) == (role, method)), None)
 
     def difference(self, less: str) -> UseDifference | None:
         """The KD student less another model; None: one of them is not in the study."""
-        return next((one for one in self.differences if one.less == less), None)
+        return next((entry for entry in self.differences if entry.less == less), None)
 
     def to_json(self) -> dict[str, Any]:
         """The numbers, without those of single pictures."""
@@ -154,7 +154,7 @@ class ShortcutsReport:
             "shown_to": self.shown_to,
             **self.about,
             **{
-                name: [_json_of(one) for one in getattr(self, name)]
+                name: [_json_of(entry) for entry in getattr(self, name)]
                 for name in ("roles", "maps", "differences", "rises")
             },
         }
@@ -232,7 +232,7 @@ def _pictures(arrays: Mapping[str, np.ndarray], key: tuple[str, str], experiment
         found = np.flatnonzero(chosen & (arrays["method"] == key[0]) & (arrays["role"] == key[1]))
         rows[view] = found[np.argsort(arrays["sample"][found].astype(np.int64))]
     samples = [arrays["sample"][found].tolist() for found in rows.values()]
-    if any(one != samples[0] or len(set(one)) < len(one) for one in samples):
+    if any(numbers != samples[0] or len(set(numbers)) < len(numbers) for numbers in samples):
         raise damaged(experiment)
     columns = {
         name: {view: arrays[name][found].astype(float) for view, found in rows.items()}
@@ -317,7 +317,7 @@ def _rise(method: str, series: _Series) -> Rise:
     generator = np.random.default_rng(0)
     resamples = generator.integers(count, size=(_RESAMPLES, count)) if count > 1 else []
     replicates = [_spearman(use[:, rows], inside[:, rows]) for rows in resamples]
-    known = [one for one in replicates if one == one]
+    known = [value for value in replicates if value == value]
     low, high = np.quantile(known, [0.025, 0.975]) if known else (float("nan"), float("nan"))
     return Rise(method, Mean(value, float(low), float(high), count))
 
@@ -328,9 +328,9 @@ def _spearman(use: np.ndarray, inside: np.ndarray) -> float:
     return float(np.corrcoef(rankdata(use.ravel()), rankdata(inside.ravel()))[0, 1])
 
 
-def _json_of(one: Any) -> dict[str, Any]:
-    document = asdict(one)
-    for name, value in vars(one).items():
+def _json_of(entry: Any) -> dict[str, Any]:
+    document = asdict(entry)
+    for name, value in vars(entry).items():
         if isinstance(value, Mean):
             document[name] = value.to_json()
         elif isinstance(value, float) and value != value:

@@ -175,7 +175,7 @@ class ShortcutsStudy:
     def _identity(self, method: str, settings: Mapping[str, Any], models: Sequence[StudyModel]) -> str:
         """A hash of everything that decides the maps, and of nothing else."""
         about = {
-            "models": [one.identity for one in models],
+            "models": [model.identity for model in models],
             "data": self.views.fingerprint,
             "targets": self.cues.tolist(),
             "input": self.experiment.input.to_json(),

@@ -84,8 +84,10 @@ def _show_missing(opened: OpenExperiment) -> None:
 
 def _choose_condition(reports: Sequence[ShortcutsReport]) -> ShortcutsReport:
     order = list(_SHOWN_TO)
-    ranked = sorted(reports, key=lambda one: (one.shortcut != "patch", one.shortcut, order.index(one.shown_to)))
-    conditions = {f"{one.shortcut}-{one.shown_to}": one for one in ranked}
+    ranked = sorted(
+        reports, key=lambda report: (report.shortcut != "patch", report.shortcut, order.index(report.shown_to))
+    )
+    conditions = {f"{report.shortcut}-{report.shown_to}": report for report in ranked}
     name = _choose(
         "condition", _("Who saw the mark in training"), list(conditions), lambda key: _title(conditions[key])
     )
@@ -171,14 +173,14 @@ def answers_table(report: ShortcutsReport) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                _("Model"): figures.role_title(one.role),
-                _("Accuracy"): percent(one.accuracy.value),
-                _("With its own mark"): percent(one.accuracy_own.value),
-                _("With another's mark"): percent(one.accuracy_other.value),
-                _("Flipped"): _percents(one.flips),
-                _("Use"): _span(one.use),
+                _("Model"): figures.role_title(role_use.role),
+                _("Accuracy"): percent(role_use.accuracy.value),
+                _("With its own mark"): percent(role_use.accuracy_own.value),
+                _("With another's mark"): percent(role_use.accuracy_other.value),
+                _("Flipped"): _percents(role_use.flips),
+                _("Use"): _span(role_use.use),
             }
-            for one in report.roles
+            for role_use in report.roles
         ]
     )
 
@@ -188,15 +190,15 @@ def maps_table(report: ShortcutsReport) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                _("Model"): figures.role_title(one.role),
-                _("Method"): method_title(one.method),
-                _("Inside"): _percents(one.inside),
-                _("Inside, without the mark"): percent(one.inside_clean.value),
-                _("Area"): percent(one.area),
-                _("AUROC"): _numbers(one.auroc),
-                _("AUROC where used"): "" if one.auroc_used is None else _numbers(one.auroc_used),
+                _("Model"): figures.role_title(role_maps.role),
+                _("Method"): method_title(role_maps.method),
+                _("Inside"): _percents(role_maps.inside),
+                _("Inside, without the mark"): percent(role_maps.inside_clean.value),
+                _("Area"): percent(role_maps.area),
+                _("AUROC"): _numbers(role_maps.auroc),
+                _("AUROC where used"): "" if role_maps.auroc_used is None else _numbers(role_maps.auroc_used),
             }
-            for one in report.maps
+            for role_maps in report.maps
         ]
     )
 
