@@ -118,9 +118,7 @@ def test_a_plugin_is_in_the_help_and_a_broken_one_is_named_once(answers):
     assert "test_brightness" in explain_help
     assert "--power" in explain_help
     counts = [errors.count("'test-none' (kdviz_absent) cannot be loaded") for _, _, errors in answers.values()]
-    assert counts == [1] + [0] * (
-        len(counts) - 1
-    )  # once in a process
+    assert counts == [1] + [0] * (len(counts) - 1)  # once in a process
 
 
 @pytest.mark.parametrize(("options", "reason"), REFUSED)

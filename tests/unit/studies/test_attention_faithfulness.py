@@ -15,9 +15,7 @@ from kdviz.studies.attention.faithfulness import NAME, SCHEMA, TRIVIAL, faithful
 @pytest.fixture
 def study(tiny, small_digits, monkeypatch):
     monkeypatch.setattr(module, "_STEPS", 14)
-    monkeypatch.setattr(
-        module, "_FEWER_SAMPLES", {"kernel_shap": {"n_samples": 50}}
-    )
+    monkeypatch.setattr(module, "_FEWER_SAMPLES", {"kernel_shap": {"n_samples": 50}})
     samples = small_digits.take(np.arange(0, 1500, 100), "test")
     study = AttentionStudy(tiny, samples, own_models(tiny), 4, settings={"n_masks": 64}, device="cpu")
     list(study.run())
