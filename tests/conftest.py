@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -49,6 +50,15 @@ def _processes(config: pytest.Config) -> int:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 4) if cores > 1 else 0
+
+
+def pytest_collection_finish() -> None:
+    """Leave what modules hold, a million objects, out of each later collection of garbage.
+
+    Streamlit collects after each run of a page, and tests collect to see that something is forgotten.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

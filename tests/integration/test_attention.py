@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,12 +10,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from attention_studies import SETTINGS, a_study, same, table_of
 from safetensors.torch import load as load_safetensors
 from sweeps import CONFIG, small_splits
 
 from kdviz.cli import main
 from kdviz.core.errors import DatasetError, ExperimentError, KdvizError, SettingError
-from kdviz.core.jobs import run_on_ray
 from kdviz.metrics import agreement
 from kdviz.models.networks import build_network
 from kdviz.rise import streaming
@@ -45,8 +44,6 @@ from kdviz.studies.attention.statistics.table import about_studies
 from kdviz.studies.attention.unfinished_scores import scores_name
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = {"n_masks": 128, "precision": "float32"}
-FLOATS = [one.name for one in SCHEMA if one.type == "float"]
 
 
 @pytest.fixture(autouse=True)
@@ -57,28 +54,6 @@ def small_groups(monkeypatch):
 @pytest.fixture
 def few(small_digits):
     return small_digits.take(torch.arange(0, 1500, 10), "test")
-
-
-def a_study(experiment, samples, count=20, **more):
-    models = own_models(experiment)
-    settings = {**SETTINGS, **more.pop("settings", {})}
-    models = more.pop("models", [*models, *shuffles(models[0], [0])])
-    return AttentionStudy(experiment, samples, models, count, settings=settings, device="cpu", **more)
-
-
-def table_of(one):
-    return one.experiment.table("agreement")
-
-
-def same(first, second):
-    """Two tables, but for rounding of what is written with four digits."""
-    assert first.num_rows == second.num_rows
-    for name in first.schema.names:
-        one, other = first[name].to_pylist(), second[name].to_pylist()
-        if name in FLOATS:
-            np.testing.assert_allclose(np.array(one, float), np.array(other, float), atol=3e-4)
-        else:
-            assert one == other, name
 
 
 # images ---------------------------------------------------------------------------------------------------------------
@@ -533,27 +508,6 @@ def test_a_planted_effect_comes_out_of_the_whole_engine(tiny, few):
     assert interval.low < true < interval.high
     assert found["study"].difference.value == pytest.approx(true, abs=0.03)
     assert found["study"].ceiling_kd < found["truth"].ceiling_kd  # there was noise to take out
-
-
-# engines --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::UserWarning:ray.*")
-def test_ray_gives_the_same_figures(tiny, few, monkeypatch):
-    ray = pytest.importorskip("ray", reason="needs Ray")
-    local = a_study(tiny, few, results=tiny.folder / "local")
-    list(local.run())
-    expected = table_of(local)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
-    try:
-        spread = a_study(tiny, few, results=tiny.folder / "spread", threads=1)
-        states = list(spread.run(run_on_ray))
-    finally:
-        ray.shutdown()
-    assert states[-1].done == 20
-    same(expected, table_of(spread))
 
 
 # the command ----------------------------------------------------------------------------------------------------------

@@ -1171,8 +1171,8 @@ def test_a_checkpoint_of_other_classes_is_one_line(tree, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_bench_train_is_one_document(monkeypatch, digits, capsys):
-    parts = {"train": digits.take(torch.arange(300)), "validation": digits.take(torch.arange(300, 350))}
-    monkeypatch.setattr(bench, "_few_digits", lambda: {**parts, "test": digits.take(torch.arange(350, 400))})
+    parts = {"train": digits.take(torch.arange(100)), "validation": digits.take(torch.arange(100, 130))}
+    monkeypatch.setattr(bench, "_few_digits", lambda: {**parts, "test": digits.take(torch.arange(130, 160))})
     assert main(["bench", "train", "--quick", "--epochs", "1", "--device", "cpu", "--json"]) == 0
     document = only_json(capsys)
     assert document["speed_ratio"] > 0

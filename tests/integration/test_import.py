@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from urllib.request import urlopen
 
 import numpy as np
@@ -19,10 +20,18 @@ import kdviz
 from kdviz.cli import main
 from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError
 from kdviz.experiment import load_experiment
-from kdviz.importing import named_model, parse_spec, role_of
+from kdviz.importing import first_maps, named_model, parse_spec, role_of
 
 CLASSES = ("blue", "green", "red")
 TIMM = "test_resnet"  # timm's own network for tests: 160 pixels, mean and std of its own
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_maps():
+    """Maps of examples have the fewest masks, not as many as fit into some seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[first_maps.__module__], "_MOST", 64)
+        yield
 
 
 def photograph(label: int, number: int) -> Image.Image:
@@ -43,10 +52,14 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def fitted(network: nn.Module, transform, order=(0, 1, 2)) -> nn.Module:
-    """The network after a few steps on other pictures, so that it is right on most; ``order`` permutes its logits."""
+def fitted(network: nn.Module, transform, order=(0, 1, 2), shrink=1) -> nn.Module:
+    """The network after a few steps on other pictures, so that it is right on most; ``order`` permutes its logits.
+
+    A network that takes any size learns colours as well from pictures that are ``shrink`` times smaller.
+    """
     torch.manual_seed(0)
     images = torch.stack([transform(photograph(label, 100 + n)) for label in range(3) for n in range(6)])
+    images = nn.functional.avg_pool2d(images, shrink)
     labels = torch.tensor([order[label] for label in range(3) for _ in range(6)])
     optimiser = torch.optim.Adam(network.parameters(), 3e-4)
     network.train()
@@ -72,7 +85,7 @@ def torchvision_transform():
 def networks(timm_transform, torchvision_transform):
     torch.manual_seed(1)
     teacher = fitted(timm.create_model(TIMM, pretrained=False, num_classes=3), timm_transform)
-    kd = fitted(torchvision_models.squeezenet1_1(num_classes=3), torchvision_transform, order=(2, 0, 1))
+    kd = fitted(torchvision_models.squeezenet1_1(num_classes=3), torchvision_transform, order=(2, 0, 1), shrink=4)
     alone = fitted(timm.create_model(TIMM, pretrained=False, num_classes=3), timm_transform)
     return {"teacher": teacher, "kd": kd, "alone": alone}
 

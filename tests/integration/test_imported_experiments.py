@@ -95,7 +95,8 @@ def test_explain_writes_every_kind_of_file_with_titles(
     picture = tmp_path / "picture.png"
     imported.pictures(1)[0][0].save(picture)
     out = tmp_path / f"maps.{kind}"
-    assert main(["explain", str(picture), "-e", str(given.folder), "--masks", "40", "--out", str(out)]) == 0
+    command = ["explain", str(picture), "-e", str(given.folder), "--masks", "40", "--precision", "float32"]
+    assert main([*command, "--out", str(out)]) == 0
     assert "external is left out: Of 'external' only" in capsys.readouterr().err
     assert out.stat().st_size > 1000
     if kind == "html":
@@ -227,7 +228,7 @@ def test_the_cost_is_that_of_each_network_alone_at_its_own_input(
         return float_file(network, example)
 
     monkeypatch.setattr("kdviz.compress.profile.float_file", only_the_smallest)
-    last = list(profile(given, own_samples(given), Settings(seconds=0.05)))[-1]
+    last = list(profile(given, own_samples(given), Settings(seconds=0.01)))[-1]
     assert last.table is not None
     rows = {(row["role"], row["form"]): row for row in last.table.to_pylist() if row["batch"] == 1}
     assert {role for role, _form in rows} == {"teacher", "kd_student", "student"}
@@ -336,7 +337,7 @@ def test_more_classes_than_the_data_show(made: Maker, name: str) -> None:
     assert {one.role for one in found.accuracies} == {"teacher", "kd_student"}
     assert max(one.value for one in found.accuracies) > 0.3
     assert answers(found)
-    assert kdviz.explain(experiment, stored_samples(experiment).picture(0), n_masks=40)
+    assert kdviz.explain(experiment, stored_samples(experiment).picture(0), n_masks=40, precision="float32")
 
 
 @pytest.mark.slow

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import plugins
 import pytest
+
+from kdviz.data import LabelledImages
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,16 +28,12 @@ def environment(installed: Path, *more: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [installed, ROOT, *more])), "COLUMNS": "500"}
 
 
-def kdviz(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kdviz", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(installed), check=False)
-
-
 EACH = """
 import contextlib, io, json, sys
 from kdviz.cli import main
 answers = []
-for arguments in json.load(sys.stdin):
+commands, documented = json.load(sys.stdin)
+for arguments in commands:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -42,8 +41,30 @@ for arguments in json.load(sys.stdin):
         except SystemExit as end:
             code = end.code
     answers.append([code, out.getvalue(), err.getvalue()])
-print(json.dumps(answers))
+if documented:
+    import generate
+print(json.dumps([answers, generate.pages() if documented else {}]))
 """
+Answers = dict[tuple[str, ...], tuple[int, str, str]]
+
+
+def answers_of(
+    installed: Path, commands: Sequence[Sequence[str]], folder: Path, documented: bool = False
+) -> tuple[Answers, dict[str, str]]:
+    """Exit status, output and errors of commands from one process, which loads torch once; pages of documentation."""
+    done = subprocess.run(
+        [sys.executable, "-c", EACH],
+        input=json.dumps([commands, documented]),
+        capture_output=True,
+        text=True,
+        env=environment(installed, ROOT / "docs"),
+        cwd=folder,
+        check=True,
+    )
+    found, pages = json.loads(done.stdout)
+    return dict(zip(map(tuple, commands), map(tuple, found), strict=True)), pages
+
+
 LISTS = {name: ("list", name, "--json") for name in ("losses", "augmentations", "datasets", "methods")}
 HELPS = {name: (name, "--help") for name in ("train", "explain")}
 OUT = "refused"
@@ -61,16 +82,18 @@ def train(options: list[str]) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def answers(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[int, str, str]]:
-    """Exit status, output and errors of commands that end at once, from one process: torch is loaded once."""
+def said(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Answers, dict[str, str]]:
+    """What commands that end at once answer, and the documentation."""
     commands = [*HELPS.values(), *LISTS.values(), UNKNOWN, *(train(options) for options, _ in REFUSED)]
     folder = tmp_path_factory.mktemp("answers")
-    command, given = [sys.executable, "-c", EACH], json.dumps(commands)
-    done = subprocess.run(
-        command, input=given, capture_output=True, text=True, env=environment(installed), cwd=folder, check=True
-    )
+    found = answers_of(installed, commands, folder, documented=True)
     assert list(folder.iterdir()) == []
-    return dict(zip(commands, map(tuple, json.loads(done.stdout)), strict=True))
+    return found
+
+
+@pytest.fixture(scope="module")
+def answers(said: tuple[Answers, dict[str, str]]) -> Answers:
+    return said[0]
 
 
 def test_a_plugin_is_listed_with_what_comes_with_kdviz(answers):
@@ -87,14 +110,15 @@ def test_a_plugin_is_listed_with_what_comes_with_kdviz(answers):
     assert listed["methods"]["test_brightness"] == "Brightness, explains the probability; settings: power"
 
 
-def test_a_plugin_is_in_the_help_and_a_broken_one_is_named_once(installed, answers):
+def test_a_plugin_is_in_the_help_and_a_broken_one_is_named_once(answers):
     _, train_help, _ = answers[HELPS["train"]]
     assert "test-shades (Shades)" in train_help
     assert "test_gap" in train_help
     _, explain_help, _ = answers[HELPS["explain"]]
     assert "test_brightness" in explain_help
     assert "--power" in explain_help
-    assert kdviz(installed, "train", "--help").stderr.count("'test-none' (kdviz_absent) cannot be loaded") == 1
+    counts = [errors.count("'test-none' (kdviz_absent) cannot be loaded") for _, _, errors in answers.values()]
+    assert counts == [1] + [0] * (len(counts) - 1)  # once in a process
 
 
 @pytest.mark.parametrize(("options", "reason"), REFUSED)
@@ -111,14 +135,30 @@ def test_an_unknown_data_set_is_refused_with_those_that_there_are(answers):
     assert "'test-shades'" in errors
 
 
+TRAINED = [
+    *("train", "test-shades", "--out", "shades", "--loss", "test_gap", "--loss-option", "power=1", "--device", "cpu"),
+    *("--feature-loss", "test_centres", "--feature-option", "power=4", "--augment", "test_negative,flip"),
+    *("--threads", "1", "--json"),
+]
+EXPLAINED = ["explain", "digit.png", "-e", str(ROOT / "models" / "mnist"), "--target", "3", "--out"]
+BY_METHOD = [*EXPLAINED, "method.npz", "--method", "test_brightness", "--power", "2"]
+BY_SAMPLER = [*EXPLAINED, "sampler.npz", "--masks", "128", "--sampler", "test_coins"]
+
+
+@pytest.fixture(scope="module")
+def worked(installed: Path, digits: LabelledImages, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which commands trained and explained with the plugin."""
+    folder = tmp_path_factory.mktemp("worked")
+    digits.picture(0).save(folder / "digit.png")
+    found, _ = answers_of(installed, [TRAINED, BY_METHOD, BY_SAMPLER], folder)
+    for code, _, errors in found.values():
+        assert code == 0, errors
+    return folder
+
+
 @pytest.mark.slow
-def test_a_plugins_data_set_losses_and_augmentation_can_be_trained_with(installed, tmp_path):
-    out = tmp_path / "shades"
-    more = ["--loss", "test_gap", "--loss-option", "power=1", "--device", "cpu", "--threads", "1", "--json"]
-    more += ["--feature-loss", "test_centres", "--feature-option", "power=4", "--augment", "test_negative,flip"]
-    done = kdviz(installed, "train", "test-shades", "--out", str(out), *more)
-    assert done.returncode == 0, done.stderr
-    written = json.loads((out / "experiment.json").read_text())
+def test_a_plugins_data_set_losses_and_augmentation_can_be_trained_with(worked):
+    written = json.loads((worked / "shades" / "experiment.json").read_text())
     assert (written["dataset"], written["title"], written["input"]["size"]) == ("test-shades", "Shades", [6, 6])
     training = next(run for run in written["runs"] if run["role"] == "kd_student")["training"]
     assert training["loss"] == "test_gap"
@@ -127,22 +167,15 @@ def test_a_plugins_data_set_losses_and_augmentation_can_be_trained_with(installe
 
 
 @pytest.mark.slow
-def test_a_plugins_method_and_sampler_explain(installed, digit_file, tmp_path):
-    out = tmp_path / "maps.npz"
-    command = ["explain", str(digit_file), "-e", str(ROOT / "models" / "mnist"), "--out", str(out), "--target", "3"]
-    done = kdviz(installed, *command, "--method", "test_brightness", "--power", "2")
-    assert done.returncode == 0, done.stderr
-    with np.load(out) as maps:
+def test_a_plugins_method_and_sampler_explain(worked):
+    with np.load(worked / "method.npz") as maps:
         assert np.array_equal(maps["teacher"], maps["student"])  # it knows no model
-    done = kdviz(installed, *command, "--masks", "128", "--sampler", "test_coins")
-    assert done.returncode == 0, done.stderr
+    with np.load(worked / "sampler.npz") as maps:
+        assert not np.array_equal(maps["teacher"], maps["student"])
 
 
-def test_the_documentation_has_what_a_plugin_adds(installed):
-    script = "import generate, json; print(json.dumps(generate.pages()))"
-    command, known = [sys.executable, "-c", script], environment(installed, ROOT / "docs")
-    done = subprocess.run(command, capture_output=True, text=True, env=known, check=True)
-    pages = json.loads(done.stdout)
+def test_the_documentation_has_what_a_plugin_adds(said):
+    _, pages = said
     assert "Brightness" in pages["methods.md"]
     assert "Exponent of the brightness." in pages["methods.md"]
     assert {"### test_gap", "### test_centres"} <= set(pages["losses.md"].splitlines())

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import NETWORKS
+from sweeps import CONFIG, finish, small_splits
 
 from kdviz.core.errors import SettingError
 from kdviz.core.jobs import run_local, run_on_ray
 from kdviz.distill.runs import run_in_worker
+from kdviz.studies.sweep.runner import Sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,26 +30,20 @@ def test_without_ray_the_reason_is_said(monkeypatch):
         next(run_on_ray(run_in_worker, [1]))
 
 
-def test_ray_is_not_loaded_where_it_is_not_asked_for(tmp_path):
+def test_ray_is_not_loaded_where_it_is_not_asked_for():
     code = (
-        "import sys; from sweeps import *; from conftest import *\n"
-        "import kdviz.cli\n"
-        "digits = bundled_digits()['bundled']\n"
-        "every_second = digits.images[:, :, ::2, ::2].contiguous()\n"
-        "small = LabelledImages(every_second, digits.labels, digits.classes, digits.split)\n"
-        "experiment = Experiment(Path(sys.argv[1]), 'mnist', digits.classes, SMALL, {}, 'Tiny')\n"
-        "for role, name in NETWORKS.items():\n"
-        "    experiment.add_run(role, name, new_network(name, SMALL, 10, 0).eval(), {'epochs': 0}, {})\n"
-        "experiment.save()\n"
-        "finish(Sweep(experiment, 'temperature', small_splits(small), [4.0], [0], CONFIG))\n"
-        "assert experiment.table('temperature').num_rows == 6\n"
+        "import sys, kdviz.cli, kdviz.serving, kdviz.studies.attention, kdviz.studies.sweep.runner\n"
         "print('ray' in sys.modules)"
     )
-    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "support")))
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=True)
+    command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
-    assert set(NETWORKS) == {"teacher", "kd_student", "student"}
+
+
+def test_a_study_on_this_machine_needs_no_ray(tiny, small_digits, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # its import would fail
+    finish(Sweep(tiny, "temperature", small_splits(small_digits), [4.0], [0], CONFIG))
+    assert tiny.table("temperature").num_rows == 6
 
 
 def test_no_cluster_at_the_address(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 import kdviz
 from kdviz.cli import main
 from kdviz.experiment import load_experiment
+from kdviz.importing import first_maps
 from kdviz.metrics.localisation import energy_inside
 
 COMMAND = ["--study", "regions", "--device", "cpu", "--threads", "1", "--masks", "64"]
@@ -106,7 +108,8 @@ def imported_lesions(tiny, tree_of_lesions):
     return made.folder
 
 
-def test_an_import_goes_on_with_the_study(imported_lesions, tree_of_lesions, tmp_path, capsys):
+def test_an_import_goes_on_with_the_study(imported_lesions, tree_of_lesions, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.modules[first_maps.__module__], "_MOST", 64)  # masks of the examples
     spec = "network={},size=14,resize=14,channels=1,mean=.5,std=.5"
     files = {path.name.rpartition("-")[0]: path for path in imported_lesions.glob("*.safetensors")}
     command = ["import", "--out", str(tmp_path / "made"), "--data", str(tree_of_lesions), "--device", "cpu"]

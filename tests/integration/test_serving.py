@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from map_jobs import LONG, RISE, WAIT, first_state
 
 from kdviz.core.errors import SettingError
 from kdviz.core.jobs import QueueFullError
+from kdviz.experiment import load_experiment
 from kdviz.metrics import faithfulness, trivial_map
 from kdviz.rise.states import softmax
 from kdviz.saliency import explain, methods
-from kdviz.serving import FaithfulnessTask, Pool, can_fork, fingerprint, start_pool
+from kdviz.serving import FaithfulnessTask, MapsTask, Pool, can_fork, fingerprint, start_pool
 from kdviz.serving.transport import ProcessTransport
 
 
@@ -125,20 +125,18 @@ def test_an_experiment_that_has_changed_is_refused(pool, task, tiny):
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_fails_its_jobs_and_is_started_again(task):
-    pool = start_pool()
-    try:
-        job = pool.submit(task(LONG))
-        assert first_state(job)
-        os.kill(worker_of(pool), signal.SIGKILL)
-        assert job.wait(WAIT)
-        assert job.status == "failed"
-        assert "try again" in job.error
-        again = pool.submit(task())
-        assert again.wait(WAIT)
-        assert again.status == "done"
-    finally:
-        pool.close()
+def test_a_worker_that_dies_fails_its_jobs_and_is_started_again(pool, task):
+    job = pool.submit(task(LONG))
+    assert first_state(job)
+    dead = worker_of(pool)
+    os.kill(dead, signal.SIGKILL)
+    assert job.wait(WAIT)
+    assert job.status == "failed"
+    assert "try again" in job.error
+    again = pool.submit(task())
+    assert again.wait(WAIT)
+    assert again.status == "done"
+    assert worker_of(pool) != dead
 
 
 def test_a_worker_that_cannot_start_fails_its_jobs(task, tmp_path):
@@ -150,57 +148,35 @@ def test_a_worker_that_cannot_start_fails_its_jobs(task, tmp_path):
     assert "could not start" in job.error
 
 
-def test_a_full_queue_refuses(task):
-    pool = Pool([ProcessTransport], limit=2)
-    try:
-        jobs = [pool.submit(task(LONG)) for _ in range(2)]
-        with pytest.raises(QueueFullError, match="try again in a moment"):
-            pool.submit(task())
-        for job in jobs:
-            job.cancel()
-        assert all(job.wait(WAIT) for job in jobs)
-        assert pool.submit(task()).wait(WAIT)
-    finally:
-        pool.close()
+def test_a_full_queue_refuses(pool, task, monkeypatch):
+    monkeypatch.setattr(pool, "_limit", 2)
+    jobs = [pool.submit(task(LONG)) for _ in range(2)]
+    with pytest.raises(QueueFullError, match="try again in a moment"):
+        pool.submit(task())
+    for job in jobs:
+        job.cancel()
+    assert all(job.wait(WAIT) for job in jobs)
+    assert pool.submit(task()).wait(WAIT)
 
 
 can_copy = pytest.mark.skipif(not can_fork(), reason="needs Linux without a GPU")
-HOW = [False, pytest.param(True, marks=can_copy)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fork", HOW)
-def test_the_worker_leaves_with_its_server(fork):
-    """Also when the server is killed, so that no process stays behind, and none keeps the server's port."""
+@pytest.fixture(scope="module")
+def copied(_untrained, digits, tmp_path_factory):
+    """What a server says whose worker was a copy of it and was killed, and whether its next worker and port outlive it.
+
+    The server has an event loop and threads, as pages have.
+    """
+    folder = tmp_path_factory.mktemp("copied")
+    experiment = load_experiment(_untrained)
+    picture = experiment.prepare(digits.picture(3))
+    task = MapsTask(str(_untrained), fingerprint(experiment), picture, (RISE,), tuple(experiment.runs), None)
+    (folder / "task.pickle").write_bytes(pickle.dumps(task))
     code = (
-        "import socket, sys, time\n"
+        "import asyncio, os, pickle, signal, socket, sys, time\n"
         "from kdviz.serving import start_pool\n"
         "port = socket.create_server(('127.0.0.1', 0))\n"
-        f"pool = start_pool(fork={fork}); pool.start()\n"
-        "print(pool._workers[0]._transport.pid, port.getsockname()[1], flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    worker, port = map(int, server.stdout.readline().split())
-    time.sleep(0.5)
-    server.kill()
-    server.wait()
-    with socket.socket() as visitor:
-        assert visitor.connect_ex(("127.0.0.1", port)) != 0
-    end = time.monotonic() + WAIT
-    while is_alive(worker) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not is_alive(worker)
-
-
-@pytest.mark.slow
-@can_copy
-def test_a_worker_that_is_a_copy_gives_the_same_maps(task, pool, tmp_path):
-    """Also beside a server's event loop and threads; when it dies, a process of its own takes its place."""
-    (tmp_path / "task.pickle").write_bytes(pickle.dumps(task(target=None)))
-    code = (
-        "import asyncio, os, pickle, signal, sys\n"
-        "from kdviz.serving import start_pool\n"
         "async def serve(task):\n"
         "    await asyncio.to_thread(len, '')\n"  # a thread that waits for work
         "    pool = start_pool(fork=True); pool.start()\n"
@@ -210,22 +186,66 @@ def test_a_worker_that_is_a_copy_gives_the_same_maps(task, pool, tmp_path):
         "    os.kill(worker.pid, signal.SIGKILL)\n"
         "    while pool._workers[0]._transport is worker: await asyncio.sleep(.01)\n"
         "    jobs.append(pool.submit(task)); jobs[1].wait(60)\n"
-        "    kinds = [type(worker).__name__, type(pool._workers[0]._transport).__name__]\n"
-        "    pickle.dump((kinds, [(job.status, job.latest) for job in jobs]), sys.stdout.buffer)\n"
-        "    pool.close()\n"
+        "    other = pool._workers[0]._transport\n"
+        "    kinds = [type(worker).__name__, type(other).__name__]\n"
+        "    states = [(job.status, job.latest) for job in jobs]\n"
+        "    pickle.dump((kinds, states, other.pid, port.getsockname()[1]), sys.stdout.buffer)\n"
+        "    sys.stdout.buffer.flush()\n"
+        "    time.sleep(60)\n"
         "asyncio.run(serve(pickle.load(open(sys.argv[1], 'rb'))))\n"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "task.pickle")]
-    told = subprocess.run(command, capture_output=True, timeout=2 * WAIT)
-    assert told.returncode == 0, told.stderr.decode()
-    kinds, jobs = pickle.loads(told.stdout)
+    command = [sys.executable, "-c", code, str(folder / "task.pickle")]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE)
+    kinds, jobs, worker, port = pickle.load(server.stdout)
+    return kinds, jobs, left_behind(server, worker, port)
+
+
+def left_behind(server, worker, port):
+    """Whether the worker is alive, and the port open, after the server was killed."""
+    server.kill()
+    server.wait()
+    with socket.socket() as visitor:
+        is_open = visitor.connect_ex(("127.0.0.1", port)) == 0
+    end = time.monotonic() + WAIT
+    while is_alive(worker) and time.monotonic() < end:
+        time.sleep(0.1)
+    return is_alive(worker), is_open
+
+
+@pytest.mark.slow
+@can_copy
+def test_a_worker_that_is_a_copy_gives_the_same_maps(copied, tiny, digits):
+    """Also beside a server's event loop and threads; when it dies, a process of its own takes its place."""
+    kinds, jobs, _ = copied
     assert kinds == ["ForkTransport", "ProcessTransport"]
-    here = pool.submit(task(target=None))
-    assert here.wait(WAIT)
+    expected = explain(tiny, tiny.prepare(digits.picture(3)), method="rise", n_masks=300, precision="float32")
     for status, latest in jobs:
         assert status == "done"
-        scores = latest[0].states["teacher"].scores, here.latest[0].states["teacher"].scores
-        assert torch.allclose(*scores, atol=1e-5)
+        for role, one in latest[0].maps().items():
+            assert np.allclose(one.values, expected[role].values, atol=1e-5)
+
+
+@pytest.mark.slow
+@can_copy
+def test_a_worker_of_its_own_leaves_with_its_server(copied):
+    """Also when the server is killed, so that no process stays behind, and none keeps the server's port."""
+    assert copied[-1] == (False, False)
+
+
+@pytest.mark.slow
+@can_copy
+def test_a_worker_that_is_a_copy_leaves_with_its_server():
+    code = (
+        "import socket, time\n"
+        "from kdviz.serving import start_pool\n"
+        "port = socket.create_server(('127.0.0.1', 0))\n"
+        "pool = start_pool(fork=True); pool.start()\n"
+        "print(pool._workers[0]._transport.pid, port.getsockname()[1], flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    worker, port = map(int, server.stdout.readline().split())
+    assert left_behind(server, worker, port) == (False, False)
 
 
 def is_alive(pid: int) -> bool:

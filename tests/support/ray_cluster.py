@@ -10,8 +10,10 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from attention_studies import a_study, same, table_of
 from map_jobs import LONG, RISE, WAIT, first_state
 from sweeps import CONFIG, comparable, finish, small_splits
 
@@ -19,7 +21,9 @@ from kdviz.core.errors import KdvizError, ModelError, UnknownNameError
 from kdviz.core.jobs import run_on_ray
 from kdviz.distill.runs import run_in_worker
 from kdviz.experiment import load_experiment
+from kdviz.saliency import explain
 from kdviz.serving import start_pool
+from kdviz.studies.attention import study as attention_study
 from kdviz.studies.sweep.runner import Sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two machines with one CPU each, and a head that does no work."""
+    """Two machines with one CPU each: the head, where this process is, and another one."""
     pytest.importorskip("ray", reason="needs Ray")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's, about its own insides
@@ -40,11 +44,15 @@ def cluster():
             "health_check_initial_delay_ms": 0,
             "health_check_period_ms": 200,
             "health_check_failure_threshold": 20,
+            # Processes start when they are needed, and those that have loaded torch stay for the next test.
+            "prestart_worker_first_driver": False,
+            "idle_worker_killing_time_threshold_ms": 600_000,
         }
-        store = 100 * 2**20
-        head = {"num_cpus": 0, "object_store_memory": store, "include_dashboard": False, "_system_config": quick}
+        # Neither a dashboard, nor what copies logs or asks for more machines: each is one more process.
+        small = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_log_monitor": False}
+        head = {**small, "include_dashboard": False, "no_monitor": True, "_system_config": quick}
         made = Cluster(initialize_head=True, head_node_args=head)
-        made.workers = [made.add_node(num_cpus=1, object_store_memory=store) for _ in range(2)]
+        made.other = made.add_node(**small)
         ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
         made.wait_for_nodes()
         yield made
@@ -77,13 +85,6 @@ def study(experiment, splits) -> Sweep:
 
 
 # on it ----------------------------------------------------------------------------------------------------------------
-
-
-def test_the_tables_are_those_of_one_machine(cluster, local, tiny, splits):
-    events = finish(study(tiny, splits), engine=run_on_ray)
-    assert [(event.number, event.count, event.progress) for event in events] == [(n, 6, None) for n in range(1, 7)]
-    assert {name: comparable(tiny.table(name)) for name in TABLES} == local
-    assert finish(study(tiny, splits), engine=run_on_ray) == []
 
 
 def test_jobs_run_elsewhere_and_each_is_said_to_be_done(cluster, tmp_path):
@@ -146,7 +147,29 @@ def test_what_waits_is_cancelled_with_the_first_error(cluster, tmp_path):
         time.sleep(0.1)
 
 
-def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):
+# what needs torch, in the same two processes --------------------------------------------------------------------------
+
+
+def test_the_tables_are_those_of_one_machine(cluster, local, tiny, splits):
+    events = finish(study(tiny, splits), engine=run_on_ray)
+    assert [(event.number, event.count, event.progress) for event in events] == [(n, 6, None) for n in range(1, 7)]
+    assert {name: comparable(tiny.table(name)) for name in TABLES} == local
+    assert finish(study(tiny, splits), engine=run_on_ray) == []
+
+
+def test_an_attention_study_has_the_same_figures(cluster, tiny, small_digits, monkeypatch):
+    monkeypatch.setattr(attention_study, "GROUP", 8)
+    few = small_digits.take(torch.arange(0, 1500, 10), "test")
+    local = a_study(tiny, few, results=tiny.folder / "local")
+    list(local.run())
+    expected = table_of(local)
+    spread = a_study(tiny, few, results=tiny.folder / "spread", threads=1)
+    states = list(spread.run(run_on_ray))
+    assert states[-1].done == 20
+    same(expected, table_of(spread))
+
+
+def test_ray_gives_the_same_maps(cluster, task, tiny, monkeypatch):
     import ray
 
     monkeypatch.setenv("KDVIZ_RAY", "auto")
@@ -154,14 +177,15 @@ def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         remote = start_pool()
-        jobs = [remote.submit(task({**RISE, "seed": seed})) for seed in range(3)]
+        jobs = [remote.submit(task({**RISE, "seed": seed}, target=None)) for seed in range(3)]
         assert all(job.wait(WAIT) for job in jobs)
-        local = [pool.submit(task({**RISE, "seed": seed})) for seed in range(3)]
-        assert all(job.wait(WAIT) for job in local)
-        for one, other in zip(jobs, local, strict=True):
-            assert one.status == "done", one.error
-            scores = one.latest[0].states["teacher"].scores, other.latest[0].states["teacher"].scores
-            assert torch.allclose(*scores, atol=1e-5)
+        for seed, job in enumerate(jobs):
+            assert job.status == "done", job.error
+            found = job.latest[0].maps()
+            expected = explain(tiny, task().picture, method="rise", n_masks=300, precision="float32", seed=seed)
+            assert list(found) == list(expected)
+            for role, one in expected.items():
+                np.testing.assert_allclose(found[role].values, one.values, atol=1e-5)
         lost = remote.submit(task(LONG))
         assert first_state(lost)
         for computer in remote._workers:
@@ -171,7 +195,7 @@ def test_ray_gives_the_same_maps(cluster, task, monkeypatch, pool):
         remote.close()
 
 
-# last, as one machine is gone then -----------------------------------------------------------------------------------
+# last, as one machine is gone then ------------------------------------------------------------------------------------
 
 
 LOST = "Ray lost a machine before it was taken away"  # as it does where nothing gets any time
@@ -209,7 +233,7 @@ def test_a_machine_that_fails_costs_no_run(cluster, local, tiny, splits, tmp_pat
                 (folder / "go").touch()  # without a second machine the run would wait for ever
                 return
             time.sleep(0.02)
-        cluster.remove_node(cluster.workers.pop(), allow_graceful=False)
+        cluster.remove_node(cluster.other, allow_graceful=False)
         processes = [path.name.split("-")[1] for path in under_way]
         while all(is_alive(process) for process in processes):  # until then it might still end its run
             time.sleep(0.02)

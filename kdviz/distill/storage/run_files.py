@@ -151,5 +151,5 @@ def read_content(store: Store, name: str) -> bytes:
 def new_network(name: str, spec: InputSpec, classes: int, seed: int) -> nn.Module:
     """A network whose initial weights depend on ``seed`` alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would change a GPU's generator for good
         return build_network(name, classes=classes, channels=spec.channels, size=spec.size)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from kdviz.core.devices import fast_bf16
 from kdviz.core.errors import ModelError, SettingError
@@ -189,7 +189,7 @@ def _traced(model: nn.Module) -> nn.Module:
     try:
         from torch.fx.experimental.optimization import fuse  # experimental: later versions of torch may lack it
 
-        return fuse(fx.symbolic_trace(copy.deepcopy(model)))
+        return fuse(copy.deepcopy(model), inplace=True)  # it traces the copy
     except Exception as error:  # control flow that depends on values, among other reasons
         _log.info("%s is not traced: %s", type(model).__name__, error)
         return copy.deepcopy(model)

@@ -15,6 +15,8 @@ from kdviz.app.library import OpenExperiment
 from kdviz.app.pictures import commands, picture_job
 from kdviz.app.pictures.absent_pictures import photograph_note
 from kdviz.app.pictures.picture_job import BusyError, PictureFetcher, PictureJob
+from kdviz.cli import main
+from kdviz.core.errors import ERRORS_VARIABLE
 from kdviz.core.language import error_text, speaking
 from kdviz.experiment import load_experiment
 from kdviz.experiment.fetching import fetch_pictures
@@ -151,10 +153,13 @@ def test_the_button_gets_them(folder: Path, data: Path, monkeypatch: pytest.Monk
 
 
 def test_what_failed_is_said_in_one_sentence_of_the_pages_language(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    command = [sys.executable, "-m", "kdviz", "get", str(folder), "--data", str(tmp_path / "nowhere")]
-    monkeypatch.setattr(PictureJob, "command", command)
+    monkeypatch.setenv(ERRORS_VARIABLE, "json")
+    code = main(["get", str(folder), "--data", str(tmp_path / "nowhere")])
+    # The command's own words, from a process that loads nothing else.
+    said = f"import sys; sys.stderr.write({capfd.readouterr().err!r}); sys.exit({code})"
+    monkeypatch.setattr(PictureJob, "command", [sys.executable, "-c", said])
     shown = page()
     shown.button[0].click().run(timeout=60)
     job = picture_job.picture_fetcher().current
