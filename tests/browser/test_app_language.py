@@ -80,8 +80,8 @@ def test_no_english_is_left(chinese: playwright.Page, experiment: str) -> None:
     """And nothing is too wide; test_app_everywhere.py measures the pages of the first experiment."""
     wrong = {}
     widths = (1440, 390)
-    for name, page in pages.items():
-        if experiment == "mnist" and Need.EXPERIMENT not in page.needs:
+    for name in pages:
+        if experiment == "mnist" and Need.EXPERIMENT not in pages[name].needs:
             continue  # it is the same for the other
         visit(chinese, f"/{path_of(name)}?experiment={experiment}", "zh_CN")
         playwright.expect(chinese.locator('[data-testid="stStatusWidget"]')).to_have_count(0, timeout=PATIENT)
