@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.runtime.caching import clear_session_data_cache, clear_session_resource_cache
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 
 def forget_on_request() -> None:
-    """Empty the session's state if the address asks for it; the address then says so no more."""
-    if st.query_params.pop("forget", ""):
+    """Empty the session if the address asks for it, as Streamlit does at its end; the address then says so no more."""
+    context = get_script_run_ctx(suppress_warning=True)
+    if context is not None and st.query_params.pop("forget", ""):
         st.session_state.clear()
+        clear_session_data_cache(context.session_id)
+        clear_session_resource_cache(context.session_id)
