@@ -382,7 +382,8 @@ def test_curves_on_request_and_their_table(page: playwright.Page) -> None:
     settled(page)
     page.get_by_text("Deletion and insertion: do the maps").click()
     page.get_by_role("button", name="Compute the curves").click()
-    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=3 * WAIT)
+    playwright.expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=3 * WAIT)
+    at_rest(page)  # until then the chart and its buttons can stand there twice
     with page.expect_download() as got:
         page.get_by_role("button", name="CSV", exact=True).click()
     lines = Path(got.value.path()).read_text().splitlines()
