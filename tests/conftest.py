@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import browser, english, mandarin, models, page, server  # noqa: F401  fixtures
+from browser import _kept, english, models, newcomer, page, server  # noqa: F401  fixtures
 from imported import imported_folders  # noqa: F401  a fixture
 from map_jobs import pool, task  # noqa: F401  fixtures
 

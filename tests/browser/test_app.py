@@ -17,23 +17,23 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 pytestmark = needs_browser
 
 
-def test_switching_the_experiment_is_kept_on_every_page(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?sample=17")
-    page.get_by_role("combobox", name="Experiment").click()
-    page.get_by_role("option", name="Small shapes (shapes)", exact=True).click()
-    playwright.expect(page.get_by_text("Small shapes (shapes): test images, never trained on")).to_be_visible()
-    settled(page)
-    maps(page)
-    assert "experiment=shapes" in page.url
-    assert "sample" not in page.url  # it was one of the other experiment
-    page.get_by_role("link", name="Mistakes").click()
-    playwright.expect(page.get_by_text("Small shapes (shapes): 150 test images that were held out")).to_be_visible()
-    assert "experiment=shapes" in page.url
-    assert "digit" not in page.locator(".stMain").inner_text()
-    page.get_by_role("button", name="Studies").click()
-    page.get_by_text("Teacher epochs", exact=True).click()
-    playwright.expect(page.get_by_text("Data: Small shapes (shapes).")).to_be_visible()
-    assert "experiment=shapes" in page.url
+def test_switching_the_experiment_is_kept_on_every_page(server: str, newcomer: playwright.Page) -> None:
+    newcomer.goto(f"{server}/compare?sample=17")
+    newcomer.get_by_role("combobox", name="Experiment").click()
+    newcomer.get_by_role("option", name="Small shapes (shapes)", exact=True).click()
+    playwright.expect(newcomer.get_by_text("Small shapes (shapes): test images, never trained on")).to_be_visible()
+    settled(newcomer)
+    maps(newcomer)
+    assert "experiment=shapes" in newcomer.url
+    assert "sample" not in newcomer.url  # it was one of the other experiment
+    newcomer.get_by_role("link", name="Mistakes").click()
+    playwright.expect(newcomer.get_by_text("Small shapes (shapes): 150 test images that were held out")).to_be_visible()
+    assert "experiment=shapes" in newcomer.url
+    assert "digit" not in newcomer.locator(".stMain").inner_text()
+    newcomer.get_by_role("button", name="Studies").click()
+    newcomer.get_by_text("Teacher epochs", exact=True).click()
+    playwright.expect(newcomer.get_by_text("Data: Small shapes (shapes).")).to_be_visible()
+    assert "experiment=shapes" in newcomer.url
 
 
 MISSING = [  # what follows has other words, so that no sentence of the page before is taken for its own
@@ -54,9 +54,9 @@ MISSING = [  # what follows has other words, so that no sentence of the page bef
 ]
 
 
-def test_what_is_missing_is_one_sentence(server: str, page: playwright.Page) -> None:
-    for number, (path, words) in enumerate(MISSING):
-        visit(page, f"/{path}") if number else page.goto(f"{server}/{path}")
+def test_what_is_missing_is_one_sentence(page: playwright.Page) -> None:
+    for path, words in MISSING:
+        visit(page, f"/{path}")
         alert = page.locator(".stAlert").filter(has_text=words)
         playwright.expect(alert, path).to_have_count(1)
         assert len(alert.inner_text().strip().splitlines()[-1]) < 220
@@ -65,8 +65,8 @@ def test_what_is_missing_is_one_sentence(server: str, page: playwright.Page) -> 
             playwright.expect(page.locator(".stCode"), path).to_contain_text(command)
 
 
-def test_without_a_teacher_there_are_maps_and_groups_of_the_students(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?experiment=no-teacher")
+def test_without_a_teacher_there_are_maps_and_groups_of_the_students(page: playwright.Page) -> None:
+    visit(page, "/compare?experiment=no-teacher")
     settled(page)
     playwright.expect(page.locator("canvas.k-map")).to_have_count(2)
     assert page.get_by_text("compared with this map").count() == 0
@@ -75,8 +75,8 @@ def test_without_a_teacher_there_are_maps_and_groups_of_the_students(server: str
     assert page.get_by_text("Inherited from the teacher").count() == 0
 
 
-def test_a_sweep_says_its_verdict_and_shows_any_figure(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/temperature?experiment=shapes")
+def test_a_sweep_says_its_verdict_and_shows_any_figure(page: playwright.Page) -> None:
+    visit(page, "/temperature?experiment=shapes")
     verdict = page.get_by_text(re.compile(r"^Distillation at T = \d, the best by validation")).first
     playwright.expect(verdict).to_be_visible()
     chart = page.locator(".js-plotly-plot").first
@@ -91,8 +91,8 @@ def test_a_sweep_says_its_verdict_and_shows_any_figure(server: str, page: playwr
     playwright.expect(chart).to_contain_text("Inherited errors, test split")  # what was chosen stays
 
 
-def test_curves_are_of_the_models_and_seeds_that_are_chosen(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/temperature?experiment=shapes&runs=1,4,student&seeds=1")
+def test_curves_are_of_the_models_and_seeds_that_are_chosen(page: playwright.Page) -> None:
+    visit(page, "/temperature?experiment=shapes&runs=1,4,student&seeds=1")
     lines = page.locator(".js-plotly-plot").nth(1).locator(".scatterlayer .trace .js-line")
     playwright.expect(lines).to_have_count(3 * 2)  # validation and training of each
     playwright.expect(page.locator(".js-plotly-plot").nth(1)).to_contain_text("KD student, T = 4")
@@ -102,8 +102,8 @@ def test_curves_are_of_the_models_and_seeds_that_are_chosen(server: str, page: p
     playwright.expect(page.get_by_text("Choose at least one model and one seed.")).to_be_visible()
 
 
-def test_a_study_can_be_downloaded(server: str, page: playwright.Page, models: Path, tmp_path: Path) -> None:
-    page.goto(f"{server}/teacher-epochs?experiment=shapes")
+def test_a_study_can_be_downloaded(page: playwright.Page, models: Path, tmp_path: Path) -> None:
+    visit(page, "/teacher-epochs?experiment=shapes")
     table = pq.read_table(models / "shapes" / "teacher_epochs.parquet")
     starts = {
         "Chart (HTML)": b"<!doctype html>",
@@ -122,8 +122,8 @@ def test_a_study_can_be_downloaded(server: str, page: playwright.Page, models: P
     assert pq.read_table(tmp_path / "table.parquet").equals(table)
 
 
-def test_teacher_epochs_shows_students_and_their_teachers(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/teacher-epochs?experiment=shapes")
+def test_teacher_epochs_shows_students_and_their_teachers(page: playwright.Page) -> None:
+    visit(page, "/teacher-epochs?experiment=shapes")
     playwright.expect(page.get_by_text(re.compile("^Distillation .* training alone"))).to_be_visible()
     chart = page.locator(".js-plotly-plot").first
     playwright.expect(chart).to_contain_text("Epochs after which the teacher was stopped")
@@ -132,11 +132,11 @@ def test_teacher_epochs_shows_students_and_their_teachers(server: str, page: pla
     playwright.expect(page.get_by_text("Training curves")).to_be_visible()
 
 
-def test_dark_knowledge_follows_the_slider(server: str, page: playwright.Page) -> None:
+def test_dark_knowledge_follows_the_slider(page: playwright.Page) -> None:
     table = pq.read_table(ROOT / "models" / "mnist" / "predictions.parquet")
     logits = read_logits(table, "bundled")["teacher"]
     first = int(least_sure(logits)[0])
-    page.goto(f"{server}/dark-knowledge")
+    visit(page, "/dark-knowledge")
     said = page.get_by_text(re.compile("^Teacher at T = "))
 
     def entropy(temperature: float) -> str:
@@ -157,16 +157,16 @@ def test_dark_knowledge_follows_the_slider(server: str, page: playwright.Page) -
     page.wait_for_url(re.compile("models=teacher%2Ckd_student"))
 
 
-def test_dark_knowledge_picks_samples(server: str, page: playwright.Page) -> None:
+def test_dark_knowledge_picks_samples(page: playwright.Page) -> None:
     experiment = load_experiment(ROOT / "models" / "mnist")
     logits = read_logits(experiment.table("predictions"), "bundled")["teacher"]
     labels = bundled_digits()["bundled"].labels.numpy()
     order = least_sure(logits)
-    page.goto(f"{server}/dark-knowledge")
+    visit(page, "/dark-knowledge")
     playwright.expect(page.get_by_text(f"Sample {order[0]}, true class {labels[order[0]]}")).to_be_visible()
     page.get_by_role("button", name="Teacher's least sure").click()
     playwright.expect(page.get_by_text(f"Sample {order[1]}, true class {labels[order[1]]}")).to_be_visible()
-    page.goto(f"{server}/dark-knowledge?sample=17")
+    visit(page, "/dark-knowledge?sample=17")
     page.get_by_role("button", name="Teacher wrong").click()
     wrong = order[logits.argmax(1)[order] != labels[order]]
     playwright.expect(page.get_by_text(f"Sample {wrong[0]}, true class {labels[wrong[0]]}")).to_be_visible()

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from browser import TOO_WIDE, WAIT, at_rest, needs_browser, running
+from browser import TOO_WIDE, WAIT, at_rest, needs_browser, visit
 from uploaded_models import pictures, saved, state_of, timm_file
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
-START = 120_000  # until a server has loaded torch, on a busy machine
 LONGEST = 240_000  # of an import
-
-
-@pytest.fixture(scope="module")
-def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the server keeps its temporary files."""
-    return tmp_path_factory.mktemp("uploads")
-
-
-@pytest.fixture(scope="module")
-def server(uploads: Path) -> Iterator[str]:
-    log = uploads / "log.txt"
-    with running(log, KDVIZ_MODELS="", TMPDIR=str(uploads), OMP_NUM_THREADS="1") as (address, _process):
-        yield address
-    assert "Traceback" not in log.read_text(), log.read_text()
 
 
 def send(page: playwright.Page, key: str, name: str, content: bytes) -> None:
@@ -36,53 +19,53 @@ def send(page: playwright.Page, key: str, name: str, content: bytes) -> None:
     playwright.expect(page.locator(".bm-file", has_text=name)).to_be_visible()
 
 
-def test_models_and_pictures_become_an_experiment(server: str, page: playwright.Page, uploads: Path) -> None:
-    page.goto(server)
-    page.get_by_role("link", name="Bring your models").last.click(timeout=START)
-    playwright.expect(page.get_by_text("Send the file of one model at least.")).to_be_visible(timeout=WAIT)
-    send(page, "model-teacher", "teacher.safetensors", timm_file())
-    send(page, "model-kd_student", "kd.pth", saved({"state_dict": state_of("torchvision/shufflenet_v2_x0_5")}))
-    page.locator("[class*='-pictures'] input[type=file]").set_input_files(
+def test_models_and_pictures_become_an_experiment(server: str, newcomer: playwright.Page) -> None:
+    newcomer.goto(server)
+    newcomer.get_by_role("link", name="Bring your models").last.click()
+    playwright.expect(newcomer.get_by_text("Send the file of one model at least.")).to_be_visible(timeout=WAIT)
+    send(newcomer, "model-teacher", "teacher.safetensors", timm_file())
+    send(newcomer, "model-kd_student", "kd.pth", saved({"state_dict": state_of("torchvision/shufflenet_v2_x0_5")}))
+    newcomer.locator("[class*='-pictures'] input[type=file]").set_input_files(
         {"name": "Data.zip", "mimeType": "application/zip", "buffer": pictures()}
     )
-    playwright.expect(page.get_by_text("12 pictures")).to_be_visible()
-    page.get_by_role("button", name="Check").click()
+    playwright.expect(newcomer.get_by_text("12 pictures")).to_be_visible()
+    newcomer.get_by_role("button", name="Check").click()
 
-    cards = page.locator(".ab-card")
+    cards = newcomer.locator(".ab-card")
     playwright.expect(cards).to_have_count(2, timeout=LONGEST)
     playwright.expect(cards.nth(0)).to_contain_text("timm/mobilenetv3_small_050")
     playwright.expect(cards.nth(0)).to_contain_text("found by names and shapes of its tensors")
     playwright.expect(cards.nth(1)).to_contain_text("torchvision/shufflenet_v2_x0_5")
-    playwright.expect(page.locator(".bm-pictures figure")).to_have_count(9)
-    playwright.expect(page.locator(".bm-pictures li").first).to_contain_text(re.compile("[✓✗] says [abc]"))
-    playwright.expect(page.locator(".stCode").last).to_contain_text(
+    playwright.expect(newcomer.locator(".bm-pictures figure")).to_have_count(9)
+    playwright.expect(newcomer.locator(".bm-pictures li").first).to_contain_text(re.compile("[✓✗] says [abc]"))
+    playwright.expect(newcomer.locator(".stCode").last).to_contain_text(
         "kdviz import --out models/mine --teacher teacher.safetensors --kd-student kd.pth --data DIR"
     )
-    with page.expect_download() as saved_zip:
-        page.get_by_role("button", name="Download the experiment").click()
+    with newcomer.expect_download() as saved_zip:
+        newcomer.get_by_role("button", name="Download the experiment").click()
     assert saved_zip.value.suggested_filename == "data.zip"
 
-    page.get_by_text("Network, input, classes").nth(1).click()
-    size = page.locator(".st-key-bm-slot-kd_student").get_by_role("textbox", name="Size", exact=True)
+    newcomer.get_by_text("Network, input, classes").nth(1).click()
+    size = newcomer.locator(".st-key-bm-slot-kd_student").get_by_role("textbox", name="Size", exact=True)
     playwright.expect(size).to_have_value("224")  # filled in
     size.fill("96")
     size.press("Tab")
-    page.get_by_role("button", name="Check again").click()
+    newcomer.get_by_role("button", name="Check again").click()
     playwright.expect(cards.nth(1)).to_contain_text("96 × 96 pixels", timeout=LONGEST)
-    playwright.expect(page.locator(".stCode").last).to_contain_text("--kd-student kd.pth,size=96 --data DIR")
-    page.set_viewport_size({"width": 390, "height": 844})
-    at_rest(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.evaluate(TOO_WIDE.replace(".stDataFrame", ".stDataFrame, .ab-scroll, .stCode")) is False
+    playwright.expect(newcomer.locator(".stCode").last).to_contain_text("--kd-student kd.pth,size=96 --data DIR")
+    newcomer.set_viewport_size({"width": 390, "height": 844})
+    at_rest(newcomer)
+    assert newcomer.evaluate("document.documentElement.scrollWidth") <= 390
+    assert newcomer.evaluate(TOO_WIDE.replace(".stDataFrame", ".stDataFrame, .ab-scroll, .stCode")) is False
 
-    page.set_viewport_size({"width": 1440, "height": 1000})
-    page.get_by_role("link", name="Open in Overview").click()
-    playwright.expect(page).to_have_url(re.compile("experiment=own-data-"))
-    playwright.expect(page.locator(".ov-accuracy")).to_contain_text("Accuracy on 12")
+    newcomer.set_viewport_size({"width": 1440, "height": 1000})
+    newcomer.get_by_role("link", name="Open in Overview").click()
+    playwright.expect(newcomer).to_have_url(re.compile("experiment=own-data-"))
+    playwright.expect(newcomer.locator(".ov-accuracy")).to_contain_text("Accuracy on 12")
 
 
-def test_a_refusal_is_one_sentence_and_the_page_goes_on(server: str, page: playwright.Page, uploads: Path) -> None:
-    page.goto(f"{server}/bring")
+def test_a_refusal_is_one_sentence_and_the_page_goes_on(page: playwright.Page) -> None:
+    visit(page, "/bring")
     slot = page.locator(".st-key-bm-slot-student input[type=file]")
     slot.set_input_files(
         {"name": "x.onnx", "mimeType": "application/octet-stream", "buffer": b"\x08\x08\x12\x07pytorch"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import TOO_WIDE, WAIT, at_rest, maps, needs_browser, settled
+from browser import TOO_WIDE, WAIT, at_rest, maps, needs_browser, settled, visit
 from PIL import Image
 
 from kdviz.data import bundled_digits
@@ -46,28 +46,28 @@ def photo_of_a_digit(sample: int) -> bytes:
 
 
 def test_a_newcomer_sees_three_maps_without_a_click_with_intervals_and_errors(
-    server: str, page: playwright.Page
+    server: str, newcomer: playwright.Page
 ) -> None:
-    page.goto(f"{server}/compare")
-    settled(page)
-    assert len(set(maps(page))) == 3
+    newcomer.goto(f"{server}/compare")
+    settled(newcomer)
+    assert len(set(maps(newcomer))) == 3
     for title in ("Teacher", "KD student", "Student alone"):
-        playwright.expect(page.get_by_role("region", name=title, exact=True)).to_contain_text("Map explains class")
-    card = page.get_by_role("region", name="KD student", exact=True)
+        playwright.expect(newcomer.get_by_role("region", name=title, exact=True)).to_contain_text("Map explains class")
+    card = newcomer.get_by_role("region", name="KD student", exact=True)
     playwright.expect(card).to_contain_text("noise ceiling")
-    sentence = page.get_by_text("Agreement with the teacher's map").inner_text()
+    sentence = newcomer.get_by_text("Agreement with the teacher's map").inner_text()
     intervals = re.findall(r"(?:KD student|Student alone) (-?\d\.\d\d) \[(-?\d\.\d\d), (-?\d\.\d\d)\]", sentence)
     assert len(intervals) == 2
     for value, low, high in intervals:
         assert float(low) <= float(value) <= float(high)
     playwright.expect(card).to_contain_text(re.compile(r"Difference to the teacher\s*reliability [01]\.\d{3}"))
     card.locator("canvas.k-lower").hover(position={"x": 60, "y": 60})
-    reads = page.locator(".view:has(canvas.k-lower) .read")
+    reads = newcomer.locator(".view:has(canvas.k-lower) .read")
     playwright.expect(reads.nth(1)).to_have_text(re.compile(r"^[+−]0\.\d{3} ± 0\.\d{3}$"))
 
 
-def test_upload_compare_change_target(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?masks=500")
+def test_upload_compare_change_target(page: playwright.Page) -> None:
+    visit(page, "/compare?masks=500")
     settled(page)
     before = maps(page)
     digits = bundled_digits()["bundled"]
@@ -86,17 +86,19 @@ def test_upload_compare_change_target(server: str, page: playwright.Page) -> Non
     assert "target=2" in page.url
 
 
-def test_a_link_reopens_the_view(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?sample=17&target=3&masks=500&baseline=grey")
-    playwright.expect(page.get_by_text("500 masks, the same for every model")).to_be_visible()
-    playwright.expect(page.get_by_role("region", name="Teacher", exact=True)).to_contain_text("Map explains class 3")
-    playwright.expect(page.locator(".strip button[aria-pressed=true]")).to_have_attribute(
+def test_a_link_reopens_the_view(server: str, newcomer: playwright.Page) -> None:
+    newcomer.goto(f"{server}/compare?sample=17&target=3&masks=500&baseline=grey")
+    playwright.expect(newcomer.get_by_text("500 masks, the same for every model")).to_be_visible()
+    playwright.expect(newcomer.get_by_role("region", name="Teacher", exact=True)).to_contain_text(
+        "Map explains class 3"
+    )
+    playwright.expect(newcomer.locator(".strip button[aria-pressed=true]")).to_have_attribute(
         "aria-label", re.compile("^Sample 17,")
     )
 
 
-def test_a_wrong_link_says_so_and_shows_maps(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?sample=999999&target=cat&masks=7")
+def test_a_wrong_link_says_so_and_shows_maps(page: playwright.Page) -> None:
+    visit(page, "/compare?sample=999999&target=cat&masks=7")
     for words in (
         "no sample",
         "'cat' in the page's address is not a known",
@@ -106,7 +108,7 @@ def test_a_wrong_link_says_so_and_shows_maps(server: str, page: playwright.Page)
     settled(page)
 
 
-def test_a_bad_upload_is_one_sentence_and_nothing_is_lost(server: str, page: playwright.Page) -> None:
+def test_a_bad_upload_is_one_sentence_and_nothing_is_lost(page: playwright.Page) -> None:
     blank = io.BytesIO()
     Image.new("RGB", (300, 200), "white").save(blank, "PNG")
     bad = [
@@ -118,7 +120,7 @@ def test_a_bad_upload_is_one_sentence_and_nothing_is_lost(server: str, page: pla
     ]
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{server}/compare?masks=500")
+    visit(page, "/compare?masks=500")
     settled(page)
     for number, (name, content, words) in enumerate(bad):
         upload(page, (name, content))
@@ -132,9 +134,9 @@ def test_a_bad_upload_is_one_sentence_and_nothing_is_lost(server: str, page: pla
     assert not [address for address in asked if "127.0.0.1:9/" in address]
 
 
-def test_stop_stops_both_rows_and_keeps_what_is_there(server: str, page: playwright.Page) -> None:
+def test_stop_stops_both_rows_and_keeps_what_is_there(page: playwright.Page) -> None:
     # Two rows of 16,000 masks for three models: seconds of work on any machine, so that there is something to stop.
-    page.goto(f"{server}/compare?masks=16000&sample=33&baseline2=grey")
+    visit(page, "/compare?masks=16000&sample=33&baseline2=grey")
     playwright.expect(page.get_by_text(re.compile(r"of 16,000 masks \(Grey\)"))).to_be_visible()
     page.get_by_role("button", name="Stop").click()
     counts = r"Stopped at [\d,]+ of 16,000 masks \(Black\); [\d,]+ of 16,000 masks \(Grey\)"
@@ -146,8 +148,8 @@ def test_stop_stops_both_rows_and_keeps_what_is_there(server: str, page: playwri
     page.get_by_role("button", name="Stop").click()
 
 
-def test_drawing_happens_in_the_browser(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?masks=500")
+def test_drawing_happens_in_the_browser(page: playwright.Page) -> None:
+    visit(page, "/compare?masks=500")
     settled(page)
     before = maps(page)
     page.get_by_role("slider", name="Opacity").fill("10")
@@ -163,8 +165,8 @@ def test_drawing_happens_in_the_browser(server: str, page: playwright.Page) -> N
         playwright.expect(reads.nth(number)).to_have_text(re.compile(r"^[+−]0\.\d{3} ± 0\.\d{3}$"))
 
 
-def test_a_second_baseline_is_a_second_row_and_the_same_one_twice_is_one(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?masks=500")
+def test_a_second_baseline_is_a_second_row_and_the_same_one_twice_is_one(page: playwright.Page) -> None:
+    visit(page, "/compare?masks=500")
     settled(page)
     alone = maps(page)
     assert page.get_by_text("A removed pixel becomes:").count() == 0  # one row needs no heading
@@ -191,17 +193,17 @@ def test_a_second_baseline_is_a_second_row_and_the_same_one_twice_is_one(server:
     assert "baseline2" not in page.url
 
 
-def test_a_link_with_two_baselines_fits_a_phone(server: str, page: playwright.Page) -> None:
+def test_a_link_with_two_baselines_fits_a_phone(page: playwright.Page) -> None:
     page.set_viewport_size({"width": 390, "height": 900})
-    page.goto(f"{server}/compare?masks=500&baseline=grey&baseline2=noise")
+    visit(page, "/compare?masks=500&baseline=grey&baseline2=noise")
     settled(page, rows=2)
     maps(page, rows=2)
     assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
     assert not page.evaluate(TOO_WIDE)
 
 
-def test_it_stops_when_the_maps_are_reliable_enough(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?masks=16000&sample=35")
+def test_it_stops_when_the_maps_are_reliable_enough(page: playwright.Page) -> None:
+    visit(page, "/compare?masks=16000&sample=35")
     page.get_by_role("button", name="More settings").click()
     field = page.get_by_role("spinbutton", name=re.compile("Stop when maps are this reliable"))
     field.fill("0.9")
@@ -218,9 +220,9 @@ def test_it_stops_when_the_maps_are_reliable_enough(server: str, page: playwrigh
     assert min(float(found[2]), float(found[3])) >= 0.88  # it looks at whole blocks, the page shows all masks
 
 
-def test_several_pictures_at_once_and_one_that_is_none(server: str, page: playwright.Page) -> None:
+def test_several_pictures_at_once_and_one_that_is_none(page: playwright.Page) -> None:
     digits = bundled_digits()["bundled"]
-    page.goto(f"{server}/compare?masks=500")
+    visit(page, "/compare?masks=500")
     settled(page)
     photos = [(f"{digit}.png", photo_of_a_digit(int((digits.labels == digit).nonzero()[0]))) for digit in (7, 3)]
     upload(page, *photos, ("bad.png", b"no picture"))
@@ -237,9 +239,9 @@ def test_several_pictures_at_once_and_one_that_is_none(server: str, page: playwr
     maps(page)  # of the sample
 
 
-def test_a_pasted_picture_is_explained(server: str, page: playwright.Page) -> None:
+def test_a_pasted_picture_is_explained(page: playwright.Page) -> None:
     digits = bundled_digits()["bundled"]
-    page.goto(f"{server}/compare?masks=500")
+    visit(page, "/compare?masks=500")
     settled(page)
     playwright.expect(page.get_by_role("button", name="Paste")).to_be_visible()  # it listens from then on
     photo = base64.b64encode(photo_of_a_digit(int((digits.labels == 4).nonzero()[0]))).decode()
@@ -256,8 +258,8 @@ def test_a_pasted_picture_is_explained(server: str, page: playwright.Page) -> No
     playwright.expect(page.get_by_role("group", name="Your pictures").get_by_role("button")).to_have_count(1)
 
 
-def test_a_method_that_does_not_fit_says_why(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?method=layer_gradcam&sample=5")
+def test_a_method_that_does_not_fit_says_why(page: playwright.Page) -> None:
+    visit(page, "/compare?method=layer_gradcam&sample=5")
     student = page.get_by_role("region", name="Student alone", exact=True)
     playwright.expect(student).to_contain_text("needs a convolution")
     playwright.expect(page.locator("canvas.k-map")).to_have_count(1)
@@ -265,8 +267,8 @@ def test_a_method_that_does_not_fit_says_why(server: str, page: playwright.Page)
     playwright.expect(page.get_by_role("alert")).to_have_count(0)
 
 
-def test_a_picture_that_is_its_own_baseline_is_said(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?experiment=shapes")
+def test_a_picture_that_is_its_own_baseline_is_said(page: playwright.Page) -> None:
+    visit(page, "/compare?experiment=shapes")
     settled(page)
     buffer = io.BytesIO()
     Image.new("L", (28, 28)).save(buffer, "PNG")
@@ -275,10 +277,10 @@ def test_a_picture_that_is_its_own_baseline_is_said(server: str, page: playwrigh
     playwright.expect(alert).to_contain_text("The picture is the same as the baseline", timeout=WAIT)
 
 
-def test_other_methods_draw_maps_of_all_models(server: str, page: playwright.Page) -> None:
+def test_other_methods_draw_maps_of_all_models(page: playwright.Page) -> None:
     drawn: set[str] = set()
     for method in ("occlusion", "integrated_gradients", "saliency", "deeplift"):
-        page.goto(f"{server}/compare?method={method}&sample=5")
+        visit(page, f"/compare?method={method}&sample=5")
         at_rest(page)
         after = set(maps(page))
         assert len(after) == 3
@@ -286,8 +288,8 @@ def test_other_methods_draw_maps_of_all_models(server: str, page: playwright.Pag
         drawn |= after
 
 
-def test_models_are_chosen_and_the_link_keeps_them(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?masks=500&models=teacher,student")
+def test_models_are_chosen_and_the_link_keeps_them(page: playwright.Page) -> None:
+    visit(page, "/compare?masks=500&models=teacher,student")
     playwright.expect(page.get_by_text("500 masks, the same for every model")).to_be_visible()
     playwright.expect(page.locator("canvas.k-map")).to_have_count(2)
     page.get_by_role("button", name="Teacher", exact=True).click()
@@ -295,8 +297,8 @@ def test_models_are_chosen_and_the_link_keeps_them(server: str, page: playwright
     assert "models=student" in page.url
 
 
-def test_a_class_for_each_model(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?masks=500&target=each&targets=teacher:3,kd_student:5,student:8")
+def test_a_class_for_each_model(page: playwright.Page) -> None:
+    visit(page, "/compare?masks=500&target=each&targets=teacher:3,kd_student:5,student:8")
     for title, name in (("Teacher", 3), ("KD student", 5), ("Student alone", 8)):
         card = page.get_by_role("region", name=title, exact=True)
         playwright.expect(card).to_contain_text(f"Map explains class {name}")
@@ -308,8 +310,8 @@ def test_a_class_for_each_model(server: str, page: playwright.Page) -> None:
     assert "kd_student%3A3" in page.url
 
 
-def test_how_maps_are_drawn_is_in_the_link(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?masks=500&view=opacity:0.3;scale:own;zoom:2,0.1,0.2")
+def test_how_maps_are_drawn_is_in_the_link(page: playwright.Page) -> None:
+    visit(page, "/compare?masks=500&view=opacity:0.3;scale:own;zoom:2,0.1,0.2")
     settled(page)
     playwright.expect(page.get_by_role("slider", name="Opacity")).to_have_value("30")
     playwright.expect(page.get_by_role("button", name="Own", exact=True)).to_have_attribute("aria-pressed", "true")
@@ -321,8 +323,8 @@ def test_how_maps_are_drawn_is_in_the_link(server: str, page: playwright.Page) -
     page.wait_for_url(lambda url: "view=" not in url)
 
 
-def test_a_person_draws_a_region(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?masks=500&sample=5")
+def test_a_person_draws_a_region(page: playwright.Page) -> None:
+    visit(page, "/compare?masks=500&sample=5")
     settled(page)
     page.get_by_role("button", name="Draw", exact=True).click()
     box = page.locator("canvas.k-map").first.bounding_box()
@@ -356,17 +358,17 @@ def test_a_person_draws_a_region(server: str, page: playwright.Page) -> None:
     page.wait_for_url(lambda url: "region%3A15%2C14%2C16%2C16" in url)
 
 
-def test_copy_link(server: str, page: playwright.Page) -> None:
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server)
-    page.goto(f"{server}/compare?masks=500&sample=17")
-    settled(page)
-    page.get_by_role("button", name="Copy a link to this view").click()
-    playwright.expect(page.get_by_text("Link copied")).to_be_visible()
-    assert page.evaluate("navigator.clipboard.readText()") == page.url
+def test_copy_link(server: str, newcomer: playwright.Page) -> None:
+    newcomer.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server)
+    newcomer.goto(f"{server}/compare?masks=500&sample=17")
+    settled(newcomer)
+    newcomer.get_by_role("button", name="Copy a link to this view").click()
+    playwright.expect(newcomer.get_by_text("Link copied")).to_be_visible()
+    assert newcomer.evaluate("navigator.clipboard.readText()") == newcomer.url
 
 
-def test_several_samples_of_a_link_are_in_the_strip(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?samples=3,17,250&masks=500")
+def test_several_samples_of_a_link_are_in_the_strip(page: playwright.Page) -> None:
+    visit(page, "/compare?samples=3,17,250&masks=500")
     strip = page.get_by_role("group", name="Sample digits").get_by_role("button")
     playwright.expect(strip).to_have_count(3)
     strip.nth(1).click()
@@ -375,12 +377,13 @@ def test_several_samples_of_a_link_are_in_the_strip(server: str, page: playwrigh
     playwright.expect(strip.nth(5)).to_be_visible()
 
 
-def test_curves_on_request_and_their_table(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?masks=500&sample=5")
+def test_curves_on_request_and_their_table(page: playwright.Page) -> None:
+    visit(page, "/compare?masks=500&sample=5")
     settled(page)
     page.get_by_text("Deletion and insertion: do the maps").click()
     page.get_by_role("button", name="Compute the curves").click()
-    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=3 * WAIT)
+    playwright.expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=3 * WAIT)
+    at_rest(page)  # until then the chart and its buttons can stand there twice
     with page.expect_download() as got:
         page.get_by_role("button", name="CSV", exact=True).click()
     lines = Path(got.value.path()).read_text().splitlines()
@@ -388,8 +391,8 @@ def test_curves_on_request_and_their_table(server: str, page: playwright.Page) -
     assert len(lines) == 1 + 3 * 2 * 2 * 225
 
 
-def test_every_file_of_a_comparison(server: str, page: playwright.Page, tmp_path: Path) -> None:
-    page.goto(f"{server}/compare?masks=500&sample=5")
+def test_every_file_of_a_comparison(page: playwright.Page, tmp_path: Path) -> None:
+    visit(page, "/compare?masks=500&sample=5")
     settled(page)
     page.get_by_text("Numbers, files and a report").click()
 
@@ -423,14 +426,14 @@ def test_every_file_of_a_comparison(server: str, page: playwright.Page, tmp_path
         assert np.corrcoef(one.values.ravel(), shown[role].ravel())[0, 1] > 0.999  # bfloat16 or not
 
 
-def test_closing_the_tab_ends_its_work(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/compare?masks=16000&sample=41&baseline2=noise")
-    playwright.expect(page.get_by_role("button", name="Stop")).to_be_visible()
-    other = page.context.new_page()
-    page.goto("about:blank")
+def test_closing_the_tab_ends_its_work(server: str, newcomer: playwright.Page) -> None:
+    newcomer.goto(f"{server}/compare?masks=16000&sample=41&baseline2=noise")
+    playwright.expect(newcomer.get_by_role("button", name="Stop")).to_be_visible()
+    other = newcomer.context.new_page()
+    newcomer.goto("about:blank")
     other.goto(f"{server}/compare?masks=500&sample=42")
     settled(other)
-    other.goto(f"{server}/compare?masks=16000&sample=43")
+    visit(other, "/compare?masks=16000&sample=43")
     playwright.expect(other.get_by_text(re.compile("[\\d,]+ of 16,000 masks$"))).to_be_visible()  # nobody else's turn
     other.get_by_role("button", name="Stop").click()
     other.close()

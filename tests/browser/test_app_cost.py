@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from browser import ROOT, WAIT, needs_browser
+from browser import ROOT, WAIT, needs_browser, visit
 
 from kdviz.compress.cost import AXES, read_cost
 from kdviz.experiment import load_experiment
@@ -22,10 +22,8 @@ def report():
     return read_cost(load_experiment(ROOT / "models" / "mnist"))
 
 
-def test_what_one_buys_is_said_first_and_the_table_has_every_model_in_every_form(
-    server: str, page: playwright.Page, report
-) -> None:
-    page.goto(f"{server}/cost")
+def test_what_one_buys_is_said_first_and_the_table_has_every_model_in_every_form(page: playwright.Page, report) -> None:
+    visit(page, "/cost")
     tiles = page.locator(".ov-tiles strong")
     playwright.expect(tiles).to_have_count(4)
     found = tradeoff(report)
@@ -43,8 +41,8 @@ def test_what_one_buys_is_said_first_and_the_table_has_every_model_in_every_form
         playwright.expect(rows.nth(number)).to_contain_text(f"{entry.accuracy:.2%}")
 
 
-def test_the_axis_and_the_forms_are_in_the_address(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/cost")
+def test_the_axis_and_the_forms_are_in_the_address(page: playwright.Page) -> None:
+    visit(page, "/cost")
     chart = page.locator(".js-plotly-plot").first  # the one before may still be there for a moment
     playwright.expect(chart.locator(".scatterlayer .trace path.point")).to_have_count(9, timeout=WAIT)
     page.get_by_role("radio", name="File size").click()
@@ -61,22 +59,22 @@ def test_the_axis_and_the_forms_are_in_the_address(server: str, page: playwright
         playwright.expect(page.locator(".js-plotly-plot").first).to_contain_text(axis.title)
 
 
-def test_no_form_chosen_is_said(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/cost?forms=torch")
+def test_no_form_chosen_is_said(page: playwright.Page) -> None:
+    visit(page, "/cost?forms=torch")
     button = page.get_by_role("button", name="PyTorch, float32", exact=True)
     playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=WAIT)
     button.click()
     playwright.expect(page.get_by_text("Nothing to show with these choices")).to_be_visible()
 
 
-def test_a_wrong_axis_in_the_address_is_said(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/cost?x=money")
+def test_a_wrong_axis_in_the_address_is_said(page: playwright.Page) -> None:
+    visit(page, "/cost?x=money")
     playwright.expect(page.get_by_role("alert").filter(has_text="is not a known")).to_be_visible()
     playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=WAIT)
 
 
-def test_files(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/cost")
+def test_files(page: playwright.Page) -> None:
+    visit(page, "/cost")
     starts = {
         "Chart (HTML)": b"<",
         "PNG": b"\x89PNG",
@@ -91,9 +89,9 @@ def test_files(server: str, page: playwright.Page) -> None:
 
 
 def test_without_a_table_there_are_the_command_and_the_button_and_it_can_be_stopped(
-    server: str, page: playwright.Page, models: Path
+    page: playwright.Page, models: Path
 ) -> None:
-    page.goto(f"{server}/cost?experiment=shapes")
+    visit(page, "/cost?experiment=shapes")
     playwright.expect(page.locator(".stAlert")).to_contain_text("was not measured yet")
     playwright.expect(page.locator(".stCode")).to_contain_text("kdviz profile -e ")
     page.get_by_role("button", name="Measure on this machine").click()
@@ -107,32 +105,30 @@ def test_without_a_table_there_are_the_command_and_the_button_and_it_can_be_stop
 
 
 def test_two_people_do_not_measure_at_once_and_both_see_what_came_out(
-    server: str, page: playwright.Page, browser: playwright.Browser, models: Path
+    server: str, page: playwright.Page, models: Path
 ) -> None:
     pytest.importorskip("onnxscript", reason="int8 needs onnx, onnxscript and onnxruntime")
-    page.goto(f"{server}/cost?experiment=shapes")
+    visit(page, "/cost?experiment=shapes")
     page.get_by_role("button", name="Measure on this machine").click()
     playwright.expect(page.get_by_text(re.compile("^Measuring: "))).to_be_visible()
-    context = browser.new_context(locale="en-US")
-    other = context.new_page()
+    other = page.context.new_page()
     other.goto(f"{server}/cost?experiment=shapes")
     playwright.expect(other.get_by_text("Somebody else began it")).to_be_visible()
     assert other.get_by_role("button", name="Stop").count() == 0
     for one in (page, other):
         playwright.expect(one.locator("table tbody tr")).to_have_count(9, timeout=240_000)
         playwright.expect(one.get_by_text("Another machine gives other times")).to_be_visible()
-    context.close()
+    other.close()
     assert not (models / "shapes" / "cost.parquet").exists()  # a page never writes into the folder
 
 
-def test_a_closed_tab_ends_its_measurement(server: str, page: playwright.Page, browser: playwright.Browser) -> None:
-    context = browser.new_context(locale="en-US")
-    other = context.new_page()
+def test_a_closed_tab_ends_its_measurement(server: str, page: playwright.Page) -> None:
+    other = page.context.new_page()
     other.goto(f"{server}/cost?experiment=no-teacher")
     other.get_by_role("button", name="Measure on this machine").click()
     playwright.expect(other.get_by_text(re.compile("^Measuring: "))).to_be_visible()
-    page.goto(f"{server}/cost?experiment=no-teacher")
+    visit(page, "/cost?experiment=no-teacher")
     playwright.expect(page.get_by_text("Somebody else began it")).to_be_visible()
-    context.close()
+    other.close()
     playwright.expect(page.get_by_role("button", name="Measure on this machine")).to_be_visible(timeout=20_000)
     playwright.expect(page.get_by_text("was not measured yet")).to_be_visible()

@@ -9,27 +9,25 @@ from typing import Any
 
 import imported
 import pytest
-from browser import WAIT, at_rest, is_too_wide, needs_browser, running
+from browser import WAIT, at_rest, is_too_wide, needs_browser, visit
 
 from kdviz.experiment import load_experiment
 
 pytestmark = needs_browser
 
 
-@pytest.fixture(scope="module")
-def app(imported_folders: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the app with some of the variants."""
-    folder = tmp_path_factory.mktemp("shown")
-    shutil.copytree(imported_folders("three"), folder / "three")
-    shutil.copytree(imported_folders("pair", labelled=False), folder / "unlabelled")
-    shutil.copytree(imported_folders("free_pair"), folder / "free")
-    shutil.copytree(imported_folders("pair", tables=False), folder / "bare")
-    given = load_experiment(shutil.copytree(imported_folders("pair"), folder / "given"))
+@pytest.fixture(scope="module", autouse=True)
+def shown(imported_folders: Callable[..., Path], models: Path) -> Iterator[None]:
+    """Some of the variants, among the experiments of the server."""
+    shutil.copytree(imported_folders("three"), models / "three")
+    shutil.copytree(imported_folders("pair", labelled=False), models / "unlabelled")
+    shutil.copytree(imported_folders("free_pair"), models / "free")
+    shutil.copytree(imported_folders("pair", tables=False), models / "bare")
+    given = load_experiment(shutil.copytree(imported_folders("pair"), models / "given"))
     imported.with_predictions(given, "external", "Somebody's <b>", "kd_student")
-    log = folder / "log.txt"
-    with running(log, KDVIZ_MODELS=str(folder), KDVIZ_FIRST="three") as (address, _process):
-        yield address
-    assert "Traceback" not in log.read_text(), log.read_text()
+    yield
+    for name in {name for name, _path, _text in SAID}:
+        shutil.rmtree(models / name)
 
 
 SAID = [
@@ -39,8 +37,8 @@ SAID = [
     ("three", "temperature", "these models were trained elsewhere"),
     ("three", "attention", "kdviz study --study models"),
     ("unlabelled", "", "The pictures have no labels"),
-    ("unlabelled", "mistakes", "this page shows where the models disagree"),
     ("unlabelled", "compare?masks=100", "test images"),
+    ("unlabelled", "mistakes", "this page shows where the models disagree"),
     ("free", "", "of the same 48 samples"),
     ("free", "compare?masks=100", "None of these models is called the teacher"),
     ("bare", "", "kdviz import --out"),
@@ -52,16 +50,16 @@ SAID = [
 
 
 @pytest.mark.parametrize(("name", "path", "text"), SAID)
-def test_every_page_shows_what_there_is(app: str, page: Any, name: str, path: str, text: str) -> None:
-    page.goto(f"{app}/{path}{'&' if '?' in path else '?'}experiment={name}")
-    page.get_by_text(text).first.wait_for(timeout=WAIT)
+def test_every_page_shows_what_there_is(page: Any, name: str, path: str, text: str) -> None:
     page.set_viewport_size({"width": 390, "height": 900})
+    visit(page, f"/{path}{'&' if '?' in path else '?'}experiment={name}")
+    page.get_by_text(text).first.wait_for(timeout=WAIT)
     at_rest(page)
     assert not is_too_wide(page)
 
 
-def test_without_labels_nobody_is_called_right_or_wrong(app: str, page: Any) -> None:
-    page.goto(f"{app}/mistakes?experiment=unlabelled")
+def test_without_labels_nobody_is_called_right_or_wrong(page: Any) -> None:
+    visit(page, "/mistakes?experiment=unlabelled")
     page.get_by_text("no label").first.wait_for(timeout=WAIT)
     words = page.locator(".stMain").inner_text()
     assert not any(one in words for one in ("True class", "True blue", "✓ right", "✗", "Any model wrong"))

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
-from browser import IS_DARK, TOO_WIDE, at_rest, needs_browser, settled
+from browser import TOO_WIDE, at_rest, coloured, needs_browser, settled, visit
 from conftest import NETWORKS, SMALL
+from seen_by_axe import OF_COLOURS, seen_by_axe
 
 from kdviz.app.library import OpenExperiment
 from kdviz.data import LabelledImages
@@ -33,15 +33,6 @@ pytestmark = needs_browser
 PER_PAGE = 48
 ROOT = Path(__file__).resolve().parents[2]
 MANY = tuple(f"kind <b>{number}</b>" if number == 3 else f"kind {number}" for number in range(30))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def warm(server, browser) -> None:
-    """The first page of a server comes while that still loads torch: on a busy machine it takes its time."""
-    page = browser.new_page()
-    page.goto(f"{server}/mistakes")
-    page.locator(".chips").wait_for(timeout=180_000)
-    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +133,8 @@ def chip(page: playwright.Page, name: str) -> playwright.Locator:
     return page.get_by_role("radio", name=re.compile(f"^{name}"))
 
 
-def test_each_chip_shows_its_group_and_as_many_as_it_says(server, page, digits_index):
-    page.goto(f"{server}/mistakes")
+def test_each_chip_shows_its_group_and_as_many_as_it_says(page, digits_index):
+    visit(page, "/mistakes")
     counts = digits_index.counts(Filters("all", "kd_student"))
     for group, (title, about) in GROUPS.items():
         playwright.expect(chip(page, title)).to_have_text(f"{title}{counts[group]:,}")
@@ -154,8 +145,8 @@ def test_each_chip_shows_its_group_and_as_many_as_it_says(server, page, digits_i
         assert query(page).get("group", "lost") == group
 
 
-def test_chips_are_chosen_with_the_arrows(server, page):
-    page.goto(f"{server}/mistakes")
+def test_chips_are_chosen_with_the_arrows(page):
+    visit(page, "/mistakes")
     chip(page, "Teacher right").focus()
     page.keyboard.press("ArrowRight")
     comes(page, lambda query: query.get("group") == "fixed")
@@ -163,8 +154,8 @@ def test_chips_are_chosen_with_the_arrows(server, page):
     playwright.expect(chip(page, "Fixed")).to_have_attribute("aria-checked", "true")
 
 
-def test_a_cell_of_the_confusion_matrix_filters_and_again_does_not(server, page, digits_index):
-    page.goto(f"{server}/mistakes?group=any_wrong&model=student")
+def test_a_cell_of_the_confusion_matrix_filters_and_again_does_not(page, digits_index):
+    visit(page, "/mistakes?group=any_wrong&model=student")
     matrix = digits_index.confusion(Filters("any_wrong", "student"))
     true, said = (int(one) for one in np.argwhere((matrix > 1) & ~np.eye(10, dtype=bool))[0])
     cell = page.get_by_role("table").get_by_role("button", name=f"True {true}, answer {said}: {matrix[true, said]}")
@@ -178,8 +169,8 @@ def test_a_cell_of_the_confusion_matrix_filters_and_again_does_not(server, page,
     assert "class" not in query(page)
 
 
-def test_the_confusion_matrix_is_walked_with_the_arrows(server, page, digits_index):
-    page.goto(f"{server}/mistakes?group=all")
+def test_the_confusion_matrix_is_walked_with_the_arrows(page, digits_index):
+    visit(page, "/mistakes?group=all")
     table = page.get_by_role("table", name="Confusion matrix")
     playwright.expect(table.get_by_role("columnheader")).to_have_count(10)
     playwright.expect(table.get_by_role("rowheader")).to_have_count(10)
@@ -196,8 +187,8 @@ def test_the_confusion_matrix_is_walked_with_the_arrows(server, page, digits_ind
     assert "said" not in query(page)
 
 
-def test_what_distillation_changed_can_be_clicked(server, page, digits_index):
-    page.goto(f"{server}/mistakes?group=any_wrong")
+def test_what_distillation_changed_can_be_clicked(page, digits_index):
+    visit(page, "/mistakes?group=any_wrong")
     page.get_by_role("button", name="KD − alone").click()
     change = digits_index.change(Filters("any_wrong", "kd_student"))
     true, said = (int(one) for one in np.unravel_index(int(change.argmin()), change.shape))
@@ -208,8 +199,8 @@ def test_what_distillation_changed_can_be_clicked(server, page, digits_index):
     assert query(page)["matrix"] == "change"
 
 
-def test_sixteen_classes_are_a_picture_and_a_list(server, page, models, some):
-    page.goto(f"{server}/mistakes?experiment={some}&group=any_wrong")
+def test_sixteen_classes_are_a_picture_and_a_list(page, models, some):
+    visit(page, f"/mistakes?experiment={some}&group=any_wrong")
     shown = OpenExperiment(load_experiment(models / some)).samples
     index = MistakeIndex(shown.predictions, shown.logits, 16)
     matrix = index.confusion(Filters("any_wrong", "kd_student"))
@@ -230,13 +221,13 @@ def test_sixteen_classes_are_a_picture_and_a_list(server, page, models, some):
     pair.click()
     playwright.expect(thumbs(page)).to_have_count(min(PER_PAGE, int(count)))
     assert query(page)["class"] == label
-    page.goto(f"{server}/mistakes?experiment={some}&group=all&class=kind <b>3</b>")
+    visit(page, f"/mistakes?experiment={some}&group=all&class=kind <b>3</b>")
     playwright.expect(page.get_by_role("button", name="True class kind <b>3</b>")).to_be_visible()
     assert page.locator(".stMain b", has_text=re.compile("^3$")).count() == 0
 
 
-def test_of_many_classes_there_are_blocks(server, page, models, many):
-    page.goto(f"{server}/mistakes?experiment={many}&group=any_wrong")
+def test_of_many_classes_there_are_blocks(page, models, many):
+    visit(page, f"/mistakes?experiment={many}&group=any_wrong")
     shown = OpenExperiment(load_experiment(models / many)).samples
     index = MistakeIndex(shown.predictions, shown.logits, len(MANY))
     matrix = index.confusion(Filters("any_wrong", "kd_student"))
@@ -261,13 +252,13 @@ def test_of_many_classes_there_are_blocks(server, page, models, many):
     assert page.locator(".blocks b", has_text=re.compile("^3$")).count() == 0
 
 
-def test_a_sample_of_many_classes_has_five_answers_with_ranks(server, page, models, many):
+def test_a_sample_of_many_classes_has_five_answers_with_ranks(page, models, many):
     shown = OpenExperiment(load_experiment(models / many)).samples
     order = np.argsort(-np.asarray(shown.logits["teacher"][4]), kind="stable")
     label = int(shown.labels[4])
     rank = int(np.flatnonzero(order == label)[0]) + 1
     assert rank > 5  # the models are not trained
-    page.goto(f"{server}/mistakes?experiment={many}&group=all&open=4")
+    visit(page, f"/mistakes?experiment={many}&group=all&open=4")
     answers = panel(page, 4).get_by_role("group", name="Teacher", exact=True).get_by_role("listitem")
     playwright.expect(answers).to_have_count(6)
     for place, number in enumerate(order[:5], 1):
@@ -275,8 +266,8 @@ def test_a_sample_of_many_classes_has_five_answers_with_ranks(server, page, mode
     playwright.expect(answers.nth(5)).to_contain_text(f"{rank}{MANY[label]}")
 
 
-def test_regions_are_a_filter_an_order_and_a_figure(server, page, many):
-    page.goto(f"{server}/mistakes?experiment={many}&group=all&model=student&order=inside&inside=0-20")
+def test_regions_are_a_filter_an_order_and_a_figure(page, many):
+    visit(page, f"/mistakes?experiment={many}&group=all&model=student&order=inside&inside=0-20")
     expected = sorted(
         (sample for sample in range(200) if inside(sample, "student") <= 0.2), key=lambda s: inside(s, "student")
     )
@@ -298,34 +289,34 @@ def test_regions_are_a_filter_an_order_and_a_figure(server, page, many):
 
 
 @pytest.mark.parametrize("order", ["kl", "kl-student", "sure", "unsure", "sample"])
-def test_orders(server, page, digits_index, order):
-    page.goto(f"{server}/mistakes?group=all&order={order}&model=teacher")
+def test_orders(page, digits_index, order):
+    visit(page, f"/mistakes?group=all&order={order}&model=teacher")
     shows(page, digits_index.indices(Filters("all", "teacher"), order).tolist())
 
 
-def test_the_range_of_confidence(server, page, digits_index):
-    page.goto(f"{server}/mistakes?group=any_wrong&model=student")
+def test_the_range_of_confidence(page, digits_index):
+    visit(page, "/mistakes?group=any_wrong&model=student")
     playwright.expect(thumbs(page)).to_have_count(PER_PAGE)
     page.get_by_role("slider").nth(1).press("Home")  # nobody is that unsure
     comes(page, lambda query: query.get("confidence") == "0-0")
     playwright.expect(page.get_by_text("No sample passes all of these filters.")).to_be_visible()
-    page.goto(f"{server}/mistakes?group=any_wrong&model=student&confidence=40-60")
+    visit(page, "/mistakes?group=any_wrong&model=student&confidence=40-60")
     expected = digits_index.indices(Filters("any_wrong", "student", low=0.4, high=0.6), "gap").tolist()
     shows(page, expected)
     page.get_by_role("button", name="Student alone is 40% to 60% sure").click()
     shows(page, digits_index.indices(Filters("any_wrong", "student"), "gap").tolist())
 
 
-def test_an_empty_list_says_which_filter_stands_in_the_way(server, page, digits_index):
-    page.goto(f"{server}/mistakes?group=fixed&class=1&confidence=1-2")
+def test_an_empty_list_says_which_filter_stands_in_the_way(page, digits_index):
+    visit(page, "/mistakes?group=fixed&class=1&confidence=1-2")
     playwright.expect(page.get_by_text("No sample passes all of these filters.")).to_be_visible()
     count = len(digits_index.indices(Filters("fixed", "student", true=1), "gap"))
     page.get_by_role("button", name=f"Without “Student alone is 1% to 2% sure”: {count}").click()
     shows(page, digits_index.indices(Filters("fixed", "student", true=1), "gap").tolist())
 
 
-def test_pages_turn_by_button_key_and_number(server, page, digits_index):
-    page.goto(f"{server}/mistakes?group=all&order=sample")
+def test_pages_turn_by_button_key_and_number(page, digits_index):
+    visit(page, "/mistakes?group=all&order=sample")
     shows(page, list(range(PER_PAGE)))
     page.get_by_role("button", name="Next page").first.click()
     shows(page, list(range(PER_PAGE, 2 * PER_PAGE)))
@@ -349,8 +340,8 @@ def test_pages_turn_by_button_key_and_number(server, page, digits_index):
     assert "page" not in query(page)
 
 
-def test_the_panel_follows_the_keyboard(server, page, digits_index):
-    page.goto(f"{server}/mistakes?group=fixed")
+def test_the_panel_follows_the_keyboard(page, digits_index):
+    visit(page, "/mistakes?group=fixed")
     expected = digits_index.indices(Filters("fixed", "student"), "gap").tolist()
     shows(page, expected)
     thumbs(page).first.click()
@@ -376,7 +367,7 @@ def test_the_panel_follows_the_keyboard(server, page, digits_index):
     assert "open" not in query(page)
 
 
-def test_a_key_is_not_lost_with_a_message_to_the_server(server, page, digits_index):
+def test_a_key_is_not_lost_with_a_message_to_the_server(server, newcomer, digits_index):
     lost: list[bytes] = []
     drop = False
 
@@ -391,23 +382,23 @@ def test_a_key_is_not_lost_with_a_message_to_the_server(server, page, digits_ind
 
         socket.on_message(pass_on)
 
-    page.route_web_socket(re.compile("_stcore/stream"), connect)
-    page.goto(f"{server}/mistakes?group=fixed")
+    newcomer.route_web_socket(re.compile("_stcore/stream"), connect)
+    newcomer.goto(f"{server}/mistakes?group=fixed")
     expected = digits_index.indices(Filters("fixed", "student"), "gap").tolist()
-    shows(page, expected)
-    thumbs(page).first.click()
-    playwright.expect(panel(page, expected[0])).to_be_visible()
+    shows(newcomer, expected)
+    thumbs(newcomer).first.click()
+    playwright.expect(panel(newcomer, expected[0])).to_be_visible()
     drop = True
-    page.keyboard.press("ArrowRight")
-    playwright.expect(panel(page, expected[1])).to_be_visible()
+    newcomer.keyboard.press("ArrowRight")
+    playwright.expect(panel(newcomer, expected[1])).to_be_visible()
     assert len(lost) == 1
 
 
-def test_the_panel_explains_each_answer_or_the_true_class(server, page, digits_index):
+def test_the_panel_explains_each_answer_or_the_true_class(page, digits_index):
     sample = int(digits_index.indices(Filters("fixed", "student"), "gap")[0])
     label = int(digits_index.predictions.labels[sample])
     said = int(digits_index.predictions.predicted["student"][sample])
-    page.goto(f"{server}/mistakes?group=fixed&open={sample}")
+    visit(page, f"/mistakes?group=fixed&open={sample}")
     alone = panel(page, sample).get_by_role("group", name="Student alone", exact=True)
     playwright.expect(alone.get_by_role("img", name=re.compile(f"what speaks for {said},"))).to_be_visible()
     before = alone.get_by_role("img").get_attribute("src")
@@ -421,8 +412,8 @@ def test_the_panel_explains_each_answer_or_the_true_class(server, page, digits_i
 
 
 @pytest.mark.parametrize("way", ["Enter", "double click", "panel"])
-def test_a_mistake_opens_in_compare_and_back_finds_the_view(server, page, way):
-    page.goto(f"{server}/mistakes?group=fixed&order=kl&model=student")
+def test_a_mistake_opens_in_compare_and_back_finds_the_view(page, way):
+    visit(page, "/mistakes?group=fixed&order=kl&model=student")
     thumb = thumbs(page).nth(1)
     playwright.expect(thumb).to_be_visible()
     said = thumb.get_attribute("aria-label")
@@ -451,8 +442,8 @@ def test_a_mistake_opens_in_compare_and_back_finds_the_view(server, page, way):
     )
 
 
-def test_several_are_selected_over_pages_and_compared(server, page):
-    page.goto(f"{server}/mistakes?group=all&order=sample")
+def test_several_are_selected_over_pages_and_compared(page):
+    visit(page, "/mistakes?group=all&order=sample")
     shows(page, list(range(PER_PAGE)))
     thumbs(page).nth(3).focus()
     page.keyboard.press("Space")
@@ -486,8 +477,8 @@ def test_several_are_selected_over_pages_and_compared(server, page):
     comes(page, lambda query: "selected" not in query)
 
 
-def test_a_whole_page_is_selected_and_there_is_a_most(server, page):
-    page.goto(f"{server}/mistakes?group=all&order=sample")
+def test_a_whole_page_is_selected_and_there_is_a_most(page):
+    visit(page, "/mistakes?group=all&order=sample")
     for number in (1, 2, 3):
         page.get_by_role("button", name="Select this page").click()
         playwright.expect(
@@ -500,8 +491,8 @@ def test_a_whole_page_is_selected_and_there_is_a_most(server, page):
     comes(page, lambda query: len(query.get("selected", "").split(",")) == 100)
 
 
-def test_the_list_is_saved_as_it_is_filtered_and_ordered(server, page, digits_index):
-    page.goto(f"{server}/mistakes?group=any_wrong&order=kl&model=student")
+def test_the_list_is_saved_as_it_is_filtered_and_ordered(page, digits_index):
+    visit(page, "/mistakes?group=any_wrong&order=kl&model=student")
     expected = digits_index.indices(Filters("any_wrong", "student"), "kl")
     playwright.expect(thumbs(page)).to_have_count(PER_PAGE)
     with page.expect_download() as found:
@@ -514,19 +505,19 @@ def test_the_list_is_saved_as_it_is_filtered_and_ordered(server, page, digits_in
     assert [int(row["teacher_predicted"]) for row in rows] == predicted[expected].tolist()
 
 
-def test_a_link_reopens_the_whole_view(server, page, digits_index):
+def test_a_link_reopens_the_whole_view(server, newcomer, digits_index):
     filters = Filters("all", "student", true=4, low=0.5, high=0.99)
     places = digits_index.indices(filters, "kl-student").tolist()
     sample = places[-1]
     view = f"group=all&model=student&class=4&confidence=50-99&order=kl-student&open={sample}&selected={sample},7"
-    page.goto(f"{server}/mistakes?{view}")
-    shows(page, places)
-    playwright.expect(page.get_by_role("combobox", name=re.compile("Model"))).to_have_value("Student alone")
-    playwright.expect(page.get_by_role("combobox", name=re.compile("True class"))).to_have_value("4")
-    playwright.expect(panel(page, sample)).to_be_visible()
-    playwright.expect(page.get_by_text("2 selected")).to_be_visible()
+    newcomer.goto(f"{server}/mistakes?{view}")
+    shows(newcomer, places)
+    playwright.expect(newcomer.get_by_role("combobox", name=re.compile("Model"))).to_have_value("Student alone")
+    playwright.expect(newcomer.get_by_role("combobox", name=re.compile("True class"))).to_have_value("4")
+    playwright.expect(panel(newcomer, sample)).to_be_visible()
+    playwright.expect(newcomer.get_by_text("2 selected")).to_be_visible()
     for name, value in parse_qs(view).items():
-        assert query(page)[name] == value[0], name
+        assert query(newcomer)[name] == value[0], name
 
 
 @pytest.mark.parametrize(
@@ -540,8 +531,8 @@ def test_a_link_reopens_the_whole_view(server, page, digits_index):
         ("experiment=many&inside=x", ["a range of shares"]),
     ],
 )
-def test_a_wrong_link_says_so_and_shows_a_list(server, page, many, view, words):
-    page.goto(f"{server}/mistakes?{view}")
+def test_a_wrong_link_says_so_and_shows_a_list(page, many, view, words):
+    visit(page, f"/mistakes?{view}")
     for part in words:
         alert = page.get_by_role("alert").filter(has_text=f"is not {part}")
         playwright.expect(alert).to_be_visible()
@@ -549,16 +540,16 @@ def test_a_wrong_link_says_so_and_shows_a_list(server, page, many, view, words):
 
 
 @pytest.mark.parametrize("view", ["open=999999&page=999&group=all", "open=-3&page=x&selected=a,b"])
-def test_a_number_that_is_none_is_left_out(server, page, view):
-    page.goto(f"{server}/mistakes?{view}")
+def test_a_number_that_is_none_is_left_out(page, view):
+    visit(page, f"/mistakes?{view}")
     playwright.expect(thumbs(page).first).to_be_visible()
     playwright.expect(page.get_by_text("Where do they look?")).to_be_visible()
 
 
-def test_a_stored_sample_opens_by_its_number_in_the_split(server, page, models):
+def test_a_stored_sample_opens_by_its_number_in_the_split(page, models):
     stored = load_experiment(models / "shapes").samples("test")
     assert not np.array_equal(stored.numbers, np.arange(len(stored)))  # only some are stored
-    page.goto(f"{server}/mistakes?experiment=shapes&group=any_wrong")
+    visit(page, "/mistakes?experiment=shapes&group=any_wrong")
     said = thumbs(page).nth(5).get_attribute("aria-label")
     thumbs(page).nth(5).focus()
     page.keyboard.press("Enter")
@@ -574,17 +565,17 @@ def test_a_stored_sample_opens_by_its_number_in_the_split(server, page, models):
         playwright.expect(card).to_contain_text("✓ right" if int(predicted) == label else "✗ wrong")
 
 
-def test_without_a_teacher_there_are_the_students_groups(server, page):
-    page.goto(f"{server}/mistakes?experiment=no-teacher&group=all")
+def test_without_a_teacher_there_are_the_students_groups(page):
+    visit(page, "/mistakes?experiment=no-teacher&group=all")
     thumbs(page).first.click()
     playwright.expect(page.get_by_role("img", name=re.compile("what speaks for"))).to_have_count(2)
     playwright.expect(chip(page, "Fixed by distillation")).to_be_visible()
     assert chip(page, "Inherited").count() == 0
 
 
-def test_on_a_phone_the_panel_is_a_sheet_and_pairs_are_folded(server, page):
+def test_on_a_phone_the_panel_is_a_sheet_and_pairs_are_folded(page):
     page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{server}/mistakes?group=all&order=sample")
+    visit(page, "/mistakes?group=all&order=sample")
     playwright.expect(page.get_by_role("table")).to_have_count(0)
     page.get_by_role("button", name="Class pairs").click()
     playwright.expect(page.get_by_role("table")).to_be_visible()
@@ -602,15 +593,11 @@ def test_on_a_phone_the_panel_is_a_sheet_and_pairs_are_folded(server, page):
 
 
 @pytest.mark.parametrize("experiment", ["mnist", "many"])
-def test_everybody_can_use_it(server, page, many, experiment):
-    page.emulate_media(color_scheme="light")
-    page.goto(f"{server}/mistakes?experiment={experiment}&group=any_wrong&selected=1,2")
+def test_everybody_can_use_it(page, many, experiment):
+    visit(page, f"/mistakes?experiment={experiment}&group=any_wrong&selected=1,2")
     thumbs(page).first.click()
     playwright.expect(page.get_by_role("img", name=re.compile("what speaks for"))).to_have_count(3)
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        page.wait_for_function(IS_DARK if scheme == "dark" else f"!{IS_DARK.strip()}")
-        at_rest(page)
-        found = Axe().run(page, options={"resultTypes": ["violations"]})
-        serious = [one for one in found.response["violations"] if one["impact"] in ("serious", "critical")]
-        assert not serious, [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in serious]
+    at_rest(page)
+    assert seen_by_axe(page) == []
+    coloured(page, "dark")
+    assert seen_by_axe(page, OF_COLOURS) == []

@@ -1,9 +1,10 @@
-"""The pages Models, and Methods and limits, in a real browser; and the login."""
+"""The pages Models, and Methods and limits, in a real browser; the login; and a plugin's page and method."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import time
 import zipfile
@@ -11,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import plugins
 import pytest
 import torch
-from browser import TOO_WIDE, WAIT, at_rest, needs_browser, running, settled
+from browser import ROOT, START, TOO_WIDE, WAIT, at_rest, coloured, needs_browser, running, settled, visit
 from safetensors.torch import load_file, save
 
 from kdviz.app.pages.methods.page import TOPICS
@@ -24,7 +26,6 @@ from kdviz.experiment import load_experiment
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
-START = 120_000  # until a server has loaded torch, on a busy machine
 COME_BACK = 40_000
 PATIENCE = 90  # seconds, after which what is still in memory will stay
 FORMULAE = {
@@ -56,20 +57,13 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(uploads: Path, browser: playwright.Browser) -> Iterator[str]:
-    with started(uploads, "tests/support/probe_app.py", PROBE=str(uploads)) as address:
-        page = new_page(browser)
-        page.goto(f"{address}/models")
-        playwright.expect(page.locator(".ab-card").first).to_be_visible(timeout=START)
-        page.context.close()
+def server(uploads: Path) -> Iterator[str]:
+    """With a plugin, and a thread that counts what is kept of sessions."""
+    (uploads / "plugin").mkdir()
+    installed = plugins.install(uploads / "plugin")
+    path = os.pathsep.join([str(installed), str(ROOT)])
+    with started(uploads, "tests/support/probe_app.py", PROBE=str(uploads), PYTHONPATH=path) as address:
         yield address
-
-
-def new_page(browser: playwright.Browser, **more) -> playwright.Page:
-    context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, "locale": "en-US", **more})
-    page = context.new_page()
-    page.set_default_timeout(WAIT)
-    return page
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +116,8 @@ def gone(uploads: Path) -> bool:
 # models ---------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_loaded_is_said_exactly(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/models")
+def test_what_is_loaded_is_said_exactly(page: playwright.Page) -> None:
+    visit(page, "/models")
     experiment = load_experiment(MODELS / "mnist")
     cards = page.locator(".ab-card")
     playwright.expect(cards).to_have_count(3, timeout=WAIT)
@@ -147,56 +141,55 @@ def test_what_is_loaded_is_said_exactly(server: str, page: playwright.Page) -> N
 
 
 @pytest.mark.parametrize("path", ["models?bring=weights", "methods?topic=agreement"])
-def test_the_pages_fit_a_phone(server: str, page: playwright.Page, path: str) -> None:
+def test_the_pages_fit_a_phone(page: playwright.Page, path: str) -> None:
     """What the pages of test_app_everywhere.py do not open with."""
     page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{server}/{path}")
+    visit(page, f"/{path}")
     wide = TOO_WIDE.replace(
         ".stDataFrame", ".stDataFrame, .ab-scroll, .katex-display, .stSegmentedControl, .st-key-topics"
     )
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
+        coloured(page, scheme)
         playwright.expect(page.locator(".ab-card, .st-key-topic h3").first).to_be_visible()
-        at_rest(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert page.evaluate(wide) is False
 
 
 def test_a_zip_is_opened_for_this_session_alone_and_leaves_disk_and_memory_when_it_ends(
-    server: str, page: playwright.Page, browser: playwright.Browser, uploads: Path, mnist_zip: Path
+    server: str, newcomer: playwright.Page, uploads: Path, mnist_zip: Path
 ) -> None:
     before = sorted(path.name for path in (MODELS / "mnist").iterdir())
-    page.goto(f"{server}/models")
-    page.locator("input[type=file]").set_input_files(mnist_zip)
-    playwright.expect(page.get_by_text("My models.zip is here")).to_be_visible(timeout=WAIT)
-    playwright.expect(page.get_by_text("1 file left out: mnist/notes.txt")).to_be_visible()
-    found = re.search(r"experiment=(own-my-models-\w+)", page.url)
+    newcomer.goto(f"{server}/models")
+    newcomer.locator("input[type=file]").set_input_files(mnist_zip)
+    playwright.expect(newcomer.get_by_text("My models.zip is here")).to_be_visible(timeout=WAIT)
+    playwright.expect(newcomer.get_by_text("1 file left out: mnist/notes.txt")).to_be_visible()
+    found = re.search(r"experiment=(own-my-models-\w+)", newcomer.url)
     assert found
     assert len(own_files(uploads)) == len(before)
-    page.get_by_role("link", name="Compare its maps").click()
-    playwright.expect(page).to_have_url(re.compile(f"compare.*experiment={found[1]}|experiment={found[1]}"))
-    settled(page)
-    playwright.expect(page.locator("canvas.k-map")).to_have_count(3)
+    newcomer.get_by_role("link", name="Compare its maps").click()
+    playwright.expect(newcomer).to_have_url(re.compile(f"compare.*experiment={found[1]}|experiment={found[1]}"))
+    settled(newcomer)
+    playwright.expect(newcomer.locator("canvas.k-map")).to_have_count(3)
 
-    other = new_page(browser)
+    other = newcomer.context.new_page()
     other.goto(f"{server}/models?experiment={found[1]}")
     playwright.expect(other.get_by_role("alert").filter(has_text="brought by another session")).to_be_visible()
     playwright.expect(other.get_by_text("My models.zip")).to_have_count(0)
     playwright.expect(other.locator(".ab-card")).to_have_count(3)
-    other.context.close()
+    other.close()
 
-    page.get_by_role("link", name="Overview", exact=True).click()
-    playwright.expect(page.locator(".ov-answer").first).to_be_visible(timeout=WAIT)
-    page.get_by_role("link", name="Compare", exact=True).click()
-    settled(page)
-    page.get_by_role("button", name="Your own picture").click()
-    page.locator("input[type=file]").set_input_files({"name": "d.png", "mimeType": "image/png", "buffer": digit()})
-    playwright.expect(page.get_by_text("Your pictures", exact=True)).to_be_visible(timeout=WAIT)
-    settled(page)
+    newcomer.get_by_role("link", name="Overview", exact=True).click()
+    playwright.expect(newcomer.locator(".ov-answer").first).to_be_visible(timeout=WAIT)
+    newcomer.get_by_role("link", name="Compare", exact=True).click()
+    settled(newcomer)
+    newcomer.get_by_role("button", name="Your own picture").click()
+    newcomer.locator("input[type=file]").set_input_files({"name": "d.png", "mimeType": "image/png", "buffer": digit()})
+    playwright.expect(newcomer.get_by_text("Your pictures", exact=True)).to_be_visible(timeout=WAIT)
+    settled(newcomer)
     there = kept(uploads)
     assert all(there.get(name) for name in ("experiments", "pictures", "requests", "results")), there
 
-    page.goto("about:blank")
+    newcomer.goto("about:blank")
     assert gone(uploads)
     assert sorted(path.name for path in (MODELS / "mnist").iterdir()) == before
     end = time.monotonic() + PATIENCE
@@ -205,8 +198,8 @@ def test_a_zip_is_opened_for_this_session_alone_and_leaves_disk_and_memory_when_
     assert not any(left.values()), left  # what Streamlit keeps, too
 
 
-def test_weights_are_added_beside_the_experiments_models(server: str, page: playwright.Page, uploads: Path) -> None:
-    page.goto(f"{server}/models?bring=weights")
+def test_weights_are_added_beside_the_experiments_models(page: playwright.Page, uploads: Path) -> None:
+    visit(page, "/models?bring=weights")
     experiment = load_experiment(MODELS / "mnist")
     state = load_file(MODELS / "mnist" / experiment.runs["student"].weights)
     noisy = {name: tensor + 0.01 * torch.randn(tensor.shape) for name, tensor in state.items()}
@@ -230,7 +223,7 @@ def test_weights_are_added_beside_the_experiments_models(server: str, page: play
     assert len(load_experiment(MODELS / "mnist").runs) == 3
 
 
-def test_a_refusal_is_one_sentence_and_the_page_goes_on(server: str, page: playwright.Page, uploads: Path) -> None:
+def test_a_refusal_is_one_sentence_and_the_page_goes_on(page: playwright.Page, uploads: Path) -> None:
     of_seven_classes = new_network("paper_fc", load_experiment("mnist").input, 7, 0).state_dict()
     weights = [
         ("x.safetensors", b"\x80\x04cos\nsystem\n", "no safetensors file"),
@@ -238,7 +231,7 @@ def test_a_refusal_is_one_sentence_and_the_page_goes_on(server: str, page: playw
         ("y.safetensors", save(dict(of_seven_classes)), "7 × 784"),
     ]
     for way, files in {"zip": [("x.zip", b"PK\x03\x04 no zip", "not a zip")], "weights": weights}.items():
-        page.goto(f"{server}/models?bring={way}")
+        visit(page, f"/models?bring={way}")
         for name, content, words in files:
             send(page, name, content)
             if way == "weights":
@@ -249,13 +242,13 @@ def test_a_refusal_is_one_sentence_and_the_page_goes_on(server: str, page: playw
             assert own_files(uploads) == []
 
 
-def test_a_folder_is_taken_with_its_paths(server: str, page: playwright.Page, tmp_path: Path, uploads: Path) -> None:
+def test_a_folder_is_taken_with_its_paths(page: playwright.Page, tmp_path: Path, uploads: Path) -> None:
     import shutil
 
     folder = shutil.copytree(MODELS / "mnist", tmp_path / "My folder")
     (folder / "runs").mkdir()
     (folder / "runs" / "old.parquet").write_bytes(b"x")
-    page.goto(f"{server}/models?bring=folder")
+    visit(page, "/models?bring=folder")
     page.locator("input[type=file]").set_input_files(folder)
     playwright.expect(page.get_by_text("My folder is here")).to_be_visible(timeout=WAIT)
     playwright.expect(page.get_by_text("1 file left out: My folder/runs/old.parquet")).to_be_visible()
@@ -267,49 +260,57 @@ def test_a_folder_is_taken_with_its_paths(server: str, page: playwright.Page, tm
 # login ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_login_that_is_not_set_up_lets_nobody_in(browser: playwright.Browser, tmp_path: Path) -> None:
-    with started(tmp_path, KDVIZ_LOGIN="1") as address:
-        page = new_page(browser)
-        page.goto(f"{address}/models")
-        playwright.expect(page.get_by_role("alert").filter(has_text="has no section [auth]")).to_be_visible(
-            timeout=START
-        )
-        at_rest(page)
-        assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
-        page.context.close()
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A server that asks for a login, and the file of its secrets: it reads that once, when it is there."""
+    folder = tmp_path_factory.mktemp("guarded")
+    secrets = folder / "secrets.toml"
+    allowed = {"KDVIZ_LOGIN_ALLOWED": "@example.org", "STREAMLIT_SECRETS_FILES": str(secrets)}
+    with started(folder, KDVIZ_LOGIN="1", **allowed) as address:
+        yield address, secrets
 
 
-def test_a_login_that_is_set_up_asks_for_it(browser: playwright.Browser, tmp_path: Path) -> None:
-    secrets = tmp_path / "secrets.toml"
-    secrets.write_text('[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "x"\n')
-    with started(tmp_path, KDVIZ_LOGIN="1", STREAMLIT_SECRETS_FILES=str(secrets)) as address:
-        page = new_page(browser)
-        page.goto(f"{address}/models")
-        page.get_by_role("button", name="Log in").click(timeout=START)  # the client's name and secret are missing
-        playwright.expect(page.get_by_role("alert").filter(has_text="not set up completely")).to_be_visible()
-        assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
-        page.context.close()
-
-
-def test_who_is_let_in_can_log_out(browser: playwright.Browser, tmp_path: Path) -> None:
-    secrets = tmp_path / "secrets.toml"
+def set_up(secrets: Path) -> None:
+    """A login without the name of a client and its secret."""
     secrets.write_text(f'[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "{SECRET}"\n')
-    allowed = {"KDVIZ_LOGIN": "1", "KDVIZ_LOGIN_ALLOWED": "@example.org", "STREAMLIT_SECRETS_FILES": str(secrets)}
-    with started(tmp_path, **allowed) as address:
-        page = new_page(browser)
-        page.context.add_cookies([{**logged_in("ada@example.org", address), "url": address}])
-        page.goto(f"{address}/models")
-        playwright.expect(page.locator(".ab-card")).to_have_count(3, timeout=START)
-        page.get_by_role("button", name="Log out").click()
-        playwright.expect(page.get_by_role("button", name="Log in")).to_be_visible(timeout=START)
-        page.goto(f"{address}/models")
-        playwright.expect(page.get_by_role("button", name="Log in")).to_be_visible(timeout=START)
-        assert page.locator(".ab-card, canvas, .stFileUploader").count() == 0
-        page.context.close()
 
 
-def test_where_nobody_logs_in_nobody_logs_out(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/methods")
+def test_a_login_that_is_not_set_up_lets_nobody_in(guarded: tuple[str, Path], newcomer: playwright.Page) -> None:
+    """The first of these tests: the others write the file."""
+    address, secrets = guarded
+    assert not secrets.exists()
+    newcomer.goto(f"{address}/models")
+    playwright.expect(newcomer.get_by_role("alert").filter(has_text="has no section [auth]")).to_be_visible(
+        timeout=START
+    )
+    at_rest(newcomer)
+    assert newcomer.locator(".ab-card, canvas, .stFileUploader").count() == 0
+
+
+def test_a_login_that_is_set_up_asks_for_it(guarded: tuple[str, Path], newcomer: playwright.Page) -> None:
+    address, secrets = guarded
+    set_up(secrets)
+    newcomer.goto(f"{address}/models")
+    newcomer.get_by_role("button", name="Log in").click(timeout=START)  # the client's name and secret are missing
+    playwright.expect(newcomer.get_by_role("alert").filter(has_text="not set up completely")).to_be_visible()
+    assert newcomer.locator(".ab-card, canvas, .stFileUploader").count() == 0
+
+
+def test_who_is_let_in_can_log_out(guarded: tuple[str, Path], newcomer: playwright.Page) -> None:
+    address, secrets = guarded
+    set_up(secrets)
+    newcomer.context.add_cookies([{**logged_in("ada@example.org", address), "url": address}])
+    newcomer.goto(f"{address}/models")
+    playwright.expect(newcomer.locator(".ab-card")).to_have_count(3, timeout=START)
+    newcomer.get_by_role("button", name="Log out").click()
+    playwright.expect(newcomer.get_by_role("button", name="Log in")).to_be_visible(timeout=START)
+    newcomer.goto(f"{address}/models")
+    playwright.expect(newcomer.get_by_role("button", name="Log in")).to_be_visible(timeout=START)
+    assert newcomer.locator(".ab-card, canvas, .stFileUploader").count() == 0
+
+
+def test_where_nobody_logs_in_nobody_logs_out(page: playwright.Page) -> None:
+    visit(page, "/methods")
     playwright.expect(page.get_by_role("heading", level=3)).to_have_text("How to read a map")
     assert page.get_by_role("button", name="Log out").count() == 0
 
@@ -326,9 +327,9 @@ def logged_in(email: str, address: str) -> dict[str, str]:
 # methods --------------------------------------------------------------------------------------------------------------
 
 
-def test_every_topic_shows_and_its_formulae_are_set(server: str, page: playwright.Page) -> None:
+def test_every_topic_shows_and_its_formulae_are_set(page: playwright.Page) -> None:
     first, *others = TOPICS
-    page.goto(f"{server}/methods?topic={others[-1]}")  # a link opens the topic; the radio buttons lead to the others
+    visit(page, f"/methods?topic={others[-1]}")  # a link opens the topic; the radio buttons lead to the others
     for topic in (others[-1], first, *others[:-1]):
         title = TOPICS[topic][0]
         if topic != others[-1]:
@@ -343,8 +344,8 @@ def test_every_topic_shows_and_its_formulae_are_set(server: str, page: playwrigh
         assert not re.search(r"[\\$]|\{\w*\}|\*\*", plain), plain
 
 
-def test_topics_have_links_and_the_browser_goes_back(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/methods")
+def test_topics_have_links_and_the_browser_goes_back(page: playwright.Page) -> None:
+    visit(page, "/methods")
     playwright.expect(page.get_by_role("heading", level=3)).to_have_text("How to read a map")
     page.get_by_text("Agreement and noise ceiling", exact=True).click()
     playwright.expect(page.get_by_role("heading", level=3)).to_have_text("Agreement and noise ceiling")
@@ -352,5 +353,17 @@ def test_topics_have_links_and_the_browser_goes_back(server: str, page: playwrig
     page.get_by_role("link", name="Next: Deletion and insertion").click()
     playwright.expect(page.get_by_role("heading", level=3)).to_have_text("Deletion and insertion")
     playwright.expect(page.get_by_role("radio", name="Deletion and insertion")).to_be_checked()
-    page.goto(f"{server}/methods?topic=nothing")
+    visit(page, "/methods?topic=nothing")
     playwright.expect(page.get_by_role("alert").filter(has_text="is not a known topic")).to_be_visible()
+
+
+# plugins --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_app_has_a_plugins_page_and_method(server: str, newcomer: playwright.Page) -> None:
+    newcomer.goto(f"{server}/test-shades")
+    playwright.expect(newcomer.get_by_role("heading", name="Shades of grey")).to_be_visible(timeout=WAIT)
+    playwright.expect(newcomer.get_by_role("link", name="Shades")).to_be_visible()
+    visit(newcomer, "/compare?method=test_brightness")
+    playwright.expect(newcomer.get_by_text("Brightness").first).to_be_visible(timeout=WAIT)
+    playwright.expect(newcomer.locator("canvas.k-map")).to_have_count(3, timeout=WAIT)

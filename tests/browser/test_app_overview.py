@@ -27,32 +27,36 @@ def found() -> ExperimentSummary:
     return ExperimentSummary(experiment, read_cost(experiment), read_report(experiment, "temperature"))
 
 
-def test_the_first_screen_answers_without_a_click(server: str, page: playwright.Page, found: ExperimentSummary) -> None:
-    page.goto(server)
+def test_the_first_screen_answers_without_a_click(
+    server: str, newcomer: playwright.Page, found: ExperimentSummary
+) -> None:
+    newcomer.goto(server)
     said = answers(found)
-    top = page.locator(".ov-decision")
+    top = newcomer.locator(".ov-decision")
     playwright.expect(top).to_contain_text(decision(found, said).sentence, timeout=WAIT)
     playwright.expect(top).to_contain_text("distilled at T = 4 and alpha = 0.5 from a teacher of 1.63 million")
-    playwright.expect(page.locator(".ov-sample img")).to_have_count(4)
-    assert page.locator(".ov-sample img").evaluate_all("all => all.every((one) => one.naturalWidth >= 200 && one.alt)")
-    cards = page.locator(".ov-answer")
+    playwright.expect(newcomer.locator(".ov-sample img")).to_have_count(4)
+    assert newcomer.locator(".ov-sample img").evaluate_all(
+        "all => all.every((one) => one.naturalWidth >= 200 && one.alt)"
+    )
+    cards = newcomer.locator(".ov-answer")
     playwright.expect(cards).to_have_count(len(said))
     for number, one in enumerate(said):
         for words in (one.question, one.word, one.sentence):
             playwright.expect(cards.nth(number)).to_contain_text(words)
     for accuracy in found.accuracies:
-        playwright.expect(page.locator(".ov-accuracy")).to_contain_text(f"{accuracy.value:.2%}")
+        playwright.expect(newcomer.locator(".ov-accuracy")).to_contain_text(f"{accuracy.value:.2%}")
     # All of the answer is on the first screen of a laptop.
-    box = page.locator(".st-key-ov-answers").bounding_box()
+    box = newcomer.locator(".st-key-ov-answers").bounding_box()
     assert box is not None
     assert box["y"] + box["height"] < 1000
-    assert page.locator(".stProgress").count() == 0  # nothing is computed
+    assert newcomer.locator(".stProgress").count() == 0  # nothing is computed
 
 
 def test_the_margin_is_set_beside_the_decision_and_is_in_the_address(
-    server: str, page: playwright.Page, found: ExperimentSummary
+    page: playwright.Page, found: ExperimentSummary
 ) -> None:
-    page.goto(server)
+    visit(page, "/")
     top, field = page.locator(".ov-decision"), page.get_by_role("spinbutton", name="Equal within (points)")
     playwright.expect(field).to_have_value("0.50", timeout=WAIT)
     said = {points: decision(found, answers(found, Margins(accuracy=points / 100))).sentence for points in (0.5, 2)}
@@ -72,15 +76,15 @@ def test_the_margin_is_set_beside_the_decision_and_is_in_the_address(
         playwright.expect(page.locator(".stMain")).to_contain_text(sentence)
 
 
-def test_a_margin_that_is_none_is_said(server: str, page: playwright.Page, found: ExperimentSummary) -> None:
-    page.goto(f"{server}/?margin=-3")
+def test_a_margin_that_is_none_is_said(page: playwright.Page, found: ExperimentSummary) -> None:
+    visit(page, "/?margin=-3")
     playwright.expect(page.locator(".stAlert")).to_contain_text("'-3' in the page's address is no margin", timeout=WAIT)
     said = decision(found, answers(found)).sentence
     playwright.expect(page.locator(".ov-decision")).to_contain_text(said, timeout=WAIT)
 
 
-def test_another_sample_is_shown_at_once_and_is_in_the_address(server: str, page: playwright.Page) -> None:
-    page.goto(server)
+def test_another_sample_is_shown_at_once_and_is_in_the_address(page: playwright.Page) -> None:
+    visit(page, "/")
     images = page.locator(".ov-sample img")
     playwright.expect(images).to_have_count(4, timeout=WAIT)
     first = images.evaluate_all("all => all.map((one) => one.src)")
@@ -92,9 +96,9 @@ def test_another_sample_is_shown_at_once_and_is_in_the_address(server: str, page
     playwright.expect(page.locator(".ov-wrong")).to_have_count(3)
 
 
-def test_the_maps_are_those_that_compare_opens(server: str, page: playwright.Page) -> None:
+def test_the_maps_are_those_that_compare_opens(page: playwright.Page) -> None:
     samples = {one.story: one for one in read_showcase(load_experiment(SHIPPED))}
-    page.goto(f"{server}/?show=lost")
+    visit(page, "/?show=lost")
     playwright.expect(page.locator(".ov-wrong").first).to_be_visible()
     page.get_by_role("link", name=re.compile("Open in Compare")).click()
     playwright.expect(page).to_have_url(re.compile(rf"/compare\?.*sample={samples['lost'].sample}"))
@@ -111,8 +115,8 @@ LINKS = {
 }
 
 
-def test_every_link_leads_to_its_page_and_keeps_the_experiment(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/?experiment=shapes")
+def test_every_link_leads_to_its_page_and_keeps_the_experiment(page: playwright.Page) -> None:
+    visit(page, "/?experiment=shapes")
     heading = page.locator("h1")
     for link, path in LINKS.items():
         page.get_by_role("link", name=link).click()
@@ -131,8 +135,7 @@ MISSING = {
 }
 
 
-def test_what_is_missing_is_said_and_the_rest_is_shown(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/methods")
+def test_what_is_missing_is_said_and_the_rest_is_shown(page: playwright.Page) -> None:
     for name, words in MISSING.items():
         visit(page, f"/?experiment={name}")
         title = f"Small shapes ({name})"
@@ -140,11 +143,10 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(server: str, page: playwr
         playwright.expect(page.locator(".ov-answer")).to_have_count(5, timeout=WAIT)
         playwright.expect(page.locator(".stMain"), name).to_contain_text(words)
         assert page.locator(".stAlert").count() == 0, name
-        visit(page, "/methods")  # nothing of this one is there when the next one comes
 
 
-def test_in_chinese_no_number_is_lost(server: str, page: playwright.Page) -> None:
-    page.goto(f"{server}/?lang=zh")
-    playwright.expect(page.locator(".ov-answer")).to_have_count(5, timeout=WAIT)
+def test_in_chinese_no_number_is_lost(server: str, newcomer: playwright.Page) -> None:
+    newcomer.goto(f"{server}/?lang=zh")
+    playwright.expect(newcomer.locator(".ov-answer")).to_have_count(5, timeout=WAIT)
     for words in ("98.65", "13.2", "1.63"):
-        playwright.expect(page.locator(".stMain")).to_contain_text(words)
+        playwright.expect(newcomer.locator(".stMain")).to_contain_text(words)

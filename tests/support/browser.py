@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ FLAGS = [
     "--disable-sync",
 ]
 WAIT = 30_000
+START = 180_000  # until a server has loaded torch, on a busy machine
+DESKTOP = {"width": 1440, "height": 1000}
 TOO_WIDE = """
 [...document.querySelectorAll(".stMain *")].some((node) =>
   node.getBoundingClientRect().right > innerWidth + 1
@@ -74,18 +77,22 @@ AT_REST = """
     document.querySelector(".stApp")?.dataset.testScriptState === "notRunning"
     && !document.querySelector("[data-stale=true]")
     && document.getAnimations().every((one) => one.playState !== "running");
-  const frame = () => {
+  const look = () => {
     quiet = resting() ? quiet + 1 : 0;
     if (performance.now() > end) return reject(new Error("the page does not come to rest"));
-    if (quiet < 30) return requestAnimationFrame(frame);
+    if (quiet < 10) return setTimeout(() => requestAnimationFrame(look), 50);
     observer.disconnect();
     resolve(true);
   };
-  requestAnimationFrame(frame);
+  requestAnimationFrame(look);
 })
 """
-"""The script ended, nothing waits to be replaced, what faded in has its own colour, and for 30 frames the document did
-not change: charts and tables are drawn. Frames, not seconds: a busy machine draws fewer of them."""
+"""The script ended, nothing waits to be replaced, what faded in has its own colour, and over 10 frames, half a second
+or more, the document did not change: charts and tables are drawn. Frames, not seconds alone: a busy machine draws fewer
+of them. Not every frame, since each takes processor time, even if nothing changes."""
+
+NEUTRAL = "methods"
+"""A page that shows nothing of any other."""
 
 VISIT = """
 (address) => {
@@ -122,8 +129,10 @@ def models(tmp_path_factory: pytest.TempPathFactory, small_digits: LabelledImage
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[str]:
     """The address of the app, with the experiments of ``models`` beside those that come with it."""
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    with running(log, KDVIZ_MODELS=str(models)) as (address, _process):
+    folder = tmp_path_factory.mktemp("server")
+    log = folder / "log.txt"
+    script = "tests/support/quick_app.py"
+    with running(log, script, KDVIZ_MODELS=str(models), TMPDIR=str(folder)) as (address, _process):
         yield address
     assert "Traceback" not in log.read_text(), log.read_text()
 
@@ -172,62 +181,118 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium."""
+def english(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The one Chromium of all tests, in English; nothing but the cache goes from test to test.
+
+    A browser takes seconds of processor time to start, and a person's first page another one to compile Streamlit's
+    large scripts: so there is one folder, where they are kept compiled. Somebody else is a further page: each page has
+    a session of its own, and cookies are all that they share.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     playwright.expect.set_options(timeout=15_000)  # a busy machine is slow, not wrong
     with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+        context = engine.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("chromium"),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            viewport=DESKTOP,
+            reduced_motion="reduce",  # what fades in is drawn many times
+        )
+        context.set_default_timeout(WAIT)
+        yield context
+        context.close()
 
 
-def somebody(browser: Any, locale: str, folder: Path) -> Any:
-    """A browser of a person who was here before: Streamlit's large scripts are in its folder, compiled."""
-    context = browser.browser_type.launch_persistent_context(
-        folder, executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1440, "height": 1000}, locale=locale
-    )
-    context.set_default_timeout(WAIT)
-    return context
-
-
-@pytest.fixture(scope="session")
-def english(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Somebody who reads English; nothing but the cache goes from test to test."""
-    context = somebody(browser, "en-US", tmp_path_factory.mktemp("english"))
-    yield context
-    context.close()
-
-
-@pytest.fixture(scope="session")
-def mandarin(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Somebody who reads Chinese."""
-    context = somebody(browser, "zh-CN", tmp_path_factory.mktemp("chinese"))
-    yield context
-    context.close()
+def reads(page: Any, locale: str) -> None:
+    """Make the browser of a page one of somebody who prefers another language, as Playwright does for a context."""
+    agent = page.evaluate("navigator.userAgent")
+    session = page.context.new_cdp_session(page)
+    session.send("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": locale})
+    session.send("Emulation.setLocaleOverride", {"locale": locale})
 
 
 @pytest.fixture
-def page(english: Any) -> Iterator[Any]:
-    """A page of a desktop computer, in English; it must end without an exception, of Python or of JavaScript."""
+def newcomer(english: Any) -> Iterator[Any]:
+    """A new page of a desktop computer, in English: of somebody who opens the app now."""
     english.clear_cookies()
     english.clear_permissions()
+    before = english.pages
     page = english.new_page()
-    page.set_viewport_size({"width": 1440, "height": 1000})
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    assert page.locator(".stException").count() == 0
-    for one in english.pages[1:]:  # without its first page the browser would end
+    with flawless(page):
+        yield page
+    close(english, before)
+
+
+@pytest.fixture(scope="module")
+def _kept(english: Any) -> Iterator[list[Any]]:
+    """The page that :func:`page` keeps; none before the first test, and after one that failed."""
+    kept: list[Any] = []
+    yield kept
+    for one in kept:
         one.close()
+
+
+@pytest.fixture
+def page(english: Any, server: str, _kept: list[Any], request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page that stays open from test to test of a module, in one session; tests :func:`visit` what they look at.
+
+    To load Streamlit's scripts takes more processor time than most tests. Each test finds the page at Methods and
+    limits, in a session that has forgotten the tests before. What the browser itself is to do when a page is loaded,
+    and what ends a session, is for ``newcomer``.
+    """
+    failed = request.session.testsfailed
+    english.clear_permissions()
+    page = _kept.pop() if _kept else opened(english, server)
+    page.set_viewport_size(DESKTOP)
+    page.emulate_media(color_scheme="light")
+    forget(page)
+    before = english.pages
+    with flawless(page):
+        yield page
+    close(english, before)
+    if request.session.testsfailed == failed:
+        _kept.append(page)
+    else:
+        page.close()
+
+
+def opened(context: Any, server: str) -> Any:
+    """A page of the app, once the server has loaded torch: on a busy machine its first page takes its time."""
+    context.clear_cookies()
+    page = context.new_page()
+    page.goto(f"{server}/models")
+    page.locator(".ab-card").first.wait_for(timeout=START)
+    return page
+
+
+def close(context: Any, but: list[Any]) -> None:
+    """Close the pages of a browser that a test opened; without its first page the browser would end."""
+    for one in context.pages:
+        if one not in but:
+            one.close()
+
+
+@contextmanager
+def flawless(page: Any) -> Iterator[None]:
+    """A page that ends without an exception, of Python or of JavaScript."""
+    problems: list[str] = []
+
+    def note(error: Any) -> None:
+        problems.append(str(error))
+
+    page.on("pageerror", note)
+    yield
+    page.remove_listener("pageerror", note)
+    assert page.locator(".stException").count() == 0
     assert problems == []
 
 
 def visit(page: Any, address: str, language: str = ENGLISH) -> None:
     """Go to another address of the app as the browser's Back button does, and wait for the heading of its page.
 
-    The session stays and nothing is loaded again, which takes more than a second of processor time. A test of links,
-    or of somebody's first visit, loads the page instead.
+    The session stays and nothing is loaded again, which takes more than two seconds of processor time. A test of links,
+    or of somebody's first visit, loads the page instead. To another address of the page that is shown it goes by
+    another page in a new session, since the heading would not say when the new view comes.
 
     Args:
         page: A page of the app.
@@ -238,10 +303,37 @@ def visit(page: Any, address: str, language: str = ENGLISH) -> None:
 
     from kdviz.app.page_registry import FIRST, pages  # not at the top: a machine with a GPU may lack streamlit
 
-    page.evaluate(VISIT, address)
     with speaking(language):
-        heading = _(pages[address.partition("?")[0].strip("/") or FIRST].heading)
+        name = address.partition("?")[0].strip("/") or FIRST
+        heading = _(pages[name].heading)
+    shown = page.get_by_role("heading", level=1)
+    if name != NEUTRAL and shown.all_inner_texts() == [heading]:
+        forget(page, language)
+    page.evaluate(VISIT, address)
+    expect(shown).to_have_text(heading, timeout=WAIT)
+
+
+def forget(page: Any, language: str = ENGLISH) -> None:
+    """Go to Methods and limits, and let the session begin again: it keeps views, so that a link leads back to them.
+
+    For a server whose script forgets on request; see tests/support/forgetful.py.
+    """
+    from playwright.sync_api import expect
+
+    from kdviz.app.page_registry import pages
+
+    with speaking(language):
+        heading = _(pages[NEUTRAL].heading)
+    page.evaluate(VISIT, f"/{NEUTRAL}?forget=1")
     expect(page.get_by_role("heading", level=1)).to_have_text(heading, timeout=WAIT)
+    page.wait_for_function("!location.search.includes('forget')", timeout=WAIT)
+
+
+def coloured(page: Any, scheme: str) -> None:
+    """The page of somebody whose system becomes dark or light; it follows without being loaded again."""
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_function(IS_DARK if scheme == "dark" else f"!{IS_DARK.strip()}", timeout=WAIT)
+    at_rest(page)
 
 
 def is_too_wide(page: Any) -> bool:

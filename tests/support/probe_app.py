@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from forgetful import forget_on_request
 
 from kdviz.app import lifespan, main, middleware
 
@@ -74,4 +75,5 @@ async def probing(app: Any) -> AsyncIterator[None]:
 
 
 app = st.App(__file__, lifespan=probing, middleware=middleware)
+forget_on_request()
 main()

@@ -39,6 +39,9 @@ def test_without_own_ones_there_are_those_of_kdviz(monkeypatch: pytest.MonkeyPat
     assert "tiny" not in library.folders()
     assert library.first(["a", "mnist"]) == "mnist"
     assert library.first(["b", "c"]) == "b"
+    monkeypatch.setenv("KDVIZ_FIRST", "c")
+    assert library.first(["b", "c", "mnist"]) == "c"
+    assert library.first(["b", "mnist"]) == "mnist"  # there is no such one any more
     with pytest.raises(ExperimentError, match="no experiment"):
         library.first([])
     with pytest.raises(UnknownNameError):
