@@ -15,6 +15,7 @@ from kdviz.app.widgets.component import component, locale
 from kdviz.core.language import LANGUAGES, _, language
 from kdviz.figures.roles import follow_titles, titles_of
 
+_LANGUAGE = "language-choice"  # key of the widget
 _CHAIN = (
     '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M10 13.5a4 4 0 0 0 6 .4l3-3a4 4 0 0 0-5.7-5.7l-1.2 1.2"/>'
     '<path d="M14 10.5a4 4 0 0 0-6-.4l-3 3a4 4 0 0 0 5.7 5.7l1.2-1.2"/></svg>'
@@ -100,18 +101,21 @@ def _copy_link() -> None:
 
 
 def _languages() -> None:
-    names = list(LANGUAGES)
-    chosen = st.selectbox(
+    if st.session_state.get(_LANGUAGE) != language():
+        st.session_state[_LANGUAGE] = language()
+    st.selectbox(
         _("Language"),
-        names,
-        index=names.index(language()),
+        list(LANGUAGES),
         format_func=LANGUAGES.__getitem__,
         label_visibility="collapsed",
         width=118,
+        key=_LANGUAGE,
+        on_change=_choose_language,  # not a second run: between two, widgets that are not drawn yet leave the address
     )
-    if chosen != language():
-        session.set_language(chosen)
-        st.rerun()
+
+
+def _choose_language() -> None:
+    session.set_language(st.session_state[_LANGUAGE])
 
 
 def _log_out() -> None:
