@@ -22,6 +22,8 @@ from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingEr
 from kdviz.experiment import load_experiment
 from kdviz.importing import first_maps, named_model, parse_spec, role_of
 
+pytestmark = pytest.mark.slow  # the models of all tests here are trained and imported first: many seconds
+
 CLASSES = ("blue", "green", "red")
 TIMM = "test_resnet"  # timm's own network for tests: 160 pixels, mean and std of its own
 
@@ -150,7 +152,6 @@ def test_accuracies_are_those_of_the_libraries_transforms(
     assert kd > 0.5  # the order of its classes matters
 
 
-@pytest.mark.slow
 def test_maps_of_all_models_are_of_the_same_pixels(imported, pictures):
     maps = kdviz.explain(imported, pictures / "red" / "00.png", n_masks=64)
     assert len({one.shape for one in maps.values()}) == 1
@@ -166,7 +167,6 @@ def test_held_out_pictures_and_a_showcase_are_kept(imported):
     assert imported.has_table("showcase")
 
 
-@pytest.mark.slow
 def test_the_report_says_what_was_assumed(files, pictures, tmp_path, capsys):
     out = tmp_path / "mine"
     command = ["import", "--out", out, "--data", pictures, "--teacher", f"{files / 'kd.pth'},size=64,mean=.5,std=.5"]
@@ -180,7 +180,6 @@ def test_the_report_says_what_was_assumed(files, pictures, tmp_path, capsys):
     assert isinstance(said["doubts"], list)
 
 
-@pytest.mark.slow
 def test_pictures_without_labels_give_no_accuracy(files, tmp_path, capsys):
     folder = tmp_path / "loose"
     folder.mkdir()
@@ -196,7 +195,6 @@ def test_pictures_without_labels_give_no_accuracy(files, tmp_path, capsys):
     assert set(experiment.table("predictions")["label"].to_pylist()) == {-1}
 
 
-@pytest.mark.slow
 def test_numbers_of_logits_keep_all_logits(files, tmp_path):
     folder = tmp_path / "numbered"
     folder.mkdir()
@@ -214,7 +212,6 @@ def test_numbers_of_logits_keep_all_logits(files, tmp_path):
     assert set(experiment.table("predictions")["label"].to_pylist()) == {0, 2}
 
 
-@pytest.mark.slow
 def test_predictions_alone_give_a_verdict(files, pictures, tmp_path):
     logits = np.random.default_rng(0).normal(size=(33, 3))
     np.savez(tmp_path / "said.npz", logits=logits)
@@ -264,7 +261,6 @@ def test_a_folder_of_timm_says_its_input_itself(networks, tmp_path, capsys):
     assert said["input"]["mean"] == [0.1] * 3
 
 
-@pytest.mark.slow
 def test_predictions_alone_stay_when_the_models_are_measured_again(files, pictures, tmp_path, capsys):
     np.savez(tmp_path / "said.npz", logits=np.random.default_rng(0).normal(size=(33, 3)))
     out = str(tmp_path / "mine")
@@ -347,7 +343,6 @@ def test_roles_are_made_of_titles(tmp_path):
 # in memory ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_models_in_memory_and_files_together(networks, files, pictures, torchvision_transform):
     mine = kdviz.import_models(
         {"teacher": networks["teacher"], "kd_student": files / "kd.pth", "By hand": lambda x: 9 * x.mean((2, 3)) - 4},

@@ -34,6 +34,8 @@ from kdviz.studies.predictions.mistake_index import Filters, MistakeIndex
 from kdviz.studies.predictions.mistakes import known_groups, members, read_predictions
 from kdviz.studies.predictions.showcase import choose
 
+pytestmark = pytest.mark.slow  # each kind of experiment is made first: many seconds
+
 Maker = Callable[..., Experiment]
 
 
@@ -62,7 +64,6 @@ def given(three: Experiment) -> Experiment:
 # maps -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_maps_of_all_models_are_of_the_common_picture(three: Experiment) -> None:
     maps = kdviz.explain(three, stored_samples(three).picture(0), 2, n_masks=40)
     assert {one.shape for one in maps.values()} == {three.input.size}
@@ -78,7 +79,6 @@ def test_other_methods_go_through_the_models_own_inputs(three: Experiment, metho
     assert all(np.isfinite(one.values).all() and one.values.std() > 0 for one in maps.values())
 
 
-@pytest.mark.slow
 def test_a_run_without_a_model_is_left_out_of_the_maps_and_it_is_said(given: Experiment) -> None:
     picture = stored_samples(given).picture(0)
     with pytest.warns(UserWarning, match="Of 'external' only the predictions are known"):
@@ -87,7 +87,6 @@ def test_a_run_without_a_model_is_left_out_of_the_maps_and_it_is_said(given: Exp
         kdviz.explain(given, picture, roles=["external"], n_masks=40)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["png", "svg", "html", "npz"])
 def test_explain_writes_every_kind_of_file_with_titles(
     given: Experiment, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture
@@ -196,7 +195,6 @@ def test_a_doubt_about_another_model_withholds_nothing(three: Experiment) -> Non
     assert not said["accurate"].withheld
 
 
-@pytest.mark.slow
 def test_two_models_of_free_roles_are_set_side_by_side(made: Maker) -> None:
     free = made("free_pair")
     found = ExperimentSummary(free)
@@ -214,7 +212,6 @@ def test_without_pictures_it_is_said_what_to_do(made: Maker) -> None:
 # cost -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_the_cost_is_that_of_each_network_alone_at_its_own_input(
     given: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,7 +276,6 @@ def test_training_does_not_replace_imported_models(made: Maker, capsys: pytest.C
     assert "choose another folder" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_study_of_the_given_models_without_a_student_alone(made: Maker, capsys: pytest.CaptureFixture) -> None:
     pair = made("pair")
     command = ["study", "--study", "models", "-e", str(pair.folder), "--images", "8", "--masks", "40"]
@@ -329,7 +325,6 @@ def test_held_out_is_claimed_only_where_it_is_known(three: Experiment, tiny: Exp
     assert not three.held_out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["thousand", "subset"])
 def test_more_classes_than_the_data_show(made: Maker, name: str) -> None:
     experiment = made(name)
@@ -340,7 +335,6 @@ def test_more_classes_than_the_data_show(made: Maker, name: str) -> None:
     assert kdviz.explain(experiment, stored_samples(experiment).picture(0), n_masks=40, precision="float32")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["three", "pair", "free_pair", "students"])
 def test_list_and_report(made: Maker, name: str, capsys: pytest.CaptureFixture) -> None:
     experiment = made(name)

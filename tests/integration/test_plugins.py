@@ -15,6 +15,8 @@ import pytest
 
 from kdviz.data import LabelledImages
 
+pytestmark = pytest.mark.slow  # each process with a plugin imports all of kdviz: seconds
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -156,7 +158,6 @@ def worked(installed: Path, digits: LabelledImages, tmp_path_factory: pytest.Tem
     return folder
 
 
-@pytest.mark.slow
 def test_a_plugins_data_set_losses_and_augmentation_can_be_trained_with(worked):
     written = json.loads((worked / "shades" / "experiment.json").read_text())
     assert (written["dataset"], written["title"], written["input"]["size"]) == ("test-shades", "Shades", [6, 6])
@@ -166,7 +167,6 @@ def test_a_plugins_data_set_losses_and_augmentation_can_be_trained_with(worked):
     assert training["augment"] == "test_negative,flip"
 
 
-@pytest.mark.slow
 def test_a_plugins_method_and_sampler_explain(worked):
     with np.load(worked / "method.npz") as maps:
         assert np.array_equal(maps["teacher"], maps["student"])  # it knows no model

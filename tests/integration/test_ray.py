@@ -30,6 +30,7 @@ def test_without_ray_the_reason_is_said(monkeypatch):
         next(run_on_ray(run_in_worker, [1]))
 
 
+@pytest.mark.slow
 def test_ray_is_not_loaded_where_it_is_not_asked_for():
     code = (
         "import sys, kdviz.cli, kdviz.serving, kdviz.studies.attention, kdviz.studies.sweep.runner\n"
