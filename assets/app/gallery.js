@@ -299,7 +299,7 @@ function legend(data) {
 }
 
 function picture(data, index) {
-  const node = element("span", data.soft ? "pic soft" : "pic");
+  const node = element("span", ["pic", data.soft && "soft", data.blank && "blank"].filter(Boolean).join(" "));
   const { columns, rows } = data;
   node.style.backgroundSize = `${columns * 100}% ${rows * 100}%`;
   const share = (place, count) => (count > 1 ? (place / (count - 1)) * 100 : 0);

@@ -56,6 +56,13 @@ def test_every_page_shows_what_there_is(page: Any, path: str, first: str, second
     assert not is_too_wide(page)
 
 
+def test_pictures_that_are_not_here_take_little_room(page: Any) -> None:
+    visit(page, "/mistakes?group=all&experiment=cifar")
+    boxes = page.get_by_role("listbox").locator(".pic")
+    boxes.first.wait_for(timeout=WAIT)
+    assert all(height < 50 for height in boxes.evaluate_all("nodes => nodes.map((node) => node.offsetHeight)"))
+
+
 def test_the_photograph_of_overview_opens_in_compare(page: Any) -> None:
     visit(page, "/?show=photograph+deer&experiment=cifar")
     page.get_by_role("link", name="Open in Compare").first.click()

@@ -115,6 +115,7 @@ def grid(
         "items": list(items),
         "label": label,
         "thumb": thumb,
+        "blank": not samples.has_pictures,
         "strip": False,
         "page": page.number,
         "pages": page.count,
