@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from browser import TOO_WIDE, WAIT, at_rest, needs_browser, visit
+from browser import TOO_WIDE, WAIT, at_rest, choose_files, needs_browser, visit
 from uploaded_models import pictures, saved, state_of, timm_file
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -15,7 +15,7 @@ LONGEST = 240_000  # of an import
 
 def send(page: playwright.Page, key: str, name: str, content: bytes) -> None:
     file = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
-    page.locator(f"[class*='st-key-bm-'][class*='{key}'] input[type=file]").set_input_files(file)
+    choose_files(page, f"[class*='st-key-bm-'][class*='{key}'] input[type=file]", file)
     playwright.expect(page.locator(".bm-file", has_text=name)).to_be_visible()
 
 
@@ -25,9 +25,8 @@ def test_models_and_pictures_become_an_experiment(server: str, newcomer: playwri
     playwright.expect(newcomer.get_by_text("Send the file of one model at least.")).to_be_visible(timeout=WAIT)
     send(newcomer, "model-teacher", "teacher.safetensors", timm_file())
     send(newcomer, "model-kd_student", "kd.pth", saved({"state_dict": state_of("torchvision/shufflenet_v2_x0_5")}))
-    newcomer.locator("[class*='-pictures'] input[type=file]").set_input_files(
-        {"name": "Data.zip", "mimeType": "application/zip", "buffer": pictures()}
-    )
+    data = {"name": "Data.zip", "mimeType": "application/zip", "buffer": pictures()}
+    choose_files(newcomer, "[class*='-pictures'] input[type=file]", data)
     playwright.expect(newcomer.get_by_text("12 pictures")).to_be_visible()
     newcomer.get_by_role("button", name="Check").click()
 

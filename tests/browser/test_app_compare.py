@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import TOO_WIDE, WAIT, at_rest, maps, needs_browser, settled, visit
+from browser import TOO_WIDE, WAIT, at_rest, choose_files, maps, needs_browser, settled, visit
 from PIL import Image
 
 from kdviz.data import bundled_digits
@@ -25,7 +25,7 @@ pytestmark = needs_browser
 def upload(page: playwright.Page, *files: tuple[str, bytes]) -> None:
     page.get_by_role("button", name="Your own picture").click()
     chosen = [{"name": name, "mimeType": "image/png", "buffer": content} for name, content in files]
-    page.locator("input[type=file]").set_input_files(chosen)
+    choose_files(page, "input[type=file]", chosen)
     arrived = page.get_by_role("group", name="Your pictures").or_(page.get_by_role("alert"))
     playwright.expect(arrived.first).to_be_visible(timeout=WAIT)
     page.keyboard.press("Escape")

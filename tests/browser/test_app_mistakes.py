@@ -142,7 +142,7 @@ def test_each_chip_shows_its_group_and_as_many_as_it_says(page, digits_index):
         playwright.expect(page.get_by_text(re.compile(f"^{counts[group]:,} digits"))).to_be_visible()
         playwright.expect(page.get_by_text(about)).to_be_visible()
         shows(page, digits_index.indices(Filters(group, "kd_student"), "gap").tolist())
-        assert query(page).get("group", "lost") == group
+        comes(page, lambda query, group=group: query.get("group", "lost") == group)
 
 
 def test_chips_are_chosen_with_the_arrows(page):
@@ -161,12 +161,12 @@ def test_a_cell_of_the_confusion_matrix_filters_and_again_does_not(page, digits_
     cell = page.get_by_role("table").get_by_role("button", name=f"True {true}, answer {said}: {matrix[true, said]}")
     cell.click()
     shows(page, digits_index.indices(Filters("any_wrong", "student", true, said), "gap").tolist())
-    assert (query(page)["class"], query(page)["said"]) == (str(true), str(said))
+    comes(page, lambda query: (query.get("class"), query.get("said")) == (str(true), str(said)))
     playwright.expect(cell).to_have_attribute("aria-pressed", "true")
     playwright.expect(chip(page, "Any model wrong")).to_have_text(f"Any model wrong{matrix[true, said]}")
     cell.click()
     shows(page, digits_index.indices(Filters("any_wrong", "student"), "gap").tolist())
-    assert "class" not in query(page)
+    comes(page, lambda query: "class" not in query)
 
 
 def test_the_confusion_matrix_is_walked_with_the_arrows(page, digits_index):
@@ -184,7 +184,7 @@ def test_the_confusion_matrix_is_walked_with_the_arrows(page, digits_index):
     playwright.expect(table.get_by_role("button", name=re.compile("^True 2, answer 1:"))).to_be_focused()
     table.get_by_role("button", name="True class 5", exact=True).click()  # a heading is one filter
     shows(page, digits_index.indices(Filters("all", "kd_student", 5), "gap").tolist())
-    assert "said" not in query(page)
+    comes(page, lambda query: "said" not in query)
 
 
 def test_what_distillation_changed_can_be_clicked(page, digits_index):
@@ -196,7 +196,7 @@ def test_what_distillation_changed_can_be_clicked(page, digits_index):
     cell = page.get_by_role("table").get_by_role("button", name=f"True {true}, answer {said}: {count} by distillation")
     cell.click()
     shows(page, digits_index.indices(Filters("any_wrong", "kd_student", true, said, either=True), "gap").tolist())
-    assert query(page)["matrix"] == "change"
+    comes(page, lambda query: query.get("matrix") == "change")
 
 
 def test_sixteen_classes_are_a_picture_and_a_list(page, models, some):
@@ -214,13 +214,13 @@ def test_sixteen_classes_are_a_picture_and_a_list(page, models, some):
     page.keyboard.press("Enter")
     kept = index.indices(Filters("any_wrong", "kd_student", 1, said), "gap")
     shows(page, shown.numbers[kept].tolist())
-    assert query(page)["class"] == "kind 1"
+    comes(page, lambda query: query.get("class") == "kind 1")
     page.get_by_role("button", name="Clear all").click()
     pair = page.locator(".pairs button").first
     label, count = re.match(r"True (.+?), answer .+: (\d+)$", pair.get_attribute("aria-label")).groups()
     pair.click()
     playwright.expect(thumbs(page)).to_have_count(min(PER_PAGE, int(count)))
-    assert query(page)["class"] == label
+    comes(page, lambda query: query.get("class") == label)
     visit(page, f"/mistakes?experiment={some}&group=all&class=kind <b>3</b>")
     playwright.expect(page.get_by_role("button", name="True class kind <b>3</b>")).to_be_visible()
     assert page.locator(".stMain b", has_text=re.compile("^3$")).count() == 0
@@ -247,7 +247,7 @@ def test_of_many_classes_there_are_blocks(page, models, many):
     cell.click()
     kept = index.indices(Filters("any_wrong", "kd_student", true, said), "gap")
     shows(page, shown.numbers[kept].tolist())
-    assert (query(page)["class"], query(page)["said"]) == (MANY[true], MANY[said])
+    comes(page, lambda query: (query.get("class"), query.get("said")) == (MANY[true], MANY[said]))
     playwright.expect(cell).to_have_attribute("aria-pressed", "true")
     assert page.locator(".blocks b", has_text=re.compile("^3$")).count() == 0
 
@@ -320,7 +320,7 @@ def test_pages_turn_by_button_key_and_number(page, digits_index):
     shows(page, list(range(PER_PAGE)))
     page.get_by_role("button", name="Next page").first.click()
     shows(page, list(range(PER_PAGE, 2 * PER_PAGE)))
-    assert query(page)["page"] == "2"
+    comes(page, lambda query: query.get("page") == "2")
     thumbs(page).nth(5).focus()
     page.keyboard.press("PageDown")
     shows(page, list(range(2 * PER_PAGE, 3 * PER_PAGE)))
@@ -337,7 +337,7 @@ def test_pages_turn_by_button_key_and_number(page, digits_index):
     playwright.expect(page.get_by_role("button", name="Next page").first).to_be_disabled()
     chip(page, "Any model wrong").click()  # another list begins at its first page
     shows(page, digits_index.indices(Filters("any_wrong", "kd_student"), "sample").tolist())
-    assert "page" not in query(page)
+    comes(page, lambda query: "page" not in query)
 
 
 def test_the_panel_follows_the_keyboard(page, digits_index):
@@ -356,7 +356,7 @@ def test_the_panel_follows_the_keyboard(page, digits_index):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     playwright.expect(panel(page, expected[2])).to_be_visible()
-    assert query(page)["open"] == str(expected[2])
+    comes(page, lambda query: query.get("open") == str(expected[2]))
     playwright.expect(thumbs(page).nth(2)).to_have_attribute("aria-current", "true")
     page.keyboard.press("ArrowDown")
     across = thumbs(page).evaluate_all("nodes => nodes.filter((n) => n.offsetTop === nodes[0].offsetTop).length")
@@ -364,7 +364,7 @@ def test_the_panel_follows_the_keyboard(page, digits_index):
     page.keyboard.press("Escape")
     playwright.expect(page.get_by_text("Where do they look?")).to_be_visible()
     playwright.expect(thumbs(page).nth(2 + across)).to_be_focused()
-    assert "open" not in query(page)
+    comes(page, lambda query: "open" not in query)
 
 
 def test_a_key_is_not_lost_with_a_message_to_the_server(server, newcomer, digits_index):
@@ -405,7 +405,7 @@ def test_the_panel_explains_each_answer_or_the_true_class(page, digits_index):
     panel(page, sample).get_by_role("button", name="The true class").click()
     playwright.expect(alone.get_by_role("img", name=re.compile(f"what speaks for {label},"))).to_be_visible()
     assert alone.get_by_role("img").get_attribute("src") != before
-    assert query(page)["explain"] == "true"
+    comes(page, lambda query: query.get("explain") == "true")
     panel(page, sample).get_by_role("button", name="Close").click()
     playwright.expect(page.get_by_text("Where do they look?")).to_be_visible()
     playwright.expect(thumbs(page).first).to_be_focused()
@@ -431,7 +431,7 @@ def test_a_mistake_opens_in_compare_and_back_finds_the_view(page, way):
         thumb.click()
         panel(page, int(sample)).get_by_role("button", name="Open in Compare").click()
     settled(page)
-    assert query(page)["sample"] == sample
+    comes(page, lambda query: query.get("sample") == sample)
     playwright.expect(page.get_by_role("region", name="KD student", exact=True)).to_contain_text("✓ right")
     playwright.expect(page.get_by_role("region", name="Student alone", exact=True)).to_contain_text("✗ wrong")
     page.go_back()
@@ -467,7 +467,7 @@ def test_several_are_selected_over_pages_and_compared(page):
     assert [int(row["sample"]) for row in rows] == [3, 17, 50]
     page.get_by_role("button", name="Compare these").click()
     settled(page)
-    assert query(page)["samples"] == "3,17,50"
+    comes(page, lambda query: query.get("samples") == "3,17,50")
     playwright.expect(page.locator(".strip button")).to_have_count(3)
     page.go_back()
     playwright.expect(page.get_by_text("3 selected")).to_be_visible()
@@ -556,8 +556,8 @@ def test_a_stored_sample_opens_by_its_number_in_the_split(page, models):
     settled(page)
     number = int(re.match(r"Sample (\d+),", said)[1])
     label = int(stored.labels[stored.numbers.tolist().index(number)])
-    assert query(page)["sample"] == str(number)
-    assert query(page)["experiment"] == "shapes"
+    comes(page, lambda query: query.get("sample") == str(number))
+    comes(page, lambda query: query.get("experiment") == "shapes")
     playwright.expect(page.get_by_text(f"True class: {label}")).to_be_visible()
     for role in ("Teacher", "KD student", "Student alone"):
         predicted = re.search(rf"{role} says (\d)", said)[1]

@@ -15,7 +15,7 @@ from pathlib import Path
 import plugins
 import pytest
 import torch
-from browser import ROOT, START, TOO_WIDE, WAIT, at_rest, coloured, needs_browser, running, settled, visit
+from browser import ROOT, START, TOO_WIDE, WAIT, at_rest, choose_files, coloured, needs_browser, running, settled, visit
 from safetensors.torch import load_file, save
 
 from kdviz.app.pages.methods.page import TOPICS
@@ -78,7 +78,7 @@ def mnist_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def send(page: playwright.Page, name: str, content: bytes) -> None:
     file = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
-    page.locator("input[type=file]").set_input_files(file)
+    choose_files(page, "input[type=file]", file)
 
 
 def own_files(uploads: Path) -> list[Path]:
@@ -160,7 +160,7 @@ def test_a_zip_is_opened_for_this_session_alone_and_leaves_disk_and_memory_when_
 ) -> None:
     before = sorted(path.name for path in (MODELS / "mnist").iterdir())
     newcomer.goto(f"{server}/models")
-    newcomer.locator("input[type=file]").set_input_files(mnist_zip)
+    choose_files(newcomer, "input[type=file]", mnist_zip)
     playwright.expect(newcomer.get_by_text("My models.zip is here")).to_be_visible(timeout=WAIT)
     playwright.expect(newcomer.get_by_text("1 file left out: mnist/notes.txt")).to_be_visible()
     found = re.search(r"experiment=(own-my-models-\w+)", newcomer.url)
@@ -183,7 +183,7 @@ def test_a_zip_is_opened_for_this_session_alone_and_leaves_disk_and_memory_when_
     newcomer.get_by_role("link", name="Compare", exact=True).click()
     settled(newcomer)
     newcomer.get_by_role("button", name="Your own picture").click()
-    newcomer.locator("input[type=file]").set_input_files({"name": "d.png", "mimeType": "image/png", "buffer": digit()})
+    choose_files(newcomer, "input[type=file]", {"name": "d.png", "mimeType": "image/png", "buffer": digit()})
     playwright.expect(newcomer.get_by_text("Your pictures", exact=True)).to_be_visible(timeout=WAIT)
     settled(newcomer)
     there = kept(uploads)
@@ -249,7 +249,7 @@ def test_a_folder_is_taken_with_its_paths(page: playwright.Page, tmp_path: Path,
     (folder / "runs").mkdir()
     (folder / "runs" / "old.parquet").write_bytes(b"x")
     visit(page, "/models?bring=folder")
-    page.locator("input[type=file]").set_input_files(folder)
+    choose_files(page, "input[type=file]", folder)
     playwright.expect(page.get_by_text("My folder is here")).to_be_visible(timeout=WAIT)
     playwright.expect(page.get_by_text("1 file left out: My folder/runs/old.parquet")).to_be_visible()
     page.get_by_role("button", name="Remove").click()

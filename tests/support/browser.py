@@ -329,6 +329,12 @@ def forget(page: Any, language: str = ENGLISH) -> None:
     page.wait_for_function("!location.search.includes('forget')", timeout=WAIT)
 
 
+def choose_files(page: Any, selector: str, files: Any) -> None:
+    """Give files to an uploader once the page's script has ended: while it runs, a widget can stand there twice."""
+    page.wait_for_function(ENDED, timeout=WAIT)
+    page.locator(selector).set_input_files(files)
+
+
 def coloured(page: Any, scheme: str) -> None:
     """The page of somebody whose system becomes dark or light; it follows without being loaded again."""
     page.emulate_media(color_scheme=scheme)
