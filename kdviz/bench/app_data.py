@@ -66,7 +66,10 @@ def many_classes(folder: Path, samples: int = 50_000, classes: int = 1000) -> Pa
         experiment.add_run(role, "paper_fc", network, {"epochs": 0}, {})
     labels = torch.arange(samples) % classes
     record_predictions(
-        experiment, Split.TEST, labels, {role: _logits(labels, classes, role) for role in experiment.runs}
+        experiment,
+        Split.TEST,
+        labels,
+        {role: _logits(labels, classes, seed) for seed, role in enumerate(experiment.runs)},
     )
     experiment.save()
     pictures = LabelledImages(_shifted(samples).images[:samples], labels, names, Split.TEST)
@@ -74,8 +77,8 @@ def many_classes(folder: Path, samples: int = 50_000, classes: int = 1000) -> Pa
     return folder
 
 
-def _logits(labels: torch.Tensor, classes: int, role: str) -> torch.Tensor:
-    draw = torch.Generator().manual_seed(len(role))
+def _logits(labels: torch.Tensor, classes: int, seed: int) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(seed)
     logits = torch.randn(len(labels), classes, generator=draw)
     rows, block = torch.arange(len(labels)), labels // 10 * 10
     logits[rows, (block + torch.randint(10, labels.shape, generator=draw)).clamp(max=classes - 1)] += 5

@@ -284,6 +284,8 @@ def test_models_of_many_classes_are_right_on_most_and_mistaken_within_a_block(tm
     label, answer = (table[name].to_numpy() for name in ("label", "predicted"))
     assert (label // 10 == answer // 10)[label != answer].mean() > 0.8
     assert len(np.unique(answer)) == 100
+    by_model = answer.reshape(3, 500)
+    assert all((one != other).any() for one, other in zip(by_model, np.roll(by_model, 1, axis=0), strict=True))
 
 
 def test_command(monkeypatch, capsys):

@@ -17,9 +17,11 @@ from kdviz.cli import main
 from kdviz.core.errors import ExperimentError, SettingError, UnknownNameError
 from kdviz.experiment import load_experiment
 from kdviz.narrative.results import results, sections, updated
+from kdviz.studies.attention.statistics.report import read_attention
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+CIFAR10 = ROOT / "models" / "cifar10"
 PAGES = sorted(
     path for path in (ROOT / "docs" / "results").glob("*.md") if "<!-- kdviz results: " in path.read_text("utf-8")
 )
@@ -63,6 +65,17 @@ def test_the_readme_says_what_the_tables_say(data, name, count):
     said = " ".join(results(load_experiment(ROOT / "models" / name)).split())
     assert len(statements) == count
     assert [one for one in statements if one not in said] == []
+
+
+def test_what_is_said_of_cifar10_beside_mnist(shipped):
+    """A quarter of the effect at T = 4, and nothing that can be told at T = 1 and T = 16."""
+    other = {
+        effect.value: effect.difference for effect in read_attention(load_experiment(CIFAR10), "temperature").values
+    }
+    here = {effect.value: effect.difference for effect in read_attention(shipped, "temperature").values}
+    assert other[4].value / here[4].value == pytest.approx(0.25, abs=0.03)
+    assert other[4].interval.low > 0
+    assert all(other[value].interval.low < 0 < other[value].interval.high for value in (1, 16))
 
 
 def test_models_have_their_own_figures(shipped):
