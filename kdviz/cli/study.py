@@ -56,12 +56,12 @@ def add(verbs: Any) -> None:
     parser.add_argument("--split", default="test", help="of which images")
     parser.add_argument(
         "--study",
-        choices=["temperature", "alpha", "teacher-epochs", "models", "regions", "shortcuts"],
+        choices=["temperature", "alpha", "teacher-epochs", "loss", "models", "regions", "shortcuts"],
         default="temperature",
         help="whose students; models: the experiment's own three, without trainings; regions: whether its models look "
         "at the regions of --regions; shortcuts: whether they use a mark that was planted in training",
     )
-    parser.add_argument("--values", type=numbers(float), help="of the study (default: those of its table)")
+    parser.add_argument("--values", type=numbers(str), help="of the study (default: those of its table)")
     parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
     parser.add_argument(
         "--teachers",

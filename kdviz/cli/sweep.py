@@ -104,7 +104,7 @@ def _sweep(options: argparse.Namespace) -> None:
 def _values(study: Study, options: argparse.Namespace) -> Sequence[Any]:
     """The values of the option, or those of the study; a value of another type is reported as wrong usage."""
     if options.values is None:
-        return study.values
+        return study.values()
     try:
         return [study.parse(text) for text in options.values]
     except ValueError:

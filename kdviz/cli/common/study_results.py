@@ -12,6 +12,7 @@ def print_report(experiment: Any, study: str, as_json: bool) -> None:
     from kdviz.narrative.attention.narrative import narrate
     from kdviz.studies.attention import read_attention
     from kdviz.studies.attention.faithfulness import faithfulness_summary
+    from kdviz.studies.attention.statistics.agreements import value_text
     from kdviz.studies.attention.statistics.likeness import read_likeness
 
     alike = read_likeness(experiment) if study == "models" else None
@@ -24,17 +25,22 @@ def print_report(experiment: Any, study: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"experiment": str(experiment.folder), **document(report), "faithfulness": faithfulness}))
         return
-    print(f"{'value':>8} {'KD':>7} {'alone':>7} {'ceilings':>13} {'difference':>11} {'95 % interval':>18} {'d_z':>6}")
-    for value_effect in report.values:
-        value = "" if value_effect.value is None else f"{value_effect.value:g}"
-        interval = value_effect.difference.interval
-        kd, alone, d_z = value_effect.kd.value, value_effect.alone.value, value_effect.size.d_z
-        print(
-            f"{value:>8} {kd:>7.3f} {alone:>7.3f} {value_effect.ceiling_kd:>6.3f} {value_effect.ceiling_alone:>6.3f} "
-            f"{value_effect.difference.value:>+11.3f} {interval.low:>+8.3f} to {interval.high:>+6.3f} {d_z:>6.2f}"
-        )
+    names = [value_text(value_effect.value) for value_effect in report.values]
+    width = max(8, *map(len, names))
+    titles = f"{'KD':>7} {'alone':>7} {'ceilings':>13} {'difference':>11} {'95 % interval':>18} {'d_z':>6}"
+    print(f"{'value':>{width}} {titles}")
+    for name, effect in zip(names, report.values, strict=True):
+        print(f"{name:>{width}} {_figures(effect)}")
     _print_faithfulness(faithfulness)
     print("\n".join(narrate(report).everything))
+
+
+def _figures(effect: Any) -> str:
+    interval, d_z = effect.difference.interval, effect.size.d_z
+    return (
+        f"{effect.kd.value:>7.3f} {effect.alone.value:>7.3f} {effect.ceiling_kd:>6.3f} {effect.ceiling_alone:>6.3f} "
+        f"{effect.difference.value:>+11.3f} {interval.low:>+8.3f} to {interval.high:>+6.3f} {d_z:>6.2f}"
+    )
 
 
 def _print_faithfulness(rows: list[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from kdviz.core.language import N_, _, listed, number, plural, signed
 from kdviz.core.vocabulary import Role
 from kdviz.narrative.attention.phrases import with_interval
+from kdviz.studies.attention.statistics.agreements import value_text
 from kdviz.studies.attention.statistics.dependence import PartEffect, Prediction
 from kdviz.studies.attention.statistics.report import AttentionReport
 from kdviz.studies.sweep.kinds import STUDIES, Study
@@ -25,6 +26,18 @@ _PARTS = {
 }
 
 
+_OUTCOMES_OF_LOSSES = {
+    "closer": N_(
+        "With these losses the maps come closer to the teacher's (p < .05 for all losses together, Holm): {losses}."
+    ),
+    "further": N_(
+        "With these losses the maps move away from the teacher's (p < .05 for all losses together, Holm): {losses}."
+    ),
+    "unknown": N_("With these losses it cannot be told (for all losses together, Holm): {losses}."),
+}
+_MOST_PAIRS = 10  # that are named one by one
+
+
 def dependence_sentences(report: AttentionReport) -> list[str]:
     """Sentences about what the effect depends on, in reading order."""
     return [*_values(report), *_classes(report), *_mistakes(report), *map(_inheritance, report.inheritance)]
@@ -41,7 +54,16 @@ def _values(report: AttentionReport) -> list[str]:
     sentences = [_("The difference for each value: {values}.", values=listing)]
     if report.trainings < 2:
         return [*sentences, _("One training of each cannot tell these values apart.")]
-    return [*sentences, *_steps(report, kind), *_apart(report, kind)]
+    return [*sentences, *(_steps(report, kind) if kind.has_order else _teaching(report)), *_apart(report, kind)]
+
+
+def _teaching(report: AttentionReport) -> list[str]:
+    """Which losses bring the maps closer to the teacher's, or away from them; of many losses some seem to by chance."""
+    names: dict[str, list[str]] = {outcome: [] for outcome in _OUTCOMES_OF_LOSSES}
+    for value_effect, p_value in zip(report.values, report.p_of_values, strict=True):
+        direction = "closer" if value_effect.difference.value > 0 else "further"
+        names[direction if p_value < 0.05 else "unknown"].append(value_text(value_effect.value))
+    return [_(text, losses=listed(names[key])) for key, text in _OUTCOMES_OF_LOSSES.items() if names[key]]
 
 
 def _steps(report: AttentionReport, kind: Study) -> list[str]:
@@ -78,6 +100,8 @@ def _apart(report: AttentionReport, kind: Study) -> list[str]:
     )
     not_apart = _("These cannot be told apart: {pairs}.", pairs=listed(groups[False]))
     none_apart = _("No two values can be told apart (p < .05 for all pairs together, Holm).")
+    if len(groups[False]) > _MOST_PAIRS:
+        not_apart = _("The other {count} pairs cannot be told apart.", count=number(len(groups[False])))
     if not groups[True]:
         return [none_apart]
     return [apart, not_apart] if groups[False] else [apart]

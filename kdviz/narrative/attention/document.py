@@ -13,6 +13,7 @@ from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import measures
 from kdviz.narrative.attention.narrative import narrate
+from kdviz.studies.attention.statistics.agreements import Value
 from kdviz.studies.attention.statistics.controls import TWO_TESTS, Control
 from kdviz.studies.attention.statistics.dependence import Change
 from kdviz.studies.attention.statistics.report import AttentionReport, read_attention, studies_of
@@ -31,6 +32,7 @@ _SCHEMA = pa.schema(
         ("what", _NAME),
         ("part", _NAME),
         ("value", pa.float64()),
+        ("value_name", _NAME),
         *((name, pa.float64()) for name in ("effect", "low", "high", "p_value", "p_holm")),
         *(
             (f"{over}_{end}", pa.float64())
@@ -47,6 +49,7 @@ _SCHEMA = pa.schema(
         ("by_teacher", pa.list_(pa.float64())),
         ("by_training", pa.list_(pa.float64())),
         ("from", pa.float64()),
+        ("from_name", _NAME),
         *((name, pa.float64()) for name in ("together_low", "together_high", "inner_low", "inner_high", "margin")),
         ("outcome", pa.string()),
         ("rule", pa.string()),
@@ -68,10 +71,15 @@ def effects_table(experiment: Experiment) -> pa.Table:
 
 def _rows(report: AttentionReport) -> Iterator[dict[str, Any]]:
     for what, part, value, effect, extra in _effects(report):
-        yield {"what": what, "part": part, "value": value, **_row(effect), **extra}
+        yield {"what": what, "part": part, **_value_columns("value", value), **_row(effect), **extra}
 
 
-_Row = tuple[str, str, float | None, Effect, dict[str, Any]]
+def _value_columns(name: str, value: Value | None) -> dict[str, Any]:
+    """A study's value in the column for numbers, or in that for names."""
+    return {f"{name}_name" if isinstance(value, str) else name: value}
+
+
+_Row = tuple[str, str, Value | None, Effect, dict[str, Any]]
 """The kind of an effect, its part, the value of the study, the effect, and further columns of its row."""
 
 
@@ -124,7 +132,7 @@ def _change_columns(change: Change) -> dict[str, Any]:
     ends = (
         {} if change.together is None else {"together_low": change.together.low, "together_high": change.together.high}
     )
-    return {"from": change.first, "p_holm": change.p_holm, **ends}
+    return {**_value_columns("from", change.first), "p_holm": change.p_holm, **ends}
 
 
 def _row(effect: Effect) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def _distillation(report: AttentionReport, within: bool = False) -> str:
         return _("distillation") if within else _("Distillation")
     kind = STUDIES.get(report.study, STUDIES["temperature"])
     if within:
-        return _("distillation at {value}", value=kind.amount(value))
+        return _(kind.phrase, value=kind.amount(value))
     return _(kind.subject, value=kind.amount(value))
 
 

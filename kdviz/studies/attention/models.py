@@ -165,7 +165,7 @@ def sweep_for(
     if values is None and experiment.has_table(kind.table):
         rows = experiment.table(kind.table).select(["role", kind.column]).to_pylist()
         values = sorted({row[kind.column] for row in rows if row["role"] == Role.KD_STUDENT})
-    return Sweep(experiment, study, splits, values or kind.values, seeds, config, results)
+    return Sweep(experiment, study, splits, values or kind.values(), seeds, config, results)
 
 
 def swept_models(sweep: Sweep, second: Sequence[int] = ()) -> list[StudyModel]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from kdviz.core.errors import SettingError
 from kdviz.core.language import N_, plural
+from kdviz.studies.sweep.loss_values import default_losses, parse_loss
 
 
 @dataclass(frozen=True)
@@ -18,21 +19,23 @@ class Study:
         table: Name of its table.
         column: The column that is varied.
         title: Heading, to be translated.
-        values: Default values.
+        values: Returns the default values.
         parse: Text -> value; raises ValueError.
         unit: The unit or name before a value, as in ``T = 4``.
         subject, best: The beginning of a sentence about one of its distillations, to be translated; ``best`` where
             validation chose it. ``{value}`` stands for :meth:`amount`.
+        phrase: The same within a sentence, to be translated.
     """
 
     table: str
     column: str
     title: str
-    values: tuple[Any, ...]
+    values: Callable[[], tuple[Any, ...]]
     parse: Callable[[str], Any]
     unit: str
     subject: str
     best: str
+    phrase: str = N_("distillation at {value}")
 
     def checked(self, values: Sequence[Any]) -> list[Any]:
         """The values converted to their type, each once, in the given order.
@@ -53,6 +56,11 @@ class Study:
             raise SettingError("'{value}' is no value of {column}.", value=value, column=self.column)
         return parsed
 
+    @property
+    def has_order(self) -> bool:
+        """Whether its values are numbers, so that one can come after another."""
+        return self.column != "kd_loss"
+
     def shown(self, value: Any) -> str:
         """A value in the name of a run: ``T = 4``, or a loss's name."""
         return value if isinstance(value, str) else f"{self.unit} = {value:g}"
@@ -69,7 +77,7 @@ STUDIES = {
         "temperature",
         "temperature",
         N_("Temperature"),
-        (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+        lambda: (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
         float,
         "T",
         N_("Distillation at {value}"),
@@ -79,7 +87,7 @@ STUDIES = {
         "alpha",
         "alpha",
         N_("Weight of the teacher"),
-        (0.1, 0.3, 0.5, 0.7, 0.9, 1.0),
+        lambda: (0.1, 0.3, 0.5, 0.7, 0.9, 1.0),
         float,
         "alpha",
         N_("Distillation at {value}"),
@@ -89,7 +97,7 @@ STUDIES = {
         "teacher_epochs",
         "teacher_epochs",
         N_("Teacher's epochs"),
-        (1, 3, 6, 12, 25),
+        lambda: (1, 3, 6, 12, 25),
         int,
         "epochs",
         N_("Distillation from a teacher stopped after {value}"),
@@ -99,11 +107,12 @@ STUDIES = {
         "loss",
         "kd_loss",
         N_("Loss against the teacher"),
-        ("soft_targets", "hard_distillation", "decoupled", "dist"),
-        str,
+        default_losses,
+        lambda text: str(parse_loss(text)),
         "loss",
         N_("Distillation with the loss {value}"),
         N_("Distillation with the loss {value}, the best by validation,"),
+        N_("distillation with the loss {value}"),
     ),
 }
 """Kinds of studies by their names on the command line."""

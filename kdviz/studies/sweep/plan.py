@@ -14,6 +14,7 @@ from kdviz.distill import TrainingConfig
 from kdviz.distill.storage.training_run import TrainingRun, teacher_key
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.studies.sweep.kinds import STUDIES, Study
+from kdviz.studies.sweep.loss_values import loss_text, parse_loss
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,10 @@ class SweepPlan:
         teacher = teacher_key(self.own_teacher)
         if self.trains_teachers:
             teacher = teacher_key(self.teacher(seed).identity, value)
+        elif self.name == "loss":
+            config = parse_loss(value).applied_to(config)
         else:
-            config = replace(config, **{{"kd_loss": "loss"}.get(self.study.column, self.study.column): value})
+            config = replace(config, **{self.study.column: value})
         network = self.experiment.runs[Role.TEACHER].network if config.needs_teacher_network else ""
         return TrainingRun(
             Role.KD_STUDENT, self.network, config, self.data, spec, teacher, teacher_network=network, start=self.start
@@ -190,7 +193,7 @@ def recipe_columns(run: TrainingRun) -> dict[str, Any]:
     columns: dict[str, Any] = {"seed": config.seed, "epochs": config.epochs}
     columns |= {"batch_size": config.batch_size, "learning_rate": config.learning_rate}
     if run.teacher:
-        columns |= {"temperature": config.temperature, "alpha": config.alpha, "kd_loss": config.loss}
+        columns |= {"temperature": config.temperature, "alpha": config.alpha, "kd_loss": loss_text(config)}
         for name in ("temperature", "alpha"):
             if isinstance(columns[name], str):  # a schedule
                 settings[name] = columns.pop(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from kdviz.experiment import Experiment
 from kdviz.metrics import class_accuracy, mcnemar
 from kdviz.studies.predictions.evaluation import model_metrics
 from kdviz.studies.sweep.kinds import STUDIES
+from kdviz.studies.sweep.loss_values import LossValue
 from kdviz.studies.sweep.plan import SweepPlan, recipe_columns
 
 STUDY_SCHEMA = pa.schema(
@@ -58,6 +60,7 @@ STUDY_SCHEMA = pa.schema(
 
 ``run`` is the training's identity; for the experiment's own teacher it is the beginning of its weights' SHA-256, as in
 ``teacher``. ``temperature``, ``alpha``, ``kd_loss`` and ``teacher_epochs`` are null where there is no teacher.
+``kd_loss`` names a loss between layers as well, as :class:`kdviz.studies.sweep.loss_values.LossValue` writes it.
 ``settings`` is JSON: the settings of the recipe that differ from their defaults. ``fixed``, ``broken`` and
 ``mcnemar_p`` compare a KD student with the student alone of the same seed. ``loss`` is the cross entropy.
 """
@@ -88,7 +91,17 @@ Row = dict[str, Any]
 
 def existing_rows(experiment: Experiment, name: str) -> list[Row]:
     """The rows that a table has already; empty without the table."""
-    return experiment.table(name).to_pylist() if experiment.has_table(name) else []
+    rows = experiment.table(name).to_pylist() if experiment.has_table(name) else []
+    return [_with_both_losses(row) for row in rows]
+
+
+def _with_both_losses(row: Row) -> Row:
+    """A row of a table in which earlier versions named the loss against the teacher alone."""
+    settings = json.loads(row.get("settings") or "{}")
+    if not settings.get("feature_loss") or row["kd_loss"] is None or "+" in row["kd_loss"]:
+        return row
+    value = LossValue(row["kd_loss"], settings["feature_loss"], settings.get("feature_weight", 1.0))
+    return {**row, "kd_loss": str(value)}
 
 
 @dataclass

@@ -16,6 +16,7 @@ from kdviz.app.widgets.chart import show_chart
 from kdviz.app.widgets.gallery import gallery
 from kdviz.core.language import _, number, signed
 from kdviz.studies.attention import AttentionReport
+from kdviz.studies.attention.statistics.agreements import Value, value_text
 from kdviz.studies.attention.statistics.report import Extreme
 from kdviz.studies.sweep.kinds import STUDIES
 
@@ -27,13 +28,13 @@ def show_distribution(report: AttentionReport) -> None:
     show_chart_files("images", figures.agreement_distribution, report, value)
 
 
-def _choose_value(report: AttentionReport) -> float | None:
+def _choose_value(report: AttentionReport) -> Value | None:
     values = [effect.value for effect in report.values if effect.value is not None]
     if len(values) < 2 or report.chosen.value is None:
         return report.chosen.value
     kind = STUDIES.get(report.study, STUDIES["temperature"])
-    texts = {f"{value:g}": value for value in values}
-    default = f"{report.chosen.value:g}"
+    texts = {value_text(value): value for value in values}
+    default = value_text(report.chosen.value)
     requested = address.read("value", default)
     requested = requested if requested in texts else default
     chosen = st.segmented_control(

@@ -15,7 +15,15 @@ from kdviz.core.vocabulary import Role
 from kdviz.metrics.similarity import MAIN, measures
 from kdviz.studies.attention.statistics.pairs import MAIN_EFFECT
 
+Value = float | str
+"""A value of what a study varies: a number, or a loss's name."""
+
 _SHUFFLED = " shuffled"  # comes after a teacher's key: see models.shuffles()
+
+
+def value_text(value: Value | None) -> str:
+    """A value without its unit, as addresses and tables on the command line have it."""
+    return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class Series:
     Attributes:
         kind: ``claim``, ``own shuffle``, or a control.
         role: Role of the second model.
-        value: The value of what the study varies; None: it does not concern this pair.
+        value: The value of what the study varies, a number or a name; None: it does not concern this pair.
         seed: Seed of the second model.
         first, second: The models' keys.
         agreement: float64 (images,), across independent halves; of a control NaN where one of its maps is constant.
@@ -36,7 +44,7 @@ class Series:
 
     kind: str
     role: str
-    value: float | None
+    value: Value | None
     seed: int | None
     first: str
     second: str
@@ -87,15 +95,15 @@ class Agreements:
     who: np.ndarray
     series: tuple[Series, ...]
 
-    def of(self, kind: str, role: str, value: float | None = None) -> list[Series]:
+    def of(self, kind: str, role: str, value: Value | None = None) -> list[Series]:
         """Pairs of a kind and role with this value, or else those without a value, by teacher and seed."""
         pairs = [pair for pair in self.series if (pair.kind, pair.role) == (kind, role)]
         matching = [pair for pair in pairs if pair.value == value] or [pair for pair in pairs if pair.value is None]
         return sorted(matching, key=lambda pair: pair.training_key)
 
     @property
-    def values(self) -> list[float]:
-        """The values that the study compares, in order."""
+    def values(self) -> list[Value]:
+        """The values that the study compares, in order: numbers by size, names by the alphabet."""
         kd_values = {pair.value for pair in self.series if pair.kind == MAIN_EFFECT and pair.role == Role.KD_STUDENT}
         return sorted(value for value in kd_values if value is not None)
 
@@ -188,6 +196,7 @@ def _rows_of_pairs(table: pa.Table) -> list[tuple[dict[str, Any], np.ndarray]]:
     """The description of each pair of models, and the numbers of its rows."""
     names = {"pair": "kind", "second_role": "role", "value": "value", "second_seed": "seed"}
     names |= {"first": "first", "second": "second"}
+    columns = [*names, *({"value_name"} & set(table.column_names))]
     keys = np.zeros(len(table), dtype=np.int64)
     for name in ("pair", "first", "second"):
         codes = _codes(table, name)
@@ -195,6 +204,8 @@ def _rows_of_pairs(table: pa.Table) -> list[tuple[dict[str, Any], np.ndarray]]:
     order = np.argsort(keys, kind="stable")
     pairs = []
     for rows_of_pair in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
-        row = table.select(list(names)).slice(int(rows_of_pair[0]), 1).to_pylist()[0]
-        pairs.append(({name: row[column] for column, name in names.items()}, rows_of_pair))
+        row = table.select(columns).slice(int(rows_of_pair[0]), 1).to_pylist()[0]
+        pair = {name: row[column] for column, name in names.items()}
+        # Earlier versions had no column for names.
+        pairs.append(({**pair, "value": row.get("value_name") or row["value"]}, rows_of_pair))
     return pairs

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from kdviz.core.vocabulary import Role
 from kdviz.metrics.equivalence import ALPHA
-from kdviz.studies.attention.statistics.agreements import Agreements
+from kdviz.studies.attention.statistics.agreements import Agreements, Value
 from kdviz.studies.attention.statistics.effects import effect_of, known_images, mean_contrast, pair_contrast
 from kdviz.studies.attention.statistics.pairs import CONTROLS, MAIN_EFFECT
 from kdviz.studies.attention.statistics.uncertainty import Effect, Interval
@@ -42,7 +42,7 @@ class Control:
 
     kind: str
     name: str
-    value: float | None
+    value: Value | None
     level: float
     difference: Effect
     effect: Effect
@@ -83,7 +83,7 @@ class Control:
         return self.difference.value / self.effect.value if self.bound > 0 else float("nan")
 
 
-def controls_of(agreements: Agreements, value: float | None, effect: Effect, corrected: bool) -> list[Control]:
+def controls_of(agreements: Agreements, value: Value | None, effect: Effect, corrected: bool) -> list[Control]:
     """Every control that the study has, for one of its values and the effect of that value.
 
     One all of whose images have a constant map is none.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 
 from kdviz.core.vocabulary import Role
 from kdviz.metrics.uncertainty import holm, simultaneous_level
-from kdviz.studies.attention.statistics.agreements import Agreements, Series
+from kdviz.studies.attention.statistics.agreements import Agreements, Series, Value
 from kdviz.studies.attention.statistics.effects import effect_of, match_trainings, pair_contrast, sample_contrast
 from kdviz.studies.attention.statistics.pairs import MAIN_EFFECT
 from kdviz.studies.attention.statistics.uncertainty import Effect, Interval, summarise_effect
@@ -40,14 +40,14 @@ class Change:
     """How much the effect changes between two values of the study.
 
     Attributes:
-        first, second: The values, the smaller first.
+        first, second: The values, the smaller first, or the one that the alphabet has first.
         effect: That of the second less that of the first.
-        together: For neighbours: the interval that holds for all neighbours together with 95 % (Bonferroni).
+        together: For neighbouring numbers: the interval that holds for all neighbours together with 95 % (Bonferroni).
         p_holm: p-value that holds for all pairs of values together (Holm, 1979).
     """
 
-    first: float
-    second: float
+    first: Value
+    second: Value
     effect: Effect
     together: Interval | None
     p_holm: float
@@ -74,7 +74,7 @@ class Prediction:
     others: float
 
 
-def claim_pairs(agreements: Agreements, value: float | None) -> tuple[list[Series], list[Series]]:
+def claim_pairs(agreements: Agreements, value: Value | None) -> tuple[list[Series], list[Series]]:
     """The KD students with their teachers, and the students alone with the same teachers, training by training."""
     kd, alone = agreements.of(MAIN_EFFECT, Role.KD_STUDENT, value), agreements.of(MAIN_EFFECT, Role.STUDENT, value)
     pairs = match_trainings(kd, alone)
@@ -83,23 +83,24 @@ def claim_pairs(agreements: Agreements, value: float | None) -> tuple[list[Serie
 
 def changes(agreements: Agreements, corrected: bool) -> list[Change]:
     """How much the effect changes from each value of the study to each larger one, paired by training."""
-    values: list[float] = agreements.values
+    values = agreements.values
     samples = {
         value: sample_contrast(agreements, pair_contrast(*claim_pairs(agreements, value)), corrected)
         for value in values
     }
     pairs = list(combinations(values, 2))
+    neighbours = set() if any(isinstance(value, str) for value in values) else set(pairwise(values))
     effects = [samples[large].less(samples[small]).effect() for small, large in pairs]
     adjusted = holm([effect.p_value for effect in effects])
     level = simultaneous_level(len(values) - 1)
     return [
-        Change(small, large, effect, effect.at(level) if values.index(large) - values.index(small) == 1 else None, p)
+        Change(small, large, effect, effect.at(level) if (small, large) in neighbours else None, p)
         for (small, large), effect, p in zip(pairs, effects, adjusted, strict=True)
     ]
 
 
 def by_class(
-    agreements: Agreements, value: float | None, classes: Sequence[str], corrected: bool = True
+    agreements: Agreements, value: Value | None, classes: Sequence[str], corrected: bool = True
 ) -> list[PartEffect]:
     """The effect in each class, by label, with p-values for all of them together (Holm)."""
     kd, alone = claim_pairs(agreements, value)
@@ -113,7 +114,7 @@ def by_class(
     return [PartEffect(name, count, effect, p) for (name, count, effect), p in zip(effects, adjusted, strict=True)]
 
 
-def by_mistakes(agreements: Agreements, value: float | None, corrected: bool = True) -> list[PartEffect]:
+def by_mistakes(agreements: Agreements, value: Value | None, corrected: bool = True) -> list[PartEffect]:
     """The effect by which models are right, and on the teacher's mistakes that are repeated and that are not.
 
     Each training has its own such images.
@@ -146,7 +147,7 @@ def by_mistakes(agreements: Agreements, value: float | None, corrected: bool = T
     return part_effects
 
 
-def predicts_inheritance(agreements: Agreements, value: float | None) -> list[Prediction]:
+def predicts_inheritance(agreements: Agreements, value: Value | None) -> list[Prediction]:
     """Whether agreement with the teacher predicts which of its mistakes a student repeats, for either student.
 
     The student alone shows what to expect without distillation: two models that predict the same may look alike.

@@ -48,12 +48,21 @@ SCHEMA = pa.schema(
         ("second_seed", pa.int32()),
         ("second_predicted", pa.int16()),
         ("value", pa.float64()),
+        ("value_name", _NAME),
         *((name, pa.float32()) for name in measures),
         *((f"ceiling_{which}_{name}", pa.float32()) for name in measures for which in ("first", "second")),
         ("n_masks", pa.int32()),
     ]
 )
-"""The schema of agreement.parquet."""
+"""The schema of agreement.parquet; ``value_name`` is the value of a study whose values are names, as of losses."""
+
+
+def in_schema(table: pa.Table) -> pa.Table:
+    """Rows as the schema has them now: those of an earlier version have no names of values."""
+    missing = [column for column in SCHEMA if column.name not in table.column_names]
+    for column in missing:
+        table = table.append_column(column, pa.nulls(len(table), pa.string()).dictionary_encode().cast(column.type))
+    return table.select(SCHEMA.names).cast(SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,8 @@ def agreement_rows(
 
 def _pair_columns(pair: MapPair, count: int) -> dict[str, list]:
     value = pair.second.value if pair.kind != SANITY else None
+    value = _teacher_value(pair) if value is None else value
+    is_name = isinstance(value, str)
     columns = {
         "pair": pair.kind,
         "first": pair.first.key,
@@ -175,9 +186,10 @@ def _pair_columns(pair: MapPair, count: int) -> dict[str, list]:
         "second": pair.second.key,
         "second_role": pair.second.role,
         "second_seed": pair.second.seed,
-        "value": _teacher_value(pair) if value is None else value,
+        "value": None if is_name else value,
+        "value_name": value if is_name else None,
     }
-    return {name: [value] * count for name, value in columns.items()}
+    return {name: [entry] * count for name, entry in columns.items()}
 
 
 def _teacher_value(pair: MapPair) -> float | None:

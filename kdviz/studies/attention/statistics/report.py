@@ -12,7 +12,8 @@ from kdviz.core.errors import ExperimentError, SettingError
 from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import MAIN, measures
-from kdviz.studies.attention.statistics.agreements import Agreements, read_agreements
+from kdviz.metrics.uncertainty import holm
+from kdviz.studies.attention.statistics.agreements import Agreements, Value, read_agreements
 from kdviz.studies.attention.statistics.controls import Control, controls_of
 from kdviz.studies.attention.statistics.dependence import (
     Change,
@@ -39,6 +40,7 @@ from kdviz.studies.attention.statistics.effects import (
 from kdviz.studies.attention.statistics.pairs import SANITY
 from kdviz.studies.attention.statistics.table import NAME, about_studies
 from kdviz.studies.attention.statistics.uncertainty import Effect
+from kdviz.studies.sweep.loss_values import loss_text
 
 MARGIN = 0.02
 """The default margin of agreement: a difference that is shown to be smaller counts as none."""
@@ -58,7 +60,7 @@ class ValueEffect:
         size: The effect relative to the spread over single images.
     """
 
-    value: float | None
+    value: Value | None
     kd: Effect
     alone: Effect
     raw_kd: Effect
@@ -128,6 +130,11 @@ class AttentionReport:
     margin: float = MARGIN
 
     @property
+    def p_of_values(self) -> list[float]:
+        """p-values of the effects of all values, which hold for all of them together (Holm, 1979)."""
+        return holm([value_effect.difference.p_value for value_effect in self.values])
+
+    @property
     def seeds(self) -> int:
         return self.chosen.difference.n_seeds
 
@@ -154,7 +161,7 @@ class AttentionReport:
         """The changes between neighbouring values."""
         return [change for change in self.changes if change.together is not None]
 
-    def distribution(self, value: float | None = None) -> dict[str, np.ndarray]:
+    def distribution(self, value: Value | None = None) -> dict[str, np.ndarray]:
         """Uncorrected agreement with the teacher of each image, mean over trainings, by role.
 
         The key ``ceiling`` has the noise ceiling of the KD student.
@@ -235,7 +242,10 @@ def own_value(experiment: Experiment, study: str) -> Any:
         study: The name of the study.
     """
     role, setting = (Role.TEACHER, "epochs") if study == "teacher-epochs" else (Role.KD_STUDENT, study)
-    return experiment.runs[role].training.get(setting) if role in experiment.runs else None
+    if role not in experiment.runs:
+        return None
+    training = experiment.runs[role].training
+    return loss_text(training) if study == "loss" and "loss" in training else training.get(setting)
 
 
 def report_of(
@@ -280,7 +290,7 @@ def report_of(
     )
 
 
-def _effect_of_value(agreements: Agreements, value: float | None, corrected: bool) -> ValueEffect:
+def _effect_of_value(agreements: Agreements, value: Value | None, corrected: bool) -> ValueEffect:
     kd, alone = claim_pairs(agreements, value)
     if not kd:
         raise ExperimentError(
@@ -305,7 +315,7 @@ def _effect_of_value(agreements: Agreements, value: float | None, corrected: boo
     )
 
 
-def _image_specific_effect(agreements: Agreements, value: float | None, corrected: bool) -> Effect | None:
+def _image_specific_effect(agreements: Agreements, value: Value | None, corrected: bool) -> Effect | None:
     """The effect with maps of the same images less that with maps of other ones, training by training."""
     kd, alone = claim_pairs(agreements, value)
     other_images = pair_contrast(

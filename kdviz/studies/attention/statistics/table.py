@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import parquet_of, replacing, rows_where
 from kdviz.experiment import Experiment
-from kdviz.studies.attention.statistics.pairs import SCHEMA
+from kdviz.studies.attention.statistics.pairs import SCHEMA, in_schema
 
 NAME = "agreement"
 _ABOUT = b"kdviz.studies"
@@ -61,7 +61,7 @@ def _path(experiment: Experiment) -> Path:
 def _with_other_studies(path: Path, study: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The rows of other studies, followed by these."""
     if path.is_file():
-        other_rows = rows_where(parquet_of(path.read_bytes()), "study", study, without=True).cast(SCHEMA)
+        other_rows = in_schema(rows_where(parquet_of(path.read_bytes()), "study", study, without=True))
         yield from (other_rows.slice(start, _ROWS) for start in range(0, len(other_rows), _ROWS))
     yield from tables
 
@@ -78,4 +78,4 @@ def _in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _concatenate(tables: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    return pa.concat_tables(map(in_schema, tables)).unify_dictionaries().combine_chunks()

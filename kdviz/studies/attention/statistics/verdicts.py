@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import t as student_t
 
 from kdviz.metrics.uncertainty import LEVEL
+from kdviz.studies.attention.statistics.agreements import Value
 from kdviz.studies.attention.statistics.controls import SHARE, TWO_TESTS, Control
 from kdviz.studies.attention.statistics.report import AttentionReport
 from kdviz.studies.attention.statistics.uncertainty import Effect
@@ -51,7 +52,7 @@ class AttentionVerdict:
 
     about: str
     part: str
-    of: float | None
+    of: Value | None
     outcome: str
     rule: str
     value: float
@@ -67,7 +68,7 @@ class AttentionVerdict:
     enough: int | None = None
 
 
-def claim_of(effect: Effect, margin: float, value: float | None = None) -> AttentionVerdict:
+def claim_of(effect: Effect, margin: float, value: Value | None = None) -> AttentionVerdict:
     """The verdict whether the KD student's maps are closer to the teacher's than those of the student alone."""
     outcome, rule = _outcome_and_rule(effect, margin)
     enough = trainings_enough(effect, margin) if outcome == UNTOLD else None
@@ -102,7 +103,7 @@ def _outcome_and_rule(effect: Effect, margin: float) -> tuple[str, str]:
 def _verdict(
     about: str,
     part: str,
-    of: float | None,
+    of: Value | None,
     outcome: str,
     rule: str,
     effect: Effect,
