@@ -58,9 +58,11 @@ def parse_loss(text: str) -> LossValue:
     """The value of a text: ``dist``, ``hints`` (beside the softened targets), or ``dist + 10 hints``.
 
     Raises:
-        ValueError: The text is not of this form.
+        TypeError, ValueError: This is no text, or not of this form.
         UnknownNameError: There is no loss of this name.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is no loss's name")
     loss, plus, feature = (part.strip() for part in text.partition("+"))
     match = _FEATURE_LOSS.fullmatch(feature if plus else loss)
     if match is None:
