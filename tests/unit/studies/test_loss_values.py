@@ -1,0 +1,61 @@
+"""The values of a study of losses: what people write, and the recipe that comes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from kdviz.core.errors import SettingError, UnknownNameError
+from kdviz.distill import TrainingConfig
+from kdviz.distill.objectives.registry import feature_losses, teacher_losses
+from kdviz.studies.sweep.kinds import STUDIES
+from kdviz.studies.sweep.loss_values import LossValue, default_losses, loss_text, parse_loss
+from kdviz.studies.sweep.tables import _with_both_losses
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("dist", LossValue("dist")),
+        ("hints", LossValue("soft_targets", "hints")),
+        ("100 hints", LossValue("soft_targets", "hints", 100)),
+        ("dist+relational", LossValue("dist", "relational")),
+        (" dist + 0.5 mmd ", LossValue("dist", "mmd", 0.5)),
+    ],
+)
+def test_a_value_is_read_and_written_in_one_way(text, value):
+    assert parse_loss(text) == value
+    assert parse_loss(str(value)) == value
+
+
+@pytest.mark.parametrize("text", ["dits", "hints + dist", "dist + soft_targets", "10 dist"])
+def test_a_loss_of_the_wrong_kind_is_unknown(text):
+    with pytest.raises(UnknownNameError):
+        parse_loss(text)
+
+
+@pytest.mark.parametrize("text", ["", "dist +", "+ hints", "dist + -1 hints", "dist + hints + mmd"])
+def test_what_is_no_value_is_refused(text):
+    with pytest.raises((SettingError, UnknownNameError)):
+        STUDIES["loss"].checked([text])
+
+
+def test_every_loss_is_a_value_and_every_one_against_a_teacher_is_studied_unasked():
+    assert set(default_losses()) == set(teacher_losses)
+    assert default_losses()[0] == "soft_targets"
+    for name in [*teacher_losses, *feature_losses]:
+        assert name in parse_loss(name).applied_to(TrainingConfig()).to_json().values()
+
+
+def test_a_recipe_keeps_only_the_options_of_losses_that_it_still_has():
+    config = TrainingConfig(loss="dist", loss_options={"intra_weight": 2.0}, feature_loss="hints", feature_weight=3.0)
+    assert loss_text(config) == "dist + 3 hints"
+    changed = LossValue("decoupled").applied_to(config)
+    assert changed == TrainingConfig(loss="decoupled")
+    assert LossValue("dist", "hints", 3.0).applied_to(config) == config
+
+
+def test_rows_of_earlier_versions_name_both_losses():
+    row = {"kd_loss": "soft_targets", "settings": '{"feature_loss": "hints", "feature_weight": 2.0}'}
+    assert _with_both_losses(row)["kd_loss"] == "soft_targets + 2 hints"
+    assert _with_both_losses({**row, "settings": "{}"})["kd_loss"] == "soft_targets"
+    assert _with_both_losses({**row, "kd_loss": None})["kd_loss"] is None
