@@ -69,7 +69,7 @@ def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
     from kdviz.data.doubts import recorded_doubts
     from kdviz.studies.predictions.file_evaluation import evaluate_files
 
-    files = picture_files(experiment, options.data)
+    files = picture_files(experiment, options)
     steps = evaluate_files(experiment, files, options.device)
     first = next(steps, 0)  # after an interruption, what was done before
     with tqdm(total=len(files), initial=first, desc="evaluate", unit="picture", file=sys.stderr) as bar:

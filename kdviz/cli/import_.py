@@ -10,10 +10,12 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdviz.cli.common.arguments import at_least_one, common, set_threads, verb
+from kdviz.cli.common.arguments import add_columns, at_least_one, common, set_threads, verb
 from kdviz.core.errors import SettingError
 
 if TYPE_CHECKING:
+    from kdviz.data.labels.class_names import ClassNames
+    from kdviz.data.picture_collection import PictureFiles
     from kdviz.experiment import Experiment
     from kdviz.importing import ImportPlan, ModelSpec
 
@@ -47,7 +49,9 @@ def add(verbs: Any) -> None:
     group.add_argument("--trust", action="store_true", help="run code in the files, with all your rights")
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--data", metavar="DIR|CSV", help="pictures to measure on: a folder of class folders, a CSV, or pictures alone"
+        "--data",
+        metavar="DIR|FILE",
+        help="pictures to measure on: a folder of class folders or parquet files, a CSV, or pictures alone",
     )
     data.add_argument(
         "--regions",
@@ -57,6 +61,7 @@ def add(verbs: Any) -> None:
     )
     data.add_argument("--classes", metavar="FILE|A,B,C", help="names of the classes, or which folder is which class")
     data.add_argument("--keep-samples", metavar="N", type=at_least_one, default=500, help="pictures kept for the app")
+    add_columns(data)
     data.add_argument("--title", default="", help="heading of the experiment")
     after = parser.add_argument_group("then")
     after.add_argument(
@@ -99,7 +104,6 @@ def plan_of(options: argparse.Namespace) -> ImportPlan:
         KdvizError: No model, a role twice, or data that cannot be read.
     """
     from kdviz.data.labels.class_names import read_classes
-    from kdviz.data.picture_files import read_picture_files
     from kdviz.importing import ImportPlan
 
     models = specs_of(options)
@@ -107,7 +111,7 @@ def plan_of(options: argparse.Namespace) -> ImportPlan:
     if not models and not predictions:
         raise SettingError("No model is named; give --teacher FILE, --kd-student FILE, --student FILE or --model.")
     names = read_classes(options.classes) if options.classes else None
-    pictures = read_picture_files(options.data, classes=names) if options.data else None
+    pictures = _pictures(options, names) if options.data else None
     return ImportPlan(
         Path(options.out),
         models,
@@ -119,6 +123,14 @@ def plan_of(options: argparse.Namespace) -> ImportPlan:
         options.trust,
         options.device,
         options.keep_samples,
+    )
+
+
+def _pictures(options: argparse.Namespace, names: ClassNames | None) -> PictureFiles:
+    from kdviz.data.picture_files import read_picture_files
+
+    return read_picture_files(
+        options.data, classes=names, image_column=options.image_column, label_column=options.label_column
     )
 
 

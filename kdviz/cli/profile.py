@@ -58,7 +58,7 @@ def _profile(options: argparse.Namespace) -> None:
     experiment = load_experiment(options.experiment)
     samples = own_samples(experiment)
     if options.data and experiment.is_imported:
-        samples = parted(samples_of_files(experiment, options.data, MOST))
+        samples = parted(samples_of_files(experiment, options, MOST))
     elif options.data:
         samples = samples_of(splits_of(experiment, options))
     settings = Settings(tuple(options.threads), tuple(options.batches or ()), options.seconds, options.device)

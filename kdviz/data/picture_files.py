@@ -1,23 +1,16 @@
-"""Pictures to measure models on, as files: listed and labelled, and decoded only when they are asked for."""
+"""The pictures of a data folder, of a CSV file or of parquet files, listed and labelled; none is decoded."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor
 
-from kdviz.core.errors import DatasetError, ImageError
-from kdviz.core.images import depth_of, open_image
+from kdviz.core.errors import DatasetError
 from kdviz.core.language import N_, _
-from kdviz.core.threads import in_order
 from kdviz.core.vocabulary import Split
 from kdviz.data.doubts import Doubt
 from kdviz.data.labels.class_names import ClassNames
@@ -30,7 +23,10 @@ from kdviz.data.labels.label_files import (
     read_label_file,
 )
 from kdviz.data.labels.label_numbers import labels_of_folders, labels_of_rows, numbers_of_rows
-from kdviz.data.pictures import Reading, files_below, is_picture, is_visible, left_out
+from kdviz.data.picture_collection import PictureFiles
+from kdviz.data.pictures import files_below, is_picture, is_visible, left_out
+from kdviz.data.readers.parquet_files import has_parquet_files
+from kdviz.data.readers.parquet_pictures import read_parquet_rows
 
 _SPLITS: dict[str, tuple[str, ...]] = {
     Split.TEST: ("test", "testing"),
@@ -42,131 +38,38 @@ _SPLITS: dict[str, tuple[str, ...]] = {
 _GROUPS = "groups.csv"  # read where kdviz makes splits
 _TRAINING = N_("These are pictures to train on: figures on them say little of others.")
 
-_THREADS = 4
 
-
-@dataclass(frozen=True)
-class PictureFiles:
-    """The pictures of one split, in files.
-
-    Attributes:
-        files: Path of each picture.
-        names: Path of each picture within the data folder.
-        labels: int64 (N,); None: not known.
-        classes: Class names, in the order of the labels; empty without labels.
-        split: ``test``, ``validation`` or ``train``.
-        numbers: Class numbers, where the data only give positions among a model's logits; empty otherwise.
-        held_out: Whether the data folder keeps them apart from pictures to train on; None: not known.
-        notes: What a user should know about the data, one sentence each.
-        unused: Doubts about files that were left out.
-    """
-
-    files: tuple[Path, ...]
-    names: tuple[str, ...]
-    labels: Tensor | None
-    classes: tuple[str, ...]
-    split: str = Split.TEST
-    held_out: bool | None = None
-    notes: tuple[str, ...] = ()
-    unused: tuple[Doubt, ...] = ()
-    numbers: tuple[int, ...] = ()
-    _opened: set[int] = field(default_factory=set, repr=False, compare=False)
-    _deep: dict[int, tuple[str, float]] = field(default_factory=dict, repr=False, compare=False)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def open(self, index: int) -> Image.Image:
-        """Open picture number ``index``: upright, in mode ``L`` or ``RGB``.
-
-        Raises:
-            ImageError: The picture cannot be read.
-        """
-        picture = open_image(self.files[index], self.names[index])
-        self._opened.add(index)
-        if depth_of(picture)[0]:
-            self._deep[index] = depth_of(picture)
-        return picture
-
-    def pictures(self, indices: Sequence[int] | None = None, threads: int = _THREADS) -> Iterator[Image.Image]:
-        """Yield pictures in the given order, decoded slightly ahead so that only a few are in memory at a time.
-
-        Args:
-            indices: Which pictures; default: all.
-            threads: Number of decoding threads.
-
-        Raises:
-            DatasetError: Some cannot be read; the remaining ones are then read only to count the failures.
-        """
-        chosen = range(len(self)) if indices is None else indices
-        results = in_order(self._open_or_error, chosen, max(1, min(threads, os.cpu_count() or 1)))
-        for result in results:
-            if isinstance(result, str):
-                failures = [result, *(other for other in results if isinstance(other, str))]
-                raise DatasetError(
-                    "{n_failures} of {n_chosen} pictures cannot be used: {failures}",
-                    n_failures=len(failures),
-                    n_chosen=len(chosen),
-                    failures=failures[0],
-                )
-            yield result
-
-    @property
-    def doubts(self) -> tuple[Doubt, ...]:
-        """Doubts about files that were left out, and about the scaling of deep pictures opened so far."""
-        reading = Reading()
-        reading.read = len(self._opened)
-        reading.deep = [self._deep[index] for index in sorted(self._deep)]
-        return (*self.unused, *reading.doubts())
-
-    def opened_notes(self) -> dict[str, Any]:
-        """What :attr:`doubts` knows of the pictures opened so far, as JSON values; see :meth:`add_notes`."""
-        return {"deep": [[index, *self._deep[index]] for index in sorted(self._deep)]}
-
-    def add_notes(self, notes: Mapping[str, Any], count: int) -> None:
-        """Take over what was noted when the first ``count`` pictures were opened by another process."""
-        self._opened.update(range(count))
-        self._deep.update({int(index): (str(depth), float(peak)) for index, depth, peak in notes.get("deep", ())})
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256, as hex, of the classes, and of each picture's name, label and size in bytes.
-
-        The content is not read: the fingerprint stays the same when the data are copied or moved, and also when a
-        picture is replaced by another of the same size.
-        """
-        digest = hashlib.sha256(ascii(self.classes).encode())
-        labels = [-1] * len(self) if self.labels is None else self.labels.tolist()
-        for file, name, label in zip(self.files, self.names, labels, strict=True):
-            digest.update(ascii((name, label, file.stat().st_size)).encode())
-        return digest.hexdigest()
-
-    def _open_or_error(self, index: int) -> Image.Image | str:
-        try:
-            return self.open(index)
-        except ImageError as error:
-            return error.sentence
-
-
-def read_picture_files(data: str | Path, *, classes: ClassNames | None = None, inside: bool = False) -> PictureFiles:
-    """List the pictures of a data folder or of a CSV file; none is decoded.
+def read_picture_files(
+    data: str | Path,
+    *,
+    classes: ClassNames | None = None,
+    inside: bool = False,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> PictureFiles:
+    """List the pictures of a data folder, of a CSV file or of parquet files; none is decoded.
 
     A folder may hold one folder a class, all of it a test split; or ``train``, ``val`` and ``test`` folders of these,
     of which test is used, else val; or a file ``labels.csv`` (see
-    :func:`kdviz.data.labels.label_files.read_label_file`); or pictures alone, which then have no labels. Classes are in
-    the order of their folders' names, or of their numbers in a CSV file. Folders named by WordNet ids get the words of
-    their synset where timm is installed.
+    :func:`kdviz.data.labels.label_files.read_label_file`); or parquet files (see
+    :func:`kdviz.data.readers.parquet_pictures.read_parquet_rows`); or pictures alone, which then have no labels.
+    Classes are in the order of their folders' names, or of their numbers in a table. Folders named by WordNet ids get
+    the words of their synset where timm is installed.
 
     Args:
-        data: A folder or a CSV file.
+        data: A folder, a CSV file or a parquet file.
         classes: The class names in the order of the labels, or the name of each folder's class.
         inside: Whether to refuse a CSV file that names pictures outside its folder, as for uploaded ones.
+        image_column, label_column: Of parquet files, the names of the columns; default: found by their types.
 
     Raises:
         DatasetError: There are no pictures, files are missing, a label is no class, or there is only one class.
     """
     path = Path(data).expanduser()
+    columns = image_column, label_column
     if path.is_file():
+        if path.suffix.lower() == ".parquet":
+            return _from_parquet(path, classes, *columns)
         _require_table(path)
         return _from_label_file(path, classes, is_complete=False, inside=inside)
     if not path.is_dir():
@@ -180,7 +83,10 @@ def read_picture_files(data: str | Path, *, classes: ClassNames | None = None, i
         return _from_label_file(table, classes, is_complete=True, inside=inside)
     if _are_classes(path, listing):
         return _labelled_pictures(path, listing, sorted(listing), Split.TEST, None, classes)
-    return _unlabelled_pictures(path)
+    all_files = files_below(path, path)
+    if has_parquet_files(all_files) and not any(map(is_picture, all_files)):
+        return _from_parquet(path, classes, *columns)
+    return _unlabelled_pictures(path, all_files)
 
 
 def _require_table(path: Path) -> None:
@@ -293,8 +199,7 @@ def _is_in_split(name: str, split: str) -> bool:
     return not inside or owner == split
 
 
-def _unlabelled_pictures(folder: Path) -> PictureFiles:
-    all_files = files_below(folder, folder)
+def _unlabelled_pictures(folder: Path, all_files: Sequence[str]) -> PictureFiles:
     files = tuple(name for name in all_files if is_picture(name))
     if not files:
         unused = left_out(all_files, ())
@@ -309,7 +214,7 @@ def _unlabelled_pictures(folder: Path) -> PictureFiles:
     )
 
 
-# CSV files ------------------------------------------------------------------------------------------------------------
+# tables ------------------------------------------------------------------------------------------------------------
 
 
 def _from_label_file(path: Path, classes: ClassNames | None, *, is_complete: bool, inside: bool) -> PictureFiles:
@@ -332,6 +237,16 @@ def _from_label_file(path: Path, classes: ClassNames | None, *, is_complete: boo
     unused = _unlisted(path, [base / row.file for row in all_rows]) if is_complete else ()
     files = tuple(base / name for name in names)
     return PictureFiles(files, names, labels, titles, split, held_out, notes, unused, numbers)
+
+
+def _from_parquet(path: Path, classes: ClassNames | None, *columns: str | None) -> PictureFiles:
+    """The pictures in the rows of parquet files."""
+    table = read_parquet_rows(path, *columns)
+    labels, titles = labels_of_rows(table.rows, classes, f"'{path}'")
+    numbers = numbers_of_rows(table.rows) if classes is None else ()
+    notes = (_(_TRAINING),) if table.held_out is False else ()
+    names = tuple(row.file for row in table.rows)
+    return PictureFiles(table.pictures, names, labels, titles, table.split, table.held_out, notes, (), numbers)
 
 
 def _unlisted(path: Path, files: Sequence[Path]) -> tuple[Doubt, ...]:

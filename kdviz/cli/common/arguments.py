@@ -105,6 +105,10 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
 
 def add_reader_options(parser: Any) -> None:
     parser.add_argument("--groups", metavar="CSV", help="folder: columns file and group; no group is split")
+    add_columns(parser)
+
+
+def add_columns(parser: Any) -> None:
     parser.add_argument("--image-column", metavar="NAME", help="parquet: column of the pictures (default: by its type)")
     parser.add_argument("--label-column", metavar="NAME", help="parquet: column of the classes (default: by its type)")
 

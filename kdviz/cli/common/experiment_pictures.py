@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kdviz.core.errors import DatasetError, ExperimentError, KdvizError
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from kdviz.data import LabelledImages
     from kdviz.data.picture_files import PictureFiles
     from kdviz.experiment import Experiment
@@ -77,8 +79,8 @@ def stored_samples(experiment: Experiment) -> LabelledImages:
     raise DatasetError("'{folder}' keeps no pictures of its data; {hint}.", folder=experiment.folder, hint=hint)
 
 
-def picture_files(experiment: Experiment, data: str) -> PictureFiles:
-    """The pictures in a folder or CSV file, with the experiment's classes.
+def picture_files(experiment: Experiment, options: Namespace) -> PictureFiles:
+    """The pictures of ``--data``, with the experiment's classes.
 
     Raises:
         DatasetError: The pictures cannot be used.
@@ -86,15 +88,18 @@ def picture_files(experiment: Experiment, data: str) -> PictureFiles:
     from kdviz.data.labels.class_names import read_classes
     from kdviz.data.picture_files import read_picture_files
 
-    return read_picture_files(data, classes=read_classes(list(experiment.classes)))
+    names = read_classes(list(experiment.classes))
+    return read_picture_files(
+        options.data, classes=names, image_column=options.image_column, label_column=options.label_column
+    )
 
 
-def samples_of_files(experiment: Experiment, data: str, most: int, seed: int = 0) -> LabelledImages:
-    """A random choice of the pictures in a folder or CSV file.
+def samples_of_files(experiment: Experiment, options: Namespace, most: int, seed: int = 0) -> LabelledImages:
+    """A random choice of the pictures of ``--data``.
 
     Args:
         experiment: The experiment, whose classes and common picture are used.
-        data: The folder or CSV file.
+        options: Those of the command.
         most: Largest number of pictures.
         seed: Seed of the choice.
 
@@ -103,7 +108,7 @@ def samples_of_files(experiment: Experiment, data: str, most: int, seed: int = 0
     """
     import torch
 
-    files = picture_files(experiment, data)
+    files = picture_files(experiment, options)
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))[:most].sort().values
     return samples_at(experiment, files, order.tolist())
 
@@ -145,7 +150,7 @@ def study_samples(experiment: Experiment, options: Any) -> LabelledImages:
     if options.study != "models":
         require_trainable(experiment, f"study --study {options.study}")
     stored = stored_samples(experiment) if not options.data else None
-    samples = stored or samples_of_files(experiment, options.data, options.images, options.seed)
+    samples = stored or samples_of_files(experiment, options, options.images, options.seed)
     if bool((samples.labels < 0).any()):
         raise DatasetError(
             "A study of attention chooses its images by their labels, and these pictures have none; the app's page "

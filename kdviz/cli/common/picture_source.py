@@ -43,18 +43,18 @@ def picture_source(experiment: Experiment, options: argparse.Namespace) -> Pictu
         DatasetError: There are none, or they cannot be used.
     """
     if experiment.is_imported and options.data:
-        return _source_of_files(experiment, options.data)
+        return _source_of_files(experiment, options)
     if options.data or options.split == "bundled" or not (experiment.folder / "samples.parquet").is_file():
         return _source_of_split(experiment, options)
     return _source_of_stored(experiment)
 
 
-def _source_of_files(experiment: Experiment, data: str) -> PictureSource:
+def _source_of_files(experiment: Experiment, options: argparse.Namespace) -> PictureSource:
     from kdviz.cli.common.experiment_pictures import picture_files, samples_at
     from kdviz.data.regions import FileSizes
     from kdviz.data.regions.formats.masks import is_mask
 
-    files = picture_files(experiment, data)
+    files = picture_files(experiment, options)
     kept = [index for index, name in enumerate(files.names) if not is_mask(name)]  # masks may lie beside the pictures
     names = [files.names[index] for index in kept]
     return PictureSource(

@@ -10,6 +10,7 @@ import numpy as np
 
 from kdviz.core.images import picture_size
 from kdviz.core.language import plural
+from kdviz.data.readers.parquet_pictures import ParquetPicture
 from kdviz.data.regions.shapes import Shape, Size, require_size
 
 
@@ -34,14 +35,15 @@ class FileSizes(Mapping[str, Size]):
     """Name -> height and width of picture files, read from their heads when they are asked for.
 
     Args:
-        files: Name -> path.
+        files: Name -> path, or row of a parquet file.
     """
 
-    def __init__(self, files: Mapping[str, Path]):
+    def __init__(self, files: Mapping[str, Path | ParquetPicture]):
         self._files = files
 
     def __getitem__(self, name: str) -> Size:
-        return picture_size(self._files[name], name)
+        file = self._files[name]
+        return picture_size(file if isinstance(file, Path) else file.read(), name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
