@@ -123,6 +123,12 @@ class PictureFiles:
             digest.update(ascii((name, label, size)).encode())
         return digest.hexdigest()
 
+    def times_of_change(self) -> list[int]:
+        """When each picture's file was last changed, in nanoseconds."""
+        paths = [file if isinstance(file, Path) else file.path for file in self.files]
+        times = {path: path.stat().st_mtime_ns for path in dict.fromkeys(paths)}
+        return [times[path] for path in paths]
+
     def _open_or_error(self, index: int) -> Image.Image | str:
         try:
             return self.open(index)

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from kdviz.models.identify.symbols import CHANNELS, CLASSES, Side, linear, quadratic
 from kdviz.models.networks import PaperCNN, PaperFC, import_timm, resnet50v2_mxnet
+from kdviz.models.networks.airbench import airbench, airbench_small
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -142,6 +143,15 @@ def _kdviz_outlines() -> Iterator[Outline]:
                 return builder(classes, channels, (size or 28,) * 2)
 
             yield Outline(name, _symbolic(create, 28), {}, 28, "", channels, False)
+    for name, builder in (("airbench", airbench), ("airbench_small", airbench_small)):
+        for channels in (1, 3):
+
+            def create_airbench(
+                classes: int, _: int, _size: int | None, builder: Any = builder, channels: int = channels
+            ) -> nn.Module:
+                return builder(classes, channels)
+
+            yield Outline(name, _symbolic(create_airbench, None), {}, None, "", channels, False)
 
 
 # symbolic shapes from several settings --------------------------------------------------------------------------------

@@ -158,7 +158,7 @@ def _identity(experiment: Experiment, pictures: PictureFiles) -> str | None:
     if not all(run.sha256 for run in runs.values()):
         return None
     try:
-        times = [file.stat().st_mtime_ns for file in pictures.files]
+        times = pictures.times_of_change()
         fingerprint = pictures.fingerprint
     except OSError:
         return None  # the picture is named when it is opened

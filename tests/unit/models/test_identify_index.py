@@ -15,7 +15,7 @@ from kdviz.models.identify.build import build_index, main
 from kdviz.models.identify.index import FILE, Index, tensor_hash, the_index
 from kdviz.models.identify.outlines import all_outlines, shapes_of
 from kdviz.models.identify.symbols import linear, quadratic, solve
-from kdviz.models.networks import build_network
+from kdviz.models.networks import build_network, networks
 
 FEW = ("torchvision/googlenet", "torchvision/vit_b_16", "timm/resnet18", "timm/vit_tiny_patch16_224", "paper_fc")
 
@@ -128,3 +128,15 @@ def test_what_cannot_be_said_is_an_error():
         linear("K", (7, 11), (7, 13))
     with pytest.raises(ValueError, match="not quadratic"):
         quadratic((1, 2, 3, 4), (1, 8, 27, 64))
+
+
+def test_every_network_of_kdviz_is_in_the_package():
+    own = {name for name in networks if not name.partition("/")[1]} - {"linear_head"}  # a head alone is no network
+    assert own <= the_index().by_name.keys()
+
+
+def test_the_networks_for_colour_photographs_are_found_from_their_weights():
+    for name, channels in (("airbench", 3), ("airbench_small", 3), ("airbench_small", 1)):
+        state = build_network(name, classes=7, channels=channels, size=(32, 32)).state_dict()
+        match = identify({key: tuple(value.shape) for key, value in state.items()})
+        assert (match.network, match.classes, match.channels, match.rivals) == (name, 7, channels, ())
