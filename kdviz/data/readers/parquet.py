@@ -122,19 +122,19 @@ def _by_split(folder: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]
     splits = [_split_of(name) for name in names]
     if not any(splits):
         splits = [Split.TRAIN] * len(splits)
-    found: dict[str, list[Path]] = {}
+    by_split: dict[str, list[Path]] = {}
     for path, split in zip(files, splits, strict=True):
         if split is not None:
-            found.setdefault(split, []).append(path)
-    if Split.TRAIN not in found:
+            by_split.setdefault(split, []).append(path)
+    if Split.TRAIN not in by_split:
         raise DatasetError(
             "'{folder}' has parquet files of the split {split} and none to train on; add one whose name "
             "begins with train.",
             folder=folder,
-            split=next(iter(found)),
+            split=next(iter(by_split)),
         )
     _require_one_configuration(folder, [name for name, split in zip(names, splits, strict=True) if split is not None])
-    return found, [name for name, split in zip(names, splits, strict=True) if split is None]
+    return by_split, [name for name, split in zip(names, splits, strict=True) if split is None]
 
 
 def _split_of(name: str) -> str | None:
