@@ -294,7 +294,7 @@ def test_photographs_have_a_note_of_origin_and_are_small() -> None:
         assert photograph.shows in apart.CLASSES
         assert max(photograph.picture().size) <= 128
     assert sum(file.stat().st_size for file in PHOTOGRAPHS.iterdir() if file.is_file()) < 400_000
-    assert [one.name for one in photographs_of(("truck", "none", "cat"), ("cat", "dog"))] == ["cat"]
+    assert [photograph.name for photograph in photographs_of(("truck", "none", "cat"), ("cat", "dog"))] == ["cat"]
 
 
 def test_the_maps_that_are_kept_are_of_photographs(experiment: Experiment) -> None:

@@ -40,9 +40,9 @@ def summaries(experiment, draws, weights):
 def test_intervals_cover_the_truth(tiny, count, heavy):
     generator, truth, draws = np.random.default_rng(count), 0.1, 400
     weights = np.where(np.arange(count) % 2, heavy, 1).astype(float)
-    found = summaries(tiny, generator.normal(truth, 0.2, (draws, count)), weights)
-    assert len(found) == draws
-    covered = sum(row["insertion_gain_low"] <= truth <= row["insertion_gain_high"] for row in found)
+    rows = summaries(tiny, generator.normal(truth, 0.2, (draws, count)), weights)
+    assert len(rows) == draws
+    covered = sum(row["insertion_gain_low"] <= truth <= row["insertion_gain_high"] for row in rows)
     assert covered / draws > 0.95 - 3 * (0.95 * 0.05 / draws) ** 0.5
 
 
