@@ -12,7 +12,15 @@ import torch
 from scipy import stats
 
 from kdviz.core.errors import SettingError, UnknownNameError
-from kdviz.metrics import TopOverlap, agreement, agreement_table, classification_metrics, inherited_errors, mcnemar
+from kdviz.metrics import (
+    TopOverlap,
+    agreement,
+    agreement_table,
+    classification_metrics,
+    inherited_errors,
+    mcnemar,
+    similarity,
+)
 from kdviz.metrics.predictions import expected_calibration_error
 from kdviz.metrics.similarity import iou, measures, pearson, spearman, ssim
 
@@ -259,6 +267,15 @@ class TestMeasureContract:
         assert unrelated.agreement < pair.agreement - 0.1
         assert unrelated.ceiling == pytest.approx(pair.ceiling, abs=0.05)
         assert np.isnan(pair.corrected) == (measure != "pearson")
+
+
+def test_ranks_are_the_same_however_many_maps_are_ranked_at_once(monkeypatch):
+    maps = np.random.default_rng(0).integers(0, 9, (7, 5, 4)).astype(float)
+    maps[3] = 1
+    alone = np.concatenate([measures["spearman"].prepare(values[None]) for values in maps])
+    monkeypatch.setattr(similarity, "_RANKED", 45)  # two maps and a quarter
+    assert np.array_equal(measures["spearman"].prepare(maps), alone, equal_nan=True)
+    assert np.isnan(alone).all(1).tolist() == [number == 3 for number in range(7)]
 
 
 def ssim_by_hand(first: np.ndarray, second: np.ndarray, reach: int = 5, sigma: float = 1.5) -> float:
