@@ -300,7 +300,7 @@ def classes(models: Path, name: str, samples: int, repeats: int) -> Iterator[Tar
     """Mistakes of an experiment with a thousand classes: opened, browsed, and a class found by a part of its name."""
     opened: list[float] = []
     turned: list[float] = []
-    found: list[float] = []
+    searched: list[float] = []
     with Server(models) as server, browser() as launched:
         for number in range(repeats + 1):
             with new_page(launched) as page:
@@ -314,10 +314,10 @@ def classes(models: Path, name: str, samples: int, repeats: int) -> Iterator[Tar
                 for _ in range(3):
                     page.wait_for_timeout(700)  # a look at the page
                     turned.append(_thumbnails(page, page.get_by_role("button", name="Next page").first)[0])
-                found += [_search(page, f"{part:05}") for part in (17 * number, 17 * number + 1, 17 * number + 2)]
+                searched += [_search(page, f"{part:05}") for part in (17 * number, 17 * number + 1, 17 * number + 2)]
     yield repeated_row("classes_open", f"Mistakes opens, {samples:,} samples of 1,000 classes", opened, 1.0)
     yield repeated_row("classes_next", "its next page", turned, 0.3)
-    yield repeated_row("classes_search", "a class by a part of its name: last key to its entry", found, 0.1)
+    yield repeated_row("classes_search", "a class by a part of its name: last key to its entry", searched, 0.1)
 
 
 def _search(page: Any, part: str) -> float:

@@ -86,12 +86,12 @@ def _import(options: argparse.Namespace) -> None:
         experiment = load_experiment(options.out)
         if plan.pictures is not None:
             _add_showcase(experiment, options.device)
-    found = report(experiment)
+    records = report(experiment)
     if options.json:
         # Each role is at the top, as the interface says, and all of them under "models", which no role can hide.
-        print(json.dumps(found | {"experiment": str(experiment.folder), "models": found}, allow_nan=False))
+        print(json.dumps(records | {"experiment": str(experiment.folder), "models": records}, allow_nan=False))
     else:
-        _print(experiment, found)
+        _print(experiment, records)
     _go_on_with_all(options)
     if not options.json:
         print(f"\nLook at it: kdviz app --models {Path(options.out).parent}")
@@ -149,23 +149,23 @@ def specs_of(options: argparse.Namespace) -> list[ModelSpec]:
             raise SettingError(
                 "The role '{role}' is given twice; use --model TITLE=FILE for a further model.", role=role
             )
-    found = [parse_spec(role, text) for role, texts in given.items() for text in texts]
+    specs = [parse_spec(role, text) for role, texts in given.items() for text in texts]
     for text in options.model:
         title, spec = named_model(text)
-        role = role_of(title, [spec.role for spec in found])
-        found.append(parse_spec(role, spec, "" if title == role else title))
-    return found
+        role = role_of(title, [spec.role for spec in specs])
+        specs.append(parse_spec(role, spec, "" if title == role else title))
+    return specs
 
 
 def _predictions(texts: Iterable[str], taken: list[str]) -> list[tuple[str, str, Path]]:
     from kdviz.importing import named_model, role_of
 
-    found: list[tuple[str, str, Path]] = []
+    predictions: list[tuple[str, str, Path]] = []
     for text in texts:
         title, file = named_model(text)
-        role = role_of(title, [*taken, *(spec[0] for spec in found)])
-        found.append((role, "" if title == role else title, Path(file).expanduser()))
-    return found
+        role = role_of(title, [*taken, *(spec[0] for spec in predictions)])
+        predictions.append((role, "" if title == role else title, Path(file).expanduser()))
+    return predictions
 
 
 def _watch(steps: Any) -> None:
@@ -187,18 +187,18 @@ def _add_showcase(experiment: Experiment, device: str) -> None:
         print(f"kdviz: maps of an example: {story}", file=sys.stderr)
 
 
-def _print(experiment: Experiment, found: dict[str, dict[str, Any]]) -> None:
+def _print(experiment: Experiment, records: dict[str, dict[str, Any]]) -> None:
     print(f"{experiment.folder}: {len(experiment.classes)} classes")
     print(f"{'role':14} {'network':38} {'from':8} {'accuracy':>9}  input")
-    for role, record in found.items():
+    for role, record in records.items():
         accuracy = "" if record["accuracy"] is None else f"{record['accuracy']:.2%}"
         print(f"{role:14} {record['network']:38} {record['network_from'] or '':8} {accuracy:>9}  {_input_text(record)}")
-    for role, record in found.items():
+    for role, record in records.items():
         for note in record["notes"]:
             print(f"- {role}: {note}")
     if not any(run.metrics for run in experiment.runs.values()):
         print("kdviz: without --data nothing was measured, and no pictures are kept", file=sys.stderr)
-    for doubt in dict.fromkeys(doubt for record in found.values() for doubt in record["doubts"]):
+    for doubt in dict.fromkeys(doubt for record in records.values() for doubt in record["doubts"]):
         print(f"kdviz: warning: {doubt}", file=sys.stderr)
 
 

@@ -229,8 +229,8 @@ def _models(experiment: Any, splits: Any, options: argparse.Namespace) -> list[S
         return []
     last = max(sweeps[-1].seeds)  # seeds of second students are nobody else's
     second = [
-        [] if options.no_controls else [last + 1 + len(seeds) * place + offset for offset in range(len(seeds))]
-        for place in range(len(sweeps))
+        [] if options.no_controls else [last + 1 + len(seeds) * teacher + offset for offset in range(len(seeds))]
+        for teacher in range(len(sweeps))
     ]
     for sweep, further in zip(sweeps, second, strict=True):
         if _train(sweep, further, options):
@@ -250,7 +250,7 @@ def _sweeps(own: Any, seeds: list[int], options: argparse.Namespace) -> list[Any
         print(f"kdviz: {who} to be trained; estimate again then", file=sys.stderr)
         return []
     show_stages(train_teachers(own, runs, engine(options), threads=options.threads or 0))
-    further = [sweep_of_teacher(own, run, seeds_of_teacher(seeds, place)) for place, run in enumerate(runs, 1)]
+    further = [sweep_of_teacher(own, run, seeds_of_teacher(seeds, number)) for number, run in enumerate(runs, 1)]
     return [own, *further]
 
 
@@ -265,7 +265,7 @@ def _all_models(sweeps: list[Any], second: list[list[int]], options: argparse.Na
         return models
     if len(teachers) == 1:
         return [*models, *shuffles(teachers[0], sweeps[0].seeds)]
-    shuffled = [shuffles(teacher, [place])[0] for place, teacher in enumerate(teachers)]
+    shuffled = [shuffles(teacher, [seed])[0] for seed, teacher in enumerate(teachers)]
     return [*models, *shuffled]
 
 

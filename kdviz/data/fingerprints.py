@@ -52,17 +52,17 @@ class PictureMatch:
     """Which of the pictures that were found is which of the known ones.
 
     Attributes:
-        found: For each known picture the number of the one that was found, int64 (N,); -1: none.
+        numbers: For each known picture the number of the one that was found, int64 (N,); -1: none.
         exact: Whether they are equal pixel for pixel, bool (N,).
     """
 
-    found: np.ndarray
+    numbers: np.ndarray
     exact: np.ndarray
 
     @property
     def count(self) -> int:
         """Number of known pictures that were found."""
-        return int((self.found >= 0).sum())
+        return int((self.numbers >= 0).sum())
 
 
 def fingerprints_of(images: Tensor, labels: Tensor) -> Fingerprints:
@@ -85,7 +85,7 @@ def _projections(values: int) -> np.ndarray:
     return np.unpackbits(signs).reshape(BITS, values).astype(np.float32) * 2 - 1
 
 
-def match_pictures(known: Fingerprints, found: Fingerprints) -> PictureMatch:
+def match_pictures(known: Fingerprints, others: Fingerprints) -> PictureMatch:
     """Find the known pictures among others, in whatever order those are.
 
     Within each class every known picture gets another one, so that the sum of their distances is least; a pair that
@@ -93,15 +93,15 @@ def match_pictures(known: Fingerprints, found: Fingerprints) -> PictureMatch:
     """
     numbers = np.full(len(known), -1, np.int64)
     for label in np.unique(known.labels):
-        rows, columns = np.flatnonzero(known.labels == label), np.flatnonzero(found.labels == label)
-        distance = _distances(known.hashes[rows], found.hashes[columns])
-        differ = known.checksums[rows, None] != found.checksums[columns]
+        rows, columns = np.flatnonzero(known.labels == label), np.flatnonzero(others.labels == label)
+        distance = _distances(known.hashes[rows], others.hashes[columns])
+        differ = known.checksums[rows, None] != others.checksums[columns]
         row, column = linear_sum_assignment(distance + 0.5 * differ)  # of equal hashes, equal pixels go together
         fits = distance[row, column] <= TOLERANCE
         numbers[rows[row[fits]]] = columns[column[fits]]
     is_found = numbers >= 0
     exact = np.zeros(len(known), bool)
-    exact[is_found] = known.checksums[is_found] == found.checksums[numbers[is_found]]
+    exact[is_found] = known.checksums[is_found] == others.checksums[numbers[is_found]]
     return PictureMatch(numbers, exact)
 
 

@@ -244,8 +244,8 @@ def _rows(samples: LabelledImages, known: Fingerprints, match: PictureMatch) -> 
     """The rows of samples.parquet, of all samples that were found."""
     names = samples.names or tuple(f"{samples.split}/{number}" for number in range(len(samples)))
     rows = []
-    for sample in np.flatnonzero(match.found >= 0).tolist():
-        number = int(match.found[sample])
+    for sample in np.flatnonzero(match.numbers >= 0).tolist():
+        number = int(match.numbers[sample])
         rows.append((sample, names[number], int(known.labels[sample]), _png(samples.picture(number))))
     return rows
 

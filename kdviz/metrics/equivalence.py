@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from kdviz.metrics.uncertainty import Difference, p_value_above
 
@@ -136,7 +136,7 @@ def _will_decide(difference: Difference, margin: float, one_sided: bool) -> bool
 
 def _with_power(level: float) -> float:
     """The level of an interval that is widened so that 4 of 5 such intervals decide."""
-    return float(1 - 2 * norm.sf(norm.isf((1 - level) / 2) + norm.ppf(POWER)))
+    return float(1 - 2 * ndtr(ndtri((1 - level) / 2) - ndtri(POWER)))
 
 
 def with_samples(difference: Difference, samples: int) -> Difference:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import binom, norm
+from scipy.special import ndtri
+from scipy.stats import binom
 
 from kdviz.metrics.uncertainty import LEVEL, Difference
 
@@ -71,7 +72,7 @@ def score_interval(gained: float, lost: float, samples: float, level: float = 0.
     Returns:
         Lower and upper end, in [-1, 1].
     """
-    z = float(norm.ppf((1 + level) / 2))
+    z = float(ndtri((1 + level) / 2))
 
     def score(d: float) -> tuple[float, float]:
         middle = -gained - lost + (2 * samples - gained + lost) * d

@@ -54,6 +54,7 @@ class Measure(ABC):
 
 
 measures: Registry[Measure] = Registry("agreement measure")
+_RANKED = 2**16  # pixels at a time, at least a map: ranking needs several times their memory
 
 
 def _rows(maps: np.ndarray) -> np.ndarray:
@@ -100,9 +101,12 @@ class Spearman(Pearson):
     disattenuates = False
 
     def prepare(self, maps: np.ndarray) -> np.ndarray:
-        ranks = np.empty((len(maps), math.prod(maps.shape[1:])))
-        for index in range(len(maps)):  # one by one: ranking needs several times a map's memory
-            ranks[index] = stats.rankdata(_rows(maps[index : index + 1]), axis=1)  # all NaN if one is
+        pixels = math.prod(maps.shape[1:])
+        ranks = np.empty((len(maps), pixels))
+        at_once = max(1, _RANKED // max(1, pixels))
+        for start in range(0, len(maps), at_once):
+            part = slice(start, start + at_once)
+            ranks[part] = stats.rankdata(_rows(maps[part]), axis=1)  # a row is all NaN if one value is
         return _centred(ranks)
 
 

@@ -15,22 +15,22 @@ def region_sentences(report: RegionsReport) -> list[str]:
     return sentences
 
 
-def answer(found: RoleRegions) -> str:
+def answer(role_regions: RoleRegions) -> str:
     """Whether the KD student looks at the regions more than a map that knows nothing of them."""
     values = {
-        "method": _(methods[found.method].title),
-        "inside": percent(found.energy.value),
-        "area": percent(found.area),
-        "gain": _points(found.energy_gain),
-        "pictures": plural("{count} picture", "{count} pictures", found.energy.pictures),
+        "method": _(methods[role_regions.method].title),
+        "inside": percent(role_regions.energy.value),
+        "area": percent(role_regions.area),
+        "gain": _points(role_regions.energy_gain),
+        "pictures": plural("{count} picture", "{count} pictures", role_regions.energy.pictures),
     }
-    if found.energy_gain.low > 0:
+    if role_regions.energy_gain.low > 0:
         return _(
             "The KD student looks at the regions: {inside} of its positive saliency ({method}) lies inside, where by "
             "chance it would be {area}, the regions' share of the area; that is {gain}, over {pictures}.",
             **values,
         )
-    if found.energy_gain.high < 0:
+    if role_regions.energy_gain.high < 0:
         return _(
             "The KD student looks away from the regions: {inside} of its positive saliency ({method}) lies inside, "
             "where by chance it would be {area}, the regions' share of the area; that is {gain}, over {pictures}.",
@@ -45,10 +45,10 @@ def answer(found: RoleRegions) -> str:
 
 
 def _of_method(report: RegionsReport, method: str) -> list[str]:
-    found = report.role(Role.KD_STUDENT, method)
-    if found is None:
+    role_regions = report.role(Role.KD_STUDENT, method)
+    if role_regions is None:
         return []
-    sentences = [answer(found), *_beside_place(found)]
+    sentences = [answer(role_regions), *_beside_place(role_regions)]
     for less in (Role.STUDENT, Role.TEACHER):
         difference = report.difference(less, method)
         if difference is not None:
@@ -56,12 +56,12 @@ def _of_method(report: RegionsReport, method: str) -> list[str]:
     return sentences
 
 
-def _beside_place(found: RoleRegions) -> list[str]:
+def _beside_place(role_regions: RoleRegions) -> list[str]:
     """Whether the place alone explains it: what lies inside when maps and regions are of different pictures."""
-    gain = found.place_gain
+    gain = role_regions.place_gain
     if not gain.pictures:
         return []
-    values = {"others": percent(found.by_place), "gain": _points(gain)}
+    values = {"others": percent(role_regions.by_place), "gain": _points(gain)}
     if gain.low > 0:
         return [
             _(

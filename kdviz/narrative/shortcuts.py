@@ -89,27 +89,27 @@ def verdict_sentences(report: ShortcutsReport) -> list[str]:
     teacher = report.role(Role.TEACHER)
     if teacher is not None and outcome(teacher.use) == DOES_NOT:
         return [_("There is nothing to inherit: the teacher does not use the mark.")]
-    change, found = _points(difference.use), outcome(difference.use)
+    change, effect = _points(difference.use), outcome(difference.use)
     if report.shown_to == ShownTo.ALL:
-        return [_beside_own_pictures(found, change)]
-    return [_inherits(found, change)]
+        return [_beside_own_pictures(effect, change)]
+    return [_inherits(effect, change)]
 
 
-def _inherits(found: str, change: str) -> str:
-    if found == USES:
+def _inherits(effect: str, change: str) -> str:
+    if effect == USES:
         return _(
             "The KD student inherits its teacher's shortcut: its use of the mark, less that of the same student "
             "trained alone, is {change}.",
             change=change,
         )
-    if found == DOES_NOT:
+    if effect == DOES_NOT:
         return _(
             "The KD student does not inherit its teacher's shortcut: its use of the mark, less that of the same "
             "student trained alone, is {change}, where up to {margin} count as none.",
             change=change,
             margin=number(100 * MARGIN),
         )
-    if found == SHUNS:
+    if effect == SHUNS:
         return _(
             "The KD student uses its teacher's shortcut less than the same student trained alone: {change}.",
             change=change,
@@ -121,21 +121,21 @@ def _inherits(found: str, change: str) -> str:
     )
 
 
-def _beside_own_pictures(found: str, change: str) -> str:
-    if found == USES:
+def _beside_own_pictures(effect: str, change: str) -> str:
+    if effect == USES:
         return _(
             "Its teacher makes the KD student use the shortcut more than its own pictures do: its use of the mark, "
             "less that of the same student trained alone, is {change}.",
             change=change,
         )
-    if found == DOES_NOT:
+    if effect == DOES_NOT:
         return _(
             "Its teacher changes nothing: the KD student's use of the mark, less that of the same student trained "
             "alone on the same pictures, is {change}, where up to {margin} count as none.",
             change=change,
             margin=number(100 * MARGIN),
         )
-    if found == SHUNS:
+    if effect == SHUNS:
         return _(
             "Its teacher makes the KD student use the shortcut less than its own pictures do: its use of the mark, "
             "less that of the same student trained alone, is {change}.",
@@ -165,20 +165,20 @@ def _of_role(role_use: RoleUse) -> str:
         "other": percent(role_use.accuracy_other.value),
         "margin": number(100 * MARGIN),
     }
-    found = outcome(role_use.use)
-    if found == USES:
+    effect = outcome(role_use.use)
+    if effect == USES:
         return _(
             "Uses the mark: {model}. The mark of another class raises that class's probability by {use}, becomes the "
             "answer in {flips} of the pictures, and takes the accuracy from {clean} to {other}.",
             **values,
         )
-    if found == DOES_NOT:
+    if effect == DOES_NOT:
         return _(
             "Does not use the mark: {model}. The mark of another class changes that class's probability by {use}, "
             "where up to {margin} count as none; with it the accuracy goes from {clean} to {other}.",
             **values,
         )
-    if found == SHUNS:
+    if effect == SHUNS:
         return _(
             "Takes the mark as a sign against its class: {model}. The mark of another class changes that class's "
             "probability by {use}; with it the accuracy goes from {clean} to {other}.",
@@ -206,10 +206,10 @@ def map_sentences(report: ShortcutsReport) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def _of_maps(maps: RoleMaps, found: str) -> list[str]:
-    if found == USES:
+def _of_maps(maps: RoleMaps, effect: str) -> list[str]:
+    if effect == USES:
         return [_shown(maps, maps.auroc_used or maps.auroc)]
-    if found == DOES_NOT:
+    if effect == DOES_NOT:
         return [_not_used(maps)]
     return []
 

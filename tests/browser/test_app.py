@@ -113,12 +113,12 @@ def test_a_study_can_be_downloaded(page: playwright.Page, models: Path, tmp_path
         "Curves (CSV)": b"role,",
     }
     for name, start in starts.items():
-        with page.expect_download() as found:
+        with page.expect_download() as download:
             page.get_by_role("button", name=name, exact=True).first.click()
-        assert Path(found.value.path()).read_bytes().lstrip().lower().startswith(start.lower()), name
-    with page.expect_download() as found:
+        assert Path(download.value.path()).read_bytes().lstrip().lower().startswith(start.lower()), name
+    with page.expect_download() as download:
         page.get_by_role("button", name="Table (Parquet)").click()
-    found.value.save_as(tmp_path / "table.parquet")
+    download.value.save_as(tmp_path / "table.parquet")
     assert pq.read_table(tmp_path / "table.parquet").equals(table)
 
 

@@ -212,12 +212,12 @@ def test_it_stops_when_the_maps_are_reliable_enough(page: playwright.Page) -> No
         re.compile(r"Settled after [\d,]+ masks, the same for every model; reliability of the maps")
     )
     playwright.expect(said).to_be_visible()
-    found = re.search(
+    stopped = re.search(
         r"after ([\d,]+) masks.* maps (0\.\d+|1\.0+), of their differences (0\.\d+|1\.0+)", said.inner_text()
     )
-    assert found
-    assert int(found[1].replace(",", "")) < 16000
-    assert min(float(found[2]), float(found[3])) >= 0.88  # it looks at whole blocks, the page shows all masks
+    assert stopped
+    assert int(stopped[1].replace(",", "")) < 16000
+    assert min(float(stopped[2]), float(stopped[3])) >= 0.88  # it looks at whole blocks, the page shows all masks
 
 
 def test_several_pictures_at_once_and_one_that_is_none(page: playwright.Page) -> None:
@@ -422,8 +422,8 @@ def test_every_file_of_a_comparison(page: playwright.Page, tmp_path: Path) -> No
     picture = Image.open(file("Picture (PNG)"))
     target = command[command.index("--target") + 1]
     again = explain(experiment, picture, target, n_masks=500)  # what the command does
-    for role, one in again.items():
-        assert np.corrcoef(one.values.ravel(), shown[role].ravel())[0, 1] > 0.999  # bfloat16 or not
+    for role, saliency_map in again.items():
+        assert np.corrcoef(saliency_map.values.ravel(), shown[role].ravel())[0, 1] > 0.999  # bfloat16 or not
 
 
 def test_closing_the_tab_ends_its_work(server: str, newcomer: playwright.Page) -> None:

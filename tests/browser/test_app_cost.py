@@ -26,8 +26,8 @@ def test_what_one_buys_is_said_first_and_the_table_has_every_model_in_every_form
     visit(page, "/cost")
     tiles = page.locator(".ov-tiles strong")
     playwright.expect(tiles).to_have_count(4)
-    found = tradeoff(report)
-    wanted = [f"{one:.1f} ×" for one in (found.operations, found.speed, found.size)]
+    gains = tradeoff(report)
+    wanted = [f"{ratio:.1f} ×" for ratio in (gains.operations, gains.speed, gains.size)]
     assert tiles.all_inner_texts()[:3] == wanted
     main = page.locator(".stMain")
     for sentence in findings(report):
@@ -83,9 +83,9 @@ def test_files(page: playwright.Page) -> None:
         "Table (Parquet)": b"PAR1",
     }
     for name, start in starts.items():
-        with page.expect_download() as found:
+        with page.expect_download() as download:
             page.get_by_role("button", name=name, exact=True).click()
-        assert Path(found.value.path()).read_bytes().startswith(start), name
+        assert Path(download.value.path()).read_bytes().startswith(start), name
 
 
 def test_without_a_table_there_are_the_command_and_the_button_and_it_can_be_stopped(
@@ -115,9 +115,9 @@ def test_two_people_do_not_measure_at_once_and_both_see_what_came_out(
     other.goto(f"{server}/cost?experiment=shapes")
     playwright.expect(other.get_by_text("Somebody else began it")).to_be_visible()
     assert other.get_by_role("button", name="Stop").count() == 0
-    for one in (page, other):
-        playwright.expect(one.locator("table tbody tr")).to_have_count(9, timeout=240_000)
-        playwright.expect(one.get_by_text("Another machine gives other times")).to_be_visible()
+    for viewer in (page, other):
+        playwright.expect(viewer.locator("table tbody tr")).to_have_count(9, timeout=240_000)
+        playwright.expect(viewer.get_by_text("Another machine gives other times")).to_be_visible()
     other.close()
     assert not (models / "shapes" / "cost.parquet").exists()  # a page never writes into the folder
 

@@ -29,7 +29,7 @@ WIDTHS = (390, 1440, 2560)
 
 def test_nothing_is_wider_than_the_screen_and_axe_finds_nothing_in_light_or_dark(page: Any) -> None:
     """Each page is drawn in the width and colours in which the one before ended: a change costs as much as a page."""
-    found = {}
+    violations = {}
     widths, schemes = WIDTHS, ("light", "dark")
     resized(page, widths[0])
     for name, address in PAGES.items():
@@ -38,13 +38,13 @@ def test_nothing_is_wider_than_the_screen_and_axe_finds_nothing_in_light_or_dark
         for width in widths:
             if page.viewport_size["width"] != width:
                 resized(page, width)
-            found[name, f"at {width}"] = is_wide(page, name)
+            violations[name, f"at {width}"] = is_wide(page, name)
             if width == 1440:
-                found[name, schemes[0]] = seen_by_axe(page, but=STREAMLIT)
+                violations[name, schemes[0]] = seen_by_axe(page, but=STREAMLIT)
                 coloured(page, schemes[1])
-                found[name, schemes[1]] = seen_by_axe(page, OF_COLOURS, but=STREAMLIT)
+                violations[name, schemes[1]] = seen_by_axe(page, OF_COLOURS, but=STREAMLIT)
         widths, schemes = widths[::-1], schemes[::-1]
-    assert {where: what for where, what in found.items() if what} == {}
+    assert {where: what for where, what in violations.items() if what} == {}
 
 
 def is_wide(page: Any, name: str) -> bool:

@@ -62,4 +62,4 @@ def test_without_labels_nobody_is_called_right_or_wrong(page: Any) -> None:
     visit(page, "/mistakes?experiment=unlabelled")
     page.get_by_text("no label").first.wait_for(timeout=WAIT)
     words = page.locator(".stMain").inner_text()
-    assert not any(one in words for one in ("True class", "True blue", "✓ right", "✗", "Any model wrong"))
+    assert not any(phrase in words for phrase in ("True class", "True blue", "✓ right", "✗", "Any model wrong"))

@@ -97,13 +97,13 @@ def test_no_english_is_left(chinese: playwright.Page, experiment: str) -> None:
 
 def _too_wide(page: playwright.Page, widths: tuple[int, int]) -> list[str]:
     """At which width; the first is that which the page has."""
-    found = []
+    faults = []
     for width in widths:
         if page.viewport_size["width"] != width:
             page.set_viewport_size({"width": width, "height": 1000})
             at_rest(page)
-        found += [f"is too wide at {width}"] * is_too_wide(page)
-    return found
+        faults += [f"is too wide at {width}"] * is_too_wide(page)
+    return faults
 
 
 def test_english_would_be_found(page: playwright.Page) -> None:

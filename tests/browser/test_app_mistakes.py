@@ -157,7 +157,7 @@ def test_chips_are_chosen_with_the_arrows(page):
 def test_a_cell_of_the_confusion_matrix_filters_and_again_does_not(page, digits_index):
     visit(page, "/mistakes?group=any_wrong&model=student")
     matrix = digits_index.confusion(Filters("any_wrong", "student"))
-    true, said = (int(one) for one in np.argwhere((matrix > 1) & ~np.eye(10, dtype=bool))[0])
+    true, said = (int(index) for index in np.argwhere((matrix > 1) & ~np.eye(10, dtype=bool))[0])
     cell = page.get_by_role("table").get_by_role("button", name=f"True {true}, answer {said}: {matrix[true, said]}")
     cell.click()
     shows(page, digits_index.indices(Filters("any_wrong", "student", true, said), "gap").tolist())
@@ -191,7 +191,7 @@ def test_what_distillation_changed_can_be_clicked(page, digits_index):
     visit(page, "/mistakes?group=any_wrong")
     page.get_by_role("button", name="KD − alone").click()
     change = digits_index.change(Filters("any_wrong", "kd_student"))
-    true, said = (int(one) for one in np.unravel_index(int(change.argmin()), change.shape))
+    true, said = (int(index) for index in np.unravel_index(int(change.argmin()), change.shape))
     count = f"{change[true, said]}"
     cell = page.get_by_role("table").get_by_role("button", name=f"True {true}, answer {said}: {count} by distillation")
     cell.click()
@@ -231,17 +231,17 @@ def test_of_many_classes_there_are_blocks(page, models, many):
     shown = OpenExperiment(load_experiment(models / many)).samples
     index = MistakeIndex(shown.predictions, shown.logits, len(MANY))
     matrix = index.confusion(Filters("any_wrong", "kd_student"))
-    found = confused_blocks(matrix, 12)
+    blocks = confused_blocks(matrix, 12)
     entries = page.locator(".blocks li > button")
-    playwright.expect(entries).to_have_count(len(found))
-    names = ", ".join(MANY[number] for number in found[0].classes)
-    playwright.expect(entries.first).to_have_attribute("aria-label", f"{names}: {found[0].count}")
+    playwright.expect(entries).to_have_count(len(blocks))
+    names = ", ".join(MANY[number] for number in blocks[0].classes)
+    playwright.expect(entries.first).to_have_attribute("aria-label", f"{names}: {blocks[0].count}")
     table = page.get_by_role("table", name="Confusion matrix")
-    playwright.expect(table.get_by_role("rowheader")).to_have_count(len(found[0].classes))
+    playwright.expect(table.get_by_role("rowheader")).to_have_count(len(blocks[0].classes))
     entries.nth(1).click()  # the other block instead
     playwright.expect(table).to_have_count(1)
     true, said = next(
-        (true, said) for true in found[1].classes for said in found[1].classes if true != said and matrix[true, said]
+        (true, said) for true in blocks[1].classes for said in blocks[1].classes if true != said and matrix[true, said]
     )
     cell = table.get_by_role("button", name=f"True {MANY[true]}, answer {MANY[said]}: {matrix[true, said]}")
     cell.click()
@@ -261,8 +261,8 @@ def test_a_sample_of_many_classes_has_five_answers_with_ranks(page, models, many
     visit(page, f"/mistakes?experiment={many}&group=all&open=4")
     answers = panel(page, 4).get_by_role("group", name="Teacher", exact=True).get_by_role("listitem")
     playwright.expect(answers).to_have_count(6)
-    for place, number in enumerate(order[:5], 1):
-        playwright.expect(answers.nth(place - 1)).to_contain_text(f"{place}{MANY[number]}")
+    for answer_rank, number in enumerate(order[:5], 1):
+        playwright.expect(answers.nth(answer_rank - 1)).to_contain_text(f"{answer_rank}{MANY[number]}")
     playwright.expect(answers.nth(5)).to_contain_text(f"{rank}{MANY[label]}")
 
 
@@ -277,9 +277,9 @@ def test_regions_are_a_filter_an_order_and_a_figure(page, many):
     card = panel(page, expected[3]).get_by_role("group", name="Teacher", exact=True)
     share = inside(expected[3], "teacher")
     playwright.expect(card).to_contain_text(f"{share:.0%} inside the region, by chance 10% (RISE)")
-    with page.expect_download() as found:
+    with page.expect_download() as download:
         page.get_by_role("button", name="This list (CSV)").click()
-    rows = list(csv.DictReader(io.StringIO(Path(found.value.path()).read_text())))
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
     assert [float(row["student_inside_region"]) for row in rows] == pytest.approx(
         [inside(s, "student") for s in expected]
     )
@@ -417,10 +417,10 @@ def test_a_mistake_opens_in_compare_and_back_finds_the_view(page, way):
     thumb = thumbs(page).nth(1)
     playwright.expect(thumb).to_be_visible()
     said = thumb.get_attribute("aria-label")
-    found = re.match(
+    tile = re.match(
         r"Sample (\d+), true class (\d): Teacher says \d, KD student says (\d), Student alone says (\d)", said
     )
-    sample, label, kd_student, alone = found.groups()
+    sample, label, kd_student, alone = tile.groups()
     assert kd_student == label != alone
     if way == "Enter":
         thumb.focus()
@@ -461,9 +461,9 @@ def test_several_are_selected_over_pages_and_compared(page):
         "aria-pressed", "true"
     )
     comes(page, lambda query: query.get("selected") == "3,17,50")
-    with page.expect_download() as found:
+    with page.expect_download() as download:
         page.get_by_role("button", name="The selection (CSV)").click()
-    rows = list(csv.DictReader(io.StringIO(Path(found.value.path()).read_text())))
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
     assert [int(row["sample"]) for row in rows] == [3, 17, 50]
     page.get_by_role("button", name="Compare these").click()
     settled(page)
@@ -495,10 +495,10 @@ def test_the_list_is_saved_as_it_is_filtered_and_ordered(page, digits_index):
     visit(page, "/mistakes?group=any_wrong&order=kl&model=student")
     expected = digits_index.indices(Filters("any_wrong", "student"), "kl")
     playwright.expect(thumbs(page)).to_have_count(PER_PAGE)
-    with page.expect_download() as found:
+    with page.expect_download() as download:
         page.get_by_role("button", name="This list (CSV)").click()
-    assert found.value.suggested_filename == "kdviz-mnist-any_wrong.csv"
-    rows = list(csv.DictReader(io.StringIO(Path(found.value.path()).read_text())))
+    assert download.value.suggested_filename == "kdviz-mnist-any_wrong.csv"
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
     assert [int(row["sample"]) for row in rows] == expected.tolist()
     labels, predicted = digits_index.predictions.labels, digits_index.predictions.predicted["teacher"]
     assert [int(row["true"]) for row in rows] == labels[expected].tolist()

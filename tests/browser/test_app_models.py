@@ -163,16 +163,16 @@ def test_a_zip_is_opened_for_this_session_alone_and_leaves_disk_and_memory_when_
     choose_files(newcomer, "input[type=file]", mnist_zip)
     playwright.expect(newcomer.get_by_text("My models.zip is here")).to_be_visible(timeout=WAIT)
     playwright.expect(newcomer.get_by_text("1 file left out: mnist/notes.txt")).to_be_visible()
-    found = re.search(r"experiment=(own-my-models-\w+)", newcomer.url)
-    assert found
+    own = re.search(r"experiment=(own-my-models-\w+)", newcomer.url)
+    assert own
     assert len(own_files(uploads)) == len(before)
     newcomer.get_by_role("link", name="Compare its maps").click()
-    playwright.expect(newcomer).to_have_url(re.compile(f"compare.*experiment={found[1]}|experiment={found[1]}"))
+    playwright.expect(newcomer).to_have_url(re.compile(f"compare.*experiment={own[1]}|experiment={own[1]}"))
     settled(newcomer)
     playwright.expect(newcomer.locator("canvas.k-map")).to_have_count(3)
 
     other = newcomer.context.new_page()
-    other.goto(f"{server}/models?experiment={found[1]}")
+    other.goto(f"{server}/models?experiment={own[1]}")
     playwright.expect(other.get_by_role("alert").filter(has_text="brought by another session")).to_be_visible()
     playwright.expect(other.get_by_text("My models.zip")).to_have_count(0)
     playwright.expect(other.locator(".ab-card")).to_have_count(3)

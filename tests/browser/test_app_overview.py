@@ -22,18 +22,18 @@ SHIPPED = ROOT / "models" / "mnist"
 
 
 @pytest.fixture(scope="module")
-def found() -> ExperimentSummary:
+def summary() -> ExperimentSummary:
     experiment = load_experiment(SHIPPED)
     return ExperimentSummary(experiment, read_cost(experiment), read_report(experiment, "temperature"))
 
 
 def test_the_first_screen_answers_without_a_click(
-    server: str, newcomer: playwright.Page, found: ExperimentSummary
+    server: str, newcomer: playwright.Page, summary: ExperimentSummary
 ) -> None:
     newcomer.goto(server)
-    said = answers(found)
+    said = answers(summary)
     top = newcomer.locator(".ov-decision")
-    playwright.expect(top).to_contain_text(decision(found, said).sentence, timeout=WAIT)
+    playwright.expect(top).to_contain_text(decision(summary, said).sentence, timeout=WAIT)
     playwright.expect(top).to_contain_text("distilled at T = 4 and alpha = 0.5 from a teacher of 1.63 million")
     playwright.expect(newcomer.locator(".ov-sample img")).to_have_count(4)
     assert newcomer.locator(".ov-sample img").evaluate_all(
@@ -41,10 +41,10 @@ def test_the_first_screen_answers_without_a_click(
     )
     cards = newcomer.locator(".ov-answer")
     playwright.expect(cards).to_have_count(len(said))
-    for number, one in enumerate(said):
-        for words in (one.question, one.word, one.sentence):
+    for number, answer in enumerate(said):
+        for words in (answer.question, answer.word, answer.sentence):
             playwright.expect(cards.nth(number)).to_contain_text(words)
-    for accuracy in found.accuracies:
+    for accuracy in summary.accuracies:
         playwright.expect(newcomer.locator(".ov-accuracy")).to_contain_text(f"{accuracy.value:.2%}")
     # All of the answer is on the first screen of a laptop.
     box = newcomer.locator(".st-key-ov-answers").bounding_box()
@@ -54,12 +54,12 @@ def test_the_first_screen_answers_without_a_click(
 
 
 def test_the_margin_is_set_beside_the_decision_and_is_in_the_address(
-    page: playwright.Page, found: ExperimentSummary
+    page: playwright.Page, summary: ExperimentSummary
 ) -> None:
     visit(page, "/")
     top, field = page.locator(".ov-decision"), page.get_by_role("spinbutton", name="Equal within (points)")
     playwright.expect(field).to_have_value("0.50", timeout=WAIT)
-    said = {points: decision(found, answers(found, Margins(accuracy=points / 100))).sentence for points in (0.5, 2)}
+    said = {points: decision(summary, answers(summary, Margins(accuracy=points / 100))).sentence for points in (0.5, 2)}
     assert said[0.5] != said[2]
     playwright.expect(top).to_contain_text(said[0.5])
     assert "margin" not in page.url
@@ -72,14 +72,14 @@ def test_the_margin_is_set_beside_the_decision_and_is_in_the_address(
     playwright.expect(top).to_contain_text(said[2])
     page.get_by_role("link", name="See what each model costs").click()  # it goes with the reader
     playwright.expect(page).to_have_url(re.compile(r"/cost\?.*margin=2"))
-    for sentence in findings(found.cost, Margins(accuracy=0.02)):
+    for sentence in findings(summary.cost, Margins(accuracy=0.02)):
         playwright.expect(page.locator(".stMain")).to_contain_text(sentence)
 
 
-def test_a_margin_that_is_none_is_said(page: playwright.Page, found: ExperimentSummary) -> None:
+def test_a_margin_that_is_none_is_said(page: playwright.Page, summary: ExperimentSummary) -> None:
     visit(page, "/?margin=-3")
     playwright.expect(page.locator(".stAlert")).to_contain_text("'-3' in the page's address is no margin", timeout=WAIT)
-    said = decision(found, answers(found)).sentence
+    said = decision(summary, answers(summary)).sentence
     playwright.expect(page.locator(".ov-decision")).to_contain_text(said, timeout=WAIT)
 
 
@@ -97,7 +97,7 @@ def test_another_sample_is_shown_at_once_and_is_in_the_address(page: playwright.
 
 
 def test_the_maps_are_those_that_compare_opens(page: playwright.Page) -> None:
-    samples = {one.story: one for one in read_showcase(load_experiment(SHIPPED))}
+    samples = {sample.story: sample for sample in read_showcase(load_experiment(SHIPPED))}
     visit(page, "/?show=lost")
     playwright.expect(page.locator(".ov-wrong").first).to_be_visible()
     page.get_by_role("link", name=re.compile("Open in Compare")).click()

@@ -68,7 +68,7 @@ def test_images_are_stratified_and_their_weights_undo_it():
     assert chosen.weights.sum() == pytest.approx(1000)
     for role, truth in right.items():  # weighted, the split's accuracy comes out exactly
         assert np.average(truth[chosen.samples], weights=chosen.weights) == pytest.approx(truth.mean())
-        assert [role in one for one in chosen.who] == truth[chosen.samples].tolist()
+        assert [role in roles for roles in chosen.who] == truth[chosen.samples].tolist()
     wrong = ~(right["teacher"] & right["student"])
     assert wrong[chosen.samples].sum() == wrong.sum()  # all of them, since they fit
     counts = np.bincount(labels[chosen.samples][~wrong[chosen.samples]])
@@ -104,9 +104,9 @@ def test_images_of_a_small_split():
 
 def test_every_image_gets_another_one_of_another_class():
     targets = np.array([3, 1, 1, 0, 3, 2, 1, 0])
-    found = partners(targets)
-    assert sorted(found) == list(range(8))
-    assert (targets[found] != targets).all()
+    partner_of = partners(targets)
+    assert sorted(partner_of) == list(range(8))
+    assert (targets[partner_of] != targets).all()
     crowded = partners(np.array([1, 1, 1, 0]))  # no class but one for most of them
     assert sorted(crowded) == [0, 1, 2, 3]
     assert (crowded != np.arange(4)).all()
@@ -117,7 +117,7 @@ def test_every_image_gets_another_one_of_another_class():
 
 def test_shuffled_weights_are_the_same_numbers_elsewhere():
     network = build_network("paper_cnn", classes=10, channels=1, size=(14, 14))
-    before = {name: one.clone() for name, one in network.named_parameters()}
+    before = {name: parameter.clone() for name, parameter in network.named_parameters()}
     for name, after in shuffled(network, 1).named_parameters():
         torch.testing.assert_close(after.flatten().sort().values, before[name].flatten().sort().values)
         assert not torch.equal(after, before[name])
@@ -129,12 +129,12 @@ def test_pairs_of_a_sweep(tiny, small_digits):
     assert list(sweep.make_weights([2, 3], threads=1)) == []  # nothing is left
     models = swept_models(sweep, [2, 3])
     models += shuffles(models[0], [0, 1])
-    assert [one.role for one in models].count("second") == 2
-    pairs = [(one.kind, one.first.key, one.second.key) for one in all_pairs(models)]
+    assert [model.role for model in models].count("second") == 2
+    pairs = [(pair.kind, pair.first.key, pair.second.key) for pair in all_pairs(models)]
     assert len(pairs) == len(set(pairs)) == 3 * (4 + 2) + 2 + 2  # claim, other, shuffled; second; own shuffle
     assert ("shuffled", "teacher shuffled, seed 1", "T = 4, seed 1") in pairs
     assert ("second", "teacher", "alone, seed 3") in pairs
-    weights = load_safetensors(next(one.content for one in models if one.key == "alone, seed 3"))
+    weights = load_safetensors(next(model.content for model in models if model.key == "alone, seed 3"))
     stored = load_safetensors(sweep.store.read(f"{sweep.plan.student(3).identity}/weights.safetensors"))
     assert weights.keys() == stored.keys()
     assert all(torch.equal(weights[name], stored[name]) for name in weights)
@@ -149,12 +149,12 @@ def test_further_teachers_have_students_of_their_own(tiny, small_digits):
     for sweep in (own, other):
         list(sweep.make_weights(threads=1))
     first, second = (swept_models(sweep) for sweep in (own, other))
-    assert [one.key for one in second] == [
+    assert [model.key for model in second] == [
         "teacher, seed 1",
         *("alone, seed 2", "alone, seed 3", "T = 4, seed 2", "T = 4, seed 3"),
     ]
     assert first[0].content != second[0].content
-    claims = {(one.first.key, one.second.key) for one in all_pairs([*first, *second]) if one.kind == "claim"}
+    claims = {(pair.first.key, pair.second.key) for pair in all_pairs([*first, *second]) if pair.kind == "claim"}
     assert claims == {
         *(("teacher", f"{student}, seed {seed}") for student in ("alone", "T = 4") for seed in (0, 1)),
         *(("teacher, seed 1", f"{student}, seed {seed}") for student in ("alone", "T = 4") for seed in (2, 3)),
@@ -170,7 +170,7 @@ def test_a_study_of_teachers_epochs_has_its_teachers(tiny, small_digits):
 def test_pairs_of_stopped_teachers_are_with_the_own_teacher(tiny, small_digits):
     sweep = sweep_for(tiny, "teacher-epochs", small_splits(small_digits), [1, 2], [0], CONFIG)
     list(sweep.make_weights([5], threads=1))
-    pairs = [(one.kind, one.first.key, one.second.key) for one in all_pairs(swept_models(sweep, [5]))]
+    pairs = [(pair.kind, pair.first.key, pair.second.key) for pair in all_pairs(swept_models(sweep, [5]))]
     own = "teacher of 2 epochs, seed 0"
     assert ("claim", own, "epochs = 2, seed 0") in pairs
     assert ("claim", own, "alone, seed 0") in pairs
@@ -190,53 +190,55 @@ def test_a_study_needs_the_three_roles(tiny):
 def test_rows_are_those_of_explain(tiny, few, monkeypatch):
     """Another way to the same numbers: kdviz.explain, one image at a time, and kdviz.agreement."""
     monkeypatch.setattr(maps, "group_seed", lambda seed, group: 100 + group)  # small, as explain() takes it
-    one = a_study(tiny, few)
-    list(one.run())
-    rows = {(row["sample"], row["pair"], row["second"]): row for row in table_of(one).to_pylist()}
-    for place in (0, 9, 19):
-        sample = int(one.chosen.samples[place])
-        group = int(np.searchsorted(one.bounds, place, side="right")) - 1
+    attention_study = a_study(tiny, few)
+    list(attention_study.run())
+    rows = {(row["sample"], row["pair"], row["second"]): row for row in table_of(attention_study).to_pylist()}
+    for position in (0, 9, 19):
+        sample = int(attention_study.chosen.samples[position])
+        group = int(np.searchsorted(attention_study.bounds, position, side="right")) - 1
         row = rows[sample, "claim", "kd_student"]
-        found = explain(tiny, few.picture(sample), target=row["target"], **{**SETTINGS, "seed": 100 + group})
+        expected_maps = explain(tiny, few.picture(sample), target=row["target"], **{**SETTINGS, "seed": 100 + group})
         for measure in ("spearman", "pearson", "ssim", "iou"):
-            pair = agreement(found, measure).between("teacher", "kd_student")
+            pair = agreement(expected_maps, measure).between("teacher", "kd_student")
             assert row[measure] == pytest.approx(pair.agreement, abs=5e-3)
             assert row[f"ceiling_first_{measure}"] == pytest.approx(pair.ceiling_first, abs=5e-3)
             assert row[f"ceiling_second_{measure}"] == pytest.approx(pair.ceiling_second, abs=5e-3)
-        stored = one.maps.halves(sample)
-        expected = found["kd_student"].halves
+        stored = attention_study.maps.halves(sample)
+        expected = expected_maps["kd_student"].halves
         np.testing.assert_allclose(stored["kd_student"], expected, atol=2e-3 * np.abs(expected).max())
     with pytest.raises(KdvizError, match="not in this study"):
-        one.maps.halves(max(set(range(150)) - set(one.chosen.samples.tolist())))
+        attention_study.maps.halves(max(set(range(150)) - set(attention_study.chosen.samples.tolist())))
 
 
 def test_other_images_are_compared_with_the_partner(tiny, few):
-    one = a_study(tiny, few)
-    list(one.run())
-    rows = [row for row in table_of(one).to_pylist() if row["pair"] == "other" and row["second"] == "student"]
+    attention_study = a_study(tiny, few)
+    list(attention_study.run())
+    rows = [
+        row for row in table_of(attention_study).to_pylist() if row["pair"] == "other" and row["second"] == "student"
+    ]
     assert all(row["first_sample"] != row["sample"] for row in rows)
-    claims = {row["sample"]: row for row in table_of(one).to_pylist() if row["pair"] == "claim"}
+    claims = {row["sample"]: row for row in table_of(attention_study).to_pylist() if row["pair"] == "claim"}
     for row in rows[:5]:
-        first = one.maps.halves(row["first_sample"])["teacher"]
-        second = one.maps.halves(row["sample"])["student"]
+        first = attention_study.maps.halves(row["first_sample"])["teacher"]
+        second = attention_study.maps.halves(row["sample"])["student"]
         expected = np.mean([np.corrcoef(first[i].ravel(), second[1 - i].ravel())[0, 1] for i in (0, 1)])
         assert row["pearson"] == pytest.approx(expected, abs=1e-3)
         assert row["ceiling_first_pearson"] == claims[row["first_sample"]]["ceiling_first_pearson"]
 
 
 def test_the_table_is_tidy(tiny, few):
-    one = a_study(tiny, few)
-    list(one.run())
-    table = table_of(one)
+    attention_study = a_study(tiny, few)
+    list(attention_study.run())
+    table = table_of(attention_study)
     assert table.schema.remove_metadata() == SCHEMA
-    assert table.num_rows == 20 * len(all_pairs(one.models)) == 20 * 7
+    assert table.num_rows == 20 * len(all_pairs(attention_study.models)) == 20 * 7
     about = about_studies(tiny)["models"]
     assert about["images"] == 20
     assert about["of"] == 150
     assert about["seconds"] > 0
     assert table["weight"].to_numpy()[:20].sum() <= 150
     assert np.isfinite(table["spearman"].to_numpy()).all()
-    assert one.identity == about["identity"]
+    assert attention_study.identity == about["identity"]
 
 
 @pytest.mark.slow
@@ -258,9 +260,9 @@ def test_other_studies_stay_in_the_table(tiny, few):
 def test_figures_are_the_same_for_any_chunk_size(tiny, few, monkeypatch):
     tables = []
     for batch in (None, 5, 64):
-        one = a_study(tiny, few, 10, batch=batch, results=tiny.folder / f"study{batch}")
-        list(one.run())
-        tables.append(table_of(one))
+        attention_study = a_study(tiny, few, 10, batch=batch, results=tiny.folder / f"study{batch}")
+        list(attention_study.run())
+        tables.append(table_of(attention_study))
     same(tables[0], tables[1])
     same(tables[0], tables[2])
     monkeypatch.setattr("kdviz.studies.attention.statistics.pairs._ELEMENTS", 14 * 14 * 10)  # image by image
@@ -269,9 +271,9 @@ def test_figures_are_the_same_for_any_chunk_size(tiny, few, monkeypatch):
 
 
 def test_captum_methods_have_studies_too(tiny, few):
-    one = AttentionStudy(tiny, few, own_models(tiny), 6, method="saliency", device="cpu")
-    list(one.run())
-    rows = table_of(one).to_pylist()
+    attention_study = AttentionStudy(tiny, few, own_models(tiny), 6, method="saliency", device="cpu")
+    list(attention_study.run())
+    rows = table_of(attention_study).to_pylist()
     assert {row["n_masks"] for row in rows} == {0}
     assert all(row["ceiling_first_spearman"] == pytest.approx(1) for row in rows)  # nothing is random in them
 
@@ -325,31 +327,31 @@ def test_killed_and_restarted_nothing_is_done_twice(tiny, few, monkeypatch):
 
 
 def test_rows_that_are_lost_come_from_the_maps(tiny, few, monkeypatch):
-    one = a_study(tiny, few)
-    list(one.run())
-    expected = table_of(one)
+    attention_study = a_study(tiny, few)
+    list(attention_study.run())
+    expected = table_of(attention_study)
     counted = _Counted(monkeypatch)
-    one.store.remove(worker.rows_name(1))
-    one.store.write(worker.rows_name(2), b"damaged")
+    attention_study.store.remove(worker.rows_name(1))
+    attention_study.store.write(worker.rows_name(2), b"damaged")
     list(a_study(tiny, few).run())
     assert counted.groups == []
-    same(expected, table_of(one))
-    one.store.write(maps.maps_name(0), b"damaged")
-    one.store.remove(worker.rows_name(0))
-    assert read_maps(one.store, 0) is None
+    same(expected, table_of(attention_study))
+    attention_study.store.write(maps.maps_name(0), b"damaged")
+    attention_study.store.remove(worker.rows_name(0))
+    assert read_maps(attention_study.store, 0) is None
     list(a_study(tiny, few).run())
     assert counted.groups == [0]
-    same(expected, table_of(one))
+    same(expected, table_of(attention_study))
 
 
 def test_identity_is_what_decides_the_maps(tiny, few):
-    one = a_study(tiny, few)
-    assert a_study(tiny, few, batch=3, threads=1).identity == one.identity
-    assert a_study(tiny, few, settings={"precision": "auto"}).identity == one.identity
-    assert a_study(tiny, few, settings={"n_masks": 129}).identity != one.identity
-    assert a_study(tiny, few, settings={"seed": 1}).identity != one.identity
-    assert a_study(tiny, few, 19).identity != one.identity
-    assert a_study(tiny, few, models=own_models(tiny)).identity != one.identity
+    attention_study = a_study(tiny, few)
+    assert a_study(tiny, few, batch=3, threads=1).identity == attention_study.identity
+    assert a_study(tiny, few, settings={"precision": "auto"}).identity == attention_study.identity
+    assert a_study(tiny, few, settings={"n_masks": 129}).identity != attention_study.identity
+    assert a_study(tiny, few, settings={"seed": 1}).identity != attention_study.identity
+    assert a_study(tiny, few, 19).identity != attention_study.identity
+    assert a_study(tiny, few, models=own_models(tiny)).identity != attention_study.identity
 
 
 def test_an_estimate_takes_some_masks_and_makes_nothing(tiny, few, monkeypatch):
@@ -374,24 +376,24 @@ def test_an_estimate_takes_some_masks_and_makes_nothing(tiny, few, monkeypatch):
 
 
 def test_progress_and_what_is_left_to_estimate(tiny, few):
-    one = a_study(tiny, few)
-    states = one.run()
+    attention_study = a_study(tiny, few)
+    states = attention_study.run()
     first = next(states)
     assert (first.done, first.seconds) == (0, None)
-    next(state for state in states if state.done > one.bounds[1])
+    next(state for state in states if state.done > attention_study.bounds[1])
     states.close()
     estimated = a_study(tiny, few).estimate()
-    assert (estimated.done, estimated.images) == (one.bounds[1], 20)
+    assert (estimated.done, estimated.images) == (attention_study.bounds[1], 20)
     assert estimated.seconds > 0
-    done = [state.done for state in one.run()]
+    done = [state.done for state in attention_study.run()]
     assert done == sorted(done)
-    assert (done[0], done[-1]) == (one.bounds[1], 20)
+    assert (done[0], done[-1]) == (attention_study.bounds[1], 20)
     assert a_study(tiny, few).estimate().seconds == 0
 
 
 def test_captums_methods_are_estimated_by_one_image(tiny, few):
-    one = AttentionStudy(tiny, few, own_models(tiny), 20, method="saliency", device="cpu")
-    assert one.estimate().seconds > 0
+    attention_study = AttentionStudy(tiny, few, own_models(tiny), 20, method="saliency", device="cpu")
+    assert attention_study.estimate().seconds > 0
     assert not (tiny.folder / "study").exists()
 
 
@@ -404,8 +406,8 @@ def test_a_group_goes_on_within(tiny, few, monkeypatch):
         if state.done >= 4:
             break
     states.close()
-    one = a_study(tiny, few, 8, batch=16)
-    assert one.store.has(scores_name(0))
+    attention_study = a_study(tiny, few, 8, batch=16)
+    assert attention_study.store.has(scores_name(0))
     starts: list[int] = []
     true = streaming.run_chunk
 
@@ -414,17 +416,17 @@ def test_a_group_goes_on_within(tiny, few, monkeypatch):
         return true(runners, batches, start, stop)
 
     monkeypatch.setattr(streaming, "run_chunk", run_chunk)
-    list(one.run())
+    list(attention_study.run())
     assert min(starts) >= 64  # of 128 masks
-    assert not one.store.has(scores_name(0))
-    same(expected, table_of(one))
+    assert not attention_study.store.has(scores_name(0))
+    same(expected, table_of(attention_study))
 
 
 def test_damaged_scores_of_a_group_are_made_again(tiny, few):
-    one = a_study(tiny, few, 8)
-    one.store.write(scores_name(0), b"damaged")
-    list(one.run())
-    assert one.left() == []
+    attention_study = a_study(tiny, few, 8)
+    attention_study.store.write(scores_name(0), b"damaged")
+    list(attention_study.run())
+    assert attention_study.left() == []
 
 
 def test_the_answers_that_choose_the_images_are_kept(tiny, few, monkeypatch):
@@ -485,29 +487,30 @@ def planted(experiment, share):
 
 def test_maps_of_a_planted_student_are_mixed_with_the_teachers(tiny, few):
     settings = {"estimator": "centred"}
-    one = a_study(tiny, few, 8, models=planted(tiny, 0.25), settings=settings)
-    list(one.run())
-    for sample in one.chosen.samples[:4]:
-        found = one.maps.halves(int(sample))
-        expected = 0.75 * found["student"] + 0.25 * found["teacher"]
-        np.testing.assert_allclose(found["planted"], expected, atol=4e-3 * np.abs(expected).max())
+    attention_study = a_study(tiny, few, 8, models=planted(tiny, 0.25), settings=settings)
+    list(attention_study.run())
+    for sample in attention_study.chosen.samples[:4]:
+        halves = attention_study.maps.halves(int(sample))
+        expected = 0.75 * halves["student"] + 0.25 * halves["teacher"]
+        np.testing.assert_allclose(halves["planted"], expected, atol=4e-3 * np.abs(expected).max())
 
 
 @pytest.mark.slow
 def test_a_planted_effect_comes_out_of_the_whole_engine(tiny, few):
     """Planted in the models and recovered from few masks; what is true, from many other masks."""
-    found, part = {}, few.take(torch.arange(40))
+    reports, part = {}, few.take(torch.arange(40))
     for name, n_masks, seed in (("study", 192, 0), ("truth", 1024, 9)):
         settings = {"estimator": "ridge", "n_masks": n_masks, "seed": seed}
-        one = a_study(tiny, part, 40, models=planted(tiny, 0.5), settings=settings)  # all images, whatever the seed
-        list(one.run())
-        found[name] = read_attention(tiny, "models", "pearson").chosen
-    true = found["truth"].difference.value
-    interval = found["study"].difference.interval
+        # All images, whatever the seed.
+        attention_study = a_study(tiny, part, 40, models=planted(tiny, 0.5), settings=settings)
+        list(attention_study.run())
+        reports[name] = read_attention(tiny, "models", "pearson").chosen
+    true = reports["truth"].difference.value
+    interval = reports["study"].difference.interval
     assert true > 0.05
     assert interval.low < true < interval.high
-    assert found["study"].difference.value == pytest.approx(true, abs=0.03)
-    assert found["study"].ceiling_kd < found["truth"].ceiling_kd  # there was noise to take out
+    assert reports["study"].difference.value == pytest.approx(true, abs=0.03)
+    assert reports["study"].ceiling_kd < reports["truth"].ceiling_kd  # there was noise to take out
 
 
 # the command ----------------------------------------------------------------------------------------------------------
@@ -528,8 +531,8 @@ def test_the_command_trains_studies_and_answers(tiny, small_data, capsys):
     assert main([*command, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["outcome"] in ("closer", "further", "cannot be told")
-    assert [one["value"] for one in document["values"]] == [1, 4]
-    assert {one["control"] for one in document["controls"]} == {
+    assert [value["value"] for value in document["values"]] == [1, 4]
+    assert {control["control"] for control in document["controls"]} == {
         "second student alone",
         "shuffled teacher",
         "maps of other images",

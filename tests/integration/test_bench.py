@@ -50,15 +50,15 @@ def test_in_the_same_order_both_ways_train_the_same_student(splits, monkeypatch)
     monkeypatch.setattr(bench, "DataLoader", InOurOrder)
     usual, ours = _UsualWay(splits, CONFIG), _OurWay(splits, CONFIG)
     usual._teacher = ours.train("teacher", None)
-    found = {
+    trained = {
         part: [way.train(part, temperature) for way in (usual, ours)]
         for part, temperature in (("alone", None), ("T = 4", 4.0))
     }
-    for one, other in zip(*(network.state_dict().values() for network in found["alone"]), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+    for usual_value, our_value in zip(*(network.state_dict().values() for network in trained["alone"]), strict=True):
+        torch.testing.assert_close(usual_value, our_value, rtol=1e-3, atol=1e-5)
     # The teacher's answers differ in the last digits, and Adam steps by 1e-3 with the sign of the smallest gradient.
     (usual_said, said), (_, alone) = (
-        [predict_logits(network, splits["test"], MNIST_INPUT.normalise, device="cpu") for network in found[part]]
+        [predict_logits(network, splits["test"], MNIST_INPUT.normalise, device="cpu") for network in trained[part]]
         for part in ("T = 4", "alone")
     )
     assert (said - usual_said).abs().max() < 0.02 * (said - alone).abs().max()
@@ -67,15 +67,15 @@ def test_in_the_same_order_both_ways_train_the_same_student(splits, monkeypatch)
 @pytest.mark.slow
 def test_both_teachers_learn_alike(splits):
     usual, ours = _UsualWay(splits, CONFIG), _OurWay(splits, CONFIG)
-    found = [accuracy(way.train("teacher", None), splits["test"]) for way in (usual, ours)]
-    assert min(found) > 0.6  # chance is 0.1
+    accuracies = [accuracy(way.train("teacher", None), splits["test"]) for way in (usual, ours)]
+    assert min(accuracies) > 0.6  # chance is 0.1
     # Another order and other dropout: five standard errors of a difference at 80 % of 400.
-    assert abs(found[0] - found[1]) < 5 * (2 * 0.8 * 0.2 / 400) ** 0.5
+    assert abs(accuracies[0] - accuracies[1]) < 5 * (2 * 0.8 * 0.2 / 400) ** 0.5
 
 
 def test_both_ways_begin_with_the_same_weights_and_end_in_evaluation_mode(splits):
-    one, other = (_fresh("teacher", CONFIG).state_dict() for _ in range(2))
-    assert all(torch.equal(one[name], value) for name, value in other.items())
+    first, second = (_fresh("teacher", CONFIG).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], value) for name, value in second.items())
     trained = [way(splits, CONFIG).train("alone", None) for way in (_UsualWay, _OurWay)]
     assert not any(network.training for network in trained)
     assert not torch.equal(trained[0][1].weight.cpu(), _fresh("alone", CONFIG)[1].weight)
@@ -121,7 +121,11 @@ def test_rows(splits, monkeypatch):
     record(_OurWay)
     monkeypatch.setattr(bench, "_few_digits", lambda: splits)
     rows = {row.key: row for row in bench_train("cpu", quick=True, epochs=1)}
-    parts = [("teacher", None), ("alone", None), *((f"T = {one:g}", one) for one in TEMPERATURES)]
+    parts = [
+        ("teacher", None),
+        ("alone", None),
+        *((f"T = {temperature:g}", temperature) for temperature in TEMPERATURES),
+    ]
     assert trained == [(way, *part) for part in parts for way in ("_UsualWay", "_OurWay")]
     assert list(rows) == [
         "speed_ratio",
@@ -151,9 +155,9 @@ def test_figures_are_said_as_they_come_beside_the_document(monkeypatch, capsys):
         "kdviz.bench.bench_rise", lambda *_: [Measurement("first", "what came first", 1.5, "x", {"masks": 8})]
     )
     assert main(["bench", "rise", "--quick", "--device", "cpu", "--json"]) == 0
-    found = capsys.readouterr()
-    assert json.loads(found.out)["first"] == 1.5
-    assert found.err.strip() == "1.500 x  what came first"
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["first"] == 1.5
+    assert printed.err.strip() == "1.500 x  what came first"
     monkeypatch.setattr("kdviz.bench.bench_rise", stopped)
     assert main(["bench", "rise", "--quick", "--device", "cpu", "--json"]) == 130
     assert capsys.readouterr().err.splitlines()[0].strip() == "1.500 x  what came first"

@@ -51,18 +51,18 @@ def test_medians_of_parts_leave_out_what_was_not_there():
 
 
 def test_slope_of_a_line_with_noise_is_within_its_error():
-    x = [float(one) for one in range(0, 200, 5)]
-    noise = [math.sin(12.9898 * one) for one in range(len(x))]
-    found = slope(x, [1000 + 0.05 * at + more for at, more in zip(x, noise, strict=True)])
-    assert abs(found.value - 0.05) < 3 * found.error
-    assert found.error < 0.01
+    x = [float(second) for second in range(0, 200, 5)]
+    noise = [math.sin(12.9898 * index) for index in range(len(x))]
+    line = slope(x, [1000 + 0.05 * at + more for at, more in zip(x, noise, strict=True)])
+    assert abs(line.value - 0.05) < 3 * line.error
+    assert line.error < 0.01
     flat = slope(x, [1000 + more for more in noise])
     assert abs(flat.value) < 3 * flat.error
 
 
 def test_steps_make_the_error_large():
     """Two levels, as when a pool of memory was taken once: neighbours are no independent points."""
-    x = [float(one) for one in range(100)]
+    x = [float(second) for second in range(100)]
     stepped = [1000.0 if at < 50 else 1010.0 for at in x]
     points, blocks = slope(x, stepped, blocks=100), slope(x, stepped)
     assert blocks.error > 2 * points.error
@@ -104,8 +104,8 @@ def test_exactly_the_target_is_held_and_what_was_not_measured_is_neither():
 
 
 def test_parts_of_a_click():
-    found = time_parts(100, 1000, sent=[50, 110, 400], received=[60, 300, 950, 1200])
-    assert found == pytest.approx(
+    parts = time_parts(100, 1000, sent=[50, 110, 400], received=[60, 300, 950, 1200])
+    assert parts == pytest.approx(
         {
             "until sent": 0.01,
             "until the server answers": 0.19,
@@ -113,7 +113,7 @@ def test_parts_of_a_click():
             "until drawn": 0.05,
         }
     )
-    assert sum(found.values()) == pytest.approx(0.9)
+    assert sum(parts.values()) == pytest.approx(0.9)
     assert time_parts(100, 130, [50], [60]) == pytest.approx({"in the browser": 0.03})
     assert sum(time_parts(100, 500, [150], []).values()) == pytest.approx(0.4)
 
@@ -136,10 +136,10 @@ def _smaps(*maps: tuple[str, int, int, int]) -> str:
 
 
 def test_files_that_are_shared_count_once_and_what_is_own_counts():
-    one = _smaps(("/lib/torch.so", 100, 33, 0), ("/lib/torch.so", 20, 20, 20), ("[heap]", 50, 50, 50), ("", 7, 7, 7))
-    other = _smaps(("/lib/torch.so", 80, 26, 0), ("/lib/own.so", 5, 5, 0), ("[heap]", 30, 30, 30))
+    worker = _smaps(("/lib/torch.so", 100, 33, 0), ("/lib/torch.so", 20, 20, 20), ("[heap]", 50, 50, 50), ("", 7, 7, 7))
+    second_worker = _smaps(("/lib/torch.so", 80, 26, 0), ("/lib/own.so", 5, 5, 0), ("[heap]", 30, 30, 30))
     # torch: 100 once, 20 that were written to; own.so 5; heaps 80; nameless 7
-    assert total_bytes([one, other]) == (100 + 20 + 5 + 80 + 7) * 1024
+    assert total_bytes([worker, second_worker]) == (100 + 20 + 5 + 80 + 7) * 1024
     assert total_bytes([]) == 0
 
 
@@ -147,8 +147,8 @@ def test_files_that_are_shared_count_once_and_what_is_own_counts():
 def test_memory_and_time_of_this_process():
     before, how = memory([os.getpid()])
     kept = mmap.mmap(-1, 30_000_000)  # new pages, which the process did not have before
-    for place in range(0, len(kept), mmap.PAGESIZE):
-        kept[place] = 1
+    for offset in range(0, len(kept), mmap.PAGESIZE):
+        kept[offset] = 1
     after, _ = memory([os.getpid()])
     assert how.startswith("PSS")
     assert after - before == pytest.approx(len(kept) / 1e6, abs=5)
@@ -183,8 +183,8 @@ def test_messages_are_streamlits():
     assert (said.page_name, said.page_script_hash, said.fragment_id) == ("", "a" * 32, "fragment")
     assert said.is_auto_rerun
     message = forward(hash="x" * 200, script_finished=forward.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
-    found = dict(fields(message.SerializeToString()))
-    assert found[app_sessions.FINISHED] == forward.FINISHED_FRAGMENT_RUN_SUCCESSFULLY == 3
+    values_by_field = dict(fields(message.SerializeToString()))
+    assert values_by_field[app_sessions.FINISHED] == forward.FINISHED_FRAGMENT_RUN_SUCCESSFULLY == 3
     assert forward.FINISHED_SUCCESSFULLY == app_sessions.DONE
     message = forward()
     message.auto_rerun.fragment_id, message.auto_rerun.interval = "abc", 0.25
@@ -285,7 +285,9 @@ def test_models_of_many_classes_are_right_on_most_and_mistaken_within_a_block(tm
     assert (label // 10 == answer // 10)[label != answer].mean() > 0.8
     assert len(np.unique(answer)) == 100
     by_model = answer.reshape(3, 500)
-    assert all((one != other).any() for one, other in zip(by_model, np.roll(by_model, 1, axis=0), strict=True))
+    assert all(
+        (answers != neighbour).any() for answers, neighbour in zip(by_model, np.roll(by_model, 1, axis=0), strict=True)
+    )
 
 
 def test_command(monkeypatch, capsys):
@@ -309,7 +311,7 @@ def test_growth_is_what_is_sure(monkeypatch):
 
     def watch(leak):
         async def compute(server, masks, go_on):
-            done = [float(one) for one in range(0, 200, 5)]
+            done = [float(second) for second in range(0, 200, 5)]
             return done, [1000 + leak * at + math.sin(12.9898 * at) for at in done]
 
         monkeypatch.setattr(app_load, "_compute", compute)

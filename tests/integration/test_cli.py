@@ -136,13 +136,13 @@ def test_reliability_stops_early_and_says_so(explain_command, tmp_path, capsys):
     assert main(command) == 0
     captured = capsys.readouterr()
     (said,) = [line for line in captured.err.splitlines() if line.startswith("kdviz: ")]
-    found = re.fullmatch(r"kdviz: stopped after (\d+) of 60000 masks \(settled\)", said)
-    assert found is not None
+    stopped = re.fullmatch(r"kdviz: stopped after (\d+) of 60000 masks \(settled\)", said)
+    assert stopped is not None
     models = json.loads(captured.out)["images"][0]["models"]
-    assert {one["masks"] for one in models.values()} == {int(found[1])}
-    assert int(found[1]) < 60_000
+    assert {record["masks"] for record in models.values()} == {int(stopped[1])}
+    assert int(stopped[1]) < 60_000
     # It looks at whole blocks, and reports all masks: a part of a block more may predict a little less.
-    assert all(one["reliability"] > 0.85 for one in models.values())
+    assert all(record["reliability"] > 0.85 for record in models.values())
 
 
 def test_seconds_stop_and_say_so(explain_command, tmp_path, capsys):
@@ -202,7 +202,7 @@ def test_a_setting_that_the_method_does_not_have(explain_command, tmp_path, caps
     assert main([*explain_command[:4], "--device", "cpu", "--method", method, *given, "--out", str(out)]) == 1
     said = one_line_error(capsys)
     assert f"Unknown setting of {methods[method].title} '{setting}'" in said
-    assert all(one.name in said for one in methods[method].settings)
+    assert all(setting.name in said for setting in methods[method].settings)
     assert not out.exists()
 
 
@@ -500,7 +500,7 @@ def test_a_sweep_records_every_setting(tiny, few_small_digits, capsys, more, set
     command = ["sweep", "temperature", "-e", str(tiny.folder), "--data", "x", "--epochs", "1", "--device", "cpu"]
     assert main([*command, "--values", "4", "--seeds", "0", *more]) == 0
     (row,) = (
-        one for one in tiny.table("temperature").to_pylist() if (one["role"], one["split"]) == ("kd_student", "test")
+        row for row in tiny.table("temperature").to_pylist() if (row["role"], row["split"]) == ("kd_student", "test")
     )
     assert json.loads(row["settings"]) == settings
     assert main([*command, "--values", "4", "--seeds", "0"]) == 1
@@ -566,7 +566,7 @@ def test_evaluate(tiny_folder, few_small_digits, monkeypatch, small_digits, caps
     command = ["evaluate", "-e", str(tiny_folder), "--device", "cpu"]
     assert main([*command, "--json"]) == 0
     metrics = only_json(capsys)["metrics"]
-    assert {role: one["bundled"]["samples"] for role, one in metrics.items()} == dict.fromkeys(ROLES, 50)
+    assert {role: figures["bundled"]["samples"] for role, figures in metrics.items()} == dict.fromkeys(ROLES, 50)
     assert main([*command, "--data", "x"]) == 0
     lines = capsys.readouterr().out.splitlines()
     table, verdict = lines[1 : lines.index("")], lines[lines.index("") + 1 :]
@@ -997,8 +997,8 @@ def test_few_labels_pseudo_labels_and_more_images(tree, tmp_path, capsys):
     command = ["train", "folder", "--data", str(tree), "--out", str(out), *FRESH, "--train-samples", "9"]
     assert main([*command, "--pseudo-labels", "0", "--unlabelled", str(extra)]) == 0
     training = {role: run.training for role, run in load_experiment(out).runs.items()}
-    assert [one["train_samples"] for one in training.values()] == [9, 24 + 6, 9]
-    assert [one["labelled"] for one in training.values()] == [9] * 3
+    assert [record["train_samples"] for record in training.values()] == [9, 24 + 6, 9]
+    assert [record["labelled"] for record in training.values()] == [9] * 3
 
 
 @pytest.mark.slow

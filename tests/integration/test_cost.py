@@ -249,7 +249,7 @@ def test_a_row_for_every_model_form_and_batch(tiny, samples, measured):
     for row in rows:
         run = tiny.runs[row["role"]]
         assert row["weights"] == run.sha256
-        assert row["parameters"] == sum(one.numel() for one in run.model.parameters())
+        assert row["parameters"] == sum(parameter.numel() for parameter in run.model.parameters())
         assert row["latency_low_ms"] <= row["latency_ms"] <= row["latency_high_ms"]
         assert row["rounds"] == len(row["times_ms"]) >= 9
         assert np.median(row["times_ms"]) == pytest.approx(row["latency_ms"])
@@ -276,7 +276,7 @@ def test_accuracy_is_that_of_each_form_on_the_same_samples(tiny, samples, measur
 def test_threads_are_set_stated_and_given_back(tiny, samples):
     torch.set_num_threads(1)
     begun = profile.profile(tiny, samples, Settings(threads=(2, 1), batches=(1,), seconds=0.05))
-    seen = [(torch.get_num_threads(), one) for one in begun]
+    seen = [(torch.get_num_threads(), begun_at) for begun_at in begun]
     report = read_cost(tiny, seen[-1][1].table)
     assert report.thread_counts == [1, 2]
     assert report.threads == 1
@@ -316,10 +316,10 @@ def test_turns_are_shared_so_that_noise_is(monkeypatch, tiny):
 
 def test_progress_ends_with_the_table_and_can_be_left(tiny, samples):
     progress = list(profile.profile(tiny, samples, QUICK))
-    shares = [one.share for one in progress]
+    shares = [step.share for step in progress]
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    assert [one.table is None for one in progress] == [True] * (len(progress) - 1) + [False]
+    assert [step.table is None for step in progress] == [True] * (len(progress) - 1) + [False]
     begun = profile.profile(tiny, samples, QUICK)
     next(begun)
     begun.close()  # whoever stops it leaves no threads set and nothing written
@@ -339,7 +339,7 @@ def test_without_pictures_accuracy_is_the_metrics_and_there_is_no_int8(tiny):
     end = last(profile.profile(tiny, None, QUICK))
     report = read_cost(tiny, end.table)
     assert "onnx_int8" not in report.forms
-    assert all(one.accuracy == 0.5 and one.right is None for one in report.entries)
+    assert all(entry.accuracy == 0.5 and entry.right is None for entry in report.entries)
     assert any("int8 finds its ranges on pictures" in note for note in end.notes)
 
 
@@ -413,11 +413,11 @@ PAPER = (
 
 def test_the_words_about_the_papers_networks():
     report = made(*PAPER)
-    found = tradeoff(report)
-    gain = found.gain
+    gains = tradeoff(report)
+    gain = gains.gain
     assert (gain.low, gain.high) == pytest.approx(score_interval(0, 10, 1000))
-    assert (round(found.operations, 1), round(found.speed, 1), round(found.points, 2)) == (13.2, 2.3, -1.0)
-    assert [(one.role, one.form) for one in dominating_models(report)] == [("teacher", "onnx_int8")]
+    assert (round(gains.operations, 1), round(gains.speed, 1), round(gains.points, 2)) == (13.2, 2.3, -1.0)
+    assert [(model.role, model.form) for model in dominating_models(report)] == [("teacher", "onnx_int8")]
     assert findings(report) == [
         "The KD student needs 13.2 times fewer operations than its teacher, in a file 1.3 times smaller.",
         "It answers one picture 2.3 times faster (95 % interval 2.30 to 2.30): 0.20 ms against 0.46 ms (ONNX Runtime, "
@@ -448,8 +448,8 @@ def rows_with(report: CostReport, **columns) -> CostReport:
     import pyarrow as pa
 
     if "right" in columns:
-        columns["samples"] = [len(one) for one in columns["right"]]
-        columns["right"] = [np.packbits(one).tobytes() for one in columns["right"]]
+        columns["samples"] = [len(bits) for bits in columns["right"]]
+        columns["right"] = [np.packbits(bits).tobytes() for bits in columns["right"]]
     return CostReport(pa.table(report.table.to_pydict() | columns, schema=report.table.schema), 1)
 
 
@@ -476,11 +476,11 @@ def test_times_that_vary_too_much_or_are_too_few_tell_nothing():
 def test_a_rival_is_one_only_when_intervals_say_so():
     """The student alone, as fast and as large: equal on 1,000 samples of which none differs, not known on 40."""
     three = made(*PAPER[:1], PAPER[2], ("student", "onnx", 0.2, 5.0, 2.474, 0.98))
-    assert [one.role for one in dominating_models(three)] == ["student"]
+    assert [model.role for model in dominating_models(three)] == ["student"]
     right = [np.ones(40, bool), np.arange(40) > 0, np.arange(40) < 39]
     doubtful = rows_with(three, right=right, accuracy=[1.0, 0.975, 0.975])
     assert dominating_models(doubtful) == []
-    assert [one.role for one in possibly_dominating(doubtful)] == ["student"]
+    assert [model.role for model in possibly_dominating(doubtful)] == ["student"]
     assert "There may be a rival without any distillation: the student alone in float32" in " ".join(findings(doubtful))
     slow = rows_with(three, times_ms=[[0.46] * 9, [0.2] * 9, [0.3] * 9])
     assert dominating_models(slow) == possibly_dominating(slow) == []
@@ -488,13 +488,13 @@ def test_a_rival_is_one_only_when_intervals_say_so():
 
 def test_the_front_is_of_those_that_no_other_beats():
     report = made(*PAPER)
-    assert [(one.role, one.form) for one in pareto_front(report.entries, "latency")] == [
+    assert [(entry.role, entry.form) for entry in pareto_front(report.entries, "latency")] == [
         ("kd_student", "onnx_int8"),
         ("teacher", "onnx_int8"),
     ]
-    for one in pareto_front(report.entries, "size"):
+    for best in pareto_front(report.entries, "size"):
         assert not any(
-            other.costs["size"] <= one.costs["size"] and other.accuracy > one.accuracy for other in report.entries
+            other.costs["size"] <= best.costs["size"] and other.accuracy > best.accuracy for other in report.entries
         )
     assert pareto_front(report.entries, "batched") == []  # nothing was measured in batches
 
@@ -511,7 +511,7 @@ def test_the_chart_has_every_model_once_and_the_front(measured, axis):
     assert len({(trace.marker.symbol, trace.marker.color) for trace in points}) == 9
     line = chart.data[0]
     best = pareto_front(entries, axis)
-    assert list(line.x) == [one.costs[axis] for one in best]
+    assert list(line.x) == [entry.costs[axis] for entry in best]
     assert chart.layout.xaxis.type == "log"
     assert all(math.isfinite(value) for value in chart.layout.xaxis.tickvals)
 
@@ -577,11 +577,11 @@ def test_the_shipped_table_says_what_the_facts_are():
     experiment = load_experiment("mnist")
     report = read_cost(experiment)
     assert report.stale == ()
-    found = tradeoff(report)
-    assert found.operations == pytest.approx(13.16, abs=0.01)
-    assert (found.teacher.row["flops"], found.student.row["flops"]) == (32_566_784, 2_474_304)
+    gains = tradeoff(report)
+    assert gains.operations == pytest.approx(13.16, abs=0.01)
+    assert (gains.teacher.row["flops"], gains.student.row["flops"]) == (32_566_784, 2_474_304)
     assert report.machine["split"] == "test"
     measured = experiment.runs["kd_student"].metrics["test"]["accuracy"]
-    assert found.student.accuracy == pytest.approx(measured, abs=2e-4)
+    assert gains.student.accuracy == pytest.approx(measured, abs=2e-4)
     assert dominating_models(report)[0].form == "onnx_int8"
     assert time.strptime(report.machine["measured"], "%Y-%m-%dT%H:%M:%SZ")

@@ -37,7 +37,7 @@ def experiment(tmp_path: Path) -> Experiment:
 
 
 def untrained(folder: Path) -> Experiment:
-    models = [replace(one, order=None, epochs=0) for one in (imported.KD_STUDENT, imported.STUDENT)]
+    models = [replace(model, order=None, epochs=0) for model in (imported.KD_STUDENT, imported.STUDENT)]
     return imported.experiment_of(folder, models, tables=False)
 
 

@@ -95,10 +95,10 @@ def test_roles_stages_and_records(splits, tmp_path):
     assert len(ends) == 2 + 1 + 1
     records = {role: run.training for role, run in experiment.runs.items()}
     assert [run.network for run in experiment.runs.values()] == [TEACHER, STUDENT, STUDENT]
-    assert [one["label_smoothing"] for one in records.values()] == [0.0, 0.1, 0.1]
-    assert [one["epochs"] for one in records.values()] == [2, 1, 1]
-    assert [one["learning_rate"] for one in records.values()] == [5e-4, 1e-3, 1e-3]
-    assert [one.get("temperature") for one in records.values()] == [None, 3.0, None]
+    assert [record["label_smoothing"] for record in records.values()] == [0.0, 0.1, 0.1]
+    assert [record["epochs"] for record in records.values()] == [2, 1, 1]
+    assert [record["learning_rate"] for record in records.values()] == [5e-4, 1e-3, 1e-3]
+    assert [record.get("temperature") for record in records.values()] == [None, 3.0, None]
     for record in records.values():
         assert (record["seed"], record["train_samples"], record["validation_samples"]) == (4, 24, 12)
         assert record["data"] == splits["train"].fingerprint[:16]
@@ -110,7 +110,7 @@ def test_the_students_start_alike_and_learn_from_their_teacher_alone(splits, tmp
     teacher, distilled, alone = calls
     assert all(torch.equal(distilled["start"][name], value) for name, value in alone["start"].items())
     assert teacher["soft"] is alone["soft"] is None
-    assert all(one["train"] is splits["train"] for one in calls)
+    assert all(call["train"] is splits["train"] for call in calls)
     spoken = predict_logits(experiment.runs["teacher"].model, splits["train"], SMALL_RGB.normalise, device="cpu")
     torch.testing.assert_close(distilled["soft"], spoken)
     assert not same(experiment.runs["kd_student"].model, experiment.runs["student"].model)
@@ -121,7 +121,7 @@ def test_several_teachers_have_seeds_of_their_own_and_their_mix(splits, tmp_path
     experiment, stages = make(splits, tmp_path / "e", config, [ModelSource(TEACHER), ModelSource(TEACHER)])
     assert list(experiment.runs) == ["teacher", "teacher_2", "kd_student", "student"]
     assert {(stage.number, stage.count) for stage in stages} == {(number, 4) for number in range(1, 5)}
-    assert [one["config"].seed for one in calls] == [3, 4, 3, 3]
+    assert [call["config"].seed for call in calls] == [3, 4, 3, 3]
     assert calls[2]["soft"].shape == (2, 24, 3)
     assert calls[2]["config"].teacher_mixture == (2.0, 1.0)
     assert experiment.runs["kd_student"].training["teacher_mix"] == [2.0, 1.0]
@@ -220,8 +220,8 @@ def test_settings_that_contradict_each_other(splits, tmp_path, calls, more, matc
 def test_teachers_answer_in_every_step_where_they_have_to(splits, tmp_path, calls, augment):
     config = replace(CONFIG, augment=augment, feature_loss="" if augment else "hints")
     experiment, _ = make(splits, tmp_path / "e", config)
-    assert [len(one["teachers"]) for one in calls] == [0, 1, 0]
-    assert all(one["soft"] is None for one in calls)
+    assert [len(call["teachers"]) for call in calls] == [0, 1, 0]
+    assert all(call["soft"] is None for call in calls)
     assert calls[0]["config"].feature_loss == ""
     assert experiment.runs["kd_student"].training["feature_loss"] == config.feature_loss
     assert [run.training["augment"] for run in experiment.runs.values()] == [augment] * 3
@@ -231,8 +231,8 @@ def test_teachers_answer_in_every_step_where_they_have_to(splits, tmp_path, call
 def test_with_views_the_teacher_answers_each_once(splits, tmp_path, calls):
     config = replace(CONFIG, augment="flip", views=3, epochs=2)  # the third is never seen
     experiment, _ = make(splits, tmp_path / "e", config)
-    assert [len(one["teachers"]) for one in calls] == [0, 0, 0]
-    assert [one["config"].views for one in calls] == [0, 3, 3]
+    assert [len(call["teachers"]) for call in calls] == [0, 0, 0]
+    assert [call["config"].views for call in calls] == [0, 3, 3]
     soft = calls[1]["soft"]
     teacher, spec = experiment.runs["teacher"].model, experiment.input
     for view, logits in enumerate(soft):
@@ -270,7 +270,7 @@ def test_students_of_pretrained_weights(splits, tmp_path, calls, trainable):
     assert all(torch.equal(start[name], value) for name, value in given.items() if not name.startswith("fc."))
     assert start["fc.weight"].shape == (3, 1024)
     assert not same(experiment.runs["kd_student"].model, experiment.runs["student"].model)
-    on_features = [one["train"].images.shape[2:] == (1, 1) for one in calls]
+    on_features = [call["train"].images.shape[2:] == (1, 1) for call in calls]
     assert on_features == [False, trainable == "head", trainable == "head"]
 
 
@@ -483,8 +483,8 @@ def test_few_out_of_range(given, match):
 def test_few_labels_are_all_that_is_used(splits, tmp_path, calls):
     experiment, _ = make(splits, tmp_path / "e", replace(CONFIG, seed=2), label_budget=LabelBudget(9))
     part, _ = labelled_part(splits["train"], 9, 2)
-    for one in calls:
-        assert one["train"].names == tuple(splits["train"].names[number] for number in part)
+    for call in calls:
+        assert call["train"].names == tuple(splits["train"].names[number] for number in part)
     assert calls[1]["soft"].shape == (9, 3)
     for run in experiment.runs.values():
         assert (run.training["labelled"], run.training["train_samples"]) == (9, 9)
@@ -509,7 +509,7 @@ def test_pseudo_labels_are_the_teachers_sure_answers_for_the_kd_student(splits, 
     part, others = labelled_part(splits["train"], 9, 0)
     pool = {"others": [splits["train"].take(others)], "unlabelled": [extra]}
     pool["both"] = pool["others"] + pool["unlabelled"]
-    answers = [predict_logits(model, one, SMALL_RGB.normalise, device="cpu") for one in pool[where]]
+    answers = [predict_logits(model, images, SMALL_RGB.normalise, device="cpu") for images in pool[where]]
     confidence = torch.cat(answers).softmax(1).max(1).values
     level = round(float(confidence.median()), 4)
     few = LabelBudget(9 if where != "unlabelled" else 0, level, extra if where != "others" else None)
@@ -520,13 +520,13 @@ def test_pseudo_labels_are_the_teachers_sure_answers_for_the_kd_student(splits, 
     assert alone["train"].names == known.names
     chosen = confidence >= level
     assert 0 < int(chosen.sum()) < len(chosen)
-    names = [name for one in pool[where] for name in one.names]
+    names = [name for images in pool[where] for name in images.names]
     expected = [name for name, taken in zip(names, chosen.tolist(), strict=True) if taken]
     count = len(known)
     assert distilled["train"].names == (*known.names, *expected)
     assert torch.equal(distilled["train"].labels[:count], known.labels)
     assert torch.equal(distilled["train"].labels[count:], torch.cat(answers).argmax(1)[chosen])
-    assert torch.equal(distilled["train"].images[count:], torch.cat([one.images for one in pool[where]])[chosen])
+    assert torch.equal(distilled["train"].images[count:], torch.cat([images.images for images in pool[where]])[chosen])
     torch.testing.assert_close(distilled["soft"][count:], torch.cat(answers)[chosen], rtol=1e-4, atol=1e-4)
     assert experiment.runs["kd_student"].training["train_samples"] == count + len(expected)
     assert experiment.runs["student"].training["train_samples"] == count
@@ -544,7 +544,9 @@ def test_pseudo_labels_of_several_teachers_are_their_weighted_means(splits, tmp_
     make(splits, tmp_path / "e", config, [teacher, other], label_budget=LabelBudget(9, 0.0))
     _, others = labelled_part(splits["train"], 9, 0)
     rest = splits["train"].take(others)
-    said = torch.stack([predict_logits(one, rest, SMALL_RGB.normalise, device="cpu") for one in (model, second)])
+    said = torch.stack(
+        [predict_logits(teacher, rest, SMALL_RGB.normalise, device="cpu") for teacher in (model, second)]
+    )
     assert torch.equal(calls[0]["train"].labels[9:], pooled_logits(said, 1.0, mix).argmax(1))
     assert not torch.equal(calls[0]["train"].labels[9:], pooled_logits(said, 1.0).argmax(1))  # equal weights
     assert calls[0]["soft"].shape == (2, 24, 3)
@@ -552,7 +554,7 @@ def test_pseudo_labels_of_several_teachers_are_their_weighted_means(splits, tmp_
 
 def test_pseudo_labels_with_a_teacher_that_answers_in_every_step(splits, tmp_path, calls, sure):
     make(splits, tmp_path / "e", replace(CONFIG, augment="flip"), [sure[1]], label_budget=LabelBudget(9, 0.0))
-    assert [len(one["train"]) for one in calls] == [24, 9]
+    assert [len(call["train"]) for call in calls] == [24, 9]
     assert (calls[0]["soft"], len(calls[0]["teachers"])) == (None, 1)
 
 

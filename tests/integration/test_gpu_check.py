@@ -61,7 +61,7 @@ def with_what_they_need(names: tuple[str, ...]) -> set[str]:
             needs = metadata.requires(name) or []
         except metadata.PackageNotFoundError:
             continue  # for another platform
-        waiting += [re.match(r"[\w.-]+", one)[0] for one in needs if "extra ==" not in one]  # type: ignore[index]
+        waiting += [re.match(r"[\w.-]+", requirement)[0] for requirement in needs if "extra ==" not in requirement]  # type: ignore[index]
     return known
 
 
@@ -69,7 +69,7 @@ def hidden(there: tuple[str, ...]) -> str:
     """The modules of all packages but some and what these need."""
     known = with_what_they_need(there)
     modules = metadata.packages_distributions().items()
-    return ",".join(one for one, of in modules if one != "kdviz" and known.isdisjoint(map(canonical, of)))
+    return ",".join(module for module, of in modules if module != "kdviz" and known.isdisjoint(map(canonical, of)))
 
 
 def check(tmp_path: Path, there: tuple[str, ...] = (*THERE, *CARRIED), **more: str) -> tuple[int, dict, str]:
@@ -147,16 +147,16 @@ def test_what_a_killed_pytest_had_done_is_known_from_its_log(summary_of, tmp_pat
         "tests/integration/test_gpu_maps.py::test_c FAILED [ 30%]\n"
         "tests/integration/test_gpu_maps.py::test_d "
     )
-    found = summary_of.tests(tmp_path, 137)
-    assert (found["passed"], found["failed"], found["skipped"], found["ended"]) == (1, 1, 1, "too slow")
-    assert list(found["failures"]) == ["test_gpu_maps.py::test_c"]
+    summary = summary_of.tests(tmp_path, 137)
+    assert (summary["passed"], summary["failed"], summary["skipped"], summary["ended"]) == (1, 1, 1, "too slow")
+    assert list(summary["failures"]) == ["test_gpu_maps.py::test_c"]
 
 
 def test_the_bench_lines_that_came_are_kept(summary_of, tmp_path):
     (tmp_path / "bench.json").write_text("")
     (tmp_path / "bench.log").write_text("     1.234 x  MNIST teacher: time\n     0.050 s  three models\nTraceback\n")
-    found = summary_of.bench(tmp_path, 124)
-    assert found == {"figures": {"MNIST teacher: time": 1.234, "three models": 0.05}, "ended": "too slow"}
+    summary = summary_of.bench(tmp_path, 124)
+    assert summary == {"figures": {"MNIST teacher: time": 1.234, "three models": 0.05}, "ended": "too slow"}
     (tmp_path / "bench.json").write_text('{"device": "x", "threads": 1, "same_masks_speedup": 9.5, "details": {}}')
     assert summary_of.bench(tmp_path, 0) == {"figures": {"same_masks_speedup": 9.5}, "ended": "in time"}
 

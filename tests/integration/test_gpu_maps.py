@@ -60,9 +60,9 @@ def test_logits_are_the_cpus(experiment, two_digits, allowed, error, record_prop
         with torch.inference_mode(), tf32(allowed):
             expected = run.on(CPU)(two_digits)
             got = run.on(DEVICE)(two_digits.to(DEVICE)).cpu()
-        found = float((got - expected).abs().max() / expected.abs().max())
-        record_property(f"error of logits, {role}, {'TF32' if allowed else 'float32'}", found)
-        assert found <= error, role
+        difference = float((got - expected).abs().max() / expected.abs().max())
+        record_property(f"error of logits, {role}, {'TF32' if allowed else 'float32'}", difference)
+        assert difference <= error, role
 
 
 @pytest.mark.parametrize("estimator", list(estimators))
@@ -70,13 +70,13 @@ def test_maps_are_the_cpus(experiment, two_digits, estimator):
     count = 256 if DRY else 512
     masks = RandomMasks((28, 28), seed=4, sampler="auto").resolve_sampler(count)
     with tf32(False):
-        found, expected = (
+        gpu_scores, expected = (
             scores(nets(experiment, device), two_digits[:1], masks, count, device, precision="float32")
             for device in (DEVICE, CPU)
         )
     for role in expected:
-        assert float((found[role] - expected[role]).abs().max()) < 1e-4
-        got, wanted = (estimate(masks, one[role][0].T, estimator) for one in (found, expected))
+        assert float((gpu_scores[role] - expected[role]).abs().max()) < 1e-4
+        got, wanted = (estimate(masks, logits[role][0].T, estimator) for logits in (gpu_scores, expected))
         size = wanted.map.abs().amax((1, 2))
         assert bool(((got.map - wanted.map).abs().amax((1, 2)) <= 1e-3 * size + 1e-7).all()), role
         errors = wanted.standard_error.abs().amax((1, 2))
@@ -90,28 +90,28 @@ def test_half_precision_gives_the_same_maps(experiment, two_digits, precision, r
     models = nets(experiment)
     target = int(models["teacher"](two_digits[:1].to(DEVICE)).argmax())
     expected = scores(nets(experiment, CPU), two_digits[:1], masks, count, CPU, precision="float32")
-    found = scores(models, two_digits[:1], masks, count, DEVICE, precision=precision)
+    gpu_scores = scores(models, two_digits[:1], masks, count, DEVICE, precision=precision)
     for role in expected:
-        got, wanted = (estimate(masks, one[role][0, :, [target]].T).map for one in (found, expected))
+        got, wanted = (estimate(masks, logits[role][0, :, [target]].T).map for logits in (gpu_scores, expected))
         record_property(f"r of maps with float32, {role}, {precision}", correlation(got, wanted))
         assert correlation(got, wanted) >= 0.9999, role
 
 
 @needs_cuda
 def test_auto_is_half_precision_where_the_gpu_has_it(experiment, digits):
-    found = explain(experiment, digits.picture(3), n_masks=64)
-    assert {one.settings["precision"] for one in found.values()} <= {"bfloat16", "float16"}
+    maps = explain(experiment, digits.picture(3), n_masks=64)
+    assert {saliency_map.settings["precision"] for saliency_map in maps.values()} <= {"bfloat16", "float16"}
 
 
 def test_the_call_for_all_methods_gives_the_same(experiment, digits):
     options = {"n_masks": 300, "precision": "float32", "grid": 5, "probability": 0.4}
     with tf32(False):
-        found, expected = (
+        gpu_maps, expected = (
             explain(experiment, digits.picture(77), device=device, **options) for device in (DEVICE, CPU)
         )
-    for role, one in expected.items():
-        assert found[role].target == one.target
-        assert np.allclose(found[role].values, one.values, atol=1e-3 * np.abs(one.values).max())
+    for role, saliency_map in expected.items():
+        assert gpu_maps[role].target == saliency_map.target
+        assert np.allclose(gpu_maps[role].values, saliency_map.values, atol=1e-3 * np.abs(saliency_map.values).max())
 
 
 # several pictures, colours, chunks ------------------------------------------------------------------------------------
@@ -122,14 +122,14 @@ def test_several_pictures_with_a_class_each_are_the_same_one_by_one(sampler, pro
     images, targets, model = pictures(3), [0, 4, 2], SmallNet()
     settings = {"n_masks": 300, "sampler": sampler, "probability": probability, "precision": "float32", "seed": 2}
     with tf32(False):
-        found = RISE(copy.deepcopy(model).to(DEVICE)).attribute(images.to(DEVICE), 0.1, targets, **settings)
+        maps = RISE(copy.deepcopy(model).to(DEVICE)).attribute(images.to(DEVICE), 0.1, targets, **settings)
         alone = [
             RISE(model).attribute(image[None], 0.1, target, **settings)
             for image, target in zip(images, targets, strict=True)
         ]
     expected = torch.cat(alone)
-    assert found.device.type == DEVICE.type
-    assert float((found.cpu() - expected).abs().max()) <= 1e-3 * float(expected.abs().max())
+    assert maps.device.type == DEVICE.type
+    assert float((maps.cpu() - expected).abs().max()) <= 1e-3 * float(expected.abs().max())
 
 
 @pytest.mark.parametrize("chunk", [None, 100, pytest.param(512, marks=needs_cuda)])
@@ -139,13 +139,13 @@ def test_scores_are_the_models_also_in_a_shorter_last_chunk(experiment, two_digi
     rendered = masks.render(0, count)
     models = nets(experiment)
     for _ in range(2):  # the second time some shapes have come before
-        found = scores(models, two_digits, masks, count, DEVICE, chunk_size=chunk)
+        gpu_scores = scores(models, two_digits, masks, count, DEVICE, chunk_size=chunk)
     for role, run in experiment.runs.items():
         for number, picture in enumerate(two_digits):
             with torch.inference_mode():
                 expected = run.on(CPU)(rendered * picture).softmax(1)
             spread = (expected - expected.mean(0)).square().mean().sqrt()
-            error = (found[role][number] - expected).square().mean().sqrt()
+            error = (gpu_scores[role][number] - expected).square().mean().sqrt()
             assert error <= 0.03 * spread, role  # what "auto" allows
 
 
@@ -171,8 +171,8 @@ def test_graphs_are_used_and_give_the_models_scores(experiment, two_digits, monk
         with torch.inference_mode():
             picture = two_digits[1].to(DEVICE)
             expected = model(masks.render(0, 700, DEVICE) * picture).softmax(1).cpu()
-        for found in (first, second):
-            error = (found[role][1] - expected).square().mean().sqrt()
+        for gpu_scores in (first, second):
+            error = (gpu_scores[role][1] - expected).square().mean().sqrt()
             assert error <= 0.03 * (expected - expected.mean(0)).square().mean().sqrt(), role
 
 
@@ -193,8 +193,8 @@ def test_a_model_that_cannot_be_captured_is_run_as_it_is():
     images, settings = pictures(1).to(DEVICE), {"n_masks": 300, "chunk_size": 50, "seed": 3}
     before = torch.cuda.current_stream(DEVICE)
     expected = RISE(SmallNet().to(DEVICE)).attribute(images, target=1, **settings)
-    found = RISE(Waits().to(DEVICE)).attribute(images, target=1, **settings)
-    assert correlation(found, expected) > 0.999
+    saliency_map = RISE(Waits().to(DEVICE)).attribute(images, target=1, **settings)
+    assert correlation(saliency_map, expected) > 0.999
     assert torch.cuda.current_stream(DEVICE) == before
     again = RISE(SmallNet().to(DEVICE)).attribute(images, target=1, **settings)  # captures go on
     assert correlation(again, expected) > 0.999
@@ -207,8 +207,8 @@ def test_threads_share_a_gpu(experiment, two_digits):
     expected = scores(models, two_digits[:1], masks, count, DEVICE)
 
     def work(_: int) -> float:
-        found = scores(models, two_digits[:1], masks, count, DEVICE, chunk_size=64)
-        return max(float((found[role] - expected[role]).abs().max()) for role in expected)
+        gpu_scores = scores(models, two_digits[:1], masks, count, DEVICE, chunk_size=64)
+        return max(float((gpu_scores[role] - expected[role]).abs().max()) for role in expected)
 
     with ThreadPoolExecutor(3) as threads:
         assert max(threads.map(work, range(6))) < 0.05  # bfloat16's rounding; another picture's scores are far off
@@ -227,11 +227,11 @@ def test_out_of_memory_halves_the_chunk():
         return model(batch)
 
     images, settings = pictures(1).to(DEVICE), {"n_masks": 120, "seed": 3}
-    found = RISE(small).attribute(images, target=1, chunk_size=64, **settings)
+    saliency_map = RISE(small).attribute(images, target=1, chunk_size=64, **settings)
     assert max(sizes[3:]) == 16
     with tf32(False):
         expected = RISE(model).attribute(images, target=1, precision="float32", **settings)
-    assert correlation(found, expected) > 0.9999
+    assert correlation(saliency_map, expected) > 0.9999
 
 
 @needs_cuda
@@ -247,12 +247,12 @@ def test_memory_that_is_really_too_small_halves_the_chunk():
     torch.cuda.set_per_process_memory_fraction(allowed / total, DEVICE)
     torch.cuda.reset_peak_memory_stats(DEVICE)
     try:
-        found = RISE(model).attribute(images, target=1, chunk_size=256, **settings)
+        saliency_map = RISE(model).attribute(images, target=1, chunk_size=256, **settings)
         assert torch.cuda.max_memory_reserved(DEVICE) <= allowed
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)
         torch.cuda.empty_cache()
-    assert correlation(found, expected) > 0.9999
+    assert correlation(saliency_map, expected) > 0.9999
 
 
 # several GPUs ---------------------------------------------------------------------------------------------------------

@@ -41,20 +41,20 @@ def attributed(name, device, seed=0):
 
 @pytest.mark.parametrize("name", EXACT)
 def test_methods_without_randomness_give_the_cpus_maps(name):
-    found, expected = (attributed(name, device).map.cpu() for device in (DEVICE, CPU))
-    assert float((found - expected).abs().max()) <= 1e-3 * float(expected.abs().max())
+    gpu_map, expected = (attributed(name, device).map.cpu() for device in (DEVICE, CPU))
+    assert float((gpu_map - expected).abs().max()) <= 1e-3 * float(expected.abs().max())
 
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_random_methods_differ_by_their_error(name):
     # Another device draws other numbers. The difference of two independent maps has the variance of both: the mean of
     # its square over that is 1, or a little less, since the standard errors are widened for few repeats.
-    found, expected = attributed(name, DEVICE), attributed(name, CPU, seed=1)
-    gap = (found.map.cpu() - expected.map).square()
-    variance = found.standard_error.cpu().square() + expected.standard_error.square()
+    gpu_result, expected = attributed(name, DEVICE), attributed(name, CPU, seed=1)
+    gap = (gpu_result.map.cpu() - expected.map).square()
+    variance = gpu_result.standard_error.cpu().square() + expected.standard_error.square()
     assert 0.05 < float((gap / variance.clamp_min(1e-12)).mean()) < 2
-    assert correlation(found.map, expected.map) > 0.8
-    assert torch.equal(found.map, attributed(name, DEVICE).map)  # the seed decides
+    assert correlation(gpu_result.map, expected.map) > 0.8
+    assert torch.equal(gpu_result.map, attributed(name, DEVICE).map)  # the seed decides
 
 
 def test_deletion_and_insertion_are_the_cpus(digits):
@@ -70,8 +70,8 @@ def test_deletion_and_insertion_are_the_cpus(digits):
                     lambda batch, model=model: softmax(model(batch)), inputs.to(device), saliency, 3, -0.4, steps=40
                 )
             )
-    for found, expected in ((curves[0].deletion, curves[1].deletion), (curves[0].insertion, curves[1].insertion)):
-        assert np.allclose(found.probability, expected.probability, atol=1e-4)
+    for gpu_curve, expected in ((curves[0].deletion, curves[1].deletion), (curves[0].insertion, curves[1].insertion)):
+        assert np.allclose(gpu_curve.probability, expected.probability, atol=1e-4)
 
 
 def test_evaluate_gives_the_same_metrics(digits, tmp_path, capsys, monkeypatch):
@@ -87,16 +87,16 @@ def test_evaluate_gives_the_same_metrics(digits, tmp_path, capsys, monkeypatch):
     _same_figures(*answers)
 
 
-def _same_figures(found, expected):
-    assert type(found) is type(expected)
-    if isinstance(found, dict):
-        assert list(found) == list(expected)
-        for name in found:
-            _same_figures(found[name], expected[name])
-    elif isinstance(found, float):
-        assert found == pytest.approx(expected, abs=1e-3)  # one digit of 1,000 may be at the edge of two classes
+def _same_figures(figures, expected):
+    assert type(figures) is type(expected)
+    if isinstance(figures, dict):
+        assert list(figures) == list(expected)
+        for name in figures:
+            _same_figures(figures[name], expected[name])
+    elif isinstance(figures, float):
+        assert figures == pytest.approx(expected, abs=1e-3)  # one digit of 1,000 may be at the edge of two classes
     else:
-        assert found == expected
+        assert figures == expected
 
 
 def test_explain_writes_the_same_maps(tmp_path, digit_file):
@@ -106,10 +106,10 @@ def test_explain_writes_the_same_maps(tmp_path, digit_file):
         command = ["explain", str(digit_file), "-e", "mnist", "--masks", "200", "--precision", "float32"]
         with tf32(False):
             assert main([*command, "--device", device, "--out", str(files[-1])]) == 0
-    found, expected = (np.load(file) for file in files)
-    assert set(found) == set(expected)
+    gpu_maps, expected = (np.load(file) for file in files)
+    assert set(gpu_maps) == set(expected)
     for name in expected:
-        assert np.allclose(found[name], expected[name], atol=1e-3 * np.abs(expected[name]).max()), name
+        assert np.allclose(gpu_maps[name], expected[name], atol=1e-3 * np.abs(expected[name]).max()), name
 
 
 def test_two_workers_share_a_gpu(digits):
@@ -123,17 +123,17 @@ def test_two_workers_share_a_gpu(digits):
     pool = Pool([ProcessTransport, ProcessTransport])
     try:
         jobs = [pool.submit(task) for task in tasks]
-        assert [len(one.jobs) for one in pool._workers] == [2, 2]
+        assert [len(worker.jobs) for worker in pool._workers] == [2, 2]
         assert all(job.wait(WAIT) for job in jobs)
     finally:
         pool.close()
     assert [(job.status, job.error) for job in jobs] == [("done", None)] * 4
     for task, job in zip(tasks, jobs, strict=True):
-        found = job.latest[0].maps()
+        maps = job.latest[0].maps()
         settings = {name: value for name, value in row.items() if name != "method"}
-        targets = {role: one.target for role, one in found.items()}
+        targets = {role: saliency_map.target for role, saliency_map in maps.items()}
         expected = explain(
-            experiment, task.picture, targets, roles=list(found), device="cpu", **{**settings, "precision": "float32"}
+            experiment, task.picture, targets, roles=list(maps), device="cpu", **{**settings, "precision": "float32"}
         )
-        for role, one in expected.items():
-            assert correlation(torch.from_numpy(found[role].values), torch.from_numpy(one.values)) > 0.999
+        for role, saliency_map in expected.items():
+            assert correlation(torch.from_numpy(maps[role].values), torch.from_numpy(saliency_map.values)) > 0.999

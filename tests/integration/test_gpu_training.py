@@ -39,7 +39,7 @@ def test_it_learns(splits):
     model, ends = trained(splits, network="paper_cnn")
     assert next(model.parameters()).device == DEVICE
     assert ends[-1].loss < 0.5 * ends[0].loss
-    assert max(one.validation_accuracy for one in ends) > 0.7  # chance is .1
+    assert max(end.validation_accuracy for end in ends) > 0.7  # chance is .1
 
 
 def test_bfloat16_learns_as_well(splits):

@@ -134,7 +134,12 @@ def test_networks_inputs_and_classes_are_found(imported):
     assert [run.network for run in runs.values()][:2] == [f"timm/{TIMM}", "torchvision/squeezenet1_1"]
     assert runs["student"].network.startswith("timm/")
     record = {role: run.training["import"] for role, run in runs.items()}
-    assert [one["network_from"] for one in record.values()] == ["file", "matched", "matched", "matched"]
+    assert [model_record["network_from"] for model_record in record.values()] == [
+        "file",
+        "matched",
+        "matched",
+        "matched",
+    ]
     assert record["kd_student"]["input_from"] == "library"
     assert runs["Alone_half_size"].title == "Alone, half size"
     assert runs["Alone_half_size"].spec.size == (96, 96)
@@ -154,7 +159,7 @@ def test_accuracies_are_those_of_the_libraries_transforms(
 
 def test_maps_of_all_models_are_of_the_same_pixels(imported, pictures):
     maps = kdviz.explain(imported, pictures / "red" / "00.png", n_masks=64)
-    assert len({one.shape for one in maps.values()}) == 1
+    assert len({saliency_map.shape for saliency_map in maps.values()}) == 1
     assert next(iter(maps.values())).shape == imported.input.size
     assert set(maps) == set(imported.runs)
 

@@ -66,7 +66,7 @@ def given(three: Experiment) -> Experiment:
 
 def test_maps_of_all_models_are_of_the_common_picture(three: Experiment) -> None:
     maps = kdviz.explain(three, stored_samples(three).picture(0), 2, n_masks=40)
-    assert {one.shape for one in maps.values()} == {three.input.size}
+    assert {saliency_map.shape for saliency_map in maps.values()} == {three.input.size}
     assert list(maps) == list(three.runs)
     assert len(kdviz.agreement(maps).pairs) == 3
 
@@ -75,8 +75,10 @@ def test_maps_of_all_models_are_of_the_common_picture(three: Experiment) -> None
 def test_other_methods_go_through_the_models_own_inputs(three: Experiment, method: str) -> None:
     settings = {"occlusion": {"window": 0.5, "stride": 1.0}, "integrated_gradients": {"n_steps": 4}}.get(method, {})
     maps = kdviz.explain(three, stored_samples(three).picture(1), method=method, **settings)
-    assert {one.shape for one in maps.values()} == {three.input.size}
-    assert all(np.isfinite(one.values).all() and one.values.std() > 0 for one in maps.values())
+    assert {saliency_map.shape for saliency_map in maps.values()} == {three.input.size}
+    assert all(
+        np.isfinite(saliency_map.values).all() and saliency_map.values.std() > 0 for saliency_map in maps.values()
+    )
 
 
 def test_a_run_without_a_model_is_left_out_of_the_maps_and_it_is_said(given: Experiment) -> None:
@@ -159,11 +161,11 @@ def test_without_labels_the_filters_are_disagreements(unlabelled: Experiment) ->
 
 
 def test_without_labels_nothing_is_called_right(unlabelled: Experiment, capsys: pytest.CaptureFixture) -> None:
-    found = ExperimentSummary(unlabelled)
-    top = decision(found, answers(found))
+    summary = ExperimentSummary(unlabelled)
+    top = decision(summary, answers(summary))
     assert top.tone == "unknown"
     assert "have no labels" in top.sentence
-    assert all(one.judgement is None for one in answers(found))
+    assert all(answer.judgement is None for answer in answers(summary))
     assert main(["evaluate", "-e", str(unlabelled.folder)]) == 0
     assert "accuracy" not in load_experiment(unlabelled.folder).runs["teacher"].metrics["test"]
     assert main(["study", "--study", "models", "-e", str(unlabelled.folder)]) == 1
@@ -179,34 +181,34 @@ def test_no_verdict_while_a_doubt_stands(three: Experiment, kind: str, monkeypat
     shown |= {"moved": [["blue", "red"]], "classes": 2, "chance": 0.25, "most": 0.3}
     doubt = Doubt(kind, "test", "kd_student", shown)
     monkeypatch.setattr("kdviz.studies.comparison.experiment_summary.recorded_doubts", lambda _experiment: [doubt])
-    found = ExperimentSummary(three)
-    said = {one.name: one for one in answers(found)}
+    summary = ExperimentSummary(three)
+    said = {answer.name: answer for answer in answers(summary)}
     for name in ("accurate", "helped", "copied"):
         assert said[name].withheld
         assert doubt.text in said[name].sentence
-    assert doubt.text in decision(found, list(said.values())).sentence
+    assert doubt.text in decision(summary, list(said.values())).sentence
 
 
 def test_a_doubt_about_another_model_withholds_nothing(three: Experiment) -> None:
     shown = {"accuracy": 0.2, "other": 0.9, "samples": 48, "normalisation": "unit"}
     three.runs["student"].training[KEY] = [Doubt("normalisation", "test", "student", shown).to_json()]
-    said = {one.name: one for one in answers(ExperimentSummary(three))}
+    said = {answer.name: answer for answer in answers(ExperimentSummary(three))}
     assert said["helped"].withheld
     assert not said["accurate"].withheld
 
 
 def test_two_models_of_free_roles_are_set_side_by_side(made: Maker) -> None:
     free = made("free_pair")
-    found = ExperimentSummary(free)
-    top = decision(found, answers(found))
+    summary = ExperimentSummary(free)
+    top = decision(summary, answers(summary))
     assert "KD, T = 16" in top.sentence
     assert "of the same 48 samples" in top.sentence
 
 
 def test_without_pictures_it_is_said_what_to_do(made: Maker) -> None:
     bare = made("pair", tables=False)
-    found = ExperimentSummary(bare)
-    assert "import them again with --data" in decision(found, answers(found)).sentence
+    summary = ExperimentSummary(bare)
+    assert "import them again with --data" in decision(summary, answers(summary)).sentence
 
 
 # cost -----------------------------------------------------------------------------------------------------------------
@@ -248,9 +250,9 @@ def test_the_cost_is_that_of_each_network_alone_at_its_own_input(
 
 def test_calibration_pictures_are_those_of_the_network(three: Experiment) -> None:
     run, samples = three.runs["student"], stored_samples(three)
-    found = own_input(three, run, samples.images[:3])
-    assert found.shape == (3, 1, 28, 28)
-    back = run.spec.pixels(found)
+    inputs = own_input(three, run, samples.images[:3])
+    assert inputs.shape == (3, 1, 28, 28)
+    back = run.spec.pixels(inputs)
     assert back.min() >= -0.2  # bicubic overshoots
     assert back.max() <= 1.2
 
@@ -280,15 +282,15 @@ def test_a_study_of_the_given_models_without_a_student_alone(made: Maker, capsys
     pair = made("pair")
     command = ["study", "--study", "models", "-e", str(pair.folder), "--images", "8", "--masks", "40"]
     assert main([*command, "--faithfulness", "0", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    document = json.loads(capsys.readouterr().out)
     # Where a map is constant there is no agreement. The shuffled teacher's map of one of the eight is constant or not
     # as the processor rounds: that picture leaves this control alone.
     rows = load_experiment(pair.folder).table("agreement").to_pylist()
     chosen = {row["sample"] for row in rows}
     assert len(chosen) == 8
     assert not [row for row in rows if row["pair"] == "claim" and math.isnan(row["pearson"])]
-    assert found["images"] == 8
-    agreement = found["agreement"]
+    assert document["images"] == 8
+    agreement = document["agreement"]
     # Corrected for the noise of 40 masks, an estimate may pass 1; its interval says what can be told.
     assert agreement["low"] <= agreement["value"] <= agreement["high"]
     assert agreement["low"] <= 1
@@ -303,7 +305,7 @@ def test_titles_colours_and_cards(made: Maker) -> None:
         assert figures.role_title("kd-t16") == "KD, T = 16"
         assert figures.role_colour("kd-t16") != figures.role_colour("dkd")
     card = inventory.cards(free)[0]
-    assert card.parameters == sum(one.numel() for one in free.runs["kd-t16"].unadapted.parameters())
+    assert card.parameters == sum(parameter.numel() for parameter in free.runs["kd-t16"].unadapted.parameters())
     assert card.spec == imported.SMALL
     assert "import" not in card.training
     assert "import.file" in inventory.table(free).column_names
@@ -312,9 +314,11 @@ def test_titles_colours_and_cards(made: Maker) -> None:
 def test_the_fingerprint_knows_inputs_orders_and_settings(three: Experiment) -> None:
     run = three.runs["kd_student"]
     changes = [{"spec": replace(run.spec, resize=80)}, {"class_order": (0, 1, 2, 3)}, {"settings": {"drop": 1}}]
-    found = {fingerprint(three)}
-    found |= {fingerprint(replace(three, runs={**three.runs, run.role: replace(run, **one)})) for one in changes}
-    assert len(found) == 4
+    fingerprints = {fingerprint(three)}
+    fingerprints |= {
+        fingerprint(replace(three, runs={**three.runs, run.role: replace(run, **change)})) for change in changes
+    }
+    assert len(fingerprints) == 4
 
 
 def test_held_out_is_claimed_only_where_it_is_known(three: Experiment, tiny: Experiment) -> None:
@@ -328,10 +332,10 @@ def test_held_out_is_claimed_only_where_it_is_known(three: Experiment, tiny: Exp
 @pytest.mark.parametrize("name", ["thousand", "subset"])
 def test_more_classes_than_the_data_show(made: Maker, name: str) -> None:
     experiment = made(name)
-    found = ExperimentSummary(experiment)
-    assert {one.role for one in found.accuracies} == {"teacher", "kd_student"}
-    assert max(one.value for one in found.accuracies) > 0.3
-    assert answers(found)
+    summary = ExperimentSummary(experiment)
+    assert {accuracy.role for accuracy in summary.accuracies} == {"teacher", "kd_student"}
+    assert max(accuracy.value for accuracy in summary.accuracies) > 0.3
+    assert answers(summary)
     assert kdviz.explain(experiment, stored_samples(experiment).picture(0), n_masks=40, precision="float32")
 
 
@@ -346,8 +350,8 @@ def test_list_and_report(made: Maker, name: str, capsys: pytest.CaptureFixture) 
 
 
 def test_models_may_point_at_one_experiment(three: Experiment, capsys: pytest.CaptureFixture) -> None:
-    found = environment_for(three.folder)
-    assert found == {"KDVIZ_MODELS": str(three.folder.parent), "KDVIZ_FIRST": three.name}
+    variables = environment_for(three.folder)
+    assert variables == {"KDVIZ_MODELS": str(three.folder.parent), "KDVIZ_FIRST": three.name}
     assert "one experiment" in capsys.readouterr().err
 
 

@@ -63,8 +63,8 @@ def answers_of(
         cwd=folder,
         check=True,
     )
-    found, pages = json.loads(done.stdout)
-    return dict(zip(map(tuple, commands), map(tuple, found), strict=True)), pages
+    answered, pages = json.loads(done.stdout)
+    return dict(zip(map(tuple, commands), map(tuple, answered), strict=True)), pages
 
 
 LISTS = {name: ("list", name, "--json") for name in ("losses", "augmentations", "datasets", "methods")}
@@ -88,9 +88,9 @@ def said(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ans
     """What commands that end at once answer, and the documentation."""
     commands = [*HELPS.values(), *LISTS.values(), UNKNOWN, *(train(options) for options, _ in REFUSED)]
     folder = tmp_path_factory.mktemp("answers")
-    found = answers_of(installed, commands, folder, documented=True)
+    answered = answers_of(installed, commands, folder, documented=True)
     assert list(folder.iterdir()) == []
-    return found
+    return answered
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +152,8 @@ def worked(installed: Path, digits: LabelledImages, tmp_path_factory: pytest.Tem
     """The folder in which commands trained and explained with the plugin."""
     folder = tmp_path_factory.mktemp("worked")
     digits.picture(0).save(folder / "digit.png")
-    found, _ = answers_of(installed, [TRAINED, BY_METHOD, BY_SAMPLER], folder)
-    for code, _, errors in found.values():
+    answered, _ = answers_of(installed, [TRAINED, BY_METHOD, BY_SAMPLER], folder)
+    for code, _, errors in answered.values():
         assert code == 0, errors
     return folder
 

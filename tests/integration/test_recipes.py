@@ -48,10 +48,10 @@ def write_logits(path, names, values=VALUES):
 def test_logits_are_found_by_name_or_number(samples, tmp_path, kind, by):
     names = {"name": samples.names, "number": range(6), "text": map(str, range(6))}[by]
     names, order = list(names), [3, 0, 5, 1, 4, 2]
-    path = write_logits(tmp_path / f"teacher.{kind}", [names[one] for one in order], VALUES[order])
-    found = read_logits(path, samples)
-    assert (found.dtype, found.shape) == (torch.float32, (6, 3))
-    np.testing.assert_allclose(found, VALUES.astype(np.float32))
+    path = write_logits(tmp_path / f"teacher.{kind}", [names[number] for number in order], VALUES[order])
+    read = read_logits(path, samples)
+    assert (read.dtype, read.shape) == (torch.float32, (6, 3))
+    np.testing.assert_allclose(read, VALUES.astype(np.float32))
 
 
 @pytest.mark.parametrize("kind", ["npz", "parquet"])
@@ -171,9 +171,9 @@ def test_pretrained_weights_are_all_but_the_head(tmp_path, ending):
     state = network(STUDENT, 5, classes=7).state_dict()
     path = tmp_path / f"seven.{ending}"
     (save_file if ending == "safetensors" else torch.save)(state, path)
-    found = model_source(STUDENT, SMALL_RGB, weights=path)
-    assert (found.name, found.trained, found.normalisation, found.source) == (STUDENT, False, None, path.name)
-    built, missing = found.build(SMALL_RGB, 3, 0)
+    source = model_source(STUDENT, SMALL_RGB, weights=path)
+    assert (source.name, source.trained, source.normalisation, source.source) == (STUDENT, False, None, path.name)
+    built, missing = source.build(SMALL_RGB, 3, 0)
     assert missing == ()
     own = built.state_dict()
     assert all(torch.equal(own[name], value) for name, value in state.items() if not name.startswith("fc"))
@@ -184,11 +184,11 @@ def test_pretrained_weights_are_all_but_the_head(tmp_path, ending):
 def test_a_checkpoint_is_all_of_the_network(tmp_path):
     done = network(STUDENT, 5)
     torch.save(done.state_dict(), tmp_path / "done.pt")
-    found = model_source(STUDENT, SMALL_RGB, checkpoint=tmp_path / "done.pt", pretrained=True)
-    assert (found.trained, found.normalisation, found.source) == (True, None, "done.pt")
-    assert same(found.build(SMALL_RGB, 3, 0)[0], done)
+    source = model_source(STUDENT, SMALL_RGB, checkpoint=tmp_path / "done.pt", pretrained=True)
+    assert (source.trained, source.normalisation, source.source) == (True, None, "done.pt")
+    assert same(source.build(SMALL_RGB, 3, 0)[0], done)
     with pytest.raises(ModelError, match="3 classes, and here there are 5"):
-        found.build(SMALL_RGB, 5, 0)
+        source.build(SMALL_RGB, 5, 0)
 
 
 def test_both_files_are_refused(tmp_path):
@@ -200,8 +200,8 @@ def test_both_files_are_refused(tmp_path):
 def test_without_files_a_network_is_fresh(monkeypatch):
     assert model_source(STUDENT, SMALL_RGB) == ModelSource(STUDENT)
     monkeypatch.setattr("kdviz.distill.recipes.download_pretrained", lambda name: {"of": name})
-    found = model_source(STUDENT, SMALL_RGB, pretrained=True)
-    assert (found.weights, found.source, found.trained) == ({"of": STUDENT}, "ImageNet", False)
+    source = model_source(STUDENT, SMALL_RGB, pretrained=True)
+    assert (source.weights, source.source, source.trained) == ({"of": STUDENT}, "ImageNet", False)
 
 
 @pytest.mark.parametrize("name", ["timm/resnetv2_50", "timm/resnetv2_50@renormalised"])
@@ -209,9 +209,9 @@ def test_weights_of_another_normalisation_see_their_own(tmp_path, name):
     pytest.importorskip("timm")  # its ResNetV2 learned from mean and std 0.5
     plain = network("timm/resnetv2_50", 5)
     torch.save(plain.state_dict(), tmp_path / "w.pt")
-    found = model_source(name, SMALL_RGB, weights=tmp_path / "w.pt")
-    assert found.name == "timm/resnetv2_50@renormalised"
-    built = found.build(SMALL_RGB, 3, 0)[0].eval()
+    source = model_source(name, SMALL_RGB, weights=tmp_path / "w.pt")
+    assert source.name == "timm/resnetv2_50@renormalised"
+    built = source.build(SMALL_RGB, 3, 0)[0].eval()
     with torch.no_grad():  # the head is fresh
         built.network.head.fc.weight.copy_(plain.head.fc.weight)
         built.network.head.fc.bias.copy_(plain.head.fc.bias)
@@ -228,9 +228,9 @@ def test_a_renormalised_checkpoint_is_used_under_its_name(tmp_path):
     name = f"{STUDENT}@renormalised"
     done = network(name, 5).between((SMALL_RGB.mean, SMALL_RGB.std), ((0.5,) * 3, (0.5,) * 3))
     torch.save(done.state_dict(), tmp_path / "done.pt")
-    found = model_source(name, SMALL_RGB, checkpoint=tmp_path / "done.pt")
-    assert found.name == name
-    assert same(found.build(SMALL_RGB, 3, 0)[0], done)
+    source = model_source(name, SMALL_RGB, checkpoint=tmp_path / "done.pt")
+    assert source.name == name
+    assert same(source.build(SMALL_RGB, 3, 0)[0], done)
 
 
 # data -----------------------------------------------------------------------------------------------------------------
@@ -276,16 +276,17 @@ def test_splits_by_name(tmp_path):
 
 def test_images_without_labels(tmp_path):
     samples = coloured(5)
-    for number, place in enumerate(("a.png", "b.PNG", "deeper/c.bmp", "deeper/even/d.png", ".hidden/e.png")):
-        path = tmp_path / "u" / place
+    for number, name in enumerate(("a.png", "b.PNG", "deeper/c.bmp", "deeper/even/d.png", ".hidden/e.png")):
+        path = tmp_path / "u" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         samples.picture(number).save(path)
     (tmp_path / "u" / "._a.png").write_bytes(b"what a Mac leaves behind")
     (tmp_path / "u" / "notes.txt").write_text("no image")
-    found = read_unlabelled(tmp_path / "u", samples, SMALL_RGB)
-    assert found.names == ("a.png", "b.PNG", "deeper/c.bmp", "deeper/even/d.png")
-    assert torch.equal(found.images, samples.images[:4])
-    assert (found.classes, found.labels.tolist(), found.split) == (samples.classes, [0] * 4, "unlabelled")
+    unlabelled = read_unlabelled(tmp_path / "u", samples, SMALL_RGB)
+    assert unlabelled.names == ("a.png", "b.PNG", "deeper/c.bmp", "deeper/even/d.png")
+    assert torch.equal(unlabelled.images, samples.images[:4])
+    assert (unlabelled.classes, unlabelled.split) == (samples.classes, "unlabelled")
+    assert unlabelled.labels.tolist() == [0] * 4
 
 
 def test_images_without_labels_that_are_none(tmp_path):
@@ -337,41 +338,44 @@ def made(tmp_path_factory):
 
 def answers_of(experiment, splits):
     teacher = experiment.runs["teacher"].model
-    return {name: predict_logits(teacher, one, SMALL_RGB.normalise, device="cpu") for name, one in splits.items()}
+    return {
+        name: predict_logits(teacher, split_samples, SMALL_RGB.normalise, device="cpu")
+        for name, split_samples in splits.items()
+    }
 
 
 @pytest.mark.parametrize("teacher", ["head", "other"])
 def test_material_of_heads_is_features(made, tmp_path, teacher):
     experiment, splits, config = made("head", teacher)
-    found = study_inputs(experiment, splits, Store(tmp_path), config)
-    assert (found.network, found.start) == ("linear_head", "")
-    assert found.spec == InputSpec((1, 1), 1024, (0.0,), (1.0,))
-    assert {name: tuple(one.images.shape) for name, one in found.splits.items()} == {
-        name: (len(one), 1024, 1, 1) for name, one in splits.items()
+    inputs = study_inputs(experiment, splits, Store(tmp_path), config)
+    assert (inputs.network, inputs.start) == ("linear_head", "")
+    assert inputs.spec == InputSpec((1, 1), 1024, (0.0,), (1.0,))
+    assert {name: tuple(split_samples.images.shape) for name, split_samples in inputs.splits.items()} == {
+        name: (len(split_samples), 1024, 1, 1) for name, split_samples in splits.items()
     }
     student = experiment.runs["kd_student"].model
     with torch.no_grad():
-        spoken = student.fc(found.splits["test"].images.flatten(1))
+        spoken = student.fc(inputs.splits["test"].images.flatten(1))
     expected = predict_logits(student, splits["test"], SMALL_RGB.normalise, device="cpu")
     torch.testing.assert_close(spoken, expected, rtol=1e-4, atol=1e-4)
     for name, logits in answers_of(experiment, splits).items():
-        torch.testing.assert_close(found.answers[name], logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(inputs.answers[name], logits, rtol=1e-4, atol=1e-4)
     on_features = teacher == "head"
-    assert found.teacher_network == ("linear_head" if on_features else "torchvision/squeezenet1_1")
-    assert found.teacher_spec == (found.spec if on_features else SMALL_RGB)
-    assert found.teacher_splits["train"].images.shape[1] == (1024 if on_features else 3)
+    assert inputs.teacher_network == ("linear_head" if on_features else "torchvision/squeezenet1_1")
+    assert inputs.teacher_spec == (inputs.spec if on_features else SMALL_RGB)
+    assert inputs.teacher_splits["train"].images.shape[1] == (1024 if on_features else 3)
 
 
 @pytest.mark.parametrize("trainable", ["all", "1"])
 def test_material_of_whole_networks_is_images_and_a_start(made, tmp_path, trainable):
     experiment, splits, config = made(trainable)
     store = Store(tmp_path)
-    found = study_inputs(experiment, splits, store, config)
-    assert found.splits is splits
-    assert found.teacher_splits is splits
-    assert (found.network, found.spec, found.teacher_spec, found.answers) == (STUDENT, SMALL_RGB, SMALL_RGB, None)
-    assert found.start == experiment.runs["kd_student"].training["start"]
-    assert store.read(found.start) == (experiment.folder / "runs" / found.start).read_bytes()
+    inputs = study_inputs(experiment, splits, store, config)
+    assert inputs.splits is splits
+    assert inputs.teacher_splits is splits
+    assert (inputs.network, inputs.spec, inputs.teacher_spec, inputs.answers) == (STUDENT, SMALL_RGB, SMALL_RGB, None)
+    assert inputs.start == experiment.runs["kd_student"].training["start"]
+    assert store.read(inputs.start) == (experiment.folder / "runs" / inputs.start).read_bytes()
 
 
 def test_material_says_when_the_start_is_missing(made, tmp_path):
@@ -383,19 +387,19 @@ def test_material_says_when_the_start_is_missing(made, tmp_path):
 
 def test_material_with_augmentation_is_images(made, tmp_path):
     experiment, splits, config = made("head")
-    found = study_inputs(experiment, splits, Store(tmp_path), replace(config, augment="flip"))
-    assert found.splits is splits
-    assert found.start
+    inputs = study_inputs(experiment, splits, Store(tmp_path), replace(config, augment="flip"))
+    assert inputs.splits is splits
+    assert inputs.start
 
 
 @pytest.mark.parametrize("trainable", ["head", "all"])
 def test_material_has_as_many_labels_as_its_experiment(made, tmp_path, trainable):
     experiment, splits, config = made(trainable, label_budget=LabelBudget(9))
-    found = study_inputs(experiment, splits, Store(tmp_path), config)
+    inputs = study_inputs(experiment, splits, Store(tmp_path), config)
     part, _ = labelled_part(splits["train"], 9, 0)
-    assert found.splits["train"].names == tuple(splits["train"].names[number] for number in part)
-    assert len(found.teacher_splits["train"]) == 9
-    assert len(found.splits["test"]) == 12
+    assert inputs.splits["train"].names == tuple(splits["train"].names[number] for number in part)
+    assert len(inputs.teacher_splits["train"]) == 9
+    assert len(inputs.splits["test"]) == 12
 
 
 def test_other_images_in_its_layout_do_not_pass_for_mhist(monkeypatch, small_digits):

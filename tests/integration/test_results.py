@@ -61,10 +61,12 @@ def test_the_readme_says_what_the_tables_say(data, name, count):
     """Each statement of what came out is one that kdviz makes of these tables, word for word."""
     part = README.read_text(encoding="utf-8").partition("\n## What came out\n")[2].partition("\n## ")[0]
     part = part.partition(f"\n{data}")[2].partition("\nOn ")[0]
-    statements = [" ".join(one.split()) for one in re.findall(r"^- (.+?)(?=^- |^$)", part, re.DOTALL | re.MULTILINE)]
+    statements = [
+        " ".join(statement.split()) for statement in re.findall(r"^- (.+?)(?=^- |^$)", part, re.DOTALL | re.MULTILINE)
+    ]
     said = " ".join(results(load_experiment(ROOT / "models" / name)).split())
     assert len(statements) == count
-    assert [one for one in statements if one not in said] == []
+    assert [statement for statement in statements if statement not in said] == []
 
 
 def test_what_is_said_of_cifar10_beside_mnist(shipped):
@@ -84,7 +86,7 @@ def test_models_have_their_own_figures(shipped):
     assert head[:2] == ["model", "accuracy"]
     assert len(rows) == len(shipped.runs)
     for role, row in zip(shipped.runs, rows, strict=True):
-        right = [one["label"] == one["predicted"] for one in table if (one["split"], one["role"]) == ("test", role)]
+        right = [row["label"] == row["predicted"] for row in table if (row["split"], row["role"]) == ("test", role)]
         assert row[1] == f"{100 * np.mean(right):.2f}%"
 
 
@@ -92,7 +94,7 @@ def test_a_sweep_has_its_means_over_seeds(shipped):
     rows = cells(results(shipped, ["temperature"]))
     table = shipped.table("temperature").to_pylist()
     for value in (1.0, 4.0, 64.0):
-        own = [one["accuracy"] for one in table if (one["split"], one["temperature"]) == ("test", value)]
+        own = [row["accuracy"] for row in table if (row["split"], row["temperature"]) == ("test", value)]
         shown = next(row for row in rows if row[0] == f"{value:g}")
         assert shown[2] == f"{100 * np.mean(own):.2f}% ± {100 * np.std(own, ddof=1):.2f}"
 

@@ -58,21 +58,23 @@ def with_teacher(folder, soft) -> str:
 
 def files(folder, identity: str = "") -> dict[str, bytes]:
     """Everything a run left behind."""
-    place = Path(folder) / identity
-    return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    run_folder = Path(folder) / identity
+    return {
+        path.relative_to(run_folder).as_posix(): path.read_bytes() for path in run_folder.rglob("*") if path.is_file()
+    }
 
 
 def curves(folder, run) -> list[dict]:
     result = read_result(Store(folder), run.identity)
-    return [{name: value for name, value in one.items() if name != "seconds"} for one in result["curves"]]
+    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in result["curves"]]
 
 
 def assert_same_result(run, first, second) -> None:
     """Bit for bit: weights and answers; the curves too, but for their seconds."""
-    one, other = (files(folder, run.identity) for folder in (first, second))
-    del one["result.json"], other["result.json"]
-    assert one.keys() == other.keys()
-    assert all(one[name] == other[name] for name in one)
+    files_of_first, files_of_second = (files(folder, run.identity) for folder in (first, second))
+    del files_of_first["result.json"], files_of_second["result.json"]
+    assert files_of_first.keys() == files_of_second.keys()
+    assert all(files_of_first[name] == files_of_second[name] for name in files_of_first)
     assert curves(first, run) == curves(second, run)
 
 
@@ -205,7 +207,7 @@ def test_a_run_leaves_the_best_weights_and_what_they_say(splits, soft, tmp_path)
     }
     network = new_network("paper_fc", SMALL, 10, 0)
     parts = splits["train"], splits["validation"]
-    ends = [one for one in fit(network, *parts, SMALL.normalise, run.config, soft) if one.ends_epoch]
+    ends = [step for step in fit(network, *parts, SMALL.normalise, run.config, soft) if step.ends_epoch]
     stored = read_weights(Store(tmp_path), run, 10)
     assert not any(parameter.requires_grad for parameter in stored.parameters())
     assert not stored.training
@@ -216,10 +218,10 @@ def test_a_run_leaves_the_best_weights_and_what_they_say(splits, soft, tmp_path)
         assert logits.dtype == torch.float32
         assert torch.equal(logits, predict_logits(network, splits[name], SMALL.normalise, device="cpu"))
     result = json.loads(files(tmp_path, run.identity)["result.json"])
-    assert [one["epoch"] for one in result["curves"]] == [1, 2, 3, 4]
-    assert [one["validation_accuracy"] for one in result["curves"]] == [end.validation_accuracy for end in ends]
-    assert [one["train_loss"] for one in result["curves"]] == [end.loss for end in ends]
-    assert {(one["temperature"], one["alpha"]) for one in result["curves"]} == {(4.0, 0.5)}
+    assert [epoch["epoch"] for epoch in result["curves"]] == [1, 2, 3, 4]
+    assert [epoch["validation_accuracy"] for epoch in result["curves"]] == [end.validation_accuracy for end in ends]
+    assert [epoch["train_loss"] for epoch in result["curves"]] == [end.loss for end in ends]
+    assert {(epoch["temperature"], epoch["alpha"]) for epoch in result["curves"]} == {(4.0, 0.5)}
     assert len(steps) == 4 * (4 + 1)  # 200 samples in batches of 50, and the end of the epoch
 
 
@@ -428,7 +430,7 @@ def test_the_best_epoch_may_lie_before_the_interrupt(splits, tmp_path):
     interrupted(run, {**splits, "train": train}, tmp_path / "a", 3)
     for name in "ab":
         done(run, {**splits, "train": train}, tmp_path / name)
-    accuracies = [one["validation_accuracy"] for one in curves(tmp_path / "b", run)]
+    accuracies = [epoch["validation_accuracy"] for epoch in curves(tmp_path / "b", run)]
     assert max(accuracies[2:]) < max(accuracies[:2])
     assert_same_result(run, tmp_path / "a", tmp_path / "b")
 

@@ -33,12 +33,12 @@ def test_a_worker_gives_the_same_maps_as_a_call(pool, task, tiny):
     job = pool.submit(task(target=None))
     assert job.wait(WAIT)
     assert (job.status, job.error) == ("done", None)
-    found = job.latest[0].maps()
+    maps = job.latest[0].maps()
     expected = explain(tiny, task().picture, method="rise", n_masks=300, precision="float32")
-    assert list(found) == list(expected)
-    for role, one in expected.items():
-        assert np.allclose(found[role].values, one.values, atol=1e-5)
-        assert found[role].n_masks == 300
+    assert list(maps) == list(expected)
+    for role, saliency_map in expected.items():
+        assert np.allclose(maps[role].values, saliency_map.values, atol=1e-5)
+        assert maps[role].n_masks == 300
 
 
 def test_rows_come_one_after_the_other_and_each_to_its_end(pool, task):
@@ -83,13 +83,13 @@ def test_curves_are_those_of_a_call(pool, tiny, digits):
     job = pool.submit(task)
     assert job.wait(WAIT)
     assert job.status == "done", job.error
-    ((role, found),) = job.latest
+    ((role, curves),) = job.latest
     inputs, model = tiny.preprocess(picture), tiny.runs["student"].model
     for name, values in (("map", ramp), ("trivial", trivial_map(inputs))):
         expected = faithfulness(lambda batch: softmax(model(batch)), inputs, values, 2, tiny.baseline("grey", picture))
         assert role == "student"
-        assert found[name].deletion.auc == pytest.approx(expected.deletion.auc, abs=1e-5)
-        assert found[name].insertion.auc == pytest.approx(expected.insertion.auc, abs=1e-5)
+        assert curves[name].deletion.auc == pytest.approx(expected.deletion.auc, abs=1e-5)
+        assert curves[name].insertion.auc == pytest.approx(expected.insertion.auc, abs=1e-5)
 
 
 def test_a_long_job_does_not_hold_up_a_short_one(pool, task):
@@ -221,8 +221,8 @@ def test_a_worker_that_is_a_copy_gives_the_same_maps(copied, tiny, digits):
     expected = explain(tiny, tiny.prepare(digits.picture(3)), method="rise", n_masks=300, precision="float32")
     for status, latest in jobs:
         assert status == "done"
-        for role, one in latest[0].maps().items():
-            assert np.allclose(one.values, expected[role].values, atol=1e-5)
+        for role, saliency_map in latest[0].maps().items():
+            assert np.allclose(saliency_map.values, expected[role].values, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ def test_conditions_stand_side_by_side_in_the_folder_of_another_experiment(reade
     assert study(readers, *few, "--into", str(tiny28)) == 0  # in the place of the earlier one
     assert study(readers, *few, "--into", str(tiny28), "--plant", "frame") == 0
     reports = read_shortcut_reports(load_experiment(tiny28))
-    conditions = [(one.shortcut, one.shown_to, one.about["experiment"]) for one in reports]
+    conditions = [(report.shortcut, report.shown_to, report.about["experiment"]) for report in reports]
     assert conditions == [("patch", "none", "null"), ("patch", "random", "readers"), ("frame", "none", "readers")]
     assert len(load_experiment(tiny28).table("shortcuts")) == 3 * 4 * 4 * 3
     assert not (readers / "shortcuts.parquet").exists()

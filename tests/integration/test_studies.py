@@ -111,7 +111,7 @@ def test_a_study_has_its_rows(finished, name):
         *(("kd_student", value, seed) for value in values for seed in (0, 1)),
     ]
     assert len(keys) == len(set(keys))
-    assert set(keys) == {(*one, split) for one in wanted for split in ("validation", "test")}
+    assert set(keys) == {(*key, split) for key in wanted for split in ("validation", "test")}
     for row in rows:
         assert row["samples"] == {"validation": 80, "test": 120}[row["split"]]
         assert row["teacher"] == finished.runs["teacher"].sha256[:8]
@@ -155,7 +155,7 @@ def test_every_figure_follows_from_the_logits(finished, splits, name):
         if name != "teacher-epochs":
             spoken = predict_logits(own_teacher, splits[row["split"]], SMALL.normalise, device="cpu").double().numpy()
         elif row["role"] == "kd_student":
-            same = {one: row[one] for one in ("teacher_epochs", "seed", "split")}
+            same = {column: row[column] for column in ("teacher_epochs", "seed", "split")}
             (teacher,) = rows_of(finished, name, role="teacher", **same)
             spoken = logits_of(finished, teacher, f"-{row['teacher_epochs']:04d}")
         else:
@@ -176,7 +176,7 @@ def test_what_students_fix_and_break_follows_from_the_logits(finished, splits, n
     for row in rows_of(finished, name, role="kd_student"):
         (alone,) = rows_of(finished, name, role="student", seed=row["seed"], split=row["split"])
         labels = splits[row["split"]].labels.numpy()
-        before, after = (logits_of(finished, one).argmax(1) == labels for one in (alone, row))
+        before, after = (logits_of(finished, run).argmax(1) == labels for run in (alone, row))
         fixed, broken = int((after > before).sum()), int((after < before).sum())
         assert (row["fixed"], row["broken"]) == (fixed, broken)
         p_value = binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1.0
@@ -221,9 +221,9 @@ def test_the_predictions_are_those_of_the_logits(finished, splits):
 @EVERY
 def test_every_study_can_be_judged_and_summed_up(finished, name):
     table = finished.table(STUDIES[name].table)
-    found = verdict(table, finished.table("study_predictions"), name)
-    assert found.value in VALUES[name]
-    assert found.difference.seeds == 2
+    judged = verdict(table, finished.table("study_predictions"), name)
+    assert judged.value in VALUES[name]
+    assert judged.difference.seeds == 2
     for split in ("validation", "test"):
         for line in summary(table, name, split):
             own = rows_of(finished, name, role=line["role"], split=split, **{STUDIES[name].column: line["value"]})
@@ -261,7 +261,8 @@ def test_a_student_learns_from_the_teacher_of_its_seed_and_epochs(finished, spli
     for row in rows_of(finished, "teacher-epochs", role="kd_student", split="test"):
         teacher, seed = row["teacher_epochs"], row["seed"]
         (run,) = {
-            one["run"] for one in rows_of(finished, "teacher-epochs", role="teacher", seed=seed, teacher_epochs=teacher)
+            teacher_row["run"]
+            for teacher_row in rows_of(finished, "teacher-epochs", role="teacher", seed=seed, teacher_epochs=teacher)
         }
         soft = torch.from_numpy(np.load(finished.folder / "runs" / run / f"logits-train-{teacher:04d}.npy"))
         network = new_network("paper_fc", SMALL, 10, seed)
@@ -320,14 +321,14 @@ def test_runs_that_studies_share_are_trained_once(sweep, experiment, trainings):
     trainings.clear()
     finish(sweep("loss", ["soft_targets", "dist"], [0]))
     assert trainings.started == [(0, 4.0)]
-    ((one,), (other,)) = (
+    ((by_temperature,), (by_alpha,)) = (
         [
             row["run"]
             for row in rows_of(experiment, name, role="kd_student", split="test", **{STUDIES[name].column: value})
         ]
         for name, value in (("temperature", 4.0), ("alpha", 0.5))
     )
-    assert one == other
+    assert by_temperature == by_alpha
     trainings.clear()
     finish(sweep("teacher-epochs", [1], [0]))
     assert len(trainings.started) == 2  # a teacher and its student
@@ -452,8 +453,8 @@ def test_a_schedule_is_recorded_as_one(sweep, experiment):
     row, _ = rows_of(experiment, "alpha", role="kd_student")
     assert row["temperature"] is None
     assert json.loads(row["settings"])["temperature"] == "4:1"
-    curves = [one for one in experiment.table("curves").to_pylist() if one["run"] == row["run"]]
-    assert [one["temperature"] for one in curves] == [4.0, 1.0]
+    curves = [epoch for epoch in experiment.table("curves").to_pylist() if epoch["run"] == row["run"]]
+    assert [epoch["temperature"] for epoch in curves] == [4.0, 1.0]
 
 
 # what it will cost ----------------------------------------------------------------------------------------------------
@@ -655,7 +656,7 @@ def test_whoever_reads_a_table_gets_a_whole_one(sweep, experiment):
 
 def test_a_table_that_is_replaced_while_it_is_read(experiment):
     # A reader that opens the file twice gets the head of one and the body of the other.
-    tables = [pa.table({"a": list(range(size)), "b": [str(one) for one in range(size)]}) for size in (10, 4000)]
+    tables = [pa.table({"a": list(range(size)), "b": [str(number) for number in range(size)]}) for size in (10, 4000)]
     experiment.write_table("replaced", tables[0])
     stop = threading.Event()
 
@@ -714,7 +715,9 @@ def test_the_curves_can_be_seen_in_tensorboard(finished, tmp_path):
     curves = finished.table("curves").to_pylist()
     for name in STUDIES:
         out = tmp_path / name
-        runs = {row["run"]: row for row in rows_of(finished, name) if any(one["run"] == row["run"] for one in curves)}
+        runs = {
+            row["run"]: row for row in rows_of(finished, name) if any(epoch["run"] == row["run"] for epoch in curves)
+        }
         for _ in range(2):  # again: replaced, not added to
             assert write_events(finished, STUDIES[name].table, out) == len(runs)
         folders = {path.name.rpartition("-")[2]: path for path in out.iterdir()}
@@ -725,13 +728,13 @@ def test_the_curves_can_be_seen_in_tensorboard(finished, tmp_path):
             assert f"seed{row['seed']}" in folder.name
             (_,) = folder.iterdir()
             events = EventAccumulator(str(folder)).Reload()
-            own = [one for one in curves if one["run"] == run]
+            own = [epoch for epoch in curves if epoch["run"] == run]
             tags = {"loss/train", "loss/validation", "accuracy/train", "accuracy/validation"}
             assert set(events.Tags()["scalars"]) == tags
             for tag in tags:
                 figure, _, split = tag.partition("/")
                 told = [(event.step, event.value) for event in events.Scalars(tag)]
-                wanted = [(one["epoch"], pytest.approx(one[f"{split}_{figure}"], rel=1e-6)) for one in own]
+                wanted = [(epoch["epoch"], pytest.approx(epoch[f"{split}_{figure}"], rel=1e-6)) for epoch in own]
                 assert told == wanted
     names = {path.name for name in STUDIES for path in (tmp_path / name).iterdir()}
     assert any(name.startswith("kd_student-T4-alpha0.5-dist-seed1-") for name in names)

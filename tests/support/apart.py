@@ -13,5 +13,5 @@ from typing import Any
 
 def apart(function: Callable, *values: Any) -> Any:
     """What the function returns, or its exception."""
-    with ThreadPoolExecutor(1) as one:
-        return one.submit(function, *values).result()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *values).result()

@@ -13,7 +13,7 @@ from kdviz.studies.attention import AttentionStudy, own_models, shuffles
 from kdviz.studies.attention.statistics.pairs import SCHEMA
 
 SETTINGS = {"n_masks": 128, "precision": "float32"}
-FLOATS = [one.name for one in SCHEMA if one.type == "float"]
+FLOATS = [field.name for field in SCHEMA if field.type == "float"]
 
 
 def a_study(experiment: Experiment, samples: LabelledImages, count: int = 20, **more: Any) -> AttentionStudy:
@@ -23,16 +23,16 @@ def a_study(experiment: Experiment, samples: LabelledImages, count: int = 20, **
     return AttentionStudy(experiment, samples, models, count, settings=settings, device="cpu", **more)
 
 
-def table_of(one: AttentionStudy) -> pa.Table:
-    return one.experiment.table("agreement")
+def table_of(study: AttentionStudy) -> pa.Table:
+    return study.experiment.table("agreement")
 
 
 def same(first: pa.Table, second: pa.Table) -> None:
     """Two tables, but for rounding of what is written with four digits."""
     assert first.num_rows == second.num_rows
     for name in first.schema.names:
-        one, other = first[name].to_pylist(), second[name].to_pylist()
+        first_values, second_values = first[name].to_pylist(), second[name].to_pylist()
         if name in FLOATS:
-            np.testing.assert_allclose(np.array(one, float), np.array(other, float), atol=3e-4)
+            np.testing.assert_allclose(np.array(first_values, float), np.array(second_values, float), atol=3e-4)
         else:
-            assert one == other, name
+            assert first_values == second_values, name

@@ -228,8 +228,8 @@ def _kept(english: Any) -> Iterator[list[Any]]:
     """The page that :func:`page` keeps; none before the first test, and after one that failed."""
     kept: list[Any] = []
     yield kept
-    for one in kept:
-        one.close()
+    for context in kept:
+        context.close()
 
 
 @pytest.fixture
@@ -267,9 +267,9 @@ def opened(context: Any, server: str) -> Any:
 
 def close(context: Any, but: list[Any]) -> None:
     """Close the pages of a browser that a test opened; without its first page the browser would end."""
-    for one in context.pages:
-        if one not in but:
-            one.close()
+    for tab in context.pages:
+        if tab not in but:
+            tab.close()
 
 
 @contextmanager

@@ -30,8 +30,8 @@ def state(seed: int = 0) -> dict[str, torch.Tensor]:
 STUDENT, TEACHER, AVERAGE = state(1), state(2), state(3)
 
 
-def same(one, other) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def same(first, second) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def below(prefix: str, tensors) -> dict[str, torch.Tensor]:

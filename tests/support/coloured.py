@@ -56,5 +56,5 @@ def changed(before: dict[str, torch.Tensor], after: nn.Module) -> set[str]:
     return {name for name, value in after.state_dict().items() if not torch.equal(before[name], value)}
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
-    return not changed(state_of(one), other)
+def same(first: nn.Module, second: nn.Module) -> bool:
+    return not changed(state_of(first), second)

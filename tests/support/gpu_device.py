@@ -24,14 +24,14 @@ needs_two = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than
 def tf32(allowed: bool) -> Iterator[None]:
     """Whether a GPU may round the factors of float32 products to 10 bits."""
     settings = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-    before = [one.fp32_precision for one in settings]
+    before = [setting.fp32_precision for setting in settings]
     try:
-        for one in settings:
-            one.fp32_precision = "tf32" if allowed else "ieee"
+        for setting in settings:
+            setting.fp32_precision = "tf32" if allowed else "ieee"
         yield
     finally:
-        for one, value in zip(settings, before, strict=True):
-            one.fp32_precision = value
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
 
 
 class SmallNet(nn.Module):
@@ -62,6 +62,6 @@ def pictures(count: int, side: int = 32) -> Tensor:
 
 def correlation(first: Tensor, second: Tensor) -> float:
     """The least over the maps (..., H, W)."""
-    a, b = (one.detach().double().cpu().flatten(-2) for one in (first, second))
-    a, b = (one - one.mean(-1, keepdim=True) for one in (a, b))
+    a, b = (saliency_map.detach().double().cpu().flatten(-2) for saliency_map in (first, second))
+    a, b = (saliency_map - saliency_map.mean(-1, keepdim=True) for saliency_map in (a, b))
     return float(((a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))).min())

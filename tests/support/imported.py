@@ -61,19 +61,19 @@ def pictures(count: int, seed: int = 0) -> tuple[list[Image.Image], Tensor]:
     """Noisy rectangles of a class's colour on a dark ground, 120 x 140 pixels, and their labels."""
     draw = np.random.default_rng(seed)
     labels = np.arange(count) % len(CLASSES)
-    found = []
+    drawn = []
     for label in labels:
         ground = np.full((120, 140, 3), draw.integers(0, 90))
         top, left = draw.integers(10, 40, 2)
         ground[top : top + 70, left : left + 80] = _TINTS[label]
         noisy = (ground + draw.normal(0, 25, ground.shape)).clip(0, 255).astype(np.uint8)
-        found.append(Image.fromarray(noisy))
-    return found, torch.from_numpy(labels).long()
+        drawn.append(Image.fromarray(noisy))
+    return drawn, torch.from_numpy(labels).long()
 
 
 def inputs(images: Sequence[Image.Image], spec: InputSpec) -> Tensor:
     """uint8 (N, C, H, W), as an input's own transforms make them."""
-    return torch.stack([torch.from_numpy(as_pixels(spec.transform(one)).copy()) for one in images])
+    return torch.stack([torch.from_numpy(as_pixels(spec.transform(image)).copy()) for image in images])
 
 
 @cache
@@ -120,7 +120,7 @@ def experiment_of(
         tables: Whether there are predictions and pictures at all.
     """
     folder.mkdir(parents=True)
-    picture = common_picture([one.spec for one in models])
+    picture = common_picture([model.spec for model in models])
     experiment = Experiment(folder, "imported", tuple(classes), picture, {}, f"Imported {folder.name}")
     for seed, given in enumerate(models):
         experiment.runs[given.role] = _run(experiment, given, seed)
@@ -138,7 +138,7 @@ def experiment_of(
 def with_predictions(experiment: Experiment, role: str, title: str, of: str) -> Experiment:
     """One more run of which only the predictions are known: those of another, with noise."""
     table = experiment.table("predictions")
-    rows = table.filter([one == of for one in table["role"].to_pylist()]).sort_by("sample")
+    rows = table.filter([role == of for role in table["role"].to_pylist()]).sort_by("sample")
     logits = torch.from_numpy(np.stack(rows["logits"].to_numpy(zero_copy_only=False)).copy())
     logits += torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
     labels = torch.from_numpy(rows["label"].to_numpy().astype(np.int64))
@@ -221,7 +221,7 @@ def students(folder: Path, **more: object) -> Experiment:
 def thousand(folder: Path) -> Experiment:
     """1,000 classes, of which the data show four."""
     names = (*CLASSES, *(f"class {number}" for number in range(len(CLASSES), 1000)))
-    models = [replace(one, order=None, logits=1000) for one in (TEACHER, KD_STUDENT)]
+    models = [replace(model, order=None, logits=1000) for model in (TEACHER, KD_STUDENT)]
     return experiment_of(folder, models, names)
 
 

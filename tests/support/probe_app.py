@@ -38,8 +38,8 @@ _seen: dict[int, tuple[str, weakref.ref]] = {}
 
 def _private() -> Counter[str]:
     """What is alive of all that was seen; garbage is collected by the app, not by the probe."""
-    for kind, found in _objects():
-        _seen.setdefault(id(found), (kind, weakref.ref(found)))
+    for kind, private in _objects():
+        _seen.setdefault(id(private), (kind, weakref.ref(private)))
     return Counter(kind for kind, reference in list(_seen.values()) if reference() is not None)
 
 

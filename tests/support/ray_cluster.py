@@ -181,11 +181,11 @@ def test_ray_gives_the_same_maps(cluster, task, tiny, monkeypatch):
         assert all(job.wait(WAIT) for job in jobs)
         for seed, job in enumerate(jobs):
             assert job.status == "done", job.error
-            found = job.latest[0].maps()
+            maps = job.latest[0].maps()
             expected = explain(tiny, task().picture, method="rise", n_masks=300, precision="float32", seed=seed)
-            assert list(found) == list(expected)
-            for role, one in expected.items():
-                np.testing.assert_allclose(found[role].values, one.values, atol=1e-5)
+            assert list(maps) == list(expected)
+            for role, saliency_map in expected.items():
+                np.testing.assert_allclose(maps[role].values, saliency_map.values, atol=1e-5)
         lost = remote.submit(task(LONG))
         assert first_state(lost)
         for computer in remote._workers:

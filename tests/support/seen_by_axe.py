@@ -32,5 +32,5 @@ def seen_by_axe(page: Any, rules: tuple[str, ...] = (), but: frozenset[str] = fr
     axe = pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is not installed")
     if not page.evaluate(HERE):
         page.evaluate(axe.AXE_SCRIPT)
-    found = page.evaluate(FINDINGS, list(rules))
-    return [f"{name}: {help_text}: {nodes}" for name, help_text, nodes in found if name not in but]
+    violations = page.evaluate(FINDINGS, list(rules))
+    return [f"{name}: {help_text}: {nodes}" for name, help_text, nodes in violations if name not in but]

@@ -82,13 +82,13 @@ def unmarked(path: Path) -> Iterator[str]:
     """Labels of one word or more, and any text of three words, that no mark is around."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = set(_skipped(tree))
-    found: dict[tuple[int, str], None] = {}
+    texts: dict[tuple[int, str], None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            found |= {(one.lineno, _plain(one)): None for one in _labels(node)}
+            texts |= {(label.lineno, _plain(label)): None for label in _labels(node)}
         elif isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in skipped and sentences(_plain(node)):
-            found[node.lineno, _plain(node)] = None
-    yield from (text for _line, text in found)
+            texts[node.lineno, _plain(node)] = None
+    yield from (text for _line, text in texts)
 
 
 def sentences(text: str) -> list[str]:
@@ -107,7 +107,7 @@ def bare(text: str) -> str:
 def _labels(call: ast.Call) -> Iterator[ast.expr]:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     shown = [call.args[0]] if name in WIDGETS and call.args else []
-    shown += [one.value for one in call.keywords if one.arg in KEYWORDS]
+    shown += [keyword.value for keyword in call.keywords if keyword.arg in KEYWORDS]
     for node in shown:
         yield from (text for text in _texts(node) if _has_words(_plain(text)))
 
@@ -118,8 +118,8 @@ def _texts(node: ast.expr) -> Iterator[ast.expr]:
         yield node
     elif isinstance(node, (ast.List, ast.Tuple, ast.BoolOp, ast.Dict, ast.BinOp, ast.IfExp)):
         for part in ("elts", "values"):
-            for one in getattr(node, part, ()):
-                yield from _texts(one)
+            for child in getattr(node, part, ()):
+                yield from _texts(child)
         for part in ("left", "right", "body", "orelse"):
             if hasattr(node, part):
                 yield from _texts(getattr(node, part))
@@ -127,7 +127,7 @@ def _texts(node: ast.expr) -> Iterator[ast.expr]:
 
 def _plain(node: ast.expr) -> str:
     if isinstance(node, ast.JoinedStr):
-        return bare("".join(str(one.value) if isinstance(one, ast.Constant) else "{}" for one in node.values))
+        return bare("".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values))
     return bare(node.value) if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
@@ -141,11 +141,11 @@ def _skipped(tree: ast.Module) -> Iterator[int]:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield id(node.value)
         elif isinstance(node, (ast.Raise, ast.Assert, ast.Compare)) or (isinstance(node, ast.Call) and _is_quiet(node)):
-            yield from (id(one) for one in ast.walk(node) if isinstance(one, (ast.Constant, ast.JoinedStr)))
+            yield from (id(inner) for inner in ast.walk(node) if isinstance(inner, (ast.Constant, ast.JoinedStr)))
         elif isinstance(node, ast.JoinedStr):
-            yield from (id(one) for one in node.values)
+            yield from (id(part) for part in node.values)
         elif isinstance(node, ast.Dict):
-            yield from (id(one) for one in node.keys)
+            yield from (id(key) for key in node.keys)
 
 
 def _is_quiet(call: ast.Call) -> bool:

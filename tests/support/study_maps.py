@@ -38,22 +38,24 @@ def made_up_table(
     """
     generator = np.random.default_rng(seed)
     models = [_model("teacher", "teacher")]
-    models += [_model(f"T = {value}, seed {one}", "kd_student", value, one) for value in shares for one in range(seeds)]
-    models += [_model(f"alone, seed {one}", "student", None, one) for one in range(seeds)]
-    models += [_model(f"alone, seed {one + 9}", "second", None, one + 9) for one in range(seeds)]
-    models += [_model(f"shuffled {one}", "shuffled", None, one) for one in range(seeds)]
+    models += [
+        _model(f"T = {value}, seed {seed}", "kd_student", value, seed) for value in shares for seed in range(seeds)
+    ]
+    models += [_model(f"alone, seed {seed}", "student", None, seed) for seed in range(seeds)]
+    models += [_model(f"alone, seed {seed + 9}", "second", None, seed + 9) for seed in range(seeds)]
+    models += [_model(f"shuffled {seed}", "shuffled", None, seed) for seed in range(seeds)]
     common = generator.normal(size=(images, *SIZE))  # of a picture, which all models share
     true = {"teacher": common + generator.normal(size=(images, *SIZE))}
-    for one in models[1:]:
-        own = (0 if one.role == "shuffled" else common) + 1.3 * generator.normal(size=(images, *SIZE))
-        share = shares.get(one.value, 0.0) if one.role == "kd_student" else 0.0
-        true[one.key] = (1 - share) * own + share * true["teacher"]
+    for model in models[1:]:
+        own = (0 if model.role == "shuffled" else common) + 1.3 * generator.normal(size=(images, *SIZE))
+        share = shares.get(model.value, 0.0) if model.role == "kd_student" else 0.0
+        true[model.key] = (1 - share) * own + share * true["teacher"]
     # Half of the noise is shared by all models, as that of the same masks is: within a half it looks like agreement.
     shared = generator.normal(size=(images, 2, *SIZE))
     halves = np.stack(
         [
-            true[one.key][:, None] + noise * np.sqrt(0.5) * (shared + generator.normal(size=shared.shape))
-            for one in models
+            true[model.key][:, None] + noise * np.sqrt(0.5) * (shared + generator.normal(size=shared.shape))
+            for model in models
         ]
     )
     labels = np.arange(images) % 10
@@ -63,7 +65,7 @@ def made_up_table(
     known = StudyImages(np.arange(images), labels, targets, np.ones(images), ["none"] * images)
     about = {"study": "temperature", "split": "test"}
     table = agreement_rows(GroupMaps(halves, predicted.astype(np.int16)), models, known, about, 100)
-    alone = np.mean([_correlations(true["teacher"], true[f"alone, seed {one}"]).mean() for one in range(seeds)])
+    alone = np.mean([_correlations(true["teacher"], true[f"alone, seed {seed}"]).mean() for seed in range(seeds)])
     effects = {
         value: np.mean([_correlations(true["teacher"], true[f"T = {value}, seed {s}"]).mean() for s in range(seeds)])
         - alone

@@ -127,8 +127,8 @@ def samples_at(experiment: Experiment, files: PictureFiles, indices: Sequence[in
 
     pixels = room_for((len(indices), experiment.input.channels, *experiment.input.size))
 
-    def prepare(place: int) -> None:
-        pixels[place] = as_pixels(experiment.input.transform(files.open(indices[place])))
+    def prepare(row: int) -> None:
+        pixels[row] = as_pixels(experiment.input.transform(files.open(indices[row])))
 
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         try:

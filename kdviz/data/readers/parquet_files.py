@@ -58,12 +58,12 @@ def files_by_split(folder: Path, files: Sequence[Path]) -> tuple[dict[str, list[
     splits = [_split_of(name) for name in names]
     if not any(splits):
         splits = [Split.TRAIN] * len(splits)
-    found: dict[str, list[Path]] = {}
+    by_split: dict[str, list[Path]] = {}
     for path, split in zip(files, splits, strict=True):
         if split is not None:
-            found.setdefault(split, []).append(path)
+            by_split.setdefault(split, []).append(path)
     _require_one_configuration(folder, [name for name, split in zip(names, splits, strict=True) if split is not None])
-    return found, [name for name, split in zip(names, splits, strict=True) if split is None]
+    return by_split, [name for name, split in zip(names, splits, strict=True) if split is None]
 
 
 def _split_of(name: str) -> str | None:

@@ -172,8 +172,8 @@ def _not_for_classification(name: str) -> DatasetError:
 def _all_sets() -> dict[str, type]:
     from torchvision import datasets
 
-    found = {name: getattr(datasets, name) for name in datasets.__all__}
-    return {name: kind for name, kind in found.items() if isinstance(kind, type)}
+    members = {name: getattr(datasets, name) for name in datasets.__all__}
+    return {name: kind for name, kind in members.items() if isinstance(kind, type)}
 
 
 def _arguments(kind: type) -> dict[str, inspect.Parameter]:
@@ -224,11 +224,11 @@ def _parts_of(kind: type) -> dict[str, tuple[str, dict[str, Any]]]:
     if "split" not in arguments:
         return {Split.TRAIN: ("all", fixed)}
     with tempfile.TemporaryDirectory() as empty:
-        found = {
+        accepted = {
             split: next((value for value in values if _accepts(kind, value, empty)), None)
             for split, values in _SPLITS.items()
         }
-    return {split: (value, {"split": value}) for split, value in found.items() if value is not None}
+    return {split: (value, {"split": value}) for split, value in accepted.items() if value is not None}
 
 
 def _accepts(kind: Callable[..., Any], split: str, empty: str) -> bool:

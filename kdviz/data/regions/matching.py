@@ -29,17 +29,17 @@ def match_regions(drawn: Iterable[DrawnRegion], sizes: Mapping[str, Size], sourc
         DatasetError: No region is of any picture, or two are of one picture, or one could be of several.
     """
     regions = _joined(drawn)
-    found: dict[str, tuple[int, str]] = {}
+    matches: dict[str, tuple[int, str]] = {}
     by_end = _by_end(sizes)
     for name in regions:
         shared, pictures = _meant(_parts(name), by_end)
         for picture in pictures:
             _require_one(name, pictures, source)
-            found[picture] = _better((shared, name), found.get(picture), picture, source)
-    if not found:
+            matches[picture] = _better((shared, name), matches.get(picture), picture, source)
+    if not matches:
         _refuse_strangers(regions, sizes, source)
-    used = {name for _, name in found.values()}
-    by_picture = {picture: regions[found[picture][1]] for picture in sizes if picture in found}
+    used = {name for _, name in matches.values()}
+    by_picture = {picture: regions[matches[picture][1]] for picture in sizes if picture in matches}
     return Regions(sizes, by_picture, tuple(name for name in regions if name not in used))
 
 

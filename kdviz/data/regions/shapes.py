@@ -117,25 +117,25 @@ class MaskFile:
         mask |= pixels
 
 
-def require_size(found: Sequence[int], expected: Sequence[int], picture: str, source: str) -> None:
+def require_size(actual: Sequence[int], expected: Sequence[int], picture: str, source: str) -> None:
     """Refuse a region of a picture of another size.
 
     Args:
-        found, expected: Height and width of the region's picture, and of the picture itself.
+        actual, expected: Height and width of the region's picture, and of the picture itself.
         picture: Name of the picture.
         source: Name of the region's file.
 
     Raises:
         DatasetError: They differ.
     """
-    if tuple(found) != tuple(expected):
+    if tuple(actual) != tuple(expected):
         raise DatasetError(
             "The region of '{picture}' in '{source}' is for a picture of {found_width} x {found_height} pixels, and "
             "the picture has {width} x {height}; draw it on the picture itself, or scale it.",
             picture=picture,
             source=source,
-            found_width=found[1],
-            found_height=found[0],
+            found_width=actual[1],
+            found_height=actual[0],
             width=expected[1],
             height=expected[0],
         )

@@ -200,12 +200,12 @@ def _summary(role: str, method: str, group: Mapping[int, Any], trivial: Mapping[
     weights = weights / weights.sum()
     concentration = float((weights**2).sum())  # one over the effective number of images (Kish, 1965)
     quantile = float(student_t.ppf(0.975, max(1 / concentration - 1, 1)))
-    found: dict[str, Any] = {"role": role, "method": method, "images": len(shared)}
+    summary: dict[str, Any] = {"role": role, "method": method, "images": len(shared)}
     for area, sign in (("deletion", -1), ("insertion", 1)):
         own = np.array([group[sample][area] for sample in shared])
         gain = sign * (own - np.array([trivial[sample][area] for sample in shared]))
         mean = float(weights @ gain)
         error = float((weights**2 @ (gain - mean) ** 2 / (1 - concentration)) ** 0.5)
-        found |= {area: float(weights @ own), f"{area}_gain": mean}
-        found |= {f"{area}_gain_low": mean - quantile * error, f"{area}_gain_high": mean + quantile * error}
-    return found
+        summary |= {area: float(weights @ own), f"{area}_gain": mean}
+        summary |= {f"{area}_gain_low": mean - quantile * error, f"{area}_gain_high": mean + quantile * error}
+    return summary

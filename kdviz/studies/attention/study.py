@@ -111,16 +111,16 @@ class AttentionStudy:
 
         They are kept beside the maps, so that a study that continues does not ask again.
         """
-        found = self._stored_answers
-        if found is None:
-            normalise, found = self.experiment.input.normalise, {}
+        answers = self._stored_answers
+        if answers is None:
+            normalise, answers = self.experiment.input.normalise, {}
             for role in self._own_roles:
                 model = self.experiment.runs[role].on(choose_device(self.device))
                 logits = predict_logits(model, self.samples, normalise, device=self.device, bf16="off")
-                found[role] = logits.argmax(1).numpy()
-            if all(self.experiment.runs[role].sha256 for role in found):
-                self._folder.write(self._answers_name, save_arrays(found))
-        return found
+                answers[role] = logits.argmax(1).numpy()
+            if all(self.experiment.runs[role].sha256 for role in answers):
+                self._folder.write(self._answers_name, save_arrays(answers))
+        return answers
 
     @property
     def _own_roles(self) -> list[str]:
@@ -145,12 +145,12 @@ class AttentionStudy:
         """The answers of an earlier process; None: there are none, or they are damaged."""
         content = self._folder.read(self._answers_name)
         try:
-            found = load_arrays(content or b"")
+            answers = load_arrays(content or b"")
         except Exception:  # safetensors has its own errors for a damaged file
             return None
-        if set(found) != set(self._own_roles) or any(len(said) != len(self.samples) for said in found.values()):
+        if set(answers) != set(self._own_roles) or any(len(said) != len(self.samples) for said in answers.values()):
             return None
-        return {role: found[role] for role in self._own_roles}
+        return {role: answers[role] for role in self._own_roles}
 
     @cached_property
     def chosen(self) -> StratifiedSample:
@@ -283,13 +283,13 @@ class AttentionStudy:
 
     def _rows(self) -> Iterator[tuple[pa.Table, dict[str, Any]]]:
         for group in range(len(self.bounds) - 1):
-            found = read_rows(self.store, group)
-            if found is None:
+            stored = read_rows(self.store, group)
+            if stored is None:
                 self.store.remove(rows_name(group))
                 deque(make_group(group, self.work), maxlen=0)
-                found = read_rows(self.store, group)
-            assert found is not None  # it was made just now
-            yield found
+                stored = read_rows(self.store, group)
+            assert stored is not None  # it was made just now
+            yield stored
 
     def _about(self, costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What the rows do not say."""

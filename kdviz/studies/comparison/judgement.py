@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from kdviz.core.language import _, language, number, plural, signed
 from kdviz.metrics import Difference, median_interval
@@ -233,7 +233,7 @@ def _finite(value: Any) -> float:
 @lru_cache(maxsize=256)
 def _needed(difference: Difference, margin: float, decisive: frozenset[str]) -> int | None:
     """The least number of samples that would decide in 4 of 5 cases, if all shares stayed as they are."""
-    outer, inner = (math.erf((norm.ppf((1 + level) / 2) + _MORE) / math.sqrt(2)) for level in (_OUTER, _INNER))
+    outer, inner = (math.erf((ndtri((1 + level) / 2) + _MORE) / math.sqrt(2)) for level in (_OUTER, _INNER))
 
     def decides(samples: int) -> bool:
         larger = with_samples(difference, samples)

@@ -59,17 +59,17 @@ def _branches(distances: np.ndarray, largest: int) -> list[list[int]]:
     """
     count = len(distances)
     merges = linkage(distances[np.triu_indices(count, 1)], "average")  # (n - 1, 4): two branches, height, leaves
-    waiting, found = [2 * count - 2], []
+    waiting, branches = [2 * count - 2], []
     while waiting:
         branch = waiting.pop()
         if branch < count:
             continue
         first, second, height, leaves = merges[branch - count]
         if leaves <= largest and height < 1:
-            found.append(_leaves(merges, branch))
+            branches.append(_leaves(merges, branch))
         else:
             waiting += [int(first), int(second)]
-    return found
+    return branches
 
 
 def _leaves(merges: np.ndarray, branch: int) -> list[int]:

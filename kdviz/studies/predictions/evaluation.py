@@ -90,8 +90,8 @@ def logits_without_model(experiment: Experiment, split: str, labels: Tensor) -> 
         rows = rows_where(table, "role", role).sort_by("sample")
         if np.array_equal(rows["label"].to_numpy(), labels.numpy()):
             same.append(role)
-    found = stored_logits(experiment, split, roles=same) if same else {}
-    return {role: torch.from_numpy(values) for role, values in found.items()}
+    logits = stored_logits(experiment, split, roles=same) if same else {}
+    return {role: torch.from_numpy(values) for role, values in logits.items()}
 
 
 def _doubts(experiment: Experiment, samples: LabelledImages, logits: dict[str, Tensor], device: str) -> list[Doubt]:

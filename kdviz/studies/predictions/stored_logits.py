@@ -170,7 +170,7 @@ def _rows_by_role(
     split_of, role_of = (table[name].cast(pa.string()).to_numpy() for name in ("split", "role"))
     numbers = table["sample"].to_numpy()
     in_split = split_of == split
-    found = {}
+    by_role = {}
     for role in dict.fromkeys(role_of[in_split].tolist()):
         if roles is not None and role not in roles:
             continue
@@ -179,13 +179,13 @@ def _rows_by_role(
         order = np.argsort(wanted, kind="stable")
         places = np.searchsorted(wanted, numbers[rows], sorter=order).clip(max=len(wanted) - 1)
         is_wanted = wanted[order[places]] == numbers[rows]
-        found[role] = rows[is_wanted], order[places[is_wanted]]
+        by_role[role] = rows[is_wanted], order[places[is_wanted]]
         if is_wanted.sum() != len(wanted):
             raise ExperimentError(
                 "predictions.parquet has not all samples of the split '{split}'; make it again with: kdviz evaluate.",
                 split=split,
             )
-    return found
+    return by_role
 
 
 def _read(file: pq.ParquetFile, rows: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:

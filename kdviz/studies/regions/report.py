@@ -191,8 +191,8 @@ def _role(method: str, role: str, columns: Columns, subset: str) -> RoleRegions:
     known = values["chance"][~np.isnan(values["chance"])]
     singled_out = float((known <= 0.05).mean()) if len(known) else float("nan")
     area = float(values["area"].mean()) if chosen.any() else float("nan")
-    place = {"by_place": _mean(values["others_inside"]), "place_gain": _place_gain(values)}
-    return RoleRegions(role, method, subset, area=area, singled_out=singled_out, **means, **gains, **place)
+    position = {"by_place": _mean(values["others_inside"]), "place_gain": _place_gain(values)}
+    return RoleRegions(role, method, subset, area=area, singled_out=singled_out, **means, **gains, **position)
 
 
 def _place_gain(values: Columns) -> Mean:

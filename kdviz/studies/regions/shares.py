@@ -49,15 +49,15 @@ def read_region_shares(experiment: Experiment, split: str, numbers: np.ndarray) 
     samples, ordered = table["sample"].to_numpy(), numbers[order]
     places = np.searchsorted(ordered, samples)
     known = ordered[np.minimum(places, len(numbers) - 1)] == samples
-    found = []
+    shares = []
     for method in dict.fromkeys(columns["method"][known]):
         of_method = known & (columns["method"] == method)
         inside = {
             role: _placed(values["energy"], of_method & (columns["role"] == role), order, places)
             for role in dict.fromkeys(columns["role"][of_method])
         }
-        found.append(RegionShares(method, inside, _placed(values["area"], of_method, order, places)))
-    return found
+        shares.append(RegionShares(method, inside, _placed(values["area"], of_method, order, places)))
+    return shares
 
 
 def _placed(values: np.ndarray, rows: np.ndarray, order: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -81,7 +81,7 @@ def region_models(experiment: Experiment) -> list[StudyModel]:
         ExperimentError: The teacher or the KD student is missing, or has no weights.
     """
     others = [role for role in experiment.models if role not in ROLES]
-    return [*own_models(experiment), *(one for role in others if (one := _further_model(experiment, role)))]
+    return [*own_models(experiment), *(model for role in others if (model := _further_model(experiment, role)))]
 
 
 def _further_model(experiment: Experiment, role: str) -> StudyModel | None:

@@ -229,13 +229,13 @@ def _pictures(arrays: Mapping[str, np.ndarray], key: tuple[str, str], experiment
         "other clean": ~own & (arrays["planted"] == False),  # noqa: E712
         "other planted": ~own & (arrays["planted"] == True),  # noqa: E712
     }.items():
-        found = np.flatnonzero(chosen & (arrays["method"] == key[0]) & (arrays["role"] == key[1]))
-        rows[view] = found[np.argsort(arrays["sample"][found].astype(np.int64))]
-    samples = [arrays["sample"][found].tolist() for found in rows.values()]
+        indices = np.flatnonzero(chosen & (arrays["method"] == key[0]) & (arrays["role"] == key[1]))
+        rows[view] = indices[np.argsort(arrays["sample"][indices].astype(np.int64))]
+    samples = [arrays["sample"][indices].tolist() for indices in rows.values()]
     if any(numbers != samples[0] or len(set(numbers)) < len(numbers) for numbers in samples):
         raise damaged(experiment)
     columns = {
-        name: {view: arrays[name][found].astype(float) for view, found in rows.items()}
+        name: {view: arrays[name][indices].astype(float) for view, indices in rows.items()}
         for name in ("predicted", "probability", "energy")
     }
     other = rows["other planted"]

@@ -47,8 +47,8 @@ _RISE = "rise"
 
 def planted_in(experiment: Experiment) -> PlantedShortcut | None:
     """The shortcut in the training pictures of an experiment's models; None: there was none."""
-    found = (PlantedShortcut.from_record(run.training) for run in experiment.runs.values())
-    return next((shortcut for shortcut in found if shortcut is not None), None)
+    planted = (PlantedShortcut.from_record(run.training) for run in experiment.runs.values())
+    return next((shortcut for shortcut in planted if shortcut is not None), None)
 
 
 @dataclass

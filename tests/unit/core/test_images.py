@@ -101,8 +101,8 @@ def test_any_damage_is_an_image_error_or_a_picture(kind):
     random = np.random.default_rng(1)
     for _ in range(300):
         damaged = bytearray(intact)
-        for place in random.integers(0, len(damaged), 4):
-            damaged[place] = random.integers(256)
+        for offset in random.integers(0, len(damaged), 4):
+            damaged[offset] = random.integers(256)
         try:
             image = open_image(bytes(damaged[: random.integers(1, 2 * len(damaged))]))
         except ImageError:
@@ -293,7 +293,7 @@ def centre_of_mass(pixels: np.ndarray) -> np.ndarray:
 def photographed(digits) -> np.ndarray:
     """The first 100 bundled digits, photographed and brought back, uint8 (100, 28, 28)."""
     originals = digits.images[:100, 0].numpy()
-    return np.stack([np.asarray(mnist_digit(open_image(photo(one, seed)))) for seed, one in enumerate(originals)])
+    return np.stack([np.asarray(mnist_digit(open_image(photo(digit, seed)))) for seed, digit in enumerate(originals)])
 
 
 def test_a_picture_of_mnists_size_is_left_alone(digits):
@@ -304,12 +304,12 @@ def test_a_picture_of_mnists_size_is_left_alone(digits):
 def test_photos_get_mnists_form(photographed, digits):
     originals = digits.images[:100, 0].numpy()
     # MNIST's own centres of mass lie within a pixel of (14, 14), counting pixels from 0.
-    assert np.abs([centre_of_mass(one) - 14 for one in originals]).max() < 1
-    assert np.abs([centre_of_mass(one) - 14 for one in photographed]).max() < 1.5
+    assert np.abs([centre_of_mass(image) - 14 for image in originals]).max() < 1
+    assert np.abs([centre_of_mass(image) - 14 for image in photographed]).max() < 1.5
     assert photographed.dtype == np.uint8
     assert photographed.max((1, 2)).min() == 255
-    for one in photographed:
-        rows, columns = np.flatnonzero(one.max(1)), np.flatnonzero(one.max(0))
+    for image in photographed:
+        rows, columns = np.flatnonzero(image.max(1)), np.flatnonzero(image.max(0))
         assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20)
     corners = photographed[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     assert corners.max() == 0

@@ -60,15 +60,15 @@ def messages() -> Iterator[tuple[str, Message]]:
     """The translated texts of all languages."""
     for name in OTHERS:
         catalogue, missing, _ = merged(name)
-        yield from ((name, one) for one in catalogue if one.id and one not in missing)
+        yield from ((name, message) for message in catalogue if message.id and message not in missing)
 
 
-def _english(one: Message) -> list[str]:
-    return [one.id] if isinstance(one.id, str) else list(one.id)
+def _english(message: Message) -> list[str]:
+    return [message.id] if isinstance(message.id, str) else list(message.id)
 
 
-def _translated(one: Message) -> list[str]:
-    return [one.string] if isinstance(one.string, str) else list(one.string)
+def _translated(message: Message) -> list[str]:
+    return [message.string] if isinstance(message.string, str) else list(message.string)
 
 
 # catalogues -----------------------------------------------------------------------------------------------------------
@@ -78,8 +78,8 @@ def _translated(one: Message) -> list[str]:
 def test_every_text_of_the_code_is_translated_and_no_other(name: str) -> None:
     catalogue, missing, gone = merged(name)
     assert len(catalogue) > 1000
-    assert [one.id for one in missing] == [], "translate these; see assets/locale/update.py"
-    assert [one.id for one in gone] == [], "run assets/locale/update.py"
+    assert [message.id for message in missing] == [], "translate these; see assets/locale/update.py"
+    assert [message.id for message in gone] == [], "run assets/locale/update.py"
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -90,20 +90,20 @@ def test_a_catalogue_is_laid_out_as_the_program_writes_it(name: str) -> None:
 
 def test_translations_have_the_places_of_their_texts() -> None:
     wrong = [
-        (name, one.id)
-        for name, one in messages()
-        for text in _translated(one)
-        if {*PLACE.findall(text)} != {*PLACE.findall(_english(one)[-1])} or text.count("{") != text.count("}")
+        (name, message.id)
+        for name, message in messages()
+        for text in _translated(message)
+        if {*PLACE.findall(text)} != {*PLACE.findall(_english(message)[-1])} or text.count("{") != text.count("}")
     ]
     assert wrong == []
 
 
 def test_translations_have_the_markup_of_their_texts() -> None:
     wrong = [
-        (name, one.id, mark)
-        for name, one in messages()
+        (name, message.id, mark)
+        for name, message in messages()
         for mark in MARKDOWN
-        if len(re.findall(mark, _translated(one)[0])) != len(re.findall(mark, _english(one)[0]))
+        if len(re.findall(mark, _translated(message)[0])) != len(re.findall(mark, _english(message)[0]))
     ]
     assert wrong == []
 
@@ -111,13 +111,21 @@ def test_translations_have_the_markup_of_their_texts() -> None:
 def test_chinese_has_chinese_punctuation_and_no_space_between_its_characters() -> None:
     han = "[\u4e00-\u9fff]"
     odd = re.compile(rf"{han}[,;:?!()]|[,;?!(]{han}|{han}\.(?:\s|$)|{han} {han}")
-    wrong = [one.string for name, one in messages() if name == "zh_CN" for text in _translated(one) if odd.search(text)]
+    wrong = [
+        message.string
+        for name, message in messages()
+        if name == "zh_CN"
+        for text in _translated(message)
+        if odd.search(text)
+    ]
     assert wrong == []
 
 
 def test_a_translation_is_none_that_was_forgotten() -> None:
     same = [
-        one.id for name, one in messages() if _translated(one)[0] == _english(one)[0] and sentences(_english(one)[0])
+        message.id
+        for name, message in messages()
+        if _translated(message)[0] == _english(message)[0] and sentences(_english(message)[0])
     ]
     assert same == []
 
@@ -146,8 +154,8 @@ def test_texts_inside_of_other_texts_are_found(tmp_path: Path, monkeypatch: pyte
     for name, value in (("ROOT", tmp_path), ("CODE", tmp_path / "kdviz"), ("PAGES", tmp_path)):
         monkeypatch.setattr(update, name, value)
     monkeypatch.setattr(update, "_name", lambda path: path.name)
-    found = {text for text, _place in update.texts()}
-    assert found == {"Inside", "In two", ("{count} row", "{count} rows"), "In a page", "Of {name}"}
+    texts = {text for text, _place in update.texts()}
+    assert texts == {"Inside", "In two", ("{count} row", "{count} rows"), "In a page", "Of {name}"}
     assert [text for text, _place in update.errors()] == ["{name} has {count} of {share:.1f}, not {count}."]
 
 
@@ -160,8 +168,8 @@ def test_a_new_text_is_missing_and_an_old_one_gone(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(update, "texts", lambda: iter([("Kept", "a.py"), ("New", "a.py"), ("Kept", "b.py")]))
     monkeypatch.setattr(update, "errors", lambda: iter([("Kept", "a.py")]))
     catalogue, missing, gone = update.merged("zh_CN")
-    assert [(one.id, one.context) for one in missing] == [("New", None), ("Kept", ERRORS)]
-    assert [one.id for one in gone] == ["Gone"]
+    assert [(message.id, message.context) for message in missing] == [("New", None), ("Kept", ERRORS)]
+    assert [message.id for message in gone] == ["Gone"]
     monkeypatch.setattr(sys, "argv", ["update.py", "--check"])
     assert update.main() == 1
     monkeypatch.setattr(sys, "argv", ["update.py"])
@@ -176,20 +184,20 @@ def test_a_new_text_is_missing_and_an_old_one_gone(tmp_path: Path, monkeypatch: 
 
 
 def _error_messages() -> Iterator[tuple[str, Message]]:
-    return ((name, one) for name, one in messages() if one.context == ERRORS)
+    return ((name, message) for name, message in messages() if message.context == ERRORS)
 
 
 @pytest.mark.parametrize("value", ["x{}", "my picture {}.png", "(1, {})"])
 def test_each_error_is_found_by_its_template(value: str) -> None:
     """Filled with values it comes back as its own translation, whatever the values are."""
     wrong = []
-    for name, one in _error_messages():
-        places = {place: _value(spec, value, count) for count, (place, spec) in enumerate(FIELD.findall(one.id), 1)}
+    for name, message in _error_messages():
+        places = {field: _value(spec, value, count) for count, (field, spec) in enumerate(FIELD.findall(message.id), 1)}
         with speaking(name):
-            found = error_text(KdvizError(one.id, **places))
-            expected = one.string.format(**places) if places else one.string
-        if found != expected:
-            wrong.append((one.id, found, expected))
+            text = error_text(KdvizError(message.id, **places))
+            expected = message.string.format(**places) if places else message.string
+        if text != expected:
+            wrong.append((message.id, text, expected))
     assert wrong == []
 
 
@@ -247,7 +255,7 @@ def test_what_no_template_fits_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("wanted", "expected"),
     [
         ("zh-CN", "zh_CN"),
         ("zh-Hans-CN", "zh_CN"),
@@ -261,8 +269,8 @@ def test_what_no_template_fits_stays_as_it_is() -> None:
         (None, "en"),
     ],
 )
-def test_a_browsers_language(wanted: str | None, found: str) -> None:
-    assert best_language(wanted) == found
+def test_a_browsers_language(wanted: str | None, expected: str) -> None:
+    assert best_language(wanted) == expected
 
 
 def test_the_language_is_that_of_the_block_then_of_the_page_then_english(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,27 +357,28 @@ IN_ENGLISH = ("narrative/results.py", "narrative/attention/markdown.py")  # what
 
 
 def test_no_text_is_unmarked() -> None:
-    of_errors = "\n".join(bare(text) for text, _place in update.errors())
+    catalogue, _missing, _gone = merged(OTHERS[0])
+    of_errors = "\n".join(bare(_english(message)[0]) for message in catalogue if message.context == ERRORS)
     known = [(ROOT / "kdviz").glob(f"{name}/**/*.py") for name in SHOWN]
     english = {ROOT / "kdviz" / name for name in IN_ENGLISH}
-    paths = [path for found in known for path in sorted(found) if path not in english]
+    paths = [path for folder_paths in known for path in sorted(folder_paths) if path not in english]
     assert len(paths) > 60
-    found = [
+    unmarked_texts = [
         f"{path.name}: {text}"
         for path in paths
         for text in unmarked(path)
-        if text not in of_errors and not any(re.search(one, text) for one in ALLOWED)
+        if text not in of_errors and not any(re.search(pattern, text) for pattern in ALLOWED)
     ]
-    assert found == [], "mark these for translation; see kdviz/core/language.py"
+    assert unmarked_texts == [], "mark these for translation; see kdviz/core/language.py"
 
 
 def test_every_chart_is_told_the_language() -> None:
     pages = sorted((ROOT / "kdviz" / "app").rglob("*.py"))
-    assert [one.name for one in pages if "st.plotly_chart(" in one.read_text(encoding="utf-8")] == ["chart.py"]
+    assert [page.name for page in pages if "st.plotly_chart(" in page.read_text(encoding="utf-8")] == ["chart.py"]
 
 
 @pytest.mark.parametrize(
-    ("code", "found"),
+    ("code", "expected"),
     [
         ('st.markdown("Some words")', ["Some words"]),
         ('st.button(_("Go"), help="Why")', ["Why"]),
@@ -386,7 +395,7 @@ def test_every_chart_is_told_the_language() -> None:
         ('if x == "this or that thing": ...', []),
     ],
 )
-def test_what_counts_as_unmarked(code: str, found: list[str], tmp_path: Path) -> None:
+def test_what_counts_as_unmarked(code: str, expected: list[str], tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     path.write_text(code)
-    assert list(unmarked(path)) == found
+    assert list(unmarked(path)) == expected

@@ -24,14 +24,14 @@ def a_mask(height, width, seed=0):
 
 def shares_by_points(mask, rows, columns, points=40):
     """The share of points of a fine grid in each cell that lie inside."""
-    found = np.zeros((len(rows) - 1, len(columns) - 1))
+    shares = np.zeros((len(rows) - 1, len(columns) - 1))
     steps = (np.arange(points) + 0.5) / points
-    for i, j in np.ndindex(*found.shape):
+    for i, j in np.ndindex(*shares.shape):
         ys = np.floor(rows[i] + steps * (rows[i + 1] - rows[i])).astype(int)
         xs = np.floor(columns[j] + steps * (columns[j + 1] - columns[j])).astype(int)
         inside = [mask[y, x] for y in ys for x in xs if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1]]
-        found[i, j] = sum(inside) / points**2
-    return found
+        shares[i, j] = sum(inside) / points**2
+    return shares
 
 
 @pytest.mark.parametrize(("rows", "columns"), [((-2, 11, 6), (1.5, 8.25, 5)), ((0, 10, 3), (0, 9, 14))])

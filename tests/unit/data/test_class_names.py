@@ -55,9 +55,9 @@ def written(tmp_path, text, name="classes.txt"):
     ],
 )
 def test_every_form_gives_the_names_in_their_order(tmp_path, name, content):
-    found = read_classes(written(tmp_path, content, name))
-    assert (found.names, dict(found.aliases)) == (ANIMALS, {})
-    assert read_classes(str(tmp_path / name)) == found
+    names = read_classes(written(tmp_path, content, name))
+    assert (names.names, dict(names.aliases)) == (ANIMALS, {})
+    assert read_classes(str(tmp_path / name)) == names
 
 
 def test_lists_and_texts():
@@ -77,9 +77,9 @@ def test_lists_and_texts():
     ],
 )
 def test_maps_from_folders_to_names(tmp_path, name, content):
-    found = read_classes(written(tmp_path, content, name))
-    assert found.names == ("tench", "great white shark")
-    assert found.aliases == {"n01440764": "tench", "n01484850": "great white shark"}
+    names = read_classes(written(tmp_path, content, name))
+    assert names.names == ("tench", "great white shark")
+    assert names.aliases == {"n01440764": "tench", "n01484850": "great white shark"}
 
 
 def test_a_line_with_commas_is_one_name(tmp_path):

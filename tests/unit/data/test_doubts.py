@@ -56,11 +56,11 @@ def test_chance_is_what_shuffled_answers_reach(classes):
     labels = random.choice(classes, 60, p=np.arange(1, classes + 1) / sum(range(1, classes + 1)))
     predicted = random.integers(0, classes, 60)
     trials = 4000
-    found = np.array([(random.permutation(predicted) == labels).mean() for _ in range(trials)])
+    accuracies = np.array([(random.permutation(predicted) == labels).mean() for _ in range(trials)])
     mean, deviation = _chance(labels, predicted, classes)
     # Five standard errors: of a mean sd / sqrt(n), of a standard deviation about sd / sqrt(2 n).
-    assert mean == pytest.approx(found.mean(), abs=5 * deviation / trials**0.5)
-    assert deviation == pytest.approx(found.std(), abs=5 * deviation / (2 * trials) ** 0.5)
+    assert mean == pytest.approx(accuracies.mean(), abs=5 * deviation / trials**0.5)
+    assert deviation == pytest.approx(accuracies.std(), abs=5 * deviation / (2 * trials) ** 0.5)
 
 
 @pytest.mark.parametrize(("classes", "count"), [(10, 150), (100, 300)])
@@ -120,9 +120,9 @@ def test_classes_in_another_order(right):
     assert doubt.kind == "order"
     assert doubt.figures["other"] == pytest.approx((honest == labels).mean())
     assert doubt.figures["accuracy"] == pytest.approx((order[honest] == labels).mean())
-    moved = [one for one in range(10) if order[one] != one]
+    moved = [label for label in range(10) if order[label] != label]
     assert doubt.figures["classes"] == len(moved)
-    assert sorted(doubt.figures["moved"]) == sorted([TEN[order[one]], TEN[one]] for one in moved)
+    assert sorted(doubt.figures["moved"]) == sorted([TEN[order[label]], TEN[label]] for label in moved)
 
 
 def test_two_of_a_hundred_classes_that_changed_places():
@@ -148,13 +148,13 @@ def test_two_classes_that_are_hard_to_tell_apart_are_no_other_order():
 
 def test_labels_that_no_model_answers():
     labels = np.repeat([0, 1, 2, 3], [40, 40, 12, 9])
-    one, other = np.where(labels == 1, 1, 0), np.zeros(101, int)
-    (doubt,) = unpredicted("test", labels, [one, other], TEN[:4])
+    first, second = np.where(labels == 1, 1, 0), np.zeros(101, int)
+    (doubt,) = unpredicted("test", labels, [first, second], TEN[:4])
     assert doubt.figures == {"classes": ["c"], "samples": 12, "total": 101}  # of d there are too few
     assert doubt.text == "No model ever answers 'c', though 12 of 101 images of the test split are labelled so."
-    (doubt,) = unpredicted("test", labels, [other], TEN[:4], "kd_student")
+    (doubt,) = unpredicted("test", labels, [second], TEN[:4], "kd_student")
     assert doubt.text.startswith("The KD student never answers 'b', 'c', though 52 of 101 images")
-    assert unpredicted("test", labels, [one, np.full(101, 2)], TEN[:4]) == []
+    assert unpredicted("test", labels, [first, np.full(101, 2)], TEN[:4]) == []
 
 
 # the input ------------------------------------------------------------------------------------------------------------
@@ -186,13 +186,13 @@ def test_the_normalisation_that_a_model_learned_from_is_named(channels):
     for expected, own in usual.items():
         for present, given in usual.items():
             seen: list[int] = []
-            found = normalisation_doubt("teacher", "test", knows_brightness(*own, seen), images, labels, given)
+            doubts = normalisation_doubt("teacher", "test", knows_brightness(*own, seen), images, labels, given)
             if present == expected:
-                assert found == []
+                assert doubts == []
                 assert sum(seen) == 500  # and no other is tried
-            elif found:
-                assert found[0].figures["normalisation"] == expected
-                assert found[0].figures["other"] == 1.0
+            elif doubts:
+                assert doubts[0].figures["normalisation"] == expected
+                assert doubts[0].figures["other"] == 1.0
                 # all under the present one and the right one, and only a few under one that puts none of them right
                 assert 1000 <= sum(seen) <= (500 + 24) * len(usual)
             else:  # near enough for these images
@@ -226,15 +226,15 @@ def test_copies_are_found_by_their_pixels_and_blank_images_are_none():
     images[2], images[5] = 255, 255
     train = split(images, [0, 1, 0, 1, 0, 1], "train")
     test = split(torch.stack([images[3], images[2], images[4].flip(2), images[0]]), [1, 1, 0, 1], "test")
-    found = copies({"train": train, "test": test})
-    assert kinds(found) == ["overlap", "labels"]
-    assert found[0].figures == {
+    doubts = copies({"train": train, "test": test})
+    assert kinds(doubts) == ["overlap", "labels"]
+    assert doubts[0].figures == {
         "other": "train",
         "count": 2,
         "samples": 4,
         "examples": [["test/0", "train/3"], ["test/3", "train/0"]],
     }
-    assert found[1].figures == {"count": 1, "example": ["train/0", "a", "test/3", "b"]}
+    assert doubts[1].figures == {"count": 1, "example": ["train/0", "a", "test/3", "b"]}
     assert copies({"train": train, "test": split(images[4:5].flip(2), [0], "test")}) == []
 
 
@@ -293,7 +293,7 @@ def test_a_teacher_with_its_classes_in_another_order_is_said_before_its_student(
     assert "with its classes in another order (10 are elsewhere" in sentence
     assert all(not stage.warnings for stage in stages[1:])
     kept = json.loads((tmp_path / "e" / "experiment.json").read_text())["runs"][0]["training"][KEY]
-    assert [(one["kind"], one["split"], one["role"]) for one in kept] == [("order", "validation", "teacher")]
+    assert [(doubt["kind"], doubt["split"], doubt["role"]) for doubt in kept] == [("order", "validation", "teacher")]
     assert [doubt.text for doubt in recorded_doubts(experiment)] == [sentence]
     assert kept[0]["figures"]["other"] > 0.7 > 0.2 > kept[0]["figures"]["accuracy"]
 
@@ -334,12 +334,12 @@ def test_evaluation_keeps_doubts_of_each_split_and_replaces_them(splits, learned
         opened = load_experiment(tmp_path / "e")
         teachers = [doubt for doubt in recorded_doubts(opened) if doubt.role == "teacher"]
         assert [(doubt.kind, doubt.split) for doubt in teachers] == [("order", "test")]
-        assert kinds(Doubt.from_json(one) for one in opened.runs["teacher"].training[KEY]).count("order") == 1
+        assert kinds(Doubt.from_json(record) for record in opened.runs["teacher"].training[KEY]).count("order") == 1
         assert "chance" in {doubt.kind for doubt in recorded_doubts(opened) if doubt.role == "student"}
     list(evaluate(experiment, splits["test"], "cpu"))
     assert [doubt for doubt in recorded_doubts(load_experiment(tmp_path / "e")) if doubt.role == "teacher"] == []
     assert KEY not in experiment.runs["teacher"].training or all(
-        one["role"] != "teacher" for one in experiment.runs["teacher"].training[KEY]
+        record["role"] != "teacher" for record in experiment.runs["teacher"].training[KEY]
     )
 
 

@@ -159,9 +159,9 @@ def test_groups_from_another_place_and_with_backslashes(tmp_path):
     rows = [("./" + name.replace("/", "\\"), name[0] + str(int(name[2:5]) % 4)) for name in names]
     write_csv(tmp_path / "mine.csv", ["group", "other", "file"], [(group, "x", file) for file, group in rows])
     splits = image_folder(data, SIZE, groups=tmp_path / "mine.csv")
-    place = {name: split for split in SPLITS for name in splits[split].names}
+    split_of = {name: split for split in SPLITS for name in splits[split].names}
     for start in range(4):
-        assert len({place[f"a/{number:03}.png"] for number in range(start, 12, 4)}) == 1
+        assert len({split_of[f"a/{number:03}.png"] for number in range(start, 12, 4)}) == 1
 
 
 def test_groups_in_two_splits_that_are_there_are_said(tmp_path):
@@ -235,9 +235,9 @@ def test_split_by_group_by_brute_properties(seed):
     places = split_by_group(groups, labels, shares, seed)
     assert all(len({p for p, g in zip(places, groups, strict=True) if g == group}) == 1 for group in set(groups))
     for label in range(3):
-        found = np.bincount(places[labels == label], minlength=3) / (labels == label).sum()
+        measured = np.bincount(places[labels == label], minlength=3) / (labels == label).sum()
         # A group of 10 holds 1 in 60 of a class: the shares are met to about two groups.
-        assert np.abs(found - shares).max() < 2.5 / 60
+        assert np.abs(measured - shares).max() < 2.5 / 60
     assert np.array_equal(places, split_by_group(groups, labels, shares, seed))
 
 
@@ -257,9 +257,9 @@ def test_equal_files_stay_together_in_splits_that_are_made(tmp_path):
         for copy in ("x", "y"):
             (tmp_path / "a" / f"{number}{copy}.png").write_bytes((tmp_path / "a" / f"{number:03}.png").read_bytes())
     splits = image_folder(tmp_path, SIZE)
-    place = {name: split for split in SPLITS for name in splits[split].names}
+    split_of = {name: split for split in SPLITS for name in splits[split].names}
     for number in range(10):
-        assert len({place[f"a/{name}.png"] for name in (f"{number:03}", f"{number}x", f"{number}y")}) == 1
+        assert len({split_of[f"a/{name}.png"] for name in (f"{number:03}", f"{number}x", f"{number}y")}) == 1
     assert splits["train"].notes == ()
 
 
@@ -355,8 +355,8 @@ def test_deep_pictures_of_a_data_set_have_one_scale(tmp_path):
         for samples in splits.values()
         for number, name in enumerate(samples.names or ())
     }
-    found = [brightest[f"a/deep{number}.png"] for number in range(3)]
-    assert found == [round(white / 65535 * 255) for white in (1000, 4000, 60000)]
+    scaled = [brightest[f"a/deep{number}.png"] for number in range(3)]
+    assert scaled == [round(white / 65535 * 255) for white in (1000, 4000, 60000)]
     assert brightest["b/float.tif"] in (127, 128)
     (note,) = splits["train"].notes
     assert note.startswith("4 of 20 images have more than 8 bits a value")
@@ -710,8 +710,8 @@ def test_a_fingerprint_is_of_images_labels_and_classes():
         some_samples(images=samples.images.view(4, 3, 4, 1)),
         samples.take(torch.tensor([0, 2, 1, 3])),
     ]
-    assert {one.fingerprint for one in same} == {samples.fingerprint}
-    assert len({one.fingerprint for one in [samples, *others]}) == 6
+    assert {samples.fingerprint for samples in same} == {samples.fingerprint}
+    assert len({samples.fingerprint for samples in [samples, *others]}) == 6
     assert len(samples.fingerprint) == 64
 
 
@@ -728,9 +728,9 @@ def test_mnist_names_are_the_official_numbers(mnist_splits, mnist_folder):
     for split in ("train", "validation"):
         samples = mnist_splits[split]
         for number in (0, 123, len(samples) - 1):
-            file, _, place = samples.names[number].partition("/")
+            file, _, position = samples.names[number].partition("/")
             assert file == "train"
-            start = 16 + 784 * int(place)
+            start = 16 + 784 * int(position)
             assert raw[start : start + 784] == samples.images[number].numpy().tobytes()
     assert mnist_splits["test"].names[7] == "test/7"
 
@@ -782,5 +782,5 @@ def test_real_tiles_are_split_by_their_source(tiles_folder, tmp_path):
             places.setdefault(group_of[name], set()).add(split)
     assert Counter(len(where) for where in places.values()) == {1: len(set(group_of.values()))}
     for split, share in zip(SPLITS, (0.7, 0.15, 0.15), strict=True):
-        found = splits[split].labels.bincount() / torch.tensor([1000, 1000])
-        assert (found - share).abs().max() < 0.03
+        measured = splits[split].labels.bincount() / torch.tensor([1000, 1000])
+        assert (measured - share).abs().max() < 0.03

@@ -39,19 +39,19 @@ def table(tmp_path, header, rows, delimiter=","):
     return path
 
 
-def require_logits(found, expected=LOGITS, tolerance=1e-5):
+def require_logits(read, expected=LOGITS, tolerance=1e-5):
     """Logits are the same but for a constant a row."""
-    assert found.dtype == torch.float32
+    assert read.dtype == torch.float32
     softmax = torch.from_numpy(np.asarray(expected)).float().softmax(1)
-    assert torch.allclose(found.softmax(1), softmax, atol=tolerance)
+    assert torch.allclose(read.softmax(1), softmax, atol=tolerance)
 
 
 # numpy ----------------------------------------------------------------------------------------------------------------
 
 
 def test_arrays_in_the_pictures_order(tmp_path, pictures):
-    found = read_predictions(npz(tmp_path, logits=LOGITS), pictures, CLASSES)
-    assert torch.equal(found, torch.from_numpy(LOGITS))
+    read = read_predictions(npz(tmp_path, logits=LOGITS), pictures, CLASSES)
+    assert torch.equal(read, torch.from_numpy(LOGITS))
     for name in ("probabilities", "probs", "scores"):
         require_logits(read_predictions(npz(tmp_path, **{name: PROBABILITIES}), pictures, CLASSES))
     np.save(tmp_path / "given.npy", LOGITS.astype(np.float16))
@@ -82,8 +82,8 @@ def test_more_rows_than_pictures_are_fine_and_fewer_are_not(tmp_path, pictures):
 
 def test_few_probabilities_are_told_by_their_name(tmp_path):
     few = PictureFiles((Path("a"), Path("b")), ("a", "b"), None, ())
-    found = read_predictions(npz(tmp_path, probabilities=PROBABILITIES[:2]), few, CLASSES)
-    require_logits(found, LOGITS[:2])
+    read = read_predictions(npz(tmp_path, probabilities=PROBABILITIES[:2]), few, CLASSES)
+    require_logits(read, LOGITS[:2])
 
 
 # CSV ------------------------------------------------------------------------------------------------------------------
@@ -92,10 +92,10 @@ def test_few_probabilities_are_told_by_their_name(tmp_path):
 @pytest.mark.parametrize("delimiter", [",", ";"])
 @pytest.mark.parametrize("columns", [["Cat", "ant", "bee"], ["2", "0", "1"], ["class_2", "class_0", "class_1"]])
 def test_a_column_for_each_class(tmp_path, pictures, columns, delimiter):
-    rows = [(NAMES[number], *(f"{LOGITS[number][place]:.7f}" for place in (2, 0, 1))) for number in ORDER]
-    found = given_predictions(table(tmp_path, ["file", *columns], rows, delimiter), pictures, CLASSES)
-    require_logits(found.logits)
-    assert found.has_scores
+    rows = [(NAMES[number], *(f"{LOGITS[number][column]:.7f}" for column in (2, 0, 1))) for number in ORDER]
+    given = given_predictions(table(tmp_path, ["file", *columns], rows, delimiter), pictures, CLASSES)
+    require_logits(given.logits)
+    assert given.has_scores
 
 
 def test_rounded_probabilities_by_sample_number(tmp_path, pictures):
@@ -106,10 +106,10 @@ def test_rounded_probabilities_by_sample_number(tmp_path, pictures):
 @pytest.mark.parametrize("answers", [("ant", "bee", "cat", "cat", "Bee", "ant"), ("0", "1", "2", "2", "1", "0")])
 def test_answers_alone_say_only_the_class(tmp_path, pictures, answers):
     rows = [(NAMES[number], answers[number]) for number in ORDER]
-    found = given_predictions(table(tmp_path, ["file", "predicted"], rows), pictures, CLASSES)
-    assert not found.has_scores
-    assert found.logits.argmax(1).tolist() == [0, 1, 2, 2, 1, 0]
-    probabilities = found.logits.softmax(1).sort(1).values
+    given = given_predictions(table(tmp_path, ["file", "predicted"], rows), pictures, CLASSES)
+    assert not given.has_scores
+    assert given.logits.argmax(1).tolist() == [0, 1, 2, 2, 1, 0]
+    probabilities = given.logits.softmax(1).sort(1).values
     assert torch.allclose(probabilities[:, -1], torch.tensor(LABEL_ONLY))
     assert torch.allclose(probabilities[:, :-1], torch.tensor((1 - LABEL_ONLY) / 2))
 
@@ -117,11 +117,11 @@ def test_answers_alone_say_only_the_class(tmp_path, pictures, answers):
 def test_answers_with_their_confidence(tmp_path, pictures):
     sure = (0.9, 0.5, 1.0, 0.35, 0.2, 0.99)
     rows = [(answer, value) for answer, value in zip("012210", sure, strict=True)]
-    found = given_predictions(table(tmp_path, ["prediction", "confidence"], rows), pictures, CLASSES)
-    assert found.logits.argmax(1).tolist() == [0, 1, 2, 2, 1, 0]  # also where 0.2 is below an even share
-    best = found.logits.softmax(1).max(1).values.tolist()
+    given = given_predictions(table(tmp_path, ["prediction", "confidence"], rows), pictures, CLASSES)
+    assert given.logits.argmax(1).tolist() == [0, 1, 2, 2, 1, 0]  # also where 0.2 is below an even share
+    best = given.logits.softmax(1).max(1).values.tolist()
     assert best == pytest.approx([0.9, 0.5, 1.0, 0.35, 1 / 3, 0.99], abs=1e-4)
-    assert found.logits.isfinite().all()
+    assert given.logits.isfinite().all()
     one_array = given_predictions(npz(tmp_path, predictions=np.array([0, 1, 2, 2, 1, 0])), pictures, CLASSES)
     assert one_array.logits.argmax(1).tolist() == [0, 1, 2, 2, 1, 0]
 

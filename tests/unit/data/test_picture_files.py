@@ -25,9 +25,9 @@ def paint(path, seed=0, size=(9, 7), mode="RGB"):
 
 def plant(folder, counts):
     """``counts``: folder -> number of pictures."""
-    for place, (name, count) in enumerate(counts.items()):
+    for row, (name, count) in enumerate(counts.items()):
         for number in range(count):
-            paint(folder / name / f"{number:03}.png", 100 * place + number)
+            paint(folder / name / f"{number:03}.png", 100 * row + number)
     return folder
 
 
@@ -38,9 +38,9 @@ def write_rows(path, rows, delimiter=",", encoding="utf-8"):
     return path
 
 
-def listed(found: PictureFiles) -> list[tuple[str, str]]:
-    assert found.labels is not None
-    return [(name, found.classes[label]) for name, label in zip(found.names, found.labels.tolist(), strict=True)]
+def listed(files: PictureFiles) -> list[tuple[str, str]]:
+    assert files.labels is not None
+    return [(name, files.classes[label]) for name, label in zip(files.names, files.labels.tolist(), strict=True)]
 
 
 def refusal(data, **options) -> str:
@@ -60,16 +60,16 @@ def test_class_folders_are_all_test_and_nothing_is_decoded(tmp_path, monkeypatch
     (tmp_path / "cat" / "notes.txt").write_text("x")
     paint(tmp_path / "loose.png")
     monkeypatch.setattr(picture_collection, "open_image", lambda *_: pytest.fail("decoded"))
-    found = read_picture_files(tmp_path)
-    assert listed(found) == [
+    files = read_picture_files(tmp_path)
+    assert listed(files) == [
         ("cat/000.png", "cat"),
         ("cat/001.png", "cat"),
         ("cat/002.png", "cat"),
         ("dog/deep/000.png", "dog"),
         ("dog/deep/001.png", "dog"),
     ]
-    assert (found.split, found.held_out, len(found)) == ("test", None, 5)
-    assert [doubt.figures for doubt in found.doubts] == [{"endings": {".txt": 1}, "elsewhere": {".png": 1}}]
+    assert (files.split, files.held_out, len(files)) == ("test", None, 5)
+    assert [doubt.figures for doubt in files.doubts] == [{"endings": {".txt": 1}, "elsewhere": {".png": 1}}]
 
 
 @pytest.mark.parametrize(
@@ -83,15 +83,15 @@ def test_class_folders_are_all_test_and_nothing_is_decoded(tmp_path, monkeypatch
     ],
 )
 def test_splits_are_respected(tmp_path, folders, split, held_out):
-    for place, name in enumerate(folders):
-        plant(tmp_path / name, {"a": 1 + place, "b": 2, "c": int(name.lower().startswith("train"))})
-    found = read_picture_files(tmp_path)
-    assert (found.split, found.held_out) == (split, held_out)
-    assert len(found) == 2 + len(folders) + (split == "train")
-    assert all(name.startswith(folders[-1]) for name in found.names)
-    assert found.classes == (("a", "b", "c") if "rain" in folders[0] else ("a", "b"))  # c is no class of test alone
-    assert bool(found.notes) == (held_out is False)
-    assert not found.doubts
+    for number, name in enumerate(folders):
+        plant(tmp_path / name, {"a": 1 + number, "b": 2, "c": int(name.lower().startswith("train"))})
+    files = read_picture_files(tmp_path)
+    assert (files.split, files.held_out) == (split, held_out)
+    assert len(files) == 2 + len(folders) + (split == "train")
+    assert all(name.startswith(folders[-1]) for name in files.names)
+    assert files.classes == (("a", "b", "c") if "rain" in folders[0] else ("a", "b"))  # c is no class of test alone
+    assert bool(files.notes) == (held_out is False)
+    assert not files.doubts
 
 
 def test_a_class_may_be_called_test_and_pictures_without_classes_are_no_split(tmp_path):
@@ -103,22 +103,22 @@ def test_a_class_may_be_called_test_and_pictures_without_classes_are_no_split(tm
 
 def test_folders_called_by_wordnet_ids_get_names_in_their_order(tmp_path):
     pytest.importorskip("timm")
-    found = read_picture_files(plant(tmp_path, dict.fromkeys(WNIDS, 1)))
-    assert found.classes == tuple(WNIDS.values())
-    assert class_order(1000, found.classes) == (0, 2, 134)
+    files = read_picture_files(plant(tmp_path, dict.fromkeys(WNIDS, 1)))
+    assert files.classes == tuple(WNIDS.values())
+    assert class_order(1000, files.classes) == (0, 2, 134)
 
 
 def test_pictures_alone_have_no_labels(tmp_path):
     plant(tmp_path, {"": 3})
-    found = read_picture_files(tmp_path)
-    assert (found.labels, found.classes, found.names) == (None, (), ("000.png", "001.png", "002.png"))
+    files = read_picture_files(tmp_path)
+    assert (files.labels, files.classes, files.names) == (None, (), ("000.png", "001.png", "002.png"))
 
 
 def test_names_that_are_given_are_the_order(tmp_path):
     plant(tmp_path, {"cat": 1, "great white_shark": 1})
-    found = read_picture_files(tmp_path, classes=read_classes(["eel", "Great White Shark", "cat"]))
-    assert found.classes == ("eel", "Great White Shark", "cat")
-    assert listed(found) == [("cat/000.png", "cat"), ("great white_shark/000.png", "Great White Shark")]
+    files = read_picture_files(tmp_path, classes=read_classes(["eel", "Great White Shark", "cat"]))
+    assert files.classes == ("eel", "Great White Shark", "cat")
+    assert listed(files) == [("cat/000.png", "cat"), ("great white_shark/000.png", "Great White Shark")]
     text = refusal(tmp_path, classes=read_classes(["cat", "dog"]))
     assert "1 of the 2 classes" in text
     assert "'great white_shark'" in text
@@ -127,17 +127,17 @@ def test_names_that_are_given_are_the_order(tmp_path):
 def test_a_map_renames_folders_and_may_join_them(tmp_path):
     plant(tmp_path, {"a": 1, "b": 1, "c": 1})
     aliases = {"c": "first", "b": "second", "a": "second", "z": "never"}
-    found = read_picture_files(tmp_path, classes=ClassNames(("first", "second", "never"), aliases))
-    assert listed(found) == [("a/000.png", "second"), ("b/000.png", "second"), ("c/000.png", "first")]
-    assert found.classes == ("second", "first")
+    files = read_picture_files(tmp_path, classes=ClassNames(("first", "second", "never"), aliases))
+    assert listed(files) == [("a/000.png", "second"), ("b/000.png", "second"), ("c/000.png", "first")]
+    assert files.classes == ("second", "first")
     assert "'c'" in refusal(tmp_path, classes=ClassNames(("x", "y"), {"a": "x", "b": "y"}))
 
 
 def test_folders_called_by_numbers_are_the_named_classes(tmp_path):
     plant(tmp_path, {"0": 1, "2": 1, "10": 1})
     names = tuple(f"name {number}" for number in range(11))
-    found = read_picture_files(tmp_path, classes=ClassNames(names))
-    assert listed(found) == [("0/000.png", "name 0"), ("10/000.png", "name 10"), ("2/000.png", "name 2")]
+    files = read_picture_files(tmp_path, classes=ClassNames(names))
+    assert listed(files) == [("0/000.png", "name 0"), ("10/000.png", "name 10"), ("2/000.png", "name 2")]
 
 
 def test_numbers_from_one_to_the_number_of_classes_are_the_named_classes_in_order(tmp_path):
@@ -165,29 +165,29 @@ def test_csv_with_names_as_labels(tmp_path, delimiter, encoding, file, label):
         *((name, "x,y", f"pictures\\00{n}.png") for n, name in enumerate(("dog", "cat", "dog"))),
     ]
     path = write_rows(tmp_path / "list.csv", rows, delimiter, encoding)
-    found = read_picture_files(path)
-    assert found.classes == ("cat", "dog")
-    assert [name for _, name in listed(found)] == ["dog", "cat", "dog"]
-    assert found.names == ("pictures/000.png", "pictures/001.png", "pictures/002.png")
-    assert found.open(1).size == (9, 7)
+    files = read_picture_files(path)
+    assert files.classes == ("cat", "dog")
+    assert [name for _, name in listed(files)] == ["dog", "cat", "dog"]
+    assert files.names == ("pictures/000.png", "pictures/001.png", "pictures/002.png")
+    assert files.open(1).size == (9, 7)
 
 
 def test_csv_with_numbers_is_in_their_order_and_names_come_from_a_column_or_from_classes(tmp_path):
     plant(tmp_path, {"": 3})
     files = ["000.png", "001.png", "002.png"]
     path = write_rows(tmp_path / "a.csv", [("file", "label"), *zip(files, ("10", "2", "2.0"), strict=True)])
-    found = read_picture_files(path)
-    assert (found.classes, found.labels.tolist()) == (("class 2", "class 10"), [1, 0, 0])
+    pictures = read_picture_files(path)
+    assert (pictures.classes, pictures.labels.tolist()) == (("class 2", "class 10"), [1, 0, 0])
     names = tuple(f"name {number}" for number in range(11))
-    found = read_picture_files(path, classes=ClassNames(names))
-    assert (found.classes, found.labels.tolist()) == (names, [10, 2, 2])
+    pictures = read_picture_files(path, classes=ClassNames(names))
+    assert (pictures.classes, pictures.labels.tolist()) == (names, [10, 2, 2])
     assert "'10'" in refusal(path, classes=ClassNames(names[:10]))
     rows = [("file", "label", "name"), *zip(files, "722", ("pig", "ant", "ant"), strict=True)]
     path = write_rows(tmp_path / "b.csv", rows)
-    found = read_picture_files(path)
-    assert (found.classes, found.labels.tolist()) == (("ant", "pig"), [1, 0, 0])
-    found = read_picture_files(path, classes=ClassNames(("pig", "emu", "ant")))  # names are surer than numbers
-    assert found.labels.tolist() == [0, 2, 2]
+    pictures = read_picture_files(path)
+    assert (pictures.classes, pictures.labels.tolist()) == (("ant", "pig"), [1, 0, 0])
+    pictures = read_picture_files(path, classes=ClassNames(("pig", "emu", "ant")))  # names are surer than numbers
+    assert pictures.labels.tolist() == [0, 2, 2]
     write_rows(path, [*rows[:3], (files[2], "2", "bee")])
     assert "both 'ant' and 'bee'" in refusal(path)
 
@@ -195,15 +195,15 @@ def test_csv_with_numbers_is_in_their_order_and_names_come_from_a_column_or_from
 def test_csv_in_a_folder_without_header_or_labels_or_with_splits(tmp_path):
     plant(tmp_path / "a", {"": 3})
     write_rows(tmp_path / "a" / "labels.csv", [("000.png", "x"), ("002.png", "y")])
-    found = read_picture_files(tmp_path / "a")
-    assert listed(found) == [("000.png", "x"), ("002.png", "y")]
+    files = read_picture_files(tmp_path / "a")
+    assert listed(files) == [("000.png", "x"), ("002.png", "y")]
     plant(tmp_path / "b", {"images": 4})
     rows = [("Image Name", "Majority Vote Label", "Partition")]
     rows += [(f"00{n}.png", "HP" if n % 2 else "SSA", "train" if n < 2 else "test") for n in range(4)]
     write_rows(tmp_path / "b" / "annotations.csv", rows)
-    found = read_picture_files(tmp_path / "b")
-    assert listed(found) == [("002.png", "SSA"), ("003.png", "HP")]
-    assert (found.split, found.held_out, found.doubts) == ("test", True, ())
+    files = read_picture_files(tmp_path / "b")
+    assert listed(files) == [("002.png", "SSA"), ("003.png", "HP")]
+    assert (files.split, files.held_out, files.doubts) == ("test", True, ())
     path = write_rows(tmp_path / "b" / "files.csv", [("file",), ("images/000.png",)])
     assert read_picture_files(path).labels is None
 
@@ -212,9 +212,9 @@ def test_csv_of_imagenet_numbers_can_be_told_apart(tmp_path):
     pytest.importorskip("timm")
     plant(tmp_path, {"": 2})
     write_rows(tmp_path / "labels.csv", [("file", "label", "name"), ("000.png", 517, "crane"), ("001.png", 0, "tench")])
-    found = read_picture_files(tmp_path)
-    assert found.classes == ("tench", "crane (n03126707)")
-    assert class_order(1000, found.classes) == (0, 517)
+    files = read_picture_files(tmp_path)
+    assert files.classes == ("tench", "crane (n03126707)")
+    assert class_order(1000, files.classes) == (0, 517)
 
 
 def test_files_elsewhere_are_taken_or_refused(tmp_path):
@@ -287,16 +287,16 @@ def test_a_csv_that_is_none(tmp_path):
 def test_pictures_come_in_order(tmp_path):
     for number in range(60):
         Image.new("L", (40, 40), number).save(tmp_path / f"{number:03}.png")
-    found = read_picture_files(tmp_path)
-    assert [picture.getpixel((0, 0)) for picture in found.pictures()] == list(range(60))
-    assert [picture.getpixel((0, 0)) for picture in found.pictures([7, 3], threads=1)] == [7, 3]
+    files = read_picture_files(tmp_path)
+    assert [picture.getpixel((0, 0)) for picture in files.pictures()] == list(range(60))
+    assert [picture.getpixel((0, 0)) for picture in files.pictures([7, 3], threads=1)] == [7, 3]
 
 
 def test_decoding_stays_a_little_ahead(tmp_path, monkeypatch):
-    found = read_picture_files(plant(tmp_path, {"": 64}))
+    files = read_picture_files(plant(tmp_path, {"": 64}))
     opened = []
     monkeypatch.setattr(picture_collection, "open_image", lambda path, name: opened.append(name) or Image.open(path))
-    pictures = found.pictures(threads=2)
+    pictures = files.pictures(threads=2)
     next(pictures)
     pictures.close()
     assert 1 <= len(opened) <= 2 * threads._AHEAD
@@ -306,21 +306,21 @@ def test_unreadable_pictures_are_counted_and_the_first_is_named(tmp_path):
     plant(tmp_path, {"": 6})
     for name in ("001.png", "004.png"):
         (tmp_path / name).write_bytes(b"no picture")
-    found = read_picture_files(tmp_path)
+    files = read_picture_files(tmp_path)
     with pytest.raises(DatasetError, match=r"^2 of 6 pictures cannot be used: 001\.png is not a picture.*\.$"):
-        list(found.pictures())
+        list(files.pictures())
     with pytest.raises(ImageError, match=r"004\.png"):
-        found.open(4)
+        files.open(4)
 
 
 def test_how_deep_pictures_were_scaled_is_a_doubt_once_they_are_opened(tmp_path):
     plant(tmp_path, {"": 2})
     Image.fromarray(np.full((4, 4), 60_000, np.uint16)).save(tmp_path / "002.png")
-    found = read_picture_files(tmp_path)
-    assert found.doubts == ()
-    list(found.pictures())
-    list(found.pictures())
-    assert [(doubt.kind, dict(doubt.figures)) for doubt in found.doubts] == [
+    files = read_picture_files(tmp_path)
+    assert files.doubts == ()
+    list(files.pictures())
+    list(files.pictures())
+    assert [(doubt.kind, dict(doubt.figures)) for doubt in files.doubts] == [
         ("depth", {"depths": {"16": 1}, "samples": 3})
     ]
 
@@ -355,7 +355,7 @@ def test_real_imagenet_pictures_find_their_logits(tiles_folder):
     folder = tiles_folder / "imagenet-sample"
     if not folder.is_dir():
         pytest.skip("needs photos: a folder imagenet-sample beside colon")
-    found = read_picture_files(folder)
+    files = read_picture_files(folder)
     with (folder / "labels.csv").open() as file:
         labels = tuple(int(row["label"]) for row in csv.DictReader(file))
-    assert class_order(1000, found.classes) == labels
+    assert class_order(1000, files.classes) == labels

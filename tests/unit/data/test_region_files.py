@@ -170,7 +170,7 @@ def test_run_lengths_go_along_rows_or_down_columns():
 
 
 @pytest.mark.parametrize(
-    ("names", "pictures", "found"),
+    ("names", "pictures", "expected"),
     [
         (["train/1.png", "test/1.png"], ["test/1"], {"test/1": "test/1.png"}),
         (["C:\\me\\a.tif"], ["x/a.png"], {"x/a.png": "C:\\me\\a.tif"}),
@@ -178,11 +178,11 @@ def test_run_lengths_go_along_rows_or_down_columns():
         (["a", "lesion.1"], ["a.png", "lesion.1.png"], {"a.png": "a", "lesion.1.png": "lesion.1"}),
     ],
 )
-def test_which_picture_is_meant(names, pictures, found, tmp_path):
+def test_which_picture_is_meant(names, pictures, expected, tmp_path):
     rows = "\n".join(f'"{name}",0,0,1,1' for name in names)
     regions = read_regions(write(tmp_path, f"picture,x,y,width,height\n{rows}\n"), dict.fromkeys(pictures, (4, 4)))
-    assert {picture: region.picture for picture, region in regions.drawn.items()} == found
-    assert regions.unknown == tuple(name for name in names if name not in found.values())
+    assert {picture: region.picture for picture, region in regions.drawn.items()} == expected
+    assert regions.unknown == tuple(name for name in names if name not in expected.values())
 
 
 def test_regions_of_no_picture_are_counted(tmp_path):

@@ -223,8 +223,8 @@ def test_every_flipped_byte_of_a_picture_is_noticed(stored):
     path = experiment.folder / "samples.parquet"
     data = bytearray(path.read_bytes())
     start = data.index(b"\x89PNG")
-    for place in range(start, start + 600, 37):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+    for offset in range(start, start + 600, 37):
+        path.write_bytes(data[:offset] + bytes([data[offset] ^ 0x10]) + data[offset + 1 :])
         assert "is damaged" in refused(experiment, split="validation")
 
 
@@ -232,9 +232,9 @@ def rewritten(experiment, **columns):
     """The table with other columns."""
     table = experiment.table("samples")
     for name, values in columns.items():
-        place = table.schema.get_field_index(name)
+        column = table.schema.get_field_index(name)
         kind = table.schema.field(name).type
-        table = table.set_column(place, name, pa.array(values(table[name].to_pylist()), kind))
+        table = table.set_column(column, name, pa.array(values(table[name].to_pylist()), kind))
     experiment.write_table("samples", table)
 
 

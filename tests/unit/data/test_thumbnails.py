@@ -30,12 +30,12 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_any_of_them_is_read_by_itself(path: Path) -> None:
-    found = Thumbnails(path, 3)
-    assert (found.split, len(found), found.names[11]) == ("test", COUNT, "val/11.jpg")
-    assert found.numbers.tolist() == list(range(COUNT))
-    assert found.labels.tolist() == [number % 4 - 1 for number in range(COUNT)]
+    thumbnails = Thumbnails(path, 3)
+    assert (thumbnails.split, len(thumbnails), thumbnails.names[11]) == ("test", COUNT, "val/11.jpg")
+    assert thumbnails.numbers.tolist() == list(range(COUNT))
+    assert thumbnails.labels.tolist() == [number % 4 - 1 for number in range(COUNT)]
     originals = pictures()
-    for index, small in zip([17, 3, 17], found.pictures([17, 3, 17]), strict=True):
+    for index, small in zip([17, 3, 17], thumbnails.pictures([17, 3, 17]), strict=True):
         assert small.size == (SIDE, round(SIDE * 200 / 300))
         assert np.abs(np.asarray(small).mean((0, 1)) - np.asarray(originals[index]).mean((0, 1))).max() < 3
 

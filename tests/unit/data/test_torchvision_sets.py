@@ -61,8 +61,8 @@ def test_which_are_for_classification():
     ],
 )
 def test_splits_are_found_by_the_arguments(name, parts):
-    found = reader._parts_of(reader.classification_sets()[name])
-    assert {split: part for split, (part, _) in found.items()} == parts
+    splits = reader._parts_of(reader.classification_sets()[name])
+    assert {split: part for split, (part, _) in splits.items()} == parts
 
 
 # formats --------------------------------------------------------------------------------------------------------------

@@ -45,20 +45,20 @@ def kinds(images: torch.Tensor) -> set[bytes]:
 def test_every_augmentation_of_images(name, channels):
     images = noise(channels=channels, height=10, width=14)
     before = images.clone()
-    found = changed(name, images)
-    assert found.shape == images.shape
-    assert found.dtype == torch.uint8
+    augmented = changed(name, images)
+    assert augmented.shape == images.shape
+    assert augmented.dtype == torch.uint8
     assert torch.equal(images, before)  # the originals are needed again in the next epoch
-    assert not torch.equal(found, images)
-    assert torch.equal(found, changed(name, images))
-    assert not torch.equal(found, changed(name, images, seed=1))
+    assert not torch.equal(augmented, images)
+    assert torch.equal(augmented, changed(name, images))
+    assert not torch.equal(augmented, changed(name, images, seed=1))
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_each_sample_is_changed_in_its_own_way(name):
     # One draw for a whole batch would make equal images equal again.
-    found = changed(name, copies())
-    assert len(kinds(found)) > (1 if name == "flip" else 4)
+    augmented = changed(name, copies())
+    assert len(kinds(augmented)) > (1 if name == "flip" else 4)
 
 
 @pytest.mark.parametrize("name", MIXES)
@@ -143,12 +143,12 @@ def test_other_images_are_refused(images):
 
 def test_flip_mirrors_half_of_them():
     images = noise(400, 1, 4, 6)
-    found = changed("flip", images)
+    augmented = changed("flip", images)
     mirrored = [
-        torch.equal(one, torch.tensor([row[::-1] for row in image[0].tolist()], dtype=torch.uint8)[None])
-        for one, image in zip(found, images, strict=True)
+        torch.equal(flipped, torch.tensor([row[::-1] for row in image[0].tolist()], dtype=torch.uint8)[None])
+        for flipped, image in zip(augmented, images, strict=True)
     ]
-    same = [torch.equal(one, image) for one, image in zip(found, images, strict=True)]
+    same = [torch.equal(flipped, image) for flipped, image in zip(augmented, images, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
     assert abs(sum(mirrored) - 200) < 50  # five standard errors: 5 * sqrt(400 / 4)
 
@@ -159,37 +159,37 @@ def quarter_turned(rows: list[list[int]]) -> list[list[int]]:
 
 def dihedral(image: torch.Tensor) -> list[list[list[int]]]:
     """The eight quarter turns and mirror images of one channel, with lists."""
-    found, rows = [], image[0].tolist()
+    turned, rows = [], image[0].tolist()
     for _ in range(4):
         rows = quarter_turned(rows)
-        found += [rows, [row[::-1] for row in rows]]
-    return found
+        turned += [rows, [row[::-1] for row in rows]]
+    return turned
 
 
 def test_rotate90_draws_all_eight_alike():
     image = copies(800, 1, 5)
     wanted = dihedral(image[0])
     counts = [0] * 8
-    for one in changed("rotate90", image):
-        counts[wanted.index(one[0].tolist())] += 1
+    for turned in changed("rotate90", image):
+        counts[wanted.index(turned[0].tolist())] += 1
     # Each has 100 of 800 expected; five standard errors are 5 * sqrt(800 * 1/8 * 7/8) = 47.
     assert all(abs(count - 100) < 47 for count in counts)
 
 
 def test_rotate90_keeps_the_shape_of_what_is_not_square():
     image = noise(1, 1, 3, 5)
-    found = changed("rotate90", image.expand(200, -1, -1, -1).contiguous())
-    wanted = [one for one in dihedral(image[0]) if len(one) == 3]
+    augmented = changed("rotate90", image.expand(200, -1, -1, -1).contiguous())
+    wanted = [turned for turned in dihedral(image[0]) if len(turned) == 3]
     assert len(wanted) == 4
-    assert {str(one[0].tolist()) for one in found} == {str(one) for one in wanted}
+    assert {str(turned[0].tolist()) for turned in augmented} == {str(turned) for turned in wanted}
 
 
 def test_crop_enlarges_a_part():
     # On a ramp from left to right a crop shows a shorter range, and never turns it around.
     ramp = torch.arange(0, 240, 10, dtype=torch.uint8).expand(64, 1, 24, 24).contiguous()
-    found = changed("crop", ramp).int()
-    spans = found[..., -1] - found[..., 0]
-    assert (found.diff(dim=3) >= 0).all()
+    augmented = changed("crop", ramp).int()
+    spans = augmented[..., -1] - augmented[..., 0]
+    assert (augmented.diff(dim=3) >= 0).all()
     assert spans.max() <= 230
     # The narrowest side is sqrt(0.7 * 3 / 4) = 0.72 of 24 pixels: 17 pixels, a span of 160.
     assert spans.min() >= 150
@@ -205,7 +205,7 @@ def test_shift_moves_by_whole_pixels_and_mirrors_the_border():
             rows, columns = np.where(rows > 31, 62 - rows, rows), np.where(columns > 47, 94 - columns, columns)
             wanted[image[0].numpy()[:, rows][:, :, columns].tobytes()] = down, right
     moves = Counter(
-        wanted[one.numpy().tobytes()] for one in changed("shift", image.expand(700, -1, -1, -1).contiguous())
+        wanted[moved.numpy().tobytes()] for moved in changed("shift", image.expand(700, -1, -1, -1).contiguous())
     )
     assert len(moves) == 35
     # Each has 20 of 700 expected; five standard errors are 5 * sqrt(700 / 35) = 22.
@@ -223,24 +223,24 @@ def test_a_view_depends_on_its_number_alone():
 
 def test_erase_blackens_a_rectangle_of_half_of_them():
     white = torch.full((400, 3, 20, 20), 255, dtype=torch.uint8)
-    found = changed("erase", white)
-    assert set(found.unique().tolist()) == {0, 255}
-    black = found[:, 0] == 0
-    assert torch.equal(found, torch.where(black[:, None], 0, 255).to(torch.uint8).expand(-1, 3, -1, -1))
-    erased = [one for one in black if one.any()]
+    augmented = changed("erase", white)
+    assert set(augmented.unique().tolist()) == {0, 255}
+    black = augmented[:, 0] == 0
+    assert torch.equal(augmented, torch.where(black[:, None], 0, 255).to(torch.uint8).expand(-1, 3, -1, -1))
+    erased = [mask for mask in black if mask.any()]
     assert abs(len(erased) - 200) < 50  # five standard errors, and a few that find no place
-    for one in erased:
-        rows, columns = one.any(1), one.any(0)
-        assert torch.equal(one, rows[:, None] & columns[None])
-        assert int(one.sum()) <= 0.36 * 400  # 33 %, rounded up to pixels
+    for mask in erased:
+        rows, columns = mask.any(1), mask.any(0)
+        assert torch.equal(mask, rows[:, None] & columns[None])
+        assert int(mask.sum()) <= 0.36 * 400  # 33 %, rounded up to pixels
 
 
 def test_colour_leaves_places_alone():
     flat = torch.tensor([200, 100, 50], dtype=torch.uint8)[None, :, None, None].expand(32, 3, 6, 6).contiguous()
-    found = changed("colour", flat)
-    assert (found.flatten(2).amax(2) == found.flatten(2).amin(2)).all()  # one colour stays one colour
-    assert (found[:, 0] > found[:, 2]).all()  # 5 % of hue turn no orange blue
-    assert len(kinds(found)) > 16
+    augmented = changed("colour", flat)
+    assert (augmented.flatten(2).amax(2) == augmented.flatten(2).amin(2)).all()  # one colour stays one colour
+    assert (augmented[:, 0] > augmented[:, 2]).all()  # 5 % of hue turn no orange blue
+    assert len(kinds(augmented)) > 16
 
 
 def test_auto_takes_the_policy_of_the_channels(monkeypatch):
@@ -263,11 +263,11 @@ def test_auto_takes_the_policy_of_the_channels(monkeypatch):
 def test_what_is_uncovered_is_black(name):
     # On a flat grey image, a turn or a shift can add nothing but black. Shears, shifts and turns are many, so it shows.
     grey = torch.full((200, 1, 16, 16), 100, dtype=torch.uint8)
-    found = changed(name, grey)
-    corners = found[:, 0, [0, 0, -1, -1], [0, -1, 0, -1]]
-    moved = [one for one, corner in zip(found, corners, strict=True) if len(set(corner.tolist())) > 1]
+    augmented = changed(name, grey)
+    corners = augmented[:, 0, [0, 0, -1, -1], [0, -1, 0, -1]]
+    moved = [image for image, corner in zip(augmented, corners, strict=True) if len(set(corner.tolist())) > 1]
     assert len(moved) > 20
-    assert sum(int(one.min()) == 0 for one in moved) > 0.5 * len(moved)  # others were inverted after it
+    assert sum(int(image.min()) == 0 for image in moved) > 0.5 * len(moved)  # others were inverted after it
 
 
 # mixes ----------------------------------------------------------------------------------------------------------------

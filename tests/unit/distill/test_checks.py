@@ -87,9 +87,9 @@ def test_a_teacher_that_would_be_trained_is_refused(bundled):
     ids=str,
 )
 def test_settings_without_effect_are_said(settings, said):
-    found = list(check_settings(TrainingConfig(**settings)))
-    assert len(found) == (said is not None)
-    assert said is None or said in found[0]
+    notes = list(check_settings(TrainingConfig(**settings)))
+    assert len(notes) == (said is not None)
+    assert said is None or said in notes[0]
 
 
 @pytest.mark.parametrize("loss", list(teacher_losses))
@@ -141,8 +141,8 @@ def test_a_teacher_that_gives_probabilities_is_refused(batch):
 
 def test_a_teacher_that_gives_a_sigmoid_is_doubted(batch):
     student, teacher, labels = batch
-    found = doubts((student, teacher.sigmoid(), labels))
-    assert any("lie between 0 and 1, as after a sigmoid" in one for one in found)
+    notes = doubts((student, teacher.sigmoid(), labels))
+    assert any("lie between 0 and 1, as after a sigmoid" in note for note in notes)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -200,7 +200,7 @@ def test_the_larger_maps_are_averaged(who):
 
 def test_the_smaller_height_and_the_smaller_width_can_be_of_different_maps():
     tall, wide = maps(0, height=8, width=2), maps(1, height=4, width=4)
-    pooled = [np.array([averaged(image, 4, 2) for image in one.numpy()]) for one in (tall, wide)]
+    pooled = [np.array([averaged(image, 4, 2) for image in batch.numpy()]) for batch in (tall, wide)]
     assert between("hints", tall, wide) == pytest.approx(((pooled[0] - pooled[1]) ** 2).mean())
 
 
@@ -209,11 +209,11 @@ def test_the_smaller_height_and_the_smaller_width_can_be_of_different_maps():
 
 def attention(image: np.ndarray) -> list[float]:
     channels, height, width = image.shape
-    found = [
+    sums = [
         sum(image[c, y, x] ** 2 for c in range(channels)) for y, x in itertools.product(range(height), range(width))
     ]
-    length = math.sqrt(sum(value**2 for value in found))
-    return [value / length for value in found]
+    length = math.sqrt(sum(value**2 for value in sums))
+    return [value / length for value in sums]
 
 
 def test_attention_transfer_equals_the_formula():
@@ -262,8 +262,8 @@ def test_mmd_of_maps_equals_the_double_sum(side, degree, offset):
     student, teacher = maps(0, 4, 6, side, side), maps(1, 4, 9, side, side)
     expected = np.mean(
         [
-            discrepancy(one.reshape(6, -1), other.reshape(9, -1), degree, offset)
-            for one, other in zip(student.numpy(), teacher.numpy(), strict=True)
+            discrepancy(student_maps.reshape(6, -1), teacher_maps.reshape(9, -1), degree, offset)
+            for student_maps, teacher_maps in zip(student.numpy(), teacher.numpy(), strict=True)
         ]
     )
     assert between("mmd", student, teacher, degree=degree, offset=offset) == pytest.approx(expected, rel=1e-9)
@@ -296,14 +296,14 @@ def huber(difference: float) -> float:
 
 
 def distances(rows: np.ndarray) -> list[list[float]]:
-    found = [[math.dist(one, other) for other in rows] for one in rows]
-    positive = [value for row in found for value in row if value > 0]
-    return [[value / (sum(positive) / len(positive)) for value in row] for row in found]
+    lengths = [[math.dist(first, second) for second in rows] for first in rows]
+    positive = [value for row in lengths for value in row if value > 0]
+    return [[value / (sum(positive) / len(positive)) for value in row] for row in lengths]
 
 
 def cosine(rows: np.ndarray, i: int, j: int, k: int) -> float:
-    one, other = rows[j] - rows[i], rows[k] - rows[i]
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other))) if i not in (j, k) else 0.0
+    first, second = rows[j] - rows[i], rows[k] - rows[i]
+    return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second))) if i not in (j, k) else 0.0
 
 
 def test_relational_equals_the_formula():
@@ -318,8 +318,8 @@ def test_relational_equals_the_formula():
         ]
     )
     for weights in ((25, 50), (1, 0), (0, 1)):
-        found = between("relational", student, teacher, distance_weight=weights[0], angle_weight=weights[1])
-        assert found == pytest.approx(weights[0] * distance + weights[1] * angle, rel=1e-9)
+        loss = between("relational", student, teacher, distance_weight=weights[0], angle_weight=weights[1])
+        assert loss == pytest.approx(weights[0] * distance + weights[1] * angle, rel=1e-9)
     assert between("relational", student, teacher) == pytest.approx(25 * distance + 50 * angle, rel=1e-9)
 
 

@@ -101,14 +101,14 @@ def test_default_layers(name, side, expected, vector, map_shape):
     channels = 3 if "/" in name else 1
     net = network(name, side, channels)
     sample = images(side, channels)
-    found = default_layers(net, sample)
-    assert found == expected
-    names = [found.vectors] + ([found.maps] if found.maps else [])
+    layers = default_layers(net, sample)
+    assert layers == expected
+    names = [layers.vectors] + ([layers.maps] if layers.maps else [])
     with FeatureHook(net.eval(), names) as tap, torch.no_grad():
         net(sample)
         vectors, *maps = tap.take()
     assert as_features(vectors, "vectors").shape == (2, vector)
-    assert [tuple(one.shape) for one in maps] == ([(2, *map_shape)] if map_shape else [])
+    assert [tuple(values.shape) for values in maps] == ([(2, *map_shape)] if map_shape else [])
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_attention_without_maps_in_a_network_that_convolves():
 def test_vectors_are_means_over_positions():
     maps = images(4, 3)
     assert torch.equal(as_features(maps, "maps"), maps)
-    torch.testing.assert_close(as_features(maps, "vectors"), torch.stack([one.flatten(1).mean(1) for one in maps]))
+    torch.testing.assert_close(as_features(maps, "vectors"), torch.stack([image.flatten(1).mean(1) for image in maps]))
     assert as_features(torch.zeros(2, 5, 8), "vectors").shape == (2, 40)
 
 

@@ -268,8 +268,8 @@ def test_decoupled_equals_the_formula(weights, temperature):
     options = {"target_weight": weights[0], "other_weight": weights[1]}
     # The oracle subtracts a probability near 1 from 1, which costs it digits where T is low.
     expected = decoupled_oracle(student.numpy(), teacher.numpy(), labels.numpy(), temperature, *weights)
-    found = against("decoupled", student, teacher, labels, temperature, **options)
-    assert float(found) == pytest.approx(expected, rel=1e-6)
+    loss = against("decoupled", student, teacher, labels, temperature, **options)
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
 
 
 def test_decoupled_with_the_teachers_doubt_is_soft_targets():
@@ -277,8 +277,8 @@ def test_decoupled_with_the_teachers_doubt_is_soft_targets():
     for sample in range(6):
         student, teacher, label = logits(0)[[sample]], logits(1)[[sample]], torch.tensor([sample])
         doubt = 1 - float((teacher / 4).softmax(1)[0, sample])
-        found = against("decoupled", student, teacher, label, other_weight=doubt)
-        torch.testing.assert_close(found, soft_target_loss(student, teacher, 4.0))
+        loss = against("decoupled", student, teacher, label, other_weight=doubt)
+        torch.testing.assert_close(loss, soft_target_loss(student, teacher, 4.0))
 
 
 def test_decoupled_survives_certainty():
@@ -292,8 +292,8 @@ def test_decoupled_survives_certainty():
 
 def test_decoupled_of_two_classes_has_one_part():
     student, teacher = logits(0, 6, 2), logits(1, 6, 2)
-    found = against("decoupled", student, teacher, torch.tensor([0, 1, 0, 1, 0, 1]))
-    torch.testing.assert_close(found, soft_target_loss(student, teacher, 4.0))
+    loss = against("decoupled", student, teacher, torch.tensor([0, 1, 0, 1, 0, 1]))
+    torch.testing.assert_close(loss, soft_target_loss(student, teacher, 4.0))
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
@@ -309,8 +309,8 @@ def test_logit_standardisation_equals_the_formula(temperature):
         scored.append(np.array(rows))
     # 1e-7 beside a deviation near 3 moves the loss by some 1e-7 of itself.
     expected = oracle(*scored, temperature)
-    found = against("logit_standardisation", student, teacher, temperature=temperature)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
+    loss = against("logit_standardisation", student, teacher, temperature=temperature)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_logit_standardisation_ignores_shift_and_size_and_not_order():
@@ -329,8 +329,8 @@ def test_dist_equals_the_formula(temperature):
     rows = np.mean([1 - np.corrcoef(p[i], q[i])[0, 1] for i in range(6)])
     columns = np.mean([1 - np.corrcoef(p[:, j], q[:, j])[0, 1] for j in range(10)])
     for inter, intra in ((1, 1), (2, 0), (0, 3)):
-        found = against("dist", student, teacher, temperature=temperature, inter_weight=inter, intra_weight=intra)
-        assert float(found) == pytest.approx(inter * rows + intra * columns, rel=1e-6)
+        loss = against("dist", student, teacher, temperature=temperature, inter_weight=inter, intra_weight=intra)
+        assert float(loss) == pytest.approx(inter * rows + intra * columns, rel=1e-6)
 
 
 def test_dist_reaches_both_ends():
@@ -381,23 +381,26 @@ def exact_loss(name: str, student, teacher, temperature: float) -> Decimal:
         else:
             total = Decimal(0)
             for label, (q, p) in enumerate(pairs):
-                halves = [[one[label], 1 - one[label]] for one in (q, p)]
-                others = [[v / (1 - one[label]) for k, v in enumerate(one) if k != label] for one in (q, p)]
+                halves = [[probabilities[label], 1 - probabilities[label]] for probabilities in (q, p)]
+                others = [
+                    [v / (1 - probabilities[label]) for k, v in enumerate(probabilities) if k != label]
+                    for probabilities in (q, p)
+                ]
                 total += exact_kl(*halves) + 8 * exact_kl(*others)
         return Decimal(temperature) ** 2 * total / len(pairs)
 
 
 def exact_gradient(name: str, student, teacher, temperature: float) -> np.ndarray:
     """Central differences of the exact loss; the third derivative leaves some 1e-6 of error for this step."""
-    step, found = 1e-3, np.zeros(student.shape)
-    for place in np.ndindex(*student.shape):
+    step, gradient = 1e-3, np.zeros(student.shape)
+    for index in np.ndindex(*student.shape):
         sides = []
         for sign in (1, -1):
             moved = student.double().clone()
-            moved[place] += sign * step
+            moved[index] += sign * step
             sides.append(exact_loss(name, moved, teacher, temperature))
-        found[place] = float((sides[0] - sides[1]) / Decimal(2 * step))
-    return found
+        gradient[index] = float((sides[0] - sides[1]) / Decimal(2 * step))
+    return gradient
 
 
 @pytest.mark.parametrize("temperature", HIGH)
@@ -419,7 +422,7 @@ def test_float32_keeps_its_digits_at_high_temperatures(name, temperature, near):
 def test_without_limit_it_is_the_squared_error_of_centred_logits(classes):
     # Hinton et al. (2015), eq. 4. Of the next order in 1 / T nothing is left at T = 1e12.
     student, teacher = logits(0, 6, classes).float().requires_grad_(), logits(1, 6, classes).float()
-    z, v = (one.detach().double().numpy() for one in (student, teacher))
+    z, v = (values.detach().double().numpy() for values in (student, teacher))
     gap = (z - z.mean(1, keepdims=True)) - (v - v.mean(1, keepdims=True))
     loss = soft_target_loss(student, teacher, 1e12)
     loss.backward()
@@ -438,19 +441,20 @@ def test_dist_keeps_its_digits_at_high_temperatures(temperature):
     student, teacher = logits(0), logits(1)
     with localcontext(prec=60):
         tables = [
-            np.array([exact_softmax(row, temperature) for row in exactly(one.float())]) for one in (student, teacher)
+            np.array([exact_softmax(row, temperature) for row in exactly(values.float())])
+            for values in (student, teacher)
         ]
 
         def distance(first, second) -> float:
-            found = []
+            distances = []
             for a, b in zip(first, second, strict=True):
                 a, b = a - sum(a) / len(a), b - sum(b) / len(b)
-                found.append(1 - float((a * b).sum() / ((a * a).sum() * (b * b).sum()).sqrt()))
-            return float(np.mean(found))
+                distances.append(1 - float((a * b).sum() / ((a * a).sum() * (b * b).sum()).sqrt()))
+            return float(np.mean(distances))
 
         expected = distance(*tables) + distance(*(table.T for table in tables))
-    found = against("dist", student.float(), teacher.float(), temperature=temperature)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
+    loss = against("dist", student.float(), teacher.float(), temperature=temperature)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("temperature", HIGH)
@@ -458,13 +462,13 @@ def test_several_teachers_keep_their_digits_at_high_temperatures(temperature):
     student, teachers, weights = logits(0), torch.stack([logits(1), logits(2)]), (0.3, 0.7)
     with localcontext(prec=60):
         total = Decimal(0)
-        for s, one, other in zip(exactly(student.float()), *map(exactly, teachers.float()), strict=True):
-            pairs = zip(exact_softmax(one, temperature), exact_softmax(other, temperature), strict=True)
+        for s, first, second in zip(exactly(student.float()), *map(exactly, teachers.float()), strict=True):
+            pairs = zip(exact_softmax(first, temperature), exact_softmax(second, temperature), strict=True)
             q = [Decimal(weights[0]) * a + Decimal(weights[1]) * b for a, b in pairs]
             total += exact_kl([value / sum(q) for value in q], exact_softmax(s, temperature))
         expected = float(Decimal(temperature) ** 2 * total / 6)
-    found = losses["several_teachers"](student.float(), teachers.float(), temperature, weights)
-    assert float(found) == pytest.approx(expected, rel=1e-4)
+    loss = losses["several_teachers"](student.float(), teachers.float(), temperature, weights)
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
 # several teachers -----------------------------------------------------------------------------------------------------
@@ -478,21 +482,23 @@ def test_several_teachers_speak_with_their_mean(weights, temperature):
     total = 0.0
     for i, row in enumerate(student.numpy()):
         p = softmax(row / temperature)
-        q = sum(share * softmax(one[i] / temperature) for share, one in zip(shares, teachers.numpy(), strict=True))
+        q = sum(
+            share * softmax(teacher[i] / temperature) for share, teacher in zip(shares, teachers.numpy(), strict=True)
+        )
         total += float((q * np.log(q / p)).sum())
         pooled = np.exp(pooled_logits(teachers, temperature, weights)[i].numpy() / temperature) / 10
         np.testing.assert_allclose(pooled, q, rtol=1e-9)  # a distribution, whatever the weights sum to
-    found = losses["several_teachers"](student, teachers, temperature, weights)
-    assert float(found) == pytest.approx(temperature**2 * total / 6, rel=1e-9)
+    loss = losses["several_teachers"](student, teachers, temperature, weights)
+    assert float(loss) == pytest.approx(temperature**2 * total / 6, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", list(teacher_losses))
 def test_teachers_who_agree_are_one_teacher(name):
     student, teacher, labels = logits(0), logits(1), torch.arange(6)
-    several, one = (
+    several, single = (
         distillation_loss(student, spoken, labels, loss=name) for spoken in (teacher.expand(3, -1, -1), teacher)
     )
-    torch.testing.assert_close(several, one)
+    torch.testing.assert_close(several, single)
 
 
 # both -----------------------------------------------------------------------------------------------------------------
@@ -548,7 +554,7 @@ def test_the_gradient_is_finite_where_the_squared_temperature_is_not_in_float32(
     """Its limit is that of the squared error of centred logits over 2: their difference, divided by the samples."""
     student = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]], requires_grad=True)
     teacher = torch.tensor([[0.0, 1.0, -1.0], [2.0, 2.0, 0.5]])
-    (found,) = torch.autograd.grad(losses["soft_targets"](student, teacher, temperature), student)
+    (gradient,) = torch.autograd.grad(losses["soft_targets"](student, teacher, temperature), student)
     away = (student - teacher).detach()
     expected = (away - away.mean(1, keepdim=True)) / away.numel()
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradient, expected)

@@ -60,9 +60,9 @@ def make(split, config=CONFIG, own=None, **more) -> Objective:
     return Objective(own or student(), split[0], SMALL.normalise, config, CPU, **more)
 
 
-def assert_alike(one: nn.Module, other: nn.Module) -> None:
+def assert_alike(expected: nn.Module, actual: nn.Module) -> None:
     # The teacher's batches differ, so that its answers do in the last digits: 6 steps of Adam at 1e-3.
-    for first, second in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+    for first, second in zip(expected.state_dict().values(), actual.state_dict().values(), strict=True):
         torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5)
 
 
@@ -116,7 +116,7 @@ def test_a_live_teacher_and_its_logits_train_alike(split):
 
 def test_several_live_teachers_and_their_logits_train_alike(split):
     live = [teacher(1), teacher(2, "paper_fc")]
-    soft = torch.stack([predict_logits(one, split[0], SMALL.normalise, device="cpu") for one in live])
+    soft = torch.stack([predict_logits(live_teacher, split[0], SMALL.normalise, device="cpu") for live_teacher in live])
     config = replace(CONFIG, teacher_mixture=(3.0, 1.0), alpha=0.9)
     assert_alike(train(split, config, teachers=live)[0], train(split, config, soft=soft)[0])
     with pytest.raises(AssertionError):
@@ -194,34 +194,37 @@ def test_a_feature_loss_trains_the_student_and_the_projection_and_nobody_else(sp
 def test_the_feature_loss_is_added_with_its_weight(split):
     own, live = student(), teacher()
     config = replace(CONFIG, feature_loss="hints", feature_weight=2.5)
-    one = make(split, config, own, teachers=[live])
+    training_objective = make(split, config, own, teachers=[live])
     index = torch.arange(40)
-    inputs, labels = one.inputs(index, 0)
+    inputs, labels = training_objective.inputs(index, 0)
     logits = own(inputs)
-    found = one.loss(logits, labels, one.teacher_logits_of(inputs, index, 1), 1)
+    loss = training_objective.loss(logits, labels, training_objective.teacher_logits_of(inputs, index, 1), 1)
     with torch.no_grad():
         taught = live(inputs)
-        features = one.projection(nn.Sequential(*list(own)[:5])(inputs)), live.classifier[:4](live.features(inputs))
+        features = (
+            training_objective.projection(nn.Sequential(*list(own)[:5])(inputs)),
+            live.classifier[:4](live.features(inputs)),
+        )
         # What the head decides on, a dropout left away: the teacher's fourth layer is its hidden ReLU.
         soft = F.kl_div((logits / 4).log_softmax(1), (taught / 4).softmax(1), reduction="batchmean")
         expected = 0.5 * F.cross_entropy(logits, labels) + 8 * soft + 2.5 * F.mse_loss(*features)
-    torch.testing.assert_close(found.detach(), expected, rtol=1e-4, atol=1e-5)
-    found.backward()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in one.projection.parameters())
-    one.close()
+    torch.testing.assert_close(loss.detach(), expected, rtol=1e-4, atol=1e-5)
+    loss.backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in training_objective.projection.parameters())
+    training_objective.close()
 
 
 def test_after_kd_epochs_neither_teacher_nor_features_count(split):
     own, live = student(), Recording(teacher())
     config = replace(CONFIG, epochs=3, kd_epochs=1, feature_loss="hints", feature_weight=5.0)
-    one = make(split, config, own, teachers=[live])
+    training_objective = make(split, config, own, teachers=[live])
     index = torch.arange(40)
-    inputs, labels = one.inputs(index, 0)
+    inputs, labels = training_objective.inputs(index, 0)
     logits = own(inputs)
-    assert one.teacher_logits_of(inputs, index, 1) is not None
-    assert one.teacher_logits_of(inputs, index, 2) is None
-    assert one.loss(logits, labels, None, 2) == F.cross_entropy(logits, labels)
-    one.close()
+    assert training_objective.teacher_logits_of(inputs, index, 1) is not None
+    assert training_objective.teacher_logits_of(inputs, index, 2) is None
+    assert training_objective.loss(logits, labels, None, 2) == F.cross_entropy(logits, labels)
+    training_objective.close()
     live.given.clear()
     _, steps = train(split, config, teachers=[live])
     asked = [len(images) for _, images in live.given if len(images) == 40]
@@ -235,7 +238,9 @@ def test_the_taps_are_taken_off_even_after_an_error(split):
 
     def hooks() -> int:
         return sum(
-            len(one._forward_hooks) + len(one._forward_pre_hooks) for net in (own, live) for one in net.modules()
+            len(module._forward_hooks) + len(module._forward_pre_hooks)
+            for net in (own, live)
+            for module in net.modules()
         )
 
     train(split, config, own, teachers=[live])
@@ -253,8 +258,8 @@ def test_feature_losses_train_in_bfloat16(loss):
     own, live = network("torchvision/shufflenet_v2_x0_5"), network("torchvision/squeezenet1_1").requires_grad_(False)
     spec = replace(SMALL_RGB, size=(48, 48))
     data = tuple(
-        replace(one, images=F.interpolate(one.images.float(), size=spec.size).to(torch.uint8))
-        for one in (coloured(12), coloured(6, 1))
+        replace(samples, images=F.interpolate(samples.images.float(), size=spec.size).to(torch.uint8))
+        for samples in (coloured(12), coloured(6, 1))
     )
     before = state_of(own)
     *_, end = fit(own, *data, spec.normalise, config, teachers=[live])

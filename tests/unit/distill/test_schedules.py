@@ -36,10 +36,10 @@ def test_what_a_text_means(text, expected):
 
 @pytest.mark.parametrize("text", ["10:1", "10:1:cosine"])
 def test_both_ends_are_reached_and_the_middle_is_half_way(text):
-    found = values(text, 21)
-    assert (found[0], found[-1]) == (10, 1)
-    assert found[10] == pytest.approx(5.5)
-    assert found == sorted(found, reverse=True)
+    temperatures = values(text, 21)
+    assert (temperatures[0], temperatures[-1]) == (10, 1)
+    assert temperatures[10] == pytest.approx(5.5)
+    assert temperatures == sorted(temperatures, reverse=True)
     assert values(text, 1) == [10]
 
 

@@ -310,9 +310,9 @@ def spoken(split):
     return 2 * noise + 5 * F.one_hot(split[0].labels, 10)
 
 
-def assert_close(found, expected) -> None:
+def assert_close(actual, expected) -> None:
     # float32 and the same steps in another order of operations: some 30 steps of Adam at 1e-3, each exact to 1e-4.
-    for a, b in zip(found.values(), expected.values(), strict=True):
+    for a, b in zip(actual.values(), expected.values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
@@ -345,11 +345,11 @@ def test_schedules_and_kd_epochs_decide_the_loss_of_each_epoch(split, spoken):
         soft = -((spoken[index] / temperature).softmax(1) * (logits / temperature).log_softmax(1)).sum(1).mean()
         return alpha * temperature**2 * soft - (1 - alpha) * logits.log_softmax(1)[range(len(index)), labels].mean()
 
-    found = trained(split, config, spoken)[0].state_dict()
-    assert_close(found, by_hand(split, config, loss))
+    weights = trained(split, config, spoken)[0].state_dict()
+    assert_close(weights, by_hand(split, config, loss))
     for other in (replace(config, kd_epochs=None), replace(config, temperature=8.0), replace(config, alpha=0.9)):
         with pytest.raises(AssertionError):
-            assert_close(trained(split, other, spoken)[0].state_dict(), found)
+            assert_close(trained(split, other, spoken)[0].state_dict(), weights)
 
 
 def test_smoothing_and_class_weights_reach_the_loss(split):
@@ -409,7 +409,7 @@ def test_an_old_record_is_todays_configuration():
     # As experiment.json had it before there were other losses.
     record = {"epochs": 20, "batch_size": 256, "learning_rate": 1e-3, "temperature": 4.0, "alpha": 0.5, "seed": 0}
     record |= {"device": "auto", "bf16": "auto", "optimizer": "adam", "selected_by": "validation accuracy"}
-    names = {one.name for one in fields(TrainingConfig)}
+    names = {field.name for field in fields(TrainingConfig)}
     assert TrainingConfig(**{name: value for name, value in record.items() if name in names}) == TrainingConfig()
 
 

@@ -121,12 +121,12 @@ def test_training_the_head_on_features_is_training_it_in_the_network(store):
     freeze(whole, "head", "fc")
     soft = torch.randn(24, 3, generator=torch.Generator().manual_seed(0))
     before = state_of(whole)
-    one = [step for step in fit(whole, *splits, SMALL_RGB.normalise, CONFIG, soft) if step.ends_epoch]
+    in_network = [step for step in fit(whole, *splits, SMALL_RGB.normalise, CONFIG, soft) if step.ends_epoch]
 
     backbone = backbone_of(by_parts, store)
     head = backbone.linear_head()
     parts = [backbone.as_samples(samples) for samples in splits]
-    other = [step for step in fit(head, *parts, backbone.head_spec().normalise, CONFIG, soft) if step.ends_epoch]
+    on_features = [step for step in fit(head, *parts, backbone.head_spec().normalise, CONFIG, soft) if step.ends_epoch]
     assert not changed(before, by_parts)  # until the head is put there
     backbone.set_head(head)
 
@@ -135,7 +135,7 @@ def test_training_the_head_on_features_is_training_it_in_the_network(store):
     torch.testing.assert_close(by_parts.fc.weight, whole.fc.weight, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(by_parts.fc.bias, whole.fc.bias, rtol=1e-3, atol=1e-5)
     assert not torch.allclose(whole.fc.weight, before["fc.weight"], rtol=1e-3, atol=1e-5)
-    assert [step.loss for step in one] == pytest.approx([step.loss for step in other], rel=1e-4)
+    assert [step.loss for step in in_network] == pytest.approx([step.loss for step in on_features], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", [QUICK, "timm/resnetv2_50"])
@@ -197,6 +197,6 @@ def test_when_features_can_be_kept(store, more, only):
 
 def test_a_head_has_a_seed_of_its_own():
     spec = replace(SMALL_RGB, size=(1, 1), channels=8, mean=(0.0,), std=(1.0,))
-    one, same_seed, other = (new_network("linear_head", spec, 3, seed) for seed in (0, 0, 1))
-    assert not changed(state_of(one), same_seed)
-    assert changed(state_of(one), other) == {"1.weight", "1.bias"}
+    first, same_seed, second = (new_network("linear_head", spec, 3, seed) for seed in (0, 0, 1))
+    assert not changed(state_of(first), same_seed)
+    assert changed(state_of(first), second) == {"1.weight", "1.bias"}

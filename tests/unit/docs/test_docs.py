@@ -127,7 +127,7 @@ def test_links_lead_somewhere(path):
 def anchors(path: Path) -> set[str]:
     """Of headings, as Python-Markdown's extension toc makes them, and those that are written out."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text_of(path)), re.MULTILINE)
-    given = {found for heading in headings for found in re.findall(r"\{ #(\w+) \}", heading)}
+    given = {anchor for heading in headings for anchor in re.findall(r"\{ #(\w+) \}", heading)}
     return given | {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
 
 

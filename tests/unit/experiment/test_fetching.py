@@ -74,7 +74,7 @@ def test_copies_are_recognised_in_another_order_and_others_are_not() -> None:
     known = fingerprints_of(as_tensor([as_jpeg(picture, 75) for picture in made]), labels)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     match = match_pictures(known, fingerprints_of(as_tensor(made)[order], labels[order]))
-    assert order[torch.from_numpy(match.found)].tolist() == list(range(60))
+    assert order[torch.from_numpy(match.numbers)].tolist() == list(range(60))
     assert not match.exact.any()
     others = match_pictures(known, fingerprints_of(as_tensor(apart.pictures(60, 9)), labels))
     assert others.count < 6
@@ -86,7 +86,7 @@ def test_equal_pictures_each_get_one_and_pixels_decide() -> None:
     images[1, 0, 0, 0] ^= 1  # one bit of one pixel
     labels = torch.zeros(2, dtype=torch.int64)
     match = match_pictures(fingerprints_of(images, labels), fingerprints_of(images.flip(0), labels))
-    assert match.found.tolist() == [1, 0]
+    assert match.numbers.tolist() == [1, 0]
     assert match.exact.all()
 
 
@@ -94,7 +94,7 @@ def test_a_picture_of_another_class_is_never_taken() -> None:
     images = as_tensor(apart.pictures(2))
     known = fingerprints_of(images, torch.tensor([0, 1]))
     match = match_pictures(known, fingerprints_of(images, torch.tensor([0, 2])))
-    assert match.found.tolist() == [0, -1]
+    assert match.numbers.tolist() == [0, -1]
 
 
 def test_the_hash_is_the_same_everywhere() -> None:
@@ -294,7 +294,7 @@ def test_photographs_have_a_note_of_origin_and_are_small() -> None:
         assert photograph.shows in apart.CLASSES
         assert max(photograph.picture().size) <= 128
     assert sum(file.stat().st_size for file in PHOTOGRAPHS.iterdir() if file.is_file()) < 400_000
-    assert [one.name for one in photographs_of(("truck", "none", "cat"), ("cat", "dog"))] == ["cat"]
+    assert [photograph.name for photograph in photographs_of(("truck", "none", "cat"), ("cat", "dog"))] == ["cat"]
 
 
 def test_the_maps_that_are_kept_are_of_photographs(experiment: Experiment) -> None:

@@ -382,7 +382,7 @@ def state_of(model: nn.Module) -> list:
     states = []
     for name, module in model.named_modules(remove_duplicate=False):
         hooks = [len(getattr(module, kind)) for kind in HOOKS]
-        gradients = [one.requires_grad for one in module.parameters()]
+        gradients = [parameter.requires_grad for parameter in module.parameters()]
         switches = module.training, getattr(module, "inplace", None)
         states.append((name, type(module), sorted(vars(module)), hooks, gradients, switches))
     return states
@@ -406,7 +406,7 @@ def test_every_method_on_every_network(networks, name, network):
         assert incompatibility(name, model) is None
         result, again = (attribute(name, model, image, base, 3, given) for _ in range(2))
         check_attribution(result, tuple(size), random_method="seed" in given)
-        assert all(torch.equal(one, other) for one, other in zip(result, again, strict=True))
+        assert all(torch.equal(tensor, repeated) for tensor, repeated in zip(result, again, strict=True))
     assert state_of(model) == before
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), randomness[0])
@@ -443,7 +443,7 @@ def test_threads_do_not_share_their_random_numbers(cnn, name):
     expected = map_of(name, cnn, DIGIT, GREY)
     with ThreadPoolExecutor(4) as pool:
         maps = list(pool.map(lambda _: map_of(name, cnn, DIGIT, GREY), range(8)))
-    assert all(np.array_equal(one, expected) for one in maps)
+    assert all(np.array_equal(saliency_map, expected) for saliency_map in maps)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -573,13 +573,13 @@ class Looks(nn.Module):
     With ``extra`` tokens before those of the picture. ``form`` is how the tokens lie while they are normalised.
     """
 
-    def __init__(self, place: tuple[int, int], size: tuple[int, int], form: str = "NLC", extra: int = 0):
+    def __init__(self, patch: tuple[int, int], size: tuple[int, int], form: str = "NLC", extra: int = 0):
         super().__init__()
         self.cut = nn.Conv2d(3, 6, 8, 8)
         self.blocks = nn.Sequential(*(nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 6)) for _ in range(4)))
         self.norm = nn.LayerNorm(6)
         self.before = nn.Parameter(torch.randn(1, extra, 6), requires_grad=False)
-        self.grid, self.place, self.form, self.extra = (size[0] // 8, size[1] // 8), place, form, extra
+        self.grid, self.patch, self.form, self.extra = (size[0] // 8, size[1] // 8), patch, form, extra
 
     def forward(self, images):
         tokens = self.cut(images).permute(0, 2, 3, 1)
@@ -588,27 +588,27 @@ class Looks(nn.Module):
         tokens = self.norm(tokens + self.blocks(tokens))
         places = tokens[:, self.extra :].unflatten(1, self.grid) if self.form == "NLC" else tokens
         # The other places count a little, as in a network: a layer with one place says nothing.
-        at = places[:, self.place[0], self.place[1]].square().sum(1) + 1e-3 * places.square().sum((1, 2, 3))
+        at = places[:, self.patch[0], self.patch[1]].square().sum(1) + 1e-3 * places.square().sum((1, 2, 3))
         return torch.stack([torch.zeros_like(at), at], 1)
 
 
-@pytest.mark.parametrize("place", [(0, 0), (0, 5), (2, 1), (3, 5)])
+@pytest.mark.parametrize("patch", [(0, 0), (0, 5), (2, 1), (3, 5)])
 @pytest.mark.parametrize(("form", "extra"), [("NLC", 0), ("NLC", 1), ("NLC", 5), ("NHWC", 0)])
 @pytest.mark.parametrize("size", [(32, 48), (32, 32)])
-def test_tokens_are_put_back_where_they_were_cut(place, form, extra, size):
-    place = (place[0], min(place[1], size[1] // 8 - 1))
-    model = seeded(lambda: Looks(place, size, form, extra))
+def test_tokens_are_put_back_where_they_were_cut(patch, form, extra, size):
+    patch = (patch[0], min(patch[1], size[1] // 8 - 1))
+    model = seeded(lambda: Looks(patch, size, form, extra))
     image = random(1, 3, *size).requires_grad_()
     layer = find_layer(model, image, 1)
     assert (layer.name, layer.grid) == ("norm", Grid(form, model.grid, extra))
     assert layer.late
     # The token that is read has nearly all of the gradient, and only its patch of the picture moves it.
     output, slope = output_and_gradient(model, layer, image, 1)
-    assert divmod(int(slope.square().sum(1).argmax()), model.grid[1]) == place
+    assert divmod(int(slope.square().sum(1).argmax()), model.grid[1]) == patch
     changed = image.detach().clone()
-    changed[..., 8 * place[0] : 8 * place[0] + 8, 8 * place[1] : 8 * place[1] + 8] += 1
+    changed[..., 8 * patch[0] : 8 * patch[0] + 8, 8 * patch[1] : 8 * patch[1] + 8] += 1
     moved = (output_and_gradient(model, layer, changed.requires_grad_(), 1)[0] - output).abs().sum(1)[0]
-    assert divmod(int(moved.argmax()), model.grid[1]) == place
+    assert divmod(int(moved.argmax()), model.grid[1]) == patch
     assert int((moved > 1e-4).sum()) == 1
     # By hand: channels weighted by their mean gradient; enlarged as Captum enlarges.
     map_ = map_of("layer_gradcam", model, image.detach(), torch.zeros(1, 3, 1, 1), relu="off")

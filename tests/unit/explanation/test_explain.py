@@ -63,8 +63,8 @@ def last(states):
     return state
 
 
-def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.corrcoef(np.ravel(one), np.ravel(other))[0, 1])
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.corrcoef(np.ravel(first), np.ravel(second))[0, 1])
 
 
 @pytest.mark.parametrize("wanted", [0.9, 0.99])
@@ -75,22 +75,24 @@ def test_settled_maps_are_as_reliable_as_they_say(tmp_path, wanted):
     assert state.n_masks < 8000
     reference = explain(experiment, picture, 1, n_masks=20_000, seed=9, **PLAIN)
     maps = state.maps()
-    true = {role: correlation(one.values, reference[role].values) for role, one in maps.items()}
+    true = {role: correlation(saliency_map.values, reference[role].values) for role, saliency_map in maps.items()}
     # Stopping where a noisy prediction first is high enough is a little early; half of what is missing to 1 allows it.
     slack = 0.5 * (1 - wanted)
     assert min(true.values()) > wanted - slack
     gap = maps["teacher"].values - maps["student"].values
     assert correlation(gap, reference["teacher"].values - reference["student"].values) > wanted - slack
-    assert min(one.reliability for one in maps.values()) > wanted - slack
+    assert min(saliency_map.reliability for saliency_map in maps.values()) > wanted - slack
 
 
 def test_more_is_needed_for_more_reliability(tmp_path):
     experiment, picture = experiment_of(tmp_path, teacher=Smooth()), picture_of(COLOURS)
     needed = [
         last(
-            explain_stream(experiment, picture, 1, n_masks=20_000, reliability=one, estimator="centred", **PLAIN)
+            explain_stream(
+                experiment, picture, 1, n_masks=20_000, reliability=reliability, estimator="centred", **PLAIN
+            )
         ).n_masks
-        for one in (0.8, 0.97, 0.997)
+        for reliability in (0.8, 0.97, 0.997)
     ]
     assert needed[0] < needed[1] < needed[2]
 
@@ -112,7 +114,7 @@ def test_differences_must_be_reliable_too(tmp_path):
     assert alone.stopped == "settled"
     assert (both.stopped, both.n_masks) == (None, 2000)
     maps = both.maps()
-    assert min(one.reliability for one in maps.values()) > 0.98
+    assert min(saliency_map.reliability for saliency_map in maps.values()) > 0.98
     assert difference(maps["teacher"], maps["student"]).reliability < 0.95
 
 
@@ -166,7 +168,9 @@ SMALL = InputSpec(size=(8, 6), channels=1, mean=(0.0,), std=(1.0,))
 def exact_map(weights: torch.Tensor, picture: Image.Image) -> np.ndarray:
     contribution = (weights * SMALL.normalise(torch.from_numpy(np.asarray(picture).copy())[None, None]))[0, 0].double()
     rows, columns = RandomMasks(SMALL.size, (3, 3)).upsampling
-    rows, columns = (torch.einsum("sik,sjk->ij", one, one).double() / len(one) for one in (rows, columns))
+    rows, columns = (
+        torch.einsum("sik,sjk->ij", upsampling, upsampling).double() / len(upsampling) for upsampling in (rows, columns)
+    )
     return (0.25 * rows @ contribution @ columns.T / 0.5).numpy()
 
 
@@ -288,7 +292,7 @@ def test_a_baseline_is_put_in_before_normalisation(tmp_path, what):
         given.save(tmp_path / "other.png")
         given = str(tmp_path / "other.png")
     recorder.fed.clear()
-    one = explain(experiment, picture, 0, n_masks=20, grid=4, baseline=given, seed=0)["teacher"]
+    saliency_map = explain(experiment, picture, 0, n_masks=20, grid=4, baseline=given, seed=0)["teacher"]
     # The last batches are the 20 masked pictures; before them come the whole picture and a trial of 8.
     fed = torch.cat(recorder.fed)[-20:].double().numpy()
     masks = RandomMasks(SIZE, (4, 4), 0.5, 0).render(0, 20).double().numpy()[:, 0, :, :, None]
@@ -296,7 +300,7 @@ def test_a_baseline_is_put_in_before_normalisation(tmp_path, what):
     mixed = masks * np.asarray(picture) / 255 + (1 - masks) * known
     expected = (mixed - COLOURS.mean) / COLOURS.std
     np.testing.assert_allclose(fed, expected.transpose(0, 3, 1, 2), atol=2e-5)
-    shown = one.settings["baseline"]
+    shown = saliency_map.settings["baseline"]
     assert shown == (float(what) if what in ("0.25", "1", 0) else given) or str(shown).startswith("picture ")
 
 
@@ -313,7 +317,7 @@ def test_two_pictures_as_baselines_are_different_settings(tmp_path):
         explain(experiment, picture, 0, n_masks=20, grid=4, baseline=picture_of(COLOURS, seed))["teacher"]
         for seed in (5, 5, 6)
     ]
-    names = [one.settings["baseline"] for one in maps]
+    names = [saliency_map.settings["baseline"] for saliency_map in maps]
     assert names[0] == names[1] != names[2]
     assert not np.array_equal(maps[0].values, maps[2].values)
 
@@ -388,9 +392,9 @@ def test_everything_that_is_done_with_maps_is_done_with_theirs(tiny, digit_file,
     maps = explain(tiny, digit_file, 3, method, **settings)
     assert list(maps) == ["teacher", "kd_student", "student"]
     with np.load(io.BytesIO(maps_npz(maps)), allow_pickle=False) as archive:
-        for role, one in maps.items():
-            assert np.array_equal(archive[role], one.values)
-            assert np.array_equal(archive[f"{role}_se"], one.standard_error)
+        for role, saliency_map in maps.items():
+            assert np.array_equal(archive[role], saliency_map.values)
+            assert np.array_equal(archive[f"{role}_se"], saliency_map.standard_error)
     report = agreement(maps)
     assert len(report.pairs) == 3
     random_method = method in ("gradient_shap", "kernel_shap")
@@ -523,23 +527,23 @@ def test_wide_colour_pictures(tmp_path):
     experiment, picture = experiment_of(tmp_path, teacher=Smooth(), student=Smooth(3)), picture_of(COLOURS)
     maps = explain(experiment, picture, n_masks=600, grid=5)
     inputs = experiment.preprocess(picture)
-    for role, one in maps.items():
-        assert one.shape == SIZE
-        assert one.picture.shape == (*SIZE, 3)
+    for role, saliency_map in maps.items():
+        assert saliency_map.shape == SIZE
+        assert saliency_map.picture.shape == (*SIZE, 3)
         model = experiment.runs[role].model
         alone = RISE(model, "softmax").attribute(
-            inputs, experiment.baseline("black", picture), target=one.target, n_masks=600, grid=5
+            inputs, experiment.baseline("black", picture), target=saliency_map.target, n_masks=600, grid=5
         )
         np.testing.assert_allclose(
-            one.values, alone[0, 0].numpy(), rtol=1e-3, atol=1e-5 * np.abs(one.values).max() + 1e-7
+            saliency_map.values, alone[0, 0].numpy(), rtol=1e-3, atol=1e-5 * np.abs(saliency_map.values).max() + 1e-7
         )
     # The bright side of a model that looks at the right half only is at the right.
     right = Smooth()
     with torch.no_grad():
         right.weights.zero_()[1, :, :, 20:] = 0.05
     bright = Image.new("RGB", SIZE[::-1], "white")
-    found = explain(experiment_of(tmp_path, teacher=right), bright, 1, n_masks=600, grid=5)["teacher"].values
-    assert found[:, 26:].min() > 5 * np.abs(found[:, :8]).max()
+    bright_map = explain(experiment_of(tmp_path, teacher=right), bright, 1, n_masks=600, grid=5)["teacher"].values
+    assert bright_map[:, 26:].min() > 5 * np.abs(bright_map[:, :8]).max()
 
 
 def test_independent_labels():
@@ -563,12 +567,12 @@ def test_a_regression(shape):
         return 1000 + 500 * (images * weights).sum((1, 2, 3)).view(shape)
 
     image = random(1, 3, *SIZE)
-    found = RISE(price).attribute(image, n_masks=2000, grid=4)
+    saliency_map = RISE(price).attribute(image, n_masks=2000, grid=4)
     # Scores beyond 0 and 1 are explained in their own unit: 500 times the map of the sum alone.
     plain = RISE(lambda images: (images * weights).sum((1, 2, 3)).view(shape)).attribute(
         image, n_masks=2000, grid=4, estimator="ridge"
     )
-    torch.testing.assert_close(found, 500 * plain, rtol=1e-2, atol=1e-3 * float(500 * plain.abs().max()))
+    torch.testing.assert_close(saliency_map, 500 * plain, rtol=1e-2, atol=1e-3 * float(500 * plain.abs().max()))
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])

@@ -120,7 +120,7 @@ def test_a_score_that_no_mask_changes_has_a_flat_map_and_a_sentence(tmp_path, es
     with pytest.warns(UserWarning, match="The model 'student' gives class cow a probability of") as caught:
         maps = explain(experiment, picture(), 2, **settings)
     (doubt,) = maps["student"].doubts
-    assert [str(one.message) for one in caught] == [doubt.text]
+    assert [str(warning.message) for warning in caught] == [doubt.text]
     share = float(maps["student"].probabilities[2])
     assert doubt.kind == "constant"
     assert doubt.figures == {"class": "cow", "probability": pytest.approx(share), "masks": 64}
@@ -222,7 +222,7 @@ def test_an_onnx_file_that_ends_with_a_sigmoid_is_said(tmp_path):
 def test_the_command_says_it_and_prints_no_nan(tiny, digit_file, tmp_path, capsys):
     for run in tiny.runs.values():
         run.model  # noqa: B018  loaded before it is changed
-    blind = {name: torch.zeros_like(one) for name, one in tiny.runs["student"].model.state_dict().items()}
+    blind = {name: torch.zeros_like(tensor) for name, tensor in tiny.runs["student"].model.state_dict().items()}
     network = tiny.runs["student"].model
     network.load_state_dict(blind)
     tiny.add_run("student", tiny.runs["student"].network, network, {}, {})
@@ -262,13 +262,13 @@ def test_the_page_says_it_above_the_maps_and_shows_no_nan(tmp_path):
         warnings.simplefilter("ignore", UserWarning)
         maps = explain(experiment_of(tmp_path, teacher=Linear(), student=Linear(0.0)), picture(), 2, **QUICK)
         blind = explain(experiment_of(tmp_path, teacher=Linear(0.0), student=Linear(0.0)), picture(), 2, **QUICK)
-    for found, reliability in ((maps, f"{maps['teacher'].reliability:.3f}"), (blind, "–")):
-        measures = {name: agreement(found, name) for name in ("spearman", "ssim", "iou")}
-        row = viewer.ViewerRow("black", "", found, measures["spearman"], True, False, measures)
+    for drawn_maps, reliability in ((maps, f"{maps['teacher'].reliability:.3f}"), (blind, "–")):
+        measures = {name: agreement(drawn_maps, name) for name in ("spearman", "ssim", "iou")}
+        row = viewer.ViewerRow("black", "", drawn_maps, measures["spearman"], True, False, measures)
         drawn = _Drawn.of([row], SimpleNamespace(true_class=None, name="picture"))
-        assert drawn.doubts == [doubt.text for one in found.values() for doubt in one.doubts]
+        assert drawn.doubts == [doubt.text for saliency_map in drawn_maps.values() for doubt in saliency_map.doubts]
         assert f"reliability of the maps {reliability}." in drawn.sentence
         shown = json.dumps(drawn.payload, allow_nan=False)
         assert not any(word in text for word in (" nan", "NaN") for text in (shown, drawn.sentence))
-        under_way = viewer.ViewerRow("black", "", found, measures["spearman"], False, False, measures)
+        under_way = viewer.ViewerRow("black", "", drawn_maps, measures["spearman"], False, False, measures)
         assert _Drawn.of([under_way], SimpleNamespace(true_class=None, name="picture")).doubts == []

@@ -20,15 +20,15 @@ from kdviz.studies.attention.statistics.report import report_of
 
 @pytest.fixture(scope="module")
 def report():
-    found, _ = made_up({1.0: 0.0, 4.0: 0.3, 16.0: 0.6}, images=40)
-    return report_of(found, "temperature", {"method": "rise", "settings": {"baseline": "black"}}, CLASSES, 4.0)
+    table, _ = made_up({1.0: 0.0, 4.0: 0.3, 16.0: 0.6}, images=40)
+    return report_of(table, "temperature", {"method": "rise", "settings": {"baseline": "black"}}, CLASSES, 4.0)
 
 
 def test_the_claim_stands_beside_its_controls(report):
     chart = figures.claim_and_controls(report)
     shown = {trace.y[0]: trace.x[0] for trace in chart.data if trace.error_x.array is not None}
     assert shown.pop("KD student, T = 4") == report.chosen.difference.value
-    assert shown == {f"Control: {one.name}": one.difference.value for one in report.controls}
+    assert shown == {f"Control: {control.name}": control.difference.value for control in report.controls}
     claim = chart.data[0]
     assert claim.x[0] - claim.error_x.arrayminus[0] == pytest.approx(report.chosen.difference.interval.low)
     assert claim.x[0] + claim.error_x.array[0] == pytest.approx(report.chosen.difference.interval.high)
@@ -41,7 +41,7 @@ def test_the_effect_against_temperature_has_its_controls(report):
     assert set(lines) == {"KD student", *controls}
     for line in lines.values():
         assert list(line.x) == list(TEMPERATURES)
-    assert list(lines["KD student"].y) == [one.difference.value for one in report.values]
+    assert list(lines["KD student"].y) == [value.difference.value for value in report.values]
     assert chart.layout.xaxis.type == "log"
 
 
@@ -53,7 +53,7 @@ def test_no_hover_has_a_minus_before_zero(report):
         texts = [str(text) for trace in chart.data for text in np.ravel(trace.customdata)]
         assert "0.000" in texts
         assert not {"-0.000", "+0.000"} & set(texts)
-        shown = {place for trace in chart.data for place in re.findall(r"%\{(\w+)", trace.hovertemplate)}
+        shown = {field for trace in chart.data for field in re.findall(r"%\{(\w+)", trace.hovertemplate)}
         assert shown == {"customdata"}  # no number that Plotly formats
 
 
@@ -81,13 +81,13 @@ def test_the_document_is_json_with_every_interval(report):
     document = json.loads(json.dumps(as_json(report), allow_nan=False))
     assert document["outcome"] == narrate(report).outcome
     assert document["value"] == 4
-    one = document["difference"]
-    assert one["effect"] == pytest.approx(report.chosen.difference.value)
+    difference = document["difference"]
+    assert difference["effect"] == pytest.approx(report.chosen.difference.value)
     for over in ("interval", "images", "seeds", "both", "seeds_t"):
-        low, high = one[over]
+        low, high = difference[over]
         assert isfinite(low)
-        assert low <= one["effect"] <= high
+        assert low <= difference["effect"] <= high
     assert len(document["controls"]) == len(report.all_controls)
-    assert [one["effect"] for one in document["changes"]] == [one.effect.value for one in report.changes]
-    assert {one["outcome"] for one in document["controls"]} <= {"passed", "failed", "cannot tell"}
+    assert [change["effect"] for change in document["changes"]] == [change.effect.value for change in report.changes]
+    assert {control["outcome"] for control in document["controls"]} <= {"passed", "failed", "cannot tell"}
     assert document["verdicts"][0]["rule"] in document["rules"]

@@ -46,18 +46,18 @@ def report(name: str = "temperature", values: dict | None = None, split: str = "
 
 
 def test_points_are_means_and_sample_deviations_over_seeds() -> None:
-    points = {(one.role, one.value): one for one in report().points("accuracy")}
-    one = points["kd_student", 1.0]
-    assert one.mean == pytest.approx(0.7)
-    assert one.spread == pytest.approx(np.std([0.6, 0.8], ddof=1))
-    assert one.runs == ((0, 0.6), (1, 0.8))
+    points = {(point.role, point.value): point for point in report().points("accuracy")}
+    point = points["kd_student", 1.0]
+    assert point.mean == pytest.approx(0.7)
+    assert point.spread == pytest.approx(np.std([0.6, 0.8], ddof=1))
+    assert point.runs == ((0, 0.6), (1, 0.8))
     assert points["kd_student", 4.0].spread is None
     assert points["student", None].mean == pytest.approx(0.6)
     assert points["teacher", None] == Point("teacher", None, 0.95, None, ((None, 0.95),))
 
 
 def test_only_figures_that_a_student_has_are_offered() -> None:
-    assert [one.name for one in report().figures] == ["accuracy", "ece"]
+    assert [figure.name for figure in report().figures] == ["accuracy", "ece"]
 
 
 def test_a_report_without_predictions_has_no_verdict() -> None:
@@ -95,23 +95,23 @@ def test_the_chart_shows_each_mean_and_each_seed() -> None:
     ],
 )
 def test_every_study_can_be_drawn(name: str, values: dict, kind: str) -> None:
-    found = report(name, values)
-    points, study, figure = found.points("accuracy"), STUDIES[name], FIGURES["accuracy"]
+    study_report = report(name, values)
+    points, study, figure = study_report.points("accuracy"), STUDIES[name], FIGURES["accuracy"]
     assert figures.against_value(points, study, figure).layout.xaxis.type == kind
     assert len(figures.against_value.file("svg", points, study, figure)) > 1000
-    assert len(figures.curves.file("svg", found.curves.to_pylist(), study)) > 1000
+    assert len(figures.curves.file("svg", study_report.curves.to_pylist(), study)) > 1000
 
 
 def test_a_teacher_that_was_stopped_is_a_line_of_its_own() -> None:
-    points = [Point("teacher", one, 0.5, None, ((0, 0.5),)) for one in (1, 3)]
+    points = [Point("teacher", value, 0.5, None, ((0, 0.5),)) for value in (1, 3)]
     chart = figures.against_value(points, STUDIES["teacher-epochs"], FIGURES["accuracy"])
     line = next(trace for trace in chart.data if trace.name == "Teacher")
     assert (list(line.x), line.marker.symbol, line.line.dash) == ([1, 3], "square", "dash")
 
 
 def test_curves_are_named_once_and_training_is_dotted() -> None:
-    found = report()
-    chart = figures.curves(found.curves.to_pylist(), found.study)
+    study_report = report()
+    chart = figures.curves(study_report.curves.to_pylist(), study_report.study)
     named = [trace.name for trace in chart.data if trace.showlegend]
     assert sorted(named) == ["KD student, T = 1", "KD student, T = 4", "Student alone"]
     lines = [trace for trace in chart.data if trace.hovertemplate]
@@ -119,8 +119,8 @@ def test_curves_are_named_once_and_training_is_dotted() -> None:
     assert {trace.line.dash for trace in lines if "training" in trace.hovertemplate} == {"dot"}
     looks = {(trace.line.color, trace.marker.symbol) for trace in lines}
     assert len(looks) == 3
-    one = figures.curves(found.curves.to_pylist(), found.study, ("loss",))
-    assert len([trace for trace in one.data if trace.hovertemplate]) == 2 * len(ACCURACY)
+    loss_chart = figures.curves(study_report.curves.to_pylist(), study_report.study, ("loss",))
+    assert len([trace for trace in loss_chart.data if trace.hovertemplate]) == 2 * len(ACCURACY)
 
 
 def test_bars_are_the_softened_targets() -> None:
@@ -135,14 +135,17 @@ def test_bars_are_the_softened_targets() -> None:
 
 def test_of_many_classes_those_with_the_largest_logits_are_shown() -> None:
     values = np.random.default_rng(0).normal(size=100)
-    chart = figures.soft_target_bars({"teacher": values}, [str(one) for one in range(100)], 1.0)
+    chart = figures.soft_target_bars({"teacher": values}, [str(number) for number in range(100)], 1.0)
     shown = [int(name) for name in chart.data[0].x]
     assert shown == sorted(np.argsort(values)[-16:].tolist())
 
 
 def test_the_linear_axis_is_the_same_at_every_temperature() -> None:
     logits = {"teacher": np.array([3.0, 1.0, 0.0])}
-    ranges = {tuple(figures.soft_target_bars(logits, "abc", one).layout.yaxis.range) for one in (0.5, 4.0, 64.0)}
+    ranges = {
+        tuple(figures.soft_target_bars(logits, "abc", temperature).layout.yaxis.range)
+        for temperature in (0.5, 4.0, 64.0)
+    }
     assert len(ranges) == 1
     assert next(iter(ranges))[1] >= soft_targets(logits["teacher"], 0.5).max()
 

@@ -12,7 +12,15 @@ import torch
 from scipy import stats
 
 from kdviz.core.errors import SettingError, UnknownNameError
-from kdviz.metrics import TopOverlap, agreement, agreement_table, classification_metrics, inherited_errors, mcnemar
+from kdviz.metrics import (
+    TopOverlap,
+    agreement,
+    agreement_table,
+    classification_metrics,
+    inherited_errors,
+    mcnemar,
+    similarity,
+)
 from kdviz.metrics.predictions import expected_calibration_error
 from kdviz.metrics.similarity import iou, measures, pearson, spearman, ssim
 
@@ -37,8 +45,8 @@ def fields(count: int, seed: int = 0) -> np.ndarray:
 
 def shared_mask_maps() -> dict[str, Map]:
     """Two models that look at different things, under the same masks: the same noise in the same half."""
-    one, other, even, odd = fields(4)
-    return {"one": Map(np.stack([one + even, one + odd])), "other": Map(np.stack([other + even, other + odd]))}
+    first, second, even, odd = fields(4)
+    return {"one": Map(np.stack([first + even, first + odd])), "other": Map(np.stack([second + even, second + odd]))}
 
 
 @pytest.mark.parametrize("measure", CORRELATIONS)
@@ -75,7 +83,9 @@ def test_ceilings_are_the_split_half_agreement():
         "clean": Map(np.stack([clean, clean + 0.1 * noise])),
     }
     pair = agreement(maps).between("noisy", "clean")
-    first, second = (stats.spearmanr(*(half.ravel() for half in one.halves)).statistic for one in maps.values())
+    first, second = (
+        stats.spearmanr(*(half.ravel() for half in saliency_map.halves)).statistic for saliency_map in maps.values()
+    )
     assert (pair.ceiling_first, pair.ceiling_second) == (pytest.approx(first), pytest.approx(second))
     assert pair.ceiling == pytest.approx(np.sqrt(first * second))
     across = [
@@ -90,12 +100,12 @@ def test_ceilings_are_the_split_half_agreement():
 @pytest.mark.parametrize("ceiling", [0.4, 0.7, 0.95])
 def test_the_noise_is_taken_out_of_values_and_cannot_be_of_ranks(ceiling):
     """Of maps with a few bright places, as those of digits, and a known correlation."""
-    common, one, other = np.exp(2.0 * fields(3, seed=3))
-    true = [(each - each.mean()) / each.std() for each in (common + one, common + other)]
+    common, first, second = np.exp(2.0 * fields(3, seed=3))
+    true = [(each - each.mean()) / each.std() for each in (common + first, common + second)]
     expected = np.mean(true[0] * true[1])
     ranks = stats.spearmanr(true[0].ravel(), true[1].ravel()).statistic
     noise = np.sqrt(1 / ceiling - 1)
-    found, divided = [], []
+    corrected, divided = [], []
     for seed in range(30):
         shared, *own = fields(5, seed=100 + seed)  # the masks' noise is shared within a half
         other_half = fields(1, seed=900 + seed)[0]
@@ -106,14 +116,14 @@ def test_the_noise_is_taken_out_of_values_and_cannot_be_of_ranks(ceiling):
         maps = {"one": Map(halves[0]), "other": Map(halves[1])}
         pair = agreement(maps, "pearson").pairs[0]
         assert pair.ceiling == pytest.approx(ceiling, abs=5 * np.sqrt(2) * ERROR)
-        found.append(pair.agreement / pair.ceiling)
+        corrected.append(pair.agreement / pair.ceiling)
         rank = agreement(maps, "spearman").pairs[0]
         assert np.isnan(rank.corrected)
         divided.append(rank.agreement / rank.ceiling)
     # An error of 1 / 64 in each of agreement and ceiling, over the ceiling, less by sqrt(30) in the mean; 3 of them.
     error = np.sqrt(2 * (1 - ceiling**2)) * ERROR / ceiling / np.sqrt(30)
     assert error < 0.0101
-    assert np.mean(found) == pytest.approx(expected, abs=0.001 + 3 * error)
+    assert np.mean(corrected) == pytest.approx(expected, abs=0.001 + 3 * error)
     assert abs(np.mean(divided) - ranks) > 0.03
 
 
@@ -129,7 +139,7 @@ def test_pure_noise_has_no_corrected_agreement():
 
 def test_opposite_maps_disagree():
     true, *noise = fields(5)
-    noisy = [sign * true + 0.1 * one for sign, one in zip((1, 1, -1, -1), noise, strict=True)]
+    noisy = [sign * true + 0.1 * map_noise for sign, map_noise in zip((1, 1, -1, -1), noise, strict=True)]
     pair = agreement({"one": Map(np.stack(noisy[:2])), "other": Map(np.stack(noisy[2:]))}, "pearson").pairs[0]
     assert pair.agreement < -0.9
     assert pair.corrected == pytest.approx(-1, abs=0.02)
@@ -200,27 +210,27 @@ def test_maps_of_different_sizes_and_unknown_measures():
 def smooth_pair(seed: int = 0, size: tuple[int, int] = (17, 23)) -> tuple[np.ndarray, np.ndarray]:
     """Two maps with something in common, of different level and unit, (H, W)."""
     random = np.random.default_rng(seed)
-    common, one, other = random.normal(size=(3, *size)).cumsum(2)
-    return common + one, 40 - 3 * common + 2 * other
+    common, first, second = random.normal(size=(3, *size)).cumsum(2)
+    return common + first, 40 - 3 * common + 2 * second
 
 
 @pytest.mark.parametrize("measure", list(measures))
 class TestMeasureContract:
     def test_identical_maps_give_the_maximum(self, measure):
-        one, other = smooth_pair()
-        assert measures[measure](one, one) == pytest.approx(1)
-        assert measures[measure].least <= measures[measure](one, other) < 0.9
-        assert measures[measure](one, -one) < measures[measure](one, one + other) < 1
+        first, second = smooth_pair()
+        assert measures[measure](first, first) == pytest.approx(1)
+        assert measures[measure].least <= measures[measure](first, second) < 0.9
+        assert measures[measure](first, -first) < measures[measure](first, first + second) < 1
 
     def test_symmetric(self, measure):
-        one, other = smooth_pair()
-        assert measures[measure](one, other) == pytest.approx(measures[measure](other, one), abs=1e-12)
+        first, second = smooth_pair()
+        assert measures[measure](first, second) == pytest.approx(measures[measure](second, first), abs=1e-12)
 
     def test_level_and_unit_do_not_matter(self, measure):
-        one, other = smooth_pair()
-        value = measures[measure](one, other)
-        assert measures[measure](1e-3 * one + 7, 1e5 * other - 2) == pytest.approx(value, abs=1e-8)
-        assert measures[measure](1e-200 * one, other) == pytest.approx(value, abs=1e-8)
+        first, second = smooth_pair()
+        value = measures[measure](first, second)
+        assert measures[measure](1e-3 * first + 7, 1e5 * second - 2) == pytest.approx(value, abs=1e-8)
+        assert measures[measure](1e-200 * first, second) == pytest.approx(value, abs=1e-8)
 
     def test_many_at_once_equal_one_by_one(self, measure):
         compare = measures[measure]
@@ -230,11 +240,15 @@ class TestMeasureContract:
 
     def test_maps_without_a_pattern(self, measure):
         compare = measures[measure]
-        one, other = smooth_pair()
-        bad = np.where(one == one.max(), np.nan, one), np.where(one == one.max(), np.inf, one), np.zeros_like(one)
-        assert np.isnan([compare(each, other) for each in bad]).all()
-        prepared = compare.prepare(np.stack([*bad, one]))  # one bad map leaves the others alone
-        assert compare.compare(prepared[3:], compare.prepare(other[None]))[0] == pytest.approx(compare(one, other))
+        first, second = smooth_pair()
+        bad = (
+            np.where(first == first.max(), np.nan, first),
+            np.where(first == first.max(), np.inf, first),
+            np.zeros_like(first),
+        )
+        assert np.isnan([compare(each, second) for each in bad]).all()
+        prepared = compare.prepare(np.stack([*bad, first]))  # one bad map leaves the others alone
+        assert compare.compare(prepared[3:], compare.prepare(second[None]))[0] == pytest.approx(compare(first, second))
 
     def test_the_name(self, measure):
         assert measures[measure].name == measure
@@ -255,9 +269,18 @@ class TestMeasureContract:
         assert np.isnan(pair.corrected) == (measure != "pearson")
 
 
+def test_ranks_are_the_same_however_many_maps_are_ranked_at_once(monkeypatch):
+    maps = np.random.default_rng(0).integers(0, 9, (7, 5, 4)).astype(float)
+    maps[3] = 1
+    alone = np.concatenate([measures["spearman"].prepare(values[None]) for values in maps])
+    monkeypatch.setattr(similarity, "_RANKED", 45)  # two maps and a quarter
+    assert np.array_equal(measures["spearman"].prepare(maps), alone, equal_nan=True)
+    assert np.isnan(alone).all(1).tolist() == [number == 3 for number in range(7)]
+
+
 def ssim_by_hand(first: np.ndarray, second: np.ndarray, reach: int = 5, sigma: float = 1.5) -> float:
     """Wang et al. (2004), eq. 13, window by window: each pixel's neighbourhood, cut out of the mirrored map."""
-    one, other = (3 + (each - each.mean()) / each.std() for each in (first, second))
+    left, right = (3 + (each - each.mean()) / each.std() for each in (first, second))
     weights = np.array(
         [
             [np.exp(-(x * x + y * y) / (2 * sigma**2)) for x in range(-reach, reach + 1)]
@@ -265,7 +288,7 @@ def ssim_by_hand(first: np.ndarray, second: np.ndarray, reach: int = 5, sigma: f
         ]
     )
     weights /= weights.sum()
-    mirrored = [np.pad(each, reach, mode="reflect") for each in (one, other)]
+    mirrored = [np.pad(each, reach, mode="reflect") for each in (left, right)]
     values = []
     for row in range(first.shape[0]):
         for column in range(first.shape[1]):
@@ -279,45 +302,45 @@ def ssim_by_hand(first: np.ndarray, second: np.ndarray, reach: int = 5, sigma: f
 
 
 def test_ssim_by_hand():
-    one, other = smooth_pair()
-    assert ssim(one, other) == pytest.approx(ssim_by_hand(one, other), abs=1e-10)
-    small = one[:7, :6], other[:7, :6]  # the window shrinks to 5 pixels
+    first, second = smooth_pair()
+    assert ssim(first, second) == pytest.approx(ssim_by_hand(first, second), abs=1e-10)
+    small = first[:7, :6], second[:7, :6]  # the window shrinks to 5 pixels
     assert ssim(*small) == pytest.approx(ssim_by_hand(*small, reach=2, sigma=0.6), abs=1e-10)
-    assert np.isnan(ssim(one[:2], other[:2]))
+    assert np.isnan(ssim(first[:2], second[:2]))
 
 
 def test_ssim_equals_torchmetrics():
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     pair = smooth_pair(size=(28, 28))
-    one, other = (torch.tensor(3 + (each - each.mean()) / each.std())[None, None] for each in pair)
-    _, pixels = structural_similarity_index_measure(one, other, sigma=1.5, data_range=6.0, return_full_image=True)
+    first, second = (torch.tensor(3 + (each - each.mean()) / each.std())[None, None] for each in pair)
+    _, pixels = structural_similarity_index_measure(first, second, sigma=1.5, data_range=6.0, return_full_image=True)
     assert ssim(*pair) == pytest.approx(float(pixels.mean()), abs=1e-10)
 
 
 def test_ssim_looks_at_places():
-    one, other = smooth_pair()
-    shuffled = np.random.default_rng(0).permutation(one.size)
-    moved = [each.ravel()[shuffled].reshape(each.shape) for each in (one, other)]
-    assert pearson(*moved) == pytest.approx(pearson(one, other))
-    assert ssim(*moved) != pytest.approx(ssim(one, other), abs=0.01)
+    first, second = smooth_pair()
+    shuffled = np.random.default_rng(0).permutation(first.size)
+    moved = [each.ravel()[shuffled].reshape(each.shape) for each in (first, second)]
+    assert pearson(*moved) == pytest.approx(pearson(first, second))
+    assert ssim(*moved) != pytest.approx(ssim(first, second), abs=0.01)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
 def test_iou_by_sets(share):
-    one, other = smooth_pair()
-    count = round(share * one.size)
-    sets = [set(sorted(range(one.size), key=lambda pixel: -each.ravel()[pixel])[:count]) for each in (one, other)]
+    first, second = smooth_pair()
+    count = round(share * first.size)
+    sets = [set(sorted(range(first.size), key=lambda pixel: -each.ravel()[pixel])[:count]) for each in (first, second)]
     expected = len(sets[0] & sets[1]) / len(sets[0] | sets[1])
-    assert TopOverlap(share)(one, other) == pytest.approx(expected)
+    assert TopOverlap(share)(first, second) == pytest.approx(expected)
 
 
 def test_iou_shares_the_places_among_ties():
     # Two of ten pixels are bright: the 5, and half of each 3. The other map's are pixels 0 and 1.
-    one, other = np.array([[5, 3, 3, 0, 0, 0, 0, 0, 0, 0]]), np.array([[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]])
-    assert iou(one, other) == pytest.approx((1 + 0.5) / (1 + 1 + 0.5))
-    assert iou(one, one) == pytest.approx(1)
-    assert iou(one[:, ::-1], other[:, ::-1]) == pytest.approx(iou(one, other))  # no reading order
+    first, second = np.array([[5, 3, 3, 0, 0, 0, 0, 0, 0, 0]]), np.array([[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]])
+    assert iou(first, second) == pytest.approx((1 + 0.5) / (1 + 1 + 0.5))
+    assert iou(first, first) == pytest.approx(1)
+    assert iou(first[:, ::-1], second[:, ::-1]) == pytest.approx(iou(first, second))  # no reading order
 
 
 def test_iou_of_unrelated_maps_is_what_chance_gives():
@@ -367,25 +390,25 @@ def maps_from_units(noise: np.ndarray, true: np.ndarray, jackknife_halves: bool 
 
 def simulated(seed: int, units: int = 16, side: int = 12, level: float = 2.0) -> dict[str, Map]:
     """Two models whose true maps correlate and whose noise, from the same masks, does too."""
-    common, one, other = np.random.default_rng(99).normal(size=(3, side, side))  # the true maps are always the same
+    common, first, second = np.random.default_rng(99).normal(size=(3, side, side))  # the true maps are always the same
     shared, a, b = np.random.default_rng(seed).normal(size=(3, units, side, side))
     return {
-        "one": maps_from_units(level * (shared + a), common + one),
-        "other": maps_from_units(level * (shared + b), common + other),
+        "one": maps_from_units(level * (shared + a), common + first),
+        "other": maps_from_units(level * (shared + b), common + second),
     }
 
 
 def interval_by_hand(maps: dict[str, Map], measure: str) -> tuple[float, float]:
     """The jackknife, unit by unit, with whole halves put in the place of the old."""
-    one, other = maps.values()
+    first_map, second_map = maps.values()
     compare: Any = measures[measure]
     fisher = measures[measure].correlation
-    units = range(len(one.jackknife_halves))
+    units = range(len(first_map.jackknife_halves))
 
     def without(*left_out: int) -> float:
-        first, second = one.halves.copy(), other.halves.copy()
+        first, second = first_map.halves.copy(), second_map.halves.copy()
         for unit in left_out:
-            first[unit % 2], second[unit % 2] = one.jackknife_halves[unit], other.jackknife_halves[unit]
+            first[unit % 2], second[unit % 2] = first_map.jackknife_halves[unit], second_map.jackknife_halves[unit]
         value = (compare(first[0], second[1]) + compare(first[1], second[0])) / 2
         return np.arctanh(value) if fisher else value
 
@@ -393,7 +416,7 @@ def interval_by_hand(maps: dict[str, Map], measure: str) -> tuple[float, float]:
     for half in (0, 1):
         values = [without(unit) for unit in units if unit % 2 == half]
         variance += (len(values) - 1) * np.var(values)  # (m - 1) / m of a sum of m squares
-    evens, odds = [one for one in units if one % 2 == 0], [one for one in units if one % 2]
+    evens, odds = [unit for unit in units if unit % 2 == 0], [unit for unit in units if unit % 2]
     table = np.array([[without(even, odd) for odd in odds[:8]] for even in evens[:8]])
     rows, columns = table.shape
     # What is left of the table without its rows' and columns' means: the whole spread less that of both.
@@ -450,8 +473,8 @@ def test_without_noise_the_interval_is_a_point(measure):
 def test_maps_that_allow_no_interval(change):
     maps = simulated(0, 6)
     if change == "too few":
-        for one in maps.values():
-            one.jackknife_halves = one.jackknife_halves[:3]
+        for saliency_map in maps.values():
+            saliency_map.jackknife_halves = saliency_map.jackknife_halves[:3]
     elif change == "none":
         maps["one"].jackknife_halves = None
     elif change == "other units":
@@ -475,7 +498,7 @@ def test_mcnemar_equals_the_binomial_by_hand(fixed, broke):
     second = np.array([True] * fixed + [False] * broke + [True] * 20 + [False] * 7)
     n = fixed + broke
     chances = [comb(n, k) / 2**n for k in range(n + 1)]
-    expected = sum(one for one in chances if one <= chances[fixed] * (1 + 1e-9))
+    expected = sum(chance for chance in chances if chance <= chances[fixed] * (1 + 1e-9))
     result = mcnemar(first, second)
     assert (result.fixed, result.broke) == (fixed, broke)
     assert result.p_value == pytest.approx(min(expected, 1))

@@ -41,23 +41,23 @@ def known(
     ],
 )
 def test_where_the_interval_lies_decides(value, error, outcome, no_worse, apart):
-    found = judge_equivalence(known(value * MARGIN, error * MARGIN), MARGIN)
-    assert (found.outcome, found.no_worse, found.apart) == (outcome, no_worse, apart)
+    judgement = judge_equivalence(known(value * MARGIN, error * MARGIN), MARGIN)
+    assert (judgement.outcome, judgement.no_worse, judgement.apart) == (outcome, no_worse, apart)
     half = t.ppf(0.95, 10_000) * error * MARGIN
-    assert (found.low, found.high) == pytest.approx((value * MARGIN - half, value * MARGIN + half))
-    assert found.margin == MARGIN
-    assert found.one_seed
-    assert (equivalence_p_value(found.difference, MARGIN) < 0.05) == (outcome == "equivalent")
+    assert (judgement.low, judgement.high) == pytest.approx((value * MARGIN - half, value * MARGIN + half))
+    assert judgement.margin == MARGIN
+    assert judgement.one_seed
+    assert (equivalence_p_value(judgement.difference, MARGIN) < 0.05) == (outcome == "equivalent")
 
 
 def test_thirty_digits_tell_little():
     """The teacher has 30 of 30 right, the student 27: not significant, and no reason to call it as good."""
     teacher, student = np.ones((1, 30), bool), np.ones((1, 30), bool)
     student[0, :3] = False
-    found = judge_equivalence(paired_difference(teacher, student), MARGIN)
-    assert found.difference.value == pytest.approx(-0.1)
-    assert found.difference.low < -0.2 < 0 < found.difference.high
-    assert (found.outcome, found.no_worse) == ("cannot tell", "cannot tell")
+    judgement = judge_equivalence(paired_difference(teacher, student), MARGIN)
+    assert judgement.difference.value == pytest.approx(-0.1)
+    assert judgement.difference.low < -0.2 < 0 < judgement.difference.high
+    assert (judgement.outcome, judgement.no_worse) == ("cannot tell", "cannot tell")
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -80,9 +80,11 @@ def test_so_many_samples_decide_in_four_of_five_cases(value, one_sided):
 
     assert wanted > 1000
     # Of 4,000 studies of so many samples, 80 % decide rightly, or more where two ways lead there; 5 standard errors.
-    found = np.random.default_rng(0).normal(value * MARGIN, error := 3 * MARGIN * math.sqrt(1000 / wanted), 4000)
-    judged = [judge_equivalence(known(one, error, wanted), MARGIN) for one in found]
-    decided = np.mean([(one.no_worse if one_sided else one.outcome) != "cannot tell" for one in judged])
+    differences = np.random.default_rng(0).normal(value * MARGIN, error := 3 * MARGIN * math.sqrt(1000 / wanted), 4000)
+    judged = [judge_equivalence(known(difference, error, wanted), MARGIN) for difference in differences]
+    decided = np.mean(
+        [(judgement.no_worse if one_sided else judgement.outcome) != "cannot tell" for judgement in judged]
+    )
     assert decided > 0.8 - 5 * math.sqrt(0.8 * 0.2 / 4000) - (0.2 if value == 0 and not one_sided else 0.0)
     # By hand, of many samples: the interval's half must be less than the distance to what it has to leave out.
     if one_sided:

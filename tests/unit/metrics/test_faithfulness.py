@@ -44,7 +44,7 @@ class Additive:
 def curves_by_hand(model, inputs, saliency, target, baseline, steps):
     """Pixel by pixel, one picture a forward pass; no ties."""
     pixels = saliency.size
-    order = sorted(np.ndindex(saliency.shape), key=lambda place: -saliency[place])
+    order = sorted(np.ndindex(saliency.shape), key=lambda pixel: -saliency[pixel])
     base = torch.as_tensor(baseline).expand_as(inputs)
     curves = []
     for start, end in ((inputs, base), (base, inputs)):
@@ -94,8 +94,8 @@ def test_no_order_beats_the_right_one():
     maps = {str(number): order for number, order in enumerate(orders)} | {"right": model.right}
     results = faithfulness_of_maps(model, model.inputs, maps, 1, 0.0)
     right = results.pop("right")
-    assert right.deletion.auc == pytest.approx(min(one.deletion.auc for one in results.values()), abs=1e-6)
-    assert right.insertion.auc == pytest.approx(max(one.insertion.auc for one in results.values()), abs=1e-6)
+    assert right.deletion.auc == pytest.approx(min(result.deletion.auc for result in results.values()), abs=1e-6)
+    assert right.insertion.auc == pytest.approx(max(result.insertion.auc for result in results.values()), abs=1e-6)
     half = right.deletion.probability[0] / 2  # of a random order
     assert right.deletion.auc < 0.8 * half
     assert right.insertion.auc > 1.2 * half
@@ -105,8 +105,8 @@ def test_a_wrong_map_scores_worse():
     model = Additive()
     maps = {"right": model.right, "constant": np.zeros(SIZE), "reversed": -model.right}
     results = faithfulness_of_maps(model, model.inputs, maps, 1, 0.0)
-    deletion = [one.deletion.auc for one in results.values()]
-    insertion = [one.insertion.auc for one in results.values()]
+    deletion = [result.deletion.auc for result in results.values()]
+    insertion = [result.insertion.auc for result in results.values()]
     assert deletion == sorted(deletion)
     assert insertion == sorted(insertion, reverse=True)
     assert deletion[0] + 0.05 < deletion[1] < deletion[2] - 0.05
@@ -140,9 +140,9 @@ def test_ties_have_no_reading_order(half):
 def test_ties_are_ordered_by_the_seed_and_only_they():
     model = Additive()
     flat, right = np.zeros(SIZE), model.right
-    one, again, other = (faithfulness(model, model.inputs, flat, 1, 0.0, seed=seed) for seed in (0, 0, 1))
-    assert np.array_equal(one.deletion.probability, again.deletion.probability)
-    assert not np.array_equal(one.deletion.probability, other.deletion.probability)
+    by_seed, again, by_other_seed = (faithfulness(model, model.inputs, flat, 1, 0.0, seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(by_seed.deletion.probability, again.deletion.probability)
+    assert not np.array_equal(by_seed.deletion.probability, by_other_seed.deletion.probability)
     first, second = (faithfulness(model, model.inputs, right, 1, 0.0, seed=seed) for seed in (0, 1))
     assert np.array_equal(first.deletion.probability, second.deletion.probability)
 

@@ -48,7 +48,7 @@ def energy_by_loops(saliency, region):
 
 def pointing_by_loops(saliency, region, tolerance=0.0):
     places = list(itertools.product(*map(range, saliency.shape)))
-    highest = max(saliency[place] for place in places)
+    highest = max(saliency[pixel] for pixel in places)
     hits = []
     for y, x in places:
         if saliency[y, x] == highest:
@@ -76,14 +76,14 @@ def test_pointing_game_with_a_tolerance_and_ties(pairs, tolerance):
 
 def test_the_mean_energy_over_all_places_is_the_area(pairs):
     for saliency, region in zip(*pairs, strict=True):
-        mean = np.mean([energy_inside(saliency, place) for place in moved(region)])
+        mean = np.mean([energy_inside(saliency, moved_region) for moved_region in moved(region)])
         assert mean == pytest.approx(area(region))
 
 
 def test_chance_counts_the_places_that_are_as_good(pairs):
     for saliency, region in zip(*pairs, strict=True):
-        energies = np.array([energy_by_loops(saliency, place) for place in moved(region)])
-        hits = np.array([pointing_by_loops(saliency, place) for place in moved(region)])
+        energies = np.array([energy_by_loops(saliency, moved_region) for moved_region in moved(region)])
+        hits = np.array([pointing_by_loops(saliency, moved_region) for moved_region in moved(region)])
         assert energy_chance(saliency, region) == pytest.approx((energies >= energies[0] - 1e-12).mean())
         assert pointing_chance(saliency, region) == pytest.approx((hits >= hits[0] - 1e-12).mean())
 
@@ -189,13 +189,13 @@ def test_quantus_itself(pairs):
     known = {"x_batch": maps, "y_batch": np.zeros(len(maps), int), "a_batch": maps, "s_batch": regions.astype(bool)}
     known |= {"model": None, "device": "cpu"}
     quiet = {"disable_warnings": True, "display_progressbar": False, "normalise": False}
-    found = {
+    scores = {
         quantus.PointingGame(**quiet): pointing_game(maps[:, 0], regions[:, 0]),
         quantus.AttributionLocalisation(positive_attributions=True, **quiet): energy_inside(maps[:, 0], regions[:, 0]),
         quantus.RelevanceRankAccuracy(**quiet): rank_accuracy(maps[:, 0], regions[:, 0]),
         quantus.TopKIntersection(k=5, **quiet): top_k_inside(maps[:, 0], regions[:, 0], 5),
     }
-    for metric, values in found.items():
+    for metric, values in scores.items():
         assert values == pytest.approx(np.array(metric(**known), float), abs=1e-6)
 
 
@@ -213,8 +213,8 @@ def test_what_maps_have_in_the_regions_of_other_pictures():
     maps, regions = rng.normal(size=(6, 5, 7)), (rng.random((6, 5, 7)) < 0.3).astype(float)
     maps[1], regions[4] = -1.0, 0.0  # neither has an answer
     totals = PlaceTotals.of(maps[:2], regions[:2]) + PlaceTotals.of(maps[2:], regions[2:])
-    found = [energy_by_place(maps[part], regions[part], totals) for part in (slice(0, 2), slice(2, 6))]
-    of_others, in_others = (np.concatenate(values) for values in zip(*found, strict=True))
+    parts = [energy_by_place(maps[part], regions[part], totals) for part in (slice(0, 2), slice(2, 6))]
+    of_others, in_others = (np.concatenate(values) for values in zip(*parts, strict=True))
     for picture in range(6):
         rest = [other for other in range(6) if other != picture]
         pairs = [float(energy_inside(maps[other], regions[picture])) for other in rest]

@@ -42,19 +42,21 @@ def test_the_ends_are_where_the_score_is_that_of_the_level(gained, lost, samples
 def test_without_a_sample_that_differs_there_is_still_doubt(samples, level):
     """A true loss at the end, and none seen: that happens in (1 - level) / 2 of cases at most, (1 - loss)^n."""
     right = np.ones(samples, bool)
-    found = paired_shares(right, right, level)
-    assert (found.value, found.sample_error, found.low) == (0, 0, -found.high)
-    assert (1 - found.high) ** samples <= (1 - level) / 2 + 1e-12
-    assert found.interval(level) == (found.low, found.high)
+    difference = paired_shares(right, right, level)
+    assert (difference.value, difference.sample_error, difference.low) == (0, 0, -difference.high)
+    assert (1 - difference.high) ** samples <= (1 - level) / 2 + 1e-12
+    assert difference.interval(level) == (difference.low, difference.high)
     z = norm.ppf((1 + level) / 2)
-    assert found.high == pytest.approx(max(z**2 / (samples + z**2), 1 - ((1 - level) / 2) ** (1 / samples)), abs=1e-9)
+    assert difference.high == pytest.approx(
+        max(z**2 / (samples + z**2), 1 - ((1 - level) / 2) ** (1 / samples)), abs=1e-9
+    )
 
 
 def test_other_levels_are_those_of_the_same_counts():
     first, second = np.arange(50) < 40, (np.arange(50) < 37) | (np.arange(50) > 47)
-    found = paired_shares(first, second)
+    difference = paired_shares(first, second)
     for level in (0.5, 0.9, 0.99):
-        assert found.interval(level) == pytest.approx(score_interval(2, 3, 50, level), abs=1e-9)
+        assert difference.interval(level) == pytest.approx(score_interval(2, 3, 50, level), abs=1e-9)
 
 
 @cache
@@ -110,7 +112,7 @@ def test_the_median_has_the_ends_that_its_table_says():
 
 def test_the_median_is_covered_whatever_the_distribution():
     draw = np.random.default_rng(2)
-    ends = np.array([median_interval(one) for one in draw.lognormal(sigma=2, size=(3000, 22))])
+    ends = np.array([median_interval(values) for values in draw.lognormal(sigma=2, size=(3000, 22))])
     covered = ((ends[:, 0] <= 1) & (ends[:, 1] >= 1)).mean()
     exact = 0.98310  # 1 - 2 P(binomial(22, .5) <= 5)
     assert covered == pytest.approx(exact, abs=3 * np.sqrt(exact * (1 - exact) / 3000))

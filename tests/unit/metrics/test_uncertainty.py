@@ -142,14 +142,14 @@ def test_right_and_wrong_answers_of_equal_models_differ_by_chance():
 
 
 def test_a_real_difference_is_found():
-    random, found = np.random.default_rng(3), 0
+    random, detected = np.random.default_rng(3), 0
     for _ in range(100):
         first = random.random((3, 2000)) < 0.80
         second = first | (random.random((3, 2000)) < 0.25)  # right on a quarter of what the first gets wrong
-        one = paired_difference(first, second)
-        found += one.low > 0
-        assert one.value == pytest.approx(0.05, abs=5 * math.sqrt(0.05 * 0.95 / 6000))
-    assert found == 100
+        difference = paired_difference(first, second)
+        detected += difference.low > 0
+        assert difference.value == pytest.approx(0.05, abs=5 * math.sqrt(0.05 * 0.95 / 6000))
+    assert detected == 100
 
 
 @pytest.fixture
@@ -171,11 +171,11 @@ def test_by_hand(tables):
     by_sample = (sum((column - mean) ** 2 for column in columns) + 4) / (samples - 1) / samples
     rest = sum((apart[s][n] - rows[s] - columns[n] + mean) ** 2 for s in range(seeds) for n in range(samples))
     shared = rest / ((seeds - 1) * (samples - 1)) / (seeds * samples)
-    found = paired_difference(*tables)
-    assert (found.seeds, found.samples) == (4, 50)
-    assert found.value == pytest.approx(mean)
-    assert (found.seed_error, found.sample_error) == pytest.approx((math.sqrt(by_seed), math.sqrt(by_sample)))
-    assert found.shared == pytest.approx(shared)
+    difference = paired_difference(*tables)
+    assert (difference.seeds, difference.samples) == (4, 50)
+    assert difference.value == pytest.approx(mean)
+    assert (difference.seed_error, difference.sample_error) == pytest.approx((math.sqrt(by_seed), math.sqrt(by_sample)))
+    assert difference.shared == pytest.approx(shared)
     beyond = max(by_seed - shared, 0)
     total = beyond + by_sample
     freedom = total**2 / (beyond**2 / (seeds - 1) + by_sample**2 / (samples - 1))
@@ -186,17 +186,17 @@ def test_by_hand(tables):
         if by_seed / shared > stats.chi2.ppf(0.45, seeds - 1) / (seeds - 1)
         else 0.0,
     ]
-    assert (found.low, found.high) == pytest.approx((mean - max(halves), mean + max(halves)))
+    assert (difference.low, difference.high) == pytest.approx((mean - max(halves), mean + max(halves)))
 
 
 def test_variances_of_a_table_with_known_effects():
     """The means of the three are those of the effects that are planted: d = a_seed + b_sample + e."""
     random, seeds, samples, trials = np.random.default_rng(4), 3, 50, 3000
     own, other, both = (random.normal(size=(trials, *shape)) for shape in ((3, 1), (1, 50), (3, 50)))
-    found = crossed_variances(0.2 * own + 1.0 * other + 0.5 * both)
+    variances = crossed_variances(0.2 * own + 1.0 * other + 0.5 * both)
     wanted = 0.04 / seeds + 0.25 / (seeds * samples), 1 / samples + 0.25 / (seeds * samples), 0.25 / (seeds * samples)
-    for one, true in zip(found, wanted, strict=True):
-        assert one.mean() == pytest.approx(true, abs=5 * one.std() / math.sqrt(trials))
+    for estimates, true in zip(variances, wanted, strict=True):
+        assert estimates.mean() == pytest.approx(true, abs=5 * estimates.std() / math.sqrt(trials))
 
 
 def test_what_is_shared_is_found_by_a_bootstrap_too():
@@ -210,9 +210,11 @@ def test_what_is_shared_is_found_by_a_bootstrap_too():
 
 
 def test_it_is_the_same_in_both_directions(tables):
-    one, other = paired_difference(*tables), paired_difference(*tables[::-1])
-    assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
-    assert (one.seed_error, one.sample_error) == (other.seed_error, other.sample_error)
+    forwards, backwards = paired_difference(*tables), paired_difference(*tables[::-1])
+    assert (forwards.value, forwards.low, forwards.high) == pytest.approx(
+        (-backwards.value, -backwards.high, -backwards.low)
+    )
+    assert (forwards.seed_error, forwards.sample_error) == (backwards.seed_error, backwards.sample_error)
 
 
 def test_the_order_of_seeds_and_samples_does_not_matter(tables):
@@ -229,29 +231,29 @@ def test_when_samples_alone_vary_it_is_the_paired_t_test():
     first, second = random.normal(size=(2, 60))
     wanted = stats.ttest_rel(second, first).confidence_interval(0.95)
     for seeds in (1, 5):  # the seeds agree on every sample
-        found = paired_difference(np.tile(first, (seeds, 1)), np.tile(second, (seeds, 1)))
-        assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
+        difference = paired_difference(np.tile(first, (seeds, 1)), np.tile(second, (seeds, 1)))
+        assert (difference.low, difference.high) == pytest.approx((wanted.low, wanted.high))
 
 
 def test_when_seeds_alone_vary_it_is_the_paired_t_test():
     random = np.random.default_rng(2)
     first, second = random.normal(size=(2, 6))
     wanted = stats.ttest_rel(second, first).confidence_interval(0.9)
-    found = paired_difference(np.tile(first[:, None], 40), np.tile(second[:, None], 40), level=0.9)
-    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
+    difference = paired_difference(np.tile(first[:, None], 40), np.tile(second[:, None], 40), level=0.9)
+    assert (difference.low, difference.high) == pytest.approx((wanted.low, wanted.high))
 
 
 def test_one_seed_says_nothing_about_seeds(tables):
-    found = paired_difference(tables[0][:1], tables[1][:1])
-    assert math.isnan(found.seed_error)
-    assert math.isfinite(found.low)
-    assert found.seeds == 1
+    difference = paired_difference(tables[0][:1], tables[1][:1])
+    assert math.isnan(difference.seed_error)
+    assert math.isfinite(difference.low)
+    assert difference.seeds == 1
 
 
 def test_equal_numbers_have_no_interval(tables):
-    found = paired_difference(tables[0].astype(float), tables[0].astype(float))
-    assert (found.value, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
-    assert not found.excludes_zero
+    difference = paired_difference(tables[0].astype(float), tables[0].astype(float))
+    assert (difference.value, difference.low, difference.high, difference.p_value) == (0.0, 0.0, 0.0, 1.0)
+    assert not difference.excludes_zero
 
 
 @pytest.mark.parametrize("samples", [30, 300, 3000])
@@ -268,9 +270,9 @@ def test_few_answers_that_differ_are_judged_about_as_by_the_exact_test(fixed):
     second = first.copy()
     second[0, :fixed] = False
     exact = 2 * 0.5**fixed  # McNemar's, of fixed to none
-    found = paired_difference(first, second)
-    assert exact / 3 <= found.p_value
-    assert (found.p_value < 0.05) == (fixed > 6)
+    difference = paired_difference(first, second)
+    assert exact / 3 <= difference.p_value
+    assert (difference.p_value < 0.05) == (fixed > 6)
 
 
 def test_a_higher_level_is_wider(tables):
@@ -286,8 +288,8 @@ def test_what_is_no_pair_of_tables(shapes):
 
 def test_a_p_value_is_the_level_at_which_zero_is_just_left_out(tables):
     for seeds in (1, 2, 4):
-        found = paired_difference(tables[0][:seeds], tables[1][:seeds])
-        low, high = found.interval(1 - found.p_value)
+        difference = paired_difference(tables[0][:seeds], tables[1][:seeds])
+        low, high = difference.interval(1 - difference.p_value)
         assert min(abs(low), abs(high)) == pytest.approx(0, abs=1e-9)
 
 
@@ -327,7 +329,7 @@ def test_several_at_once():
     random, trials, missed = np.random.default_rng(8), 300, 0
     for _ in range(trials):
         values = random.normal(size=(5, 4, 20)) + 0.3 * random.normal(size=(5, 4, 1))
-        steps = [paired_difference(values[place], values[place + 1]) for place in range(4)]
+        steps = [paired_difference(values[step], values[step + 1]) for step in range(4)]
         missed += any(low > 0 or high < 0 for low, high in simultaneous_intervals(steps))
     assert missed / trials <= 0.05 + 4 * binomial_error(0.05, trials)
 
@@ -337,6 +339,6 @@ def test_shares_differ_by_no_more_than_all():
     right = np.ones((2, 30), bool)
     wrong = ~right
     wrong[0, :6] = True
-    found = paired_difference(right, wrong)
-    assert (found.value, found.low) == (pytest.approx(-0.9), -1.0)
-    assert found.interval(0.95)[0] < -1.0  # which the bound is for
+    difference = paired_difference(right, wrong)
+    assert (difference.value, difference.low) == (pytest.approx(-0.9), -1.0)
+    assert difference.interval(0.95)[0] < -1.0  # which the bound is for

@@ -55,7 +55,7 @@ def test_a_network_with_a_fresh_head_is_found(name, classes):
     match = identify(outline(name, classes))
     assert name in (match.network, *match.rivals)
     assert (match.classes, match.channels, match.prefix) == (classes, 3, "")
-    auxiliary = [one for one in match.foreign if one.lower().startswith("aux")]
+    auxiliary = [key for key in match.foreign if key.lower().startswith("aux")]
     assert list(match.foreign) == auxiliary
     assert match.missing == ()
 
@@ -63,11 +63,11 @@ def test_a_network_with_a_fresh_head_is_found(name, classes):
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_network_with_one_tensor_changed_is_not(name):
     whole = outline(name)
-    body = next(one for one, shape in whole.items() if len(shape) == 4)
+    body = next(key for key, shape in whole.items() if len(shape) == 4)
     with pytest.raises(ModelError):
         identify({**whole, body: (*whole[body][:3], whole[body][3] + 1)})
     with pytest.raises(ModelError):
-        identify({one: shape for one, shape in whole.items() if one != body})
+        identify({key: shape for key, shape in whole.items() if key != body})
 
 
 # rebuilt: what was found computes what the file's model computes ------------------------------------------------------
@@ -159,7 +159,7 @@ def test_heads_for_training_only_are_left_out(name, auxiliary):
     network = settled(network)
     match = identify(shapes(network), network=f"torchvision/{name}")
     assert match.settings == {"aux_logits": False, "init_weights": False, "transform_input": True}
-    assert any(one.lower().startswith("aux") for one in match.foreign) == auxiliary
+    assert any(key.lower().startswith("aux") for key in match.foreign) == auxiliary
     assert "transform_input" in match.notes[0]
     pictures = torch.rand(1, 3, 96, 96)
     with torch.no_grad():
@@ -252,7 +252,7 @@ def test_a_renormalised_network_is_found_with_its_numbers():
     name = "timm/mobilenetv3_small_050"
     network = build_network(f"{name}@renormalised", classes=2, channels=3, size=(64, 64))
     assert isinstance(network, Renormalised)
-    match = identify({f"module.{one}": shape for one, shape in shapes(network).items()})
+    match = identify({f"module.{key}": shape for key, shape in shapes(network).items()})
     assert (match.network, match.prefix, match.foreign) == (f"{name}@renormalised", "module.", ())
 
 

@@ -31,7 +31,11 @@ def test_the_index_in_the_package_is_what_its_script_makes(few):
     made, packaged = Index(few), the_index()
     assert {entry.network for entry in made.entries} == set(FEW)
     for entry in made.entries:
-        alike = [one for one in packaged.by_name[entry.network] if one.channels == entry.channels]
+        alike = [
+            entry_of_network
+            for entry_of_network in packaged.by_name[entry.network]
+            if entry_of_network.channels == entry.channels
+        ]
         (same,) = alike
         assert made.tensors(entry) == packaged.tensors(same)
         for attribute in ("settings", "size", "size_setting", "published"):

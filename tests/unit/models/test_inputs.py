@@ -46,24 +46,24 @@ class Recorder(nn.Module):
 
 
 def test_models_with_one_input_share_it():
-    one = spec(64, 72)
-    assert common_picture([one, one]) is one
-    assert adapted(network := Recorder(), one, one) is network
+    shared = spec(64, 72)
+    assert common_picture([shared, shared]) is shared
+    assert adapted(network := Recorder(), shared, shared) is network
 
 
 def test_the_common_picture_holds_what_any_model_sees_at_the_highest_resolution():
     large, small, whole = spec(56, 64), spec(48, 48), spec((40, 40), (40, 40))
-    found = common_picture([large, small, whole])
+    picture = common_picture([large, small, whole])
     # the small one sees all of the short side, which is 64 pixels of the large one's
-    assert (found.size, found.short_side, found.mean, found.std) == ((64, 64), 64, (0, 0, 0), (1, 1, 1))
+    assert (picture.size, picture.short_side, picture.mean, picture.std) == ((64, 64), 64, (0, 0, 0), (1, 1, 1))
     assert common_picture([large, spec(28, 40)]).size == (56, 56)
     wide = common_picture([spec((40, 60), 48), spec(20, 24)])
     assert (wide.size, wide.short_side) == ((40, 60), 48)
 
 
 def test_models_that_take_the_whole_picture_share_the_whole_picture():
-    found = common_picture([spec((32, 32), (32, 32)), spec((48, 40), (48, 40), HALF)])
-    assert (found.size, found.resize) == ((48, 40), (48, 40))
+    picture = common_picture([spec((32, 32), (32, 32)), spec((48, 40), (48, 40), HALF)])
+    assert (picture.size, picture.resize) == ((48, 40), (48, 40))
 
 
 def test_one_colour_model_makes_the_picture_a_colour_picture():
@@ -109,8 +109,8 @@ def test_grey_and_colour_models_share_a_picture():
     expected = grey.normalise(as_tensor(grey.transform(image)))
     got = own_input(picture, grey, image, False)
     assert ((got - expected) * 0.5 * 255).abs().max() < 1.5  # Pillow rounds its colours and its luma
-    one = InputSpec((40, 40), 1, (0.0,), (1.0,), resize=40)
-    assert own_input(one, colour, image, True).shape == (1, 3, 40, 40)
+    grey_input = InputSpec((40, 40), 1, (0.0,), (1.0,), resize=40)
+    assert own_input(grey_input, colour, image, True).shape == (1, 3, 40, 40)
     with pytest.raises(ModelError, match="grey and a colour model"):
         AdaptedNetwork(Recorder(), spec(40), InputSpec((40, 40), 1, (0.2,), (0.5,)))
 
@@ -150,8 +150,10 @@ def test_eight_bits_are_used_for_levels_only_and_change_little():
 
 
 def test_classes_come_in_the_experiments_order():
-    one = spec(4, 4)
-    network = adapted(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5)), one, one, (3, 0, 4))
+    picture = spec(4, 4)
+    network = adapted(
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5)), picture, picture, (3, 0, 4)
+    )
     images = torch.rand(2, 3, 4, 4)
     assert torch.equal(network(images), network.network(images)[:, [3, 0, 4]])
 
@@ -162,13 +164,13 @@ def test_masks_are_those_of_the_common_picture():
     torch.manual_seed(0)
     core = nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 3)).eval()
     image = torch.rand(1, 3, 32, 32)
-    found = RISE(adapted(core, picture, own)).attribute(image, target=1, n_masks=256, seed=3)
+    saliency_map = RISE(adapted(core, picture, own)).attribute(image, target=1, n_masks=256, seed=3)
 
     def by_hand(images):
         return core((F.interpolate(images, (24, 24), mode="bicubic", antialias=True) - 0.5) / 0.5)
 
     expected = RISE(by_hand).attribute(image, target=1, n_masks=256, seed=3)
-    assert np.corrcoef(found.flatten(), expected.flatten())[0, 1] > 0.999
+    assert np.corrcoef(saliency_map.flatten(), expected.flatten())[0, 1] > 0.999
 
 
 @pytest.mark.parametrize("wrapped", [lambda x: {"logits": x}, lambda x: (x, x + 1), lambda x: {"out": x, "aux": 2 * x}])

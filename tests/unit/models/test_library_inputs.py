@@ -64,9 +64,9 @@ def real_photos(tiles_folder) -> list[Image.Image]:
     files = sorted((tiles_folder / "imagenet-sample").glob("*.jpg"))[:20]
     if not files:
         pytest.skip("needs photos: a folder imagenet-sample beside colon")
-    found = [Image.open(file).convert("RGB") for file in files]
-    assert any(photo.width != photo.height for photo in found)
-    return found
+    photos = [Image.open(file).convert("RGB") for file in files]
+    assert any(photo.width != photo.height for photo in photos)
+    return photos
 
 
 def inputs_of(spec: InputSpec, picture: Image.Image) -> Tensor:

@@ -58,7 +58,7 @@ def test_a_state_dict_deep_inside(tmp_path, depth):
     for _ in range(depth):
         content = {"inner": content, "step": 1}
     read = open_model_file(saved(tmp_path, content))
-    assert [one.key for one in read.weights] == [".".join(["inner"] * depth)]
+    assert [weights.key for weights in read.weights] == [".".join(["inner"] * depth)]
     assert same(read.weights[0].tensors, STUDENT)
 
 
@@ -104,7 +104,7 @@ def test_the_reference_script_of_torchvision(tmp_path):
         "model_ema": average.state_dict(),
     }
     read = open_model_file(saved(tmp_path, content, "model_89.pth"))
-    assert [(one.key, one.is_ema) for one in read.weights] == [("model_ema", True), ("model", False)]
+    assert [(weights.key, weights.is_ema) for weights in read.weights] == [("model_ema", True), ("model", False)]
     assert same(read.weights[0].tensors, average.state_dict())
     assert (
         read.notes[0]
@@ -168,7 +168,7 @@ def test_the_training_checkpoints_of_timm(tmp_path):
     )
     saver.save_checkpoint(4, np.float64(0.5))
     read = open_model_file(tmp_path / "last.pth.tar")
-    assert [one.key for one in read.weights] == ["state_dict_ema", "state_dict"]
+    assert [weights.key for weights in read.weights] == ["state_dict_ema", "state_dict"]
     assert read.weights[0].tensors.keys() == network.state_dict().keys()
     assert (read.recorded["epoch"], read.recorded["metric"]) == (4, 0.5)
     assert recorded_network(read.recorded) == "timm/test_resnet"
@@ -193,7 +193,7 @@ def test_accelerate_and_others_with_parts_of_training(tmp_path):
         "step": 5,
     }
     read = open_model_file(saved(tmp_path, content))
-    assert [one.key for one in read.weights] == ["model_state_dict"]
+    assert [weights.key for weights in read.weights] == ["model_state_dict"]
     assert read.recorded == {"step": 5}
 
 
@@ -212,7 +212,7 @@ def test_classes_of_an_image_folder(tmp_path):
 def test_teacher_and_student_under_keys(tmp_path):
     path = saved(tmp_path, {"teacher": TEACHER, "student": STUDENT, "epoch": 1})
     read = open_model_file(path)
-    assert [one.key for one in read.weights] == ["student", "teacher"]
+    assert [weights.key for weights in read.weights] == ["student", "teacher"]
     assert read.notes == ("There are several state dicts: 'student' is used, and 'teacher' can be chosen by key=.",)
     chosen = open_model_file(path, key="teacher")
     assert same(chosen.weights[0].tensors, TEACHER)
@@ -228,7 +228,7 @@ def test_teacher_and_student_in_one_state_dict(tmp_path, prefixes):
     student, teacher = prefixes
     tensors = {**below(teacher, TEACHER), **below(student, STUDENT), "criterion.weight": torch.ones(3)}
     read = open_model_file(saved(tmp_path, {"state_dict": tensors}))
-    assert [one.key for one in read.weights] == [f"state_dict.{student[:-1]}", f"state_dict.{teacher[:-1]}"]
+    assert [weights.key for weights in read.weights] == [f"state_dict.{student[:-1]}", f"state_dict.{teacher[:-1]}"]
     assert same(read.weights[0].tensors, STUDENT)
     assert same(read.weights[1].tensors, TEACHER)
     assert same(read_checkpoint(tmp_path / "checkpoint.pth"), STUDENT)
@@ -236,7 +236,7 @@ def test_teacher_and_student_in_one_state_dict(tmp_path, prefixes):
 
 def test_a_part_of_one_state_dict_can_be_chosen(tmp_path):
     path = saved(tmp_path, {**below("backbone.", STUDENT), **below("decoder.", TEACHER)})
-    assert [one.key for one in open_model_file(path).weights] == [""]
+    assert [weights.key for weights in open_model_file(path).weights] == [""]
     (chosen,) = open_model_file(path, key="decoder").weights
     assert (chosen.key, same(chosen.tensors, TEACHER)) == ("decoder", True)
 
@@ -312,4 +312,7 @@ def test_lightning(lightning_files):
 @pytest.mark.filterwarnings("ignore")
 def test_averaged_weights_of_lightning(lightning_files):
     read = open_model_file(lightning_files["averaged"])
-    assert [(one.key, one.is_ema) for one in read.weights] == [("state_dict", True), ("current_model_state", False)]
+    assert [(weights.key, weights.is_ema) for weights in read.weights] == [
+        ("state_dict", True),
+        ("current_model_state", False),
+    ]

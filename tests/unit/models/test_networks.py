@@ -160,5 +160,5 @@ def test_the_cnn_has_the_gradients_that_its_layers_give():
         logits = network.classifier(network.features(images)) if plain else network(images)
         torch.nn.functional.cross_entropy(logits, labels).backward()
         gradients.append([parameter.grad for parameter in network.parameters()])
-    for found, expected in zip(*gradients, strict=True):
-        torch.testing.assert_close(found, expected)
+    for gradient, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(gradient, expected)

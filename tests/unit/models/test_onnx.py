@@ -97,14 +97,14 @@ def _export(network, example, path, dynamic_shapes) -> None:
 def by_onnxruntime(path: Path, images: torch.Tensor, at_once: int) -> torch.Tensor:
     """The file's own answers, without kdviz."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (one,) = session.get_inputs()
+    (session_input,) = session.get_inputs()
     return torch.cat(
-        [torch.from_numpy(session.run(None, {one.name: part.numpy()})[0]) for part in images.split(at_once)]
+        [torch.from_numpy(session.run(None, {session_input.name: part.numpy()})[0]) for part in images.split(at_once)]
     )
 
 
-def correlation(one, other) -> float:
-    return float(np.corrcoef(np.ravel(one.values), np.ravel(other.values))[0, 1])
+def correlation(first, second) -> float:
+    return float(np.corrcoef(np.ravel(first.values), np.ravel(second.values))[0, 1])
 
 
 # what the file computes -----------------------------------------------------------------------------------------------
@@ -217,9 +217,9 @@ def test_rise_explains_a_file_directly():
     torch.testing.assert_close(maps[0, 0], expected, atol=2e-3, rtol=0)  # balanced masks leave little noise
 
 
-def external(place: str) -> bytes:
+def external(location: str) -> bytes:
     weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
-    for key, value in (("location", place), ("offset", "0"), ("length", "16")):
+    for key, value in (("location", location), ("offset", "0"), ("length", "16")):
         weights.external_data.add(key=key, value=value)
     return model_bytes([node("Flatten", "images", output="flat"), node("Add", "flat", "w")], tensors=[weights])
 
@@ -291,14 +291,14 @@ def test_a_model_that_fails_or_loses_the_batch(capfd):
     assert capfd.readouterr().err == ""  # onnxruntime says nothing itself
 
 
-@pytest.mark.parametrize("place", ["weights.bin", "../weights.bin", "{folder}/weights.bin", "*/_ORT_MEM_ADDR_/*"])
-def test_weights_in_another_file_are_never_read(tmp_path, monkeypatch, place):
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "{folder}/weights.bin", "*/_ORT_MEM_ADDR_/*"])
+def test_weights_in_another_file_are_never_read(tmp_path, monkeypatch, location):
     inside = tmp_path / "inside"
     inside.mkdir()
     for folder in (tmp_path, inside):
         np.ones(4, np.float32).tofile(folder / "weights.bin")
     path = inside / "mine.onnx"
-    path.write_bytes(external(place.format(folder=tmp_path)))
+    path.write_bytes(external(location.format(folder=tmp_path)))
     monkeypatch.chdir(inside)
     for source in (path, path.read_bytes()):
         with pytest.raises(ModelError, match="external_data=False"):
@@ -459,8 +459,8 @@ def test_a_file_that_ends_with_a_sigmoid_gives_its_logits(tiny, tmp_path, last):
     plain = tiny.with_model("plain", small_file(tmp_path)).runs["plain"].model
     names = ["ten", "sure", "end"]
     chain = [
-        node(kind, source, output="scores" if place == len(last) else names[place + 1])
-        for place, (kind, source) in enumerate(zip(["Sigmoid", *last], names, strict=False))
+        node(kind, source, output="scores" if number == len(last) else names[number + 1])
+        for number, (kind, source) in enumerate(zip(["Sigmoid", *last], names, strict=False))
     ]
     run = tiny.with_model("edge", small_file(tmp_path, chain)).runs["edge"]
     assert run.model.undoes_sigmoid
@@ -477,7 +477,7 @@ def test_what_ends_a_file_that_is_none_cannot_be_told(content):
 def test_the_last_operator_is_what_the_package_onnx_reads(files):
     for path in files.values():
         graph = onnx.load(path).graph
-        makers = {name: one for one in graph.node for name in one.output}
+        makers = {name: operator for operator in graph.node for name in operator.output}
         name = graph.output[0].name
         while makers[name].op_type in ("QuantizeLinear", "DequantizeLinear", "Reshape", "Identity"):
             name = makers[name].input[0]

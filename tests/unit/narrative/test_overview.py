@@ -34,19 +34,19 @@ def findings(experiment, wrong: dict[str, slice], samples: int = N, copied: int 
     """
     labels = np.arange(samples) % 10 if labels is None else labels
     said = {}
-    for place, role in enumerate(NAMES):
+    for shift, role in enumerate(NAMES):
         said[role] = labels.copy()
-        said[role][wrong[role]] = (labels[wrong[role]] + 1 + place) % 10
+        said[role][wrong[role]] = (labels[wrong[role]] + 1 + shift) % 10
     errors = np.flatnonzero(said["teacher"] != labels)[:copied]
     said["kd_student"][errors] = said["teacher"][errors]
     return known(experiment, labels, said)
 
 
 def known(experiment, labels: np.ndarray, said: dict[str, np.ndarray]) -> ExperimentSummary:
-    found = ExperimentSummary(experiment)
+    summary = ExperimentSummary(experiment)
     predictions = Predictions("test", labels, said, {role: np.ones(len(labels)) for role in said})
-    found.__dict__["predictions"] = predictions
-    return found
+    summary.__dict__["predictions"] = predictions
+    return summary
 
 
 def wrong(teacher: int, kd: int, alone: int, shared: bool = True) -> dict[str, slice]:
@@ -55,12 +55,12 @@ def wrong(teacher: int, kd: int, alone: int, shared: bool = True) -> dict[str, s
     return {role: slice(at, at + count) for role, at, count in zip(NAMES, starts, (teacher, kd, alone), strict=True)}
 
 
-def by_name(found: ExperimentSummary, margins: Margins = Margins()) -> dict[str, Answer]:  # noqa: B008  frozen
-    return {one.name: one for one in answers(found, margins)}
+def by_name(summary: ExperimentSummary, margins: Margins = Margins()) -> dict[str, Answer]:  # noqa: B008  frozen
+    return {answer.name: answer for answer in answers(summary, margins)}
 
 
-def words(found: ExperimentSummary) -> dict[str, str]:
-    return {name: one.word for name, one in by_name(found).items()}
+def words(summary: ExperimentSummary) -> dict[str, str]:
+    return {name: answer.word for name, answer in by_name(summary).items()}
 
 
 @pytest.mark.parametrize(
@@ -81,20 +81,20 @@ def words(found: ExperimentSummary) -> dict[str, str]:
     ],
 )
 def test_every_outcome_has_its_own_answer(tiny, errors, accurate, helped, tone, said):
-    found = findings(tiny, wrong(*errors))
-    by = by_name(found)
+    summary = findings(tiny, wrong(*errors))
+    by = by_name(summary)
     assert by["accurate"].word == accurate
     assert by["helped"].word == f"{helped}, for these two"  # one seed
     assert by["helped"].sentence.startswith("With one seed this tells of these models only")
-    top = decision(found, answers(found))
+    top = decision(summary, answers(summary))
     assert top.tone == tone
     assert said in top.sentence
 
 
 def test_thirty_digits_are_too_few_to_say_that_it_may_stand_in(tiny):
     """The teacher is right on 30 of 30, the KD student on 27."""
-    found = findings(tiny, {"teacher": slice(0, 0), "kd_student": slice(0, 3), "student": slice(0, 3)}, samples=30)
-    said = answers(found)
+    summary = findings(tiny, {"teacher": slice(0, 0), "kd_student": slice(0, 3), "student": slice(0, 3)}, samples=30)
+    said = answers(summary)
     accurate = said[0]
     judged = accurate.judgement
     assert (judged.value, judged.margin, judged.samples, judged.seeds) == (-0.1, 0.005, 30, 1)
@@ -106,14 +106,14 @@ def test_thirty_digits_are_too_few_to_say_that_it_may_stand_in(tiny):
         f"Cannot tell with 30 samples: -10.00 points (95 % interval {100 * judged.low:+.2f} to {100 * judged.high:+.2f}"
         f"), where up to 0.5 would count as equal. {needed}"
     )
-    top = decision(found, said)
+    top = decision(summary, said)
     assert top.tone == "unknown"
     assert top.sentence == (
         "One cannot tell with 30 samples whether the KD student may stand in for its teacher, within 0.5 points of "
         f"accuracy. {needed}"
     )
     assert 60 <= judged.samples_needed <= 100  # see test_judgement
-    large = decision(found, answers(found, Margins(accuracy=0.3)))
+    large = decision(summary, answers(summary, Margins(accuracy=0.3)))
     assert large.sentence.startswith("The KD student may stand in for its teacher, but beside this student")
     assert "within 30.0 points" in large.sentence
 
@@ -121,16 +121,16 @@ def test_thirty_digits_are_too_few_to_say_that_it_may_stand_in(tiny):
 @pytest.mark.parametrize("samples", [10, 30])
 def test_all_right_on_a_few_samples_is_not_equal(tiny, samples):
     nobody = dict.fromkeys(NAMES, slice(0, 0))
-    found = findings(tiny, nobody, samples=samples)
-    by = by_name(found)
+    summary = findings(tiny, nobody, samples=samples)
+    by = by_name(summary)
     assert {by[name].word for name in ("accurate", "helped", "copied")} == {"Cannot tell"}
-    assert f"cannot tell with {samples} samples" in decision(found, answers(found)).sentence
+    assert f"cannot tell with {samples} samples" in decision(summary, answers(summary)).sentence
 
 
 def test_the_same_predictions_of_all_are_equal_on_many(tiny):
-    found = findings(tiny, wrong(100, 0, 0), copied=0)
-    said = found.predictions.predicted
-    same = known(tiny, found.predictions.labels, dict.fromkeys(NAMES, said["teacher"]))
+    summary = findings(tiny, wrong(100, 0, 0), copied=0)
+    said = summary.predictions.predicted
+    same = known(tiny, summary.predictions.labels, dict.fromkeys(NAMES, said["teacher"]))
     assert words(same)["accurate"] == "Yes"
     assert words(same)["helped"] == "No, for these two"
     assert words(same)["copied"] == "No more than alone"
@@ -154,24 +154,24 @@ def test_two_seeds_of_one_recipe_are_no_effect(tiny):
 def test_shuffled_labels_give_no_verdict(tiny):
     draw = np.random.default_rng(12)
     labels = np.arange(2000) % 10
-    found = known(tiny, labels, {role: draw.permutation(labels) for role in NAMES})
-    by = by_name(found)
+    summary = known(tiny, labels, {role: draw.permutation(labels) for role in NAMES})
+    by = by_name(summary)
     for name in ("accurate", "helped", "copied"):
         assert (by[name].word, by[name].withheld) == ("No verdict", True)
         assert "which is not above chance (10.0%)" in by[name].sentence
     assert by["accurate"].sentence.startswith("The teacher is right on ")
-    top = decision(found, answers(found))
+    top = decision(summary, answers(summary))
     assert top.tone == "unknown"
     assert top.sentence.startswith("No verdict. The teacher is right on ")
 
 
 def test_a_student_at_chance_is_no_substitute_and_that_is_said_first(tiny):
-    found = findings(tiny, wrong(100, 18_050, 100))
-    by = by_name(found)
+    summary = findings(tiny, wrong(100, 18_050, 100))
+    by = by_name(summary)
     assert by["accurate"].word == "No"
     assert by["accurate"].sentence.startswith("The KD student is right on 9.8% of 20,000 samples, which is not above")
     assert by["copied"].word == "No verdict"
-    assert decision(found, answers(found)).sentence.startswith("The KD student is right on 9.8%")
+    assert decision(summary, answers(summary)).sentence.startswith("The KD student is right on 9.8%")
 
 
 def test_only_a_student_alone_at_chance_leaves_the_help_to_be_told(tiny):
@@ -182,14 +182,16 @@ def test_only_a_student_alone_at_chance_leaves_the_help_to_be_told(tiny):
 
 
 def test_a_class_that_is_never_predicted_is_said_first(tiny):
-    found = findings(tiny, wrong(100, 100, 400))
-    said = found.predictions.predicted
+    summary = findings(tiny, wrong(100, 100, 400))
+    said = summary.predictions.predicted
     never = known(
-        tiny, found.predictions.labels, {**said, "kd_student": np.where(said["kd_student"] == 8, 3, said["kd_student"])}
+        tiny,
+        summary.predictions.labels,
+        {**said, "kd_student": np.where(said["kd_student"] == 8, 3, said["kd_student"])},
     )
     name = tiny.classes[8]
-    for one in ("accurate", "helped", "copied"):
-        assert by_name(never)[one].sentence.startswith(f"The KD student never predicts {name}.")
+    for name_of_answer in ("accurate", "helped", "copied"):
+        assert by_name(never)[name_of_answer].sentence.startswith(f"The KD student never predicts {name}.")
     assert decision(never, answers(never)).sentence.startswith(f"The KD student never predicts {name}.")
 
 
@@ -209,28 +211,28 @@ def test_a_class_that_is_never_predicted_is_said_first(tiny):
     ],
 )
 def test_copying_is_told_by_a_margin_over_the_teachers_errors(tiny, errors, copied, word):
-    found = findings(tiny, wrong(errors, 400, 400, shared=False), copied=copied)
-    one = by_name(found)["copied"]
-    assert one.word == word
+    summary = findings(tiny, wrong(errors, 400, 400, shared=False), copied=copied)
+    answer = by_name(summary)["copied"]
+    assert answer.word == word
     if not errors:
-        assert "The teacher makes no mistake on 20,000 samples" in one.sentence
+        assert "The teacher makes no mistake on 20,000 samples" in answer.sentence
         return
-    judged = one.judgement
+    judged = answer.judgement
     assert (judged.unit, judged.samples, judged.margin) == ("errors", errors, 0.1)
     assert judged.value == pytest.approx(copied / errors)
     points = f"{100 * judged.value:+.2f}" if judged.value else "0.00"
-    assert f"{points} points" in one.sentence
-    assert one.sentence.startswith("With one seed this tells of these models only")
+    assert f"{points} points" in answer.sentence
+    assert answer.sentence.startswith("With one seed this tells of these models only")
     if word == "Cannot tell":
-        assert f"Cannot tell with {errors} errors" in one.sentence
-        assert "10.0 points" in one.sentence
+        assert f"Cannot tell with {errors} errors" in answer.sentence
+        assert "10.0 points" in answer.sentence
 
 
 def test_without_a_student_alone_copying_is_not_told(tiny):
-    found = findings(tiny, wrong(100, 200, 200), copied=50)
-    said = dict(found.predictions.predicted)
+    summary = findings(tiny, wrong(100, 200, 200), copied=50)
+    said = dict(summary.predictions.predicted)
     del said["student"]
-    by = by_name(known(tiny, found.predictions.labels, said))
+    by = by_name(known(tiny, summary.predictions.labels, said))
     assert by["copied"].word == "Cannot tell"
     assert "there is no student that was trained alone" in by["copied"].sentence
     assert by["helped"].word == "Not known"
@@ -240,16 +242,16 @@ def test_the_shipped_study_tells_of_copying_over_its_seeds():
     from kdviz.studies.sweep.report import read_report
 
     experiment = load_experiment("mnist")
-    found = ExperimentSummary(experiment, study=read_report(experiment, "temperature"))
-    copied = found.copied
+    summary = ExperimentSummary(experiment, study=read_report(experiment, "temperature"))
+    copied = summary.copied
     assert copied.difference.seeds == 3
     assert copied.errors == copied.difference.samples
-    rows = {(row["role"], row["value"]): row["inherited_errors"] for row in found.study.rows}
+    rows = {(row["role"], row["value"]): row["inherited_errors"] for row in summary.study.rows}
     assert copied.kd == pytest.approx(rows["kd_student", 4.0], abs=1e-5)
     assert copied.alone == pytest.approx(rows["student", None], abs=1e-5)
     assert copied.difference.value == pytest.approx(copied.kd - copied.alone)
-    assert "3 seeds" in by_name(found)["copied"].sentence
-    assert "With one seed" not in by_name(found)["copied"].sentence
+    assert "3 seeds" in by_name(summary)["copied"].sentence
+    assert "With one seed" not in by_name(summary)["copied"].sentence
 
 
 # cost -----------------------------------------------------------------------------------------------------------------
@@ -268,11 +270,11 @@ def test_cheaper_is_by_the_times_of_the_rounds(tiny, factor, rounds, word, part)
     table = made(("teacher", "onnx", factor, 9.0, 4.0, 0.9), ("kd_student", "onnx", 1.0, 5.0, 2.0, 0.9)).table
     noise = np.exp(np.random.default_rng(0).normal(0, 0.03, (2, rounds)))
     columns = table.to_pydict() | {"times_ms": [(factor * noise[0]).tolist(), noise[1].tolist()]}
-    found = ExperimentSummary(tiny, CostReport(pa.table(columns, schema=table.schema), 1))
-    one = by_name(found)["cheaper"]
-    assert one.word == word
-    assert part in one.sentence
-    assert one.judgement.samples == rounds
+    summary = ExperimentSummary(tiny, CostReport(pa.table(columns, schema=table.schema), 1))
+    answer = by_name(summary)["cheaper"]
+    assert answer.word == word
+    assert part in answer.sentence
+    assert answer.judgement.samples == rounds
 
 
 # attention ------------------------------------------------------------------------------------------------------------
@@ -281,18 +283,19 @@ def test_cheaper_is_by_the_times_of_the_rounds(tiny, factor, rounds, word, part)
 @pytest.mark.parametrize(("seeds", "first"), [(3, "Its maps' agreement"), (1, "With one seed this tells of these")])
 def test_attention_of_one_seed_says_so_first(tiny, seeds, first):
     row = {"effect": 0.2, "low": 0.1, "high": 0.3, "images": 500, "seeds": seeds}
-    found = ExperimentSummary(tiny)
-    found.__dict__["attention"] = row
-    one = module.attention(found)
-    assert one.word == "More than by itself"
-    assert one.sentence.startswith(first)
+    summary = ExperimentSummary(tiny)
+    summary.__dict__["attention"] = row
+    answer = module.attention(summary)
+    assert answer.word == "More than by itself"
+    assert answer.sentence.startswith(first)
 
 
 def test_the_headline_of_attention_is_read_from_tables_of_both_kinds(tiny):
     def table(measures: dict[str, float], **more: float) -> None:
         known = {"study": "models", "what": "difference", "part": "corrected", "value": None, "images": 9, "seeds": 3}
         rows = [
-            {**known, "measure": name, "effect": one, "low": one, "high": one, **more} for name, one in measures.items()
+            {**known, "measure": name, "effect": effect, "low": effect, "high": effect, **more}
+            for name, effect in measures.items()
         ]
         tiny.write_table("attention", pa.Table.from_pylist(rows))
 
@@ -311,9 +314,9 @@ def test_the_command_says_the_verdict_with_its_margin(tiny, small_digits, capsys
     assert main(["evaluate", "-e", str(tiny.folder), "--margin", "2", "--json", "--device", "cpu"]) == 0
     verdict = json.loads(capsys.readouterr().out)["verdict"]
     assert verdict["margins"]["accuracy"] == 0.02
-    found = ExperimentSummary(load_experiment(tiny.folder), split=verdict["split"])
-    assert verdict["sentence"] == decision(found, answers(found, Margins(accuracy=0.02))).sentence
-    assert [one["name"] for one in verdict["answers"]] == ["accurate", "cheaper", "helped", "copied", "attention"]
+    summary = ExperimentSummary(load_experiment(tiny.folder), split=verdict["split"])
+    assert verdict["sentence"] == decision(summary, answers(summary, Margins(accuracy=0.02))).sentence
+    assert [answer["name"] for answer in verdict["answers"]] == ["accurate", "cheaper", "helped", "copied", "attention"]
     accurate = verdict["answers"][0]["judgement"]
     assert accurate["margin"] == 0.02
     assert {"outcome", "value", "low", "high", "rule", "samples", "seeds", "samples_needed"} <= accurate.keys()
@@ -329,21 +332,21 @@ def test_a_margin_that_is_none_is_wrong_usage(margin):
 
 
 def test_what_is_not_known_is_said(tiny):
-    found = ExperimentSummary(tiny)
-    said = answers(found)
-    assert {one.tone for one in said} == {"unknown"}
-    assert "It is not known yet" in decision(found, said).sentence
-    assert found.accuracies == []
-    assert len(said) == len({one.name for one in said}) == 5
-    assert module.attention(found) in said
+    summary = ExperimentSummary(tiny)
+    said = answers(summary)
+    assert {answer.tone for answer in said} == {"unknown"}
+    assert "It is not known yet" in decision(summary, said).sentence
+    assert summary.accuracies == []
+    assert len(said) == len({answer.name for answer in said}) == 5
+    assert module.attention(summary) in said
 
 
 def test_the_shipped_experiment_has_seeds_in_its_accuracies():
     from kdviz.studies.sweep.report import read_report
 
     experiment = load_experiment("mnist")
-    found = ExperimentSummary(experiment, study=read_report(experiment, "temperature"))
-    by = {one.role: one for one in found.accuracies}
+    summary = ExperimentSummary(experiment, study=read_report(experiment, "temperature"))
+    by = {accuracy.role: accuracy for accuracy in summary.accuracies}
     measured = experiment.runs["kd_student"].metrics["test"]["accuracy"]
     assert (by["kd_student"].value, by["kd_student"].seeds) == (measured, 3)
     rows = [row for row in experiment.table("temperature").to_pylist() if row["split"] == "test"]
@@ -383,13 +386,13 @@ def test_made_and_read_again(shown, small_digits):
     shown.write_table("showcase", table)
     samples = read_showcase(load_experiment(shown.folder))
     assert samples
-    for one in samples:
-        assert one.story in STORIES
-        assert one.label == int(small_digits.labels[one.sample])
-        assert np.array_equal(np.asarray(one.picture), small_digits.images[one.sample, 0].numpy())
-        assert list(one.examples) == list(shown.runs)
-        for role, example in one.examples.items():
-            said = shown.runs[role].model(shown.preprocess(one.picture)).softmax(1)[0]
+    for sample in samples:
+        assert sample.story in STORIES
+        assert sample.label == int(small_digits.labels[sample.sample])
+        assert np.array_equal(np.asarray(sample.picture), small_digits.images[sample.sample, 0].numpy())
+        assert list(sample.examples) == list(shown.runs)
+        for role, example in sample.examples.items():
+            said = shown.runs[role].model(shown.preprocess(sample.picture)).softmax(1)[0]
             assert example.predicted == int(said.argmax())
             assert example.confidence == pytest.approx(float(said.max()), abs=1e-4)
             assert example.values.shape == (14, 14)
@@ -421,8 +424,10 @@ def test_wrong_usage_is_status_two(wrong):
 
 def test_the_shipped_showcase_is_of_the_shipped_models():
     samples = read_showcase(load_experiment("mnist"))
-    assert [one.story for one in samples] == list(STORIES)
-    right = [{role: one.predicted == sample.label for role, one in sample.examples.items()} for sample in samples]
+    assert [sample.story for sample in samples] == list(STORIES)
+    right = [
+        {role: example.predicted == sample.label for role, example in sample.examples.items()} for sample in samples
+    ]
     assert right[0] == {"teacher": True, "kd_student": True, "student": False}
     assert not any(right[2].values())
     assert all(right[3].values())

@@ -29,9 +29,9 @@ def role(name, use):
 
 
 def maps(name, auroc):
-    found = mean(*auroc)
+    auroc_mean = mean(*auroc)
     share = mean(0.4, 0.35, 0.45)
-    return RoleMaps(name, "rise", share, share, share, 0.02, found, found)
+    return RoleMaps(name, "rise", share, share, share, 0.02, auroc_mean, auroc_mean)
 
 
 def report(shown_to="random", difference=USED, teacher=USED, aurocs=(FOUND, FOUND, CHANCE), rise=(0.5, 0.4, 0.6)):

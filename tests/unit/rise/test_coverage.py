@@ -47,7 +47,7 @@ def truth() -> tuple[torch.Tensor, torch.Tensor]:
 def draws(sampler: str, count: int) -> list[tuple[RandomMasks, torch.Tensor]]:
     """24 seeds' masks and the scores of each, (1, count); all estimators see the same."""
     masks = [RandomMasks(SIZE, GRID, seed=seed, sampler=sampler) for seed in range(24)]
-    return [(one, curved(one.render(0, count)).unsqueeze(0)) for one in masks]
+    return [(seed_masks, curved(seed_masks.render(0, count)).unsqueeze(0)) for seed_masks in masks]
 
 
 @pytest.mark.slow
@@ -57,14 +57,16 @@ def test_intervals_cover_the_truth_and_are_not_wide(estimator, sampler, count, r
     if sampler == "sobol" and estimator in ("normalised", "rise"):
         # The level's error from two blocks rests on a prior that is measured on digits; here intervals are 1.6 x wide.
         request.applymarker(pytest.mark.xfail(reason="coverage .99, width 1.6", strict=True))
-    found = [estimate(masks, scores, estimator) for masks, scores in draws(sampler, count)]
-    maps, errors = (torch.stack([getattr(one, part) for one in found]).double() for part in ("map", "standard_error"))
+    estimates = [estimate(masks, scores, estimator) for masks, scores in draws(sampler, count)]
+    maps, errors = (
+        torch.stack([getattr(result, part) for result in estimates]).double() for part in ("map", "standard_error")
+    )
     expected, level = truth()
-    one = calibration(maps, errors, expected + (level if estimator in ("rise", "normalised") else 0))
+    covered = calibration(maps, errors, expected + (level if estimator in ("rise", "normalised") else 0))
     # .95, give or take three standard errors over the seeds, and .02 for the bias of what is fitted to few masks.
-    assert 0.93 - 3 * one.spread < one.coverage < 0.98 + 3 * one.spread
-    assert one.spread < 0.04
-    assert 0.75 < one.width < 2  # a standard deviation of 24 has a standard error of 15 %
+    assert 0.93 - 3 * covered.spread < covered.coverage < 0.98 + 3 * covered.spread
+    assert covered.spread < 0.04
+    assert 0.75 < covered.width < 2  # a standard deviation of 24 has a standard error of 15 %
 
 
 def test_the_error_bar_sees_all_of_the_error_where_the_model_is_exact():
@@ -72,10 +74,10 @@ def test_the_error_bar_sees_all_of_the_error_where_the_model_is_exact():
     expected = exact_map()
     for seed in range(3):
         masks = RandomMasks(SIZE, GRID, seed=seed, sampler="hadamard")
-        one = estimate(masks, score_of(masks.render(0, 2048)).unsqueeze(0), "logistic")
-        error = (one.map[0].double() - expected).abs()
+        result = estimate(masks, score_of(masks.render(0, 2048)).unsqueeze(0), "logistic")
+        error = (result.map[0].double() - expected).abs()
         assert error.max() < 1e-5
-        assert (error < 1.96 * one.standard_error[0]).double().mean() > 0.8
+        assert (error < 1.96 * result.standard_error[0]).double().mean() > 0.8
 
 
 def exact_map() -> torch.Tensor:
@@ -83,18 +85,18 @@ def exact_map() -> torch.Tensor:
     grid = torch.randn(1, 1, 7, 7, generator=torch.Generator().manual_seed(11))
     weights = F.interpolate(grid, size=SIZE, mode="bicubic", align_corners=False)[0, 0]
     weights = (0.7 * weights / weights.norm()).double()
-    rows, columns = (one.double() for one in RandomMasks(SIZE, GRID).upsampling)
+    rows, columns = (upsampling.double() for upsampling in RandomMasks(SIZE, GRID).upsampling)
     total = torch.zeros(SIZE, dtype=torch.float64)
     for down, right in itertools.product(rows, columns):
         # The log odds are a sum of 49 independent +-w_c / 2: their distribution on a fine lattice, cell by cell.
         cells = (down.T @ weights @ right).flatten()
-        total += down @ torch.tensor([_change(cells, place) for place in range(49)]).double().view(7, 7) @ right.T
+        total += down @ torch.tensor([_change(cells, cell) for cell in range(49)]).double().view(7, 7) @ right.T
     return total / (len(rows) * len(columns)) / 0.5
 
 
-def _change(cells: torch.Tensor, place: int) -> float:
+def _change(cells: torch.Tensor, cell: int) -> float:
     """Cov(sigmoid(sum w_c u_c), u_place) by Gauss-Hermite: many small terms are nearly normal."""
-    others = torch.cat([cells[:place], cells[place + 1 :]]).numpy()
+    others = torch.cat([cells[:cell], cells[cell + 1 :]]).numpy()
     nodes, chances = np.polynomial.hermite_e.hermegauss(64)
     chances = chances / chances.sum()
     spread = np.sqrt(np.square(others).sum() / 4)
@@ -104,7 +106,7 @@ def _change(cells: torch.Tensor, place: int) -> float:
     he6 = nodes**6 - 15 * nodes**4 + 45 * nodes**2 - 15
     he8 = nodes**8 - 28 * nodes**6 + 210 * nodes**4 - 420 * nodes**2 + 105
     chances = chances * (1 + fourth / 24 * he4 + sixth / 720 * he6 + fourth**2 / 1152 * he8)  # Edgeworth
-    high, low = (1 / (1 + np.exp(-(spread * nodes + sign * float(cells[place]) / 2))) for sign in (1, -1))
+    high, low = (1 / (1 + np.exp(-(spread * nodes + sign * float(cells[cell]) / 2))) for sign in (1, -1))
     return float(((high - low) * chances).sum() / 4)
 
 

@@ -103,8 +103,8 @@ class ResidualOfTwo(Residual):
     """Two convolutions added, one of which is read again; and an addition to itself."""
 
     def body(self, images):
-        one, other = self.conv(images), self.conv(images.tanh())
-        return torch.add(one, other) + one.mul(2) + self.doubled(other)
+        linear, squashed = self.conv(images), self.conv(images.tanh())
+        return torch.add(linear, squashed) + linear.mul(2) + self.doubled(squashed)
 
     def doubled(self, images):
         twice = self.conv(images)
@@ -363,7 +363,7 @@ def test_the_model_stays_as_it_was(network, name):
     assert [tensor.stride() for tensor in after.values()] == strides
     assert [(key, type(module)) for key, module in model.named_modules()] == modules
     assert list(model._forward_hooks) == [handle.id]
-    assert all(one.requires_grad and one.grad is None for one in model.parameters())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
     seen.clear()
     model(masked(shape)).sum().backward()
     assert seen == [1]

@@ -17,9 +17,9 @@ from kdviz.saliency import RISE, RandomMasks, estimate, explain, explain_stream,
 # a second computation -------------------------------------------------------------------------------------------------
 
 
-def weights_at(place: int, cells: int, cell: int) -> dict[int, float]:
+def weights_at(pixel: int, cells: int, cell: int) -> dict[int, float]:
     """Which cells, and how much of each, make pixel ``place`` of a grid enlarged to (cells + 1) * cell pixels."""
-    position = min(max((place + 0.5) * cells / ((cells + 1) * cell) - 0.5, 0), cells - 1)
+    position = min(max((pixel + 0.5) * cells / ((cells + 1) * cell) - 0.5, 0), cells - 1)
     low = int(position)
     high = min(low + 1, cells - 1)
     weights = {low: 1 - (position - low)}
@@ -113,9 +113,9 @@ def linear(batch: torch.Tensor) -> torch.Tensor:
 def upsampling(shift: int, axis: int) -> np.ndarray:
     """(side, cells) for one shift along one axis."""
     matrix = np.zeros((SIZE[axis], GRID[axis]))
-    for place in range(SIZE[axis]):
-        for cell, weight in weights_at(place + shift, GRID[axis], CELL[axis]).items():
-            matrix[place, cell] = weight
+    for pixel in range(SIZE[axis]):
+        for cell, weight in weights_at(pixel + shift, GRID[axis], CELL[axis]).items():
+            matrix[pixel, cell] = weight
     return matrix
 
 
@@ -245,10 +245,10 @@ def test_the_seed_decides_the_masks():
         return RandomMasks((10, 10), seed=seed).render(0, 10)
 
     torch.manual_seed(1)
-    one = first(5)
+    saliency = first(5)
     torch.manual_seed(2)
-    assert torch.equal(one, first(5))
-    assert not torch.equal(one, first(6))
+    assert torch.equal(saliency, first(5))
+    assert not torch.equal(saliency, first(6))
 
 
 @pytest.mark.parametrize(
@@ -373,8 +373,8 @@ def test_it_is_a_captum_method():
 )
 def test_every_way_to_name_a_target(target):
     rise, batch = RISE(net()), images(2)
-    one, other = (rise.attribute(batch, target=given, chunk_size=40, **SETTINGS) for given in (target, 2))
-    assert torch.equal(one, other)
+    by_target, by_number = (rise.attribute(batch, target=given, chunk_size=40, **SETTINGS) for given in (target, 2))
+    assert torch.equal(by_target, by_number)
 
 
 def test_targets_of_outputs_with_more_dimensions():
@@ -570,17 +570,21 @@ def test_explain_gives_each_model_the_map_of_rise(tiny, digits):
     maps = explain(tiny, picture, target=8, seed=0, precision="float32", **QUICK)
     assert list(maps) == ["teacher", "kd_student", "student"]
     inputs = tiny.preprocess(picture)
-    for role, one in maps.items():
+    for role, saliency in maps.items():
         model = tiny.runs[role].model
         expected = RISE(model, "softmax").attribute(
             inputs, tiny.input.baseline("black").expand_as(inputs), target=8, precision="float32", **QUICK
         )
-        np.testing.assert_allclose(one.values, expected[0, 0].numpy(), rtol=1e-4, atol=1e-7)
-        assert (one.values.dtype, one.standard_error.dtype, one.shape) == (np.float32, np.float32, (14, 14))
-        np.testing.assert_allclose(one.probabilities, model(inputs).softmax(1)[0].numpy(), atol=1e-6)
-        assert (one.role, one.target, one.n_masks, one.method) == (role, 8, 60, "rise")
-        assert np.array_equal(np.asarray(one), one.values)
-        np.testing.assert_allclose(one.halves.mean(0), one.values, atol=5 * one.standard_error.max())
+        np.testing.assert_allclose(saliency.values, expected[0, 0].numpy(), rtol=1e-4, atol=1e-7)
+        assert (saliency.values.dtype, saliency.standard_error.dtype, saliency.shape) == (
+            np.float32,
+            np.float32,
+            (14, 14),
+        )
+        np.testing.assert_allclose(saliency.probabilities, model(inputs).softmax(1)[0].numpy(), atol=1e-6)
+        assert (saliency.role, saliency.target, saliency.n_masks, saliency.method) == (role, 8, 60, "rise")
+        assert np.array_equal(np.asarray(saliency), saliency.values)
+        np.testing.assert_allclose(saliency.halves.mean(0), saliency.values, atol=5 * saliency.standard_error.max())
 
 
 def test_explain_one_model_at_a_time_equals_all_together(tiny, digit_file):
@@ -593,9 +597,11 @@ def test_explain_one_model_at_a_time_equals_all_together(tiny, digit_file):
 
 def test_targets_of_explain(tiny, digit_file):
     own = explain(tiny, digit_file, **QUICK)
-    assert all(one.target == one.predicted == int(one.probabilities.argmax()) for one in own.values())
+    assert all(
+        saliency.target == saliency.predicted == int(saliency.probabilities.argmax()) for saliency in own.values()
+    )
     named = explain(tiny, digit_file, "7", **QUICK)
-    assert {one.target for one in named.values()} == {7}
+    assert {saliency.target for saliency in named.values()} == {7}
     mixed = explain(tiny, digit_file, {"teacher": 1, "student": "2"}, **QUICK)
     assert (mixed["teacher"].target, mixed["student"].target) == (1, 2)
     *_, state = explain_stream(tiny, digit_file, 0, **QUICK)
@@ -606,10 +612,10 @@ def test_bfloat16_changes_nothing_that_matters(tiny, digit_file):
     exact, rounded, chosen = (
         explain(tiny, digit_file, 3, precision=name, n_masks=500, grid=4) for name in ("float32", "bfloat16", "auto")
     )
-    for role, one in exact.items():
+    for role, saliency in exact.items():
         # Rounding errors of the scores are far below their change from mask to mask, which the error is made of.
-        assert np.abs(rounded[role].values - one.values).max() < one.standard_error.max()
-        assert not np.array_equal(rounded[role].values, one.values)
+        assert np.abs(rounded[role].values - saliency.values).max() < saliency.standard_error.max()
+        assert not np.array_equal(rounded[role].values, saliency.values)
     precision = chosen["teacher"].settings["precision"]
     assert precision in ("float32", "bfloat16")
     same = exact if precision == "float32" else rounded
@@ -618,9 +624,9 @@ def test_bfloat16_changes_nothing_that_matters(tiny, digit_file):
 
 @pytest.mark.parametrize("baseline", ["black", "white", "mean", "grey"])
 def test_every_baseline_by_name(tiny, digit_file, baseline):
-    one = explain(tiny, digit_file, 1, baseline=baseline, **QUICK)["student"]
-    assert one.settings["baseline"] == baseline
-    assert np.isfinite(one.values).all()
+    saliency = explain(tiny, digit_file, 1, baseline=baseline, **QUICK)["student"]
+    assert saliency.settings["baseline"] == baseline
+    assert np.isfinite(saliency.values).all()
 
 
 @pytest.mark.parametrize("method", list(methods))
@@ -638,9 +644,9 @@ def test_every_method_is_described_and_checks_its_settings(tiny, digit_file, met
 
 
 def test_numpy_numbers_are_settings_too(tiny, digit_file):
-    one = explain(tiny, digit_file, np.int64(3), n_masks=np.int64(60), grid=np.int32(4), probability=np.float32(0.5))
+    maps = explain(tiny, digit_file, np.int64(3), n_masks=np.int64(60), grid=np.int32(4), probability=np.float32(0.5))
     other = explain(tiny, digit_file, 3, **QUICK)["student"]
-    np.testing.assert_allclose(one["student"].values, other.values, atol=1e-5)
+    np.testing.assert_allclose(maps["student"].values, other.values, atol=1e-5)
 
 
 def test_unknown_names_in_explain(tiny, digit_file):

@@ -69,7 +69,9 @@ def estimates(sampler: str, estimator: str, n_masks: int, seeds: int, score=curv
 def repeated(sampler: str, estimator: str, n_masks: int, seeds: int, score=curved):
     """Maps and standard errors of many seeds, each (seeds, H, W)."""
     results = estimates(sampler, estimator, n_masks, seeds, score)
-    return tuple(np.stack([getattr(one, name)[0].numpy() for one in results]) for name in ("map", "standard_error"))
+    return tuple(
+        np.stack([getattr(result, name)[0].numpy() for result in results]) for name in ("map", "standard_error")
+    )
 
 
 @pytest.mark.slow
@@ -77,7 +79,7 @@ def repeated(sampler: str, estimator: str, n_masks: int, seeds: int, score=curve
 def test_each_single_mask_is_a_rise_mask(sampler):
     p = PROBABILITIES[sampler]
     draws = [RandomMasks((8, 8), (3, 3), p, seed, sampler).draw(5, 6) for seed in range(3000)]
-    bits = torch.cat([one for one, _ in draws]).flatten(1).numpy()
+    bits = torch.cat([mask for mask, _ in draws]).flatten(1).numpy()
     # The mean of 3,000 coins has standard error sqrt(p (1 - p) / 3000); a product of two has at most .5 / sqrt(3000).
     np.testing.assert_allclose(bits.mean(0), p, atol=5 * (p * (1 - p) / 3000) ** 0.5)
     pairs = bits.T @ bits / 3000
@@ -115,7 +117,7 @@ def test_every_shift_comes_once_before_any_comes_again(sampler):
     rows, columns = masks.cell
     for turn in range(2):
         blocks = range(turn * rows * columns, (turn + 1) * rows * columns)
-        shifts = [tuple(masks.draw(one * masks.block, one * masks.block + 1)[1][0].tolist()) for one in blocks]
+        shifts = [tuple(masks.draw(block * masks.block, block * masks.block + 1)[1][0].tolist()) for block in blocks]
         assert sorted(shifts) == sorted(itertools.product(range(rows), range(columns)))
 
 
@@ -165,13 +167,13 @@ def test_intervals_cover_the_exact_map(sampler, estimator):
 @pytest.mark.parametrize("sampler", list(samplers))
 def test_halves_come_from_other_masks_and_agree(sampler, estimator):
     results = estimates(sampler, estimator, 1024, 40, SCORES[estimator])
-    halves = np.stack([one.halves[:, 0].numpy() for one in results]) - truth_of(sampler, estimator)
+    halves = np.stack([result.halves[:, 0].numpy() for result in results]) - truth_of(sampler, estimator)
     # Errors of independent halves: a correlation of 40 pairs has standard deviation .16; the mean over pixels, less.
     together = [np.corrcoef(halves[:, :, y, x].T)[0, 1] for y in range(0, 14, 3) for x in range(0, 15, 3)]
     assert abs(np.mean(together)) < 0.4
     # From half of the masks each: their mean is nearly the map.
-    for one in results[:5]:
-        assert (one.halves.mean(0) - one.map).abs().max() < 2 * one.standard_error.max()
+    for result in results[:5]:
+        assert (result.halves.mean(0) - result.map).abs().max() < 2 * result.standard_error.max()
 
 
 @pytest.mark.parametrize("sampler", BALANCED)
@@ -191,8 +193,8 @@ def test_each_step_from_the_published_method_has_less_error():
         for seed in range(60):
             masks = RandomMasks(SIZE, GRID, 0.5, seed, sampler)
             scores = curved(masks.render(0, 512)).unsqueeze(0)
-            one = estimate(masks, scores, estimator).map[0].numpy()
-            maps.append(one - one.mean() + truth.mean())  # the published map has another constant
+            saliency_map = estimate(masks, scores, estimator).map[0].numpy()
+            maps.append(saliency_map - saliency_map.mean() + truth.mean())  # the published map has another constant
         errors.append(float(np.square(np.stack(maps) - truth).mean()))
     published, centred, ridge, hadamard = errors
     assert hadamard < published / 5
@@ -202,7 +204,9 @@ def test_each_step_from_the_published_method_has_less_error():
 def test_a_linear_model_is_explained_almost_exactly():
     masks = RandomMasks(SIZE, GRID, 0.5, 0, "hadamard")
     scores = (masks.render(0, 1024)[:, 0] * WEIGHTS).sum((1, 2)).unsqueeze(0)
-    rows, columns = (torch.einsum("sik,sjk->ij", one, one) / len(one) for one in masks.upsampling)
+    rows, columns = (
+        torch.einsum("sik,sjk->ij", upsampling, upsampling) / len(upsampling) for upsampling in masks.upsampling
+    )
     exact = 0.25 * rows @ WEIGHTS @ columns.T / 0.5
     ridge, centred = (estimate(masks, scores, name).map[0] for name in ("ridge", "centred"))
     assert (ridge - exact).abs().max() < 0.05 * (centred - exact).abs().max()
@@ -240,7 +244,7 @@ def test_wrong_samplers_are_refused():
 def test_logistic_has_less_error_than_ridge_for_probabilities(sampler):
     truth = exact_map(PROBABILITIES[sampler], steep)
     logistic, ridge = (
-        [np.square(one.map[0].numpy() - truth).mean() for one in estimates(sampler, name, 512, 60, steep)]
+        [np.square(result.map[0].numpy() - truth).mean() for result in estimates(sampler, name, 512, 60, steep)]
         for name in ("logistic", "ridge")
     )
     # Were they alike, each would win 30 of 60 seeds, with standard deviation (60 / 4) ** .5: five of them.
@@ -287,7 +291,7 @@ def test_probabilities_of_exactly_zero_and_one_are_fine():
     masks = RandomMasks(SIZE, GRID, 0.5, 0, "hadamard")
     scores = (curved(masks.render(0, 1024)) > 1).double()
     result = estimate(masks, torch.stack([scores, torch.zeros(1024), torch.ones(1024)]), "logistic")
-    truth = exact_map(0.5, lambda one: (curved(one) > 1).double())
+    truth = exact_map(0.5, lambda images: (curved(images) > 1).double())
     assert (np.abs(result.map[0].numpy() - truth) < 5 * result.standard_error[0].numpy()).all()
     assert result.map[1:].abs().max() < 1e-4  # nothing changes
     for part in PARTS:
@@ -324,7 +328,7 @@ def test_sums_over_bits_are_sums_over_rendered_masks(sampler, count, estimator):
     }
     if sampler == "iid":  # parts of a balanced block are not independent: there it is no plain leaving out
         expected["jackknife_maps"] = [
-            by_hand(masks, scores, everything[units != one], estimator) for one in range(units.max() + 1)
+            by_hand(masks, scores, everything[units != unit], estimator) for unit in range(units.max() + 1)
         ]
     for part, maps in expected.items():
         got = getattr(result, part).view(len(maps), *SIZE)
@@ -337,10 +341,10 @@ def test_normalised_equals_the_loop():
     scores = np.random.default_rng(1).normal(5, 1, count)
     result = estimate(masks, torch.from_numpy(scores).unsqueeze(0), "normalised")
     for y, x in itertools.product(range(4), range(5)):
-        kept = [one[y][x] for one in bits]
+        kept = [mask[y][x] for mask in bits]
         value = sum(f * m for f, m in zip(scores, kept, strict=True)) / sum(kept)
         terms = [(f - value) * m / 0.3 for f, m in zip(scores, kept, strict=True)]
-        error = (sum((one - sum(terms) / count) ** 2 for one in terms) / count / (count - 1)) ** 0.5
+        error = (sum((term - sum(terms) / count) ** 2 for term in terms) / count / (count - 1)) ** 0.5
         assert float(result.map[0, y, x]) == pytest.approx(value, rel=1e-4)
         assert float(result.standard_error[0, y, x]) == pytest.approx(error, rel=1e-3)
 
@@ -374,8 +378,8 @@ def test_reliability_is_its_formula():
     signal = generator.normal(size=(3, 5, 6))
     halves = signal + generator.normal(size=(2, 3, 5, 6)) * np.array([0.1, 1, 4])[:, None, None]
     expected = []
-    for one, other in zip(*halves, strict=True):
-        h = max(np.corrcoef(one.ravel(), other.ravel())[0, 1], 0)
+    for first, second in zip(*halves, strict=True):
+        h = max(np.corrcoef(first.ravel(), second.ravel())[0, 1], 0)
         expected.append((2 * h / (1 + h)) ** 0.5)
     np.testing.assert_allclose(reliability(torch.from_numpy(halves)), expected, rtol=1e-9)
     assert float(reliability(torch.from_numpy(np.stack([signal[0], -signal[0]])))) == 0
@@ -391,8 +395,8 @@ def test_the_predicted_reliability_is_the_true_correlation(sampler, estimator, n
     seeds, score = 60, SCORES[estimator]
     truth = exact_map(PROBABILITIES[sampler], score).ravel()
     results = estimates(sampler, estimator, n_masks, seeds, score)
-    true = np.array([np.corrcoef(one.map[0].numpy().ravel(), truth)[0, 1] for one in results])
-    predicted = np.array([float(one.reliability[0]) for one in results])
+    true = np.array([np.corrcoef(result.map[0].numpy().ravel(), truth)[0, 1] for result in results])
+    predicted = np.array([float(result.reliability[0]) for result in results])
     missing = 1 - true.mean()
     # Five standard errors of the mean, and a tenth of what is missing to 1 for the formula's curvature.
     slack = 5 * (predicted - true).std(ddof=1) / seeds**0.5 + 0.1 * missing
@@ -409,9 +413,9 @@ def test_jackknife_error_equals_the_loop():
     jackknife_maps = np.random.default_rng(0).normal(size=(6, 3, 4))
     student = 2.5705818366147395 / 1.959963984540054  # t of 5 degrees and normal, at .975
     for y, x in itertools.product(range(3), range(4)):
-        values = [float(one[y, x]) for one in jackknife_maps]
+        values = [float(saliency_map[y, x]) for saliency_map in jackknife_maps]
         mean = sum(values) / 6
-        expected = (5 / 6 * sum((one - mean) ** 2 for one in values)) ** 0.5 * student
+        expected = (5 / 6 * sum((value - mean) ** 2 for value in values)) ** 0.5 * student
         assert float(jackknife_error(torch.from_numpy(jackknife_maps))[y, x]) == pytest.approx(expected)
 
 
@@ -429,7 +433,7 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
 @pytest.mark.parametrize("sampler", list(samplers))
 def test_what_is_kept_between_estimates_changes_nothing(sampler, estimator):
     modules = [sys.modules[f"kdviz.rise.{name}"] for name in ("groups", "components", "spread")]
-    caches = [one for module in modules for one in vars(module).values() if hasattr(one, "cache_clear")]
+    caches = [member for module in modules for member in vars(module).values() if hasattr(member, "cache_clear")]
     assert caches
 
     def parts(seed: int) -> list[torch.Tensor]:
@@ -443,6 +447,6 @@ def test_what_is_kept_between_estimates_changes_nothing(sampler, estimator):
     again = parts(1)
     parts(2)  # another series of the same kind
     later = parts(1)
-    for one, two, three in zip(fresh, again, later, strict=True):
-        assert torch.equal(one, two)
-        assert torch.equal(one, three)
+    for from_fresh, from_again, from_later in zip(fresh, again, later, strict=True):
+        assert torch.equal(from_fresh, from_again)
+        assert torch.equal(from_fresh, from_later)

@@ -29,7 +29,7 @@ def test_signatures_have_every_setting_with_its_default(method):
     for name, default in DECLARED.items():
         assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
         assert parameters[name].default == default
-    assert not [one for one in parameters.values() if one.kind is inspect.Parameter.VAR_KEYWORD]
+    assert not [parameter for parameter in parameters.values() if parameter.kind is inspect.Parameter.VAR_KEYWORD]
     assert list(parameters)[:5] == ["self", "inputs", "baselines", "target", "additional_forward_args"]
 
 

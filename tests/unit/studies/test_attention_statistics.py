@@ -66,30 +66,30 @@ def reported(table: pa.Table) -> AttentionReport:
 @pytest.mark.parametrize("kind", ["second", "shuffled", "other", "own shuffle"])
 def test_a_constant_map_of_a_control_takes_its_image_out_of_that_control_alone(kind):
     table, _ = made_up_table({1.0: 0.0, 4.0: 0.3}, images=40)
-    whole, found = reported(table), reported(without_agreement(table, kind, 7))
+    whole, reduced = reported(table), reported(without_agreement(table, kind, 7))
     never = reported(table.filter(pc.not_equal(table["sample"], 7)))
-    assert repr(found.values) == repr(whole.values)
-    assert found.images == 40
-    of_whole, of_found, of_never = (controls_in(report) for report in (whole, found, never))
+    assert repr(reduced.values) == repr(whole.values)
+    assert reduced.images == 40
+    of_whole, of_found, of_never = (controls_in(report) for report in (whole, reduced, never))
     assert of_found[kind].n_images == 39
     assert of_found[kind].value == pytest.approx(of_never[kind].value)
     assert all(repr(of_found[name]) == repr(of_whole[name]) for name in of_whole if name != kind)
     specific = (never if kind == "other" else whole).image_specific_effect
-    assert found.image_specific_effect.value == pytest.approx(specific.value)
-    assert np.isfinite(figures.agreement_distribution(found).data[2].x).all()
+    assert reduced.image_specific_effect.value == pytest.approx(specific.value)
+    assert np.isfinite(figures.agreement_distribution(reduced).data[2].x).all()
 
 
 def controls_in(report: AttentionReport) -> dict[str, Effect | None]:
-    return {one.kind: one.difference for one in report.controls} | {"own shuffle": report.shuffle}
+    return {control.kind: control.difference for control in report.controls} | {"own shuffle": report.shuffle}
 
 
 def test_a_constant_map_of_the_claim_takes_its_image_out_of_everything():
     table, _ = made_up_table({4.0: 0.3}, images=40)
-    found = reported(without_agreement(table, "claim", 7))
+    reduced = reported(without_agreement(table, "claim", 7))
     never = reported(table.filter(pc.not_equal(table["sample"], 7)))
-    assert found.images == 39
-    assert repr(found.values) == repr(never.values)
-    assert repr(controls_in(found)) == repr(controls_in(never))
+    assert reduced.images == 39
+    assert repr(reduced.values) == repr(never.values)
+    assert repr(controls_in(reduced)) == repr(controls_in(never))
 
 
 def test_a_control_of_which_every_map_is_constant_is_none():
@@ -97,20 +97,20 @@ def test_a_control_of_which_every_map_is_constant_is_none():
     for sample in range(40):
         for kind in ("shuffled", "own shuffle"):
             table = without_agreement(table, kind, sample)
-    found = reported(table)
-    assert {one.kind for one in found.controls} == {"second", "other"}
-    assert found.shuffle is None
-    assert found.images == 40
+    reduced = reported(table)
+    assert {control.kind for control in reduced.controls} == {"second", "other"}
+    assert reduced.shuffle is None
+    assert reduced.images == 40
 
 
 # planted effects and nothing ------------------------------------------------------------------------------------------
 
 
 def test_a_planted_effect_is_recovered(planted, report):
-    for one in report.values:
-        true = planted[1][one.value]
-        assert one.difference.interval.low < true < one.difference.interval.high
-        assert one.difference.value == pytest.approx(true, abs=0.02)
+    for effect in report.values:
+        true = planted[1][effect.value]
+        assert effect.difference.interval.low < true < effect.difference.interval.high
+        assert effect.difference.value == pytest.approx(true, abs=0.02)
     small, medium, large = report.values
     assert small.difference.interval.has_zero
     assert medium.difference.excludes_zero
@@ -123,11 +123,11 @@ def test_intervals_cover_what_is_true_as_often_as_they_say():
     """Of many studies: the planted effect, and nothing in the controls."""
     covered, passed = [], []
     for seed in range(12):
-        found, true = made_up({4.0: 0.3}, images=40, seed=100 + seed)
-        report = report_of(found, "temperature", {}, CLASSES)
+        agreements, true = made_up({4.0: 0.3}, images=40, seed=100 + seed)
+        report = report_of(agreements, "temperature", {}, CLASSES)
         interval = report.chosen.difference.interval
         covered.append(interval.low < true[4.0] < interval.high)
-        passed += [one.difference.interval.has_zero for one in report.all_controls]
+        passed += [control.difference.interval.has_zero for control in report.all_controls]
     # The planted effect is that of these very images, so that the interval, which is over images too, is a wide one.
     assert sum(covered) >= 11
     assert len(passed) == 36
@@ -139,38 +139,38 @@ def test_noise_is_taken_out(planted):
     quiet, true = made_up({4.0: 0.4}, noise=0.05)
     noisy, same_true = made_up({4.0: 0.4}, noise=1.5)
     assert true == same_true
-    for one in (quiet, noisy):
-        pairs = claim_pairs(one, 4.0)
-        assert effect_of(one, pair_contrast(*pairs)).value == pytest.approx(true[4.0], abs=0.03)
+    for agreements in (quiet, noisy):
+        pairs = claim_pairs(agreements, 4.0)
+        assert effect_of(agreements, pair_contrast(*pairs)).value == pytest.approx(true[4.0], abs=0.03)
     raw = effect_of(noisy, pair_contrast(*claim_pairs(noisy, 4.0)), corrected=False)
     assert raw.value < 0.7 * true[4.0]
 
 
 def test_controls_come_out_as_nothing(report):
-    assert {(one.kind, one.value) for one in report.all_controls} == {
+    assert {(control.kind, control.value) for control in report.all_controls} == {
         (kind, value) for kind in ("second", "shuffled", "other") for value in TEMPERATURES
     }
-    for one in report.all_controls:
-        assert abs(one.difference.value) < 0.04
-        assert one.outcome != "failed"
-        assert one.passed or one.value != 16.0  # beside the large effect they are small
-        assert not one.passed or one.value != 1.0  # there is no effect to hold them against
+    for control in report.all_controls:
+        assert abs(control.difference.value) < 0.04
+        assert control.outcome != "failed"
+        assert control.passed or control.value != 16.0  # beside the large effect they are small
+        assert not control.passed or control.value != 1.0  # there is no effect to hold them against
     assert abs(report.shuffle.value) < 0.05
 
 
 def test_what_all_images_share_is_told_apart():
     """A student that also got a map of its teacher's that is the same for all images: the control shows it."""
-    found, _ = made_up({4.0: 0.4}, images=80)
+    agreements, _ = made_up({4.0: 0.4}, images=80)
 
-    def more_of_it(one: Series) -> Series:
-        if one.role != "kd_student":
-            return one
-        values = (one.agreement + 0.05, *_arrays(one)[1:])
-        return Series(one.kind, one.role, one.value, one.seed, one.first, one.second, *values)
+    def more_of_it(series: Series) -> Series:
+        if series.role != "kd_student":
+            return series
+        values = (series.agreement + 0.05, *_arrays(series)[1:])
+        return Series(series.kind, series.role, series.value, series.seed, series.first, series.second, *values)
 
-    before = report_of(found, "temperature", {}, CLASSES)
-    after = report_of(found.mapped(more_of_it), "temperature", {}, CLASSES)
-    control = next(one for one in after.controls if one.kind == "other")
+    before = report_of(agreements, "temperature", {}, CLASSES)
+    after = report_of(agreements.mapped(more_of_it), "temperature", {}, CLASSES)
+    control = next(control for control in after.controls if control.kind == "other")
     assert not control.passed or control.small
     assert after.chosen.difference.value > before.chosen.difference.value + 0.05
     assert after.image_specific_effect.value == pytest.approx(
@@ -183,25 +183,25 @@ def test_what_all_images_share_is_told_apart():
 
 def test_a_control_that_is_something_is_told():
     """If the second students were teacher_predicted, too, the control must say so."""
-    found, _ = made_up({4.0: 0.4}, images=80)
-    teacher_predicted = {one.seed: one for one in found.of("claim", "kd_student", 4.0)}
+    agreements, _ = made_up({4.0: 0.4}, images=80)
+    teacher_predicted = {series.seed: series for series in agreements.of("claim", "kd_student", 4.0)}
 
-    def cheat(one: Series) -> Series:
-        if one.kind != "second":
-            return one
-        values = teacher_predicted[(one.seed or 0) - 9]
-        return Series(one.kind, one.role, None, one.seed, one.first, one.second, *_arrays(values))
+    def cheat(series: Series) -> Series:
+        if series.kind != "second":
+            return series
+        values = teacher_predicted[(series.seed or 0) - 9]
+        return Series(series.kind, series.role, None, series.seed, series.first, series.second, *_arrays(values))
 
-    report = report_of(found.mapped(cheat), "temperature", {}, CLASSES)
-    control = next(one for one in report.controls if one.kind == "second")
+    report = report_of(agreements.mapped(cheat), "temperature", {}, CLASSES)
+    control = next(control for control in report.controls if control.kind == "second")
     assert control.outcome == "failed"
     said = " ".join(narrate(report).controls)
     assert "failed, since its 90 % interval" in said
     assert "By “second student alone”, 100% of the effect may have other reasons than distillation." in said
 
 
-def _arrays(one: Series) -> tuple[np.ndarray, ...]:
-    return one.agreement, one.ceiling_first, one.ceiling_second, one.predicted, one.teacher_predicted
+def _arrays(series: Series) -> tuple[np.ndarray, ...]:
+    return series.agreement, series.ceiling_first, series.ceiling_second, series.predicted, series.teacher_predicted
 
 
 # against other ways to compute it -------------------------------------------------------------------------------------
@@ -214,9 +214,9 @@ def test_the_bootstrap_is_that_of_resampled_lists(planted):
     ours = effect_of(data, pair_contrast(kd, alone))
     generator, images, seeds = np.random.default_rng(7), len(data.samples), len(kd)
 
-    def corrected(one: Series, which: np.ndarray) -> float:
-        ceiling = np.sqrt(np.maximum(one.ceiling_first[which], 0) * np.maximum(one.ceiling_second[which], 0))
-        return one.agreement[which].mean() / ceiling.mean()
+    def corrected(series: Series, which: np.ndarray) -> float:
+        ceiling = np.sqrt(np.maximum(series.ceiling_first[which], 0) * np.maximum(series.ceiling_second[which], 0))
+        return series.agreement[which].mean() / ceiling.mean()
 
     def by_seed(which: np.ndarray) -> np.ndarray:
         return np.array([corrected(a, which) - corrected(b, which) for a, b in zip(kd, alone, strict=True)])
@@ -224,7 +224,7 @@ def test_the_bootstrap_is_that_of_resampled_lists(planted):
     assert ours.by_seed == pytest.approx(tuple(by_seed(np.arange(images))))
     drawn = np.array([by_seed(generator.integers(0, images, images)) for _ in range(1500)])
     over_images = drawn.mean(1)
-    both = np.array([one[generator.integers(0, seeds, seeds)].mean() for one in drawn])
+    both = np.array([differences[generator.integers(0, seeds, seeds)].mean() for differences in drawn])
     assert ours.image_error == pytest.approx(over_images.std(ddof=1), rel=0.1)
     for interval, values in ((ours.images, over_images), (ours.both, both)):
         low, high = np.percentile(values, [2.5, 97.5])
@@ -240,7 +240,9 @@ def test_the_interval_is_that_of_paired_differences(planted):
     data, _ = planted
     kd, alone = claim_pairs(data, 4.0)
     ours = effect_of(data, pair_contrast(kd, alone), corrected=False, replicates=4000)
-    other = paired_difference(np.stack([one.agreement for one in alone]), np.stack([one.agreement for one in kd]))
+    other = paired_difference(
+        np.stack([series.agreement for series in alone]), np.stack([series.agreement for series in kd])
+    )
     assert ours.value == pytest.approx(other.value)
     assert ours.seed_error == pytest.approx(other.seed_error)
     assert ours.image_error == pytest.approx(other.sample_error, rel=0.06)
@@ -253,12 +255,12 @@ def test_weights_count_images_as_often_as_they_say(planted):
     weighted = Agreements(data.measure, data.samples, data.labels, data.targets, weights, data.who, data.series)
     kd, alone = claim_pairs(weighted, 4.0)
     repeated = np.repeat(np.arange(len(data.samples)), weights.astype(int))
-    expected = np.mean([one.agreement[repeated].mean() / one.ceiling[repeated].mean() for one in kd])
+    expected = np.mean([series.agreement[repeated].mean() / series.ceiling[repeated].mean() for series in kd])
     assert effect_of(weighted, mean_contrast(kd), replicates=10).value == pytest.approx(expected)
     size = size_of(weighted, kd, alone)
     differences = [(a.agreement - b.agreement)[repeated] for a, b in zip(kd, alone, strict=True)]
-    assert size.by_training_d_z == pytest.approx([one.mean() / one.std() for one in differences])
-    shares = [((one > 0) + 0.5 * (one == 0)).mean() for one in differences]
+    assert size.by_training_d_z == pytest.approx([training.mean() / training.std() for training in differences])
+    shares = [((training > 0) + 0.5 * (training == 0)).mean() for training in differences]
     assert size.by_training_superiority == pytest.approx(shares)
     assert (size.d_z, size.superiority) == pytest.approx((np.mean(size.by_training_d_z), np.mean(shares)))
     mean = np.mean(differences, 0)
@@ -278,19 +280,19 @@ def test_sums_are_those_of_a_poisson_bootstrap_in_any_blocks(monkeypatch):
 
 
 def test_changes_are_differences_of_the_effects(report):
-    effects = {one.value: np.array(one.difference.by_training) for one in report.values}
-    assert [(one.first, one.second) for one in report.changes] == [(1, 4), (1, 16), (4, 16)]
-    assert [(one.first, one.second) for one in report.steps] == [(1, 4), (4, 16)]
-    for one in report.changes:
-        assert one.effect.by_training == pytest.approx(tuple(effects[one.second] - effects[one.first]))
-        assert one.p_holm >= one.effect.p_value
-        assert one.differs == (one.p_holm < 0.05)
+    effects = {effect.value: np.array(effect.difference.by_training) for effect in report.values}
+    assert [(change.first, change.second) for change in report.changes] == [(1, 4), (1, 16), (4, 16)]
+    assert [(step.first, step.second) for step in report.steps] == [(1, 4), (4, 16)]
+    for change in report.changes:
+        assert change.effect.by_training == pytest.approx(tuple(effects[change.second] - effects[change.first]))
+        assert change.p_holm >= change.effect.p_value
+        assert change.differs == (change.p_holm < 0.05)
     level = simultaneous_level(2)
     assert level == pytest.approx(0.975)
-    for one in report.steps:
-        wide = one.effect.at(level)
-        assert (one.together.low, one.together.high) == (wide.low, wide.high)
-        assert one.together.low < one.effect.interval.low
+    for step in report.steps:
+        wide = step.effect.at(level)
+        assert (step.together.low, step.together.high) == (wide.low, wide.high)
+        assert step.together.low < step.effect.interval.low
     assert report.changes[2].effect.excludes_zero  # planted: .2 and .5
     assert changes(made_up({4.0: 0.1}, images=20)[0], True) == []
 
@@ -307,9 +309,9 @@ def test_what_is_not_paired_is_not_a_change(planted):
 
 def test_effects_by_class_are_adjusted_together(planted):
     data, _ = planted
-    found = by_class(data, 16.0, CLASSES)
-    assert [one.name for one in found] == list(CLASSES)
-    assert sum(one.images for one in found) == len(data.samples)
+    effects = by_class(data, 16.0, CLASSES)
+    assert [effect.name for effect in effects] == list(CLASSES)
+    assert sum(effect.images for effect in effects) == len(data.samples)
     kd, alone = claim_pairs(data, 16.0)
     among = data.labels == 3
     expected = np.mean(
@@ -318,11 +320,11 @@ def test_effects_by_class_are_adjusted_together(planted):
             for a, b in zip(kd, alone, strict=True)
         ]
     )
-    assert found[3].effect.value == pytest.approx(expected)
-    assert all(one.p_holm >= one.effect.p_value for one in found)
-    assert all(one.p_holm < 0.05 for one in found)
+    assert effects[3].effect.value == pytest.approx(expected)
+    assert all(effect.p_holm >= effect.effect.p_value for effect in effects)
+    assert all(effect.p_holm < 0.05 for effect in effects)
     nothing = by_class(data, 1.0, CLASSES)
-    assert all(one.p_holm > 0.05 for one in nothing)
+    assert all(effect.p_holm > 0.05 for effect in nothing)
 
 
 # mistakes -------------------------------------------------------------------------------------------------------------
@@ -338,31 +340,33 @@ def test_auroc_is_that_of_torchmetrics():
 
 def test_agreement_that_predicts_inheritance_is_seen(planted):
     data, _ = planted
-    nothing = {one.role: one for one in predicts_inheritance(data, 4.0)}
+    nothing = {prediction.role: prediction for prediction in predicts_inheritance(data, 4.0)}
     assert nothing["kd_student"].auroc.interval.has_zero
     wrong = data.targets != data.labels
 
-    def linked(one: Series) -> Series:
-        if (one.kind, one.role) != ("claim", "kd_student"):
-            return one
-        predicted = np.where(wrong, np.where(one.agreement > np.median(one.agreement), data.targets, data.labels), 0)
-        changed = (*_arrays(one)[:3], predicted, one.teacher_predicted)
-        return Series(one.kind, one.role, one.value, one.seed, one.first, one.second, *changed)
+    def linked(series: Series) -> Series:
+        if (series.kind, series.role) != ("claim", "kd_student"):
+            return series
+        predicted = np.where(
+            wrong, np.where(series.agreement > np.median(series.agreement), data.targets, data.labels), 0
+        )
+        changed = (*_arrays(series)[:3], predicted, series.teacher_predicted)
+        return Series(series.kind, series.role, series.value, series.seed, series.first, series.second, *changed)
 
-    found = {one.role: one for one in predicts_inheritance(data.mapped(linked), 4.0)}
-    assert found["kd_student"].auroc.value == pytest.approx(0.5)  # AUROC of 1
-    assert found["kd_student"].inherited + found["kd_student"].others == wrong.sum()
+    predictions = {prediction.role: prediction for prediction in predicts_inheritance(data.mapped(linked), 4.0)}
+    assert predictions["kd_student"].auroc.value == pytest.approx(0.5)  # AUROC of 1
+    assert predictions["kd_student"].inherited + predictions["kd_student"].others == wrong.sum()
 
 
 def test_parts_by_mistakes(planted):
     data, _ = planted
-    found = {one.name: one for one in by_mistakes(data, 4.0)}
+    parts = {part.name: part for part in by_mistakes(data, 4.0)}
     wrong = data.targets != data.labels
-    assert found["teacher wrong"].images == wrong.sum()
+    assert parts["teacher wrong"].images == wrong.sum()
     kd, alone = claim_pairs(data, 4.0)
-    repeated = [wrong & (one.predicted == data.targets) for one in kd]
-    part = found["mistakes of the teacher that the KD student repeats"]
-    assert part.images == pytest.approx(np.mean([one.sum() for one in repeated]))
+    repeated = [wrong & (series.predicted == data.targets) for series in kd]
+    part = parts["mistakes of the teacher that the KD student repeats"]
+    assert part.images == pytest.approx(np.mean([answers.sum() for answers in repeated]))
     expected = np.mean(
         [
             a.agreement[among].mean() / a.ceiling[among].mean() - b.agreement[among].mean() / b.ceiling[among].mean()
@@ -383,8 +387,10 @@ def test_extremes_are_the_ends(report, planted):
     most, least = report.extremes(4)
     kd, alone = claim_pairs(planted[0], 4.0)
     difference = image_differences(kd, alone)
-    assert [one.difference for one in most] == pytest.approx(sorted(difference)[::-1][:4])
-    assert [one.difference for one in least] == pytest.approx([one for one in sorted(difference) if one < 0][:4])
+    assert [extreme.difference for extreme in most] == pytest.approx(sorted(difference)[::-1][:4])
+    assert [extreme.difference for extreme in least] == pytest.approx(
+        [extreme for extreme in sorted(difference) if extreme < 0][:4]
+    )
     assert most[0].kd - most[0].alone == pytest.approx(most[0].difference)
     assert report.distribution()["kd_student"].shape == (160,)
 
@@ -396,7 +402,7 @@ def test_the_verdict_in_words(report):
     assert "Distillation at T = 4 teaches where to look" in text
     assert "over 160 images, 3 seeds and 1 teacher" in text
     assert "Changes from each value to the next, with intervals that hold together at 95 %: T = 1 to T = 4: " in text
-    assert any("3 seeds and 1 teacher are few" in one for one in words.limits)
+    assert any("3 seeds and 1 teacher are few" in sentence for sentence in words.limits)
     assert "There is one teacher in it: other teachers may teach otherwise." in words.limits
 
 
@@ -410,8 +416,8 @@ def test_the_verdict_of_nothing_and_of_the_opposite():
 
 
 def test_one_seed_says_nothing_about_seeds():
-    found, _ = made_up({4.0: 0.4}, seeds=1)
-    report = report_of(found, "temperature", {}, CLASSES)
+    agreements, _ = made_up({4.0: 0.4}, seeds=1)
+    report = report_of(agreements, "temperature", {}, CLASSES)
     assert report.chosen.difference.interval.over == "images"
     assert np.isnan(report.chosen.difference.seed_error)
     words = narrate(report)
@@ -419,8 +425,8 @@ def test_one_seed_says_nothing_about_seeds():
     assert words.sentences[0].startswith(
         "One training of each student cannot tell whether distillation at T = 4 teaches"
     )
-    assert any("With one seed" in one for one in words.limits)
-    assert all(one.outcome == "cannot tell" for one in report.all_controls)
+    assert any("With one seed" in sentence for sentence in words.limits)
+    assert all(control.outcome == "cannot tell" for control in report.all_controls)
 
 
 def test_a_study_that_is_not_there_is_refused():

@@ -70,9 +70,11 @@ def pair(gained: int, lost: int, samples: int) -> Difference:
 
 def judged(says: str, seeds: int = 1, **more) -> Judgement:
     low, high = ends = INTERVALS[says]
-    found = Judgement(says, (low + high) / 2, low, high, MARGIN, PAIRED if seeds == 1 else CROSSED, 1234, seeds, **more)
+    judgement = Judgement(
+        says, (low + high) / 2, low, high, MARGIN, PAIRED if seeds == 1 else CROSSED, 1234, seeds, **more
+    )
     assert outcome(ends, ends, MARGIN) == says
-    return found
+    return judgement
 
 
 def says_of(gained: int, lost: int, samples: int) -> str:
@@ -96,16 +98,16 @@ def test_equal_is_by_two_tests_at_5_percent_and_different_by_one_at_5_percent_tw
     for samples in (40, 400, 4000, 40_000):
         for gained, lost in draw.integers(0, 1 + samples // 40, (150, 2)):
             difference = pair(int(gained), int(lost), samples)
-            whole, found = judge_equivalence(difference, MARGIN), judge_difference(difference, MARGIN)
+            whole, judgement = judge_equivalence(difference, MARGIN), judge_difference(difference, MARGIN)
             sides = {"equal": "equivalent"} | dict.fromkeys(("higher", "much higher"), "better")
             sides |= dict.fromkeys(("lower", "much lower"), "worse")
-            assert sides.get(found.outcome, "cannot tell") == whole.outcome
-            if found.outcome in AT_LEAST:
+            assert sides.get(judgement.outcome, "cannot tell") == whole.outcome
+            if judgement.outcome in AT_LEAST:
                 assert whole.no_worse == "yes" or whole.outcome == "better"
-            seen.add(found.outcome)
-            shown = difference.interval(found.level)
-            assert (found.low, found.high) == shown
-            assert found.low > -MARGIN and found.high < MARGIN if found.outcome == "equal" else True
+            seen.add(judgement.outcome)
+            shown = difference.interval(judgement.level)
+            assert (judgement.low, judgement.high) == shown
+            assert judgement.low > -MARGIN and judgement.high < MARGIN if judgement.outcome == "equal" else True
     assert len(seen) >= 6
 
 
@@ -115,21 +117,21 @@ def test_equal_is_by_two_tests_at_5_percent_and_different_by_one_at_5_percent_tw
 @pytest.mark.parametrize(("gained", "lost", "samples"), [(0, 3, 30), (10, 10, 1000)])
 def test_so_many_samples_decide_in_four_of_five_cases(gained, lost, samples):
     """30 digits, teacher all right, KD student 3 wrong; and 1,000 with as many gained as lost."""
-    found = judge_difference(pair(gained, lost, samples), MARGIN, ACCURATE)
-    assert found.outcome not in ACCURATE
+    judgement = judge_difference(pair(gained, lost, samples), MARGIN, ACCURATE)
+    assert judgement.outcome not in ACCURATE
     draw, trials = np.random.default_rng(0), 1000
     shares = (gained / samples, lost / samples, 1 - (gained + lost) / samples)
 
     def decided(count: int) -> float:
         drawn, often = np.unique(draw.multinomial(count, shares, trials)[:, :2], axis=0, return_counts=True)
-        says = [says_of(int(one), int(two), count) in ACCURATE for one, two in drawn]
+        says = [says_of(int(fixed), int(broken), count) in ACCURATE for fixed, broken in drawn]
         return float((often * says).sum() / trials)
 
     error = 3 * math.sqrt(0.8 * 0.2 / trials)
-    assert decided(found.samples_needed) >= 0.8 - error
-    assert decided(found.samples_needed // 2) < 0.8 - error
+    assert decided(judgement.samples_needed) >= 0.8 - error
+    assert decided(judgement.samples_needed // 2) < 0.8 - error
     if samples == 1000:  # at 79 samples of which 8 differ, the number is larger than it must be
-        assert decided(found.samples_needed) == pytest.approx(0.8, abs=0.02 + error)
+        assert decided(judgement.samples_needed) == pytest.approx(0.8, abs=0.02 + error)
 
 
 @pytest.mark.parametrize(("gained", "lost", "samples"), [(43, 78, 10_000), (0, 3, 30), (10, 10, 1000), (0, 0, 10)])
@@ -138,7 +140,7 @@ def test_the_number_of_samples_scales_the_interval_to_the_margin(gained, lost, s
 
     The end is the margin's lower one, with 1.645 errors (90 %), or for "worse" also zero, with 1.96 errors (95 %).
     """
-    found = judge_difference(pair(gained, lost, samples), MARGIN, ACCURATE)
+    judgement = judge_difference(pair(gained, lost, samples), MARGIN, ACCURATE)
     share, value = (gained + lost) / samples, (gained - lost) / samples
     variance = share - value**2
     if not share:
@@ -147,7 +149,7 @@ def test_the_number_of_samples_scales_the_interval_to_the_margin(gained, lost, s
         expected = variance * (1.644854 + 0.841621) ** 2 / (value + MARGIN) ** 2
     if value < -MARGIN:
         expected = max(expected, variance * (1.959964 + 0.841621) ** 2 / value**2)
-    assert found.samples_needed == pytest.approx(expected, rel=0.2 if samples == 30 else 0.07)
+    assert judgement.samples_needed == pytest.approx(expected, rel=0.2 if samples == 30 else 0.07)
 
 
 def test_no_number_of_samples_is_named_where_none_would_do():
@@ -172,9 +174,9 @@ def test_what_is_decided_needs_no_more():
 
 @pytest.mark.parametrize("samples", [2, 10, 30, 100, 597])
 def test_models_that_never_differ_are_not_equal_until_there_are_samples_enough(samples):
-    found = judge_difference(pair(0, 0, samples), MARGIN, ACCURATE)
-    assert found.outcome == UNDECIDED
-    assert found.samples_needed > 597
+    judgement = judge_difference(pair(0, 0, samples), MARGIN, ACCURATE)
+    assert judgement.outcome == UNDECIDED
+    assert judgement.samples_needed > 597
 
 
 def test_identical_models_on_a_thousand_samples_are_equal():
@@ -187,7 +189,7 @@ def test_two_seeds_of_one_recipe_are_never_told_apart_beyond_chance(samples):
     draw, trials = np.random.default_rng(samples), 1000
     counts = draw.multinomial(samples, (0.03, 0.03, 0.94), trials)
     said = [says_of(int(gained), int(lost), samples) for gained, lost, _ in counts]
-    surely = np.mean([one in ("higher", "much higher", "lower", "much lower") for one in said])
+    surely = np.mean([answer in ("higher", "much higher", "lower", "much lower") for answer in said])
     assert surely <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
     # Half of the 90 % interval is 1.645 e with e = sqrt(.06 / n), which is beyond the margin up to 3,000 samples.
     e = math.sqrt(0.06 / samples)
@@ -201,7 +203,7 @@ def test_a_loss_of_the_margin_is_seldom_called_no_worse():
     for samples, differ in ((1000, 0.02), (5000, 0.03)):
         gained, lost = (differ - MARGIN) / 2, (differ + MARGIN) / 2
         counts = np.random.default_rng(samples).multinomial(samples, (gained, lost, 1 - differ), trials)
-        said = [says_of(int(one), int(two), samples) in AT_LEAST for one, two, _ in counts]
+        said = [says_of(int(fixed), int(broken), samples) in AT_LEAST for fixed, broken, _ in counts]
         assert np.mean(said) <= 0.054 + 3 * math.sqrt(0.054 * 0.946 / trials)
 
 
@@ -221,23 +223,23 @@ def test_a_loss_of_the_margin_is_seldom_called_no_worse():
 )
 def test_how_fast(factor, spread, rounds, says):
     ratios = factor * np.exp(np.random.default_rng(5).normal(0, spread, rounds))
-    found = judge_times(ratios, 1.1)
+    judgement = judge_times(ratios, 1.1)
     told = {"undecided": {"undecided", "higher", "no lower", "no higher"}}.get(says, {says})
-    assert found.outcome in told
-    assert found.rule == "rounds"
+    assert judgement.outcome in told
+    assert judgement.rule == "rounds"
     if rounds >= 6:
         inside = np.sort(ratios)
-        assert {found.low, found.high} <= set(inside)
-        assert found.low <= np.median(ratios) <= found.high
-    json = found.to_json()
+        assert {judgement.low, judgement.high} <= set(inside)
+        assert judgement.low <= np.median(ratios) <= judgement.high
+    json = judgement.to_json()
     assert json["low"] is None or math.isfinite(json["low"])
 
 
 def test_the_same_time_is_not_faster_and_says_it():
-    found = judge_times(np.random.default_rng(1).normal(1, 0.02, 40), 1.1)
-    word, tone, text = words.faster(found, found.value)
+    judgement = judge_times(np.random.default_rng(1).normal(1, 0.02, 40), 1.1)
+    word, tone, text = words.faster(judgement, judgement.value)
     assert (word, tone) == ("Not faster", "mixed")
-    assert f"{found.low:.2f} to {found.high:.2f}" in text
+    assert f"{judgement.low:.2f} to {judgement.high:.2f}" in text
     assert "10%" in text
 
 
@@ -256,30 +258,30 @@ EXPECTED = {  # outcome -> the word of: as accurate, helped, copied, attention
 
 
 def numbers_in(text: str) -> list[float]:
-    return [float(one.replace(",", "")) for one in re.findall(r"[+-]?\d[\d,]*(?:\.\d+)?", text)]
+    return [float(figure.replace(",", "")) for figure in re.findall(r"[+-]?\d[\d,]*(?:\.\d+)?", text)]
 
 
 @pytest.mark.parametrize("says", OUTCOMES)
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_every_sentence_has_its_numbers(says, seeds):
-    one = judged(says, seeds, samples_needed=7777 if says not in HELPED else None)
+    judgement = judged(says, seeds, samples_needed=7777 if says not in HELPED else None)
     shares = {"own": "70%", "alone": "60%", "errors": "89 errors"}
-    said = (words.accurate(one), words.helped(one), words.copied(one, shares))
+    said = (words.accurate(judgement), words.helped(judgement), words.copied(judgement, shares))
     for (word, tone, text), expected in zip(said, EXPECTED[says], strict=False):
         assert word == expected
         assert (tone == "unknown") == (word == "Cannot tell")
-        found = [abs(number) for number in numbers_in(text)]
-        for value in (one.value, one.low, one.high):
-            assert round(100 * abs(value), 2) in found, (text, value)
-        assert basis(one) in text
-        assert 1234 in found
+        numbers = [abs(number) for number in numbers_in(text)]
+        for value in (judgement.value, judgement.low, judgement.high):
+            assert round(100 * abs(value), 2) in numbers, (text, value)
+        assert basis(judgement) in text
+        assert 1234 in numbers
         assert (seeds == 3) == ("3 seeds" in text)
         assert (word == "Cannot tell") == ("cannot be told" in text or "Cannot tell" in text)
         if word in ("Cannot tell", "No"):
             assert "0.5" in text  # the margin
     if says == "lower":
         assert said[0][2].startswith("It loses 1.60 points")
-    if one.samples_needed:
+    if judgement.samples_needed:
         assert "About 7,800 samples would decide." in said[1][2]
 
 
@@ -287,10 +289,10 @@ def test_every_sentence_has_its_numbers(says, seeds):
 def test_attention_is_judged_by_a_margin_too(says):
     low, high = (10 * end for end in INTERVALS[says])
     row = {"effect": (low + high) / 2, "low": low, "high": high, "images": 600, "seeds": 3}
-    one = judge_study(row, 0.05)
-    assert one.outcome == says
+    judgement = judge_study(row, 0.05)
+    assert judgement.outcome == says
     assert judge_study({**row, "inner_low": low, "inner_high": high, "teachers": 3}, 0.05).outcome == says
-    word, _tone, text = words.attention(one)
+    word, _tone, text = words.attention(judgement)
     assert word == EXPECTED[says][3]
     effect, low_end, high_end = (f"{value:+.2f}" if round(value, 2) else "0.00" for value in (row["effect"], low, high))
     assert f"{effect} (95 % interval {low_end} to {high_end}, 600 images and 3 seeds)" in text
@@ -299,25 +301,25 @@ def test_attention_is_judged_by_a_margin_too(says):
 
 def test_a_study_of_several_teachers_is_judged_by_both_of_its_intervals():
     row = {"effect": 0.01, "low": -0.001, "high": 0.021, "inner_low": 0.001, "inner_high": 0.019, "images": 600}
-    one = judge_study({**row, "seeds": 1, "teachers": 3}, 0.02)
-    assert (one.outcome, one.level, one.low, one.high) == ("equal", 0.9, 0.001, 0.019)
-    assert not one.one_training
-    assert "90 % interval 0.00 to +0.02, 600 images, 1 seed and 3 teachers" in words.attention(one)[2]
+    judgement = judge_study({**row, "seeds": 1, "teachers": 3}, 0.02)
+    assert (judgement.outcome, judgement.level, judgement.low, judgement.high) == ("equal", 0.9, 0.001, 0.019)
+    assert not judgement.one_training
+    assert "90 % interval 0.00 to +0.02, 600 images, 1 seed and 3 teachers" in words.attention(judgement)[2]
     assert judge_study({**row, "seeds": 1, "teachers": 1}, 0.02).one_training
 
 
 @pytest.mark.parametrize("says", OUTCOMES)
 def test_the_decision_says_yes_no_or_cannot_tell(says):
-    one = judged(says, samples_needed=7777)
+    judgement = judged(says, samples_needed=7777)
     if says in AT_LEAST:
-        text = words.stands_in(one)
+        text = words.stands_in(judgement)
         assert text.startswith("The KD student may stand in for its teacher:")
         assert "cannot" not in text
         assert ("0.5 points" in text) == (says in ("equal", "no lower"))
     elif says == MUCH_LOWER:
-        assert "is no substitute for its teacher: it loses 1.80 points" in words.no_substitute(one)
+        assert "is no substitute for its teacher: it loses 1.80 points" in words.no_substitute(judgement)
     else:
-        text = words.stand_in_undecided(one, int8_teacher_wins=False)
+        text = words.stand_in_undecided(judgement, int8_teacher_wins=False)
         assert "cannot tell with 1,234 samples" in text
         assert "0.5 points" in text
         assert "About 7,800 samples would decide." in text
@@ -326,9 +328,9 @@ def test_the_decision_says_yes_no_or_cannot_tell(says):
 
 def test_margins_and_rules_are_written():
     assert [margin_points(share) for share in (0.005, 0.01, 0.0025, 0.1)] == ["0.5", "1.0", "0.25", "10.0"]
-    for one in (judged("equal"), judged("equal", 3), judge_times(np.ones(9), 1.1)):
-        assert "margin" in RULES[one.rule]
-        assert one.to_json()["margin"] == one.margin
+    for judgement in (judged("equal"), judged("equal", 3), judge_times(np.ones(9), 1.1)):
+        assert "margin" in RULES[judgement.rule]
+        assert judgement.to_json()["margin"] == judgement.margin
 
 
 # what takes the ground from a verdict ---------------------------------------------------------------------------------
@@ -341,28 +343,29 @@ def said_by(labels: np.ndarray, **predicted: np.ndarray) -> Predictions:
 def test_shuffled_labels_are_chance():
     draw = np.random.default_rng(4)
     labels = draw.integers(0, 10, 3000)
-    found = reservations(said_by(labels, teacher=draw.permutation(labels), student=labels), [*"abcdefghij"])
-    assert [(one.kind, one.role) for one in found] == [("chance", "teacher")]
-    one = found[0]
-    assert one.chance == pytest.approx(np.bincount(labels).max() / 3000)
-    assert one.sentence == (
-        f"The teacher is right on {one.accuracy:.1%} of 3,000 samples, which is not above chance ({one.chance:.1%})."
+    doubts = reservations(said_by(labels, teacher=draw.permutation(labels), student=labels), [*"abcdefghij"])
+    assert [(doubt.kind, doubt.role) for doubt in doubts] == [("chance", "teacher")]
+    doubt = doubts[0]
+    assert doubt.chance == pytest.approx(np.bincount(labels).max() / 3000)
+    assert doubt.sentence == (
+        f"The teacher is right on {doubt.accuracy:.1%} of 3,000 samples, "
+        f"which is not above chance ({doubt.chance:.1%})."
     )
 
 
 def test_who_always_says_the_largest_class_is_at_chance_and_never_says_the_other():
     labels = np.repeat([0, 1], [900, 100])
-    found = reservations(said_by(labels, kd_student=np.zeros(1000, int)), ["benign", "tumour"])
-    assert [one.kind for one in found] == ["chance", "never"]
-    assert found[0].chance == 0.9 == chance_of(labels, 2)
-    assert found[1].sentence == "The KD student never predicts tumour."
+    doubts = reservations(said_by(labels, kd_student=np.zeros(1000, int)), ["benign", "tumour"])
+    assert [doubt.kind for doubt in doubts] == ["chance", "never"]
+    assert doubts[0].chance == 0.9 == chance_of(labels, 2)
+    assert doubts[1].sentence == "The KD student never predicts tumour."
 
 
 def test_a_class_that_is_never_predicted_is_told_from_one_with_few_samples():
     labels = np.repeat(np.arange(10), [50] * 9 + [1])
     said = np.where(labels >= 8, 0, labels)
-    found = reservations(said_by(labels, student=said), [*"abcdefghij"])
-    assert [one.classes for one in found] == [("i",)]  # of the last class there is one sample
+    doubts = reservations(said_by(labels, student=said), [*"abcdefghij"])
+    assert [doubt.classes for doubt in doubts] == [("i",)]  # of the last class there is one sample
     assert reservations(said_by(np.array([], int), student=np.array([], int)), ["a", "b"]) == []
 
 
@@ -371,4 +374,4 @@ def test_good_models_are_seldom_suspected():
     draw = np.random.default_rng(6)
     labels = np.repeat(np.arange(1000), 3)
     said = np.where(draw.random(3000) < 0.7, labels, (labels + 1 + draw.integers(0, 3, 3000)) % 1000)
-    assert reservations(said_by(labels, teacher=said), [str(one) for one in range(1000)]) == []
+    assert reservations(said_by(labels, teacher=said), [str(label) for label in range(1000)]) == []

@@ -107,7 +107,7 @@ def test_a_stopped_evaluation_goes_on_where_it_was(data, tmp_path, monkeypatch):
     assert [index for index in opened.pictures if index >= 32] == list(range(32, COUNT))
     same_logits(logits_of(whole), logits_of(stopped))
     assert load_experiment(stopped.folder).runs["student"].metrics == whole.runs["student"].metrics
-    kept, expected = (one.samples("test") for one in (load_experiment(stopped.folder), whole))
+    kept, expected = (stored.samples("test") for stored in (load_experiment(stopped.folder), whole))
     assert kept.numbers.tolist() == expected.numbers.tolist()
     assert torch.equal(kept.images(range(9)), expected.images(range(9)))
     assert not (stopped.folder / "runs" / "evaluation").exists()
@@ -302,9 +302,9 @@ def test_the_table_is_written_in_parts_and_keeps_other_splits(recorded):
     assert len(table) == 3 * 38
     assert table["sample"].to_pylist()[-30:] == list(range(30))
     for split, count in (("validation", 8), ("test", 30)):
-        found = stored_logits(experiment, split)
-        assert list(found) == list(ROLES)
-        for role, values in found.items():
+        stored = stored_logits(experiment, split)
+        assert list(stored) == list(ROLES)
+        for role, values in stored.items():
             np.testing.assert_array_equal(values, logits[role][:count].numpy())
 
 
@@ -353,7 +353,7 @@ def test_a_table_that_fails_half_way_leaves_the_old_one(tmp_path):
     with pytest.raises(DatasetError):
         fail()
     assert path.read_text() == "old"
-    assert [one.name for one in tmp_path.iterdir()] == ["x"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_only_a_few_pictures_are_decoded_ahead(data, tmp_path, monkeypatch):

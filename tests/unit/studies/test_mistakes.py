@@ -55,10 +55,10 @@ def said(index: MistakeIndex, sample: int) -> list[int]:
 def test_each_group_is_what_its_sentence_says(index):
     labels = index.predictions.labels
     for group in GROUPS:
-        found = members(index.predictions, group)
-        assert found.any()
+        of_group = members(index.predictions, group)
+        assert of_group.any()
         for sample in range(len(index)):
-            assert found[sample] == belongs(group, labels[sample], *said(index, sample)), (group, sample)
+            assert of_group[sample] == belongs(group, labels[sample], *said(index, sample)), (group, sample)
 
 
 def test_filters_together_against_a_loop(index):
@@ -128,9 +128,9 @@ def test_the_divergence_of_a_sample_is_kullback_and_leiblers(index):
 
 def test_the_divergence_of_many_samples_is_made_in_parts():
     predictions, logits = made(samples=20_000)
-    found = MistakeIndex(predictions, logits, CLASSES).divergence("kd_student")
+    divergence = MistakeIndex(predictions, logits, CLASSES).divergence("kd_student")
     spoken, student = softmax(logits["teacher"]), softmax(logits["kd_student"])
-    np.testing.assert_allclose(found, (spoken * np.log(spoken / student)).sum(1), atol=1e-12)
+    np.testing.assert_allclose(divergence, (spoken * np.log(spoken / student)).sum(1), atol=1e-12)
 
 
 def test_a_divergence_of_certain_models_is_finite():
@@ -200,8 +200,8 @@ def test_a_further_model_has_its_own_order():
     assert index.orders == ("gap", "kl-int8", "sure", "unsure", "sample")
     assert order_role("kl-int8") == "int8"
     assert order_role("gap") is None
-    found = index.divergence("int8")[index.indices(Filters("all", "int8"), "kl-int8")]
-    assert (np.diff(found) <= 0).all()
+    divergence = index.divergence("int8")[index.indices(Filters("all", "int8"), "kl-int8")]
+    assert (np.diff(divergence) <= 0).all()
 
 
 def test_the_most_confused_pairs_leave_out_what_is_right_and_what_is_nothing():

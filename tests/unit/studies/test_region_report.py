@@ -120,7 +120,7 @@ def _beta(mean, size):
 def test_intervals_cover(draw, mean, pseudo, least, count):
     samples = draw(np.random.default_rng(count), (2000, count)).astype(float)
     means = [mean_of(values, pseudo) for values in samples]
-    covered = np.mean([found.low <= mean <= found.high for found in means])
+    covered = np.mean([interval.low <= mean <= interval.high for interval in means])
     assert covered >= least - 3 * (least * (1 - least) / 2000) ** 0.5, covered
 
 
@@ -147,18 +147,18 @@ def place_report(tiny, rng, follows, count=24, side=12):
 def test_maps_around_the_middle_are_not_said_to_find_regions_there(tiny):
     rng, runs = np.random.default_rng(0), 100
     reports = [place_report(tiny, rng, 0.0) for _ in range(runs)]
-    assert all(one.energy_gain.low > 0 for one in reports)  # beside the area it looks as if they did
-    covered = np.mean([one.place_gain.low <= 0 <= one.place_gain.high for one in reports])
+    assert all(report.energy_gain.low > 0 for report in reports)  # beside the area it looks as if they did
+    covered = np.mean([report.place_gain.low <= 0 <= report.place_gain.high for report in reports])
     # .95, with standard error sqrt(.95 * .05 / 100) = .022; Student's t of 24 pictures may be a little wide.
     assert covered > 0.95 - 3 * 0.015
-    spread = np.std([one.place_gain.value for one in reports])
-    width = np.mean([one.place_gain.high - one.place_gain.low for one in reports]) / (2 * 2.07 * spread)
+    spread = np.std([report.place_gain.value for report in reports])
+    width = np.mean([report.place_gain.high - report.place_gain.low for report in reports]) / (2 * 2.07 * spread)
     assert 0.85 < width < 1.2  # the interval is as wide as the spread over runs, which errs by 1 / sqrt(200)
 
 
 def test_maps_that_follow_their_pictures_are(tiny):
-    found = place_report(tiny, np.random.default_rng(1), 1.0)
-    assert found.place_gain.low > 0
+    role_regions = place_report(tiny, np.random.default_rng(1), 1.0)
+    assert role_regions.place_gain.low > 0
 
 
 def some_regions(boxes, size=(4, 4)):

@@ -108,8 +108,8 @@ def test_the_interval_of_the_auroc_covers_and_is_never_certain():
     generator = np.random.default_rng(0)
     truth, covered = 0.7602, 0  # of N(1, 1) above N(0, 1)
     for _ in range(300):
-        found = auroc(generator.normal(1, 1, 60), generator.normal(0, 1, 60))
-        covered += found.low <= truth <= found.high
+        interval = auroc(generator.normal(1, 1, 60), generator.normal(0, 1, 60))
+        covered += interval.low <= truth <= interval.high
     assert covered / 300 > 0.93
     assert auroc(np.array([np.nan, 1.0]), np.zeros(2)).value == 0.75  # a map without positive values has nothing inside
 

@@ -24,9 +24,9 @@ LOGITS = np.random.default_rng(0).normal(size=(50, 7)) * 5
 
 @pytest.mark.parametrize("temperature", [0.01, 0.5, 1, 4, 64, 1e6])
 def test_softened_is_scipys_softmax_of_the_divided_logits(temperature: float) -> None:
-    found = soft_targets(LOGITS, temperature)
-    np.testing.assert_allclose(found, softmax(LOGITS / temperature, axis=-1), rtol=1e-9, atol=1e-300)
-    np.testing.assert_allclose(found.sum(-1), 1)
+    probabilities = soft_targets(LOGITS, temperature)
+    np.testing.assert_allclose(probabilities, softmax(LOGITS / temperature, axis=-1), rtol=1e-9, atol=1e-300)
+    np.testing.assert_allclose(probabilities.sum(-1), 1)
 
 
 def test_large_logits_do_not_overflow() -> None:
@@ -71,10 +71,10 @@ def test_logits_come_back_from_the_table(small_digits) -> None:
     logits = {"teacher": torch.randn(30, 10), "student": torch.randn(30, 10)}
     table = predictions_table("test", small_digits.labels[:30], logits)
     shuffled = table.take(np.random.default_rng(0).permutation(len(table)))
-    found = read_logits(shuffled, "test")
-    assert set(found) == set(logits)
+    read = read_logits(shuffled, "test")
+    assert set(read) == set(logits)
     for role, values in logits.items():
-        np.testing.assert_array_equal(found[role], values.numpy())
+        np.testing.assert_array_equal(read[role], values.numpy())
     with pytest.raises(ExperimentError, match="validation"):
         read_logits(table, "validation")
     with pytest.raises(ExperimentError, match="no logits"):

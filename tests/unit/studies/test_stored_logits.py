@@ -44,33 +44,33 @@ def experiment(tmp_path: Path) -> Experiment:
 
 def test_they_are_those_of_the_table(experiment: Experiment) -> None:
     expected = read_logits(experiment.table("predictions"), "test")
-    found = StoredLogits(experiment, "test", ALL, ROLES)
-    assert list(found) == sorted(found, key=ROLES.index)
+    stored = StoredLogits(experiment, "test", ALL, ROLES)
+    assert list(stored) == sorted(stored, key=ROLES.index)
     for role in ROLES:
-        assert len(found[role]) == SAMPLES
-        np.testing.assert_array_equal(np.asarray(found[role]), expected[role])
-        np.testing.assert_array_equal(found[role][7], expected[role][7])
-        np.testing.assert_array_equal(found[role][20:31], expected[role][20:31])
-        np.testing.assert_array_equal(found[role][np.array([5, 80, 5])], expected[role][[5, 80, 5]])
+        assert len(stored[role]) == SAMPLES
+        np.testing.assert_array_equal(np.asarray(stored[role]), expected[role])
+        np.testing.assert_array_equal(stored[role][7], expected[role][7])
+        np.testing.assert_array_equal(stored[role][20:31], expected[role][20:31])
+        np.testing.assert_array_equal(stored[role][np.array([5, 80, 5])], expected[role][[5, 80, 5]])
 
 
 def test_they_can_be_those_of_some_samples(experiment: Experiment) -> None:
     expected = read_logits(experiment.table("predictions"), "test")["student"]
     numbers = np.array([80, 3, 41])
-    found = StoredLogits(experiment, "test", numbers, ["student"])
-    np.testing.assert_array_equal(np.asarray(found["student"]), expected[numbers])
+    stored = StoredLogits(experiment, "test", numbers, ["student"])
+    np.testing.assert_array_equal(np.asarray(stored["student"]), expected[numbers])
     with pytest.raises(KeyError):
-        found["teacher"]
+        stored["teacher"]
 
 
 def test_what_needs_all_reads_them_in_parts(experiment: Experiment) -> None:
     table = experiment.table("predictions")
     predictions, expected = read_predictions(table, "test"), read_logits(table, "test")
-    found = StoredLogits(experiment, "test", ALL, ROLES)
-    whole, lazy = MistakeIndex(predictions, expected, CLASSES), MistakeIndex(predictions, found, CLASSES)
+    stored = StoredLogits(experiment, "test", ALL, ROLES)
+    whole, lazy = MistakeIndex(predictions, expected, CLASSES), MistakeIndex(predictions, stored, CLASSES)
     assert lazy.orders == whole.orders
     np.testing.assert_array_equal(lazy.divergence("student"), whole.divergence("student"))
-    np.testing.assert_array_equal(least_sure(found["teacher"]), least_sure(expected["teacher"]))
+    np.testing.assert_array_equal(least_sure(stored["teacher"]), least_sure(expected["teacher"]))
 
 
 def test_a_sample_costs_one_row_group(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:

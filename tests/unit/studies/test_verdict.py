@@ -79,26 +79,26 @@ SAYS = {
 )
 @pytest.mark.parametrize("study", ["temperature", "teacher-epochs"])
 def test_what_is_planted_is_found(share, margin, outcome, study):
-    found = Planted({None: (0.9, 0.9), 4: (share, share)}, study=study).judged(margin=margin)
-    assert found.outcome == outcome
-    assert found.accuracy == pytest.approx(share, abs=0.02)
-    assert found.alone == pytest.approx(0.9, abs=0.02)
-    assert found.difference.value == pytest.approx(found.accuracy - found.alone)
-    assert (found.difference.seeds, found.difference.samples, len(found.tests)) == (3, SAMPLES, 3)
+    judged = Planted({None: (0.9, 0.9), 4: (share, share)}, study=study).judged(margin=margin)
+    assert judged.outcome == outcome
+    assert judged.accuracy == pytest.approx(share, abs=0.02)
+    assert judged.alone == pytest.approx(0.9, abs=0.02)
+    assert judged.difference.value == pytest.approx(judged.accuracy - judged.alone)
+    assert (judged.difference.seeds, judged.difference.samples, len(judged.tests)) == (3, SAMPLES, 3)
     name = f"{STUDIES[study].unit} = 4"
     name = f"from a teacher stopped after {name.removeprefix('epochs = ')} epochs" if "epochs" in name else f"at {name}"
-    start = f"Distillation {name}, the best by validation, {SAYS[outcome]}{found.accuracy:.2%} against"
-    assert sentences(found)[0].startswith(start)
-    assert "3 seeds and 2,000 samples" in sentences(found)[0]
-    assert not any("one seed" in sentence.lower() for sentence in sentences(found))
+    start = f"Distillation {name}, the best by validation, {SAYS[outcome]}{judged.accuracy:.2%} against"
+    assert sentences(judged)[0].startswith(start)
+    assert "3 seeds and 2,000 samples" in sentences(judged)[0]
+    assert not any("one seed" in sentence.lower() for sentence in sentences(judged))
 
 
 def test_the_interval_in_words_is_the_interval():
-    found = Planted({None: (0.9, 0.9), 4.0: (0.95, 0.95)}).judged()
-    one = found.difference
-    points = f"({100 * one.value:+.2f} points, 95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f},"
-    assert points in sentences(found)[0]
-    assert 0 < one.low < one.value < one.high
+    judged = Planted({None: (0.9, 0.9), 4.0: (0.95, 0.95)}).judged()
+    difference = judged.difference
+    value, low, high = (100 * end for end in (difference.value, difference.low, difference.high))
+    assert f"({value:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}," in sentences(judged)[0]
+    assert 0 < difference.low < difference.value < difference.high
 
 
 def test_validation_chooses_and_the_test_set_only_judges():
@@ -106,17 +106,17 @@ def test_validation_chooses_and_the_test_set_only_judges():
     planted = Planted({None: (0.8, 0.8), 2.0: (0.85, 0.99), 4.0: (0.90, 0.82)})
     table, _ = planted.tables
     assert best_by_validation(table, "temperature") == 4.0
-    found = planted.judged()
-    assert found.value == 4.0
-    assert found.accuracy == pytest.approx(0.82, abs=0.02)
+    judged = planted.judged()
+    assert judged.value == 4.0
+    assert judged.accuracy == pytest.approx(0.82, abs=0.02)
     assert planted.judged(split="validation").accuracy == pytest.approx(0.90, abs=0.02)
 
 
 def test_a_value_that_was_asked_for_is_not_called_the_best():
     planted = Planted({None: (0.8, 0.8), 2.0: (0.85, 0.99), 4.0: (0.90, 0.82)})
-    found = planted.judged(value=2.0)
-    assert (found.value, found.outcome) == (2.0, "beats")
-    assert sentences(found)[0].startswith("Distillation at T = 2 beats training alone: ")
+    judged = planted.judged(value=2.0)
+    assert (judged.value, judged.outcome) == (2.0, "beats")
+    assert sentences(judged)[0].startswith("Distillation at T = 2 beats training alone: ")
 
 
 def test_the_first_of_equally_good_values_is_chosen():
@@ -128,38 +128,39 @@ def test_the_first_of_equally_good_values_is_chosen():
 
 
 def test_one_seed_is_said_to_be_one():
-    found = Planted({None: (0.9, 0.9), 4.0: (0.95, 0.95)}, seeds=(3,)).judged()
-    one = found.difference
-    assert sentences(found)[0] == (
-        f"Distillation at T = 4, the best by validation, cannot be judged with one seed: {found.accuracy:.2%} against "
-        f"{found.alone:.2%} for training alone ({points(one.value)} points, 95 % interval {points(one.low)} to "
-        f"{points(one.high)} over 2,000 samples, which says nothing about other seeds)."
+    judged = Planted({None: (0.9, 0.9), 4.0: (0.95, 0.95)}, seeds=(3,)).judged()
+    difference = judged.difference
+    assert sentences(judged)[0] == (
+        f"Distillation at T = 4, the best by validation, cannot be judged with one seed: {judged.accuracy:.2%} against "
+        f"{judged.alone:.2%} for training alone ({points(difference.value)} points, 95 % interval "
+        f"{points(difference.low)} to {points(difference.high)} over 2,000 samples, which says nothing about other "
+        "seeds)."
     )
-    assert one.low > 0  # however sure it looks
-    assert (found.outcome, found.withheld) == ("cannot be told from", True)
-    assert not any("beats" in sentence for sentence in sentences(found))
-    assert math.isnan(one.seed_error)
-    assert "in 1 of 1 seed (p < .05)" in sentences(found)[1]
+    assert difference.low > 0  # however sure it looks
+    assert (judged.outcome, judged.withheld) == ("cannot be told from", True)
+    assert not any("beats" in sentence for sentence in sentences(judged))
+    assert math.isnan(difference.seed_error)
+    assert "in 1 of 1 seed (p < .05)" in sentences(judged)[1]
 
 
 def test_one_seed_says_nothing_of_the_values_either():
-    found = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}, seeds=(0,)).judged()
-    assert [pair.outcome for pair in found.pairs] == ["cannot tell"]
-    assert (found.rivals, found.steps) == ((1.0,), ())
-    assert not any("T = 1" in sentence for sentence in sentences(found))
+    judged = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}, seeds=(0,)).judged()
+    assert [pair.outcome for pair in judged.pairs] == ["cannot tell"]
+    assert (judged.rivals, judged.steps) == ((1.0,), ())
+    assert not any("T = 1" in sentence for sentence in sentences(judged))
 
 
 def test_rivals_are_those_that_cannot_be_told_from_the_best():
-    found = Planted(
+    judged = Planted(
         {None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93), 8.0: (0.929, 0.929), 16.0: (0.85, 0.85)}
     ).judged()
-    assert found.value == 4.0
-    assert found.rivals == (8.0,)
-    outcomes = {(pair.first, pair.second): pair.outcome for pair in found.pairs}
+    assert judged.value == 4.0
+    assert judged.rivals == (8.0,)
+    outcomes = {(pair.first, pair.second): pair.outcome for pair in judged.pairs}
     assert outcomes[4.0, 8.0] == "cannot tell"
     assert {outcome for pair, outcome in outcomes.items() if pair != (4.0, 8.0)} == {"different"}
-    assert "Cannot be told from it with 3 seeds and 2,000 samples: T = 8." in sentences(found)
-    wide = found.within(0.02)
+    assert "Cannot be told from it with 3 seeds and 2,000 samples: T = 8." in sentences(judged)
+    wide = judged.within(0.02)
     assert (wide.rivals, wide.margin) == ((8.0,), 0.02)
     assert "As good as it within 2.0 points: T = 8." in sentences(wide)
     alone = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}).judged()
@@ -169,27 +170,27 @@ def test_rivals_are_those_that_cannot_be_told_from_the_best():
 
 def test_fixed_and_broken_are_counted_seed_by_seed():
     planted = Planted({None: (0.8, 0.8), 4.0: (0.9, 0.9)}, seeds=(0, 1))
-    found = planted.judged()
+    judged = planted.judged()
     said = {row["run"]: np.array(row["predicted"]) for row in planted.said if row["split"] == "test"}
-    for seed, test in enumerate(found.tests):
+    for seed, test in enumerate(judged.tests):
         before, after = (said[f"{value}-{seed}"] == said["data"] for value in (None, 4.0))
         assert test.fixed == (after & ~before).sum() > 0
         assert test.broke == (before & ~after).sum()
         assert test.p_value == pytest.approx(binomtest(test.broke, test.fixed + test.broke).pvalue)
-    fixed = sorted(test.fixed for test in found.tests)
-    assert f"It fixes {fixed[0]} to {fixed[1]} samples" in sentences(found)[1]
-    assert "in 2 of 2 seeds (p < .05)" in sentences(found)[1]
+    fixed = sorted(test.fixed for test in judged.tests)
+    assert f"It fixes {fixed[0]} to {fixed[1]} samples" in sentences(judged)[1]
+    assert "in 2 of 2 seeds (p < .05)" in sentences(judged)[1]
 
 
 def test_only_seeds_that_both_have_are_compared():
     planted = Planted({None: (0.9, 0.9), 4.0: (0.95, 0.95)}, seeds=(0, 1))
     for split in planted.labels:
         planted.add(4.0, 2, split, np.zeros(SAMPLES, int))  # alone, there is no seed 2
-    found = planted.judged()
-    assert found.difference.seeds == 2
-    assert found.accuracy == pytest.approx(0.95, abs=0.02)
+    judged = planted.judged()
+    assert judged.difference.seeds == 2
+    assert judged.accuracy == pytest.approx(0.95, abs=0.02)
     # Whether seed s of one is compared with seed s of the other shows where samples are paired: shuffled, it is worse.
-    assert found.difference.sample_error < 0.01
+    assert judged.difference.sample_error < 0.01
 
 
 def test_rivals_of_the_best_may_differ_from_each_other():
@@ -199,15 +200,15 @@ def test_rivals_of_the_best_may_differ_from_each_other():
         for split, labels in planted.labels.items():
             wrong = np.arange(SAMPLES) >= SAMPLES * (0.99 if split == "validation" else share)
             planted.add(4.0, seed, split, (labels + wrong) % 10)
-    found = planted.judged()
-    assert (found.value, set(found.rivals)) == (4.0, {1.0, 2.0})
-    (apart,) = [pair for pair in found.pairs if pair.apart]
-    one = apart.difference
+    judged = planted.judged()
+    assert (judged.value, set(judged.rivals)) == (4.0, {1.0, 2.0})
+    (apart,) = [pair for pair in judged.pairs if pair.apart]
+    difference = apart.difference
     assert (
-        f"Of 3 pairs of values these differ (Holm's method): T = 1 and T = 2 ({points(one.value)} points, 95 % "
-        f"interval {points(one.low)} to {points(one.high)})."
-    ) in sentences(found)
-    assert 0 < one.low < one.value < one.high
+        f"Of 3 pairs of values these differ (Holm's method): T = 1 and T = 2 ({points(difference.value)} points, 95 % "
+        f"interval {points(difference.low)} to {points(difference.high)})."
+    ) in sentences(judged)
+    assert 0 < difference.low < difference.value < difference.high
 
 
 def tables_of(planted: Planted) -> dict:
@@ -219,78 +220,81 @@ def tables_of(planted: Planted) -> dict:
 
 def test_all_pairs_are_compared_and_corrected_for():
     planted = Planted({None: (0.8, 0.8), 1.0: (0.90, 0.90), 2.0: (0.905, 0.905), 4.0: (0.91, 0.91), 8.0: (0.93, 0.93)})
-    found, right = planted.judged(margin=0.03), tables_of(planted)
-    assert [(pair.first, pair.second) for pair in found.pairs] == list(combinations((1.0, 2.0, 4.0, 8.0), 2))
-    plain = [paired_difference(right[pair.first], right[pair.second]) for pair in found.pairs]
+    judged, right = planted.judged(margin=0.03), tables_of(planted)
+    assert [(pair.first, pair.second) for pair in judged.pairs] == list(combinations((1.0, 2.0, 4.0, 8.0), 2))
+    plain = [paired_difference(right[pair.first], right[pair.second]) for pair in judged.pairs]
     for name, p_values in (
-        ("p_different", [one.p_value for one in plain]),
-        ("p_equivalent", [equivalence_p_value(one, 0.03) for one in plain]),
+        ("p_different", [difference.p_value for difference in plain]),
+        ("p_equivalent", [equivalence_p_value(difference, 0.03) for difference in plain]),
     ):
         ordered = sorted(p_values)
         # Holm: the k-th smallest of m times m - k + 1, and none below a smaller one's.
-        wanted = [max(min(1, (6 - place) * p) for place, p in enumerate(ordered) if p <= own) for own in p_values]
-        assert [getattr(pair, name) for pair in found.pairs] == pytest.approx(wanted)
-    for pair in found.pairs:
+        wanted = [max(min(1, (6 - rank) * p) for rank, p in enumerate(ordered) if p <= own) for own in p_values]
+        assert [getattr(pair, name) for pair in judged.pairs] == pytest.approx(wanted)
+    for pair in judged.pairs:
         equal, apart = pair.p_equivalent < 0.05, pair.p_different < 0.05
         assert pair.outcome == ("equivalent" if equal else "different" if apart else "cannot tell")
-    assert {pair.outcome for pair in found.pairs} >= {"equivalent", "different"}
+    assert {pair.outcome for pair in judged.pairs} >= {"equivalent", "different"}
 
 
 def test_neighbouring_values_have_intervals_that_hold_together():
     planted = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93), 16.0: (0.90, 0.90)})
-    found, right = planted.judged(), tables_of(planted)
-    assert [(step.first, step.second) for step in found.steps] == [(1.0, 4.0), (4.0, 16.0)]
-    for step in found.steps:
+    judged, right = planted.judged(), tables_of(planted)
+    assert [(step.first, step.second) for step in judged.steps] == [(1.0, 4.0), (4.0, 16.0)]
+    for step in judged.steps:
         plain = paired_difference(right[step.first], right[step.second], level=0.975)  # 1 - .05 / 2
         assert (step.low, step.high) == pytest.approx((plain.low, plain.high))
     texts = [
         f"T = {step.first:g} to T = {step.second:g} {points(step.difference.value)} ({points(step.low)} to "
         f"{points(step.high)})"
-        for step in found.steps
+        for step in judged.steps
     ]
     assert (
         f"From each value to the next, in points, with 95 % intervals that hold together: {'; '.join(texts)}."
-        in sentences(found)
+        in sentences(judged)
     )
 
 
 @pytest.mark.parametrize(("margin", "words"), [(0.0005, "0.05"), (0.0002, "0.02"), (0.01, "1.0")])
 def test_the_margin_and_the_interval_are_in_the_sentence(margin, words):
     planted = Planted({None: (0.9, 0.9), 4.0: (0.9, 0.9)})
-    found = planted.judged(margin=margin)
-    equivalence, one = found.equivalence, found.difference
-    if found.outcome == "is equivalent to":
+    judged = planted.judged(margin=margin)
+    equivalence, difference = judged.equivalence, judged.difference
+    if judged.outcome == "is equivalent to":
         assert -margin < equivalence.low < equivalence.high < margin
         ends = (
             f"90 % interval {points(equivalence.low)} to {points(equivalence.high)}, over 3 seeds and 2,000 samples)."
         )
-        assert f"within {words} points" in sentences(found)[0]
+        assert f"within {words} points" in sentences(judged)[0]
     else:
-        assert one.low < 0 < one.high
-        ends = f"95 % interval {points(one.low)} to {points(one.high)}; up to {words} would count as equal)."
-        assert found.samples_needed is None or found.samples_needed > SAMPLES
-    assert sentences(found)[0].endswith(ends)
-    assert found == planted.judged().within(margin)
+        assert difference.low < 0 < difference.high
+        ends = (
+            f"95 % interval {points(difference.low)} to {points(difference.high)}; up to {words} would count as equal)."
+        )
+        assert judged.samples_needed is None or judged.samples_needed > SAMPLES
+    assert sentences(judged)[0].endswith(ends)
+    assert judged == planted.judged().within(margin)
 
 
 def test_how_many_samples_would_decide():
-    found = Planted({None: (0.9, 0.9), 4.0: (0.9, 0.9)}, samples=400).judged(margin=0.002)
-    assert found.outcome == "cannot be told from"
-    if found.samples_needed is None:
-        assert sentences(found)[1] == "More samples alone would not decide; more seeds might."
+    judged = Planted({None: (0.9, 0.9), 4.0: (0.9, 0.9)}, samples=400).judged(margin=0.002)
+    assert judged.outcome == "cannot be told from"
+    if judged.samples_needed is None:
+        assert sentences(judged)[1] == "More samples alone would not decide; more seeds might."
         return
-    (count,) = re.findall(r"^About ([\d,]+) samples would decide, if all else stayed as it is\.$", sentences(found)[1])
-    assert found.samples_needed <= int(count.replace(",", "")) <= 1.1 * found.samples_needed
+    (count,) = re.findall(r"^About ([\d,]+) samples would decide, if all else stayed as it is\.$", sentences(judged)[1])
+    assert judged.samples_needed <= int(count.replace(",", "")) <= 1.1 * judged.samples_needed
 
 
 def test_a_difference_that_is_sure_but_too_small_to_matter():
     planted = Planted({None: (0.9, 0.9), 4.0: (0.91, 0.91)})
-    found = planted.judged(margin=0.05)
-    one = found.difference
-    assert one.low > 0
-    assert found.outcome == "is equivalent to"
-    text = f"It is better, but by too little to matter: 95 % interval {points(one.low)} to {points(one.high)} points."
-    assert sentences(found)[1] == text
+    judged = planted.judged(margin=0.05)
+    difference = judged.difference
+    assert difference.low > 0
+    assert judged.outcome == "is equivalent to"
+    ends = f"{points(difference.low)} to {points(difference.high)}"
+    text = f"It is better, but by too little to matter: 95 % interval {ends} points."
+    assert sentences(judged)[1] == text
     assert planted.judged(margin=0.001).outcome == "beats"
 
 
@@ -298,18 +302,18 @@ def test_a_difference_that_is_sure_but_too_small_to_matter():
 def test_near_chance_there_is_no_verdict(poor):
     accuracies = {None: (0.9, 0.9), 4.0: (0.9, 0.9)}
     accuracies[4.0 if poor == "kd_student" else None] = (0.11, 0.11)
-    found = Planted(accuracies).judged()
-    (doubt,) = found.doubts
+    judged = Planted(accuracies).judged()
+    (doubt,) = judged.doubts
     assert (doubt.kind, doubt.role) == ("chance", poor)
     assert doubt.low <= doubt.chance < doubt.high
     assert 0.1 <= doubt.chance < 0.15
     who = "its" if poor == "kd_student" else "the"
-    assert sentences(found)[0].startswith(
+    assert sentences(judged)[0].startswith(
         f"Distillation at T = 4, the best by validation, cannot be judged: {who} {doubt.accuracy:.2%} "
     )
-    assert f"is not above chance, {doubt.chance:.2%} (95 % interval {doubt.low:.2%} to" in sentences(found)[0]
-    assert (found.outcome, found.withheld) == ("cannot be told from", True)
-    assert not any("beat" in sentence for sentence in sentences(found))
+    assert f"is not above chance, {doubt.chance:.2%} (95 % interval {doubt.low:.2%} to" in sentences(judged)[0]
+    assert (judged.outcome, judged.withheld) == ("cannot be told from", True)
+    assert not any("beat" in sentence for sentence in sentences(judged))
 
 
 def test_well_above_chance_there_is_no_doubt():
@@ -328,15 +332,15 @@ def test_a_class_that_is_never_predicted_is_said_first():
                 predicted %= 10
                 predicted[predicted == 3] = 5 if value == 4.0 else 3
                 planted.add(value, seed, split, predicted)
-    found = planted.judged()
-    (doubt,) = found.doubts
+    judged = planted.judged()
+    (doubt,) = judged.doubts
     assert (doubt.kind, doubt.role, doubt.classes) == ("never predicted", "kd_student", (3,))
-    assert sentences(found)[0] == (
+    assert sentences(judged)[0] == (
         "Distillation at T = 4, the best by validation, gives students that never predict some classes (numbered from "
         "0): 3."
     )
-    assert found.outcome == "does not beat"  # it is not withheld
-    assert "does not beat training alone" in sentences(found)[1]
+    assert judged.outcome == "does not beat"  # it is not withheld
+    assert "does not beat training alone" in sentences(judged)[1]
 
 
 def with_teacher(planted: Planted, shares: dict, errors: int = 200) -> Planted:
@@ -361,27 +365,28 @@ def with_teacher(planted: Planted, shares: dict, errors: int = 200) -> Planted:
 )
 def test_the_teachers_errors_are_told_with_an_interval(own, outcome, start):
     planted = with_teacher(Planted({None: (0.8, 0.8), 4.0: (0.9, 0.9)}), {None: (0.30, 0.33, 0.30), 4.0: own})
-    one = planted.judged().copying
-    assert (one.outcome, one.errors, one.seeds) == (outcome, 200, 3)
+    copying = planted.judged().copying
+    assert (copying.outcome, copying.errors, copying.seeds) == (outcome, 200, 3)
     apart = np.subtract(own, (0.30, 0.33, 0.30))
-    assert one.value == pytest.approx(apart.mean())
+    assert copying.value == pytest.approx(apart.mean())
     # By hand: seeds alone by Student's t with 2 degrees; errors alone as two shares of 200, by 4 more each.
     over_seeds = t.ppf(0.975, 2) * apart.std(ddof=1) / math.sqrt(3)
     shares = [(200 * np.mean(share) + 2) / 204 for share in (own, (0.30, 0.33, 0.30))]
     over_errors = t.ppf(0.975, 199) * math.sqrt(sum(share * (1 - share) for share in shares) / 200)
-    half = (one.high - one.low) / 2
+    half = (copying.high - copying.low) / 2
     assert max(over_seeds, over_errors) * (1 - 1e-9) <= half <= 1.05 * math.hypot(over_seeds, over_errors)
     assert sentences(planted.judged())[-1] == (
         f"{start}: of its teacher's errors (200) it repeats {np.mean(own):.1%}, the student alone 31.0% "
-        f"({100 * one.value:+.1f} points, 95 % interval {100 * one.low:+.1f} to {100 * one.high:+.1f}, over 3 seeds)."
+        f"({100 * copying.value:+.1f} points, 95 % interval {100 * copying.low:+.1f} to {100 * copying.high:+.1f}, "
+        "over 3 seeds)."
     )
 
 
 def test_copying_with_one_seed_cannot_be_told():
     planted = with_teacher(Planted({None: (0.8, 0.8), 4.0: (0.9, 0.9)}, seeds=(0,)), {None: (0.1,), 4.0: (0.9,)})
-    one = planted.judged().copying
-    assert one.low > 0
-    assert one.outcome == "cannot tell"
+    copying = planted.judged().copying
+    assert copying.low > 0
+    assert copying.outcome == "cannot tell"
     assert "over one seed)." in sentences(planted.judged())[-1]
 
 
@@ -395,26 +400,26 @@ def test_copying_is_not_told_of_what_is_not_known():
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=str)
 def test_it_is_valid_json(seeds):
-    found = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}, seeds=seeds).judged()
-    said = json.loads(json.dumps(document(found), allow_nan=False))
-    assert said["outcome"] == found.outcome
-    equivalence = found.equivalence
+    judged = Planted({None: (0.8, 0.8), 1.0: (0.82, 0.82), 4.0: (0.93, 0.93)}, seeds=seeds).judged()
+    said = json.loads(json.dumps(document(judged), allow_nan=False))
+    assert said["outcome"] == judged.outcome
+    equivalence = judged.equivalence
     assert said["equivalence"]["margin"] == 0.005
     assert (said["equivalence"]["low"], said["equivalence"]["high"]) == (equivalence.low, equivalence.high)
-    assert said["difference"]["low"] == found.difference.low
+    assert said["difference"]["low"] == judged.difference.low
     assert (said["difference"]["seed_error"] is None) == (len(seeds) == 1)
-    assert [pair["outcome"] for pair in said["pairs"]] == [pair.outcome for pair in found.pairs]
-    assert said["sentences"] == list(sentences(found))
+    assert [pair["outcome"] for pair in said["pairs"]] == [pair.outcome for pair in judged.pairs]
+    assert said["sentences"] == list(sentences(judged))
     if len(seeds) == 1:
         assert said["equivalence"]["outcome"] == "cannot tell"
 
 
 def test_losses_are_shown_by_their_names():
     planted = Planted({None: (0.8, 0.8), "dist": (0.9, 0.9), "decoupled": (0.9, 0.9)}, study="loss")
-    found = planted.judged(value="dist")
-    assert sentences(found)[0].startswith("Distillation with the loss dist beats training alone")
-    assert "Cannot be told from it with 3 seeds and 2,000 samples: decoupled." in sentences(found)
-    assert found.steps == ()  # names have no order
+    judged = planted.judged(value="dist")
+    assert sentences(judged)[0].startswith("Distillation with the loss dist beats training alone")
+    assert "Cannot be told from it with 3 seeds and 2,000 samples: decoupled." in sentences(judged)
+    assert judged.steps == ()  # names have no order
 
 
 def test_equal_predictions_are_called_that():
@@ -423,11 +428,11 @@ def test_equal_predictions_are_called_that():
         known = {(row["run"], row["split"]): row for row in table}
         for (run, split), row in known.items():
             row[name] = known[run.replace("4.0", "None"), split][name]
-    found = planted.judged()
-    assert sentences(found)[0].startswith(
+    judged = planted.judged()
+    assert sentences(judged)[0].startswith(
         "Distillation at T = 4, the best by validation, gives the same predictions as"
     )
-    assert not any("McNemar" in sentence for sentence in sentences(found))
+    assert not any("McNemar" in sentence for sentence in sentences(judged))
 
 
 @pytest.mark.parametrize("missing", [None, 4.0], ids=["alone", "students"])
@@ -455,6 +460,6 @@ def test_labels_of_other_data_in_the_same_file_are_not_believed():
     for split in ("validation", "test"):  # they come first, and are as many
         other = np.random.default_rng(9).integers(0, 10, SAMPLES)
         planted.said.insert(0, {"run": "other data", "role": "label", "split": split, "predicted": other})
-    found = planted.judged()
-    assert found.accuracy == pytest.approx(0.9, abs=0.02)
-    assert found.outcome == "beats"
+    judged = planted.judged()
+    assert judged.accuracy == pytest.approx(0.9, abs=0.02)
+    assert judged.outcome == "beats"

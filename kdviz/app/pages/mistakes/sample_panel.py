@@ -230,7 +230,7 @@ def _card(
 
 def _inside(shares: Sequence[RegionShares], role: str, index: int) -> list[str]:
     """Of each method, how much of the model's saliency lies inside the picture's region, and the chance of it."""
-    found = [(of_method, of_method.inside[role][index]) for of_method in shares if role in of_method.inside]
+    share_by_method = [(of_method, of_method.inside[role][index]) for of_method in shares if role in of_method.inside]
     return [
         _(
             "{share} inside the region, by chance {area} ({method})",
@@ -238,7 +238,7 @@ def _inside(shares: Sequence[RegionShares], role: str, index: int) -> list[str]:
             area=percent(float(of_method.area[index]), 0),
             method=_(methods[of_method.method].title),
         )
-        for of_method, share in found
+        for of_method, share in share_by_method
         if not np.isnan(share)
     ]
 

@@ -27,7 +27,7 @@ def read_voc(root: Element, path: Path) -> Iterator[DrawnRegion]:
         DatasetError: An object has no box.
     """
     name = (root.findtext("filename") or "").strip() or path.stem
-    boxes = tuple(_box(found, name) for found in root.iter("object"))
+    boxes = tuple(_box(marked, name) for marked in root.iter("object"))
     if boxes:
         size = size_of(root.findtext("size/height"), root.findtext("size/width"))
         yield DrawnRegion(name, boxes, size, path.name)

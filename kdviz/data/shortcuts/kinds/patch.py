@@ -21,9 +21,9 @@ def patch(label: int, classes: int, shape: tuple[int, int, int]) -> Mark:
     side = max(2, round(_SIDE * min(height, width)))
     corners = _border(height, width, side)
     tints = max(min(_HUES, classes) if channels == 3 else 1, -(-classes // len(corners)))
-    place, number = divmod(label, tints)
+    corner, number = divmod(label, tints)
     places = -(-classes // tints)
-    row, column = corners[place * len(corners) // places]
+    row, column = corners[corner * len(corners) // places]
     opacity = np.zeros((height, width))
     opacity[row : row + side, column : column + side] = 1
     return Mark(np.broadcast_to(tint(number, tints, channels), shape), opacity)
