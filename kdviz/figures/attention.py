@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from kdviz.core.language import N_, _, signed
+from kdviz.core.language import N_, _, signed, signed_interval
 from kdviz.core.vocabulary import Role
 from kdviz.figures.chart import Chart
 from kdviz.figures.files import new_figure
@@ -295,6 +295,6 @@ def _hover(name: str) -> str:
     return f"{name}: %{{customdata[0]}} (%{{customdata[1]}} to %{{customdata[2]}})<extra></extra>"
 
 
-def _figures(effect: Effect) -> list[str]:
+def _figures(effect: Effect) -> tuple[str, str, str]:
     """Value and interval as texts: Plotly's own format writes -0.000."""
-    return [signed(figure, 3) for figure in (effect.value, effect.interval.low, effect.interval.high)]
+    return signed_interval(effect.value, effect.interval.low, effect.interval.high, 3)

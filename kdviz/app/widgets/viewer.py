@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 
 from kdviz import figures
 from kdviz.app.widgets.component import component
-from kdviz.core.language import N_, _, number, percent
+from kdviz.core.language import N_, _, interval_digits, number, percent
 from kdviz.core.vocabulary import Role
 from kdviz.metrics import AgreementReport, PairAgreement
 from kdviz.saliency import SaliencyMap, difference, methods
@@ -258,7 +258,10 @@ def _other_measures(row: ViewerRow, role: str) -> str:
 
 def interval(pair: PairAgreement) -> str:
     """The 95 % interval of an agreement, to be put behind its value; empty if it is not known."""
-    return f" [{number(pair.low, 2)}, {number(pair.high, 2)}]" if math.isfinite(pair.low) else ""
+    if not math.isfinite(pair.low):
+        return ""
+    digits = interval_digits(pair.low, pair.high, 2)
+    return f" [{number(pair.low, digits)}, {number(pair.high, digits)}]"
 
 
 def _ceiling_text(report: AgreementReport, role: str) -> str:
