@@ -242,8 +242,8 @@ function mark(kept) {
   const shown = kept.bar.childElementCount > 0;
   if (!kept.marked.size) return kept.bar.replaceChildren();
   if (!shown) {
-    const compare = action(texts.compare, () => kept.tell("compared", [...kept.marked]));
-    compare.classList.add("main");
+    const compare = kept.data.blank ? "" : action(texts.compare, () => kept.tell("compared", [...kept.marked]));
+    compare.classList?.add("main");
     const say = element("span", "count");
     say.setAttribute("role", "status");
     kept.bar.append(say, compare, action(texts.clear, () => (kept.marked.clear(), told(kept))));

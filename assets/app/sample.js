@@ -45,10 +45,12 @@ function panel(data, tell) {
   const close = button("×", "close", () => say("close"));
   close.setAttribute("aria-label", texts.close);
   close.title = texts.close;
-  head.append(image(sample.picture, sample.alt, sample.sharp, "whole"), title, close);
+  if (sample.picture) head.append(image(sample.picture, sample.alt, sample.sharp, "whole"));
+  head.append(title, close);
   box.append(head);
   if (data.problem) box.append(element("p", "problem", data.problem));
-  box.append(modes(data, tell), cards(data), note(texts));
+  if (sample.picture) box.append(modes(data, tell), cards(data), note(texts));
+  else box.append(cards(data)); // without a picture there are answers, and no maps
   const foot = element("footer");
   if (sample.kept) foot.append(button(texts.compare, "main", () => say("compare")));
   foot.append(mark(data, say));
@@ -78,16 +80,13 @@ function cards(data) {
   const { cards: models, texts, sample } = data;
   const box = element("div", "cards");
   for (const model of models) {
-    const card = element("div", "card");
+    const card = element("div", sample.picture ? "card" : "card bare");
     card.setAttribute("role", "group");
     card.setAttribute("aria-label", model.title);
     card.style.setProperty("--role", model.colour);
     const who = element("div", "who");
     const mark = element("span", model.wrong ? "wrong" : "", model.verdict);
     who.append(element("i", model.symbol), model.title, mark);
-    const map = element("div", model.map ? "map" : "map faint");
-    map.append(image(model.map ?? sample.picture, model.alt, sample.sharp));
-    if (!model.map && data.busy) map.append(element("em", "", texts.waiting));
     const bars = element("ol");
     for (const { name, share, text, right, rank } of model.bars) {
       const bar = element("li", right ? "true" : "");
@@ -98,9 +97,19 @@ function cards(data) {
       bar.append(label, element("span", "", text));
       bars.append(bar);
     }
-    card.append(who, map, bars, ...model.inside.map((line) => element("p", "inside", line)));
+    card.append(who);
+    if (sample.picture) card.append(map(model, data));
+    card.append(bars, ...model.inside.map((line) => element("p", "inside", line)));
     box.append(card);
   }
+  return box;
+}
+
+// A model's map, or the picture while there is none.
+function map(model, { sample, texts, busy }) {
+  const box = element("div", model.map ? "map" : "map faint");
+  box.append(image(model.map ?? sample.picture, model.alt, sample.sharp));
+  if (!model.map && busy) box.append(element("em", "", texts.waiting));
   return box;
 }
 

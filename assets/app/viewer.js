@@ -37,7 +37,7 @@ export default function (component) {
 class Viewer {
   constructor(root) {
     this.root = root;
-    this.choice = { opacity: 0.8, palette: null, shared: true, lower: "difference", threshold: 0 };
+    this.choice = { opacity: 0.8, palette: null, shared: true, lower: "difference", threshold: 0, outline: true };
     this.zoom = { scale: 1, x: 0, y: 0 };
     this.region = null; // that a person drew: first and last row and column
     this.drawing = false; // whether dragging draws a region
@@ -55,6 +55,7 @@ class Viewer {
     this.height = height;
     if (this.region && (this.region.bottom >= height || this.region.right >= width)) this.region = null;
     this.picture = bytes(data.picture);
+    this.readStudied(data.region);
     this.models = data.rows.flatMap((row) => row.models).map((model) => ({
       ...model,
       values: floats(model.map),
@@ -73,7 +74,7 @@ class Viewer {
     }
     // Rebuild the page's elements only when other models or texts come; new masks only repaint.
     const rows = data.rows.map((row) => [row.heading, row.models.map((m) => [m.role, !!m.difference]), row.misfits]);
-    const layout = JSON.stringify([rows, data.size, data.texts]);
+    const layout = JSON.stringify([rows, data.size, data.texts, !!data.region]);
     if (layout !== this.layout) {
       this.layout = layout;
       this.build();
@@ -148,7 +149,21 @@ class Viewer {
     );
   }
 
-  // Draw a region over the maps, and how much of each map lies inside.
+  // The region of the study, if the picture has one: of each pixel the share inside, and its outline in pixels.
+  readStudied(region) {
+    this.studied = null;
+    if (!region) return;
+    const path = new Path2D();
+    for (const corners of region.outlines) {
+      for (let i = 0; i < corners.length; i += 2) path[i ? "lineTo" : "moveTo"](corners[i], corners[i + 1]);
+      path.closePath();
+    }
+    const levels = bytes(region.shares);
+    const area = levels.reduce((sum, level) => sum + level, 0) / (255 * levels.length);
+    this.studied = { levels, path, area };
+  }
+
+  // Outline the region of the study, draw a region over the maps, and how much of each map lies inside.
   regionButtons(texts) {
     const draw = element("button", { type: "button", "aria-pressed": this.drawing, title: texts.regionHelp }, texts.draw);
     const remove = element("button", { type: "button" }, texts.remove);
@@ -160,7 +175,16 @@ class Viewer {
     draw.onclick = () => ((this.drawing = !this.drawing), this.showRegion());
     remove.onclick = () => this.setRegion(null);
     this.showRegion();
-    return element("span", { class: "group" }, element("span", { class: "name" }, texts.region), draw, remove);
+    const name = element("span", { class: "name" }, texts.region);
+    return element("span", { class: "group" }, name, this.outlineBox(texts), draw, remove);
+  }
+
+  outlineBox(texts) {
+    if (!this.studied) return null;
+    const box = element("input", { type: "checkbox" });
+    box.checked = this.choice.outline;
+    box.onchange = () => ((this.choice.outline = box.checked), this.paint());
+    return element("label", {}, box, texts.outline);
   }
 
   // Set the region between two pixels, or none.
@@ -176,33 +200,38 @@ class Viewer {
     this.paint();
   }
 
-  // Share of the positive saliency inside the region, as kdviz.metrics.localisation.energy_inside; NaN without any.
-  energyInside(values) {
+  // Share of the positive saliency inside a region, as kdviz.metrics.localisation.energy_inside; NaN without any.
+  energyInside(values, share) {
     let all = 0;
     let inside = 0;
     for (let row = 0; row < this.height; row++) {
       for (let column = 0; column < this.width; column++) {
         const value = Math.max(0, values[row * this.width + column]);
         all += value;
-        if (this.holds(row, column)) inside += value;
+        inside += value * share(row, column);
       }
     }
     return inside / all;
-  }
-
-  holds(row, column) {
-    const { top, bottom, left, right } = this.region;
-    return row >= top && row <= bottom && column >= left && column <= right;
   }
 
   regionText(values) {
     if (!this.region) return "";
     const { top, bottom, left, right } = this.region;
     const area = ((bottom - top + 1) * (right - left + 1)) / (this.width * this.height);
-    const share = this.energyInside(values);
+    const holds = (row, column) => row >= top && row <= bottom && column >= left && column <= right;
+    return this.insideText(this.data.texts.inside, this.energyInside(values, holds), area);
+  }
+
+  studiedText(values) {
+    if (!this.studied) return "";
+    const { levels, area } = this.studied;
+    const share = (row, column) => levels[row * this.width + column] / 255;
+    return this.insideText(this.data.texts.studied, this.energyInside(values, share), area);
+  }
+
+  insideText(text, share, area) {
     const percent = (value) => `${(100 * value).toFixed(1)}%`;
-    const said = Number.isFinite(share) ? percent(share) : "–";
-    return this.data.texts.inside.replace("{share}", said).replace("{area}", percent(area));
+    return text.replace("{share}", Number.isFinite(share) ? percent(share) : "–").replace("{area}", percent(area));
   }
 
   segments(name, key, options) {
@@ -221,7 +250,10 @@ class Viewer {
     const low = element("span");
     const high = element("span");
     const about = element("p", { class: "note" });
-    this.pictures.push({ legend, low, high, about });
+    const line = element("span", { class: "line", "aria-hidden": "true" });
+    const studied = element("span");
+    const key = element("p", { class: "note key" }, line, studied);
+    this.pictures.push({ legend, low, high, about, line, studied, key });
     const panel = this.panel(null, "picture");
     return element(
       "section",
@@ -233,6 +265,7 @@ class Viewer {
         { class: "sub" },
         element("div", { class: "legend" }, low, legend, high, element("span", {}, texts.legend)),
         about,
+        key,
       ),
     );
   }
@@ -246,6 +279,7 @@ class Viewer {
       tag: element("span", { class: "tag" }),
       bar: element("i"),
       target: element("div", { class: "small" }),
+      studied: element("div", { class: "small" }),
       region: element("div", { class: "small", "aria-live": "polite" }),
       lowerTitle: element("h4"),
       reliability: element("span", { class: "small" }),
@@ -266,6 +300,7 @@ class Viewer {
       element("div", { class: "pred" }, element("span", {}, parts.word, " ", parts.confidence), parts.tag),
       element("div", { class: "meter" }, parts.bar),
       parts.target,
+      parts.studied,
       parts.region,
       element(
         "div",
@@ -310,7 +345,11 @@ class Viewer {
   // Texts and meters of each card.
   fill() {
     const { texts } = this.data;
-    for (const { about } of this.pictures) about.textContent = this.data.about;
+    for (const { about, key, studied } of this.pictures) {
+      about.textContent = this.data.about;
+      studied.textContent = this.data.region?.about ?? "";
+      key.style.display = this.studied ? "" : "none";
+    }
     this.models.forEach((model, index) => {
       const parts = this.parts[index];
       parts.word.textContent = model.predicted;
@@ -320,6 +359,7 @@ class Viewer {
       parts.tag.classList.toggle("no", model.correct === false);
       parts.bar.style.width = `${model.confidence * 100}%`;
       parts.target.textContent = model.targetText;
+      parts.studied.textContent = this.studiedText(model.values);
       parts.region.textContent = this.regionText(model.values);
       const error = this.choice.lower === "error";
       const lower = error ? model.error : model.difference;
@@ -340,9 +380,11 @@ class Viewer {
   }
 
   alternative(panel) {
-    if (panel.index === null) return this.data.texts.picture;
+    const { texts, region } = this.data;
+    if (panel.index === null) return [texts.picture, region?.alt].filter(Boolean).join("; ");
     const model = this.models[panel.index];
-    return panel.kind === "map" ? model.alt : `${model.title}: ${this.parts[panel.index].lowerTitle.textContent}`;
+    if (panel.kind === "map") return [model.alt, this.studiedText(model.values)].filter(Boolean).join("; ");
+    return `${model.title}: ${this.parts[panel.index].lowerTitle.textContent}`;
   }
 
   // How the maps are drawn is part of the link to the view, as `view` in the address: written here, without a
@@ -359,6 +401,7 @@ class Viewer {
     if (said.get("palette") in this.luts) this.choice.palette = said.get("palette");
     if (said.get("scale") === "own") this.choice.shared = false;
     if (said.get("lower") === "error") this.choice.lower = "error";
+    if (said.get("outline") === "off") this.choice.outline = false;
     const [scale, x, y] = (said.get("zoom") ?? "").split(",").map(parseFloat);
     if (scale > 1 && scale <= MAX_ZOOM && x >= 0 && y >= 0) {
       this.zoom = { scale, x, y };
@@ -377,6 +420,7 @@ class Viewer {
       const said = [];
       for (const name of ["opacity", "threshold", "palette", "lower"]) if (choice[name] !== usual[name]) said.push(`${name}:${choice[name]}`);
       if (!choice.shared) said.push("scale:own");
+      if (!choice.outline) said.push("outline:off");
       if (zoom.scale > 1) said.push(`zoom:${[zoom.scale, zoom.x, zoom.y].map((one) => +one.toFixed(4)).join(",")}`);
       if (this.region) said.push(`region:${["top", "left", "bottom", "right"].map((side) => this.region[side]).join(",")}`);
       const query = new URLSearchParams(location.search);
@@ -421,6 +465,7 @@ class Viewer {
       if (!model || layer) this.drawPanel(panel, layer);
     }
     this.drawLegend();
+    for (const { line } of this.pictures) line.style.display = this.choice.outline ? "" : "none";
     this.remember();
   }
 
@@ -437,6 +482,7 @@ class Viewer {
     context.imageSmoothingEnabled = this.width > 96;
     context.fillRect(0, 0, wide, high);
     context.drawImage(small, -x * wide * scale, -y * high * scale, wide * scale, high * scale);
+    this.drawStudied(context, wide, high);
     this.drawRegion(context, wide, high);
     this.drawCursor(context, wide, high);
     this.readout(panel, layer);
@@ -468,6 +514,25 @@ class Viewer {
       out[4 * i + 3] = 255;
     }
     return image;
+  }
+
+  // The outline of the study's region: white dashes on a black line, which show on every colour.
+  drawStudied(context, wide, high) {
+    if (!this.studied || !this.choice.outline) return;
+    const { scale, x, y } = this.zoom;
+    const [across, down] = [(wide * scale) / this.width, (high * scale) / this.height];
+    const path = new Path2D();
+    path.addPath(this.studied.path, new DOMMatrix([across, 0, 0, down, -x * wide * scale, -y * high * scale]));
+    const thick = Math.max(2, devicePixelRatio * 1.5);
+    context.lineJoin = "round";
+    context.strokeStyle = "#000";
+    context.lineWidth = 2 * thick;
+    context.stroke(path);
+    context.strokeStyle = "#fff";
+    context.lineWidth = thick;
+    context.setLineDash([4 * thick, 2 * thick]);
+    context.stroke(path);
+    context.setLineDash([]);
   }
 
   drawRegion(context, wide, high) {

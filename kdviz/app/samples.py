@@ -65,7 +65,7 @@ class SampleView:
 
     def is_kept(self, index: int) -> bool:
         """Whether a sample's picture is stored as the models see it."""
-        return self.kept is None or bool(self.kept[index])
+        return self.has_pictures and (self.kept is None or bool(self.kept[index]))
 
     def picture(self, index: int) -> Image.Image:
         return self.pictures([index])[0]

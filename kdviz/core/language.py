@@ -31,6 +31,7 @@ ERRORS = "error"
 """Context of the templates of errors in a catalogue."""
 
 _LARGEST = 1e15
+_MOST_MORE = 4  # decimals of an interval
 _TRANSLATED = ("method", "title")
 """Placeholders of errors whose values are English texts of pages, and are translated, too."""
 
@@ -109,6 +110,27 @@ def signed(value: float, digits: int = 0) -> str:
     """Format as :func:`number` does, with a sign, also for positive numbers; what rounds to zero has none."""
     plain = number(value, digits)
     return plain if _is_zero(plain) else _format_number(value, f"+#,##0{_decimals(digits)};-#,##0{_decimals(digits)}")
+
+
+def signed_interval(value: float, low: float, high: float, digits: int) -> tuple[str, str, str]:
+    """A difference and the ends of its interval, formatted as :func:`signed` does, with :func:`interval_digits`."""
+    shown = interval_digits(low, high, digits)
+    return signed(value, shown), signed(low, shown), signed(high, shown)
+
+
+def interval_digits(low: float, high: float, digits: int, neutral: float = 0.0) -> int:
+    """The decimals at which an interval that excludes a value does not look as if it touched it.
+
+    Args:
+        low, high: The ends of the interval.
+        digits: The decimals that are usual; more are used only where an end would round to the value.
+        neutral: The value, such as 0 for a difference and 1 for a ratio.
+    """
+    if low <= neutral <= high:
+        return digits
+    end = low if low > neutral else high
+    enough = (more for more in range(digits, digits + _MOST_MORE) if number(end, more) != number(neutral, more))
+    return next(enough, digits + _MOST_MORE)
 
 
 def listed(texts: Iterable[str], separator: str = N_(", ")) -> str:

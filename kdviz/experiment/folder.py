@@ -59,8 +59,16 @@ MORE_BASELINES = ("blur", "noise")
 """Names of the baselines that are not constant."""
 
 _SWEEPS = ("temperature", "alpha", "teacher_epochs", "loss", "curves", "study_predictions")
-_ATTENTION = ("agreement", "attention", "attention_samples", "faithfulness", "regions", "shortcuts", "shortcut_samples")
-_TABLES = ("predictions", *_SWEEPS, *_ATTENTION, "cost", "showcase")  # that depend on the experiment's teacher
+_ATTENTION = ("agreement", "attention", "attention_samples", "faithfulness")
+_REGIONS = ("regions", "region_samples", "shortcuts", "shortcut_samples")
+_TABLES = (
+    "predictions",
+    *_SWEEPS,
+    *_ATTENTION,
+    *_REGIONS,
+    "cost",
+    "showcase",
+)  # that depend on the experiment's teacher
 
 _HASH = "[0-9a-f]" * 8  # in the name of a weights file
 

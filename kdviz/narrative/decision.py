@@ -20,7 +20,7 @@ from kdviz.studies.comparison.judgement import (
     Judgement,
     Margins,
     join_sentences,
-    points,
+    points_interval,
 )
 
 
@@ -119,7 +119,7 @@ def _side_by_side(summary: ExperimentSummary, roles: Sequence[str]) -> str:
     best, second = sorted(roles, key=lambda role: -predictions.right(role).mean())[:2]
     gain = summary.gain(best, second)
     assert gain is not None
-    low, high = gain.interval(0.95)
+    change, low, high = points_interval(gain.value, *gain.interval(0.95))
     return _(
         "{first} is right on {more} and {second} on {less} of the same {samples}: a difference of {points} points (95 "
         "% interval {low} to {high}).",
@@ -128,9 +128,9 @@ def _side_by_side(summary: ExperimentSummary, roles: Sequence[str]) -> str:
         more=percent(float(predictions.right(best).mean()), 2),
         less=percent(float(predictions.right(second).mean()), 2),
         samples=plural("{count} sample", "{count} samples", len(predictions.labels)),
-        points=points(gain.value),
-        low=points(low),
-        high=points(high),
+        points=change,
+        low=low,
+        high=high,
     )
 
 

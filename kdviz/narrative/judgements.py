@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdviz.core.language import _, number, percent, signed
+from kdviz.core.language import _, interval_digits, number, percent, signed_interval
 from kdviz.studies.comparison.judgement import (
     EQUAL,
     HIGHER,
@@ -16,7 +16,8 @@ from kdviz.studies.comparison.judgement import (
     interval,
     join_sentences,
     margin_points,
-    points,
+    points_interval,
+    ratio_interval,
     would_decide,
 )
 
@@ -27,12 +28,14 @@ Phrases = tuple[str, str, str]
 
 def values_of(judgement: Judgement) -> dict[str, str]:
     """The values that fill a sentence about a difference of shares."""
+    digits = interval_digits(100 * judgement.low, 100 * judgement.high, 2)
     ends = sorted(abs(end) for end in (judgement.low, judgement.high))
+    change, low, high = points_interval(judgement.value, judgement.low, judgement.high)
     return {
-        "points": number(100 * abs(judgement.value), 2),
-        "span": interval(judgement, *(number(100 * end, 2) for end in ends)),
-        "change": points(judgement.value),
-        "interval": interval(judgement, points(judgement.low), points(judgement.high)),
+        "points": number(100 * abs(judgement.value), digits),
+        "span": interval(judgement, *(number(100 * end, digits) for end in ends)),
+        "change": change,
+        "interval": interval(judgement, low, high),
         "margin": margin_points(judgement.margin),
         "basis": basis(judgement),
     }
@@ -76,7 +79,7 @@ def faster(judgement: Judgement, speed: float) -> Phrases:
     """Whether the KD student answers faster; ``speed``: how many times as fast as its teacher."""
     values = {
         "speed": number(speed, 1),
-        "interval": interval(judgement, number(judgement.low, 2), number(judgement.high, 2)),
+        "interval": ratio_interval(judgement),
         "margin": percent(judgement.margin - 1, 0),
         "basis": basis(judgement),
     }
@@ -166,10 +169,11 @@ def copied(judgement: Judgement, shares: dict[str, str]) -> Phrases:
 
 def attention(judgement: Judgement) -> Phrases:
     """Whether distillation brings the student's maps nearer to the teacher's."""
+    effect, low, high = signed_interval(judgement.value, judgement.low, judgement.high, 2)
     text = _(
         "Its maps' agreement with the teacher's, less that of the student alone: {effect} ({interval}, {basis}).",
-        effect=signed(judgement.value, 2),
-        interval=interval(judgement, signed(judgement.low, 2), signed(judgement.high, 2)),
+        effect=effect,
+        interval=interval(judgement, low, high),
         basis=basis(judgement),
     )
     if judgement.outcome in (HIGHER, MUCH_HIGHER):

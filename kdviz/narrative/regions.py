@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdviz.core.language import _, percent, plural, signed
+from kdviz.core.language import _, percent, plural, signed_interval
 from kdviz.core.vocabulary import Role
 from kdviz.saliency import methods
 from kdviz.studies.regions.report import Mean, RegionsReport, RoleRegions
@@ -110,9 +110,5 @@ def _beside_student(difference: Mean, change: str) -> str:
 
 
 def _points(mean: Mean) -> str:
-    return _(
-        "{value} points (95 % interval {low} to {high})",
-        value=signed(100 * mean.value, 1),
-        low=signed(100 * mean.low, 1),
-        high=signed(100 * mean.high, 1),
-    )
+    value, low, high = signed_interval(100 * mean.value, 100 * mean.low, 100 * mean.high, 1)
+    return _("{value} points (95 % interval {low} to {high})", value=value, low=low, high=high)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from kdviz.compress.cost import read_cost
 from kdviz.core.errors import ExperimentError, SettingError
-from kdviz.core.language import ENGLISH, number, percent, plural, signed, speaking
+from kdviz.core.language import ENGLISH, interval_digits, number, percent, plural, signed_interval, speaking
 from kdviz.core.registry import Registry
 from kdviz.core.vocabulary import Role
 from kdviz.data.samples import SPLITS
@@ -224,7 +224,7 @@ def shortcuts(experiment: Experiment) -> str:
             "'{folder}' has no study of shortcuts; kdviz study --study shortcuts makes one.", folder=experiment.folder
         )
     lines = [f"- {' '.join([condition_sentence(report), *verdict_sentences(report)])}" for report in reports]
-    titles = ["mark", "in the pictures of", "model", "accuracy", "with another's mark", "use"]
+    titles = ["mark", "in the pictures of", "model", "accuracy", "with another's mark", "use, in points"]
     titles += ["map inside", "AUROC", "AUROC where used"]
     return (
         "\n".join(lines) + "\n\n" + table(titles, [row for report in reports for row in _shortcut_rows(report)]) + "\n"
@@ -241,14 +241,19 @@ def _shortcut_rows(report: ShortcutsReport) -> list[list[str]]:
         cells = [mark, report.shown_to, _NAMES.get(role_use.role, role_use.role), percent(role_use.accuracy.value)]
         cells += [
             percent(role_use.accuracy_other.value),
-            _with_interval(role_use.use, True),
+            _use(role_use.use),
             percent(maps.inside.value),
         ]
-        cells += [_with_interval(each) if each is not None else "" for each in (maps.auroc, maps.auroc_used)]
+        cells += [_auroc(each) if each is not None else "" for each in (maps.auroc, maps.auroc_used)]
         rows.append(cells)
     return rows
 
 
-def _with_interval(mean: Mean, is_signed: bool = False) -> str:
-    write = signed if is_signed else number
-    return f"{write(mean.value, 3)} ({write(mean.low, 3)} to {write(mean.high, 3)})"
+def _use(mean: Mean) -> str:
+    value, low, high = signed_interval(100 * mean.value, 100 * mean.low, 100 * mean.high, 1)
+    return f"{value} ({low} to {high})"
+
+
+def _auroc(mean: Mean) -> str:
+    digits = interval_digits(mean.low, mean.high, 3, neutral=0.5)
+    return f"{number(mean.value, digits)} ({number(mean.low, digits)} to {number(mean.high, digits)})"

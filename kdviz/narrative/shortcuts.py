@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdviz.core.language import N_, _, number, percent, plural, signed
+from kdviz.core.language import N_, _, interval_digits, number, percent, plural, signed_interval
 from kdviz.core.vocabulary import Role
 from kdviz.data.shortcuts.planting import ShownTo
 from kdviz.saliency import methods
@@ -278,12 +278,8 @@ def _not_used(maps: RoleMaps) -> str:
 
 
 def _of_rise(correlation: Mean, method: str) -> str:
-    values = {
-        "method": _(methods[method].title),
-        "value": signed(correlation.value, 2),
-        "low": signed(correlation.low, 2),
-        "high": signed(correlation.high, 2),
-    }
+    value, low, high = signed_interval(correlation.value, correlation.low, correlation.high, 2)
+    values = {"method": _(methods[method].title), "value": value, "low": low, "high": high}
     if correlation.low > 0:
         return _(
             "The more the mark is used, the more of a map ({method}) lies inside it, over the pictures of all models: "
@@ -306,18 +302,11 @@ def _of_rise(correlation: Mean, method: str) -> str:
 
 
 def _auroc(mean: Mean) -> str:
-    return _(
-        "{value} (95 % interval {low} to {high})",
-        value=number(mean.value, 3),
-        low=number(mean.low, 3),
-        high=number(mean.high, 3),
-    )
+    digits = interval_digits(mean.low, mean.high, 3, neutral=0.5)
+    value, low, high = (number(each, digits) for each in (mean.value, mean.low, mean.high))
+    return _("{value} (95 % interval {low} to {high})", value=value, low=low, high=high)
 
 
 def _points(mean: Mean) -> str:
-    return _(
-        "{value} points (95 % interval {low} to {high})",
-        value=signed(100 * mean.value, 1),
-        low=signed(100 * mean.low, 1),
-        high=signed(100 * mean.high, 1),
-    )
+    value, low, high = signed_interval(100 * mean.value, 100 * mean.low, 100 * mean.high, 1)
+    return _("{value} points (95 % interval {low} to {high})", value=value, low=low, high=high)

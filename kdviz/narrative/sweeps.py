@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kdviz.core.language import N_, _, listed, number, percent, plural, signed
+from kdviz.core.language import N_, _, listed, number, percent, plural, signed_interval
 from kdviz.core.vocabulary import Role
+from kdviz.metrics import Difference
 from kdviz.metrics.equivalence import EQUIVALENT, UNDECIDED
-from kdviz.studies.comparison.judgement import margin_points, points, rounded_up
+from kdviz.studies.comparison.judgement import margin_points, points_interval, rounded_up
 from kdviz.studies.sweep import copying
 from kdviz.studies.sweep.doubts import NEVER, ONE_SEED, Caveat
 from kdviz.studies.sweep.kinds import STUDIES
@@ -42,12 +43,16 @@ def _basis(verdict: SweepVerdict) -> dict[str, str]:
         "seeds": _("one seed") if difference.seeds == 1 else plural("{count} seed", "{count} seeds", difference.seeds),
         "samples": plural("{count} sample", "{count} samples", difference.samples),
         "margin": margin_points(verdict.margin),
-        "points": points(difference.value),
     }
 
 
-def _ends(low: float, high: float) -> dict[str, str]:
-    return {"low": points(low), "high": points(high)}
+def _change(value: float, low: float, high: float) -> dict[str, str]:
+    """A difference and the ends of its interval."""
+    return dict(zip(("points", "low", "high"), points_interval(value, low, high), strict=True))
+
+
+def _difference(difference: Difference) -> dict[str, str]:
+    return _change(difference.value, difference.low, difference.high)
 
 
 def _distillation(verdict: SweepVerdict) -> str:
@@ -69,7 +74,7 @@ def _doubt(verdict: SweepVerdict, doubt: Caveat) -> str:
             "{distillation} cannot be judged with one seed: {accuracy} against {alone} for training alone ({points} "
             "points, 95 % interval {low} to {high} over {samples}, which says nothing about other seeds)."
         )
-        return _(text, **values, **_ends(verdict.difference.low, verdict.difference.high))
+        return _(text, **values, **_difference(verdict.difference))
     is_kd_student = doubt.role == Role.KD_STUDENT
     if doubt.kind == NEVER:
         text = (
@@ -130,14 +135,14 @@ def _claim(verdict: SweepVerdict) -> list[str]:
     ends = (
         (equivalence.low, equivalence.high) if equivalence.outcome == EQUIVALENT else (difference.low, difference.high)
     )
-    statements = [_(_CLAIMS[verdict.outcome], **_basis(verdict), **_ends(*ends))]
+    statements = [_(_CLAIMS[verdict.outcome], **_basis(verdict), **_change(difference.value, *ends))]
     if equivalence.outcome == UNDECIDED:
         statements.append(_needed(verdict))
     elif equivalence.outcome == EQUIVALENT and equivalence.apart:
         text = N_("It is better, but by too little to matter: 95 % interval {low} to {high} points.")
         if difference.value < 0:
             text = N_("It is worse, but by too little to matter: 95 % interval {low} to {high} points.")
-        statements.append(_(text, **_ends(difference.low, difference.high)))
+        statements.append(_(text, **_difference(difference)))
     return statements
 
 
@@ -233,8 +238,7 @@ def _pair(verdict: SweepVerdict, pair: ValuePair) -> str:
         "{first} and {second} ({points} points, 95 % interval {low} to {high})",
         first=amount(pair.first),
         second=amount(pair.second),
-        points=points(difference.value),
-        **_ends(difference.low, difference.high),
+        **_difference(difference),
     )
 
 
@@ -278,8 +282,7 @@ def _step(verdict: SweepVerdict, step: Step) -> str:
         "{first} to {second} {points} ({low} to {high})",
         first=amount(step.first),
         second=amount(step.second),
-        points=points(step.difference.value),
-        **_ends(step.low, step.high),
+        **_change(step.difference.value, step.low, step.high),
     )
 
 
@@ -306,15 +309,16 @@ def _copying(verdict: SweepVerdict) -> list[str]:
     copied = verdict.copying
     if copied is None:
         return []
+    points, low, high = signed_interval(100 * copied.value, 100 * copied.low, 100 * copied.high, 1)
     return [
         _(
             _COPIES[copied.outcome],
             errors=number(copied.errors),
             own=percent(copied.own),
             alone=percent(copied.alone),
-            points=signed(100 * copied.value, 1),
-            low=signed(100 * copied.low, 1),
-            high=signed(100 * copied.high, 1),
+            points=points,
+            low=low,
+            high=high,
             seeds=_("one seed") if copied.seeds == 1 else plural("{count} seed", "{count} seeds", copied.seeds),
         )
     ]

@@ -21,9 +21,9 @@ from kdviz.studies.comparison.judgement import (
     Judgement,
     Margins,
     basis,
-    interval,
     join_sentences,
     margin_points,
+    ratio_interval,
     would_decide,
 )
 
@@ -88,7 +88,7 @@ def _speed(kd_tradeoff: Tradeoff, margins: Margins) -> list[str]:
         return []
     values = {
         "times": number(kd_tradeoff.speed, 1),
-        "interval": interval(judgement, number(judgement.low, 2), number(judgement.high, 2)),
+        "interval": ratio_interval(judgement),
         "margin": percent(margins.speed - 1, 0),
         "basis": basis(judgement),
         "fast": _ms(kd_tradeoff.student),

@@ -341,7 +341,7 @@ def test_a_person_draws_a_region(page: playwright.Page) -> None:
         share = float(energy_inside(np.reshape(shown, (28, 28)), region))
         card = page.get_by_role("region", name=title, exact=True)
         playwright.expect(card).to_contain_text(
-            f"{share:.1%} of its positive saliency inside the region, {region.mean():.1%} of the area"
+            f"{share:.1%} of its positive saliency inside the region drawn here, {region.mean():.1%} of the area"
         )
     page.wait_for_url(lambda url: "region%3A5%2C8%2C19%2C16" in url)
     page.reload()  # the link keeps it

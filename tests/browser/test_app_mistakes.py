@@ -25,7 +25,7 @@ from kdviz.studies.predictions.class_blocks import confused_blocks
 from kdviz.studies.predictions.evaluation import evaluate
 from kdviz.studies.predictions.mistake_index import Filters, MistakeIndex
 from kdviz.studies.predictions.mistakes import GROUPS
-from kdviz.studies.regions.study import SCHEMA
+from kdviz.studies.regions.table import SCHEMA
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,25 @@ def test_pictures_that_are_not_here_take_little_room(page: Any) -> None:
     boxes = page.get_by_role("listbox").locator(".pic")
     boxes.first.wait_for(timeout=WAIT)
     assert all(height < 50 for height in boxes.evaluate_all("nodes => nodes.map((node) => node.offsetHeight)"))
+
+
+def test_an_open_sample_says_what_is_missing_and_offers_nothing_that_cannot_work(page: Any) -> None:
+    visit(page, "/mistakes?group=all&order=sample&experiment=cifar&open=7")
+    panel = page.get_by_role("region", name="Sample 7", exact=True)
+    problem = panel.get_by_text("Its picture is not here, so that no maps can be made of it")
+    problem.wait_for(timeout=WAIT)
+    assert re.search(r"this gets the pictures: kdviz get \S*cifar$", problem.inner_text())
+    assert panel.get_by_role("img").count() == 0
+    assert panel.get_by_role("group", name="Teacher", exact=True).get_by_role("listitem").count() == 3  # its answer
+    assert panel.get_by_role("button").all_inner_texts() == ["×", "Select"]
+    panel.get_by_role("button", name="Select").click()
+    page.get_by_text("1 selected").wait_for(timeout=WAIT)
+    assert page.get_by_role("button", name="Clear the selection").count() == 1
+    assert page.get_by_role("button", name="Compare these").count() == 0
+    page.get_by_role("listbox").get_by_role("option").nth(2).focus()
+    page.keyboard.press("Enter")  # opens the panel instead of Compare
+    page.get_by_role("region", name="Sample 2", exact=True).wait_for(timeout=WAIT)
+    assert "/mistakes" in page.url
 
 
 def test_the_photograph_of_overview_opens_in_compare(page: Any) -> None:

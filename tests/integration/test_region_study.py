@@ -15,6 +15,7 @@ from kdviz.cli import main
 from kdviz.experiment import load_experiment
 from kdviz.importing import first_maps
 from kdviz.metrics.localisation import energy_inside
+from kdviz.studies.regions import read_region
 
 COMMAND = ["--study", "regions", "--device", "cpu", "--threads", "1", "--masks", "64"]
 
@@ -49,6 +50,9 @@ def test_the_study_of_stored_pictures(stored, capsys):
     assert len(table) == 12 * 3 * 2
     samples = experiment.samples("test")
     for row in table:
+        kept = read_region(experiment, "test", row["sample"])
+        assert kept is not None
+        assert kept.source == f"{row['sample']}.png"
         if row["method"] == "saliency":
             picture = samples.picture(samples.numbers.tolist().index(row["sample"]))
             maps = kdviz.explain(experiment, picture, row["target"], "saliency", roles=[row["role"]], device="cpu")
@@ -56,6 +60,7 @@ def test_the_study_of_stored_pictures(stored, capsys):
             region = np.asarray(picture) > 127
             assert row["energy"] == pytest.approx(energy_inside(saliency.values, region), abs=2e-3)  # kept as float16
             assert row["area"] == pytest.approx(region.mean())
+            np.testing.assert_array_equal(kept.shares, region)
             assert row["predicted"] == saliency.predicted
             assert row["right"] == (saliency.predicted == row["label"])
 

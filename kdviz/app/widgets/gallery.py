@@ -123,7 +123,7 @@ def grid(
         "open": opened,
         "legend": list(legend),
         "most": max_selected,
-        "texts": _texts(),
+        "texts": _texts(samples.has_pictures),
     }
     callbacks = {f"on_{name}_change": function for name, function in on.items()}
     component("gallery")(data=data, key=key, **callbacks)
@@ -176,8 +176,11 @@ def sprite(samples: SampleView, indices: Sequence[int], columns: int, side: int)
     return buffer.getvalue(), f"image/{kind.lower()}"
 
 
-def _texts() -> dict[str, str]:
+def _texts(with_pictures: bool) -> dict[str, str]:
     """The texts of gallery.js, which fills in what is in braces."""
+    hint = _("Arrows move, Enter opens in Compare, Space selects, Page Up and Page Down turn, Escape closes.")
+    if not with_pictures:
+        hint = _("Arrows move, Space selects, Page Up and Page Down turn, Escape closes.")
     return {
         "previous": _("Previous page"),
         "next": _("Next page"),
@@ -189,5 +192,5 @@ def _texts() -> dict[str, str]:
         "full": _("No more than {most} can be selected."),
         "compare": _("Compare these"),
         "clear": _("Clear the selection"),
-        "hint": _("Arrows move, Enter opens in Compare, Space selects, Page Up and Page Down turn, Escape closes."),
+        "hint": hint,
     }

@@ -15,10 +15,11 @@ from matplotlib.colors import to_rgb
 
 from kdviz import figures
 from kdviz.app.widgets.component import component
-from kdviz.core.language import N_, _, number, percent
+from kdviz.core.language import N_, _, interval_digits, number, percent
 from kdviz.core.vocabulary import Role
 from kdviz.metrics import AgreementReport, PairAgreement
 from kdviz.saliency import SaliencyMap, difference, methods
+from kdviz.studies.regions import StudiedRegion
 
 MEASURE_TITLES = {"spearman": N_("Spearman"), "ssim": N_("SSIM"), "iou": N_("Top-20 % overlap")}
 
@@ -53,7 +54,9 @@ def _texts(with_teacher: bool, legend: str) -> dict[str, str]:
         "draw": _("Draw"),
         "remove": _("Remove"),
         "regionHelp": _("Drag over a map, or move with the arrow keys and press Enter at two corners."),
-        "inside": _("{share} of its positive saliency inside the region, {area} of the area"),
+        "inside": _("{share} of its positive saliency inside the region drawn here, {area} of the area"),
+        "outline": _("Outline the region"),
+        "studied": _("{share} of its positive saliency inside the study's region, {area} of the area"),
         "picture": _("What the models see"),
         "legend": legend,
         "least": _("lowest"),
@@ -145,6 +148,28 @@ def comparison_payload(rows: Sequence[ViewerRow], true_class: int | None, name: 
     }
 
 
+def region_payload(region: StudiedRegion) -> dict[str, Any]:
+    """A region of the study of regions, for the payload's ``region``; it must not be empty."""
+    values = {"area": percent(region.area), "source": region.source}
+    about = _("Region that people drew: {area} of the area", **values)
+    if region.source:
+        about = _("Region that people drew, from {source}: {area} of the area", **values)
+    top, bottom, left, right = region.bounds
+    return {
+        "shares": _encode(np.round(region.shares * 255), np.uint8),
+        "outlines": [[position for corner in polygon for position in corner] for polygon in region.outlines],
+        "about": about,
+        "alt": _(
+            "the study's region from row {top} to {bottom} and from column {left} to {right}, {area} of the area",
+            top=top,
+            bottom=bottom,
+            left=left,
+            right=right,
+            **values,
+        ),
+    }
+
+
 def _legend(saliency_map: SaliencyMap) -> str:
     """The meaning of a map's values."""
     if saliency_map.method == "rise":
@@ -233,7 +258,10 @@ def _other_measures(row: ViewerRow, role: str) -> str:
 
 def interval(pair: PairAgreement) -> str:
     """The 95 % interval of an agreement, to be put behind its value; empty if it is not known."""
-    return f" [{number(pair.low, 2)}, {number(pair.high, 2)}]" if math.isfinite(pair.low) else ""
+    if not math.isfinite(pair.low):
+        return ""
+    digits = interval_digits(pair.low, pair.high, 2)
+    return f" [{number(pair.low, digits)}, {number(pair.high, digits)}]"
 
 
 def _ceiling_text(report: AgreementReport, role: str) -> str:

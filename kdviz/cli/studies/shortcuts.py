@@ -138,11 +138,11 @@ def _print(experiment: Experiment, report: ShortcutsReport, as_json: bool) -> No
         document = {"experiment": str(experiment.folder), **report.to_json(), "sentences": sentences}
         print(json.dumps(document, allow_nan=False))
         return
-    print(f"{'role':16} {'accuracy':>10} {'own mark':>9} {'other mark':>10} {'flips':>22} {'use':>24}")
+    print(f"{'role':16} {'accuracy':>10} {'own mark':>9} {'other mark':>10} {'flips':>22} {'use, in points':>24}")
     for role_use in report.roles:
         print(
             f"{role_use.role:16} {role_use.accuracy.value:>10.3f} {role_use.accuracy_own.value:>9.3f} "
-            f"{role_use.accuracy_other.value:>10.3f} {_interval(role_use.flips):>22} {_interval(role_use.use, '+'):>24}"
+            f"{role_use.accuracy_other.value:>10.3f} {_interval(role_use.flips):>22} {_points(role_use.use):>24}"
         )
     print(f"{'role':16} {'method':20} {'inside':>22} {'without mark':>12} {'area':>6} {'AUROC':>22} {'where used':>22}")
     for each in report.maps:
@@ -152,9 +152,16 @@ def _print(experiment: Experiment, report: ShortcutsReport, as_json: bool) -> No
             f"{each.area:>6.3f} {_interval(each.auroc):>22} {used:>22}"
         )
     for difference in report.differences:
-        print(f"KD student less {difference.less}: use {_interval(difference.use, '+')}")
+        print(f"KD student less {difference.less}: use {_points(difference.use)} points")
     print("\n".join(sentences))
 
 
-def _interval(mean: Any, sign: str = "") -> str:
-    return f"{mean.value:{sign}.3f} [{mean.low:{sign}.3f}, {mean.high:{sign}.3f}]"
+def _interval(mean: Any) -> str:
+    return f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]"
+
+
+def _points(mean: Any) -> str:
+    from kdviz.core.language import signed_interval
+
+    value, low, high = signed_interval(100 * mean.value, 100 * mean.low, 100 * mean.high, 1)
+    return f"{value} [{low}, {high}]"

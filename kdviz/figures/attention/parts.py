@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kdviz.core.language import N_, _, signed
+from kdviz.core.language import N_, _, signed_interval
 from kdviz.core.vocabulary import Role
 from kdviz.figures.roles import FURTHER_COLOURS, role_colour
 from kdviz.studies.attention import AttentionReport
@@ -56,6 +56,6 @@ def hover_text(name: str) -> str:
     return f"{name}: %{{customdata[0]}} (%{{customdata[1]}} to %{{customdata[2]}})<extra></extra>"
 
 
-def value_and_interval(effect: Effect) -> list[str]:
+def value_and_interval(effect: Effect) -> tuple[str, str, str]:
     """Value and interval as texts: Plotly's own format writes -0.000."""
-    return [signed(figure, 3) for figure in (effect.value, effect.interval.low, effect.interval.high)]
+    return signed_interval(effect.value, effect.interval.low, effect.interval.high, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kdviz.core.language import N_, _, listed, number, plural, signed
+from kdviz.core.language import N_, _, interval_digits, listed, number, plural, signed, signed_interval
 from kdviz.core.vocabulary import Role
 from kdviz.narrative.attention.phrases import with_interval
 from kdviz.studies.attention.statistics.agreements import value_text
@@ -68,21 +68,20 @@ def _teaching(report: AttentionReport) -> list[str]:
 
 def _steps(report: AttentionReport, kind: Study) -> list[str]:
     """The changes between neighbouring values."""
-    listing = listed(
-        (
-            _(
+    changes = []
+    for step in report.steps:
+        if step.together is not None:
+            change, low, high = signed_interval(step.effect.value, step.together.low, step.together.high, 3)
+            text = _(
                 "{first} to {second}: {change} ({low} to {high})",
                 first=kind.amount(step.first),
                 second=kind.amount(step.second),
-                change=signed(step.effect.value, 3),
-                low=signed(step.together.low, 3),
-                high=signed(step.together.high, 3),
+                change=change,
+                low=low,
+                high=high,
             )
-            for step in report.steps
-            if step.together is not None
-        ),
-        N_("; "),
-    )
+            changes.append(text)
+    listing = listed(changes, N_("; "))
     return [
         _("Changes from each value to the next, with intervals that hold together at 95 %: {steps}.", steps=listing)
     ]
@@ -147,11 +146,13 @@ def _inheritance(prediction: Prediction) -> str:
             "Agreement cannot be told to predict which of the teacher's mistakes the student alone makes, too: {auroc}."
         ),
     }
+    low, high = max(0.0, 0.5 + prediction.auroc.interval.low), min(1.0, 0.5 + prediction.auroc.interval.high)
+    digits = interval_digits(low, high, 2, neutral=0.5)
     auroc = _(
         "AUROC {value}, 95 % interval {low} to {high}; {repeated} repeated, {others} not",
-        value=number(0.5 + prediction.auroc.value, 2),
-        low=number(max(0.0, 0.5 + prediction.auroc.interval.low), 2),
-        high=number(min(1.0, 0.5 + prediction.auroc.interval.high), 2),
+        value=number(0.5 + prediction.auroc.value, digits),
+        low=number(low, digits),
+        high=number(high, digits),
         repeated=number(round(prediction.inherited)),
         others=number(round(prediction.others)),
     )

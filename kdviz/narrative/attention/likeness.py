@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdviz.core.language import _, number, plural
+from kdviz.core.language import _, interval_digits, number, plural
 from kdviz.studies.attention.statistics.likeness import Likeness
 from kdviz.studies.attention.statistics.uncertainty import Effect
 
@@ -35,4 +35,5 @@ def likeness_sentences(likeness: Likeness) -> list[str]:
 
 def _ends(effect: Effect) -> dict[str, str]:
     ends = {"value": effect.value, "low": effect.interval.low, "high": effect.interval.high}
-    return {name: number(value, 3) for name, value in ends.items()}
+    digits = interval_digits(ends["low"], ends["high"], 3)
+    return {name: number(value, digits) for name, value in ends.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import isfinite
 
-from kdviz.core.language import ENGLISH, number, speaking
+from kdviz.core.language import ENGLISH, interval_digits, number, speaking
 from kdviz.experiment import Experiment
 from kdviz.metrics.similarity import MAIN
 from kdviz.narrative.attention.controls import remarks
@@ -110,8 +110,9 @@ def _controls(report: AttentionReport) -> str:
 
 def _inner_interval(control: Control) -> str:
     inner = control.interval
+    digits = interval_digits(inner.low, inner.high, 3)
     bound = f" in ±{_unsigned(control.bound)}" if control.bound > 0 else ""
-    return f"[{_signed(inner.low)}, {_signed(inner.high)}]{bound}"
+    return f"[{_signed(inner.low, digits)}, {_signed(inner.high, digits)}]{bound}"
 
 
 def _outcome(control: Control) -> str:
@@ -138,18 +139,20 @@ def rules_markdown() -> str:
 
 
 def _effect(effect: Effect) -> str:
-    return f"{_signed(effect.value)} [{_signed(effect.interval.low)}, {_signed(effect.interval.high)}]"
+    low, high = effect.interval.low, effect.interval.high
+    digits = interval_digits(low, high, 3)
+    return f"{_signed(effect.value, digits)} [{_signed(low, digits)}, {_signed(high, digits)}]"
 
 
-def _unsigned(value: float) -> str:
-    """Three decimals without the zero before the point, as the literature writes correlations."""
-    return _without_zero(f"{value:z.3f}") if isfinite(value) else "–"
+def _unsigned(value: float, digits: int = 3) -> str:
+    """Decimals without the zero before the point, as the literature writes correlations."""
+    return _without_zero(f"{value:z.{digits}f}") if isfinite(value) else "–"
 
 
-def _signed(value: float) -> str:
+def _signed(value: float, digits: int = 3) -> str:
     """The same with a sign; what rounds to zero has none."""
-    plain = _unsigned(value)
-    return plain if plain in (".000", "–") else _without_zero(f"{value:+z.3f}").replace("-", "−")
+    plain = _unsigned(value, digits)
+    return plain if not plain.strip(".0") or plain == "–" else _without_zero(f"{value:+z.{digits}f}").replace("-", "−")
 
 
 def _without_zero(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdviz.core.language import _, plural, signed
+from kdviz.core.language import _, interval_digits, plural, signed, signed_interval
 from kdviz.studies.attention.statistics.uncertainty import Effect
 
 
@@ -19,16 +19,13 @@ def counts_of(effect: Effect) -> str:
 
 
 def with_interval(effect: Effect) -> str:
-    return _(
-        "{value} (95 % interval {low} to {high})",
-        value=signed(effect.value, 3),
-        low=signed(effect.interval.low, 3),
-        high=signed(effect.interval.high, 3),
-    )
+    value, low, high = signed_interval(effect.value, effect.interval.low, effect.interval.high, 3)
+    return _("{value} (95 % interval {low} to {high})", value=value, low=low, high=high)
 
 
 def range_of(low: float, high: float) -> str:
-    return _("{low} to {high}", low=signed(low, 3), high=signed(high, 3))
+    digits = interval_digits(low, high, 3)
+    return _("{low} to {high}", low=signed(low, digits), high=signed(high, digits))
 
 
 def gain_over_blurred_picture(row: dict[str, Any], area: str) -> str:
@@ -38,5 +35,6 @@ def gain_over_blurred_picture(row: dict[str, Any], area: str) -> str:
         row: Of :func:`kdviz.studies.attention.faithfulness.faithfulness_summary`.
         area: ``deletion`` or ``insertion``.
     """
-    low, high = (signed(row[f"{area}_gain_{end}"], 3) for end in ("low", "high"))
-    return f"{signed(row[f'{area}_gain'], 3)} [{low}, {high}]"
+    gain = f"{area}_gain"
+    value, low, high = signed_interval(row[gain], row[f"{gain}_low"], row[f"{gain}_high"], 3)
+    return f"{value} [{low}, {high}]"

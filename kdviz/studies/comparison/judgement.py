@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from kdviz.core.language import _, language, number, plural, signed
+from kdviz.core.language import _, interval_digits, language, number, plural, signed_interval
 from kdviz.metrics import Difference, median_interval
 from kdviz.metrics.equivalence import with_samples
 
@@ -296,14 +296,20 @@ def interval(judgement: Judgement, low: str, high: str) -> str:
     return _("{level} % interval {low} to {high}", level=number(100 * judgement.level), low=low, high=high)
 
 
+def ratio_interval(judgement: Judgement) -> str:
+    """The interval of a ratio, where 1 is no difference: ``95 % interval 1.21 to 1.34``."""
+    digits = interval_digits(judgement.low, judgement.high, 2, neutral=1.0)
+    return interval(judgement, number(judgement.low, digits), number(judgement.high, digits))
+
+
 def join_sentences(*sentences: str) -> str:
     """Sentences one after another, without those that are empty; Chinese has no space between them."""
     return ("" if language().startswith("zh") else " ").join(filter(None, sentences))
 
 
-def points(share: float) -> str:
-    """A difference of shares in points with its sign: ``-0.35``."""
-    return signed(100 * share, 2)
+def points_interval(value: float, low: float, high: float) -> tuple[str, str, str]:
+    """A difference of shares and the ends of its interval, in points with their signs: ``-0.35``."""
+    return signed_interval(100 * value, 100 * low, 100 * high, 2)
 
 
 def margin_points(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from kdviz.studies.regions.pictures import RegionPictures, choose_pictures
 from kdviz.studies.regions.report import RegionsReport, read_regions_report
+from kdviz.studies.regions.samples import StudiedRegion, read_region
 from kdviz.studies.regions.shares import RegionShares, read_region_shares
 from kdviz.studies.regions.study import RegionsStudy, region_models
 
@@ -10,7 +11,9 @@ __all__ = [
     "RegionShares",
     "RegionsReport",
     "RegionsStudy",
+    "StudiedRegion",
     "choose_pictures",
+    "read_region",
     "read_region_shares",
     "read_regions_report",
     "region_models",

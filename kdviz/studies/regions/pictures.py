@@ -22,12 +22,14 @@ class RegionPictures:
         numbers: int64 (N,), their numbers in the split, as in predictions.parquet.
         regions: float32 (N, H, W), the share of each pixel that lies inside.
         empty: How many pictures were left out since nothing of their region is in the models' input.
+        sources: Name of the file in which each region was drawn; empty: not known.
     """
 
     samples: LabelledImages
     numbers: np.ndarray
     regions: np.ndarray
     empty: int = 0
+    sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -77,7 +79,8 @@ def choose_pictures(
     indices = sorted(chosen)
     all_numbers = np.arange(len(names)) if numbers is None else numbers
     shares = np.stack([chosen[index] for index in indices])
-    return RegionPictures(samples_of(indices), all_numbers[indices], shares, empty)
+    sources = tuple(regions.drawn[names[index]].source for index in indices)
+    return RegionPictures(samples_of(indices), all_numbers[indices], shares, empty, sources)
 
 
 def taken_from(samples: LabelledImages) -> Callable[[Sequence[int]], LabelledImages]:

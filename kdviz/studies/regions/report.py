@@ -18,7 +18,7 @@ import pyarrow as pa
 from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.uncertainty import crossed_variances, interval_of
-from kdviz.studies.regions.study import ABOUT, NAME, SCHEMA, read_table
+from kdviz.studies.regions.table import ABOUT, NAME, SCHEMA, read_table
 
 MEASURES = ("energy", "pointing")
 SUBSETS = ("all", "right", "wrong")

@@ -9,7 +9,7 @@ import numpy as np
 
 from kdviz.core.files import rows_where
 from kdviz.experiment import Experiment
-from kdviz.studies.regions.study import read_table
+from kdviz.studies.regions.table import read_table
 
 
 @dataclass(frozen=True)

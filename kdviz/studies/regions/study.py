@@ -31,47 +31,10 @@ from kdviz.studies.attention.models import StudyModel, own_model, own_models
 from kdviz.studies.attention.study import AttentionStudy
 from kdviz.studies.attention.worker import make_group_maps
 from kdviz.studies.regions.pictures import RegionPictures
-from kdviz.studies.tables import read_whole
+from kdviz.studies.regions.samples import write_regions
+from kdviz.studies.regions.table import ABOUT, NAME, SCHEMA
 
-NAME = "regions"
-"""Name of the table."""
-
-ABOUT = b"kdviz.regions"
 _RISE = "rise"
-_TEXT = pa.dictionary(pa.int16(), pa.string())
-SCHEMA = pa.schema(
-    [
-        ("split", _TEXT),
-        ("sample", pa.int32()),
-        ("label", pa.int16()),
-        ("target", pa.int16()),
-        ("role", _TEXT),
-        ("method", _TEXT),
-        ("predicted", pa.int16()),
-        ("right", pa.bool_()),
-        ("energy", pa.float32()),
-        ("pointing", pa.float32()),
-        ("area", pa.float32()),
-        ("chance", pa.float32()),
-        ("others_inside", pa.float32()),
-        ("inside_others", pa.float32()),
-    ]
-)
-"""Of regions.parquet: one row for a picture, model and method. ``chance`` is that of ``energy``; the last two are the
-energy of other pictures' maps in this region, and of this map in their regions."""
-
-
-def read_table(experiment: Experiment) -> pa.Table | None:
-    """Read regions.parquet; None: there is none.
-
-    Raises:
-        ExperimentError: The table is damaged.
-    """
-    damaged = ExperimentError(
-        "regions.parquet of '{folder}' is damaged; make it anew with: kdviz study --study regions",
-        folder=experiment.folder,
-    )
-    return read_whole(experiment, NAME, SCHEMA, damaged)
 
 
 def region_models(experiment: Experiment) -> list[StudyModel]:
@@ -176,7 +139,8 @@ class RegionsStudy:
         self.write()
 
     def write(self) -> None:
-        """Write regions.parquet of maps that are made."""
+        """Write regions.parquet of maps that are made, and the regions themselves."""
+        write_regions(self.experiment, self.pictures.samples.split, self.pictures)
         tables = [table for study in self.map_studies.values() for table in self._tables(study)]
         about = {
             "pictures": len(self.pictures),

@@ -6,6 +6,7 @@ import pytest
 from patch_readers import reading_experiment
 
 from kdviz.cli import main
+from kdviz.core.language import signed
 from kdviz.experiment import load_experiment
 from kdviz.narrative.shortcuts import use_sentences, verdict_sentences
 from kdviz.studies.shortcuts import read_shortcut_reports
@@ -58,6 +59,12 @@ def test_the_page_says_what_the_study_found_and_shows_it(studied):
     for sentence in (*verdict_sentences(patch), *use_sentences(patch)):
         assert sentence in texts
     assert page.dataframe[0].value["Model"].tolist() == ["Teacher", "KD student", "Student alone"]
+    uses = dict(zip(page.dataframe[0].value["Model"], page.dataframe[0].value["Use (points)"], strict=True))
+    for role, title in (("teacher", "Teacher"), ("kd_student", "KD student")):
+        used = patch.role(role).use
+        value, low, high = (signed(100 * each, 1) for each in (used.value, used.low, used.high))
+        assert uses[title] == f"{value} [{low}, {high}]"
+        assert f"by {value} points (95 % interval {low} to {high})" in texts  # the sentence has the same figures
     assert len(page.get("image")) == 3 * 2 * (1 + 3)
     assert len(page.get("plotly_chart")) == 1
     other = page_of(studied, condition="frame-none")

@@ -1,10 +1,20 @@
-"""Numbers that round to zero have no sign."""
+"""Numbers that round to zero have no sign, and an interval that excludes zero does not look as if it touched it."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kdviz.app.pages.cost.page import signed_points
-from kdviz.narrative.attention.markdown import _signed, _unsigned
-from kdviz.narrative.attention.phrases import gain_over_blurred_picture
+from kdviz.core.language import interval_digits, signed_interval
+from kdviz.narrative import judgements, sweeps
+from kdviz.narrative.attention.markdown import _effect, _signed, _unsigned
+from kdviz.narrative.attention.phrases import gain_over_blurred_picture, range_of, with_interval
+from kdviz.narrative.regions import _points
+from kdviz.studies.comparison.judgement import HIGHER, LOWER, PAIRED, STUDY, TIMES, Judgement
+from kdviz.studies.regions.report import Mean
 
 
 @pytest.mark.parametrize(("value", "text"), [(-0.0004, ".000"), (-0.0, ".000"), (-0.0006, "−.001"), (0.5, "+.500")])
@@ -21,3 +31,56 @@ def test_points_of_accuracy(value, text):
 def test_gains_over_the_blurred_picture():
     row = {"deletion_gain": -0.0001, "deletion_gain_low": -0.0002, "deletion_gain_high": 0.1}
     assert gain_over_blurred_picture(row, "deletion") == "0.000 [0.000, +0.100]"
+
+
+NEAR = [
+    ((0.039, 0.003, 0.075), 2, ("+0.039", "+0.003", "+0.075")),
+    ((-0.039, -0.075, -0.003), 2, ("-0.039", "-0.075", "-0.003")),
+    ((0.02, 0.0004, 0.04), 2, ("+0.0200", "+0.0004", "+0.0400")),
+    ((0.039, 0.006, 0.075), 2, ("+0.04", "+0.01", "+0.08")),  # far enough from zero
+    ((0.036, -0.003, 0.075), 2, ("+0.04", "0.00", "+0.08")),  # zero lies inside
+    ((0.036, 0.0, 0.075), 2, ("+0.04", "0.00", "+0.08")),  # and here it is an end
+    ((math.nan, math.nan, math.nan), 2, ("–", "–", "–")),
+]
+
+
+@pytest.mark.parametrize(("figures", "digits", "texts"), NEAR)
+def test_an_interval_touches_zero_only_if_it_does(figures, digits, texts):
+    assert signed_interval(*figures, digits) == texts
+
+
+def test_an_interval_about_another_value():
+    assert interval_digits(0.991, 0.998, 2, neutral=1.0) == 3
+    assert interval_digits(1.001, 1.2, 2, neutral=1.0) == 3
+    assert interval_digits(0.991, 0.998, 2) == 2
+    assert interval_digits(0.5004, 0.7, 3, neutral=0.5) == 4
+    assert interval_digits(1e-12, 1.0, 2) == 6  # no more than these
+
+
+def judged(rule: str = STUDY, **ends: float) -> Judgement:
+    return Judgement(HIGHER, margin=0.05, rule=rule, samples=500, **ends)
+
+
+def test_the_sentences_of_cards_touch_zero_only_if_the_interval_does():
+    word, _tone, sentence = judgements.attention(judged(value=0.039, low=0.003, high=0.075))
+    assert word == "More than by itself"
+    assert "+0.039 (95 % interval +0.003 to +0.075" in sentence
+    values = judgements.values_of(judged(PAIRED, value=0.00039, low=0.00003, high=0.00075))
+    assert values["points"] == "0.039"
+    assert "0.003 to 0.075" in values["span"]
+    assert "+0.003 to +0.075" in values["interval"]
+    _word, _tone, sentence = judgements.faster(
+        replace(judged(TIMES, value=0.99, low=0.98, high=0.998), outcome=LOWER), 1.0
+    )
+    assert "0.980 to 0.998" in sentence
+
+
+def test_sentences_about_studies_touch_zero_only_if_the_interval_does():
+    effect: Any = SimpleNamespace(value=0.002, interval=SimpleNamespace(low=0.0002, high=0.0038))
+    assert with_interval(effect) == "+0.0020 (95 % interval +0.0002 to +0.0038)"
+    assert _effect(effect) == "+.0020 [+.0002, +.0038]"
+    assert sweeps._change(0.00002, 0.000002, 0.000038) == {"points": "+0.0020", "low": "+0.0002", "high": "+0.0038"}
+    assert range_of(-0.0038, -0.0002) == "-0.0038 to -0.0002"
+    assert _points(Mean(0.002, 0.0002, 0.0038, 9)) == "+0.20 points (95 % interval +0.02 to +0.38)"
+    row = {"deletion_gain": 0.05, "deletion_gain_low": 0.0002, "deletion_gain_high": 0.1}
+    assert gain_over_blurred_picture(row, "deletion") == "+0.0500 [+0.0002, +0.1000]"

@@ -304,7 +304,7 @@ def test_a_study_of_several_teachers_is_judged_by_both_of_its_intervals():
     judgement = judge_study({**row, "seeds": 1, "teachers": 3}, 0.02)
     assert (judgement.outcome, judgement.level, judgement.low, judgement.high) == ("equal", 0.9, 0.001, 0.019)
     assert not judgement.one_training
-    assert "90 % interval 0.00 to +0.02, 600 images, 1 seed and 3 teachers" in words.attention(judgement)[2]
+    assert "90 % interval +0.001 to +0.019, 600 images, 1 seed and 3 teachers" in words.attention(judgement)[2]
     assert judge_study({**row, "seeds": 1, "teachers": 1}, 0.02).one_training
 
 

@@ -14,7 +14,7 @@ from kdviz.experiment import Experiment
 from kdviz.studies.predictions.mistake_index import Filters, MistakeIndex, without
 from kdviz.studies.predictions.mistakes import Predictions
 from kdviz.studies.regions import read_region_shares
-from kdviz.studies.regions.study import SCHEMA
+from kdviz.studies.regions.table import SCHEMA
 
 NUMBERS = np.array([40, 7, 12, 3])
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kdviz import figures
 from kdviz.app.pages.compare.settings import METHOD_TITLES
-from kdviz.core.language import N_, _, number, percent, signed
+from kdviz.core.language import N_, _, interval_digits, number, percent, signed
 from kdviz.narrative.attention.phrases import gain_over_blurred_picture
 from kdviz.studies.attention import AttentionReport
 from kdviz.studies.attention.faithfulness import TRIVIAL
@@ -104,7 +104,8 @@ def _range(values: Sequence[float], format_value: Callable[[float], str]) -> str
 
 
 def _span(interval: Interval) -> str:
-    return f"{signed(interval.low, 3)} … {signed(interval.high, 3)}"
+    digits = interval_digits(interval.low, interval.high, 3)
+    return f"{signed(interval.low, digits)} … {signed(interval.high, digits)}"
 
 
 def faithfulness_table(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -35,6 +35,7 @@ class SelectedImage:
         true_class: Index of the true class; None if it is not known.
         sample: Its number in the data, or among the photographs; None for an upload.
         is_photograph: Whether it belongs to no data set.
+        split: Split of the sample; empty for an upload.
     """
 
     name: str
@@ -42,6 +43,7 @@ class SelectedImage:
     true_class: int | None
     sample: int | None = None
     is_photograph: bool = False
+    split: str = ""
 
 
 def choose_picture(opened: OpenExperiment) -> SelectedImage | None:
@@ -128,7 +130,7 @@ def _choose_sample(
     if samples is opened.photographs:
         name = _("photograph {name}", name=opened.experiment.classes[label])
     picture, true_class = samples.picture(current_index), None if label < 0 else label
-    return SelectedImage(name, picture, true_class, number, samples is opened.photographs)
+    return SelectedImage(name, picture, true_class, number, samples is opened.photographs, samples.split)
 
 
 def _listed_indices(samples: SampleView) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from kdviz.app.pages.compare.curves import show_curves
 from kdviz.app.pages.compare.picture import SelectedImage
 from kdviz.app.pages.compare.settings import BASELINE_TITLES, METHOD_TITLES, MapRequest
 from kdviz.app.pages.compare.state import MapSession
+from kdviz.app.pages.compare.study_region import region_of, with_region
 from kdviz.app.texts import plain, say_error, together
 from kdviz.app.widgets import viewer
 from kdviz.core.errors import KdvizError
@@ -49,7 +50,7 @@ class _Drawn:
 
     sentence: str
     doubts: Sequence[str]
-    payload: Mapping[str, Any]
+    payload: dict[str, Any]
     tables: Sequence[pd.DataFrame]
 
     @classmethod
@@ -77,7 +78,8 @@ def show(selected: SelectedImage, map_request: MapRequest, session: MapSession, 
         st.markdown(drawn.sentence)
         for doubt in drawn.doubts:
             st.warning(plain(doubt), icon=":material/warning:")
-        viewer.show_viewer(drawn.payload, key="viewer")
+        region = region_of(served.opened, selected)
+        viewer.show_viewer(with_region(drawn.payload, region), key="viewer")
         if ended:
             for index, row in enumerate(rows):
                 show_curves(session, index, row)

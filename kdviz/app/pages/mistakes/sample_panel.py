@@ -33,9 +33,10 @@ _MANY = 20  # classes, of more than which the ranks are shown
 _LEAST = 0.001  # smallest probability that is written out
 _SHARP = 64  # pixels up to which a picture is drawn with its pixels as squares
 _PREDICTED, _TRUE = "own", "true"
+_COMPARE = "Enter"  # the key that opens a sample there
 _KEYS = (
     ("← → ↑ ↓", N_("move and open")),
-    ("Enter", N_("open in Compare")),
+    (_COMPARE, N_("open in Compare")),
     ("Space", N_("select")),
     ("Page ↑ ↓", N_("turn pages")),
     ("Esc", N_("close")),
@@ -102,7 +103,10 @@ def show_panel(
     if index is None:
         preview.close()
         component("sample")(
-            data=_empty_payload(), key="mistakes-sample", on_asked_change=_refresh, on_explained_change=_explained
+            data=_empty_payload(samples),
+            key="mistakes-sample",
+            on_asked_change=_refresh,
+            on_explained_change=_explained,
         )
         return
     problem = _compute(preview, opened, samples, index)
@@ -125,10 +129,13 @@ def _explained() -> None:
     address.keep("explain", str(st.session_state["mistakes-sample"]["explained"]), _PREDICTED)
 
 
-def _no_picture(samples: SampleView, index: int) -> str:
+def _no_picture(opened: OpenExperiment, samples: SampleView, index: int) -> str:
     """Why there is no picture to make maps of; empty if there is one."""
     if not samples.has_pictures:
-        return _("Its picture is not here, so that no maps can be made of it.")
+        return _(
+            "Its picture is not here, so that no maps can be made of it; this gets the pictures: {command}",
+            command=opened.get_command,
+        )
     if not samples.is_kept(index):
         return _("Only a thumbnail of this picture is kept, so that no maps can be made of it.")
     return ""
@@ -141,7 +148,7 @@ def _compute(preview: Preview, opened: OpenExperiment, samples: SampleView, inde
         settings["n_masks"] = _MASKS
     if not opened.experiment.models:
         return _("Only predictions are known here: there is no model to make maps of.")
-    if why := _no_picture(samples, index):
+    if why := _no_picture(opened, samples, index):
         preview.close()
         return why
     try:
@@ -163,9 +170,13 @@ def _compute(preview: Preview, opened: OpenExperiment, samples: SampleView, inde
 # what is sent ---------------------------------------------------------------------------------------------------------
 
 
-def _empty_payload() -> dict[str, Any]:
+def _empty_payload(samples: SampleView) -> dict[str, Any]:
+    keys = [[key, _(action)] for key, action in _KEYS if samples.has_pictures or key != _COMPARE]
+    if not samples.has_pictures:
+        texts = {"empty": _("What do they say?"), "emptyMore": _("Choose a sample: the models' answers appear here.")}
+        return {"sample": None, "texts": texts, "keys": keys, "busy": False}
     texts = {"empty": _("Where do they look?"), "emptyMore": _("Choose a picture: the models' maps appear here.")}
-    return {"sample": None, "texts": texts, "keys": [[key, _(action)] for key, action in _KEYS], "busy": False}
+    return {"sample": None, "texts": texts, "keys": keys, "busy": False}
 
 
 def _payload(
@@ -180,7 +191,7 @@ def _payload(
     job = preview.job
     ended = job is None or job.ended  # read before the maps, as nothing comes after the end
     maps = preview.maps(mode, label)
-    picture = samples.picture(index)
+    picture = samples.picture(index) if samples.has_pictures else None
     limit = figures.colour_limit(maps) if maps else 1.0
     about = _("True class {name}", name=classes[label]) if label >= 0 else _("no label")
     return {
@@ -188,9 +199,9 @@ def _payload(
             "id": sample,
             "title": _("Sample {number}", number=sample),
             "about": about,
-            "picture": _png(picture),
+            "picture": "" if picture is None else _png(picture),
             "alt": about_sample(sample, label, classes),
-            "sharp": max(picture.size) <= _SHARP,
+            "sharp": picture is not None and max(picture.size) <= _SHARP,
             "kept": samples.is_kept(index),
         },
         "cards": [
@@ -199,7 +210,7 @@ def _payload(
         ],
         "mode": mode,
         "modes": [[_PREDICTED, _("Each one's answer")], *([[_TRUE, _("The true class")]] if label >= 0 else [])],
-        "texts": _texts() | ({} if samples.has_pictures else {"waiting": _("no map")}),
+        "texts": _texts(),
         "busy": not ended,
         "pause": _PAUSE_LARGE if opened.is_large else _PAUSE,
     }

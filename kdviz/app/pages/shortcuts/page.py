@@ -18,7 +18,7 @@ from kdviz.app.pages.shortcuts import PAGE
 from kdviz.app.pages.shortcuts.pictures import show_pictures
 from kdviz.app.texts import download, plain, say_missing, together
 from kdviz.app.widgets.chart import chart_downloads, show_chart
-from kdviz.core.language import N_, _, number, percent, plural, signed
+from kdviz.core.language import N_, _, interval_digits, number, percent, plural, signed_interval
 from kdviz.data.shortcuts.planting import ShownTo
 from kdviz.narrative.shortcuts import (
     SHORTCUT_TITLES,
@@ -155,8 +155,8 @@ def _show_tables(report: ShortcutsReport) -> None:
     st.caption(
         _(
             "Accuracy without a mark, with that of the own class, and with that of another class. Flipped: pictures "
-            "whose answer becomes the other class. Use: change of that class's probability. In brackets 95 % intervals "
-            "over pictures."
+            "whose answer becomes the other class. Use: change of that class's probability, in points. In brackets "
+            "95 % intervals over pictures."
         )
     )
     st.dataframe(maps_table(report), hide_index=True)
@@ -178,7 +178,7 @@ def answers_table(report: ShortcutsReport) -> pd.DataFrame:
                 _("With its own mark"): percent(role_use.accuracy_own.value),
                 _("With another's mark"): percent(role_use.accuracy_other.value),
                 _("Flipped"): _percents(role_use.flips),
-                _("Use"): _span(role_use.use),
+                _("Use (points)"): _points(role_use.use),
             }
             for role_use in report.roles
         ]
@@ -208,11 +208,13 @@ def _percents(mean: Mean) -> str:
 
 
 def _numbers(mean: Mean) -> str:
-    return f"{number(mean.value, 3)} [{number(mean.low, 3)}, {number(mean.high, 3)}]"
+    digits = interval_digits(mean.low, mean.high, 3, neutral=0.5)
+    return f"{number(mean.value, digits)} [{number(mean.low, digits)}, {number(mean.high, digits)}]"
 
 
-def _span(mean: Mean) -> str:
-    return f"{signed(mean.value, 3)} [{signed(mean.low, 3)}, {signed(mean.high, 3)}]"
+def _points(mean: Mean) -> str:
+    value, low, high = signed_interval(100 * mean.value, 100 * mean.low, 100 * mean.high, 1)
+    return f"{value} [{low}, {high}]"
 
 
 def _show_files(opened: OpenExperiment, report: ShortcutsReport) -> None:
