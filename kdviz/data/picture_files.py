@@ -243,7 +243,12 @@ def _from_parquet(path: Path, classes: ClassNames | None, *columns: str | None) 
     """The pictures in the rows of parquet files."""
     table = read_parquet_rows(path, *columns)
     labels, titles = labels_of_rows(table.rows, classes, f"'{path}'")
-    numbers = numbers_of_rows(table.rows) if classes is None else ()
+    numbers: tuple[int, ...] = ()
+    if table.class_names:  # all of them, in their order, also where no picture is of some
+        number_of_class, titles = labels_of_folders(table.class_names, classes, f"'{path}'")
+        labels = torch.tensor([number_of_class[row.name] for row in table.rows])
+    elif classes is None:
+        numbers = numbers_of_rows(table.rows)
     notes = (_(_TRAINING),) if table.held_out is False else ()
     names = tuple(row.file for row in table.rows)
     return PictureFiles(table.pictures, names, labels, titles, table.split, table.held_out, notes, (), numbers)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from named_datasets import class_label, parquet_file
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -155,6 +156,23 @@ def test_accuracies_are_those_of_the_libraries_transforms(
     kd = accuracy(networks["kd"], torchvision_transform, pictures, order=(2, 0, 1))
     assert metrics["kd_student"] == pytest.approx(kd, abs=1e-6)
     assert kd > 0.5  # the order of its classes matters
+
+
+def test_a_parquet_file_of_the_same_pictures_gives_the_same_accuracies(imported, files, pictures, tmp_path):
+    paths = [(path, label) for label, name in enumerate(CLASSES) for path in sorted((pictures / name).iterdir())]
+    rows = [{"bytes": path.read_bytes(), "path": path.name} for path, _label in paths]
+    features = {"picture": {"_type": "Image"}, "kind": class_label(CLASSES)}
+    kinds = [label for _path, label in paths]
+    parquet_file(tmp_path / "data" / "test-00000-of-00001.parquet", features, picture=rows, kind=kinds, other=kinds)
+    command = ["import", "--out", tmp_path / "mine", "--data", tmp_path / "data", "--label-column", "kind"]
+    command += ["--kd-student", f"{files / 'kd.pth'},classes=green/red/blue", "--threads", "1"]
+    assert main(list(map(str, command))) == 0
+    of_pictures = imported.runs["kd_student"].metrics["test"]
+    measured = load_experiment(tmp_path / "mine").runs["kd_student"].metrics["test"]
+    assert {name: of_pictures[name] for name in measured} == measured
+    command = ["evaluate", "-e", tmp_path / "mine", "--data", tmp_path / "data", "--threads", "1"]
+    assert main(list(map(str, [*command, "--label-column", "other"]))) == 0  # numbers, which the classes name
+    assert load_experiment(tmp_path / "mine").runs["kd_student"].metrics["test"] == measured
 
 
 def test_maps_of_all_models_are_of_the_same_pixels(imported, pictures):

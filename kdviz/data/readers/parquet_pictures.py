@@ -80,12 +80,14 @@ class ParquetRows:
         rows: Name, class and split of each.
         split: ``test``, ``validation`` or ``train``.
         held_out: Whether the files keep them apart from pictures to train on; None: not known.
+        class_names: Names of the classes in the order of the numbers that are the rows' labels; None: not noted.
     """
 
     pictures: tuple[ParquetPicture, ...]
     rows: list[LabelRow]
     split: str
     held_out: bool | None
+    class_names: tuple[str, ...] | None
 
 
 def read_parquet_rows(data: Path, image_column: str | None = None, label_column: str | None = None) -> ParquetRows:
@@ -108,11 +110,12 @@ def read_parquet_rows(data: Path, image_column: str | None = None, label_column:
     split = next((split for split in ordered if has_labels(split_files[split], columns)), None)
     if split is None:
         raise DatasetError("No picture in '{data}' has a label; a measurement needs them.", data=data)
-    files = split_files[split]
+    files, names = split_files[split], class_names(schema, columns.label)
     return ParquetRows(
         tuple(_pictures(files, columns.image)),
-        list(_label_rows(files, columns, class_names(schema, columns.label))),
+        list(_label_rows(files, columns, names)),
         *_split_and_whether_held_out(split, ordered, files),
+        names,
     )
 
 

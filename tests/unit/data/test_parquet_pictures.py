@@ -72,6 +72,12 @@ def test_labels_follow_the_names_of_a_models_classes(tmp_path):
     assert files.labels.tolist() == [[2, 1, 0][index % 3] for index in range(12)]
 
 
+def test_a_class_without_a_picture_and_the_order_of_the_names_stay(tmp_path):
+    files = read_picture_files(write(tmp_path, "test.parquet", labels=[2, 0] * 6, names=("zebu", "yak", "ant")))
+    assert (files.classes, files.numbers) == (("zebu", "yak", "ant"), ())
+    assert files.labels.tolist() == [2, 0] * 6
+
+
 def test_labels_that_are_numbers_or_texts(tmp_path):
     numbered = read_picture_files(write(tmp_path / "numbers", "test.parquet", names=()))
     assert (numbered.classes, numbered.numbers) == (("class 0", "class 1", "class 2"), (0, 1, 2))
