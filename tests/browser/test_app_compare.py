@@ -310,17 +310,17 @@ def test_a_class_for_each_model(page: playwright.Page) -> None:
     assert "kd_student%3A3" in page.url
 
 
-def test_how_maps_are_drawn_is_in_the_link(page: playwright.Page) -> None:
-    visit(page, "/compare?masks=500&view=opacity:0.3;scale:own;zoom:2,0.1,0.2")
-    settled(page)
-    playwright.expect(page.get_by_role("slider", name="Opacity")).to_have_value("30")
-    playwright.expect(page.get_by_role("button", name="Own", exact=True)).to_have_attribute("aria-pressed", "true")
-    page.get_by_role("slider", name="Opacity").fill("60")
-    page.wait_for_url(re.compile(r"view=opacity%3A0\.6%3Bscale%3Aown%3Bzoom%3A2"))
-    page.get_by_role("button", name="Reset").click()
-    page.get_by_role("button", name="Shared", exact=True).click()
-    page.get_by_role("slider", name="Opacity").fill("80")
-    page.wait_for_url(lambda url: "view=" not in url)
+def test_how_maps_are_drawn_is_in_the_link(server: str, newcomer: playwright.Page) -> None:
+    newcomer.goto(f"{server}/compare?masks=500&view=opacity:0.3;scale:own;zoom:2,0.1,0.2")
+    settled(newcomer)
+    playwright.expect(newcomer.get_by_role("slider", name="Opacity")).to_have_value("30")
+    playwright.expect(newcomer.get_by_role("button", name="Own", exact=True)).to_have_attribute("aria-pressed", "true")
+    newcomer.get_by_role("slider", name="Opacity").fill("60")
+    newcomer.wait_for_url(re.compile(r"view=opacity%3A0\.6%3Bscale%3Aown%3Bzoom%3A2"))
+    newcomer.get_by_role("button", name="Reset").click()
+    newcomer.get_by_role("button", name="Shared", exact=True).click()
+    newcomer.get_by_role("slider", name="Opacity").fill("80")
+    newcomer.wait_for_url(lambda url: "view=" not in url)
 
 
 def test_a_person_draws_a_region(page: playwright.Page) -> None:
