@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,6 +173,8 @@ def _watch(steps: Any) -> None:
 
     with tqdm(unit="model", file=sys.stderr) as bar:
         for step in steps:
+            for role, record in (step.assumed or {}).items():
+                bar.write(f"kdviz: {role}: {record['network']}, {_input_text(record)}", file=sys.stderr)
             bar.set_description(step.stage)
             bar.unit = "picture" if step.stage == "evaluate" else "model"
             bar.total, bar.n = step.total, step.done
@@ -202,7 +204,7 @@ def _print(experiment: Experiment, records: dict[str, dict[str, Any]]) -> None:
         print(f"kdviz: warning: {doubt}", file=sys.stderr)
 
 
-def _input_text(record: dict[str, Any]) -> str:
+def _input_text(record: Mapping[str, Any]) -> str:
     """``260 x 260 RGB, short side 292, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (library)``."""
     spec = record["input"]
     if spec is None:
@@ -220,6 +222,8 @@ def _input_text(record: dict[str, Any]) -> str:
 def _go_on_with_all(options: argparse.Namespace) -> None:
     """The further commands that were asked for."""
     studies = ["--minutes", _STUDY_MINUTES]
+    for option, column in (("--image-column", options.image_column), ("--label-column", options.label_column)):
+        studies += [option, column] if column else []
     if options.regions:
         _go_on("study", options, "--study", "regions", "--regions", options.regions, "--data", options.data, *studies)
     if options.study:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdviz.core.errors import DatasetError, ImageError
-from kdviz.core.images import depth_of, open_image
+from kdviz.core.images import depth_of, open_image, picture_size
 from kdviz.core.threads import in_order
 from kdviz.core.vocabulary import Split
 from kdviz.data.doubts import Doubt
@@ -22,6 +22,8 @@ from kdviz.data.pictures import Reading
 from kdviz.data.readers.parquet_pictures import ParquetPicture
 
 _THREADS = 4
+_SMALL = 64  # pixels of a side of pictures that networks take as they are, as when kdviz trains on them
+_LOOKED_AT = 32
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,18 @@ class PictureFiles:
             size = file.stat().st_size if isinstance(file, Path) else file.size
             digest.update(ascii((name, label, size)).encode())
         return digest.hexdigest()
+
+    @cached_property
+    def small_size(self) -> tuple[int, int] | None:
+        """Height and width of the pictures if the first ones are all of one size of at most 64 x 64; None otherwise."""
+        sizes = set()
+        for file, name in zip(self.files[:_LOOKED_AT], self.names, strict=False):
+            try:
+                sizes.add(picture_size(file if isinstance(file, Path) else file.read(), name))
+            except (ImageError, DatasetError):  # the picture is named when it is measured on
+                return None
+        size = next(iter(sizes)) if len(sizes) == 1 else None
+        return size if size is not None and max(size) <= _SMALL else None
 
     def times_of_change(self) -> list[int]:
         """When each picture's file was last changed, in nanoseconds."""

@@ -14,7 +14,11 @@ from kdviz.experiment.run import read_weights
 
 def list_experiments(folder: Path = MODELS) -> list[str]:
     """Names of the experiments in ``folder``."""
-    return sorted(path.parent.name for path in folder.glob("*/experiment.json"))
+    return sorted(
+        path.parent.name
+        for path in folder.glob("*/experiment.json")
+        if not path.parent.name.startswith(".")  # one that is being made, or was interrupted
+    )
 
 
 def load_experiment(path: str | Path) -> Experiment:

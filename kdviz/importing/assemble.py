@@ -38,11 +38,18 @@ _UNKNOWN_INPUT = InputSpec((224, 224), 3, (0.0,) * 3, (1.0,) * 3)
 
 @dataclass(frozen=True)
 class ImportProgress:
-    """Progress of an import: its current stage, and how many steps of it are done."""
+    """Progress of an import: its current stage, and how many steps of it are done.
+
+    Attributes:
+        stage: What is done.
+        done, total: Steps of it.
+        assumed: Before the measurement, what was found about each model: see :func:`report`.
+    """
 
     stage: str
     done: int = 0
     total: int = 0
+    assumed: Mapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass
@@ -81,11 +88,12 @@ def import_experiment(plan: ImportPlan) -> Iterator[ImportProgress]:
         KdvizError: A file cannot be used; the text says what to do.
     """
     require_replaceable(plan.out)
+    small = plan.pictures.small_size if plan.pictures is not None else None
     with staging_folder(plan.out) as folder:
         models = []
         for number, spec in enumerate(plan.models):
             yield ImportProgress(f"read {spec.path.name}", number, len(plan.models))
-            models.append(import_model(spec, folder, _class_count(plan), trust=plan.trust))
+            models.append(import_model(spec, folder, _class_count(plan), trust=plan.trust, pictures=small))
         pictures = plan.pictures and with_logit_labels(plan.pictures, models)
         title = plan.title or plan.out.name
         experiment = assemble_experiment(folder, models, plan.classes, pictures, title, plan.aliases)
@@ -93,6 +101,7 @@ def import_experiment(plan: ImportPlan) -> Iterator[ImportProgress]:
         experiment.save()
         if pictures is not None:
             total = len(pictures)
+            yield ImportProgress("evaluate", 0, total, report(experiment))
             steps = evaluate_files(
                 experiment,
                 pictures,

@@ -134,6 +134,7 @@ def _experiment(
     trust: bool,
 ) -> Experiment:
     count = len(names.names) if names is not None else len(pictures.classes) if pictures is not None else 0
+    small = pictures.small_size if pictures is not None else None
     imported_models: list[ImportedModel] = []
     modules: dict[str, nn.Module] = {}
     for name, model in models.items():
@@ -141,9 +142,9 @@ def _experiment(
         path = Path(model) if isinstance(model, (str, Path)) else Path(name)
         spec = ModelSpec(role, path, "" if name == role else name, given=input_of_role[name])
         if isinstance(model, (str, Path)):
-            imported_models.append(import_model(spec, folder, count or None, trust=trust))
+            imported_models.append(import_model(spec, folder, count or None, trust=trust, pictures=small))
         else:
-            module, imported = _import_module(spec, model)
+            module, imported = _import_module(spec, model, small)
             modules[role] = module
             imported_models.append(imported)
     class_names = names.names if names is not None and not names.aliases else ()
@@ -155,12 +156,20 @@ def _experiment(
     return experiment
 
 
-def _import_module(spec: ModelSpec, model: nn.Module | Callable[[Tensor], Any]) -> tuple[nn.Module, ImportedModel]:
+def _import_module(
+    spec: ModelSpec, model: nn.Module | Callable[[Tensor], Any], pictures: tuple[int, int] | None
+) -> tuple[nn.Module, ImportedModel]:
     network = as_network(model)
     recorded = _recorded_input(model)
     channels = spec.given.get("channels") or _channels_of(network)
     input_spec, source = input_of(
-        ONNX, recorded_input=recorded, given=spec.given, settings={}, size=None, channels=channels
+        ONNX,
+        recorded_input=recorded,
+        given=spec.given,
+        settings={},
+        size=None,
+        channels=channels,
+        pictures=pictures,
     )
     network = validated_module(network, spec.role, input_spec)
     with torch.no_grad():

@@ -63,7 +63,14 @@ class ImportedModel:
     notes: tuple[str, ...] = ()
 
 
-def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: bool = False) -> ImportedModel:
+def import_model(
+    spec: ModelSpec,
+    folder: Path,
+    classes: int | None,
+    *,
+    trust: bool = False,
+    pictures: tuple[int, int] | None = None,
+) -> ImportedModel:
     """Read a model's file, find its network and its input, and write its weights into the experiment's folder.
 
     Args:
@@ -71,6 +78,7 @@ def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: b
         folder: The experiment's folder.
         classes: Number of the data's classes, if it is known.
         trust: Whether code in files may run.
+        pictures: Height and width of the data's pictures, where all are small and of one size.
 
     Raises:
         KdvizError: The file cannot be used; the text says what it is, and what to do.
@@ -85,6 +93,7 @@ def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: b
         settings=network.settings,
         size=network.size,
         channels=channels,
+        pictures=pictures,
     )
     if isinstance(input_spec.resize, int) and input_spec.resize < min(input_spec.size):
         raise SettingError(
@@ -118,8 +127,17 @@ def import_model(spec: ModelSpec, folder: Path, classes: int | None, *, trust: b
         dict(network.settings),
         weights,
         digest,
-        (*file.notes, *network.notes),
+        (*file.notes, *network.notes, *_enlarged(input_spec, pictures)),
     )
+
+
+def _enlarged(input_spec: InputSpec, pictures: tuple[int, int] | None) -> tuple[str, ...]:
+    """A note where small pictures become larger ones: a network that was trained on them as they are saw none."""
+    if pictures is None or input_spec.size == pictures:
+        return ()
+    size, own = (f"{height} x {width}" for height, width in (pictures, input_spec.size))
+    given = f"{pictures[0]}x{pictures[1]}"
+    return (f"The pictures of {size} become {own}; if it was trained on them as they are, give size={given}.",)
 
 
 def _as_stored(spec: ModelSpec, network: FoundNetwork, input_spec: InputSpec) -> FoundNetwork:

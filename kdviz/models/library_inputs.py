@@ -9,11 +9,11 @@ Every field is taken from the first of these that has it:
    of transformers' image processor. If torchvision has several weights of a network, it cannot be known which of them a
    file holds: the default ones are used, which its documentation recommends; their transforms resize to 232 where older
    ones resize to 256, which changes accuracy by tenths of a point;
-5. a guess: 224 pixels cropped from 256, bilinear, ImageNet's mean and std; 28 x 28 grey pixels in [0, 1] for the two
-   networks of the paper.
+5. a guess: 224 pixels cropped from 256, bilinear, ImageNet's mean and std, but small pictures that are all of one size
+   as they are; 28 x 28 grey pixels in [0, 1] for the two networks of the paper, 32 x 32 for those of small photographs.
 
 If the size that applies is not the one that a resize belongs to, the resize is scaled in proportion, so that the same
-share of the picture is cropped.
+share of the picture is cropped. A size that is given and that small pictures have crops nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ SOURCES = ("given", "file", "config", "library", "guessed")
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _GUESS = {"size": (224, 224), "resize": 256, "interpolation": "bilinear", "channels": 3, **_IMAGENET}
 _DIGITS = {"size": (28, 28), "resize": None, "channels": 1, "mean": (0.0,), "std": (1.0,)}
-_PAPER_NETWORKS = ("paper_cnn", "paper_fc")
+_SMALL_PHOTOGRAPHS = {**_GUESS, "size": (32, 32), "resize": None}
+_OWN_NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "paper_cnn": _DIGITS,
+    "paper_fc": _DIGITS,
+    "airbench": _SMALL_PHOTOGRAPHS,
+    "airbench_small": _SMALL_PHOTOGRAPHS,
+}
 
 _Fields = Mapping[str, Any]
 """Some of ``size``, ``resize``, ``crop`` (the share of the short side that is cropped), ``squash`` (whether both sides
@@ -50,6 +56,7 @@ def input_of(
     settings: Mapping[str, Any] | None = None,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
+    pictures: tuple[int, int] | None = None,
 ) -> tuple[InputSpec, str]:
     """The input of a network, and its source.
 
@@ -64,6 +71,7 @@ def input_of(
         settings: Settings that the network is built with.
         size: Height and width that the weights require.
         channels: 1 or 3, as the weights require.
+        pictures: Height and width of the pictures, where all are small and of one size.
 
     Returns:
         The input; and the least certain of the :data:`SOURCES` of its size, mean and std: ``given`` only if all three
@@ -74,12 +82,18 @@ def input_of(
     """
     given_fields = _check_given(given or {})
     recorded = dict(recorded_input or {})
+    says_crop = {"resize", "crop"} & (given_fields.keys() | _canonical(recorded).keys())
+    if pictures is not None and given_fields.get("size") == pictures and not says_crop:
+        given_fields = {**given_fields, "resize": None}
+    guess = _OWN_NETWORKS.get(network, _GUESS)
+    if pictures is not None:
+        guess = {**guess, "size": pictures, "resize": None}
     layers: list[_Layer] = [
         ("given", given_fields),
         ("file", {"size": size, "channels": channels}),
         (str(recorded.pop("source", "file")), _canonical(recorded)),
         ("library", _library_fields(network.removesuffix(RENORMALISED), settings or {})),
-        ("guessed", _DIGITS if network in _PAPER_NETWORKS else _GUESS),
+        ("guessed", guess),
     ]
     layers = [
         (source, {key: value for key, value in fields.items() if _is_set(key, value)}) for source, fields in layers

@@ -359,3 +359,20 @@ def test_real_imagenet_pictures_find_their_logits(tiles_folder):
     with (folder / "labels.csv").open() as file:
         labels = tuple(int(row["label"]) for row in csv.DictReader(file))
     assert class_order(1000, files.classes) == labels
+
+
+# small pictures -------------------------------------------------------------------------------------------------------
+
+
+def test_small_pictures_of_one_size_say_it(tmp_path):
+    for name, sizes in {"alike": [(40, 32)] * 3, "large": [(65, 32)] * 3, "mixed": [(40, 32), (32, 32)]}.items():
+        for number, size in enumerate(sizes):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.new("RGB", size).save(tmp_path / name / f"{number}.png")
+    sizes = {folder.name: read_picture_files(folder).small_size for folder in tmp_path.iterdir()}
+    assert sizes == {"alike": (32, 40), "large": None, "mixed": None}  # height and width
+
+
+def test_a_damaged_picture_has_no_size(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    assert read_picture_files(tmp_path).small_size is None

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -402,6 +403,11 @@ def test_an_unknown_name_suggests_the_closest(tiny_folder, monkeypatch):
     assert load_experiment("tiny").name == "tiny"
     with pytest.raises(UnknownNameError, match="Did you mean 'tiny'"):
         load_experiment("tinny")
+
+
+def test_what_is_being_made_or_was_interrupted_is_no_experiment(tiny_folder):
+    shutil.copytree(tiny_folder, tiny_folder.parent / ".tiny-ab12")
+    assert list_experiments(tiny_folder.parent) == ["tiny"]
 
 
 # pictures to inputs ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -270,3 +271,29 @@ def test_contradictions_are_refused(given):
 @pytest.mark.parametrize(("key", "value"), list(product(("size", "mean"), (None,))))
 def test_nothing_recorded_is_no_value(key, value):
     assert input_of("torchvision/resnet18", recorded_input={key: value}) == input_of("torchvision/resnet18")
+
+
+# small pictures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", ["onnx", "airbench", "airbench_small"])
+def test_small_pictures_are_taken_as_they_are_where_the_input_is_guessed(network):
+    spec, source = input_of(network, pictures=(32, 40))
+    assert (spec.size, spec.resize, source) == ((32, 40), None, "guessed")
+
+
+def test_networks_for_small_photographs_take_32_pixels_without_any_pictures():
+    assert input_of("airbench") == (replace(input_of("onnx")[0], size=(32, 32), resize=None), "guessed")
+
+
+def test_a_library_keeps_its_input_for_small_pictures():
+    assert input_of("torchvision/resnet18", pictures=(32, 32)) == input_of("torchvision/resnet18")
+
+
+@pytest.mark.parametrize("network", ["onnx", "airbench", "torchvision/resnet18"])
+def test_a_given_size_that_the_pictures_have_crops_nothing(network):
+    assert input_of(network, given={"size": (32, 32)}, pictures=(32, 32))[0].resize is None
+    assert input_of(network, given={"size": (32, 32), "crop": 0.5}, pictures=(32, 32))[0].resize == 64
+    assert input_of(network, given={"size": (32, 32), "resize": 36}, pictures=(32, 32))[0].resize == 36
+    recorded = {"size": (32, 32), "crop_pct": 0.5}
+    assert input_of(network, recorded_input=recorded, given={"size": (32, 32)}, pictures=(32, 32))[0].resize == 64
