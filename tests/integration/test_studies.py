@@ -530,6 +530,11 @@ def test_a_value_outside_its_range(sweep, experiment, name, values, reason):
     assert not (experiment.folder / "runs").exists()
 
 
+def test_the_teacher_is_there_for_the_losses_between_layers_among_the_values(sweep, experiment):
+    finish(sweep("loss", ["dist", "10 hints"], [0]))
+    assert set(experiment.table("loss")["kd_loss"].to_pylist()) == {None, "dist", "soft_targets + 10 hints"}
+
+
 def test_an_unknown_loss_is_met_with_the_closest(sweep):
     with pytest.raises(UnknownNameError, match=r"Unknown .*'dits'\. Did you mean 'dist'"):
         sweep("loss", ["soft_targets", "dits"])

@@ -250,7 +250,8 @@ class Sweep:
         if self.plan.trains_teachers:
             return
         logits, weights = teacher_key(self.plan.own_teacher), f"{self.plan.own_teacher}/weights.safetensors"
-        if self.config.needs_teacher_network and not self.store.has(weights):
+        is_asked = any(run.teacher_network for _, run in self.plan.students)  # by some values of a study of losses
+        if is_asked and not self.store.has(weights):
             write_weights(self.store, weights, self.experiment.runs[Role.TEACHER].model)
         if not self.store.has(logits):
             write_array(self.store, logits, self._teacher_logits[Split.TRAIN])
