@@ -535,6 +535,14 @@ def test_the_teacher_is_there_for_the_losses_between_layers_among_the_values(swe
     assert set(experiment.table("loss")["kd_loss"].to_pylist()) == {None, "dist", "soft_targets + 10 hints"}
 
 
+def test_settings_of_distillation_do_not_part_the_students_alone(sweep, experiment):
+    finish(sweep("loss", ["soft_targets"], [0]))
+    config = replace(CONFIG, feature_loss="hints", feature_weight=10.0)
+    finish(sweep("loss", ["soft_targets", "10 hints"], [0], config))
+    alone = [row for row in experiment.table("loss").to_pylist() if row["role"] == "student"]
+    assert len(alone) == 2  # one for each split
+
+
 def test_an_unknown_loss_is_met_with_the_closest(sweep):
     with pytest.raises(UnknownNameError, match=r"Unknown .*'dits'\. Did you mean 'dist'"):
         sweep("loss", ["soft_targets", "dits"])
