@@ -28,12 +28,18 @@ def find_columns(folder: Path, schema: pa.Schema, image: str | None, label: str 
     """The columns with these names, or those that have the types of pictures and classes.
 
     Raises:
-        DatasetError: There is no such column, or there are several.
+        DatasetError: There is no such column, or there are several, also of one name.
         UnknownNameError: There is no column of this name.
     """
     for name in (image, label):
         if name is not None and name not in schema.names:
             raise UnknownNameError("column", name, schema.names)
+        if schema.names.count(name) > 1:
+            raise DatasetError(
+                "The parquet files in '{folder}' have several columns '{name}'; please rename them.",
+                folder=folder,
+                name=name,
+            )
     features = _features(schema)
     images = [field.name for field in schema if _is_image(field)]
     label_kinds = (

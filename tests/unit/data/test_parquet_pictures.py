@@ -7,6 +7,7 @@ from pathlib import Path
 import named_datasets as named
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kdviz.core.errors import DatasetError, KdvizError
@@ -76,6 +77,14 @@ def test_labels_follow_the_names_of_a_models_classes(tmp_path):
     files = read_picture_files(tmp_path, classes=read_classes(["cat", "bee", "ant", "dog"]))
     assert files.classes == ("cat", "bee", "ant", "dog")
     assert files.labels.tolist() == [[2, 1, 0][index % 3] for index in range(12)]
+
+
+def test_labels_in_another_order_of_which_a_name_is_unknown_are_not_taken_by_number(tmp_path):
+    write(tmp_path, "test.parquet")
+    with pytest.raises(DatasetError, match=r"1 of the 3 classes .* \('ant'\) are none of the 4 named ones"):
+        read_picture_files(tmp_path, classes=read_classes(["cat", "bee-eater", "emmet", "bee"]))
+    for names in (["ant", "bee", "puss"], ["Ameise", "Biene", "Katze"]):  # the same order, or names that say nothing
+        assert read_picture_files(tmp_path, classes=read_classes(names)).labels.tolist()[:3] == [0, 1, 2]
 
 
 def test_labels_that_are_numbers_or_texts(tmp_path):
@@ -148,6 +157,12 @@ def of_other_types(folder, **columns):
     write(folder, "test-1.parquet", names=(), **columns)
 
 
+def of_twin_columns(folder):
+    columns = pa.array([b"a"] * 12), pa.array([0, 1] * 6), pa.array([0, 1] * 6)
+    pq.write_table(pa.Table.from_arrays(columns, names=["image", "label", "label"]), folder / "test.parquet")
+    read_picture_files(folder, label_column="label")
+
+
 def of_paths(folder):
     (folder / "a.png").write_bytes(named.png(named.noise(0, 1, *SIZE, 3)[0]))
     write(folder, "test.parquet", image=[str(folder / "a.png")] * 12)
@@ -187,6 +202,7 @@ def read_after(make, folder):
         (lambda folder: of_other_types(folder, labels=["ant", "bee"] * 6), r"other types .* 'label' \(string\)"),
         (lambda folder: of_other_types(folder, labels=[0.0, 1.0] * 6), r"other types .* 'label' \(double\)"),
         (lambda folder: of_other_types(folder, image=[1] * 12), r"other types .* 'image' \(int64\)"),
+        (of_twin_columns, "have several columns 'label'; please rename them"),
         (of_paths, r"no column that can be the pictures: .* there: image \(string\), label"),
         (lambda folder: write(folder, "test.parquet", image=[1] * 12), "no column that can be the pictures"),
     ],
