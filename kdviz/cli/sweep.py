@@ -127,6 +127,7 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
 def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> None:
     from kdviz.narrative.sweeps import document as verdict_document
     from kdviz.narrative.sweeps import sentences
+    from kdviz.studies.attention.statistics.agreements import value_text
     from kdviz.studies.sweep.runner import STUDIES, summary
     from kdviz.studies.sweep.verdict import verdict
 
@@ -139,13 +140,14 @@ def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> No
         document = {"experiment": str(experiment.folder), "study": name, "test": rows, "verdict": verdict_json}
         print(json.dumps(document))
         return
-    print(f"{'':12} {study.unit:>18} {'seeds':>5} {'accuracy':>9} {'spread':>8} {'F1':>7} {'ECE':>7} {'inherited':>9}")
-    for row in rows:
-        value = row["value"]
-        value_text = "" if value is None else value if isinstance(value, str) else f"{value:g}"
+    values = [value_text(row["value"]) for row in rows]
+    width = max([18, *map(len, values)])
+    titles = f"{'seeds':>5} {'accuracy':>9} {'spread':>8} {'F1':>7} {'ECE':>7} {'inherited':>9}"
+    print(f"{'':12} {study.unit:>{width}} {titles}")
+    for row, value in zip(rows, values, strict=True):
         spread = "" if row["accuracy_sd"] is None else f"{row['accuracy_sd']:.2%}"
         inherited = "" if row["inherited_errors"] is None else f"{row['inherited_errors']:.1%}"
         cells = f"{row['accuracy']:>9.2%} {spread:>8} {row['f1']:>7.4f} {row['ece']:>7.4f} {inherited:>9}"
-        print(f"{row['role']:12} {value_text:>18} {row['seeds']:>5} {cells}")
+        print(f"{row['role']:12} {value:>{width}} {row['seeds']:>5} {cells}")
     for sentence in sentences(outcome) if outcome else ():
         print(sentence)

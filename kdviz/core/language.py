@@ -123,14 +123,15 @@ def interval_digits(low: float, high: float, digits: int, neutral: float = 0.0) 
 
     Args:
         low, high: The ends of the interval.
-        digits: The decimals that are usual; more are used only where an end would round to the value.
+        digits: The decimals that are usual; more are used only where an end would round to the value, and where a few
+            more keep it from that.
         neutral: The value, such as 0 for a difference and 1 for a ratio.
     """
     if low <= neutral <= high:
         return digits
     end = low if low > neutral else high
-    enough = (more for more in range(digits, digits + _MOST_MORE) if number(end, more) != number(neutral, more))
-    return next(enough, digits + _MOST_MORE)
+    enough = (more for more in range(digits, digits + _MOST_MORE + 1) if number(end, more) != number(neutral, more))
+    return next(enough, digits)
 
 
 def listed(texts: Iterable[str], separator: str = N_(", ")) -> str:

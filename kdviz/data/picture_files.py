@@ -16,6 +16,7 @@ from kdviz.data.doubts import Doubt
 from kdviz.data.labels.class_names import ClassNames
 from kdviz.data.labels.label_files import (
     LABEL_FILES,
+    LabelRow,
     distinct_rows,
     folder_of,
     lists_files,
@@ -245,8 +246,10 @@ def _from_parquet(path: Path, classes: ClassNames | None, *columns: str | None) 
     labels, titles = labels_of_rows(table.rows, classes, f"'{path}'")
     numbers: tuple[int, ...] = ()
     if table.class_names:  # all of them, in their order, also where no picture is of some
-        number_of_class, titles = labels_of_folders(table.class_names, classes, f"'{path}'")
-        labels = torch.tensor([number_of_class[row.name] for row in table.rows])
+        classes_as_rows = [LabelRow("", str(number), name) for number, name in enumerate(table.class_names)]
+        label_of_class, titles = labels_of_rows(classes_as_rows, classes, f"'{path}'")
+        assert label_of_class is not None  # each class has its number
+        labels = label_of_class[[int(row.label) for row in table.rows]]
     elif classes is None:
         numbers = numbers_of_rows(table.rows)
     notes = (_(_TRAINING),) if table.held_out is False else ()

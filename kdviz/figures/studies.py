@@ -35,6 +35,11 @@ _LOG = ("temperature",)
 MARKERS = {"square": "s", "circle": "o", "diamond": "D", "triangle-up": "^", "cross": "P", "x": "X", "star": "*"}
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 
+_HEIGHT = 440  # pixels
+_PIXELS_OF_LETTER = 7
+_FEW_LETTERS = 12  # of a value, for which that height has room
+_LETTERS_IN_A_ROW = 80  # of all values together, which fit side by side into a file
+
 
 @Chart
 def against_value(points: Sequence[Point], study: Study, figure: Figure, split: str = Split.TEST) -> go.Figure:
@@ -57,13 +62,13 @@ def against_value(points: Sequence[Point], study: Study, figure: Figure, split: 
     values = _values(points)
     ticks: dict[str, Any] = {
         "tickvals": [_x_value(value) for value in values],
-        "ticktext": [_value_text(value) for value in values],
+        "ticktext": [_tick_text(value).replace("\n", "<br>") for value in values],
     }
     kind = "category" if _is_category(values) else "log" if study.column in _LOG else "linear"
     chart.update_xaxes(title=_(_AXES[study.column]), showgrid=False, zeroline=False, type=kind, **ticks)
     chart.update_yaxes(title=_y_title(figure, split), tickformat=_tick_format(points, figure))
     return chart.update_layout(
-        height=440,
+        height=_HEIGHT + _PIXELS_OF_LETTER * max(0, _longest_line(values) - _FEW_LETTERS),
         margin={"l": 10, "r": 10, "t": 10, "b": 10},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         hovermode="closest",
@@ -150,7 +155,9 @@ def _draw_against_value(points: Sequence[Point], study: Study, figure: Figure, s
         style = {"marker": MARKERS[role_symbol(role)], "markersize": 4, "fillstyle": "none", "linestyle": "none"}
         axis.plot(*zip(*seeds, strict=True), color=role_colour(role), **style)
     axis.set_xscale("log" if study.column in _LOG else "linear")
-    axis.set_xticks(range(len(values)) if category else values, [_value_text(value) for value in values])
+    axis.set_xticks(range(len(values)) if category else values, [_tick_text(value) for value in values])
+    if sum(map(len, map(_tick_text, values))) > _LETTERS_IN_A_ROW:
+        axis.tick_params(axis="x", rotation=90)
     axis.minorticks_off()
     axis.yaxis.set_major_formatter(lambda value, _position: figure.text(value))
     axis.set(xlabel=_(_AXES[study.column]), ylabel=_y_title(figure, split))
@@ -187,6 +194,16 @@ def _is_category(values: Sequence[Any]) -> bool:
 
 def _x_value(value: Any) -> Any:
     return _value_text(value) if isinstance(value, str) else value
+
+
+def _tick_text(value: Any) -> str:
+    """A value below the axis: a loss between layers stands below the one against the teacher."""
+    return _value_text(value).replace(" + ", "\n+ ")
+
+
+def _longest_line(values: Sequence[Any]) -> int:
+    """Letters of the longest line below the axis; many values are written upwards there, which takes height."""
+    return max((len(line) for value in values for line in _tick_text(value).splitlines()), default=0)
 
 
 def _value_text(value: Any) -> str:

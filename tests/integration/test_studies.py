@@ -16,6 +16,7 @@ from conftest import SMALL
 from scipy.stats import binomtest
 from sweeps import CONFIG, comparable, costs, count_trainings, finish, small_splits
 
+from kdviz.cli.sweep import _print_study
 from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError, UnknownNameError
 from kdviz.distill import Stage, fit, predict_logits
 from kdviz.distill.augment import Augment
@@ -528,6 +529,28 @@ def test_a_value_outside_its_range(sweep, experiment, name, values, reason):
     with pytest.raises(SettingError, match=reason):
         sweep(name, values)
     assert not (experiment.folder / "runs").exists()
+
+
+def test_the_teacher_is_there_for_the_losses_between_layers_among_the_values(sweep, experiment):
+    finish(sweep("loss", ["dist", "10 hints"], [0]))
+    assert set(experiment.table("loss")["kd_loss"].to_pylist()) == {None, "dist", "soft_targets + 10 hints"}
+
+
+def test_the_columns_of_the_command_stand_below_their_titles(sweep, experiment, capsys):
+    finish(sweep("loss", ["dist", "10 relational"], [0]))
+    _print_study(experiment, "loss", as_json=False, margin=0.005)
+    lines = capsys.readouterr().out.splitlines()[:5]
+    end = lines[0].index("accuracy") + len("accuracy")
+    assert any("soft_targets + 10 relational" in line for line in lines)
+    assert all(line[end - 1] == "%" and line[end] == " " for line in lines[1:])
+
+
+def test_settings_of_distillation_do_not_part_the_students_alone(sweep, experiment):
+    finish(sweep("loss", ["soft_targets"], [0]))
+    config = replace(CONFIG, feature_loss="hints", feature_weight=10.0)
+    finish(sweep("loss", ["soft_targets", "10 hints"], [0], config))
+    alone = [row for row in experiment.table("loss").to_pylist() if row["role"] == "student"]
+    assert len(alone) == 2  # one for each split
 
 
 def test_an_unknown_loss_is_met_with_the_closest(sweep):

@@ -140,9 +140,18 @@ def _labels_of_number_texts(
             _distinct_names(numbers, [names[text] for text in texts]) if names else map(_CLASS.format, numbers)
         )
         return {text: index for index, text in enumerate(texts)}, tuple(class_names)
-    if not names or classes.aliases or None in match_names([names[text] for text in texts], classes.names):
+    if not names or classes.aliases:
         return labels_of_folders(texts, classes, source)
-    by_name, class_names = labels_of_folders([names[text] for text in texts], classes, source)
+    named = [names[text] for text in texts]
+    matches = match_names(named, classes.names)
+    if None in matches:
+        by_number, class_names = labels_of_folders(texts, classes, source)
+        agree = [by_number[text] == match for text, match in zip(texts, matches, strict=True) if match is not None]
+        if sum(agree) < len(agree) / 2:  # the numbers are those of another order
+            unknown = [name for name, match in zip(named, matches, strict=True) if match is None]
+            raise _unknown_classes(unknown, named, classes, source)
+        return by_number, class_names
+    by_name, class_names = labels_of_folders(named, classes, source)
     return {text: by_name[names[text]] for text in texts}, class_names
 
 

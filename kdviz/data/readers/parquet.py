@@ -17,6 +17,7 @@ from kdviz.data.readers.labelled_pictures import Decode, Label, LabelledPictures
 from kdviz.data.readers.parquet_columns import Columns, class_names, find_columns, require_columns
 from kdviz.data.readers.parquet_files import (
     UNLABELLED,
+    UNREADABLE,
     damaged,
     files_by_split,
     has_labels,
@@ -117,7 +118,7 @@ def _rows(name: str, files: Sequence[Path], columns: Columns) -> Iterator[Decode
                 for image, label in _pairs(batch, columns):
                     yield partial(_decode, f"{name}/{number}", image, label)
                     number += 1
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             raise damaged(path) from error
 
 
@@ -131,9 +132,10 @@ def _some_rows(name: str, files: Sequence[Path], columns: Columns) -> Iterator[D
             table = open_parquet_file(path).read_row_group(
                 group, columns=[columns.image, columns.label], use_threads=False
             )
-        except (pa.ArrowException, OSError) as error:
+            pairs = list(_pairs(table.take(_evenly(table.num_rows, each)), columns))
+        except UNREADABLE as error:
             raise damaged(path) from error
-        for image, label in _pairs(table.take(_evenly(table.num_rows, each)), columns):
+        for image, label in pairs:
             yield partial(_decode, name, image, label)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,20 @@ def find_columns(folder: Path, schema: pa.Schema, image: str | None, label: str 
     """The columns with these names, or those that have the types of pictures and classes.
 
     Raises:
-        DatasetError: There is no such column, or there are several.
+        DatasetError: There is no such column, or there are several, also of one name.
         UnknownNameError: There is no column of this name.
     """
     for name in (image, label):
         if name is not None and name not in schema.names:
             raise UnknownNameError("column", name, schema.names)
+        if schema.names.count(name) > 1:
+            raise DatasetError(
+                "The parquet files in '{folder}' have several columns '{name}'; please rename them.",
+                folder=folder,
+                name=name,
+            )
     features = _features(schema)
-    images = [field.name for field in schema if _is_image(field, features)]
+    images = [field.name for field in schema if _is_image(field)]
     label_kinds = (
         [field.name for field in schema if features.get(field.name, {}).get("_type") == "ClassLabel"],
         [field.name for field in schema if pa.types.is_integer(field.type)],
@@ -48,10 +54,15 @@ def find_columns(folder: Path, schema: pa.Schema, image: str | None, label: str 
     )
 
 
-def _is_image(field: pa.Field, features: Mapping[str, Any]) -> bool:
+def _is_image(field: pa.Field) -> bool:
+    """Whether its values are encoded pictures: a text would be the path of a file, which the rows must not name."""
     kind = field.type
     has_bytes = pa.types.is_struct(kind) and any(child.name == "bytes" and _is_binary(child.type) for child in kind)
-    return features.get(field.name, {}).get("_type") == "Image" or has_bytes or _is_binary(kind)
+    return has_bytes or _is_binary(kind)
+
+
+def _is_label(field: pa.Field) -> bool:
+    return pa.types.is_integer(field.type) or _is_text(field.type)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -81,10 +92,11 @@ def _the_one(
         return named[0]
     if not named:
         raise DatasetError(
-            "The parquet files in '{folder}' have no column that can be the {what}; their columns are: {names}.",
+            "The parquet files in '{folder}' have no column that can be the {what}: pictures are encoded files "
+            "(binary), classes whole numbers or texts, and these columns are there: {names}.",
             folder=folder,
             what=what,
-            names=", ".join(schema.names),
+            names=", ".join(f"{field.name} ({field.type})" for field in schema),
         )
     raise DatasetError(
         "The parquet files in '{folder}' have several columns that can be the {what} ({names}); name one with "
@@ -97,8 +109,7 @@ def _the_one(
 
 
 def _require_type(field: pa.Field, what: Sentence, option: str) -> None:
-    is_label = pa.types.is_integer(field.type) or _is_text(field.type)
-    if not (_is_image(field, {}) if option == "--image-column" else is_label):
+    if not (_is_image if option == "--image-column" else _is_label)(field):
         raise DatasetError(
             "The column '{name}' has the type {type} and cannot be the {what}; name another with {option}.",
             name=field.name,
@@ -109,7 +120,7 @@ def _require_type(field: pa.Field, what: Sentence, option: str) -> None:
 
 
 def require_columns(schemas: Iterable[tuple[Path, pa.Schema]], first: pa.Schema, columns: Columns) -> None:
-    """Refuse files that lack the columns of the first one, or name other classes.
+    """Refuse files that lack the columns of the first one, have other kinds of them, or name other classes.
 
     Raises:
         DatasetError: A file does.
@@ -123,6 +134,18 @@ def require_columns(schemas: Iterable[tuple[Path, pa.Schema]], first: pa.Schema,
                 path=path,
                 image=columns.image,
                 label=columns.label,
+            )
+        image, label = schema.field(columns.image), schema.field(columns.label)
+        has_texts = _is_text(first.field(columns.label).type)
+        if not (_is_image(image) and _is_label(label) and _is_text(label.type) == has_texts):
+            raise DatasetError(
+                "'{path}' has other types in the columns '{image}' ({image_type}) and '{label}' ({label_type}) than "
+                "the first parquet file; write all files alike, or name the folder of one data set.",
+                path=path,
+                image=columns.image,
+                image_type=image.type,
+                label=columns.label,
+                label_type=label.type,
             )
         if class_names(schema, columns.label) != classes:
             raise DatasetError(

@@ -29,6 +29,9 @@ _SPLITS: dict[str, str] = {
 """Word in the name of a file or folder -> split, as ``datasets`` reads them."""
 
 SUFFIX = ".parquet"
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises where a file is damaged; the last, where a text in it is not UTF-8."""
+
 UNLABELLED = (None, -1)  # datasets writes -1 for a test split whose labels are not published
 
 
@@ -99,7 +102,7 @@ def open_parquet_file(path: Path) -> pq.ParquetFile:
     """
     try:
         return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         raise damaged(path) from error
 
 
@@ -122,8 +125,9 @@ def has_labels(files: Sequence[Path], columns: Columns) -> bool:
     for path in files:
         try:
             labels = open_parquet_file(path).read([columns.label], use_threads=False)[columns.label]
-        except (pa.ArrowException, OSError) as error:
+            is_labelled = any(label not in UNLABELLED for label in labels.unique().to_pylist())
+        except UNREADABLE as error:
             raise damaged(path) from error
-        if any(label not in UNLABELLED for label in labels.unique().to_pylist()):
+        if is_labelled:
             return True
     return False

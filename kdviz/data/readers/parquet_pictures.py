@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import pyarrow as pa
 
@@ -15,6 +16,7 @@ from kdviz.data.labels.label_files import LabelRow
 from kdviz.data.readers.parquet_columns import Columns, class_names, find_columns, require_columns
 from kdviz.data.readers.parquet_files import (
     UNLABELLED,
+    UNREADABLE,
     damaged,
     files_by_split,
     has_labels,
@@ -24,6 +26,7 @@ from kdviz.data.readers.parquet_files import (
 )
 
 _PREFERRED = (Split.TEST, Split.VALIDATION, Split.TRAIN)
+_LOCK = Lock()
 _GROUPS_KEPT = 4  # row groups in memory: pictures are mostly read in order, by several threads
 
 
@@ -35,6 +38,7 @@ class ParquetPicture:
         path: The file.
         group: Number of the row group.
         row: Number of the row within the group.
+        changed: When the file was last changed, in nanoseconds, as the pictures were listed.
         column: Name of the column of the pictures.
         size: Bytes by which a change of the data is seen: those of the whole group.
     """
@@ -42,6 +46,7 @@ class ParquetPicture:
     path: Path
     group: int
     row: int
+    changed: int
     column: str
     size: int
 
@@ -49,10 +54,14 @@ class ParquetPicture:
         """The picture as an encoded file.
 
         Raises:
-            DatasetError: The parquet file is damaged or gone.
+            DatasetError: The parquet file is damaged or gone, or is another than the one whose rows were listed.
             ImageError: The row has no bytes.
         """
-        image = _pictures_of_group(self.path, self.group, self.column)[self.row].as_py()
+        if _time_of_change(self.path) != self.changed:
+            raise DatasetError("'{path}' was changed while its pictures were read; please begin again.", path=self.path)
+        with _LOCK:  # threads that meet wait for one reading of a group, which may be large
+            images = _pictures_of_group(self.path, self.changed, self.group, self.column)
+        image = images[self.row].as_py()
         content = image.get("bytes") if isinstance(image, dict) else image
         if content is None:
             raise ImageError(
@@ -63,11 +72,18 @@ class ParquetPicture:
         return content
 
 
+def _time_of_change(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise DatasetError("Cannot read '{path}': {strerror}.", path=path, strerror=error.strerror or error) from error
+
+
 @lru_cache(_GROUPS_KEPT)
-def _pictures_of_group(path: Path, group: int, column: str) -> pa.ChunkedArray:
+def _pictures_of_group(path: Path, changed: int, group: int, column: str) -> pa.ChunkedArray:
     try:
         return open_parquet_file(path).read_row_group(group, columns=[column], use_threads=False)[column]
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         raise damaged(path) from error
 
 
@@ -127,11 +143,11 @@ def _split_and_whether_held_out(split: str, present: Sequence[str], files: Seque
 
 def _pictures(files: Sequence[Path], column: str) -> Iterator[ParquetPicture]:
     for path in files:
-        metadata = open_parquet_file(path).metadata
+        changed, metadata = _time_of_change(path), open_parquet_file(path).metadata
         for group in range(metadata.num_row_groups):
             about = metadata.row_group(group)
             for row in range(about.num_rows):
-                yield ParquetPicture(path, group, row, column, about.total_byte_size)
+                yield ParquetPicture(path, group, row, changed, column, about.total_byte_size)
 
 
 def _label_rows(files: Sequence[Path], columns: Columns, names: tuple[str, ...] | None) -> Iterator[LabelRow]:
@@ -139,7 +155,7 @@ def _label_rows(files: Sequence[Path], columns: Columns, names: tuple[str, ...] 
     for path in files:
         try:
             labels = open_parquet_file(path).read([columns.label], use_threads=False)[columns.label].to_pylist()
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             raise damaged(path) from error
         for label in labels:
             yield _label_row(f"{split_name(path)}/{number}", label, names, path)

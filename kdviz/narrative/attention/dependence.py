@@ -95,7 +95,7 @@ def _apart(report: AttentionReport, kind: Study) -> list[str]:
         groups[change.differs].append(pair)
     apart = _(
         "Of all pairs of values these differ (p < .05 for all pairs together, Holm): {pairs}.",
-        pairs=listed(groups[True]),
+        pairs=_first_pairs(groups[True]),
     )
     not_apart = _("These cannot be told apart: {pairs}.", pairs=listed(groups[False]))
     none_apart = _("No two values can be told apart (p < .05 for all pairs together, Holm).")
@@ -104,6 +104,13 @@ def _apart(report: AttentionReport, kind: Study) -> list[str]:
     if not groups[True]:
         return [none_apart]
     return [apart, not_apart] if groups[False] else [apart]
+
+
+def _first_pairs(pairs: list[str]) -> str:
+    """The pairs, or the first of them and how many more there are."""
+    more = len(pairs) - _MOST_PAIRS
+    names = listed(pairs[:_MOST_PAIRS])
+    return names if more <= 0 else _("{names} and {count} more", names=names, count=number(more))
 
 
 def _classes(report: AttentionReport) -> list[str]:

@@ -98,7 +98,10 @@ def read_region(experiment: Experiment, split: str, number: int) -> StudiedRegio
     table = read_whole(experiment, NAME, SCHEMA, damaged) if experiment.has_table(STUDY) else None
     if table is None:
         return None
-    table = rows_where(table, "split", split)
+    try:
+        table = rows_where(table.select(SCHEMA.names).cast(SCHEMA), "split", split)
+    except pa.ArrowException as error:  # columns of other types
+        raise damaged from error
     rows = np.flatnonzero(table["sample"].to_numpy() == number)
     if not len(rows):
         return None

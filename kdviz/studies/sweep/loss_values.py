@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from kdviz.core.errors import SettingError, UnknownNameError
 from kdviz.distill.objectives.registry import feature_losses, teacher_losses
 
 if TYPE_CHECKING:
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
 DEFAULT_LOSS = "soft_targets"
 """The loss against the teacher beside which a loss between layers stands where none is named."""
 
-_FEATURE_LOSS = re.compile(r"(?:(?P<weight>\d+(?:\.\d+)?)\s+)?(?P<name>\w+)")
+_VALUE = re.compile(
+    r"(?:(?P<loss>[^\s+0-9.][^\s+]*)\s*\+\s*)?"
+    r"(?:(?P<weight>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s+)?"
+    r"(?P<name>[^\s+]+)"
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,8 @@ class LossValue:
     def __str__(self) -> str:
         if not self.feature_loss:
             return self.loss
-        weight = "" if self.feature_weight == 1 else f"{self.feature_weight:g} "
-        return f"{self.loss} + {weight}{self.feature_loss}"
+        weight = repr(float(self.feature_weight)).removesuffix(".0")  # every digit: the text is read again
+        return f"{self.loss} + {'' if weight == '1' else f'{weight} '}{self.feature_loss}"
 
     def applied_to(self, config: TrainingConfig) -> TrainingConfig:
         """A recipe with these losses in place of its own; options of a loss that it no longer has are left away."""
@@ -58,22 +64,45 @@ def parse_loss(text: str) -> LossValue:
     """The value of a text: ``dist``, ``hints`` (beside the softened targets), or ``dist + 10 hints``.
 
     Raises:
-        TypeError, ValueError: This is no text, or not of this form.
+        TypeError: This is no text.
+        SettingError: It is not of this form, or its weight is not finite.
         UnknownNameError: There is no loss of this name.
     """
     if not isinstance(text, str):
         raise TypeError(f"{text!r} is no loss's name")
-    loss, plus, feature = (part.strip() for part in text.partition("+"))
-    match = _FEATURE_LOSS.fullmatch(feature if plus else loss)
-    if match is None:
-        raise ValueError(f"'{text}' is no loss")
-    if not plus and match["name"] not in feature_losses:
-        _ = teacher_losses[loss]
-        return LossValue(loss)
-    _ = feature_losses[match["name"]]
-    if plus:
-        _ = teacher_losses[loss]
-    return LossValue(loss if plus else DEFAULT_LOSS, match["name"], float(match["weight"] or 1))
+    match = _VALUE.fullmatch(text.strip())
+    if match is None or not math.isfinite(float(match["weight"] or 1)):
+        raise SettingError(
+            "'{text}' is no value of a study of losses; write a loss against the teacher, one between layers, or "
+            "both, such as dist, hints, or dist + 10 hints.",
+            text=text,
+        )
+    loss, weight, name = match["loss"], match["weight"], match["name"]
+    if loss is None and weight is None:
+        if name in teacher_losses:
+            return LossValue(name)
+        if name not in feature_losses:
+            raise UnknownNameError("loss", name, [*teacher_losses, *feature_losses])
+    _ = feature_losses[name], teacher_losses[loss or DEFAULT_LOSS]
+    return LossValue(loss or DEFAULT_LOSS, name, float(weight or 1))
+
+
+def check_losses_used(config: TrainingConfig, values: Iterable[str]) -> None:
+    """Refuse a recipe with settings of losses that no value of a study of losses has: nothing would come of them.
+
+    Raises:
+        SettingError: A loss between layers, its weight, or options of a loss are in no value.
+    """
+    parsed = [parse_loss(value) for value in values]
+    between = config.feature_loss, config.feature_weight
+    if config.feature_loss and between not in {(value.feature_loss, value.feature_weight) for value in parsed}:
+        own = LossValue(config.loss, *between)
+        raise SettingError("No value of this study has the loss between layers of '{own}'; name it there.", own=own)
+    if config.loss_options and config.loss not in {value.loss for value in parsed}:
+        raise SettingError(
+            "These are options of the loss '{loss}', and no value of this study has it; name it there.",
+            loss=config.loss,
+        )
 
 
 def loss_text(config: TrainingConfig | Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from kdviz.core.errors import ExperimentError, SettingError
 from kdviz.core.vocabulary import Role
 from kdviz.distill import TrainingConfig
+from kdviz.distill.config import TEACHER_SETTINGS
 from kdviz.distill.storage.training_run import TrainingRun, teacher_key
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.studies.sweep.kinds import STUDIES, Study
@@ -186,7 +187,8 @@ class SweepPlan:
 def recipe_columns(run: TrainingRun) -> dict[str, Any]:
     """The columns of a run's recipe in a study's table."""
     config, defaults = run.config, TrainingConfig().to_json()
-    own_columns = ("epochs", "batch_size", "learning_rate", "temperature", "alpha", "loss", "seed", "device")
+    own_columns = ["epochs", "batch_size", "learning_rate", "temperature", "alpha", "loss", "seed", "device"]
+    own_columns += [] if run.teacher else TEACHER_SETTINGS  # which a student alone does not have
     settings = {
         name: value for name, value in config.to_json().items() if name not in own_columns and value != defaults[name]
     }

@@ -27,6 +27,7 @@ from kdviz.distill.storage.run_files import is_finished, read_result, write_arra
 from kdviz.distill.storage.training_run import TrainingRun, data_fingerprint, teacher_key
 from kdviz.experiment import Experiment
 from kdviz.studies.sweep.kinds import STUDIES, Study
+from kdviz.studies.sweep.loss_values import check_losses_used
 from kdviz.studies.sweep.plan import SweepPlan
 from kdviz.studies.sweep.summary import summary
 from kdviz.studies.sweep.tables import CURVES_SCHEMA, PREDICTIONS_SCHEMA, STUDY_SCHEMA, StudyTables, existing_rows
@@ -89,6 +90,8 @@ class Sweep:
         if not self.values or not self.seeds:
             raise SettingError("A study needs at least one value and one seed.")
         self.values, self.seeds = self.study.checked(self.values), list(dict.fromkeys(self.seeds))
+        if self.name == "loss":
+            check_losses_used(self.config, self.values)
         teacher = self.experiment.runs[Role.TEACHER].model
         check_teacher(teacher, self.experiment.classes, self.splits[Split.TRAIN].classes)
         self.store = Store(self.results or self.experiment.folder / "runs")
@@ -250,7 +253,8 @@ class Sweep:
         if self.plan.trains_teachers:
             return
         logits, weights = teacher_key(self.plan.own_teacher), f"{self.plan.own_teacher}/weights.safetensors"
-        if self.config.needs_teacher_network and not self.store.has(weights):
+        is_asked = any(run.teacher_network for _, run in self.plan.students)  # by some values of a study of losses
+        if is_asked and not self.store.has(weights):
             write_weights(self.store, weights, self.experiment.runs[Role.TEACHER].model)
         if not self.store.has(logits):
             write_array(self.store, logits, self._teacher_logits[Split.TRAIN])

@@ -14,6 +14,7 @@ from torch import Tensor
 from kdviz.core.files import Store
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
+from kdviz.distill.config import TEACHER_SETTINGS
 from kdviz.distill.storage.run_files import has_snapshot, read_array, read_result
 from kdviz.distill.storage.training_run import TrainingRun
 from kdviz.experiment import Experiment
@@ -92,15 +93,22 @@ Row = dict[str, Any]
 def existing_rows(experiment: Experiment, name: str) -> list[Row]:
     """The rows that a table has already; empty without the table."""
     rows = experiment.table(name).to_pylist() if experiment.has_table(name) else []
-    return [_with_both_losses(row) for row in rows]
+    return [_as_now(row) for row in rows]
 
 
-def _with_both_losses(row: Row) -> Row:
-    """A row of a table in which earlier versions named the loss against the teacher alone."""
+def _as_now(row: Row) -> Row:
+    """A row as it is written now.
+
+    Earlier versions named the loss against the teacher alone, and had settings of distillation also for students alone.
+    """
     settings = json.loads(row.get("settings") or "{}")
-    if not settings.get("feature_loss") or row["kd_loss"] is None or "+" in row["kd_loss"]:
+    if row.get("role") == Role.STUDENT:
+        own = {name: value for name, value in settings.items() if name not in TEACHER_SETTINGS}
+        return row if own == settings else {**row, "settings": json.dumps(own, sort_keys=True)}
+    if not settings.get("feature_loss") or row["kd_loss"] is None:
         return row
-    value = LossValue(row["kd_loss"], settings["feature_loss"], settings.get("feature_weight", 1.0))
+    loss = row["kd_loss"].partition(" + ")[0]
+    value = LossValue(loss, settings["feature_loss"], settings.get("feature_weight", 1.0))
     return {**row, "kd_loss": str(value)}
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import named_datasets as named
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kdviz.core.errors import DatasetError, KdvizError
@@ -18,7 +22,10 @@ SIZE = (8, 9)
 def write(folder, name, count=12, labels=None, names=NAMES, **more):
     """One file of pictures of 8 x 9, with ``count`` noise pictures in three classes in turn."""
     features = {"image": {"_type": "Image"}} | ({"label": named.class_label(names)} if names else {})
-    columns = {"image": named.pictures(3, count, *SIZE, 3), "label": labels or [index % 3 for index in range(count)]}
+    columns = {
+        "image": named.pictures(3, count, *SIZE, 3),
+        "label": labels if labels is not None else [index % 3 for index in range(count)],
+    }
     named.parquet_file(folder / name, features, **{**columns, **more})
     return folder
 
@@ -78,6 +85,14 @@ def test_a_class_without_a_picture_and_the_order_of_the_names_stay(tmp_path):
     assert files.labels.tolist() == [2, 0] * 6
 
 
+def test_labels_in_another_order_of_which_a_name_is_unknown_are_not_taken_by_number(tmp_path):
+    write(tmp_path, "test.parquet")
+    with pytest.raises(DatasetError, match=r"1 of the 3 classes .* \('ant'\) are none of the 4 named ones"):
+        read_picture_files(tmp_path, classes=read_classes(["cat", "bee-eater", "emmet", "bee"]))
+    for names in (["ant", "bee", "puss"], ["Ameise", "Biene", "Katze"]):  # the same order, or names that say nothing
+        assert read_picture_files(tmp_path, classes=read_classes(names)).labels.tolist()[:3] == [0, 1, 2]
+
+
 def test_labels_that_are_numbers_or_texts(tmp_path):
     numbered = read_picture_files(write(tmp_path / "numbers", "test.parquet", names=()))
     assert (numbered.classes, numbered.numbers) == (("class 0", "class 1", "class 2"), (0, 1, 2))
@@ -113,16 +128,51 @@ def test_few_row_groups_are_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_pictures, "open_parquet_file", open_and_note)
     parquet_pictures._pictures_of_group.cache_clear()
     assert np.array_equal(pixels(files), named.noise(3, 60, *SIZE, 3))
-    assert len(opened) <= 12  # a group is read once, or twice where threads meet
+    assert len(opened) == 6  # a group is read once, also where threads meet
     assert parquet_pictures._pictures_of_group.cache_info().currsize <= 4
 
 
-def damaged_later(folder):
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path):
+    before = pixels(read_picture_files(write(tmp_path, "test.parquet")))
+    write(tmp_path, "test.parquet", image=named.pictures(4, 12, *SIZE, 3))
+    assert not np.array_equal(pixels(read_picture_files(tmp_path)), before)
+
+
+def changed_later(folder, change):
     path = write(folder, "test.parquet") / "test.parquet"
     files = read_picture_files(folder)
-    parquet_pictures._pictures_of_group.cache_clear()
-    path.write_bytes(b"gone")
+    files.open(0)
+    change(path)
     list(files.pictures())
+
+
+def damaged_within(folder):
+    path = write(folder, "test.parquet") / "test.parquet"
+    content = bytearray(path.read_bytes())
+    content[200 : len(content) // 2] = b"A" * (len(content) // 2 - 200)
+    path.write_bytes(content)
+
+
+def not_utf8(folder):
+    texts = pa.Array.from_buffers(pa.string(), 12, pa.array([b"\xff\xfe"] * 12).buffers())
+    write(folder, "test.parquet", labels=texts, names=())
+
+
+def of_other_types(folder, **columns):
+    write(folder, "test-0.parquet", names=())
+    write(folder, "test-1.parquet", names=(), **columns)
+
+
+def of_twin_columns(folder):
+    columns = pa.array([b"a"] * 12), pa.array([0, 1] * 6), pa.array([0, 1] * 6)
+    pq.write_table(pa.Table.from_arrays(columns, names=["image", "label", "label"]), folder / "test.parquet")
+    read_picture_files(folder, label_column="label")
+
+
+def of_paths(folder):
+    (folder / "a.png").write_bytes(named.png(named.noise(0, 1, *SIZE, 3)[0]))
+    write(folder, "test.parquet", image=[str(folder / "a.png")] * 12)
+    (folder / "a.png").rename(folder / "a.hidden")
 
 
 def read_after(make, folder):
@@ -141,7 +191,26 @@ def read_after(make, folder):
             "has the label 7, and its classes are 0 to 2",
         ),
         (lambda folder: write(folder, "test.parquet", image=[{"bytes": None, "path": "a"}] * 12), "has no bytes"),
-        (damaged_later, "12 of 12 pictures cannot be used: .* is damaged"),
+        (
+            lambda folder: changed_later(folder, lambda path: path.write_bytes(b"gone")),
+            "12 of 12 pictures cannot be used: .* was changed while its pictures were read",
+        ),
+        (
+            lambda folder: changed_later(folder, lambda path: write(folder, path.name, 5)),
+            "12 of 12 pictures cannot be used: .* was changed while its pictures were read",
+        ),
+        (
+            lambda folder: changed_later(folder, Path.unlink),
+            "12 of 12 pictures cannot be used: Cannot read .*: No such",
+        ),
+        (damaged_within, "is damaged or no parquet file"),
+        (not_utf8, "is damaged or no parquet file"),
+        (lambda folder: of_other_types(folder, labels=["ant", "bee"] * 6), r"other types .* 'label' \(string\)"),
+        (lambda folder: of_other_types(folder, labels=[0.0, 1.0] * 6), r"other types .* 'label' \(double\)"),
+        (lambda folder: of_other_types(folder, image=[1] * 12), r"other types .* 'image' \(int64\)"),
+        (of_twin_columns, "have several columns 'label'; please rename them"),
+        (of_paths, r"no column that can be the pictures: .* there: image \(string\), label"),
+        (lambda folder: write(folder, "test.parquet", image=[1] * 12), "no column that can be the pictures"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_sentence(tmp_path, make, text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.core.errors import ExperimentError, UnknownNameError
+from kdviz.figures.studies import _draw_against_value
 from kdviz.studies.predictions.soft_targets import soft_targets
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.report import FIGURES, Point, StudyReport, present, read_report
@@ -186,3 +188,18 @@ def test_an_old_or_missing_table_is_one_sentence(tiny) -> None:
     assert read_report(tiny, "temperature").split == "test"
     tiny.write_table("temperature", report(split="validation").table)
     assert read_report(tiny, "temperature").split == "validation"
+
+
+def test_long_names_of_losses_leave_room_for_the_plot():
+    names = ["dist", "soft_targets + hints", "logit_standardisation + 1000000 attention_transfer", "hard_distillation"]
+    names += ["logit_standardisation + hints", "hard_distillation + mmd", "logit_standardisation"]
+    points = [Point("kd_student", name, 0.5, None, ((0, 0.5),)) for name in names]
+    args = STUDIES["loss"], FIGURES["accuracy"]
+    few, many = (figures.against_value(some, *args).layout for some in (points[:1], points))
+    assert few.height == 440
+    assert "logit standardisation<br>+ 1000000 attention transfer" in many.xaxis.ticktext
+    assert many.height - few.height >= 7 * (len("+ 1000000 attention transfer") - 12)
+    picture = _draw_against_value(points, *args)
+    picture.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in picture.axes[0].get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))

@@ -54,7 +54,9 @@ def test_an_interval_about_another_value():
     assert interval_digits(1.001, 1.2, 2, neutral=1.0) == 3
     assert interval_digits(0.991, 0.998, 2) == 2
     assert interval_digits(0.5004, 0.7, 3, neutral=0.5) == 4
-    assert interval_digits(1e-12, 1.0, 2) == 6  # no more than these
+    assert interval_digits(2e-6, 1.0, 2) == 6  # no more than these
+    assert interval_digits(1e-12, 1.0, 2) == 2  # where even they would show zeros alone, they are left away
+    assert signed_interval(2e-9, 1e-9, 3e-9, 3) == ("0.000", "0.000", "0.000")
 
 
 def judged(rule: str = STUDY, **ends: float) -> Judgement:

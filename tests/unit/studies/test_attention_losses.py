@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -67,6 +69,15 @@ def test_losses_that_turn_away_are_told_apart_from_those_that_teach(report):
     sentences = " ".join(dependence_sentences(turned))
     assert "move away from the teacher's (p < .05 for all losses together, Holm): dist." in sentences
     assert "closer to the teacher's (p" not in sentences
+
+
+def test_of_many_pairs_that_differ_a_few_are_named(report):
+    changes = tuple(replace(change, p_holm=0.01) for change in report.changes)
+    sentences = {count: dependence_sentences(replace(report, changes=changes * count)) for count in (1, 2)}
+    few, many = (next(text for text in texts if "these differ" in text) for texts in sentences.values())
+    assert few.count(" and ") == 6
+    assert many.count(" and ") == 11
+    assert many.endswith(" and 2 more.")
 
 
 def test_the_smallest_p_value_holds_for_all_losses_together(report):

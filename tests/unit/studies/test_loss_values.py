@@ -8,8 +8,8 @@ from kdviz.core.errors import SettingError, UnknownNameError
 from kdviz.distill import TrainingConfig
 from kdviz.distill.objectives.registry import feature_losses, teacher_losses
 from kdviz.studies.sweep.kinds import STUDIES
-from kdviz.studies.sweep.loss_values import LossValue, default_losses, loss_text, parse_loss
-from kdviz.studies.sweep.tables import _with_both_losses
+from kdviz.studies.sweep.loss_values import LossValue, check_losses_used, default_losses, loss_text, parse_loss
+from kdviz.studies.sweep.tables import _as_now
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,11 @@ from kdviz.studies.sweep.tables import _with_both_losses
         ("100 hints", LossValue("soft_targets", "hints", 100)),
         ("dist+relational", LossValue("dist", "relational")),
         (" dist + 0.5 mmd ", LossValue("dist", "mmd", 0.5)),
+        ("1e6 hints", LossValue("soft_targets", "hints", 1e6)),
+        ("dist + 1e+20 hints", LossValue("dist", "hints", 1e20)),
+        ("0.00001234567 hints", LossValue("soft_targets", "hints", 1.234567e-5)),
+        ("0 hints", LossValue("soft_targets", "hints", 0)),
+        (".5 hints", LossValue("soft_targets", "hints", 0.5)),
     ],
 )
 def test_a_value_is_read_and_written_in_one_way(text, value):
@@ -33,10 +38,40 @@ def test_a_loss_of_the_wrong_kind_is_unknown(text):
         parse_loss(text)
 
 
-@pytest.mark.parametrize("text", ["", "dist +", "+ hints", "dist + -1 hints", "dist + hints + mmd"])
+@pytest.mark.parametrize(
+    "text", ["", "dist +", "+ hints", "dist + -1 hints", "dist + hints + mmd", "1e999 hints", "-3 hints", "nan hints"]
+)
 def test_what_is_no_value_is_refused(text):
     with pytest.raises((SettingError, UnknownNameError)):
         STUDIES["loss"].checked([text])
+
+
+def test_a_plugins_loss_may_have_any_name_without_spaces(monkeypatch):
+    monkeypatch.setitem(teacher_losses._entries, "my-loss.v2", teacher_losses["dist"])
+    monkeypatch.setitem(feature_losses._entries, "损失", feature_losses["hints"])
+    value = LossValue("my-loss.v2", "损失", 3)
+    assert parse_loss(str(value)) == value == parse_loss("my-loss.v2+3 损失")
+
+
+@pytest.mark.parametrize("text", ["nonsense", "损失", "4"])
+def test_a_name_of_no_loss_is_met_with_those_of_both_kinds(text):
+    with pytest.raises(UnknownNameError, match=r"Unknown loss .*attention_transfer.*soft_targets"):
+        parse_loss(text)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainingConfig(feature_loss="mmd"),
+        TrainingConfig(feature_loss="hints", feature_weight=10),
+        TrainingConfig(loss="decoupled", loss_options={"target_weight": 2}),
+    ],
+)
+def test_a_setting_of_a_loss_that_is_in_no_value_is_refused(config):
+    with pytest.raises(SettingError, match="name it there"):
+        check_losses_used(config, ["dist", "hints", "soft_targets + 2 mmd"])
+    used = LossValue(config.loss, config.feature_loss, config.feature_weight)
+    check_losses_used(config, ["dist", str(used)])
 
 
 def test_every_loss_is_a_value_and_every_one_against_a_teacher_is_studied_unasked():
@@ -55,7 +90,17 @@ def test_a_recipe_keeps_only_the_options_of_losses_that_it_still_has():
 
 
 def test_rows_of_earlier_versions_name_both_losses():
-    row = {"kd_loss": "soft_targets", "settings": '{"feature_loss": "hints", "feature_weight": 2.0}'}
-    assert _with_both_losses(row)["kd_loss"] == "soft_targets + 2 hints"
-    assert _with_both_losses({**row, "settings": "{}"})["kd_loss"] == "soft_targets"
-    assert _with_both_losses({**row, "kd_loss": None})["kd_loss"] is None
+    row = {
+        "role": "kd_student",
+        "kd_loss": "soft_targets",
+        "settings": '{"feature_loss": "hints", "feature_weight": 2.0}',
+    }
+    assert _as_now(row)["kd_loss"] == "soft_targets + 2 hints"
+    assert _as_now({**row, "settings": "{}"})["kd_loss"] == "soft_targets"
+    assert _as_now({**row, "kd_loss": None})["kd_loss"] is None
+    assert _as_now({**row, "kd_loss": "soft_targets + 3 hints"})["kd_loss"] == "soft_targets + 2 hints"
+
+
+def test_students_alone_of_earlier_versions_have_no_settings_of_distillation():
+    row = {"role": "student", "kd_loss": None, "settings": '{"feature_loss": "hints", "views": 2}'}
+    assert _as_now(row)["settings"] == '{"views": 2}'

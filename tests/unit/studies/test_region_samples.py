@@ -93,3 +93,17 @@ def test_a_damaged_region_is_refused(experiment: Experiment, content: bytes | No
 def test_they_take_little_room(experiment: Experiment, regions: np.ndarray) -> None:
     table = experiment.table(NAME)
     assert len(table["region"][0].as_py()) < 120  # bytes
+
+
+@pytest.mark.parametrize("column", ["split", "region", "source"])
+def test_columns_of_other_types_are_refused(experiment: Experiment, column: str) -> None:
+    rows = {"split": ["test"], "sample": [4], "source": ["a.csv"], "region": [png((14, 14))], column: [[1]]}
+    experiment.write_table(NAME, pa.table(rows))
+    with pytest.raises(ExperimentError, match=r"region_samples\.parquet .* is damaged; make it anew with: kdviz study"):
+        read_region(experiment, "test", 4)
+
+
+def test_a_text_is_no_region(experiment: Experiment) -> None:
+    experiment.write_table(NAME, pa.table({"split": ["test"], "sample": [4], "source": ["a.csv"], "region": ["text"]}))
+    with pytest.raises(ExperimentError, match=r"is damaged; make it anew with: kdviz study"):
+        read_region(experiment, "test", 4)
