@@ -43,7 +43,7 @@ class TeacherLoss:
     ) -> Tensor:
         inputs = {"labels": labels, "temperature": temperature}
         needed = {name: inputs[name] for name in self.needs}
-        return self.function(student_logits, teacher_logits, **needed, **options)
+        return self.function(student_logits, teacher_logits.detach(), **needed, **options)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class FeatureLoss:
         """The loss, (), in at least float32 whatever the features are."""
         from kdviz.distill.objectives.shapes import at_least_float32  # needs torch, which names do not
 
-        return self.function(at_least_float32(student_features), at_least_float32(teacher_features), **options)
+        return self.function(at_least_float32(student_features), at_least_float32(teacher_features.detach()), **options)
 
 
 GENERAL = ("cross_entropy", "label_smoothing", "several_teachers", "distillation")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, localcontext
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from kdviz.distill import (
     soft_target_loss,
     teacher_losses,
 )
+from kdviz.distill.objectives import against_teacher, between_features, registry
 from kdviz.distill.objectives.losses import balanced_weights, check_distillation, label_smoothing_loss, pooled_logits
+from kdviz.distill.objectives.registry import GENERAL
 
 TEMPERATURES = [0.5, 1.0, 4.0, 64.0]
 
@@ -533,20 +536,29 @@ def test_a_loss_that_does_not_exist(loss, options, reason):
 
 
 def test_losses_are_found_by_name():
-    against_teacher = {"soft_targets", "hard_distillation", "decoupled", "logit_standardisation", "dist"}
-    assert set(teacher_losses) == against_teacher
-    others = {"cross_entropy", "label_smoothing", "several_teachers", "distillation"}
-    assert set(losses) == against_teacher | set(feature_losses) | others
+    folders = (against_teacher, between_features)
+    files = {path.stem for folder in folders for path in Path(folder.__path__[0]).glob("[!_]*.py")}
+    assert set(teacher_losses) | set(feature_losses) == files
+    assert set(losses) == files | set(GENERAL)
+    assert {"soft_targets", "dist", "hints"} <= files
     assert losses["cross_entropy"](logits(0), torch.arange(6)) == F.cross_entropy(logits(0), torch.arange(6))
 
 
 def test_the_documentation_has_every_loss_and_option():
-    guide = (Path(__file__).resolve().parents[3] / "docs" / "how-to" / "own-data.md").read_text(encoding="utf-8")
-    for name in losses:
-        assert f"`{name}`" in guide, name
-    for registry in (teacher_losses, feature_losses):
-        for name in registry:
-            assert all(f"`{option}`" in guide for option in registry[name].options), name
+    docs = Path(__file__).resolve().parents[3] / "docs"
+    reference = (docs / "reference" / "losses.md").read_text(encoding="utf-8")
+    for kind in (teacher_losses, feature_losses):
+        for name in kind:
+            part = reference.partition(f"\n### {name}\n")[2].partition("\n##")[0]
+            assert part, name
+            assert all(f"`{option}`" in part for option in kind[name].options), name
+    guide = (docs / "how-to" / "own-data.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in guide for name in GENERAL)
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| \w[^|]+, \d{4} \| ([^|]*)\|$", guide, re.MULTILINE)
+    assert len(rows) >= 9
+    for name, options in rows:  # the guide's choice of losses, none of which is gone
+        known = (teacher_losses.get(name) or feature_losses[name]).options
+        assert set(re.findall(r"`(\w+)`", options)) == set(known), name
 
 
 @pytest.mark.parametrize("temperature", [1e19, 1e30])
@@ -558,3 +570,24 @@ def test_the_gradient_is_finite_where_the_squared_temperature_is_not_in_float32(
     away = (student - teacher).detach()
     expected = (away - away.mean(1, keepdim=True)) / away.numel()
     torch.testing.assert_close(gradient, expected)
+
+
+# the example of CONTRIBUTING.md ---------------------------------------------------------------------------------------
+
+
+def test_the_loss_that_contributing_adds_is_one(monkeypatch):
+    text = (Path(__file__).resolve().parents[3] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = text.partition("\n## Add a loss\n")[2].partition("```python\n")[2].partition("```")[0]
+    monkeypatch.setattr(registry, "register_teacher_loss", lambda _name: lambda function: function)
+    names: dict = {}
+    exec(code, names)
+    function = names["logit_matching_loss"]
+    student, teacher = logits(0), logits(1)
+    loss = function(student, teacher)
+    centred = [row - row.mean() for row in (student - teacher).numpy()]
+    assert float(loss) == pytest.approx(np.mean([(row**2).mean() for row in centred]))
+    torch.testing.assert_close(function(student, teacher + 7.0, weight=2.0), 2 * loss)
+    assert float(function(teacher, teacher)) == 0
+    speaking = teacher.clone().requires_grad_()  # a teacher is not trained, whatever its loss forgets
+    registry.TeacherLoss(function, (), {})(student.requires_grad_(), speaking, torch.arange(6), 4.0, {}).backward()
+    assert speaking.grad is None
