@@ -40,7 +40,12 @@ def add(verbs: Any) -> None:
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
     add_reader_options(parser)
-    parser.add_argument("--values", type=numbers(str), help="values, with commas between (default: the study's own)")
+    parser.add_argument(
+        "--values",
+        type=numbers(str),
+        help="values, with commas between (default: the study's own); a loss may be followed by one between layers "
+        "with its weight: dist + 10 attention_transfer",
+    )
     parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
     parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="where it is not varied")
     parser.add_argument("--alpha", type=schedule, default=0.5, help="weight of the teacher, where it is not varied")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,11 @@ def file_bytes(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Whether a message of Matplotlib's fonts says more than that a font has no normal weight, which no reader sees."""
+    return not record.getMessage().startswith("findfont: Failed to find font weight")
+
+
 def _set_fonts(figure: Figure) -> None:
     """Set fonts for all languages, since names of classes may be in another language than the page.
 
@@ -76,6 +82,7 @@ def _set_fonts(figure: Figure) -> None:
     """
     from matplotlib.text import Text
 
+    logging.getLogger("matplotlib.font_manager").addFilter(_is_of_use)  # which adds it once
     families = ["DejaVu Sans", *(font for name in _FONTS for font in _installed_fonts(name))]
     for text in figure.findobj(Text):
         text.set_fontfamily(families)  # pyright: ignore[reportAttributeAccessIssue]

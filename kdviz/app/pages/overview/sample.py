@@ -30,6 +30,7 @@ from kdviz.studies.predictions.showcase import (
     read_showcase,
 )
 
+_LEAST_CEILING = 0.5  # below it a map of a few masks is mostly noise, and an agreement says nothing
 _SIDE = 280  # pixels of a map that is sent to the browser
 _FIRST_LOOK = 6  # pictures that are shown where there are no maps
 
@@ -121,19 +122,25 @@ def _cell_html(opened: OpenExperiment, sample: ShownSample, example: Example, li
     verdict = _("✓ says {name}", name=answer) if right else _("✗ says {name}", name=answer)
     verdict = _("says {name}", name=answer) if unlabelled else verdict
     kind = "" if unlabelled else "ov-right" if right else "ov-wrong"
-    agreement = ""
-    if not math.isnan(example.agreement):
-        agreement = _(
-            "Agreement {agreement} of {ceiling}",
-            agreement=number(example.agreement, 2),
-            ceiling=number(example.ceiling, 2),
-        )
     source = _map_image(opened, sample, example.role, limit)
     return (
         f'<figure style="--role:{figures.role_colour(example.role)}"><div class="ov-name">{html.role(example.role)}'
         f'<span>{text(name)}</span></div><img src="{source}" alt="{text(alt)}">'
         f'<figcaption><b class="{kind}">{text(verdict)}</b> '
-        f"<span>{text(percent(example.confidence, 1))}</span><br><small>{text(agreement)}</small></figcaption></figure>"
+        f"<span>{text(percent(example.confidence, 1))}</span><br><small>{text(_agreement_text(example))}</small></figcaption></figure>"
+    )
+
+
+def _agreement_text(example: Example) -> str:
+    """How alike a map and the teacher's are; empty where that is not known, as of the teacher itself."""
+    if math.isnan(example.agreement):
+        return ""
+    if example.ceiling < _LEAST_CEILING:
+        return _("Too few masks: mostly noise")
+    return _(
+        "Agreement {agreement} of {ceiling}",
+        agreement=number(example.agreement, 2),
+        ceiling=number(example.ceiling, 2),
     )
 
 
