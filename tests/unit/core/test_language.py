@@ -350,6 +350,7 @@ ALLOWED = (
     "^(teacher of )?(epochs|alone|shuffled), seed$",  # names of the models of a study
     "^(one training of each student|the interval (lies|is|has)|the effect that the control)",  # rules, in JSON alone
     "^(Score intervals|Intervals (over|of)|The study's 95 % interval)|^seeds and samples$",  # likewise
+    "^findfont: ",  # the beginning of a message of Matplotlib
     "^zeros ones empty ",  # torch's operators
 )
 SHOWN = ("app", "figures", "narrative", "studies", "compress")

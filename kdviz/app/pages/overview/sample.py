@@ -122,12 +122,12 @@ def _cell_html(opened: OpenExperiment, sample: ShownSample, example: Example, li
     verdict = _("✓ says {name}", name=answer) if right else _("✗ says {name}", name=answer)
     verdict = _("says {name}", name=answer) if unlabelled else verdict
     kind = "" if unlabelled else "ov-right" if right else "ov-wrong"
-    source = _map_image(opened, sample, example.role, limit)
+    source, agreement = _map_image(opened, sample, example.role, limit), _agreement_text(example)
     return (
         f'<figure style="--role:{figures.role_colour(example.role)}"><div class="ov-name">{html.role(example.role)}'
         f'<span>{text(name)}</span></div><img src="{source}" alt="{text(alt)}">'
         f'<figcaption><b class="{kind}">{text(verdict)}</b> '
-        f"<span>{text(percent(example.confidence, 1))}</span><br><small>{text(_agreement_text(example))}</small></figcaption></figure>"
+        f"<span>{text(percent(example.confidence, 1))}</span><br><small>{text(agreement)}</small></figcaption></figure>"
     )
 
 
