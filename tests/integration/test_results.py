@@ -52,7 +52,7 @@ def test_the_documentation_says_what_the_tables_say(page):
 def test_every_result_is_in_the_documentation(shipped):
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     shown = [name for name in sections if f"\n<!-- kdviz results: {name} -->" in text]
-    assert shown == ["models", "temperature", "teacher-epochs", "attention", "cost", "shortcuts"]
+    assert shown == ["models", "temperature", "teacher-epochs", "loss", "attention", "cost", "shortcuts"]
 
 
 @pytest.mark.slow
@@ -205,3 +205,23 @@ def test_reading_tables_leaves_no_thread_that_could_abort_the_program():
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["0"]
+
+
+def test_what_is_said_of_losses_on_cifar10():
+    """No loss is shown to teach where to look, and no two differ; one training with ``decoupled`` broke down."""
+    experiment = load_experiment(CIFAR10)
+    report = read_attention(experiment, "loss")
+    assert min(report.p_of_values) > 0.05
+    assert len(report.values) == 6
+    assert not any(change.differs for change in report.changes)
+    assert all(effect.difference.interval.low < 0 < effect.difference.interval.high for effect in report.values)
+    largest = max(report.values, key=lambda effect: effect.difference.value)
+    assert largest.value == "soft_targets + 10 attention_transfer"
+    (run,) = {
+        row["run"] for row in experiment.table("loss").to_pylist() if (row["kd_loss"], row["seed"]) == ("decoupled", 0)
+    }
+    rows = [row for row in experiment.table("curves").to_pylist() if row["run"] == run]
+    accuracy = {row["epoch"]: row["validation_accuracy"] for row in rows}
+    assert accuracy[3] == pytest.approx(0.1)
+    assert accuracy[8] > 0.6
+    assert "of six none is shown to, and no two differ." in README.read_text(encoding="utf-8")
