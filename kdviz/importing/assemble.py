@@ -101,7 +101,7 @@ def import_experiment(plan: ImportPlan) -> Iterator[ImportProgress]:
         experiment.save()
         if pictures is not None:
             total = len(pictures)
-            yield ImportProgress("evaluate", 0, total, report(experiment))
+            yield ImportProgress("read", len(models), len(models), report(experiment))
             steps = evaluate_files(
                 experiment,
                 pictures,

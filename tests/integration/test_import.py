@@ -194,7 +194,12 @@ def test_the_report_says_what_was_assumed(files, pictures, tmp_path, capsys):
     out = tmp_path / "mine"
     command = ["import", "--out", out, "--data", pictures, "--teacher", f"{files / 'kd.pth'},size=64,mean=.5,std=.5"]
     assert main([*map(str, command), "--json", "--threads", "1"]) == 0
-    said = json.loads(capsys.readouterr().out)["teacher"]
+    captured = capsys.readouterr()
+    assumed, measured = (
+        captured.err.index(text) for text in ("kdviz: teacher: torchvision/squeezenet1_1, 64 x 64", "evaluate")
+    )
+    assert assumed < measured  # before the time is spent
+    said = json.loads(captured.out)["teacher"]
     assert said["network"] == "torchvision/squeezenet1_1"
     assert (said["network_from"], said["input_from"]) == ("matched", "given")
     assert said["input"]["size"] == [64, 64]
