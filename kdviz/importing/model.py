@@ -127,13 +127,13 @@ def import_model(
         dict(network.settings),
         weights,
         digest,
-        (*file.notes, *network.notes, *_enlarged(input_spec, pictures)),
+        (*file.notes, *network.notes, *_about_size(spec, input_spec, pictures)),
     )
 
 
-def _enlarged(input_spec: InputSpec, pictures: tuple[int, int] | None) -> tuple[str, ...]:
-    """A note where small pictures become larger ones: a network that was trained on them as they are saw none."""
-    if pictures is None or input_spec.size == pictures:
+def _about_size(spec: ModelSpec, input_spec: InputSpec, pictures: tuple[int, int] | None) -> tuple[str, ...]:
+    """A note where small pictures get another size that nobody gave: it may have been trained on them as they are."""
+    if pictures is None or input_spec.size == pictures or "size" in spec.given:
         return ()
     size, own = (f"{height} x {width}" for height, width in (pictures, input_spec.size))
     given = f"{pictures[0]}x{pictures[1]}"

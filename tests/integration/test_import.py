@@ -22,6 +22,8 @@ from kdviz.cli import main
 from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError
 from kdviz.experiment import load_experiment
 from kdviz.importing import first_maps, named_model, parse_spec, role_of
+from kdviz.importing.model import _about_size
+from kdviz.models.inputs import InputSpec
 
 pytestmark = pytest.mark.slow  # the models of all tests here are trained and imported first: many seconds
 
@@ -206,6 +208,15 @@ def test_the_report_says_what_was_assumed(files, pictures, tmp_path, capsys):
     assert said["input"]["mean"] == [0.5] * 3
     assert 0 <= said["accuracy"] <= 1
     assert isinstance(said["doubts"], list)
+
+
+def test_small_pictures_of_another_size_are_noted_unless_somebody_gave_it():
+    taken = InputSpec((224, 224), 3, (0.5,) * 3, (0.5,) * 3)
+    (note,) = _about_size(parse_spec("teacher", "a.pth"), taken, (32, 40))
+    assert note == "The pictures of 32 x 40 become 224 x 224; if it was trained on them as they are, give size=32x40."
+    assert _about_size(parse_spec("teacher", "a.pth,size=224"), taken, (32, 40)) == ()
+    assert _about_size(parse_spec("teacher", "a.pth"), taken, None) == ()
+    assert _about_size(parse_spec("teacher", "a.pth"), taken, (224, 224)) == ()
 
 
 def test_pictures_without_labels_give_no_accuracy(files, tmp_path, capsys):

@@ -157,8 +157,9 @@ def _label_rows(files: Sequence[Path], columns: Columns, names: tuple[str, ...] 
             labels = open_parquet_file(path).read([columns.label], use_threads=False)[columns.label].to_pylist()
         except UNREADABLE as error:
             raise damaged(path) from error
+        split = split_name(path)
         for label in labels:
-            yield _label_row(f"{split_name(path)}/{number}", label, names, path)
+            yield _label_row(f"{split}/{number}", label, names, path)
             number += 1
 
 

@@ -82,14 +82,17 @@ def _meaning(report: AttentionReport) -> list[str]:
 
 
 def _other_values(report: AttentionReport) -> list[str]:
-    """The controls of the values that are not judged, in short."""
+    """The controls of the values that are not judged, in short: values of which the same is said share a sentence."""
     kind = STUDIES.get(report.study, STUDIES["temperature"])
-    sentences = []
+    values_by_text: dict[str, list[str]] = {}
     for value in [value_effect.value for value_effect in report.values if value_effect.value != report.chosen.value]:
         controls = listed((_short(control) for control in report.all_controls if control.value == value), N_("; "))
         if controls and value is not None:
-            sentences.append(_("Controls at {value}: {controls}.", value=kind.amount(value), controls=controls))
-    return sentences
+            values_by_text.setdefault(controls, []).append(kind.amount(value))
+    return [
+        _("Controls at {value}: {controls}.", value=listed(values), controls=controls)
+        for controls, values in values_by_text.items()
+    ]
 
 
 def _short(control: Control) -> str:

@@ -10,6 +10,7 @@ import pytest
 from study_maps import CLASSES, made_up_table
 
 from kdviz import figures
+from kdviz.narrative.attention.controls import control_sentences
 from kdviz.narrative.attention.dependence import dependence_sentences
 from kdviz.narrative.attention.document import _value_columns
 from kdviz.studies.attention.statistics.agreements import read_agreements, value_text
@@ -84,6 +85,14 @@ def test_the_smallest_p_value_holds_for_all_losses_together(report):
     unadjusted = [value_effect.difference.p_value for value_effect in report.values]
     assert min(report.p_of_values) == pytest.approx(4 * min(unadjusted))
     assert max(report.p_of_values) >= max(unadjusted)
+
+
+def test_controls_of_which_the_same_is_said_are_said_once():
+    report = report_with(dict.fromkeys(NAMES, 0.0))
+    short = [sentence for sentence in control_sentences(report) if sentence.startswith("Controls at ")]
+    others = [name for name in NAMES.values() if name != report.chosen.value]
+    assert all(sum(f" {name}" in sentence.partition(": ")[0] + "," for sentence in short) >= 1 for name in others)
+    assert len({sentence.partition(": ")[2] for sentence in short}) == len(short) < len(others)
 
 
 def test_each_loss_has_a_row_in_both_forms_of_the_figure(report):
