@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import _kept, english, models, newcomer, page, server  # noqa: F401  fixtures
-from imported import imported_folders  # noqa: F401  a fixture
-from map_jobs import pool, task  # noqa: F401  fixtures
 
 from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, InputSpec, load_experiment
+
+pytest_plugins = ["browser", "imported", "map_jobs"]  # their fixtures, and what a failed assertion there compared
+pytest.register_assert_rewrite("attention_studies", "ray_cluster")
 
 # Tests start many processes, which would all compile kdviz again.
 sys.dont_write_bytecode = False
