@@ -14,6 +14,7 @@ from starlette.middleware import Middleware  # Streamlit's own dependency
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from kdviz.app import links, login, session
+from kdviz.app.nested_fragments import send_no_orphans
 from kdviz.app.page_registry import FIRST, Page, navigation, pages, path_of
 from kdviz.app.texts import say_error
 from kdviz.app.uploads.quota import UploadQuota
@@ -36,6 +37,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     """Load the models and compute the first maps when the server starts, without blocking it."""
     _workers_started.clear()
     use_running_loop()
+    send_no_orphans()
     threading.Thread(target=_start, name="kdviz-warm-up", daemon=True).start()
     await asyncio.sleep(0)
     yield
