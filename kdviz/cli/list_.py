@@ -66,11 +66,15 @@ def _entries(what: str) -> dict[str, str]:
 
 
 def _about_loss(name: str) -> str:
-    from kdviz.distill import feature_losses, losses, teacher_losses
+    from kdviz.distill import explanation_losses, feature_losses, losses, teacher_losses
 
     text = (losses[name].__doc__ or "").strip().partition("\n")[0]
-    registries = {"--loss": teacher_losses, "--feature-loss": feature_losses}
-    for option, registry in registries.items():
+    registries = (
+        ("--loss", teacher_losses),
+        ("--feature-loss", feature_losses),
+        ("--feature-loss", explanation_losses),
+    )
+    for option, registry in registries:
         if name in registry:
             options = ", ".join(f"{key} (default {value:g})" for key, value in registry[name].options.items())
             return f"{text} [train {option}{'; options: ' if options else ''}{options}]"

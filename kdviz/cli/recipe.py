@@ -30,7 +30,9 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class-weights", choices=["none", "balanced"], default="none", help="balanced: all classes weigh the same"
     )
-    parser.add_argument("--feature-loss", metavar="NAME", default="", help="between layers: kdviz list losses")
+    parser.add_argument(
+        "--feature-loss", metavar="NAME", default="", help="between layers or explanations: kdviz list losses"
+    )
     parser.add_argument("--feature-weight", metavar="W", type=float, default=1.0, help="of that loss")
     parser.add_argument(
         "--feature-option",

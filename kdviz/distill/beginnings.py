@@ -9,7 +9,6 @@ from torch import nn
 
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.distill.objectives.layers import head_of
-from kdviz.distill.objectives.objective import freeze
 from kdviz.distill.stages import is_statistic
 from kdviz.experiment import InputSpec
 
@@ -55,3 +54,47 @@ def freeze_untrained(network: nn.Module, spec: InputSpec, trainable: str, missin
             n_untrained=len(untrained),
             untrained=untrained[0],
         )
+
+
+def freeze(network: nn.Module, trainable: str, head: str) -> None:
+    """Decide which parameters are trained.
+
+    Args:
+        network: Its parameters' ``requires_grad`` is set.
+        trainable: ``all``, ``head``, or the number of :func:`stages` before the head that are trained too. A norm by
+            itself is not counted: it goes with the stage before it.
+        head: The name of the head.
+
+    Raises:
+        SettingError: ``trainable`` is none of these.
+    """
+    if trainable != "all" and trainable != "head" and not trainable.isdecimal():
+        raise SettingError("trainable must be all, head or a number of stages, got '{trainable}'.", trainable=trainable)
+    network.requires_grad_(trainable == "all")
+    if trainable == "all":
+        return
+    network.get_submodule(head).requires_grad_(True)
+    count = 0 if trainable == "head" else int(trainable)
+    for name in reversed(stages(network, head)):
+        if not count:
+            break
+        stage = network.get_submodule(name).requires_grad_(True)
+        count -= any(parameter.ndim > 1 for parameter in stage.parameters())
+
+
+def stages(network: nn.Module, head: str) -> list[str]:
+    """The parts of a network before its head, by name and in order: the blocks of its first lists of blocks.
+
+    A part that is a list (``features`` of MobileNetV2, ``stages`` of ResNetV2) counts as its items, and a part that
+    holds the head counts as what comes before the head in it.
+    """
+    names = []
+    for name, child in network.named_children():
+        if head == name:
+            continue
+        if head.startswith(f"{name}."):
+            names += [f"{name}.{inner}" for inner in stages(child, head.removeprefix(f"{name}."))]
+            continue
+        is_list = isinstance(child, (nn.Sequential, nn.ModuleList))
+        names += [f"{name}.{number}" for number, _ in child.named_children()] if is_list else [name]
+    return [name for name in names if any(True for _ in network.get_submodule(name).parameters())]

@@ -12,6 +12,7 @@ from kdviz.core.moved import renamed_arguments
 from kdviz.distill.augment import Augment
 from kdviz.distill.objectives.feature_losses import check_feature_options
 from kdviz.distill.objectives.losses import check_distillation, check_options, teacher_losses
+from kdviz.distill.objectives.registry import ExplanationLoss, explanation_losses
 from kdviz.distill.optimisation import learning_rate_schedules, optimizers
 from kdviz.distill.schedules import Schedule, schedule
 
@@ -64,9 +65,10 @@ class TrainingConfig:
         label_smoothing: e of :func:`kdviz.distill.objectives.losses.label_smoothing_loss`.
         class_weights: Class weights of the cross entropy: ``none``, or ``balanced`` for equal total weights of classes.
         teacher_mixture: A weight for each of several teachers; empty: equal weights.
-        feature_loss: Loss between intermediate layers, a name in ``kdviz.distill.feature_losses``; or empty.
-        feature_weight: Weight of the feature loss in the sum of the losses.
-        feature_options: Keyword arguments of the feature loss.
+        feature_loss: Loss between intermediate layers, a name in ``kdviz.distill.feature_losses``, or between
+            explanations, a name in ``kdviz.distill.explanation_losses``; or empty.
+        feature_weight: Weight of that loss in the sum of the losses.
+        feature_options: Keyword arguments of that loss.
         student_layer, teacher_layer: The layers to compare; see :mod:`kdviz.distill.objectives.layers`. Empty: the
             default.
         augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas between.
@@ -139,7 +141,18 @@ class TrainingConfig:
     @property
     def needs_live_teacher(self) -> bool:
         """Whether the teacher must run in every step, on the very images that the student sees."""
-        return bool(self.feature_loss or (self.augment and not self.views))
+        compares_layers = bool(self.feature_loss) and self.explanation_loss is None
+        return compares_layers or (bool(self.augment) and not self.views)
+
+    @property
+    def explanation_loss(self) -> ExplanationLoss | None:
+        """The loss between explanations, where ``feature_loss`` is one."""
+        return explanation_losses.get(self.feature_loss) if self.feature_loss else None
+
+    @property
+    def explains_fixed_images(self) -> bool:
+        """Whether a teacher's explanations can be computed once: the images, or their views, are always the same."""
+        return self.explanation_loss is not None and not self.needs_live_teacher
 
     @property
     def seen_views(self) -> int:

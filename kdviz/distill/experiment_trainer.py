@@ -25,6 +25,7 @@ from kdviz.distill.checks import check_teacher, logits_doubts, teacher_doubts
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.layers import choose_layers
 from kdviz.distill.objectives.losses import pooled_logits
+from kdviz.distill.objectives.registry import network_loss
 from kdviz.distill.prediction import predict_logits
 from kdviz.distill.sources import LabelBudget, ModelSource, labelled_part
 from kdviz.distill.stages import (
@@ -38,6 +39,7 @@ from kdviz.distill.stages import (
 )
 from kdviz.distill.storage.interrupted import UnfinishedTrainings, forget_unfinished
 from kdviz.distill.storage.run_files import weights_of
+from kdviz.distill.storage.teacher_explanations import teacher_explanations
 from kdviz.distill.storage.training_run import teacher_key
 from kdviz.distill.storage.view_logits import of_several, view_logits
 from kdviz.distill.training import TrainingProgress, fit
@@ -117,7 +119,7 @@ def train_experiment(
     recipes = [_teacher_recipe(teacher_config or config, number) for number in range(len(teachers))]
     roles = [f"teacher_{number}" if number > 1 else Role.TEACHER for number in range(1, len(teachers) + 1)]
     networks = [trainer.build_network(*each) for each in zip(teachers, recipes, roles, strict=True)]
-    if config.feature_loss:
+    if config.feature_loss and networks:
         trainer.require_layers(fresh, networks[0])
     data_doubts = of_data(splits)
     yield from doubt_stages("data", 0, count, data_doubts)
@@ -242,17 +244,11 @@ class ExperimentTrainer:
         return network
 
     def require_layers(self, student: nn.Module, teacher: nn.Module) -> None:
-        """Raise when these networks have no layers for the feature loss."""
-        student_layer, teacher_layer = self._config.student_layer, self._config.teacher_layer
-        sample = torch.zeros(2, self.spec.channels, *self.spec.size)
-        choose_layers(
-            self._config.feature_loss,
-            student,
-            teacher,
-            sample,
-            student_layer=student_layer,
-            teacher_layer=teacher_layer,
-        )
+        """Raise when these networks have no layers for the loss between layers or explanations."""
+        config, sample = self._config, torch.zeros(2, self.spec.channels, *self.spec.size)
+        layers = {"student_layer": config.student_layer, "teacher_layer": config.teacher_layer}
+        if network_loss(config.feature_loss).takes:
+            choose_layers(config.feature_loss, student, teacher, sample, **layers)
 
     def fit(
         self,
@@ -279,8 +275,10 @@ class ExperimentTrainer:
         backbone = frozen_backbone(network, self.spec, self.store, config)
         if backbone is None:
             normalise, live = self.spec.normalise, teachers if config.needs_live_teacher else ()
-            data = (training, self._validation)
-            yield from fit(network, *data, normalise, config, soft, teachers=live, checkpoint=checkpoint)
+            key, asked = (self._key(teachers[0]), lambda: teachers[0]) if teachers else ("", None)
+            explanations = teacher_explanations(asked, normalise, config, self.store, key, training)
+            more = {"teachers": live, "explanations": explanations, "checkpoint": checkpoint}
+            yield from fit(network, training, self._validation, normalise, config, soft, **more)
             return
         head = backbone.linear_head()
         features, validation = (backbone.as_samples(samples) for samples in (training, self._validation))
@@ -307,12 +305,18 @@ class ExperimentTrainer:
             return training, soft
         return training, of_several([self._view_logits(network, training) for network in networks])
 
+    @staticmethod
+    def _key(teacher: nn.Module) -> str:
+        """The name of a teacher's logits in the store."""
+        return teacher_key(hashlib.sha256(weights_of(teacher)).hexdigest()[:16])
+
     def _view_logits(self, network: nn.Module, training: LabelledImages) -> list[Tensor]:
-        name = teacher_key(hashlib.sha256(weights_of(network)).hexdigest()[:16]).removesuffix(".npy")
+        name = self._key(network).removesuffix(".npy")
         return view_logits(lambda: network, name, training, self.spec.normalise, self._config, self.store)
 
     def _with_pseudo_labels(self, networks: Sequence[nn.Module]) -> tuple[LabelledImages, Tensor | None]:
-        soft = None if self._config.needs_teacher_network else self._teacher_logits(networks, self.train)
+        asks_later = self._config.needs_live_teacher or self._config.views
+        soft = None if asks_later else self._teacher_logits(networks, self.train)
         budget = self.label_budget
         pool = [samples for samples in (self._unlabelled, budget.unlabelled) if samples is not None and len(samples)]
         if budget.pseudo_labels is None or not pool:

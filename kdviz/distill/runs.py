@@ -25,8 +25,8 @@ from kdviz.core.files import Store
 from kdviz.core.moved import renamed
 from kdviz.core.vocabulary import Split
 from kdviz.data import LabelledImages
+from kdviz.distill.beginnings import freeze
 from kdviz.distill.objectives.layers import head_of
-from kdviz.distill.objectives.objective import freeze
 from kdviz.distill.prediction import predict_logits
 from kdviz.distill.storage.run_files import (
     StoredCheckpoint,
@@ -40,6 +40,7 @@ from kdviz.distill.storage.run_files import (
     write_array,
     write_weights,
 )
+from kdviz.distill.storage.teacher_explanations import teacher_explanations
 from kdviz.distill.storage.training_run import TrainingRun
 from kdviz.distill.storage.view_logits import view_logits
 from kdviz.distill.training import TrainingProgress, fit
@@ -72,6 +73,9 @@ def execute_run(
     live = bool(run.teacher) and run.config.needs_live_teacher
     soft = _teacher_logits(run, store, training) if run.teacher and not live else None
     teachers = [_teacher(run, store, len(training.classes))] if live else []
+    config, n_classes = replace(run.config, device=device), len(training.classes)
+    asked = (lambda: _teacher(run, store, n_classes)) if run.teacher else None
+    explanations = teacher_explanations(asked, normalise, config, store, run.teacher, training)
     checkpoint = StoredCheckpoint(store, run)
     history = []
     steps = fit(
@@ -79,9 +83,10 @@ def execute_run(
         training,
         splits[Split.VALIDATION],
         normalise,
-        replace(run.config, device=device),
+        config,
         soft,
         teachers=teachers,
+        explanations=explanations,
         checkpoint=checkpoint,
     )
     for progress in steps:

@@ -17,7 +17,7 @@ from kdviz.core.errors import ModelError
 from kdviz.data import LabelledImages
 from kdviz.distill.checks import check_balance, check_settings
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.objective import Normalise, Objective
+from kdviz.distill.objectives.objective import ExplanationsOf, Normalise, Objective
 from kdviz.distill.optimisation import learning_rate_schedules, optimizers
 from kdviz.distill.prediction import autocast, batch_logits
 from kdviz.distill.random_state import with_own_random_state
@@ -83,6 +83,7 @@ def fit(
     teacher_logits: Tensor | Sequence[Tensor] | None = None,
     *,
     teachers: Sequence[nn.Module] = (),
+    explanations: ExplanationsOf | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[TrainingProgress]:
     """Train ``network`` in place, and leave it in evaluation mode with the best epoch's weights.
@@ -103,6 +104,7 @@ def fit(
             views a list of such tensors, one a view; None trains on the labels alone.
         teachers: In place of the logits: networks that run in every step, at the cost of a forward pass each. They are
             needed for augmentation and feature losses.
+        explanations: A teacher's explanations, for a loss between explanations with logits; see :class:`Objective`.
         checkpoint: Where to continue from.
 
     Raises:
@@ -113,7 +115,7 @@ def fit(
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _fit_to(network, train, normalise, device)
-    objective = Objective(network, train, normalise, config, device, teacher_logits, teachers)
+    objective = Objective(network, train, normalise, config, device, teacher_logits, teachers, explanations)
     steps = _steps(network, train, validation, normalise, config, device, objective, checkpoint)
     try:
         yield from with_own_random_state(steps, device)
@@ -155,7 +157,7 @@ def _steps(
             with autocast(device, config.bf16):
                 logits = _forward(network, inputs).float()
                 teacher_logits = objective.teacher_logits_of(inputs, batch, epoch)
-            loss = objective.loss(logits, labels, teacher_logits, epoch)
+            loss = objective.loss(logits, inputs, labels, teacher_logits, batch, epoch)
             training.step(loss, (step - 0.5) / steps)
             total += loss.detach() * len(batch)
             correct += (logits.detach().argmax(1) == objective.labels[batch]).sum()

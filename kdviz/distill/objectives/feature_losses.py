@@ -12,7 +12,7 @@ from kdviz.distill.objectives.between_features.hints import hints_loss
 from kdviz.distill.objectives.between_features.mmd import mmd_loss
 from kdviz.distill.objectives.between_features.relational import relational_loss
 from kdviz.distill.objectives.losses import check_known_options
-from kdviz.distill.objectives.registry import MAPS, VECTORS, FeatureLoss, feature_losses
+from kdviz.distill.objectives.registry import MAPS, VECTORS, FeatureLoss, feature_losses, network_loss
 
 __all__ = [
     "MAPS",
@@ -28,8 +28,8 @@ __all__ = [
 
 
 def check_feature_options(loss: str, options: Mapping[str, float]) -> None:
-    """Raise when the loss between features or one of its options is unknown, or a value is outside its range."""
-    entry = feature_losses[loss]
+    """Raise when the loss between layers or explanations or an option is unknown, or a value is outside its range."""
+    entry = network_loss(loss)
     check_known_options(loss, options, entry.options)
     if entry.check is not None:
         entry.check(**{**entry.options, **options})

@@ -7,8 +7,7 @@ for its input. ``layer4`` of a ResNet is its last maps, ``fc:input`` the vectors
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,8 @@ from torch.utils.hooks import RemovableHandle
 
 from kdviz.core.errors import ModelError, Sentence, UnknownNameError
 from kdviz.core.moved import renamed
-from kdviz.distill.objectives.registry import MAPS, VECTORS, feature_losses
+from kdviz.distill.objectives.evaluation_mode import evaluating
+from kdviz.distill.objectives.registry import MAPS, VECTORS, explanation_losses, feature_losses, network_loss
 
 INPUT = ":input"
 
@@ -67,11 +67,15 @@ class FeatureHook:
                 )
         return [outputs[layer] for layer in self._layers]
 
+    def forget(self) -> None:
+        """Forget the outputs of a pass that were not taken."""
+        self._outputs = {}
+
     def close(self) -> None:
         """Remove the hooks from the network, and forget outputs that were not taken."""
         for hook in self._hooks:
             hook.remove()
-        self._outputs = {}
+        self.forget()
 
     def __enter__(self) -> FeatureHook:
         return self
@@ -106,8 +110,8 @@ class Layers:
 
     Attributes:
         head: The module that makes the logits, a Linear or Conv2d.
-        vectors: What it decides on, before a dropout: mostly ``<head>:input``.
         vectors: The head's input, before a dropout: mostly ``<head>:input``.
+        maps: The last maps; None where there are none.
     """
 
     head: str
@@ -182,7 +186,7 @@ def choose_layers(
     Maps, if the loss takes them and both networks have them, otherwise vectors. Any layer can serve as vectors.
 
     Args:
-        loss: A name in ``feature_losses``.
+        loss: A name in ``feature_losses`` or ``explanation_losses``; the latter must take maps.
         student, teacher: (N, C, H, W) -> logits (N, classes).
         sample_input: (N, C, H, W), as both networks take it.
         student_layer, teacher_layer: Names, see :mod:`kdviz.distill.objectives.layers`.
@@ -191,7 +195,7 @@ def choose_layers(
         UnknownNameError: There is no such loss, or no such layer.
         ModelError: The loss needs maps and a network or a named layer has none, or a network has no head.
     """
-    takes = feature_losses[loss].takes
+    takes = network_loss(loss).takes
     student_layers, teacher_layers = (
         _candidates(network, sample_input, layer)
         for network, layer in ((student, student_layer), (teacher, teacher_layer))
@@ -201,6 +205,25 @@ def choose_layers(
             return LayerPair(student_layers[kind], teacher_layers[kind], kind)
     lacking, layer = (student, student_layer) if MAPS not in student_layers else (teacher, teacher_layer)
     raise ModelError(_why_no_maps(loss, lacking, layer))
+
+
+def maps_layer(loss: str, network: nn.Module, sample_input: Tensor, layer: str = "") -> str:
+    """The layer whose maps an explanation is computed from: the named one, or the last that gives maps.
+
+    Args:
+        loss: A name in ``explanation_losses``, for the message.
+        network: (N, C, H, W) -> logits (N, classes).
+        sample_input: (N, C, H, W), as it takes it.
+        layer: Name, see :mod:`kdviz.distill.objectives.layers`; empty: the default.
+
+    Raises:
+        UnknownNameError: There is no such layer.
+        ModelError: The network or the named layer has no maps, or the network has no head.
+    """
+    candidates = _candidates(network, sample_input, layer)
+    if MAPS not in candidates:
+        raise ModelError(_why_no_maps(loss, network, layer))
+    return candidates[MAPS]
 
 
 def _module(network: nn.Module, layer: str) -> nn.Module:
@@ -213,18 +236,6 @@ def _module(network: nn.Module, layer: str) -> nn.Module:
     raise UnknownNameError(
         Sentence("layer of '{name}'", name=type(network).__name__), name, close or dict(network.named_children())
     )
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards each module's former mode, since a part may have been frozen in it."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @torch.no_grad()
@@ -241,7 +252,7 @@ def _run(network: nn.Module, sample_input: Tensor) -> tuple[list[_TracedModule],
         if name
     ]
     try:
-        with _evaluating(network):
+        with evaluating(network):
             logits = network(sample_input[:2])
     finally:
         for hook in hooks:
@@ -311,7 +322,7 @@ def _candidates(network: nn.Module, sample_input: Tensor, layer: str) -> dict[st
     if not layer:
         layers = default_layers(network, sample_input)
         return {VECTORS: layers.vectors} | ({MAPS: layers.maps} if layers.maps else {})
-    with FeatureHook(network, [layer]) as hook, torch.no_grad(), _evaluating(network):
+    with FeatureHook(network, [layer]) as hook, torch.no_grad(), evaluating(network):
         network(sample_input[:2])
         (output,) = hook.take()
     is_maps = output.ndim == 4 and output.shape[2:].numel() > 1
@@ -320,7 +331,8 @@ def _candidates(network: nn.Module, sample_input: Tensor, layer: str) -> dict[st
 
 def _why_no_maps(loss: str, network: nn.Module, layer: str) -> str:
     name = type(network).__name__
-    losses = [loss_name for loss_name in feature_losses if not feature_losses[loss_name].needs_maps]
+    kind = explanation_losses if loss in explanation_losses else feature_losses
+    losses = [loss_name for loss_name in kind if not kind[loss_name].needs_maps]
     instead = f"{', '.join(losses[:-1])} or {losses[-1]}"
     if layer:
         return f"The layer '{layer}' of '{name}' gives no spatial map for {loss}; choose another, or use {instead}."

@@ -18,7 +18,7 @@ from torch import Tensor
 from kdviz.core.errors import SettingError
 from kdviz.core.moved import renamed_arguments
 from kdviz.distill.objectives.against_teacher.soft_targets import soft_target_loss
-from kdviz.distill.objectives.registry import TeacherLoss, feature_losses, losses, teacher_losses
+from kdviz.distill.objectives.registry import TeacherLoss, explanation_losses, feature_losses, losses, teacher_losses
 from kdviz.distill.objectives.soft_targets import mean_logits
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
 # They are among all losses, too.
 teacher_losses.import_built_in()
 feature_losses.import_built_in()
+explanation_losses.import_built_in()
 
 # against the labels ---------------------------------------------------------------------------------------------------
 

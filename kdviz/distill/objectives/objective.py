@@ -14,12 +14,15 @@ from kdviz.distill.augment import Augment
 from kdviz.distill.augment.views import view_of
 from kdviz.distill.checks import check_teacher
 from kdviz.distill.config import TrainingConfig
+from kdviz.distill.objectives.explanations import Explainer, draws_of
 from kdviz.distill.objectives.features import as_features, build_projection
-from kdviz.distill.objectives.layers import FeatureHook, choose_layers
+from kdviz.distill.objectives.layers import FeatureHook, choose_layers, maps_layer
 from kdviz.distill.objectives.losses import balanced_weights, distillation_loss, label_smoothing_loss
 from kdviz.distill.objectives.registry import feature_losses
 
 Normalise = Callable[[Tensor], Tensor]
+ExplanationsOf = Callable[[Tensor, Tensor, int], Tensor]
+"""uint8 images, their targets, epoch -> a teacher's explanations of those that are explained in it."""
 _NORMALISED_BYTES = 2**29  # bytes of float32 images up to which they are normalised once and kept
 
 
@@ -40,10 +43,13 @@ class Objective:
         teacher_logits: (len(train), classes) or (teachers, len(train), classes), for the samples without augmentation;
             with views a list of such tensors, one a view.
         teachers: Networks that run in every step, on the very images that the student sees. They are needed where
-            images are augmented or features compared; the features of the first one are compared.
+            images are augmented or features compared; the features or explanations of the first one are compared.
+        explanations: The first teacher's explanations, see :class:`kdviz.distill.storage.teacher_explanations.
+            TeacherExplanations`; for a loss between explanations where the teachers do not run in every step.
 
     Raises:
-        SettingError: The recipe needs teachers that run in every step, or the logits do not fit the samples.
+        SettingError: The recipe needs teachers that run in every step, or their explanations, or the logits do not fit
+            the samples.
         ModelError: A teacher is in training mode, or lacks the layer to compare.
     """
 
@@ -56,6 +62,7 @@ class Objective:
         device: torch.device,
         teacher_logits: Tensor | Sequence[Tensor] | None = None,
         teachers: Sequence[nn.Module] = (),
+        explanations: ExplanationsOf | None = None,
     ):
         self._network, self._normalise, self._config = network, normalise, config
         self._images, self.labels = train.images, train.labels.to(device)
@@ -79,7 +86,11 @@ class Objective:
         self._soft = [logits.to(device) for logits in self._soft]
         self.projection: nn.Module | None = None
         self._hooks: list[FeatureHook] = []
-        if config.feature_loss and self._teachers:
+        self._explainers: list[Explainer] = []
+        self._explanations_of, self._explained = explanations, torch.empty(0)
+        if config.explanation_loss is not None and self.has_teacher:
+            self._compare_explanations(train)
+        elif config.feature_loss and self._teachers:
             self._compare_features(train)
 
     @property
@@ -88,10 +99,13 @@ class Objective:
 
     def begin(self, epoch: int) -> None:
         """Take the view of an epoch, from 1, where there are fixed views."""
-        if not self._config.views:
-            return
-        self._view = (epoch - 1) % self._config.views
-        self._images = view_of(self._originals, self._augment, self._view)
+        if self._config.views:
+            self._view = (epoch - 1) % self._config.views
+            self._images = view_of(self._originals, self._augment, self._view)
+        if self._explainers and not self._teachers and self._config.teaches_in(epoch):
+            assert self._explanations_of is not None
+            target = _classes_of(self._soft[self._view])
+            self._explained = self._explanations_of(self._images, target, epoch).to(self.labels.device)
 
     def inputs(self, index: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """The input of a batch and its labels: int64 (n,), or (n, classes) where samples are mixed.
@@ -100,6 +114,10 @@ class Objective:
             index: int64 (n,), on the CPU or on the device.
             seed: Seed of the augmentation.
         """
+        inputs, labels = self._inputs(index, seed)
+        return (self._explainers[0].prepared(inputs) if self._explainers else inputs), labels
+
+    def _inputs(self, index: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         labels = self.labels[index.to(self.labels.device)]
         if self._normalised is not None:
             return self._normalised[index.to(self._normalised.device)], labels
@@ -121,13 +139,22 @@ class Objective:
             return None
         return self._live_logits(inputs) if self._teachers else self._soft[self._view][..., index, :]
 
-    def loss(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, epoch: int) -> Tensor:
+    def loss(
+        self,
+        logits: Tensor,
+        inputs: Tensor,
+        labels: Tensor,
+        teacher_logits: Tensor | None,
+        index: Tensor,
+        epoch: int,
+    ) -> Tensor:
         """The loss of a batch, whose forward pass was the network's last.
 
         Args:
             logits: The student's logits, float32 (n, classes).
-            labels: As returned by :meth:`inputs`.
+            inputs, labels: As returned by :meth:`inputs`.
             teacher_logits: As returned by :meth:`teacher_logits_of`.
+            index: int64 (n,), the samples.
             epoch: Epoch, which decides temperature and alpha.
         """
         config = self._config
@@ -146,6 +173,8 @@ class Objective:
             class_weights=self._weights,
             teacher_mixture=config.teacher_mixture,
         )
+        if self._explainers:
+            return loss + config.feature_weight * self._explanation_loss(logits, inputs, teacher_logits, index, epoch)
         if not student_features:
             return loss
         return loss + config.feature_weight * self._feature_loss(student_features[0], self._hooks[1].take()[0])
@@ -160,8 +189,8 @@ class Objective:
 
     def close(self) -> None:
         """Remove the hooks from the networks."""
-        for hook in self._hooks:
-            hook.close()
+        for part in (*self._hooks, *self._explainers):
+            part.close()
 
     @torch.no_grad()
     def _live_logits(self, inputs: Tensor) -> Tensor:
@@ -190,6 +219,40 @@ class Objective:
         if feature_losses[config.feature_loss].needs_projection(student_features, teacher_features):
             self.projection = build_projection(student_features, teacher_features, config.seed)
 
+    def _compare_explanations(self, train: LabelledImages) -> None:
+        """Get ready to explain the student, and the first teacher where it runs in every step."""
+        config, loss, device = self._config, self._config.explanation_loss, self.labels.device
+        assert loss is not None
+        if not self._teachers and self._explanations_of is None:
+            raise SettingError(
+                "The loss '{loss}' compares explanations: the teacher must be a network, not its logits.",
+                loss=config.feature_loss,
+            )
+        inputs = self._normalise(self._images[: min(2, len(train))].to(device))
+        layers = {self._network: config.student_layer}
+        layers |= {self._teachers[0]: config.teacher_layer} if self._teachers else {}
+        baseline, bf16 = baseline_of(self._normalise, self._images, device), autocasts(device, config.bf16)
+        for network, layer in layers.items():
+            layer = maps_layer(config.feature_loss, network, inputs, layer) if loss.takes else ""
+            self._explainers.append(Explainer(loss, config.feature_options, network, baseline, layer, bf16))
+
+    def _explanation_loss(
+        self, logits: Tensor, inputs: Tensor, teacher_logits: Tensor, index: Tensor, epoch: int
+    ) -> Tensor:
+        loss, options = self._config.explanation_loss, self._config.feature_options
+        assert loss is not None
+        every, draws = loss.every(options), draws_of(index, epoch)
+        rows = ((index + epoch) % every == 0).nonzero()[:, 0]
+        if not len(rows):
+            return logits.new_zeros(())
+        target = _classes_of(teacher_logits)
+        student = self._explainers[0].explain(inputs, logits, target, draws, None if every == 1 else rows)
+        if self._teachers:
+            teacher = self._explainers[1].explain_pictures(inputs[rows], target[rows], draws[rows])
+        else:
+            teacher = self._explained[index[rows] // every]
+        return loss.function(student, teacher.to(student.dtype))
+
     def _feature_loss(self, student_output: Tensor, teacher_output: Tensor) -> Tensor:
         student_features = as_features(student_output, self._kind).float()
         if self.projection is not None:
@@ -198,6 +261,16 @@ class Objective:
         return feature_losses[self._config.feature_loss](
             student_features, teacher_features, self._config.feature_options
         )
+
+
+def baseline_of(normalise: Normalise, images: Tensor, device: torch.device) -> Tensor:
+    """Black as a network takes it, (C, 1, 1): what a removed pixel becomes."""
+    return normalise(torch.zeros_like(images[:1, :, :1, :1]).to(device))[0].float()
+
+
+def _classes_of(teacher_logits: Tensor) -> Tensor:
+    """The classes that the first teacher says, int64 (n,)."""
+    return (teacher_logits[0] if teacher_logits.ndim == 3 else teacher_logits).argmax(1)
 
 
 def _checked(
@@ -240,47 +313,3 @@ def _check_logits(logits: Tensor, train: LabelledImages, config: TrainingConfig)
             expected=shape,
         )
     config.check_teachers(len(logits) if logits.ndim == 3 else 1)
-
-
-def freeze(network: nn.Module, trainable: str, head: str) -> None:
-    """Decide which parameters are trained.
-
-    Args:
-        network: Its parameters' ``requires_grad`` is set.
-        trainable: ``all``, ``head``, or the number of :func:`stages` before the head that are trained too. A norm by
-            itself is not counted: it goes with the stage before it.
-        head: The name of the head.
-
-    Raises:
-        SettingError: ``trainable`` is none of these.
-    """
-    if trainable != "all" and trainable != "head" and not trainable.isdecimal():
-        raise SettingError("trainable must be all, head or a number of stages, got '{trainable}'.", trainable=trainable)
-    network.requires_grad_(trainable == "all")
-    if trainable == "all":
-        return
-    network.get_submodule(head).requires_grad_(True)
-    count = 0 if trainable == "head" else int(trainable)
-    for name in reversed(stages(network, head)):
-        if not count:
-            break
-        stage = network.get_submodule(name).requires_grad_(True)
-        count -= any(parameter.ndim > 1 for parameter in stage.parameters())
-
-
-def stages(network: nn.Module, head: str) -> list[str]:
-    """The parts of a network before its head, by name and in order: the blocks of its first lists of blocks.
-
-    A part that is a list (``features`` of MobileNetV2, ``stages`` of ResNetV2) counts as its items, and a part that
-    holds the head counts as what comes before the head in it.
-    """
-    names = []
-    for name, child in network.named_children():
-        if head == name:
-            continue
-        if head.startswith(f"{name}."):
-            names += [f"{name}.{inner}" for inner in stages(child, head.removeprefix(f"{name}."))]
-            continue
-        is_list = isinstance(child, (nn.Sequential, nn.ModuleList))
-        names += [f"{name}.{number}" for number, _ in child.named_children()] if is_list else [name]
-    return [name for name in names if any(True for _ in network.get_submodule(name).parameters())]

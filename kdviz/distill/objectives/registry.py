@@ -1,7 +1,7 @@
 """The losses by name. Names can be read without torch.
 
-A loss is a file of :mod:`kdviz.distill.objectives.against_teacher` or :mod:`kdviz.distill.objectives.between_features`,
-or of a plugin, and is registered by a decorator.
+A loss is a file of :mod:`kdviz.distill.objectives.against_teacher`, :mod:`kdviz.distill.objectives.between_features` or
+:mod:`kdviz.distill.objectives.between_explanations`, or of a plugin, and is registered by a decorator.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kdviz.core.errors import UnknownNameError
 from kdviz.core.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from kdviz.distill.objectives.explained import Explained
 
 MAPS, VECTORS = "maps", "vectors"
 
@@ -82,6 +85,45 @@ class FeatureLoss:
         return self.function(at_least_float32(student_features), at_least_float32(teacher_features.detach()), **options)
 
 
+@dataclass(frozen=True)
+class ExplanationLoss:
+    """A loss between a student's and a teacher's explanations of the teacher's class, as a training uses it.
+
+    Attributes:
+        function: The pure function: student_explanation, teacher_explanation, (n, ...) each, to the mean over samples.
+        explain: A batch with a network's answers, and the options, to the explanation, (n, ...).
+        takes: ``maps`` where an explanation is computed from a layer with maps, which both networks must have.
+        from_inputs: Whether an explanation needs the gradient of the input.
+        every_option: For explanations that are sampled: the option that says every how many epochs a sample is
+            explained. Empty: each sample in each epoch, with nothing random.
+        options: Its settings and their defaults.
+        check: Takes all options as keywords and raises where a value is outside its range.
+    """
+
+    function: Callable[..., Tensor]
+    explain: Callable[..., Tensor]
+    takes: tuple[str, ...]
+    from_inputs: bool
+    every_option: str
+    options: Mapping[str, float]
+    check: Callable[..., None] | None = None
+
+    @property
+    def needs_maps(self) -> bool:
+        """Whether a network without feature maps cannot take part."""
+        return bool(self.takes)
+
+    def every(self, options: Mapping[str, float]) -> int:
+        """Every how many epochs a sample is explained."""
+        return int({**self.options, **options}[self.every_option]) if self.every_option else 1
+
+    def explanation(self, explained: Explained, options: Mapping[str, float]) -> Tensor:
+        """The explanation of each sample of a batch, (n, ...), in at least float32."""
+        from kdviz.distill.objectives.shapes import at_least_float32  # needs torch, which names do not
+
+        return at_least_float32(self.explain(explained, **{**self.options, **options}))
+
+
 GENERAL = ("cross_entropy", "label_smoothing", "several_teachers", "distillation")
 """Names of the losses of neither kind, which :mod:`kdviz.distill.objectives.losses` registers with torch."""
 
@@ -97,6 +139,23 @@ feature_losses: Registry[FeatureLoss] = Registry(
     "feature loss", "kdviz.distill.objectives.between_features", one_per_file=True
 )
 """The losses between layers of the student and the teacher."""
+
+explanation_losses: Registry[ExplanationLoss] = Registry(
+    "explanation loss", "kdviz.distill.objectives.between_explanations", one_per_file=True
+)
+"""The losses between explanations of the student and the teacher."""
+
+
+def network_loss(name: str) -> FeatureLoss | ExplanationLoss:
+    """The loss between layers or explanations of two networks of this name.
+
+    Raises:
+        UnknownNameError: There is no such loss.
+    """
+    entry = explanation_losses.get(name)
+    if entry is None and name not in feature_losses:
+        raise UnknownNameError(losses.kind, name, [*feature_losses, *explanation_losses])
+    return feature_losses[name] if entry is None else entry
 
 
 def register_teacher_loss(name: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
@@ -116,7 +175,7 @@ def register_teacher_loss(name: str) -> Callable[[Callable[..., Tensor]], Callab
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         options = _options(function)
         needs = tuple(name for name in list(inspect.signature(function).parameters)[2:] if name not in options)
-        _check_name(name, feature_losses)
+        _check_name(name, feature_losses, explanation_losses)
         teacher_losses.add(name, TeacherLoss(function, needs, options))
         return losses.add(name, function)
 
@@ -148,17 +207,51 @@ def register_feature_loss(
     """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        _check_name(name, teacher_losses)
+        _check_name(name, teacher_losses, explanation_losses)
         feature_losses.add(name, FeatureLoss(function, takes, equal_widths, _options(function), check))
         return losses.add(name, function)
 
     return register
 
 
-def _check_name(name: str, others: Registry[Any]) -> None:
+def register_explanation_loss(
+    name: str,
+    explain: Callable[..., Tensor],
+    *,
+    takes: tuple[str, ...] = (),
+    from_inputs: bool = False,
+    every_option: str = "",
+    check: Callable[..., None] | None = None,
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register a loss between explanations of the student and the teacher, as a decorator of a pure function.
+
+    The function takes the student's and the teacher's explanations, (n, ...) each, and gives the mean over the samples.
+    The first line of its docstring describes it in lists.
+
+    Args:
+        name: Name of the loss.
+        explain: Computes an explanation from :class:`kdviz.distill.objectives.explained.Explained`, (n, ...); its
+            keyword-only parameters are the loss's options, with their defaults.
+        takes, from_inputs, every_option, check: See :class:`ExplanationLoss`.
+
+    Raises:
+        ValueError: The name is that of another loss, of whatever kind.
+    """
+
+    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        _check_name(name, teacher_losses, feature_losses)
+        entry = ExplanationLoss(function, explain, takes, from_inputs, every_option, _options(explain), check)
+        explanation_losses.add(name, entry)
+        return losses.add(name, function)
+
+    return register
+
+
+def _check_name(name: str, *others: Registry[Any]) -> None:
     """Refuse the name of a loss of another kind, which may not be imported yet and would then fail itself."""
-    if others.is_taken(name):
-        raise ValueError(f"{others.kind} '{name}' is already registered; losses of all kinds share their names")
+    for registry in others:
+        if registry.is_taken(name):
+            raise ValueError(f"{registry.kind} '{name}' is already registered; losses of all kinds share their names")
     if name in GENERAL:
         raise ValueError(f"{losses.kind} '{name}' is already registered; losses of all kinds share their names")
 

@@ -53,3 +53,8 @@ def check_widths(loss: str, student: Tensor, teacher: Tensor) -> None:
             student_width=student.shape[1],
             teacher_width=teacher.shape[1],
         )
+
+
+def unlikeness(student: Tensor, teacher: Tensor) -> Tensor:
+    """1 - cosine of two explanations, (n, ...) each, mean over samples; one of length 0 counts 1."""
+    return 1 - F.cosine_similarity(student.flatten(1), teacher.detach().flatten(1), dim=1).mean()

@@ -14,9 +14,10 @@ from torch import nn
 
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.distill import TrainingConfig, fit, predict_logits
+from kdviz.distill.beginnings import freeze, stages
 from kdviz.distill.objectives import objective
 from kdviz.distill.objectives.layers import head_of
-from kdviz.distill.objectives.objective import Objective, freeze, stages
+from kdviz.distill.objectives.objective import Objective
 from kdviz.distill.storage.run_files import new_network
 
 CONFIG = TrainingConfig(epochs=2, batch_size=40, device="cpu", bf16="off")

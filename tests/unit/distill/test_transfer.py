@@ -13,7 +13,7 @@ from torch import nn
 from kdviz.core.errors import ModelError
 from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, fit, predict_logits
-from kdviz.distill.objectives.objective import freeze
+from kdviz.distill.beginnings import freeze
 from kdviz.distill.storage.run_files import new_network
 from kdviz.distill.transfer import Backbone, frozen_backbone, trains_head_only
 
