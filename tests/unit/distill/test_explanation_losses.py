@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -228,8 +229,8 @@ def test_class_attention_against_its_formula():
 # a training -----------------------------------------------------------------------------------------------------------
 
 
-def explaining(loss: str, **settings: float) -> TrainingConfig:
-    return replace(CONFIG, feature_loss=loss, feature_weight=2.0, **settings)
+def explaining(loss: str, **settings: Any) -> TrainingConfig:
+    return replace(CONFIG, **{"feature_loss": loss, "feature_weight": 2.0, **settings})
 
 
 def taught(
@@ -258,13 +259,15 @@ def test_explanations_that_were_kept_train_as_those_of_every_step(split, tmp_pat
         assert torch.equal(second, third)  # read, not computed again
 
 
-@pytest.mark.parametrize(("name", "weight"), [("grad_cam", 5), ("input_gradient", 5), ("rise_maps", 20)])
-def test_a_training_brings_explanations_together(split, tmp_path, name, weight):
-    teacher = taught(split, replace(CONFIG, alpha=0.0, epochs=6), True, tmp_path, student_seed=1)
-    config = explaining(name, epochs=6, feature_options={"every": 1.0} if name == "rise_maps" else {})
-    config = replace(config, feature_weight=weight)
-    plain = taught(split, replace(config, feature_loss="", feature_options={}), True, tmp_path, teacher)
-    like = taught(split, config, True, tmp_path, teacher)
+RISE = {"epochs": 8, "batch_size": 20, "feature_weight": 30.0, "feature_options": {"every": 1.0}}
+
+
+@pytest.mark.parametrize(("name", "settings"), [("grad_cam", {}), ("input_gradient", {}), ("rise_maps", RISE)])
+def test_a_training_brings_explanations_together(split, tmp_path, name, settings):
+    config = explaining(name, **{"epochs": 6, "feature_weight": 5.0, **settings})
+    plain_config = replace(config, feature_loss="", feature_options={})
+    teacher = taught(split, replace(plain_config, alpha=0.0), True, tmp_path, student_seed=1)
+    plain, like = (taught(split, each, True, tmp_path, teacher) for each in (plain_config, config))
     inputs = SMALL.normalise(split[0].images)
     target = targets(teacher, inputs)
     expected = explanations_of(name, teacher, inputs, target)
@@ -272,7 +275,7 @@ def test_a_training_brings_explanations_together(split, tmp_path, name, weight):
         float(explanation_losses[name].function(explanations_of(name, student, inputs, target), expected))
         for student in (plain, like)
     ]
-    assert unlike[1] < 0.8 * unlike[0]
+    assert unlike[1] < 0.85 * unlike[0]
 
 
 def explanations_of(name: str, network: nn.Module, inputs: Tensor, target: Tensor) -> Tensor:
@@ -281,7 +284,7 @@ def explanations_of(name: str, network: nn.Module, inputs: Tensor, target: Tenso
     network.requires_grad_(False)
     layer = maps_layer(name, network, inputs[:2]) if loss.takes else ""
     explainer = Explainer(loss, {}, network, BLACK, layer)
-    turns = range(30 if loss.every_option else 1)
+    turns = range(10 if loss.every_option else 1)
     draws = torch.arange(len(inputs))
     parts = [explainer.explain_pictures(inputs, target, draws + 1000 * turn) for turn in turns]
     explainer.close()

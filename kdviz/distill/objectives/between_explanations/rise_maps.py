@@ -42,16 +42,16 @@ def rise_maps_loss(student_explanation: Tensor, teacher_explanation: Tensor) -> 
     """(D_s - D_t)^2, D the score under a mask less that under its complement: bounds the distance of two RISE maps.
 
     By Parseval's identity for the 2^cells^2 masks, the mean of (D_s - D_t)^2 over all masks is
-    ||c_s - c_t||^2 + the same of all combinations of 3, 5... cells, where c are the coefficients of the RISE maps of the
-    teacher's class: equal for scores that add up over cells, and 0 only if the maps are equal. One mask of each sample
-    estimates it without bias, and its gradient; the mean is over samples. From 0 to 4, lower is better.
+    ||c_s - c_t||^2 + the same of all combinations of 3, 5... cells, where c are the coefficients of the RISE maps of
+    the teacher's class: equal for scores that add up over cells, and 0 only if the maps are equal. One mask of each
+    sample estimates it without bias, and its gradient; the mean is over samples. From 0 to 4, lower is better.
 
     The first term alone can be estimated without bias, too, by the product of two masks' differences, but then its
     gradient has a random sign and ``cells`` times the size, and trainings with Adam came to nothing.
 
     In each epoch one sample in ``every`` is explained, with one mask of ``cells`` x ``cells`` and its complement, so
-    that a step of the student costs about 1 + 2 / ``every`` of one without. The teacher's answers to the masked pictures
-    are computed once where the pictures do not change from epoch to epoch.
+    that a step of the student costs about 1 + 2 / ``every`` of one without. The teacher's answers to the masked
+    pictures are computed once where the pictures do not change from epoch to epoch.
 
     Args:
         student_explanation, teacher_explanation: (n,), of the same masks.
