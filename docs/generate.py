@@ -138,14 +138,17 @@ def _allowed(setting: Any) -> str:
 
 
 def losses_and_augmentations() -> str:
-    """Losses against logits and between layers, and augmentations."""
-    from kdviz.distill import augmentations, feature_losses, losses, teacher_losses
+    """Losses against logits, between layers and between explanations, and augmentations."""
+    from kdviz.distill import augmentations, explanation_losses, feature_losses, losses, teacher_losses
 
-    others = [name for name in losses if name not in teacher_losses and name not in feature_losses]
+    registries = teacher_losses, feature_losses, explanation_losses
+    others = [name for name in losses if not any(name in registry for registry in registries)]
     parts = [LOSSES.strip(), "## Against a teacher's logits", "`--loss NAME`, options `--loss-option NAME=VALUE`."]
     parts += (_loss(name, teacher_losses[name]) for name in sorted(teacher_losses))
     parts += ["## Between intermediate layers", "`--feature-loss NAME`, options `--feature-option NAME=VALUE`."]
     parts += (_loss(name, feature_losses[name]) for name in sorted(feature_losses))
+    parts += ["## Between explanations", "`--feature-loss NAME`, options `--feature-option NAME=VALUE`."]
+    parts += (_loss(name, explanation_losses[name]) for name in sorted(explanation_losses))
     parts += [
         "## Others",
         "Functions that the trainings are made of.",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
+from kdviz.bench.explanations import explanation_costs
 from kdviz.bench.rows import Measurement
 from kdviz.core.devices import choose_device
 from kdviz.core.vocabulary import Role, Split
@@ -29,7 +30,8 @@ def bench_train(
     """Time the whole study of the paper (a teacher, a student alone, one distilled at each of four temperatures).
 
     The usual way has a DataLoader, float32, and the teacher evaluated in each step. Both ways train the same
-    networks with the same recipe for the same number of epochs, one after the other, part by part.
+    networks with the same recipe for the same number of epochs, one after the other, part by part. Then the student's
+    epoch with each loss between explanations is timed against one without.
 
     Args:
         device: A torch device, or ``auto``.
@@ -61,6 +63,9 @@ def bench_train(
         yield Measurement(
             f"speed_{_key(part)}", f"{part}: usual loop / kdviz", slow / fast, "x", {"kdviz_seconds": fast}
         )
+    assert ours.teacher is not None
+    assert ours.teacher_logits is not None
+    yield from explanation_costs(splits, config, ours.teacher, ours.teacher_logits)
     students = [pair for part, pair in accuracy.items() if part != Role.TEACHER]
     names = {"teacher": [accuracy[Role.TEACHER]], "students": students}
     for name, pairs in names.items():
@@ -99,18 +104,20 @@ class _OurWay:
 
     def __init__(self, splits: dict[str, LabelledImages], config: TrainingConfig):
         self._splits, self._config = splits, config
-        self._teacher_logits: Tensor | None = None
+        self.teacher: nn.Module | None = None
+        self.teacher_logits: Tensor | None = None
 
     def train(self, part: str, temperature: float | None) -> nn.Module:
         network = _fresh(part, self._config)
         config = self._config if temperature is None else replace(self._config, temperature=temperature)
-        soft = None if temperature is None else self._teacher_logits
+        soft = None if temperature is None else self.teacher_logits
         for _ in fit(
             network, self._splits[Split.TRAIN], self._splits[Split.VALIDATION], MNIST_INPUT.normalise, config, soft
         ):
             pass
         if part == Role.TEACHER:
-            self._teacher_logits = predict_logits(
+            self.teacher = network
+            self.teacher_logits = predict_logits(
                 network, self._splits[Split.TRAIN], MNIST_INPUT.normalise, device=config.device, bf16=config.bf16
             )
         return network

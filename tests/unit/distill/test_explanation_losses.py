@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, explanation_losses, fit, predict_logits
+from kdviz.distill.objectives import registry
 from kdviz.distill.objectives.between_explanations import rise_maps
 from kdviz.distill.objectives.explained import Explained
 from kdviz.distill.objectives.explanations import Explainer
@@ -224,6 +226,30 @@ def test_class_attention_against_its_formula():
         student, teacher = first[sample, label].flatten(), second[sample, label].flatten()
         expected += float((student / student.norm() - teacher / teacher.norm()).square().sum()) / 12
     assert float(explanation_losses["class_attention"].function(first, second)) == pytest.approx(expected)
+
+
+def test_the_loss_that_contributing_adds_is_one(monkeypatch, images):
+    text = (Path(__file__).resolve().parents[3] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Add a loss between explanations\n")[2]
+    code = section.partition("```python\n")[2].partition("```")[0]
+    given: dict = {}
+
+    def register(_name: str, explain: Any, **settings: Any) -> Any:
+        given.update(explain=explain, **settings)
+        return lambda function: function
+
+    monkeypatch.setattr(registry, "register_explanation_loss", register)
+    names: dict = {}
+    exec(code, names)
+    entry = registry.ExplanationLoss(names["mine_loss"], given["explain"], (), given["from_inputs"], "", {})
+    first, second = (Small(seed).eval() for seed in (0, 1))
+    target = targets(first, images)
+    explanations = [
+        Explainer(entry, {}, network, BLACK).explain_pictures(images, target, target) for network in (first, second)
+    ]
+    expected = InputXGradient(first).attribute(images.clone().requires_grad_(), target) / images
+    torch.testing.assert_close(explanations[0], expected[:, 0].abs().detach())
+    assert float(entry.function(*explanations)) > 0
 
 
 # a training -----------------------------------------------------------------------------------------------------------

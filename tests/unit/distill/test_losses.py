@@ -20,9 +20,9 @@ from kdviz.distill import (
     soft_target_loss,
     teacher_losses,
 )
-from kdviz.distill.objectives import against_teacher, between_features, registry
+from kdviz.distill.objectives import against_teacher, between_explanations, between_features, registry
 from kdviz.distill.objectives.losses import balanced_weights, check_distillation, label_smoothing_loss, pooled_logits
-from kdviz.distill.objectives.registry import GENERAL
+from kdviz.distill.objectives.registry import GENERAL, explanation_losses, network_loss
 
 TEMPERATURES = [0.5, 1.0, 4.0, 64.0]
 
@@ -536,18 +536,18 @@ def test_a_loss_that_does_not_exist(loss, options, reason):
 
 
 def test_losses_are_found_by_name():
-    folders = (against_teacher, between_features)
+    folders = (against_teacher, between_features, between_explanations)
     files = {path.stem for folder in folders for path in Path(folder.__path__[0]).glob("[!_]*.py")}
-    assert set(teacher_losses) | set(feature_losses) == files
+    assert set(teacher_losses) | set(feature_losses) | set(explanation_losses) == files
     assert set(losses) == files | set(GENERAL)
-    assert {"soft_targets", "dist", "hints"} <= files
+    assert {"soft_targets", "dist", "hints", "rise_maps"} <= files
     assert losses["cross_entropy"](logits(0), torch.arange(6)) == F.cross_entropy(logits(0), torch.arange(6))
 
 
 def test_the_documentation_has_every_loss_and_option():
     docs = Path(__file__).resolve().parents[3] / "docs"
     reference = (docs / "reference" / "losses.md").read_text(encoding="utf-8")
-    for kind in (teacher_losses, feature_losses):
+    for kind in (teacher_losses, feature_losses, explanation_losses):
         for name in kind:
             part = reference.partition(f"\n### {name}\n")[2].partition("\n##")[0]
             assert part, name
@@ -557,7 +557,7 @@ def test_the_documentation_has_every_loss_and_option():
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| \w[^|]+, \d{4} \| ([^|]*)\|$", guide, re.MULTILINE)
     assert len(rows) >= 9
     for name, options in rows:  # the guide's choice of losses, none of which is gone
-        known = (teacher_losses.get(name) or feature_losses[name]).options
+        known = (teacher_losses.get(name) or network_loss(name)).options
         assert set(re.findall(r"`(\w+)`", options)) == set(known), name
 
 

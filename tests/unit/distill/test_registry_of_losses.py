@@ -11,6 +11,7 @@ from kdviz.distill.objectives.registry import (
     GENERAL,
     feature_losses,
     losses,
+    register_explanation_loss,
     register_feature_loss,
     register_teacher_loss,
     teacher_losses,
@@ -40,6 +41,9 @@ class Plugin:
         (register_teacher_loss("hints"), "feature loss", "hints"),
         (register_feature_loss("dist", takes=("maps",)), "distillation loss", "dist"),
         (register_teacher_loss("distillation"), "loss", "distillation"),
+        (register_teacher_loss("grad_cam"), "explanation loss", "grad_cam"),
+        (register_feature_loss("rise_maps", takes=("maps",)), "explanation loss", "rise_maps"),
+        (register_explanation_loss("hints", loss), "feature loss", "hints"),
         (register_feature_loss("cross_entropy", takes=("maps",)), "loss", "cross_entropy"),
     ],
 )

@@ -56,7 +56,7 @@ _SETTINGS = {
     "loss_options": N_("Options of the loss"),
     "kd_epochs": N_("Epochs with the teacher"),
     "teacher_mix": N_("Weights of the teachers"),
-    "feature_loss": N_("Loss between layers"),
+    "feature_loss": N_("Loss between layers or explanations"),
     "feature_weight": N_("Its weight"),
     "feature_options": N_("Its options"),
     "student_layer": N_("Layer of the student"),
