@@ -159,10 +159,10 @@ def test_mixed_samples_have_mixed_labels(small_digits):
     assert ((labels > 0.02) & (labels < 0.98)).any()
     logits = torch.randn(10, 10, generator=torch.Generator().manual_seed(0))
     expected = -(labels * logits.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(mixing.loss(logits, labels, None, 1), expected)
+    torch.testing.assert_close(mixing.loss(logits, inputs, labels, None, index, 1), expected)
     taught = torch.randn(10, 10, generator=torch.Generator().manual_seed(1))
     soft = F.kl_div((logits / 4).log_softmax(1), (taught / 4).softmax(1), reduction="batchmean")
-    torch.testing.assert_close(mixing.loss(logits, labels, taught, 1), 0.5 * expected + 0.5 * 16 * soft)
+    torch.testing.assert_close(mixing.loss(logits, inputs, labels, taught, index, 1), 0.5 * expected + 0.5 * 16 * soft)
 
 
 # features -------------------------------------------------------------------------------------------------------------
@@ -199,7 +199,8 @@ def test_the_feature_loss_is_added_with_its_weight(split):
     index = torch.arange(40)
     inputs, labels = training_objective.inputs(index, 0)
     logits = own(inputs)
-    loss = training_objective.loss(logits, labels, training_objective.teacher_logits_of(inputs, index, 1), 1)
+    taught = training_objective.teacher_logits_of(inputs, index, 1)
+    loss = training_objective.loss(logits, inputs, labels, taught, index, 1)
     with torch.no_grad():
         taught = live(inputs)
         features = (
@@ -224,7 +225,7 @@ def test_after_kd_epochs_neither_teacher_nor_features_count(split):
     logits = own(inputs)
     assert training_objective.teacher_logits_of(inputs, index, 1) is not None
     assert training_objective.teacher_logits_of(inputs, index, 2) is None
-    assert training_objective.loss(logits, labels, None, 2) == F.cross_entropy(logits, labels)
+    assert training_objective.loss(logits, inputs, labels, None, index, 2) == F.cross_entropy(logits, labels)
     training_objective.close()
     live.given.clear()
     _, steps = train(split, config, teachers=[live])
