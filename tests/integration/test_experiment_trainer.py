@@ -44,7 +44,8 @@ def calls(monkeypatch):
 
     def fit(network, train, validation, normalise, config, soft=None, *, teachers=(), **more):
         start = state_of(network)
-        seen.append({"start": start, "train": train, "config": config, "soft": soft, "teachers": teachers})
+        asked = {"soft": soft, "teachers": teachers, "explanations": more.get("explanations")}
+        seen.append({"start": start, "train": train, "config": config, **asked})
         return training.fit(network, train, validation, normalise, config, soft, teachers=teachers, **more)
 
     monkeypatch.setattr(experiment_trainer, "fit", fit)
@@ -206,6 +207,10 @@ def test_images_that_a_network_does_not_take(tmp_path, calls, name, size, match)
             {"config": replace(CONFIG, feature_loss="attention_transfer"), "student": ModelSource("paper_fc")},
             "'PaperFC' has no convolution",
         ),
+        (
+            {"config": replace(CONFIG, feature_loss="grad_cam"), "student": ModelSource("paper_fc")},
+            "'PaperFC' has no convolution",
+        ),
         ({"label_budget": LabelBudget(2)}, "must be 3 to 24, got 2"),
         ({"label_budget": LabelBudget(25)}, "must be 3 to 24, got 25"),
     ],
@@ -226,6 +231,16 @@ def test_teachers_answer_in_every_step_where_they_have_to(splits, tmp_path, call
     assert experiment.runs["kd_student"].training["feature_loss"] == config.feature_loss
     assert [run.training["augment"] for run in experiment.runs.values()] == [augment] * 3
     assert same(calls[1]["teachers"][0].cpu(), experiment.runs["teacher"].model)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_a_teacher_explains_images_that_do_not_change_once(splits, tmp_path, calls, views):
+    config = replace(CONFIG, feature_loss="grad_cam", views=views, augment="flip" if views else "")
+    experiment, _ = make(splits, tmp_path / "e", config)
+    assert [len(call["teachers"]) for call in calls] == [0, 0, 0]
+    assert [call["explanations"] is None for call in calls] == [True, False, True]
+    assert calls[1]["soft"] is not None
+    assert experiment.runs["kd_student"].training["feature_loss"] == "grad_cam"
 
 
 def test_with_views_the_teacher_answers_each_once(splits, tmp_path, calls):

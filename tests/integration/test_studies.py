@@ -7,6 +7,7 @@ import shutil
 import threading
 from dataclasses import replace
 from itertools import cycle, islice
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -534,6 +535,16 @@ def test_a_value_outside_its_range(sweep, experiment, name, values, reason):
 def test_the_teacher_is_there_for_the_losses_between_layers_among_the_values(sweep, experiment):
     finish(sweep("loss", ["dist", "10 hints"], [0]))
     assert set(experiment.table("loss")["kd_loss"].to_pylist()) == {None, "dist", "soft_targets + 10 hints"}
+
+
+def test_explanations_of_the_teacher_are_computed_once_for_all_seeds(sweep, experiment):
+    study = sweep("loss", ["10 rise_maps", "input_gradient"], [0, 1])
+    finish(study)
+    values = {None, "soft_targets + 10 rise_maps", "soft_targets + input_gradient"}
+    assert set(experiment.table("loss")["kd_loss"].to_pylist()) == values
+    kept = sorted(path.name.split("-plain-")[1] for path in Path(study.store.url).rglob("*-plain-*.npy"))
+    epochs = [f"rise_maps-epoch-{epoch:04d}.npy" for epoch in range(1, CONFIG.epochs + 1)]
+    assert kept == ["input_gradient-view-0000.npy", *epochs]
 
 
 def test_the_columns_of_the_command_stand_below_their_titles(sweep, experiment, capsys):

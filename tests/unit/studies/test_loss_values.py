@@ -24,6 +24,8 @@ from kdviz.studies.sweep.tables import _as_now
         ("dist + 1e+20 hints", LossValue("dist", "hints", 1e20)),
         ("0.00001234567 hints", LossValue("soft_targets", "hints", 1.234567e-5)),
         ("0 hints", LossValue("soft_targets", "hints", 0)),
+        ("20 rise_maps", LossValue("soft_targets", "rise_maps", 20)),
+        ("dist + grad_cam", LossValue("dist", "grad_cam")),
         (".5 hints", LossValue("soft_targets", "hints", 0.5)),
     ],
 )
