@@ -1,0 +1,1 @@
+def transfer_sentences(report, classes): return []
