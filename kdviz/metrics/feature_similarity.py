@@ -15,11 +15,11 @@ standard error from these values (Efron and Stein, 1981). Coverage: ``tests/unit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kdviz.metrics.uncertainty import Difference, interval_of
@@ -128,42 +128,53 @@ def _scale(first: Tensor, second: Tensor) -> Tensor:
     return squares.sqrt()
 
 
-def permuted_cka(first: Sequence[Gram], second: Gram, orders: Tensor) -> np.ndarray:
-    """CKA of several layers with another one whose pictures are paired at random: what a value is without any relation.
+def shuffled_cka(first: Gram, second: Gram, seed: int = 0) -> np.ndarray:
+    """CKA of two layers whose pictures are paired at random: what a value is without any relation.
+
+    The pictures are put into a random order, and those of the second layer are then shifted round by 1 to N - 1. Shifts form
+    a group, as all permutations do, and a sum over the entries K_ij L_(i + s)(j + s) for all shifts s at once is a sum over
+    the diagonals of circular correlations, each by a fast Fourier transform.
 
     Args:
-        first: Layers, all of the same N pictures.
-        second: The layer whose pictures change places.
-        orders: int64 (P, N), permutations.
+        first, second: Layers of the same N pictures.
+        seed: Of the order.
 
     Returns:
-        float64 (layers, P).
+        float64 (N - 1,).
     """
-    count, values = len(second), np.empty((len(first), len(orders)))
-    for column, order in enumerate(orders):
-        shuffled, sums = second.matrix[order][:, order], second.sums[order]
-        for row, gram in enumerate(first):
-            trace = (gram.matrix * shuffled).sum()
-            hsic = _hsic(trace, gram.sums.sum() * sums.sum(), gram.sums @ sums, float(count))
-            values[row, column] = float(hsic / _scale(gram.own[0], second.own[0]))
-    return values
+    count = len(first)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    spectra = [torch.fft.rfft(_diagonals(gram.matrix, order)) for gram in (first, second)]
+    traces = torch.fft.irfft((spectra[0].conj() * spectra[1]).sum(0), count)
+    sums = [torch.fft.rfft(gram.sums[order]) for gram in (first, second)]
+    both = torch.fft.irfft(sums[0].conj() * sums[1], count)
+    hsic = _hsic(traces, first.sums.sum() * second.sums.sum(), both, float(count))
+    return (hsic / _scale(first.own[0], second.own[0]))[1:].numpy()
 
 
-def orders_within(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Permutations that leave every picture within its class, int64 (count, N).
+def _diagonals(matrix: Tensor, order: Tensor) -> Tensor:
+    """[d, i] -> the entry at i and i + d, counted round, of a matrix (N, N) in this order."""
+    columns = torch.cat([order, order]).unfold(0, len(order), 1)[:-1]  # (N, N), row d: the order from d on
+    return matrix[order.expand_as(columns), columns]
+
+
+def within_class_cka(first: Gram, second: Gram, labels: Tensor) -> float:
+    """The mean CKA where each picture is paired with a random one of its class: what the classes alone make alike.
+
+    The mean over all such permutations, exactly: an entry of the second kernel becomes the mean of those with its two classes.
 
     Args:
-        labels: int64 (N,), the class of each picture; all the same for permutations of all pictures.
-        count: Number of permutations.
-        seed: Of the random numbers.
+        first, second: Layers of the same N pictures.
+        labels: int64 (N,), the class of each picture.
     """
-    generator = torch.Generator().manual_seed(seed)
-    orders = torch.arange(len(labels)).repeat(count, 1)
-    groups = [torch.nonzero(labels == label).flatten() for label in labels.unique()]
-    for order in orders:
-        for group in groups:
-            order[group] = group[torch.randperm(len(group), generator=generator)]
-    return orders
+    members = F.one_hot(labels).double()  # (N, classes)
+    counts = members.sum(0)
+    pairs = counts[:, None] * counts[None] - torch.diag(counts)  # of two pictures
+    first_blocks, second_blocks = (members.T @ gram.matrix @ members for gram in (first, second))
+    trace = (first_blocks * second_blocks / pairs.clamp(min=1)).sum()
+    both = ((members.T @ first.sums) * (members.T @ second.sums) / counts.clamp(min=1)).sum()
+    hsic = _hsic(trace, first.sums.sum() * second.sums.sum(), both, float(len(first)))
+    return float(hsic / _scale(first.own[0], second.own[0]))
 
 
 # intervals ------------------------------------------------------------------------------------------------------------

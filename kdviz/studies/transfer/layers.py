@@ -16,15 +16,12 @@ from kdviz.metrics.feature_similarity import (
     cka,
     cka_difference,
     jackknife_difference,
-    orders_within,
-    permuted_cka,
+    shuffled_cka,
+    within_class_cka,
 )
 from kdviz.metrics.uncertainty import Difference, simultaneous_level
 from kdviz.studies.transfer.features import Layer, LayerFeatures
 from kdviz.studies.transfer.table import CKA as MEASURE
-
-PERMUTATIONS = 100
-"""Random pairings of the pictures, of all and within their classes."""
 
 _OUTER, _INNER = 0.95, 0.9
 
@@ -76,13 +73,12 @@ def layer_rows(
         teacher: The teacher's features.
         models: Role -> features of the same pictures.
         labels: int64 (N,), true classes; -1: not known.
-        seed: Of the permutations.
+        seed: Of the random order.
     """
     grams = [Gram(features.values) for features in teacher]
-    orders = [orders_within(values, PERMUTATIONS, seed) for values in (labels * 0, labels)]
     for depth in range(1, 1 + max(map(len, models.values()), default=0)):
         layers = {role: features[depth - 1] for role, features in models.items() if depth <= len(features)}
-        yield LayerRows(depth, _rows_of_depth(teacher, grams, models, layers, orders))
+        yield LayerRows(depth, _rows_of_depth(teacher, grams, models, layers, (labels, seed)))
 
 
 def _rows_of_depth(
@@ -90,7 +86,7 @@ def _rows_of_depth(
     grams: Sequence[Gram],
     models: Mapping[str, Sequence[LayerFeatures]],
     layers: Mapping[str, LayerFeatures],
-    orders: Sequence[Tensor],
+    shuffling: tuple[Tensor, int],
 ) -> list[Row]:
     rows, likeness = [], {}
     for role, features in layers.items():
@@ -101,7 +97,7 @@ def _rows_of_depth(
             is_counterpart = other.layer.depth == partner
             row = _row(role, features.layer, other.layer, is_counterpart)
             row |= interval_values(jackknife_difference(value.value, value.without_each))
-            rows.append(row | (_shuffled(grams[partner - 1], gram, orders) if is_counterpart else {}))
+            rows.append(row | (_shuffled(grams[partner - 1], gram, *shuffling) if is_counterpart else {}))
     return rows + _differences(teacher, models, layers, likeness)
 
 
@@ -115,13 +111,12 @@ def _row(role: str, layer: Layer, teacher_layer: Layer, is_counterpart: bool) ->
     return {"measure": MEASURE, "role": role, "less": "", **names, **depths, "counterpart": is_counterpart}
 
 
-def _shuffled(teacher_gram: Gram, gram: Gram, orders: Sequence[Tensor]) -> Row:
+def _shuffled(teacher_gram: Gram, gram: Gram, labels: Tensor, seed: int) -> Row:
     """What the likeness is with pictures paired at random, among all and within their classes."""
-    row = {}
-    for name, permutations in zip(("shuffled", "within"), orders, strict=True):
-        (values,) = permuted_cka([teacher_gram], gram, permutations)
-        row |= {name: float(values.mean()), f"{name}_high": float(np.quantile(values, _OUTER))}
-    return row
+    values = shuffled_cka(teacher_gram, gram, seed)
+    row = {"shuffled": float(values.mean()), "shuffled_high": float(np.quantile(values, _OUTER))}
+    is_labelled = bool((labels >= 0).all())
+    return row | ({"within": within_class_cka(teacher_gram, gram, labels)} if is_labelled else {})
 
 
 def _differences(

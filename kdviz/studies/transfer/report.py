@@ -67,9 +67,9 @@ class LayerLikeness:
         depth, teacher_depth: Positions from 1; the logits come last.
         counterpart: Whether these two layers are compared in sentences and in the chart.
         cka: Linear CKA, or the difference of two.
-        shuffled, shuffled_high: Mean with pictures paired at random, and what 95 % of such pairings do not exceed; NaN where it
-            was not computed.
-        within, within_high: The same where every picture is paired with one of its class.
+        shuffled, shuffled_high: Mean with pictures paired at random, and what 95 % of such pairings do not exceed; NaN
+            where it was not computed.
+        within: Mean with each picture paired with one of its class; NaN where it was not computed.
     """
 
     role: str
@@ -83,7 +83,6 @@ class LayerLikeness:
     shuffled: float
     shuffled_high: float
     within: float
-    within_high: float
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ def read_transfer_report(experiment: Experiment) -> TransferReport | None:
 
 def _layer(row: Mapping[str, Any]) -> LayerLikeness:
     names = ("role", "less", "layer", "teacher_layer", "depth", "teacher_depth", "counterpart")
-    nulls = (_number(row[name]) for name in ("shuffled", "shuffled_high", "within", "within_high"))
+    nulls = (_number(row[name]) for name in ("shuffled", "shuffled_high", "within"))
     return LayerLikeness(*(row[name] for name in names), _estimate(row), *nulls)
 
 

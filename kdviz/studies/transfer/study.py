@@ -24,7 +24,7 @@ from kdviz.studies.predictions.mistakes import COLUMNS, read_predictions
 from kdviz.studies.predictions.stored_logits import stored_logits
 from kdviz.studies.transfer.confusions import MOST_CLASSES, confusion_rows, inherited_rows
 from kdviz.studies.transfer.features import LayerFeatures, compared_layers, features_of
-from kdviz.studies.transfer.layers import PERMUTATIONS, Row, layer_rows
+from kdviz.studies.transfer.layers import Row, layer_rows
 from kdviz.studies.transfer.table import UNTRAINED, write_rows
 
 MOST_PICTURES = 5000
@@ -40,7 +40,7 @@ class TransferStudy:
     Args:
         experiment: The experiment.
         samples: Pictures, none of which was trained on; ``MOST_PICTURES`` at most.
-        seed: Of the permutations, of the untrained network, and of the jackknife's groups.
+        seed: Of the random pairings, of the untrained network, and of the jackknife's groups.
         device: Where features are computed.
         about: What else the table is to say of how it was made.
 
@@ -100,7 +100,7 @@ class TransferStudy:
         yield 1.0
 
     def _about(self) -> dict[str, Any]:
-        pictures = {"pictures": len(self.samples), "split": self.samples.split, "permutations": PERMUTATIONS}
+        pictures = {"pictures": len(self.samples), "split": self.samples.split, "predictions": self.predictions_split}
         return {**pictures, "seed": self.seed, "left_out": self.left_out, **self.about}
 
     # layers -----------------------------------------------------------------------------------------------------------
