@@ -1,14 +1,16 @@
 """Which classes a model takes for which: mean probabilities off the diagonal, and how alike two models order them.
 
-A cell is the mean probability of a class over the pictures of another, true class. Two models have the same dark knowledge
-where they rank the cells alike. Ranks do not depend on how sure a model is, and neither does their correlation.
+A cell is the mean probability of a class over the pictures of another, true class. Two models have the same dark
+knowledge where they rank the cells alike. Ranks do not depend on how sure a model is, and neither does their
+correlation.
 
-The interval is a delete-a-group jackknife: pictures of each class go into 20 groups at random, and Student's t with 19 degrees
-of freedom has the error of the values without each group. Of the *difference* of two models' correlations with a third, it holds
-95 to 100 % of the truth with 1,000 to 10,000 pictures, sharp or softened probabilities, where the bootstrap holds 58 to 97 %:
-one confident mistake moves a cell over many ranks, and in a resample it comes twice or not at all. A single correlation is
-measured too low, since noise disorders the cells: its interval holds 89 to 99 % with 1,000 pictures a class, and much less
-with 100. Simulated in ``tests/unit/metrics/test_confusions.py`` and from the answers in ``models``.
+The interval is a delete-a-group jackknife: pictures of each class go into 20 groups at random, and Student's t with 19
+degrees of freedom has the error of the values without each group. Of the *difference* of two models' correlations with
+a third, it holds 95 to 100 % of the truth with 1,000 to 10,000 pictures, sharp or softened probabilities, where the
+bootstrap holds 58 to 97 %: one confident mistake moves a cell over many ranks, and in a resample it comes twice or not
+at all. A single correlation is measured too low, since noise disorders the cells: its interval holds 89 to 99 % with
+1,000 pictures a class, and much less with 100. Simulated in ``tests/unit/metrics/test_confusions.py`` and from the
+answers in ``models``.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """Similarity of the features of two networks on the same pictures: linear CKA by the unbiased estimator of HSIC.
 
-CKA(X, Y) = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) with K = X X^T and L = Y Y^T (Kornblith et al., 2019, eq. 3 to 5). It does
-not change when features are rotated, scaled as a whole or shifted. The usual estimator of HSIC is biased upwards, the more the
-wider the features are and the fewer the pictures; here it is that of Song et al. (2012, eq. 5), as Nguyen et al. (2021, eq. 3)
-use it: with K~ and L~ the matrices with zeros on the diagonal,
+CKA(X, Y) = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) with K = X X^T and L = Y Y^T (Kornblith et al., 2019, eq. 3 to 5).
+It does not change when features are rotated, scaled as a whole or shifted. The usual estimator of HSIC is biased
+upwards, the more the wider the features are and the fewer the pictures; here it is that of Song et al. (2012, eq. 5),
+as Nguyen et al. (2021, eq. 3) use it: with K~ and L~ the matrices with zeros on the diagonal,
 
     HSIC = (tr(K~ L~) + 1'K~1 1'L~1 / ((n - 1) (n - 2)) - 2 / (n - 2) 1'K~ L~1) / (n (n - 3))
 
 so that features without a relation have about 0, on either side of it.
 
-Chance is that of the pictures. The value without each picture in turn follows from row sums in O(n^2), and the jackknife's
-standard error from these values (Efron and Stein, 1981). Coverage: ``tests/unit/metrics/test_feature_similarity.py``.
+Chance is that of the pictures. The value without each picture in turn follows from row sums in O(n^2), and the
+jackknife's standard error from these values (Efron and Stein, 1981). Coverage:
+``tests/unit/metrics/test_feature_similarity.py``.
 """
 
 from __future__ import annotations
@@ -131,9 +132,9 @@ def _scale(first: Tensor, second: Tensor) -> Tensor:
 def shuffled_cka(first: Gram, second: Gram, seed: int = 0) -> np.ndarray:
     """CKA of two layers whose pictures are paired at random: what a value is without any relation.
 
-    The pictures are put into a random order, and those of the second layer are then shifted round by 1 to N - 1. Shifts form
-    a group, as all permutations do, and a sum over the entries K_ij L_(i + s)(j + s) for all shifts s at once is a sum over
-    the diagonals of circular correlations, each by a fast Fourier transform.
+    The pictures are put into a random order, and those of the second layer are then shifted round by 1 to N - 1. Shifts
+    form a group, as all permutations do. The sum of the entries K_ij L_(i + s)(j + s), for all shifts s at once, is a
+    sum over the diagonals of circular correlations, each by a fast Fourier transform.
 
     Args:
         first, second: Layers of the same N pictures.
@@ -161,7 +162,8 @@ def _diagonals(matrix: Tensor, order: Tensor) -> Tensor:
 def within_class_cka(first: Gram, second: Gram, labels: Tensor) -> float:
     """The mean CKA where each picture is paired with a random one of its class: what the classes alone make alike.
 
-    The mean over all such permutations, exactly: an entry of the second kernel becomes the mean of those with its two classes.
+    The mean over all such permutations, exactly: an entry of the second kernel becomes the mean of those with its two
+    classes.
 
     Args:
         first, second: Layers of the same N pictures.

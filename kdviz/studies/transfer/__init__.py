@@ -1,4 +1,4 @@
-"""What distillation transferred: likeness of layers, confusions and errors to the teacher's, beside the student alone."""
+"""What distillation transferred: the layers, confusions and errors of the teacher that its student has."""
 
 from kdviz.studies.transfer.report import TransferReport, read_transfer_report
 from kdviz.studies.transfer.study import TransferStudy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ MOST_LAYERS = 8
 """Layers of a deep network that are compared, evenly spread over it, the last one among them; and its logits."""
 
 MOST_VALUES = 4096
-"""Features of a picture in a layer of maps, up to which they are all taken; larger maps are averaged to fewer positions."""
+"""Features of a picture up to which those of maps are all taken; larger maps are averaged to fewer positions."""
 
 _BATCH_VALUES = 1_000_000  # values of the pictures in a batch; the features of all layers are in memory with them
 
@@ -62,8 +63,12 @@ def compared_layers(network: nn.Module, inputs: Tensor) -> list[Layer]:
 def _weight_layers(network: nn.Module, inputs: Tensor) -> list[str]:
     """Names of the linear layers and convolutions that take one row a picture, in the order in which they first run."""
     rows: dict[str, int] = {}  # parts of pictures, as windows of attention, are no features of a picture
+
+    def note(name: str, _: nn.Module, taken: tuple[Tensor, ...]) -> None:
+        rows[name] = len(taken[0])
+
     hooks = [
-        module.register_forward_pre_hook(lambda _, taken, name=name: rows.update({name: len(taken[0])}))
+        module.register_forward_pre_hook(partial(note, name))
         for name, module in network.named_modules()
         if name and isinstance(module, nn.Linear | nn.Conv2d)
     ]

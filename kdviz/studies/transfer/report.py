@@ -9,12 +9,12 @@ from typing import Any
 
 from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
-from kdviz.studies.comparison.judgement import EQUAL, HIGHER, LOWER, MUCH_HIGHER, MUCH_LOWER, outcome
+from kdviz.studies.comparison.judgement import EQUAL, HIGHER, LOWER, MUCH_HIGHER, MUCH_LOWER, NO_HIGHER, outcome
 from kdviz.studies.transfer.confusions import ALL
 from kdviz.studies.transfer.layers import last_depth
 from kdviz.studies.transfer.table import CKA, CONFUSIONS, INHERITED, about_of, damaged, read_table
 
-CLOSER, ALIKE, FURTHER, UNKNOWN = "closer", "as close", "further", "cannot tell"
+CLOSER, NOT_CLOSER, FURTHER, UNKNOWN = "closer", "not closer", "further", "cannot tell"
 """Whether the KD student is closer to its teacher than the student alone."""
 
 MARGIN = 0.02
@@ -23,7 +23,14 @@ MARGIN = 0.02
 INHERITED_MARGIN = 0.1
 """The same of shares of the teacher's errors, as on the first page."""
 
-_VERDICTS = {MUCH_HIGHER: CLOSER, HIGHER: CLOSER, EQUAL: ALIKE, LOWER: FURTHER, MUCH_LOWER: FURTHER}
+_VERDICTS = {
+    MUCH_HIGHER: CLOSER,
+    HIGHER: CLOSER,
+    EQUAL: NOT_CLOSER,
+    NO_HIGHER: NOT_CLOSER,
+    LOWER: FURTHER,
+    MUCH_LOWER: FURTHER,
+}
 
 
 @dataclass(frozen=True)
@@ -47,13 +54,20 @@ class Estimate:
     count: int
 
     def verdict(self, margin: float = MARGIN) -> str:
-        """What a difference allows to say: one of ``CLOSER``, ``ALIKE``, ``FURTHER``, ``UNKNOWN``.
+        """What a difference allows to say: one of ``CLOSER``, ``NOT_CLOSER``, ``FURTHER``, ``UNKNOWN``.
 
-        As everywhere in kdviz (:func:`kdviz.studies.comparison.judgement.outcome`): alike where the whole 90 % interval
-        is within the margin, different where the 95 % interval excludes zero, and otherwise it cannot be told.
+        As everywhere in kdviz (:func:`kdviz.studies.comparison.judgement.outcome`): not closer where the whole 90 %
+        interval is below the margin, closer or further where the 95 % interval excludes zero, and otherwise it cannot
+        be told.
         """
         result = outcome((self.low, self.high), (self.inner_low, self.inner_high), margin)
         return _VERDICTS.get(result, UNKNOWN)
+
+    def shown(self, margin: float = MARGIN) -> tuple[float, float, float]:
+        """The level and the ends of the interval that a reader sees: of 95 %, unless only that of 90 % bears it out."""
+        outer = self.low, self.high
+        is_borne_out = _VERDICTS.get(outcome(outer, outer, margin), UNKNOWN) == self.verdict(margin)
+        return (0.95, *outer) if is_borne_out else (0.9, self.inner_low, self.inner_high)
 
 
 @dataclass(frozen=True)
@@ -218,13 +232,14 @@ def read_transfer_report(experiment: Experiment) -> TransferReport | None:
 
 def _layer(row: Mapping[str, Any]) -> LayerLikeness:
     names = ("role", "less", "layer", "teacher_layer", "depth", "teacher_depth", "counterpart")
-    nulls = (_number(row[name]) for name in ("shuffled", "shuffled_high", "within"))
-    return LayerLikeness(*(row[name] for name in names), _estimate(row), *nulls)
+    known = {name: row[name] for name in names}
+    known |= {name: _number(row[name]) for name in ("shuffled", "shuffled_high", "within")}
+    return LayerLikeness(**known, cka=_estimate(row))
 
 
 def _estimate(row: Mapping[str, Any]) -> Estimate:
-    ends = (_number(row[name]) for name in ("value", "low", "high", "inner_low", "inner_high"))
-    return Estimate(*ends, row["together"] or 1, row["count"] or 0)
+    ends = {name: _number(row[name]) for name in ("value", "low", "high", "inner_low", "inner_high")}
+    return Estimate(**ends, together=row["together"] or 1, count=row["count"] or 0)
 
 
 def _number(value: float | None) -> float:
@@ -232,12 +247,12 @@ def _number(value: float | None) -> float:
 
 
 __all__ = [
-    "ALIKE",
     "ALL",
     "CLOSER",
     "FURTHER",
     "INHERITED_MARGIN",
     "MARGIN",
+    "NOT_CLOSER",
     "UNKNOWN",
     "ConfusionLikeness",
     "Estimate",

@@ -33,6 +33,11 @@ MOST_PICTURES = 5000
 _TO_FIT = 2000  # pictures from which an untrained network takes what it does before training, such as a whitening
 
 
+def _can_be_built(run: Run) -> bool:
+    """Whether its network can be built anew, as that of an ONNX file cannot."""
+    return run.has_model and run.network != ONNX
+
+
 @dataclass
 class TransferStudy:
     """What an experiment's models have of their teacher.
@@ -114,7 +119,7 @@ class TransferStudy:
             except ModelError as error:  # only its predictions are known
                 self.left_out[role] = error.sentence
         student = self.experiment.runs.get(Role.STUDENT) or self.experiment.runs.get(Role.KD_STUDENT)
-        if student is not None and student.has_model and student.network != ONNX:
+        if UNTRAINED not in self.experiment.runs and student is not None and _can_be_built(student):
             try:
                 yield UNTRAINED, self._untrained(student).to(device)
             except KdvizError as error:

@@ -49,8 +49,9 @@ SCHEMA = pa.schema(
 )
 """Of transfer.parquet: one row for a measure of a model beside its teacher, or for its difference to that of another
 model (``less``). ``low`` to ``high`` is a 95 % interval and ``inner_low`` to ``inner_high`` one of 90 %; ``together``
-is the number of intervals that hold at once. ``shuffled`` and ``within`` are means with pictures paired at random, among
-all and within their class; ``shuffled_high`` is what 95 % of the former do not exceed. What does not apply is null."""
+is the number of intervals that hold at once. ``shuffled`` and ``within`` are means with pictures paired at random,
+among all and within their class; ``shuffled_high`` is what 95 % of the former do not exceed. What does not apply is
+null."""
 
 
 def write_rows(experiment: Experiment, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
