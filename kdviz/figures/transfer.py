@@ -16,7 +16,7 @@ from kdviz.studies.transfer import TransferReport
 from kdviz.studies.transfer.report import LayerLikeness
 from kdviz.studies.transfer.table import UNTRAINED
 
-_UNTRAINED_COLOUR = "#767676"
+_NEUTRAL = "#767676"
 _MARKERS = {"square": "s", "circle": "o", "diamond": "D", "x": "x"}
 _STEP = 0.16  # of a layer, between the rows of its models
 _ROW = 62  # pixels of a layer
@@ -29,7 +29,7 @@ def model_title(role: str) -> str:
 
 def _style(role: str) -> tuple[str, str]:
     """Colour and symbol."""
-    return (_UNTRAINED_COLOUR, "x") if role == UNTRAINED else (role_colour(role), role_symbol(role))
+    return (_NEUTRAL, "x") if role == UNTRAINED else (role_colour(role), role_symbol(role))
 
 
 def _models(report: TransferReport) -> Iterator[tuple[str, list[LayerLikeness], np.ndarray]]:
@@ -100,13 +100,13 @@ def layer_likeness(report: TransferReport) -> go.Figure:
                 x=[entry.within for entry in layers],
                 y=heights,
                 mode="markers",
-                name=_("classes alone"),
-                legendgroup="within",
-                showlegend=role == report.roles[0],
+                showlegend=False,
                 marker={"symbol": "line-ns-open", "size": 9, "color": colour, "line": {"width": 2, "color": colour}},
                 hovertemplate=f"{name}<br>{_('classes alone')}: %{{x:.3f}}<extra></extra>",
             )
         )
+    neutral = {"symbol": "line-ns-open", "size": 9, "color": _NEUTRAL, "line": {"width": 2, "color": _NEUTRAL}}
+    chart.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name=_("classes alone"), marker=neutral))
     x_title, y_title = _axis_titles()
     ticks = _ticks(report)
     chart.update_xaxes(title=x_title, range=[-0.04, 1.04], zeroline=False)
@@ -142,15 +142,8 @@ def _draw_layer_likeness(report: TransferReport) -> Figure:
             capsize=2,
             label=model_title(role),
         )
-        is_first = role == report.roles[0]
-        axis.scatter(
-            [entry.within for entry in layers],
-            heights,
-            marker="|",
-            s=60,
-            color=colour,
-            label=_("classes alone") if is_first else None,
-        )
+        axis.scatter([entry.within for entry in layers], heights, marker="|", s=60, color=colour)
+    axis.scatter([], [], marker="|", s=60, color=_NEUTRAL, label=_("classes alone"))
     x_title, y_title = _axis_titles()
     axis.set_xlabel(x_title)
     axis.set_ylabel(y_title)

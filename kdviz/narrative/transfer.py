@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from kdviz.core.language import N_, _, interval_digits, listed, number, percent, plural, signed_interval
 from kdviz.core.vocabulary import Role
-from kdviz.studies.comparison.judgement import margin_points
+from kdviz.studies.comparison.judgement import margin_points, points_interval
 from kdviz.studies.transfer.report import (
     ALL,
     CLOSER,
@@ -210,7 +210,31 @@ def _of_confusions(difference: ConfusionLikeness, own: ConfusionLikeness, alone:
 
 
 def inherited_sentences(report: TransferReport, classes: Sequence[str]) -> list[str]:
-    """In which classes the KD student repeats more of its teacher's errors than the student alone."""
+    """How many of its teacher's errors the KD student repeats, and in which classes more than the student alone."""
+    return [*_over_all_classes(report), *_by_class(report, classes)]
+
+
+def _over_all_classes(report: TransferReport) -> list[str]:
+    difference = next((entry.share for entry in report.inheritance(*_PAIR) if entry.label == ALL), None)
+    own, alone = (next((entry.share for entry in report.inheritance(role)), None) for role in _PAIR)
+    if difference is None or own is None or alone is None:
+        return []
+    change, low, high = points_interval(difference.value, difference.low, difference.high)
+    return [
+        _(
+            "Over all classes it repeats {own} of the teacher's {errors} with the same wrong class, the student alone "
+            "{alone}: {change} points (95 % interval {low} to {high}).",
+            own=percent(own.value),
+            errors=plural("{count} error", "{count} errors", difference.count),
+            alone=percent(alone.value),
+            change=change,
+            low=low,
+            high=high,
+        )
+    ]
+
+
+def _by_class(report: TransferReport, classes: Sequence[str]) -> list[str]:
     entries = [entry for entry in report.inheritance(*_PAIR) if entry.label != ALL]
     if not entries:
         return []
@@ -240,11 +264,6 @@ def inherited_sentences(report: TransferReport, classes: Sequence[str]) -> list[
 def inherited_verdict(entry: InheritedErrors) -> str:
     """What the difference of a class allows to say."""
     return entry.share.verdict(INHERITED_MARGIN)
-
-
-def share_of_errors(entry: InheritedErrors) -> str:
-    """A share and the errors that it is of: ``48.3% of 1,090``."""
-    return _("{share} of {errors}", share=percent(entry.share.value), errors=number(entry.share.count))
 
 
 # notes ----------------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from kdviz.narrative.transfer import (
 from kdviz.studies.transfer import TransferReport, read_transfer_report
 from kdviz.studies.transfer.table import NAME
 
+_ALL_ROWS = 25  # of a table that is shown whole
 _PARQUET = "application/vnd.apache.parquet"
 
 
@@ -117,7 +118,8 @@ def _show_confusions(report: TransferReport) -> None:
 def _show_inherited(opened: OpenExperiment, report: TransferReport) -> None:
     st.subheader(_("Errors by class"), anchor=False)
     _show_list(inherited_sentences(report, opened.experiment.classes))
-    st.dataframe(inherited_table(report, opened.experiment.classes), hide_index=True)
+    table = inherited_table(report, opened.experiment.classes)
+    st.dataframe(table, hide_index=True, height="content" if len(table) <= _ALL_ROWS else "auto")
     st.caption(
         _(
             "Share of the teacher's errors that a student repeats with the same wrong class. Differences in points, "

@@ -32,7 +32,7 @@ def layers_table(report: TransferReport) -> pd.DataFrame:
             for role, layers in by_role.items()
         }
         difference = differences.get(entry.depth)
-        rows.append({_("Layer · teacher's"): tick_of(report, entry), **values, **_difference(difference)})
+        rows.append({_("Layer · teacher's"): tick_of(report, entry), **_difference(difference), **values})
     return pd.DataFrame(rows)
 
 
