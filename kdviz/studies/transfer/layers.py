@@ -40,7 +40,7 @@ def counterparts(layers: Sequence[Layer], teacher_layers: Sequence[Layer]) -> di
         return depths
     share = [1.0] if count == 1 else np.linspace(0, 1, count).tolist()
     return depths | {
-        layer.depth: 1 + round(part * (teacher_count - 1)) for layer, part in zip(layers, share, strict=False)
+        layer.depth: 1 + int(part * (teacher_count - 1) + 0.5) for layer, part in zip(layers, share, strict=False)
     }
 
 
