@@ -165,7 +165,7 @@ def test_what_is_missing_is_not_spoken_of():
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("values", [CLOSER, NOT_CLOSER, FURTHER, OPEN])
 def test_every_language_has_the_same_numbers(language, values):
-    numbers = re.compile(r"[-+]?\d[\d,]*\.?\d*")
+    numbers = re.compile(r"[-+]?\d+(?:[,.]\d+)*")
     shown = report(values, values, values, (values,) * 3)
     english = [sorted(numbers.findall(sentence)) for sentence in transfer_sentences(shown, CLASSES)]
     with speaking(language):

@@ -28,6 +28,7 @@ from kdviz.narrative.transfer import (
 from kdviz.studies.transfer import TransferReport, read_transfer_report
 from kdviz.studies.transfer.table import NAME
 
+_DARK_KNOWLEDGE = "dark-knowledge"
 _ALL_ROWS = 25  # of a table that is shown whole
 _PARQUET = "application/vnd.apache.parquet"
 
@@ -112,7 +113,7 @@ def _show_confusions(report: TransferReport) -> None:
             "pictures of a class it is measured too low, for both students alike."
         )
     )
-    page_link("dark-knowledge", _("Dark knowledge of single pictures"), "dark_mode")
+    page_link(_DARK_KNOWLEDGE, _("Dark knowledge of single pictures"), "dark_mode")
 
 
 def _show_inherited(opened: OpenExperiment, report: TransferReport) -> None:
