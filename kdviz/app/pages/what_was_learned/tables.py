@@ -69,12 +69,10 @@ def inherited_table(report: TransferReport, classes: Sequence[str]) -> pd.DataFr
     rows = []
     for class_label in dict.fromkeys(entry.label for entry in report.inherited):
         of_class = {role: known[class_label] for role, known in shares.items() if class_label in known}
-        row = {
-            _("True class"): _("All") if class_label == ALL else classes[class_label],
-            _("Teacher's errors"): max((share.count for share in of_class.values()), default=0),
-            **{model_title(role): percent(share.value) for role, share in of_class.items()},
-        }
+        row: dict[str, str | int] = {_("True class"): _("All") if class_label == ALL else classes[class_label]}
         if class_label in differences:
             row[_("KD student less alone (points)")] = signed_estimate(differences[class_label], 1, 100)
+        row |= {model_title(role): percent(share.value) for role, share in of_class.items()}
+        row[_("Teacher's errors")] = max((share.count for share in of_class.values()), default=0)
         rows.append(row)
     return pd.DataFrame(rows)
