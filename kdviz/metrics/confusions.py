@@ -7,7 +7,7 @@ correlation.
 The interval is a delete-a-group jackknife: pictures of each class go into 20 groups at random, and Student's t with 19
 degrees of freedom has the error of the values without each group. Of the *difference* of two models' correlations with
 a third, it holds 95 to 100 % of the truth with 1,000 to 10,000 pictures, sharp or softened probabilities, where the
-bootstrap holds 58 to 97 %: one confident mistake moves a cell over many ranks, and in a resample it comes twice or not
+bootstrap holds 55 to 97 %: one confident mistake moves a cell over many ranks, and in a resample it comes twice or not
 at all. A single correlation is measured too low, since noise disorders the cells: its interval holds 89 to 99 % with
 1,000 pictures a class, and much less with 100. Simulated in ``tests/unit/metrics/test_confusions.py`` and from the
 answers in ``models``.

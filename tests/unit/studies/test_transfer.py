@@ -266,6 +266,8 @@ def test_the_tables_of_the_shipped_models_are_of_their_predictions(name):
     assert report.inheritance("kd_student")[0].share.value == pytest.approx(repeated.mean())
     assert report.inheritance("kd_student")[0].share.count == errors.sum()
     assert report.last("kd_student", "student") is not None
+    assert report.last("untrained").cka.high < report.last("student").cka.low  # random weights, the null
+    assert report.last("kd_student").within < report.last("kd_student").cka.low
     assert report.temperatures == [1.0, 4.0]
 
 
