@@ -139,6 +139,33 @@ def test_a_cka_in_the_table_is_that_of_the_features(studied, samples):
     assert entry.layer == "5"
 
 
+def test_a_difference_is_that_of_the_two_students_and_the_last_layer_stands_alone(studied):
+    report = read_transfer_report(load_experiment(studied[0]))
+    values = {(entry.role, entry.depth, entry.teacher_depth): entry.cka for entry in report.layers if not entry.less}
+    differences = [entry for entry in report.layers if entry.less]
+    assert len(differences) == report.depths("student") * report.teacher_depths
+    for entry in differences:
+        own, alone = (values[role, entry.depth, entry.teacher_depth] for role in ("kd_student", "student"))
+        assert entry.cka.value == pytest.approx(own.value - alone.value)
+        assert entry.cka.low <= entry.cka.inner_low < entry.cka.value < entry.cka.inner_high <= entry.cka.high
+    together = [entry.cka.together for entry in report.counterparts("kd_student", "student")]
+    assert together == [2, 1, 2]  # layer 1 and the logits hold together
+    assert report.last("kd_student", "student").layer == "5:input"
+
+
+def test_the_pictures_of_a_folder_are_read_where_its_training_pictures_are_not(tiny, samples, tmp_path):
+    document = json.loads((tiny.folder / "experiment.json").read_text())
+    (tiny.folder / "experiment.json").write_text(json.dumps(document | {"dataset": "folder"}))
+    for index in range(120):
+        path = tmp_path / "data" / "test" / str(int(samples.labels[index])) / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        samples.picture(index).save(path)
+    command = ["study", "-e", str(tiny.folder), *COMMAND, "--data", str(tmp_path / "data"), "--images", "50"]
+    assert main(command) == 0
+    report = read_transfer_report(load_experiment(tiny.folder))
+    assert (report.about["pictures"], report.about["split"]) == (50, "test")
+
+
 def same_models(folder, role, other):
     """Give a model the weights and the network of another one."""
     document = json.loads((folder / "experiment.json").read_text())
