@@ -62,7 +62,7 @@ def _axis_titles() -> tuple[str, str]:
 def layer_likeness(report: TransferReport) -> go.Figure:
     """CKA of each layer of every model with its counterpart in the teacher, with 95 % intervals over pictures.
 
-    A tick marks what the classes alone would give: each picture paired with another one of its class.
+    A tick marks what the classes alone would give: each picture paired with a random one of its class.
 
     Args:
         report: See :func:`kdviz.studies.transfer.read_transfer_report`.

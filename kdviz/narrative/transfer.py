@@ -136,8 +136,8 @@ def _beside_controls(report: TransferReport) -> list[str]:
     if own is not None and own.within == own.within:
         sentences.append(
             _(
-                "With every picture paired with another one of its class, the KD student's {own} becomes {within}, "
-                "which the classes alone give; with any other picture it is {shuffled}.",
+                "With every picture paired with a random one of its class, the KD student's {own} becomes {within}, "
+                "which the classes alone give; with a random one of all it is {shuffled}.",
                 own=number(own.cka.value, 3),
                 within=number(own.within, 3),
                 shuffled=number(own.shuffled, 3),

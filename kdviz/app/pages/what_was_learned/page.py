@@ -91,7 +91,7 @@ def _show_layers(opened: OpenExperiment, report: TransferReport) -> None:
         _(
             "Linear CKA of what each layer takes, and of the logits, with the teacher's layer at the same share of the "
             "depth: 1 for features that are equal up to rotation and scale, about 0 for pictures paired at random. "
-            "Ticks: each picture paired with another one of its class. Lines: 95 % intervals over pictures."
+            "Ticks: each picture paired with a random one of its class. Lines: 95 % intervals over pictures."
         )
     )
     with st.container(horizontal=True):
