@@ -25,11 +25,14 @@ from kdviz.cli.common.study_results import print_estimate, print_report
 from kdviz.cli.recipe import add_loss, add_recipe
 from kdviz.cli.studies.regions import QUICK_MASKS, add_regions, study_regions
 from kdviz.cli.studies.shortcuts import IMAGES, add_shortcuts, study_shortcuts
+from kdviz.cli.studies.transfer import study_transfer
 
 if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel
 
 _IMAGES = 2000
+_UNTIMED = {"shortcuts": study_shortcuts, "transfer": study_transfer}
+"""Studies whose time is not known beforehand."""
 _MAPS_SHARE = 0.6  # of the time of --minutes; the rest is for deletion and insertion
 
 
@@ -56,10 +59,11 @@ def add(verbs: Any) -> None:
     parser.add_argument("--split", default="test", help="of which images")
     parser.add_argument(
         "--study",
-        choices=["temperature", "alpha", "teacher-epochs", "loss", "models", "regions", "shortcuts"],
+        choices=["temperature", "alpha", "teacher-epochs", "loss", "models", "regions", "shortcuts", "transfer"],
         default="temperature",
         help="whose students; models: the experiment's own three, without trainings; regions: whether its models look "
-        "at the regions of --regions; shortcuts: whether they use a mark that was planted in training",
+        "at the regions of --regions; shortcuts: whether they use a mark that was planted in training; transfer: which "
+        "layers, confusions and errors of the teacher they have",
     )
     parser.add_argument("--values", type=numbers(str), help="of the study (default: those of its table)")
     parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
@@ -118,12 +122,12 @@ def _study(options: argparse.Namespace) -> None:
             options.wrong_usage("argument --estimate: not with --study regions; try it with --images 4")
         study_regions(options)
         return
-    if options.study == "shortcuts":
+    if options.study in _UNTIMED:
         if options.estimate or options.minutes:
             options.wrong_usage(
-                "arguments --estimate and --minutes: not with --study shortcuts; try it with --images 4"
+                f"arguments --estimate and --minutes: not with --study {options.study}; try it with --images 5"
             )
-        study_shortcuts(options)
+        _UNTIMED[options.study](options)
         return
     options.method = _one_method(options)
     _study_attention(options)

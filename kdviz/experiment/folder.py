@@ -68,6 +68,7 @@ _TABLES = (
     *_REGIONS,
     "cost",
     "showcase",
+    "transfer",
 )  # that depend on the experiment's teacher
 
 _HASH = "[0-9a-f]" * 8  # in the name of a weights file

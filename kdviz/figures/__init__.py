@@ -38,6 +38,7 @@ from kdviz.figures.shortcuts import shortcut_use
 from kdviz.figures.soft_targets import entropy_against_temperature, soft_target_bars
 from kdviz.figures.studies import against_value, value_title
 from kdviz.figures.training_curves import curves
+from kdviz.figures.transfer import layer_likeness
 
 __all__ = [
     "NEGATIVE",
@@ -60,6 +61,7 @@ __all__ = [
     "entry_title",
     "faithfulness_curves",
     "faithfulness_points",
+    "layer_likeness",
     "role_colour",
     "role_dash",
     "role_symbol",

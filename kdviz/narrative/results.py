@@ -22,17 +22,20 @@ from kdviz.narrative.attention.markdown import attention_markdown
 from kdviz.narrative.markdown import table
 from kdviz.narrative.shortcuts import condition_sentence, shortcut_title, verdict_sentences
 from kdviz.narrative.sweeps import sentences
+from kdviz.narrative.transfer import transfer_sentences
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
 from kdviz.studies.sweep.runner import STUDIES, summary
 from kdviz.studies.sweep.verdict import SweepVerdict, verdict
+from kdviz.studies.transfer import TransferReport, read_transfer_report
+from kdviz.studies.transfer.table import UNTRAINED
 
 sections: Registry[Callable[[Experiment], str]] = Registry("section")
 """Name -> Markdown of an experiment; raises ExperimentError where its tables are missing."""
 
 _BLOCK = re.compile(r"(<!-- kdviz results: ([\w-]+) -->\r?\n)(.*?)(<!-- kdviz end -->)", re.DOTALL)
 _BEGIN = "<!-- kdviz results:"
-_TABLES = {"attention": "agreement", "cost": "cost", "shortcuts": "shortcuts"} | {
+_TABLES = {"attention": "agreement", "cost": "cost", "shortcuts": "shortcuts", "transfer": "transfer"} | {
     name: study.table for name, study in STUDIES.items()
 }
 _NAMES: Mapping[str, str] = {Role.TEACHER: Role.TEACHER, Role.KD_STUDENT: "KD student", Role.STUDENT: "student alone"}
@@ -257,3 +260,34 @@ def _use(mean: Mean) -> str:
 def _auroc(mean: Mean) -> str:
     digits = interval_digits(mean.low, mean.high, 3, neutral=0.5)
     return f"{number(mean.value, digits)} ({number(mean.low, digits)} to {number(mean.high, digits)})"
+
+
+@sections.register("transfer")
+def transfer(experiment: Experiment) -> str:
+    """What the KD student has of its teacher: the sentences, and CKA by layer with the teacher's counterpart."""
+    report = read_transfer_report(experiment)
+    if report is None:
+        raise ExperimentError(
+            "'{folder}' has no study of what was learned; kdviz study --study transfer makes one.",
+            folder=experiment.folder,
+        )
+    lines = [f"- {sentence}" for sentence in transfer_sentences(report, experiment.classes)]
+    rows = _transfer_rows(report)
+    roles = [_TRANSFER_NAMES.get(role, role) for role in report.roles]
+    titles = ["layer", "the teacher's", *roles, "KD student less alone", "verdict"]
+    return "\n".join(lines) + "\n" + (f"\n{table(titles, rows)}" if rows else "")
+
+
+_TRANSFER_NAMES = {**_NAMES, UNTRAINED: "random weights"}
+
+
+def _transfer_rows(report: TransferReport) -> list[list[str]]:
+    """A row for each layer of the KD student."""
+    by_role = {role: {entry.depth: entry for entry in report.counterparts(role)} for role in report.roles}
+    rows = []
+    for entry in report.counterparts(Role.KD_STUDENT, Role.STUDENT):
+        value, low, high = signed_interval(entry.cka.value, entry.cka.low, entry.cka.high, 3)
+        values = [number(layers[entry.depth].cka.value, 3) for layers in by_role.values()]
+        names = [f"`{entry.layer}`", f"`{entry.teacher_layer}`"]
+        rows.append([*names, *values, f"{value} ({low} to {high})", entry.cka.verdict()])
+    return rows

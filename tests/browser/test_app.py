@@ -51,6 +51,7 @@ MISSING = [  # what follows has other words, so that no sentence of the page bef
     ("temperature?experiment=shapes&study=nope", "is not a known study"),
     ("dark-knowledge?experiment=mnist&sample=999999", "no sample"),
     ("shortcuts?experiment=shapes", "has no study of shortcuts"),
+    ("what-was-learned?experiment=shapes", "has no study of what was learned"),
 ]
 
 

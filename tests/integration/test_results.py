@@ -52,7 +52,7 @@ def test_the_documentation_says_what_the_tables_say(page):
 def test_every_result_is_in_the_documentation(shipped):
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     shown = [name for name in sections if f"\n<!-- kdviz results: {name} -->" in text]
-    assert shown == ["models", "temperature", "teacher-epochs", "loss", "attention", "cost", "shortcuts"]
+    assert shown == ["models", "temperature", "teacher-epochs", "loss", "attention", "cost", "shortcuts", "transfer"]
 
 
 @pytest.mark.slow

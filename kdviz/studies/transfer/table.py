@@ -1,0 +1,82 @@
+"""The table of a study of what distillation transferred."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from kdviz.core.errors import ExperimentError
+from kdviz.experiment import Experiment
+from kdviz.studies.tables import read_whole
+
+NAME = "transfer"
+"""Name of the table."""
+
+CKA, CONFUSIONS, INHERITED = "cka", "confusions", "inherited"
+"""What a row measures: likeness of two layers, of dark knowledge, or the teacher's errors that are repeated."""
+
+UNTRAINED = "untrained"
+"""The role of a student's network with random weights, which says what likeness there is without any training."""
+
+ABOUT = b"kdviz.transfer"
+_TEXT = pa.dictionary(pa.int16(), pa.string())
+SCHEMA = pa.schema(
+    [
+        ("measure", _TEXT),
+        ("role", _TEXT),
+        ("less", _TEXT),
+        ("teacher_layer", _TEXT),
+        ("layer", _TEXT),
+        ("teacher_depth", pa.int16()),
+        ("depth", pa.int16()),
+        ("counterpart", pa.bool_()),
+        ("temperature", pa.float32()),
+        ("label", pa.int16()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("inner_low", pa.float64()),
+        ("inner_high", pa.float64()),
+        ("together", pa.int16()),
+        ("count", pa.int32()),
+        ("shuffled", pa.float64()),
+        ("shuffled_high", pa.float64()),
+        ("within", pa.float64()),
+    ]
+)
+"""Of transfer.parquet: one row for a measure of a model beside its teacher, or for its difference to that of another
+model (``less``). ``low`` to ``high`` is a 95 % interval and ``inner_low`` to ``inner_high`` one of 90 %; ``together``
+is the number of intervals that hold at once. ``shuffled`` and ``within`` are means with pictures paired at random,
+among all and within their class; ``shuffled_high`` is what 95 % of the former do not exceed. What does not apply is
+null."""
+
+
+def write_rows(experiment: Experiment, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
+    """Replace transfer.parquet."""
+    complete = [{name: row.get(name) for name in SCHEMA.names} for row in rows]
+    table = pa.Table.from_pylist(complete, SCHEMA)
+    experiment.write_table(NAME, table.replace_schema_metadata({ABOUT: json.dumps(dict(about))}))
+
+
+def read_table(experiment: Experiment) -> pa.Table | None:
+    """Read transfer.parquet; None: there is none.
+
+    Raises:
+        ExperimentError: The table is damaged.
+    """
+    return read_whole(experiment, NAME, SCHEMA, damaged(experiment))
+
+
+def damaged(experiment: Experiment) -> ExperimentError:
+    return ExperimentError(
+        "transfer.parquet of '{folder}' is damaged; make it anew with: kdviz study --study transfer",
+        folder=experiment.folder,
+    )
+
+
+def about_of(table: pa.Table) -> dict[str, Any]:
+    """How the table was made."""
+    return json.loads((table.schema.metadata or {}).get(ABOUT, b"{}"))

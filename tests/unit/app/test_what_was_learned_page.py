@@ -1,0 +1,78 @@
+"""The page What was learned: its sentences, chart and tables, and what it says without a study; no browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from kdviz.core.files import MODELS
+from kdviz.experiment import load_experiment
+from kdviz.narrative.transfer import confusion_sentences, layer_sentences, verdict_sentences
+from kdviz.studies.transfer import read_transfer_report
+
+pytest.importorskip("streamlit.testing.v1")
+from streamlit.testing.v1 import AppTest
+
+
+def _page(folder):
+    import kdviz.app.pages.what_was_learned.page as learned_page
+    from kdviz.app.library import OpenExperiment
+    from kdviz.experiment import load_experiment
+
+    learned_page.heading = lambda page: OpenExperiment(load_experiment(folder))
+    learned_page.page_link = lambda *_: None  # there are no other pages in this test
+    learned_page.page()
+
+
+@pytest.fixture(autouse=True)
+def _heading(monkeypatch):
+    """The page's own parts come back after the test."""
+    import kdviz.app.pages.what_was_learned.page as learned_page
+
+    monkeypatch.setattr(learned_page, "heading", learned_page.heading)
+    monkeypatch.setattr(learned_page, "page_link", learned_page.page_link)
+
+
+def page_of(folder):
+    page = AppTest.from_function(_page, args=(str(folder),))
+    page.run(timeout=120)
+    assert not page.exception
+    return page
+
+
+def test_the_page_says_what_the_study_found_and_shows_it():
+    page = page_of(MODELS / "cifar10")
+    report = read_transfer_report(load_experiment(MODELS / "cifar10"))
+    texts = " ".join(element.value for element in page.markdown).replace("\\", "")
+    for sentence in (*verdict_sentences(report), *layer_sentences(report), *confusion_sentences(report)):
+        assert texts.count(sentence) == 1
+    assert len(page.get("plotly_chart")) == 1
+    layers, confusions, errors = (table.value for table in page.dataframe)
+    assert layers["Layer · teacher's"].tolist() == [*(f"{depth} · {depth}" for depth in range(1, 8)), "logits"]
+    expected = [entry.cka.verdict() for entry in report.counterparts("kd_student", "student")]
+    titles = {"closer": "Closer", "not closer": "Not closer", "further": "Further", "cannot tell": "Cannot tell"}
+    assert layers["Verdict"].tolist() == [titles[verdict] for verdict in expected]
+    assert layers["KD student"].tolist() == [f"{entry.cka.value:.3f}" for entry in report.counterparts("kd_student")]
+    assert confusions["T"].tolist() == ["1", "1", "4", "4"]
+    assert errors["Teacher's errors"].sum() == 2 * errors["Teacher's errors"][0]  # all, and each class
+    assert len(errors) == 11
+
+
+def test_without_a_study_one_sentence_says_how_to_make_one(tiny):
+    page = page_of(tiny.folder)
+    (info,) = page.info
+    assert info.value.startswith("This experiment has no study of what was learned yet")
+    assert page.code[0].value == f"kdviz study --study transfer -e {tiny.folder} --split bundled"
+
+
+def test_answers_alone_have_no_chart(tiny):
+    import numpy as np
+
+    from kdviz.studies.transfer.confusions import inherited_rows
+    from kdviz.studies.transfer.table import write_rows
+
+    labels = np.arange(20) % 10
+    predicted = {"teacher": (labels + 1) % 10, "kd_student": (labels + 1) % 10, "student": labels}
+    write_rows(tiny, inherited_rows(predicted, labels), {"pictures": 0})
+    page = page_of(tiny.folder)
+    assert not page.get("plotly_chart")
+    assert page.dataframe[0].value["KD student"][0] == "100.0%"
