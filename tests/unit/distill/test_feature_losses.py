@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from second_implementation import assert_same_value_and_gradient
 
 from kdviz.core.errors import KdvizError, ModelError, SettingError
 from kdviz.distill.objectives import feature_losses as module
@@ -89,7 +90,7 @@ def test_feature_losses_are_found_by_name():
         assert losses[name] is feature_losses[name].function
     for name in built_in:
         assert getattr(module, f"{name}_loss") is losses[name]
-    assert {name for name in built_in if feature_losses[name].needs_maps} == {"attention_transfer"}
+    assert {name for name in feature_losses if feature_losses[name].needs_maps} == {"attention_transfer"}
     assert feature_losses["mmd"].options == {"degree": 2, "offset": 0}
     assert feature_losses["relational"].options == {"distance_weight": 25, "angle_weight": 50}
 
@@ -122,6 +123,10 @@ def test_who_needs_a_projection_of_vectors():
         ("mmd", vectors(0, width=4), vectors(1), "student's 4 and the teacher's 5"),
         ("attention_transfer", vectors(0), vectors(1), "no positions"),
         ("relational", maps(0), maps(1), "average maps"),
+        ("probabilistic_transfer", maps(0), maps(1), "average maps"),
+        ("probabilistic_transfer", vectors(0, 4), vectors(1), "of one N"),
+        ("similarity_preserving", vectors(0, 4), vectors(1), "of one N"),
+        ("similarity_preserving", vectors(0, 4), maps(1), "both be maps"),
     ],
 )
 def test_features_that_do_not_fit(name, student, teacher, reason):
@@ -350,3 +355,94 @@ def test_float32_agrees_with_float64():
     student, teacher = vectors(0, 64, 128).relu() + 100, vectors(1, 64, 256).relu()
     exact = between("relational", student, teacher)
     assert between("relational", student.float(), teacher.float()) == pytest.approx(exact, rel=1e-4)
+
+
+# similarity preserving ------------------------------------------------------------------------------------------------
+
+
+def similarity_distance(student: np.ndarray, teacher: np.ndarray) -> float:
+    """Tung & Mori (2019): products of all pairs of samples, one at a time, each over the length of its row."""
+    samples, total = len(student), 0.0
+    for i in range(samples):
+        rows = [[float((some[i] * some[j]).sum()) for j in range(samples)] for some in (student, teacher)]
+        lengths = [math.sqrt(sum(value**2 for value in row)) for row in rows]
+        total += sum((rows[0][j] / lengths[0] - rows[1][j] / lengths[1]) ** 2 for j in range(samples))
+    return total / samples**2
+
+
+@pytest.mark.parametrize("kind", ["maps", "vectors"])
+def test_similarity_preserving_equals_the_formula(kind):
+    student = features(kind, 0)
+    teacher = maps(1, channels=2, height=3, width=5) if kind == "maps" else vectors(1, width=9)  # of any size
+    assert_same_value_and_gradient(
+        lambda student: losses["similarity_preserving"](student, teacher),
+        lambda student: similarity_distance(student, teacher.numpy()),
+        student,
+    )
+
+
+def test_similarity_preserving_ignores_turning_and_scaling():
+    student, teacher = vectors(0), vectors(1)
+    turn = torch.linalg.qr(vectors(2, 5))[0]
+    expected = between("similarity_preserving", student, teacher)
+    assert between("similarity_preserving", 30 * student @ turn, 0.1 * teacher) == pytest.approx(expected)
+    assert between("similarity_preserving", student + 3, teacher) != pytest.approx(expected, rel=0.1)
+
+
+def test_similarity_preserving_is_at_most_two_over_the_samples_after_a_relu():
+    # The student tells all samples apart, the teacher none: rows are (1, 0, ...) and (1, 1, ...) / sqrt(N).
+    student, teacher = torch.eye(4, dtype=torch.float64), torch.ones(4, 7, dtype=torch.float64)
+    assert between("similarity_preserving", student, teacher) == pytest.approx((2 - 2 / math.sqrt(4)) / 4)
+
+
+# probabilistic transfer -----------------------------------------------------------------------------------------------
+
+
+def neighbours(rows: np.ndarray) -> list[dict[int, float]]:
+    """Passalis & Tefas (2018), cosine kernel: of each sample, the probabilities of the others."""
+    result = []
+    for i in range(len(rows)):
+        kernel = {
+            j: (1 + float(rows[i] @ rows[j]) / (math.hypot(*rows[i]) * math.hypot(*rows[j]))) / 2
+            for j in range(len(rows))
+            if j != i
+        }
+        result.append({j: value / sum(kernel.values()) for j, value in kernel.items()})
+    return result
+
+
+def neighbour_divergence(student: np.ndarray, teacher: np.ndarray) -> float:
+    pairs = zip(neighbours(student), neighbours(teacher), strict=True)
+    return sum(p[j] * math.log(p[j] / q[j]) for q, p in pairs for j in p) / len(student)
+
+
+def test_probabilistic_transfer_equals_the_formula():
+    teacher = vectors(1, width=9)  # another width
+    assert_same_value_and_gradient(
+        lambda student: losses["probabilistic_transfer"](student, teacher),
+        lambda student: neighbour_divergence(student, teacher.numpy()),
+        vectors(0),
+    )
+
+
+def test_probabilistic_transfer_ignores_turning_and_the_lengths_of_vectors():
+    student, teacher = vectors(0), vectors(1)
+    turn = torch.linalg.qr(vectors(2, 5))[0]
+    scale = torch.tensor([0.01, 0.1, 1, 5, 100, 1000], dtype=torch.float64)[:, None]
+    expected = between("probabilistic_transfer", student, teacher)
+    assert between("probabilistic_transfer", scale * student @ turn, 7 * teacher) == pytest.approx(expected)
+    assert between("probabilistic_transfer", student + 3, teacher) != pytest.approx(expected, rel=0.1)
+    assert between("probabilistic_transfer", scale * teacher @ turn, teacher) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_one_neighbour_is_the_neighbour_for_certain(samples):
+    assert between("probabilistic_transfer", vectors(0, samples), vectors(1, samples)) == 0
+
+
+def test_opposite_and_missing_vectors_have_moderate_gradients():
+    student = torch.tensor([[1.0, 0], [-1, 0], [1, 0], [0, 0]], requires_grad=True)
+    loss = feature_losses["probabilistic_transfer"](student, torch.eye(4), {})
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert student.grad.abs().max() < 1e3

@@ -17,6 +17,7 @@ from kdviz.distill import TrainingConfig, fit, predict_logits
 from kdviz.distill.objectives import objective
 from kdviz.distill.objectives.layers import head_of
 from kdviz.distill.objectives.objective import Objective, freeze, stages
+from kdviz.distill.objectives.registry import feature_losses
 from kdviz.distill.storage.run_files import new_network
 
 CONFIG = TrainingConfig(epochs=2, batch_size=40, device="cpu", bf16="off")
@@ -252,7 +253,7 @@ def test_the_taps_are_taken_off_even_after_an_error(split):
     assert hooks() == 0
 
 
-@pytest.mark.parametrize("loss", ["hints", "attention_transfer", "mmd", "relational"])
+@pytest.mark.parametrize("loss", list(feature_losses))
 def test_feature_losses_train_in_bfloat16(loss):
     config = replace(CONFIG, epochs=1, batch_size=6, feature_loss=loss, bf16="on", augment="flip")
     own, live = network("torchvision/shufflenet_v2_x0_5"), network("torchvision/squeezenet1_1").requires_grad_(False)
