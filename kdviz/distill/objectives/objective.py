@@ -14,7 +14,7 @@ from kdviz.distill.augment import Augment
 from kdviz.distill.augment.views import view_of
 from kdviz.distill.checks import check_teacher
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.features import as_features, build_projection
+from kdviz.distill.objectives.features import FeatureSamples, as_features, build_auxiliary
 from kdviz.distill.objectives.layers import FeatureHook, choose_layers
 from kdviz.distill.objectives.losses import balanced_weights, distillation_loss, label_smoothing_loss
 from kdviz.distill.objectives.registry import feature_losses
@@ -77,7 +77,7 @@ class Objective:
             check_teacher(teacher, train.classes, train.classes)
         self._soft = _checked(teacher_logits, train, config, len(self._teachers))
         self._soft = [logits.to(device) for logits in self._soft]
-        self.projection: nn.Module | None = None
+        self.auxiliary: nn.Module | None = None
         self._hooks: list[FeatureHook] = []
         if config.feature_loss and self._teachers:
             self._compare_features(train)
@@ -187,17 +187,13 @@ class Objective:
             teacher(inputs)
         self._network.train(was_training)
         student_features, teacher_features = (as_features(hook.take()[0], pair.kind) for hook in self._hooks)
-        if feature_losses[config.feature_loss].needs_projection(student_features, teacher_features):
-            self.projection = build_projection(student_features, teacher_features, config.seed)
+        samples = FeatureSamples(student_features, teacher_features, teacher, inputs)
+        self.auxiliary = build_auxiliary(feature_losses[config.feature_loss], samples, config.seed)
 
     def _feature_loss(self, student_output: Tensor, teacher_output: Tensor) -> Tensor:
-        student_features = as_features(student_output, self._kind).float()
-        if self.projection is not None:
-            student_features = self.projection(student_features)
-        teacher_features = as_features(teacher_output, self._kind)
-        return feature_losses[self._config.feature_loss](
-            student_features, teacher_features, self._config.feature_options
-        )
+        student, teacher = (as_features(output, self._kind).float() for output in (student_output, teacher_output))
+        loss = feature_losses[self._config.feature_loss]
+        return loss(student, teacher, self._config.feature_options, self.auxiliary)
 
 
 def _checked(

@@ -8,11 +8,14 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from second_implementation import assert_same_value_and_gradient
+from torch import nn
 
 from kdviz.core.errors import KdvizError, ModelError, SettingError
 from kdviz.distill.objectives import feature_losses as module
 from kdviz.distill.objectives.feature_losses import FeatureLoss, check_feature_options, feature_losses, mmd_loss
+from kdviz.distill.objectives.features import FeatureSamples, build_auxiliary
 from kdviz.distill.objectives.losses import losses
 
 MAPS_OR_VECTORS = [(name, kind) for name in feature_losses for kind in feature_losses[name].takes]
@@ -31,8 +34,22 @@ def features(kind: str, seed: int) -> torch.Tensor:
     return maps(seed) if kind == "maps" else vectors(seed)
 
 
-def between(name: str, student: torch.Tensor, teacher: torch.Tensor, **options: float) -> float:
-    return float(losses[name](student.detach(), teacher.detach(), **options))
+def with_auxiliary(name: str, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """The loss with its auxiliary module, where it has one, always of the same weights."""
+    entry = feature_losses[name]
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(3, teacher.shape[1], generator=generator, dtype=torch.float64).bfloat16().to(teacher.dtype)
+    network = nn.Sequential(nn.Identity(), nn.Linear(*weight.T.shape, dtype=teacher.dtype))
+    network[1].weight.data = weight
+    samples = FeatureSamples(student.detach(), teacher.detach(), network.eval(), teacher.detach())
+    module = build_auxiliary(entry, samples, 0)
+    if module is not None and teacher.dtype == torch.float64:
+        module.double()
+    return entry(student, teacher, {}, module)
+
+
+def between(name: str, *features: torch.Tensor, **options: float) -> float:
+    return float(losses[name](*(each.detach() for each in features), **options))
 
 
 # every one ------------------------------------------------------------------------------------------------------------
@@ -42,29 +59,31 @@ def between(name: str, student: torch.Tensor, teacher: torch.Tensor, **options: 
 def test_every_feature_loss(name, kind):
     teacher = features(kind, 1).requires_grad_()
     student = features(kind, 0).requires_grad_()
-    loss = feature_losses[name](student, teacher, {})
+    loss = with_auxiliary(name, student, teacher)
     assert loss.shape == ()
     loss.backward()
     assert teacher.grad is None  # a teacher is not trained
     assert student.grad.abs().sum() > 0
     # Lower is better: equal features have none, and a step downhill has less.
-    assert between(name, teacher, teacher) == pytest.approx(0, abs=1e-12)
-    assert between(name, student - 1e-3 * student.grad, teacher) < float(loss.detach())
+    if feature_losses[name].auxiliary is None:  # through an untrained module they are not equal
+        assert between(name, teacher, teacher) == pytest.approx(0, abs=1e-12)
+    assert float(with_auxiliary(name, student - 1e-3 * student.grad, teacher).detach()) < float(loss.detach())
 
 
 @pytest.mark.parametrize(("name", "kind"), MAPS_OR_VECTORS)
 def test_gradients_are_those_of_the_loss(name, kind):
     torch.autograd.gradcheck(
-        lambda student: losses[name](student, features(kind, 1)), features(kind, 0).requires_grad_()
+        lambda student: with_auxiliary(name, student, features(kind, 1)), features(kind, 0).requires_grad_()
     )
 
 
 @pytest.mark.parametrize(("name", "kind"), MAPS_OR_VECTORS)
 def test_low_precision_is_raised(name, kind):
     student, teacher = features(kind, 0).bfloat16(), features(kind, 1).bfloat16()
-    loss = feature_losses[name](student, teacher, {})
+    loss = with_auxiliary(name, student, teacher)
     assert loss.dtype == torch.float32
-    assert float(loss) == pytest.approx(between(name, student.double(), teacher.double()), rel=1e-4)
+    exact = with_auxiliary(name, student.double(), teacher.double())
+    assert float(loss.detach()) == pytest.approx(float(exact.detach()), rel=1e-4)
 
 
 @pytest.mark.parametrize(("name", "kind"), MAPS_OR_VECTORS)
@@ -75,7 +94,7 @@ def test_constant_features_and_batches_of_one_have_gradients(name, kind, samples
     student = torch.full_like(features(kind, 0)[:1], value).float().expand(samples, *features(kind, 0).shape[1:])
     student = student.clone().requires_grad_()
     for teacher in (student.detach(), features(kind, 1).float()[:samples]):
-        loss = feature_losses[name](student, teacher, {})
+        loss = with_auxiliary(name, student, teacher)
         student.grad = None
         loss.backward()
         assert torch.isfinite(loss)
@@ -127,6 +146,9 @@ def test_who_needs_a_projection_of_vectors():
         ("probabilistic_transfer", vectors(0, 4), vectors(1), "of one N"),
         ("similarity_preserving", vectors(0, 4), vectors(1), "of one N"),
         ("similarity_preserving", vectors(0, 4), maps(1), "both be maps"),
+        ("contrastive", vectors(0, width=4), vectors(1), "student's 4 and the teacher's 5"),
+        ("contrastive", vectors(0, 4), vectors(1), "of one N"),
+        ("contrastive", maps(0), maps(1), "average maps"),
     ],
 )
 def test_features_that_do_not_fit(name, student, teacher, reason):
@@ -144,6 +166,7 @@ def test_features_that_do_not_fit(name, student, teacher, reason):
         ("relational", {"angle_weight": float("nan")}, "angle_weight"),
         ("mmd", {"degree": 3.0}, "1 or 2, got 3"),
         ("mmd", {"degree": 0.0}, "1 or 2"),
+        ("contrastive", {"temperature": 0.0}, "above 0"),
     ],
     ids=str,
 )
@@ -446,3 +469,196 @@ def test_opposite_and_missing_vectors_have_moderate_gradients():
     loss.backward()
     assert torch.isfinite(loss)
     assert student.grad.abs().max() < 1e3
+
+
+# with a module of their own: variational ------------------------------------------------------------------------------
+
+
+def gaussian(mean: np.ndarray, teacher: np.ndarray, variance: np.ndarray) -> float:
+    """Ahn et al. (2019), eq. 5, number by number: minus the log density, without its constant."""
+    total = 0.0
+    for index in np.ndindex(*teacher.shape):
+        deviation = math.sqrt(variance[index[1]])
+        total += math.log(deviation) + (teacher[index] - mean[index]) ** 2 / (2 * deviation**2)
+    return total / teacher.size
+
+
+@pytest.mark.parametrize("kind", ["maps", "vectors"])
+@pytest.mark.parametrize("trained", ["mean", "variance"])
+def test_variational_equals_the_formula(kind, trained):
+    mean, teacher = features(kind, 0), features(kind, 1)
+    variance = torch.linspace(0.1, 3, teacher.shape[1], dtype=torch.float64)
+    if trained == "mean":
+        assert_same_value_and_gradient(
+            lambda mean: losses["variational"](mean, teacher, variance),
+            lambda mean: gaussian(mean, teacher.numpy(), variance.numpy()),
+            mean,
+        )
+        return
+    assert_same_value_and_gradient(
+        lambda variance: losses["variational"](mean, teacher, variance),
+        lambda variance: gaussian(mean.numpy(), teacher.numpy(), variance),
+        variance,
+    )
+
+
+def test_variational_is_least_at_the_teachers_features_and_the_variance_that_there_is():
+    mean, teacher = maps(0), maps(1)
+    spread = (teacher - mean).square().mean((0, 2, 3))
+    least = between("variational", mean, teacher, spread)
+    assert least == pytest.approx(float(spread.log().mean() + 1) / 2)
+    for factor in (0.8, 1.2):
+        assert between("variational", mean, teacher, factor * spread) > least
+    assert between("variational", teacher, teacher, spread) == pytest.approx(float(spread.log().mean()) / 2)
+    assert between("variational", (teacher + mean) / 2, teacher, spread) < least
+    floor = torch.full((3,), 1e-5, dtype=torch.float64)
+    assert between("variational", teacher, teacher, floor) == pytest.approx(-5.76, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["maps", "vectors"])
+def test_the_module_of_variational_gives_a_mean_and_a_variance(kind):
+    student = maps(0, channels=2, height=8, width=8) if kind == "maps" else vectors(0, width=7)
+    teacher = features(kind, 1)
+    samples = FeatureSamples(student, teacher, nn.Identity(), student)
+    module = build_auxiliary(feature_losses["variational"], samples, 0).double()
+    mean, same, variance = module(student, teacher)
+    assert mean.shape == teacher.shape  # the larger maps were averaged
+    assert torch.equal(same, teacher)
+    torch.testing.assert_close(variance, torch.full((teacher.shape[1],), 5.0, dtype=torch.float64), rtol=1e-6, atol=0)
+    with torch.no_grad():
+        module.raw_variance.fill_(-1e3)
+    assert float(module(student, teacher)[2].detach().min()) == pytest.approx(1e-5)  # softplus of it is 0
+    assert between("variational", *module(student, teacher)) > 1e3  # a variance that is far too small
+
+
+# softmax regression ---------------------------------------------------------------------------------------------------
+
+
+def test_softmax_regression_equals_the_formula():
+    teacher, head, bias = vectors(1).numpy(), vectors(2, 3).numpy(), np.array([1.0, -2.0, 0.5])
+
+    def formula(student: np.ndarray) -> float:
+        features = [
+            (s - t) ** 2 for row, other in zip(student, teacher, strict=True) for s, t in zip(row, other, strict=True)
+        ]
+        logits = []
+        for row, other in zip(student, teacher, strict=True):
+            logits += [((head[k] @ row + bias[k]) - (head[k] @ other + bias[k])) ** 2 for k in range(3)]
+        return float(2 * np.mean(features) + 0.5 * np.mean(logits))
+
+    teacher_features, weight = torch.from_numpy(teacher), torch.from_numpy(head)
+    options = {"feature_weight": 2.0, "regression_weight": 0.5}
+    assert_same_value_and_gradient(
+        lambda student: losses["softmax_regression"](student, teacher_features, weight, **options), formula, vectors(0)
+    )
+    # What the head does not see is left to the first term.
+    blind = torch.linalg.svd(weight).Vh[3:].sum(0)
+    moved = teacher_features + blind
+    assert between("softmax_regression", moved, teacher_features, weight, feature_weight=0.0) == pytest.approx(
+        0, abs=1e-12
+    )
+    assert between("softmax_regression", moved, teacher_features, weight) == pytest.approx(float(blind.square().mean()))
+
+
+class Net(nn.Module):
+    """Features, and a head whose logits can be changed afterwards."""
+
+    def __init__(self, after: nn.Module):
+        super().__init__()
+        self.body, self.head, self.after = nn.Linear(4, 5), nn.Linear(5, 3), after
+
+    def forward(self, inputs):
+        return self.after(self.head(self.body(inputs)))
+
+
+def test_the_module_of_softmax_regression_has_the_teachers_head_and_does_not_train_it():
+    network, inputs = Net(nn.Identity()).eval().requires_grad_(False), torch.randn(2, 4)
+    student, teacher = torch.randn(2, 7), network.body(inputs)
+    module = build_auxiliary(feature_losses["softmax_regression"], FeatureSamples(student, teacher, network, inputs), 0)
+    connected, same, head = module(student, teacher)
+    assert connected.shape == same.shape == (2, 5)
+    assert torch.equal(head, network.head.weight)
+    torch.testing.assert_close(F.linear(same, head, network.head.bias), network(inputs))
+    assert {name for name, _ in module.named_parameters()} == set(module.state_dict())
+    assert set(module.state_dict()) == {"connector.weight", "connector.bias"}
+
+
+@pytest.mark.parametrize("other", ["layer", "activation", "width"])
+def test_softmax_regression_refuses_features_that_the_head_does_not_take(other):
+    network, inputs = Net(nn.ReLU() if other == "activation" else nn.Identity()).eval(), torch.randn(2, 4)
+    with torch.no_grad():
+        network.head.bias.copy_(torch.tensor([-9.0, 9, 9]))  # an activation shows
+        teacher = {"layer": torch.randn(2, 5), "activation": network.body(inputs), "width": inputs}[other]
+    samples = FeatureSamples(torch.randn(2, 7), teacher, network, inputs)
+    with pytest.raises(ModelError, match=r"the teacher's head|last one, 'head', does not give its logits"):
+        build_auxiliary(feature_losses["softmax_regression"], samples, 0)
+
+
+# contrastive ----------------------------------------------------------------------------------------------------------
+
+
+def critic(student: np.ndarray, teacher: np.ndarray, temperature: float) -> float:
+    """Tian et al. (2020) by probabilities, pair by pair; h is the posterior of a pair of one sample."""
+    count = len(student)
+    likely = [[math.exp(float(s @ t) / temperature) for t in teacher] for s in student]
+    constant = np.mean([likely[i][j] for i, j in itertools.product(range(count), repeat=2) if i != j])
+    total = 0.0
+    for i, j in itertools.product(range(count), repeat=2):
+        ratio = likely[i][j] / constant
+        h = ratio / (ratio + (count - 1))
+        total -= math.log(h) if i == j else math.log(1 - h)
+    return total / count
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+@pytest.mark.parametrize("trained", [0, 1], ids=["student", "teacher"])
+def test_contrastive_equals_the_formula(temperature, trained):
+    embeddings = [F.normalize(vectors(seed), dim=1) for seed in (0, 1)]
+
+    def both(values, convert=torch.Tensor.numpy):
+        return [values if number == trained else convert(embeddings[number]) for number in range(2)]
+
+    assert_same_value_and_gradient(
+        lambda values: losses["contrastive"](*both(values, lambda same: same), temperature=temperature),
+        lambda values: critic(*both(values), temperature),
+        embeddings[trained],
+    )
+
+
+def test_contrastive_is_least_where_each_sample_finds_its_own():
+    embeddings = F.normalize(vectors(0, 6, 128), dim=1)
+    equal = between("contrastive", embeddings, embeddings)
+    assert 0 < equal < 1
+    for order in ([1, 0, 2, 3, 4, 5], [5, 0, 1, 2, 3, 4]):
+        assert between("contrastive", embeddings[order], embeddings) > equal + 1
+    nothing = embeddings[:1].expand(6, -1)
+    assert between("contrastive", nothing, embeddings[:1].expand(6, -1)) == pytest.approx(
+        6 * math.log(6) - 5 * math.log(5)
+    )
+    assert between("contrastive", embeddings[:1], embeddings[:1]) == 0
+
+
+def test_the_bound_of_contrastive_is_one():
+    # 8 kinds of samples that embeddings tell: the information is log 8 nats, whatever the number of samples.
+    kinds = torch.eye(8, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    for count in (16, 64, 256):
+        drawn = torch.randint(8, (count,), generator=generator)
+        bounds = [
+            math.log(count - 1) - between("contrastive", kinds[drawn], kinds[drawn], temperature=temperature)
+            for temperature in (0.07, 0.2, 0.5, 2.0)
+        ]
+        assert max(bounds) < math.log(8)
+    assert bounds[0] > bounds[-1]
+
+
+def test_the_module_of_contrastive_gives_embeddings_of_length_one():
+    student, teacher = vectors(0, width=7).float(), vectors(1).float()
+    samples = FeatureSamples(student, teacher, nn.Identity(), student)
+    module = build_auxiliary(feature_losses["contrastive"], samples, 0)
+    embeddings = module(100 * student, teacher)
+    for embedded in embeddings:
+        assert embedded.shape == (6, 128)
+        torch.testing.assert_close(embedded.norm(dim=1), torch.ones(6))
+    losses["contrastive"](*embeddings).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in module.parameters())  # the teacher's embedding, too

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import weakref
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 
 from kdviz.core.errors import KdvizError, ModelError, UnknownNameError
 from kdviz.distill.objectives.feature_losses import feature_losses
-from kdviz.distill.objectives.features import as_features, build_projection
+from kdviz.distill.objectives.features import FeatureSamples, as_features, build_auxiliary, build_projection
 from kdviz.distill.objectives.layers import FeatureHook, LayerPair, Layers, choose_layers, default_layers, head_of
 from kdviz.models.networks import FunctionNetwork, build_network
 
@@ -309,7 +310,7 @@ def test_layers_of_two_networks():
     [
         ("paper_fc", "paper_cnn", {}, "'PaperFC' has no convolution, so attention_transfer has nothing to compare"),
         ("paper_cnn", "paper_fc", {}, "'PaperFC' has no convolution"),
-        ("paper_fc", "paper_cnn", {}, "use hints, mmd, "),
+        ("paper_fc", "paper_cnn", {}, "use contrastive, hints, mmd, "),
         ("paper_fc", "paper_cnn", {}, " on its penultimate layer"),
         ("paper_cnn", "paper_cnn", {"teacher_layer": "classifier.3"}, "'classifier.3' of 'PaperCNN' gives no spatial"),
         ("paper_cnn", "paper_cnn", {"student_layer": "feature"}, "Did you mean 'features'"),
@@ -368,15 +369,16 @@ def test_a_student_learns_a_teachers_features(loss, student_name):
     with FeatureHook(student.eval(), [pair.student]) as own, FeatureHook(teacher, [pair.teacher]) as other:
         student(batch), teacher(batch)
         first, wanted = as_features(own.take()[0], pair.kind), as_features(other.take()[0], pair.kind)
-        needed = entry.needs_projection(first, wanted)
-        projection = build_projection(first, wanted, 0) if needed else nn.Identity()
-        optimizer = torch.optim.Adam([*student.parameters(), *projection.parameters()], lr=1e-3)
+        module = build_auxiliary(entry, FeatureSamples(first, wanted, teacher, batch), 0)
+        trained = [*student.parameters(), *(module.parameters() if module else [])]
+        optimizer = torch.optim.Adam(trained, lr=1e-3)
         values = []
         for _ in range(15):
             student(batch)
-            value = entry(projection(as_features(own.take()[0], pair.kind)), wanted, {})
+            value = entry(as_features(own.take()[0], pair.kind), wanted, {}, module)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
             values.append(float(value.detach()))
-    assert values[-1] < 0.7 * values[0]
+    variance = math.log(5) / 2 if loss == "variational" else 0  # its first one, at which learning begins
+    assert values[-1] - variance < 0.7 * (values[0] - variance)
