@@ -20,10 +20,9 @@ from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, of_data
 from kdviz.data.sets import mnist
 from kdviz.data.shortcuts.planting import PlantedShortcut
-from kdviz.distill.beginnings import freeze_untrained, require_image_size
+from kdviz.distill.beginnings import freeze_untrained, require_image_size, require_layers
 from kdviz.distill.checks import check_teacher, logits_doubts, teacher_doubts
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.layers import choose_layers
 from kdviz.distill.objectives.losses import pooled_logits
 from kdviz.distill.prediction import predict_logits
 from kdviz.distill.sources import LabelBudget, ModelSource, labelled_part
@@ -118,7 +117,7 @@ def train_experiment(
     roles = [f"teacher_{number}" if number > 1 else Role.TEACHER for number in range(1, len(teachers) + 1)]
     networks = [trainer.build_network(*each) for each in zip(teachers, recipes, roles, strict=True)]
     if config.feature_loss:
-        trainer.require_layers(fresh, networks[0])
+        require_layers(fresh, networks[0], spec, config)
     data_doubts = of_data(splits)
     yield from doubt_stages("data", 0, count, data_doubts)
     teacher_runs = zip(teachers, recipes, roles, networks, strict=True)
@@ -240,19 +239,6 @@ class ExperimentTrainer:
         if not origin.trained:
             freeze_untrained(network, self.spec, config.trainable, missing, role)
         return network
-
-    def require_layers(self, student: nn.Module, teacher: nn.Module) -> None:
-        """Raise when these networks have no layers for the feature loss."""
-        student_layer, teacher_layer = self._config.student_layer, self._config.teacher_layer
-        sample = torch.zeros(2, self.spec.channels, *self.spec.size)
-        choose_layers(
-            self._config.feature_loss,
-            student,
-            teacher,
-            sample,
-            student_layer=student_layer,
-            teacher_layer=teacher_layer,
-        )
 
     def fit(
         self,

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from kdviz.distill.objectives.registry import MAPS, FeatureLoss
+from kdviz.distill.objectives.layers import FeatureHook, LayerPair, choose_layers, evaluating
+from kdviz.distill.objectives.registry import MAPS, FeatureLoss, feature_losses
+
+if TYPE_CHECKING:
+    from kdviz.distill.config import TrainingConfig
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: tensors have no truth value
@@ -27,6 +32,24 @@ class FeatureSamples:
     teacher_network: nn.Module
     inputs: Tensor
 
+    @classmethod
+    @torch.no_grad()
+    def of(cls, layers: LayerPair, student: nn.Module, teacher: nn.Module, inputs: Tensor) -> FeatureSamples:
+        """Run the samples through both networks, which are left as they are.
+
+        Args:
+            layers: The layers that are compared.
+            student, teacher: (N, C, H, W) -> logits (N, classes).
+            inputs: As both take it, (N, C, H, W), of which two samples are run.
+        """
+
+        def features(network: nn.Module, layer: str) -> Tensor:
+            with FeatureHook(network, [layer]) as hook, evaluating(network):
+                network(inputs[:2])
+                return as_features(hook.take()[0], layers.kind)
+
+        return cls(features(student, layers.student), features(teacher, layers.teacher), teacher, inputs[:2])
+
 
 def as_features(output: Tensor, kind: str) -> Tensor:
     """The output of a layer as features: ``maps`` unchanged, ``vectors`` (N, D) averaged over positions.
@@ -36,6 +59,29 @@ def as_features(output: Tensor, kind: str) -> Tensor:
     if kind == MAPS:
         return output
     return output.mean((2, 3)) if output.ndim == 4 else output.flatten(1)
+
+
+def compared_layers(
+    config: TrainingConfig, student: nn.Module, teacher: nn.Module, inputs: Tensor
+) -> tuple[LayerPair, nn.Module | None]:
+    """The layers that the feature loss of a recipe compares, and the module that is trained between them.
+
+    Args:
+        config: The recipe, which has a feature loss.
+        student, teacher: (N, C, H, W) -> logits (N, classes); they are left as they are.
+        inputs: As both take it, (N, C, H, W), of which two samples are run.
+
+    Raises:
+        UnknownNameError: There is no such layer.
+        ModelError: The networks lack such layers, or the module does not fit them.
+    """
+    student_layer, teacher_layer = config.student_layer, config.teacher_layer
+    layers = choose_layers(
+        config.feature_loss, student, teacher, inputs, student_layer=student_layer, teacher_layer=teacher_layer
+    )
+    samples = FeatureSamples.of(layers, student, teacher, inputs)
+    with evaluating(teacher):
+        return layers, build_auxiliary(feature_losses[config.feature_loss], samples, config.seed)
 
 
 def build_auxiliary(loss: FeatureLoss, samples: FeatureSamples, seed: int) -> nn.Module | None:

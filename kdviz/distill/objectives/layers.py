@@ -216,7 +216,7 @@ def _module(network: nn.Module, layer: str) -> nn.Module:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode; afterwards each module's former mode, since a part may have been frozen in it."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -241,7 +241,7 @@ def _run(network: nn.Module, sample_input: Tensor) -> tuple[list[_TracedModule],
         if name
     ]
     try:
-        with _evaluating(network):
+        with evaluating(network):
             logits = network(sample_input[:2])
     finally:
         for hook in hooks:
@@ -311,7 +311,7 @@ def _candidates(network: nn.Module, sample_input: Tensor, layer: str) -> dict[st
     if not layer:
         layers = default_layers(network, sample_input)
         return {VECTORS: layers.vectors} | ({MAPS: layers.maps} if layers.maps else {})
-    with FeatureHook(network, [layer]) as hook, torch.no_grad(), _evaluating(network):
+    with FeatureHook(network, [layer]) as hook, torch.no_grad(), evaluating(network):
         network(sample_input[:2])
         (output,) = hook.take()
     is_maps = output.ndim == 4 and output.shape[2:].numel() > 1

@@ -14,8 +14,8 @@ from kdviz.distill.augment import Augment
 from kdviz.distill.augment.views import view_of
 from kdviz.distill.checks import check_teacher
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.features import FeatureSamples, as_features, build_auxiliary
-from kdviz.distill.objectives.layers import FeatureHook, choose_layers
+from kdviz.distill.objectives.features import as_features, compared_layers
+from kdviz.distill.objectives.layers import FeatureHook
 from kdviz.distill.objectives.losses import balanced_weights, distillation_loss, label_smoothing_loss
 from kdviz.distill.objectives.registry import feature_losses
 
@@ -171,24 +171,9 @@ class Objective:
     def _compare_features(self, train: LabelledImages) -> None:
         config, teacher = self._config, self._teachers[0]
         inputs = self._normalise(self._images[: min(2, len(train))].to(self.labels.device))
-        pair = choose_layers(
-            config.feature_loss,
-            self._network,
-            teacher,
-            inputs,
-            student_layer=config.student_layer,
-            teacher_layer=config.teacher_layer,
-        )
+        pair, self.auxiliary = compared_layers(config, self._network, teacher, inputs)
         self._kind = pair.kind
         self._hooks = [FeatureHook(self._network, [pair.student]), FeatureHook(teacher, [pair.teacher])]
-        was_training = self._network.training
-        with torch.no_grad():
-            self._network.eval()(inputs)
-            teacher(inputs)
-        self._network.train(was_training)
-        student_features, teacher_features = (as_features(hook.take()[0], pair.kind) for hook in self._hooks)
-        samples = FeatureSamples(student_features, teacher_features, teacher, inputs)
-        self.auxiliary = build_auxiliary(feature_losses[config.feature_loss], samples, config.seed)
 
     def _feature_loss(self, student_output: Tensor, teacher_output: Tensor) -> Tensor:
         student, teacher = (as_features(output, self._kind).float() for output in (student_output, teacher_output))

@@ -172,12 +172,12 @@ def test_a_feature_loss_trains_the_student_and_the_projection_and_nobody_else(sp
     built = []
 
     def build(*args):
-        built.append(projections(*args))
-        built.append(copy.deepcopy(built[0]))
-        return built[0]
+        pair, module = projections(*args)
+        built.extend([module, copy.deepcopy(module)])
+        return pair, module
 
-    projections = objective.build_auxiliary
-    monkeypatch.setattr(objective, "build_auxiliary", build)
+    projections = objective.compared_layers
+    monkeypatch.setattr(objective, "compared_layers", build)
     own, live = student(), teacher()
     before = state_of(live)
     config = replace(CONFIG, feature_loss="hints", feature_weight=10.0)
