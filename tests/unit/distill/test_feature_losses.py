@@ -109,7 +109,7 @@ def test_feature_losses_are_found_by_name():
         assert losses[name] is feature_losses[name].function
     for name in built_in:
         assert getattr(module, f"{name}_loss") is losses[name]
-    assert {name for name in feature_losses if feature_losses[name].needs_maps} == {"attention_transfer"}
+    assert {name for name in feature_losses if feature_losses[name].needs_maps} == {"attention_transfer", "overhaul"}
     assert feature_losses["mmd"].options == {"degree": 2, "offset": 0}
     assert feature_losses["relational"].options == {"distance_weight": 25, "angle_weight": 50}
 
@@ -149,11 +149,13 @@ def test_who_needs_a_projection_of_vectors():
         ("contrastive", vectors(0, width=4), vectors(1), "student's 4 and the teacher's 5"),
         ("contrastive", vectors(0, 4), vectors(1), "of one N"),
         ("contrastive", maps(0), maps(1), "average maps"),
+        ("overhaul", vectors(0), vectors(1), "no positions"),
     ],
 )
 def test_features_that_do_not_fit(name, student, teacher, reason):
+    of_the_module = [torch.zeros(5)] if name == "overhaul" else []
     with pytest.raises(ModelError, match=reason):
-        losses[name](student, teacher)
+        losses[name](student, teacher, *of_the_module)
 
 
 @pytest.mark.parametrize(
@@ -662,3 +664,47 @@ def test_the_module_of_contrastive_gives_embeddings_of_length_one():
         torch.testing.assert_close(embedded.norm(dim=1), torch.ones(6))
     losses["contrastive"](*embeddings).backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.parameters())  # the teacher's embedding, too
+
+
+# overhaul -------------------------------------------------------------------------------------------------------------
+
+
+def partial_distance(student: np.ndarray, teacher: np.ndarray, margins: np.ndarray) -> float:
+    """Heo et al. (2019), number by number: the margin ReLU of the teacher, and the distance from it that counts."""
+    total = 0.0
+    for index in np.ndindex(*teacher.shape):
+        target = teacher[index] if teacher[index] > margins[index[1]] else margins[index[1]]
+        if not student[index] <= target <= 0:
+            total += (target - student[index]) ** 2
+    return total / teacher.size
+
+
+def test_overhaul_equals_the_formula():
+    teacher, margins = maps(1), torch.tensor([-0.5, -1.2, 0.0], dtype=torch.float64)
+    assert_same_value_and_gradient(
+        lambda student: losses["overhaul"](student, teacher, margins),
+        lambda student: partial_distance(student, teacher.numpy(), margins.numpy()),
+        maps(0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "expected"),
+    [(2.0, 3.0, 1.0), (-2.0, 3.0, 25.0), (-0.5, -9.0, 0.25), (-7.0, -9.0, 0.0), (-7.0, -0.5, 0.0), (0.0, -0.5, 0.25)],
+)
+def test_a_student_that_is_more_negative_than_the_margin_is_right(student, teacher, expected):
+    maps = (torch.full((2, 1, 2, 2), value, dtype=torch.float64) for value in (student, teacher))
+    assert between("overhaul", *maps, torch.tensor([-1.0])) == pytest.approx(expected)
+
+
+def test_the_margins_are_the_means_of_all_negative_responses_so_far():
+    batches = [maps(seed) - torch.tensor([0.0, 1, -99])[:, None, None] for seed in range(3)]
+    samples = FeatureSamples(maps(0, channels=2), batches[0], nn.Identity(), batches[0])
+    module = build_auxiliary(feature_losses["overhaul"], samples, 0).double()
+    earlier = [module(maps(0, channels=2, height=8, width=8), batch)[2] for batch in batches]
+    for count, margins in enumerate(earlier, 1):
+        seen = torch.cat(batches[:count])
+        expected = [float(seen[:, c][seen[:, c] < 0].mean()) for c in range(2)]
+        assert margins.tolist() == pytest.approx([*expected, 0])  # the last channel was never negative
+    student, teacher, _ = module(maps(0, channels=2, height=8, width=8), batches[0])
+    assert student.shape == teacher.shape == (4, 3, 4, 4)

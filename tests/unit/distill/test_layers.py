@@ -373,7 +373,7 @@ def test_a_student_learns_a_teachers_features(loss, student_name):
         trained = [*student.parameters(), *(module.parameters() if module else [])]
         optimizer = torch.optim.Adam(trained, lr=1e-3)
         values = []
-        for _ in range(15):
+        for _ in range(20):
             student(batch)
             value = entry(as_features(own.take()[0], pair.kind), wanted, {}, module)
             optimizer.zero_grad()
