@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdviz.distill.objectives.layers import FeatureHook, LayerPair, choose_layers, evaluating
-from kdviz.distill.objectives.registry import MAPS, FeatureLoss, feature_losses
+from kdviz.distill.objectives.registry import MAPS, STAGES, FeatureLoss, feature_losses
 
 if TYPE_CHECKING:
     from kdviz.distill.config import TrainingConfig
@@ -22,15 +22,17 @@ class FeatureSamples:
     """What an auxiliary module is built from: two samples and their features, and the frozen teacher.
 
     Attributes:
-        student, teacher: Features, (2, C, H, W) or (2, D), for their shapes.
+        student, teacher: Features, (2, C, H, W) or (2, D), for their shapes; of stages the last ones.
         teacher_network: The teacher, in evaluation mode.
         inputs: The samples as both networks take them, (2, C, H, W).
+        stages: Of stages, the features of student and teacher at each.
     """
 
     student: Tensor
     teacher: Tensor
     teacher_network: nn.Module
     inputs: Tensor
+    stages: tuple[tuple[Tensor, Tensor], ...] = ()
 
     @classmethod
     @torch.no_grad()
@@ -43,12 +45,15 @@ class FeatureSamples:
             inputs: As both take it, (N, C, H, W), of which two samples are run.
         """
 
-        def features(network: nn.Module, layer: str) -> Tensor:
-            with FeatureHook(network, [layer]) as hook, evaluating(network):
+        def outputs(network: nn.Module, layer: str) -> list[Tensor]:
+            with FeatureHook(network, layer.split(",")) as hook, evaluating(network):
                 network(inputs[:2])
-                return as_features(hook.take()[0], layers.kind)
+                return hook.take()
 
-        return cls(features(student, layers.student), features(teacher, layers.teacher), teacher, inputs[:2])
+        both = outputs(student, layers.student), outputs(teacher, layers.teacher)
+        stages = tuple(zip(*both, strict=True)) if layers.kind == STAGES else ()
+        last = (each[-1] if stages else as_features(each[0], layers.kind) for each in both)
+        return cls(*last, teacher_network=teacher, inputs=inputs[:2], stages=stages)
 
 
 def as_features(output: Tensor, kind: str) -> Tensor:
@@ -59,6 +64,11 @@ def as_features(output: Tensor, kind: str) -> Tensor:
     if kind == MAPS:
         return output
     return output.mean((2, 3)) if output.ndim == 4 else output.flatten(1)
+
+
+def features_of(outputs: Sequence[Tensor], kind: str) -> Tensor | tuple[Tensor, ...]:
+    """The outputs of the compared layers of a network as what a loss takes: of stages several, else the only one."""
+    return tuple(outputs) if kind == STAGES else as_features(outputs[0], kind)
 
 
 def compared_layers(

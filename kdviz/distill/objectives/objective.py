@@ -14,7 +14,7 @@ from kdviz.distill.augment import Augment
 from kdviz.distill.augment.views import view_of
 from kdviz.distill.checks import check_teacher
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.features import as_features, compared_layers
+from kdviz.distill.objectives.features import compared_layers, features_of
 from kdviz.distill.objectives.layers import FeatureHook
 from kdviz.distill.objectives.losses import balanced_weights, distillation_loss, label_smoothing_loss
 from kdviz.distill.objectives.registry import feature_losses
@@ -131,7 +131,7 @@ class Objective:
             epoch: Epoch, which decides temperature and alpha.
         """
         config = self._config
-        student_features = [hook.take()[0] for hook in self._hooks[:1]]
+        student_outputs = self._hooks[0].take() if self._hooks else []
         if teacher_logits is None:
             return label_smoothing_loss(logits, labels, config.label_smoothing, self._weights)
         loss = distillation_loss(
@@ -146,9 +146,9 @@ class Objective:
             class_weights=self._weights,
             teacher_mixture=config.teacher_mixture,
         )
-        if not student_features:
+        if not student_outputs:
             return loss
-        return loss + config.feature_weight * self._feature_loss(student_features[0], self._hooks[1].take()[0])
+        return loss + config.feature_weight * self._feature_loss(student_outputs, self._hooks[1].take())
 
     def first_teacher_logits(self, index: Tensor) -> Tensor | None:
         """The teachers' logits of some samples without augmentation, (n, classes) or (teachers, n, classes)."""
@@ -173,10 +173,11 @@ class Objective:
         inputs = self._normalise(self._images[: min(2, len(train))].to(self.labels.device))
         pair, self.auxiliary = compared_layers(config, self._network, teacher, inputs)
         self._kind = pair.kind
-        self._hooks = [FeatureHook(self._network, [pair.student]), FeatureHook(teacher, [pair.teacher])]
+        layers = (self._network, pair.student), (teacher, pair.teacher)
+        self._hooks = [FeatureHook(network, names.split(",")) for network, names in layers]
 
-    def _feature_loss(self, student_output: Tensor, teacher_output: Tensor) -> Tensor:
-        student, teacher = (as_features(output, self._kind).float() for output in (student_output, teacher_output))
+    def _feature_loss(self, student_outputs: Sequence[Tensor], teacher_outputs: Sequence[Tensor]) -> Tensor:
+        student, teacher = (features_of(outputs, self._kind) for outputs in (student_outputs, teacher_outputs))
         loss = feature_losses[self._config.feature_loss]
         return loss(student, teacher, self._config.feature_options, self.auxiliary)
 

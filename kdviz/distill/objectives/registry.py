@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from kdviz.distill.objectives.features import FeatureSamples
 
-MAPS, VECTORS = "maps", "vectors"
+    Features = Tensor | tuple[Tensor, ...]
+
+MAPS, VECTORS, STAGES = "maps", "vectors", "stages"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class FeatureLoss:
     Attributes:
         function: The pure function: student_features, teacher_features, then its options; with an auxiliary module,
             what that gives in their place.
-        takes: The kinds of features that it compares, ``maps`` or ``vectors``, the preferred first.
+        takes: The kinds of features that it compares, ``maps``, ``vectors`` or ``stages``, the preferred first.
         equal_widths: The kinds that need the same number of channels, or length of vectors, on both sides: a student of
             another width needs a projection, see :func:`kdviz.distill.objectives.features.build_projection`.
         options: Its settings and their defaults.
@@ -73,7 +75,7 @@ class FeatureLoss:
     @property
     def needs_maps(self) -> bool:
         """Whether a network without feature maps cannot take part."""
-        return self.takes == (MAPS,)
+        return VECTORS not in self.takes
 
     def needs_projection(self, student_features: Tensor, teacher_features: Tensor) -> bool:
         """Whether the student's features must be projected to the teacher's width before they are compared."""
@@ -82,8 +84,8 @@ class FeatureLoss:
 
     def __call__(
         self,
-        student_features: Tensor,
-        teacher_features: Tensor,
+        student_features: Features,
+        teacher_features: Features,
         options: Mapping[str, float],
         auxiliary: nn.Module | None = None,
     ) -> Tensor:
@@ -96,7 +98,12 @@ class FeatureLoss:
         """
         from kdviz.distill.objectives.shapes import at_least_float32  # needs torch, which names do not
 
-        student, teacher = at_least_float32(student_features), at_least_float32(teacher_features.detach())
+        def converted(features: Features, *, detached: bool) -> Features:
+            if isinstance(features, tuple):
+                return tuple(at_least_float32(each.detach() if detached else each) for each in features)
+            return at_least_float32(features.detach() if detached else features)
+
+        student, teacher = converted(student_features, detached=False), converted(teacher_features, detached=True)
         if auxiliary is None:
             return self.function(student, teacher, **options)
         if self.auxiliary is None:
@@ -156,12 +163,13 @@ def register_feature_loss(
     """Register a loss between layers of the student and the teacher, as a decorator of a pure function.
 
     The function takes the student's and the teacher's features, (N, C, H, W) or (N, D) each, and gives the mean over
-    the batch. Its keyword-only parameters are its options, with their defaults; the first line of its docstring
-    describes it in lists.
+    the batch; of ``stages`` it takes tuples of (N, C, H, W), of as many layers each. Its keyword-only parameters are
+    its options, with their defaults; the first line of its docstring describes it in lists.
 
     Args:
         name: Name of the loss.
-        takes: The kinds of features that it compares, ``maps`` (N, C, H, W) or ``vectors`` (N, D), the preferred first.
+        takes: The kinds of features that it compares, the preferred first: ``maps`` (N, C, H, W), ``vectors`` (N, D),
+            or ``stages``, the last maps of each size.
         equal_widths: The kinds that need the same C or D on both sides; a projection is trained where they differ.
         check: Called with all options as keywords before a training. It raises :class:`kdviz.core.errors.SettingError`
             where a value is outside the option's range; that values are >= 0 and finite is checked for all losses.

@@ -31,7 +31,12 @@ def vectors(seed: int, samples: int = 6, width: int = 5) -> torch.Tensor:
 
 
 def features(kind: str, seed: int) -> torch.Tensor:
-    return maps(seed) if kind == "maps" else vectors(seed)
+    return vectors(seed) if kind == "vectors" else maps(seed)
+
+
+def compared(entry: FeatureLoss, features: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    """Features as a loss takes them; of stages, the maps and what a pooling makes of them."""
+    return (features, F.avg_pool2d(features, 2)) if "stages" in entry.takes else features
 
 
 def with_auxiliary(name: str, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -41,11 +46,13 @@ def with_auxiliary(name: str, student: torch.Tensor, teacher: torch.Tensor) -> t
     weight = torch.randn(3, teacher.shape[1], generator=generator, dtype=torch.float64).bfloat16().to(teacher.dtype)
     network = nn.Sequential(nn.Identity(), nn.Linear(*weight.T.shape, dtype=teacher.dtype))
     network[1].weight.data = weight
-    samples = FeatureSamples(student.detach(), teacher.detach(), network.eval(), teacher.detach())
+    both = compared(entry, student), compared(entry, teacher)
+    stages = tuple(zip(*both, strict=True)) if "stages" in entry.takes else ()
+    samples = FeatureSamples(student.detach(), teacher.detach(), network.eval(), teacher.detach(), stages)
     module = build_auxiliary(entry, samples, 0)
     if module is not None and teacher.dtype == torch.float64:
         module.double()
-    return entry(student, teacher, {}, module)
+    return entry(*both, {}, module)
 
 
 def between(name: str, *features: torch.Tensor, **options: float) -> float:
@@ -109,7 +116,11 @@ def test_feature_losses_are_found_by_name():
         assert losses[name] is feature_losses[name].function
     for name in built_in:
         assert getattr(module, f"{name}_loss") is losses[name]
-    assert {name for name in feature_losses if feature_losses[name].needs_maps} == {"attention_transfer", "overhaul"}
+    assert {name for name in feature_losses if feature_losses[name].needs_maps} == {
+        "attention_transfer",
+        "overhaul",
+        "review",
+    }
     assert feature_losses["mmd"].options == {"degree": 2, "offset": 0}
     assert feature_losses["relational"].options == {"distance_weight": 25, "angle_weight": 50}
 
@@ -708,3 +719,72 @@ def test_the_margins_are_the_means_of_all_negative_responses_so_far():
         assert margins.tolist() == pytest.approx([*expected, 0])  # the last channel was never negative
     student, teacher, _ = module(maps(0, channels=2, height=8, width=8), batches[0])
     assert student.shape == teacher.shape == (4, 3, 4, 4)
+
+
+# review ---------------------------------------------------------------------------------------------------------------
+
+
+def hierarchical_context(students: list[np.ndarray], teachers: list[np.ndarray]) -> float:
+    """Chen et al. (2021): squared differences of averages over ever larger blocks, with halved weights."""
+    total = 0.0
+    for student, teacher in zip(students, teachers, strict=True):
+        height = teacher.shape[2]
+        terms = [float(((student - teacher) ** 2).mean())]
+        for side in (4, 2, 1):
+            if side < height:
+                pooled = [np.array([averaged(image, side, side) for image in batch]) for batch in (student, teacher)]
+                terms.append(float(((pooled[0] - pooled[1]) ** 2).mean()))
+        weights = [1 / 2**number for number in range(len(terms))]
+        total += sum(weight * term for weight, term in zip(weights, terms, strict=True)) / sum(weights)
+    return total
+
+
+def test_review_equals_the_formula():
+    teachers = maps(1, 2, 2, 8, 8), maps(2, 2, 3, 4, 4)
+    last = maps(3, 2, 3, 4, 4)
+    for first in (maps(0, 2, 2, 8, 8), teachers[0]):
+        assert_same_value_and_gradient(
+            lambda student, first=first: losses["review"]((student, last), teachers),
+            lambda student, first=first: hierarchical_context(
+                [student, last.numpy()], [each.numpy() for each in teachers]
+            ),
+            first + 0.1,
+        )
+    assert float(losses["review"](teachers, teachers)) == 0
+
+
+@pytest.mark.parametrize(
+    ("students", "reason"),
+    [((maps(0),), "as many stages of both networks, got 1 and 2"), ((maps(0, channels=2), maps(1)), "student's 2 and")],
+)
+def test_stages_that_do_not_fit(students, reason):
+    with pytest.raises(ModelError, match=reason):
+        losses["review"](students, (maps(1), maps(2)))
+
+
+def test_the_module_of_review_fuses_each_stage_with_those_behind_it():
+    students, teachers = (maps(0, 2, 2, 8, 8), maps(1, 2, 4, 4, 4)), (maps(2, 2, 5, 8, 8), maps(3, 2, 6, 2, 2))
+    samples = FeatureSamples(
+        students[1], teachers[1], nn.Identity(), maps(4), tuple(zip(students, teachers, strict=True))
+    )
+    module = build_auxiliary(feature_losses["review"], samples, 0).double()
+    (first, last), same = module(students, teachers)
+    assert same == teachers
+    assert [each.shape for each in (first, last)] == [each.shape for each in teachers]
+
+    def normed(maps: torch.Tensor) -> torch.Tensor:  # batch norm as it begins
+        centred = maps - maps.mean((0, 2, 3), keepdim=True)
+        return centred / (centred.square().mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
+
+    def pointwise(layer: nn.Conv2d, maps: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("nchw,oc->nohw", maps, layer.weight[:, :, 0, 0])
+
+    front, back = module.stages
+    behind = normed(pointwise(back.entry[0], students[1]))
+    torch.testing.assert_close(last, normed(F.conv2d(behind[:, :, ::2, ::2], back.exit[0].weight, padding=1)))
+    mine, wide = normed(pointwise(front.entry[0], students[0])), behind.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    attention = front.attention[0]
+    bias = attention.bias[:, None, None]
+    weights = 1 / (1 + torch.exp(-pointwise(attention, torch.cat([mine, wide], 1)) - bias))
+    fused = weights[:, :1] * mine + weights[:, 1:] * wide
+    torch.testing.assert_close(first, normed(F.conv2d(fused, front.exit[0].weight, padding=1)))
