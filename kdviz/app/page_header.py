@@ -8,10 +8,10 @@ import streamlit as st
 
 from kdviz.app import address, library, login, session
 from kdviz.app.page_registry import Page
-from kdviz.app.streamlit_i18n import streamlit_texts
 from kdviz.app.texts import say_error
 from kdviz.app.uploads import session_store
 from kdviz.app.widgets.component import component, locale
+from kdviz.app.workarounds.streamlit_i18n import streamlit_texts
 from kdviz.core.language import LANGUAGES, _, language
 from kdviz.figures.roles import follow_titles, titles_of
 

@@ -14,11 +14,11 @@ from starlette.middleware import Middleware  # Streamlit's own dependency
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from kdviz.app import links, login, session
-from kdviz.app.nested_fragments import send_no_orphans
 from kdviz.app.page_registry import FIRST, Page, navigation, pages, path_of
 from kdviz.app.texts import say_error
 from kdviz.app.uploads.quota import UploadQuota
 from kdviz.app.uploads.session_end import use_running_loop
+from kdviz.app.workarounds.nested_fragments import send_no_orphans
 from kdviz.core.errors import KdvizError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _

@@ -8,7 +8,10 @@ import torch
 from torch import nn
 
 from kdviz.core.errors import ModelError, SettingError
+from kdviz.distill.config import TrainingConfig
+from kdviz.distill.objectives.features import compared_layers
 from kdviz.distill.objectives.layers import head_of
+from kdviz.distill.objectives.registry import network_loss
 from kdviz.distill.stages import is_statistic
 from kdviz.experiment import InputSpec
 
@@ -28,6 +31,22 @@ def require_image_size(network: nn.Module, spec: InputSpec, name: str) -> None:
         reason, size = str(error).strip().partition("\n")[0].rstrip("."), "{} x {}".format(*spec.size)
         refused = "'{name}' does not take images of {size} pixels: {reason}."
         raise ModelError(refused, name=name, size=size, reason=reason) from error
+
+
+def require_layers(student: nn.Module, teacher: nn.Module, spec: InputSpec, config: TrainingConfig) -> None:
+    """Raise a ModelError when two networks have no layers for the feature loss, or its module does not fit them.
+
+    A loss between explanations that needs no layer fits all.
+
+    Args:
+        student, teacher: The networks, trained or not; they are left as they are.
+        spec: Specification of the input of both.
+        config: The recipe.
+    """
+    if not network_loss(config.feature_loss).takes:
+        return
+    noise = torch.rand(2, spec.channels, *spec.size, generator=torch.Generator().manual_seed(0))
+    compared_layers(config, student, teacher, noise)
 
 
 def freeze_untrained(network: nn.Module, spec: InputSpec, trainable: str, missing: Sequence[str], role: str) -> None:

@@ -20,12 +20,10 @@ from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, of_data
 from kdviz.data.sets import mnist
 from kdviz.data.shortcuts.planting import PlantedShortcut
-from kdviz.distill.beginnings import freeze_untrained, require_image_size
+from kdviz.distill.beginnings import freeze_untrained, require_image_size, require_layers
 from kdviz.distill.checks import check_teacher, logits_doubts, teacher_doubts
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.layers import choose_layers
 from kdviz.distill.objectives.losses import pooled_logits
-from kdviz.distill.objectives.registry import network_loss
 from kdviz.distill.prediction import predict_logits
 from kdviz.distill.sources import LabelBudget, ModelSource, labelled_part
 from kdviz.distill.stages import (
@@ -120,7 +118,7 @@ def train_experiment(
     roles = [f"teacher_{number}" if number > 1 else Role.TEACHER for number in range(1, len(teachers) + 1)]
     networks = [trainer.build_network(*each) for each in zip(teachers, recipes, roles, strict=True)]
     if config.feature_loss and networks:
-        trainer.require_layers(fresh, networks[0])
+        require_layers(fresh, networks[0], spec, config)
     data_doubts = of_data(splits)
     yield from doubt_stages("data", 0, count, data_doubts)
     teacher_runs = zip(teachers, recipes, roles, networks, strict=True)
@@ -242,13 +240,6 @@ class ExperimentTrainer:
         if not origin.trained:
             freeze_untrained(network, self.spec, config.trainable, missing, role)
         return network
-
-    def require_layers(self, student: nn.Module, teacher: nn.Module) -> None:
-        """Raise when these networks have no layers for the loss between layers or explanations."""
-        config, sample = self._config, torch.zeros(2, self.spec.channels, *self.spec.size)
-        layers = {"student_layer": config.student_layer, "teacher_layer": config.teacher_layer}
-        if network_loss(config.feature_loss).takes:
-            choose_layers(config.feature_loss, student, teacher, sample, **layers)
 
     def fit(
         self,

@@ -142,7 +142,7 @@ def _steps(
     checkpoint: Checkpoint | None,
 ) -> Iterator[TrainingProgress]:
     warnings = _doubts(network, train, normalise, config, objective) if objective.has_teacher else ()
-    training = _Training(network, objective.projection, config, device)
+    training = _Training(network, objective.auxiliary, config, device)
     if checkpoint is not None:
         yield from training.resume(checkpoint)
     for epoch in range(training.epoch + 1, config.epochs + 1):
@@ -231,11 +231,11 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 class _Training:
     """The state that changes from step to step, and is saved to continue the training later."""
 
-    def __init__(self, network: nn.Module, projection: nn.Module | None, config: TrainingConfig, device: torch.device):
-        self.network, self.projection, self.config = network, projection, config
+    def __init__(self, network: nn.Module, auxiliary: nn.Module | None, config: TrainingConfig, device: torch.device):
+        self.network, self.auxiliary, self.config = network, auxiliary, config
         self._device = device
         parameters = [weight for weight in network.parameters() if weight.requires_grad]
-        parameters += list(projection.parameters()) if projection is not None else []
+        parameters += list(auxiliary.parameters()) if auxiliary is not None else []
         if not parameters:
             raise ModelError("The network has no weights to train; unfreeze some.")
         # A fused step is one kernel for all weights; "mps" has none.
@@ -293,7 +293,7 @@ class _Training:
         return {
             "epoch": self.epoch,
             "network": self.network.state_dict(),
-            "projection": None if self.projection is None else self.projection.state_dict(),
+            "auxiliary": None if self.auxiliary is None else self.auxiliary.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best_accuracy": self.best_accuracy,
             "best_state": self.best_state,
@@ -305,8 +305,9 @@ class _Training:
         if state is None:
             return
         self.network.load_state_dict(state["network"])
-        if self.projection is not None:
-            self.projection.load_state_dict(state["projection"])
+        if self.auxiliary is not None:
+            # Trainings that began before losses had other modules have "projection".
+            self.auxiliary.load_state_dict(state["auxiliary"] if "auxiliary" in state else state["projection"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.history = state["epoch"], state["history"]
         self.best_accuracy, self.best_state = state["best_accuracy"], state["best_state"]

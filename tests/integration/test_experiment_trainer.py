@@ -211,6 +211,10 @@ def test_images_that_a_network_does_not_take(tmp_path, calls, name, size, match)
             {"config": replace(CONFIG, feature_loss="grad_cam"), "student": ModelSource("paper_fc")},
             "'PaperFC' has no convolution",
         ),
+        (
+            {"config": replace(CONFIG, feature_loss="softmax_regression", teacher_layer="features")},
+            "does not make its logits from the compared layer",
+        ),
         ({"label_budget": LabelBudget(2)}, "must be 3 to 24, got 2"),
         ({"label_budget": LabelBudget(25)}, "must be 3 to 24, got 25"),
     ],

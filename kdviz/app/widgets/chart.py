@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from kdviz.app.streamlit_i18n import plotly_locale
 from kdviz.app.texts import download
 from kdviz.app.widgets.component import locale
+from kdviz.app.workarounds.streamlit_i18n import plotly_locale
 from kdviz.core.language import ENGLISH, language
 from kdviz.figures import Chart
 

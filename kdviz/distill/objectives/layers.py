@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,7 +18,13 @@ from torch.utils.hooks import RemovableHandle
 from kdviz.core.errors import ModelError, Sentence, UnknownNameError
 from kdviz.core.moved import renamed
 from kdviz.distill.objectives.evaluation_mode import evaluating
-from kdviz.distill.objectives.registry import MAPS, VECTORS, explanation_losses, feature_losses, network_loss
+from kdviz.distill.objectives.map_layers import TracedModule, last_maps, stage_maps, why_no_maps
+from kdviz.distill.objectives.registry import (
+    MAPS,
+    STAGES,
+    VECTORS,
+    network_loss,
+)
 
 INPUT = ":input"
 
@@ -117,25 +123,21 @@ class Layers:
     head: str
     vectors: str
     maps: str | None
+    stages: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
 class LayerPair:
-    """The layers of a student and its teacher that a feature loss compares; ``kind`` is ``maps`` or ``vectors``."""
+    """The layers of a student and its teacher that a feature loss compares.
+
+    Attributes:
+        student, teacher: A layer's name; of ``stages`` several names with commas between.
+        kind: ``maps``, ``vectors`` or ``stages``.
+    """
 
     student: str
     teacher: str
     kind: str
-
-
-@dataclass(frozen=True, eq=False)  # compared by identity: tensors have no truth value
-class _TracedModule:
-    """A module that ran, with its tensors. They are kept to the end of the pass: reused memory would look the same."""
-
-    name: str
-    module: nn.Module
-    input: Any
-    output: Any
 
 
 def default_layers(network: nn.Module, sample_input: Tensor) -> Layers:
@@ -153,7 +155,7 @@ def default_layers(network: nn.Module, sample_input: Tensor) -> Layers:
     calls, logits = _run(network, sample_input)
     head = _head(network, calls, logits)
     before = calls[: calls.index(head)]
-    return Layers(head.name, _vectors(head, before), _last_maps(before))
+    return Layers(head.name, _vectors(head, before), last_maps(before), stage_maps(before))
 
 
 def head_of(network: nn.Module, sample_input: Tensor) -> tuple[str, nn.Module]:
@@ -183,7 +185,8 @@ def choose_layers(
 ) -> LayerPair:
     """The layers that a feature loss compares: the named ones, and the default where none is named.
 
-    Maps, if the loss takes them and both networks have them, otherwise vectors. Any layer can serve as vectors.
+    Maps, if the loss takes them and both networks have them, otherwise vectors. Any layer can serve as vectors. Of
+    stages as many as both networks have, the last ones.
 
     Args:
         loss: A name in ``feature_losses`` or ``explanation_losses``; the latter must take maps.
@@ -196,15 +199,18 @@ def choose_layers(
         ModelError: The loss needs maps and a network or a named layer has none, or a network has no head.
     """
     takes = network_loss(loss).takes
+    for layer in (student_layer, teacher_layer):
+        if "," in layer and STAGES not in takes:
+            raise ModelError("{loss} compares one layer of each network, got '{layer}'.", loss=loss, layer=layer)
     student_layers, teacher_layers = (
         _candidates(network, sample_input, layer)
         for network, layer in ((student, student_layer), (teacher, teacher_layer))
     )
     for kind in takes:
         if kind in student_layers and kind in teacher_layers:
-            return LayerPair(student_layers[kind], teacher_layers[kind], kind)
-    lacking, layer = (student, student_layer) if MAPS not in student_layers else (teacher, teacher_layer)
-    raise ModelError(_why_no_maps(loss, lacking, layer))
+            return _as_many(student_layers[kind], teacher_layers[kind], kind, student_layer, teacher_layer)
+    lacking, layer = (student, student_layer) if STAGES not in student_layers else (teacher, teacher_layer)
+    raise ModelError(why_no_maps(loss, lacking, layer))
 
 
 def maps_layer(loss: str, network: nn.Module, sample_input: Tensor, layer: str = "") -> str:
@@ -222,7 +228,7 @@ def maps_layer(loss: str, network: nn.Module, sample_input: Tensor, layer: str =
     """
     candidates = _candidates(network, sample_input, layer)
     if MAPS not in candidates:
-        raise ModelError(_why_no_maps(loss, network, layer))
+        raise ModelError(why_no_maps(loss, network, layer))
     return candidates[MAPS]
 
 
@@ -239,13 +245,13 @@ def _module(network: nn.Module, layer: str) -> nn.Module:
 
 
 @torch.no_grad()
-def _run(network: nn.Module, sample_input: Tensor) -> tuple[list[_TracedModule], Tensor]:
+def _run(network: nn.Module, sample_input: Tensor) -> tuple[list[TracedModule], Tensor]:
     """Run two samples through the network: the modules in the order in which they finished, and the logits."""
-    calls: list[_TracedModule] = []
+    calls: list[TracedModule] = []
     hooks = [
         module.register_forward_hook(
             lambda module, inputs, output, name=name: calls.append(
-                _TracedModule(name, module, inputs[0] if inputs else None, output)
+                TracedModule(name, module, inputs[0] if inputs else None, output)
             )
         )
         for name, module in network.named_modules()
@@ -260,7 +266,7 @@ def _run(network: nn.Module, sample_input: Tensor) -> tuple[list[_TracedModule],
     return calls, logits
 
 
-def _head(network: nn.Module, calls: list[_TracedModule], logits: Any) -> _TracedModule:
+def _head(network: nn.Module, calls: list[TracedModule], logits: Any) -> TracedModule:
     name = type(network).__name__
     if not calls:
         raise ModelError(
@@ -289,7 +295,7 @@ def _makes_logits(output: Tensor, logits: Any) -> bool:
     return flat.shape == logits.shape and torch.allclose(flat, logits, equal_nan=True)
 
 
-def _vectors(head: _TracedModule, before: list[_TracedModule]) -> str:
+def _vectors(head: TracedModule, before: list[TracedModule]) -> str:
     """The head's input, or that of a dropout in between: a student should not be compared through its dropout."""
     for call in reversed(before):
         if isinstance(call.module, nn.Dropout) and _same_memory(call.output, head.input):
@@ -302,43 +308,34 @@ def _same_memory(first: Any, second: Any) -> bool:
     return tensors and first.data_ptr() == second.data_ptr() and first.shape == second.shape
 
 
-def _last_maps(before: list[_TracedModule]) -> str | None:
-    """The outermost module that gives the last maps, except for dropout and average pooling.
-
-    None where tokens come after them, or the channels are last: these are not (N, C, H, W).
-    """
-    candidates = [
-        call for call in before if not isinstance(call.module, nn.Dropout | nn.Dropout2d | nn.AdaptiveAvgPool2d)
-    ]
-    for call in reversed(candidates):
-        if isinstance(call.output, Tensor) and call.output.ndim in (3, 4) and call.output.shape[2:].numel() > 1:
-            channels_last = type(call.module) in (nn.Linear, nn.LayerNorm)
-            return None if call.output.ndim == 3 or channels_last else call.name
-    return None
-
-
 def _candidates(network: nn.Module, sample_input: Tensor, layer: str) -> dict[str, str]:
-    """The layer of a network for each kind of features that it has."""
+    """The layer of a network for each kind of features that it has; of stages several, with commas between."""
     if not layer:
         layers = default_layers(network, sample_input)
-        return {VECTORS: layers.vectors} | ({MAPS: layers.maps} if layers.maps else {})
-    with FeatureHook(network, [layer]) as hook, torch.no_grad(), evaluating(network):
+        maps = {MAPS: layers.maps, STAGES: ",".join(layers.stages)} if layers.maps else {}
+        return {VECTORS: layers.vectors} | maps
+    names = layer.split(",")
+    with FeatureHook(network, names) as hook, torch.no_grad(), evaluating(network):
         network(sample_input[:2])
-        (output,) = hook.take()
-    is_maps = output.ndim == 4 and output.shape[2:].numel() > 1
-    return {VECTORS: layer} | ({MAPS: layer} if is_maps else {})
+        outputs = hook.take()
+    are_maps = all(output.ndim == 4 and output.shape[2:].numel() > 1 for output in outputs)
+    if len(names) > 1:
+        return {STAGES: layer} if are_maps else {}
+    return {VECTORS: layer} | ({MAPS: layer, STAGES: layer} if are_maps else {})
 
 
-def _why_no_maps(loss: str, network: nn.Module, layer: str) -> str:
-    name = type(network).__name__
-    kind = explanation_losses if loss in explanation_losses else feature_losses
-    losses = [loss_name for loss_name in kind if not kind[loss_name].needs_maps]
-    instead = f"{', '.join(losses[:-1])} or {losses[-1]}"
-    if layer:
-        return f"The layer '{layer}' of '{name}' gives no spatial map for {loss}; choose another, or use {instead}."
-    convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
-    lacks = "no spatial map before its head" if convolves else "no convolution"
-    return f"'{name}' has {lacks}, so {loss} has nothing to compare; use {instead} on its penultimate layer."
+def _as_many(student: str, teacher: str, kind: str, *named: str) -> LayerPair:
+    """The last layers of both, as many of each; none of those that were named may be left out."""
+    student_names, teacher_names = student.split(","), teacher.split(",")
+    count = min(len(student_names), len(teacher_names))
+    for layers in named:
+        if len(layers.split(",")) > count:
+            raise ModelError(
+                "Of the layers '{layers}' only {count} can be compared; name as many of both networks.",
+                layers=layers,
+                count=count,
+            )
+    return LayerPair(",".join(student_names[-count:]), ",".join(teacher_names[-count:]), kind)
 
 
 __getattr__ = renamed(__name__, {"Tap": "FeatureHook"})

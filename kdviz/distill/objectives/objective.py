@@ -15,8 +15,8 @@ from kdviz.distill.augment.views import view_of
 from kdviz.distill.checks import check_teacher
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.explanations import Explainer, draws_of
-from kdviz.distill.objectives.features import as_features, build_projection
-from kdviz.distill.objectives.layers import FeatureHook, choose_layers, maps_layer
+from kdviz.distill.objectives.features import compared_layers, features_of
+from kdviz.distill.objectives.layers import FeatureHook, maps_layer
 from kdviz.distill.objectives.losses import balanced_weights, distillation_loss, label_smoothing_loss
 from kdviz.distill.objectives.registry import feature_losses
 
@@ -84,7 +84,7 @@ class Objective:
             check_teacher(teacher, train.classes, train.classes)
         self._soft = _checked(teacher_logits, train, config, len(self._teachers))
         self._soft = [logits.to(device) for logits in self._soft]
-        self.projection: nn.Module | None = None
+        self.auxiliary: nn.Module | None = None
         self._hooks: list[FeatureHook] = []
         self._explainers: list[Explainer] = []
         self._explanations_of, self._explained = explanations, torch.empty(0)
@@ -158,7 +158,7 @@ class Objective:
             epoch: Epoch, which decides temperature and alpha.
         """
         config = self._config
-        student_features = [hook.take()[0] for hook in self._hooks[:1]]
+        student_outputs = self._hooks[0].take() if self._hooks else []
         if teacher_logits is None:
             return label_smoothing_loss(logits, labels, config.label_smoothing, self._weights)
         loss = distillation_loss(
@@ -175,9 +175,9 @@ class Objective:
         )
         if self._explainers:
             return loss + config.feature_weight * self._explanation_loss(logits, inputs, teacher_logits, index, epoch)
-        if not student_features:
+        if not student_outputs:
             return loss
-        return loss + config.feature_weight * self._feature_loss(student_features[0], self._hooks[1].take()[0])
+        return loss + config.feature_weight * self._feature_loss(student_outputs, self._hooks[1].take())
 
     def first_teacher_logits(self, index: Tensor) -> Tensor | None:
         """The teachers' logits of some samples without augmentation, (n, classes) or (teachers, n, classes)."""
@@ -200,24 +200,10 @@ class Objective:
     def _compare_features(self, train: LabelledImages) -> None:
         config, teacher = self._config, self._teachers[0]
         inputs = self._normalise(self._images[: min(2, len(train))].to(self.labels.device))
-        pair = choose_layers(
-            config.feature_loss,
-            self._network,
-            teacher,
-            inputs,
-            student_layer=config.student_layer,
-            teacher_layer=config.teacher_layer,
-        )
+        pair, self.auxiliary = compared_layers(config, self._network, teacher, inputs)
         self._kind = pair.kind
-        self._hooks = [FeatureHook(self._network, [pair.student]), FeatureHook(teacher, [pair.teacher])]
-        was_training = self._network.training
-        with torch.no_grad():
-            self._network.eval()(inputs)
-            teacher(inputs)
-        self._network.train(was_training)
-        student_features, teacher_features = (as_features(hook.take()[0], pair.kind) for hook in self._hooks)
-        if feature_losses[config.feature_loss].needs_projection(student_features, teacher_features):
-            self.projection = build_projection(student_features, teacher_features, config.seed)
+        layers = (self._network, pair.student), (teacher, pair.teacher)
+        self._hooks = [FeatureHook(network, names.split(",")) for network, names in layers]
 
     def _compare_explanations(self, train: LabelledImages) -> None:
         """Get ready to explain the student, and the first teacher where it runs in every step."""
@@ -253,14 +239,10 @@ class Objective:
             teacher = self._explained[index[rows] // every]
         return loss.function(student, teacher.to(student.dtype))
 
-    def _feature_loss(self, student_output: Tensor, teacher_output: Tensor) -> Tensor:
-        student_features = as_features(student_output, self._kind).float()
-        if self.projection is not None:
-            student_features = self.projection(student_features)
-        teacher_features = as_features(teacher_output, self._kind)
-        return feature_losses[self._config.feature_loss](
-            student_features, teacher_features, self._config.feature_options
-        )
+    def _feature_loss(self, student_outputs: Sequence[Tensor], teacher_outputs: Sequence[Tensor]) -> Tensor:
+        student, teacher = (features_of(outputs, self._kind) for outputs in (student_outputs, teacher_outputs))
+        loss = feature_losses[self._config.feature_loss]
+        return loss(student, teacher, self._config.feature_options, self.auxiliary)
 
 
 def baseline_of(normalise: Normalise, images: Tensor, device: torch.device) -> Tensor:

@@ -15,11 +15,14 @@ from kdviz.core.errors import UnknownNameError
 from kdviz.core.registry import Registry
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from kdviz.distill.objectives.explained import Explained
+    from kdviz.distill.objectives.features import FeatureSamples
 
-MAPS, VECTORS = "maps", "vectors"
+    Features = Tensor | tuple[Tensor, ...]
+
+MAPS, VECTORS, STAGES = "maps", "vectors", "stages"
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,14 @@ class FeatureLoss:
     """A loss between a student's and a teacher's features, as a training uses it.
 
     Attributes:
-        function: The pure function: student_features, teacher_features, then its options.
-        takes: The kinds of features that it compares, ``maps`` or ``vectors``, the preferred first.
+        function: The pure function: student_features, teacher_features, then its options; with an auxiliary module,
+            what that gives in their place.
+        takes: The kinds of features that it compares, ``maps``, ``vectors`` or ``stages``, the preferred first.
         equal_widths: The kinds that need the same number of channels, or length of vectors, on both sides: a student of
             another width needs a projection, see :func:`kdviz.distill.objectives.features.build_projection`.
         options: Its settings and their defaults.
         check: Takes all options as keywords and raises where a value is outside a range narrower than >= 0 and finite.
+        auxiliary: Builds the module that the loss trains along with the student, see :func:`register_feature_loss`.
     """
 
     function: Callable[..., Tensor]
@@ -67,22 +72,45 @@ class FeatureLoss:
     equal_widths: tuple[str, ...]
     options: Mapping[str, float]
     check: Callable[..., None] | None = None
+    auxiliary: Callable[[FeatureSamples], nn.Module] | None = None
 
     @property
     def needs_maps(self) -> bool:
         """Whether a network without feature maps cannot take part."""
-        return self.takes == (MAPS,)
+        return VECTORS not in self.takes
 
     def needs_projection(self, student_features: Tensor, teacher_features: Tensor) -> bool:
         """Whether the student's features must be projected to the teacher's width before they are compared."""
         kind = MAPS if teacher_features.ndim == 4 else VECTORS
         return kind in self.equal_widths and student_features.shape[1] != teacher_features.shape[1]
 
-    def __call__(self, student_features: Tensor, teacher_features: Tensor, options: Mapping[str, float]) -> Tensor:
-        """The loss, (), in at least float32 whatever the features are."""
+    def __call__(
+        self,
+        student_features: Features,
+        teacher_features: Features,
+        options: Mapping[str, float],
+        auxiliary: nn.Module | None = None,
+    ) -> Tensor:
+        """The loss, (), in at least float32 whatever the features are.
+
+        Args:
+            student_features, teacher_features: As ``takes`` says.
+            options: The options that differ from their defaults.
+            auxiliary: As :func:`kdviz.distill.objectives.features.build_auxiliary` gives it.
+        """
         from kdviz.distill.objectives.shapes import at_least_float32  # needs torch, which names do not
 
-        return self.function(at_least_float32(student_features), at_least_float32(teacher_features.detach()), **options)
+        def converted(features: Features, *, detached: bool) -> Features:
+            if isinstance(features, tuple):
+                return tuple(at_least_float32(each.detach() if detached else each) for each in features)
+            return at_least_float32(features.detach() if detached else features)
+
+        student, teacher = converted(student_features, detached=False), converted(teacher_features, detached=True)
+        if auxiliary is None:
+            return self.function(student, teacher, **options)
+        if self.auxiliary is None:
+            return self.function(auxiliary(student), teacher, **options)  # a projection
+        return self.function(*auxiliary(student, teacher), **options)
 
 
 @dataclass(frozen=True)
@@ -188,19 +216,25 @@ def register_feature_loss(
     takes: tuple[str, ...],
     equal_widths: tuple[str, ...] = (),
     check: Callable[..., None] | None = None,
+    auxiliary: Callable[[FeatureSamples], nn.Module] | None = None,
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register a loss between layers of the student and the teacher, as a decorator of a pure function.
 
     The function takes the student's and the teacher's features, (N, C, H, W) or (N, D) each, and gives the mean over
-    the batch. Its keyword-only parameters are its options, with their defaults; the first line of its docstring
-    describes it in lists.
+    the batch; of ``stages`` it takes tuples of (N, C, H, W), of as many layers each. Its keyword-only parameters are
+    its options, with their defaults; the first line of its docstring describes it in lists.
 
     Args:
         name: Name of the loss.
-        takes: The kinds of features that it compares, ``maps`` (N, C, H, W) or ``vectors`` (N, D), the preferred first.
+        takes: The kinds of features that it compares, the preferred first: ``maps`` (N, C, H, W), ``vectors`` (N, D),
+            or ``stages``, the last maps of each size.
         equal_widths: The kinds that need the same C or D on both sides; a projection is trained where they differ.
         check: Called with all options as keywords before a training. It raises :class:`kdviz.core.errors.SettingError`
             where a value is outside the option's range; that values are >= 0 and finite is checked for all losses.
+        auxiliary: Builds a module of the loss's own from :class:`kdviz.distill.objectives.features.FeatureSamples`.
+            Its parameters are trained along with the student, saved and resumed with the training, and thrown away at
+            its end. ``module(student_features, teacher_features)`` gives a tuple of what the function then takes in
+            their place; so the function stays pure. Its weights may depend on nothing but torch's generator.
 
     Raises:
         ValueError: The name is that of another loss, of whatever kind.
@@ -208,7 +242,7 @@ def register_feature_loss(
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         _check_name(name, teacher_losses, explanation_losses)
-        feature_losses.add(name, FeatureLoss(function, takes, equal_widths, _options(function), check))
+        feature_losses.add(name, FeatureLoss(function, takes, equal_widths, _options(function), check, auxiliary))
         return losses.add(name, function)
 
     return register

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _NEAR = 0.25  # distributions whose log ratios stay below this are compared by the series
-_LARGEST = 1e18  # whose square float32 still holds; at such temperatures all rows are near
+LARGEST = 1e18  # whose square float32 still holds; at such temperatures all rows are near
 _COEFFICIENTS = tuple(1 / math.factorial(n + 2) for n in range(11))  # (.25)^11 / 13! is 4e-17: enough for float64
 _ENOUGH_IN_FLOAT32 = 6  # (.25)^6 / 8! is 6e-9
 
@@ -66,7 +66,7 @@ def _precise(difference: Tensor, q: Tensor, ordinary: Tensor, temperature: float
     mean = (q * difference).sum(1)
     centred = difference - mean[:, None]
     near = (centred.detach().abs() <= _NEAR * temperature).all(1)
-    ordinary = min(temperature, _LARGEST) ** 2 * ordinary
+    ordinary = min(temperature, LARGEST) ** 2 * ordinary
     if near.device.type == "cpu" and not near.any():  # on a GPU the question would have to wait for the result
         return ordinary, mean
     centred = torch.where(near[:, None], centred, 0.0)
@@ -103,6 +103,28 @@ def deviations(logits: Tensor, temperature: float) -> Tensor:
     lacking = torch.expm1((logits - largest) / temperature)  # from -1 to 0: exp() less 1 without rounding
     mean = lacking.mean(-1, keepdim=True)
     return temperature * (lacking - mean) / (1 + mean)
+
+
+def relative_differences(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """T * (q / p - 1) with p = softmax(student / T) and q = softmax(teacher / T), and whether all rows are near enough.
+
+    With u = (teacher - student) / T less its mean in each row, it is T (exp(v) - 1) where v = u - log sum_k p_k
+    exp(u_k): at a high T no digit is lost. Where some abs(u) is above 1 / 4 nothing cancels; the result is then zeros.
+
+    Args:
+        student, teacher: Logits, (N, classes).
+        temperature: T > 0.
+
+    Returns:
+        (N, classes), and a bool, ().
+    """
+    difference = teacher - student
+    centred = (difference - difference.mean(1, keepdim=True)) / temperature
+    near = (centred.detach().abs() <= _NEAR).all()
+    centred = torch.where(near, centred, 0.0)
+    p = F.softmax(student / temperature, dim=1)
+    log_ratio = centred - torch.log1p((p * torch.expm1(centred)).sum(1, keepdim=True))
+    return temperature * torch.expm1(log_ratio), near
 
 
 def mean_logits(logits: Tensor, temperature: float, log_weights: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
-from kdviz.app.nested_fragments import send_no_orphans
+from kdviz.app.workarounds.nested_fragments import send_no_orphans
 
 OUTER, INNER = "outer", "inner"
 
@@ -71,7 +71,7 @@ def test_the_outer_fragment_keeps_its_messages_when_the_inner_runs(queue):
 
 
 def test_streamlit_alone_sends_what_has_no_container():
-    """If this fails, Streamlit has mended it, and kdviz.app.nested_fragments can go."""
+    """If this fails, Streamlit has mended it, and kdviz.app.workarounds.nested_fragments can go."""
     queue = ForwardMsgQueue()
     if hasattr(ForwardMsgQueue.clear, "forgets_contents"):
         pytest.skip("another test of this process has started the app")

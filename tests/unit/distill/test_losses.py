@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from second_implementation import assert_same_value_and_gradient
 
 from kdviz.core.errors import KdvizError, SettingError
 from kdviz.distill import (
@@ -25,6 +26,7 @@ from kdviz.distill.objectives.losses import balanced_weights, check_distillation
 from kdviz.distill.objectives.registry import GENERAL, explanation_losses, network_loss
 
 TEMPERATURES = [0.5, 1.0, 4.0, 64.0]
+HIGH = [64.0, 1e3, 1e4, 1e6]
 
 
 def logits(seed: int, samples: int = 6, classes: int = 10) -> torch.Tensor:
@@ -343,6 +345,120 @@ def test_dist_reaches_both_ends():
     assert float(against("dist", teacher.flip(1), teacher)) == pytest.approx(4, rel=1e-12)
 
 
+def cosine_oracle(student: np.ndarray, teacher: np.ndarray, temperature: float) -> float:
+    """Ham et al. (2023): the angle between the columns of two tables of probabilities, by its arc tangent."""
+    p, q = (np.array([softmax(row / temperature) for row in table]) for table in (student, teacher))
+    total = 0.0
+    for j in range(p.shape[1]):
+        first, second = p[:, j] / np.linalg.norm(p[:, j]), q[:, j] / np.linalg.norm(q[:, j])
+        angle = 2 * np.arctan2(np.linalg.norm(first - second), np.linalg.norm(first + second))
+        total += 2 * np.sin(angle / 2) ** 2
+    return temperature**2 * total / p.shape[1]
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("near", [False, True], ids=["untrained", "nearly as the teacher"])
+def test_cosine_equals_the_formula(temperature, near):
+    student, teacher = logits(0), logits(1)
+    student = teacher + 0.05 * student if near else student
+    assert_same_value_and_gradient(
+        lambda student: against("cosine", student, teacher, temperature=temperature),
+        lambda student: cosine_oracle(student, teacher.numpy(), temperature),
+        student,
+    )
+
+
+def test_cosine_ignores_how_probable_a_class_is_as_a_whole():
+    # The same share of every sample's probability of a class goes to another class, which is not compared elsewhere.
+    teacher = logits(1).softmax(1)
+    halved = torch.cat([teacher[:, :1] / 2, teacher[:, 1:]], 1)
+    other = (
+        torch.cat([teacher, torch.ones(6, 1, dtype=torch.float64)], 1),
+        torch.cat([halved, 2 - halved.sum(1, True)], 1),
+    )
+    columns = [
+        torch.cosine_similarity(first, second, dim=0) for first, second in zip(*(t.T for t in other), strict=True)
+    ]
+    expected = sum(1 - column for column in columns) / 11
+    torch.testing.assert_close(against("cosine", other[1].log(), other[0].log(), temperature=1.0), expected)
+    torch.testing.assert_close(columns[0], torch.ones((), dtype=torch.float64))
+
+
+def test_cosine_of_a_class_that_is_never_predicted():
+    # Float32 has no square of such probabilities, and no difference of them from 1.
+    student, teacher = 3 * logits(0), 3 * logits(1)
+    student[:, 0] -= 90
+    teacher[:, 0] -= 80
+    expected = cosine_oracle(student.numpy(), teacher.numpy(), 1.0)
+    single = student.float().requires_grad_()
+    loss = against("cosine", single, teacher.float(), temperature=1.0)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+    assert single.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("temperature", HIGH)
+@pytest.mark.parametrize("near", [False, True], ids=["untrained", "nearly as the teacher"])
+def test_cosine_keeps_its_digits_at_high_temperatures(temperature, near):
+    teacher = logits(1).float()
+    student = (teacher + 0.01 * logits(0).float() if near else logits(0).float()).requires_grad_()
+    loss = against("cosine", student, teacher, temperature=temperature)
+    with localcontext(prec=60):
+        p, q = (
+            np.array([exact_softmax(row, temperature) for row in exactly(values)]).T
+            for values in (student.detach(), teacher)
+        )
+        cosines = [(a * b).sum() / ((a * a).sum() * (b * b).sum()).sqrt() for a, b in zip(p, q, strict=True)]
+        expected = Decimal(temperature) ** 2 * sum((1 - value for value in cosines), Decimal(0)) / 10
+    assert loss.item() == pytest.approx(float(expected), rel=1e-5)
+    loss.backward()
+    if temperature > 1e5:  # half the variance over the batch of the difference of centred logits, mean over classes
+        gap = (student.detach() - teacher).double()
+        gap = gap - gap.mean(1, keepdim=True)
+        gap = gap - gap.mean(0)
+        torch.testing.assert_close(loss.detach().double(), gap.square().mean() / 2, rtol=1e-4, atol=0)
+        torch.testing.assert_close(student.grad.double(), gap / gap.numel(), rtol=1e-3, atol=1e-7)
+
+
+def multi_level_oracle(student: np.ndarray, teacher: np.ndarray, temperature: float, weights: tuple) -> float:
+    """Jin et al. (2023): pair by pair of samples, and of classes."""
+    samples, classes = student.shape
+    total = 0.0
+    for softening in (0.5 * temperature, 0.75 * temperature, temperature, 1.25 * temperature, 1.5 * temperature):
+        p, q = (np.array([softmax(row / softening) for row in table]) for table in (student, teacher))
+        batch = sum((sum(q[i] * q[j]) - sum(p[i] * p[j])) ** 2 for i in range(samples) for j in range(samples))
+        between = 0.0
+        for k in range(classes):
+            for other in range(classes):
+                between += np.mean([q[i, k] * q[i, other] - p[i, k] * p[i, other] for i in range(samples)]) ** 2
+        levels = oracle(student, teacher, softening), batch / samples**2, between / classes
+        total += sum(weight * level for weight, level in zip(weights, levels, strict=True))
+    return total
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 2)])
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 64.0])
+def test_multi_level_equals_the_formula(weights, temperature):
+    student, teacher = logits(0, 4, 5), logits(1, 4, 5)
+    options = dict(zip(("instance_weight", "batch_weight", "class_weight"), weights, strict=True))
+    assert_same_value_and_gradient(
+        lambda student: against("multi_level", student, teacher, temperature=temperature, **options),
+        lambda student: multi_level_oracle(student, teacher.numpy(), temperature, weights),
+        student,
+    )
+
+
+def test_multi_level_tells_samples_and_classes_apart():
+    # Classes that change places keep how alike samples are; samples that change places keep how classes go together.
+    teacher = logits(1)
+    classes, samples = teacher.roll(1, 1), teacher.roll(1, 0)
+    only = {"batch": {"instance_weight": 0, "class_weight": 0}, "class": {"instance_weight": 0, "batch_weight": 0}}
+    assert float(against("multi_level", classes, teacher, **only["batch"])) == pytest.approx(0, abs=1e-12)
+    assert float(against("multi_level", samples, teacher, **only["class"])) == pytest.approx(0, abs=1e-12)
+    assert float(against("multi_level", samples, teacher, **only["batch"])) > 0.01
+    assert float(against("multi_level", classes, teacher, **only["class"])) > 0.001
+
+
 @pytest.mark.parametrize("name", list(teacher_losses))
 @pytest.mark.parametrize("samples", [1, 3])
 def test_constant_logits_and_batches_of_one_have_gradients(name, samples):
@@ -355,8 +471,6 @@ def test_constant_logits_and_batches_of_one_have_gradients(name, samples):
 
 
 # temperatures without limit -------------------------------------------------------------------------------------------
-
-HIGH = [64.0, 1e3, 1e4, 1e6]
 
 
 def exact_softmax(row: list[Decimal], temperature: float) -> list[Decimal]:

@@ -18,6 +18,7 @@ from kdviz.distill.beginnings import freeze, stages
 from kdviz.distill.objectives import objective
 from kdviz.distill.objectives.layers import head_of
 from kdviz.distill.objectives.objective import Objective
+from kdviz.distill.objectives.registry import feature_losses
 from kdviz.distill.storage.run_files import new_network
 
 CONFIG = TrainingConfig(epochs=2, batch_size=40, device="cpu", bf16="off")
@@ -172,12 +173,12 @@ def test_a_feature_loss_trains_the_student_and_the_projection_and_nobody_else(sp
     built = []
 
     def build(*args):
-        built.append(projections(*args))
-        built.append(copy.deepcopy(built[0]))
-        return built[0]
+        pair, module = projections(*args)
+        built.extend([module, copy.deepcopy(module)])
+        return pair, module
 
-    projections = objective.build_projection
-    monkeypatch.setattr(objective, "build_projection", build)
+    projections = objective.compared_layers
+    monkeypatch.setattr(objective, "compared_layers", build)
     own, live = student(), teacher()
     before = state_of(live)
     config = replace(CONFIG, feature_loss="hints", feature_weight=10.0)
@@ -204,7 +205,7 @@ def test_the_feature_loss_is_added_with_its_weight(split):
     with torch.no_grad():
         taught = live(inputs)
         features = (
-            training_objective.projection(nn.Sequential(*list(own)[:5])(inputs)),
+            training_objective.auxiliary(nn.Sequential(*list(own)[:5])(inputs)),
             live.classifier[:4](live.features(inputs)),
         )
         # What the head decides on, a dropout left away: the teacher's fourth layer is its hidden ReLU.
@@ -212,7 +213,7 @@ def test_the_feature_loss_is_added_with_its_weight(split):
         expected = 0.5 * F.cross_entropy(logits, labels) + 8 * soft + 2.5 * F.mse_loss(*features)
     torch.testing.assert_close(loss.detach(), expected, rtol=1e-4, atol=1e-5)
     loss.backward()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in training_objective.projection.parameters())
+    assert all(parameter.grad.abs().sum() > 0 for parameter in training_objective.auxiliary.parameters())
     training_objective.close()
 
 
@@ -254,10 +255,11 @@ def test_the_taps_are_taken_off_even_after_an_error(split):
     assert hooks() == 0
 
 
-@pytest.mark.parametrize("loss", ["hints", "attention_transfer", "mmd", "relational"])
+@pytest.mark.parametrize("loss", list(feature_losses))
 def test_feature_losses_train_in_bfloat16(loss):
     config = replace(CONFIG, epochs=1, batch_size=6, feature_loss=loss, bf16="on", augment="flip")
-    own, live = network("torchvision/shufflenet_v2_x0_5"), network("torchvision/squeezenet1_1").requires_grad_(False)
+    name = "mobilenet_v2" if loss == "softmax_regression" else "squeezenet1_1"  # the latter has a ReLU after its head
+    own, live = network("torchvision/shufflenet_v2_x0_5"), network(f"torchvision/{name}").requires_grad_(False)
     spec = replace(SMALL_RGB, size=(48, 48))
     data = tuple(
         replace(samples, images=F.interpolate(samples.images.float(), size=spec.size).to(torch.uint8))

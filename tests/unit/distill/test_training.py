@@ -19,6 +19,7 @@ from kdviz.distill.augment import Augment
 from kdviz.distill.augment.views import view_of
 from kdviz.distill.config import TEACHER_SETTINGS
 from kdviz.distill.objectives import objective
+from kdviz.distill.objectives.registry import feature_losses
 from kdviz.distill.optimisation import learning_rate_schedules, optimizers
 from kdviz.distill.stages import training_record
 from kdviz.distill.storage.run_files import new_network
@@ -503,7 +504,7 @@ class Memory:
         self.state = None
 
     def load(self):
-        return self.state
+        return copy.deepcopy(self.state)  # optimisers go on in the tensors that they are given
 
     def save(self, state):
         self.state = copy.deepcopy(state)
@@ -521,6 +522,48 @@ def test_a_training_interrupted_in_a_cycle_ends_with_the_same_weights(split):
     assert same(whole.state_dict(), resumed.state_dict())
     constant, _ = trained(split, replace(recipe, learning_rate_schedule="constant"))
     assert not same(whole.state_dict(), constant.state_dict())
+
+
+@pytest.mark.parametrize("loss", ["hints", *(name for name in feature_losses if feature_losses[name].auxiliary)])
+def test_the_module_of_a_loss_is_trained_saved_and_resumed_with_the_student(split, loss):
+    teacher = new_network("paper_cnn", SMALL, 10, 7).eval().requires_grad_(False)
+    before = copy.deepcopy(teacher.state_dict())
+    # Before a ReLU there are negative values, whose means are a part of a module, too.
+    layers = {"teacher_layer": "features.5:input"} if loss == "overhaul" else {}
+    recipe = replace(CONFIG, epochs=3, batch_size=32, feature_loss=loss, **layers)
+
+    def student() -> torch.nn.Module:
+        return new_network("paper_cnn" if feature_losses[loss].needs_maps else "paper_fc", SMALL, 10, 0)
+
+    few = split[0].take(torch.arange(80)), split[1].take(torch.arange(20))
+
+    def steps(network, memory):
+        return fit(network, *few, SMALL.normalise, recipe, teachers=[teacher], checkpoint=memory)
+
+    expected, memory = Memory(), Memory()
+    *_, end = steps(student(), expected)
+    assert end.loss == pytest.approx(end.loss)  # finite
+    resumed = student()
+    for progress in steps(resumed, memory):
+        if (progress.epoch, progress.step) == (3, 2):
+            break
+    begun = memory.load()
+    list(steps(resumed, memory))
+    for part in ("network", "auxiliary"):
+        assert same(expected.state[part], memory.state[part])
+    trained_on = {
+        name for name, values in begun["auxiliary"].items() if not values.equal(memory.state["auxiliary"][name])
+    }
+    assert trained_on == set(begun["auxiliary"])
+    assert same(before, teacher.state_dict())
+    # With another one the training would end elsewhere.
+    memory.state = {**begun, "auxiliary": {name: 2 * values for name, values in begun["auxiliary"].items()}}
+    list(steps(student(), memory))
+    assert not same(expected.state["network"], memory.state["network"])
+    if loss == "hints":  # a training that began before there were other modules has another name for it
+        memory.state = {"projection" if name == "auxiliary" else name: value for name, value in begun.items()}
+        list(steps(student(), memory))
+        assert same(expected.state["network"], memory.state["network"])
 
 
 @pytest.mark.parametrize(
