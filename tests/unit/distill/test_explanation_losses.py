@@ -318,11 +318,11 @@ def explanations_of(name: str, network: nn.Module, inputs: Tensor, target: Tenso
 
 
 def test_each_sample_is_explained_once_in_every_epochs(split, tmp_path):
-    config = explaining("rise_maps", epochs=8)
+    config = explaining("rise_maps", epochs=12)
     teacher = new_network("paper_cnn", SMALL, 10, 7).eval().requires_grad_(False)
     of = teacher_explanations(lambda: teacher, SMALL.normalise, config, Store(tmp_path), "a", split[0])
     target = torch.zeros(len(split[0]), dtype=torch.long)
-    assert sum(len(of(split[0].images, target, epoch)) for epoch in range(1, 9)) == 8 // 4 * len(split[0])
+    assert sum(len(of(split[0].images, target, epoch)) for epoch in range(1, 13)) == 12 // 6 * len(split[0])
 
 
 def test_views_have_explanations_of_their_own(split, tmp_path):

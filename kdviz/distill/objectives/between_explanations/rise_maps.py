@@ -16,7 +16,7 @@ from kdviz.rise.masks import RandomMasks
 _DRAWS = 4096  # different masks; a sample's changes from epoch to epoch
 
 
-def explain(explained: Explained, *, cells: float = 7.0, every: float = 4.0) -> Tensor:
+def explain(explained: Explained, *, cells: float = 7.0, every: float = 6.0) -> Tensor:
     """How much the target's probability under a mask is above that under its complement, (n,).
 
     For bits b in {0, 1} of probability .5 and the score s(b) with the cells of bit 0 replaced by the baseline it is
