@@ -666,6 +666,9 @@ def test_the_documentation_has_every_loss_and_option():
             part = reference.partition(f"\n### {name}\n")[2].partition("\n##")[0]
             assert part, name
             assert all(f"`{option}`" in part for option in kind[name].options), name
+    count = len(teacher_losses) + len(feature_losses) + len(explanation_losses)
+    readme = " ".join((docs.parent / "README.md").read_text(encoding="utf-8").split())
+    assert f"with {count} distillation losses" in readme
     guide = (docs / "how-to" / "own-data.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in guide for name in GENERAL)
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| \w[^|]+, \d{4} \| ([^|]*)\|$", guide, re.MULTILINE)
