@@ -14,6 +14,7 @@ from kdviz.core.files import Store
 from kdviz.distill import TrainingConfig, fit, predict_logits
 from kdviz.distill.runs import execute_run
 from kdviz.distill.storage.run_files import StoredCheckpoint, new_network, read_weights
+from kdviz.distill.storage.teacher_explanations import teacher_explanations
 from kdviz.distill.storage.training_run import TrainingRun
 
 pytestmark = on_gpu
@@ -68,15 +69,23 @@ def test_the_first_steps_are_the_cpus(splits):
         {"augment": "crop,colour"},
         {"feature_loss": "hints", "feature_weight": 0.1},
         {"bf16": "on", "loss": "dist", "class_weights": "balanced"},
+        {"loss": "multi_level"},
+        {"feature_loss": "contrastive", "feature_weight": 0.1},
+        {"feature_loss": "rise_maps", "feature_weight": 10.0},
+        {"feature_loss": "input_gradient", "bf16": "on"},
+        {"feature_loss": "input_gradient", "augment": "rotate90"},
     ],
     ids=str,
 )
-def test_a_student_hears_its_teacher(splits, recipe):
+def test_a_student_hears_its_teacher(splits, tmp_path, recipe):
     teacher, _ = trained(splits)
     config = replace(CONFIG, epochs=2, **recipe)
     spoken = {"teachers": [teacher.requires_grad_(False)]}
     if not config.needs_live_teacher:
-        spoken = {"teacher_logits": predict_logits(teacher, splits["train"], SMALL.normalise, device=str(DEVICE))}
+        training, normalise = splits["train"], SMALL.normalise
+        spoken = {"teacher_logits": predict_logits(teacher, training, normalise, device=str(DEVICE))}
+        explained = teacher_explanations(lambda: teacher, normalise, config, Store(tmp_path), "teacher", training)
+        spoken["explanations"] = explained
     _, ends = trained(splits, config, **spoken)
     assert ends[1].loss < ends[0].loss
     assert ends[1].validation_accuracy > 0.3
