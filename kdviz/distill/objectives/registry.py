@@ -126,6 +126,7 @@ class ExplanationLoss:
             explained. Empty: each sample in each epoch, with nothing random.
         options: Its settings and their defaults.
         check: Takes all options as keywords and raises where a value is outside its range.
+        methods: The methods of :func:`kdviz.explain` whose maps it trains: a measure by them marks the loss's own work.
     """
 
     function: Callable[..., Tensor]
@@ -135,6 +136,7 @@ class ExplanationLoss:
     every_option: str
     options: Mapping[str, float]
     check: Callable[..., None] | None = None
+    methods: tuple[str, ...] = ()
 
     @property
     def needs_maps(self) -> bool:
@@ -256,6 +258,7 @@ def register_explanation_loss(
     from_inputs: bool = False,
     every_option: str = "",
     check: Callable[..., None] | None = None,
+    methods: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register a loss between explanations of the student and the teacher, as a decorator of a pure function.
 
@@ -266,7 +269,7 @@ def register_explanation_loss(
         name: Name of the loss.
         explain: Computes an explanation from :class:`kdviz.distill.objectives.explained.Explained`, (n, ...); its
             keyword-only parameters are the loss's options, with their defaults.
-        takes, from_inputs, every_option, check: See :class:`ExplanationLoss`.
+        takes, from_inputs, every_option, check, methods: See :class:`ExplanationLoss`.
 
     Raises:
         ValueError: The name is that of another loss, of whatever kind.
@@ -274,7 +277,7 @@ def register_explanation_loss(
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         _check_name(name, teacher_losses, feature_losses)
-        entry = ExplanationLoss(function, explain, takes, from_inputs, every_option, _options(explain), check)
+        entry = ExplanationLoss(function, explain, takes, from_inputs, every_option, _options(explain), check, methods)
         explanation_losses.add(name, entry)
         return losses.add(name, function)
 

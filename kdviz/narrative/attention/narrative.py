@@ -11,6 +11,7 @@ from kdviz.narrative.attention.phrases import counts_of, range_of, with_interval
 from kdviz.studies.attention.statistics.report import AttentionReport
 from kdviz.studies.attention.statistics.verdicts import CLOSER, FURTHER, AttentionVerdict, claim_of, verdicts
 from kdviz.studies.sweep.kinds import STUDIES
+from kdviz.studies.sweep.loss_values import trained_on_maps_of
 
 LEAST_CEILING = 0.9
 """Mean ceiling down to which corrected agreement is right to .01; see :mod:`.statistics`."""
@@ -179,7 +180,7 @@ _FURTHER = N_(
 
 
 def _limits(report: AttentionReport) -> list[str]:
-    return [*_few_trainings(report), *_noise(report), _scope(report)]
+    return [*_few_trainings(report), *_noise(report), *_own_work(report), _scope(report)]
 
 
 def _few_trainings(report: AttentionReport) -> list[str]:
@@ -221,12 +222,29 @@ def _noise(report: AttentionReport) -> list[str]:
     ]
 
 
+def _own_work(report: AttentionReport) -> list[str]:
+    """Which losses are measured by the maps that they were trained on."""
+    trained = trained_on_maps_of(_method(report), (effect.value for effect in report.values))
+    if not trained:
+        return []
+    return [
+        _(
+            "Trained on maps of this very method, so that their figures mark their own work: {losses}.",
+            losses=", ".join(trained),
+        )
+    ]
+
+
+def _method(report: AttentionReport) -> str:
+    return report.about.get("method", "rise")
+
+
 def _scope(report: AttentionReport) -> str:
     settings = report.about.get("settings", {})
     return _(
         "It is about maps by the method {method} on the baseline {baseline}, of the class that the teacher says. "
         "Maps that agree say that both models look there; not that they do the same with what they see, nor that "
         "distillation works through it.",
-        method=report.about.get("method", "rise"),
+        method=_method(report),
         baseline=settings.get("baseline", "black"),
     )

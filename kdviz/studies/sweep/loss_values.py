@@ -87,6 +87,24 @@ def parse_loss(text: str) -> LossValue:
     return LossValue(loss or DEFAULT_LOSS, name, float(weight or 1))
 
 
+def trained_on_maps_of(method: str, values: Iterable[Any]) -> list[str]:
+    """The values of a study of losses that are trained on maps of this method of :func:`kdviz.explain`.
+
+    Args:
+        method: Name of the method.
+        values: Values of any study; only texts that name a loss count.
+    """
+    trained = []
+    for value in values:
+        try:
+            loss = explanation_losses.get(parse_loss(value).feature_loss)
+        except (TypeError, SettingError, UnknownNameError):  # a number, or a loss of a plugin that is not here
+            continue
+        if loss is not None and method in loss.methods:
+            trained.append(str(value))
+    return trained
+
+
 def check_losses_used(config: TrainingConfig, values: Iterable[str]) -> None:
     """Refuse a recipe with settings of losses that no value of a study of losses has: nothing would come of them.
 

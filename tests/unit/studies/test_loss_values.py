@@ -6,9 +6,17 @@ import pytest
 
 from kdviz.core.errors import SettingError, UnknownNameError
 from kdviz.distill import TrainingConfig
-from kdviz.distill.objectives.registry import feature_losses, teacher_losses
+from kdviz.distill.objectives.registry import explanation_losses, feature_losses, teacher_losses
+from kdviz.saliency import methods
 from kdviz.studies.sweep.kinds import STUDIES
-from kdviz.studies.sweep.loss_values import LossValue, check_losses_used, default_losses, loss_text, parse_loss
+from kdviz.studies.sweep.loss_values import (
+    LossValue,
+    check_losses_used,
+    default_losses,
+    loss_text,
+    parse_loss,
+    trained_on_maps_of,
+)
 from kdviz.studies.sweep.tables import _as_now
 
 
@@ -32,6 +40,17 @@ from kdviz.studies.sweep.tables import _as_now
 def test_a_value_is_read_and_written_in_one_way(text, value):
     assert parse_loss(text) == value
     assert parse_loss(str(value)) == value
+
+
+def test_losses_that_are_measured_by_what_they_were_trained_on():
+    values = [4.0, None, "dist", "soft_targets + 20 rise_maps", "grad_cam", "soft_targets + gone", "5 input_gradient"]
+    assert trained_on_maps_of("rise", values) == ["soft_targets + 20 rise_maps"]
+    assert trained_on_maps_of("layer_gradcam", values) == ["grad_cam"]
+    assert trained_on_maps_of("occlusion", values) == []
+
+
+def test_methods_that_losses_train_are_methods():
+    assert {method for name in explanation_losses for method in explanation_losses[name].methods} <= set(methods)
 
 
 @pytest.mark.parametrize("text", ["dits", "hints + dist", "dist + soft_targets", "10 dist"])

@@ -36,7 +36,7 @@ def check(*, side: float) -> None:
         raise SettingError("side must be a whole number from 1, got {side:g}.", side=side)
 
 
-@register_explanation_loss("class_attention", explain, takes=(MAPS,), check=check)
+@register_explanation_loss("class_attention", explain, takes=(MAPS,), check=check, methods=("layer_gradcam",))
 def class_attention_loss(student_explanation: Tensor, teacher_explanation: Tensor) -> Tensor:
     """||C_s / ||C_s|| - C_t / ||C_t||||^2 of the class activation maps, mean over samples and classes.
 

@@ -17,7 +17,7 @@ def explain(explained: Explained) -> Tensor:
     return (weights * maps).sum(1).relu()
 
 
-@register_explanation_loss("grad_cam", explain, takes=(MAPS,))
+@register_explanation_loss("grad_cam", explain, takes=(MAPS,), methods=("layer_gradcam",))
 def grad_cam_loss(student_explanation: Tensor, teacher_explanation: Tensor) -> Tensor:
     """1 - cosine(E_s, E_t) of the Grad-CAM maps of the teacher's class, mean over samples.
 

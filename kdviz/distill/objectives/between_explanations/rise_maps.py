@@ -37,7 +37,7 @@ def check(*, cells: float, every: float) -> None:
             raise SettingError("{name} must be a whole number from 1, got {value:g}.", name=name, value=value)
 
 
-@register_explanation_loss("rise_maps", explain, every_option="every", check=check)
+@register_explanation_loss("rise_maps", explain, every_option="every", check=check, methods=("rise",))
 def rise_maps_loss(student_explanation: Tensor, teacher_explanation: Tensor) -> Tensor:
     """(D_s - D_t)^2, D the score under a mask less that under its complement: bounds the distance of two RISE maps.
 
