@@ -243,7 +243,9 @@ def test_what_is_said_of_losses_on_mnist():
     )
     with (ROOT / "docs" / "results" / "attention-integrated-gradients.csv").open(encoding="utf-8") as file:
         other = {row["distillation"]: row for row in csv.DictReader(file)}
-    assert [float(other[value]["low"]) > 0 for value in (plain, gradient, rise)] == [True] * 3
+    ends = [float(other[value][end]) for value in (plain, rise, gradient) for end in ("low", "high")]
+    assert [0, *ends] == sorted([0, *ends])  # all are closer, and no two intervals overlap
+    assert all(float(row["other_images"]) < float(row["difference"]) / 12 for row in other.values())
     by_gradients = [f"{float(other[value]['kd_student']):.3f}".removeprefix("0") for value in (plain, rise, gradient)]
     assert "by {} with the softened targets, {} with `rise_maps` and {} with".format(*by_gradients) in said
     assert f"{float(other[plain]['student_alone']):.3f} without a teacher".removeprefix("0") in said

@@ -543,7 +543,7 @@ def test_explanations_of_the_teacher_are_computed_once_for_all_seeds(sweep, expe
     values = {None, "soft_targets + 10 rise_maps", "soft_targets + input_gradient"}
     assert set(experiment.table("loss")["kd_loss"].to_pylist()) == values
     kept = sorted(path.name.split("-plain-")[1] for path in Path(study.store.url).rglob("*-plain-*.npy"))
-    epochs = [f"rise_maps-epoch-{epoch:04d}.npy" for epoch in range(1, CONFIG.epochs + 1)]
+    epochs = [f"rise_maps-cells=7-every=6-epoch-{epoch:04d}.npy" for epoch in range(1, CONFIG.epochs + 1)]
     assert kept == ["input_gradient-view-0000.npy", *epochs]
 
 

@@ -29,9 +29,13 @@ def send_no_orphans() -> None:
 
 
 def _forgetting_contents(clear: Callable[..., None]) -> Callable[..., None]:
-    def clear_with_contents(queue: Any, *args: Any, **settings: Any) -> None:
-        before = list(queue._queue)
-        clear(queue, *args, **settings)
+    def clear_with_contents(
+        queue: Any, retain_lifecycle_msgs: bool = False, fragment_ids_this_run: list[str] | None = None
+    ) -> None:
+        before = queue._queue
+        clear(queue, retain_lifecycle_msgs, fragment_ids_this_run)
+        if not fragment_ids_this_run:  # nothing of a page is kept, as when all messages were sent
+            return
         kept = {id(message) for message in queue._queue}
         forgotten = _containers(message for message in before if id(message) not in kept)
         if forgotten and queue._queue:

@@ -61,7 +61,8 @@ class TeacherExplanations:
         assert config.explanation_loss is not None
         self._teacher, self._normalise, self._config, self._store = teacher, normalise, config, store
         self._loss, self._options = config.explanation_loss, config.feature_options
-        given = "".join(f"-{option}={value:g}" for option, value in sorted(self._options.items()))
+        options = {**self._loss.options, **self._options}  # defaults, too, which another version may change
+        given = "".join(f"-{option}={value:g}" for option, value in sorted(options.items()))
         layer = f"-{config.teacher_layer}" if config.teacher_layer else ""
         self._stem = f"{name}-{config.augment.replace(',', '+') or 'plain'}-{config.feature_loss}{layer}{given}"
 

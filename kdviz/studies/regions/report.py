@@ -7,7 +7,6 @@ same models. Shares that hardly differ get 4 added to their sum of squares, as i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.uncertainty import crossed_variances, interval_of
 from kdviz.studies.regions.table import ABOUT, NAME, SCHEMA, read_table
+from kdviz.studies.tables import notes_of
 
 MEASURES = ("energy", "pointing")
 SUBSETS = ("all", "right", "wrong")
@@ -153,7 +153,7 @@ def read_regions_report(experiment: Experiment) -> RegionsReport | None:
     table = read_table(experiment)
     if table is None:
         return None
-    about = json.loads((table.schema.metadata or {}).get(ABOUT, b"{}"))
+    about = notes_of(table, ABOUT)
     series = _series(table)
     roles = [_role(*key, columns, subset) for key, columns in series.items() for subset in SUBSETS]
     differences = [

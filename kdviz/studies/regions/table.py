@@ -11,7 +11,7 @@ from kdviz.studies.tables import read_whole
 NAME = "regions"
 """Name of the table."""
 
-ABOUT = b"kdviz.regions"
+ABOUT = "kdviz.regions"
 _TEXT = pa.dictionary(pa.int16(), pa.string())
 SCHEMA = pa.schema(
     [

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from kdviz.core.errors import ExperimentError
 from kdviz.experiment import Experiment
-from kdviz.studies.tables import read_whole
+from kdviz.studies.tables import damaged_study, notes_of, read_whole
 
 NAME = "shortcuts"
 """Name of the table."""
 
-ABOUT = b"kdviz.shortcuts"
+ABOUT = "kdviz.shortcuts"
 _TEXT = pa.dictionary(pa.int16(), pa.string())
 SCHEMA = pa.schema(
     [
@@ -48,15 +48,12 @@ def read_table(experiment: Experiment) -> pa.Table | None:
 
 
 def damaged(experiment: Experiment) -> ExperimentError:
-    return ExperimentError(
-        "shortcuts.parquet of '{folder}' is damaged; make it anew with: kdviz study --study shortcuts",
-        folder=experiment.folder,
-    )
+    return damaged_study(experiment, NAME)
 
 
 def about_of(table: pa.Table) -> dict[str, Any]:
     """``shortcut/shown_to`` -> how that condition was made."""
-    return json.loads((table.schema.metadata or {}).get(ABOUT, b"{}"))
+    return notes_of(table, ABOUT)
 
 
 def write_condition(

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from kdviz.core.errors import ExperimentError
 from kdviz.experiment import Experiment
-from kdviz.studies.tables import read_whole
+from kdviz.studies.tables import damaged_study, notes_of, read_whole
 
 NAME = "transfer"
 """Name of the table."""
@@ -21,7 +21,7 @@ CKA, CONFUSIONS, INHERITED = "cka", "confusions", "inherited"
 UNTRAINED = "untrained"
 """The role of a student's network with random weights, which says what likeness there is without any training."""
 
-ABOUT = b"kdviz.transfer"
+ABOUT = "kdviz.transfer"
 _TEXT = pa.dictionary(pa.int16(), pa.string())
 SCHEMA = pa.schema(
     [
@@ -71,12 +71,9 @@ def read_table(experiment: Experiment) -> pa.Table | None:
 
 
 def damaged(experiment: Experiment) -> ExperimentError:
-    return ExperimentError(
-        "transfer.parquet of '{folder}' is damaged; make it anew with: kdviz study --study transfer",
-        folder=experiment.folder,
-    )
+    return damaged_study(experiment, NAME)
 
 
 def about_of(table: pa.Table) -> dict[str, Any]:
     """How the table was made."""
-    return json.loads((table.schema.metadata or {}).get(ABOUT, b"{}"))
+    return notes_of(table, ABOUT)

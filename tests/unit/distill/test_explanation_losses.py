@@ -197,7 +197,7 @@ def test_options_that_are_no_whole_numbers(option, value):
 
 
 @pytest.mark.parametrize("name", ["grad_cam", "input_gradient", "class_attention", "rise_maps"])
-def test_equal_explanations_cost_nothing_and_a_gradient_goes_to_the_student_only(name, images):
+def test_equal_explanations_cost_nothing_and_others_have_a_gradient(name, images):
     teacher = Small().eval()
     explanation = explained_by(name, teacher, images, targets(teacher, images)).double()
     loss = explanation_losses[name].function
