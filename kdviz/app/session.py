@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from kdviz.core import language
-from kdviz.core.language import ENGLISH, LANGUAGES
+from kdviz.core.language import LANGUAGES
 
 COOKIE = "kdviz-language"
 _KEY = "language"
@@ -29,9 +29,13 @@ def choose_language() -> None:
     if requested:
         set_language(requested)
     elif _KEY not in st.session_state:
-        stored = _SHORT.get(st.context.cookies.get(COOKIE, ""))
-        st.session_state[_KEY] = stored or language.best_language(st.context.locale)
+        st.session_state[_KEY] = _preferred_language()
     _language_of_run.set(st.session_state[_KEY])
+
+
+def _preferred_language() -> str:
+    """The language that this person chose in an earlier session, else the browser's."""
+    return _SHORT.get(st.context.cookies.get(COOKIE, "")) or language.best_language(st.context.locale)
 
 
 def set_language(name: str) -> None:
@@ -53,7 +57,7 @@ def _language() -> str | None:
         return None
     name = _language_of_run.get()
     if name is None:  # a fragment runs alone, in a thread of its own
-        name = st.session_state.get(_KEY, ENGLISH)
+        name = st.session_state.get(_KEY) or _preferred_language()  # it may run in a session that begins again
         _language_of_run.set(name)
     return name
 

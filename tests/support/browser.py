@@ -327,6 +327,7 @@ def forget(page: Any, language: str = ENGLISH) -> None:
     page.evaluate(VISIT, f"/{NEUTRAL}?forget=1")
     expect(page.get_by_role("heading", level=1)).to_have_text(heading, timeout=WAIT)
     page.wait_for_function("!location.search.includes('forget')", timeout=WAIT)
+    page.wait_for_function(ENDED, timeout=WAIT)  # until then the browser tells the server of the last page's widgets
 
 
 def choose_files(page: Any, selector: str, files: Any) -> None:

@@ -12,6 +12,7 @@ import threading
 from contextlib import suppress
 
 from streamlit.runtime import exists, get_instance
+from streamlit.runtime.app_session import AppSession
 
 _UNWOUND = 2.0  # seconds, after which nothing of a closed session runs any more
 
@@ -44,11 +45,18 @@ def _close(session: str) -> None:
     runtime = get_instance()
     if runtime.is_active_session(session):
         return  # its connection came back just now
+    info = None
     with suppress(AttributeError):  # Streamlit's own, which another version may call otherwise
-        # Its loop keeps a reference to the session that was active last until another one is: that one must be empty.
         info = runtime._session_mgr.get_session_info(session)
-        if info is not None:
-            info.session.session_state.clear()
-            info.session.session_state._new_widget_state.widget_metadata.clear()  # the arguments of callbacks
-            info.session._fragment_storage.clear()
-    runtime.close_session(session)
+    runtime.close_session(session)  # first, as it stops a script that would miss what is emptied now
+    if info is not None:
+        # Streamlit's loop keeps a reference to the session that was active last until another one is.
+        empty(info.session)
+
+
+def empty(session: AppSession) -> None:
+    """Forget what a session's pages kept, and the widgets that they had: no callback of theirs is called any more."""
+    with suppress(AttributeError):  # as above
+        session.session_state.clear()
+        session.session_state._new_widget_state.widget_metadata.clear()  # the callbacks and their arguments
+        session._fragment_storage.clear()
