@@ -17,6 +17,7 @@ from kdviz.figures.attention import (
 from kdviz.figures.chart import Chart
 from kdviz.figures.cost import accuracy_against_cost, entry_title
 from kdviz.figures.faithfulness import faithfulness_curves, faithfulness_points
+from kdviz.figures.losses import accuracy_and_agreement
 from kdviz.figures.maps import (
     NEGATIVE,
     POSITIVE,
@@ -48,6 +49,7 @@ __all__ = [
     "ROLE_TITLES",
     "Chart",
     "accuracy_against_cost",
+    "accuracy_and_agreement",
     "against_value",
     "agreement_distribution",
     "claim_and_controls",
