@@ -32,6 +32,7 @@ _CLOSER = {
 def verdict_sentences(comparison: LossComparison) -> list[str]:
     """Which losses bring the maps closer to the teacher's than the softened targets alone, and at what price."""
     closer = [result for result in comparison.losses if _agreement_outcome(result) == BETTER]
+    closer.sort(key=lambda result: result.trained_on_maps)  # those whose figures mark their own work come last
     if not closer:
         return [
             _("No loss is shown to bring the maps closer to the teacher's than {reference} alone.", reference=REFERENCE)
@@ -40,8 +41,13 @@ def verdict_sentences(comparison: LossComparison) -> list[str]:
 
 
 def further_sentences(comparison: LossComparison) -> list[str]:
-    """What can be said of the other losses, and what limits the comparison."""
+    """Which of the losses mark their own work, and what can be said of the others."""
     return [
+        *_naming(
+            comparison,
+            lambda result: result.trained_on_maps,
+            N_("Trained on maps of this very method, so that their figures mark their own work: {losses}."),
+        ),
         *_naming(
             comparison,
             lambda result: _agreement_outcome(result) == WORSE,
@@ -67,21 +73,16 @@ def further_sentences(comparison: LossComparison) -> list[str]:
 
 def limit_sentences(comparison: LossComparison) -> list[str]:
     """What limits the comparison."""
-    sentences = []
-    own = [result.loss for result in comparison.losses if result.trained_on_maps and result.loss]
-    if own:
-        text = N_("Trained on maps of this very method, so that their figures mark their own work: {losses}.")
-        sentences.append(_(text, losses=listed(own)))
-    seeds = comparison.verdict.difference.seeds
-    sentences.append(
+    difference = comparison.verdict.difference
+    sentences = [
         _(
             "Accuracies are over {seeds} and {samples}, maps over {images}; losses are judged by p-values that hold "
             "for all pairs of them.",
-            seeds=plural("{count} seed", "{count} seeds", seeds),
-            samples=plural("{count} sample", "{count} samples", comparison.verdict.difference.samples),
+            seeds=plural("{count} seed", "{count} seeds", difference.seeds),
+            samples=plural("{count} sample", "{count} samples", difference.samples),
             images=plural("{count} image", "{count} images", comparison.attention.images),
         )
-    )
+    ]
     if comparison.attention.teachers == 1:
         sentences.append(_("All students have one teacher: with another, the losses may differ otherwise."))
     if comparison.without_maps:
