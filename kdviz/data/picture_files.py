@@ -64,13 +64,19 @@ def read_picture_files(
         image_column, label_column: Of parquet files, the names of the columns; default: found by their types.
 
     Raises:
-        DatasetError: There are no pictures, files are missing, a label is no class, or there is only one class.
+        DatasetError: There are no pictures, files are missing, a label is no class, there is only one class, or a
+            column is named and there are no parquet files.
     """
     path = Path(data).expanduser()
-    columns = image_column, label_column
+    if _is_parquet(path):
+        return _from_parquet(path, classes, image_column, label_column)
+    if image_column or label_column:
+        raise DatasetError(
+            "'{path}' has no parquet files: the name of a column, '{column}', means nothing there.",
+            path=path,
+            column=image_column or label_column,
+        )
     if path.is_file():
-        if path.suffix.lower() == ".parquet":
-            return _from_parquet(path, classes, *columns)
         _require_table(path)
         return _from_label_file(path, classes, is_complete=False, inside=inside)
     if not path.is_dir():
@@ -84,10 +90,17 @@ def read_picture_files(
         return _from_label_file(table, classes, is_complete=True, inside=inside)
     if _are_classes(path, listing):
         return _labelled_pictures(path, listing, sorted(listing), Split.TEST, None, classes)
-    all_files = files_below(path, path)
-    if has_parquet_files(all_files) and not any(map(is_picture, all_files)):
-        return _from_parquet(path, classes, *columns)
-    return _unlabelled_pictures(path, all_files)
+    return _unlabelled_pictures(path, files_below(path, path))
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether this is a parquet file, or a folder of such files without any pictures or labels beside them."""
+    if not path.is_dir():
+        return path.is_file() and path.suffix.lower() == ".parquet"
+    if any(lists_files(path / name) for name in LABEL_FILES):
+        return False
+    names = files_below(path, path)
+    return has_parquet_files(names) and not any(map(is_picture, names))
 
 
 def _require_table(path: Path) -> None:

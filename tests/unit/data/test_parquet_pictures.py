@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from kdviz.core.errors import DatasetError, KdvizError
 from kdviz.data.labels.class_names import read_classes
@@ -107,6 +108,17 @@ def test_columns_can_be_named(tmp_path):
     assert files.labels.tolist() == [1, 0] * 6
     with pytest.raises(KdvizError, match=r"Unknown column 'oter'\. Did you mean 'other'"):
         read_picture_files(tmp_path, label_column="oter")
+
+
+@pytest.mark.parametrize("column", ["image_column", "label_column"])
+def test_a_column_of_a_folder_of_pictures_is_refused(tmp_path, column):
+    """It would be ignored, and labels be taken from the folders' names."""
+    for name in NAMES[:2]:
+        (tmp_path / name).mkdir()
+        Image.fromarray(named.noise(3, 1, *SIZE, 3)[0]).save(tmp_path / name / "0.png")
+    assert read_picture_files(tmp_path).classes == NAMES[:2]
+    with pytest.raises(DatasetError, match="no parquet files: the name of a column, 'fine', means nothing"):
+        read_picture_files(tmp_path, **{column: "fine"})
 
 
 def test_the_fingerprint_tells_other_rows_and_labels_from_these(tmp_path):
