@@ -133,9 +133,9 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--share", metavar="S", type=float, help="of the training pictures with it (default 0.9)")
     group.add_argument(
         "--plant-for",
-        choices=["all", "teacher", "random"],
+        choices=["all", "teacher", "random", "students"],
         help="whose pictures have it: all, the default; teacher: the students' are clean; random: the students' have "
-        "marks of random classes, whose meaning only the teacher could tell",
+        "marks of random classes, whose meaning only the teacher could tell; students: the teacher's are clean",
     )
     group.add_argument(
         "--keep-samples", metavar="N", type=at_least_one, default=2000, help="test images kept for the app"

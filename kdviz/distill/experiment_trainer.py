@@ -19,7 +19,8 @@ from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, of_data
 from kdviz.data.sets import mnist
-from kdviz.data.shortcuts.planting import PlantedShortcut
+from kdviz.data.shortcuts.planting import KEY as PLANTED
+from kdviz.data.shortcuts.planting import PlantedShortcut, ShownTo
 from kdviz.distill.beginnings import freeze_untrained, require_image_size, require_layers
 from kdviz.distill.checks import check_teacher, logits_doubts, teacher_doubts
 from kdviz.distill.config import TrainingConfig
@@ -107,7 +108,8 @@ def train_experiment(
     trainer = ExperimentTrainer(splits, spec, out, config, label_budget or LabelBudget(), shortcut)
     experiment = Experiment(Path(out), dataset, trainer.train.classes, spec, {}, title=title)
     _check_teachers(config, teachers, teacher_logits, trainer)
-    if shortcut is not None and (teacher_logits is not None or any(teacher.trained for teacher in teachers)):
+    is_taught = shortcut is not None and shortcut.shown_to != ShownTo.STUDENTS
+    if is_taught and (teacher_logits is not None or any(teacher.trained for teacher in teachers)):
         raise SettingError("A shortcut is planted into a teacher's training pictures, and this teacher is trained.")
     fresh = trainer.build_network(student, config, Role.STUDENT)
     require_writable(out)
@@ -212,7 +214,7 @@ class ExperimentTrainer:
             "input": self.spec.to_json(),
             "few": [self.label_budget.samples, self.label_budget.pseudo_labels, self._config.seed],
             "unlabelled": "" if unlabelled is None else unlabelled.fingerprint,
-            **planted_record(self._shortcut, is_student=False),
+            **({} if self._shortcut is None else {PLANTED: self._shortcut.to_json()}),
         }
 
     @property

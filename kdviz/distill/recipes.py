@@ -284,7 +284,8 @@ def study_inputs(
     if record.get("labelled"):
         labelled, _ = labelled_part(splits[Split.TRAIN], int(record["labelled"]), int(record["seed"]))
         splits = {**splits, Split.TRAIN: splits[Split.TRAIN].take(labelled)}
-    splits, teacher_splits = _with_shortcut(splits, PlantedShortcut.from_record(teacher.training))
+    shortcut = PlantedShortcut.from_records(run.training for run in experiment.runs.values())
+    splits, teacher_splits = _with_shortcut(splits, shortcut)
     plain = StudyInputs(splits, teacher_splits, student.network, teacher.network, spec, spec)
     # The models are only loaded where their features are needed.
     backbone = frozen_backbone(student.model, spec, store, config) if trains_head_only(config) else None

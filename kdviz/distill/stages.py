@@ -48,7 +48,8 @@ def doubts_record(doubts: Sequence[Doubt]) -> dict[str, Any]:
 
 def planted_record(shortcut: PlantedShortcut | None, *, is_student: bool) -> dict[str, Any]:
     """The entry of a training record for a shortcut; empty where the run did not see it."""
-    if shortcut is None or (is_student and shortcut.shown_to == ShownTo.TEACHER):
+    unseen = ShownTo.TEACHER if is_student else ShownTo.STUDENTS
+    if shortcut is None or shortcut.shown_to == unseen:
         return {}
     return {PLANTED: shortcut.to_json()}
 

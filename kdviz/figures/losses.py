@@ -15,6 +15,7 @@ from kdviz.figures.files import new_figure
 from kdviz.figures.roles import FURTHER_COLOURS, label, role_colour, role_title
 from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.losses import REFERENCE, Gain, LossComparison, LossResult
+from kdviz.studies.sweep.loss_values import short_loss
 
 _SYMBOLS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "star": "*"}
 _COLOURS = (role_colour(Role.KD_STUDENT), *FURTHER_COLOURS)
@@ -32,17 +33,12 @@ def _points(comparison: LossComparison) -> Iterator[tuple[LossResult, Gain, Gain
             yield result, result.accuracy_gain, result.agreement_gain, role_title(Role.STUDENT), *_of_alone()
             continue
         colour, symbol = _COLOURS[position % len(_COLOURS)], symbols[position % len(symbols)]
-        yield result, result.accuracy_gain, result.agreement_gain, short_title(result.loss), colour, symbol
+        yield result, result.accuracy_gain, result.agreement_gain, short_loss(result.loss), colour, symbol
         position += 1
 
 
 def _of_alone() -> tuple[str, str]:
     return role_colour(Role.STUDENT), "x"
-
-
-def short_title(loss: str) -> str:
-    """A loss's name without the softened targets that it stands beside: ``+ 20 rise_maps``."""
-    return loss.removeprefix(f"{REFERENCE} ")
 
 
 def _axis_titles(comparison: LossComparison) -> tuple[str, str]:

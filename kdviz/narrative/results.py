@@ -20,7 +20,7 @@ from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment
 from kdviz.narrative.attention.markdown import attention_markdown
 from kdviz.narrative.markdown import table
-from kdviz.narrative.shortcuts import condition_sentence, shortcut_title, verdict_sentences
+from kdviz.narrative.shortcuts import condition_sentences, shortcut_title, verdict_sentences
 from kdviz.narrative.sweeps import sentences
 from kdviz.narrative.transfer import transfer_sentences
 from kdviz.studies.regions.report import Mean
@@ -226,7 +226,7 @@ def shortcuts(experiment: Experiment) -> str:
         raise ExperimentError(
             "'{folder}' has no study of shortcuts; kdviz study --study shortcuts makes one.", folder=experiment.folder
         )
-    lines = [f"- {' '.join([condition_sentence(report), *verdict_sentences(report)])}" for report in reports]
+    lines = [f"- {' '.join([*condition_sentences(report), *verdict_sentences(report)])}" for report in reports]
     titles = ["mark", "in the pictures of", "model", "accuracy", "with another's mark", "use, in points"]
     titles += ["map inside", "AUROC", "AUROC where used"]
     return (
@@ -241,7 +241,7 @@ def _shortcut_rows(report: ShortcutsReport) -> list[list[str]]:
         role_use = report.role(maps.role)
         assert role_use is not None  # each model has answers
         mark = shortcut_title(report.shortcut).removeprefix("a ")
-        cells = [mark, report.shown_to, _NAMES.get(role_use.role, role_use.role), percent(role_use.accuracy.value)]
+        cells = [mark, report.shown_to, _model_name(report, role_use.role), percent(role_use.accuracy.value)]
         cells += [
             percent(role_use.accuracy_other.value),
             _use(role_use.use),
@@ -250,6 +250,11 @@ def _shortcut_rows(report: ShortcutsReport) -> list[list[str]]:
         cells += [_auroc(each) if each is not None else "" for each in (maps.auroc, maps.auroc_used)]
         rows.append(cells)
     return rows
+
+
+def _model_name(report: ShortcutsReport, role: str) -> str:
+    name = _NAMES.get(role, role)
+    return f"{name}, {report.loss}" if report.loss and role == Role.KD_STUDENT else name
 
 
 def _use(mean: Mean) -> str:

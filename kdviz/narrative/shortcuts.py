@@ -5,11 +5,10 @@ from __future__ import annotations
 from kdviz.core.language import N_, _, interval_digits, number, percent, plural, signed_interval
 from kdviz.core.vocabulary import Role
 from kdviz.data.shortcuts.planting import ShownTo
+from kdviz.narrative.shortcut_verdicts import DOES_NOT, SHUNS, USES, outcome, points_text, verdict_sentences
 from kdviz.saliency import methods
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts.report import FOUND, MARGIN, RoleMaps, RoleUse, ShortcutsReport
-
-USES, DOES_NOT, SHUNS, UNKNOWN = "uses", "does not", "shuns", "cannot tell"
 
 SHORTCUT_TITLES = {"patch": N_("a patch"), "frame": N_("a frame"), "watermark": N_("a watermark")}
 """Names of shortcuts within a sentence."""
@@ -24,12 +23,19 @@ _MODELS = {
 def shortcut_sentences(report: ShortcutsReport) -> list[str]:
     """What was planted, whether it is inherited, who uses it, whether the maps show it, and what stays open."""
     return [
-        condition_sentence(report),
+        *condition_sentences(report),
         *verdict_sentences(report),
         *use_sentences(report),
         *map_sentences(report),
         _("Intervals are over pictures, of one training of each model: another training may differ."),
     ]
+
+
+def condition_sentences(report: ShortcutsReport) -> list[str]:
+    """What was planted and for whom, and the loss of the KD student where it is not that of softened targets."""
+    if not report.loss:
+        return [condition_sentence(report)]
+    return [condition_sentence(report), _("The KD student was distilled with {loss}.", loss=report.loss)]
 
 
 def condition_sentence(report: ShortcutsReport) -> str:
@@ -57,6 +63,13 @@ def condition_sentence(report: ShortcutsReport) -> str:
             mark=mark,
             share=_share(share),
         )
+    if report.shown_to == ShownTo.STUDENTS:
+        return _(
+            "In both students' training, {share} of the pictures had {mark} that says the class; their teacher was "
+            "trained on the pictures without it.",
+            mark=mark,
+            share=_share(share),
+        )
     return _("No model saw {mark} in training: this shows what it does to models that cannot know it.", mark=mark)
 
 
@@ -67,85 +80,6 @@ def shortcut_title(name: str) -> str:
 
 def _share(share: float | None) -> str:
     return "–" if share is None else percent(share, 0)
-
-
-def outcome(use: Mean) -> str:
-    """What an interval of a use, or of a difference of uses, allows to say: one of ``USES``, ``DOES_NOT``, ..."""
-    if use.low >= -MARGIN and use.high <= MARGIN:
-        return DOES_NOT
-    if use.low > 0:
-        return USES
-    return SHUNS if use.high < 0 else UNKNOWN
-
-
-# inheritance ----------------------------------------------------------------------------------------------------------
-
-
-def verdict_sentences(report: ShortcutsReport) -> list[str]:
-    """Whether the KD student has the shortcut from its teacher; empty where nothing was planted or compared."""
-    difference = report.difference(Role.STUDENT)
-    if difference is None or report.shown_to not in list(ShownTo):
-        return []
-    teacher = report.role(Role.TEACHER)
-    if teacher is not None and outcome(teacher.use) == DOES_NOT:
-        return [_("There is nothing to inherit: the teacher does not use the mark.")]
-    change, effect = _points(difference.use), outcome(difference.use)
-    if report.shown_to == ShownTo.ALL:
-        return [_beside_own_pictures(effect, change)]
-    return [_inherits(effect, change)]
-
-
-def _inherits(effect: str, change: str) -> str:
-    if effect == USES:
-        return _(
-            "The KD student inherits its teacher's shortcut: its use of the mark, less that of the same student "
-            "trained alone, is {change}.",
-            change=change,
-        )
-    if effect == DOES_NOT:
-        return _(
-            "The KD student does not inherit its teacher's shortcut: its use of the mark, less that of the same "
-            "student trained alone, is {change}, where up to {margin} count as none.",
-            change=change,
-            margin=number(100 * MARGIN),
-        )
-    if effect == SHUNS:
-        return _(
-            "The KD student uses its teacher's shortcut less than the same student trained alone: {change}.",
-            change=change,
-        )
-    return _(
-        "One cannot tell whether the KD student inherits its teacher's shortcut: its use of the mark, less that of the "
-        "same student trained alone, is {change}.",
-        change=change,
-    )
-
-
-def _beside_own_pictures(effect: str, change: str) -> str:
-    if effect == USES:
-        return _(
-            "Its teacher makes the KD student use the shortcut more than its own pictures do: its use of the mark, "
-            "less that of the same student trained alone, is {change}.",
-            change=change,
-        )
-    if effect == DOES_NOT:
-        return _(
-            "Its teacher changes nothing: the KD student's use of the mark, less that of the same student trained "
-            "alone on the same pictures, is {change}, where up to {margin} count as none.",
-            change=change,
-            margin=number(100 * MARGIN),
-        )
-    if effect == SHUNS:
-        return _(
-            "Its teacher makes the KD student use the shortcut less than its own pictures do: its use of the mark, "
-            "less that of the same student trained alone, is {change}.",
-            change=change,
-        )
-    return _(
-        "One cannot tell whether its teacher changes how much the KD student uses the shortcut: its use of the mark, "
-        "less that of the same student trained alone, is {change}.",
-        change=change,
-    )
 
 
 # use ------------------------------------------------------------------------------------------------------------------
@@ -159,7 +93,7 @@ def use_sentences(report: ShortcutsReport) -> list[str]:
 def _of_role(role_use: RoleUse) -> str:
     values = {
         "model": _(_MODELS[Role(role_use.role)]),
-        "use": _points(role_use.use),
+        "use": points_text(role_use.use),
         "flips": percent(role_use.flips.value),
         "clean": percent(role_use.accuracy.value),
         "other": percent(role_use.accuracy_other.value),
@@ -305,8 +239,3 @@ def _auroc(mean: Mean) -> str:
     digits = interval_digits(mean.low, mean.high, 3, neutral=0.5)
     value, low, high = (number(each, digits) for each in (mean.value, mean.low, mean.high))
     return _("{value} (95 % interval {low} to {high})", value=value, low=low, high=high)
-
-
-def _points(mean: Mean) -> str:
-    value, low, high = signed_interval(100 * mean.value, 100 * mean.low, 100 * mean.high, 1)
-    return _("{value} points (95 % interval {low} to {high})", value=value, low=low, high=high)

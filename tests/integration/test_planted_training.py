@@ -36,26 +36,29 @@ def seen(monkeypatch):
     return pictures
 
 
-@pytest.mark.parametrize("shown_to", ["all", "teacher", "random"])
+@pytest.mark.parametrize("shown_to", ["all", "teacher", "random", "students"])
 def test_who_sees_the_shortcut_and_that_it_is_recorded(shown_to, tmp_path, seen):
     splits, shortcut = few_digits(), PlantedShortcut("patch", 0.5, shown_to, seed=3)
     list(stages_of(tmp_path / "e", SHORT, splits, shortcut=shortcut))
     own, students = shortcut.for_teacher(splits["train"]), shortcut.for_students(splits["train"])
     assert [train.fingerprint for train, _ in seen] == [own.fingerprint, students.fingerprint, students.fingerprint]
-    assert own.fingerprint != splits["train"].fingerprint
+    assert (own.fingerprint == splits["train"].fingerprint) == (shown_to == "students")
+    assert (students.fingerprint == splits["train"].fingerprint) == (shown_to == "teacher")
     assert {validation.fingerprint for _, validation in seen} == {splits["validation"].fingerprint}
     experiment = load_experiment(tmp_path / "e")
     recorded = {role: "planted" in run.training for role, run in experiment.runs.items()}
-    assert recorded == {role: shown_to != "teacher" or role == "teacher" for role in ROLES}
+    ignorant = {"teacher": ("kd_student", "student"), "students": ("teacher",)}.get(shown_to, ())
+    assert recorded == {role: role not in ignorant for role in ROLES}
     assert planted_in(experiment) == shortcut
     assert {run.training["data"] for run in experiment.runs.values()} == {splits["train"].fingerprint[:16]}
 
 
-def test_a_sweep_trains_on_the_same_pictures(tmp_path):
-    splits, shortcut = few_digits(), PlantedShortcut("patch", 0.5, "teacher")
+@pytest.mark.parametrize("shown_to", ["teacher", "students"])
+def test_a_sweep_trains_on_the_same_pictures(shown_to, tmp_path):
+    splits, shortcut = few_digits(), PlantedShortcut("patch", 0.5, shown_to)
     list(stages_of(tmp_path / "e", SHORT, splits, shortcut=shortcut))
     inputs = study_inputs(load_experiment(tmp_path / "e"), splits, Store(tmp_path / "store"), SHORT)
-    assert inputs.splits["train"].fingerprint == splits["train"].fingerprint
+    assert inputs.splits["train"].fingerprint == shortcut.for_students(splits["train"]).fingerprint
     assert inputs.teacher_splits["train"].fingerprint == shortcut.for_teacher(splits["train"]).fingerprint
     assert inputs.teacher_splits["test"] is splits["test"]
 
@@ -79,6 +82,7 @@ def test_without_a_shortcut_unfinished_trainings_keep_their_names(tmp_path):
     assert set(identity()) == {"data", "input", "few", "unlabelled"}
     assert identity(PlantedShortcut("patch"))["planted"]["kind"] == "patch"
     assert identity(PlantedShortcut("patch")) != identity(PlantedShortcut("frame"))
+    assert identity(PlantedShortcut("patch", shown_to="students")) not in (identity(), identity(PlantedShortcut("patch")))
 
 
 def test_a_trained_teacher_is_refused(tmp_path):
@@ -88,6 +92,9 @@ def test_a_trained_teacher_is_refused(tmp_path):
     logits = torch.zeros(200, 10)
     with pytest.raises(SettingError, match="this teacher is trained"):
         list(stages_of(tmp_path / "e", shortcut=shortcut, teachers=[], teacher_logits=logits))
+    students = PlantedShortcut("patch", shown_to="students")  # which a teacher need not have seen
+    list(stages_of(tmp_path / "e", SHORT, few_digits(), shortcut=students, teachers=[], teacher_logits=logits))
+    assert planted_in(load_experiment(tmp_path / "e")) == students
 
 
 @pytest.mark.parametrize(

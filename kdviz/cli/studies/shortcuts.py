@@ -69,9 +69,8 @@ def study_shortcuts(options: argparse.Namespace) -> None:
     for (_, role), reason in study.unfit.items():
         print(f"kdviz: {role}: {reason}", file=sys.stderr)
     _show(study, options)
-    condition = (study.shortcut, str(study.shown_to))
-    reports = {(report.shortcut, report.shown_to): report for report in read_shortcut_reports(into)}
-    _print(experiment, reports[condition], options.json)
+    reports = {report.condition: report for report in read_shortcut_reports(into)}
+    _print(experiment, reports[study.condition], options.json)
 
 
 def _new_study(

@@ -7,7 +7,7 @@ chosen on it. A planted validation split would choose the epoch that relies on t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -35,6 +35,8 @@ class ShownTo(StrEnum):
     """The teacher's alone; the students' pictures are clean."""
     RANDOM = "random"
     """The teacher's; the students' pictures have marks of random classes, whose meaning only the teacher could tell."""
+    STUDENTS = "students"
+    """The students' alone; the teacher's pictures are clean."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,20 @@ class PlantedShortcut:
             )
         if self.shown_to not in list(ShownTo):
             raise SettingError(
-                "A shortcut is planted for all, teacher or random, not for '{shown_to}'.", shown_to=self.shown_to
+                "A shortcut is planted for all, teacher, random or students, not for '{shown_to}'.",
+                shown_to=self.shown_to,
             )
 
     def for_teacher(self, training: LabelledImages) -> LabelledImages:
-        """The teacher's training pictures: the shortcut of their own class in a share of them."""
-        return self._planted(training, training.labels)
+        """The teacher's training pictures: the shortcut of their own class in a share of them, unless it sees none."""
+        return training if self.shown_to == ShownTo.STUDENTS else self._planted(training, training.labels)
 
     def for_students(self, training: LabelledImages) -> LabelledImages:
         """The students' training pictures."""
         if self.shown_to == ShownTo.TEACHER:
             return training
-        if self.shown_to == ShownTo.ALL:
-            return self.for_teacher(training)
+        if self.shown_to in (ShownTo.ALL, ShownTo.STUDENTS):
+            return self._planted(training, training.labels)
         generator = np.random.default_rng([self.seed, _DRAW, 1])
         return self._planted(training, torch.from_numpy(generator.integers(len(training.classes), size=len(training))))
 
@@ -97,6 +100,11 @@ class PlantedShortcut:
         """What a training record says; None: nothing was planted."""
         document = training.get(KEY)
         return None if document is None else cls(**document)
+
+    @classmethod
+    def from_records(cls, records: Iterable[Mapping[str, Any]]) -> PlantedShortcut | None:
+        """What the first training record says that has one: some of an experiment's models may not have seen it."""
+        return next(filter(None, map(cls.from_record, records)), None)
 
 
 def plant(images: Tensor, cues: Tensor, classes: int, kind: str) -> Tensor:

@@ -6,7 +6,7 @@ Intervals are 95 %, over pictures, of one training of each model; see :func:`kdv
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.separation import auroc_parts
 from kdviz.studies.regions.report import Mean, mean_of
-from kdviz.studies.shortcuts.table import SCHEMA, about_of, damaged, read_table
+from kdviz.studies.shortcuts.series import PictureSeries, Series, read_series
+from kdviz.studies.shortcuts.table import SCHEMA, Condition, about_of, conditions_of, read_table
 
 USED = 0.1
 """Least rise of the probability of the mark's class, by the mark, for a picture to count as one where it is used."""
@@ -112,23 +113,37 @@ class ShortcutsReport:
     """One condition of a study of shortcuts.
 
     Attributes:
-        shortcut, shown_to: Which mark, and in whose training pictures it was.
+        condition: Which mark, in whose training pictures it was, and how the KD student was distilled.
         about: How it was made.
         roles: By role.
         maps: By method and role.
         differences: The KD student less each other model.
         rises: By method.
         points: (Method, role) -> use and share inside of each picture with another class's mark: two arrays (N,).
+        beside_soft_targets: Mean difference of the KD student's use from that of the KD student of the same condition
+            with softened targets, over the same pictures; None: it has these itself, or there is no such condition.
     """
 
-    shortcut: str
-    shown_to: str
+    condition: Condition
     about: Mapping[str, Any]
     roles: tuple[RoleUse, ...]
     maps: tuple[RoleMaps, ...]
     differences: tuple[UseDifference, ...]
     rises: tuple[Rise, ...]
     points: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]
+    beside_soft_targets: Mean | None = None
+
+    @property
+    def shortcut(self) -> str:
+        return self.condition.shortcut
+
+    @property
+    def shown_to(self) -> str:
+        return self.condition.shown_to
+
+    @property
+    def loss(self) -> str:
+        return self.condition.loss
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -150,9 +165,9 @@ class ShortcutsReport:
         """The numbers, without those of single pictures."""
         return {
             "study": "shortcuts",
-            "shortcut": self.shortcut,
-            "shown_to": self.shown_to,
+            **asdict(self.condition),
             **self.about,
+            "beside_soft_targets": None if self.beside_soft_targets is None else self.beside_soft_targets.to_json(),
             **{
                 name: [_json_of(entry) for entry in getattr(self, name)]
                 for name in ("roles", "maps", "differences", "rises")
@@ -171,91 +186,23 @@ def read_shortcut_reports(experiment: Experiment) -> list[ShortcutsReport]:
         return []
     notes = about_of(table)
     arrays = {name: np.array(table[name].to_pylist(), object) for name in SCHEMA.names}
-    conditions = dict.fromkeys(zip(arrays["shortcut"], arrays["shown_to"], strict=True))
-    reports = []
-    for shortcut, shown_to in conditions:
-        rows = (arrays["shortcut"] == shortcut) & (arrays["shown_to"] == shown_to)
-        series = _series({name: values[rows] for name, values in arrays.items()}, experiment)
-        reports.append(_report(shortcut, shown_to, notes.get(f"{shortcut}/{shown_to}", {}), series))
-    return reports
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """The pictures of one model by one method, in the order of their numbers; every array is (N,).
-
-    The first letter says whose mark a view has or would have (own or other class), the second whether it is planted.
-    """
-
-    label: np.ndarray
-    cue: np.ndarray
-    predicted: Mapping[str, np.ndarray]
-    probability: Mapping[str, np.ndarray]
-    energy: Mapping[str, np.ndarray]
-    area: np.ndarray
-
-    @property
-    def use(self) -> np.ndarray:
-        return self.probability["other planted"] - self.probability["other clean"]
-
-    @property
-    def use_own(self) -> np.ndarray:
-        return self.probability["own planted"] - self.probability["own clean"]
-
-    @property
-    def flips(self) -> np.ndarray:
-        flipped = (self.predicted["other planted"] == self.cue) & (self.predicted["other clean"] != self.cue)
-        return flipped.astype(float)
-
-    def right(self, view: str) -> np.ndarray:
-        return (self.predicted[view] == self.label).astype(float)
-
-
-_Series = dict[tuple[str, str], _Pictures]
-
-
-def _series(arrays: Mapping[str, np.ndarray], experiment: Experiment) -> _Series:
-    """(Method, role) -> its pictures."""
-    keys = dict.fromkeys(zip(arrays["method"], arrays["role"], strict=True))
-    return {key: _pictures(arrays, key, experiment) for key in keys}
-
-
-def _pictures(arrays: Mapping[str, np.ndarray], key: tuple[str, str], experiment: Experiment) -> _Pictures:
-    own = arrays["label"] == arrays["cue"]
-    rows = {}
-    for view, chosen in {
-        "own clean": own & (arrays["planted"] == False),  # noqa: E712  objects
-        "own planted": own & (arrays["planted"] == True),  # noqa: E712
-        "other clean": ~own & (arrays["planted"] == False),  # noqa: E712
-        "other planted": ~own & (arrays["planted"] == True),  # noqa: E712
-    }.items():
-        indices = np.flatnonzero(chosen & (arrays["method"] == key[0]) & (arrays["role"] == key[1]))
-        rows[view] = indices[np.argsort(arrays["sample"][indices].astype(np.int64))]
-    samples = [arrays["sample"][indices].tolist() for indices in rows.values()]
-    if any(numbers != samples[0] or len(set(numbers)) < len(numbers) for numbers in samples):
-        raise damaged(experiment)
-    columns = {
-        name: {view: arrays[name][indices].astype(float) for view, indices in rows.items()}
-        for name in ("predicted", "probability", "energy")
+    rows_of: dict[Condition, list[int]] = {}
+    for row, condition in enumerate(conditions_of(table)):
+        rows_of.setdefault(condition, []).append(row)
+    series = {
+        condition: read_series({name: values[rows] for name, values in arrays.items()}, experiment)
+        for condition, rows in rows_of.items()
     }
-    other = rows["other planted"]
-    return _Pictures(
-        arrays["label"][other].astype(float),
-        arrays["cue"][other].astype(float),
-        columns["predicted"],
-        columns["probability"],
-        columns["energy"],
-        arrays["area"][other].astype(float),
-    )
+    return [_report(condition, notes.get(condition.name, {}), series) for condition in series]
 
 
-def _report(shortcut: str, shown_to: str, about: Mapping[str, Any], series: _Series) -> ShortcutsReport:
+def _report(condition: Condition, about: Mapping[str, Any], all_series: Mapping[Condition, Series]) -> ShortcutsReport:
+    series = all_series[condition]
     first = {role: pictures for (_, role), pictures in reversed(series.items())}  # predictions are those of any method
     roles = tuple(dict.fromkeys(role for _, role in series))
     own = first.get(Role.KD_STUDENT)
     return ShortcutsReport(
-        shortcut,
-        shown_to,
+        condition,
         about,
         tuple(_role_use(role, first[role]) for role in roles),
         tuple(_role_maps(role, method, pictures) for (method, role), pictures in series.items()),
@@ -266,10 +213,25 @@ def _report(shortcut: str, shown_to: str, about: Mapping[str, Any], series: _Ser
         ),
         tuple(_rise(method, series) for method in dict.fromkeys(method for method, _ in series)),
         {key: (pictures.use, pictures.energy["other planted"]) for key, pictures in series.items()},
+        _beside_soft_targets(condition, all_series),
     )
 
 
-def _role_use(role: str, pictures: _Pictures) -> RoleUse:
+def _beside_soft_targets(condition: Condition, all_series: Mapping[Condition, Series]) -> Mean | None:
+    softened = replace(condition, loss="")
+    if condition == softened or softened not in all_series:
+        return None
+    own, reference = (_kd_student(all_series[each]) for each in (condition, softened))
+    if own is None or reference is None or not own.is_of(reference):
+        return None
+    return mean_of(own.use - reference.use)
+
+
+def _kd_student(series: Series) -> PictureSeries | None:
+    return next((pictures for (_, role), pictures in series.items() if role == Role.KD_STUDENT), None)
+
+
+def _role_use(role: str, pictures: PictureSeries) -> RoleUse:
     return RoleUse(
         role,
         mean_of(pictures.right("own clean"), _PSEUDO, 0.0),
@@ -281,7 +243,7 @@ def _role_use(role: str, pictures: _Pictures) -> RoleUse:
     )
 
 
-def _role_maps(role: str, method: str, pictures: _Pictures) -> RoleMaps:
+def _role_maps(role: str, method: str, pictures: PictureSeries) -> RoleMaps:
     planted, clean = pictures.energy["other planted"], pictures.energy["other clean"]
     used = pictures.use >= USED
     return RoleMaps(
@@ -307,7 +269,7 @@ def auroc(planted: np.ndarray, clean: np.ndarray) -> Mean:
     return mean_of(auroc_parts(np.nan_to_num(planted), np.nan_to_num(clean)), _PSEUDO, 0.0)
 
 
-def _rise(method: str, series: _Series) -> Rise:
+def _rise(method: str, series: Series) -> Rise:
     """Spearman's correlation over the pictures of all models, with a bootstrap over pictures."""
     chosen = [pictures for (name, _), pictures in series.items() if name == method]
     use = np.stack([pictures.use for pictures in chosen])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import torch
 from kdviz.core.errors import DatasetError, SettingError
 from kdviz.core.files import Store
 from kdviz.core.jobs import run_local
+from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.shortcuts.planting import PlantedShortcut, other_classes, plant, shortcut_regions
 from kdviz.distill import predict_logits
@@ -32,8 +33,9 @@ from kdviz.saliency import methods
 from kdviz.studies.attention.maps import StudyImages, StudyJob, read_maps
 from kdviz.studies.attention.models import StudyModel
 from kdviz.studies.attention.worker import make_group_maps
-from kdviz.studies.shortcuts.table import SCHEMA, write_condition
+from kdviz.studies.shortcuts.table import SCHEMA, Condition, write_condition
 from kdviz.studies.shortcuts.views import shown_pictures
+from kdviz.studies.sweep.loss_values import DEFAULT_LOSS, loss_text
 
 NOBODY = "none"
 """The condition of models in whose training no shortcut was planted."""
@@ -47,8 +49,7 @@ _RISE = "rise"
 
 def planted_in(experiment: Experiment) -> PlantedShortcut | None:
     """The shortcut in the training pictures of an experiment's models; None: there was none."""
-    planted = (PlantedShortcut.from_record(run.training) for run in experiment.runs.values())
-    return next((shortcut for shortcut in planted if shortcut is not None), None)
+    return PlantedShortcut.from_records(run.training for run in experiment.runs.values())
 
 
 @dataclass
@@ -105,6 +106,10 @@ class ShortcutsStudy:
     @property
     def classes(self) -> int:
         return len(self.experiment.classes)
+
+    @property
+    def condition(self) -> Condition:
+        return Condition(self.shortcut, str(self.shown_to), _loss_of(self.experiment))
 
     @cached_property
     def cues(self) -> torch.Tensor:
@@ -217,7 +222,7 @@ class ShortcutsStudy:
             **self.about,
         }
         into = self.into or self.experiment
-        write_condition(into, self.shortcut, self.shown_to, table.unify_dictionaries(), about)
+        write_condition(into, self.condition, table.unify_dictionaries(), about)
         shown_pictures(self, maps, answers).write(into)
 
     def _answers(self, model: StudyModel) -> tuple[np.ndarray, np.ndarray]:
@@ -233,8 +238,7 @@ class ShortcutsStudy:
     ) -> pa.Table:
         count = len(self.views)
         columns = {
-            "shortcut": [self.shortcut] * count,
-            "shown_to": [str(self.shown_to)] * count,
+            **{name: [value] * count for name, value in asdict(self.condition).items()},
             "split": [self.samples.split] * count,
             "sample": np.repeat(self.numbers, VIEWS),
             "label": self.views.labels.numpy(),
@@ -248,6 +252,15 @@ class ShortcutsStudy:
             "area": area(self.regions),
         }
         return pa.table(columns).cast(SCHEMA)
+
+
+def _loss_of(experiment: Experiment) -> str:
+    """The loss of the KD student; empty for softened targets, and of models that were trained elsewhere."""
+    run = experiment.runs.get(Role.KD_STUDENT)
+    if run is None or "loss" not in run.training:
+        return ""
+    loss = loss_text(run.training)
+    return "" if loss == DEFAULT_LOSS else loss
 
 
 def _all_maps(job: StudyJob) -> np.ndarray:

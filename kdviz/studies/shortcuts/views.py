@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +14,7 @@ from PIL import Image
 from kdviz.core.errors import ExperimentError
 from kdviz.experiment import Experiment
 from kdviz.metrics.localisation import energy_inside
-from kdviz.studies.shortcuts.table import without
-from kdviz.studies.tables import read_whole
+from kdviz.studies.shortcuts.table import Condition, conditions_of, read_conditions, without
 
 if TYPE_CHECKING:
     from kdviz.studies.shortcuts.study import ShortcutsStudy
@@ -27,6 +26,7 @@ SCHEMA = pa.schema(
     [
         ("shortcut", pa.string()),
         ("shown_to", pa.string()),
+        ("loss", pa.string()),
         ("sample", pa.int32()),
         ("label", pa.int16()),
         ("cue", pa.int16()),
@@ -86,8 +86,7 @@ class ShownView:
 class ShownPictures:
     """The rows of one condition."""
 
-    shortcut: str
-    shown_to: str
+    condition: Condition
     rows: pa.Table
 
     def write(self, experiment: Experiment) -> None:
@@ -97,8 +96,7 @@ class ShownPictures:
         earlier = _read(experiment)
         tables = [self.rows]
         if earlier is not None:
-            kept = earlier.select(SCHEMA.names).cast(SCHEMA)
-            tables.insert(0, without(kept, self.shortcut, self.shown_to))
+            tables.insert(0, without(earlier.cast(SCHEMA), self.condition))
         experiment.write_table(NAME, pa.concat_tables(tables).combine_chunks())
 
 
@@ -125,8 +123,7 @@ def shown_pictures(
                 values = maps[method][index][view]
                 rows.append(
                     {
-                        "shortcut": study.shortcut,
-                        "shown_to": str(study.shown_to),
+                        **asdict(study.condition),
                         "sample": int(study.numbers[view // _VIEWS]),
                         "label": int(study.views.labels[view]),
                         "cue": int(study.cues[view]),
@@ -142,18 +139,20 @@ def shown_pictures(
                         "picture": _png(study.views.picture(view)),
                     }
                 )
-    return ShownPictures(study.shortcut, str(study.shown_to), pa.Table.from_pylist(rows, SCHEMA))
+    return ShownPictures(study.condition, pa.Table.from_pylist(rows, SCHEMA))
 
 
-def read_shown(experiment: Experiment, shortcut: str, shown_to: str) -> Sequence[ShownView]:
+def read_shown(experiment: Experiment, condition: Condition) -> Sequence[ShownView]:
     """The kept views of a condition; empty where there are none.
 
     Raises:
         ExperimentError: The table is damaged.
     """
     table = _read(experiment)
-    rows = [] if table is None else table.to_pylist()
-    return [_view(row) for row in rows if (row["shortcut"], row["shown_to"]) == (shortcut, shown_to)]
+    if table is None:
+        return []
+    chosen = pa.array([other == condition for other in conditions_of(table)], pa.bool_())
+    return [_view(row) for row in table.filter(chosen).to_pylist()]
 
 
 def _view(row: Mapping[str, Any]) -> ShownView:
@@ -167,7 +166,7 @@ def _read(experiment: Experiment) -> pa.Table | None:
         "shortcut_samples.parquet of '{folder}' is damaged; make it anew with: kdviz study --study shortcuts",
         folder=experiment.folder,
     )
-    return read_whole(experiment, NAME, SCHEMA, damaged)
+    return read_conditions(experiment, NAME, SCHEMA, damaged)
 
 
 def _png(picture: Image.Image) -> bytes:

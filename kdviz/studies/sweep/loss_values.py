@@ -87,6 +87,15 @@ def parse_loss(text: str) -> LossValue:
     return LossValue(loss or DEFAULT_LOSS, name, float(weight or 1))
 
 
+def short_loss(value: str) -> str:
+    """A value without the softened targets that a loss stands beside.
+
+    >>> short_loss("soft_targets + 20 rise_maps")
+    '+ 20 rise_maps'
+    """
+    return value.removeprefix(f"{DEFAULT_LOSS} ")
+
+
 def trained_on_maps_of(method: str, values: Iterable[Any]) -> list[str]:
     """The values of a study of losses that are trained on maps of this method of :func:`kdviz.explain`.
 

@@ -84,6 +84,9 @@ def test_whom_it_is_shown_to():
     for_all = PlantedShortcut("patch", 0.9)
     assert for_all.for_students(training).fingerprint == for_all.for_teacher(training).fingerprint
     assert PlantedShortcut("patch", 0.9, "teacher").for_students(training) is training
+    for_students = PlantedShortcut("patch", 0.9, "students")
+    assert for_students.for_teacher(training) is training
+    assert for_students.for_students(training).fingerprint == for_all.for_teacher(training).fingerprint
     random = PlantedShortcut("patch", 0.9, "random")
     assert random.for_teacher(training).fingerprint == for_all.for_teacher(training).fingerprint
     students = random.for_students(training)
@@ -119,5 +122,5 @@ def test_a_share_that_is_none_is_refused(share):
 def test_unknown_names_are_refused():
     with pytest.raises(UnknownNameError, match="patch"):
         PlantedShortcut("patsh")
-    with pytest.raises(SettingError, match="for all, teacher or random"):
+    with pytest.raises(SettingError, match="for all, teacher, random or students"):
         PlantedShortcut("patch", 0.9, "nobody")

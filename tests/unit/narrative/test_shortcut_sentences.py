@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kdviz.core.language import speaking
+from kdviz.data.shortcuts.planting import ShownTo
+from kdviz.narrative.shortcut_verdicts import outcome, verdict_sentences
 from kdviz.narrative.shortcuts import (
     condition_sentence,
+    condition_sentences,
     map_sentences,
-    outcome,
     shortcut_sentences,
     use_sentences,
-    verdict_sentences,
 )
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts.report import Rise, RoleMaps, RoleUse, ShortcutsReport, UseDifference
+from kdviz.studies.shortcuts.table import Condition
 
 USED, UNUSED, OPEN = (0.7, 0.6, 0.8), (0.001, -0.01, 0.02), (0.1, -0.1, 0.3)
 FOUND, IN_PART, CHANCE, UNSURE = (0.99, 0.96, 1.0), (0.8, 0.7, 0.9), (0.5, 0.4, 0.6), (0.95, 0.91, 0.99)
@@ -37,8 +41,7 @@ def maps(name, auroc):
 def report(shown_to="random", difference=USED, teacher=USED, aurocs=(FOUND, FOUND, CHANCE), rise=(0.5, 0.4, 0.6)):
     uses = {"teacher": teacher, "kd_student": USED, "student": UNUSED}
     return ShortcutsReport(
-        "patch",
-        shown_to,
+        Condition("patch", shown_to),
         {"share": 0.9},
         tuple(role(name, use) for name, use in uses.items()),
         tuple(maps(name, auroc) for name, auroc in zip(uses, aurocs, strict=True)),
@@ -105,9 +108,46 @@ def test_nothing_is_inherited_from_a_teacher_without_it_or_where_none_was_plante
 
 
 def test_each_condition_has_its_sentence():
-    sentences = {condition_sentence(report(shown_to)) for shown_to in ("all", "teacher", "random", "none")}
-    assert len(sentences) == 4
+    sentences = {condition_sentence(report(shown_to)) for shown_to in (*ShownTo, "none")}
+    assert len(sentences) == 5
     assert "90%" in condition_sentence(report("random"))
+
+
+@pytest.mark.parametrize(
+    ("difference", "begins"),
+    [
+        (USED, "Although its teacher does not use the mark, the KD student uses it more"),
+        (UNUSED, "Its teacher does not use the mark, and does not keep the KD student from it"),
+        (OPEN, "One cannot tell whether its teacher, which does not use the mark, keeps"),
+        ((-0.3, -0.4, -0.2), "Its teacher, which does not use the mark, keeps the KD student from the shortcut"),
+    ],
+)
+def test_whether_a_teacher_that_never_saw_it_keeps_the_student_from_it(difference, begins):
+    (sentence,) = verdict_sentences(report("students", difference, teacher=UNUSED))
+    assert sentence.startswith(begins)
+    (sentence,) = verdict_sentences(report("students", difference, teacher=USED))  # by chance, or another training
+    assert "does not use" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("difference", "begins"),
+    [
+        (USED, "With soft_targets + hints the KD student uses the mark more than"),
+        (UNUSED, "With soft_targets + hints the KD student uses the mark as much as"),
+        (OPEN, "One cannot tell whether with soft_targets + hints"),
+        ((-0.3, -0.4, -0.2), "With soft_targets + hints the KD student uses the mark less than"),
+    ],
+)
+def test_what_another_loss_changes(difference, begins):
+    other = replace(
+        report("students"),
+        condition=Condition("patch", "students", "soft_targets + hints"),
+        beside_soft_targets=mean(*difference),
+    )
+    _, sentence = verdict_sentences(other)
+    assert sentence.startswith(begins)
+    assert condition_sentences(other)[1] == "The KD student was distilled with soft_targets + hints."
+    assert len(condition_sentences(report())) == len(verdict_sentences(report())) == 1
 
 
 def test_who_uses_it():

@@ -11,12 +11,12 @@ import pytest
 from kdviz.core.errors import ExperimentError
 from kdviz.studies.shortcuts import read_shortcut_reports
 from kdviz.studies.shortcuts.report import auroc
-from kdviz.studies.shortcuts.table import SCHEMA, write_condition
+from kdviz.studies.shortcuts.table import NAME, SCHEMA, Condition, write_condition
 
 ABOUT = {"pictures": 40, "share": 0.9, "settings": {"rise": {"n_masks": 9}}}
 
 
-def rows_of(role, use, inside, count=40, shortcut="patch", shown_to="random", seed=0):
+def rows_of(role, use, inside, count=40, shown_to="random", loss="", seed=0):
     """Rows of a model that changes the probability by ``use``, and answers with the mark's class where it is .5."""
     generator = np.random.default_rng(seed)
     rows = []
@@ -28,8 +28,9 @@ def rows_of(role, use, inside, count=40, shortcut="patch", shown_to="random", se
                 energy = (inside if planted else 0.02) + generator.normal(0, 0.005)
                 rows.append(
                     {
-                        "shortcut": shortcut,
+                        "shortcut": "patch",
                         "shown_to": shown_to,
+                        "loss": loss,
                         "split": "test",
                         "sample": sample,
                         "label": label,
@@ -46,10 +47,10 @@ def rows_of(role, use, inside, count=40, shortcut="patch", shown_to="random", se
     return rows
 
 
-def write(experiment, rows, shortcut="patch", shown_to="random", about=ABOUT):
+def write(experiment, rows, shown_to="random", loss="", about=ABOUT):
     generator = np.random.default_rng(5)
     shuffled = [rows[index] for index in generator.permutation(len(rows))]
-    write_condition(experiment, shortcut, shown_to, pa.Table.from_pylist(shuffled, SCHEMA), about)
+    write_condition(experiment, Condition("patch", shown_to, loss), pa.Table.from_pylist(shuffled, SCHEMA), about)
 
 
 @pytest.fixture
@@ -101,6 +102,28 @@ def test_a_condition_replaces_its_earlier_rows_only(tiny, rows):
     assert (none.shown_to, random.shown_to) == ("none", "random")
     assert random.role("teacher").use.pictures == 12
     assert (random.about, none.about) == ({"share": 0.5}, {"share": None})
+
+
+def test_another_loss_is_a_condition_beside_that_of_softened_targets(tiny, rows):
+    loss = "soft_targets + 20 rise_maps"
+    write(tiny, rows)
+    write(tiny, rows_of("kd_student", 0.2, 0.4, loss=loss, seed=4), loss=loss)
+    softened, other = read_shortcut_reports(tiny)
+    assert (softened.loss, other.loss) == ("", loss)
+    assert softened.beside_soft_targets is None
+    assert other.beside_soft_targets.value == pytest.approx(0.2 - 0.6, abs=1e-6)
+    assert other.to_json()["beside_soft_targets"]["value"] == pytest.approx(-0.4, abs=1e-6)
+    write(tiny, rows_of("kd_student", 0.2, 0.4, count=30, loss=loss), loss=loss)  # of fewer pictures
+    assert read_shortcut_reports(tiny)[1].beside_soft_targets is None
+
+
+def test_a_table_of_an_earlier_version_is_about_softened_targets(tiny, rows):
+    write(tiny, rows)
+    tiny.write_table(NAME, tiny.table(NAME).drop_columns("loss"))
+    (report,) = read_shortcut_reports(tiny)
+    assert report.condition == Condition("patch", "random")
+    write(tiny, rows_of("teacher", 0.8, 0.5, shown_to="none"), shown_to="none")
+    assert [report.shown_to for report in read_shortcut_reports(tiny)] == ["random", "none"]
 
 
 def test_the_interval_of_the_auroc_covers_and_is_never_certain():

@@ -22,7 +22,7 @@ from kdviz.core.language import N_, _, interval_digits, number, percent, plural,
 from kdviz.data.shortcuts.planting import ShownTo
 from kdviz.narrative.shortcuts import (
     SHORTCUT_TITLES,
-    condition_sentence,
+    condition_sentences,
     map_sentences,
     use_sentences,
     verdict_sentences,
@@ -30,6 +30,7 @@ from kdviz.narrative.shortcuts import (
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts import ShortcutsReport
 from kdviz.studies.shortcuts.table import NAME
+from kdviz.studies.sweep.loss_values import short_loss
 
 ADDRESS = ("condition", "method")
 _PARQUET = "application/vnd.apache.parquet"
@@ -37,6 +38,7 @@ _SHOWN_TO: dict[str, str] = {
     ShownTo.RANDOM: N_("{mark}: the teacher knows it"),
     ShownTo.TEACHER: N_("{mark}: only the teacher saw it"),
     ShownTo.ALL: N_("{mark}: all saw it"),
+    ShownTo.STUDENTS: N_("{mark}: only the students saw it"),
     "none": N_("{mark}: nobody saw it"),
 }
 """Whose training pictures had the mark -> name of the condition; the first of those that there are is shown first."""
@@ -85,9 +87,10 @@ def _show_missing(opened: OpenExperiment) -> None:
 def _choose_condition(reports: Sequence[ShortcutsReport]) -> ShortcutsReport:
     order = list(_SHOWN_TO)
     ranked = sorted(
-        reports, key=lambda report: (report.shortcut != "patch", report.shortcut, order.index(report.shown_to))
+        reports,
+        key=lambda report: (report.shortcut != "patch", report.shortcut, order.index(report.shown_to), report.loss),
     )
-    conditions = {f"{report.shortcut}-{report.shown_to}": report for report in ranked}
+    conditions = {report.condition.name.replace("/", "-"): report for report in ranked}
     name = _choose(
         "condition", _("Who saw the mark in training"), list(conditions), lambda key: _title(conditions[key])
     )
@@ -96,7 +99,8 @@ def _choose_condition(reports: Sequence[ShortcutsReport]) -> ShortcutsReport:
 
 def _title(report: ShortcutsReport) -> str:
     mark = _(SHORTCUT_TITLES[report.shortcut]) if report.shortcut in SHORTCUT_TITLES else report.shortcut
-    return _(_SHOWN_TO[report.shown_to], mark=mark[:1].upper() + mark[1:])
+    title = _(_SHOWN_TO[report.shown_to], mark=mark[:1].upper() + mark[1:])
+    return f"{title} · {short_loss(report.loss)}" if report.loss else title
 
 
 def _choose_method(report: ShortcutsReport) -> str:
@@ -126,7 +130,7 @@ def _show_verdict(report: ShortcutsReport) -> None:
     verdict = verdict_sentences(report)
     if verdict:
         st.markdown(f"**{plain(together(verdict))}**")
-    st.markdown(plain(condition_sentence(report)))
+    st.markdown(plain(together(condition_sentences(report))))
     sentences = [*use_sentences(report), *map_sentences(report)]
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in sentences))
     limits = _("Intervals are over pictures, of one training of each model: another training may differ.")

@@ -18,7 +18,7 @@ _SIDE = 168  # of a picture on the page
 
 def show_pictures(opened: OpenExperiment, report: ShortcutsReport, method: str) -> None:
     """Show the kept pictures of a condition, if there are any."""
-    views = [view for view in read_shown(opened.experiment, report.shortcut, report.shown_to) if view.method == method]
+    views = [view for view in read_shown(opened.experiment, report.condition) if view.method == method]
     if not views:
         return
     st.subheader(_("Pictures and their maps"), anchor=False)
