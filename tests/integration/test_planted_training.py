@@ -82,7 +82,8 @@ def test_without_a_shortcut_unfinished_trainings_keep_their_names(tmp_path):
     assert set(identity()) == {"data", "input", "few", "unlabelled"}
     assert identity(PlantedShortcut("patch"))["planted"]["kind"] == "patch"
     assert identity(PlantedShortcut("patch")) != identity(PlantedShortcut("frame"))
-    assert identity(PlantedShortcut("patch", shown_to="students")) not in (identity(), identity(PlantedShortcut("patch")))
+    students = PlantedShortcut("patch", shown_to="students")
+    assert identity(students) not in (identity(), identity(PlantedShortcut("patch")))
 
 
 def test_a_trained_teacher_is_refused(tmp_path):

@@ -10,6 +10,7 @@ from patch_readers import reading_experiment
 from kdviz.cli import main
 from kdviz.experiment import load_experiment
 from kdviz.studies.shortcuts import read_shortcut_reports
+from kdviz.studies.shortcuts.table import Condition
 from kdviz.studies.shortcuts.views import read_shown
 
 COMMAND = ["--study", "shortcuts", "--split", "bundled", "--device", "cpu", "--threads", "1"]
@@ -62,7 +63,7 @@ def test_a_row_is_a_view_and_what_is_kept_is_made_of_the_same_pictures(readers, 
     for row in rows:
         assert digits.labels[row["sample"]] == row["label"]
         assert row["area"] == pytest.approx(16 / 28**2)
-    shown = read_shown(experiment, "patch", "random")
+    shown = read_shown(experiment, Condition("patch", "random"))
     assert len(shown) == 3 * 2 * 3
     kept = {(view.sample, view.cue, view.planted, view.role): view for view in shown}
     for row in rows:

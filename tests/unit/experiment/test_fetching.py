@@ -24,6 +24,7 @@ from kdviz.experiment import Experiment, load_experiment
 from kdviz.experiment.fetching import as_jpeg, fetch_pictures, fetched
 from kdviz.studies.attention.pictures import write_pictures
 from kdviz.studies.predictions.showcase import make, read_showcase
+from kdviz.studies.shortcuts.table import Condition
 from kdviz.studies.shortcuts.views import SCHEMA as SHOWN
 from kdviz.studies.shortcuts.views import ShownPictures
 
@@ -210,7 +211,7 @@ def test_the_record_stays_when_the_experiment_is_saved(experiment: Experiment) -
     experiment.save()
     assert load_experiment(experiment.folder).picture_source == apart.SOURCE
     assert write_pictures(experiment, None) == 0  # type: ignore[arg-type]  # nothing is looked at
-    ShownPictures("patch", "all", SHOWN.empty_table()).write(experiment)
+    ShownPictures(Condition("patch", "all"), SHOWN.empty_table()).write(experiment)
     assert not experiment.has_table("shortcut_samples")
 
 
