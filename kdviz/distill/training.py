@@ -270,7 +270,10 @@ class _Training:
             torch.mps.manual_seed(seed)
 
     def step(self, loss: Tensor, part: float) -> None:
-        """One step of the optimiser, at this part of the epoch, in (0, 1)."""
+        """One step of the optimiser, at this part of the epoch, in (0, 1), and the network's own after it, if it has one.
+
+        A network may have a method ``after_step`` that takes the learning rate, such as a proximal step.
+        """
         position = (self.epoch - 1 + part) / self.config.epochs
         rate = self.config.learning_rate * learning_rate_schedules[self.config.learning_rate_schedule](position)
         for group in self.optimizer.param_groups:
@@ -278,6 +281,9 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        after_step = getattr(self.network, "after_step", None)
+        if after_step is not None:
+            after_step(rate)
 
     def ended(self, progress: TrainingProgress) -> TrainingProgress:
         """Record an epoch's end, and return its progress with its times."""

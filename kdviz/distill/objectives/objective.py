@@ -148,7 +148,10 @@ class Objective:
         index: Tensor,
         epoch: int,
     ) -> Tensor:
-        """The loss of a batch, whose forward pass was the network's last.
+        """The loss of a batch, whose forward pass was the network's last, with the network's own penalty if it has one.
+
+        A network may have a method ``penalty`` without arguments, for what its training criterion has beside the
+        logits, as a soft tree's balance of its branches.
 
         Args:
             logits: The student's logits, float32 (n, classes).
@@ -157,6 +160,19 @@ class Objective:
             index: int64 (n,), the samples.
             epoch: Epoch, which decides temperature and alpha.
         """
+        loss = self._loss_of_outputs(logits, inputs, labels, teacher_logits, index, epoch)
+        penalty = getattr(self._network, "penalty", None)
+        return loss if penalty is None else loss + penalty()
+
+    def _loss_of_outputs(
+        self,
+        logits: Tensor,
+        inputs: Tensor,
+        labels: Tensor,
+        teacher_logits: Tensor | None,
+        index: Tensor,
+        epoch: int,
+    ) -> Tensor:
         config = self._config
         student_outputs = self._hooks[0].take() if self._hooks else []
         if teacher_logits is None:

@@ -16,8 +16,11 @@ from kdviz.models.networks.paper import LinearHead, PaperCNN, PaperFC, QuickDrop
 from kdviz.models.networks.registry import ONNX, RENORMALISED, NetworkLibrary, libraries, networks
 from kdviz.models.networks.renormalised import Renormalised
 from kdviz.models.networks.scores import are_bounded, are_probabilities, parameter_count
+from kdviz.models.networks.soft_tree import DEPTHS, SoftTree, tree_name
+from kdviz.models.networks.sparse_linear import SparseLinear
 
 __all__ = [
+    "DEPTHS",
     "ONNX",
     "RENORMALISED",
     "TIMM_SETTINGS",
@@ -32,6 +35,8 @@ __all__ = [
     "PaperFC",
     "QuickDropout",
     "Renormalised",
+    "SoftTree",
+    "SparseLinear",
     "WhiteningConv",
     "are_bounded",
     "are_probabilities",
@@ -44,4 +49,5 @@ __all__ = [
     "opset_of",
     "parameter_count",
     "resnet50v2_mxnet",
+    "tree_name",
 ]

@@ -1,0 +1,7 @@
+"""Soft decision trees with and without the experiment's teacher: accuracy against depth, and what their nodes learned."""
+
+from kdviz.studies.tree.nodes import read_tree, tree_roles
+from kdviz.studies.tree.report import TreeReport, read_tree_report
+from kdviz.studies.tree.study import TreeStudy
+
+__all__ = ["TreeReport", "TreeStudy", "read_tree", "read_tree_report", "tree_roles"]
