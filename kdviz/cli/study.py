@@ -60,7 +60,17 @@ def add(verbs: Any) -> None:
     parser.add_argument("--split", default="test", help="of which images")
     parser.add_argument(
         "--study",
-        choices=["temperature", "alpha", "teacher-epochs", "loss", "models", "regions", "shortcuts", "transfer", "tree"],
+        choices=[
+            "temperature",
+            "alpha",
+            "teacher-epochs",
+            "loss",
+            "models",
+            "regions",
+            "shortcuts",
+            "transfer",
+            "tree",
+        ],
         default="temperature",
         help="whose students; models: the experiment's own three, without trainings; regions: whether its models look "
         "at the regions of --regions; shortcuts: whether they use a mark that was planted in training; transfer: which "

@@ -11,6 +11,7 @@ from kdviz.cli.common.arguments import engine, set_threads, splits_of
 from kdviz.cli.common.progress import show_stages
 
 if TYPE_CHECKING:
+    from kdviz.data import LabelledImages
     from kdviz.distill import TrainingConfig
     from kdviz.experiment import Experiment
     from kdviz.studies.tree import TreeReport
@@ -52,7 +53,7 @@ def study_tree(options: argparse.Namespace) -> None:
     require_trainable(experiment, "study")
     study = TreeStudy(
         experiment,
-        splits_of(experiment, options),
+        _splits(experiment, options),
         _depths(options) or DEPTHS,
         options.seeds,
         _config(experiment, options),
@@ -63,6 +64,15 @@ def study_tree(options: argparse.Namespace) -> None:
     report = read_tree_report(experiment)
     assert report is not None  # it was written just now
     _print(experiment, report, options.json)
+
+
+def _splits(experiment: Experiment, options: argparse.Namespace) -> dict[str, LabelledImages]:
+    """The splits of the data set, and the samples that kdviz brings of it, which the page shows."""
+    from kdviz.data.registry import bundled_samples
+
+    splits = dict(splits_of(experiment, options))
+    bundled = bundled_samples(experiment.dataset)
+    return splits if bundled is None else {**splits, bundled.split: bundled}
 
 
 def _depths(options: argparse.Namespace) -> list[int]:

@@ -148,7 +148,9 @@ def _of_depth(depth: int) -> Callable[..., SoftTree]:
     def tree(classes: int = 10, channels: int = 1, size: tuple[int, int] = (28, 28)) -> SoftTree:
         return SoftTree(classes, channels, size, depth)
 
-    tree.__doc__ = f"A soft decision tree, which explains an answer by {depth} linear decisions (Frosst & Hinton, 2017)."
+    tree.__doc__ = (
+        f"A soft decision tree, which explains an answer by {depth} linear decisions (Frosst & Hinton, 2017)."
+    )
     return tree
 
 

@@ -12,19 +12,31 @@ import torch
 from torch import Tensor
 
 from kdviz.core.errors import ExperimentError
+from kdviz.core.files import rows_where
+from kdviz.core.vocabulary import Role
+from kdviz.distill.objectives.layers import INPUT, FeatureHook, head_of
 from kdviz.experiment import Experiment
 from kdviz.models.networks import SoftTree
-from kdviz.studies.tree.table import NODE_SCHEMA, NODES
+from kdviz.studies.tree.table import NAME, NODE_SCHEMA, NODES
 
 
-def node_rows(tree: SoftTree, role: str, seed: int) -> Iterator[dict[str, Any]]:
-    """The rows of a tree in tree_nodes.parquet."""
+def node_rows(tree: SoftTree, role: str, seed: int, shares: np.ndarray) -> Iterator[dict[str, Any]]:
+    """The rows of a tree in tree_nodes.parquet; ``shares`` are those of the samples at its leaves, (leaves,)."""
     about = {"role": role, "depth": tree.depth, "seed": seed}
     weights, biases = tree.decisions.weight.detach().numpy(), tree.decisions.bias.detach().tolist()
-    for node, bias in enumerate(biases):
-        yield {**about, "node": node, "weights": weights[node], "bias": bias, "logits": None}
-    for leaf, logits in enumerate(tree.leaves.detach().numpy(), len(biases)):
-        yield {**about, "node": leaf, "weights": None, "bias": None, "logits": logits}
+    logits = tree.leaves.detach().numpy()
+    for node, share in enumerate(node_shares(shares)):
+        leaf = node - len(biases)
+        inner = {"weights": weights[node], "bias": biases[node], "logits": None} if leaf < 0 else {}
+        yield {**about, "node": node, "share": share, **(inner or {"weights": None, "logits": logits[leaf]})}
+
+
+def node_shares(leaves: np.ndarray) -> np.ndarray:
+    """The share at each node, by level from the root, from those at the leaves: (nodes,)."""
+    levels = [np.asarray(leaves, np.float64)]
+    while len(levels[-1]) > 1:
+        levels.append(levels[-1].reshape(-1, 2).sum(1))
+    return np.concatenate(levels[::-1])
 
 
 def write_nodes(experiment: Experiment, rows: list[dict[str, Any]]) -> None:
@@ -44,18 +56,46 @@ def tree_roles(experiment: Experiment) -> dict[tuple[str, int], int]:
     return {(role, depth): seed for role, depth, seed in rows}
 
 
-def read_tree(experiment: Experiment, role: str, depth: int) -> SoftTree:
-    """A tree of the study as a network in evaluation mode: (N, C, H, W) as the experiment's models take it, or features
-    (N, width, 1, 1) -> logits (N, classes).
+@dataclass(frozen=True)
+class ShownTree:
+    """A tree of a study, to be looked at.
 
-    It is explained like any model: ``kdviz.explain(experiment.with_model("tree", tree), ...)``.
+    Attributes:
+        network: The tree in evaluation mode: (N, C, H, W) as the experiment's models take it, or features
+            (N, width, 1, 1), -> logits (N, classes). It is explained like any model:
+            ``kdviz.explain(experiment.with_model("tree", network), ...)``.
+        role: ``kd_student`` or ``student``.
+        seed: Seed of its training.
+        shares: Share of the test samples whose most probable path goes through each node, float64 (nodes,).
+    """
+
+    network: SoftTree
+    role: str
+    seed: int
+    shares: np.ndarray
+
+    @property
+    def depth(self) -> int:
+        return self.network.depth
+
+    def mixtures(self) -> np.ndarray:
+        """The distribution over the classes below each node, its leaves weighted by their shares, (nodes, classes)."""
+        leaves = self.network.leaf_probabilities().double().numpy()
+        weights = self.shares[-len(leaves) :] + 1e-9  # also where no sample comes
+        sums, totals = [leaves * weights[:, None]], [weights]
+        for _ in range(self.depth):
+            sums.append(sums[-1].reshape(-1, 2, leaves.shape[1]).sum(1))
+            totals.append(totals[-1].reshape(-1, 2).sum(1))
+        return np.concatenate(sums[::-1]) / np.concatenate(totals[::-1])[:, None]
+
+
+def read_tree(experiment: Experiment, role: str, depth: int) -> ShownTree:
+    """A tree of a study.
 
     Raises:
         ExperimentError: There is no such tree, or the table is damaged.
     """
     rows = [row for row in _rows(experiment) if (row["role"], row["depth"]) == (role, depth)]
-    inner = sorted((row for row in rows if row["weights"] is not None), key=lambda row: row["node"])
-    leaves = sorted((row for row in rows if row["logits"] is not None), key=lambda row: row["node"])
     if not rows:
         raise ExperimentError(
             "'{folder}' keeps no tree of depth {depth} of the role '{role}'.",
@@ -63,20 +103,52 @@ def read_tree(experiment: Experiment, role: str, depth: int) -> SoftTree:
             depth=depth,
             role=role,
         )
-    sizes = {len(row["weights"]) for row in inner}, {len(row["logits"]) for row in leaves}
-    if (len(inner), len(leaves)) != (2**depth - 1, 2**depth) or any(len(size) != 1 for size in sizes):
-        raise ExperimentError("The trees of '{folder}' are damaged; make them anew.", folder=experiment.folder)
-    width, classes = sizes[0].pop(), sizes[1].pop()
-    tree = SoftTree(classes, width, (1, 1), depth)
-    with torch.no_grad():
-        tree.decisions.weight.copy_(torch.tensor([row["weights"] for row in inner]))
-        tree.decisions.bias.copy_(torch.tensor([row["bias"] for row in inner]))
-        tree.leaves.copy_(torch.tensor([row["logits"] for row in leaves]))
-    return tree.eval().requires_grad_(False)
+    rows.sort(key=lambda row: row["node"])
+    inner, leaves = rows[: 2**depth - 1], rows[2**depth - 1 :]
+    try:
+        weights, biases = (torch.tensor([row[name] for row in inner]) for name in ("weights", "bias"))
+        logits = torch.tensor([row["logits"] for row in leaves])
+        tree = SoftTree(logits.shape[1], weights.shape[1], (1, 1), depth)
+        state = {"decisions.weight": weights, "decisions.bias": biases, "leaves": logits}
+        tree.load_state_dict({**tree.state_dict(), **state})
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise ExperimentError(
+            "The trees of '{folder}' are damaged; make them anew.", folder=experiment.folder
+        ) from error
+    shares = np.array([row["share"] for row in rows], np.float64)
+    return ShownTree(tree.eval().requires_grad_(False), role, rows[0]["seed"], shares)
 
 
 def _rows(experiment: Experiment) -> list[dict[str, Any]]:
     return experiment.table(NODES).to_pylist() if experiment.has_table(NODES) else []
+
+
+def tree_answers(experiment: Experiment, split: str) -> dict[tuple[str, int], np.ndarray]:
+    """(Role, depth) -> classes that each tree of tree_nodes.parquet gives a split's samples, int64 (N,).
+
+    Of the teacher, with depth 0, too. Empty where the split was not measured.
+    """
+    if not experiment.has_table(NAME):
+        return {}
+    seeds = tree_roles(experiment)
+    table = rows_where(experiment.table(NAME, ["role", "depth", "seed", "split", "predicted"]), "split", split)
+    answers = {}
+    for row in table.to_pylist():
+        key = row["role"], row["depth"] or 0
+        if row["predicted"] and (key[0] == Role.TEACHER or seeds.get(key, -1) == row["seed"]):
+            answers[key] = np.array(row["predicted"], np.int64)
+    return answers
+
+
+def tree_inputs(experiment: Experiment, backbone: str, inputs: Tensor) -> Tensor:
+    """What the trees take of the models' input (N, C, H, W): the same, or the features of a role, (N, width, 1, 1)."""
+    if not backbone:
+        return inputs
+    model = experiment.runs[backbone].model
+    head, _ = head_of(model, inputs)
+    with FeatureHook(model, [head + INPUT]) as hook, torch.no_grad():
+        model(inputs)
+        return hook.take()[0].flatten(1).float()[:, :, None, None]
 
 
 # paths ----------------------------------------------------------------------------------------------------------------
@@ -150,20 +222,3 @@ def path_of(tree: SoftTree, inputs: Tensor) -> Path:
         int(mixture.argmax()),
         float(mixture.max()),
     )
-
-
-def class_mixtures(tree: SoftTree, reach: np.ndarray | None = None) -> np.ndarray:
-    """The distribution over the classes below each node, leaves last, float64 (nodes, classes).
-
-    Args:
-        tree: The tree.
-        reach: Weight of each leaf, such as its mean path probability; None: equal ones.
-    """
-    leaves = tree.leaf_probabilities().double().numpy()
-    weights = np.full(len(leaves), 1 / len(leaves)) if reach is None else np.asarray(reach, np.float64)
-    levels = [leaves]
-    sums, shares = leaves * weights[:, None], weights
-    for _ in range(tree.depth):
-        sums, shares = sums.reshape(-1, 2, sums.shape[1]).sum(1), shares.reshape(-1, 2).sum(1)
-        levels.append(sums / np.maximum(shares, 1e-300)[:, None])
-    return np.concatenate(levels[::-1])

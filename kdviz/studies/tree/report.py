@@ -1,4 +1,4 @@
-"""What tree.parquet says: trees with a teacher against the same trees without, by depth, and what the explanation costs."""
+"""What tree.parquet says: trees with a teacher against the same ones without, by depth, and what a path explains."""
 
 from __future__ import annotations
 
@@ -42,12 +42,15 @@ class ModelFigures:
         depth: Depth of the tree; None: a linear classifier, or the teacher.
         accuracies: Accuracy of each seed.
         means: Mean over seeds of the other columns of tree.parquet; NaN where there are none.
+        low, high: 95 % interval of the mean accuracy, over seeds and samples.
     """
 
     role: str
     depth: int | None
     accuracies: tuple[float, ...]
     means: Mapping[str, float]
+    low: float
+    high: float
 
     @property
     def accuracy(self) -> float:
@@ -158,7 +161,7 @@ def _report(about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Tree
     linear = [row for row in students if row["network"] == SPARSE]
     return TreeReport(
         about,
-        _figures([teacher]),
+        _figures([teacher], labels),
         tuple(_together(trees)),
         _comparison(None, linear, labels, teacher) if linear else None,
         _best(rows),
@@ -191,7 +194,7 @@ def _comparison(
     accuracy = paired_difference(alone == labels, kd == labels)
     return Comparison(
         depth,
-        *(_figures([by_role[role][seed] for seed in seeds]) for role in by_role),
+        *(_figures([by_role[role][seed] for seed in seeds], labels) for role in by_role),
         accuracy,
         paired_difference(alone == said, kd == said),
         accuracy.low,
@@ -209,8 +212,11 @@ def _together(comparisons: Sequence[Comparison]) -> list[Comparison]:
     ]
 
 
-def _figures(rows: Sequence[Mapping[str, Any]]) -> ModelFigures:
+def _figures(rows: Sequence[Mapping[str, Any]], labels: np.ndarray) -> ModelFigures:
     first = rows[0]
     known = {name: [row[name] for row in rows if row[name] is not None] for name in _MEANS}
     means = {name: fmean(values) if values else math.nan for name, values in known.items()}
-    return ModelFigures(first["role"], first["depth"], tuple(row["accuracy"] for row in rows), means)
+    right = np.array([row["predicted"] for row in rows]) == labels
+    mean = paired_difference(np.zeros_like(right), right)
+    accuracies = tuple(row["accuracy"] for row in rows)
+    return ModelFigures(first["role"], first["depth"], accuracies, means, mean.low, mean.high)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,7 +58,7 @@ class TreeStudy:
     splits: Mapping[str, LabelledImages]
     depths: Sequence[int] = DEPTHS
     seeds: Sequence[int] = (0, 1, 2)
-    config: TrainingConfig = TrainingConfig()
+    config: TrainingConfig = field(default_factory=TrainingConfig)
     results: str | Path | None = None
     backbone: str = ""
 
@@ -111,9 +112,7 @@ class TreeStudy:
     def _own_teacher(self) -> str:
         return self.experiment.runs[Role.TEACHER].sha256[:16]
 
-    def run(
-        self, engine: Callable[..., Iterator[tuple[int, Any]]] = run_local, *, threads: int = 0
-    ) -> Iterator[Stage]:
+    def run(self, engine: Callable[..., Iterator[tuple[int, Any]]] = run_local, *, threads: int = 0) -> Iterator[Stage]:
         """Do the trainings that are left, and write the tables.
 
         Args:
@@ -131,12 +130,12 @@ class TreeStudy:
 
     def write(self) -> None:
         """Write tree.parquet and tree_nodes.parquet from the finished trainings."""
-        rows, nodes = [self._label_row(), *self._teacher_rows()], []
+        rows, nodes = [*self._label_rows(), *self._teacher_rows()], []
         for run in self.runs:
             model = read_weights(self.store, run, len(self.experiment.classes))
             rows += self._rows(run, model)
             if isinstance(model, SoftTree) and run.config.seed == self.seeds[0]:
-                nodes += node_rows(model, run.role, run.config.seed)
+                nodes += node_rows(model, run.role, run.config.seed, self._leaf_shares(model))
         about = {"config": self.config.to_json(), "backbone": self.backbone, "train_samples": len(self._train)}
         write_nodes(self.experiment, nodes)
         write_rows(self.experiment, rows, about)
@@ -165,21 +164,17 @@ class TreeStudy:
 
     # rows -------------------------------------------------------------------------------------------------------------
 
-    def _label_row(self) -> Row:
-        test = self.splits[Split.TEST]
-        return {
-            "role": LABEL,
-            "split": Split.TEST,
-            "samples": len(test),
-            "predicted": test.labels.tolist(),
-        }
+    def _label_rows(self) -> list[Row]:
+        return [
+            {"role": LABEL, "split": split, "samples": len(samples), "predicted": samples.labels.tolist()}
+            for split, samples in self._measured.items()
+            if split != Split.VALIDATION
+        ]
 
     def _teacher_rows(self) -> list[Row]:
         run = self.experiment.runs[Role.TEACHER]
         about = {"run": self._own_teacher, "role": Role.TEACHER, "network": run.network}
-        return [
-            {**about, **self._figures(split, self.teacher_logits[split], None)} for split in self._measured
-        ]
+        return [{**about, **self._figures(split, self.teacher_logits[split], None)} for split in self._measured]
 
     def _rows(self, run: TrainingRun, model: torch.nn.Module) -> list[Row]:
         result = read_result(self.store, run.identity)
@@ -199,7 +194,7 @@ class TreeStudy:
     def _figures(self, split: str, logits: Tensor, teacher: Tensor | None) -> Row:
         metrics: Row = dict(model_metrics(logits, self.splits[split].labels, teacher))
         metrics["split"], metrics["samples"] = split, len(logits)
-        if split == Split.TEST:
+        if split != Split.VALIDATION:
             metrics["predicted"] = logits.argmax(1).tolist()
         return metrics
 
@@ -217,6 +212,12 @@ class TreeStudy:
             "path_probability": float(probability.double().mean()),
             "leaves": len(leaf.unique()),
         }
+
+    def _leaf_shares(self, tree: SoftTree) -> np.ndarray:
+        """The share of the test samples whose most probable path ends at each leaf."""
+        splits, spec = self._inputs
+        _, leaf = most_probable_leaves(tree, splits[Split.TEST], spec)
+        return torch.bincount(leaf, minlength=2**tree.depth).double().numpy() / len(leaf)
 
 
 _BATCH = 1024  # samples whose path probabilities are in memory

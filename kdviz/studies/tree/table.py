@@ -56,8 +56,8 @@ SCHEMA = pa.schema(
 ``accuracy``, ``loss``, ``ece`` and the columns about the teacher are of the mixture of all leaves; ``path_accuracy`` of
 the leaf with the greatest path probability, which says the mixture's class in a share ``path_is_answer`` of the samples
 and has the mean probability ``path_probability``. ``leaves`` counts those that are such a leaf for some sample,
-``weights`` those of the decisions or of the linear classifier that are not 0. ``predicted`` are the classes of the test
-samples; the row of the role ``label`` has their labels.
+``weights`` those of the decisions or of the linear classifier that are not 0. ``predicted`` are the classes of the
+samples, but of the validation split; rows of the role ``label`` have their labels.
 """
 
 NODE_SCHEMA = pa.schema(
@@ -69,10 +69,12 @@ NODE_SCHEMA = pa.schema(
         ("weights", pa.list_(pa.float32())),
         ("bias", pa.float32()),
         ("logits", pa.list_(pa.float32())),
+        ("share", pa.float32()),
     ]
 )
 """Of tree_nodes.parquet: one row a node of a tree that is shown, numbered by level from the root, 0. Inner nodes have
-``weights``, of the inputs in the order (channel, row, column), and ``bias``; leaves have ``logits``."""
+``weights``, of the inputs in the order (channel, row, column), and ``bias``; leaves have ``logits``. ``share`` is the
+share of the test samples whose most probable path goes through the node."""
 
 
 def write_rows(experiment: Experiment, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
