@@ -26,7 +26,7 @@ from kdviz.cli.recipe import add_loss, add_recipe
 from kdviz.cli.studies.regions import QUICK_MASKS, add_regions, study_regions
 from kdviz.cli.studies.shortcuts import IMAGES, add_shortcuts, study_shortcuts
 from kdviz.cli.studies.transfer import study_transfer
-from kdviz.cli.studies.tree import add_tree, study_tree
+from kdviz.cli.studies.tree import TEMPERATURE, add_tree, study_tree
 
 if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel
@@ -74,8 +74,8 @@ def add(verbs: Any) -> None:
         default="temperature",
         help="whose students; models: the experiment's own three, without trainings; regions: whether its models look "
         "at the regions of --regions; shortcuts: whether they use a mark that was planted in training; transfer: which "
-        "layers, confusions and errors of the teacher they have; tree: soft decision trees of the depths --values, with "
-        "and without the teacher",
+        "layers, confusions and errors of the teacher they have; tree: soft decision trees of the depths --values, "
+        "with and without the teacher",
     )
     parser.add_argument("--values", type=numbers(str), help="of the study (default: those of its table)")
     parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
@@ -92,7 +92,9 @@ def add(verbs: Any) -> None:
     add_shortcuts(parser)
     add_tree(parser)
     parser.add_argument("--faithfulness", metavar="N", type=int, default=200, help="images for insertion and deletion")
-    parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="where it is not varied")
+    parser.add_argument(
+        "--temperature", metavar="T", type=schedule, help="where it is not varied (default: 4; of trees: 1)"
+    )
     parser.add_argument("--alpha", type=schedule, default=0.5, help="weight of the teacher, where it is not varied")
     add_recipe(parser)
     add_loss(parser)
@@ -129,6 +131,8 @@ def _study(options: argparse.Namespace) -> None:
         options.wrong_usage("arguments --study regions and --regions: both or none")
     if options.study != "shortcuts" and (options.plant or options.into):
         options.wrong_usage("arguments --plant and --into: only with --study shortcuts")
+    if options.temperature is None:
+        options.temperature = TEMPERATURE if options.study == "tree" else 4.0
     options.images = options.images or (IMAGES if options.study == "shortcuts" else _IMAGES)
     if options.study == "regions":
         if options.estimate:

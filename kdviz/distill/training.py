@@ -270,7 +270,7 @@ class _Training:
             torch.mps.manual_seed(seed)
 
     def step(self, loss: Tensor, part: float) -> None:
-        """One step of the optimiser, at this part of the epoch, in (0, 1), and the network's own after it, if it has one.
+        """One step of the optimiser, at this part of the epoch, in (0, 1), and then the network's own, if it has one.
 
         A network may have a method ``after_step`` that takes the learning rate, such as a proximal step.
         """

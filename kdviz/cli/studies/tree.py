@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from kdviz.studies.tree import TreeReport
     from kdviz.studies.tree.report import Comparison, ModelFigures
 
+TEMPERATURE = 1.0
+"""That of the paper's criterion; at others the students' logits are no tree's."""
+
 RECIPE: dict[str, Any] = {
-    "epochs": 30,
-    "batch_size": 256,
-    "learning_rate": 0.01,
+    "epochs": 20,
+    "batch_size": 128,
+    "learning_rate": 0.005,
     "learning_rate_schedule": "cosine",
     "optimizer": "adam",
     "weight_decay": 0.0,

@@ -15,7 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from kdviz.models.identify.symbols import CHANNELS, CLASSES, Side, linear, quadratic
-from kdviz.models.networks import PaperCNN, PaperFC, import_timm, resnet50v2_mxnet
+from kdviz.models.networks import DEPTHS, PaperCNN, PaperFC, import_timm, networks, resnet50v2_mxnet, tree_name
 from kdviz.models.networks.airbench import airbench, airbench_small
 
 Shapes = dict[str, tuple[int, ...]]
@@ -134,7 +134,8 @@ def _kdviz_outlines() -> Iterator[Outline]:
         return resnet50v2_mxnet(classes, channels)
 
     yield Outline("resnet50v2_mxnet", _symbolic(create_resnet, None), {}, None, "", None, False)
-    for name, builder in (("paper_cnn", PaperCNN), ("paper_fc", PaperFC)):
+    trees = [(name, networks[name]) for name in map(tree_name, DEPTHS)]
+    for name, builder in (("paper_cnn", PaperCNN), ("paper_fc", PaperFC), *trees):
         for channels in (1, 3):
 
             def create(

@@ -62,6 +62,9 @@ class SoftTree(nn.Module):
         super().__init__()
         self.depth, self.beta, self.balance = depth, beta, balance
         self.decisions = nn.Linear(channels * size[0] * size[1], 2**depth - 1)
+        # The leaves break the symmetry, so that inputs which never differ from 0 keep a weight of 0.
+        nn.init.zeros_(self.decisions.weight)
+        nn.init.zeros_(self.decisions.bias)
         self.leaves = nn.Parameter(0.1 * torch.randn(2**depth, classes))
         levels = torch.arange(1, 2**depth).log2().floor()  # of each inner node, from 0
         self.register_buffer("_shares", 2.0**-levels, persistent=False)
@@ -93,8 +96,8 @@ class SoftTree(nn.Module):
         return penalty
 
     def scores(self, images: Tensor) -> Tensor:
-        """beta (x w_i + b_i) of every inner node, float32 (N, nodes): above 0 the branch to the right is likelier."""
-        return self.beta * self.decisions(images.flatten(1)).float()
+        """The scores beta (x w_i + b_i) of inner nodes, float32 (N, nodes): above 0 the right branch is likelier."""
+        return self.beta * self.decisions(images.flatten(1)).to(self.decisions.weight.dtype)
 
     def path_probabilities(self, images: Tensor) -> Tensor:
         """P of every leaf, float32 (N, leaves), from left to right; each row sums to 1."""

@@ -45,7 +45,7 @@ def _caption(tree: ShownTree, report: TreeReport) -> str:
     if tree.depth > _LEVELS:
         parts.append(
             _(
-                "The first {shown} of {depth} levels; a box below stands for a subtree, with the classes of its leaves.",
+                "The first {shown} of {depth} levels; a box below them is a subtree, with the classes of its leaves.",
                 shown=str(_LEVELS),
                 depth=str(tree.depth),
             )

@@ -1,4 +1,4 @@
-"""Tree: the decisions of a soft decision tree, a sample's path, and accuracy against depth with and without a teacher."""
+"""Tree: the decisions of a soft decision tree, a sample's path, and accuracy with and without a teacher."""
 
 from __future__ import annotations
 
