@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -150,8 +151,8 @@ class Objective:
     ) -> Tensor:
         """The loss of a batch, whose forward pass was the network's last, with the network's own penalty if it has one.
 
-        A network may have a method ``penalty`` without arguments, for what its training criterion has beside the
-        logits, as a soft tree's balance of its branches.
+        A module of the network may have a method ``penalty`` without arguments, for what its training criterion has
+        beside the logits, as a soft tree's balance of its branches.
 
         Args:
             logits: The student's logits, float32 (n, classes).
@@ -161,8 +162,9 @@ class Objective:
             epoch: Epoch, which decides temperature and alpha.
         """
         loss = self._loss_of_outputs(logits, inputs, labels, teacher_logits, index, epoch)
-        penalty = getattr(self._network, "penalty", None)
-        return loss if penalty is None else loss + penalty()
+        for penalty in own_methods(self._network, "penalty"):
+            loss = loss + penalty()
+        return loss
 
     def _loss_of_outputs(
         self,
@@ -259,6 +261,11 @@ class Objective:
         student, teacher = (features_of(outputs, self._kind) for outputs in (student_outputs, teacher_outputs))
         loss = feature_losses[self._config.feature_loss]
         return loss(student, teacher, self._config.feature_options, self.auxiliary)
+
+
+def own_methods(network: nn.Module, name: str) -> list[Callable[..., Any]]:
+    """The methods of this name that modules of a network have, such as ``penalty`` and ``after_step``."""
+    return [method for module in network.modules() if callable(method := getattr(module, name, None))]
 
 
 def baseline_of(normalise: Normalise, images: Tensor, device: torch.device) -> Tensor:

@@ -16,7 +16,6 @@ from torch.overrides import TorchFunctionMode
 
 from kdviz.models.identify.symbols import CHANNELS, CLASSES, Side, linear, quadratic
 from kdviz.models.networks import DEPTHS, PaperCNN, PaperFC, import_timm, networks, resnet50v2_mxnet, tree_name
-from kdviz.models.networks.airbench import airbench, airbench_small
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -144,11 +143,11 @@ def _kdviz_outlines() -> Iterator[Outline]:
                 return builder(classes, channels, (size or 28,) * 2)
 
             yield Outline(name, _symbolic(create, 28), {}, 28, "", channels, False)
-    for name, builder in (("airbench", airbench), ("airbench_small", airbench_small)):
+    for name in ("airbench", "airbench_small", "airbench_small_tree", "mobilenet_v2_tree"):
         for channels in (1, 3):
 
             def create_airbench(
-                classes: int, _: int, _size: int | None, builder: Any = builder, channels: int = channels
+                classes: int, _: int, _size: int | None, builder: Any = networks[name], channels: int = channels
             ) -> nn.Module:
                 return builder(classes, channels)
 

@@ -2,6 +2,7 @@
 
 from kdviz.models.networks.airbench import Airbench, WhiteningConv
 from kdviz.models.networks.building import build_network
+from kdviz.models.networks.feature_tree import tree_on_features
 from kdviz.models.networks.functions import FunctionNetwork, NumpyNetwork
 from kdviz.models.networks.library import (
     TIMM_SETTINGS,
@@ -50,4 +51,5 @@ __all__ = [
     "parameter_count",
     "resnet50v2_mxnet",
     "tree_name",
+    "tree_on_features",
 ]

@@ -32,9 +32,7 @@ def splits(small_digits):
     parts = torch.arange(480).split([200, 80, 150, 50])
     order = torch.randperm(5000, generator=torch.Generator().manual_seed(0))
     names = ("train", "validation", "test", "bundled")
-    return {
-        name: replace(small_digits.take(order[part]), split=name) for name, part in zip(names, parts, strict=True)
-    }
+    return {name: replace(small_digits.take(order[part]), split=name) for name, part in zip(names, parts, strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +42,7 @@ def studied(_untrained, splits, tmp_path_factory):
 
     folder = shutil.copytree(_untrained, tmp_path_factory.mktemp("studied") / "tiny")
     stages = list(TreeStudy(load_experiment(folder), splits, (4, 2), (0, 1), CONFIG).run())
-    assert [stage.name for stage in stages if stage.progress is None][0] == "soft_tree_2, with teacher, seed 0"
+    assert next(stage.name for stage in stages if stage.progress is None) == "soft_tree_2, with teacher, seed 0"
     return load_experiment(folder)
 
 
