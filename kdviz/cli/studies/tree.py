@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kdviz.cli.common.arguments import engine, set_threads, splits_of
+from kdviz.cli.common.arguments import at_least_one, engine, set_threads, splits_of
 from kdviz.cli.common.progress import show_stages
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ def add_tree(parser: argparse.ArgumentParser) -> None:
         default="",
         help="model whose features the trees take, frozen (default: none, the pixels)",
     )
+    group.add_argument(
+        "--train-samples", metavar="N", type=at_least_one, default=0, help="train on N samples only (default: all)"
+    )
 
 
 def study_tree(options: argparse.Namespace) -> None:
@@ -62,6 +65,7 @@ def study_tree(options: argparse.Namespace) -> None:
         _config(experiment, options),
         options.runs or options.results,
         options.backbone,
+        options.train_samples,
     )
     show_stages(study.run(engine(options), threads=options.threads or 0))
     report = read_tree_report(experiment)

@@ -151,8 +151,8 @@ class Objective:
     ) -> Tensor:
         """The loss of a batch, whose forward pass was the network's last, with the network's own penalty if it has one.
 
-        A module of the network may have a method ``penalty`` without arguments, for what its training criterion has
-        beside the logits, as a soft tree's balance of its branches.
+        A module of the network may have a method ``penalty`` of temperature and alpha, the latter 0 without a teacher,
+        for what its training criterion has beside the logits, as a soft tree's balance of its branches.
 
         Args:
             logits: The student's logits, float32 (n, classes).
@@ -163,7 +163,8 @@ class Objective:
         """
         loss = self._loss_of_outputs(logits, inputs, labels, teacher_logits, index, epoch)
         for penalty in own_methods(self._network, "penalty"):
-            loss = loss + penalty()
+            alpha = 0.0 if teacher_logits is None else self._config.alpha_in(epoch)
+            loss = loss + penalty(self._config.temperature_in(epoch), alpha)
         return loss
 
     def _loss_of_outputs(

@@ -37,7 +37,7 @@ class SoftTree(nn.Module):
     network returns s = sum_l P_l(x) log Q_l instead of logits of the mixture: since softmax only takes a constant
     from s, cross entropy with any targets plus -log sum_k exp(s_k) is that criterion. The second term and the balance
     are :meth:`penalty`, which a training adds to its loss. So every loss against a teacher works with a tree; the
-    paper's is ``soft_targets`` at T = 1 and alpha = .5.
+    paper's criterion is ``soft_targets`` at T = 1 and alpha = .5. At another T it is that of leaves softmax(phi_l / T).
 
     (N, C, H, W) -> logits (N, classes).
 
@@ -71,7 +71,7 @@ class SoftTree(nn.Module):
         # Sums over the last batches of the probability to reach a node, and to go right there.
         self.register_buffer("reached", torch.zeros(2**depth - 1))
         self.register_buffer("turned_right", torch.zeros(2**depth - 1))
-        self._penalty: Tensor | None = None
+        self._last: tuple[Tensor, list[Tensor]] | None = None
 
     _shares: Tensor
     reached: Tensor
@@ -84,15 +84,22 @@ class SoftTree(nn.Module):
             if not self.training:
                 mixture = levels[-1] @ self.leaf_probabilities()  # (N, classes)
                 return mixture.clamp(min=torch.finfo(mixture.dtype).tiny).log()
-            answer = levels[-1] @ self.leaves.log_softmax(1)
-            if torch.is_grad_enabled():
-                self._penalty = self._disagreement(answer) + self._imbalance(right, levels)
-            return answer
+            self._last = (right, levels) if torch.is_grad_enabled() else None
+            return levels[-1] @ self.leaves.log_softmax(1)
 
-    def penalty(self) -> Tensor:
-        """What the training criterion has beside the loss of the logits, for the last batch; it is taken once."""
-        penalty, self._penalty = self._penalty, None
-        assert penalty is not None, "a penalty belongs to a forward pass in training mode"
+    def penalty(self, temperature: float = 1.0, alpha: float = 0.0) -> Tensor:
+        """What the training criterion has beside the loss of the logits, for the last batch; it is taken once.
+
+        Args:
+            temperature, alpha: Those of the distillation, whose loss has the factor T^2; alpha is 0 without a teacher.
+        """
+        last, self._last = self._last, None
+        assert last is not None, "a penalty belongs to a forward pass in training mode"
+        right, levels = last
+        penalty = self._imbalance(right, levels)
+        for weight, divisor in ((1 - alpha, 1.0), (alpha * temperature**2, temperature)):
+            if weight:
+                penalty = penalty + weight * self._disagreement(levels[-1], divisor)
         return penalty
 
     def scores(self, images: Tensor) -> Tensor:
@@ -119,9 +126,9 @@ class SoftTree(nn.Module):
             levels.append(torch.stack([levels[-1] - to_right, to_right], 2).flatten(1))
         return levels
 
-    def _disagreement(self, answer: Tensor) -> Tensor:
+    def _disagreement(self, paths: Tensor, temperature: float) -> Tensor:
         """-log sum_k exp(s_k), mean over the batch: >= 0, and 0 where the leaves that share a sample agree."""
-        return -answer.logsumexp(1).mean()
+        return -(paths @ (self.leaves / temperature).log_softmax(1)).logsumexp(1).mean()
 
     def _imbalance(self, right: Tensor, levels: list[Tensor]) -> Tensor:
         """Cross entropy of (.5, .5) and each node's mean use of its branches, weighted by 2^-level (equations 4, 5).

@@ -20,12 +20,15 @@ from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.distill import Stage, TrainingConfig, check_teacher, predict_logits
 from kdviz.distill.runs import run_in_worker
+from kdviz.distill.sources import labelled_part
 from kdviz.distill.storage.run_files import read_array, read_result, read_weights, write_array
 from kdviz.distill.storage.training_run import TrainingRun, data_fingerprint, teacher_key
 from kdviz.distill.transfer import Backbone
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.models.networks import DEPTHS, SoftTree, SparseLinear, networks, tree_name
 from kdviz.studies.predictions.evaluation import model_metrics
+from kdviz.studies.predictions.mistakes import COLUMNS, read_predictions
+from kdviz.studies.predictions.stored_logits import stored_logits
 from kdviz.studies.tree.nodes import node_rows, write_nodes
 from kdviz.studies.tree.table import LABEL, SPARSE, write_rows
 
@@ -46,6 +49,7 @@ class TreeStudy:
         config: The recipe of all.
         results: Folder for the runs' files, a path or an fsspec URL; default ``runs`` in the experiment's folder.
         backbone: Role whose features the trees take, frozen; empty: the pixels.
+        train_samples: Number of training samples, classes in their proportions; 0: all.
 
     Raises:
         SettingError: No depth or seed, a depth that no registered tree has, or a recipe that asks the teacher in every
@@ -61,6 +65,7 @@ class TreeStudy:
     config: TrainingConfig = field(default_factory=TrainingConfig)
     results: str | Path | None = None
     backbone: str = ""
+    train_samples: int = 0
 
     def __post_init__(self) -> None:
         if not self.depths or not self.seeds:
@@ -74,6 +79,9 @@ class TreeStudy:
                 raise ExperimentError(
                     "'{folder}' has no {role}, which a study needs.", folder=self.experiment.folder, role=role
                 )
+        if self.train_samples:
+            chosen, _ = labelled_part(self._train, self.train_samples, 0)
+            self.splits = {**self.splits, Split.TRAIN: self._train.take(chosen)}
         self.depths, self.seeds = sorted(set(self.depths)), list(dict.fromkeys(self.seeds))
         for depth in self.depths:
             _ = networks[tree_name(depth)]  # an error where there is no such tree
@@ -105,12 +113,19 @@ class TreeStudy:
 
     def _run(self, network: str, role: str, seed: int) -> TrainingRun:
         splits, spec = self._inputs
-        teacher = teacher_key(self._own_teacher) if role == Role.KD_STUDENT else ""
+        teacher = self._teacher_key if role == Role.KD_STUDENT else ""
         return TrainingRun(role, network, replace(self.config, seed=seed), data_fingerprint(splits), spec, teacher)
 
     @property
     def _own_teacher(self) -> str:
         return self.experiment.runs[Role.TEACHER].sha256[:16]
+
+    @property
+    def _teacher_key(self) -> str:
+        """The name in the store of the teacher's logits of the training samples."""
+        if not self.train_samples:
+            return teacher_key(self._own_teacher)
+        return f"{self._own_teacher}/logits-train-of-{self._train.fingerprint[:16]}.npy"
 
     def run(self, engine: Callable[..., Iterator[tuple[int, Any]]] = run_local, *, threads: int = 0) -> Iterator[Stage]:
         """Do the trainings that are left, and write the tables.
@@ -148,19 +163,35 @@ class TreeStudy:
         return {name: self._logits_of_teacher(name, samples) for name, samples in self.splits.items()}
 
     def _logits_of_teacher(self, split: str, samples: LabelledImages) -> Tensor:
-        name = teacher_key(self._own_teacher)
+        name = self._teacher_key
         if split != Split.TRAIN:
             name = f"{self._own_teacher}/logits-{split}-{samples.fingerprint[:16]}.npy"
         try:
             return read_array(self.store, name)
         except KdvizError:  # missing or damaged: it is computed again
             pass
+        stored = None if split == Split.TRAIN else self._stored_logits_of_teacher(split, samples)
+        if stored is not None:
+            return stored
         network = self.experiment.runs[Role.TEACHER].on(choose_device(self.config.device))
         # Those of the training samples are only learned from; reported ones must not depend on bfloat16.
         bf16 = "auto" if split == Split.TRAIN else "off"
         logits = predict_logits(network, samples, self.experiment.input.normalise, device=self.config.device, bf16=bf16)
         write_array(self.store, name, logits)
         return logits
+
+    def _stored_logits_of_teacher(self, split: str, samples: LabelledImages) -> Tensor | None:
+        """Those of predictions.parquet, which every page shows; None where it has none of these samples."""
+        if not self.experiment.has_table("predictions"):
+            return None
+        try:
+            known = read_predictions(self.experiment.table("predictions", COLUMNS), split)
+            if Role.TEACHER not in known.predicted or not np.array_equal(known.labels, samples.labels.numpy()):
+                return None
+            logits = stored_logits(self.experiment, split, roles=[Role.TEACHER])
+        except ExperimentError:
+            return None
+        return torch.from_numpy(logits[Role.TEACHER])
 
     # rows -------------------------------------------------------------------------------------------------------------
 

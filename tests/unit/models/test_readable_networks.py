@@ -58,13 +58,20 @@ def test_the_answer_is_the_mixture_of_all_leaves(beta):
         assert int(tree.path(inputs)[sample]) == int(np.argmax([probability for probability, _ in leaves]))
 
 
-def criterion(tree, inputs, targets):
-    """The paper's: the mean over samples of sum_l P_l CE(target, Q_l), and the balance of one batch."""
-    loss, all_leaves = 0.0, [walk(tree, pixels) for pixels in inputs.flatten(1).tolist()]
-    for leaves, target in zip(all_leaves, targets.tolist(), strict=True):
-        for probability, q in leaves:
-            loss -= probability * sum(t * math.log(value) for t, value in zip(target, q, strict=True)) / len(targets)
-    balance = 0.0
+def cross_entropy_of_leaves(tree, inputs, targets, temperature=1.0):
+    """The paper's: the mean over samples of sum_l P_l CE(target, Q_l), with leaves softened by a temperature."""
+    loss = 0.0
+    for pixels, target in zip(inputs.flatten(1).tolist(), targets.tolist(), strict=True):
+        for probability, q in walk(tree, pixels):
+            softened = [value ** (1 / temperature) for value in q]
+            logs = [math.log(value / sum(softened)) for value in softened]
+            loss -= probability * sum(t * value for t, value in zip(target, logs, strict=True)) / len(targets)
+    return loss
+
+
+def balance_of(tree, inputs):
+    """The paper's penalty, of the branches' use in one batch."""
+    balance, all_leaves = 0.0, [walk(tree, pixels) for pixels in inputs.flatten(1).tolist()]
     for level in range(tree.depth):
         width = 2 ** (tree.depth - level)  # leaves below a node of this level
         for node in range(2**level):
@@ -73,22 +80,25 @@ def criterion(tree, inputs, targets):
             right = sum(leaves[leaf][0] for leaves in all_leaves for leaf in below[width // 2 :])
             share = right / reach
             balance -= 2.0**-level * 0.5 * (math.log(share) + math.log(1 - share))
-    return loss, tree.balance * balance
+    return tree.balance * balance
 
 
-def test_loss_and_penalty_are_the_papers_criterion():
+@pytest.mark.parametrize(("temperature", "alpha"), [(1.0, 0.5), (4.0, 0.7), (2.0, 1.0)])
+def test_loss_and_penalty_are_the_papers_criterion(temperature, alpha):
     # Its targets are the mean of labels and teacher: alpha .5 at T = 1, but for the entropy of the teacher's part.
     tree, inputs = tree_of().train(), torch.randn(6, 1, 2, 3, dtype=torch.float64)
     teacher, labels = torch.randn(6, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 1, 0])
-    with torch.no_grad():  # the running means as after many batches like this one
-        for _ in range(40):
-            torch.enable_grad()(tree)(inputs)
-    logits = tree(inputs)
-    kd = distillation_loss(logits, teacher, labels, temperature=1.0, alpha=0.5)
-    soft = teacher.softmax(1)
-    constant = -0.5 * (soft * soft.log()).sum(1).mean()
-    loss, balance = criterion(tree, inputs, 0.5 * F.one_hot(labels, 4).double() + 0.5 * soft)
-    torch.testing.assert_close(kd + constant + tree.penalty(), torch.tensor(loss + balance).double(), rtol=1e-4, atol=0)
+    for _ in range(40):  # the running means as after many batches like this one
+        tree(inputs)
+        tree.penalty()
+    kd = distillation_loss(tree(inputs), teacher, labels, temperature=temperature, alpha=alpha)
+    soft = (teacher / temperature).softmax(1)
+    entropy = -float((soft * soft.log()).sum(1).mean())
+    hard = cross_entropy_of_leaves(tree, inputs, F.one_hot(labels, 4).double())
+    softened = cross_entropy_of_leaves(tree, inputs, soft, temperature) - entropy
+    balance = balance_of(tree, inputs)
+    expected = (1 - alpha) * hard + alpha * temperature**2 * softened + balance
+    assert float(kd.detach() + tree.penalty(temperature, alpha).detach()) == pytest.approx(expected, rel=1e-4)
     assert balance > 0.05  # so that it is part of what was compared
 
 
@@ -97,6 +107,7 @@ def test_the_mean_use_of_a_branch_is_a_running_one_at_deeper_levels_only():
     batches = torch.randn(2, 8, 1, 2, 3, dtype=torch.float64)
     for batch in batches:
         tree.train()(batch)
+        tree.penalty()
     root = [np.mean([sum(p for p, _ in walk(tree, x)[2:]) for x in batch.flatten(1).tolist()]) for batch in batches]
     left = [np.mean([sum(p for p, _ in walk(tree, x)[:2]) for x in batch.flatten(1).tolist()]) for batch in batches]
     assert float(tree.turned_right[0]) == pytest.approx(root[1])
@@ -154,7 +165,8 @@ def test_a_training_adds_the_networks_penalty_and_takes_its_own_step(small_digit
         def forward(self, images):
             return super().forward(images.flatten(1))
 
-        def penalty(self):
+        def penalty(self, temperature, alpha):
+            assert alpha == 0  # there is no teacher
             self.penalties += 1
             return 1000 + 0 * self.weight.sum()
 
