@@ -97,8 +97,8 @@ def path_sentences(report: TreeReport) -> list[str]:
             accuracy_alone=percent(alone["path_accuracy"], 2),
         ),
         _(
-            "Both trees show the same: as many decisions, each with as many weights. That the tree can be read comes "
-            "from its form, not from the teacher, which changes how often it is right."
+            "Both trees show the same: as many decisions, each with as many weights. That a tree can be read comes "
+            "from its form; what the teacher can change is how often it is right."
         ),
     ]
 

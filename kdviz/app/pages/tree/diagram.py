@@ -100,7 +100,7 @@ class _Diagram:
     def branches(self, node: int, level: int = 0) -> str:
         """The same as a list whose branches open; those of the path are open."""
         on = " on" if node in self._on else ""
-        side = "" if not node else _("right") if node % 2 == 0 else _("left")
+        side = "" if not node else _("to the right") if node % 2 == 0 else _("to the left")
         chance = f" {percent(self._chance[node], 0)}" if node in self._chance else ""
         head = f"<span>{text(side + chance)}</span>{self._node(node, level)}"
         if level == self.shown:

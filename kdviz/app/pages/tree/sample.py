@@ -20,7 +20,7 @@ from kdviz.app.texts import picture_bytes, plain, say_error, say_missing
 from kdviz.app.widgets import html
 from kdviz.app.widgets.html import text
 from kdviz.core.files import stamp_of
-from kdviz.core.language import _, number, percent, plural
+from kdviz.core.language import N_, _, number, percent, plural
 from kdviz.core.vocabulary import Role
 from kdviz.figures.overlay import enlarged
 from kdviz.studies.tree import ShownTree, TreeReport, path_of, tree_answers, tree_inputs
@@ -156,7 +156,7 @@ def show_path(opened: OpenExperiment, report: TreeReport, tree: ShownTree, sampl
                 figures.weight_picture(of_node * sample.pixels),
                 _("Weights of decision {number} times this picture", number=number_),
             )
-        towards = _("right") if step.right else _("left")
+        towards = _("to the right") if step.right else _("to the left")
         share = percent(step.probability, 0)
         cards.append(
             f'<figure class="tr-step {"right" if step.right else "left"}">{pictures}<figcaption>'
@@ -183,14 +183,13 @@ def _sentence(opened: OpenExperiment, tree: ShownTree, sample: ChosenSample, pat
     said = _("the tree says {name} ({share})", name=classes[path.answer], share=percent(path.answer_share))
     if Role.TEACHER in (samples.predictions.predicted if samples.predictions else {}):
         teacher = int(samples.predictions.predicted[Role.TEACHER][sample.index])  # type: ignore[union-attr]
-        said = _(
-            "the tree says {name} ({share}), its teacher {teacher}"
+        template = (
+            N_("the tree says {name} ({share}), its teacher {teacher}")
             if tree.role == Role.KD_STUDENT
-            else "the tree says {name} ({share}), the teacher that it did not have {teacher}",
-            name=classes[path.answer],
-            share=percent(path.answer_share),
-            teacher=classes[teacher],
+            else N_("the tree says {name} ({share}), the teacher that it did not have {teacher}")
         )
+        share = percent(path.answer_share)
+        said = _(template, name=classes[path.answer], share=share, teacher=classes[teacher])
     reached = plural(
         "after {count} decision it reaches a leaf that says {name}, with a path probability of {share}",
         "after {count} decisions it reaches a leaf that says {name}, with a path probability of {share}",
