@@ -69,7 +69,7 @@ def cost_sentences(report: TreeReport) -> list[str]:
     chosen = report.chosen
     return [
         _(
-            "Against its teacher ({teacher}) it is off by {points} points (95 % interval {low} to {high}), and on "
+            "Its accuracy less its teacher's ({teacher}) is {points} points (95 % interval {low} to {high}), and on "
             "{different} of the samples it says something else: there its path does not explain the teacher. Without "
             "a teacher that share is {alone}.",
             teacher=percent(report.teacher.accuracy, 2),

@@ -66,9 +66,9 @@ class SoftTree(nn.Module):
         nn.init.zeros_(self.decisions.weight)
         nn.init.zeros_(self.decisions.bias)
         self.leaves = nn.Parameter(0.1 * torch.randn(2**depth, classes))
-        levels = torch.arange(1, 2**depth).log2().floor()  # of each inner node, from 0
-        self.register_buffer("_shares", 2.0**-levels, persistent=False)
-        # Sums over the last batches of the probability to reach a node, and to go right there.
+        shares = [2.0**-level for level in range(depth) for _ in range(2**level)]
+        self.register_buffer("_shares", torch.tensor(shares), persistent=False)
+        # Running means of the probability to reach a node, and to go right there.
         self.register_buffer("reached", torch.zeros(2**depth - 1))
         self.register_buffer("turned_right", torch.zeros(2**depth - 1))
         self._last: tuple[Tensor, list[Tensor]] | None = None

@@ -157,14 +157,15 @@ def _report(about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Tree
     teacher = next(row for row in test if row["role"] == Role.TEACHER)
     students = [row for row in test if row["role"] in (Role.KD_STUDENT, Role.STUDENT)]
     depths = sorted({row["depth"] for row in students if row["depth"] is not None})
+    depths = [depth for depth in depths if _are_paired(_of(students, depth))]
     trees = [_comparison(depth, _of(students, depth), labels, teacher) for depth in depths]
     linear = [row for row in students if row["network"] == SPARSE]
     return TreeReport(
         about,
         _figures([teacher], labels),
         tuple(_together(trees)),
-        _comparison(None, linear, labels, teacher) if linear else None,
-        _best(rows),
+        _comparison(None, linear, labels, teacher) if _are_paired(linear) else None,
+        _best(rows, depths),
         len(labels),
     )
 
@@ -173,11 +174,17 @@ def _of(rows: Sequence[Mapping[str, Any]], depth: int) -> list[Mapping[str, Any]
     return [row for row in rows if row["depth"] == depth]
 
 
-def _best(rows: Sequence[Mapping[str, Any]]) -> int:
+def _are_paired(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a seed was trained both with the teacher and without, as it may not be while a study is under way."""
+    seeds = [{row["seed"] for row in rows if row["role"] == role} for role in (Role.KD_STUDENT, Role.STUDENT)]
+    return bool(set.intersection(*seeds))
+
+
+def _best(rows: Sequence[Mapping[str, Any]], depths: Sequence[int]) -> int:
     """The depth with the highest mean validation accuracy of the trees with the teacher, the first of equal ones."""
     accuracies: dict[int, list[float]] = {}
     for row in rows:
-        if (row["split"], row["role"]) == (Split.VALIDATION, Role.KD_STUDENT) and row["depth"] is not None:
+        if (row["split"], row["role"]) == (Split.VALIDATION, Role.KD_STUDENT) and row["depth"] in depths:
             accuracies.setdefault(row["depth"], []).append(row["accuracy"])
     return max(sorted(accuracies), key=lambda depth: fmean(accuracies[depth]))
 

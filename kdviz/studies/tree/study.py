@@ -21,7 +21,7 @@ from kdviz.data import LabelledImages
 from kdviz.distill import Stage, TrainingConfig, check_teacher, predict_logits
 from kdviz.distill.runs import run_in_worker
 from kdviz.distill.sources import labelled_part
-from kdviz.distill.storage.run_files import read_array, read_result, read_weights, write_array
+from kdviz.distill.storage.run_files import is_finished, read_array, read_result, read_weights, write_array
 from kdviz.distill.storage.training_run import TrainingRun, data_fingerprint, teacher_key
 from kdviz.distill.transfer import Backbone
 from kdviz.experiment import Experiment, InputSpec
@@ -135,7 +135,7 @@ class TreeStudy:
             threads: Threads of torch in each training; 0: the default.
         """
         _ = self.teacher_logits
-        todo = [run for run in self.runs if read_result(self.store, run.identity) is None]
+        todo = [run for run in self.runs if not is_finished(self.store, run)]
         shared = (self._inputs[0], self.store.url, self.config.device, threads)
         done = 0
         for index, progress in engine(run_in_worker, todo, shared):
@@ -147,6 +147,8 @@ class TreeStudy:
         """Write tree.parquet and tree_nodes.parquet from the finished trainings."""
         rows, nodes = [*self._label_rows(), *self._teacher_rows()], []
         for run in self.runs:
+            if not is_finished(self.store, run):
+                continue
             model = read_weights(self.store, run, len(self.experiment.classes))
             rows += self._rows(run, model)
             if isinstance(model, SoftTree) and run.config.seed == self.seeds[0]:
