@@ -32,7 +32,8 @@ def tree_on_features(network: nn.Module, head: str, classes: int) -> nn.Module:
 def airbench_small_tree(classes: int = 10, channels: int = 3, size: tuple[int, int] = (32, 32)) -> nn.Module:
     """A soft decision tree on the features of a frozen ``airbench_small``, whose weights are to be given."""
     network = airbench_small(classes, channels, size)
-    return tree_on_features(network, str(len(network) - 1), classes)
+    head = str(len(list(network.children())) - 1)
+    return tree_on_features(network, head, classes)
 
 
 @networks.register("mobilenet_v2_tree")

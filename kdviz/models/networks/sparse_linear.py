@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kdviz.models.networks.paper import LinearHead
 from kdviz.models.networks.registry import networks
 
 PENALTY = 0.1
 """Weight of the L1 penalty, in the unit of a step of the optimiser."""
 
 
-class SparseLinear(LinearHead):
+class SparseLinear(nn.Sequential):
     """A linear layer with an L1 penalty: (N, C, H, W), pixels or features, -> logits (N, classes).
 
     After each step of the optimiser the weights move towards 0 by ``penalty * learning rate``, and stay 0 where they
@@ -33,7 +32,7 @@ class SparseLinear(LinearHead):
         size: tuple[int, int] = (1, 1),
         penalty: float = PENALTY,
     ):
-        super().__init__(classes, channels, size)
+        super().__init__(nn.Flatten(), nn.Linear(channels * size[0] * size[1], classes))
         self.shrinkage = penalty
 
     @torch.no_grad()

@@ -199,14 +199,16 @@ def _comparison(
     kd, alone = (np.array([by_role[role][seed]["predicted"] for seed in seeds]) for role in by_role)
     said = np.array(teacher["predicted"])
     accuracy = paired_difference(alone == labels, kd == labels)
+    figures = {role: _figures([runs[seed] for seed in seeds], labels) for role, runs in by_role.items()}
     return Comparison(
         depth,
-        *(_figures([by_role[role][seed] for seed in seeds], labels) for role in by_role),
-        accuracy,
-        paired_difference(alone == said, kd == said),
-        accuracy.low,
-        accuracy.high,
-        paired_difference(np.broadcast_to(said == labels, kd.shape), kd == labels),
+        kd=figures[Role.KD_STUDENT],
+        alone=figures[Role.STUDENT],
+        accuracy=accuracy,
+        agreement=paired_difference(alone == said, kd == said),
+        low=accuracy.low,
+        high=accuracy.high,
+        to_teacher=paired_difference(np.broadcast_to(said == labels, kd.shape), kd == labels),
     )
 
 

@@ -89,19 +89,19 @@ class _Diagram:
         return "".join(rows)
 
     def _cell(self, node: int, level: int) -> str:
-        names = ["tr-cell"]
+        names: list[str] = ["tr-cell"]
         names += ["root"] if not node else ["right"] if node % 2 == 0 else ["left"]
         names += ["on"] if node in self._on else []
         names += ["unused"] if self.tree.shares[node] < _FEW else []
         names += ["inner"] if level < self.shown else []
-        chance = f'<b class="tr-chance">{text(percent(self._chance[node], 0))}</b>' if node in self._chance else ""
+        chance = f'<b class="tr-chance">{text(percent(self._chance[node]))}</b>' if node in self._chance else ""
         return f'<div class="{" ".join(names)}">{chance}{self._node(node, level)}</div>'
 
     def branches(self, node: int, level: int = 0) -> str:
         """The same as a list whose branches open; those of the path are open."""
         on = " on" if node in self._on else ""
         side = "" if not node else _("to the right") if node % 2 == 0 else _("to the left")
-        chance = f" {percent(self._chance[node], 0)}" if node in self._chance else ""
+        chance = f" {percent(self._chance[node])}" if node in self._chance else ""
         head = f"<span>{text(side + chance)}</span>{self._node(node, level)}"
         if level == self.shown:
             return f'<div class="tr-row{on}">{head}{text(self._said(node, 3))}</div>'
@@ -125,7 +125,7 @@ class _Diagram:
         """The class of a leaf, or those of a subtree's leaves."""
         mixture = self._mixtures[node]
         order = np.argsort(-mixture, kind="stable")
-        names = [self.classes[label] for label in order if mixture[label] >= 0.2][:3] or [self.classes[order[0]]]
+        names = [str(self.classes[label]) for label in order if mixture[label] >= 0.2][:3] or [self.classes[order[0]]]
         return f"<strong>{text(' '.join(names))}</strong>"
 
     def _said(self, node: int, count: int) -> str:

@@ -157,7 +157,7 @@ def show_path(opened: OpenExperiment, report: TreeReport, tree: ShownTree, sampl
                 _("Weights of decision {number} times this picture", number=number_),
             )
         towards = _("to the right") if step.right else _("to the left")
-        share = percent(step.probability, 0)
+        share = percent(step.probability)
         cards.append(
             f'<figure class="tr-step {"right" if step.right else "left"}">{pictures}<figcaption>'
             f"<b>{number_}</b> {text(_('{side}, {share}', side=towards, share=share))}</figcaption></figure>"
