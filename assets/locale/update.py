@@ -67,6 +67,7 @@ NOT_ON_PAGES = (
     "studies/sweep/runner.py",
     "studies/sweep/plan.py",
     "studies/sweep/tables.py",
+    "studies/tree/study.py",
     "narrative/results.py",
 )
 """Where errors are raised that only a terminal shows."""

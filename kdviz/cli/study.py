@@ -26,12 +26,13 @@ from kdviz.cli.recipe import add_loss, add_recipe
 from kdviz.cli.studies.regions import QUICK_MASKS, add_regions, study_regions
 from kdviz.cli.studies.shortcuts import IMAGES, add_shortcuts, study_shortcuts
 from kdviz.cli.studies.transfer import study_transfer
+from kdviz.cli.studies.tree import TEMPERATURE, add_tree, study_tree
 
 if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel
 
 _IMAGES = 2000
-_UNTIMED = {"shortcuts": study_shortcuts, "transfer": study_transfer}
+_UNTIMED = {"shortcuts": study_shortcuts, "transfer": study_transfer, "tree": study_tree}
 """Studies whose time is not known beforehand."""
 _MAPS_SHARE = 0.6  # of the time of --minutes; the rest is for deletion and insertion
 
@@ -59,11 +60,22 @@ def add(verbs: Any) -> None:
     parser.add_argument("--split", default="test", help="of which images")
     parser.add_argument(
         "--study",
-        choices=["temperature", "alpha", "teacher-epochs", "loss", "models", "regions", "shortcuts", "transfer"],
+        choices=[
+            "temperature",
+            "alpha",
+            "teacher-epochs",
+            "loss",
+            "models",
+            "regions",
+            "shortcuts",
+            "transfer",
+            "tree",
+        ],
         default="temperature",
         help="whose students; models: the experiment's own three, without trainings; regions: whether its models look "
         "at the regions of --regions; shortcuts: whether they use a mark that was planted in training; transfer: which "
-        "layers, confusions and errors of the teacher they have",
+        "layers, confusions and errors of the teacher they have; tree: soft decision trees of the depths --values, "
+        "with and without the teacher",
     )
     parser.add_argument("--values", type=numbers(str), help="of the study (default: those of its table)")
     parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
@@ -78,8 +90,11 @@ def add(verbs: Any) -> None:
     _add_maps(parser)
     add_regions(parser)
     add_shortcuts(parser)
+    add_tree(parser)
     parser.add_argument("--faithfulness", metavar="N", type=int, default=200, help="images for insertion and deletion")
-    parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="where it is not varied")
+    parser.add_argument(
+        "--temperature", metavar="T", type=schedule, help="where it is not varied (default: 4; of trees: 1)"
+    )
     parser.add_argument("--alpha", type=schedule, default=0.5, help="weight of the teacher, where it is not varied")
     add_recipe(parser)
     add_loss(parser)
@@ -116,6 +131,8 @@ def _study(options: argparse.Namespace) -> None:
         options.wrong_usage("arguments --study regions and --regions: both or none")
     if options.study != "shortcuts" and (options.plant or options.into):
         options.wrong_usage("arguments --plant and --into: only with --study shortcuts")
+    if options.temperature is None:
+        options.temperature = TEMPERATURE if options.study == "tree" else 4.0
     options.images = options.images or (IMAGES if options.study == "shortcuts" else _IMAGES)
     if options.study == "regions":
         if options.estimate:

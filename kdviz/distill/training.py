@@ -17,7 +17,7 @@ from kdviz.core.errors import ModelError
 from kdviz.data import LabelledImages
 from kdviz.distill.checks import check_balance, check_settings
 from kdviz.distill.config import TrainingConfig
-from kdviz.distill.objectives.objective import ExplanationsOf, Normalise, Objective
+from kdviz.distill.objectives.objective import ExplanationsOf, Normalise, Objective, own_methods
 from kdviz.distill.optimisation import learning_rate_schedules, optimizers
 from kdviz.distill.prediction import autocast, batch_logits
 from kdviz.distill.random_state import with_own_random_state
@@ -241,6 +241,7 @@ class _Training:
         # A fused step is one kernel for all weights; "mps" has none.
         fused = device.type in ("cpu", "cuda")
         self.optimizer = optimizers[config.optimizer](parameters, config, fused)
+        self._after_step = own_methods(network, "after_step")
         self.epoch = 0
         self.best_accuracy = -1.0
         self.best_state: dict[str, Tensor] | None = None
@@ -270,7 +271,10 @@ class _Training:
             torch.mps.manual_seed(seed)
 
     def step(self, loss: Tensor, part: float) -> None:
-        """One step of the optimiser, at this part of the epoch, in (0, 1)."""
+        """One step of the optimiser, at this part of the epoch, in (0, 1), and then those of the network's own modules.
+
+        A module may have a method ``after_step`` that takes the learning rate, such as a proximal step.
+        """
         position = (self.epoch - 1 + part) / self.config.epochs
         rate = self.config.learning_rate * learning_rate_schedules[self.config.learning_rate_schedule](position)
         for group in self.optimizer.param_groups:
@@ -278,6 +282,8 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        for after_step in self._after_step:
+            after_step(rate)
 
     def ended(self, progress: TrainingProgress) -> TrainingProgress:
         """Record an epoch's end, and return its progress with its times."""

@@ -69,6 +69,8 @@ _TABLES = (
     "cost",
     "showcase",
     "transfer",
+    "tree",
+    "tree_nodes",
 )  # that depend on the experiment's teacher
 
 _HASH = "[0-9a-f]" * 8  # in the name of a weights file

@@ -40,6 +40,7 @@ from kdviz.figures.soft_targets import entropy_against_temperature, soft_target_
 from kdviz.figures.studies import against_value, value_title
 from kdviz.figures.training_curves import curves
 from kdviz.figures.transfer import layer_likeness
+from kdviz.figures.tree import accuracy_against_depth, tree_title, weight_picture
 
 __all__ = [
     "NEGATIVE",
@@ -49,6 +50,7 @@ __all__ = [
     "ROLE_TITLES",
     "Chart",
     "accuracy_against_cost",
+    "accuracy_against_depth",
     "accuracy_and_agreement",
     "against_value",
     "agreement_distribution",
@@ -70,7 +72,9 @@ __all__ = [
     "role_title",
     "shortcut_use",
     "soft_target_bars",
+    "tree_title",
     "value_title",
+    "weight_picture",
 ]
 
 _FILE_FUNCTIONS: dict[str, tuple[Chart, int]] = {

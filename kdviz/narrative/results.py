@@ -8,6 +8,7 @@ A document marks each section by two comments, and :func:`updated` writes the se
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 
@@ -23,21 +24,27 @@ from kdviz.narrative.markdown import table
 from kdviz.narrative.shortcuts import condition_sentences, shortcut_title, verdict_sentences
 from kdviz.narrative.sweeps import sentences
 from kdviz.narrative.transfer import transfer_sentences
+from kdviz.narrative.tree import tree_sentences
+from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
 from kdviz.studies.sweep.runner import STUDIES, summary
 from kdviz.studies.sweep.verdict import SweepVerdict, verdict
 from kdviz.studies.transfer import TransferReport, read_transfer_report
 from kdviz.studies.transfer.table import UNTRAINED
+from kdviz.studies.tree import read_tree_report
+from kdviz.studies.tree.report import Comparison, ModelFigures
 
 sections: Registry[Callable[[Experiment], str]] = Registry("section")
 """Name -> Markdown of an experiment; raises ExperimentError where its tables are missing."""
 
 _BLOCK = re.compile(r"(<!-- kdviz results: ([\w-]+) -->\r?\n)(.*?)(<!-- kdviz end -->)", re.DOTALL)
 _BEGIN = "<!-- kdviz results:"
-_TABLES = {"attention": "agreement", "cost": "cost", "shortcuts": "shortcuts", "transfer": "transfer"} | {
-    name: study.table for name, study in STUDIES.items()
-}
+_TABLES = (
+    {name: name for name in ("cost", "shortcuts", "transfer", "tree")}
+    | {"attention": "agreement"}
+    | {name: study.table for name, study in STUDIES.items()}
+)
 _NAMES: Mapping[str, str] = {Role.TEACHER: Role.TEACHER, Role.KD_STUDENT: "KD student", Role.STUDENT: "student alone"}
 
 
@@ -296,3 +303,33 @@ def _transfer_rows(report: TransferReport) -> list[list[str]]:
         names = [f"`{entry.layer}`", f"`{entry.teacher_layer}`"]
         rows.append([*names, *values, f"{value} ({low} to {high})", entry.cka.verdict()])
     return rows
+
+
+@sections.register("tree")
+def tree(experiment: Experiment) -> str:
+    """Soft decision trees with and without the teacher: the sentences, and the figures by depth."""
+    report = read_tree_report(experiment)
+    if report is None:
+        raise ExperimentError(
+            "'{folder}' has no study of trees; kdviz study --study tree makes one.", folder=experiment.folder
+        )
+    titles = ["depth", "with the teacher", "without", "with less without, in points", "log-loss", "without"]
+    titles += ["says the same as the teacher", "without", "its path says the answer", "without"]
+    rows = [_tree_row(comparison) for comparison in (*report.trees, *filter(None, [report.linear]))]
+    return "\n".join(f"- {sentence}" for sentence in tree_sentences(report)) + f"\n\n{table(titles, rows)}"
+
+
+def _tree_row(comparison: Comparison) -> list[str]:
+    kd, alone = comparison.kd, comparison.alone
+    value, low, high = points_interval(comparison.accuracy.value, comparison.low, comparison.high)
+    depth = "sparse linear" if comparison.depth is None else number(comparison.depth)
+    cells = [depth, _with_spread(kd), _with_spread(alone), f"{value} ({low} to {high})"]
+    cells += [number(figures.means["loss"], 3) for figures in (kd, alone)]
+    for name in ("same_as_teacher", "path_is_answer"):
+        cells += ["" if math.isnan(each) else percent(each, 2) for each in (kd.means[name], alone.means[name])]
+    return cells
+
+
+def _with_spread(figures: ModelFigures) -> str:
+    spread = "" if math.isnan(figures.spread) else f" ± {number(100 * figures.spread, 2)}"
+    return percent(figures.accuracy, 2) + spread

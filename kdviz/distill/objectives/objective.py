@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -148,7 +149,10 @@ class Objective:
         index: Tensor,
         epoch: int,
     ) -> Tensor:
-        """The loss of a batch, whose forward pass was the network's last.
+        """The loss of a batch, whose forward pass was the network's last, with the network's own penalty if it has one.
+
+        A module of the network may have a method ``penalty`` of temperature and alpha, the latter 0 without a teacher,
+        for what its training criterion has beside the logits, as a soft tree's balance of its branches.
 
         Args:
             logits: The student's logits, float32 (n, classes).
@@ -157,6 +161,21 @@ class Objective:
             index: int64 (n,), the samples.
             epoch: Epoch, which decides temperature and alpha.
         """
+        loss = self._loss_of_outputs(logits, inputs, labels, teacher_logits, index, epoch)
+        for penalty in own_methods(self._network, "penalty"):
+            alpha = 0.0 if teacher_logits is None else self._config.alpha_in(epoch)
+            loss = loss + penalty(self._config.temperature_in(epoch), alpha)
+        return loss
+
+    def _loss_of_outputs(
+        self,
+        logits: Tensor,
+        inputs: Tensor,
+        labels: Tensor,
+        teacher_logits: Tensor | None,
+        index: Tensor,
+        epoch: int,
+    ) -> Tensor:
         config = self._config
         student_outputs = self._hooks[0].take() if self._hooks else []
         if teacher_logits is None:
@@ -243,6 +262,11 @@ class Objective:
         student, teacher = (features_of(outputs, self._kind) for outputs in (student_outputs, teacher_outputs))
         loss = feature_losses[self._config.feature_loss]
         return loss(student, teacher, self._config.feature_options, self.auxiliary)
+
+
+def own_methods(network: nn.Module, name: str) -> list[Callable[..., Any]]:
+    """The methods of this name that modules of a network have, such as ``penalty`` and ``after_step``."""
+    return [method for module in network.modules() if callable(method := getattr(module, name, None))]
 
 
 def baseline_of(normalise: Normalise, images: Tensor, device: torch.device) -> Tensor:

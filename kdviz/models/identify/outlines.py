@@ -15,8 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from kdviz.models.identify.symbols import CHANNELS, CLASSES, Side, linear, quadratic
-from kdviz.models.networks import PaperCNN, PaperFC, import_timm, resnet50v2_mxnet
-from kdviz.models.networks.airbench import airbench, airbench_small
+from kdviz.models.networks import DEPTHS, PaperCNN, PaperFC, import_timm, networks, resnet50v2_mxnet, tree_name
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -134,7 +133,8 @@ def _kdviz_outlines() -> Iterator[Outline]:
         return resnet50v2_mxnet(classes, channels)
 
     yield Outline("resnet50v2_mxnet", _symbolic(create_resnet, None), {}, None, "", None, False)
-    for name, builder in (("paper_cnn", PaperCNN), ("paper_fc", PaperFC)):
+    trees = [(name, networks[name]) for name in map(tree_name, DEPTHS)]
+    for name, builder in (("paper_cnn", PaperCNN), ("paper_fc", PaperFC), *trees):
         for channels in (1, 3):
 
             def create(
@@ -143,11 +143,11 @@ def _kdviz_outlines() -> Iterator[Outline]:
                 return builder(classes, channels, (size or 28,) * 2)
 
             yield Outline(name, _symbolic(create, 28), {}, 28, "", channels, False)
-    for name, builder in (("airbench", airbench), ("airbench_small", airbench_small)):
+    for name in ("airbench", "airbench_small", "airbench_small_tree", "mobilenet_v2_tree"):
         for channels in (1, 3):
 
             def create_airbench(
-                classes: int, _: int, _size: int | None, builder: Any = builder, channels: int = channels
+                classes: int, _: int, _size: int | None, builder: Any = networks[name], channels: int = channels
             ) -> nn.Module:
                 return builder(classes, channels)
 

@@ -2,6 +2,7 @@
 
 from kdviz.models.networks.airbench import Airbench, WhiteningConv
 from kdviz.models.networks.building import build_network
+from kdviz.models.networks.feature_tree import tree_on_features
 from kdviz.models.networks.functions import FunctionNetwork, NumpyNetwork
 from kdviz.models.networks.library import (
     TIMM_SETTINGS,
@@ -16,8 +17,11 @@ from kdviz.models.networks.paper import LinearHead, PaperCNN, PaperFC, QuickDrop
 from kdviz.models.networks.registry import ONNX, RENORMALISED, NetworkLibrary, libraries, networks
 from kdviz.models.networks.renormalised import Renormalised
 from kdviz.models.networks.scores import are_bounded, are_probabilities, parameter_count
+from kdviz.models.networks.soft_tree import DEPTHS, SoftTree, tree_name
+from kdviz.models.networks.sparse_linear import SparseLinear
 
 __all__ = [
+    "DEPTHS",
     "ONNX",
     "RENORMALISED",
     "TIMM_SETTINGS",
@@ -32,6 +36,8 @@ __all__ = [
     "PaperFC",
     "QuickDropout",
     "Renormalised",
+    "SoftTree",
+    "SparseLinear",
     "WhiteningConv",
     "are_bounded",
     "are_probabilities",
@@ -44,4 +50,6 @@ __all__ = [
     "opset_of",
     "parameter_count",
     "resnet50v2_mxnet",
+    "tree_name",
+    "tree_on_features",
 ]
