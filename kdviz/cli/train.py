@@ -36,7 +36,12 @@ from kdviz.cli.studies.shortcuts import shortcut_names
 def add(verbs: Any) -> None:
     parser = verb(verbs, "train", _train, "Train a teacher, a student distilled from it, and the student alone.")
     parser.add_argument(
-        "dataset", metavar="DATASET", choices=_DatasetNames(_listed_names), help=LazyText(_dataset_help)
+        "dataset", metavar="DATASET", nargs="?", choices=_DatasetNames(_listed_names), help=LazyText(_dataset_help)
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="FILE|NAME",
+        help="a TOML file with any of these options, or one of kdviz list recipes; what is given beside it counts more",
     )
     parser.add_argument(
         "--data", metavar="DIR", help="folder of the data; left away, MNIST and torchvision's are downloaded"
@@ -153,6 +158,8 @@ def _train(options: argparse.Namespace) -> None:
     from kdviz.distill.storage.interrupted import forget_unfinished
     from kdviz.experiment import load_experiment
 
+    if options.dataset is None:
+        options.wrong_usage("the following arguments are required: DATASET, or a recipe with a dataset")
     set_threads(options)
     _shortcut(options)  # an error before the data are read
     require_replaceable(options.out)
