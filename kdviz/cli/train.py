@@ -96,6 +96,24 @@ def _add_teachers(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--student", help="network of both students")
     group.add_argument(
+        "--assistants",
+        type=numbers(str),
+        default=[],
+        help="networks between teacher and student, with commas between, each distilled from the one before it",
+    )
+    group.add_argument(
+        "--generations", metavar="N", type=at_least_one, default=1, help="students distilled one from the other"
+    )
+    group.add_argument(
+        "--generation-start",
+        choices=["fresh", "previous"],
+        default="fresh",
+        help="what a generation begins with: fresh weights, or those of the network that teaches it",
+    )
+    group.add_argument(
+        "--mutual", action="store_true", help="train teachers and KD student at the same time, each learning from the others"
+    )
+    group.add_argument(
         "--teacher-pretrained",
         "--teacher-weights",
         metavar="FILE",
@@ -222,6 +240,7 @@ def _train_models(
         teacher_logits=read_logits(options.teacher_logits, training) if options.teacher_logits else None,
         label_budget=label_budget,
         shortcut=_shortcut(options),
+        teaching=_teaching(options, dataset, spec),
         title=title_of(dataset, splits),
         keep_unfinished=True,  # until the experiment is evaluated, too
     )
@@ -263,6 +282,17 @@ def _model_sources(options: argparse.Namespace, defaults: Any, spec: Any) -> tup
             model_source(teacher, spec, weights=file, checkpoint=checkpoint, pretrained=pretrained and not checkpoint)
         )
     return student, teachers
+
+
+def _teaching(options: argparse.Namespace, dataset: DataSet, spec: Any) -> Any:
+    from kdviz.distill.recipes import model_source, recipe_for
+    from kdviz.distill.teaching.settings import Teaching
+
+    if options.mutual and options.teacher_epochs:
+        options.wrong_usage("argument --teacher-epochs: not allowed with argument --mutual, where all have --epochs")
+    pretrained = recipe_for(dataset).pretrained and not options.no_pretrained
+    assistants = tuple(model_source(name, spec, pretrained=pretrained) for name in options.assistants)
+    return Teaching(assistants, options.generations, options.generation_start, options.mutual)
 
 
 def _label_budget(options: argparse.Namespace, train: Any, spec: Any) -> Any:

@@ -112,9 +112,7 @@ def fit(
         SettingError: The teacher's logits do not fit the training samples, or a class to be weighted has no sample.
     """
     device = choose_device(config.device)
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _fit_to(network, train, normalise, device)
+    prepare_network(network, train, normalise, device)
     objective = Objective(network, train, normalise, config, device, teacher_logits, teachers, explanations)
     steps = _steps(network, train, validation, normalise, config, device, objective, checkpoint)
     try:
@@ -123,8 +121,10 @@ def fit(
         objective.close()
 
 
-def _fit_to(network: nn.Module, train: LabelledImages, normalise: Normalise, device: torch.device) -> None:
-    """Let a network set what it takes from the pictures before the first step, such as a whitening."""
+def prepare_network(network: nn.Module, train: LabelledImages, normalise: Normalise, device: torch.device) -> None:
+    """Move a network to the device, and let it set what it takes from the pictures first, such as a whitening."""
+    network.to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fit_to = getattr(network, "fit_to", None)
     if fit_to is not None:
         step = -(-len(train) // _PICTURES_TO_FIT)
