@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kdviz.distill import TrainingConfig
 
 from kdviz.cli.common.arguments import (
+    LEARNED,
     SCHEDULE,
     LazyNames,
     LazyText,
@@ -49,7 +50,9 @@ def add(verbs: Any) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="folder of the new experiment, e.g. models/mine")
     add_recipe(parser)
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and dropout")
-    parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="of the KD student; " + SCHEDULE)
+    parser.add_argument(
+        "--temperature", metavar="T", type=schedule, default=4.0, help=f"of the KD student; {SCHEDULE}{LEARNED}"
+    )
     parser.add_argument(
         "--alpha", type=schedule, default=0.5, help="weight of the teacher against the labels, 0 to 1; " + SCHEDULE
     )

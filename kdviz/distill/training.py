@@ -142,7 +142,7 @@ def _steps(
     checkpoint: Checkpoint | None,
 ) -> Iterator[TrainingProgress]:
     warnings = _doubts(network, train, normalise, config, objective) if objective.has_teacher else ()
-    training = _Training(network, objective.auxiliary, config, device)
+    training = _Training(network, objective.trained_modules, config, device)
     if checkpoint is not None:
         yield from training.resume(checkpoint)
     for epoch in range(training.epoch + 1, config.epochs + 1):
@@ -182,7 +182,7 @@ def _steps(
                 float((validation_logits.argmax(1) == validation.labels).float().mean()),
                 accuracy=int(correct) / len(train),
                 validation_loss=float(F.cross_entropy(validation_logits, validation.labels)),
-                temperature=config.temperature_in(epoch) if distils else None,
+                temperature=objective.temperature_in(epoch) if distils else None,
                 alpha=config.alpha_in(epoch) if distils else None,
             )
         )
