@@ -113,7 +113,8 @@ def train_experiment(
     # All are built now, so that a mistake in any of them is reported before anything is trained.
     links = chain(teaching, student, config, len(teachers))
     chained = [trainer.member(link.role, link.source, link.config) for link in links]
-    recipes = [teacher_recipe(teacher_config or config, number) for number in range(len(teachers))]
+    first = 1 if teaching.mutual else 0  # a teacher of the student's network must not begin as the student does
+    recipes = [teacher_recipe(teacher_config or config, number + first) for number in range(len(teachers))]
     roles = [teacher_role(number) for number in range(1, len(teachers) + 1)]
     members = [trainer.member(*each) for each in zip(roles, teachers, recipes, strict=True)]
     if config.feature_loss:
