@@ -181,6 +181,8 @@ def _train(options: argparse.Namespace) -> None:
 
     if options.dataset is None:
         options.wrong_usage("the following arguments are required: DATASET, or a recipe with a dataset")
+    if options.mutual and options.teacher_epochs:
+        options.wrong_usage("argument --teacher-epochs: not allowed with argument --mutual, where all have --epochs")
     set_threads(options)
     _shortcut(options)  # an error before the data are read
     require_replaceable(options.out)
@@ -291,8 +293,6 @@ def _teaching(options: argparse.Namespace, dataset: DataSet, spec: Any) -> Any:
     from kdviz.distill.recipes import model_source, recipe_for
     from kdviz.distill.teaching.settings import Teaching
 
-    if options.mutual and options.teacher_epochs:
-        options.wrong_usage("argument --teacher-epochs: not allowed with argument --mutual, where all have --epochs")
     pretrained = recipe_for(dataset).pretrained and not options.no_pretrained
     assistants = tuple(model_source(name, spec, pretrained=pretrained) for name in options.assistants)
     return Teaching(assistants, options.generations, options.generation_start, options.mutual)
