@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from kdviz import __version__
-from kdviz.cli import app, bench, evaluate, explain, get, import_, list_, profile, report, study, sweep, train
+from kdviz.cli import app, bench, evaluate, explain, get, import_, list_, profile, recipe, report, study, sweep, train
 from kdviz.cli.common.recipe_files import VerbParser
 from kdviz.core.errors import ERRORS_VARIABLE, KdvizError
 
@@ -43,8 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="kdviz", description="See and measure what knowledge distillation changes in an image classifier."
     )
     parser.add_argument("--version", action="version", version=f"kdviz {__version__}")
-    verbs = parser.add_subparsers(title="commands", dest="verb", required=True, metavar="COMMAND", parser_class=VerbParser)
-    modules = (app, get, import_, train, sweep, study, evaluate, explain, profile, report, bench, list_)
+    verbs = parser.add_subparsers(
+        title="commands", dest="verb", required=True, metavar="COMMAND", parser_class=VerbParser
+    )
+    modules = (app, get, import_, train, recipe, sweep, study, evaluate, explain, profile, report, bench, list_)
     for add in [module.add for module in modules]:
         add(verbs)
     return parser

@@ -29,8 +29,8 @@ from kdviz.cli.common.arguments import (
 )
 from kdviz.cli.common.experiment_pictures import require_replaceable
 from kdviz.cli.common.progress import show_stages
+from kdviz.cli.common.training_options import add_loss, add_recipe, recipe
 from kdviz.cli.evaluate import evaluate_on, print_metrics
-from kdviz.cli.recipe import add_loss, add_recipe, recipe
 from kdviz.cli.studies.shortcuts import shortcut_names
 
 
@@ -114,7 +114,9 @@ def _add_teachers(parser: argparse.ArgumentParser) -> None:
         help="what a generation begins with: fresh weights, or those of the network that teaches it",
     )
     group.add_argument(
-        "--mutual", action="store_true", help="train teachers and KD student at the same time, each learning from the others"
+        "--mutual",
+        action="store_true",
+        help="train teachers and KD student at the same time, each learning from the others",
     )
     group.add_argument(
         "--teacher-pretrained",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 from conftest import SMALL
 from interruptible import QUICK, few_digits, stages_of
 
-from kdviz.cli import main
+from kdviz.cli import _parser, main
+from kdviz.cli.common.training_options import recipe
 from kdviz.core.errors import ExperimentError, SettingError
 from kdviz.data.shortcuts.planting import PlantedShortcut
 from kdviz.distill.experiment_trainer import LabelBudget, ModelSource
@@ -58,7 +61,7 @@ def test_every_network_of_a_chain_is_a_run_with_its_teacher(experiments, kind):
         assert runs["teacher"].training["temperature"] == runs["kd_student"].training["temperature"]
         return
     chain = ROLES[kind][:-1]
-    assert taught_by == {"teacher": None, **{b: [a] for a, b in zip(chain, chain[1:], strict=False)}, "student": None}
+    assert taught_by == {"teacher": None, **{b: [a] for a, b in pairwise(chain)}, "student": None}
     assert len({runs[role].training["seed"] for role in chain[1:]}) == len(chain) - 1
 
 
@@ -84,7 +87,7 @@ def test_a_continued_generation_begins_with_its_teachers_weights(experiments, tm
     assert runs["student"].sha256 == runs["teacher"].sha256  # of the same seed and the same still training
     moved = experiments["continued"].runs
     assert len({moved[role].sha256 for role in ROLES["continued"][:-1]}) == 3
-    assert [moved[role].training.get("continues") for role in moved] == [None, None, True, None]
+    assert [moved[role].training.get("continues") for role in moved] == [None, True, True, None]
 
 
 def test_generations_with_fresh_weights_do_not(tmp_path):
@@ -223,3 +226,29 @@ def test_mutual_learning_has_no_epochs_of_the_teacher(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["train", "mnist", "--out", str(tmp_path / "e"), "--mutual", "--teacher-epochs", "3", "--data", "x"])
     assert "--teacher-epochs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trained_experiment_is_printed_as_the_recipe_that_trains_it(experiments, tmp_path, capsys, kind):
+    experiment = experiments[kind]
+    assert main(["recipe", "-e", str(experiment.folder)]) == 0
+    file = tmp_path / "mine.toml"
+    file.write_text(capsys.readouterr().out)
+    options = _parser().parse_args(["train", "--out", "x", "--device", "cpu", "--recipe", str(file)])
+    config = recipe(options, options.dataset, seed=options.seed, trainable=options.trainable, bf16="off")
+    recorded = experiment.runs["kd_student"].training
+    assert all(recorded[name] == value for name, value in config.to_json().items() if name != "teacher_mix")
+    assert (options.dataset, options.student, options.teacher) == ("folder", "paper_fc", ["paper_fc"])
+    teaching = KINDS[kind]
+    asked = tuple(source.network for source in teaching.assistants), teaching.generations
+    assert (tuple(options.assistants), options.generations) == asked
+    assert (options.generation_start, options.mutual) == (teaching.generation_start, teaching.mutual)
+    assert options.teacher_epochs == (None if kind == "mutual" else 2)
+
+
+def test_the_recipe_of_a_shipped_experiment_has_its_losses(capsys):
+    assert main(["recipe", "-e", "cifar10", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["augment"], values["views"], values["optimizer"]) == ("shift,flip", 6, "sgd_fast_bias")
+    assert main(["recipe", "-e", "mnist"]) == 0
+    assert 'augment = ""\n' in capsys.readouterr().out  # the data set's own may be another one some day

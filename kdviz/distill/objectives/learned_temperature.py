@@ -26,7 +26,7 @@ def reversal(epoch: int) -> float:
 
 
 def temperature_of(weight: Tensor, low: float, high: float) -> Tensor:
-    """low + (high - low) * sigmoid(weight), (): between both ends.
+    """Low + (high - low) * sigmoid(weight), (): between both ends.
 
     Li et al. (2023), section 3.3, with low 1 and high 21 in their script: the temperature of all samples (Global-T).
 

@@ -1,1 +1,1 @@
-"""Who teaches whom: a chain of assistants or generations between teacher and student, or a cohort that learns together."""
+"""Who teaches whom: chains of assistants or generations, and networks that learn from each other."""

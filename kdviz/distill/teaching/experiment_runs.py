@@ -149,9 +149,7 @@ class ExperimentRuns:
         """Train a network with its teachers; returns its training samples."""
         self._number += 1
         training, soft = self.trainer.kd_training_set(self.networks, self.logits)
-        steps = self.trainer.fit(
-            member.role, member.network, training, member.config, soft, self.networks, self.logits
-        )
+        steps = self.trainer.fit(member.role, member.network, training, member.config, soft, self.networks, self.logits)
         yield from training_stages(member.role, self._number, self.count, steps)
         return training
 

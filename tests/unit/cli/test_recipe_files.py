@@ -8,7 +8,7 @@ import pytest
 
 from kdviz.cli import _parser, main
 from kdviz.cli.common.recipe_files import RecipeFile, defaults, recipe_options, shipped_recipes
-from kdviz.cli.recipe import recipe
+from kdviz.cli.common.training_options import recipe
 from kdviz.core.errors import SettingError
 
 TRAIN = ["train", "mnist", "--out", "unused"]
@@ -48,9 +48,12 @@ no-pretrained = true
 mutual = false
 trainable = 2
 """
-THE_SAME = """--teacher paper_cnn,paper_fc --student paper_fc --temperature 10:1:cosine --alpha 1 --epochs 3
---learning-rate 1e-2 --teacher-mixture 2,1 --loss decoupled --loss-option target_weight=2
---loss-option other_weight=4.5 --class-weights balanced --no-pretrained --trainable 2""".split()
+THE_SAME = [
+    *("--teacher", "paper_cnn,paper_fc", "--student", "paper_fc", "--temperature", "10:1:cosine", "--alpha", "1"),
+    *("--epochs", "3", "--learning-rate", "1e-2", "--teacher-mixture", "2,1", "--loss", "decoupled"),
+    *("--loss-option", "target_weight=2", "--loss-option", "other_weight=4.5", "--class-weights", "balanced"),
+    *("--no-pretrained", "--trainable", "2"),
+]
 
 
 def test_a_recipe_is_what_the_same_options_are(write):
@@ -157,7 +160,15 @@ def test_recipes_are_listed_with_their_papers(capsys):
     for name, file in shipped_recipes().items():
         assert f"\n{name} " in f"\n{listed}"
         assert file.paper in listed
-    assert {"hinton_2015", "takd", "mutual_learning", "born_again", "crd", "reviewkd", "e2kd"} <= shipped_recipes().keys()
+    assert {
+        "hinton_2015",
+        "takd",
+        "mutual_learning",
+        "born_again",
+        "crd",
+        "reviewkd",
+        "e2kd",
+    } <= shipped_recipes().keys()
 
 
 def test_values_of_a_recipe_are_read_by_the_parser_that_is_given():

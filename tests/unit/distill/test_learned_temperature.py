@@ -143,9 +143,7 @@ def test_it_is_trained_saved_and_resumed(small_digits, feature_loss):
     def trained(checkpoint):
         network = new_network("paper_fc", SPEC, 10, 0)
         teachers = [teacher] if feature_loss else []
-        steps = fit(
-            network, train, validation, SPEC.normalise, config, soft, teachers=teachers, checkpoint=checkpoint
-        )
+        steps = fit(network, train, validation, SPEC.normalise, config, soft, teachers=teachers, checkpoint=checkpoint)
         return [step.temperature for step in steps if step.ends_epoch], network.state_dict()
 
     memory = Memory(keep=1)

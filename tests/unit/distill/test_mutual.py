@@ -80,9 +80,7 @@ def plain_loop(cohort, few, config):
     ]
     best = [(-1.0, {})] * len(cohort)
     for epoch in range(1, config.epochs + 1):
-        order = torch.randperm(
-            len(train), generator=torch.Generator().manual_seed(config.seed * 100_003 + epoch)
-        )
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(config.seed * 100_003 + epoch))
         for start in range(0, len(train), config.batch_size):
             batch = order[start : start + config.batch_size]
             for k, network in enumerate(cohort):
