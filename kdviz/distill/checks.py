@@ -23,10 +23,6 @@ Measured with the bundled teacher and untrained students, T from 0.5 to 64: soft
 """
 
 
-_ALIKE = 0.02
-"""Difference of logits, as a share of the largest, that rounding to bfloat16 alone may make."""
-
-
 def check_teacher(teacher: nn.Module, teacher_classes: Sequence[str], classes: Sequence[str]) -> None:
     """Refuse a teacher whose logits would be random, whose weights would be trained, or whose classes are other ones.
 
@@ -156,8 +152,6 @@ def check_balance(
     student, temperature = student_logits.clone().requires_grad_(), config.temperature_in(1)
     if teacher_logits.ndim == 3:
         teacher_logits = pooled_logits(teacher_logits, temperature, config.teacher_mixture)
-    if torch.allclose(student_logits, teacher_logits, rtol=0, atol=_ALIKE * float(teacher_logits.abs().max())):
-        return  # a student that begins with its teacher's weights has nothing to learn from it yet
     soft = teacher_losses[config.loss](student, teacher_logits, labels, temperature, config.loss_options)
     hard = label_smoothing_loss(student, labels, config.label_smoothing)
     soft_norm, hard_norm = (float(torch.autograd.grad(loss, student)[0].norm()) for loss in (soft, hard))

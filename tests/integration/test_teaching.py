@@ -21,6 +21,8 @@ from kdviz.distill.teaching.settings import Teaching
 from kdviz.experiment import load_experiment
 from kdviz.studies.sweep.runner import Sweep
 
+pytestmark = pytest.mark.slow
+
 CONFIG = replace(QUICK, epochs=2)
 FC, CNN = ModelSource("paper_fc"), ModelSource("paper_cnn")
 KINDS = {
@@ -88,6 +90,11 @@ def test_a_continued_generation_begins_with_its_teachers_weights(experiments, tm
     moved = experiments["continued"].runs
     assert len({moved[role].sha256 for role in ROLES["continued"][:-1]}) == 3
     assert [moved[role].training.get("continues") for role in moved] == [None, True, True, None]
+
+
+def test_that_a_teacher_says_nothing_new_to_its_own_weights_is_no_doubt(tmp_path):
+    stages = list(stages_of(tmp_path / "e", replace(CONFIG, epochs=1), teaching=KINDS["continued"]))
+    assert not any(stage.progress.warnings for stage in stages if stage.progress is not None)
 
 
 def test_generations_with_fresh_weights_do_not(tmp_path):

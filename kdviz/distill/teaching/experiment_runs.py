@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,7 @@ class ExperimentRuns:
         """Distil a network of a chain from the one before it; it alone teaches the next one."""
         if link.continues:
             member.network.load_state_dict(self.networks[0].state_dict())
-        training = yield from self._distil(member)
+        training = yield from self._distil(member, continues=link.continues)
         record = self._record(member, training, distilled=True) | self._taught(continues=link.continues)
         self._is_chain = True
         yield from self._add_teacher(member, record)
@@ -134,7 +134,7 @@ class ExperimentRuns:
         if continues:
             student.network.load_state_dict(self.networks[0].state_dict())
         if distilled:
-            training = yield from self._distil(student)
+            training = yield from self._distil(student, continues=continues)
         else:
             self._number += 1
             training = self.trainer.train
@@ -145,11 +145,13 @@ class ExperimentRuns:
         record |= ({"start": start} if start and not continues else {}) | doubts_record(self._taken_doubts())
         self.experiment.add_run(student.role, student.source.name, student.network, record, {})
 
-    def _distil(self, member: Member) -> Iterator[Stage]:
+    def _distil(self, member: Member, *, continues: bool) -> Generator[Stage, None, LabelledImages]:
         """Train a network with its teachers; returns its training samples."""
         self._number += 1
         training, soft = self.trainer.kd_training_set(self.networks, self.logits)
         steps = self.trainer.fit(member.role, member.network, training, member.config, soft, self.networks, self.logits)
+        if continues:  # that a teacher says nothing new to a network with its own weights is no doubt about it
+            steps = (replace(progress, warnings=()) for progress in steps)
         yield from training_stages(member.role, self._number, self.count, steps)
         return training
 

@@ -120,6 +120,14 @@ def test_peers_make_a_difference_and_are_left_in_their_modes(few):
     assert not any(network.training for network in cohort)
 
 
+def test_a_peer_is_asked_without_gradient_and_without_dropout(few):
+    cohort, asked = networks("paper_fc", "paper_cnn"), []
+    cohort[1].register_forward_hook(lambda network, *_: asked.append((torch.is_grad_enabled(), network.training)))
+    trained(cohort, few)
+    assert set(asked) == {(True, True), (False, False)}
+    assert asked.count((True, True)) == 2 * 3
+
+
 def test_an_interrupted_cohort_ends_with_the_same_weights(few):
     """With dropout, and Adam's moments, after an epoch that both have ended."""
     config = TrainingConfig(epochs=3, batch_size=40, device="cpu", bf16="off")
