@@ -276,8 +276,8 @@ AUGMENTATIONS = """
 RECIPES = """
 # Recipes
 
-`kdviz train DATASET --recipe NAME` trains by one of these. They hold options of `kdviz train`, which the command line may
-override; [Train by a recipe](../how-to/recipes.md) says how, and how to write your own.
+`kdviz train DATASET --recipe NAME` trains by one of these. They hold options of `kdviz train`, which the command line
+may override; [Train by a recipe](../how-to/recipes.md) says how, and how to write your own.
 """
 DATA_SETS = """
 # Data sets and networks

@@ -181,8 +181,8 @@ def _train(options: argparse.Namespace) -> None:
     from kdviz.distill.storage.interrupted import forget_unfinished
     from kdviz.experiment import load_experiment
 
-    if options.dataset is None:
-        return options.wrong_usage("the following arguments are required: DATASET, or a recipe with a dataset")
+    if not options.dataset:
+        options.wrong_usage("the following arguments are required: DATASET, or a recipe with a dataset")
     if options.mutual and options.teacher_epochs:
         options.wrong_usage("argument --teacher-epochs: not allowed with argument --mutual, where all have --epochs")
     set_threads(options)
