@@ -25,6 +25,7 @@ def pages() -> dict[str, str]:
         "command-line.md": command_line(),
         "methods.md": saliency_methods(),
         "losses.md": losses_and_augmentations(),
+        "recipes.md": recipes(),
         "data-sets.md": data_sets_and_networks(),
         "measures.md": measures_and_samplers(),
     }
@@ -164,6 +165,19 @@ def _loss(name: str, loss: Any) -> str:
     return "\n\n".join(filter(None, (f"### {name}", *_prose(loss.function), f"Options: {options}." if options else "")))
 
 
+def recipes() -> str:
+    """Every recipe that comes with kdviz, with its paper and what differs."""
+    from kdviz.cli.common.recipe_files import FOLDER, shipped_recipes
+
+    entries = shipped_recipes()
+    parts = [RECIPES.strip(), _table(("recipe", "what it is"), ((f"[`{n}`](#{n})", entries[n].title) for n in entries))]
+    for name, recipe in entries.items():
+        options = (FOLDER / f"{name}.toml").read_text(encoding="utf-8").partition("\n[about]")[0].strip()
+        prose = f"{recipe.title}. {recipe.paper}.\n\n{recipe.differs}".strip()
+        parts.append(f"## {name} {{ #{name} }}\n\n{prose}\n\n```toml\n{options}\n```")
+    return "\n\n".join(parts)
+
+
 def data_sets_and_networks() -> str:
     """Data sets and networks."""
     from kdviz.data import datasets
@@ -258,6 +272,12 @@ A student minimises (1 − alpha) × cross entropy with the labels + alpha × a 
 """
 AUGMENTATIONS = """
 `--augment NAME,NAME` applies them in this order to every batch; the teacher sees the same images as the student.
+"""
+RECIPES = """
+# Recipes
+
+`kdviz train DATASET --recipe NAME` trains by one of these. They hold options of `kdviz train`, which the command line
+may override; [Train by a recipe](../how-to/recipes.md) says how, and how to write your own.
 """
 DATA_SETS = """
 # Data sets and networks

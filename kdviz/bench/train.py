@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from kdviz.bench.explanations import explanation_costs
 from kdviz.bench.rows import Measurement
+from kdviz.bench.steps import explanation_costs, teaching_costs
 from kdviz.core.devices import choose_device
 from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages, bundled_digits, mnist
@@ -31,7 +31,7 @@ def bench_train(
 
     The usual way has a DataLoader, float32, and the teacher evaluated in each step. Both ways train the same
     networks with the same recipe for the same number of epochs, one after the other, part by part. Then the student's
-    epoch with each loss between explanations is timed against one without.
+    epoch with each loss between explanations, with a learned temperature and with a peer is timed against one without.
 
     Args:
         device: A torch device, or ``auto``.
@@ -66,6 +66,7 @@ def bench_train(
     assert ours.teacher is not None
     assert ours.teacher_logits is not None
     yield from explanation_costs(splits, config, ours.teacher, ours.teacher_logits)
+    yield from teaching_costs(splits, config, ours.teacher, ours.teacher_logits)
     students = [pair for part, pair in accuracy.items() if part != Role.TEACHER]
     names = {"teacher": [accuracy[Role.TEACHER]], "students": students}
     for name, pairs in names.items():

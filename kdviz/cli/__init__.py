@@ -13,14 +13,15 @@ import sys
 from collections.abc import Sequence
 
 from kdviz import __version__
-from kdviz.cli import app, bench, evaluate, explain, get, import_, list_, profile, report, study, sweep, train
+from kdviz.cli import app, bench, evaluate, explain, get, import_, list_, profile, recipe, report, study, sweep, train
+from kdviz.cli.common.recipe_files import VerbParser
 from kdviz.core.errors import ERRORS_VARIABLE, KdvizError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return the exit status."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         options.run(options)
     except KdvizError as error:
         as_json = os.environ.get(ERRORS_VARIABLE) == "json"
@@ -42,8 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="kdviz", description="See and measure what knowledge distillation changes in an image classifier."
     )
     parser.add_argument("--version", action="version", version=f"kdviz {__version__}")
-    verbs = parser.add_subparsers(title="commands", dest="verb", required=True, metavar="COMMAND")
-    modules = (app, get, import_, train, sweep, study, evaluate, explain, profile, report, bench, list_)
+    verbs = parser.add_subparsers(
+        title="commands", dest="verb", required=True, metavar="COMMAND", parser_class=VerbParser
+    )
+    modules = (app, get, import_, train, recipe, sweep, study, evaluate, explain, profile, report, bench, list_)
     for add in [module.add for module in modules]:
         add(verbs)
     return parser

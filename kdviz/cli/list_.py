@@ -1,4 +1,4 @@
-"""kdviz list: names of experiments, networks, methods, losses, augmentations, data sets and shortcuts."""
+"""kdviz list: names of experiments, networks, methods, losses, augmentations, data sets, shortcuts and recipes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdviz.cli.common.arguments import verb
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "list", _list, "List what can be named.")
-    kinds = ["experiments", "networks", "methods", "losses", "augmentations", "datasets", "shortcuts"]
+    kinds = ["experiments", "networks", "methods", "losses", "augmentations", "datasets", "shortcuts", "recipes"]
     parser.add_argument("what", choices=kinds, help="what is listed")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
 
@@ -49,6 +49,10 @@ def _entries(what: str) -> dict[str, str]:
         from kdviz.data.shortcuts.registry import shortcuts
 
         return {name: shortcuts[name].description for name in shortcuts}
+    if what == "recipes":
+        from kdviz.cli.common.recipe_files import shipped_recipes
+
+        return {name: f"{recipe.title} ({recipe.paper})" for name, recipe in shipped_recipes().items()}
     if what == "losses":
         from kdviz.distill import losses
 

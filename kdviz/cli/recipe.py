@@ -1,118 +1,112 @@
-"""Options of a training: loss, schedules, optimiser; and the configuration that they give."""
+"""kdviz recipe: the configuration of a trained experiment as a recipe file."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from kdviz.cli.common.arguments import add_experiment, verb
+from kdviz.core.vocabulary import Role
+
 if TYPE_CHECKING:
-    from kdviz.data.registry import DataSet, Recipe
-    from kdviz.distill import TrainingConfig
-
-from kdviz.cli.common.arguments import LazyText, at_least_one, named_number
-
-OF_THE_RECIPE = ("learning_rate", "learning_rate_schedule", "optimizer", "weight_decay", "augment", "views")
+    from kdviz.experiment import Experiment
 
 
-def add_loss(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--loss", metavar="NAME", default="soft_targets", help=LazyText(_loss_help))
-    parser.add_argument(
-        "--loss-option",
-        metavar="NAME=VALUE",
-        type=named_number,
-        action="append",
-        default=[],
-        help="an option of that loss; can be given several times",
-    )
-    parser.add_argument("--kd-epochs", metavar="N", type=at_least_one, help="leave the teacher away after N epochs")
-    parser.add_argument("--label-smoothing", metavar="E", type=float, default=0.0, help="of the students, 0 to below 1")
-    parser.add_argument(
-        "--class-weights", choices=["none", "balanced"], default="none", help="balanced: all classes weigh the same"
-    )
-    parser.add_argument(
-        "--feature-loss", metavar="NAME", default="", help="between layers or explanations: kdviz list losses"
-    )
-    parser.add_argument("--feature-weight", metavar="W", type=float, default=1.0, help="of that loss")
-    parser.add_argument(
-        "--feature-option",
-        metavar="NAME=VALUE",
-        type=named_number,
-        action="append",
-        default=[],
-        help="an option of that loss; can be given several times",
-    )
-    parser.add_argument("--teacher-layer", metavar="NAME", default="", help="that it compares (default: found)")
-    parser.add_argument("--student-layer", metavar="NAME", default="", help="the same of the student")
-    parser.add_argument("--augment", metavar="NAMES", help="of training images: kdviz list augmentations")
-    parser.add_argument(
-        "--views",
-        metavar="N",
-        type=int,
-        help="fixed views of each image by --augment, of which the teacher's logits are computed once; 0: new ones in "
-        "every epoch",
-    )
+def add(verbs: Any) -> None:
+    parser = verb(verbs, "recipe", _recipe, "Print how an experiment was trained, as a recipe for kdviz train.")
+    add_experiment(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    parser.set_defaults(train=verbs.choices["train"])
 
 
-def _loss_help() -> str:
-    from kdviz.distill.objectives.registry import teacher_losses
+def _recipe(options: argparse.Namespace) -> None:
+    from kdviz.cli.common.experiment_pictures import require_trainable
+    from kdviz.experiment import load_experiment
 
-    return f"against the teacher: {', '.join(sorted(teacher_losses))}; see kdviz list losses"
+    experiment = load_experiment(options.experiment)
+    require_trainable(experiment, "recipe")
+    values = recipe_of(experiment, options.train)
+    if options.json:
+        print(json.dumps(values))
+        return
+    print("".join(f"{key} = {_toml(value)}\n" for key, value in values.items()), end="")
 
 
-def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
+def recipe_of(experiment: Experiment, train: argparse.ArgumentParser) -> dict[str, Any]:
+    """Option of ``kdviz train`` -> value, of all settings that the experiment's records say.
+
+    Args:
+        experiment: An experiment that kdviz has trained.
+        train: The parser of ``kdviz train``.
+    """
+    from kdviz.cli.common.recipe_files import recipe_options
+
+    networks = _networks(experiment)
+    said = {name: value for name, value in networks.items() if value != train.get_default(name)}
+    known = {"dataset": experiment.dataset, **_settings(experiment), **said}
+    names: dict[str, str] = {}
+    for name, action in recipe_options(train).items():
+        names.setdefault(action.dest, name)  # the first of several
+    values = {name: known.get(dest) for dest, name in names.items()}
+    defaults = {name: train.get_default(dest) for dest, name in names.items()}
+    empty = ({}, (), [])
     return {
-        "loss": options.loss,
-        "loss_options": dict(options.loss_option),
-        "kd_epochs": options.kd_epochs,
-        "label_smoothing": options.label_smoothing,
-        "class_weights": options.class_weights,
-        "feature_loss": options.feature_loss,
-        "feature_weight": options.feature_weight,
-        "feature_options": dict(options.feature_option),
-        "teacher_layer": options.teacher_layer,
-        "student_layer": options.student_layer,
+        name: value
+        for name, value in values.items()
+        if value or (value is not None and value not in empty and value != defaults[name])
     }
 
 
-def add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--epochs", type=at_least_one, help="epochs of the students (default: the data set's own)")
-    parser.add_argument("--batch-size", type=at_least_one, help="samples a step (default: the data set's own)")
-    parser.add_argument("--learning-rate", type=float, help="its highest value (default: the data set's own, 0.001)")
-    parser.add_argument(
-        "--learning-rate-schedule", metavar="NAME", help=LazyText(lambda: _names("learning_rate_schedules"))
-    )
-    parser.add_argument("--optimizer", metavar="NAME", help=LazyText(lambda: _names("optimizers")))
-    parser.add_argument("--weight-decay", metavar="W", type=float, help="default: the data set's own")
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    """Settings of the students and the teacher, by the names of their options."""
+    from dataclasses import fields
+
+    from kdviz.data.shortcuts.planting import PlantedShortcut
+    from kdviz.distill.config import TrainingConfig, recorded_name
+
+    runs = experiment.runs
+    record = next((runs[role].training for role in (Role.KD_STUDENT, Role.STUDENT) if role in runs), {})
+    settings = {each.name: record.get(recorded_name(each.name)) for each in fields(TrainingConfig)}
+    settings |= {f"{name}_option": settings.pop(f"{name}_options") or {} for name in ("loss", "feature")}
+    settings |= {"train_samples": record.get("labelled"), "pseudo_labels": record.get("pseudo_labels")}
+    teacher = runs[Role.TEACHER].training if Role.TEACHER in runs else {}
+    if teacher.get("epochs") and not teacher.get("mutual"):
+        of_teacher = {"epochs": "epochs", "learning_rate": "learning_rate", "unfreeze": "trainable"}
+        settings |= {f"teacher_{option}": teacher.get(name) for name, option in of_teacher.items()}
+    shortcut = PlantedShortcut.from_record(teacher)
+    if shortcut is not None:
+        settings |= {"plant": shortcut.kind, "share": shortcut.share, "plant_for": str(shortcut.shown_to)}
+    return {**settings, "no_pretrained": "weights_from" not in record, "device": None}  # of another machine
 
 
-def _names(registry: str) -> str:
-    from kdviz.distill import optimisation
+def _networks(experiment: Experiment) -> dict[str, Any]:
+    """Who taught whom, by the names of the options."""
+    runs = experiment.runs
+    named = {kind: [run.network for role, run in runs.items() if _is(role, kind)] for kind in _KINDS}
+    student = runs.get(Role.KD_STUDENT) or runs.get(Role.STUDENT)
+    record: Mapping[str, Any] = student.training if student else {}
+    return {
+        "teacher": named["teacher"] or None,
+        "student": student.network if student else None,
+        "assistants": named["assistant"],
+        "generations": len(named["generation"]) + 1,
+        "generation_start": "previous" if record.get("continues") else "fresh",
+        "mutual": bool(record.get("mutual")),
+    }
 
-    return f"{', '.join(getattr(optimisation, registry))} (default: the data set's own)"
+
+_KINDS = ("teacher", "assistant", "generation")
 
 
-def _recipe_settings(options: argparse.Namespace, defaults: Recipe) -> dict[str, Any]:
-    given = {name: getattr(options, name, None) for name in OF_THE_RECIPE}
-    if given["augment"] is not None and given["views"] is None:
-        given["views"] = defaults.views if given["augment"] else 0
-    return {name: getattr(defaults, name) if value is None else value for name, value in given.items()}
+def _is(role: str, kind: str) -> bool:
+    return role == kind or (role.startswith(f"{kind}_") and role.removeprefix(f"{kind}_").isdecimal())
 
 
-def recipe(options: argparse.Namespace, dataset: str | DataSet, **overrides: Any) -> TrainingConfig:
-    from kdviz.distill import TrainingConfig
-    from kdviz.distill.recipes import recipe_for
-
-    networks = getattr(options, "teacher", None) or (), getattr(options, "student", None) or ""
-    defaults = recipe_for(dataset).for_networks(*networks)
-    if getattr(options, "teacher_logits", None):  # nobody can ask that teacher about changed pictures
-        defaults = replace(defaults, augment="", views=0)
-    return TrainingConfig(
-        epochs=options.epochs or defaults.epochs,
-        batch_size=options.batch_size or defaults.batch_size,
-        **_recipe_settings(options, defaults),
-        temperature=options.temperature,
-        alpha=options.alpha,
-        device=options.device,
-        **{"trainable": defaults.trainable, **_loss_settings(options), **overrides},
-    )
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{name} = {_toml(number)}' for name, number in value.items())} }}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False)

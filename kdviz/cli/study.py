@@ -22,7 +22,7 @@ from kdviz.cli.common.arguments import (
 )
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.common.study_results import print_estimate, print_report
-from kdviz.cli.recipe import add_loss, add_recipe
+from kdviz.cli.common.training_options import add_loss, add_recipe
 from kdviz.cli.studies.regions import QUICK_MASKS, add_regions, study_regions
 from kdviz.cli.studies.shortcuts import IMAGES, add_shortcuts, study_shortcuts
 from kdviz.cli.studies.transfer import study_transfer

@@ -24,8 +24,8 @@ from kdviz.cli.common.arguments import (
 )
 from kdviz.cli.common.experiment_pictures import require_trainable
 from kdviz.cli.common.progress import show_stages
+from kdviz.cli.common.training_options import OF_THE_RECIPE, add_loss, add_recipe, recipe
 from kdviz.cli.evaluate import margin
-from kdviz.cli.recipe import OF_THE_RECIPE, add_loss, add_recipe, recipe
 from kdviz.core.vocabulary import Role
 
 

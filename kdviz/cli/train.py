@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kdviz.distill import TrainingConfig
 
 from kdviz.cli.common.arguments import (
+    LEARNED,
     SCHEDULE,
     LazyNames,
     LazyText,
@@ -28,15 +29,20 @@ from kdviz.cli.common.arguments import (
 )
 from kdviz.cli.common.experiment_pictures import require_replaceable
 from kdviz.cli.common.progress import show_stages
+from kdviz.cli.common.training_options import add_loss, add_recipe, recipe
 from kdviz.cli.evaluate import evaluate_on, print_metrics
-from kdviz.cli.recipe import add_loss, add_recipe, recipe
 from kdviz.cli.studies.shortcuts import shortcut_names
 
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "train", _train, "Train a teacher, a student distilled from it, and the student alone.")
     parser.add_argument(
-        "dataset", metavar="DATASET", choices=_DatasetNames(_listed_names), help=LazyText(_dataset_help)
+        "dataset", metavar="DATASET", nargs="?", choices=_DatasetNames(_listed_names), help=LazyText(_dataset_help)
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="FILE|NAME",
+        help="a TOML file with any of these options, or one of kdviz list recipes; what is given beside it counts more",
     )
     parser.add_argument(
         "--data", metavar="DIR", help="folder of the data; left away, MNIST and torchvision's are downloaded"
@@ -44,7 +50,9 @@ def add(verbs: Any) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="folder of the new experiment, e.g. models/mine")
     add_recipe(parser)
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and dropout")
-    parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="of the KD student; " + SCHEDULE)
+    parser.add_argument(
+        "--temperature", metavar="T", type=schedule, default=4.0, help=f"of the KD student; {SCHEDULE}{LEARNED}"
+    )
     parser.add_argument(
         "--alpha", type=schedule, default=0.5, help="weight of the teacher against the labels, 0 to 1; " + SCHEDULE
     )
@@ -90,6 +98,26 @@ def _add_teachers(parser: argparse.ArgumentParser) -> None:
         "--teacher-mixture", "--teacher-mix", type=numbers(float), default=[], help="weights of several teachers"
     )
     group.add_argument("--student", help="network of both students")
+    group.add_argument(
+        "--assistants",
+        type=numbers(str),
+        default=[],
+        help="networks between teacher and student, with commas between, each distilled from the one before it",
+    )
+    group.add_argument(
+        "--generations", metavar="N", type=at_least_one, default=1, help="students distilled one from the other"
+    )
+    group.add_argument(
+        "--generation-start",
+        choices=["fresh", "previous"],
+        default="fresh",
+        help="what a generation begins with: fresh weights, or those of the network that teaches it",
+    )
+    group.add_argument(
+        "--mutual",
+        action="store_true",
+        help="train teachers and KD student at the same time, each learning from the others",
+    )
     group.add_argument(
         "--teacher-pretrained",
         "--teacher-weights",
@@ -153,6 +181,10 @@ def _train(options: argparse.Namespace) -> None:
     from kdviz.distill.storage.interrupted import forget_unfinished
     from kdviz.experiment import load_experiment
 
+    if not options.dataset:
+        options.wrong_usage("the following arguments are required: DATASET, or a recipe with a dataset")
+    if options.mutual and options.teacher_epochs:
+        options.wrong_usage("argument --teacher-epochs: not allowed with argument --mutual, where all have --epochs")
     set_threads(options)
     _shortcut(options)  # an error before the data are read
     require_replaceable(options.out)
@@ -215,6 +247,7 @@ def _train_models(
         teacher_logits=read_logits(options.teacher_logits, training) if options.teacher_logits else None,
         label_budget=label_budget,
         shortcut=_shortcut(options),
+        teaching=_teaching(options, dataset, spec),
         title=title_of(dataset, splits),
         keep_unfinished=True,  # until the experiment is evaluated, too
     )
@@ -256,6 +289,15 @@ def _model_sources(options: argparse.Namespace, defaults: Any, spec: Any) -> tup
             model_source(teacher, spec, weights=file, checkpoint=checkpoint, pretrained=pretrained and not checkpoint)
         )
     return student, teachers
+
+
+def _teaching(options: argparse.Namespace, dataset: DataSet, spec: Any) -> Any:
+    from kdviz.distill.recipes import model_source, recipe_for
+    from kdviz.distill.teaching.settings import Teaching
+
+    pretrained = recipe_for(dataset).pretrained and not options.no_pretrained
+    assistants = tuple(model_source(name, spec, pretrained=pretrained) for name in options.assistants)
+    return Teaching(assistants, options.generations, options.generation_start, options.mutual)
 
 
 def _label_budget(options: argparse.Namespace, train: Any, spec: Any) -> Any:

@@ -111,7 +111,7 @@ def input_doubts(role: str, model: nn.Module, samples: LabelledImages, spec: Inp
 def check_settings(config: TrainingConfig) -> Iterator[str]:
     """Yield a sentence for each setting that has no effect, or perhaps an unintended one."""
     alpha, temperature = config.schedules["alpha"], config.schedules["temperature"]
-    if set(alpha.values) == {0}:
+    if set(alpha.values) == {0} and not config.feature_loss:
         yield "alpha is 0: the teacher has no influence, and the KD student is the student alone."
     if set(alpha.values) == {1} and config.kd_epochs is None:
         yield "alpha is 1: the labels are not used."

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdviz.core.errors import SettingError
 from kdviz.core.files import Store, require_writable
 from kdviz.core.moved import renamed, renamed_arguments
 from kdviz.core.vocabulary import Role, Split
@@ -20,27 +21,22 @@ from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, of_data
 from kdviz.data.sets import mnist
 from kdviz.data.shortcuts.planting import KEY as PLANTED
-from kdviz.data.shortcuts.planting import PlantedShortcut, ShownTo
+from kdviz.data.shortcuts.planting import PlantedShortcut
 from kdviz.distill.beginnings import freeze_untrained, require_image_size, require_layers
-from kdviz.distill.checks import check_teacher, logits_doubts, teacher_doubts
+from kdviz.distill.checks import teacher_doubts
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.losses import pooled_logits
 from kdviz.distill.prediction import predict_logits
 from kdviz.distill.sources import LabelBudget, ModelSource, labelled_part
-from kdviz.distill.stages import (
-    Stage,
-    concatenate,
-    doubt_stages,
-    doubts_record,
-    planted_record,
-    training_record,
-    training_stages,
-)
+from kdviz.distill.stages import Stage, concatenate, doubt_stages, planted_record
 from kdviz.distill.storage.interrupted import UnfinishedTrainings, forget_unfinished
 from kdviz.distill.storage.run_files import weights_of
 from kdviz.distill.storage.teacher_explanations import teacher_explanations
 from kdviz.distill.storage.training_run import teacher_key
 from kdviz.distill.storage.view_logits import of_several, view_logits
+from kdviz.distill.teaching.experiment_runs import ExperimentRuns, Member
+from kdviz.distill.teaching.mutual import fit_together
+from kdviz.distill.teaching.settings import PREVIOUS, Teaching, chain, check_teaching, teacher_recipe, teacher_role
 from kdviz.distill.training import TrainingProgress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
 from kdviz.experiment import Experiment, InputSpec
@@ -63,6 +59,7 @@ def train_experiment(
     teacher_logits: Tensor | None = None,
     label_budget: LabelBudget | None = None,
     shortcut: PlantedShortcut | None = None,
+    teaching: Teaching | None = None,
     title: str = "",
     keep_unfinished: bool = False,
 ) -> Iterator[Stage]:
@@ -95,6 +92,8 @@ def train_experiment(
         label_budget: How many labels are used, and what is done with the other samples.
         shortcut: A mark that is planted into training pictures and goes with the class; the validation split stays
             clean. The runs that saw it have it in their training records.
+        teaching: Who teaches the KD student, if not the teachers alone: assistants, generations, or all at the same
+            time; see :class:`kdviz.distill.teaching.settings.Teaching`.
         title: A heading for the experiment.
         keep_unfinished: Keep the states of the finished trainings, for a caller that has more to do before the
             experiment is complete, and that removes them with
@@ -107,76 +106,43 @@ def train_experiment(
     """
     trainer = ExperimentTrainer(splits, spec, out, config, label_budget or LabelBudget(), shortcut)
     experiment = Experiment(Path(out), dataset, trainer.train.classes, spec, {}, title=title)
-    _check_teachers(config, teachers, teacher_logits, trainer)
-    is_taught = shortcut is not None and shortcut.shown_to != ShownTo.STUDENTS
-    if is_taught and (teacher_logits is not None or any(teacher.trained for teacher in teachers)):
-        raise SettingError("A shortcut is planted into a teacher's training pictures, and this teacher is trained.")
+    teaching = teaching or Teaching()
+    check_teaching(teaching, config, teachers, student, teacher_logits, trainer.label_budget, shortcut)
     fresh = trainer.build_network(student, config, Role.STUDENT)
     require_writable(out)
-    count = len(teachers) + 2
 
     # All are built now, so that a mistake in any of them is reported before anything is trained.
-    recipes = [_teacher_recipe(teacher_config or config, number) for number in range(len(teachers))]
-    roles = [f"teacher_{number}" if number > 1 else Role.TEACHER for number in range(1, len(teachers) + 1)]
-    networks = [trainer.build_network(*each) for each in zip(teachers, recipes, roles, strict=True)]
-    if config.feature_loss and networks:
-        require_layers(fresh, networks[0], spec, config)
-    data_doubts = of_data(splits)
-    yield from doubt_stages("data", 0, count, data_doubts)
-    teacher_runs = zip(teachers, recipes, roles, networks, strict=True)
-    for number, (origin, recipe, role, network) in enumerate(teacher_runs, 1):
-        record: dict[str, Any] = {"weights_from": origin.source, "trained": False}
-        if not origin.trained:
-            training = trainer.teacher_train
-            yield from training_stages(role, number, count, trainer.fit(role, network, training, recipe))
-            record = training_record(recipe, training, splits[Split.VALIDATION], distilled=False)
-            record |= trainer.provenance(origin) | planted_record(shortcut, is_student=False)
-        check_teacher(network.eval().requires_grad_(False), experiment.classes, trainer.train.classes)
-        doubts = trainer.validation_doubts(role, network, pretrained=origin.trained)
-        yield from doubt_stages(role, number, count, doubts)
-        experiment.add_run(role, origin.name, network, record | doubts_record([*doubts, *data_doubts]), {})
-        data_doubts = []
-
-    if teacher_logits is not None:
-        doubts = logits_doubts(Role.TEACHER, teacher_logits, trainer.train)
-        yield from doubt_stages(Role.TEACHER, 0, count, doubts)
-        data_doubts = [*doubts, *data_doubts]
+    links = chain(teaching, student, config, len(teachers))
+    chained = [trainer.member(link.role, link.source, link.config) for link in links]
+    first = 1 if teaching.mutual else 0  # a teacher of the student's network must not begin as the student does
+    recipes = [teacher_recipe(teacher_config or config, number + first) for number in range(len(teachers))]
+    roles = [teacher_role(number) for number in range(1, len(teachers) + 1)]
+    members = [trainer.member(*each) for each in zip(roles, teachers, recipes, strict=True)]
+    if config.feature_loss:
+        networks = [member.network for member in (*members[:1], *chained)]
+        for network, taught in pairwise((*networks, fresh)):
+            require_layers(taught, network, spec, config)
+    count = 2 if teaching.mutual else len(members) + len(links) + 2
+    runs = ExperimentRuns(trainer, experiment, splits, count, shortcut, of_data(splits), logits=teacher_logits)
+    yield from doubt_stages("data", 0, count, runs.doubts)
+    kd_config = replace(config, teacher_mixture=()) if links else config
+    kd_student = Member(Role.KD_STUDENT, student, kd_config, copy.deepcopy(fresh))
+    if teaching.mutual:
+        yield from runs.train_together([*members, kd_student])
+    else:
+        for member in members:
+            yield from runs.train_teacher(member)
+        yield from runs.doubt_logits()
+        for member, link in zip(chained, links, strict=True):
+            yield from runs.train_link(member, link)
     start = trainer.keep_start(fresh) if student.weights is not None else ""
-    for number, role in ((count - 1, Role.KD_STUDENT), (count, Role.STUDENT)):
-        distilled, network = role == Role.KD_STUDENT, copy.deepcopy(fresh)
-        training, soft = trainer.kd_training_set(networks, teacher_logits) if distilled else (trainer.train, None)
-        teachers_or_logits = (networks, teacher_logits) if distilled else ((), None)
-        yield from training_stages(
-            role, number, count, trainer.fit(role, network, training, config, soft, *teachers_or_logits)
-        )
-        record = training_record(config, training, splits[Split.VALIDATION], distilled=distilled)
-        record |= trainer.provenance(student) | planted_record(shortcut, is_student=True)
-        record |= ({"start": start} if start else {}) | doubts_record(data_doubts)
-        experiment.add_run(role, student.name, network, record, {})
-        data_doubts = []
+    if not teaching.mutual:
+        yield from runs.train_student(kd_student, start, continues=teaching.generation_start == PREVIOUS)
+    yield from runs.train_student(Member(Role.STUDENT, student, config, fresh), start)
     experiment.set_aside_tables()
     experiment.save()
     if not keep_unfinished:
         forget_unfinished(out)
-
-
-def _teacher_recipe(config: TrainingConfig, number: int) -> TrainingConfig:
-    """A teacher has no teacher of its own, and smoothed labels would make it teach less."""
-    return replace(config, seed=(config.seed + number) % 2**31, label_smoothing=0.0, feature_loss="", views=0)
-
-
-def _check_teachers(
-    config: TrainingConfig, teachers: Sequence[ModelSource], logits: Tensor | None, trainer: ExperimentTrainer
-) -> None:
-    if logits is None:
-        config.check_teachers(len(teachers))
-        return
-    if teachers:
-        raise SettingError("Either a teacher's logits are given, or teachers; not both.")
-    if config.needs_teacher_network:
-        raise SettingError("A teacher of which only logits are known cannot see changed images or show its features.")
-    if trainer.label_budget.samples or trainer.label_budget.unlabelled:
-        raise SettingError("A teacher of which only logits are known cannot label further images.")
 
 
 class ExperimentTrainer:
@@ -243,6 +209,10 @@ class ExperimentTrainer:
             freeze_untrained(network, self.spec, config.trainable, missing, role)
         return network
 
+    def member(self, role: str, origin: ModelSource, config: TrainingConfig) -> Member:
+        """A network of the experiment with its initial weights; errors as of :meth:`build_network`."""
+        return Member(role, origin, config, self.build_network(origin, config, role))
+
     def fit(
         self,
         role: str,
@@ -278,6 +248,15 @@ class ExperimentTrainer:
         yield from fit(head, features, validation, backbone.head_spec().normalise, config, soft, checkpoint=checkpoint)
         backbone.set_head(head)
         self._backbones[id(network)] = backbone
+
+    def fit_together(
+        self, roles: Sequence[str], networks: Sequence[nn.Module], configs: Sequence[TrainingConfig]
+    ) -> Iterator[tuple[TrainingProgress, ...]]:
+        """Train networks at the same time, each as a student of the others; continue where it was interrupted."""
+        own = [[role, config.learning_rate, config.trainable] for role, config in zip(roles, configs, strict=True)]
+        checkpoint = self._unfinished.checkpoint(json.dumps(own), networks[-1], configs[-1], networks[:-1])
+        data = self.train, self._validation, self.spec.normalise
+        yield from fit_together(networks, *data, configs, checkpoint=checkpoint)
 
     def validation_doubts(self, role: str, network: nn.Module, *, pretrained: bool) -> list[Doubt]:
         """What looks wrong with a teacher's predictions on the validation split."""

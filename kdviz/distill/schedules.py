@@ -4,6 +4,8 @@
 ``4``                    the same in all epochs
 ``10:1``                 linear, from 10 in the first epoch to 1 in the last
 ``10:1:cosine``          from 10 to 1 along half a cosine: slow, fast, slow
+``1:21:learned``         temperature only: trained against the student, between 1 and 21, as
+                         :mod:`kdviz.distill.objectives.learned_temperature` says
 ``1=0.9,6=0.7,11=0.5``   piecewise: 0.9 from epoch 1 on, 0.7 from epoch 6 on, 0.5 from epoch 11 on
 =======================  ==============================================================================
 
@@ -19,7 +21,9 @@ from itertools import pairwise
 
 from kdviz.core.errors import SettingError
 
-FORMS = "a number, FROM:TO, FROM:TO:cosine, or EPOCH=VALUE,EPOCH=VALUE,... with rising epochs from 1"
+LEARNED = "learned"
+LEARNED_START = 1.0
+"""What the sigmoid is taken of before the training of a learned temperature, as in its authors' code."""
 
 
 def linear(first: float, last: float, epoch: int, epochs: int) -> float:
@@ -37,7 +41,16 @@ def cosine(first: float, last: float, epoch: int, epochs: int) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
-SHAPES: dict[str, Callable[[float, float, int, int], float]] = {"linear": linear, "cosine": cosine}
+def learned(low: float, high: float, epoch: int, epochs: int) -> float:
+    """What a learned temperature begins with: low + (high - low) * sigmoid(1), in every epoch."""
+    return low + (high - low) / (1 + math.exp(-LEARNED_START))
+
+
+SHAPES: dict[str, Callable[[float, float, int, int], float]] = {
+    "linear": linear,
+    "cosine": cosine,
+    LEARNED: learned,
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,11 @@ class Schedule:
     values: tuple[float, ...]
     starts: tuple[int, ...] = ()
     shape: str = "linear"
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether it is trained, and :meth:`at` says no more than what it begins with."""
+        return self.shape == LEARNED
 
     def at(self, epoch: int, epochs: int) -> float:
         """The value in ``epoch``, 1 to ``epochs``."""
@@ -82,11 +100,15 @@ def schedule(setting: str, text: float | str) -> Schedule:
         parsed = None
     if parsed is None or any(math.isnan(value) for value in parsed.values):
         raise SettingError(
-            "{setting} must be a number, FROM:TO, FROM:TO:cosine, or EPOCH=VALUE,EPOCH=VALUE,... with "
+            "{setting} must be a number, FROM:TO, FROM:TO:cosine, FROM:TO:learned, or EPOCH=VALUE,EPOCH=VALUE,... with "
             "rising epochs from 1; got '{text}'.",
             setting=setting,
             text=text,
         )
+    if parsed.shape == LEARNED and setting != "temperature":
+        raise SettingError("{setting} cannot be learned; only the temperature can.", setting=setting)
+    if parsed.shape == LEARNED and not parsed.values[0] < parsed.values[1]:
+        raise SettingError("A learned temperature needs LOW:HIGH:learned with rising values; got '{text}'.", text=text)
     return parsed
 
 
@@ -98,7 +120,7 @@ def _parse(text: str) -> Schedule | None:
         return Schedule(tuple(float(value) for value in values), epochs) if rising else None
     if ":" in text:
         first, last, *shape = text.split(":")
-        if shape not in ([], ["cosine"]):
+        if len(shape) > 1 or not {*shape} <= {*SHAPES} - {"linear"}:
             return None
         return Schedule((float(first), float(last)), shape=shape[0] if shape else "linear")
     return Schedule((float(text),), (1,))

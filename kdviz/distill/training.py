@@ -112,9 +112,7 @@ def fit(
         SettingError: The teacher's logits do not fit the training samples, or a class to be weighted has no sample.
     """
     device = choose_device(config.device)
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _fit_to(network, train, normalise, device)
+    prepare_network(network, train, normalise, device)
     objective = Objective(network, train, normalise, config, device, teacher_logits, teachers, explanations)
     steps = _steps(network, train, validation, normalise, config, device, objective, checkpoint)
     try:
@@ -123,8 +121,10 @@ def fit(
         objective.close()
 
 
-def _fit_to(network: nn.Module, train: LabelledImages, normalise: Normalise, device: torch.device) -> None:
-    """Let a network set what it takes from the pictures before the first step, such as a whitening."""
+def prepare_network(network: nn.Module, train: LabelledImages, normalise: Normalise, device: torch.device) -> None:
+    """Move a network to the device, and let it set what it takes from the pictures first, such as a whitening."""
+    network.to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fit_to = getattr(network, "fit_to", None)
     if fit_to is not None:
         step = -(-len(train) // _PICTURES_TO_FIT)
@@ -142,7 +142,7 @@ def _steps(
     checkpoint: Checkpoint | None,
 ) -> Iterator[TrainingProgress]:
     warnings = _doubts(network, train, normalise, config, objective) if objective.has_teacher else ()
-    training = _Training(network, objective.auxiliary, config, device)
+    training = _Training(network, objective.trained_modules, config, device)
     if checkpoint is not None:
         yield from training.resume(checkpoint)
     for epoch in range(training.epoch + 1, config.epochs + 1):
@@ -182,7 +182,7 @@ def _steps(
                 float((validation_logits.argmax(1) == validation.labels).float().mean()),
                 accuracy=int(correct) / len(train),
                 validation_loss=float(F.cross_entropy(validation_logits, validation.labels)),
-                temperature=config.temperature_in(epoch) if distils else None,
+                temperature=objective.temperature_in(epoch) if distils else None,
                 alpha=config.alpha_in(epoch) if distils else None,
             )
         )

@@ -131,9 +131,10 @@ def test_rows(splits, monkeypatch):
         "speed_ratio",
         *("speed_teacher", "speed_alone", "speed_t1", "speed_t4", "speed_t16", "speed_t64"),
         *("step_input_gradient", "step_rise_maps"),  # the losses that the fully connected student can have
+        *("step_learned_temperature", "step_mutual"),
         *("accuracy_difference_teacher", "accuracy_difference_students"),
     ]
-    for name in ("step_input_gradient", "step_rise_maps"):
+    for name in (key for key in rows if key.startswith("step_")):
         details = rows[name].details
         assert rows[name].value == pytest.approx(details["seconds"] / details["soft_targets_seconds"])
     whole = rows["speed_ratio"]

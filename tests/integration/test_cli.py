@@ -362,6 +362,7 @@ def test_the_module_is_the_command():
         ("methods", {"rise"}),
         ("losses", set(losses)),
         ("datasets", {"mnist", "mnist-bundled", "mhist", "folder"}),
+        ("recipes", {"hinton_2015", "fitnets", "takd", "born_again"}),
         ("augmentations", {"flip", "crop", "rotate90", "colour", "mixup", "cutmix"}),
     ],
 )

@@ -18,6 +18,7 @@ from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.explanations import Explainer, draws_of
 from kdviz.distill.objectives.features import compared_layers, features_of
 from kdviz.distill.objectives.layers import FeatureHook, maps_layer
+from kdviz.distill.objectives.learned_temperature import LearnedTemperature
 from kdviz.distill.objectives.losses import balanced_weights, distillation_loss, label_smoothing_loss
 from kdviz.distill.objectives.registry import feature_losses
 
@@ -86,6 +87,8 @@ class Objective:
         self._soft = _checked(teacher_logits, train, config, len(self._teachers))
         self._soft = [logits.to(device) for logits in self._soft]
         self.auxiliary: nn.Module | None = None
+        learned = config.schedules["temperature"]
+        self._temperature = LearnedTemperature(learned).to(device) if learned.is_learned and self.has_teacher else None
         self._hooks: list[FeatureHook] = []
         self._explainers: list[Explainer] = []
         self._explanations_of, self._explained = explanations, torch.empty(0)
@@ -97,6 +100,18 @@ class Objective:
     @property
     def has_teacher(self) -> bool:
         return bool(self._soft or self._teachers)
+
+    @property
+    def trained_modules(self) -> nn.Module | None:
+        """What is trained along with the student: the feature loss's module, a learned temperature, or both."""
+        if self._temperature is None:
+            return self.auxiliary
+        both = {"features": self.auxiliary, "temperature": self._temperature}
+        return nn.ModuleDict({name: module for name, module in both.items() if module is not None})
+
+    def temperature_in(self, epoch: int) -> float:
+        """The temperature of an epoch; of a learned one what it is now."""
+        return self._config.temperature_in(epoch) if self._temperature is None else self._temperature.value
 
     def begin(self, epoch: int) -> None:
         """Take the view of an epoch, from 1, where there are fixed views."""
@@ -184,7 +199,7 @@ class Objective:
             logits,
             teacher_logits,
             labels,
-            temperature=config.temperature_in(epoch),
+            temperature=config.temperature_in(epoch) if self._temperature is None else self._temperature(epoch),
             alpha=config.alpha_in(epoch),
             loss=config.loss,
             options=config.loss_options,

@@ -87,6 +87,14 @@ class Sweep:
             raise ExperimentError(
                 "'{folder}' has several teachers; a study distils from one.", folder=self.experiment.folder
             )
+        taught_by = self.experiment.runs[Role.KD_STUDENT].training.get("taught_by")
+        if taught_by:
+            raise ExperimentError(
+                "The KD student of '{folder}' learned from {taught_by} by assistants, generations or mutual learning; "
+                "a study distils each student from the trained teacher alone.",
+                folder=self.experiment.folder,
+                taught_by=" and ".join(map(str, taught_by)),
+            )
         if not self.values or not self.seeds:
             raise SettingError("A study needs at least one value and one seed.")
         self.values, self.seeds = self.study.checked(self.values), list(dict.fromkeys(self.seeds))

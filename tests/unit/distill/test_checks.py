@@ -70,6 +70,7 @@ def test_a_teacher_that_would_be_trained_is_refused(bundled):
         ({}, None),
         ({"alpha": 0.01}, None),
         ({"alpha": 0}, "alpha is 0: the teacher has no influence"),
+        ({"alpha": 0, "feature_loss": "hints"}, None),
         ({"alpha": "0:0"}, "alpha is 0"),
         ({"alpha": "0:1"}, None),
         ({"alpha": 1.0}, "alpha is 1: the labels are not used"),

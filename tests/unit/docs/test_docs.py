@@ -159,5 +159,24 @@ def test_the_readme_has_every_dependency_with_its_reason():
     assert [name for name in names if name not in re.split(r"[\s,()]+", first)] == []
 
 
+def test_the_readme_counts_losses_and_recipes():
+    from kdviz.cli.common.recipe_files import shipped_recipes
+    from kdviz.distill import explanation_losses, feature_losses, teacher_losses
+
+    losses = len(teacher_losses) + len(feature_losses) + len(explanation_losses)
+    assert re.search(rf"\b{losses}\s+distillation losses", README)
+    assert re.search(rf"\b{len(shipped_recipes())} recipes\s+of papers", README)
+
+
+def test_every_key_of_the_example_of_a_recipe_is_an_option(tmp_path):
+    from kdviz.cli import _parser
+
+    (example,) = re.findall(r"^```toml\n(.*?)^```", text_of(DOCS / "how-to" / "recipes.md"), re.MULTILINE | re.DOTALL)
+    file = tmp_path / "mine.toml"
+    file.write_text(example)
+    options = _parser().parse_args(["train", "--out", "x", "--recipe", str(file)])
+    assert (options.dataset, options.temperature, options.no_pretrained) == ("mnist", "20:1:cosine", True)
+
+
 def test_the_package_says_that_it_has_types():
     assert (ROOT / "kdviz" / "py.typed").is_file()

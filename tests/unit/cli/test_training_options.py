@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kdviz.cli.recipe import add_loss, add_recipe, recipe
+from kdviz.cli.common.training_options import add_loss, add_recipe, recipe
 from kdviz.cli.sweep import config_like
 from kdviz.data.readers.usual_training import SMALL_COLOUR
 from kdviz.data.registry import find_dataset

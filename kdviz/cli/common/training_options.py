@@ -1,0 +1,118 @@
+"""Options of a training: loss, schedules, optimiser; and the configuration that they give."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdviz.data.registry import DataSet, Recipe
+    from kdviz.distill import TrainingConfig
+
+from kdviz.cli.common.arguments import LazyText, at_least_one, named_number
+
+OF_THE_RECIPE = ("learning_rate", "learning_rate_schedule", "optimizer", "weight_decay", "augment", "views")
+
+
+def add_loss(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--loss", metavar="NAME", default="soft_targets", help=LazyText(_loss_help))
+    parser.add_argument(
+        "--loss-option",
+        metavar="NAME=VALUE",
+        type=named_number,
+        action="append",
+        default=[],
+        help="an option of that loss; can be given several times",
+    )
+    parser.add_argument("--kd-epochs", metavar="N", type=at_least_one, help="leave the teacher away after N epochs")
+    parser.add_argument("--label-smoothing", metavar="E", type=float, default=0.0, help="of the students, 0 to below 1")
+    parser.add_argument(
+        "--class-weights", choices=["none", "balanced"], default="none", help="balanced: all classes weigh the same"
+    )
+    parser.add_argument(
+        "--feature-loss", metavar="NAME", default="", help="between layers or explanations: kdviz list losses"
+    )
+    parser.add_argument("--feature-weight", metavar="W", type=float, default=1.0, help="of that loss")
+    parser.add_argument(
+        "--feature-option",
+        metavar="NAME=VALUE",
+        type=named_number,
+        action="append",
+        default=[],
+        help="an option of that loss; can be given several times",
+    )
+    parser.add_argument("--teacher-layer", metavar="NAME", default="", help="that it compares (default: found)")
+    parser.add_argument("--student-layer", metavar="NAME", default="", help="the same of the student")
+    parser.add_argument("--augment", metavar="NAMES", help="of training images: kdviz list augmentations")
+    parser.add_argument(
+        "--views",
+        metavar="N",
+        type=int,
+        help="fixed views of each image by --augment, of which the teacher's logits are computed once; 0: new ones in "
+        "every epoch",
+    )
+
+
+def _loss_help() -> str:
+    from kdviz.distill.objectives.registry import teacher_losses
+
+    return f"against the teacher: {', '.join(sorted(teacher_losses))}; see kdviz list losses"
+
+
+def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "loss": options.loss,
+        "loss_options": dict(options.loss_option),
+        "kd_epochs": options.kd_epochs,
+        "label_smoothing": options.label_smoothing,
+        "class_weights": options.class_weights,
+        "feature_loss": options.feature_loss,
+        "feature_weight": options.feature_weight,
+        "feature_options": dict(options.feature_option),
+        "teacher_layer": options.teacher_layer,
+        "student_layer": options.student_layer,
+    }
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--epochs", type=at_least_one, help="epochs of the students (default: the data set's own)")
+    parser.add_argument("--batch-size", type=at_least_one, help="samples a step (default: the data set's own)")
+    parser.add_argument("--learning-rate", type=float, help="its highest value (default: the data set's own, 0.001)")
+    parser.add_argument(
+        "--learning-rate-schedule", metavar="NAME", help=LazyText(lambda: _names("learning_rate_schedules"))
+    )
+    parser.add_argument("--optimizer", metavar="NAME", help=LazyText(lambda: _names("optimizers")))
+    parser.add_argument("--weight-decay", metavar="W", type=float, help="default: the data set's own")
+
+
+def _names(registry: str) -> str:
+    from kdviz.distill import optimisation
+
+    return f"{', '.join(getattr(optimisation, registry))} (default: the data set's own)"
+
+
+def _recipe_settings(options: argparse.Namespace, defaults: Recipe) -> dict[str, Any]:
+    given = {name: getattr(options, name, None) for name in OF_THE_RECIPE}
+    if given["augment"] is not None and given["views"] is None:
+        given["views"] = defaults.views if given["augment"] else 0
+    return {name: getattr(defaults, name) if value is None else value for name, value in given.items()}
+
+
+def recipe(options: argparse.Namespace, dataset: str | DataSet, **overrides: Any) -> TrainingConfig:
+    from kdviz.distill import TrainingConfig
+    from kdviz.distill.recipes import recipe_for
+
+    networks = getattr(options, "teacher", None) or (), getattr(options, "student", None) or ""
+    defaults = recipe_for(dataset).for_networks(*networks)
+    if getattr(options, "teacher_logits", None):  # nobody can ask that teacher about changed pictures
+        defaults = replace(defaults, augment="", views=0)
+    return TrainingConfig(
+        epochs=options.epochs or defaults.epochs,
+        batch_size=options.batch_size or defaults.batch_size,
+        **_recipe_settings(options, defaults),
+        temperature=options.temperature,
+        alpha=options.alpha,
+        device=options.device,
+        **{"trainable": defaults.trainable, **_loss_settings(options), **overrides},
+    )
