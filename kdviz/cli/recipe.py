@@ -44,6 +44,7 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--teacher-layer", metavar="NAME", default="", help="that it compares (default: found)")
     parser.add_argument("--student-layer", metavar="NAME", default="", help="the same of the student")
+    parser.add_argument("--transfer-set", metavar="NAME|PATH", help=LazyText(_transfer_set_help))
     parser.add_argument("--augment", metavar="NAMES", help="of training images: kdviz list augmentations")
     parser.add_argument(
         "--views",
@@ -60,6 +61,16 @@ def _loss_help() -> str:
     return f"against the teacher: {', '.join(sorted(teacher_losses))}; see kdviz list losses"
 
 
+def _transfer_set_help() -> str:
+    from kdviz.distill.transfer_sets.registry import TRAINING, transfer_sets
+
+    own = [f"{name} ({transfer_sets[name].description.partition(':')[0].rstrip('.')})" for name in sorted(transfer_sets)]
+    return (
+        f"what the KD student is distilled on, with the teacher's answers as labels: {TRAINING}, the data set's own "
+        f"pictures, the default; {'; '.join(own)}; a folder of other pictures; or one large picture, to be cut into crops"
+    )
+
+
 def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "loss": options.loss,
@@ -72,6 +83,7 @@ def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
         "feature_options": dict(options.feature_option),
         "teacher_layer": options.teacher_layer,
         "student_layer": options.student_layer,
+        **({"transfer_set": options.transfer_set} if options.transfer_set else {}),
     }
 
 

@@ -28,6 +28,8 @@ from kdviz.cli.evaluate import margin
 from kdviz.cli.recipe import OF_THE_RECIPE, add_loss, add_recipe, recipe
 from kdviz.core.vocabulary import Role
 
+_STUDIES = ["temperature", "alpha", "teacher-epochs", "loss", "transfer-set"]
+
 
 def add(verbs: Any) -> None:
     parser = verb(
@@ -36,7 +38,7 @@ def add(verbs: Any) -> None:
         _sweep,
         "Train a student for each value and seed, and say what came out; continues what was begun.",
     )
-    parser.add_argument("study", choices=["temperature", "alpha", "teacher-epochs", "loss"], help="what is varied")
+    parser.add_argument("study", choices=_STUDIES, help="what is varied")
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
     add_reader_options(parser)
@@ -126,6 +128,8 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
     for name in ("epochs", "batch_size", *OF_THE_RECIPE):
         if getattr(options, name) is None:
             setattr(options, name, training.get(name))
+    if options.transfer_set is None:
+        options.transfer_set = training.get("transfer_set")
     return recipe(options, experiment.dataset, trainable=str(training.get("unfreeze", "all")))
 
 

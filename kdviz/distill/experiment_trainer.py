@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from kdviz.data.doubts import Doubt, of_data
 from kdviz.data.sets import mnist
 from kdviz.data.shortcuts.planting import PlantedShortcut
 from kdviz.distill.beginnings import freeze_untrained, require_image_size, require_layers
-from kdviz.distill.checks import check_teacher, logits_doubts, teacher_doubts
+from kdviz.distill.checks import check_teacher, check_teachers, logits_doubts, teacher_doubts
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.losses import pooled_logits
 from kdviz.distill.prediction import predict_logits
@@ -31,6 +31,7 @@ from kdviz.distill.stages import (
     concatenate,
     doubt_stages,
     doubts_record,
+    making_stages,
     planted_record,
     training_record,
     training_stages,
@@ -42,6 +43,7 @@ from kdviz.distill.storage.training_run import teacher_key
 from kdviz.distill.storage.view_logits import of_several, view_logits
 from kdviz.distill.training import TrainingProgress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
+from kdviz.distill.transfer_sets.making import StudentData, TransferSource, transfer_data
 from kdviz.experiment import Experiment, InputSpec
 
 MNIST_INPUT = InputSpec(**mnist.INPUT)
@@ -106,7 +108,7 @@ def train_experiment(
     """
     trainer = ExperimentTrainer(splits, spec, out, config, label_budget or LabelBudget(), shortcut)
     experiment = Experiment(Path(out), dataset, trainer.train.classes, spec, {}, title=title)
-    _check_teachers(config, teachers, teacher_logits, trainer)
+    check_teachers(config, teachers, teacher_logits, trainer.label_budget)
     if shortcut is not None and (teacher_logits is not None or any(teacher.trained for teacher in teachers)):
         raise SettingError("A shortcut is planted into a teacher's training pictures, and this teacher is trained.")
     fresh = trainer.build_network(student, config, Role.STUDENT)
@@ -114,7 +116,7 @@ def train_experiment(
     count = len(teachers) + 2
 
     # All are built now, so that a mistake in any of them is reported before anything is trained.
-    recipes = [_teacher_recipe(teacher_config or config, number) for number in range(len(teachers))]
+    recipes = [(teacher_config or config).for_teacher(number) for number in range(len(teachers))]
     roles = [f"teacher_{number}" if number > 1 else Role.TEACHER for number in range(1, len(teachers) + 1)]
     networks = [trainer.build_network(*each) for each in zip(teachers, recipes, roles, strict=True)]
     if config.feature_loss and networks:
@@ -125,9 +127,9 @@ def train_experiment(
     for number, (origin, recipe, role, network) in enumerate(teacher_runs, 1):
         record: dict[str, Any] = {"weights_from": origin.source, "trained": False}
         if not origin.trained:
-            training = trainer.teacher_train
-            yield from training_stages(role, number, count, trainer.fit(role, network, training, recipe))
-            record = training_record(recipe, training, splits[Split.VALIDATION], distilled=False)
+            data = StudentData(trainer.teacher_train, trainer.validation)
+            yield from training_stages(role, number, count, trainer.fit(role, network, data, recipe))
+            record = training_record(recipe, data.training, data.validation, distilled=False)
             record |= trainer.provenance(origin) | planted_record(shortcut, is_student=False)
         check_teacher(network.eval().requires_grad_(False), experiment.classes, trainer.train.classes)
         doubts = trainer.validation_doubts(role, network, pretrained=origin.trained)
@@ -142,13 +144,14 @@ def train_experiment(
     start = trainer.keep_start(fresh) if student.weights is not None else ""
     for number, role in ((count - 1, Role.KD_STUDENT), (count, Role.STUDENT)):
         distilled, network = role == Role.KD_STUDENT, copy.deepcopy(fresh)
-        training, soft = trainer.kd_training_set(networks, teacher_logits) if distilled else (trainer.train, None)
-        teachers_or_logits = (networks, teacher_logits) if distilled else ((), None)
-        yield from training_stages(
-            role, number, count, trainer.fit(role, network, training, config, soft, *teachers_or_logits)
-        )
-        record = training_record(config, training, splits[Split.VALIDATION], distilled=distilled)
-        record |= trainer.provenance(student) | planted_record(shortcut, is_student=True)
+        data, taught_by = StudentData(trainer.train, trainer.validation), ((), None)
+        if distilled:
+            made = trainer.kd_data(networks, teacher_logits, student.name)
+            data, taught_by = (yield from making_stages(role, number, count, made)), (networks, teacher_logits)
+        yield from training_stages(role, number, count, trainer.fit(role, network, data, config, *taught_by))
+        record = training_record(config, data.training, data.validation, distilled=distilled)
+        saw_mark = not (distilled and config.has_own_pictures)
+        record |= trainer.provenance(student) | planted_record(shortcut if saw_mark else None, is_student=True)
         record |= ({"start": start} if start else {}) | doubts_record(data_doubts)
         experiment.add_run(role, student.name, network, record, {})
         data_doubts = []
@@ -156,25 +159,6 @@ def train_experiment(
     experiment.save()
     if not keep_unfinished:
         forget_unfinished(out)
-
-
-def _teacher_recipe(config: TrainingConfig, number: int) -> TrainingConfig:
-    """A teacher has no teacher of its own, and smoothed labels would make it teach less."""
-    return replace(config, seed=(config.seed + number) % 2**31, label_smoothing=0.0, feature_loss="", views=0)
-
-
-def _check_teachers(
-    config: TrainingConfig, teachers: Sequence[ModelSource], logits: Tensor | None, trainer: ExperimentTrainer
-) -> None:
-    if logits is None:
-        config.check_teachers(len(teachers))
-        return
-    if teachers:
-        raise SettingError("Either a teacher's logits are given, or teachers; not both.")
-    if config.needs_teacher_network:
-        raise SettingError("A teacher of which only logits are known cannot see changed images or show its features.")
-    if trainer.label_budget.samples or trainer.label_budget.unlabelled:
-        raise SettingError("A teacher of which only logits are known cannot label further images.")
 
 
 class ExperimentTrainer:
@@ -192,7 +176,7 @@ class ExperimentTrainer:
         self.spec, self.label_budget, self.store = spec, label_budget, Store(Path(out) / "runs")
         self._shortcut = shortcut
         self._config, self._backbones = config, dict[int, Backbone]()  # of trained networks, by the id of the network
-        self._validation = splits[Split.VALIDATION]
+        self.validation = splits[Split.VALIDATION]
         self.train, self._unlabelled = splits[Split.TRAIN], None
         self._data = self.train.fingerprint[:16]
         self._unfinished = UnfinishedTrainings(self.store, self._inputs(splits))
@@ -245,9 +229,8 @@ class ExperimentTrainer:
         self,
         role: str,
         network: nn.Module,
-        training: LabelledImages,
+        data: StudentData,
         config: TrainingConfig,
-        soft: Tensor | Sequence[Tensor] | None = None,
         teachers: Sequence[nn.Module] = (),
         logits: Tensor | None = None,
     ) -> Iterator[TrainingProgress]:
@@ -256,9 +239,8 @@ class ExperimentTrainer:
         Args:
             role: Role of the network.
             network: Network with its initial weights.
-            training: The training samples.
+            data: Its samples, and the teachers' logits of them.
             config: The recipe.
-            soft: The teachers' logits of the training samples; None where teachers run in every step, or are absent.
             teachers: The networks that made these logits.
             logits: Logits that were given in place of a teacher.
         """
@@ -267,34 +249,47 @@ class ExperimentTrainer:
         if backbone is None:
             normalise, live = self.spec.normalise, teachers if config.needs_live_teacher else ()
             key, asked = (self._key(teachers[0]), lambda: teachers[0]) if teachers else ("", None)
-            explanations = teacher_explanations(asked, normalise, config, self.store, key, training)
+            explanations = teacher_explanations(asked, normalise, config, self.store, key, data.training)
             more = {"teachers": live, "explanations": explanations, "checkpoint": checkpoint}
-            yield from fit(network, training, self._validation, normalise, config, soft, **more)
+            yield from fit(network, data.training, data.validation, normalise, config, data.logits, **more)
             return
         head = backbone.linear_head()
-        features, validation = (backbone.as_samples(samples) for samples in (training, self._validation))
-        yield from fit(head, features, validation, backbone.head_spec().normalise, config, soft, checkpoint=checkpoint)
+        training, validation = (backbone.as_samples(samples) for samples in (data.training, data.validation))
+        normalise = backbone.head_spec().normalise
+        yield from fit(head, training, validation, normalise, config, data.logits, checkpoint=checkpoint)
         backbone.set_head(head)
         self._backbones[id(network)] = backbone
 
     def validation_doubts(self, role: str, network: nn.Module, *, pretrained: bool) -> list[Doubt]:
         """What looks wrong with a teacher's predictions on the validation split."""
-        logits = self._logits_of(network, self._validation)
-        return teacher_doubts(role, network, logits, self._validation, self.spec if pretrained else None)
+        logits = self._logits_of(network, self.validation)
+        return teacher_doubts(role, network, logits, self.validation, self.spec if pretrained else None)
 
-    def kd_training_set(
-        self, networks: Sequence[nn.Module], logits: Tensor | None
-    ) -> tuple[LabelledImages, Tensor | Sequence[Tensor] | None]:
-        """What the KD student is trained on: the samples, with pseudo-labelled ones, and the teachers' logits.
+    def kd_data(
+        self, networks: Sequence[nn.Module], logits: Tensor | None, student: str
+    ) -> Generator[TrainingProgress, None, StudentData]:
+        """What the KD student is trained on: a transfer set, or the samples, with pseudo-labelled ones.
 
-        The logits are None where the teachers run in every step, and a list where there are fixed views.
+        Args:
+            networks: The teachers.
+            logits: Logits that were given in their place.
+            student: Name of the student's network.
         """
         if logits is not None:
-            return self.train, logits
-        training, soft = self._with_pseudo_labels(networks)
-        if not self._config.views or self._config.needs_live_teacher:
-            return training, soft
-        return training, of_several([self._view_logits(network, training) for network in networks])
+            return StudentData(self.train, self.validation, logits)
+        if self._config.has_own_pictures:
+            source = TransferSource(
+                lambda: networks[0], self._key(networks[0]), self.spec, student, self._config, self.train
+            )
+            data = yield from transfer_data(source, self.store)
+            training, validation, soft = data.training, data.validation, data.logits
+        else:
+            (training, soft), validation = self._with_pseudo_labels(networks), self.validation
+        if self._config.needs_live_teacher:
+            soft = None
+        elif self._config.views:
+            soft = of_several([self._view_logits(network, training) for network in networks])
+        return StudentData(training, validation, soft)
 
     @staticmethod
     def _key(teacher: nn.Module) -> str:

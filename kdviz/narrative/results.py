@@ -25,6 +25,7 @@ from kdviz.narrative.sweeps import sentences
 from kdviz.narrative.transfer import transfer_sentences
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
+from kdviz.studies.sweep.kinds import TRANSFER_SET
 from kdviz.studies.sweep.runner import STUDIES, summary
 from kdviz.studies.sweep.verdict import SweepVerdict, verdict
 from kdviz.studies.transfer import TransferReport, read_transfer_report
@@ -190,7 +191,7 @@ def _spread(row: dict) -> str:
     return percent(row["accuracy"], 2) + ("" if spread is None else f" ± {number(100 * spread, 2)}")
 
 
-for _name in ("temperature", "teacher-epochs", "alpha", "loss"):
+for _name in ("temperature", "teacher-epochs", "alpha", "loss", TRANSFER_SET):
     sections.add(_name, _study(_name))
 
 

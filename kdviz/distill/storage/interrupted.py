@@ -60,6 +60,8 @@ class UnfinishedTrainings:
         settings = {name: value for name, value in config.to_json().items() if name not in ignored}
         if not config.views:
             settings.pop("views")  # as before there were views
+        if not (distilled and config.has_own_pictures):
+            settings.pop("transfer_set", None)  # likewise
         inputs = {
             **self._shared,
             "role": role,

@@ -59,6 +59,7 @@ _SETTINGS = {
     "feature_loss": N_("Loss between layers or explanations"),
     "feature_weight": N_("Its weight"),
     "feature_options": N_("Its options"),
+    "transfer_set": N_("Transfer set"),
     "student_layer": N_("Layer of the student"),
     "teacher_layer": N_("Layer of the teacher"),
     "label_smoothing": N_("Label smoothing"),
