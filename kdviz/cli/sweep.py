@@ -136,7 +136,9 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
 def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> None:
     from kdviz.narrative.sweeps import document as verdict_document
     from kdviz.narrative.sweeps import sentences
+    from kdviz.narrative.transfer_sets import transfer_set_sentences
     from kdviz.studies.attention.statistics.agreements import value_text
+    from kdviz.studies.sweep.kinds import TRANSFER_SET
     from kdviz.studies.sweep.runner import STUDIES, summary
     from kdviz.studies.sweep.verdict import verdict
 
@@ -144,9 +146,11 @@ def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> No
     table = experiment.table(study.table)
     rows = summary(table, name)
     outcome = verdict(table, experiment.table("study_predictions"), name, margin=margin)
+    further = transfer_set_sentences(table, experiment.table("study_predictions")) if name == TRANSFER_SET else []
     if as_json:
         verdict_json = None if outcome is None else verdict_document(outcome)
         document = {"experiment": str(experiment.folder), "study": name, "test": rows, "verdict": verdict_json}
+        document |= {"transfer_sets": further} if further else {}
         print(json.dumps(document))
         return
     values = [value_text(row["value"]) for row in rows]
@@ -158,5 +162,5 @@ def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> No
         inherited = "" if row["inherited_errors"] is None else f"{row['inherited_errors']:.1%}"
         cells = f"{row['accuracy']:>9.2%} {spread:>8} {row['f1']:>7.4f} {row['ece']:>7.4f} {inherited:>9}"
         print(f"{row['role']:12} {value:>{width}} {row['seeds']:>5} {cells}")
-    for sentence in sentences(outcome) if outcome else ():
+    for sentence in (*(sentences(outcome) if outcome else ()), *further):
         print(sentence)

@@ -24,11 +24,10 @@ ACTIVATION, ENTROPY, ADVERSARIAL = 0.1, 5.0, 1.0
 """Weights of the losses beside the one-hot loss: the first two as Chen et al. (2019) have them for MNIST."""
 
 BATCH = 128
-LEARNING_RATE = 1e-3
+GENERATOR_RATE, STUDENT_RATE = 5e-3, 1e-3
+"""Learning rates of Adam."""
 STUDENT_STEPS = 5
 """Steps of the student for each step of the generator, as Fang et al. (2019) take them."""
-WARM_UP = 0.25
-"""Share of the steps whose pictures are not kept: at first the generator draws noise."""
 FEWEST_STEPS = 400
 
 
@@ -54,15 +53,15 @@ class _Game:
             generator = PictureGenerator(task.spec.channels, task.spec.size)
         self._generator = generator.to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._student = task.student().to(task.device).train()
-        self._generator_optimizer = torch.optim.Adam(self._generator.parameters(), LEARNING_RATE)
-        self._student_optimizer = torch.optim.Adam(self._student.parameters(), LEARNING_RATE)
+        self._generator_optimizer = torch.optim.Adam(self._generator.parameters(), GENERATOR_RATE)
+        self._student_optimizer = torch.optim.Adam(self._student.parameters(), STUDENT_RATE)
         self._random = torch.Generator().manual_seed(task.seed)
         self._kept: list[tuple[Tensor, Tensor]] = []  # uint8 pictures, and the teacher's logits of them
 
     def steps(self) -> Iterator[TrainingProgress]:
         """Train both; each step keeps its pictures."""
         torch.default_generator.manual_seed(self._task.seed)  # of the student's dropout
-        count = max(FEWEST_STEPS, math.ceil(self._task.count / BATCH / (1 - WARM_UP)))
+        count = max(FEWEST_STEPS, math.ceil(self._task.count / BATCH))
         head, _ = head_of(self._teacher, self._inputs(torch.zeros(2, self._task.spec.channels, *self._task.spec.size)))
         with FeatureHook(self._teacher, [head + INPUT]) as hook:
             for step in range(1, count + 1):
@@ -72,9 +71,8 @@ class _Game:
                 yield TrainingProgress(1, 1, step, count)
 
     def pictures(self, count: int) -> Tensor:
-        """``count`` of the kept pictures, drawn evenly from all steps after the warm-up: uint8 (count, C, H, W)."""
-        kept = self._kept[int(len(self._kept) * WARM_UP) :]
-        pictures = torch.cat([batch for batch, _ in kept])
+        """``count`` of the kept pictures, drawn evenly from all steps: uint8 (count, C, H, W)."""
+        pictures = torch.cat([batch for batch, _ in self._kept])
         return pictures[torch.randperm(len(pictures), generator=self._random)[:count]]
 
     def _any(self) -> int:
