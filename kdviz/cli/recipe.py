@@ -64,10 +64,11 @@ def _loss_help() -> str:
 def _transfer_set_help() -> str:
     from kdviz.distill.transfer_sets.registry import TRAINING, transfer_sets
 
-    own = [f"{name} ({transfer_sets[name].description.partition(':')[0].rstrip('.')})" for name in sorted(transfer_sets)]
+    own = ", ".join(sorted(transfer_sets))
     return (
         f"what the KD student is distilled on, with the teacher's answers as labels: {TRAINING}, the data set's own "
-        f"pictures, the default; {'; '.join(own)}; a folder of other pictures; or one large picture, to be cut into crops"
+        f"pictures, the default; {own}: see kdviz list transfer-sets; a folder of other pictures; or one large "
+        "picture, to be cut into crops"
     )
 
 

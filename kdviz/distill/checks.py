@@ -17,6 +17,7 @@ from kdviz.experiment import InputSpec
 from kdviz.models.networks import are_bounded, are_probabilities
 
 if TYPE_CHECKING:
+    from kdviz.data.shortcuts.planting import PlantedShortcut
     from kdviz.distill.sources import LabelBudget, ModelSource
 
 WEAK, STRONG = 0.1, 100.0
@@ -60,13 +61,19 @@ def check_teacher(teacher: nn.Module, teacher_classes: Sequence[str], classes: S
 
 
 def check_teachers(
-    config: TrainingConfig, teachers: Sequence[ModelSource], logits: Tensor | None, label_budget: LabelBudget
+    config: TrainingConfig,
+    teachers: Sequence[ModelSource],
+    logits: Tensor | None,
+    label_budget: LabelBudget,
+    shortcut: PlantedShortcut | None,
 ) -> None:
     """Refuse teachers, or logits in their place, that the settings of an experiment do not allow.
 
     Raises:
         SettingError: They are not allowed; the text says why.
     """
+    if shortcut is not None and (logits is not None or any(teacher.trained for teacher in teachers)):
+        raise SettingError("A shortcut is planted into a teacher's training pictures, and this teacher is trained.")
     if config.has_own_pictures and (len(teachers) != 1 or label_budget.pseudo_labels is not None):
         raise SettingError(
             "A transfer set is made with one teacher, a network, and has no pseudo-labels beside its own; leave "

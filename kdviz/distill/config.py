@@ -73,9 +73,9 @@ class TrainingConfig:
         feature_options: Keyword arguments of that loss.
         student_layer, teacher_layer: The layers to compare; see :mod:`kdviz.distill.objectives.layers`. Empty: the
             default.
-        transfer_set: The pictures that a student with a teacher is trained on: ``training``, those of the data set; a name
-            in ``kdviz.distill.transfer_sets.registry.transfer_sets``; or the path of a folder of pictures or of one
-            picture. Labels of other pictures than the training ones are the teacher's.
+        transfer_set: The pictures that a student with a teacher is trained on: ``training``, those of the data set; a
+            name in ``kdviz.distill.transfer_sets.registry.transfer_sets``; or the path of a folder of pictures or of
+            one picture. Labels of other pictures than the training ones are the teacher's.
         augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas between.
         views: Fixed views of each training image, which are seen in turn, one an epoch; the teacher's logits of them
             are computed once. 0: every epoch changes the images anew, and a teacher runs in every step.

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdviz.core.errors import SettingError
 from kdviz.core.files import Store, require_writable
 from kdviz.core.moved import renamed, renamed_arguments
 from kdviz.core.vocabulary import Role, Split
@@ -108,9 +107,7 @@ def train_experiment(
     """
     trainer = ExperimentTrainer(splits, spec, out, config, label_budget or LabelBudget(), shortcut)
     experiment = Experiment(Path(out), dataset, trainer.train.classes, spec, {}, title=title)
-    check_teachers(config, teachers, teacher_logits, trainer.label_budget)
-    if shortcut is not None and (teacher_logits is not None or any(teacher.trained for teacher in teachers)):
-        raise SettingError("A shortcut is planted into a teacher's training pictures, and this teacher is trained.")
+    check_teachers(config, teachers, teacher_logits, trainer.label_budget, shortcut)
     fresh = trainer.build_network(student, config, Role.STUDENT)
     require_writable(out)
     count = len(teachers) + 2
@@ -134,7 +131,8 @@ def train_experiment(
         check_teacher(network.eval().requires_grad_(False), experiment.classes, trainer.train.classes)
         doubts = trainer.validation_doubts(role, network, pretrained=origin.trained)
         yield from doubt_stages(role, number, count, doubts)
-        experiment.add_run(role, origin.name, network, record | doubts_record([*doubts, *data_doubts]), {})
+        found = doubts_record([*doubts, *data_doubts])
+        experiment.add_run(role, origin.name, network, record | found, {}, origin.input)
         data_doubts = []
 
     if teacher_logits is not None:
@@ -150,10 +148,9 @@ def train_experiment(
             data, taught_by = (yield from making_stages(role, number, count, made)), (networks, teacher_logits)
         yield from training_stages(role, number, count, trainer.fit(role, network, data, config, *taught_by))
         record = training_record(config, data.training, data.validation, distilled=distilled)
-        saw_mark = not (distilled and config.has_own_pictures)
-        record |= trainer.provenance(student) | planted_record(shortcut if saw_mark else None, is_student=True)
+        record |= trainer.provenance(student) | trainer.planted(distilled=distilled)
         record |= ({"start": start} if start else {}) | doubts_record(data_doubts)
-        experiment.add_run(role, student.name, network, record, {})
+        experiment.add_run(role, student.name, network, record, {}, student.input)
         data_doubts = []
     experiment.set_aside_tables()
     experiment.save()
@@ -211,6 +208,11 @@ class ExperimentTrainer:
         if self.label_budget.pseudo_labels is not None:
             record["pseudo_labels"] = self.label_budget.pseudo_labels
         return record
+
+    def planted(self, *, distilled: bool) -> dict[str, Any]:
+        """The field of a student's training record on a shortcut, which a transfer set does not have."""
+        saw_it = not (distilled and self._config.has_own_pictures)
+        return planted_record(self._shortcut if saw_it else None, is_student=True)
 
     def build_network(self, origin: ModelSource, config: TrainingConfig, role: str) -> nn.Module:
         """Build a network with its initial weights.

@@ -22,8 +22,8 @@ from kdviz.narrative.attention.markdown import attention_markdown
 from kdviz.narrative.markdown import table
 from kdviz.narrative.shortcuts import condition_sentence, shortcut_title, verdict_sentences
 from kdviz.narrative.sweeps import sentences
-from kdviz.narrative.transfer_sets import transfer_set_sentences
 from kdviz.narrative.transfer import transfer_sentences
+from kdviz.narrative.transfer_sets import transfer_set_sentences
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
 from kdviz.studies.sweep.kinds import TRANSFER_SET
@@ -203,7 +203,12 @@ def transfer_sets(experiment: Experiment) -> str:
     rows = [row for row in summary(runs, TRANSFER_SET) if row["role"] != Role.TEACHER]
     titles = [STUDIES[TRANSFER_SET].unit, "seeds", "accuracy", "F1", "ECE", "repeats the teacher's errors"]
     cells = [
-        [_value(TRANSFER_SET, row), *_figures(row), _percent(row["same_as_teacher"]), _decimals(row["kl_to_teacher"], 3)]
+        [
+            _value(TRANSFER_SET, row),
+            *_figures(row),
+            _percent(row["same_as_teacher"]),
+            _decimals(row["kl_to_teacher"], 3),
+        ]
         for row in rows
     ]
     lines = "".join(f"- {sentence}\n" for sentence in transfer_set_sentences(runs, predictions))

@@ -16,8 +16,8 @@ _RIGHT = N_(
     "{seeds} and {samples}) and says the same as its teacher in {agreement} ({agreement_low} to {agreement_high})."
 )
 _NO_BETTER_THAN_CHANCE = N_(
-    "Distilled on the transfer set {value}, the student is not shown to be better than chance, {chance}: it is right in "
-    "{accuracy} (95 % interval {low} to {high}, over {seeds} and {samples})."
+    "Distilled on the transfer set {value}, the student is not shown to be better than chance, {chance}: it is right "
+    "in {accuracy} (95 % interval {low} to {high}, over {seeds} and {samples})."
 )
 _BESIDE_TRAINING = {
     1: N_("It is more accurate than distilled on the training pictures: {points} points ({low} to {high})."),

@@ -355,7 +355,13 @@ def test_shared_runs_need_no_files_either(sweep, experiment, trainings):
 
 @EVERY
 def test_more_values_and_seeds_are_added(sweep, experiment, splits, trainings, tmp_path, name):
-    further = {"temperature": 2.0, "alpha": 0.1, "teacher-epochs": 3, "loss": "decoupled", "transfer-set": "one_picture"}
+    further = {
+        "temperature": 2.0,
+        "alpha": 0.1,
+        "teacher-epochs": 3,
+        "loss": "decoupled",
+        "transfer-set": "one_picture",
+    }
     more = further[name]
     finish(sweep(name, seeds=[0]))
     rows, epochs = rows_of(experiment, name), len(trainings.epochs)

@@ -41,15 +41,14 @@ def weights(experiment, role):
 
 def test_the_kd_student_sees_no_picture_and_no_label_of_the_data_set(splits, teacher, tmp_path):
     """Other pictures and labels change the student alone, and leave the KD student as it is."""
-    other = {
-        name: replace(part, images=255 - part.images, labels=part.labels.flip(0)) for name, part in splits.items()
-    }
+    other = {name: replace(part, images=255 - part.images, labels=part.labels.flip(0)) for name, part in splits.items()}
     stages, first = trained(splits, tmp_path / "a", NOISE, teacher)
     _, second = trained(other, tmp_path / "b", NOISE, teacher)
     assert weights(first, "student") != weights(second, "student")
     assert weights(first, "kd_student") == weights(second, "kd_student")
     record = first.runs["kd_student"].training
-    assert record["transfer_set"] == "noise" and record["selected_by"] == "agreement with the teacher"
+    assert record["transfer_set"] == "noise"
+    assert record["selected_by"] == "agreement with the teacher"
     assert record["train_samples"] == len(splits["train"])
     assert "transfer_set" not in first.runs["student"].training
     assert {stage.name for stage in stages if stage.progress} == {"kd_student", "student"}

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from kdviz.core.files import Store
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
 from kdviz.distill.storage.run_files import NamedCheckpoint, weights_of
+from kdviz.models.inputs import AdaptedNetwork
 
 _FOLDER = "unfinished"
 
@@ -68,6 +69,7 @@ class UnfinishedTrainings:
             "start": _hash(weights_of(network)),
             "trained": [name for name, parameter in network.named_parameters() if parameter.requires_grad],
             "kind": type(network).__name__,
+            **({"conversion": network.conversion} if isinstance(network, AdaptedNetwork) else {}),
             "settings": settings,
             "teachers": [_hash(weights_of(teacher)) for teacher in teachers],
             "logits": "" if logits is None else _hash(np.ascontiguousarray(logits.numpy()).tobytes()),

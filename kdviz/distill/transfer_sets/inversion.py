@@ -43,7 +43,7 @@ def information_entropy_loss(logits: Tensor) -> Tensor:
 
 
 def disagreement(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """mean |student - teacher| over pictures and classes: what the generator seeks and the student avoids. >= 0.
+    """|student - teacher|, the mean over pictures and classes: what the generator seeks and the student avoids. >= 0.
 
     The distance of Fang et al. (2019): unlike the Kullback-Leibler divergence of Micaelli and Storkey (2019) its
     gradient does not vanish where the teacher is sure.

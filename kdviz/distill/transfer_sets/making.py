@@ -41,8 +41,8 @@ class StudentData:
     """What a network is trained on.
 
     Attributes:
-        training, validation: Its samples, and those by which the best epoch is chosen. Of a transfer set, the labels are
-            the teacher's classes.
+        training, validation: Its samples, and those by which the best epoch is chosen. Of a transfer set, the labels
+            are the teacher's classes.
         logits: The teacher's logits of the training samples; None where it runs in every step, or without a teacher;
             with views, a list with one tensor a view.
     """

@@ -101,6 +101,7 @@ def check_transfer_set(name: str) -> None:
     if name != TRAINING and name not in transfer_sets and not Path(name).exists():
         raise UnknownNameError("transfer set", name, transfer_set_names())
 
+
 def path_fingerprint(name: str) -> str:
     """A hash of the pictures at a path; empty for a name."""
     path = Path(name)

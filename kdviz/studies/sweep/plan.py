@@ -189,7 +189,17 @@ class SweepPlan:
 def recipe_columns(run: TrainingRun) -> dict[str, Any]:
     """The columns of a run's recipe in a study's table."""
     config, defaults = run.config, TrainingConfig().to_json()
-    own_columns = ["epochs", "batch_size", "learning_rate", "temperature", "alpha", "loss", "transfer_set", "seed", "device"]
+    own_columns = [
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "temperature",
+        "alpha",
+        "loss",
+        "transfer_set",
+        "seed",
+        "device",
+    ]
     own_columns += [] if run.teacher else TEACHER_SETTINGS  # which a student alone does not have
     settings = {
         name: value for name, value in config.to_json().items() if name not in own_columns and value != defaults[name]

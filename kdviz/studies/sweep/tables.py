@@ -62,7 +62,8 @@ STUDY_SCHEMA = pa.schema(
 """A study's table: one row a model and split.
 
 ``run`` is the training's identity; for the experiment's own teacher it is the beginning of its weights' SHA-256, as in
-``teacher``. ``temperature``, ``alpha``, ``kd_loss``, ``teacher_epochs`` and ``transfer_set`` are null where there is no teacher.
+``teacher``. ``temperature``, ``alpha``, ``kd_loss``, ``teacher_epochs`` and ``transfer_set`` are null where there is no
+teacher.
 ``kd_loss`` names a loss between layers as well, as :class:`kdviz.studies.sweep.loss_values.LossValue` writes it.
 ``settings`` is JSON: the settings of the recipe that differ from their defaults. ``fixed``, ``broken`` and
 ``mcnemar_p`` compare a KD student with the student alone of the same seed. ``loss`` is the cross entropy.

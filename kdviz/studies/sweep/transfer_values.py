@@ -1,4 +1,4 @@
-"""What each transfer set gives: accuracy and agreement with the teacher, beside distillation on the training pictures."""
+"""What each transfer set gives: accuracy agreement with the teacher, both beside the training pictures."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def transfer_values(table: pa.Table, predictions: pa.Table, split: str = Split.T
         accuracy = paired_difference(np.zeros_like(correct), correct)
         beside = [_beside(right.get(other), by_seed) if value != other else None for other in (TRAINING, None)]
         agreement = _agreement(shares[value], correct.shape[1])
-        values.append(TransferValue(value, accuracy, *beside, *agreement, chance_level(next(iter(runs[value].values())).labels)))
+        values.append(
+            TransferValue(value, accuracy, *beside, *agreement, chance_level(next(iter(runs[value].values())).labels))
+        )
     return sorted(values, key=lambda each: (each.value != TRAINING, -each.accuracy.value))
 
 

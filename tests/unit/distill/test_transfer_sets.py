@@ -71,7 +71,10 @@ def test_losses_of_the_generator_by_hand():
         "disagreement": sum(abs(a - b) for a, b in zip(logits.flat, other.flat, strict=True)) / 20,
     }
     inputs = {name: (torch.tensor(logits),) for name in expected}
-    inputs["activation_loss"], inputs["disagreement"] = (torch.tensor(features),), (*map(torch.tensor, (other, logits)),)
+    inputs["activation_loss"], inputs["disagreement"] = (
+        (torch.tensor(features),),
+        (*map(torch.tensor, (other, logits)),),
+    )
     for name, value in expected.items():
         assert float(getattr(inversion, name)(*inputs[name])) == pytest.approx(value, abs=1e-6)
 
@@ -103,10 +106,13 @@ def test_every_transfer_set_makes_as_many_pictures_as_asked_the_same_for_a_seed(
     other, _ = returned(transfer_sets[name].make(task(teacher, seed=1)))
     torch.manual_seed(5)
     assert torch.equal(before, torch.get_rng_state())
-    assert first.shape == (COUNT, 1, 14, 14) and first.dtype == torch.uint8
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.shape == (COUNT, 1, 14, 14)
+    assert first.dtype == torch.uint8
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
     assert len(first.flatten(1).unique(dim=0)) > COUNT / 2  # they differ among themselves
-    assert progress and len(transfer_sets[name].description) > 20
+    assert progress
+    assert len(transfer_sets[name].description) > 20
 
 
 def test_a_generator_is_trained_until_the_teacher_is_sure_of_its_pictures(teacher, monkeypatch):
@@ -150,9 +156,13 @@ def test_crops_of_a_colour_picture_have_its_channels():
 def test_labels_are_the_teachers_and_nothing_is_seen_of_the_data_set(teacher, small_digits, tmp_path):
     like = small_digits.take(torch.arange(200))
     hidden = LabelledImages(torch.zeros_like(like.images), torch.zeros_like(like.labels), like.classes, "train")
-    made = [returned(transfer_data(source(teacher, each), Store(tmp_path / str(n))))[0] for n, each in enumerate((like, hidden))]
+    made = [
+        returned(transfer_data(source(teacher, each), Store(tmp_path / str(n))))[0]
+        for n, each in enumerate((like, hidden))
+    ]
     for data in made:
-        assert len(data.training) == 200 and len(data.validation) == 20
+        assert len(data.training) == 200
+        assert len(data.validation) == 20
         logits = teacher(SMALL.normalise(data.training.images))
         assert torch.allclose(logits, data.logits, atol=1e-4)
         assert torch.equal(logits.argmax(1), data.training.labels)
@@ -168,9 +178,13 @@ def test_a_transfer_set_is_made_once(teacher, small_digits, tmp_path):
     def no_teacher():
         raise AssertionError("it was made before")
 
-    again, later = returned(transfer_data(TransferSource(no_teacher, *list(vars(source(teacher, like)).values())[1:]), store))
-    assert progress and not later
-    assert torch.equal(data.training.images, again.training.images) and torch.equal(data.logits, again.logits)
+    again, later = returned(
+        transfer_data(TransferSource(no_teacher, *list(vars(source(teacher, like)).values())[1:]), store)
+    )
+    assert progress
+    assert not later
+    assert torch.equal(data.training.images, again.training.images)
+    assert torch.equal(data.logits, again.logits)
     other, _ = returned(transfer_data(source(teacher, like, seed=1), store))
     assert not torch.equal(data.training.images, other.training.images)
 
@@ -186,7 +200,8 @@ def test_a_folder_or_a_picture_of_ones_own(teacher, digits, small_digits, tmp_pa
     data, _ = returned(transfer_data(source(teacher, like, str(folder / "0.png")), Store(tmp_path / "b")))
     assert len(data.training) == 100
     (folder / "0.png").unlink()
-    assert path_fingerprint(str(folder)) != before and path_fingerprint("noise") == ""
+    assert path_fingerprint(str(folder)) != before
+    assert path_fingerprint("noise") == ""
 
 
 def test_what_is_no_transfer_set_is_refused(teacher, small_digits, tmp_path):

@@ -28,7 +28,9 @@ def study(seeds=SEEDS, right=CHANCE_OF):
             role = "student" if value is None else "kd_student"
             run = {"run": f"{value}-{seed}", "role": role, "split": "test"}
             same = float((predicted == LABELS).mean()) - 0.01
-            rows.append({**run, "transfer_set": value, "seed": seed, "accuracy": float(correct.mean()), "same_as_teacher": same})
+            rows.append(
+                {**run, "transfer_set": value, "seed": seed, "accuracy": float(correct.mean()), "same_as_teacher": same}
+            )
             predictions.append({**run, "predicted": predicted.tolist()})
     return pa.Table.from_pylist(rows), pa.Table.from_pylist(predictions)
 
@@ -36,7 +38,8 @@ def study(seeds=SEEDS, right=CHANCE_OF):
 def test_figures_are_those_of_the_tables():
     table, predictions = study()
     values = {each.value: each for each in transfer_values(table, predictions)}
-    assert list(values) [0] == "training" and len(values) == 4
+    assert next(iter(values)) == "training"
+    assert len(values) == 4
     rows = table.to_pylist()
     for name, value in values.items():
         own = [row for row in rows if row["transfer_set"] == name]
@@ -55,7 +58,8 @@ def test_an_interval_of_agreement_is_not_narrower_than_that_over_seeds_alone():
     for value in transfer_values(table, predictions):
         shares = [row["same_as_teacher"] for row in table.to_pylist() if row["transfer_set"] == value.value]
         low, high = stats.t.interval(0.95, SEEDS - 1, np.mean(shares), stats.sem(shares))
-        assert value.low <= low + 1e-9 and value.high >= min(1.0, high) - 1e-9
+        assert value.low <= low + 1e-9
+        assert value.high >= min(1.0, high) - 1e-9
 
 
 def test_sentences_say_what_the_intervals_allow():
@@ -64,12 +68,14 @@ def test_sentences_say_what_the_intervals_allow():
     assert "less accurate than distilled on the training pictures" in sentences["generated"]
     assert "less accurate than trained alone" in sentences["generated"]
     assert "than distilled on the training pictures cannot be told" in sentences["one_picture"]
-    assert "not shown to be better than chance, 25.00%" in sentences["noise"] and "teacher" not in sentences["noise"]
+    assert "not shown to be better than chance, 25.00%" in sentences["noise"]
+    assert "teacher" not in sentences["noise"]
 
 
 def test_with_one_seed_nothing_is_told():
     for text in transfer_set_sentences(*study(seeds=1, right={"training": 0.9, "generated": 0.5, None: 0.9})):
-        assert text.count("cannot be told") == 2 and "one seed" in text
+        assert text.count("cannot be told") == 2
+        assert "one seed" in text
 
 
 def test_without_other_students_nothing_is_compared():

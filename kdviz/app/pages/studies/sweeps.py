@@ -25,8 +25,8 @@ _LEADS = {
     ),
     "loss": N_("Each student is distilled with another loss against its teacher, all else equal. Data: {data}."),
     "transfer-set": N_(
-        "Each student is distilled on other pictures, with its teacher's answers as labels: it has not seen the training "
-        "pictures, except where they are the transfer set. Data: {data}."
+        "Each student is distilled on other pictures, with its teacher's answers as labels: it has not seen the "
+        "training pictures, except where they are the transfer set. Data: {data}."
     ),
 }
 
