@@ -1,4 +1,4 @@
-"""kdviz list: names of experiments, networks, methods, losses, augmentations, data sets and shortcuts."""
+"""kdviz list: names of experiments, networks, methods, losses, augmentations, transfer sets, data sets and shortcuts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdviz.cli.common.arguments import verb
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "list", _list, "List what can be named.")
-    kinds = ["experiments", "networks", "methods", "losses", "augmentations", "datasets", "shortcuts"]
+    kinds = ["experiments", "networks", "methods", "losses", "augmentations", "transfer-sets", "datasets", "shortcuts"]
     parser.add_argument("what", choices=kinds, help="what is listed")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
 
@@ -45,6 +45,11 @@ def _entries(what: str) -> dict[str, str]:
         from kdviz.distill import augmentations
 
         return {name: augmentations[name].description for name in augmentations}
+    if what == "transfer-sets":
+        from kdviz.distill.transfer_sets.registry import TRAINING, transfer_sets
+
+        own = {TRAINING: "The pictures of the data set: the usual distillation."}
+        return own | {name: transfer_sets[name].description for name in sorted(transfer_sets)}
     if what == "shortcuts":
         from kdviz.data.shortcuts.registry import shortcuts
 

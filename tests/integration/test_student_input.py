@@ -36,7 +36,7 @@ def trained(splits, folder, spec, size, channels, config=CONFIG):
 
 
 def test_a_student_of_a_smaller_input(splits, tmp_path):
-    experiment = trained(splits, tmp_path, SMALL, 7, None, replace(CONFIG, epochs=15))
+    experiment = trained(splits, tmp_path, SMALL, 7, None, replace(CONFIG, epochs=15, learning_rate=5e-3))
     runs = experiment.runs
     assert runs["teacher"].spec.size == (14, 14)
     assert runs["kd_student"].spec.size == runs["student"].spec.size == (7, 7)

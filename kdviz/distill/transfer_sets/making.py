@@ -97,7 +97,7 @@ def transfer_data(source: TransferSource, store: Store) -> Generator[TrainingPro
         logits = predict_logits(teacher, samples, source.spec.normalise, device=config.device, bf16=config.bf16)
         for name, values in zip(names, (pictures, logits), strict=True):
             write_array(store, name, values)
-    return _split(*(read_array(store, name) for name in names), source)
+    return _split(read_array(store, names[0]), read_array(store, names[1]), source)
 
 
 def _pictures(source: TransferSource, teacher: nn.Module) -> Generator[TrainingProgress, None, Tensor]:

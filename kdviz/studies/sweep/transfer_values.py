@@ -63,11 +63,11 @@ def transfer_values(table: pa.Table, predictions: pa.Table, split: str = Split.T
             continue
         correct = np.array([by_seed[seed] for seed in sorted(by_seed)])
         accuracy = paired_difference(np.zeros_like(correct), correct)
-        beside = [_beside(right.get(other), by_seed) if value != other else None for other in (TRAINING, None)]
-        agreement = _agreement(shares[value], correct.shape[1])
-        values.append(
-            TransferValue(value, accuracy, *beside, *agreement, chance_level(next(iter(runs[value].values())).labels))
-        )
+        agreement, low, high = _agreement(shares[value], correct.shape[1])
+        training = _beside(right.get(TRAINING), by_seed) if value != TRAINING else None
+        chance = chance_level(next(iter(runs[value].values())).labels)
+        alone = _beside(right.get(None), by_seed)
+        values.append(TransferValue(value, accuracy, training, alone, agreement, low, high, chance))
     return sorted(values, key=lambda each: (each.value != TRAINING, -each.accuracy.value))
 
 
