@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from kdviz import __version__
 from kdviz.cli import app, bench, evaluate, explain, get, import_, list_, profile, report, study, sweep, train
+from kdviz.cli.studies import federated, incremental
 from kdviz.core.errors import ERRORS_VARIABLE, KdvizError
 
 
@@ -43,7 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kdviz {__version__}")
     verbs = parser.add_subparsers(title="commands", dest="verb", required=True, metavar="COMMAND")
-    modules = (app, get, import_, train, sweep, study, evaluate, explain, profile, report, bench, list_)
+    training = (train, sweep, study, incremental, federated)
+    modules = (app, get, import_, *training, evaluate, explain, profile, report, bench, list_)
     for add in [module.add for module in modules]:
         add(verbs)
     return parser

@@ -1,4 +1,4 @@
-"""kdviz list: names of experiments, networks, methods, losses, augmentations, transfer sets, data sets and shortcuts."""
+"""kdviz list: names of experiments, networks, methods, losses and the other things that are found by name."""
 
 from __future__ import annotations
 

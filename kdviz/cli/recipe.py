@@ -55,6 +55,13 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def set_usual_loss(parser: argparse.ArgumentParser) -> None:
+    """For verbs without the options of :func:`add_loss`: the softened targets, the pictures as they are."""
+    parser.set_defaults(loss="soft_targets", loss_option=[], kd_epochs=None, label_smoothing=0.0)
+    parser.set_defaults(class_weights="none", feature_loss="", feature_weight=1.0, feature_option=[])
+    parser.set_defaults(teacher_layer="", student_layer="", transfer_set="training", augment="", views=0)
+
+
 def _loss_help() -> str:
     from kdviz.distill.objectives.registry import teacher_losses
 
