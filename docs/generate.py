@@ -263,9 +263,10 @@ AUGMENTATIONS = """
 `--augment NAME,NAME` applies them in this order to every batch; the teacher sees the same images as the student.
 """
 TRANSFER_SETS = """
-`--transfer-set NAME`, or the path of a folder or of one picture, in place of the training pictures (`training`). The teacher's
-answers are the labels, and the best epoch is chosen by agreement with the teacher on a tenth that is held out, so that the student
-sees no picture and no label of the data set. [Without the training pictures](../how-to/other-data.md) says more.
+`--transfer-set NAME`, or the path of a folder or of one picture, in place of the training pictures (`training`). The
+teacher's answers are the labels, and the best epoch is chosen by agreement with the teacher on a tenth that is held
+out, so that the student sees no picture and no label of the data set.
+[Distil without the training pictures](../how-to/other-data.md) says more.
 """
 DATA_SETS = """
 # Data sets and networks

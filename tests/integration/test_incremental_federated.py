@@ -22,7 +22,7 @@ from kdviz.studies.federated import FederatedStudy, class_shares, read_federated
 from kdviz.studies.incremental import IncrementalStudy, read_incremental_report
 from kdviz.studies.incremental.study import SCHEMA
 
-QUICK = replace(CONFIG, epochs=6, learning_rate=3e-3)
+QUICK = replace(CONFIG, epochs=4, learning_rate=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +51,18 @@ def test_answers_about_old_classes_are_kept_and_others_are_free():
             loss(student, teacher, None, 2.0, {"old": old})
 
 
+@pytest.mark.slow
 def test_a_network_that_learns_new_classes_forgets_less_with_its_own_answers(splits, tiny):
-    stages = list(IncrementalStudy(tiny, splits, 5, [0, 1], QUICK).run())
+    stages = list(IncrementalStudy(tiny, splits, 5, [0], replace(QUICK, epochs=8)).run())
     report = read_incremental_report(tiny)
     by_method = {row.method: row for row in report.accuracies}
     assert by_method["old"].all.value < 0.6  # it has never seen the new ones
     assert by_method["old"].old.value > 0.6
-    assert by_method["fine_tuned"].new.value > 0.6
+    assert by_method["fine_tuned"].new.value > 0.5
     kept = by_method["without_forgetting"].old.value - by_method["fine_tuned"].old.value
     assert kept > 0
     assert report.old.value == pytest.approx(kept)
-    assert {stage.number for stage in stages} == set(range(1, 9))
+    assert {stage.number for stage in stages} == set(range(1, 5))
     with pytest.raises(SettingError, match="2 to 9 of 10"):
         IncrementalStudy(tiny, splits, 10, [0], QUICK)
 
@@ -105,11 +106,12 @@ def test_class_shares_use_each_sample_once_and_are_as_unequal_as_asked():
         class_shares(labels, 1, 1.0, 0)
 
 
+@pytest.mark.slow
 def test_clients_that_share_answers(splits, tiny, tmp_path):
-    study = FederatedStudy(tiny, splits, 3, 0.3, 2, 100, 0, [0], QUICK, tmp_path)
+    study = FederatedStudy(tiny, splits, 2, 0.3, 1, 100, 0, [0], QUICK, tmp_path)
     list(study.run(threads=1))
     report = read_federated_report(tiny)
-    assert report.gain.seeds == 3
+    assert report.gain.seeds == 2
     assert report.gain.value == pytest.approx(report.fedmd - report.alone)
     assert report.central > report.alone
     rows = tiny.table("federated").to_pylist()
@@ -117,10 +119,10 @@ def test_clients_that_share_answers(splits, tiny, tmp_path):
     assert sum(private) == 300 == next(row["private"] for row in rows if row["method"] == "central")
     assert len(federated_sentences(report)) == 2
     store, folder = Store(tmp_path), f"federated/{study._identity(0)}"
-    shared = [read_array(store, f"{folder}/client-{client:02d}-round-01.npy").numpy() for client in range(3)]
-    consensus = read_array(store, f"{folder}/consensus-01.npy").numpy()
-    assert consensus == pytest.approx(sum(shared) / 3, abs=1e-6)
-    assert list(FederatedStudy(tiny, splits, 3, 0.3, 2, 100, 0, [0], QUICK, tmp_path).run(threads=1)) is not None
+    shared = [read_array(store, f"{folder}/client-{client:02d}-round-00.npy").numpy() for client in range(2)]
+    consensus = read_array(store, f"{folder}/consensus-00.npy").numpy()
+    assert consensus == pytest.approx(sum(shared) / 2, abs=1e-6)
+    assert list(FederatedStudy(tiny, splits, 2, 0.3, 1, 100, 0, [0], QUICK, tmp_path).run(threads=1)) is not None
     assert tiny.table("federated").to_pylist() == rows  # nothing is trained again, and nothing changes
 
 

@@ -90,7 +90,7 @@ def transfer_data(source: TransferSource, store: Store) -> Generator[TrainingPro
     stem = f"transfer/{source.identity}"
     names = f"{stem}-pictures.npy", f"{stem}-logits.npy"
     if not store.has(names[1]):
-        teacher = source.teacher()
+        teacher = source.teacher().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         pictures = yield from _pictures(source, teacher)
         samples = LabelledImages(pictures, torch.zeros(len(pictures), dtype=torch.int64), source.like.classes, "train")
         config = source.config
