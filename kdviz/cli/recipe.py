@@ -45,6 +45,13 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher-layer", metavar="NAME", default="", help="that it compares (default: found)")
     parser.add_argument("--student-layer", metavar="NAME", default="", help="the same of the student")
     parser.add_argument("--transfer-set", metavar="NAME|PATH", help=LazyText(_transfer_set_help))
+    parser.add_argument(
+        "--transfer-steps",
+        metavar="N",
+        type=at_least_one,
+        default=0,
+        help="steps in which the generator of a transfer set is trained (default: as many as draw each picture once)",
+    )
     parser.add_argument("--augment", metavar="NAMES", help="of training images: kdviz list augmentations")
     parser.add_argument(
         "--views",
@@ -59,7 +66,8 @@ def set_usual_loss(parser: argparse.ArgumentParser) -> None:
     """For verbs without the options of :func:`add_loss`: the softened targets, the pictures as they are."""
     parser.set_defaults(loss="soft_targets", loss_option=[], kd_epochs=None, label_smoothing=0.0)
     parser.set_defaults(class_weights="none", feature_loss="", feature_weight=1.0, feature_option=[])
-    parser.set_defaults(teacher_layer="", student_layer="", transfer_set="training", augment="", views=0)
+    parser.set_defaults(teacher_layer="", student_layer="", transfer_set="training", transfer_steps=0)
+    parser.set_defaults(augment="", views=0)
 
 
 def _loss_help() -> str:
@@ -92,6 +100,7 @@ def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
         "teacher_layer": options.teacher_layer,
         "student_layer": options.student_layer,
         **({"transfer_set": options.transfer_set} if options.transfer_set else {}),
+        "transfer_steps": options.transfer_steps,
     }
 
 

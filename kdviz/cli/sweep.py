@@ -130,6 +130,7 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
             setattr(options, name, training.get(name))
     if options.transfer_set is None:
         options.transfer_set = training.get("transfer_set")
+        options.transfer_steps = options.transfer_steps or training.get("transfer_steps", 0)
     return recipe(options, experiment.dataset, trainable=str(training.get("unfreeze", "all")))
 
 

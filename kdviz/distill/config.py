@@ -30,6 +30,7 @@ TEACHER_SETTINGS = (
     "student_layer",
     "teacher_layer",
     "transfer_set",
+    "transfer_steps",
 )
 """The settings that have no meaning without a teacher, by their names in files."""
 
@@ -76,6 +77,7 @@ class TrainingConfig:
         transfer_set: The pictures that a student with a teacher is trained on: ``training``, those of the data set; a
             name in ``kdviz.distill.transfer_sets.registry.transfer_sets``; or the path of a folder of pictures or of
             one picture. Labels of other pictures than the training ones are the teacher's.
+        transfer_steps: Steps in which a transfer set's generator is trained; 0: as many as draw each picture once.
         augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas between.
         views: Fixed views of each training image, which are seen in turn, one an epoch; the teacher's logits of them
             are computed once. 0: every epoch changes the images anew, and a teacher runs in every step.
@@ -102,6 +104,7 @@ class TrainingConfig:
     student_layer: str = ""
     teacher_layer: str = ""
     transfer_set: str = TRAINING
+    transfer_steps: int = 0
     augment: str = ""
     views: int = 0
     trainable: str = "all"
@@ -177,7 +180,7 @@ class TrainingConfig:
 
     def for_teacher(self, number: int) -> TrainingConfig:
         """The recipe of teacher ``number``: it has no teacher itself, and smoothed labels would make it teach less."""
-        own = {"label_smoothing": 0.0, "feature_loss": "", "views": 0, "transfer_set": TRAINING}
+        own = {"label_smoothing": 0.0, "feature_loss": "", "views": 0, "transfer_set": TRAINING, "transfer_steps": 0}
         return replace(self, seed=(self.seed + number) % 2**31, **own)
 
     def to_json(self) -> dict[str, Any]:
@@ -244,6 +247,8 @@ class TrainingConfig:
 
     def _check_transfer_set(self) -> None:
         check_transfer_set(self.transfer_set)
+        if self.transfer_steps < 0:
+            raise SettingError("transfer_steps must be at least 0, got {steps}.", steps=self.transfer_steps)
         if self.has_own_pictures and self.trainable == "head":
             raise SettingError(
                 "A transfer set is made of pictures, and where heads alone are trained the data are features; let "

@@ -63,6 +63,7 @@ class UnfinishedTrainings:
             settings.pop("views")  # as before there were views
         if not (distilled and config.has_own_pictures):
             settings.pop("transfer_set", None)  # likewise
+            settings.pop("transfer_steps", None)
         inputs = {
             **self._shared,
             "role": role,

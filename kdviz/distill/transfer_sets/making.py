@@ -77,7 +77,8 @@ class TransferSource:
         """A hash of all that decides the result."""
         name = self.config.transfer_set
         inputs = [name, self.teacher_key, self.spec.to_json(), self.network, len(self.like), self.config.seed]
-        text = json.dumps([*inputs, path_fingerprint(name)])
+        steps = [self.config.transfer_steps] if self.config.transfer_steps else []
+        text = json.dumps([*inputs, path_fingerprint(name), *steps])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -117,6 +118,7 @@ def _pictures(source: TransferSource, teacher: nn.Module) -> Generator[TrainingP
         config.seed,
         str(device),
         lambda: new_network(source.network, spec, classes, config.seed),
+        config.transfer_steps,
     )
     pictures = yield from transfer_sets[name].make(task)
     return pictures

@@ -38,6 +38,7 @@ class TransferTask:
         seed: Seed of all chance.
         device: A torch device.
         student: Makes a student with fresh weights.
+        steps: Steps of a training that makes the pictures; 0: as many as draw each picture once.
     """
 
     teacher: nn.Module
@@ -47,6 +48,7 @@ class TransferTask:
     seed: int
     device: str
     student: Callable[[], nn.Module]
+    steps: int = 0
 
 
 Make = Callable[[TransferTask], "Generator[TrainingProgress, None, Tensor]"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,16 @@ def test_a_generator_is_trained_until_the_teacher_is_sure_of_its_pictures(teache
     sure = [float(teacher(SMALL.normalise(each)).softmax(1).amax(1).mean()) for each in (pictures, noise)]
     assert sure[0] > 1.1 * sure[1]
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_a_longer_training_keeps_no_more_pictures(teacher, monkeypatch):
+    monkeypatch.setattr(generated, "FEWEST_STEPS", 1)
+    longer = replace(task(teacher), steps=9)
+    pictures, progress = returned(transfer_sets["generated"].make(longer))
+    assert len(pictures) == COUNT
+    assert [each.step for each in progress] == list(range(1, 10))
+    shorter, _ = returned(transfer_sets["generated"].make(task(teacher)))
+    assert not torch.equal(pictures, shorter)
 
 
 def test_noise_is_even_noise(teacher):

@@ -35,8 +35,9 @@ FEWEST_STEPS = 400
 def generated(task: TransferTask) -> Generator[TrainingProgress, None, Tensor]:
     """By a generator that the teacher's answers train, and a student that disagrees (Chen et al., Fang et al., 2019).
 
-    The pictures of the whole training are kept, not those of its end (Fang et al., 2021, "Contrastive model inversion",
-    section 3.3): a generator that moves on forgets what it drew before.
+    The pictures of the training are kept, not those of its end alone (Fang et al., 2021, "Contrastive model inversion",
+    section 3.3): a generator that moves on forgets what it drew before. Where more are drawn than are asked for, each
+    new batch takes the place of a random one.
     """
     game = _Game(task)
     yield from with_own_random_state(game.steps(), torch.device(task.device))
@@ -61,13 +62,19 @@ class _Game:
     def steps(self) -> Iterator[TrainingProgress]:
         """Train both; each step keeps its pictures."""
         torch.default_generator.manual_seed(self._task.seed)  # of the student's dropout
-        count = max(FEWEST_STEPS, math.ceil(self._task.count / BATCH))
+        count = self._task.steps or max(FEWEST_STEPS, math.ceil(self._task.count / BATCH))
+        batches = max(FEWEST_STEPS, math.ceil(self._task.count / BATCH))
         head, _ = head_of(self._teacher, self._inputs(torch.zeros(2, self._task.spec.channels, *self._task.spec.size)))
         with FeatureHook(self._teacher, [head + INPUT]) as hook:
             for step in range(1, count + 1):
-                self._kept.append(self._draw(hook))
-                for number in range(STUDENT_STEPS):
-                    self._teach(*self._kept[-1 if number == 0 else self._any()])
+                newest = self._draw(hook)
+                if len(self._kept) < batches:
+                    self._kept.append(newest)
+                else:
+                    self._kept[self._any()] = newest
+                self._teach(*newest)
+                for _ in range(STUDENT_STEPS - 1):
+                    self._teach(*self._kept[self._any()])
                 yield TrainingProgress(1, 1, step, count)
 
     def pictures(self, count: int) -> Tensor:
