@@ -139,8 +139,9 @@ def _allowed(setting: Any) -> str:
 
 
 def losses_and_augmentations() -> str:
-    """Losses against logits, between layers and between explanations, and augmentations."""
+    """Losses against logits, between layers and between explanations, augmentations, and transfer sets."""
     from kdviz.distill import augmentations, explanation_losses, feature_losses, losses, teacher_losses
+    from kdviz.distill.transfer_sets.registry import transfer_sets
 
     registries = teacher_losses, feature_losses, explanation_losses
     others = [name for name in losses if not any(name in registry for registry in registries)]
@@ -157,6 +158,8 @@ def losses_and_augmentations() -> str:
     ]
     parts += ["## Augmentations", AUGMENTATIONS.strip()]
     parts.append(_table(("augmentation", "what it does"), _about(augmentations)))
+    parts += ["## Transfer sets", TRANSFER_SETS.strip()]
+    parts.append(_table(("transfer set", "what the student is distilled on"), _about(transfer_sets)))
     return "\n\n".join(parts)
 
 
@@ -278,6 +281,12 @@ RECIPES = """
 
 `kdviz train DATASET --recipe NAME` trains by one of these. They hold options of `kdviz train`, which the command line
 may override; [Train by a recipe](../how-to/recipes.md) says how, and how to write your own.
+"""
+TRANSFER_SETS = """
+`--transfer-set NAME`, or the path of a folder or of one picture, in place of the training pictures (`training`). The
+teacher's answers are the labels, and the best epoch is chosen by agreement with the teacher on a tenth that is held
+out, so that the student sees no picture and no label of the data set.
+[Distil without the training pictures](../how-to/other-data.md) says more.
 """
 DATA_SETS = """
 # Data sets and networks

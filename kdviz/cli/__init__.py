@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from kdviz import __version__
 from kdviz.cli import app, bench, evaluate, explain, get, import_, list_, profile, recipe, report, study, sweep, train
 from kdviz.cli.common.recipe_files import VerbParser
+from kdviz.cli.studies import federated, incremental
 from kdviz.core.errors import ERRORS_VARIABLE, KdvizError
 
 
@@ -46,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(
         title="commands", dest="verb", required=True, metavar="COMMAND", parser_class=VerbParser
     )
-    modules = (app, get, import_, train, recipe, sweep, study, evaluate, explain, profile, report, bench, list_)
+    training = (train, recipe, sweep, study, incremental, federated)
+    modules = (app, get, import_, *training, evaluate, explain, profile, report, bench, list_)
     for add in [module.add for module in modules]:
         add(verbs)
     return parser

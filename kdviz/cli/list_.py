@@ -1,9 +1,10 @@
-"""kdviz list: names of experiments, networks, methods, losses, augmentations, data sets, shortcuts and recipes."""
+"""kdviz list: names of experiments, networks, methods, losses and the other things that are found by name."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import KdvizError
@@ -16,8 +17,7 @@ from kdviz.cli.common.arguments import verb
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "list", _list, "List what can be named.")
-    kinds = ["experiments", "networks", "methods", "losses", "augmentations", "datasets", "shortcuts", "recipes"]
-    parser.add_argument("what", choices=kinds, help="what is listed")
+    parser.add_argument("what", choices=list(_KINDS), help="what is listed")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
 
 
@@ -33,40 +33,79 @@ def _list(options: argparse.Namespace) -> None:
 
 def _entries(what: str) -> dict[str, str]:
     """Name -> one line of description."""
-    if what == "experiments":
-        from kdviz.experiment import list_experiments
+    return _KINDS[what]()
 
-        return {name: _roles(name) for name in list_experiments()}
-    if what == "methods":
-        from kdviz.saliency import methods
 
-        return {name: _about_method(methods[name]) for name in methods}
-    if what == "augmentations":
-        from kdviz.distill import augmentations
+def _experiments() -> dict[str, str]:
+    from kdviz.experiment import list_experiments
 
-        return {name: augmentations[name].description for name in augmentations}
-    if what == "shortcuts":
-        from kdviz.data.shortcuts.registry import shortcuts
+    return {name: _roles(name) for name in list_experiments()}
 
-        return {name: shortcuts[name].description for name in shortcuts}
-    if what == "recipes":
-        from kdviz.cli.common.recipe_files import shipped_recipes
 
-        return {name: f"{recipe.title} ({recipe.paper})" for name, recipe in shipped_recipes().items()}
-    if what == "losses":
-        from kdviz.distill import losses
+def _methods() -> dict[str, str]:
+    from kdviz.saliency import methods
 
-        return {name: _about_loss(name) for name in losses}
-    if what == "datasets":
-        from kdviz.data.registry import datasets
-        from kdviz.data.registry import libraries as dataset_libraries
+    return {name: _about_method(methods[name]) for name in methods}
 
-        texts = {name: datasets[name].description for name in datasets}
-        return texts | {f"{name}/NAME": dataset_libraries[name].description for name in dataset_libraries}
+
+def _augmentations() -> dict[str, str]:
+    from kdviz.distill import augmentations
+
+    return {name: augmentations[name].description for name in augmentations}
+
+
+def _transfer_sets() -> dict[str, str]:
+    from kdviz.distill.transfer_sets.registry import TRAINING, transfer_sets
+
+    own = {TRAINING: "The pictures of the data set: the usual distillation."}
+    return own | {name: transfer_sets[name].description for name in sorted(transfer_sets)}
+
+
+def _shortcuts() -> dict[str, str]:
+    from kdviz.data.shortcuts.registry import shortcuts
+
+    return {name: shortcuts[name].description for name in shortcuts}
+
+
+def _recipes() -> dict[str, str]:
+    from kdviz.cli.common.recipe_files import shipped_recipes
+
+    return {name: f"{recipe.title} ({recipe.paper})" for name, recipe in shipped_recipes().items()}
+
+
+def _losses() -> dict[str, str]:
+    from kdviz.distill import losses
+
+    return {name: _about_loss(name) for name in losses}
+
+
+def _datasets() -> dict[str, str]:
+    from kdviz.data.registry import datasets
+    from kdviz.data.registry import libraries as dataset_libraries
+
+    texts = {name: datasets[name].description for name in datasets}
+    return texts | {f"{name}/NAME": dataset_libraries[name].description for name in dataset_libraries}
+
+
+def _networks() -> dict[str, str]:
     from kdviz.models.networks import libraries, networks
 
     texts = {name: (networks[name].__doc__ or "").strip().partition("\n")[0] for name in networks}
     return texts | {f"{name}/NAME": libraries[name].description for name in libraries}
+
+
+_KINDS: dict[str, Callable[[], dict[str, str]]] = {
+    "experiments": _experiments,
+    "networks": _networks,
+    "methods": _methods,
+    "losses": _losses,
+    "augmentations": _augmentations,
+    "transfer-sets": _transfer_sets,
+    "datasets": _datasets,
+    "shortcuts": _shortcuts,
+    "recipes": _recipes,
+}
+"""What can be listed -> its names, each with one line of description."""
 
 
 def _about_loss(name: str) -> str:

@@ -28,6 +28,8 @@ from kdviz.cli.common.training_options import OF_THE_RECIPE, add_loss, add_recip
 from kdviz.cli.evaluate import margin
 from kdviz.core.vocabulary import Role
 
+_STUDIES = ["temperature", "alpha", "teacher-epochs", "loss", "transfer-set"]
+
 
 def add(verbs: Any) -> None:
     parser = verb(
@@ -36,7 +38,7 @@ def add(verbs: Any) -> None:
         _sweep,
         "Train a student for each value and seed, and say what came out; continues what was begun.",
     )
-    parser.add_argument("study", choices=["temperature", "alpha", "teacher-epochs", "loss"], help="what is varied")
+    parser.add_argument("study", choices=_STUDIES, help="what is varied")
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
     add_reader_options(parser)
@@ -126,13 +128,18 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
     for name in ("epochs", "batch_size", *OF_THE_RECIPE):
         if getattr(options, name) is None:
             setattr(options, name, training.get(name))
+    if options.transfer_set is None:
+        options.transfer_set = training.get("transfer_set")
+        options.transfer_steps = options.transfer_steps or training.get("transfer_steps", 0)
     return recipe(options, experiment.dataset, trainable=str(training.get("unfreeze", "all")))
 
 
 def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> None:
     from kdviz.narrative.sweeps import document as verdict_document
     from kdviz.narrative.sweeps import sentences
+    from kdviz.narrative.transfer_sets import transfer_set_sentences
     from kdviz.studies.attention.statistics.agreements import value_text
+    from kdviz.studies.sweep.kinds import TRANSFER_SET
     from kdviz.studies.sweep.runner import STUDIES, summary
     from kdviz.studies.sweep.verdict import verdict
 
@@ -140,9 +147,11 @@ def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> No
     table = experiment.table(study.table)
     rows = summary(table, name)
     outcome = verdict(table, experiment.table("study_predictions"), name, margin=margin)
+    further = transfer_set_sentences(table, experiment.table("study_predictions")) if name == TRANSFER_SET else []
     if as_json:
         verdict_json = None if outcome is None else verdict_document(outcome)
         document = {"experiment": str(experiment.folder), "study": name, "test": rows, "verdict": verdict_json}
+        document |= {"transfer_sets": further} if further else {}
         print(json.dumps(document))
         return
     values = [value_text(row["value"]) for row in rows]
@@ -154,5 +163,5 @@ def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> No
         inherited = "" if row["inherited_errors"] is None else f"{row['inherited_errors']:.1%}"
         cells = f"{row['accuracy']:>9.2%} {spread:>8} {row['f1']:>7.4f} {row['ece']:>7.4f} {inherited:>9}"
         print(f"{row['role']:12} {value:>{width}} {row['seeds']:>5} {cells}")
-    for sentence in sentences(outcome) if outcome else ():
+    for sentence in (*(sentences(outcome) if outcome else ()), *further):
         print(sentence)

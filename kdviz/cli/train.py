@@ -119,6 +119,18 @@ def _add_teachers(parser: argparse.ArgumentParser) -> None:
         help="train teachers and KD student at the same time, each learning from the others",
     )
     group.add_argument(
+        "--student-size",
+        metavar="N",
+        type=at_least_one,
+        help="side of what both students see, in pixels, at most the teacher's: --size",
+    )
+    group.add_argument(
+        "--student-channels",
+        type=int,
+        choices=[1, 3],
+        help="1: both students see grey pictures (default: the teacher's)",
+    )
+    group.add_argument(
         "--teacher-pretrained",
         "--teacher-weights",
         metavar="FILE",
@@ -178,6 +190,7 @@ def _train(options: argparse.Namespace) -> None:
     from kdviz.data.doubts import recorded_doubts
     from kdviz.data.registry import bundled_samples
     from kdviz.distill.recipes import dataset_for, input_for, read_splits, recipe_for
+    from kdviz.distill.sources import student_input
     from kdviz.distill.storage.interrupted import forget_unfinished
     from kdviz.experiment import load_experiment
 
@@ -199,7 +212,9 @@ def _train(options: argparse.Namespace) -> None:
         trainable=options.trainable or ("all" if options.no_pretrained else defaults.trainable),
     )
     spec = input_for(dataset, options.student or defaults.student, size)
-    student, teachers = _model_sources(options, defaults, spec)
+    picture, student_spec = student_input(spec, options.student_size, options.student_channels)
+    student, teachers = _model_sources(options, defaults, spec, student_spec)
+    spec = picture
     splits = read_splits(dataset, options.data, spec, **reader_options(options))
     _train_models(options, dataset, config, spec, splits, student, teachers)
     experiment = load_experiment(options.out)
@@ -256,13 +271,24 @@ def _train_models(
     show_stages(stages, (*training.notes, *unlabelled, *check_settings(config)))
 
 
-def _model_sources(options: argparse.Namespace, defaults: Any, spec: Any) -> tuple[Any, list[Any]]:
-    """The sources of the student's and of the teachers' first weights."""
+def _model_sources(options: argparse.Namespace, defaults: Any, spec: Any, student_spec: Any) -> tuple[Any, list[Any]]:
+    """The sources of the student's and of the teachers' first weights; each has its own input where these differ."""
+    from dataclasses import replace
+
+    student, teachers = _sources_of_weights(options, defaults, spec, student_spec)
+    if student_spec == spec:
+        return student, teachers
+    return replace(student, input=student_spec), [replace(teacher, input=spec) for teacher in teachers]
+
+
+def _sources_of_weights(
+    options: argparse.Namespace, defaults: Any, spec: Any, student_spec: Any
+) -> tuple[Any, list[Any]]:
     from kdviz.distill.recipes import model_source
 
     pretrained = defaults.pretrained and not options.no_pretrained
     name = options.student or defaults.student
-    student = model_source(name, spec, weights=options.student_pretrained, pretrained=pretrained)
+    student = model_source(name, student_spec, weights=options.student_pretrained, pretrained=pretrained)
     if options.teacher_logits:
         if options.teacher or options.teacher_pretrained or options.teacher_checkpoint:
             raise SettingError("Either a teacher's logits are given, or teachers; not both.")

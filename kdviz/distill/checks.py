@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from kdviz.core.errors import ModelError
+from kdviz.core.errors import ModelError, SettingError
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, answer_doubts, normalisation_doubt, unpredicted, weighed
+from kdviz.data.shortcuts.planting import PlantedShortcut, ShownTo
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.losses import label_smoothing_loss, pooled_logits, teacher_losses
 from kdviz.experiment import InputSpec
 from kdviz.models.networks import are_bounded, are_probabilities
+
+if TYPE_CHECKING:
+    from kdviz.distill.sources import LabelBudget, ModelSource
 
 WEAK, STRONG = 0.1, 100.0
 """How much the teacher's gradient may differ from the labels', as a ratio.
@@ -53,6 +58,37 @@ def check_teacher(teacher: nn.Module, teacher_classes: Sequence[str], classes: S
         raise ModelError("The teacher is in training mode, where dropout makes its answers random; call its eval().")
     if any(parameter.requires_grad for parameter in teacher.parameters()):
         raise ModelError("The teacher's weights require gradients; call its requires_grad_(False).")
+
+
+def check_teachers(
+    config: TrainingConfig,
+    teachers: Sequence[ModelSource],
+    logits: Tensor | None,
+    label_budget: LabelBudget,
+    shortcut: PlantedShortcut | None,
+) -> None:
+    """Refuse teachers, or logits in their place, that the settings of an experiment do not allow.
+
+    Raises:
+        SettingError: They are not allowed; the text says why.
+    """
+    is_taught = shortcut is not None and shortcut.shown_to != ShownTo.STUDENTS
+    if is_taught and (logits is not None or any(teacher.trained for teacher in teachers)):
+        raise SettingError("A shortcut is planted into a teacher's training pictures, and this teacher is trained.")
+    if config.has_own_pictures and (len(teachers) != 1 or label_budget.pseudo_labels is not None):
+        raise SettingError(
+            "A transfer set is made with one teacher, a network, and has no pseudo-labels beside its own; leave "
+            "--transfer-set away, or the other."
+        )
+    if logits is None:
+        config.check_teachers(len(teachers))
+        return
+    if teachers:
+        raise SettingError("Either a teacher's logits are given, or teachers; not both.")
+    if config.needs_teacher_network:
+        raise SettingError("A teacher of which only logits are known cannot see changed images or show its features.")
+    if label_budget.samples or label_budget.unlabelled:
+        raise SettingError("A teacher of which only logits are known cannot label further images.")
 
 
 def logits_doubts(role: str, logits: Tensor, samples: LabelledImages) -> list[Doubt]:

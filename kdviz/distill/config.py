@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from kdviz.distill.objectives.losses import check_distillation, check_options, t
 from kdviz.distill.objectives.registry import ExplanationLoss, explanation_losses
 from kdviz.distill.optimisation import learning_rate_schedules, optimizers
 from kdviz.distill.schedules import Schedule, schedule
+from kdviz.distill.transfer_sets.registry import TRAINING, check_transfer_set
 
 TEACHER_SETTINGS = (
     "temperature",
@@ -28,6 +29,8 @@ TEACHER_SETTINGS = (
     "feature_options",
     "student_layer",
     "teacher_layer",
+    "transfer_set",
+    "transfer_steps",
 )
 """The settings that have no meaning without a teacher, by their names in files."""
 
@@ -71,6 +74,10 @@ class TrainingConfig:
         feature_options: Keyword arguments of that loss.
         student_layer, teacher_layer: The layers to compare; see :mod:`kdviz.distill.objectives.layers`. Empty: the
             default.
+        transfer_set: The pictures that a student with a teacher is trained on: ``training``, those of the data set; a
+            name in ``kdviz.distill.transfer_sets.registry.transfer_sets``; or the path of a folder of pictures or of
+            one picture. Labels of other pictures than the training ones are the teacher's.
+        transfer_steps: Steps in which a transfer set's generator is trained; 0: as many as draw each picture once.
         augment: Augmentations of the training images, names in ``kdviz.distill.augmentations`` with commas between.
         views: Fixed views of each training image, which are seen in turn, one an epoch; the teacher's logits of them
             are computed once. 0: every epoch changes the images anew, and a teacher runs in every step.
@@ -96,6 +103,8 @@ class TrainingConfig:
     feature_options: Mapping[str, float] = field(default_factory=dict)
     student_layer: str = ""
     teacher_layer: str = ""
+    transfer_set: str = TRAINING
+    transfer_steps: int = 0
     augment: str = ""
     views: int = 0
     trainable: str = "all"
@@ -162,7 +171,17 @@ class TrainingConfig:
     @property
     def needs_teacher_network(self) -> bool:
         """Whether the logits of the unchanged images are not enough: the teacher itself is asked."""
-        return bool(self.augment or self.feature_loss)
+        return bool(self.augment or self.feature_loss or self.has_own_pictures)
+
+    @property
+    def has_own_pictures(self) -> bool:
+        """Whether a student with a teacher is trained on other pictures than the data set's."""
+        return self.transfer_set != TRAINING
+
+    def for_teacher(self, number: int) -> TrainingConfig:
+        """The recipe of teacher ``number``: it has no teacher itself, and smoothed labels would make it teach less."""
+        own = {"label_smoothing": 0.0, "feature_loss": "", "views": 0, "transfer_set": TRAINING, "transfer_steps": 0}
+        return replace(self, seed=(self.seed + number) % 2**31, **own)
 
     def to_json(self) -> dict[str, Any]:
         """The settings under their names in files."""
@@ -206,6 +225,7 @@ class TrainingConfig:
         check_options(self.loss, self.loss_options)
         self._check_features()
         self._check_views()
+        self._check_transfer_set()
         if self.kd_epochs is not None and self.kd_epochs < 1:
             raise SettingError(
                 "kd_epochs must be at least 1, got {kd_epochs}; alpha 0 is no distillation.", kd_epochs=self.kd_epochs
@@ -223,6 +243,16 @@ class TrainingConfig:
             raise SettingError(
                 "Views are fixed for each image, and {augment} mixes those of a batch; leave views or the mixing away.",
                 augment=self.augment,
+            )
+
+    def _check_transfer_set(self) -> None:
+        check_transfer_set(self.transfer_set)
+        if self.transfer_steps < 0:
+            raise SettingError("transfer_steps must be at least 0, got {steps}.", steps=self.transfer_steps)
+        if self.has_own_pictures and self.trainable == "head":
+            raise SettingError(
+                "A transfer set is made of pictures, and where heads alone are trained the data are features; let "
+                "trainable be all or a number of stages."
             )
 
     def _check_features(self) -> None:

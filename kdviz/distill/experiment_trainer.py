@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -36,9 +36,10 @@ from kdviz.distill.storage.training_run import teacher_key
 from kdviz.distill.storage.view_logits import of_several, view_logits
 from kdviz.distill.teaching.experiment_runs import ExperimentRuns, Member
 from kdviz.distill.teaching.mutual import fit_together
-from kdviz.distill.teaching.settings import PREVIOUS, Teaching, chain, check_teaching, teacher_recipe, teacher_role
+from kdviz.distill.teaching.settings import PREVIOUS, Teaching, chain, check_teaching, teacher_role
 from kdviz.distill.training import TrainingProgress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
+from kdviz.distill.transfer_sets.making import StudentData, TransferSource, transfer_data
 from kdviz.experiment import Experiment, InputSpec
 
 MNIST_INPUT = InputSpec(**mnist.INPUT)
@@ -115,7 +116,7 @@ def train_experiment(
     links = chain(teaching, student, config, len(teachers))
     chained = [trainer.member(link.role, link.source, link.config) for link in links]
     first = 1 if teaching.mutual else 0  # a teacher of the student's network must not begin as the student does
-    recipes = [teacher_recipe(teacher_config or config, number + first) for number in range(len(teachers))]
+    recipes = [(teacher_config or config).for_teacher(number + first) for number in range(len(teachers))]
     roles = [teacher_role(number) for number in range(1, len(teachers) + 1)]
     members = [trainer.member(*each) for each in zip(roles, teachers, recipes, strict=True)]
     if config.feature_loss:
@@ -123,7 +124,7 @@ def train_experiment(
         for network, taught in pairwise((*networks, fresh)):
             require_layers(taught, network, spec, config)
     count = 2 if teaching.mutual else len(members) + len(links) + 2
-    runs = ExperimentRuns(trainer, experiment, splits, count, shortcut, of_data(splits), logits=teacher_logits)
+    runs = ExperimentRuns(trainer, experiment, count, of_data(splits), logits=teacher_logits)
     yield from doubt_stages("data", 0, count, runs.doubts)
     kd_config = replace(config, teacher_mixture=()) if links else config
     kd_student = Member(Role.KD_STUDENT, student, kd_config, copy.deepcopy(fresh))
@@ -160,7 +161,7 @@ class ExperimentTrainer:
         self.spec, self.label_budget, self.store = spec, label_budget, Store(Path(out) / "runs")
         self._shortcut = shortcut
         self._config, self._backbones = config, dict[int, Backbone]()  # of trained networks, by the id of the network
-        self._validation = splits[Split.VALIDATION]
+        self.validation = splits[Split.VALIDATION]
         self.train, self._unlabelled = splits[Split.TRAIN], None
         self._data = self.train.fingerprint[:16]
         self._unfinished = UnfinishedTrainings(self.store, self._inputs(splits))
@@ -196,6 +197,11 @@ class ExperimentTrainer:
             record["pseudo_labels"] = self.label_budget.pseudo_labels
         return record
 
+    def planted(self, *, distilled: bool, is_student: bool) -> dict[str, Any]:
+        """The field of a training record on a shortcut, which a transfer set does not have."""
+        saw_it = not (distilled and self._config.has_own_pictures)
+        return planted_record(self._shortcut if saw_it else None, is_student=is_student)
+
     def build_network(self, origin: ModelSource, config: TrainingConfig, role: str) -> nn.Module:
         """Build a network with its initial weights.
 
@@ -217,9 +223,8 @@ class ExperimentTrainer:
         self,
         role: str,
         network: nn.Module,
-        training: LabelledImages,
+        data: StudentData,
         config: TrainingConfig,
-        soft: Tensor | Sequence[Tensor] | None = None,
         teachers: Sequence[nn.Module] = (),
         logits: Tensor | None = None,
     ) -> Iterator[TrainingProgress]:
@@ -228,9 +233,8 @@ class ExperimentTrainer:
         Args:
             role: Role of the network.
             network: Network with its initial weights.
-            training: The training samples.
+            data: Its samples, and the teachers' logits of them.
             config: The recipe.
-            soft: The teachers' logits of the training samples; None where teachers run in every step, or are absent.
             teachers: The networks that made these logits.
             logits: Logits that were given in place of a teacher.
         """
@@ -239,13 +243,14 @@ class ExperimentTrainer:
         if backbone is None:
             normalise, live = self.spec.normalise, teachers if config.needs_live_teacher else ()
             key, asked = (self._key(teachers[0]), lambda: teachers[0]) if teachers else ("", None)
-            explanations = teacher_explanations(asked, normalise, config, self.store, key, training)
+            explanations = teacher_explanations(asked, normalise, config, self.store, key, data.training)
             more = {"teachers": live, "explanations": explanations, "checkpoint": checkpoint}
-            yield from fit(network, training, self._validation, normalise, config, soft, **more)
+            yield from fit(network, data.training, data.validation, normalise, config, data.logits, **more)
             return
         head = backbone.linear_head()
-        features, validation = (backbone.as_samples(samples) for samples in (training, self._validation))
-        yield from fit(head, features, validation, backbone.head_spec().normalise, config, soft, checkpoint=checkpoint)
+        training, validation = (backbone.as_samples(samples) for samples in (data.training, data.validation))
+        normalise = backbone.head_spec().normalise
+        yield from fit(head, training, validation, normalise, config, data.logits, checkpoint=checkpoint)
         backbone.set_head(head)
         self._backbones[id(network)] = backbone
 
@@ -255,27 +260,39 @@ class ExperimentTrainer:
         """Train networks at the same time, each as a student of the others; continue where it was interrupted."""
         own = [[role, config.learning_rate, config.trainable] for role, config in zip(roles, configs, strict=True)]
         checkpoint = self._unfinished.checkpoint(json.dumps(own), networks[-1], configs[-1], networks[:-1])
-        data = self.train, self._validation, self.spec.normalise
+        data = self.train, self.validation, self.spec.normalise
         yield from fit_together(networks, *data, configs, checkpoint=checkpoint)
 
     def validation_doubts(self, role: str, network: nn.Module, *, pretrained: bool) -> list[Doubt]:
         """What looks wrong with a teacher's predictions on the validation split."""
-        logits = self._logits_of(network, self._validation)
-        return teacher_doubts(role, network, logits, self._validation, self.spec if pretrained else None)
+        logits = self._logits_of(network, self.validation)
+        return teacher_doubts(role, network, logits, self.validation, self.spec if pretrained else None)
 
-    def kd_training_set(
-        self, networks: Sequence[nn.Module], logits: Tensor | None
-    ) -> tuple[LabelledImages, Tensor | Sequence[Tensor] | None]:
-        """What the KD student is trained on: the samples, with pseudo-labelled ones, and the teachers' logits.
+    def kd_data(
+        self, networks: Sequence[nn.Module], logits: Tensor | None, student: str
+    ) -> Generator[TrainingProgress, None, StudentData]:
+        """What the KD student is trained on: a transfer set, or the samples, with pseudo-labelled ones.
 
-        The logits are None where the teachers run in every step, and a list where there are fixed views.
+        Args:
+            networks: The teachers.
+            logits: Logits that were given in their place.
+            student: Name of the student's network.
         """
         if logits is not None:
-            return self.train, logits
-        training, soft = self._with_pseudo_labels(networks)
-        if not self._config.views or self._config.needs_live_teacher:
-            return training, soft
-        return training, of_several([self._view_logits(network, training) for network in networks])
+            return StudentData(self.train, self.validation, logits)
+        if self._config.has_own_pictures:
+            source = TransferSource(
+                lambda: networks[0], self._key(networks[0]), self.spec, student, self._config, self.train
+            )
+            data = yield from transfer_data(source, self.store)
+            training, validation, soft = data.training, data.validation, data.logits
+        else:
+            (training, soft), validation = self._with_pseudo_labels(networks), self.validation
+        if self._config.needs_live_teacher:
+            soft = None
+        elif self._config.views:
+            soft = of_several([self._view_logits(network, training) for network in networks])
+        return StudentData(training, validation, soft)
 
     @staticmethod
     def _key(teacher: nn.Module) -> str:

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from kdviz.core.moved import renamed
 from kdviz.core.vocabulary import Split
 from kdviz.data import LabelledImages
 from kdviz.distill.beginnings import freeze
+from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.layers import head_of
 from kdviz.distill.prediction import predict_logits
 from kdviz.distill.storage.run_files import (
@@ -44,6 +45,7 @@ from kdviz.distill.storage.teacher_explanations import teacher_explanations
 from kdviz.distill.storage.training_run import TrainingRun
 from kdviz.distill.storage.view_logits import view_logits
 from kdviz.distill.training import TrainingProgress, fit
+from kdviz.distill.transfer_sets.making import StudentData, TransferSource, transfer_data
 from kdviz.models.networks import build_network
 
 
@@ -68,23 +70,23 @@ def execute_run(
         return
     if threads:
         torch.set_num_threads(threads)
-    training, normalise = splits[Split.TRAIN], run.spec.normalise
-    network = _beginning(run, store, splits)
-    live = bool(run.teacher) and run.config.needs_live_teacher
-    soft = _teacher_logits(run, store, training) if run.teacher and not live else None
-    teachers = [_teacher(run, store, len(training.classes))] if live else []
-    config, n_classes = replace(run.config, device=device), len(training.classes)
+    normalise = run.spec.normalise
+    config = replace(run.config, device=device)
+    data = yield from _student_data(run, config, splits, store)
+    network = _beginning(run, store, data.training)
+    n_classes = len(data.training.classes)
+    teachers = [_teacher(run, store, n_classes)] if run.teacher and run.config.needs_live_teacher else []
     asked = (lambda: _teacher(run, store, n_classes)) if run.teacher else None
-    explanations = teacher_explanations(asked, normalise, config, store, run.teacher, training)
+    explanations = teacher_explanations(asked, normalise, config, store, run.teacher, data.training)
     checkpoint = StoredCheckpoint(store, run)
     history = []
     steps = fit(
         network,
-        training,
-        splits[Split.VALIDATION],
+        data.training,
+        data.validation,
         normalise,
         config,
-        soft,
+        data.logits,
         teachers=teachers,
         explanations=explanations,
         checkpoint=checkpoint,
@@ -118,9 +120,8 @@ def _keep_result(
     store.write(f"{run.identity}/result.json", json.dumps(result).encode())
 
 
-def _beginning(run: TrainingRun, store: Store, splits: Mapping[str, LabelledImages]) -> nn.Module:
+def _beginning(run: TrainingRun, store: Store, training: LabelledImages) -> nn.Module:
     """The network before its first step, with what is not trained frozen."""
-    training = splits[Split.TRAIN]
     network = new_network(run.network, run.spec, len(training.classes), run.config.seed)
     if run.start:
         network.load_state_dict(load_safetensors(read_content(store, run.start)))
@@ -128,6 +129,26 @@ def _beginning(run: TrainingRun, store: Store, splits: Mapping[str, LabelledImag
         head, _ = head_of(network, run.spec.normalise(training.images[:2]))
         freeze(network, run.config.trainable, head)
     return network
+
+
+def _student_data(
+    run: TrainingRun, config: TrainingConfig, splits: Mapping[str, LabelledImages], store: Store
+) -> Generator[TrainingProgress, None, StudentData]:
+    """What a run is trained on: the training split, or a transfer set, with the teacher's logits."""
+    data = StudentData(splits[Split.TRAIN], splits[Split.VALIDATION])
+    if not run.teacher:
+        return data
+    if config.has_own_pictures:
+        n_classes = len(data.training.classes)
+        source = TransferSource(
+            lambda: _teacher(run, store, n_classes), run.teacher, run.spec, run.network, config, data.training
+        )
+        data = yield from transfer_data(source, store)
+    if config.needs_live_teacher:
+        return replace(data, logits=None)
+    if config.has_own_pictures and not config.views:
+        return data
+    return replace(data, logits=_teacher_logits(run, store, data.training))
 
 
 def _teacher_logits(run: TrainingRun, store: Store, training: LabelledImages) -> Tensor | list[Tensor]:

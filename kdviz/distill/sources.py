@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from kdviz.data import LabelledImages
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import InputSpec
 from kdviz.models.checkpoints import classifier_head, load_pretrained, load_trained
+from kdviz.models.inputs import AdaptedNetwork, common_picture
 from kdviz.models.networks import RENORMALISED, Renormalised
 
 
@@ -28,6 +29,8 @@ class ModelSource:
             classes, and the head is fresh.
         normalisation: Mean and std that the weights were trained with, where the experiment's differ.
         source: Source of the weights in the training record, e.g. the name of their file.
+        input: The network's own input, where it is not the experiment's: the network gets the experiment's pictures,
+            and a first step makes its input from them.
     """
 
     network: str
@@ -35,6 +38,7 @@ class ModelSource:
     trained: bool = False
     normalisation: tuple[Sequence[float], Sequence[float]] | None = None
     source: str = ""
+    input: InputSpec | None = None
 
     @property
     def name(self) -> str:
@@ -44,19 +48,32 @@ class ModelSource:
     def build(self, spec: InputSpec, classes: int, seed: int) -> tuple[nn.Module, tuple[str, ...]]:
         """The network, and the names of its tensors before the head that the weights lack.
 
+        Args:
+            spec: The experiment's input, which the network takes.
+            classes: Number of classes.
+            seed: Seed of fresh weights.
+
         Raises:
             ModelError: The weights are not this network's.
         """
-        network = new_network(self.name, spec, classes, seed)
+        own = self.input or spec
+        network = new_network(self.name, own, classes, seed)
         if self.normalisation and isinstance(network, Renormalised):
-            network.between((spec.mean, spec.std), self.normalisation)
+            network.between((own.mean, own.std), self.normalisation)
+        missing = self._load(network)
+        if own == spec:
+            return network, missing
+        return AdaptedNetwork(network, spec, own), tuple(f"network.{name}" for name in missing)
+
+    def _load(self, network: nn.Module) -> tuple[str, ...]:
+        """Load the weights; return the names of the tensors before the head that they lack."""
         if self.weights is None:
-            return network, ()
+            return ()
         if self.trained:
             load_trained(network, self.weights)
-            return network, ()
+            return ()
         loaded = load_pretrained(network, self.weights, head=classifier_head(network))
-        return network, (*loaded.missing, *loaded.mismatched)
+        return (*loaded.missing, *loaded.mismatched)
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,39 @@ class LabelBudget:
             raise SettingError("Unlabelled images are used with pseudo_labels, the least confidence of the teacher.")
         if self.pseudo_labels is not None and not self.samples and self.unlabelled is None:
             raise SettingError("pseudo_labels need images without labels: others, or fewer labelled training samples.")
+
+
+def student_input(spec: InputSpec, size: int | None, channels: int | None) -> tuple[InputSpec, InputSpec]:
+    """The common picture of an experiment whose students see less than their teacher, and the students' input.
+
+    Args:
+        spec: The teacher's input.
+        size: Side of the students' input, in pixels, which gets the proportions of the teacher's; None: the same.
+        channels: 1 for grey; None: the same.
+
+    Raises:
+        SettingError: The students would see more than their teacher.
+    """
+    height, width = spec.size
+    short = size or min(spec.size)
+    channels = channels or spec.channels
+    if short > min(spec.size) or channels > spec.channels:
+        raise SettingError(
+            "The students cannot see more than their teacher, whose pictures have {size} pixels and {channels} "
+            "channels; --size makes these larger.",
+            size=f"{height} x {width}",
+            channels=spec.channels,
+        )
+    if (short, channels) == (min(spec.size), spec.channels):
+        return spec, spec
+    scale = short / min(spec.size)
+    side = (round(height * scale), round(width * scale))
+    own = replace(spec, size=side, channels=channels, fit="crop")
+    if channels < spec.channels:
+        grey = [sum(values) / len(values) for values in (spec.mean, spec.std)]
+        own = replace(own, mean=(grey[0],), std=(grey[1],))
+    own = replace(own, resize=None if spec.resize is None else side)
+    return replace(common_picture([spec, own]), fit=spec.fit, resize=spec.resize), own
 
 
 def labelled_part(samples: LabelledImages, count: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -29,6 +29,21 @@ class Stage:
     count: int
     progress: TrainingProgress | None
     warnings: tuple[str, ...] = ()
+
+
+Made = TypeVar("Made")
+
+
+def making_stages(
+    role: str, number: int, count: int, steps: Generator[TrainingProgress, None, Made]
+) -> Generator[Stage, None, Made]:
+    """The progress of what is made before a training as stages, and what was made."""
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            return end.value
+        yield Stage(role, number, count, progress)
 
 
 def training_stages(role: str, number: int, count: int, steps: Iterable[TrainingProgress]) -> Iterator[Stage]:
@@ -82,6 +97,8 @@ def training_record(
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+    if distilled and config.has_own_pictures:
+        record |= {"selected_by": "agreement with the teacher", "transfer_data": training.fingerprint[:16]}
     if not distilled:
         record = {name: value for name, value in record.items() if name not in TEACHER_SETTINGS}
     return record

@@ -23,6 +23,7 @@ from kdviz.distill.config import TrainingConfig
 from kdviz.distill.objectives.layers import INPUT, FeatureHook, head_of
 from kdviz.distill.storage.run_files import read_array, write_array
 from kdviz.experiment import InputSpec
+from kdviz.models.inputs import AdaptedNetwork
 
 HEAD = "linear_head"
 """The network that is trained on features: see :class:`kdviz.models.networks.LinearHead`."""
@@ -84,7 +85,8 @@ class Backbone:
             for name, value in self.network.state_dict().items()
             if not name.startswith(f"{self.head_name}.")
         }
-        return hashlib.sha256(save_safetensors(state)).hexdigest()[:16]
+        conversion = self.network.conversion.encode() if isinstance(self.network, AdaptedNetwork) else b""
+        return hashlib.sha256(save_safetensors(state) + conversion).hexdigest()[:16]
 
     def features(self, samples: LabelledImages) -> Tensor:
         """The head's input, float32 (N, features); computed once for these weights, input and samples.

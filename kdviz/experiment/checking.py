@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import operator
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +15,8 @@ from kdviz.core.errors import ExperimentError, Sentence
 from kdviz.experiment.run import PREDICTIONS, ROLE_NAME, Run
 from kdviz.models.inputs import INTERPOLATIONS, InputSpec
 from kdviz.models.networks import ONNX, RENORMALISED, libraries, networks
+
+_DIGITS = re.compile(r"\+?[0-9]{1,9}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -196,3 +200,13 @@ def _classes(check: Checker, entry: Mapping[str, Any], prefix: str, classes: int
         logits=logits,
     )
     return logits, tuple(order)
+
+
+def as_index(value: object) -> int:
+    """An integer, or a text of digits, as int; -1 for anything else."""
+    if isinstance(value, str):
+        return int(value) if _DIGITS.fullmatch(value) else -1
+    try:
+        return -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return -1

@@ -18,8 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import operator
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -38,11 +36,12 @@ from kdviz.core.images import open_image
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.store import StoredSamples, samples_table
+from kdviz.experiment.checking import as_index
 from kdviz.experiment.picture_source import FIELD as PICTURE_SOURCE
 from kdviz.experiment.picture_source import PictureSource
 from kdviz.experiment.run import ROLE_NAME, Run, as_network, check_new_role, validated_network
 from kdviz.experiment.tables import ExperimentTables
-from kdviz.models.inputs import BASELINES, InputSpec, as_tensor
+from kdviz.models.inputs import BASELINES, AdaptedNetwork, InputSpec, as_tensor
 from kdviz.models.networks import ONNX, OnnxNetwork
 
 FORMATS = (1, 2)
@@ -58,7 +57,7 @@ IMPORTED = "imported"
 MORE_BASELINES = ("blur", "noise")
 """Names of the baselines that are not constant."""
 
-_SWEEPS = ("temperature", "alpha", "teacher_epochs", "loss", "curves", "study_predictions")
+_SWEEPS = ("temperature", "alpha", "teacher_epochs", "loss", "transfer_set", "curves", "study_predictions")
 _ATTENTION = ("agreement", "attention", "attention_samples", "faithfulness")
 _REGIONS = ("regions", "region_samples", "shortcuts", "shortcut_samples")
 _TABLES = (
@@ -74,8 +73,6 @@ _TABLES = (
 )  # that depend on the experiment's teacher
 
 _HASH = "[0-9a-f]" * 8  # in the name of a weights file
-
-_DIGITS = re.compile(r"\+?[0-9]{1,9}")
 
 
 def _blurred(pixels: Tensor) -> Tensor:
@@ -187,7 +184,7 @@ class Experiment(ExperimentTables):
         """
         if isinstance(target, str) and target in self.classes:
             return self.classes.index(target)
-        index = _as_index(target)
+        index = as_index(target)
         if 0 <= index < len(self.classes):
             return index
         class_names = ", ".join(self.classes[:20]) + (" ..." if len(self.classes) > 20 else "")
@@ -251,17 +248,29 @@ class Experiment(ExperimentTables):
                     path.replace(path.with_name(f"{name}-of-{earlier[:8]}.parquet"))
 
     def add_run(
-        self, role: str, network_name: str, network: nn.Module, training: dict[str, Any], metrics: dict[str, Any]
+        self,
+        role: str,
+        network_name: str,
+        network: nn.Module,
+        training: dict,
+        metrics: dict,
+        spec: InputSpec | None = None,
     ) -> Run:
-        """Write a trained network's weights and add its run; :meth:`save` then records it in experiment.json."""
+        """Write a trained network's weights and add its run; :meth:`save` then records it in experiment.json.
+
+        ``network`` may be inside an ``AdaptedNetwork``; ``spec`` is its own input (None: the experiment's).
+        """
         if not ROLE_NAME.fullmatch(role):
             raise SettingError("'{role}' is no role name; use letters, digits, '.', '_' and '-'.", role=role)
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        data = save_safetensors(state)
+        inner = network.network if isinstance(network, AdaptedNetwork) else network
+        data = save_safetensors(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
+        )
         digest = hashlib.sha256(data).hexdigest()
         file = f"{role}-{digest[:8]}.safetensors"
         atomic_write(self.folder / file, data)
-        run = Run(role, network_name, file, digest, training, metrics, self.folder, self.input, len(self.classes))
+        own, n_classes = spec or self.input, len(self.classes)
+        run = Run(role, network_name, file, digest, training, metrics, self.folder, own, n_classes, self.input)
         self.runs[role] = run
         return run
 
@@ -334,13 +343,3 @@ class Experiment(ExperimentTables):
 def _needs_format_2(run: Run) -> bool:
     has_details = run.title or run.settings or run.parent or run.made_by
     return bool(run.is_adapted or not run.has_model or run.network.startswith("transformers/") or has_details)
-
-
-def _as_index(value: object) -> int:
-    """An integer, or a text of digits, as int; -1 for anything else."""
-    if isinstance(value, str):
-        return int(value) if _DIGITS.fullmatch(value) else -1
-    try:
-        return -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        return -1

@@ -19,8 +19,9 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from kdviz.core.errors import ExperimentError, KdvizError, ModelError, Sentence, SettingError
-from kdviz.models.inputs import InputSpec, TensorOutput, adapted, logits_of
+from kdviz.models.inputs import InputSpec, adapted
 from kdviz.models.networks import ONNX, RENORMALISED, FunctionNetwork, OnnxNetwork, build_network, networks
+from kdviz.models.outputs import TensorOutput, logits_of
 
 PREDICTIONS = "predictions"
 """Name of the network in a run of which only the predictions are known."""
@@ -239,7 +240,7 @@ def validated_network(network: nn.Module, role: str, spec: InputSpec, n_classes:
     """The network, after a check that it returns logits (N, classes) for noise of the size of its input.
 
     A network that returns them in a tuple, a mapping or a dataclass is wrapped in a
-    :class:`~kdviz.models.inputs.TensorOutput`.
+    :class:`~kdviz.models.outputs.TensorOutput`.
 
     Raises:
         KdvizError: The network fails, or does not return logits.

@@ -21,6 +21,7 @@ _AXES = {
     "temperature": N_("Temperature T"),
     "alpha": N_("Weight of the teacher, alpha"),
     "kd_loss": N_("Loss against the teacher"),
+    "transfer_set": N_("What the student is distilled on"),
     "teacher_epochs": N_("Epochs after which the teacher was stopped"),
 }
 _Y_TITLES: Mapping[tuple[str, str], str] = {

@@ -26,9 +26,10 @@ from kdviz.models.checkpoints import (
     recorded_input,
 )
 from kdviz.models.identify.fits import COUNTER
-from kdviz.models.inputs import InputSpec, TensorOutput
+from kdviz.models.inputs import InputSpec
 from kdviz.models.library_inputs import input_of
 from kdviz.models.networks import OnnxNetwork, build_network, import_timm
+from kdviz.models.outputs import TensorOutput
 
 _NOISE = 4  # pictures of a first forward pass
 

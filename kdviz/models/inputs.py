@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -222,6 +222,12 @@ class AdaptedNetwork(nn.Module):
         logits = self.network(self.own_input(images))
         return logits if self.class_order is None else logits[:, self.class_order]
 
+    def fit_to(self, images: Tensor) -> None:
+        """Let the network set what it takes from pictures before its training, where it does so."""
+        fit_to = getattr(self.network, "fit_to", None)
+        if fit_to is not None:
+            fit_to(self.own_input(images))
+
     def own_input(self, images: Tensor) -> Tensor:
         """Convert the common picture (N, C, H, W) to the network's input (N, c, h, w)."""
         if self._channels == (3, 1):
@@ -237,6 +243,12 @@ class AdaptedNetwork(nn.Module):
             top, left, height, width = self._box
             images = images[:, :, top : top + height, left : left + width]
         return images * self.scale + self.shift
+
+    @property
+    def conversion(self) -> str:
+        """All that is done to the common picture, as one text: equal for equal inputs."""
+        numbers = [values.flatten().tolist() for values in (self.scale, self.shift)]
+        return repr((self._channels, self._resized, self._padding, self._box, self._mode, numbers))
 
 
 @fx.wrap  # its branches depend on the values, and so must not be frozen in a traced copy of the network
@@ -314,33 +326,3 @@ def _per_channel(values: Sequence[float], channels: int) -> Tensor:
     if len(set(values)) > 1:
         raise ModelError("A grey and a colour model cannot share a picture that is normalised by channel.")
     return per_channel[:1].expand(channels)
-
-
-def logits_of(output: Any) -> Any:
-    """The logits in the output of a network.
-
-    They are the output itself if it is a tensor, the ``logits`` of a dataclass or mapping, or the first tensor of a
-    tuple (Inception's auxiliary logits come after it). Anything else is returned unchanged.
-    """
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping):
-        values = list(output.values())
-        return output.get("logits", output.get("out", values[0] if len(values) == 1 else output))
-    if getattr(output, "logits", None) is not None:
-        return output.logits
-    if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
-        return output[0]
-    return output
-
-
-class TensorOutput(nn.Module):
-    """Wrapper that returns only the logits of a network that returns them in a tuple, mapping or dataclass."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-        self.differentiable = bool(getattr(network, "differentiable", True))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return logits_of(self.network(images))

@@ -24,10 +24,12 @@ from kdviz.narrative.markdown import table
 from kdviz.narrative.shortcuts import condition_sentences, shortcut_title, verdict_sentences
 from kdviz.narrative.sweeps import sentences
 from kdviz.narrative.transfer import transfer_sentences
+from kdviz.narrative.transfer_sets import transfer_set_sentences
 from kdviz.narrative.tree import tree_sentences
 from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
+from kdviz.studies.sweep.kinds import TRANSFER_SET
 from kdviz.studies.sweep.runner import STUDIES, summary
 from kdviz.studies.sweep.verdict import SweepVerdict, verdict
 from kdviz.studies.transfer import TransferReport, read_transfer_report
@@ -199,6 +201,25 @@ def _spread(row: dict) -> str:
 
 for _name in ("temperature", "teacher-epochs", "alpha", "loss"):
     sections.add(_name, _study(_name))
+
+
+@sections.register(TRANSFER_SET)
+def transfer_sets(experiment: Experiment) -> str:
+    """Students by what they were distilled on: figures, and what each transfer set gives."""
+    runs, predictions = experiment.table(STUDIES[TRANSFER_SET].table), experiment.table("study_predictions")
+    rows = [row for row in summary(runs, TRANSFER_SET) if row["role"] != Role.TEACHER]
+    titles = [STUDIES[TRANSFER_SET].unit, "seeds", "accuracy", "F1", "ECE", "repeats the teacher's errors"]
+    cells = [
+        [
+            _value(TRANSFER_SET, row),
+            *_figures(row),
+            _percent(row["same_as_teacher"]),
+            _decimals(row["kl_to_teacher"], 3),
+        ]
+        for row in rows
+    ]
+    lines = "".join(f"- {sentence}\n" for sentence in transfer_set_sentences(runs, predictions))
+    return table([*titles, "says the same as the teacher", "KL to the teacher"], cells) + f"\n\n{lines}"
 
 
 @sections.register("attention")

@@ -37,7 +37,13 @@ from kdviz.studies.sweep.runner import (
 )
 from kdviz.studies.sweep.verdict import verdict
 
-VALUES = {"temperature": [1.0, 4.0], "alpha": [0.5, 0.9], "teacher-epochs": [1, 2], "loss": ["soft_targets", "dist"]}
+VALUES = {
+    "temperature": [1.0, 4.0],
+    "alpha": [0.5, 0.9],
+    "teacher-epochs": [1, 2],
+    "loss": ["soft_targets", "dist"],
+    "transfer-set": ["training", "noise"],
+}
 EVERY = pytest.mark.parametrize("name", list(STUDIES))
 
 
@@ -349,7 +355,14 @@ def test_shared_runs_need_no_files_either(sweep, experiment, trainings):
 
 @EVERY
 def test_more_values_and_seeds_are_added(sweep, experiment, splits, trainings, tmp_path, name):
-    more = {"temperature": 2.0, "alpha": 0.1, "teacher-epochs": 3, "loss": "decoupled"}[name]
+    further = {
+        "temperature": 2.0,
+        "alpha": 0.1,
+        "teacher-epochs": 3,
+        "loss": "decoupled",
+        "transfer-set": "one_picture",
+    }
+    more = further[name]
     finish(sweep(name, seeds=[0]))
     rows, epochs = rows_of(experiment, name), len(trainings.epochs)
     trainings.clear()

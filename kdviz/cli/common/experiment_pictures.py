@@ -36,6 +36,13 @@ def require_trainable(experiment: Experiment, verb: str) -> None:
             folder=experiment.folder,
             verb=verb,
         )
+    if any(run.is_adapted for run in experiment.runs.values()):
+        raise ExperimentError(
+            "The models of '{folder}' have inputs of their own, and kdviz {verb} trains students that see what their "
+            "teacher sees; compare the given models with: kdviz study --study models -e {folder}",
+            folder=experiment.folder,
+            verb=verb,
+        )
 
 
 def require_replaceable(out: str) -> None:

@@ -35,10 +35,10 @@ def _show_bars(stages: Iterable[Stage | Cost], warnings: Iterable[str], open_bar
             continue
         progress = stage.progress
         _warn(progress.warnings if progress else (), printed)
-        if bar is None or stage.name != bar_name:
+        total = progress.epochs * progress.steps if progress else bar.total if bar is not None else 1
+        if bar is None or stage.name != bar_name or total != bar.total:  # what is made before a training has its own
             open_bars.close()
             bar_name = stage.name
-            total = progress.epochs * progress.steps if progress else 1
             bar = tqdm(total=total, desc=f"{stage.number}/{stage.count} {stage.name}", unit="batch")
             open_bars.callback(bar.close)
         if progress is None:

@@ -44,6 +44,14 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--teacher-layer", metavar="NAME", default="", help="that it compares (default: found)")
     parser.add_argument("--student-layer", metavar="NAME", default="", help="the same of the student")
+    parser.add_argument("--transfer-set", metavar="NAME|PATH", help=LazyText(_transfer_set_help))
+    parser.add_argument(
+        "--transfer-steps",
+        metavar="N",
+        type=at_least_one,
+        default=0,
+        help="steps in which the generator of a transfer set is trained (default: as many as draw each picture once)",
+    )
     parser.add_argument("--augment", metavar="NAMES", help="of training images: kdviz list augmentations")
     parser.add_argument(
         "--views",
@@ -54,10 +62,29 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def set_usual_loss(parser: argparse.ArgumentParser) -> None:
+    """For verbs without the options of :func:`add_loss`: the softened targets, the pictures as they are."""
+    parser.set_defaults(loss="soft_targets", loss_option=[], kd_epochs=None, label_smoothing=0.0)
+    parser.set_defaults(class_weights="none", feature_loss="", feature_weight=1.0, feature_option=[])
+    parser.set_defaults(teacher_layer="", student_layer="", transfer_set="training", transfer_steps=0)
+    parser.set_defaults(augment="", views=0)
+
+
 def _loss_help() -> str:
     from kdviz.distill.objectives.registry import teacher_losses
 
     return f"against the teacher: {', '.join(sorted(teacher_losses))}; see kdviz list losses"
+
+
+def _transfer_set_help() -> str:
+    from kdviz.distill.transfer_sets.registry import TRAINING, transfer_sets
+
+    own = ", ".join(sorted(transfer_sets))
+    return (
+        f"what the KD student is distilled on, with the teacher's answers as labels: {TRAINING}, the data set's own "
+        f"pictures, the default; {own}: see kdviz list transfer-sets; a folder of other pictures; or one large "
+        "picture, to be cut into crops"
+    )
 
 
 def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -72,6 +99,8 @@ def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
         "feature_options": dict(options.feature_option),
         "teacher_layer": options.teacher_layer,
         "student_layer": options.student_layer,
+        **({"transfer_set": options.transfer_set} if options.transfer_set else {}),
+        "transfer_steps": options.transfer_steps,
     }
 
 

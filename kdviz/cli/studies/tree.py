@@ -92,7 +92,7 @@ def _depths(options: argparse.Namespace) -> list[int]:
 
 def _config(experiment: Experiment, options: argparse.Namespace) -> TrainingConfig:
     """The recipe of trees, with the options that were given."""
-    from kdviz.cli.recipe import recipe
+    from kdviz.cli.common.training_options import recipe
 
     for name, value in RECIPE.items():
         if getattr(options, name) is None:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from kdviz.core.files import Store
 from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
 from kdviz.distill.storage.run_files import NamedCheckpoint, weights_of
+from kdviz.models.inputs import AdaptedNetwork
 
 _FOLDER = "unfinished"
 
@@ -60,12 +61,16 @@ class UnfinishedTrainings:
         settings = {name: value for name, value in config.to_json().items() if name not in ignored}
         if not config.views:
             settings.pop("views")  # as before there were views
+        if not (distilled and config.has_own_pictures):
+            settings.pop("transfer_set", None)  # likewise
+            settings.pop("transfer_steps", None)
         inputs = {
             **self._shared,
             "role": role,
             "start": _hash(weights_of(network)),
             "trained": [name for name, parameter in network.named_parameters() if parameter.requires_grad],
             "kind": type(network).__name__,
+            **({"conversion": network.conversion} if isinstance(network, AdaptedNetwork) else {}),
             "settings": settings,
             "teachers": [_hash(weights_of(teacher)) for teacher in teachers],
             "logits": "" if logits is None else _hash(np.ascontiguousarray(logits.numpy()).tobytes()),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from kdviz.core.vocabulary import Role, Split
-from kdviz.data import LabelledImages
+from kdviz.core.vocabulary import Role
 from kdviz.data.doubts import Doubt
-from kdviz.data.shortcuts.planting import PlantedShortcut
 from kdviz.distill.checks import check_teacher, logits_doubts
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.sources import ModelSource
@@ -19,11 +17,12 @@ from kdviz.distill.stages import (
     Stage,
     doubt_stages,
     doubts_record,
-    planted_record,
+    making_stages,
     training_record,
     training_stages,
 )
 from kdviz.distill.teaching.settings import Link, mutual_recipe
+from kdviz.distill.transfer_sets.making import StudentData
 from kdviz.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -54,9 +53,7 @@ class ExperimentRuns:
     Attributes:
         trainer: What all trainings share.
         experiment: It gets the runs.
-        splits: The samples.
         count: Number of trainings.
-        shortcut: The mark that is planted into the training pictures.
         doubts: Doubts about the data, which the next run's record takes.
         networks, logits: Who teaches the next student: networks, or given logits.
         taught_by: The roles of these networks.
@@ -64,9 +61,7 @@ class ExperimentRuns:
 
     trainer: ExperimentTrainer
     experiment: Experiment
-    splits: Mapping[str, LabelledImages]
     count: int
-    shortcut: PlantedShortcut | None = None
     doubts: list[Doubt] = field(default_factory=list)
     networks: list[nn.Module] = field(default_factory=list)
     logits: Tensor | None = None
@@ -79,10 +74,10 @@ class ExperimentRuns:
         self._number += 1
         record: dict[str, Any] = {"weights_from": teacher.source.source, "trained": False}
         if not teacher.source.trained:
-            training = self.trainer.teacher_train
-            steps = self.trainer.fit(teacher.role, teacher.network, training, teacher.config)
+            data = StudentData(self.trainer.teacher_train, self.trainer.validation)
+            steps = self.trainer.fit(teacher.role, teacher.network, data, teacher.config)
             yield from training_stages(teacher.role, self._number, self.count, steps)
-            record = self._record(teacher, training, distilled=False, is_student=False)
+            record = self._record(teacher, data, distilled=False, is_student=False)
         yield from self._add_teacher(teacher, record)
         self.networks.append(teacher.network)
         self.taught_by = (*self.taught_by, teacher.role)
@@ -98,8 +93,8 @@ class ExperimentRuns:
         """Distil a network of a chain from the one before it; it alone teaches the next one."""
         if link.continues:
             member.network.load_state_dict(self.networks[0].state_dict())
-        training = yield from self._distil(member, continues=link.continues)
-        record = self._record(member, training, distilled=True) | self._taught(continues=link.continues)
+        data = yield from self._distil(member, continues=link.continues)
+        record = self._record(member, data, distilled=True) | self._taught(continues=link.continues)
         self._is_chain = True
         yield from self._add_teacher(member, record)
         self.networks, self.logits, self.taught_by = [member.network], None, (member.role,)
@@ -114,9 +109,10 @@ class ExperimentRuns:
         name = " and ".join(roles)
         for progress in self.trainer.fit_together(roles, networks, configs):
             yield Stage(name, self._number, self.count, progress[-1])
+        data = StudentData(self.trainer.train, self.trainer.validation)
         for member, config in zip(members, configs, strict=True):
             trained = replace(member, config=config)
-            record = self._record(trained, self.trainer.train, distilled=True) | {"mutual": True}
+            record = self._record(trained, data, distilled=True) | {"mutual": True}
             record |= {"taught_by": [role for role in roles if role != member.role]}
             if member.config.seed != config.seed:
                 record["weights_seed"] = member.config.seed
@@ -134,26 +130,27 @@ class ExperimentRuns:
         if continues:
             student.network.load_state_dict(self.networks[0].state_dict())
         if distilled:
-            training = yield from self._distil(student, continues=continues)
+            data = yield from self._distil(student, continues=continues)
         else:
             self._number += 1
-            training = self.trainer.train
-            steps = self.trainer.fit(student.role, student.network, training, student.config)
+            data = StudentData(self.trainer.train, self.trainer.validation)
+            steps = self.trainer.fit(student.role, student.network, data, student.config)
             yield from training_stages(student.role, self._number, self.count, steps)
-        record = self._record(student, training, distilled=distilled)
+        record = self._record(student, data, distilled=distilled)
         record |= self._taught(continues=continues) if distilled and (self._is_chain or continues) else {}
         record |= ({"start": start} if start and not continues else {}) | doubts_record(self._taken_doubts())
-        self.experiment.add_run(student.role, student.source.name, student.network, record, {})
+        self.experiment.add_run(student.role, student.source.name, student.network, record, {}, student.source.input)
 
-    def _distil(self, member: Member, *, continues: bool) -> Generator[Stage, None, LabelledImages]:
-        """Train a network with its teachers; returns its training samples."""
+    def _distil(self, member: Member, *, continues: bool) -> Generator[Stage, None, StudentData]:
+        """Train a network with its teachers; returns what it was trained on."""
         self._number += 1
-        training, soft = self.trainer.kd_training_set(self.networks, self.logits)
-        steps = self.trainer.fit(member.role, member.network, training, member.config, soft, self.networks, self.logits)
+        made = self.trainer.kd_data(self.networks, self.logits, member.source.name)
+        data = yield from making_stages(member.role, self._number, self.count, made)
+        steps = self.trainer.fit(member.role, member.network, data, member.config, self.networks, self.logits)
         if continues:  # that a teacher says nothing new to a network with its own weights is no doubt about it
             steps = (replace(progress, warnings=()) for progress in steps)
         yield from training_stages(member.role, self._number, self.count, steps)
-        return training
+        return data
 
     def _add_teacher(self, member: Member, record: dict[str, Any]) -> Iterator[Stage]:
         """Add the run of a network that others learn from, with the doubts about its predictions."""
@@ -162,14 +159,12 @@ class ExperimentRuns:
         doubts = trainer.validation_doubts(member.role, network, pretrained=member.source.trained)
         yield from doubt_stages(member.role, self._number, self.count, doubts)
         record |= doubts_record([*doubts, *self._taken_doubts()])
-        self.experiment.add_run(member.role, member.source.name, network, record, {})
+        self.experiment.add_run(member.role, member.source.name, network, record, {}, member.source.input)
 
-    def _record(
-        self, member: Member, training: LabelledImages, *, distilled: bool, is_student: bool = True
-    ) -> dict[str, Any]:
-        record = training_record(member.config, training, self.splits[Split.VALIDATION], distilled=distilled)
+    def _record(self, member: Member, data: StudentData, *, distilled: bool, is_student: bool = True) -> dict[str, Any]:
+        record = training_record(member.config, data.training, data.validation, distilled=distilled)
         record |= self.trainer.provenance(member.source)
-        return record | planted_record(self.shortcut, is_student=is_student)
+        return record | self.trainer.planted(distilled=distilled, is_student=is_student)
 
     def _taught(self, *, continues: bool) -> dict[str, Any]:
         """Who taught a network of a chain, and whether it began with that network's weights."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from kdviz.core.errors import SettingError
 from kdviz.core.vocabulary import Role
-from kdviz.data.shortcuts.planting import PlantedShortcut, ShownTo
+from kdviz.data.shortcuts.planting import PlantedShortcut
+from kdviz.distill.checks import check_teachers
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.sources import LabelBudget, ModelSource
 
@@ -112,30 +113,13 @@ def check_teaching(
     Raises:
         SettingError: The settings contradict each other; the text says which.
     """
-    _check_teachers(config, teachers, logits, budget)
-    is_taught = shortcut is not None and shortcut.shown_to != ShownTo.STUDENTS
-    if is_taught and (logits is not None or any(teacher.trained for teacher in teachers)):
-        raise SettingError("A shortcut is planted into a teacher's training pictures, and this teacher is trained.")
+    check_teachers(config, teachers, logits, budget, shortcut)
     if shortcut is not None and teaching.mutual:
         raise SettingError("Who has seen a shortcut is not known of networks that learn from each other.")
     if teaching.mutual:
         _check_mutual(config, teachers, logits, budget)
     if teaching.generation_start == PREVIOUS:
         _check_continued(teaching, teachers, student, logits)
-
-
-def _check_teachers(
-    config: TrainingConfig, teachers: Sequence[ModelSource], logits: Tensor | None, budget: LabelBudget
-) -> None:
-    if logits is None:
-        config.check_teachers(len(teachers))
-        return
-    if teachers:
-        raise SettingError("Either a teacher's logits are given, or teachers; not both.")
-    if config.needs_teacher_network:
-        raise SettingError("A teacher of which only logits are known cannot see changed images or show its features.")
-    if budget.samples or budget.unlabelled:
-        raise SettingError("A teacher of which only logits are known cannot label further images.")
 
 
 def _check_mutual(
@@ -148,6 +132,8 @@ def _check_mutual(
             "Mutual learning compares logits; leave the feature loss '{feature_loss}' away.",
             feature_loss=config.feature_loss,
         )
+    if config.has_own_pictures:
+        raise SettingError("A transfer set is made with a trained teacher; leave mutual away, or the transfer set.")
     if config.teacher_mixture:
         raise SettingError("In mutual learning all others count the same; leave teacher_mixture away.")
     if budget.pseudo_labels is not None:
@@ -164,16 +150,6 @@ def _check_continued(
             "'{student}', and kdviz has its weights.",
             student=student.name,
         )
-
-
-def teacher_recipe(config: TrainingConfig, number: int) -> TrainingConfig:
-    """A teacher has no teacher of its own, and smoothed labels would make it teach less.
-
-    Args:
-        config: The recipe of the teachers.
-        number: Number of the teacher, from 0, that its seed depends on.
-    """
-    return replace(config, seed=(config.seed + number) % 2**31, label_smoothing=0.0, feature_loss="", views=0)
 
 
 def mutual_recipe(config: TrainingConfig, teacher_config: TrainingConfig) -> TrainingConfig:

@@ -69,6 +69,17 @@ def doubts_of(
     )
 
 
+def chance_level(labels: np.ndarray, classes: int = 0) -> float:
+    """Accuracy of a model that learned nothing: 1 / classes, or the share of the largest class.
+
+    Args:
+        labels: Ground truth, int (samples,).
+        classes: Number of classes; 0: those that occur.
+    """
+    occurring = np.bincount(labels)
+    return max(1 / max(classes, int((occurring > 0).sum())), float(occurring.max() / len(labels)))
+
+
 def _beside_chance(role: str, runs: Sequence[RunPredictions], classes: int) -> Caveat:
     """A model's accuracy compared with chance, and the classes that no seed predicts although it should.
 
@@ -82,5 +93,5 @@ def _beside_chance(role: str, runs: Sequence[RunPredictions], classes: int) -> C
     mean = paired_difference(np.zeros_like(right), right)
     missed = (occurring > 0) & (predicted == 0) & ((1 - mean.value) ** occurring < 0.05 / classes)
     never = tuple(int(index) for index in np.flatnonzero(missed))
-    chance = max(1 / classes, float(occurring.max() / len(labels)))
+    chance = chance_level(labels, classes)
     return Caveat(CHANCE, role, mean.value, mean.low, mean.high, chance, never)

@@ -9,6 +9,7 @@ from typing import Any
 from kdviz.core.errors import SettingError
 from kdviz.core.files import require_writable
 from kdviz.core.vocabulary import Role, Split
+from kdviz.distill.transfer_sets.registry import TRAINING
 from kdviz.experiment import Experiment
 
 
@@ -60,5 +61,6 @@ def _name(row: dict[str, Any]) -> str:
     parts += [f"T{row['temperature']:g}"] if row["temperature"] is not None else []
     parts += [f"alpha{row['alpha']:g}"] if row["alpha"] is not None else []
     parts += [row["kd_loss"]] if row["kd_loss"] not in (None, "soft_targets") else []
+    parts += [row["transfer_set"].replace("/", "-")] if row.get("transfer_set") not in (None, TRAINING) else []
     parts += [f"teacher{row['teacher_epochs']}"] if row["role"] == Role.KD_STUDENT and row["teacher_epochs"] else []
     return "-".join([*parts, f"seed{row['seed']}", row["run"][:6]])

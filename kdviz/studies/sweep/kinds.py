@@ -8,7 +8,11 @@ from typing import Any
 
 from kdviz.core.errors import SettingError
 from kdviz.core.language import N_, plural
+from kdviz.distill.transfer_sets.registry import check_transfer_set, transfer_set_names
 from kdviz.studies.sweep.loss_values import default_losses, parse_loss
+
+TRANSFER_SET = "transfer-set"
+"""Name of the study of what students are distilled on."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +63,23 @@ class Study:
     @property
     def has_order(self) -> bool:
         """Whether its values are numbers, so that one can come after another."""
-        return self.column != "kd_loss"
+        return self.column not in ("kd_loss", "transfer_set")
 
     def shown(self, value: Any) -> str:
-        """A value in the name of a run: ``T = 4``, or a loss's name."""
+        """A value in the name of a run: ``T = 4``, or a name."""
         return value if isinstance(value, str) else f"{self.unit} = {value:g}"
 
     def amount(self, value: Any) -> str:
-        """A value as people write it, in their language: ``T = 4``, ``3 epochs``, or a loss's name."""
+        """A value as people write it, in their language: ``T = 4``, ``3 epochs``, or a name."""
         if self.column == "teacher_epochs":
             return plural("{count} epoch", "{count} epochs", int(value))
         return self.shown(value)
+
+
+def _transfer_set(text: str) -> str:
+    """A name or path; it raises an error that says what is known."""
+    check_transfer_set(text)
+    return str(text)
 
 
 STUDIES = {
@@ -113,6 +123,17 @@ STUDIES = {
         N_("Distillation with the loss {value}"),
         N_("Distillation with the loss {value}, the best by validation,"),
         N_("distillation with the loss {value}"),
+    ),
+    TRANSFER_SET: Study(
+        "transfer_set",
+        "transfer_set",
+        N_("Transfer set"),
+        lambda: tuple(transfer_set_names()),
+        _transfer_set,
+        "transfer set",
+        N_("Distillation on the transfer set {value}"),
+        N_("Distillation on the transfer set {value}, the best by validation,"),
+        N_("distillation on the transfer set {value}"),
     ),
 }
 """Kinds of studies by their names on the command line."""

@@ -56,8 +56,12 @@ class LossValue:
 
 
 def default_losses() -> tuple[str, ...]:
-    """The names of all losses against a teacher, the softened targets of Hinton et al. (2015) first."""
-    return tuple(sorted(teacher_losses, key=lambda name: (name != DEFAULT_LOSS, name)))
+    """The names of all losses against a teacher, the softened targets of Hinton et al. (2015) first.
+
+    Without the one that equals these unless it is told which classes are old.
+    """
+    names = [name for name in teacher_losses if name != "without_forgetting"]
+    return tuple(sorted(names, key=lambda name: (name != DEFAULT_LOSS, name)))
 
 
 def parse_loss(text: str) -> LossValue:

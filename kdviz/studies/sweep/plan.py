@@ -13,6 +13,7 @@ from kdviz.core.vocabulary import Role
 from kdviz.distill import TrainingConfig
 from kdviz.distill.config import TEACHER_SETTINGS
 from kdviz.distill.storage.training_run import TrainingRun, teacher_key
+from kdviz.distill.transfer_sets.registry import path_fingerprint
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.studies.sweep.kinds import STUDIES, Study
 from kdviz.studies.sweep.loss_values import loss_text, parse_loss
@@ -133,8 +134,9 @@ class SweepPlan:
         else:
             config = replace(config, **{self.study.column: value})
         network = self.experiment.runs[Role.TEACHER].network if config.needs_teacher_network else ""
+        data = self.data + path_fingerprint(config.transfer_set)
         return TrainingRun(
-            Role.KD_STUDENT, self.network, config, self.data, spec, teacher, teacher_network=network, start=self.start
+            Role.KD_STUDENT, self.network, config, data, spec, teacher, teacher_network=network, start=self.start
         )
 
     def title(self, run: TrainingRun) -> str:
@@ -187,7 +189,17 @@ class SweepPlan:
 def recipe_columns(run: TrainingRun) -> dict[str, Any]:
     """The columns of a run's recipe in a study's table."""
     config, defaults = run.config, TrainingConfig().to_json()
-    own_columns = ["epochs", "batch_size", "learning_rate", "temperature", "alpha", "loss", "seed", "device"]
+    own_columns = [
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "temperature",
+        "alpha",
+        "loss",
+        "transfer_set",
+        "seed",
+        "device",
+    ]
     own_columns += [] if run.teacher else TEACHER_SETTINGS  # which a student alone does not have
     settings = {
         name: value for name, value in config.to_json().items() if name not in own_columns and value != defaults[name]
@@ -196,6 +208,7 @@ def recipe_columns(run: TrainingRun) -> dict[str, Any]:
     columns |= {"batch_size": config.batch_size, "learning_rate": config.learning_rate}
     if run.teacher:
         columns |= {"temperature": config.temperature, "alpha": config.alpha, "kd_loss": loss_text(config)}
+        columns["transfer_set"] = config.transfer_set
         for name in ("temperature", "alpha"):
             if isinstance(columns[name], str):  # a schedule
                 settings[name] = columns.pop(name)

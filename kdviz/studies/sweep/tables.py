@@ -17,6 +17,7 @@ from kdviz.data import LabelledImages
 from kdviz.distill.config import TEACHER_SETTINGS
 from kdviz.distill.storage.run_files import has_snapshot, read_array, read_result
 from kdviz.distill.storage.training_run import TrainingRun
+from kdviz.distill.transfer_sets.registry import TRAINING
 from kdviz.experiment import Experiment
 from kdviz.metrics import class_accuracy, mcnemar
 from kdviz.studies.predictions.evaluation import model_metrics
@@ -32,6 +33,7 @@ STUDY_SCHEMA = pa.schema(
         ("alpha", pa.float64()),
         ("kd_loss", pa.string()),
         ("teacher_epochs", pa.int32()),
+        ("transfer_set", pa.string()),
         ("seed", pa.int32()),
         ("teacher", pa.string()),
         ("student", pa.string()),
@@ -60,7 +62,8 @@ STUDY_SCHEMA = pa.schema(
 """A study's table: one row a model and split.
 
 ``run`` is the training's identity; for the experiment's own teacher it is the beginning of its weights' SHA-256, as in
-``teacher``. ``temperature``, ``alpha``, ``kd_loss`` and ``teacher_epochs`` are null where there is no teacher.
+``teacher``. ``temperature``, ``alpha``, ``kd_loss``, ``teacher_epochs`` and ``transfer_set`` are null where there is no
+teacher.
 ``kd_loss`` names a loss between layers as well, as :class:`kdviz.studies.sweep.loss_values.LossValue` writes it.
 ``settings`` is JSON: the settings of the recipe that differ from their defaults. ``fixed``, ``broken`` and
 ``mcnemar_p`` compare a KD student with the student alone of the same seed. ``loss`` is the cross entropy.
@@ -99,8 +102,11 @@ def existing_rows(experiment: Experiment, name: str) -> list[Row]:
 def _as_now(row: Row) -> Row:
     """A row as it is written now.
 
-    Earlier versions named the loss against the teacher alone, and had settings of distillation also for students alone.
+    Earlier versions named the loss against the teacher alone, had settings of distillation also for students alone, and
+    distilled on the training pictures only.
     """
+    if row.get("role") == Role.KD_STUDENT and row.get("transfer_set") is None:
+        row = {**row, "transfer_set": TRAINING}
     settings = json.loads(row.get("settings") or "{}")
     if row.get("role") == Role.STUDENT:
         own = {name: value for name, value in settings.items() if name not in TEACHER_SETTINGS}

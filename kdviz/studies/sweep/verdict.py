@@ -143,7 +143,7 @@ def verdict(
         value: Value of the KD students; None: the best by validation accuracy.
         margin: Margin within which two accuracies count as equal, a share > 0.
     """
-    runs = _runs_by_value(table, predictions, study, split)
+    runs = runs_by_value(table, predictions, study, split)
     chosen_value = best_by_validation(table, study) if value is None else value
     if chosen_value is None or chosen_value not in runs or None not in runs:
         return None
@@ -199,7 +199,7 @@ def _rivals(pairs: Sequence[ValuePair], value: Any) -> tuple[Any, ...]:
     return tuple(pair.second if pair.first == value else pair.first for pair in pairs_of_value)
 
 
-def _runs_by_value(
+def runs_by_value(
     table: pa.Table, predictions: pa.Table, study: str, split: str
 ) -> dict[Any, dict[int, RunPredictions]]:
     """Value (None: the student alone) -> seed -> predictions."""

@@ -13,7 +13,8 @@ from torch import nn
 
 from kdviz.core.errors import ExperimentError, ModelError
 from kdviz.experiment import Experiment, load_experiment
-from kdviz.models.inputs import AdaptedNetwork, InputSpec, TensorOutput, adapted, as_tensor, common_picture, logits_of
+from kdviz.models.inputs import AdaptedNetwork, InputSpec, adapted, as_tensor, common_picture
+from kdviz.models.outputs import TensorOutput, logits_of
 from kdviz.saliency import RISE
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

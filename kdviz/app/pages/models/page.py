@@ -59,6 +59,8 @@ _SETTINGS = {
     "feature_loss": N_("Loss between layers or explanations"),
     "feature_weight": N_("Its weight"),
     "feature_options": N_("Its options"),
+    "transfer_set": N_("Transfer set"),
+    "transfer_steps": N_("Steps of its generator"),
     "student_layer": N_("Layer of the student"),
     "teacher_layer": N_("Layer of the teacher"),
     "label_smoothing": N_("Label smoothing"),
@@ -86,6 +88,7 @@ _SETTINGS = {
     "torch": N_("PyTorch"),
     "python": N_("Python"),
 }
+_USUAL = (("label_smoothing", 0), ("transfer_set", "training"), ("transfer_steps", 0))
 _WITHOUT = ("", None, [], {}, "none")  # values that say nothing
 _MOST_CLASSES = 12
 _MOST_DOUBTS = 12
@@ -194,7 +197,7 @@ def _says_something(card: ModelCard, name: str, value: Any) -> bool:
         return False
     if name == "feature_weight":
         return card.training.get("feature_loss") not in _WITHOUT
-    return value not in _WITHOUT and not (name == "label_smoothing" and value == 0)
+    return value not in _WITHOUT and (name, value) not in _USUAL
 
 
 def _card_html(card: ModelCard, names: list[str], about: Mapping[str, str], added: bool) -> str:

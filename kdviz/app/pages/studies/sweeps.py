@@ -14,7 +14,7 @@ from kdviz.core.language import N_, _, error_text
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.report import present
 
-_STUDIES = ("temperature", "alpha", "loss")
+_STUDIES = ("temperature", "alpha", "loss", "transfer-set")
 _LEADS = {
     "temperature": N_(
         "Each student is distilled at one temperature: the higher it is, the more the teacher says of the classes that "
@@ -24,6 +24,10 @@ _LEADS = {
         "Each student weighs its teacher against the labels: 0 is training alone, 1 the teacher only. Data: {data}."
     ),
     "loss": N_("Each student is distilled with another loss against its teacher, all else equal. Data: {data}."),
+    "transfer-set": N_(
+        "Each student is distilled on other pictures, with its teacher's answers as labels: it has not seen the "
+        "training pictures, except where they are the transfer set. Data: {data}."
+    ),
 }
 
 

@@ -1,0 +1,116 @@
+"""The transfer sets by name. Names can be read without torch.
+
+A transfer set is what the student is distilled on (Hinton et al., 2015, section 2). One is a file of
+:mod:`kdviz.distill.transfer_sets.sets`, or of a plugin, and is registered by a decorator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdviz.core.errors import UnknownNameError
+from kdviz.core.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from kdviz.distill.training import TrainingProgress
+    from kdviz.experiment import InputSpec
+
+
+TRAINING = "training"
+"""The transfer set that is the training pictures themselves."""
+
+
+@dataclass(frozen=True)
+class TransferTask:
+    """What a transfer set is made from. There is no picture and no label of the task in it.
+
+    Attributes:
+        teacher: (N, C, H, W), normalised -> logits (N, classes); in evaluation mode, on ``device``.
+        spec: Its input.
+        classes: Number of classes.
+        count: Number of pictures to make.
+        seed: Seed of all chance.
+        device: A torch device.
+        student: Makes a student with fresh weights.
+        steps: Steps of a training that makes the pictures; 0: as many as draw each picture once.
+    """
+
+    teacher: nn.Module
+    spec: InputSpec
+    classes: int
+    count: int
+    seed: int
+    device: str
+    student: Callable[[], nn.Module]
+    steps: int = 0
+
+
+Make = Callable[[TransferTask], "Generator[TrainingProgress, None, Tensor]"]
+"""Yields its progress, and returns uint8 pictures (count, C, H, W)."""
+
+
+@dataclass(frozen=True)
+class TransferSet:
+    """One transfer set.
+
+    Attributes:
+        make: Makes its pictures.
+    """
+
+    make: Make
+
+    @property
+    def description(self) -> str:
+        """The first line of its documentation."""
+        return (self.make.__doc__ or "").partition("\n")[0]
+
+
+transfer_sets: Registry[TransferSet] = Registry("transfer set", "kdviz.distill.transfer_sets.sets", one_per_file=True)
+"""What a student can be distilled on beside the training pictures themselves."""
+
+
+def register_transfer_set(name: str) -> Callable[[Make], Make]:
+    """Register a transfer set, as a decorator of the function that makes its pictures.
+
+    Args:
+        name: Name of the transfer set; the first line of the function's docstring describes it in lists.
+    """
+
+    def register(make: Make) -> Make:
+        transfer_sets.add(name, TransferSet(make))
+        return make
+
+    return register
+
+
+def transfer_set_names() -> list[str]:
+    """All names, that of the training pictures first."""
+    return [TRAINING, *sorted(transfer_sets)]
+
+
+def check_transfer_set(name: str) -> None:
+    """Refuse what is neither a name nor the path of a folder or file.
+
+    Raises:
+        UnknownNameError: It is not.
+    """
+    if name != TRAINING and name not in transfer_sets and not Path(name).exists():
+        raise UnknownNameError("transfer set", name, transfer_set_names())
+
+
+def path_fingerprint(name: str) -> str:
+    """A hash of the pictures at a path; empty for a name."""
+    path = Path(name)
+    if name == TRAINING or name in transfer_sets or not path.exists():
+        return ""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,141 @@
+"""New classes without forgetting, and clients that share answers: on a few small digits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from conftest import SMALL
+from second_implementation import assert_same_value_and_gradient
+from sweeps import CONFIG, small_splits
+
+from kdviz.core.errors import SettingError
+from kdviz.core.files import Store
+from kdviz.distill import teacher_losses
+from kdviz.distill.storage.run_files import read_array
+from kdviz.narrative.federated import federated_sentences
+from kdviz.narrative.incremental import incremental_sentences
+from kdviz.studies.federated import FederatedStudy, class_shares, read_federated_report
+from kdviz.studies.incremental import IncrementalStudy, read_incremental_report
+from kdviz.studies.incremental.study import SCHEMA
+
+QUICK = replace(CONFIG, epochs=4, learning_rate=5e-3)
+
+
+@pytest.fixture(scope="module")
+def splits(small_digits):
+    return small_splits(small_digits, {"train": 400, "validation": 100, "test": 200})
+
+
+# incremental ----------------------------------------------------------------------------------------------------------
+
+
+def test_answers_about_old_classes_are_kept_and_others_are_free():
+    random = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(5, 6, generator=random, dtype=torch.float64) for _ in range(2))
+
+    def second(logits):
+        total = 0.0
+        for row, own in zip(logits, teacher.numpy(), strict=True):
+            p, q = (np.exp(values[:4] / 2) / np.exp(values[:4] / 2).sum() for values in (row, own))
+            total += sum(q[k] * np.log(q[k] / p[k]) for k in range(4))
+        return 4 * total / 5
+
+    loss = teacher_losses["without_forgetting"]
+    assert_same_value_and_gradient(lambda logits: loss(logits, teacher, None, 2.0, {"old": 4.0}), second, student)
+    for old in (1.0, 7.0, 2.5):
+        with pytest.raises(SettingError, match="old must be"):
+            loss(student, teacher, None, 2.0, {"old": old})
+
+
+@pytest.mark.slow
+def test_a_network_that_learns_new_classes_forgets_less_with_its_own_answers(splits, tiny):
+    stages = list(IncrementalStudy(tiny, splits, 5, [0], replace(QUICK, epochs=8)).run())
+    report = read_incremental_report(tiny)
+    by_method = {row.method: row for row in report.accuracies}
+    assert by_method["old"].all.value < 0.6  # it has never seen the new ones
+    assert by_method["old"].old.value > 0.6
+    assert by_method["fine_tuned"].new.value > 0.4
+    kept = by_method["without_forgetting"].old.value - by_method["fine_tuned"].old.value
+    assert kept > 0
+    assert report.old.value == pytest.approx(kept)
+    assert {stage.number for stage in stages} == set(range(1, 5))
+    with pytest.raises(SettingError, match="2 to 9 of 10"):
+        IncrementalStudy(tiny, splits, 10, [0], QUICK)
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(3, "knows these better"), (1, "cannot be told")])
+def test_sentences_of_forgetting_say_what_the_intervals_allow(tiny, seeds, expected):
+    labels = np.arange(200) % 10
+    rng, rows = np.random.default_rng(0), []
+    for method, old, new in (
+        ("old", 0.9, 0),
+        ("fine_tuned", 0.1, 0.9),
+        ("without_forgetting", 0.7, 0.9),
+        ("joint", 0.95, 0.95),
+    ):
+        for seed in range(seeds):
+            right = rng.random(200) < np.where(labels < 5, old, new)
+            said = np.where(right, labels, 11).tolist()
+            rows.append({"seed": seed, "method": method, "old_classes": 5, "predicted": said, "told": said})
+    truth = labels.tolist()
+    rows.append({"seed": 0, "method": "label", "old_classes": 5, "predicted": truth, "told": truth})
+    tiny.write_table("incremental", pa.Table.from_pylist(rows, SCHEMA))
+    first, second, _ = incremental_sentences(read_incremental_report(tiny))
+    assert expected in first
+    assert "cannot be told" in second
+
+
+# federated ------------------------------------------------------------------------------------------------------------
+
+
+def test_class_shares_use_each_sample_once_and_are_as_unequal_as_asked():
+    labels = np.arange(2000) % 10
+    spread = {}
+    for concentration in (0.2, 100.0):
+        parts = class_shares(labels, 4, concentration, 0)
+        assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(2000))
+        assert min(map(len, parts)) >= 10
+        shares = np.array([np.bincount(labels[part], minlength=10) / 200 for part in parts])
+        spread[concentration] = float(shares.std())
+    assert spread[100.0] < 0.05 < spread[0.2]
+    with pytest.raises(SettingError, match="at least 2 clients"):
+        class_shares(labels, 1, 1.0, 0)
+
+
+@pytest.mark.slow
+def test_clients_that_share_answers(splits, tiny, tmp_path):
+    study = FederatedStudy(tiny, splits, 2, 0.3, 1, 100, 0, [0], QUICK, tmp_path)
+    list(study.run(threads=1))
+    report = read_federated_report(tiny)
+    assert report.gain.seeds == 2
+    assert report.gain.value == pytest.approx(report.fedmd - report.alone)
+    assert report.central > report.alone
+    rows = tiny.table("federated").to_pylist()
+    private = [row["private"] for row in rows if row["method"] == "fedmd"]
+    assert sum(private) == 300 == next(row["private"] for row in rows if row["method"] == "central")
+    assert len(federated_sentences(report)) == 2
+    store, folder = Store(tmp_path), f"federated/{study._identity(0)}"
+    shared = [read_array(store, f"{folder}/client-{client:02d}-round-00.npy").numpy() for client in range(2)]
+    consensus = read_array(store, f"{folder}/consensus-00.npy").numpy()
+    assert consensus == pytest.approx(sum(shared) / 2, abs=1e-6)
+    assert list(FederatedStudy(tiny, splits, 2, 0.3, 1, 100, 0, [0], QUICK, tmp_path).run(threads=1)) is not None
+    assert tiny.table("federated").to_pylist() == rows  # nothing is trained again, and nothing changes
+
+
+def test_no_label_of_a_public_picture_is_used(splits, tiny, tmp_path):
+    order = torch.randperm(400, generator=torch.Generator().manual_seed(0))[:100]
+    labels = splits["train"].labels.clone()
+    labels[order] = (labels[order] + 1) % 10
+    other = {**splits, "train": replace(splits["train"], labels=labels)}
+    tables = []
+    for number, each in enumerate((splits, other)):
+        list(
+            FederatedStudy(tiny, each, 2, 1.0, 1, 100, 200, [0], replace(QUICK, epochs=1), tmp_path / str(number)).run()
+        )
+        tables.append(tiny.table("federated").to_pylist())
+    assert tables[0] == tables[1]
+    assert SMALL.size == (14, 14)
