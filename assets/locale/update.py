@@ -68,7 +68,9 @@ NOT_ON_PAGES = (
     "studies/sweep/plan.py",
     "studies/sweep/tables.py",
     "studies/tree/study.py",
-    "narrative/results.py",
+    "narrative/results/document.py",
+    "narrative/results/models.py",
+    "narrative/results/studies.py",
 )
 """Where errors are raised that only a terminal shows."""
 

@@ -35,7 +35,7 @@ def add(verbs: Any) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
-    from kdviz.narrative.results import results, updated
+    from kdviz.narrative.results.document import results, updated
 
     experiment = load_experiment(options.experiment)
     if options.update:

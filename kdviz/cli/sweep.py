@@ -135,9 +135,9 @@ def config_like(experiment: Any, options: argparse.Namespace) -> TrainingConfig:
 
 
 def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> None:
+    from kdviz.narrative.other_data.transfer_sets import transfer_set_sentences
     from kdviz.narrative.sweeps import document as verdict_document
     from kdviz.narrative.sweeps import sentences
-    from kdviz.narrative.transfer_sets import transfer_set_sentences
     from kdviz.studies.attention.statistics.agreements import value_text
     from kdviz.studies.sweep.kinds import TRANSFER_SET
     from kdviz.studies.sweep.runner import STUDIES, summary

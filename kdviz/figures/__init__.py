@@ -17,7 +17,6 @@ from kdviz.figures.attention import (
 from kdviz.figures.chart import Chart
 from kdviz.figures.cost import accuracy_against_cost, entry_title
 from kdviz.figures.faithfulness import faithfulness_curves, faithfulness_points
-from kdviz.figures.losses import accuracy_and_agreement
 from kdviz.figures.maps import (
     NEGATIVE,
     POSITIVE,
@@ -35,12 +34,13 @@ from kdviz.figures.roles import (
     role_symbol,
     role_title,
 )
-from kdviz.figures.shortcuts import shortcut_use
 from kdviz.figures.soft_targets import entropy_against_temperature, soft_target_bars
-from kdviz.figures.studies import against_value, value_title
+from kdviz.figures.studies.losses import accuracy_and_agreement
+from kdviz.figures.studies.shortcuts import shortcut_use
+from kdviz.figures.studies.sweeps import against_value, value_title
+from kdviz.figures.studies.transfer import layer_likeness
+from kdviz.figures.studies.tree import accuracy_against_depth, tree_title, weight_picture
 from kdviz.figures.training_curves import curves
-from kdviz.figures.transfer import layer_likeness
-from kdviz.figures.tree import accuracy_against_depth, tree_title, weight_picture
 
 __all__ = [
     "NEGATIVE",

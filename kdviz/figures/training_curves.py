@@ -16,7 +16,7 @@ from kdviz.core.vocabulary import Split
 from kdviz.figures.chart import Chart
 from kdviz.figures.files import new_figure
 from kdviz.figures.roles import FURTHER_COLOURS, label, role_colour, role_symbol, role_title
-from kdviz.figures.studies import MARKERS, value_title
+from kdviz.figures.studies.sweeps import MARKERS, value_title
 from kdviz.studies.sweep.kinds import Study
 
 _SYMBOLS = ("circle", "triangle-up", "cross", "x", "star", "square", "diamond")

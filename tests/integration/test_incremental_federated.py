@@ -16,8 +16,8 @@ from kdviz.core.errors import SettingError
 from kdviz.core.files import Store
 from kdviz.distill import teacher_losses
 from kdviz.distill.storage.run_files import read_array
-from kdviz.narrative.federated import federated_sentences
-from kdviz.narrative.incremental import incremental_sentences
+from kdviz.narrative.other_data.federated import federated_sentences
+from kdviz.narrative.other_data.incremental import incremental_sentences
 from kdviz.studies.federated import FederatedStudy, class_shares, read_federated_report
 from kdviz.studies.incremental import IncrementalStudy, read_incremental_report
 from kdviz.studies.incremental.study import SCHEMA

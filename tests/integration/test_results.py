@@ -18,7 +18,8 @@ from kdviz.cli import main
 from kdviz.core.errors import ExperimentError, SettingError, UnknownNameError
 from kdviz.experiment import load_experiment
 from kdviz.narrative.attention.narrative import narrate
-from kdviz.narrative.results import results, sections, updated
+from kdviz.narrative.results.document import results, updated
+from kdviz.narrative.results.sections import sections
 from kdviz.studies.attention.statistics.report import read_attention
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,7 +190,7 @@ import torch
 
 known = len(list(Path("/proc/self/task").iterdir()))
 from kdviz.cli.evaluate import verdict_on
-from kdviz.narrative.results import results
+from kdviz.narrative.results.document import results
 from kdviz.experiment import load_experiment
 
 experiment = load_experiment(sys.argv[1])

@@ -88,7 +88,7 @@ def _federated(options: argparse.Namespace) -> None:
 def _print(experiment: Any, report: Any, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from kdviz.narrative.federated import federated_sentences
+    from kdviz.narrative.other_data.federated import federated_sentences
 
     sentences = federated_sentences(report)
     if as_json:

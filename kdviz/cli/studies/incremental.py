@@ -64,7 +64,7 @@ def _incremental(options: argparse.Namespace) -> None:
 def _print(experiment: Any, report: Any, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from kdviz.narrative.incremental import incremental_rows, incremental_sentences
+    from kdviz.narrative.other_data.incremental import incremental_rows, incremental_sentences
 
     sentences = incremental_sentences(report)
     if as_json:

@@ -130,7 +130,7 @@ def _show(study: ShortcutsStudy, options: argparse.Namespace) -> None:
 
 
 def _print(experiment: Experiment, report: ShortcutsReport, as_json: bool) -> None:
-    from kdviz.narrative.shortcuts import shortcut_sentences
+    from kdviz.narrative.shortcuts.sentences import shortcut_sentences
 
     sentences = shortcut_sentences(report)
     if as_json:

@@ -8,7 +8,7 @@ from patch_readers import reading_experiment
 from kdviz.cli import main
 from kdviz.core.language import signed
 from kdviz.experiment import load_experiment
-from kdviz.narrative.shortcuts import use_sentences, verdict_sentences
+from kdviz.narrative.shortcuts.sentences import use_sentences, verdict_sentences
 from kdviz.studies.shortcuts import read_shortcut_reports
 
 pytest.importorskip("streamlit.testing.v1")

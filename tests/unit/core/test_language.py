@@ -354,7 +354,10 @@ ALLOWED = (
     "^zeros ones empty ",  # torch's operators
 )
 SHOWN = ("app", "figures", "narrative", "studies", "compress")
-IN_ENGLISH = ("narrative/results.py", "narrative/attention/markdown.py")  # what a README says, which is in English
+IN_ENGLISH = (  # what a document of results says
+    *(f"narrative/results/{name}.py" for name in ("document", "models", "studies")),
+    "narrative/attention/markdown.py",
+)
 
 
 def test_no_text_is_unmarked() -> None:

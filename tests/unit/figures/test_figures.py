@@ -12,7 +12,7 @@ from PIL import Image
 
 from kdviz import figures
 from kdviz.core.errors import ExperimentError, UnknownNameError
-from kdviz.figures.studies import _draw_against_value
+from kdviz.figures.studies.sweeps import _draw_against_value
 from kdviz.studies.predictions.soft_targets import soft_targets
 from kdviz.studies.sweep.kinds import STUDIES
 from kdviz.studies.sweep.report import FIGURES, Point, StudyReport, present, read_report

@@ -8,14 +8,14 @@ import pytest
 
 from kdviz.core.language import speaking
 from kdviz.data.shortcuts.planting import ShownTo
-from kdviz.narrative.shortcut_verdicts import outcome, verdict_sentences
-from kdviz.narrative.shortcuts import (
+from kdviz.narrative.shortcuts.sentences import (
     condition_sentence,
     condition_sentences,
     map_sentences,
     shortcut_sentences,
     use_sentences,
 )
+from kdviz.narrative.shortcuts.verdicts import outcome, verdict_sentences
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts.report import Rise, RoleMaps, RoleUse, ShortcutsReport, UseDifference
 from kdviz.studies.shortcuts.table import Condition

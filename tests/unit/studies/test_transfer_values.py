@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from kdviz.narrative.transfer_sets import transfer_set_sentences
+from kdviz.narrative.other_data.transfer_sets import transfer_set_sentences
 from kdviz.studies.sweep.transfer_values import transfer_values
 
 SEEDS, SAMPLES = 3, 400

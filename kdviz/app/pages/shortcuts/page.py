@@ -20,7 +20,7 @@ from kdviz.app.texts import download, plain, say_missing, together
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.language import N_, _, interval_digits, number, percent, plural, signed_interval
 from kdviz.data.shortcuts.planting import ShownTo
-from kdviz.narrative.shortcuts import (
+from kdviz.narrative.shortcuts.sentences import (
     SHORTCUT_TITLES,
     condition_sentences,
     map_sentences,

@@ -18,8 +18,8 @@ from kdviz.app.widgets import margin
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.language import N_, _, number, percent
 from kdviz.core.vocabulary import Role, Split
+from kdviz.narrative.other_data.transfer_sets import transfer_set_sentences
 from kdviz.narrative.sweeps import sentences
-from kdviz.narrative.transfer_sets import transfer_set_sentences
 from kdviz.studies.sweep.kinds import TRANSFER_SET
 from kdviz.studies.sweep.report import FIGURES, Figure, StudyReport
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from kdviz.core.language import _, number, percent, signed_interval
 from kdviz.core.vocabulary import Role
-from kdviz.figures.transfer import model_title, tick_of
+from kdviz.figures.studies.transfer import model_title, tick_of
 from kdviz.studies.transfer.report import ALL, CLOSER, FURTHER, NOT_CLOSER, Estimate, LayerLikeness, TransferReport
 
 _PAIR = (Role.KD_STUDENT, Role.STUDENT)

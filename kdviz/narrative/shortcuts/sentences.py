@@ -5,7 +5,7 @@ from __future__ import annotations
 from kdviz.core.language import N_, _, interval_digits, number, percent, plural, signed_interval
 from kdviz.core.vocabulary import Role
 from kdviz.data.shortcuts.planting import ShownTo
-from kdviz.narrative.shortcut_verdicts import DOES_NOT, SHUNS, USES, outcome, points_text, verdict_sentences
+from kdviz.narrative.shortcuts.verdicts import DOES_NOT, SHUNS, USES, outcome, points_text, verdict_sentences
 from kdviz.saliency import methods
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts.report import FOUND, MARGIN, RoleMaps, RoleUse, ShortcutsReport

@@ -1,0 +1,1 @@
+"""What is said of distillation on other data than the training pictures."""

@@ -1,0 +1,132 @@
+"""Sections on further studies: shortcuts, what was learned, and trees."""
+
+from __future__ import annotations
+
+import math
+
+from kdviz.core.errors import ExperimentError
+from kdviz.core.language import interval_digits, number, percent, signed_interval
+from kdviz.core.vocabulary import Role
+from kdviz.experiment import Experiment
+from kdviz.narrative.markdown import table
+from kdviz.narrative.results.sections import NAMES, sections
+from kdviz.narrative.shortcuts.sentences import condition_sentences, shortcut_title, verdict_sentences
+from kdviz.narrative.transfer import transfer_sentences
+from kdviz.narrative.tree import tree_sentences
+from kdviz.studies.comparison.judgement import points_interval
+from kdviz.studies.regions.report import Mean
+from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
+from kdviz.studies.transfer import TransferReport, read_transfer_report
+from kdviz.studies.transfer.table import UNTRAINED
+from kdviz.studies.tree import read_tree_report
+from kdviz.studies.tree.report import Comparison, ModelFigures
+
+
+@sections.register("shortcuts")
+def shortcuts(experiment: Experiment) -> str:
+    """Every condition of a study of shortcuts: what was planted, who inherits it, and the figures of each model."""
+    reports = read_shortcut_reports(experiment)
+    if not reports:
+        raise ExperimentError(
+            "'{folder}' has no study of shortcuts; kdviz study --study shortcuts makes one.", folder=experiment.folder
+        )
+    lines = [f"- {' '.join([*condition_sentences(report), *verdict_sentences(report)])}" for report in reports]
+    titles = ["mark", "in the pictures of", "model", "accuracy", "with another's mark", "use, in points"]
+    titles += ["map inside", "AUROC", "AUROC where used"]
+    return (
+        "\n".join(lines) + "\n\n" + table(titles, [row for report in reports for row in _shortcut_rows(report)]) + "\n"
+    )
+
+
+def _shortcut_rows(report: ShortcutsReport) -> list[list[str]]:
+    """A row for each model and method."""
+    rows = []
+    for maps in report.maps:
+        role_use = report.role(maps.role)
+        assert role_use is not None  # each model has answers
+        mark = shortcut_title(report.shortcut).removeprefix("a ")
+        cells = [mark, report.shown_to, _model_name(report, role_use.role), percent(role_use.accuracy.value)]
+        cells += [
+            percent(role_use.accuracy_other.value),
+            _use(role_use.use),
+            percent(maps.inside.value),
+        ]
+        cells += [_auroc(each) if each is not None else "" for each in (maps.auroc, maps.auroc_used)]
+        rows.append(cells)
+    return rows
+
+
+def _model_name(report: ShortcutsReport, role: str) -> str:
+    name = NAMES.get(role, role)
+    return f"{name}, {report.loss}" if report.loss and role == Role.KD_STUDENT else name
+
+
+def _use(mean: Mean) -> str:
+    value, low, high = signed_interval(100 * mean.value, 100 * mean.low, 100 * mean.high, 1)
+    return f"{value} ({low} to {high})"
+
+
+def _auroc(mean: Mean) -> str:
+    digits = interval_digits(mean.low, mean.high, 3, neutral=0.5)
+    return f"{number(mean.value, digits)} ({number(mean.low, digits)} to {number(mean.high, digits)})"
+
+
+@sections.register("transfer")
+def transfer(experiment: Experiment) -> str:
+    """What the KD student has of its teacher: the sentences, and CKA by layer with the teacher's counterpart."""
+    report = read_transfer_report(experiment)
+    if report is None:
+        raise ExperimentError(
+            "'{folder}' has no study of what was learned; kdviz study --study transfer makes one.",
+            folder=experiment.folder,
+        )
+    lines = [f"- {sentence}" for sentence in transfer_sentences(report, experiment.classes)]
+    rows = _transfer_rows(report)
+    roles = [_TRANSFER_NAMES.get(role, role) for role in report.roles]
+    titles = ["layer", "the teacher's", *roles, "KD student less alone", "verdict"]
+    return "\n".join(lines) + "\n" + (f"\n{table(titles, rows)}" if rows else "")
+
+
+_TRANSFER_NAMES = {**NAMES, UNTRAINED: "random weights"}
+
+
+def _transfer_rows(report: TransferReport) -> list[list[str]]:
+    """A row for each layer of the KD student."""
+    by_role = {role: {entry.depth: entry for entry in report.counterparts(role)} for role in report.roles}
+    rows = []
+    for entry in report.counterparts(Role.KD_STUDENT, Role.STUDENT):
+        value, low, high = signed_interval(entry.cka.value, entry.cka.low, entry.cka.high, 3)
+        values = [number(layers[entry.depth].cka.value, 3) for layers in by_role.values()]
+        names = [f"`{entry.layer}`", f"`{entry.teacher_layer}`"]
+        rows.append([*names, *values, f"{value} ({low} to {high})", entry.cka.verdict()])
+    return rows
+
+
+@sections.register("tree")
+def tree(experiment: Experiment) -> str:
+    """Soft decision trees with and without the teacher: the sentences, and the figures by depth."""
+    report = read_tree_report(experiment)
+    if report is None:
+        raise ExperimentError(
+            "'{folder}' has no study of trees; kdviz study --study tree makes one.", folder=experiment.folder
+        )
+    titles = ["depth", "with the teacher", "without", "with less without, in points", "log-loss", "without"]
+    titles += ["says the same as the teacher", "without", "its path says the answer", "without"]
+    rows = [_tree_row(comparison) for comparison in (*report.trees, *filter(None, [report.linear]))]
+    return "\n".join(f"- {sentence}" for sentence in tree_sentences(report)) + f"\n\n{table(titles, rows)}"
+
+
+def _tree_row(comparison: Comparison) -> list[str]:
+    kd, alone = comparison.kd, comparison.alone
+    value, low, high = points_interval(comparison.accuracy.value, comparison.low, comparison.high)
+    depth = "sparse linear" if comparison.depth is None else number(comparison.depth)
+    cells = [depth, _with_spread(kd), _with_spread(alone), f"{value} ({low} to {high})"]
+    cells += [number(figures.means["loss"], 3) for figures in (kd, alone)]
+    for name in ("same_as_teacher", "path_is_answer"):
+        cells += ["" if math.isnan(each) else percent(each, 2) for each in (kd.means[name], alone.means[name])]
+    return cells
+
+
+def _with_spread(figures: ModelFigures) -> str:
+    spread = "" if math.isnan(figures.spread) else f" ± {number(100 * figures.spread, 2)}"
+    return percent(figures.accuracy, 2) + spread
