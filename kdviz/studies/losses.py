@@ -99,7 +99,7 @@ def compare_losses(report: StudyReport, attention: AttentionReport) -> LossCompa
     judged = verdict(report.table, report.predictions, STUDY, split=report.split, value=REFERENCE)
     effects = {effect.value: effect for effect in attention.values}
     accuracies = {row["value"]: row["accuracy"] for row in report.rows if row["role"] == Role.KD_STUDENT}
-    common = [loss for loss in accuracies if loss in effects]
+    common = [str(loss) for loss in accuracies if loss in effects]
     if judged is None or REFERENCE not in common or len(common) < 2:
         return None
     own = trained_on_maps_of(attention.about.get("method", "rise"), common)

@@ -103,7 +103,7 @@ def accuracy_and_agreement(comparison: LossComparison) -> go.Figure:
     chart.update_xaxes(title=x_title, zeroline=False)
     chart.update_yaxes(title=y_title, zeroline=False)
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-    return chart.update_layout(height=420 + _LEGEND_ROW * len(chart.data), margin=MARGIN, legend=legend)
+    return chart.update_layout(height=420 + _LEGEND_ROW * len(comparison.results), margin=MARGIN, legend=legend)
 
 
 @accuracy_and_agreement.file_form
