@@ -5,6 +5,7 @@ from __future__ import annotations
 from kdviz.core.language import N_, _, number, signed_interval
 from kdviz.core.vocabulary import Role
 from kdviz.data.shortcuts.planting import ShownTo
+from kdviz.saliency import methods
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts.report import MARGIN, ShortcutsReport
 
@@ -112,13 +113,35 @@ _BESIDE_SOFT_TARGETS = {
 }
 
 
+_HIDDEN = {
+    USES: N_(
+        "Its maps ({method}) hide that: the share of their positive saliency inside the mark, less that with softened "
+        "targets alone, is {change}."
+    ),
+    DOES_NOT: N_(
+        "Its maps ({method}) say otherwise: the share of their positive saliency inside the mark, less that with "
+        "softened targets alone, is {change}."
+    ),
+    UNKNOWN: N_(
+        "That its maps ({method}) show the mark less does not show that it uses it less: the share of their positive "
+        "saliency inside the mark, less that with softened targets alone, is {change}."
+    ),
+}
+"""Of maps that show the mark less, where its use is not less."""
+
+
 def _beside_soft_targets(report: ShortcutsReport) -> list[str]:
     """What the loss of the KD student changes, where there is the same study with softened targets."""
     difference = report.beside_soft_targets
     if difference is None:
         return []
-    text = _BESIDE_SOFT_TARGETS[outcome(difference)]
-    return [_(text, loss=report.loss, change=points_text(difference), margin=number(100 * MARGIN))]
+    effect, values = outcome(difference.use), {"loss": report.loss, "margin": number(100 * MARGIN)}
+    sentences = [_(_BESIDE_SOFT_TARGETS[effect], change=points_text(difference.use), **values)]
+    for method, inside in difference.inside.items():
+        if effect != SHUNS and inside.high < 0:
+            title = _(methods[method].title)
+            sentences.append(_(_HIDDEN[effect], method=title, change=points_text(inside), **values))
+    return sentences
 
 
 def _beside_own_pictures(effect: str, change: str) -> str:

@@ -96,6 +96,22 @@ class UseDifference:
 
 
 @dataclass(frozen=True)
+class LossDifference:
+    """A KD student less one that was distilled by another loss, picture by picture.
+
+    Attributes:
+        use: Mean difference of the use of the mark; see :class:`RoleUse`.
+        inside: Method -> mean difference of the share of its maps inside the mark; see :class:`RoleMaps`.
+    """
+
+    use: Mean
+    inside: Mapping[str, Mean]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"use": self.use.to_json(), "inside": {name: mean.to_json() for name, mean in self.inside.items()}}
+
+
+@dataclass(frozen=True)
 class Rise:
     """Whether a map has more inside where the mark is used more, over pictures of all models.
 
@@ -120,8 +136,8 @@ class ShortcutsReport:
         differences: The KD student less each other model.
         rises: By method.
         points: (Method, role) -> use and share inside of each picture with another class's mark: two arrays (N,).
-        beside_soft_targets: Mean difference of the KD student's use from that of the KD student of the same condition
-            with softened targets, over the same pictures; None: it has these itself, or there is no such condition.
+        beside_soft_targets: The KD student less that of the same condition with softened targets, over the same
+            pictures; None: it has these itself, or there is no such condition.
     """
 
     condition: Condition
@@ -131,7 +147,7 @@ class ShortcutsReport:
     differences: tuple[UseDifference, ...]
     rises: tuple[Rise, ...]
     points: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]
-    beside_soft_targets: Mean | None = None
+    beside_soft_targets: LossDifference | None = None
 
     @property
     def shortcut(self) -> str:
@@ -217,18 +233,26 @@ def _report(condition: Condition, about: Mapping[str, Any], all_series: Mapping[
     )
 
 
-def _beside_soft_targets(condition: Condition, all_series: Mapping[Condition, Series]) -> Mean | None:
+def _beside_soft_targets(condition: Condition, all_series: Mapping[Condition, Series]) -> LossDifference | None:
     softened = replace(condition, loss="")
     if condition == softened or softened not in all_series:
         return None
-    own, reference = (_kd_student(all_series[each]) for each in (condition, softened))
-    if own is None or reference is None or not own.is_of(reference):
+    reference = all_series[softened]
+    pairs = {
+        method: (pictures, reference[method, role])
+        for (method, role), pictures in all_series[condition].items()
+        if role == Role.KD_STUDENT and (method, role) in reference and pictures.is_of(reference[method, role])
+    }
+    if not pairs:
         return None
-    return mean_of(own.use - reference.use)
+    own, other = next(iter(pairs.values()))  # predictions are those of any method
+    inside = {method: mean_of(_inside(own) - _inside(other)) for method, (own, other) in pairs.items()}
+    return LossDifference(mean_of(own.use - other.use), inside)
 
 
-def _kd_student(series: Series) -> PictureSeries | None:
-    return next((pictures for (_, role), pictures in series.items() if role == Role.KD_STUDENT), None)
+def _inside(pictures: PictureSeries) -> np.ndarray:
+    """The share of each map inside another class's mark; a map without any positive value has nothing inside."""
+    return np.nan_to_num(pictures.energy["other planted"])
 
 
 def _role_use(role: str, pictures: PictureSeries) -> RoleUse:

@@ -17,7 +17,7 @@ from kdviz.narrative.shortcuts.sentences import (
 )
 from kdviz.narrative.shortcuts.verdicts import outcome, verdict_sentences
 from kdviz.studies.regions.report import Mean
-from kdviz.studies.shortcuts.report import Rise, RoleMaps, RoleUse, ShortcutsReport, UseDifference
+from kdviz.studies.shortcuts.report import LossDifference, Rise, RoleMaps, RoleUse, ShortcutsReport, UseDifference
 from kdviz.studies.shortcuts.table import Condition
 
 USED, UNUSED, OPEN = (0.7, 0.6, 0.8), (0.001, -0.01, 0.02), (0.1, -0.1, 0.3)
@@ -142,12 +142,29 @@ def test_what_another_loss_changes(difference, begins):
     other = replace(
         report("students"),
         condition=Condition("patch", "students", "soft_targets + hints"),
-        beside_soft_targets=mean(*difference),
+        beside_soft_targets=LossDifference(mean(*difference), {"rise": mean(0.1, -0.1, 0.3)}),
     )
     _, sentence = verdict_sentences(other)
     assert sentence.startswith(begins)
     assert condition_sentences(other)[1] == "The KD student was distilled with soft_targets + hints."
     assert len(condition_sentences(report())) == len(verdict_sentences(report())) == 1
+
+
+@pytest.mark.parametrize(
+    ("difference", "begins"),
+    [
+        (USED, "Its maps (RISE) hide that: the share"),
+        (UNUSED, "Its maps (RISE) say otherwise"),
+        (OPEN, "That its maps (RISE) show the mark less does not show that it uses it less"),
+        ((-0.3, -0.4, -0.2), ""),
+    ],
+)
+def test_maps_that_show_the_mark_less_while_its_use_is_not_less_are_named(difference, begins):
+    """A loss on maps teaches maps; whether it teaches what they stand for is another question."""
+    change = LossDifference(mean(*difference), {"rise": mean(-0.1, -0.2, -0.05)})
+    other = replace(report("students"), condition=Condition("patch", "students", "hints"), beside_soft_targets=change)
+    further = verdict_sentences(other)[2:]
+    assert [sentence[: len(begins)] for sentence in further] == ([begins] if begins else [])
 
 
 def test_who_uses_it():

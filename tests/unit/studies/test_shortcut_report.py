@@ -107,12 +107,15 @@ def test_a_condition_replaces_its_earlier_rows_only(tiny, rows):
 def test_another_loss_is_a_condition_beside_that_of_softened_targets(tiny, rows):
     loss = "soft_targets + 20 rise_maps"
     write(tiny, rows)
-    write(tiny, rows_of("kd_student", 0.2, 0.4, loss=loss, seed=4), loss=loss)
+    write(tiny, rows_of("kd_student", 0.2, 0.3, loss=loss, seed=4), loss=loss)
     softened, other = read_shortcut_reports(tiny)
     assert (softened.loss, other.loss) == ("", loss)
     assert softened.beside_soft_targets is None
-    assert other.beside_soft_targets.value == pytest.approx(0.2 - 0.6, abs=1e-6)
-    assert other.to_json()["beside_soft_targets"]["value"] == pytest.approx(-0.4, abs=1e-6)
+    assert other.beside_soft_targets.use.value == pytest.approx(0.2 - 0.6, abs=1e-6)
+    assert other.beside_soft_targets.inside["rise"].value == pytest.approx(0.3 - 0.4, abs=0.01)
+    document = other.to_json()["beside_soft_targets"]
+    assert document["use"]["value"] == pytest.approx(-0.4, abs=1e-6)
+    assert list(document["inside"]) == ["rise"]
     write(tiny, rows_of("kd_student", 0.2, 0.4, count=30, loss=loss), loss=loss)  # of fewer pictures
     assert read_shortcut_reports(tiny)[1].beside_soft_targets is None
 
