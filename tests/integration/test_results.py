@@ -20,7 +20,9 @@ from kdviz.experiment import load_experiment
 from kdviz.narrative.attention.narrative import narrate
 from kdviz.narrative.results.document import results, updated
 from kdviz.narrative.results.sections import sections
+from kdviz.narrative.shortcuts.verdicts import outcome
 from kdviz.studies.attention.statistics.report import read_attention
+from kdviz.studies.shortcuts import read_shortcut_reports
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -257,6 +259,32 @@ def test_what_is_said_of_losses_on_mnist():
         f"against {figures[2]}, and another method of maps agrees; `rise_maps` costs {cost:.2f} points of accuracy."
         in readme
     )
+
+
+def test_what_is_said_of_a_mark_that_only_the_students_saw():
+    """A teacher keeps its student from it; maps that show it less are no sign that it is used less."""
+    experiment = load_experiment(ROOT / "models" / "mnist")
+    reports = {report.loss: report for report in read_shortcut_reports(experiment) if report.shown_to == "students"}
+    rise, gradient = "soft_targets + 20 rise_maps", "soft_targets + 5 input_gradient"
+    assert set(reports) == {"", rise, gradient}
+    said = " ".join((ROOT / "docs" / "results" / "mnist.md").read_text(encoding="utf-8").split())
+    uses = {
+        loss: {role: round(100 * report.role(role).use.value) for role in ("kd_student", "student")}
+        for loss, report in reports.items()
+    }
+    kd, alone = uses[""].values()
+    assert f"the KD student uses it by {kd} points where the student alone uses it by {alone}." in said
+    assert reports[""].difference("student").use.high < 0
+    inside = {loss: reports[loss].maps_of("kd_student", "rise").inside.value for loss in ("", rise)}
+    assert (
+        f"({inside[rise]:.0%} of them lies inside, with softened targets {inside['']:.0%})".replace("%", " %") in said
+    )
+    assert f"*uses* it more, by {uses[rise]['kd_student']} points." in said
+    beside = reports[rise].beside_soft_targets
+    assert beside.use.low > 0
+    assert beside.inside["rise"].high < 0
+    assert outcome(reports[gradient].beside_soft_targets.use) == "cannot tell"
+    assert "With `5 input_gradient` it cannot be told." in said
 
 
 def test_what_is_said_of_losses_on_cifar10():
