@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     )
     from kdviz.distill.prediction import predict_logits
     from kdviz.distill.stages import Stage
+    from kdviz.distill.teaching.settings import Teaching
     from kdviz.distill.training import TrainingProgress, fit
 
 __all__ = [
     "MNIST_INPUT",
     "Stage",
+    "Teaching",
     "TrainingConfig",
     "TrainingProgress",
     "augmentations",
@@ -52,6 +54,7 @@ __all__ = [
 _HOMES = {
     "MNIST_INPUT": "experiment_trainer",
     "Stage": "stages",
+    "Teaching": "teaching.settings",
     "TrainingConfig": "config",
     "TrainingProgress": "training",
     "augmentations": "augment.registry",

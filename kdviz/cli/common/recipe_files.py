@@ -90,7 +90,7 @@ def _read(path: Path, source: str) -> RecipeFile:
 class VerbParser(argparse.ArgumentParser):
     """A command's parser; with an option ``--recipe`` its defaults are those of the recipe."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse the options.
 
         Raises:
