@@ -132,7 +132,7 @@ def _sign(tree: Comparison) -> str:
 
 
 def linear_sentences(report: TreeReport) -> list[str]:
-    """The other student that can be read: a linear classifier with few weights."""
+    """The other student that can be read: a linear classifier with an L1 penalty."""
     linear = report.linear
     if linear is None:
         return []

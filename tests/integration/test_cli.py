@@ -666,6 +666,22 @@ def test_every_study_can_be_swept(tiny_folder, few_small_digits, capsys, study, 
     assert only_json(capsys)["verdict"]["difference"]["seed_error"] is None
 
 
+def test_trees_are_studied(tiny_folder, few_small_digits, capsys):
+    command = ["study", "--study", "tree", "-e", str(tiny_folder), "--data", "x", "--epochs", "1", "--device", "cpu"]
+    assert main([*command, "--values", "2", "--seeds", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:3]] == [["2", "with"], ["2", "without"]]
+    assert [line.split()[0] for line in lines[4:6]] == ["linear", "linear"]
+    assert main([*command, "--values", "2", "--seeds", "0", "--json"]) == 0
+    document = only_json(capsys)
+    assert document["outcome"] == "cannot tell"  # one seed
+    assert document["about"]["config"]["temperature"] == 1.0  # the paper's, where no other one is asked for
+    assert document["sentences"]
+    with pytest.raises(SystemExit):
+        main([*command, "--values", "deep"])
+    assert "depths are whole numbers" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("margin", ["0", "-1", "nan", "much", "30"])
 def test_a_margin_is_points_of_accuracy(margin, capsys):
     with pytest.raises(SystemExit) as stopped:

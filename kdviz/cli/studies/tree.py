@@ -79,7 +79,9 @@ def _splits(experiment: Experiment, options: argparse.Namespace) -> dict[str, La
 
     splits = dict(splits_of(experiment, options))
     bundled = bundled_samples(experiment.dataset)
-    return splits if bundled is None else {**splits, bundled.split: bundled}
+    if bundled is None or bundled.images.shape[1:] != (experiment.input.channels, *experiment.input.size):
+        return splits
+    return {**splits, bundled.split: bundled}
 
 
 def _depths(options: argparse.Namespace) -> list[int]:

@@ -1,4 +1,4 @@
-"""A linear classifier most of whose weights are 0: E. Wong, S. Santurkar and A. Madry (2021, arXiv:2105.04857)."""
+"""A linear classifier some of whose weights are exactly 0: E. Wong, S. Santurkar and A. Madry (2021, arXiv:2105.04857)."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ class SparseLinear(nn.Sequential):
 
 @networks.register("sparse_linear")
 def sparse_linear(classes: int = 10, channels: int = 1, size: tuple[int, int] = (1, 1)) -> SparseLinear:
-    """A linear classifier of pixels or features, most of whose weights are 0 (Wong et al., 2021)."""
+    """A linear classifier of pixels or features with an L1 penalty, so that weights become 0 (Wong et al., 2021)."""
     return SparseLinear(classes, channels, size)

@@ -22,7 +22,7 @@ LABEL = "label"
 """The role of the row whose predictions are the ground truth."""
 
 SPARSE = "sparse_linear"
-"""The network of the rows without a depth that are no teacher's: a linear classifier with few weights."""
+"""The network of the rows without a depth that are no teacher's: a linear classifier with an L1 penalty."""
 
 ABOUT = "kdviz.tree"
 

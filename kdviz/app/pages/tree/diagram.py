@@ -132,6 +132,6 @@ class _Diagram:
         mixture = self._mixtures[node]
         order = np.argsort(-mixture, kind="stable")[:count]
         parts = [
-            f"{self.classes[label]} {percent(float(mixture[label]), 0)}" for label in order if mixture[label] >= 0.01
+            f"{self.classes[label]}: {percent(float(mixture[label]), 0)}" for label in order if mixture[label] >= 0.01
         ]
         return ", ".join(parts)
