@@ -10,7 +10,6 @@ from kdviz.core.vocabulary import Split
 
 if TYPE_CHECKING:
     from kdviz.data.registry import DataSet
-    from kdviz.data.shortcuts.planting import PlantedShortcut
     from kdviz.distill import TrainingConfig
 
 from kdviz.cli.common.arguments import (
@@ -29,6 +28,7 @@ from kdviz.cli.common.arguments import (
 )
 from kdviz.cli.common.experiment_pictures import require_replaceable
 from kdviz.cli.common.progress import show_stages
+from kdviz.cli.common.training_inputs import label_budget_of, shortcut_of, teaching_of
 from kdviz.cli.common.training_options import add_loss, add_recipe, recipe
 from kdviz.cli.evaluate import evaluate_on, print_metrics
 from kdviz.cli.studies.shortcuts import shortcut_names
@@ -199,7 +199,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.mutual and options.teacher_epochs:
         options.wrong_usage("argument --teacher-epochs: not allowed with argument --mutual, where all have --epochs")
     set_threads(options)
-    _shortcut(options)  # an error before the data are read
+    shortcut_of(options)  # an error before the data are read
     require_replaceable(options.out)
     size = options.size and (options.size, options.size)
     dataset = dataset_for(options.dataset, options.data, size, **reader_options(options))
@@ -244,7 +244,7 @@ def _train_models(
     from kdviz.distill.recipes import read_logits, recipe_for, title_of
 
     training = splits[Split.TRAIN]
-    label_budget = _label_budget(options, training, spec)
+    label_budget = label_budget_of(options, training, spec)
     stages = train_experiment(
         splits,
         spec,
@@ -261,8 +261,8 @@ def _train_models(
         ),
         teacher_logits=read_logits(options.teacher_logits, training) if options.teacher_logits else None,
         label_budget=label_budget,
-        shortcut=_shortcut(options),
-        teaching=_teaching(options, dataset, spec),
+        shortcut=shortcut_of(options),
+        teaching=teaching_of(options, dataset, spec, student.input),
         title=title_of(dataset, splits),
         keep_unfinished=True,  # until the experiment is evaluated, too
     )
@@ -315,31 +315,3 @@ def _sources_of_weights(
             model_source(teacher, spec, weights=file, checkpoint=checkpoint, pretrained=pretrained and not checkpoint)
         )
     return student, teachers
-
-
-def _teaching(options: argparse.Namespace, dataset: DataSet, spec: Any) -> Any:
-    from kdviz.distill.recipes import model_source, recipe_for
-    from kdviz.distill.teaching.settings import Teaching
-
-    pretrained = recipe_for(dataset).pretrained and not options.no_pretrained
-    assistants = tuple(model_source(name, spec, pretrained=pretrained) for name in options.assistants)
-    return Teaching(assistants, options.generations, options.generation_start, options.mutual)
-
-
-def _label_budget(options: argparse.Namespace, train: Any, spec: Any) -> Any:
-    from kdviz.distill.experiment_trainer import LabelBudget
-    from kdviz.distill.recipes import read_unlabelled
-
-    unlabelled = read_unlabelled(options.unlabelled, train, spec) if options.unlabelled else None
-    return LabelBudget(options.train_samples, options.pseudo_labels, unlabelled)
-
-
-def _shortcut(options: argparse.Namespace) -> PlantedShortcut | None:
-    from kdviz.data.shortcuts.planting import PlantedShortcut, ShownTo
-
-    if options.plant is None:
-        if options.share is not None or options.plant_for:
-            options.wrong_usage("arguments --share and --plant-for: only with --plant")
-        return None
-    share = 0.9 if options.share is None else options.share
-    return PlantedShortcut(options.plant, share, options.plant_for or ShownTo.ALL, options.seed)

@@ -113,7 +113,7 @@ def tree(experiment: Experiment) -> str:
     titles = ["depth", "with the teacher", "without", "with less without, in points", "log-loss", "without"]
     titles += ["says the same as the teacher", "without", "its path says the answer", "without"]
     rows = [_tree_row(comparison) for comparison in (*report.trees, *filter(None, [report.linear]))]
-    return "\n".join(f"- {sentence}" for sentence in tree_sentences(report)) + f"\n\n{table(titles, rows)}"
+    return "\n".join(f"- {sentence}" for sentence in tree_sentences(report)) + f"\n\n{table(titles, rows)}\n"
 
 
 def _tree_row(comparison: Comparison) -> list[str]:
