@@ -113,7 +113,7 @@ def depth_sentences(report: TreeReport) -> list[str]:
     parts = {
         "higher": N_("more accurate with the teacher at depth {depths}"),
         "lower": N_("less accurate at depth {depths}"),
-        "unknown": N_("cannot be told at depth {depths}"),
+        "unknown": N_("no difference is shown at depth {depths}"),
     }
     said = [_(text, depths=", ".join(groups[sign])) for sign, text in parts.items() if sign in groups]
     return [

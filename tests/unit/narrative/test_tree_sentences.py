@@ -73,7 +73,7 @@ def test_each_depth_is_named_once_by_its_own_interval():
     (sentence,) = [text for text in tree_sentences(report(*trees)) if text.startswith("By depth")]
     assert "more accurate with the teacher at depth 8" in sentence
     assert "less accurate at depth 2" in sentence
-    assert "cannot be told at depth 4" in sentence
+    assert "no difference is shown at depth 4" in sentence
 
 
 def test_what_differs_from_the_teacher_is_said_of_both_trees():
