@@ -73,7 +73,9 @@ def read_federated_report(experiment: Experiment) -> FederatedReport | None:
         first["rounds"],
         first["public"],
         len(central),
-        *(float(table.mean()) for table in (with_fedmd, by_itself, of_all)),
+        float(with_fedmd.mean()),
+        float(by_itself.mean()),
+        float(of_all.mean()),
         paired_difference(by_itself, with_fedmd),
         paired_difference(of_all, with_fedmd),
     )
