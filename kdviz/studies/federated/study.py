@@ -80,10 +80,14 @@ class ClientStep:
     public: Sequence[int]
     alone: bool = False
 
+    @property
+    def who(self) -> str:
+        """The client, and whether it is alone."""
+        return f"{'alone' if self.alone else 'client'}-{self.client:02d}"
+
     def name(self, number: int) -> str:
         """Start of the names of the files of a round."""
-        who = "alone" if self.alone else "client"
-        return f"{self.folder}/{who}-{self.client:02d}-round-{number:02d}"
+        return f"{self.folder}/{self.who}-round-{number:02d}"
 
 
 def take_step(
@@ -169,7 +173,7 @@ class FederatedStudy:
                 steps = self._steps(seed, round_number, public, parts)
                 shared = (self.splits[Split.TRAIN], self.store.url, self.config.device, threads)
                 for index, progress in engine(take_step, steps, shared):
-                    name = f"seed {seed}, round {round_number}, {steps[index].name(0).rpartition('/')[2][:9]}"
+                    name = f"seed {seed}, round {round_number}, {steps[index].who}"
                     yield Stage(name, number * (self.rounds + 1) + round_number + 1, self._count, progress)
                 self._write_consensus(steps)
             rows += self._rows(seed, public, parts, test)
