@@ -70,6 +70,7 @@ NOT_ON_PAGES = (
     "studies/tree/study.py",
     "narrative/results/document.py",
     "narrative/results/models.py",
+    "narrative/results/sections.py",
     "narrative/results/studies.py",
 )
 """Where errors are raised that only a terminal shows."""

@@ -355,7 +355,7 @@ ALLOWED = (
 )
 SHOWN = ("app", "figures", "narrative", "studies", "compress")
 IN_ENGLISH = (  # what a document of results says
-    *(f"narrative/results/{name}.py" for name in ("document", "models", "studies")),
+    *(f"narrative/results/{name}.py" for name in ("document", "models", "sections", "studies")),
     "narrative/attention/markdown.py",
 )
 

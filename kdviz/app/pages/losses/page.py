@@ -31,6 +31,7 @@ from kdviz.studies.attention import studies_of
 from kdviz.studies.losses import REFERENCE, STUDY, Gain, LossComparison, LossResult, compare_losses
 from kdviz.studies.sweep.report import present
 
+_VALUES = f"{REFERENCE},decoupled,20 rise_maps"
 _MAPS = {BETTER: N_("closer"), WORSE: N_("further"), UNDECIDED: N_("cannot be told")}
 _ACCURACY = {BETTER: N_("higher"), WORSE: N_("lower"), EQUIVALENT: N_("equal"), UNDECIDED: N_("cannot be told")}
 
@@ -77,13 +78,9 @@ def _show_missing(opened: OpenExperiment) -> None:
             )
         )
         return
-    data = "" if opened.is_mnist else " --data DIR"
-    values = f'--values "{REFERENCE},decoupled,20 rise_maps" --seeds 0,1,2'
-    commands = (
-        f"kdviz sweep {STUDY} -e {opened.command_folder}{data} {values}\n"
-        f"kdviz study --study {STUDY} -e {opened.command_folder}{data} {values}"
-    )
-    say_missing(_("Losses are compared once both studies are made, of the same losses, with:"), commands)
+    options = f'-e {opened.command_folder}{"" if opened.is_mnist else " --data DIR"} --values "{_VALUES}" --seeds 0,1,2'
+    commands = [f"kdviz {verb} {options}" for verb in (f"sweep {STUDY}", f"study --study {STUDY}")]
+    say_missing(_("Losses are compared once both studies are made, of the same losses, with:"), "\n".join(commands))
 
 
 def _show_chart(opened: OpenExperiment, comparison: LossComparison) -> None:
