@@ -1,4 +1,4 @@
-"""A linear classifier some of whose weights are exactly 0: E. Wong, S. Santurkar and A. Madry (2021, arXiv:2105.04857)."""
+"""A linear classifier with weights of exactly 0: E. Wong, S. Santurkar and A. Madry (2021, arXiv:2105.04857)."""
 
 from __future__ import annotations
 
