@@ -125,7 +125,9 @@ class _Diagram:
         """The class of a leaf, or those of a subtree's leaves."""
         mixture = self._mixtures[node]
         order = np.argsort(-mixture, kind="stable")
-        names = [str(self.classes[label]) for label in order if mixture[label] >= 0.2][:3] or [self.classes[order[0]]]
+        names = [str(self.classes[label]) for label in order if mixture[label] >= 0.2][:3] or [
+            str(self.classes[order[0]])
+        ]
         return f"<strong>{text(' '.join(names))}</strong>"
 
     def _said(self, node: int, count: int) -> str:
