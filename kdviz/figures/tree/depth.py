@@ -1,4 +1,4 @@
-"""The figures of a study of trees: accuracy against depth, and the weights of a decision as a picture."""
+"""The figure of a study of trees: accuracy against depth, with the teacher and without."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import plotly.graph_objects as go
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from PIL import Image
 from plotly.subplots import make_subplots
 
 from kdviz.core.language import _, number, percent
 from kdviz.core.vocabulary import Role
 from kdviz.figures.chart import Chart
 from kdviz.figures.files import new_figure
-from kdviz.figures.maps import NEGATIVE, POSITIVE
 from kdviz.figures.roles import label, role_colour, role_symbol
 from kdviz.studies.tree import TreeReport
 from kdviz.studies.tree.report import ModelFigures
@@ -29,22 +26,6 @@ _HEIGHT = 520  # pixels
 def tree_title(role: str) -> str:
     """The name of a tree of the study."""
     return _("Tree with the teacher") if role == Role.KD_STUDENT else _("Tree without a teacher")
-
-
-def weight_picture(weights: np.ndarray, limit: float = 0.0) -> Image.Image:
-    """Weights as a picture (H, W) with an alpha channel: orange above 0, blue below, transparent at 0.
-
-    Args:
-        weights: (H, W), or (C, H, W), whose channels are summed.
-        limit: Value with the strongest colour; 0: the 99.5 % quantile of the magnitudes.
-    """
-    values = np.asarray(weights, np.float64)
-    values = values.sum(0) if values.ndim == 3 else values
-    strongest = limit or float(np.quantile(np.abs(values), 0.995)) or 1.0
-    strength = np.clip(values / strongest, -1, 1)
-    colour = np.where(strength[..., None] < 0, to_rgb(NEGATIVE), to_rgb(POSITIVE))
-    opacity = np.abs(strength)[..., None] ** 0.8
-    return Image.fromarray((255 * np.concatenate([colour, opacity], 2)).round().astype(np.uint8), "RGBA")
 
 
 def _lines(report: TreeReport) -> Iterator[tuple[str, list[ModelFigures], np.ndarray]]:
