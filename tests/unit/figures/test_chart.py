@@ -36,6 +36,7 @@ def test_each_chart_is_documented_has_a_file_form_and_refuses_other_kinds(chart:
 def test_all_that_have_a_file_form_are_known() -> None:
     assert {chart for chart, _place in figures._FILE_FUNCTIONS.values()} == set(CHARTS) - {
         figures.accuracy_against_depth,
+        figures.accuracy_and_agreement,
         figures.layer_likeness,
         figures.shortcut_use,
     }  # which have no earlier form
