@@ -55,7 +55,7 @@ def _without_teacher(folder: Path, test: LabelledImages) -> None:
     (folder / "predictions.parquet").unlink()
     list(evaluate(experiment, test, device="cpu"))
     for study in STUDIES.values():
-        (folder / f"{study.table}.parquet").unlink()
+        (folder / f"{study.table}.parquet").unlink(missing_ok=True)
 
 
 def _old(folder: Path) -> None:
