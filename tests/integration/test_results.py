@@ -17,12 +17,14 @@ import pytest
 from kdviz.cli import main
 from kdviz.core.errors import ExperimentError, SettingError, UnknownNameError
 from kdviz.experiment import load_experiment
+from kdviz.metrics.equivalence import EQUIVALENT, judge_equivalence
 from kdviz.narrative.attention.narrative import narrate
 from kdviz.narrative.results.document import results, updated
 from kdviz.narrative.results.sections import sections
 from kdviz.narrative.shortcuts.verdicts import outcome
 from kdviz.studies.attention.statistics.report import read_attention
 from kdviz.studies.shortcuts import read_shortcut_reports
+from kdviz.studies.tree import read_tree_report
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -285,6 +287,18 @@ def test_what_is_said_of_a_mark_that_only_the_students_saw():
     assert beside.inside["rise"].high < 0
     assert outcome(reports[gradient].beside_soft_targets.use) == "cannot tell"
     assert "With `5 input_gradient` it cannot be told." in said
+    readme = " ".join(README.read_text(encoding="utf-8").split())
+    assert "with `rise_maps` its maps show less of the mark, yet it uses the mark more" in readme
+
+
+def test_what_is_said_of_trees():
+    comparison = next(
+        each for each in read_tree_report(load_experiment(ROOT / "models" / "mnist")).trees if each.depth == 8
+    )
+    assert judge_equivalence(comparison.accuracy, 0.005).outcome == EQUIVALENT
+    assert "of depth 8 are as good with their teacher as without one, within half a point." in " ".join(
+        README.read_text(encoding="utf-8").split()
+    )
 
 
 def test_what_is_said_of_losses_on_cifar10():
