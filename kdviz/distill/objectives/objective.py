@@ -87,6 +87,7 @@ class Objective:
         self._soft = _checked(teacher_logits, train, config, len(self._teachers))
         self._soft = [logits.to(device) for logits in self._soft]
         self.auxiliary: nn.Module | None = None
+        self._penalties = own_methods(network, "penalty")
         learned = config.schedules["temperature"]
         self._temperature = LearnedTemperature(learned).to(device) if learned.is_learned and self.has_teacher else None
         self._hooks: list[FeatureHook] = []
@@ -177,9 +178,9 @@ class Objective:
             epoch: Epoch, which decides temperature and alpha.
         """
         loss = self._loss_of_outputs(logits, inputs, labels, teacher_logits, index, epoch)
-        for penalty in own_methods(self._network, "penalty"):
+        for penalty in self._penalties:
             alpha = 0.0 if teacher_logits is None else self._config.alpha_in(epoch)
-            loss = loss + penalty(self._config.temperature_in(epoch), alpha)
+            loss = loss + penalty(self.temperature_in(epoch), alpha)
         return loss
 
     def _loss_of_outputs(
