@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -48,3 +50,41 @@ def damaged_study(experiment: Experiment, study: str) -> ExperimentError:
 def notes_of(table: pa.Table, key: str) -> dict[str, Any]:
     """How a table was made: the JSON document that its schema has under a key; empty without."""
     return json.loads((table.schema.metadata or {}).get(key.encode(), b"{}"))
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """A table that the study of the same name writes as a whole, with a note of how it was made.
+
+    Attributes:
+        name: Its name, and the study's.
+        schema: Its columns.
+    """
+
+    name: str
+    schema: pa.Schema
+
+    def write(self, experiment: Experiment, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
+        """Replace the table; what a row lacks is null."""
+        complete = [{name: row.get(name) for name in self.schema.names} for row in rows]
+        table = pa.Table.from_pylist(complete, self.schema)
+        experiment.write_table(self.name, table.replace_schema_metadata({self._note: json.dumps(dict(about))}))
+
+    def read(self, experiment: Experiment) -> pa.Table | None:
+        """Read the table; None: there is none.
+
+        Raises:
+            ExperimentError: The table is damaged.
+        """
+        return read_whole(experiment, self.name, self.schema, self.damaged(experiment))
+
+    def damaged(self, experiment: Experiment) -> ExperimentError:
+        return damaged_study(experiment, self.name)
+
+    def about(self, table: pa.Table) -> dict[str, Any]:
+        """How the table was made."""
+        return notes_of(table, self._note)
+
+    @property
+    def _note(self) -> str:
+        return f"kdviz.{self.name}"

@@ -12,7 +12,7 @@ from kdviz.experiment import Experiment
 from kdviz.studies.comparison.judgement import EQUAL, HIGHER, LOWER, MUCH_HIGHER, MUCH_LOWER, NO_HIGHER, outcome
 from kdviz.studies.transfer.confusions import ALL
 from kdviz.studies.transfer.layers import last_depth
-from kdviz.studies.transfer.table import CKA, CONFUSIONS, INHERITED, about_of, damaged, read_table
+from kdviz.studies.transfer.table import CKA, CONFUSIONS, INHERITED, TABLE
 
 CLOSER, NOT_CLOSER, FURTHER, UNKNOWN = "closer", "not closer", "further", "cannot tell"
 """Whether the KD student is closer to its teacher than the student alone."""
@@ -208,14 +208,14 @@ def read_transfer_report(experiment: Experiment) -> TransferReport | None:
     Raises:
         ExperimentError: The table is damaged.
     """
-    table = read_table(experiment)
+    table = TABLE.read(experiment)
     if table is None:
         return None
     rows = table.to_pylist()
     if any(row["measure"] not in (CKA, CONFUSIONS, INHERITED) or row["value"] is None for row in rows):
-        raise damaged(experiment)
+        raise TABLE.damaged(experiment)
     return TransferReport(
-        about_of(table),
+        TABLE.about(table),
         tuple(_layer(row) for row in rows if row["measure"] == CKA),
         tuple(
             ConfusionLikeness(row["role"], row["less"], row["temperature"], _estimate(row))

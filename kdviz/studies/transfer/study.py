@@ -25,7 +25,7 @@ from kdviz.studies.predictions.stored_logits import stored_logits
 from kdviz.studies.transfer.confusions import MOST_CLASSES, confusion_rows, inherited_rows
 from kdviz.studies.transfer.features import LayerFeatures, compared_layers, features_of
 from kdviz.studies.transfer.layers import Row, layer_rows
-from kdviz.studies.transfer.table import UNTRAINED, write_rows
+from kdviz.studies.transfer.table import TABLE, UNTRAINED
 
 MOST_PICTURES = 5000
 """Pictures of a study, at most: the memory is a few matrices of their square."""
@@ -101,7 +101,7 @@ class TransferStudy:
             role: [each.layer.depth for each in known if each.averaged]
             for role, known in {Role.TEACHER: teacher or [], **features}.items()
         }
-        write_rows(self.experiment, rows, {**self._about(), "averaged": averaged})
+        TABLE.write(self.experiment, rows, {**self._about(), "averaged": averaged})
         yield 1.0
 
     def _about(self) -> dict[str, Any]:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import pyarrow as pa
 
-from kdviz.core.errors import ExperimentError
-from kdviz.experiment import Experiment
-from kdviz.studies.tables import damaged_study, notes_of, read_whole
+from kdviz.studies.tables import StudyTable
 
 NAME = "transfer"
 """Name of the table."""
@@ -21,7 +15,6 @@ CKA, CONFUSIONS, INHERITED = "cka", "confusions", "inherited"
 UNTRAINED = "untrained"
 """The role of a student's network with random weights, which says what likeness there is without any training."""
 
-ABOUT = "kdviz.transfer"
 _TEXT = pa.dictionary(pa.int16(), pa.string())
 SCHEMA = pa.schema(
     [
@@ -53,27 +46,4 @@ is the number of intervals that hold at once. ``shuffled`` and ``within`` are me
 among all and within their class; ``shuffled_high`` is what 95 % of the former do not exceed. What does not apply is
 null."""
 
-
-def write_rows(experiment: Experiment, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
-    """Replace transfer.parquet."""
-    complete = [{name: row.get(name) for name in SCHEMA.names} for row in rows]
-    table = pa.Table.from_pylist(complete, SCHEMA)
-    experiment.write_table(NAME, table.replace_schema_metadata({ABOUT: json.dumps(dict(about))}))
-
-
-def read_table(experiment: Experiment) -> pa.Table | None:
-    """Read transfer.parquet; None: there is none.
-
-    Raises:
-        ExperimentError: The table is damaged.
-    """
-    return read_whole(experiment, NAME, SCHEMA, damaged(experiment))
-
-
-def damaged(experiment: Experiment) -> ExperimentError:
-    return damaged_study(experiment, NAME)
-
-
-def about_of(table: pa.Table) -> dict[str, Any]:
-    """How the table was made."""
-    return notes_of(table, ABOUT)
+TABLE = StudyTable(NAME, SCHEMA)

@@ -15,7 +15,7 @@ from kdviz.experiment import Experiment
 from kdviz.metrics import Difference, paired_difference
 from kdviz.metrics.equivalence import MARGIN, UNDECIDED, judge_equivalence
 from kdviz.metrics.uncertainty import simultaneous_intervals
-from kdviz.studies.tree.table import LABEL, SPARSE, about_of, damaged, read_table
+from kdviz.studies.tree.table import LABEL, SPARSE, TABLE
 
 _MEANS = (
     "accuracy",
@@ -141,14 +141,14 @@ def read_tree_report(experiment: Experiment) -> TreeReport | None:
     Raises:
         ExperimentError: The table is damaged.
     """
-    table = read_table(experiment)
+    table = TABLE.read(experiment)
     if table is None:
         return None
     rows = table.to_pylist()
     try:
-        return _report(about_of(table), rows)
+        return _report(TABLE.about(table), rows)
     except (KeyError, StopIteration, ValueError, TypeError) as error:
-        raise damaged(experiment) from error
+        raise TABLE.damaged(experiment) from error
 
 
 def _report(about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> TreeReport:

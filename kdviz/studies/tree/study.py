@@ -30,7 +30,7 @@ from kdviz.studies.predictions.evaluation import model_metrics
 from kdviz.studies.predictions.mistakes import COLUMNS, read_predictions
 from kdviz.studies.predictions.stored_logits import stored_logits
 from kdviz.studies.tree.nodes import node_rows, write_nodes
-from kdviz.studies.tree.table import LABEL, SPARSE, write_rows
+from kdviz.studies.tree.table import LABEL, SPARSE, TABLE
 
 ROLES = (Role.KD_STUDENT, Role.STUDENT)
 
@@ -155,7 +155,7 @@ class TreeStudy:
                 nodes += node_rows(model, run.role, run.config.seed, self._leaf_shares(model))
         about = {"config": self.config.to_json(), "backbone": self.backbone, "train_samples": len(self._train)}
         write_nodes(self.experiment, nodes)
-        write_rows(self.experiment, rows, about)
+        TABLE.write(self.experiment, rows, about)
 
     # the teacher ------------------------------------------------------------------------------------------------------
 

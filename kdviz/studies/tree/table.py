@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import pyarrow as pa
 
-from kdviz.core.errors import ExperimentError
-from kdviz.experiment import Experiment
-from kdviz.studies.tables import damaged_study, notes_of, read_whole
+from kdviz.studies.tables import StudyTable
 
 NAME = "tree"
 """Name of the table of figures."""
@@ -24,7 +18,6 @@ LABEL = "label"
 SPARSE = "sparse_linear"
 """The network of the rows without a depth that are no teacher's: a linear classifier with an L1 penalty."""
 
-ABOUT = "kdviz.tree"
 
 _TEXT = pa.dictionary(pa.int16(), pa.string())
 SCHEMA = pa.schema(
@@ -76,27 +69,4 @@ NODE_SCHEMA = pa.schema(
 ``weights``, of the inputs in the order (channel, row, column), and ``bias``; leaves have ``logits``. ``share`` is the
 share of the test samples whose most probable path goes through the node."""
 
-
-def write_rows(experiment: Experiment, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
-    """Replace tree.parquet."""
-    complete = [{name: row.get(name) for name in SCHEMA.names} for row in rows]
-    table = pa.Table.from_pylist(complete, SCHEMA)
-    experiment.write_table(NAME, table.replace_schema_metadata({ABOUT: json.dumps(dict(about))}))
-
-
-def read_table(experiment: Experiment) -> pa.Table | None:
-    """Read tree.parquet; None: there is none.
-
-    Raises:
-        ExperimentError: The table is damaged.
-    """
-    return read_whole(experiment, NAME, SCHEMA, damaged(experiment))
-
-
-def damaged(experiment: Experiment) -> ExperimentError:
-    return damaged_study(experiment, NAME)
-
-
-def about_of(table: pa.Table) -> dict[str, Any]:
-    """How the table was made."""
-    return notes_of(table, ABOUT)
+TABLE = StudyTable(NAME, SCHEMA)

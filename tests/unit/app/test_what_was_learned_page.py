@@ -68,11 +68,11 @@ def test_answers_alone_have_no_chart(tiny):
     import numpy as np
 
     from kdviz.studies.transfer.confusions import inherited_rows
-    from kdviz.studies.transfer.table import write_rows
+    from kdviz.studies.transfer.table import TABLE
 
     labels = np.arange(20) % 10
     predicted = {"teacher": (labels + 1) % 10, "kd_student": (labels + 1) % 10, "student": labels}
-    write_rows(tiny, inherited_rows(predicted, labels), {"pictures": 0})
+    TABLE.write(tiny, inherited_rows(predicted, labels), {"pictures": 0})
     page = page_of(tiny.folder)
     assert not page.get("plotly_chart")
     assert page.dataframe[0].value["KD student"][0] == "100.0%"
