@@ -16,9 +16,11 @@ from kdviz.core.errors import SettingError
 from kdviz.core.files import Store
 from kdviz.distill import teacher_losses
 from kdviz.distill.storage.run_files import read_array
+from kdviz.metrics import paired_difference
 from kdviz.narrative.other_data.federated import federated_sentences
 from kdviz.narrative.other_data.incremental import incremental_sentences
 from kdviz.studies.federated import FederatedStudy, class_shares, read_federated_report
+from kdviz.studies.federated.study import SCHEMA
 from kdviz.studies.incremental import IncrementalStudy, read_incremental_report
 from kdviz.studies.incremental.study import SCHEMA
 
@@ -111,8 +113,8 @@ def test_clients_that_share_answers(splits, tiny, tmp_path):
     study = FederatedStudy(tiny, splits, 2, 0.3, 1, 100, 0, [0], QUICK, tmp_path)
     list(study.run(threads=1))
     report = read_federated_report(tiny)
-    assert report.gain.seeds == 2
     assert report.gain.value == pytest.approx(report.fedmd - report.alone)
+    assert all("cannot be told" in sentence for sentence in federated_sentences(report))  # with one seed
     assert report.central > report.alone
     rows = tiny.table("federated").to_pylist()
     private = [row["private"] for row in rows if row["method"] == "fedmd"]
@@ -124,6 +126,33 @@ def test_clients_that_share_answers(splits, tiny, tmp_path):
     assert consensus == pytest.approx(sum(shared) / 2, abs=1e-6)
     assert list(FederatedStudy(tiny, splits, 2, 0.3, 1, 100, 0, [0], QUICK, tmp_path).run(threads=1)) is not None
     assert tiny.table("federated").to_pylist() == rows  # nothing is trained again, and nothing changes
+
+
+def test_seeds_are_what_is_drawn_as_the_clients_of_one_learn_from_each_other(tiny):
+    """Held against means that are taken otherwise; four clients alike must not look like four times the evidence."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(10, size=400)
+    rows = [("label", 0, -1, labels)]
+    rights: dict[str, list[np.ndarray]] = {}
+    for seed in range(3):
+        for method, share, clients in (("fedmd", 0.7, range(4)), ("alone", 0.6, range(4)), ("central", 0.9, [4])):
+            right = generator.random(400) < share + 0.02 * seed
+            rights.setdefault(method, []).append(right)
+            rows += [(method, seed, client, np.where(right, labels, (labels + 1) % 10)) for client in clients]
+    common = {"clients": 4, "concentration": 0.3, "rounds": 1, "public": 100, "private": 50, "split": "test"}
+    entries = [
+        {"method": method, "seed": seed, "client": client, "predicted": predicted.tolist(), **common}
+        for method, seed, client, predicted in rows
+    ]
+    tiny.write_table("federated", pa.Table.from_pylist(entries, SCHEMA))
+    report = read_federated_report(tiny)
+    fedmd, alone = (np.array(rights[method], float) for method in ("fedmd", "alone"))
+    expected = paired_difference(alone, fedmd)
+    assert (report.gain.low, report.gain.high) == pytest.approx((expected.low, expected.high))
+    assert report.gain.seeds == 3
+    gains, shorts = federated_sentences(report)
+    assert gains.startswith("Clients that share answers about 100 public pictures are more accurate than alone")
+    assert shorts.startswith("They are less accurate than one model")
 
 
 def test_no_label_of_a_public_picture_is_used(splits, tiny, tmp_path):

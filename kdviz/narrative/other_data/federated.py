@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kdviz.core.language import N_, _, number, percent, plural
+from kdviz.core.language import N_, _, number, percent
 from kdviz.metrics import Difference
-from kdviz.studies.comparison.judgement import points_interval
+from kdviz.narrative.other_data.incremental import change_text
 from kdviz.studies.federated.report import FederatedReport
 
 _GAIN = {
@@ -29,18 +29,10 @@ def federated_sentences(report: FederatedReport) -> list[str]:
 
 
 def _sign(difference: Difference) -> int:
-    return 0 if not difference.excludes_zero else 1 if difference.value > 0 else -1
+    """With one seed, which says nothing about others, nothing is told."""
+    return 0 if difference.seeds < 2 or not difference.excludes_zero else 1 if difference.value > 0 else -1
 
 
 def _change(own: float, other: float, difference: Difference) -> str:
-    points, low, high = points_interval(difference.value, difference.low, difference.high)
-    return _(
-        "{own} against {other} ({points} points, 95 % interval {low} to {high}, over {clients} and {samples})",
-        own=percent(own, 2),
-        other=percent(other, 2),
-        points=points,
-        low=low,
-        high=high,
-        clients=plural("{count} client", "{count} clients", difference.seeds),
-        samples=plural("{count} sample", "{count} samples", difference.samples),
-    )
+    accuracies = {"own": percent(own, 2), "other": percent(other, 2)}
+    return _("{own} against {other}, {change}", change=change_text(difference), **accuracies)

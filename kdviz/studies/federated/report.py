@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +25,9 @@ class FederatedReport:
         seeds: Number of seeds.
         fedmd, alone, central: Mean accuracy of the clients with FedMD, of each alone, and of one model that has the
             samples of all.
-        gain: Accuracy with FedMD less that of the same client alone. Clients, of all seeds, are what is drawn, beside
-            samples.
-        short: Accuracy with FedMD less that of the model of all samples.
+        gain: Accuracy of the mean client with FedMD less that of the same clients alone, over seeds and samples: the
+            clients of one seed learn from each other, and are no independent draws.
+        short: Accuracy with FedMD less that of the model of all samples, likewise.
     """
 
     clients: int
@@ -63,9 +64,8 @@ def read_federated_report(experiment: Experiment) -> FederatedReport | None:
     central = {seed: right for (seed, _), right in of_client[CENTRAL].items()}
     if not fedmd or fedmd.keys() != alone.keys() or {seed for seed, _ in fedmd} != central.keys():
         raise ExperimentError("This experiment's {table}.parquet is damaged; make it anew.", table=TABLE)
-    pairs = sorted(fedmd)
-    with_fedmd, by_itself = (np.array([table[pair] for pair in pairs]) for table in (fedmd, alone))
-    of_all = np.array([central[seed] for seed, _ in pairs])
+    with_fedmd, by_itself = (_mean_client(table, sorted(central)) for table in (fedmd, alone))
+    of_all = np.array([central[seed] for seed in sorted(central)], float)
     first = rows[0]
     return FederatedReport(
         first["clients"],
@@ -79,3 +79,8 @@ def read_federated_report(experiment: Experiment) -> FederatedReport | None:
         paired_difference(by_itself, with_fedmd),
         paired_difference(of_all, with_fedmd),
     )
+
+
+def _mean_client(right: Mapping[tuple[int, int], np.ndarray], seeds: Sequence[int]) -> np.ndarray:
+    """Share of the clients that are right: (seeds, samples), from (seed, client) -> where it is."""
+    return np.array([np.mean([table for (of, _), table in right.items() if of == seed], 0) for seed in seeds])
