@@ -20,7 +20,7 @@ from kdviz.metrics import paired_difference
 from kdviz.narrative.other_data.federated import federated_sentences
 from kdviz.narrative.other_data.incremental import incremental_sentences
 from kdviz.studies.federated import FederatedStudy, class_shares, read_federated_report
-from kdviz.studies.federated.study import SCHEMA
+from kdviz.studies.federated.study import SCHEMA as FEDERATED
 from kdviz.studies.incremental import IncrementalStudy, read_incremental_report
 from kdviz.studies.incremental.study import SCHEMA
 
@@ -144,7 +144,7 @@ def test_seeds_are_what_is_drawn_as_the_clients_of_one_learn_from_each_other(tin
         {"method": method, "seed": seed, "client": client, "predicted": predicted.tolist(), **common}
         for method, seed, client, predicted in rows
     ]
-    tiny.write_table("federated", pa.Table.from_pylist(entries, SCHEMA))
+    tiny.write_table("federated", pa.Table.from_pylist(entries, FEDERATED))
     report = read_federated_report(tiny)
     fedmd, alone = (np.array(rights[method], float) for method in ("fedmd", "alone"))
     expected = paired_difference(alone, fedmd)
