@@ -14,8 +14,7 @@ from collections.abc import Iterable
 from kdviz.core.errors import SettingError
 from kdviz.core.language import ENGLISH, speaking
 from kdviz.experiment import Experiment
-from kdviz.narrative.results import studies  # noqa: F401  it registers sections
-from kdviz.narrative.results.models import common_split
+from kdviz.narrative.results import models, studies  # noqa: F401  in the order of the sections that they register
 from kdviz.narrative.results.sections import sections
 from kdviz.studies.sweep.runner import STUDIES
 
@@ -77,5 +76,7 @@ def _with_line_endings_of(line: str, text: str) -> str:
 
 def _section_if_available(experiment: Experiment, name: str) -> str:
     """A section, or nothing where its table was never made; a damaged table still raises."""
-    is_available = common_split(experiment) is not None if name == "models" else experiment.has_table(_TABLES[name])
+    is_available = (
+        models.common_split(experiment) is not None if name == "models" else experiment.has_table(_TABLES[name])
+    )
     return sections[name](experiment) if is_available else ""
