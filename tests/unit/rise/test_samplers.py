@@ -141,8 +141,8 @@ def truth_of(sampler: str, estimator: str) -> np.ndarray:
 @pytest.mark.parametrize("estimator", SCORES)
 @pytest.mark.parametrize("sampler", list(samplers))
 def test_the_mean_over_seeds_is_the_exact_map(sampler, estimator):
-    seeds = 60 if estimator == "logistic" else 150
-    maps, _ = repeated(sampler, estimator, 512, seeds, SCORES[estimator])
+    seeds = 60 if estimator == "logistic" else 120
+    maps, _ = repeated(sampler, estimator, 1024, seeds, SCORES[estimator])  # those of the next test, too
     error = maps.std(0, ddof=1) / seeds**0.5
     # These fit coefficients, or divide by a sum, of the same masks: a bias of order 1 / n, half a map's standard error.
     slack = 0 if estimator == "centred" else 0.5 * maps.std(0, ddof=1)
