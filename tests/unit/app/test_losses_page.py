@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from kdviz.core.files import MODELS
 from kdviz.experiment import load_experiment
 from kdviz.narrative.losses import further_sentences, limit_sentences, verdict_sentences
@@ -11,37 +9,10 @@ from kdviz.studies.attention import read_attention
 from kdviz.studies.losses import compare_losses
 from kdviz.studies.sweep.report import read_report
 
-pytest.importorskip("streamlit.testing.v1")
-from streamlit.testing.v1 import AppTest
+PAGE = "losses"
 
 
-def _page(folder):
-    import kdviz.app.pages.losses.page as losses_page
-    from kdviz.app.library import OpenExperiment
-    from kdviz.experiment import load_experiment
-
-    losses_page.heading = lambda page: OpenExperiment(load_experiment(folder))
-    losses_page.page_link = lambda *_: None  # there are no other pages in this test
-    losses_page.page()
-
-
-@pytest.fixture(autouse=True)
-def _heading(monkeypatch):
-    """The page's own parts come back after the test."""
-    import kdviz.app.pages.losses.page as losses_page
-
-    monkeypatch.setattr(losses_page, "heading", losses_page.heading)
-    monkeypatch.setattr(losses_page, "page_link", losses_page.page_link)
-
-
-def page_of(folder):
-    page = AppTest.from_function(_page, args=(str(folder),))
-    page.run(timeout=120)
-    assert not page.exception
-    return page
-
-
-def test_the_page_says_what_the_studies_found_and_shows_it():
+def test_the_page_says_what_the_studies_found_and_shows_it(page_of):
     page = page_of(MODELS / "mnist")
     experiment = load_experiment(MODELS / "mnist")
     comparison = compare_losses(read_report(experiment, "loss"), read_attention(experiment, "loss", "pearson"))
@@ -60,7 +31,7 @@ def test_the_page_says_what_the_studies_found_and_shows_it():
     assert table["Its accuracy"].tolist() == ["reference", "lower", "equal", "lower"]
 
 
-def test_without_both_studies_it_says_how_to_make_them(tiny):
+def test_without_both_studies_it_says_how_to_make_them(page_of, tiny):
     page = page_of(tiny.folder)
     assert "once both studies are made" in page.info[0].value
     assert all(f"kdviz {verb}" in page.code[0].value for verb in ("sweep loss", "study --study loss"))

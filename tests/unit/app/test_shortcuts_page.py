@@ -11,34 +11,7 @@ from kdviz.experiment import load_experiment
 from kdviz.narrative.shortcuts.sentences import use_sentences, verdict_sentences
 from kdviz.studies.shortcuts import read_shortcut_reports
 
-pytest.importorskip("streamlit.testing.v1")
-from streamlit.testing.v1 import AppTest
-
-
-def _page(folder):
-    import kdviz.app.pages.shortcuts.page as shortcuts_page
-    from kdviz.app.library import OpenExperiment
-    from kdviz.experiment import load_experiment
-
-    shortcuts_page.heading = lambda page: OpenExperiment(load_experiment(folder))
-    shortcuts_page.page()
-
-
-@pytest.fixture(autouse=True)
-def _heading(monkeypatch):
-    """The page's own top comes back after the test."""
-    import kdviz.app.pages.shortcuts.page as shortcuts_page
-
-    monkeypatch.setattr(shortcuts_page, "heading", shortcuts_page.heading)
-
-
-def page_of(folder, **query):
-    page = AppTest.from_function(_page, args=(str(folder),))
-    for name, value in query.items():
-        page.query_params[name] = value
-    page.run(timeout=120)
-    assert not page.exception
-    return page
+PAGE = "shortcuts"
 
 
 @pytest.fixture
@@ -52,7 +25,7 @@ def studied(tmp_path, digits):
     return folder
 
 
-def test_the_page_says_what_the_study_found_and_shows_it(studied):
+def test_the_page_says_what_the_study_found_and_shows_it(page_of, studied):
     page = page_of(studied)
     patch, frame = read_shortcut_reports(load_experiment(studied))
     texts = " ".join(element.value for element in page.markdown).replace("\\", "")
@@ -73,7 +46,7 @@ def test_the_page_says_what_the_study_found_and_shows_it(studied):
     assert verdict_sentences(frame) == []
 
 
-def test_without_a_study_one_sentence_says_how_to_make_one(tiny):
+def test_without_a_study_one_sentence_says_how_to_make_one(page_of, tiny):
     page = page_of(tiny.folder)
     (info,) = page.info
     assert info.value.startswith("This experiment has no study of shortcuts yet")

@@ -5,48 +5,20 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import pytest
 
 from kdviz.core.files import MODELS
 from kdviz.experiment import load_experiment
 from kdviz.narrative.tree import tree_sentences
 from kdviz.studies.tree import read_tree_report, tree_answers
 
-pytest.importorskip("streamlit.testing.v1")
-from streamlit.testing.v1 import AppTest
-
-
-def _page(folder):
-    import kdviz.app.pages.tree.page as tree_page
-    from kdviz.app.library import OpenExperiment
-    from kdviz.experiment import load_experiment
-
-    tree_page.heading = lambda page: OpenExperiment(load_experiment(folder))
-    tree_page.page()
-
-
-@pytest.fixture(autouse=True)
-def _heading(monkeypatch):
-    """The page's own part comes back after the test."""
-    import kdviz.app.pages.tree.page as tree_page
-
-    monkeypatch.setattr(tree_page, "heading", tree_page.heading)
-
-
-def page_of(folder, **query):
-    page = AppTest.from_function(_page, args=(str(folder),))
-    for name, value in query.items():
-        page.query_params[name] = value
-    page.run(timeout=120)
-    assert not page.exception
-    return page
+PAGE = "tree"
 
 
 def html_of(page):
     return " ".join(element.proto.body for element in page.get("html"))
 
 
-def test_the_page_says_what_the_study_found_and_draws_a_whole_tree():
+def test_the_page_says_what_the_study_found_and_draws_a_whole_tree(page_of):
     page = page_of(MODELS / "mnist")
     report = read_tree_report(load_experiment(MODELS / "mnist"))
     texts = " ".join(element.value for element in page.markdown).replace("\\", "")
@@ -62,7 +34,7 @@ def test_the_page_says_what_the_study_found_and_draws_a_whole_tree():
     assert table["With the teacher"].tolist()[:-1] == [f"{tree.kd.accuracy:.2%}" for tree in report.trees]
 
 
-def test_a_deep_tree_is_drawn_above_and_its_path_is_whole():
+def test_a_deep_tree_is_drawn_above_and_its_path_is_whole(page_of):
     page = page_of(MODELS / "mnist", depth="8", teacher="without")
     drawn = html_of(page)
     assert len(re.findall(r'class="tr-cell', drawn)) == 31
@@ -70,7 +42,7 @@ def test_a_deep_tree_is_drawn_above_and_its_path_is_whole():
     assert drawn.count("tr-box") > 0  # subtrees
 
 
-def test_the_next_disagreement_is_one():
+def test_the_next_disagreement_is_one(page_of):
     page = page_of(MODELS / "mnist", depth="8")
     answers = tree_answers(load_experiment(MODELS / "mnist"), "bundled")
     own, teacher = answers["kd_student", 8], answers["teacher", 0]
@@ -83,7 +55,7 @@ def test_the_next_disagreement_is_one():
     assert number == np.flatnonzero(own != teacher)[0]
 
 
-def test_without_a_study_one_sentence_says_how_to_make_one(tiny):
+def test_without_a_study_one_sentence_says_how_to_make_one(page_of, tiny):
     page = page_of(tiny.folder)
     assert "kdviz study --study tree" in page.code[0].value
     assert not page.dataframe

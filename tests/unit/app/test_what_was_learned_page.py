@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
 from kdviz.core.files import MODELS
 from kdviz.experiment import load_experiment
 from kdviz.narrative.transfer import confusion_sentences, layer_sentences, verdict_sentences
 from kdviz.studies.transfer import read_transfer_report
 
-pytest.importorskip("streamlit.testing.v1")
-from streamlit.testing.v1 import AppTest
+PAGE = "what_was_learned"
 
 
-def _page(folder):
-    import kdviz.app.pages.what_was_learned.page as learned_page
-    from kdviz.app.library import OpenExperiment
-    from kdviz.experiment import load_experiment
-
-    learned_page.heading = lambda page: OpenExperiment(load_experiment(folder))
-    learned_page.page_link = lambda *_: None  # there are no other pages in this test
-    learned_page.page()
-
-
-@pytest.fixture(autouse=True)
-def _heading(monkeypatch):
-    """The page's own parts come back after the test."""
-    import kdviz.app.pages.what_was_learned.page as learned_page
-
-    monkeypatch.setattr(learned_page, "heading", learned_page.heading)
-    monkeypatch.setattr(learned_page, "page_link", learned_page.page_link)
-
-
-def page_of(folder):
-    page = AppTest.from_function(_page, args=(str(folder),))
-    page.run(timeout=120)
-    assert not page.exception
-    return page
-
-
-def test_the_page_says_what_the_study_found_and_shows_it():
+def test_the_page_says_what_the_study_found_and_shows_it(page_of):
     page = page_of(MODELS / "cifar10")
     report = read_transfer_report(load_experiment(MODELS / "cifar10"))
     texts = " ".join(element.value for element in page.markdown).replace("\\", "")
@@ -57,14 +28,14 @@ def test_the_page_says_what_the_study_found_and_shows_it():
     assert len(errors) == 11
 
 
-def test_without_a_study_one_sentence_says_how_to_make_one(tiny):
+def test_without_a_study_one_sentence_says_how_to_make_one(page_of, tiny):
     page = page_of(tiny.folder)
     (info,) = page.info
     assert info.value.startswith("This experiment has no study of what was learned yet")
     assert page.code[0].value == f"kdviz study --study transfer -e {tiny.folder} --split bundled"
 
 
-def test_answers_alone_have_no_chart(tiny):
+def test_answers_alone_have_no_chart(page_of, tiny):
     import numpy as np
 
     from kdviz.studies.transfer.confusions import inherited_rows
