@@ -15,12 +15,8 @@ from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, InputSpec, load_experiment
 
-pytest_plugins = [
-    "browser",
-    "drawn_pages",
-    "imported",
-    "map_jobs",
-]  # their fixtures, and what a failed assertion there compared
+# Their fixtures, and what a failed assertion there compared.
+pytest_plugins = ["browser", "drawn_pages", "imported", "map_jobs"]
 pytest.register_assert_rewrite("attention_studies", "ray_cluster")
 
 # Tests start many processes, which would all compile kdviz again.
