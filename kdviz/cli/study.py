@@ -16,6 +16,7 @@ from kdviz.cli.common.arguments import (
     engine,
     numbers,
     schedule,
+    seeds,
     set_threads,
     splits_of,
     verb,
@@ -78,7 +79,7 @@ def add(verbs: Any) -> None:
         "with and without the teacher",
     )
     parser.add_argument("--values", type=numbers(str), help="of the study (default: those of its table)")
-    parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
+    parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, with commas between")
     parser.add_argument(
         "--teachers",
         metavar="N",

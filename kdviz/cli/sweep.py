@@ -18,6 +18,7 @@ from kdviz.cli.common.arguments import (
     engine,
     numbers,
     schedule,
+    seeds,
     set_threads,
     splits_of,
     verb,
@@ -48,7 +49,7 @@ def add(verbs: Any) -> None:
         help="values, with commas between (default: the study's own); a loss may be followed by one between layers "
         "with its weight: dist + 10 attention_transfer",
     )
-    parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
+    parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, with commas between")
     parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="where it is not varied")
     parser.add_argument("--alpha", type=schedule, default=0.5, help="weight of the teacher, where it is not varied")
     add_recipe(parser)

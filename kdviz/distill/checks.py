@@ -60,6 +60,16 @@ def check_teacher(teacher: nn.Module, teacher_classes: Sequence[str], classes: S
         raise ModelError("The teacher's weights require gradients; call its requires_grad_(False).")
 
 
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse no seeds, and a seed that would count as evidence twice.
+
+    Raises:
+        SettingError: They are not allowed; the text says why.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise SettingError("A study needs at least one seed, and each once; got {seeds}.", seeds=list(seeds))
+
+
 def check_teachers(
     config: TrainingConfig,
     teachers: Sequence[ModelSource],
@@ -75,6 +85,11 @@ def check_teachers(
     is_taught = shortcut is not None and shortcut.shown_to != ShownTo.STUDENTS
     if is_taught and (logits is not None or any(teacher.trained for teacher in teachers)):
         raise SettingError("A shortcut is planted into a teacher's training pictures, and this teacher is trained.")
+    if shortcut is not None and config.has_own_pictures and shortcut.shown_to != ShownTo.TEACHER:
+        raise SettingError(
+            "A shortcut is planted into training pictures, which a transfer set takes the place of: leave --plant or "
+            "--transfer-set away, or plant it for the teacher alone."
+        )
     if config.has_own_pictures and (len(teachers) != 1 or label_budget.pseudo_labels is not None):
         raise SettingError(
             "A transfer set is made with one teacher, a network, and has no pseudo-labels beside its own; leave "

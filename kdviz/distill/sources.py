@@ -17,6 +17,9 @@ from kdviz.models.checkpoints import classifier_head, load_pretrained, load_trai
 from kdviz.models.inputs import AdaptedNetwork, common_picture
 from kdviz.models.networks import RENORMALISED, Renormalised
 
+_LEAST_SIDE = 2
+"""Of a student's input, in pixels: torch cannot shrink pictures to a single one."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -118,6 +121,8 @@ def student_input(spec: InputSpec, size: int | None, channels: int | None) -> tu
         SettingError: The students would see more than their teacher.
     """
     height, width = spec.size
+    if size is not None and size < _LEAST_SIDE:
+        raise SettingError("--student-size must be at least {least}, got {size}.", least=_LEAST_SIDE, size=size)
     short = size or min(spec.size)
     channels = channels or spec.channels
     if short > min(spec.size) or channels > spec.channels:

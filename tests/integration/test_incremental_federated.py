@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 
 import numpy as np
@@ -168,3 +169,30 @@ def test_no_label_of_a_public_picture_is_used(splits, tiny, tmp_path):
         tables.append(tiny.table("federated").to_pylist())
     assert tables[0] == tables[1]
     assert SMALL.size == (14, 14)
+
+
+@pytest.mark.parametrize("seeds", [[], [0, 0]])
+def test_no_seed_or_one_twice_is_refused_and_no_table_lost(splits, tiny, tmp_path, seeds):
+    tiny.write_table("incremental", pa.table({"kept": [1]}))
+    for make in (
+        lambda: IncrementalStudy(tiny, splits, 5, seeds, QUICK),
+        lambda: FederatedStudy(tiny, splits, 2, 1.0, 1, 100, 200, seeds, QUICK, tmp_path),
+    ):
+        with pytest.raises(SettingError, match="at least one seed, and each once"):
+            make()
+    assert tiny.table("incremental").to_pydict() == {"kept": [1]}
+
+
+def test_what_federated_clients_cannot_have_is_said_with_its_option(splits, tiny, tmp_path):
+    with pytest.raises(SettingError, match=r"400 for training.*got 2000\. Set --public"):
+        FederatedStudy(tiny, splits, 2, 1.0, 1, 2000, 200, [0], QUICK, tmp_path)
+    with pytest.raises(SettingError, match=r"a concentration from 0\.001 to 1e\+06"):
+        class_shares(np.arange(2000) % 10, 4, 1e308, 0)
+
+
+def test_seeds_on_a_command_line_stay_once():
+    from kdviz.cli.common.arguments import seeds
+
+    assert seeds("2,0,2") == [2, 0]
+    with pytest.raises(argparse.ArgumentTypeError, match="at least one seed"):
+        seeds("")

@@ -84,6 +84,8 @@ def test_no_student_sees_more_than_its_teacher_and_no_sweep_forgets_what_it_sees
         with pytest.raises(SettingError, match="cannot see more"):
             student_input(SMALL, size, channels)
     assert student_input(SMALL, 14, 1) == (SMALL, SMALL)
+    with pytest.raises(SettingError, match="--student-size must be at least 2, got 1"):
+        student_input(SMALL, 1, None)
     experiment = trained(splits, tmp_path, SMALL, 7, None, replace(CONFIG, epochs=1))
     with pytest.raises(ExperimentError, match="inputs of their own"):
         require_trainable(experiment, "sweep")

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import SMALL
+from PIL import Image
 from sweeps import CONFIG, finish, small_splits
 
 from kdviz.core.errors import SettingError
+from kdviz.data.shortcuts.planting import PlantedShortcut
 from kdviz.distill import train_experiment
 from kdviz.distill.sources import LabelBudget, ModelSource
 from kdviz.distill.storage.run_files import new_network, read_weights
@@ -82,3 +84,23 @@ def test_what_a_transfer_set_cannot_go_with_is_refused(splits, teacher, tmp_path
     )
     with pytest.raises(SettingError, match="one teacher"):
         list(stages)
+    shortcut = PlantedShortcut("patch", shown_to="students")
+    with pytest.raises(SettingError, match="plant it for the teacher alone"):
+        trained(splits, tmp_path, NOISE, teacher, shortcut=shortcut)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_too_few_pictures_are_refused_before_anything_is_trained(splits, tmp_path, count):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(count):
+        Image.new("L", SMALL.size).save(pictures / f"{number}.png")
+    config = replace(CONFIG, transfer_set=str(pictures))
+    with pytest.raises(SettingError, match=f"at least 20 pictures, and '.*' has {count}"):
+        trained(splits, tmp_path / "e", config, ModelSource("paper_fc"))  # whose training comes first
+    Image.new("L", (5, 5)).save(pictures / "small.png")
+    with pytest.raises(SettingError, match="5 x 5 pixels"):
+        trained(
+            splits, tmp_path / "e", replace(CONFIG, transfer_set=str(pictures / "small.png")), ModelSource("paper_fc")
+        )
+    assert not (tmp_path / "e").exists()

@@ -71,6 +71,14 @@ def numbers(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     return parse
 
 
+def seeds(text: str) -> list[int]:
+    """Parse seeds with commas between; a repeated one would count as evidence twice, and stays once."""
+    parsed = list(dict.fromkeys(numbers(int)(text)))
+    if not parsed:
+        raise argparse.ArgumentTypeError("must have at least one seed")
+    return parsed
+
+
 # Help on the values of --temperature and --alpha; kdviz.distill.schedules, which parses them, imports torch.
 LEARNED = "; 1:21:learned: trained against the student between these"
 SCHEDULE = "a number, or over the epochs: 10:1 linear, 10:1:cosine, or 1=10,6=4 for 10 from epoch 1 and 4 from epoch 6"

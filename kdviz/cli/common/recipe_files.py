@@ -19,7 +19,7 @@ import argparse
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,13 @@ def read_recipe(recipe: str) -> RecipeFile:
 
 def _read(path: Path, source: str) -> RecipeFile:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingError(
             "The recipe '{recipe}' cannot be read: {reason}.", recipe=source, reason=error.strerror or error
         ) from error
+    except RecursionError as error:
+        raise SettingError("The recipe '{recipe}' is nested too deeply.", recipe=source) from error
     except ValueError as error:  # of TOML or of UTF-8
         raise SettingError("The recipe '{recipe}' is no TOML file: {reason}.", recipe=source, reason=error) from error
     about = values.pop(_ABOUT, {})
@@ -97,18 +99,34 @@ class VerbParser(argparse.ArgumentParser):
             KdvizError: The recipe cannot be used.
         """
         if "--recipe" in self._option_string_actions:
-            recipe = _named(args or ())
+            recipe = _given("recipe", args or ())
             if recipe is not None:
-                self.set_defaults(**defaults(self, read_recipe(recipe)))
+                self.set_defaults(**defaults(self, _without_replaced(read_recipe(recipe), args or ())))
         return super().parse_known_args(args, namespace)
 
 
-def _named(arguments: Sequence[str]) -> str | None:
-    """The recipe that a command line names, or None."""
+_OPTIONS_OF = {
+    "loss": ("loss-option",),
+    "feature-loss": ("feature-option", "feature-weight", "teacher-layer", "student-layer"),
+}
+"""Option of a loss -> the options that are about it."""
+
+
+def _without_replaced(recipe: RecipeFile, arguments: Sequence[str]) -> RecipeFile:
+    """The recipe without the options of a loss in whose place the command line names another."""
+    values = dict(recipe.values)
+    for name, options in _OPTIONS_OF.items():
+        if _given(name, arguments) not in (None, values.get(name)):
+            values = {option: value for option, value in values.items() if option not in options}
+    return replace(recipe, values=values)
+
+
+def _given(name: str, arguments: Sequence[str]) -> str | None:
+    """The value of an option on a command line, or None."""
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-    parser.add_argument("--recipe")
+    parser.add_argument(f"--{name}", dest="value")
     try:
-        return parser.parse_known_args(list(arguments))[0].recipe
+        return parser.parse_known_args(list(arguments))[0].value
     except argparse.ArgumentError:  # the command's own parser says it with the command's usage
         return None
 

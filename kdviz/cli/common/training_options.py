@@ -99,7 +99,7 @@ def _loss_settings(options: argparse.Namespace) -> dict[str, Any]:
         "feature_options": dict(options.feature_option),
         "teacher_layer": options.teacher_layer,
         "student_layer": options.student_layer,
-        **({"transfer_set": options.transfer_set} if options.transfer_set else {}),
+        **({} if options.transfer_set is None else {"transfer_set": options.transfer_set}),
         "transfer_steps": options.transfer_steps,
     }
 

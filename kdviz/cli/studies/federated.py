@@ -12,8 +12,8 @@ from kdviz.cli.common.arguments import (
     at_least_one,
     common,
     engine,
-    numbers,
     schedule,
+    seeds,
     set_threads,
     splits_of,
     verb,
@@ -46,7 +46,7 @@ def add(verbs: Any) -> None:
         default=0,
         help="labelled pictures of all clients (default: the rest)",
     )
-    parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
+    parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, with commas between")
     parser.add_argument("--temperature", metavar="T", type=schedule, default=4.0, help="of the shared answers")
     add_recipe(parser)
     set_usual_loss(parser)

@@ -11,8 +11,8 @@ from kdviz.cli.common.arguments import (
     add_reader_options,
     at_least_one,
     common,
-    numbers,
     schedule,
+    seeds,
     set_threads,
     splits_of,
     verb,
@@ -36,7 +36,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--old-classes", metavar="N", type=at_least_one, help="the first N are known already (default: half of them)"
     )
-    parser.add_argument("--seeds", type=numbers(int), default=[0, 1, 2], help="seeds, with commas between")
+    parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, with commas between")
     parser.add_argument("--temperature", metavar="T", type=schedule, default=2.0, help="of the answers that are kept")
     parser.add_argument("--alpha", type=schedule, default=0.5, help="weight of these answers against the new labels")
     add_recipe(parser)
@@ -52,7 +52,7 @@ def _incremental(options: argparse.Namespace) -> None:
     set_threads(options)
     experiment = load_experiment(options.experiment)
     require_trainable(experiment, "incremental")
-    old = options.old_classes or len(experiment.classes) // 2
+    old = options.old_classes or max(2, len(experiment.classes) // 2)
     config = config_like(experiment, options)
     study = IncrementalStudy(experiment, splits_of(experiment, options), old, options.seeds, config)
     show_stages(study.run())

@@ -21,13 +21,14 @@ from kdviz.core.devices import choose_device
 from kdviz.core.errors import SettingError
 from kdviz.core.files import Store
 from kdviz.data import LabelledImages
+from kdviz.data.readers.folders import images_below
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.prediction import predict_logits
 from kdviz.distill.recipes import read_unlabelled
 from kdviz.distill.storage.run_files import new_network, read_array, write_array
 from kdviz.distill.training import TrainingProgress
 from kdviz.distill.transfer_sets.one_picture import crops_of_file
-from kdviz.distill.transfer_sets.registry import TransferTask, path_fingerprint, transfer_sets
+from kdviz.distill.transfer_sets.registry import TRAINING, TransferTask, path_fingerprint, transfer_sets
 from kdviz.experiment import InputSpec
 
 HELD_OUT = 0.1
@@ -124,15 +125,34 @@ def _pictures(source: TransferSource, teacher: nn.Module) -> Generator[TrainingP
     return pictures
 
 
-def _split(pictures: Tensor, logits: Tensor, source: TransferSource) -> StudentData:
-    """The pictures in a random order, the last of them held out."""
-    if len(pictures) < _FEWEST:
+def check_transfer_pictures(name: str, spec: InputSpec) -> None:
+    """Refuse a path of which no transfer set can be made, before anything is trained; pictures are not all read.
+
+    Raises:
+        KdvizError: There are too few pictures in the folder, or the file is no picture that is large enough.
+    """
+    path = Path(name)
+    if name == TRAINING or name in transfer_sets:
+        return
+    if path.is_file():
+        crops_of_file(path, spec, 1, 0)
+        return
+    _require_enough(name, len(images_below(path, path)))
+
+
+def _require_enough(name: str, count: int) -> None:
+    if count < _FEWEST:
         raise SettingError(
             "A transfer set needs at least {fewest} pictures, and '{name}' has {count}.",
             fewest=_FEWEST,
-            name=source.config.transfer_set,
-            count=len(pictures),
+            name=name,
+            count=count,
         )
+
+
+def _split(pictures: Tensor, logits: Tensor, source: TransferSource) -> StudentData:
+    """The pictures in a random order, the last of them held out."""
+    _require_enough(source.config.transfer_set, len(pictures))
     order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(source.config.seed))
     held_out = min(len(pictures) - 1, max(1, round(len(pictures) * HELD_OUT / (1 + HELD_OUT))))
     samples = LabelledImages(pictures, logits.argmax(1), source.like.classes, "train")

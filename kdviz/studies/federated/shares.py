@@ -6,6 +6,8 @@ import numpy as np
 
 from kdviz.core.errors import SettingError
 
+LEAST, MOST = 1e-3, 1e6
+"""Concentrations: beyond them all is given to one client, or all have the same."""
 FEWEST = 10
 """Samples that each client has at least."""
 
@@ -22,19 +24,21 @@ def class_shares(labels: np.ndarray, clients: int, concentration: float, seed: i
     Args:
         labels: int (samples,).
         clients: Number of clients, at least 2.
-        concentration: Of the Dirichlet distribution, > 0.
+        concentration: Of the Dirichlet distribution, from 0.001 to 1,000,000.
         seed: Seed of all chance.
 
     Raises:
         SettingError: There are too few samples or clients.
     """
-    if clients < 2 or not concentration > 0 or len(labels) < 2 * FEWEST * clients:
+    if clients < 2 or not LEAST <= concentration <= MOST or len(labels) < 2 * FEWEST * clients:
         raise SettingError(
             "{samples} samples cannot be dealt out to {clients} clients with a concentration of {concentration:g}; "
-            "there must be at least 2 clients with 20 samples each, and the concentration must be above 0.",
+            "there must be at least 2 clients with 20 samples each, and a concentration from {least:g} to {most:g}.",
             samples=len(labels),
             clients=clients,
             concentration=concentration,
+            least=LEAST,
+            most=MOST,
         )
     rng = np.random.default_rng(seed)
     for _ in range(_TRIES):

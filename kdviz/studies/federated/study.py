@@ -30,6 +30,7 @@ from kdviz.core.jobs import run_local
 from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.distill import Stage, TrainingConfig, TrainingProgress, fit, predict_logits
+from kdviz.distill.checks import check_seeds
 from kdviz.distill.storage.run_files import new_network, read_array, read_content, write_array, write_weights
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.studies.federated.report import ALONE, CENTRAL, FEDMD, LABEL, TABLE
@@ -153,10 +154,16 @@ class FederatedStudy:
             raise ExperimentError(
                 "'{folder}' has no {role}, which a study needs.", folder=self.experiment.folder, role=Role.KD_STUDENT
             )
-        if self.rounds < 1 or not 1 <= self.public < len(self.splits[Split.TRAIN]):
+        check_seeds(self.seeds)
+        if self.rounds < 1:
+            raise SettingError("There must be at least one round, got {rounds}.", rounds=self.rounds)
+        samples = len(self.splits[Split.TRAIN])
+        if not 1 <= self.public < samples:
             raise SettingError(
-                "There must be a round or more, and public pictures that are fewer than the {samples} for training.",
-                samples=len(self.splits[Split.TRAIN]),
+                "The public pictures are taken from the {samples} for training, of which some must be left for the "
+                "clients; got {public}. Set --public.",
+                samples=samples,
+                public=self.public,
             )
 
     @cached_property

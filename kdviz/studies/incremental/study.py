@@ -15,6 +15,7 @@ from kdviz.core.errors import ExperimentError, SettingError
 from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.distill import Stage, TrainingConfig, fit, predict_logits
+from kdviz.distill.checks import check_seeds
 from kdviz.distill.stages import training_stages
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment
@@ -65,6 +66,9 @@ class IncrementalStudy:
 
     def __post_init__(self) -> None:
         classes = len(self.experiment.classes)
+        check_seeds(self.seeds)
+        if classes < 3:
+            raise SettingError("New classes beside two old ones need three classes, and there are {n}.", n=classes)
         if not 2 <= self.old < classes:
             raise SettingError(
                 "The old classes must be 2 to {most} of {classes}, got {old}.",

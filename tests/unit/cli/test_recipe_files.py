@@ -71,6 +71,25 @@ def test_the_command_line_counts_more_wherever_it_stands(write):
     assert dict(settings("--recipe", file)["loss_option"]) == {"inter_weight": 1.0, "intra_weight": 2.0}
 
 
+def test_another_loss_on_the_command_line_leaves_the_options_of_the_recipes_loss(write):
+    """Nothing on a command line could take them away, and the other loss does not know them."""
+    file = write('loss = "decoupled"\nloss-option = { target_weight = 2 }\nfeature-loss = "hints"\nfeature-weight = 3')
+    other = settings("--recipe", file, "--loss", "dist", "--feature-loss=relational")
+    assert (other["loss"], other["loss_option"], other["feature_weight"]) == ("dist", [], 1.0)
+    same = settings("--recipe", file, "--loss", "decoupled")
+    assert (dict(same["loss_option"]), same["feature_weight"]) == ({"target_weight": 2.0}, 3.0)
+
+
+def test_a_byte_order_mark_is_none_of_the_recipe(write):
+    assert settings("--recipe", write(b"\xef\xbb\xbfepochs = 3\n"))["epochs"] == 3
+
+
+def test_a_recipe_that_is_nested_too_deeply_is_one_sentence(write, capsys):
+    file = write(f"epochs = {'[' * 5000}{']' * 5000}")
+    assert main([*TRAIN, "--recipe", file]) == 1
+    assert capsys.readouterr().err.strip().endswith("is nested too deeply.")
+
+
 def test_a_recipe_may_name_the_data_set(write, capsys):
     file = write('dataset = "mnist"')
     assert _parser().parse_args(["train", "--out", "x", "--recipe", file]).dataset == "mnist"
