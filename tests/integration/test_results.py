@@ -300,8 +300,17 @@ def test_what_is_said_of_a_mark_that_only_the_students_saw():
     assert beside.inside["rise"].high < 0
     assert outcome(reports[gradient].beside_soft_targets.use) == "cannot tell"
     assert "With `5 input_gradient` it cannot be told." in said
+    with (ROOT / "docs" / "results" / "shortcut-seeds.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["loss"] == rise]
+    assert [row["seed"] for row in rows] == ["0", "1", "2"]
+    assert float(rows[0]["use_beside"]) == pytest.approx(beside.use.value, abs=1e-5)
+    assert all(float(row["use_beside_low"]) > 0 > float(row["inside_beside_high"]) for row in rows)
+    more = ["{:.1f}".format(100 * float(row["use_beside"])) for row in rows]
+    less = ["{:.1f}".format(-100 * float(row["inside_beside"])) for row in rows]
+    assert "the mark more by {}, {} and {} points, and".format(*more) in said
+    assert "and {}, {} and {} points less of its maps lie inside; no interval holds zero.".format(*less) in said
     readme = " ".join(README.read_text(encoding="utf-8").split())
-    assert "with `rise_maps` its maps show less of the mark, yet it uses the mark more" in readme
+    assert "its maps show less of the mark, yet it uses the mark more, in each of three seeds" in readme
 
 
 def test_what_is_said_of_trees():
