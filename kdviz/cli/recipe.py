@@ -75,7 +75,7 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
     if teacher.get("epochs") and not teacher.get("mutual"):
         of_teacher = {"epochs": "epochs", "learning_rate": "learning_rate", "unfreeze": "trainable"}
         settings |= {f"teacher_{option}": teacher.get(name) for name, option in of_teacher.items()}
-    shortcut = PlantedShortcut.from_record(teacher)
+    shortcut = PlantedShortcut.from_records(run.training for run in runs.values())
     if shortcut is not None:
         settings |= {"plant": shortcut.kind, "share": shortcut.share, "plant_for": str(shortcut.shown_to)}
     return {**settings, "no_pretrained": "weights_from" not in record, "device": None}  # of another machine

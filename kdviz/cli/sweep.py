@@ -142,13 +142,15 @@ def _print_study(experiment: Any, name: str, as_json: bool, margin: float) -> No
     from kdviz.studies.attention.statistics.agreements import value_text
     from kdviz.studies.sweep.kinds import TRANSFER_SET
     from kdviz.studies.sweep.runner import STUDIES, summary
+    from kdviz.studies.sweep.transfer_values import transfer_values
     from kdviz.studies.sweep.verdict import verdict
 
     study = STUDIES[name]
     table = experiment.table(study.table)
     rows = summary(table, name)
     outcome = verdict(table, experiment.table("study_predictions"), name, margin=margin)
-    further = transfer_set_sentences(table, experiment.table("study_predictions")) if name == TRANSFER_SET else []
+    sets = transfer_values(table, experiment.table("study_predictions")) if name == TRANSFER_SET else []
+    further = transfer_set_sentences(sets)
     if as_json:
         verdict_json = None if outcome is None else verdict_document(outcome)
         document = {"experiment": str(experiment.folder), "study": name, "test": rows, "verdict": verdict_json}

@@ -68,15 +68,17 @@ def read_picture_files(
             column is named and there are no parquet files.
     """
     path = Path(data).expanduser()
-    if _is_parquet(path):
-        return _from_parquet(path, classes, image_column, label_column)
     if image_column or label_column:
-        raise DatasetError(
-            "'{path}' has no parquet files: the name of a column, '{column}', means nothing there.",
-            path=path,
-            column=image_column or label_column,
-        )
+        _require_parquet(path, image_column or label_column)
+    return _read(path, classes, (image_column, label_column), inside=inside)
+
+
+def _read(
+    path: Path, classes: ClassNames | None, columns: tuple[str | None, str | None], *, inside: bool
+) -> PictureFiles:
     if path.is_file():
+        if _is_parquet(path):
+            return _from_parquet(path, classes, *columns)
         _require_table(path)
         return _from_label_file(path, classes, is_complete=False, inside=inside)
     if not path.is_dir():
@@ -90,7 +92,20 @@ def read_picture_files(
         return _from_label_file(table, classes, is_complete=True, inside=inside)
     if _are_classes(path, listing):
         return _labelled_pictures(path, listing, sorted(listing), Split.TEST, None, classes)
-    return _unlabelled_pictures(path, files_below(path, path))
+    all_files = files_below(path, path)
+    if _are_parquet(all_files):
+        return _from_parquet(path, classes, *columns)
+    return _unlabelled_pictures(path, all_files)
+
+
+def _require_parquet(path: Path, column: str | None) -> None:
+    """Refuse the name of a column where there are pictures or labels of another kind."""
+    if path.exists() and not _is_parquet(path):
+        raise DatasetError(
+            "'{path}' has no parquet files: the name of a column, '{column}', means nothing there.",
+            path=path,
+            column=column,
+        )
 
 
 def _is_parquet(path: Path) -> bool:
@@ -99,7 +114,10 @@ def _is_parquet(path: Path) -> bool:
         return path.is_file() and path.suffix.lower() == ".parquet"
     if any(lists_files(path / name) for name in LABEL_FILES):
         return False
-    names = files_below(path, path)
+    return _are_parquet(files_below(path, path))
+
+
+def _are_parquet(names: Sequence[str]) -> bool:
     return has_parquet_files(names) and not any(map(is_picture, names))
 
 

@@ -37,7 +37,7 @@ def seen(monkeypatch):
 
 
 @pytest.mark.parametrize("shown_to", ["all", "teacher", "random", "students"])
-def test_who_sees_the_shortcut_and_that_it_is_recorded(shown_to, tmp_path, seen):
+def test_who_sees_the_shortcut_and_that_it_is_recorded(shown_to, tmp_path, seen, capsys):
     splits, shortcut = few_digits(), PlantedShortcut("patch", 0.5, shown_to, seed=3)
     list(stages_of(tmp_path / "e", SHORT, splits, shortcut=shortcut))
     own, students = shortcut.for_teacher(splits["train"]), shortcut.for_students(splits["train"])
@@ -50,6 +50,8 @@ def test_who_sees_the_shortcut_and_that_it_is_recorded(shown_to, tmp_path, seen)
     ignorant = {"teacher": ("kd_student", "student"), "students": ("teacher",)}.get(shown_to, ())
     assert recorded == {role: role not in ignorant for role in ROLES}
     assert planted_in(experiment) == shortcut
+    assert main(["recipe", "-e", str(tmp_path / "e")]) == 0
+    assert f'plant = "patch"\nshare = 0.5\nplant-for = "{shown_to}"\n' in capsys.readouterr().out
     assert {run.training["data"] for run in experiment.runs.values()} == {splits["train"].fingerprint[:16]}
 
 

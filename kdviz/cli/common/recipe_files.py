@@ -114,7 +114,9 @@ _OPTIONS_OF = {
 
 def _without_replaced(recipe: RecipeFile, arguments: Sequence[str]) -> RecipeFile:
     """The recipe without the options of a loss in whose place the command line names another."""
-    values = dict(recipe.values)
+    values = {key.replace("_", "-"): value for key, value in recipe.values.items()}
+    if len(values) < len(recipe.values):  # an option is there twice, which is said later
+        return recipe
     for name, options in _OPTIONS_OF.items():
         if _given(name, arguments) not in (None, values.get(name)):
             values = {option: value for option, value in values.items() if option not in options}

@@ -89,10 +89,12 @@ def _print(experiment: Any, report: Any, as_json: bool) -> None:
     from dataclasses import asdict
 
     from kdviz.narrative.other_data.federated import federated_sentences
+    from kdviz.studies.json_values import finite
 
     sentences = federated_sentences(report)
     if as_json:
-        print(json.dumps({"experiment": str(experiment.folder), **asdict(report), "sentences": sentences}))
+        document = {"experiment": str(experiment.folder), **finite(asdict(report)), "sentences": sentences}
+        print(json.dumps(document, allow_nan=False))
         return
     print(f"{report.clients} clients, concentration {report.concentration:g}, {report.seeds} seeds")
     for name in ("fedmd", "alone", "central"):

@@ -65,10 +65,12 @@ def _print(experiment: Any, report: Any, as_json: bool) -> None:
     from dataclasses import asdict
 
     from kdviz.narrative.other_data.incremental import incremental_rows, incremental_sentences
+    from kdviz.studies.json_values import finite
 
     sentences = incremental_sentences(report)
     if as_json:
-        print(json.dumps({"experiment": str(experiment.folder), **asdict(report), "sentences": sentences}))
+        document = {"experiment": str(experiment.folder), **finite(asdict(report)), "sentences": sentences}
+        print(json.dumps(document, allow_nan=False))
         return
     old = f"{report.old_classes} old"
     print(f"{'':20} {old:>9} {'new':>9} {'all':>9}   (old and new: told which)")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
+from collections.abc import Iterable
 
 from kdviz.core.language import N_, _, percent, plural
-from kdviz.core.vocabulary import Split
 from kdviz.distill.transfer_sets.registry import TRAINING
 from kdviz.metrics import Difference
 from kdviz.studies.comparison.judgement import points_interval
-from kdviz.studies.sweep.transfer_values import TransferValue, transfer_values
+from kdviz.studies.sweep.transfer_values import TransferValue
 
 _RIGHT = N_(
     "Distilled on the transfer set {value}, the student is right in {accuracy} (95 % interval {low} to {high}, over "
@@ -37,15 +36,9 @@ _BESIDE_ALONE = {
 }
 
 
-def transfer_set_sentences(table: pa.Table, predictions: pa.Table, split: str = Split.TEST) -> list[str]:
-    """A paragraph for each transfer set but the training pictures, in the reader's language.
-
-    Args:
-        table: transfer_set.parquet.
-        predictions: study_predictions.parquet.
-        split: The split to judge on.
-    """
-    return [_paragraph(value) for value in transfer_values(table, predictions, split) if value.value != TRAINING]
+def transfer_set_sentences(values: Iterable[TransferValue]) -> list[str]:
+    """A paragraph for each transfer set but the training pictures, in the reader's language."""
+    return [_paragraph(value) for value in values if value.value != TRAINING]
 
 
 def _paragraph(value: TransferValue) -> str:

@@ -18,6 +18,7 @@ from kdviz.narrative.results.sections import NAMES, sections
 from kdviz.narrative.sweeps import sentences
 from kdviz.studies.sweep.kinds import TRANSFER_SET
 from kdviz.studies.sweep.runner import STUDIES, summary
+from kdviz.studies.sweep.transfer_values import transfer_values
 from kdviz.studies.sweep.verdict import SweepVerdict, verdict
 
 
@@ -133,7 +134,7 @@ def transfer_sets(experiment: Experiment) -> str:
         ]
         for row in rows
     ]
-    lines = "".join(f"- {sentence}\n" for sentence in transfer_set_sentences(runs, predictions))
+    lines = "".join(f"- {sentence}\n" for sentence in transfer_set_sentences(transfer_values(runs, predictions)))
     return table([*titles, "says the same as the teacher", "KL to the teacher"], cells) + f"\n\n{lines}"
 
 

@@ -15,8 +15,9 @@ from kdviz.core.language import N_, number, percent
 from kdviz.core.vocabulary import Role
 from kdviz.data.samples import SPLITS
 from kdviz.experiment import Experiment
-from kdviz.studies.sweep.kinds import STUDIES, Study
+from kdviz.studies.sweep.kinds import STUDIES, TRANSFER_SET, Study
 from kdviz.studies.sweep.summary import summary
+from kdviz.studies.sweep.transfer_values import TransferValue, transfer_values
 from kdviz.studies.sweep.verdict import SweepVerdict, verdict
 
 
@@ -112,6 +113,13 @@ class StudyReport:
         if self.predictions is None:
             return None
         return verdict(self.table, self.predictions, self.name, split=self.split)
+
+    @cached_property
+    def transfer_values(self) -> list[TransferValue]:
+        """What each transfer set gives, where these are what is varied."""
+        if self.name != TRANSFER_SET or self.predictions is None:
+            return []
+        return transfer_values(self.table, self.predictions, self.split)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,6 +22,7 @@ from kdviz.metrics.equivalence import (
     judge_equivalence,
     samples_to_decide,
 )
+from kdviz.studies.json_values import finite
 from kdviz.studies.sweep.copying import Copying, copying
 from kdviz.studies.sweep.doubts import CHANCE, ONE_SEED, Caveat, RunPredictions, doubts_of
 from kdviz.studies.sweep.kinds import STUDIES
@@ -113,15 +113,7 @@ class SweepVerdict:
             "level": 1 - 2 * ALPHA,
         }
         more = {"outcome": self.outcome, "equivalence": document}
-        return _finite({**asdict(self), **more})
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return finite({**asdict(self), **more})
 
 
 def verdict(

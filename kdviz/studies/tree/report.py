@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -15,6 +15,7 @@ from kdviz.experiment import Experiment
 from kdviz.metrics import Difference, paired_difference
 from kdviz.metrics.equivalence import MARGIN, UNDECIDED, judge_equivalence
 from kdviz.metrics.uncertainty import simultaneous_intervals
+from kdviz.studies.json_values import finite
 from kdviz.studies.tree.table import LABEL, SPARSE, TABLE
 
 _MEANS = (
@@ -124,15 +125,7 @@ class TreeReport:
 
     def to_json(self) -> dict[str, Any]:
         """The numbers; None for what is not known."""
-        return _finite({"study": "tree", **asdict(self), "outcome": self.chosen.outcome})
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return finite({"study": "tree", **asdict(self), "outcome": self.chosen.outcome})
 
 
 def read_tree_report(experiment: Experiment) -> TreeReport | None:
@@ -215,10 +208,7 @@ def _comparison(
 def _together(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The comparisons with intervals that hold together."""
     ends = simultaneous_intervals([comparison.accuracy for comparison in comparisons])
-    return [
-        Comparison(**{**vars(comparison), "low": low, "high": high})
-        for comparison, (low, high) in zip(comparisons, ends, strict=True)
-    ]
+    return [replace(comparison, low=low, high=high) for comparison, (low, high) in zip(comparisons, ends, strict=True)]
 
 
 def _figures(rows: Sequence[Mapping[str, Any]], labels: np.ndarray) -> ModelFigures:

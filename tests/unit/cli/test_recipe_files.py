@@ -71,9 +71,11 @@ def test_the_command_line_counts_more_wherever_it_stands(write):
     assert dict(settings("--recipe", file)["loss_option"]) == {"inter_weight": 1.0, "intra_weight": 2.0}
 
 
-def test_another_loss_on_the_command_line_leaves_the_options_of_the_recipes_loss(write):
+@pytest.mark.parametrize("dash", ["-", "_"])
+def test_another_loss_on_the_command_line_leaves_the_options_of_the_recipes_loss(write, dash):
     """Nothing on a command line could take them away, and the other loss does not know them."""
-    file = write('loss = "decoupled"\nloss-option = { target_weight = 2 }\nfeature-loss = "hints"\nfeature-weight = 3')
+    text = 'loss = "decoupled"\nloss-option = { target_weight = 2 }\nfeature-loss = "hints"\nfeature-weight = 3'
+    file = write(text.replace("-", dash))
     other = settings("--recipe", file, "--loss", "dist", "--feature-loss=relational")
     assert (other["loss"], other["loss_option"], other["feature_weight"]) == ("dist", [], 1.0)
     same = settings("--recipe", file, "--loss", "decoupled")

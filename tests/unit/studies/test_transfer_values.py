@@ -63,7 +63,7 @@ def test_an_interval_of_agreement_is_not_narrower_than_that_over_seeds_alone():
 
 
 def test_sentences_say_what_the_intervals_allow():
-    sentences = {re.search(r"set (\w+),", text)[1]: text for text in transfer_set_sentences(*study())}
+    sentences = {re.search(r"set (\w+),", text)[1]: text for text in transfer_set_sentences(transfer_values(*study()))}
     assert sentences.keys() == {"generated", "one_picture", "noise"}
     assert "less accurate than distilled on the training pictures" in sentences["generated"]
     assert "less accurate than trained alone" in sentences["generated"]
@@ -73,11 +73,13 @@ def test_sentences_say_what_the_intervals_allow():
 
 
 def test_with_one_seed_nothing_is_told():
-    for text in transfer_set_sentences(*study(seeds=1, right={"training": 0.9, "generated": 0.5, None: 0.9})):
+    for text in transfer_set_sentences(
+        transfer_values(*study(seeds=1, right={"training": 0.9, "generated": 0.5, None: 0.9}))
+    ):
         assert text.count("cannot be told") == 2
         assert "one seed" in text
 
 
 def test_without_other_students_nothing_is_compared():
-    (text,) = transfer_set_sentences(*study(right={"generated": 0.9}))
+    (text,) = transfer_set_sentences(transfer_values(*study(right={"generated": 0.9})))
     assert "than" not in text.replace("say the same", "")

@@ -16,6 +16,7 @@ from kdviz.app.pages.losses import PAGE
 from kdviz.app.texts import download, plain, say_missing, together
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.errors import ExperimentError
+from kdviz.core.files import stamp_of
 from kdviz.core.language import N_, _, number, percent
 from kdviz.core.vocabulary import Role
 from kdviz.metrics.equivalence import BETTER, EQUIVALENT, UNDECIDED, WORSE
@@ -58,9 +59,13 @@ def _comparison(opened: OpenExperiment) -> LossComparison | None:
     if not present(opened.experiment, [STUDY]) or STUDY not in studies_of(opened.experiment):
         return None
     try:
-        return compare_losses(opened.report(STUDY), opened.attention(STUDY, MAIN))
+        report, attention = opened.report(STUDY), opened.attention(STUDY, MAIN)
     except ExperimentError:  # a study of no finished run; the pages of either study say so
         return None
+    stamp = stamp_of(
+        opened.experiment.folder, *(f"{name}.parquet" for name in (STUDY, "study_predictions", "agreement"))
+    )
+    return opened.cache.get("losses", stamp, lambda: compare_losses(report, attention))
 
 
 def _show_missing(opened: OpenExperiment) -> None:

@@ -20,7 +20,6 @@ from kdviz.core.language import N_, _, number, percent
 from kdviz.core.vocabulary import Role, Split
 from kdviz.narrative.other_data.transfer_sets import transfer_set_sentences
 from kdviz.narrative.sweeps import sentences
-from kdviz.studies.sweep.kinds import TRANSFER_SET
 from kdviz.studies.sweep.report import FIGURES, Figure, StudyReport
 
 ADDRESS = ("y", "runs", "seeds", margin.NAME)
@@ -77,15 +76,8 @@ def _show_verdict(report: StudyReport) -> None:
         accuracy = margin.number_field().accuracy
     first, *more = sentences(verdict.within(accuracy))
     text_column.markdown(f"**{plain(first)}**\n\n{plain(together(more))}")
-    for paragraph in _of_transfer_sets(report):
+    for paragraph in transfer_set_sentences(report.transfer_values):
         st.markdown(plain(paragraph))
-
-
-def _of_transfer_sets(report: StudyReport) -> list[str]:
-    """A paragraph for each transfer set, where these are what is varied."""
-    if report.name != TRANSFER_SET or report.predictions is None:
-        return []
-    return transfer_set_sentences(report.table, report.predictions, report.split)
 
 
 # chart ----------------------------------------------------------------------------------------------------------------
