@@ -140,6 +140,7 @@ def test_pairs_of_a_sweep(tiny, small_digits):
     assert all(torch.equal(weights[name], stored[name]) for name in weights)
 
 
+@pytest.mark.slow
 def test_further_teachers_have_students_of_their_own(tiny, small_digits):
     own = sweep_for(tiny, "temperature", small_splits(small_digits), [4], [0, 1], CONFIG)
     (run,) = teacher_runs(own, 1)
@@ -187,6 +188,7 @@ def test_a_study_needs_the_three_roles(tiny):
 # maps and rows --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_explain(tiny, few, monkeypatch):
     """Another way to the same numbers: kdviz.explain, one image at a time, and kdviz.agreement."""
     monkeypatch.setattr(maps, "group_seed", lambda seed, group: 100 + group)  # small, as explain() takes it
@@ -210,6 +212,7 @@ def test_rows_are_those_of_explain(tiny, few, monkeypatch):
         attention_study.maps.halves(max(set(range(150)) - set(attention_study.chosen.samples.tolist())))
 
 
+@pytest.mark.slow
 def test_other_images_are_compared_with_the_partner(tiny, few):
     attention_study = a_study(tiny, few)
     list(attention_study.run())
@@ -226,6 +229,7 @@ def test_other_images_are_compared_with_the_partner(tiny, few):
         assert row["ceiling_first_pearson"] == claims[row["first_sample"]]["ceiling_first_pearson"]
 
 
+@pytest.mark.slow
 def test_the_table_is_tidy(tiny, few):
     attention_study = a_study(tiny, few)
     list(attention_study.run())
@@ -326,6 +330,7 @@ def test_killed_and_restarted_nothing_is_done_twice(tiny, few, monkeypatch):
     assert len(counted.groups) == count
 
 
+@pytest.mark.slow
 def test_rows_that_are_lost_come_from_the_maps(tiny, few, monkeypatch):
     attention_study = a_study(tiny, few)
     list(attention_study.run())
@@ -375,6 +380,7 @@ def test_an_estimate_takes_some_masks_and_makes_nothing(tiny, few, monkeypatch):
     assert a_study(tiny, few, 2, settings=many).estimate().seconds < estimated.seconds
 
 
+@pytest.mark.slow
 def test_progress_and_what_is_left_to_estimate(tiny, few):
     attention_study = a_study(tiny, few)
     states = attention_study.run()
@@ -397,6 +403,7 @@ def test_captums_methods_are_estimated_by_one_image(tiny, few):
     assert not (tiny.folder / "study").exists()
 
 
+@pytest.mark.slow
 def test_a_group_goes_on_within(tiny, few, monkeypatch):
     whole = a_study(tiny, few, 8, results=tiny.folder / "whole", batch=16)
     list(whole.run())

@@ -54,6 +54,7 @@ def test_npz_holds_each_models_map_and_error(explain_command, tmp_path, tiny, di
                 np.testing.assert_allclose(archive[name], expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_png(explain_command, tmp_path):
     out = tmp_path / "maps.PNG"
     assert main([*explain_command, "--out", str(out)]) == 0
@@ -459,6 +460,7 @@ def test_train_with_another_loss_and_schedules(few_digits, tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_train_with_several_teachers(few_digits, tmp_path, capsys):
     out = tmp_path / "mine"
     command = ["train", "mnist", "--data", "x", "--out", str(out), "--epochs", "1", "--device", "cpu"]
@@ -755,6 +757,7 @@ def test_a_sweep_needs_a_teacher_and_a_student(tiny, few_small_digits, capsys, m
 TINY = ["--data", "x", "--teacher", "paper_fc", "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_a_sweep_of_another_recipe_is_not_continued(few_digits, tmp_path, capsys):
     out = tmp_path / "e"
     assert main(["train", "mnist", "--out", str(out), "--epochs", "1", *TINY]) == 0

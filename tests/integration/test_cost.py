@@ -314,6 +314,7 @@ def test_turns_are_shared_so_that_noise_is(monkeypatch, tiny):
     assert calls[:40] != sorted(calls[:40])
 
 
+@pytest.mark.slow
 def test_progress_ends_with_the_table_and_can_be_left(tiny, samples):
     progress = list(profile.profile(tiny, samples, QUICK))
     shares = [step.share for step in progress]
@@ -543,6 +544,7 @@ def test_words_in_another_language_still_have_their_numbers():
 # command line ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_table_and_says_it(tiny, small_digits, capsys):
     tiny.write_samples([small_digits.take(torch.arange(80), "test")])
     assert main(["profile", "-e", str(tiny.folder), "--batches", "1,4", "--seconds", "0.05"]) == 0

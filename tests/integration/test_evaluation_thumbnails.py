@@ -75,6 +75,7 @@ def test_all_pictures_are_browsed_though_few_are_stored(experiment: Experiment, 
     assert kind == "image/jpeg"
 
 
+@pytest.mark.slow
 def test_where_all_are_stored_there_are_no_thumbnails(experiment: Experiment, data: Path) -> None:
     assert (evaluated(experiment, data, KEPT).experiment.folder / NAME).exists()
     opened = evaluated(experiment, data, COUNT)
@@ -82,6 +83,7 @@ def test_where_all_are_stored_there_are_no_thumbnails(experiment: Experiment, da
     assert opened.browsed is opened.samples
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_continues_has_all_thumbnails(experiment: Experiment, data: Path, tmp_path: Path) -> None:
     files = read_picture_files(data)
     experiment.classes = files.classes

@@ -106,6 +106,7 @@ def test_roles_stages_and_records(splits, tmp_path):
         assert not {"weights_from", "labelled", "pseudo_labels", "start"} & set(record)
 
 
+@pytest.mark.slow
 def test_the_students_start_alike_and_learn_from_their_teacher_alone(splits, tmp_path, calls):
     experiment, _ = make(splits, tmp_path / "e")
     teacher, distilled, alone = calls
@@ -130,6 +131,7 @@ def test_several_teachers_have_seeds_of_their_own_and_their_mix(splits, tmp_path
     assert not torch.equal(calls[2]["soft"][0], calls[2]["soft"][1])
 
 
+@pytest.mark.slow
 def test_a_student_can_learn_from_an_earlier_copy_of_itself(splits, tmp_path, calls):
     student = ModelSource(STUDENT)
     experiment, _ = make(splits, tmp_path / "e", teachers=[student], student=student)
@@ -226,6 +228,7 @@ def test_settings_that_contradict_each_other(splits, tmp_path, calls, more, matc
 
 
 @pytest.mark.parametrize("augment", ["flip", ""])
+@pytest.mark.slow
 def test_teachers_answer_in_every_step_where_they_have_to(splits, tmp_path, calls, augment):
     config = replace(CONFIG, augment=augment, feature_loss="" if augment else "hints")
     experiment, _ = make(splits, tmp_path / "e", config)
@@ -238,6 +241,7 @@ def test_teachers_answer_in_every_step_where_they_have_to(splits, tmp_path, call
 
 
 @pytest.mark.parametrize("views", [0, 2])
+@pytest.mark.slow
 def test_a_teacher_explains_images_that_do_not_change_once(splits, tmp_path, calls, views):
     config = replace(CONFIG, feature_loss="grad_cam", views=views, augment="flip" if views else "")
     experiment, _ = make(splits, tmp_path / "e", config)
@@ -247,6 +251,7 @@ def test_a_teacher_explains_images_that_do_not_change_once(splits, tmp_path, cal
     assert experiment.runs["kd_student"].training["feature_loss"] == "grad_cam"
 
 
+@pytest.mark.slow
 def test_with_views_the_teacher_answers_each_once(splits, tmp_path, calls):
     config = replace(CONFIG, augment="flip", views=3, epochs=2)  # the third is never seen
     experiment, _ = make(splits, tmp_path / "e", config)
@@ -267,6 +272,7 @@ def test_with_views_the_teacher_answers_each_once(splits, tmp_path, calls):
 
 
 @pytest.mark.parametrize("trainable", ["head", "1", "all"])
+@pytest.mark.slow
 def test_students_of_pretrained_weights(splits, tmp_path, calls, trainable):
     file = pretrained(STUDENT, tmp_path / "seven.safetensors")
     config = replace(CONFIG, trainable=trainable)
@@ -521,6 +527,7 @@ def sure(splits, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["others", "unlabelled", "both"])
+@pytest.mark.slow
 def test_pseudo_labels_are_the_teachers_sure_answers_for_the_kd_student(splits, tmp_path, calls, sure, where):
     model, teacher = sure
     extra = coloured(14, 77, "extra")
@@ -571,6 +578,7 @@ def test_pseudo_labels_of_several_teachers_are_their_weighted_means(splits, tmp_
     assert calls[0]["soft"].shape == (2, 24, 3)
 
 
+@pytest.mark.slow
 def test_pseudo_labels_with_a_teacher_that_answers_in_every_step(splits, tmp_path, calls, sure):
     make(splits, tmp_path / "e", replace(CONFIG, augment="flip"), [sure[1]], label_budget=LabelBudget(9, 0.0))
     assert [len(call["train"]) for call in calls] == [24, 9]

@@ -51,6 +51,7 @@ def said_in_a_terminal(command: list[str], home: Path, until: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("what", ["README's command", "kdviz app"])
+@pytest.mark.slow
 def test_nothing_asks_for_an_email_address(tmp_path, what):
     commands = {
         "README's command": ["streamlit", "run", "app.py", "--server.port", free_port()],

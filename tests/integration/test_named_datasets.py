@@ -28,6 +28,7 @@ def test_data_sets_of_a_library_are_listed(capsys):
     assert "--label-column NAME" in help_text
 
 
+@pytest.mark.slow
 def test_train_evaluate_and_sweep_on_cifar10(tmp_path, monkeypatch, capsys):
     named.cifar10(tmp_path / "data", monkeypatch)
     out, data = str(tmp_path / "cifar"), str(tmp_path / "data")

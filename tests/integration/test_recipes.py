@@ -205,6 +205,7 @@ def test_without_files_a_network_is_fresh(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["timm/resnetv2_50", "timm/resnetv2_50@renormalised"])
+@pytest.mark.slow
 def test_weights_of_another_normalisation_see_their_own(tmp_path, name):
     pytest.importorskip("timm")  # its ResNetV2 learned from mean and std 0.5
     plain = network("timm/resnetv2_50", 5)

@@ -113,6 +113,7 @@ def imported_lesions(tiny, tree_of_lesions):
     return made.folder
 
 
+@pytest.mark.slow
 def test_an_import_goes_on_with_the_study(imported_lesions, tree_of_lesions, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys.modules[first_maps.__module__], "_MOST", 64)  # masks of the examples
     spec = "network={},size=14,resize=14,channels=1,mean=.5,std=.5"

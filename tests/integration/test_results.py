@@ -77,6 +77,7 @@ def test_the_readme_says_what_the_tables_say(data, name, count):
     assert [statement for statement in statements if statement not in said] == []
 
 
+@pytest.mark.slow
 def test_what_is_said_of_cifar10_beside_mnist(shipped):
     """A quarter of the effect at T = 4, and nothing that can be told at T = 1 and T = 16."""
     other = {
@@ -276,6 +277,7 @@ def test_what_is_said_of_losses_on_mnist():
     )
 
 
+@pytest.mark.slow
 def test_what_is_said_of_a_mark_that_only_the_students_saw():
     """A teacher keeps its student from it; maps that show it less are no sign that it is used less."""
     experiment = load_experiment(ROOT / "models" / "mnist")

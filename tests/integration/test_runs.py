@@ -382,6 +382,7 @@ def epochs_kept(folder, run) -> int:
     ("name", "network", "teacher"),
     [("cnn", "paper_cnn", ""), ("taught", "paper_fc", TEACHER)],  # the CNN has dropout
 )
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_was(killed, splits, soft, tmp_path, trainings, name, network, teacher):
     run = a_run(replace(CONFIG, epochs=4), network, teacher=teacher)
     assert epochs_kept(killed / name, run) == 2
@@ -415,6 +416,7 @@ def interrupted(run, splits, folder, epoch: int, step: int = 2) -> None:
 
 @pytest.mark.parametrize("network", ["paper_fc", "paper_cnn"])
 @pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.slow
 def test_an_interrupt_in_any_epoch(splits, tmp_path, network, epoch):
     run = a_run(replace(CONFIG, epochs=3), network)
     interrupted(run, splits, tmp_path / "a", epoch)

@@ -29,6 +29,7 @@ def worker_of(pool):
     return pool._workers[0]._transport.pid
 
 
+@pytest.mark.slow
 def test_a_worker_gives_the_same_maps_as_a_call(pool, task, tiny):
     job = pool.submit(task(target=None))
     assert job.wait(WAIT)

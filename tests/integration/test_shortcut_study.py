@@ -27,6 +27,7 @@ def readers(tmp_path, digits):
     return reading_experiment(tmp_path / "readers", digits.classes, INHERITED).folder
 
 
+@pytest.mark.slow
 def test_maps_find_what_a_model_reads_and_nothing_where_it_reads_nothing(readers, capsys):
     assert study(readers, "--images", "96", "--masks", "200", "--json") == 0
     document = json.loads(capsys.readouterr().out)
@@ -74,6 +75,7 @@ def test_a_row_is_a_view_and_what_is_kept_is_made_of_the_same_pictures(readers, 
     assert "KD student less student: use" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_maps_that_are_there_are_not_made_again(readers, monkeypatch):
     assert study(readers, "--images", "10", "--masks", "50") == 0
     before = (readers / "shortcuts.parquet").read_bytes()
@@ -82,6 +84,7 @@ def test_maps_that_are_there_are_not_made_again(readers, monkeypatch):
     assert (readers / "shortcuts.parquet").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_conditions_stand_side_by_side_in_the_folder_of_another_experiment(readers, tiny28, tmp_path, digits):
     few = ["--images", "4", "--method", "saliency"]
     assert study(tiny28, *few, "--plant", "patch") == 0

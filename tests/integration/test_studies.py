@@ -354,6 +354,7 @@ def test_shared_runs_need_no_files_either(sweep, experiment, trainings):
 
 
 @EVERY
+@pytest.mark.slow
 def test_more_values_and_seeds_are_added(sweep, experiment, splits, trainings, tmp_path, name):
     further = {
         "temperature": 2.0,
@@ -385,6 +386,7 @@ def test_more_values_and_seeds_are_added(sweep, experiment, splits, trainings, t
 
 
 @EVERY
+@pytest.mark.slow
 def test_rows_stay_when_the_files_of_the_runs_are_gone(sweep, experiment, trainings, name):
     finish(sweep(name))
     before = comparable(experiment.table(STUDIES[name].table))
@@ -423,6 +425,7 @@ def test_a_study_goes_on_where_it_was_stopped(sweep, experiment, trainings):
     assert {row["seed"] for row in rows_of(experiment, "temperature", role="kd_student")} == {0}
 
 
+@pytest.mark.slow
 def test_pupils_may_be_done_in_any_order(sweep, experiment, splits, tmp_path):
     # As on a cluster: a KD student may be done before the student alone that it is compared with.
     def backwards(work, jobs, shared=()):
@@ -476,6 +479,7 @@ def test_a_schedule_is_recorded_as_one(sweep, experiment):
 
 
 @EVERY
+@pytest.mark.slow
 def test_the_cost_comes_first(sweep, name):
     events = finish(sweep(name), estimate=True)
     (cost,) = costs(events)
@@ -488,6 +492,7 @@ def test_the_cost_comes_first(sweep, name):
     assert (left.runs, left.epochs) == (3 + teachers // 2, 6 + teachers)
 
 
+@pytest.mark.slow
 def test_an_estimate_trains_an_epoch_of_each_network_and_keeps_it(sweep, experiment, trainings):
     experiment.add_run("teacher", "paper_cnn", new_network("paper_cnn", SMALL, 10, 0).eval(), {}, {})
     experiment.save()
@@ -678,6 +683,7 @@ def test_a_table_of_an_earlier_version_is_not_continued(sweep, experiment):
 # tables while it runs -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_whoever_reads_a_table_gets_a_whole_one(sweep, experiment):
     stop, sizes, errors = threading.Event(), {}, []
 

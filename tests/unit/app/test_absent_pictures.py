@@ -137,6 +137,7 @@ def test_nothing_is_said_where_the_pictures_are_here(folder: Path, data: Path) -
 # the button -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_button_gets_them(folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-m", "kdviz", "get", str(folder), "--data", str(data)]
     monkeypatch.setattr(PictureJob, "command", command)

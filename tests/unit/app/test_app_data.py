@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from kdviz.app.library import OpenExperiment
@@ -9,6 +10,7 @@ from kdviz.bench.app_data import _shifted, large_experiment
 from kdviz.experiment import load_experiment
 
 
+@pytest.mark.slow
 def test_it_is_shown_like_any_other(tmp_path):
     folder = large_experiment(tmp_path / "many", samples=300)
     opened = OpenExperiment(load_experiment(folder))

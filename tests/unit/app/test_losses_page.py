@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kdviz.core.files import MODELS
 from kdviz.experiment import load_experiment
 from kdviz.narrative.losses import further_sentences, limit_sentences, verdict_sentences
@@ -12,6 +14,7 @@ from kdviz.studies.sweep.report import read_report
 PAGE = "losses"
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_studies_found_and_shows_it(page_of):
     page = page_of(MODELS / "mnist")
     experiment = load_experiment(MODELS / "mnist")

@@ -25,6 +25,7 @@ def studied(tmp_path, digits):
     return folder
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_study_found_and_shows_it(page_of, studied):
     page = page_of(studied)
     patch, frame = read_shortcut_reports(load_experiment(studied))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
 
 from kdviz.core.files import MODELS
 from kdviz.experiment import load_experiment
@@ -42,6 +43,7 @@ def test_a_deep_tree_is_drawn_above_and_its_path_is_whole(page_of):
     assert drawn.count("tr-box") > 0  # subtrees
 
 
+@pytest.mark.slow
 def test_the_next_disagreement_is_one(page_of):
     page = page_of(MODELS / "mnist", depth="8")
     answers = tree_answers(load_experiment(MODELS / "mnist"), "bundled")

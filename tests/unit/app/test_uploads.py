@@ -112,6 +112,7 @@ def test_links_and_devices_are_refused(mine: session_store.SessionStore, tiny_fo
     assert everything_in(mine.folder) == set()
 
 
+@pytest.mark.slow
 def test_a_bomb_is_refused_before_it_is_unpacked(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     bomb = zipped({**files_of(tiny_folder), "big.safetensors": bytes(300_000_000)})
     assert len(bomb) < 3_000_000
@@ -167,6 +168,7 @@ def test_what_is_no_experiment_is_refused(
     assert everything_in(mine.folder) == set()
 
 
+@pytest.mark.slow
 def test_other_kinds_of_zip_are_refused(mine: session_store.SessionStore, tiny_folder: Path) -> None:
     with pytest.raises(ExperimentError, match="compressed in a way that is not usual"):
         bring(mine, zipped(files_of(tiny_folder), zipfile.ZIP_LZMA))
@@ -401,6 +403,7 @@ def test_nothing_is_left_of_a_session_that_is_gone(mine: session_store.SessionSt
     assert "session-1" not in session_store._stores
 
 
+@pytest.mark.slow
 def test_files_of_a_killed_server_are_removed_by_the_next(tmp_path: Path) -> None:
     code = (
         "import os, signal\nfrom kdviz.app.uploads.server_folder import server_folder\n"

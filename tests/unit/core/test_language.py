@@ -75,6 +75,7 @@ def _translated(message: Message) -> list[str]:
 
 
 @pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.slow
 def test_every_text_of_the_code_is_translated_and_no_other(name: str) -> None:
     catalogue, missing, gone = merged(name)
     assert len(catalogue) > 1000
@@ -360,6 +361,7 @@ IN_ENGLISH = (  # what a document of results says
 )
 
 
+@pytest.mark.slow
 def test_no_text_is_unmarked() -> None:
     catalogue, _missing, _gone = merged(OTHERS[0])
     of_errors = "\n".join(bare(_english(message)[0]) for message in catalogue if message.context == ERRORS)

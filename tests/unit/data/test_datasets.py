@@ -66,6 +66,7 @@ def test_the_official_mnist_is_split_without_the_bundled_digits(mnist_splits, di
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_split_depends_on_the_seed_alone(mnist_splits, mnist_folder):
     torch.manual_seed(123)
     again = mnist(mnist_folder, seed=0)["validation"]
@@ -142,6 +143,7 @@ def test_a_damaged_file_is_named(tmp_path, fake_files, name, damage):
         mnist(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_packed_file_must_have_the_official_checksum(tmp_path, fake_files):
     name = "train-images-idx3-ubyte"
     for packed in (gzip.compress(fake_files[name], 1), b"no gzip"):

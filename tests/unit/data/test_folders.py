@@ -744,6 +744,7 @@ def test_both_are_found_by_name():
 
 
 @pytest.mark.tiles
+@pytest.mark.slow
 def test_real_tiles_keep_their_splits(tiles_folder):
     splits = image_folder(tiles_folder / "colon", (224, 224))
     assert [len(splits[split]) for split in SPLITS] == [1431, 191, 378]
@@ -755,6 +756,7 @@ def test_real_tiles_keep_their_splits(tiles_folder):
 
 
 @pytest.mark.tiles
+@pytest.mark.slow
 def test_real_tiles_in_the_form_of_mhist(tiles_folder):
     splits = mhist(tiles_folder / "mhist-layout", (56, 56))
     assert len(splits["test"]) == 378
@@ -765,6 +767,7 @@ def test_real_tiles_in_the_form_of_mhist(tiles_folder):
 
 
 @pytest.mark.tiles
+@pytest.mark.slow
 def test_real_tiles_are_split_by_their_source(tiles_folder, tmp_path):
     colon, data = tiles_folder / "colon", tmp_path / "tiles"
     with (colon / "groups.csv").open() as file:

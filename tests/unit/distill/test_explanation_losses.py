@@ -277,6 +277,7 @@ def taught(
 
 
 @pytest.mark.parametrize("name", ["grad_cam", "input_gradient", "rise_maps"])
+@pytest.mark.slow
 def test_explanations_that_were_kept_train_as_those_of_every_step(split, tmp_path, name):
     config = explaining(name)
     live, frozen, again = (taught(split, config, kept, tmp_path) for kept in (False, True, True))
@@ -289,6 +290,7 @@ RISE = {"epochs": 8, "batch_size": 20, "feature_weight": 30.0, "feature_options"
 
 
 @pytest.mark.parametrize(("name", "settings"), [("grad_cam", {}), ("input_gradient", {}), ("rise_maps", RISE)])
+@pytest.mark.slow
 def test_a_training_brings_explanations_together(split, tmp_path, name, settings):
     config = explaining(name, **{"epochs": 6, "feature_weight": 5.0, **settings})
     plain_config = replace(config, feature_loss="", feature_options={})

@@ -256,6 +256,7 @@ def test_the_taps_are_taken_off_even_after_an_error(split):
 
 
 @pytest.mark.parametrize("loss", list(feature_losses))
+@pytest.mark.slow
 def test_feature_losses_train_in_bfloat16(loss):
     config = replace(CONFIG, epochs=1, batch_size=6, feature_loss=loss, bf16="on", augment="flip")
     name = "mobilenet_v2" if loss == "softmax_regression" else "squeezenet1_1"  # the latter has a ReLU after its head
@@ -313,6 +314,7 @@ def test_what_is_trained(name, trainable, parts):
     assert starting(trained_parts(name, trainable), *parts)
 
 
+@pytest.mark.slow
 def test_a_norm_by_itself_goes_with_the_stage_before_it():
     pytest.importorskip("timm")
     spec = replace(SMALL_RGB, size=(64, 64))

@@ -76,6 +76,7 @@ feature_losses["hints"]
 """
 
 
+@pytest.mark.slow
 def test_a_name_is_refused_before_its_built_in_loss_is_imported():
     done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -525,6 +525,7 @@ def test_a_training_interrupted_in_a_cycle_ends_with_the_same_weights(split):
 
 
 @pytest.mark.parametrize("loss", ["hints", *(name for name in feature_losses if feature_losses[name].auxiliary)])
+@pytest.mark.slow
 def test_the_module_of_a_loss_is_trained_saved_and_resumed_with_the_student(split, loss):
     teacher = new_network("paper_cnn", SMALL, 10, 7).eval().requires_grad_(False)
     before = copy.deepcopy(teacher.state_dict())

@@ -139,6 +139,7 @@ def test_training_the_head_on_features_is_training_it_in_the_network(store):
 
 
 @pytest.mark.parametrize("name", [QUICK, "timm/resnetv2_50"])
+@pytest.mark.slow
 def test_a_head_is_put_back_as_it_was_taken(name, store):
     if name.startswith("timm"):
         pytest.importorskip("timm")

@@ -116,6 +116,7 @@ def test_every_transfer_set_makes_as_many_pictures_as_asked_the_same_for_a_seed(
     assert len(transfer_sets[name].description) > 20
 
 
+@pytest.mark.slow
 def test_a_generator_is_trained_until_the_teacher_is_sure_of_its_pictures(teacher, monkeypatch):
     monkeypatch.setattr(generated, "FEWEST_STEPS", 60)
     pictures, _ = returned(transfer_sets["generated"].make(task(teacher)))

@@ -219,6 +219,7 @@ def test_an_onnx_file_that_ends_with_a_sigmoid_is_said(tmp_path):
     np.testing.assert_allclose(maps["edge"].values, maps["same"].values, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_command_says_it_and_prints_no_nan(tiny, digit_file, tmp_path, capsys):
     for run in tiny.runs.values():
         run.model  # noqa: B018  loaded before it is changed

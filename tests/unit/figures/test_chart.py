@@ -61,6 +61,7 @@ def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
+@pytest.mark.slow
 def test_files_drawn_by_several_threads_are_those_of_one_and_settings_are_untouched() -> None:
     alone = {language: pixels(drawn(language)) for language in ("en", "zh_CN")}
     before = dict(matplotlib.rcParams)

@@ -63,6 +63,7 @@ def test_cka_is_that_of_another_derivation(related):
     assert 0.2 < value < 0.9
 
 
+@pytest.mark.slow
 def test_both_estimators_meet_with_many_pictures():
     generator = np.random.default_rng(1)
     first = generator.normal(size=(1500, 4))
@@ -154,6 +155,7 @@ def true_cka(first: np.ndarray, second: np.ndarray, covariance: np.ndarray) -> f
 
 @pytest.mark.parametrize("is_heavy", [False, True], ids=["normal noise", "noise of t with 4 degrees"])
 @pytest.mark.parametrize("pictures", [20, 60])
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say(is_heavy, pictures):
     """A teacher and two students: a common part with ten classes, and noise of each one's own, more in the second."""
     generator = np.random.default_rng(4)

@@ -148,6 +148,7 @@ def test_a_compressed_archive_that_is_honest(tmp_path):
     assert same(read_checkpoint(tmp_path / "packed.pt"), STATE)
 
 
+@pytest.mark.slow
 def test_an_archive_that_unpacks_to_much_more(tmp_path):
     torch.save({"body.weight": torch.zeros(100 * 2**18)}, tmp_path / "zeros.pt")  # 100 MB
     repacked(tmp_path / "zeros.pt", tmp_path / "bomb.pt")
@@ -427,6 +428,7 @@ def test_a_renormalised_network_sees_what_it_learned_from():
     assert (network(given) - inner(given)).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_renormalised_network_comes_back_with_its_experiment(tmp_path):
     name = "torchvision/mobilenet_v3_small@renormalised"
     spec = InputSpec((32, 32), 3, *GIVEN)
@@ -542,6 +544,7 @@ def test_without_timm(monkeypatch, name):
         build_network(name, classes=2, channels=3, size=(32, 32))
 
 
+@pytest.mark.slow
 def test_the_resnet_of_mxnet_comes_back_with_its_experiment(tmp_path):
     pytest.importorskip("timm")
     spec = InputSpec((32, 32), 3, *GIVEN)

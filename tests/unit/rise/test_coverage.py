@@ -69,6 +69,7 @@ def test_intervals_cover_the_truth_and_are_not_wide(estimator, sampler, count, r
     assert 0.75 < covered.width < 2  # a standard deviation of 24 has a standard error of 15 %
 
 
+@pytest.mark.slow
 def test_the_error_bar_sees_all_of_the_error_where_the_model_is_exact():
     # Scores that the logistic model fits exactly: what was left was an error of 4e-4 that no error bar saw.
     expected = exact_map()

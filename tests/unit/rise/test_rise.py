@@ -165,6 +165,7 @@ def repeated(seeds: int, count: int, estimator: str) -> list:
 
 
 @pytest.mark.parametrize("estimator", ["centred", "rise"])
+@pytest.mark.slow
 def test_it_is_unbiased_from_very_few_masks(estimator):
     # Dividing by n = 5 instead of n - 1 would shrink the centred map by 20 %.
     maps = np.stack([result.map[0].numpy().astype(float) for result in repeated(800, 5, estimator)])
@@ -178,6 +179,7 @@ def test_it_is_unbiased_from_very_few_masks(estimator):
 
 
 @pytest.mark.parametrize("estimator", ["centred", "rise"])
+@pytest.mark.slow
 def test_the_standard_error_covers_what_it_says(estimator):
     results = repeated(150, 300, estimator)
     maps = np.stack([result.map[0].numpy() for result in results])
@@ -190,6 +192,7 @@ def test_the_standard_error_covers_what_it_says(estimator):
     assert maps.std(0, ddof=1).mean() / errors.mean() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_halves_are_independent_estimates():
     maps = np.stack([result.halves[:, 0].numpy() for result in repeated(200, 100, "centred")])  # (200, 2, H, W)
     errors = maps - EXPECTED["centred"]
@@ -608,6 +611,7 @@ def test_targets_of_explain(tiny, digit_file):
     np.testing.assert_allclose(state.maps(dict.fromkeys(tiny.runs, 7))["student"].values, named["student"].values)
 
 
+@pytest.mark.slow
 def test_bfloat16_changes_nothing_that_matters(tiny, digit_file):
     exact, rounded, chosen = (
         explain(tiny, digit_file, 3, precision=name, n_masks=500, grid=4) for name in ("float32", "bfloat16", "auto")

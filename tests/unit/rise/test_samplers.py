@@ -165,6 +165,7 @@ def test_intervals_cover_the_exact_map(sampler, estimator):
 
 @pytest.mark.parametrize("estimator", ["logistic", "normalised"])
 @pytest.mark.parametrize("sampler", list(samplers))
+@pytest.mark.slow
 def test_halves_come_from_other_masks_and_agree(sampler, estimator):
     results = estimates(sampler, estimator, 1024, 40, SCORES[estimator])
     halves = np.stack([result.halves[:, 0].numpy() for result in results]) - truth_of(sampler, estimator)
@@ -177,6 +178,7 @@ def test_halves_come_from_other_masks_and_agree(sampler, estimator):
 
 
 @pytest.mark.parametrize("sampler", BALANCED)
+@pytest.mark.slow
 def test_until_a_block_is_full_errors_are_wide(sampler):
     maps, errors = repeated(sampler, "ridge", 60, 100)
     inside = np.abs(maps - exact_map(PROBABILITIES[sampler])) < 1.96 * errors
@@ -359,6 +361,7 @@ def test_a_pixel_that_no_mask_keeps_has_the_mean_score():
 
 @pytest.mark.parametrize("estimator", ["normalised", "logistic"])
 @pytest.mark.parametrize("sampler", list(samplers))
+@pytest.mark.slow
 def test_the_standard_error_is_the_spread_over_seeds(sampler, estimator):
     maps, errors = repeated(sampler, estimator, 1024, 40, SCORES[estimator])
     ratio = maps.std(0, ddof=1).mean() / errors.mean()

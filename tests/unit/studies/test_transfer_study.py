@@ -176,6 +176,7 @@ def same_models(folder, role, other):
     (folder / "experiment.json").write_text(json.dumps(document))
 
 
+@pytest.mark.slow
 def test_two_identical_students_differ_by_nothing_and_a_copy_of_the_teacher_has_a_cka_of_1(tiny_folder, samples):
     same_models(tiny_folder, "student", "kd_student")
     list(TransferStudy(load_experiment(tiny_folder), samples).run())
