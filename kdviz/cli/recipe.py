@@ -22,11 +22,11 @@ def add(verbs: Any) -> None:
 
 
 def _recipe(options: argparse.Namespace) -> None:
-    from kdviz.cli.common.experiment_pictures import require_trainable
+    from kdviz.cli.common.experiment_pictures import require_trained_here
     from kdviz.experiment import load_experiment
 
     experiment = load_experiment(options.experiment)
-    require_trainable(experiment, "recipe")
+    require_trained_here(experiment, "recipe")
     values = recipe_of(experiment, options.train)
     if options.json:
         print(json.dumps(values))
@@ -43,8 +43,8 @@ def recipe_of(experiment: Experiment, train: argparse.ArgumentParser) -> dict[st
     """
     from kdviz.cli.common.recipe_files import recipe_options
 
-    networks = _networks(experiment)
-    said = {name: value for name, value in networks.items() if value != train.get_default(name)}
+    chosen = _networks(experiment) | _sizes(experiment)
+    said = {name: value for name, value in chosen.items() if value != train.get_default(name)}
     known = {"dataset": experiment.dataset, **_settings(experiment), **said}
     names: dict[str, str] = {}
     for name, action in recipe_options(train).items():
@@ -94,6 +94,21 @@ def _networks(experiment: Experiment) -> dict[str, Any]:
         "generations": len(named["generation"]) + 1,
         "generation_start": "previous" if record.get("continues") else "fresh",
         "mutual": bool(record.get("mutual")),
+    }
+
+
+def _sizes(experiment: Experiment) -> dict[str, int | None]:
+    """What the networks see, by the names of the options; None where the data or the teacher say it."""
+    from kdviz.data.registry import find_dataset
+
+    height, width = experiment.input.size
+    usual = (find_dataset(experiment.dataset).input or {}).get("size")
+    student = experiment.runs.get(Role.KD_STUDENT) or experiment.runs.get(Role.STUDENT)
+    own = student.spec if student and student.is_adapted else experiment.input
+    return {
+        "size": height if height == width and (height, width) != usual else None,
+        "student_size": min(own.size) if own.size != experiment.input.size else None,
+        "student_channels": own.channels if own.channels != experiment.input.channels else None,
     }
 
 

@@ -118,6 +118,7 @@ def _add_teachers(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train teachers and KD student at the same time, each learning from the others",
     )
+    group.add_argument("--no-mutual", dest="mutual", action="store_false", help="one after the other, unlike a recipe")
     group.add_argument(
         "--student-size",
         metavar="N",
@@ -139,6 +140,9 @@ def _add_teachers(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--student-pretrained", "--student-weights", metavar="FILE", help="the same for the students")
     group.add_argument("--no-pretrained", action="store_true", help="begin with fresh weights; download none")
+    group.add_argument(
+        "--pretrained", dest="no_pretrained", action="store_false", help="begin with ImageNet weights, unlike a recipe"
+    )
     group.add_argument("--teacher-checkpoint", metavar="FILE", help="a trained teacher of these classes, used as it is")
     group.add_argument("--teacher-logits", metavar="FILE", help="a teacher's answers alone: .npz or .parquet")
     group.add_argument(

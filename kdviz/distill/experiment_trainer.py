@@ -39,7 +39,7 @@ from kdviz.distill.teaching.mutual import fit_together
 from kdviz.distill.teaching.settings import PREVIOUS, Teaching, chain, check_teaching, teacher_role
 from kdviz.distill.training import TrainingProgress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
-from kdviz.distill.transfer_sets.making import StudentData, TransferSource, check_transfer_pictures, transfer_data
+from kdviz.distill.transfer_sets.making import StudentData, TransferSource, check_transfer_sets, transfer_data
 from kdviz.experiment import Experiment, InputSpec
 
 MNIST_INPUT = InputSpec(**mnist.INPUT)
@@ -109,7 +109,7 @@ def train_experiment(
     experiment = Experiment(Path(out), dataset, trainer.train.classes, spec, {}, title=title)
     teaching = teaching or Teaching()
     check_teaching(teaching, config, teachers, student, teacher_logits, trainer.label_budget, shortcut)
-    check_transfer_pictures(config.transfer_set, spec)
+    check_transfer_sets([config.transfer_set], config.transfer_steps, spec)
     fresh = trainer.build_network(student, config, Role.STUDENT)
     require_writable(out)
 

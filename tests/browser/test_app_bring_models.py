@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from browser import TOO_WIDE, WAIT, at_rest, choose_files, needs_browser, visit
+from browser import TOO_WIDE, at_rest, choose_files, needs_browser, visit
 from uploaded_models import pictures, saved, state_of, timm_file
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
-LONGEST = 240_000  # of an import
 
 
 def send(page: playwright.Page, key: str, name: str, content: bytes) -> None:
@@ -22,7 +21,7 @@ def send(page: playwright.Page, key: str, name: str, content: bytes) -> None:
 def test_models_and_pictures_become_an_experiment(server: str, newcomer: playwright.Page) -> None:
     newcomer.goto(server)
     newcomer.get_by_role("link", name="Bring your models").last.click()
-    playwright.expect(newcomer.get_by_text("Send the file of one model at least.")).to_be_visible(timeout=WAIT)
+    playwright.expect(newcomer.get_by_text("Send the file of one model at least.")).to_be_visible()
     send(newcomer, "model-teacher", "teacher.safetensors", timm_file())
     send(newcomer, "model-kd_student", "kd.pth", saved({"state_dict": state_of("torchvision/shufflenet_v2_x0_5")}))
     data = {"name": "Data.zip", "mimeType": "application/zip", "buffer": pictures()}
@@ -31,7 +30,7 @@ def test_models_and_pictures_become_an_experiment(server: str, newcomer: playwri
     newcomer.get_by_role("button", name="Check").click()
 
     cards = newcomer.locator(".ab-card")
-    playwright.expect(cards).to_have_count(2, timeout=LONGEST)
+    playwright.expect(cards).to_have_count(2)
     playwright.expect(cards.nth(0)).to_contain_text("timm/mobilenetv3_small_050")
     playwright.expect(cards.nth(0)).to_contain_text("found by names and shapes of its tensors")
     playwright.expect(cards.nth(1)).to_contain_text("torchvision/shufflenet_v2_x0_5")
@@ -50,7 +49,7 @@ def test_models_and_pictures_become_an_experiment(server: str, newcomer: playwri
     size.fill("96")
     size.press("Tab")
     newcomer.get_by_role("button", name="Check again").click()
-    playwright.expect(cards.nth(1)).to_contain_text("96 × 96 pixels", timeout=LONGEST)
+    playwright.expect(cards.nth(1)).to_contain_text("96 × 96 pixels")
     playwright.expect(newcomer.locator(".stCode").last).to_contain_text("--kd-student kd.pth,size=96 --data DIR")
     newcomer.set_viewport_size({"width": 390, "height": 844})
     at_rest(newcomer)
@@ -70,10 +69,8 @@ def test_a_refusal_is_one_sentence_and_the_page_goes_on(page: playwright.Page) -
         {"name": "x.onnx", "mimeType": "application/octet-stream", "buffer": b"\x08\x08\x12\x07pytorch"}
     )
     alert = page.get_by_role("alert").filter(has_text="kdviz import --out models/mine --teacher x.onnx")
-    playwright.expect(alert).to_be_visible(timeout=WAIT)
+    playwright.expect(alert).to_be_visible()
     send(page, "model-student", "notes.pt", b"hello, these are no weights\n")
     page.get_by_role("button", name="Check").click()
-    playwright.expect(page.get_by_role("alert").filter(has_text="'notes.pt' is a text file")).to_be_visible(
-        timeout=LONGEST
-    )
+    playwright.expect(page.get_by_role("alert").filter(has_text="'notes.pt' is a text file")).to_be_visible()
     playwright.expect(page.locator(".ab-card")).to_have_count(0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import TOO_WIDE, WAIT, at_rest, choose_files, maps, needs_browser, settled, visit
+from browser import TOO_WIDE, at_rest, choose_files, maps, needs_browser, settled, visit
 from PIL import Image
 
 from kdviz.data import bundled_digits
@@ -27,7 +27,7 @@ def upload(page: playwright.Page, *files: tuple[str, bytes]) -> None:
     chosen = [{"name": name, "mimeType": "image/png", "buffer": content} for name, content in files]
     choose_files(page, "input[type=file]", chosen)
     arrived = page.get_by_role("group", name="Your pictures").or_(page.get_by_role("alert"))
-    playwright.expect(arrived.first).to_be_visible(timeout=WAIT)
+    playwright.expect(arrived.first).to_be_visible()
     page.keyboard.press("Escape")
 
 
@@ -274,7 +274,7 @@ def test_a_picture_that_is_its_own_baseline_is_said(page: playwright.Page) -> No
     Image.new("L", (28, 28)).save(buffer, "PNG")
     upload(page, ("black.png", buffer.getvalue()))
     alert = page.get_by_role("alert")
-    playwright.expect(alert).to_contain_text("The picture is the same as the baseline", timeout=WAIT)
+    playwright.expect(alert).to_contain_text("The picture is the same as the baseline")
 
 
 def test_other_methods_draw_maps_of_all_models(page: playwright.Page) -> None:
@@ -382,7 +382,7 @@ def test_curves_on_request_and_their_table(page: playwright.Page) -> None:
     settled(page)
     page.get_by_text("Deletion and insertion: do the maps").click()
     page.get_by_role("button", name="Compute the curves").click()
-    playwright.expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=3 * WAIT)
+    playwright.expect(page.locator(".js-plotly-plot").first).to_be_visible()
     at_rest(page)  # until then the chart and its buttons can stand there twice
     with page.expect_download() as got:
         page.get_by_role("button", name="CSV", exact=True).click()

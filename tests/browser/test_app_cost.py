@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from browser import ROOT, WAIT, needs_browser, visit
+from browser import ROOT, needs_browser, visit
 
 from kdviz.compress.cost import AXES, read_cost
 from kdviz.experiment import load_experiment
@@ -44,7 +44,7 @@ def test_what_one_buys_is_said_first_and_the_table_has_every_model_in_every_form
 def test_the_axis_and_the_forms_are_in_the_address(page: playwright.Page) -> None:
     visit(page, "/cost")
     chart = page.locator(".js-plotly-plot").first  # the one before may still be there for a moment
-    playwright.expect(chart.locator(".scatterlayer .trace path.point")).to_have_count(9, timeout=WAIT)
+    playwright.expect(chart.locator(".scatterlayer .trace path.point")).to_have_count(9)
     page.get_by_role("radio", name="File size").click()
     playwright.expect(chart).to_contain_text("File size, MB (logarithmic)")
     assert "x=size" in page.url
@@ -62,7 +62,7 @@ def test_the_axis_and_the_forms_are_in_the_address(page: playwright.Page) -> Non
 def test_no_form_chosen_is_said(page: playwright.Page) -> None:
     visit(page, "/cost?forms=torch")
     button = page.get_by_role("button", name="PyTorch, float32", exact=True)
-    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=WAIT)
+    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible()
     button.click()
     playwright.expect(page.get_by_text("Nothing to show with these choices")).to_be_visible()
 
@@ -70,7 +70,7 @@ def test_no_form_chosen_is_said(page: playwright.Page) -> None:
 def test_a_wrong_axis_in_the_address_is_said(page: playwright.Page) -> None:
     visit(page, "/cost?x=money")
     playwright.expect(page.get_by_role("alert").filter(has_text="is not a known")).to_be_visible()
-    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=WAIT)
+    playwright.expect(page.locator(".js-plotly-plot")).to_be_visible()
 
 
 def test_files(page: playwright.Page) -> None:
@@ -116,7 +116,7 @@ def test_two_people_do_not_measure_at_once_and_both_see_what_came_out(
     playwright.expect(other.get_by_text("Somebody else began it")).to_be_visible()
     assert other.get_by_role("button", name="Stop").count() == 0
     for viewer in (page, other):
-        playwright.expect(viewer.locator("table tbody tr")).to_have_count(9, timeout=240_000)
+        playwright.expect(viewer.locator("table tbody tr")).to_have_count(9)
         playwright.expect(viewer.get_by_text("Another machine gives other times")).to_be_visible()
     other.close()
     assert not (models / "shapes" / "cost.parquet").exists()  # a page never writes into the folder
@@ -130,5 +130,5 @@ def test_a_closed_tab_ends_its_measurement(server: str, page: playwright.Page) -
     visit(page, "/cost?experiment=no-teacher")
     playwright.expect(page.get_by_text("Somebody else began it")).to_be_visible()
     other.close()
-    playwright.expect(page.get_by_role("button", name="Measure on this machine")).to_be_visible(timeout=20_000)
+    playwright.expect(page.get_by_role("button", name="Measure on this machine")).to_be_visible()
     playwright.expect(page.get_by_text("was not measured yet")).to_be_visible()

@@ -9,7 +9,7 @@ from typing import Any
 
 import imported
 import pytest
-from browser import WAIT, at_rest, is_too_wide, needs_browser, visit
+from browser import at_rest, is_too_wide, needs_browser, visit
 
 from kdviz.experiment import load_experiment
 
@@ -53,13 +53,13 @@ SAID = [
 def test_every_page_shows_what_there_is(page: Any, name: str, path: str, text: str) -> None:
     page.set_viewport_size({"width": 390, "height": 900})
     visit(page, f"/{path}{'&' if '?' in path else '?'}experiment={name}")
-    page.get_by_text(text).first.wait_for(timeout=WAIT)
+    page.get_by_text(text).first.wait_for()
     at_rest(page)
     assert not is_too_wide(page)
 
 
 def test_without_labels_nobody_is_called_right_or_wrong(page: Any) -> None:
     visit(page, "/mistakes?experiment=unlabelled")
-    page.get_by_text("no label").first.wait_for(timeout=WAIT)
+    page.get_by_text("no label").first.wait_for()
     words = page.locator(".stMain").inner_text()
     assert not any(phrase in words for phrase in ("True class", "True blue", "✓ right", "✗", "Any model wrong"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import DESKTOP, START, WAIT, at_rest, flawless, forget, is_too_wide, needs_browser, reads, settled, visit
+from browser import DESKTOP, at_rest, flawless, forget, is_too_wide, needs_browser, reads, settled, visit
 
 from kdviz.app.page_registry import Need, pages, path_of
 from kdviz.core.images import ENDINGS
@@ -19,7 +19,6 @@ from kdviz.saliency import methods
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
 
-PATIENT = 2 * WAIT  # on a busy machine Streamlit's scripts alone take a while
 SAID = """
 () => {
   const found = [];
@@ -56,7 +55,7 @@ def _chinese(english: Any, server: str) -> Iterator[Any]:
     page = english.new_page()
     reads(page, "zh-CN")
     page.goto(f"{server}/methods")
-    playwright.expect(page.locator("html")).to_have_attribute("lang", "zh-CN", timeout=START)
+    playwright.expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
     yield page
     page.close()
 
@@ -84,7 +83,7 @@ def test_no_english_is_left(chinese: playwright.Page, experiment: str) -> None:
         if experiment == "mnist" and Need.EXPERIMENT not in pages[name].needs:
             continue  # it is the same for the other
         visit(chinese, f"/{path_of(name)}?experiment={experiment}", "zh_CN")
-        playwright.expect(chinese.locator('[data-testid="stStatusWidget"]')).to_have_count(0, timeout=PATIENT)
+        playwright.expect(chinese.locator('[data-testid="stStatusWidget"]')).to_have_count(0)
         at_rest(chinese)
         assert chinese.locator(".stException").count() == 0, name
         wrong[name] = [text for text in chinese.evaluate(SAID) if WORDS.search(_without_names(text))]
@@ -108,7 +107,7 @@ def _too_wide(page: playwright.Page, widths: tuple[int, int]) -> list[str]:
 
 def test_english_would_be_found(page: playwright.Page) -> None:
     visit(page, "/methods")
-    playwright.expect(page.get_by_text("A saliency map answers one question")).to_be_visible(timeout=PATIENT)
+    playwright.expect(page.get_by_text("A saliency map answers one question")).to_be_visible()
     assert len([text for text in page.evaluate(SAID) if WORDS.search(_without_names(text))]) > 3
 
 
@@ -122,12 +121,12 @@ def test_streamlits_own_words_are_translated_and_come_back(server: str, newcomer
     reads(newcomer, "zh-CN")
     newcomer.goto(f"{server}/models")
     upload = newcomer.locator('[data-testid="stFileUploader"]')
-    playwright.expect(upload).to_contain_text("上传", timeout=PATIENT)
+    playwright.expect(upload).to_contain_text("上传")
     playwright.expect(upload).not_to_contain_text("Upload")
     _choose(newcomer, "语言", "English")
-    playwright.expect(upload).to_contain_text("Upload", timeout=PATIENT)
-    playwright.expect(newcomer.locator("html")).to_have_attribute("lang", "en", timeout=PATIENT)
-    playwright.expect(newcomer.get_by_role("combobox", name="Language")).to_be_visible(timeout=PATIENT)
+    playwright.expect(upload).to_contain_text("Upload")
+    playwright.expect(newcomer.locator("html")).to_have_attribute("lang", "en")
+    playwright.expect(newcomer.get_by_role("combobox", name="Language")).to_be_visible()
 
 
 def _choose(page: playwright.Page, label: str, name: str) -> None:
@@ -140,11 +139,9 @@ def test_the_switch_keeps_the_view(server: str, newcomer: playwright.Page) -> No
     settled(newcomer)
     before = newcomer.url
     _choose(newcomer, "Language", "简体中文")
-    playwright.expect(newcomer.get_by_role("heading", level=1)).to_have_text(
-        "学生模型看的地方，与教师模型相同吗？", timeout=PATIENT
-    )
-    playwright.expect(newcomer.get_by_text("各模型的掩码相同")).to_have_count(1, timeout=PATIENT)
-    playwright.expect(newcomer.locator("canvas.k-map")).to_have_count(2, timeout=PATIENT)
+    playwright.expect(newcomer.get_by_role("heading", level=1)).to_have_text("学生模型看的地方，与教师模型相同吗？")
+    playwright.expect(newcomer.get_by_text("各模型的掩码相同")).to_have_count(1)
+    playwright.expect(newcomer.locator("canvas.k-map")).to_have_count(2)
     assert newcomer.url == before
     assert newcomer.title().startswith("比较") or newcomer.title() == "kdviz"
     _choose(newcomer, "语言", "English")
@@ -168,12 +165,12 @@ def test_the_switch_keeps_the_address_of_other_pages(server: str, newcomer: play
     here, there = ("Language", "English", ENGLISH), ("语言", "简体中文", "zh_CN")
     for path in ADDRESSES:
         label, _name, language = here
-        playwright.expect(newcomer.get_by_role("combobox", name=label), path).to_be_visible(timeout=PATIENT)
+        playwright.expect(newcomer.get_by_role("combobox", name=label), path).to_be_visible()
         visit(newcomer, f"/{path}", language)
         at_rest(newcomer)
         before = newcomer.url
         _choose(newcomer, label, there[1])
-        playwright.expect(newcomer.get_by_role("combobox", name=there[0]), path).to_be_visible(timeout=PATIENT)
+        playwright.expect(newcomer.get_by_role("combobox", name=there[0]), path).to_be_visible()
         at_rest(newcomer)
         assert newcomer.url == before
         here, there = there, here
@@ -181,13 +178,13 @@ def test_the_switch_keeps_the_address_of_other_pages(server: str, newcomer: play
 
 def test_a_link_may_name_the_language_and_the_choice_is_remembered(server: str, newcomer: playwright.Page) -> None:
     newcomer.goto(f"{server}/methods?lang=zh")
-    playwright.expect(newcomer.get_by_role("heading", level=1)).to_have_text("方法与局限", timeout=PATIENT)
-    playwright.expect(newcomer.locator("html")).to_have_attribute("lang", "zh-CN", timeout=PATIENT)
+    playwright.expect(newcomer.get_by_role("heading", level=1)).to_have_text("方法与局限")
+    playwright.expect(newcomer.locator("html")).to_have_attribute("lang", "zh-CN")
     newcomer.wait_for_function("document.cookie.includes('kdviz-language=zh')")
     newcomer.goto(f"{server}/cost")  # another session
-    playwright.expect(newcomer.get_by_role("combobox", name="语言")).to_be_visible(timeout=PATIENT)
+    playwright.expect(newcomer.get_by_role("combobox", name="语言")).to_be_visible()
     newcomer.goto(f"{server}/methods?lang=en")
-    playwright.expect(newcomer.get_by_role("heading", level=1)).to_have_text("Methods and limits", timeout=PATIENT)
+    playwright.expect(newcomer.get_by_role("heading", level=1)).to_have_text("Methods and limits")
     newcomer.wait_for_function("document.cookie.includes('kdviz-language=en')")
 
 
@@ -195,21 +192,21 @@ def test_a_link_may_name_the_language_and_the_choice_is_remembered(server: str, 
 def test_the_browsers_language_is_followed(server: str, newcomer: playwright.Page, locale: str, title: str) -> None:
     reads(newcomer, locale)
     newcomer.goto(f"{server}/methods")
-    playwright.expect(newcomer.get_by_role("heading", level=1)).to_have_text(title, timeout=PATIENT)
+    playwright.expect(newcomer.get_by_role("heading", level=1)).to_have_text(title)
 
 
 def test_an_error_is_said_in_chinese(chinese: playwright.Page) -> None:
     visit(chinese, "/compare?experiment=nope&masks=7", "zh_CN")
     alerts = chinese.locator(".stAlert")
-    playwright.expect(alerts.filter(has_text="页面地址中的“nope”")).to_have_count(1, timeout=PATIENT)
+    playwright.expect(alerts.filter(has_text="页面地址中的“nope”")).to_have_count(1)
     visit(chinese, "/temperature?experiment=old", "zh_CN")
-    playwright.expect(alerts.filter(has_text="由较早版本的 kdviz 生成")).to_have_count(1, timeout=PATIENT)
+    playwright.expect(alerts.filter(has_text="由较早版本的 kdviz 生成")).to_have_count(1)
 
 
 def test_numbers_and_charts_are_in_the_language(chinese: playwright.Page) -> None:
     visit(chinese, "/temperature?experiment=shapes", "zh_CN")
     chart = chinese.locator(".js-plotly-plot").first
-    playwright.expect(chart).to_contain_text("准确率，测试集（越高越好）", timeout=PATIENT)
-    playwright.expect(chart).to_contain_text("蒸馏学生模型", timeout=PATIENT)
+    playwright.expect(chart).to_contain_text("准确率，测试集（越高越好）")
+    playwright.expect(chart).to_contain_text("蒸馏学生模型")
     titles = chart.locator(".modebar-btn").evaluate_all("nodes => nodes.map((node) => node.dataset.title)")
     assert not [title for title in titles if re.search("[A-Za-z]{2,}", (title or "").replace("PNG", ""))]

@@ -15,7 +15,7 @@ from pathlib import Path
 import plugins
 import pytest
 import torch
-from browser import ROOT, START, TOO_WIDE, WAIT, at_rest, choose_files, coloured, needs_browser, running, settled, visit
+from browser import ROOT, TOO_WIDE, at_rest, choose_files, coloured, needs_browser, running, settled, visit
 from safetensors.torch import load_file, save
 
 from kdviz.app.pages.methods.page import TOPICS
@@ -120,7 +120,7 @@ def test_what_is_loaded_is_said_exactly(page: playwright.Page) -> None:
     visit(page, "/models")
     experiment = load_experiment(MODELS / "mnist")
     cards = page.locator(".ab-card")
-    playwright.expect(cards).to_have_count(3, timeout=WAIT)
+    playwright.expect(cards).to_have_count(3)
     for card, run in zip(cards.all(), experiment.runs.values(), strict=True):
         for word in (run.network, run.weights, run.sha256[:12], f"{run.metrics['test']['accuracy']:.2%}"):
             playwright.expect(card).to_contain_text(word)
@@ -161,7 +161,7 @@ def test_a_zip_is_opened_for_this_session_alone_and_leaves_disk_and_memory_when_
     before = sorted(path.name for path in (MODELS / "mnist").iterdir())
     newcomer.goto(f"{server}/models")
     choose_files(newcomer, "input[type=file]", mnist_zip)
-    playwright.expect(newcomer.get_by_text("My models.zip is here")).to_be_visible(timeout=WAIT)
+    playwright.expect(newcomer.get_by_text("My models.zip is here")).to_be_visible()
     playwright.expect(newcomer.get_by_text("1 file left out: mnist/notes.txt")).to_be_visible()
     own = re.search(r"experiment=(own-my-models-\w+)", newcomer.url)
     assert own
@@ -179,12 +179,12 @@ def test_a_zip_is_opened_for_this_session_alone_and_leaves_disk_and_memory_when_
     other.close()
 
     newcomer.get_by_role("link", name="Overview", exact=True).click()
-    playwright.expect(newcomer.locator(".ov-answer").first).to_be_visible(timeout=WAIT)
+    playwright.expect(newcomer.locator(".ov-answer").first).to_be_visible()
     newcomer.get_by_role("link", name="Compare", exact=True).click()
     settled(newcomer)
     newcomer.get_by_role("button", name="Your own picture").click()
     choose_files(newcomer, "input[type=file]", {"name": "d.png", "mimeType": "image/png", "buffer": digit()})
-    playwright.expect(newcomer.get_by_text("Your pictures", exact=True)).to_be_visible(timeout=WAIT)
+    playwright.expect(newcomer.get_by_text("Your pictures", exact=True)).to_be_visible()
     settled(newcomer)
     there = kept(uploads)
     assert all(there.get(name) for name in ("experiments", "pictures", "requests", "results")), there
@@ -250,7 +250,7 @@ def test_a_folder_is_taken_with_its_paths(page: playwright.Page, tmp_path: Path,
     (folder / "runs" / "old.parquet").write_bytes(b"x")
     visit(page, "/models?bring=folder")
     choose_files(page, "input[type=file]", folder)
-    playwright.expect(page.get_by_text("My folder is here")).to_be_visible(timeout=WAIT)
+    playwright.expect(page.get_by_text("My folder is here")).to_be_visible()
     playwright.expect(page.get_by_text("1 file left out: My folder/runs/old.parquet")).to_be_visible()
     page.get_by_role("button", name="Remove").click()
     playwright.expect(page.get_by_text("Yours in this session")).to_have_count(0)
@@ -280,9 +280,7 @@ def test_a_login_that_is_not_set_up_lets_nobody_in(guarded: tuple[str, Path], ne
     address, secrets = guarded
     assert not secrets.exists()
     newcomer.goto(f"{address}/models")
-    playwright.expect(newcomer.get_by_role("alert").filter(has_text="has no section [auth]")).to_be_visible(
-        timeout=START
-    )
+    playwright.expect(newcomer.get_by_role("alert").filter(has_text="has no section [auth]")).to_be_visible()
     at_rest(newcomer)
     assert newcomer.locator(".ab-card, canvas, .stFileUploader").count() == 0
 
@@ -291,7 +289,7 @@ def test_a_login_that_is_set_up_asks_for_it(guarded: tuple[str, Path], newcomer:
     address, secrets = guarded
     set_up(secrets)
     newcomer.goto(f"{address}/models")
-    newcomer.get_by_role("button", name="Log in").click(timeout=START)  # the client's name and secret are missing
+    newcomer.get_by_role("button", name="Log in").click()  # the client's name and secret are missing
     playwright.expect(newcomer.get_by_role("alert").filter(has_text="not set up completely")).to_be_visible()
     assert newcomer.locator(".ab-card, canvas, .stFileUploader").count() == 0
 
@@ -301,11 +299,11 @@ def test_who_is_let_in_can_log_out(guarded: tuple[str, Path], newcomer: playwrig
     set_up(secrets)
     newcomer.context.add_cookies([{**logged_in("ada@example.org", address), "url": address}])
     newcomer.goto(f"{address}/models")
-    playwright.expect(newcomer.locator(".ab-card")).to_have_count(3, timeout=START)
+    playwright.expect(newcomer.locator(".ab-card")).to_have_count(3)
     newcomer.get_by_role("button", name="Log out").click()
-    playwright.expect(newcomer.get_by_role("button", name="Log in")).to_be_visible(timeout=START)
+    playwright.expect(newcomer.get_by_role("button", name="Log in")).to_be_visible()
     newcomer.goto(f"{address}/models")
-    playwright.expect(newcomer.get_by_role("button", name="Log in")).to_be_visible(timeout=START)
+    playwright.expect(newcomer.get_by_role("button", name="Log in")).to_be_visible()
     assert newcomer.locator(".ab-card, canvas, .stFileUploader").count() == 0
 
 
@@ -362,8 +360,8 @@ def test_topics_have_links_and_the_browser_goes_back(page: playwright.Page) -> N
 
 def test_the_app_has_a_plugins_page_and_method(server: str, newcomer: playwright.Page) -> None:
     newcomer.goto(f"{server}/test-shades")
-    playwright.expect(newcomer.get_by_role("heading", name="Shades of grey")).to_be_visible(timeout=WAIT)
+    playwright.expect(newcomer.get_by_role("heading", name="Shades of grey")).to_be_visible()
     playwright.expect(newcomer.get_by_role("link", name="Shades")).to_be_visible()
     visit(newcomer, "/compare?method=test_brightness")
-    playwright.expect(newcomer.get_by_text("Brightness").first).to_be_visible(timeout=WAIT)
-    playwright.expect(newcomer.locator("canvas.k-map")).to_have_count(3, timeout=WAIT)
+    playwright.expect(newcomer.get_by_text("Brightness").first).to_be_visible()
+    playwright.expect(newcomer.locator("canvas.k-map")).to_have_count(3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from browser import ROOT, WAIT, needs_browser, visit
+from browser import ROOT, needs_browser, visit
 
 from kdviz.compress.cost import read_cost
 from kdviz.experiment import load_experiment
@@ -33,7 +33,7 @@ def test_the_first_screen_answers_without_a_click(
     newcomer.goto(server)
     said = answers(summary)
     top = newcomer.locator(".ov-decision")
-    playwright.expect(top).to_contain_text(decision(summary, said).sentence, timeout=WAIT)
+    playwright.expect(top).to_contain_text(decision(summary, said).sentence)
     playwright.expect(top).to_contain_text("distilled at T = 4 and alpha = 0.5 from a teacher of 1.63 million")
     playwright.expect(newcomer.locator(".ov-sample img")).to_have_count(4)
     assert newcomer.locator(".ov-sample img").evaluate_all(
@@ -58,7 +58,7 @@ def test_the_margin_is_set_beside_the_decision_and_is_in_the_address(
 ) -> None:
     visit(page, "/")
     top, field = page.locator(".ov-decision"), page.get_by_role("spinbutton", name="Equal within (points)")
-    playwright.expect(field).to_have_value("0.50", timeout=WAIT)
+    playwright.expect(field).to_have_value("0.50")
     said = {points: decision(summary, answers(summary, Margins(accuracy=points / 100))).sentence for points in (0.5, 2)}
     assert said[0.5] != said[2]
     playwright.expect(top).to_contain_text(said[0.5])
@@ -68,7 +68,7 @@ def test_the_margin_is_set_beside_the_decision_and_is_in_the_address(
     playwright.expect(top).to_contain_text(said[2])
     playwright.expect(page).to_have_url(re.compile(r"\?.*margin=2"))
     page.reload()
-    playwright.expect(field).to_have_value("2.00", timeout=WAIT)
+    playwright.expect(field).to_have_value("2.00")
     playwright.expect(top).to_contain_text(said[2])
     page.get_by_role("link", name="See what each model costs").click()  # it goes with the reader
     playwright.expect(page).to_have_url(re.compile(r"/cost\?.*margin=2"))
@@ -78,15 +78,15 @@ def test_the_margin_is_set_beside_the_decision_and_is_in_the_address(
 
 def test_a_margin_that_is_none_is_said(page: playwright.Page, summary: ExperimentSummary) -> None:
     visit(page, "/?margin=-3")
-    playwright.expect(page.locator(".stAlert")).to_contain_text("'-3' in the page's address is no margin", timeout=WAIT)
+    playwright.expect(page.locator(".stAlert")).to_contain_text("'-3' in the page's address is no margin")
     said = decision(summary, answers(summary)).sentence
-    playwright.expect(page.locator(".ov-decision")).to_contain_text(said, timeout=WAIT)
+    playwright.expect(page.locator(".ov-decision")).to_contain_text(said)
 
 
 def test_another_sample_is_shown_at_once_and_is_in_the_address(page: playwright.Page) -> None:
     visit(page, "/")
     images = page.locator(".ov-sample img")
-    playwright.expect(images).to_have_count(4, timeout=WAIT)
+    playwright.expect(images).to_have_count(4)
     first = images.evaluate_all("all => all.map((one) => one.src)")
     page.get_by_role("radio", name="Mistake inherited from the teacher").click()
     playwright.expect(page.locator(".ov-wrong")).to_have_count(3)
@@ -123,7 +123,7 @@ def test_every_link_leads_to_its_page_and_keeps_the_experiment(page: playwright.
         playwright.expect(page).to_have_url(re.compile(f"/{path}\\?.*experiment=shapes"))
         playwright.expect(heading).not_to_contain_text("May the student")
         page.get_by_role("link", name="Overview", exact=True).click()
-        playwright.expect(heading).to_contain_text("May the student", timeout=WAIT)
+        playwright.expect(heading).to_contain_text("May the student")
 
 
 MISSING = {
@@ -139,14 +139,14 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(page: playwright.Page) ->
     for name, words in MISSING.items():
         visit(page, f"/?experiment={name}")
         title = f"Small shapes ({name})"
-        playwright.expect(page.get_by_role("combobox", name="Experiment")).to_have_value(title, timeout=WAIT)
-        playwright.expect(page.locator(".ov-answer")).to_have_count(5, timeout=WAIT)
+        playwright.expect(page.get_by_role("combobox", name="Experiment")).to_have_value(title)
+        playwright.expect(page.locator(".ov-answer")).to_have_count(5)
         playwright.expect(page.locator(".stMain"), name).to_contain_text(words)
         assert page.locator(".stAlert").count() == 0, name
 
 
 def test_in_chinese_no_number_is_lost(server: str, newcomer: playwright.Page) -> None:
     newcomer.goto(f"{server}/?lang=zh")
-    playwright.expect(newcomer.locator(".ov-answer")).to_have_count(5, timeout=WAIT)
+    playwright.expect(newcomer.locator(".ov-answer")).to_have_count(5)
     for words in ("98.65", "13.2", "1.63"):
         playwright.expect(newcomer.locator(".stMain")).to_contain_text(words)

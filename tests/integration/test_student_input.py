@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from conftest import SMALL
 from sweeps import CONFIG, small_splits
 
+from kdviz.cli import main
 from kdviz.cli.common.experiment_pictures import require_trainable
 from kdviz.core.errors import ExperimentError, SettingError
 from kdviz.distill import predict_logits, train_experiment
@@ -89,3 +91,10 @@ def test_no_student_sees_more_than_its_teacher_and_no_sweep_forgets_what_it_sees
     experiment = trained(splits, tmp_path, SMALL, 7, None, replace(CONFIG, epochs=1))
     with pytest.raises(ExperimentError, match="inputs of their own"):
         require_trainable(experiment, "sweep")
+
+
+def test_the_recipe_says_what_the_students_see(splits, tmp_path, capsys):
+    trained(splits, tmp_path, SMALL, 7, None, replace(CONFIG, epochs=1))
+    assert main(["recipe", "-e", str(tmp_path), "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["size"], values["student-size"], values.get("student-channels")) == (14, 7, None)

@@ -257,5 +257,6 @@ def test_the_recipe_of_a_shipped_experiment_has_its_losses(capsys):
     assert main(["recipe", "-e", "cifar10", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert (values["augment"], values["views"], values["optimizer"]) == ("shift,flip", 6, "sgd_fast_bias")
+    assert values["size"] == 32
     assert main(["recipe", "-e", "mnist"]) == 0
     assert 'augment = ""\n' in capsys.readouterr().out  # the data set's own may be another one some day

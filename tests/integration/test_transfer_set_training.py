@@ -89,6 +89,24 @@ def test_what_a_transfer_set_cannot_go_with_is_refused(splits, teacher, tmp_path
         trained(splits, tmp_path, NOISE, teacher, shortcut=shortcut)
 
 
+def test_steps_are_refused_where_nothing_takes_them(splits, teacher, tmp_path):
+    with pytest.raises(SettingError, match="'noise' has none; leave them away, or choose generated"):
+        trained(splits, tmp_path, replace(NOISE, transfer_steps=5), teacher)
+    _, experiment = trained(splits, tmp_path, replace(NOISE, epochs=1), teacher)
+    config = replace(CONFIG, transfer_steps=5)
+    Sweep(experiment, "transfer-set", splits, ["noise", "generated"], [0], config)
+    for study, values in (("transfer-set", ["noise"]), ("temperature", [4.0])):
+        with pytest.raises(SettingError, match="transfer_steps"):
+            Sweep(experiment, study, splits, values, [0], config)
+
+
+def test_a_sweep_refuses_pictures_that_are_no_transfer_set_before_its_estimate(splits, teacher, tmp_path):
+    _, experiment = trained(splits, tmp_path, replace(NOISE, epochs=1), teacher)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(SettingError, match="at least 20 pictures"):
+        Sweep(experiment, "transfer-set", splits, ["noise", str(tmp_path / "none")], [0], CONFIG)
+
+
 @pytest.mark.parametrize("count", [0, 5])
 def test_too_few_pictures_are_refused_before_anything_is_trained(splits, tmp_path, count):
     pictures = tmp_path / "pictures"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _THREADS = 16
 
 
-def require_trainable(experiment: Experiment, verb: str) -> None:
-    """Check that kdviz can train models like those of an experiment.
+def require_trained_here(experiment: Experiment, verb: str) -> None:
+    """Check that kdviz has trained the models of an experiment.
 
     Raises:
         ExperimentError: Its models were trained elsewhere.
@@ -36,6 +36,15 @@ def require_trainable(experiment: Experiment, verb: str) -> None:
             folder=experiment.folder,
             verb=verb,
         )
+
+
+def require_trainable(experiment: Experiment, verb: str) -> None:
+    """Check that a study can train models like those of an experiment.
+
+    Raises:
+        ExperimentError: Its models were trained elsewhere, or its students see less than their teacher.
+    """
+    require_trained_here(experiment, verb)
     if any(run.is_adapted for run in experiment.runs.values()):
         raise ExperimentError(
             "The models of '{folder}' have inputs of their own, and kdviz {verb} trains students that see what their "

@@ -137,7 +137,8 @@ def recipe_options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action
     """What a recipe may hold: name -> the argument of the command."""
     options = {}
     for action in parser._actions:
-        if action.dest not in _NOT_IN_RECIPES:
+        is_opposite = isinstance(action, argparse._StoreFalseAction)  # in a recipe, mutual = false says it
+        if action.dest not in _NOT_IN_RECIPES and not is_opposite:
             names = [name[2:] for name in action.option_strings if name.startswith("--")]
             options |= dict.fromkeys(names or [action.dest], action)
     return options

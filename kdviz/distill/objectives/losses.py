@@ -37,6 +37,10 @@ __all__ = [
     "teacher_losses",
 ]
 
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-3, 1e4
+"""Beyond them float32 has no digits left: at 10,000 the probabilities of two networks differ in the last four of seven,
+and the factor T^2 enlarges what rounding leaves."""
+
 # They are among all losses, too.
 teacher_losses.import_built_in()
 feature_losses.import_built_in()
@@ -174,8 +178,13 @@ def distillation_loss(
 
 def check_distillation(temperature: float, alpha: float) -> None:
     """Raise :class:`SettingError` when T or alpha is outside its range."""
-    if not 0 < temperature < float("inf"):
-        raise SettingError("The temperature must be above 0 and finite, got {temperature:g}.", temperature=temperature)
+    if not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
+        raise SettingError(
+            "The temperature must be between {lowest:g} and {highest:g}, got {temperature:g}.",
+            lowest=LOWEST_TEMPERATURE,
+            highest=HIGHEST_TEMPERATURE,
+            temperature=temperature,
+        )
     if not 0 <= alpha <= 1:
         raise SettingError("alpha must be between 0 (labels only) and 1 (teacher only), got {alpha:g}.", alpha=alpha)
 

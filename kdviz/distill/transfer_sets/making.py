@@ -28,7 +28,13 @@ from kdviz.distill.recipes import read_unlabelled
 from kdviz.distill.storage.run_files import new_network, read_array, write_array
 from kdviz.distill.training import TrainingProgress
 from kdviz.distill.transfer_sets.one_picture import crops_of_file
-from kdviz.distill.transfer_sets.registry import TRAINING, TransferTask, path_fingerprint, transfer_sets
+from kdviz.distill.transfer_sets.registry import (
+    TRAINING,
+    TransferTask,
+    check_transfer_steps,
+    path_fingerprint,
+    transfer_sets,
+)
 from kdviz.experiment import InputSpec
 
 HELD_OUT = 0.1
@@ -125,12 +131,24 @@ def _pictures(source: TransferSource, teacher: nn.Module) -> Generator[TrainingP
     return pictures
 
 
-def check_transfer_pictures(name: str, spec: InputSpec) -> None:
-    """Refuse a path of which no transfer set can be made, before anything is trained; pictures are not all read.
+def check_transfer_sets(names: Sequence[str], steps: int, spec: InputSpec) -> None:
+    """Refuse transfer sets that cannot be made, before anything is trained; pictures are not all read.
+
+    Args:
+        names: Names and paths.
+        steps: Steps of the trainings that make pictures; 0: as many as draw each picture once.
+        spec: Input of the teacher.
 
     Raises:
-        KdvizError: There are too few pictures in the folder, or the file is no picture that is large enough.
+        KdvizError: There are too few pictures in a folder, a file is no picture that is large enough, or there are
+            steps and no training that takes them.
     """
+    check_transfer_steps(names, steps)
+    for name in names:
+        _check_pictures(name, spec)
+
+
+def _check_pictures(name: str, spec: InputSpec) -> None:
     path = Path(name)
     if name == TRAINING or name in transfer_sets:
         return

@@ -7,12 +7,12 @@ A transfer set is what the student is distilled on (Hinton et al., 2015, section
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdviz.core.errors import UnknownNameError
+from kdviz.core.errors import SettingError, UnknownNameError
 from kdviz.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -61,9 +61,11 @@ class TransferSet:
 
     Attributes:
         make: Makes its pictures.
+        is_trained: Whether making them is a training, which takes steps.
     """
 
     make: Make
+    is_trained: bool = False
 
     @property
     def description(self) -> str:
@@ -75,15 +77,16 @@ transfer_sets: Registry[TransferSet] = Registry("transfer set", "kdviz.distill.t
 """What a student can be distilled on beside the training pictures themselves."""
 
 
-def register_transfer_set(name: str) -> Callable[[Make], Make]:
+def register_transfer_set(name: str, *, is_trained: bool = False) -> Callable[[Make], Make]:
     """Register a transfer set, as a decorator of the function that makes its pictures.
 
     Args:
         name: Name of the transfer set; the first line of the function's docstring describes it in lists.
+        is_trained: Whether making its pictures is a training, which takes steps.
     """
 
     def register(make: Make) -> Make:
-        transfer_sets.add(name, TransferSet(make))
+        transfer_sets.add(name, TransferSet(make, is_trained))
         return make
 
     return register
@@ -102,6 +105,22 @@ def check_transfer_set(name: str) -> None:
     """
     if name != TRAINING and name not in transfer_sets and not Path(name).exists():
         raise UnknownNameError("transfer set", name, transfer_set_names())
+
+
+def check_transfer_steps(names: Sequence[str], steps: int) -> None:
+    """Refuse steps of a training that none of some transfer sets has.
+
+    Raises:
+        SettingError: None of them is made by a training.
+    """
+    if not steps or any(name in transfer_sets and transfer_sets[name].is_trained for name in names):
+        return
+    raise SettingError(
+        "transfer_steps are of a training that makes pictures, and the transfer set '{name}' has none; leave them "
+        "away, or choose {trained}.",
+        name=names[0],
+        trained=" or ".join(name for name in sorted(transfer_sets) if transfer_sets[name].is_trained),
+    )
 
 
 def path_fingerprint(name: str) -> str:

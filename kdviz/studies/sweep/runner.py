@@ -25,8 +25,9 @@ from kdviz.distill.recipes import StudyInputs, study_inputs
 from kdviz.distill.runs import execute_run, run_in_worker
 from kdviz.distill.storage.run_files import is_finished, read_result, write_array, write_weights
 from kdviz.distill.storage.training_run import TrainingRun, data_fingerprint, teacher_key
+from kdviz.distill.transfer_sets.making import check_transfer_sets
 from kdviz.experiment import Experiment
-from kdviz.studies.sweep.kinds import STUDIES, Study
+from kdviz.studies.sweep.kinds import STUDIES, TRANSFER_SET, Study
 from kdviz.studies.sweep.loss_values import check_losses_used
 from kdviz.studies.sweep.plan import SweepPlan
 from kdviz.studies.sweep.summary import summary
@@ -100,6 +101,8 @@ class Sweep:
         self.values, self.seeds = self.study.checked(self.values), list(dict.fromkeys(self.seeds))
         if self.name == "loss":
             check_losses_used(self.config, self.values)
+        names = self.values if self.name == TRANSFER_SET else [self.config.transfer_set]
+        check_transfer_sets(names, self.config.transfer_steps, self.experiment.input)
         teacher = self.experiment.runs[Role.TEACHER].model
         check_teacher(teacher, self.experiment.classes, self.splits[Split.TRAIN].classes)
         self.store = Store(self.results or self.experiment.folder / "runs")

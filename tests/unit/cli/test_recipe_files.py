@@ -106,7 +106,20 @@ def test_every_option_but_those_of_one_command_may_stand_in_a_recipe():
     (verbs,) = (each for each in _parser()._actions if isinstance(each, argparse._SubParsersAction))
     parser = verbs.choices["train"]
     options = {name[2:] for name in parser._option_string_actions if name.startswith("--")}
-    assert recipe_options(parser).keys() == options - {"help", "recipe", "out", "json"} | {"dataset"}
+    beside = {"help", "recipe", "out", "json", *OPPOSITES}
+    assert recipe_options(parser).keys() == options - beside | {"dataset"}
+
+
+OPPOSITES = {"no-mutual": "mutual", "pretrained": "no-pretrained"}
+"""Options that take back what a recipe switches on."""
+
+
+@pytest.mark.parametrize("option", OPPOSITES)
+def test_what_a_recipe_switches_on_the_command_line_can_switch_off(write, option):
+    file = write(f"{OPPOSITES[option]} = true")
+    assert settings("--recipe", file) != settings() == settings("--recipe", file, f"--{option}")
+    with pytest.raises(SettingError, match="no option"):
+        settings("--recipe", write(f"{option} = true"))
 
 
 @pytest.mark.parametrize(

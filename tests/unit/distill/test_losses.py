@@ -130,7 +130,7 @@ def test_a_perfect_student_has_no_soft_loss_and_any_other_has(temperature):
     assert float(soft_target_loss(logits(0), teacher, temperature)) > 0.1
 
 
-@pytest.mark.parametrize("temperature", [0, -1, float("inf"), float("nan")])
+@pytest.mark.parametrize("temperature", [0, -1, 1e-300, 1e308, float("inf"), float("nan")])
 def test_temperature_outside_its_range(temperature):
     with pytest.raises(SettingError, match="temperature"):
         check_distillation(temperature, 0.5)

@@ -31,7 +31,7 @@ STUDENT_STEPS = 5
 FEWEST_STEPS = 400
 
 
-@register_transfer_set("generated")
+@register_transfer_set("generated", is_trained=True)
 def generated(task: TransferTask) -> Generator[TrainingProgress, None, Tensor]:
     """By a generator that the teacher's answers train, and a student that disagrees (Chen et al., Fang et al., 2019).
 
