@@ -13,7 +13,7 @@ from second_implementation import assert_same_value_and_gradient
 from sweeps import CONFIG, small_splits
 
 from kdviz.cli.studies import federated
-from kdviz.core.errors import SettingError
+from kdviz.core.errors import SettingError, UnknownNameError
 from kdviz.core.files import Store
 from kdviz.distill import teacher_losses
 from kdviz.distill.storage.run_files import read_array
@@ -49,6 +49,16 @@ def test_answers_about_old_classes_are_kept_and_others_are_free():
 
     loss = teacher_losses["without_forgetting"]
     assert_same_value_and_gradient(lambda logits: loss(logits, teacher, None, 2.0, {"old": 4.0}), second, student)
+
+    def with_new(logits):
+        total = 0.0
+        for row, own in zip(logits, teacher.numpy(), strict=True):
+            p, q = (np.exp(values[4:] / 2) / np.exp(values[4:] / 2).sum() for values in (row, own))
+            total += 3 * sum(q[k] * np.log(q[k] / p[k]) for k in range(2))
+        return second(logits) + 4 * total / 5
+
+    options = {"old": 4.0, "new": 3.0}
+    assert_same_value_and_gradient(lambda logits: loss(logits, teacher, None, 2.0, options), with_new, student)
     for old in (1.0, 7.0, 2.5):
         with pytest.raises(SettingError, match="old must be"):
             loss(student, teacher, None, 2.0, {"old": old})
@@ -68,6 +78,25 @@ def test_a_network_that_learns_new_classes_forgets_less_with_its_own_answers(spl
     assert {stage.number for stage in stages} == set(range(1, 5))
     with pytest.raises(SettingError, match="2 to 9 of 10"):
         IncrementalStudy(tiny, splits, 10, [0], QUICK)
+
+
+@pytest.mark.slow
+def test_new_classes_are_learned_from_a_teacher_who_saw_no_others(splits, tiny):
+    """With alpha 1 there are no labels: what the student knows of the new classes comes from that teacher."""
+    config = replace(QUICK, epochs=8, alpha=1.0)
+    stages = list(IncrementalStudy(tiny, splits, 5, [0], config, "paper_fc").run())
+    report = read_incremental_report(tiny)
+    by_method = {row.method: row for row in report.accuracies}
+    assert by_method["new_teacher"].new.value > 0.4 > by_method["without_forgetting"].new.value
+    assert report.taught.value == pytest.approx(
+        by_method["new_teacher"].new.value - by_method["without_forgetting"].new.value
+    )
+    assert len(incremental_sentences(report)) == 4
+    assert {stage.number for stage in stages} == set(range(1, 7))
+    with pytest.raises(SettingError, match="needs two of them"):
+        IncrementalStudy(tiny, splits, 9, [0], QUICK, "paper_fc")
+    with pytest.raises(UnknownNameError, match="papr_fc"):
+        IncrementalStudy(tiny, splits, 5, [0], QUICK, "papr_fc")
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(3, "knows these better"), (1, "cannot be told")])

@@ -36,6 +36,12 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--old-classes", metavar="N", type=at_least_one, help="the first N are known already (default: half of them)"
     )
+    parser.add_argument(
+        "--new-teacher",
+        metavar="NETWORK",
+        help="also train a network of this name on the new classes' pictures, and learn from its answers (default: "
+        "from labels alone)",
+    )
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, with commas between")
     parser.add_argument("--temperature", metavar="T", type=schedule, default=2.0, help="of the answers that are kept")
     parser.add_argument("--alpha", type=schedule, default=0.5, help="weight of these answers against the new labels")
@@ -54,7 +60,8 @@ def _incremental(options: argparse.Namespace) -> None:
     require_trainable(experiment, "incremental")
     old = options.old_classes or max(2, len(experiment.classes) // 2)
     config = config_like(experiment, options)
-    study = IncrementalStudy(experiment, splits_of(experiment, options), old, options.seeds, config)
+    splits = splits_of(experiment, options)
+    study = IncrementalStudy(experiment, splits, old, options.seeds, config, options.new_teacher)
     show_stages(study.run())
     report = read_incremental_report(experiment)
     assert report is not None  # it was written just now

@@ -24,12 +24,20 @@ _ALL = {
     -1: N_("Not told which classes are old, it is less accurate among all: {change}."),
     0: N_("Whether it is more accurate among all classes, not told which are old, cannot be told: {change}."),
 }
+_TAUGHT = {
+    1: N_("With a teacher of the new classes a network knows these better than from labels alone: {change}."),
+    -1: N_("With a teacher of the new classes a network knows these less well than from labels alone: {change}."),
+    0: N_(
+        "Whether with a teacher of the new classes a network knows these better than from labels alone cannot be told: "
+        "{change}."
+    ),
+}
 
 
 def incremental_sentences(report: IncrementalReport) -> list[str]:
     """The report in the reader's language."""
-    pairs = ((_OLD, report.old), (_NEW, report.new), (_ALL, report.all))
-    return [_compared(texts, difference) for texts, difference in pairs]
+    pairs = ((_OLD, report.old), (_NEW, report.new), (_ALL, report.all), (_TAUGHT, report.taught))
+    return [_compared(texts, difference) for texts, difference in pairs if difference is not None]
 
 
 def change_text(difference: Difference) -> str:

@@ -13,7 +13,9 @@ from kdviz.metrics import Difference, paired_difference
 
 TABLE = "incremental"
 OLD, FINE_TUNED, WITHOUT_FORGETTING, JOINT = "old", "fine_tuned", "without_forgetting", "joint"
+NEW_TEACHER = "new_teacher"
 METHODS = (OLD, FINE_TUNED, WITHOUT_FORGETTING, JOINT)
+"""Those of every study; one with a teacher of the new classes has :data:`NEW_TEACHER` as well."""
 LABEL = "label"
 
 
@@ -22,7 +24,7 @@ class MethodAccuracy:
     """Accuracies of one method over the seeds, in [0, 1], each as a difference from 0 with its interval.
 
     Attributes:
-        method: One of :data:`METHODS`.
+        method: One of :data:`METHODS`, or :data:`NEW_TEACHER`.
         old, new: Accuracy on the test samples of the old classes, and of the new ones, where the network is told of
             which a sample is, as Li and Hoiem (2016) measure.
         all: Accuracy on all, among all classes.
@@ -43,6 +45,8 @@ class IncrementalReport:
         accuracies: Each method's.
         old, new, all: Accuracy of learning without forgetting less that of fine-tuning, as in
             :class:`MethodAccuracy`.
+        taught: Accuracy on the new classes of the network that has a teacher of these less that of learning without
+            forgetting from their labels alone; None without such a teacher.
     """
 
     old_classes: int
@@ -50,6 +54,7 @@ class IncrementalReport:
     old: Difference
     new: Difference
     all: Difference
+    taught: Difference | None = None
 
 
 def read_incremental_report(experiment: Experiment) -> IncrementalReport | None:
@@ -62,18 +67,24 @@ def read_incremental_report(experiment: Experiment) -> IncrementalReport | None:
         return None
     rows = experiment.table(TABLE).to_pylist()
     labels = next((np.array(row["predicted"]) for row in rows if row["method"] == LABEL), None)
-    if labels is None or any(method not in {row["method"] for row in rows} for method in METHODS):
+    there = {row["method"] for row in rows}
+    if labels is None or not there.issuperset(METHODS):
         raise ExperimentError("This experiment's {table}.parquet is damaged; make it anew.", table=TABLE)
     old_classes = int(rows[0]["old_classes"])
     right = {
-        method: _right([row for row in rows if row["method"] == method], labels, old_classes) for method in METHODS
+        method: _right([row for row in rows if row["method"] == method], labels, old_classes)
+        for method in (*METHODS, NEW_TEACHER)
+        if method in there
     }
     accuracies = tuple(
         MethodAccuracy(method, *(paired_difference(np.zeros_like(table), table) for table in tables))
         for method, tables in right.items()
     )
     differences = [paired_difference(*pair) for pair in zip(right[FINE_TUNED], right[WITHOUT_FORGETTING], strict=True)]
-    return IncrementalReport(old_classes, accuracies, *differences)
+    taught = None
+    if NEW_TEACHER in right:
+        taught = paired_difference(right[WITHOUT_FORGETTING][1], right[NEW_TEACHER][1])
+    return IncrementalReport(old_classes, accuracies, *differences, taught)
 
 
 def _right(rows: list[dict[str, Any]], labels: np.ndarray, old_classes: int) -> tuple[np.ndarray, ...]:

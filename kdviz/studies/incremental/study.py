@@ -19,7 +19,15 @@ from kdviz.distill.checks import check_seeds
 from kdviz.distill.stages import training_stages
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment
-from kdviz.studies.incremental.report import FINE_TUNED, JOINT, LABEL, OLD, TABLE, WITHOUT_FORGETTING
+from kdviz.studies.incremental.report import (
+    FINE_TUNED,
+    JOINT,
+    LABEL,
+    NEW_TEACHER,
+    OLD,
+    TABLE,
+    WITHOUT_FORGETTING,
+)
 
 SCHEMA = pa.schema(
     [
@@ -44,7 +52,9 @@ class IncrementalStudy:
 
     For each seed four networks are trained: ``old`` on the pictures of the old classes; from its weights, on the
     pictures of the new classes, ``without_forgetting`` (Li and Hoiem, 2016) and ``fine_tuned``, with cross entropy
-    alone; and ``joint`` on all pictures at once, which is what the others are measured by.
+    alone; and ``joint`` on all pictures at once, which is what the others are measured by. With a network for a
+    teacher of the new classes, that is trained on their pictures, and ``new_teacher`` learns as
+    ``without_forgetting`` does and from that teacher's answers about the new classes as well.
 
     Args:
         experiment: Its KD student's network is trained; the table is written to its folder.
@@ -52,9 +62,11 @@ class IncrementalStudy:
         old: Number of the old classes, which come first.
         seeds: Seeds of weights and order.
         config: The recipe; its temperature and alpha are those of learning without forgetting.
+        new_teacher: Name of the network that teaches the new classes; None: their labels alone.
 
     Raises:
-        SettingError: There would be fewer than two old classes, or no new one.
+        SettingError: There would be fewer than two old classes, or no new one; or a teacher of a single new class.
+        UnknownNameError: There is no such network.
         ExperimentError: The experiment has no KD student.
     """
 
@@ -63,6 +75,7 @@ class IncrementalStudy:
     old: int
     seeds: Sequence[int]
     config: TrainingConfig
+    new_teacher: str | None = None
 
     def __post_init__(self) -> None:
         classes = len(self.experiment.classes)
@@ -76,17 +89,21 @@ class IncrementalStudy:
                 classes=classes,
                 old=self.old,
             )
+        if self.new_teacher and classes - self.old < 2:
+            raise SettingError("A teacher of the new classes needs two of them, and there is one.")
         if Role.KD_STUDENT not in self.experiment.runs:
             raise ExperimentError(
                 "'{folder}' has no {role}, which a study needs.", folder=self.experiment.folder, role=Role.KD_STUDENT
             )
+        if self.new_teacher:  # an error where there is no such network, before anything is trained
+            new_network(self.new_teacher, self.experiment.input, classes, 0)
 
     def run(self) -> Iterator[Stage]:
         """Train all, and write the table."""
         labels = self.splits[Split.TEST].labels
         rows = [self._row(0, LABEL, labels, labels)]
         for number, seed in enumerate(self.seeds):
-            for method, network in (yield from self._networks(seed, 4 * number)).items():
+            for method, network in (yield from self._networks(seed, self._trainings * number)).items():
                 logits = predict_logits(network, self.splits[Split.TEST], self._normalise, device=self.config.device)
                 rows.append(self._row(seed, method, logits.argmax(1), self._told(logits, labels)))
         self.experiment.write_table(TABLE, pa.Table.from_pylist(rows, SCHEMA))
@@ -103,9 +120,28 @@ class IncrementalStudy:
         new = self._part(is_new=True)
         yield from self._train(FINE_TUNED, seed, done + 2, fine_tuned, new, plain)
         keeps = replace(plain, loss="without_forgetting", loss_options={"old": float(self.old)})
-        yield from self._train(WITHOUT_FORGETTING, seed, done + 3, kept, new, keeps, old)
+        yield from self._train(WITHOUT_FORGETTING, seed, done + 3, kept, new, keeps, self._logits(old, new))
         yield from self._train(JOINT, seed, done + 4, joint, self.splits, plain)
-        return {OLD: old, FINE_TUNED: fine_tuned, WITHOUT_FORGETTING: kept, JOINT: joint}
+        networks = {OLD: old, FINE_TUNED: fine_tuned, WITHOUT_FORGETTING: kept, JOINT: joint}
+        if self.new_teacher:
+            networks[NEW_TEACHER] = yield from self._taught(old, new, keeps, done + 5)
+        return networks
+
+    def _taught(self, old: nn.Module, new: Mapping[str, LabelledImages], keeps: TrainingConfig, number: int) -> Any:
+        """A network that learns the new classes from a teacher of its own, which sees their pictures alone."""
+        spec, classes, seed = self.experiment.input, len(self.experiment.classes), keeps.seed
+        teacher = new_network(str(self.new_teacher), spec, classes, seed)
+        plain = replace(keeps, loss="soft_targets", loss_options={})
+        yield from self._train("teacher of the new classes", seed, number, teacher, new, plain)
+        answers = torch.cat([self._logits(old, new)[:, : self.old], self._logits(teacher, new)[:, self.old :]], 1)
+        network = copy.deepcopy(old).requires_grad_(True)
+        both = replace(keeps, loss_options={**keeps.loss_options, "new": 1.0})
+        yield from self._train(NEW_TEACHER, seed, number + 1, network, new, both, answers)
+        return network
+
+    @property
+    def _trainings(self) -> int:
+        return 6 if self.new_teacher else 4
 
     def _train(
         self,
@@ -115,13 +151,15 @@ class IncrementalStudy:
         network: nn.Module,
         splits: Mapping[str, LabelledImages],
         config: TrainingConfig,
-        teacher: nn.Module | None = None,
+        logits: Tensor | None = None,
     ) -> Iterator[Stage]:
-        training, logits = splits[Split.TRAIN], None
-        if teacher is not None:
-            logits = predict_logits(teacher, training, self._normalise, device=config.device, bf16=config.bf16)
-        steps = fit(network, training, splits[Split.VALIDATION], self._normalise, config, logits)
-        yield from training_stages(f"{method}, seed {seed}", number, 4 * len(self.seeds), steps)
+        steps = fit(network, splits[Split.TRAIN], splits[Split.VALIDATION], self._normalise, config, logits)
+        yield from training_stages(f"{method}, seed {seed}", number, self._trainings * len(self.seeds), steps)
+
+    def _logits(self, teacher: nn.Module, splits: Mapping[str, LabelledImages]) -> Tensor:
+        """A network's logits of the training samples, (N, classes)."""
+        config = self.config
+        return predict_logits(teacher, splits[Split.TRAIN], self._normalise, device=config.device, bf16=config.bf16)
 
     def _part(self, *, is_new: bool) -> dict[str, LabelledImages]:
         """The training and validation samples of the old or of the new classes."""
