@@ -17,7 +17,6 @@ from kdviz.studies.transfer.report import (
     NOT_CLOSER,
     UNKNOWN,
     ConfusionLikeness,
-    Estimate,
     InheritedErrors,
     LayerLikeness,
     TransferReport,

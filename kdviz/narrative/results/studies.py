@@ -88,7 +88,7 @@ def transfer(experiment: Experiment) -> str:
     parts = [table(titles, rows)] if rows else []
     scores = _score_rows(report)
     parts += [table(_SCORE_TITLES, scores)] if scores else []
-    return "\n".join(lines) + "\n" + "".join(f"\n{part}" for part in parts)
+    return "\n".join(lines) + "\n" + ("\n" + "\n\n".join(parts) if parts else "")
 
 
 _TRANSFER_NAMES = {**NAMES, UNTRAINED: "random weights"}
