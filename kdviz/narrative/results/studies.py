@@ -106,7 +106,8 @@ def _transfer_rows(report: TransferReport) -> list[list[str]]:
     return rows
 
 
-_SCORE_TITLES = ["score", "layer", "KD student", "student alone", "random weights", "KD student less alone", "verdict"]
+_SCORE_TITLES = ["score", "layer", "KD student", "student alone", "random weights", "teacher"]
+_SCORE_TITLES += ["KD student less alone", "verdict"]
 _SCORE_NAMES = {
     SIMILARITY: "feature similarity",
     RELEVANCE: "relevance",
@@ -121,6 +122,7 @@ def _score_rows(report: TransferReport) -> list[list[str]]:
     rows = []
     for entry in sorted((each for each in report.scores if each.less), key=lambda each: SCORES.index(each.measure)):
         known = [report.score(entry.measure, entry.depth, role) for role in (entry.role, entry.less, UNTRAINED)]
+        known.append(report.score(entry.measure, entry.teacher_depth, Role.TEACHER))
         value, low, high = signed_interval(entry.score.value, entry.score.low, entry.score.high, 3)
         values = ["" if each is None else number(each.score.value, 3) for each in known]
         verdict = _SCORE_VERDICTS.get(entry.score.verdict(), UNKNOWN)
