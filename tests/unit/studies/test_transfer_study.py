@@ -13,15 +13,8 @@ from torch import nn
 from kdviz.cli import main
 from kdviz.core.errors import DatasetError, ExperimentError, ModelError
 from kdviz.experiment import load_experiment
-from kdviz.metrics.distance_correlation import (
-    Distances,
-    class_distances,
-    distance_correlation,
-    partial_distance_correlation,
-)
-from kdviz.metrics.feature_similarity import Gram, linear_cka
+from kdviz.metrics.feature_similarity import linear_cka
 from kdviz.models.networks import build_network
-from kdviz.narrative.results.studies import transfer
 from kdviz.narrative.transfer import left_out_sentences
 from kdviz.studies.predictions.evaluation import evaluate
 from kdviz.studies.predictions.mistakes import COLUMNS, read_predictions
@@ -30,7 +23,6 @@ from kdviz.studies.transfer.confusions import ALL, confusion_rows, inherited_row
 from kdviz.studies.transfer.features import MOST_LAYERS, MOST_VALUES, Layer, compared_layers, features_of, reduced
 from kdviz.studies.transfer.layers import counterparts
 from kdviz.studies.transfer.report import CLOSER, FURTHER, MARGIN, NOT_CLOSER, UNKNOWN, Estimate
-from kdviz.studies.transfer.table import RELEVANCE, SCORES, SIMILARITY, UNIQUE
 
 COMMAND = ["--study", "transfer", "--device", "cpu", "--threads", "1"]
 CPU = torch.device("cpu")
@@ -159,95 +151,6 @@ def test_a_difference_is_that_of_the_two_students_and_the_last_layer_stands_alon
     together = [entry.cka.together for entry in report.counterparts("kd_student", "student")]
     assert together == [2, 1, 2]  # layer 1 and the logits hold together
     assert report.last("kd_student", "student").layer == "5:input"
-
-
-# scores ---------------------------------------------------------------------------------------------------------------
-
-
-def test_scores_in_the_table_are_those_of_the_features(studied, samples):
-    experiment = load_experiment(studied[0])
-    order = np.sort(np.random.default_rng([0, 4]).permutation(len(samples))[:60])
-    inputs = experiment.input.normalise(samples.images[order])
-    with torch.no_grad():
-        logits = {role: run.model(inputs) for role, run in experiment.runs.items()}
-    teacher, own, alone = (Distances(Gram(logits[role])) for role in ("teacher", "kd_student", "student"))
-    classes = class_distances(samples.labels[order])
-    between = distance_correlation(own, alone)
-    report = read_transfer_report(experiment)
-    depth = report.depths("kd_student")
-    for measure, target in ((SIMILARITY, teacher), (RELEVANCE, classes)):
-        values = [distance_correlation(each, target) for each in (own, alone)]
-        beyond = [
-            partial_distance_correlation(values[0], between, values[1]),
-            partial_distance_correlation(values[1], between, values[0]),
-        ]
-        for name, pair in ((measure, values), (UNIQUE[measure], beyond)):
-            for role, value in zip(("kd_student", "student"), pair, strict=True):
-                assert report.score(name, depth, role).score.value == pytest.approx(value.value, abs=1e-5)
-            difference = report.score(name, depth, "kd_student", "student").score
-            expected = pair[0].less(pair[1])
-            assert (difference.value, difference.inner_low) == pytest.approx(
-                (expected.value, expected.interval(0.95)[0]), abs=1e-5
-            )  # two layers hold together: 90 % of both are 95 % of each
-    relevance = report.score(RELEVANCE, report.teacher_depths, "teacher").score.value
-    assert relevance == pytest.approx(distance_correlation(teacher, classes).value, abs=1e-5)
-
-
-def test_scores_have_their_nulls_and_the_last_layer_stands_alone(studied):
-    report = read_transfer_report(load_experiment(studied[0]))
-    assert {entry.measure for entry in report.scores} == set(SCORES)
-    assert {entry.role for entry in report.scores} == {"teacher", "kd_student", "student", "untrained"}
-    for entry in report.scores:
-        is_null_known = not entry.less and entry.role != "teacher"
-        assert (entry.shuffled == entry.shuffled) == is_null_known
-        assert (entry.within == entry.within) == (is_null_known and entry.measure == SIMILARITY)
-        if is_null_known:
-            assert abs(entry.shuffled) < 0.03
-    differences = [entry for entry in report.scores if entry.less and entry.measure == RELEVANCE]
-    assert [entry.score.together for entry in differences] == [2, 1, 2]
-    assert report.last_score(RELEVANCE, "kd_student", "student") is differences[1]
-    assert studied[1]["scores"][0]["measure"] == RELEVANCE
-
-
-def test_two_identical_students_have_nothing_of_their_own(tiny_folder, samples):
-    same_models(tiny_folder, "student", "kd_student")
-    list(TransferStudy(load_experiment(tiny_folder), samples).run())
-    report = read_transfer_report(load_experiment(tiny_folder))
-    for measure in UNIQUE.values():
-        entry = report.last_score(measure, "kd_student")
-        assert (entry.score.value, entry.score.low, entry.score.high) == (0, 0, 0)
-    for measure in SCORES:
-        assert report.last_score(measure, "kd_student", "student").score.verdict() == NOT_CLOSER
-
-
-def test_without_labels_there_is_no_relevance_and_with_other_layers_nothing_unique(tiny_folder, samples):
-    samples = samples.take(torch.arange(30))
-    samples.labels.fill_(-1)
-    same_models(tiny_folder, "kd_student", "teacher")
-    list(TransferStudy(load_experiment(tiny_folder), samples).run())
-    report = read_transfer_report(load_experiment(tiny_folder))
-    assert {entry.measure for entry in report.scores} == {SIMILARITY}
-    assert not any(entry.less for entry in report.scores)
-    assert report.last_score(SIMILARITY, "kd_student").score.value == pytest.approx(1)
-
-
-def without_scores(experiment):
-    """A table as earlier versions wrote it."""
-    table = experiment.table("transfer")
-    is_earlier = [measure not in SCORES for measure in table["measure"].to_pylist()]
-    experiment.write_table("transfer", table.filter(is_earlier))
-
-
-def test_a_table_of_an_earlier_version_is_read_without_scores(studied):
-    experiment = load_experiment(studied[0])
-    whole = read_transfer_report(experiment)
-    assert "| score |" in transfer(experiment)
-    without_scores(experiment)
-    report = read_transfer_report(experiment)
-    assert report.scores == ()
-    assert report.last_score(SIMILARITY, "kd_student") is None
-    assert (report.layers, report.inherited) == (whole.layers, whole.inherited)
-    assert "| score |" not in transfer(experiment)
 
 
 def test_the_pictures_of_a_folder_are_read_where_its_training_pictures_are_not(tiny, samples, tmp_path):
@@ -393,10 +296,6 @@ def test_the_tables_of_the_shipped_models_are_of_their_predictions(name):
     assert report.last("untrained").cka.high < report.last("student").cka.low  # random weights, the null
     assert report.last("kd_student").within < report.last("kd_student").cka.low
     assert report.temperatures == [1.0, 4.0]
-    for measure in (SIMILARITY, RELEVANCE):
-        entries = {role: report.last_score(measure, role) for role in ("kd_student", "untrained")}
-        assert entries["untrained"].score.high < entries["kd_student"].score.low
-        assert all(entry.shuffled_high < 0.01 for entry in entries.values())
 
 
 # verdicts -------------------------------------------------------------------------------------------------------------
