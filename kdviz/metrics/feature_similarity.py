@@ -31,8 +31,30 @@ FEWEST = 5
 _COLUMNS = 4096  # features that are converted to float64 at once
 
 
-class Gram:
-    """The linear kernel of some features, zeros on its diagonal, and what every CKA with it needs.
+class PairMatrix:
+    """A symmetric matrix of pairs of pictures, zeros on its diagonal, and what every correlation with it needs.
+
+    Args:
+        matrix: float64 (N, N), which is changed: kernels or distances. Its scale does not matter.
+
+    Attributes:
+        matrix: float64 (N, N), with zeros on the diagonal, divided by its largest entry.
+        sums: float64 (N,), of its rows.
+        own: HSIC of the matrix with itself, float64 (N + 1,): with all pictures, and without each of them.
+    """
+
+    def __init__(self, matrix: Tensor):
+        largest = float(matrix.abs().max())
+        self.matrix = matrix.fill_diagonal_(0) / (largest or 1.0)
+        self.sums = self.matrix.sum(1)
+        self.own = hsic_without_each(self, self)
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+
+class Gram(PairMatrix):
+    """The linear kernel of some features, less their mean.
 
     Args:
         features: (N, ...), one row a picture; any further dimensions are flattened.
@@ -41,9 +63,7 @@ class Gram:
         ValueError: There are fewer than ``FEWEST`` pictures, or a value is not finite.
 
     Attributes:
-        matrix: float64 (N, N), of features less their mean, with zeros on the diagonal.
-        sums: float64 (N,), of its rows.
-        own: HSIC of the kernel with itself, float64 (N + 1,): with all pictures, and without each of them.
+        squares: float64 (N,), what was on the diagonal, in the scale of the matrix.
     """
 
     def __init__(self, features: Tensor):
@@ -56,16 +76,11 @@ class Gram:
         for columns in rows.split(_COLUMNS, dim=1):
             centred = columns.double() - columns.double().mean(0)
             matrix += centred @ centred.T
-        largest = float(matrix.abs().max())
-        self.matrix = matrix.fill_diagonal_(0) / (largest or 1.0)  # CKA does not depend on the scale
-        self.sums = self.matrix.sum(1)
-        self.own = hsic_without_each(self, self)
-
-    def __len__(self) -> int:
-        return len(self.matrix)
+        self.squares = matrix.diagonal() / (float(matrix.abs().max()) or 1.0)
+        super().__init__(matrix)
 
 
-def hsic_without_each(first: Gram, second: Gram) -> Tensor:
+def hsic_without_each(first: PairMatrix, second: PairMatrix) -> Tensor:
     """Unbiased HSIC with all pictures, and without each of them, float64 (N + 1,)."""
     count = len(first)
     product = first.matrix * second.matrix
@@ -108,10 +123,19 @@ def cka(first: Gram, second: Gram) -> CKA:
     Raises:
         ValueError: They have different numbers of pictures.
     """
+    values = correlations_without_each(first, second)
+    return CKA(float(values[0]), values[1:])
+
+
+def correlations_without_each(first: PairMatrix, second: PairMatrix) -> np.ndarray:
+    """HSIC of two matrices divided by the root of each one's own, with all pictures and without each, float64 (N + 1,).
+
+    Raises:
+        ValueError: They have different numbers of pictures.
+    """
     if len(first) != len(second):
         raise ValueError(f"needs features of the same pictures, got {len(first)} and {len(second)}")
-    values = (hsic_without_each(first, second) / _scale(first.own, second.own)).numpy()
-    return CKA(float(values[0]), values[1:])
+    return (hsic_without_each(first, second) / _scale(first.own, second.own)).numpy()
 
 
 def linear_cka(first: Tensor, second: Tensor) -> float:
@@ -129,8 +153,8 @@ def _scale(first: Tensor, second: Tensor) -> Tensor:
     return squares.sqrt()
 
 
-def shuffled_cka(first: Gram, second: Gram, seed: int = 0) -> np.ndarray:
-    """CKA of two layers whose pictures are paired at random: what a value is without any relation.
+def shuffled_cka(first: PairMatrix, second: PairMatrix, seed: int = 0) -> np.ndarray:
+    """CKA of two layers whose pictures are paired at random, or their distance correlation: without any relation.
 
     The pictures are put into a random order, and those of the second layer are then shifted round by 1 to N - 1. Shifts
     form a group, as all permutations do. The sum of the entries K_ij L_(i + s)(j + s), for all shifts s at once, is a
@@ -159,7 +183,7 @@ def _diagonals(matrix: Tensor, order: Tensor) -> Tensor:
     return matrix[order.expand_as(columns), columns]
 
 
-def within_class_cka(first: Gram, second: Gram, labels: Tensor) -> float:
+def within_class_cka(first: PairMatrix, second: PairMatrix, labels: Tensor) -> float:
     """The mean CKA where each picture is paired with a random one of its class: what the classes alone make alike.
 
     The mean over all such permutations, exactly: an entry of the second kernel becomes the mean of those with its two

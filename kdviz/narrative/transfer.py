@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kdviz.core.language import N_, _, interval_digits, listed, number, percent, plural, signed_interval
+from kdviz.core.language import N_, _, interval_digits, listed, number, percent, plural
 from kdviz.core.vocabulary import Role
+from kdviz.narrative.transfer_scores import change_text, score_sentences
 from kdviz.studies.comparison.judgement import margin_points, points_interval
 from kdviz.studies.transfer.report import (
     ALL,
@@ -16,7 +17,6 @@ from kdviz.studies.transfer.report import (
     NOT_CLOSER,
     UNKNOWN,
     ConfusionLikeness,
-    Estimate,
     InheritedErrors,
     LayerLikeness,
     TransferReport,
@@ -39,9 +39,10 @@ _CLASSES: Mapping[str, str] = {
 
 
 def transfer_sentences(report: TransferReport, classes: Sequence[str]) -> list[str]:
-    """What can be said of layers, confusions and errors, and what stays open."""
+    """What can be said of layers, their scores, confusions and errors, and what stays open."""
     return [
         *layer_sentences(report),
+        *score_sentences(report),
         *confusion_sentences(report),
         *inherited_sentences(report, classes),
         *left_out_sentences(report),
@@ -72,7 +73,7 @@ def verdict_sentences(report: TransferReport) -> list[str]:
     values = {
         "own": number(own.cka.value, digits),
         "alone": number(alone.cka.value, digits),
-        "change": _change(difference.cka),
+        "change": change_text(difference.cka),
         "pictures": _pictures(difference.cka.count),
         "margin": number(MARGIN, 2),
     }
@@ -175,7 +176,7 @@ def _of_confusions(difference: ConfusionLikeness, own: ConfusionLikeness, alone:
         "temperature": number(difference.temperature) if difference.temperature % 1 == 0 else f"{own.temperature:g}",
         "own": number(own.correlation.value, digits),
         "alone": number(alone.correlation.value, digits),
-        "change": _change(difference.correlation),
+        "change": change_text(difference.correlation),
         "pictures": _pictures(difference.correlation.count),
         "margin": number(MARGIN, 2),
     }
@@ -275,12 +276,6 @@ def left_out_sentences(report: TransferReport) -> list[str]:
         _("Layers of '{role}' are not compared: {reason}", role=role, reason=reason)
         for role, reason in dict(report.about.get("left_out", {})).items()
     ]
-
-
-def _change(estimate: Estimate) -> str:
-    level, low_end, high_end = estimate.shown()
-    value, low, high = signed_interval(estimate.value, low_end, high_end, 3)
-    return _("{value} ({level} % interval {low} to {high})", value=value, level=number(100 * level), low=low, high=high)
 
 
 def _pictures(count: int) -> str:

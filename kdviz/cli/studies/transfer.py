@@ -68,6 +68,7 @@ def _print(experiment: Experiment, report: TransferReport, as_json: bool) -> Non
         print(json.dumps(document, allow_nan=False))
         return
     _print_layers(report)
+    _print_scores(report)
     _print_confusions(report)
     print("\n".join(sentences))
 
@@ -80,6 +81,15 @@ def _print_layers(report: TransferReport) -> None:
         within = f"{entry.within:.3f}" if entry.within == entry.within else ""
         names = f"{_name(entry.role, entry.less):26} {entry.layer:22} {entry.teacher_layer:22}"
         print(f"{names} {_interval(entry.cka, bool(entry.less)):24} {within:>12}")
+
+
+def _print_scores(report: TransferReport) -> None:
+    if report.scores:
+        print(f"{'distance correlation':26} {'score':22} {'layer':22} {'':24} {'at random':>12}")
+    for entry in report.scores:
+        random = f"{entry.shuffled_high:.3f}" if entry.shuffled_high == entry.shuffled_high else ""
+        names = f"{_name(entry.role, entry.less):26} {entry.measure:22} {entry.layer:22}"
+        print(f"{names} {_interval(entry.score, bool(entry.less)):24} {random:>12}")
 
 
 def _print_confusions(report: TransferReport) -> None:

@@ -17,7 +17,8 @@ from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
 from kdviz.studies.transfer import TransferReport, read_transfer_report
-from kdviz.studies.transfer.table import UNTRAINED
+from kdviz.studies.transfer.report import CLOSER, FURTHER, NOT_CLOSER, UNKNOWN
+from kdviz.studies.transfer.table import RELEVANCE, SCORES, SIMILARITY, UNIQUE, UNTRAINED
 from kdviz.studies.tree import read_tree_report
 from kdviz.studies.tree.report import Comparison, ModelFigures
 
@@ -84,7 +85,10 @@ def transfer(experiment: Experiment) -> str:
     rows = _transfer_rows(report)
     roles = [_TRANSFER_NAMES.get(role, role) for role in report.roles]
     titles = ["layer", "the teacher's", *roles, "KD student less alone", "verdict"]
-    return "\n".join(lines) + "\n" + (f"\n{table(titles, rows)}" if rows else "")
+    parts = [table(titles, rows)] if rows else []
+    scores = _score_rows(report)
+    parts += [table(_SCORE_TITLES, scores)] if scores else []
+    return "\n".join(lines) + "\n" + ("\n" + "\n\n".join(parts) if parts else "")
 
 
 _TRANSFER_NAMES = {**NAMES, UNTRAINED: "random weights"}
@@ -99,6 +103,30 @@ def _transfer_rows(report: TransferReport) -> list[list[str]]:
         values = [number(layers[entry.depth].cka.value, 3) for layers in by_role.values()]
         names = [f"`{entry.layer}`", f"`{entry.teacher_layer}`"]
         rows.append([*names, *values, f"{value} ({low} to {high})", entry.cka.verdict()])
+    return rows
+
+
+_SCORE_TITLES = ["score", "layer", "KD student", "student alone", "random weights", "teacher"]
+_SCORE_TITLES += ["KD student less alone", "verdict"]
+_SCORE_NAMES = {
+    SIMILARITY: "feature similarity",
+    RELEVANCE: "relevance",
+    UNIQUE[SIMILARITY]: "similarity beyond the other student",
+    UNIQUE[RELEVANCE]: "relevance beyond the other student",
+}
+_SCORE_VERDICTS = {CLOSER: "higher", NOT_CLOSER: "not higher", FURTHER: "lower"}
+
+
+def _score_rows(report: TransferReport) -> list[list[str]]:
+    """A row for each score and layer of the KD student."""
+    rows = []
+    for entry in sorted((each for each in report.scores if each.less), key=lambda each: SCORES.index(each.measure)):
+        known = [report.score(entry.measure, entry.depth, role) for role in (entry.role, entry.less, UNTRAINED)]
+        known.append(report.score(entry.measure, entry.teacher_depth, Role.TEACHER))
+        value, low, high = signed_interval(entry.score.value, entry.score.low, entry.score.high, 3)
+        values = ["" if each is None else number(each.score.value, 3) for each in known]
+        verdict = _SCORE_VERDICTS.get(entry.score.verdict(), UNKNOWN)
+        rows.append([_SCORE_NAMES[entry.measure], f"`{entry.layer}`", *values, f"{value} ({low} to {high})", verdict])
     return rows
 
 

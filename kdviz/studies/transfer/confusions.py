@@ -15,7 +15,7 @@ from kdviz.metrics.confusions import (
 )
 from kdviz.metrics.proportions import paired_shares
 from kdviz.studies.predictions.soft_targets import soft_targets
-from kdviz.studies.transfer.layers import Row, interval_values
+from kdviz.studies.transfer.rows import Row, interval_values
 from kdviz.studies.transfer.table import CONFUSIONS, INHERITED
 
 MOST_CLASSES = 256

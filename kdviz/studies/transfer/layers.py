@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from kdviz.core.vocabulary import Role
+from kdviz.metrics.distance_correlation import Distances
 from kdviz.metrics.feature_similarity import (
-    CKA,
     Gram,
     cka,
     cka_difference,
@@ -19,13 +18,12 @@ from kdviz.metrics.feature_similarity import (
     shuffled_cka,
     within_class_cka,
 )
-from kdviz.metrics.uncertainty import Difference, simultaneous_level
 from kdviz.studies.transfer.features import Layer, LayerFeatures
+from kdviz.studies.transfer.rows import OUTER, Row, interval_values, layer_values
+from kdviz.studies.transfer.scores import ScoredLayer, score_rows, teacher_relevance, truth_of
 from kdviz.studies.transfer.table import CKA as MEASURE
 
-_OUTER, _INNER = 0.95, 0.9
-
-Row = dict[str, Any]
+_PAIR = (Role.KD_STUDENT, Role.STUDENT)
 
 
 def counterparts(layers: Sequence[Layer], teacher_layers: Sequence[Layer]) -> dict[int, int]:
@@ -44,24 +42,33 @@ def counterparts(layers: Sequence[Layer], teacher_layers: Sequence[Layer]) -> di
     }
 
 
-def interval_values(difference: Difference, together: int = 1) -> Row:
-    """Value and intervals of a row; with ``together`` above 1 all so many intervals hold at once."""
-    outer, inner = (difference.interval(simultaneous_level(together, level)) for level in (_OUTER, _INNER))
-    ends = {"low": outer[0], "high": outer[1], "inner_low": inner[0], "inner_high": inner[1]}
-    return {"value": difference.value, **ends, "together": together, "count": difference.samples}
-
-
 @dataclass(frozen=True)
 class LayerRows:
     """The rows of one layer of the students.
 
     Attributes:
-        depth: Of the layer.
-        rows: A row a model and layer of the teacher, and one for each difference to the student alone.
+        depth: Of the layer; 0: the rows are about the teacher alone.
+        rows: A row a model and layer of the teacher, one for each difference to the student alone, and the scores.
     """
 
     depth: int
     rows: list[Row]
+
+
+class _ComparedLayer:
+    """A layer of a model, beside the teacher's layers.
+
+    Attributes:
+        layer: Which.
+        partner: Depth of the teacher's counterpart; 0: there is none.
+        gram: Of its features.
+        likeness: CKA with each layer of the teacher.
+    """
+
+    def __init__(self, features: LayerFeatures, partner: int, teacher: Sequence[Gram]):
+        self.layer, self.partner = features.layer, partner
+        self.gram = Gram(features.values)
+        self.likeness = [cka(gram, self.gram) for gram in teacher]
 
 
 def layer_rows(
@@ -75,74 +82,80 @@ def layer_rows(
         labels: int64 (N,), true classes; -1: not known.
         seed: Of the random order.
     """
-    grams = [Gram(features.values) for features in teacher]
+    teacher_layers, grams = [each.layer for each in teacher], [Gram(each.values) for each in teacher]
+    truth = truth_of(labels)
+    yield LayerRows(0, teacher_relevance(teacher_layers, grams, truth))
+    partners = {role: counterparts([each.layer for each in known], teacher_layers) for role, known in models.items()}
     for depth in range(1, 1 + max(map(len, models.values()), default=0)):
-        layers = {role: features[depth - 1] for role, features in models.items() if depth <= len(features)}
-        yield LayerRows(depth, _rows_of_depth(teacher, grams, models, layers, (labels, seed)))
+        layers = {
+            role: _ComparedLayer(features[depth - 1], partners[role].get(depth, 0), grams)
+            for role, features in models.items()
+            if depth <= len(features)
+        }
+        rows = [row for role, layer in layers.items() for row in _cka_rows(role, layer, teacher_layers)]
+        for row in rows:
+            if row["counterpart"]:
+                pair = grams[row["teacher_depth"] - 1], layers[row["role"]].gram
+                row |= _shuffled(*pair, labels, seed)
+        together = _together(models, depth)
+        rows += _differences(layers, teacher_layers, together) if together else []
+        yield LayerRows(depth, rows + score_rows(_scored(layers, teacher_layers, grams), truth, together, seed))
 
 
-def _rows_of_depth(
-    teacher: Sequence[LayerFeatures],
-    grams: Sequence[Gram],
-    models: Mapping[str, Sequence[LayerFeatures]],
-    layers: Mapping[str, LayerFeatures],
-    shuffling: tuple[Tensor, int],
-) -> list[Row]:
-    rows, likeness = [], {}
-    for role, features in layers.items():
-        gram = Gram(features.values)
-        partner = _counterpart(models[role], teacher, features.layer)
-        likeness[role] = [cka(teacher_gram, gram) for teacher_gram in grams]
-        for other, value in zip(teacher, likeness[role], strict=True):
-            is_counterpart = other.layer.depth == partner
-            row = _row(role, features.layer, other.layer, is_counterpart)
-            row |= interval_values(jackknife_difference(value.value, value.without_each))
-            rows.append(row | (_shuffled(grams[partner - 1], gram, *shuffling) if is_counterpart else {}))
-    return rows + _differences(teacher, models, layers, likeness)
-
-
-def _counterpart(features: Sequence[LayerFeatures], teacher: Sequence[LayerFeatures], layer: Layer) -> int:
-    return counterparts([each.layer for each in features], [each.layer for each in teacher]).get(layer.depth, 0)
-
-
-def _row(role: str, layer: Layer, teacher_layer: Layer, is_counterpart: bool) -> Row:
-    names = {"teacher_layer": teacher_layer.name, "layer": layer.name}
-    depths = {"teacher_depth": teacher_layer.depth, "depth": layer.depth}
-    return {"measure": MEASURE, "role": role, "less": "", **names, **depths, "counterpart": is_counterpart}
+def _cka_rows(role: str, layer: _ComparedLayer, teacher_layers: Sequence[Layer]) -> list[Row]:
+    return [
+        {"measure": MEASURE, "role": role, "less": ""}
+        | layer_values(layer.layer, other, other.depth == layer.partner)
+        | interval_values(jackknife_difference(value.value, value.without_each))
+        for other, value in zip(teacher_layers, layer.likeness, strict=True)
+    ]
 
 
 def _shuffled(teacher_gram: Gram, gram: Gram, labels: Tensor, seed: int) -> Row:
     """What the likeness is with pictures paired at random, among all and within their classes."""
     values = shuffled_cka(teacher_gram, gram, seed)
-    row = {"shuffled": float(values.mean()), "shuffled_high": float(np.quantile(values, _OUTER))}
+    row = {"shuffled": float(values.mean()), "shuffled_high": float(np.quantile(values, OUTER))}
     is_labelled = bool((labels >= 0).all())
     return row | ({"within": within_class_cka(teacher_gram, gram, labels)} if is_labelled else {})
 
 
-def _differences(
-    teacher: Sequence[LayerFeatures],
-    models: Mapping[str, Sequence[LayerFeatures]],
-    layers: Mapping[str, LayerFeatures],
-    likeness: Mapping[str, Sequence[CKA]],
-) -> list[Row]:
-    """The KD student less the student alone, where both have the same layers; empty without one of them.
+def _together(models: Mapping[str, Sequence[LayerFeatures]], depth: int) -> int:
+    """Number of the students' differences that hold with the one of a layer; 0: their layers are not the same.
 
     The last layer before the logits decides, with an interval of its own; those of all others, each with its
     counterpart, hold together.
     """
-    pair = (Role.KD_STUDENT, Role.STUDENT)
-    if any(role not in layers for role in pair) or not same_layers(models[pair[0]], models[pair[1]]):
+    if any(role not in models for role in _PAIR) or not same_layers(*(models[role] for role in _PAIR)):
+        return 0
+    count = len(models[Role.KD_STUDENT])
+    return 1 if depth == last_depth(count) else max(1, count - 1)
+
+
+def _differences(layers: Mapping[str, _ComparedLayer], teacher_layers: Sequence[Layer], together: int) -> list[Row]:
+    """The CKA of the KD student less that of the student alone; empty where they have no such layer."""
+    if any(role not in layers for role in _PAIR):
         return []
-    layer, count = layers[Role.KD_STUDENT].layer, len(models[Role.KD_STUDENT])
-    partner = _counterpart(models[Role.KD_STUDENT], teacher, layer)
+    own, alone = (layers[role] for role in _PAIR)
     rows = []
-    for number, other in enumerate(teacher):
-        is_counterpart = other.layer.depth == partner
-        difference = cka_difference(likeness[Role.KD_STUDENT][number], likeness[Role.STUDENT][number])
-        together = max(1, count - 1) if is_counterpart and layer.depth != last_depth(count) else 1
-        row = _row(Role.KD_STUDENT, layer, other.layer, is_counterpart) | {"less": Role.STUDENT}
-        rows.append(row | interval_values(difference, together))
+    for other, *values in zip(teacher_layers, own.likeness, alone.likeness, strict=True):
+        is_counterpart = other.depth == own.partner
+        row = {"measure": MEASURE, "role": Role.KD_STUDENT, "less": Role.STUDENT}
+        row |= layer_values(own.layer, other, is_counterpart)
+        rows.append(row | interval_values(cka_difference(*values), together if is_counterpart else 1))
     return rows
+
+
+def _scored(
+    layers: Mapping[str, _ComparedLayer], teacher_layers: Sequence[Layer], grams: Sequence[Gram]
+) -> dict[str, ScoredLayer]:
+    """Role -> the layer and its counterpart, by distances; without layers that have none."""
+    partners = {layer.partner for layer in layers.values()} - {0}
+    teacher = {depth: Distances(grams[depth - 1]) for depth in partners}
+    return {
+        role: ScoredLayer(each.layer, teacher_layers[each.partner - 1], Distances(each.gram), teacher[each.partner])
+        for role, each in layers.items()
+        if each.partner
+    }
 
 
 def last_depth(count: int) -> int:

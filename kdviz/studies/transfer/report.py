@@ -12,7 +12,7 @@ from kdviz.experiment import Experiment
 from kdviz.studies.comparison.judgement import EQUAL, HIGHER, LOWER, MUCH_HIGHER, MUCH_LOWER, NO_HIGHER, outcome
 from kdviz.studies.transfer.confusions import ALL
 from kdviz.studies.transfer.layers import last_depth
-from kdviz.studies.transfer.table import CKA, CONFUSIONS, INHERITED, TABLE
+from kdviz.studies.transfer.table import CKA, CONFUSIONS, INHERITED, SCORES, TABLE
 
 CLOSER, NOT_CLOSER, FURTHER, UNKNOWN = "closer", "not closer", "further", "cannot tell"
 """Whether the KD student is closer to its teacher than the student alone."""
@@ -100,6 +100,31 @@ class LayerLikeness:
 
 
 @dataclass(frozen=True)
+class LayerScore:
+    """A score of a layer by distance correlation, or how much higher it is than another model's.
+
+    Attributes:
+        measure: One of :data:`kdviz.studies.transfer.table.SCORES`.
+        role, less, layer, teacher_layer, depth, teacher_depth: As in :class:`LayerLikeness`; the two layers are
+            counterparts. The teacher itself has its relevance.
+        score: The distance correlation, a partial one of what is unique to a student, or the difference of two.
+        shuffled, shuffled_high, within: As in :class:`LayerLikeness`.
+    """
+
+    measure: str
+    role: str
+    less: str
+    layer: str
+    teacher_layer: str
+    depth: int
+    teacher_depth: int
+    score: Estimate
+    shuffled: float
+    shuffled_high: float
+    within: float
+
+
+@dataclass(frozen=True)
 class ConfusionLikeness:
     """Rank correlation of a model's confusions with its teacher's, or the difference of two.
 
@@ -140,12 +165,14 @@ class TransferReport:
         layers: A row a model and pair of layers, and the differences.
         confusions: By temperature and model, and the differences.
         inherited: By class and model, and the differences.
+        scores: By layer, measure and model, and the differences; empty in tables of earlier versions.
     """
 
     about: Mapping[str, Any]
     layers: tuple[LayerLikeness, ...]
     confusions: tuple[ConfusionLikeness, ...]
     inherited: tuple[InheritedErrors, ...]
+    scores: tuple[LayerScore, ...] = ()
 
     @property
     def roles(self) -> list[str]:
@@ -171,6 +198,16 @@ class TransferReport:
         """Number of the teacher's layers, with the logits."""
         return max((entry.teacher_depth for entry in self.layers), default=0)
 
+    def score(self, measure: str, depth: int, role: str, less: str = "") -> LayerScore | None:
+        """The score of a model's layer, or its difference to another model's; None: it was not computed."""
+        wanted = (measure, depth, role, less)
+        entries = self.scores
+        return next((each for each in entries if (each.measure, each.depth, each.role, each.less) == wanted), None)
+
+    def last_score(self, measure: str, role: str, less: str = "") -> LayerScore | None:
+        """The score of the last layer before the logits, which decides; None: it was not computed."""
+        return self.score(measure, last_depth(self.depths(role)), role, less)
+
     @property
     def temperatures(self) -> list[float]:
         return list(dict.fromkeys(entry.temperature for entry in self.confusions))
@@ -191,7 +228,7 @@ class TransferReport:
         return {"study": "transfer", **self.about, **parts}
 
 
-_PARTS = ("layers", "confusions", "inherited")
+_PARTS = ("layers", "confusions", "inherited", "scores")
 
 
 def _json_of(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +249,8 @@ def read_transfer_report(experiment: Experiment) -> TransferReport | None:
     if table is None:
         return None
     rows = table.to_pylist()
-    if any(row["measure"] not in (CKA, CONFUSIONS, INHERITED) or row["value"] is None for row in rows):
+    known = (CKA, CONFUSIONS, INHERITED, *SCORES)
+    if any(row["measure"] not in known or row["value"] is None for row in rows):
         raise TABLE.damaged(experiment)
     return TransferReport(
         TABLE.about(table),
@@ -227,14 +265,21 @@ def read_transfer_report(experiment: Experiment) -> TransferReport | None:
             for row in rows
             if row["measure"] == INHERITED
         ),
+        tuple(_score(row) for row in rows if row["measure"] in SCORES),
     )
 
 
 def _layer(row: Mapping[str, Any]) -> LayerLikeness:
-    names = ("role", "less", "layer", "teacher_layer", "depth", "teacher_depth", "counterpart")
-    known = {name: row[name] for name in names}
-    known |= {name: _number(row[name]) for name in ("shuffled", "shuffled_high", "within")}
-    return LayerLikeness(**known, cka=_estimate(row))
+    return LayerLikeness(**_of_layers(row), counterpart=row["counterpart"], cka=_estimate(row))
+
+
+def _score(row: Mapping[str, Any]) -> LayerScore:
+    return LayerScore(**_of_layers(row), measure=row["measure"], score=_estimate(row))
+
+
+def _of_layers(row: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: row[name] for name in ("role", "less", "layer", "teacher_layer", "depth", "teacher_depth")}
+    return known | {name: _number(row[name]) for name in ("shuffled", "shuffled_high", "within")}
 
 
 def _estimate(row: Mapping[str, Any]) -> Estimate:
@@ -258,6 +303,7 @@ __all__ = [
     "Estimate",
     "InheritedErrors",
     "LayerLikeness",
+    "LayerScore",
     "TransferReport",
     "read_transfer_report",
 ]

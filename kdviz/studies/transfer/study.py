@@ -24,7 +24,8 @@ from kdviz.studies.predictions.mistakes import COLUMNS, read_predictions
 from kdviz.studies.predictions.stored_logits import stored_logits
 from kdviz.studies.transfer.confusions import MOST_CLASSES, confusion_rows, inherited_rows
 from kdviz.studies.transfer.features import LayerFeatures, compared_layers, features_of
-from kdviz.studies.transfer.layers import Row, layer_rows
+from kdviz.studies.transfer.layers import layer_rows
+from kdviz.studies.transfer.rows import Row
 from kdviz.studies.transfer.table import TABLE, UNTRAINED
 
 MOST_PICTURES = 5000

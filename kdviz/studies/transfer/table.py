@@ -12,6 +12,15 @@ NAME = "transfer"
 CKA, CONFUSIONS, INHERITED = "cka", "confusions", "inherited"
 """What a row measures: likeness of two layers, of dark knowledge, or the teacher's errors that are repeated."""
 
+SIMILARITY, RELEVANCE = "feature_similarity", "relevance"
+"""UniCAM's scores: distance correlation of a layer with the teacher's, and with the true classes."""
+
+UNIQUE = {SIMILARITY: "unique_similarity", RELEVANCE: "unique_relevance"}
+"""The same of what a student has beyond the other one, KD student or alone, whose features are partialled out."""
+
+SCORES = (*UNIQUE, *UNIQUE.values())
+"""All measures by distance correlation. Tables of earlier versions have none of them."""
+
 UNTRAINED = "untrained"
 """The role of a student's network with random weights, which says what likeness there is without any training."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from kdviz.core.files import MODELS
 from kdviz.experiment import load_experiment
 from kdviz.narrative.transfer import confusion_sentences, layer_sentences, verdict_sentences
+from kdviz.narrative.transfer_scores import score_sentences
 from kdviz.studies.transfer import read_transfer_report
+from kdviz.studies.transfer.table import RELEVANCE, SCORES
 
 PAGE = "what_was_learned"
 
@@ -14,18 +16,36 @@ def test_the_page_says_what_the_study_found_and_shows_it(page_of):
     page = page_of(MODELS / "cifar10")
     report = read_transfer_report(load_experiment(MODELS / "cifar10"))
     texts = " ".join(element.value for element in page.markdown).replace("\\", "")
-    for sentence in (*verdict_sentences(report), *layer_sentences(report), *confusion_sentences(report)):
+    sentences = [*verdict_sentences(report), *layer_sentences(report), *score_sentences(report)]
+    for sentence in (*sentences, *confusion_sentences(report)):
         assert texts.count(sentence) == 1
     assert len(page.get("plotly_chart")) == 1
-    layers, confusions, errors = (table.value for table in page.dataframe)
+    layers, scores, confusions, errors = (table.value for table in page.dataframe)
     assert layers["Layer · teacher's"].tolist() == [*(f"{depth} · {depth}" for depth in range(1, 8)), "logits"]
     expected = [entry.cka.verdict() for entry in report.counterparts("kd_student", "student")]
     titles = {"closer": "Closer", "not closer": "Not closer", "further": "Further", "cannot tell": "Cannot tell"}
     assert layers["Verdict"].tolist() == [titles[verdict] for verdict in expected]
     assert layers["KD student"].tolist() == [f"{entry.cka.value:.3f}" for entry in report.counterparts("kd_student")]
+    assert len(scores) == len(SCORES) * 8
+    relevance = scores[scores["Score"] == "Relevance"]
+    assert relevance["Layer · teacher's"].tolist() == layers["Layer · teacher's"].tolist()
+    for role, title in (("kd_student", "KD student"), ("teacher", "Teacher"), ("untrained", "Random weights")):
+        entries = [report.score(RELEVANCE, depth, role) for depth in range(1, 9)]
+        assert relevance[title].tolist() == [f"{entry.score.value:.3f}" for entry in entries]
+    verdicts = [report.score(RELEVANCE, depth, "kd_student", "student").score.verdict() for depth in range(1, 9)]
+    titles = {"closer": "Higher", "not closer": "Not higher", "further": "Lower", "cannot tell": "Cannot tell"}
+    assert relevance["Verdict"].tolist() == [titles[verdict] for verdict in verdicts]
     assert confusions["T"].tolist() == ["1", "1", "4", "4"]
     assert errors["Teacher's errors"].sum() == 2 * errors["Teacher's errors"][0]  # all, and each class
     assert len(errors) == 11
+
+
+def test_a_table_of_an_earlier_version_has_no_scores(page_of, tiny):
+    table = load_experiment(MODELS / "mnist").table("transfer")
+    tiny.write_table("transfer", table.filter([measure not in SCORES for measure in table["measure"].to_pylist()]))
+    page = page_of(tiny.folder)
+    assert "Feature similarity and relevance" not in [element.value for element in page.subheader]
+    assert len(page.dataframe) == 3
 
 
 def test_without_a_study_one_sentence_says_how_to_make_one(page_of, tiny):

@@ -18,8 +18,10 @@ from kdviz.narrative.transfer import (
     transfer_sentences,
     verdict_sentences,
 )
+from kdviz.narrative.transfer_scores import score_sentences
 from kdviz.studies.transfer import TransferReport, read_transfer_report
-from kdviz.studies.transfer.report import ALL, ConfusionLikeness, Estimate, InheritedErrors, LayerLikeness
+from kdviz.studies.transfer.report import ALL, ConfusionLikeness, Estimate, InheritedErrors, LayerLikeness, LayerScore
+from kdviz.studies.transfer.table import RELEVANCE, SCORES, SIMILARITY, UNIQUE
 
 CLASSES = ("cat", "dog", "owl")
 NAN = float("nan")
@@ -73,6 +75,21 @@ def report(last=CLOSER, first=CLOSER, confusions=CLOSER, classes=(CLOSER, OPEN, 
     )
 
 
+def scored(difference=CLOSER, own=(0.29, 0.27, 0.31), measures=SCORES):
+    """The report with scores of the last layer: all have these values."""
+    place = {"layer": "2:input", "teacher_layer": "2:input", "depth": 2, "teacher_depth": 2}
+    null = {"shuffled": NAN, "shuffled_high": NAN, "within": NAN}
+    values = {("kd_student", ""): own, ("student", ""): (0.16, 0.14, 0.18), ("kd_student", "student"): difference}
+    return replace(
+        report(),
+        scores=tuple(
+            LayerScore(measure=measure, role=role, less=less, score=estimate(*each), **place, **null)
+            for measure in measures
+            for (role, less), each in values.items()
+        ),
+    )
+
+
 BEGINNINGS = {
     "closer": "The KD student's features are closer to its teacher's",
     "not closer": "The KD student's features are not closer",
@@ -121,6 +138,54 @@ def test_controls_are_those_of_the_last_layer():
 
 
 @pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        (CLOSER, ["closer to the teacher", "more relevant", "the KD student has more of its own"]),
+        (NOT_CLOSER, ["not closer to the teacher", "not more relevant", "the KD student has no more of its own"]),
+        (FURTHER, ["further from the teacher", "less relevant", "the KD student has less of its own"]),
+        (OPEN, [f"whether {what} cannot be told" for what in ("it is closer to the teacher", "it is more relevant")]),
+    ],
+)
+def test_each_score_has_the_verdict_of_its_difference(values, ends):
+    similarity, relevance, _, of_classes, _, of_teacher = score_sentences(scored(values))
+    ends = ends if len(ends) == 3 else [*ends, "whether the KD student has more of its own cannot be told"]
+    equal = ", as up to 0.02 count as equal" if values is NOT_CLOSER else ""
+    change = f"{values[0]:+.3f} (95 % interval {values[1]:+.3f} to {values[2]:+.3f})"
+    for sentence, end in zip((similarity, relevance, of_classes, of_teacher), [*ends, ends[2]], strict=True):
+        assert sentence.endswith(f"a difference of {change}: {end}{equal}.")
+    assert "is 0.290 against 0.160 alone" in similarity
+    assert "is 0.290 against 0.160 alone" in relevance
+    assert "has 0.160 with the true classes" in of_classes
+    assert "has 0.160 with the teacher's features" in of_teacher
+
+
+@pytest.mark.parametrize(
+    ("own", "begins", "what"),
+    [
+        ((0.29, 0.27, 0.31), "What", "is related to"),
+        ((-0.05, -0.07, -0.03), "What", "runs counter to"),
+        ((0.01, -0.01, 0.03), "One cannot tell whether what", "is related to"),
+        ((0.0, 0.0, 0.0), "One cannot tell whether what", "is related to"),
+    ],
+)
+def test_what_only_the_kd_student_has_is_called_related_where_the_interval_excludes_zero(own, begins, what):
+    _, _, of_classes, _, of_teacher, _ = score_sentences(scored(own=own))
+    for sentence, target in ((of_classes, "the true classes"), (of_teacher, "the teacher's features")):
+        assert sentence.startswith(f"{begins} the KD student's features have beyond those of the student alone")
+        interval = f"{own[0]:.3f} (95 % interval {own[1]:.3f} to {own[2]:.3f})"
+        assert f"{what} {target}: a partial distance correlation of {interval}" in sentence
+
+
+def test_scores_that_were_not_computed_are_not_spoken_of():
+    assert score_sentences(report()) == []
+    (sentence,) = score_sentences(scored(measures=[SIMILARITY]))
+    assert sentence.startswith("Feature similarity score")
+    assert len(score_sentences(scored(measures=[RELEVANCE, UNIQUE[RELEVANCE]]))) == 3
+    alone = replace(scored(), scores=tuple(entry for entry in scored().scores if entry.role == "student"))
+    assert score_sentences(alone) == []
+
+
+@pytest.mark.parametrize(
     ("values", "begins"),
     [
         (CLOSER, "Its confusions are more like"),
@@ -166,7 +231,7 @@ def test_what_is_missing_is_not_spoken_of():
 @pytest.mark.parametrize("values", [CLOSER, NOT_CLOSER, FURTHER, OPEN])
 def test_every_language_has_the_same_numbers(language, values):
     numbers = re.compile(r"[-+]?\d+(?:[,.]\d+)*")
-    shown = report(values, values, values, (values,) * 3)
+    shown = replace(report(values, values, values, (values,) * 3), scores=scored(values, values).scores)
     english = [sorted(numbers.findall(sentence)) for sentence in transfer_sentences(shown, CLASSES)]
     with speaking(language):
         translated = transfer_sentences(shown, CLASSES)
@@ -185,3 +250,11 @@ def test_the_sentences_of_the_shipped_models_are_what_their_intervals_say(name):
         correlation = shipped.confusion(temperature, "kd_student", "student").correlation
         assert sentence.startswith("Its confusions are more like") == (correlation.low > 0)
         assert sentence.startswith("One cannot tell") == (correlation.low <= 0 <= correlation.high)
+    score_texts = score_sentences(shipped)
+    for measure, sentence in ((SIMILARITY, score_texts[0]), (RELEVANCE, score_texts[1])):
+        entry = shipped.last_score(measure, "kd_student", "student").score
+        assert sentence.endswith((": closer to the teacher.", ": more relevant.")) == (entry.verdict() == "closer")
+        assert entry.low > 0
+    for measure, sentence in ((RELEVANCE, score_texts[2]), (SIMILARITY, score_texts[4])):
+        assert shipped.last_score(UNIQUE[measure], "kd_student").score.low > 0
+        assert sentence.startswith("What the KD student's features have beyond")

@@ -13,7 +13,7 @@ from kdviz.app.library import OpenExperiment
 from kdviz.app.links import page_link
 from kdviz.app.page_header import heading
 from kdviz.app.pages.what_was_learned import PAGE
-from kdviz.app.pages.what_was_learned.tables import confusions_table, inherited_table, layers_table
+from kdviz.app.pages.what_was_learned.tables import confusions_table, inherited_table, layers_table, scores_table
 from kdviz.app.texts import download, plain, say_missing, together
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.files import stamp_of
@@ -25,6 +25,7 @@ from kdviz.narrative.transfer import (
     left_out_sentences,
     verdict_sentences,
 )
+from kdviz.narrative.transfer_scores import score_sentences
 from kdviz.studies.transfer import TransferReport, read_transfer_report
 from kdviz.studies.transfer.table import NAME
 
@@ -43,6 +44,8 @@ def page() -> None:
     _show_verdict(report)
     if report.layers:
         _show_layers(opened, report)
+    if report.scores:
+        _show_scores(report)
     if report.confusions:
         _show_confusions(report)
     if report.inherited:
@@ -99,6 +102,22 @@ def _show_layers(opened: OpenExperiment, report: TransferReport) -> None:
     table = layers_table(report)
     if len(table):
         st.dataframe(table, hide_index=True)
+
+
+def _show_scores(report: TransferReport) -> None:
+    st.subheader(_("Feature similarity and relevance"), anchor=False)
+    _show_list(score_sentences(report))
+    table = scores_table(report)
+    if len(table):
+        st.dataframe(table, hide_index=True, height="content" if len(table) <= _ALL_ROWS else "auto")
+    st.caption(
+        _(
+            "UniCAM's scores: the distance correlation of a layer's features with the teacher's, and with the true "
+            "classes, and the same with the features of the other student partialled out. 0 for pictures paired at "
+            "random, 1 at most; 95 % intervals over pictures. Two trainings of a network have something of their own, "
+            "too: compare both directions."
+        )
+    )
 
 
 def _show_confusions(report: TransferReport) -> None:

@@ -9,7 +9,17 @@ import pandas as pd
 from kdviz.core.language import _, number, percent, signed_interval
 from kdviz.core.vocabulary import Role
 from kdviz.figures.studies.transfer import model_title, tick_of
-from kdviz.studies.transfer.report import ALL, CLOSER, FURTHER, NOT_CLOSER, Estimate, LayerLikeness, TransferReport
+from kdviz.studies.transfer.report import (
+    ALL,
+    CLOSER,
+    FURTHER,
+    NOT_CLOSER,
+    Estimate,
+    LayerLikeness,
+    LayerScore,
+    TransferReport,
+)
+from kdviz.studies.transfer.table import RELEVANCE, SCORES, SIMILARITY, UNIQUE
 
 _PAIR = (Role.KD_STUDENT, Role.STUDENT)
 
@@ -40,6 +50,52 @@ def _difference(entry: LayerLikeness | None) -> dict[str, str]:
     if entry is None:
         return {}
     return {_("KD student less alone"): signed_estimate(entry.cka, 3), _("Verdict"): verdict_title(entry.cka.verdict())}
+
+
+def scores_table(report: TransferReport) -> pd.DataFrame:
+    """A row a score and layer of the students: of each model, and the paired difference. Empty without scores."""
+    roles = list(dict.fromkeys(entry.role for entry in report.scores if not entry.less and entry.role != Role.TEACHER))
+    deepest = max(roles, key=report.depths, default="")
+    return pd.DataFrame(
+        [
+            _score_row(report, measure, entry, roles)
+            for measure in SCORES
+            for entry in report.counterparts(deepest)
+            if report.score(measure, entry.depth, deepest) is not None
+        ]
+    )
+
+
+def _score_row(report: TransferReport, measure: str, layer: LayerLikeness, roles: Sequence[str]) -> dict[str, str]:
+    row = {_("Score"): score_title(measure), _("Layer · teacher's"): tick_of(report, layer)}
+    difference = report.score(measure, layer.depth, *_PAIR)
+    if difference is not None:
+        row[_("KD student less alone")] = signed_estimate(difference.score, 3)
+        row[_("Verdict")] = score_verdict_title(difference.score.verdict())
+    row |= {model_title(role): _score_cell(report.score(measure, layer.depth, role)) for role in roles}
+    teacher = report.score(measure, layer.teacher_depth, Role.TEACHER)
+    return row | {model_title(Role.TEACHER): _score_cell(teacher)}
+
+
+def _score_cell(entry: LayerScore | None) -> str:
+    return "" if entry is None else number(entry.score.value, 3)
+
+
+def score_title(measure: str) -> str:
+    """The name of a score in a table's row."""
+    titles = {
+        SIMILARITY: _("Feature similarity"),
+        RELEVANCE: _("Relevance"),
+        UNIQUE[SIMILARITY]: _("Similarity beyond the other student"),
+        UNIQUE[RELEVANCE]: _("Relevance beyond the other student"),
+    }
+    return titles[measure]
+
+
+def score_verdict_title(verdict: str) -> str:
+    """The verdict of a score's row."""
+    titles = {CLOSER: _("Higher"), NOT_CLOSER: _("Not higher"), FURTHER: _("Lower")}
+    return titles.get(verdict, _("Cannot tell"))
 
 
 def signed_estimate(estimate: Estimate, digits: int, scale: float = 1.0) -> str:
