@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kdviz.distill.objectives.evaluation_mode import evaluating
+from kdviz.distill.objectives.evaluation_mode import evaluating, with_own_statistics
 from kdviz.distill.objectives.explained import Explained
 from kdviz.distill.objectives.layers import FeatureHook, head_of
 from kdviz.distill.objectives.registry import ExplanationLoss
@@ -84,13 +84,13 @@ class Explainer:
         return Explained(asked, inputs, logits, target, self._baseline, draws, learns, maps, head)
 
     def _ask(self, pictures: Tensor) -> Tensor:
-        # As the maps of the finished network are made, and so that masked pictures do not enter its batch statistics.
-        with evaluating(self._network), self._autocast():
+        with with_own_statistics(self._network), self._autocast():
             return self._network(pictures)
 
     @torch.no_grad()
     def _ask_only(self, pictures: Tensor) -> Tensor:
-        return self._ask(pictures)
+        with evaluating(self._network), self._autocast():
+            return self._network(pictures)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._baseline.device.type, dtype=torch.bfloat16, enabled=self._bf16)
