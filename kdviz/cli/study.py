@@ -122,10 +122,7 @@ def _add_maps(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
-    if (options.study == "regions") != bool(options.regions):
-        options.wrong_usage("arguments --study regions and --regions: both or none")
-    if options.study != "shortcuts" and (options.plant or options.into):
-        options.wrong_usage("arguments --plant and --into: only with --study shortcuts")
+    _check_options(options)
     if options.temperature is None:
         options.temperature = TEMPERATURE if options.study == "tree" else 4.0
     options.images = options.images or (IMAGES if options.study == "shortcuts" else _IMAGES)
@@ -143,6 +140,16 @@ def _study(options: argparse.Namespace) -> None:
         return
     options.method = _one_method(options)
     _study_attention(options)
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse options of another study."""
+    if (options.study == "regions") != bool(options.regions):
+        options.wrong_usage("arguments --study regions and --regions: both or none")
+    if options.study != "shortcuts" and (options.plant or options.into):
+        options.wrong_usage("arguments --plant and --into: only with --study shortcuts")
+    if options.study != "shifts" and (options.severities or options.null):
+        options.wrong_usage("arguments --severities and --null: only with --study shifts")
 
 
 def _study_attention(options: argparse.Namespace) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kdviz.core.language import N_, _, listed, percent, plural
+from kdviz.core.language import N_, _, listed, number, percent, plural
 from kdviz.core.vocabulary import Role
 from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.shifts.report import LESS, MORE, UNKNOWN, Gain, ShiftsReport
-from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, UNSHIFTED
+from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, SECOND, UNSHIFTED
 
 _VERDICTS: Mapping[tuple[str, str], str] = {
     (ACCURACY, MORE): N_(
@@ -62,6 +62,7 @@ def shift_sentences(report: ShiftsReport) -> list[str]:
         *by_shift_sentences(report, ACCURACY),
         *verdict_sentences(report, AGREEMENT),
         *by_shift_sentences(report, AGREEMENT),
+        *chance_sentences(report),
         *limit_sentences(report),
     ]
 
@@ -99,6 +100,40 @@ def by_shift_sentences(report: ShiftsReport, measure: str) -> list[str]:
         text = N_("Its teacher's answers, of {count} and likewise: {parts}.")
     count = plural("{count} shift", "{count} shifts", len(gains))
     return [_(text, count=count, parts=listed(parts, N_("; ")))]
+
+
+def chance_sentences(report: ShiftsReport) -> list[str]:
+    """How much a second student alone differs from the first, by the chance of its training; empty without one."""
+    if not report.has_second:
+        return []
+    gains = {name: report.gain(ACCURACY, name, role=SECOND) for name in report.shifts}
+    low, high = (choose(gains, key=lambda name: gains[name].value) for choose in (min, max))
+    differing = sum(gain.verdict != UNKNOWN for gain in gains.values())
+    return [
+        _(
+            "A second student alone, of another seed, less the first: {accuracy} of accuracy on shifted pictures, and "
+            "{agreement} of its teacher's answers.",
+            accuracy=_change(report.gain(ACCURACY, role=SECOND)),
+            agreement=_change(report.gain(AGREEMENT, role=SECOND)),
+        ),
+        _(
+            "By shift their accuracies differ from {low} points with {lowest} to {high} with {highest}, and in "
+            "{differing} by the same rule: so much comes by the chance of a training, without a teacher.",
+            low=_points(gains[low]),
+            lowest=shift_title(low),
+            high=_points(gains[high]),
+            highest=shift_title(high),
+            differing=_(
+                "{differing} of {count}",
+                differing=number(differing),
+                count=plural("{count} shift", "{count} shifts", len(gains)),
+            ),
+        ),
+    ]
+
+
+def _points(gain: Gain) -> str:
+    return points_interval(gain.value, gain.low, gain.high)[0]
 
 
 def limit_sentences(report: ShiftsReport) -> list[str]:

@@ -20,6 +20,11 @@ def add_shifts(parser: argparse.ArgumentParser) -> None:
     """The options of the study of shifts."""
     group = parser.add_argument_group("shifts")
     group.add_argument("--severities", metavar="S,S", type=numbers(int), help="from 1 to 5 (default: all of them)")
+    group.add_argument(
+        "--null",
+        metavar="DIR",
+        help="experiment with a second student alone, of another seed: how much the training's chance does",
+    )
 
 
 def study_shifts(options: argparse.Namespace) -> None:
@@ -29,7 +34,7 @@ def study_shifts(options: argparse.Namespace) -> None:
     from kdviz.data.shifts.drawing import require_severities
     from kdviz.data.shifts.registry import SEVERITIES, shifts
     from kdviz.experiment import load_experiment
-    from kdviz.studies.shifts import ShiftsStudy, read_shifts_report
+    from kdviz.studies.shifts import ShiftsStudy, read_shifts_report, second_student
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
@@ -37,8 +42,9 @@ def study_shifts(options: argparse.Namespace) -> None:
     for name in options.values or ():  # before any picture is read
         _ = shifts[name]
     require_severities(severities)
+    second = None if options.null is None else second_student(experiment, load_experiment(options.null))
     samples = random_pictures(experiment, options, options.images)
-    study = ShiftsStudy(experiment, samples, options.values or (), severities, options.seed, options.device)
+    study = ShiftsStudy(experiment, samples, options.values or (), severities, options.seed, options.device, second)
     with tqdm(total=100, desc="shifts", unit="%", file=sys.stderr) as bar:
         for share in study.run():
             bar.update(round(100 * share) - bar.n)

@@ -10,11 +10,14 @@ from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.narrative.markdown import table
 from kdviz.narrative.results.sections import NAMES, sections
+from kdviz.narrative.shifts import shift_sentences, shift_title
 from kdviz.narrative.shortcuts.sentences import condition_sentences, shortcut_title, verdict_sentences
 from kdviz.narrative.transfer import transfer_sentences
 from kdviz.narrative.tree import tree_sentences
 from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.regions.report import Mean
+from kdviz.studies.shifts import ShiftsReport, read_shifts_report
+from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, ALL, UNSHIFTED
 from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
 from kdviz.studies.transfer import TransferReport, read_transfer_report
 from kdviz.studies.transfer.table import UNTRAINED
@@ -100,6 +103,34 @@ def _transfer_rows(report: TransferReport) -> list[list[str]]:
         names = [f"`{entry.layer}`", f"`{entry.teacher_layer}`"]
         rows.append([*names, *values, f"{value} ({low} to {high})", entry.cka.verdict()])
     return rows
+
+
+@sections.register("shifts")
+def shifts(experiment: Experiment) -> str:
+    """Shifted pictures: the sentences, and accuracy and the teacher's answers by shift."""
+    report = read_shifts_report(experiment)
+    if report is None:
+        raise ExperimentError(
+            "'{folder}' has no study of shifts; kdviz study --study shifts makes one.", folder=experiment.folder
+        )
+    titles = ["shift", *(f"{NAMES[role]}, right" for role in _SHIFT_ROLES), "KD student less alone", "verdict"]
+    titles += ["KD student, as the teacher", "student alone, as the teacher", "KD student less alone", "verdict"]
+    rows = [_shift_row(report, shift) for shift in (UNSHIFTED, *report.shifts, ALL)]
+    return "\n".join(f"- {sentence}" for sentence in shift_sentences(report)) + f"\n\n{table(titles, rows)}\n"
+
+
+_SHIFT_ROLES = (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT)
+
+
+def _shift_row(report: ShiftsReport, shift: str) -> list[str]:
+    """Means over severities: shares, and what the KD student has more."""
+    cells = [{UNSHIFTED: "none", ALL: "mean"}.get(shift) or shift_title(shift)]
+    for measure, roles in ((ACCURACY, _SHIFT_ROLES), (AGREEMENT, _SHIFT_ROLES[1:])):
+        gain = report.gain(measure, shift)
+        value, low, high = points_interval(gain.value, gain.low, gain.high)
+        cells += [percent(report.share(measure, role, shift)) for role in roles]
+        cells += [f"{value} ({low} to {high})", gain.verdict]
+    return cells
 
 
 @sections.register("tree")

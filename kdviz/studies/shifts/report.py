@@ -11,7 +11,7 @@ from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.equivalence import ALPHA
 from kdviz.studies.json_values import finite
-from kdviz.studies.shifts.table import ACCURACY, ALL, MEASURES, TABLE, UNSHIFTED
+from kdviz.studies.shifts.table import ACCURACY, ALL, MEASURES, SECOND, TABLE, UNSHIFTED
 
 MORE, LESS, UNKNOWN = "holds better", "holds worse", "cannot tell"
 """Whether a model is right, or answers as the teacher does, more often than another one on shifted pictures."""
@@ -100,13 +100,13 @@ class ShiftsReport:
 
     @property
     def roles(self) -> list[str]:
-        """The models, in the order of the experiment."""
-        return list(dict.fromkeys(share.role for share in self.shares))
+        """The models of the experiment, in its order."""
+        return [role for role in dict.fromkeys(share.role for share in self.shares) if role != SECOND]
 
     @property
-    def nulls(self) -> list[str]:
-        """Models other than the KD student that are compared with the student alone."""
-        return list(dict.fromkeys(gain.role for gain in self.gains if gain.role != Role.KD_STUDENT))
+    def has_second(self) -> bool:
+        """Whether a second student alone was studied."""
+        return any(gain.role == SECOND for gain in self.gains)
 
     def share(self, measure: str, role: str, shift: str = ALL, severity: int | None = None) -> float:
         """A share; NaN where there is none, as of the teacher's agreement with itself."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from kdviz.core.vocabulary import Role
 from kdviz.metrics.proportions import paired_means
 from kdviz.metrics.uncertainty import holm
-from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, ALL, MEASURES, UNSHIFTED
+from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, ALL, MEASURES, SECOND, UNSHIFTED
 
 Row = dict[str, Any]
 Place = tuple[str, int | None]
@@ -52,13 +52,8 @@ class Answers:
         return places
 
 
-def rows_of(answers: Answers, nulls: Sequence[str] = ()) -> list[Row]:
-    """All rows of the table.
-
-    Args:
-        answers: The answers.
-        nulls: Models that are compared with the student alone, as the KD student is.
-    """
+def rows_of(answers: Answers) -> list[Row]:
+    """All rows of the table: every model's shares, and what the KD student and a second student alone have more."""
     rows = [
         {"measure": measure, "shift": shift, "severity": severity, "role": role, "value": float(hits[which].mean())}
         for measure in MEASURES
@@ -68,8 +63,8 @@ def rows_of(answers: Answers, nulls: Sequence[str] = ()) -> list[Row]:
         for (shift, severity), which in answers.places().items()
     ]
     for measure in MEASURES:
-        for role in (Role.KD_STUDENT, *nulls):
-            rows += _differences(answers, measure, role)
+        for role in (Role.KD_STUDENT, SECOND):
+            rows += _differences(answers, measure, role) if role in answers.predicted else []
     return [{"less": "", "beyond": False, **row} for row in rows]
 
 

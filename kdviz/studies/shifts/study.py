@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from kdviz.core.devices import choose_device
-from kdviz.core.errors import DatasetError, ExperimentError, ModelError
+from kdviz.core.errors import DatasetError, ExperimentError, ModelError, SettingError
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.shifts.drawing import require_severities, shifted
 from kdviz.data.shifts.registry import SEVERITIES, shifts
-from kdviz.experiment import Experiment
+from kdviz.experiment import Experiment, Run
 from kdviz.studies.shifts.rows import Answers, rows_of
-from kdviz.studies.shifts.table import TABLE, UNSHIFTED
+from kdviz.studies.shifts.table import SECOND, TABLE, UNSHIFTED
 
 FEWEST = 2
 """Pictures of a study, at least: intervals are over pictures."""
@@ -39,7 +39,7 @@ class ShiftsStudy:
         severities: From 1 to 5.
         seed: Of what is random in the shifts.
         device: Where the models compute.
-        nulls: Further models, name -> module, beside the student alone, such as one of another seed.
+        second: A second student alone; see :func:`second_student`. None: there is none.
         about: What else the table is to say of how it was made.
 
     Attributes:
@@ -58,7 +58,7 @@ class ShiftsStudy:
     severities: Sequence[int] = SEVERITIES
     seed: int = 0
     device: str = "auto"
-    nulls: Mapping[str, nn.Module] = field(default_factory=dict)
+    second: Run | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -95,20 +95,21 @@ class ShiftsStudy:
             tuple(self.names),
             tuple(self.severities),
         )
-        TABLE.write(self.experiment, rows_of(answers, tuple(self.nulls)), self._about())
+        TABLE.write(self.experiment, rows_of(answers), self._about())
         yield 1.0
 
     def _models(self) -> dict[str, nn.Module]:
-        """The models that are studied: those of the experiment, then those of the null."""
+        """The models that are studied: those of the experiment, then the second student alone."""
         device, models = choose_device(self.device), {}
-        for role, run in self.experiment.runs.items():
+        second = {} if self.second is None else {SECOND: self.second}
+        for role, run in {**self.experiment.runs, **second}.items():
             try:
                 models[str(role)] = run.on(device)
             except ModelError as error:
                 if role in _NEEDED:
                     raise
                 self.left_out[role] = error.sentence
-        return models | {name: model.to(device).eval() for name, model in self.nulls.items()}
+        return models
 
     def _answers(self, model: nn.Module, images: Tensor) -> np.ndarray:
         """The class that a model gives each picture, (N,)."""
@@ -124,10 +125,42 @@ class ShiftsStudy:
             "seed": self.seed,
             "shifts": list(self.names),
             "severities": list(self.severities),
-            "nulls": list(self.nulls),
             "left_out": self.left_out,
             **self.about,
         }
+
+
+def second_student(experiment: Experiment, other: Experiment) -> Run:
+    """The student alone of another experiment, which differs from this one's by the chance of its training.
+
+    Args:
+        experiment: The experiment.
+        other: One of the same data and networks, of another seed.
+
+    Raises:
+        ExperimentError: One of them has no student alone.
+        SettingError: Networks, classes or inputs differ, or both are the same model.
+    """
+    first, second = (each.runs.get(Role.STUDENT) for each in (experiment, other))
+    for run, of in ((first, experiment), (second, other)):
+        if run is None:
+            raise ExperimentError("'{folder}' has no student alone.", folder=of.folder)
+    assert first is not None
+    assert second is not None
+    if (first.network, experiment.classes, first.spec) != (second.network, other.classes, second.spec):
+        raise SettingError(
+            "The students alone of '{folder}' and '{other}' have other networks, classes or inputs, so that more than "
+            "the seed makes their difference.",
+            folder=experiment.folder,
+            other=other.folder,
+        )
+    if first.sha256 == second.sha256:
+        raise SettingError(
+            "The student alone of '{other}' is that of '{folder}'; name an experiment of another seed.",
+            folder=experiment.folder,
+            other=other.folder,
+        )
+    return second
 
 
 def _require_labelled(samples: LabelledImages) -> None:

@@ -17,6 +17,9 @@ MEASURES = (ACCURACY, AGREEMENT)
 UNSHIFTED, ALL = "", "*"
 """Instead of a shift's name: the pictures as they are, and the mean over all shifts."""
 
+SECOND = "second"
+"""The role of a second student alone, of another training, whose difference to the first is chance of the training."""
+
 _TEXT = pa.dictionary(pa.int16(), pa.string())
 SCHEMA = pa.schema(
     [

@@ -17,7 +17,7 @@ _STRENGTHS = (0.15, 0.3, 0.45, 0.6, 0.75)
 
 @register_shift("gradient")
 def gradient(image: Tensor, severity: int, source: np.random.Generator) -> Tensor:
-    """A light that is added from a random side, of a random hue on coloured pictures, so that the background is uneven."""
+    """A light from a random side, of a random hue on coloured pictures, makes the background uneven."""
     angle, hue = source.uniform(0, 2 * math.pi), source.random()
     colour = colorsys.hsv_to_rgb(hue, 1.0, 1.0) if len(image) == 3 else (1.0,)
     light = torch.tensor(colour)[:, None, None] * (ramp(image, angle) + 1) / 2

@@ -13,5 +13,5 @@ _THRESHOLDS = (224, 176, 128, 64, 0)
 
 @register_shift("inversion")
 def inversion(image: Tensor, severity: int, source: np.random.Generator) -> Tensor:
-    """Values above a threshold are inverted, which hollows bright shapes out; at severity 5 all are, as in a negative."""
+    """Values above a threshold are inverted, which hollows bright shapes out; at severity 5 all, as in a negative."""
     return functional().solarize(image, _THRESHOLDS[severity - 1])
