@@ -80,6 +80,31 @@ def border_colour(image: Tensor) -> list[float]:
     return torch.cat(sides, 1).float().mean(1).round().tolist()
 
 
+def moved(image: Tensor, *, angle: float = 0.0, offset: tuple[float, float] = (0.0, 0.0), scale: float = 1.0) -> Tensor:
+    """A picture that is turned, moved and scaled around its middle, with the border's colour where it ends.
+
+    It is padded first: torchvision's ``fill`` alone leaves a dark line along the picture's edge.
+
+    Args:
+        image: uint8 (C, H, W).
+        angle: Degrees, clockwise.
+        offset: Columns and rows, to the right and down.
+        scale: Factor of lengths, 0.5 or more.
+    """
+    transforms, fill = functional(), border_colour(image)
+    margin = max(image.shape[-2:]) // 2 + 2
+    changed = transforms.affine(
+        transforms.pad(image, [margin], fill=fill),
+        angle=angle,
+        translate=list(offset),
+        scale=scale,
+        shear=[0.0],
+        interpolation=transforms.InterpolationMode.BILINEAR,
+        fill=fill,
+    )
+    return transforms.center_crop(changed, list(image.shape[-2:]))
+
+
 def shorter_side(image: Tensor) -> int:
     """In pixels."""
     return min(image.shape[-2:])
