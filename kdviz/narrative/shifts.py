@@ -118,16 +118,13 @@ def chance_sentences(report: ShiftsReport) -> list[str]:
         ),
         _(
             "By shift their accuracies differ from {low} points with {lowest} to {high} with {highest}, and in "
-            "{differing} by the same rule: so much comes by the chance of a training, without a teacher.",
+            "{differing} of {count} by the same rule: so much comes by the chance of a training, without a teacher.",
             low=_points(gains[low]),
             lowest=shift_title(low),
             high=_points(gains[high]),
             highest=shift_title(high),
-            differing=_(
-                "{differing} of {count}",
-                differing=number(differing),
-                count=plural("{count} shift", "{count} shifts", len(gains)),
-            ),
+            differing=number(differing),
+            count=plural("{count} shift", "{count} shifts", len(gains)),
         ),
     ]
 
