@@ -44,8 +44,8 @@ _BEYOND: Mapping[str, str] = {
         "On the same pictures without a shift the difference is {unshifted}: with shifts it is smaller, by {beyond}."
     ),
     UNKNOWN: N_(
-        "On the same pictures without a shift the difference is {unshifted}: whether shifts change it cannot be told "
-        "({beyond})."
+        "On the same pictures without a shift the difference is {unshifted}; whether shifts change it cannot be told: "
+        "{beyond}."
     ),
 }
 _BY_SHIFT: Mapping[str, str] = {

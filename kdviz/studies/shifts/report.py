@@ -174,5 +174,7 @@ def _share(row: Mapping[str, Any]) -> Share:
 
 def _gain(row: Mapping[str, Any]) -> Gain:
     names = ("measure", "shift", "severity", "role", "less", "beyond", "value")
-    numbers = {name: math.nan if row[name] is None else row[name] for name in ("low", "high", "p_value", "p_adjusted")}
-    return Gain(**{name: row[name] for name in names}, **numbers)
+    known: dict[str, Any] = {name: row[name] for name in names}
+    for name in ("low", "high", "p_value", "p_adjusted"):
+        known[name] = math.nan if row[name] is None else row[name]
+    return Gain(**known)

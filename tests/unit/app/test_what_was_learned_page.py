@@ -20,8 +20,8 @@ def test_the_page_says_what_the_study_found_and_shows_it(page_of):
     texts = " ".join(element.value for element in page.markdown).replace("\\", "")
     for sentence in (*verdict_sentences(report), *layer_sentences(report), *confusion_sentences(report)):
         assert texts.count(sentence) == 1
-    assert len(page.get("plotly_chart")) == 1
-    layers, confusions, errors = (table.value for table in page.dataframe)
+    assert len(page.get("plotly_chart")) == 2  # and that of shifted pictures
+    layers, confusions, errors, _shifted = (table.value for table in page.dataframe)
     assert layers["Layer · teacher's"].tolist() == [*(f"{depth} · {depth}" for depth in range(1, 8)), "logits"]
     expected = [entry.cka.verdict() for entry in report.counterparts("kd_student", "student")]
     titles = {"closer": "Closer", "not closer": "Not closer", "further": "Further", "cannot tell": "Cannot tell"}
@@ -68,7 +68,7 @@ def test_shifted_pictures_have_sentences_a_chart_and_a_table(page_of):
     assert table["Student alone"].tolist()[-1] == f"{report.share('accuracy', 'student'):.1%}"
     page.selectbox[0].select("scale").run()
     assert not page.exception
-    assert page.query_params["shift"] == ["scale"]
+    assert page.query_params["shift"] == "scale"
 
 
 def test_shifts_are_shown_where_nothing_else_was_studied(page_of, tiny):

@@ -33,7 +33,7 @@ BEGINNINGS = {
 ENDS = {
     MORE: "with shifts it is larger, by +6.00",
     LESS: "it is smaller, by -3.00",
-    OPEN: "change it cannot be told (+1",
+    OPEN: "change it cannot be told: +1",
 }
 NUMBERS = re.compile(r"[-+]?\d+(?:[,.]\d+)*")
 

@@ -39,7 +39,7 @@ def show_shifts(opened: OpenExperiment) -> None:
     st.subheader(_("Shifted pictures"), anchor=False)
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in shift_sentences(report)))
     shift = _choose_shift(report)
-    show_chart(figures.shares_against_severity(report, shift), f"shifts-{shift}")
+    show_chart(figures.shares_against_severity(report, shift), "shares-against-severity")
     st.caption(
         _(
             "Shares of the same pictures at each severity; none: the pictures as they are. Same as teacher: answers "
@@ -77,9 +77,9 @@ def shifts_table(report: ShiftsReport) -> pd.DataFrame:
             {
                 _("Shift"): {UNSHIFTED: _("None"), ALL: _("Mean over all")}.get(shift) or shift_title(shift),
                 _("KD student less alone (points)"): _change(gains[0]),
-                _("Verdict"): _verdict_title(gains[0]),
+                _("Verdict"): {MORE: _("Holds better"), LESS: _("Holds worse")}.get(gains[0].verdict, _("Cannot tell")),
                 _("Same as teacher, less alone (points)"): _change(gains[1]),
-                _("Verdict, same as teacher"): _verdict_title(gains[1]),
+                _("To the teacher"): {MORE: _("Closer"), LESS: _("Further")}.get(gains[1].verdict, _("Cannot tell")),
                 **{
                     role_title(role): percent(report.share(ACCURACY, role, shift))
                     for role in (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT)
@@ -92,10 +92,6 @@ def shifts_table(report: ShiftsReport) -> pd.DataFrame:
 def _change(gain: Gain) -> str:
     value, low, high = points_interval(gain.value, gain.low, gain.high)
     return f"{value} [{low}, {high}]"
-
-
-def _verdict_title(gain: Gain) -> str:
-    return {MORE: _("Holds better"), LESS: _("Holds worse")}.get(gain.verdict, _("Cannot tell"))
 
 
 def _table_of(opened: OpenExperiment) -> bytes:
