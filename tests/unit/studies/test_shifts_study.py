@@ -231,3 +231,10 @@ def test_a_damaged_table_is_said(tiny):
     TABLE.write(tiny, rows, {})
     with pytest.raises(ExperimentError, match=r"shifts\.parquet of .* is damaged"):
         read_shifts_report(tiny)
+
+
+def test_a_study_with_another_teacher_is_set_aside(tiny):
+    TABLE.write(tiny, rows_of(answers_of(dict.fromkeys(("teacher", "kd_student", "student"), [0.5] * ROWS), 20)), {})
+    tiny.add_run("teacher", tiny.runs["student"].network, tiny.runs["student"].model, {}, {})
+    tiny.set_aside_tables()
+    assert read_shifts_report(tiny) is None
