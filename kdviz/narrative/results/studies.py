@@ -17,7 +17,8 @@ from kdviz.narrative.tree import tree_sentences
 from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shifts import ShiftsReport, read_shifts_report
-from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, ALL, UNSHIFTED
+from kdviz.studies.shifts.report import Gain
+from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, ALL, MEASURES, SECOND, UNSHIFTED
 from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
 from kdviz.studies.transfer import TransferReport, read_transfer_report
 from kdviz.studies.transfer.table import UNTRAINED
@@ -115,6 +116,7 @@ def shifts(experiment: Experiment) -> str:
         )
     titles = ["shift", *(f"{NAMES[role]}, right" for role in _SHIFT_ROLES), "KD student less alone", "verdict"]
     titles += ["KD student, as the teacher", "student alone, as the teacher", "KD student less alone", "verdict"]
+    titles += ["second alone less alone, right", "as the teacher"] if report.has_second else []
     rows = [_shift_row(report, shift) for shift in (UNSHIFTED, *report.shifts, ALL)]
     return "\n".join(f"- {sentence}" for sentence in shift_sentences(report)) + f"\n\n{table(titles, rows)}\n"
 
@@ -127,10 +129,16 @@ def _shift_row(report: ShiftsReport, shift: str) -> list[str]:
     cells = [{UNSHIFTED: "none", ALL: "mean"}.get(shift) or shift_title(shift)]
     for measure, roles in ((ACCURACY, _SHIFT_ROLES), (AGREEMENT, _SHIFT_ROLES[1:])):
         gain = report.gain(measure, shift)
-        value, low, high = points_interval(gain.value, gain.low, gain.high)
         cells += [percent(report.share(measure, role, shift)) for role in roles]
-        cells += [f"{value} ({low} to {high})", gain.verdict]
+        cells += [_gain(gain), gain.verdict]
+    if report.has_second:
+        cells += [_gain(report.gain(measure, shift, role=SECOND)) for measure in MEASURES]
     return cells
+
+
+def _gain(gain: Gain) -> str:
+    value, low, high = points_interval(gain.value, gain.low, gain.high)
+    return f"{value} ({low} to {high})"
 
 
 @sections.register("tree")

@@ -21,7 +21,7 @@ from kdviz.narrative.shifts import shift_sentences, shift_title
 from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.shifts import ShiftsReport, read_shifts_report
 from kdviz.studies.shifts.report import LESS, MORE, Gain
-from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, ALL, NAME, UNSHIFTED
+from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, ALL, NAME, SECOND, UNSHIFTED
 
 ADDRESS = ("shift",)
 """Query names of this part in the page's address."""
@@ -84,9 +84,18 @@ def shifts_table(report: ShiftsReport) -> pd.DataFrame:
                     role_title(role): percent(report.share(ACCURACY, role, shift))
                     for role in (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT)
                 },
+                **_second(report, shift),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _second(report: ShiftsReport, shift: str) -> dict[str, str]:
+    """What a second student alone has more than the first; empty without one."""
+    if not report.has_second:
+        return {}
+    titles = {ACCURACY: _("Second alone less alone (points)"), AGREEMENT: _("Second alone, same as teacher (points)")}
+    return {title: _change(report.gain(measure, shift, role=SECOND)) for measure, title in titles.items()}
 
 
 def _change(gain: Gain) -> str:
