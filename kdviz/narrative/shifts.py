@@ -78,13 +78,13 @@ def verdict_sentences(report: ShiftsReport, measure: str) -> list[str]:
     beyond = report.gain(measure, beyond=True)
     return [
         _(
-            _VERDICTS[measure, gain.verdict],
+            _VERDICTS[measure, report.verdict(gain)],
             own=percent(report.share(measure, Role.KD_STUDENT)),
             alone=percent(report.share(measure, Role.STUDENT)),
             change=_change(gain),
             pictures=plural("{count} picture", "{count} pictures", report.pictures),
         ),
-        _(_BEYOND[beyond.verdict], unshifted=_change(report.gain(measure, UNSHIFTED)), beyond=_change(beyond)),
+        _(_BEYOND[report.verdict(beyond)], unshifted=_change(report.gain(measure, UNSHIFTED)), beyond=_change(beyond)),
     ]
 
 
@@ -93,7 +93,7 @@ def by_shift_sentences(report: ShiftsReport, measure: str) -> list[str]:
     gains = {name: report.gain(measure, name) for name in report.shifts}
     parts = []
     for verdict, text in _BY_SHIFT.items():
-        names = [shift_title(name) for name, gain in gains.items() if gain.verdict == verdict]
+        names = [shift_title(name) for name, gain in gains.items() if report.verdict(gain) == verdict]
         parts += [_(text, shifts=listed(names))] if names else []
     text = N_("Of {count}, with p-values that hold for all together (Holm), it holds: {parts}.")
     if measure == AGREEMENT:
@@ -108,7 +108,7 @@ def chance_sentences(report: ShiftsReport) -> list[str]:
         return []
     gains = {name: report.gain(ACCURACY, name, role=SECOND) for name in report.shifts}
     low, high = (choose(gains, key=lambda name: gains[name].value) for choose in (min, max))
-    differing = sum(gain.verdict != UNKNOWN for gain in gains.values())
+    differing = sum(gain.outcome != UNKNOWN for gain in gains.values())
     return [
         _(
             "A second student alone, of another seed, less the first: {accuracy} of accuracy on shifted pictures, and "
@@ -118,7 +118,8 @@ def chance_sentences(report: ShiftsReport) -> list[str]:
         ),
         _(
             "By shift their accuracies differ from {low} points with {lowest} to {high} with {highest}, and in "
-            "{differing} of {count} by the same rule: so much comes by the chance of a training, without a teacher.",
+            "{differing} of {count} by the same p-values: so much comes by the chance of a training, and nothing is said of a difference that is "
+            "not larger.",
             low=_points(gains[low]),
             lowest=shift_title(low),
             high=_points(gains[high]),

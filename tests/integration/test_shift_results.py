@@ -24,7 +24,7 @@ def points(gain: Gain) -> str:
 
 
 def named(report: ShiftsReport, measure: str, verdict: str) -> list[str]:
-    return [name for name in report.shifts if report.gain(measure, name).verdict == verdict]
+    return [name for name in report.shifts if report.verdict(report.gain(measure, name)) == verdict]
 
 
 def test_on_cifar10_one_shift_differs_and_a_teacher_that_fails_is_not_followed():
@@ -37,5 +37,5 @@ def test_on_cifar10_one_shift_differs_and_a_teacher_that_fails_is_not_followed()
     further = [points(report.gain(AGREEMENT, name)) for name in noises]
     assert "Under Gaussian and impulse noise, where the teacher itself is right in {} and {},".format(*rights) in said
     assert "answers ({} and {} points); whether it is right more or less often there".format(*further) in said
-    assert {report.gain(ACCURACY, name).verdict for name in noises} == {UNKNOWN}
+    assert {report.verdict(report.gain(ACCURACY, name)) for name in noises} == {UNKNOWN}
     assert f"with {report.pictures} pictures and one training" in said

@@ -75,7 +75,7 @@ def _print(experiment: Experiment, report: ShiftsReport, as_json: bool) -> None:
             title = {UNSHIFTED: "unshifted", ALL: "mean"}.get(shift, shift)
             shares = " ".join(f"{report.share(measure, role, shift):>12.2%}" for role in roles)
             gain = report.gain(measure, shift)
-            print(f"{title:16} {shares} {_points(gain):>28}  {gain.verdict}")
+            print(f"{title:16} {shares} {_points(gain):>28}  {report.verdict(gain)}")
     print("\n".join(sentences))
 
 

@@ -130,7 +130,7 @@ def _shift_row(report: ShiftsReport, shift: str) -> list[str]:
     for measure, roles in ((ACCURACY, _SHIFT_ROLES), (AGREEMENT, _SHIFT_ROLES[1:])):
         gain = report.gain(measure, shift)
         cells += [percent(report.share(measure, role, shift)) for role in roles]
-        cells += [_gain(gain), gain.verdict]
+        cells += [_gain(gain), report.verdict(gain)]
     if report.has_second:
         cells += [_gain(report.gain(measure, shift, role=SECOND)) for measure in MEASURES]
     return cells

@@ -63,8 +63,11 @@ class Gain:
     p_adjusted: float
 
     @property
-    def verdict(self) -> str:
-        """One of ``MORE``, ``LESS`` and ``UNKNOWN``; that of a single shift holds for all shifts together."""
+    def outcome(self) -> str:
+        """One of ``MORE``, ``LESS`` and ``UNKNOWN`` by the p-value, which of a single shift holds for all together.
+
+        It is about these very models: see :meth:`ShiftsReport.verdict`.
+        """
         p_value = self.p_value if math.isnan(self.p_adjusted) else self.p_adjusted
         if p_value >= ALPHA:
             return UNKNOWN
@@ -134,11 +137,26 @@ class ShiftsReport:
                 return each
         raise KeyError(wanted)
 
+    def verdict(self, gain: Gain) -> str:
+        """What a difference allows to say: its outcome, unless the chance of a training makes differences as large.
+
+        Two students alone that differ in their seed can differ surely, over pictures. So where a second one was
+        studied, the interval of ``gain`` must lie further from zero than any end of the interval of their difference.
+        """
+        if not self.has_second or gain.outcome == UNKNOWN:
+            return gain.outcome
+        chance = self.gain(gain.measure, gain.shift, gain.severity, role=SECOND, beyond=gain.beyond)
+        nearest = gain.low if gain.value > 0 else -gain.high
+        return gain.outcome if nearest > max(-chance.low, chance.high) else UNKNOWN
+
     def to_json(self) -> dict[str, Any]:
         """The numbers; None for what is not known."""
         shares = [asdict(share) for share in self.shares]
-        gains = [{**asdict(gain), "verdict": gain.verdict} for gain in self.gains]
+        gains = [{**asdict(gain), "verdict": self._said(gain)} for gain in self.gains]
         return finite({"study": "shifts", **self.about, "shares": shares, "differences": gains})
+
+    def _said(self, gain: Gain) -> str:
+        return gain.outcome if gain.role == SECOND else self.verdict(gain)
 
 
 def read_shifts_report(experiment: Experiment) -> ShiftsReport | None:

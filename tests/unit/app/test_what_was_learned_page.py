@@ -64,7 +64,7 @@ def test_shifted_pictures_have_sentences_a_chart_and_a_table(page_of):
     assert table["Shift"].tolist() == ["None", *(shift.replace("_", " ") for shift in report.shifts), "Mean over all"]
     titles = {"holds better": "Holds better", "holds worse": "Holds worse", "cannot tell": "Cannot tell"}
     gains = [report.gain("accuracy", shift) for shift in ("", *report.shifts, "*")]
-    assert table["Verdict"].tolist() == [titles[gain.verdict] for gain in gains]
+    assert table["Verdict"].tolist() == [titles[report.verdict(gain)] for gain in gains]
     assert table["Student alone"].tolist()[-1] == f"{report.share('accuracy', 'student'):.1%}"
     page.selectbox[0].select("scale").run()
     assert not page.exception

@@ -60,10 +60,10 @@ def test_what_is_true_is_found_shift_by_shift(tiny):
     kd, alone = [0.9, 0.8, 0.6, 0.4, 0.3, 0.6, 0.5], [0.9, 0.7, 0.5, 0.5, 0.4, 0.6, 0.5]
     models = {"teacher": [1.0] * ROWS, "kd_student": kd, "student": alone}
     report = report_of(tiny, answers_of(models, seed=1))
-    verdicts = {shift: report.gain(ACCURACY, shift).verdict for shift in (*SHIFTS, UNSHIFTED)}
+    verdicts = {shift: report.verdict(report.gain(ACCURACY, shift)) for shift in (*SHIFTS, UNSHIFTED)}
     assert verdicts == {"dust": MORE, "fog": LESS, "rain": UNKNOWN, UNSHIFTED: UNKNOWN}
     assert report.gain(ACCURACY, "dust").low < 0.1 < report.gain(ACCURACY, "dust").high
-    assert report.gain(ACCURACY, "dust", beyond=True).verdict == MORE
+    assert report.verdict(report.gain(ACCURACY, "dust", beyond=True)) == MORE
     for shift in SHIFTS:  # of a teacher that is always right, accuracy is agreement
         assert report.gain(AGREEMENT, shift).value == report.gain(ACCURACY, shift).value
 
@@ -71,8 +71,8 @@ def test_what_is_true_is_found_shift_by_shift(tiny):
 def test_a_lead_that_is_there_without_a_shift_is_not_called_one_of_the_shifts(tiny):
     models = {"teacher": [1.0] * ROWS, "kd_student": [0.8] * ROWS, "student": [0.6] * ROWS}
     report = report_of(tiny, answers_of(models))
-    assert report.gain(ACCURACY).verdict == MORE
-    assert report.gain(ACCURACY, beyond=True).verdict == UNKNOWN
+    assert report.verdict(report.gain(ACCURACY)) == MORE
+    assert report.verdict(report.gain(ACCURACY, beyond=True)) == UNKNOWN
 
 
 def test_equal_models_differ_in_no_more_than_one_study_of_twenty():
@@ -114,7 +114,21 @@ def test_means_are_over_severities_and_shifts_and_agreement_is_with_the_teachers
 )
 def test_a_verdict_is_by_the_p_value_of_all_shifts_together(value, p_value, p_adjusted, verdict):
     gain = Gain(ACCURACY, "fog", None, "kd_student", "student", False, value, -1, 1, p_value, p_adjusted)
-    assert gain.verdict == verdict
+    assert gain.outcome == verdict
+
+
+def test_no_verdict_is_given_on_a_difference_that_two_students_alone_have_too(tiny):
+    """In dust the KD student is ahead by as much as the second student alone, in fog by more, in rain behind."""
+    alone, second = [0.5] * ROWS, [0.5, 0.6, 0.6, 0.4, 0.4, 0.5, 0.5]
+    kd = [0.5, 0.6, 0.6, 0.8, 0.8, 0.3, 0.3]
+    models = {"teacher": [1.0] * ROWS, "kd_student": kd, "student": alone, SECOND: second}
+    report = report_of(tiny, answers_of(models))
+    gains = [report.gain(ACCURACY, shift) for shift in SHIFTS]
+    assert [gain.outcome for gain in gains] == [MORE, MORE, LESS]
+    assert [report.verdict(gain) for gain in gains] == [UNKNOWN, MORE, LESS]
+    said = {row["shift"]: row["verdict"] for row in report.to_json()["differences"] if row["role"] == SECOND}
+    assert report.gain(ACCURACY, "fog", role=SECOND).outcome == LESS
+    assert set(said.values()) <= {MORE, LESS, UNKNOWN}
 
 
 # the whole study ------------------------------------------------------------------------------------------------------
@@ -153,7 +167,7 @@ def test_two_copies_of_one_model_differ_in_nothing(tiny, samples):
     report = read_shifts_report(tiny)
     gains = [gain for gain in report.gains if not gain.beyond]
     assert {gain.value for gain in gains} == {0}
-    assert {gain.verdict for gain in report.gains} == {UNKNOWN}
+    assert {report.verdict(gain) for gain in report.gains} == {UNKNOWN}
     assert all(gain.low < 0 < gain.high for gain in gains)
 
 

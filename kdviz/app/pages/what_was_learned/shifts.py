@@ -73,13 +73,14 @@ def shifts_table(report: ShiftsReport) -> pd.DataFrame:
     rows = []
     for shift in (UNSHIFTED, *report.shifts, ALL):
         gains = report.gain(ACCURACY, shift), report.gain(AGREEMENT, shift)
+        verdicts = [report.verdict(gain) for gain in gains]
         rows.append(
             {
                 _("Shift"): {UNSHIFTED: _("None"), ALL: _("Mean over all")}.get(shift) or shift_title(shift),
                 _("KD student less alone (points)"): _change(gains[0]),
-                _("Verdict"): {MORE: _("Holds better"), LESS: _("Holds worse")}.get(gains[0].verdict, _("Cannot tell")),
+                _("Verdict"): {MORE: _("Holds better"), LESS: _("Holds worse")}.get(verdicts[0], _("Cannot tell")),
                 _("Same as teacher, less alone (points)"): _change(gains[1]),
-                _("To the teacher"): {MORE: _("Closer"), LESS: _("Further")}.get(gains[1].verdict, _("Cannot tell")),
+                _("To the teacher"): {MORE: _("Closer"), LESS: _("Further")}.get(verdicts[1], _("Cannot tell")),
                 **{
                     role_title(role): percent(report.share(ACCURACY, role, shift))
                     for role in (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT)
