@@ -118,8 +118,8 @@ def chance_sentences(report: ShiftsReport) -> list[str]:
         ),
         _(
             "By shift their accuracies differ from {low} points with {lowest} to {high} with {highest}, and in "
-            "{differing} of {count} by the same p-values: so much comes by the chance of a training, and nothing is said of a difference that is "
-            "not larger.",
+            "{differing} of {count} by the same p-values: so much comes by the chance of a training, and nothing is "
+            "said of a difference that is not larger.",
             low=_points(gains[low]),
             lowest=shift_title(low),
             high=_points(gains[high]),
