@@ -7,7 +7,7 @@ from pathlib import Path
 from kdviz.experiment import load_experiment
 from kdviz.studies.shifts import ShiftsReport, read_shifts_report
 from kdviz.studies.shifts.report import LESS, MORE, UNKNOWN, Gain
-from kdviz.studies.shifts.table import ACCURACY, AGREEMENT
+from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, SECOND
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,3 +39,22 @@ def test_on_cifar10_one_shift_differs_and_a_teacher_that_fails_is_not_followed()
     assert "answers ({} and {} points); whether it is right more or less often there".format(*further) in said
     assert {report.verdict(report.gain(ACCURACY, name)) for name in noises} == {UNKNOWN}
     assert f"with {report.pictures} pictures and one training" in said
+
+
+def test_on_mnist_two_students_alone_differ_and_what_is_said_is_larger():
+    report, said = shipped("mnist")
+    assert report.verdict(report.gain(ACCURACY)) == UNKNOWN
+    assert report.verdict(report.gain(AGREEMENT)) == MORE
+    better = [points(report.gain(ACCURACY, name)) for name in ("scale", "translation")]
+    assert named(report, ACCURACY, MORE) == ["scale", "translation"]
+    assert "it is right more often ({} and {} points), against a light from one side,".format(*better) in said
+    assert "gradient" in named(report, ACCURACY, LESS)
+    assert f"which the teacher hardly minds, less often ({points(report.gain(ACCURACY, 'gradient'))})." in said
+    assert report.share(ACCURACY, "teacher", "gradient") > 0.96
+    for name in ("scale", "translation"):
+        shares = [report.share(ACCURACY, role, name) for role in ("teacher", "student")]
+        assert shares[0] > shares[1] + 0.1
+    chance = [report.gain(ACCURACY, name, role=SECOND) for name in report.shifts]
+    count, largest = sum(gain.outcome != UNKNOWN for gain in chance), max(abs(gain.value) for gain in chance)
+    assert f"first in {count} of {len(chance)} shifts, by up to {100 * largest:.2f} points" in said
+    assert f"differ surely in {count} of {len(chance)} shifts" in shipped("cifar10")[1]
