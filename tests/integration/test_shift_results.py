@@ -45,6 +45,7 @@ def test_on_mnist_two_students_alone_differ_and_what_is_said_is_larger():
     report, said = shipped("mnist")
     assert report.verdict(report.gain(ACCURACY)) == UNKNOWN
     assert report.verdict(report.gain(AGREEMENT)) == MORE
+    assert "on shifted digits cannot be told; that it stays closer to its teacher can." in said
     better = [points(report.gain(ACCURACY, name)) for name in ("scale", "translation")]
     assert named(report, ACCURACY, MORE) == ["scale", "translation"]
     assert "it is right more often ({} and {} points), against a light from one side,".format(*better) in said
