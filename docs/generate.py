@@ -182,13 +182,15 @@ def recipes() -> str:
 
 
 def data_sets_and_networks() -> str:
-    """Data sets and networks."""
+    """Data sets, shifts of their pictures, and networks."""
     from kdviz.data import datasets
     from kdviz.data.registry import libraries as dataset_libraries
+    from kdviz.data.shifts.registry import shifts
     from kdviz.models.networks import libraries, networks
 
     named = ((f"`{name}/NAME`", dataset_libraries[name].description) for name in sorted(dataset_libraries))
     parts = [DATA_SETS.strip(), _table(("data set", "what it is"), (*_about(datasets), *named))]
+    parts += ["## Shifts", SHIFTS.strip(), _table(("shift", "what it does"), _about(shifts, sorted(shifts)))]
     parts += ["## Networks", NETWORKS.strip()]
     of_libraries = ((f"`{name}/NAME`", libraries[name].description) for name in sorted(libraries))
     parts.append(_table(("network", "what it is"), (*_about(networks), *of_libraries)))
@@ -293,6 +295,9 @@ DATA_SETS = """
 
 `kdviz train NAME` takes the data sets that can be trained on; [Train on your own data](../how-to/own-data.md#data) has
 their forms.
+"""
+SHIFTS = """
+`kdviz study --study shifts --values NAME,NAME`: [how](../how-to/studies.md#pictures-that-are-shifted).
 """
 NETWORKS = """
 `--teacher NAME` and `--student NAME` take one of these, or a classifier of a library, such as `torchvision/resnet18`.

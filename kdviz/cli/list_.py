@@ -61,6 +61,12 @@ def _transfer_sets() -> dict[str, str]:
     return own | {name: transfer_sets[name].description for name in sorted(transfer_sets)}
 
 
+def _shifts() -> dict[str, str]:
+    from kdviz.data.shifts.registry import shifts
+
+    return {name: shifts[name].description for name in sorted(shifts)}
+
+
 def _shortcuts() -> dict[str, str]:
     from kdviz.data.shortcuts.registry import shortcuts
 
@@ -102,6 +108,7 @@ _KINDS: dict[str, Callable[[], dict[str, str]]] = {
     "augmentations": _augmentations,
     "transfer-sets": _transfer_sets,
     "datasets": _datasets,
+    "shifts": _shifts,
     "shortcuts": _shortcuts,
     "recipes": _recipes,
 }

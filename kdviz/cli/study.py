@@ -25,6 +25,7 @@ from kdviz.cli.common.progress import show_stages
 from kdviz.cli.common.study_results import print_estimate, print_report
 from kdviz.cli.common.training_options import add_loss, add_recipe
 from kdviz.cli.studies.regions import QUICK_MASKS, add_regions, study_regions
+from kdviz.cli.studies.shifts import add_shifts, study_shifts
 from kdviz.cli.studies.shortcuts import IMAGES, add_shortcuts, study_shortcuts
 from kdviz.cli.studies.transfer import study_transfer
 from kdviz.cli.studies.tree import TEMPERATURE, add_tree, study_tree
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel
 
 _IMAGES = 2000
-_UNTIMED = {"shortcuts": study_shortcuts, "transfer": study_transfer, "tree": study_tree}
+_UNTIMED = {"shifts": study_shifts, "shortcuts": study_shortcuts, "transfer": study_transfer, "tree": study_tree}
 """Studies whose time is not known beforehand."""
+_STUDIES = ["temperature", "alpha", "teacher-epochs", "loss", "models", "regions", *_UNTIMED]
 _MAPS_SHARE = 0.6  # of the time of --minutes; the rest is for deletion and insertion
 
 
@@ -61,22 +63,13 @@ def add(verbs: Any) -> None:
     parser.add_argument("--split", default="test", help="of which images")
     parser.add_argument(
         "--study",
-        choices=[
-            "temperature",
-            "alpha",
-            "teacher-epochs",
-            "loss",
-            "models",
-            "regions",
-            "shortcuts",
-            "transfer",
-            "tree",
-        ],
+        choices=_STUDIES,
         default="temperature",
         help="whose students; models: the experiment's own three, without trainings; regions: whether its models look "
-        "at the regions of --regions; shortcuts: whether they use a mark that was planted in training; transfer: which "
-        "layers, confusions and errors of the teacher they have; tree: soft decision trees of the depths --values, "
-        "with and without the teacher",
+        "at the regions of --regions; shifts: whether they are right, and answer as the teacher does, on pictures with "
+        "the shifts --values; shortcuts: whether they use a mark that was planted in training; transfer: which layers, "
+        "confusions and errors of the teacher they have; tree: soft decision trees of the depths --values, with and "
+        "without the teacher",
     )
     parser.add_argument("--values", type=numbers(str), help="of the study (default: those of its table)")
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, with commas between")
@@ -90,6 +83,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--no-controls", action="store_true", help="no second students and no shuffled teachers")
     _add_maps(parser)
     add_regions(parser)
+    add_shifts(parser)
     add_shortcuts(parser)
     add_tree(parser)
     parser.add_argument("--faithfulness", metavar="N", type=int, default=200, help="images for insertion and deletion")
@@ -128,10 +122,7 @@ def _add_maps(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
-    if (options.study == "regions") != bool(options.regions):
-        options.wrong_usage("arguments --study regions and --regions: both or none")
-    if options.study != "shortcuts" and (options.plant or options.into):
-        options.wrong_usage("arguments --plant and --into: only with --study shortcuts")
+    _check_options(options)
     if options.temperature is None:
         options.temperature = TEMPERATURE if options.study == "tree" else 4.0
     options.images = options.images or (IMAGES if options.study == "shortcuts" else _IMAGES)
@@ -149,6 +140,16 @@ def _study(options: argparse.Namespace) -> None:
         return
     options.method = _one_method(options)
     _study_attention(options)
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse options of another study."""
+    if (options.study == "regions") != bool(options.regions):
+        options.wrong_usage("arguments --study regions and --regions: both or none")
+    if options.study != "shortcuts" and (options.plant or options.into):
+        options.wrong_usage("arguments --plant and --into: only with --study shortcuts")
+    if options.study != "shifts" and (options.severities or options.null):
+        options.wrong_usage("arguments --severities and --null: only with --study shifts")
 
 
 def _study_attention(options: argparse.Namespace) -> None:

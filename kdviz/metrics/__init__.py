@@ -13,7 +13,7 @@ from kdviz.metrics.predictions import (
     mcnemar,
     predicted_classes,
 )
-from kdviz.metrics.proportions import PairedShares, median_interval, paired_shares, score_interval
+from kdviz.metrics.proportions import PairedShares, median_interval, paired_means, paired_shares, score_interval
 from kdviz.metrics.similarity import Measure, TopOverlap, measures
 from kdviz.metrics.uncertainty import (
     Difference,
@@ -54,6 +54,7 @@ __all__ = [
     "median_interval",
     "p_value_of",
     "paired_difference",
+    "paired_means",
     "paired_shares",
     "predicted_classes",
     "samples_to_decide",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
@@ -14,6 +14,7 @@ from scipy.stats import binom
 from kdviz.metrics.uncertainty import LEVEL, Difference
 
 _EPSILON = 1e-12
+_PSEUDO = 4.0  # about 1.96 squared, as Agresti and Coull (1998) add to counts
 
 
 @dataclass(frozen=True)
@@ -110,3 +111,30 @@ def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, flo
     if rank < 1:
         return float("nan"), float("nan")
     return float(ordered[rank - 1]), float(ordered[count - rank])
+
+
+def paired_means(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Difference:
+    """The mean of ``second - first`` over samples, each of which has a share: right in 3 of 5 trials, say.
+
+    Student's t interval of the paired differences. Where few samples differ their variance is too small by chance, and
+    the interval would have no width where none does. So 4 samples that differ are added to the sum of squares, of the
+    size of those that do (of size 1 where none does), as Agresti and Coull (1998) add 2 successes and 2 failures.
+
+    Args:
+        first, second: (samples,), paired: shares in [0, 1], or differences of shares in [-1, 1].
+        level: Confidence level.
+
+    Raises:
+        ValueError: They have different shapes, or fewer than two samples.
+    """
+    if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
+        raise ValueError(f"needs two rows of two samples or more of one length, got {first.shape} and {second.shape}")
+    difference = second.astype(float) - first.astype(float)
+    squares, samples = difference[difference != 0] ** 2, len(difference)
+    added = _PSEUDO * (float(squares.mean()) if len(squares) else 1.0) / (samples - 1) / samples
+    error = (float(difference.var(ddof=1)) / samples + added) ** 0.5
+    value = float(difference.mean())
+    estimate = Difference(value, value, value, 1, samples, math.nan, error, level=level, added=added)
+    low, high = estimate.interval(level)
+    most = 2.0 if min(first.min(), second.min()) < 0 else 1.0
+    return replace(estimate, low=max(low, -most), high=min(high, most))

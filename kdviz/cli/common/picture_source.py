@@ -49,6 +49,23 @@ def picture_source(experiment: Experiment, options: argparse.Namespace) -> Pictu
     return _source_of_stored(experiment)
 
 
+def random_pictures(experiment: Experiment, options: argparse.Namespace, count: int) -> LabelledImages:
+    """A random choice of the pictures, by ``--seed``, in their order.
+
+    Raises:
+        DatasetError: There are none, or they cannot be used.
+    """
+    import numpy as np
+
+    from kdviz.cli.common.experiment_pictures import samples_of_files
+
+    if options.data and experiment.dataset == "folder" and (Path(options.data) / options.split).is_dir():
+        return samples_of_files(experiment, options, count, options.seed)  # the training pictures need not be there
+    source = picture_source(experiment, options)
+    order = np.random.default_rng([options.seed, 4]).permutation(len(source.names))[:count]
+    return source.samples_of(np.sort(order).tolist())
+
+
 def _source_of_files(experiment: Experiment, options: argparse.Namespace) -> PictureSource:
     from kdviz.cli.common.experiment_pictures import picture_files, samples_at
     from kdviz.data.regions import FileSizes

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdviz.cli.common.arguments import set_threads
-from kdviz.cli.common.picture_source import picture_source
+from kdviz.cli.common.picture_source import random_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdviz.data import LabelledImages
     from kdviz.experiment import Experiment
     from kdviz.studies.transfer import TransferReport
     from kdviz.studies.transfer.report import Estimate
@@ -26,10 +24,11 @@ def study_transfer(options: argparse.Namespace) -> None:
 
     from kdviz.experiment import load_experiment
     from kdviz.studies.transfer import TransferStudy, read_transfer_report
+    from kdviz.studies.transfer.study import MOST_PICTURES
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
-    samples = _pictures(experiment, options)
+    samples = random_pictures(experiment, options, min(options.images, MOST_PICTURES))
     study = TransferStudy(experiment, samples, options.seed, options.device)
     with tqdm(total=100, desc="layers", unit="%", file=sys.stderr) as bar:
         for share in study.run():
@@ -39,21 +38,6 @@ def study_transfer(options: argparse.Namespace) -> None:
     report = read_transfer_report(experiment)
     assert report is not None  # it was written just now
     _print(experiment, report, options.json)
-
-
-def _pictures(experiment: Experiment, options: argparse.Namespace) -> LabelledImages:
-    """A random choice of the pictures."""
-    import numpy as np
-
-    from kdviz.cli.common.experiment_pictures import samples_of_files
-    from kdviz.studies.transfer.study import MOST_PICTURES
-
-    count = min(options.images, MOST_PICTURES)
-    if options.data and experiment.dataset == "folder" and (Path(options.data) / options.split).is_dir():
-        return samples_of_files(experiment, options, count, options.seed)  # the training pictures need not be there
-    source = picture_source(experiment, options)
-    order = np.random.default_rng([options.seed, 4]).permutation(len(source.names))[:count]
-    return source.samples_of(np.sort(order).tolist())
 
 
 # results --------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from kdviz.studies.sweep.runner import STUDIES
 _BLOCK = re.compile(r"(<!-- kdviz results: ([\w-]+) -->\r?\n)(.*?)(<!-- kdviz end -->)", re.DOTALL)
 _BEGIN = "<!-- kdviz results:"
 _TABLES = (
-    {name: name for name in ("cost", "shortcuts", "transfer", "tree")}
+    {name: name for name in ("cost", "shortcuts", "transfer", "shifts", "tree")}
     | {"attention": "agreement"}
     | {name: study.table for name, study in STUDIES.items()}
 )

@@ -10,11 +10,15 @@ from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.narrative.markdown import table
 from kdviz.narrative.results.sections import NAMES, sections
+from kdviz.narrative.shifts import shift_sentences, shift_title
 from kdviz.narrative.shortcuts.sentences import condition_sentences, shortcut_title, verdict_sentences
 from kdviz.narrative.transfer import transfer_sentences
 from kdviz.narrative.tree import tree_sentences
 from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.regions.report import Mean
+from kdviz.studies.shifts import ShiftsReport, read_shifts_report
+from kdviz.studies.shifts.report import Gain
+from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, ALL, MEASURES, SECOND, UNSHIFTED
 from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
 from kdviz.studies.transfer import TransferReport, read_transfer_report
 from kdviz.studies.transfer.report import CLOSER, FURTHER, NOT_CLOSER, UNKNOWN
@@ -128,6 +132,41 @@ def _score_rows(report: TransferReport) -> list[list[str]]:
         verdict = _SCORE_VERDICTS.get(entry.score.verdict(), UNKNOWN)
         rows.append([_SCORE_NAMES[entry.measure], f"`{entry.layer}`", *values, f"{value} ({low} to {high})", verdict])
     return rows
+
+
+@sections.register("shifts")
+def shifts(experiment: Experiment) -> str:
+    """Shifted pictures: the sentences, and accuracy and the teacher's answers by shift."""
+    report = read_shifts_report(experiment)
+    if report is None:
+        raise ExperimentError(
+            "'{folder}' has no study of shifts; kdviz study --study shifts makes one.", folder=experiment.folder
+        )
+    titles = ["shift", *(f"{NAMES[role]}, right" for role in _SHIFT_ROLES), "KD student less alone", "verdict"]
+    titles += ["KD student, as the teacher", "student alone, as the teacher", "KD student less alone", "verdict"]
+    titles += ["second alone less alone, right", "as the teacher"] if report.has_second else []
+    rows = [_shift_row(report, shift) for shift in (UNSHIFTED, *report.shifts, ALL)]
+    return "\n".join(f"- {sentence}" for sentence in shift_sentences(report)) + f"\n\n{table(titles, rows)}\n"
+
+
+_SHIFT_ROLES = (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT)
+
+
+def _shift_row(report: ShiftsReport, shift: str) -> list[str]:
+    """Means over severities: shares, and what the KD student has more."""
+    cells = [{UNSHIFTED: "none", ALL: "mean"}.get(shift) or shift_title(shift)]
+    for measure, roles in ((ACCURACY, _SHIFT_ROLES), (AGREEMENT, _SHIFT_ROLES[1:])):
+        gain = report.gain(measure, shift)
+        cells += [percent(report.share(measure, role, shift)) for role in roles]
+        cells += [_gain(gain), report.verdict(gain)]
+    if report.has_second:
+        cells += [_gain(report.gain(measure, shift, role=SECOND)) for measure in MEASURES]
+    return cells
+
+
+def _gain(gain: Gain) -> str:
+    value, low, high = points_interval(gain.value, gain.low, gain.high)
+    return f"{value} ({low} to {high})"
 
 
 @sections.register("tree")

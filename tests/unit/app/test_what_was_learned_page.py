@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 from kdviz.core.files import MODELS
 from kdviz.experiment import load_experiment
+from kdviz.narrative.shifts import shift_sentences
 from kdviz.narrative.transfer import confusion_sentences, layer_sentences, verdict_sentences
 from kdviz.narrative.transfer_scores import score_sentences
+from kdviz.studies.shifts import read_shifts_report
 from kdviz.studies.transfer import read_transfer_report
 from kdviz.studies.transfer.table import RELEVANCE, SCORES
 
@@ -19,8 +23,8 @@ def test_the_page_says_what_the_study_found_and_shows_it(page_of):
     sentences = [*verdict_sentences(report), *layer_sentences(report), *score_sentences(report)]
     for sentence in (*sentences, *confusion_sentences(report)):
         assert texts.count(sentence) == 1
-    assert len(page.get("plotly_chart")) == 1
-    layers, scores, confusions, errors = (table.value for table in page.dataframe)
+    assert len(page.get("plotly_chart")) == 2  # and that of shifted pictures
+    layers, scores, confusions, errors, _shifted = (table.value for table in page.dataframe)
     assert layers["Layer · teacher's"].tolist() == [*(f"{depth} · {depth}" for depth in range(1, 8)), "logits"]
     expected = [entry.cka.verdict() for entry in report.counterparts("kd_student", "student")]
     titles = {"closer": "Closer", "not closer": "Not closer", "further": "Further", "cannot tell": "Cannot tell"}
@@ -67,3 +71,28 @@ def test_answers_alone_have_no_chart(page_of, tiny):
     page = page_of(tiny.folder)
     assert not page.get("plotly_chart")
     assert page.dataframe[0].value["KD student"][0] == "100.0%"
+
+
+def test_shifted_pictures_have_sentences_a_chart_and_a_table(page_of):
+    page = page_of(MODELS / "mnist")
+    report = read_shifts_report(load_experiment(MODELS / "mnist"))
+    texts = " ".join(element.value for element in page.markdown).replace("\\", "")
+    for sentence in shift_sentences(report)[:-1]:  # the last one stands among the limits, too
+        assert texts.count(sentence) == 1
+    assert len(page.get("plotly_chart")) == 2
+    table = page.dataframe[-1].value
+    assert table["Shift"].tolist() == ["None", *(shift.replace("_", " ") for shift in report.shifts), "Mean over all"]
+    titles = {"holds better": "Holds better", "holds worse": "Holds worse", "cannot tell": "Cannot tell"}
+    gains = [report.gain("accuracy", shift) for shift in ("", *report.shifts, "*")]
+    assert table["Verdict"].tolist() == [titles[report.verdict(gain)] for gain in gains]
+    assert table["Student alone"].tolist()[-1] == f"{report.share('accuracy', 'student'):.1%}"
+    page.selectbox[0].select("scale").run()
+    assert not page.exception
+    assert page.query_params["shift"] == "scale"
+
+
+def test_shifts_are_shown_where_nothing_else_was_studied(page_of, tiny):
+    shutil.copy(MODELS / "mnist" / "shifts.parquet", tiny.folder)
+    page = page_of(tiny.folder)
+    assert "no study of what was learned yet" in page.info[0].value
+    assert len(page.dataframe) == 1

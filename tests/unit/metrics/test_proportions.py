@@ -6,9 +6,9 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, ttest_1samp
 
-from kdviz.metrics import median_interval, paired_shares, score_interval
+from kdviz.metrics import median_interval, paired_means, paired_shares, score_interval
 
 Z = norm.ppf(0.975)
 TRIALS = 1500
@@ -116,3 +116,47 @@ def test_the_median_is_covered_whatever_the_distribution():
     covered = ((ends[:, 0] <= 1) & (ends[:, 1] >= 1)).mean()
     exact = 0.98310  # 1 - 2 P(binomial(22, .5) <= 5)
     assert covered == pytest.approx(exact, abs=3 * np.sqrt(exact * (1 - exact) / 3000))
+
+
+# means of several trials ----------------------------------------------------------------------------------------------
+
+
+def test_where_many_samples_differ_it_is_students_interval():
+    source = np.random.default_rng(3)
+    first, second = (source.integers(0, 6, 4000) / 5 for _ in range(2))
+    difference, usual = paired_means(first, second), ttest_1samp(second - first, 0)
+    low, high = usual.confidence_interval()
+    assert difference.value == pytest.approx((second - first).mean())
+    assert (difference.low, difference.high) == pytest.approx((low, high), abs=2e-5)
+    assert difference.p_value == pytest.approx(usual.pvalue, abs=2e-3)
+
+
+def test_where_none_differs_the_mean_has_an_interval():
+    """A share of 3 / n that differs by 1 is missed in .05 of cases: the interval must reach that far."""
+    same = np.full(500, 0.8)
+    difference = paired_means(same, same)
+    assert (difference.value, difference.p_value) == (0, 1)
+    assert difference.high == -difference.low >= 3 / 500
+    two = paired_means(np.zeros(2), np.ones(2))
+    assert (two.low, two.high) == (-1, 1)
+    with pytest.raises(ValueError, match="two samples or more"):
+        paired_means(np.zeros(1), np.ones(1))
+
+
+@pytest.mark.parametrize("trials", [1, 5, 60])
+@pytest.mark.parametrize(("samples", "gained", "lost"), [(100, 0.02, 0.02), (500, 0.02, 0.005), (500, 0.25, 0.15)])
+def test_the_interval_of_means_holds_the_truth(trials, samples, gained, lost):
+    """Pictures differ in how likely they are gained or lost, so that the trials of one are alike."""
+    source, repeats, held, false = np.random.default_rng([trials, samples]), 1000, 0, 0
+    zeros = np.zeros(samples)
+    for _ in range(repeats):
+        weights = source.exponential(size=samples).clip(max=2)[:, None] / (1 - np.exp(-2))
+        draws = source.random((samples, trials))
+        values = (draws < gained * weights).mean(1) - (draws > 1 - lost * weights).mean(1)
+        difference = paired_means(zeros, values)
+        held += difference.low <= gained - lost <= difference.high
+        false += difference.p_value < 0.05
+    error = (0.95 * 0.05 / repeats) ** 0.5
+    assert held / repeats > 0.95 - 4 * error
+    if gained == lost:
+        assert false / repeats < 0.05 + 4 * error

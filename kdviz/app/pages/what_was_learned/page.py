@@ -13,6 +13,7 @@ from kdviz.app.library import OpenExperiment
 from kdviz.app.links import page_link
 from kdviz.app.page_header import heading
 from kdviz.app.pages.what_was_learned import PAGE
+from kdviz.app.pages.what_was_learned.shifts import ADDRESS, show_shifts
 from kdviz.app.pages.what_was_learned.tables import confusions_table, inherited_table, layers_table, scores_table
 from kdviz.app.texts import download, plain, say_missing, together
 from kdviz.app.widgets.chart import chart_downloads, show_chart
@@ -35,11 +36,12 @@ _PARQUET = "application/vnd.apache.parquet"
 
 
 def page() -> None:
-    address.keep_only()
+    address.keep_only(*ADDRESS)
     opened = heading(PAGE)
     report = _report(opened)
     if report is None:
         _show_missing(opened)
+        show_shifts(opened)
         return
     _show_verdict(report)
     if report.layers:
@@ -50,6 +52,7 @@ def page() -> None:
         _show_confusions(report)
     if report.inherited:
         _show_inherited(opened, report)
+    show_shifts(opened)
     _show_limits(report)
     _show_files(opened, report)
 

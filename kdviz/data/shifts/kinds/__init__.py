@@ -1,0 +1,1 @@
+"""Kinds of shifts, one a file of its name."""

@@ -1,0 +1,174 @@
+"""A study of shifted pictures: the answers of an experiment's models, and what their differences come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kdviz.core.devices import choose_device
+from kdviz.core.errors import DatasetError, ExperimentError, ModelError, SettingError
+from kdviz.core.vocabulary import Role
+from kdviz.data import LabelledImages
+from kdviz.data.shifts.drawing import require_severities, shifted
+from kdviz.data.shifts.registry import SEVERITIES, shifts
+from kdviz.experiment import Experiment, Run
+from kdviz.studies.shifts.rows import Answers, rows_of
+from kdviz.studies.shifts.table import SECOND, TABLE, UNSHIFTED
+
+FEWEST = 2
+"""Pictures of a study, at least: intervals are over pictures."""
+
+_NEEDED = (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT)
+_BATCH = 250
+
+
+@dataclass
+class ShiftsStudy:
+    """Which of an experiment's models are right on shifted pictures, and which answer as their teacher does.
+
+    Args:
+        experiment: The experiment.
+        samples: Pictures with labels, none of which was trained on.
+        names: Names of the shifts; empty: all there are.
+        severities: From 1 to 5.
+        seed: Of what is random in the shifts.
+        device: Where the models compute.
+        second: A second student alone; see :func:`second_student`. None: there is none.
+        about: What else the table is to say of how it was made.
+
+    Attributes:
+        left_out: Role -> why it is not studied.
+
+    Raises:
+        DatasetError: There are too few pictures, or some have no label.
+        ExperimentError: There is no teacher, KD student or student alone.
+        SettingError: There is no such severity.
+        UnknownNameError: There is no such shift.
+    """
+
+    experiment: Experiment
+    samples: LabelledImages
+    names: Sequence[str] = ()
+    severities: Sequence[int] = SEVERITIES
+    seed: int = 0
+    device: str = "auto"
+    second: Run | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.names = list(dict.fromkeys(self.names)) or sorted(shifts)
+        self.severities = sorted(set(self.severities))
+        self.left_out: dict[str, str] = {}
+        for name in self.names:
+            _ = shifts[name]  # an error where it is not known
+        require_severities(self.severities)
+        _require_labelled(self.samples)
+        for role in _NEEDED:
+            if role not in self.experiment.runs:
+                raise ExperimentError(
+                    "A study of shifts compares a KD student and the same student alone by one teacher, and "
+                    "'{folder}' has no {role}.",
+                    folder=self.experiment.folder,
+                    role=role,
+                )
+
+    def run(self) -> Iterator[float]:
+        """Compute everything and write the table; the share that is done, after each shift and severity."""
+        models = self._models()
+        conditions = [(UNSHIFTED, None), *product(self.names, self.severities)]
+        predicted: dict[str, list[np.ndarray]] = {role: [] for role in models}
+        for number, (name, severity) in enumerate(conditions, 1):
+            images = self.samples.images
+            images = images if severity is None else shifted(images, name, severity, self.seed)
+            for role, model in models.items():
+                predicted[role].append(self._answers(model, images))
+            yield number / (len(conditions) + 1)
+        answers = Answers(
+            {role: np.stack(rows) for role, rows in predicted.items()},
+            self.samples.labels.numpy(),
+            tuple(self.names),
+            tuple(self.severities),
+        )
+        TABLE.write(self.experiment, rows_of(answers), self._about())
+        yield 1.0
+
+    def _models(self) -> dict[str, nn.Module]:
+        """The models that are studied: those of the experiment, then the second student alone."""
+        device, models = choose_device(self.device), {}
+        second = {} if self.second is None else {SECOND: self.second}
+        for role, run in {**self.experiment.runs, **second}.items():
+            try:
+                models[str(role)] = run.on(device)
+            except ModelError as error:
+                if role in _NEEDED:
+                    raise
+                self.left_out[role] = error.sentence
+        return models
+
+    def _answers(self, model: nn.Module, images: Tensor) -> np.ndarray:
+        """The class that a model gives each picture, (N,)."""
+        device, normalise = choose_device(self.device), self.experiment.input.normalise
+        with torch.no_grad():
+            parts = [model(normalise(part.to(device))).argmax(1).cpu() for part in images.split(_BATCH)]
+        return torch.cat(parts).numpy()
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "pictures": len(self.samples),
+            "split": self.samples.split,
+            "seed": self.seed,
+            "shifts": list(self.names),
+            "severities": list(self.severities),
+            "left_out": self.left_out,
+            **self.about,
+        }
+
+
+def second_student(experiment: Experiment, other: Experiment) -> Run:
+    """The student alone of another experiment, which differs from this one's by the chance of its training.
+
+    Args:
+        experiment: The experiment.
+        other: One of the same data and networks, of another seed.
+
+    Raises:
+        ExperimentError: One of them has no student alone.
+        SettingError: Networks, classes or inputs differ, or both are the same model.
+    """
+    first, second = (each.runs.get(Role.STUDENT) for each in (experiment, other))
+    for run, of in ((first, experiment), (second, other)):
+        if run is None:
+            raise ExperimentError("'{folder}' has no student alone.", folder=of.folder)
+    assert first is not None
+    assert second is not None
+    if (first.network, experiment.classes, first.spec) != (second.network, other.classes, second.spec):
+        raise SettingError(
+            "The students alone of '{folder}' and '{other}' have other networks, classes or inputs, so that more than "
+            "the seed makes their difference.",
+            folder=experiment.folder,
+            other=other.folder,
+        )
+    if first.sha256 == second.sha256:
+        raise SettingError(
+            "The student alone of '{other}' is that of '{folder}'; name an experiment of another seed.",
+            folder=experiment.folder,
+            other=other.folder,
+        )
+    return second
+
+
+def _require_labelled(samples: LabelledImages) -> None:
+    if len(samples) < FEWEST:
+        raise DatasetError(
+            "A study of shifts needs at least {fewest} pictures, and there are {count}.",
+            fewest=FEWEST,
+            count=len(samples),
+        )
+    if bool((samples.labels < 0).any()):
+        raise DatasetError("A study of shifts needs the class of each picture, and some of these have none.")
