@@ -360,7 +360,25 @@ def test_masked_pictures_do_not_enter_the_batch_statistics(images):
     explainer.explain(images, logits, target, draws, draws[:3]).sum().backward()
     assert torch.equal(network[1].running_mean, before)
     assert network.training
+    assert network[1].momentum == nn.BatchNorm2d(1).momentum
     assert network[0].weight.grad is not None
+
+
+def test_an_explanation_loss_does_not_scale_what_a_batch_norm_takes_the_scale_of(images):
+    """Its gradient is orthogonal to the weights before a batch norm, as that of any loss of a network in training.
+
+    With the kept statistics it is not: the weights grew without bound, and the trained network knew nothing.
+    """
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2, eps=1e-15), nn.Flatten(), nn.Linear(72, 4)
+    )
+    logits = network.double().train()(images.double())
+    explainer = Explainer(explanation_losses["rise_maps"], {}, network, BLACK.double())
+    found = explainer.explain(images.double(), logits, logits.argmax(1), torch.arange(SAMPLES), None)
+    found.square().sum().backward()
+    gradient, weight = network[0].weight.grad, network[0].weight.detach()
+    assert float((gradient * weight).sum()) == pytest.approx(0, abs=1e-9 * float(gradient.norm() * weight.norm()))
+    assert float(gradient.norm()) > 0
 
 
 def test_the_head_of_the_small_network_is_its_linear_layer(images):
